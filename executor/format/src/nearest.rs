@@ -1,0 +1,60 @@
+//! Did you mean …?
+
+/// The candidate that is closest to what was typed, if any is close enough to be a slip.
+///
+/// Distance: Damerau-Levenshtein with adjacent transpositions; at most a third of the word's length
+/// and at most three edits. A candidate that `typed` is the beginning of also counts.
+pub fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let limit = (typed.chars().count() / 3).clamp(1, 3);
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates {
+        let mut edits = distance(typed, candidate);
+        if typed.len() >= 3 && candidate.starts_with(typed) {
+            edits = edits.min(limit);
+        }
+        if edits <= limit && best.is_none_or(|(fewest, _)| edits < fewest) {
+            best = Some((edits, candidate));
+        }
+    }
+    best.map(|(_, candidate)| candidate)
+}
+
+/// Edits between two words, each row of the usual table kept for the transpositions of the next.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i; b.len() + 1];
+        for j in 1..=b.len() {
+            let replace = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            row[j] = replace.min(above[j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                row[j] = row[j].min(before[j - 2] + 1);
+            }
+        }
+        before = std::mem::replace(&mut above, row);
+    }
+    above[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_other_words_are_not() {
+        let names = ["python-3.11", "python-3.11-ml", "openjdk-21", "node-20"];
+        for (typed, want) in [
+            ("pyhton-3.11", Some("python-3.11")),
+            ("python-3.11-lm", Some("python-3.11-ml")),
+            ("python", Some("python-3.11")),
+            ("openjdk21", Some("openjdk-21")),
+            ("ruby", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(typed, names), want, "{typed:?}");
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! `registry.json`: which runtimes exist, and where their archives are.
+
+use crate::{Arch, Checksum, Platform, RuntimeName, Version, unique};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Largest `registry.json` that a reader accepts, in bytes.
+pub const MAX_REGISTRY_BYTES: u64 = 64 << 20;
+
+/// The version of the format, as it stands in the document. Part of the format.
+const FORMAT: &str = "1";
+
+/// A registry: every published version of every runtime.
+///
+/// Wire format (JSON), as Joblet's client reads it:
+///
+/// ```json
+/// { "version": "1", "updated_at": "2025-10-20T23:56:08Z",
+///   "runtimes": { "python-3.11-ml": { "1.3.2": { "version": "1.3.2", "…": "see Release" } } } }
+/// ```
+///
+/// Readers ignore members they do not know and refuse any other major version. Duplicate keys and
+/// wrong types condemn the document; an entry whose name, version, checksum or platform breaks a
+/// rule is left out and listed in [`Registry::refused`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawRegistry")]
+pub struct Registry {
+    /// When the newest version was published, RFC 3339 in UTC. Empty where the document has none.
+    pub updated_at: String,
+    /// The releases, by name and version.
+    pub runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Release>>,
+    /// Entries that broke a rule. Never written.
+    pub refused: Vec<Refused>,
+}
+
+/// An entry of a registry that was left out, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The entry's name as it stands in the document: any text at all.
+    pub name: String,
+    /// The entry's version as it stands in the document: any text at all.
+    pub version: String,
+    /// The rule it breaks.
+    pub reason: String,
+}
+
+/// One published version of a runtime.
+///
+/// The members beside `artifacts` describe the amd64 artifact, for Joblet's client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawRelease")]
+pub struct Release {
+    /// The same version as the key it stands under.
+    pub version: Version,
+    /// One line for people.
+    pub description: String,
+    /// Where the archive is: an address, or a path relative to the registry's own address.
+    pub download_url: String,
+    /// SHA-256 of the archive.
+    pub checksum: Checksum,
+    /// Length of the archive, in bytes.
+    pub size: u64,
+    /// The hosts it is declared for.
+    pub platforms: Vec<Platform>,
+    /// One archive per architecture. Empty in registries that Joblet's own tools wrote.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub artifacts: BTreeMap<Arch, Artifact>,
+    /// Why this version should not be used any more, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub yanked: Option<String>,
+}
+
+/// One archive of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// Where the archive is: an address, or a path relative to the registry's own address.
+    pub download_url: String,
+    /// SHA-256 of the archive.
+    pub checksum: Checksum,
+    /// Length of the archive, in bytes.
+    pub size: u64,
+    /// Sum of the lengths of the regular files in the archive, in bytes, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpacked_size: Option<u64>,
+    /// Number of tar entries in the archive, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entries: Option<u64>,
+}
+
+/// What was published as one version of one runtime: `records/NAME/VERSION.json`.
+///
+/// A record is written once. Its checksums never change; `yanked` alone may be set later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// The runtime.
+    pub name: RuntimeName,
+    /// When it was published: RFC 3339, in UTC, whole seconds.
+    pub published_at: String,
+    /// What `registry.json` says of it.
+    pub release: Release,
+}
+
+impl Release {
+    /// The archive for `arch`, if this version has one.
+    pub fn artifact(&self, arch: Arch) -> Option<Artifact> {
+        if !self.artifacts.is_empty() {
+            return self.artifacts.get(&arch).cloned();
+        }
+        self.platforms.iter().any(|platform| platform.arch() == arch).then(|| Artifact {
+            download_url: self.download_url.clone(),
+            checksum: self.checksum,
+            size: self.size,
+            unpacked_size: None,
+            entries: None,
+        })
+    }
+
+    /// The architectures that [`Release::artifact`] has an answer for.
+    pub fn architectures(&self) -> BTreeSet<Arch> {
+        Arch::ALL.into_iter().filter(|&arch| self.artifact(arch).is_some()).collect()
+    }
+}
+
+impl Registry {
+    /// The latest version of `name` that is not yanked, and whose releases `usable` accepts.
+    pub fn latest(
+        &self,
+        name: &RuntimeName,
+        usable: impl Fn(&Release) -> bool,
+    ) -> Option<&Release> {
+        let releases = self.runtimes.get(name)?;
+        let offered = releases
+            .values()
+            .filter(|release| release.yanked.is_none() && usable(release))
+            .map(|release| &release.version);
+        releases.get(Version::latest(offered)?)
+    }
+}
+
+impl Serialize for Registry {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut document = serializer.serialize_struct("Registry", 3)?;
+        document.serialize_field("version", FORMAT)?;
+        document.serialize_field("updated_at", &self.updated_at)?;
+        document.serialize_field("runtimes", &self.runtimes)?;
+        document.end()
+    }
+}
+
+/// The document before the rules on its texts are applied.
+#[derive(Deserialize)]
+struct RawRegistry {
+    version: String,
+    #[serde(default)]
+    updated_at: String,
+    #[serde(deserialize_with = "runtimes")]
+    runtimes: BTreeMap<String, BTreeMap<String, RawRelease>>,
+}
+
+#[derive(Deserialize)]
+struct RawRelease {
+    version: String,
+    #[serde(default)]
+    description: String,
+    download_url: String,
+    checksum: String,
+    size: u64,
+    #[serde(default)]
+    platforms: Vec<String>,
+    #[serde(default, deserialize_with = "unique::map")]
+    artifacts: BTreeMap<String, RawArtifact>,
+    #[serde(default)]
+    yanked: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawArtifact {
+    download_url: String,
+    checksum: String,
+    size: u64,
+    #[serde(default)]
+    unpacked_size: Option<u64>,
+    #[serde(default)]
+    entries: Option<u64>,
+}
+
+/// Both levels of `runtimes`, each with unique keys.
+fn runtimes<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, BTreeMap<String, RawRelease>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Versions(#[serde(deserialize_with = "unique::map")] BTreeMap<String, RawRelease>);
+
+    let names: BTreeMap<String, Versions> = unique::map(deserializer)?;
+    Ok(names.into_iter().map(|(name, versions)| (name, versions.0)).collect())
+}
+
+impl TryFrom<RawRegistry> for Registry {
+    type Error = String;
+
+    fn try_from(raw: RawRegistry) -> Result<Self, String> {
+        if raw.version.split('.').next() != Some(FORMAT) {
+            return Err(format!(
+                "format version {:?} is newer than this program, which reads version {FORMAT:?}",
+                raw.version
+            ));
+        }
+        let mut registry = Self { updated_at: raw.updated_at, ..Self::default() };
+        for (name, versions) in raw.runtimes {
+            for (version, release) in versions {
+                match checked(&name, &version, release) {
+                    Ok((name, release)) => {
+                        let releases = registry.runtimes.entry(name).or_default();
+                        releases.insert(release.version.clone(), release);
+                    }
+                    Err(reason) => {
+                        registry.refused.push(Refused { name: name.clone(), version, reason });
+                    }
+                }
+            }
+        }
+        Ok(registry)
+    }
+}
+
+/// One entry, if it breaks no rule.
+fn checked(name: &str, key: &str, raw: RawRelease) -> Result<(RuntimeName, Release), String> {
+    let name = name.parse::<RuntimeName>().map_err(|error| error.to_string())?;
+    key.parse::<Version>().map_err(|error| error.to_string())?;
+    if raw.version != key {
+        return Err(format!("it says version {:?} inside", raw.version));
+    }
+    Ok((name, Release::try_from(raw)?))
+}
+
+impl TryFrom<RawRelease> for Release {
+    type Error = String;
+
+    fn try_from(raw: RawRelease) -> Result<Self, String> {
+        let mut artifacts = BTreeMap::new();
+        for (arch, artifact) in raw.artifacts {
+            // An architecture that this version of the format does not know concerns no host it runs on.
+            if let Ok(arch) = arch.parse::<Arch>() {
+                artifacts.insert(arch, Artifact::try_from(artifact)?);
+            }
+        }
+        Ok(Self {
+            version: raw.version.parse().map_err(text)?,
+            description: raw.description,
+            download_url: raw.download_url,
+            checksum: raw.checksum.parse().map_err(text)?,
+            size: raw.size,
+            platforms: raw.platforms.iter().filter_map(|platform| platform.parse().ok()).collect(),
+            artifacts,
+            yanked: raw.yanked,
+        })
+    }
+}
+
+impl TryFrom<RawArtifact> for Artifact {
+    type Error = String;
+
+    fn try_from(raw: RawArtifact) -> Result<Self, String> {
+        Ok(Self {
+            download_url: raw.download_url,
+            checksum: raw.checksum.parse().map_err(text)?,
+            size: raw.size,
+            unpacked_size: raw.unpacked_size,
+            entries: raw.entries,
+        })
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The registry as Joblet's own description prints it, with checksums of full length.
+    const DESCRIPTION: &str = include_str!("../fixtures/registry-of-the-description.json");
+
+    fn parse(json: &str) -> Result<Registry, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+
+    /// A registry with one entry, in which `from` is replaced by `to`.
+    fn with(from: &str, to: &str) -> Result<Registry, serde_json::Error> {
+        let entry = format!(
+            r#"{{"version": "1", "runtimes": {{"demo": {{"1.0.0": {{"version": "1.0.0",
+                "download_url": "demo.tar.gz", "checksum": "sha256:{}", "size": 7,
+                "platforms": ["ubuntu-amd64"]}}}}}}}}"#,
+            "0".repeat(64)
+        );
+        assert!(entry.contains(from), "{from}");
+        parse(&entry.replace(from, to))
+    }
+
+    #[test]
+    fn the_registry_of_the_description_parses() {
+        let registry = parse(DESCRIPTION).unwrap();
+        assert_eq!(registry.refused, []);
+        assert_eq!(registry.updated_at, "2025-10-20T23:56:08Z");
+        let ml = "python-3.11-ml".parse().unwrap();
+        let latest = registry.latest(&ml, |_| true).unwrap();
+        assert_eq!(latest.version.to_string(), "1.3.2");
+        assert_eq!(latest.artifact(Arch::Arm64).unwrap().size, 12705);
+        let cuda = &registry.runtimes[&"python-3.11-pytorch-cuda".parse().unwrap()];
+        assert_eq!(cuda[&"1.3.1".parse().unwrap()].artifact(Arch::Arm64), None);
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        let registry = parse(DESCRIPTION).unwrap();
+        let written = serde_json::to_value(&registry).unwrap();
+        assert_eq!(written, serde_json::from_str::<serde_json::Value>(DESCRIPTION).unwrap());
+    }
+
+    #[test]
+    fn unknown_members_are_ignored() {
+        assert_eq!(with("\"size\"", "\"extra\": [1], \"size\"").unwrap().refused, []);
+        assert_eq!(with("\"runtimes\"", "\"extra\": {}, \"runtimes\"").unwrap().refused, []);
+        let registry = with("ubuntu-amd64", "ubuntu-riscv64").unwrap();
+        assert_eq!((registry.refused.len(), registry.runtimes.len()), (0, 1));
+    }
+
+    #[test]
+    fn entries_that_break_a_rule_are_left_out_and_named() {
+        for (from, to, reason) in [
+            ("\"demo\"", "\"../demo\"", "is not a runtime name"),
+            ("\"demo\"", "\"demo-1.0.0\"", "ambiguous"),
+            ("\"1.0.0\": {", "\"1.0\": {", "is not a version"),
+            ("\"1.0.0\": {", "\"1.0.1\": {", "says version \"1.0.0\" inside"),
+            ("sha256:", "md5:", "is not `sha256:`"),
+        ] {
+            let registry = with(from, to).unwrap();
+            assert_eq!(registry.runtimes.len(), 0, "{to}");
+            let [refused] = registry.refused.as_slice() else { panic!("{to}: {registry:?}") };
+            assert!(refused.reason.contains(reason), "{to}: {}", refused.reason);
+        }
+    }
+
+    #[test]
+    fn documents_that_mean_two_things_are_refused() {
+        for (from, to) in [
+            ("{\"version\": \"1\"", "{\"version\": \"2\""),
+            ("{\"version\": \"1\"", "{\"version\": 1"),
+            ("\"demo\": {", "\"demo\": {}, \"demo\": {"),
+            ("\"demo\": {", "\"other\": 7, \"demo\": {"),
+            ("\"size\": 7", "\"size\": -1"),
+            ("\"size\": 7", "\"size\": 7, \"size\": 8"),
+        ] {
+            assert!(with(from, to).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn latest_leaves_out_yanked_versions_and_pre_releases() {
+        let entry = |version: &str, more: &str| {
+            format!(
+                r#""{version}": {{"version": "{version}", "download_url": "x", "size": 1{more},
+                    "checksum": "sha256:{}", "platforms": ["ubuntu-amd64"]}}"#,
+                "0".repeat(64)
+            )
+        };
+        let json = format!(
+            r#"{{"version": "1", "runtimes": {{"demo": {{ {}, {}, {}, {} }}}}}}"#,
+            entry("1.9.0", ""),
+            entry("1.10.0", ""),
+            entry("1.11.0", r#", "yanked": "broken""#),
+            entry("2.0.0-rc.1", "")
+        );
+        let registry = parse(&json).unwrap();
+        let latest = registry.latest(&"demo".parse().unwrap(), |_| true).unwrap();
+        assert_eq!(latest.version.to_string(), "1.10.0");
+    }
+}

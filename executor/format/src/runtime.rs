@@ -1,0 +1,317 @@
+//! `runtime.yml`: what of a runtime a job sees, and where.
+
+use crate::{Arch, unique};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Largest `runtime.yml` that a reader accepts, in bytes.
+pub const MAX_RUNTIME_YML_BYTES: u64 = 256 << 10;
+
+/// Most mounts that one `runtime.yml` may ask for.
+const MAX_MOUNTS: usize = 256;
+
+/// Directories of a job that are made fresh for it: nothing of a runtime is mounted on or below them.
+const RESERVED_TARGETS: [&str; 4] = ["/dev", "/proc", "/sys", "/work"];
+
+/// The configuration of a runtime, beside its `isolated/` directory.
+///
+/// Wire format (YAML), as Joblet reads it:
+///
+/// ```yaml
+/// name: python-3.11-ml
+/// version: 1.4.0            # may also be an unquoted 3.11: text, never a number
+/// description: Python 3.11 with NumPy
+/// mounts:
+///   - { source: isolated/usr, target: /usr, readonly: true }
+/// environment: { PATH: "/usr/local/bin:/usr/bin:/bin" }
+/// requirements: { architectures: [amd64] }
+/// ```
+///
+/// Unknown and duplicate keys are refused. `language`, `packages` and `package_manager`, which
+/// Joblet's own runtimes carry, are accepted and have no meaning here. Joblet ignores keys it does
+/// not know. A value of this type keeps every rule of [`Mount`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawRuntimeYml")]
+pub struct RuntimeYml {
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    version: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    mounts: Vec<Mount>,
+    environment: BTreeMap<String, String>,
+    requirements: Requirements,
+}
+
+/// One directory or file of a runtime that jobs see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Path below the runtime's directory: relative, without `.` and `..`.
+    pub source: String,
+    /// Path inside the job: absolute, normal, not `/` and not below `/dev`, `/proc`, `/sys`, `/work`.
+    pub target: String,
+    /// `false` gives each job a private writable copy. The runtime itself is never written.
+    #[serde(default = "yes")]
+    pub readonly: bool,
+}
+
+/// What a runtime needs of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirements {
+    /// The architectures it runs on; empty: any. Other names than those of [`Arch`] match no host.
+    #[serde(default)]
+    pub architectures: Vec<String>,
+}
+
+impl RuntimeYml {
+    /// Puts a configuration together by the rules that a reader applies.
+    ///
+    /// # Errors
+    /// The entry and the rule it breaks.
+    pub fn new(
+        name: &str,
+        version: &str,
+        description: &str,
+        mounts: Vec<Mount>,
+        environment: BTreeMap<String, String>,
+        architectures: &[Arch],
+    ) -> Result<Self, String> {
+        Self::try_from(RawRuntimeYml {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            description: description.to_owned(),
+            mounts,
+            environment,
+            requirements: Requirements {
+                architectures: architectures.iter().map(Arch::to_string).collect(),
+            },
+            ..RawRuntimeYml::default()
+        })
+    }
+
+    /// The runtime's name. Informative: where it was installed from decides what it is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version as written; empty where the file has none.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// One line for people.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// The mounts in the file's order.
+    pub fn mounts(&self) -> &[Mount] {
+        &self.mounts
+    }
+
+    /// The variables set for every job.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// Whether it says that it runs on `arch`.
+    pub fn runs_on(&self, arch: Arch) -> bool {
+        let declared = &self.requirements.architectures;
+        declared.is_empty() || declared.iter().any(|name| name == arch.as_str())
+    }
+
+    /// What it needs of a host.
+    pub fn requirements(&self) -> &Requirements {
+        &self.requirements
+    }
+}
+
+/// The file before its rules are applied.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRuntimeYml {
+    name: String,
+    #[serde(default)]
+    version: String,
+    #[serde(default)]
+    description: String,
+    mounts: Vec<Mount>,
+    #[serde(default, deserialize_with = "unique::map")]
+    environment: BTreeMap<String, String>,
+    #[serde(default)]
+    requirements: Requirements,
+    #[serde(default, rename = "language")]
+    _language: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "packages")]
+    _packages: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "package_manager")]
+    _package_manager: Option<serde::de::IgnoredAny>,
+}
+
+impl TryFrom<RawRuntimeYml> for RuntimeYml {
+    type Error = String;
+
+    fn try_from(raw: RawRuntimeYml) -> Result<Self, String> {
+        if raw.mounts.len() > MAX_MOUNTS {
+            return Err(format!("{} mounts are more than {MAX_MOUNTS}", raw.mounts.len()));
+        }
+        let mut targets = BTreeSet::new();
+        for (index, mount) in raw.mounts.iter().enumerate() {
+            let refuse = |rule: &str| Err(format!("mounts[{index}]: {rule}"));
+            if let Err(rule) = check_source(&mount.source) {
+                return refuse(&format!("source {:?} {rule}", mount.source));
+            }
+            if let Err(rule) = check_target(&mount.target) {
+                return refuse(&format!("target {:?} {rule}", mount.target));
+            }
+            if !targets.insert(&mount.target) {
+                return refuse(&format!("target {:?} is mounted twice", mount.target));
+            }
+        }
+        for (name, value) in &raw.environment {
+            if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+                return Err(format!("environment: {name:?} cannot be a variable"));
+            }
+        }
+        Ok(Self {
+            name: raw.name,
+            version: raw.version,
+            description: raw.description,
+            mounts: raw.mounts,
+            environment: raw.environment,
+            requirements: raw.requirements,
+        })
+    }
+}
+
+/// Whether `source` is a plain path below the runtime's directory, by its text alone.
+fn check_source(source: &str) -> Result<(), &'static str> {
+    if source.starts_with('/') {
+        return Err("is absolute: it must lie below the runtime's directory");
+    }
+    check_components(source)
+}
+
+/// Whether `target` is a place in the job that a runtime may fill, by its text alone.
+fn check_target(target: &str) -> Result<(), &'static str> {
+    let Some(inner) = target.strip_prefix('/') else { return Err("is not absolute") };
+    check_components(inner)?;
+    let below = |reserved: &&str| {
+        target.strip_prefix(*reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if RESERVED_TARGETS.iter().any(|reserved| below(&reserved)) {
+        return Err("is one that every job gets fresh");
+    }
+    Ok(())
+}
+
+fn check_components(path: &str) -> Result<(), &'static str> {
+    if path.is_empty() {
+        return Err("names no file or directory of its own");
+    }
+    if path.contains('\0') {
+        return Err("contains a NUL byte");
+    }
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err("contains `.`, `..` or an empty component");
+    }
+    Ok(())
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(yaml: &str) -> Result<RuntimeYml, serde_yaml::Error> {
+        serde_yaml::from_str(yaml)
+    }
+
+    fn mount(source: &str, target: &str) -> String {
+        format!("name: demo\nmounts:\n  - {{ source: {source:?}, target: {target:?} }}\n")
+    }
+
+    #[test]
+    fn a_version_is_text() {
+        for text in ["3.11", "3.10", "1.4.0", "'3.10'", "\"3.10\"", "3", "1e3", "0x10"] {
+            let yml = parse(&format!("name: demo\nversion: {text}\nmounts: []\n")).unwrap();
+            assert_eq!(yml.version(), text.trim_matches(['"', '\'']));
+        }
+    }
+
+    #[test]
+    fn environment_values_are_text() {
+        let yml = parse("name: d\nmounts: []\nenvironment: { A: 1, B: 1.10, C: true, D: \"\" }\n");
+        let values: Vec<_> = yml.unwrap().environment().values().cloned().collect();
+        assert_eq!(values, ["1", "1.10", "true", ""]);
+    }
+
+    #[test]
+    fn the_file_of_the_description_parses() {
+        let yml = parse(include_str!("../fixtures/runtime-of-the-description.yml")).unwrap();
+        assert_eq!((yml.name(), yml.version()), ("python-3.11-ml", "3.11"));
+        assert_eq!(yml.mounts().len(), 5);
+        assert!(!yml.mounts()[4].readonly);
+        assert_eq!(yml.environment()["OMP_NUM_THREADS"], "1");
+        assert!(yml.runs_on(Arch::Arm64));
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        let yml = parse(include_str!("../fixtures/runtime-of-the-description.yml")).unwrap();
+        assert_eq!(parse(&serde_yaml::to_string(&yml).unwrap()).unwrap(), yml);
+    }
+
+    #[test]
+    fn mounts_stay_inside() {
+        assert!(parse(&mount("isolated/usr", "/usr")).is_ok());
+        for (source, target, rule) in [
+            ("/etc", "/etc", "is absolute"),
+            ("../other-1.0.0", "/usr", "contains `.`"),
+            ("isolated/../../x", "/usr", "contains `.`"),
+            (".", "/usr", "contains `.`"),
+            ("", "/usr", "names no file"),
+            ("a//b", "/usr", "empty component"),
+            ("a/", "/usr", "empty component"),
+            ("usr", "usr", "is not absolute"),
+            ("usr", "/", "names no file"),
+            ("usr", "/..", "contains `.`"),
+            ("usr", "/usr/../etc", "contains `.`"),
+            ("usr", "/proc", "gets fresh"),
+            ("usr", "/proc/x", "gets fresh"),
+            ("usr", "/dev/shm", "gets fresh"),
+            ("usr", "/work", "gets fresh"),
+            ("usr", "/a\0b", "NUL"),
+        ] {
+            let error = parse(&mount(source, target)).unwrap_err().to_string();
+            assert!(
+                error.contains("mounts[0]") && error.contains(rule),
+                "{source} {target}: {error}"
+            );
+        }
+        assert!(parse(&mount("usr", "/developer")).is_ok());
+    }
+
+    #[test]
+    fn odd_files_are_refused() {
+        let many: String =
+            (0..10_000).map(|n| format!("  - {{source: a, target: /m{n}}}\n")).collect();
+        for (yaml, reason) in [
+            ("name: d\nmounts: []\nmount: []\n", "unknown field `mount`"),
+            ("name: d\nname: e\nmounts: []\n", "duplicate"),
+            ("name: d\nmounts: []\nenvironment: {A: x, A: y}\n", "duplicate key \"A\""),
+            ("name: d\nmounts: []\nenvironment: {\"A=B\": x}\n", "cannot be a variable"),
+            ("name: d\nmounts: [{source: a, target: /a, readonly: \"no\"}]\n", "invalid type"),
+            ("name: d\nmounts: [{source: a, target: /a}, {source: b, target: /a}]\n", "mounts[1]"),
+            (&format!("name: d\nmounts:\n{many}"), "10000 mounts"),
+            ("mounts: []\n", "missing field `name`"),
+        ] {
+            let error = parse(yaml).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

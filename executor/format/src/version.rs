@@ -1,0 +1,113 @@
+//! The version of a runtime.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A Semantic Versioning 2.0.0 version without build metadata, ordered as such (1.10.0 > 1.9.0).
+///
+/// Build metadata is refused because it does not take part in the order: two versions that differ
+/// there alone would be equal and different at once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(semver::Version);
+
+/// A text that is no [`Version`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionError {
+    text: String,
+    reason: String,
+}
+
+/// Longest accepted version, in bytes: with a name of 64 it still fits into one path component.
+const MAX_BYTES: usize = 128;
+
+impl Version {
+    /// Whether this is a pre-release such as `1.4.0-beta`.
+    pub fn is_prerelease(&self) -> bool {
+        !self.0.pre.is_empty()
+    }
+
+    /// The highest of `versions`. Pre-releases count only where there is nothing else.
+    pub fn latest<'v>(versions: impl Iterator<Item = &'v Self>) -> Option<&'v Self> {
+        versions.max_by_key(|version| (!version.is_prerelease(), *version))
+    }
+}
+
+impl FromStr for Version {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let refuse = |reason: String| VersionError { text: text.to_owned(), reason };
+        if text.len() > MAX_BYTES {
+            return Err(refuse(format!("longer than {MAX_BYTES} bytes")));
+        }
+        let version = semver::Version::parse(text).map_err(|error| refuse(error.to_string()))?;
+        if !version.build.is_empty() {
+            return Err(refuse("build metadata after `+` is not used here".to_owned()));
+        }
+        Ok(Self(version))
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = VersionError;
+
+    fn try_from(text: String) -> Result<Self, VersionError> {
+        text.parse()
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.to_string()
+    }
+}
+
+impl fmt::Display for VersionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is not a version like 1.4.0: {}", self.text, self.reason)
+    }
+}
+
+impl std::error::Error for VersionError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Version {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn versions_are_ordered_by_number_not_by_text() {
+        assert!(version("1.10.0") > version("1.9.0"));
+        assert!(version("2.0.0") > version("1.99.99"));
+        assert!(version("1.4.0") > version("1.4.0-beta"));
+    }
+
+    #[test]
+    fn latest_prefers_releases() {
+        let all = ["1.9.0", "1.10.0", "2.0.0-rc.1"].map(version);
+        assert_eq!(Version::latest(all.iter()), Some(&version("1.10.0")));
+        let only_pre = ["2.0.0-rc.1", "2.0.0-rc.2"].map(version);
+        assert_eq!(Version::latest(only_pre.iter()), Some(&version("2.0.0-rc.2")));
+        assert_eq!(Version::latest([].iter()), None);
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        for text in
+            ["", "1", "1.0", "v1.0.0", "01.0.0", "1.0.0+b1", "../1", "18446744073709551616.0.0"]
+        {
+            assert!(text.parse::<Version>().is_err(), "{text:?}");
+        }
+        assert!(format!("1.0.0-{}", "a".repeat(123)).parse::<Version>().is_err());
+    }
+}

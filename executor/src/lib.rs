@@ -1,0 +1,2 @@
+//! Installs Joblet runtimes and runs jobs in them.
+pub mod error;
