@@ -1,0 +1,3 @@
+pub fn load(_: &std::path::Path) -> Result<(), crate::error::Error> {
+    Ok(())
+}
