@@ -1,2 +1,5 @@
 //! Installs Joblet runtimes and runs jobs in them.
 pub mod error;
+pub mod runtime;
+pub mod sandbox;
+mod within;
