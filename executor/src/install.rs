@@ -66,7 +66,7 @@ pub fn install(
         let total = choice.artifact.unpacked_size.unwrap_or(choice.artifact.size);
         let progress = Progress::bytes(format!("unpacking {exact}"), total, ui.progress());
         unpack::unpack(archive, &name, &choice.artifact, directory, |bytes| {
-            progress.advance(bytes)
+            progress.advance(bytes);
         })?;
     }
     let prepared = wrapper(staging.path(), &name)?;

@@ -17,10 +17,12 @@ mod list;
 mod location;
 mod progress;
 mod registry;
-mod runtime;
+pub mod runtime;
+pub mod sandbox;
 mod store;
 pub mod ui;
 mod unpack;
+mod within;
 
 use args::{Cli, Command, Global, Run};
 use catalog::{Catalog, Policy};
@@ -29,6 +31,7 @@ use error::Error;
 use joblet_format::{Spec, Wanted};
 use location::{DEFAULT_REGISTRY, Location};
 use rustix::fs::Mode;
+use sandbox::{Bind, Ids, Job, Network, Tmpfs};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -209,6 +212,38 @@ impl Session<'_> {
 
     fn run(&self, run: Run, ui: &mut Ui<'_>) -> Result<u8, Error> {
         let installed = self.provide(&run.spec, ui)?;
-        todo!("{installed:?}")
+        let runtime = runtime::load(&installed.path)?;
+        let dry_run = run.dry_run;
+        let job = job(run);
+        if dry_run {
+            let steps = sandbox::plan(&runtime, &job, &sandbox::Host::observe())?;
+            ui.data(&list::plan(&steps, self.global.json))?;
+            return Ok(0);
+        }
+        sandbox::run(&runtime, &job).map(sandbox::Exit::status)
+    }
+}
+
+/// What the sandbox is asked for. Variables that are passed on are looked up here.
+fn job(run: Run) -> Job {
+    let env = run.env.into_iter().filter_map(|(name, value)| {
+        let value = value.or_else(|| std::env::var_os(&name))?;
+        Some((name, value))
+    });
+    let bind = |bind: args::BindArg| {
+        let args::BindArg { source, target, writable } = bind;
+        Bind { source, target, writable }
+    };
+    let tmpfs = |tmpfs: args::TmpfsArg| Tmpfs { target: tmpfs.target, size: tmpfs.size };
+    Job {
+        env: env.collect(),
+        network: if run.host_network { Network::Host } else { Network::None },
+        workdir: run.workdir,
+        binds: run.binds.into_iter().map(bind).collect(),
+        tmpfs: run.tmpfs.into_iter().map(tmpfs).collect(),
+        hostname: run.hostname,
+        user: run.user.map(|(uid, gid)| Ids { uid, gid }),
+        timeout: run.timeout,
+        ..Job::new(run.argv)
     }
 }

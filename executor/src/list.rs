@@ -1,5 +1,6 @@
-//! What `list` prints.
+//! What `list` and `run --dry-run` print.
 
+use crate::sandbox::Step;
 use crate::store::Installed;
 use crate::ui::visible;
 use joblet_format::{Arch, Registry, Release, RuntimeName, Version};
@@ -95,6 +96,14 @@ fn available_row<'a>(
         yanked: release.yanked.as_deref(),
         description: &release.description,
     }
+}
+
+/// The steps of a plan, one a line or as JSON.
+pub fn plan(steps: &[Step], json: bool) -> String {
+    if json {
+        return to_json(steps.iter());
+    }
+    steps.iter().map(|step| visible(&step.to_string()) + "\n").collect()
 }
 
 /// A number of bytes for people: three digits and a decimal unit.

@@ -112,7 +112,7 @@ fn registry_url(text: &str) -> Result<Url, Error> {
             return Ok(raw);
         }
     }
-    if !Path::new(url.path()).extension().is_some_and(|extension| extension == "json") {
+    if Path::new(url.path()).extension().is_none_or(|extension| extension != "json") {
         let directory = format!("{}/{DOCUMENT}", url.path().trim_end_matches('/'));
         url.set_path(&directory);
     }

@@ -2,7 +2,9 @@
 
 use crate::error::Error;
 use crate::location::Location;
-use joblet_format::{Arch, Artifact, Registry, Release, Spec, Version, Wanted, nearest};
+use joblet_format::{
+    Arch, Artifact, Registry, Release, RuntimeName, Spec, Version, Wanted, nearest,
+};
 
 /// A release that was chosen from a registry, with its archive for this host.
 #[derive(Debug)]
@@ -76,7 +78,7 @@ fn missing_name(registry: &Registry, location: &Location, spec: &Spec) -> Error 
     if let Some(entry) = registry.refused.iter().find(|entry| entry.name == name) {
         return refused(location, &entry.name, &entry.version, &entry.reason);
     }
-    let hint = match nearest(name, registry.runtimes.keys().map(|name| name.as_str())) {
+    let hint = match nearest(name, registry.runtimes.keys().map(RuntimeName::as_str)) {
         Some(near) => format!("did you mean {near}?"),
         None => "joblet-exec list --available shows what there is".to_owned(),
     };

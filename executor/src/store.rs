@@ -158,7 +158,7 @@ impl Store {
     pub fn lock(&self, name: &RuntimeName, version: &Version) -> Result<Lock, Error> {
         let directory = name.directory(version);
         let path = self.work("locks")?.join(&directory);
-        Lock::wait(path, &directory, self.lock_timeout)
+        Lock::wait(&path, &directory, self.lock_timeout)
     }
 
     /// An empty directory to prepare the locked version in, and a descriptor of it.
@@ -228,7 +228,7 @@ impl Store {
                 runtime.path.parent().unwrap_or(Path::new("/")).display()
             )));
         }
-        let lock = Lock::wait(self.work("locks")?.join(name), name, self.lock_timeout)?;
+        let lock = Lock::wait(&self.work("locks")?.join(name), name, self.lock_timeout)?;
         let (staging, _) = self.stage(&lock)?;
         let aside = staging.path.join(name);
         fs::rename(&runtime.path, &aside).map_err(Error::file("remove", &runtime.path))?;

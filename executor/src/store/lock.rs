@@ -27,16 +27,16 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Busy`] with the holder's process id, [`Error::File`].
-    pub(super) fn wait(path: PathBuf, name: &str, timeout: u64) -> Result<Self, Error> {
+    pub(super) fn wait(path: &Path, name: &str, timeout: u64) -> Result<Self, Error> {
         let start = Instant::now();
         let timeout = Duration::from_secs(timeout);
         loop {
-            if let Some(lock) = Self::try_now(&path, name)? {
+            if let Some(lock) = Self::try_now(path, name)? {
                 return Ok(lock);
             }
             let waited = start.elapsed();
             if waited >= timeout {
-                return Err(Error::Busy { what: name.to_owned(), holder: holder(&path), waited });
+                return Err(Error::Busy { what: name.to_owned(), holder: holder(path), waited });
             }
             std::thread::sleep(POLL);
         }
@@ -95,13 +95,13 @@ mod tests {
     fn one_holder_at_a_time_and_waiting_ends() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("demo-1.0.0");
-        let held = Lock::wait(path.clone(), "demo-1.0.0", 0).unwrap();
+        let held = Lock::wait(&path, "demo-1.0.0", 0).unwrap();
         assert!(Lock::try_now(&path, "demo-1.0.0").unwrap().is_none());
-        let error = Lock::wait(path.clone(), "demo-1.0.0", 0).unwrap_err().to_string();
+        let error = Lock::wait(&path, "demo-1.0.0", 0).unwrap_err().to_string();
         let holder = format!("demo-1.0.0 is being changed by process {}", std::process::id());
         assert!(error.starts_with(&holder), "{error}");
         drop(held);
         assert!(!path.exists());
-        drop(Lock::wait(path, "demo-1.0.0", 0).unwrap());
+        drop(Lock::wait(&path, "demo-1.0.0", 0).unwrap());
     }
 }

@@ -1,11 +1,16 @@
 //! argv → [`Cli`]. Reads no environment, file or clock.
 
-use crate::cli::{COMMANDS, Cmd, GLOBAL, Opt};
+mod values;
+mod words;
+
 use crate::error::Error;
-use joblet_format::{Spec, nearest};
+use joblet_format::Spec;
 use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
+use values::{bind, duration, tmpfs, user, utf8, variable};
+use words::{Words, is_option, sort};
 
 /// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,12 +87,18 @@ pub struct Run {
     pub env: Vec<(OsString, Option<OsString>)>,
     /// `--bind`
     pub binds: Vec<BindArg>,
+    /// `--tmpfs`
+    pub tmpfs: Vec<TmpfsArg>,
     /// `--workdir`
     pub workdir: Option<PathBuf>,
+    /// `--user`, as user and group
+    pub user: Option<(u32, u32)>,
     /// `--hostname`
     pub hostname: Option<String>,
     /// `--network host`
     pub host_network: bool,
+    /// `--timeout`
+    pub timeout: Option<Duration>,
     /// `--dry-run`
     pub dry_run: bool,
     /// The job's command and its arguments.
@@ -105,11 +116,13 @@ pub struct BindArg {
     pub writable: bool,
 }
 
-/// The words of a command line, sorted by what they are.
-struct Words {
-    command: Option<&'static Cmd>,
-    options: Vec<OsString>,
-    operands: Vec<OsString>,
+/// One `--tmpfs DST[:SIZE]`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TmpfsArg {
+    /// In the job.
+    pub target: PathBuf,
+    /// How much it may hold, in bytes.
+    pub size: Option<u64>,
 }
 
 /// Parses the arguments after the program's name.
@@ -144,98 +157,6 @@ pub fn runs_job(args: &[OsString]) -> bool {
     )
 }
 
-/// Tells options, command and operands apart and checks that each option exists.
-///
-/// `--key=value` comes out as two words: pico-args takes `=` only from text that is UTF-8.
-fn sort(args: Vec<OsString>) -> Result<Words, Error> {
-    let mut words = Words { command: None, options: Vec::new(), operands: Vec::new() };
-    let mut args = args.into_iter();
-    while let Some(word) = args.next() {
-        if word == "--" {
-            words.operands.extend(args.by_ref());
-        } else if is_option(&word) {
-            let (name, inline) = split_value(&word);
-            let option = option(&name, words.command)?;
-            words.options.push(option.long.into());
-            match (option.value.is_empty(), inline) {
-                (true, None) => {}
-                (true, Some(_)) => {
-                    return Err(Error::Usage(format!("{} takes no value", option.long)));
-                }
-                (false, inline) => {
-                    let value = inline.or_else(|| args.next()).ok_or_else(|| {
-                        Error::Usage(format!("{} needs a value: {}", option.long, option.value))
-                    })?;
-                    words.options.push(value);
-                }
-            }
-        } else if let Some(command) = words.command {
-            words.operands.push(word);
-            if command.runs_job {
-                words.operands.extend(args.by_ref());
-            }
-        } else {
-            words.command = Some(command(&word, &mut args)?);
-        }
-    }
-    Ok(words)
-}
-
-fn is_option(word: &OsStr) -> bool {
-    word.len() > 1 && word.as_encoded_bytes()[0] == b'-'
-}
-
-/// `--key=value` as its two halves.
-fn split_value(word: &OsStr) -> (String, Option<OsString>) {
-    use std::os::unix::ffi::OsStrExt;
-    let bytes = word.as_bytes();
-    let at = bytes.iter().position(|&byte| byte == b'=').filter(|_| bytes.starts_with(b"--"));
-    let (name, value) = at.map_or((bytes, None), |at| (&bytes[..at], Some(&bytes[at + 1..])));
-    let value = value.map(|value| OsStr::from_bytes(value).to_owned());
-    (String::from_utf8_lossy(name).into_owned(), value)
-}
-
-/// The option called `name`, among those of the program and of `command`.
-fn option(name: &str, command: Option<&'static Cmd>) -> Result<&'static Opt, Error> {
-    let own = command.map_or(&[][..], |command| command.options);
-    let all = || own.iter().chain(GLOBAL);
-    if let Some(option) = all().find(|option| name == option.long || name == option.short) {
-        return Ok(option);
-    }
-    let hint = nearest(name, all().map(|option| option.long)).map_or_else(
-        || match command {
-            Some(command) => format!("joblet-exec {} --help lists them", command.name),
-            None => "options of a command stand after it".to_owned(),
-        },
-        |near| format!("did you mean {near}?"),
-    );
-    Err(Error::Usage(format!("unknown option {name:?}; {hint}")))
-}
-
-/// The command that `word` names, or that it and the next word name together.
-fn command(word: &OsStr, rest: &mut impl Iterator<Item = OsString>) -> Result<&'static Cmd, Error> {
-    let word = word.to_string_lossy();
-    if let Some(command) = COMMANDS.iter().find(|command| command.name == word) {
-        return Ok(command);
-    }
-    let pairs = || COMMANDS.iter().filter(|command| !command.also.is_empty());
-    let typed = if pairs().any(|command| command.also.starts_with(&format!("{word} "))) {
-        let second = rest.next().unwrap_or_default();
-        format!("{word} {}", second.to_string_lossy())
-    } else {
-        word.into_owned()
-    };
-    if let Some(command) = pairs().find(|command| command.also == typed) {
-        return Ok(command);
-    }
-    let known = COMMANDS.iter().flat_map(|command| [command.name, command.also]);
-    let hint = nearest(&typed, known.filter(|name| !name.is_empty())).map_or_else(
-        || "joblet-exec --help lists them".to_owned(),
-        |near| format!("did you mean {near:?}?"),
-    );
-    Err(Error::Usage(format!("unknown command {:?}; {hint}", typed.trim_end())))
-}
-
 fn global(options: &mut Arguments) -> Result<Global, Error> {
     let global = Global {
         registry: text(options, "--registry")?,
@@ -266,9 +187,9 @@ fn global(options: &mut Arguments) -> Result<Global, Error> {
 fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<Command, Error> {
     let command = match name {
         "run" => return run(options, operands).map(|run| Command::Run(Box::new(run))),
-        "install" => Command::Install(specs(operands, name)?),
-        "remove" => Command::Remove(specs(operands, name)?),
-        "path" => match <[Spec; 1]>::try_from(specs(operands, name)?) {
+        "install" => Command::Install(specs(&operands, name)?),
+        "remove" => Command::Remove(specs(&operands, name)?),
+        "path" => match <[Spec; 1]>::try_from(specs(&operands, name)?) {
             Ok([spec]) => Command::Path(spec),
             Err(_) => return Err(Error::Usage("path takes one SPEC".into())),
         },
@@ -294,9 +215,11 @@ fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
     })?;
     let run = Run {
         spec: parse_spec(&spec)?,
-        env: many(options, "--env", |word| variable(word))?,
-        binds: many(options, "--bind", |word| bind(word))?,
+        env: many(options, "--env", variable)?,
+        binds: many(options, "--bind", bind)?,
+        tmpfs: many(options, "--tmpfs", tmpfs)?,
         workdir: path(options, "--workdir")?,
+        user: one_of(options, "--user", user)?,
         hostname: text(options, "--hostname")?,
         host_network: match text(options, "--network")?.as_deref() {
             None | Some("none") => false,
@@ -305,6 +228,7 @@ fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
                 return Err(Error::Usage(format!("--network is none or host, not {other:?}")));
             }
         },
+        timeout: one_of(options, "--timeout", duration)?,
         dry_run: options.contains("--dry-run"),
         argv,
     };
@@ -315,36 +239,7 @@ fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
     Ok(run)
 }
 
-/// `K=V`, or `K` for the caller's value.
-fn variable(word: &OsStr) -> Result<(OsString, Option<OsString>), String> {
-    use std::os::unix::ffi::OsStrExt;
-    let bytes = word.as_bytes();
-    let at = bytes.iter().position(|&byte| byte == b'=');
-    let (name, value) = at.map_or((bytes, None), |at| (&bytes[..at], Some(&bytes[at + 1..])));
-    if name.is_empty() {
-        return Err(format!("{word:?} has no name before `=`"));
-    }
-    let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
-    Ok((own(name), value.map(own)))
-}
-
-/// `SRC:DST` or `SRC:DST:rw` or `SRC:DST:ro`.
-fn bind(word: &OsStr) -> Result<BindArg, String> {
-    let text = word.to_str().ok_or_else(|| format!("{word:?} is not UTF-8"))?;
-    let (paths, writable) = match text.rsplit_once(':') {
-        Some((paths, "rw")) => (paths, true),
-        Some((paths, "ro")) => (paths, false),
-        _ => (text, false),
-    };
-    let (source, target) =
-        paths.split_once(':').ok_or_else(|| format!("{text:?} is not SRC:DST or SRC:DST:rw"))?;
-    if source.is_empty() || !target.starts_with('/') || target.contains(':') {
-        return Err(format!("{text:?}: SRC is a path of the host, DST an absolute one of the job"));
-    }
-    Ok(BindArg { source: source.into(), target: target.into(), writable })
-}
-
-fn specs(operands: Vec<OsString>, command: &str) -> Result<Vec<Spec>, Error> {
+fn specs(operands: &[OsString], command: &str) -> Result<Vec<Spec>, Error> {
     if operands.is_empty() {
         return Err(Error::Usage(format!("{command} needs a runtime: NAME or NAME@VERSION")));
     }
@@ -367,21 +262,20 @@ fn finished(options: &mut Arguments) -> Result<(), Error> {
     let rest = std::mem::replace(options, Arguments::from_vec(Vec::new())).finish();
     match rest.first() {
         None => Ok(()),
-        Some(extra) => Err(Error::Usage(format!("option {} is given twice", extra.display()))),
+        Some(extra) => {
+            Err(Error::Usage(format!("option {} is given twice", extra.to_string_lossy())))
+        }
     }
 }
 
 fn text(options: &mut Arguments, name: &'static str) -> Result<Option<String>, Error> {
-    let read = |word: &OsStr| word.to_str().map(str::to_owned).ok_or("is not UTF-8");
-    options.opt_value_from_os_str(name, read).map_err(|error| usage(name, &error))
+    one_of(options, name, |word| utf8(word).map(str::to_owned))
 }
 
 fn path(options: &mut Arguments, name: &'static str) -> Result<Option<PathBuf>, Error> {
-    let read = |word: &OsStr| match word.is_empty() {
-        true => Err("is empty"),
-        false => Ok(PathBuf::from(word)),
-    };
-    options.opt_value_from_os_str(name, read).map_err(|error| usage(name, &error))
+    one_of(options, name, |word| {
+        if word.is_empty() { Err("is empty".to_owned()) } else { Ok(PathBuf::from(word)) }
+    })
 }
 
 fn many<T>(
@@ -390,6 +284,14 @@ fn many<T>(
     read: fn(&OsStr) -> Result<T, String>,
 ) -> Result<Vec<T>, Error> {
     options.values_from_os_str(name, read).map_err(|error| usage(name, &error))
+}
+
+fn one_of<T>(
+    options: &mut Arguments,
+    name: &'static str,
+    read: fn(&OsStr) -> Result<T, String>,
+) -> Result<Option<T>, Error> {
+    options.opt_value_from_os_str(name, read).map_err(|error| usage(name, &error))
 }
 
 fn usage(name: &str, error: &pico_args::Error) -> Error {
@@ -455,18 +357,6 @@ mod tests {
         let env = [variable("A", Some("")), variable("B", None), variable("C", Some("D=E"))];
         assert_eq!(run.env, env);
         assert_eq!(run.workdir, Some("-x".into()));
-    }
-
-    #[test]
-    fn binds() {
-        let read = |text| bind(OsStr::new(text));
-        let want = BindArg { source: "a b".into(), target: "/data".into(), writable: false };
-        assert_eq!(read("a b:/data").unwrap(), want);
-        assert_eq!(read("a b:/data:ro").unwrap(), want);
-        assert!(read("a:/data:rw").unwrap().writable);
-        for bad in ["a", "a:b", ":/b", "a:/b:rx", ""] {
-            assert!(read(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]
