@@ -154,24 +154,11 @@ impl Session<'_> {
         let store = self.store()?;
         store.clean();
         for spec in specs {
-            let runtime = self.the_one(spec, &store)?;
+            let runtime = store.expect_one(spec)?;
             store.remove(&runtime)?;
             ui.note(&format!("removed {}", runtime.path.display()));
         }
         Ok(())
-    }
-
-    /// The runtime to remove: a name alone must not leave a choice.
-    fn the_one(&self, spec: &Spec, store: &Store) -> Result<Installed, Error> {
-        let found = store.expect(spec)?;
-        let mut same = store.installed()?;
-        same.retain(|runtime| runtime.name == spec.name);
-        if matches!(spec.wanted, Wanted::Exact(_)) || same.len() == 1 {
-            return Ok(found);
-        }
-        let versions: Vec<_> = same.iter().filter_map(|found| found.version.as_ref()).collect();
-        let specs: Vec<_> = versions.iter().map(|v| spec.exactly(v).to_string()).collect();
-        Err(Error::Usage(format!("which one? {} are installed", specs.join(", "))))
     }
 
     fn list(&self, ui: &mut Ui<'_>) -> Result<(), Error> {

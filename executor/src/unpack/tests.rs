@@ -54,8 +54,10 @@ impl Tar {
             .iter()
             .map(|(key, value)| {
                 let rest = key.len() + value.len() + 3;
-                let length = (rest + 2..).find(|n| n.to_string().len() + rest == *n);
-                format!("{} {key}={value}\n", length.unwrap_or_else(|| rest + 1))
+                // The length counts its own digits.
+                let fits = |length: &usize| length.to_string().len() + rest == *length;
+                let length = (1..9).map(|digits| rest + digits).find(fits).unwrap();
+                format!("{length} {key}={value}\n")
             })
             .collect();
         self.raw(b'x', b"pax", b"", 0o644, body.as_bytes())

@@ -12,20 +12,18 @@
 //! ```
 
 use crate::error::Error;
-use joblet_format::{
-    Arch, Checksum, MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Spec, Version, Wanted, nearest,
-    split_directory,
-};
+use joblet_format::{Arch, Checksum, RuntimeName, Spec, Version, Wanted, nearest};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
+mod installed;
 mod lock;
 
+pub use installed::Installed;
 pub use lock::Lock;
 
 /// Where this program works, below the store's own directory.
@@ -40,17 +38,6 @@ pub struct Store {
     system: Option<PathBuf>,
     /// How long to wait for a lock, in seconds.
     lock_timeout: u64,
-}
-
-/// A runtime that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Installed {
-    /// Its name.
-    pub name: RuntimeName,
-    /// Its version. A directory `NAME/` that somebody unpacked by hand may have none.
-    pub version: Option<Version>,
-    /// Its directory.
-    pub path: PathBuf,
 }
 
 /// What is known about how a runtime came here: `.joblet/receipts/NAME-VERSION.json`.
@@ -93,8 +80,8 @@ impl Store {
     /// # Errors
     /// When a directory that exists cannot be read.
     pub fn installed(&self) -> Result<Vec<Installed>, Error> {
-        let mut all = scan(&self.root)?;
-        for other in self.system.iter().map(|system| scan(system)) {
+        let mut all = installed::scan(&self.root)?;
+        for other in self.system.iter().map(|system| installed::scan(system)) {
             for runtime in other? {
                 let same = |own: &Installed| {
                     (&own.name, &own.version) == (&runtime.name, &runtime.version)
@@ -144,6 +131,22 @@ impl Store {
             format!("installed: {}", versions.join(", "))
         };
         Err(Error::NotFound(format!("{spec} is not installed; {hint}")))
+    }
+
+    /// As [`Store::expect`], for a command that must not guess among several versions.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::Usage`] with the specs to choose from.
+    pub fn expect_one(&self, spec: &Spec) -> Result<Installed, Error> {
+        let found = self.expect(spec)?;
+        let mut same = self.installed()?;
+        same.retain(|runtime| runtime.name == spec.name);
+        if matches!(spec.wanted, Wanted::Exact(_)) || same.len() == 1 {
+            return Ok(found);
+        }
+        let versions = same.iter().filter_map(|found| found.version.as_ref());
+        let specs: Vec<_> = versions.map(|version| spec.exactly(version).to_string()).collect();
+        Err(Error::Usage(format!("which one? {} are installed", specs.join(", "))))
     }
 
     /// The directory of one version in the store that is changed.
@@ -278,40 +281,6 @@ impl Drop for Staging {
         // What cannot be removed now is tried again by the next command.
         _ = remove_tree(&self.path);
     }
-}
-
-/// The runtimes below `root`; none where there is no such directory.
-fn scan(root: &Path) -> Result<Vec<Installed>, Error> {
-    let entries = match fs::read_dir(root) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::file("read", root))?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::file("read", root))?;
-        let path = entry.path();
-        if let Some(text) = entry.file_name().to_str() {
-            if path.join("runtime.yml").is_file() {
-                found.extend(identify(text, &path));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Which runtime a directory is: by its name, else by the version in its `runtime.yml`.
-fn identify(directory: &str, path: &Path) -> Option<Installed> {
-    if let Some((name, version)) = split_directory(directory) {
-        return Some(Installed { name, version: Some(version), path: path.to_owned() });
-    }
-    let name = directory.parse().ok()?;
-    let mut text = String::new();
-    let file = File::open(path.join("runtime.yml")).ok()?;
-    // An unreadable file has no version; running it names the reason.
-    _ = file.take(MAX_RUNTIME_YML_BYTES).read_to_string(&mut text);
-    let yml = serde_yaml::from_str::<RuntimeYml>(&text).ok();
-    let version = yml.and_then(|yml| yml.version().parse().ok());
-    Some(Installed { name, version, path: path.to_owned() })
 }
 
 /// Renames a directory to a name that nothing has yet.
