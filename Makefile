@@ -1,0 +1,16 @@
+# Each target installs what it lacks (.ci/deps) and is one line; what a line does is in .ci/.
+
+help:    ## List these targets
+	@sed -n 's/^\([a-z]*\): *## /  make \1	/p' Makefile
+demo:    ## Build a runtime from its sources and run a Python script in it
+	@.ci/demo
+test:    ## Run every test
+	@.ci/deps rust cc tls && cargo test --workspace --locked
+lint:    ## Check format, lints, shell scripts and the licences of dependencies
+	@.ci/lint
+static:  ## Build dist/bin/joblet-exec, statically linked
+	@.ci/static
+clean:   ## Remove everything that was built
+	rm -rf dist && cargo clean
+
+.PHONY: help demo test lint static clean
