@@ -46,7 +46,7 @@ pub const BASE_PACKAGES: [&str; 17] = [
 /// python: { version: "3.11", before: 2024-01-01, compile: true, packages: [numpy==1.26.2] }
 /// urls: [{ into: opt/x, strip: 1, amd64: "https://…", arm64: "https://…" }]
 /// files: files/                  # a directory beside the manifest, copied last
-/// links: { usr/bin/python3: python3.11 }    # {deb_arch} and {multiarch} are replaced, here,
+/// links: { usr/bin/python3: python3.11 }    # "{deb_arch}", "{multiarch}" are replaced, here,
 /// environment: { PATH: "/usr/bin:/bin" }    # here
 /// allow_missing: [libcuda.so.1]             # and here
 /// check: [[python3, -c, "import numpy"]]
