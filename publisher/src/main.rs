@@ -1,1 +1,29 @@
-fn main() {}
+//! `joblet-publish`: an outcome becomes stdout, one message on stderr, and an exit status.
+
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    // Progress is one line that is written over, for people at a terminal alone.
+    let terminal = std::io::stderr().is_terminal();
+    let note = |text: &str| {
+        if terminal {
+            _ = write!(std::io::stderr(), "\r\x1b[K{text}"); // a closed stderr must not stop a build
+        }
+    };
+    let outcome = joblet_publish::run(std::env::args_os().skip(1).collect(), &note);
+    note("");
+    match outcome {
+        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE, // nobody reads any more
+        },
+        Err(error) => {
+            let class = error.class();
+            _ = writeln!(std::io::stderr(), "error[{}]: {error}", class.word());
+            ExitCode::from(class.exit_code())
+        }
+    }
+}

@@ -22,4 +22,5 @@ pub use platform::{Arch, Platform, PlatformError};
 pub use registry::{Artifact, MAX_REGISTRY_BYTES, Record, Refused, Registry, Release};
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};
 pub use spec::{Spec, SpecError, Wanted};
+pub use unique::map as unique_map;
 pub use version::{Version, VersionError};

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData};
 ///
 /// Serde's own maps keep the last of two equal keys; other readers keep the first. A document that
 /// two readers understand differently is not one to act on.
-pub(crate) fn map<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+///
+/// # Errors
+/// The duplicate key, or what the deserializer says.
+pub fn map<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
 where
     D: Deserializer<'de>,
     K: Deserialize<'de> + Ord + fmt::Debug,

@@ -1,0 +1,382 @@
+//! The command line: argv → [`Command`]. Reads no environment, file or clock.
+
+use crate::{
+    error::Error,
+    verbs::{Verb, overview, verb},
+};
+use joblet_format::{Arch, RuntimeName};
+use pico_args::Arguments;
+use std::{ffi::OsString, path::PathBuf};
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Print this text.
+    Help(String),
+    /// Print the version.
+    Version,
+    /// Resolve inputs and write `versions.lock`.
+    Lock(Lock),
+    /// Make archives and records.
+    Build(Build),
+    /// Run a runtime's check commands.
+    Check(Check),
+    /// Write `registry.json` from the records.
+    Index(Index),
+    /// Write the site from the records.
+    Site(Site),
+    /// Write a first manifest.
+    New {
+        /// The runtime.
+        name: RuntimeName,
+        /// Where runtimes lie.
+        sources: PathBuf,
+    },
+}
+
+/// Which runtimes are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Every directory with a manifest.
+    All,
+    /// These.
+    Names(Vec<RuntimeName>),
+}
+
+/// `lock`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// Which runtimes.
+    pub selection: Selection,
+    /// Where runtimes lie.
+    pub sources: PathBuf,
+    /// Resolve these alone and keep the others as locked; empty: all of the manifest.
+    pub arches: Vec<Arch>,
+    /// Where Debian packages are.
+    pub mirror: Option<String>,
+}
+
+/// `build`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Which runtimes.
+    pub selection: Selection,
+    /// Where runtimes lie.
+    pub sources: PathBuf,
+    /// Build these alone; empty: all of the manifest.
+    pub arches: Vec<Arch>,
+    /// Where archives and records go.
+    pub out: PathBuf,
+    /// Where fetched inputs are kept, if not in the user's cache.
+    pub cache: Option<PathBuf>,
+    /// Fetch nothing.
+    pub offline: bool,
+    /// Address of the archives' directory for `download_url`; none: relative to the registry.
+    pub base_url: Option<String>,
+    /// Where Debian packages are.
+    pub mirror: Option<String>,
+    /// Report as JSON.
+    pub json: bool,
+}
+
+/// `check`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Which runtimes.
+    pub selection: Selection,
+    /// Where runtimes lie.
+    pub sources: PathBuf,
+    /// Where `build` wrote.
+    pub out: PathBuf,
+    /// The `joblet-exec` to use.
+    pub joblet_exec: Option<PathBuf>,
+}
+
+/// `index`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Where the records lie.
+    pub records: PathBuf,
+    /// The `registry.json` to write.
+    pub out: PathBuf,
+}
+
+/// `site`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Where the records lie.
+    pub records: PathBuf,
+    /// Where the templates lie.
+    pub templates: PathBuf,
+    /// The directory to write.
+    pub out: PathBuf,
+}
+
+/// Parses the arguments after the program's name.
+///
+/// # Errors
+/// [`Error::Usage`], with the nearest known command or option where one is near.
+pub fn parse(args: Vec<OsString>) -> Result<Command, Error> {
+    let mut args = Arguments::from_vec(args);
+    let help = args.contains(["-h", "--help"]);
+    if args.contains(["-V", "--version"]) {
+        return Ok(Command::Version);
+    }
+    let word = args.subcommand().map_err(usage)?;
+    let Some(verb) = word.as_deref().map(verb).transpose()?.flatten() else {
+        if help || word.is_some() {
+            return Ok(Command::Help(overview()));
+        }
+        let rest = rest(args)?;
+        return Err(match rest.iter().find(|word| word.starts_with('-')) {
+            Some(option) => Error::Usage(format!("unknown option `{option}`; see --help")),
+            None => Error::Usage("no command given; see --help".into()),
+        });
+    };
+    if help {
+        return Ok(Command::Help(verb.help()));
+    }
+    let args = Arguments::from_vec(split_values(verb, args.finish()));
+    Values { verb, args }.command()
+}
+
+/// Makes `--option=value` two words, for the options of `verb` that take a value.
+fn split_values(verb: &Verb, words: Vec<OsString>) -> Vec<OsString> {
+    let takes_value =
+        |name: &str| verb.options.iter().any(|known| known.0 == name && !known.1.is_empty());
+    let split = |word: OsString| match word.to_str().and_then(|word| word.split_once('=')) {
+        Some((name, value)) if takes_value(name) => vec![name.into(), value.into()],
+        _ => vec![word],
+    };
+    words.into_iter().flat_map(split).collect()
+}
+
+/// The words behind a command, on their way into a [`Command`].
+struct Values {
+    verb: &'static Verb,
+    args: Arguments,
+}
+
+impl Values {
+    fn command(mut self) -> Result<Command, Error> {
+        let all = self.args.contains("--all");
+        let sources = self.path("--sources", "runtimes-src")?;
+        let mut command = match self.verb.name {
+            "check" => Command::Check(Check {
+                selection: Selection::All,
+                sources,
+                out: self.path("--out", "dist")?,
+                joblet_exec: self.value("--joblet-exec")?.map(PathBuf::from),
+            }),
+            "lock" => Command::Lock(Lock {
+                selection: Selection::All,
+                sources,
+                arches: self.arches()?,
+                mirror: self.text("--mirror")?,
+            }),
+            "build" => Command::Build(Build {
+                selection: Selection::All,
+                sources,
+                arches: self.arches()?,
+                out: self.path("--out", "dist")?,
+                cache: self.value("--cache")?.map(PathBuf::from),
+                offline: self.args.contains("--offline"),
+                base_url: self.text("--base-url")?,
+                mirror: self.text("--mirror")?,
+                json: self.args.contains("--json"),
+            }),
+            "index" => Command::Index(Index {
+                records: self.path("--records", "registry-site/records")?,
+                out: self.path("--out", "registry.json")?,
+            }),
+            "site" => Command::Site(Site {
+                records: self.path("--records", "registry-site/records")?,
+                templates: self.path("--templates", "registry-site/templates")?,
+                out: self.path("--out", "dist/site")?,
+            }),
+            _ => return self.new_runtime(sources),
+        };
+        match &mut command {
+            Command::Check(Check { selection, .. })
+            | Command::Lock(Lock { selection, .. })
+            | Command::Build(Build { selection, .. }) => *selection = self.selection(all)?,
+            _ if all => return Err(self.unknown("--all")),
+            _ => match self.positionals()?.first() {
+                Some(extra) => return Err(Error::Usage(format!("unexpected argument `{extra}`"))),
+                None => {}
+            },
+        }
+        Ok(command)
+    }
+
+    fn new_runtime(self, sources: PathBuf) -> Result<Command, Error> {
+        match <[RuntimeName; 1]>::try_from(self.names()?) {
+            Ok([name]) => Ok(Command::New { name, sources }),
+            Err(_) => Err(Error::Usage("`new` needs one NAME".into())),
+        }
+    }
+
+    fn selection(self, all: bool) -> Result<Selection, Error> {
+        let verb = self.verb.name;
+        match (self.names()?, all) {
+            (names, true) if names.is_empty() => Ok(Selection::All),
+            (_, true) => Err(Error::Usage("give names or --all, not both".into())),
+            (names, false) if names.is_empty() => {
+                Err(Error::Usage(format!("`{verb}` needs a runtime's NAME or --all")))
+            }
+            (names, false) => Ok(Selection::Names(names)),
+        }
+    }
+
+    fn names(self) -> Result<Vec<RuntimeName>, Error> {
+        self.positionals()?
+            .iter()
+            .map(|name| name.parse().map_err(|error| Error::Usage(format!("{error}"))))
+            .collect()
+    }
+
+    /// The words that are no option. All options must have been taken before.
+    fn positionals(self) -> Result<Vec<String>, Error> {
+        let verb = self.verb;
+        let words = rest(self.args)?;
+        match words.iter().find(|word| word.starts_with('-')) {
+            Some(option) => Err(verb.unknown(option)),
+            None => Ok(words),
+        }
+    }
+
+    fn unknown(&self, option: &str) -> Error {
+        self.verb.unknown(option)
+    }
+
+    fn value(&mut self, option: &'static str) -> Result<Option<OsString>, Error> {
+        if !self.verb.options.iter().any(|known| known.0 == option) {
+            return Ok(None);
+        }
+        self.args
+            .opt_value_from_os_str(option, |value| Ok::<_, std::convert::Infallible>(value.into()))
+            .map_err(usage)
+    }
+
+    fn text(&mut self, option: &'static str) -> Result<Option<String>, Error> {
+        let Some(value) = self.value(option)? else { return Ok(None) };
+        let text = value.into_string();
+        text.map(Some).map_err(|_| Error::Usage(format!("the value of {option} is not UTF-8")))
+    }
+
+    fn path(&mut self, option: &'static str, default: &str) -> Result<PathBuf, Error> {
+        Ok(self.value(option)?.map_or_else(|| default.into(), PathBuf::from))
+    }
+
+    fn arches(&mut self) -> Result<Vec<Arch>, Error> {
+        match self.text("--arch")?.as_deref() {
+            None | Some("all") => Ok(Vec::new()),
+            Some(arch) => arch.parse().map(|arch| vec![arch]).map_err(|_| {
+                Error::Usage(format!("unknown architecture `{arch}`; use amd64, arm64 or all"))
+            }),
+        }
+    }
+}
+
+/// Whatever was not taken yet, as text.
+fn rest(args: Arguments) -> Result<Vec<String>, Error> {
+    let text = |word: OsString| {
+        word.into_string()
+            .map_err(|word| Error::Usage(format!("`{}` is not UTF-8", word.display())))
+    };
+    args.finish().into_iter().map(text).collect()
+}
+
+fn usage(error: pico_args::Error) -> Error {
+    match error {
+        pico_args::Error::OptionWithoutAValue(option) => {
+            Error::Usage(format!("{option} needs a value"))
+        }
+        error => Error::Usage(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::Class, verbs::VERBS};
+
+    fn parse(line: &str) -> Result<Command, Error> {
+        super::parse(line.split_whitespace().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn commands() {
+        let names = |names: &[&str]| {
+            Selection::Names(names.iter().map(|name| name.parse().unwrap()).collect())
+        };
+        let Command::Build(build) = parse(
+            "build --arch=arm64 a b --out o --offline --base-url https://example.org/r --json",
+        )
+        .unwrap() else {
+            panic!()
+        };
+        assert_eq!(build.selection, names(&["a", "b"]));
+        assert_eq!((build.arches, build.out), (vec![Arch::Arm64], "o".into()));
+        assert_eq!(build.base_url.as_deref(), Some("https://example.org/r"));
+        assert!(build.offline && build.json && build.cache.is_none());
+        let Command::Lock(lock) = parse("lock --all --mirror https://example.org").unwrap() else {
+            panic!()
+        };
+        assert_eq!((lock.selection, lock.arches), (Selection::All, vec![]));
+        let Command::Check(check) = parse("check a --joblet-exec x").unwrap() else { panic!() };
+        assert_eq!(check.joblet_exec, Some("x".into()));
+        let index = Index { records: "registry-site/records".into(), out: "r.json".into() };
+        assert_eq!(parse("index --out r.json").unwrap(), Command::Index(index));
+        assert!(matches!(parse("site").unwrap(), Command::Site(_)));
+        assert!(matches!(parse("new a").unwrap(), Command::New { .. }));
+        assert_eq!(parse("--version").unwrap(), Command::Version);
+    }
+
+    #[test]
+    fn every_command_has_help() {
+        for verb in &VERBS {
+            let Command::Help(text) = parse(&format!("{} --help", verb.name)).unwrap() else {
+                panic!()
+            };
+            assert!(verb.options.iter().all(|option| text.contains(option.0)), "{text}");
+        }
+        for line in ["--help", "help", "-h"] {
+            let Command::Help(text) = parse(line).unwrap() else { panic!() };
+            assert!(text.contains("10 NET") && text.contains("  build  NAME"), "{text}");
+        }
+    }
+
+    #[test]
+    fn slips_are_answered() {
+        for (line, message) in [
+            ("", "no command given; see --help"),
+            ("--all", "unknown option `--all`; see --help"),
+            ("bulid a", "unknown command `bulid`; did you mean `build`?"),
+            ("frobnicate", "unknown command `frobnicate`; see --help"),
+            ("build a --ofline", "`build` has no option `--ofline`; did you mean `--offline`?"),
+            ("build a --cahce=x", "`build` has no option `--cahce`; did you mean `--cache`?"),
+            ("lock a --offline", "`lock` has no option `--offline`; see --help"),
+            ("index --sources x", "`index` has no option `--sources`; see --help"),
+            ("index --all", "`index` has no option `--all`; see --help"),
+            ("build", "`build` needs a runtime's NAME or --all"),
+            ("build a --all", "give names or --all, not both"),
+            ("build a --arch i386", "unknown architecture `i386`; use amd64, arm64 or all"),
+            ("build a --out", "--out needs a value"),
+            ("new", "`new` needs one NAME"),
+            ("new a b", "`new` needs one NAME"),
+            ("index x", "unexpected argument `x`"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(
+                (error.class(), error.to_string().as_str()),
+                (Class::Usage, message),
+                "{line}"
+            );
+        }
+        let hostile = "n".repeat(65);
+        for name in ["..", "a/b", "A", "a..b", ".a", "a%2fb", "foo-1.0.0", &hostile] {
+            assert_eq!(parse(&format!("new {name}")).unwrap_err().class(), Class::Usage, "{name}");
+        }
+    }
+}

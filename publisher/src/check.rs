@@ -1,0 +1,221 @@
+//! Runs a manifest's `check` commands in the packed archive, through `joblet-exec`.
+
+use crate::{
+    env,
+    error::Error,
+    fsx, index,
+    record::{self, archive_name},
+    source::Source,
+};
+use joblet_format::{Arch, Record};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+const PROGRAM: &str = "joblet-exec";
+/// Lines of a failed command's output that are shown.
+const SHOWN: usize = 20;
+
+/// Finds `joblet-exec`: `option`, `JOBLET_EXEC`, beside this program, `dist/bin`, `PATH`.
+///
+/// # Errors
+/// [`Error::Tool`] with what to do.
+pub fn find(option: Option<&Path>) -> Result<PathBuf, Error> {
+    if let Some(path) =
+        option.map(Path::to_owned).or_else(|| env::var(env::JOBLET_EXEC).map(Into::into))
+    {
+        if path.is_file() {
+            return std::path::absolute(&path).map_err(Error::file("find", path));
+        }
+        let reason = format!("{} does not exist", path.display());
+        return Err(Error::Tool { tool: PROGRAM.into(), reason });
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let dirs = beside.into_iter().chain([PathBuf::from("dist/bin")]).chain(env::path());
+    let found = dirs.map(|dir| dir.join(PROGRAM)).find(|path| path.is_file());
+    let found = found.and_then(|path| std::path::absolute(path).ok());
+    found.ok_or_else(|| Error::Tool {
+        tool: PROGRAM.into(),
+        reason: format!("not found; say --joblet-exec FILE or set {}", env::JOBLET_EXEC),
+    })
+}
+
+/// Installs the archive that was built for this machine into a store of its own and runs every
+/// command there. Returns how many there were.
+///
+/// # Errors
+/// [`Error::NotFound`] if it was not built; [`Error::Check`] with the first command that fails and
+/// the end of its output; [`Error::Tool`].
+pub fn run(
+    source: &Source,
+    out: &Path,
+    joblet_exec: &Path,
+    note: &dyn Fn(&str),
+) -> Result<usize, Error> {
+    let (name, version, arch) = (&source.name, &source.version, Arch::NATIVE);
+    let archive = archive_name(name, version, arch);
+    let record = record::read(&record::path(&out.join("records"), name, version))?;
+    let record =
+        record.filter(|it| it.release.artifact(arch).is_some() && out.join(&archive).is_file());
+    let Some(record) = record else {
+        let archive = out.join(&archive).display().to_string();
+        return Err(Error::NotFound(format!(
+            "{archive} does not exist; run `joblet-publish build {name}`"
+        )));
+    };
+    let work = tempfile::Builder::new().prefix(".check-").tempdir_in(out);
+    let work = work.map_err(Error::file("create below", out))?;
+    let registry = work.path().join("registry");
+    lay_out(&registry, &out.join(&archive), record, arch)?;
+    for words in &source.check {
+        note(&format!("check {name}@{version}: {}", words.join(" ")));
+        let arguments = arguments(&registry, &work.path().join("store"), source, words);
+        run_one(joblet_exec, &arguments, source, words)?;
+    }
+    Ok(source.check.len())
+}
+
+/// Makes a registry of one archive in `dir`.
+fn lay_out(dir: &Path, archive: &Path, mut record: Record, arch: Arch) -> Result<(), Error> {
+    fsx::create_dirs(dir)?;
+    let file = archive.file_name().unwrap_or_default();
+    let target = dir.join(file);
+    if std::fs::hard_link(archive, &target).is_err() {
+        std::fs::copy(archive, &target).map_err(Error::file("copy", archive))?;
+    }
+    let release = &mut record.release;
+    release.artifacts.retain(|known, _| *known == arch);
+    let file = file.to_string_lossy().into_owned();
+    if let Some(artifact) = release.artifacts.get_mut(&arch) {
+        artifact.download_url.clone_from(&file);
+        (release.checksum, release.size) = (artifact.checksum, artifact.size);
+    }
+    release.download_url = file;
+    let registry = index::make(&[record]);
+    fsx::write(&dir.join("registry.json"), index::render(&registry).as_bytes())
+}
+
+/// The words behind `joblet-exec` that run one command.
+fn arguments(registry: &Path, store: &Path, source: &Source, words: &[String]) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![
+        "--registry".into(),
+        registry.into(),
+        "--store".into(),
+        store.into(),
+        "run".into(),
+        format!("--runtime={}@{}", source.name, source.version).into(),
+        "--".into(),
+    ];
+    arguments.extend(words.iter().map(OsString::from));
+    arguments
+}
+
+fn run_one(
+    joblet_exec: &Path,
+    arguments: &[OsString],
+    source: &Source,
+    words: &[String],
+) -> Result<(), Error> {
+    let failed = |reason: String| Error::Tool { tool: joblet_exec.display().to_string(), reason };
+    let output = Command::new(joblet_exec).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let end = lines[lines.len().saturating_sub(SHOWN)..].join("\n  ");
+    let reason = format!("`{}` failed ({}):\n  {end}", words.join(" "), output.status);
+    if output.status.code() == Some(125) {
+        return Err(failed(reason)); // joblet-exec itself: nothing is known of the runtime
+    }
+    Err(Error::Check { runtime: source.directory(), reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+
+    fn source() -> Source {
+        crate::source::parse(
+            "name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
+             check: [[python3, -c, 'print(1)'], [fail, me]]\n",
+        )
+        .unwrap()
+    }
+
+    /// A directory with an archive, its record, and a `joblet-exec` that is this script.
+    fn built(script: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let archive =
+            dir.path().join(archive_name(&source().name, &source().version, Arch::NATIVE));
+        let tree = crate::tree::Tree::default();
+        let packed =
+            crate::pack::pack(&tree, "name: d\nmounts: []\n", "d-1.0.0", &archive).unwrap();
+        let base = Some("https://example.org/r");
+        let record = record::make(
+            &source(),
+            &BTreeMap::from([(Arch::NATIVE, packed)]),
+            base,
+            "1".into(),
+            None,
+        );
+        let path = record::path(&dir.path().join("records"), &record.name, &record.release.version);
+        fsx::write(&path, record::render(&record).as_bytes()).unwrap();
+        let exec = dir.path().join("joblet-exec");
+        std::fs::write(&exec, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&exec, PermissionsExt::from_mode(0o755)).unwrap();
+        (dir, exec)
+    }
+
+    #[test]
+    fn commands_run_through_joblet_exec() {
+        let words = ["python3".to_owned(), "-c".into(), "import x".into()];
+        let arguments = arguments(Path::new("/r"), Path::new("/s"), &source(), &words);
+        let want = [
+            "--registry",
+            "/r",
+            "--store",
+            "/s",
+            "run",
+            "--runtime=d@1.0.0",
+            "--",
+            "python3",
+            "-c",
+            "import x",
+        ];
+        assert_eq!(arguments, want);
+        let script = r#"test -f "$2"/registry.json && test -f "$2"/d-1.0.0-*.tar.gz &&
+            grep -q '"download_url": "d-1.0.0' "$2"/registry.json"#;
+        let (dir, exec) = built(script);
+        assert_eq!(run(&source(), dir.path(), &exec, &|_| ()).unwrap(), 2);
+        let left = fsx::list(dir.path()).unwrap();
+        assert!(left.iter().all(|path| !path.to_string_lossy().contains(".check-")), "{left:?}");
+    }
+
+    #[test]
+    fn failures_are_told_apart() {
+        for (script, class, message) in [
+            (
+                "if [ \"$8\" = fail ]; then echo no such module >&2; exit 3; fi",
+                "CHECK",
+                "d-1.0.0: `fail me` failed (exit status: 3):\n  no such module",
+            ),
+            ("echo no user namespaces >&2; exit 125", "TOOL", "  no user namespaces"),
+        ] {
+            let (dir, exec) = built(script);
+            let error = run(&source(), dir.path(), &exec, &|_| ()).unwrap_err();
+            assert_eq!(error.class().word(), class);
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let error = run(&source(), dir.path(), Path::new("/x"), &|_| ()).unwrap_err().to_string();
+        assert!(error.ends_with("does not exist; run `joblet-publish build d`"), "{error}");
+        let error = find(Some(Path::new("/nowhere/x"))).unwrap_err().to_string();
+        assert_eq!(error, "joblet-exec: /nowhere/x does not exist");
+    }
+}

@@ -1,0 +1,255 @@
+//! One Debian package → its members. The package is refused, not repaired.
+
+use crate::{
+    error::Error,
+    tree::{Content, Node},
+};
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek},
+    path::Path,
+    sync::Arc,
+};
+
+/// Largest unpacked `data.tar`, in bytes: what a small package could blow up to.
+const MAX_DATA: u64 = 16 << 30;
+
+/// One member of a package: its path without a leading slash or `./`, not yet moved anywhere.
+#[derive(Debug)]
+pub struct Member {
+    /// Relative, normal, UTF-8.
+    pub path: String,
+    /// What it is; links have the package's own target text.
+    pub node: Node,
+}
+
+/// Reads the package at `path`. File contents lie in a nameless file in `spool_dir`.
+///
+/// Modes are reduced to executable or not; owners and times are ignored; a hard link becomes a copy.
+///
+/// # Errors
+/// [`Error::Archive`] for anything but files, directories and links with clean relative names;
+/// [`Error::File`].
+pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, Error> {
+    let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
+    let file = File::open(path).map_err(Error::file("read", path))?;
+    let mut outer = ar::Archive::new(io::BufReader::new(file));
+    while let Some(entry) = outer.next_entry() {
+        let entry = entry.map_err(|error| refused(format!("is no ar archive: {error}")))?;
+        let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
+        let Some(suffix) = name.strip_prefix("data.tar") else { continue };
+        let mut data = decompress(suffix, entry).map_err(refused)?.take(MAX_DATA);
+        let mut spool =
+            tempfile::tempfile_in(spool_dir).map_err(Error::file("write below", spool_dir))?;
+        let size = io::copy(&mut data, &mut spool)
+            .map_err(|error| refused(format!("`{name}` cannot be unpacked: {error}")))?;
+        if size == MAX_DATA {
+            return Err(refused(format!("`{name}` is larger than {MAX_DATA} bytes")));
+        }
+        spool.rewind().map_err(Error::file("read", spool_dir))?;
+        return members(&Arc::new(spool)).map_err(refused);
+    }
+    Err(refused("has no data.tar".into()))
+}
+
+fn decompress<'r>(suffix: &str, from: impl Read + 'r) -> Result<Box<dyn Read + 'r>, String> {
+    Ok(match suffix.trim_end_matches('/') {
+        "" => Box::new(from),
+        ".xz" => Box::new(liblzma::read::XzDecoder::new(from)),
+        ".gz" => Box::new(flate2::read::MultiGzDecoder::new(from)),
+        ".zst" => Box::new(
+            ruzstd::decoding::StreamingDecoder::new(from).map_err(|error| error.to_string())?,
+        ),
+        other => return Err(format!("`data.tar{other}` has a compression that is not known")),
+    })
+}
+
+/// The members of the tar file `spool`, in its order, without the root itself.
+fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
+    let mut archive = tar::Archive::new(&**spool);
+    let broken = |error: io::Error| format!("is no tar archive: {error}");
+    let length = spool.metadata().map_err(broken)?.len();
+    let mut members: Vec<Member> = Vec::new();
+    let mut files: BTreeMap<String, Node> = BTreeMap::new();
+    for entry in archive.entries_with_seek().map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        let name = text(&entry.path_bytes())?;
+        let path = clean(&name)?;
+        let header = entry.header();
+        let kind = header.entry_type();
+        let target = || match entry.link_name_bytes() {
+            Some(target) if !target.is_empty() => text(&target),
+            _ => Err(format!("the link `{name}` has no target")),
+        };
+        if entry.raw_file_position().saturating_add(entry.size()) > length {
+            return Err(format!("ends within `{name}`"));
+        }
+        let node = match kind {
+            tar::EntryType::Directory => Node::Dir,
+            tar::EntryType::Symlink => Node::Link(target()?),
+            tar::EntryType::Link => {
+                let first = clean(&target()?)?;
+                let copy = files.get(&first);
+                copy.ok_or_else(|| {
+                    format!("`{name}` is a hard link to `{first}`, no file before it")
+                })?
+                .clone()
+            }
+            tar::EntryType::Regular => Node::File {
+                executable: header.mode().map_err(broken)? & 0o100 != 0,
+                content: Content::stretch(spool.clone(), entry.raw_file_position(), entry.size()),
+            },
+            other => {
+                let kind = char::from(other.as_byte());
+                return Err(format!("`{name}` is no file, directory or link, but type `{kind}`"));
+            }
+        };
+        if path.is_empty() {
+            if !matches!(node, Node::Dir) {
+                return Err(format!("`{name}` is no name"));
+            }
+            continue;
+        }
+        if matches!(node, Node::File { .. }) {
+            files.insert(path.clone(), node.clone());
+        }
+        members.push(Member { path, node });
+    }
+    Ok(members)
+}
+
+fn text(bytes: &[u8]) -> Result<String, String> {
+    let text = String::from_utf8(bytes.to_vec());
+    let text =
+        text.map_err(|_| format!("the name `{}` is not UTF-8", String::from_utf8_lossy(bytes)))?;
+    if text.chars().any(char::is_control) {
+        return Err(format!("the name {text:?} contains a control character"));
+    }
+    Ok(text)
+}
+
+/// `./usr//bin/` → `usr/bin`; the root is the empty text.
+fn clean(name: &str) -> Result<String, String> {
+    if name.starts_with('/') {
+        return Err(format!("the name `{name}` is absolute"));
+    }
+    if name.split('/').any(|part| part == "..") {
+        return Err(format!("the name `{name}` contains `..`"));
+    }
+    let parts = name.split('/').filter(|part| !part.is_empty() && *part != ".");
+    Ok(parts.collect::<Vec<_>>().join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use tar::EntryType;
+
+    /// A tar with these entries: type, name, target or content. Names are written as they are.
+    fn tar(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (kind, name, text) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(0o6755);
+            let body = if *kind == EntryType::Regular { text.as_bytes() } else { b"" };
+            if body.is_empty() {
+                header.as_old_mut().linkname[..text.len()].copy_from_slice(text.as_bytes());
+            }
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            builder.append(&header, body).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    fn deb(suffix: &str, data: &[u8]) -> Vec<u8> {
+        let mut builder = ar::Builder::new(Vec::new());
+        for (name, bytes) in [("debian-binary", &b"2.0\n"[..]), ("control.tar.xz", b"x")] {
+            let header = ar::Header::new(name.into(), bytes.len() as u64);
+            builder.append(&header, bytes).unwrap();
+        }
+        let header = ar::Header::new(format!("data.tar{suffix}").into(), data.len() as u64);
+        builder.append(&header, data).unwrap();
+        builder.into_inner().unwrap()
+    }
+
+    fn unpack(bytes: &[u8]) -> Result<Vec<Member>, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.deb");
+        std::fs::write(&path, bytes).unwrap();
+        read(&path, "a.deb", dir.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_compression_is_read() {
+        let tar = tar(&[(EntryType::Regular, "./usr/bin/x", "hello")]);
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(&tar).unwrap();
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&tar).unwrap();
+        let level = ruzstd::encoding::CompressionLevel::Fastest;
+        let zst = ruzstd::encoding::compress_to_vec(tar.as_slice(), level);
+        for (suffix, data) in [
+            ("", tar.clone()),
+            (".gz", gz.finish().unwrap()),
+            (".xz", xz.finish().unwrap()),
+            (".zst", zst),
+        ] {
+            let members = unpack(&deb(suffix, &data)).unwrap();
+            let [Member { path, node: Node::File { executable: true, content } }] =
+                members.as_slice()
+            else {
+                panic!("{suffix}: {members:?}")
+            };
+            assert_eq!((path.as_str(), content.read().unwrap()), ("usr/bin/x", b"hello".to_vec()));
+        }
+    }
+
+    #[test]
+    fn hard_links_become_copies() {
+        let entries = [
+            (EntryType::Directory, "./", ""),
+            (EntryType::Regular, "./a", "hello"),
+            (EntryType::Link, "./b", "./a"),
+        ];
+        let members = unpack(&deb("", &tar(&entries))).unwrap();
+        let Node::File { content, .. } = &members[1].node else { panic!("{members:?}") };
+        assert_eq!((members.len(), content.read().unwrap()), (2, b"hello".to_vec()));
+    }
+
+    #[test]
+    fn hostile_packages_are_refused() {
+        for (kind, name, target, rule) in [
+            (EntryType::Regular, "/etc/passwd", "x", "the name `/etc/passwd` is absolute"),
+            (EntryType::Regular, "./a/../../x", "x", "the name `./a/../../x` contains `..`"),
+            (EntryType::Regular, "./", "x", "`./` is no name"),
+            (EntryType::Char, "./dev/null", "", "`./dev/null` is no file, directory or link"),
+            (EntryType::Block, "./dev/sda", "", "but type `4`"),
+            (EntryType::Fifo, "./fifo", "", "but type `6`"),
+            (EntryType::Link, "./b", "/etc/shadow", "the name `/etc/shadow` is absolute"),
+            (EntryType::Link, "./b", "../x", "the name `../x` contains `..`"),
+            (EntryType::Link, "./b", "./a", "is a hard link to `a`, no file before it"),
+            (EntryType::Symlink, "./b", "", "the link `./b` has no target"),
+            (EntryType::Regular, "./a\nb", "x", "contains a control character"),
+        ] {
+            let error = unpack(&deb("", &tar(&[(kind, name, target)]))).unwrap_err();
+            assert!(error.starts_with("a.deb: ") && error.contains(rule), "{name}: {error}");
+        }
+        let good = deb("", &tar(&[(EntryType::Regular, "./a", "hello")]));
+        for (bytes, rule) in [
+            (b"garbage".to_vec(), "is no ar archive"),
+            (good[..good.len() - 1534].to_vec(), "a.deb: ends within `./a`"),
+            (deb(".lz", b"x"), "`data.tar.lz` has a compression that is not known"),
+            (deb(".xz", b"garbage"), "`data.tar.xz` cannot be unpacked"),
+            (deb("", &[1; 1024]), "is no tar archive"),
+            (good[..68].to_vec(), "has no data.tar"),
+        ] {
+            let error = unpack(&bytes).unwrap_err();
+            assert!(error.contains(rule), "{rule}: {error}");
+        }
+    }
+}

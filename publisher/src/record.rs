@@ -1,0 +1,172 @@
+//! What was built → `records/NAME/VERSION.json`, and back.
+
+use crate::{error::Error, fsx, pack::Packed, source::Source};
+use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// File name of one architecture's archive.
+pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
+    format!("{}-{arch}.tar.gz", name.directory(version))
+}
+
+/// Where the record of one version lies below `records`.
+pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
+    records.join(name.as_str()).join(format!("{version}.json"))
+}
+
+/// The record of what was built.
+///
+/// Architectures that were not built now are taken from `before`, the record of an earlier build;
+/// it also keeps its time if nothing differs. `base_url` is where the archives will be published;
+/// without it they lie beside `registry.json`.
+pub fn make(
+    source: &Source,
+    built: &BTreeMap<Arch, Packed>,
+    base_url: Option<&str>,
+    now: String,
+    before: Option<&Record>,
+) -> Record {
+    let mut artifacts: BTreeMap<Arch, Artifact> = before
+        .map(|record| record.release.artifacts.clone())
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(arch, _)| source.arches().contains(arch))
+        .collect();
+    for (arch, packed) in built {
+        let file = archive_name(&source.name, &source.version, *arch);
+        let download_url = match base_url {
+            Some(base) => format!("{}/{file}", base.trim_end_matches('/')),
+            None => file,
+        };
+        let artifact = Artifact {
+            download_url,
+            checksum: packed.checksum,
+            size: packed.size,
+            unpacked_size: Some(packed.unpacked_size),
+            entries: Some(packed.entries),
+        };
+        artifacts.insert(*arch, artifact);
+    }
+    // The first is amd64 wherever there is one: it stands for the version in Joblet's client.
+    let main = artifacts.values().next().expect("a build makes at least one archive").clone();
+    let platforms = source.platforms.iter().filter(|it| artifacts.contains_key(&it.arch()));
+    let release = Release {
+        version: source.version.clone(),
+        description: source.description.clone(),
+        download_url: main.download_url,
+        checksum: main.checksum,
+        size: main.size,
+        platforms: platforms.cloned().collect(),
+        artifacts,
+        yanked: before.and_then(|record| record.release.yanked.clone()),
+    };
+    let unchanged = before.filter(|record| record.release == release);
+    let published_at = unchanged.map_or(now, |record| record.published_at.clone());
+    Record { name: source.name.clone(), published_at, release }
+}
+
+/// Reads one record if it exists.
+///
+/// # Errors
+/// [`Error::Config`] if it is refused; [`Error::File`].
+pub fn read(path: &Path) -> Result<Option<Record>, Error> {
+    let Some(bytes) = fsx::read_if_there(path)? else { return Ok(None) };
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| Error::config(path, format!("is no record: {error}")))
+}
+
+/// Reads every `NAME/VERSION.json` below `records`, sorted by name and version.
+///
+/// # Errors
+/// [`Error::Config`] for a record whose place is not its name and version; [`Error::NotFound`] if
+/// there is no such directory.
+pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
+    if !records.is_dir() {
+        let records = records.display();
+        return Err(Error::NotFound(format!("no records: {records} is no directory")));
+    }
+    let mut all = Vec::new();
+    for dir in fsx::list(records)?.iter().filter(|path| path.is_dir()) {
+        for file in fsx::list(dir)? {
+            if file.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let Some(record) = read(&file)? else { continue };
+            let place = path(records, &record.name, &record.release.version);
+            if place != file {
+                let reason = format!("is the record that belongs to {}", place.display());
+                return Err(Error::config(file, reason));
+            }
+            all.push(record);
+        }
+    }
+    all.sort_by(|a, b| (&a.name, &a.release.version).cmp(&(&b.name, &b.release.version)));
+    Ok(all)
+}
+
+/// The text of a record.
+pub fn render(record: &Record) -> String {
+    let mut text = serde_json::to_string_pretty(record).expect("texts and numbers are JSON");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use joblet_format::Checksum;
+
+    fn source() -> Source {
+        crate::source::parse(
+            "name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64, rhel-amd64, ubuntu-arm64]\n",
+        )
+        .unwrap()
+    }
+
+    fn packed(byte: u8) -> Packed {
+        let checksum = Checksum::from_digest([byte; 32]);
+        Packed { checksum, size: 10, unpacked_size: 20, entries: 3 }
+    }
+
+    #[test]
+    fn architectures_of_two_builds_are_merged() {
+        let arm =
+            make(&source(), &BTreeMap::from([(Arch::Arm64, packed(2))]), None, "1".into(), None);
+        assert_eq!(arm.release.checksum, packed(2).checksum);
+        assert_eq!(arm.release.platforms, ["ubuntu-arm64".parse().unwrap()]);
+        let amd = BTreeMap::from([(Arch::Amd64, packed(1))]);
+        let base = Some("https://example.org/r/");
+        let both = make(&source(), &amd, base, "2".into(), Some(&arm));
+        assert_eq!(both.release.artifacts.len(), 2);
+        assert_eq!(both.release.download_url, "https://example.org/r/d-1.0.0-amd64.tar.gz");
+        assert_eq!(both.release.artifacts[&Arch::Arm64].download_url, "d-1.0.0-arm64.tar.gz");
+        assert_eq!((both.release.platforms.len(), both.published_at.as_str()), (3, "2"));
+        let again = make(&source(), &amd, base, "3".into(), Some(&both));
+        assert_eq!(render(&again), render(&both), "a rerun changes no byte");
+        let text = render(&both);
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), both);
+    }
+
+    #[test]
+    fn records_lie_where_they_belong() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = read_all(&dir.path().join("none")).unwrap_err();
+        assert_eq!(error.class().word(), "NOTFOUND");
+        let built = BTreeMap::from([(Arch::Amd64, packed(1))]);
+        let record = make(&source(), &built, None, "1".into(), None);
+        let right = path(dir.path(), &record.name, &record.release.version);
+        fsx::write(&right, render(&record).as_bytes()).unwrap();
+        assert_eq!(read_all(dir.path()).unwrap(), [record.clone()]);
+        let wrong = dir.path().join("d/1.0.1.json");
+        fsx::write(&wrong, render(&record).as_bytes()).unwrap();
+        let error = read_all(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("1.0.1.json: is the record that belongs to "), "{error}");
+        fsx::write(&wrong, b"{}").unwrap();
+        let error = read_all(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is no record: missing field"), "{error}");
+    }
+}

@@ -1,0 +1,380 @@
+//! A root filesystem as a value: nothing of it lies on the building machine's disk by name.
+//!
+//! So no link of a package can lead a write astray, the umask and the user do not matter, and a
+//! failed build leaves nothing behind.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
+
+/// Most links followed on the way to one file, as in Linux.
+const MAX_LINKS: u32 = 40;
+
+/// What stands at a path.
+#[derive(Debug, Clone)]
+pub enum Node {
+    /// A directory.
+    Dir,
+    /// A regular file, and whether it can be executed.
+    File {
+        /// Mode 0755 if so, else 0644.
+        executable: bool,
+        /// Its bytes.
+        content: Content,
+    },
+    /// A symbolic link: the text of its target.
+    Link(String),
+}
+
+/// The bytes of a file: in memory, or a stretch of a spool file that has no name.
+#[derive(Debug, Clone)]
+pub struct Content(Repr);
+
+#[derive(Debug, Clone)]
+enum Repr {
+    Bytes(Arc<[u8]>),
+    Stretch { spool: Arc<File>, offset: u64, length: u64 },
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Repr::Bytes(bytes.into()))
+    }
+}
+
+impl Content {
+    /// The `length` bytes at `offset` of `spool`.
+    pub fn stretch(spool: Arc<File>, offset: u64, length: u64) -> Self {
+        Self(Repr::Stretch { spool, offset, length })
+    }
+
+    /// Length, in bytes.
+    pub fn len(&self) -> u64 {
+        match &self.0 {
+            Repr::Bytes(bytes) => bytes.len() as u64,
+            Repr::Stretch { length, .. } => *length,
+        }
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first bytes, at most `limit`.
+    ///
+    /// # Errors
+    /// Of reading the spool file.
+    pub fn head(&self, limit: u64) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.len().min(limit)).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        match &self.0 {
+            Repr::Bytes(all) => bytes.copy_from_slice(&all[..length]),
+            Repr::Stretch { spool, offset, .. } => spool.read_exact_at(&mut bytes, *offset)?,
+        }
+        Ok(bytes)
+    }
+
+    /// All bytes.
+    ///
+    /// # Errors
+    /// Of reading the spool file.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        self.head(u64::MAX)
+    }
+
+    /// Writes all bytes, in pieces of one constant size.
+    ///
+    /// # Errors
+    /// Of reading the spool file and of writing.
+    pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+        match &self.0 {
+            Repr::Bytes(bytes) => to.write_all(bytes),
+            Repr::Stretch { spool, offset, length } => {
+                let (mut at, end) = (*offset, offset + length);
+                let mut buffer = vec![0; 128 << 10];
+                while at < end {
+                    let piece = usize::try_from((end - at).min(128 << 10)).unwrap_or(buffer.len());
+                    spool.read_exact_at(&mut buffer[..piece], at)?;
+                    to.write_all(&buffer[..piece])?;
+                    at += piece as u64;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A root filesystem: paths without a leading slash, in byte order, so that each directory stands
+/// before what is in it.
+#[derive(Debug, Clone, Default)]
+pub struct Tree(BTreeMap<String, Node>);
+
+impl Tree {
+    /// What stands at `path` itself.
+    pub fn get(&self, path: &str) -> Option<&Node> {
+        self.0.get(path)
+    }
+
+    /// Everything, in byte order of the paths.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.0.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
+    /// What is below the directory `dir`, at any depth, with whole paths.
+    pub fn below(&self, dir: &str) -> impl Iterator<Item = (&str, &Node)> {
+        let prefix = format!("{dir}/");
+        let range = self.0.range(prefix.clone()..).map(|(path, node)| (path.as_str(), node));
+        range.take_while(move |(path, _)| path.starts_with(&prefix))
+    }
+
+    /// Adds a node, and the directories above it.
+    ///
+    /// # Errors
+    /// The rule it breaks: a parent that is a link or a file, or something else at that path. Equal
+    /// links and directories may come twice.
+    pub fn insert(&mut self, path: &str, node: Node) -> Result<(), String> {
+        self.make_parents(path)?;
+        match (self.0.get(path), &node) {
+            (None, _) => {}
+            (Some(Node::Dir), Node::Dir) => return Ok(()),
+            (Some(Node::Link(old)), Node::Link(new)) if old == new => return Ok(()),
+            (Some(Node::Link(_)), Node::Dir) if self.is_dir(path) => return Ok(()),
+            (Some(old), new) => {
+                return Err(format!("`{path}` is a {} and a {}", kind(old), kind(new)));
+            }
+        }
+        self.0.insert(path.to_owned(), node);
+        Ok(())
+    }
+
+    /// Adds a file or link in place of the file or link that stands there.
+    ///
+    /// # Errors
+    /// As [`Tree::insert`]; a directory is not replaced.
+    pub fn replace(&mut self, path: &str, node: Node) -> Result<(), String> {
+        let leaf = |node: &Node| !matches!(node, Node::Dir);
+        if leaf(&node) && self.0.get(path).is_some_and(leaf) {
+            self.0.remove(path);
+        }
+        self.insert(path, node)
+    }
+
+    /// Adds a node if nothing stands there.
+    ///
+    /// # Errors
+    /// As [`Tree::insert`].
+    pub fn supply(&mut self, path: &str, node: Node) -> Result<(), String> {
+        if self.0.contains_key(path) { Ok(()) } else { self.insert(path, node) }
+    }
+
+    /// Takes one node away.
+    pub fn remove(&mut self, path: &str) {
+        self.0.remove(path);
+    }
+
+    fn make_parents(&mut self, path: &str) -> Result<(), String> {
+        for (at, _) in path.match_indices('/') {
+            let parent = &path[..at];
+            match self.0.get(parent) {
+                Some(Node::Dir) => {}
+                Some(other) => {
+                    return Err(format!("`{path}` lies below the {} `{parent}`", kind(other)));
+                }
+                None => {
+                    self.0.insert(parent.to_owned(), Node::Dir);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `path` leads when links are followed. None if nothing is there.
+    ///
+    /// `..` stops at the root, as in a chroot. The root itself is the empty text.
+    pub fn resolve(&self, path: &str) -> Option<String> {
+        let mut todo: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        let (mut here, mut links) = (String::new(), 0);
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    here.truncate(here.rfind('/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = if here.is_empty() { part } else { format!("{here}/{part}") };
+            match self.0.get(&next)? {
+                Node::Link(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return None;
+                    }
+                    if target.starts_with('/') {
+                        here.clear();
+                    }
+                    todo.extend(target.split('/').rev().map(str::to_owned));
+                }
+                // A path that goes on below a file leads nowhere: no key lies below one.
+                Node::Dir | Node::File { .. } => here = next,
+            }
+        }
+        Some(here)
+    }
+
+    /// The file that `path` leads to.
+    pub fn file(&self, path: &str) -> Option<(bool, &Content)> {
+        match self.0.get(&self.resolve(path)?)? {
+            Node::File { executable, content } => Some((*executable, content)),
+            Node::Dir | Node::Link(_) => None,
+        }
+    }
+
+    /// Whether `path` leads to a directory.
+    pub fn is_dir(&self, path: &str) -> bool {
+        self.resolve(path)
+            .is_some_and(|path| path.is_empty() || matches!(self.0.get(&path), Some(Node::Dir)))
+    }
+}
+
+/// What a node is, for messages.
+fn kind(node: &Node) -> &'static str {
+    match node {
+        Node::Dir => "directory",
+        Node::File { .. } => "file",
+        Node::Link(_) => "link",
+    }
+}
+
+/// The path, by its text alone, that a link at `link` with this `target` means. `..` stops at the root.
+pub fn link_path(link: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    if !target.starts_with('/') {
+        parts.extend(link.split('/'));
+        parts.pop();
+    }
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => _ = parts.pop(), // nothing above the root
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The relative target with which a link at `link` leads to `path`.
+pub fn relative(link: &str, path: &str) -> String {
+    let mut from: Vec<&str> = link.split('/').collect();
+    from.pop();
+    let to: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    // A link into the directory it lies in, or above, still needs a name: `.` or `..`.
+    let mut parts = vec![".."; from.len() - common];
+    parts.extend(&to[common..]);
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Node {
+        Node::File { executable: false, content: b"x".to_vec().into() }
+    }
+
+    fn tree(links: &[(&str, &str)], files: &[&str]) -> Tree {
+        let mut tree = Tree::default();
+        for (link, target) in links {
+            tree.insert(link, Node::Link((*target).into())).unwrap();
+        }
+        for path in files {
+            tree.insert(path, file()).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn nothing_is_written_through_or_over() {
+        let mut tree = tree(&[("bin", "usr/bin"), ("out", "../..")], &["usr/bin/sh"]);
+        for (path, node, rule) in [
+            ("bin/sh", file(), "`bin/sh` lies below the link `bin`"),
+            ("out/etc/x", file(), "`out/etc/x` lies below the link `out`"),
+            ("usr/bin/sh/x", file(), "`usr/bin/sh/x` lies below the file `usr/bin/sh`"),
+            ("usr/bin/sh", file(), "`usr/bin/sh` is a file and a file"),
+            ("usr/bin", Node::Link("x".into()), "`usr/bin` is a directory and a link"),
+            ("bin", Node::Link("x".into()), "`bin` is a link and a link"),
+            ("usr/bin/sh", Node::Dir, "`usr/bin/sh` is a file and a directory"),
+        ] {
+            assert_eq!(tree.insert(path, node).unwrap_err(), rule);
+        }
+        tree.insert("bin", Node::Dir).unwrap();
+        tree.insert("bin", Node::Link("usr/bin".into())).unwrap();
+        tree.replace("usr/bin/sh", Node::Link("bash".into())).unwrap();
+        assert!(tree.replace("usr/bin", file()).is_err());
+        assert!(matches!(tree.get("bin"), Some(Node::Link(_))));
+    }
+
+    #[test]
+    fn links_are_followed_inside() {
+        let links = [
+            ("bin", "usr/bin"),
+            ("usr/bin/sh", "dash"),
+            ("etc/top", "../../../usr/bin/sh"),
+            ("abs", "/bin/sh"),
+            ("loop", "loop"),
+            ("gone", "nowhere"),
+            ("usr/up", ".."),
+        ];
+        let tree = tree(&links, &["usr/bin/dash"]);
+        for (path, want) in [
+            ("bin/sh", Some("usr/bin/dash")),
+            ("etc/top", Some("usr/bin/dash")),
+            ("abs", Some("usr/bin/dash")),
+            ("usr/up/bin", Some("usr/bin")),
+            ("usr/up", Some("")),
+            ("loop", None),
+            ("gone", None),
+            ("bin/dash/x", None),
+        ] {
+            assert_eq!(tree.resolve(path).as_deref(), want, "{path}");
+        }
+        assert!(tree.is_dir("usr/up") && !tree.is_dir("abs"));
+    }
+
+    #[test]
+    fn link_texts() {
+        for (link, target, path, text) in [
+            ("usr/bin/awk", "gawk", "usr/bin/gawk", "gawk"),
+            ("etc/mtab", "/proc/mounts", "proc/mounts", "../proc/mounts"),
+            ("usr/lib64/ld.so", "/usr/lib/a/ld.so", "usr/lib/a/ld.so", "../lib/a/ld.so"),
+            ("a/b", "../../../../etc/passwd", "etc/passwd", "../etc/passwd"),
+            ("a/b", ".", "a", "."),
+            ("a/b", "..", "", ".."),
+            ("a/b/c", "..", "a", ".."),
+        ] {
+            assert_eq!(link_path(link, target), path, "{link} -> {target}");
+            assert_eq!(relative(link, path), text, "{link} -> {target}");
+        }
+    }
+
+    #[test]
+    fn content_is_the_same_from_memory_and_from_a_spool() {
+        let mut spool = tempfile::tempfile().unwrap();
+        spool.write_all(b"..hello..").unwrap();
+        for content in [b"hello".to_vec().into(), Content::stretch(Arc::new(spool), 2, 5)] {
+            let mut written = Vec::new();
+            content.write_to(&mut written).unwrap();
+            assert_eq!(
+                (content.read().unwrap().as_slice(), written.as_slice()),
+                (&b"hello"[..], &b"hello"[..])
+            );
+            assert_eq!((content.head(2).unwrap(), content.len()), (b"he".to_vec(), 5));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The table of commands and options. `--help` and suggestions come from here.
+
+use crate::error::{Class, Error};
+use joblet_format::nearest;
+use std::fmt::Write as _;
+
+/// One command: its name, positionals, summary and options.
+pub(crate) struct Verb {
+    pub(crate) name: &'static str,
+    positionals: &'static str,
+    summary: &'static str,
+    pub(crate) options: &'static [Opt],
+}
+
+/// One option: its name, the placeholder of its value (empty for a flag), its meaning.
+pub(crate) type Opt = (&'static str, &'static str, &'static str);
+
+const ALL: Opt = ("--all", "", "every runtime below the sources directory");
+const SOURCES: Opt = ("--sources", "DIR", "where NAME/manifest.yaml lies [runtimes-src]");
+const ARCH: Opt = ("--arch", "ARCH", "amd64, arm64 or all [all of the manifest]");
+const MIRROR: Opt =
+    ("--mirror", "URL", "where debian/ and debian-security/ lie [as the host's apt]");
+const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
+const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
+
+pub(crate) const VERBS: [Verb; 6] = [
+    Verb {
+        name: "check",
+        positionals: "NAME…|--all",
+        summary: "run the manifest's check commands in the packed runtime",
+        options: &[
+            ALL,
+            SOURCES,
+            OUT_DIST,
+            (
+                "--joblet-exec",
+                "FILE",
+                "the joblet-exec to use [$JOBLET_EXEC, beside, dist/bin, PATH]",
+            ),
+        ],
+    },
+    Verb {
+        name: "lock",
+        positionals: "NAME…|--all",
+        summary: "resolve every input and write versions.lock (needs apt-get)",
+        options: &[ALL, SOURCES, ARCH, MIRROR],
+    },
+    Verb {
+        name: "build",
+        positionals: "NAME…|--all",
+        summary: "make OUT/NAME-VERSION-ARCH.tar.gz and OUT/records/NAME/VERSION.json",
+        options: &[
+            ALL,
+            SOURCES,
+            ARCH,
+            OUT_DIST,
+            ("--cache", "DIR", "where fetched inputs are kept [the user's cache]"),
+            ("--offline", "", "fetch nothing: every input must be in the cache"),
+            ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
+            MIRROR,
+            ("--json", "", "print the list of archives as JSON"),
+        ],
+    },
+    Verb {
+        name: "index",
+        positionals: "",
+        summary: "write registry.json from the records",
+        options: &[RECORDS, ("--out", "FILE", "the registry to write [registry.json]")],
+    },
+    Verb {
+        name: "site",
+        positionals: "",
+        summary: "write the static site from the records",
+        options: &[
+            RECORDS,
+            ("--templates", "DIR", "the site's templates [registry-site/templates]"),
+            ("--out", "DIR", "the directory to write [dist/site]"),
+        ],
+    },
+    Verb {
+        name: "new",
+        positionals: "NAME",
+        summary: "write a first runtimes-src/NAME/manifest.yaml",
+        options: &[SOURCES],
+    },
+];
+
+/// The command called `word`; none for `help`.
+pub(crate) fn verb(word: &str) -> Result<Option<&'static Verb>, Error> {
+    if word == "help" {
+        return Ok(None);
+    }
+    if let Some(verb) = VERBS.iter().find(|verb| verb.name == word) {
+        return Ok(Some(verb));
+    }
+    let names = VERBS.iter().map(|verb| verb.name).chain(["help"]);
+    Err(Error::Usage(format!("unknown command `{word}`{}", did_you_mean(word, names))))
+}
+
+impl Verb {
+    /// The error for an option that it does not have.
+    pub(crate) fn unknown(&self, option: &str) -> Error {
+        let option = option.split('=').next().unwrap_or(option);
+        let hint = did_you_mean(option, self.options.iter().map(|known| known.0));
+        Error::Usage(format!("`{}` has no option `{option}`{hint}", self.name))
+    }
+
+    /// The text of its `--help`.
+    pub(crate) fn help(&self) -> String {
+        let mut text = format!(
+            "joblet-publish {}: {}\n\nUsage: joblet-publish {} {} [options]\n\nOptions:\n",
+            self.name, self.summary, self.name, self.positionals
+        );
+        for (name, value, meaning) in self.options {
+            _ = writeln!(text, "  {:<20} {meaning}", format!("{name} {value}")); // never fails
+        }
+        text
+    }
+}
+
+/// `; did you mean …?`, or nothing.
+fn did_you_mean<'c>(typed: &str, known: impl IntoIterator<Item = &'c str>) -> String {
+    nearest(typed, known)
+        .map_or_else(|| "; see --help".to_owned(), |known| format!("; did you mean `{known}`?"))
+}
+
+/// The text of `--help` without a command.
+pub(crate) fn overview() -> String {
+    let mut text = "joblet-publish builds Joblet runtimes from locked inputs and publishes their \
+                    registry\n\nCommands (each has its own --help):\n"
+        .to_owned();
+    for verb in &VERBS {
+        _ = writeln!(text, "  {:<6} {:<12} {}", verb.name, verb.positionals, verb.summary);
+    }
+    text.push_str("\nExit status: 0 done");
+    for (_, word, code, meaning) in Class::TABLE {
+        _ = write!(text, "\n  {code:>2} {word:<10} {meaning}");
+    }
+    text.push('\n');
+    text
+}

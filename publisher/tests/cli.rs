@@ -1,0 +1,138 @@
+//! The program as a user meets it: stdout, stderr and status of each command.
+
+use std::{fs, path::Path, process::Command};
+
+struct Outcome {
+    status: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn publish(dir: &Path, line: &str) -> Outcome {
+    let output = Command::new(env!("CARGO_BIN_EXE_joblet-publish"))
+        .args(line.split_whitespace())
+        .current_dir(dir)
+        .env("HOME", dir)
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("JOBLET_EXEC")
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Outcome {
+        status: output.status.code().unwrap(),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    }
+}
+
+fn manifest(dir: &Path, text: &str) {
+    fs::create_dir_all(dir.join("runtimes-src/demo")).unwrap();
+    fs::write(dir.join("runtimes-src/demo/manifest.yaml"), text).unwrap();
+}
+
+const FILES_ONLY: &str = "name: demo\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
+                          description: a demo\nfiles: files/\nlinks: { bin/hi: hello }\n";
+
+/// A runtime of plain files needs neither mirror nor apt.
+fn demo(dir: &Path) {
+    manifest(dir, FILES_ONLY);
+    fs::create_dir_all(dir.join("runtimes-src/demo/files/bin")).unwrap();
+    fs::write(dir.join("runtimes-src/demo/files/bin/hello"), "#!/bin/sh\n").unwrap();
+}
+
+#[test]
+fn a_runtime_goes_from_new_to_registry() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let made = publish(dir, "new other");
+    assert_eq!((made.status, made.stderr.as_str()), (0, ""));
+    assert!(made.stdout.starts_with("runtimes-src/other/manifest.yaml\n"));
+    demo(dir);
+    let locked = publish(dir, "lock demo --mirror http://127.0.0.1:9");
+    let lines = "runtimes-src/demo/versions.lock: amd64: 0 inputs, 0.0 MB\n\
+                 runtimes-src/demo/versions.lock: arm64: 0 inputs, 0.0 MB\n";
+    assert_eq!((locked.status, locked.stdout.as_str(), locked.stderr.as_str()), (0, lines, ""));
+    let lock = fs::read(dir.join("runtimes-src/demo/versions.lock")).unwrap();
+    publish(dir, "lock demo --arch arm64 --mirror http://127.0.0.1:9");
+    assert_eq!(fs::read(dir.join("runtimes-src/demo/versions.lock")).unwrap(), lock);
+    let built = publish(dir, "build demo --offline");
+    assert_eq!((built.status, built.stderr.as_str()), (0, ""));
+    assert!(
+        built.stdout.starts_with("dist/demo-1.0.0-amd64.tar.gz\n  sha256:"),
+        "{}",
+        built.stdout
+    );
+    let indexed = publish(dir, "index --records dist/records");
+    let line = "registry.json: 1 runtimes, 1 versions\n";
+    assert_eq!((indexed.status, indexed.stdout.as_str(), indexed.stderr.as_str()), (0, line, ""));
+    let registry = fs::read(dir.join("registry.json")).unwrap();
+    publish(dir, "build demo --offline");
+    publish(dir, "index --records dist/records");
+    assert_eq!(fs::read(dir.join("registry.json")).unwrap(), registry, "a rerun changes no byte");
+
+    // Other bytes under a published version: refused, and nothing is changed.
+    fs::write(dir.join("runtimes-src/demo/files/bin/hello"), "#!/bin/sh\necho\n").unwrap();
+    assert_eq!(publish(dir, "build demo --offline").status, 0);
+    let refused = publish(dir, "index --records dist/records");
+    assert_eq!((refused.status, refused.stdout.as_str()), (13, ""));
+    assert!(
+        refused
+            .stderr
+            .starts_with("error[INTEGRITY]: demo@1.0.0: checksum differs: expected sha256:"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(fs::read(dir.join("registry.json")).unwrap(), registry);
+}
+
+#[test]
+fn faults_have_a_class_and_a_message() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    for (line, status, message) in [
+        ("bulid demo", 2, "error[USAGE]: unknown command `bulid`; did you mean `build`?\n"),
+        ("build demoo --offline", 12, "error[NOTFOUND]: no runtime `demoo`: "),
+        (
+            "build demo --offline",
+            17,
+            "error[CONFIG]: runtimes-src/demo/versions.lock: does not exist",
+        ),
+        ("lock demo --mirror nowhere", 2, "error[USAGE]: \"nowhere\" is not an http or https"),
+        ("index", 12, "error[NOTFOUND]: no records: registry-site/records is no directory\n"),
+        ("check demo --joblet-exec x", 19, "error[TOOL]: joblet-exec: x does not exist\n"),
+        ("build --all --sources none", 12, "error[NOTFOUND]: no runtime in none; `new NAME`"),
+    ] {
+        let outcome = publish(dir, line);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (status, ""), "{line}");
+        assert!(outcome.stderr.starts_with(message), "{line}: {}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{line}: {}", outcome.stderr);
+    }
+    for (text, message) in [
+        ("python: { version: '3.11', before: x, packages: [] }\n", "python: not supported yet; "),
+        ("urls: [{ into: opt }]\n", "urls: not supported yet; "),
+        ("enviroment: {}\n", "line 7: unknown key `enviroment`; did you mean `environment`?"),
+    ] {
+        manifest(dir, &format!("{FILES_ONLY}{text}"));
+        for command in ["lock demo --mirror http://127.0.0.1:9", "build demo --offline"] {
+            let outcome = publish(dir, command);
+            assert_eq!(outcome.status, 17, "{text}");
+            let start = "error[CONFIG]: runtimes-src/demo/manifest.yaml: ";
+            assert!(outcome.stderr.starts_with(&format!("{start}{message}")), "{}", outcome.stderr);
+        }
+    }
+    assert!(!dir.join("dist").exists(), "nothing is left of a failure");
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    manifest(dir, &FILES_ONLY.replace("hello", "gone"));
+    publish(dir, "lock demo --mirror http://127.0.0.1:9");
+    let outcome = publish(dir, "build demo --offline");
+    let message = "error[CONFIG]: runtimes-src/demo/manifest.yaml: links: `bin/hi` leads nowhere; is \
+                   its package listed?\n";
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (17, message));
+}

@@ -1,0 +1,187 @@
+//! The bytes of an archive depend on its sources alone: not on user, umask, time zone, locale,
+//! directory or time.
+
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_joblet-publish");
+/// Set to `must-work` where the locked inputs have to be there or to be had, as in CI.
+const INPUTS: &str = "JOBLET_TEST_INPUTS";
+const NOBODY: u32 = 65534;
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtimes-src")
+}
+
+/// How one build differs from another.
+struct Setting {
+    umask: &'static str,
+    variables: [(&'static str, &'static str); 3],
+    nobody: bool,
+}
+
+fn build(setting: &Setting, dir: &Path, program: &Path, sources: &Path, cache: &Path) -> Output {
+    let out = dir.join("out");
+    fs::create_dir_all(&out).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", setting.umask]);
+    command.arg(program).args(["build", "--all", "--json", "--sources"]).arg(sources);
+    command.arg("--out").arg(&out).arg("--cache").arg(cache).arg("--offline");
+    command.envs(setting.variables).current_dir(dir);
+    if setting.nobody {
+        for path in [dir, &out] {
+            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    command.output().unwrap()
+}
+
+/// Name and checksum of each archive in a `build --json` report.
+fn checksums(output: &Output) -> Vec<(String, String)> {
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaint}");
+    assert_eq!(complaint, "", "silent in a pipe");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let entry = |entry: &serde_json::Value| {
+        let path = Path::new(entry["path"].as_str().unwrap());
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o644);
+        (name, entry["checksum"].as_str().unwrap().to_owned())
+    };
+    report.as_array().unwrap().iter().map(entry).collect()
+}
+
+fn copy_tree(from: &Path, to: &Path, mode: u32) {
+    for entry in walkdir::WalkDir::new(from) {
+        let entry = entry.unwrap();
+        let target = to.join(entry.path().strip_prefix(from).unwrap());
+        if entry.file_type().is_dir() {
+            fs::create_dir_all(&target).unwrap();
+            fs::set_permissions(&target, PermissionsExt::from_mode(0o755)).unwrap();
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+            fs::set_permissions(&target, PermissionsExt::from_mode(mode)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn two_builds_are_equal_whoever_wherever_and_whenever() {
+    // The first build fetches into a cache that stays, so that a second run of the tests is quick.
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs");
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let warm = Command::new(PROGRAM)
+        .args(["build", "--all", "--json", "--sources"])
+        .arg(sources())
+        .arg("--out")
+        .arg(dir.path().join("first"))
+        .arg("--cache")
+        .arg(&cache)
+        .output()
+        .unwrap();
+    if matches!(warm.status.code(), Some(10 | 17)) && std::env::var_os(INPUTS).is_none() {
+        let complaint = String::from_utf8_lossy(&warm.stderr);
+        eprintln!("SKIPPED ({INPUTS}=must-work forbids it): {complaint}");
+        return;
+    }
+    let want = checksums(&warm);
+    assert!(!want.is_empty());
+
+    // Another user must be able to reach everything.
+    let (program, sources_copy) = (dir.path().join("program"), dir.path().join("elsewhere"));
+    fs::copy(PROGRAM, &program).unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    copy_tree(&sources(), &sources_copy, 0o600 | 0o044);
+    let cache_copy = dir.path().join("cache");
+    copy_tree(&cache, &cache_copy, 0o644);
+    let root =
+        fs::metadata("/proc/self").is_ok_and(|it| std::os::unix::fs::MetadataExt::uid(&it) == 0);
+    let settings = [
+        Setting {
+            umask: "077",
+            variables: [("TZ", "Asia/Tokyo"), ("LC_ALL", "C"), ("HOME", "/nonexistent")],
+            nobody: root,
+        },
+        Setting {
+            umask: "022",
+            variables: [("TZ", "America/Lima"), ("LC_ALL", "tr_TR.UTF-8"), ("LANG", "de")],
+            nobody: false,
+        },
+    ];
+    for (index, setting) in settings.iter().enumerate() {
+        let place = dir.path().join(format!("{index}/{}", "deep/".repeat(index * 5)));
+        fs::create_dir_all(&place).unwrap();
+        let output = build(setting, &place, &program, &sources_copy, &cache_copy);
+        assert_eq!(checksums(&output), want, "umask {}", setting.umask);
+    }
+}
+
+/// The same without a mirror: a package made here, its cache filled by hand.
+#[test]
+fn a_small_build_is_the_same_every_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, cache) = (dir.path().join("src"), dir.path().join("cache"));
+    let deb = small_deb();
+    let sum = sha256(&deb);
+    fs::create_dir_all(cache.join("sha256")).unwrap();
+    fs::write(cache.join("sha256").join(&sum), &deb).unwrap();
+    fs::create_dir_all(sources.join("d")).unwrap();
+    let manifest = "name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
+                    debian: { suite: bookworm, packages: [demo] }\n";
+    fs::write(sources.join("d/manifest.yaml"), manifest).unwrap();
+    let source = joblet_publish::source::parse(manifest).unwrap();
+    let digest = joblet_publish::lock::digest(&source);
+    let input = format!(
+        r#"[{{"kind":"deb","name":"debian/pool/demo.deb","size":{},"sha256":"{sum}"}}]"#,
+        deb.len()
+    );
+    let lock = format!(
+        r#"{{"format":1,"manifest":"{digest}","timestamp":"2026-01-31T12:00:00Z",
+            "inputs":{{"amd64":{input},"arm64":{input}}}}}"#
+    );
+    fs::write(sources.join("d/versions.lock"), lock).unwrap();
+    let mut seen = Vec::new();
+    for (umask, zone) in [("077", "Asia/Tokyo"), ("000", "UTC")] {
+        let variables = [("TZ", zone), ("LC_ALL", "C"), ("LANG", "C")];
+        let place = dir.path().join(umask);
+        let setting = Setting { umask, variables, nobody: false };
+        let output = build(&setting, &place, Path::new(PROGRAM), &sources, &cache);
+        seen.push(checksums(&output));
+        let record = place.join("out/records/d/1.0.0.json");
+        let before = fs::read(&record).unwrap();
+        build(&setting, &place, Path::new(PROGRAM), &sources, &cache);
+        assert_eq!(fs::read(&record).unwrap(), before, "a rerun changes no byte of the record");
+        let left: Vec<_> = fs::read_dir(place.join("out")).unwrap().collect();
+        assert_eq!(left.len(), 3, "two archives, records, nothing else");
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0].len(), 2);
+}
+
+fn small_deb() -> Vec<u8> {
+    let mut data = tar::Builder::new(Vec::new());
+    for (name, text) in [("./usr/bin/demo", "#!/bin/sh\necho hello\n"), ("./etc/demo", "x\n")] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o755);
+        data.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    let data = data.into_inner().unwrap();
+    let mut outer = ar::Builder::new(Vec::new());
+    outer.append(&ar::Header::new("data.tar".into(), data.len() as u64), data.as_slice()).unwrap();
+    outer.into_inner().unwrap()
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    joblet_format::Checksum::from_digest(sha2::Sha256::digest(bytes).into()).hex()
+}
