@@ -206,7 +206,7 @@ mod tests {
                 "not on",
             ),
             ("name: d\n".repeat(40_000), "larger than"),
-            (format!("name: {}\n", "[".repeat(10_000)), "limit"),
+            (format!("name: d\nmounts: {}\n", "[".repeat(10_000)), "line 2"),
             (String::from_utf8(bomb.to_vec()).unwrap(), "unknown field"),
         ] {
             let error = load(runtime(yaml.as_bytes()).path()).unwrap_err();

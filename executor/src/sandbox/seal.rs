@@ -60,7 +60,8 @@ fn remount(
     recursive: bool,
 ) -> Result<(), Failure> {
     // The job's own /proc, mounted before anything that comes here.
-    let proc = openat(&places.root, "proc/self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let proc = places.proc.get().ok_or(Errno::NOENT)?;
+    let proc = openat(proc, "self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let fdinfo = read(proc.as_fd(), &format!("fdinfo/{}", mount.as_raw_fd()))?;
     let id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
     let mountinfo = read(proc.as_fd(), "mountinfo")?;

@@ -137,18 +137,22 @@ pub(super) fn close_on_exec(fd: libc::c_int) -> Result<(), Errno> {
 
 /// Puts every signal but those in `keep` back to its default action.
 pub(super) fn reset_signals(keep: &[libc::c_int]) {
-    // SAFETY: an all-zero `sigaction` is SIG_DFL without flags, a value of the type.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    // The kernel's `struct sigaction`, whose layout is the architecture's: all zero is SIG_DFL
+    // without flags on each, and none is larger. Not the C library's call: it refuses its own
+    // signals, which a caller may have left ignored.
+    const DEFAULT: [u64; 4] = [0; 4];
     for signal in (1..=64).filter(|signal| !keep.contains(signal)) {
-        // SAFETY: the default action runs no code of ours. The call fails for KILL, STOP and the
-        // numbers that the C library reserves; none of them can have been changed.
-        unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
+        let (nr, old) = (libc::SYS_rt_sigaction, ptr::null_mut::<u64>());
+        // SAFETY: the kernel reads one structure from `DEFAULT`, which is at least as large, and
+        // writes none (`old` is null). The default action runs no code of ours. The call fails
+        // for KILL and STOP, which cannot have been changed.
+        unsafe { libc::syscall(nr, signal, DEFAULT.as_ptr(), old, size_of::<u64>()) };
     }
 }
 
 /// Whether this process ignores `signal`.
 pub(super) fn is_ignored(signal: libc::c_int) -> bool {
-    // SAFETY: as in `reset_signals`.
+    // SAFETY: an all-zero `sigaction` is SIG_DFL without flags, a value of the type.
     let mut current: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: a null new action only asks; `current` is written and outlives the call.
     let rc = unsafe { libc::sigaction(signal, ptr::null(), &raw mut current) };
