@@ -352,7 +352,7 @@ fn signals_do_what_they_do_to_any_program() {
             ("echo ready; sleep 0.5; exit 9", Signal::SIGWINCH, 9),
         ] {
             let child = started(world, user, script);
-            kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+            kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
             let output = finish(child);
             assert_eq!(output.status, Some(status), "{user:?} {script} {signal}");
         }

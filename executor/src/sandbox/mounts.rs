@@ -76,9 +76,8 @@ impl Places {
             other => other?,
         };
         // A link of the runtime may lead there. Nothing may cover what later steps read in it.
-        if let Some(proc) = self.proc.get()
-            && fstat(proc)?.st_dev == fstat(&found)?.st_dev
-        {
+        let device = self.proc.get().map(fstat).transpose()?.map(|stat| stat.st_dev);
+        if device == Some(fstat(&found)?.st_dev) {
             return Err(refuse("is a link into /proc"));
         }
         Ok(found)

@@ -89,11 +89,12 @@ pub(super) fn exit_now(status: i32) -> ! {
 pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: `ifreq` is plain data of integers, bytes and unions of them: all zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *to = from.cast_signed() as libc::c_char;
+    // ASCII is the same whether or not this architecture's char has a sign.
+    #[allow(clippy::cast_possible_wrap)]
+    {
+        request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
     }
-    // IFF_UP is 1: the flags of an interface are a short.
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    request.ifr_ifru.ifru_flags = 1; // IFF_UP
     let request = &raw const request;
     // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which outlives the call, and writes nothing.
     Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, request) })
@@ -168,7 +169,7 @@ pub(super) fn default_signal(signal: libc::c_int) {
 /// Installs `filter` for this process and what it executes; cannot be undone.
 ///
 /// # Errors
-/// `EACCES` without no_new_privs, `EINVAL` where the kernel has no seccomp filters.
+/// `EACCES` without `no_new_privs`, `EINVAL` where the kernel has no seccomp filters.
 pub(super) fn install_filter(filter: &mut [Instruction]) -> Result<(), Errno> {
     let len = u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };

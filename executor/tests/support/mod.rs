@@ -57,7 +57,7 @@ impl World {
         let usr = world.path("demo/isolated/usr");
         fs::create_dir_all(usr.join("bin")).unwrap();
         for tool in TOOLS.split(' ') {
-            world.copy_program(&usr, tool);
+            Self::copy_program(&usr, tool);
         }
         symlink("bash", usr.join("bin/sh")).unwrap();
         for dir in ["bin", "lib", "lib64"] {
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Copies a program of the host and its libraries to where its loader looks for them.
-    fn copy_program(&self, usr: &Path, tool: &str) {
+    fn copy_program(usr: &Path, tool: &str) {
         let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|dir| Path::new(dir).join(tool));
         let Some(found) = found.iter().find(|path| path.exists()) else { return };
         fs::copy(found, usr.join("bin").join(tool)).unwrap();
