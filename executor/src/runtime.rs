@@ -114,7 +114,7 @@ fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
         return Err("line 1 begins with a byte order mark; save it as plain UTF-8".into());
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
-        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
         format!("line {line} is not UTF-8")
     })?;
     serde_yaml::from_str(text).map_err(|error| error.to_string())
@@ -206,7 +206,7 @@ mod tests {
                 "not on",
             ),
             ("name: d\n".repeat(40_000), "larger than"),
-            (format!("name: {}\n", "[".repeat(10_000)), "limit"),
+            (format!("name: d\nmounts: {}\n", "[".repeat(10_000)), "line 2"),
             (String::from_utf8(bomb.to_vec()).unwrap(), "unknown field"),
         ] {
             let error = load(runtime(yaml.as_bytes()).path()).unwrap_err();

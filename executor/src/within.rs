@@ -19,7 +19,7 @@ use std::{
     path::Path,
 };
 
-/// Most links followed in one path, as in path_resolution(7).
+/// Most links followed in one path, as in `path_resolution(7)`.
 const MAX_LINKS: usize = 40;
 
 /// What an absolute link, or a `..` above the directory, means.

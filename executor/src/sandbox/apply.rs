@@ -166,7 +166,7 @@ fn write(path: &str, text: &str) -> Result<(), Failure> {
     })
 }
 
-/// Makes the new root `/` and detaches the old one, as pivot_root(2) describes for `"."`.
+/// Makes the new root `/` and detaches the old one, as `pivot_root(2)` describes for `"."`.
 ///
 /// Where the old root is the kernel's first one (an initramfs) or no mount at all (a chroot), it
 /// cannot be exchanged. The new root already lies over it there, so chroot(2) is what is left:

@@ -106,6 +106,8 @@ fn interpreter(file: &Path) -> Option<String> {
 
 /// The interpreter that a file beginning with `head` asks for, by `#!` or as a 64-bit ELF.
 fn parse_interpreter(head: &[u8]) -> Option<String> {
+    /// `PT_INTERP` of elf(5).
+    const INTERP: usize = 3;
     let name = if let Some(line) = head.strip_prefix(b"#!") {
         let line = line.split(|&byte| byte == b'\n').next()?.trim_ascii_start();
         line.split(|byte| matches!(byte, b' ' | b'\t')).next()?
@@ -116,7 +118,6 @@ fn parse_interpreter(head: &[u8]) -> Option<String> {
                 sum.checked_mul(256)?.checked_add(usize::from(byte))
             })
         };
-        const INTERP: usize = 3;
         head.starts_with(b"\x7fELF\x02").then_some(())?;
         let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
         let mut entries = (0..count).map_while(|index| table.checked_add(index * size));

@@ -17,7 +17,7 @@ use rustix::{
         fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
     },
 };
-use std::path::Path;
+use std::{cell::OnceCell, path::Path};
 
 /// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
 /// be cloned from descriptors of the same namespace.
@@ -28,6 +28,8 @@ pub(super) struct Places {
     pub cwd: OwnedFd,
     /// The job's root.
     pub root: OwnedFd,
+    /// The job's `/proc`, as soon as there is one.
+    pub proc: OnceCell<OwnedFd>,
 }
 
 impl Places {
@@ -46,7 +48,7 @@ impl Places {
         let root = tmpfs(0o755, None, &[], NOSUID | NODEV)?;
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, slash.as_fd())?;
-        Ok(Self { runtime, cwd, root })
+        Ok(Self { runtime, cwd, root, proc: OnceCell::new() })
     }
 
     /// Opens what `origin` names.
@@ -63,17 +65,22 @@ impl Places {
 
     /// Opens the mount point `target` inside the root and makes it if it is missing.
     pub(super) fn target(&self, target: &Path, create: Create) -> Result<OwnedFd, Failure> {
-        within::open(self.root.as_fd(), target, Escape::Clamp, create).map_err(|errno| {
-            let target = target.display();
-            let hint = match errno {
-                Errno::ROFS => "does not exist in the runtime, where nothing can be made",
-                Errno::EXIST => "is a link to nowhere",
-                Errno::NOTDIR => "lies below a file",
-                Errno::LOOP => "is a loop of links",
-                _ => return errno.into(),
-            };
-            Failure::launch(format!("the mount point {target} {hint}"))
-        })
+        let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
+        let found = match within::open(self.root.as_fd(), target, Escape::Clamp, create) {
+            Err(Errno::ROFS) => {
+                return Err(refuse("does not exist in the runtime, where nothing can be made"));
+            }
+            Err(Errno::EXIST) => return Err(refuse("is a link to nowhere")),
+            Err(Errno::NOTDIR) => return Err(refuse("lies below a file")),
+            Err(Errno::LOOP) => return Err(refuse("is a loop of links")),
+            other => other?,
+        };
+        // A link of the runtime may lead there. Nothing may cover what later steps read in it.
+        let device = self.proc.get().map(fstat).transpose()?.map(|stat| stat.st_dev);
+        if device == Some(fstat(&found)?.st_dev) {
+            return Err(refuse("is a link into /proc"));
+        }
+        Ok(found)
     }
 
     /// Mounts the tree at `origin` on `target`, nosuid and nodev, and read-only unless `writable`.

@@ -4,8 +4,9 @@ use super::{
     Ids,
     apply::Failure,
     mounts::{self, Places},
+    seal,
     step::Origin,
-    sys::{NODEV, NOSUID},
+    sys::{NODEV, NOSUID, RDONLY},
 };
 use crate::within::Create;
 use rustix::{
@@ -47,7 +48,7 @@ pub(super) fn mount(
     // Without the mounts below it: an overlay shows one file system. In a user namespace the
     // kernel refuses to uncover what lies under them.
     let tree = mounts::clone_tree(source.as_fd(), false).map_err(explain)?;
-    mounts::attach(&tree, lower.as_fd())?;
+    seal::attach_sealed(places, &tree, lower.as_fd(), RDONLY | NOSUID | NODEV, false)?;
     fchdir(&scratch)?;
     let mut options = vec![("lowerdir", "lower"), ("upperdir", "upper"), ("workdir", "work")];
     if user_namespace {

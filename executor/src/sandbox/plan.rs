@@ -86,6 +86,9 @@ fn check(job: &Job) -> Result<(), Error> {
     if let Some(path) = job.workdir.as_ref().filter(|path| !path.is_absolute()) {
         return usage(format!("workdir {} is not absolute", path.display()));
     }
+    if let Some(path) = job.workdir.as_ref().filter(|path| path.starts_with("/proc")) {
+        return usage(format!("workdir {} is no directory to work in", path.display()));
+    }
     let name = job.hostname.as_deref().unwrap_or(HOSTNAME);
     if name.is_empty() || name.len() > 64 || name.contains('\0') {
         return usage(format!("hostname {name:?} is empty, longer than 64 bytes or holds a NUL"));

@@ -73,7 +73,7 @@ pub(super) fn close_files(places: &Places) -> Result<(), Failure> {
     }
     // Before Linux 5.11: one by one. The list is open itself and lists itself.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let list = openat(&places.root, "proc/self/fd", flags, Mode::empty())?;
+    let list = openat(places.proc.get().ok_or(Errno::NOENT)?, "self/fd", flags, Mode::empty())?;
     let mut open = Vec::new();
     for entry in Dir::read_from(list.as_fd())? {
         let name = entry?.file_name().to_string_lossy().parse::<i32>();

@@ -41,6 +41,7 @@ pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
         errno => errno.into(),
     })?;
     mounts::attach(&proc, target.as_fd())?;
+    let proc = places.proc.get_or_init(|| proc);
     if protect {
         for name in READ_ONLY {
             if let Some(found) = seal::find(proc.as_fd(), name) {

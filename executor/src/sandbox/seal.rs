@@ -60,7 +60,8 @@ fn remount(
     recursive: bool,
 ) -> Result<(), Failure> {
     // The job's own /proc, mounted before anything that comes here.
-    let proc = openat(&places.root, "proc/self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let proc = places.proc.get().ok_or(Errno::NOENT)?;
+    let proc = openat(proc, "self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let fdinfo = read(proc.as_fd(), &format!("fdinfo/{}", mount.as_raw_fd()))?;
     let id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
     let mountinfo = read(proc.as_fd(), "mountinfo")?;
@@ -69,11 +70,13 @@ fn remount(
     let mut found = BTreeSet::from([top.id]);
     let mut list = vec![top];
     // A mount stands after its parent, unless it was moved there: repeat until nothing is new.
-    while recursive {
+    loop {
         let known = list.len();
-        list.extend(
-            table.iter().filter(|mount| found.contains(mount.parent) && found.insert(mount.id)),
-        );
+        for mount in table.iter().filter(|_| recursive) {
+            if found.contains(mount.parent) && found.insert(mount.id) {
+                list.push(mount);
+            }
+        }
         if list.len() == known {
             break;
         }
@@ -97,7 +100,7 @@ fn remount(
     Ok(())
 }
 
-/// The flags of mount(2) for those of mount_setattr(2).
+/// The flags of mount(2) for those of `mount_setattr(2)`.
 fn remount_flags(flags: u64) -> MountFlags {
     [
         (RDONLY, MountFlags::RDONLY),
@@ -111,7 +114,7 @@ fn remount_flags(flags: u64) -> MountFlags {
     .collect()
 }
 
-/// One line of `/proc/self/mountinfo`, proc_pid_mountinfo(5).
+/// One line of `/proc/self/mountinfo`, `proc_pid_mountinfo(5)`.
 #[derive(Debug, PartialEq)]
 struct Mount<'a> {
     id: &'a str,
@@ -147,16 +150,9 @@ fn unescape(text: &str) -> PathBuf {
     while let Some((&first, tail)) = rest.split_first() {
         let octal = tail.get(..3).filter(|_| first == b'\\');
         let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
+        let octal = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(octal.unwrap_or(first));
+        rest = if octal.is_some() { &tail[3..] } else { tail };
     }
     PathBuf::from(OsString::from_vec(bytes))
 }

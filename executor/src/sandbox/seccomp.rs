@@ -2,7 +2,7 @@
 //!
 //! A job has no capabilities, so the kernel refuses most of these anyway. The filter is the second
 //! lock: it keeps code of the kernel out of reach that has had holes (user namespaces, bpf,
-//! io_uring, keys), and denies the few calls that need no capability and reach out of a sandbox
+//! `io_uring`, keys), and denies the few calls that need no capability and reach out of a sandbox
 //! (a terminal's input, the keyring, hypervisor sockets).
 //!
 //! Calls are looked up by a binary search over ranges of equal answers. Every call of a job passes
@@ -226,7 +226,7 @@ fn leaf(answer: Answer) -> Vec<Instruction> {
     }
 }
 
-/// Installs the filter of jobs. Needs no_new_privs, or `CAP_SYS_ADMIN`.
+/// Installs the filter of jobs. Needs `no_new_privs`, or `CAP_SYS_ADMIN`.
 pub(super) fn install() -> Result<(), nix::errno::Errno> {
     sys::install_filter(&mut compile(rules()))
 }
@@ -248,7 +248,7 @@ pub fn pretend_without(calls: &[c_long]) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    /// What the filter answers: a value of SECCOMP_RET_*.
+    /// What the filter answers: a value of `SECCOMP_RET_*`.
     fn answer(filter: &[Instruction], arch: u32, nr: u32, arguments: [u64; 2]) -> u32 {
         let mut data = [nr.to_le_bytes(), arch.to_le_bytes(), [0; 4], [0; 4]].concat();
         data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
@@ -304,8 +304,8 @@ mod tests {
             (libc::SYS_ioctl, [0, 0x5412], eperm),
             (libc::SYS_ioctl, [0, 0x1_0000_5412], eperm),
             (libc::SYS_ioctl, [0, 0xffff_ffff_0000_541c], eperm),
-            (libc::SYS_clone, [0x0100_0000 | 17, 0], MADE),
-            (libc::SYS_clone, [0x1000_0000 | 17, 0], eperm),
+            (libc::SYS_clone, [0x0100_0011, 0], MADE),
+            (libc::SYS_clone, [0x1000_0011, 0], eperm),
             (libc::SYS_clone, [0x0002_0000, 0], eperm),
             (libc::SYS_unshare, [0x400, 0], MADE),
             (libc::SYS_unshare, [0x80, 0], eperm),

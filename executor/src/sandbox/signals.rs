@@ -107,7 +107,7 @@ pub(super) fn supervise(
     loop {
         let (signal, readable) =
             wait(signals.fd.as_fd(), pipe.as_ref().map(AsFd::as_fd), deadline)?;
-        if readable && let Some(mut file) = pipe.take() {
+        if let Some(mut file) = pipe.take_if(|_| readable) {
             // To its end: the child writes once and exits, or becomes the job, which closes it.
             file.read_to_end(&mut report).map_err(|_| Errno::EIO)?;
             job.begun = report.is_empty();
@@ -251,7 +251,7 @@ fn disposition(pid: Pid, signal: Signal) -> Disposition {
     parse_status(&status, signal)
 }
 
-/// Reads a disposition out of `/proc/PID/status`, proc_pid_status(5).
+/// Reads a disposition out of `/proc/PID/status`, `proc_pid_status(5)`.
 fn parse_status(status: &str, signal: Signal) -> Disposition {
     let mask = |name: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);

@@ -176,7 +176,7 @@ impl fmt::Display for Step {
             Self::Seccomp => f.write_str("filter system calls"),
             Self::Exec { argv, .. } => {
                 f.write_str("execute")?;
-                argv.iter().try_for_each(|word| write!(f, " {}", word.display()))
+                argv.iter().try_for_each(|word| write!(f, " {}", word.to_string_lossy()))
             }
         }
     }

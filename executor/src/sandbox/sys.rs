@@ -89,11 +89,12 @@ pub(super) fn exit_now(status: i32) -> ! {
 pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     // SAFETY: `ifreq` is plain data of integers, bytes and unions of them: all zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *to = from.cast_signed() as libc::c_char;
+    // ASCII is the same whether or not this architecture's char has a sign.
+    #[allow(clippy::cast_possible_wrap)]
+    {
+        request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
     }
-    // IFF_UP is 1: the flags of an interface are a short.
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    request.ifr_ifru.ifru_flags = 1; // IFF_UP
     let request = &raw const request;
     // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which outlives the call, and writes nothing.
     Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, request) })
@@ -137,18 +138,22 @@ pub(super) fn close_on_exec(fd: libc::c_int) -> Result<(), Errno> {
 
 /// Puts every signal but those in `keep` back to its default action.
 pub(super) fn reset_signals(keep: &[libc::c_int]) {
-    // SAFETY: an all-zero `sigaction` is SIG_DFL without flags, a value of the type.
-    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    // The kernel's `struct sigaction`, whose layout is the architecture's: all zero is SIG_DFL
+    // without flags on each, and none is larger. Not the C library's call: it refuses its own
+    // signals, which a caller may have left ignored.
+    const DEFAULT: [u64; 4] = [0; 4];
     for signal in (1..=64).filter(|signal| !keep.contains(signal)) {
-        // SAFETY: the default action runs no code of ours. The call fails for KILL, STOP and the
-        // numbers that the C library reserves; none of them can have been changed.
-        unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
+        let (nr, old) = (libc::SYS_rt_sigaction, ptr::null_mut::<u64>());
+        // SAFETY: the kernel reads one structure from `DEFAULT`, which is at least as large, and
+        // writes none (`old` is null). The default action runs no code of ours. The call fails
+        // for KILL and STOP, which cannot have been changed.
+        unsafe { libc::syscall(nr, signal, DEFAULT.as_ptr(), old, size_of::<u64>()) };
     }
 }
 
 /// Whether this process ignores `signal`.
 pub(super) fn is_ignored(signal: libc::c_int) -> bool {
-    // SAFETY: as in `reset_signals`.
+    // SAFETY: an all-zero `sigaction` is SIG_DFL without flags, a value of the type.
     let mut current: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: a null new action only asks; `current` is written and outlives the call.
     let rc = unsafe { libc::sigaction(signal, ptr::null(), &raw mut current) };
@@ -164,7 +169,7 @@ pub(super) fn default_signal(signal: libc::c_int) {
 /// Installs `filter` for this process and what it executes; cannot be undone.
 ///
 /// # Errors
-/// `EACCES` without no_new_privs, `EINVAL` where the kernel has no seccomp filters.
+/// `EACCES` without `no_new_privs`, `EINVAL` where the kernel has no seccomp filters.
 pub(super) fn install_filter(filter: &mut [Instruction]) -> Result<(), Errno> {
     let len = u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
     let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };

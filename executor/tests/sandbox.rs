@@ -1,0 +1,401 @@
+//! Jobs in real namespaces, as root and as an ordinary user.
+
+mod support;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::symlink,
+    process::Child,
+    thread,
+    time::{Duration, Instant},
+};
+use support::{World, finish};
+
+/// Runs each script as each user and compares its output and status.
+fn check(table: &[(&[&str], &str, &str, i32)]) {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (options, script, stdout, status) in table {
+            let output = world.run(user, options, script);
+            let what = format!("{user:?} {options:?} {script}\n{output:#?}");
+            assert_eq!((output.stdout.as_str(), output.status), (*stdout, Some(*status)), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_job_sees_its_runtime_and_nothing_else() {
+    check(&[
+        (&[], "echo $$", "1\n", 0),
+        (&[], "cd /; echo *", "bin dev lib lib64 proc tmp usr var work\n", 0),
+        (&[], "echo /proc/[0-9]*", "/proc/1\n", 0),
+        (&[], "cat /proc/sys/kernel/hostname", "joblet\n", 0),
+        (&[], "grep -c : /proc/net/dev; grep -o lo: /proc/net/dev", "1\nlo:\n", 0),
+        (&[], "echo /dev/*", DEV, 0),
+        (
+            &[],
+            "echo x > /dev/null; head -c 2 /dev/zero | { read -rd x; echo ${#REPLY}; }",
+            "0\n",
+            0,
+        ),
+        (&[], "stat -c %t:%T:%f /dev/null", "1:3:21b6\n", 0),
+        (&[], "ls -A /tmp /dev/shm /proc/acpi 2>&1 | grep -v :", "\n\n", 0),
+        (&[], "umask; ulimit -c", "0022\n0\n", 0),
+        (&["--network", "host"], "grep -c lo: /proc/net/dev", "1\n", 0),
+    ]);
+}
+
+const DEV: &str = "/dev/fd /dev/full /dev/null /dev/ptmx /dev/pts /dev/random /dev/shm /dev/stderr \
+                   /dev/stdin /dev/stdout /dev/tty /dev/urandom /dev/zero\n";
+
+#[test]
+fn a_job_changes_only_what_is_its_own() {
+    let Some(world) = World::get() else { return };
+    check(&[
+        (
+            &[],
+            "for f in / /usr /usr/bin /bin /dev /dev/pts /proc; do touch $f/x; done 2>&1 | grep -c -e Read-only -e 'Permission denied' -e 'No such'",
+            "7\n",
+            0,
+        ),
+        (
+            &[],
+            "rm -rf /usr /bin 2>/dev/null; chmod 777 /usr 2>&1 | grep -o Read-only; ls -d /usr/bin/bash",
+            "Read-only\n/usr/bin/bash\n",
+            0,
+        ),
+        (&[], "touch /tmp/x /dev/shm/x /work/x; ls /tmp /dev/shm", "/dev/shm:\nx\n\n/tmp:\nx\n", 0),
+        (&[], "ls /tmp", "", 0),
+        (
+            &[],
+            "pwd; cat in.txt; echo new > in.txt; mkdir -p d/e; mv d f; cat in.txt; ls",
+            "/work\nhello\nnew\nf\nin.txt\n",
+            0,
+        ),
+        (&[], "rm in.txt; ls", "", 0),
+        (&[], "cat /var/lib/state; mkdir /var/x; ls /var", "old\nlib\nx\n", 0),
+        (&[], "echo 1 > /proc/sys/kernel/core_pattern", "", 1),
+        (&[], "echo h > /proc/sysrq-trigger", "", 1),
+        (&[], "cat /proc/keys /proc/timer_list", "", 0),
+        (&["--tmpfs", "/scratch"], "touch /scratch/x; ls /scratch", "x\n", 0),
+    ]);
+    assert_eq!(fs::read_to_string(world.path("cwd/in.txt")).unwrap(), "hello\n");
+    assert_eq!(fs::read_dir(world.path("cwd")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(world.path("demo/isolated/var")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_job_has_no_privileges() {
+    check(&[
+        (
+            &[],
+            "grep -h -e ^Cap -e ^NoNew -e ^Seccomp: -e SigIgn -e SigBlk /proc/self/status",
+            STATUS,
+            0,
+        ),
+        (
+            &[],
+            "echo /proc/self/fd/*",
+            "/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n",
+            0,
+        ),
+        (
+            &[],
+            "unshare -U true; unshare -m true; nsenter -t 1 -m true; chroot / true; mount -t tmpfs x /tmp; mount -o remount,rw /usr; :",
+            "",
+            0,
+        ),
+        (&[], "id -u | { read u; test $u = 0 -o $u = 65534 -o $u -gt 0 && echo ok; }", "ok\n", 0),
+    ]);
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for script in
+            ["unshare -U echo in", "unshare -m echo in", "chroot / echo in", "mount -t proc x /tmp"]
+        {
+            let output = world.run(user, &[], script);
+            assert!(output.stdout.is_empty() && output.status != Some(0), "{script} {output:?}");
+        }
+        let id = world.run(user, &[], "id -u").stdout;
+        let want = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        assert_eq!(id.trim(), want.to_string());
+    }
+}
+
+const STATUS: &str = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n\
+    CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n\
+    CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+
+#[test]
+fn the_environment_is_exact() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let demo = world.path("demo");
+        let demo = demo.to_str().unwrap();
+        let words = ["--env", "A=B=C", "--env", "FOO=own", demo, "--", "env"];
+        let output = finish(
+            world.command(user, &words).env("TOKEN", "x").env("LD_PRELOAD", "/x").spawn().unwrap(),
+        );
+        assert_eq!(output.stdout, "A=B=C\nFOO=own\nHOME=/tmp\nPATH=/usr/bin:/bin\n");
+    }
+}
+
+#[test]
+fn the_status_is_the_jobs() {
+    check(&[
+        (&[], "exit 0", "", 0),
+        (&[], "exit 1", "", 1),
+        (&[], "exit 7", "", 7),
+        (&[], "exit 125", "", 125),
+        (&[], "exit 255", "", 255),
+        (&[], "(kill -KILL $BASHPID); exit $?", "", 137),
+        (&["--timeout", "0.3"], "echo on; sleep 60", "on\n", 124),
+        (&["--timeout", "0.3"], "trap 'echo asked; exit 3' TERM; sleep 60 & wait", "asked\n", 124),
+        (&[], "for i in {1..100}; do sleep 60 & done; exit 5", "", 5),
+        (
+            &["--without", "mount_setattr,close_range,openat2"],
+            "touch /usr/x 2>/dev/null || echo ro; echo /proc/self/fd/*",
+            "ro\n/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n",
+            0,
+        ),
+    ]);
+}
+
+#[test]
+fn what_cannot_run_says_why() {
+    let Some(world) = World::get() else { return };
+    let demo = world.path("demo").to_str().unwrap().to_owned();
+    let cwd = |name: &str, text: &str, mode: u32| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = world.path("outside").join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    cwd("plain", "echo\n", 0o755);
+    cwd("lost", "#!/opt/python\n", 0o755);
+    cwd("data", "#!/bin/sh\n", 0o644);
+    cwd("good", "#!/bin/sh\necho good\n", 0o755);
+    for user in World::users() {
+        for (command, status, reason) in [
+            ("./good", 0, ""),
+            ("no-such", 127, "no-such: not found in the runtime; PATH there is /usr/bin:/bin"),
+            ("./no-such", 127, "not found in the runtime"),
+            ("./plain", 126, "no #! line"),
+            ("./lost", 126, "its interpreter /opt/python is not in the runtime"),
+            ("./data", 126, "has no execute permission"),
+            ("/usr", 126, "is a directory"),
+        ] {
+            let mut run = world.command(user, &[&demo, "--", command]);
+            let output = finish(run.current_dir(world.path("outside")).spawn().unwrap());
+            assert_eq!(output.status, Some(status), "{command} {output:?}");
+            assert!(output.stderr.contains(reason), "{command} {output:?}");
+        }
+    }
+}
+
+#[test]
+fn the_hosts_root_is_out_of_reach() {
+    let Some(world) = World::get() else { return };
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for user in World::users() {
+        let mounts = world.run(user, &[], "cat /proc/self/mountinfo").stdout;
+        let points: Vec<_> = mounts.lines().map(|line| line.split(' ').nth(4).unwrap()).collect();
+        let known =
+            ["/", "/proc", "/dev", "/tmp", "/usr", "/bin", "/lib", "/lib64", "/var", "/work"];
+        let unknown = |point: &&&str| {
+            !known.iter().any(|known| {
+                *point == known || point.starts_with(&format!("{known}/")) && *known != "/"
+            })
+        };
+        assert_eq!(points.iter().find(unknown), None, "{mounts}");
+        assert_eq!(points.iter().filter(|point| **point == "/").count(), 1, "{mounts}");
+        let writable = |line: &&str| {
+            let fields: Vec<_> = line.split(' ').collect();
+            ["/usr", "/bin", "/lib", "/lib64"].contains(&fields[4]) && !fields[5].starts_with("ro,")
+        };
+        assert_eq!(mounts.lines().find(writable), None);
+        // The root directory of the host is never shared.
+        let mut run = world.command(user, &world.shell(&[], "ls -A"));
+        let output = finish(run.current_dir("/").spawn().unwrap());
+        assert_eq!((output.stdout.as_str(), output.status), ("", Some(0)), "{output:?}");
+        let mut run = world.command(user, &world.shell(&[], "ls -A"));
+        let output = finish(run.current_dir("/sys").spawn().unwrap());
+        assert_eq!((output.stdout.as_str(), output.status), ("", Some(0)), "{output:?}");
+    }
+    let after = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn links_do_not_lead_out() {
+    let Some(world) = World::get() else { return };
+    let outside = world.path("outside/victim");
+    fs::create_dir_all(&outside).unwrap();
+    let out = outside.to_str().unwrap();
+    for (name, link, mounts, status, reason) in [
+        (
+            "absolute-source",
+            out,
+            "{ source: isolated/data, target: /data }",
+            125,
+            "mounts[1]: source \"isolated/data\" leads out",
+        ),
+        (
+            "relative-source",
+            "../../outside/victim",
+            "{ source: isolated/data, target: /data }",
+            125,
+            "leads out",
+        ),
+        (
+            "magic-source",
+            "/proc/self/root",
+            "{ source: isolated/data, target: /data }",
+            125,
+            "leads out",
+        ),
+        ("target", out, "{ source: isolated/etc, target: /usr/share/data/x }", 0, ""),
+        ("legal-target", "/run", "{ source: isolated/etc, target: /usr/share/data/x }", 0, ""),
+        (
+            "odd-proc",
+            "/proc",
+            "{ source: isolated/etc, target: /usr/share/data/1/fd }",
+            125,
+            "is a link into /proc",
+        ),
+    ] {
+        let root = world.path(name);
+        fs::create_dir_all(root.join("isolated/etc")).unwrap();
+        fs::create_dir_all(root.join("isolated/usr/share")).unwrap();
+        for dir in ["bin", "lib", "lib64"] {
+            let from = world.path("demo/isolated/usr").join(dir);
+            let copied = std::process::Command::new("cp")
+                .arg("-r")
+                .arg(from)
+                .arg(root.join("isolated/usr"))
+                .status();
+            assert!(copied.unwrap().success());
+        }
+        symlink(link, root.join("isolated/data")).unwrap();
+        symlink(link, root.join("isolated/usr/share/data")).unwrap();
+        for dir in ["lib", "lib64"] {
+            symlink(format!("usr/{dir}"), root.join("isolated").join(dir)).unwrap();
+        }
+        let system = "  - { source: isolated/lib, target: /lib }\n  - { source: isolated/lib64, target: /lib64 }\n";
+        let yaml = format!(
+            "name: d\nmounts:\n  - {{ source: isolated/usr, target: /usr }}\n  - {mounts}\n{system}"
+        );
+        fs::write(root.join("runtime.yml"), yaml).unwrap();
+        for user in World::users() {
+            let words = [root.to_str().unwrap(), "--", "/usr/bin/bash", "-c", ":"];
+            let output = finish(world.command(user, &words).spawn().unwrap());
+            assert_eq!(output.status, Some(status), "{name} {output:?}");
+            assert!(output.stderr.contains(reason), "{name} {output:?}");
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{name}");
+    }
+}
+
+#[test]
+fn binds_and_directories_are_as_asked() {
+    let Some(world) = World::get() else { return };
+    let outside = world.path("outside").to_str().unwrap().to_owned();
+    let (ro, rw) = (format!("{outside}:/data:ro"), format!("{outside}:/data:rw"));
+    for user in World::users() {
+        let write = "echo x > /data/written && cat /data/written";
+        assert_eq!(world.run(user, &["--bind", &ro], write).status, Some(1));
+        let output = world.run(user, &["--bind", &rw], write);
+        assert_eq!(output.stdout, "x\n", "{output:?}");
+        assert_eq!(fs::read_to_string(world.path("outside/written")).unwrap(), "x\n");
+        fs::remove_file(world.path("outside/written")).unwrap();
+        for (options, stdout, reason) in [
+            (["--workdir", "/usr/bin"], "/usr/bin\n", ""),
+            (["--workdir", "/no"], "", "does not exist in the job"),
+            (["--workdir", "/proc/self/fd/7"], "", "no directory to work in"),
+            (["--workdir", "/proc/self/cwd"], "", "no directory to work in"),
+            (["--bind", "/no:/data"], "", "cannot mount /no on /data read-only: No such file"),
+            (["--bind", "/etc:/usr/no"], "", "mount point /usr/no does not exist"),
+            (["--bind", "/etc:/proc/x"], "", "gets fresh"),
+        ] {
+            let output = world.run(user, &options, "pwd");
+            assert_eq!(output.stdout, stdout, "{options:?} {output:?}");
+            assert!(output.stderr.contains(reason), "{options:?} {output:?}");
+        }
+    }
+}
+
+/// Starts a script and waits for the first line it prints.
+fn started(world: &World, user: Option<u32>, script: &str) -> Child {
+    let mut child = world.command(user, &world.shell(&[], script)).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    child
+}
+
+#[test]
+fn signals_do_what_they_do_to_any_program() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (script, signal, status) in [
+            ("echo ready; sleep 60", Signal::SIGTERM, 143),
+            ("echo ready; sleep 60", Signal::SIGINT, 130),
+            ("echo ready; sleep 60", Signal::SIGHUP, 129),
+            ("echo ready; sleep 60", Signal::SIGUSR1, 138),
+            ("trap 'exit 7' TERM; echo ready; sleep 60 & wait", Signal::SIGTERM, 7),
+            ("trap 'exit 8' USR2; echo ready; sleep 60 & wait", Signal::SIGUSR2, 8),
+            ("trap '' TERM; echo ready; sleep 0.5; exit 9", Signal::SIGTERM, 9),
+            ("echo ready; sleep 0.5; exit 9", Signal::SIGWINCH, 9),
+        ] {
+            let child = started(world, user, script);
+            kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+            let output = finish(child);
+            assert_eq!(output.status, Some(status), "{user:?} {script} {signal}");
+        }
+    }
+}
+
+/// The processes whose command line holds `mark`.
+fn processes(mark: &str) -> usize {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter(|entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(mark)
+        })
+        .count()
+}
+
+#[test]
+fn nothing_outlives_the_launcher() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let mark = format!("77{}", std::process::id());
+        let mut child = started(world, user, &format!("sleep {mark} & echo ready; sleep {mark}"));
+        assert!(processes(&mark) >= 2);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        gone(&mark);
+        // At any moment of the start.
+        for delay in 0..60 {
+            let mut child =
+                world.command(user, &world.shell(&[], &format!("sleep {mark}"))).spawn().unwrap();
+            thread::sleep(Duration::from_micros(delay * 150));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        gone(&mark);
+    }
+}
+
+fn gone(mark: &str) {
+    let begin = Instant::now();
+    while processes(mark) > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(1), "processes remain");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

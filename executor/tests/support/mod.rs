@@ -1,0 +1,158 @@
+//! A small runtime of the host's own tools, and a way to run commands in it.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+/// The user of the second half of each test, when the tests run as root.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// What jobs of the tests use.
+const TOOLS: &str =
+    "bash cat chmod chroot env grep head id ls mkdir mount mv nsenter rm sleep stat touch unshare";
+
+/// A directory with a runtime, a current directory, and the program under test.
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) status: Option<i32>,
+}
+
+impl World {
+    /// The one world of a test program; `None`, with a word about it, where nothing can be tested.
+    pub(crate) fn get() -> Option<&'static Self> {
+        static WORLD: OnceLock<Option<World>> = OnceLock::new();
+        let world = WORLD.get_or_init(|| {
+            let world = Self::make();
+            let probe = world.run(None, &[], ":");
+            if probe.status == Some(0) {
+                return Some(world);
+            }
+            let must =
+                std::env::var_os("JOBLET_TEST_SANDBOX").is_some_and(|how| how == "must-work");
+            assert!(!must, "the sandbox must work here: {probe:?}");
+            Say::loudly(&format!("SKIPPED: no sandbox here: {}", probe.stderr));
+            None
+        });
+        world.as_ref()
+    }
+
+    fn make() -> Self {
+        let world = Self { dir: tempfile::tempdir().unwrap() };
+        open_to_all(world.dir.path());
+        let usr = world.path("demo/isolated/usr");
+        fs::create_dir_all(usr.join("bin")).unwrap();
+        for tool in TOOLS.split(' ') {
+            Self::copy_program(&usr, tool);
+        }
+        symlink("bash", usr.join("bin/sh")).unwrap();
+        for dir in ["bin", "lib", "lib64"] {
+            symlink(format!("usr/{dir}"), world.path("demo/isolated").join(dir)).unwrap();
+        }
+        fs::create_dir(world.path("demo/isolated/tmp")).unwrap();
+        fs::create_dir_all(world.path("demo/isolated/var/lib")).unwrap();
+        fs::write(world.path("demo/isolated/var/lib/state"), "old\n").unwrap();
+        fs::write(world.path("demo/runtime.yml"), include_str!("runtime.yml")).unwrap();
+        for dir in ["cwd", "outside"] {
+            fs::create_dir(world.path(dir)).unwrap();
+            fs::set_permissions(world.path(dir), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        fs::write(world.path("cwd/in.txt"), "hello\n").unwrap();
+        fs::set_permissions(world.path("cwd/in.txt"), fs::Permissions::from_mode(0o666)).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            // A user without a map for the owner could not change it, even in a copy.
+            std::os::unix::fs::chown(world.path("cwd/in.txt"), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let built = std::env::current_exe().unwrap();
+        let built = built.parent().unwrap().parent().unwrap().join("examples/run-dir");
+        fs::copy(built, world.path("run-dir")).expect("first: cargo build --examples");
+        world
+    }
+
+    /// Copies a program of the host and its libraries to where its loader looks for them.
+    fn copy_program(usr: &Path, tool: &str) {
+        let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|dir| Path::new(dir).join(tool));
+        let Some(found) = found.iter().find(|path| path.exists()) else { return };
+        fs::copy(found, usr.join("bin").join(tool)).unwrap();
+        let libraries = Command::new("ldd").arg(found).output().unwrap().stdout;
+        for word in String::from_utf8(libraries).unwrap().split_whitespace() {
+            let Some(below) = word.strip_prefix('/') else { continue };
+            let to = usr.join(below.strip_prefix("usr/").unwrap_or(below));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(word, to).unwrap();
+        }
+    }
+
+    /// A path in the world's directory.
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.dir.path().join(below)
+    }
+
+    /// The users to test as: the caller, and a second one if the caller is root.
+    pub(crate) fn users() -> Vec<Option<u32>> {
+        let root = nix::unistd::geteuid().is_root();
+        if root { vec![None, Some(NOBODY)] } else { vec![None] }
+    }
+
+    /// `run-dir` as `user` in the directory `cwd`, with `options`, which end with the command.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, user: Option<u32>, options: &[S]) -> Command {
+        let mut command = Command::new(self.path("run-dir"));
+        command.args(options).current_dir(self.path("cwd")).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+
+    /// The words for `script` in a shell in the runtime `demo`.
+    pub(crate) fn shell(&self, options: &[&str], script: &str) -> Vec<String> {
+        let demo = self.path("demo").to_str().unwrap().to_owned();
+        let words = options.iter().copied().chain([demo.as_str(), "--", "bash", "-c", script]);
+        words.map(str::to_owned).collect()
+    }
+
+    /// Runs `script` in the runtime `demo`.
+    pub(crate) fn run(&self, user: Option<u32>, options: &[&str], script: &str) -> Output {
+        finish(self.command(user, &self.shell(options, script)).spawn().unwrap())
+    }
+}
+
+/// Waits for a command.
+pub(crate) fn finish(child: Child) -> Output {
+    let output = child.wait_with_output().unwrap();
+    Output {
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+        status: output.status.code(),
+    }
+}
+
+fn open_to_all(dir: &Path) {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Prints past the test harness, which hides what a passing test says.
+struct Say;
+
+impl Say {
+    fn loudly(text: &str) {
+        use std::io::Write;
+        // A test program without standard error has nobody to tell.
+        _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+}
