@@ -176,7 +176,8 @@ pub enum Error {
 }
 
 /// Advice for bytes that are not the promised ones.
-const TRY_AGAIN: &str = "nothing was installed; if it happens again, tell the registry's maintainer";
+const TRY_AGAIN: &str =
+    "nothing was installed; if it happens again, tell the registry's maintainer";
 
 impl Error {
     /// The class, which decides the exit status.

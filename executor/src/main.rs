@@ -1,1 +1,19 @@
-fn main() {}
+//! Maps an outcome to one line on stderr and a status. Everything else is in the library.
+
+use joblet_exec::{env::Environment, ui::Ui};
+use std::io::{stderr, stdout};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let runs_job = joblet_exec::args::runs_job(&args);
+    let (mut out, mut err) = (stdout(), stderr());
+    let mut ui = Ui::new(&mut out, &mut err);
+    match joblet_exec::run(args, &Environment::read(), &mut ui) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.class().exit_code(runs_job))
+        }
+    }
+}

@@ -200,7 +200,7 @@ fn check_target(target: &str) -> Result<(), &'static str> {
     let below = |reserved: &&str| {
         target.strip_prefix(*reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    if RESERVED_TARGETS.iter().any(|reserved| below(&reserved)) {
+    if RESERVED_TARGETS.iter().any(below) {
         return Err("is one that every job gets fresh");
     }
     Ok(())

@@ -32,6 +32,14 @@ pub enum SpecError {
     Version(VersionError),
 }
 
+impl Spec {
+    /// The same runtime in exactly this version.
+    #[must_use]
+    pub fn exactly(&self, version: &Version) -> Self {
+        Self { name: self.name.clone(), wanted: Wanted::Exact(version.clone()) }
+    }
+}
+
 impl FromStr for Spec {
     type Err = SpecError;
 

@@ -1,0 +1,114 @@
+//! The values that options take.
+
+use super::{BindArg, TmpfsArg};
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+/// `K=V`, or `K` for the caller's value.
+pub(super) fn variable(word: &OsStr) -> Result<(OsString, Option<OsString>), String> {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = word.as_bytes();
+    let at = bytes.iter().position(|&byte| byte == b'=');
+    let (name, value) = at.map_or((bytes, None), |at| (&bytes[..at], Some(&bytes[at + 1..])));
+    if name.is_empty() {
+        return Err(format!("{word:?} has no name before `=`"));
+    }
+    let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    Ok((own(name), value.map(own)))
+}
+
+/// `SRC:DST` or `SRC:DST:rw` or `SRC:DST:ro`.
+pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
+    let text = utf8(word)?;
+    let (paths, writable) = match text.rsplit_once(':') {
+        Some((paths, "rw")) => (paths, true),
+        Some((paths, "ro")) => (paths, false),
+        _ => (text, false),
+    };
+    let (source, target) =
+        paths.split_once(':').ok_or_else(|| format!("{text:?} is not SRC:DST or SRC:DST:rw"))?;
+    if source.is_empty() || !target.starts_with('/') || target.contains(':') {
+        return Err(format!("{text:?}: SRC is a path of the host, DST an absolute one of the job"));
+    }
+    Ok(BindArg { source: source.into(), target: target.into(), writable })
+}
+
+/// `DST` or `DST:SIZE`.
+pub(super) fn tmpfs(word: &OsStr) -> Result<TmpfsArg, String> {
+    let text = utf8(word)?;
+    let (target, size) = match text.rsplit_once(':') {
+        None => (text, None),
+        Some((target, size)) => (target, Some(bytes(size)?)),
+    };
+    Ok(TmpfsArg { target: target.into(), size })
+}
+
+/// `1000` or `1000:1000`; the group is the user's number if it is not given.
+pub(super) fn user(word: &OsStr) -> Result<(u32, u32), String> {
+    let text = utf8(word)?;
+    let (uid, gid) = text.split_once(':').unwrap_or((text, text));
+    let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
+    Ok((number(uid)?, number(gid)?))
+}
+
+/// `4096`, `64K`, `64M`, `2G`: a size in bytes, units of 1024.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let unit = units.into_iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
+    let (digits, shift) = unit.unwrap_or((text, 0));
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    number.filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is not a size like 64M"))
+}
+
+/// `90`, `90s`, `5m`, `2h`: a time.
+pub(super) fn duration(word: &OsStr) -> Result<Duration, String> {
+    let text = utf8(word)?;
+    let units = [('s', 1), ('m', 60), ('h', 3600)];
+    let unit = units.into_iter().find_map(|(unit, one)| Some((text.strip_suffix(unit)?, one)));
+    let (digits, one) = unit.unwrap_or((text, 1));
+    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(one));
+    let seconds = seconds.filter(|&seconds| seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("{text:?} is not a time like 90s"))
+}
+
+pub(super) fn utf8(word: &OsStr) -> Result<&str, String> {
+    word.to_str().ok_or_else(|| format!("{word:?} is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binds() {
+        let read = |text| bind(OsStr::new(text));
+        let want = BindArg { source: "a b".into(), target: "/data".into(), writable: false };
+        assert_eq!(read("a b:/data").unwrap(), want);
+        assert_eq!(read("a b:/data:ro").unwrap(), want);
+        assert!(read("a:/data:rw").unwrap().writable);
+        for bad in ["a", "a:b", ":/b", "a:/b:rx", ""] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_times_and_users() {
+        for (text, want) in [("1", Some(1)), ("64K", Some(65536)), ("2G", Some(2 << 30))] {
+            assert_eq!(bytes(text).ok(), want, "{text}");
+        }
+        for bad in ["", "0", "-1", "1.5G", "G", "64m", "99999999999T"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        for (text, want) in [("90", 90), ("30s", 30), ("5m", 300), ("2h", 7200)] {
+            assert_eq!(duration(OsStr::new(text)), Ok(Duration::from_secs(want)), "{text}");
+        }
+        for bad in ["", "0", "s", "1d", "1.5h", "-1"] {
+            assert!(duration(OsStr::new(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(user(OsStr::new("7")), Ok((7, 7)));
+        assert_eq!(user(OsStr::new("7:8")), Ok((7, 8)));
+        assert!(user(OsStr::new("root")).is_err());
+        let sized = tmpfs(OsStr::new("/x:1M")).unwrap();
+        assert_eq!((sized.target, sized.size), ("/x".into(), Some(1 << 20)));
+    }
+}

@@ -1,0 +1,243 @@
+//! The command line as a table: what is parsed, and what `--help` prints.
+
+use crate::error::Class;
+use std::fmt::Write;
+
+/// An option of the program or of a command.
+#[derive(Debug)]
+pub struct Opt {
+    /// With its dashes: `--store`.
+    pub long: &'static str,
+    /// With its dash: `-q`, or empty.
+    pub short: &'static str,
+    /// What its value is called; empty for a switch.
+    pub value: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+}
+
+/// A command.
+#[derive(Debug)]
+pub struct Cmd {
+    /// The word that names it.
+    pub name: &'static str,
+    /// The pair of words by which Joblet's own client calls it, such as `job run`.
+    pub also: &'static str,
+    /// What follows the name.
+    pub usage: &'static str,
+    /// One line for people.
+    pub help: &'static str,
+    /// Its own options, beside [`GLOBAL`].
+    pub options: &'static [Opt],
+    /// Whether everything after the first word that is no option belongs to a job.
+    pub runs_job: bool,
+}
+
+const fn switch(long: &'static str, short: &'static str, help: &'static str) -> Opt {
+    Opt { long, short, value: "", help }
+}
+
+const fn value(
+    long: &'static str,
+    short: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Opt {
+    Opt { long, short, value, help }
+}
+
+/// Options that every command takes.
+pub const GLOBAL: &[Opt] = &[
+    value("--registry", "", "WHERE", "registry: owner/repo, https address, directory or file"),
+    value("--store", "", "DIR", "where runtimes are installed"),
+    switch("--offline", "", "use what is installed and cached, ask no server"),
+    switch("--refresh", "", "ask the registry even if the cached copy is younger than an hour"),
+    switch("--json", "", "print data as JSON"),
+    switch("--quiet", "-q", "print errors only"),
+    switch("--verbose", "-v", "say what is done"),
+    value("--color", "", "WHEN", "auto, always or never"),
+    switch("--help", "-h", "print help"),
+    switch("--version", "-V", "print the version"),
+];
+
+/// The commands, in the order of `--help`.
+pub const COMMANDS: &[Cmd] = &[
+    Cmd {
+        name: "run",
+        also: "job run",
+        usage: "--runtime=SPEC [OPTION…] [--] COMMAND [ARG…]",
+        help: "run a job in a runtime; installs it first if no version is installed",
+        options: &[
+            value("--runtime", "", "SPEC", "the runtime: NAME, NAME@VERSION or NAME@latest"),
+            value("--env", "-e", "K[=V]", "set a variable, or pass the caller's on"),
+            value("--bind", "", "SRC:DST[:rw]", "show a file or directory of the host to the job"),
+            value(
+                "--tmpfs",
+                "",
+                "DST[:SIZE]",
+                "an empty writable directory, of at most SIZE (64M, 2G)",
+            ),
+            value("--workdir", "", "DIR", "directory of the job to start in, instead of /work"),
+            value("--user", "", "UID[:GID]", "run as this user and group, by number"),
+            value("--hostname", "", "NAME", "name of the host as the job sees it"),
+            value("--network", "", "none|host", "none: loopback only (default); host: the host's"),
+            value(
+                "--timeout",
+                "",
+                "TIME",
+                "after TIME (90, 30s, 5m, 2h) TERM, 10 s later KILL; status 124",
+            ),
+            switch("--dry-run", "", "print what would be done to start the job, and stop"),
+        ],
+        runs_job: true,
+    },
+    Cmd {
+        name: "install",
+        also: "runtime install",
+        usage: "SPEC…",
+        help: "install runtimes from the registry",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "remove",
+        also: "runtime remove",
+        usage: "SPEC…",
+        help: "remove installed runtimes",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "list",
+        also: "runtime list",
+        usage: "",
+        help: "list installed runtimes",
+        options: &[
+            switch("--available", "", "list what the registry offers instead"),
+            switch("--all-versions", "", "with --available: every version, not only the latest"),
+        ],
+        runs_job: false,
+    },
+    Cmd {
+        name: "path",
+        also: "",
+        usage: "SPEC",
+        help: "print the directory of an installed runtime",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "version",
+        also: "",
+        usage: "",
+        help: "print the version",
+        options: &[],
+        runs_job: false,
+    },
+];
+
+/// What `joblet-exec --help` prints.
+pub fn help() -> String {
+    let mut text = String::from(
+        "Installs Joblet runtimes and runs jobs in them: no daemon, no root.\n\n\
+         Usage: joblet-exec [OPTION…] COMMAND …\n\nCommands:\n",
+    );
+    for command in COMMANDS {
+        let also = if command.also.is_empty() {
+            String::new()
+        } else {
+            format!(" (also: {})", command.also)
+        };
+        _ = writeln!(text, "  {:<10} {}{also}", command.name, command.help);
+    }
+    text.push_str("\nOptions:\n");
+    options(&mut text, GLOBAL);
+    text.push_str("\nExit status of commands that run no job:\n    0  done\n");
+    for (_, word, plain, _, meaning) in Class::TABLE.into_iter().filter(|row| row.2 < 125) {
+        _ = writeln!(text, "  {plain:>3}  {word:<9} {meaning}");
+    }
+    text.push_str(
+        "`run` returns the job's own status, 128+n if signal n killed it, 125 if joblet-exec failed,\n\
+         126 if the command cannot be executed, 127 if it was not found.\n\n\
+         joblet-exec COMMAND --help tells more.\n",
+    );
+    text
+}
+
+/// What `joblet-exec COMMAND --help` prints.
+pub fn command_help(command: &Cmd) -> String {
+    let mut text = format!(
+        "{}\n\nUsage: joblet-exec {} {}\n",
+        sentence(command.help),
+        command.name,
+        command.usage
+    );
+    if !command.also.is_empty() {
+        _ = writeln!(text, "Also:  joblet-exec {} {}", command.also, command.usage);
+    }
+    if command.runs_job {
+        text.push_str(
+            "\nOptions end at the first word that is not one: what follows belongs to the job.\n",
+        );
+    }
+    if !command.options.is_empty() {
+        text.push_str("\nOptions:\n");
+        options(&mut text, command.options);
+    }
+    text.push_str("\nOptions of every command:\n");
+    options(&mut text, GLOBAL);
+    text
+}
+
+fn options(text: &mut String, options: &[Opt]) {
+    for option in options {
+        let names = if option.short.is_empty() {
+            format!("    {}", option.long)
+        } else {
+            format!("{}, {}", option.short, option.long)
+        };
+        _ = writeln!(text, "  {:<28} {}", format!("{names} {}", option.value), option.help);
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_command_and_option() {
+        let all = help();
+        for command in COMMANDS {
+            assert!(all.contains(&format!("\n  {} ", command.name)), "{}", command.name);
+            let text = command_help(command);
+            for option in command.options.iter().chain(GLOBAL) {
+                assert!(
+                    text.contains(option.long) && text.contains(option.help),
+                    "{}",
+                    option.long
+                );
+            }
+        }
+        assert!(
+            all.lines().chain(COMMANDS.iter().map(|command| command.help)).all(|l| l.len() < 130)
+        );
+    }
+
+    #[test]
+    fn no_option_stands_twice() {
+        for command in COMMANDS {
+            let mut names: Vec<_> =
+                command.options.iter().chain(GLOBAL).flat_map(|o| [o.long, o.short]).collect();
+            names.retain(|name| !name.is_empty());
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", command.name);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Bytes of a [`Location`], checked against what the registry promised.
+
+use crate::error::Error;
+use crate::http;
+use crate::location::Location;
+use crate::progress::Progress;
+use joblet_format::{Artifact, Checksum};
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+/// Bytes read at a time.
+const BUFFER: usize = 256 << 10;
+
+/// Reads a whole document of at most `limit` bytes.
+///
+/// # Errors
+/// [`Error::Net`] when there is no answer, [`Error::File`] when the file cannot be read,
+/// [`Error::Registry`] when it is too long.
+pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    let mut source: Box<dyn Read> = match location {
+        Location::File(path) => Box::new(open(path)?),
+        Location::Http(url) => Box::new(http::get(url)?),
+    };
+    source
+        .by_ref()
+        .take(limit + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| read_failed(location, error))?;
+    if body.len() as u64 > limit {
+        let reason = format!("it is longer than {limit} bytes");
+        return Err(Error::Registry { registry: location.to_string(), reason });
+    }
+    Ok(body)
+}
+
+/// Returns the archive at `location` as a file whose size and checksum are those of `artifact`.
+///
+/// A local archive is verified where it lies; a remote one is downloaded to `download`, which has no
+/// name any more when this returns, so that nothing is left whatever happens next.
+///
+/// # Errors
+/// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
+pub fn archive(
+    location: &Location,
+    artifact: &Artifact,
+    download: &Path,
+    progress: bool,
+) -> Result<File, Error> {
+    let name = location.to_string();
+    let bar =
+        |verb| Progress::bytes(format!("{verb} {}", file_name(&name)), artifact.size, progress);
+    let mut file = match location {
+        Location::File(path) => {
+            let mut file = open(path)?;
+            verify(&mut file, &mut io::sink(), location, artifact, &bar("verifying"))?;
+            file
+        }
+        Location::Http(url) => {
+            let mut response = http::get(url)?;
+            let mut file = create(download)?;
+            std::fs::remove_file(download).map_err(Error::file("remove", download))?;
+            verify(&mut response, &mut file, location, artifact, &bar("downloading"))?;
+            file
+        }
+    };
+    file.rewind().map_err(Error::file("rewind", download))?;
+    Ok(file)
+}
+
+/// Copies `from` to `to` while hashing, and stops at the first byte too many.
+fn verify(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    location: &Location,
+    artifact: &Artifact,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut buffer = vec![0; BUFFER];
+    let mut hash = Sha256::new();
+    let mut length = 0;
+    let wrong =
+        |actual| Error::Size { object: location.to_string(), expected: artifact.size, actual };
+    loop {
+        let count = from.read(&mut buffer).map_err(|error| read_failed(location, error))?;
+        if count == 0 {
+            break;
+        }
+        length += count as u64;
+        if length > artifact.size {
+            return Err(wrong("more".to_owned()));
+        }
+        hash.update(&buffer[..count]);
+        to.write_all(&buffer[..count]).map_err(Error::file("write", "the download"))?;
+        progress.advance(count as u64);
+    }
+    if length < artifact.size {
+        return Err(wrong(length.to_string()));
+    }
+    let actual = Checksum::from_digest(hash.finalize().into());
+    if actual != artifact.checksum {
+        let (object, expected) = (location.to_string(), artifact.checksum);
+        return Err(Error::Checksum { object, expected, actual });
+    }
+    Ok(())
+}
+
+/// Opens a regular file for reading; never blocks on a FIFO.
+fn open(path: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+    let file = File::from(file);
+    let metadata = file.metadata().map_err(Error::file("stat", path))?;
+    if !metadata.is_file() {
+        let source = io::Error::other("it is not a regular file");
+        return Err(Error::File { verb: "read", path: path.to_owned(), source });
+    }
+    Ok(file)
+}
+
+fn create(path: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::open(path, flags, mode).map(File::from).map_err(Error::file("create", path))
+}
+
+fn read_failed(location: &Location, error: io::Error) -> Error {
+    match location {
+        Location::File(path) => Error::File { verb: "read", path: path.clone(), source: error },
+        Location::Http(url) => {
+            Error::Net { url: url.to_string(), reason: http::explain_io(&error) }
+        }
+    }
+}
+
+fn file_name(location: &str) -> &str {
+    location.rsplit('/').next().unwrap_or(location)
+}

@@ -1,0 +1,183 @@
+//! What `list` and `run --dry-run` print.
+
+use crate::sandbox::Step;
+use crate::store::Installed;
+use crate::ui::visible;
+use joblet_format::{Arch, Registry, Release, RuntimeName, Version};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// One line of `list`, and one object of `list --json`.
+#[derive(Debug, Serialize)]
+struct InstalledRow<'a> {
+    name: &'a RuntimeName,
+    /// Null for a directory that somebody unpacked by hand and that names no version.
+    version: Option<&'a Version>,
+    path: &'a Path,
+}
+
+/// One line of `list --available`, and one object of its JSON.
+#[derive(Debug, Serialize)]
+struct AvailableRow<'a> {
+    name: &'a RuntimeName,
+    version: &'a Version,
+    architectures: BTreeSet<Arch>,
+    /// Of the archive for this host, in bytes; null if there is none.
+    size: Option<u64>,
+    installed: bool,
+    /// Why it was withdrawn; null if it was not.
+    yanked: Option<&'a str>,
+    description: &'a str,
+}
+
+/// The installed runtimes, as a table or as JSON.
+pub fn installed(runtimes: &[Installed], json: bool) -> String {
+    let row = |runtime: &'_ Installed| {
+        [
+            runtime.name.to_string(),
+            runtime.version.as_ref().map_or("-".to_owned(), Version::to_string),
+            visible(&runtime.path.to_string_lossy()),
+        ]
+    };
+    if json {
+        return to_json(runtimes.iter().map(|runtime| InstalledRow {
+            name: &runtime.name,
+            version: runtime.version.as_ref(),
+            path: &runtime.path,
+        }));
+    }
+    table(["NAME", "VERSION", "PATH"], runtimes.iter().map(row))
+}
+
+/// What a registry offers, as a table or as JSON.
+pub fn available(registry: &Registry, here: &[Installed], all: bool, json: bool) -> String {
+    let rows = registry.runtimes.iter().flat_map(|(name, releases)| {
+        let latest = registry.latest(name, |_| true).map(|release| &release.version);
+        releases
+            .values()
+            .rev()
+            .filter(move |release| all || Some(&release.version) == latest)
+            .map(|release| available_row(name, release, here))
+    });
+    if json {
+        return to_json(rows);
+    }
+    table(
+        ["NAME", "VERSION", "SIZE", "FOR", "HERE", "DESCRIPTION"],
+        rows.map(|row| {
+            let architectures: Vec<_> =
+                row.architectures.iter().map(|arch| arch.as_str()).collect();
+            let withdrawn = row.yanked.map_or(String::new(), |why| format!("(withdrawn: {why}) "));
+            [
+                row.name.to_string(),
+                row.version.to_string(),
+                row.size.map_or("-".to_owned(), size),
+                architectures.join(","),
+                if row.installed { "yes" } else { "-" }.to_owned(),
+                visible(&(withdrawn + row.description)),
+            ]
+        }),
+    )
+}
+
+fn available_row<'a>(
+    name: &'a RuntimeName,
+    release: &'a Release,
+    here: &[Installed],
+) -> AvailableRow<'a> {
+    let version = Some(&release.version);
+    AvailableRow {
+        name,
+        version: &release.version,
+        architectures: release.architectures(),
+        size: release.artifact(Arch::NATIVE).map(|artifact| artifact.size),
+        installed: here.iter().any(|own| own.name == *name && own.version.as_ref() == version),
+        yanked: release.yanked.as_deref(),
+        description: &release.description,
+    }
+}
+
+/// The steps of a plan, one a line or as JSON.
+pub fn plan(steps: &[Step], json: bool) -> String {
+    if json {
+        return to_json(steps.iter());
+    }
+    steps.iter().map(|step| visible(&step.to_string()) + "\n").collect()
+}
+
+/// A number of bytes for people: three digits and a decimal unit.
+pub fn size(bytes: u64) -> String {
+    let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    let Some((unit, one)) = units.into_iter().find(|&(_, one)| bytes >= one) else {
+        return format!("{bytes} B");
+    };
+    let tenths = bytes.saturating_mul(10) / one;
+    if tenths < 100 {
+        format!("{}.{} {unit}", tenths / 10, tenths % 10)
+    } else {
+        format!("{} {unit}", tenths / 10)
+    }
+}
+
+fn to_json(rows: impl Iterator<Item = impl Serialize>) -> String {
+    let rows: Vec<_> = rows.collect();
+    serde_json::to_string_pretty(&rows).expect("rows are plain JSON") + "\n"
+}
+
+/// Columns as wide as their widest cell; the last one is as long as it is.
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_for_people() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (28_123_456, "28 MB"),
+            (9_990_000, "9.9 MB"),
+            (2_756_000_000, "2.7 GB"),
+        ] {
+            assert_eq!(size(bytes), want);
+        }
+    }
+
+    #[test]
+    fn installed_runtimes_are_listed_for_people_and_for_scripts() {
+        let runtimes = [
+            Installed {
+                name: "demo".parse().unwrap(),
+                version: Some("1.10.0".parse().unwrap()),
+                path: "/store/demo-1.10.0".into(),
+            },
+            Installed {
+                name: "by-hand".parse().unwrap(),
+                version: None,
+                path: "/s/by-hand".into(),
+            },
+        ];
+        assert_eq!(
+            installed(&runtimes, false),
+            "NAME     VERSION  PATH\ndemo     1.10.0   /store/demo-1.10.0\nby-hand  -        /s/by-hand\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&installed(&runtimes, true)).unwrap();
+        assert_eq!(json[0]["version"], "1.10.0");
+        assert_eq!(json[1]["version"], serde_json::Value::Null);
+    }
+}

@@ -1,0 +1,235 @@
+//! An installed runtime: its directory and its checked `runtime.yml`.
+
+use crate::{
+    error::Error,
+    within::{self, Create, Escape},
+};
+use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES, RuntimeYml};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{Dir, FileType, Mode, OFlags, fstat, open, openat},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// A runtime that jobs can run in.
+#[derive(Debug)]
+pub struct Runtime {
+    /// The directory with `runtime.yml` and `isolated/`, opened with `O_PATH`.
+    pub dir: OwnedFd,
+    /// Where it was found.
+    pub path: PathBuf,
+    /// Its `runtime.yml`.
+    pub config: RuntimeYml,
+    /// What lies at the source of each mount of `config`, in the same order.
+    pub sources: Vec<Source>,
+}
+
+/// What the source of a mount is, behind links inside the runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A directory with something in it.
+    Directory,
+    /// A directory without entries, and its permission bits.
+    Empty(u32),
+    /// A regular file.
+    File,
+    /// Nothing: such a mount is left out.
+    ///
+    /// Archives that Joblet itself made declare directories they do not carry (`isolated/lib64`
+    /// on arm64), and its client mounts what is there.
+    Missing,
+}
+
+/// Opens the runtime in the directory `path` and checks everything that can be known before a job.
+///
+/// # Errors
+/// [`Error::Config`] naming the rule, with the line or the entry, and [`Error::File`] if the
+/// directory cannot be opened.
+pub fn load(path: &Path) -> Result<Runtime, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+    let file = path.join("runtime.yml");
+    let refuse = |reason: String| Error::Config { path: file.clone(), reason };
+    let config = parse(&read(dir.as_fd(), &file)?).map_err(refuse)?;
+    if !config.runs_on(Arch::NATIVE) {
+        let declared = config.requirements().architectures.join(", ");
+        let native = Arch::NATIVE.as_str();
+        return Err(refuse(format!(
+            "runs on {declared}, not on {native}: install its {native} version"
+        )));
+    }
+    let sources = config.mounts().iter().enumerate().map(|(index, mount)| {
+        let refuse =
+            |rule: &str| refuse(format!("mounts[{index}]: source {:?} {rule}", mount.source));
+        match source(dir.as_fd(), &mount.source) {
+            Ok(Source::File) if !mount.readonly => Err(refuse("is a file: it must be readonly")),
+            Ok(source) => Ok(source),
+            Err(Errno::XDEV) => Err(refuse("leads out of the runtime's directory by a link")),
+            Err(Errno::LOOP) => Err(refuse("is a loop of links")),
+            Err(Errno::NOTDIR) => {
+                Err(refuse("lies below a file, or is neither file nor directory"))
+            }
+            Err(errno) => Err(refuse(&format!("cannot be opened: {errno}"))),
+        }
+    });
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    if !sources.is_empty() && sources.iter().all(|source| *source == Source::Missing) {
+        return Err(refuse("none of its mounts is there; install the runtime again".into()));
+    }
+    Ok(Runtime { dir, path: path.to_owned(), config, sources })
+}
+
+/// Reads `runtime.yml` in `dir`. `path` is for messages only.
+fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
+    let refuse = |reason: &str| Error::Config { path: path.to_owned(), reason: reason.to_owned() };
+    // Without O_NONBLOCK a FIFO would hang here.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match openat(dir, "runtime.yml", flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Err(refuse("is missing: this directory is no runtime")),
+        Err(Errno::LOOP | Errno::NXIO) => return Err(refuse("is not a regular file")),
+        Err(errno) => return Err(Error::file("open", path)(errno)),
+    };
+    let stat = fstat(&file).map_err(Error::file("read", path))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(refuse("is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    let file = File::from(file).take(MAX_RUNTIME_YML_BYTES + 1).read_to_end(&mut bytes);
+    let read = file.map_err(Error::file("read", path))?;
+    if read as u64 > MAX_RUNTIME_YML_BYTES {
+        return Err(refuse(&format!("is larger than {MAX_RUNTIME_YML_BYTES} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Parses the bytes of a `runtime.yml`.
+fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err("line 1 begins with a byte order mark; save it as plain UTF-8".into());
+    }
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
+        format!("line {line} is not UTF-8")
+    })?;
+    serde_yaml::from_str(text).map_err(|error| error.to_string())
+}
+
+/// What lies at `source` in the runtime `dir`.
+fn source(dir: BorrowedFd<'_>, source: &str) -> Result<Source, Errno> {
+    let found = match within::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
+        Err(Errno::NOENT) => return Ok(Source::Missing),
+        other => other?,
+    };
+    let stat = fstat(&found)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => return Ok(Source::File),
+        FileType::Directory => {}
+        _ => return Err(Errno::NOTDIR),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for entry in Dir::new(openat(&found, ".", flags, Mode::empty())?)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(Source::Directory);
+        }
+    }
+    Ok(Source::Empty(stat.st_mode & 0o7777))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    fn runtime(yaml: &[u8]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("isolated/usr/lib64")).unwrap();
+        fs::create_dir(dir.path().join("isolated/tmp")).unwrap();
+        fs::write(dir.path().join("isolated/hosts"), "").unwrap();
+        for (link, target) in
+            [("lib64", "usr/lib64"), ("data", "/etc"), ("up", "../.."), ("loop", "loop")]
+        {
+            symlink(target, dir.path().join("isolated").join(link)).unwrap();
+        }
+        rustix::fs::mkfifoat(rustix::fs::CWD, dir.path().join("isolated/fifo"), Mode::RUSR)
+            .unwrap();
+        fs::write(dir.path().join("runtime.yml"), yaml).unwrap();
+        dir
+    }
+
+    fn mounts(sources: &[(&str, bool)]) -> String {
+        let entry = |(n, (source, readonly)): (usize, &(&str, bool))| {
+            format!("  - {{ source: {source}, target: /m{n}, readonly: {readonly} }}\r\n")
+        };
+        format!(
+            "name: d\r\nmounts:\r\n{}",
+            sources.iter().enumerate().map(entry).collect::<String>()
+        )
+    }
+
+    #[test]
+    fn sources_are_looked_at_inside() {
+        let yaml = mounts(&[
+            ("isolated/usr", true),
+            ("isolated/lib64", true),
+            ("isolated/hosts", true),
+            ("isolated/lib32", true),
+        ]);
+        let loaded = load(runtime(yaml.as_bytes()).path()).unwrap();
+        let empty = Source::Empty(0o755);
+        assert_eq!(loaded.sources, [Source::Directory, empty, Source::File, Source::Missing]);
+    }
+
+    #[test]
+    fn a_refusal_names_the_entry_or_the_line() {
+        let arm = if Arch::NATIVE == Arch::Arm64 { "amd64" } else { "arm64" };
+        let bomb = b"a: &a [x,x]\nb: &b [*a,*a]\nname: d\nmounts: []\n".as_slice();
+        for (yaml, reason) in [
+            (
+                mounts(&[("isolated/usr", true), ("isolated/data", true)]),
+                "mounts[1]: source \"isolated/data\" leads out",
+            ),
+            (mounts(&[("isolated/up", true)]), "leads out"),
+            (mounts(&[("isolated/loop", true)]), "mounts[0]: source \"isolated/loop\" is a loop"),
+            (mounts(&[("isolated/fifo", true)]), "neither file nor directory"),
+            (mounts(&[("isolated/hosts", false)]), "must be readonly"),
+            (mounts(&[("isolated/no", true)]), "none of its mounts is there"),
+            ("\u{feff}name: d\nmounts: []\n".into(), "byte order mark"),
+            ("name: d\nmounts: []\nfoo: 1\n".into(), "line 3"),
+            (
+                format!("name: d\nmounts: []\nrequirements: {{ architectures: [{arm}] }}\n"),
+                "not on",
+            ),
+            ("name: d\n".repeat(40_000), "larger than"),
+            (format!("name: {}\n", "[".repeat(10_000)), "limit"),
+            (String::from_utf8(bomb.to_vec()).unwrap(), "unknown field"),
+        ] {
+            let error = load(runtime(yaml.as_bytes()).path()).unwrap_err();
+            assert!(
+                matches!(error, Error::Config { .. }) && error.to_string().contains(reason),
+                "{error}"
+            );
+        }
+        let error = load(runtime(b"name: d\nmounts: []\n# \xff\n").path()).unwrap_err();
+        assert!(error.to_string().contains("line 3 is not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn only_a_regular_file_is_read() {
+        let dir = runtime(b"");
+        let file = dir.path().join("runtime.yml");
+        let reason = || load(dir.path()).unwrap_err().to_string();
+        fs::remove_file(&file).unwrap();
+        assert!(reason().contains("is missing"));
+        symlink("isolated/hosts", &file).unwrap();
+        assert!(reason().contains("not a regular file"));
+        fs::remove_file(&file).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &file, Mode::RUSR).unwrap();
+        assert!(reason().contains("not a regular file"));
+    }
+}

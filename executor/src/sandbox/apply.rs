@@ -1,0 +1,218 @@
+//! The steps of a plan, done one after the other in the child.
+
+use super::{
+    command, dev,
+    mounts::{self, Places},
+    overlay, privileges, proc, seal, seccomp,
+    step::Step,
+    sys::{self, NODEV, NOSUID, RDONLY},
+};
+use crate::within::{self, Create, Escape};
+use nix::errno::Errno as NixErrno;
+use rustix::{
+    fd::AsFd,
+    fs::{FileType, Mode, fstat},
+    io::Errno,
+    mount::{UnmountFlags, unmount},
+    net::{AddressFamily, SocketFlags, SocketType, socket_with},
+    process::{chroot, fchdir, pivot_root, umask},
+};
+use std::{fs, path::Path};
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Which error it becomes.
+    pub kind: Kind,
+    /// The error number, or 0 where `detail` says it all.
+    pub errno: i32,
+    /// What the step itself can say.
+    pub detail: String,
+}
+
+/// The error that a [`Failure`] becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// `Error::Launch`.
+    Launch = 0,
+    /// `Error::NotExecutable`.
+    NotExecutable = 1,
+    /// `Error::NoCommand`; the detail is the `PATH`.
+    NoCommand = 2,
+}
+
+impl Failure {
+    /// A failure that needs no error number.
+    pub(super) fn launch(detail: impl Into<String>) -> Self {
+        Self { kind: Kind::Launch, errno: 0, detail: detail.into() }
+    }
+
+    /// As bytes for the launcher: kind, step, error number, detail; at most one pipe buffer.
+    pub(super) fn encode(&self, step: usize) -> Vec<u8> {
+        let step = u32::try_from(step).unwrap_or(u32::MAX);
+        let mut bytes = vec![self.kind as u8];
+        bytes.extend(step.to_le_bytes());
+        bytes.extend(self.errno.to_le_bytes());
+        bytes.extend(self.detail.bytes().take(4000));
+        bytes
+    }
+
+    /// The failure and its step in what the child wrote; `None` if it wrote nothing that counts.
+    pub(super) fn decode(bytes: &[u8]) -> Option<(usize, Self)> {
+        let (&[kind, s0, s1, s2, s3, e0, e1, e2, e3], detail) = bytes.split_first_chunk::<9>()?;
+        let kind = match kind {
+            1 => Kind::NotExecutable,
+            2 => Kind::NoCommand,
+            _ => Kind::Launch,
+        };
+        let step = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).ok()?;
+        let errno = i32::from_le_bytes([e0, e1, e2, e3]);
+        Some((step, Self { kind, errno, detail: String::from_utf8_lossy(detail).into_owned() }))
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self { kind: Kind::Launch, errno: errno.raw_os_error(), detail: String::new() }
+    }
+}
+
+impl From<NixErrno> for Failure {
+    fn from(errno: NixErrno) -> Self {
+        Self { kind: Kind::Launch, errno: errno as i32, detail: String::new() }
+    }
+}
+
+/// The sandbox while it is made.
+pub(super) struct Sandbox<'a> {
+    /// The runtime's directory and what makes it itself.
+    pub runtime: (&'a Path, (u64, u64)),
+    /// Whether there is a user namespace.
+    pub user_namespace: bool,
+    /// Signals that the job ignores, as its caller does.
+    pub ignored: &'a [i32],
+    /// Opened by [`Step::Root`].
+    pub places: Option<Places>,
+}
+
+impl Sandbox<'_> {
+    /// Does one step.
+    pub(super) fn apply(&mut self, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::Namespaces { .. } => Ok(()), // the clone that this process began with
+            Step::MapIds { inside, outside } => {
+                write("/proc/self/setgroups", "deny")?;
+                write("/proc/self/uid_map", &format!("{} {} 1\n", inside.uid, outside.uid))?;
+                write("/proc/self/gid_map", &format!("{} {} 1\n", inside.gid, outside.gid))
+            }
+            Step::PrivateMounts => Ok(seal::make_private()?),
+            Step::Loopback => {
+                let flags = SocketFlags::CLOEXEC;
+                let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
+                Ok(sys::loopback_up(socket.as_fd())?)
+            }
+            Step::Hostname { name } => Ok(nix::unistd::sethostname(name)?),
+            Step::Root => {
+                umask(Mode::from_raw_mode(0o022));
+                self.places = Some(Places::open(self.runtime.0, self.runtime.1)?);
+                Ok(())
+            }
+            Step::DropPrivileges { user } => privileges::drop_all(*user),
+            Step::Seccomp => Ok(seccomp::install()?),
+            Step::Exec { argv, env } => {
+                sys::reset_signals(self.ignored);
+                nix::sys::signal::SigSet::empty().thread_set_mask()?;
+                Err(command::execute(argv, env))
+            }
+            step => {
+                let none = || Failure::launch("the plan has no root yet");
+                self.apply_mount(self.places.as_ref().ok_or_else(none)?, step)
+            }
+        }
+    }
+
+    /// Does one of the steps that work with the root.
+    fn apply_mount(&self, places: &Places, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::Proc { protect } => proc::mount(places, *protect),
+            Step::Dev { make_nodes } => dev::mount(places, *make_nodes),
+            Step::Tmpfs { target, mode, size, owner } => {
+                let size = size.map(|bytes| bytes.to_string());
+                let options: Vec<_> = size.iter().map(|bytes| ("size", bytes.as_str())).collect();
+                let tmpfs = mounts::tmpfs(*mode, Some(*owner), &options, NOSUID | NODEV)?;
+                let target = places.target(target, Create::Directory)?;
+                Ok(mounts::attach(&tmpfs, target.as_fd())?)
+            }
+            Step::Bind { source, target, writable } => places.bind(source, target, *writable),
+            Step::Overlay { source, target, owner } => {
+                overlay::mount(places, source, target, *owner, self.user_namespace)
+            }
+            Step::SealRoot => seal::seal(places, places.root.as_fd(), RDONLY),
+            Step::EnterRoot => enter(places),
+            Step::CloseFiles => privileges::close_files(places),
+            Step::Workdir { path } => workdir(places, path),
+            _ => Err(Failure::launch("not a step of the root")),
+        }
+    }
+}
+
+fn write(path: &str, text: &str) -> Result<(), Failure> {
+    fs::write(path, text).map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or(0);
+        if errno == NixErrno::ENOENT as i32 {
+            return Failure::launch(format!("{path} is missing: mount /proc on this host"));
+        }
+        Failure { kind: Kind::Launch, errno, detail: path.to_owned() }
+    })
+}
+
+/// Makes the new root `/` and detaches the old one, as pivot_root(2) describes for `"."`.
+///
+/// Where the old root is the kernel's first one (an initramfs) or no mount at all (a chroot), it
+/// cannot be exchanged. The new root already lies over it there, so chroot(2) is what is left:
+/// the old one has no name any more, and a job has no capability to leave a chroot with.
+fn enter(places: &Places) -> Result<(), Failure> {
+    fchdir(&places.root)?;
+    match pivot_root(".", ".") {
+        Ok(()) => unmount(".", UnmountFlags::DETACH)?,
+        Err(Errno::INVAL) => chroot(".")?,
+        Err(errno) => return Err(errno.into()),
+    }
+    Ok(fchdir(&places.root)?)
+}
+
+/// Changes to `path`, walked inside the root: a link of `/proc` to an open directory of the host
+/// leads nowhere.
+fn workdir(places: &Places, path: &Path) -> Result<(), Failure> {
+    let root = places.root.as_fd();
+    let dir = within::open(root, path, Escape::Clamp, Create::Nothing).map_err(|errno| {
+        if errno != Errno::NOENT {
+            return errno.into();
+        }
+        Failure::launch(
+            "does not exist in the job; choose a directory of the runtime or below /work",
+        )
+    })?;
+    if FileType::from_raw_mode(fstat(&dir)?.st_mode) != FileType::Directory {
+        return Err(Errno::NOTDIR.into());
+    }
+    Ok(fchdir(&dir)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_crosses_the_pipe() {
+        for failure in [
+            Failure::from(Errno::PERM),
+            Failure::launch("why"),
+            Failure { kind: Kind::NoCommand, errno: 0, detail: "/bin".into() },
+            Failure { kind: Kind::NotExecutable, errno: 8, detail: String::new() },
+        ] {
+            assert_eq!(Failure::decode(&failure.encode(7)), Some((7, failure)));
+        }
+        assert_eq!(Failure::decode(b""), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! A job's `/dev`: the devices that every program may expect, and nothing of the host's hardware.
+
+use super::{
+    apply::Failure,
+    mounts::{self, Places},
+    seal,
+    sys::{NODEV, NOEXEC, NOSUID, RDONLY},
+};
+use crate::within::Create;
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{
+        FileType, Mode, OFlags, chmodat, fstat, major, makedev, minor, mkdirat, mknodat, openat,
+        symlinkat,
+    },
+    io::Errno,
+};
+use std::path::Path;
+
+/// The nodes, with their numbers from the kernel's list of devices.
+const NODES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+
+/// The links.
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Mounts a new `/dev`. Nodes are made if `make_nodes`, else the host's are mounted one by one: in
+/// a user namespace no new node can be opened.
+pub(super) fn mount(places: &Places, make_nodes: bool) -> Result<(), Failure> {
+    let target = places.target(Path::new("/dev"), Create::Directory)?;
+    let dev = mounts::tmpfs(0o755, None, &[], NOSUID | NOEXEC)?;
+    mounts::attach(&dev, target.as_fd())?;
+    for (name, major, minor) in NODES {
+        let made = if make_nodes { make(&dev, name, major, minor) } else { Err(Errno::PERM) };
+        match made {
+            // Also as root in a container without CAP_MKNOD.
+            Err(Errno::PERM) => share(&dev, name, major, minor)?,
+            other => other?,
+        }
+    }
+    for (name, target) in LINKS {
+        symlinkat(target, &dev, name)?;
+    }
+    // Terminals of its own; the names in it lead to no terminal of the host.
+    let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
+    below(&dev, "pts", &mounts::filesystem("devpts", &pts, NOSUID | NOEXEC)?)?;
+    below(&dev, "shm", &mounts::tmpfs(0o1777, None, &[], NOSUID | NODEV | NOEXEC)?)?;
+    seal::seal(places, dev.as_fd(), RDONLY)
+}
+
+fn make(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<(), Errno> {
+    let mode = Mode::from_raw_mode(0o666);
+    mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
+    // Past the umask.
+    chmodat(dev, name, mode, rustix::fs::AtFlags::empty())
+}
+
+/// Mounts the host's node, which must be the one it is named after.
+fn share(dev: &OwnedFd, name: &str, want_major: u32, want_minor: u32) -> Result<(), Failure> {
+    let path = format!("/dev/{name}");
+    let node = match mounts::open_host(&path) {
+        // A host without terminals; a job notices only if it opens one.
+        Err(Errno::NOENT) if name == "tty" => return Ok(()),
+        Err(Errno::NOENT) => {
+            return Err(Failure::launch(format!("the host has no {path}, which a job needs")));
+        }
+        other => other?,
+    };
+    let stat = fstat(&node)?;
+    let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
+    if !device || (major(stat.st_rdev), minor(stat.st_rdev)) != (want_major, want_minor) {
+        return Err(Failure::launch(format!("the host's {path} is not that device")));
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let point = openat(dev, name, flags, Mode::from_raw_mode(0o644))?;
+    Ok(mounts::attach(&mounts::clone_tree(node.as_fd(), false)?, point.as_fd())?)
+}
+
+fn below(dev: &OwnedFd, name: &str, mount: &OwnedFd) -> Result<(), Errno> {
+    mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
+    let point = openat(dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    mounts::attach(mount, point.as_fd())
+}

@@ -1,0 +1,124 @@
+//! The two processes of a run: the launcher, and the child that becomes the job.
+
+use super::{
+    Exit, Host, Job,
+    apply::{Failure, Kind, Sandbox},
+    explain::explain,
+    mounts::identity,
+    signals::{Signals, supervise},
+    step::Step,
+    sys::{self, Clone},
+};
+use crate::{error::Error, runtime::Runtime};
+use nix::{errno::Errno, libc};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, OwnedFd},
+    io::write,
+    pipe::{PipeFlags, pipe_with},
+    process::{Signal, set_parent_process_death_signal},
+};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Starts a child that does `steps`, and waits for the end of the job.
+pub(super) fn run(
+    runtime: &Runtime,
+    steps: &[Step],
+    job: &Job,
+    host: &Host,
+) -> Result<Exit, Error> {
+    let launch = |errno: Errno| Error::Launch {
+        step: "start the job".to_owned(),
+        reason: errno.desc().to_owned(),
+    };
+    let raw = |errno: rustix::io::Errno| launch(Errno::from_raw(errno.raw_os_error()));
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
+    let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
+    let signals = Signals::block().map_err(launch)?;
+    let sandbox = Sandbox {
+        runtime: (&runtime.path, identity),
+        user_namespace: !host.privileged,
+        ignored: &signals.ignored,
+        places: None,
+    };
+    let begin = (0, steps.first().map_or(0, flags));
+    let pid = match sys::clone_alone(begin.1) {
+        Ok(Clone::Child) => child(reader, &writer, sandbox, steps),
+        Ok(Clone::Parent(pid)) => pid,
+        Err(errno) => return Err(explained(steps, job, host, begin.0, Failure::from(errno))),
+    };
+    drop(writer);
+    let ended = supervise(&signals, pid, reader, job.timeout).map_err(launch)?;
+    match Failure::decode(&ended.report) {
+        Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
+        None => Ok(ended.exit),
+    }
+}
+
+/// The flags of clone(2) for the first step.
+fn flags(step: &Step) -> libc::c_int {
+    let Step::Namespaces { user, network } = step else { return 0 };
+    let always = libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    let user = if *user { libc::CLONE_NEWUSER } else { 0 };
+    let network = if *network { libc::CLONE_NEWNET } else { 0 };
+    always | user | network
+}
+
+/// The child: never returns into the code of the launcher, not even by a panic.
+fn child(reader: OwnedFd, writer: &OwnedFd, mut sandbox: Sandbox<'_>, steps: &[Step]) -> ! {
+    let done = catch_unwind(AssertUnwindSafe(|| {
+        if let Err(failure) = follow_launcher(reader, writer) {
+            return failure.encode(0);
+        }
+        for (index, step) in steps.iter().enumerate() {
+            if let Err(failure) = sandbox.apply(step) {
+                return failure.encode(index);
+            }
+        }
+        Failure::launch("the plan has no command").encode(steps.len())
+    }));
+    if let Ok(report) = done {
+        // The launcher may be gone; then nobody is left to be told.
+        _ = write(writer, &report);
+    }
+    sys::exit_now(125)
+}
+
+/// Makes sure that this process does not outlive the launcher.
+///
+/// The signal comes for a death that happens later. For one before, look at the pipe: a process
+/// that ends closes its files first and sends the signals then, so either the reader is gone by
+/// now or the signal will come. The parent's process id says nothing, being outside the namespace.
+fn follow_launcher(reader: OwnedFd, writer: &OwnedFd) -> Result<(), Failure> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    drop(reader);
+    let mut fds = [PollFd::new(writer, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default()))?;
+    if fds[0].revents().contains(PollFlags::ERR) {
+        sys::exit_now(125);
+    }
+    Ok(())
+}
+
+/// The error for what went wrong in step number `at`.
+fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure) -> Error {
+    let command =
+        || job.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    match failure.kind {
+        Kind::NoCommand => Error::NoCommand { command: command(), path: failure.detail },
+        Kind::NotExecutable => Error::NotExecutable { command: command(), reason: failure.detail },
+        Kind::Launch => {
+            let step = steps.get(at);
+            let mut parts = Vec::from_iter((!failure.detail.is_empty()).then_some(failure.detail));
+            if let (Some(step), true) = (step, failure.errno != 0) {
+                parts.push(explain(step, Errno::from_raw(failure.errno), !host.privileged));
+            }
+            let step = step.map_or_else(|| "follow the plan".to_owned(), Step::to_string);
+            Error::Launch { step: format!("cannot {step}"), reason: parts.join(": ") }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Runs one job in a runtime, in namespaces of its own.
+//!
+//! A sandbox is first a value: [`plan`] turns a [`Runtime`], a [`Job`] and what is known of the
+//! host into [`Step`]s, without touching anything. [`run`] then applies them in order, in a child
+//! that begins in new namespaces and ends as the job, while this process waits for it.
+
+mod apply;
+mod command;
+mod dev;
+mod explain;
+mod launch;
+mod mounts;
+mod overlay;
+mod plan;
+mod privileges;
+mod proc;
+mod seal;
+pub mod seccomp;
+mod signals;
+mod step;
+mod sys;
+
+use crate::{error::Error, runtime::Runtime};
+use rustix::{fs, io::Errno, process, thread};
+use serde::Serialize;
+use std::{env, ffi::OsString, io::IsTerminal, path::PathBuf, time::Duration};
+
+pub use plan::plan;
+pub use step::{Origin, Step};
+
+/// What is to be run, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The command and its arguments; not empty.
+    pub argv: Vec<OsString>,
+    /// Variables beside those of the runtime, which they override.
+    pub env: Vec<(OsString, OsString)>,
+    /// What of the network it sees.
+    pub network: Network,
+    /// Where in the job it starts; `/work` if not given.
+    pub workdir: Option<PathBuf>,
+    /// Whether the caller's current directory shines through `/work`.
+    pub share_cwd: bool,
+    /// Host files and directories that it sees beside the runtime.
+    pub binds: Vec<Bind>,
+    /// Empty writable directories.
+    pub tmpfs: Vec<Tmpfs>,
+    /// Its host name; `joblet` if not given.
+    pub hostname: Option<String>,
+    /// Whom it runs as; the caller if not given.
+    pub user: Option<Ids>,
+    /// How long it may run: then TERM, ten seconds later KILL.
+    pub timeout: Option<Duration>,
+}
+
+impl Job {
+    /// A job that runs `argv` and sees nothing that it was not given.
+    pub fn new(argv: Vec<OsString>) -> Self {
+        Self {
+            argv,
+            env: Vec::new(),
+            network: Network::None,
+            workdir: None,
+            share_cwd: true,
+            binds: Vec::new(),
+            tmpfs: Vec::new(),
+            hostname: None,
+            user: None,
+            timeout: None,
+        }
+    }
+}
+
+/// What of the network a job sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// A loopback interface of its own, nothing else.
+    None,
+    /// All that the host sees.
+    Host,
+}
+
+/// A file or directory of the host that a job sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bind {
+    /// On the host; relative to the current directory.
+    pub source: PathBuf,
+    /// In the job; absolute.
+    pub target: PathBuf,
+    /// Whether the job may change it.
+    pub writable: bool,
+}
+
+/// An empty writable directory of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// In the job; absolute.
+    pub target: PathBuf,
+    /// How much it may hold, in bytes; half of the memory if not given.
+    pub size: Option<u64>,
+}
+
+/// A user and a group, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Ids {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// What a plan must know of the host and of the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The caller.
+    pub ids: Ids,
+    /// Whether the caller may make namespaces without a user namespace around them.
+    pub privileged: bool,
+    /// Whether the caller's current directory may be shown to a job.
+    pub cwd: Cwd,
+    /// `TERM`, if the caller has it and talks to a terminal.
+    pub term: Option<OsString>,
+}
+
+/// Whether a current directory may shine through `/work`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cwd {
+    /// It holds files.
+    Files,
+    /// It is `/`, or a view of the kernel such as `/proc` and `/sys`.
+    Private,
+}
+
+impl Host {
+    /// Looks at this process and its current directory.
+    pub fn observe() -> Self {
+        let ids = Ids { uid: process::geteuid().as_raw(), gid: process::getegid().as_raw() };
+        let admin = thread::capabilities(None)
+            .is_ok_and(|sets| sets.effective.contains(thread::CapabilitySet::SYS_ADMIN));
+        let terminal = std::io::stdin().is_terminal()
+            || std::io::stdout().is_terminal()
+            || std::io::stderr().is_terminal();
+        Self {
+            ids,
+            privileged: ids.uid == 0 && admin,
+            cwd: if cwd_is_private().unwrap_or(true) { Cwd::Private } else { Cwd::Files },
+            term: env::var_os("TERM").filter(|_| terminal),
+        }
+    }
+}
+
+/// File systems that show the kernel, not files, by their magic number (statfs(2)): proc, sysfs,
+/// cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, bpf.
+const KERNEL_VIEWS: [u32; 9] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x1cd1,
+    0xcafe_4a11,
+];
+
+fn cwd_is_private() -> Result<bool, Errno> {
+    let (root, here) = (fs::stat("/")?, fs::stat(".")?);
+    let magic = fs::statfs(".")?.f_type;
+    let view = KERNEL_VIEWS.iter().any(|view| i128::from(*view) == i128::from(magic));
+    Ok(view || (root.st_dev, root.st_ino) == (here.st_dev, here.st_ino))
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Code(u8),
+    /// This signal ended it.
+    Signal(u8),
+    /// It ran longer than it may.
+    TimedOut,
+}
+
+impl Exit {
+    /// The exit status to pass on: the job's own, 128+n for signal n, 124 after the timeout.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+            Self::TimedOut => 124,
+        }
+    }
+}
+
+/// Runs `job` in `runtime` and waits for its end.
+///
+/// While the job runs, signals to this process go on to it. Panics if this process has more than
+/// one thread.
+///
+/// # Errors
+/// [`Error::Launch`] and [`Error::Config`] if the sandbox cannot be set up, [`Error::NoCommand`]
+/// and [`Error::NotExecutable`]; in none of these cases has the job begun.
+pub fn run(runtime: &Runtime, job: &Job) -> Result<Exit, Error> {
+    let host = Host::observe();
+    let steps = plan(runtime, job, &host)?;
+    launch::run(runtime, &steps, job, &host)
+}

@@ -1,0 +1,158 @@
+//! The mounts of a job's root, by the mount API of Linux 5.2: no path of the host is needed to
+//! build them on, and what a step names by descriptor cannot be exchanged under it.
+
+use super::{
+    apply::Failure,
+    seal,
+    step::Origin,
+    sys::{NODEV, NOSUID, RDONLY},
+};
+use crate::within::{self, Create, Escape};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{CWD, FileType, Mode, OFlags, fstat, open, openat},
+    io::Errno,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    },
+};
+use std::path::Path;
+
+/// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
+/// be cloned from descriptors of the same namespace.
+pub(super) struct Places {
+    /// The runtime's directory.
+    pub runtime: OwnedFd,
+    /// The caller's current directory.
+    pub cwd: OwnedFd,
+    /// The job's root.
+    pub root: OwnedFd,
+}
+
+impl Places {
+    /// Opens the directories and mounts an empty tmpfs over `/`.
+    ///
+    /// A mount over `/` needs no directory of the host, and changes nothing for this process: its
+    /// own `/` stays the directory below. `runtime` is opened again by its path and must be the
+    /// directory that was checked, `identity`.
+    pub(super) fn open(runtime: &Path, identity: (u64, u64)) -> Result<Self, Failure> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let cwd = open(".", flags, Mode::empty())?;
+        let runtime = open(runtime, flags, Mode::empty())?;
+        if self::identity(runtime.as_fd())? != identity {
+            return Err(Failure::launch("the runtime's directory was replaced; try again"));
+        }
+        let root = tmpfs(0o755, None, &[], NOSUID | NODEV)?;
+        let slash = open("/", flags, Mode::empty())?;
+        attach(&root, slash.as_fd())?;
+        Ok(Self { runtime, cwd, root })
+    }
+
+    /// Opens what `origin` names.
+    pub(super) fn find(&self, origin: &Origin) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match origin {
+            Origin::Runtime(path) => {
+                within::open(self.runtime.as_fd(), path, Escape::Refuse, Create::Nothing)
+            }
+            Origin::Host(path) => openat(&self.cwd, path, flags, Mode::empty()),
+            Origin::Cwd => openat(&self.cwd, ".", flags, Mode::empty()),
+        }
+    }
+
+    /// Opens the mount point `target` inside the root and makes it if it is missing.
+    pub(super) fn target(&self, target: &Path, create: Create) -> Result<OwnedFd, Failure> {
+        within::open(self.root.as_fd(), target, Escape::Clamp, create).map_err(|errno| {
+            let target = target.display();
+            let hint = match errno {
+                Errno::ROFS => "does not exist in the runtime, where nothing can be made",
+                Errno::EXIST => "is a link to nowhere",
+                Errno::NOTDIR => "lies below a file",
+                Errno::LOOP => "is a loop of links",
+                _ => return errno.into(),
+            };
+            Failure::launch(format!("the mount point {target} {hint}"))
+        })
+    }
+
+    /// Mounts the tree at `origin` on `target`, nosuid and nodev, and read-only unless `writable`.
+    pub(super) fn bind(
+        &self,
+        origin: &Origin,
+        target: &Path,
+        writable: bool,
+    ) -> Result<(), Failure> {
+        let source = self.find(origin)?;
+        let directory = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
+        let create = if directory { Create::Directory } else { Create::File };
+        let target = self.target(target, create)?;
+        let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
+        // With the mounts below it: the kernel refuses to uncover what lies under them.
+        let tree = clone_tree(source.as_fd(), true)?;
+        seal::attach_sealed(self, &tree, target.as_fd(), flags, true)
+    }
+}
+
+/// What makes a directory itself: device and inode.
+pub(super) fn identity(dir: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let stat = fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Makes a mount of a new tmpfs, attached nowhere. `owner` is the process's own if not given.
+pub(super) fn tmpfs(
+    mode: u32,
+    owner: Option<super::Ids>,
+    options: &[(&str, &str)],
+    flags: u64,
+) -> Result<OwnedFd, Errno> {
+    let mode = format!("{mode:o}");
+    let mut all = vec![("mode", mode.as_str())];
+    all.extend(options);
+    let ids = owner.map(|ids| (ids.uid.to_string(), ids.gid.to_string()));
+    if let Some((uid, gid)) = &ids {
+        all.extend([("uid", uid.as_str()), ("gid", gid.as_str())]);
+    }
+    filesystem("tmpfs", &all, flags)
+}
+
+/// Makes a mount of a new file system, attached nowhere. An option without value is a flag.
+pub(super) fn filesystem(
+    name: &str,
+    options: &[(&str, &str)],
+    flags: u64,
+) -> Result<OwnedFd, Errno> {
+    let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for &(key, value) in options {
+        if value.is_empty() {
+            fsconfig_set_flag(&fs, key)?;
+        } else {
+            fsconfig_set_string(&fs, key, value)?;
+        }
+    }
+    fsconfig_create(&fs)?;
+    // The values of MOUNT_ATTR_* fit 32 bits in this older call.
+    let flags = MountAttrFlags::from_bits_retain(u32::try_from(flags).unwrap_or(0));
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+}
+
+/// Makes a second mount of what `source` is, attached nowhere.
+pub(super) fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let recursive = if recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(source, "", flags | recursive)
+}
+
+/// Attaches `mount` at `target`, over anything that is mounted there.
+pub(super) fn attach(mount: &OwnedFd, target: BorrowedFd<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", flags)
+}
+
+/// Opens `path` of the host itself, not what it links to.
+pub(super) fn open_host(path: &str) -> Result<OwnedFd, Errno> {
+    openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}

@@ -1,0 +1,86 @@
+//! What a job may not do, whoever started it.
+
+use super::{Ids, apply::Failure, mounts::Places, sys};
+use nix::errno::Errno as NixErrno;
+use rustix::{
+    fd::AsFd,
+    fs::{Dir, Mode, OFlags, openat},
+    io::Errno,
+    process::{
+        Gid, Resource, Rlimit, Signal, Uid, getrlimit, set_parent_process_death_signal, setrlimit,
+    },
+    thread::{
+        CapabilitySet, CapabilitySets, clear_ambient_capability_set,
+        remove_capability_from_bounding_set, set_capabilities, set_no_new_privs, set_thread_groups,
+        set_thread_res_gid, set_thread_res_uid,
+    },
+};
+
+/// Takes every capability away for good, and becomes `user`.
+///
+/// The order is fixed by the kernel: the bounding set and the user need capabilities, so these go
+/// last; a change of user clears the death signal.
+pub(super) fn drop_all(user: Option<Ids>) -> Result<(), Failure> {
+    for capability in 0..u64::BITS {
+        // Without this a program of root gets its capabilities back when it is executed.
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << capability))
+        {
+            Err(Errno::INVAL) => break, // past the last one that this kernel knows
+            other => other?,
+        }
+    }
+    match clear_ambient_capability_set() {
+        Ok(()) | Err(Errno::INVAL) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    if let Some(ids) = user {
+        let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
+        set_thread_groups(&[])?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+    }
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    set_no_new_privs(true)?;
+    keyring()?;
+    limit_cores()?;
+    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Leaves the caller's session keyring, which may hold tickets and disk keys.
+fn keyring() -> Result<(), Failure> {
+    match sys::new_session_keyring() {
+        // ENOSYS: this kernel has no keys. EPERM: a filter around us forbids the call, and so
+        // does it for the job. EDQUOT: the user has 200 keys, each running job being one. The
+        // keyring stays out of reach then, too: the filter denies every call that uses it.
+        Ok(()) | Err(NixErrno::ENOSYS | NixErrno::EPERM | NixErrno::EDQUOT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// No core files by default: they would lie in the job's directory and vanish with it. The hard
+/// limit stays, so that a job can ask for them.
+fn limit_cores() -> Result<(), Errno> {
+    let maximum = getrlimit(Resource::Core).maximum;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })
+}
+
+/// Lets no descriptor but 0, 1 and 2 reach the job.
+pub(super) fn close_files(places: &Places) -> Result<(), Failure> {
+    match sys::close_on_exec_from(3) {
+        Err(NixErrno::ENOSYS | NixErrno::EINVAL) => {}
+        other => return Ok(other?),
+    }
+    // Before Linux 5.11: one by one. The list is open itself and lists itself.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let list = openat(&places.root, "proc/self/fd", flags, Mode::empty())?;
+    let mut open = Vec::new();
+    for entry in Dir::read_from(list.as_fd())? {
+        let name = entry?.file_name().to_string_lossy().parse::<i32>();
+        open.extend(name.into_iter().filter(|fd| *fd > 2));
+    }
+    for fd in open {
+        sys::close_on_exec(fd)?;
+    }
+    Ok(())
+}

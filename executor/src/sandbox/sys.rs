@@ -1,0 +1,175 @@
+//! The system calls that no safe wrapper offers: the only unsafe code of this program.
+#![allow(unsafe_code)]
+
+use nix::{errno::Errno, libc};
+use std::{
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+};
+
+/// One instruction of a seccomp filter, `struct sock_filter` of linux/filter.h.
+pub(super) type Instruction = libc::sock_filter;
+
+/// Read-only, for [`set_mount_flags`]. The values are linux/mount.h's `MOUNT_ATTR_*`.
+pub(super) const RDONLY: u64 = 0x1;
+/// Set-user-ID bits have no effect.
+pub(super) const NOSUID: u64 = 0x2;
+/// Device nodes cannot be opened.
+pub(super) const NODEV: u64 = 0x4;
+/// Nothing can be executed.
+pub(super) const NOEXEC: u64 = 0x8;
+
+/// `struct mount_attr` of linux/mount.h.
+#[repr(C)]
+#[derive(Default)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+/// Adds `flags` to the mount at `tree` and, if `recursive`, to every mount below it.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.12; `EPERM` without `CAP_SYS_ADMIN` over the mount namespace.
+pub(super) fn set_mount_flags(
+    tree: BorrowedFd<'_>,
+    flags: u64,
+    recursive: bool,
+) -> Result<(), Errno> {
+    let attr = MountAttr { set: flags, ..MountAttr::default() };
+    let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    let (nr, fd, size) = (libc::SYS_mount_setattr, tree.as_raw_fd(), size_of::<MountAttr>());
+    // SAFETY: the kernel reads a NUL-terminated path (the literal) and `size` bytes at `attr`;
+    // both outlive the call, it keeps neither pointer and writes no memory of ours.
+    let rc = unsafe { libc::syscall(nr, fd, c"".as_ptr(), at, &raw const attr, size) };
+    Errno::result(rc).map(drop)
+}
+
+/// Which process [`clone_alone`] returned in.
+pub(super) enum Clone {
+    /// The old one; the process id of the new one.
+    Parent(nix::unistd::Pid),
+    /// The new one.
+    Child,
+}
+
+/// Forks the only thread of this process into new namespaces (`CLONE_NEW…` in `flags`).
+///
+/// # Errors
+/// As clone(2). Panics if this process has more than one thread.
+pub(super) fn clone_alone(flags: libc::c_int) -> Result<Clone, Errno> {
+    // SAFETY: unshare(CLONE_THREAD) changes nothing: it answers EINVAL to a process with other
+    // threads and 0 to one without. Unlike /proc/self/task it needs no mounted /proc.
+    let alone = unsafe { libc::unshare(libc::CLONE_THREAD) };
+    assert_eq!(alone, 0, "clone with several threads: the child could inherit a held lock");
+    let flags = libc::c_long::from(flags | libc::SIGCHLD);
+    // SAFETY: with a null stack and without CLONE_VM this is fork(2): the child gets a copy of
+    // everything. It may run any code if no other thread held a lock at the clone; there is no
+    // other thread, as just asserted, and only this one could have started one since.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })? {
+        0 => Ok(Clone::Child),
+        // A process id fits, by definition of pid_t.
+        #[allow(clippy::cast_possible_truncation)]
+        pid => Ok(Clone::Parent(nix::unistd::Pid::from_raw(pid as libc::pid_t))),
+    }
+}
+
+/// Ends this process without running anything of the process it was copied from.
+pub(super) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit runs no destructor and no handler, so nothing can observe half-dropped state.
+    unsafe { libc::_exit(status) }
+}
+
+/// Brings the loopback interface of this network namespace up.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` over the network namespace.
+pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: `ifreq` is plain data of integers, bytes and unions of them: all zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = from.cast_signed() as libc::c_char;
+    }
+    // IFF_UP is 1: the flags of an interface are a short.
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    let request = &raw const request;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which outlives the call, and writes nothing.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, request) })
+        .map(drop)
+}
+
+/// Gives this process a new, empty session keyring.
+///
+/// # Errors
+/// As keyctl(2): `ENOSYS` where the kernel has no keys, `EDQUOT`, `EPERM` under a filter.
+pub(super) fn new_session_keyring() -> Result<(), Errno> {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    let name = ptr::null::<libc::c_char>();
+    // SAFETY: the name may be null (an anonymous keyring); no memory is read or written.
+    Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name) }).map(drop)
+}
+
+/// Marks every descriptor from `first` on as close-on-exec.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9, `EINVAL` before 5.11.
+pub(super) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    const CLOEXEC: libc::c_uint = 4;
+    // SAFETY: only flags of descriptors change: every owner of one keeps it open as long as
+    // this process runs this program.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOEXEC) })
+        .map(drop)
+}
+
+/// Marks the descriptor `fd` as close-on-exec.
+///
+/// # Errors
+/// As fcntl(2); a descriptor that is not open any more is none.
+pub(super) fn close_on_exec(fd: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: as in `close_on_exec_from`; a number that is not open is an error of the call.
+    match Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }) {
+        Err(Errno::EBADF) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Puts every signal but those in `keep` back to its default action.
+pub(super) fn reset_signals(keep: &[libc::c_int]) {
+    // SAFETY: an all-zero `sigaction` is SIG_DFL without flags, a value of the type.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    for signal in (1..=64).filter(|signal| !keep.contains(signal)) {
+        // SAFETY: the default action runs no code of ours. The call fails for KILL, STOP and the
+        // numbers that the C library reserves; none of them can have been changed.
+        unsafe { libc::sigaction(signal, &raw const default, ptr::null_mut()) };
+    }
+}
+
+/// Whether this process ignores `signal`.
+pub(super) fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: as in `reset_signals`.
+    let mut current: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a null new action only asks; `current` is written and outlives the call.
+    let rc = unsafe { libc::sigaction(signal, ptr::null(), &raw mut current) };
+    rc == 0 && current.sa_sigaction == libc::SIG_IGN
+}
+
+/// Puts `signal` back to its default action.
+pub(super) fn default_signal(signal: libc::c_int) {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+}
+
+/// Installs `filter` for this process and what it executes; cannot be undone.
+///
+/// # Errors
+/// `EACCES` without no_new_privs, `EINVAL` where the kernel has no seccomp filters.
+pub(super) fn install_filter(filter: &mut [Instruction]) -> Result<(), Errno> {
+    let len = u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
+    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    let (nr, op) = (libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER);
+    // SAFETY: the kernel copies `len` instructions from `filter`, which outlives the call, and
+    // checks that every jump stays inside before it accepts them.
+    Errno::result(unsafe { libc::syscall(nr, op, 0, &raw const program) }).map(drop)
+}

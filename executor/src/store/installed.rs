@@ -1,0 +1,52 @@
+//! Which runtimes a store's directory holds.
+
+use crate::error::Error;
+use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Version, split_directory};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// A runtime that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Its name.
+    pub name: RuntimeName,
+    /// Its version. A directory `NAME/` that somebody unpacked by hand may have none.
+    pub version: Option<Version>,
+    /// Its directory.
+    pub path: PathBuf,
+}
+
+/// The runtimes below `root`; none where there is no such directory.
+pub(super) fn scan(root: &Path) -> Result<Vec<Installed>, Error> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file("read", root))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::file("read", root))?;
+        let path = entry.path();
+        if let Some(text) = entry.file_name().to_str() {
+            if path.join("runtime.yml").is_file() {
+                found.extend(identify(text, &path));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Which runtime a directory is: by its name, else by the version in its `runtime.yml`.
+fn identify(directory: &str, path: &Path) -> Option<Installed> {
+    if let Some((name, version)) = split_directory(directory) {
+        return Some(Installed { name, version: Some(version), path: path.to_owned() });
+    }
+    let name = directory.parse().ok()?;
+    let mut text = String::new();
+    let file = File::open(path.join("runtime.yml")).ok()?;
+    // An unreadable file has no version; running it names the reason.
+    _ = file.take(MAX_RUNTIME_YML_BYTES).read_to_string(&mut text);
+    let yml = serde_yaml::from_str::<RuntimeYml>(&text).ok();
+    let version = yml.and_then(|yml| yml.version().parse().ok());
+    Some(Installed { name, version, path: path.to_owned() })
+}

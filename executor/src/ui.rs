@@ -1,0 +1,131 @@
+//! What people and scripts get to see: data on stdout, everything else on stderr.
+
+use crate::args::{Color, Global};
+use crate::env::Environment;
+use crate::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+
+/// The two streams of the program, and how much to say on the second.
+pub struct Ui<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    quiet: bool,
+    verbose: bool,
+    colored: bool,
+}
+
+impl<'a> Ui<'a> {
+    /// Says what an unparsed command line allows: errors.
+    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
+        Self { out, err, quiet: false, verbose: false, colored: false }
+    }
+
+    /// Follows `--quiet`, `--verbose` and `--color`.
+    pub fn set(&mut self, global: &Global, env: &Environment) {
+        self.quiet = global.quiet;
+        self.verbose = global.verbose;
+        self.colored = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => !env.no_color && io::stderr().is_terminal(),
+        };
+    }
+
+    /// Whether progress is shown, on a terminal.
+    pub fn progress(&self) -> bool {
+        !self.quiet
+    }
+
+    /// Data, as it is.
+    ///
+    /// # Errors
+    /// When stdout cannot be written. A reader that went away is no error.
+    pub fn data(&mut self, text: &str) -> Result<(), Error> {
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::file("write", "standard output")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A line that people want to see, unless they said `--quiet`.
+    pub fn note(&mut self, text: &str) {
+        if !self.quiet {
+            self.line("", text);
+        }
+    }
+
+    /// A line for those who said `--verbose`.
+    pub fn detail(&mut self, text: &str) {
+        if self.verbose {
+            self.line("", text);
+        }
+    }
+
+    /// Something that is not as it should be but stops nothing.
+    pub fn warning(&mut self, text: &str) {
+        if !self.quiet {
+            let word = self.painted("33", "warning");
+            self.line(&format!("{word}: "), text);
+        }
+    }
+
+    /// The one line of a failure: `error[CLASS]: what, which object; what to do`.
+    pub fn error(&mut self, error: &Error) {
+        let word = self.painted("31", &format!("error[{}]", error.class().word()));
+        self.line(&format!("{word}: "), &error.to_string());
+    }
+
+    fn painted(&self, color: &str, word: &str) -> String {
+        if self.colored { format!("\x1b[1;{color}m{word}\x1b[0m") } else { word.to_owned() }
+    }
+
+    fn line(&mut self, start: &str, text: &str) {
+        // Nobody is left to be told that stderr cannot be written.
+        _ = writeln!(self.err, "{start}{}", visible(text));
+    }
+}
+
+/// `text` with control characters and those that reorder text made visible.
+///
+/// Registries, archives and servers are written by strangers, and terminals obey what they print.
+pub fn visible(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        let reorders = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if letter.is_control() || reorders || matches!(letter, '\u{2028}' | '\u{2029}') {
+            _ = write!(safe, "{}", letter.escape_default());
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_cannot_steer_the_terminal() {
+        let text = "ok é \x1b[31mred\x07 \u{202e}txt\u{2028}\n";
+        assert_eq!(visible(text), "ok é \\u{1b}[31mred\\u{7} \\u{202e}txt\\u{2028}\\n");
+    }
+
+    #[test]
+    fn errors_carry_their_class_and_quiet_keeps_them() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut ui = Ui::new(&mut out, &mut err);
+        ui.quiet = true;
+        ui.note("n");
+        ui.detail("d");
+        ui.warning("w");
+        ui.error(&Error::NotFound("no demo".into()));
+        ui.data("x\n").unwrap();
+        assert_eq!(err, b"error[NOTFOUND]: no demo\n");
+        assert_eq!(out, b"x\n");
+    }
+}

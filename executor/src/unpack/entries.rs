@@ -1,0 +1,321 @@
+//! A tar stream as a list of entries, read strictly.
+//!
+//! Every reader of a tar archive should see the same entries. Where GNU tar, BSD tar and others are
+//! known to differ (two extension headers for one entry, a size in two places, what follows the
+//! end), the stream is refused instead of interpreted.
+
+use super::pax;
+use std::io::{self, Read};
+use tar::{EntryType, Header};
+
+/// Size of a tar block, in bytes. Part of the format.
+const BLOCK: usize = 512;
+/// Largest extension header (pax records, a GNU long name), in bytes.
+const MAX_EXTENSION: u64 = 1 << 20;
+/// Smallest size that may stand in a pax record and not in the header: eleven octal digits end there.
+const OCTAL_LIMIT: u64 = 1 << 33;
+
+/// One member of an archive. Its body, if it is a file, is read next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name as it stands in the archive.
+    pub name: Vec<u8>,
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits as they stand in the archive.
+    pub mode: u32,
+    /// Modification time, in seconds since 1970.
+    pub mtime: u64,
+}
+
+/// What a member is. Everything else that tar knows is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file of this length, in bytes.
+    File(u64),
+    /// A symbolic link with this target.
+    Symlink(Vec<u8>),
+    /// Another name for the member with this name.
+    HardLink(Vec<u8>),
+}
+
+/// Why reading stopped.
+#[derive(Debug)]
+pub enum EntryError {
+    /// The stream breaks a rule; the text says which, with the entry where one is known.
+    Refused(String),
+    /// The stream cannot be read: it is damaged or cut off.
+    Read(io::Error),
+}
+
+impl From<io::Error> for EntryError {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// Reads entries one after the other from an uncompressed tar stream.
+#[derive(Debug)]
+pub struct Entries<R> {
+    stream: R,
+    /// What is left of the current file's body, in bytes.
+    body: u64,
+    /// The zeros that fill its last block.
+    padding: u64,
+}
+
+/// What extension headers said about the entry that follows them.
+#[derive(Default)]
+struct Extension {
+    seen: Option<&'static str>,
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl<R: Read> Entries<R> {
+    /// Starts at the first byte of `stream`.
+    pub fn new(stream: R) -> Self {
+        Self { stream, body: 0, padding: 0 }
+    }
+
+    /// The next entry, or `None` behind the last one, when the whole stream was read and is sound.
+    ///
+    /// What was not read of the current body is skipped.
+    ///
+    /// # Errors
+    /// [`EntryError`]; the stream cannot be read on then.
+    pub fn next(&mut self) -> Result<Option<Entry>, EntryError> {
+        self.finish_body()?;
+        let mut extension = Extension::default();
+        loop {
+            let mut header = Header::new_old();
+            self.stream.read_exact(header.as_mut_bytes())?;
+            if header.as_bytes().iter().all(|&byte| byte == 0) {
+                if let Some(seen) = extension.seen {
+                    return Err(refused(format!("{seen} without an entry after it")));
+                }
+                return self.finish().map(|()| None);
+            }
+            check_header(&header)?;
+            match header.entry_type() {
+                EntryType::XHeader => self.pax(&header, &mut extension)?,
+                EntryType::XGlobalHeader => self.global(&header, &extension)?,
+                EntryType::GNULongName => {
+                    let text = self.long_text(&header, &extension, "GNU long name")?;
+                    extension.path = Some(text);
+                    extension.seen = Some("GNU long name");
+                }
+                EntryType::GNULongLink => {
+                    let text = self.long_text(&header, &extension, "GNU long link")?;
+                    extension.link = Some(text);
+                    extension.seen = Some("GNU long link");
+                }
+                _ => return self.entry(&header, extension).map(Some),
+            }
+        }
+    }
+
+    /// Reads from the current file's body; 0 at its end.
+    ///
+    /// # Errors
+    /// When the stream cannot be read.
+    pub fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.body).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let count = self.stream.read(&mut buffer[..wanted])?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.body -= count as u64;
+        Ok(count)
+    }
+
+    /// An entry proper, with what its extension headers said.
+    fn entry(&mut self, header: &Header, extension: Extension) -> Result<Entry, EntryError> {
+        let name = extension.path.unwrap_or_else(|| header_name(header));
+        let fail = |rule: &str| refused(format!("{}: {rule}", shown(&name)));
+        let stated = number(header.entry_size(), "size")?;
+        let size = match extension.size {
+            Some(size) if size != stated && size < OCTAL_LIMIT => {
+                return Err(fail("its size differs between header and pax record"));
+            }
+            Some(size) => size,
+            None => stated,
+        };
+        let link = extension.link.unwrap_or_else(|| terminated(&header.as_old().linkname));
+        let kind = match header.entry_type() {
+            EntryType::Regular if name.ends_with(b"/") => {
+                return Err(fail("a file whose name ends in `/`"));
+            }
+            EntryType::Regular => Kind::File(size),
+            _ if size != 0 => return Err(fail("only a file may have a body")),
+            EntryType::Directory => Kind::Directory,
+            EntryType::Symlink => Kind::Symlink(link),
+            EntryType::Link => Kind::HardLink(link),
+            other => return Err(fail(type_rule(other))),
+        };
+        if let Kind::File(size) = kind {
+            self.body = size;
+            self.padding = size.next_multiple_of(BLOCK as u64) - size;
+        }
+        let mode = number(header.mode(), "mode")?;
+        let mtime = number(header.mtime(), "mtime")?;
+        Ok(Entry { name, kind, mode, mtime })
+    }
+
+    fn pax(&mut self, header: &Header, extension: &mut Extension) -> Result<(), EntryError> {
+        if let Some(seen) = extension.seen {
+            return Err(refused(format!("a pax header after a {seen} for one entry")));
+        }
+        let body = self.extension_body(header)?;
+        let records = pax::records(&body).map_err(|rule| refused(format!("pax header: {rule}")))?;
+        extension.seen = Some("pax header");
+        extension.path = records.path;
+        extension.link = records.link;
+        extension.size = records.size;
+        Ok(())
+    }
+
+    /// A pax header for all entries that follow: its comments are accepted, its powers are not.
+    fn global(&mut self, header: &Header, extension: &Extension) -> Result<(), EntryError> {
+        if let Some(seen) = extension.seen {
+            return Err(refused(format!("a global pax header between a {seen} and its entry")));
+        }
+        let body = self.extension_body(header)?;
+        let rule = |rule| refused(format!("global pax header: {rule}"));
+        let records = pax::records(&body).map_err(rule)?;
+        if records.path.is_some() || records.link.is_some() || records.size.is_some() {
+            return Err(rule("it names or sizes entries".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn long_text(
+        &mut self,
+        header: &Header,
+        extension: &Extension,
+        what: &'static str,
+    ) -> Result<Vec<u8>, EntryError> {
+        // GNU tar writes a long link before a long name; any other pair is two voices for one entry.
+        let pair = matches!(extension.seen, Some("GNU long link")) && what == "GNU long name";
+        match extension.seen {
+            Some(seen) if !pair => {
+                return Err(refused(format!("a {what} after a {seen} for one entry")));
+            }
+            _ => {}
+        }
+        let mut body = self.extension_body(header)?;
+        if body.pop() != Some(0) || body.is_empty() || body.contains(&0) {
+            return Err(refused(format!("a {what} that is not one text and a NUL")));
+        }
+        Ok(body)
+    }
+
+    /// The body of an extension header, with its padding.
+    fn extension_body(&mut self, header: &Header) -> Result<Vec<u8>, EntryError> {
+        let size = number(header.entry_size(), "size")?;
+        if size > MAX_EXTENSION {
+            return Err(refused(format!("an extension header of {size} bytes")));
+        }
+        let padded = size.next_multiple_of(BLOCK as u64);
+        let mut body = Vec::new();
+        self.stream.by_ref().take(padded).read_to_end(&mut body)?;
+        if body.len() as u64 != padded {
+            return Err(EntryError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        body.truncate(usize::try_from(size).expect("at most MAX_EXTENSION"));
+        Ok(body)
+    }
+
+    fn finish_body(&mut self) -> Result<(), EntryError> {
+        let rest = self.body + self.padding;
+        let skipped = io::copy(&mut self.stream.by_ref().take(rest), &mut io::sink())?;
+        if skipped != rest {
+            return Err(EntryError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        (self.body, self.padding) = (0, 0);
+        Ok(())
+    }
+
+    /// Behind the first zero block: a second one, then nothing but zeros.
+    fn finish(&mut self) -> Result<(), EntryError> {
+        let mut buffer = [0; 16 * BLOCK];
+        let mut length = 0;
+        loop {
+            let count = self.stream.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            length += count;
+            if buffer[..count].iter().any(|&byte| byte != 0) {
+                return Err(refused("bytes after the end of the archive".to_owned()));
+            }
+        }
+        if length < BLOCK {
+            return Err(EntryError::Read(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the block is a header of a format that is read here.
+fn check_header(header: &Header) -> Result<(), EntryError> {
+    let bytes = header.as_bytes();
+    let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
+    // The checksum counts its own eight bytes as blanks.
+    let actual = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
+    if header.cksum().ok() != Some(actual) {
+        return Err(refused("a header with a wrong checksum: damaged or not a tar archive".into()));
+    }
+    if header.as_ustar().is_none() && header.as_gnu().is_none() {
+        return Err(refused("a header that is neither ustar nor GNU".into()));
+    }
+    Ok(())
+}
+
+/// The name in the header itself: ustar splits it into prefix and name.
+fn header_name(header: &Header) -> Vec<u8> {
+    let Some(ustar) = header.as_ustar() else { return terminated(&header.as_old().name) };
+    let (mut path, name) = (terminated(&ustar.prefix), terminated(&ustar.name));
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend(name);
+    path
+}
+
+/// A header field up to its first NUL.
+fn terminated(field: &[u8]) -> Vec<u8> {
+    field.split(|&byte| byte == 0).next().unwrap_or_default().to_owned()
+}
+
+fn number<T>(value: io::Result<T>, field: &str) -> Result<T, EntryError> {
+    value.map_err(|_| refused(format!("a header whose {field} is not a number")))
+}
+
+fn type_rule(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::Char | EntryType::Block => "a device",
+        EntryType::Fifo => "a FIFO",
+        EntryType::GNUSparse => "a sparse file",
+        _ => "an entry that is no directory, file or link",
+    }
+}
+
+fn refused(rule: String) -> EntryError {
+    EntryError::Refused(rule)
+}
+
+/// A name of an archive as people may safely see it.
+pub fn shown(name: &[u8]) -> String {
+    const LONGEST: usize = 200;
+    match name.get(..LONGEST) {
+        Some(start) => format!("\"{}…\"", start.escape_ascii()),
+        None => format!("\"{}\"", name.escape_ascii()),
+    }
+}

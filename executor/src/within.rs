@@ -1,0 +1,202 @@
+//! Paths that are resolved inside a directory, one component at a time, by descriptors.
+//!
+//! `openat2(2)` can open like this (since Linux 5.6) but cannot create what is missing on the
+//! way. One walk that does both serves every kernel, so that there is no second path through
+//! this code that only old kernels test. It is safe against changes under its feet: each step
+//! opens one name without following it, `..` goes back to a descriptor that is held open, and a
+//! link is text that is read and walked again. Links of `/proc` that lead elsewhere by magic are
+//! never followed: their text is walked like any other.
+
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat, statat},
+    io::Errno,
+};
+use std::{
+    collections::VecDeque,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+    path::Path,
+};
+
+/// Most links followed in one path, as in path_resolution(7).
+const MAX_LINKS: usize = 40;
+
+/// What an absolute link, or a `..` above the directory, means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Escape {
+    /// It starts again at the directory, which is the root (as in a job).
+    Clamp,
+    /// It is an error, `EXDEV` (as in the files of a runtime).
+    Refuse,
+}
+
+/// What is created where the path does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Create {
+    /// Nothing: `ENOENT`.
+    Nothing,
+    /// Directories up to the last component.
+    Directory,
+    /// Directories, then an empty file.
+    File,
+}
+
+/// Opens `path` inside `root` with `O_PATH`; an absolute path starts at `root`, too.
+///
+/// # Errors
+/// `EXDEV` for [`Escape::Refuse`], `ELOOP` for too many links, `EEXIST` where a link leads to a
+/// place that cannot be created, and what openat(2) and mkdirat(2) answer.
+pub(crate) fn open(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    escape: Escape,
+    create: Create,
+) -> Result<OwnedFd, Errno> {
+    let mut stack: Vec<OwnedFd> = Vec::new();
+    let mut pending = VecDeque::new();
+    prepend(&mut pending, path.as_os_str().as_bytes());
+    let mut links = 0;
+    while let Some(name) = pending.pop_front() {
+        if name == ".." {
+            if stack.pop().is_none() && escape == Escape::Refuse {
+                return Err(Errno::XDEV);
+            }
+            continue;
+        }
+        let parent = stack.last().map_or(root, OwnedFd::as_fd);
+        let found = enter(parent, &name, pending.is_empty(), create)?;
+        if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::Symlink {
+            stack.push(found);
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(Errno::LOOP);
+        }
+        let target = readlinkat(&found, "", Vec::new())?.into_bytes();
+        if target.starts_with(b"/") {
+            if escape == Escape::Refuse {
+                return Err(Errno::XDEV);
+            }
+            stack.clear();
+        }
+        prepend(&mut pending, &target);
+    }
+    match stack.pop() {
+        Some(found) => Ok(found),
+        None => openat(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
+    }
+}
+
+/// Puts the components of `path` before those that are still to be walked.
+fn prepend(pending: &mut VecDeque<OsString>, path: &[u8]) {
+    for part in path.split(|&byte| byte == b'/').rev() {
+        if !matches!(part, b"" | b".") {
+            pending.push_front(OsString::from_vec(part.to_vec()));
+        }
+    }
+}
+
+/// Opens `name` in `parent` itself, be it a link or not, and creates it if it may.
+fn enter(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    last: bool,
+    create: Create,
+) -> Result<OwnedFd, Errno> {
+    let look =
+        || openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    match look() {
+        Err(Errno::NOENT) if create != Create::Nothing => {}
+        other => return other,
+    }
+    if last && create == Create::File {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        openat(parent, name, flags, Mode::from_raw_mode(0o644))?;
+    } else {
+        mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
+    }
+    look()
+}
+
+/// The kind of what `name` in `parent` is, itself.
+pub(crate) fn kind_at(parent: BorrowedFd<'_>, name: &str) -> Result<FileType, Errno> {
+    Ok(FileType::from_raw_mode(statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, os::unix::fs::symlink};
+
+    /// A directory `root` with the links and files that the tables below walk.
+    fn tree() -> (tempfile::TempDir, OwnedFd) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        fs::create_dir_all(root.join("usr/lib64")).unwrap();
+        fs::write(root.join("usr/lib64/libc.so"), "").unwrap();
+        fs::create_dir(dir.path().join("outside")).unwrap();
+        for (link, target) in [
+            ("lib64", "usr/lib64"),
+            ("usr/up", "../usr/lib64"),
+            ("absolute", "/usr/lib64"),
+            ("out", "../outside"),
+            ("far", "../../../../../../etc"),
+            ("loop", "loop"),
+            ("dangling", "nowhere/at/all"),
+            ("run", "/var/run"),
+            ("magic", "/proc/self/root"),
+        ] {
+            symlink(target, root.join(link)).unwrap();
+        }
+        let fd = rustix::fs::open(&root, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        (dir, fd)
+    }
+
+    #[test]
+    fn a_walk_stays_inside() {
+        let (dir, root) = tree();
+        for (path, refused, clamped) in [
+            ("usr/lib64/libc.so", Ok("usr/lib64/libc.so"), Ok("usr/lib64/libc.so")),
+            ("/usr//./lib64/", Ok("usr/lib64"), Ok("usr/lib64")),
+            ("lib64/libc.so", Ok("usr/lib64/libc.so"), Ok("usr/lib64/libc.so")),
+            ("usr/up", Ok("usr/lib64"), Ok("usr/lib64")),
+            ("usr/lib64/../..", Ok(""), Ok("")),
+            ("absolute", Err(Errno::XDEV), Ok("usr/lib64")),
+            ("..", Err(Errno::XDEV), Ok("")),
+            ("out", Err(Errno::XDEV), Err(Errno::NOENT)),
+            ("far", Err(Errno::XDEV), Err(Errno::NOENT)),
+            ("magic", Err(Errno::XDEV), Err(Errno::NOENT)),
+            ("loop", Err(Errno::LOOP), Err(Errno::LOOP)),
+            ("dangling", Err(Errno::NOENT), Err(Errno::NOENT)),
+            ("usr/lib64/libc.so/x", Err(Errno::NOTDIR), Err(Errno::NOTDIR)),
+        ] {
+            for (escape, want) in [(Escape::Refuse, refused), (Escape::Clamp, clamped)] {
+                let got = open(root.as_fd(), Path::new(path), escape, Create::Nothing);
+                let got = got.map(|fd| fstat(fd).unwrap().st_ino);
+                let want = want.map(|inside| {
+                    rustix::fs::stat(dir.path().join("root").join(inside)).unwrap().st_ino
+                });
+                assert_eq!(got, want, "{path} {escape:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_made_inside() {
+        let (dir, root) = tree();
+        for (path, create, made) in [
+            ("/a/b", Create::Directory, "a/b"),
+            ("c/file", Create::File, "c/file"),
+            ("run/x", Create::Directory, "var/run/x"),
+            ("out/x", Create::Directory, "outside/x"),
+            ("dangling/x", Create::File, "nowhere/at/all/x"),
+        ] {
+            open(root.as_fd(), Path::new(path), Escape::Clamp, create).unwrap();
+            let made = fs::symlink_metadata(dir.path().join("root").join(made)).unwrap();
+            assert_eq!(made.is_file(), create == Create::File, "{path}");
+        }
+        assert_eq!(fs::read_dir(dir.path().join("outside")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,120 @@
+//! The command line as people and scripts meet it.
+
+mod common;
+
+use common::World;
+use common::server::{Reply, Server};
+use std::fs;
+use std::process::{Command, Stdio};
+
+#[test]
+fn help_goes_to_stdout_and_succeeds() {
+    let world = World::new();
+    let help = world.exec(["--help"]);
+    assert_eq!((help.status, help.stderr.as_str()), (Some(0), ""));
+    for part in
+        ["run ", "(also: job run)", "13  INTEGRITY", "126 if the command cannot be executed"]
+    {
+        assert!(help.stdout.contains(part), "{part}: {}", help.stdout);
+    }
+    let run = world.exec(["job", "run", "--help"]);
+    assert!(run.stdout.contains("Usage: joblet-exec run --runtime=SPEC"), "{}", run.stdout);
+    let version = world.exec(["version"]);
+    assert_eq!(version.stdout, format!("joblet-exec {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_line_is_usage_and_of_run_it_is_ours() {
+    let world = World::new();
+    for (args, status) in [
+        (&["instal", "demo"][..], 2),
+        (&["install"], 2),
+        (&["list", "--bogus"], 2),
+        (&[], 2),
+        (&["run", "ls"], 125),
+        (&["job", "run", "--runtime=demo", "--bogus", "ls"], 125),
+        (&["run", "--runtime=../x", "ls"], 125),
+    ] {
+        let outcome = world.exec(args);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(status), ""), "{args:?}");
+        assert!(outcome.stderr.starts_with("error[USAGE]: "), "{args:?}: {}", outcome.stderr);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_run_that_cannot_begin_says_125_and_the_class() {
+    let world = World::new();
+    let outcome = world.exec(["run", "--runtime=demo", "true"]);
+    assert_eq!(outcome.status, Some(125));
+    assert!(
+        outcome.stderr.starts_with("error[NOTFOUND]: no runtime is called demo"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn without_home_the_missing_piece_is_named() {
+    let world = World::new();
+    let mut command = world.command();
+    command.env_remove("HOME").env_remove("JOBLET_EXEC_STORE").arg("list");
+    let outcome = world.outcome(command.output().unwrap());
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    } else {
+        assert_eq!(outcome.status, Some(2));
+        assert!(outcome.stderr.contains("name the store with --store DIR"), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let world = World::new();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    drop(reader);
+    let status = world.command().arg("--help").stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let world = World::new();
+    assert!(world.exec(["nope"]).stderr.starts_with("error[USAGE]"));
+    let args = ["path", "demo", "--color", "always"];
+    assert!(world.exec(args).stderr.starts_with("\x1b[1;31merror[NOTFOUND]\x1b[0m: "));
+}
+
+/// Runs the program on a terminal and returns everything that the terminal got.
+fn on_a_terminal(world: &World, args: &str) -> String {
+    let program = common::program();
+    let mut script = Command::new("script");
+    script.args(["-qefc", &format!("{} {args}", program.display()), "/dev/null"]);
+    for (name, value) in world.command().get_envs() {
+        script.env(name, value.unwrap_or_default());
+    }
+    let output = script.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn progress_is_for_terminals_only() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let files = world.path("registry");
+    let slow = Server::new(move |path, _| {
+        // Long enough for a bar to be drawn at least once.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        Reply::ok(&fs::read(files.join(path.trim_start_matches('/'))).unwrap())
+    });
+    let install = format!("install demo --registry {}", slow.address);
+    let seen = on_a_terminal(&world, &install);
+    assert!(seen.contains("downloading demo-1.0.0.tar.gz"), "{seen:?}");
+    assert!(seen.contains("unpacking demo@1.0.0"), "{seen:?}");
+    assert!(seen.contains("installed demo@1.0.0"), "{seen:?}");
+    world.exec(["remove", "demo"]);
+    assert!(!on_a_terminal(&world, &format!("{install} --quiet")).contains("demo"));
+    world.exec(["remove", "demo"]);
+    let piped = world.exec(install.split(' '));
+    assert_eq!(piped.stderr.lines().count(), 1, "{}", piped.stderr);
+}

@@ -1,0 +1,167 @@
+//! What the end-to-end tests share: the program, archives, a registry, a server.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+pub mod server;
+
+/// The program under test: the shipped binary where `make test` names it, else cargo's own build.
+pub fn program() -> PathBuf {
+    std::env::var_os("JOBLET_EXEC_UNDER_TEST")
+        .map_or_else(|| env!("CARGO_BIN_EXE_joblet-exec").into(), PathBuf::from)
+}
+
+/// A directory with a store, a cache and a registry, and the program that uses them.
+pub struct World {
+    pub base: tempfile::TempDir,
+    registry: BTreeMap<String, BTreeMap<String, Value>>,
+}
+
+/// What a call of the program left behind.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let base = tempfile::tempdir().unwrap();
+        for directory in ["registry", "home", "cache"] {
+            fs::create_dir(base.path().join(directory)).unwrap();
+        }
+        let world = Self { base, registry: BTreeMap::new() };
+        world.write_registry();
+        world
+    }
+
+    pub fn path(&self, below: &str) -> PathBuf {
+        self.base.path().join(below)
+    }
+
+    /// The program with this world's directories and nothing of the caller's environment.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(program());
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", self.path("home"))
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .env("JOBLET_EXEC_STORE", self.path("store"))
+            .env("JOBLET_EXEC_REGISTRY", self.path("registry"))
+            .env("JOBLET_EXEC_LOCK_TIMEOUT", "30")
+            .current_dir(self.base.path());
+        command
+    }
+
+    /// Runs the program. The world's own directory is written as `~` in what it printed.
+    pub fn exec<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome {
+        self.outcome(self.command().args(args).output().unwrap())
+    }
+
+    pub fn outcome(&self, output: Output) -> Outcome {
+        let base = self.base.path().to_str().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap().replace(base, "~");
+        Outcome {
+            status: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
+    /// Publishes a runtime whose only file says its version, for this host's architecture.
+    pub fn publish(&mut self, name: &str, version: &str) -> PathBuf {
+        self.publish_archive(name, version, &runtime_archive(name, version))
+    }
+
+    /// Publishes any bytes as the archive of a version.
+    pub fn publish_archive(&mut self, name: &str, version: &str, archive: &[u8]) -> PathBuf {
+        let file = format!("{name}-{version}.tar.gz");
+        let path = self.path("registry").join(&file);
+        fs::write(&path, archive).unwrap();
+        let entry = json!({
+            "version": version, "description": format!("{name} for tests"),
+            "download_url": file, "checksum": checksum(archive), "size": archive.len(),
+            "platforms": ["ubuntu-amd64", "ubuntu-arm64"],
+        });
+        self.registry.entry(name.to_owned()).or_default().insert(version.to_owned(), entry);
+        self.write_registry();
+        path
+    }
+
+    /// Changes the registry's entry of a version.
+    pub fn edit(&mut self, name: &str, version: &str, edit: impl FnOnce(&mut Value)) {
+        edit(self.registry.get_mut(name).unwrap().get_mut(version).unwrap());
+        self.write_registry();
+    }
+
+    fn write_registry(&self) {
+        let document = json!({
+            "version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": self.registry,
+        });
+        fs::write(self.path("registry/registry.json"), document.to_string()).unwrap();
+    }
+
+    /// Nothing is left in the store but the runtimes called `names`.
+    pub fn assert_store(&self, names: &[&str]) {
+        let store = self.path("store");
+        let mut found = list(&store);
+        found.retain(|name| name != ".joblet");
+        assert_eq!(found, names);
+        for part in ["staging", "downloads", "locks"] {
+            assert_eq!(list(&store.join(".joblet").join(part)), Vec::<String>::new(), "{part}");
+        }
+    }
+}
+
+/// The names in a directory, sorted; none where there is no such directory.
+pub fn list(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+pub fn checksum(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+/// A tar stream of files in directories.
+pub fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, content) in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The archive of a runtime that holds one file.
+pub fn runtime_archive(name: &str, version: &str) -> Vec<u8> {
+    let yml = format!(
+        "name: {name}\nversion: {version}\nmounts:\n  - {{ source: isolated/etc, target: /etc }}\n"
+    );
+    let directory = format!("{name}-{version}");
+    gzip(&tar(&[
+        (&format!("{directory}/runtime.yml"), &yml),
+        (&format!("{directory}/isolated/etc/version"), version),
+    ]))
+}
