@@ -5,10 +5,11 @@
   const all = (selector) => [...document.querySelectorAll(selector)];
   const one = (id) => document.getElementById(id);
 
-  // Where the site begins. The page for missing files does not know how deep it is shown.
+  // Where the site begins. The page for missing files does not know how deep it is shown: it takes
+  // off what looks like a page of the site, or else the last part of the address.
   const home = document.querySelector("[data-home]");
   const root = home
-    ? new URL(location.pathname.replace(/\/(runtimes|assets)\/.*|\/[^/]*$/, "/"), location.href)
+    ? new URL(location.pathname.replace(/\/(?:runtimes\/(?:[^/]+\/)?|assets\/)?[^/]*\/?$/, "/"), location.href)
     : new URL(document.body.dataset.root || "./", location.href);
   if (home) {
     home.href = root.href;

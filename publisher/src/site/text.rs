@@ -95,16 +95,17 @@ pub(super) enum Address<'a> {
     Text,
 }
 
-/// Sorts a `download_url`. Only printable ASCII without quotes, brackets and backslashes is linked.
+/// Sorts a `download_url`. Only printable ASCII without quotes, brackets, braces and backslashes is
+/// linked: that is what a URL may hold, and curl would expand the braces and brackets.
 pub(super) fn address(url: &str) -> Address<'_> {
-    let legal = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\^`{|}".contains(&byte);
+    let legal = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\^`{|}[]".contains(&byte);
     if url.is_empty() || !url.bytes().all(legal) {
         return Address::Text;
     }
     let scheme = url.split(['/', '?', '#']).next().unwrap_or_default();
     if scheme.eq_ignore_ascii_case("https:") || scheme.eq_ignore_ascii_case("http:") {
         let rest = url[scheme.len()..].strip_prefix("//").unwrap_or_default();
-        let has_host = rest.starts_with(|char: char| char.is_ascii_alphanumeric() || char == '[');
+        let has_host = rest.starts_with(|char: char| char.is_ascii_alphanumeric());
         return if has_host { Address::Absolute(url) } else { Address::Text };
     }
     let above = url.split('/').any(|part| part == "..");
@@ -205,6 +206,7 @@ mod tests {
             ("https://example.org/\"onclick=", None),
             ("https://example.org/'; rm -rf", None),
             ("https://example.org/\u{202e}", None),
+            ("https://example.org/[1-9]{a,b}", None),
         ] {
             let relative = match address(url) {
                 Address::Absolute(_) => Some(false),
