@@ -439,7 +439,7 @@ fn errors_name_the_template_or_the_file() {
 }
 
 #[test]
-#[ignore = "a measurement: cargo test --release -- --ignored"]
+#[ignore = "a measurement: TMPDIR=/dev/shm cargo test --release -- --ignored"]
 fn a_thousand_runtimes_of_fifty_versions() {
     let all = |runtimes: u32| {
         (0..runtimes)

@@ -8,10 +8,10 @@
   // Where the site begins. The page for missing files does not know how deep it is shown: it takes
   // off what looks like a page of the site, or else the last part of the address.
   const home = document.querySelector("[data-home]");
-  const root = home
-    ? new URL(location.pathname.replace(/\/(?:runtimes\/(?:[^/]+\/)?|assets\/)?[^/]*\/?$/, "/"), location.href)
-    : new URL(document.body.dataset.root || "./", location.href);
+  const root = new URL(home ? location.href : document.body.dataset.root || "./", location.href);
+  root.search = root.hash = "";
   if (home) {
+    root.pathname = root.pathname.replace(/\/(?:runtimes\/(?:[^/]+\/)?|assets\/)?[^/]*\/?$/, "/");
     home.href = root.href;
     home.hidden = false;
   }

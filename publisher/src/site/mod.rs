@@ -107,15 +107,16 @@ pub fn write(
     output.finish(done)
 }
 
-/// Every file of the site.
+/// Every file of the site, each after those that it links to: nothing leads to a page not yet there.
 fn pages<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Page<'a>> {
-    let mut pages = vec![Page::Home, Page::Changelog, Page::Feed];
-    pages.extend(sources.assets().map(|(path, text)| Page::Asset { path, text }));
-    pages.extend(template::PLAIN.map(|path| Page::Plain { path }));
+    let mut pages: Vec<_> =
+        sources.assets().map(|(path, text)| Page::Asset { path, text }).collect();
     for (name, releases) in &registry.runtimes {
-        pages.push(Page::Runtime(name));
         pages.extend(releases.values().map(|release| Page::Version(name, release)));
+        pages.push(Page::Runtime(name));
     }
+    pages.extend(template::PLAIN.map(|path| Page::Plain { path }));
+    pages.extend([Page::Changelog, Page::Feed, Page::Home]);
     pages
 }
 

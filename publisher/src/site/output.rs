@@ -165,15 +165,20 @@ fn parse_manifest(text: &str) -> Manifest {
     lines.lines().filter_map(entry).collect()
 }
 
-/// Makes `target` hold `bytes`, by way of a temporary file beside it: a reader sees the old or the
-/// new file. Returns false where it already did, and then writes nothing.
+/// Makes `target` hold `bytes`. Returns false where it already did, and then writes nothing.
+///
+/// What exists is replaced by way of a temporary file beside it: a reader sees the old or the new
+/// page. A new file is written in place, which is a third cheaper for tens of thousands of them.
 fn replace(target: &Path, bytes: &[u8]) -> Result<bool, SiteError> {
-    let regular = fs::symlink_metadata(target).is_ok_and(|metadata| metadata.is_file());
-    if regular && fs::read(target).is_ok_and(|old| old == bytes) {
+    let Ok(metadata) = fs::symlink_metadata(target) else {
+        if let Some(parent) = target.parent() {
+            fs::create_dir_all(parent).map_err(file("make", parent))?;
+        }
+        fs::write(target, bytes).map_err(file("write", target))?;
+        return Ok(true);
+    };
+    if metadata.is_file() && fs::read(target).is_ok_and(|old| old == bytes) {
         return Ok(false);
-    }
-    if let Some(parent) = target.parent() {
-        fs::create_dir_all(parent).map_err(file("make", parent))?;
     }
     let mut name = target.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");

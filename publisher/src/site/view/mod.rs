@@ -108,6 +108,9 @@ impl<'a> Catalogue<'a> {
 
     pub(super) fn home(&self) -> Home<'a> {
         let runtimes = self.registry.runtimes.iter();
+        let mut runtimes: Vec<_> =
+            runtimes.map(|(name, releases)| self.listed(name, releases)).collect();
+        runtimes.sort_by_key(|listed| listed.latest.is_none()); // what cannot be used comes last
         let releases = self.registry.runtimes.values().flat_map(BTreeMap::values);
         let offered = |name: &&RuntimeName| self.latest(name).is_some();
         let python = |name: &&RuntimeName| name.as_str().starts_with("python");
@@ -115,7 +118,7 @@ impl<'a> Catalogue<'a> {
         let shown = offers.iter().copied().find(python).or(offers.first().copied());
         Home {
             shown: shown.map(|name| (name.as_str(), example(name))),
-            runtimes: runtimes.map(|(name, releases)| self.listed(name, releases)).collect(),
+            runtimes,
             versions: grouped(releases.clone().count() as u64),
             architectures: releases.flat_map(architectures).collect(),
             updated: day(&self.registry.updated_at),
