@@ -107,7 +107,7 @@ pub fn write(
     output.finish(done)
 }
 
-/// Every file of the site, each after those that it links to: nothing leads to a page not yet there.
+/// Every file of the site. Lists come after what they list, so that links seldom lead nowhere.
 fn pages<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Page<'a>> {
     let mut pages: Vec<_> =
         sources.assets().map(|(path, text)| Page::Asset { path, text }).collect();
