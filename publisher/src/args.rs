@@ -106,8 +106,8 @@ pub struct Index {
 pub struct Site {
     /// Where the records lie.
     pub records: PathBuf,
-    /// Where the templates lie.
-    pub templates: PathBuf,
+    /// Where the templates and assets lie.
+    pub source: PathBuf,
     /// The directory to write.
     pub out: PathBuf,
 }
@@ -191,7 +191,7 @@ impl Values {
             }),
             "site" => Command::Site(Site {
                 records: self.path("--records", "registry-site/records")?,
-                templates: self.path("--templates", "registry-site/templates")?,
+                source: self.path("--theme", "registry-site")?,
                 out: self.path("--out", "dist/site")?,
             }),
             _ => return self.new_runtime(sources),

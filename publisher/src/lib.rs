@@ -31,6 +31,7 @@ pub mod check;
 pub mod index;
 pub mod new;
 pub mod record;
+pub mod site;
 
 use args::{Command, Selection};
 use assemble::Package;
@@ -258,23 +259,30 @@ fn check(options: &args::Check, note: Note) -> Result<String, Error> {
 
 fn index(options: &args::Index) -> Result<String, Error> {
     let registry = index::make(&record::read_all(&options.records)?);
-    if let Some(bytes) = fsx::read_if_there(&options.out)? {
-        let before: Registry = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::config(&options.out, format!("is no registry: {error}")))?;
-        index::check(&before, &registry)?;
-    }
-    fsx::write(&options.out, index::render(&registry).as_bytes())?;
+    write_registry(&registry, &options.out)?;
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (options.out.display(), registry.runtimes.len());
     Ok(format!("{out}: {runtimes} runtimes, {versions} versions\n"))
 }
 
+/// Writes a registry, unless one is there whose published checksums it would change.
+fn write_registry(registry: &Registry, out: &Path) -> Result<(), Error> {
+    if let Some(bytes) = fsx::read_if_there(out)? {
+        let before: Registry = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::config(out, format!("is no registry: {error}")))?;
+        index::check(&before, registry)?;
+    }
+    fsx::write(out, index::render(registry).as_bytes())
+}
+
+/// The pages, and the registry that they link to.
 fn site(options: &args::Site) -> Result<String, Error> {
     let records = record::read_all(&options.records)?;
     let registry = index::make(&records);
-    // MERGE: site::write(&registry, &records, &options.templates, &options.out)?;
-    _ = (registry, &options.templates);
-    Err(Error::Tool { tool: "site".into(), reason: "not supported yet".into() })
+    let summary = site::write(&registry, &records, &options.source, &options.out)?;
+    write_registry(&registry, &options.out.join("registry.json"))?;
+    let (out, site::Summary { files, written, removed }) = (options.out.display(), summary);
+    Ok(format!("{out}: {files} files, {written} written, {removed} removed\n"))
 }
 
 /// A size for people.

@@ -70,10 +70,10 @@ pub(crate) const VERBS: [Verb; 6] = [
     Verb {
         name: "site",
         positionals: "",
-        summary: "write the static site from the records",
+        summary: "write the static site and its registry.json from the records",
         options: &[
             RECORDS,
-            ("--templates", "DIR", "the site's templates [registry-site/templates]"),
+            ("--theme", "DIR", "templates/ and assets/ of the site [registry-site]"),
             ("--out", "DIR", "the directory to write [dist/site]"),
         ],
     },

@@ -1,0 +1,177 @@
+//! Templates and assets: the maintainer's own, or those built into the program.
+
+use super::text::{base64, hex};
+use crate::error::Error;
+use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::{fmt, fs, io, path::Path};
+
+/// A file of `registry-site/`, as it was when the program was compiled.
+macro_rules! built_in {
+    ($directory:literal, $name:literal) => {
+        (
+            $name,
+            include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../registry-site/",
+                $directory,
+                "/",
+                $name
+            )),
+        )
+    };
+}
+
+const TEMPLATES: [(&str, &str); 9] = [
+    built_in!("templates", "base.html"),
+    built_in!("templates", "home.html"),
+    built_in!("templates", "runtime.html"),
+    built_in!("templates", "version.html"),
+    built_in!("templates", "changelog.html"),
+    built_in!("templates", "feed.xml"),
+    built_in!("templates", "get-started.html"),
+    built_in!("templates", "host-your-own.html"),
+    built_in!("templates", "404.html"),
+];
+
+/// The style sheet, the script and the icon, in this order.
+const ASSETS: [(&str, &str); 3] = [
+    built_in!("assets", "joblet.css"),
+    built_in!("assets", "joblet.js"),
+    built_in!("assets", "icon.svg"),
+];
+
+/// Pages that show nothing of the registry: template and path are one name.
+pub(super) const PLAIN: [&str; 3] = ["get-started.html", "host-your-own.html", "404.html"];
+
+/// The text of every template and asset.
+pub(super) struct Sources {
+    templates: Vec<(&'static str, String)>,
+    /// Path in the site, with a digest of the content in its name; content.
+    assets: [(String, String); ASSETS.len()],
+}
+
+impl Sources {
+    /// What `directory` has in `templates/` and `assets/`; the built-in text for the rest.
+    pub(super) fn load(directory: &Path) -> Result<Self, Error> {
+        let templates = directory.join("templates");
+        let templates = TEMPLATES.map(|(name, text)| Ok((name, load(&templates, name, text)?)));
+        let mut assets = ASSETS.map(|_| (String::new(), String::new()));
+        for ((name, built_in), asset) in ASSETS.into_iter().zip(&mut assets) {
+            let text = load(&directory.join("assets"), name, built_in)?;
+            *asset = (asset_path(name, &text), text);
+        }
+        Ok(Self { templates: templates.into_iter().collect::<Result<_, _>>()?, assets })
+    }
+
+    /// Path and content of each asset.
+    pub(super) fn assets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.assets.iter().map(|(path, text)| (path.as_str(), text.as_str()))
+    }
+
+    /// Compiles the templates.
+    pub(super) fn theme(&self) -> Result<Theme<'_>, Error> {
+        let mut environment = Environment::empty();
+        environment.set_auto_escape_callback(|_| AutoEscape::Html);
+        environment.set_formatter(escape);
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_keep_trailing_newline(true);
+        let mut salt = Sha256::new().chain_update(env!("CARGO_PKG_VERSION"));
+        for (name, text) in &self.templates {
+            environment.add_template(name, text).map_err(|source| broken(name, &source))?;
+            salt.update(Sha256::digest(text));
+        }
+        let [style, script, icon] = &self.assets;
+        for (name, (path, text)) in [("style", style), ("script", script), ("icon", icon)] {
+            environment.add_global(name, Value::from(path.as_str()));
+            // For 404.html, which is shown below any path and so cannot link to its assets.
+            environment.add_global(format!("{name}_text"), Value::from_safe_string(text.clone()));
+            let digest = format!("sha256-{}", base64(&Sha256::digest(text)));
+            environment.add_global(format!("{name}_digest"), Value::from(digest));
+            salt.update(Sha256::digest(text));
+        }
+        Ok(Theme { environment, salt })
+    }
+}
+
+/// The templates, ready to render.
+pub(super) struct Theme<'a> {
+    environment: Environment<'a>,
+    /// Has read everything that all pages are made from: the templates and the assets.
+    salt: Sha256,
+}
+
+impl Theme<'_> {
+    /// A digest of everything that `template` makes of `context`.
+    pub(super) fn key(&self, template: &str, context: &(impl Serialize + ?Sized)) -> String {
+        let json = serde_json::to_vec(context).expect("contexts are structs of text and numbers");
+        let digest = self.salt.clone().chain_update(template).chain_update([0]).chain_update(json);
+        hex(&digest.finalize()[..16])
+    }
+
+    /// The bytes of a page.
+    pub(super) fn render(
+        &self,
+        template: &'static str,
+        context: &impl Serialize,
+    ) -> Result<Vec<u8>, Error> {
+        self.environment
+            .get_template(template)
+            .and_then(|compiled| compiled.render(context))
+            .map(String::into_bytes)
+            .map_err(|source| broken(template, &source))
+    }
+}
+
+/// The error for a template that does not parse, or uses a value that it was not given.
+fn broken(name: &str, source: &minijinja::Error) -> Error {
+    Error::config(name, format!("template: {source}"))
+}
+
+/// `name` in `directory`, or else the built-in text.
+fn load(directory: &Path, name: &str, built_in: &str) -> Result<String, Error> {
+    let path = directory.join(name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(built_in.to_owned()),
+        Err(source) => Err(Error::File { verb: "read", path, source }),
+    }
+}
+
+/// `assets/joblet.0123456789ab.css`: other content has another address, so caches never mix.
+fn asset_path(name: &str, text: &str) -> String {
+    let digest = hex(&Sha256::digest(text)[..6]);
+    let (stem, extension) = name.split_once('.').unwrap_or((name, "txt"));
+    format!("assets/{stem}.{digest}.{extension}")
+}
+
+/// Escapes text for HTML and XML, in elements and in quoted attributes.
+///
+/// minijinja's own formatter also writes `/` as `&#x2f;`, which no browser needs and which makes
+/// every address in the pages hard to read.
+fn escape(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinja::Error> {
+    let Some(text) = value.as_str().filter(|_| !value.is_safe()) else {
+        return minijinja::escape_formatter(out, state, value);
+    };
+    let mut rest = text;
+    while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
+        let (plain, special) = rest.split_at(at);
+        let entity = match special.as_bytes()[0] {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            _ => "&#39;",
+        };
+        out.write_str(plain).and_then(|()| out.write_str(entity)).map_err(unwritable)?;
+        rest = &special[1..];
+    }
+    out.write_str(rest).map_err(unwritable)
+}
+
+fn unwritable(error: fmt::Error) -> minijinja::Error {
+    minijinja::Error::from(error)
+}

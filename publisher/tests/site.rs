@@ -1,0 +1,471 @@
+//! The site of a registry, seen as a browser and a web server see it: files and their text.
+
+use joblet_format::{Record, Registry};
+use joblet_publish::error::Error;
+use joblet_publish::site::{self, Summary};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+/// Path and content of every file below a directory.
+type Tree = BTreeMap<String, String>;
+
+/// A published version with harmless texts.
+fn record(name: &str, version: &str, day: &str) -> Record {
+    let archive = |arch: &str, digit: &str| {
+        json!({
+            "download_url": format!("https://example.org/{name}-{version}-{arch}.tar.gz"),
+            "checksum": format!("sha256:{}", digit.repeat(64)),
+            "size": 129_400_000, "unpacked_size": 410_000_000, "entries": 8674,
+        })
+    };
+    let amd64 = archive("amd64", "a");
+    serde_json::from_value(json!({
+        "name": name,
+        "published_at": format!("{day}T10:20:30Z"),
+        "release": {
+            "version": version, "description": format!("About {name}"),
+            "download_url": amd64["download_url"], "checksum": amd64["checksum"],
+            "size": amd64["size"], "platforms": ["ubuntu-amd64", "rhel-arm64"],
+            "artifacts": { "amd64": amd64, "arm64": archive("arm64", "b") },
+        },
+    }))
+    .unwrap()
+}
+
+fn yanked(mut record: Record, reason: &str) -> Record {
+    record.release.yanked = Some(reason.to_owned());
+    record
+}
+
+/// Gives every address of `record`.
+fn at(mut record: Record, url: &str) -> Record {
+    url.clone_into(&mut record.release.download_url);
+    for artifact in record.release.artifacts.values_mut() {
+        url.clone_into(&mut artifact.download_url);
+    }
+    record
+}
+
+fn registry(records: &[Record]) -> Registry {
+    let mut registry = Registry::default();
+    for Record { name, published_at, release } in records {
+        registry.updated_at = registry.updated_at.max(published_at.clone());
+        let releases = registry.runtimes.entry(name.clone()).or_default();
+        releases.insert(release.version.clone(), release.clone());
+    }
+    registry
+}
+
+fn sample() -> Vec<Record> {
+    vec![
+        record("python-3.11-ml", "1.9.0", "2025-08-02"),
+        record("python-3.11-ml", "1.10.0", "2025-09-14"),
+        yanked(record("python-3.11-ml", "1.11.0", "2025-10-20"), "built without AVX2"),
+        record("python-3.11-ml", "2.0.0-rc.1", "2025-11-03"),
+        record("openjdk-21", "2.0.0", "2025-11-03"),
+        record("node-20", "1.0.0", "2025-11-03"),
+        yanked(record("legacy", "0.1.0", "2025-08-02"), ""),
+    ]
+}
+
+/// Writes the site of `records` with the built-in templates.
+fn write(records: &[Record], out: &Path) -> Summary {
+    site::write(&registry(records), records, &out.join("no-templates-here"), out).unwrap()
+}
+
+/// The files of the site of `records`.
+fn site_of(records: &[Record]) -> Tree {
+    let out = tempfile::tempdir().unwrap();
+    write(records, out.path());
+    tree(out.path())
+}
+
+fn tree(directory: &Path) -> Tree {
+    let files = walkdir::WalkDir::new(directory).into_iter().map(Result::unwrap);
+    let files = files.filter(|entry| entry.file_type().is_file());
+    let path = |path: &Path| path.strip_prefix(directory).unwrap().to_str().unwrap().to_owned();
+    files.map(|file| (path(file.path()), fs::read_to_string(file.path()).unwrap())).collect()
+}
+
+/// Everything between `<` and `>`, in order. Text of the registry must never get here.
+fn tags(page: &str) -> Vec<&str> {
+    page.split('<').skip(1).map(|tag| tag.split_once('>').expect("a tag ends").0).collect()
+}
+
+/// The values of `href` and `src`, unescaped.
+fn links(page: &str) -> Vec<String> {
+    let attribute = |tag: &'_ str| {
+        let (_, rest) = tag.split_once(" href=\"").or_else(|| tag.split_once(" src=\""))?;
+        rest.split('"').next().map(|value| value.replace("&amp;", "&"))
+    };
+    tags(page).into_iter().filter_map(attribute).collect()
+}
+
+/// Where `link` leads from the file `path`, below the root of the site.
+fn resolve(path: &str, link: &str) -> String {
+    let mut parts: Vec<_> = path.split('/').collect();
+    parts.pop();
+    for part in link.split('/') {
+        match part {
+            ".." => assert!(parts.pop().is_some(), "{path}: {link} leaves the site"),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[test]
+fn the_same_registry_gives_the_same_bytes() {
+    let out = tempfile::tempdir().unwrap();
+    let first = write(&sample(), out.path());
+    assert_eq!(first, Summary { files: 20, written: 20, removed: 0 });
+    let before = tree(out.path());
+    assert_eq!(write(&sample(), out.path()), Summary { files: 20, written: 0, removed: 0 });
+    assert_eq!(tree(out.path()), before);
+    let mut shuffled = sample();
+    shuffled.reverse();
+    assert_eq!(site_of(&shuffled), before);
+}
+
+#[test]
+fn home_lists_every_runtime_with_its_latest_release() {
+    let site = site_of(&sample());
+    let home = &site["index.html"];
+    for name in ["python-3.11-ml", "openjdk-21", "node-20", "legacy"] {
+        assert!(home.contains(&format!("runtimes/{name}/index.html\">{name}</a>")), "{name}");
+        assert!(home.contains(&format!("About {name}")), "{name}");
+    }
+    assert!(home.contains("runtimes/python-3.11-ml/1.10.0.html\">1.10.0</a>"));
+    for not_latest in ["1.11.0", "2.0.0-rc.1"] {
+        assert!(!home.contains(not_latest), "{not_latest}");
+    }
+    assert!(home.contains("all versions yanked"));
+    assert!(home.contains("129.4 MB") && home.contains(">arm64</span>"));
+}
+
+#[test]
+fn pages_say_what_is_latest_yanked_and_a_pre_release() {
+    let site = site_of(&sample());
+    for (version, want) in [
+        ("1.9.0", [false, false, false]),
+        ("1.10.0", [true, false, false]),
+        ("1.11.0", [false, true, false]),
+        ("2.0.0-rc.1", [false, false, true]),
+    ] {
+        let page = &site[&format!("runtimes/python-3.11-ml/{version}.html")];
+        let marks = ["good\">latest<", "bad\">yanked<", "\"tag\">pre-release<"];
+        assert_eq!(marks.map(|mark| page.contains(mark)), want, "{version}");
+    }
+    let yanked = &site["runtimes/python-3.11-ml/1.11.0.html"];
+    assert!(yanked.contains("Reason: built without AVX2"));
+    assert!(yanked.contains("<a href=\"1.10.0.html\">python-3.11-ml 1.10.0</a> instead"));
+    let runtime = &site["runtimes/python-3.11-ml/index.html"];
+    let order = ["2.0.0-rc.1", "1.11.0", "1.10.0", "1.9.0"]
+        .map(|version| runtime.rfind(&format!(">{version}</a>")).unwrap());
+    assert!(order.is_sorted(), "{order:?}");
+    assert!(site["runtimes/legacy/index.html"].contains("Every version is yanked"));
+    assert!(site["runtimes/legacy/0.1.0.html"].contains("Reason: no reason given"));
+}
+
+#[test]
+fn a_version_can_be_installed_in_three_ways() {
+    let site = site_of(&sample());
+    let page = &site["runtimes/openjdk-21/2.0.0.html"];
+    let (amd64, arm64) = ("a".repeat(64), "b".repeat(64));
+    for text in [
+        "joblet-exec install openjdk-21@2.0.0\n",
+        "rnx runtime install openjdk-21@2.0.0\n",
+        "curl -fL --proto '=https' -o openjdk-21-2.0.0-arm64.tar.gz \\\n  &#39;https://example.org/",
+        &format!("echo '{amd64}  openjdk-21-2.0.0-amd64.tar.gz' | sha256sum -c - &amp;&amp;\n"),
+        "sudo tar -xzf openjdk-21-2.0.0-arm64.tar.gz -C /opt/joblet/runtimes<",
+        "129.4 MB <span class=\"muted\">129,400,000 bytes</span>",
+        "410.0 MB <span class=\"muted\">410,000,000 bytes</span>",
+        "<td>8,674</td>",
+        &format!("<code>{arm64}</code>"),
+        "<li>rhel-arm64</li>",
+        "<time datetime=\"2025-11-03\">",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+}
+
+#[test]
+fn a_relative_address_leads_to_the_root_of_the_site() {
+    let records = [at(record("demo", "1.0.0", "2025-11-03"), "demo/demo-1.0.0.tar.gz")];
+    let page = &site_of(&records)["runtimes/demo/1.0.0.html"];
+    assert!(page.contains("<a href=\"../../demo/demo-1.0.0.tar.gz\" rel=\"nofollow\">demo-1.0.0"));
+    assert!(page.contains("  &quot;$SITE&quot;/&#39;demo/demo-1.0.0.tar.gz&#39;"));
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let site = site_of(&sample());
+    let elsewhere = |link: &str| link.starts_with("https://") || link.ends_with("registry.json");
+    for (path, page) in site.iter().filter(|(path, _)| !path.starts_with("assets/")) {
+        for link in links(page).into_iter().filter(|link| !elsewhere(link)) {
+            let (file, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { path.clone() } else { resolve(path, file) };
+            let target = site.get(&target).unwrap_or_else(|| panic!("{path}: {link}"));
+            let id = format!(" id=\"{anchor}\"");
+            assert!(anchor.is_empty() || target.contains(&id), "{path}: {link}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_fetched_from_anywhere_else() {
+    let html = |path: &str| Path::new(path).extension().is_some_and(|end| end == "html");
+    for (path, page) in site_of(&sample()).iter().filter(|(path, _)| html(path)) {
+        assert!(page.contains("content=\"default-src 'none'; style-src 's"), "{path}");
+        assert!(page.contains("base-uri 'none'; form-action 'none'\">"), "{path}");
+        assert!(!page.contains("unsafe-"), "{path}");
+        let fetching = ["script ", "link ", "img ", "iframe", "object", "form"];
+        for tag in tags(page).iter().filter(|tag| fetching.iter().any(|f| tag.starts_with(f))) {
+            assert!(!tag.contains("//"), "{path}: {tag}");
+        }
+    }
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\
+        \" onmouseover=\"alert(1) ' onfocus='alert(1) & &lt; --> ]]> {{ 7 * 7 }} {% raw %}\
+        \u{2028}\u{202e}\u{2066}\u{200b}\u{1b}[31m\u{0}\u{7}\u{9b}\u{ffff}";
+    let records = |text: &str, url: &str, time: &str| {
+        let mut plain = at(record("demo", "1.0.0", "2025-11-03"), url);
+        plain.release.description = text.to_owned();
+        let mut undated = plain.clone();
+        undated.name = "undated".parse().unwrap();
+        undated.published_at = time.to_owned();
+        let mut back = yanked(plain.clone(), text);
+        back.release.version = "1.1.0".parse().unwrap();
+        vec![plain, back, undated]
+    };
+    let harmless = site_of(&records("x", "ftp://example.org/x", "yesterday"));
+    let shown = "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x \
+        onerror=alert(1)&gt;&quot; onmouseover=&quot;alert(1) &#39; onfocus=&#39;alert(1) &amp; \
+        &amp;lt; --&gt; ]]&gt; {{ 7 * 7 }} {% raw %}\
+        \\u{2028}\\u{202e}\\u{2066}\\u{200b}\\u{1b}[31m\\u{0}\\u{7}\\u{9b}\\u{ffff}";
+    for url in [
+        "javascript:alert(1)",
+        " JaVaScRiPt:alert(1)",
+        "data:text/html,<script>alert(1)</script>",
+        "https://example.org/\" onclick=\"alert(1)",
+        "https://example.org/'; touch owned; '",
+        "https://example.org/\u{202e}",
+        "//example.org/x",
+        "../../../x",
+        hostile,
+    ] {
+        let site = site_of(&records(hostile, url, hostile));
+        assert_eq!(site.keys().collect::<Vec<_>>(), harmless.keys().collect::<Vec<_>>());
+        for (path, page) in site.iter().filter(|(path, _)| *path != ".site-manifest") {
+            assert_eq!(tags(page), tags(&harmless[path]), "{path}: {url}");
+            let control = |char: char| (char.is_control() && char != '\n') || char == '\u{ffff}';
+            let reorders = |char| matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            assert!(!page.contains(|char| control(char) || reorders(char)), "{path}: {url}");
+        }
+        for path in ["index.html", "changelog.html", "feed.xml", "runtimes/demo/1.1.0.html"] {
+            assert!(site[path].contains(shown), "{path}");
+        }
+        let page = &site["runtimes/demo/1.0.0.html"];
+        assert!(page.contains("(not a web address)") && !page.contains("curl"), "{url}");
+    }
+}
+
+#[test]
+fn a_shell_takes_an_address_as_one_word() {
+    let url = "https://example.org/$(touch${IFS}owned);a&b*!~";
+    let records = [at(record("demo", "1.0.0", "2025-11-03"), url)];
+    let page = &site_of(&records)["runtimes/demo/1.0.0.html"];
+    assert!(!page.contains("curl"), "braces are not part of an address");
+    let url = "https://example.org/$(id);a&b*!~#c";
+    let records = [at(record("demo", "1.0.0", "2025-11-03"), url)];
+    let page = &site_of(&records)["runtimes/demo/1.0.0.html"];
+    assert!(page.contains("  &#39;https://example.org/$(id);a&amp;b*!~#c&#39; &amp;&amp;\n"));
+}
+
+#[test]
+fn an_empty_registry_has_a_friendly_site() {
+    let site = site_of(&[]);
+    assert!(site["index.html"].contains("Nothing published yet"));
+    assert!(site["changelog.html"].contains("Nothing has been published yet"));
+    assert!(site["feed.xml"].contains("<updated>1970-01-01T00:00:00Z</updated>"));
+}
+
+#[test]
+fn feed_and_changelog_come_from_the_records_alone() {
+    let mut records = sample();
+    records[0].published_at = "soon".to_owned();
+    let site = site_of(&records);
+    let (feed, changelog) = (&site["feed.xml"], &site["changelog.html"]);
+    assert!(feed.contains("<updated>2025-11-03T10:20:30Z</updated>\n<author>"));
+    assert!(feed.contains("<title>python-3.11-ml 1.11.0 (yanked)</title>"));
+    assert_eq!(feed.matches("<entry>").count(), 6);
+    assert!(!feed.contains("1.9.0") && !changelog.contains("1.9.0"), "it has no date");
+    let ids: BTreeSet<_> = feed.split("<id>").skip(1).map(|rest| &rest[..45]).collect();
+    assert_eq!(ids.len(), 7);
+    assert!(ids.iter().all(|id| id.starts_with("urn:uuid:") && id.as_bytes()[23] == b'8'));
+    let later = [sample(), vec![record("new", "1.0.0", "2026-01-01")]].concat();
+    let old = site_of(&sample());
+    let id = |feed: &str| feed.split("</id>").next().unwrap().to_owned();
+    assert_eq!(id(&site_of(&later)["feed.xml"]), id(&old["feed.xml"]), "the feed stays itself");
+}
+
+#[test]
+fn one_version_more_changes_only_what_shows_it() {
+    let out = tempfile::tempdir().unwrap();
+    write(&sample(), out.path());
+    let before = tree(out.path());
+    let records = [sample(), vec![record("openjdk-21", "2.1.0", "2025-12-01")]].concat();
+    let summary = write(&records, out.path());
+    let after = tree(out.path());
+    let changed: Vec<_> = after
+        .iter()
+        .filter(|(path, text)| before.get(*path) != Some(*text))
+        .map(|(p, _)| p)
+        .collect();
+    assert_eq!(
+        changed,
+        [
+            ".site-manifest",
+            "changelog.html",
+            "feed.xml",
+            "index.html",
+            "runtimes/openjdk-21/2.0.0.html", // names the newer version
+            "runtimes/openjdk-21/2.1.0.html",
+            "runtimes/openjdk-21/index.html",
+        ]
+    );
+    assert_eq!(summary, Summary { files: 21, written: 6, removed: 0 });
+    assert_eq!(after, site_of(&records));
+}
+
+#[test]
+fn stale_pages_disappear_and_other_files_stay() {
+    let out = tempfile::tempdir().unwrap();
+    write(&sample(), out.path());
+    let foreign = ["registry.json", "runtimes/legacy/notes.txt", "CNAME"];
+    for path in foreign {
+        fs::write(out.path().join(path), "mine").unwrap();
+    }
+    let gone = |record: &Record| !["legacy", "node-20"].contains(&record.name.as_str());
+    let records: Vec<_> = sample().into_iter().filter(gone).collect();
+    assert_eq!(write(&records, out.path()).removed, 4);
+    let mut after = tree(out.path());
+    assert!(foreign.iter().all(|path| after.remove(*path).is_some()));
+    assert_eq!(after, site_of(&records));
+    assert!(!out.path().join("runtimes/node-20").exists());
+}
+
+#[test]
+fn a_forged_manifest_removes_nothing_outside() {
+    let parent = tempfile::tempdir().unwrap();
+    let (out, victim) = (parent.path().join("out"), parent.path().join("victim.html"));
+    fs::create_dir_all(&out).unwrap();
+    fs::create_dir(parent.path().join("elsewhere")).unwrap();
+    let linked = parent.path().join("elsewhere/index.html");
+    fs::write(&victim, "precious").unwrap();
+    fs::write(&linked, "precious").unwrap();
+    std::os::unix::fs::symlink("../elsewhere", out.join("link")).unwrap();
+    let lines = ["../victim.html", &victim.display().to_string(), "link/index.html", "link", ""];
+    let lines = lines.map(|path| format!("k 1 {path}\n")).concat();
+    fs::write(out.join(".site-manifest"), format!("joblet-site 1\n{lines}nonsense\n")).unwrap();
+    assert_eq!(write(&sample(), &out).removed, 0);
+    assert!(victim.exists() && linked.exists() && out.join("link").is_symlink());
+}
+
+#[test]
+fn damage_and_killed_runs_are_repaired() {
+    let out = tempfile::tempdir().unwrap();
+    write(&sample(), out.path());
+    let whole = tree(out.path());
+    fs::write(out.path().join("index.html"), "cut").unwrap();
+    fs::remove_file(out.path().join("changelog.html")).unwrap();
+    assert_eq!(write(&sample(), out.path()).written, 2);
+    assert_eq!(tree(out.path()), whole);
+
+    // A template that fails in the middle of a run leaves a manifest that trusts no file.
+    let source = tempfile::tempdir().unwrap();
+    fs::create_dir(source.path().join("templates")).unwrap();
+    fs::write(source.path().join("templates/feed.xml"), "{{ page.nothing }}").unwrap();
+    let registry = registry(&sample()[1..]);
+    site::write(&registry, &[], source.path(), out.path()).unwrap_err();
+    write(&sample(), out.path());
+    assert_eq!(tree(out.path()), whole);
+}
+
+#[test]
+fn templates_and_assets_of_the_maintainer_win() {
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for (path, text) in [
+        ("templates/404.html", "{% extends \"base.html\" %}{% block main %}Lost?{% endblock %}"),
+        ("assets/joblet.css", "body { color: rebeccapurple }"),
+    ] {
+        let path = source.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    site::write(&registry(&sample()), &[], source.path(), out.path()).unwrap();
+    let site = tree(out.path());
+    assert!(site["404.html"].contains("Lost?"));
+    let style = site
+        .keys()
+        .find(|path| path.starts_with("assets/joblet.") && !path.contains(".js"))
+        .unwrap();
+    assert!(site[style].contains("rebeccapurple"));
+    assert!(site["index.html"].contains(&format!("href=\"{style}\"")));
+}
+
+#[test]
+fn errors_name_the_template_or_the_file() {
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let templates = source.path().join("templates");
+    fs::create_dir(&templates).unwrap();
+    let run = || site::write(&registry(&[]), &[], source.path(), out.path()).unwrap_err();
+    for text in ["{% if %}", "{{ page.nothing }}"] {
+        fs::write(templates.join("home.html"), text).unwrap();
+        let error = run();
+        assert!(
+            matches!(&error, Error::Config { path, .. } if path.ends_with("home.html")),
+            "{error}"
+        );
+        assert_eq!(error.to_string(), "template home.html");
+    }
+    fs::remove_file(templates.join("home.html")).unwrap();
+    let directory = out.path().join("index.html");
+    fs::create_dir_all(directory.join("full")).unwrap();
+    assert_eq!(run().to_string(), format!("cannot rename {}", directory.display()));
+}
+
+#[test]
+#[ignore = "a measurement: TMPDIR=/dev/shm cargo test --release -- --ignored"]
+fn a_thousand_runtimes_of_fifty_versions() {
+    let all = |runtimes: u32| {
+        (0..runtimes)
+            .flat_map(|name| (0..50).map(move |version| (name, version)))
+            .map(|(name, version)| {
+                let day =
+                    format!("{}-{:02}-{:02}", 2020 + version / 12, version % 12 + 1, name % 28 + 1);
+                record(&format!("runtime-{name:04}"), &format!("1.{version}.0"), &day)
+            })
+            .collect::<Vec<_>>()
+    };
+    let (mut records, out) = (all(1000), tempfile::tempdir().unwrap());
+    let timed = |records: &[Record]| {
+        let (registry, started) = (registry(records), std::time::Instant::now());
+        let summary = site::write(&registry, records, Path::new("none"), out.path()).unwrap();
+        (summary.written, started.elapsed().as_secs_f32())
+    };
+    let (written, full) = timed(&records);
+    assert_eq!(written, 51_009);
+    assert!(full < 20.0, "{full} s");
+    records.push(record("runtime-0500", "2.0.0", "2026-01-01"));
+    let (written, more) = timed(&records);
+    assert_eq!(written, 55);
+    assert!(more < 2.0, "{more} s");
+}
