@@ -81,7 +81,7 @@ fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
     let mut bundle = Vec::new();
     for (path, node) in tree.below(CERTIFICATES) {
         let Node::File { content, .. } = node else { continue };
-        if path.ends_with(".crt") {
+        if Path::new(path).extension().is_some_and(|extension| extension == "crt") {
             bundle.extend(content.read().map_err(Error::file("read", path))?);
             if bundle.last() != Some(&b'\n') {
                 bundle.push(b'\n');
