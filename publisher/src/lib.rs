@@ -19,6 +19,7 @@ pub mod lock;
 pub mod mirror;
 // The tree, from packages to an archive.
 pub mod assemble;
+mod cacerts;
 pub mod deb;
 pub mod fixups;
 pub mod gate;
