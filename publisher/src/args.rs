@@ -67,6 +67,8 @@ pub struct Build {
     pub arches: Vec<Arch>,
     /// Where archives and records go.
     pub out: PathBuf,
+    /// Records of what was published, whose times are kept.
+    pub records: PathBuf,
     /// Where fetched inputs are kept, if not in the user's cache.
     pub cache: Option<PathBuf>,
     /// Fetch nothing.
@@ -179,6 +181,7 @@ impl Values {
                 sources,
                 arches: self.arches()?,
                 out: self.path("--out", "dist")?,
+                records: self.path("--records", "registry-site/records")?,
                 cache: self.value("--cache")?.map(PathBuf::from),
                 offline: self.args.contains("--offline"),
                 base_url: self.text("--base-url")?,
@@ -201,10 +204,11 @@ impl Values {
             | Command::Lock(Lock { selection, .. })
             | Command::Build(Build { selection, .. }) => *selection = self.selection(all)?,
             _ if all => return Err(self.unknown("--all")),
-            _ => match self.positionals()?.first() {
-                Some(extra) => return Err(Error::Usage(format!("unexpected argument `{extra}`"))),
-                None => {}
-            },
+            _ => {
+                if let Some(extra) = self.positionals()?.first() {
+                    return Err(Error::Usage(format!("unexpected argument `{extra}`")));
+                }
+            }
         }
         Ok(command)
     }
@@ -282,7 +286,7 @@ impl Values {
 fn rest(args: Arguments) -> Result<Vec<String>, Error> {
     let text = |word: OsString| {
         word.into_string()
-            .map_err(|word| Error::Usage(format!("`{}` is not UTF-8", word.display())))
+            .map_err(|word| Error::Usage(format!("`{}` is not UTF-8", word.to_string_lossy())))
     };
     args.finish().into_iter().map(text).collect()
 }

@@ -17,7 +17,7 @@ const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 const KEPT: [&str; 7] = ["bin", "sbin", "lib", "lib64", "usr", "etc", "tmp"];
 
 /// What no job needs: manuals, translations, and what only a running system uses.
-const DROPPED: [&str; 44] = [
+const DROPPED: [&str; 55] = [
     "etc/X11",
     "etc/apt",
     "etc/bash_completion.d",
@@ -42,6 +42,7 @@ const DROPPED: [&str; 44] = [
     "etc/udev",
     "etc/update-motd.d",
     "usr/lib/apt",
+    "usr/lib/binfmt.d",
     "usr/lib/dpkg",
     "usr/lib/initramfs-tools",
     "usr/lib/modprobe.d",
@@ -51,17 +52,27 @@ const DROPPED: [&str; 44] = [
     "usr/lib/sysusers.d",
     "usr/lib/tmpfiles.d",
     "usr/lib/udev",
+    "usr/share/applications",
     "usr/share/bash-completion",
+    "usr/share/binfmts",
     "usr/share/bug",
+    "usr/share/debconf",
     "usr/share/doc-base",
+    "usr/share/dpkg",
     "usr/share/fish",
+    "usr/share/gdb",
+    "usr/share/icons",
     "usr/share/info",
     "usr/share/lintian",
     "usr/share/locale",
     "usr/share/man",
     "usr/share/menu",
+    "usr/share/perl5/Debconf",
+    "usr/share/perl5/Debian",
+    "usr/share/pixmaps",
     "usr/share/polkit-1",
     "usr/share/zsh",
+    "usr/src",
 ];
 
 /// The members of one package, and what it is called.
@@ -150,10 +161,10 @@ fn merge(path: &str) -> String {
 /// Whether a path of a package belongs into a runtime.
 fn kept(path: &str, is_dir: bool) -> bool {
     let first = path.split('/').next().unwrap_or_default();
-    let below = |dir: &&str| {
+    let below = |dir: &&'static str| {
         path.strip_prefix(*dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    if !KEPT.contains(&first) || DROPPED.iter().any(|dir| below(&dir)) {
+    if !KEPT.contains(&first) || DROPPED.iter().any(below) {
         return false;
     }
     match path.strip_prefix("usr/share/doc/") {
@@ -169,7 +180,8 @@ fn copy(tree: &mut Tree, from: &Path) -> Result<(), Error> {
     for entry in walkdir::WalkDir::new(from).min_depth(1).sort_by_file_name() {
         let entry = entry.map_err(|error| refused(format!("cannot be read: {error}")))?;
         let path = entry.path().strip_prefix(from).unwrap_or(entry.path());
-        let path = path.to_str().ok_or_else(|| refused(format!("{path:?} is not UTF-8")))?;
+        let path =
+            path.to_str().ok_or_else(|| refused(format!("{} is not UTF-8", path.display())))?;
         let kind = entry.file_type();
         let node = if kind.is_dir() {
             Node::Dir

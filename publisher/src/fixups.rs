@@ -3,6 +3,7 @@
 //! Each fix-up adds what is missing and leaves what the packages, `links` or `files` brought.
 
 use crate::{
+    cacerts,
     error::Error,
     tree::{Node, Tree, link_path},
 };
@@ -11,6 +12,7 @@ use std::path::Path;
 
 const CERTIFICATES: &str = "usr/share/ca-certificates/mozilla";
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+const JAVA_STORE: &str = "etc/ssl/certs/java/cacerts";
 
 /// Files that a package's script or the installer would write. `resolv.conf` and `hostname` are
 /// empty: they are there for a launcher to mount over.
@@ -78,11 +80,13 @@ fn file(bytes: Vec<u8>) -> Node {
 
 /// The bundle that programs read, out of the certificates that Debian ships one by one.
 fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
-    let mut bundle = Vec::new();
+    let (mut bundle, mut trusted) = (Vec::new(), Vec::new());
     for (path, node) in tree.below(CERTIFICATES) {
         let Node::File { content, .. } = node else { continue };
-        if path.ends_with(".crt") {
-            bundle.extend(content.read().map_err(Error::file("read", path))?);
+        if Path::new(path).extension().is_some_and(|extension| extension == "crt") {
+            let pem = content.read().map_err(Error::file("read", path))?;
+            trusted.extend(cacerts::entry(path, &pem));
+            bundle.extend(pem);
             if bundle.last() != Some(&b'\n') {
                 bundle.push(b'\n');
             }
@@ -97,6 +101,10 @@ fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
         if tree.is_dir("usr/lib/ssl") {
             let target = format!("../../../{CA_BUNDLE}");
             tree.supply("usr/lib/ssl/cert.pem", Node::Link(target))?;
+        }
+        // A JDK's own link leads here.
+        if tree.is_dir("usr/lib/jvm") {
+            tree.supply(JAVA_STORE, file(cacerts::store(&trusted)))?;
         }
         Ok(())
     };

@@ -208,13 +208,13 @@ mod tests {
         let total = dynamic + 5 * 16;
         let mut out = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
         let half = |out: &mut Vec<u8>, values: &[u16]| {
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+            out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         };
         let word = |out: &mut Vec<u8>, values: &[u32]| {
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+            out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         };
         let long = |out: &mut Vec<u8>, values: &[u64]| {
-            values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+            out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
         };
         half(&mut out, &[3, machine]);
         word(&mut out, &[1]);

@@ -226,7 +226,7 @@ fn copy(from: impl Read, mut to: impl Write, limit: u64) -> io::Result<(u64, Che
 mod tests {
     use super::*;
     use crate::lock::Kind;
-    use std::net::TcpListener;
+    use std::{net::TcpListener, slice::from_ref};
 
     fn input(name: &str, bytes: &[u8]) -> Input {
         let sha256 = Checksum::from_digest(Sha256::digest(bytes).into());
@@ -272,16 +272,16 @@ mod tests {
         let mirrors = crate::mirror::find(Some(&serve())).unwrap();
         let cache = tempfile::tempdir().unwrap();
         let good = input("good", b"good");
-        let paths = files(cache.path(), Some(&mirrors), &[good.clone()]).unwrap();
+        let paths = files(cache.path(), Some(&mirrors), from_ref(&good)).unwrap();
         assert_eq!(fsx::read(&paths[0]).unwrap(), b"good");
-        assert_eq!(files(cache.path(), None, &[good.clone()]).unwrap(), paths);
+        assert_eq!(files(cache.path(), None, from_ref(&good)).unwrap(), paths);
         fsx::write(&paths[0], b"evil").unwrap();
-        let error = files(cache.path(), None, &[good.clone()]).unwrap_err().to_string();
+        let error = files(cache.path(), None, from_ref(&good)).unwrap_err().to_string();
         assert!(
             error.contains("good: is not in the cache") && error.contains("--offline"),
             "{error}"
         );
-        files(cache.path(), Some(&mirrors), &[good]).unwrap();
+        files(cache.path(), Some(&mirrors), from_ref(&good)).unwrap();
         assert_eq!(fsx::read(&paths[0]).unwrap(), b"good");
     }
 

@@ -19,6 +19,7 @@ pub mod lock;
 pub mod mirror;
 // The tree, from packages to an archive.
 pub mod assemble;
+mod cacerts;
 pub mod deb;
 pub mod fixups;
 pub mod gate;
@@ -161,8 +162,10 @@ fn build_one(
     let note = |text: &str| step(text);
     let timestamp = &lock.timestamp;
     let store = Store { cache: &cache, mirrors: mirrors.as_ref(), timestamp, note: &note };
-    let none = Vec::new();
-    let inputs = lock.inputs.get(&arch).unwrap_or(&none);
+    let inputs = lock.of(arch).ok_or_else(|| {
+        let reason = format!("has nothing for {arch}; run `joblet-publish lock {name}`");
+        Error::config(lock::path(&options.sources, name), reason)
+    })?;
     let files = store.files(inputs)?;
     fsx::create_dirs(&options.out)?;
     step("unpacking");
@@ -211,7 +214,10 @@ fn write_record(
     options: &args::Build,
 ) -> Result<Record, Error> {
     let path = record::path(&options.out.join("records"), &source.name, &source.version);
-    let before = record::read(&path)?;
+    // What was published already counts where nothing was built here before.
+    let published = record::path(&options.records, &source.name, &source.version);
+    let before =
+        record::read(&path)?.map_or_else(|| record::read(&published), |it| Ok(Some(it)))?;
     let base_url = options.base_url.as_deref();
     let record = record::make(source, archives, base_url, env::now(), before.as_ref());
     fsx::write(&path, record::render(&record).as_bytes())?;
@@ -240,7 +246,7 @@ fn as_json(built: &[(Record, Arch, Packed)], out: &Path) -> String {
             "unpacked_size": packed.unpacked_size, "entries": packed.entries,
         })
     };
-    format!("{:#}\n", serde_json::Value::from_iter(built.iter().map(entry)))
+    format!("{:#}\n", built.iter().map(entry).collect::<serde_json::Value>())
 }
 
 fn check(options: &args::Check, note: Note) -> Result<String, Error> {

@@ -73,6 +73,13 @@ impl Input {
     }
 }
 
+impl Lock {
+    /// The inputs for `arch`; none if it was never resolved.
+    pub fn of(&self, arch: Arch) -> Option<&[Input]> {
+        self.inputs.get(&arch).map(Vec::as_slice)
+    }
+}
+
 /// The lock file of a runtime.
 pub fn path(sources: &Path, name: &RuntimeName) -> PathBuf {
     sources.join(name.as_str()).join("versions.lock")

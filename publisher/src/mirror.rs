@@ -123,11 +123,11 @@ fn one_line(text: &str) -> Vec<Entry> {
 
 /// The entries of a `.sources` file: stanzas of `Key: value`, comments within, lines continued.
 fn deb822(text: &str) -> Vec<Entry> {
-    let text: String = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let text: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    let text = text.join(
+        "
+",
+    );
     let stanza = |stanza: &str| {
         let unfolded = stanza.replace("\n ", " ").replace("\n\t", " ");
         let value = |key: &str| {
@@ -165,9 +165,9 @@ fn from_sources(entries: &[Entry]) -> Option<Mirrors> {
     let updates = |entry: &&&Entry| entry.suites.iter().any(|suite| suite.ends_with("-updates"));
     let main = debian.iter().find(updates).or(debian.first())?;
     let mut mirrors = Mirrors::below(&main.address);
-    mirrors.debian = main.address.trim_end_matches('/').to_owned();
+    main.address.trim_end_matches('/').clone_into(&mut mirrors.debian);
     if let Some(security) = archives("debian-security").first() {
-        mirrors.security = security.address.trim_end_matches('/').to_owned();
+        security.address.trim_end_matches('/').clone_into(&mut mirrors.security);
     }
     Some(mirrors)
 }

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_header_tells_nothing() {
-        let (_, bytes) = compress(Vec::new(), |to| to.write_all(b"hello")).unwrap();
+        let ((), bytes) = compress(Vec::new(), |to| to.write_all(b"hello")).unwrap();
         // magic, deflate, no flags, no time, no extra flags, unknown system
         assert_eq!(bytes[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
     }

@@ -160,7 +160,7 @@ mod tests {
         let record = make(&source(), &built, None, "1".into(), None);
         let right = path(dir.path(), &record.name, &record.release.version);
         fsx::write(&right, render(&record).as_bytes()).unwrap();
-        assert_eq!(read_all(dir.path()).unwrap(), [record.clone()]);
+        assert_eq!(read_all(dir.path()).unwrap(), std::slice::from_ref(&record));
         let wrong = dir.path().join("d/1.0.1.json");
         fsx::write(&wrong, render(&record).as_bytes()).unwrap();
         let error = read_all(dir.path()).unwrap_err().to_string();

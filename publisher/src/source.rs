@@ -232,8 +232,8 @@ fn check(source: &Source) -> Result<(), String> {
     for text in source.links.iter().flat_map(|(path, target)| [path, target]) {
         expand(text, Arch::Amd64).map_err(|rule| format!("links: {rule}"))?;
     }
-    for (key, text) in source.environment.iter().map(|(_, value)| ("environment", value)) {
-        expand(text, Arch::Amd64).map_err(|rule| format!("{key}: {rule}"))?;
+    for text in source.environment.values() {
+        expand(text, Arch::Amd64).map_err(|rule| format!("environment: {rule}"))?;
     }
     Ok(())
 }

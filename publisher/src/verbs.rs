@@ -58,6 +58,7 @@ pub(crate) const VERBS: [Verb; 6] = [
             ("--offline", "", "fetch nothing: every input must be in the cache"),
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
             MIRROR,
+            RECORDS,
             ("--json", "", "print the list of archives as JSON"),
         ],
     },

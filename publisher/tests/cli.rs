@@ -70,6 +70,14 @@ fn a_runtime_goes_from_new_to_registry() {
     publish(dir, "index --records dist/records");
     assert_eq!(fs::read(dir.join("registry.json")).unwrap(), registry, "a rerun changes no byte");
 
+    // A clean build of what was published already keeps its time.
+    let record = fs::read(dir.join("dist/records/demo/1.0.0.json")).unwrap();
+    let kept = String::from_utf8(record).unwrap().replace("\"20", "\"19");
+    fs::create_dir_all(dir.join("registry-site/records/demo")).unwrap();
+    fs::write(dir.join("registry-site/records/demo/1.0.0.json"), &kept).unwrap();
+    assert_eq!(publish(dir, "build demo --offline --out clean").status, 0);
+    assert_eq!(fs::read_to_string(dir.join("clean/records/demo/1.0.0.json")).unwrap(), kept);
+
     // Other bytes under a published version: refused, and nothing is changed.
     fs::write(dir.join("runtimes-src/demo/files/bin/hello"), "#!/bin/sh\necho\n").unwrap();
     assert_eq!(publish(dir, "build demo --offline").status, 0);
@@ -122,6 +130,19 @@ fn faults_have_a_class_and_a_message() {
         }
     }
     assert!(!dir.join("dist").exists(), "nothing is left of a failure");
+}
+
+#[test]
+fn an_architecture_that_was_never_locked_is_not_built_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    assert_eq!(publish(dir, "lock demo --arch amd64 --mirror http://127.0.0.1:9").status, 0);
+    assert_eq!(publish(dir, "build demo --offline --arch amd64").status, 0);
+    let outcome = publish(dir, "build demo --offline");
+    let message = "error[CONFIG]: runtimes-src/demo/versions.lock: has nothing for arm64; run \
+                   `joblet-publish lock demo`\n";
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (17, message));
 }
 
 #[test]
