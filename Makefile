@@ -5,7 +5,7 @@ help:    ## List these targets
 demo:    ## Build a runtime from its sources and run a Python script in it
 	@.ci/demo
 test:    ## Run every test
-	@.ci/deps rust cc tls && cargo test --workspace --locked
+	@.ci/test
 lint:    ## Check format, lints, shell scripts and the licences of dependencies
 	@.ci/lint
 static:  ## Build dist/bin/joblet-exec, statically linked
