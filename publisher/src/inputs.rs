@@ -245,6 +245,7 @@ mod tests {
                 let length = stream.read(&mut request).unwrap();
                 let request = String::from_utf8_lossy(&request[..length]).into_owned();
                 let (status, body, declared) = match request.split(' ').nth(1).unwrap() {
+                    "/s/archive/debian/20260131T120000Z/pool/old" => ("200 OK", "old", 3),
                     "/debian/pool/good" => ("200 OK", "good", 4),
                     "/debian/pool/other" => ("200 OK", "evil", 4),
                     "/debian/pool/long" => ("200 OK", "too long", 8),
@@ -283,6 +284,19 @@ mod tests {
         );
         files(cache.path(), Some(&mirrors), from_ref(&good)).unwrap();
         assert_eq!(fsx::read(&paths[0]).unwrap(), b"good");
+    }
+
+    #[test]
+    fn what_the_mirror_has_dropped_comes_from_the_snapshot() {
+        let address = serve();
+        let mut mirrors = crate::mirror::find(Some(&address)).unwrap();
+        let cache = tempfile::tempdir().unwrap();
+        let old = input("old", b"old");
+        let error = files(cache.path(), Some(&mirrors), from_ref(&old)).unwrap_err().to_string();
+        assert!(error.contains("lock again or name a snapshot service"), "{error}");
+        mirrors.snapshot = Some(format!("{address}/s"));
+        let paths = files(cache.path(), Some(&mirrors), &[old]).unwrap();
+        assert_eq!(fsx::read(&paths[0]).unwrap(), b"old");
     }
 
     #[test]

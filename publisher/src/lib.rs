@@ -1,44 +1,44 @@
 //! Builds Joblet runtimes from locked inputs and publishes their registry.
 //!
-//! Data flows in a straight line: source → lock → inputs → assemble → gate → pack → check → record
-//! → index → site. This file alone joins the stages, one function per command.
+//! Data flows in a straight line, and a module imports only modules to its left:
+//!
+//! error, env, fsx → verbs → args → source → lock → mirror → apt → inputs → tree → deb → assemble →
+//! cacerts → fixups → gate → `runtime_yml` → ustar → pack → record → index → check, new → site
+//!
+//! This file alone joins the stages, one function per command.
 #![forbid(unsafe_code)]
 
-pub mod error;
-
-pub mod env;
-pub mod fsx;
-mod verbs;
-
-pub mod args;
-pub mod source;
-// The lock, and who knows where things are.
 pub mod apt;
+pub mod args;
+pub mod assemble;
+mod cacerts;
+pub mod check;
+pub mod deb;
+pub mod env;
+pub mod error;
+pub mod fixups;
+pub mod fsx;
+pub mod gate;
+pub mod index;
 pub mod inputs;
 pub mod lock;
 pub mod mirror;
-// The tree, from packages to an archive.
-pub mod assemble;
-mod cacerts;
-pub mod deb;
-pub mod fixups;
-pub mod gate;
+pub mod new;
 pub mod pack;
+pub mod record;
 pub mod runtime_yml;
+pub mod site;
+pub mod source;
 pub mod tree;
 pub mod ustar;
-// What is published.
-pub mod check;
-pub mod index;
-pub mod new;
-pub mod record;
-pub mod site;
+mod verbs;
 
 use args::{Command, Selection};
 use assemble::Package;
 use error::Error;
 use inputs::Store;
 use joblet_format::{Arch, Record, Registry, RuntimeName};
+use lock::Input;
 use pack::Packed;
 use source::Source;
 use std::{
@@ -134,9 +134,13 @@ fn build(options: &args::Build, note: Note) -> Result<String, Error> {
     let mut built = Vec::new();
     for source in sources(&options.sources, &options.selection)? {
         let lock = lock::read(&options.sources, &source)?;
-        let mut archives = BTreeMap::new();
+        let mut jobs = Vec::new();
         for arch in arches(&source, &options.arches)? {
-            let packed = build_one(&source, &lock, arch, options, note)?;
+            jobs.push((arch, locked(&source, &lock, arch, &options.sources)?));
+        }
+        let mut archives = BTreeMap::new();
+        for (arch, inputs) in jobs {
+            let packed = build_one(&source, arch, inputs, &lock.timestamp, options, note)?;
             archives.insert(arch, packed);
         }
         let record = write_record(&source, &archives, options)?;
@@ -145,11 +149,26 @@ fn build(options: &args::Build, note: Note) -> Result<String, Error> {
     Ok(if options.json { as_json(&built, &options.out) } else { as_text(&built, &options.out) })
 }
 
+/// What `lock` has for `arch`.
+fn locked<'l>(
+    source: &Source,
+    lock: &'l lock::Lock,
+    arch: Arch,
+    sources: &Path,
+) -> Result<&'l [Input], Error> {
+    lock.of(arch).ok_or_else(|| {
+        let name = &source.name;
+        let reason = format!("has nothing for {arch}; run `joblet-publish lock {name}`");
+        Error::config(lock::path(sources, name), reason)
+    })
+}
+
 /// One archive: inputs → tree → gate → file.
 fn build_one(
     source: &Source,
-    lock: &lock::Lock,
     arch: Arch,
+    inputs: &[Input],
+    timestamp: &str,
     options: &args::Build,
     note: Note,
 ) -> Result<Packed, Error> {
@@ -160,12 +179,7 @@ fn build_one(
     let mirrors =
         if options.offline { None } else { Some(mirror::find(options.mirror.as_deref())?) };
     let note = |text: &str| step(text);
-    let timestamp = &lock.timestamp;
     let store = Store { cache: &cache, mirrors: mirrors.as_ref(), timestamp, note: &note };
-    let inputs = lock.of(arch).ok_or_else(|| {
-        let reason = format!("has nothing for {arch}; run `joblet-publish lock {name}`");
-        Error::config(lock::path(&options.sources, name), reason)
-    })?;
     let files = store.files(inputs)?;
     fsx::create_dirs(&options.out)?;
     step("unpacking");
@@ -185,14 +199,10 @@ fn build_one(
 }
 
 /// Reads all packages, on all cores, in the order of the lock.
-fn unpack(
-    inputs: &[lock::Input],
-    files: &[PathBuf],
-    spool_dir: &Path,
-) -> Result<Vec<Package>, Error> {
+fn unpack(inputs: &[Input], files: &[PathBuf], spool_dir: &Path) -> Result<Vec<Package>, Error> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let jobs: Vec<_> = inputs.iter().zip(files).collect();
-    let read = |&(input, file): &(&lock::Input, &PathBuf)| {
+    let read = |&(input, file): &(&Input, &PathBuf)| {
         let label = input.file_name().to_owned();
         deb::read(file, &label, spool_dir).map(|members| Package { label, members })
     };
