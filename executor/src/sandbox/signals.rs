@@ -30,11 +30,11 @@ const FORWARDED: [Signal; 11] = [
     Signal::SIGTERM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
-    Signal::SIGALRM,
     Signal::SIGWINCH,
     Signal::SIGCONT,
     Signal::SIGTSTP,
-    Signal::SIGURG,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
 ];
 
 /// Signals that a caller ignores on behalf of what it starts (`nohup`, `&` in a script).
@@ -172,8 +172,8 @@ impl Job {
                     self.send(signal);
                 }
             }
-            (Disposition::Ignored, _) | (_, Signal::SIGWINCH | Signal::SIGURG) => {}
-            (Disposition::Default, Signal::SIGTSTP) => {
+            (Disposition::Ignored, _) | (_, Signal::SIGWINCH) => {}
+            (Disposition::Default, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU) => {
                 self.send(Signal::SIGSTOP);
                 // Stops here until someone continues this process, and then the job.
                 _ = raise(Signal::SIGSTOP);
