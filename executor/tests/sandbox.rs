@@ -328,6 +328,45 @@ fn binds_and_directories_are_as_asked() {
     }
 }
 
+#[test]
+fn open_files_of_the_caller_stay_out() {
+    let Some(world) = World::get() else { return };
+    for options in [&[][..], &["--without", "close_range"]] {
+        let inner = world.shell(options, "echo /proc/self/fd/*");
+        let script = "for fd in {3..90}; do eval \"exec $fd<$1\"; done; shift; exec \"$@\"";
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", script, "bash"]).arg(world.path("outside")).arg(world.path("run-dir"));
+        let output = bash.args(inner).current_dir(world.path("cwd")).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        // The fourth is the shell's own, for the directory it lists.
+        assert_eq!(stdout.split_whitespace().last(), Some("/proc/self/fd/3"), "{stdout}");
+    }
+}
+
+#[test]
+fn a_job_can_have_another_user() {
+    check(&[
+        (
+            &["--user", "1234:55"],
+            "id -u; id -g; touch x /tmp/x; stat -c %u:%g x",
+            "1234\n55\n1234:55\n",
+            0,
+        ),
+        (
+            &["--user", "1234:55"],
+            "grep -h -e ^CapPrm -e ^CapBnd /proc/self/status",
+            "CapPrm:\t0000000000000000\nCapBnd:\t0000000000000000\n",
+            0,
+        ),
+        (
+            &["--user", "0:0"],
+            "id -u; grep CapEff /proc/self/status",
+            "0\nCapEff:\t0000000000000000\n",
+            0,
+        ),
+    ]);
+}
+
 /// Starts a script and waits for the first line it prints.
 fn started(world: &World, user: Option<u32>, script: &str) -> Child {
     let mut child = world.command(user, &world.shell(&[], script)).spawn().unwrap();

@@ -208,13 +208,13 @@ mod tests {
         for (host, begin, end) in [
             (
                 &ROOT,
-                vec!["new namespaces: mount pid ipc uts cgroup network"],
+                vec!["make namespaces: mount pid ipc uts cgroup network"],
                 "drop all privileges as 0:0",
             ),
             (
                 &USER,
                 vec![
-                    "new namespaces: mount pid ipc uts cgroup network user",
+                    "make namespaces: mount pid ipc uts cgroup network user",
                     "map user 1000:100 to 1000:100",
                 ],
                 "drop all privileges",
@@ -282,7 +282,7 @@ mod tests {
         for (found, want) in [
             (
                 change(|job| job.network = Network::Host),
-                "new namespaces: mount pid ipc uts cgroup user",
+                "make namespaces: mount pid ipc uts cgroup user",
             ),
             (change(|job| job.share_cwd = false), "mount an empty /work (mode 755)"),
             (change(|job| job.workdir = Some("/usr".into())), "change to /usr"),

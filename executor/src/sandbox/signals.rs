@@ -111,6 +111,7 @@ pub(super) fn supervise(
             // To its end: the child writes once and exits, or becomes the job, which closes it.
             file.read_to_end(&mut report).map_err(|_| Errno::EIO)?;
             job.begun = report.is_empty();
+            sys::release_code();
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             deadline = job.time_out();
