@@ -312,6 +312,14 @@ fn binds_and_directories_are_as_asked() {
         assert_eq!(output.stdout, "x\n", "{output:?}");
         assert_eq!(fs::read_to_string(world.path("outside/written")).unwrap(), "x\n");
         fs::remove_file(world.path("outside/written")).unwrap();
+        // Nothing is made on the host, not even a mount point.
+        let output =
+            world.run(user, &["--bind", &rw, "--tmpfs", "/other", "--bind", "/etc:/data/x"], ":");
+        assert!(output.stderr.contains("/data/x does not exist"), "{output:?}");
+        let file = fs::File::open("/etc").unwrap();
+        let output =
+            finish(world.command(user, &world.shell(&[], ":")).stdin(file).spawn().unwrap());
+        assert!(output.stderr.contains("standard input is a directory"), "{output:?}");
         for (options, stdout, reason) in [
             (["--workdir", "/usr/bin"], "/usr/bin\n", ""),
             (["--workdir", "/no"], "", "does not exist in the job"),
@@ -319,6 +327,7 @@ fn binds_and_directories_are_as_asked() {
             (["--workdir", "/proc/self/cwd"], "", "no directory to work in"),
             (["--bind", "/no:/data"], "", "cannot mount /no on /data read-only: No such file"),
             (["--bind", "/etc:/usr/no"], "", "mount point /usr/no does not exist"),
+            (["--bind", "/etc:/work/a/b"], "/work\n", ""),
             (["--bind", "/etc:/proc/x"], "", "gets fresh"),
         ] {
             let output = world.run(user, &options, "pwd");

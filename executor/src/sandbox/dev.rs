@@ -6,7 +6,6 @@ use super::{
     seal,
     sys::{NODEV, NOEXEC, NOSUID, RDONLY},
 };
-use crate::within::Create;
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{
@@ -39,7 +38,7 @@ const LINKS: [(&str, &str); 5] = [
 /// Mounts a new `/dev`. Nodes are made if `make_nodes`, else the host's are mounted one by one: in
 /// a user namespace no new node can be opened.
 pub(super) fn mount(places: &Places, make_nodes: bool) -> Result<(), Failure> {
-    let target = places.target(Path::new("/dev"), Create::Directory)?;
+    let target = places.target(Path::new("/dev"), false)?;
     let dev = mounts::tmpfs(0o755, None, &[], NOSUID | NOEXEC)?;
     mounts::attach(&dev, target.as_fd())?;
     for (name, major, minor) in NODES {

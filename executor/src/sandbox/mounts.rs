@@ -18,7 +18,10 @@ use rustix::{
         fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
     },
 };
-use std::{cell::OnceCell, path::Path};
+use std::{
+    cell::{OnceCell, RefCell},
+    path::Path,
+};
 
 /// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
 /// be cloned from descriptors of the same namespace.
@@ -31,6 +34,8 @@ pub(super) struct Places {
     pub root: OwnedFd,
     /// The job's `/proc`, as soon as there is one.
     pub proc: OnceCell<OwnedFd>,
+    /// The file systems of the job alone (`st_dev`): mount points are made on these only.
+    own: RefCell<Vec<u64>>,
 }
 
 impl Places {
@@ -41,15 +46,19 @@ impl Places {
     /// directory that was checked, `identity`.
     pub(super) fn open(runtime: &Path, identity: (u64, u64)) -> Result<Self, Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let cwd = open(".", flags, Mode::empty())?;
-        let runtime = open(runtime, flags, Mode::empty())?;
+        let refuse = |what| {
+            move |errno| Failure::launch(format!("{what} directory cannot be opened: {errno}"))
+        };
+        let cwd = open(".", flags, Mode::empty()).map_err(refuse("the current"))?;
+        let runtime = open(runtime, flags, Mode::empty()).map_err(refuse("the runtime's"))?;
         if self::identity(runtime.as_fd())? != identity {
             return Err(Failure::launch("the runtime's directory was replaced; try again"));
         }
         let root = tmpfs(0o755, None, &[], NOSUID | NODEV)?;
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, slash.as_fd())?;
-        Ok(Self { runtime, cwd, root, proc: OnceCell::new() })
+        let own = RefCell::new(vec![fstat(&root)?.st_dev]);
+        Ok(Self { runtime, cwd, root, proc: OnceCell::new(), own })
     }
 
     /// Opens what `origin` names.
@@ -65,11 +74,15 @@ impl Places {
     }
 
     /// Opens the mount point `target` inside the root and makes it if it is missing.
-    pub(super) fn target(&self, target: &Path, create: Create) -> Result<OwnedFd, Failure> {
+    pub(super) fn target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
+        let own = self.own.borrow();
+        let create = if file { Create::File(&own) } else { Create::Directory(&own) };
         let found = match within::open(self.root.as_fd(), target, Escape::Clamp, create) {
             Err(Errno::ROFS) => {
-                return Err(refuse("does not exist in the runtime, where nothing can be made"));
+                return Err(refuse(
+                    "does not exist, and nothing is made in the runtime or on the host",
+                ));
             }
             Err(Errno::EXIST) => return Err(refuse("is a link to nowhere")),
             Err(Errno::NOTDIR) => return Err(refuse("lies below a file")),
@@ -95,17 +108,24 @@ impl Places {
         owner: Ids,
         size: Option<u64>,
     ) -> Result<(), Failure> {
-        let target = self.target(target, Create::Directory)?;
+        let target = self.target(target, false)?;
         if size.is_some() || !self.is_free(target.as_fd())? {
             let size = size.map(|bytes| bytes.to_string());
             let options: Vec<_> = size.iter().map(|bytes| ("size", bytes.as_str())).collect();
             let tmpfs = tmpfs(mode, Some(owner), &options, NOSUID | NODEV)?;
-            return Ok(attach(&tmpfs, target.as_fd())?);
+            attach(&tmpfs, target.as_fd())?;
+            return Ok(self.owns(tmpfs.as_fd())?);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
         // A clone has the flags of the root, nosuid and nodev.
         Ok(attach(&clone_tree(target.as_fd(), false)?, target.as_fd())?)
+    }
+
+    /// Remembers that the file system of `mount` is the job's alone.
+    pub(super) fn owns(&self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.own.borrow_mut().push(fstat(mount)?.st_dev);
+        Ok(())
     }
 
     /// Whether `dir` is an empty directory of the root's own tmpfs.
@@ -124,8 +144,7 @@ impl Places {
     ) -> Result<(), Failure> {
         let source = self.find(origin)?;
         let directory = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
-        let create = if directory { Create::Directory } else { Create::File };
-        let target = self.target(target, create)?;
+        let target = self.target(target, !directory)?;
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
         // With the mounts below it: the kernel refuses to uncover what lies under them.
         let tree = clone_tree(source.as_fd(), true)?;

@@ -8,7 +8,6 @@ use super::{
     step::Origin,
     sys::{NODEV, NOSUID, RDONLY},
 };
-use crate::within::Create;
 use rustix::{
     fd::AsFd,
     fs::{Mode, OFlags, fstat, mkdirat, openat},
@@ -30,7 +29,7 @@ pub(super) fn mount(
     owner: Ids,
     user_namespace: bool,
 ) -> Result<(), Failure> {
-    let target = places.target(target, Create::Directory)?;
+    let target = places.target(target, false)?;
     let other;
     let layers = if places.is_free(target.as_fd())? {
         &target
@@ -61,6 +60,7 @@ pub(super) fn mount(
     }
     let overlay = mounts::filesystem("overlay", &options, NOSUID | NODEV).map_err(explain)?;
     mounts::attach(&overlay, target.as_fd())?;
+    places.owns(overlay.as_fd())?;
     fchdir(&places.cwd)?;
     Ok(())
 }

@@ -139,7 +139,8 @@ fn mounts(runtime: &Runtime, owner: Ids) -> Vec<Step> {
                 steps.push(Step::Bind { source: origin, target, writable: false });
             }
             Source::Empty(mode) => {
-                steps.push(Step::Tmpfs { target, mode: *mode, size: None, owner });
+                let mode = if mount.target == "/var/tmp" { 0o1777 } else { *mode };
+                steps.push(Step::Tmpfs { target, mode, size: None, owner });
             }
             Source::Directory | Source::File => {
                 steps.push(Step::Overlay { source: origin, target, owner });
@@ -180,8 +181,8 @@ mod tests {
         let mut yaml =
             String::from("name: demo\nenvironment: { A: runtime, B: runtime }\nmounts:\n");
         for (source, target, readonly) in mounts {
-            yaml +=
-                &format!("  - {{ source: {source}, target: {target}, readonly: {readonly} }}\n");
+            let mount = format!("source: {source}, target: {target}, readonly: {readonly}");
+            yaml.extend(["  - { ", &mount, " }\n"]);
             if !source.contains("missing") {
                 fs::create_dir_all(dir.path().join(source)).unwrap();
             }
@@ -246,6 +247,7 @@ mod tests {
             (vec![("tmp/full", "/tmp", false)], "/tmp overlay"),
             (vec![("tmp/full", "/tmp", true)], "/tmp ro"),
             (vec![("var", "/var", false)], "/tmp 1777, /var 755"),
+            (vec![("t", "/var/tmp", false)], "/tmp 1777, /var/tmp 1777"),
             (vec![("var/full", "/var", false)], "/tmp 1777, /var overlay"),
             (vec![("missing", "/lib64", true), ("usr", "/usr", true)], "/tmp 1777, /usr ro"),
             (
