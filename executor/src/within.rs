@@ -31,27 +31,27 @@ pub(crate) enum Escape {
     Refuse,
 }
 
-/// What is created where the path does not exist.
+/// What is created where the path does not exist, and on which file systems (`st_dev`) only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Create {
+pub(crate) enum Create<'a> {
     /// Nothing: `ENOENT`.
     Nothing,
     /// Directories up to the last component.
-    Directory,
+    Directory(&'a [u64]),
     /// Directories, then an empty file.
-    File,
+    File(&'a [u64]),
 }
 
 /// Opens `path` inside `root` with `O_PATH`; an absolute path starts at `root`, too.
 ///
 /// # Errors
-/// `EXDEV` for [`Escape::Refuse`], `ELOOP` for too many links, `EEXIST` where a link leads to a
+/// `EXDEV` for [`Escape::Refuse`], `EROFS` where something would have to be created elsewhere, `ELOOP` for too many links, `EEXIST` where a link leads to a
 /// place that cannot be created, and what openat(2) and mkdirat(2) answer.
 pub(crate) fn open(
     root: BorrowedFd<'_>,
     path: &Path,
     escape: Escape,
-    create: Create,
+    create: Create<'_>,
 ) -> Result<OwnedFd, Errno> {
     let mut stack: Vec<OwnedFd> = Vec::new();
     let mut pending = VecDeque::new();
@@ -103,15 +103,23 @@ fn enter(
     parent: BorrowedFd<'_>,
     name: &OsStr,
     last: bool,
-    create: Create,
+    create: Create<'_>,
 ) -> Result<OwnedFd, Errno> {
     let look =
         || openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-    match look() {
-        Err(Errno::NOENT) if create != Create::Nothing => {}
-        other => return other,
+    let found = look();
+    let (devices, file) = match create {
+        Create::Nothing => return found,
+        Create::Directory(devices) => (devices, false),
+        Create::File(devices) => (devices, last),
+    };
+    if !matches!(found, Err(Errno::NOENT)) {
+        return found;
     }
-    if last && create == Create::File {
+    if !devices.contains(&fstat(parent)?.st_dev) {
+        return Err(Errno::ROFS);
+    }
+    if file {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         openat(parent, name, flags, Mode::from_raw_mode(0o644))?;
     } else {
@@ -186,17 +194,22 @@ mod tests {
     #[test]
     fn what_is_missing_is_made_inside() {
         let (dir, root) = tree();
+        let here = [fstat(&root).unwrap().st_dev];
+        let (directory, file) = (Create::Directory(&here), Create::File(&here));
         for (path, create, made) in [
-            ("/a/b", Create::Directory, "a/b"),
-            ("c/file", Create::File, "c/file"),
-            ("run/x", Create::Directory, "var/run/x"),
-            ("out/x", Create::Directory, "outside/x"),
-            ("dangling/x", Create::File, "nowhere/at/all/x"),
+            ("/a/b", directory, "a/b"),
+            ("c/file", file, "c/file"),
+            ("run/x", directory, "var/run/x"),
+            ("out/x", directory, "outside/x"),
+            ("dangling/x", file, "nowhere/at/all/x"),
         ] {
             open(root.as_fd(), Path::new(path), Escape::Clamp, create).unwrap();
             let made = fs::symlink_metadata(dir.path().join("root").join(made)).unwrap();
-            assert_eq!(made.is_file(), create == Create::File, "{path}");
+            assert_eq!(made.is_file(), create == file, "{path}");
         }
+        let elsewhere = Create::Directory(&[]);
+        let refused = open(root.as_fd(), Path::new("new"), Escape::Clamp, elsewhere);
+        assert_eq!(refused.unwrap_err(), Errno::ROFS);
         assert_eq!(fs::read_dir(dir.path().join("outside")).unwrap().count(), 0);
     }
 }

@@ -312,6 +312,14 @@ fn binds_and_directories_are_as_asked() {
         assert_eq!(output.stdout, "x\n", "{output:?}");
         assert_eq!(fs::read_to_string(world.path("outside/written")).unwrap(), "x\n");
         fs::remove_file(world.path("outside/written")).unwrap();
+        // Nothing is made on the host, not even a mount point.
+        let output =
+            world.run(user, &["--bind", &rw, "--tmpfs", "/other", "--bind", "/etc:/data/x"], ":");
+        assert!(output.stderr.contains("/data/x does not exist"), "{output:?}");
+        let file = fs::File::open("/etc").unwrap();
+        let output =
+            finish(world.command(user, &world.shell(&[], ":")).stdin(file).spawn().unwrap());
+        assert!(output.stderr.contains("standard input is a directory"), "{output:?}");
         for (options, stdout, reason) in [
             (["--workdir", "/usr/bin"], "/usr/bin\n", ""),
             (["--workdir", "/no"], "", "does not exist in the job"),
@@ -319,6 +327,7 @@ fn binds_and_directories_are_as_asked() {
             (["--workdir", "/proc/self/cwd"], "", "no directory to work in"),
             (["--bind", "/no:/data"], "", "cannot mount /no on /data read-only: No such file"),
             (["--bind", "/etc:/usr/no"], "", "mount point /usr/no does not exist"),
+            (["--bind", "/etc:/work/a/b"], "/work\n", ""),
             (["--bind", "/etc:/proc/x"], "", "gets fresh"),
         ] {
             let output = world.run(user, &options, "pwd");
@@ -326,6 +335,45 @@ fn binds_and_directories_are_as_asked() {
             assert!(output.stderr.contains(reason), "{options:?} {output:?}");
         }
     }
+}
+
+#[test]
+fn open_files_of_the_caller_stay_out() {
+    let Some(world) = World::get() else { return };
+    for options in [&[][..], &["--without", "close_range"]] {
+        let inner = world.shell(options, "echo /proc/self/fd/*");
+        let script = "for fd in {3..90}; do eval \"exec $fd<$1\"; done; shift; exec \"$@\"";
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-c", script, "bash"]).arg(world.path("outside")).arg(world.path("run-dir"));
+        let output = bash.args(inner).current_dir(world.path("cwd")).output().unwrap();
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        // The fourth is the shell's own, for the directory it lists.
+        assert_eq!(stdout.split_whitespace().last(), Some("/proc/self/fd/3"), "{stdout}");
+    }
+}
+
+#[test]
+fn a_job_can_have_another_user() {
+    check(&[
+        (
+            &["--user", "1234:55"],
+            "id -u; id -g; touch x /tmp/x; stat -c %u:%g x",
+            "1234\n55\n1234:55\n",
+            0,
+        ),
+        (
+            &["--user", "1234:55"],
+            "grep -h -e ^CapPrm -e ^CapBnd /proc/self/status",
+            "CapPrm:\t0000000000000000\nCapBnd:\t0000000000000000\n",
+            0,
+        ),
+        (
+            &["--user", "0:0"],
+            "id -u; grep CapEff /proc/self/status",
+            "0\nCapEff:\t0000000000000000\n",
+            0,
+        ),
+    ]);
 }
 
 /// Starts a script and waits for the first line it prints.

@@ -2,10 +2,10 @@
 
 use super::{
     command, dev,
-    mounts::{self, Places},
+    mounts::Places,
     overlay, privileges, proc, seal, seccomp,
     step::Step,
-    sys::{self, NODEV, NOSUID, RDONLY},
+    sys::{self, RDONLY},
 };
 use crate::within::{self, Create, Escape};
 use nix::errno::Errno as NixErrno;
@@ -137,11 +137,7 @@ impl Sandbox<'_> {
             Step::Proc { protect } => proc::mount(places, *protect),
             Step::Dev { make_nodes } => dev::mount(places, *make_nodes),
             Step::Tmpfs { target, mode, size, owner } => {
-                let size = size.map(|bytes| bytes.to_string());
-                let options: Vec<_> = size.iter().map(|bytes| ("size", bytes.as_str())).collect();
-                let tmpfs = mounts::tmpfs(*mode, Some(*owner), &options, NOSUID | NODEV)?;
-                let target = places.target(target, Create::Directory)?;
-                Ok(mounts::attach(&tmpfs, target.as_fd())?)
+                places.scratch(target, *mode, *owner, *size)
             }
             Step::Bind { source, target, writable } => places.bind(source, target, *writable),
             Step::Overlay { source, target, owner } => {

@@ -6,12 +6,11 @@ use super::{
     seal,
     sys::{NODEV, NOEXEC, NOSUID, RDONLY},
 };
-use crate::within::Create;
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{
-        FileType, Mode, OFlags, chmodat, fstat, major, makedev, minor, mkdirat, mknodat, openat,
-        symlinkat,
+        AtFlags, FileType, Mode, OFlags, chmodat, fstat, major, makedev, minor, mkdirat, mknodat,
+        openat, symlinkat,
     },
     io::Errno,
 };
@@ -39,7 +38,7 @@ const LINKS: [(&str, &str); 5] = [
 /// Mounts a new `/dev`. Nodes are made if `make_nodes`, else the host's are mounted one by one: in
 /// a user namespace no new node can be opened.
 pub(super) fn mount(places: &Places, make_nodes: bool) -> Result<(), Failure> {
-    let target = places.target(Path::new("/dev"), Create::Directory)?;
+    let target = places.target(Path::new("/dev"), false)?;
     let dev = mounts::tmpfs(0o755, None, &[], NOSUID | NOEXEC)?;
     mounts::attach(&dev, target.as_fd())?;
     for (name, major, minor) in NODES {
@@ -55,8 +54,13 @@ pub(super) fn mount(places: &Places, make_nodes: bool) -> Result<(), Failure> {
     }
     // Terminals of its own; the names in it lead to no terminal of the host.
     let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
-    below(&dev, "pts", &mounts::filesystem("devpts", &pts, NOSUID | NOEXEC)?)?;
-    below(&dev, "shm", &mounts::tmpfs(0o1777, None, &[], NOSUID | NODEV | NOEXEC)?)?;
+    let pts = mounts::filesystem("devpts", &pts, NOSUID | NOEXEC)?;
+    mounts::attach(&pts, point(&dev, "pts")?.as_fd())?;
+    // A directory of the same tmpfs, mounted on itself: it stays writable.
+    let shm = point(&dev, "shm")?;
+    chmodat(&dev, "shm", Mode::from_raw_mode(0o1777), AtFlags::empty())?;
+    let tree = mounts::clone_tree(shm.as_fd(), false)?;
+    seal::attach_sealed(places, &tree, shm.as_fd(), NOSUID | NODEV | NOEXEC, false)?;
     seal::seal(places, dev.as_fd(), RDONLY)
 }
 
@@ -64,7 +68,7 @@ fn make(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<(), Errno> 
     let mode = Mode::from_raw_mode(0o666);
     mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
     // Past the umask.
-    chmodat(dev, name, mode, rustix::fs::AtFlags::empty())
+    chmodat(dev, name, mode, AtFlags::empty())
 }
 
 /// Mounts the host's node, which must be the one it is named after.
@@ -88,8 +92,8 @@ fn share(dev: &OwnedFd, name: &str, want_major: u32, want_minor: u32) -> Result<
     Ok(mounts::attach(&mounts::clone_tree(node.as_fd(), false)?, point.as_fd())?)
 }
 
-fn below(dev: &OwnedFd, name: &str, mount: &OwnedFd) -> Result<(), Errno> {
+/// Makes the directory `name` to mount something on.
+fn point(dev: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
     mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
-    let point = openat(dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    mounts::attach(mount, point.as_fd())
+    openat(dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }

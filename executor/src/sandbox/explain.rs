@@ -37,6 +37,10 @@ pub(super) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
         Errno::EINVAL | Errno::ENOSYS if matches!(step, Step::Seccomp) => {
             "; this kernel lacks CONFIG_SECCOMP_FILTER"
         }
+        Errno::EINVAL if matches!(step, Step::PrivateMounts) => {
+            "; the root directory is no mount here (a chroot): `mount --bind DIR DIR` before the \
+             chroot cures it"
+        }
         Errno::EPERM if early => {
             "; this container lacks CAP_SYS_ADMIN: start it with that capability"
         }
@@ -107,6 +111,7 @@ mod tests {
             (&namespaces, Errno::ENOSPC, "/proc/sys/user"),
             (&namespaces, Errno::EPERM, "CAP_SYS_ADMIN"),
             (&Step::Root, Errno::ENOSYS, "Linux 5.2"),
+            (&Step::PrivateMounts, Errno::EINVAL, "mount --bind"),
             (&Step::Seccomp, Errno::EINVAL, "CONFIG_SECCOMP_FILTER"),
             (&Step::EnterRoot, Errno::EIO, Errno::EIO.desc()),
         ] {

@@ -14,11 +14,15 @@ use nix::{errno::Errno, libc};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, OwnedFd},
+    fs::{FileType, fstat},
     io::write,
     pipe::{PipeFlags, pipe_with},
     process::{Signal, set_parent_process_death_signal},
 };
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    io::{stderr, stdin, stdout},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// Starts a child that does `steps`, and waits for the end of the job.
 pub(super) fn run(
@@ -32,6 +36,7 @@ pub(super) fn run(
         reason: errno.desc().to_owned(),
     };
     let raw = |errno: rustix::io::Errno| launch(Errno::from_raw(errno.raw_os_error()));
+    check_standard_files()?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
     let signals = Signals::block().map_err(launch)?;
@@ -53,6 +58,23 @@ pub(super) fn run(
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
         None => Ok(ended.exit),
     }
+}
+
+/// Refuses directories as standard files: `..` leads from them to all of the host.
+fn check_standard_files() -> Result<(), Error> {
+    for (name, file) in
+        [("input", fstat(stdin())), ("output", fstat(stdout())), ("error", fstat(stderr()))]
+    {
+        if file.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+            return Err(Error::Launch {
+                step: "pass on the standard files".to_owned(),
+                reason: format!(
+                    "standard {name} is a directory, through which a job could leave its root; use --bind"
+                ),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The flags of clone(2) for the first step.

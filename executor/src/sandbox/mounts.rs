@@ -2,6 +2,7 @@
 //! build them on, and what a step names by descriptor cannot be exchanged under it.
 
 use super::{
+    Ids,
     apply::Failure,
     seal,
     step::Origin,
@@ -10,14 +11,17 @@ use super::{
 use crate::within::{self, Create, Escape};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{CWD, FileType, Mode, OFlags, fstat, open, openat},
+    fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, open, openat},
     io::Errno,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
         fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
     },
 };
-use std::{cell::OnceCell, path::Path};
+use std::{
+    cell::{OnceCell, RefCell},
+    path::Path,
+};
 
 /// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
 /// be cloned from descriptors of the same namespace.
@@ -30,6 +34,8 @@ pub(super) struct Places {
     pub root: OwnedFd,
     /// The job's `/proc`, as soon as there is one.
     pub proc: OnceCell<OwnedFd>,
+    /// The file systems of the job alone (`st_dev`): mount points are made on these only.
+    own: RefCell<Vec<u64>>,
 }
 
 impl Places {
@@ -40,15 +46,19 @@ impl Places {
     /// directory that was checked, `identity`.
     pub(super) fn open(runtime: &Path, identity: (u64, u64)) -> Result<Self, Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let cwd = open(".", flags, Mode::empty())?;
-        let runtime = open(runtime, flags, Mode::empty())?;
+        let refuse = |what| {
+            move |errno| Failure::launch(format!("{what} directory cannot be opened: {errno}"))
+        };
+        let cwd = open(".", flags, Mode::empty()).map_err(refuse("the current"))?;
+        let runtime = open(runtime, flags, Mode::empty()).map_err(refuse("the runtime's"))?;
         if self::identity(runtime.as_fd())? != identity {
             return Err(Failure::launch("the runtime's directory was replaced; try again"));
         }
         let root = tmpfs(0o755, None, &[], NOSUID | NODEV)?;
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, slash.as_fd())?;
-        Ok(Self { runtime, cwd, root, proc: OnceCell::new() })
+        let own = RefCell::new(vec![fstat(&root)?.st_dev]);
+        Ok(Self { runtime, cwd, root, proc: OnceCell::new(), own })
     }
 
     /// Opens what `origin` names.
@@ -64,11 +74,15 @@ impl Places {
     }
 
     /// Opens the mount point `target` inside the root and makes it if it is missing.
-    pub(super) fn target(&self, target: &Path, create: Create) -> Result<OwnedFd, Failure> {
+    pub(super) fn target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
+        let own = self.own.borrow();
+        let create = if file { Create::File(&own) } else { Create::Directory(&own) };
         let found = match within::open(self.root.as_fd(), target, Escape::Clamp, create) {
             Err(Errno::ROFS) => {
-                return Err(refuse("does not exist in the runtime, where nothing can be made"));
+                return Err(refuse(
+                    "does not exist, and nothing is made in the runtime or on the host",
+                ));
             }
             Err(Errno::EXIST) => return Err(refuse("is a link to nowhere")),
             Err(Errno::NOTDIR) => return Err(refuse("lies below a file")),
@@ -83,6 +97,44 @@ impl Places {
         Ok(found)
     }
 
+    /// Mounts an empty directory on `target`, with this mode and owner, nosuid and nodev.
+    ///
+    /// It is a directory of the root's own tmpfs where it can be: a file system more costs a start
+    /// about as much as five mounts. What is mounted stays writable when the root is sealed.
+    pub(super) fn scratch(
+        &self,
+        target: &Path,
+        mode: u32,
+        owner: Ids,
+        size: Option<u64>,
+    ) -> Result<(), Failure> {
+        let target = self.target(target, false)?;
+        if size.is_some() || !self.is_free(target.as_fd())? {
+            let size = size.map(|bytes| bytes.to_string());
+            let options: Vec<_> = size.iter().map(|bytes| ("size", bytes.as_str())).collect();
+            let tmpfs = tmpfs(mode, Some(owner), &options, NOSUID | NODEV)?;
+            attach(&tmpfs, target.as_fd())?;
+            return Ok(self.owns(tmpfs.as_fd())?);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
+        // A clone has the flags of the root, nosuid and nodev.
+        Ok(attach(&clone_tree(target.as_fd(), false)?, target.as_fd())?)
+    }
+
+    /// Remembers that the file system of `mount` is the job's alone.
+    pub(super) fn owns(&self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.own.borrow_mut().push(fstat(mount)?.st_dev);
+        Ok(())
+    }
+
+    /// Whether `dir` is an empty directory of the root's own tmpfs.
+    pub(super) fn is_free(&self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let (dir, root) = (fstat(dir)?, fstat(&self.root)?);
+        // The size of a directory on tmpfs counts its entries.
+        Ok(dir.st_dev == root.st_dev && dir.st_size == 0)
+    }
+
     /// Mounts the tree at `origin` on `target`, nosuid and nodev, and read-only unless `writable`.
     pub(super) fn bind(
         &self,
@@ -92,13 +144,18 @@ impl Places {
     ) -> Result<(), Failure> {
         let source = self.find(origin)?;
         let directory = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
-        let create = if directory { Create::Directory } else { Create::File };
-        let target = self.target(target, create)?;
+        let target = self.target(target, !directory)?;
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
         // With the mounts below it: the kernel refuses to uncover what lies under them.
         let tree = clone_tree(source.as_fd(), true)?;
         seal::attach_sealed(self, &tree, target.as_fd(), flags, true)
     }
+}
+
+/// Gives the directory `dir` to `owner`, with these permission bits.
+pub(super) fn set_owner(dir: BorrowedFd<'_>, mode: u32, owner: Ids) -> Result<(), Errno> {
+    fchown(dir, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    fchmod(dir, Mode::from_raw_mode(mode))
 }
 
 /// What makes a directory itself: device and inode.
@@ -110,7 +167,7 @@ pub(super) fn identity(dir: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
 /// Makes a mount of a new tmpfs, attached nowhere. `owner` is the process's own if not given.
 pub(super) fn tmpfs(
     mode: u32,
-    owner: Option<super::Ids>,
+    owner: Option<Ids>,
     options: &[(&str, &str)],
     flags: u64,
 ) -> Result<OwnedFd, Errno> {

@@ -8,10 +8,9 @@ use super::{
     step::Origin,
     sys::{NODEV, NOSUID, RDONLY},
 };
-use crate::within::Create;
 use rustix::{
     fd::AsFd,
-    fs::{AtFlags, Gid, Mode, OFlags, Uid, chownat, fchmod, fstat, mkdirat, openat},
+    fs::{Mode, OFlags, fstat, mkdirat, openat},
     io::Errno,
     process::fchdir,
 };
@@ -19,9 +18,10 @@ use std::path::Path;
 
 /// Mounts an overlay on `target`: `origin` below, a tmpfs above.
 ///
-/// The tmpfs is first mounted on `target` itself, with `origin` mounted on a directory in it; the
-/// overlay then covers both. So its layers have the short relative names that follow, whatever
-/// characters the path of `origin` has, and nothing else can ever reach them.
+/// The layers are directories in `target` itself, with `origin` mounted on one of them; the
+/// overlay then covers them. So they have the short relative names that follow, whatever
+/// characters the path of `origin` has, and nothing else can ever reach them. What `target` is on
+/// must be a tmpfs of the job: if it is not the root's, one is mounted there first.
 pub(super) fn mount(
     places: &Places,
     origin: &Origin,
@@ -29,27 +29,30 @@ pub(super) fn mount(
     owner: Ids,
     user_namespace: bool,
 ) -> Result<(), Failure> {
-    let target = places.target(target, Create::Directory)?;
-    let scratch = mounts::tmpfs(0o755, None, &[], NOSUID | NODEV)?;
-    mounts::attach(&scratch, target.as_fd())?;
+    let target = places.target(target, false)?;
+    let other;
+    let layers = if places.is_free(target.as_fd())? {
+        &target
+    } else {
+        other = mounts::tmpfs(0o755, None, &[], NOSUID | NODEV)?;
+        mounts::attach(&other, target.as_fd())?;
+        &other
+    };
     for name in ["lower", "upper", "work"] {
-        mkdirat(&scratch, name, Mode::from_raw_mode(0o755))?;
+        mkdirat(layers, name, Mode::from_raw_mode(0o755))?;
     }
     let source = places.find(origin)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let upper = openat(&scratch, "upper", flags, Mode::empty())?;
-    if *origin != Origin::Cwd {
-        fchmod(&upper, Mode::from_raw_mode(fstat(&source)?.st_mode & 0o1777))?;
-    }
-    let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
-    chownat(&upper, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
-    let lower = openat(&scratch, "lower", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let upper = openat(layers, "upper", flags, Mode::empty())?;
+    let mode = if *origin == Origin::Cwd { 0o755 } else { fstat(&source)?.st_mode & 0o1777 };
+    mounts::set_owner(upper.as_fd(), mode, owner)?;
+    let lower = openat(layers, "lower", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let explain = |errno| explain(errno, origin, user_namespace);
     // Without the mounts below it: an overlay shows one file system. In a user namespace the
     // kernel refuses to uncover what lies under them.
     let tree = mounts::clone_tree(source.as_fd(), false).map_err(explain)?;
     seal::attach_sealed(places, &tree, lower.as_fd(), RDONLY | NOSUID | NODEV, false)?;
-    fchdir(&scratch)?;
+    fchdir(layers)?;
     let mut options = vec![("lowerdir", "lower"), ("upperdir", "upper"), ("workdir", "work")];
     if user_namespace {
         // The marks of deleted entries as user.* attributes: trusted.* needs real privileges.
@@ -57,6 +60,7 @@ pub(super) fn mount(
     }
     let overlay = mounts::filesystem("overlay", &options, NOSUID | NODEV).map_err(explain)?;
     mounts::attach(&overlay, target.as_fd())?;
+    places.owns(overlay.as_fd())?;
     fchdir(&places.cwd)?;
     Ok(())
 }

@@ -139,7 +139,8 @@ fn mounts(runtime: &Runtime, owner: Ids) -> Vec<Step> {
                 steps.push(Step::Bind { source: origin, target, writable: false });
             }
             Source::Empty(mode) => {
-                steps.push(Step::Tmpfs { target, mode: *mode, size: None, owner });
+                let mode = if mount.target == "/var/tmp" { 0o1777 } else { *mode };
+                steps.push(Step::Tmpfs { target, mode, size: None, owner });
             }
             Source::Directory | Source::File => {
                 steps.push(Step::Overlay { source: origin, target, owner });
@@ -158,4 +159,212 @@ fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, 
     env.extend(runtime.config.environment().iter().map(|(k, v)| (k.into(), v.into())));
     env.extend(job.env.iter().cloned());
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        runtime,
+        sandbox::{Bind, Tmpfs},
+    };
+    use std::fs;
+
+    const ROOT: Host =
+        Host { ids: Ids { uid: 0, gid: 0 }, privileged: true, cwd: Cwd::Files, term: None };
+
+    const USER: Host = Host { ids: Ids { uid: 1000, gid: 100 }, privileged: false, ..ROOT };
+
+    /// A runtime with these mounts: source, target, readonly. What is named `…/full` holds a file.
+    fn runtime(mounts: &[(&str, &str, bool)]) -> Runtime {
+        let dir = tempfile::tempdir().unwrap();
+        let mut yaml =
+            String::from("name: demo\nenvironment: { A: runtime, B: runtime }\nmounts:\n");
+        for (source, target, readonly) in mounts {
+            let mount = format!("source: {source}, target: {target}, readonly: {readonly}");
+            yaml.extend(["  - { ", &mount, " }\n"]);
+            if !source.contains("missing") {
+                fs::create_dir_all(dir.path().join(source)).unwrap();
+            }
+            if source.ends_with("full") {
+                fs::write(dir.path().join(source).join("file"), "").unwrap();
+            }
+        }
+        fs::write(dir.path().join("runtime.yml"), yaml).unwrap();
+        runtime::load(dir.path()).unwrap()
+    }
+
+    fn job() -> Job {
+        Job::new(vec!["python3".into(), "x.py".into()])
+    }
+
+    fn lines(runtime: &Runtime, job: &Job, host: &Host) -> Vec<String> {
+        plan(runtime, job, host).unwrap().iter().map(Step::to_string).collect()
+    }
+
+    #[test]
+    fn a_plan_for_root_and_for_a_user() {
+        let runtime = runtime(&[("isolated/usr", "/usr", true)]);
+        let middle = ["mount isolated/usr of the runtime on /usr read-only"];
+        for (host, begin, end) in [
+            (
+                &ROOT,
+                vec!["make namespaces: mount pid ipc uts cgroup network"],
+                "drop all privileges as 0:0",
+            ),
+            (
+                &USER,
+                vec![
+                    "make namespaces: mount pid ipc uts cgroup network user",
+                    "map user 1000:100 to 1000:100",
+                ],
+                "drop all privileges",
+            ),
+        ] {
+            let (proc, dev) = if host.privileged {
+                ("mount /proc, kernel settings read-only", "mount /dev with new nodes")
+            } else {
+                ("mount /proc", "mount /dev with the host's nodes")
+            };
+            let mut want = begin;
+            want.extend(["make all mounts private", "bring the loopback interface up"]);
+            want.extend(["set the host name joblet", "mount an empty root", proc, dev]);
+            want.push("mount an empty /tmp (mode 1777)");
+            want.extend(middle);
+            want.push("mount a private copy of the current directory on /work");
+            want.extend(["make the root read-only", "enter the root and detach the host's"]);
+            want.extend(["close files 3 and up", "change to /work", end]);
+            want.extend(["filter system calls", "execute python3 x.py"]);
+            assert_eq!(lines(&runtime, &job(), host), want);
+        }
+    }
+
+    #[test]
+    fn mounts_of_a_runtime() {
+        for (mounts, want) in [
+            (vec![("tmp", "/tmp", false)], "/tmp 1777"),
+            (vec![("tmp", "/tmp", true)], "/tmp 1777"),
+            (vec![("tmp/full", "/tmp", false)], "/tmp overlay"),
+            (vec![("tmp/full", "/tmp", true)], "/tmp ro"),
+            (vec![("var", "/var", false)], "/tmp 1777, /var 755"),
+            (vec![("t", "/var/tmp", false)], "/tmp 1777, /var/tmp 1777"),
+            (vec![("var/full", "/var", false)], "/tmp 1777, /var overlay"),
+            (vec![("missing", "/lib64", true), ("usr", "/usr", true)], "/tmp 1777, /usr ro"),
+            (
+                vec![("c", "/usr/a/b", true), ("b", "/usr/a", true), ("a", "/usr", true)],
+                "/tmp 1777, /usr ro, /usr/a ro, /usr/a/b ro",
+            ),
+        ] {
+            let found = super::mounts(&runtime(&mounts), ROOT.ids);
+            let found: Vec<_> = found
+                .iter()
+                .map(|step| match step {
+                    Step::Tmpfs { target, mode, .. } => format!("{} {mode:o}", target.display()),
+                    Step::Overlay { target, .. } => format!("{} overlay", target.display()),
+                    Step::Bind { target, writable: false, .. } => {
+                        format!("{} ro", target.display())
+                    }
+                    other => panic!("{other}"),
+                })
+                .collect();
+            assert_eq!(found.join(", "), want, "{mounts:?}");
+        }
+    }
+
+    #[test]
+    fn options_change_the_plan() {
+        let runtime = runtime(&[("usr", "/usr", true)]);
+        let change = |change: fn(&mut Job)| {
+            let mut job = job();
+            change(&mut job);
+            let (plain, changed) =
+                (lines(&runtime, &self::job(), &USER), lines(&runtime, &job, &USER));
+            changed.into_iter().filter(|line| !plain.contains(line)).collect::<Vec<_>>()
+        };
+        for (found, want) in [
+            (
+                change(|job| job.network = Network::Host),
+                "make namespaces: mount pid ipc uts cgroup user",
+            ),
+            (change(|job| job.share_cwd = false), "mount an empty /work (mode 755)"),
+            (change(|job| job.workdir = Some("/usr".into())), "change to /usr"),
+            (change(|job| job.hostname = Some("h".into())), "set the host name h"),
+            (change(|job| job.user = Some(Ids { uid: 0, gid: 0 })), "map user 1000:100 to 0:0"),
+            (
+                change(|job| {
+                    job.tmpfs.push(Tmpfs { target: "/scratch".into(), size: Some(4096) });
+                }),
+                "mount an empty /scratch (mode 755, 4096 bytes)",
+            ),
+            (
+                change(|job| {
+                    let (source, target) = ("in".into(), "/data".into());
+                    job.binds.push(Bind { source, target, writable: true });
+                }),
+                "mount in on /data writable",
+            ),
+        ] {
+            assert_eq!(found, [want]);
+        }
+        let private = Host { cwd: Cwd::Private, ..USER };
+        let steps = lines(&runtime, &job(), &private);
+        assert!(steps.contains(&"mount an empty /work (mode 755)".to_owned()));
+    }
+
+    #[test]
+    fn the_job_overrides_the_runtime_overrides_the_defaults() {
+        let mut job = job();
+        job.env = vec![("B".into(), "job".into()), ("C".into(), "job".into())];
+        let host = Host { term: Some("xterm".into()), ..USER };
+        let env = environment(&runtime(&[]), &job, &host);
+        let env: Vec<_> = env
+            .iter()
+            .map(|(k, v)| format!("{}={}", k.to_str().unwrap(), v.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            env,
+            ["A=runtime", "B=job", "C=job", "HOME=/tmp", &format!("PATH={PATH}"), "TERM=xterm"]
+        );
+    }
+
+    #[test]
+    fn options_that_cannot_be_met() {
+        let runtime = runtime(&[]);
+        let bind = |target: &str| {
+            let (source, target) = ("x".into(), target.into());
+            Job { binds: vec![Bind { source, target, writable: false }], ..job() }
+        };
+        for (job, reason) in [
+            (Job::new(vec![]), "no command given"),
+            (Job::new(vec!["a\0b".into()]), "NUL"),
+            (bind("data"), "target data is not absolute"),
+            (bind("/"), "the root itself"),
+            (bind("/a/../.."), "contains `..`"),
+            (bind("/proc/1"), "gets fresh"),
+            (bind("/sys"), "gets fresh"),
+            (Job { workdir: Some("x".into()), ..job() }, "workdir x is not absolute"),
+            (Job { workdir: Some("/proc/self/fd/7".into()), ..job() }, "no directory to work in"),
+            (Job { hostname: Some(String::new()), ..job() }, "hostname"),
+            (Job { env: vec![("A=B".into(), "".into())], ..job() }, "\"A=B\" cannot be a variable"),
+        ] {
+            let error = plan(&runtime, &job, &USER).unwrap_err();
+            assert!(
+                matches!(error, Error::Usage(_)) && error.to_string().contains(reason),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_is_data() {
+        let steps = plan(&runtime(&[("usr", "/usr", true)]), &job(), &USER).unwrap();
+        let json: Vec<_> = steps.iter().map(|step| serde_json::to_string(step).unwrap()).collect();
+        for want in [
+            r#"{"step":"namespaces","user":true,"network":true}"#,
+            r#"{"step":"bind","source":{"from":"runtime","path":"usr"},"target":"/usr","writable":false}"#,
+            r#"{"step":"workdir","path":"/work"}"#,
+        ] {
+            assert!(json.iter().any(|line| line == want), "{want} in {json:#?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     seal,
     sys::{NODEV, NOEXEC, NOSUID, RDONLY},
 };
-use crate::within::{Create, kind_at};
+use crate::within::kind_at;
 use rustix::{
     fd::{AsFd, BorrowedFd},
     fs::{AtFlags, FileType, Mode, OFlags, mkdirat, openat, unlinkat},
@@ -30,7 +30,7 @@ const COVERED_FROM_ROOT: [&str; 5] =
 
 /// Mounts a new `/proc`. `protect` if the job's user is the host's root.
 pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
-    let target = places.target(Path::new("/proc"), Create::Directory)?;
+    let target = places.target(Path::new("/proc"), false)?;
     let flags = NOSUID | NODEV | NOEXEC;
     let proc = mounts::filesystem("proc", &[], flags).map_err(|errno| match errno {
         // The kernel gives a full view only where a full view is already.

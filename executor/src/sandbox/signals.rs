@@ -30,11 +30,11 @@ const FORWARDED: [Signal; 11] = [
     Signal::SIGTERM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
-    Signal::SIGALRM,
     Signal::SIGWINCH,
     Signal::SIGCONT,
     Signal::SIGTSTP,
-    Signal::SIGURG,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
 ];
 
 /// Signals that a caller ignores on behalf of what it starts (`nohup`, `&` in a script).
@@ -111,6 +111,7 @@ pub(super) fn supervise(
             // To its end: the child writes once and exits, or becomes the job, which closes it.
             file.read_to_end(&mut report).map_err(|_| Errno::EIO)?;
             job.begun = report.is_empty();
+            sys::release_code();
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             deadline = job.time_out();
@@ -172,8 +173,8 @@ impl Job {
                     self.send(signal);
                 }
             }
-            (Disposition::Ignored, _) | (_, Signal::SIGWINCH | Signal::SIGURG) => {}
-            (Disposition::Default, Signal::SIGTSTP) => {
+            (Disposition::Ignored, _) | (_, Signal::SIGWINCH) => {}
+            (Disposition::Default, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU) => {
                 self.send(Signal::SIGSTOP);
                 // Stops here until someone continues this process, and then the job.
                 _ = raise(Signal::SIGSTOP);

@@ -138,7 +138,7 @@ impl fmt::Display for Step {
             Self::Namespaces { user, network } => {
                 let user = if *user { " user" } else { "" };
                 let network = if *network { " network" } else { "" };
-                write!(f, "new namespaces: mount pid ipc uts cgroup{network}{user}")
+                write!(f, "make namespaces: mount pid ipc uts cgroup{network}{user}")
             }
             Self::MapIds { inside, outside } => write!(
                 f,

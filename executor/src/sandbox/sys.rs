@@ -166,6 +166,29 @@ pub(super) fn default_signal(signal: libc::c_int) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+unsafe extern "C" {
+    /// Where the program begins in memory; defined by the linker.
+    #[link_name = "__executable_start"]
+    static PROGRAM_START: u8;
+    /// Where its code ends; defined by the linker.
+    #[link_name = "etext"]
+    static CODE_END: u8;
+}
+
+/// Gives the memory back that this program's code occupies. What is still needed comes back by
+/// itself, from the file: for a launcher that only waits, little.
+pub(super) fn release_code() {
+    const PAGE: usize = 1 << 16; // the largest page of both architectures
+    let start = (&raw const PROGRAM_START).addr().next_multiple_of(PAGE);
+    let end = (&raw const CODE_END).addr() & !(PAGE - 1);
+    if let Some(len) = end.checked_sub(start).filter(|len| *len > 0) {
+        let at = (&raw const PROGRAM_START).with_addr(start).cast_mut().cast();
+        // SAFETY: from its headers to the end of its code a program is mapped from its file and
+        // never written, so a page that is dropped is read again with the same bytes.
+        unsafe { libc::madvise(at, len, libc::MADV_DONTNEED) };
+    }
+}
+
 /// Installs `filter` for this process and what it executes; cannot be undone.
 ///
 /// # Errors
