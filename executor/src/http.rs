@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::location::allowed;
+use crate::roots;
 use attohttpc::{ErrorKind, Response, Session};
 use std::io;
 use std::time::Duration;
@@ -35,6 +36,12 @@ pub fn get(url: &Url) -> Result<Response, Error> {
     }
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, passing: false }
+    }
+}
+
 /// Why one try failed, and whether another one may succeed.
 struct Failure {
     error: Error,
@@ -47,6 +54,9 @@ fn try_get(url: &Url) -> Result<Response, Failure> {
     session.connect_timeout(CONNECT_TIMEOUT);
     session.read_timeout(IDLE_TIMEOUT);
     session.header("User-Agent", concat!("joblet-exec/", env!("CARGO_PKG_VERSION")));
+    for certificate in roots::for_url(url)? {
+        session.add_root_certificate(certificate);
+    }
     let mut url = url.clone();
     for _ in 0..=MAX_REDIRECTS {
         let failure = |reason: String, passing| Failure {
@@ -83,7 +93,11 @@ fn try_get(url: &Url) -> Result<Response, Failure> {
 
 /// Whether the same request may succeed a moment later.
 fn is_passing(error: &attohttpc::Error) -> bool {
-    matches!(error.kind(), ErrorKind::ConnectError { .. } | ErrorKind::Io(_))
+    match error.kind() {
+        // What a TLS handshake found out will be the same next time.
+        ErrorKind::Io(error) => error.kind() != io::ErrorKind::InvalidData,
+        kind => matches!(kind, ErrorKind::ConnectError { .. }),
+    }
 }
 
 /// The reason in words of people who run networks.

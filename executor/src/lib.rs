@@ -17,6 +17,7 @@ mod list;
 mod location;
 mod progress;
 mod registry;
+mod roots;
 pub mod runtime;
 pub mod sandbox;
 mod store;

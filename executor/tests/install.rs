@@ -271,6 +271,36 @@ fn failures_that_pass_are_tried_again_and_others_are_not() {
 }
 
 #[test]
+fn https_is_believed_only_with_a_known_authority() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let registry = world.path("registry");
+    let files = move |path: &str, _| {
+        Reply::ok(&fs::read(registry.join(path.trim_start_matches('/'))).unwrap())
+    };
+    let (server, authority) = Server::tls("localhost", files.clone());
+    let pem = world.path("ca.pem");
+    fs::write(&pem, authority).unwrap();
+    let install = |address: &str, variable: &str| {
+        let mut command = world.command();
+        command.args(["install", "demo", "--registry", address]).env("SSL_CERT_FILE", variable);
+        world.outcome(command.output().unwrap())
+    };
+    let unknown = world.exec(["install", "demo", "--registry", server.address.as_str()]);
+    assert_eq!(unknown.status, Some(10), "{unknown:?}");
+    assert!(unknown.stderr.contains("UnknownIssuer"), "{unknown:?}");
+    let missing = install(&server.address, "/no/such/file");
+    assert!(missing.stderr.contains("SSL_CERT_FILE and SSL_CERT_DIR name no"), "{missing:?}");
+    let (other, _) = Server::tls("example.org", files);
+    let wrong = install(&other.address, pem.to_str().unwrap());
+    assert_eq!((wrong.status, other.requests().len()), (Some(10), 0), "{wrong:?}");
+    world.assert_store(&[]);
+    let known = install(&server.address, pem.to_str().unwrap());
+    assert_eq!(known.status, Some(0), "{known:?}");
+    world.assert_store(&["demo-1.0.0"]);
+}
+
+#[test]
 fn addresses_that_lead_elsewhere_are_refused() {
     let mut world = World::new();
     for url in ["../outside.tar.gz", "/etc/passwd", "file:///etc/passwd", "http://example.org/x"] {

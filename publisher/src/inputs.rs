@@ -3,7 +3,7 @@
 //! Cache layout: `CACHE/sha256/HEX`. A file there has that hash, or it is fetched anew: each is
 //! hashed before it is used.
 
-use crate::{error::Error, fsx, lock::Input, mirror::Mirrors};
+use crate::{error::Error, fsx, lock::Input, mirror::Mirrors, roots};
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::{
@@ -155,12 +155,16 @@ fn download(address: &str, file: &mut File, input: &Input) -> Result<(), Fault> 
 
 /// The body at `address`, or what happened and whether it may pass by itself.
 fn get(address: &str) -> Result<impl Read, (String, bool)> {
-    let response = attohttpc::get(address)
+    let mut request = attohttpc::get(address)
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .timeout(TOTAL_TIMEOUT)
-        .send()
-        .map_err(|error| (error.to_string(), true))?;
+        .timeout(TOTAL_TIMEOUT);
+    if address.starts_with("https:") {
+        for certificate in roots::of_the_host() {
+            request = request.add_root_certificate(certificate.clone());
+        }
+    }
+    let response = request.send().map_err(|error| (error.to_string(), true))?;
     let (status, _, body) = response.split();
     if status.is_success() {
         return Ok(body);

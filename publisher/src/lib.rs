@@ -2,7 +2,7 @@
 //!
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
-//! error, env, fsx → verbs → args → source → lock → mirror → apt → inputs → tree → deb → assemble →
+//! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
 //! cacerts → fixups → gate → `runtime_yml` → ustar → pack → record → index → check, new → site
 //!
 //! This file alone joins the stages, one function per command.
@@ -26,6 +26,7 @@ pub mod mirror;
 pub mod new;
 pub mod pack;
 pub mod record;
+mod roots;
 pub mod runtime_yml;
 pub mod site;
 pub mod source;

@@ -1,6 +1,6 @@
-//! An HTTP server on loopback that answers as the test says and counts what it was asked.
+//! An HTTP or HTTPS server on loopback that answers as the test says and counts what it was asked.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -36,17 +36,40 @@ pub struct Server {
 impl Server {
     /// Answers each request by what `handler` says of its path and of how many came before it.
     pub fn new(handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start("http", handler, |stream| stream)
+    }
+
+    fn start<S: Read + Write>(
+        scheme: &str,
+        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+        wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
+        let address = format!("{scheme}://localhost:{}", listener.local_addr().unwrap().port());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (seen, handler): (_, Arc<Handler>) = (Arc::clone(&requests), Arc::new(handler));
+        let wrap = Arc::new(wrap);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, handler) = (Arc::clone(&seen), Arc::clone(&handler));
-                thread::spawn(move || answer(stream, &seen, &*handler));
+                let (seen, handler, wrap) =
+                    (Arc::clone(&seen), Arc::clone(&handler), Arc::clone(&wrap));
+                thread::spawn(move || answer(wrap(stream), &seen, &*handler));
             }
         });
         Self { address, requests }
+    }
+
+    /// The same over TLS. Returns the certificate of the authority that vouches for it, in PEM.
+    pub fn tls(
+        name: &str,
+        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let (config, authority) = tls::config(name);
+        let server = Self::start("https", handler, move |stream| {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            rustls::StreamOwned::new(session, stream)
+        });
+        (server, authority)
     }
 
     /// Serves the files of a directory.
@@ -64,15 +87,43 @@ impl Server {
 }
 
 /// Reads one request and answers it. A client that goes away early is no fault of the test.
-fn answer(stream: TcpStream, seen: &Mutex<Vec<String>>, handler: &Handler) -> Option<()> {
-    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
-    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
-    while !lines.next()?.ok()?.is_empty() {}
+fn answer(stream: impl Read + Write, seen: &Mutex<Vec<String>>, handler: &Handler) -> Option<()> {
+    let mut stream = BufReader::new(stream);
+    let mut head = stream.by_ref().lines();
+    let path = head.next()?.ok()?.split(' ').nth(1)?.to_owned();
+    while !head.next()?.ok()?.is_empty() {}
     let count = {
         let mut seen = seen.lock().unwrap();
         seen.push(path.clone());
         seen.len() - 1
     };
-    let mut stream = stream;
-    stream.write_all(&handler(&path, count).0).ok()
+    let stream = stream.get_mut();
+    stream.write_all(&handler(&path, count).0).and_then(|()| stream.flush()).ok()
+}
+
+mod tls {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::ServerConfig;
+    use rustls::pki_types::PrivateKeyDer;
+    use std::sync::Arc;
+
+    /// A server that is called `name`, and the PEM of an authority made for it alone.
+    pub(super) fn config(name: &str) -> (Arc<ServerConfig>, String) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        (Arc::new(config), authority.pem())
+    }
 }

@@ -1,0 +1,16 @@
+//! Whom to believe on https: the certificates of `SSL_CERT_FILE`, else of the host.
+
+use rustls::{RootCertStore, pki_types::CertificateDer};
+use std::sync::OnceLock;
+
+/// The certificates that the TLS library can use, read once. Empty on a host that has none.
+pub fn of_the_host() -> &'static [CertificateDer<'static>] {
+    static ROOTS: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
+    ROOTS.get_or_init(|| {
+        let mut certificates = rustls_native_certs::load_native_certs().certs;
+        // One that it cannot use must not spoil the others.
+        let mut store = RootCertStore::empty();
+        certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
+        certificates
+    })
+}
