@@ -455,8 +455,9 @@ fn nothing_outlives_the_launcher() {
         gone(&mark);
         // At any moment of the start.
         for delay in 0..60 {
-            let mut child =
-                world.command(user, &world.shell(&[], &format!("sleep {mark}"))).spawn().unwrap();
+            let options: &[&str] = if delay % 2 == 0 { &[] } else { &["--user", "1234:55"] };
+            let words = world.shell(options, &format!("sleep {mark}"));
+            let mut child = world.command(user, &words).spawn().unwrap();
             thread::sleep(Duration::from_micros(delay * 150));
             child.kill().unwrap();
             child.wait().unwrap();
