@@ -139,7 +139,7 @@ fn calls_that_reach_out_are_refused() {
     }
     let demo = world.path("demo").to_str().unwrap().to_owned();
     for user in World::users() {
-        let mut run = world.command(user, &[&demo, "--", "./probe"]);
+        let mut run = world.command(user, &[demo.as_str(), "--", "./probe"]);
         let output = finish(run.current_dir(world.path("outside")).spawn().unwrap());
         assert_eq!(output.stdout.lines().count(), 25, "{output:?}");
         for line in output.stdout.lines() {
@@ -214,7 +214,7 @@ fn what_cannot_run_says_why() {
             ("./data", 126, "has no execute permission"),
             ("/usr", 126, "is a directory"),
         ] {
-            let mut run = world.command(user, &[&demo, "--", command]);
+            let mut run = world.command(user, &[demo.as_str(), "--", command]);
             let output = finish(run.current_dir(world.path("outside")).spawn().unwrap());
             assert_eq!(output.status, Some(status), "{command} {output:?}");
             assert!(output.stderr.contains(reason), "{command} {output:?}");
