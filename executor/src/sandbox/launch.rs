@@ -97,7 +97,12 @@ fn child(reader: OwnedFd, writer: &OwnedFd, mut sandbox: Sandbox<'_>, steps: &[S
             return failure.encode(0);
         }
         for (index, step) in steps.iter().enumerate() {
-            if let Err(failure) = sandbox.apply(step) {
+            let done = sandbox.apply(step).and_then(|()| match step {
+                // A change of user takes the death signal back; it was asked for again.
+                Step::DropPrivileges { .. } => exit_if_orphaned(writer),
+                _ => Ok(()),
+            });
+            if let Err(failure) = done {
                 return failure.encode(index);
             }
         }
@@ -111,13 +116,18 @@ fn child(reader: OwnedFd, writer: &OwnedFd, mut sandbox: Sandbox<'_>, steps: &[S
 }
 
 /// Makes sure that this process does not outlive the launcher.
-///
-/// The signal comes for a death that happens later. For one before, look at the pipe: a process
-/// that ends closes its files first and sends the signals then, so either the reader is gone by
-/// now or the signal will come. The parent's process id says nothing, being outside the namespace.
 fn follow_launcher(reader: OwnedFd, writer: &OwnedFd) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     drop(reader);
+    exit_if_orphaned(writer)
+}
+
+/// Ends this process if the launcher ended before the death signal was asked for.
+///
+/// A process that ends closes its files first and sends the signals then: so either the reader of
+/// the pipe is gone by now, or the signal will come. The parent's process id says nothing, being
+/// outside the namespace.
+fn exit_if_orphaned(writer: &OwnedFd) -> Result<(), Failure> {
     let mut fds = [PollFd::new(writer, PollFlags::empty())];
     poll(&mut fds, Some(&Timespec::default()))?;
     if fds[0].revents().contains(PollFlags::ERR) {

@@ -87,6 +87,8 @@ pub(super) fn exit_now(status: i32) -> ! {
 /// # Errors
 /// `EPERM` without `CAP_NET_ADMIN` over the network namespace.
 pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // Of linux/sockios.h; the C libraries differ in the type of a request.
+    const SIOCSIFFLAGS: u16 = 0x8914;
     // SAFETY: `ifreq` is plain data of integers, bytes and unions of them: all zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // ASCII is the same whether or not this architecture's char has a sign.
@@ -97,7 +99,7 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     request.ifr_ifru.ifru_flags = 1; // IFF_UP
     let request = &raw const request;
     // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which outlives the call, and writes nothing.
-    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, request) })
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCSIFFLAGS.into(), request) })
         .map(drop)
 }
 
