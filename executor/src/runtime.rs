@@ -32,9 +32,10 @@ pub struct Runtime {
 /// What the source of a mount is, behind links inside the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A directory with something in it.
+    /// A directory.
     Directory,
-    /// A directory without entries, and its permission bits.
+    /// A directory without entries, and its permission bits. Read-only mounts are the same with
+    /// or without entries, so only writable ones and `/tmp` are looked into.
     Empty(u32),
     /// A regular file.
     File,
@@ -66,7 +67,7 @@ pub fn load(path: &Path) -> Result<Runtime, Error> {
     let sources = config.mounts().iter().enumerate().map(|(index, mount)| {
         let refuse =
             |rule: &str| refuse(format!("mounts[{index}]: source {:?} {rule}", mount.source));
-        match source(dir.as_fd(), &mount.source) {
+        match source(dir.as_fd(), &mount.source, !mount.readonly || mount.target == "/tmp") {
             Ok(Source::File) if !mount.readonly => Err(refuse("is a file: it must be readonly")),
             Ok(source) => Ok(source),
             Err(Errno::XDEV) => Err(refuse("leads out of the runtime's directory by a link")),
@@ -120,8 +121,8 @@ fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 
-/// What lies at `source` in the runtime `dir`.
-fn source(dir: BorrowedFd<'_>, source: &str) -> Result<Source, Errno> {
+/// What lies at `source` in the runtime `dir`; of a directory, whether it is empty if `look_inside`.
+fn source(dir: BorrowedFd<'_>, source: &str, look_inside: bool) -> Result<Source, Errno> {
     let found = match within::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
         Err(Errno::NOENT) => return Ok(Source::Missing),
         other => other?,
@@ -129,7 +130,8 @@ fn source(dir: BorrowedFd<'_>, source: &str) -> Result<Source, Errno> {
     let stat = fstat(&found)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => return Ok(Source::File),
-        FileType::Directory => {}
+        FileType::Directory if look_inside => {}
+        FileType::Directory => return Ok(Source::Directory),
         _ => return Err(Errno::NOTDIR),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -177,12 +179,14 @@ mod tests {
         let yaml = mounts(&[
             ("isolated/usr", true),
             ("isolated/lib64", true),
+            ("isolated/lib64", false),
+            ("isolated/usr", false),
             ("isolated/hosts", true),
             ("isolated/lib32", true),
         ]);
         let loaded = load(runtime(yaml.as_bytes()).path()).unwrap();
-        let empty = Source::Empty(0o755);
-        assert_eq!(loaded.sources, [Source::Directory, empty, Source::File, Source::Missing]);
+        let (full, empty) = (Source::Directory, Source::Empty(0o755));
+        assert_eq!(loaded.sources, [full, full, empty, full, Source::File, Source::Missing]);
     }
 
     #[test]

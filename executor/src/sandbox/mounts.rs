@@ -99,8 +99,8 @@ impl Places {
 
     /// Mounts an empty directory on `target`, with this mode and owner, nosuid and nodev.
     ///
-    /// It is a directory of the root's own tmpfs where it can be: a file system more costs a start
-    /// about as much as five mounts. What is mounted stays writable when the root is sealed.
+    /// It is a directory of the root's own tmpfs where it can be, so that one limit holds for all
+    /// that a job writes to memory. What is mounted stays writable when the root is sealed.
     pub(super) fn scratch(
         &self,
         target: &Path,
