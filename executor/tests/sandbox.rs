@@ -1,5 +1,6 @@
 //! Jobs in real namespaces, as root and as an ordinary user.
 
+mod common;
 mod support;
 
 use nix::{
@@ -86,7 +87,7 @@ fn a_job_changes_only_what_is_its_own() {
     ]);
     assert_eq!(fs::read_to_string(world.path("cwd/in.txt")).unwrap(), "hello\n");
     assert_eq!(fs::read_dir(world.path("cwd")).unwrap().count(), 1);
-    assert_eq!(fs::read_dir(world.path("demo/isolated/var")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(world.path("store/demo/isolated/var")).unwrap().count(), 1);
 }
 
 #[test]
@@ -137,9 +138,8 @@ fn calls_that_reach_out_are_refused() {
         support::say("SKIPPED: no C compiler with a static library here");
         return;
     }
-    let demo = world.path("demo").to_str().unwrap().to_owned();
     for user in World::users() {
-        let mut run = world.command(user, &[demo.as_str(), "--", "./probe"]);
+        let mut run = world.command(user, &["--runtime=demo", "--", "./probe"]);
         let output = finish(run.current_dir(world.path("outside")).spawn().unwrap());
         assert_eq!(output.stdout.lines().count(), 25, "{output:?}");
         for line in output.stdout.lines() {
@@ -159,9 +159,7 @@ const STATUS: &str = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n\
 fn the_environment_is_exact() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
-        let demo = world.path("demo");
-        let demo = demo.to_str().unwrap();
-        let words = ["--env", "A=B=C", "--env", "FOO=own", demo, "--", "env"];
+        let words = ["--env", "A=B=C", "--env", "FOO=own", "--runtime=demo", "--", "env"];
         let output = finish(
             world.command(user, &words).env("TOKEN", "x").env("LD_PRELOAD", "/x").spawn().unwrap(),
         );
@@ -181,19 +179,12 @@ fn the_status_is_the_jobs() {
         (&["--timeout", "0.3"], "echo on; sleep 60", "on\n", 124),
         (&["--timeout", "0.3"], "trap 'echo asked; exit 3' TERM; sleep 60 & wait", "asked\n", 124),
         (&[], "for i in {1..100}; do sleep 60 & done; exit 5", "", 5),
-        (
-            &["--without", "mount_setattr,close_range,openat2"],
-            "touch /usr/x 2>/dev/null || echo ro; echo /proc/self/fd/*",
-            "ro\n/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2 /proc/self/fd/3\n",
-            0,
-        ),
     ]);
 }
 
 #[test]
 fn what_cannot_run_says_why() {
     let Some(world) = World::get() else { return };
-    let demo = world.path("demo").to_str().unwrap().to_owned();
     let cwd = |name: &str, text: &str, mode: u32| {
         use std::os::unix::fs::PermissionsExt;
         let path = world.path("outside").join(name);
@@ -214,7 +205,7 @@ fn what_cannot_run_says_why() {
             ("./data", 126, "has no execute permission"),
             ("/usr", 126, "is a directory"),
         ] {
-            let mut run = world.command(user, &[demo.as_str(), "--", command]);
+            let mut run = world.command(user, &["--runtime=demo", "--", command]);
             let output = finish(run.current_dir(world.path("outside")).spawn().unwrap());
             assert_eq!(output.status, Some(status), "{command} {output:?}");
             assert!(output.stderr.contains(reason), "{command} {output:?}");
@@ -271,7 +262,7 @@ fn links_do_not_lead_out() {
         ),
         (
             "relative-source",
-            "../../outside/victim",
+            "../../../outside/victim",
             "{ source: isolated/data, target: /data }",
             125,
             "leads out",
@@ -293,11 +284,11 @@ fn links_do_not_lead_out() {
             "is a link into /proc",
         ),
     ] {
-        let root = world.path(name);
+        let root = world.path("store").join(name);
         fs::create_dir_all(root.join("isolated/etc")).unwrap();
         fs::create_dir_all(root.join("isolated/usr/share")).unwrap();
         for dir in ["bin", "lib", "lib64"] {
-            let from = world.path("demo/isolated/usr").join(dir);
+            let from = world.path("store/demo/isolated/usr").join(dir);
             let copied = std::process::Command::new("cp")
                 .arg("-r")
                 .arg(from)
@@ -316,7 +307,8 @@ fn links_do_not_lead_out() {
         );
         fs::write(root.join("runtime.yml"), yaml).unwrap();
         for user in World::users() {
-            let words = [root.to_str().unwrap(), "--", "/usr/bin/bash", "-c", ":"];
+            let spec = format!("--runtime={name}");
+            let words = [spec.as_str(), "--", "/usr/bin/bash", "-c", ":"];
             let output = finish(world.command(user, &words).spawn().unwrap());
             assert_eq!(output.status, Some(status), "{name} {output:?}");
             assert!(output.stderr.contains(reason), "{name} {output:?}");
@@ -365,16 +357,14 @@ fn binds_and_directories_are_as_asked() {
 #[test]
 fn open_files_of_the_caller_stay_out() {
     let Some(world) = World::get() else { return };
-    for options in [&[][..], &["--without", "close_range"]] {
-        let inner = world.shell(options, "echo /proc/self/fd/*");
-        let script = "for fd in {3..90}; do eval \"exec $fd<$1\"; done; shift; exec \"$@\"";
-        let mut bash = std::process::Command::new("bash");
-        bash.args(["-c", script, "bash"]).arg(world.path("outside")).arg(world.path("run-dir"));
-        let output = bash.args(inner).current_dir(world.path("cwd")).output().unwrap();
-        let stdout = String::from_utf8(output.stdout).unwrap();
-        // The fourth is the shell's own, for the directory it lists.
-        assert_eq!(stdout.split_whitespace().last(), Some("/proc/self/fd/3"), "{stdout}");
-    }
+    let inner = world.shell(&[], "echo /proc/self/fd/*");
+    let script = "for fd in {3..90}; do eval \"exec $fd<$1\"; done; shift; exec \"$@\"";
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", script, "bash"]).arg(world.path("outside")).args(world.program());
+    let output = bash.args(inner).current_dir(world.path("cwd")).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    // The fourth is the shell's own, for the directory it lists.
+    assert_eq!(stdout.split_whitespace().last(), Some("/proc/self/fd/3"), "{stdout}");
 }
 
 #[test]

@@ -60,15 +60,18 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is not a size like 64M"))
 }
 
-/// `90`, `90s`, `5m`, `2h`: a time.
+/// `90`, `1.5s`, `5m`, `2h`: a time.
 pub(super) fn duration(word: &OsStr) -> Result<Duration, String> {
     let text = utf8(word)?;
-    let units = [('s', 1), ('m', 60), ('h', 3600)];
+    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0)];
     let unit = units.into_iter().find_map(|(unit, one)| Some((text.strip_suffix(unit)?, one)));
-    let (digits, one) = unit.unwrap_or((text, 1));
-    let seconds = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(one));
-    let seconds = seconds.filter(|&seconds| seconds > 0);
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("{text:?} is not a time like 90s"))
+    let (digits, one) = unit.unwrap_or((text, 1.0));
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = digits.parse::<f64>().ok().filter(|_| plain).map(|number| number * one);
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("{text:?} is not a time like 90s"))
 }
 
 pub(super) fn utf8(word: &OsStr) -> Result<&str, String> {
@@ -99,10 +102,10 @@ mod tests {
         for bad in ["", "0", "-1", "1.5G", "G", "64m", "99999999999T"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
-        for (text, want) in [("90", 90), ("30s", 30), ("5m", 300), ("2h", 7200)] {
-            assert_eq!(duration(OsStr::new(text)), Ok(Duration::from_secs(want)), "{text}");
+        for (text, want) in [("90", 90_000), ("0.3s", 300), ("5m", 300_000), ("2h", 7_200_000)] {
+            assert_eq!(duration(OsStr::new(text)), Ok(Duration::from_millis(want)), "{text}");
         }
-        for bad in ["", "0", "s", "1d", "1.5h", "-1"] {
+        for bad in ["", "0", "s", ".", "1d", "1e3", "-1", "99999999999999999999"] {
             assert!(duration(OsStr::new(bad)).is_err(), "{bad}");
         }
         assert_eq!(user(OsStr::new("7")), Ok((7, 7)));

@@ -1,7 +1,7 @@
 //! A small runtime of the host's own tools, and a way to run commands in it.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     os::unix::{
         fs::{PermissionsExt, symlink},
@@ -54,19 +54,19 @@ impl World {
     fn make() -> Self {
         let world = Self { dir: tempfile::tempdir().unwrap() };
         open_to_all(world.dir.path());
-        let usr = world.path("demo/isolated/usr");
+        let usr = world.path("store/demo/isolated/usr");
         fs::create_dir_all(usr.join("bin")).unwrap();
         for tool in TOOLS.split(' ') {
             Self::copy_program(&usr, tool);
         }
         symlink("bash", usr.join("bin/sh")).unwrap();
         for dir in ["bin", "lib", "lib64"] {
-            symlink(format!("usr/{dir}"), world.path("demo/isolated").join(dir)).unwrap();
+            symlink(format!("usr/{dir}"), world.path("store/demo/isolated").join(dir)).unwrap();
         }
-        fs::create_dir(world.path("demo/isolated/tmp")).unwrap();
-        fs::create_dir_all(world.path("demo/isolated/var/lib")).unwrap();
-        fs::write(world.path("demo/isolated/var/lib/state"), "old\n").unwrap();
-        fs::write(world.path("demo/runtime.yml"), include_str!("runtime.yml")).unwrap();
+        fs::create_dir(world.path("store/demo/isolated/tmp")).unwrap();
+        fs::create_dir_all(world.path("store/demo/isolated/var/lib")).unwrap();
+        fs::write(world.path("store/demo/isolated/var/lib/state"), "old\n").unwrap();
+        fs::write(world.path("store/demo/runtime.yml"), include_str!("runtime.yml")).unwrap();
         for dir in ["cwd", "outside"] {
             fs::create_dir(world.path(dir)).unwrap();
             fs::set_permissions(world.path(dir), fs::Permissions::from_mode(0o777)).unwrap();
@@ -77,9 +77,14 @@ impl World {
             // A user without a map for the owner could not change it, even in a copy.
             std::os::unix::fs::chown(world.path("cwd/in.txt"), Some(NOBODY), Some(NOBODY)).unwrap();
         }
+        // Copies, which another user can reach.
+        fs::copy(crate::common::program(), world.path("joblet-exec")).unwrap();
         let built = std::env::current_exe().unwrap();
-        let built = built.parent().unwrap().parent().unwrap().join("examples/run-dir");
-        fs::copy(built, world.path("run-dir")).expect("first: cargo build --examples");
+        let built = built.parent().unwrap().parent().unwrap().join("examples/without");
+        if let Ok(without) = fs::read(&built) {
+            fs::write(world.path("without"), without).unwrap();
+            fs::set_permissions(world.path("without"), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         world
     }
 
@@ -108,14 +113,24 @@ impl World {
         if root { vec![None, Some(NOBODY)] } else { vec![None] }
     }
 
-    /// `run-dir` as `user` in the directory `cwd`, with `options`, which end with the command.
-    pub(crate) fn command<S: AsRef<OsStr>>(&self, user: Option<u32>, options: &[S]) -> Command {
-        let mut command = Command::new(self.path("run-dir"));
+    /// The words that begin a run with the program under test.
+    pub(crate) fn program(&self) -> Vec<OsString> {
+        let mut words = Vec::new();
         // The whole suite as on a kernel without these calls: `mount_setattr,close_range`.
         if let Some(calls) = std::env::var_os("JOBLET_TEST_WITHOUT") {
-            command.arg("--without").arg(calls);
+            words.extend([self.path("without").into(), calls]);
         }
-        command.args(options).current_dir(self.path("cwd")).env_clear();
+        words.push(self.path("joblet-exec").into());
+        words.extend(["run", "--store"].map(OsString::from));
+        words.push(self.path("store").into());
+        words
+    }
+
+    /// `joblet-exec run` as `user` in the directory `cwd`, with `options`, which end with the command.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, user: Option<u32>, options: &[S]) -> Command {
+        let program = self.program();
+        let mut command = Command::new(&program[0]);
+        command.args(&program[1..]).args(options).current_dir(self.path("cwd")).env_clear();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if let Some(user) = user {
             command.uid(user).gid(user);
@@ -125,8 +140,7 @@ impl World {
 
     /// The words for `script` in a shell in the runtime `demo`.
     pub(crate) fn shell(&self, options: &[&str], script: &str) -> Vec<String> {
-        let demo = self.path("demo").to_str().unwrap().to_owned();
-        let words = options.iter().copied().chain([demo.as_str(), "--", "bash", "-c", script]);
+        let words = options.iter().copied().chain(["--runtime=demo", "--", "bash", "-c", script]);
         words.map(str::to_owned).collect()
     }
 
