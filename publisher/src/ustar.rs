@@ -1,7 +1,7 @@
 //! A tree → an uncompressed tar stream, the same bytes for the same tree.
 //!
 //! Plain ustar: directories (0755, `tmp` 1777), regular files (0755 or 0644) and symbolic links
-//! (0777) in byte order of their names; uid and gid 0, no owner names, one constant time; pax
+//! (0777), each directory followed by all that is in it, in byte order of names; uid and gid 0, no owner names, one constant time; pax
 //! records `path` and `linkpath` only where a name does not fit; two zero blocks at the end.
 
 use crate::{
@@ -49,13 +49,22 @@ pub fn write(
     };
     entry(directory, &Node::Dir)?;
     entry(&format!("{directory}/isolated"), &Node::Dir)?;
-    for (path, node) in tree.iter() {
+    for (path, node) in in_walking_order(tree) {
         entry(&format!("{directory}/isolated/{path}"), node)?;
     }
     let content = Content::from(runtime_yml.as_bytes().to_vec());
     entry(&format!("{directory}/runtime.yml"), &Node::File { executable: false, content })?;
     to.write_all(&[0; 2 * BLOCK])?;
     Ok(written)
+}
+
+/// Each directory is followed by all that is in it, which the byte order of paths does not give:
+/// `a.b` stands between `a` and `a/c` there. Readers set a directory's time when they leave it, and
+/// keep it open until then.
+fn in_walking_order(tree: &Tree) -> Vec<(&str, &Node)> {
+    let mut entries: Vec<_> = tree.iter().collect();
+    entries.sort_by(|(a, _), (b, _)| a.split('/').cmp(b.split('/')));
+    entries
 }
 
 fn write_entry(to: &mut dyn Write, path: &str, node: &Node) -> io::Result<()> {
