@@ -235,10 +235,10 @@ fn the_hosts_root_is_out_of_reach() {
         };
         assert_eq!(mounts.lines().find(writable), None);
         // The root directory of the host is never shared.
-        let mut run = world.command(user, &world.shell(&[], "ls -A"));
+        let mut run = world.command(user, &World::shell(&[], "ls -A"));
         let output = finish(run.current_dir("/").spawn().unwrap());
         assert_eq!((output.stdout.as_str(), output.status), ("", Some(0)), "{output:?}");
-        let mut run = world.command(user, &world.shell(&[], "ls -A"));
+        let mut run = world.command(user, &World::shell(&[], "ls -A"));
         let output = finish(run.current_dir("/sys").spawn().unwrap());
         assert_eq!((output.stdout.as_str(), output.status), ("", Some(0)), "{output:?}");
     }
@@ -335,7 +335,7 @@ fn binds_and_directories_are_as_asked() {
         assert!(output.stderr.contains("/data/x does not exist"), "{output:?}");
         let file = fs::File::open("/etc").unwrap();
         let output =
-            finish(world.command(user, &world.shell(&[], ":")).stdin(file).spawn().unwrap());
+            finish(world.command(user, &World::shell(&[], ":")).stdin(file).spawn().unwrap());
         assert!(output.stderr.contains("standard input is a directory"), "{output:?}");
         for (options, stdout, reason) in [
             (["--workdir", "/usr/bin"], "/usr/bin\n", ""),
@@ -357,7 +357,7 @@ fn binds_and_directories_are_as_asked() {
 #[test]
 fn open_files_of_the_caller_stay_out() {
     let Some(world) = World::get() else { return };
-    let inner = world.shell(&[], "echo /proc/self/fd/*");
+    let inner = World::shell(&[], "echo /proc/self/fd/*");
     let script = "for fd in {3..90}; do eval \"exec $fd<$1\"; done; shift; exec \"$@\"";
     let mut bash = std::process::Command::new("bash");
     bash.args(["-c", script, "bash"]).arg(world.path("outside")).args(world.program());
@@ -393,7 +393,7 @@ fn a_job_can_have_another_user() {
 
 /// Starts a script and waits for the first line it prints.
 fn started(world: &World, user: Option<u32>, script: &str) -> Child {
-    let mut child = world.command(user, &world.shell(&[], script)).spawn().unwrap();
+    let mut child = world.command(user, &World::shell(&[], script)).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
@@ -446,7 +446,7 @@ fn nothing_outlives_the_launcher() {
         // At any moment of the start.
         for delay in 0..60 {
             let options: &[&str] = if delay % 2 == 0 { &[] } else { &["--user", "1234:55"] };
-            let words = world.shell(options, &format!("sleep {mark}"));
+            let words = World::shell(options, &format!("sleep {mark}"));
             let mut child = world.command(user, &words).spawn().unwrap();
             thread::sleep(Duration::from_micros(delay * 150));
             child.kill().unwrap();

@@ -139,14 +139,14 @@ impl World {
     }
 
     /// The words for `script` in a shell in the runtime `demo`.
-    pub(crate) fn shell(&self, options: &[&str], script: &str) -> Vec<String> {
+    pub(crate) fn shell(options: &[&str], script: &str) -> Vec<String> {
         let words = options.iter().copied().chain(["--runtime=demo", "--", "bash", "-c", script]);
         words.map(str::to_owned).collect()
     }
 
     /// Runs `script` in the runtime `demo`.
     pub(crate) fn run(&self, user: Option<u32>, options: &[&str], script: &str) -> Output {
-        finish(self.command(user, &self.shell(options, script)).spawn().unwrap())
+        finish(self.command(user, &Self::shell(options, script)).spawn().unwrap())
     }
 }
 
