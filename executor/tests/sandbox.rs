@@ -463,3 +463,25 @@ fn gone(mark: &str) {
         thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Hosts that look like containers and like hardened servers: the words that come before the program.
+#[test]
+fn hosts_without_user_namespaces_are_named_with_their_cure() {
+    let Some(world) = World::get() else { return };
+    let inside = |words: &[&str]| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--user", "--map-root-user"]).args(words).args(world.program());
+        let unshare = unshare.args(World::shell(&[], "id -u")).current_dir(world.path("cwd"));
+        let output = unshare.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), output.stdout)
+    };
+    // Root of a user namespace needs no second one.
+    let (status, stderr, stdout) = inside(&[]);
+    assert_eq!((status, stderr.as_str(), stdout.as_slice()), (Some(0), "", &b"0\n"[..]));
+    let none = "echo 0 > /proc/sys/user/max_user_namespaces
+                exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
+    let (status, stderr, _) = inside(&["sh", "-c", none, "sh"]);
+    assert_eq!(status, Some(125), "{stderr}");
+    assert!(stderr.contains("switched off here by user.max_user_namespaces=0"), "{stderr}");
+    assert!(stderr.contains("`sysctl -w user.max_user_namespaces=15000` cures it"), "{stderr}");
+}

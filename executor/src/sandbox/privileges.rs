@@ -35,7 +35,11 @@ pub(super) fn drop_all(user: Option<Ids>) -> Result<(), Failure> {
     }
     if let Some(ids) = user {
         let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
-        set_thread_groups(&[])?;
+        match set_thread_groups(&[]) {
+            // In a user namespace of a stranger's making, where nobody may change groups.
+            Err(Errno::PERM) if groups_are_fixed() => {}
+            other => other?,
+        }
         set_thread_res_gid(gid, gid, gid)?;
         set_thread_res_uid(uid, uid, uid)?;
     }
@@ -45,6 +49,11 @@ pub(super) fn drop_all(user: Option<Ids>) -> Result<(), Failure> {
     keyring()?;
     limit_cores()?;
     Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+}
+
+/// Whether this user namespace forbids setgroups(2), user_namespaces(7).
+fn groups_are_fixed() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|policy| policy.starts_with(b"deny"))
 }
 
 /// Leaves the caller's session keyring, which may hold tickets and disk keys.
