@@ -47,6 +47,7 @@ pub fn make(
             size: packed.size,
             unpacked_size: Some(packed.unpacked_size),
             entries: Some(packed.entries),
+            index: None,
         };
         artifacts.insert(*arch, artifact);
     }

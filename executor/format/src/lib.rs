@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+pub mod index;
+pub mod member;
 mod name;
 mod nearest;
 mod platform;
@@ -13,13 +15,14 @@ mod registry;
 mod runtime;
 mod spec;
 mod unique;
+pub mod ustar;
 mod version;
 
 pub use checksum::{Checksum, ChecksumError};
 pub use name::{NameError, RuntimeName, split_directory};
 pub use nearest::nearest;
 pub use platform::{Arch, Platform, PlatformError};
-pub use registry::{Artifact, MAX_REGISTRY_BYTES, Record, Refused, Registry, Release};
+pub use registry::{Artifact, IndexFile, MAX_REGISTRY_BYTES, Record, Refused, Registry, Release};
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};
 pub use spec::{Spec, SpecError, Wanted};
 pub use unique::map as unique_map;

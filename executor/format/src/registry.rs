@@ -85,6 +85,18 @@ pub struct Artifact {
     /// Number of tar entries in the archive, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<u64>,
+    /// The index of the archive, at its own address with `.index` behind it, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<IndexFile>,
+}
+
+/// What is promised of an archive's index ([`crate::index`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexFile {
+    /// SHA-256 of the file.
+    pub checksum: Checksum,
+    /// Its length, in bytes.
+    pub size: u64,
 }
 
 /// What was published as one version of one runtime: `records/NAME/VERSION.json`.
@@ -113,6 +125,7 @@ impl Release {
             size: self.size,
             unpacked_size: None,
             entries: None,
+            index: None,
         })
     }
 
@@ -184,6 +197,14 @@ struct RawArtifact {
     unpacked_size: Option<u64>,
     #[serde(default)]
     entries: Option<u64>,
+    #[serde(default)]
+    index: Option<RawIndexFile>,
+}
+
+#[derive(Deserialize)]
+struct RawIndexFile {
+    checksum: String,
+    size: u64,
 }
 
 /// Both levels of `runtimes`, each with unique keys.
@@ -270,7 +291,16 @@ impl TryFrom<RawArtifact> for Artifact {
             size: raw.size,
             unpacked_size: raw.unpacked_size,
             entries: raw.entries,
+            index: raw.index.map(IndexFile::try_from).transpose()?,
         })
+    }
+}
+
+impl TryFrom<RawIndexFile> for IndexFile {
+    type Error = String;
+
+    fn try_from(raw: RawIndexFile) -> Result<Self, String> {
+        Ok(Self { checksum: raw.checksum.parse().map_err(text)?, size: raw.size })
     }
 }
 

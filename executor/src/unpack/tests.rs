@@ -93,6 +93,7 @@ fn artifact(bytes: &[u8]) -> Artifact {
         size: bytes.len() as u64,
         unpacked_size: None,
         entries: None,
+        index: None,
     }
 }
 
