@@ -485,3 +485,27 @@ fn hosts_without_user_namespaces_are_named_with_their_cure() {
     assert!(stderr.contains("switched off here by user.max_user_namespaces=0"), "{stderr}");
     assert!(stderr.contains("`sysctl -w user.max_user_namespaces=15000` cures it"), "{stderr}");
 }
+
+#[test]
+fn versions_run_side_by_side() {
+    let Some(world) = World::get() else { return };
+    for version in ["1.9.0", "1.10.0"] {
+        let root = world.path("store").join(format!("two-{version}"));
+        let copied = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(world.path("store/demo"))
+            .arg(&root)
+            .status();
+        assert!(copied.unwrap().success());
+        fs::write(root.join("isolated/usr/version"), version).unwrap();
+    }
+    for user in World::users() {
+        for (spec, version) in [("two", "1.10.0"), ("two@1.9.0", "1.9.0"), ("two@1.10.0", "1.10.0")]
+        {
+            let runtime = format!("--runtime={spec}");
+            let words = [runtime.as_str(), "cat", "/usr/version"];
+            let output = finish(world.command(user, &words).spawn().unwrap());
+            assert_eq!(output.stdout, version, "{spec} {output:?}");
+        }
+    }
+}

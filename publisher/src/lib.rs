@@ -269,7 +269,7 @@ fn check(options: &args::Check, note: Note) -> Result<String, Error> {
             continue;
         }
         let count = check::run(&source, &options.out, &joblet_exec, note)?;
-        _ = writeln!(report, "{}: {count} checks passed", source.directory()); // a String never fails
+        _ = writeln!(report, "{}: checks passed: {count}", source.directory()); // a String never fails
     }
     Ok(report)
 }
@@ -279,7 +279,7 @@ fn index(options: &args::Index) -> Result<String, Error> {
     write_registry(&registry, &options.out)?;
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (options.out.display(), registry.runtimes.len());
-    Ok(format!("{out}: {runtimes} runtimes, {versions} versions\n"))
+    Ok(format!("{out}: runtimes: {runtimes}, versions: {versions}\n"))
 }
 
 /// Writes a registry, unless one is there whose published checksums it would change.
