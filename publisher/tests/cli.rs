@@ -63,7 +63,7 @@ fn a_runtime_goes_from_new_to_registry() {
         built.stdout
     );
     let indexed = publish(dir, "index --records dist/records");
-    let line = "registry.json: 1 runtimes, 1 versions\n";
+    let line = "registry.json: runtimes: 1, versions: 1\n";
     assert_eq!((indexed.status, indexed.stdout.as_str(), indexed.stderr.as_str()), (0, line, ""));
     let registry = fs::read(dir.join("registry.json")).unwrap();
     publish(dir, "build demo --offline");
