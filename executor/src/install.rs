@@ -3,13 +3,15 @@
 use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::fetch;
+use crate::location::Location;
+use crate::members;
 use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
-use crate::store::{Installed, Receipt, Store};
+use crate::store::{Installed, Lock, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
-use joblet_format::{Arch, Spec};
+use joblet_format::{Arch, IndexFile, Spec};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -53,28 +55,72 @@ pub fn install(
     }
     store.clean();
     let url = &choice.artifact.download_url;
-    let source = catalog.location.of_archive(url).map_err(|reason| Error::Registry {
-        registry: catalog.location.to_string(),
-        reason: format!("the address {url:?} of {exact} is refused: {reason}"),
-    })?;
+    let source = address(catalog, url, &exact)?;
     ui.detail(&format!("{exact}: fetching {source}"));
-    let download = store.download(&lock)?;
-    let archive = fetch::archive(&source, &choice.artifact, &download, ui.progress())?;
-    let (staging, directory) = store.stage(&lock)?;
+    let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
+    let staging = match &choice.artifact.index {
+        Some(index) => work.members(&source, index, ui)?,
+        None => work.whole(&source, ui)?,
+    };
     let name = source.to_string();
-    {
-        let total = choice.artifact.unpacked_size.unwrap_or(choice.artifact.size);
-        let progress = Progress::bytes(format!("unpacking {exact}"), total, ui.progress());
-        unpack::unpack(archive, &name, &choice.artifact, directory, |bytes| {
-            progress.advance(bytes);
-        })?;
-    }
     let prepared = wrapper(staging.path(), &name)?;
     runtime::load(&prepared)?;
     let receipt = receipt(spec, catalog, &choice, name);
     let path = store.publish(staging, &prepared, &receipt)?;
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(choice.artifact.size)))
+}
+
+/// Where `url` of the registry leads.
+fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
+    catalog.location.of_archive(url).map_err(|reason| Error::Registry {
+        registry: catalog.location.to_string(),
+        reason: format!("the address {url:?} of {exact} is refused: {reason}"),
+    })
+}
+
+/// One version that is being installed.
+struct Work<'a> {
+    exact: &'a Spec,
+    choice: &'a Choice<'a>,
+    catalog: &'a Catalog,
+    store: &'a Store,
+    lock: &'a Lock,
+}
+
+impl Work<'_> {
+    /// Fetches an archive of any make, then unpacks it.
+    fn whole(&self, source: &Location, ui: &Ui<'_>) -> Result<Staging, Error> {
+        let artifact = &self.choice.artifact;
+        let download = self.store.download(self.lock)?;
+        let archive = fetch::archive(source, artifact, &download, ui.progress())?;
+        let (staging, directory) = self.store.stage(self.lock)?;
+        let total = artifact.unpacked_size.unwrap_or(artifact.size);
+        let progress = Progress::bytes(format!("unpacking {}", self.exact), total, ui.progress());
+        unpack::unpack(archive, &source.to_string(), artifact, directory, |bytes| {
+            progress.advance(bytes);
+        })?;
+        Ok(staging)
+    }
+
+    /// Unpacks an archive in members while it arrives.
+    fn members(
+        &self,
+        source: &Location,
+        promise: &IndexFile,
+        ui: &Ui<'_>,
+    ) -> Result<Staging, Error> {
+        let artifact = &self.choice.artifact;
+        let url = format!("{}.index", artifact.download_url);
+        let beside = address(self.catalog, &url, self.exact)?;
+        let directory = self.exact.name.directory(&self.choice.release.version);
+        let index = members::index(&beside, promise, artifact, &directory)?;
+        let (staging, into) = self.store.stage(self.lock)?;
+        let what = format!("installing {}", self.exact);
+        let progress = Progress::bytes(what, artifact.size, ui.progress());
+        members::unpack(source, artifact, &index, into, &progress)?;
+        Ok(staging)
+    }
 }
 
 fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> Receipt {

@@ -15,6 +15,7 @@ mod http;
 mod install;
 mod list;
 mod location;
+mod members;
 mod progress;
 mod registry;
 mod roots;

@@ -11,6 +11,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+pub mod members;
 pub mod server;
 
 /// The program under test: the shipped binary where `make test` names it, else cargo's own build.
