@@ -5,6 +5,7 @@ use crate::location::allowed;
 use crate::roots;
 use attohttpc::{ErrorKind, Response, Session};
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 use url::Url;
 
@@ -70,14 +71,34 @@ pub fn get_rest(
         return Ok((response, offset));
     }
     let wanted = format!("bytes {offset}-{}/{size}", size.saturating_sub(1));
-    match response.headers().get("content-range").and_then(|range| range.to_str().ok()) {
-        Some(range) if range == wanted => Ok((response, 0)),
-        other => {
-            let got = other.unwrap_or("no range");
-            let reason = format!("asked for {wanted:?}, the server answered {got:?}");
-            Err(Error::Net { url: url.to_string(), reason })
-        }
+    expect_range(url, response, &wanted).map(|response| (response, 0))
+}
+
+/// Asks for `range` of the `size` bytes that `url` has in all.
+///
+/// # Errors
+/// As [`get`]; also when the answer is anything else than that range.
+pub fn get_range(
+    url: &Url,
+    range: Range<u64>,
+    size: u64,
+    tries: &mut Tries,
+) -> Result<Response, Error> {
+    let (first, last) = (range.start, range.end.saturating_sub(1));
+    let response = ask(url, &[("Range", &format!("bytes={first}-{last}"))], tries)?;
+    expect_range(url, response, &format!("bytes {first}-{last}/{size}"))
+}
+
+/// Passes an answer on if it is the part of the file that was asked for.
+fn expect_range(url: &Url, response: Response, wanted: &str) -> Result<Response, Error> {
+    let status = response.status();
+    let got = response.headers().get("content-range").and_then(|range| range.to_str().ok());
+    if status.as_u16() == 206 && got == Some(wanted) {
+        return Ok(response);
     }
+    let got = got.unwrap_or("no range");
+    let reason = format!("asked for {wanted:?}, the server answered {status} with {got:?}");
+    Err(Error::Net { url: url.to_string(), reason })
 }
 
 /// The entity tag of an answer, if it stands for exact bytes.

@@ -4,13 +4,14 @@ use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::fetch;
 use crate::location::Location;
-use crate::members;
+use crate::members::{self, Update};
 use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
 use crate::store::{Installed, Lock, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
+use joblet_format::index::Index;
 use joblet_format::{Arch, IndexFile, Spec};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,10 +22,27 @@ use std::time::{Instant, SystemTime};
 pub struct Outcome {
     /// The runtime, as it lies in the store now.
     pub runtime: Installed,
-    /// The length of the archive that was read for it, in bytes; none if it was there already.
-    pub archive: Option<u64>,
+    /// What it took; none if it was there already.
+    pub cost: Option<Cost>,
     /// How long it took, in seconds.
     pub seconds: f64,
+}
+
+/// What an installation read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Of the archive and its index, in bytes.
+    pub fetched: u64,
+    /// Content taken from another version, in bytes.
+    pub reused: u64,
+}
+
+/// A runtime in staging.
+struct Prepared {
+    staging: Staging,
+    /// Its archive's index, as it was fetched.
+    index: Option<Vec<u8>>,
+    cost: Cost,
 }
 
 /// Installs what `spec` means in `catalog`, unless it is there already.
@@ -43,8 +61,7 @@ pub fn install(
     if let Some(reason) = &choice.release.yanked {
         ui.warning(&format!("{exact} was withdrawn: {reason}"));
     }
-    let outcome =
-        |runtime, archive| Outcome { runtime, archive, seconds: start.elapsed().as_secs_f64() };
+    let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
     if let Some(runtime) = store.find(&exact)? {
         return Ok(outcome(runtime, None));
     }
@@ -58,7 +75,7 @@ pub fn install(
     let source = address(catalog, url, &exact)?;
     ui.detail(&format!("{exact}: fetching {source}"));
     let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
-    let staging = match &choice.artifact.index {
+    let Prepared { staging, index, cost } = match &choice.artifact.index {
         Some(index) => work.members(&source, index, ui)?,
         None => work.whole(&source, ui)?,
     };
@@ -66,9 +83,9 @@ pub fn install(
     let prepared = wrapper(staging.path(), &name)?;
     runtime::load(&prepared)?;
     let receipt = receipt(spec, catalog, &choice, name);
-    let path = store.publish(staging, &prepared, &receipt)?;
+    let path = store.publish(staging, &prepared, &receipt, index.as_deref())?;
     let version = Some(choice.release.version.clone());
-    Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(choice.artifact.size)))
+    Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
 }
 
 /// Where `url` of the registry leads.
@@ -90,7 +107,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Fetches an archive of any make, then unpacks it.
-    fn whole(&self, source: &Location, ui: &Ui<'_>) -> Result<Staging, Error> {
+    fn whole(&self, source: &Location, ui: &Ui<'_>) -> Result<Prepared, Error> {
         let artifact = &self.choice.artifact;
         let download = self.store.download(self.lock)?;
         let archive = fetch::archive(source, artifact, &download, ui.progress())?;
@@ -100,26 +117,55 @@ impl Work<'_> {
         unpack::unpack(archive, &source.to_string(), artifact, directory, |bytes| {
             progress.advance(bytes);
         })?;
-        Ok(staging)
+        let cost = Cost { fetched: artifact.size, reused: 0 };
+        Ok(Prepared { staging, index: None, cost })
     }
 
-    /// Unpacks an archive in members while it arrives.
+    /// Unpacks an archive in members while it arrives, or what of it is not here.
     fn members(
         &self,
         source: &Location,
         promise: &IndexFile,
-        ui: &Ui<'_>,
-    ) -> Result<Staging, Error> {
+        ui: &mut Ui<'_>,
+    ) -> Result<Prepared, Error> {
         let artifact = &self.choice.artifact;
         let url = format!("{}.index", artifact.download_url);
         let beside = address(self.catalog, &url, self.exact)?;
         let directory = self.exact.name.directory(&self.choice.release.version);
-        let index = members::index(&beside, promise, artifact, &directory)?;
-        let (staging, into) = self.store.stage(self.lock)?;
+        let (index, packed) = members::index(&beside, promise, artifact, &directory)?;
         let what = format!("installing {}", self.exact);
+        if let Some(update) = self.update(&index)? {
+            let (staging, into) = self.store.stage(self.lock)?;
+            let progress = Progress::bytes(what.clone(), update.fetched(), ui.progress());
+            match update.unpack(source, &index, into, &progress) {
+                Ok(()) => {
+                    let fetched = update.fetched() + promise.size;
+                    let cost = Cost { fetched, reused: update.reused() };
+                    return Ok(Prepared { staging, index: Some(packed), cost });
+                }
+                // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
+                Err(error) => ui.detail(&format!("{error}; fetching all of it")),
+            }
+        }
+        let (staging, into) = self.store.stage(self.lock)?;
         let progress = Progress::bytes(what, artifact.size, ui.progress());
         members::unpack(source, artifact, &index, into, &progress)?;
-        Ok(staging)
+        let cost = Cost { fetched: artifact.size + promise.size, reused: 0 };
+        Ok(Prepared { staging, index: Some(packed), cost })
+    }
+
+    /// The installed version of the same runtime out of which `index` is made for the least.
+    fn update(&self, index: &Index) -> Result<Option<Update>, Error> {
+        let mut best: Option<Update> = None;
+        for (path, old) in self.store.indexes(&self.exact.name)? {
+            let Some(old) = members::parse_index(&old) else { continue };
+            if let Some(update) = Update::plan(old, &path, index) {
+                if best.as_ref().is_none_or(|best| update.fetched() < best.fetched()) {
+                    best = Some(update);
+                }
+            }
+        }
+        Ok(best)
     }
 }
 

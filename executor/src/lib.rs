@@ -18,6 +18,7 @@ mod location;
 mod members;
 mod progress;
 mod registry;
+mod reuse;
 mod roots;
 pub mod runtime;
 pub mod sandbox;
@@ -140,12 +141,16 @@ impl Session<'_> {
         let outcome = install::install(spec, catalog, store, ui)?;
         let runtime = outcome.runtime;
         let version = runtime.version.as_ref().map(ToString::to_string).unwrap_or_default();
-        let did = match outcome.archive {
+        let did = match outcome.cost {
             None => format!("{}@{version} is installed already", runtime.name),
-            Some(bytes) => format!(
-                "installed {}@{version} ({} in {:.1} s)",
+            Some(cost) => format!(
+                "installed {}@{version} ({}{} in {:.1} s)",
                 runtime.name,
-                list::size(bytes),
+                list::size(cost.fetched),
+                match cost.reused {
+                    0 => String::new(),
+                    reused => format!(" fetched, {} reused,", list::size(reused)),
+                },
                 outcome.seconds
             ),
         };

@@ -1,5 +1,6 @@
 //! The archive as a row of members, read once from its beginning to its end.
 
+use super::pipeline::Members;
 use crate::error::Error;
 use crate::fetch;
 use crate::http::{self, Tries};
@@ -70,33 +71,6 @@ impl<'a> Archive<'a> {
         }
     }
 
-    /// Fills `buffer`, the next member.
-    ///
-    /// A connection that breaks is made again, from the beginning of this member on: whatever then
-    /// arrives is checked like everything else.
-    ///
-    /// # Errors
-    /// [`Error::Net`] when four tries in a row brought no whole member, [`Error::File`], or
-    /// [`Error::Size`].
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
-        let done = match &mut self.source {
-            Source::File(file) => file.read_exact(buffer),
-            Source::Http(connection) => {
-                connection.read(buffer, self.offset, self.size)?;
-                Ok(())
-            }
-        };
-        match done {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.wrong_size("less".to_owned()));
-            }
-            done => done.map_err(|error| fetch::read_failed(self.location, error))?,
-        }
-        self.hash.update(&*buffer);
-        self.offset += buffer.len() as u64;
-        Ok(())
-    }
-
     /// Checks that nothing follows, and that what was read is what `checksum` says.
     ///
     /// # Errors
@@ -121,6 +95,35 @@ impl<'a> Archive<'a> {
 
     fn wrong_size(&self, actual: String) -> Error {
         Error::Size { object: self.location.to_string(), expected: self.size, actual }
+    }
+}
+
+impl Members for Archive<'_> {
+    /// Fills `buffer`, the next member.
+    ///
+    /// A connection that breaks is made again, from the beginning of this member on: whatever then
+    /// arrives is checked like everything else.
+    ///
+    /// # Errors
+    /// [`Error::Net`] when four tries in a row brought no whole member, [`Error::File`], or
+    /// [`Error::Size`].
+    fn read(&mut self, _number: usize, buffer: &mut [u8]) -> Result<(), Error> {
+        let done = match &mut self.source {
+            Source::File(file) => file.read_exact(buffer),
+            Source::Http(connection) => {
+                connection.read(buffer, self.offset, self.size)?;
+                Ok(())
+            }
+        };
+        match done {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(self.wrong_size("less".to_owned()));
+            }
+            done => done.map_err(|error| fetch::read_failed(self.location, error))?,
+        }
+        self.hash.update(&*buffer);
+        self.offset += buffer.len() as u64;
+        Ok(())
     }
 }
 

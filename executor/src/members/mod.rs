@@ -12,7 +12,9 @@
 mod archive;
 mod pipeline;
 mod plan;
+mod ranges;
 mod tree;
+mod update;
 mod worker;
 
 use crate::error::Error;
@@ -29,6 +31,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::io::Read;
 use tree::Walk;
+pub use update::Update;
 
 /// An archive and the tree that it becomes.
 #[derive(Debug)]
@@ -38,9 +41,11 @@ struct Site<'a> {
     index: &'a Index,
     plan: Plan,
     root: OwnedFd,
+    /// Which entries are made of members, if not all are.
+    wanted: Option<Vec<bool>>,
 }
 
-/// Reads the index at `location` of an archive that holds `directory`.
+/// Reads the index at `location` of an archive that holds `directory`; also as it was fetched.
 ///
 /// One that was promised and does not arrive is an error, as for the archive itself: a registry is
 /// copied whole.
@@ -53,7 +58,7 @@ pub fn index(
     promise: &IndexFile,
     artifact: &Artifact,
     directory: &str,
-) -> Result<Index, Error> {
+) -> Result<(Index, Vec<u8>), Error> {
     let refuse = |rule: String| Error::Archive { archive: location.to_string(), rule };
     if promise.size > MAX_INDEX_BYTES {
         return Err(refuse(format!("it is longer than {MAX_INDEX_BYTES} bytes")));
@@ -61,7 +66,12 @@ pub fn index(
     let packed = fetch::promised(location, promise)?;
     let index = inflate(&packed).and_then(|bytes| Index::parse(&bytes)).map_err(refuse)?;
     agrees(&index, artifact, directory).map_err(refuse)?;
-    Ok(index)
+    Ok((index, packed))
+}
+
+/// Reads an index that was kept from an installation; `None` if it is damaged.
+pub fn parse_index(packed: &[u8]) -> Option<Index> {
+    Index::parse(&inflate(packed).ok()?).ok()
 }
 
 /// The bytes of an index, which is one gzip stream and nothing else.
@@ -110,9 +120,10 @@ pub fn unpack(
 ) -> Result<(), Error> {
     let mut archive = Archive::open(location, artifact)?;
     let plan = Plan::new(index);
-    let site = Site { archive: location.to_string(), index, plan, root: into };
+    let site = Site { archive: location.to_string(), index, plan, root: into, wanted: None };
     tree::directories(&site)?;
-    pipeline::run(&mut archive, &site, progress)?;
+    let all: Vec<_> = (0..index.members().len()).collect();
+    pipeline::run(&mut archive, &all, &site, progress)?;
     archive.finish(artifact.checksum)?;
     tree::finish(&site, site.plan.shared())
 }
@@ -120,6 +131,11 @@ pub fn unpack(
 impl Site<'_> {
     fn walk(&self) -> Result<Walk, Error> {
         Walk::new(self.root.as_fd()).map_err(Error::file("open", self.index.directory()))
+    }
+
+    /// Whether the entry's content comes from members.
+    fn wants(&self, entry: usize) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted[entry])
     }
 
     /// Where the entry goes, below the root.

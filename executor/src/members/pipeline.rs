@@ -3,7 +3,6 @@
 //! Buffers go round between them: how many there are bounds memory, whatever the archive's size.
 
 use super::Site;
-use super::archive::Archive;
 use super::worker::Worker;
 use crate::error::Error;
 use crate::progress::Progress;
@@ -25,16 +24,30 @@ const AHEAD: usize = 2;
 /// Most memory for members, packed and unpacked, in bytes.
 const MEMORY: usize = 10 << 20;
 
+/// Where members come from, in ascending order.
+pub trait Members {
+    /// Fills `buffer` with the bytes of member `number`.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<(), Error>;
+}
+
 /// A member and its number.
 type Job = (usize, Vec<u8>);
 
-/// Reads all members of `archive` and unpacks them into the site's tree.
+/// Reads the members `numbers` and unpacks them into the site's tree.
 ///
 /// This process has one thread again when this returns: jobs are forked from it.
 ///
 /// # Errors
 /// The first one, of whichever thread; the others stop then.
-pub fn run(archive: &mut Archive<'_>, site: &Site<'_>, progress: &Progress) -> Result<(), Error> {
+pub fn run(
+    archive: &mut impl Members,
+    numbers: &[usize],
+    site: &Site<'_>,
+    progress: &Progress,
+) -> Result<(), Error> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let count = workers(site.index, cores);
     let crew: Vec<_> = (0..count).map(|_| Worker::new(site)).collect::<Result<_, _>>()?;
@@ -58,7 +71,7 @@ pub fn run(archive: &mut Archive<'_>, site: &Site<'_>, progress: &Progress) -> R
             }
         }
         drop(free_in);
-        if let Err(error) = feed(archive, site.index, jobs_in, &free, &failure, progress) {
+        if let Err(error) = feed(archive, numbers, site.index, jobs_in, &free, &failure, progress) {
             failure.set(error);
         }
         for thread in threads {
@@ -81,20 +94,22 @@ fn workers(index: &Index, cores: usize) -> usize {
 
 /// Reads members into free buffers, until there are no more or somebody has failed.
 fn feed(
-    archive: &mut Archive<'_>,
+    archive: &mut impl Members,
+    numbers: &[usize],
     index: &Index,
     jobs: Sender<Job>,
     free: &Receiver<Vec<u8>>,
     failure: &Failure,
     progress: &Progress,
 ) -> Result<(), Error> {
-    for (number, member) in index.members().iter().enumerate() {
+    for &number in numbers {
+        let member = index.members()[number];
         let Ok(mut buffer) = free.recv() else { break };
         if failure.happened() {
             break;
         }
         buffer.resize(member.length as usize, 0);
-        archive.read(&mut buffer)?;
+        archive.read(number, &mut buffer)?;
         progress.advance(member.length.into());
         jobs.send((number, buffer)).expect("the receiver outlives all threads");
     }

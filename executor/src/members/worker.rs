@@ -108,6 +108,11 @@ impl<'a> Worker<'a> {
     }
 
     fn body(&mut self, entry: usize, offset: u64, whole: bool, bytes: &[u8]) -> Result<(), Error> {
+        if !self.site.wants(entry) {
+            return Ok(());
+        }
+        // What is here of it may have been written.
+        let whole = whole && self.site.wanted.is_none();
         let path = self.site.path(entry);
         let file =
             self.open(entry, &path, whole).map_err(|errno| self.site.refused(&path, errno))?;
