@@ -1,14 +1,13 @@
 //! Archives in members, good ones and others, as a publisher would make them.
 
 use super::{World, checksum};
-use flate2::{Compression, write::DeflateEncoder};
 use joblet_format::index::{Body, Entry, Index, Member, Piece};
 use joblet_format::member::{MEMBER_HEADER, MEMBER_TRAILER, member_header};
 use joblet_format::ustar::{BLOCK, END};
+use libdeflater::{CompressionLvl, Compressor};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::Write;
 use std::path::PathBuf;
 
 /// An archive that is being made, open to every change.
@@ -96,9 +95,11 @@ pub fn pack(directory: &str, tree: Vec<(Entry, Vec<u8>)>, size: usize) -> Packed
 }
 
 pub fn deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
+    let mut compressor = Compressor::new(CompressionLvl::fastest());
+    let mut packed = vec![0; compressor.deflate_compress_bound(bytes.len())];
+    let length = compressor.deflate_compress(bytes, &mut packed).unwrap();
+    packed.truncate(length);
+    packed
 }
 
 /// One gzip member that unpacks to `bytes`.
