@@ -97,7 +97,7 @@ fn expect_range(url: &Url, response: Response, wanted: &str) -> Result<Response,
         return Ok(response);
     }
     let got = got.unwrap_or("no range");
-    let reason = format!("asked for {wanted:?}, the server answered {status} with {got:?}");
+    let reason = format!("asked for {wanted:?}, the server answered {got:?} and {status}");
     Err(Error::Net { url: url.to_string(), reason })
 }
 

@@ -6,13 +6,10 @@ use common::members::{
     Packed, beside, deflate, directory, file, link, member_of, noise, pack, runtime, trailer,
 };
 use common::server::{Reply, Server};
-use common::{World, checksum, gzip, list};
+use common::{World, checksum, gzip, list, snapshot};
 use joblet_format::index::Index;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -43,26 +40,6 @@ fn demo() -> Vec<(joblet_format::index::Entry, Vec<u8>)> {
 
 fn packed(size: usize) -> Packed {
     pack("demo-1.0.0", demo(), size)
-}
-
-/// Everything about a tree that an installation decides.
-fn snapshot(root: &Path) -> BTreeMap<String, (u32, i64, i64, Vec<u8>)> {
-    let mut found = BTreeMap::new();
-    let mut left = vec![root.to_owned()];
-    while let Some(path) = left.pop() {
-        let data = path.symlink_metadata().unwrap();
-        let content = if data.is_symlink() {
-            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
-        } else if data.is_dir() {
-            left.extend(list(&path).iter().map(|name| path.join(name)));
-            Vec::new()
-        } else {
-            fs::read(&path).unwrap()
-        };
-        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-        found.insert(name, (data.mode(), data.mtime(), data.mtime_nsec(), content));
-    }
-    found
 }
 
 /// Installing must fail with this status and message, and leave nothing behind.
