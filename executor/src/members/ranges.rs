@@ -20,14 +20,14 @@ pub struct Ranges<'a> {
     location: &'a Location,
     index: &'a Index,
     /// What to ask for, in order: members, and their place in the archive in bytes.
-    ranges: Vec<(Range<usize>, Range<u64>)>,
+    wanted: Vec<(Range<usize>, Range<u64>)>,
     source: Source<'a>,
 }
 
 #[derive(Debug)]
 enum Source<'a> {
     File(File),
-    Http { url: &'a Url, open: Option<Open> },
+    Http { url: &'a Url, open: Option<Box<Open>> },
 }
 
 /// A range that is arriving.
@@ -50,7 +50,7 @@ impl<'a> Ranges<'a> {
             Location::File(path) => Source::File(fetch::open(path)?),
             Location::Http(url) => Source::Http { url, open: None },
         };
-        Ok(Self { location, index, ranges: reuse::ranges(index, members), source })
+        Ok(Self { location, index, wanted: reuse::ranges(index, members), source })
     }
 
     /// Where member `number` begins in the archive, in bytes.
@@ -62,7 +62,7 @@ impl<'a> Ranges<'a> {
 impl Members for Ranges<'_> {
     fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<(), Error> {
         let start = self.start(number);
-        let end = self.ranges.iter().find(|(numbers, _)| numbers.contains(&number));
+        let end = self.wanted.iter().find(|(numbers, _)| numbers.contains(&number));
         let end = end.map_or(start + buffer.len() as u64, |(_, bytes)| bytes.end);
         let size = self.index.archive_size();
         match &mut self.source {
@@ -78,20 +78,19 @@ impl Members for Ranges<'_> {
 /// arrives, and where a connection breaks.
 fn read(
     url: &Url,
-    open: &mut Option<Open>,
+    open: &mut Option<Box<Open>>,
     range: Range<u64>,
     size: u64,
     buffer: &mut [u8],
 ) -> Result<(), Error> {
     let mut tries = Tries::new();
     loop {
-        let usable = |open: &Open| open.at <= range.start && open.end == range.end;
-        let mut from = match open.take().filter(usable) {
-            Some(open) => open,
-            None => {
-                let body = http::get_range(url, range.clone(), size, &mut tries)?;
-                Open { body, at: range.start, end: range.end }
-            }
+        let usable = |open: &Box<Open>| open.at <= range.start && open.end == range.end;
+        let mut from = if let Some(open) = open.take().filter(usable) {
+            open
+        } else {
+            let body = http::get_range(url, range.clone(), size, &mut tries)?;
+            Box::new(Open { body, at: range.start, end: range.end })
         };
         let gap = range.start - from.at;
         let done = io::copy(&mut from.body.by_ref().take(gap), &mut io::sink())

@@ -134,8 +134,8 @@ impl Update {
         for (piece, place) in pieces.iter().zip(places) {
             if let Some(place) = place {
                 let old = File::from(open(from, &self.old.index.entries()[place.entry].path)?);
-                let size = usize::try_from(piece.size).map_err(|_| Errno::FBIG)?;
-                let mut bytes = vec![0; size];
+                let length = usize::try_from(piece.size).map_err(|_| Errno::FBIG)?;
+                let mut bytes = vec![0; length];
                 let read = old.read_exact_at(&mut bytes, place.offset);
                 read.map_err(|_| Errno::IO)?;
                 // What the disk has lost is not handed on.
