@@ -88,6 +88,37 @@ pub fn install(
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
 }
 
+/// Makes an installed version what the registry says it is, fetching only what is damaged.
+///
+/// # Errors
+/// As [`install`]; the runtime is then as it was.
+pub fn repair(
+    runtime: &Installed,
+    exact: &Spec,
+    catalog: &Catalog,
+    store: &Store,
+    ui: &mut Ui<'_>,
+) -> Result<Cost, Error> {
+    let choice = registry::resolve(&catalog.registry, &catalog.location, exact, Arch::NATIVE)?;
+    let Some(promise) = &choice.artifact.index else {
+        let what = format!("{exact} has no index in {}; remove and install it", catalog.location);
+        return Err(Error::NotFound(what));
+    };
+    let lock = store.lock(&exact.name, &choice.release.version)?;
+    let source = address(catalog, &choice.artifact.download_url, exact)?;
+    let work = Work { exact, choice: &choice, catalog, store, lock: &lock };
+    let (index, _) = work.index(promise)?;
+    let good = members::verify(&index, &runtime.path)?.good;
+    let update = Update::repair(&index, &runtime.path, &good)?;
+    let (staging, into) = store.stage(&lock)?;
+    let what = format!("repairing {exact}");
+    let progress = Progress::bytes(what, update.fetched(), ui.progress());
+    update.unpack(&source, &index, into, &progress)?;
+    let prepared = wrapper(staging.path(), &source.to_string())?;
+    store.replace(staging, &prepared, runtime)?;
+    Ok(Cost { fetched: update.fetched() + promise.size, reused: update.reused() })
+}
+
 /// Where `url` of the registry leads.
 fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
     catalog.location.of_archive(url).map_err(|reason| Error::Registry {
@@ -129,10 +160,7 @@ impl Work<'_> {
         ui: &mut Ui<'_>,
     ) -> Result<Prepared, Error> {
         let artifact = &self.choice.artifact;
-        let url = format!("{}.index", artifact.download_url);
-        let beside = address(self.catalog, &url, self.exact)?;
-        let directory = self.exact.name.directory(&self.choice.release.version);
-        let (index, packed) = members::index(&beside, promise, artifact, &directory)?;
+        let (index, packed) = self.index(promise)?;
         let what = format!("installing {}", self.exact);
         if let Some(update) = self.update(&index)? {
             let (staging, into) = self.store.stage(self.lock)?;
@@ -154,10 +182,19 @@ impl Work<'_> {
         Ok(Prepared { staging, index: Some(packed), cost })
     }
 
+    /// The archive's index; also as it was fetched.
+    fn index(&self, promise: &IndexFile) -> Result<(Index, Vec<u8>), Error> {
+        let artifact = &self.choice.artifact;
+        let url = format!("{}.index", artifact.download_url);
+        let beside = address(self.catalog, &url, self.exact)?;
+        let directory = self.exact.name.directory(&self.choice.release.version);
+        members::index(&beside, promise, artifact, &directory)
+    }
+
     /// The installed version of the same runtime out of which `index` is made for the least.
     fn update(&self, index: &Index) -> Result<Option<Update>, Error> {
         let mut best: Option<Update> = None;
-        for (path, old) in self.store.indexes(&self.exact.name)? {
+        for (old, path) in self.store.indexes(&self.exact.name)? {
             let Some(old) = members::parse_index(&old) else { continue };
             if let Some(update) = Update::plan(old, &path, index) {
                 if best.as_ref().is_none_or(|best| update.fetched() < best.fetched()) {

@@ -273,3 +273,42 @@ fn every_update_is_a_full_installation() {
     }
     assert!(updates > 10, "{updates} of 25 were updates");
 }
+
+#[test]
+fn damage_is_found_and_repaired_with_little() {
+    let mut world = World::new();
+    let (tree, _) = pair();
+    publish(&mut world, "2.0.0", tree, 50_000);
+    let server = ranges(&world);
+    install(&world, "2.0.0", &server);
+    let intact = world.exec(["verify"]);
+    assert_eq!((intact.status, intact.stdout.as_str()), (Some(0), "demo@2.0.0: intact\n"));
+    let lib = world.path("store/demo-2.0.0/isolated/lib");
+    let big = File::options().write(true).open(lib.join("big")).unwrap();
+    big.write_all_at(b"rot", 450_000).unwrap();
+    big.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(315_532_800)).unwrap();
+    fs::remove_file(lib.join("small")).unwrap();
+    fs::remove_file(lib.join("link")).unwrap();
+    std::os::unix::fs::symlink("/etc", lib.join("link")).unwrap();
+    fs::write(lib.join("stranger"), "").unwrap();
+    let found = world.exec(["verify", "demo"]);
+    assert_eq!(found.status, Some(13), "{found:?}");
+    assert_eq!(
+        found.stdout,
+        "demo@2.0.0: isolated/lib/big has other content\n\
+         demo@2.0.0: isolated/lib/link points elsewhere\n\
+         demo@2.0.0: isolated/lib/small is missing\n\
+         demo@2.0.0: isolated/lib/stranger is not of this runtime\n\
+         demo@2.0.0: damaged\n"
+    );
+    assert!(found.stderr.contains("verify --repair"), "{found:?}");
+    let before = server.requests().len();
+    let repaired = world.exec(["verify", "--repair", "--registry", server.address.as_str()]);
+    assert_eq!(repaired.status, Some(0), "{repaired:?}");
+    assert!(repaired.stdout.ends_with("demo@2.0.0: repaired\n"), "{repaired:?}");
+    // The index, and the stretch from the large file to the small one.
+    assert_eq!(server.requests()[before..].len(), 2, "{:?}", &server.requests()[before..]);
+    assert_as_installed_in_full(&world);
+    world.assert_store(&["demo-2.0.0"]);
+    assert_eq!(world.exec(["verify"]).stdout, "demo@2.0.0: intact\n");
+}

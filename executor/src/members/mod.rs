@@ -15,6 +15,7 @@ mod plan;
 mod ranges;
 mod tree;
 mod update;
+mod verify;
 mod worker;
 
 use crate::error::Error;
@@ -32,6 +33,7 @@ use rustix::io::Errno;
 use std::io::Read;
 use tree::Walk;
 pub use update::Update;
+pub use verify::{Difference, verify};
 
 /// An archive and the tree that it becomes.
 #[derive(Debug)]

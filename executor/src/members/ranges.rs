@@ -85,8 +85,8 @@ fn read(
 ) -> Result<(), Error> {
     let mut tries = Tries::new();
     loop {
-        let usable = |open: &Box<Open>| open.at <= range.start && open.end == range.end;
-        let mut from = if let Some(open) = open.take().filter(usable) {
+        let fits = open.take().filter(|open| open.at <= range.start && open.end == range.end);
+        let mut from = if let Some(open) = fits {
             open
         } else {
             let body = http::get_range(url, range.clone(), size, &mut tries)?;

@@ -16,7 +16,7 @@ use crate::reuse::{self, Source};
 use joblet_format::index::{Body, Entry, Index};
 use joblet_format::ustar::MTIME;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -44,12 +44,20 @@ impl Update {
     ///
     /// `None` when it is not there any more, or when it would save less than half.
     pub fn plan(old: Index, path: &Path, new: &Index) -> Option<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::open(path, flags, Mode::empty()).ok()?;
-        let old = Old { index: old, root };
+        let old = Old::open(old, path).ok()?;
         let untouched = old.untouched().ok()?;
         let plan = reuse::plan(&old.index, new, &untouched);
         (plan.fetched * 2 <= new.archive_size()).then_some(Self { old, plan })
+    }
+
+    /// Plans to make the version in `path` anew, of whose entries those in `good` are as they must be.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it is not there any more.
+    pub fn repair(index: &Index, path: &Path, good: &BTreeSet<usize>) -> Result<Self, Error> {
+        let old = Old::open(index.clone(), path).map_err(Error::file("open", path))?;
+        let plan = reuse::plan(&old.index, index, good);
+        Ok(Self { old, plan })
     }
 
     /// Length of the members that will be fetched, in bytes.
@@ -151,6 +159,11 @@ impl Update {
 }
 
 impl Old {
+    fn open(index: Index, path: &Path) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self { index, root: rustix::fs::open(path, flags, Mode::empty())? })
+    }
+
     /// The entries that lie there as they were installed.
     fn untouched(&self) -> Result<BTreeSet<usize>, Errno> {
         let mut walk = Walk::new(self.root.as_fd())?;
@@ -163,11 +176,7 @@ impl Old {
                 rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             });
             let Ok(found) = found else { continue };
-            let as_installed = FileType::from_raw_mode(found.st_mode).is_file()
-                && Mode::from_raw_mode(found.st_mode) == mode(entry)
-                && u64::try_from(found.st_size) == Ok(entry.size())
-                && u64::try_from(found.st_mtime) == Ok(MTIME);
-            if as_installed {
+            if looks_installed(entry, &found) {
                 untouched.insert(number);
             }
         }
@@ -209,12 +218,20 @@ impl Link {
     }
 }
 
+/// Whether a regular file has the length, permissions and time that it was installed with.
+pub(super) fn looks_installed(entry: &Entry, found: &Stat) -> bool {
+    FileType::from_raw_mode(found.st_mode).is_file()
+        && Mode::from_raw_mode(found.st_mode) == mode(entry)
+        && u64::try_from(found.st_size) == Ok(entry.size())
+        && u64::try_from(found.st_mtime) == Ok(MTIME)
+}
+
 fn mode(entry: &Entry) -> Mode {
     let executable = matches!(entry.body, Body::File { executable: true, .. });
     Mode::from_raw_mode(if executable { 0o755 } else { 0o644 })
 }
 
-fn open(walk: &mut Walk, path: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn open(walk: &mut Walk, path: &str) -> Result<OwnedFd, Errno> {
     let (parent, name) = walk.parent(path)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())

@@ -230,15 +230,45 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::installed`].
-    pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, PathBuf)>, Error> {
         let mut found = installed::scan(&self.root)?;
         found.retain(|runtime| runtime.name == *name);
-        let index = |runtime: Installed| {
-            let file = self.root.join(WORK).join("receipts").join(runtime.path.file_name()?);
-            let index = fs::read(format!("{}.index", file.display())).ok()?;
-            Some((runtime.path, index))
-        };
+        let index = |runtime: Installed| Some((self.index(&runtime)?, runtime.path));
         Ok(found.into_iter().filter_map(index).collect())
+    }
+
+    /// The index that was kept of an installed runtime of this store.
+    pub fn index(&self, runtime: &Installed) -> Option<Vec<u8>> {
+        let receipts = self.root.join(WORK).join("receipts");
+        let name =
+            runtime.path.file_name().filter(|_| runtime.path.parent() == Some(&self.root))?;
+        fs::read(format!("{}.index", receipts.join(name).display())).ok()
+    }
+
+    /// Puts `prepared`, a directory inside `staging`, in the place of an installed runtime.
+    ///
+    /// There is a complete one under its name at any moment, where the file system can exchange.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the runtime is then as it was.
+    pub fn replace(
+        &self,
+        staging: Staging,
+        prepared: &Path,
+        runtime: &Installed,
+    ) -> Result<(), Error> {
+        let opened = File::open(&staging.path).map_err(Error::file("open", &staging.path))?;
+        rustix::fs::syncfs(&opened).map_err(Error::file("sync", &staging.path))?;
+        match rustix::fs::renameat_with(CWD, prepared, CWD, &runtime.path, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                let aside = staging.path.join(".old");
+                fs::rename(&runtime.path, aside).map_err(Error::file("replace", &runtime.path))?;
+                fs::rename(prepared, &runtime.path)
+                    .map_err(Error::file("replace", &runtime.path))?;
+            }
+            done => done.map_err(Error::file("replace", &runtime.path))?,
+        }
+        sync_directory(&self.root)
     }
 
     /// Removes a version: at once from its name, then from the disk.
