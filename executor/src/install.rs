@@ -115,7 +115,7 @@ pub fn repair(
     let progress = Progress::bytes(what, update.fetched(), ui.progress());
     update.unpack(&source, &index, into, &progress)?;
     let prepared = wrapper(staging.path(), &source.to_string())?;
-    store.replace(staging, &prepared, runtime)?;
+    store.replace(&staging, &prepared, runtime)?;
     Ok(Cost { fetched: update.fetched() + promise.size, reused: update.reused() })
 }
 

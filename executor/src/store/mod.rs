@@ -253,7 +253,7 @@ impl Store {
     /// [`Error::File`]; the runtime is then as it was.
     pub fn replace(
         &self,
-        staging: Staging,
+        staging: &Staging,
         prepared: &Path,
         runtime: &Installed,
     ) -> Result<(), Error> {
