@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 type Tree = Vec<(Entry, Vec<u8>)>;
+type Spoil = fn(&Path);
 
 /// Numbers that are the same in every run.
 struct Random(u64);
@@ -145,7 +146,7 @@ fn a_registry_in_a_directory_is_used_the_same_way() {
 fn what_was_touched_is_not_handed_on() {
     // The length is another; the content is another and the time; the content alone, which is
     // found out when it is copied.
-    let spoil: [(&str, fn(&Path)); 3] = [
+    let spoil: [(&str, Spoil); 3] = [
         ("same", |path| fs::write(path, "short").unwrap()),
         ("same", |path| fs::write(path, vec![1; 50_000]).unwrap()),
         ("big", |path| {
@@ -192,7 +193,9 @@ fn a_member_that_is_another_one_is_never_installed() {
     install(&world, "1.0.0", &server);
     let archive = world.path("registry/demo-2.0.0.tar.gz");
     let mut bytes = fs::read(&archive).unwrap();
-    bytes.iter_mut().for_each(|byte| *byte ^= 1);
+    for byte in &mut bytes {
+        *byte ^= 1;
+    }
     fs::write(&archive, bytes).unwrap();
     let outcome = world.exec(["install", "demo@2.0.0", "--registry", server.address.as_str()]);
     assert_eq!(outcome.status, Some(13), "{outcome:?}");
