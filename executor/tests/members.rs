@@ -431,6 +431,7 @@ fn a_job_starts_right_after_an_installation_by_several_threads() {
 }
 
 #[test]
+#[allow(clippy::print_stderr, reason = "a skipped test says so")]
 fn a_full_disk_leaves_nothing() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root may mount a small file system");

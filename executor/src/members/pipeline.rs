@@ -9,11 +9,10 @@ use crate::progress::Progress;
 use joblet_format::index::Index;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
+use std::collections::VecDeque;
 use std::num::NonZero;
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -51,35 +50,29 @@ pub fn run(
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let count = workers(site.index, cores);
     let crew: Vec<_> = (0..count).map(|_| Worker::new(site)).collect::<Result<_, _>>()?;
-    let failure = Failure::default();
-    let (jobs_in, jobs) = mpsc::channel();
-    let (free_in, free) = mpsc::channel();
-    for _ in 0..count + AHEAD {
-        free_in.send(Vec::new()).expect("the receiver is here");
-    }
-    let jobs = Mutex::new(jobs);
+    let desk = Desk::new(count + AHEAD);
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for worker in crew {
-            let (jobs, failure, free_in) = (&jobs, &failure, free_in.clone());
-            let work = move || work(worker, jobs, &free_in, failure);
-            match thread::Builder::new().spawn_scoped(scope, work) {
+            let desk = &desk;
+            match thread::Builder::new().spawn_scoped(scope, move || work(worker, desk)) {
                 Ok(thread) => threads.push(thread),
                 // Fewer do, where the number of threads is limited.
                 Err(_) if !threads.is_empty() => break,
-                Err(error) => failure.set(Error::file("start", "a thread")(error)),
+                Err(error) => desk.fail(Error::file("start", "a thread")(error)),
             }
         }
-        drop(free_in);
-        if let Err(error) = feed(archive, numbers, site.index, jobs_in, &free, &failure, progress) {
-            failure.set(error);
+        match feed(archive, numbers, site.index, &desk, progress) {
+            Ok(()) => desk.close(),
+            Err(error) => desk.fail(error),
         }
+        // Not left to the scope: it waits for what threads do, not for their end.
         for thread in threads {
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
     wait_until_alone();
-    failure.into_result()
+    desk.into_result()
 }
 
 /// How many threads unpack: one per core, fewer where members are so large that memory would not do.
@@ -97,67 +90,108 @@ fn feed(
     archive: &mut impl Members,
     numbers: &[usize],
     index: &Index,
-    jobs: Sender<Job>,
-    free: &Receiver<Vec<u8>>,
-    failure: &Failure,
+    desk: &Desk,
     progress: &Progress,
 ) -> Result<(), Error> {
     for &number in numbers {
         let member = index.members()[number];
-        let Ok(mut buffer) = free.recv() else { break };
-        if failure.happened() {
-            break;
-        }
+        let Some(mut buffer) = desk.take_free() else { break };
         buffer.resize(member.length as usize, 0);
         archive.read(number, &mut buffer)?;
         progress.advance(member.length.into());
-        jobs.send((number, buffer)).expect("the receiver outlives all threads");
+        desk.put_job((number, buffer));
     }
-    drop(jobs); // tells the workers that nothing more comes
     Ok(())
 }
 
 /// Unpacks members until there are no more or somebody has failed.
-fn work(
-    mut worker: Worker<'_>,
-    jobs: &Mutex<Receiver<Job>>,
-    free: &Sender<Vec<u8>>,
-    failure: &Failure,
-) {
-    loop {
-        let job = lock(jobs).recv();
-        let Ok((number, member)) = job else { return };
-        if failure.happened() {
-            return;
+fn work(mut worker: Worker<'_>, desk: &Desk) {
+    while let Some((number, member)) = desk.take_job() {
+        match worker.member(number, &member) {
+            Ok(()) => desk.put_free(member),
+            Err(error) => desk.fail(error),
         }
-        if let Err(error) = worker.member(number, &member) {
-            return failure.set(error);
-        }
-        // Nobody wants it any more once the last member was read.
-        _ = free.send(member);
     }
 }
 
-/// What went wrong first.
+/// Where the threads meet.
+#[derive(Debug)]
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
 #[derive(Debug, Default)]
-struct Failure {
-    happened: AtomicBool,
-    first: Mutex<Option<Error>>,
+struct State {
+    /// Members that were read and wait to be unpacked.
+    jobs: VecDeque<Job>,
+    /// Buffers that wait for a member.
+    free: Vec<Vec<u8>>,
+    /// Whether no more members come.
+    closed: bool,
+    /// What went wrong first: everybody stops then.
+    failure: Option<Error>,
 }
 
-impl Failure {
-    fn happened(&self) -> bool {
-        self.happened.load(Ordering::Relaxed)
+impl Desk {
+    fn new(buffers: usize) -> Self {
+        let state = State { free: vec![Vec::new(); buffers], ..State::default() };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn set(&self, error: Error) {
-        lock(&self.first).get_or_insert(error);
-        self.happened.store(true, Ordering::Relaxed);
+    /// Changes the state, and wakes whoever waits for a change.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    fn put_job(&self, job: Job) {
+        self.change(|state| state.jobs.push_back(job));
+    }
+
+    fn put_free(&self, buffer: Vec<u8>) {
+        self.change(|state| state.free.push(buffer));
+    }
+
+    fn close(&self) {
+        self.change(|state| state.closed = true);
+    }
+
+    fn fail(&self, error: Error) {
+        self.change(|state| {
+            state.failure.get_or_insert(error);
+        });
+    }
+
+    /// The next member, once there is one; none when no more come.
+    fn take_job(&self) -> Option<Job> {
+        self.take(|state| state.jobs.pop_front())
+    }
+
+    /// A buffer, once there is one; none when somebody has failed.
+    fn take_free(&self) -> Option<Vec<u8>> {
+        self.take(|state| state.free.pop())
+    }
+
+    fn take<T>(&self, mut from: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.failure.is_some() {
+                return None;
+            }
+            if let Some(taken) = from(&mut state) {
+                return Some(taken);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     fn into_result(self) -> Result<(), Error> {
-        let first = self.first.into_inner().unwrap_or_else(PoisonError::into_inner);
-        first.map_or(Ok(()), Err)
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.failure.map_or(Ok(()), Err)
     }
 }
 
