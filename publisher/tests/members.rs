@@ -28,12 +28,10 @@ impl Random {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
-    /// Bytes of which half are zeros.
+    /// Bytes with more zeros than ones, which a compressor makes shorter.
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..length.div_ceil(8))
-            .flat_map(|_| {
-                (self.next() & self.next().wrapping_mul(0xff00_ff00_ff00_ff)).to_le_bytes()
-            })
+            .flat_map(|_| (self.next() & self.next()).to_le_bytes())
             .collect();
         bytes.truncate(length);
         bytes

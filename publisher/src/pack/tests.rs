@@ -65,7 +65,7 @@ fn what_the_format_has_no_room_for_is_refused() {
     for (path, directory, message) in [
         (long.as_str(), "d-1.0.0", "a path that is too long"),
         (&"n".repeat(256), "d-1.0.0", "overlong or too deep component"),
-        (&"n/".repeat(127).trim_end_matches('/'), "d-1.0.0", "overlong or too deep component"),
+        ("n/".repeat(127).trim_end_matches('/'), "d-1.0.0", "overlong or too deep component"),
         ("a", "d", "its directory \"d\" is not NAME-VERSION"),
     ] {
         let error = pack(&tree(path, vec![1].into()), "", directory, &target, TWO).unwrap_err();
