@@ -127,6 +127,14 @@ pub const COMMANDS: &[Cmd] = &[
         runs_job: false,
     },
     Cmd {
+        name: "verify",
+        also: "",
+        usage: "[SPEC…]",
+        help: "compare installed runtimes with what was published, file by file",
+        options: &[switch("--repair", "", "fetch again what is damaged")],
+        runs_job: false,
+    },
+    Cmd {
         name: "version",
         also: "",
         usage: "",

@@ -113,6 +113,9 @@ pub enum Error {
         /// What arrived, in bytes: a count, or `more`.
         actual: String,
     },
+    /// Installed runtimes are not what was published.
+    #[error("{0} differ from what was published; joblet-exec verify --repair fetches that again")]
+    Damaged(String),
     /// The archive breaks a rule of the extraction policy. Nothing of it was installed.
     #[error("{archive}: {rule}")]
     Archive {
@@ -187,7 +190,7 @@ impl Error {
             Self::Net { .. } => Class::Net,
             Self::Registry { .. } => Class::Registry,
             Self::NotFound(_) => Class::NotFound,
-            Self::Checksum { .. } | Self::Size { .. } => Class::Integrity,
+            Self::Checksum { .. } | Self::Size { .. } | Self::Damaged(_) => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
             Self::File { .. } => Class::Store,
             Self::Busy { .. } => Class::Busy,

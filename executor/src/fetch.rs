@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::http;
 use crate::location::Location;
 use crate::progress::Progress;
-use joblet_format::{Artifact, Checksum};
+use joblet_format::{Artifact, Checksum, IndexFile};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -37,6 +37,21 @@ pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
+/// Reads the small file at `location`, whose size and checksum are those of `promise`.
+///
+/// # Errors
+/// As [`archive`].
+pub fn promised(location: &Location, promise: &IndexFile) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    let mut source: Box<dyn Read> = match location {
+        Location::File(path) => Box::new(open(path)?),
+        Location::Http(url) => Box::new(http::get(url)?),
+    };
+    let promise = (promise.size, promise.checksum);
+    verify(&mut source, &mut body, location, promise, &Progress::none())?;
+    Ok(body)
+}
+
 /// Returns the archive at `location` as a file whose size and checksum are those of `artifact`.
 ///
 /// A local archive is verified where it lies; a remote one is downloaded to `download`, which has no
@@ -53,17 +68,18 @@ pub fn archive(
     let name = location.to_string();
     let bar =
         |verb| Progress::bytes(format!("{verb} {}", file_name(&name)), artifact.size, progress);
+    let promise = (artifact.size, artifact.checksum);
     let mut file = match location {
         Location::File(path) => {
             let mut file = open(path)?;
-            verify(&mut file, &mut io::sink(), location, artifact, &bar("verifying"))?;
+            verify(&mut file, &mut io::sink(), location, promise, &bar("verifying"))?;
             file
         }
         Location::Http(url) => {
             let mut response = http::get(url)?;
             let mut file = create(download)?;
             std::fs::remove_file(download).map_err(Error::file("remove", download))?;
-            verify(&mut response, &mut file, location, artifact, &bar("downloading"))?;
+            verify(&mut response, &mut file, location, promise, &bar("downloading"))?;
             file
         }
     };
@@ -76,40 +92,42 @@ fn verify(
     from: &mut impl Read,
     to: &mut impl Write,
     location: &Location,
-    artifact: &Artifact,
+    (size, checksum): (u64, Checksum),
     progress: &Progress,
 ) -> Result<(), Error> {
     let mut buffer = vec![0; BUFFER];
     let mut hash = Sha256::new();
     let mut length = 0;
-    let wrong =
-        |actual| Error::Size { object: location.to_string(), expected: artifact.size, actual };
+    let wrong = |actual| Error::Size { object: location.to_string(), expected: size, actual };
     loop {
         let count = from.read(&mut buffer).map_err(|error| read_failed(location, error))?;
         if count == 0 {
             break;
         }
         length += count as u64;
-        if length > artifact.size {
+        if length > size {
             return Err(wrong("more".to_owned()));
         }
         hash.update(&buffer[..count]);
         to.write_all(&buffer[..count]).map_err(Error::file("write", "the download"))?;
         progress.advance(count as u64);
     }
-    if length < artifact.size {
+    if length < size {
         return Err(wrong(length.to_string()));
     }
     let actual = Checksum::from_digest(hash.finalize().into());
-    if actual != artifact.checksum {
-        let (object, expected) = (location.to_string(), artifact.checksum);
+    if actual != checksum {
+        let (object, expected) = (location.to_string(), checksum);
         return Err(Error::Checksum { object, expected, actual });
     }
     Ok(())
 }
 
 /// Opens a regular file for reading; never blocks on a FIFO.
-fn open(path: &Path) -> Result<File, Error> {
+///
+/// # Errors
+/// [`Error::File`].
+pub fn open(path: &Path) -> Result<File, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
     let file = File::from(file);
@@ -127,7 +145,8 @@ fn create(path: &Path) -> Result<File, Error> {
     rustix::fs::open(path, flags, mode).map(File::from).map_err(Error::file("create", path))
 }
 
-fn read_failed(location: &Location, error: io::Error) -> Error {
+/// The failure to read from `location`.
+pub fn read_failed(location: &Location, error: io::Error) -> Error {
     match location {
         Location::File(path) => Error::File { verb: "read", path: path.clone(), source: error },
         Location::Http(url) => {

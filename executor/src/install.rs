@@ -3,13 +3,16 @@
 use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::fetch;
+use crate::location::Location;
+use crate::members::{self, Update};
 use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
-use crate::store::{Installed, Receipt, Store};
+use crate::store::{Installed, Lock, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
-use joblet_format::{Arch, Spec};
+use joblet_format::index::Index;
+use joblet_format::{Arch, IndexFile, Spec};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -19,10 +22,27 @@ use std::time::{Instant, SystemTime};
 pub struct Outcome {
     /// The runtime, as it lies in the store now.
     pub runtime: Installed,
-    /// The length of the archive that was read for it, in bytes; none if it was there already.
-    pub archive: Option<u64>,
+    /// What it took; none if it was there already.
+    pub cost: Option<Cost>,
     /// How long it took, in seconds.
     pub seconds: f64,
+}
+
+/// What an installation read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Of the archive and its index, in bytes.
+    pub fetched: u64,
+    /// Content taken from another version, in bytes.
+    pub reused: u64,
+}
+
+/// A runtime in staging.
+struct Prepared {
+    staging: Staging,
+    /// Its archive's index, as it was fetched.
+    index: Option<Vec<u8>>,
+    cost: Cost,
 }
 
 /// Installs what `spec` means in `catalog`, unless it is there already.
@@ -41,8 +61,7 @@ pub fn install(
     if let Some(reason) = &choice.release.yanked {
         ui.warning(&format!("{exact} was withdrawn: {reason}"));
     }
-    let outcome =
-        |runtime, archive| Outcome { runtime, archive, seconds: start.elapsed().as_secs_f64() };
+    let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
     if let Some(runtime) = store.find(&exact)? {
         return Ok(outcome(runtime, None));
     }
@@ -53,28 +72,138 @@ pub fn install(
     }
     store.clean();
     let url = &choice.artifact.download_url;
-    let source = catalog.location.of_archive(url).map_err(|reason| Error::Registry {
-        registry: catalog.location.to_string(),
-        reason: format!("the address {url:?} of {exact} is refused: {reason}"),
-    })?;
+    let source = address(catalog, url, &exact)?;
     ui.detail(&format!("{exact}: fetching {source}"));
-    let download = store.download(&lock)?;
-    let archive = fetch::archive(&source, &choice.artifact, &download, ui.progress())?;
-    let (staging, directory) = store.stage(&lock)?;
+    let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
+    let Prepared { staging, index, cost } = match &choice.artifact.index {
+        Some(index) => work.members(&source, index, ui)?,
+        None => work.whole(&source, ui)?,
+    };
     let name = source.to_string();
-    {
-        let total = choice.artifact.unpacked_size.unwrap_or(choice.artifact.size);
-        let progress = Progress::bytes(format!("unpacking {exact}"), total, ui.progress());
-        unpack::unpack(archive, &name, &choice.artifact, directory, |bytes| {
-            progress.advance(bytes);
-        })?;
-    }
     let prepared = wrapper(staging.path(), &name)?;
     runtime::load(&prepared)?;
     let receipt = receipt(spec, catalog, &choice, name);
-    let path = store.publish(staging, &prepared, &receipt)?;
+    let path = store.publish(staging, &prepared, &receipt, index.as_deref())?;
     let version = Some(choice.release.version.clone());
-    Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(choice.artifact.size)))
+    Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
+}
+
+/// Makes an installed version what the registry says it is, fetching only what is damaged.
+///
+/// # Errors
+/// As [`install`]; the runtime is then as it was.
+pub fn repair(
+    runtime: &Installed,
+    exact: &Spec,
+    catalog: &Catalog,
+    store: &Store,
+    ui: &mut Ui<'_>,
+) -> Result<Cost, Error> {
+    let choice = registry::resolve(&catalog.registry, &catalog.location, exact, Arch::NATIVE)?;
+    let Some(promise) = &choice.artifact.index else {
+        let what = format!("{exact} has no index in {}; remove and install it", catalog.location);
+        return Err(Error::NotFound(what));
+    };
+    let lock = store.lock(&exact.name, &choice.release.version)?;
+    let source = address(catalog, &choice.artifact.download_url, exact)?;
+    let work = Work { exact, choice: &choice, catalog, store, lock: &lock };
+    let (index, _) = work.index(promise)?;
+    let good = members::verify(&index, &runtime.path)?.good;
+    let update = Update::repair(&index, &runtime.path, &good)?;
+    let (staging, into) = store.stage(&lock)?;
+    let what = format!("repairing {exact}");
+    let progress = Progress::bytes(what, update.fetched(), ui.progress());
+    update.unpack(&source, &index, into, &progress)?;
+    let prepared = wrapper(staging.path(), &source.to_string())?;
+    store.replace(&staging, &prepared, runtime)?;
+    Ok(Cost { fetched: update.fetched() + promise.size, reused: update.reused() })
+}
+
+/// Where `url` of the registry leads.
+fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
+    catalog.location.of_archive(url).map_err(|reason| Error::Registry {
+        registry: catalog.location.to_string(),
+        reason: format!("the address {url:?} of {exact} is refused: {reason}"),
+    })
+}
+
+/// One version that is being installed.
+struct Work<'a> {
+    exact: &'a Spec,
+    choice: &'a Choice<'a>,
+    catalog: &'a Catalog,
+    store: &'a Store,
+    lock: &'a Lock,
+}
+
+impl Work<'_> {
+    /// Fetches an archive of any make, then unpacks it.
+    fn whole(&self, source: &Location, ui: &Ui<'_>) -> Result<Prepared, Error> {
+        let artifact = &self.choice.artifact;
+        let download = self.store.download(self.lock)?;
+        let archive = fetch::archive(source, artifact, &download, ui.progress())?;
+        let (staging, directory) = self.store.stage(self.lock)?;
+        let total = artifact.unpacked_size.unwrap_or(artifact.size);
+        let progress = Progress::bytes(format!("unpacking {}", self.exact), total, ui.progress());
+        unpack::unpack(archive, &source.to_string(), artifact, directory, |bytes| {
+            progress.advance(bytes);
+        })?;
+        let cost = Cost { fetched: artifact.size, reused: 0 };
+        Ok(Prepared { staging, index: None, cost })
+    }
+
+    /// Unpacks an archive in members while it arrives, or what of it is not here.
+    fn members(
+        &self,
+        source: &Location,
+        promise: &IndexFile,
+        ui: &mut Ui<'_>,
+    ) -> Result<Prepared, Error> {
+        let artifact = &self.choice.artifact;
+        let (index, packed) = self.index(promise)?;
+        let what = format!("installing {}", self.exact);
+        if let Some(update) = self.update(&index)? {
+            let (staging, into) = self.store.stage(self.lock)?;
+            let progress = Progress::bytes(what.clone(), update.fetched(), ui.progress());
+            match update.unpack(source, &index, into, &progress) {
+                Ok(()) => {
+                    let fetched = update.fetched() + promise.size;
+                    let cost = Cost { fetched, reused: update.reused() };
+                    return Ok(Prepared { staging, index: Some(packed), cost });
+                }
+                // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
+                Err(error) => ui.detail(&format!("{error}; fetching all of it")),
+            }
+        }
+        let (staging, into) = self.store.stage(self.lock)?;
+        let progress = Progress::bytes(what, artifact.size, ui.progress());
+        members::unpack(source, artifact, &index, into, &progress)?;
+        let cost = Cost { fetched: artifact.size + promise.size, reused: 0 };
+        Ok(Prepared { staging, index: Some(packed), cost })
+    }
+
+    /// The archive's index; also as it was fetched.
+    fn index(&self, promise: &IndexFile) -> Result<(Index, Vec<u8>), Error> {
+        let artifact = &self.choice.artifact;
+        let url = format!("{}.index", artifact.download_url);
+        let beside = address(self.catalog, &url, self.exact)?;
+        let directory = self.exact.name.directory(&self.choice.release.version);
+        members::index(&beside, promise, artifact, &directory)
+    }
+
+    /// The installed version of the same runtime out of which `index` is made for the least.
+    fn update(&self, index: &Index) -> Result<Option<Update>, Error> {
+        let mut best: Option<Update> = None;
+        for (old, path) in self.store.indexes(&self.exact.name)? {
+            let Some(old) = members::parse_index(&old) else { continue };
+            if let Some(update) = Update::plan(old, &path, index) {
+                if best.as_ref().is_none_or(|best| update.fetched() < best.fetched()) {
+                    best = Some(update);
+                }
+            }
+        }
+        Ok(best)
+    }
 }
 
 fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> Receipt {

@@ -15,8 +15,10 @@ mod http;
 mod install;
 mod list;
 mod location;
+mod members;
 mod progress;
 mod registry;
+mod reuse;
 mod roots;
 pub mod runtime;
 pub mod sandbox;
@@ -66,6 +68,7 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
             let path = session.store()?.expect(&spec)?.path;
             ui.data(&format!("{}\n", path.display()))?;
         }
+        Command::Verify { specs, repair } => session.verify(&specs, repair, ui)?,
         Command::Run(run) => return session.run(*run, ui),
     }
     Ok(0)
@@ -139,12 +142,16 @@ impl Session<'_> {
         let outcome = install::install(spec, catalog, store, ui)?;
         let runtime = outcome.runtime;
         let version = runtime.version.as_ref().map(ToString::to_string).unwrap_or_default();
-        let did = match outcome.archive {
+        let did = match outcome.cost {
             None => format!("{}@{version} is installed already", runtime.name),
-            Some(bytes) => format!(
-                "installed {}@{version} ({} in {:.1} s)",
+            Some(cost) => format!(
+                "installed {}@{version} ({}{} in {:.1} s)",
                 runtime.name,
-                list::size(bytes),
+                list::size(cost.fetched),
+                match cost.reused {
+                    0 => String::new(),
+                    reused => format!(" fetched, {} reused,", list::size(reused)),
+                },
                 outcome.seconds
             ),
         };
@@ -160,6 +167,42 @@ impl Session<'_> {
             ui.note(&format!("removed {}", runtime.path.display()));
         }
         Ok(())
+    }
+
+    /// Compares runtimes with what was published, and repairs them if asked to.
+    fn verify(&self, specs: &[Spec], repair: bool, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let store = self.store()?;
+        let mut runtimes = Vec::new();
+        for spec in specs {
+            runtimes.push(store.expect(spec)?);
+        }
+        if specs.is_empty() {
+            runtimes = store.installed()?;
+        }
+        let mut found = Vec::new();
+        for runtime in runtimes {
+            let (index, version) = (store.index(&runtime), &runtime.version);
+            let index = index.as_deref().and_then(members::parse_index);
+            let (Some(index), Some(version)) = (index, version) else {
+                ui.note(&format!(
+                    "{}: nothing is known to compare it with",
+                    runtime.path.display()
+                ));
+                continue;
+            };
+            let exact = Spec { name: runtime.name.clone(), wanted: Wanted::Exact(version.clone()) };
+            let differences = members::verify(&index, &runtime.path)?.differences;
+            let repaired = repair && !differences.is_empty();
+            if repaired {
+                let cost = install::repair(&runtime, &exact, &self.catalog(ui)?, &store, ui)?;
+                ui.note(&format!("repaired {exact} ({} fetched)", list::size(cost.fetched)));
+            }
+            found.push(list::Verified { runtime: exact.to_string(), differences, repaired });
+        }
+        ui.data(&list::verified(&found, self.global.json))?;
+        let bad = found.iter().filter(|it| !it.differences.is_empty() && !it.repaired);
+        let bad: Vec<_> = bad.map(|it| it.runtime.as_str()).collect();
+        if bad.is_empty() { Ok(()) } else { Err(Error::Damaged(bad.join(", "))) }
     }
 
     fn list(&self, ui: &mut Ui<'_>) -> Result<(), Error> {

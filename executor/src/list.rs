@@ -1,11 +1,13 @@
 //! What `list` and `run --dry-run` print.
 
+use crate::members::Difference;
 use crate::sandbox::Step;
 use crate::store::Installed;
 use crate::ui::visible;
 use joblet_format::{Arch, Registry, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::path::Path;
 
 /// One line of `list`, and one object of `list --json`.
@@ -104,6 +106,38 @@ pub fn plan(steps: &[Step], json: bool) -> String {
         return to_json(steps.iter());
     }
     steps.iter().map(|step| visible(&step.to_string()) + "\n").collect()
+}
+
+/// What `verify` found of one runtime; one object of its JSON.
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    /// `NAME@VERSION`.
+    pub runtime: String,
+    /// What differs; empty if it is intact. After a repair: what differed.
+    pub differences: Vec<Difference>,
+    /// Whether it was repaired.
+    pub repaired: bool,
+}
+
+/// What `verify` found, a line for each difference and each runtime, or as JSON.
+pub fn verified(runtimes: &[Verified], json: bool) -> String {
+    if json {
+        return to_json(runtimes.iter());
+    }
+    let mut text = String::new();
+    for runtime in runtimes {
+        for Difference { path, what } in &runtime.differences {
+            // Writing to a String does not fail.
+            _ = writeln!(text, "{}: {} {what}", runtime.runtime, visible(path));
+        }
+        let verdict = match (runtime.differences.is_empty(), runtime.repaired) {
+            (true, _) => "intact",
+            (false, true) => "repaired",
+            (false, false) => "damaged",
+        };
+        _ = writeln!(text, "{}: {verdict}", runtime.runtime);
+    }
+    text
 }
 
 /// A number of bytes for people: three digits and a decimal unit.

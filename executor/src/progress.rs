@@ -22,6 +22,11 @@ impl Progress {
         Self(Some(bar))
     }
 
+    /// No bar at all.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
     /// Counts `bytes` more.
     pub fn advance(&self, bytes: u64) {
         if let Some(bar) = &self.0 {

@@ -6,7 +6,7 @@ use crate::{
 };
 use joblet_format::{Arch, RuntimeName};
 use pico_args::Arguments;
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, num::NonZero, path::PathBuf};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub struct Build {
     pub records: PathBuf,
     /// Where fetched inputs are kept, if not in the user's cache.
     pub cache: Option<PathBuf>,
+    /// Threads; none: as many as there are processors.
+    pub jobs: Option<NonZero<usize>>,
     /// Fetch nothing.
     pub offline: bool,
     /// Address of the archives' directory for `download_url`; none: relative to the registry.
@@ -183,6 +185,7 @@ impl Values {
                 out: self.path("--out", "dist")?,
                 records: self.path("--records", "registry-site/records")?,
                 cache: self.value("--cache")?.map(PathBuf::from),
+                jobs: self.jobs()?,
                 offline: self.args.contains("--offline"),
                 base_url: self.text("--base-url")?,
                 mirror: self.text("--mirror")?,
@@ -272,6 +275,12 @@ impl Values {
         Ok(self.value(option)?.map_or_else(|| default.into(), PathBuf::from))
     }
 
+    fn jobs(&mut self) -> Result<Option<NonZero<usize>>, Error> {
+        let Some(jobs) = self.text("--jobs")? else { return Ok(None) };
+        let number = jobs.parse().map(Some);
+        number.map_err(|_| Error::Usage(format!("--jobs needs a number from 1, not `{jobs}`")))
+    }
+
     fn arches(&mut self) -> Result<Vec<Arch>, Error> {
         match self.text("--arch")?.as_deref() {
             None | Some("all") => Ok(Vec::new()),
@@ -315,7 +324,7 @@ mod tests {
             Selection::Names(names.iter().map(|name| name.parse().unwrap()).collect())
         };
         let Command::Build(build) = parse(
-            "build --arch=arm64 a b --out o --offline --base-url https://example.org/r --json",
+            "build --arch=arm64 a b --out o --jobs 3 --offline --base-url https://example.org/r --json",
         )
         .unwrap() else {
             panic!()
@@ -323,6 +332,7 @@ mod tests {
         assert_eq!(build.selection, names(&["a", "b"]));
         assert_eq!((build.arches, build.out), (vec![Arch::Arm64], "o".into()));
         assert_eq!(build.base_url.as_deref(), Some("https://example.org/r"));
+        assert_eq!(build.jobs, NonZero::new(3));
         assert!(build.offline && build.json && build.cache.is_none());
         let Command::Lock(lock) = parse("lock --all --mirror https://example.org").unwrap() else {
             panic!()
@@ -367,6 +377,8 @@ mod tests {
             ("build a --all", "give names or --all, not both"),
             ("build a --arch i386", "unknown architecture `i386`; use amd64, arm64 or all"),
             ("build a --out", "--out needs a value"),
+            ("build a --jobs 0", "--jobs needs a number from 1, not `0`"),
+            ("build a --jobs=many", "--jobs needs a number from 1, not `many`"),
             ("new", "`new` needs one NAME"),
             ("new a b", "`new` needs one NAME"),
             ("index x", "unexpected argument `x`"),

@@ -3,7 +3,7 @@
 use crate::{
     env,
     error::Error,
-    fsx, index,
+    fsx, index, pack,
     record::{self, archive_name},
     source::Source,
 };
@@ -80,21 +80,29 @@ pub fn run(
 /// Makes a registry of one archive in `dir`.
 fn lay_out(dir: &Path, archive: &Path, mut record: Record, arch: Arch) -> Result<(), Error> {
     fsx::create_dirs(dir)?;
-    let file = archive.file_name().unwrap_or_default();
-    let target = dir.join(file);
-    if std::fs::hard_link(archive, &target).is_err() {
-        std::fs::copy(archive, &target).map_err(Error::file("copy", archive))?;
-    }
+    place(archive, dir)?;
     let release = &mut record.release;
     release.artifacts.retain(|known, _| *known == arch);
-    let file = file.to_string_lossy().into_owned();
+    let file = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(artifact) = release.artifacts.get_mut(&arch) {
+        if artifact.index.is_some() {
+            place(&pack::index_path(archive), dir)?;
+        }
         artifact.download_url.clone_from(&file);
         (release.checksum, release.size) = (artifact.checksum, artifact.size);
     }
     release.download_url = file;
     let registry = index::make(&[record]);
     fsx::write(&dir.join("registry.json"), index::render(&registry).as_bytes())
+}
+
+/// Gives `file` a name in `dir`, too.
+fn place(file: &Path, dir: &Path) -> Result<(), Error> {
+    let target = dir.join(file.file_name().unwrap_or_default());
+    if std::fs::hard_link(file, &target).is_err() {
+        std::fs::copy(file, &target).map_err(Error::file("copy", file))?;
+    }
+    Ok(())
 }
 
 /// The words behind `joblet-exec` that run one command.
@@ -138,7 +146,7 @@ fn run_one(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+    use std::{collections::BTreeMap, num::NonZero, os::unix::fs::PermissionsExt};
 
     fn source() -> Source {
         crate::source::parse(
@@ -155,7 +163,8 @@ mod tests {
             dir.path().join(archive_name(&source().name, &source().version, Arch::NATIVE));
         let tree = crate::tree::Tree::default();
         let packed =
-            crate::pack::pack(&tree, "name: d\nmounts: []\n", "d-1.0.0", &archive).unwrap();
+            pack::pack(&tree, "name: d\nmounts: []\n", "d-1.0.0", &archive, NonZero::<usize>::MIN)
+                .unwrap();
         let base = Some("https://example.org/r");
         let record = record::make(
             &source(),
@@ -190,6 +199,7 @@ mod tests {
         ];
         assert_eq!(arguments, want);
         let script = r#"test -f "$2"/registry.json && test -f "$2"/d-1.0.0-*.tar.gz &&
+            test -f "$2"/d-1.0.0-*.tar.gz.index &&
             grep -q '"download_url": "d-1.0.0' "$2"/registry.json"#;
         let (dir, exec) = built(script);
         assert_eq!(run(&source(), dir.path(), &exec, &|_| ()).unwrap(), 2);

@@ -1,7 +1,7 @@
 //! Records → `registry.json`: a pure function, append only.
 
 use crate::error::Error;
-use joblet_format::{Record, Registry, Release};
+use joblet_format::{IndexFile, Record, Registry, Release};
 
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 
@@ -60,6 +60,12 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
         }
         if was.size != is.size {
             return Err(differs("size", &was.size, &is.size));
+        }
+        if was.index != is.index {
+            let text = |index: Option<IndexFile>| {
+                index.map_or_else(|| "none".to_owned(), |index| index.checksum.to_string())
+            };
+            return Err(differs("index", &text(was.index), &text(is.index)));
         }
     }
     if old.description != new.description {
@@ -121,6 +127,10 @@ mod tests {
             }),
             changed(&|record| record.release.artifacts.get_mut(&amd64).unwrap().size = 8),
             changed(&|record| record.release.description = "new".into()),
+            changed(&|record| {
+                let index = IndexFile { checksum: other, size: 5 };
+                record.release.artifacts.get_mut(&amd64).unwrap().index = Some(index);
+            }),
             check(&before, &make(&[record("1.0.1", "2")])),
         ]
         .map(|result| result.unwrap_err().to_string());
@@ -134,10 +144,14 @@ mod tests {
             errors[2],
             format!("d@1.0.0: description differs: expected text, got new; {HINT}")
         );
+        assert_eq!(
+            errors[3],
+            format!("d@1.0.0: index differs: expected none, got {other}; {HINT}")
+        );
         assert!(
-            errors[3].contains("got none; a published version does not vanish"),
+            errors[4].contains("got none; a published version does not vanish"),
             "{}",
-            errors[3]
+            errors[4]
         );
     }
 }

@@ -3,7 +3,7 @@
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
 //! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
-//! cacerts → fixups → gate → `runtime_yml` → ustar → pack → record → index → check, new → site
+//! cacerts → fixups → gate → `runtime_yml` → pack → record → index → check, new → site
 //!
 //! This file alone joins the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -31,7 +31,6 @@ pub mod runtime_yml;
 pub mod site;
 pub mod source;
 pub mod tree;
-pub mod ustar;
 mod verbs;
 
 use args::{Command, Selection};
@@ -184,7 +183,9 @@ fn build_one(
     let files = store.files(inputs)?;
     fsx::create_dirs(&options.out)?;
     step("unpacking");
-    let packages = unpack(inputs, &files, &options.out)?;
+    let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let jobs = options.jobs.unwrap_or_else(cores);
+    let packages = unpack(inputs, &files, &options.out, jobs)?;
     let source_dir = options.sources.join(name.as_str());
     let manifest = source_dir.join(source::MANIFEST);
     let mut tree = assemble::assemble(packages, source, &source_dir, arch)?;
@@ -196,12 +197,16 @@ fn build_one(
     let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
     step("packing");
     let target = options.out.join(record::archive_name(name, version, arch));
-    pack::pack(&tree, &runtime_yml, &source.directory(), &target)
+    pack::pack(&tree, &runtime_yml, &source.directory(), &target, jobs)
 }
 
-/// Reads all packages, on all cores, in the order of the lock.
-fn unpack(inputs: &[Input], files: &[PathBuf], spool_dir: &Path) -> Result<Vec<Package>, Error> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+/// Reads all packages, in `threads` threads, in the order of the lock.
+fn unpack(
+    inputs: &[Input],
+    files: &[PathBuf],
+    spool_dir: &Path,
+    threads: NonZero<usize>,
+) -> Result<Vec<Package>, Error> {
     let jobs: Vec<_> = inputs.iter().zip(files).collect();
     let read = |&(input, file): &(&Input, &PathBuf)| {
         let label = input.file_name().to_owned();
@@ -209,7 +214,7 @@ fn unpack(inputs: &[Input], files: &[PathBuf], spool_dir: &Path) -> Result<Vec<P
     };
     let work = |jobs: &[_]| jobs.iter().map(read).collect::<Vec<_>>();
     let results = thread::scope(|scope| {
-        let chunks = jobs.chunks(jobs.len().div_ceil(threads).max(1));
+        let chunks = jobs.chunks(jobs.len().div_ceil(threads.get()).max(1));
         let workers: Vec<_> = chunks.map(|chunk| scope.spawn(move || work(chunk))).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -249,12 +254,17 @@ fn as_text(built: &[(Record, Arch, Packed)], out: &Path) -> String {
 fn as_json(built: &[(Record, Arch, Packed)], out: &Path) -> String {
     let entry = |(record, arch, packed): &(Record, Arch, Packed)| {
         let version = &record.release.version;
+        let path = out.join(record::archive_name(&record.name, version, *arch));
         serde_json::json!({
             "name": record.name, "version": version, "arch": arch,
-            "path": out.join(record::archive_name(&record.name, version, *arch)),
+            "path": path,
             "record": record::path(&out.join("records"), &record.name, version),
             "checksum": packed.checksum, "size": packed.size,
             "unpacked_size": packed.unpacked_size, "entries": packed.entries,
+            "index": {
+                "path": pack::index_path(&path),
+                "checksum": packed.index.checksum, "size": packed.index.size,
+            },
         })
     };
     format!("{:#}\n", built.iter().map(entry).collect::<serde_json::Value>())

@@ -47,7 +47,7 @@ pub fn make(
             size: packed.size,
             unpacked_size: Some(packed.unpacked_size),
             entries: Some(packed.entries),
-            index: None,
+            index: Some(packed.index),
         };
         artifacts.insert(*arch, artifact);
     }
@@ -130,7 +130,8 @@ mod tests {
 
     fn packed(byte: u8) -> Packed {
         let checksum = Checksum::from_digest([byte; 32]);
-        Packed { checksum, size: 10, unpacked_size: 20, entries: 3 }
+        let index = joblet_format::IndexFile { checksum, size: 5 };
+        Packed { checksum, size: 10, unpacked_size: 20, entries: 3, index }
     }
 
     #[test]
@@ -143,6 +144,7 @@ mod tests {
         let base = Some("https://example.org/r/");
         let both = make(&source(), &amd, base, "2".into(), Some(&arm));
         assert_eq!(both.release.artifacts.len(), 2);
+        assert_eq!(both.release.artifacts[&Arch::Amd64].index, Some(packed(1).index));
         assert_eq!(both.release.download_url, "https://example.org/r/d-1.0.0-amd64.tar.gz");
         assert_eq!(both.release.artifacts[&Arch::Arm64].download_url, "d-1.0.0-arm64.tar.gz");
         assert_eq!((both.release.platforms.len(), both.published_at.as_str()), (3, "2"));

@@ -3,13 +3,7 @@
 //! So no link of a package can lead a write astray, the umask and the user do not matter, and a
 //! failed build leaves nothing behind.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Write},
-    os::unix::fs::FileExt,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 /// Most links followed on the way to one file, as in Linux.
 const MAX_LINKS: u32 = 40;
@@ -72,10 +66,7 @@ impl Content {
     pub fn head(&self, limit: u64) -> io::Result<Vec<u8>> {
         let length = usize::try_from(self.len().min(limit)).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
-        match &self.0 {
-            Repr::Bytes(all) => bytes.copy_from_slice(&all[..length]),
-            Repr::Stretch { spool, offset, .. } => spool.read_exact_at(&mut bytes, *offset)?,
-        }
+        self.read_at(&mut bytes, 0)?;
         Ok(bytes)
     }
 
@@ -87,24 +78,21 @@ impl Content {
         self.head(u64::MAX)
     }
 
-    /// Writes all bytes, in pieces of one constant size.
+    /// Fills `bytes` with those that stand `at` bytes behind the first one.
     ///
     /// # Errors
-    /// Of reading the spool file and of writing.
-    pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+    /// Of reading the spool file; `UnexpectedEof` if there are not that many.
+    pub fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        if at.checked_add(bytes.len() as u64).is_none_or(|end| end > self.len()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         match &self.0 {
-            Repr::Bytes(bytes) => to.write_all(bytes),
-            Repr::Stretch { spool, offset, length } => {
-                let (mut at, end) = (*offset, offset + length);
-                let mut buffer = vec![0; 128 << 10];
-                while at < end {
-                    let piece = usize::try_from((end - at).min(128 << 10)).unwrap_or(buffer.len());
-                    spool.read_exact_at(&mut buffer[..piece], at)?;
-                    to.write_all(&buffer[..piece])?;
-                    at += piece as u64;
-                }
+            Repr::Bytes(all) => {
+                let at = usize::try_from(at).map_err(io::Error::other)?;
+                bytes.copy_from_slice(&all[at..at + bytes.len()]);
                 Ok(())
             }
+            Repr::Stretch { spool, offset, .. } => spool.read_exact_at(bytes, offset + at),
         }
     }
 }
@@ -283,6 +271,7 @@ pub fn relative(link: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn file() -> Node {
         Node::File { executable: false, content: b"x".to_vec().into() }
@@ -368,12 +357,11 @@ mod tests {
         let mut spool = tempfile::tempfile().unwrap();
         spool.write_all(b"..hello..").unwrap();
         for content in [b"hello".to_vec().into(), Content::stretch(Arc::new(spool), 2, 5)] {
-            let mut written = Vec::new();
-            content.write_to(&mut written).unwrap();
-            assert_eq!(
-                (content.read().unwrap().as_slice(), written.as_slice()),
-                (&b"hello"[..], &b"hello"[..])
-            );
+            let mut middle = [0; 3];
+            content.read_at(&mut middle, 1).unwrap();
+            assert_eq!((content.read().unwrap(), &middle), (b"hello".to_vec(), b"ell"));
+            let error = content.read_at(&mut middle, 3).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             assert_eq!((content.head(2).unwrap(), content.len()), (b"he".to_vec(), 5));
         }
     }

@@ -48,13 +48,14 @@ pub(crate) const VERBS: [Verb; 6] = [
     Verb {
         name: "build",
         positionals: "NAME…|--all",
-        summary: "make OUT/NAME-VERSION-ARCH.tar.gz and OUT/records/NAME/VERSION.json",
+        summary: "make OUT/NAME-VERSION-ARCH.tar.gz, its index and OUT/records/NAME/VERSION.json",
         options: &[
             ALL,
             SOURCES,
             ARCH,
             OUT_DIST,
             ("--cache", "DIR", "where fetched inputs are kept [the user's cache]"),
+            ("--jobs", "N", "threads [as many as there are processors]"),
             ("--offline", "", "fetch nothing: every input must be in the cache"),
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
             MIRROR,

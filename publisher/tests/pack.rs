@@ -1,4 +1,4 @@
-//! GNU tar reads what we pack: the same names, modes, links and bytes.
+//! Other programs read what we pack: the same names, modes, links and bytes.
 
 use joblet_publish::{
     pack,
@@ -7,10 +7,14 @@ use joblet_publish::{
 use std::{
     collections::BTreeMap,
     fs,
+    io::Read,
+    num::NonZero,
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
 };
+
+const JOBS: NonZero<usize> = NonZero::new(2).unwrap();
 
 /// What a path is: mode and, for links, the target, for files, the content.
 type Listing = BTreeMap<String, (u32, Vec<u8>)>;
@@ -28,7 +32,7 @@ fn tree() -> Tree {
     put("bin", Node::Link("usr/bin".into()));
     put("usr/bin/x", file(true, "#!/bin/sh\n"));
     put("usr/share/Főtanúsítvány with blanks & \"quotes\".crt", file(false, "x"));
-    for length in [1, 511, 512, 513, 200_000] {
+    for length in [1, 511, 512, 513, 200_000, 3_000_000] {
         put(&format!("sizes/{length}"), file(false, &"s".repeat(length)));
     }
     for length in [70, 76, 77, 78, 79, 80, 81, 99, 100, 101, 155, 200, 255] {
@@ -92,7 +96,7 @@ fn gnu_tar_unpacks_the_same_tree() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d-1.0.0-amd64.tar.gz");
     let (tree, yml) = (tree(), "name: d\nmounts: []\n");
-    let packed = pack::pack(&tree, yml, "d-1.0.0", &target).unwrap();
+    let packed = pack::pack(&tree, yml, "d-1.0.0", &target, JOBS).unwrap();
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
     tar(dir.path(), &["--same-permissions", "-C", "root", "-xzf", "d-1.0.0-amd64.tar.gz"]);
@@ -114,7 +118,7 @@ fn gnu_tar_unpacks_the_same_tree() {
 fn gnu_tar_lists_constant_owner_and_time_in_walking_order() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d.tar.gz");
-    pack::pack(&tree(), "name: d\n", "d-1.0.0", &target).unwrap();
+    pack::pack(&tree(), "name: d\n", "d-1.0.0", &target, JOBS).unwrap();
     let words = ["--utc", "--full-time", "--numeric-owner", "--quoting-style=literal"];
     let output = tar(dir.path(), &[&words[..], &["-tvzf", "d.tar.gz"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -134,12 +138,54 @@ fn the_archive_is_one_ustar_with_pax_only_where_a_name_needs_it() {
     let mut small = Tree::default();
     small.insert("usr/bin/x", file(true, "x")).unwrap();
     for (tree, pax) in [(small, false), (tree(), true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("d.tar.gz");
+        pack::pack(&tree, "", "d-1.0.0", &target, JOBS).unwrap();
+        let archive = fs::File::open(&target).unwrap();
         let mut bytes = Vec::new();
-        joblet_publish::ustar::write(&mut bytes, "d-1.0.0", &tree, "").unwrap();
+        flate2::read::MultiGzDecoder::new(archive).read_to_end(&mut bytes).unwrap();
         let headers = bytes.chunks(512).filter(|block| block[257..265] == *b"ustar\x0000");
         let kinds: Vec<u8> = headers.map(|block| block[156]).collect();
         assert_eq!(kinds.contains(&b'x'), pax);
         assert!(kinds.iter().all(|kind| b"025x".contains(kind)));
         assert_eq!(bytes[bytes.len() - 1024..], [0; 1024]);
+    }
+}
+
+/// Every reader lists the same entries; one that is not installed is left out, aloud.
+#[test]
+fn every_reader_finds_the_same_entries() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("d.tar.gz");
+    let (mut tree, yml) = (tree(), "name: d\n");
+    // busybox prints other characters for what the terminal cannot show.
+    tree.remove("usr/share/Főtanúsítvány with blanks & \"quotes\".crt");
+    tree.remove("links/é");
+    pack::pack(&tree, yml, "d-1.0.0", &target, JOBS).unwrap();
+    let want: Vec<String> = expected(&tree, yml).into_keys().collect();
+    let python = "import sys, tarfile\nfor e in tarfile.open('d.tar.gz'): print(e.name)";
+    for words in [
+        &["tar", "-tzf", "d.tar.gz"][..],
+        &["python3", "-c", python],
+        &["bsdtar", "-tzf", "d.tar.gz"],
+        &["busybox", "tar", "-tzf", "d.tar.gz"],
+    ] {
+        let mut command = Command::new(words[0]);
+        let output = match command.args(&words[1..]).current_dir(dir.path()).output() {
+            Ok(output) => output,
+            Err(error) => {
+                #[allow(clippy::print_stderr, reason = "a skipped test says so")]
+                {
+                    eprintln!("SKIPPED {}: {error}", words[0]);
+                }
+                continue;
+            }
+        };
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut names: Vec<_> =
+            text.lines().map(|it| it.trim_end_matches('/').to_owned()).collect();
+        names.sort();
+        assert_eq!(names, want, "{words:?}");
     }
 }

@@ -51,7 +51,7 @@ fn build(
     command.output().unwrap()
 }
 
-/// Name and checksum of each archive in a `build --json` report.
+/// Name and checksum of each archive and index in a `build --json` report.
 fn checksums(output: &Output) -> Vec<(String, String)> {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{complaint}");
@@ -61,9 +61,13 @@ fn checksums(output: &Output) -> Vec<(String, String)> {
         let path = Path::new(entry["path"].as_str().unwrap());
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o644);
-        (name, entry["checksum"].as_str().unwrap().to_owned())
+        let index = &entry["index"];
+        let mode = fs::metadata(index["path"].as_str().unwrap()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        let checksum = |value: &serde_json::Value| value["checksum"].as_str().unwrap().to_owned();
+        [(name.clone(), checksum(entry)), (format!("{name}.index"), checksum(index))]
     };
-    report.as_array().unwrap().iter().map(entry).collect()
+    report.as_array().unwrap().iter().flat_map(entry).collect()
 }
 
 fn copy_tree(from: &Path, to: &Path, mode: u32) {
@@ -171,10 +175,10 @@ fn a_small_build_is_the_same_every_time() {
         build("d", &setting, &place, Path::new(PROGRAM), &sources, &cache);
         assert_eq!(fs::read(&record).unwrap(), before, "a rerun changes no byte of the record");
         let left: Vec<_> = fs::read_dir(place.join("out")).unwrap().collect();
-        assert_eq!(left.len(), 3, "two archives, records, nothing else");
+        assert_eq!(left.len(), 5, "two archives, their indexes, records, nothing else");
     }
     assert_eq!(seen[0], seen[1]);
-    assert_eq!(seen[0].len(), 2);
+    assert_eq!(seen[0].len(), 4);
 }
 
 fn small_deb() -> Vec<u8> {

@@ -76,6 +76,13 @@ pub enum Command {
     },
     /// Print a runtime's directory.
     Path(Spec),
+    /// Compare installed runtimes with their indexes.
+    Verify {
+        /// Which; all if empty.
+        specs: Vec<Spec>,
+        /// Fetch again what is damaged.
+        repair: bool,
+    },
 }
 
 /// What `run` was asked for.
@@ -192,6 +199,10 @@ fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<C
         "path" => match <[Spec; 1]>::try_from(specs(&operands, name)?) {
             Ok([spec]) => Command::Path(spec),
             Err(_) => return Err(Error::Usage("path takes one SPEC".into())),
+        },
+        "verify" => Command::Verify {
+            specs: if operands.is_empty() { Vec::new() } else { specs(&operands, name)? },
+            repair: options.contains("--repair"),
         },
         "list" => {
             none(&operands)?;

@@ -9,6 +9,7 @@
 //! STORE/.joblet/staging/python-3.11-1.0.0/  what its holder is working on; else a leftover
 //! STORE/.joblet/downloads/                  an archive that arrives; it loses its name at once
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json
+//! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched
 //! ```
 
 use crate::error::Error;
@@ -204,18 +205,70 @@ impl Store {
         staging: Staging,
         prepared: &Path,
         receipt: &Receipt,
+        index: Option<&[u8]>,
     ) -> Result<PathBuf, Error> {
         let target = self.directory(&receipt.name, &receipt.version);
         let directory = receipt.name.directory(&receipt.version);
         let receipts = self.work("receipts")?.join(format!("{directory}.json"));
         let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
         fs::write(&receipts, text).map_err(Error::file("write", &receipts))?;
+        let kept = receipts.with_extension("index");
+        match index {
+            Some(index) => fs::write(&kept, index).map_err(Error::file("write", &kept))?,
+            // One of an earlier installation would speak of other files.
+            None => drop(fs::remove_file(&kept)),
+        }
         let opened = File::open(&staging.path).map_err(Error::file("open", &staging.path))?;
         rustix::fs::syncfs(&opened).map_err(Error::file("sync", &staging.path))?;
         rename_new(prepared, &target)?;
         sync_directory(&self.root)?;
         drop(staging);
         Ok(target)
+    }
+
+    /// The directories of installed versions of `name`, each with the index that was kept of it.
+    ///
+    /// # Errors
+    /// As [`Store::installed`].
+    pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, PathBuf)>, Error> {
+        let mut found = installed::scan(&self.root)?;
+        found.retain(|runtime| runtime.name == *name);
+        let index = |runtime: Installed| Some((self.index(&runtime)?, runtime.path));
+        Ok(found.into_iter().filter_map(index).collect())
+    }
+
+    /// The index that was kept of an installed runtime of this store.
+    pub fn index(&self, runtime: &Installed) -> Option<Vec<u8>> {
+        let receipts = self.root.join(WORK).join("receipts");
+        let name =
+            runtime.path.file_name().filter(|_| runtime.path.parent() == Some(&self.root))?;
+        fs::read(format!("{}.index", receipts.join(name).display())).ok()
+    }
+
+    /// Puts `prepared`, a directory inside `staging`, in the place of an installed runtime.
+    ///
+    /// There is a complete one under its name at any moment, where the file system can exchange.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the runtime is then as it was.
+    pub fn replace(
+        &self,
+        staging: &Staging,
+        prepared: &Path,
+        runtime: &Installed,
+    ) -> Result<(), Error> {
+        let opened = File::open(&staging.path).map_err(Error::file("open", &staging.path))?;
+        rustix::fs::syncfs(&opened).map_err(Error::file("sync", &staging.path))?;
+        match rustix::fs::renameat_with(CWD, prepared, CWD, &runtime.path, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                let aside = staging.path.join(".old");
+                fs::rename(&runtime.path, aside).map_err(Error::file("replace", &runtime.path))?;
+                fs::rename(prepared, &runtime.path)
+                    .map_err(Error::file("replace", &runtime.path))?;
+            }
+            done => done.map_err(Error::file("replace", &runtime.path))?,
+        }
+        sync_directory(&self.root)
     }
 
     /// Removes a version: at once from its name, then from the disk.
@@ -237,7 +290,8 @@ impl Store {
         fs::rename(&runtime.path, &aside).map_err(Error::file("remove", &runtime.path))?;
         sync_directory(&self.root)?;
         let receipt = self.work("receipts")?.join(format!("{name}.json"));
-        // One that is missing is as good as removed, and one that stays is never read alone.
+        // What is missing is as good as removed, and what stays is never read alone.
+        _ = fs::remove_file(receipt.with_extension("index"));
         _ = fs::remove_file(receipt);
         remove_tree(&staging.path)
     }
@@ -380,7 +434,7 @@ mod tests {
             let (staging, _) = store.stage(&lock).unwrap();
             put(staging.path(), "any", "");
             let prepared = staging.path().join("any");
-            (lock, store.publish(staging, &prepared, &receipt()))
+            (lock, store.publish(staging, &prepared, &receipt(), None))
         };
         let (lock, published) = prepare();
         assert_eq!(published.unwrap(), base.path().join("store/demo-1.0.0"));

@@ -35,11 +35,11 @@ const BUFFER: usize = 128 << 10;
 
 /// What an archive may unpack to.
 #[derive(Debug, Clone, Copy)]
-struct Budget {
+pub struct Budget {
     /// Bytes of file content that may still come.
-    bytes: u64,
+    pub bytes: u64,
     /// Entries that may still come.
-    entries: u64,
+    pub entries: u64,
 }
 
 /// Unpacks `archive` into the empty directory `into`.
@@ -90,7 +90,7 @@ fn check_rest(mut rest: BufReader<Hashed>, name: &str, artifact: &Artifact) -> R
 }
 
 /// What the registry promises, or else what an honest archive of this size may need.
-fn budget(artifact: &Artifact) -> Budget {
+pub fn budget(artifact: &Artifact) -> Budget {
     let bytes = artifact
         .unpacked_size
         .unwrap_or_else(|| artifact.size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE));

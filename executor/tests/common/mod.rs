@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+pub mod members;
 pub mod server;
 
 /// The program under test: the shipped binary where `make test` names it, else cargo's own build.
@@ -164,4 +166,24 @@ pub fn runtime_archive(name: &str, version: &str) -> Vec<u8> {
         (&format!("{directory}/runtime.yml"), &yml),
         (&format!("{directory}/isolated/etc/version"), version),
     ]))
+}
+
+/// Everything about a tree that an installation decides.
+pub fn snapshot(root: &Path) -> BTreeMap<String, (u32, i64, i64, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        let data = path.symlink_metadata().unwrap();
+        let content = if data.is_symlink() {
+            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+        } else if data.is_dir() {
+            left.extend(list(&path).iter().map(|name| path.join(name)));
+            Vec::new()
+        } else {
+            fs::read(&path).unwrap()
+        };
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+        found.insert(name, (data.mode(), data.mtime(), data.mtime_nsec(), content));
+    }
+    found
 }

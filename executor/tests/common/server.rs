@@ -25,7 +25,8 @@ impl Reply {
     }
 }
 
-type Handler = dyn Fn(&str, usize) -> Reply + Send + Sync;
+/// Path, lines of the head in lower case, count of the requests before.
+type Handler = dyn Fn(&str, &[String], usize) -> Reply + Send + Sync;
 
 /// The server. Its threads end with the test's process.
 pub struct Server {
@@ -36,12 +37,17 @@ pub struct Server {
 impl Server {
     /// Answers each request by what `handler` says of its path and of how many came before it.
     pub fn new(handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start("http", handler, |stream| stream)
+        Self::start("http", move |path, _, count| handler(path, count), |stream| stream)
+    }
+
+    /// The same by the path and the lines of the head, which are in lower case.
+    pub fn with_heads(handler: impl Fn(&str, &[String]) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start("http", move |path, head, _| handler(path, head), |stream| stream)
     }
 
     fn start<S: Read + Write>(
         scheme: &str,
-        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+        handler: impl Fn(&str, &[String], usize) -> Reply + Send + Sync + 'static,
         wrap: impl Fn(TcpStream) -> S + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -65,6 +71,7 @@ impl Server {
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> (Self, String) {
         let (config, authority) = tls::config(name);
+        let handler = move |path: &str, _: &[String], count| handler(path, count);
         let server = Self::start("https", handler, move |stream| {
             let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
             rustls::StreamOwned::new(session, stream)
@@ -89,16 +96,20 @@ impl Server {
 /// Reads one request and answers it. A client that goes away early is no fault of the test.
 fn answer(stream: impl Read + Write, seen: &Mutex<Vec<String>>, handler: &Handler) -> Option<()> {
     let mut stream = BufReader::new(stream);
-    let mut head = stream.by_ref().lines();
-    let path = head.next()?.ok()?.split(' ').nth(1)?.to_owned();
-    while !head.next()?.ok()?.is_empty() {}
+    let mut lines = stream.by_ref().lines();
+    let path = lines.next()?.ok()?.split(' ').nth(1)?.to_owned();
+    let head: Vec<_> = lines
+        .map_while(Result::ok)
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.to_lowercase())
+        .collect();
     let count = {
         let mut seen = seen.lock().unwrap();
         seen.push(path.clone());
         seen.len() - 1
     };
     let stream = stream.get_mut();
-    stream.write_all(&handler(&path, count).0).and_then(|()| stream.flush()).ok()
+    stream.write_all(&handler(&path, &head, count).0).and_then(|()| stream.flush()).ok()
 }
 
 mod tls {

@@ -114,6 +114,9 @@ fn trees_that_are_none_are_refused() {
     assert!(outside.contains("is not NAME-VERSION"), "{outside}");
 }
 
+/// A change to the members of a good index.
+type Edit = fn(&mut Vec<Member>);
+
 #[test]
 fn members_are_exactly_the_stream() {
     let mut all = entries();
@@ -125,9 +128,9 @@ fn members_are_exactly_the_stream() {
         Index::new("demo-1.0.0".to_owned(), members, all.clone()).err().unwrap_or_default()
     };
     assert_eq!(with(|_| ()), "");
-    let edits: [(fn(&mut Vec<Member>), &str); 8] = [
+    let edits: [(Edit, &str); 8] = [
         (|members| members[0].unpacked += 512, "unpack to"),
-        (|members| drop(members.pop()), "unpack to"),
+        (|members| members.truncate(members.len() - 1), "unpack to"),
         (|members| members.push(members[0]), "unpack to"),
         (|members| members[0].unpacked = 0, "to nothing"),
         (|members| members[0].unpacked = MAX_MEMBER as u32 + 1, "more than a mebibyte"),

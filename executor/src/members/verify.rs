@@ -1,0 +1,167 @@
+//! An installed tree against its index, on all cores.
+
+use super::tree::Walk;
+use super::update::{looks_installed, open};
+use crate::error::Error;
+use joblet_format::index::{Body, Entry, Index};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Bytes read at a time.
+const BUFFER: usize = 256 << 10;
+
+/// A path that is not as it was installed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Difference {
+    /// Below the runtime's directory.
+    pub path: String,
+    /// What differs.
+    pub what: &'static str,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Sorted by path.
+    pub differences: Vec<Difference>,
+    /// The files that are as they must be, by their numbers in the index.
+    pub good: BTreeSet<usize>,
+}
+
+/// Compares the runtime in `path` with its index: every file is read.
+///
+/// # Errors
+/// [`Error::File`] when the directory cannot be read.
+pub fn verify(index: &Index, path: &Path) -> Result<Report, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+    let next = AtomicUsize::new(0);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut report = Report::default();
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..cores).map(|_| scope.spawn(|| compare(index, &root, &next))).collect();
+        for thread in threads {
+            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let part = part.map_err(Error::file("read", path))?;
+            report.differences.extend(part.differences);
+            report.good.extend(part.good);
+        }
+        Ok::<_, Error>(())
+    })?;
+    super::pipeline::wait_until_alone();
+    extra(index, path, &mut report.differences)?;
+    report.differences.sort();
+    Ok(report)
+}
+
+/// One thread's share: entries are taken one by one, for a few are much larger than the others.
+fn compare(index: &Index, root: &OwnedFd, next: &AtomicUsize) -> Result<Report, Errno> {
+    let mut walk = Walk::new(root.as_fd())?;
+    let mut report = Report::default();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(entry) = index.entries().get(number) else { return Ok(report) };
+        if entry.path.is_empty() {
+            continue;
+        }
+        match difference(&mut walk, entry, &mut buffer) {
+            Ok(None) if matches!(entry.body, Body::File { .. }) => drop(report.good.insert(number)),
+            Ok(None) => {}
+            Ok(Some(what)) => {
+                report.differences.push(Difference { path: entry.path.clone(), what });
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                report
+                    .differences
+                    .push(Difference { path: entry.path.clone(), what: "is missing" });
+            }
+            Err(_) => {
+                let what = "cannot be read";
+                report.differences.push(Difference { path: entry.path.clone(), what });
+            }
+        }
+    }
+}
+
+/// How what is there differs from `entry`.
+fn difference(
+    walk: &mut Walk,
+    entry: &Entry,
+    buffer: &mut [u8],
+) -> Result<Option<&'static str>, Errno> {
+    let (parent, name) = walk.parent(&entry.path)?;
+    let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let kind = FileType::from_raw_mode(found.st_mode);
+    Ok(match &entry.body {
+        Body::Directory if !kind.is_dir() => Some("is no directory"),
+        Body::Directory => (found.st_mode & 0o7777 != 0o755).then_some("has other permissions"),
+        Body::Symlink(_) if !kind.is_symlink() => Some("is no symbolic link"),
+        Body::Symlink(target) => {
+            let there = rustix::fs::readlinkat(parent, name, Vec::new())?;
+            (there.as_bytes() != target.as_bytes()).then_some("points elsewhere")
+        }
+        Body::File { .. } if !kind.is_file() => Some("is no regular file"),
+        Body::File { .. } if !looks_installed(entry, &found) => {
+            Some("has another length, time or permissions")
+        }
+        Body::File { pieces, .. } => {
+            let mut file = File::from(open(walk, &entry.path)?);
+            for piece in pieces {
+                if hash(&mut file, piece.size, buffer).map_err(|_| Errno::IO)? != piece.sha256 {
+                    return Ok(Some("has other content"));
+                }
+            }
+            None
+        }
+    })
+}
+
+/// SHA-256 of the next `size` bytes; of fewer where the file ends before.
+fn hash(file: &mut File, size: u64, buffer: &mut [u8]) -> std::io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut piece = file.take(size);
+    loop {
+        let count = piece.read(buffer)?;
+        if count == 0 {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(&buffer[..count]);
+    }
+}
+
+/// What is there and in no index.
+fn extra(index: &Index, path: &Path, differences: &mut Vec<Difference>) -> Result<(), Error> {
+    let known: BTreeMap<_, _> =
+        index.entries().iter().map(|entry| (entry.path.as_str(), &entry.body)).collect();
+    let mut left = vec![String::new()];
+    while let Some(directory) = left.pop() {
+        let whole = path.join(&directory);
+        for entry in fs::read_dir(&whole).map_err(Error::file("read", &whole))? {
+            let entry = entry.map_err(Error::file("read", &whole))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let below = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+            match known.get(below.as_str()) {
+                None => {
+                    differences.push(Difference { path: below, what: "is not of this runtime" });
+                }
+                Some(Body::Directory) if entry.file_type().is_ok_and(|kind| kind.is_dir()) => {
+                    left.push(below);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! One member: verified, inflated, compared, written.
+
+use super::Site;
+use super::plan::Part;
+use super::tree::{Walk, times};
+use crate::error::Error;
+use joblet_format::Checksum;
+use joblet_format::index::Body;
+use joblet_format::member::{MEMBER_TRAILER, open_member};
+use libdeflater::Decompressor;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Advice, Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+/// Bodies of this length are worth writing to the disk early, in bytes.
+const EARLY: usize = 64 << 10;
+
+/// What one thread needs for itself.
+pub struct Worker<'a> {
+    site: &'a Site<'a>,
+    walk: Walk,
+    inflate: Decompressor,
+    /// What the member unpacked to.
+    unpacked: Vec<u8>,
+}
+
+impl<'a> Worker<'a> {
+    /// Prepares to write into the site's tree.
+    ///
+    /// # Errors
+    /// [`Error::File`] when no descriptor is left.
+    pub fn new(site: &'a Site<'a>) -> Result<Self, Error> {
+        let (walk, inflate) = (site.walk()?, Decompressor::new());
+        Ok(Self { site, walk, inflate, unpacked: Vec::new() })
+    }
+
+    /// Writes the files, and pieces of files, that the member holds.
+    ///
+    /// # Errors
+    /// [`Error::Checksum`], [`Error::Archive`] with the rule that was broken, [`Error::File`] when
+    /// they cannot be written.
+    pub fn member(&mut self, number: usize, member: &[u8]) -> Result<(), Error> {
+        self.verify(number, member)?;
+        self.inflate(number, member)?;
+        let mut at = 0;
+        let site = self.site;
+        let unpacked = std::mem::take(&mut self.unpacked);
+        for part in site.plan.parts(number) {
+            let bytes = &unpacked[at..at + part.length()];
+            at += part.length();
+            match part {
+                Part::Headers { entry, .. } => self.headers(entry, bytes)?,
+                Part::Body { entry, offset, whole, .. } => {
+                    self.body(entry, offset, whole, bytes)?;
+                }
+                Part::Zeros { .. } if bytes.iter().all(|&byte| byte == 0) => {}
+                Part::Zeros { .. } => {
+                    return Err(refuse(site, number, "bytes where only zeros may be"));
+                }
+            }
+        }
+        self.unpacked = unpacked;
+        Ok(())
+    }
+
+    /// Nothing of a member is looked at before it is known to be the promised one.
+    fn verify(&self, number: usize, member: &[u8]) -> Result<(), Error> {
+        let expected = Checksum::from_digest(self.site.index.members()[number].sha256);
+        let actual = Checksum::from_digest(Sha256::digest(member).into());
+        if actual == expected {
+            return Ok(());
+        }
+        let object = format!("{}: member {number}", self.site.archive);
+        Err(Error::Checksum { object, expected, actual })
+    }
+
+    fn inflate(&mut self, number: usize, member: &[u8]) -> Result<(), Error> {
+        let wanted = self.site.index.members()[number].unpacked;
+        let fail = |rule| Err(refuse(self.site, number, rule));
+        let Some((_, _, size)) = open_member(member) else {
+            return fail("it is no gzip member with its own length");
+        };
+        self.unpacked.resize(wanted as usize, 0);
+        // Compares CRC-32 and length with the eight bytes behind the deflate stream.
+        let inflated = self.inflate.gzip_decompress(member, &mut self.unpacked);
+        if size != wanted || inflated != Ok(wanted as usize) {
+            return fail("it does not unpack to what the index promises");
+        }
+        // Those bytes are the trailer, unless they stand in the member a second time. By chance
+        // that happens once in 2^64 places.
+        let (before, trailer) =
+            (&member[..member.len() - 1], &member[member.len() - MEMBER_TRAILER..]);
+        if contains(before, trailer) {
+            return fail("bytes between its deflate stream and its end");
+        }
+        Ok(())
+    }
+
+    /// The headers must be those that the index stands for: nothing in them is interpreted.
+    fn headers(&mut self, number: usize, bytes: &[u8]) -> Result<(), Error> {
+        let entry = &self.site.index.entries()[number];
+        if bytes != entry.headers(self.site.index.directory()) {
+            let rule = format!("{:?}: its headers are others than the index says", entry.path);
+            return Err(Error::Archive { archive: self.site.archive.clone(), rule });
+        }
+        match &entry.body {
+            Body::File { pieces, .. } if pieces.is_empty() => self.body(number, 0, true, &[]),
+            _ => Ok(()),
+        }
+    }
+
+    fn body(&mut self, entry: usize, offset: u64, whole: bool, bytes: &[u8]) -> Result<(), Error> {
+        if !self.site.wants(entry) {
+            return Ok(());
+        }
+        // What is here of it may have been written.
+        let whole = whole && self.site.wanted.is_none();
+        let path = self.site.path(entry);
+        let file =
+            self.open(entry, &path, whole).map_err(|errno| self.site.refused(&path, errno))?;
+        write_all(&file, bytes, offset).map_err(Error::file("write", &path))?;
+        if bytes.len() >= EARLY {
+            // Writing to the disk begins now, so that the sync at the end has less to wait for.
+            // Best effort: what it forgets of the cache is only what is on the disk already.
+            let length = std::num::NonZero::new(bytes.len() as u64);
+            _ = rustix::fs::fadvise(&file, offset, length, Advice::DontNeed);
+        }
+        if whole {
+            let done = rustix::fs::futimens(&file, &times());
+            done.map_err(|errno| self.site.refused(&path, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Creates the file, or, if it is `whole` in no member, opens it where another thread has.
+    fn open(&mut self, entry: usize, path: &str, whole: bool) -> Result<OwnedFd, Errno> {
+        let executable =
+            matches!(self.site.index.entries()[entry].body, Body::File { executable: true, .. });
+        let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
+        let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        flags.set(OFlags::EXCL, whole);
+        let (parent, name) = self.walk.parent(path)?;
+        rustix::fs::openat(parent, name, flags, mode)
+    }
+}
+
+fn write_all(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::pwrite(file, bytes, offset))?;
+        bytes = &bytes[count..];
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// Whether `trailer`, of eight bytes, stands anywhere in `bytes`. Compared as numbers: every byte of
+/// every archive passes here.
+fn contains(bytes: &[u8], trailer: &[u8]) -> bool {
+    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
+    let wanted = number(trailer);
+    bytes.windows(MEMBER_TRAILER).any(|window| number(window) == wanted)
+}
+
+fn refuse(site: &Site<'_>, number: usize, rule: &str) -> Error {
+    let rule = format!("member {number}: {rule}");
+    Error::Archive { archive: site.archive.clone(), rule }
+}

@@ -1,0 +1,229 @@
+//! Where the tar stream is cut into members. The rule is part of the format of our archives (not of
+//! what readers accept): two archives with equal files in them have equal members but for headers.
+//!
+//! A *large* file (its body is [`LARGE`] bytes or more) begins a member; its body is cut by
+//! [`super::gear`], and each piece ends one: the first member holds its headers, the last one the
+//! zeros behind it. All other entries stand in groups, and a group is a member. An entry begins a new
+//! group
+//!
+//! - behind a large file, or at the beginning;
+//! - if the group before it has come to [`MIN_GROUP`] and its path says so: the first eight bytes of the
+//!   SHA-256 of its path below the archive's directory, as a big-endian number, are below 2^64 × its
+//!   weight / ([`TARGET`] − [`MIN_GROUP`]);
+//! - if the group would weigh more than [`MAX_GROUP`] with it, or unpack to more than a reader accepts.
+//!
+//! An entry's *weight* is one header block and its padded body, and a group weighs what its entries
+//! do: so cuts do not depend on the archive's directory, the length of which decides where pax headers
+//! are needed (but for a group of hundreds of empty files with pax headers, by a reader's limit). A chance by weight makes the distance between
+//! cuts one of bytes, whatever the sizes of the files.
+//!
+//! The two zero blocks at the end of the stream belong to the last member.
+
+use super::{
+    gear::{self, LOOKED_AT},
+    stream::{Item, Stream},
+};
+use joblet_format::{
+    member::MAX_MEMBER,
+    ustar::{BLOCK, END},
+};
+use sha2::{Digest, Sha256};
+use std::{io, ops::Range};
+
+/// Least body of a large file, in bytes. Part of the format.
+pub(super) const LARGE: u64 = 256 << 10;
+/// What a group weighs on average, in bytes. Part of the format.
+const TARGET: u64 = 256 << 10;
+/// A group of less is not cut by the path of an entry, in bytes. Part of the format.
+const MIN_GROUP: u64 = 64 << 10;
+/// A group does not weigh more, in bytes. Part of the format.
+const MAX_GROUP: u64 = 512 << 10;
+/// Most that a group unpacks to, in bytes: the end of the stream may have to fit in, too.
+const MAX_UNPACKED: u64 = (MAX_MEMBER - END) as u64;
+
+/// What is in one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// These entries.
+    Group(Range<usize>),
+    /// A stretch of a large file's body, with its headers or padding where it touches them.
+    Piece {
+        /// The entry.
+        item: usize,
+        /// From and to, in bytes of its body.
+        range: Range<u64>,
+    },
+}
+
+impl Plan {
+    /// Whether it reaches the end of the last entry.
+    pub(super) fn reaches(&self, stream: &Stream) -> bool {
+        let last = stream.items.len() - 1;
+        match self {
+            Self::Group(items) => items.end > last,
+            Self::Piece { item, range } => *item == last && range.end == stream.items[last].size(),
+        }
+    }
+}
+
+/// The members of a stream, in order.
+pub(super) struct Cuts<'s> {
+    stream: &'s Stream,
+    /// The first entry that is not in a member yet, or not with all of its body.
+    next: usize,
+    /// How much of that entry's body is, in bytes.
+    inside: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'s> Cuts<'s> {
+    pub(super) fn new(stream: &'s Stream) -> Self {
+        Self { stream, next: 0, inside: 0, buffer: Vec::new() }
+    }
+
+    fn group(&mut self) -> Plan {
+        let items = &self.stream.items[self.next..];
+        let (mut weight, mut length) = (0, 0);
+        let fits = |item: &&Item| {
+            let more = self.stream.headers(item).len() as u64 + item.padded_size();
+            let full = weight + self::weight(item) > MAX_GROUP || length + more > MAX_UNPACKED;
+            if weight > 0 && (is_large(item) || begins(item, weight) || full) {
+                return false;
+            }
+            weight += self::weight(item);
+            length += more;
+            true
+        };
+        let end = self.next + items.iter().take_while(fits).count();
+        let group = std::mem::replace(&mut self.next, end)..end;
+        Plan::Group(group)
+    }
+
+    fn piece(&mut self, item: &Item) -> io::Result<Plan> {
+        let (from, size) = (self.inside, item.size());
+        let window = (size - from).min(LOOKED_AT as u64);
+        self.buffer.resize(usize::try_from(window).map_err(io::Error::other)?, 0);
+        if let Some(content) = item.content() {
+            content.read_at(&mut self.buffer, from)?;
+        }
+        let to = from + gear::cut(&self.buffer) as u64;
+        let plan = Plan::Piece { item: self.next, range: from..to };
+        (self.next, self.inside) = if to == size { (self.next + 1, 0) } else { (self.next, to) };
+        Ok(plan)
+    }
+}
+
+impl Iterator for Cuts<'_> {
+    /// Errors are those of reading a large file.
+    type Item = io::Result<Plan>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.stream.items.get(self.next)?;
+        Some(if is_large(item) { self.piece(item) } else { Ok(self.group()) })
+    }
+}
+
+fn is_large(item: &Item) -> bool {
+    item.size() >= LARGE
+}
+
+fn weight(item: &Item) -> u64 {
+    BLOCK as u64 + item.padded_size()
+}
+
+/// Whether the path of `item` says that a group begins with it, behind one of `group` bytes.
+fn begins(item: &Item, group: u64) -> bool {
+    if group < MIN_GROUP {
+        return false;
+    }
+    let digest = Sha256::digest(&item.path);
+    let hash = u64::from_be_bytes(digest[..8].try_into().expect("a digest has more"));
+    u128::from(hash) * u128::from(TARGET - MIN_GROUP) < u128::from(weight(item)) << u64::BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        pack::tests::noise,
+        tree::{Node, Tree},
+    };
+
+    fn stream(directory: &str, files: &[(String, usize)]) -> Stream {
+        let mut tree = Tree::default();
+        for (path, size) in files {
+            let content = noise(*size as u64, *size).into();
+            tree.insert(path, Node::File { executable: false, content }).unwrap();
+        }
+        Stream::new(directory, &tree, "name: d\n").unwrap()
+    }
+
+    fn plans(stream: &Stream) -> Vec<Plan> {
+        Cuts::new(stream).collect::<io::Result<_>>().unwrap()
+    }
+
+    /// `count` files of up to 40 kB.
+    fn small_files(count: usize) -> Vec<(String, usize)> {
+        let size = |number: usize| number * 7919 % 40_000;
+        (0..count).map(|number| (format!("usr/{number:05}"), size(number))).collect()
+    }
+
+    #[test]
+    fn groups_keep_their_limits() {
+        let stream = stream("d-1.0.0", &small_files(1000));
+        let plans = plans(&stream);
+        let mut at = 0;
+        for (number, plan) in plans.iter().enumerate() {
+            let Plan::Group(items) = plan else { panic!("{plan:?}") };
+            assert_eq!(items.start, at, "every entry once, in order");
+            at = items.end;
+            let weight: u64 = stream.items[items.clone()].iter().map(weight).sum();
+            assert!(weight <= MAX_GROUP, "{weight}");
+            assert!(weight >= MIN_GROUP || number + 1 == plans.len(), "{weight}");
+        }
+        assert_eq!(at, stream.items.len());
+        let average = stream.items.iter().map(weight).sum::<u64>() / plans.len() as u64;
+        assert!((200 << 10..312 << 10).contains(&average), "{average}");
+    }
+
+    #[test]
+    fn a_large_file_has_members_of_its_own() {
+        let large = usize::try_from(LARGE).unwrap();
+        let files = [("a", 1), ("b", large - 1), ("c", large), ("d", 3 << 20), ("e", 1)];
+        let files = files.map(|(path, size)| (path.to_owned(), size));
+        let stream = stream("d-1.0.0", &files);
+        let plans = plans(&stream);
+        assert_eq!(plans[..2], [Plan::Group(0..4), Plan::Piece { item: 4, range: 0..LARGE }]);
+        let (last, pieces) = plans[2..].split_last().unwrap();
+        assert_eq!(*last, Plan::Group(6..8));
+        let mut at = 0;
+        for plan in pieces {
+            let Plan::Piece { item: 5, range } = plan else { panic!("{plan:?}") };
+            assert_eq!(range.start, at);
+            at = range.end;
+        }
+        assert_eq!(at, 3 << 20);
+        let reaching: Vec<_> = plans.iter().filter(|plan| plan.reaches(&stream)).collect();
+        assert_eq!(reaching, [last]);
+    }
+
+    #[test]
+    fn the_name_of_the_directory_cuts_nothing() {
+        // The paths need a pax header below the second name, not below the first.
+        let long = |(path, size): (String, usize)| (format!("{}/{path}", "n".repeat(95)), size);
+        let files: Vec<_> = small_files(500).into_iter().map(long).collect();
+        let other = format!("{}-10.20.30", "d".repeat(64));
+        let (one, two) = (stream("d-1.0.0", &files), stream(&other, &files));
+        let length = |stream: &Stream| stream.headers(&stream.items[100]).len();
+        assert_eq!((length(&one), length(&two)), (512, 1536));
+        assert_eq!(plans(&one), plans(&two));
+    }
+
+    #[test]
+    fn the_cuts_of_known_paths_stay() {
+        // Part of the format: other cuts would be other archives.
+        let plans = plans(&stream("d-1.0.0", &small_files(60)));
+        let want = [0..11, 11..17, 17..27, 27..33, 33..42, 42..47, 47..57, 57..64].map(Plan::Group);
+        assert_eq!(plans, want);
+    }
+}

@@ -1,0 +1,102 @@
+//! A plan → one member of the archive.
+
+use super::{
+    cut::Plan,
+    stream::{Item, Stream},
+};
+use joblet_format::{
+    index::{Member, Piece},
+    member::{MEMBER_HEADER, member_header},
+    ustar::{END, padding},
+};
+use libdeflater::{CompressionLvl, Compressor};
+use sha2::{Digest, Sha256};
+use std::{io, ops::Range};
+
+/// Of 0 to 12. 9 makes archives 0.9 % smaller and takes 2.7 times as long.
+const LEVEL: i32 = 6;
+
+/// A member, and what it tells the index.
+pub(super) struct Made {
+    /// The member as it stands in the file.
+    pub(super) bytes: Vec<u8>,
+    /// Its row in the index.
+    pub(super) member: Member,
+    /// The pieces of files that are in it, each with the number of its entry.
+    pub(super) pieces: Vec<(usize, Piece)>,
+}
+
+/// What one thread makes members with.
+pub(super) struct Bench<'s> {
+    stream: &'s Stream,
+    compressor: Compressor,
+    /// What the member unpacks to.
+    plain: Vec<u8>,
+}
+
+impl<'s> Bench<'s> {
+    pub(super) fn new(stream: &'s Stream) -> Self {
+        let level = CompressionLvl::new(LEVEL).expect("libdeflate knows the level");
+        Self { stream, compressor: Compressor::new(level), plain: Vec::new() }
+    }
+
+    /// Makes the member that `plan` describes, in `bytes`.
+    ///
+    /// # Errors
+    /// Of reading files.
+    pub(super) fn make(&mut self, plan: &Plan, bytes: Vec<u8>) -> io::Result<Made> {
+        self.plain.clear();
+        let mut pieces = Vec::new();
+        match plan {
+            Plan::Group(items) => {
+                for number in items.clone() {
+                    let item = &self.stream.items[number];
+                    let piece = self.put(item, 0..item.size())?;
+                    pieces.extend(piece.map(|piece| (number, piece)));
+                }
+            }
+            Plan::Piece { item, range } => {
+                let piece = self.put(&self.stream.items[*item], range.clone())?;
+                pieces.extend(piece.map(|piece| (*item, piece)));
+            }
+        }
+        if plan.reaches(self.stream) {
+            self.plain.extend([0; END]);
+        }
+        let (bytes, member) = self.compress(bytes)?;
+        Ok(Made { bytes, member, pieces })
+    }
+
+    /// Puts a stretch of an entry's body behind what is there, with all that touches it.
+    fn put(&mut self, item: &Item, range: Range<u64>) -> io::Result<Option<Piece>> {
+        if range.start == 0 {
+            self.plain.extend(self.stream.headers(item));
+        }
+        let Some(content) = item.content().filter(|_| !range.is_empty()) else { return Ok(None) };
+        let at = self.plain.len();
+        let size = range.end - range.start;
+        self.plain.resize(at + usize::try_from(size).map_err(io::Error::other)?, 0);
+        content.read_at(&mut self.plain[at..], range.start)?;
+        let sha256 = Sha256::digest(&self.plain[at..]).into();
+        if range.end == item.size() {
+            let zeros = usize::try_from(padding(item.size())).map_err(io::Error::other)?;
+            self.plain.resize(self.plain.len() + zeros, 0);
+        }
+        Ok(Some(Piece { size, sha256 }))
+    }
+
+    fn compress(&mut self, mut bytes: Vec<u8>) -> io::Result<(Vec<u8>, Member)> {
+        let bound = self.compressor.deflate_compress_bound(self.plain.len());
+        bytes.resize(MEMBER_HEADER + bound, 0);
+        let deflated = self.compressor.deflate_compress(&self.plain, &mut bytes[MEMBER_HEADER..]);
+        bytes.truncate(MEMBER_HEADER + deflated.map_err(io::Error::other)?);
+        let number = |length: usize| u32::try_from(length).map_err(io::Error::other);
+        let unpacked = number(self.plain.len())?;
+        bytes.extend(libdeflater::crc32(&self.plain).to_le_bytes());
+        bytes.extend(unpacked.to_le_bytes());
+        let length = number(bytes.len())?;
+        bytes[..MEMBER_HEADER].copy_from_slice(&member_header(length));
+        let sha256 = Sha256::digest(&bytes).into();
+        Ok((bytes, Member { length, unpacked, sha256 }))
+    }
+}

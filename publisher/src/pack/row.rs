@@ -1,0 +1,87 @@
+//! All members, made on all cores, in the order of the file.
+
+use super::{
+    cut::{Cuts, Plan},
+    member::{Bench, Made},
+    stream::Stream,
+};
+use std::{
+    io,
+    num::NonZero,
+    sync::{
+        Arc, Mutex,
+        mpsc::{self, Receiver, Sender},
+    },
+    thread,
+};
+
+/// Members that may be in memory at once, for each thread: one that it makes, one that waits for
+/// its turn.
+const BUFFERS: usize = 2;
+
+/// What the threads take their work from, one after the other.
+struct Source<'s> {
+    cuts: Cuts<'s>,
+    /// Buffers that the writer is done with. There is a fixed number of them, so a writer that is
+    /// slower than the threads holds them up.
+    spare: Receiver<Vec<u8>>,
+    /// To the writer, in order: where each member will come from.
+    row: Sender<Receiver<io::Result<Made>>>,
+}
+
+/// A member that a thread has to make, in this buffer, and where it goes.
+type Job = (io::Result<Plan>, Vec<u8>, Sender<io::Result<Made>>);
+
+impl Source<'_> {
+    /// None at the end of the stream, and after the writer gave up.
+    fn take(&mut self) -> Option<Job> {
+        let plan = self.cuts.next()?;
+        let buffer = self.spare.recv().ok()?;
+        let (reply, member) = mpsc::channel();
+        self.row.send(member).ok()?;
+        Some((plan, buffer, reply))
+    }
+}
+
+/// Calls `write` with every member of `stream`, in order. `jobs` threads make them; what is made
+/// does not depend on their number.
+///
+/// # Errors
+/// The first, in the order of the file: of reading, as `reading` says it, or of `write`.
+pub(super) fn make<E: Send>(
+    stream: &Stream,
+    jobs: NonZero<usize>,
+    reading: impl Fn(io::Error) -> E + Send,
+    mut write: impl FnMut(&Made) -> Result<(), E> + Send,
+) -> Result<(), E> {
+    let (give_back, spare) = mpsc::channel();
+    let (row, members) = mpsc::channel();
+    let source = Arc::new(Mutex::new(Source { cuts: Cuts::new(stream), spare, row }));
+    // What the scope owns is dropped before it waits for its threads: that is how they learn that the
+    // writer gave up, and it that they are done.
+    thread::scope(move |scope| {
+        for _ in 0..jobs.get() {
+            let source = Arc::clone(&source);
+            scope.spawn(move || work(&source, Bench::new(stream)));
+        }
+        drop(source);
+        for _ in 0..BUFFERS * jobs.get() {
+            _ = give_back.send(Vec::new()); // fails if the threads are done, as below
+        }
+        for member in members {
+            let Ok(made) = member.recv() else { break }; // its thread panicked; the scope does, too
+            let made = made.map_err(&reading)?;
+            write(&made)?;
+            _ = give_back.send(made.bytes); // fails when there is nothing left to do
+        }
+        Ok(())
+    })
+}
+
+/// Makes one member after the other until there are none.
+fn work(source: &Mutex<Source>, mut bench: Bench) {
+    let take = || source.lock().expect("nothing panics with the lock").take();
+    while let Some((plan, buffer, reply)) = take() {
+        _ = reply.send(plan.and_then(|plan| bench.make(&plan, buffer))); // fails if nobody waits any more
+    }
+}

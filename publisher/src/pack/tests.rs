@@ -1,0 +1,121 @@
+//! What is told of an archive is what lies there; faults leave nothing.
+
+use super::*;
+use crate::tree::{Content, Node};
+use std::sync::Arc;
+
+const TWO: NonZero<usize> = NonZero::new(2).unwrap();
+
+/// `length` bytes that no compressor makes shorter, other ones for each seed (xorshift64*).
+pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    };
+    let mut bytes: Vec<u8> = (0..length.div_ceil(8)).flat_map(|_| next().to_le_bytes()).collect();
+    bytes.truncate(length);
+    bytes
+}
+
+fn tree(path: &str, content: Content) -> Tree {
+    let mut tree = Tree::default();
+    tree.insert(path, Node::File { executable: false, content }).unwrap();
+    tree
+}
+
+fn checksum(bytes: &[u8]) -> Checksum {
+    Checksum::from_digest(Sha256::digest(bytes).into())
+}
+
+#[test]
+fn what_is_reported_is_what_lies_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("out/d.tar.gz");
+    let tree = tree("a", vec![b'x'; 100_000].into());
+    let packed = pack(&tree, "name: d\n", "d-1.0.0", &target, TWO).unwrap();
+    let (bytes, index) = (fsx::read(&target).unwrap(), fsx::read(&index_path(&target)).unwrap());
+    assert_eq!((packed.size, packed.checksum), (bytes.len() as u64, checksum(&bytes)));
+    let said = IndexFile { checksum: checksum(&index), size: index.len() as u64 };
+    assert_eq!(packed.index, said);
+    assert_eq!((packed.entries, packed.unpacked_size), (4, 100_008));
+    assert_eq!(pack(&tree, "name: d\n", "d-1.0.0", &target, TWO).unwrap(), packed);
+    // magic, deflate, no flags, no time, slowest, unknown system
+    assert_eq!(index[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255]);
+}
+
+#[test]
+fn an_archive_over_two_gibibytes_is_refused() {
+    let stream = Stream::new("d-1.0.0", &Tree::default(), "").unwrap();
+    let mut archive = Archive::new(std::io::sink(), &stream);
+    archive.size = MAX_ARCHIVE;
+    let made = member::Bench::new(&stream).make(&cut::Plan::Group(0..1), Vec::new()).unwrap();
+    let error = archive.put(&made, "d-1.0.0", Path::new("x")).unwrap_err();
+    assert_eq!(error.class().word(), "CHECK");
+    assert!(error.to_string().starts_with("d-1.0.0: the archive is larger than 2 GiB"), "{error}");
+}
+
+#[test]
+fn what_the_format_has_no_room_for_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("d.tar.gz");
+    let long = vec!["n".repeat(250); 16].join("/");
+    for (path, directory, message) in [
+        (long.as_str(), "d-1.0.0", "a path that is too long"),
+        (&"n".repeat(256), "d-1.0.0", "overlong or too deep component"),
+        ("n/".repeat(127).trim_end_matches('/'), "d-1.0.0", "overlong or too deep component"),
+        ("a", "d", "its directory \"d\" is not NAME-VERSION"),
+    ] {
+        let error = pack(&tree(path, vec![1].into()), "", directory, &target, TWO).unwrap_err();
+        assert_eq!(error.class().word(), "CHECK");
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(fsx::list(dir.path()).unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn nothing_is_left_of_a_failure() {
+    let dir = tempfile::tempdir().unwrap();
+    for length in [5, 5 << 20] {
+        let spool = Arc::new(tempfile::tempfile().unwrap());
+        let tree = tree("a", Content::stretch(spool, 0, length));
+        let target = dir.path().join("d.tar.gz");
+        let error = pack(&tree, "", "d-1.0.0", &target, TWO).unwrap_err();
+        assert_eq!(error.class().word(), "STORE");
+        assert!(error.to_string().starts_with("cannot pack /"), "{error}");
+        assert_eq!(fsx::list(dir.path()).unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn a_full_disk_ends_all_threads() {
+    let stream = Stream::new("d-1.0.0", &tree("a", noise(1, 20 << 20).into()), "").unwrap();
+    let mut written = 0;
+    let result = row::make(
+        &stream,
+        TWO,
+        |error| error.to_string(),
+        |_| {
+            written += 1;
+            if written == 3 { Err("no space".to_owned()) } else { Ok(()) }
+        },
+    );
+    assert_eq!((result, written), (Err("no space".to_owned()), 3));
+}
+
+#[test]
+fn an_archive_never_lies_beside_the_index_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("d.tar.gz");
+    let one = pack(&tree("a", vec![1].into()), "", "d-1.0.0", &target, TWO).unwrap();
+    let two = pack(&tree("a", vec![2].into()), "", "d-1.0.0", &target, TWO).unwrap();
+    assert_ne!((one.checksum, one.index), (two.checksum, two.index));
+    assert_eq!(two.index.checksum, checksum(&fsx::read(&index_path(&target)).unwrap()));
+    // What cannot be written leaves no archive with it: here, where the index is to go.
+    fsx::remove_if_there(&index_path(&target)).unwrap();
+    std::fs::create_dir(index_path(&target)).unwrap();
+    let error = pack(&tree("a", vec![3].into()), "", "d-1.0.0", &target, TWO).unwrap_err();
+    assert!(error.to_string().contains("d.tar.gz.index: "), "{error}");
+}
