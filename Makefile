@@ -10,7 +10,9 @@ lint:    ## Check format, lints, shell scripts and the licences of dependencies
 	@.ci/lint
 static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
+bench:   ## Measure installing and updating beside the usual tools (as root)
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo test lint static clean
+.PHONY: help demo test lint static bench clean
