@@ -148,7 +148,8 @@ fn installs_once_an_hour(line: &Line, user: Option<u32>, server: &Server) {
     succeeded(&line.exec(user, &install));
     let requests = &server.requests()[before..];
     let registry = requests.iter().filter(|path| path.as_str() == "/registry.json").count();
-    assert_eq!((registry, requests.len()), (1, 3), "{requests:?}");
+    // Twice an archive and its index.
+    assert_eq!((registry, requests.len()), (1, 5), "{requests:?}");
 }
 
 /// What `joblet-exec` unpacked is what GNU tar unpacks, but for the sticky bit of `tmp`.
@@ -200,7 +201,8 @@ fn refuses_a_flipped_byte(line: &Line, server: &Server) {
     assert_eq!(output.status.code(), Some(13), "{output:?}");
     assert!(output.stderr.starts_with(b"error[INTEGRITY]: "), "{output:?}");
     let store = line.path("home/store");
-    let names = |directory: &Path| fs::read_dir(directory).unwrap().count();
+    // A directory that was never needed is as good as an empty one.
+    let names = |directory: &Path| fs::read_dir(directory).into_iter().flatten().count();
     assert_eq!(names(&store), 1, "only .joblet");
     for part in ["staging", "downloads", "locks", "receipts"] {
         assert_eq!(names(&store.join(".joblet").join(part)), 0, "{part}");
