@@ -100,6 +100,15 @@ fn pair() -> (Tree, Tree) {
     (tree(&big, "old", "same"), tree(&changed, "new", "small"))
 }
 
+/// A registry with both.
+fn world_of_two() -> World {
+    let mut world = World::new();
+    let (old, new) = pair();
+    publish(&mut world, "1.0.0", old, 50_000);
+    publish(&mut world, "2.0.0", new, 50_000);
+    world
+}
+
 #[test]
 fn only_what_changed_is_fetched() {
     let mut world = World::new();
@@ -132,10 +141,7 @@ fn only_what_changed_is_fetched() {
 
 #[test]
 fn a_registry_in_a_directory_is_used_the_same_way() {
-    let mut world = World::new();
-    let (old, new) = pair();
-    publish(&mut world, "1.0.0", old, 50_000);
-    publish(&mut world, "2.0.0", new, 50_000);
+    let world = world_of_two();
     assert_eq!(world.exec(["install", "demo@1.0.0"]).status, Some(0));
     let outcome = world.exec(["install", "demo@2.0.0"]);
     assert!(outcome.stderr.contains(" reused"), "{outcome:?}");
@@ -156,10 +162,7 @@ fn what_was_touched_is_not_handed_on() {
         }),
     ];
     for (name, spoil) in spoil {
-        let mut world = World::new();
-        let (old, new) = pair();
-        publish(&mut world, "1.0.0", old, 50_000);
-        publish(&mut world, "2.0.0", new, 50_000);
+        let world = world_of_two();
         let server = ranges(&world);
         install(&world, "1.0.0", &server);
         spoil(&world.path(&format!("store/demo-1.0.0/isolated/lib/{name}")));
@@ -170,10 +173,7 @@ fn what_was_touched_is_not_handed_on() {
 
 #[test]
 fn a_server_without_ranges_gives_all_of_it() {
-    let mut world = World::new();
-    let (old, new) = pair();
-    publish(&mut world, "1.0.0", old, 50_000);
-    publish(&mut world, "2.0.0", new, 50_000);
+    let world = world_of_two();
     let server = Server::files(world.path("registry"));
     install(&world, "1.0.0", &server);
     let outcome = install(&world, "2.0.0", &server);
@@ -185,10 +185,7 @@ fn a_server_without_ranges_gives_all_of_it() {
 
 #[test]
 fn a_member_that_is_another_one_is_never_installed() {
-    let mut world = World::new();
-    let (old, new) = pair();
-    publish(&mut world, "1.0.0", old, 50_000);
-    publish(&mut world, "2.0.0", new, 50_000);
+    let world = world_of_two();
     let server = ranges(&world);
     install(&world, "1.0.0", &server);
     let archive = world.path("registry/demo-2.0.0.tar.gz");
