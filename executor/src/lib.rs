@@ -179,7 +179,7 @@ impl Session<'_> {
         if specs.is_empty() {
             runtimes = store.installed()?;
         }
-        let mut found = Vec::new();
+        let (mut catalog, mut found) = (None, Vec::new());
         for runtime in runtimes {
             let (index, version) = (store.index(&runtime), &runtime.version);
             let index = index.as_deref().and_then(members::parse_index);
@@ -194,7 +194,11 @@ impl Session<'_> {
             let differences = members::verify(&index, &runtime.path)?.differences;
             let repaired = repair && !differences.is_empty();
             if repaired {
-                let cost = install::repair(&runtime, &exact, &self.catalog(ui)?, &store, ui)?;
+                let catalog = match &mut catalog {
+                    Some(catalog) => catalog,
+                    none => none.insert(self.catalog(ui)?),
+                };
+                let cost = install::repair(&runtime, &exact, catalog, &store, ui)?;
                 ui.note(&format!("repaired {exact} ({} fetched)", list::size(cost.fetched)));
             }
             found.push(list::Verified { runtime: exact.to_string(), differences, repaired });

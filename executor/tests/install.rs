@@ -353,18 +353,7 @@ fn many_processes_install_the_same_runtime_once() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let server = Server::files(world.path("registry"));
-    let children: Vec<_> = (0..10)
-        .map(|_| {
-            let mut command = world.command();
-            command.args(["install", "demo", "-q", "--registry", &server.address]);
-            command.spawn().unwrap()
-        })
-        .collect();
-    for mut child in children {
-        assert!(child.wait().unwrap().success());
-    }
-    let archives = server.requests().iter().filter(|path| path.ends_with(".tar.gz")).count();
-    assert_eq!(archives, 1);
+    world.assert_installed_once(&server);
     world.assert_store(&["demo-1.0.0"]);
 }
 

@@ -113,6 +113,23 @@ impl World {
         fs::write(self.path("registry/registry.json"), document.to_string()).unwrap();
     }
 
+    /// Ten processes install `demo` from the server at once: all succeed, one of them fetches.
+    pub fn assert_installed_once(&self, server: &server::Server) {
+        let children: Vec<_> = (0..10)
+            .map(|_| {
+                let mut command = self.command();
+                command.args(["install", "demo", "-q", "--registry", &server.address]);
+                command.spawn().unwrap()
+            })
+            .collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        let requests = server.requests();
+        let archives = requests.iter().filter(|path| path.ends_with(".tar.gz")).count();
+        assert_eq!(archives, 1);
+    }
+
     /// Nothing is left in the store but the runtimes called `names`.
     pub fn assert_store(&self, names: &[&str]) {
         let store = self.path("store");
