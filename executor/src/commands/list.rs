@@ -1,0 +1,34 @@
+//! `list` and `path`.
+
+use super::Session;
+use crate::error::Error;
+use crate::list;
+use crate::ui::Ui;
+use joblet_format::Spec;
+
+impl Session<'_> {
+    pub(crate) fn list(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let store = self.store()?;
+        let runtimes = store.installed()?;
+        if runtimes.is_empty() && !self.global.json {
+            ui.note(&format!(
+                "no runtime is installed in {}; joblet-exec list --available shows what there is",
+                store.root().display()
+            ));
+            return Ok(());
+        }
+        ui.data(&list::installed(&runtimes, self.global.json))
+    }
+
+    pub(crate) fn list_available(&self, all_versions: bool, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let catalog = self.catalog(ui)?;
+        // Without a store nothing is installed: the list is useful all the same.
+        let here = self.store().and_then(|store| store.installed()).unwrap_or_default();
+        ui.data(&list::available(&catalog.registry, &here, all_versions, self.global.json))
+    }
+
+    pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let path = self.store()?.expect(spec)?.path;
+        ui.data(&format!("{}\n", path.display()))
+    }
+}

@@ -1,0 +1,54 @@
+//! `verify`.
+
+use super::Session;
+use crate::error::Error;
+use crate::ui::Ui;
+use crate::{install, list, members};
+use joblet_format::{Spec, Wanted};
+
+impl Session<'_> {
+    /// Compares runtimes with what was published, and repairs them if asked to.
+    pub(crate) fn verify(
+        &self,
+        specs: &[Spec],
+        repair: bool,
+        ui: &mut Ui<'_>,
+    ) -> Result<(), Error> {
+        let store = self.store()?;
+        let mut runtimes = Vec::new();
+        for spec in specs {
+            runtimes.push(store.expect(spec)?);
+        }
+        if specs.is_empty() {
+            runtimes = store.installed()?;
+        }
+        let (mut catalog, mut found) = (None, Vec::new());
+        for runtime in runtimes {
+            let (index, version) = (store.index(&runtime), &runtime.version);
+            let index = index.as_deref().and_then(members::parse_index);
+            let (Some(index), Some(version)) = (index, version) else {
+                ui.note(&format!(
+                    "{}: nothing is known to compare it with",
+                    runtime.path.display()
+                ));
+                continue;
+            };
+            let exact = Spec { name: runtime.name.clone(), wanted: Wanted::Exact(version.clone()) };
+            let differences = members::verify(&index, &runtime.path)?.differences;
+            let repaired = repair && !differences.is_empty();
+            if repaired {
+                let catalog = match &mut catalog {
+                    Some(catalog) => catalog,
+                    none => none.insert(self.catalog(ui)?),
+                };
+                let cost = install::repair(&runtime, &exact, catalog, &store, ui)?;
+                ui.note(&format!("repaired {exact} ({} fetched)", list::size(cost.fetched)));
+            }
+            found.push(list::Verified { runtime: exact.to_string(), differences, repaired });
+        }
+        ui.data(&list::verified(&found, self.global.json))?;
+        let bad = found.iter().filter(|it| !it.differences.is_empty() && !it.repaired);
+        let bad: Vec<_> = bad.map(|it| it.runtime.as_str()).collect();
+        if bad.is_empty() { Ok(()) } else { Err(Error::Damaged(bad.join(", "))) }
+    }
+}

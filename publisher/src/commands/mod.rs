@@ -1,0 +1,56 @@
+//! What each command does: one function per command, and what they share.
+//!
+//! Together with `lib.rs`, this is the only place that joins stages.
+
+mod build;
+mod check;
+mod lock;
+mod publish;
+
+pub(crate) use build::build;
+pub(crate) use check::check;
+pub(crate) use lock::lock;
+pub(crate) use publish::{index, site};
+
+use crate::args::Selection;
+use crate::error::Error;
+use crate::source::{self, Source};
+use joblet_format::{Arch, RuntimeName};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The manifests that are meant, all read and checked before anything is done.
+fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {
+    let names: Vec<RuntimeName> = match selection {
+        Selection::Names(names) => names.clone(),
+        Selection::All => source::names(dir)?,
+    };
+    if names.is_empty() {
+        let dir = dir.display();
+        return Err(Error::NotFound(format!("no runtime in {dir}; `new NAME` makes a first one")));
+    }
+    let mut sources = Vec::new();
+    for name in names.into_iter().collect::<BTreeSet<_>>() {
+        let source = source::read(dir, &name)?;
+        let manifest = source::manifest_path(dir, &name);
+        source.supported().map_err(|reason| Error::config(manifest, reason))?;
+        sources.push(source);
+    }
+    Ok(sources)
+}
+
+/// The architectures of `source` among those asked for; none asked for means all.
+fn arches(source: &Source, asked: &[Arch]) -> Result<Vec<Arch>, Error> {
+    let declared = source.arches();
+    if let Some(other) = asked.iter().find(|arch| !declared.contains(arch)) {
+        let name = &source.name;
+        return Err(Error::NotFound(format!("{name} has no platform for {other} in its manifest")));
+    }
+    Ok(declared.into_iter().filter(|arch| asked.is_empty() || asked.contains(arch)).collect())
+}
+
+/// A size for people.
+#[allow(clippy::cast_precision_loss)] // one digit after the point is shown
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
