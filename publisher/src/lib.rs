@@ -2,8 +2,8 @@
 //!
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
-//! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
-//! cacerts → fixups → gate → `runtime_yml` → pack → record → index → check, new → site
+//! error, env, fsx → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
+//! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → record → index → check, new → site
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -14,25 +14,32 @@ pub mod assemble;
 mod cacerts;
 pub mod check;
 mod commands;
+pub mod content;
 pub mod deb;
 pub mod env;
 pub mod error;
 pub mod fixups;
 pub mod fsx;
 pub mod gate;
+mod http;
 pub mod index;
 pub mod inputs;
 pub mod lock;
 pub mod mirror;
 pub mod new;
 pub mod pack;
+pub mod package;
+pub mod places;
+pub mod python;
 pub mod record;
 mod roots;
 pub mod runtime_yml;
 pub mod site;
 pub mod source;
+mod tarball;
 pub mod tree;
 mod verbs;
+mod zip;
 
 use args::Command;
 use error::Error;

@@ -7,7 +7,8 @@ use crate::inputs::Store;
 use crate::lock::{self, Input};
 use crate::pack::{self, Packed};
 use crate::source::{self, Source};
-use crate::{Note, args, deb, env, fixups, fsx, gate, mirror, record, runtime_yml};
+use crate::places::Places;
+use crate::{Note, args, env, fixups, fsx, gate, package, record, runtime_yml};
 use joblet_format::{Arch, Record};
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -60,16 +61,17 @@ fn build_one(
     let step = |step: &str| note(&format!("build {name}@{version} {arch}: {step}"));
     let no_cache = || Error::Usage("no cache directory: HOME is not set; say --cache DIR".into());
     let cache = options.cache.clone().or_else(env::default_cache).ok_or_else(no_cache)?;
-    let mirrors =
-        if options.offline { None } else { Some(mirror::find(options.mirror.as_deref())?) };
+    let places = Places::new(options.mirror.as_deref());
+    let places = (!options.offline).then_some(&places);
     let note = |text: &str| step(text);
-    let store = Store { cache: &cache, mirrors: mirrors.as_ref(), timestamp, note: &note };
+    let store = Store { cache: &cache, places, timestamp, note: &note };
     let files = store.files(inputs)?;
     fsx::create_dirs(&options.out)?;
     step("unpacking");
     let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let jobs = options.jobs.unwrap_or_else(cores);
-    let packages = unpack(inputs, &files, &options.out, jobs)?;
+    let read = |input: &Input, file: &Path| package::read(source, arch, input, file, &options.out);
+    let packages = unpack(inputs, &files, jobs, read)?;
     let source_dir = options.sources.join(name.as_str());
     let manifest = source_dir.join(source::MANIFEST);
     let mut tree = assemble::assemble(packages, source, &source_dir, arch)?;
@@ -88,18 +90,15 @@ fn build_one(
 fn unpack(
     inputs: &[Input],
     files: &[PathBuf],
-    spool_dir: &Path,
     threads: NonZero<usize>,
+    read: impl Fn(&Input, &Path) -> Result<Package, Error> + Sync,
 ) -> Result<Vec<Package>, Error> {
     let jobs: Vec<_> = inputs.iter().zip(files).collect();
-    let read = |&(input, file): &(&Input, &PathBuf)| {
-        let label = input.file_name().to_owned();
-        deb::read(file, &label, spool_dir).map(|members| Package { label, members })
-    };
+    let read = |&(input, file): &(&Input, &PathBuf)| read(input, file);
     let work = |jobs: &[_]| jobs.iter().map(read).collect::<Vec<_>>();
     let results = thread::scope(|scope| {
         let chunks = jobs.chunks(jobs.len().div_ceil(threads.get()).max(1));
-        let workers: Vec<_> = chunks.map(|chunk| scope.spawn(move || work(chunk))).collect();
+        let workers: Vec<_> = chunks.map(|chunk| scope.spawn(|| work(chunk))).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };

@@ -31,10 +31,7 @@ fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {
     }
     let mut sources = Vec::new();
     for name in names.into_iter().collect::<BTreeSet<_>>() {
-        let source = source::read(dir, &name)?;
-        let manifest = source::manifest_path(dir, &name);
-        source.supported().map_err(|reason| Error::config(manifest, reason))?;
-        sources.push(source);
+        sources.push(source::read(dir, &name)?);
     }
     Ok(sources)
 }

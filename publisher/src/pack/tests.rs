@@ -1,7 +1,8 @@
 //! What is told of an archive is what lies there; faults leave nothing.
 
 use super::*;
-use crate::tree::{Content, Node};
+use crate::content::Content;
+use crate::tree::Node;
 use std::sync::Arc;
 
 const TWO: NonZero<usize> = NonZero::new(2).unwrap();
