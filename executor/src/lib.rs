@@ -17,6 +17,7 @@ mod install;
 mod list;
 mod location;
 mod members;
+mod parts;
 mod progress;
 mod registry;
 mod reuse;
