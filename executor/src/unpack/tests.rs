@@ -91,6 +91,7 @@ fn artifact(bytes: &[u8]) -> Artifact {
         download_url: "demo.tar.gz".into(),
         checksum: Checksum::from_digest(Sha256::digest(bytes).into()),
         size: bytes.len() as u64,
+        parts: Vec::new(),
         unpacked_size: None,
         entries: None,
         index: None,
