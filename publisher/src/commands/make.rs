@@ -78,10 +78,8 @@ impl<'w> Workshop<'w> {
         let no_cache =
             || Error::Usage("no cache directory: HOME is not set; say --cache DIR".into());
         let cache = self.making.cache.clone().or_else(env::default_cache).ok_or_else(no_cache)?;
-        let mirrors = match self.making.offline {
-            true => None,
-            false => Some(mirror::find(self.making.mirror.as_deref())?),
-        };
+        let find = || mirror::find(self.making.mirror.as_deref());
+        let mirrors = if self.making.offline { None } else { Some(find()?) };
         Store { cache: &cache, mirrors: mirrors.as_ref(), timestamp, note }.files(inputs)
     }
 }
