@@ -13,6 +13,7 @@ use crate::ui::Ui;
 use crate::unpack;
 use joblet_format::index::Index;
 use joblet_format::{Arch, IndexFile, Spec};
+use rustix::fd::AsFd;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -145,7 +146,7 @@ impl Work<'_> {
         let (staging, directory) = self.store.stage(self.lock)?;
         let total = artifact.unpacked_size.unwrap_or(artifact.size);
         let progress = Progress::bytes(format!("unpacking {}", self.exact), total, ui.progress());
-        unpack::unpack(archive, &source.to_string(), artifact, directory, |bytes| {
+        unpack::unpack(archive, &source.to_string(), artifact, directory.as_fd(), |bytes| {
             progress.advance(bytes);
         })?;
         let cost = Cost { fetched: artifact.size, reused: 0 };

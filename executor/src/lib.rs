@@ -24,6 +24,7 @@ mod roots;
 pub mod runtime;
 pub mod sandbox;
 mod store;
+mod tree;
 pub mod ui;
 mod unpack;
 mod within;

@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::fetch;
 use crate::location::Location;
 use crate::progress::Progress;
+use crate::tree::Walk;
 use crate::unpack;
 use archive::Archive;
 use flate2::bufread::GzDecoder;
@@ -31,7 +32,6 @@ use plan::Plan;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::io::Read;
-use tree::Walk;
 pub use update::Update;
 pub use verify::{Difference, verify};
 
