@@ -157,7 +157,10 @@ impl Reader {
             Origin::Bytes(_) | Origin::Stretch(_) => false,
         };
         if more || crc.sum() != *want {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "does not inflate to what it says"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "does not inflate to what it says",
+            ));
         }
         Ok(())
     }

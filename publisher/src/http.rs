@@ -16,8 +16,6 @@ const SLOWEST: u64 = 256 << 10;
 pub(crate) struct Answer<R> {
     /// Where it came from, redirects followed.
     pub(crate) address: String,
-    /// Value of `Content-Type`, or nothing.
-    pub(crate) content_type: String,
     /// The bytes.
     pub(crate) body: R,
 }
@@ -52,13 +50,12 @@ pub(crate) fn get(
     }
     let response = request.send().map_err(|error| (error.to_string(), true))?;
     let address = response.url().to_string();
-    let (status, headers, body) = response.split();
+    let (status, _, body) = response.split();
     if !status.is_success() {
         let passing = status.is_server_error() || status == 429;
         return Err((format!("HTTP status {}", status.as_u16()), passing));
     }
-    let content_type = headers.get("content-type").and_then(|value| value.to_str().ok());
-    Ok(Answer { address, content_type: content_type.unwrap_or_default().to_owned(), body })
+    Ok(Answer { address, body })
 }
 
 /// Takes name and password out of an address.

@@ -3,7 +3,12 @@
 //! Cache layout: `CACHE/sha256/HEX`. A file there has that hash, or it is fetched anew: each is
 //! hashed before it is used.
 
-use crate::{error::Error, fsx, http, lock::{Input, Kind}, places::Places};
+use crate::{
+    error::Error,
+    fsx, http,
+    lock::{Input, Kind},
+    places::Places,
+};
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::{
@@ -78,9 +83,41 @@ impl Store<'_> {
         self.cache.join("sha256").join(input.sha256.hex())
     }
 
-    /// Whether the cache has a file of the right name for `input`; its bytes are not looked at.
-    pub fn seems_there(&self, input: &Input) -> bool {
-        self.path(input).is_file()
+    /// The archive at `address` as an input: fetched into the cache, if it is not there already.
+    ///
+    /// Where it cannot be had, but upstream's hash is known, its size stays unknown.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::Differs`] if it has not the hash that was promised, [`Error::File`].
+    pub fn measure(&self, address: &str, promised: Option<Checksum>) -> Result<Input, Error> {
+        let input =
+            |size, sha256| Input { kind: Kind::Tar, name: address.to_owned(), size, sha256 };
+        if let Some(sha256) = promised {
+            let input = input(None, sha256);
+            let size = match self.have(&input) {
+                Err(Error::Net { .. }) => None,
+                Err(error) => return Err(error),
+                Ok(()) => Some(size(&self.path(&input))?),
+            };
+            return Ok(Input { size, ..input });
+        }
+        (self.note)(&format!("fetching {address}"));
+        let failed = |reason| {
+            let advice = "say its sha256 in the manifest to lock it unseen";
+            Error::Net { what: address.to_owned(), reason: format!("{reason}; {advice}") }
+        };
+        let answer =
+            http::get(address, "*/*", MAX_UNKNOWN).map_err(|(reason, _)| failed(reason))?;
+        let mut staged = fsx::stage(&self.cache.join("sha256/new"))?;
+        let mut body = Body { body: answer.body, failed: None };
+        let copied = copy(&mut body, staged.as_file_mut(), MAX_UNKNOWN);
+        if let Some(reason) = body.failed {
+            return Err(failed(reason));
+        }
+        let (size, sha256) = copied.map_err(Error::file("write below", self.cache))?;
+        let input = input(Some(size), sha256);
+        fsx::publish(staged, &self.path(&input))?;
+        Ok(input)
     }
 
     /// Makes sure that `input` is in the cache with the right bytes.
@@ -88,8 +125,8 @@ impl Store<'_> {
         let path = self.path(input);
         match File::open(&path) {
             Ok(file) => {
-                let (_, sum) = copy(file, io::sink(), limit(input))
-                    .map_err(Error::file("read", &path))?;
+                let (_, sum) =
+                    copy(file, io::sink(), limit(input)).map_err(Error::file("read", &path))?;
                 if sum == input.sha256 {
                     return Ok(());
                 }
@@ -197,6 +234,11 @@ fn receive(body: impl Read, file: &mut File, input: &Input, address: &str) -> Re
             Error::Differs { object, field: "size", expected, actual, hint }
         }
     }))
+}
+
+/// Length of a file, in bytes.
+fn size(path: &Path) -> Result<u64, Error> {
+    std::fs::metadata(path).map(|it| it.len()).map_err(Error::file("read", path))
 }
 
 /// Most that is read of `input`, in bytes.
@@ -316,12 +358,7 @@ mod tests {
         let places = Places::new(Some(&address));
         let cache = tempfile::tempdir().unwrap();
         for (name, bytes, class, message) in [
-            (
-                "gone",
-                "gone",
-                "NET",
-                "cannot be had from ADDRESS/debian/pool/gone: HTTP status 404",
-            ),
+            ("gone", "gone", "NET", "cannot be had from ADDRESS/debian/pool/gone: HTTP status 404"),
             ("broken", "x", "NET", "broken: HTTP status 500"),
             ("short", "short", "NET", "short: ended after 3 of 5 bytes"),
             ("other", "good", "INTEGRITY", "ADDRESS/debian/pool/other: checksum differs"),

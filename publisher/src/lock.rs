@@ -1,6 +1,11 @@
 //! `versions.lock`: every input of a runtime, by content. It says what, not where.
 
-use crate::{error::Error, fsx, python::tags::WheelName, source::{Source, is_address}};
+use crate::{
+    error::Error,
+    fsx,
+    python::tags::WheelName,
+    source::{Source, is_address},
+};
 use joblet_format::{Arch, Checksum, RuntimeName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -77,12 +82,16 @@ impl Input {
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         match self.kind {
-            Kind::Deb if !is_pool_path(name) => Err(format!("{name:?} is not the pool path of a deb")),
+            Kind::Deb if !is_pool_path(name) => {
+                Err(format!("{name:?} is not the pool path of a deb"))
+            }
             Kind::Deb if self.size.is_none() => Err(format!("{name:?} has no size")),
             Kind::Wheel if WheelName::parse(name).is_none() => {
                 Err(format!("{name:?} is not the file name of a wheel"))
             }
-            Kind::Tar if !is_address(name) => Err(format!("{name:?} is not an http or https address")),
+            Kind::Tar if !is_address(name) => {
+                Err(format!("{name:?} is not an http or https address"))
+            }
             Kind::Deb | Kind::Wheel | Kind::Tar => Ok(()),
         }
     }
@@ -186,7 +195,9 @@ pub fn read(sources: &Path, source: &Source) -> Result<Lock, Error> {
 /// Whether the wheel fits the manifest's Python.
 fn fits(wheel: &str, source: &Source, arch: Arch) -> bool {
     let minor = source.python.as_ref().map(crate::source::Python::minor);
-    minor.is_some_and(|minor| WheelName::parse(wheel).is_some_and(|it| it.fit(minor, arch).is_some()))
+    minor.is_some_and(|minor| {
+        WheelName::parse(wheel).is_some_and(|it| it.fit(minor, arch).is_some())
+    })
 }
 
 /// Parses a lock file and checks its names.

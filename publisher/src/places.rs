@@ -51,9 +51,7 @@ impl Places {
         timestamp: &str,
     ) -> Result<Vec<Result<String, String>>, Error> {
         let mut addresses = match input.kind {
-            Kind::Deb => {
-                self.mirrors()?.addresses(input, timestamp).into_iter().map(Ok).collect()
-            }
+            Kind::Deb => self.mirrors()?.addresses(input, timestamp).into_iter().map(Ok).collect(),
             Kind::Wheel => self.indexes()?.addresses(&input.name),
             Kind::Tar => vec![Ok(input.name.clone())],
         };

@@ -127,11 +127,7 @@ pub struct Url {
     pub arm64: Option<String>,
     /// The hash that upstream says each has: architecture → 64 hex digits. So it can be locked where
     /// it cannot be reached.
-    #[serde(
-        default,
-        skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "unique_map"
-    )]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique_map")]
     pub sha256: BTreeMap<Arch, String>,
 }
 

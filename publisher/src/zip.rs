@@ -70,7 +70,9 @@ fn directory(file: &File, size: u64) -> Result<(u64, Vec<u8>), String> {
     if at >= LOCATOR_64 && tail[at - LOCATOR_64..].starts_with(b"PK\x06\x07") {
         let begin = long(&tail[at - LOCATOR_64..], 8);
         let record = bytes(file, begin, begin.saturating_add(END_64 as u64))?;
-        if !record.starts_with(b"PK\x06\x06") || begin.checked_add(long(&record, 4)).is_none_or(|end| end + 32 != behind) {
+        if !record.starts_with(b"PK\x06\x06")
+            || begin.checked_add(long(&record, 4)).is_none_or(|end| end + 32 != behind)
+        {
             return Err("has a broken zip64 record".into());
         }
         place = (long(&record, 40), long(&record, 48));
@@ -152,10 +154,9 @@ impl<'d> Header<'d> {
         }
         let path = clean(name)?;
         let content = match self.method {
-            0 if self.packed == self.length => {
-                Content::stretch(file.clone(), stretch, self.length)
-            }
+            0 if self.packed == self.length => Content::stretch(file.clone(), stretch, self.length),
             8 => Content::deflated(file.clone(), stretch, self.packed, self.length, self.crc),
+            0 => return Err(format!("`{name}` is stored with two lengths")),
             other => return Err(format!("`{name}` is compressed by method {other}")),
         };
         let node = match self.mode & 0o17_0000 {
@@ -210,4 +211,179 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 
 fn long(bytes: &[u8], at: usize) -> u64 {
     u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A zip of these members: name, type and permissions, content. Long ones are deflated.
+    pub(crate) fn zip(members: &[(&str, u32, &[u8])]) -> Vec<u8> {
+        let (mut out, mut directory) = (Vec::new(), Vec::new());
+        for (name, mode, content) in members {
+            let mut packed = content.to_vec();
+            if content.len() > 20 {
+                let level = flate2::Compression::fast();
+                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), level);
+                encoder.write_all(content).unwrap();
+                packed = encoder.finish().unwrap();
+            }
+            let mut crc = flate2::Crc::new();
+            crc.update(content);
+            let method = if content.len() > 20 { 8_u16 } else { 0 };
+            let mut header = [[0, 0, method, 0, 0].map(u16::to_le_bytes).concat()].concat();
+            for value in [crc.sum() as usize, packed.len(), content.len()] {
+                header.extend(u32::try_from(value).unwrap().to_le_bytes());
+            }
+            header.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+            header.extend([0, 0]);
+            directory.extend([b"PK\x01\x02\x00\x03", header.as_slice(), &[0; 6]].concat());
+            directory.extend((mode << 16).to_le_bytes());
+            directory.extend(u32::try_from(out.len()).unwrap().to_le_bytes());
+            directory.extend(name.as_bytes());
+            out.extend([b"PK\x03\x04", header.as_slice(), name.as_bytes(), &packed].concat());
+        }
+        let count = u16::try_from(members.len()).unwrap().to_le_bytes();
+        let place = [directory.len(), out.len()].map(|it| u32::try_from(it).unwrap().to_le_bytes());
+        out.extend(directory);
+        out.extend(
+            [b"PK\x05\x06\0\0\0\0", count.as_slice(), &count, &place.concat(), &[0; 2]].concat(),
+        );
+        out
+    }
+
+    fn read(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        entries(&Arc::new(file))
+    }
+
+    /// Every member: path and what it is.
+    fn listed(bytes: &[u8]) -> Vec<(String, String)> {
+        let kind = |node: Node| match node {
+            Node::Dir => "directory".to_owned(),
+            Node::Link(target) => format!("-> {target}"),
+            Node::File { executable, content } => {
+                let text = String::from_utf8(content.read().unwrap()).unwrap();
+                format!("{executable} {text}")
+            }
+        };
+        let entries = read(bytes).unwrap().into_iter();
+        entries.map(|Entry { path, node }| (path, kind(node))).collect()
+    }
+
+    const LONG: &str = "a long text, a long text, a long text";
+
+    #[test]
+    fn members_of_every_kind() {
+        let bytes = zip(&[
+            ("d/", 0o04_0755, b""),
+            ("d/x", 0o10_0755, b"short"),
+            ("d/y", 0o10_0644, LONG.as_bytes()),
+            ("z", 0, b""),
+            ("link", 0o12_0777, b"d/x"),
+        ]);
+        let long = format!("false {LONG}");
+        let want = [
+            ("d", "directory"),
+            ("d/x", "true short"),
+            ("d/y", &long),
+            ("z", "false "),
+            ("link", "-> d/x"),
+        ];
+        let want = want.map(|(path, kind)| (path.to_owned(), kind.to_owned()));
+        assert_eq!(listed(&bytes), want);
+        let mut commented = bytes.clone();
+        let end = commented.len() - 2;
+        commented[end..].copy_from_slice(&3_u16.to_le_bytes());
+        commented.extend(b"hey");
+        assert_eq!(listed(&commented), want);
+    }
+
+    /// The same archive with the fields of the 64-bit format, as for files over 4 GiB.
+    #[test]
+    fn zip64_is_read() {
+        let small = zip(&[("a", 0o10_0644, b"hello")]);
+        let end = small.len() - END;
+        let (offset, length) = (word(&small[end..], 16), word(&small[end..], 12));
+        let mut header = small[offset as usize..end].to_vec();
+        for at in [20, 24, 42] {
+            header[at..at + 4].fill(0xff);
+        }
+        header[30] = 28;
+        let mut field = vec![1, 0, 24, 0];
+        field.extend([5_u64, 5, 0].map(u64::to_le_bytes).concat());
+        header.extend(field);
+        let begin = u64::from(offset) + u64::from(length) + 28;
+        let mut record = b"PK\x06\x06".to_vec();
+        record.extend(44_u64.to_le_bytes());
+        record.extend([0; 12]);
+        record.extend(
+            [1, 1, u64::from(length) + 28, u64::from(offset)].map(u64::to_le_bytes).concat(),
+        );
+        record.extend(b"PK\x06\x07\0\0\0\0");
+        record.extend(begin.to_le_bytes());
+        record.extend([1, 0, 0, 0]);
+        let mut last = small[end..].to_vec();
+        last[8..20].fill(0xff);
+        let bytes = [&small[..offset as usize], &header, &record, &last].concat();
+        assert_eq!(listed(&bytes), [("a".to_owned(), "false hello".to_owned())]);
+    }
+
+    #[test]
+    fn hostile_archives_are_refused() {
+        for (name, mode, rule) in [
+            ("/etc/passwd", 0, "the name `/etc/passwd` is absolute"),
+            ("a/../../x", 0, "the name `a/../../x` contains `..`"),
+            ("a\\b", 0, "contains a backslash or a control character"),
+            ("a\nb", 0, "contains a backslash or a control character"),
+            ("./", 0o10_0644, ""),
+            (".", 0o10_0644, "`.` is no file, directory or link"),
+            ("fifo", 0o01_0644, "`fifo` is no file, directory or link"),
+            ("dev", 0o02_0644, "`dev` is no file, directory or link"),
+            ("link", 0o12_0777, "the link `link` has no target"),
+        ] {
+            match read(&zip(&[(name, mode, b"")])) {
+                Err(error) => assert!(!rule.is_empty() && error.contains(rule), "{name}: {error}"),
+                Ok(_) => assert_eq!(rule, "", "{name}"),
+            }
+        }
+        let good = zip(&[("a", 0, b"hello"), ("b", 0, b"world")]);
+        let end = good.len() - END;
+        let first = word(&good[end..], 16) as usize;
+        let second = first + ENTRY + 1;
+        let changed = |at: usize, byte: u8| {
+            let mut bytes = good.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        // Deflated, and reaching into the next member.
+        let mut overlapping = changed(8, 8);
+        overlapping[first + 10] = 8;
+        overlapping[first + 20] = 30;
+        for (bytes, rule) in [
+            (b"garbage".to_vec(), "is no zip file"),
+            (Vec::new(), "is no zip file"),
+            (good[..good.len() - 1].to_vec(), "is no zip file"),
+            ([b"x", good.as_slice()].concat(), "has a broken central directory"),
+            ([good.as_slice(), b"x"].concat(), "is no zip file"),
+            (changed(end + 12, 1), "has a broken central directory"),
+            (changed(first, b'x'), "has a broken central directory"),
+            (changed(first + 28, 200), "has a broken central directory"),
+            (changed(0, b'x'), "has two headers of `a` that differ"),
+            (changed(30, b'x'), "has two headers of `a` that differ"),
+            (changed(first + 8, 1), "`a` is encrypted"),
+            (changed(first + 20, 200), "ends within `a`"),
+            (overlapping, "has members that overlap"),
+            (changed(first + 24, 6), "`a` is stored with two lengths"),
+            (changed(second + ENTRY, b'a'), "has two headers of `a` that differ"),
+            (zip(&[("a", 0, b"1"), ("./a", 0, b"2")]), "has two members `a`"),
+        ] {
+            match read(&bytes) {
+                Err(error) => assert!(error.contains(rule), "{rule}: {error}"),
+                Ok(_) => panic!("{rule}"),
+            }
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! `lock`: every input of every architecture, resolved.
 
-use super::{arches, megabytes, sources};
+use super::{arches, cache, megabytes, sources};
 use crate::error::Error;
-use crate::lock::{Input, Kind, Lock};
+use crate::inputs::Store;
+use crate::lock::Input;
 use crate::places::Places;
 use crate::python::uv;
 use crate::source::Source;
@@ -12,6 +13,8 @@ use std::fmt::Write as _;
 
 pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     let places = Places::new(options.mirror.as_deref());
+    let cache = cache(options.cache.as_deref())?;
+    let store = Store { cache: &cache, places: Some(&places), timestamp: "", note };
     let mut report = String::new();
     for source in sources(&options.sources, &options.selection)? {
         let path = lock::path(&options.sources, &source.name);
@@ -21,7 +24,7 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
         let mut inputs = fresh.map(|lock| lock.inputs.clone()).unwrap_or_default();
         for arch in arches(&source, &options.arches)? {
             note(&format!("lock {}: {arch}", source.name));
-            inputs.insert(arch, resolve(&source, arch, &places, options, before.as_ref())?);
+            inputs.insert(arch, resolve(&source, arch, &store)?);
         }
         let lock = lock::make(&source, inputs, env::now(), before.as_ref());
         fsx::write(&path, lock::render(&lock).as_bytes())?;
@@ -38,14 +41,9 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     Ok(report)
 }
 
-/// All inputs of `source` for `arch`.
-fn resolve(
-    source: &Source,
-    arch: Arch,
-    places: &Places,
-    options: &args::Lock,
-    before: Option<&Lock>,
-) -> Result<Vec<Input>, Error> {
+/// All inputs of `source` for `arch`, by way of `store` where only their bytes tell what they are.
+fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Error> {
+    let Some(places) = store.places else { return Ok(Vec::new()) };
     let mut inputs = Vec::new();
     if let Some(debian) = &source.debian {
         let packages: Vec<&str> = source.packages().into_iter().collect();
@@ -53,6 +51,11 @@ fn resolve(
     }
     if let Some(python) = source.python.as_ref().filter(|python| !python.packages.is_empty()) {
         inputs.extend(uv::resolve(places.indexes()?, python, arch)?);
+    }
+    for url in &source.urls {
+        if let Some(address) = url.address(arch) {
+            inputs.push(store.measure(address, url.promised(arch))?);
+        }
     }
     Ok(inputs)
 }

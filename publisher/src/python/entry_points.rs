@@ -22,9 +22,8 @@ pub(super) fn scripts(text: &str, interpreter: &str) -> Result<BTreeMap<String, 
         if !GROUPS.contains(&group) {
             continue;
         }
-        let (name, code) = parse(line).ok_or_else(|| {
-            format!("entry_points.txt: {line:?} is not NAME = MODULE:FUNCTION")
-        })?;
+        let (name, code) = parse(line)
+            .ok_or_else(|| format!("entry_points.txt: {line:?} is not NAME = MODULE:FUNCTION"))?;
         scripts.insert(name.to_owned(), code.text(interpreter));
     }
     Ok(scripts)
@@ -92,7 +91,8 @@ mod tests {
 
     #[test]
     fn what_is_no_program_is_refused() {
-        for line in ["x", "x = y", "x = y:", "../x = y:z", "x = y:z()", "x = os;evil:z", "x = 1a:z"] {
+        for line in ["x", "x = y", "x = y:", "../x = y:z", "x = y:z()", "x = os;evil:z", "x = 1a:z"]
+        {
             let error = scripts(&format!("[console_scripts]\n{line}\n"), "/p").unwrap_err();
             assert!(error.ends_with("is not NAME = MODULE:FUNCTION"), "{line}: {error}");
         }

@@ -78,7 +78,9 @@ fn from_environment(var: impl Fn(&str) -> Option<String>) -> Indexes {
         let text = var(name).unwrap_or_default();
         text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    let plain = |word: String| word.split_once("=http").map_or(word.clone(), |(_, rest)| format!("http{rest}"));
+    let plain = |word: String| {
+        word.split_once("=http").map_or(word.clone(), |(_, rest)| format!("http{rest}"))
+    };
     let main = env::INDEX.iter().find_map(|name| var(name)).map(plain);
     let more = env::MORE_INDEXES.iter().flat_map(|name| words(name)).map(plain).collect();
     let links = env::FIND_LINKS.iter().flat_map(|name| words(name)).filter_map(|it| directory(&it));
@@ -96,7 +98,12 @@ fn pip_files() -> Vec<PathBuf> {
     let named = env::var(env::PIP_CONFIG_FILE).map(PathBuf::from);
     let user = env::var("HOME").map(|home| PathBuf::from(home).join(".pip/pip.conf"));
     let system = [PathBuf::from("/etc/pip.conf")];
-    named.into_iter().chain(env::config_files("pip", "pip.conf")).chain(user).chain(system).collect()
+    named
+        .into_iter()
+        .chain(env::config_files("pip", "pip.conf"))
+        .chain(user)
+        .chain(system)
+        .collect()
 }
 
 /// The section `[global]` of pip's configuration, where `[install]` and `[download]` do not matter.
@@ -114,7 +121,10 @@ fn from_pip(text: &str) -> Indexes {
     }
     let of = |wanted: &str| {
         let these = values.iter().filter(|(section, key, _)| *section == "global" && key == wanted);
-        these.flat_map(|(_, _, value)| value.split_whitespace()).map(str::to_owned).collect::<Vec<_>>()
+        these
+            .flat_map(|(_, _, value)| value.split_whitespace())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     Indexes {
         main: of("index-url").pop(),

@@ -48,7 +48,8 @@ impl<'w> Files<'w> {
 
     /// Whether it is a file of the metadata that is written anew.
     pub(super) fn is_own(&self, path: &str) -> bool {
-        let own = ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "RECORD.jws", "RECORD.p7s"];
+        let own =
+            ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "RECORD.jws", "RECORD.p7s"];
         path.strip_prefix(self.info)
             .and_then(|rest| rest.strip_prefix('/'))
             .is_some_and(|name| own.contains(&name))
@@ -119,7 +120,11 @@ fn field(line: &str) -> Option<(String, &str)> {
 
 /// A field of CSV.
 fn quoted(path: &str) -> String {
-    if path.contains([',', '"']) { format!("\"{}\"", path.replace('"', "\"\"")) } else { path.into() }
+    if path.contains([',', '"']) {
+        format!("\"{}\"", path.replace('"', "\"\""))
+    } else {
+        path.into()
+    }
 }
 
 /// Base64 with the alphabet for addresses, without padding.

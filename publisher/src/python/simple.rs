@@ -8,8 +8,7 @@ use serde::Deserialize;
 use std::io::Read;
 use url::Url;
 
-const ACCEPT: &str =
-    "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
+const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
 /// Largest page, in bytes: the largest known ones have 30 MB.
 const MAX_PAGE: u64 = 256 << 20;
 /// Attempts at one page.
@@ -37,7 +36,8 @@ pub(super) fn find(index: &str, project: &str, file_name: &str) -> Result<String
     let (address, text) = read(&page).map_err(|reason| refused(&reason))?;
     let base = Url::parse(&address).map_err(|error| refused(&error.to_string()))?;
     let found = if text.trim_start().starts_with('{') {
-        let page: Page = serde_json::from_str(&text).map_err(|error| refused(&error.to_string()))?;
+        let page: Page =
+            serde_json::from_str(&text).map_err(|error| refused(&error.to_string()))?;
         page.files.into_iter().find(|file| file.filename == file_name).map(|file| file.url)
     } else {
         in_html(&text, file_name)

@@ -9,8 +9,7 @@ use joblet_format::Arch;
 /// The newest glibc that a wheel may ask for, 2.N: that of Debian bookworm.
 const GLIBC: u32 = 36;
 /// The older names of manylinux, and the N of their glibc 2.N.
-const LEGACY: [(&str, u32); 3] =
-    [("manylinux1", 5), ("manylinux2010", 12), ("manylinux2014", 17)];
+const LEGACY: [(&str, u32); 3] = [("manylinux1", 5), ("manylinux2010", 12), ("manylinux2014", 17)];
 
 /// A wheel's file name, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +76,9 @@ fn interpreter(python: &str, abi: &str, minor: u32) -> Option<(u8, u32)> {
         (Some(it), "none") if it == minor => Some((4, 0)),
         (Some(it), abi) if it == minor && abi == format!("cp3{minor}") => Some((5, it)),
         (None, "none") if python == "py3" => Some((1, 0)),
-        (None, "none") => {
-            number("py3").filter(|it| *it <= minor).map(|it| if it == minor { (2, it) } else { (0, it) })
-        }
+        (None, "none") => number("py3")
+            .filter(|it| *it <= minor)
+            .map(|it| if it == minor { (2, it) } else { (0, it) }),
         _ => None,
     }
 }
@@ -112,7 +111,8 @@ mod tests {
 
     #[test]
     fn names_are_taken_apart() {
-        let name = "scikit_learn-1.3.2-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl";
+        let name =
+            "scikit_learn-1.3.2-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl";
         let wheel = WheelName::parse(name).unwrap();
         assert_eq!((wheel.name, wheel.version, wheel.build), ("scikit_learn", "1.3.2", "1"));
         assert_eq!(wheel.platform, "manylinux_2_17_x86_64.manylinux2014_x86_64");

@@ -107,12 +107,13 @@ fn parse(text: &str, minor: u32, arch: Arch) -> Result<Vec<Input>, String> {
         let fitting = package.wheels.iter().filter_map(|wheel| Some((fit(&wheel)?, wheel)));
         let best = fitting.max_by(|(a, _), (b, _)| a.cmp(b));
         let Some(((_, file_name), wheel)) = best else {
-            return Err(format!("chose {name}, of which no wheel fits CPython 3.{minor} on {arch}"));
+            return Err(format!(
+                "chose {name}, of which no wheel fits CPython 3.{minor} on {arch}"
+            ));
         };
         let sum = wheel.hashes.sha256.as_deref().and_then(|sum| Checksum::from_hex(sum).ok());
-        let sha256 = sum.ok_or_else(|| {
-            format!("says no sha256 of {file_name}: its index does not tell it")
-        })?;
+        let sha256 = sum
+            .ok_or_else(|| format!("says no sha256 of {file_name}: its index does not tell it"))?;
         Ok(Input { kind: Kind::Wheel, name: file_name, size: wheel.size, sha256 })
     };
     lock.packages.iter().map(input).collect()

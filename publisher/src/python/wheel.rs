@@ -9,7 +9,12 @@ use super::{
     installed::{Files, Row},
     tags::{WheelName, normal},
 };
-use crate::{content::Content, error::Error, tree::{Member, Node}, zip};
+use crate::{
+    content::Content,
+    error::Error,
+    tree::{Member, Node},
+    zip,
+};
 use std::{fs::File, path::Path, sync::Arc};
 
 /// Where a wheel's files go in a tree.
@@ -142,4 +147,99 @@ fn script(content: Content, interpreter: &str) -> Result<Content, String> {
     let line = bytes[8..end].strip_suffix(b"\r").unwrap_or(&bytes[8..end]);
     let arguments = line.strip_prefix(b"w").unwrap_or(line); // pythonw, for Windows
     Ok([b"#!", interpreter.as_bytes(), arguments, &bytes[end..]].concat().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zip::tests::zip;
+    use std::io::Write;
+
+    const SITE: &str = "usr/local/lib/python3.11/dist-packages";
+    const WHEEL: &[u8] = b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\n";
+
+    fn unpack(name: &str, members: &[(&str, u32, &[u8])]) -> Result<Vec<Member>, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&zip(members)).unwrap();
+        read(file.path(), name, &Places::of("3.11")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn files_go_where_debian_has_local_packages() {
+        let hash = "sha256=LPJNul-wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ,5";
+        let record = format!("\"d/a,b.py\",{hash}\nd-1.dist-info/RECORD,,\n");
+        let members = unpack(
+            "D-1-py3-none-any.whl",
+            &[
+                ("d/a,b.py", 0o10_0664, b"hello"),
+                ("d/tool.so", 0o10_0755, b"x"),
+                ("d-1.data/scripts/run", 0o10_0644, b"#!python -u\nprint(1)\n"),
+                ("d-1.data/scripts/other", 0o10_0644, b"#!/bin/sh\n"),
+                ("d-1.data/platlib/e.py", 0, b"hello"),
+                ("d-1.data/data/share/x", 0, b"x"),
+                ("d-1.data/headers/d.h", 0, b"x"),
+                ("d-1.dist-info/WHEEL", 0, WHEEL),
+                ("d-1.dist-info/entry_points.txt", 0, b"[console_scripts]\nd = d.a:main\n"),
+                ("d-1.dist-info/INSTALLER", 0, b"pip\n"),
+                ("d-1.dist-info/RECORD", 0, record.as_bytes()),
+            ],
+        )
+        .unwrap();
+        let text = |path: &str| {
+            let member = members.iter().find(|member| member.path == path).unwrap();
+            let Node::File { executable, content } = &member.node else { panic!("{path}") };
+            (*executable, String::from_utf8(content.read().unwrap()).unwrap())
+        };
+        assert_eq!(text(&format!("{SITE}/d/a,b.py")), (false, "hello".into()));
+        assert_eq!(text(&format!("{SITE}/e.py")), (false, "hello".into()));
+        assert!(text(&format!("{SITE}/d/tool.so")).0);
+        let run = "#!/usr/bin/python3.11 -u\nprint(1)\n";
+        assert_eq!(text("usr/local/bin/run"), (true, run.into()));
+        assert_eq!(text("usr/local/bin/other"), (true, "#!/bin/sh\n".into()));
+        assert!(text("usr/local/bin/d").1.contains("from d.a import main"));
+        assert_eq!(text("usr/local/share/x"), (false, "x".into()));
+        assert_eq!(text("usr/local/include/python3.11/D/d.h"), (false, "x".into()));
+        assert_eq!(text(&format!("{SITE}/d-1.dist-info/INSTALLER")).1, "joblet-publish\n");
+        let (_, record) = text(&format!("{SITE}/d-1.dist-info/RECORD"));
+        let lines: Vec<_> = record.lines().collect();
+        assert!(lines.is_sorted() && lines.len() == members.len(), "{record}");
+        for line in [
+            format!("\"d/a,b.py\",{hash}"),
+            format!("e.py,{hash}"), // the wheel's has no row of it: hashed here
+            "d-1.dist-info/RECORD,,".to_owned(),
+        ] {
+            assert!(lines.contains(&line.as_str()), "{line}: {record}");
+        }
+        assert!(record.contains("\n../../../bin/run,sha256="), "{record}");
+    }
+
+    #[test]
+    fn what_is_no_wheel_is_refused() {
+        let (info, record) =
+            (("d-1.dist-info/WHEEL", 0, WHEEL), ("d-1.dist-info/RECORD", 0, &b""[..]));
+        let name = "d-1-py3-none-any.whl";
+        for (members, rule) in [
+            (vec![], "has 0 directories *.dist-info instead of one"),
+            (vec![info, ("e-1.dist-info/WHEEL", 0, WHEEL)], "has 2 directories *.dist-info"),
+            (
+                vec![("e-1.dist-info/WHEEL", 0, WHEEL)],
+                "has metadata of another project: e-1.dist-info",
+            ),
+            (vec![record], "has no file WHEEL"),
+            (vec![info], "has no file RECORD"),
+            (
+                vec![("d-1.dist-info/WHEEL", 0, b"Wheel-Version: 2.0\n"), record],
+                "has wheel version",
+            ),
+            (vec![info, record, ("a", 0o12_0777, b"/etc/passwd")], "`a` is a link"),
+            (vec![info, record, ("d-1.data/evil/x", 0, b"")], "which no installer knows"),
+            (
+                vec![info, record, ("x", 0, b""), ("d-1.data/purelib/x", 0, b"")],
+                "installs two files as `usr/local/lib/python3.11/dist-packages/x`",
+            ),
+        ] {
+            let error = unpack(name, &members).unwrap_err();
+            assert!(error.starts_with(name) && error.contains(rule), "{rule}: {error}");
+        }
+    }
 }
