@@ -1,18 +1,17 @@
 //! Some members of an archive, by ranges.
 
 use super::pipeline::Members;
+use crate::address::Address;
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Tries};
+use crate::http::{self, Response, Tries};
 use crate::location::Location;
 use crate::reuse;
-use attohttpc::Response;
 use joblet_format::index::Index;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use url::Url;
 
 /// The members of an archive that are not here, each read from where it stands.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub struct Ranges<'a> {
 #[derive(Debug)]
 enum Source<'a> {
     File(File),
-    Http { url: &'a Url, open: Option<Box<Open>> },
+    Http { url: &'a Address, open: Option<Box<Open>> },
 }
 
 /// A range that is arriving.
@@ -77,7 +76,7 @@ impl Members for Ranges<'_> {
 /// Fills `buffer` with what stands at the beginning of `range`, asking anew where that is not what
 /// arrives, and where a connection breaks.
 fn read(
-    url: &Url,
+    url: &Address,
     open: &mut Option<Box<Open>>,
     range: Range<u64>,
     size: u64,

@@ -13,7 +13,7 @@
 //! ```
 
 use crate::error::Error;
-use joblet_format::{Arch, Checksum, RuntimeName, Spec, Version, Wanted, nearest};
+use joblet_format::{Arch, Checksum, Origin, RuntimeName, Spec, Version, Wanted, nearest};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
@@ -52,7 +52,10 @@ pub struct Receipt {
     pub version: Version,
     /// The architecture of the archive.
     pub arch: Arch,
-    /// The registry that listed it.
+    /// What the configuration called the registry that listed it, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Where that registry was.
     pub registry: String,
     /// Where the archive came from.
     pub url: String,
@@ -102,7 +105,7 @@ impl Store {
     /// As [`Store::installed`].
     pub fn find(&self, spec: &Spec) -> Result<Option<Installed>, Error> {
         let mut fitting = self.installed()?;
-        fitting.retain(|runtime| runtime.name == spec.name);
+        fitting.retain(|runtime| runtime.name == spec.name && is_of(runtime, spec));
         if let Wanted::Exact(version) = &spec.wanted {
             return Ok(fitting.into_iter().find(|found| found.version.as_ref() == Some(version)));
         }
@@ -317,6 +320,19 @@ impl Store {
     }
 }
 
+/// The receipt of an installed runtime; `None` where it has none.
+pub fn receipt(runtime: &Installed) -> Option<Receipt> {
+    let (root, name) = (runtime.path.parent()?, runtime.path.file_name()?);
+    let receipts = root.join(WORK).join("receipts");
+    let text = fs::read(format!("{}.json", receipts.join(name).display())).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// Whether the runtime came from the registry that `spec` names, if it names one.
+fn is_of(runtime: &Installed, spec: &Spec) -> bool {
+    spec.origin.is_none() || receipt(runtime).is_some_and(|receipt| receipt.origin == spec.origin)
+}
+
 /// A directory below `.joblet/staging` that is removed when it is no longer needed.
 #[derive(Debug)]
 pub struct Staging {
@@ -379,6 +395,7 @@ mod tests {
 
     fn receipt() -> Receipt {
         Receipt {
+            origin: None,
             name: "demo".parse().unwrap(),
             version: "1.0.0".parse().unwrap(),
             arch: Arch::Amd64,
