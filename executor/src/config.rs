@@ -242,7 +242,7 @@ mod tests {
                 "    - { name: a, url: /r }\n    - { name: a, url: /s }\n",
                 "two registries are called a",
             ),
-            ("    - [\n", "line 5"),
+            ("    - {\n", "line 5"),
         ] {
             let error = registries(entries).unwrap_err();
             assert!(error.contains(message), "{entries}: {error}");

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::fetch;
 use crate::location::Location;
 use crate::members::{self, Update};
+use crate::parts::Parts;
 use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
@@ -13,6 +14,7 @@ use crate::ui::Ui;
 use crate::unpack;
 use joblet_format::index::Index;
 use joblet_format::{Arch, IndexFile, Spec};
+use rustix::fd::AsFd;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -71,8 +73,7 @@ pub fn install(
         return Ok(outcome(runtime, None));
     }
     store.clean();
-    let url = &choice.artifact.download_url;
-    let source = address(catalog, url, &exact)?;
+    let source = parts(catalog, &choice, &exact)?;
     ui.detail(&format!("{exact}: fetching {source}"));
     let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
     let Prepared { staging, index, cost } = match &choice.artifact.index {
@@ -128,7 +129,7 @@ pub fn repair(
         return Err(Error::NotFound(what));
     };
     let lock = store.lock(&exact.name, &choice.release.version)?;
-    let source = address(catalog, &choice.artifact.download_url, exact)?;
+    let source = parts(catalog, &choice, exact)?;
     let work = Work { exact, choice: &choice, catalog, store, lock: &lock };
     let (index, _) = work.index(promise)?;
     let good = members::verify(&index, &runtime.path)?.good;
@@ -140,6 +141,11 @@ pub fn repair(
     let prepared = wrapper(staging.path(), &source.to_string())?;
     store.replace(&staging, &prepared, runtime)?;
     Ok(Cost { fetched: update.fetched() + promise.size, reused: update.reused() })
+}
+
+/// The files that are the chosen archive.
+fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Parts, Error> {
+    Parts::of(&choice.artifact, |url| address(catalog, url, exact))
 }
 
 /// Where `url` of the registry leads.
@@ -161,14 +167,14 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Fetches an archive of any make, then unpacks it.
-    fn whole(&self, source: &Location, ui: &Ui<'_>) -> Result<Prepared, Error> {
+    fn whole(&self, source: &Parts, ui: &Ui<'_>) -> Result<Prepared, Error> {
         let artifact = &self.choice.artifact;
         let download = self.store.download(self.lock)?;
         let archive = fetch::archive(source, artifact, &download, ui.progress())?;
         let (staging, directory) = self.store.stage(self.lock)?;
         let total = artifact.unpacked_size.unwrap_or(artifact.size);
         let progress = Progress::bytes(format!("unpacking {}", self.exact), total, ui.progress());
-        unpack::unpack(archive, &source.to_string(), artifact, directory, |bytes| {
+        unpack::unpack(archive, &source.to_string(), artifact, directory.as_fd(), |bytes| {
             progress.advance(bytes);
         })?;
         let cost = Cost { fetched: artifact.size, reused: 0 };
@@ -178,7 +184,7 @@ impl Work<'_> {
     /// Unpacks an archive in members while it arrives, or what of it is not here.
     fn members(
         &self,
-        source: &Location,
+        source: &Parts,
         promise: &IndexFile,
         ui: &mut Ui<'_>,
     ) -> Result<Prepared, Error> {
