@@ -35,6 +35,8 @@ pub struct Policy {
     pub now: SystemTime,
     /// Where copies are kept.
     pub cache: Option<PathBuf>,
+    /// How long to wait while another process asks, in seconds.
+    pub patience: u64,
 }
 
 /// The registries, in the order in which they are asked. Each is read once at most.
@@ -92,6 +94,11 @@ impl Registries {
             });
         }
         Ok(all)
+    }
+
+    /// Whether one of them is called `origin`.
+    pub fn knows(&self, origin: &Origin) -> bool {
+        self.sources.iter().any(|(source, _)| source.origin.as_ref() == Some(origin))
     }
 
     fn missing(&self, spec: &Spec, asked: &[String]) -> Error {
@@ -183,8 +190,15 @@ fn signed(source: &Source, body: &[u8]) -> Result<(), Error> {
 fn remote(location: &Location, policy: &Policy, ui: &mut Ui<'_>) -> Result<Vec<u8>, Error> {
     let cache = policy.cache.as_deref();
     let url = location.to_string();
-    let copy = cache.and_then(|cache| cache::load(cache, &url, policy.now));
+    let load = || cache.and_then(|cache| cache::load(cache, &url, policy.now));
     let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
+    let mut copy = load();
+    let mut _asking = None;
+    if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
+        // One process asks; those that waited use its answer.
+        _asking = cache.and_then(|cache| cache::lock(cache, &url, policy.patience));
+        copy = load();
+    }
     let copy = match copy {
         Some(copy) if fresh(&copy) => {
             ui.detail(&format!("registry {url}: using the copy of {} ago", spoken(copy.age)));

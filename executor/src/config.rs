@@ -248,7 +248,7 @@ mod tests {
             assert!(error.contains(message), "{entries}: {error}");
         }
         assert!(
-            parse("runtimes: { registry: [] }\n")
+            parse("runtimes: { registires: [] }\n")
                 .unwrap_err()
                 .contains("did you mean `registries`?")
         );

@@ -15,9 +15,11 @@ pub mod env;
 pub mod error;
 mod fetch;
 mod http;
+mod info;
 mod install;
 mod list;
 mod location;
+mod lock;
 mod members;
 mod parts;
 mod progress;
@@ -64,6 +66,10 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
         Command::List { available: true, all_versions } => {
             session.list_available(all_versions, ui)?;
         }
+        Command::Outdated => session.outdated(ui)?,
+        Command::Upgrade(names) => session.upgrade(&names, ui)?,
+        Command::Info(spec) => session.info(&spec, ui)?,
+        Command::Prune(what) => session.prune(&what, ui)?,
         Command::Path(spec) => session.path(&spec, ui)?,
         Command::Verify { specs, repair } => session.verify(&specs, repair, ui)?,
         Command::Run(run) => return session.run(*run, ui),

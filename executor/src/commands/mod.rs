@@ -2,10 +2,13 @@
 //!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
+mod info;
 mod install;
 mod list;
+mod prune;
 mod remove;
 mod run;
+mod upgrade;
 mod verify;
 
 use crate::args::Global;
@@ -17,6 +20,9 @@ use crate::location::Location;
 use crate::store::Store;
 use std::path::PathBuf;
 use std::time::SystemTime;
+
+/// Seconds to wait while another process asks the registry, instead of asking as well.
+const MAX_PATIENCE: u64 = 60;
 
 /// The options and the environment of one call.
 pub(crate) struct Session<'a> {
@@ -49,6 +55,7 @@ impl Session<'_> {
             refresh: self.global.refresh,
             now: SystemTime::now(),
             cache: self.env.cache(),
+            patience: self.env.lock_timeout.min(MAX_PATIENCE),
         };
         let config = match self.global.config.as_ref().or(self.env.config.as_ref()) {
             Some(file) => config::of_file(file)?,

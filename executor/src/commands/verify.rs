@@ -3,7 +3,7 @@
 use super::Session;
 use crate::error::Error;
 use crate::ui::Ui;
-use crate::{install, list, members, store};
+use crate::{install, list, members};
 use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
@@ -15,6 +15,7 @@ impl Session<'_> {
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {
         let store = self.store()?;
+        store.clean();
         let mut runtimes = Vec::new();
         for spec in specs {
             runtimes.push(store.expect(spec)?);
@@ -34,7 +35,7 @@ impl Session<'_> {
                 continue;
             };
             let exact = Spec {
-                origin: store::receipt(&runtime).and_then(|receipt| receipt.origin),
+                origin: store.receipt(&runtime).and_then(|receipt| receipt.origin),
                 name: runtime.name.clone(),
                 wanted: Wanted::Exact(version.clone()),
             };
