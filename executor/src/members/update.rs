@@ -9,7 +9,7 @@
 use super::ranges::Ranges;
 use super::{Plan, Site, pipeline, tree};
 use crate::error::Error;
-use crate::location::Location;
+use crate::parts::Parts;
 use crate::progress::Progress;
 use crate::reuse::{self, Source};
 use crate::tree::{Walk, create, times};
@@ -77,7 +77,7 @@ impl Update {
     /// content is then worthless.
     pub fn unpack(
         &self,
-        location: &Location,
+        parts: &Parts,
         index: &Index,
         into: OwnedFd,
         progress: &Progress,
@@ -87,7 +87,7 @@ impl Update {
             wanted[*entry] = matches!(source, Source::Pieces(_));
         }
         let site = Site {
-            archive: location.to_string(),
+            archive: parts.to_string(),
             index,
             plan: Plan::new(index),
             root: into,
@@ -95,7 +95,7 @@ impl Update {
         };
         tree::directories(&site)?;
         self.take(&site)?;
-        let mut ranges = Ranges::new(location, index, &self.plan.members)?;
+        let mut ranges = Ranges::new(parts, index, &self.plan.members);
         pipeline::run(&mut ranges, &self.plan.members, &site, progress)?;
         let pieces = self.plan.files.iter();
         let pieces = pieces.filter(|(_, source)| matches!(source, Source::Pieces(_)));
