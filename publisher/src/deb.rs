@@ -45,8 +45,10 @@ pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, E
         let mut data = decompress(suffix, entry).map_err(refused)?.take(MAX_DATA);
         let mut spool =
             tempfile::tempfile_in(spool_dir).map_err(Error::file("write below", spool_dir))?;
-        let size = io::copy(&mut data, &mut spool)
-            .map_err(|error| refused(format!("`{name}` cannot be unpacked: {error}")))?;
+        let size = io::copy(&mut data, &mut spool).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => Error::file("write below", spool_dir)(error),
+            _ => refused(format!("`{name}` cannot be unpacked: {error}")),
+        })?;
         if size == MAX_DATA {
             return Err(refused(format!("`{name}` is larger than {MAX_DATA} bytes")));
         }

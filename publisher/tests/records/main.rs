@@ -3,5 +3,9 @@
 
 #[path = "../common/debs.rs"]
 mod debs;
+mod failures;
+#[allow(dead_code, reason = "these tests use a part of it")]
+#[path = "../../../executor/tests/common/server.rs"]
+mod server;
 mod standards;
 mod world;

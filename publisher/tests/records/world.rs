@@ -61,6 +61,11 @@ pub fn sha256(bytes: &[u8]) -> Checksum {
     Checksum::from_digest(Sha256::digest(bytes).into())
 }
 
+/// Where the cache has an input.
+pub fn cached(bytes: &[u8]) -> String {
+    format!("cache/sha256/{}", sha256(bytes).hex())
+}
+
 impl World {
     pub fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
@@ -85,11 +90,6 @@ impl World {
         serde_json::from_str(&self.read(below)).unwrap()
     }
 
-    /// Where the cache has an input.
-    pub fn cached(&self, bytes: &[u8]) -> String {
-        format!("cache/sha256/{}", sha256(bytes).hex())
-    }
-
     /// Writes the runtime `demo` with its lock of `debs`, for both architectures, and fills the cache.
     pub fn runtime(&self, version: &str, debs: &[Deb], more: &str) {
         let manifest = format!(
@@ -101,7 +101,7 @@ impl World {
         let source = joblet_publish::source::parse(&manifest).unwrap();
         let digest = joblet_publish::lock::digest(&source);
         let input = |(name, bytes): &Deb| {
-            self.write(&self.cached(bytes), bytes);
+            self.write(&cached(bytes), bytes);
             let (size, sha256) = (bytes.len(), sha256(bytes).hex());
             serde_json::json!({ "kind": "deb", "name": name, "size": size, "sha256": sha256 })
         };
@@ -151,4 +151,12 @@ impl World {
 /// A directory of this repository.
 pub fn repository(below: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(below)
+}
+
+/// The program under test: the shipped binary where `make test` names it, else cargo's own build.
+pub fn joblet_exec() -> PathBuf {
+    std::env::var_os("JOBLET_EXEC_UNDER_TEST").map_or_else(
+        || Path::new(env!("CARGO_BIN_EXE_joblet-publish")).with_file_name("joblet-exec"),
+        PathBuf::from,
+    )
 }
