@@ -28,6 +28,8 @@ pub struct Policy {
     pub refresh: bool,
     /// The time by which copies are old.
     pub now: SystemTime,
+    /// How long to wait while another process asks, in seconds.
+    pub patience: u64,
 }
 
 /// Reads the registry at `location`.
@@ -72,8 +74,15 @@ fn remote(
     ui: &mut Ui<'_>,
 ) -> Result<Vec<u8>, Error> {
     let url = location.to_string();
-    let copy = cache.and_then(|cache| cache::load(cache, &url, policy.now));
+    let load = || cache.and_then(|cache| cache::load(cache, &url, policy.now));
     let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
+    let mut copy = load();
+    let mut _asking = None;
+    if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
+        // One process asks; those that waited use its answer.
+        _asking = cache.and_then(|cache| cache::lock(cache, &url, policy.patience));
+        copy = load();
+    }
     let copy = match copy {
         Some(copy) if fresh(&copy) => {
             ui.detail(&format!("registry {url}: using the copy of {} ago", spoken(copy.age)));

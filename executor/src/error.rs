@@ -44,7 +44,7 @@ impl Class {
         (Self::Integrity, "INTEGRITY", 13, 125, "size, checksum or signature differs"),
         (Self::Archive, "ARCHIVE", 14, 125, "refused by the extraction policy"),
         (Self::Store, "STORE", 15, 125, "no space, read-only, no permission"),
-        (Self::Busy, "BUSY", 16, 125, "lock wait timed out"),
+        (Self::Busy, "BUSY", 16, 125, "lock wait timed out, or in use by a job"),
         (Self::Config, "CONFIG", 17, 125, "runtime.yml or configuration refused"),
         (Self::Launch, "LAUNCH", 125, 125, "the sandbox could not be set up"),
         (Self::NotExecutable, "COMMAND", 126, 126, "the command cannot be executed"),
@@ -134,6 +134,16 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// There is not enough room for what was to be written to `path`.
+    #[error("{}: {needed} bytes are needed and {free} are free; free some space or choose another store with --store DIR", path.display())]
+    Full {
+        /// The store.
+        path: PathBuf,
+        /// For what was to be installed, in bytes.
+        needed: u64,
+        /// For this user, in bytes.
+        free: u64,
+    },
     /// Another process holds the lock of `what`.
     #[error("{what} is being changed by process {holder}; waited {} s, try again later", waited.as_secs())]
     Busy {
@@ -143,6 +153,14 @@ pub enum Error {
         holder: String,
         /// How long this process waited.
         waited: Duration,
+    },
+    /// Jobs run in the runtime that was to be moved away.
+    #[error("{what} is used by running jobs (process {holders}); try again when they have ended")]
+    InUse {
+        /// The runtime's directory.
+        what: String,
+        /// Their launchers' process ids.
+        holders: String,
     },
     /// `path` (a `runtime.yml`, a config file) was refused.
     #[error("{}: {reason}", path.display())]
@@ -192,8 +210,8 @@ impl Error {
             Self::NotFound(_) => Class::NotFound,
             Self::Checksum { .. } | Self::Size { .. } | Self::Damaged(_) => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
-            Self::File { .. } => Class::Store,
-            Self::Busy { .. } => Class::Busy,
+            Self::File { .. } | Self::Full { .. } => Class::Store,
+            Self::Busy { .. } | Self::InUse { .. } => Class::Busy,
             Self::Config { .. } => Class::Config,
             Self::Launch { .. } => Class::Launch,
             Self::NotExecutable { .. } => Class::NotExecutable,

@@ -8,29 +8,44 @@ use joblet_format::{Arch, Registry, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
-
-/// One line of `list`, and one object of `list --json`.
-#[derive(Debug, Serialize)]
-struct InstalledRow<'a> {
-    name: &'a RuntimeName,
-    /// Null for a directory that somebody unpacked by hand and that names no version.
-    version: Option<&'a Version>,
-    path: &'a Path,
-}
 
 /// One line of `list --available`, and one object of its JSON.
 #[derive(Debug, Serialize)]
-struct AvailableRow<'a> {
+pub struct AvailableRow<'a> {
     name: &'a RuntimeName,
-    version: &'a Version,
+    /// The version.
+    pub version: &'a Version,
     architectures: BTreeSet<Arch>,
     /// Of the archive for this host, in bytes; null if there is none.
-    size: Option<u64>,
-    installed: bool,
+    pub size: Option<u64>,
+    /// Whether it is here.
+    pub installed: bool,
     /// Why it was withdrawn; null if it was not.
-    yanked: Option<&'a str>,
+    pub yanked: Option<&'a str>,
     description: &'a str,
+}
+
+/// One line of `outdated`, and one object of its JSON.
+#[derive(Debug, Serialize)]
+pub struct Outdated {
+    /// The runtime.
+    pub name: RuntimeName,
+    /// The highest version that is here.
+    pub installed: Version,
+    /// The registry's, if it is newer.
+    pub latest: Option<Version>,
+    /// Why the one that is here was withdrawn, if it was.
+    pub yanked: Option<String>,
+}
+
+/// A version that was, or would be, removed: one line of `prune`, and one object of its JSON.
+#[derive(Debug, Serialize)]
+pub struct Pruned {
+    /// The version.
+    #[serde(flatten)]
+    pub runtime: Installed,
+    /// What that frees, in bytes.
+    pub freed: u64,
 }
 
 /// The installed runtimes, as a table or as JSON.
@@ -43,11 +58,7 @@ pub fn installed(runtimes: &[Installed], json: bool) -> String {
         ]
     };
     if json {
-        return to_json(runtimes.iter().map(|runtime| InstalledRow {
-            name: &runtime.name,
-            version: runtime.version.as_ref(),
-            path: &runtime.path,
-        }));
+        return to_json(runtimes.iter());
     }
     table(["NAME", "VERSION", "PATH"], runtimes.iter().map(row))
 }
@@ -83,7 +94,37 @@ pub fn available(registry: &Registry, here: &[Installed], all: bool, json: bool)
     )
 }
 
-fn available_row<'a>(
+/// Installed runtimes that have a newer version or were withdrawn, as a table or as JSON.
+pub fn outdated(rows: &[Outdated], json: bool) -> String {
+    if json {
+        return to_json(rows.iter());
+    }
+    let row = |row: &Outdated| {
+        let withdrawn = row.yanked.as_ref().map(|why| visible(&format!("withdrawn: {why}")));
+        [
+            row.name.to_string(),
+            row.installed.to_string(),
+            row.latest.as_ref().map_or("-".to_owned(), Version::to_string),
+            withdrawn.unwrap_or_default(),
+        ]
+    };
+    table(["NAME", "INSTALLED", "LATEST", ""], rows.iter().map(row))
+}
+
+/// Versions that were removed, as a table or as JSON.
+pub fn pruned(rows: &[Pruned], json: bool) -> String {
+    if json {
+        return to_json(rows.iter());
+    }
+    let row = |row: &Pruned| {
+        let version = row.runtime.version.as_ref().map_or(String::new(), Version::to_string);
+        [row.runtime.name.to_string(), version, size(row.freed)]
+    };
+    table(["NAME", "VERSION", "FREED"], rows.iter().map(row))
+}
+
+/// What a registry offers of one version.
+pub fn available_row<'a>(
     name: &'a RuntimeName,
     release: &'a Release,
     here: &[Installed],

@@ -61,6 +61,7 @@ impl Session<'_> {
     /// The runtime that a job asked for: one that is installed, else it is installed now.
     pub(crate) fn provide(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Installed, Error> {
         let store = self.store()?;
+        store.clean_if_needed();
         let found = store.find(spec)?;
         match (&spec.wanted, found) {
             (Wanted::Any | Wanted::Exact(_), Some(found)) => Ok(found),

@@ -2,10 +2,13 @@
 //!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
+mod info;
 mod install;
 mod list;
+mod prune;
 mod remove;
 mod run;
+mod upgrade;
 mod verify;
 
 use crate::args::Global;
@@ -17,6 +20,9 @@ use crate::store::Store;
 use crate::ui::Ui;
 use std::path::PathBuf;
 use std::time::SystemTime;
+
+/// Seconds to wait while another process asks the registry, instead of asking as well.
+const MAX_PATIENCE: u64 = 60;
 
 /// The options and the environment of one call.
 pub(crate) struct Session<'a> {
@@ -49,6 +55,7 @@ impl Session<'_> {
             offline: self.global.offline || self.env.offline,
             refresh: self.global.refresh,
             now: SystemTime::now(),
+            patience: self.env.lock_timeout.min(MAX_PATIENCE),
         };
         catalog::load(location, self.env.cache().as_deref(), policy, ui)
     }

@@ -15,6 +15,7 @@ impl Session<'_> {
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {
         let store = self.store()?;
+        store.clean();
         let mut runtimes = Vec::new();
         for spec in specs {
             runtimes.push(store.expect(spec)?);

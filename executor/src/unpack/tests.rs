@@ -2,6 +2,7 @@
 
 use super::*;
 use flate2::{Compression, write::GzEncoder};
+use rustix::fd::AsFd;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use tar::Header;
@@ -103,8 +104,8 @@ fn unpack_with(bytes: &[u8], artifact: &Artifact) -> (tempfile::TempDir, Result<
     let path = base.path().join("demo.tar.gz");
     fs::write(&path, bytes).unwrap();
     fs::create_dir(base.path().join("out")).unwrap();
-    let into = File::open(base.path().join("out")).unwrap().into();
-    let result = unpack(File::open(path).unwrap(), "demo.tar.gz", artifact, into, |_| ());
+    let into = File::open(base.path().join("out")).unwrap();
+    let result = unpack(File::open(path).unwrap(), "demo.tar.gz", artifact, into.as_fd(), |_| ());
     (base, result)
 }
 
