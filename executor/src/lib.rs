@@ -12,6 +12,7 @@ mod commands;
 pub mod env;
 pub mod error;
 mod fetch;
+pub mod fuzz;
 mod http;
 mod install;
 mod list;
