@@ -60,10 +60,16 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is not a size like 64M"))
 }
 
-/// `90`, `1.5s`, `5m`, `2h`: a time.
+/// `3`: how many.
+pub(super) fn count(word: &OsStr) -> Result<usize, String> {
+    let text = utf8(word)?;
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
+}
+
+/// `90`, `1.5s`, `5m`, `2h`, `30d`: a time.
 pub(super) fn duration(word: &OsStr) -> Result<Duration, String> {
     let text = utf8(word)?;
-    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0)];
+    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86_400.0)];
     let unit = units.into_iter().find_map(|(unit, one)| Some((text.strip_suffix(unit)?, one)));
     let (digits, one) = unit.unwrap_or((text, 1.0));
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -102,10 +108,12 @@ mod tests {
         for bad in ["", "0", "-1", "1.5G", "G", "64m", "99999999999T"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
-        for (text, want) in [("90", 90_000), ("0.3s", 300), ("5m", 300_000), ("2h", 7_200_000)] {
+        for (text, want) in
+            [("90", 90_000), ("0.3s", 300), ("5m", 300_000), ("2h", 7_200_000), ("1d", 86_400_000)]
+        {
             assert_eq!(duration(OsStr::new(text)), Ok(Duration::from_millis(want)), "{text}");
         }
-        for bad in ["", "0", "s", ".", "1d", "1e3", "-1", "99999999999999999999"] {
+        for bad in ["", "0", "s", ".", "1y", "1e3", "-1", "99999999999999999999"] {
             assert!(duration(OsStr::new(bad)).is_err(), "{bad}");
         }
         assert_eq!(user(OsStr::new("7")), Ok((7, 7)));
