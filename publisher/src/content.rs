@@ -112,7 +112,7 @@ impl Content {
             Repr::Stretch(stretch) => (Origin::Stretch(stretch.clone()), None),
             Repr::Deflated { packed, crc, .. } => {
                 let packed = BufReader::with_capacity(64 << 10, packed.clone());
-                (Origin::Deflated(DeflateDecoder::new(packed)), Some((Crc::new(), *crc)))
+                (Origin::Deflated(Box::new(DeflateDecoder::new(packed))), Some((Crc::new(), *crc)))
             }
         };
         Reader { from, left: self.len(), crc }
@@ -142,7 +142,7 @@ pub struct Reader {
 enum Origin {
     Bytes(io::Cursor<Arc<[u8]>>),
     Stretch(Stretch),
-    Deflated(DeflateDecoder<BufReader<Stretch>>),
+    Deflated(Box<DeflateDecoder<BufReader<Stretch>>>),
 }
 
 impl Reader {

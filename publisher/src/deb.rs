@@ -1,7 +1,14 @@
 //! One Debian package → its members. The package is refused, not repaired.
 
 use crate::{error::Error, tarball, tree::Member};
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+/// Most bytes of an unpacked `control.tar` that are looked at.
+const MAX_CONTROL: u64 = 16 << 20;
 
 /// Reads the package at `path`. File contents lie in a nameless file in `spool_dir`.
 ///
@@ -21,6 +28,31 @@ pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, E
         return tarball::read(&name, suffix, entry, spool_dir, refused);
     }
     Err(refused("has no data.tar".into()))
+}
+
+/// The control file of the package at `path`: its name, version and more, one field a line.
+///
+/// # Errors
+/// [`Error::Archive`] if it has none; [`Error::File`].
+pub fn control(path: &Path, label: &str) -> Result<String, Error> {
+    let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
+    let broken = |error: io::Error| refused(format!("has no control file: {error}"));
+    let file = File::open(path).map_err(Error::file("read", path))?;
+    let mut outer = ar::Archive::new(io::BufReader::new(file));
+    while let Some(entry) = outer.next_entry() {
+        let entry = entry.map_err(broken)?;
+        let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
+        let Some(suffix) = name.strip_prefix("control.tar") else { continue };
+        let plain = tarball::decompress(&name, suffix, entry).map_err(refused)?.take(MAX_CONTROL);
+        for member in tar::Archive::new(plain).entries().map_err(broken)? {
+            let mut member = member.map_err(broken)?;
+            if matches!(&*member.path_bytes(), b"./control" | b"control") {
+                let mut text = String::new();
+                return member.read_to_string(&mut text).map(|_| text).map_err(broken);
+            }
+        }
+    }
+    Err(refused("has no control file".into()))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
 //! error, env, fsx → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
-//! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → record → index → check, new → site
+//! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
+//! components → contents, sbom, provenance → record → index → check, new → site
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -14,7 +15,9 @@ pub mod assemble;
 mod cacerts;
 pub mod check;
 mod commands;
+pub mod components;
 pub mod content;
+pub mod contents;
 pub mod deb;
 pub mod env;
 pub mod error;
@@ -24,16 +27,19 @@ pub mod gate;
 mod http;
 pub mod index;
 pub mod inputs;
+pub mod licence;
 pub mod lock;
 pub mod mirror;
 pub mod new;
 pub mod pack;
 pub mod package;
 pub mod places;
+pub mod provenance;
 pub mod python;
 pub mod record;
 mod roots;
 pub mod runtime_yml;
+pub mod sbom;
 pub mod site;
 pub mod source;
 mod tarball;

@@ -45,7 +45,11 @@ pub(crate) fn read(
     members(&Arc::new(spool)).map_err(refused)
 }
 
-fn decompress<'r>(
+/// What `from` holds, a file `name` that is compressed as `suffix` says.
+///
+/// # Errors
+/// A suffix that is not known, or a broken beginning.
+pub(crate) fn decompress<'r>(
     name: &str,
     suffix: &str,
     from: impl Read + 'r,

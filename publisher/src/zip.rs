@@ -11,7 +11,7 @@ const END: usize = 22;
 const END_64: usize = 56;
 const LOCATOR_64: usize = 20;
 const ENTRY: usize = 46;
-const LOCAL: u64 = 30;
+const LOCAL: usize = 30;
 /// Largest central directory, in bytes: half a million members.
 const MAX_DIRECTORY: u64 = 64 << 20;
 /// Largest text of a link, in bytes.
@@ -130,9 +130,9 @@ impl<'d> Header<'d> {
     /// Where its bytes begin. They end before `limit`.
     fn stretch(&self, file: &File, limit: u64) -> Result<u64, String> {
         let name = String::from_utf8_lossy(self.name);
-        let begin = self.local.saturating_add(LOCAL + self.name.len() as u64);
+        let begin = self.local.saturating_add((LOCAL + self.name.len()) as u64);
         let local = bytes(file, self.local, begin)?;
-        let same = local.starts_with(b"PK\x03\x04") && local[LOCAL as usize..] == *self.name;
+        let same = local.starts_with(b"PK\x03\x04") && local[LOCAL..] == *self.name;
         if !same || half(&local, 8) != self.method {
             return Err(format!("has two headers of `{name}` that differ"));
         }
@@ -165,8 +165,7 @@ impl<'d> Header<'d> {
                 let target = String::from_utf8(target).ok().filter(|target| !target.is_empty());
                 Node::Link(target.ok_or_else(|| format!("the link `{name}` has no target"))?)
             }
-            0o04_0000 if name.ends_with('/') => Node::Dir,
-            0 | 0o10_0000 if name.ends_with('/') => Node::Dir,
+            0 | 0o04_0000 | 0o10_0000 if name.ends_with('/') => Node::Dir,
             0 | 0o10_0000 if !path.is_empty() => {
                 Node::File { executable: self.mode & 0o100 != 0, content }
             }
