@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn inputs_are_fetched_once_and_the_hash_decides() {
-        let places = Places::new(Some(&serve()));
+        let places = Places::new(Some(&serve())).unwrap();
         let cache = tempfile::tempdir().unwrap();
         let good = input("good", b"good");
         let paths = files(cache.path(), Some(&places), from_ref(&good)).unwrap();
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn faults_name_the_input_and_the_address() {
         let address = serve();
-        let places = Places::new(Some(&address));
+        let places = Places::new(Some(&address)).unwrap();
         let cache = tempfile::tempdir().unwrap();
         for (name, bytes, class, message) in [
             ("gone", "gone", "NET", "cannot be had from ADDRESS/debian/pool/gone: HTTP status 404"),

@@ -12,16 +12,18 @@ use std::sync::OnceLock;
 /// What this host says.
 #[derive(Debug, Default)]
 pub struct Places {
-    /// The Debian mirror that the command line names.
-    mirror: Option<String>,
     mirrors: OnceLock<Mirrors>,
     indexes: OnceLock<Indexes>,
 }
 
 impl Places {
     /// The host's, but for a Debian mirror that is named.
-    pub fn new(mirror: Option<&str>) -> Self {
-        Self { mirror: mirror.map(str::to_owned), ..Self::default() }
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if that is no address.
+    pub fn new(mirror: Option<&str>) -> Result<Self, Error> {
+        let named = mirror.map(|mirror| mirror::find(Some(mirror)).map(Self::from));
+        named.unwrap_or_else(|| Ok(Self::default()))
     }
 
     /// The Debian mirrors.
@@ -29,7 +31,7 @@ impl Places {
     /// # Errors
     /// As [`mirror::find`].
     pub fn mirrors(&self) -> Result<&Mirrors, Error> {
-        once(&self.mirrors, || mirror::find(self.mirror.as_deref()))
+        once(&self.mirrors, || mirror::find(None))
     }
 
     /// The package indexes of Python.

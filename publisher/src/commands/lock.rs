@@ -12,7 +12,7 @@ use joblet_format::Arch;
 use std::fmt::Write as _;
 
 pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
-    let places = Places::new(options.mirror.as_deref());
+    let places = Places::new(options.mirror.as_deref())?;
     let cache = cache(options.cache.as_deref())?;
     let store = Store { cache: &cache, places: Some(&places), timestamp: "", note };
     let mut report = String::new();

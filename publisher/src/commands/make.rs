@@ -82,7 +82,7 @@ impl<'w> Workshop<'w> {
         note: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<PathBuf>, Error> {
         let cache = super::cache(self.making.cache.as_deref())?;
-        let places = Places::new(self.making.mirror.as_deref());
+        let places = Places::new(self.making.mirror.as_deref())?;
         let places = (!self.making.offline).then_some(&places);
         Store { cache: &cache, places, timestamp, note }.files(inputs)
     }
