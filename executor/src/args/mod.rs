@@ -9,7 +9,7 @@ use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{bind, duration, tmpfs, user, utf8, variable};
+use values::{bind, count, duration, memory, processors, tmpfs, user, utf8, variable};
 use words::{Words, is_option, sort};
 
 /// A parsed command line.
@@ -106,6 +106,12 @@ pub struct Run {
     pub host_network: bool,
     /// `--timeout`
     pub timeout: Option<Duration>,
+    /// `--memory`, in bytes
+    pub memory: Option<u64>,
+    /// `--cpu`, in thousandths
+    pub cpu: Option<u32>,
+    /// `--pids`
+    pub pids: Option<u32>,
     /// `--dry-run`
     pub dry_run: bool,
     /// The job's command and its arguments.
@@ -240,6 +246,9 @@ fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
             }
         },
         timeout: one_of(options, "--timeout", duration)?,
+        memory: one_of(options, "--memory", memory)?,
+        cpu: one_of(options, "--cpu", processors)?,
+        pids: one_of(options, "--pids", count)?,
         dry_run: options.contains("--dry-run"),
         argv,
     };

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::args::{self, Run};
 use crate::error::Error;
-use crate::sandbox::{self, Bind, Ids, Job, Network, Tmpfs};
+use crate::sandbox::{self, Bind, Ids, Job, Limits, Network, Tmpfs};
 use crate::ui::Ui;
 use crate::{list, runtime};
 
@@ -18,7 +18,12 @@ impl Session<'_> {
             ui.data(&list::plan(&steps, self.global.json))?;
             return Ok(0);
         }
-        sandbox::run(&runtime, &job).map(sandbox::Exit::status)
+        let exit = sandbox::run(&runtime, &job)?;
+        if exit == sandbox::Exit::OutOfMemory {
+            let memory = Limits { memory: job.limits.memory, ..Limits::default() };
+            ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
+        }
+        Ok(exit.status())
     }
 }
 
@@ -42,6 +47,7 @@ fn job(run: Run) -> Job {
         hostname: run.hostname,
         user: run.user.map(|(uid, gid)| Ids { uid, gid }),
         timeout: run.timeout,
+        limits: Limits { memory: run.memory, cpu: run.cpu, pids: run.pids },
         ..Job::new(run.argv)
     }
 }

@@ -3,6 +3,7 @@
 use super::{
     Exit, Host, Job,
     apply::{Failure, Kind, Sandbox},
+    cgroup::Cgroup,
     explain::explain,
     mounts::identity,
     signals::{Signals, supervise},
@@ -40,24 +41,49 @@ pub(super) fn run(
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
     let signals = Signals::block().map_err(launch)?;
-    let sandbox = Sandbox {
+    let cgroup = limit(steps)?;
+    let mut sandbox = Sandbox {
         runtime: (&runtime.path, identity),
         user_namespace: !host.privileged,
         ignored: &signals.ignored,
+        entrance: None,
         places: None,
     };
-    let begin = (0, steps.first().map_or(0, flags));
-    let pid = match sys::clone_alone(begin.1) {
+    let begin = steps.iter().position(|step| matches!(step, Step::Namespaces { .. }));
+    let flags = begin.and_then(|at| steps.get(at)).map_or(0, |step| flags(step, cgroup.is_some()));
+    let mut cloned = sys::clone_alone(flags, cgroup.as_ref().map(|cgroup| cgroup.dir.as_fd()));
+    if let (Some(cgroup), Err(Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG)) = (&cgroup, &cloned) {
+        // Before Linux 5.7, or in a container that knows no clone3.
+        sandbox.entrance = Some(cgroup.entrance().map_err(raw)?);
+        cloned = sys::clone_alone(flags, None);
+    }
+    let pid = match cloned {
         Ok(Clone::Child) => child(reader, &writer, sandbox, steps),
         Ok(Clone::Parent(pid)) => pid,
-        Err(errno) => return Err(explained(steps, job, host, begin.0, Failure::from(errno))),
+        // What the user may not change of groups, or else of namespaces.
+        Err(errno @ (Errno::EACCES | Errno::EBUSY | Errno::EOPNOTSUPP)) if cgroup.is_some() => {
+            return Err(explained(steps, job, host, 0, Failure::from(errno)));
+        }
+        Err(errno) => {
+            return Err(explained(steps, job, host, begin.unwrap_or(0), Failure::from(errno)));
+        }
     };
-    drop(writer);
+    drop((writer, sandbox));
     let ended = supervise(&signals, pid, reader, job.timeout).map_err(launch)?;
     match Failure::decode(&ended.report) {
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
-        None => Ok(ended.exit),
+        None => Ok(match (cgroup, ended.exit) {
+            (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
+            (_, exit) => exit,
+        }),
     }
+}
+
+/// Makes the control group of a plan with limits.
+fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
+    let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
+    let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
+    Cgroup::make(*limits).map(Some).map_err(refuse)
 }
 
 /// Refuses directories as standard files: `..` leads from them to all of the host.
@@ -77,17 +103,15 @@ fn check_standard_files() -> Result<(), Error> {
     Ok(())
 }
 
-/// The flags of clone(2) for the first step.
-fn flags(step: &Step) -> libc::c_int {
+/// The flags of clone(2) for the step that makes namespaces. A process that is started in another
+/// control group makes the namespace for it there, when it has arrived.
+fn flags(step: &Step, limited: bool) -> libc::c_int {
     let Step::Namespaces { user, network } = step else { return 0 };
-    let always = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
+    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let cgroup = if limited { 0 } else { libc::CLONE_NEWCGROUP };
     let user = if *user { libc::CLONE_NEWUSER } else { 0 };
     let network = if *network { libc::CLONE_NEWNET } else { 0 };
-    always | user | network
+    always | cgroup | user | network
 }
 
 /// The child: never returns into the code of the launcher, not even by a panic.

@@ -5,6 +5,7 @@
 //! that begins in new namespaces and ends as the job, while this process waits for it.
 
 mod apply;
+mod cgroup;
 mod command;
 mod dev;
 mod explain;
@@ -25,6 +26,7 @@ use rustix::{fs, io::Errno, process, thread};
 use serde::Serialize;
 use std::{env, ffi::OsString, io::IsTerminal, path::PathBuf, time::Duration};
 
+pub use cgroup::Limits;
 pub use plan::plan;
 pub use step::{Origin, Step};
 
@@ -51,6 +53,8 @@ pub struct Job {
     pub user: Option<Ids>,
     /// How long it may run: then TERM, ten seconds later KILL.
     pub timeout: Option<Duration>,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 impl Job {
@@ -67,6 +71,7 @@ impl Job {
             hostname: None,
             user: None,
             timeout: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -179,6 +184,8 @@ pub enum Exit {
     Signal(u8),
     /// It ran longer than it may.
     TimedOut,
+    /// It needed more memory than it may have.
+    OutOfMemory,
 }
 
 impl Exit {
@@ -189,6 +196,7 @@ impl Exit {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
             Self::TimedOut => 124,
+            Self::OutOfMemory => 128 + 9,
         }
     }
 }
