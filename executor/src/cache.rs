@@ -1,6 +1,7 @@
 //! The copy of a registry that is kept for an hour.
 
 use crate::error::Error;
+use crate::lock::Lock;
 use joblet_format::MAX_REGISTRY_BYTES;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,15 @@ pub fn load(cache: &Path, url: &str, now: SystemTime) -> Option<Copy> {
     Some(Copy { body, age })
 }
 
+/// Waits until no other process asks the registry at `url`, at most `patience` seconds.
+///
+/// None where there is no such lock, or somebody keeps it that long: asking twice does no harm.
+pub fn lock(cache: &Path, url: &str, patience: u64) -> Option<Lock> {
+    let file = file_of(cache, url);
+    make(file.parent()?).ok()?;
+    Lock::wait(&file.with_extension("lock"), "the registry", patience).ok()
+}
+
 /// Keeps `body` as the copy of the registry at `url`, fetched `now`.
 ///
 /// # Errors
@@ -75,11 +85,7 @@ pub fn load(cache: &Path, url: &str, now: SystemTime) -> Option<Copy> {
 pub fn save(cache: &Path, url: &str, body: &[u8], now: SystemTime) -> Result<(), Error> {
     let path = file_of(cache, url);
     let directory = path.parent().expect("a cache file lies in a directory");
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(Error::file("create", directory))?;
+    make(directory).map_err(Error::file("create", directory))?;
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let stamp = Stamp {
         url: url.to_owned(),
@@ -90,6 +96,10 @@ pub fn save(cache: &Path, url: &str, body: &[u8], now: SystemTime) -> Result<(),
     content.push(b'\n');
     content.extend_from_slice(body);
     write_atomically(directory, &path, &content).map_err(Error::file("write", &path))
+}
+
+fn make(directory: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// Writes a file that has no name until it is complete, then gives it `path`.

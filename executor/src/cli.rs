@@ -48,7 +48,13 @@ const fn value(
 
 /// Options that every command takes.
 pub const GLOBAL: &[Opt] = &[
-    value("--registry", "", "WHERE", "registry: owner/repo, https address, directory or file"),
+    value(
+        "--registry",
+        "",
+        "WHERE",
+        "registry: owner/repo, https address, directory, file or name in the configuration",
+    ),
+    value("--config", "", "FILE", "which registries there are, instead of ~/.rnx/config.yaml"),
     value("--store", "", "DIR", "where runtimes are installed"),
     switch("--offline", "", "use what is installed and cached, ask no server"),
     switch("--refresh", "", "ask the registry even if the cached copy is younger than an hour"),
@@ -118,12 +124,54 @@ pub const COMMANDS: &[Cmd] = &[
         options: &[
             switch("--available", "", "list what the registry offers instead"),
             switch("--all-versions", "", "with --available: every version, not only the latest"),
+            switch("--outdated", "", "list those of which the registry has a newer version"),
+        ],
+        runs_job: false,
+    },
+    Cmd {
+        name: "outdated",
+        also: "runtime outdated",
+        usage: "",
+        help: "list installed runtimes of which the registry has a newer version",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "upgrade",
+        also: "runtime upgrade",
+        usage: "[NAME…]",
+        help: "install the latest version of installed runtimes, beside the older ones",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "info",
+        also: "runtime info",
+        usage: "SPEC",
+        help: "tell what is known of a runtime: versions, origin, size on disk, mounts, variables",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "prune",
+        also: "runtime prune",
+        usage: "",
+        help: "remove old versions of installed runtimes, but none that a job uses",
+        options: &[
+            value(
+                "--keep",
+                "",
+                "N",
+                "versions of each runtime that stay, latest first (default: 1)",
+            ),
+            value("--older-than", "", "TIME", "only what was installed longer ago (12h, 30d)"),
+            switch("--dry-run", "", "say what would be removed, and stop"),
         ],
         runs_job: false,
     },
     Cmd {
         name: "path",
-        also: "",
+        also: "runtime path",
         usage: "SPEC",
         help: "print the directory of an installed runtime",
         options: &[],
@@ -131,7 +179,7 @@ pub const COMMANDS: &[Cmd] = &[
     },
     Cmd {
         name: "verify",
-        also: "",
+        also: "runtime verify",
         usage: "[SPEC…]",
         help: "compare installed runtimes with what was published, file by file",
         options: &[switch("--repair", "", "fetch again what is damaged")],

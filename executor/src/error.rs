@@ -44,7 +44,7 @@ impl Class {
         (Self::Integrity, "INTEGRITY", 13, 125, "size, checksum or signature differs"),
         (Self::Archive, "ARCHIVE", 14, 125, "refused by the extraction policy"),
         (Self::Store, "STORE", 15, 125, "no space, read-only, no permission"),
-        (Self::Busy, "BUSY", 16, 125, "lock wait timed out"),
+        (Self::Busy, "BUSY", 16, 125, "lock wait timed out, or in use by a job"),
         (Self::Config, "CONFIG", 17, 125, "runtime.yml or configuration refused"),
         (Self::Launch, "LAUNCH", 125, 125, "the sandbox could not be set up"),
         (Self::NotExecutable, "COMMAND", 126, 126, "the command cannot be executed"),
@@ -113,6 +113,27 @@ pub enum Error {
         /// What arrived, in bytes: a count, or `more`.
         actual: String,
     },
+    /// The registry's document is not signed as it must be.
+    #[error("registry {registry}: its signature is refused: {reason}")]
+    Signature {
+        /// The registry's address.
+        registry: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A registry offers other bytes under the name of an installed version.
+    #[error(
+        "{runtime} is installed with {installed}, but now there is {offered}; a published version \
+         must not change: ask the maintainer, or take the other one with install --force"
+    )]
+    Changed {
+        /// `NAME@VERSION`.
+        runtime: String,
+        /// Checksum and registry of what is installed.
+        installed: String,
+        /// Checksum and registry of what is offered.
+        offered: String,
+    },
     /// Installed runtimes are not what was published.
     #[error("{0} differ from what was published; joblet-exec verify --repair fetches that again")]
     Damaged(String),
@@ -134,6 +155,16 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// There is not enough room for what was to be written to `path`.
+    #[error("{}: {needed} bytes are needed and {free} are free; free some space or choose another store with --store DIR", path.display())]
+    Full {
+        /// The store.
+        path: PathBuf,
+        /// For what was to be installed, in bytes.
+        needed: u64,
+        /// For this user, in bytes.
+        free: u64,
+    },
     /// Another process holds the lock of `what`.
     #[error("{what} is being changed by process {holder}; waited {} s, try again later", waited.as_secs())]
     Busy {
@@ -143,6 +174,14 @@ pub enum Error {
         holder: String,
         /// How long this process waited.
         waited: Duration,
+    },
+    /// Jobs run in the runtime that was to be moved away.
+    #[error("{what} is used by running jobs (process {holders}); try again when they have ended")]
+    InUse {
+        /// The runtime's directory.
+        what: String,
+        /// Their launchers' process ids.
+        holders: String,
     },
     /// `path` (a `runtime.yml`, a config file) was refused.
     #[error("{}: {reason}", path.display())]
@@ -190,10 +229,14 @@ impl Error {
             Self::Net { .. } => Class::Net,
             Self::Registry { .. } => Class::Registry,
             Self::NotFound(_) => Class::NotFound,
-            Self::Checksum { .. } | Self::Size { .. } | Self::Damaged(_) => Class::Integrity,
+            Self::Checksum { .. }
+            | Self::Size { .. }
+            | Self::Signature { .. }
+            | Self::Changed { .. }
+            | Self::Damaged(_) => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
-            Self::File { .. } => Class::Store,
-            Self::Busy { .. } => Class::Busy,
+            Self::File { .. } | Self::Full { .. } => Class::Store,
+            Self::Busy { .. } | Self::InUse { .. } => Class::Busy,
             Self::Config { .. } => Class::Config,
             Self::Launch { .. } => Class::Launch,
             Self::NotExecutable { .. } => Class::NotExecutable,

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::http;
 use crate::location::Location;
+use crate::parts::{Part, Parts};
 use crate::progress::Progress;
 use joblet_format::{Artifact, Checksum, IndexFile};
 use rustix::fs::{Mode, OFlags};
@@ -21,11 +22,7 @@ const BUFFER: usize = 256 << 10;
 /// [`Error::Registry`] when it is too long.
 pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
-    let mut source: Box<dyn Read> = match location {
-        Location::File(path) => Box::new(open(path)?),
-        Location::Http(url) => Box::new(http::get(url)?),
-    };
-    source
+    reader(location)?
         .by_ref()
         .take(limit + 1)
         .read_to_end(&mut body)
@@ -43,48 +40,53 @@ pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
 /// As [`archive`].
 pub fn promised(location: &Location, promise: &IndexFile) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
-    let mut source: Box<dyn Read> = match location {
-        Location::File(path) => Box::new(open(path)?),
-        Location::Http(url) => Box::new(http::get(url)?),
-    };
     let promise = (promise.size, promise.checksum);
-    verify(&mut source, &mut body, location, promise, &Progress::none())?;
+    verify(&mut reader(location)?, &mut body, location, promise, &Progress::none())?;
     Ok(body)
 }
 
-/// Returns the archive at `location` as a file whose size and checksum are those of `artifact`.
+/// Returns the archive in `parts` as one file; each part has the size and checksum that it must have.
 ///
-/// A local archive is verified where it lies; a remote one is downloaded to `download`, which has no
-/// name any more when this returns, so that nothing is left whatever happens next.
+/// A local archive is verified where it lies, unless it has to be joined; any other is downloaded to
+/// `download`, which has no name any more when this returns, so that nothing is left whatever happens
+/// next.
 ///
 /// # Errors
 /// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
 pub fn archive(
-    location: &Location,
+    parts: &Parts,
     artifact: &Artifact,
     download: &Path,
     progress: bool,
 ) -> Result<File, Error> {
-    let name = location.to_string();
+    let name = parts.to_string();
     let bar =
         |verb| Progress::bytes(format!("{verb} {}", file_name(&name)), artifact.size, progress);
-    let promise = (artifact.size, artifact.checksum);
-    let mut file = match location {
-        Location::File(path) => {
-            let mut file = open(path)?;
-            verify(&mut file, &mut io::sink(), location, promise, &bar("verifying"))?;
-            file
+    let mut file = if let [part @ Part { location: Location::File(path), .. }] = parts.list() {
+        let mut file = open(path)?;
+        let promise = (part.size(), part.checksum);
+        verify(&mut file, &mut io::sink(), &part.location, promise, &bar("verifying"))?;
+        file
+    } else {
+        let mut file = create(download)?;
+        std::fs::remove_file(download).map_err(Error::file("remove", download))?;
+        let bar = bar("downloading");
+        for part in parts.list() {
+            let promise = (part.size(), part.checksum);
+            verify(&mut reader(&part.location)?, &mut file, &part.location, promise, &bar)?;
         }
-        Location::Http(url) => {
-            let mut response = http::get(url)?;
-            let mut file = create(download)?;
-            std::fs::remove_file(download).map_err(Error::file("remove", download))?;
-            verify(&mut response, &mut file, location, promise, &bar("downloading"))?;
-            file
-        }
+        file
     };
     file.rewind().map_err(Error::file("rewind", download))?;
     Ok(file)
+}
+
+/// The bytes at `location`, from its beginning on.
+fn reader(location: &Location) -> Result<Box<dyn Read>, Error> {
+    Ok(match location {
+        Location::File(path) => Box::new(open(path)?),
+        Location::Http(url) => Box::new(http::get(url)?),
+    })
 }
 
 /// Copies `from` to `to` while hashing, and stops at the first byte too many.

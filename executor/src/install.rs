@@ -4,15 +4,18 @@ use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::fetch;
 use crate::location::Location;
+use crate::lock::Lock;
 use crate::members::{self, Update};
+use crate::parts::{Part, Parts};
 use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
-use crate::store::{Installed, Lock, Receipt, Staging, Store};
+use crate::store::{Installed, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
 use joblet_format::index::Index;
 use joblet_format::{Arch, IndexFile, Spec};
+use rustix::fd::AsFd;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
@@ -61,31 +64,57 @@ pub fn install(
     if let Some(reason) = &choice.release.yanked {
         ui.warning(&format!("{exact} was withdrawn: {reason}"));
     }
+    store.clean();
     let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
-    if let Some(runtime) = store.find(&exact)? {
+    if let Some(runtime) = same(store, &exact, catalog, &choice)? {
         return Ok(outcome(runtime, None));
     }
     let lock = store.lock(&spec.name, &choice.release.version)?;
     // Another process may have installed it while this one waited.
-    if let Some(runtime) = store.find(&exact)? {
+    if let Some(runtime) = same(store, &exact, catalog, &choice)? {
         return Ok(outcome(runtime, None));
     }
-    store.clean();
-    let url = &choice.artifact.download_url;
-    let source = address(catalog, url, &exact)?;
+    let source = parts(catalog, &choice, &exact)?;
     ui.detail(&format!("{exact}: fetching {source}"));
     let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
+    let needed = choice.artifact.unpacked_size.unwrap_or(choice.artifact.size);
     let Prepared { staging, index, cost } = match &choice.artifact.index {
-        Some(index) => work.members(&source, index, ui)?,
-        None => work.whole(&source, ui)?,
-    };
+        Some(index) => work.members(&source, index, ui),
+        None => work.whole(&source, ui),
+    }
+    .map_err(|error| store.explain(error, needed))?;
     let name = source.to_string();
     let prepared = wrapper(staging.path(), &name)?;
     runtime::load(&prepared)?;
     let receipt = receipt(spec, catalog, &choice, name);
-    let path = store.publish(staging, &prepared, &receipt, index.as_deref())?;
+    let path = store
+        .publish(staging, &prepared, &receipt, index.as_deref())
+        .map_err(|error| store.explain(error, needed))?;
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
+}
+
+/// The version that was chosen, if it is installed.
+///
+/// # Errors
+/// [`Error::Changed`] when it was installed from another archive than the registry has now.
+fn same(
+    store: &Store,
+    exact: &Spec,
+    catalog: &Catalog,
+    choice: &Choice<'_>,
+) -> Result<Option<Installed>, Error> {
+    let anywhere = Spec { origin: None, ..exact.clone() };
+    let Some(runtime) = store.find(&anywhere)? else { return Ok(None) };
+    let offered = choice.artifact.checksum;
+    match store.receipt(&runtime) {
+        Some(receipt) if receipt.checksum != offered => Err(Error::Changed {
+            runtime: anywhere.to_string(),
+            installed: format!("{} from {}", receipt.checksum, receipt.registry),
+            offered: format!("{offered} from {}", catalog.location),
+        }),
+        _ => Ok(Some(runtime)),
+    }
 }
 
 /// Makes an installed version what the registry says it is, fetching only what is damaged.
@@ -105,7 +134,7 @@ pub fn repair(
         return Err(Error::NotFound(what));
     };
     let lock = store.lock(&exact.name, &choice.release.version)?;
-    let source = address(catalog, &choice.artifact.download_url, exact)?;
+    let source = parts(catalog, &choice, exact)?;
     let work = Work { exact, choice: &choice, catalog, store, lock: &lock };
     let (index, _) = work.index(promise)?;
     let good = members::verify(&index, &runtime.path)?.good;
@@ -117,6 +146,11 @@ pub fn repair(
     let prepared = wrapper(staging.path(), &source.to_string())?;
     store.replace(&staging, &prepared, runtime)?;
     Ok(Cost { fetched: update.fetched() + promise.size, reused: update.reused() })
+}
+
+/// The files that are the chosen archive.
+fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Parts, Error> {
+    Parts::of(&choice.artifact, |url| address(catalog, url, exact))
 }
 
 /// Where `url` of the registry leads.
@@ -138,14 +172,18 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Fetches an archive of any make, then unpacks it.
-    fn whole(&self, source: &Location, ui: &Ui<'_>) -> Result<Prepared, Error> {
+    fn whole(&self, source: &Parts, ui: &Ui<'_>) -> Result<Prepared, Error> {
         let artifact = &self.choice.artifact;
+        let total = artifact.unpacked_size.unwrap_or(artifact.size);
+        // One local file is read where it lies.
+        let local = matches!(source.list(), [Part { location: Location::File(_), .. }]);
+        let copy = if local { 0 } else { artifact.size };
+        self.store.room(total.saturating_add(copy))?;
         let download = self.store.download(self.lock)?;
         let archive = fetch::archive(source, artifact, &download, ui.progress())?;
         let (staging, directory) = self.store.stage(self.lock)?;
-        let total = artifact.unpacked_size.unwrap_or(artifact.size);
         let progress = Progress::bytes(format!("unpacking {}", self.exact), total, ui.progress());
-        unpack::unpack(archive, &source.to_string(), artifact, directory, |bytes| {
+        unpack::unpack(archive, &source.to_string(), artifact, directory.as_fd(), |bytes| {
             progress.advance(bytes);
         })?;
         let cost = Cost { fetched: artifact.size, reused: 0 };
@@ -155,7 +193,7 @@ impl Work<'_> {
     /// Unpacks an archive in members while it arrives, or what of it is not here.
     fn members(
         &self,
-        source: &Location,
+        source: &Parts,
         promise: &IndexFile,
         ui: &mut Ui<'_>,
     ) -> Result<Prepared, Error> {
@@ -163,6 +201,7 @@ impl Work<'_> {
         let (index, packed) = self.index(promise)?;
         let what = format!("installing {}", self.exact);
         if let Some(update) = self.update(&index)? {
+            self.store.room(update.fetched())?;
             let (staging, into) = self.store.stage(self.lock)?;
             let progress = Progress::bytes(what.clone(), update.fetched(), ui.progress());
             match update.unpack(source, &index, into, &progress) {
@@ -175,6 +214,7 @@ impl Work<'_> {
                 Err(error) => ui.detail(&format!("{error}; fetching all of it")),
             }
         }
+        self.store.room(index.unpacked_size())?;
         let (staging, into) = self.store.stage(self.lock)?;
         let progress = Progress::bytes(what, artifact.size, ui.progress());
         members::unpack(source, artifact, &index, into, &progress)?;
@@ -212,6 +252,7 @@ fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> 
         name: spec.name.clone(),
         version: choice.release.version.clone(),
         arch: Arch::NATIVE,
+        origin: catalog.origin.clone(),
         registry: catalog.location.to_string(),
         url,
         checksum: choice.artifact.checksum,

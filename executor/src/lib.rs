@@ -4,19 +4,24 @@
 //! `runtime.yml` → sandbox plan → apply → exec. A module imports only what stands to its left;
 //! this file and `commands` alone join them.
 
+mod address;
 pub mod args;
 mod cache;
 mod catalog;
 mod cli;
 mod commands;
+mod config;
 pub mod env;
 pub mod error;
 mod fetch;
 mod http;
+mod info;
 mod install;
 mod list;
 mod location;
+mod lock;
 mod members;
+mod parts;
 mod progress;
 mod registry;
 mod reuse;
@@ -24,6 +29,8 @@ mod roots;
 pub mod runtime;
 pub mod sandbox;
 mod store;
+mod tree;
+mod trust;
 pub mod ui;
 mod unpack;
 mod within;
@@ -59,6 +66,10 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
         Command::List { available: true, all_versions } => {
             session.list_available(all_versions, ui)?;
         }
+        Command::Outdated => session.outdated(ui)?,
+        Command::Upgrade(names) => session.upgrade(&names, ui)?,
+        Command::Info(spec) => session.info(&spec, ui)?,
+        Command::Prune(what) => session.prune(&what, ui)?,
         Command::Path(spec) => session.path(&spec, ui)?,
         Command::Verify { specs, repair } => session.verify(&specs, repair, ui)?,
         Command::Run(run) => return session.run(*run, ui),

@@ -1,36 +1,54 @@
 //! What `list` and `run --dry-run` print.
 
+use crate::catalog::Catalog;
 use crate::members::Difference;
 use crate::sandbox::Step;
 use crate::store::Installed;
 use crate::ui::visible;
-use joblet_format::{Arch, Registry, Release, RuntimeName, Version};
+use joblet_format::{Arch, Origin, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::path::Path;
-
-/// One line of `list`, and one object of `list --json`.
-#[derive(Debug, Serialize)]
-struct InstalledRow<'a> {
-    name: &'a RuntimeName,
-    /// Null for a directory that somebody unpacked by hand and that names no version.
-    version: Option<&'a Version>,
-    path: &'a Path,
-}
 
 /// One line of `list --available`, and one object of its JSON.
 #[derive(Debug, Serialize)]
-struct AvailableRow<'a> {
+pub struct AvailableRow<'a> {
+    /// What the configuration calls the registry; null for one that it does not name.
+    registry: Option<&'a Origin>,
     name: &'a RuntimeName,
-    version: &'a Version,
+    /// The version.
+    pub version: &'a Version,
     architectures: BTreeSet<Arch>,
     /// Of the archive for this host, in bytes; null if there is none.
-    size: Option<u64>,
-    installed: bool,
+    pub size: Option<u64>,
+    /// Whether it is here.
+    pub installed: bool,
     /// Why it was withdrawn; null if it was not.
-    yanked: Option<&'a str>,
+    pub yanked: Option<&'a str>,
     description: &'a str,
+}
+
+/// One line of `outdated`, and one object of its JSON.
+#[derive(Debug, Serialize)]
+pub struct Outdated {
+    /// The runtime.
+    pub name: RuntimeName,
+    /// The highest version that is here.
+    pub installed: Version,
+    /// The registry's, if it is newer.
+    pub latest: Option<Version>,
+    /// Why the one that is here was withdrawn, if it was.
+    pub yanked: Option<String>,
+}
+
+/// A version that was, or would be, removed: one line of `prune`, and one object of its JSON.
+#[derive(Debug, Serialize)]
+pub struct Pruned {
+    /// The version.
+    #[serde(flatten)]
+    pub runtime: Installed,
+    /// What that frees, in bytes.
+    pub freed: u64,
 }
 
 /// The installed runtimes, as a table or as JSON.
@@ -43,24 +61,27 @@ pub fn installed(runtimes: &[Installed], json: bool) -> String {
         ]
     };
     if json {
-        return to_json(runtimes.iter().map(|runtime| InstalledRow {
-            name: &runtime.name,
-            version: runtime.version.as_ref(),
-            path: &runtime.path,
-        }));
+        return to_json(runtimes.iter());
     }
     table(["NAME", "VERSION", "PATH"], runtimes.iter().map(row))
 }
 
-/// What a registry offers, as a table or as JSON.
-pub fn available(registry: &Registry, here: &[Installed], all: bool, json: bool) -> String {
-    let rows = registry.runtimes.iter().flat_map(|(name, releases)| {
-        let latest = registry.latest(name, |_| true).map(|release| &release.version);
-        releases
-            .values()
-            .rev()
-            .filter(move |release| all || Some(&release.version) == latest)
-            .map(|release| available_row(name, release, here))
+/// What registries offer, as a table or as JSON. A name is the first one's that has it.
+pub fn available(catalogs: &[Catalog], here: &[Installed], all: bool, json: bool) -> String {
+    let rows = catalogs.iter().enumerate().flat_map(|(number, catalog)| {
+        let before = &catalogs[..number];
+        let hidden = move |name: &RuntimeName| {
+            before.iter().any(|earlier| earlier.registry.runtimes.contains_key(name))
+        };
+        let runtimes = catalog.registry.runtimes.iter();
+        runtimes.filter(move |(name, _)| all || !hidden(name)).flat_map(move |(name, releases)| {
+            let latest = catalog.registry.latest(name, |_| true).map(|release| &release.version);
+            releases
+                .values()
+                .rev()
+                .filter(move |release| all || Some(&release.version) == latest)
+                .map(move |release| available_row(catalog.origin.as_ref(), name, release, here))
+        })
     });
     if json {
         return to_json(rows);
@@ -71,8 +92,9 @@ pub fn available(registry: &Registry, here: &[Installed], all: bool, json: bool)
             let architectures: Vec<_> =
                 row.architectures.iter().map(|arch| arch.as_str()).collect();
             let withdrawn = row.yanked.map_or(String::new(), |why| format!("(withdrawn: {why}) "));
+            let origin = row.registry.map_or(String::new(), |origin| format!("{origin}/"));
             [
-                row.name.to_string(),
+                format!("{origin}{}", row.name),
                 row.version.to_string(),
                 row.size.map_or("-".to_owned(), size),
                 architectures.join(","),
@@ -83,13 +105,45 @@ pub fn available(registry: &Registry, here: &[Installed], all: bool, json: bool)
     )
 }
 
-fn available_row<'a>(
+/// Installed runtimes that have a newer version or were withdrawn, as a table or as JSON.
+pub fn outdated(rows: &[Outdated], json: bool) -> String {
+    if json {
+        return to_json(rows.iter());
+    }
+    let row = |row: &Outdated| {
+        let withdrawn = row.yanked.as_ref().map(|why| visible(&format!("withdrawn: {why}")));
+        [
+            row.name.to_string(),
+            row.installed.to_string(),
+            row.latest.as_ref().map_or("-".to_owned(), Version::to_string),
+            withdrawn.unwrap_or_default(),
+        ]
+    };
+    table(["NAME", "INSTALLED", "LATEST", ""], rows.iter().map(row))
+}
+
+/// Versions that were removed, as a table or as JSON.
+pub fn pruned(rows: &[Pruned], json: bool) -> String {
+    if json {
+        return to_json(rows.iter());
+    }
+    let row = |row: &Pruned| {
+        let version = row.runtime.version.as_ref().map_or(String::new(), Version::to_string);
+        [row.runtime.name.to_string(), version, size(row.freed)]
+    };
+    table(["NAME", "VERSION", "FREED"], rows.iter().map(row))
+}
+
+/// What a registry offers of one version.
+pub fn available_row<'a>(
+    registry: Option<&'a Origin>,
     name: &'a RuntimeName,
     release: &'a Release,
     here: &[Installed],
 ) -> AvailableRow<'a> {
     let version = Some(&release.version);
     AvailableRow {
+        registry,
         name,
         version: &release.version,
         architectures: release.architectures(),

@@ -19,7 +19,7 @@ use std::{
 /// A runtime that jobs can run in.
 #[derive(Debug)]
 pub struct Runtime {
-    /// The directory with `runtime.yml` and `isolated/`, opened with `O_PATH`.
+    /// The directory with `runtime.yml` and `isolated/`.
     pub dir: OwnedFd,
     /// Where it was found.
     pub path: PathBuf,
@@ -52,8 +52,13 @@ pub enum Source {
 /// [`Error::Config`] naming the rule, with the line or the entry, and [`Error::File`] if the
 /// directory cannot be opened.
 pub fn load(path: &Path) -> Result<Runtime, Error> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = match open(path, flags | OFlags::RDONLY, Mode::empty()) {
+        // Who may not list it may still use it.
+        Err(Errno::ACCESS) => open(path, flags | OFlags::PATH, Mode::empty()),
+        opened => opened,
+    }
+    .map_err(Error::file("open", path))?;
     let file = path.join("runtime.yml");
     let refuse = |reason: String| Error::Config { path: file.clone(), reason };
     let config = parse(&read(dir.as_fd(), &file)?).map_err(refuse)?;

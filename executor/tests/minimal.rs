@@ -4,6 +4,8 @@
 //! No other test has these: control groups of version 2 with all controllers, a root that cannot
 //! be exchanged (an initramfs), no /proc, no overlayfs until its module is loaded.
 
+#![cfg(target_arch = "x86_64")]
+
 mod common;
 
 use common::members::{directory, file, link, pack};

@@ -11,7 +11,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::symlink,
-    process::Child,
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -53,6 +53,21 @@ fn a_job_sees_its_runtime_and_nothing_else() {
 
 const DEV: &str = "/dev/fd /dev/full /dev/null /dev/ptmx /dev/pts /dev/random /dev/shm /dev/stderr \
                    /dev/stdin /dev/stdout /dev/tty /dev/urandom /dev/zero\n";
+
+#[test]
+fn limits_hold_or_the_reason_is_said() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let output = world.run(user, &["--pids", "7"], "cat /proc/self/cgroup");
+        if output.status == Some(0) {
+            assert!(output.stdout.contains("0::/\n"), "{output:?}");
+        } else {
+            let reason = "error[LAUNCH]: cannot limit to 7 processes: ";
+            assert!(output.stderr.starts_with(reason) && output.stdout.is_empty(), "{output:?}");
+            assert_eq!(output.status, Some(125));
+        }
+    }
+}
 
 #[test]
 fn a_job_changes_only_what_is_its_own() {
@@ -289,11 +304,8 @@ fn links_do_not_lead_out() {
         fs::create_dir_all(root.join("isolated/usr/share")).unwrap();
         for dir in ["bin", "lib", "lib64"] {
             let from = world.path("store/demo/isolated/usr").join(dir);
-            let copied = std::process::Command::new("cp")
-                .arg("-r")
-                .arg(from)
-                .arg(root.join("isolated/usr"))
-                .status();
+            let copied =
+                Command::new("cp").arg("-r").arg(from).arg(root.join("isolated/usr")).status();
             assert!(copied.unwrap().success());
         }
         symlink(link, root.join("isolated/data")).unwrap();
@@ -465,6 +477,28 @@ fn gone(mark: &str) {
 }
 
 /// Hosts that look like containers and like hardened servers: the words that come before the program.
+/// A runtime stays while a job runs in it, whoever started the job.
+#[test]
+fn what_a_job_runs_in_is_not_removed() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let mut child = started(world, user, "echo ready; sleep 60");
+        let store = world.path("store");
+        let remove = Command::new(world.path("joblet-exec"))
+            .args(["remove", "demo", "--store"])
+            .arg(&store)
+            .output()
+            .unwrap();
+        let message = String::from_utf8(remove.stderr).unwrap();
+        assert_eq!(remove.status.code(), Some(16), "{message}");
+        assert!(message.contains("used by running jobs"), "{message}");
+        assert!(message.contains(&child.id().to_string()), "{message}");
+        assert!(store.join("demo/runtime.yml").exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
 #[test]
 fn hosts_without_user_namespaces_are_named_with_their_cure() {
     let Some(world) = World::get() else { return };
@@ -491,11 +525,7 @@ fn versions_run_side_by_side() {
     let Some(world) = World::get() else { return };
     for version in ["1.9.0", "1.10.0"] {
         let root = world.path("store").join(format!("two-{version}"));
-        let copied = std::process::Command::new("cp")
-            .arg("-r")
-            .arg(world.path("store/demo"))
-            .arg(&root)
-            .status();
+        let copied = Command::new("cp").arg("-r").arg(world.path("store/demo")).arg(&root).status();
         assert!(copied.unwrap().success());
         fs::write(root.join("isolated/usr/version"), version).unwrap();
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::members::{Packed, directory, file, link, noise, pack, runtime};
-use common::server::{Reply, Server};
+use common::server::Server;
 use common::{Outcome, World, snapshot};
 use joblet_format::index::{Body, Entry, Piece};
 use sha2::{Digest, Sha256};
@@ -36,25 +36,6 @@ fn parted(path: &str, content: &[u8], size: usize) -> (Entry, Vec<u8>) {
         |bytes: &[u8]| Piece { size: bytes.len() as u64, sha256: Sha256::digest(bytes).into() };
     let pieces = content.chunks(size).map(piece).collect();
     (Entry { path: path.into(), body: Body::File { executable: false, pieces } }, content.into())
-}
-
-/// Serves files, and parts of them to who asks for a range.
-fn ranges(world: &World) -> Server {
-    let root = world.path("registry");
-    Server::with_heads(move |path, head| {
-        let body = fs::read(root.join(path.trim_start_matches('/'))).unwrap();
-        let range = head.iter().find_map(|line| line.strip_prefix("range: bytes="));
-        let Some((first, last)) = range.and_then(|range| range.split_once('-')) else {
-            return Reply::ok(&body);
-        };
-        let first: usize = first.parse().unwrap();
-        let last = last.parse().unwrap_or(body.len() - 1);
-        let part = &body[first..=last];
-        let length = part.len().to_string();
-        let range = format!("bytes {first}-{last}/{}", body.len());
-        let headers = [("Content-Length", length.as_str()), ("Content-Range", &range)];
-        Reply::new("206 Partial Content", &headers, part)
-    })
 }
 
 fn publish(world: &mut World, version: &str, more: Tree, size: usize) -> Packed {
@@ -115,7 +96,7 @@ fn only_what_changed_is_fetched() {
     let (old, new) = pair();
     publish(&mut world, "1.0.0", old, 50_000);
     let packed = publish(&mut world, "2.0.0", new, 50_000);
-    let server = ranges(&world);
+    let server = Server::ranges(world.path("registry"));
     install(&world, "1.0.0", &server);
     let before = server.requests().len();
     let outcome = install(&world, "2.0.0", &server);
@@ -163,7 +144,7 @@ fn what_was_touched_is_not_handed_on() {
     ];
     for (name, spoil) in spoil {
         let world = world_of_two();
-        let server = ranges(&world);
+        let server = Server::ranges(world.path("registry"));
         install(&world, "1.0.0", &server);
         spoil(&world.path(&format!("store/demo-1.0.0/isolated/lib/{name}")));
         install(&world, "2.0.0", &server);
@@ -186,7 +167,7 @@ fn a_server_without_ranges_gives_all_of_it() {
 #[test]
 fn a_member_that_is_another_one_is_never_installed() {
     let world = world_of_two();
-    let server = ranges(&world);
+    let server = Server::ranges(world.path("registry"));
     install(&world, "1.0.0", &server);
     let archive = world.path("registry/demo-2.0.0.tar.gz");
     let mut bytes = fs::read(&archive).unwrap();
@@ -206,7 +187,7 @@ fn little_in_common_is_not_worth_it() {
         |seed| vec![directory("isolated/lib"), file("isolated/lib/x", &Random(seed).bytes(90_000))];
     publish(&mut world, "1.0.0", tree(1), 50_000);
     publish(&mut world, "2.0.0", tree(2), 50_000);
-    let server = ranges(&world);
+    let server = Server::ranges(world.path("registry"));
     install(&world, "1.0.0", &server);
     let outcome = install(&world, "2.0.0", &server);
     assert!(!outcome.stderr.contains("reused"), "{outcome:?}");
@@ -264,7 +245,11 @@ fn every_update_is_a_full_installation() {
         edit(&mut random, &mut files);
         let cut = 5000 + random.below(60_000);
         publish(&mut world, "2.0.0", tree_of(&files), cut);
-        let server = ranges(&world);
+        if random.below(2) == 0 {
+            let sizes: Vec<_> = (0..random.below(12)).map(|_| 1 + random.below(60_000)).collect();
+            world.part("demo", "2.0.0", &sizes);
+        }
+        let server = Server::ranges(world.path("registry"));
         install(&world, "1.0.0", &server);
         let outcome = install(&world, "2.0.0", &server);
         assert!(!outcome.stderr.contains("fetching all"), "{outcome:?}");
@@ -275,11 +260,41 @@ fn every_update_is_a_full_installation() {
 }
 
 #[test]
+fn an_update_and_a_repair_read_ranges_of_parts() {
+    let mut world = world_of_two();
+    // Borders inside the piece that changed, and around what stands at the end.
+    world.part("demo", "2.0.0", &[230_000, 25_000, 25_000, 380_000, 100]);
+    for registry in [None, Some(Server::ranges(world.path("registry")))] {
+        let install = |version: &str| match &registry {
+            Some(server) => install(&world, version, server),
+            None => world.exec(["install", &format!("demo@{version}")]),
+        };
+        install("1.0.0");
+        let outcome = install("2.0.0");
+        assert!(outcome.stderr.contains(" reused"), "{outcome:?}");
+        assert_as_installed_in_full(&world);
+        let small = world.path("store/demo-2.0.0/isolated/lib/small");
+        fs::remove_file(small).unwrap();
+        let mut command = world.command();
+        command.args(["verify", "demo@2.0.0", "--repair"]);
+        if let Some(server) = &registry {
+            let asked = server.requests();
+            assert!(!asked.contains(&"/demo-2.0.0.tar.gz".to_owned()), "{asked:?}");
+            command.args(["--registry", &server.address]);
+        }
+        let outcome = world.outcome(command.output().unwrap());
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert_as_installed_in_full(&world);
+        assert_eq!(world.exec(["remove", "demo@1.0.0", "demo@2.0.0"]).status, Some(0));
+    }
+}
+
+#[test]
 fn damage_is_found_and_repaired_with_little() {
     let mut world = World::new();
     let (tree, _) = pair();
     publish(&mut world, "2.0.0", tree, 50_000);
-    let server = ranges(&world);
+    let server = Server::ranges(world.path("registry"));
     install(&world, "2.0.0", &server);
     let intact = world.exec(["verify"]);
     assert_eq!((intact.status, intact.stdout.as_str()), (Some(0), "demo@2.0.0: intact\n"));

@@ -69,18 +69,25 @@ pub struct Build {
     pub out: PathBuf,
     /// Records of what was published, whose times are kept.
     pub records: PathBuf,
+    /// Address of the archives' directory for `download_url`; none: relative to the registry.
+    pub base_url: Option<String>,
+    /// How trees are made.
+    pub making: Making,
+    /// Report as JSON.
+    pub json: bool,
+}
+
+/// How a tree is made of its inputs: what `build` and `verify` share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Making {
     /// Where fetched inputs are kept, if not in the user's cache.
     pub cache: Option<PathBuf>,
     /// Threads; none: as many as there are processors.
     pub jobs: Option<NonZero<usize>>,
     /// Fetch nothing.
     pub offline: bool,
-    /// Address of the archives' directory for `download_url`; none: relative to the registry.
-    pub base_url: Option<String>,
     /// Where Debian packages are.
     pub mirror: Option<String>,
-    /// Report as JSON.
-    pub json: bool,
 }
 
 /// `check`
@@ -184,11 +191,8 @@ impl Values {
                 arches: self.arches()?,
                 out: self.path("--out", "dist")?,
                 records: self.path("--records", "registry-site/records")?,
-                cache: self.value("--cache")?.map(PathBuf::from),
-                jobs: self.jobs()?,
-                offline: self.args.contains("--offline"),
                 base_url: self.text("--base-url")?,
-                mirror: self.text("--mirror")?,
+                making: self.making()?,
                 json: self.args.contains("--json"),
             }),
             "index" => Command::Index(Index {
@@ -275,6 +279,15 @@ impl Values {
         Ok(self.value(option)?.map_or_else(|| default.into(), PathBuf::from))
     }
 
+    fn making(&mut self) -> Result<Making, Error> {
+        Ok(Making {
+            cache: self.value("--cache")?.map(PathBuf::from),
+            jobs: self.jobs()?,
+            offline: self.args.contains("--offline"),
+            mirror: self.text("--mirror")?,
+        })
+    }
+
     fn jobs(&mut self) -> Result<Option<NonZero<usize>>, Error> {
         let Some(jobs) = self.text("--jobs")? else { return Ok(None) };
         let number = jobs.parse().map(Some);
@@ -332,8 +345,8 @@ mod tests {
         assert_eq!(build.selection, names(&["a", "b"]));
         assert_eq!((build.arches, build.out), (vec![Arch::Arm64], "o".into()));
         assert_eq!(build.base_url.as_deref(), Some("https://example.org/r"));
-        assert_eq!(build.jobs, NonZero::new(3));
-        assert!(build.offline && build.json && build.cache.is_none());
+        assert_eq!(build.making.jobs, NonZero::new(3));
+        assert!(build.making.offline && build.json && build.making.cache.is_none());
         let Command::Lock(lock) = parse("lock --all --mirror https://example.org").unwrap() else {
             panic!()
         };

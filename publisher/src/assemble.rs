@@ -8,7 +8,7 @@ use crate::{
     tree::{Node, Tree, link_path, relative},
 };
 use joblet_format::Arch;
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path};
+use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 /// Top-level directories that Debian has merged into `usr/`; the old names become links.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
@@ -95,9 +95,8 @@ pub fn assemble(
     arch: Arch,
 ) -> Result<Tree, Error> {
     let mut tree = Tree::default();
-    let mut owners = BTreeMap::new();
     for package in packages {
-        add(&mut tree, package, &mut owners)?;
+        add(&mut tree, package)?;
     }
     for name in MERGED {
         let target = format!("usr/{name}");
@@ -121,11 +120,8 @@ pub fn assemble(
 }
 
 /// Adds the members of one package, at the places they have in a merged `/usr`.
-fn add(
-    tree: &mut Tree,
-    package: Package,
-    owners: &mut BTreeMap<String, String>,
-) -> Result<(), Error> {
+fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
+    let owner: Arc<str> = package.label.as_str().into();
     for Member { path, node } in package.members {
         let merged = merge(&path);
         if MERGED.contains(&path.as_str()) || !kept(&merged, matches!(node, Node::Dir)) {
@@ -140,13 +136,13 @@ fn add(
         };
         let is_dir = matches!(node, Node::Dir);
         tree.insert(&merged, node).map_err(|rule| {
-            let other = owners
-                .get(&merged)
+            let other = tree
+                .owner(&merged)
                 .map_or_else(String::new, |other| format!(", which {other} brings too"));
             Error::Archive { archive: package.label.clone(), rule: format!("{rule}{other}") }
         })?;
         if !is_dir {
-            owners.insert(merged, package.label.clone());
+            tree.own(merged, Arc::clone(&owner));
         }
     }
     Ok(())

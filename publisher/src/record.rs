@@ -45,6 +45,7 @@ pub fn make(
             download_url,
             checksum: packed.checksum,
             size: packed.size,
+            parts: Vec::new(),
             unpacked_size: Some(packed.unpacked_size),
             entries: Some(packed.entries),
             index: Some(packed.index),

@@ -100,23 +100,27 @@ impl Content {
 /// A root filesystem: paths without a leading slash, in byte order, so that each directory stands
 /// before what is in it.
 #[derive(Debug, Clone, Default)]
-pub struct Tree(BTreeMap<String, Node>);
+pub struct Tree {
+    nodes: BTreeMap<String, Node>,
+    /// Which input brought a file or link.
+    owners: BTreeMap<String, Arc<str>>,
+}
 
 impl Tree {
     /// What stands at `path` itself.
     pub fn get(&self, path: &str) -> Option<&Node> {
-        self.0.get(path)
+        self.nodes.get(path)
     }
 
     /// Everything, in byte order of the paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
-        self.0.iter().map(|(path, node)| (path.as_str(), node))
+        self.nodes.iter().map(|(path, node)| (path.as_str(), node))
     }
 
     /// What is below the directory `dir`, at any depth, with whole paths.
     pub fn below(&self, dir: &str) -> impl Iterator<Item = (&str, &Node)> {
         let prefix = format!("{dir}/");
-        let range = self.0.range(prefix.clone()..).map(|(path, node)| (path.as_str(), node));
+        let range = self.nodes.range(prefix.clone()..).map(|(path, node)| (path.as_str(), node));
         range.take_while(move |(path, _)| path.starts_with(&prefix))
     }
 
@@ -127,7 +131,7 @@ impl Tree {
     /// links and directories may come twice.
     pub fn insert(&mut self, path: &str, node: Node) -> Result<(), String> {
         self.make_parents(path)?;
-        match (self.0.get(path), &node) {
+        match (self.nodes.get(path), &node) {
             (None, _) => {}
             (Some(Node::Dir), Node::Dir) => return Ok(()),
             (Some(Node::Link(old)), Node::Link(new)) if old == new => return Ok(()),
@@ -136,7 +140,7 @@ impl Tree {
                 return Err(format!("`{path}` is a {} and a {}", kind(old), kind(new)));
             }
         }
-        self.0.insert(path.to_owned(), node);
+        self.nodes.insert(path.to_owned(), node);
         Ok(())
     }
 
@@ -146,8 +150,8 @@ impl Tree {
     /// As [`Tree::insert`]; a directory is not replaced.
     pub fn replace(&mut self, path: &str, node: Node) -> Result<(), String> {
         let leaf = |node: &Node| !matches!(node, Node::Dir);
-        if leaf(&node) && self.0.get(path).is_some_and(leaf) {
-            self.0.remove(path);
+        if leaf(&node) && self.nodes.get(path).is_some_and(leaf) {
+            self.remove(path);
         }
         self.insert(path, node)
     }
@@ -157,24 +161,35 @@ impl Tree {
     /// # Errors
     /// As [`Tree::insert`].
     pub fn supply(&mut self, path: &str, node: Node) -> Result<(), String> {
-        if self.0.contains_key(path) { Ok(()) } else { self.insert(path, node) }
+        if self.nodes.contains_key(path) { Ok(()) } else { self.insert(path, node) }
     }
 
     /// Takes one node away.
     pub fn remove(&mut self, path: &str) {
-        self.0.remove(path);
+        self.nodes.remove(path);
+        self.owners.remove(path);
+    }
+
+    /// Says which input brought the file or link at `path`.
+    pub fn own(&mut self, path: String, owner: Arc<str>) {
+        self.owners.insert(path, owner);
+    }
+
+    /// The input that brought the file or link at `path`; none where a build made it.
+    pub fn owner(&self, path: &str) -> Option<&str> {
+        self.owners.get(path).map(AsRef::as_ref)
     }
 
     fn make_parents(&mut self, path: &str) -> Result<(), String> {
         for (at, _) in path.match_indices('/') {
             let parent = &path[..at];
-            match self.0.get(parent) {
+            match self.nodes.get(parent) {
                 Some(Node::Dir) => {}
                 Some(other) => {
                     return Err(format!("`{path}` lies below the {} `{parent}`", kind(other)));
                 }
                 None => {
-                    self.0.insert(parent.to_owned(), Node::Dir);
+                    self.nodes.insert(parent.to_owned(), Node::Dir);
                 }
             }
         }
@@ -197,7 +212,7 @@ impl Tree {
                 _ => {}
             }
             let next = if here.is_empty() { part } else { format!("{here}/{part}") };
-            match self.0.get(&next)? {
+            match self.nodes.get(&next)? {
                 Node::Link(target) => {
                     links += 1;
                     if links > MAX_LINKS {
@@ -217,7 +232,7 @@ impl Tree {
 
     /// The file that `path` leads to.
     pub fn file(&self, path: &str) -> Option<(bool, &Content)> {
-        match self.0.get(&self.resolve(path)?)? {
+        match self.nodes.get(&self.resolve(path)?)? {
             Node::File { executable, content } => Some((*executable, content)),
             Node::Dir | Node::Link(_) => None,
         }
@@ -226,7 +241,7 @@ impl Tree {
     /// Whether `path` leads to a directory.
     pub fn is_dir(&self, path: &str) -> bool {
         self.resolve(path)
-            .is_some_and(|path| path.is_empty() || matches!(self.0.get(&path), Some(Node::Dir)))
+            .is_some_and(|path| path.is_empty() || matches!(self.nodes.get(&path), Some(Node::Dir)))
     }
 }
 

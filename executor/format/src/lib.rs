@@ -22,8 +22,10 @@ pub use checksum::{Checksum, ChecksumError};
 pub use name::{NameError, RuntimeName, split_directory};
 pub use nearest::nearest;
 pub use platform::{Arch, Platform, PlatformError};
-pub use registry::{Artifact, IndexFile, MAX_REGISTRY_BYTES, Record, Refused, Registry, Release};
+pub use registry::{
+    Artifact, IndexFile, MAX_REGISTRY_BYTES, Part, Record, Refused, Registry, Release,
+};
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};
-pub use spec::{Spec, SpecError, Wanted};
+pub use spec::{Origin, Spec, SpecError, Wanted};
 pub use unique::map as unique_map;
 pub use version::{Version, VersionError};

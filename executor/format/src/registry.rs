@@ -1,14 +1,13 @@
 //! `registry.json`: which runtimes exist, and where their archives are.
 
-use crate::{Arch, Checksum, Platform, RuntimeName, Version, unique};
+mod document;
+
+use crate::{Arch, Checksum, Platform, RuntimeName, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest `registry.json` that a reader accepts, in bytes.
 pub const MAX_REGISTRY_BYTES: u64 = 64 << 20;
-
-/// The version of the format, as it stands in the document. Part of the format.
-const FORMAT: &str = "1";
 
 /// A registry: every published version of every runtime.
 ///
@@ -16,18 +15,22 @@ const FORMAT: &str = "1";
 ///
 /// ```json
 /// { "version": "1", "updated_at": "2025-10-20T23:56:08Z",
-///   "runtimes": { "python-3.11-ml": { "1.3.2": { "version": "1.3.2", "…": "see Release" } } } }
+///   "runtimes": { "python-3.11-ml": { "1.3.2": { "version": "1.3.2", "…": "see Release" } } },
+///   "extended": { "python-3.11-cuda": { "1.0.0": { "version": "1.0.0", "…": "see Release" } } } }
 /// ```
+///
+/// `extended` holds the versions that have an archive in parts ([`Release::in_parts`]): Joblet's client,
+/// which reads whole archives only, does not see them. Readers treat both alike.
 ///
 /// Readers ignore members they do not know and refuse any other major version. Duplicate keys and
 /// wrong types condemn the document; an entry whose name, version, checksum or platform breaks a
 /// rule is left out and listed in [`Registry::refused`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "RawRegistry")]
+#[serde(try_from = "document::Raw")]
 pub struct Registry {
     /// When the newest version was published, RFC 3339 in UTC. Empty where the document has none.
     pub updated_at: String,
-    /// The releases, by name and version.
+    /// The releases of both members, by name and version.
     pub runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Release>>,
     /// Entries that broke a rule. Never written.
     pub refused: Vec<Refused>,
@@ -48,7 +51,7 @@ pub struct Refused {
 ///
 /// The members beside `artifacts` describe the amd64 artifact, for Joblet's client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawRelease")]
+#[serde(try_from = "document::RawRelease")]
 pub struct Release {
     /// The same version as the key it stands under.
     pub version: Version,
@@ -73,12 +76,16 @@ pub struct Release {
 /// One archive of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// Where the archive is: an address, or a path relative to the registry's own address.
+    /// Where the archive is: an address, or a path relative to the registry's own address. Where it is
+    /// in parts, its index is beside this address and nothing is at it.
     pub download_url: String,
-    /// SHA-256 of the archive.
+    /// SHA-256 of the archive, whole.
     pub checksum: Checksum,
-    /// Length of the archive, in bytes.
+    /// Length of the archive, whole, in bytes.
     pub size: u64,
+    /// The files that are the archive when they follow each other, where it is not one file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Sum of the lengths of the regular files in the archive, in bytes, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpacked_size: Option<u64>,
@@ -88,6 +95,18 @@ pub struct Artifact {
     /// The index of the archive, at its own address with `.index` behind it, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexFile>,
+}
+
+/// A stretch of an archive that is a file of its own. No part is empty, together they have the
+/// archive's length.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Where it is: an address, or a path relative to the registry's own address.
+    pub download_url: String,
+    /// Its length, in bytes.
+    pub size: u64,
+    /// SHA-256 of its bytes.
+    pub checksum: Checksum,
 }
 
 /// What is promised of an archive's index ([`crate::index`]).
@@ -123,10 +142,16 @@ impl Release {
             download_url: self.download_url.clone(),
             checksum: self.checksum,
             size: self.size,
+            parts: Vec::new(),
             unpacked_size: None,
             entries: None,
             index: None,
         })
+    }
+
+    /// Whether any of its archives is in parts: such a release stands under `extended`.
+    pub fn in_parts(&self) -> bool {
+        self.artifacts.values().any(|artifact| !artifact.parts.is_empty())
     }
 
     /// The architectures that [`Release::artifact`] has an answer for.
@@ -149,163 +174,6 @@ impl Registry {
             .map(|release| &release.version);
         releases.get(Version::latest(offered)?)
     }
-}
-
-impl Serialize for Registry {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeStruct;
-        let mut document = serializer.serialize_struct("Registry", 3)?;
-        document.serialize_field("version", FORMAT)?;
-        document.serialize_field("updated_at", &self.updated_at)?;
-        document.serialize_field("runtimes", &self.runtimes)?;
-        document.end()
-    }
-}
-
-/// The document before the rules on its texts are applied.
-#[derive(Deserialize)]
-struct RawRegistry {
-    version: String,
-    #[serde(default)]
-    updated_at: String,
-    #[serde(deserialize_with = "runtimes")]
-    runtimes: BTreeMap<String, BTreeMap<String, RawRelease>>,
-}
-
-#[derive(Deserialize)]
-struct RawRelease {
-    version: String,
-    #[serde(default)]
-    description: String,
-    download_url: String,
-    checksum: String,
-    size: u64,
-    #[serde(default)]
-    platforms: Vec<String>,
-    #[serde(default, deserialize_with = "unique::map")]
-    artifacts: BTreeMap<String, RawArtifact>,
-    #[serde(default)]
-    yanked: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawArtifact {
-    download_url: String,
-    checksum: String,
-    size: u64,
-    #[serde(default)]
-    unpacked_size: Option<u64>,
-    #[serde(default)]
-    entries: Option<u64>,
-    #[serde(default)]
-    index: Option<RawIndexFile>,
-}
-
-#[derive(Deserialize)]
-struct RawIndexFile {
-    checksum: String,
-    size: u64,
-}
-
-/// Both levels of `runtimes`, each with unique keys.
-fn runtimes<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, BTreeMap<String, RawRelease>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Versions(#[serde(deserialize_with = "unique::map")] BTreeMap<String, RawRelease>);
-
-    let names: BTreeMap<String, Versions> = unique::map(deserializer)?;
-    Ok(names.into_iter().map(|(name, versions)| (name, versions.0)).collect())
-}
-
-impl TryFrom<RawRegistry> for Registry {
-    type Error = String;
-
-    fn try_from(raw: RawRegistry) -> Result<Self, String> {
-        if raw.version.split('.').next() != Some(FORMAT) {
-            return Err(format!(
-                "format version {:?} is newer than this program, which reads version {FORMAT:?}",
-                raw.version
-            ));
-        }
-        let mut registry = Self { updated_at: raw.updated_at, ..Self::default() };
-        for (name, versions) in raw.runtimes {
-            for (version, release) in versions {
-                match checked(&name, &version, release) {
-                    Ok((name, release)) => {
-                        let releases = registry.runtimes.entry(name).or_default();
-                        releases.insert(release.version.clone(), release);
-                    }
-                    Err(reason) => {
-                        registry.refused.push(Refused { name: name.clone(), version, reason });
-                    }
-                }
-            }
-        }
-        Ok(registry)
-    }
-}
-
-/// One entry, if it breaks no rule.
-fn checked(name: &str, key: &str, raw: RawRelease) -> Result<(RuntimeName, Release), String> {
-    let name = name.parse::<RuntimeName>().map_err(|error| error.to_string())?;
-    key.parse::<Version>().map_err(|error| error.to_string())?;
-    if raw.version != key {
-        return Err(format!("it says version {:?} inside", raw.version));
-    }
-    Ok((name, Release::try_from(raw)?))
-}
-
-impl TryFrom<RawRelease> for Release {
-    type Error = String;
-
-    fn try_from(raw: RawRelease) -> Result<Self, String> {
-        let mut artifacts = BTreeMap::new();
-        for (arch, artifact) in raw.artifacts {
-            // An architecture that this version of the format does not know concerns no host it runs on.
-            if let Ok(arch) = arch.parse::<Arch>() {
-                artifacts.insert(arch, Artifact::try_from(artifact)?);
-            }
-        }
-        Ok(Self {
-            version: raw.version.parse().map_err(text)?,
-            description: raw.description,
-            download_url: raw.download_url,
-            checksum: raw.checksum.parse().map_err(text)?,
-            size: raw.size,
-            platforms: raw.platforms.iter().filter_map(|platform| platform.parse().ok()).collect(),
-            artifacts,
-            yanked: raw.yanked,
-        })
-    }
-}
-
-impl TryFrom<RawArtifact> for Artifact {
-    type Error = String;
-
-    fn try_from(raw: RawArtifact) -> Result<Self, String> {
-        Ok(Self {
-            download_url: raw.download_url,
-            checksum: raw.checksum.parse().map_err(text)?,
-            size: raw.size,
-            unpacked_size: raw.unpacked_size,
-            entries: raw.entries,
-            index: raw.index.map(IndexFile::try_from).transpose()?,
-        })
-    }
-}
-
-impl TryFrom<RawIndexFile> for IndexFile {
-    type Error = String;
-
-    fn try_from(raw: RawIndexFile) -> Result<Self, String> {
-        Ok(Self { checksum: raw.checksum.parse().map_err(text)?, size: raw.size })
-    }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]
@@ -387,6 +255,61 @@ mod tests {
         ] {
             assert!(with(from, to).is_err(), "{to}");
         }
+    }
+
+    /// A registry with one version whose amd64 archive has these `parts`, under `member`.
+    fn with_parts(member: &str, parts: &str) -> Registry {
+        let zeros = "0".repeat(64);
+        let other = if member == "runtimes" { "extended" } else { "runtimes" };
+        let json = format!(
+            r#"{{"version": "1", "{other}": {{}}, "{member}": {{"demo": {{"1.0.0": {{
+                "version": "1.0.0", "download_url": "a", "checksum": "sha256:{zeros}", "size": 7,
+                "platforms": ["ubuntu-amd64"], "artifacts": {{"amd64": {{"download_url": "a",
+                    "checksum": "sha256:{zeros}", "size": 7, "parts": [{parts}]}}}}}}}}}}}}"#
+        );
+        parse(&json).unwrap()
+    }
+
+    fn part(size: u64) -> String {
+        let zeros = "0".repeat(64);
+        format!(r#"{{"download_url": "a.{size}", "size": {size}, "checksum": "sha256:{zeros}"}}"#)
+    }
+
+    #[test]
+    fn archives_in_parts_stand_where_other_readers_do_not_look() {
+        let registry = with_parts("extended", &[part(3), part(4)].join(","));
+        assert_eq!(registry.refused, []);
+        let demo = registry.latest(&"demo".parse().unwrap(), |_| true).unwrap();
+        assert_eq!(demo.artifact(Arch::Amd64).unwrap().parts[1].download_url, "a.4");
+        let written = serde_json::to_value(&registry).unwrap();
+        assert_eq!(written["runtimes"], serde_json::json!({}));
+        let parts = &written["extended"]["demo"]["1.0.0"]["artifacts"]["amd64"]["parts"];
+        assert_eq!(parts.as_array().unwrap().len(), 2);
+        assert_eq!(serde_json::from_value::<Registry>(written).unwrap(), registry);
+        // What is not in parts is written under `runtimes`, and read wherever it stands.
+        for member in ["runtimes", "extended"] {
+            let written = serde_json::to_value(with_parts(member, "")).unwrap();
+            assert!(written["runtimes"]["demo"].is_object() && written.get("extended").is_none());
+        }
+    }
+
+    #[test]
+    fn parts_are_the_archive_and_no_version_stands_twice() {
+        for (parts, reason) in [
+            ([part(3), part(3)], "its parts have 6 bytes, it has 7"),
+            ([part(7), part(0)], "one of its parts is empty"),
+            ([part(7), part(u64::MAX)], "its parts have 18446744073709551615 bytes"),
+            ([part(3), part(4).replace("sha256", "md5")], "is not `sha256:`"),
+        ] {
+            let registry = with_parts("extended", &parts.join(","));
+            let [refused] = registry.refused.as_slice() else { panic!("{registry:?}") };
+            assert!(refused.reason.contains(reason), "{}", refused.reason);
+        }
+        let mut twice = serde_json::to_value(with_parts("runtimes", "")).unwrap();
+        twice["extended"] = twice["runtimes"].clone();
+        let registry: Registry = serde_json::from_value(twice).unwrap();
+        assert!(registry.refused[0].reason.contains("under `runtimes` and under `extended`"));
+        assert_eq!(registry.runtimes.len(), 1);
     }
 
     #[test]

@@ -4,12 +4,12 @@ mod values;
 mod words;
 
 use crate::error::Error;
-use joblet_format::Spec;
+use joblet_format::{RuntimeName, Spec};
 use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{bind, count, duration, memory, processors, tmpfs, user, utf8, variable};
+use values::{bind, count, duration, memory, positive, processors, tmpfs, user, utf8, variable};
 use words::{Words, is_option, sort};
 
 /// A parsed command line.
@@ -26,6 +26,8 @@ pub struct Cli {
 pub struct Global {
     /// `--registry`
     pub registry: Option<String>,
+    /// `--config`
+    pub config: Option<PathBuf>,
     /// `--store`
     pub store: Option<PathBuf>,
     /// `--offline`
@@ -74,6 +76,14 @@ pub enum Command {
         /// Every version of them.
         all_versions: bool,
     },
+    /// List installed runtimes that have a newer version.
+    Outdated,
+    /// Install the latest version of these runtimes; of all that are installed if empty.
+    Upgrade(Vec<RuntimeName>),
+    /// Tell what is known of a runtime.
+    Info(Spec),
+    /// Remove old versions.
+    Prune(Prune),
     /// Print a runtime's directory.
     Path(Spec),
     /// Compare installed runtimes with their indexes.
@@ -83,6 +93,17 @@ pub enum Command {
         /// Fetch again what is damaged.
         repair: bool,
     },
+}
+
+/// What `prune` may remove.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Prune {
+    /// How many versions of each runtime stay.
+    pub keep: usize,
+    /// Only what was installed longer ago.
+    pub older_than: Option<Duration>,
+    /// Only say it.
+    pub dry_run: bool,
 }
 
 /// What `run` was asked for.
@@ -173,6 +194,7 @@ pub fn runs_job(args: &[OsString]) -> bool {
 fn global(options: &mut Arguments) -> Result<Global, Error> {
     let global = Global {
         registry: text(options, "--registry")?,
+        config: path(options, "--config")?,
         store: path(options, "--store")?,
         offline: options.contains("--offline"),
         refresh: options.contains("--refresh"),
@@ -202,20 +224,37 @@ fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<C
         "run" => return run(options, operands).map(|run| Command::Run(Box::new(run))),
         "install" => Command::Install(specs(&operands, name)?),
         "remove" => Command::Remove(specs(&operands, name)?),
-        "path" => match <[Spec; 1]>::try_from(specs(&operands, name)?) {
-            Ok([spec]) => Command::Path(spec),
-            Err(_) => return Err(Error::Usage("path takes one SPEC".into())),
-        },
+        "path" => Command::Path(one_spec(&operands, name)?),
+        "info" => Command::Info(one_spec(&operands, name)?),
+        "upgrade" => Command::Upgrade(names(&operands)?),
+        "prune" => {
+            none(&operands)?;
+            Command::Prune(Prune {
+                keep: one_of(options, "--keep", count)?.unwrap_or(1),
+                older_than: one_of(options, "--older-than", duration)?,
+                dry_run: options.contains("--dry-run"),
+            })
+        }
         "verify" => Command::Verify {
             specs: if operands.is_empty() { Vec::new() } else { specs(&operands, name)? },
             repair: options.contains("--repair"),
         },
         "list" => {
             none(&operands)?;
-            Command::List {
-                available: options.contains("--available"),
-                all_versions: options.contains("--all-versions"),
+            let outdated = options.contains("--outdated");
+            let available = options.contains("--available");
+            let all_versions = options.contains("--all-versions");
+            match outdated {
+                true if available || all_versions => {
+                    return Err(Error::Usage("--outdated stands alone".into()));
+                }
+                true => Command::Outdated,
+                false => Command::List { available, all_versions },
             }
+        }
+        "outdated" => {
+            none(&operands)?;
+            Command::Outdated
         }
         _ => {
             none(&operands)?;
@@ -248,7 +287,7 @@ fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
         timeout: one_of(options, "--timeout", duration)?,
         memory: one_of(options, "--memory", memory)?,
         cpu: one_of(options, "--cpu", processors)?,
-        pids: one_of(options, "--pids", count)?,
+        pids: one_of(options, "--pids", positive)?,
         dry_run: options.contains("--dry-run"),
         argv,
     };
@@ -264,6 +303,21 @@ fn specs(operands: &[OsString], command: &str) -> Result<Vec<Spec>, Error> {
         return Err(Error::Usage(format!("{command} needs a runtime: NAME or NAME@VERSION")));
     }
     operands.iter().map(|word| parse_spec(&word.to_string_lossy())).collect()
+}
+
+fn one_spec(operands: &[OsString], command: &str) -> Result<Spec, Error> {
+    match <[Spec; 1]>::try_from(specs(operands, command)?) {
+        Ok([spec]) => Ok(spec),
+        Err(_) => Err(Error::Usage(format!("{command} takes one SPEC"))),
+    }
+}
+
+fn names(operands: &[OsString]) -> Result<Vec<RuntimeName>, Error> {
+    let name = |word: &OsString| {
+        let text = word.to_string_lossy();
+        text.parse().map_err(|error| Error::Usage(format!("{error}")))
+    };
+    operands.iter().map(name).collect()
 }
 
 fn parse_spec(text: &str) -> Result<Spec, Error> {
@@ -345,6 +399,10 @@ mod tests {
             ("install a b@1.0.0", "runtime install a b@1.0.0"),
             ("remove a@1.0.0", "runtime remove a@1.0.0"),
             ("list --available", "runtime list --available"),
+            ("outdated", "list --outdated"),
+            ("info a", "runtime info a"),
+            ("upgrade", "runtime upgrade"),
+            ("prune --keep 2 --older-than 30d", "runtime prune --older-than 720h --keep=2"),
             ("run --runtime=a python x.py", "job run --runtime=a python x.py"),
         ] {
             assert_eq!(command(ours), command(theirs), "{ours}");
@@ -400,6 +458,13 @@ mod tests {
             ("install A", "\"A\" is not a runtime name"),
             ("install a@1.0", "\"1.0\" is not a version like 1.4.0"),
             ("path a b", "path takes one SPEC"),
+            ("info", "info needs a runtime"),
+            ("upgrade a@1.0.0", "\"a@1.0.0\" is not a runtime name"),
+            ("list --outdated --available", "--outdated stands alone"),
+            ("outdated x", "unexpected argument"),
+            ("prune x", "unexpected argument"),
+            ("prune --keep some", "--keep: \"some\" is not a number"),
+            ("prune --older-than 1y", "--older-than: \"1y\" is not a time"),
             ("run ls", "run needs --runtime=SPEC"),
             ("run --runtime=a", "run needs a COMMAND"),
             ("run --runtime=a --network=lan ls", "--network is none or host"),

@@ -81,15 +81,21 @@ pub(super) fn processors(word: &OsStr) -> Result<u32, String> {
 }
 
 /// A number above zero.
-pub(super) fn count(word: &OsStr) -> Result<u32, String> {
+pub(super) fn positive(word: &OsStr) -> Result<u32, String> {
     let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| format!("{word:?} is not a number above zero"))
 }
 
-/// `90`, `1.5s`, `5m`, `2h`: a time.
+/// `3`: how many.
+pub(super) fn count(word: &OsStr) -> Result<usize, String> {
+    let text = utf8(word)?;
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
+}
+
+/// `90`, `1.5s`, `5m`, `2h`, `30d`: a time.
 pub(super) fn duration(word: &OsStr) -> Result<Duration, String> {
     let text = utf8(word)?;
-    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0)];
+    let units = [('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86_400.0)];
     let unit = units.into_iter().find_map(|(unit, one)| Some((text.strip_suffix(unit)?, one)));
     let (digits, one) = unit.unwrap_or((text, 1.0));
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -128,10 +134,12 @@ mod tests {
         for bad in ["", "0", "-1", "1.5G", "G", "64m", "99999999999T"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
-        for (text, want) in [("90", 90_000), ("0.3s", 300), ("5m", 300_000), ("2h", 7_200_000)] {
+        for (text, want) in
+            [("90", 90_000), ("0.3s", 300), ("5m", 300_000), ("2h", 7_200_000), ("1d", 86_400_000)]
+        {
             assert_eq!(duration(OsStr::new(text)), Ok(Duration::from_millis(want)), "{text}");
         }
-        for bad in ["", "0", "s", ".", "1d", "1e3", "-1", "99999999999999999999"] {
+        for bad in ["", "0", "s", ".", "1y", "1e3", "-1", "99999999999999999999"] {
             assert!(duration(OsStr::new(bad)).is_err(), "{bad}");
         }
         for (text, want) in [("8192", 8 << 30), ("512M", 512 << 20), ("8G", 8 << 30)] {
@@ -143,8 +151,8 @@ mod tests {
         for bad in ["", ".", "0", "0.001", "1.5.5", "-1", "x", "1e3", "99999999"] {
             assert!(processors(OsStr::new(bad)).is_err(), "{bad}");
         }
-        assert_eq!(count(OsStr::new("100")), Ok(100));
-        assert!(memory(OsStr::new("0")).is_err() && count(OsStr::new("0")).is_err());
+        assert_eq!(positive(OsStr::new("100")), Ok(100));
+        assert!(memory(OsStr::new("0")).is_err() && positive(OsStr::new("0")).is_err());
         assert_eq!(user(OsStr::new("7")), Ok((7, 7)));
         assert_eq!(user(OsStr::new("7:8")), Ok((7, 8)));
         assert!(user(OsStr::new("root")).is_err());

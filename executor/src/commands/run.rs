@@ -3,14 +3,21 @@
 use super::Session;
 use crate::args::{self, Run};
 use crate::error::Error;
+use crate::runtime::{self, Runtime};
 use crate::sandbox::{self, Bind, Ids, Job, Limits, Network, Tmpfs};
 use crate::ui::Ui;
-use crate::{list, runtime};
+use crate::{list, store};
+use joblet_format::Spec;
+use std::time::Duration;
+
+/// How often to look again while a runtime is being moved away, and how long to wait in between.
+/// Nobody of ours needs that long: who does holds a lock to stop jobs, and is not waited for.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl Session<'_> {
     pub(crate) fn run(&self, run: Run, ui: &mut Ui<'_>) -> Result<u8, Error> {
-        let installed = self.provide(&run.spec, ui)?;
-        let runtime = runtime::load(&installed.path)?;
+        let runtime = self.hold(&run.spec, ui)?;
         let dry_run = run.dry_run;
         let job = job(run);
         if dry_run {
@@ -24,6 +31,24 @@ impl Session<'_> {
             ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
         }
         Ok(exit.status())
+    }
+
+    /// The runtime that a job asked for, installed if need be, which stays as long as it is open.
+    fn hold(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Runtime, Error> {
+        let mut tries = 0;
+        loop {
+            let path = self.provide(spec, ui)?.path;
+            let loaded = runtime::load(&path);
+            tries += 1;
+            match loaded {
+                Ok(runtime) if tries > TRIES || store::hold(&runtime.dir, &path) => {
+                    return Ok(runtime);
+                }
+                // Found and gone: it is looked for again.
+                Err(error) if tries > TRIES || path.exists() => return Err(error),
+                _ => std::thread::sleep(PAUSE),
+            }
+        }
     }
 }
 

@@ -1,27 +1,27 @@
 //! The archive as a row of members, read once from its beginning to its end.
 
 use super::pipeline::Members;
+use crate::address::Address;
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Tries};
+use crate::http::{self, Response, Tries};
 use crate::location::Location;
-use attohttpc::Response;
-use joblet_format::{Artifact, Checksum};
+use crate::parts::{Part, Parts};
+use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
-use url::Url;
 
 /// An archive that is being read.
 #[derive(Debug)]
 pub struct Archive<'a> {
-    location: &'a Location,
+    parts: &'a Parts,
+    /// The part that is being read.
+    number: usize,
     source: Source<'a>,
-    /// What the registry says of its length, in bytes.
-    size: u64,
-    /// Length of the members that were read, in bytes.
+    /// How much of the archive was read, in bytes.
     offset: u64,
-    /// Of their bytes.
+    /// Of what was read.
     hash: Sha256,
 }
 
@@ -34,21 +34,71 @@ enum Source<'a> {
 /// A download that survives the end of its connection.
 #[derive(Debug)]
 struct Connection<'a> {
-    url: &'a Url,
+    url: &'a Address,
     body: Response,
     /// What the first answer says its bytes are.
     etag: Option<String>,
-    /// How often it may still break before another member has arrived.
+    /// How often it may still break before it has brought something again.
     tries: Tries,
 }
 
 impl<'a> Archive<'a> {
-    /// Opens the archive at `location`.
+    /// Opens the archive that is in `parts`.
     ///
     /// # Errors
-    /// [`Error::Net`], [`Error::File`], and [`Error::Size`] where its length is known to be wrong.
-    pub fn open(location: &'a Location, artifact: &Artifact) -> Result<Self, Error> {
-        let (source, length) = match location {
+    /// [`Error::Net`], [`Error::File`], and [`Error::Size`] where a length is known to be wrong.
+    pub fn open(parts: &'a Parts) -> Result<Self, Error> {
+        let source = Source::open(&parts.list()[0])?;
+        Ok(Self { parts, number: 0, source, offset: 0, hash: Sha256::new() })
+    }
+
+    /// Checks that nothing follows, and that what was read is what `checksum` says.
+    ///
+    /// # Errors
+    /// [`Error::Size`] or [`Error::Checksum`].
+    pub fn finish(mut self, checksum: Checksum) -> Result<(), Error> {
+        self.source.finish(&self.parts.list()[self.number])?;
+        let actual = Checksum::from_digest(self.hash.finalize().into());
+        if actual != checksum {
+            let object = self.parts.to_string();
+            return Err(Error::Checksum { object, expected: checksum, actual });
+        }
+        Ok(())
+    }
+}
+
+impl Members for Archive<'_> {
+    /// Fills `buffer`, the next member.
+    ///
+    /// A connection that breaks is made again, from the beginning of this member on, or of this
+    /// part: whatever then arrives is checked like everything else.
+    ///
+    /// # Errors
+    /// [`Error::Net`] when four tries in a row brought nothing whole, [`Error::File`], or
+    /// [`Error::Size`].
+    fn read(&mut self, _number: usize, mut buffer: &mut [u8]) -> Result<(), Error> {
+        while !buffer.is_empty() {
+            let mut part = &self.parts.list()[self.number];
+            if part.place.end <= self.offset && self.number + 1 < self.parts.list().len() {
+                self.source.finish(part)?;
+                self.number += 1;
+                part = &self.parts.list()[self.number];
+                self.source = Source::open(part)?;
+            }
+            let left = usize::try_from(part.place.end - self.offset).unwrap_or(usize::MAX);
+            let (now, later) = buffer.split_at_mut(left.min(buffer.len()));
+            self.source.read(now, part, self.offset - part.place.start)?;
+            self.hash.update(&*now);
+            self.offset += now.len() as u64;
+            buffer = later;
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Source<'a> {
+    fn open(part: &'a Part) -> Result<Self, Error> {
+        let (source, length) = match &part.location {
             Location::File(path) => {
                 let file = fetch::open(path)?;
                 let length = file.metadata().map_err(Error::file("stat", path))?.len();
@@ -63,67 +113,34 @@ impl<'a> Archive<'a> {
                 (Source::Http(Box::new(connection)), length)
             }
         };
-        let archive =
-            Self { location, source, size: artifact.size, offset: 0, hash: Sha256::new() };
         match length {
-            Some(length) if length != artifact.size => Err(archive.wrong_size(length.to_string())),
-            _ => Ok(archive),
+            Some(length) if length != part.size() => Err(part.wrong_size(length.to_string())),
+            _ => Ok(source),
         }
     }
 
-    /// Checks that nothing follows, and that what was read is what `checksum` says.
-    ///
-    /// # Errors
-    /// [`Error::Size`] or [`Error::Checksum`].
-    pub fn finish(mut self, checksum: Checksum) -> Result<(), Error> {
+    /// Fills `buffer` with what stands at `offset` of the part, where it was read up to.
+    fn read(&mut self, buffer: &mut [u8], part: &Part, offset: u64) -> Result<(), Error> {
+        match self {
+            Self::File(file) => match file.read_exact(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Err(part.wrong_size("less"))
+                }
+                done => done.map_err(|error| fetch::read_failed(&part.location, error)),
+            },
+            Self::Http(connection) => connection.read(buffer, offset, part.size()),
+        }
+    }
+
+    /// Checks that nothing follows.
+    fn finish(&mut self, part: &Part) -> Result<(), Error> {
         let mut more = [0];
-        let count = match &mut self.source {
-            Source::File(file) => file.read(&mut more),
-            Source::Http(connection) => connection.body.read(&mut more),
+        let count = match self {
+            Self::File(file) => file.read(&mut more),
+            Self::Http(connection) => connection.body.read(&mut more),
         };
         // Everything that was promised is here: how its connection ends does not matter.
-        if count.is_ok_and(|count| count > 0) {
-            return Err(self.wrong_size("more".to_owned()));
-        }
-        let actual = Checksum::from_digest(self.hash.finalize().into());
-        if actual != checksum {
-            let object = self.location.to_string();
-            return Err(Error::Checksum { object, expected: checksum, actual });
-        }
-        Ok(())
-    }
-
-    fn wrong_size(&self, actual: String) -> Error {
-        Error::Size { object: self.location.to_string(), expected: self.size, actual }
-    }
-}
-
-impl Members for Archive<'_> {
-    /// Fills `buffer`, the next member.
-    ///
-    /// A connection that breaks is made again, from the beginning of this member on: whatever then
-    /// arrives is checked like everything else.
-    ///
-    /// # Errors
-    /// [`Error::Net`] when four tries in a row brought no whole member, [`Error::File`], or
-    /// [`Error::Size`].
-    fn read(&mut self, _number: usize, buffer: &mut [u8]) -> Result<(), Error> {
-        let done = match &mut self.source {
-            Source::File(file) => file.read_exact(buffer),
-            Source::Http(connection) => {
-                connection.read(buffer, self.offset, self.size)?;
-                Ok(())
-            }
-        };
-        match done {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.wrong_size("less".to_owned()));
-            }
-            done => done.map_err(|error| fetch::read_failed(self.location, error))?,
-        }
-        self.hash.update(&*buffer);
-        self.offset += buffer.len() as u64;
-        Ok(())
+        if count.is_ok_and(|count| count > 0) { Err(part.wrong_size("more")) } else { Ok(()) }
     }
 }
 

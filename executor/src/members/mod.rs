@@ -21,7 +21,9 @@ mod worker;
 use crate::error::Error;
 use crate::fetch;
 use crate::location::Location;
+use crate::parts::Parts;
 use crate::progress::Progress;
+use crate::tree::Walk;
 use crate::unpack;
 use archive::Archive;
 use flate2::bufread::GzDecoder;
@@ -31,7 +33,6 @@ use plan::Plan;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::io::Read;
-use tree::Walk;
 pub use update::Update;
 pub use verify::{Difference, verify};
 
@@ -107,22 +108,22 @@ fn agrees(index: &Index, artifact: &Artifact, directory: &str) -> Result<(), Str
     Ok(())
 }
 
-/// Fetches the archive at `location` and unpacks it into the empty directory `into`.
+/// Fetches the archive in `parts` and unpacks it into the empty directory `into`.
 ///
 /// # Errors
 /// [`Error::Net`] when it does not arrive, [`Error::Size`] or [`Error::Checksum`] when it is another
 /// one, [`Error::Archive`] with the rule that was broken, [`Error::File`] when the directory cannot
 /// be written. The directory's content is then worthless.
 pub fn unpack(
-    location: &Location,
+    parts: &Parts,
     artifact: &Artifact,
     index: &Index,
     into: OwnedFd,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let mut archive = Archive::open(location, artifact)?;
+    let mut archive = Archive::open(parts)?;
     let plan = Plan::new(index);
-    let site = Site { archive: location.to_string(), index, plan, root: into, wanted: None };
+    let site = Site { archive: parts.to_string(), index, plan, root: into, wanted: None };
     tree::directories(&site)?;
     let all: Vec<_> = (0..index.members().len()).collect();
     pipeline::run(&mut archive, &all, &site, progress)?;

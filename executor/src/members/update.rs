@@ -7,12 +7,12 @@
 //! were installed, and pieces that are copied are hashed again.
 
 use super::ranges::Ranges;
-use super::tree::{self, Walk};
-use super::{Plan, Site, pipeline};
+use super::{Plan, Site, pipeline, tree};
 use crate::error::Error;
-use crate::location::Location;
+use crate::parts::Parts;
 use crate::progress::Progress;
 use crate::reuse::{self, Source};
+use crate::tree::{Walk, create, times};
 use joblet_format::index::{Body, Entry, Index};
 use joblet_format::ustar::MTIME;
 use rustix::fd::{AsFd, OwnedFd};
@@ -77,7 +77,7 @@ impl Update {
     /// content is then worthless.
     pub fn unpack(
         &self,
-        location: &Location,
+        parts: &Parts,
         index: &Index,
         into: OwnedFd,
         progress: &Progress,
@@ -87,7 +87,7 @@ impl Update {
             wanted[*entry] = matches!(source, Source::Pieces(_));
         }
         let site = Site {
-            archive: location.to_string(),
+            archive: parts.to_string(),
             index,
             plan: Plan::new(index),
             root: into,
@@ -95,7 +95,7 @@ impl Update {
         };
         tree::directories(&site)?;
         self.take(&site)?;
-        let mut ranges = Ranges::new(location, index, &self.plan.members)?;
+        let mut ranges = Ranges::new(parts, index, &self.plan.members);
         pipeline::run(&mut ranges, &self.plan.members, &site, progress)?;
         let pieces = self.plan.files.iter();
         let pieces = pieces.filter(|(_, source)| matches!(source, Source::Pieces(_)));
@@ -137,11 +137,12 @@ impl Update {
         let (Source::Pieces(places), Body::File { pieces, .. }) = (source, &entry.body) else {
             return Ok(());
         };
-        let file = File::from(create(to, path, mode(entry))?);
+        let (parent, name) = to.parent(path)?;
+        let file = File::from(create(parent, name, mode(entry))?);
         let mut at = 0;
         for (piece, place) in pieces.iter().zip(places) {
             if let Some(place) = place {
-                let old = File::from(open(from, &self.old.index.entries()[place.entry].path)?);
+                let old = File::from(from.file(&self.old.index.entries()[place.entry].path)?);
                 let length = usize::try_from(piece.size).map_err(|_| Errno::FBIG)?;
                 let mut bytes = vec![0; length];
                 let read = old.read_exact_at(&mut bytes, place.offset);
@@ -203,13 +204,13 @@ impl Link {
         new: &Entry,
     ) -> Result<(), Errno> {
         if *self == Self::Reflink && new.size() > 0 {
-            let source = open(from, &old.path)?;
-            let target = create(to, path, mode(new))?;
+            let source = from.file(&old.path)?;
+            let (parent, name) = to.parent(path)?;
+            let target = create(parent, name, mode(new))?;
             match rustix::fs::ioctl_ficlone(&target, &source) {
-                Ok(()) => return rustix::fs::futimens(&target, &tree::times()),
+                Ok(()) => return rustix::fs::futimens(&target, &times(MTIME)),
                 Err(_) => *self = Self::Hard,
             }
-            let (parent, name) = to.parent(path)?;
             rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
         }
         let (old_parent, old_name) = from.parent(&old.path)?;
@@ -229,16 +230,4 @@ pub(super) fn looks_installed(entry: &Entry, found: &Stat) -> bool {
 fn mode(entry: &Entry) -> Mode {
     let executable = matches!(entry.body, Body::File { executable: true, .. });
     Mode::from_raw_mode(if executable { 0o755 } else { 0o644 })
-}
-
-pub(super) fn open(walk: &mut Walk, path: &str) -> Result<OwnedFd, Errno> {
-    let (parent, name) = walk.parent(path)?;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty())
-}
-
-fn create(walk: &mut Walk, path: &str, mode: Mode) -> Result<OwnedFd, Errno> {
-    let (parent, name) = walk.parent(path)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, mode)
 }

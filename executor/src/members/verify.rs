@@ -1,8 +1,8 @@
 //! An installed tree against its index, on all cores.
 
-use super::tree::Walk;
-use super::update::{looks_installed, open};
+use super::update::looks_installed;
 use crate::error::Error;
+use crate::tree::Walk;
 use joblet_format::index::{Body, Entry, Index};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -117,7 +117,7 @@ fn difference(
             Some("has another length, time or permissions")
         }
         Body::File { pieces, .. } => {
-            let mut file = File::from(open(walk, &entry.path)?);
+            let mut file = File::from(walk.file(&entry.path)?);
             for piece in pieces {
                 if hash(&mut file, piece.size, buffer).map_err(|_| Errno::IO)? != piece.sha256 {
                     return Ok(Some("has other content"));

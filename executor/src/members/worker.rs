@@ -2,11 +2,12 @@
 
 use super::Site;
 use super::plan::Part;
-use super::tree::{Walk, times};
 use crate::error::Error;
+use crate::tree::{Walk, times};
 use joblet_format::Checksum;
 use joblet_format::index::Body;
 use joblet_format::member::{MEMBER_TRAILER, open_member};
+use joblet_format::ustar::MTIME;
 use libdeflater::Decompressor;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Advice, Mode, OFlags};
@@ -127,7 +128,7 @@ impl<'a> Worker<'a> {
             _ = rustix::fs::fadvise(&file, offset, length, Advice::DontNeed);
         }
         if whole {
-            let done = rustix::fs::futimens(&file, &times());
+            let done = rustix::fs::futimens(&file, &times(MTIME));
             done.map_err(|errno| self.site.refused(&path, errno))?;
         }
         Ok(())

@@ -2,16 +2,17 @@
 
 use crate::error::Error;
 use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Version, split_directory};
+use serde::Serialize;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// A runtime that is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A runtime that is there; one object of `list --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Installed {
     /// Its name.
     pub name: RuntimeName,
-    /// Its version. A directory `NAME/` that somebody unpacked by hand may have none.
+    /// Its version; null for a directory `NAME/` that somebody unpacked by hand and that names none.
     pub version: Option<Version>,
     /// Its directory.
     pub path: PathBuf,

@@ -13,19 +13,23 @@
 //! ```
 
 use crate::error::Error;
-use joblet_format::{Arch, Checksum, RuntimeName, Spec, Version, Wanted, nearest};
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use crate::lock::Lock;
+use joblet_format::{RuntimeName, Spec, Version, Wanted, nearest};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+mod change;
+mod hold;
 mod installed;
-mod lock;
+mod receipt;
+mod usage;
 
+pub use change::Staging;
+pub use hold::hold;
 pub use installed::Installed;
-pub use lock::Lock;
+pub use receipt::Receipt;
+pub use usage::Usage;
 
 /// Where this program works, below the store's own directory.
 const WORK: &str = ".joblet";
@@ -39,29 +43,6 @@ pub struct Store {
     system: Option<PathBuf>,
     /// How long to wait for a lock, in seconds.
     lock_timeout: u64,
-}
-
-/// What is known about how a runtime came here: `.joblet/receipts/NAME-VERSION.json`.
-///
-/// Informative: a runtime without a receipt works.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Receipt {
-    /// The runtime.
-    pub name: RuntimeName,
-    /// Its version.
-    pub version: Version,
-    /// The architecture of the archive.
-    pub arch: Arch,
-    /// The registry that listed it.
-    pub registry: String,
-    /// Where the archive came from.
-    pub url: String,
-    /// Of the archive.
-    pub checksum: Checksum,
-    /// Of the archive, in bytes.
-    pub size: u64,
-    /// Seconds since 1970.
-    pub installed_at: u64,
 }
 
 impl Store {
@@ -102,7 +83,7 @@ impl Store {
     /// As [`Store::installed`].
     pub fn find(&self, spec: &Spec) -> Result<Option<Installed>, Error> {
         let mut fitting = self.installed()?;
-        fitting.retain(|runtime| runtime.name == spec.name);
+        fitting.retain(|runtime| runtime.name == spec.name && self.is_of(runtime, spec));
         if let Wanted::Exact(version) = &spec.wanted {
             return Ok(fitting.into_iter().find(|found| found.version.as_ref() == Some(version)));
         }
@@ -165,67 +146,6 @@ impl Store {
         Lock::wait(&path, &directory, self.lock_timeout)
     }
 
-    /// An empty directory to prepare the locked version in, and a descriptor of it.
-    ///
-    /// # Errors
-    /// [`Error::File`] when the store cannot be written.
-    pub fn stage(&self, lock: &Lock) -> Result<(Staging, OwnedFd), Error> {
-        let path = self.work("staging")?.join(lock.name());
-        remove_tree(&path)?;
-        fs::create_dir(&path).map_err(Error::file("create", &path))?;
-        let staging = Staging { path };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(&staging.path, flags, Mode::empty())
-            .map_err(Error::file("open", &staging.path))?;
-        Ok((staging, directory))
-    }
-
-    /// The name that the download for the locked version has for a moment.
-    ///
-    /// # Errors
-    /// [`Error::File`] when the store cannot be written.
-    pub fn download(&self, lock: &Lock) -> Result<PathBuf, Error> {
-        let path = self.work("downloads")?.join(lock.name());
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::file("remove", &path)(error))
-            }
-            _ => Ok(path),
-        }
-    }
-
-    /// Makes `prepared`, a directory inside `staging`, the runtime of `receipt`.
-    ///
-    /// All of it is on the disk before it gets its name, and nothing is ever replaced.
-    ///
-    /// # Errors
-    /// [`Error::File`]; the version is then not installed.
-    pub fn publish(
-        &self,
-        staging: Staging,
-        prepared: &Path,
-        receipt: &Receipt,
-        index: Option<&[u8]>,
-    ) -> Result<PathBuf, Error> {
-        let target = self.directory(&receipt.name, &receipt.version);
-        let directory = receipt.name.directory(&receipt.version);
-        let receipts = self.work("receipts")?.join(format!("{directory}.json"));
-        let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
-        fs::write(&receipts, text).map_err(Error::file("write", &receipts))?;
-        let kept = receipts.with_extension("index");
-        match index {
-            Some(index) => fs::write(&kept, index).map_err(Error::file("write", &kept))?,
-            // One of an earlier installation would speak of other files.
-            None => drop(fs::remove_file(&kept)),
-        }
-        let opened = File::open(&staging.path).map_err(Error::file("open", &staging.path))?;
-        rustix::fs::syncfs(&opened).map_err(Error::file("sync", &staging.path))?;
-        rename_new(prepared, &target)?;
-        sync_directory(&self.root)?;
-        drop(staging);
-        Ok(target)
-    }
-
     /// The directories of installed versions of `name`, each with the index that was kept of it.
     ///
     /// # Errors
@@ -237,75 +157,52 @@ impl Store {
         Ok(found.into_iter().filter_map(index).collect())
     }
 
-    /// The index that was kept of an installed runtime of this store.
+    /// The index that was kept of an installed runtime.
     pub fn index(&self, runtime: &Installed) -> Option<Vec<u8>> {
-        let receipts = self.root.join(WORK).join("receipts");
-        let name =
-            runtime.path.file_name().filter(|_| runtime.path.parent() == Some(&self.root))?;
-        fs::read(format!("{}.index", receipts.join(name).display())).ok()
+        self.kept(runtime, "index")
     }
 
-    /// Puts `prepared`, a directory inside `staging`, in the place of an installed runtime.
-    ///
-    /// There is a complete one under its name at any moment, where the file system can exchange.
-    ///
-    /// # Errors
-    /// [`Error::File`]; the runtime is then as it was.
-    pub fn replace(
-        &self,
-        staging: &Staging,
-        prepared: &Path,
-        runtime: &Installed,
-    ) -> Result<(), Error> {
-        let opened = File::open(&staging.path).map_err(Error::file("open", &staging.path))?;
-        rustix::fs::syncfs(&opened).map_err(Error::file("sync", &staging.path))?;
-        match rustix::fs::renameat_with(CWD, prepared, CWD, &runtime.path, RenameFlags::EXCHANGE) {
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                let aside = staging.path.join(".old");
-                fs::rename(&runtime.path, aside).map_err(Error::file("replace", &runtime.path))?;
-                fs::rename(prepared, &runtime.path)
-                    .map_err(Error::file("replace", &runtime.path))?;
-            }
-            done => done.map_err(Error::file("replace", &runtime.path))?,
-        }
-        sync_directory(&self.root)
+    /// Whether the runtime came from the registry that `spec` names, if it names one.
+    fn is_of(&self, runtime: &Installed, spec: &Spec) -> bool {
+        let from = || self.receipt(runtime).and_then(|receipt| receipt.origin);
+        spec.origin.is_none() || from() == spec.origin
     }
 
-    /// Removes a version: at once from its name, then from the disk.
+    /// What is known of how an installed runtime came here.
+    pub fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
+        serde_json::from_slice(&self.kept(runtime, "json")?).ok()
+    }
+
+    /// A file that was kept of an installed runtime, in the store that it is in.
+    fn kept(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
+        let (root, name) = (runtime.path.parent()?, runtime.path.file_name()?);
+        let ours = root == self.root || self.system.as_deref() == Some(root);
+        let receipts = ours.then(|| root.join(WORK).join("receipts"))?;
+        fs::read(format!("{}.{kind}", receipts.join(name).display())).ok()
+    }
+
+    /// Refuses to begin what cannot end: `needed` bytes must be free.
     ///
     /// # Errors
-    /// [`Error::File`]; [`Error::NotFound`] when the directory is not in this store.
-    pub fn remove(&self, runtime: &Installed) -> Result<(), Error> {
-        let name = runtime.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if runtime.path.parent() != Some(self.root.as_path()) || name.is_empty() {
-            return Err(Error::NotFound(format!(
-                "{} is in {}, which is not changed; use --store to name that store",
-                runtime.name,
-                runtime.path.parent().unwrap_or(Path::new("/")).display()
-            )));
+    /// [`Error::Full`], [`Error::File`] when the store cannot be made.
+    pub fn room(&self, needed: u64) -> Result<(), Error> {
+        let free = free(&self.work("staging")?)?;
+        if free < needed {
+            return Err(Error::Full { path: self.root.clone(), needed, free });
         }
-        let lock = Lock::wait(&self.work("locks")?.join(name), name, self.lock_timeout)?;
-        let (staging, _) = self.stage(&lock)?;
-        let aside = staging.path.join(name);
-        fs::rename(&runtime.path, &aside).map_err(Error::file("remove", &runtime.path))?;
-        sync_directory(&self.root)?;
-        let receipt = self.work("receipts")?.join(format!("{name}.json"));
-        // What is missing is as good as removed, and what stays is never read alone.
-        _ = fs::remove_file(receipt.with_extension("index"));
-        _ = fs::remove_file(receipt);
-        remove_tree(&staging.path)
+        Ok(())
     }
 
-    /// Removes what processes that died have left in the store. Best effort.
-    pub fn clean(&self) {
-        let Ok(staging) = fs::read_dir(self.root.join(WORK).join("staging")) else { return };
-        for entry in staging.flatten() {
-            let name = entry.file_name();
-            let lock = self.root.join(WORK).join("locks").join(&name);
-            if let Ok(Some(_lock)) = Lock::try_now(&lock, &name.to_string_lossy()) {
-                // What cannot be removed now is tried again by the next command.
-                _ = remove_tree(&entry.path());
+    /// `error`, with what was `needed` and what is free, in bytes, if the disk is full.
+    pub fn explain(&self, error: Error, needed: u64) -> Error {
+        let full = |source: &std::io::Error| {
+            matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        };
+        match (error, free(&self.root)) {
+            (Error::File { source, .. }, Ok(free)) if full(&source) => {
+                Error::Full { path: self.root.clone(), needed, free }
             }
+            (error, _) => error,
         }
     }
 
@@ -317,54 +214,16 @@ impl Store {
     }
 }
 
-/// A directory below `.joblet/staging` that is removed when it is no longer needed.
-#[derive(Debug)]
-pub struct Staging {
-    path: PathBuf,
-}
-
-impl Staging {
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // What cannot be removed now is tried again by the next command.
-        _ = remove_tree(&self.path);
-    }
-}
-
-/// Renames a directory to a name that nothing has yet.
-fn rename_new(from: &Path, to: &Path) -> Result<(), Error> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems without that flag: rename(2) replaces no directory that has entries, and
-        // the lock keeps other processes of ours away.
-        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to).map_err(Error::file("rename", to)),
-        done => done.map_err(Error::file("rename", to)),
-    }
-}
-
-fn sync_directory(path: &Path) -> Result<(), Error> {
-    let directory = File::open(path).map_err(Error::file("open", path))?;
-    directory.sync_all().map_err(Error::file("sync", path))
-}
-
-/// Removes a directory and what is in it, never through a link; none is fine.
-fn remove_tree(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::file("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
+/// What this user may still write to the file system of `path`, in bytes.
+fn free(path: &Path) -> Result<u64, Error> {
+    let found = rustix::fs::statvfs(path).map_err(Error::file("stat", path))?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joblet_format::{Arch, Checksum};
 
     fn store() -> (tempfile::TempDir, Store) {
         let base = tempfile::tempdir().unwrap();
@@ -379,6 +238,7 @@ mod tests {
 
     fn receipt() -> Receipt {
         Receipt {
+            origin: None,
             name: "demo".parse().unwrap(),
             version: "1.0.0".parse().unwrap(),
             arch: Arch::Amd64,

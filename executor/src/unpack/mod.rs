@@ -6,21 +6,21 @@
 
 mod entries;
 mod pax;
-mod tree;
 
 use crate::error::Error;
+use crate::tree::{Walk, create, set_times, times};
 use entries::{Entries, Entry, EntryError, Kind, shown};
 use flate2::bufread::MultiGzDecoder;
 use joblet_format::{Artifact, Checksum};
-use rustix::fd::OwnedFd;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, FileType, Mode};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use tree::{MAX_DEPTH, Tree};
+use std::path::{Path, PathBuf};
 
 /// Most entries of any archive.
 const MAX_ENTRIES: u64 = 1_000_000;
@@ -30,6 +30,8 @@ const RATIO_ALLOWANCE: u64 = 64 << 20;
 /// Longest component of a path and longest path, in bytes, as on Linux.
 const MAX_COMPONENT: usize = 255;
 const MAX_PATH: usize = 4095;
+/// Most components of a path.
+const MAX_DEPTH: usize = 128;
 /// Bytes inflated at a time.
 const BUFFER: usize = 128 << 10;
 
@@ -54,14 +56,16 @@ pub fn unpack(
     archive: File,
     name: &str,
     artifact: &Artifact,
-    into: OwnedFd,
+    into: BorrowedFd<'_>,
     mut advance: impl FnMut(u64),
 ) -> Result<(), Error> {
     let hashed = Hashed { source: archive, hash: Sha256::new() };
     let mut inflated = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, hashed));
+    let walk = || Walk::new(into).map_err(|errno| file_error("open", name, errno));
     let mut unpacking = Unpacking {
         name,
-        tree: Tree::new(into),
+        walk: walk()?,
+        links: walk()?,
         budget: budget(artifact),
         buffer: vec![0; BUFFER],
     };
@@ -69,7 +73,7 @@ pub fn unpack(
     while let Some(entry) = entries.next().map_err(|error| unpacking.entry_error(error))? {
         unpacking.entry(&entry, &mut entries, &mut advance)?;
     }
-    unpacking.tree.finish().map_err(|errno| file_error("set times in", name, errno))?;
+    unpacking.walk.finish().map_err(|errno| file_error("set times in", name, errno))?;
     let rest = inflated.into_inner();
     check_rest(rest, name, artifact)
 }
@@ -99,7 +103,9 @@ pub fn budget(artifact: &Artifact) -> Budget {
 
 struct Unpacking<'a> {
     name: &'a str,
-    tree: Tree,
+    walk: Walk,
+    /// To the targets of hard links, which may be far from what is written.
+    links: Walk,
     budget: Budget,
     buffer: Vec<u8>,
 }
@@ -124,15 +130,18 @@ impl Unpacking<'_> {
         };
         self.budget = Budget { bytes, entries: left };
         match &entry.kind {
-            Kind::Directory => self.tree.directory(&path, entry.mode, entry.mtime),
+            // Its owner can fill and remove it.
+            Kind::Directory => {
+                self.walk.directory(&path, permissions(entry.mode) | Mode::RWXU, entry.mtime)
+            }
             Kind::Symlink(target) if target.is_empty() || target.len() > MAX_PATH => {
                 return Err(fail("a symbolic link with an empty or overlong target"));
             }
-            Kind::Symlink(target) => self.tree.symlink(&path, target, entry.mtime),
+            Kind::Symlink(target) => self.symlink(&path, target, entry.mtime),
             Kind::HardLink(target) => {
                 let rule = |rule: &str| fail(&format!("hard link target: {rule}"));
                 let target = member_path(target, false).map_err(rule)?;
-                self.tree.hard_link(&path, &target)
+                self.hard_link(&path, &target)
             }
             Kind::File(_) => return self.file(entry, &path, entries, advance),
         }
@@ -142,13 +151,14 @@ impl Unpacking<'_> {
     fn file<R: Read>(
         &mut self,
         entry: &Entry,
-        path: &[&OsStr],
+        path: &Path,
         entries: &mut Entries<R>,
         advance: &mut impl FnMut(u64),
     ) -> Result<(), Error> {
+        let mode = permissions(entry.mode) | Mode::RUSR | Mode::WUSR;
         let file =
-            self.tree.file(path, entry.mode).map_err(|errno| self.tree_error(entry, errno))?;
-        let mut file = File::from(file);
+            self.walk.made_parent(path).and_then(|(parent, name)| create(parent, name, mode));
+        let mut file = File::from(file.map_err(|errno| self.tree_error(entry, errno))?);
         loop {
             let count = entries
                 .read_body(&mut self.buffer)
@@ -164,7 +174,26 @@ impl Unpacking<'_> {
             })?;
             advance(count as u64);
         }
-        tree::finish_file(&file, entry.mtime).map_err(|errno| self.tree_error(entry, errno))
+        rustix::fs::futimens(&file, &times(entry.mtime))
+            .map_err(|errno| self.tree_error(entry, errno))
+    }
+
+    /// The target is data and not looked at.
+    fn symlink(&mut self, path: &Path, target: &[u8], mtime: u64) -> Result<(), Errno> {
+        let (parent, name) = self.walk.made_parent(path)?;
+        rustix::fs::symlinkat(OsStr::from_bytes(target), parent, name)?;
+        set_times(parent, name, mtime)
+    }
+
+    /// Gives the regular file at `target` a second name; `EINVAL` when it is something else.
+    fn hard_link(&mut self, path: &Path, target: &Path) -> Result<(), Errno> {
+        let (existing, file) = self.links.parent(target)?;
+        let stat = rustix::fs::statat(existing, file, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(Errno::INVAL);
+        }
+        let (parent, name) = self.walk.made_parent(path)?;
+        rustix::fs::linkat(existing, file, parent, name, AtFlags::empty())
     }
 
     /// What the kernel's refusal says about the archive, or about the disk.
@@ -204,36 +233,44 @@ fn file_error(verb: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Err
     Error::File { verb, path: path.into(), source: errno.into() }
 }
 
-/// The components of the archive member `name`, below the directory that is filled.
+/// The path of the archive member `name`, below the directory that is filled.
 ///
-/// Looks at the name only. That no parent is a link is [`Tree`]'s duty. The empty path (`./`) is
+/// Looks at the name only. That no parent is a link is [`Walk`]'s duty. The empty path (`./`) is
 /// the directory itself.
 ///
 /// # Errors
 /// The rule that was broken; the caller adds archive and member. No name is ever skipped.
-fn member_path(name: &[u8], directory: bool) -> Result<Vec<&OsStr>, &'static str> {
+fn member_path(name: &[u8], directory: bool) -> Result<PathBuf, &'static str> {
     if name.len() > MAX_PATH {
         return Err("a path of more than 4095 bytes");
     }
     if name.first() == Some(&b'/') {
         return Err("an absolute name");
     }
-    let mut path = Vec::new();
+    let (mut path, mut depth) = (PathBuf::new(), 0);
     for part in name.split(|&byte| byte == b'/') {
         match part {
             b"" | b"." => {}
             b".." => return Err("a name that contains `..`"),
             _ if part.len() > MAX_COMPONENT => return Err("a component of more than 255 bytes"),
-            _ => path.push(OsStr::from_bytes(part)),
+            _ => {
+                path.push(OsStr::from_bytes(part));
+                depth += 1;
+            }
         }
     }
-    if name.is_empty() || (path.is_empty() && !directory) {
+    if name.is_empty() || (depth == 0 && !directory) {
         return Err("an empty name");
     }
-    if path.len() > MAX_DEPTH {
+    if depth > MAX_DEPTH {
         return Err("more than 128 nested directories");
     }
     Ok(path)
+}
+
+/// The bits that are kept: no set-id, no sticky bit, no writing by others.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & 0o755)
 }
 
 /// Hashes what is read from a file.

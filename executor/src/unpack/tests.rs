@@ -2,6 +2,7 @@
 
 use super::*;
 use flate2::{Compression, write::GzEncoder};
+use rustix::fd::AsFd;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use tar::Header;
@@ -91,6 +92,7 @@ fn artifact(bytes: &[u8]) -> Artifact {
         download_url: "demo.tar.gz".into(),
         checksum: Checksum::from_digest(Sha256::digest(bytes).into()),
         size: bytes.len() as u64,
+        parts: Vec::new(),
         unpacked_size: None,
         entries: None,
         index: None,
@@ -102,8 +104,8 @@ fn unpack_with(bytes: &[u8], artifact: &Artifact) -> (tempfile::TempDir, Result<
     let path = base.path().join("demo.tar.gz");
     fs::write(&path, bytes).unwrap();
     fs::create_dir(base.path().join("out")).unwrap();
-    let into = File::open(base.path().join("out")).unwrap().into();
-    let result = unpack(File::open(path).unwrap(), "demo.tar.gz", artifact, into, |_| ());
+    let into = File::open(base.path().join("out")).unwrap();
+    let result = unpack(File::open(path).unwrap(), "demo.tar.gz", artifact, into.as_fd(), |_| ());
     (base, result)
 }
 

@@ -100,6 +100,39 @@ impl World {
         path
     }
 
+    /// Parts the archive of a version into files of these sizes and of the rest, in bytes.
+    pub fn part(&mut self, name: &str, version: &str, sizes: &[usize]) {
+        let file = format!("{name}-{version}.tar.gz");
+        let path = self.path("registry").join(&file);
+        let archive = fs::read(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        let mut rest = archive.as_slice();
+        let mut parts = Vec::new();
+        for size in sizes.iter().copied().chain([usize::MAX]) {
+            let (bytes, later) = rest.split_at(size.min(rest.len()));
+            rest = later;
+            if bytes.is_empty() {
+                break;
+            }
+            let url = format!("{file}.part{}", parts.len());
+            fs::write(self.path("registry").join(&url), bytes).unwrap();
+            let part =
+                json!({ "download_url": url, "size": bytes.len(), "checksum": checksum(bytes) });
+            parts.push(part);
+        }
+        self.edit(name, version, |entry| {
+            let whole = json!({
+                "download_url": file, "size": archive.len(), "checksum": checksum(&archive),
+            });
+            for arch in ["amd64", "arm64"] {
+                if entry["artifacts"][arch].is_null() {
+                    entry["artifacts"][arch] = whole.clone();
+                }
+                entry["artifacts"][arch]["parts"] = parts.clone().into();
+            }
+        });
+    }
+
     /// Changes the registry's entry of a version.
     pub fn edit(&mut self, name: &str, version: &str, edit: impl FnOnce(&mut Value)) {
         edit(self.registry.get_mut(name).unwrap().get_mut(version).unwrap());
@@ -107,8 +140,18 @@ impl World {
     }
 
     fn write_registry(&self) {
+        // What is in parts stands where Joblet's client does not look.
+        let listed = |in_parts: bool| {
+            let mut listed = self.registry.clone();
+            for versions in listed.values_mut() {
+                versions
+                    .retain(|_, entry| entry["artifacts"]["amd64"]["parts"].is_array() == in_parts);
+            }
+            listed
+        };
         let document = json!({
-            "version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": self.registry,
+            "version": "1", "updated_at": "2025-10-20T23:56:08Z",
+            "runtimes": listed(false), "extended": listed(true),
         });
         fs::write(self.path("registry/registry.json"), document.to_string()).unwrap();
     }

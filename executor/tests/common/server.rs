@@ -45,6 +45,26 @@ impl Server {
         Self::start("http", move |path, head, _| handler(path, head), |stream| stream)
     }
 
+    /// Serves files of `root`, and stretches of them to who asks for a range.
+    pub fn ranges(root: PathBuf) -> Self {
+        Self::with_heads(move |path, head| {
+            let Ok(body) = fs::read(root.join(path.trim_start_matches('/'))) else {
+                return Reply::new("404 Not Found", &[], b"");
+            };
+            let range = head.iter().find_map(|line| line.strip_prefix("range: bytes="));
+            let Some((first, last)) = range.and_then(|range| range.split_once('-')) else {
+                return Reply::ok(&body);
+            };
+            let first: usize = first.parse().unwrap();
+            let last = last.parse().unwrap_or(body.len() - 1);
+            let stretch = &body[first..=last];
+            let length = stretch.len().to_string();
+            let range = format!("bytes {first}-{last}/{}", body.len());
+            let headers = [("Content-Length", length.as_str()), ("Content-Range", &range)];
+            Reply::new("206 Partial Content", &headers, stretch)
+        })
+    }
+
     fn start<S: Read + Write>(
         scheme: &str,
         handler: impl Fn(&str, &[String], usize) -> Reply + Send + Sync + 'static,

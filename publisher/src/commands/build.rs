@@ -1,21 +1,19 @@
 //! `build`: inputs → tree → gate → archive → record.
 
+use super::make::{Made, Recipe, Workshop};
 use super::{arches, megabytes, sources};
-use crate::assemble::{self, Package};
 use crate::error::Error;
-use crate::inputs::Store;
 use crate::lock::{self, Input};
 use crate::pack::{self, Packed};
-use crate::source::{self, Source};
-use crate::{Note, args, deb, env, fixups, fsx, gate, mirror, record, runtime_yml};
+use crate::source::Source;
+use crate::{Note, args, env, fsx, record};
 use joblet_format::{Arch, Record};
 use std::collections::BTreeMap;
-use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::thread;
+use std::path::Path;
 
 pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> {
     let mut built = Vec::new();
+    let workshop = Workshop::new(&options.making);
     for source in sources(&options.sources, &options.selection)? {
         let lock = lock::read(&options.sources, &source)?;
         let mut jobs = Vec::new();
@@ -23,8 +21,11 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> 
             jobs.push((arch, locked(&source, &lock, arch, &options.sources)?));
         }
         let mut archives = BTreeMap::new();
+        let source_dir = &options.sources.join(source.name.as_str());
         for (arch, inputs) in jobs {
-            let packed = build_one(&source, arch, inputs, &lock.timestamp, options, note)?;
+            let recipe =
+                Recipe { source: &source, source_dir, arch, inputs, timestamp: &lock.timestamp };
+            let packed = build_one(&recipe, &workshop, &options.out, note)?;
             archives.insert(arch, packed);
         }
         let record = write_record(&source, &archives, options)?;
@@ -49,63 +50,17 @@ fn locked<'l>(
 
 /// One archive: inputs → tree → gate → file.
 fn build_one(
-    source: &Source,
-    arch: Arch,
-    inputs: &[Input],
-    timestamp: &str,
-    options: &args::Build,
+    recipe: &Recipe,
+    workshop: &Workshop,
+    out: &Path,
     note: Note,
 ) -> Result<Packed, Error> {
-    let (name, version) = (&source.name, &source.version);
+    let (name, version, arch) = (&recipe.source.name, &recipe.source.version, recipe.arch);
     let step = |step: &str| note(&format!("build {name}@{version} {arch}: {step}"));
-    let no_cache = || Error::Usage("no cache directory: HOME is not set; say --cache DIR".into());
-    let cache = options.cache.clone().or_else(env::default_cache).ok_or_else(no_cache)?;
-    let mirrors =
-        if options.offline { None } else { Some(mirror::find(options.mirror.as_deref())?) };
-    let note = |text: &str| step(text);
-    let store = Store { cache: &cache, mirrors: mirrors.as_ref(), timestamp, note: &note };
-    let files = store.files(inputs)?;
-    fsx::create_dirs(&options.out)?;
-    step("unpacking");
-    let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-    let jobs = options.jobs.unwrap_or_else(cores);
-    let packages = unpack(inputs, &files, &options.out, jobs)?;
-    let source_dir = options.sources.join(name.as_str());
-    let manifest = source_dir.join(source::MANIFEST);
-    let mut tree = assemble::assemble(packages, source, &source_dir, arch)?;
-    let links: Vec<String> =
-        source.links.keys().filter_map(|link| source::expand(link, arch).ok()).collect();
-    fixups::apply(&mut tree, arch, links.iter().map(String::as_str), &manifest)?;
-    step("checking libraries");
-    gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
-    let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
+    let Made { tree, runtime_yml } = workshop.make(recipe, out, &step)?;
     step("packing");
-    let target = options.out.join(record::archive_name(name, version, arch));
-    pack::pack(&tree, &runtime_yml, &source.directory(), &target, jobs)
-}
-
-/// Reads all packages, in `threads` threads, in the order of the lock.
-fn unpack(
-    inputs: &[Input],
-    files: &[PathBuf],
-    spool_dir: &Path,
-    threads: NonZero<usize>,
-) -> Result<Vec<Package>, Error> {
-    let jobs: Vec<_> = inputs.iter().zip(files).collect();
-    let read = |&(input, file): &(&Input, &PathBuf)| {
-        let label = input.file_name().to_owned();
-        deb::read(file, &label, spool_dir).map(|members| Package { label, members })
-    };
-    let work = |jobs: &[_]| jobs.iter().map(read).collect::<Vec<_>>();
-    let results = thread::scope(|scope| {
-        let chunks = jobs.chunks(jobs.len().div_ceil(threads.get()).max(1));
-        let workers: Vec<_> = chunks.map(|chunk| scope.spawn(move || work(chunk))).collect();
-        let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        workers.into_iter().flat_map(join).collect::<Vec<_>>()
-    });
-    results.into_iter().collect()
+    let target = out.join(record::archive_name(name, version, arch));
+    pack::pack(&tree, &runtime_yml, &recipe.source.directory(), &target, workshop.jobs)
 }
 
 fn write_record(

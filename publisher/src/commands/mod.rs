@@ -5,6 +5,7 @@
 mod build;
 mod check;
 mod lock;
+mod make;
 mod publish;
 
 pub(crate) use build::build;

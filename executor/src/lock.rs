@@ -1,4 +1,4 @@
-//! One process at a time changes a version.
+//! One process at a time changes a version, or asks a registry.
 
 use crate::error::Error;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -27,7 +27,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Busy`] with the holder's process id, [`Error::File`].
-    pub(super) fn wait(path: &Path, name: &str, timeout: u64) -> Result<Self, Error> {
+    pub fn wait(path: &Path, name: &str, timeout: u64) -> Result<Self, Error> {
         let start = Instant::now();
         let timeout = Duration::from_secs(timeout);
         loop {
@@ -46,7 +46,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::File`] when the file cannot be made.
-    pub(super) fn try_now(path: &Path, name: &str) -> Result<Option<Self>, Error> {
+    pub fn try_now(path: &Path, name: &str) -> Result<Option<Self>, Error> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o644))
             .map_err(Error::file("open", path))?;

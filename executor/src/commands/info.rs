@@ -1,0 +1,41 @@
+//! `info`.
+
+use super::Session;
+use crate::error::Error;
+use crate::store::{Installed, Usage};
+use crate::ui::Ui;
+use crate::{info, registry, runtime};
+use joblet_format::{Arch, Spec, Wanted};
+
+impl Session<'_> {
+    /// Tells what is known of a runtime, here and in the registry.
+    pub(crate) fn info(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let store = self.store()?;
+        store.clean();
+        let here = match store.find(spec)? {
+            Some(runtime) => {
+                let config = runtime::load(&runtime.path)?.config;
+                let receipt = store.receipt(&runtime);
+                Some(info::Here { config, receipt, disk: Usage::of(&runtime.path)?, runtime })
+            }
+            None => None,
+        };
+        let catalog = match self.registries().and_then(|mut all| all.serving(spec, ui)) {
+            Ok(catalog) => Some(catalog),
+            // What is here can be told all the same.
+            Err(Error::NotFound(_)) if here.is_some() => None,
+            Err(error) if here.is_some() => {
+                ui.warning(&error.to_string());
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        if let (None, Wanted::Exact(_), Some(catalog)) = (&here, &spec.wanted, &catalog) {
+            // The error names what there is instead.
+            registry::resolve(&catalog.registry, &catalog.location, spec, Arch::NATIVE)?;
+        }
+        let mut same = store.installed()?;
+        same.retain(|runtime: &Installed| runtime.name == spec.name);
+        ui.data(&info::text(&spec.name, here.as_ref(), catalog.as_ref(), &same, self.global.json))
+    }
+}

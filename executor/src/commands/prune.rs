@@ -1,0 +1,66 @@
+//! `prune`.
+
+use super::Session;
+use crate::args::Prune;
+use crate::error::Error;
+use crate::list;
+use crate::store::{Installed, Store, Usage};
+use crate::ui::Ui;
+use joblet_format::Version;
+use std::time::{Duration, SystemTime};
+
+impl Session<'_> {
+    /// Removes old versions that came from a registry: what somebody unpacked by hand stays.
+    pub(crate) fn prune(&self, what: &Prune, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let store = self.store()?;
+        store.clean();
+        let mut rows = Vec::new();
+        for runtime in superfluous(&store, what)? {
+            let usage = Usage::of(&runtime.path)?;
+            if !what.dry_run {
+                match store.remove(&runtime) {
+                    Err(error @ (Error::InUse { .. } | Error::Busy { .. })) => {
+                        ui.note(&format!("kept: {error}"));
+                        continue;
+                    }
+                    removed => removed?,
+                }
+            }
+            rows.push(list::Pruned { runtime, freed: usage.bytes - usage.shared });
+        }
+        if rows.is_empty() && !self.global.json {
+            ui.note("nothing to remove");
+            return Ok(());
+        }
+        ui.data(&list::pruned(&rows, self.global.json))?;
+        if self.global.json {
+            return Ok(());
+        }
+        let total = list::size(rows.iter().map(|row| row.freed).sum());
+        let verb = if what.dry_run { "would be freed" } else { "freed" };
+        ui.note(&format!("{total} {verb}"));
+        Ok(())
+    }
+}
+
+/// The versions that may go, beyond those of each runtime that stay.
+fn superfluous(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let old = |runtime: &Installed| {
+        // Only what has a receipt of this store is its own to remove.
+        let Some(receipt) = store.receipt(runtime) else { return false };
+        let age = now.saturating_sub(Duration::from_secs(receipt.installed_at));
+        what.older_than.is_none_or(|limit| age > limit)
+    };
+    let mut found = Vec::new();
+    for group in store.installed()?.chunk_by(|a, b| a.name == b.name) {
+        let mut left: Vec<_> = group.iter().filter(|it| it.version.is_some()).collect();
+        for _ in 0..what.keep {
+            let versions = left.iter().filter_map(|runtime| runtime.version.as_ref());
+            let latest = Version::latest(versions).cloned();
+            left.retain(|runtime| runtime.version != latest);
+        }
+        found.extend(left.into_iter().filter(|runtime| old(runtime)).cloned());
+    }
+    Ok(found)
+}

@@ -1,0 +1,220 @@
+//! How a version appears, is replaced and disappears: whole, whatever happens in between.
+
+use super::{Installed, Receipt, Store, WORK, hold};
+use crate::error::Error;
+use crate::lock::Lock;
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// In a staging directory: a runtime that is being replaced where two cannot be exchanged at once.
+const ASIDE: &str = ".old";
+
+impl Store {
+    /// An empty directory to prepare the locked version in, and a descriptor of it.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the store cannot be written.
+    pub fn stage(&self, lock: &Lock) -> Result<(Staging, OwnedFd), Error> {
+        let path = self.work("staging")?.join(lock.name());
+        remove_tree(&path)?;
+        fs::create_dir(&path).map_err(Error::file("create", &path))?;
+        let staging = Staging { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&staging.path, flags, Mode::empty())
+            .map_err(Error::file("open", &staging.path))?;
+        Ok((staging, directory))
+    }
+
+    /// The name that the download for the locked version has for a moment.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the store cannot be written.
+    pub fn download(&self, lock: &Lock) -> Result<PathBuf, Error> {
+        let path = self.work("downloads")?.join(lock.name());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::file("remove", &path)(error))
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Makes `prepared`, a directory inside `staging`, the runtime of `receipt`.
+    ///
+    /// All of it is on the disk before it gets its name, and nothing is ever replaced.
+    ///
+    /// # Errors
+    /// [`Error::File`]; the version is then not installed.
+    pub fn publish(
+        &self,
+        staging: Staging,
+        prepared: &Path,
+        receipt: &Receipt,
+        index: Option<&[u8]>,
+    ) -> Result<PathBuf, Error> {
+        let target = self.directory(&receipt.name, &receipt.version);
+        let directory = receipt.name.directory(&receipt.version);
+        let receipts = self.work("receipts")?.join(format!("{directory}.json"));
+        let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
+        fs::write(&receipts, text).map_err(Error::file("write", &receipts))?;
+        let kept = receipts.with_extension("index");
+        match index {
+            Some(index) => fs::write(&kept, index).map_err(Error::file("write", &kept))?,
+            // One of an earlier installation would speak of other files.
+            None => drop(fs::remove_file(&kept)),
+        }
+        sync_all(&staging.path)?;
+        rename_new(prepared, &target)?;
+        sync_directory(&self.root)?;
+        drop(staging);
+        Ok(target)
+    }
+
+    /// Puts `prepared`, a directory inside `staging`, in the place of an installed runtime.
+    ///
+    /// There is a complete one under its name at any moment, where the file system can exchange.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::File`]; the runtime is then as it was.
+    pub fn replace(
+        &self,
+        staging: &Staging,
+        prepared: &Path,
+        runtime: &Installed,
+    ) -> Result<(), Error> {
+        let _alone = hold::alone(&runtime.path)?;
+        sync_all(&staging.path)?;
+        match rustix::fs::renameat_with(CWD, prepared, CWD, &runtime.path, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                let aside = staging.path.join(ASIDE);
+                fs::rename(&runtime.path, aside).map_err(Error::file("replace", &runtime.path))?;
+                fs::rename(prepared, &runtime.path)
+                    .map_err(Error::file("replace", &runtime.path))?;
+            }
+            done => done.map_err(Error::file("replace", &runtime.path))?,
+        }
+        sync_directory(&self.root)
+    }
+
+    /// Removes a version that no job uses: at once from its name, then from the disk.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Busy`], [`Error::File`]; [`Error::NotFound`] when the directory is not in this store.
+    pub fn remove(&self, runtime: &Installed) -> Result<(), Error> {
+        let name = runtime.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if runtime.path.parent() != Some(self.root.as_path()) || name.is_empty() {
+            return Err(Error::NotFound(format!(
+                "{} is in {}, which is not changed; use --store to name that store",
+                runtime.name,
+                runtime.path.parent().unwrap_or(Path::new("/")).display()
+            )));
+        }
+        let lock = Lock::wait(&self.work("locks")?.join(name), name, self.lock_timeout)?;
+        let alone = hold::alone(&runtime.path)?;
+        let (staging, _) = self.stage(&lock)?;
+        let aside = staging.path.join(name);
+        fs::rename(&runtime.path, &aside).map_err(Error::file("remove", &runtime.path))?;
+        // Whoever finds it from now on sees that it is not where it was.
+        drop(alone);
+        sync_directory(&self.root)?;
+        let receipt = self.work("receipts")?.join(format!("{name}.json"));
+        // What is missing is as good as removed, and what stays is never read alone.
+        _ = fs::remove_file(receipt.with_extension("index"));
+        _ = fs::remove_file(receipt);
+        remove_tree(&staging.path)
+    }
+
+    /// Removes what processes that died have left in the store. Best effort: what cannot be removed
+    /// now is tried again by the next command.
+    pub fn clean(&self) {
+        let work = self.root.join(WORK);
+        if !work.exists() || self.work("locks").is_err() {
+            return;
+        }
+        for part in ["staging", "locks", "receipts"] {
+            let Ok(entries) = fs::read_dir(work.join(part)) else { continue };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let name = if part == "receipts" { path.file_stem() } else { path.file_name() };
+                let Some(name) = name.and_then(|name| name.to_str()) else { continue };
+                let runtime = self.root.join(name);
+                if part == "receipts" && runtime.symlink_metadata().is_ok() {
+                    continue;
+                }
+                let lock = work.join("locks").join(name);
+                let Ok(Some(_lock)) = Lock::try_now(&lock, name) else { continue };
+                if part == "staging" {
+                    // Replaced by a process that died before the new one had the name.
+                    _ = rename_new(&path.join(ASIDE), &runtime);
+                    _ = remove_tree(&path);
+                } else if part == "receipts" && runtime.symlink_metadata().is_err() {
+                    _ = fs::remove_file(&path);
+                }
+            }
+        }
+    }
+
+    /// As [`Store::clean`], for a command that must not lose time: one look says whether there is
+    /// anything to do.
+    pub fn clean_if_needed(&self) {
+        // An empty directory has two names: `staging` and its own `.`.
+        match rustix::fs::stat(self.root.join(WORK).join("staging")) {
+            Ok(staging) if staging.st_nlink != 2 => self.clean(),
+            _ => {}
+        }
+    }
+}
+
+/// A directory below `.joblet/staging` that is removed when it is no longer needed.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+}
+
+impl Staging {
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // What cannot be removed now is tried again by the next command.
+        _ = remove_tree(&self.path);
+    }
+}
+
+/// Renames a directory to a name that nothing has yet.
+fn rename_new(from: &Path, to: &Path) -> Result<(), Error> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // File systems without that flag: rename(2) replaces no directory that has entries, and
+        // the lock keeps other processes of ours away.
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to).map_err(Error::file("rename", to)),
+        done => done.map_err(Error::file("rename", to)),
+    }
+}
+
+/// Everything on the file system of `path` is on the disk then.
+fn sync_all(path: &Path) -> Result<(), Error> {
+    let opened = File::open(path).map_err(Error::file("open", path))?;
+    rustix::fs::syncfs(&opened).map_err(Error::file("sync", path))
+}
+
+fn sync_directory(path: &Path) -> Result<(), Error> {
+    let directory = File::open(path).map_err(Error::file("open", path))?;
+    directory.sync_all().map_err(Error::file("sync", path))
+}
+
+/// Removes a directory and what is in it, never through a link; none is fine.
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}

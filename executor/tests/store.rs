@@ -1,0 +1,296 @@
+//! The store and its commands: what is used stays, what is old can go, and many at once share.
+
+mod common;
+
+use common::server::Server;
+use common::{World, list};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// The JSON that a command prints.
+fn json(world: &World, args: &str) -> Value {
+    let outcome = world.exec(args.split_whitespace().chain(["--json"]));
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{args}");
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
+fn world_with(versions: &[&str]) -> World {
+    let mut world = World::new();
+    for version in versions {
+        world.publish("demo", version);
+    }
+    world
+}
+
+/// Waits until `done`, at most ten seconds.
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn newer_versions_are_named_and_installed_beside_the_older() {
+    let mut world = world_with(&["1.0.0"]);
+    world.publish("tool", "1.0.0");
+    assert_eq!(world.exec(["install", "demo", "tool"]).status, Some(0));
+    let latest = world.exec(["outdated"]);
+    assert_eq!((latest.stdout.as_str(), latest.status), ("", Some(0)), "{latest:?}");
+    assert_eq!(latest.stderr, "every installed runtime is the latest\n");
+    world.publish("demo", "1.10.0");
+    world.publish("demo", "2.0.0-rc.1");
+    world.edit("tool", "1.0.0", |entry| entry["yanked"] = "loses\u{1b}data".into());
+    for args in [&["list", "--outdated"][..], &["outdated"], &["runtime", "outdated"]] {
+        let table = world.exec(args).stdout;
+        assert_eq!(
+            table,
+            "NAME  INSTALLED  LATEST\n\
+             demo  1.0.0      1.10.0\n\
+             tool  1.0.0      -       withdrawn: loses\\u{1b}data\n"
+        );
+    }
+    let rows = json(&world, "list --outdated");
+    assert_eq!((&rows[0]["latest"], &rows[1]["latest"]), (&"1.10.0".into(), &Value::Null));
+    let missing = world.exec(["upgrade", "ruby"]);
+    assert_eq!(missing.status, Some(12), "{missing:?}");
+    let done = world.exec(["upgrade", "demo"]);
+    assert!(done.stderr.starts_with("installed demo@1.10.0 ("), "{done:?}");
+    world.assert_store(&["demo-1.0.0", "demo-1.10.0", "tool-1.0.0"]);
+    let again = world.exec(["upgrade", "demo"]);
+    assert_eq!((again.status, again.stdout.as_str()), (Some(0), ""), "{again:?}");
+    assert_eq!(again.stderr, "every installed runtime is the latest\n");
+    // Of all, what no registry has any more is passed over.
+    fs::create_dir(world.path("store/gone-1.0.0")).unwrap();
+    fs::write(world.path("store/gone-1.0.0/runtime.yml"), "").unwrap();
+    world.publish("demo", "1.11.0");
+    assert_eq!(json(&world, "runtime upgrade --quiet")[0]["version"], "1.11.0");
+}
+
+#[test]
+fn info_tells_what_is_here_and_what_there_is() {
+    let world = world_with(&["1.0.0", "1.1.0"]);
+    assert_eq!(world.exec(["install", "demo@1.0.0"]).status, Some(0));
+    let text = world.exec(["info", "demo"]);
+    for part in [
+        "name      demo\n",
+        "version   1.0.0\n",
+        "path      ~/store/demo-1.0.0\n",
+        " in 2 files\n",
+        "registry  ~/registry/registry.json\n",
+        "archive   ~/registry/demo-1.0.0.tar.gz (",
+        "checksum  sha256:",
+        "mount     /etc ← isolated/etc\n",
+        "versions  1.1.0, ",
+        "          1.0.0, ",
+        " to fetch, installed\n",
+    ] {
+        assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
+    }
+    let object = json(&world, "runtime info demo@1.0.0");
+    assert_eq!(object["installed"]["config"]["mounts"][0]["target"], "/etc");
+    assert_eq!(object["installed"]["disk"]["files"], 2);
+    assert_eq!(object["installed"]["receipt"]["version"], "1.0.0");
+    assert_eq!(object["available"][0]["version"], "1.1.0");
+    assert_eq!(json(&world, "info demo@1.1.0")["installed"], Value::Null);
+    let missing = world.exec(["info", "demo@3.0.0"]);
+    assert_eq!(missing.status, Some(12), "{missing:?}");
+    // What is here needs no registry.
+    let alone = world.exec(["info", "demo", "--registry", "/no/such/directory"]);
+    assert!(alone.stdout.contains("version   1.0.0") && alone.stderr.starts_with("warning: "));
+}
+
+#[test]
+fn prune_removes_what_is_old_and_nothing_else() {
+    let mut world = world_with(&["1.0.0", "1.9.0", "1.10.0", "2.0.0-rc.1"]);
+    world.publish("tool", "1.0.0");
+    for spec in ["demo@1.0.0", "demo@1.9.0", "demo@1.10.0", "demo@2.0.0-rc.1", "tool"] {
+        assert_eq!(world.exec(["install", spec]).status, Some(0));
+    }
+    let by_hand = world.path("store/hand-1.0.0");
+    for directory in [&by_hand, &world.path("store/hand-2.0.0")] {
+        fs::create_dir(directory).unwrap();
+        fs::write(directory.join("runtime.yml"), "").unwrap();
+    }
+    let all = [
+        "demo-1.0.0",
+        "demo-1.10.0",
+        "demo-1.9.0",
+        "demo-2.0.0-rc.1",
+        "hand-1.0.0",
+        "hand-2.0.0",
+        "tool-1.0.0",
+    ];
+    let rows = json(&world, "prune --dry-run --keep 2");
+    let versions: Vec<_> = rows.as_array().unwrap().iter().map(|row| &row["version"]).collect();
+    // Pre-releases count last, as everywhere.
+    assert_eq!(versions, ["1.0.0", "2.0.0-rc.1"]);
+    assert!(rows[0]["freed"].as_u64().unwrap() > 0, "{rows}");
+    world.assert_store(&all);
+    let young = world.exec(["prune", "--older-than", "1h"]);
+    assert_eq!((young.stdout.as_str(), young.stderr.as_str()), ("", "nothing to remove\n"));
+    world.assert_store(&all);
+    let receipt = world.path("store/.joblet/receipts/demo-1.9.0.json");
+    let mut content: Value = serde_json::from_slice(&fs::read(&receipt).unwrap()).unwrap();
+    content["installed_at"] = (content["installed_at"].as_u64().unwrap() - 4000).into();
+    fs::write(&receipt, content.to_string()).unwrap();
+    let done = world.exec(["runtime", "prune", "--older-than", "1h"]);
+    assert!(done.stdout.starts_with("NAME  VERSION  FREED\ndemo  1.9.0    "), "{done:?}");
+    assert_eq!(world.exec(["prune"]).status, Some(0));
+    world.assert_store(&["demo-1.10.0", "hand-1.0.0", "hand-2.0.0", "tool-1.0.0"]);
+    assert_eq!(world.exec(["prune", "--keep", "0"]).status, Some(0));
+    world.assert_store(&["hand-1.0.0", "hand-2.0.0"]);
+    assert_eq!(list(&world.path("store/.joblet/receipts")), Vec::<String>::new());
+}
+
+/// What a job's launcher does: it holds the runtime's directory.
+fn hold(directory: &Path) -> File {
+    let directory = File::open(directory).unwrap();
+    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockShared).unwrap();
+    directory
+}
+
+#[test]
+fn what_a_job_uses_is_neither_removed_nor_pruned() {
+    let world = world_with(&["1.0.0", "1.1.0"]);
+    assert_eq!(world.exec(["install", "demo@1.0.0", "demo@1.1.0"]).status, Some(0));
+    let job = hold(&world.path("store/demo-1.0.0"));
+    let removed = world.exec(["remove", "demo@1.0.0"]);
+    assert_eq!(removed.status, Some(16), "{removed:?}");
+    let message =
+        format!("error[BUSY]: demo-1.0.0 is used by running jobs (process {})", std::process::id());
+    assert!(removed.stderr.starts_with(&message), "{removed:?}");
+    let pruned = world.exec(["prune"]);
+    assert_eq!((pruned.status, pruned.stdout.as_str()), (Some(0), ""), "{pruned:?}");
+    assert!(pruned.stderr.starts_with("kept: demo-1.0.0 is used"), "{pruned:?}");
+    world.assert_store(&["demo-1.0.0", "demo-1.1.0"]);
+    drop(job);
+    assert_eq!(world.exec(["prune"]).status, Some(0));
+    world.assert_store(&["demo-1.1.0"]);
+}
+
+/// SEC-D03: one request for the registry, one for the archive, and all succeed.
+#[test]
+fn fifty_processes_start_the_same_runtime_on_an_empty_store() {
+    let world = world_with(&["1.0.0"]);
+    let server = Server::files(world.path("registry"));
+    let start = |_| {
+        let mut command = world.command();
+        command.args(["run", "--dry-run", "--runtime=demo@latest", "--registry", &server.address]);
+        command.args(["true"]).stdout(Stdio::null()).spawn().unwrap()
+    };
+    let children: Vec<_> = (0..50).map(start).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(server.requests(), ["/registry.json", "/demo-1.0.0.tar.gz"]);
+    world.assert_store(&["demo-1.0.0"]);
+}
+
+/// A server whose archives take until `release` exists.
+fn slow(world: &World) -> Server {
+    let (root, release) = (world.path("registry"), world.path("release"));
+    Server::new(move |path, _| {
+        while path.ends_with(".tar.gz") && !release.exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        common::server::Reply::ok(&fs::read(root.join(path.trim_start_matches('/'))).unwrap())
+    })
+}
+
+/// SEC-D03: who waits for a process that was killed goes on in its place.
+#[test]
+fn the_death_of_the_one_that_installs_is_seen_by_those_that_wait() {
+    let world = world_with(&["1.0.0"]);
+    let server = slow(&world);
+    let install = || {
+        let mut command = world.command();
+        command.args(["install", "demo", "-q", "--registry", &server.address]).spawn().unwrap()
+    };
+    let mut first = install();
+    wait_until("the first one asks", || server.requests().len() == 2);
+    let mut others: Vec<_> = (0..5).map(|_| install()).collect();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    wait_until("another one asks", || server.requests().len() == 3);
+    fs::write(world.path("release"), "").unwrap();
+    for other in &mut others {
+        assert!(other.wait().unwrap().success());
+    }
+    assert_eq!(server.requests().len(), 3, "{:?}", server.requests());
+    world.assert_store(&["demo-1.0.0"]);
+}
+
+/// SEC-D03: who waits too long for a process that was stopped says for which.
+#[test]
+fn a_stopped_process_is_named() {
+    let world = world_with(&["1.0.0"]);
+    let server = slow(&world);
+    let mut command = world.command();
+    let mut first =
+        command.args(["install", "demo", "-q", "--registry", &server.address]).spawn().unwrap();
+    wait_until("it asks", || server.requests().len() == 2);
+    let pid = rustix::process::Pid::from_child(&first);
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let mut command = world.command();
+    command.args(["install", "demo"]).env("JOBLET_EXEC_LOCK_TIMEOUT", "1");
+    let outcome = world.outcome(command.output().unwrap());
+    assert_eq!(outcome.status, Some(16), "{outcome:?}");
+    let message = format!("error[BUSY]: demo-1.0.0 is being changed by process {}; ", first.id());
+    assert!(outcome.stderr.starts_with(&message), "{outcome:?}");
+    rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    fs::write(world.path("release"), "").unwrap();
+    assert!(first.wait().unwrap().success());
+    world.assert_store(&["demo-1.0.0"]);
+}
+
+#[test]
+fn what_a_dead_process_left_goes_with_the_next_command_whichever_it_is() {
+    for command in [
+        "list",
+        "info demo",
+        "verify",
+        "outdated",
+        "upgrade",
+        "prune",
+        "run --dry-run --runtime=demo true",
+    ] {
+        let world = world_with(&["1.0.0"]);
+        assert_eq!(world.exec(["install", "demo"]).status, Some(0));
+        let work = world.path("store/.joblet");
+        fs::create_dir_all(work.join("staging/gone-1.0.0/gone-1.0.0")).unwrap();
+        fs::write(work.join("locks/gone-1.0.0"), "1\n").unwrap();
+        fs::write(work.join("receipts/gone-1.0.0.json"), "{}").unwrap();
+        // It died where two directories cannot be exchanged at once, between two renames.
+        fs::create_dir_all(work.join("staging/half-1.0.0")).unwrap();
+        fs::create_dir_all(work.join("staging/half-1.0.0/.old")).unwrap();
+        fs::write(work.join("staging/half-1.0.0/.old/runtime.yml"), "old").unwrap();
+        let outcome = world.exec(command.split(' '));
+        assert_eq!(outcome.status, Some(0), "{command}: {outcome:?}");
+        world.assert_store(&["demo-1.0.0", "half-1.0.0"]);
+        let receipts = list(&work.join("receipts"));
+        assert!(receipts.iter().all(|name| name.starts_with("demo-")), "{command}: {receipts:?}");
+    }
+}
+
+/// SEC-D04: an archive that does not fit is not begun.
+#[test]
+fn what_does_not_fit_is_refused_before_the_first_byte() {
+    let mut world = world_with(&["1.0.0"]);
+    let server = Server::files(world.path("registry"));
+    world.edit("demo", "1.0.0", |entry| {
+        let mut artifact = entry.clone();
+        artifact["unpacked_size"] = (1_u64 << 60).into();
+        entry["artifacts"] = serde_json::json!({ "amd64": artifact, "arm64": artifact });
+    });
+    let outcome = world.exec(["install", "demo", "--registry", server.address.as_str()]);
+    assert_eq!(outcome.status, Some(15), "{outcome:?}");
+    assert!(outcome.stderr.starts_with("error[STORE]: ~/store: 1152921504606"), "{outcome:?}");
+    assert!(outcome.stderr.contains(" bytes are needed and "), "{outcome:?}");
+    assert_eq!(server.requests(), ["/registry.json"]);
+    world.assert_store(&[]);
+}

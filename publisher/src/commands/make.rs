@@ -1,0 +1,109 @@
+//! Locked inputs → the tree of a runtime, checked: what `build` packs and `verify` packs again.
+
+use crate::assemble::{self, Package};
+use crate::error::Error;
+use crate::inputs::Store;
+use crate::lock::Input;
+use crate::source::{self, Source};
+use crate::tree::Tree;
+use crate::{args, deb, env, fixups, fsx, gate, mirror, runtime_yml};
+use joblet_format::Arch;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// What one tree is made of.
+pub(super) struct Recipe<'r> {
+    pub(super) source: &'r Source,
+    /// Where its manifest lies.
+    pub(super) source_dir: &'r Path,
+    pub(super) arch: Arch,
+    /// What the lock has for `arch`.
+    pub(super) inputs: &'r [Input],
+    /// The lock's.
+    pub(super) timestamp: &'r str,
+}
+
+/// What trees are made with.
+pub(super) struct Workshop<'w> {
+    making: &'w args::Making,
+    /// Threads.
+    pub(super) jobs: NonZero<usize>,
+}
+
+/// A tree that passed the gate.
+pub(super) struct Made {
+    /// The root filesystem.
+    pub(super) tree: Tree,
+    /// The text of its `runtime.yml`.
+    pub(super) runtime_yml: String,
+}
+
+impl<'w> Workshop<'w> {
+    pub(super) fn new(making: &'w args::Making) -> Self {
+        let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        Self { making, jobs: making.jobs.unwrap_or_else(cores) }
+    }
+
+    /// Makes the tree of `recipe`. Contents of packages lie in nameless files in `spool`.
+    pub(super) fn make(
+        &self,
+        recipe: &Recipe,
+        spool: &Path,
+        step: &(dyn Fn(&str) + Sync),
+    ) -> Result<Made, Error> {
+        let Recipe { source, source_dir, arch, inputs, timestamp } = *recipe;
+        let files = self.inputs(inputs, timestamp, step)?;
+        fsx::create_dirs(spool)?;
+        step("unpacking");
+        let packages = unpack(inputs, &files, spool, self.jobs)?;
+        let manifest = source_dir.join(source::MANIFEST);
+        let mut tree = assemble::assemble(packages, source, source_dir, arch)?;
+        let links: Vec<String> =
+            source.links.keys().filter_map(|link| source::expand(link, arch).ok()).collect();
+        fixups::apply(&mut tree, arch, links.iter().map(String::as_str), &manifest)?;
+        step("checking libraries");
+        gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
+        let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
+        Ok(Made { tree, runtime_yml })
+    }
+
+    /// The files of `inputs`, in their order.
+    fn inputs(
+        &self,
+        inputs: &[Input],
+        timestamp: &str,
+        note: &(dyn Fn(&str) + Sync),
+    ) -> Result<Vec<PathBuf>, Error> {
+        let no_cache =
+            || Error::Usage("no cache directory: HOME is not set; say --cache DIR".into());
+        let cache = self.making.cache.clone().or_else(env::default_cache).ok_or_else(no_cache)?;
+        let find = || mirror::find(self.making.mirror.as_deref());
+        let mirrors = if self.making.offline { None } else { Some(find()?) };
+        Store { cache: &cache, mirrors: mirrors.as_ref(), timestamp, note }.files(inputs)
+    }
+}
+
+/// Reads all packages, in `threads` threads, in the order of the lock.
+fn unpack(
+    inputs: &[Input],
+    files: &[PathBuf],
+    spool_dir: &Path,
+    threads: NonZero<usize>,
+) -> Result<Vec<Package>, Error> {
+    let jobs: Vec<_> = inputs.iter().zip(files).collect();
+    let read = |&(input, file): &(&Input, &PathBuf)| {
+        let label = input.file_name().to_owned();
+        deb::read(file, &label, spool_dir).map(|members| Package { label, members })
+    };
+    let work = |jobs: &[_]| jobs.iter().map(read).collect::<Vec<_>>();
+    let results = thread::scope(|scope| {
+        let chunks = jobs.chunks(jobs.len().div_ceil(threads.get()).max(1));
+        let workers: Vec<_> = chunks.map(|chunk| scope.spawn(move || work(chunk))).collect();
+        let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
+            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        workers.into_iter().flat_map(join).collect::<Vec<_>>()
+    });
+    results.into_iter().collect()
+}
