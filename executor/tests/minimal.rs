@@ -100,7 +100,7 @@ fn boot(suite: &str) {
     let image = dir.path().join("initrd");
     fs::write(&image, root_of(&kernel)).unwrap();
     let output = Command::new("timeout")
-        .args(["100", "qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults"])
+        .args(["300", "qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults"])
         .args(["-nographic", "-no-reboot", "-serial", "stdio", "-kernel"])
         .arg(kernel.join("vmlinuz"))
         .args(["-append", "console=ttyS0 loglevel=0 panic=-1", "-initrd"])

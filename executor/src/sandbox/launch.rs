@@ -6,9 +6,11 @@ use super::{
     cgroup::Cgroup,
     explain::explain,
     mounts::identity,
-    signals::{Signals, supervise},
+    signals::Signals,
     step::Step,
+    supervise::supervise,
     sys::{self, Clone},
+    terminal::Relay,
 };
 use crate::{error::Error, runtime::Runtime};
 use nix::{errno::Errno, libc};
@@ -40,42 +42,64 @@ pub(super) fn run(
     check_standard_files()?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
+    let (relay, wanted) = if job.terminal {
+        let (relay, wanted) = Relay::begin().map_err(raw)?;
+        (Some(relay), Some(wanted))
+    } else {
+        (None, None)
+    };
     let signals = Signals::block().map_err(launch)?;
     let cgroup = limit(steps)?;
     let mut sandbox = Sandbox {
         runtime: (&runtime.path, identity),
         user_namespace: !host.privileged,
         ignored: &signals.ignored,
+        terminal: wanted,
+        report: writer.as_fd(),
         entrance: None,
         places: None,
     };
-    let begin = steps.iter().position(|step| matches!(step, Step::Namespaces { .. }));
-    let flags = begin.and_then(|at| steps.get(at)).map_or(0, |step| flags(step, cgroup.is_some()));
-    let mut cloned = sys::clone_alone(flags, cgroup.as_ref().map(|cgroup| cgroup.dir.as_fd()));
-    if let (Some(cgroup), Err(Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG)) = (&cgroup, &cloned) {
-        // Before Linux 5.7, or in a container that knows no clone3.
-        sandbox.entrance = Some(cgroup.entrance().map_err(raw)?);
-        cloned = sys::clone_alone(flags, None);
-    }
-    let pid = match cloned {
+    let pid = match clone(steps, cgroup.as_ref(), &mut sandbox) {
         Ok(Clone::Child) => child(reader, &writer, sandbox, steps),
-        Ok(Clone::Parent(pid)) => pid,
-        // What the user may not change of groups, or else of namespaces.
-        Err(errno @ (Errno::EACCES | Errno::EBUSY | Errno::EOPNOTSUPP)) if cgroup.is_some() => {
-            return Err(explained(steps, job, host, 0, Failure::from(errno)));
+        Ok(Clone::Parent(pid)) => {
+            drop(sandbox);
+            pid
         }
-        Err(errno) => {
-            return Err(explained(steps, job, host, begin.unwrap_or(0), Failure::from(errno)));
-        }
+        Err((at, errno)) => return Err(explained(steps, job, host, at, Failure::from(errno))),
     };
-    drop((writer, sandbox));
-    let ended = supervise(&signals, pid, reader, job.timeout).map_err(launch)?;
+    drop(writer);
+    let ended = supervise(&signals, pid, reader, (job.timeout, job.init), relay).map_err(launch)?;
     match Failure::decode(&ended.report) {
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
         None => Ok(match (cgroup, ended.exit) {
             (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
             (_, exit) => exit,
         }),
+    }
+}
+
+/// Starts the child in its namespaces and its control group. An error tells the step it belongs to.
+fn clone(
+    steps: &[Step],
+    cgroup: Option<&Cgroup>,
+    sandbox: &mut Sandbox<'_>,
+) -> Result<Clone, (usize, Errno)> {
+    let begin = steps.iter().position(|step| matches!(step, Step::Namespaces { .. })).unwrap_or(0);
+    let flags = steps.get(begin).map_or(0, |step| flags(step, cgroup.is_some()));
+    let Some(cgroup) = cgroup else {
+        return sys::clone_alone(flags, None).map_err(|errno| (begin, errno));
+    };
+    match sys::clone_alone(flags, Some(cgroup.dir.as_fd())) {
+        // Before Linux 5.7, or in a container that knows no clone3.
+        Err(Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG) => {
+            let entrance = cgroup.entrance();
+            let entrance = entrance.map_err(|errno| (0, Errno::from_raw(errno.raw_os_error())))?;
+            sandbox.entrance = Some(entrance);
+            sys::clone_alone(flags, None).map_err(|errno| (begin, errno))
+        }
+        // What the user may not do with groups.
+        Err(errno @ (Errno::EACCES | Errno::EBUSY | Errno::EOPNOTSUPP)) => Err((0, errno)),
+        other => other.map_err(|errno| (begin, errno)),
     }
 }
 
