@@ -167,12 +167,16 @@ impl Store<'_> {
         }
         Err(differs.unwrap_or_else(|| {
             let advice = match input.kind {
-                Kind::Deb => "if the mirror has dropped it, lock again or name a snapshot service",
-                Kind::Wheel => "if the index has dropped it, lock again",
-                Kind::Tar => "put it into the cache or the input store, under its sha256",
+                Kind::Deb => {
+                    "if the mirror has dropped it, lock again or name a snapshot service".into()
+                }
+                Kind::Wheel => "if the index has dropped it, lock again".into(),
+                Kind::Tar => {
+                    let path = self.path(input);
+                    format!("fetch it on another machine and put it here as {}", path.display())
+                }
             };
-            let hex = input.sha256.hex();
-            missing(format!("sha256 {hex} cannot be had from {}; {advice}", tried.join(", ")))
+            missing(format!("cannot be had from {}; {advice}", tried.join(", ")))
         }))
     }
 }
@@ -358,7 +362,12 @@ mod tests {
         let places = Places::new(Some(&address)).unwrap();
         let cache = tempfile::tempdir().unwrap();
         for (name, bytes, class, message) in [
-            ("gone", "gone", "NET", "cannot be had from ADDRESS/debian/pool/gone: HTTP status 404"),
+            (
+                "gone",
+                "gone",
+                "NET",
+                "gone: cannot be had from ADDRESS/debian/pool/gone: HTTP status 404",
+            ),
             ("broken", "x", "NET", "broken: HTTP status 500"),
             ("short", "short", "NET", "short: ended after 3 of 5 bytes"),
             ("other", "good", "INTEGRITY", "ADDRESS/debian/pool/other: checksum differs"),
