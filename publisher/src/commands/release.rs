@@ -45,10 +45,7 @@ pub(crate) fn release(options: &args::Release, note: Note) -> Result<String, Err
 }
 
 /// The versions in `outs` that `tag` releases.
-fn built(
-    tag: &Tag,
-    outs: &[PathBuf],
-) -> Result<BTreeSet<(RuntimeName, Version)>, Error> {
+fn built(tag: &Tag, outs: &[PathBuf]) -> Result<BTreeSet<(RuntimeName, Version)>, Error> {
     if let Tag::One(name, version) = tag {
         return Ok([(name.clone(), version.clone())].into());
     }

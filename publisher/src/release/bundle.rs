@@ -57,7 +57,9 @@ pub fn record_of(outs: &[PathBuf], name: &RuntimeName, version: &Version) -> Res
         });
     }
     whole.ok_or_else(|| {
-        Error::NotFound(format!("{name}@{version} was not built; run `joblet-publish build {name}`"))
+        Error::NotFound(format!(
+            "{name}@{version} was not built; run `joblet-publish build {name}`"
+        ))
     })
 }
 
@@ -124,7 +126,9 @@ fn expect(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Err
         other = Some(asset);
     }
     Err(match other {
-        None => Error::NotFound(format!("{name}, which the record names, is not there; build again")),
+        None => {
+            Error::NotFound(format!("{name}, which the record names, is not there; build again"))
+        }
         Some(asset) => {
             let hint = "the record names another file; build again";
             Error::checksum(asset.path.display().to_string(), checksum, asset.checksum, hint)

@@ -52,7 +52,9 @@ impl GitHub {
     }
 
     fn run(&self, words: &[&str]) -> Result<Output, Error> {
-        self.command(words).output().map_err(|error| tool(format!("cannot be run: {error}; install gh")))
+        self.command(words)
+            .output()
+            .map_err(|error| tool(format!("cannot be run: {error}; install gh")))
     }
 
     fn expect(&self, words: &[&str]) -> Result<Vec<u8>, Error> {
@@ -71,7 +73,8 @@ fn failed(words: &[&str], said: &[u8]) -> Error {
 }
 
 fn parse<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| tool(format!("answered what is no such list: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| tool(format!("answered what is no such list: {error}")))
 }
 
 impl Host for GitHub {
@@ -91,8 +94,17 @@ impl Host for GitHub {
     fn draft(&self, tag: &Tag) -> Result<(), Error> {
         let tag = tag.to_string();
         let notes = format!("Runtimes of {tag}. Install with `joblet-exec install NAME@VERSION`.");
-        self.expect(&["create", &tag, "--draft", "--verify-tag", "--title", &tag, "--notes", &notes])
-            .map(drop)
+        self.expect(&[
+            "create",
+            &tag,
+            "--draft",
+            "--verify-tag",
+            "--title",
+            &tag,
+            "--notes",
+            &notes,
+        ])
+        .map(drop)
     }
 
     fn upload(&self, tag: &Tag, name: &str, from: &Path) -> Result<(), Error> {
@@ -125,6 +137,9 @@ impl Host for GitHub {
     fn all(&self) -> Result<Vec<(Tag, bool)>, Error> {
         let answer = self.expect(&["list", "--limit", MOST, "--json", "tagName,isDraft"])?;
         let listed: Vec<Listed> = parse(&answer)?;
-        Ok(listed.into_iter().filter_map(|it| Some((it.tag_name.parse().ok()?, it.is_draft))).collect())
+        Ok(listed
+            .into_iter()
+            .filter_map(|it| Some((it.tag_name.parse().ok()?, it.is_draft)))
+            .collect())
     }
 }

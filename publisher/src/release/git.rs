@@ -112,7 +112,8 @@ impl Branch<'_> {
         let checkout = work.path().join("checkout");
         // A local directory is no address: only those know what a depth is.
         let local = Path::new(self.repository).canonicalize();
-        let address = local.map_or(self.repository.to_owned(), |it| format!("file://{}", it.display()));
+        let address =
+            local.map_or(self.repository.to_owned(), |it| format!("file://{}", it.display()));
         let into = checkout.to_string_lossy();
         let clone = ["clone", "--quiet", "--depth=1", "--branch", self.name, "--", &address, &into];
         git(Path::new("."), &clone)?;

@@ -15,6 +15,3 @@ pub mod upload;
 
 pub use host::Host;
 pub use tag::Tag;
-
-#[cfg(test)]
-mod tests;

@@ -48,14 +48,21 @@ pub struct Place<'a> {
 pub fn make(tag: &Tag, place: &Place<'_>) -> Result<Plan, Error> {
     let name = tag.to_string();
     let refused = |reason: String| Error::config(&name, reason);
-    let commit = git::git(place.checkout, &["rev-parse", "--verify", &format!("refs/tags/{name}^{{commit}}")])
-        .map_err(|_| Error::NotFound(format!("there is no tag {name} here; fetch it")))?;
+    let commit = git::git(
+        place.checkout,
+        &["rev-parse", "--verify", &format!("refs/tags/{name}^{{commit}}")],
+    )
+    .map_err(|_| Error::NotFound(format!("there is no tag {name} here; fetch it")))?;
     if git::git(place.checkout, &["rev-parse", "HEAD"])? != commit {
-        return Err(refused(format!("is not the commit that is checked out; run git checkout {name}")));
+        return Err(refused(format!(
+            "is not the commit that is checked out; run git checkout {name}"
+        )));
     }
     if !git::is_ancestor(place.checkout, &commit, place.branch)? {
         let branch = place.branch;
-        return Err(refused(format!("is not on {branch}; merge it there first, then tag what was merged")));
+        return Err(refused(format!(
+            "is not on {branch}; merge it there first, then tag what was merged"
+        )));
     }
     let mut plan = Plan { tag: name.clone(), runtimes: Vec::new(), builds: Vec::new() };
     for runtime in runtimes(tag, place.sources)? {
@@ -95,7 +102,12 @@ fn runtimes(tag: &Tag, sources: &Path) -> Result<Vec<RuntimeName>, Error> {
 }
 
 /// A version is published once: under this tag, if it was already.
-fn is_new(tag: &Tag, name: &RuntimeName, version: &Version, place: &Place<'_>) -> Result<(), Error> {
+fn is_new(
+    tag: &Tag,
+    name: &RuntimeName,
+    version: &Version,
+    place: &Place<'_>,
+) -> Result<(), Error> {
     let path = record::path(place.records, name, version);
     let Some(bytes) = git::show(place.checkout, place.branch, &path.to_string_lossy())? else {
         return Ok(());

@@ -37,7 +37,9 @@ impl FromStr for Tag {
             None => text.strip_prefix('v').and_then(|it| it.parse().ok()).map(Self::All),
         };
         tag.ok_or_else(|| {
-            format!("{text:?} is no tag of a release; use NAME@X.Y.Z, or vX.Y.Z for every runtime of it")
+            format!(
+                "{text:?} is no tag of a release; use NAME@X.Y.Z, or vX.Y.Z for every runtime of it"
+            )
         })
     }
 }
@@ -62,7 +64,8 @@ mod tests {
         }
         let hostile = ["", "a", "a@", "a@1.0", "a@v1.0.0", "1.0.0", "v1", "V1.0.0", "exec-v1.0.0"];
         // SEC-C12: what a shell would run, where a name or a version should be.
-        let shell = ["$(id)@1.0.0", "a@1.0.0;id", "`id`@1.0.0", "a@1.0.0\nid", "a b@1.0.0", "v1.0.0 x"];
+        let shell =
+            ["$(id)@1.0.0", "a@1.0.0;id", "`id`@1.0.0", "a@1.0.0\nid", "a b@1.0.0", "v1.0.0 x"];
         for text in hostile.iter().chain(&shell) {
             let error = text.parse::<Tag>().unwrap_err();
             assert!(error.starts_with(&format!("{text:?} is no tag")), "{error}");

@@ -40,7 +40,12 @@ pub fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Reco
 ///
 /// # Errors
 /// [`Error::Differs`] when the host has other bytes; those of the host.
-pub fn release(host: &dyn Host, tag: &Tag, bundles: &[Bundle], note: Note) -> Result<Summary, Error> {
+pub fn release(
+    host: &dyn Host,
+    tag: &Tag,
+    bundles: &[Bundle],
+    note: Note,
+) -> Result<Summary, Error> {
     let state = match host.find(tag)? {
         Some(state) => state,
         None => {
@@ -55,7 +60,9 @@ pub fn release(host: &dyn Host, tag: &Tag, bundles: &[Bundle], note: Note) -> Re
         match state.files.get(&asset.name) {
             Some(&size) if size == asset.size => continue,
             // What is public never changes; what a draft has in another size did not arrive.
-            Some(&size) if !state.draft => return Err(differs(tag, asset, "size", size.to_string())),
+            Some(&size) if !state.draft => {
+                return Err(differs(tag, asset, "size", size.to_string()));
+            }
             _ => note(&format!("{tag}: {}", asset.name)),
         }
         host.upload(tag, &asset.name, &asset.path)?;
