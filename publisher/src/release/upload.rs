@@ -46,13 +46,12 @@ pub fn release(
     bundles: &[Bundle],
     note: Note,
 ) -> Result<Summary, Error> {
-    let state = match host.find(tag)? {
-        Some(state) => state,
-        None => {
-            note(&format!("{tag}: a draft"));
-            host.draft(tag)?;
-            State { draft: true, ..State::default() }
-        }
+    let state = if let Some(state) = host.find(tag)? {
+        state
+    } else {
+        note(&format!("{tag}: a draft"));
+        host.draft(tag)?;
+        State { draft: true, ..State::default() }
     };
     let assets = || bundles.iter().flat_map(|bundle| &bundle.assets);
     let mut summary = Summary { files: assets().count(), ..Summary::default() };
