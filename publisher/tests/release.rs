@@ -393,8 +393,8 @@ fn one_tag_releases_every_runtime_of_its_version() {
         let mut build = world.step("build", "v1.0.0");
         let machine = out.join(format!("{name}-{arch}"));
         build.env("NAME", name).env("ARCH", arch).env("OUT", machine);
-        let built = build.output().unwrap();
-        assert!(built.status.success(), "{built:?}");
+        let output = build.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
     let outs: Vec<_> = fs::read_dir(&out).unwrap().map(|it| it.unwrap().path()).collect();
     let mut release = world.publish(&["release", "--tag", "v1.0.0", "--host"]);
