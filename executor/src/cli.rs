@@ -48,7 +48,13 @@ const fn value(
 
 /// Options that every command takes.
 pub const GLOBAL: &[Opt] = &[
-    value("--registry", "", "WHERE", "registry: owner/repo, https address, directory or file"),
+    value(
+        "--registry",
+        "",
+        "WHERE",
+        "registry: owner/repo, https address, directory, file or name in the configuration",
+    ),
+    value("--config", "", "FILE", "which registries there are, instead of ~/.rnx/config.yaml"),
     value("--store", "", "DIR", "where runtimes are installed"),
     switch("--offline", "", "use what is installed and cached, ask no server"),
     switch("--refresh", "", "ask the registry even if the cached copy is younger than an hour"),

@@ -1,15 +1,19 @@
 //! The world outside the command line: variables, user, directories. Each name stands here once.
 
-use std::{env, ffi::OsString, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf, sync::OnceLock, time::Duration};
 
 /// The registry to use: what `--registry` takes.
 pub const REGISTRY: &str = "JOBLET_EXEC_REGISTRY";
 /// The store to use: what `--store` takes.
 pub const STORE: &str = "JOBLET_EXEC_STORE";
+/// The configuration to use: what `--config` takes.
+pub const CONFIG: &str = "JOBLET_EXEC_CONFIG";
 /// Use what is cached and installed only: what `--offline` says, when set to anything but `0`.
 pub const OFFLINE: &str = "JOBLET_EXEC_OFFLINE";
 /// How long to wait for another process's lock, in seconds.
 pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
+/// How long a server may be silent, in seconds.
+pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
 
 const HOME: &str = "HOME";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
@@ -19,11 +23,30 @@ const NO_COLOR: &str = "NO_COLOR";
 /// The store that root fills and everybody may read.
 pub const SYSTEM_STORE: &str = "/opt/joblet/runtimes";
 
+/// The configuration of Joblet's client below the home directory, and that of the host.
+const USER_CONFIG: &str = ".rnx/config.yaml";
+const SYSTEM_CONFIG: &str = "/etc/joblet/config.yaml";
+
 /// The cache of root where `XDG_CACHE_HOME` says nothing else.
 const SYSTEM_CACHE: &str = "/var/cache/joblet";
 
 /// Seconds to wait for a lock: longer than the download of a large runtime usually takes.
 const DEFAULT_LOCK_TIMEOUT: u64 = 600;
+
+/// How long a server may be silent unless [`TIMEOUT`] says otherwise, in seconds.
+const DEFAULT_TIMEOUT: u64 = 60;
+
+/// How long a server may be silent, in the head of its answer as in the body.
+pub fn timeout() -> Duration {
+    static READ: OnceLock<u64> = OnceLock::new();
+    let read = || env::var(TIMEOUT).ok()?.parse().ok().filter(|&seconds| seconds > 0);
+    Duration::from_secs(*READ.get_or_init(|| read().unwrap_or(DEFAULT_TIMEOUT)))
+}
+
+/// The value of the variable that a configuration names.
+pub fn named(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|value| !value.is_empty())
+}
 
 /// The environment as read once at start.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +55,8 @@ pub struct Environment {
     pub registry: Option<String>,
     /// `JOBLET_EXEC_STORE`
     pub store: Option<PathBuf>,
+    /// `JOBLET_EXEC_CONFIG`
+    pub config: Option<PathBuf>,
     /// `JOBLET_EXEC_OFFLINE`
     pub offline: bool,
     /// How long to wait for a lock, in seconds.
@@ -54,6 +79,7 @@ impl Environment {
         Self {
             registry: text(REGISTRY).and_then(|value| value.into_string().ok()),
             store: text(STORE).map(PathBuf::from),
+            config: text(CONFIG).map(PathBuf::from),
             offline: text(OFFLINE).is_some_and(|value| value != "0"),
             lock_timeout: text(LOCK_TIMEOUT)
                 .and_then(|value| value.to_str()?.parse().ok())
@@ -74,6 +100,12 @@ impl Environment {
         let data = self.data_home.clone();
         let data = data.or_else(|| Some(self.home.as_ref()?.join(".local/share")))?;
         Some(data.join("joblet/runtimes"))
+    }
+
+    /// Where configurations are looked for, the most important one first.
+    pub fn configs(&self) -> Vec<PathBuf> {
+        let own = self.home.iter().map(|home| home.join(USER_CONFIG));
+        own.chain([SYSTEM_CONFIG.into()]).collect()
     }
 
     /// Where copies of registries are kept, if the environment allows to name a place.

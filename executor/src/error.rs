@@ -113,6 +113,27 @@ pub enum Error {
         /// What arrived, in bytes: a count, or `more`.
         actual: String,
     },
+    /// The registry's document is not signed as it must be.
+    #[error("registry {registry}: its signature is refused: {reason}")]
+    Signature {
+        /// The registry's address.
+        registry: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// A registry offers other bytes under the name of an installed version.
+    #[error(
+        "{runtime} is installed with {installed}, but now there is {offered}; a published version \
+         must not change: ask the maintainer, or take the other one with install --force"
+    )]
+    Changed {
+        /// `NAME@VERSION`.
+        runtime: String,
+        /// Checksum and registry of what is installed.
+        installed: String,
+        /// Checksum and registry of what is offered.
+        offered: String,
+    },
     /// Installed runtimes are not what was published.
     #[error("{0} differ from what was published; joblet-exec verify --repair fetches that again")]
     Damaged(String),
@@ -208,7 +229,11 @@ impl Error {
             Self::Net { .. } => Class::Net,
             Self::Registry { .. } => Class::Registry,
             Self::NotFound(_) => Class::NotFound,
-            Self::Checksum { .. } | Self::Size { .. } | Self::Damaged(_) => Class::Integrity,
+            Self::Checksum { .. }
+            | Self::Size { .. }
+            | Self::Signature { .. }
+            | Self::Changed { .. }
+            | Self::Damaged(_) => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
             Self::File { .. } | Self::Full { .. } => Class::Store,
             Self::Busy { .. } | Self::InUse { .. } => Class::Busy,

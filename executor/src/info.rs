@@ -1,11 +1,11 @@
 //! What `info` prints.
 
+use crate::catalog::Catalog;
 use crate::list::{self, AvailableRow};
 use crate::store::{Installed, Receipt, Usage};
 use crate::ui::visible;
-use joblet_format::{Release, RuntimeName, RuntimeYml, Version};
+use joblet_format::{RuntimeName, RuntimeYml, Version};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -45,11 +45,14 @@ struct Row<'a> {
 pub fn text(
     name: &RuntimeName,
     here: Option<&Here>,
-    releases: &BTreeMap<Version, Release>,
+    catalog: Option<&Catalog>,
     same: &[Installed],
     json: bool,
 ) -> String {
-    let rows = releases.values().rev().map(|release| list::available_row(name, release, same));
+    let releases = catalog.and_then(|it| it.registry.runtimes.get(name));
+    let origin = catalog.and_then(|catalog| catalog.origin.as_ref());
+    let rows = releases.into_iter().flat_map(|releases| releases.values().rev());
+    let rows = rows.map(|release| list::available_row(origin, name, release, same));
     if json {
         let installed = here.map(|here| Row {
             version: here.runtime.version.as_ref(),
@@ -97,7 +100,8 @@ fn installed(lines: &mut Lines, here: &Here) {
     }
     lines.add("disk", &disk);
     if let Some(receipt) = &here.receipt {
-        lines.add("registry", &receipt.registry);
+        let origin = receipt.origin.as_ref().map_or(String::new(), |it| format!("{it}, "));
+        lines.add("registry", &format!("{origin}{}", receipt.registry));
         lines.add("archive", &format!("{} ({})", receipt.url, list::size(receipt.size)));
         lines.add("checksum", &receipt.checksum.to_string());
     }

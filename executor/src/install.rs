@@ -69,12 +69,12 @@ pub fn install(
     }
     store.clean();
     let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
-    if let Some(runtime) = store.find(&exact)? {
+    if let Some(runtime) = same(store, &exact, catalog, &choice)? {
         return Ok(outcome(runtime, None));
     }
     let lock = store.lock(&spec.name, &choice.release.version)?;
     // Another process may have installed it while this one waited.
-    if let Some(runtime) = store.find(&exact)? {
+    if let Some(runtime) = same(store, &exact, catalog, &choice)? {
         return Ok(outcome(runtime, None));
     }
     let source = parts(catalog, &choice, &exact)?;
@@ -93,6 +93,29 @@ pub fn install(
         .map_err(|error| store.explain(error, needed))?;
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
+}
+
+/// The version that was chosen, if it is installed.
+///
+/// # Errors
+/// [`Error::Changed`] when it was installed from another archive than the registry has now.
+fn same(
+    store: &Store,
+    exact: &Spec,
+    catalog: &Catalog,
+    choice: &Choice<'_>,
+) -> Result<Option<Installed>, Error> {
+    let anywhere = Spec { origin: None, ..exact.clone() };
+    let Some(runtime) = store.find(&anywhere)? else { return Ok(None) };
+    let offered = choice.artifact.checksum;
+    match store.receipt(&runtime) {
+        Some(receipt) if receipt.checksum != offered => Err(Error::Changed {
+            runtime: anywhere.to_string(),
+            installed: format!("{} from {}", receipt.checksum, receipt.registry),
+            offered: format!("{offered} from {}", catalog.location),
+        }),
+        _ => Ok(Some(runtime)),
+    }
 }
 
 /// Makes an installed version what the registry says it is, fetching only what is damaged.
@@ -246,6 +269,7 @@ fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> 
         name: spec.name.clone(),
         version: choice.release.version.clone(),
         arch: Arch::NATIVE,
+        origin: catalog.origin.clone(),
         registry: catalog.location.to_string(),
         url,
         checksum: choice.artifact.checksum,

@@ -4,14 +4,17 @@
 //! `runtime.yml` → sandbox plan → apply → exec. A module imports only what stands to its left;
 //! this file and `commands` alone join them.
 
+mod address;
 pub mod args;
 mod cache;
 mod catalog;
 mod cli;
 mod commands;
+mod config;
 pub mod env;
 pub mod error;
 mod fetch;
+pub mod fuzz;
 mod http;
 mod info;
 mod install;
@@ -28,6 +31,7 @@ pub mod runtime;
 pub mod sandbox;
 mod store;
 mod tree;
+mod trust;
 pub mod ui;
 mod unpack;
 mod within;

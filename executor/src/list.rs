@@ -1,10 +1,11 @@
 //! What `list` and `run --dry-run` print.
 
+use crate::catalog::Catalog;
 use crate::members::Difference;
 use crate::sandbox::Step;
 use crate::store::Installed;
 use crate::ui::visible;
-use joblet_format::{Arch, Registry, Release, RuntimeName, Version};
+use joblet_format::{Arch, Origin, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -12,6 +13,8 @@ use std::fmt::Write;
 /// One line of `list --available`, and one object of its JSON.
 #[derive(Debug, Serialize)]
 pub struct AvailableRow<'a> {
+    /// What the configuration calls the registry; null for one that it does not name.
+    registry: Option<&'a Origin>,
     name: &'a RuntimeName,
     /// The version.
     pub version: &'a Version,
@@ -63,15 +66,22 @@ pub fn installed(runtimes: &[Installed], json: bool) -> String {
     table(["NAME", "VERSION", "PATH"], runtimes.iter().map(row))
 }
 
-/// What a registry offers, as a table or as JSON.
-pub fn available(registry: &Registry, here: &[Installed], all: bool, json: bool) -> String {
-    let rows = registry.runtimes.iter().flat_map(|(name, releases)| {
-        let latest = registry.latest(name, |_| true).map(|release| &release.version);
-        releases
-            .values()
-            .rev()
-            .filter(move |release| all || Some(&release.version) == latest)
-            .map(|release| available_row(name, release, here))
+/// What registries offer, as a table or as JSON. A name is the first one's that has it.
+pub fn available(catalogs: &[Catalog], here: &[Installed], all: bool, json: bool) -> String {
+    let rows = catalogs.iter().enumerate().flat_map(|(number, catalog)| {
+        let before = &catalogs[..number];
+        let hidden = move |name: &RuntimeName| {
+            before.iter().any(|earlier| earlier.registry.runtimes.contains_key(name))
+        };
+        let runtimes = catalog.registry.runtimes.iter();
+        runtimes.filter(move |(name, _)| all || !hidden(name)).flat_map(move |(name, releases)| {
+            let latest = catalog.registry.latest(name, |_| true).map(|release| &release.version);
+            releases
+                .values()
+                .rev()
+                .filter(move |release| all || Some(&release.version) == latest)
+                .map(move |release| available_row(catalog.origin.as_ref(), name, release, here))
+        })
     });
     if json {
         return to_json(rows);
@@ -82,8 +92,9 @@ pub fn available(registry: &Registry, here: &[Installed], all: bool, json: bool)
             let architectures: Vec<_> =
                 row.architectures.iter().map(|arch| arch.as_str()).collect();
             let withdrawn = row.yanked.map_or(String::new(), |why| format!("(withdrawn: {why}) "));
+            let origin = row.registry.map_or(String::new(), |origin| format!("{origin}/"));
             [
-                row.name.to_string(),
+                format!("{origin}{}", row.name),
                 row.version.to_string(),
                 row.size.map_or("-".to_owned(), size),
                 architectures.join(","),
@@ -125,12 +136,14 @@ pub fn pruned(rows: &[Pruned], json: bool) -> String {
 
 /// What a registry offers of one version.
 pub fn available_row<'a>(
+    registry: Option<&'a Origin>,
     name: &'a RuntimeName,
     release: &'a Release,
     here: &[Installed],
 ) -> AvailableRow<'a> {
     let version = Some(&release.version);
     AvailableRow {
+        registry,
         name,
         version: &release.version,
         architectures: release.architectures(),

@@ -1,12 +1,13 @@
 //! Where a registry is, and where its archives are.
 
+use crate::address::Address;
 use crate::error::Error;
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use url::{Host, Url};
 
 /// The registry that is used when nobody says otherwise.
-pub const DEFAULT_REGISTRY: &str = "ehsaniara/joblet-runtimes";
+const DEFAULT_REGISTRY: &str = "ehsaniara/joblet-runtimes";
 
 /// The name of the document in a registry directory.
 const DOCUMENT: &str = "registry.json";
@@ -17,7 +18,7 @@ pub enum Location {
     /// A file of this host.
     File(PathBuf),
     /// An address: https, or http on loopback.
-    Http(Url),
+    Http(Address),
 }
 
 impl Location {
@@ -28,21 +29,62 @@ impl Location {
     /// # Errors
     /// [`Error::Usage`] when it is none of these, [`Error::Net`] for an address that is not used.
     pub fn of_registry(text: &str) -> Result<Self, Error> {
+        let path = Path::new(text);
+        if !text.contains("://") && (path.exists() || text.starts_with('.')) {
+            return Ok(Self::local(path));
+        }
+        Self::of_configured(text).and_then(|found| {
+            found.ok_or_else(|| {
+                Error::Usage(format!(
+                    "registry {text:?} is no existing directory or file, no address and no \
+                     owner/repo"
+                ))
+            })
+        })
+    }
+
+    /// As [`Location::of_registry`], but the same in whatever directory it is said: `None` for a
+    /// relative path.
+    ///
+    /// # Errors
+    /// [`Error::Net`] for an address that is not used.
+    pub fn of_configured(text: &str) -> Result<Option<Self>, Error> {
         if text.contains("://") {
-            return registry_url(text).map(Self::Http);
+            return registry_url(text).map(|url| Some(Self::Http(Address::new(url))));
         }
         let path = Path::new(text);
-        if path.is_dir() {
-            return Ok(Self::File(path.join(DOCUMENT)));
+        if path.is_absolute() {
+            return Ok(Some(Self::local(path)));
         }
-        if path.exists() || path.is_absolute() || text.starts_with('.') {
-            return Ok(Self::File(path.to_owned()));
+        Ok(github(text).map(|url| Self::Http(Address::new(url))))
+    }
+
+    /// The registry that is used when nobody says otherwise.
+    pub fn default_registry() -> Self {
+        let url = github(DEFAULT_REGISTRY).expect("the default is owner/repo");
+        Self::Http(Address::new(url))
+    }
+
+    /// The document of a registry on this host.
+    fn local(path: &Path) -> Self {
+        Self::File(if path.is_dir() { path.join(DOCUMENT) } else { path.to_owned() })
+    }
+
+    /// The file beside this one whose name is longer by `suffix`.
+    #[must_use]
+    pub fn beside(&self, suffix: &str) -> Self {
+        match self {
+            Self::File(path) => {
+                let mut path = path.clone().into_os_string();
+                path.push(suffix);
+                Self::File(path.into())
+            }
+            Self::Http(address) => {
+                let mut url = Url::clone(address);
+                url.set_path(&format!("{}{suffix}", address.path()));
+                Self::Http(address.lead(url))
+            }
         }
-        github(text).map(Self::Http).ok_or_else(|| {
-            Error::Usage(format!(
-                "registry {text:?} is no existing directory or file, no address and no owner/repo"
-            ))
-        })
     }
 
     /// Where `download_url` of the registry at `self` leads.
@@ -51,10 +93,13 @@ impl Location {
     /// The reason why it is not followed: another scheme, plain http, out of the directory.
     pub fn of_archive(&self, download_url: &str) -> Result<Self, String> {
         match (Url::parse(download_url), self) {
-            (Ok(url), _) => allowed(&url).map(|()| Self::Http(url)),
+            (Ok(url), Self::Http(registry)) => {
+                allowed(&url).map(|()| Self::Http(registry.lead(url)))
+            }
+            (Ok(url), Self::File(_)) => allowed(&url).map(|()| Self::Http(Address::new(url))),
             (Err(_), Self::Http(registry)) => {
                 let url = registry.join(download_url).map_err(|error| error.to_string())?;
-                allowed(&url).map(|()| Self::Http(url))
+                allowed(&url).map(|()| Self::Http(registry.lead(url)))
             }
             (Err(_), Self::File(registry)) => {
                 let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);

@@ -26,6 +26,6 @@ pub use registry::{
     Artifact, IndexFile, MAX_REGISTRY_BYTES, Part, Record, Refused, Registry, Release,
 };
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};
-pub use spec::{Spec, SpecError, Wanted};
+pub use spec::{Origin, Spec, SpecError, Wanted};
 pub use unique::map as unique_map;
 pub use version::{Version, VersionError};

@@ -26,6 +26,8 @@ pub struct Cli {
 pub struct Global {
     /// `--registry`
     pub registry: Option<String>,
+    /// `--config`
+    pub config: Option<PathBuf>,
     /// `--store`
     pub store: Option<PathBuf>,
     /// `--offline`
@@ -186,6 +188,7 @@ pub fn runs_job(args: &[OsString]) -> bool {
 fn global(options: &mut Arguments) -> Result<Global, Error> {
     let global = Global {
         registry: text(options, "--registry")?,
+        config: path(options, "--config")?,
         store: path(options, "--store")?,
         offline: options.contains("--offline"),
         refresh: options.contains("--refresh"),

@@ -22,10 +22,10 @@ impl Session<'_> {
     }
 
     pub(crate) fn list_available(&self, all_versions: bool, ui: &mut Ui<'_>) -> Result<(), Error> {
-        let catalog = self.catalog(ui)?;
+        let catalogs = self.registries()?.all(ui)?;
         // Without a store nothing is installed: the list is useful all the same.
         let here = self.store().and_then(|store| store.installed()).unwrap_or_default();
-        ui.data(&list::available(&catalog.registry, &here, all_versions, self.global.json))
+        ui.data(&list::available(&catalogs, &here, all_versions, self.global.json))
     }
 
     pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {

@@ -12,12 +12,12 @@ mod upgrade;
 mod verify;
 
 use crate::args::Global;
-use crate::catalog::{self, Catalog, Policy};
+use crate::catalog::{Policy, Registries};
+use crate::config::{self, Source};
 use crate::env::{self, Environment};
 use crate::error::Error;
-use crate::location::{DEFAULT_REGISTRY, Location};
+use crate::location::Location;
 use crate::store::Store;
-use crate::ui::Ui;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -48,15 +48,41 @@ impl Session<'_> {
         })
     }
 
-    pub(crate) fn catalog(&self, ui: &mut Ui<'_>) -> Result<Catalog, Error> {
-        let named = self.global.registry.as_ref().or(self.env.registry.as_ref());
-        let location = Location::of_registry(named.map_or(DEFAULT_REGISTRY, String::as_str))?;
+    /// The registries of this call: the one that was named, else those of the configuration.
+    pub(crate) fn registries(&self) -> Result<Registries, Error> {
         let policy = Policy {
-            offline: self.global.offline || self.env.offline,
+            offline: self.offline(),
             refresh: self.global.refresh,
             now: SystemTime::now(),
+            cache: self.env.cache(),
             patience: self.env.lock_timeout.min(MAX_PATIENCE),
         };
-        catalog::load(location, self.env.cache().as_deref(), policy, ui)
+        let config = match self.global.config.as_ref().or(self.env.config.as_ref()) {
+            Some(file) => config::of_file(file)?,
+            None => config::of_first(&self.env.configs())?,
+        };
+        let named = self.global.registry.as_ref().or(self.env.registry.as_ref());
+        let sources = match named {
+            Some(named) => vec![one(named, config)?],
+            None if config.is_empty() => vec![Source::plain(Location::default_registry())],
+            None => config,
+        };
+        Ok(Registries::new(sources, policy))
     }
+
+    pub(crate) fn offline(&self) -> bool {
+        self.global.offline || self.env.offline
+    }
+}
+
+/// The registry called `named`, by its name or by where it is: if it is configured, with the keys
+/// and the token that it is configured with.
+fn one(named: &str, config: Vec<Source>) -> Result<Source, Error> {
+    let called = |source: &Source| source.origin.as_ref().is_some_and(|it| it.as_str() == named);
+    if let Some(source) = config.iter().find(|source| called(source)) {
+        return Ok(source.clone());
+    }
+    let location = Location::of_registry(named)?;
+    let configured = config.into_iter().find(|source| source.location == location);
+    Ok(configured.unwrap_or_else(|| Source::plain(location)))
 }

@@ -1,11 +1,12 @@
 //! `outdated` and `upgrade`.
 
 use super::Session;
-use crate::catalog::Catalog;
+use super::install::install_one;
+use crate::catalog::{Catalog, Registries};
 use crate::error::Error;
 use crate::list;
 use crate::registry;
-use crate::store::Store;
+use crate::store::{Installed, Store};
 use crate::ui::Ui;
 use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted};
 
@@ -14,12 +15,18 @@ impl Session<'_> {
     pub(crate) fn outdated(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean();
-        let (catalog, mut rows) = (self.catalog(ui)?, Vec::new());
-        for (name, installed) in newest(&store)? {
-            // What the registry does not have is not outdated.
-            let Some(releases) = catalog.registry.runtimes.get(&name) else { continue };
-            let yanked = releases.get(&installed).and_then(|release| release.yanked.clone());
-            let latest = latest(&catalog, &name).ok().filter(|latest| *latest > installed);
+        let (mut registries, mut rows) = (self.registries()?, Vec::new());
+        for (spec, installed) in newest(&store, &registries)? {
+            let catalog = match registries.serving(&spec, ui) {
+                Ok(catalog) => catalog,
+                // What no registry has is not outdated.
+                Err(Error::NotFound(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let name = spec.name.clone();
+            let release = catalog.registry.runtimes.get(&name).and_then(|all| all.get(&installed));
+            let yanked = release.and_then(|release| release.yanked.clone());
+            let latest = latest(&catalog, &spec).ok().filter(|latest| *latest > installed);
             if latest.is_some() || yanked.is_some() {
                 rows.push(list::Outdated { name, installed, latest, yanked });
             }
@@ -35,19 +42,22 @@ impl Session<'_> {
     pub(crate) fn upgrade(&self, names: &[RuntimeName], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean();
-        let mut wanted = newest(&store)?;
-        if let Some(missing) = names.iter().find(|name| wanted.iter().all(|it| it.0 != **name)) {
-            let spec = Spec { name: missing.clone(), wanted: Wanted::Any };
+        let mut registries = self.registries()?;
+        let mut wanted = newest(&store, &registries)?;
+        let missing = |name: &&RuntimeName| wanted.iter().all(|(spec, _)| spec.name != **name);
+        if let Some(name) = names.iter().find(missing) {
+            let spec = Spec { origin: None, name: name.clone(), wanted: Wanted::Any };
             return store.expect(&spec).map(drop);
         }
-        wanted.retain(|(name, _)| names.is_empty() || names.contains(name));
-        let (mut catalog, mut rows) = (Some(self.catalog(ui)?), Vec::new());
-        for (name, installed) in wanted {
-            let found = catalog.as_ref().map_or(Ok(installed.clone()), |it| latest(it, &name));
+        wanted.retain(|(spec, _)| names.is_empty() || names.contains(&spec.name));
+        let mut rows = Vec::new();
+        for (spec, installed) in wanted {
+            let name = &spec.name;
+            let found = registries.serving(&spec, ui).and_then(|catalog| latest(&catalog, &spec));
             match found {
                 Ok(latest) if latest > installed => {
-                    let spec = Spec { name, wanted: Wanted::Exact(latest) };
-                    let (runtime, did) = self.install_one(&spec, &store, &mut catalog, ui)?;
+                    let spec = spec.exactly(&latest);
+                    let (runtime, did) = install_one(&spec, &store, &mut registries, ui)?;
                     ui.note(&did);
                     rows.push(runtime);
                 }
@@ -69,19 +79,23 @@ impl Session<'_> {
     }
 }
 
-/// The version of each installed runtime that its name alone means.
-fn newest(store: &Store) -> Result<Vec<(RuntimeName, Version)>, Error> {
+/// Each installed runtime, of the registry that it came from, and the version that its name means.
+fn newest(store: &Store, registries: &Registries) -> Result<Vec<(Spec, Version)>, Error> {
     let all = store.installed()?;
-    let of = |group: &[crate::store::Installed]| {
+    let of = |group: &[Installed]| {
         let versions = group.iter().filter_map(|runtime| runtime.version.as_ref());
-        Some((group.first()?.name.clone(), Version::latest(versions)?.clone()))
+        let version = Version::latest(versions)?;
+        let newest = group.iter().find(|runtime| runtime.version.as_ref() == Some(version))?;
+        let origin = store.receipt(newest).and_then(|receipt| receipt.origin);
+        let origin = origin.filter(|origin| registries.knows(origin));
+        let spec = Spec { origin, name: newest.name.clone(), wanted: Wanted::Latest };
+        Some((spec, version.clone()))
     };
     Ok(all.chunk_by(|a, b| a.name == b.name).filter_map(of).collect())
 }
 
-/// The latest version of `name` that runs here.
-fn latest(catalog: &Catalog, name: &RuntimeName) -> Result<Version, Error> {
-    let spec = Spec { name: name.clone(), wanted: Wanted::Latest };
-    let choice = registry::resolve(&catalog.registry, &catalog.location, &spec, Arch::NATIVE)?;
+/// The latest version that runs here.
+fn latest(catalog: &Catalog, spec: &Spec) -> Result<Version, Error> {
+    let choice = registry::resolve(&catalog.registry, &catalog.location, spec, Arch::NATIVE)?;
     Ok(choice.release.version.clone())
 }

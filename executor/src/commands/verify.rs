@@ -23,7 +23,7 @@ impl Session<'_> {
         if specs.is_empty() {
             runtimes = store.installed()?;
         }
-        let (mut catalog, mut found) = (None, Vec::new());
+        let (mut registries, mut found) = (self.registries()?, Vec::new());
         for runtime in runtimes {
             let (index, version) = (store.index(&runtime), &runtime.version);
             let index = index.as_deref().and_then(members::parse_index);
@@ -34,15 +34,16 @@ impl Session<'_> {
                 ));
                 continue;
             };
-            let exact = Spec { name: runtime.name.clone(), wanted: Wanted::Exact(version.clone()) };
+            let exact = Spec {
+                origin: store.receipt(&runtime).and_then(|receipt| receipt.origin),
+                name: runtime.name.clone(),
+                wanted: Wanted::Exact(version.clone()),
+            };
             let differences = members::verify(&index, &runtime.path)?.differences;
             let repaired = repair && !differences.is_empty();
             if repaired {
-                let catalog = match &mut catalog {
-                    Some(catalog) => catalog,
-                    none => none.insert(self.catalog(ui)?),
-                };
-                let cost = install::repair(&runtime, &exact, catalog, &store, ui)?;
+                let catalog = registries.serving(&exact, ui)?;
+                let cost = install::repair(&runtime, &exact, &catalog, &store, ui)?;
                 ui.note(&format!("repaired {exact} ({} fetched)", list::size(cost.fetched)));
             }
             found.push(list::Verified { runtime: exact.to_string(), differences, repaired });

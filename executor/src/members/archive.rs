@@ -1,17 +1,16 @@
 //! The archive as a row of members, read once from its beginning to its end.
 
 use super::pipeline::Members;
+use crate::address::Address;
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Tries};
+use crate::http::{self, Response, Tries};
 use crate::location::Location;
 use crate::parts::{Part, Parts};
-use attohttpc::Response;
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, Read};
-use url::Url;
 
 /// An archive that is being read.
 #[derive(Debug)]
@@ -35,7 +34,7 @@ enum Source<'a> {
 /// A download that survives the end of its connection.
 #[derive(Debug)]
 struct Connection<'a> {
-    url: &'a Url,
+    url: &'a Address,
     body: Response,
     /// What the first answer says its bytes are.
     etag: Option<String>,

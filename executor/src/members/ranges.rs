@@ -1,19 +1,18 @@
 //! Some members of an archive, by ranges.
 
 use super::pipeline::Members;
+use crate::address::Address;
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Tries};
+use crate::http::{self, Response, Tries};
 use crate::location::Location;
 use crate::parts::{Part, Parts};
 use crate::reuse;
-use attohttpc::Response;
 use joblet_format::index::Index;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use url::Url;
 
 /// The members of an archive that are not here, each read from where it stands.
 #[derive(Debug)]
@@ -99,7 +98,7 @@ impl Members for Ranges<'_> {
 /// Fills `buffer` with what stands at the beginning of `range`, asking anew where that is not what
 /// arrives, and where a connection breaks.
 fn read(
-    url: &Url,
+    url: &Address,
     part: &Part,
     source: &mut Source,
     range: Range<u64>,

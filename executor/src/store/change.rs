@@ -66,7 +66,7 @@ impl Store {
             .and_then(|()| sync_all(&staging.path))
             .and_then(|()| rename_new(prepared, &target))
             .and_then(|()| self.settle(prepared, &target));
-        if done.is_err() {
+        if done.is_err() && !target.exists() {
             // What stays is never read alone.
             _ = fs::remove_file(kept);
             _ = fs::remove_file(receipts);

@@ -83,7 +83,7 @@ impl Store {
     /// As [`Store::installed`].
     pub fn find(&self, spec: &Spec) -> Result<Option<Installed>, Error> {
         let mut fitting = self.installed()?;
-        fitting.retain(|runtime| runtime.name == spec.name);
+        fitting.retain(|runtime| runtime.name == spec.name && self.is_of(runtime, spec));
         if let Wanted::Exact(version) = &spec.wanted {
             return Ok(fitting.into_iter().find(|found| found.version.as_ref() == Some(version)));
         }
@@ -157,21 +157,27 @@ impl Store {
         Ok(found.into_iter().filter_map(index).collect())
     }
 
-    /// The index that was kept of an installed runtime of this store.
+    /// The index that was kept of an installed runtime.
     pub fn index(&self, runtime: &Installed) -> Option<Vec<u8>> {
         self.kept(runtime, "index")
     }
 
-    /// What is known of how an installed runtime of this store came here.
+    /// Whether the runtime came from the registry that `spec` names, if it names one.
+    fn is_of(&self, runtime: &Installed, spec: &Spec) -> bool {
+        let from = || self.receipt(runtime).and_then(|receipt| receipt.origin);
+        spec.origin.is_none() || from() == spec.origin
+    }
+
+    /// What is known of how an installed runtime came here.
     pub fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
         serde_json::from_slice(&self.kept(runtime, "json")?).ok()
     }
 
-    /// A file that was kept of an installed runtime of this store.
+    /// A file that was kept of an installed runtime, in the store that it is in.
     fn kept(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
-        let name =
-            runtime.path.file_name().filter(|_| runtime.path.parent() == Some(&self.root))?;
-        let receipts = self.root.join(WORK).join("receipts");
+        let (root, name) = (runtime.path.parent()?, runtime.path.file_name()?);
+        let ours = root == self.root || self.system.as_deref() == Some(root);
+        let receipts = ours.then(|| root.join(WORK).join("receipts"))?;
         fs::read(format!("{}.{kind}", receipts.join(name).display())).ok()
     }
 
@@ -234,6 +240,7 @@ mod tests {
 
     fn receipt() -> Receipt {
         Receipt {
+            origin: None,
             name: "demo".parse().unwrap(),
             version: "1.0.0".parse().unwrap(),
             arch: Arch::Amd64,

@@ -1,6 +1,6 @@
 //! How a runtime came here.
 
-use joblet_format::{Arch, Checksum, RuntimeName, Version};
+use joblet_format::{Arch, Checksum, Origin, RuntimeName, Version};
 use serde::{Deserialize, Serialize};
 
 /// What is known about how a runtime came here: `.joblet/receipts/NAME-VERSION.json`.
@@ -14,7 +14,10 @@ pub struct Receipt {
     pub version: Version,
     /// The architecture of the archive.
     pub arch: Arch,
-    /// The registry that listed it.
+    /// What the configuration called the registry that listed it, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Where that registry was.
     pub registry: String,
     /// Where the archive came from.
     pub url: String,

@@ -1,0 +1,156 @@
+//! Whose registry it is: minisign signatures of `registry.json`.
+//!
+//! The signature covers the exact bytes of the document. What is signed is the BLAKE2b-512 of it
+//! (algorithm `ED`); the older `Ed`, which signs the bytes themselves, is refused.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use blake2::{Blake2b512, Digest};
+use ring::signature::{ED25519, UnparsedPublicKey};
+use serde::Deserialize;
+
+/// Largest signature file that is read, in bytes.
+pub const MAX_SIGNATURE_BYTES: u64 = 64 << 10;
+
+/// A public key, as minisign prints it: base64 of `Ed`, 8 bytes of id, 32 bytes of key.
+///
+/// Example: `RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PublicKey {
+    id: [u8; 8],
+    key: [u8; 32],
+}
+
+impl TryFrom<String> for PublicKey {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let parts = decode::<42>(text.trim()).filter(|bytes| bytes.starts_with(b"Ed"));
+        let bytes = parts.ok_or_else(|| format!("{text:?} is no minisign public key like RWQ…"))?;
+        let (mut id, mut key) = ([0; 8], [0; 32]);
+        id.copy_from_slice(&bytes[2..10]);
+        key.copy_from_slice(&bytes[10..]);
+        Ok(Self { id, key })
+    }
+}
+
+impl PublicKey {
+    /// The id as minisign writes it.
+    fn id(&self) -> String {
+        format!("{:016X}", u64::from_le_bytes(self.id))
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.key).verify(message, signature).is_ok()
+    }
+}
+
+/// Checks that at least `threshold` of `keys` have signed `document`, each counted once.
+///
+/// `minisig` is a file as minisign writes it, or several of them one after the other. Returns when
+/// the signatures expire, in seconds since 1970: `expires:SECONDS` in their trusted comments.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn verify(
+    document: &[u8],
+    minisig: &[u8],
+    keys: &[PublicKey],
+    threshold: usize,
+) -> Result<u64, String> {
+    let text = std::str::from_utf8(minisig).map_err(|_| "it is not text")?;
+    let lines: Vec<_> = text.lines().collect();
+    let end = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |last| last + 1);
+    if end == 0 {
+        return Err("it is empty".into());
+    }
+    let digest = Blake2b512::digest(document);
+    let mut valid: Vec<(PublicKey, u64)> = Vec::new();
+    let mut unknown = Vec::new();
+    for block in lines[..end].chunks(4) {
+        let signature = Signature::parse(block)?;
+        let Some(key) = keys.iter().find(|key| key.id == signature.id) else {
+            let id = PublicKey { id: signature.id, key: [0; 32] }.id();
+            unknown.push(id);
+            continue;
+        };
+        let wrong = |what| Err(format!("the signature of {what} by key {} is wrong", key.id()));
+        if !key.verifies(&digest, &signature.proof) {
+            return wrong("the document");
+        }
+        if !key.verifies(&signature.commented(), &signature.comment_proof) {
+            return wrong("its trusted comment");
+        }
+        if !valid.iter().any(|(other, _)| other == key) {
+            valid.push((*key, signature.expires()?));
+        }
+    }
+    if valid.len() < threshold {
+        let trusted: Vec<_> = keys.iter().map(PublicKey::id).collect();
+        let others = match unknown.as_slice() {
+            [] => String::new(),
+            ids => format!(" (it is signed by {})", ids.join(", ")),
+        };
+        let (have, trusted) = (valid.len(), trusted.join(", "));
+        return Err(format!("{have} of {threshold} signatures by {trusted}{others}"));
+    }
+    // As long as enough of them last.
+    valid.sort_by_key(|(_, expires)| std::cmp::Reverse(*expires));
+    Ok(valid[threshold - 1].1)
+}
+
+/// Four lines of a signature file.
+struct Signature<'a> {
+    id: [u8; 8],
+    /// Of the document's digest.
+    proof: [u8; 64],
+    comment: &'a str,
+    /// Of `proof` and the comment.
+    comment_proof: [u8; 64],
+}
+
+impl<'a> Signature<'a> {
+    fn parse(block: &[&'a str]) -> Result<Self, String> {
+        let [untrusted, signature, comment, comment_proof] = block else {
+            return Err("it is cut off before its end".into());
+        };
+        let comment = comment.strip_prefix("trusted comment: ");
+        let plain = untrusted.starts_with("untrusted comment:");
+        let parts = decode::<74>(signature).zip(comment).zip(decode::<64>(comment_proof));
+        let Some(((head, comment), comment_proof)) = parts.filter(|_| plain) else {
+            return Err("it is no minisign signature".into());
+        };
+        match &head[..2] {
+            b"ED" => {}
+            b"Ed" => {
+                return Err("it is a legacy signature, which is not used; sign it again \
+                            with minisign 0.11 or joblet-publish sign"
+                    .into());
+            }
+            _ => return Err("its algorithm is unknown".into()),
+        }
+        let (mut id, mut proof) = ([0; 8], [0; 64]);
+        id.copy_from_slice(&head[2..10]);
+        proof.copy_from_slice(&head[10..]);
+        Ok(Self { id, proof, comment, comment_proof })
+    }
+
+    /// What the signature of the comment covers.
+    fn commented(&self) -> Vec<u8> {
+        [&self.proof, self.comment.as_bytes()].concat()
+    }
+
+    /// The end of its time, in seconds since 1970; the end of all time if it says none.
+    fn expires(&self) -> Result<u64, String> {
+        let value = self.comment.split('\t').find_map(|field| field.strip_prefix("expires:"));
+        value.map_or(Ok(u64::MAX), |value| {
+            value.parse().map_err(|_| format!("its comment says expires:{value:?}"))
+        })
+    }
+}
+
+/// The `N` bytes that `text` is the base64 of.
+fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    STANDARD.decode(text).ok()?.try_into().ok()
+}
