@@ -92,14 +92,14 @@ const ZSH: &str = r#"_joblet_exec() {
 if [[ $funcstack[1] == _joblet_exec ]]; then _joblet_exec; else compdef _joblet_exec joblet-exec; fi
 "#;
 
-const FISH: &str = r#"function __joblet_exec_runtimes
+const FISH: &str = r"function __joblet_exec_runtimes
     joblet-exec $argv --quiet --offline 2>/dev/null | tail -n +2 | while read -l name number rest
         echo $name
         echo $name@$number
     end
 end
 complete -c joblet-exec -f
-"#;
+";
 
 /// The script for a shell of [`SHELLS`]; empty for others.
 pub fn script(shell: &str) -> String {

@@ -102,11 +102,14 @@ impl World {
         let names = names.into_iter().filter(|name| name != ".joblet");
         let tree = |name: &String| {
             let mut tree = snapshot(&self.path("store").join(name));
-            // Directories that an archive does not list have the time at which they were made.
-            let directories = tree.values_mut().filter(|it| it.0 & 0o170_000 == 0o040_000);
-            directories.for_each(|it| (it.1, it.2) = (0, 0));
-            // Messages shall be short.
-            tree.values_mut().for_each(|it| it.3 = Sha256::digest(&it.3)[..4].to_vec());
+            for entry in tree.values_mut() {
+                // Directories that an archive does not list have the time at which they were made.
+                if entry.0 & 0o170_000 == 0o040_000 {
+                    (entry.1, entry.2) = (0, 0);
+                }
+                // Messages shall be short.
+                entry.3 = Sha256::digest(&entry.3)[..4].to_vec();
+            }
             tree
         };
         names.map(|name| (name.clone(), tree(&name))).collect()
