@@ -3,7 +3,7 @@
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
 //! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
-//! cacerts → fixups → gate → `runtime_yml` → pack → record → index → check, new → site
+//! cacerts → fixups → gate → `runtime_yml` → pack → record → index → sign → check, new → site
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -29,6 +29,7 @@ pub mod pack;
 pub mod record;
 mod roots;
 pub mod runtime_yml;
+pub mod sign;
 pub mod site;
 pub mod source;
 pub mod tree;
@@ -52,6 +53,8 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
         Command::Lock(options) => commands::lock(&options, note),
         Command::Build(options) => commands::build(&options, note),
         Command::Check(options) => commands::check(&options, note),
+        Command::Sign(options) => commands::sign(&options),
+        Command::Keygen(options) => commands::keygen(&options),
         Command::Index(options) => commands::index(&options),
         Command::Site(options) => commands::site(&options),
         Command::New { name, sources } => {

@@ -22,8 +22,13 @@ const MIRROR: Opt =
     ("--mirror", "URL", "where debian/ and debian-security/ lie [as the host's apt]");
 const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
+const PASSWORD_FILE: Opt = (
+    "--password-file",
+    "FILE",
+    "the key's password [$JOBLET_PUBLISH_SIGN_PASSWORD, else the terminal]",
+);
 
-pub(crate) const VERBS: [Verb; 6] = [
+pub(crate) const VERBS: [Verb; 8] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -78,6 +83,23 @@ pub(crate) const VERBS: [Verb; 6] = [
             ("--theme", "DIR", "templates/ and assets/ of the site [registry-site]"),
             ("--out", "DIR", "the directory to write [dist/site]"),
         ],
+    },
+    Verb {
+        name: "sign",
+        positionals: "[FILE]",
+        summary: "write FILE.minisig, the signature of a registry [registry.json]",
+        options: &[
+            ("--key", "FILE", "the secret key, as keygen or minisign wrote it"),
+            PASSWORD_FILE,
+            ("--expires", "DAYS", "when the signature is no longer to be believed [never]"),
+            ("--add", "", "keep the signatures by other keys"),
+        ],
+    },
+    Verb {
+        name: "keygen",
+        positionals: "FILE",
+        summary: "write a new secret key to FILE and its public key to FILE.pub",
+        options: &[PASSWORD_FILE, ("--no-password", "", "leave the secret key unencrypted")],
     },
     Verb {
         name: "new",
