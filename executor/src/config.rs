@@ -28,6 +28,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whom a document of it is believed for, as one word.
+    pub fn trust(&self) -> String {
+        let keys: Vec<_> = self.keys.iter().map(PublicKey::to_string).collect();
+        format!("{} of {}", self.threshold, keys.join(","))
+    }
+
     /// A registry that nobody has configured: unsigned, without a token.
     pub fn plain(location: Location) -> Self {
         Self { origin: None, location, keys: Vec::new(), threshold: 1, token_env: None }

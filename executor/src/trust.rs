@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use blake2::{Blake2b512, Digest};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
+use std::fmt;
 
 /// Largest signature file that is read, in bytes.
 pub const MAX_SIGNATURE_BYTES: u64 = 64 << 10;
@@ -32,6 +33,12 @@ impl TryFrom<String> for PublicKey {
         id.copy_from_slice(&bytes[2..10]);
         key.copy_from_slice(&bytes[10..]);
         Ok(Self { id, key })
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode([&self.id[..], &self.key].concat()))
     }
 }
 
@@ -175,9 +182,9 @@ mod tests {
         }
 
         /// A signature with any algorithm's name, of `message` as it is.
-        fn block(&self, algorithm: &[u8; 2], message: &[u8], comment: &str) -> String {
+        fn block(&self, algorithm: &str, message: &[u8], comment: &str) -> String {
             let proof = self.1.sign(message);
-            let head = [algorithm, &[self.0; 8][..], proof.as_ref()].concat();
+            let head = [algorithm.as_bytes(), &[self.0; 8][..], proof.as_ref()].concat();
             let second = self.1.sign(&[proof.as_ref(), comment.as_bytes()].concat());
             format!(
                 "untrusted comment: x\n{}\ntrusted comment: {comment}\n{}\n",
@@ -187,7 +194,7 @@ mod tests {
         }
 
         fn sign(&self, document: &[u8], comment: &str) -> String {
-            self.block(b"ED", &Blake2b512::digest(document), comment)
+            self.block("ED", &Blake2b512::digest(document), comment)
         }
     }
 
@@ -213,9 +220,9 @@ mod tests {
             (good.replace("timestamp:1", "timestamp:2"), "of its trusted comment by key 01010101"),
             (a.sign(b"other", ""), "of the document by key 0101010101010101 is wrong"),
             (b.sign(DOCUMENT, ""), "0 of 1 signatures by 0101010101010101 (it is signed by 0202"),
-            (a.block(b"Ed", DOCUMENT, ""), "it is a legacy signature"),
-            (a.block(b"xx", DOCUMENT, ""), "its algorithm is unknown"),
-            (a.block(b"ED", DOCUMENT, ""), "of the document by key"),
+            (a.block("Ed", DOCUMENT, ""), "it is a legacy signature"),
+            (a.block("xx", DOCUMENT, ""), "its algorithm is unknown"),
+            (a.block("ED", DOCUMENT, ""), "of the document by key"),
             (a.sign(DOCUMENT, "expires:soon"), "its comment says expires:\"soon\""),
             (good.clone() + "x", "it is cut off before its end"),
             (Signer(1, signer(2).1).sign(DOCUMENT, ""), "of the document by key 0101"),
