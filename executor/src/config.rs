@@ -123,7 +123,10 @@ pub fn of_file(file: &Path) -> Result<Vec<Source>, Error> {
 }
 
 /// The registries of a configuration, sorted by priority.
-fn parse(text: &str) -> Result<Vec<Source>, String> {
+///
+/// # Errors
+/// Line and rule.
+pub fn parse(text: &str) -> Result<Vec<Source>, String> {
     // An empty file, or one of comments, is nothing, which is no map.
     let document: Option<Document> = serde_yaml::from_str(text).map_err(|error| explain(&error))?;
     let runtimes = document.and_then(|document| document.runtimes);

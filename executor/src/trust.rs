@@ -203,6 +203,14 @@ mod tests {
         verify(DOCUMENT, minisig.as_bytes(), &keys, threshold)
     }
 
+    #[test]
+    fn minisigns_own_example_is_believed() {
+        let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3".to_owned();
+        let minisig = include_bytes!("../fuzz/corpus/minisign/example");
+        let key = PublicKey::try_from(key).unwrap();
+        assert_eq!(verify(b"test", minisig, &[key], 1), Ok(u64::MAX));
+    }
+
     /// SEC-C06
     #[test]
     fn one_signature_of_the_exact_bytes() {

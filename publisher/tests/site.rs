@@ -52,7 +52,7 @@ fn at(mut record: Record, url: &str) -> Record {
 
 fn registry(records: &[Record]) -> Registry {
     let mut registry = Registry::default();
-    for Record { name, published_at, release } in records {
+    for Record { name, published_at, release, .. } in records {
         registry.updated_at = registry.updated_at.max(published_at.clone());
         let releases = registry.runtimes.entry(name.clone()).or_default();
         releases.insert(release.version.clone(), release.clone());
@@ -122,9 +122,9 @@ fn resolve(path: &str, link: &str) -> String {
 fn the_same_registry_gives_the_same_bytes() {
     let out = tempfile::tempdir().unwrap();
     let first = write(&sample(), out.path());
-    assert_eq!(first, Summary { files: 20, written: 20, removed: 0 });
+    assert_eq!(first, Summary { files: 37, written: 37, removed: 0 });
     let before = tree(out.path());
-    assert_eq!(write(&sample(), out.path()), Summary { files: 20, written: 0, removed: 0 });
+    assert_eq!(write(&sample(), out.path()), Summary { files: 37, written: 0, removed: 0 });
     assert_eq!(tree(out.path()), before);
     let mut shuffled = sample();
     shuffled.reverse();
@@ -179,7 +179,8 @@ fn a_version_can_be_installed_in_three_ways() {
     for text in [
         "joblet-exec install openjdk-21@2.0.0\n",
         "rnx runtime install openjdk-21@2.0.0\n",
-        "curl -fL --proto '=https' -o openjdk-21-2.0.0-arm64.tar.gz \\\n  &#39;https://example.org/",
+        "curl -fL --proto '=https' \\\n  &#39;https://example.org/openjdk-21-2.0.0-arm64.tar.gz&#39; \\\n",
+        "  &gt; openjdk-21-2.0.0-arm64.tar.gz &amp;&amp;\n",
         &format!("echo '{amd64}  openjdk-21-2.0.0-amd64.tar.gz' | sha256sum -c - &amp;&amp;\n"),
         "sudo tar -xzf openjdk-21-2.0.0-arm64.tar.gz -C /opt/joblet/runtimes<",
         "129.4 MB <span class=\"muted\">129,400,000 bytes</span>",
@@ -258,12 +259,14 @@ fn hostile_text_stays_text() {
         "https://example.org/'; touch owned; '",
         "https://example.org/\u{202e}",
         "//example.org/x",
+        "http://example.org/x",
         "../../../x",
         hostile,
     ] {
         let site = site_of(&records(hostile, url, hostile));
         assert_eq!(site.keys().collect::<Vec<_>>(), harmless.keys().collect::<Vec<_>>());
-        for (path, page) in site.iter().filter(|(path, _)| *path != ".site-manifest") {
+        let for_programs = |path: &str| path == ".site-manifest" || path.contains(".json");
+        for (path, page) in site.iter().filter(|(path, _)| !for_programs(path)) {
             assert_eq!(tags(page), tags(&harmless[path]), "{path}: {url}");
             let control = |char: char| (char.is_control() && char != '\n') || char == '\u{ffff}';
             let reorders = |char| matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -273,7 +276,7 @@ fn hostile_text_stays_text() {
             assert!(site[path].contains(shown), "{path}");
         }
         let page = &site["runtimes/demo/1.0.0.html"];
-        assert!(page.contains("(not a web address)") && !page.contains("curl"), "{url}");
+        assert!(page.contains("(not an https address)") && !page.contains("curl"), "{url}");
     }
 }
 
@@ -286,7 +289,131 @@ fn a_shell_takes_an_address_as_one_word() {
     let url = "https://example.org/$(id);a&b*!~#c";
     let records = [at(record("demo", "1.0.0", "2025-11-03"), url)];
     let page = &site_of(&records)["runtimes/demo/1.0.0.html"];
-    assert!(page.contains("  &#39;https://example.org/$(id);a&amp;b*!~#c&#39; &amp;&amp;\n"));
+    assert!(page.contains("  &#39;https://example.org/$(id);a&amp;b*!~#c&#39; \\\n"));
+}
+
+#[test]
+fn an_archive_in_parts_is_joined_by_hand_and_not_offered_to_rnx() {
+    let mut large = record("demo", "1.0.0", "2025-11-03");
+    let amd64 = large.release.artifacts.get_mut(&joblet_format::Arch::Amd64).unwrap();
+    let part = |number: u64| joblet_format::Part {
+        download_url: format!("https://example.org/demo.{number}"),
+        size: amd64.size / 2,
+        checksum: amd64.checksum,
+    };
+    amd64.parts = vec![part(1), part(2)];
+    let site = site_of(&[large]);
+    let page = &site["runtimes/demo/1.0.0.html"];
+    let joined = "curl -fL --proto '=https' \\\n  &#39;https://example.org/demo.1&#39; \\\n  \
+        &#39;https://example.org/demo.2&#39; \\\n  &gt; demo-1.0.0-amd64.tar.gz &amp;&amp;\n";
+    assert!(page.contains(joined), "{page}");
+    assert!(
+        page.contains("<th scope=\"row\">Parts</th><td><a href=\"https://example.org/demo.1\"")
+    );
+    for path in ["runtimes/demo/1.0.0.html", "runtimes/demo/index.html"] {
+        assert!(!site[path].contains("rnx runtime install"), "{path}");
+        assert!(site[path].contains("<code>rnx</code>, cannot install it"), "{path}");
+    }
+}
+
+#[test]
+fn a_version_says_what_changed_since_the_one_before() {
+    let mut next = record("python-3.11-ml", "1.10.1", "2025-12-01");
+    let amd64 = next.release.artifacts.get_mut(&joblet_format::Arch::Amd64).unwrap();
+    (amd64.size, amd64.entries) = (139_400_000, Some(8_000));
+    next.release.platforms = vec!["ubuntu-amd64".parse().unwrap(), "rhel-amd64".parse().unwrap()];
+    next.release.description = "Something else".into();
+    let site = site_of(&[sample(), vec![next]].concat());
+    let page = |version: &str| &site[&format!("runtimes/python-3.11-ml/{version}.html")];
+    for text in [
+        "Changed since <a href=\"1.10.0.html\">1.10.0</a>",
+        "<td class=\"number\">129.4 MB</td><td class=\"number\">139.4 MB</td>\
+            <td class=\"number\">+10.0 MB, +7.7 %</td>",
+        "<td class=\"number\">8,674</td><td class=\"number\">8,000</td>\
+            <td class=\"number\">−674, −7.8 %</td>",
+        "<td class=\"number\"><span class=\"muted\">none</span></td>",
+        "New platforms: <code>rhel-amd64</code>.",
+        "No longer for: <code>rhel-arm64</code>.",
+        "<q>About python-3.11-ml</q>",
+    ] {
+        assert!(page("1.10.1").contains(text), "{text}");
+    }
+    assert!(!page("1.9.0").contains("Changed since"), "the first has none before it");
+    assert!(page("2.0.0-rc.1").contains("Changed since <a href=\"1.11.0.html\">"));
+}
+
+#[test]
+fn a_release_is_compared_with_a_release() {
+    let versions = ["1.0.0", "2.0.0-rc.1", "2.0.0-rc.2", "2.0.0"];
+    let site = site_of(&versions.map(|version| record("demo", version, "2025-11-03")));
+    for (version, before) in [("2.0.0", "1.0.0"), ("2.0.0-rc.2", "2.0.0-rc.1")] {
+        let link = format!("Changed since <a href=\"{before}.html\">");
+        assert!(site[&format!("runtimes/demo/{version}.html")].contains(&link), "{version}");
+    }
+}
+
+#[test]
+fn sizes_are_drawn_from_two_versions_on() {
+    let site = site_of(&sample());
+    assert!(!site["runtimes/node-20/index.html"].contains("<svg"));
+    let page = &site["runtimes/python-3.11-ml/index.html"];
+    assert_eq!(page.matches("<circle").count(), 8, "four versions on two architectures");
+    assert_eq!(page.matches("<circle class=\"yanked\"").count(), 2);
+    assert!(page.contains("<title>1.11.0 amd64: 129.4 MB, 2025-10-20, yanked</title>"));
+    assert!(page.contains("from 2025-08-02 to 2025-11-03</title>"));
+    let on_one_day = ["1.0.0", "1.1.0"].map(|version| record("demo", version, "2025-11-03"));
+    assert!(site_of(&on_one_day)["runtimes/demo/index.html"].contains("from 1.0.0 to 1.1.0<"));
+}
+
+#[test]
+fn how_to_rebuild_names_the_repository_that_published_it() {
+    let url = "https://github.com/someone/their-runtimes/releases/download/demo%401.0.0/a.tar.gz";
+    for (url, clone) in [(url, true), ("https://example.org/a.tar.gz", false)] {
+        let site = site_of(&[at(record("demo", "1.0.0", "2025-11-03"), url)]);
+        let page = &site["runtimes/demo/1.0.0.html"];
+        let line = "git clone https://github.com/someone/their-runtimes.git &amp;&amp; \
+            cd their-runtimes\ngit checkout demo@1.0.0\n";
+        assert_eq!(page.contains(line), clone, "{url}");
+        let sums = format!("{}  rebuilt/demo-1.0.0-amd64.tar.gz\n", "a".repeat(64));
+        assert!(page.contains(&sums), "{url}");
+    }
+}
+
+#[test]
+fn what_was_taken_back_is_listed_with_reason_and_remedy() {
+    let site = site_of(&sample());
+    let page = &site["yanked.html"];
+    for text in [
+        "runtimes/python-3.11-ml/1.11.0.html\">python-3.11-ml@1.11.0</a>",
+        "<p class=\"reason\">built without AVX2</p>",
+        "<a href=\"runtimes/python-3.11-ml/1.10.0.html\">1.10.0</a>",
+        "<dd>no other version</dd>",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains("openjdk"));
+    assert!(site_of(&[])["yanked.html"].contains("No version was taken back."));
+}
+
+#[test]
+fn programs_find_files_beside_the_pages() {
+    let (records, site) = (sample(), site_of(&sample()));
+    for record in &records {
+        let path = format!("runtimes/{}/{}.json", record.name, record.release.version);
+        assert_eq!(&serde_json::from_str::<Record>(&site[&path]).unwrap(), record);
+    }
+    let list: serde_json::Value =
+        serde_json::from_str(&site["runtimes/python-3.11-ml/index.json"]).unwrap();
+    assert_eq!((&list["name"], &list["latest"]), (&json!("python-3.11-ml"), &json!("1.10.0")));
+    let second = json!({
+        "version": "1.11.0", "published_at": "2025-10-20T10:20:30Z", "yanked": "built without AVX2",
+        "architectures": ["amd64", "arm64"], "record": "1.11.0.json",
+    });
+    assert_eq!(list["versions"][1], second);
+    let feed = &site["runtimes/python-3.11-ml/feed.xml"];
+    assert!(feed.contains("<title>Joblet runtimes: python-3.11-ml</title>"));
+    assert_eq!(feed.matches("<entry>").count(), 4);
+    assert!(!feed.contains("openjdk"));
 }
 
 #[test]
@@ -338,10 +465,13 @@ fn one_version_more_changes_only_what_shows_it() {
             "index.html",
             "runtimes/openjdk-21/2.0.0.html", // names the newer version
             "runtimes/openjdk-21/2.1.0.html",
+            "runtimes/openjdk-21/2.1.0.json",
+            "runtimes/openjdk-21/feed.xml",
             "runtimes/openjdk-21/index.html",
+            "runtimes/openjdk-21/index.json",
         ]
     );
-    assert_eq!(summary, Summary { files: 21, written: 6, removed: 0 });
+    assert_eq!(summary, Summary { files: 39, written: 9, removed: 0 });
     assert_eq!(after, site_of(&records));
 }
 
@@ -355,7 +485,7 @@ fn stale_pages_disappear_and_other_files_stay() {
     }
     let gone = |record: &Record| !["legacy", "node-20"].contains(&record.name.as_str());
     let records: Vec<_> = sample().into_iter().filter(gone).collect();
-    assert_eq!(write(&records, out.path()).removed, 4);
+    assert_eq!(write(&records, out.path()).removed, 10);
     let mut after = tree(out.path());
     assert!(foreign.iter().all(|path| after.remove(*path).is_some()));
     assert_eq!(after, site_of(&records));
@@ -463,10 +593,10 @@ fn a_thousand_runtimes_of_fifty_versions() {
         (summary.written, started.elapsed().as_secs_f32())
     };
     let (written, full) = timed(&records);
-    assert_eq!(written, 51_009);
+    assert_eq!(written, 103_011);
     assert!(full < 20.0, "{full} s");
     records.push(record("runtime-0500", "2.0.0", "2026-01-01"));
     let (written, more) = timed(&records);
-    assert_eq!(written, 55);
+    assert_eq!(written, 58);
     assert!(more < 2.0, "{more} s");
 }

@@ -25,26 +25,55 @@
 
   const filter = document.querySelector(".filter");
   if (filter) {
+    const fields = ["query", "language", "architecture", "size"].map(one);
     const rows = all(".runtimes > li").map((row) => ({
       row,
       text: row.querySelector(".what").textContent.toLowerCase(),
+      language: row.dataset.language,
       architectures: row.dataset.architectures.split(" "),
+      bytes: Number(row.dataset.bytes),
     }));
     const update = () => {
-      const words = one("query").value.toLowerCase().split(/\s+/);
-      const architecture = one("architecture").value;
+      const [query, language, architecture, size] = fields.map((field) => field.value);
+      const words = query.toLowerCase().split(/\s+/);
       let shown = 0;
-      for (const { row, text, architectures } of rows) {
+      for (const { row, text, ...has } of rows) {
         const fits = words.every((word) => text.includes(word))
-          && (!architecture || architectures.includes(architecture));
-        row.hidden = !fits;
+          && (!language || has.language === language)
+          && (!architecture || has.architectures.includes(architecture))
+          && (!size || has.bytes <= size * 1e6);
+        if (row.hidden === fits) row.hidden = !fits;
         shown += fits;
       }
+      const asked = new URLSearchParams(fields.filter(({ value }) => value.trim()).map(({ id, value }) => [id, value]));
       one("count").textContent = shown === rows.length ? `${shown} shown` : `${shown} of ${rows.length} shown`;
       one("nothing").hidden = shown > 0;
+      one("clear").hidden = !asked.size;
+      return asked;
+    };
+    // What is asked for stands in the address, so that it can be kept and passed on.
+    const remember = () => {
+      const asked = update();
+      if (root.protocol !== "file:") history.replaceState(null, "", asked.size ? `?${asked}` : location.pathname);
     };
     filter.hidden = false;
-    filter.addEventListener("input", update);
+    filter.addEventListener("input", remember);
+    one("clear").addEventListener("click", () => {
+      for (const field of fields) field.value = "";
+      remember();
+      fields[0].focus();
+    });
+    document.addEventListener("keydown", (event) => {
+      const elsewhere = !event.target.closest("input, select, textarea");
+      if (event.key === "/" && elsewhere && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        event.preventDefault();
+        fields[0].focus();
+      }
+    });
+    for (const [id, value] of new URLSearchParams(location.search)) {
+      const field = fields.find((field) => field.id === id);
+      if (field) field.value = value;
+    }
     update(); // a browser that comes back to the page may have kept what was typed
   }
 

@@ -4,19 +4,21 @@
 //! Equal inputs give equal bytes, and a file that is already right is not written again.
 //!
 //! ```text
-//! index.html  get-started.html  host-your-own.html  changelog.html  404.html  feed.xml
-//! runtimes/NAME/index.html  runtimes/NAME/VERSION.html
+//! index.html  get-started.html  host-your-own.html  format.html  404.html
+//! changelog.html  yanked.html  feed.xml
+//! runtimes/NAME/{index.html,index.json,feed.xml}  runtimes/NAME/VERSION.{html,json}
 //! assets/{joblet.HASH.css,joblet.HASH.js,icon.HASH.svg}  .site-manifest
 //! ```
 //!
-//! Links are relative, so the site works below any path and from a local directory.
+//! Links are relative, so the site works below any path and from a local directory. Beside the page of
+//! a version lies its record, beside that of a runtime a list of its versions, for programs.
 
 mod output;
 mod template;
 mod text;
 mod view;
 
-use crate::error::Error;
+use crate::{error::Error, record};
 use joblet_format::{Record, Registry, Release, RuntimeName};
 use output::Output;
 use serde::Serialize;
@@ -42,13 +44,22 @@ pub struct Summary {
 /// A file of the site, before it is rendered.
 #[derive(Clone, Copy)]
 enum Page<'a> {
-    Asset { path: &'a str, text: &'a str },
-    Plain { path: &'static str },
+    Asset {
+        path: &'a str,
+        text: &'a str,
+    },
+    Plain {
+        path: &'static str,
+    },
     Home,
     Changelog,
-    Feed,
+    Withdrawn,
+    /// Of one runtime, or of all.
+    Feed(Option<&'a RuntimeName>),
     Runtime(&'a RuntimeName),
+    RuntimeFile(&'a RuntimeName),
     Version(&'a RuntimeName, &'a Release),
+    RecordFile(&'a Record),
 }
 
 /// What every template gets.
@@ -78,22 +89,28 @@ pub fn write(
     let sources = Sources::load(source)?;
     let theme = sources.theme()?;
     let catalogue = Catalogue::new(registry, records);
-    let pages = pages(registry, &sources);
+    let pages = pages(&catalogue, registry, &sources);
     let output = Output::open(out, pages.iter().map(Page::path))?;
     let done = side_by_side(&pages, |page| page.write(&catalogue, &theme, &output))?;
     output.finish(done)
 }
 
 /// Every file of the site. Lists come after what they list, so that links seldom lead nowhere.
-fn pages<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Page<'a>> {
+fn pages<'a>(
+    catalogue: &Catalogue<'a>,
+    registry: &'a Registry,
+    sources: &'a Sources,
+) -> Vec<Page<'a>> {
     let mut pages: Vec<_> =
         sources.assets().map(|(path, text)| Page::Asset { path, text }).collect();
     for (name, releases) in &registry.runtimes {
+        let records = releases.keys().filter_map(|version| catalogue.record(name, version));
+        pages.extend(records.map(Page::RecordFile));
         pages.extend(releases.values().map(|release| Page::Version(name, release)));
-        pages.push(Page::Runtime(name));
+        pages.extend([Page::Feed(Some(name)), Page::RuntimeFile(name), Page::Runtime(name)]);
     }
     pages.extend(template::PLAIN.map(|path| Page::Plain { path }));
-    pages.extend([Page::Changelog, Page::Feed, Page::Home]);
+    pages.extend([Page::Withdrawn, Page::Changelog, Page::Feed(None), Page::Home]);
     pages
 }
 
@@ -104,10 +121,14 @@ impl Page<'_> {
             Self::Asset { path, .. } | Self::Plain { path } => (*path).to_owned(),
             Self::Home => "index.html".to_owned(),
             Self::Changelog => "changelog.html".to_owned(),
-            Self::Feed => "feed.xml".to_owned(),
-            Self::Runtime(name) => format!("runtimes/{}/index.html", name.as_str()),
-            Self::Version(name, release) => {
-                format!("runtimes/{}/{}.html", name.as_str(), release.version)
+            Self::Withdrawn => "yanked.html".to_owned(),
+            Self::Feed(None) => "feed.xml".to_owned(),
+            Self::Feed(Some(name)) => format!("runtimes/{name}/feed.xml"),
+            Self::Runtime(name) => format!("runtimes/{name}/index.html"),
+            Self::RuntimeFile(name) => format!("runtimes/{name}/index.json"),
+            Self::Version(name, release) => format!("runtimes/{name}/{}.html", release.version),
+            Self::RecordFile(record) => {
+                format!("runtimes/{}/{}.json", record.name, record.release.version)
             }
         }
     }
@@ -126,10 +147,16 @@ impl Page<'_> {
             Self::Plain { path } => put.page(path, ()),
             Self::Home => put.page("home.html", catalogue.home()),
             Self::Changelog => put.page("changelog.html", catalogue.changelog()),
-            Self::Feed => put.page("feed.xml", catalogue.feed()),
+            Self::Withdrawn => put.page("yanked.html", catalogue.withdrawn()),
+            Self::Feed(of) => put.page("feed.xml", catalogue.feed(of)),
             Self::Runtime(name) => put.page("runtime.html", catalogue.runtime(name)),
+            Self::RuntimeFile(name) => put.json(&catalogue.runtime_file(name)),
             Self::Version(name, release) => {
                 put.page("version.html", catalogue.version(name, release, root))
+            }
+            Self::RecordFile(record) => {
+                let key = theme.key("record", record);
+                output.put(&path, &key, || Ok(record::render(record).into()))
             }
         }
     }
@@ -148,6 +175,14 @@ impl Put<'_> {
         let context = Context { root: self.root, path: self.path, page };
         let key = self.theme.key(template, &context);
         self.output.put(self.path, &key, || self.theme.render(template, &context))
+    }
+
+    fn json(&self, value: &impl Serialize) -> Result<output::Done, Error> {
+        self.output.put(self.path, &self.theme.key("json", value), || {
+            let mut text = serde_json::to_vec_pretty(value).expect("texts and numbers are JSON");
+            text.push(b'\n');
+            Ok(text)
+        })
     }
 }
 

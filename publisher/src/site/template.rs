@@ -23,15 +23,18 @@ macro_rules! built_in {
     };
 }
 
-const TEMPLATES: [(&str, &str); 9] = [
+const TEMPLATES: [(&str, &str); 12] = [
     built_in!("templates", "base.html"),
     built_in!("templates", "home.html"),
     built_in!("templates", "runtime.html"),
+    built_in!("templates", "size-chart.html"),
     built_in!("templates", "version.html"),
     built_in!("templates", "changelog.html"),
+    built_in!("templates", "yanked.html"),
     built_in!("templates", "feed.xml"),
     built_in!("templates", "get-started.html"),
     built_in!("templates", "host-your-own.html"),
+    built_in!("templates", "format.html"),
     built_in!("templates", "404.html"),
 ];
 
@@ -43,7 +46,8 @@ const ASSETS: [(&str, &str); 3] = [
 ];
 
 /// Pages that show nothing of the registry: template and path are one name.
-pub(super) const PLAIN: [&str; 3] = ["get-started.html", "host-your-own.html", "404.html"];
+pub(super) const PLAIN: [&str; 4] =
+    ["get-started.html", "host-your-own.html", "format.html", "404.html"];
 
 /// The text of every template and asset.
 pub(super) struct Sources {

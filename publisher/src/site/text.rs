@@ -87,7 +87,7 @@ pub(super) fn shell_word(text: &str) -> String {
 /// Where an archive is, as far as a link to it can be trusted to be one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Address<'a> {
-    /// An `https` or `http` address.
+    /// An `https` address.
     Absolute(&'a str),
     /// A path below the directory of `registry.json`.
     Relative(&'a str),
@@ -103,7 +103,7 @@ pub(super) fn address(url: &str) -> Address<'_> {
         return Address::Text;
     }
     let scheme = url.split(['/', '?', '#']).next().unwrap_or_default();
-    if scheme.eq_ignore_ascii_case("https:") || scheme.eq_ignore_ascii_case("http:") {
+    if scheme.eq_ignore_ascii_case("https:") {
         let rest = url[scheme.len()..].strip_prefix("//").unwrap_or_default();
         let has_host = rest.starts_with(|char: char| char.is_ascii_alphanumeric());
         return if has_host { Address::Absolute(url) } else { Address::Text };
@@ -113,6 +113,16 @@ pub(super) fn address(url: &str) -> Address<'_> {
         return Address::Text;
     }
     Address::Relative(url.strip_prefix("./").unwrap_or(url))
+}
+
+/// `owner/repo` of an address of a GitHub release.
+pub(super) fn repository(url: &str) -> Option<&str> {
+    let path = url.strip_prefix("https://github.com/")?;
+    let (repository, _) = path.split_once("/releases/download/")?;
+    let (owner, name) = repository.split_once('/')?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let word = |part: &str| part.bytes().all(legal) && part.bytes().any(|byte| byte != b'.');
+    (word(owner) && word(name)).then_some(repository)
 }
 
 /// The file name in `url`, if it has one.
@@ -188,10 +198,11 @@ mod tests {
     fn only_addresses_of_the_web_are_links() {
         for (url, want) in [
             ("https://example.org/a.tar.gz?x=1&y", Some(false)),
-            ("HTTP://example.org/", Some(false)),
+            ("HTTPS://example.org/", Some(false)),
             ("demo/a.tar.gz", Some(true)),
             ("./a.tar.gz", Some(true)),
             ("", None),
+            ("http://example.org/", None),
             ("https:/example.org", None),
             ("https:javascript", None),
             ("javascript:alert(1)", None),
@@ -229,6 +240,12 @@ mod tests {
             ("https://example.org/", None),
         ] {
             assert_eq!(file_name(url), want, "{url}");
+        }
+        let release = "https://github.com/o-w/re.po/releases/download/a%401.0.0/a.tar.gz";
+        assert_eq!(repository(release), Some("o-w/re.po"));
+        for bad in ["http:", "https://github.com/o/../releases/download/a", "https://github.com/o"]
+        {
+            assert_eq!(repository(bad), None, "{bad}");
         }
         for (bytes, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
             assert_eq!(base64(bytes.as_bytes()), want);

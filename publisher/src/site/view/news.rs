@@ -1,17 +1,17 @@
-//! What was published when: the changelog page and the Atom feed.
+//! What was published when: the changelog, the Atom feeds, and what was taken back.
 
 use super::{
     super::text::{day, hex, shortened, visible},
     Catalogue, SUMMARY, yanked,
 };
-use joblet_format::{Record, Release};
+use joblet_format::{Record, Release, RuntimeName};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 /// Number of publications on the changelog page.
 const CHANGES: usize = 200;
 
-/// Number of publications in the feed.
+/// Number of publications in a feed.
 const FEED: usize = 50;
 
 /// Time of a feed without entries; Atom wants one.
@@ -46,8 +46,21 @@ struct Change<'a> {
 #[derive(Serialize)]
 pub(in crate::site) struct Feed<'a> {
     id: String,
+    /// The runtime that it is about; none: all.
+    of: Option<&'a str>,
     updated: &'a str,
     entries: Vec<Change<'a>>,
+}
+
+/// A version that was taken back.
+#[derive(Serialize)]
+pub(in crate::site) struct Withdrawn<'a> {
+    name: &'a str,
+    version: String,
+    reason: String,
+    day: Option<&'a str>,
+    /// What to use instead.
+    latest: Option<String>,
 }
 
 impl<'a> Catalogue<'a> {
@@ -68,14 +81,37 @@ impl<'a> Catalogue<'a> {
         }
     }
 
-    pub(in crate::site) fn feed(&self) -> Feed<'a> {
-        let oldest = self.news.last().map(|(record, _)| identity(record));
+    /// The feed of one runtime, or of all.
+    pub(in crate::site) fn feed(&self, of: Option<&'a RuntimeName>) -> Feed<'a> {
+        let every: Vec<_> = (0..self.news.len()).collect();
+        let none = Vec::new();
+        let places = of.map_or(&every, |name| self.news_of.get(name).unwrap_or(&none));
+        let news = || places.iter().map(|&at| &self.news[at]);
+        let oldest = news().next_back().map(|(record, _)| identity(record));
+        let about = of.map_or("feed ".to_owned(), |name| format!("feed of {name} "));
         Feed {
             // A registry only grows, so its oldest publication tells it from every other one.
-            id: urn(&format!("feed {}", oldest.unwrap_or_default())),
-            updated: self.news.first().map_or(NEVER, |(record, _)| &record.published_at),
-            entries: self.news.iter().take(FEED).map(change).collect(),
+            id: urn(&(about + &oldest.unwrap_or_default())),
+            of: of.map(RuntimeName::as_str),
+            updated: news().next().map_or(NEVER, |(record, _)| &record.published_at),
+            entries: news().take(FEED).map(change).collect(),
         }
+    }
+
+    /// Every yanked version, by name, the highest first.
+    pub(in crate::site) fn withdrawn(&self) -> Vec<Withdrawn<'a>> {
+        let releases = self.registry.runtimes.iter();
+        let releases = releases.flat_map(|(name, it)| it.values().rev().map(move |it| (name, it)));
+        let withdrawn = |(name, release): (&'a RuntimeName, &Release)| {
+            Some(Withdrawn {
+                name: name.as_str(),
+                version: release.version.to_string(),
+                reason: yanked(release)?,
+                day: self.day(name, release),
+                latest: self.latest(name).map(|latest| latest.version.to_string()),
+            })
+        };
+        releases.filter_map(withdrawn).collect()
     }
 }
 

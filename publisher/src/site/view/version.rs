@@ -1,12 +1,11 @@
 //! The page of one version.
 
-use super::{
-    super::text::{Address, address, file_name, grouped, human_size, shell_word, visible},
-    Catalogue, archives, example, yanked,
+use super::super::text::{
+    Address, address, file_name, grouped, human_size, repository, shell_word, visible,
 };
+use super::{Catalogue, archives, changes::Changes, language::example, platforms, yanked};
 use joblet_format::{Arch, Artifact, Release, RuntimeName, Version};
 use serde::Serialize;
-use std::collections::BTreeSet;
 
 #[derive(Serialize)]
 pub(in crate::site) struct VersionPage<'a> {
@@ -22,7 +21,17 @@ pub(in crate::site) struct VersionPage<'a> {
     day: Option<&'a str>,
     command: &'static str,
     platforms: Vec<String>,
+    /// Whether Joblet's own client cannot see it.
+    in_parts: bool,
     archives: Vec<Archive>,
+    /// Since the version before, if there is one.
+    changes: Option<Changes>,
+    /// `owner/repo` on GitHub that published it, where its address tells.
+    repository: Option<String>,
+    /// The part after the slash, which is the directory of a clone.
+    repository_name: Option<String>,
+    /// Whether the record lies beside the page.
+    record: bool,
 }
 
 /// One archive of a version.
@@ -31,19 +40,28 @@ struct Archive {
     architecture: &'static str,
     /// Name to save it under.
     file: String,
+    /// What it is fetched from, in order: the archive, or its parts.
+    files: Vec<File>,
+    in_parts: bool,
+    /// Whether a shell can fetch all of `files`, and whether some of them are relative.
+    fetchable: bool,
+    relative: bool,
+    size: String,
+    bytes: String,
+    unpacked: Option<(String, String)>,
+    entries: Option<String>,
+    sha256: String,
+}
+
+/// A file at an address.
+#[derive(Serialize)]
+struct File {
     /// Name at its address, which is shown as the text of the link.
     label: String,
     /// Where to link to, if that is safe.
     link: Option<String>,
     /// What a shell fetches it from, if that is safe: one word, with `$SITE` where it is relative.
     fetch: Option<String>,
-    relative: bool,
-    https: bool,
-    size: String,
-    bytes: String,
-    unpacked: Option<(String, String)>,
-    entries: Option<String>,
-    sha256: String,
 }
 
 impl<'a> Catalogue<'a> {
@@ -55,9 +73,9 @@ impl<'a> Catalogue<'a> {
         root: &str,
     ) -> VersionPage<'a> {
         let latest = self.latest(name).map(|latest| &latest.version);
-        let platforms: BTreeSet<_> = release.platforms.iter().collect();
         let archive =
             |(arch, artifact)| Archive::new(name, &release.version, arch, &artifact, root);
+        let repository = repository(&release.download_url);
         VersionPage {
             name: name.as_str(),
             version: release.version.to_string(),
@@ -69,8 +87,13 @@ impl<'a> Catalogue<'a> {
             latest: latest == Some(&release.version),
             day: self.day(name, release),
             command: example(name),
-            platforms: platforms.into_iter().map(ToString::to_string).collect(),
+            platforms: platforms(release),
+            in_parts: release.in_parts(),
             archives: archives(release).map(archive).collect(),
+            changes: self.before(name, release).map(|before| Changes::new(before, release)),
+            repository: repository.map(str::to_owned),
+            repository_name: repository.and_then(file_name).map(str::to_owned),
+            record: self.record(name, &release.version).is_some(),
         }
     }
 }
@@ -83,7 +106,29 @@ impl Archive {
         artifact: &Artifact,
         root: &str,
     ) -> Self {
-        let url = artifact.download_url.trim();
+        let urls: Vec<&str> = match artifact.parts.as_slice() {
+            [] => vec![artifact.download_url.trim()],
+            parts => parts.iter().map(|part| part.download_url.trim()).collect(),
+        };
+        let files: Vec<_> = urls.iter().map(|url| File::new(url, root)).collect();
+        Self {
+            architecture: arch.as_str(),
+            file: format!("{}-{arch}.tar.gz", name.directory(version)),
+            fetchable: files.iter().all(|file| file.fetch.is_some()),
+            files,
+            in_parts: !artifact.parts.is_empty(),
+            relative: urls.iter().any(|url| matches!(address(url), Address::Relative(_))),
+            size: human_size(artifact.size),
+            bytes: grouped(artifact.size),
+            unpacked: artifact.unpacked_size.map(|size| (human_size(size), grouped(size))),
+            entries: artifact.entries.map(grouped),
+            sha256: artifact.checksum.hex(),
+        }
+    }
+}
+
+impl File {
+    fn new(url: &str, root: &str) -> Self {
         let (link, fetch) = match address(url) {
             Address::Absolute(url) => (Some(url.to_owned()), Some(shell_word(url))),
             Address::Relative(path) => {
@@ -92,19 +137,6 @@ impl Archive {
             Address::Text => (None, None),
         };
         let label = if link.is_some() { file_name(url).unwrap_or(url) } else { url };
-        Self {
-            architecture: arch.as_str(),
-            file: format!("{}-{arch}.tar.gz", name.directory(version)),
-            label: visible(label),
-            link,
-            fetch,
-            relative: matches!(address(url), Address::Relative(_)),
-            https: url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")),
-            size: human_size(artifact.size),
-            bytes: grouped(artifact.size),
-            unpacked: artifact.unpacked_size.map(|size| (human_size(size), grouped(size))),
-            entries: artifact.entries.map(grouped),
-            sha256: artifact.checksum.hex(),
-        }
+        Self { label: visible(label), link, fetch }
     }
 }

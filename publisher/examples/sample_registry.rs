@@ -1,0 +1,198 @@
+//! Writes records of a registry that nobody published, to look at its site and to measure it.
+//!
+//! ```text
+//! cargo run --release -p joblet-publish --example sample_registry -- OUT [RUNTIMES VERSIONS]
+//! joblet-publish site --records OUT --out OUT/site && joblet-publish serve OUT/site
+//! ```
+//!
+//! Without numbers: a dozen runtimes as they could be, with versions that are yanked, too large for
+//! one file, or not released yet. With numbers: so many runtimes of so many versions each. The same
+//! arguments give the same bytes.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::{env, fs, io, path::Path, process::ExitCode};
+
+/// Name, description, size of the first version in MB, architectures, number of versions.
+const RUNTIMES: [(&str, &str, u64, &str, u64); 12] = [
+    (
+        "python-3.11",
+        "Python 3.11 with the standard library and the usual command-line tools",
+        38,
+        "both",
+        6,
+    ),
+    (
+        "python-3.11-ml",
+        "Python 3.11 with NumPy, SciPy, pandas, scikit-learn and Matplotlib",
+        124,
+        "both",
+        9,
+    ),
+    (
+        "python-3.11-pytorch-cuda",
+        "Python 3.11 with PyTorch and the CUDA 12.4 libraries, for hosts with an NVIDIA driver",
+        2610,
+        "amd64",
+        4,
+    ),
+    (
+        "python-3.13",
+        "Python 3.13 with the standard library, free of everything that it deprecates",
+        41,
+        "both",
+        2,
+    ),
+    (
+        "openjdk-21",
+        "OpenJDK 21, the long-term release, with its keystore and fonts for headless work",
+        118,
+        "both",
+        5,
+    ),
+    ("openjdk-25", "OpenJDK 25, the long-term release", 126, "both", 1),
+    ("graalvmjdk-21", "GraalVM for JDK 21 with native-image", 302, "both", 3),
+    ("node-20", "Node.js 20 with npm", 52, "both", 4),
+    ("node-22", "Node.js 22 with npm and corepack", 56, "both", 3),
+    ("go-1.24", "The Go 1.24 toolchain: compiler, linker, vet, gofmt", 71, "both", 2),
+    ("r-4.4", "R 4.4 with the recommended packages", 143, "amd64", 2),
+    (
+        "tools-1",
+        "Shell, coreutils, curl, jq, git: what a pipeline needs between two jobs",
+        19,
+        "both",
+        3,
+    ),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let numbers: Vec<u64> = args.iter().skip(1).filter_map(|word| word.parse().ok()).collect();
+    let done = match (args.first(), numbers.as_slice()) {
+        (Some(out), [runtimes, versions]) => many(Path::new(out), *runtimes, *versions),
+        (Some(out), []) if args.len() == 1 => few(Path::new(out)),
+        _ => Err(io::Error::other("usage: sample_registry OUT [RUNTIMES VERSIONS]")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            _ = io::Write::write_fmt(&mut io::stderr(), format_args!("sample_registry: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The dozen of [`RUNTIMES`].
+fn few(out: &Path) -> io::Result<()> {
+    for (row, (name, description, megabytes, arches, versions)) in RUNTIMES.into_iter().enumerate()
+    {
+        for number in 0..versions {
+            let version = match (name, number) {
+                ("openjdk-25", 0) => "1.0.0-rc.1".to_owned(),
+                ("python-3.11-ml", 8) => "2.0.0-beta.1".to_owned(),
+                _ => format!("1.{number}.{}", if number % 3 == 1 { 2 } else { 0 }),
+            };
+            let mut record = record(
+                name,
+                &version,
+                description,
+                arches,
+                Build {
+                    day: 11 * row as u64 + 41 * number,
+                    bytes: megabytes * 1_000_000
+                        + number * megabytes * 31_007
+                        + 77_003 * row as u64,
+                },
+            );
+            match (name, number) {
+                ("python-3.11-ml", 5) => {
+                    record["release"]["yanked"] =
+                        "built without AVX2 dispatch, three times slower; take 1.6.0".into();
+                }
+                ("tools-1", 0) => {
+                    record["release"]["yanked"] =
+                        "curl of this version is open to CVE-2025-0725".into();
+                }
+                _ => {}
+            }
+            write(out, &record)?;
+        }
+    }
+    Ok(())
+}
+
+/// `runtimes` × `versions` of them, a day apart.
+fn many(out: &Path, runtimes: u64, versions: u64) -> io::Result<()> {
+    for (at, (name, description, megabytes, arches, _)) in
+        (0..runtimes).zip(RUNTIMES.iter().cycle())
+    {
+        let name = format!("{name}-n{at:04}");
+        for number in 0..versions {
+            let build = Build {
+                day: (at + 7 * number) % 3000,
+                bytes: megabytes * 1_000_000 + number * 1_003_007 + at * 1009,
+            };
+            write(out, &record(&name, &format!("1.{number}.0"), description, arches, build))?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Build {
+    /// Days since the beginning of 2025.
+    day: u64,
+    /// Length of the amd64 archive.
+    bytes: u64,
+}
+
+fn record(name: &str, version: &str, description: &str, arches: &str, build: Build) -> Value {
+    let artifact = |arch: &str, bytes: u64| {
+        let file = format!("{name}-{version}-{arch}.tar.gz");
+        json!({
+            "download_url": format!("https://github.com/ehsaniara/joblet-runtimes/releases/download/{name}%40{version}/{file}"),
+            "checksum": checksum(&file),
+            "size": bytes,
+            "unpacked_size": bytes * 317 / 100,
+            "entries": bytes / 47_000 + 800,
+            "index": { "checksum": checksum(&format!("{file}.index")), "size": bytes / 260 + 9_000 },
+        })
+    };
+    let amd64 = artifact("amd64", build.bytes);
+    let mut artifacts = json!({ "amd64": amd64 });
+    let mut platforms = vec!["ubuntu-amd64", "rhel-amd64", "amzn-amd64"];
+    if arches == "both" {
+        artifacts["arm64"] = artifact("arm64", build.bytes * 97 / 100);
+        platforms.extend(["ubuntu-arm64", "rhel-arm64", "amzn-arm64"]);
+    }
+    json!({
+        "name": name,
+        "published_at": format!("{}T{:02}:{:02}:00Z", day(build.day), build.bytes % 24, build.bytes % 59),
+        "release": {
+            "version": version, "description": description, "download_url": amd64["download_url"],
+            "checksum": amd64["checksum"], "size": amd64["size"], "platforms": platforms,
+            "artifacts": artifacts,
+        },
+    })
+}
+
+fn checksum(text: &str) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(text)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The day so many days after the first of 2025, in a calendar of twelve months of 28 days.
+fn day(after: u64) -> String {
+    format!("{}-{:02}-{:02}", 2025 + after / 336, after / 28 % 12 + 1, after % 28 + 1)
+}
+
+fn write(out: &Path, record: &Value) -> io::Result<()> {
+    let directory = out.join(record["name"].as_str().unwrap_or_default());
+    fs::create_dir_all(&directory)?;
+    let version = record["release"]["version"].as_str().unwrap_or_default();
+    let text = serde_json::to_string_pretty(record)?;
+    fs::write(directory.join(format!("{version}.json")), text + "\n")
+}

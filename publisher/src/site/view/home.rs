@@ -1,0 +1,76 @@
+//! The home page: every runtime, with what the filters go by.
+
+use super::super::text::{day, grouped, human_size, shortened};
+use super::{
+    Catalogue, SUMMARY, architectures, archives, description,
+    language::{example, language},
+};
+use joblet_format::{Release, RuntimeName, Version};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Serialize)]
+pub(in crate::site) struct Home<'a> {
+    runtimes: Vec<Listed<'a>>,
+    /// Name and command of a runtime to show how it is done.
+    shown: Option<(&'a str, &'static str)>,
+    /// How many runtimes there are, and versions of them.
+    count: String,
+    versions: String,
+    languages: BTreeSet<&'static str>,
+    architectures: BTreeSet<&'static str>,
+    updated: Option<&'a str>,
+}
+
+/// A runtime on the home page.
+#[derive(Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    description: String,
+    language: &'static str,
+    latest: Option<String>,
+    prerelease: bool,
+    architectures: Vec<&'static str>,
+    /// The largest download of the latest version: in bytes, and for people.
+    bytes: u64,
+    size: String,
+}
+
+impl<'a> Catalogue<'a> {
+    pub(in crate::site) fn home(&self) -> Home<'a> {
+        let runtimes = self.registry.runtimes.iter();
+        let mut runtimes: Vec<_> =
+            runtimes.map(|(name, releases)| self.listed(name, releases)).collect();
+        runtimes.sort_by_key(|listed| listed.latest.is_none()); // what cannot be used comes last
+        let names = self.registry.runtimes.keys();
+        let offered = |name: &&RuntimeName| self.latest(name).is_some();
+        let python = |name: &&RuntimeName| language(name) == "Python";
+        let shown = names.clone().filter(offered).find(python).or(names.clone().find(offered));
+        let releases = self.registry.runtimes.values().flat_map(BTreeMap::values);
+        Home {
+            shown: shown.map(|name| (name.as_str(), example(name))),
+            count: grouped(runtimes.len() as u64),
+            runtimes,
+            versions: grouped(releases.clone().count() as u64),
+            languages: names.map(language).collect(),
+            architectures: releases.flat_map(architectures).collect(),
+            updated: day(&self.registry.updated_at),
+        }
+    }
+
+    fn listed(&self, name: &'a RuntimeName, releases: &BTreeMap<Version, Release>) -> Listed<'a> {
+        let latest = self.latest(name);
+        let sizes = latest.into_iter().flat_map(archives).map(|(_, artifact)| artifact.size);
+        let bytes = sizes.max().unwrap_or(0);
+        Listed {
+            name: name.as_str(),
+            description: shortened(description(latest, releases), SUMMARY),
+            language: language(name),
+            latest: latest.map(|release| release.version.to_string()),
+            prerelease: latest.is_some_and(|release| release.version.is_prerelease()),
+            architectures: latest.into_iter().flat_map(architectures).collect(),
+            bytes,
+            size: human_size(bytes),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The page of one runtime, and the same for programs.
+
+use super::super::text::{human_size, shortened};
+use super::{
+    Catalogue, SUMMARY, architectures, chart::Chart, description, language::example, platforms,
+    yanked,
+};
+use joblet_format::{Arch, Release, RuntimeName};
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+#[derive(Serialize)]
+pub(in crate::site) struct RuntimePage<'a> {
+    name: &'a str,
+    description: String,
+    latest: Option<String>,
+    command: &'static str,
+    /// Of the latest version.
+    platforms: Vec<String>,
+    /// Whether Joblet's own client sees the latest version.
+    in_parts: bool,
+    chart: Option<Chart>,
+    /// Those that any version has; a column each.
+    architectures: Vec<&'static str>,
+    versions: Vec<Row<'a>>,
+}
+
+/// A version on its runtime's page.
+#[derive(Serialize)]
+struct Row<'a> {
+    version: String,
+    latest: bool,
+    prerelease: bool,
+    yanked: Option<String>,
+    day: Option<&'a str>,
+    /// Of the download, one for each architecture of the page.
+    sizes: Vec<Option<String>>,
+}
+
+/// What a program that follows one runtime wants to know: `runtimes/NAME/index.json`.
+///
+/// ```json
+/// { "name": "node-20", "latest": "1.3.0",
+///   "versions": [{ "version": "1.3.0", "published_at": "2025-10-20T23:56:08Z", "yanked": null,
+///                  "architectures": ["amd64", "arm64"], "record": "1.3.0.json" }] }
+/// ```
+#[derive(Serialize)]
+pub(in crate::site) struct RuntimeFile<'a> {
+    name: &'a str,
+    /// The version that is installed where none is named; null where all are yanked.
+    latest: Option<String>,
+    /// Highest first.
+    versions: Vec<VersionFile<'a>>,
+}
+
+#[derive(Serialize)]
+struct VersionFile<'a> {
+    version: String,
+    published_at: Option<&'a str>,
+    yanked: Option<&'a str>,
+    architectures: Vec<&'static str>,
+    /// Where the record is, beside this file.
+    record: Option<String>,
+}
+
+impl<'a> Catalogue<'a> {
+    pub(in crate::site) fn runtime(&self, name: &'a RuntimeName) -> RuntimePage<'a> {
+        let releases = &self.registry.runtimes[name];
+        let latest = self.latest(name);
+        let columns: BTreeSet<Arch> = releases.values().flat_map(Release::architectures).collect();
+        let row = |release: &Release| Row {
+            version: release.version.to_string(),
+            latest: latest.is_some_and(|latest| latest.version == release.version),
+            prerelease: release.version.is_prerelease(),
+            yanked: yanked(release).map(|reason| shortened(reason, SUMMARY)),
+            day: self.day(name, release),
+            sizes: columns
+                .iter()
+                .map(|arch| release.artifact(*arch).map(|artifact| human_size(artifact.size)))
+                .collect(),
+        };
+        RuntimePage {
+            name: name.as_str(),
+            description: description(latest, releases),
+            latest: latest.map(|release| release.version.to_string()),
+            command: example(name),
+            platforms: latest.map(platforms).unwrap_or_default(),
+            in_parts: latest.is_some_and(Release::in_parts),
+            chart: self.chart(name),
+            architectures: columns.iter().map(|arch| arch.as_str()).collect(),
+            versions: releases.values().rev().map(row).collect(),
+        }
+    }
+
+    pub(in crate::site) fn runtime_file(&self, name: &'a RuntimeName) -> RuntimeFile<'a> {
+        let version = |release: &'a Release| {
+            let record = self.record(name, &release.version);
+            VersionFile {
+                version: release.version.to_string(),
+                published_at: record.map(|record| record.published_at.as_str()),
+                yanked: release.yanked.as_deref(),
+                architectures: architectures(release),
+                record: record.map(|_| format!("{}.json", release.version)),
+            }
+        };
+        RuntimeFile {
+            name: name.as_str(),
+            latest: self.latest(name).map(|release| release.version.to_string()),
+            versions: self.registry.runtimes[name].values().rev().map(version).collect(),
+        }
+    }
+}
