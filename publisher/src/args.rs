@@ -2,6 +2,7 @@
 
 use crate::{
     error::Error,
+    pack::MAX_PART,
     release::Tag,
     verbs::{Verb, overview, verb},
 };
@@ -85,6 +86,8 @@ pub struct Build {
     pub records: PathBuf,
     /// Address of the archives' directory for `download_url`; none: relative to the registry.
     pub base_url: Option<String>,
+    /// Larger archives are cut into parts of at most so many bytes.
+    pub part_size: u64,
     /// How trees are made.
     pub making: Making,
     /// Report as JSON.
@@ -271,6 +274,7 @@ impl Values {
                 out: self.path("--out", "dist")?,
                 records: self.path("--records", RECORDS)?,
                 base_url: self.text("--base-url")?,
+                part_size: self.part_size()?,
                 making: self.making()?,
                 json: self.args.contains("--json"),
             }),
@@ -415,6 +419,14 @@ impl Values {
         })
     }
 
+    fn part_size(&mut self) -> Result<u64, Error> {
+        let Some(size) = self.text("--part-size")? else { return Ok(MAX_PART) };
+        let number = size.parse().ok().filter(|size| (1..=MAX_PART).contains(size));
+        number.ok_or_else(|| {
+            Error::Usage(format!("--part-size needs a number from 1 to {MAX_PART}, not `{size}`"))
+        })
+    }
+
     fn tag(&mut self) -> Result<Option<Tag>, Error> {
         self.text("--tag")?.map(|text| text.parse().map_err(Error::Usage)).transpose()
     }
@@ -548,6 +560,10 @@ mod tests {
             ("build a --out", "--out needs a value"),
             ("build a --jobs 0", "--jobs needs a number from 1, not `0`"),
             ("build a --jobs=many", "--jobs needs a number from 1, not `many`"),
+            (
+                "build a --part-size 2147483648",
+                "--part-size needs a number from 1 to 2147483647, not `2147483648`",
+            ),
             ("new", "`new` needs one NAME"),
             ("new a b", "`new` needs one NAME"),
             ("index x", "unexpected argument `x`"),
