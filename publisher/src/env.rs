@@ -20,6 +20,8 @@ pub const MORE_INDEXES: [&str; 3] = ["UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTR
 pub const FIND_LINKS: [&str; 2] = ["UV_FIND_LINKS", "PIP_FIND_LINKS"];
 /// A configuration file of pip.
 pub const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
+/// The password of the key that `sign` uses.
+pub const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
 /// The `joblet-exec` that `check` and `build` run.
 pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
@@ -53,8 +55,12 @@ pub fn path() -> Vec<PathBuf> {
 
 /// The time now: RFC 3339, in UTC, whole seconds.
 pub fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    rfc3339(since.as_secs())
+    rfc3339(seconds())
+}
+
+/// The time now, in seconds since 1970.
+pub fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// `seconds` since 1970 as RFC 3339 in UTC, such as `2025-10-20T23:56:08Z`.

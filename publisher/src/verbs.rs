@@ -25,8 +25,13 @@ const CACHE: Opt = ("--cache", "DIR", "where fetched inputs are kept [the user's
 const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
 const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
+const PASSWORD_FILE: Opt = (
+    "--password-file",
+    "FILE",
+    "the key's password [$JOBLET_PUBLISH_SIGN_PASSWORD, else the terminal]",
+);
 
-pub(crate) const VERBS: [Verb; 9] = [
+pub(crate) const VERBS: [Verb; 11] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -82,6 +87,23 @@ pub(crate) const VERBS: [Verb; 9] = [
             ("--theme", "DIR", "templates/ and assets/ of the site [registry-site]"),
             ("--out", "DIR", "the directory to write [dist/site]"),
         ],
+    },
+    Verb {
+        name: "sign",
+        positionals: "[FILE]",
+        summary: "write FILE.minisig, the signature of a registry [registry.json]",
+        options: &[
+            ("--key", "FILE", "the secret key, as keygen or minisign wrote it"),
+            PASSWORD_FILE,
+            ("--expires", "DAYS", "when the signature is no longer to be believed [never]"),
+            ("--add", "", "keep the signatures by other keys"),
+        ],
+    },
+    Verb {
+        name: "keygen",
+        positionals: "FILE",
+        summary: "write a new secret key to FILE and its public key to FILE.pub",
+        options: &[PASSWORD_FILE, ("--no-password", "", "leave the secret key unencrypted")],
     },
     Verb {
         name: "new",
