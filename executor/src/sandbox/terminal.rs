@@ -105,8 +105,7 @@ impl Relay {
     /// What is to be waited for: the caller's keys, where they are wanted, and the near end.
     pub(super) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>) {
         let typing = self.far.is_some() && self.typing && self.typed.is_empty();
-        let keys =
-            typing.then(|| PollFd::from_borrowed_fd(self.caller.0.as_fd(), PollFlags::IN));
+        let keys = typing.then(|| PollFd::from_borrowed_fd(self.caller.0.as_fd(), PollFlags::IN));
         let typed = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
         (keys, PollFd::from_borrowed_fd(self.near.as_fd(), PollFlags::IN | typed))
     }
