@@ -88,7 +88,6 @@ fn jobs_run_from_the_current_directory() {
     );
     let newest = "python-3.11-ml-1.3.2 in /work as 1\nread-only\n";
     says(world, "--runtime=python-3.11-ml python analyze.py", newest);
-    says(world, "--runtime=python-3.11-ml@latest python analyze.py", newest);
     // Versions side by side, each exactly as it was.
     for (spec, ran) in [
         ("python-3.11-ml@1.3.1", "python-3.11-ml-1.3.1"),

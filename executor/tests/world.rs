@@ -221,6 +221,10 @@ fn words_of(world: &World, verb: &str, words: &[&str]) -> Vec<OsString> {
     all
 }
 
+fn type_in(desk: &mut Desk, text: &str) {
+    desk.near.write_all(text.as_bytes()).unwrap();
+}
+
 /// What the session does afterwards: tells how many of three modes its terminal has, by which
 /// keys are shown and act, and lines are edited.
 const COOKED: &str = "stty -a | tr ' ' '\\n' | grep -cx -e echo -e icanon -e isig";
@@ -237,26 +241,26 @@ fn a_shell_has_a_terminal_of_its_own() {
     for user in World::users() {
         let mut desk = Desk::new();
         let child = desk.start(user, &words_of(world, "shell", &["demo"]), COOKED);
-        desk.type_in("stty size; tty; echo end-of-$((1+1))\r");
+        type_in(&mut desk, "stty size; tty; echo end-of-$((1+1))\r");
         desk.expect("31 99");
         desk.expect("/dev/pts/0");
         desk.expect("end-of-2");
         assert!(!tcgetattr(&desk.near).unwrap().local_modes.contains(LocalModes::ICANON));
         // The keys of job control: the job's terminal acts on them, the shell lives on.
-        desk.type_in("sleep 50\r");
+        type_in(&mut desk, "sleep 50\r");
         desk.expect("sleep 50");
         std::thread::sleep(Duration::from_millis(300));
-        desk.type_in("\x1a");
+        type_in(&mut desk, "\x1a");
         desk.expect("Stopped");
-        desk.type_in("jobs; fg\r");
+        type_in(&mut desk, "jobs; fg\r");
         desk.expect("sleep 50");
         std::thread::sleep(Duration::from_millis(300));
-        desk.type_in("\x03");
-        desk.type_in("echo status-$?\r");
+        type_in(&mut desk, "\x03");
+        type_in(&mut desk, "echo status-$?\r");
         desk.expect("status-130");
         // A new size is passed on.
         desk.resize(40, 120);
-        desk.type_in("sleep 0.2; stty size; exit 9\r");
+        type_in(&mut desk, "sleep 0.2; stty size; exit 9\r");
         desk.expect("40 120");
         assert_eq!(end(&mut desk, child), Some(9));
     }
@@ -291,7 +295,7 @@ fn a_hangup_ends_a_shell() {
     for user in World::users() {
         let mut desk = Desk::new();
         let mut child = desk.start(user, &words_of(world, "shell", &["demo"]), ":");
-        desk.type_in("echo rea''dy\r");
+        type_in(&mut desk, "echo rea''dy\r");
         desk.expect("ready");
         drop(desk);
         // The session goes first; what it leaves is looked for by its store.

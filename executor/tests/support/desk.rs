@@ -8,7 +8,7 @@ use rustix::{
 use std::{
     ffi::OsString,
     fs::File,
-    io::{Read, Write},
+    io::Read,
     os::{fd::OwnedFd, unix::process::CommandExt},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -52,10 +52,6 @@ impl Desk {
             run.uid(user).gid(user);
         }
         run.spawn().unwrap()
-    }
-
-    pub(crate) fn type_in(&mut self, text: &str) {
-        self.near.write_all(text.as_bytes()).unwrap();
     }
 
     /// Reads until the terminal shows `text`.

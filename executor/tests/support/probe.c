@@ -202,7 +202,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(verb, "reopen"))
 		result = reopen(what, 1000);
 	else if (!strcmp(verb, "ptrace"))
-		result = ptrace(PTRACE_ATTACH, atoi(what), 0, 0);
+		result = ptrace(PTRACE_SEIZE, atoi(what), 0, 0);
 	else if (!strcmp(verb, "abstract"))
 		result = dial(what, NULL);
 	else if (!strcmp(verb, "tcp"))
