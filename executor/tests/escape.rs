@@ -292,7 +292,7 @@ fn a_runtime_yml_is_checked_before_anything_is_done() {
     // Lines that end as on Windows are fine.
     let yaml = fs::read_to_string(world.path("store/demo/runtime.yml")).unwrap();
     fs::write(root.join("runtime.yml"), yaml.replace('\n', "\r\n")).unwrap();
-    let output = finish(world.command(None, &["--runtime=bad", "true"]).spawn().unwrap());
+    let output = finish(world.command(None, &["--runtime=bad", "id"]).spawn().unwrap());
     assert_eq!(output.stderr, "");
 }
 
