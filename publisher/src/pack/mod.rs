@@ -8,6 +8,7 @@
 mod cut;
 mod gear;
 mod member;
+mod names;
 mod row;
 mod stream;
 
@@ -66,6 +67,8 @@ pub fn pack(
     jobs: NonZero<usize>,
 ) -> Result<Packed, Error> {
     let stream = Stream::new(directory, tree, runtime_yml)?;
+    names::distinct(stream.items.iter().map(|item| item.path.as_str()))
+        .map_err(|rule| refused(directory, rule))?;
     let (unpacked_size, entries) = (stream.unpacked_size(), stream.items.len() as u64);
     let mut staged = fsx::stage(target)?;
     let mut archive = Archive::new(staged.as_file_mut(), &stream);
