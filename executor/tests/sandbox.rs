@@ -55,6 +55,21 @@ const DEV: &str = "/dev/fd /dev/full /dev/null /dev/ptmx /dev/pts /dev/random /d
                    /dev/stdin /dev/stdout /dev/tty /dev/urandom /dev/zero\n";
 
 #[test]
+fn limits_hold_or_the_reason_is_said() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let output = world.run(user, &["--pids", "7"], "cat /proc/self/cgroup");
+        if output.status == Some(0) {
+            assert!(output.stdout.contains("0::/\n"), "{output:?}");
+        } else {
+            let reason = "error[LAUNCH]: cannot limit to 7 processes: ";
+            assert!(output.stderr.starts_with(reason) && output.stdout.is_empty(), "{output:?}");
+            assert_eq!(output.status, Some(125));
+        }
+    }
+}
+
+#[test]
 fn a_job_changes_only_what_is_its_own() {
     let Some(world) = World::get() else { return };
     check(&[
@@ -509,9 +524,7 @@ fn hosts_without_user_namespaces_are_named_with_their_cure() {
 fn versions_run_side_by_side() {
     let Some(world) = World::get() else { return };
     for version in ["1.9.0", "1.10.0"] {
-        let root = world.path("store").join(format!("two-{version}"));
-        let copied = Command::new("cp").arg("-r").arg(world.path("store/demo")).arg(&root).status();
-        assert!(copied.unwrap().success());
+        let root = world.copy_runtime(&format!("two-{version}"));
         fs::write(root.join("isolated/usr/version"), version).unwrap();
     }
     for user in World::users() {

@@ -2,6 +2,7 @@
 
 use super::{BindArg, TmpfsArg};
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `K=V`, or `K` for the caller's value.
@@ -15,6 +16,17 @@ pub(super) fn variable(word: &OsStr) -> Result<(OsString, Option<OsString>), Str
     }
     let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
     Ok((own(name), value.map(own)))
+}
+
+/// A line of an environment file: a variable, or nothing if it is blank or begins with `#`.
+pub(crate) fn env_line(line: &OsStr) -> Result<Option<(OsString, Option<OsString>)>, String> {
+    use std::os::unix::ffi::OsStrExt;
+    let line = line.as_bytes().trim_ascii_start();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if matches!(line, [] | [b'#', ..]) {
+        return Ok(None);
+    }
+    variable(OsStr::from_bytes(line)).map(Some)
 }
 
 /// `SRC:DST` or `SRC:DST:rw` or `SRC:DST:ro`.
@@ -51,6 +63,17 @@ pub(super) fn user(word: &OsStr) -> Result<(u32, u32), String> {
     Ok((number(uid)?, number(gid)?))
 }
 
+/// A path.
+pub(super) fn file(word: &OsStr) -> Result<PathBuf, String> {
+    if word.is_empty() { Err("is empty".to_owned()) } else { Ok(word.into()) }
+}
+
+/// The number of a file descriptor that can be written to.
+pub(super) fn descriptor(word: &OsStr) -> Result<i32, String> {
+    let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{word:?} is no descriptor to write to, such as 3"))
+}
+
 /// `4096`, `64K`, `64M`, `2G`: a size in bytes, units of 1024.
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
@@ -58,6 +81,32 @@ fn bytes(text: &str) -> Result<u64, String> {
     let (digits, shift) = unit.unwrap_or((text, 0));
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     number.filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is not a size like 64M"))
+}
+
+/// `8192` in MiB, or a size with its unit.
+pub(super) fn memory(word: &OsStr) -> Result<u64, String> {
+    let text = utf8(word)?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { bytes(&format!("{text}M")) } else { bytes(text) }
+}
+
+/// `1.5` processors, in thousandths; the kernel takes no less than a hundredth.
+pub(super) fn processors(word: &OsStr) -> Result<u32, String> {
+    let text = utf8(word)?;
+    let refuse = || format!("{text:?} is not a number of processors like 2 or 1.5");
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if part.len() > 3 || !digits(whole) || !digits(part) {
+        return Err(refuse());
+    }
+    let number = format!("{whole}{part:0<3}").parse::<u32>().map_err(|_| refuse())?;
+    if (10..1_000_000_000).contains(&number) { Ok(number) } else { Err(refuse()) }
+}
+
+/// A number above zero.
+pub(super) fn positive(word: &OsStr) -> Result<u32, String> {
+    let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{word:?} is not a number above zero"))
 }
 
 /// `3`: how many.
@@ -101,6 +150,19 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_an_environment_file() {
+        let read = |text| env_line(OsStr::new(text));
+        let variable = |k: &str, v: Option<&str>| Ok(Some((k.into(), v.map(Into::into))));
+        for blank in ["", "  ", "# A=b", "\r"] {
+            assert_eq!(read(blank), Ok(None), "{blank:?}");
+        }
+        assert_eq!(read("A=b # \"c\" "), variable("A", Some("b # \"c\" ")));
+        assert_eq!(read("  A=b\r"), variable("A", Some("b")));
+        assert_eq!(read("HOME"), variable("HOME", None));
+        assert!(read("=b").is_err());
+    }
+
+    #[test]
     fn sizes_times_and_users() {
         for (text, want) in [("1", Some(1)), ("64K", Some(65536)), ("2G", Some(2 << 30))] {
             assert_eq!(bytes(text).ok(), want, "{text}");
@@ -116,6 +178,17 @@ mod tests {
         for bad in ["", "0", "s", ".", "1y", "1e3", "-1", "99999999999999999999"] {
             assert!(duration(OsStr::new(bad)).is_err(), "{bad}");
         }
+        for (text, want) in [("8192", 8 << 30), ("512M", 512 << 20), ("8G", 8 << 30)] {
+            assert_eq!(memory(OsStr::new(text)), Ok(want), "{text}");
+        }
+        for (text, want) in [("2", 2000), ("1.5", 1500), ("0.25", 250), (".5", 500), ("0.01", 10)] {
+            assert_eq!(processors(OsStr::new(text)), Ok(want), "{text}");
+        }
+        for bad in ["", ".", "0", "0.001", "1.5.5", "-1", "x", "1e3", "99999999"] {
+            assert!(processors(OsStr::new(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(positive(OsStr::new("100")), Ok(100));
+        assert!(memory(OsStr::new("0")).is_err() && positive(OsStr::new("0")).is_err());
         assert_eq!(user(OsStr::new("7")), Ok((7, 7)));
         assert_eq!(user(OsStr::new("7:8")), Ok((7, 8)));
         assert!(user(OsStr::new("root")).is_err());

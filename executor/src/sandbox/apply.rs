@@ -1,16 +1,17 @@
 //! The steps of a plan, done one after the other in the child.
 
 use super::{
-    command, dev,
+    cgroup, command, copy, dev, init,
     mounts::Places,
     overlay, privileges, proc, seal, seccomp,
     step::Step,
     sys::{self, RDONLY},
+    terminal,
 };
 use crate::within::{self, Create, Escape};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::AsFd,
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{FileType, Mode, fstat},
     io::Errno,
     mount::{UnmountFlags, unmount},
@@ -91,6 +92,12 @@ pub(super) struct Sandbox<'a> {
     pub user_namespace: bool,
     /// Signals that the job ignores, as its caller does.
     pub ignored: &'a [i32],
+    /// Where it joins its control group, if it was not started there.
+    pub entrance: Option<OwnedFd>,
+    /// What a terminal of its own needs.
+    pub terminal: Option<terminal::Wanted>,
+    /// Where the launcher learns how the job ended, if this process stays its parent.
+    pub report: BorrowedFd<'a>,
     /// Opened by [`Step::Root`].
     pub places: Option<Places>,
 }
@@ -99,6 +106,7 @@ impl Sandbox<'_> {
     /// Does one step.
     pub(super) fn apply(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
+            Step::Limit(_) => cgroup::enter(self.entrance.as_ref()),
             Step::Namespaces { .. } => Ok(()), // the clone that this process began with
             Step::MapIds { inside, outside } => {
                 write("/proc/self/setgroups", "deny")?;
@@ -118,6 +126,7 @@ impl Sandbox<'_> {
                 Ok(())
             }
             Step::DropPrivileges { user } => privileges::drop_all(*user),
+            Step::Init => init::stay(self.report),
             Step::Seccomp => Ok(seccomp::install()?),
             Step::Exec { argv, env } => {
                 sys::reset_signals(self.ignored);
@@ -142,6 +151,14 @@ impl Sandbox<'_> {
             Step::Bind { source, target, writable } => places.bind(source, target, *writable),
             Step::Overlay { source, target, owner } => {
                 overlay::mount(places, source, target, *owner, self.user_namespace)
+            }
+            Step::Copy { source, target, mode, owner } => {
+                copy::file(places, source, target, *mode, *owner)
+            }
+            Step::Names { path } => copy::names(places, Path::new(path)),
+            Step::Terminal { owner } => {
+                let none = || Failure::launch("the caller has none");
+                terminal::open(places, self.terminal.as_ref().ok_or_else(none)?, *owner)
             }
             Step::SealRoot => seal::seal(places, places.root.as_fd(), RDONLY),
             Step::EnterRoot => enter(places),

@@ -5,9 +5,12 @@
 //! that begins in new namespaces and ends as the job, while this process waits for it.
 
 mod apply;
+mod cgroup;
 mod command;
+mod copy;
 mod dev;
 mod explain;
+mod init;
 mod launch;
 mod mounts;
 mod overlay;
@@ -18,13 +21,23 @@ mod seal;
 pub mod seccomp;
 mod signals;
 mod step;
+mod supervise;
 mod sys;
+mod terminal;
 
 use crate::{error::Error, runtime::Runtime};
 use rustix::{fs, io::Errno, process, thread};
 use serde::Serialize;
-use std::{env, ffi::OsString, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    time::Duration,
+};
 
+pub use cgroup::Limits;
 pub use plan::plan;
 pub use step::{Origin, Step};
 
@@ -41,6 +54,8 @@ pub struct Job {
     pub workdir: Option<PathBuf>,
     /// Whether the caller's current directory shines through `/work`.
     pub share_cwd: bool,
+    /// What is put into its directory beside that.
+    pub uploads: Vec<Upload>,
     /// Host files and directories that it sees beside the runtime.
     pub binds: Vec<Bind>,
     /// Empty writable directories.
@@ -51,6 +66,12 @@ pub struct Job {
     pub user: Option<Ids>,
     /// How long it may run: then TERM, ten seconds later KILL.
     pub timeout: Option<Duration>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whether a process stands before it that passes signals on and reaps.
+    pub init: bool,
+    /// Whether it has a terminal of its own, behind the caller's.
+    pub terminal: bool,
 }
 
 impl Job {
@@ -62,11 +83,15 @@ impl Job {
             network: Network::None,
             workdir: None,
             share_cwd: true,
+            uploads: Vec::new(),
             binds: Vec::new(),
             tmpfs: Vec::new(),
             hostname: None,
             user: None,
             timeout: None,
+            limits: Limits::default(),
+            init: false,
+            terminal: false,
         }
     }
 }
@@ -78,6 +103,21 @@ pub enum Network {
     None,
     /// All that the host sees.
     Host,
+}
+
+/// A file or directory of the host that a job gets a private copy of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// On the host; relative to the current directory.
+    pub source: PathBuf,
+    /// What it is called in `/work`.
+    pub name: OsString,
+    /// Whether it is a directory.
+    pub directory: bool,
+    /// Permission bits of a file.
+    pub mode: u32,
+    /// Whether it lies in the current directory itself, which a job sees anyway.
+    pub here: bool,
 }
 
 /// A file or directory of the host that a job sees.
@@ -179,6 +219,8 @@ pub enum Exit {
     Signal(u8),
     /// It ran longer than it may.
     TimedOut,
+    /// It needed more memory than it may have.
+    OutOfMemory,
 }
 
 impl Exit {
@@ -189,8 +231,17 @@ impl Exit {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
             Self::TimedOut => 124,
+            Self::OutOfMemory => 128 + 9,
         }
     }
+}
+
+/// A second descriptor for what the caller left open as number `fd`, which no job inherits.
+///
+/// # Errors
+/// `EBADF` if there is none.
+pub fn descriptor(fd: i32) -> io::Result<File> {
+    Ok(sys::duplicate(fd)?.into())
 }
 
 /// Runs `job` in `runtime` and waits for its end.

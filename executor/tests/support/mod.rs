@@ -12,12 +12,13 @@ use std::{
     sync::OnceLock,
 };
 
+pub(crate) use crate::common::say;
+
 /// The user of the second half of each test, when the tests run as root.
 pub(crate) const NOBODY: u32 = 65534;
 
 /// What jobs of the tests use.
-const TOOLS: &str =
-    "bash cat chmod chroot env grep head id ls mkdir mount mv nsenter rm sleep stat touch unshare";
+const TOOLS: &str = "bash cat chmod chroot env grep head id ls mkdir mount mv nsenter rm sleep stat stty touch tty unshare";
 
 /// A directory with a runtime, a current directory, and the program under test.
 pub(crate) struct World {
@@ -102,6 +103,14 @@ impl World {
         }
     }
 
+    /// A copy of the runtime `demo` that is called `name`; its directory.
+    pub(crate) fn copy_runtime(&self, name: &str) -> PathBuf {
+        let to = self.path("store").join(name);
+        let copied = Command::new("cp").arg("-r").arg(self.path("store/demo")).arg(&to).status();
+        assert!(copied.unwrap().success());
+        to
+    }
+
     /// A path in the world's directory.
     pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.dir.path().join(below)
@@ -162,11 +171,4 @@ pub(crate) fn finish(child: Child) -> Output {
 
 fn open_to_all(dir: &Path) {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// Prints past the test harness, which hides what a passing test says.
-pub(crate) fn say(text: &str) {
-    use std::io::Write;
-    // A test program without standard error has nobody to tell.
-    _ = writeln!(std::io::stderr().lock(), "{text}");
 }
