@@ -23,7 +23,7 @@ const MIRROR: Opt =
 const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
 
-pub(crate) const VERBS: [Verb; 6] = [
+pub(crate) const VERBS: [Verb; 7] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -78,6 +78,12 @@ pub(crate) const VERBS: [Verb; 6] = [
             ("--theme", "DIR", "templates/ and assets/ of the site [registry-site]"),
             ("--out", "DIR", "the directory to write [dist/site]"),
         ],
+    },
+    Verb {
+        name: "serve",
+        positionals: "[DIR]",
+        summary: "show a site and its registry on loopback [dist/site]",
+        options: &[("--port", "N", "where to listen; 0: at a port that is free [8000]")],
     },
     Verb {
         name: "new",
