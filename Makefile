@@ -12,7 +12,9 @@ static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
 bench:   ## Measure installing and updating beside the usual tools (as root)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench
+fuzz:    ## Look for inputs that break what reads strangers' files, until one is found
+	@.ci/fuzz
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo test lint static bench clean
+.PHONY: help demo test lint static bench fuzz clean

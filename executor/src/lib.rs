@@ -14,6 +14,7 @@ mod config;
 pub mod env;
 pub mod error;
 mod fetch;
+pub mod fuzz;
 mod http;
 mod info;
 mod install;

@@ -115,7 +115,7 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Parses the bytes of a `runtime.yml`.
-fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err("line 1 begins with a byte order mark; save it as plain UTF-8".into());
     }

@@ -10,6 +10,7 @@
 //! ```
 
 mod archive;
+mod inflate;
 mod pipeline;
 mod plan;
 mod ranges;
@@ -27,9 +28,10 @@ use crate::tree::Walk;
 use crate::unpack;
 use archive::Archive;
 use flate2::bufread::GzDecoder;
+pub(crate) use inflate::Inflate;
 use joblet_format::index::{Index, MAX_INDEX_BYTES};
 use joblet_format::{Artifact, IndexFile};
-use plan::Plan;
+pub(crate) use plan::Plan;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::io::Read;

@@ -1,14 +1,13 @@
 //! One member: verified, inflated, compared, written.
 
 use super::Site;
+use super::inflate::Inflate;
 use super::plan::Part;
 use crate::error::Error;
 use crate::tree::{Walk, times};
 use joblet_format::Checksum;
 use joblet_format::index::Body;
-use joblet_format::member::{MEMBER_TRAILER, open_member};
 use joblet_format::ustar::MTIME;
-use libdeflater::Decompressor;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Advice, Mode, OFlags};
 use rustix::io::Errno;
@@ -21,7 +20,7 @@ const EARLY: usize = 64 << 10;
 pub struct Worker<'a> {
     site: &'a Site<'a>,
     walk: Walk,
-    inflate: Decompressor,
+    inflate: Inflate,
     /// What the member unpacked to.
     unpacked: Vec<u8>,
 }
@@ -32,7 +31,7 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// [`Error::File`] when no descriptor is left.
     pub fn new(site: &'a Site<'a>) -> Result<Self, Error> {
-        let (walk, inflate) = (site.walk()?, Decompressor::new());
+        let (walk, inflate) = (site.walk()?, Inflate::new());
         Ok(Self { site, walk, inflate, unpacked: Vec::new() })
     }
 
@@ -78,24 +77,9 @@ impl<'a> Worker<'a> {
 
     fn inflate(&mut self, number: usize, member: &[u8]) -> Result<(), Error> {
         let wanted = self.site.index.members()[number].unpacked;
-        let fail = |rule| Err(refuse(self.site, number, rule));
-        let Some((_, _, size)) = open_member(member) else {
-            return fail("it is no gzip member with its own length");
-        };
         self.unpacked.resize(wanted as usize, 0);
-        // Compares CRC-32 and length with the eight bytes behind the deflate stream.
-        let inflated = self.inflate.gzip_decompress(member, &mut self.unpacked);
-        if size != wanted || inflated != Ok(wanted as usize) {
-            return fail("it does not unpack to what the index promises");
-        }
-        // Those bytes are the trailer, unless they stand in the member a second time. By chance
-        // that happens once in 2^64 places.
-        let (before, trailer) =
-            (&member[..member.len() - 1], &member[member.len() - MEMBER_TRAILER..]);
-        if contains(before, trailer) {
-            return fail("bytes between its deflate stream and its end");
-        }
-        Ok(())
+        let done = self.inflate.member(member, &mut self.unpacked);
+        done.map_err(|rule| refuse(self.site, number, rule))
     }
 
     /// The headers must be those that the index stands for: nothing in them is interpreted.
@@ -153,14 +137,6 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Er
         offset += count as u64;
     }
     Ok(())
-}
-
-/// Whether `trailer`, of eight bytes, stands anywhere in `bytes`. Compared as numbers: every byte of
-/// every archive passes here.
-fn contains(bytes: &[u8], trailer: &[u8]) -> bool {
-    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
-    let wanted = number(trailer);
-    bytes.windows(MEMBER_TRAILER).any(|window| number(window) == wanted)
 }
 
 fn refuse(site: &Site<'_>, number: usize, rule: &str) -> Error {

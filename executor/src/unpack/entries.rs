@@ -14,6 +14,8 @@ const BLOCK: usize = 512;
 const MAX_EXTENSION: u64 = 1 << 20;
 /// Smallest size that may stand in a pax record and not in the header: eleven octal digits end there.
 const OCTAL_LIMIT: u64 = 1 << 33;
+/// More than any file system holds, in bytes.
+const SIZE_LIMIT: u64 = 1 << 62;
 
 /// One member of an archive. Its body, if it is a file, is read next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +161,9 @@ impl<R: Read> Entries<R> {
             EntryType::Link => Kind::HardLink(link),
             other => return Err(fail(type_rule(other))),
         };
+        if size > SIZE_LIMIT {
+            return Err(fail("a size that no file has"));
+        }
         if let Kind::File(size) = kind {
             self.body = size;
             self.padding = size.next_multiple_of(BLOCK as u64) - size;

@@ -4,7 +4,7 @@
 //! other entry, every name that leaves the directory, and every stream that two readers could
 //! understand differently refuses the whole archive: nothing is skipped and nothing is repaired.
 
-mod entries;
+pub(crate) mod entries;
 mod pax;
 
 use crate::error::Error;
@@ -240,7 +240,7 @@ fn file_error(verb: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Err
 ///
 /// # Errors
 /// The rule that was broken; the caller adds archive and member. No name is ever skipped.
-fn member_path(name: &[u8], directory: bool) -> Result<PathBuf, &'static str> {
+pub(crate) fn member_path(name: &[u8], directory: bool) -> Result<PathBuf, &'static str> {
     if name.len() > MAX_PATH {
         return Err("a path of more than 4095 bytes");
     }

@@ -262,6 +262,18 @@ fn streams_that_two_readers_see_differently_are_refused() {
             "names or sizes",
         ),
         (Tar::default().raw(b'g', b"g", b"", 0, b"9 size=1\n").file("a", ""), "global pax header"),
+        (
+            Tar::default().pax(&[("size", "18446744073709551615")]).file("a", ""),
+            "a size that no file has",
+        ),
+        (
+            Tar::default().file("a", "").patch(
+                512,
+                124,
+                b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff",
+            ),
+            "a size that no file has",
+        ),
         (Tar::default().file("a/", "x"), "whose name ends in `/`"),
         (Tar::default().raw(b'5', b"a", b"", 0o755, b"body"), "only a file may have a body"),
         (Tar::default().raw(b'2', b"a", b"b", 0o755, b"body"), "only a file may have a body"),

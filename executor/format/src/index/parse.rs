@@ -219,7 +219,11 @@ impl<'a> Reader<'a> {
         let length = self.length()?;
         let rest = self.take(length)?;
         // Paths may part inside a character: only the whole must be UTF-8.
-        let mut path = before.as_bytes().get(..shared).ok_or("a path shares too much")?.to_vec();
+        let (same, other) = before.as_bytes().split_at_checked(shared).ok_or("a path shares too much")?;
+        if !other.is_empty() && other.first() == rest.first() {
+            return Err("a path that shares more than it says".to_owned());
+        }
+        let mut path = same.to_vec();
         path.extend(rest);
         let path = String::from_utf8(path).map_err(|_| "a path that is not UTF-8")?;
         let body = match kind {

@@ -68,6 +68,16 @@ fn what_is_written_is_what_was_read() {
 }
 
 #[test]
+fn paths_share_all_they_can() {
+    let index = index(vec![entry("", Body::Directory), file("xa", &[1]), file("xb", &[1])]).unwrap();
+    let bytes = index.to_bytes();
+    // Kind 1, one byte shared, one of its own; the same path without sharing.
+    let at = bytes.windows(4).rposition(|window| window == [1, 1, 1, b'b']).unwrap();
+    let longer = [&bytes[..=at], &[0, 2, b'x', b'b'], &bytes[at + 4..]].concat();
+    assert_eq!(Index::parse(&longer).unwrap_err(), "a path that shares more than it says");
+}
+
+#[test]
 fn places_are_those_of_the_stream() {
     let index = index(vec![entry("", Body::Directory), file("x", &[513])]).unwrap();
     let places: Vec<_> = index.places().collect();

@@ -1,0 +1,145 @@
+//! What fuzzing feeds with bytes of strangers.
+//!
+//! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
+//! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
+
+use crate::location::Location;
+use crate::members::{Inflate, Plan};
+use crate::unpack::entries::{Entries, Kind};
+use crate::unpack::member_path;
+use crate::{registry, runtime};
+use flate2::Crc;
+use flate2::bufread::{DeflateDecoder, GzDecoder};
+use joblet_format::Registry;
+use joblet_format::index::Index;
+use joblet_format::member::{
+    MAX_MEMBER, MEMBER_HEADER, MEMBER_TRAILER, member_header, open_member,
+};
+use std::io::Read;
+use std::path::Component;
+
+/// Takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by its name in `fuzz/`.
+pub const TARGETS: [(&str, Target); 5] = [
+    ("archive", archive),
+    ("index", index),
+    ("member", member),
+    ("registry", registry),
+    ("runtime", runtime),
+];
+
+/// A tar stream. Its headers get right checksums first: else all but one input in 2^32 end there.
+pub fn archive(bytes: &[u8]) {
+    let mut stream = bytes.to_owned();
+    seal_headers(&mut stream);
+    // Whether bodies are read or skipped, the entries are the same.
+    let mut skipping = Entries::new(&stream[..]);
+    let mut reading = Entries::new(&stream[..]);
+    loop {
+        let (skipped, read) = (skipping.next(), reading.next());
+        let entry = match (skipped, read) {
+            (Ok(Some(skipped)), Ok(Some(read))) => {
+                assert_eq!(skipped, read);
+                read
+            }
+            (Ok(None), Ok(None)) | (Err(_), Err(_)) => return,
+            (skipped, read) => panic!("{skipped:?}, {read:?}"),
+        };
+        if let Ok(path) = member_path(&entry.name, entry.kind == Kind::Directory) {
+            assert!(path.components().all(|part| matches!(part, Component::Normal(_))));
+        }
+        if let Kind::File(size) = entry.kind {
+            let mut length = 0;
+            let mut buffer = [0; 700];
+            while let Ok(count @ 1..) = reading.read_body(&mut buffer) {
+                length += count as u64;
+            }
+            assert!(length <= size);
+        }
+    }
+}
+
+/// Gives every block that stands where a header is expected a right checksum.
+fn seal_headers(stream: &mut [u8]) {
+    let mut rest = stream;
+    while let Some((header, behind)) = rest.split_at_mut_checked(512) {
+        if header.iter().any(|&byte| byte != 0) {
+            header[148..156].fill(b' ');
+            let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+        let digits = header[124..136].iter().take_while(|byte| (b'0'..=b'7').contains(byte));
+        let size = digits.fold(0_usize, |size, digit| (size << 3) + usize::from(digit - b'0'));
+        let body = size.saturating_add(511) / 512 * 512;
+        let skipped = body.min(behind.len());
+        rest = &mut behind[skipped..];
+    }
+}
+
+/// An index after it was inflated.
+pub fn index(bytes: &[u8]) {
+    if let Ok(index) = Index::parse(bytes) {
+        // There is one way to write it.
+        assert_eq!(index.to_bytes(), bytes);
+        // It says of every byte of every member what it is.
+        let plan = Plan::new(&index);
+        for (number, member) in index.members().iter().enumerate() {
+            let length: usize = plan.parts(number).map(|part| part.length()).sum();
+            assert_eq!(length, member.unpacked as usize, "member {number}");
+        }
+        assert!(plan.shared().all(|entry| index.entries()[entry].size() > 0));
+    }
+}
+
+/// A gzip member, or a deflate stream that becomes one.
+pub fn member(bytes: &[u8]) {
+    same_for_all(bytes);
+    let mut unpacked = Vec::new();
+    // What can be inflated of it, if not all can.
+    _ = DeflateDecoder::new(bytes).take(MAX_MEMBER as u64).read_to_end(&mut unpacked);
+    let mut crc = Crc::new();
+    crc.update(&unpacked);
+    let length = u32::try_from(MEMBER_HEADER + bytes.len() + MEMBER_TRAILER).unwrap_or(u32::MAX);
+    let trailer = [crc.sum().to_le_bytes(), crc.amount().to_le_bytes()].concat();
+    same_for_all(&[&member_header(length)[..], bytes, &trailer].concat());
+}
+
+/// What we take for a member unpacks to the same for every reader of gzip.
+fn same_for_all(bytes: &[u8]) {
+    let Some((_, _, size)) = open_member(bytes).filter(|found| found.2 as usize <= MAX_MEMBER)
+    else {
+        return;
+    };
+    let mut unpacked = vec![0; size as usize];
+    if Inflate::new().member(bytes, &mut unpacked).is_ok() {
+        let mut other = Vec::new();
+        let mut gzip = GzDecoder::new(bytes);
+        let read = gzip.read_to_end(&mut other);
+        assert!(read.is_ok() && gzip.into_inner().is_empty() && unpacked == other, "{read:?}");
+    }
+}
+
+/// A `registry.json`.
+pub fn registry(bytes: &[u8]) {
+    let Ok(mut read) = registry::parse(bytes, &Location::File("registry.json".into())) else {
+        return;
+    };
+    read.refused.clear();
+    read.runtimes.retain(|_, releases| !releases.is_empty());
+    let written = serde_json::to_vec(&read).expect("a registry is plain JSON");
+    let again: Registry = serde_json::from_slice(&written).expect("what we write, we read");
+    assert_eq!(again, read);
+}
+
+/// A `runtime.yml`.
+pub fn runtime(bytes: &[u8]) {
+    if let Ok(config) = runtime::parse(bytes) {
+        for mount in config.mounts() {
+            let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+            assert!(std::path::Path::new(&mount.source).components().all(inside));
+            assert!(mount.target.starts_with('/') && !mount.target.contains("/../"));
+        }
+    }
+}

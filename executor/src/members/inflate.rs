@@ -1,0 +1,107 @@
+//! One gzip member of ours → what it unpacks to.
+
+use joblet_format::member::{MEMBER_TRAILER, open_member};
+use libdeflater::Decompressor;
+
+/// What inflating needs, used again for each member.
+pub struct Inflate(Decompressor);
+
+impl Inflate {
+    pub fn new() -> Self {
+        Self(Decompressor::new())
+    }
+
+    /// Fills `unpacked` with what `member` must unpack to, exactly.
+    ///
+    /// # Errors
+    /// The rule that was broken. `unpacked` is then worthless.
+    pub fn member(&mut self, member: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
+        let Some((deflate, _, size)) = open_member(member) else {
+            return Err("it is no gzip member with its own length");
+        };
+        // Compares CRC-32 and length with the eight bytes behind the deflate stream.
+        let inflated = self.0.gzip_decompress(member, unpacked);
+        if size as usize != unpacked.len() || inflated != Ok(unpacked.len()) {
+            return Err("it does not unpack to what the index promises");
+        }
+        // Those bytes are the trailer, unless they stand in the member a second time.
+        let (before, trailer) =
+            (&member[..member.len() - 1], &member[member.len() - MEMBER_TRAILER..]);
+        if contains(before, trailer) && self.ends_early(deflate, unpacked.len()) {
+            return Err("bytes between its deflate stream and its end");
+        }
+        Ok(())
+    }
+
+    /// Whether the stream does without its last byte.
+    fn ends_early(&mut self, deflate: &[u8], size: usize) -> bool {
+        let shorter = &deflate[..deflate.len().saturating_sub(1)];
+        self.0.deflate_decompress(shorter, &mut vec![0; size]).is_ok()
+    }
+}
+
+/// Whether `trailer`, of eight bytes, stands anywhere in `bytes`. Compared as numbers: every byte of
+/// every archive passes here.
+fn contains(bytes: &[u8], trailer: &[u8]) -> bool {
+    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
+    let wanted = number(trailer);
+    bytes.windows(MEMBER_TRAILER).any(|window| number(window) == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use joblet_format::member::{MEMBER_HEADER, member_header};
+    use libdeflater::{CompressionLvl, Compressor, crc32};
+
+    /// Four bytes behind `start` that make its CRC-32 `wanted`.
+    fn forged(start: &[u8], wanted: u32) -> [u8; 4] {
+        let linear = |value: u32| {
+            let bytes = [start, &value.to_le_bytes()].concat();
+            crc32(&bytes) ^ crc32(&[start, &[0; 4]].concat())
+        };
+        // The CRC is linear in those 32 bits: one equation for each.
+        let mut rows: Vec<(u32, u32)> = (0..32).map(|bit| (linear(1 << bit), 1 << bit)).collect();
+        let mut left = wanted ^ crc32(&[start, &[0; 4]].concat());
+        let mut value = 0;
+        for bit in (0..32).rev() {
+            let at = rows.iter().position(|row| row.0 >> bit & 1 == 1).unwrap();
+            let pivot = rows.swap_remove(at);
+            for row in rows.iter_mut().filter(|row| row.0 >> bit & 1 == 1) {
+                *row = (row.0 ^ pivot.0, row.1 ^ pivot.1);
+            }
+            if left >> bit & 1 == 1 {
+                (left, value) = (left ^ pivot.0, value ^ pivot.1);
+            }
+        }
+        value.to_le_bytes()
+    }
+
+    fn member(content: &[u8], behind: &[u8]) -> Vec<u8> {
+        let mut stored = Compressor::new(CompressionLvl::new(0).unwrap());
+        let mut deflate = vec![0; stored.deflate_compress_bound(content.len())];
+        let length = stored.deflate_compress(content, &mut deflate).unwrap();
+        let body = [&deflate[..length], behind].concat();
+        let length = u32::try_from(MEMBER_HEADER + body.len() + MEMBER_TRAILER).unwrap();
+        let size = u32::try_from(content.len()).unwrap();
+        let trailer = [crc32(content).to_le_bytes(), size.to_le_bytes()].concat();
+        [&member_header(length)[..], &body, &trailer].concat()
+    }
+
+    #[test]
+    fn a_trailer_that_stands_twice_is_the_end_or_it_is_not() {
+        let trailer = [0x1234_5678_u32.to_le_bytes(), 20_u32.to_le_bytes()].concat();
+        let start = [&b"content "[..], &trailer].concat();
+        let content = [&start[..], &forged(&start, 0x1234_5678)].concat();
+        let good = member(&content, b"");
+        assert_eq!(good.windows(8).filter(|window| *window == trailer).count(), 2);
+        let mut unpacked = [0; 20];
+        assert_eq!(Inflate::new().member(&good, &mut unpacked), Ok(()));
+        assert_eq!(unpacked[..], content);
+        for behind in [&trailer[..], &[&trailer[..], b"more"].concat()] {
+            let bad = member(&content, behind);
+            let rule = Err("bytes between its deflate stream and its end");
+            assert_eq!(Inflate::new().member(&bad, &mut unpacked), rule);
+        }
+    }
+}
