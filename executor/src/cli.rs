@@ -29,7 +29,7 @@ pub struct Cmd {
     pub help: &'static str,
     /// Its own options, beside [`GLOBAL`].
     pub options: &'static [Opt],
-    /// Whether everything after the first word that is no option belongs to a job.
+    /// Whether the low statuses are those of a job.
     pub runs_job: bool,
 }
 
@@ -66,6 +66,30 @@ pub const GLOBAL: &[Opt] = &[
     switch("--version", "-V", "print the version"),
 ];
 
+/// Options of the commands that run jobs. The first is not one of `shell`, which has an operand.
+const JOB: &[Opt] = &[
+    value("--runtime", "", "SPEC", "the runtime: NAME, NAME@VERSION or NAME@latest"),
+    value("--env", "-e", "K[=V]", "set a variable, or pass the caller's on"),
+    value("--env-file", "", "FILE", "set the variables of FILE: lines of K=V or K"),
+    value("--upload", "", "PATH", "put a private copy of a file or directory into /work"),
+    value("--bind", "", "SRC:DST[:rw]", "show a file or directory of the host to the job"),
+    value("--tmpfs", "", "DST[:SIZE]", "an empty writable directory, of at most SIZE (64M, 2G)"),
+    value("--workdir", "", "DIR", "directory of the job to start in, instead of /work"),
+    value("--user", "", "UID[:GID]", "run as this user and group, by number"),
+    value("--hostname", "", "NAME", "name of the host as the job sees it"),
+    value("--network", "", "none|host", "none: loopback only (default); host: the host's"),
+    value(
+        "--timeout",
+        "",
+        "TIME",
+        "after TIME (90, 30s, 5m, 2h) TERM, 10 s later KILL; status 124",
+    ),
+    switch("--init", "", "put a process before the job that passes signals on and reaps"),
+    switch("--tty", "-t", "give the job a terminal of its own; needs one here"),
+    value("--status-fd", "", "N", "write a line of JSON on how it ended to descriptor N"),
+    switch("--dry-run", "", "print what would be done to start the job, and stop"),
+];
+
 /// The commands, in the order of `--help`.
 pub const COMMANDS: &[Cmd] = &[
     Cmd {
@@ -73,28 +97,15 @@ pub const COMMANDS: &[Cmd] = &[
         also: "job run",
         usage: "--runtime=SPEC [OPTION…] [--] COMMAND [ARG…]",
         help: "run a job in a runtime; installs it first if no version is installed",
-        options: &[
-            value("--runtime", "", "SPEC", "the runtime: NAME, NAME@VERSION or NAME@latest"),
-            value("--env", "-e", "K[=V]", "set a variable, or pass the caller's on"),
-            value("--bind", "", "SRC:DST[:rw]", "show a file or directory of the host to the job"),
-            value(
-                "--tmpfs",
-                "",
-                "DST[:SIZE]",
-                "an empty writable directory, of at most SIZE (64M, 2G)",
-            ),
-            value("--workdir", "", "DIR", "directory of the job to start in, instead of /work"),
-            value("--user", "", "UID[:GID]", "run as this user and group, by number"),
-            value("--hostname", "", "NAME", "name of the host as the job sees it"),
-            value("--network", "", "none|host", "none: loopback only (default); host: the host's"),
-            value(
-                "--timeout",
-                "",
-                "TIME",
-                "after TIME (90, 30s, 5m, 2h) TERM, 10 s later KILL; status 124",
-            ),
-            switch("--dry-run", "", "print what would be done to start the job, and stop"),
-        ],
+        options: JOB,
+        runs_job: true,
+    },
+    Cmd {
+        name: "shell",
+        also: "",
+        usage: "SPEC [OPTION…]",
+        help: "run a shell in a runtime, with a terminal of its own",
+        options: JOB.split_at(1).1,
         runs_job: true,
     },
     Cmd {
@@ -213,8 +224,9 @@ pub fn help() -> String {
         _ = writeln!(text, "  {plain:>3}  {word:<9} {meaning}");
     }
     text.push_str(
-        "`run` returns the job's own status, 128+n if signal n killed it, 125 if joblet-exec failed,\n\
-         126 if the command cannot be executed, 127 if it was not found.\n\n\
+        "`run` and `shell` return the job's own status, 128+n if signal n killed it, 124 after\n\
+         --timeout, 125 if joblet-exec failed, 126 if the command cannot be executed, 127 if it was not\n\
+         found.\n\n\
          joblet-exec COMMAND --help tells more.\n",
     );
     text
@@ -231,7 +243,7 @@ pub fn command_help(command: &Cmd) -> String {
     if !command.also.is_empty() {
         _ = writeln!(text, "Also:  joblet-exec {} {}", command.also, command.usage);
     }
-    if command.runs_job {
+    if command.name == "run" {
         text.push_str(
             "\nOptions end at the first word that is not one: what follows belongs to the job.\n",
         );

@@ -509,9 +509,7 @@ fn hosts_without_user_namespaces_are_named_with_their_cure() {
 fn versions_run_side_by_side() {
     let Some(world) = World::get() else { return };
     for version in ["1.9.0", "1.10.0"] {
-        let root = world.path("store").join(format!("two-{version}"));
-        let copied = Command::new("cp").arg("-r").arg(world.path("store/demo")).arg(&root).status();
-        assert!(copied.unwrap().success());
+        let root = world.copy_runtime(&format!("two-{version}"));
         fs::write(root.join("isolated/usr/version"), version).unwrap();
     }
     for user in World::users() {

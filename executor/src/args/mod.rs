@@ -9,7 +9,8 @@ use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{bind, count, duration, tmpfs, user, utf8, variable};
+pub(crate) use values::env_line;
+use values::{bind, count, descriptor, duration, file, tmpfs, user, utf8, variable};
 use words::{Words, is_option, sort};
 
 /// A parsed command line.
@@ -113,6 +114,10 @@ pub struct Run {
     pub spec: Spec,
     /// `--env K=V`, or `--env K` with no value.
     pub env: Vec<(OsString, Option<OsString>)>,
+    /// `--env-file`
+    pub env_files: Vec<PathBuf>,
+    /// `--upload`
+    pub uploads: Vec<PathBuf>,
     /// `--bind`
     pub binds: Vec<BindArg>,
     /// `--tmpfs`
@@ -127,10 +132,27 @@ pub struct Run {
     pub host_network: bool,
     /// `--timeout`
     pub timeout: Option<Duration>,
+    /// `--init`
+    pub init: bool,
+    /// `--tty`; what `shell` does.
+    pub terminal: Terminal,
+    /// `--status-fd`
+    pub status_fd: Option<i32>,
     /// `--dry-run`
     pub dry_run: bool,
     /// The job's command and its arguments.
     pub argv: Vec<OsString>,
+}
+
+/// Whether a job gets a terminal of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// It has the caller's files.
+    None,
+    /// `--tty`: it gets one, or is not run.
+    Must,
+    /// `shell`: it gets one where the caller has one.
+    IfHere,
 }
 
 /// One `--bind SRC:DST[:rw]`.
@@ -172,13 +194,13 @@ pub fn parse(args: Vec<OsString>) -> Result<Cli, Error> {
     Ok(Cli { global, command })
 }
 
-/// Whether the command line is one of `run`, whose failures have statuses of their own.
+/// Whether the command line is one of `run` or `shell`, whose failures have statuses of their own.
 pub fn runs_job(args: &[OsString]) -> bool {
     sort(args.to_vec()).map_or_else(
-        // A broken line: `run` is recognised by the first words that are no options.
+        // A broken line: they are recognised by the first words that are no options.
         |_| {
             let words: Vec<_> = args.iter().filter(|w| !is_option(w)).take(2).collect();
-            words.first().is_some_and(|word| *word == "run")
+            words.first().is_some_and(|word| *word == "run" || *word == "shell")
                 || matches!(words[..], [job, run] if job == "job" && run == "run")
         },
         |words| words.command.is_some_and(|command| command.runs_job),
@@ -215,7 +237,11 @@ fn global(options: &mut Arguments) -> Result<Global, Error> {
 /// The command `name` with its options and operands.
 fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<Command, Error> {
     let command = match name {
-        "run" => return run(options, operands).map(|run| Command::Run(Box::new(run))),
+        "run" => return run(options, None, operands).map(Command::Run),
+        "shell" => {
+            let (spec, argv) = (one_spec(&operands, name)?, SHELL.map(Into::into));
+            return run(options, Some(spec), argv.into()).map(Command::Run);
+        }
         "install" => Command::Install(specs(&operands, name)?),
         "remove" => Command::Remove(specs(&operands, name)?),
         "path" => Command::Path(one_spec(&operands, name)?),
@@ -259,13 +285,33 @@ fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<C
     Ok(command)
 }
 
-fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
-    let spec = text(options, "--runtime")?.ok_or_else(|| {
-        Error::Usage("run needs --runtime=SPEC; joblet-exec list shows what is installed".into())
-    })?;
+/// What `shell` runs: the shell that people expect, or the one that is there.
+const SHELL: [&str; 3] = ["sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"];
+
+/// The options of `run`, or of `shell` if there is a spec already.
+fn run(
+    options: &mut Arguments,
+    shell: Option<Spec>,
+    argv: Vec<OsString>,
+) -> Result<Box<Run>, Error> {
+    let terminal = match (options.contains("--tty"), &shell) {
+        (true, _) => Terminal::Must,
+        (false, None) => Terminal::None,
+        (false, Some(_)) => Terminal::IfHere,
+    };
+    let spec = match shell {
+        Some(spec) => spec,
+        None => parse_spec(&text(options, "--runtime")?.ok_or_else(|| {
+            Error::Usage(
+                "run needs --runtime=SPEC; joblet-exec list shows what is installed".into(),
+            )
+        })?)?,
+    };
     let run = Run {
-        spec: parse_spec(&spec)?,
+        spec,
         env: many(options, "--env", variable)?,
+        env_files: many(options, "--env-file", file)?,
+        uploads: many(options, "--upload", file)?,
         binds: many(options, "--bind", bind)?,
         tmpfs: many(options, "--tmpfs", tmpfs)?,
         workdir: path(options, "--workdir")?,
@@ -279,6 +325,9 @@ fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
             }
         },
         timeout: one_of(options, "--timeout", duration)?,
+        init: options.contains("--init"),
+        terminal,
+        status_fd: one_of(options, "--status-fd", descriptor)?,
         dry_run: options.contains("--dry-run"),
         argv,
     };
@@ -286,7 +335,7 @@ fn run(options: &mut Arguments, argv: Vec<OsString>) -> Result<Run, Error> {
     if run.argv.is_empty() {
         return Err(Error::Usage("run needs a COMMAND after its options".into()));
     }
-    Ok(run)
+    Ok(Box::new(run))
 }
 
 fn specs(operands: &[OsString], command: &str) -> Result<Vec<Spec>, Error> {
@@ -338,9 +387,7 @@ fn text(options: &mut Arguments, name: &'static str) -> Result<Option<String>, E
 }
 
 fn path(options: &mut Arguments, name: &'static str) -> Result<Option<PathBuf>, Error> {
-    one_of(options, name, |word| {
-        if word.is_empty() { Err("is empty".to_owned()) } else { Ok(PathBuf::from(word)) }
-    })
+    one_of(options, name, file)
 }
 
 fn many<T>(
@@ -429,6 +476,15 @@ mod tests {
     }
 
     #[test]
+    fn a_shell_is_a_job() {
+        let Command::Run(run) = command("shell a@1.0.0 --init --network host") else { panic!() };
+        assert_eq!((run.spec, run.terminal), (spec("a@1.0.0"), Terminal::IfHere));
+        assert!(run.init && run.host_network && run.argv == SHELL);
+        let Command::Run(run) = command("run -t --runtime a --status-fd 3 ls") else { panic!() };
+        assert_eq!((run.terminal, run.status_fd), (Terminal::Must, Some(3)));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (line, message) in [
             ("", "no command given; joblet-exec --help lists them"),
@@ -460,6 +516,11 @@ mod tests {
             ("run --runtime=a", "run needs a COMMAND"),
             ("run --runtime=a --network=lan ls", "--network is none or host"),
             ("run --runtime=a --env =x ls", "--env: \"=x\" has no name"),
+            ("run --runtime=a --upload= ls", "--upload: is empty"),
+            ("run --runtime=a --status-fd 0 ls", "--status-fd: \"0\" is no descriptor"),
+            ("shell", "shell needs a runtime"),
+            ("shell a b", "shell takes one SPEC"),
+            ("shell a --runtime b", "unknown option \"--runtime\""),
             ("run --runtime=a --bind x ls", "--bind: \"x\" is not SRC:DST"),
         ] {
             match parse_words(line) {
@@ -483,6 +544,7 @@ mod tests {
         let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
         assert!(runs_job(&words("run --bogus ls")));
         assert!(runs_job(&words("job run ls")));
+        assert!(runs_job(&words("shell --bogus a")));
         assert!(!runs_job(&words("install run")));
         assert!(!runs_job(&words("lst --bogus")));
     }

@@ -2,6 +2,7 @@
 
 use super::{BindArg, TmpfsArg};
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `K=V`, or `K` for the caller's value.
@@ -15,6 +16,17 @@ pub(super) fn variable(word: &OsStr) -> Result<(OsString, Option<OsString>), Str
     }
     let own = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
     Ok((own(name), value.map(own)))
+}
+
+/// A line of an environment file: a variable, or nothing if it is blank or begins with `#`.
+pub(crate) fn env_line(line: &OsStr) -> Result<Option<(OsString, Option<OsString>)>, String> {
+    use std::os::unix::ffi::OsStrExt;
+    let line = line.as_bytes().trim_ascii_start();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if matches!(line, [] | [b'#', ..]) {
+        return Ok(None);
+    }
+    variable(OsStr::from_bytes(line)).map(Some)
 }
 
 /// `SRC:DST` or `SRC:DST:rw` or `SRC:DST:ro`.
@@ -49,6 +61,17 @@ pub(super) fn user(word: &OsStr) -> Result<(u32, u32), String> {
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));
     let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
     Ok((number(uid)?, number(gid)?))
+}
+
+/// A path.
+pub(super) fn file(word: &OsStr) -> Result<PathBuf, String> {
+    if word.is_empty() { Err("is empty".to_owned()) } else { Ok(word.into()) }
+}
+
+/// The number of a file descriptor that can be written to.
+pub(super) fn descriptor(word: &OsStr) -> Result<i32, String> {
+    let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{word:?} is no descriptor to write to, such as 3"))
 }
 
 /// `4096`, `64K`, `64M`, `2G`: a size in bytes, units of 1024.
@@ -98,6 +121,19 @@ mod tests {
         for bad in ["a", "a:b", ":/b", "a:/b:rx", ""] {
             assert!(read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn lines_of_an_environment_file() {
+        let read = |text| env_line(OsStr::new(text));
+        let variable = |k: &str, v: Option<&str>| Ok(Some((k.into(), v.map(Into::into))));
+        for blank in ["", "  ", "# A=b", "\r"] {
+            assert_eq!(read(blank), Ok(None), "{blank:?}");
+        }
+        assert_eq!(read("A=b # \"c\" "), variable("A", Some("b # \"c\" ")));
+        assert_eq!(read("  A=b\r"), variable("A", Some("b")));
+        assert_eq!(read("HOME"), variable("HOME", None));
+        assert!(read("=b").is_err());
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(super) fn sort(args: Vec<OsString>) -> Result<Words, Error> {
             }
         } else if let Some(command) = words.command {
             words.operands.push(word);
-            if command.runs_job {
+            if command.name == "run" {
                 words.operands.extend(args.by_ref());
             }
         } else {

@@ -4,6 +4,7 @@
 
 mod info;
 mod install;
+mod job;
 mod list;
 mod prune;
 mod remove;

@@ -1,13 +1,15 @@
-//! `run`.
+//! `run` and `shell`.
 
-use super::Session;
-use crate::args::{self, Run};
+use super::{Session, job};
+use crate::args::Run;
 use crate::error::Error;
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{self, Bind, Ids, Job, Network, Tmpfs};
+use crate::sandbox::{self, Exit};
 use crate::ui::Ui;
 use crate::{list, store};
 use joblet_format::Spec;
+use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 /// How often to look again while a runtime is being moved away, and how long to wait in between.
@@ -17,15 +19,26 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 impl Session<'_> {
     pub(crate) fn run(&self, run: Run, ui: &mut Ui<'_>) -> Result<u8, Error> {
+        let status = run.status_fd.map(status_file).transpose()?;
+        let result = self.start(run, ui);
+        if let Some(mut file) = status {
+            // Whoever asked for it may have gone; the job's end is not undone by that.
+            _ = file.write_all(ended(&result).as_bytes());
+        }
+        result.map(|exit| exit.map_or(0, Exit::status))
+    }
+
+    /// How the job ended; nothing if it was not to be run.
+    fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
         let runtime = self.hold(&run.spec, ui)?;
         let dry_run = run.dry_run;
-        let job = job(run);
+        let job = job::wanted(run)?;
         if dry_run {
             let steps = sandbox::plan(&runtime, &job, &sandbox::Host::observe())?;
             ui.data(&list::plan(&steps, self.global.json))?;
-            return Ok(0);
+            return Ok(None);
         }
-        sandbox::run(&runtime, &job).map(sandbox::Exit::status)
+        sandbox::run(&runtime, &job).map(Some)
     }
 
     /// The runtime that a job asked for, installed if need be, which stays as long as it is open.
@@ -47,26 +60,51 @@ impl Session<'_> {
     }
 }
 
-/// What the sandbox is asked for. Variables that are passed on are looked up here.
-fn job(run: Run) -> Job {
-    let env = run.env.into_iter().filter_map(|(name, value)| {
-        let value = value.or_else(|| std::env::var_os(&name))?;
-        Some((name, value))
-    });
-    let bind = |bind: args::BindArg| {
-        let args::BindArg { source, target, writable } = bind;
-        Bind { source, target, writable }
+fn status_file(fd: i32) -> Result<File, Error> {
+    sandbox::descriptor(fd)
+        .map_err(|error| Error::Usage(format!("--status-fd {fd} cannot be written to: {error}")))
+}
+
+/// The line for `--status-fd`: a JSON object.
+///
+/// `status` is this program's exit status, `by` whose it is: `job` (with the job's own `code`, or
+/// the `signal` that ended it), `timeout`, or `joblet-exec` (with the `class` of the failure; no
+/// job was run). Readers ignore members that they do not know.
+fn ended(result: &Result<Option<Exit>, Error>) -> String {
+    let (status, by, more) = match result {
+        Ok(None) => (0, "joblet-exec", String::new()),
+        Ok(Some(exit)) => match exit {
+            Exit::Code(code) => (exit.status(), "job", format!(",\"code\":{code}")),
+            Exit::Signal(signal) => (exit.status(), "job", format!(",\"signal\":{signal}")),
+            Exit::TimedOut => (exit.status(), "timeout", String::new()),
+        },
+        Err(error) => {
+            let class = error.class();
+            (class.exit_code(true), "joblet-exec", format!(",\"class\":\"{}\"", class.word()))
+        }
     };
-    let tmpfs = |tmpfs: args::TmpfsArg| Tmpfs { target: tmpfs.target, size: tmpfs.size };
-    Job {
-        env: env.collect(),
-        network: if run.host_network { Network::Host } else { Network::None },
-        workdir: run.workdir,
-        binds: run.binds.into_iter().map(bind).collect(),
-        tmpfs: run.tmpfs.into_iter().map(tmpfs).collect(),
-        hostname: run.hostname,
-        user: run.user.map(|(uid, gid)| Ids { uid, gid }),
-        timeout: run.timeout,
-        ..Job::new(run.argv)
+    format!("{{\"by\":\"{by}\",\"status\":{status}{more}}}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_it_ended_is_one_line() {
+        for (result, want) in [
+            (Ok(None), r#"{"by":"joblet-exec","status":0}"#),
+            (Ok(Some(Exit::Code(125))), r#"{"by":"job","status":125,"code":125}"#),
+            (Ok(Some(Exit::Signal(9))), r#"{"by":"job","status":137,"signal":9}"#),
+            (Ok(Some(Exit::TimedOut)), r#"{"by":"timeout","status":124}"#),
+            (
+                Err(Error::NotFound("x".into())),
+                r#"{"by":"joblet-exec","status":125,"class":"NOTFOUND"}"#,
+            ),
+        ] {
+            let line = ended(&result);
+            assert_eq!(line.trim_end(), want);
+            serde_json::from_str::<serde_json::Value>(&line).unwrap();
+        }
     }
 }

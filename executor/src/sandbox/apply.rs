@@ -1,16 +1,17 @@
 //! The steps of a plan, done one after the other in the child.
 
 use super::{
-    command, dev,
+    command, copy, dev, init,
     mounts::Places,
     overlay, privileges, proc, seal, seccomp,
     step::Step,
     sys::{self, RDONLY},
+    terminal,
 };
 use crate::within::{self, Create, Escape};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::AsFd,
+    fd::{AsFd, BorrowedFd},
     fs::{FileType, Mode, fstat},
     io::Errno,
     mount::{UnmountFlags, unmount},
@@ -91,6 +92,10 @@ pub(super) struct Sandbox<'a> {
     pub user_namespace: bool,
     /// Signals that the job ignores, as its caller does.
     pub ignored: &'a [i32],
+    /// What a terminal of its own needs.
+    pub terminal: Option<terminal::Wanted>,
+    /// Where the launcher learns how the job ended, if this process stays its parent.
+    pub report: BorrowedFd<'a>,
     /// Opened by [`Step::Root`].
     pub places: Option<Places>,
 }
@@ -118,6 +123,7 @@ impl Sandbox<'_> {
                 Ok(())
             }
             Step::DropPrivileges { user } => privileges::drop_all(*user),
+            Step::Init => init::stay(self.report),
             Step::Seccomp => Ok(seccomp::install()?),
             Step::Exec { argv, env } => {
                 sys::reset_signals(self.ignored);
@@ -142,6 +148,14 @@ impl Sandbox<'_> {
             Step::Bind { source, target, writable } => places.bind(source, target, *writable),
             Step::Overlay { source, target, owner } => {
                 overlay::mount(places, source, target, *owner, self.user_namespace)
+            }
+            Step::Copy { source, target, mode, owner } => {
+                copy::file(places, source, target, *mode, *owner)
+            }
+            Step::Names { path } => copy::names(places, Path::new(path)),
+            Step::Terminal { owner } => {
+                let none = || Failure::launch("the caller has none");
+                terminal::open(places, self.terminal.as_ref().ok_or_else(none)?, *owner)
             }
             Step::SealRoot => seal::seal(places, places.root.as_fd(), RDONLY),
             Step::EnterRoot => enter(places),

@@ -5,9 +5,11 @@ use super::{
     apply::{Failure, Kind, Sandbox},
     explain::explain,
     mounts::identity,
-    signals::{Signals, supervise},
+    signals::Signals,
     step::Step,
+    supervise::supervise,
     sys::{self, Clone},
+    terminal::Relay,
 };
 use crate::{error::Error, runtime::Runtime};
 use nix::{errno::Errno, libc};
@@ -39,21 +41,32 @@ pub(super) fn run(
     check_standard_files()?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
+    let (relay, wanted) = if job.terminal {
+        let (relay, wanted) = Relay::begin().map_err(raw)?;
+        (Some(relay), Some(wanted))
+    } else {
+        (None, None)
+    };
     let signals = Signals::block().map_err(launch)?;
     let sandbox = Sandbox {
         runtime: (&runtime.path, identity),
         user_namespace: !host.privileged,
         ignored: &signals.ignored,
+        terminal: wanted,
+        report: writer.as_fd(),
         places: None,
     };
     let begin = (0, steps.first().map_or(0, flags));
     let pid = match sys::clone_alone(begin.1) {
         Ok(Clone::Child) => child(reader, &writer, sandbox, steps),
-        Ok(Clone::Parent(pid)) => pid,
+        Ok(Clone::Parent(pid)) => {
+            drop(sandbox);
+            pid
+        }
         Err(errno) => return Err(explained(steps, job, host, begin.0, Failure::from(errno))),
     };
     drop(writer);
-    let ended = supervise(&signals, pid, reader, job.timeout).map_err(launch)?;
+    let ended = supervise(&signals, pid, reader, (job.timeout, job.init), relay).map_err(launch)?;
     match Failure::decode(&ended.report) {
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
         None => Ok(ended.exit),

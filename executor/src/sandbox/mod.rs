@@ -6,8 +6,10 @@
 
 mod apply;
 mod command;
+mod copy;
 mod dev;
 mod explain;
+mod init;
 mod launch;
 mod mounts;
 mod overlay;
@@ -18,12 +20,21 @@ mod seal;
 pub mod seccomp;
 mod signals;
 mod step;
+mod supervise;
 mod sys;
+mod terminal;
 
 use crate::{error::Error, runtime::Runtime};
 use rustix::{fs, io::Errno, process, thread};
 use serde::Serialize;
-use std::{env, ffi::OsString, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::OsString,
+    fs::File,
+    io::{self, IsTerminal},
+    path::PathBuf,
+    time::Duration,
+};
 
 pub use plan::plan;
 pub use step::{Origin, Step};
@@ -41,6 +52,8 @@ pub struct Job {
     pub workdir: Option<PathBuf>,
     /// Whether the caller's current directory shines through `/work`.
     pub share_cwd: bool,
+    /// What is put into its directory beside that.
+    pub uploads: Vec<Upload>,
     /// Host files and directories that it sees beside the runtime.
     pub binds: Vec<Bind>,
     /// Empty writable directories.
@@ -51,6 +64,10 @@ pub struct Job {
     pub user: Option<Ids>,
     /// How long it may run: then TERM, ten seconds later KILL.
     pub timeout: Option<Duration>,
+    /// Whether a process stands before it that passes signals on and reaps.
+    pub init: bool,
+    /// Whether it has a terminal of its own, behind the caller's.
+    pub terminal: bool,
 }
 
 impl Job {
@@ -62,11 +79,14 @@ impl Job {
             network: Network::None,
             workdir: None,
             share_cwd: true,
+            uploads: Vec::new(),
             binds: Vec::new(),
             tmpfs: Vec::new(),
             hostname: None,
             user: None,
             timeout: None,
+            init: false,
+            terminal: false,
         }
     }
 }
@@ -78,6 +98,21 @@ pub enum Network {
     None,
     /// All that the host sees.
     Host,
+}
+
+/// A file or directory of the host that a job gets a private copy of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// On the host; relative to the current directory.
+    pub source: PathBuf,
+    /// What it is called in `/work`.
+    pub name: OsString,
+    /// Whether it is a directory.
+    pub directory: bool,
+    /// Permission bits of a file.
+    pub mode: u32,
+    /// Whether it lies in the current directory itself, which a job sees anyway.
+    pub here: bool,
 }
 
 /// A file or directory of the host that a job sees.
@@ -191,6 +226,14 @@ impl Exit {
             Self::TimedOut => 124,
         }
     }
+}
+
+/// A second descriptor for what the caller left open as number `fd`, which no job inherits.
+///
+/// # Errors
+/// `EBADF` if there is none.
+pub fn descriptor(fd: i32) -> io::Result<File> {
+    Ok(sys::duplicate(fd)?.into())
 }
 
 /// Runs `job` in `runtime` and waits for its end.

@@ -9,12 +9,15 @@ use super::{
     sys::{NODEV, NOSUID, RDONLY},
 };
 use rustix::{
-    fd::AsFd,
-    fs::{Mode, OFlags, fstat, mkdirat, openat},
+    fd::{AsFd, OwnedFd},
+    fs::{Dir, Mode, OFlags, fstat, mkdirat, openat, symlinkat},
     io::Errno,
     process::fchdir,
 };
-use std::path::Path;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
+
+/// Where the current directory is seen if it cannot be overlaid.
+const SHOWN: &str = "/.cwd";
 
 /// Mounts an overlay on `target`: `origin` below, a tmpfs above.
 ///
@@ -22,6 +25,8 @@ use std::path::Path;
 /// overlay then covers them. So they have the short relative names that follow, whatever
 /// characters the path of `origin` has, and nothing else can ever reach them. What `target` is on
 /// must be a tmpfs of the job: if it is not the root's, one is mounted there first.
+///
+/// What cannot be overlaid is linked to, entry by entry, if it is the current directory.
 pub(super) fn mount(
     places: &Places,
     origin: &Origin,
@@ -30,9 +35,43 @@ pub(super) fn mount(
     user_namespace: bool,
 ) -> Result<(), Failure> {
     let target = places.target(target, false)?;
+    let refused = match overlay(places, origin, &target, owner, user_namespace) {
+        Err(failure) if *origin == Origin::Cwd => failure,
+        other => return other,
+    };
+    link_entries(places, &target, owner).map_err(|_| refused)
+}
+
+/// Shows the current directory read-only, with what is mounted in it, and on `target` a directory
+/// of links to its entries. New files can be made there; those of the caller cannot be changed.
+fn link_entries(places: &Places, target: &OwnedFd, owner: Ids) -> Result<(), Failure> {
+    fchdir(&places.cwd)?;
+    places.bind(&Origin::Cwd, Path::new(SHOWN), false)?;
+    // Over what is left of the attempt to overlay it.
+    let work = mounts::tmpfs(0o755, Some(owner), &[], NOSUID | NODEV)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for entry in Dir::new(openat(&places.cwd, ".", flags, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            let name = OsStr::from_bytes(name);
+            symlinkat(Path::new(SHOWN).join(name), &work, name)?;
+        }
+    }
+    mounts::attach(&work, target.as_fd())?;
+    Ok(places.owns(work.as_fd())?)
+}
+
+fn overlay(
+    places: &Places,
+    origin: &Origin,
+    target: &OwnedFd,
+    owner: Ids,
+    user_namespace: bool,
+) -> Result<(), Failure> {
     let other;
     let layers = if places.is_free(target.as_fd())? {
-        &target
+        target
     } else {
         other = mounts::tmpfs(0o755, None, &[], NOSUID | NODEV)?;
         mounts::attach(&other, target.as_fd())?;
@@ -69,7 +108,8 @@ pub(super) fn mount(
 fn explain(errno: Errno, origin: &Origin, user_namespace: bool) -> Failure {
     let remedy = match origin {
         Origin::Cwd => "start from another directory (from / nothing is shared) and use --bind",
-        Origin::Runtime(_) | Origin::Host(_) => "run as root, or use a runtime without it",
+        Origin::Host(_) => "show it with --bind instead",
+        Origin::Runtime(_) => "run as root, or use a runtime without it",
     };
     let cause = match errno {
         Errno::INVAL if user_namespace => {

@@ -1,6 +1,6 @@
 //! The sandbox as a value: what is to be done, in which order.
 
-use super::{Cwd, Host, Ids, Job, Network, Origin, Step};
+use super::{Cwd, Host, Ids, Job, Network, Origin, Step, Upload};
 use crate::{
     error::Error,
     runtime::{Runtime, Source},
@@ -16,6 +16,9 @@ const WORK: &str = "/work";
 
 /// The host name of a job that was not given one.
 const HOSTNAME: &str = "joblet";
+
+/// How the host finds others by name.
+const NAMES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
 /// `PATH` of a job whose runtime sets none: what a shell uses without one.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,12 +49,24 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.push(Step::Proc { protect: host.privileged });
     steps.push(Step::Dev { make_nodes: host.privileged });
     steps.extend(mounts(runtime, ids));
+    if !network {
+        steps.extend(NAMES.map(|path| Step::Names { path }));
+    }
     let work = PathBuf::from(WORK);
-    steps.push(if job.share_cwd && host.cwd == Cwd::Files {
+    let shown = job.share_cwd && host.cwd == Cwd::Files;
+    steps.push(if shown {
         Step::Overlay { source: Origin::Cwd, target: work.clone(), owner: ids }
     } else {
         Step::Tmpfs { target: work.clone(), mode: 0o755, size: None, owner: ids }
     });
+    for Upload { source, name, directory, mode, here } in &job.uploads {
+        let (source, target) = (source.clone(), work.join(name));
+        steps.push(match (directory, here) {
+            (_, true) if shown => continue,
+            (true, _) => Step::Overlay { source: Origin::Host(source), target, owner: ids },
+            (false, _) => Step::Copy { source, target, mode: *mode, owner: ids },
+        });
+    }
     for tmpfs in &job.tmpfs {
         let (target, size) = (tmpfs.target.clone(), tmpfs.size);
         steps.push(Step::Tmpfs { target, mode: 0o755, size, owner: ids });
@@ -61,9 +76,12 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::Bind { source, target, writable: bind.writable });
     }
     let path = job.workdir.clone().unwrap_or(work);
-    steps.extend([Step::SealRoot, Step::EnterRoot, Step::CloseFiles, Step::Workdir { path }]);
+    steps.extend([Step::SealRoot, Step::EnterRoot]);
+    steps.extend(job.terminal.then_some(Step::Terminal { owner: ids }));
+    steps.extend([Step::CloseFiles, Step::Workdir { path }]);
     steps.push(Step::DropPrivileges { user: host.privileged.then_some(ids) });
     steps.push(Step::Seccomp);
+    steps.extend(job.init.then_some(Step::Init));
     steps.push(Step::Exec { argv: job.argv.clone(), env: environment(runtime, job, host) });
     Ok(steps)
 }
@@ -198,6 +216,10 @@ mod tests {
         Job::new(vec!["python3".into(), "x.py".into()])
     }
 
+    fn upload(directory: bool) -> Upload {
+        Upload { source: "../f".into(), name: "f".into(), directory, mode: 0o644, here: false }
+    }
+
     fn lines(runtime: &Runtime, job: &Job, host: &Host) -> Vec<String> {
         plan(runtime, job, host).unwrap().iter().map(Step::to_string).collect()
     }
@@ -282,9 +304,12 @@ mod tests {
             changed.into_iter().filter(|line| !plain.contains(line)).collect::<Vec<_>>()
         };
         for (found, want) in [
+            (change(|job| job.init = true), "stay as the parent of what follows"),
+            (change(|job| job.terminal = true), "open a terminal of the job's own"),
+            (change(|job| job.uploads = vec![upload(false)]), "copy ../f to /work/f"),
             (
-                change(|job| job.network = Network::Host),
-                "make namespaces: mount pid ipc uts cgroup user",
+                change(|job| job.uploads = vec![upload(true)]),
+                "mount a private copy of ../f on /work/f",
             ),
             (change(|job| job.share_cwd = false), "mount an empty /work (mode 755)"),
             (change(|job| job.workdir = Some("/usr".into())), "change to /usr"),
@@ -306,9 +331,21 @@ mod tests {
         ] {
             assert_eq!(found, [want]);
         }
+        let network = change(|job| job.network = Network::Host);
+        let want = [
+            "make namespaces: mount pid ipc uts cgroup user",
+            "show the host's /etc/resolv.conf",
+            "show the host's /etc/hosts",
+        ];
+        assert_eq!(network, want);
+        let here = Upload { here: true, ..upload(false) };
+        let here = Job { uploads: vec![here], ..job() };
+        assert_eq!(lines(&runtime, &here, &USER), lines(&runtime, &job(), &USER));
         let private = Host { cwd: Cwd::Private, ..USER };
-        let steps = lines(&runtime, &job(), &private);
-        assert!(steps.contains(&"mount an empty /work (mode 755)".to_owned()));
+        let steps = lines(&runtime, &here, &private);
+        for want in ["mount an empty /work (mode 755)", "copy ../f to /work/f"] {
+            assert!(steps.contains(&want.to_owned()));
+        }
     }
 
     #[test]

@@ -92,6 +92,24 @@ pub enum Step {
         /// Whose it is.
         owner: Ids,
     },
+    /// A copy of a file of the host.
+    Copy {
+        /// Which.
+        #[serde(serialize_with = "lossy")]
+        source: PathBuf,
+        /// Where.
+        #[serde(serialize_with = "lossy")]
+        target: PathBuf,
+        /// Permission bits.
+        mode: u32,
+        /// Whose it is.
+        owner: Ids,
+    },
+    /// A file by which the host finds others, if the runtime has one to be covered.
+    Names {
+        /// The file, here and there.
+        path: &'static str,
+    },
     /// Nothing more can be made in the root.
     SealRoot,
     /// The root becomes `/`; the host's is gone.
@@ -102,6 +120,11 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
+    /// A terminal of the job's own.
+    Terminal {
+        /// Whose it is.
+        owner: Ids,
+    },
     /// Only standard input, output and error stay open.
     CloseFiles,
     /// No capability, no way to any, no keyring.
@@ -111,6 +134,8 @@ pub enum Step {
     },
     /// The filter of system calls.
     Seccomp,
+    /// Another process goes on from here; this one passes signals on and reaps.
+    Init,
     /// The job itself.
     Exec {
         /// Command and arguments.
@@ -165,15 +190,21 @@ impl fmt::Display for Step {
             Self::Overlay { source, target, .. } => {
                 write!(f, "mount a private copy of {source} on {}", target.display())
             }
+            Self::Copy { source, target, .. } => {
+                write!(f, "copy {} to {}", source.display(), target.display())
+            }
+            Self::Names { path } => write!(f, "show the host's {path}"),
             Self::SealRoot => f.write_str("make the root read-only"),
             Self::EnterRoot => f.write_str("enter the root and detach the host's"),
             Self::Workdir { path } => write!(f, "change to {}", path.display()),
+            Self::Terminal { .. } => f.write_str("open a terminal of the job's own"),
             Self::CloseFiles => f.write_str("close files 3 and up"),
             Self::DropPrivileges { user: Some(ids) } => {
                 write!(f, "drop all privileges as {}:{}", ids.uid, ids.gid)
             }
             Self::DropPrivileges { user: None } => f.write_str("drop all privileges"),
             Self::Seccomp => f.write_str("filter system calls"),
+            Self::Init => f.write_str("stay as the parent of what follows"),
             Self::Exec { argv, .. } => {
                 f.write_str("execute")?;
                 argv.iter().try_for_each(|word| write!(f, " {}", word.to_string_lossy()))

@@ -3,7 +3,7 @@
 
 use nix::{errno::Errno, libc};
 use std::{
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
 };
 
@@ -136,6 +136,17 @@ pub(super) fn close_on_exec(fd: libc::c_int) -> Result<(), Errno> {
         Err(Errno::EBADF) => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Makes a second descriptor, close-on-exec, for what is open as `fd`.
+///
+/// # Errors
+/// As fcntl(2): `EBADF` if it is not open.
+pub(super) fn duplicate(fd: libc::c_int) -> Result<OwnedFd, Errno> {
+    // SAFETY: fcntl answers EBADF to a number that is not open. A new descriptor is nobody else's.
+    let new = unsafe { Errno::result(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)) }?;
+    // SAFETY: as just said, and it is open.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
 /// Puts every signal but those in `keep` back to its default action.

@@ -16,8 +16,7 @@ use std::{
 pub(crate) const NOBODY: u32 = 65534;
 
 /// What jobs of the tests use.
-const TOOLS: &str =
-    "bash cat chmod chroot env grep head id ls mkdir mount mv nsenter rm sleep stat touch unshare";
+const TOOLS: &str = "bash cat chmod chroot env grep head id ls mkdir mount mv nsenter rm sleep stat stty touch tty unshare";
 
 /// A directory with a runtime, a current directory, and the program under test.
 pub(crate) struct World {
@@ -100,6 +99,14 @@ impl World {
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(word, to).unwrap();
         }
+    }
+
+    /// A copy of the runtime `demo` that is called `name`; its directory.
+    pub(crate) fn copy_runtime(&self, name: &str) -> PathBuf {
+        let to = self.path("store").join(name);
+        let copied = Command::new("cp").arg("-r").arg(self.path("store/demo")).arg(&to).status();
+        assert!(copied.unwrap().success());
+        to
     }
 
     /// A path in the world's directory.

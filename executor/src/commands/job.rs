@@ -1,0 +1,89 @@
+//! What `run` was asked for, as a job: the files and variables that it names are looked up here.
+
+use crate::args::{self, Run};
+use crate::error::Error;
+use crate::sandbox::{Bind, Ids, Job, Network, Tmpfs, Upload};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+/// What the sandbox is asked for.
+pub(super) fn wanted(run: Run) -> Result<Job, Error> {
+    let bind = |bind: args::BindArg| {
+        let args::BindArg { source, target, writable } = bind;
+        Bind { source, target, writable }
+    };
+    let tmpfs = |tmpfs: args::TmpfsArg| Tmpfs { target: tmpfs.target, size: tmpfs.size };
+    let mut env = Vec::new();
+    for path in &run.env_files {
+        let text = fs::read(path).map_err(unreadable("--env-file", path))?;
+        for (line, index) in text.split(|&byte| byte == b'\n').zip(1..) {
+            let refuse = |reason| Error::Config {
+                path: path.clone(),
+                reason: format!("line {index}: {reason}"),
+            };
+            env.extend(args::env_line(OsStr::from_bytes(line)).map_err(refuse)?);
+        }
+    }
+    env.extend(run.env);
+    let env = env.into_iter().filter_map(|(name, value): (OsString, Option<OsString>)| {
+        let value = value.or_else(|| std::env::var_os(&name))?;
+        Some((name, value))
+    });
+    Ok(Job {
+        env: env.collect(),
+        network: if run.host_network { Network::Host } else { Network::None },
+        workdir: run.workdir,
+        uploads: run.uploads.into_iter().map(upload).collect::<Result<_, _>>()?,
+        binds: run.binds.into_iter().map(bind).collect(),
+        tmpfs: run.tmpfs.into_iter().map(tmpfs).collect(),
+        hostname: run.hostname,
+        user: run.user.map(|(uid, gid)| Ids { uid, gid }),
+        timeout: run.timeout,
+        init: run.init,
+        terminal: terminal(run.terminal)?,
+        ..Job::new(run.argv)
+    })
+}
+
+fn unreadable(option: &str, path: &Path) -> impl Fn(std::io::Error) -> Error {
+    move |error| Error::Usage(format!("{option} {}: {error}", path.display()))
+}
+
+/// Looks at what is to be put into the job's directory.
+fn upload(path: PathBuf) -> Result<Upload, Error> {
+    let found = fs::metadata(&path).map_err(unreadable("--upload", &path))?;
+    let Some(name) = path.file_name().filter(|_| found.is_file() || found.is_dir()) else {
+        let reason = "has no name, or is neither file nor directory";
+        return Err(Error::Usage(format!("--upload {} {reason}", path.display())));
+    };
+    Ok(Upload {
+        name: name.to_owned(),
+        directory: found.is_dir(),
+        mode: found.mode() & 0o777,
+        here: lies_here(&path).unwrap_or(false),
+        source: path,
+    })
+}
+
+/// Whether `path` is an entry of the current directory itself: no link, no other file system.
+fn lies_here(path: &Path) -> std::io::Result<bool> {
+    let mut parts = path.components().filter(|part| *part != Component::CurDir);
+    let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+    let (found, here) = (fs::symlink_metadata(path)?, fs::metadata(".")?);
+    Ok(plain && !found.is_symlink() && found.dev() == here.dev())
+}
+
+fn terminal(asked: args::Terminal) -> Result<bool, Error> {
+    let here = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    match asked {
+        args::Terminal::Must if !here => {
+            Err(Error::Usage("--tty needs a terminal as standard input and output".into()))
+        }
+        args::Terminal::None => Ok(false),
+        _ => Ok(here),
+    }
+}

@@ -1,0 +1,178 @@
+//! A terminal of the job's own, and the launcher that stands between it and the caller's.
+//!
+//! The job gets the far end of a new pair of its own `/dev/pts`, as its controlling terminal: it
+//! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes
+//! to the launcher through a socket.
+
+use super::{Ids, apply::Failure, mounts::Places};
+use rustix::{
+    cmsg_space,
+    event::{PollFd, PollFlags},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{Gid, Mode, OFlags, Uid, fchown, fcntl_setfl, openat},
+    io::{Errno, IoSlice, IoSliceMut, read, retry_on_intr, write},
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
+    process::{ioctl_tiocsctty, setsid},
+    pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt},
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
+    termios::{
+        OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    },
+};
+use std::io::{Stdin, Stdout, stdin, stdout};
+
+/// What the child needs to open its terminal.
+pub(super) struct Wanted {
+    socket: OwnedFd,
+    modes: Termios,
+    size: Winsize,
+}
+
+/// Opens a terminal in the job's `/dev/pts` and makes it the child's, in a session of its own.
+pub(super) fn open(places: &Places, wanted: &Wanted, owner: Ids) -> Result<(), Failure> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let near = openat(&places.root, "dev/pts/ptmx", flags, Mode::empty())?;
+    unlockpt(&near)?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let far = ioctl_tiocgptpeer(&near, flags)?;
+    fchown(&far, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    tcsetattr(&far, OptionalActions::Now, &wanted.modes)?;
+    tcsetwinsize(&far, wanted.size)?;
+    let fds = [near.as_fd(), far.as_fd()];
+    let mut space = [std::mem::MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    message.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(&wanted.socket, &[IoSlice::new(b"t")], &mut message, SendFlags::NOSIGNAL)?;
+    setsid()?;
+    ioctl_tiocsctty(&far)?;
+    dup2_stdin(&far)?;
+    dup2_stdout(&far)?;
+    Ok(dup2_stderr(&far)?)
+}
+
+/// The launcher's side. The caller's terminal gets its modes back when this is dropped.
+pub(super) struct Relay {
+    caller: (Stdin, Stdout),
+    before: Termios,
+    /// The socket that both ends come from, then the near end.
+    near: OwnedFd,
+    /// The far end, held open: without it, a job that closes its own would look like a hangup.
+    far: Option<OwnedFd>,
+    /// What was typed and is not taken yet.
+    typed: Vec<u8>,
+    typing: bool,
+}
+
+impl Relay {
+    /// Looks at the caller's terminal and puts it into raw mode: every key is the job's.
+    ///
+    /// Comes before signals are blocked, so that a caller in the background is stopped.
+    pub(super) fn begin() -> Result<(Self, Wanted), Errno> {
+        let caller = (stdin(), stdout());
+        let modes = tcgetattr(&caller.0)?;
+        let size = tcgetwinsize(&caller.0)?;
+        let flags = SocketFlags::CLOEXEC;
+        let (near, socket) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let before = modes.clone();
+        let relay = Self { caller, before, near, far: None, typed: Vec::new(), typing: true };
+        relay.raw()?;
+        Ok((relay, Wanted { socket, modes, size }))
+    }
+
+    fn raw(&self) -> Result<(), Errno> {
+        let mut modes = self.before.clone();
+        modes.make_raw();
+        tcsetattr(&self.caller.0, OptionalActions::Now, &modes)
+    }
+
+    /// After a stop: what continued this process may have changed the terminal.
+    pub(super) fn resume(&self) {
+        // A terminal that is gone hangs up, which ends all this.
+        _ = self.raw();
+        self.resize();
+    }
+
+    /// Gives the job's terminal the size of the caller's. The kernel tells the job.
+    pub(super) fn resize(&self) {
+        if let (Some(_), Ok(size)) = (&self.far, tcgetwinsize(&self.caller.0)) {
+            _ = tcsetwinsize(&self.near, size);
+        }
+    }
+
+    /// What is to be waited for.
+    pub(super) fn polled(&self) -> [PollFd<'_>; 2] {
+        let wants = |wants: bool, flags: PollFlags| if wants { flags } else { PollFlags::empty() };
+        let typing = self.far.is_some() && self.typing && self.typed.is_empty();
+        [
+            PollFd::from_borrowed_fd(self.caller.0.as_fd(), wants(typing, PollFlags::IN)),
+            PollFd::from_borrowed_fd(
+                self.near.as_fd(),
+                PollFlags::IN | wants(!self.typed.is_empty(), PollFlags::OUT),
+            ),
+        ]
+    }
+
+    /// Moves what there is, after a wait: whether keys were typed, whether the near end is ready.
+    pub(super) fn pump(&mut self, typed: bool, near: bool) {
+        if self.far.is_none() {
+            // A child that fails before it has a terminal says so elsewhere.
+            if let (true, Some([near, far])) = (near, receive(self.near.as_fd())) {
+                (self.near, self.far) = (near, Some(far));
+                self.resize();
+            }
+            return;
+        }
+        if typed && self.typing && self.typed.is_empty() {
+            let mut buffer = [0; 4096];
+            let len = retry_on_intr(|| read(&self.caller.0, &mut buffer)).unwrap_or(0);
+            self.typing = len > 0;
+            self.typed.extend(&buffer[..len]);
+        }
+        if let Ok(len) = write(&self.near, &self.typed) {
+            self.typed.drain(..len);
+        }
+        if near {
+            self.show();
+        }
+    }
+
+    /// Shows what the job wrote, at most one buffer. Whether there was anything.
+    fn show(&self) -> bool {
+        let mut buffer = [0; 4096];
+        let len = read(&self.near, &mut buffer).unwrap_or(0);
+        let mut rest = &buffer[..len];
+        while let (false, Ok(len)) =
+            (rest.is_empty(), retry_on_intr(|| write(&self.caller.1, rest)))
+        {
+            rest = &rest[len..];
+        }
+        len > 0
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        while self.far.is_some() && self.show() {}
+        // A terminal that is gone has no modes to be given back.
+        _ = tcsetattr(&self.caller.0, OptionalActions::Drain, &self.before);
+    }
+}
+
+/// Takes both ends out of the socket; the near one never blocks.
+fn receive(socket: BorrowedFd<'_>) -> Option<[OwnedFd; 2]> {
+    let mut space = [std::mem::MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut message = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC)
+        .ok()?;
+    let fds = message.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let ends: [OwnedFd; 2] = fds.flatten().collect::<Vec<_>>().try_into().ok()?;
+    fcntl_setfl(&ends[0], OFlags::NONBLOCK).ok()?;
+    Some(ends)
+}

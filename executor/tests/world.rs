@@ -1,0 +1,363 @@
+//! What a job is given: files, variables, a parent, a terminal, and how its end is told.
+
+mod common;
+mod support;
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use rustix::{
+    fs::{OFlags, fcntl_setfl},
+    pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
+};
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::symlink, process::CommandExt},
+    },
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+use support::{Output, World, finish};
+
+/// Runs `script` in the directory `cwd` of the world.
+fn run_in(world: &World, cwd: &str, user: Option<u32>, options: &[&str], script: &str) -> Output {
+    let mut run = world.command(user, &World::shell(options, script));
+    finish(run.current_dir(world.path(cwd)).spawn().unwrap())
+}
+
+#[test]
+fn uploads_are_private_copies() {
+    let Some(world) = World::get() else { return };
+    fs::create_dir_all(world.path("given/data/sub")).unwrap();
+    fs::write(world.path("given/data/sub/x"), "deep\n").unwrap();
+    fs::write(world.path("given/table.csv"), "1,2\n").unwrap();
+    symlink("given/table.csv", world.path("cwd-links")).unwrap();
+    let file = world.path("given/table.csv").to_str().unwrap().to_owned();
+    let data = world.path("given/data").to_str().unwrap().to_owned();
+    for user in World::users() {
+        let options = ["--upload", &file, "--upload", &data];
+        let script = "ls; cat in.txt table.csv data/sub/x; echo 3 > table.csv; \
+                      echo 4 > data/new; ls data";
+        let output = world.run(user, &options, script);
+        assert_eq!(
+            output.stdout, "data\nin.txt\ntable.csv\nhello\n1,2\ndeep\nnew\nsub\n",
+            "{user:?} {output:?}"
+        );
+        // Its permissions are kept, it is the job's, and another upload of its name wins.
+        let script = "stat -c %a:%u table.csv";
+        let owner = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        let output = world.run(user, &["--upload", &file, "--upload", &file], script);
+        assert_eq!(output.stdout, format!("644:{owner}\n"), "{output:?}");
+        // An entry of the current directory is there in any case, a link's target is copied.
+        let output = run_in(world, "given", user, &["--upload=table.csv"], "cat table.csv");
+        assert_eq!(output.stdout, "1,2\n", "{output:?}");
+        let output = run_in(world, "", user, &["--upload=./cwd-links"], "cat cwd-links");
+        assert_eq!(output.stdout, "1,2\n", "{output:?}");
+        for (path, reason) in [
+            ("/no/such", "error[USAGE]: --upload /no/such: No such file"),
+            ("..", "has no name"),
+            ("/dev/null", "neither file nor directory"),
+        ] {
+            let output = world.run(user, &["--upload", path], ":");
+            assert_eq!(output.status, Some(125), "{output:?}");
+            assert!(output.stderr.contains(reason), "{output:?}");
+        }
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "1,2\n");
+    assert_eq!(fs::read_to_string(world.path("given/data/sub/x")).unwrap(), "deep\n");
+}
+
+#[test]
+fn variables_come_from_files_too() {
+    let Some(world) = World::get() else { return };
+    fs::write(world.path("outside/env"), "# a comment\n\nA=1\nB=x y\r\nC=file\nPASSED\nGONE\n")
+        .unwrap();
+    fs::write(world.path("outside/bad"), "A=1\n=x\n").unwrap();
+    for user in World::users() {
+        let options = ["--env-file", "env", "-e", "C=own", "--runtime=demo", "--", "env"];
+        let mut run = world.command(user, &options);
+        let run = run.current_dir(world.path("outside")).env("PASSED", "on");
+        let output = finish(run.spawn().unwrap());
+        let want = "A=1\nB=x y\nC=own\nFOO=bar\nHOME=/tmp\nPASSED=on\nPATH=/usr/bin:/bin\n";
+        assert_eq!(output.stdout, want, "{output:?}");
+        let output = run_in(world, "outside", user, &["--env-file=bad"], ":");
+        assert!(output.stderr.contains("bad: line 2: \"=x\" has no name"), "{output:?}");
+        let output = run_in(world, "outside", user, &["--env-file=none"], ":");
+        assert!(output.stderr.contains("--env-file none: No such file"), "{output:?}");
+    }
+}
+
+/// Where the current directory cannot be overlaid, its entries are linked to.
+#[test]
+fn a_directory_that_cannot_be_overlaid_is_seen_nevertheless() {
+    let Some(world) = World::get() else { return };
+    let at = world.path("layers");
+    fs::create_dir(&at).unwrap();
+    // Overlays on overlays, as deep as the kernel allows. Within: a user without capabilities, to
+    // whom the mount below the directory is locked.
+    let prepare = "set -e; mount -t tmpfs t \"$0\"; cd \"$0\"; mkdir a b c m1 m2; echo low > a/f
+        mkdir a/sub; mount -t tmpfs t b; mkdir b/u b/w b/u2 b/w2; chmod 777 b
+        mount -t overlay o -o lowerdir=a,upperdir=b/u,workdir=b/w m1
+        mount -t overlay o -o lowerdir=m1,upperdir=b/u2,workdir=b/w2 m2; cd m2; exec \"$@\"";
+    let script = "cat f; echo new > g; cat g; echo x > f; rm f; ls; pwd";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", prepare]).arg(&at);
+    let output = unshare.args(world.program()).args(World::shell(&[], script)).output().unwrap();
+    let (stdout, stderr) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(stdout, "low\nnew\ng\nsub\n/work\n", "{stderr}");
+    assert!(stderr.contains("f: Read-only file system"), "{stderr}");
+}
+
+#[test]
+fn names_of_other_hosts_come_with_their_network() {
+    let Some(world) = World::get() else { return };
+    let root = world.copy_runtime("named");
+    fs::create_dir(root.join("isolated/etc")).unwrap();
+    fs::write(root.join("isolated/etc/resolv.conf"), "").unwrap();
+    fs::write(root.join("isolated/etc/hosts"), "runtime\n").unwrap();
+    let yaml = fs::read_to_string(root.join("runtime.yml")).unwrap();
+    let mount = "mounts:\n  - { source: isolated/etc, target: /etc }";
+    fs::write(root.join("runtime.yml"), yaml.replace("mounts:", mount)).unwrap();
+    let host = |name| fs::read_to_string(name).unwrap_or_default();
+    for user in World::users() {
+        let run = |options: &[&str]| {
+            let words = [options, &["--runtime=named", "cat", "/etc/resolv.conf", "/etc/hosts"]];
+            finish(world.command(user, &words.concat()).spawn().unwrap())
+        };
+        assert_eq!(run(&[]).stdout, "runtime\n");
+        let want = host("/etc/resolv.conf") + &host("/etc/hosts");
+        let output = run(&["--network", "host"]);
+        assert_eq!(output.stdout, want, "{output:?}");
+        // A runtime without these files has none.
+        let output = world.run(user, &["--network=host"], "test -e /usr/bin/env");
+        assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn a_parent_reaps_and_passes_signals_on() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (script, signal, status) in [
+            ("echo ready; sleep 60", Some(Signal::SIGTERM), 143),
+            ("echo ready; sleep 60", Some(Signal::SIGINT), 130),
+            ("echo ready; sleep 60", Some(Signal::SIGUSR1), 138),
+            ("trap 'exit 7' TERM; echo ready; sleep 60 & wait", Some(Signal::SIGTERM), 7),
+            ("trap '' TERM; echo ready; sleep 0.5; exit 9", Some(Signal::SIGTERM), 9),
+            ("echo ready; kill -KILL $$", None, 137),
+            ("echo ready; exit 125", None, 125),
+            // It is no PID 1, and an orphan finds one that reaps it.
+            (
+                "test $$ = 2 && (sleep 0 & exec sleep 0); sleep 0.2; \
+              [ /proc/[0-9]* = /proc/1 ] || echo ready; test ! -e /proc/4",
+                None,
+                0,
+            ),
+        ] {
+            let mut child =
+                world.command(user, &World::shell(&["--init"], script)).spawn().unwrap();
+            let mut line = [0; 6];
+            child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
+            if let Some(signal) = signal {
+                kill(pid(&child), signal).unwrap();
+            }
+            let output = finish(child);
+            assert_eq!(output.status, Some(status), "{user:?} {script} {signal:?} {output:?}");
+        }
+        let output = world.run(user, &["--init", "--timeout=0.3"], "sleep 60");
+        assert_eq!(output.status, Some(124), "{output:?}");
+        let words = ["--init", "--runtime=demo", "--", "no-such"];
+        let output = finish(world.command(user, &words).spawn().unwrap());
+        assert_eq!(output.status, Some(127), "{output:?}");
+        assert!(output.stderr.contains("no-such: not found in the runtime"), "{output:?}");
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap())
+}
+
+#[test]
+fn how_it_ended_is_told_apart() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (options, script, want) in [
+            (&[][..], "exit 125", "{\"by\":\"job\",\"status\":125,\"code\":125}\n"),
+            (&["--init"], "exit 137", "{\"by\":\"job\",\"status\":137,\"code\":137}\n"),
+            (&["--init"], "kill -KILL $$", "{\"by\":\"job\",\"status\":137,\"signal\":9}\n"),
+            (&["--timeout=0.2"], "sleep 60", "{\"by\":\"timeout\",\"status\":124}\n"),
+            (
+                &["--workdir=/no"],
+                ":",
+                "{\"by\":\"joblet-exec\",\"status\":125,\"class\":\"LAUNCH\"}\n",
+            ),
+            // The job has no such descriptor.
+            (&[], "{ echo >&9; } 2>/dev/null", "{\"by\":\"job\",\"status\":1,\"code\":1}\n"),
+        ] {
+            let words = World::shell(&[options, &["--status-fd=9"]].concat(), script);
+            let wrapper = "exec 8>&1 >/dev/null 9>&8 8>&-; exec \"$@\"";
+            let mut run = Command::new("bash");
+            run.args(["-c", wrapper, "bash"]).args(world.program()).args(words);
+            run.current_dir(world.path("cwd")).stdout(Stdio::piped()).stderr(Stdio::null());
+            if let Some(user) = user {
+                run.uid(user).gid(user);
+            }
+            let output = finish(run.spawn().unwrap());
+            assert_eq!(output.stdout, want, "{user:?} {script}");
+        }
+        let output = world.run(user, &["--status-fd=77"], ":");
+        assert!(output.stderr.contains("--status-fd 77 cannot be written to"), "{output:?}");
+    }
+}
+
+/// A caller's terminal: the test types at one end, the program has the other.
+struct Desk {
+    near: File,
+    far: OwnedFd,
+    seen: String,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let near = openpt(flags).unwrap();
+        unlockpt(&near).unwrap();
+        let far = ioctl_tiocgptpeer(&near, flags).unwrap();
+        fcntl_setfl(&near, OFlags::NONBLOCK).unwrap();
+        let desk = Self { near: near.into(), far, seen: String::new() };
+        desk.resize(31, 99);
+        desk
+    }
+
+    fn resize(&self, ws_row: u16, ws_col: u16) {
+        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.near, size).unwrap();
+    }
+
+    /// Starts the program at this terminal, with `words` after the store.
+    fn start(&self, world: &World, user: Option<u32>, verb: &str, words: &[&str]) -> Child {
+        let program = world.program();
+        let at = program.iter().position(|word| word == "run").unwrap();
+        // A session with this terminal, as a login has, that tells afterwards how it found it.
+        let session = "\"$@\"; s=$?; stty -a | tr ' ' '\\n' | grep -cx -e echo -e icanon -e isig;
+            exit $s";
+        let mut run = Command::new("setsid");
+        run.args(["--ctty", "--wait", "sh", "-c", session, "sh"]);
+        run.args(&program[..at]).arg(verb).args(&program[at + 1..]);
+        run.args(words).current_dir(world.path("cwd")).env_clear();
+        run.env("PATH", "/usr/bin:/bin").env("TERM", "dumb");
+        let far = || Stdio::from(self.far.try_clone().unwrap());
+        run.stdin(far()).stdout(far()).stderr(far());
+        if let Some(user) = user {
+            std::os::unix::fs::fchown(&self.far, Some(user), Some(user)).unwrap();
+            run.uid(user).gid(user);
+        }
+        run.spawn().unwrap()
+    }
+
+    fn type_in(&mut self, text: &str) {
+        self.near.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads until the terminal shows `text`.
+    fn expect(&mut self, text: &str) {
+        let begin = Instant::now();
+        while !self.seen.contains(text) {
+            assert!(begin.elapsed() < Duration::from_secs(10), "no {text:?} in {:?}", self.seen);
+            let mut buffer = [0; 4096];
+            let len = self.near.read(&mut buffer).unwrap_or(0);
+            if len == 0 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            self.seen.push_str(&String::from_utf8_lossy(&buffer[..len]));
+        }
+        let at = self.seen.find(text).unwrap() + text.len();
+        self.seen.drain(..at);
+    }
+
+    /// Waits for the end of the session, which must find its terminal as it was: keys are shown
+    /// and act, lines are edited.
+    fn end(&mut self, mut child: Child) -> Option<i32> {
+        self.expect("3\r\n");
+        child.wait().unwrap().code()
+    }
+}
+
+#[test]
+fn a_shell_has_a_terminal_of_its_own() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let mut desk = Desk::new();
+        let child = desk.start(world, user, "shell", &["demo"]);
+        desk.type_in("stty size; tty; echo end-of-$((1+1))\r");
+        desk.expect("31 99");
+        desk.expect("/dev/pts/0");
+        desk.expect("end-of-2");
+        assert!(!tcgetattr(&desk.near).unwrap().local_modes.contains(LocalModes::ICANON));
+        // The keys of job control: the job's terminal acts on them, the shell lives on.
+        desk.type_in("sleep 50\r");
+        desk.expect("sleep 50");
+        std::thread::sleep(Duration::from_millis(300));
+        desk.type_in("\x1a");
+        desk.expect("Stopped");
+        desk.type_in("jobs; fg\r");
+        desk.expect("sleep 50");
+        std::thread::sleep(Duration::from_millis(300));
+        desk.type_in("\x03");
+        desk.type_in("echo status-$?\r");
+        desk.expect("status-130");
+        // A new size is passed on.
+        desk.resize(40, 120);
+        desk.type_in("sleep 0.2; stty size; exit 9\r");
+        desk.expect("40 120");
+        assert_eq!(desk.end(child), Some(9));
+    }
+}
+
+#[test]
+fn the_callers_terminal_is_itself_again_after_any_death() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (options, script, status) in [
+            (&["--tty", "--init"][..], "stty raw -echo; echo ready; kill -KILL $$", 137),
+            (&["--tty", "--timeout=0.5"], "stty raw -echo; echo ready; sleep 60", 124),
+            (&["--tty", "--workdir=/no"], "", 125),
+            (&["--tty"], "exec <&- >&- 2>&-; sleep 0.3; echo ready > /dev/tty; exit 4", 4),
+        ] {
+            let mut desk = Desk::new();
+            let words = World::shell(options, script);
+            let words: Vec<_> = words.iter().map(String::as_str).collect();
+            let child = desk.start(world, user, "run", &words);
+            desk.expect(if script.is_empty() { "does not exist in the job" } else { "ready" });
+            assert_eq!(desk.end(child), Some(status), "{user:?} {script}");
+        }
+    }
+    let output = world.run(None, &["--tty"], ":");
+    assert!(output.stderr.contains("--tty needs a terminal"), "{output:?}");
+}
+
+/// Bytes pass as they are, in both directions and in any number.
+#[test]
+fn pipes_are_exact() {
+    let Some(world) = World::get() else { return };
+    let bytes: Vec<u8> =
+        (0..1_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    for user in World::users() {
+        for options in [&[][..], &["--init"]] {
+            let mut run = world.command(user, &World::shell(options, "exec cat"));
+            let mut child = run.stdin(Stdio::piped()).spawn().unwrap();
+            let mut stdin = child.stdin.take().unwrap();
+            let sent = bytes.clone();
+            let writer = std::thread::spawn(move || stdin.write_all(&sent).unwrap());
+            let output = child.wait_with_output().unwrap();
+            writer.join().unwrap();
+            assert!(output.stdout == bytes, "{} bytes", output.stdout.len());
+        }
+    }
+}
