@@ -219,7 +219,8 @@ impl<'a> Reader<'a> {
         let length = self.length()?;
         let rest = self.take(length)?;
         // Paths may part inside a character: only the whole must be UTF-8.
-        let (same, other) = before.as_bytes().split_at_checked(shared).ok_or("a path shares too much")?;
+        let (same, other) =
+            before.as_bytes().split_at_checked(shared).ok_or("a path shares too much")?;
         if !other.is_empty() && other.first() == rest.first() {
             return Err("a path that shares more than it says".to_owned());
         }

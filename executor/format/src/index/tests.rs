@@ -69,7 +69,8 @@ fn what_is_written_is_what_was_read() {
 
 #[test]
 fn paths_share_all_they_can() {
-    let index = index(vec![entry("", Body::Directory), file("xa", &[1]), file("xb", &[1])]).unwrap();
+    let index =
+        index(vec![entry("", Body::Directory), file("xa", &[1]), file("xb", &[1])]).unwrap();
     let bytes = index.to_bytes();
     // Kind 1, one byte shared, one of its own; the same path without sharing.
     let at = bytes.windows(4).rposition(|window| window == [1, 1, 1, b'b']).unwrap();
