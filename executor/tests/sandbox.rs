@@ -55,6 +55,21 @@ const DEV: &str = "/dev/fd /dev/full /dev/null /dev/ptmx /dev/pts /dev/random /d
                    /dev/stdin /dev/stdout /dev/tty /dev/urandom /dev/zero\n";
 
 #[test]
+fn limits_hold_or_the_reason_is_said() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let output = world.run(user, &["--pids", "7"], "cat /proc/self/cgroup");
+        if output.status == Some(0) {
+            assert!(output.stdout.contains("0::/\n"), "{output:?}");
+        } else {
+            let reason = "error[LAUNCH]: cannot limit to 7 processes: ";
+            assert!(output.stderr.starts_with(reason) && output.stdout.is_empty(), "{output:?}");
+            assert_eq!(output.status, Some(125));
+        }
+    }
+}
+
+#[test]
 fn a_job_changes_only_what_is_its_own() {
     let Some(world) = World::get() else { return };
     check(&[

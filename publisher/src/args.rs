@@ -2,11 +2,15 @@
 
 use crate::{
     error::Error,
+    release::Tag,
     verbs::{Verb, overview, verb},
 };
 use joblet_format::{Arch, RuntimeName};
 use pico_args::Arguments;
 use std::{ffi::OsString, num::NonZero, path::PathBuf};
+
+/// Where records lie unless an option says otherwise.
+const RECORDS: &str = "registry-site/records";
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,12 @@ pub enum Command {
         /// Where to listen; 0: at a port that is free.
         port: u16,
     },
+    /// Say what a tag releases.
+    Plan(Plan),
+    /// Publish what was built.
+    Release(Release),
+    /// Record what is published.
+    Reconcile(Reconcile),
     /// Write a first manifest.
     New {
         /// The runtime.
@@ -130,6 +140,45 @@ pub struct Site {
     pub out: PathBuf,
 }
 
+/// `plan`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is to be released.
+    pub tag: Tag,
+    /// Where runtimes lie.
+    pub sources: PathBuf,
+    /// Where the records lie, from the top of the repository.
+    pub records: PathBuf,
+    /// The branch that releases come from.
+    pub branch: String,
+}
+
+/// `release`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// What is released.
+    pub tag: Tag,
+    /// Where to.
+    pub host: String,
+    /// Where `build` wrote, on one machine or more.
+    pub outs: Vec<PathBuf>,
+}
+
+/// `reconcile`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconcile {
+    /// This release alone.
+    pub tag: Option<Tag>,
+    /// Where releases are.
+    pub host: String,
+    /// The repository of the registry.
+    pub repository: String,
+    /// Its branch.
+    pub branch: String,
+    /// Where the records lie in it.
+    pub records: PathBuf,
+}
+
 /// Parses the arguments after the program's name.
 ///
 /// # Errors
@@ -197,21 +246,39 @@ impl Values {
                 sources,
                 arches: self.arches()?,
                 out: self.path("--out", "dist")?,
-                records: self.path("--records", "registry-site/records")?,
+                records: self.path("--records", RECORDS)?,
                 base_url: self.text("--base-url")?,
                 making: self.making()?,
                 json: self.args.contains("--json"),
             }),
             "index" => Command::Index(Index {
-                records: self.path("--records", "registry-site/records")?,
+                records: self.path("--records", RECORDS)?,
                 out: self.path("--out", "registry.json")?,
             }),
             "site" => Command::Site(Site {
-                records: self.path("--records", "registry-site/records")?,
+                records: self.path("--records", RECORDS)?,
                 source: self.path("--theme", "registry-site")?,
                 out: self.path("--out", "dist/site")?,
             }),
             "serve" => return self.serve(all),
+            "plan" => Command::Plan(Plan {
+                tag: self.needed_tag()?,
+                sources,
+                records: self.path("--records", RECORDS)?,
+                branch: self.text("--branch")?.unwrap_or_else(|| "origin/main".into()),
+            }),
+            "release" => Command::Release(Release {
+                tag: self.needed_tag()?,
+                host: self.needed("--host")?,
+                outs: self.paths("--out", "dist")?,
+            }),
+            "reconcile" => Command::Reconcile(Reconcile {
+                tag: self.tag()?,
+                host: self.needed("--host")?,
+                repository: self.needed("--repository")?,
+                branch: self.text("--branch")?.unwrap_or_else(|| "main".into()),
+                records: self.path("--records", RECORDS)?,
+            }),
             _ => return self.new_runtime(sources),
         };
         match &mut command {
@@ -311,6 +378,31 @@ impl Values {
         })
     }
 
+    fn tag(&mut self) -> Result<Option<Tag>, Error> {
+        self.text("--tag")?.map(|text| text.parse().map_err(Error::Usage)).transpose()
+    }
+
+    fn needed_tag(&mut self) -> Result<Tag, Error> {
+        self.tag()?.ok_or_else(|| self.lacks("--tag"))
+    }
+
+    fn needed(&mut self, option: &'static str) -> Result<String, Error> {
+        self.text(option)?.ok_or_else(|| self.lacks(option))
+    }
+
+    fn lacks(&self, option: &str) -> Error {
+        Error::Usage(format!("`{}` needs {option}; see --help", self.verb.name))
+    }
+
+    /// The values of an option that may be given more than once.
+    fn paths(&mut self, option: &'static str, default: &str) -> Result<Vec<PathBuf>, Error> {
+        let mut all = Vec::new();
+        while let Some(value) = self.value(option)? {
+            all.push(value.into());
+        }
+        Ok(if all.is_empty() { vec![default.into()] } else { all })
+    }
+
     fn jobs(&mut self) -> Result<Option<NonZero<usize>>, Error> {
         let Some(jobs) = self.text("--jobs")? else { return Ok(None) };
         let number = jobs.parse().map(Some);
@@ -376,7 +468,7 @@ mod tests {
         assert_eq!((lock.selection, lock.arches), (Selection::All, vec![]));
         let Command::Check(check) = parse("check a --joblet-exec x").unwrap() else { panic!() };
         assert_eq!(check.joblet_exec, Some("x".into()));
-        let index = Index { records: "registry-site/records".into(), out: "r.json".into() };
+        let index = Index { records: RECORDS.into(), out: "r.json".into() };
         assert_eq!(parse("index --out r.json").unwrap(), Command::Index(index));
         assert!(matches!(parse("site").unwrap(), Command::Site(_)));
         assert!(matches!(parse("new a").unwrap(), Command::New { .. }));

@@ -169,6 +169,7 @@ mod tests {
         let record = record::make(
             &source(),
             &BTreeMap::from([(Arch::NATIVE, packed)]),
+            &record::files::Files::new(),
             base,
             "1".into(),
             None,

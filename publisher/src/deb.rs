@@ -15,6 +15,9 @@ use std::{
 /// Largest unpacked `data.tar`, in bytes: what a small package could blow up to.
 const MAX_DATA: u64 = 16 << 30;
 
+/// Most bytes of an unpacked `control.tar` that are looked at.
+const MAX_CONTROL: u64 = 16 << 20;
+
 /// One member of a package: its path without a leading slash or `./`, not yet moved anywhere.
 #[derive(Debug)]
 pub struct Member {
@@ -42,8 +45,10 @@ pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, E
         let mut data = decompress(suffix, entry).map_err(refused)?.take(MAX_DATA);
         let mut spool =
             tempfile::tempfile_in(spool_dir).map_err(Error::file("write below", spool_dir))?;
-        let size = io::copy(&mut data, &mut spool)
-            .map_err(|error| refused(format!("`{name}` cannot be unpacked: {error}")))?;
+        let size = io::copy(&mut data, &mut spool).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull => Error::file("write below", spool_dir)(error),
+            _ => refused(format!("`{name}` cannot be unpacked: {error}")),
+        })?;
         if size == MAX_DATA {
             return Err(refused(format!("`{name}` is larger than {MAX_DATA} bytes")));
         }
@@ -51,6 +56,31 @@ pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, E
         return members(&Arc::new(spool)).map_err(refused);
     }
     Err(refused("has no data.tar".into()))
+}
+
+/// The control file of the package at `path`: its name, version and more, one field a line.
+///
+/// # Errors
+/// [`Error::Archive`] if it has none; [`Error::File`].
+pub fn control(path: &Path, label: &str) -> Result<String, Error> {
+    let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
+    let broken = |error: io::Error| refused(format!("has no control file: {error}"));
+    let file = File::open(path).map_err(Error::file("read", path))?;
+    let mut outer = ar::Archive::new(io::BufReader::new(file));
+    while let Some(entry) = outer.next_entry() {
+        let entry = entry.map_err(broken)?;
+        let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
+        let Some(suffix) = name.strip_prefix("control.tar") else { continue };
+        let plain = decompress(suffix, entry).map_err(refused)?.take(MAX_CONTROL);
+        for member in tar::Archive::new(plain).entries().map_err(broken)? {
+            let mut member = member.map_err(broken)?;
+            if matches!(&*member.path_bytes(), b"./control" | b"control") {
+                let mut text = String::new();
+                return member.read_to_string(&mut text).map(|_| text).map_err(broken);
+            }
+        }
+    }
+    Err(refused("has no control file".into()))
 }
 
 fn decompress<'r>(suffix: &str, from: impl Read + 'r) -> Result<Box<dyn Read + 'r>, String> {

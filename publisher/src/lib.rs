@@ -3,7 +3,8 @@
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
 //! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
-//! cacerts → fixups → gate → `runtime_yml` → pack → record → index → check, new → site
+//! cacerts → fixups → gate → `runtime_yml` → pack → licence → components → contents, sbom, provenance →
+//! record → index → check, new → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -14,6 +15,8 @@ pub mod assemble;
 mod cacerts;
 pub mod check;
 mod commands;
+pub mod components;
+pub mod contents;
 pub mod deb;
 pub mod env;
 pub mod error;
@@ -22,13 +25,17 @@ pub mod fsx;
 pub mod gate;
 pub mod index;
 pub mod inputs;
+pub mod licence;
 pub mod lock;
 pub mod mirror;
 pub mod new;
 pub mod pack;
+pub mod provenance;
 pub mod record;
+pub mod release;
 mod roots;
 pub mod runtime_yml;
+pub mod sbom;
 pub mod serve;
 pub mod site;
 pub mod source;
@@ -66,6 +73,9 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Check(options) => commands::check(&options, note),
         Command::Index(options) => commands::index(&options),
         Command::Site(options) => commands::site(&options),
+        Command::Plan(options) => commands::plan(&options),
+        Command::Release(options) => commands::release(&options, note),
+        Command::Reconcile(options) => commands::reconcile(&options, note),
         Command::New { name, sources } => {
             let path = new::write(&sources, &name)?.display().to_string();
             Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))

@@ -1,6 +1,9 @@
 //! What was built → `records/NAME/VERSION.json`, and back.
 
+pub mod files;
+
 use crate::{error::Error, fsx, pack::Packed, source::Source};
+use files::Files;
 use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version};
 use std::{
     collections::BTreeMap,
@@ -20,11 +23,12 @@ pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
 /// The record of what was built.
 ///
 /// Architectures that were not built now are taken from `before`, the record of an earlier build;
-/// it also keeps its time if nothing differs. `base_url` is where the archives will be published;
+/// it also keeps its time if nothing differs. `files` go beside the record. `base_url` is where the archives will be published;
 /// without it they lie beside `registry.json`.
 pub fn make(
     source: &Source,
     built: &BTreeMap<Arch, Packed>,
+    files: &Files,
     base_url: Option<&str>,
     now: String,
     before: Option<&Record>,
@@ -65,9 +69,10 @@ pub fn make(
         artifacts,
         yanked: before.and_then(|record| record.release.yanked.clone()),
     };
-    let unchanged = before.filter(|record| record.release == release);
+    let files = files::promises(files, &release, before);
+    let unchanged = before.filter(|record| record.release == release && record.files == files);
     let published_at = unchanged.map_or(now, |record| record.published_at.clone());
-    Record { name: source.name.clone(), published_at, release }
+    Record { name: source.name.clone(), published_at, release, files }
 }
 
 /// Reads one record if it exists.
@@ -76,9 +81,54 @@ pub fn make(
 /// [`Error::Config`] if it is refused; [`Error::File`].
 pub fn read(path: &Path) -> Result<Option<Record>, Error> {
     let Some(bytes) = fsx::read_if_there(path)? else { return Ok(None) };
-    serde_json::from_slice(&bytes)
-        .map(Some)
-        .map_err(|error| Error::config(path, format!("is no record: {error}")))
+    parse(&bytes).map(Some).map_err(|reason| Error::config(path, reason))
+}
+
+/// Reads the text of a record.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn parse(bytes: &[u8]) -> Result<Record, String> {
+    let record: Record =
+        serde_json::from_slice(bytes).map_err(|error| format!("is no record: {error}"))?;
+    match record.files.keys().find(|name| !files::is_name(name)) {
+        Some(name) => Err(format!("is no record: {name:?} is no name of a file beside it")),
+        None => Ok(record),
+    }
+}
+
+/// One record of two that say different architectures of the same version, from two machines.
+///
+/// # Errors
+/// What they disagree in.
+pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
+    let about = |it: &Record| (it.name.clone(), it.release.version.clone());
+    if about(&one) != about(&other) || one.release.description != other.release.description {
+        return Err("is of another version than the record it is joined with".to_owned());
+    }
+    for (arch, artifact) in other.release.artifacts {
+        if one.release.artifacts.get(&arch).is_some_and(|it| *it != artifact) {
+            return Err(format!(
+                "has another archive for {arch} than the record it is joined with"
+            ));
+        }
+        one.release.artifacts.insert(arch, artifact);
+    }
+    for (name, file) in other.files {
+        if one.files.get(&name).is_some_and(|it| *it != file) {
+            return Err(format!("has another {name} than the record it is joined with"));
+        }
+        one.files.insert(name, file);
+    }
+    let more = other.release.platforms.into_iter();
+    let more: Vec<_> = more.filter(|it| !one.release.platforms.contains(it)).collect();
+    one.release.platforms.extend(more);
+    if let Some(main) = one.release.artifacts.values().next() {
+        one.release.download_url.clone_from(&main.download_url);
+        (one.release.checksum, one.release.size) = (main.checksum, main.size);
+    }
+    one.published_at = one.published_at.max(other.published_at);
+    Ok(one)
 }
 
 /// Reads every `NAME/VERSION.json` below `records`, sorted by name and version.
@@ -137,19 +187,25 @@ mod tests {
 
     #[test]
     fn architectures_of_two_builds_are_merged() {
-        let arm =
-            make(&source(), &BTreeMap::from([(Arch::Arm64, packed(2))]), None, "1".into(), None);
+        let arm = make(
+            &source(),
+            &BTreeMap::from([(Arch::Arm64, packed(2))]),
+            &Files::new(),
+            None,
+            "1".into(),
+            None,
+        );
         assert_eq!(arm.release.checksum, packed(2).checksum);
         assert_eq!(arm.release.platforms, ["ubuntu-arm64".parse().unwrap()]);
         let amd = BTreeMap::from([(Arch::Amd64, packed(1))]);
         let base = Some("https://example.org/r/");
-        let both = make(&source(), &amd, base, "2".into(), Some(&arm));
+        let both = make(&source(), &amd, &Files::new(), base, "2".into(), Some(&arm));
         assert_eq!(both.release.artifacts.len(), 2);
         assert_eq!(both.release.artifacts[&Arch::Amd64].index, Some(packed(1).index));
         assert_eq!(both.release.download_url, "https://example.org/r/d-1.0.0-amd64.tar.gz");
         assert_eq!(both.release.artifacts[&Arch::Arm64].download_url, "d-1.0.0-arm64.tar.gz");
         assert_eq!((both.release.platforms.len(), both.published_at.as_str()), (3, "2"));
-        let again = make(&source(), &amd, base, "3".into(), Some(&both));
+        let again = make(&source(), &amd, &Files::new(), base, "3".into(), Some(&both));
         assert_eq!(render(&again), render(&both), "a rerun changes no byte");
         let text = render(&both);
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), both);
@@ -161,7 +217,7 @@ mod tests {
         let error = read_all(&dir.path().join("none")).unwrap_err();
         assert_eq!(error.class().word(), "NOTFOUND");
         let built = BTreeMap::from([(Arch::Amd64, packed(1))]);
-        let record = make(&source(), &built, None, "1".into(), None);
+        let record = make(&source(), &built, &Files::new(), None, "1".into(), None);
         let right = path(dir.path(), &record.name, &record.release.version);
         fsx::write(&right, render(&record).as_bytes()).unwrap();
         assert_eq!(read_all(dir.path()).unwrap(), std::slice::from_ref(&record));

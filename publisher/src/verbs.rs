@@ -21,9 +21,11 @@ const ARCH: Opt = ("--arch", "ARCH", "amd64, arm64 or all [all of the manifest]"
 const MIRROR: Opt =
     ("--mirror", "URL", "where debian/ and debian-security/ lie [as the host's apt]");
 const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
+const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
+const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
 
-pub(crate) const VERBS: [Verb; 7] = [
+pub(crate) const VERBS: [Verb; 10] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -90,6 +92,39 @@ pub(crate) const VERBS: [Verb; 7] = [
         positionals: "NAME",
         summary: "write a first runtimes-src/NAME/manifest.yaml",
         options: &[SOURCES],
+    },
+    Verb {
+        name: "plan",
+        positionals: "",
+        summary: "say what a tag releases, checked, as JSON (in a git checkout of the tag)",
+        options: &[
+            TAG,
+            SOURCES,
+            RECORDS,
+            ("--branch", "REF", "the branch that releases come from [origin/main]"),
+        ],
+    },
+    Verb {
+        name: "release",
+        positionals: "",
+        summary: "publish what was built: draft, upload, download, compare, publish",
+        options: &[
+            TAG,
+            HOST,
+            ("--out", "DIR", "where archives and records/ lie; several add up [dist]"),
+        ],
+    },
+    Verb {
+        name: "reconcile",
+        positionals: "",
+        summary: "record what is published and push registry.json, of one tag or of all",
+        options: &[
+            TAG,
+            HOST,
+            ("--repository", "URL", "the git repository of the registry"),
+            ("--branch", "NAME", "its branch [main]"),
+            RECORDS,
+        ],
     },
 ];
 

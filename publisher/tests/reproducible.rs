@@ -1,6 +1,9 @@
 //! The bytes of an archive depend on its sources alone: not on user, umask, time zone, locale,
 //! directory or time.
 
+#[path = "common/debs.rs"]
+mod debs;
+
 use std::{
     fs,
     os::unix::{
@@ -144,7 +147,9 @@ fn two_builds_are_equal_whoever_wherever_and_whenever() {
 fn a_small_build_is_the_same_every_time() {
     let dir = tempfile::tempdir().unwrap();
     let (sources, cache) = (dir.path().join("src"), dir.path().join("cache"));
-    let deb = small_deb();
+    let files: [(&str, &[u8]); 2] =
+        [("./usr/bin/demo", b"#!/bin/sh\necho hello\n"), ("./etc/demo", b"x\n")];
+    let deb = debs::deb("Package: demo\nVersion: 1\n", &files);
     let sum = sha256(&deb);
     fs::create_dir_all(cache.join("sha256")).unwrap();
     fs::write(cache.join("sha256").join(&sum), &deb).unwrap();
@@ -179,20 +184,6 @@ fn a_small_build_is_the_same_every_time() {
     }
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0].len(), 4);
-}
-
-fn small_deb() -> Vec<u8> {
-    let mut data = tar::Builder::new(Vec::new());
-    for (name, text) in [("./usr/bin/demo", "#!/bin/sh\necho hello\n"), ("./etc/demo", "x\n")] {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(text.len() as u64);
-        header.set_mode(0o755);
-        data.append_data(&mut header, name, text.as_bytes()).unwrap();
-    }
-    let data = data.into_inner().unwrap();
-    let mut outer = ar::Builder::new(Vec::new());
-    outer.append(&ar::Header::new("data.tar".into(), data.len() as u64), data.as_slice()).unwrap();
-    outer.into_inner().unwrap()
 }
 
 fn sha256(bytes: &[u8]) -> String {

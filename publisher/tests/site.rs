@@ -52,7 +52,7 @@ fn at(mut record: Record, url: &str) -> Record {
 
 fn registry(records: &[Record]) -> Registry {
     let mut registry = Registry::default();
-    for Record { name, published_at, release } in records {
+    for Record { name, published_at, release, .. } in records {
         registry.updated_at = registry.updated_at.max(published_at.clone());
         let releases = registry.runtimes.entry(name.clone()).or_default();
         releases.insert(release.version.clone(), release.clone());

@@ -109,7 +109,7 @@ pub struct Part {
     pub checksum: Checksum,
 }
 
-/// What is promised of an archive's index ([`crate::index`]).
+/// What is promised of an archive's index ([`crate::index`]), and of a file beside a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexFile {
     /// SHA-256 of the file.
@@ -130,6 +130,10 @@ pub struct Record {
     pub published_at: String,
     /// What `registry.json` says of it.
     pub release: Release,
+    /// Files in the directory `VERSION.files` beside the record, by name: what it was built from, and
+    /// what is inside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, IndexFile>,
 }
 
 impl Release {

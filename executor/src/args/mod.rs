@@ -10,7 +10,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 pub(crate) use values::env_line;
-use values::{bind, count, descriptor, duration, file, tmpfs, user, utf8, variable};
+use values::{
+    bind, count, descriptor, duration, file, memory, positive, processors, tmpfs, user, utf8,
+    variable,
+};
 use words::{Words, is_option, sort};
 
 /// A parsed command line.
@@ -132,6 +135,12 @@ pub struct Run {
     pub host_network: bool,
     /// `--timeout`
     pub timeout: Option<Duration>,
+    /// `--memory`, in bytes
+    pub memory: Option<u64>,
+    /// `--cpu`, in thousandths
+    pub cpu: Option<u32>,
+    /// `--pids`
+    pub pids: Option<u32>,
     /// `--init`
     pub init: bool,
     /// `--tty`; what `shell` does.
@@ -325,6 +334,9 @@ fn run(
             }
         },
         timeout: one_of(options, "--timeout", duration)?,
+        memory: one_of(options, "--memory", memory)?,
+        cpu: one_of(options, "--cpu", processors)?,
+        pids: one_of(options, "--pids", positive)?,
         init: options.contains("--init"),
         terminal,
         status_fd: one_of(options, "--status-fd", descriptor)?,

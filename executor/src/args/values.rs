@@ -83,6 +83,32 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is not a size like 64M"))
 }
 
+/// `8192` in MiB, or a size with its unit.
+pub(super) fn memory(word: &OsStr) -> Result<u64, String> {
+    let text = utf8(word)?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    if plain { bytes(&format!("{text}M")) } else { bytes(text) }
+}
+
+/// `1.5` processors, in thousandths; the kernel takes no less than a hundredth.
+pub(super) fn processors(word: &OsStr) -> Result<u32, String> {
+    let text = utf8(word)?;
+    let refuse = || format!("{text:?} is not a number of processors like 2 or 1.5");
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if part.len() > 3 || !digits(whole) || !digits(part) {
+        return Err(refuse());
+    }
+    let number = format!("{whole}{part:0<3}").parse::<u32>().map_err(|_| refuse())?;
+    if (10..1_000_000_000).contains(&number) { Ok(number) } else { Err(refuse()) }
+}
+
+/// A number above zero.
+pub(super) fn positive(word: &OsStr) -> Result<u32, String> {
+    let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{word:?} is not a number above zero"))
+}
+
 /// `3`: how many.
 pub(super) fn count(word: &OsStr) -> Result<usize, String> {
     let text = utf8(word)?;
@@ -152,6 +178,17 @@ mod tests {
         for bad in ["", "0", "s", ".", "1y", "1e3", "-1", "99999999999999999999"] {
             assert!(duration(OsStr::new(bad)).is_err(), "{bad}");
         }
+        for (text, want) in [("8192", 8 << 30), ("512M", 512 << 20), ("8G", 8 << 30)] {
+            assert_eq!(memory(OsStr::new(text)), Ok(want), "{text}");
+        }
+        for (text, want) in [("2", 2000), ("1.5", 1500), ("0.25", 250), (".5", 500), ("0.01", 10)] {
+            assert_eq!(processors(OsStr::new(text)), Ok(want), "{text}");
+        }
+        for bad in ["", ".", "0", "0.001", "1.5.5", "-1", "x", "1e3", "99999999"] {
+            assert!(processors(OsStr::new(bad)).is_err(), "{bad}");
+        }
+        assert_eq!(positive(OsStr::new("100")), Ok(100));
+        assert!(memory(OsStr::new("0")).is_err() && positive(OsStr::new("0")).is_err());
         assert_eq!(user(OsStr::new("7")), Ok((7, 7)));
         assert_eq!(user(OsStr::new("7:8")), Ok((7, 8)));
         assert!(user(OsStr::new("root")).is_err());

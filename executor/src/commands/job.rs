@@ -2,7 +2,7 @@
 
 use crate::args::{self, Run};
 use crate::error::Error;
-use crate::sandbox::{Bind, Ids, Job, Network, Tmpfs, Upload};
+use crate::sandbox::{Bind, Ids, Job, Limits, Network, Tmpfs, Upload};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::IsTerminal;
@@ -43,6 +43,7 @@ pub(super) fn wanted(run: Run) -> Result<Job, Error> {
         hostname: run.hostname,
         user: run.user.map(|(uid, gid)| Ids { uid, gid }),
         timeout: run.timeout,
+        limits: Limits { memory: run.memory, cpu: run.cpu, pids: run.pids },
         init: run.init,
         terminal: terminal(run.terminal)?,
         ..Job::new(run.argv)

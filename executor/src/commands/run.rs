@@ -4,7 +4,7 @@ use super::{Session, job};
 use crate::args::Run;
 use crate::error::Error;
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{self, Exit};
+use crate::sandbox::{self, Exit, Limits};
 use crate::ui::Ui;
 use crate::{list, store};
 use joblet_format::Spec;
@@ -38,7 +38,12 @@ impl Session<'_> {
             ui.data(&list::plan(&steps, self.global.json))?;
             return Ok(None);
         }
-        sandbox::run(&runtime, &job).map(Some)
+        let exit = sandbox::run(&runtime, &job)?;
+        if exit == Exit::OutOfMemory {
+            let memory = Limits { memory: job.limits.memory, ..Limits::default() };
+            ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
+        }
+        Ok(Some(exit))
     }
 
     /// The runtime that a job asked for, installed if need be, which stays as long as it is open.
@@ -68,7 +73,7 @@ fn status_file(fd: i32) -> Result<File, Error> {
 /// The line for `--status-fd`: a JSON object.
 ///
 /// `status` is this program's exit status, `by` whose it is: `job` (with the job's own `code`, or
-/// the `signal` that ended it), `timeout`, or `joblet-exec` (with the `class` of the failure; no
+/// the `signal` that ended it), `timeout`, `memory` (it needed more than it may have), or `joblet-exec` (with the `class` of the failure; no
 /// job was run). Readers ignore members that they do not know.
 fn ended(result: &Result<Option<Exit>, Error>) -> String {
     let (status, by, more) = match result {
@@ -77,6 +82,7 @@ fn ended(result: &Result<Option<Exit>, Error>) -> String {
             Exit::Code(code) => (exit.status(), "job", format!(",\"code\":{code}")),
             Exit::Signal(signal) => (exit.status(), "job", format!(",\"signal\":{signal}")),
             Exit::TimedOut => (exit.status(), "timeout", String::new()),
+            Exit::OutOfMemory => (exit.status(), "memory", String::new()),
         },
         Err(error) => {
             let class = error.class();
@@ -96,6 +102,7 @@ mod tests {
             (Ok(None), r#"{"by":"joblet-exec","status":0}"#),
             (Ok(Some(Exit::Code(125))), r#"{"by":"job","status":125,"code":125}"#),
             (Ok(Some(Exit::Signal(9))), r#"{"by":"job","status":137,"signal":9}"#),
+            (Ok(Some(Exit::OutOfMemory)), r#"{"by":"memory","status":137}"#),
             (Ok(Some(Exit::TimedOut)), r#"{"by":"timeout","status":124}"#),
             (
                 Err(Error::NotFound("x".into())),

@@ -1,7 +1,7 @@
 //! The steps of a plan, done one after the other in the child.
 
 use super::{
-    command, copy, dev, init,
+    cgroup, command, copy, dev, init,
     mounts::Places,
     overlay, privileges, proc, seal, seccomp,
     step::Step,
@@ -11,7 +11,7 @@ use super::{
 use crate::within::{self, Create, Escape};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::{AsFd, BorrowedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{FileType, Mode, fstat},
     io::Errno,
     mount::{UnmountFlags, unmount},
@@ -92,6 +92,8 @@ pub(super) struct Sandbox<'a> {
     pub user_namespace: bool,
     /// Signals that the job ignores, as its caller does.
     pub ignored: &'a [i32],
+    /// Where it joins its control group, if it was not started there.
+    pub entrance: Option<OwnedFd>,
     /// What a terminal of its own needs.
     pub terminal: Option<terminal::Wanted>,
     /// Where the launcher learns how the job ended, if this process stays its parent.
@@ -104,6 +106,7 @@ impl Sandbox<'_> {
     /// Does one step.
     pub(super) fn apply(&mut self, step: &Step) -> Result<(), Failure> {
         match step {
+            Step::Limit(_) => cgroup::enter(self.entrance.as_ref()),
             Step::Namespaces { .. } => Ok(()), // the clone that this process began with
             Step::MapIds { inside, outside } => {
                 write("/proc/self/setgroups", "deny")?;

@@ -36,7 +36,7 @@ pub(super) fn stay(report: BorrowedFd<'_>) -> Result<(), Failure> {
             end(report, signal);
         }
     }
-    let main = match sys::clone_alone(0)? {
+    let main = match sys::clone_alone(0, None)? {
         Clone::Child => return Ok(()),
         Clone::Parent(pid) => pid,
     };

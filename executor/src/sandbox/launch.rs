@@ -3,6 +3,7 @@
 use super::{
     Exit, Host, Job,
     apply::{Failure, Kind, Sandbox},
+    cgroup::Cgroup,
     explain::explain,
     mounts::identity,
     signals::Signals,
@@ -48,29 +49,65 @@ pub(super) fn run(
         (None, None)
     };
     let signals = Signals::block().map_err(launch)?;
-    let sandbox = Sandbox {
+    let cgroup = limit(steps)?;
+    let mut sandbox = Sandbox {
         runtime: (&runtime.path, identity),
         user_namespace: !host.privileged,
         ignored: &signals.ignored,
         terminal: wanted,
         report: writer.as_fd(),
+        entrance: None,
         places: None,
     };
-    let begin = (0, steps.first().map_or(0, flags));
-    let pid = match sys::clone_alone(begin.1) {
+    let pid = match clone(steps, cgroup.as_ref(), &mut sandbox) {
         Ok(Clone::Child) => child(reader, &writer, sandbox, steps),
         Ok(Clone::Parent(pid)) => {
             drop(sandbox);
             pid
         }
-        Err(errno) => return Err(explained(steps, job, host, begin.0, Failure::from(errno))),
+        Err((at, errno)) => return Err(explained(steps, job, host, at, Failure::from(errno))),
     };
     drop(writer);
     let ended = supervise(&signals, pid, reader, (job.timeout, job.init), relay).map_err(launch)?;
     match Failure::decode(&ended.report) {
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
-        None => Ok(ended.exit),
+        None => Ok(match (cgroup, ended.exit) {
+            (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
+            (_, exit) => exit,
+        }),
     }
+}
+
+/// Starts the child in its namespaces and its control group. An error tells the step it belongs to.
+fn clone(
+    steps: &[Step],
+    cgroup: Option<&Cgroup>,
+    sandbox: &mut Sandbox<'_>,
+) -> Result<Clone, (usize, Errno)> {
+    let begin = steps.iter().position(|step| matches!(step, Step::Namespaces { .. })).unwrap_or(0);
+    let flags = steps.get(begin).map_or(0, |step| flags(step, cgroup.is_some()));
+    let Some(cgroup) = cgroup else {
+        return sys::clone_alone(flags, None).map_err(|errno| (begin, errno));
+    };
+    match sys::clone_alone(flags, Some(cgroup.dir.as_fd())) {
+        // Before Linux 5.7, or in a container that knows no clone3.
+        Err(Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG) => {
+            let entrance = cgroup.entrance();
+            let entrance = entrance.map_err(|errno| (0, Errno::from_raw(errno.raw_os_error())))?;
+            sandbox.entrance = Some(entrance);
+            sys::clone_alone(flags, None).map_err(|errno| (begin, errno))
+        }
+        // What the user may not do with groups.
+        Err(errno @ (Errno::EACCES | Errno::EBUSY | Errno::EOPNOTSUPP)) => Err((0, errno)),
+        other => other.map_err(|errno| (begin, errno)),
+    }
+}
+
+/// Makes the control group of a plan with limits.
+fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
+    let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
+    let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
+    Cgroup::make(*limits).map(Some).map_err(refuse)
 }
 
 /// Refuses directories as standard files: `..` leads from them to all of the host.
@@ -90,17 +127,15 @@ fn check_standard_files() -> Result<(), Error> {
     Ok(())
 }
 
-/// The flags of clone(2) for the first step.
-fn flags(step: &Step) -> libc::c_int {
+/// The flags of clone(2) for the step that makes namespaces. A process that is started in another
+/// control group makes the namespace for it there, when it has arrived.
+fn flags(step: &Step, limited: bool) -> libc::c_int {
     let Step::Namespaces { user, network } = step else { return 0 };
-    let always = libc::CLONE_NEWNS
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS
-        | libc::CLONE_NEWCGROUP;
+    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let cgroup = if limited { 0 } else { libc::CLONE_NEWCGROUP };
     let user = if *user { libc::CLONE_NEWUSER } else { 0 };
     let network = if *network { libc::CLONE_NEWNET } else { 0 };
-    always | user | network
+    always | cgroup | user | network
 }
 
 /// The child: never returns into the code of the launcher, not even by a panic.

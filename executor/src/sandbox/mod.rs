@@ -5,6 +5,7 @@
 //! that begins in new namespaces and ends as the job, while this process waits for it.
 
 mod apply;
+mod cgroup;
 mod command;
 mod copy;
 mod dev;
@@ -36,6 +37,7 @@ use std::{
     time::Duration,
 };
 
+pub use cgroup::Limits;
 pub use plan::plan;
 pub use step::{Origin, Step};
 
@@ -64,6 +66,8 @@ pub struct Job {
     pub user: Option<Ids>,
     /// How long it may run: then TERM, ten seconds later KILL.
     pub timeout: Option<Duration>,
+    /// What it may use.
+    pub limits: Limits,
     /// Whether a process stands before it that passes signals on and reaps.
     pub init: bool,
     /// Whether it has a terminal of its own, behind the caller's.
@@ -85,6 +89,7 @@ impl Job {
             hostname: None,
             user: None,
             timeout: None,
+            limits: Limits::default(),
             init: false,
             terminal: false,
         }
@@ -214,6 +219,8 @@ pub enum Exit {
     Signal(u8),
     /// It ran longer than it may.
     TimedOut,
+    /// It needed more memory than it may have.
+    OutOfMemory,
 }
 
 impl Exit {
@@ -224,6 +231,7 @@ impl Exit {
             Self::Code(code) => code,
             Self::Signal(signal) => 128 + signal,
             Self::TimedOut => 124,
+            Self::OutOfMemory => 128 + 9,
         }
     }
 }

@@ -35,7 +35,11 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     check(job)?;
     let ids = job.user.unwrap_or(host.ids);
     let network = job.network == Network::None;
-    let mut steps = vec![Step::Namespaces { user: !host.privileged, network }];
+    let mut steps = Vec::new();
+    if !job.limits.is_empty() {
+        steps.push(Step::Limit(job.limits));
+    }
+    steps.push(Step::Namespaces { user: !host.privileged, network });
     if !host.privileged {
         steps.push(Step::MapIds { inside: ids, outside: host.ids });
     }
@@ -311,6 +315,7 @@ mod tests {
                 change(|job| job.uploads = vec![upload(true)]),
                 "mount a private copy of ../f on /work/f",
             ),
+            (change(|job| job.limits.pids = Some(7)), "limit to 7 processes"),
             (change(|job| job.share_cwd = false), "mount an empty /work (mode 755)"),
             (change(|job| job.workdir = Some("/usr".into())), "change to /usr"),
             (change(|job| job.hostname = Some("h".into())), "set the host name h"),

@@ -144,7 +144,7 @@ impl<'a> Mount<'a> {
 }
 
 /// Undoes the octal escapes of space, tab, newline and backslash.
-fn unescape(text: &str) -> PathBuf {
+pub(super) fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -1,6 +1,6 @@
 //! One step of a sandbox: plain data, comparable and printable.
 
-use super::Ids;
+use super::{Ids, Limits};
 use serde::{Serialize, Serializer};
 use std::{
     collections::BTreeMap,
@@ -25,6 +25,8 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Step {
+    /// A control group of its own, with these limits.
+    Limit(Limits),
     /// New namespaces: mount, PID, IPC, UTS and cgroup, and these.
     Namespaces {
         /// A user namespace, for a caller without privileges.
@@ -160,6 +162,7 @@ impl fmt::Display for Origin {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Limit(limits) => write!(f, "limit to {limits}"),
             Self::Namespaces { user, network } => {
                 let user = if *user { " user" } else { "" };
                 let network = if *network { " network" } else { "" };

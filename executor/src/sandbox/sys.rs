@@ -55,20 +55,54 @@ pub(super) enum Clone {
     Child,
 }
 
-/// Forks the only thread of this process into new namespaces (`CLONE_NEW…` in `flags`).
+/// `struct clone_args` of linux/sched.h, as of Linux 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    ids: [u64; 3],
+    exit_signal: u64,
+    stack_and_tls: [u64; 3],
+    set_tid: [u64; 2],
+    cgroup: u64,
+}
+
+/// Forks the only thread of this process into new namespaces (`CLONE_NEW…` in `flags`) and, if
+/// given, the control group whose directory is `cgroup`.
 ///
 /// # Errors
-/// As clone(2). Panics if this process has more than one thread.
-pub(super) fn clone_alone(flags: libc::c_int) -> Result<Clone, Errno> {
+/// As clone(2); with a group also `ENOSYS`, `EINVAL` or `E2BIG` before Linux 5.7. Panics if this
+/// process has more than one thread.
+pub(super) fn clone_alone(
+    flags: libc::c_int,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> Result<Clone, Errno> {
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
     // SAFETY: unshare(CLONE_THREAD) changes nothing: it answers EINVAL to a process with other
     // threads and 0 to one without. Unlike /proc/self/task it needs no mounted /proc.
     let alone = unsafe { libc::unshare(libc::CLONE_THREAD) };
     assert_eq!(alone, 0, "clone with several threads: the child could inherit a held lock");
-    let flags = libc::c_long::from(flags | libc::SIGCHLD);
-    // SAFETY: with a null stack and without CLONE_VM this is fork(2): the child gets a copy of
-    // everything. It may run any code if no other thread held a lock at the clone; there is no
-    // other thread, as just asserted, and only this one could have started one since.
-    match Errno::result(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })? {
+    // With a null stack and without CLONE_VM this is fork(2): the child gets a copy of everything.
+    let result = if let Some(cgroup) = cgroup {
+        // None of them is negative.
+        let bits = |number: libc::c_int| u64::try_from(number).unwrap_or(0);
+        let args = CloneArgs {
+            flags: bits(flags) | INTO_CGROUP,
+            exit_signal: bits(libc::SIGCHLD),
+            cgroup: bits(cgroup.as_raw_fd()),
+            ..CloneArgs::default()
+        };
+        let size = size_of::<CloneArgs>();
+        // SAFETY: the kernel reads `size` bytes at `args`, which outlives the call. The child may
+        // run any code if no other thread held a lock at the clone; there is no other thread, as
+        // just asserted, and only this one could have started one since.
+        unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size) }
+    } else {
+        let flags = libc::c_long::from(flags | libc::SIGCHLD);
+        // SAFETY: no memory is passed; for the child, as above.
+        unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }
+    };
+    match Errno::result(result)? {
         0 => Ok(Clone::Child),
         // A process id fits, by definition of pid_t.
         #[allow(clippy::cast_possible_truncation)]

@@ -5,8 +5,9 @@ use super::{arches, megabytes, sources};
 use crate::error::Error;
 use crate::lock::{self, Input};
 use crate::pack::{self, Packed};
+use crate::record::files::Files;
 use crate::source::Source;
-use crate::{Note, args, env, fsx, record};
+use crate::{Note, args, contents, env, fsx, provenance, record, sbom};
 use joblet_format::{Arch, Record};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,15 +21,16 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> 
         for arch in arches(&source, &options.arches)? {
             jobs.push((arch, locked(&source, &lock, arch, &options.sources)?));
         }
-        let mut archives = BTreeMap::new();
+        let (mut archives, mut files) =
+            (BTreeMap::new(), provenance::keep(&options.sources, &source)?);
         let source_dir = &options.sources.join(source.name.as_str());
         for (arch, inputs) in jobs {
             let recipe =
                 Recipe { source: &source, source_dir, arch, inputs, timestamp: &lock.timestamp };
-            let packed = build_one(&recipe, &workshop, &options.out, note)?;
+            let packed = build_one(&recipe, &workshop, &options.out, &mut files, note)?;
             archives.insert(arch, packed);
         }
-        let record = write_record(&source, &archives, options)?;
+        let record = write_record(&source, &archives, &files, options)?;
         built.extend(archives.into_iter().map(|(arch, packed)| (record.clone(), arch, packed)));
     }
     Ok(if options.json { as_json(&built, &options.out) } else { as_text(&built, &options.out) })
@@ -48,33 +50,46 @@ fn locked<'l>(
     })
 }
 
-/// One archive: inputs → tree → gate → file.
+/// One archive: inputs → tree → gate → file. What is told of it goes into `files`.
 fn build_one(
     recipe: &Recipe,
     workshop: &Workshop,
     out: &Path,
+    files: &mut Files,
     note: Note,
 ) -> Result<Packed, Error> {
     let (name, version, arch) = (&recipe.source.name, &recipe.source.version, recipe.arch);
     let step = |step: &str| note(&format!("build {name}@{version} {arch}: {step}"));
-    let Made { tree, runtime_yml } = workshop.make(recipe, out, &step)?;
+    let Made { tree, runtime_yml, components } = workshop.make(recipe, out, &step)?;
     step("packing");
     let target = out.join(record::archive_name(name, version, arch));
-    pack::pack(&tree, &runtime_yml, &recipe.source.directory(), &target, workshop.jobs)
+    let packed =
+        pack::pack(&tree, &runtime_yml, &recipe.source.directory(), &target, workshop.jobs)?;
+    let contents = contents::list(&tree, &components);
+    let sbom = sbom::document(recipe.source, arch, packed.checksum, &components, recipe.timestamp);
+    files.insert(record::files::contents(arch), contents.into_bytes());
+    files.insert(record::files::sbom(arch), sbom.into_bytes());
+    Ok(packed)
 }
 
 fn write_record(
     source: &Source,
     archives: &BTreeMap<Arch, Packed>,
+    files: &Files,
     options: &args::Build,
 ) -> Result<Record, Error> {
-    let path = record::path(&options.out.join("records"), &source.name, &source.version);
+    let records = options.out.join("records");
+    let path = record::path(&records, &source.name, &source.version);
     // What was published already counts where nothing was built here before.
     let published = record::path(&options.records, &source.name, &source.version);
-    let before =
-        record::read(&path)?.map_or_else(|| record::read(&published), |it| Ok(Some(it)))?;
-    let base_url = options.base_url.as_deref();
-    let record = record::make(source, archives, base_url, env::now(), before.as_ref());
+    let (place, before) = match record::read(&path)? {
+        Some(record) => (&records, Some(record)),
+        None => (&options.records, record::read(&published)?),
+    };
+    let (base_url, before) = (options.base_url.as_deref(), before.as_ref());
+    let record = record::make(source, archives, files, base_url, env::now(), before);
+    let before = before.map(|record| (place.as_path(), record));
+    record::files::write(&records, &record, files, before)?;
     fsx::write(&path, record::render(&record).as_bytes())?;
     Ok(record)
 }

@@ -1,6 +1,7 @@
 //! Locked inputs → the tree of a runtime, checked: what `build` packs and `verify` packs again.
 
 use crate::assemble::{self, Package};
+use crate::components::{self, Component};
 use crate::error::Error;
 use crate::inputs::Store;
 use crate::lock::Input;
@@ -37,6 +38,8 @@ pub(super) struct Made {
     pub(super) tree: Tree,
     /// The text of its `runtime.yml`.
     pub(super) runtime_yml: String,
+    /// What its inputs are.
+    pub(super) components: Vec<Component>,
 }
 
 impl<'w> Workshop<'w> {
@@ -65,7 +68,8 @@ impl<'w> Workshop<'w> {
         step("checking libraries");
         gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
         let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
-        Ok(Made { tree, runtime_yml })
+        let components = components::of(inputs, &files, &tree)?;
+        Ok(Made { tree, runtime_yml, components })
     }
 
     /// The files of `inputs`, in their order.

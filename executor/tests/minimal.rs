@@ -1,0 +1,160 @@
+//! Hosts that have nothing: Debian's cloud kernels, from 5.10 to the newest, booted in an emulator
+//! with one static binary and a registry in their first root file system.
+//!
+//! No other test has these: control groups of version 2 with all controllers, a root that cannot
+//! be exchanged (an initramfs), no /proc, no overlayfs until its module is loaded.
+
+#![cfg(target_arch = "x86_64")]
+
+mod common;
+
+use common::members::{directory, file, link, pack};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// What the jobs of `minimal-init.sh` use of busybox.
+const TOOLS: [&str; 5] = ["cat", "dd", "id", "sh", "sleep"];
+
+/// What each case of `minimal-init.sh` must print (in part, where it ends with `…`), and its status.
+const CASES: [(&str, &str, i32); 19] = [
+    ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"), 0),
+    ("bare-list", "no runtime is installed in /opt/joblet/runtimes; …", 0),
+    ("bare-install", "installed demo@1.0.0 …", 0),
+    ("bare-run", "alive\n", 0),
+    ("install", "demo@1.0.0 is installed already\n", 0),
+    ("run", "1 0 /work\njoblet\n", 0),
+    ("limited", "0::/\n", 0),
+    ("out-of-memory", OUT_OF_MEMORY, 137),
+    ("limits", "67108864\n50000 100000\n20\n", 0),
+    ("processes", "sh: can't fork: Resource temporarily unavailable\n", 2),
+    // The group of a launcher that was killed; after the next job it is gone.
+    ("orphan", "./joblet-…", 0),
+    ("no-overlay", "error[LAUNCH]: cannot mount a private copy of the current directory …", 125),
+    ("overlay", "hello\nmine\n", 0),
+    ("private", "hello\n", 0),
+    ("user", "1000 1000\n", 0),
+    ("user-refused", "error[LAUNCH]: cannot limit to 5 processes: /other …", 125),
+    ("user-limited", USER_LIMITED, 0),
+    ("user-alone", "0::/\n", 0),
+    ("clean", "\n", 0),
+];
+
+const OUT_OF_MEMORY: &str =
+    "the job was killed: it needed more than its 16 MiB of memory (--memory)\n";
+
+const USER_LIMITED: &str = concat!(
+    "0::/\n",
+    "the job was killed: it needed more than its 16 MiB of memory (--memory)\n",
+    "137\n",
+);
+
+#[test]
+fn linux_5_10() {
+    boot("bullseye");
+}
+
+#[test]
+fn linux_6_1() {
+    boot("bookworm");
+}
+
+#[test]
+fn linux_6_12() {
+    boot("trixie");
+}
+
+#[test]
+fn the_newest_linux() {
+    boot("sid");
+}
+
+/// Kernels of this architecture, unpacked; `None`, with a word about it, where there are none.
+fn kernel(suite: &str) -> Option<PathBuf> {
+    let must = std::env::var_os("JOBLET_TEST_KERNELS").is_some_and(|how| how == "must-work");
+    let skip = |why: &str| {
+        assert!(!must, "kernels must boot here: {why}");
+        _ = writeln!(std::io::stderr().lock(), "SKIPPED Linux of {suite}: {why}");
+    };
+    if std::env::var_os("JOBLET_EXEC_UNDER_TEST").is_none() {
+        skip("needs the static binary: make test");
+        return None;
+    }
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/kernels");
+    let output = Command::new(script).arg(&dir).arg(suite).output().unwrap();
+    if !output.status.success() {
+        skip(&String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    Some(dir.join(suite))
+}
+
+/// Boots the kernel of `suite` and compares what the cases printed.
+fn boot(suite: &str) {
+    let Some(kernel) = kernel(suite) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("initrd");
+    fs::write(&image, root_of(&kernel)).unwrap();
+    let output = Command::new("timeout")
+        .args(["300", "qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults"])
+        .args(["-nographic", "-no-reboot", "-serial", "stdio", "-kernel"])
+        .arg(kernel.join("vmlinuz"))
+        .args(["-append", "console=ttyS0 loglevel=0 panic=-1", "-initrd"])
+        .arg(&image)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let mut cases = console.split("@@ ").skip(1);
+    for (name, want, status) in CASES {
+        let case = cases.next().unwrap_or("nothing: the host went down");
+        let found = case.strip_prefix(&format!("{name}\n")).and_then(|it| it.split_once("@@= "));
+        let Some((printed, end)) = found else { panic!("{name}: {case}\n{console}") };
+        let equal = match want.strip_suffix('…') {
+            Some(start) => printed.starts_with(start),
+            None => printed == want,
+        };
+        assert!(equal && end.trim_end() == status.to_string(), "{name}: {case}\n{console}");
+    }
+}
+
+/// The root file system of the host, as the kernel unpacks it.
+fn root_of(kernel: &Path) -> Vec<u8> {
+    let busybox = fs::read("/bin/busybox").unwrap();
+    let mut world = common::World::new();
+    let mut tree = vec![directory(""), directory("isolated"), directory("isolated/bin")];
+    tree.push(file("isolated/bin/busybox", &busybox));
+    tree.extend(TOOLS.map(|tool| link(&format!("isolated/bin/{tool}"), "busybox")));
+    let yml = "name: demo\nversion: 1.0.0\nmounts: [{ source: isolated/bin, target: /bin }]\n";
+    tree.push(file("runtime.yml", yml.as_bytes()));
+    world.publish_members("demo", "1.0.0", &pack("demo-1.0.0", tree, 1 << 18));
+    let mut image = Vec::new();
+    let init = include_bytes!("support/minimal-init.sh");
+    add(&mut image, "init", 0o100_755, init);
+    add(&mut image, "busybox", 0o100_755, &busybox);
+    add(&mut image, "joblet-exec", 0o100_755, &fs::read(common::program()).unwrap());
+    add(&mut image, "overlay.ko", 0o100_644, &fs::read(kernel.join("overlay.ko")).unwrap());
+    add(&mut image, "registry", 0o040_755, b"");
+    for name in common::list(&world.path("registry")) {
+        let content = fs::read(world.path("registry").join(&name)).unwrap();
+        add(&mut image, &format!("registry/{name}"), 0o100_644, &content);
+    }
+    add(&mut image, "TRAILER!!!", 0, b"");
+    image
+}
+
+/// Adds an entry to an archive in cpio's `newc` format, of the kernel's buffer-format.rst.
+fn add(image: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
+    let number = image.len(); // any that is used once
+    let fields = [number, mode as usize, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
+    image.extend(b"070701");
+    image.extend(fields.map(|field| format!("{field:08x}")).concat().bytes());
+    image.extend(name.bytes().chain([0]));
+    image.resize(image.len().next_multiple_of(4), 0);
+    image.extend(content);
+    image.resize(image.len().next_multiple_of(4), 0);
+}

@@ -1,0 +1,79 @@
+#!/busybox sh
+# The first process of a host that has nothing: one static binary and a registry, and busybox for
+# this script and the jobs. Prints what each case printed, between `@@ NAME` and `@@= STATUS`.
+export PATH=/none
+b() { /busybox "$@"; }
+try() {
+    echo "@@ $1"
+    shift
+    "$@" >/out 2>&1 # no terminal
+    status=$?
+    b cat /out
+    echo "@@= $status"
+}
+exec_() { /joblet-exec "$@"; }
+run() { options=$1; script=$2; /joblet-exec run $options --runtime=demo -- sh -c "$script"; }
+# As user 1000, from a shell in the group $1; $3 is the script.
+as_user() { b sh -c 'echo $$ > /cg/'"$1"'/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /busybox -- sh -c "$0"' "$2"; }
+user_run() { as_user "$1" "cd /; /joblet-exec run $2 --runtime=demo -- sh -c '$3'$4"; }
+groups() { cd /cg; echo $(b find . -name 'joblet-*'); cd /; }
+# Ends a launcher by KILL while its job runs.
+orphan() {
+    /joblet-exec run --pids 9 --runtime=demo -- sleep 1000 &
+    b sleep 1
+    b kill -9 $!
+    b sleep 1
+    b pidof sleep
+    groups
+    run "--pids 9" :
+    groups
+}
+# The limits of a running job, as the kernel has them.
+limits() {
+    run "--memory 64 --cpu 0.5 --pids 20" "sleep 2" &
+    b sleep 1
+    b cat /cg/joblet-*/memory.max /cg/joblet-*/cpu.max /cg/joblet-*/pids.max
+    wait $!
+}
+
+b mkdir /etc
+echo "u:x:1000:1000:u:/:/busybox" >/etc/passwd
+echo "u:x:1000:" >/etc/group
+
+cd /
+try version exec_ version
+try bare-list exec_ list
+try bare-install exec_ install demo --registry /registry
+try bare-run run "" "echo alive"
+b mkdir /proc
+b mount -t proc proc /proc
+b mount -t devtmpfs dev /dev
+try install exec_ install demo --registry /registry
+try run run "" 'echo $$ $(id -u) $PWD; cat /proc/sys/kernel/hostname'
+try limited run "--memory 64 --cpu 0.5 --pids 20" "cat /proc/self/cgroup"
+try out-of-memory run "--memory 16" "dd if=/dev/zero of=/tmp/x bs=1M count=64"
+b mkdir /cg
+b mount -t cgroup2 cgroup2 /cg
+try limits limits
+try processes run "--pids 5" 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo all'
+try orphan orphan
+b mkdir /data
+echo hello >/data/in
+cd /data
+try no-overlay run "" "cat in"
+b insmod /overlay.ko || echo "@@ overlay.ko does not load"
+try overlay run "" "cat in; echo mine >in; cat in"
+try private b cat in
+cd /
+
+# A user: in a group of somebody else's, in one of a subtree that was given to him, alone in one.
+b mkdir /cg/other /cg/given /cg/given/session /cg/alone
+for dir in /cg/given /cg/given/session /cg/alone; do
+    b chown 1000 $dir $dir/cgroup.procs $dir/cgroup.subtree_control
+done
+try user user_run other "" 'echo $(id -u) $(id -g)'
+try user-refused user_run other "--pids 5" :
+try user-limited user_run given/session "--memory 16 --pids 5" 'cat /proc/self/cgroup; dd if=/dev/zero of=/tmp/x bs=1M count=64' '; echo $?'
+try user-alone user_run alone "--pids 5" "cat /proc/self/cgroup"
+try clean groups
+b poweroff -f

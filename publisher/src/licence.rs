@@ -1,0 +1,252 @@
+//! What packages say of their licences → SPDX licence expressions.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longest name of a licence; what is longer is the text of one.
+const MAX_NAME: usize = 40;
+
+/// A licence as the package itself declares it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Licence {
+    /// An SPDX licence expression; none where the package says nothing.
+    pub expression: Option<String>,
+    /// The `LicenseRef-…` of the expression, each with the name that the package uses.
+    pub references: BTreeMap<String, String>,
+    /// What is known beside the expression, for people.
+    pub comment: Option<String>,
+}
+
+/// Licences of a Debian package, from its copyright file.
+///
+/// In the machine-readable format (DEP-5) the licences of all its stanzas hold together. Any other
+/// file is referred to as a whole.
+pub fn of_debian(package: &str, copyright: &str) -> Licence {
+    if copyright.is_empty() {
+        return Licence::default();
+    }
+    let whole = || format!("{package}-copyright");
+    let machine_readable = copyright.lines().next().is_some_and(|line| line.starts_with("Format"));
+    if !machine_readable {
+        let mut licence = Licence::default();
+        licence.expression = Some(licence.refer(&whole()));
+        licence.comment = Some(mentioned(copyright));
+        return licence;
+    }
+    let mut licence = Licence::default();
+    let mut terms = BTreeSet::new();
+    let names = copyright.lines().filter_map(|line| line.strip_prefix("License:"));
+    for name in names.map(str::trim).filter(|name| !name.is_empty()) {
+        match licence.synopsis(name) {
+            Some(all) => terms.extend(all),
+            None => _ = terms.insert(licence.refer(&whole())),
+        }
+    }
+    let several = terms.len() > 1;
+    let in_brackets = |term: String| {
+        if several && term.contains(" OR ") { format!("({term})") } else { term }
+    };
+    let terms: Vec<_> = terms.into_iter().map(in_brackets).collect();
+    licence.expression = Some(terms.join(" AND ")).filter(|terms| !terms.is_empty());
+    licence
+}
+
+/// Which of Debian's common licences a copyright file of free form points to.
+fn mentioned(copyright: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+    let names = copyright.split("/common-licenses/").skip(1).filter_map(|rest| {
+        let name = rest.split(|c| !plain(c)).next()?.trim_end_matches('.');
+        Some(name).filter(|name| !name.is_empty())
+    });
+    let names: Vec<_> = names.collect::<BTreeSet<_>>().into_iter().collect();
+    match names.as_slice() {
+        [] => "The copyright file is not machine-readable.".to_owned(),
+        names => {
+            format!("The copyright file is not machine-readable; it names {}.", names.join(", "))
+        }
+    }
+}
+
+impl Licence {
+    /// `LicenseRef-NAME`, remembered.
+    fn refer(&mut self, name: &str) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' };
+        let reference = format!("LicenseRef-{}", name.chars().map(plain).collect::<String>());
+        self.references.insert(reference.clone(), name.to_owned());
+        reference
+    }
+
+    /// What holds together of a text such as `GPL-2+ or Artistic, and MIT`. None if it is prose.
+    ///
+    /// `and` binds more than `or`, unless there is a comma before it.
+    fn synopsis(&mut self, text: &str) -> Option<Vec<String>> {
+        let mut terms = Vec::new();
+        for part in text.split(", and ") {
+            let mut choices = Vec::new();
+            for choice in part.replace(", or ", " or ").split(" or ") {
+                let names = choice.split(" and ").map(|name| self.one(name.trim()));
+                choices.push(names.collect::<Option<Vec<_>>>()?);
+            }
+            match choices.as_mut_slice() {
+                [all] => terms.append(all),
+                _ => terms.push(
+                    choices.iter().map(|all| all.join(" AND ")).collect::<Vec<_>>().join(" OR "),
+                ),
+            }
+        }
+        Some(terms)
+    }
+
+    /// One name, with its exception.
+    fn one(&mut self, name: &str) -> Option<String> {
+        let prose = name.contains(',') || name.split(' ').count() > 4;
+        if name.is_empty() || name.len() > MAX_NAME || prose {
+            return None;
+        }
+        if let Some((base, exception)) = name.split_once(" with ") {
+            if let Some(known) = spdx(base).zip(exception_of(base, exception)) {
+                return Some(format!("{} WITH {}", known.0, known.1));
+            }
+        }
+        Some(spdx(name).unwrap_or_else(|| self.refer(name)))
+    }
+}
+
+/// The SPDX identifier of an exception to a licence of the GPL family.
+fn exception_of(base: &str, exception: &str) -> Option<&'static str> {
+    let exception = exception.to_ascii_lowercase();
+    let exception = exception.strip_suffix(" exception").unwrap_or(&exception);
+    Some(match (exception.strip_suffix("-data").unwrap_or(exception), base.contains('3')) {
+        ("autoconf", false) => "Autoconf-exception-2.0",
+        ("autoconf", true) => "Autoconf-exception-3.0",
+        ("libtool", _) => "Libtool-exception",
+        ("bison", _) => "Bison-exception-2.2",
+        ("font", _) => "Font-exception-2.0",
+        ("classpath", _) => "Classpath-exception-2.0",
+        _ => return None,
+    })
+}
+
+/// The SPDX identifier of a licence that Debian's packages, or Python's, call `name`.
+fn spdx(name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    for family in ["agpl", "lgpl", "gpl", "gfdl"] {
+        let Some(rest) = lower.strip_prefix(family) else { continue };
+        let rest = rest.trim_start_matches("-niv").trim_start_matches(['-', 'v']);
+        let (number, later) =
+            match rest.strip_suffix('+').or_else(|| rest.strip_suffix("-or-later")) {
+                Some(number) => (number, "or-later"),
+                None => (rest.strip_suffix("-only").unwrap_or(rest), "only"),
+            };
+        let number = if number.contains('.') { number.to_owned() } else { format!("{number}.0") };
+        let known: &[&str] = match family {
+            "agpl" => &["1.0", "3.0"],
+            "lgpl" => &["2.0", "2.1", "3.0"],
+            "gpl" => &["1.0", "2.0", "3.0"],
+            _ => &["1.1", "1.2", "1.3"],
+        };
+        let known = known.contains(&number.as_str());
+        return known.then(|| format!("{}-{number}-{later}", family.to_uppercase()));
+    }
+    let known = NAMES.iter().find(|(debian, _)| *debian == lower);
+    known.map(|(_, spdx)| (*spdx).to_owned())
+}
+
+/// Names in lower case, and the identifiers of the same licences in SPDX's list.
+const NAMES: [(&str, &str); 45] = [
+    ("apache-2", "Apache-2.0"),
+    ("apache-2.0", "Apache-2.0"),
+    ("artistic", "Artistic-1.0-Perl"),
+    ("artistic-2", "Artistic-2.0"),
+    ("artistic-2.0", "Artistic-2.0"),
+    ("beerware", "Beerware"),
+    ("bsd-2-clause", "BSD-2-Clause"),
+    ("bsd-3-clause", "BSD-3-Clause"),
+    ("bsd-4-clause", "BSD-4-Clause"),
+    ("bsd-4-clause-uc", "BSD-4-Clause-UC"),
+    ("bsl-1.0", "BSL-1.0"),
+    ("cc0", "CC0-1.0"),
+    ("cc0-1.0", "CC0-1.0"),
+    ("cc-by-4.0", "CC-BY-4.0"),
+    ("cddl-1.0", "CDDL-1.0"),
+    ("curl", "curl"),
+    ("expat", "MIT"),
+    ("fsfap", "FSFAP"),
+    ("fsfullr", "FSFULLR"),
+    ("ftl", "FTL"),
+    ("hpnd", "HPND"),
+    ("ijg", "IJG"),
+    ("isc", "ISC"),
+    ("libpng", "Libpng"),
+    ("mit", "MIT"),
+    ("mit-cmu", "MIT-CMU"),
+    ("mpl-1.1", "MPL-1.1"),
+    ("mpl-2.0", "MPL-2.0"),
+    ("ncsa", "NCSA"),
+    ("ofl-1.1", "OFL-1.1"),
+    ("openldap-2.8", "OLDAP-2.8"),
+    ("oldap-2.8", "OLDAP-2.8"),
+    ("openssl", "OpenSSL"),
+    ("psf-2", "PSF-2.0"),
+    ("psf-2.0", "PSF-2.0"),
+    ("python-2.0", "Python-2.0"),
+    ("qpl-1.0", "QPL-1.0"),
+    ("ruby", "Ruby"),
+    ("sleepycat", "Sleepycat"),
+    ("unlicense", "Unlicense"),
+    ("w3c", "W3C"),
+    ("x11", "X11"),
+    ("zlib", "Zlib"),
+    ("zpl-2.1", "ZPL-2.1"),
+    ("0bsd", "0BSD"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expression(copyright: &str) -> String {
+        of_debian("demo", copyright).expression.unwrap_or_default()
+    }
+
+    #[test]
+    fn machine_readable_files() {
+        for (name, want) in [
+            ("Expat", "MIT"),
+            ("GPL-2+", "GPL-2.0-or-later"),
+            ("GPL-3", "GPL-3.0-only"),
+            ("GPLv3+", "GPL-3.0-or-later"),
+            ("LGPL-2.1+", "LGPL-2.1-or-later"),
+            ("LGPL-3+ or GPL-2+", "LGPL-3.0-or-later OR GPL-2.0-or-later"),
+            ("GPL-3+ with Autoconf-data exception", "GPL-3.0-or-later WITH Autoconf-exception-3.0"),
+            ("GPL-2+ with Libtool exception", "GPL-2.0-or-later WITH Libtool-exception"),
+            ("GFDL-NIV-1.3+", "GFDL-1.3-or-later"),
+            ("GPL-2, and BSD-3-Clause", "BSD-3-Clause AND GPL-2.0-only"),
+            ("GPL-2 or MIT, and ISC", "(GPL-2.0-only OR MIT) AND ISC"),
+            ("GPL-2 and MIT or ISC", "GPL-2.0-only AND MIT OR ISC"),
+            ("GPL-9", "LicenseRef-GPL-9"),
+            ("GPL", "LicenseRef-GPL"),
+            ("public-domain", "LicenseRef-public-domain"),
+            ("LGPLv3+_or_GPLv2+", "LicenseRef-LGPLv3--or-GPLv2-"),
+            ("Permission is hereby granted, free of charge, to any", "LicenseRef-demo-copyright"),
+        ] {
+            assert_eq!(
+                expression(&format!("Format: x\n\nFiles: *\nLicense: {name}\n text\n")),
+                want
+            );
+        }
+        let several = "Format: x\n\nFiles: a\nLicense: MIT or ISC\n\nFiles: b\nLicense: ISC\n\n\
+                       License: ISC\n text\n";
+        assert_eq!(expression(several), "ISC AND (MIT OR ISC)");
+        assert_eq!(of_debian("demo", ""), Licence::default());
+    }
+
+    #[test]
+    fn other_files_are_referred_to() {
+        let licence =
+            of_debian("demo", "See /usr/share/common-licenses/GPL-2.\nAnd …/common-licenses/GPL");
+        assert_eq!(licence.expression.unwrap(), "LicenseRef-demo-copyright");
+        assert_eq!(licence.references["LicenseRef-demo-copyright"], "demo-copyright");
+        let comment = "The copyright file is not machine-readable; it names GPL, GPL-2.";
+        assert_eq!(licence.comment.unwrap(), comment);
+    }
+}

@@ -1,0 +1,113 @@
+//! Files beside a record, which names each of them with its checksum: `NAME/VERSION.files/…`.
+//!
+//! ```text
+//! manifest.yaml  versions.lock  files.tar     what the version was built from (`provenance`)
+//! ARCH.contents.txt                           what is inside (`contents`)
+//! ARCH.spdx.json                              the bill of materials (`sbom`)
+//! ```
+
+use crate::{error::Error, fsx};
+use joblet_format::{Arch, Checksum, IndexFile, Record, Release, RuntimeName, Version};
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Contents of files, by name.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Where the files of one version lie below `records`.
+///
+/// No record has this path: those end in `.json`.
+pub fn dir(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
+    records.join(name.as_str()).join(format!("{version}.files"))
+}
+
+/// Name of the list of contents.
+pub fn contents(arch: Arch) -> String {
+    format!("{arch}.contents.txt")
+}
+
+/// Name of the bill of materials.
+pub fn sbom(arch: Arch) -> String {
+    format!("{arch}.spdx.json")
+}
+
+/// Whether `name` stays inside the directory.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !name.starts_with('.') && !name.is_empty() && name.bytes().all(plain)
+}
+
+/// What a record promises of `files`, and of those in `before` about architectures that the release
+/// still has.
+pub(super) fn promises(
+    files: &Files,
+    release: &Release,
+    before: Option<&Record>,
+) -> BTreeMap<String, IndexFile> {
+    let about = |name: &str| name.split('.').next().and_then(|arch| arch.parse::<Arch>().ok());
+    let kept = before.map(|record| record.files.clone()).unwrap_or_default();
+    let mut promises: BTreeMap<_, _> = kept
+        .into_iter()
+        .filter(|(name, _)| about(name).is_some_and(|arch| release.artifacts.contains_key(&arch)))
+        .collect();
+    promises.extend(files.iter().map(|(name, bytes)| (name.clone(), promise(bytes))));
+    promises
+}
+
+fn promise(bytes: &[u8]) -> IndexFile {
+    let checksum = Checksum::from_digest(Sha256::digest(bytes).into());
+    IndexFile { checksum, size: bytes.len() as u64 }
+}
+
+/// Reads the file `name` of `record`; none if the record names no such file.
+///
+/// # Errors
+/// [`Error::NotFound`] if it is not there; [`Error::Differs`] if it is another one; [`Error::File`].
+pub fn read(records: &Path, record: &Record, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let Some(promised) = record.files.get(name) else { return Ok(None) };
+    let path = dir(records, &record.name, &record.release.version).join(name);
+    let Some(bytes) = fsx::read_if_there(&path)? else {
+        let path = path.display();
+        let reason = format!("{path} does not exist, but the record names it; restore it");
+        return Err(Error::NotFound(reason));
+    };
+    let actual = promise(&bytes).checksum;
+    if actual == promised.checksum {
+        return Ok(Some(bytes));
+    }
+    let hint = "the record names another file; restore it";
+    Err(Error::checksum(path.display().to_string(), promised.checksum, actual, hint))
+}
+
+/// Writes `files` beside `record`, and what it names beyond them from `before` (records and their
+/// directory). Takes away what it does not name.
+///
+/// # Errors
+/// As [`read`], of the files of `before`; [`Error::File`].
+pub fn write(
+    records: &Path,
+    record: &Record,
+    files: &Files,
+    before: Option<(&Path, &Record)>,
+) -> Result<(), Error> {
+    let dir = dir(records, &record.name, &record.release.version);
+    for name in record.files.keys() {
+        if let Some(bytes) = files.get(name) {
+            fsx::write(&dir.join(name), bytes)?;
+        } else if let Some((from, before)) = before {
+            if let Some(bytes) = read(from, before, name)? {
+                fsx::write(&dir.join(name), &bytes)?;
+            }
+        }
+    }
+    for path in fsx::list(&dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !record.files.contains_key(&*name) {
+            fsx::remove_if_there(&path)?;
+        }
+    }
+    Ok(())
+}

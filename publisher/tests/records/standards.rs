@@ -1,0 +1,168 @@
+//! What others read is checked with the standards' own tools: SPDX and JSON Schema.
+
+use super::world::{World, deb, repository};
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// Names the directory into which `.ci/test` installs the Python packages of `.ci/standards.txt`.
+const TOOLS: &str = "JOBLET_TEST_STANDARDS";
+
+/// Says each document, a line each, that breaks its schema. Arguments: schemas, then documents, each
+/// as the number of its schema and its path.
+const VALIDATE: &str = r#"
+import json, sys
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+count = int(sys.argv[1])
+schemas = [json.load(open(path)) for path in sys.argv[2:2 + count]]
+registry = Registry().with_resources((it["$id"], Resource.from_contents(it)) for it in schemas)
+for schema in schemas:
+    Draft202012Validator.check_schema(schema)
+rest = sys.argv[2 + count:]
+for number, path in zip(rest[::2], rest[1::2]):
+    validator = Draft202012Validator(schemas[int(number)], registry=registry)
+    if error := next(validator.iter_errors(json.load(open(path))), None):
+        print(path, error.json_path, error.message)
+"#;
+
+/// None where the tools are not here: then the test is left out, and says so.
+fn tools() -> Option<PathBuf> {
+    let tools = std::env::var_os(TOOLS).map(PathBuf::from);
+    if tools.is_none() {
+        #[allow(clippy::print_stderr, reason = "a skipped test says so")]
+        {
+            eprintln!("SKIPPED: {TOOLS} names no directory with the tools; .ci/test makes one");
+        }
+    }
+    tools
+}
+
+fn python(tools: &Path, arguments: &[&str]) -> Output {
+    let mut python = Command::new("python3");
+    python.env("PYTHONPATH", tools).env("PYTHONDONTWRITEBYTECODE", "1");
+    python.args(arguments).output().unwrap()
+}
+
+/// A build whose packages have every kind of licence, and the registry of it.
+fn published() -> World {
+    let world = World::new();
+    let debs = [
+        deb("demo", "1:2.0+dfsg~rc1-1", "Expat", &[("./usr/bin/demo", "#!/usr/bin/sh\n")]),
+        deb("libdemo++1", "0.9", "GPL-2+ or Artistic, and my-own licence", &[]),
+        deb("prose", "1", "Permission is hereby granted, free of charge, to any person", &[]),
+        deb("sh", "1", "GPL-3+ with Autoconf exception", &[("./usr/bin/sh", "")]),
+    ];
+    world.runtime("1.0.0", &debs, "");
+    world.build("").done();
+    world.publish("index --records dist/records").done();
+    world
+}
+
+#[test]
+fn bills_of_materials_are_spdx() {
+    let Some(tools) = tools() else { return };
+    let world = published();
+    let path = world.path("dist/records/demo/1.0.0.files/arm64.spdx.json");
+    let check = |path: &Path| {
+        let module = "spdx_tools.spdx.clitools.pyspdxtools";
+        python(&tools, &["-m", module, "-i", path.to_str().unwrap()])
+    };
+    let output = check(&path);
+    assert!(output.status.success(), "{output:?}");
+    let broken = world.read("dist/records/demo/1.0.0.files/arm64.spdx.json");
+    world.write("broken.spdx.json", broken.replace("LicenseRef-my-own-licence\",", "x\","));
+    let output = check(&world.path("broken.spdx.json"));
+    assert!(!output.status.success(), "the tool finds faults: {output:?}");
+}
+
+#[test]
+fn bills_of_materials_say_what_is_inside() {
+    let world = published();
+    let record = world.json("dist/records/demo/1.0.0.json");
+    let document = world.json("dist/records/demo/1.0.0.files/arm64.spdx.json");
+    let runtime = &document["packages"][0];
+    let checksum = record["release"]["artifacts"]["arm64"]["checksum"].as_str().unwrap();
+    let hex = checksum.strip_prefix("sha256:").unwrap();
+    assert_eq!(runtime["checksums"][0]["checksumValue"], hex);
+    assert_eq!(document["creationInfo"]["created"], "2026-01-31T12:00:00Z");
+    let package = &document["packages"][1];
+    assert_eq!(package["versionInfo"], "1:2.0+dfsg~rc1-1");
+    assert_eq!(package["sourceInfo"], "built from demo-src (9)");
+    let locator = &package["externalRefs"][0]["referenceLocator"];
+    let want = "pkg:deb/debian/demo@1%3A2.0%2Bdfsg~rc1-1?arch=arm64&distro=bookworm";
+    assert_eq!(locator, want);
+    let licences: Vec<_> = document["packages"].as_array().unwrap()[1..]
+        .iter()
+        .map(|package| package["licenseDeclared"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        licences,
+        [
+            "MIT",
+            "(GPL-2.0-or-later OR Artistic-1.0-Perl) AND LicenseRef-my-own-licence",
+            "LicenseRef-prose-copyright",
+            "GPL-3.0-or-later WITH Autoconf-exception-3.0",
+        ]
+    );
+    let contents = world.read("dist/records/demo/1.0.0.files/amd64.contents.txt");
+    assert!(contents.contains("exec\t14\tdemo\tusr/bin/demo\n"), "{contents}");
+    assert!(contents.contains("link\t0\t-\tbin\tusr/bin\n"), "{contents}");
+}
+
+#[test]
+fn registry_and_records_follow_their_schemas() {
+    let Some(tools) = tools() else { return };
+    let world = published();
+    let (registry, record) =
+        (world.json("registry.json"), world.json("dist/records/demo/1.0.0.json"));
+    // Each with what is wrong with it; the first of each kind is right.
+    let mut documents = vec![(0, registry.clone()), (1, record.clone())];
+    let set = |document: &Value, pointer: &str, value: Value| {
+        let mut document = document.clone();
+        *document.pointer_mut(pointer).unwrap() = value;
+        document
+    };
+    let release = "/runtimes/demo/1.0.0";
+    for (below, value) in [
+        ("/version", json!("2")),
+        ("/runtimes/demo/1.0.0/size", json!(-1)),
+        ("/runtimes/demo/1.0.0/checksum", json!("md5:0")),
+        ("/runtimes/demo/1.0.0/artifacts/arm64/index/size", json!("5")),
+        ("/runtimes/demo/1.0.0/platforms/0", json!("Ubuntu")),
+        ("/runtimes/demo", json!({ "1.0": registry.pointer(release).unwrap() })),
+        ("/runtimes", json!({ "demo-1.0.0": {} })),
+        ("/runtimes", json!({ "../demo": {} })),
+    ] {
+        documents.push((0, set(&registry, below, value)));
+    }
+    for (below, value) in [
+        ("/published_at", json!("yesterday")),
+        (
+            "/files",
+            json!({ "../x": { "checksum": registry["runtimes"]["demo"]["1.0.0"]["checksum"], "size": 1 } }),
+        ),
+        ("/release/artifacts/amd64/checksum", json!(null)),
+    ] {
+        documents.push((1, set(&record, below, value)));
+    }
+    documents.push((1, json!({ "name": "demo", "release": record["release"] })));
+    let schemas = ["registry", "record"]
+        .map(|name| repository(&format!("registry-site/schema/{name}.schema.json")));
+    let mut arguments = vec!["-c".to_owned(), VALIDATE.to_owned(), schemas.len().to_string()];
+    arguments.extend(schemas.iter().map(|path| path.to_str().unwrap().to_owned()));
+    for (at, (schema, document)) in documents.iter().enumerate() {
+        let name = format!("document-{at}.json");
+        world.write(&name, document.to_string());
+        arguments.extend([schema.to_string(), world.path(&name).to_str().unwrap().to_owned()]);
+    }
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let output = python(&tools, &arguments);
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let refused: Vec<_> = said.lines().collect();
+    assert_eq!(refused.len(), documents.len() - 2, "{said}");
+    assert!(!said.contains("document-0.json") && !said.contains("document-1.json"), "{said}");
+}
