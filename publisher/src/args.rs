@@ -2,6 +2,7 @@
 
 use crate::{
     error::Error,
+    pack::MAX_PART,
     release::Tag,
     verbs::{Verb, overview, verb},
 };
@@ -88,6 +89,8 @@ pub struct Build {
     pub records: PathBuf,
     /// Address of the archives' directory for `download_url`; none: relative to the registry.
     pub base_url: Option<String>,
+    /// Larger archives are cut into parts of at most so many bytes.
+    pub part_size: u64,
     /// How trees are made.
     pub making: Making,
     /// Report as JSON.
@@ -248,6 +251,7 @@ impl Values {
                 out: self.path("--out", "dist")?,
                 records: self.path("--records", RECORDS)?,
                 base_url: self.text("--base-url")?,
+                part_size: self.part_size()?,
                 making: self.making()?,
                 json: self.args.contains("--json"),
             }),
@@ -375,6 +379,14 @@ impl Values {
             jobs: self.jobs()?,
             offline: self.args.contains("--offline"),
             mirror: self.text("--mirror")?,
+        })
+    }
+
+    fn part_size(&mut self) -> Result<u64, Error> {
+        let Some(size) = self.text("--part-size")? else { return Ok(MAX_PART) };
+        let number = size.parse().ok().filter(|size| (1..=MAX_PART).contains(size));
+        number.ok_or_else(|| {
+            Error::Usage(format!("--part-size needs a number from 1 to {MAX_PART}, not `{size}`"))
         })
     }
 
@@ -510,6 +522,10 @@ mod tests {
             ("build a --out", "--out needs a value"),
             ("build a --jobs 0", "--jobs needs a number from 1, not `0`"),
             ("build a --jobs=many", "--jobs needs a number from 1, not `many`"),
+            (
+                "build a --part-size 2147483648",
+                "--part-size needs a number from 1 to 2147483647, not `2147483648`",
+            ),
             ("new", "`new` needs one NAME"),
             ("new a b", "`new` needs one NAME"),
             ("index x", "unexpected argument `x`"),

@@ -60,6 +60,7 @@ pub(crate) const VERBS: [Verb; 10] = [
             ("--jobs", "N", "threads [as many as there are processors]"),
             ("--offline", "", "fetch nothing: every input must be in the cache"),
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
+            ("--part-size", "BYTES", "cut larger archives into parts [2147483647]"),
             MIRROR,
             RECORDS,
             ("--json", "", "print the list of archives as JSON"),
