@@ -154,7 +154,7 @@ fn download(address: &str, file: &mut File, input: &Input) -> Result<(), Fault> 
 }
 
 /// The body at `address`, or what happened and whether it may pass by itself.
-fn get(address: &str) -> Result<impl Read, (String, bool)> {
+pub(crate) fn get(address: &str) -> Result<impl Read + use<>, (String, bool)> {
     let mut request = attohttpc::get(address)
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)

@@ -4,7 +4,7 @@
 //!
 //! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
 //! cacerts → fixups → gate → `runtime_yml` → pack → licence → components → contents, sbom, provenance →
-//! record → index → check, new → site → release
+//! record → index → check, new, field, compare, changes → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -13,13 +13,16 @@ pub mod apt;
 pub mod args;
 pub mod assemble;
 mod cacerts;
+pub mod changes;
 pub mod check;
 mod commands;
+pub mod compare;
 pub mod components;
 pub mod contents;
 pub mod deb;
 pub mod env;
 pub mod error;
+pub mod field;
 pub mod fixups;
 pub mod fsx;
 pub mod gate;
@@ -64,6 +67,8 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
         Command::Plan(options) => commands::plan(&options),
         Command::Release(options) => commands::release(&options, note),
         Command::Reconcile(options) => commands::reconcile(&options, note),
+        Command::Verify(options) => commands::verify(&options, note),
+        Command::Diff(options) => commands::diff(&options),
         Command::New { name, sources } => {
             let path = new::write(&sources, &name)?.display().to_string();
             Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))
