@@ -27,8 +27,13 @@ const CACHE: Opt = ("--cache", "DIR", "where fetched inputs are kept [the user's
 const JOBS: Opt = ("--jobs", "N", "threads [as many as there are processors]");
 const OFFLINE: Opt = ("--offline", "", "fetch nothing: every input must be in the cache");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
+const PASSWORD_FILE: Opt = (
+    "--password-file",
+    "FILE",
+    "the key's password [$JOBLET_PUBLISH_SIGN_PASSWORD, else the terminal]",
+);
 
-pub(crate) const VERBS: [Verb; 11] = [
+pub(crate) const VERBS: [Verb; 13] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -108,6 +113,23 @@ pub(crate) const VERBS: [Verb; 11] = [
             RECORDS,
             ("--json", "", "print the report as JSON"),
         ],
+    },
+    Verb {
+        name: "sign",
+        positionals: "[FILE]",
+        summary: "write FILE.minisig, the signature of a registry [registry.json]",
+        options: &[
+            ("--key", "FILE", "the secret key, as keygen or minisign wrote it"),
+            PASSWORD_FILE,
+            ("--expires", "DAYS", "when the signature is no longer to be believed [never]"),
+            ("--add", "", "keep the signatures by other keys"),
+        ],
+    },
+    Verb {
+        name: "keygen",
+        positionals: "FILE",
+        summary: "write a new secret key to FILE and its public key to FILE.pub",
+        options: &[PASSWORD_FILE, ("--no-password", "", "leave the secret key unencrypted")],
     },
     Verb {
         name: "new",

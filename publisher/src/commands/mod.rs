@@ -10,6 +10,7 @@ mod make;
 mod publish;
 mod published;
 mod release;
+mod sign;
 mod verify;
 
 pub(crate) use build::build;
@@ -18,6 +19,7 @@ pub(crate) use diff::diff;
 pub(crate) use lock::lock;
 pub(crate) use publish::{index, site};
 pub(crate) use release::{plan, reconcile, release};
+pub(crate) use sign::{keygen, sign};
 pub(crate) use verify::verify;
 
 use crate::args::Selection;

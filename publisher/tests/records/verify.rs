@@ -110,7 +110,7 @@ fn a_registry_in_the_field_is_challenged() {
     let root = world.path("dist");
     let evil = Server::new(move |path, _| {
         let body = fs::read(root.join(path.trim_start_matches('/'))).unwrap();
-        Reply::ok(if path.ends_with(".gz") { &body[1..] } else { &body })
+        Reply::ok(if path.ends_with("-amd64.tar.gz") { &body[1..] } else { &body })
     });
     let complaint = world.publish(&line(&evil.address)).failed(13);
     assert!(
