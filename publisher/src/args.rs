@@ -77,6 +77,8 @@ pub struct Lock {
     pub arches: Vec<Arch>,
     /// Where Debian packages are.
     pub mirror: Option<String>,
+    /// Where fetched inputs are kept, if not in the user's cache.
+    pub cache: Option<PathBuf>,
 }
 
 /// `build`
@@ -274,6 +276,7 @@ impl Values {
                 sources,
                 arches: self.arches()?,
                 mirror: self.text("--mirror")?,
+                cache: self.value("--cache")?.map(PathBuf::from),
             }),
             "build" => Command::Build(Build {
                 selection: Selection::All,

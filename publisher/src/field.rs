@@ -1,6 +1,10 @@
 //! A registry in the field: its document, the indexes of its archives, and the archives themselves.
 
-use crate::{error::Error, inputs, pack};
+use crate::{
+    error::Error,
+    http,
+    pack::{self, MAX_PART},
+};
 use flate2::read::GzDecoder;
 use joblet_format::{
     Artifact, Checksum, MAX_REGISTRY_BYTES, Registry,
@@ -112,7 +116,7 @@ fn is_web(text: &str) -> bool {
 
 fn open_address(address: &str) -> Result<Box<dyn Read>, Error> {
     let refused = |(reason, _)| Error::Net { what: address.to_owned(), reason };
-    Ok(Box::new(inputs::get(address).map_err(refused)?))
+    Ok(Box::new(http::get(address, "*/*", MAX_PART).map_err(refused)?.body))
 }
 
 fn open_file(path: &Path) -> Result<Box<dyn Read>, Error> {

@@ -2,9 +2,10 @@
 //!
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
-//! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
-//! cacerts → fixups → gate → `runtime_yml` → pack → licence → components → contents, sbom, provenance →
-//! record → index → sign → check, new, field, compare, changes → site → release
+//! error, env, fsx → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
+//! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
+//! components → contents, sbom, provenance → record → index → sign → check, new, field,
+//! compare, changes → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod check;
 mod commands;
 pub mod compare;
 pub mod components;
+pub mod content;
 pub mod contents;
 pub mod deb;
 pub mod env;
@@ -26,6 +28,7 @@ pub mod field;
 pub mod fixups;
 pub mod fsx;
 pub mod gate;
+mod http;
 pub mod index;
 pub mod inputs;
 pub mod licence;
@@ -33,7 +36,10 @@ pub mod lock;
 pub mod mirror;
 pub mod new;
 pub mod pack;
+pub mod package;
+pub mod places;
 pub mod provenance;
+pub mod python;
 pub mod record;
 pub mod release;
 mod roots;
@@ -42,8 +48,10 @@ pub mod sbom;
 pub mod sign;
 pub mod site;
 pub mod source;
+mod tarball;
 pub mod tree;
 mod verbs;
+mod zip;
 
 use args::Command;
 use error::Error;

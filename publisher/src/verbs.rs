@@ -52,8 +52,8 @@ pub(crate) const VERBS: [Verb; 13] = [
     Verb {
         name: "lock",
         positionals: "NAME…|--all",
-        summary: "resolve every input and write versions.lock (needs apt-get)",
-        options: &[ALL, SOURCES, ARCH, MIRROR],
+        summary: "resolve every input and write versions.lock (needs apt-get and, for `python`, uv)",
+        options: &[ALL, SOURCES, ARCH, CACHE, MIRROR],
     },
     Verb {
         name: "build",
