@@ -45,6 +45,7 @@ pub mod release;
 mod roots;
 pub mod runtime_yml;
 pub mod sbom;
+pub mod serve;
 pub mod sign;
 pub mod site;
 pub mod source;
@@ -60,12 +61,23 @@ use std::ffi::OsString;
 /// Tells people about progress. Data never goes this way.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
-/// Does what the arguments after the program's name say. Returns what belongs on stdout.
+/// What is left to do when a command has done its work.
+pub enum Outcome {
+    /// Print this on stdout.
+    Text(String),
+    /// Print its address, and run it.
+    Serve(serve::Server),
+}
+
+/// Does what the arguments after the program's name say.
 ///
 /// # Errors
 /// The first fault; nothing half-written is left.
-pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
-    match args::parse(args)? {
+pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
+    let text = match args::parse(args)? {
+        Command::Serve { root, port } => {
+            return serve::Server::open(&root, port).map(Outcome::Serve);
+        }
         Command::Help(text) => Ok(text),
         Command::Version => Ok(concat!("joblet-publish ", env!("CARGO_PKG_VERSION"), "\n").into()),
         Command::Lock(options) => commands::lock(&options, note),
@@ -84,5 +96,6 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
             let path = new::write(&sources, &name)?.display().to_string();
             Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))
         }
-    }
+    };
+    text.map(Outcome::Text)
 }

@@ -33,7 +33,7 @@ const PASSWORD_FILE: Opt = (
     "the key's password [$JOBLET_PUBLISH_SIGN_PASSWORD, else the terminal]",
 );
 
-pub(crate) const VERBS: [Verb; 13] = [
+pub(crate) const VERBS: [Verb; 14] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -113,6 +113,12 @@ pub(crate) const VERBS: [Verb; 13] = [
             RECORDS,
             ("--json", "", "print the report as JSON"),
         ],
+    },
+    Verb {
+        name: "serve",
+        positionals: "[DIR]",
+        summary: "show a site and its registry on loopback [dist/site]",
+        options: &[("--port", "N", "where to listen; 0: at a port that is free [8000]")],
     },
     Verb {
         name: "sign",
