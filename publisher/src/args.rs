@@ -2,6 +2,7 @@
 
 use crate::{
     error::Error,
+    pack::MAX_PART,
     release::Tag,
     verbs::{Verb, overview, verb},
 };
@@ -29,6 +30,10 @@ pub enum Command {
     Index(Index),
     /// Write the site from the records.
     Site(Site),
+    /// Sign a registry.
+    Sign(Sign),
+    /// Make a pair of keys.
+    Keygen(Keygen),
     /// Say what a tag releases.
     Plan(Plan),
     /// Publish what was built.
@@ -81,6 +86,8 @@ pub struct Build {
     pub records: PathBuf,
     /// Address of the archives' directory for `download_url`; none: relative to the registry.
     pub base_url: Option<String>,
+    /// Larger archives are cut into parts of at most so many bytes.
+    pub part_size: u64,
     /// How trees are made.
     pub making: Making,
     /// Report as JSON.
@@ -131,6 +138,32 @@ pub struct Site {
     pub source: PathBuf,
     /// The directory to write.
     pub out: PathBuf,
+}
+
+/// `sign`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sign {
+    /// The `registry.json` to sign.
+    pub registry: PathBuf,
+    /// The secret key.
+    pub key: PathBuf,
+    /// Its password.
+    pub password_file: Option<PathBuf>,
+    /// After how many days the signature is no longer to be believed.
+    pub expires: Option<NonZero<u32>>,
+    /// Keep the signatures by other keys.
+    pub add: bool,
+}
+
+/// `keygen`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keygen {
+    /// Where the secret key goes.
+    pub key: PathBuf,
+    /// Its password.
+    pub password_file: Option<PathBuf>,
+    /// Leave it unencrypted.
+    pub no_password: bool,
 }
 
 /// `plan`
@@ -241,6 +274,7 @@ impl Values {
                 out: self.path("--out", "dist")?,
                 records: self.path("--records", RECORDS)?,
                 base_url: self.text("--base-url")?,
+                part_size: self.part_size()?,
                 making: self.making()?,
                 json: self.args.contains("--json"),
             }),
@@ -253,6 +287,8 @@ impl Values {
                 source: self.path("--theme", "registry-site")?,
                 out: self.path("--out", "dist/site")?,
             }),
+            "sign" => return self.sign(),
+            "keygen" => return self.keygen(),
             "plan" => Command::Plan(Plan {
                 tag: self.needed_tag()?,
                 sources,
@@ -285,6 +321,34 @@ impl Values {
             }
         }
         Ok(command)
+    }
+
+    fn sign(mut self) -> Result<Command, Error> {
+        let key = self.value("--key")?.map(PathBuf::from);
+        let key = key.ok_or_else(|| Error::Usage("`sign` needs --key FILE".into()))?;
+        let password_file = self.value("--password-file")?.map(PathBuf::from);
+        let expires = match self.text("--expires")? {
+            None => None,
+            Some(days) => Some(days.parse().map_err(|_| {
+                Error::Usage(format!("--expires needs a number of days from 1, not `{days}`"))
+            })?),
+        };
+        let add = self.args.contains("--add");
+        let registry = match self.positionals()?.as_slice() {
+            [] => "registry.json".into(),
+            [file] => file.into(),
+            [_, extra, ..] => return Err(Error::Usage(format!("unexpected argument `{extra}`"))),
+        };
+        Ok(Command::Sign(Sign { registry, key, password_file, expires, add }))
+    }
+
+    fn keygen(mut self) -> Result<Command, Error> {
+        let password_file = self.value("--password-file")?.map(PathBuf::from);
+        let no_password = self.args.contains("--no-password");
+        match self.positionals()?.as_slice() {
+            [file] => Ok(Command::Keygen(Keygen { key: file.into(), password_file, no_password })),
+            _ => Err(Error::Usage("`keygen` needs one FILE".into())),
+        }
     }
 
     fn new_runtime(self, sources: PathBuf) -> Result<Command, Error> {
@@ -352,6 +416,14 @@ impl Values {
             jobs: self.jobs()?,
             offline: self.args.contains("--offline"),
             mirror: self.text("--mirror")?,
+        })
+    }
+
+    fn part_size(&mut self) -> Result<u64, Error> {
+        let Some(size) = self.text("--part-size")? else { return Ok(MAX_PART) };
+        let number = size.parse().ok().filter(|size| (1..=MAX_PART).contains(size));
+        number.ok_or_else(|| {
+            Error::Usage(format!("--part-size needs a number from 1 to {MAX_PART}, not `{size}`"))
         })
     }
 
@@ -448,6 +520,10 @@ mod tests {
         let index = Index { records: RECORDS.into(), out: "r.json".into() };
         assert_eq!(parse("index --out r.json").unwrap(), Command::Index(index));
         assert!(matches!(parse("site").unwrap(), Command::Site(_)));
+        let Command::Sign(sign) = parse("sign --key k --expires 30").unwrap() else { panic!() };
+        assert_eq!((sign.registry, sign.key), ("registry.json".into(), "k".into()));
+        assert_eq!((sign.expires, sign.add), (NonZero::new(30), false));
+        assert!(matches!(parse("keygen k --no-password").unwrap(), Command::Keygen(_)));
         assert!(matches!(parse("new a").unwrap(), Command::New { .. }));
         assert_eq!(parse("--version").unwrap(), Command::Version);
     }
@@ -484,9 +560,17 @@ mod tests {
             ("build a --out", "--out needs a value"),
             ("build a --jobs 0", "--jobs needs a number from 1, not `0`"),
             ("build a --jobs=many", "--jobs needs a number from 1, not `many`"),
+            (
+                "build a --part-size 2147483648",
+                "--part-size needs a number from 1 to 2147483647, not `2147483648`",
+            ),
             ("new", "`new` needs one NAME"),
             ("new a b", "`new` needs one NAME"),
             ("index x", "unexpected argument `x`"),
+            ("sign", "`sign` needs --key FILE"),
+            ("sign --key k a b", "unexpected argument `b`"),
+            ("sign --key k --expires 0", "--expires needs a number of days from 1, not `0`"),
+            ("keygen", "`keygen` needs one FILE"),
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(

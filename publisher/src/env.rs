@@ -12,6 +12,8 @@ pub const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
 pub const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";
 /// Address of a store of inputs, each named by its sha256 in hex. Tried last.
 pub const INPUT_STORE: &str = "JOBLET_PUBLISH_INPUT_STORE";
+/// The password of the key that `sign` uses.
+pub const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
 /// The `joblet-exec` that `check` runs.
 pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
@@ -36,8 +38,12 @@ pub fn path() -> Vec<PathBuf> {
 
 /// The time now: RFC 3339, in UTC, whole seconds.
 pub fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    rfc3339(since.as_secs())
+    rfc3339(seconds())
+}
+
+/// The time now, in seconds since 1970.
+pub fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// `seconds` since 1970 as RFC 3339 in UTC, such as `2025-10-20T23:56:08Z`.

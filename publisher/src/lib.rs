@@ -4,7 +4,7 @@
 //!
 //! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
 //! cacerts → fixups → gate → `runtime_yml` → pack → licence → components → contents, sbom, provenance →
-//! record → index → check, new → site → release
+//! record → index → sign → check, new → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -36,6 +36,7 @@ pub mod release;
 mod roots;
 pub mod runtime_yml;
 pub mod sbom;
+pub mod sign;
 pub mod site;
 pub mod source;
 pub mod tree;
@@ -59,6 +60,8 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
         Command::Lock(options) => commands::lock(&options, note),
         Command::Build(options) => commands::build(&options, note),
         Command::Check(options) => commands::check(&options, note),
+        Command::Sign(options) => commands::sign(&options),
+        Command::Keygen(options) => commands::keygen(&options),
         Command::Index(options) => commands::index(&options),
         Command::Site(options) => commands::site(&options),
         Command::Plan(options) => commands::plan(&options),

@@ -2,9 +2,14 @@
 
 pub mod files;
 
-use crate::{error::Error, fsx, pack::Packed, source::Source};
+use crate::{
+    error::Error,
+    fsx,
+    pack::{self, Packed, PackedPart},
+    source::Source,
+};
 use files::Files;
-use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version};
+use joblet_format::{Arch, Artifact, Part, Record, Release, RuntimeName, Version};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -45,11 +50,16 @@ pub fn make(
             Some(base) => format!("{}/{file}", base.trim_end_matches('/')),
             None => file,
         };
+        let part = |(number, part): (usize, &PackedPart)| Part {
+            download_url: pack::part_path(download_url.as_ref(), number).display().to_string(),
+            size: part.size,
+            checksum: part.checksum,
+        };
         let artifact = Artifact {
-            download_url,
+            download_url: download_url.clone(),
             checksum: packed.checksum,
             size: packed.size,
-            parts: Vec::new(),
+            parts: packed.parts.iter().enumerate().map(part).collect(),
             unpacked_size: Some(packed.unpacked_size),
             entries: Some(packed.entries),
             index: Some(packed.index),
@@ -182,7 +192,7 @@ mod tests {
     fn packed(byte: u8) -> Packed {
         let checksum = Checksum::from_digest([byte; 32]);
         let index = joblet_format::IndexFile { checksum, size: 5 };
-        Packed { checksum, size: 10, unpacked_size: 20, entries: 3, index }
+        Packed { checksum, size: 10, parts: Vec::new(), unpacked_size: 20, entries: 3, index }
     }
 
     #[test]

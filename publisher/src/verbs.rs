@@ -24,8 +24,13 @@ const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]")
 const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
 const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
+const PASSWORD_FILE: Opt = (
+    "--password-file",
+    "FILE",
+    "the key's password [$JOBLET_PUBLISH_SIGN_PASSWORD, else the terminal]",
+);
 
-pub(crate) const VERBS: [Verb; 9] = [
+pub(crate) const VERBS: [Verb; 11] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -60,6 +65,7 @@ pub(crate) const VERBS: [Verb; 9] = [
             ("--jobs", "N", "threads [as many as there are processors]"),
             ("--offline", "", "fetch nothing: every input must be in the cache"),
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
+            ("--part-size", "BYTES", "cut larger archives into parts [2147483647]"),
             MIRROR,
             RECORDS,
             ("--json", "", "print the list of archives as JSON"),
@@ -80,6 +86,23 @@ pub(crate) const VERBS: [Verb; 9] = [
             ("--theme", "DIR", "templates/ and assets/ of the site [registry-site]"),
             ("--out", "DIR", "the directory to write [dist/site]"),
         ],
+    },
+    Verb {
+        name: "sign",
+        positionals: "[FILE]",
+        summary: "write FILE.minisig, the signature of a registry [registry.json]",
+        options: &[
+            ("--key", "FILE", "the secret key, as keygen or minisign wrote it"),
+            PASSWORD_FILE,
+            ("--expires", "DAYS", "when the signature is no longer to be believed [never]"),
+            ("--add", "", "keep the signatures by other keys"),
+        ],
+    },
+    Verb {
+        name: "keygen",
+        positionals: "FILE",
+        summary: "write a new secret key to FILE and its public key to FILE.pub",
+        options: &[PASSWORD_FILE, ("--no-password", "", "leave the secret key unencrypted")],
     },
     Verb {
         name: "new",

@@ -8,12 +8,14 @@ mod lock;
 mod make;
 mod publish;
 mod release;
+mod sign;
 
 pub(crate) use build::build;
 pub(crate) use check::check;
 pub(crate) use lock::lock;
 pub(crate) use publish::{index, site};
 pub(crate) use release::{plan, reconcile, release};
+pub(crate) use sign::{keygen, sign};
 
 use crate::args::Selection;
 use crate::error::Error;
