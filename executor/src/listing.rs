@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::members::{Difference, wait_until_alone};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -84,33 +85,23 @@ impl Listing {
 
     /// How what is `there` differs from this.
     pub fn differences(&self, there: &Self) -> Vec<Difference> {
-        let (mut own, mut other) = (self.0.iter().peekable(), there.0.iter().peekable());
+        let mut left: BTreeMap<_, _> = there.0.iter().map(|entry| (&entry.path, entry)).collect();
         let mut found = Vec::new();
         let mut differs = |entry: &Entry, what| {
             let path = String::from_utf8_lossy(&entry.path).into_owned();
             found.push(Difference { path, what });
         };
-        loop {
-            match (own.peek(), other.peek()) {
-                (None, None) => return found,
-                (Some(a), Some(b)) if a.path == b.path => {
-                    if let Some(what) = a.difference(b) {
-                        differs(a, what);
-                    }
-                    (own.next(), other.next());
-                }
-                (Some(a), b) if b.is_none_or(|b| a.path < b.path) => {
-                    differs(a, "is missing");
-                    own.next();
-                }
-                (_, Some(b)) => {
-                    differs(b, "is not of this runtime");
-                    other.next();
-                }
-                // The guard above has taken it.
-                (Some(_), None) => return found,
+        for entry in &self.0 {
+            let there = left.remove(&entry.path);
+            if let Some(what) = there.map_or(Some("is missing"), |there| entry.difference(there)) {
+                differs(entry, what);
             }
         }
+        for entry in left.into_values() {
+            differs(entry, "is not of this runtime");
+        }
+        found.sort();
+        found
     }
 }
 
