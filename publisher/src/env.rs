@@ -12,9 +12,17 @@ pub const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
 pub const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";
 /// Address of a store of inputs, each named by its sha256 in hex. Tried last.
 pub const INPUT_STORE: &str = "JOBLET_PUBLISH_INPUT_STORE";
+/// Address of the package index of Python, the first that is set.
+pub const INDEX: [&str; 3] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"];
+/// Addresses of more indexes.
+pub const MORE_INDEXES: [&str; 3] = ["UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"];
+/// Directories with wheels.
+pub const FIND_LINKS: [&str; 2] = ["UV_FIND_LINKS", "PIP_FIND_LINKS"];
+/// A configuration file of pip.
+pub const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
 /// The password of the key that `sign` uses.
 pub const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
-/// The `joblet-exec` that `check` runs.
+/// The `joblet-exec` that `check` and `build` run.
 pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
 /// The value of a variable; an empty one counts as unset.
@@ -29,6 +37,15 @@ pub fn default_cache() -> Option<PathBuf> {
         None => PathBuf::from(var("HOME")?).join(".cache"),
     };
     Some(cache.join("joblet-publish"))
+}
+
+/// Where the configuration `file` of `program` may be: the user's, then the system's.
+pub fn config_files(program: &str, file: &str) -> Vec<PathBuf> {
+    let user = var("XDG_CONFIG_HOME").map(PathBuf::from);
+    let user = user.or_else(|| Some(PathBuf::from(var("HOME")?).join(".config")));
+    let system = ["/etc/xdg", "/etc"].map(PathBuf::from);
+    let dirs = user.into_iter().chain(system);
+    dirs.map(|dir| dir.join(program).join(file)).collect()
 }
 
 /// The directories of `PATH`.
