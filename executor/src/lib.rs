@@ -15,6 +15,7 @@ pub mod env;
 pub mod error;
 mod fetch;
 pub mod fuzz;
+pub mod gpu;
 mod http;
 mod info;
 mod install;

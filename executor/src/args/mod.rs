@@ -4,6 +4,7 @@ mod values;
 mod words;
 
 use crate::error::Error;
+use crate::gpu::Wanted;
 use joblet_format::{RuntimeName, Spec};
 use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 pub(crate) use values::env_line;
 use values::{
-    bind, count, descriptor, duration, file, memory, positive, processors, tmpfs, user, utf8,
+    bind, count, descriptor, duration, file, gpus, memory, positive, processors, tmpfs, user, utf8,
     variable,
 };
 use words::{Words, is_option, sort};
@@ -141,6 +142,8 @@ pub struct Run {
     pub cpu: Option<u32>,
     /// `--pids`
     pub pids: Option<u32>,
+    /// `--gpu`
+    pub gpu: Option<Wanted>,
     /// `--init`
     pub init: bool,
     /// `--tty`; what `shell` does.
@@ -337,6 +340,7 @@ fn run(
         memory: one_of(options, "--memory", memory)?,
         cpu: one_of(options, "--cpu", processors)?,
         pids: one_of(options, "--pids", positive)?,
+        gpu: one_of(options, "--gpu", gpus)?,
         init: options.contains("--init"),
         terminal,
         status_fd: one_of(options, "--status-fd", descriptor)?,

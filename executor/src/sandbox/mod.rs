@@ -39,7 +39,7 @@ use std::{
 
 pub use cgroup::Limits;
 pub use plan::plan;
-pub use step::{Origin, Step};
+pub use step::{Device, Origin, Step};
 
 /// What is to be run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,10 @@ pub struct Job {
     pub user: Option<Ids>,
     /// How long it may run: then TERM, ten seconds later KILL.
     pub timeout: Option<Duration>,
+    /// Devices of the host that it sees.
+    pub devices: Vec<Device>,
+    /// Directories at the end of search paths: the variable, and the directory.
+    pub search: Vec<(OsString, OsString)>,
     /// What it may use.
     pub limits: Limits,
     /// Whether a process stands before it that passes signals on and reaps.
@@ -89,6 +93,8 @@ impl Job {
             hostname: None,
             user: None,
             timeout: None,
+            devices: Vec::new(),
+            search: Vec::new(),
             limits: Limits::default(),
             init: false,
             terminal: false,
