@@ -61,7 +61,7 @@ pub const GLOBAL: &[Opt] = &[
     switch("--json", "", "print data as JSON"),
     switch("--quiet", "-q", "print errors only"),
     switch("--verbose", "-v", "say what is done"),
-    value("--color", "", "WHEN", "auto, always or never"),
+    value("--color", "", "auto|always|never", "when messages are coloured"),
     switch("--help", "-h", "print help"),
     switch("--version", "-V", "print the version"),
 ];
@@ -198,6 +198,22 @@ pub const COMMANDS: &[Cmd] = &[
         runs_job: false,
     },
     Cmd {
+        name: "completions",
+        also: "",
+        usage: "bash|zsh|fish",
+        help: "print a script with which a shell completes command lines",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "man",
+        also: "",
+        usage: "",
+        help: "print the manual page: joblet-exec man | man -l -",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
         name: "version",
         also: "",
         usage: "",
@@ -272,7 +288,7 @@ fn options(text: &mut String, options: &[Opt]) {
     }
 }
 
-fn sentence(text: &str) -> String {
+pub(crate) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -22,6 +22,22 @@ const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const NO_COLOR: &str = "NO_COLOR";
 
+/// What of the environment this program heeds, and what for.
+pub const VARIABLES: [(&str, &str); 12] = [
+    (REGISTRY, "as --registry"),
+    (STORE, "as --store"),
+    (CONFIG, "as --config"),
+    (OFFLINE, "as --offline, if it is neither empty nor 0"),
+    (LOCK_TIMEOUT, "how long to wait for another process's lock, in seconds (default: 600)"),
+    (TIMEOUT, "how long a server may be silent, in seconds (default: 60)"),
+    (HOME, "below it are store, cache and configuration of an ordinary user"),
+    (XDG_DATA_HOME, "the store of an ordinary user is in joblet/runtimes below it"),
+    (XDG_CACHE_HOME, "copies of registries are in joblet below it"),
+    (NO_COLOR, "no colours, unless --color says otherwise"),
+    ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
+];
+
 /// The store that root fills and everybody may read.
 pub const SYSTEM_STORE: &str = "/opt/joblet/runtimes";
 

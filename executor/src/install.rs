@@ -16,7 +16,8 @@ use crate::unpack;
 use joblet_format::index::Index;
 use joblet_format::{Arch, IndexFile, Spec};
 use rustix::fd::AsFd;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
@@ -45,6 +46,8 @@ struct Prepared {
     staging: Staging,
     /// Its archive's index, as it was fetched.
     index: Option<Vec<u8>>,
+    /// The room that it takes, in bytes.
+    needed: u64,
     cost: Cost,
 }
 
@@ -77,12 +80,10 @@ pub fn install(
     let source = parts(catalog, &choice, &exact)?;
     ui.detail(&format!("{exact}: fetching {source}"));
     let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
-    let needed = choice.artifact.unpacked_size.unwrap_or(choice.artifact.size);
-    let Prepared { staging, index, cost } = match &choice.artifact.index {
-        Some(index) => work.members(&source, index, ui),
-        None => work.whole(&source, ui),
-    }
-    .map_err(|error| store.explain(error, needed))?;
+    let Prepared { staging, index, needed, cost } = match &choice.artifact.index {
+        Some(index) => work.members(&source, index, ui)?,
+        None => work.whole(&source, ui)?,
+    };
     let name = source.to_string();
     let prepared = wrapper(staging.path(), &name)?;
     runtime::load(&prepared)?;
@@ -174,20 +175,23 @@ impl Work<'_> {
     /// Fetches an archive of any make, then unpacks it.
     fn whole(&self, source: &Parts, ui: &Ui<'_>) -> Result<Prepared, Error> {
         let artifact = &self.choice.artifact;
-        let total = artifact.unpacked_size.unwrap_or(artifact.size);
         // One local file is read where it lies.
         let local = matches!(source.list(), [Part { location: Location::File(_), .. }]);
         let copy = if local { 0 } else { artifact.size };
-        self.store.room(total.saturating_add(copy))?;
+        self.store.room(artifact.unpacked_size.unwrap_or_default().saturating_add(copy))?;
         let download = self.store.download(self.lock)?;
-        let archive = fetch::archive(source, artifact, &download, ui.progress())?;
+        let archive = fetch::archive(source, artifact, &download, ui.progress())
+            .map_err(|error| self.store.explain(error, copy))?;
+        let needed = artifact.unpacked_size.unwrap_or_else(|| unpacked(&archive));
+        self.store.room(needed)?;
         let (staging, directory) = self.store.stage(self.lock)?;
-        let progress = Progress::bytes(format!("unpacking {}", self.exact), total, ui.progress());
+        let progress = Progress::bytes(format!("unpacking {}", self.exact), needed, ui.progress());
         unpack::unpack(archive, &source.to_string(), artifact, directory.as_fd(), |bytes| {
             progress.advance(bytes);
-        })?;
+        })
+        .map_err(|error| self.store.explain(error, needed))?;
         let cost = Cost { fetched: artifact.size, reused: 0 };
-        Ok(Prepared { staging, index: None, cost })
+        Ok(Prepared { staging, index: None, needed, cost })
     }
 
     /// Unpacks an archive in members while it arrives, or what of it is not here.
@@ -208,18 +212,21 @@ impl Work<'_> {
                 Ok(()) => {
                     let fetched = update.fetched() + promise.size;
                     let cost = Cost { fetched, reused: update.reused() };
-                    return Ok(Prepared { staging, index: Some(packed), cost });
+                    let needed = update.fetched();
+                    return Ok(Prepared { staging, index: Some(packed), needed, cost });
                 }
                 // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
                 Err(error) => ui.detail(&format!("{error}; fetching all of it")),
             }
         }
-        self.store.room(index.unpacked_size())?;
+        let needed = index.unpacked_size();
+        self.store.room(needed)?;
         let (staging, into) = self.store.stage(self.lock)?;
         let progress = Progress::bytes(what, artifact.size, ui.progress());
-        members::unpack(source, artifact, &index, into, &progress)?;
+        members::unpack(source, artifact, &index, into, &progress)
+            .map_err(|error| self.store.explain(error, needed))?;
         let cost = Cost { fetched: artifact.size + promise.size, reused: 0 };
-        Ok(Prepared { staging, index: Some(packed), cost })
+        Ok(Prepared { staging, index: Some(packed), needed, cost })
     }
 
     /// The archive's index; also as it was fetched.
@@ -244,6 +251,16 @@ impl Work<'_> {
         }
         Ok(best)
     }
+}
+
+/// What a gzip file says at its end of the length that it unpacks to, in bytes: a guess, since only
+/// its last member is meant, and only the length's last 32 bits.
+fn unpacked(archive: &File) -> u64 {
+    let mut length = [0; 4];
+    let end = archive.metadata().map(|data| data.len()).unwrap_or_default();
+    // Without it the guess is 0, and nothing is refused early.
+    _ = archive.read_exact_at(&mut length, end.saturating_sub(4));
+    u32::from_le_bytes(length).into()
 }
 
 fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> Receipt {

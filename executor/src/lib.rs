@@ -10,6 +10,7 @@ mod cache;
 mod catalog;
 mod cli;
 mod commands;
+mod completions;
 mod config;
 pub mod env;
 pub mod error;
@@ -22,6 +23,7 @@ mod install;
 mod list;
 mod location;
 mod lock;
+mod man;
 mod members;
 mod parts;
 mod progress;
@@ -71,6 +73,8 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
         Command::Outdated => session.outdated(ui)?,
         Command::Upgrade(names) => session.upgrade(&names, ui)?,
         Command::Info(spec) => session.info(&spec, ui)?,
+        Command::Completions(shell) => ui.data(&completions::script(shell))?,
+        Command::Man => ui.data(&man::page())?,
         Command::Prune(what) => session.prune(&what, ui)?,
         Command::Path(spec) => session.path(&spec, ui)?,
         Command::Verify { specs, repair } => session.verify(&specs, repair, ui)?,

@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct Lock {
     path: PathBuf,
     name: String,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -54,15 +54,16 @@ impl Lock {
             Err(Errno::WOULDBLOCK) => return Ok(None),
             done => done.map_err(Error::file("lock", path))?,
         }
-        let mut file = File::from(file);
+        let file = File::from(file);
         // Whoever held it before has removed the file: the lock of a file without name locks nothing.
         let metadata = file.metadata().map_err(Error::file("stat", path))?;
         if metadata.nlink() == 0 {
             return Ok(None);
         }
-        file.set_len(0).map_err(Error::file("write", path))?;
-        writeln!(file, "{}", std::process::id()).map_err(Error::file("write", path))?;
-        Ok(Some(Self { path: path.to_owned(), name: name.to_owned(), _file: file }))
+        let mut lock = Self { path: path.to_owned(), name: name.to_owned(), file };
+        lock.file.set_len(0).map_err(Error::file("write", path))?;
+        writeln!(lock.file, "{}", std::process::id()).map_err(Error::file("write", path))?;
+        Ok(Some(lock))
     }
 
     /// What is locked: `NAME-VERSION`.

@@ -80,7 +80,7 @@ pub fn load(path: &Path) -> Result<Runtime, Error> {
             Err(Errno::NOTDIR) => {
                 Err(refuse("lies below a file, or is neither file nor directory"))
             }
-            Err(errno) => Err(refuse(&format!("cannot be opened: {errno}"))),
+            Err(errno) => Err(Error::file("open", path.join(&mount.source))(errno)),
         }
     });
     let sources = sources.collect::<Result<Vec<_>, _>>()?;

@@ -1,6 +1,6 @@
 //! Directories below one that is open, one component at a time, never through a link.
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -185,4 +185,12 @@ pub fn times(mtime: u64) -> Timestamps {
 fn open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Closes a file that was written: there are file systems that say only then what was lost.
+///
+/// # Errors
+/// What the kernel says; the file is closed all the same.
+pub fn close(file: impl IntoRawFd) -> Result<(), Errno> {
+    nix::unistd::close(file).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }

@@ -2,11 +2,16 @@
 
 use crate::{
     error::Error,
+    pack::MAX_PART,
+    release::Tag,
     verbs::{Verb, overview, verb},
 };
 use joblet_format::{Arch, RuntimeName};
 use pico_args::Arguments;
 use std::{ffi::OsString, num::NonZero, path::PathBuf};
+
+/// Where records lie unless an option says otherwise.
+const RECORDS: &str = "registry-site/records";
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +30,12 @@ pub enum Command {
     Index(Index),
     /// Write the site from the records.
     Site(Site),
+    /// Say what a tag releases.
+    Plan(Plan),
+    /// Publish what was built.
+    Release(Release),
+    /// Record what is published.
+    Reconcile(Reconcile),
     /// Write a first manifest.
     New {
         /// The runtime.
@@ -71,6 +82,8 @@ pub struct Build {
     pub records: PathBuf,
     /// Address of the archives' directory for `download_url`; none: relative to the registry.
     pub base_url: Option<String>,
+    /// Larger archives are cut into parts of at most so many bytes.
+    pub part_size: u64,
     /// How trees are made.
     pub making: Making,
     /// Report as JSON.
@@ -121,6 +134,45 @@ pub struct Site {
     pub source: PathBuf,
     /// The directory to write.
     pub out: PathBuf,
+}
+
+/// `plan`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What is to be released.
+    pub tag: Tag,
+    /// Where runtimes lie.
+    pub sources: PathBuf,
+    /// Where the records lie, from the top of the repository.
+    pub records: PathBuf,
+    /// The branch that releases come from.
+    pub branch: String,
+}
+
+/// `release`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// What is released.
+    pub tag: Tag,
+    /// Where to.
+    pub host: String,
+    /// Where `build` wrote, on one machine or more.
+    pub outs: Vec<PathBuf>,
+}
+
+/// `reconcile`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconcile {
+    /// This release alone.
+    pub tag: Option<Tag>,
+    /// Where releases are.
+    pub host: String,
+    /// The repository of the registry.
+    pub repository: String,
+    /// Its branch.
+    pub branch: String,
+    /// Where the records lie in it.
+    pub records: PathBuf,
 }
 
 /// Parses the arguments after the program's name.
@@ -190,19 +242,38 @@ impl Values {
                 sources,
                 arches: self.arches()?,
                 out: self.path("--out", "dist")?,
-                records: self.path("--records", "registry-site/records")?,
+                records: self.path("--records", RECORDS)?,
                 base_url: self.text("--base-url")?,
+                part_size: self.part_size()?,
                 making: self.making()?,
                 json: self.args.contains("--json"),
             }),
             "index" => Command::Index(Index {
-                records: self.path("--records", "registry-site/records")?,
+                records: self.path("--records", RECORDS)?,
                 out: self.path("--out", "registry.json")?,
             }),
             "site" => Command::Site(Site {
-                records: self.path("--records", "registry-site/records")?,
+                records: self.path("--records", RECORDS)?,
                 source: self.path("--theme", "registry-site")?,
                 out: self.path("--out", "dist/site")?,
+            }),
+            "plan" => Command::Plan(Plan {
+                tag: self.needed_tag()?,
+                sources,
+                records: self.path("--records", RECORDS)?,
+                branch: self.text("--branch")?.unwrap_or_else(|| "origin/main".into()),
+            }),
+            "release" => Command::Release(Release {
+                tag: self.needed_tag()?,
+                host: self.needed("--host")?,
+                outs: self.paths("--out", "dist")?,
+            }),
+            "reconcile" => Command::Reconcile(Reconcile {
+                tag: self.tag()?,
+                host: self.needed("--host")?,
+                repository: self.needed("--repository")?,
+                branch: self.text("--branch")?.unwrap_or_else(|| "main".into()),
+                records: self.path("--records", RECORDS)?,
             }),
             _ => return self.new_runtime(sources),
         };
@@ -288,6 +359,39 @@ impl Values {
         })
     }
 
+    fn part_size(&mut self) -> Result<u64, Error> {
+        let Some(size) = self.text("--part-size")? else { return Ok(MAX_PART) };
+        let number = size.parse().ok().filter(|size| (1..=MAX_PART).contains(size));
+        number.ok_or_else(|| {
+            Error::Usage(format!("--part-size needs a number from 1 to {MAX_PART}, not `{size}`"))
+        })
+    }
+
+    fn tag(&mut self) -> Result<Option<Tag>, Error> {
+        self.text("--tag")?.map(|text| text.parse().map_err(Error::Usage)).transpose()
+    }
+
+    fn needed_tag(&mut self) -> Result<Tag, Error> {
+        self.tag()?.ok_or_else(|| self.lacks("--tag"))
+    }
+
+    fn needed(&mut self, option: &'static str) -> Result<String, Error> {
+        self.text(option)?.ok_or_else(|| self.lacks(option))
+    }
+
+    fn lacks(&self, option: &str) -> Error {
+        Error::Usage(format!("`{}` needs {option}; see --help", self.verb.name))
+    }
+
+    /// The values of an option that may be given more than once.
+    fn paths(&mut self, option: &'static str, default: &str) -> Result<Vec<PathBuf>, Error> {
+        let mut all = Vec::new();
+        while let Some(value) = self.value(option)? {
+            all.push(value.into());
+        }
+        Ok(if all.is_empty() { vec![default.into()] } else { all })
+    }
+
     fn jobs(&mut self) -> Result<Option<NonZero<usize>>, Error> {
         let Some(jobs) = self.text("--jobs")? else { return Ok(None) };
         let number = jobs.parse().map(Some);
@@ -353,7 +457,7 @@ mod tests {
         assert_eq!((lock.selection, lock.arches), (Selection::All, vec![]));
         let Command::Check(check) = parse("check a --joblet-exec x").unwrap() else { panic!() };
         assert_eq!(check.joblet_exec, Some("x".into()));
-        let index = Index { records: "registry-site/records".into(), out: "r.json".into() };
+        let index = Index { records: RECORDS.into(), out: "r.json".into() };
         assert_eq!(parse("index --out r.json").unwrap(), Command::Index(index));
         assert!(matches!(parse("site").unwrap(), Command::Site(_)));
         assert!(matches!(parse("new a").unwrap(), Command::New { .. }));
@@ -392,6 +496,10 @@ mod tests {
             ("build a --out", "--out needs a value"),
             ("build a --jobs 0", "--jobs needs a number from 1, not `0`"),
             ("build a --jobs=many", "--jobs needs a number from 1, not `many`"),
+            (
+                "build a --part-size 2147483648",
+                "--part-size needs a number from 1 to 2147483647, not `2147483648`",
+            ),
             ("new", "`new` needs one NAME"),
             ("new a b", "`new` needs one NAME"),
             ("index x", "unexpected argument `x`"),

@@ -7,7 +7,7 @@ use crate::{
     record::{self, archive_name},
     source::Source,
 };
-use joblet_format::{Arch, Record};
+use joblet_format::{Arch, Artifact, Record};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -57,10 +57,11 @@ pub fn run(
     let (name, version, arch) = (&source.name, &source.version, Arch::NATIVE);
     let archive = archive_name(name, version, arch);
     let record = record::read(&record::path(&out.join("records"), name, version))?;
-    let record =
-        record.filter(|it| it.release.artifact(arch).is_some() && out.join(&archive).is_file());
+    let archive = out.join(archive);
+    let there = |artifact: &Artifact| files(&archive, artifact).iter().all(|it| it.is_file());
+    let record = record.filter(|it| it.release.artifacts.get(&arch).is_some_and(there));
     let Some(record) = record else {
-        let archive = out.join(&archive).display().to_string();
+        let archive = archive.display();
         return Err(Error::NotFound(format!(
             "{archive} does not exist; run `joblet-publish build {name}`"
         )));
@@ -68,7 +69,7 @@ pub fn run(
     let work = tempfile::Builder::new().prefix(".check-").tempdir_in(out);
     let work = work.map_err(Error::file("create below", out))?;
     let registry = work.path().join("registry");
-    lay_out(&registry, &out.join(&archive), record, arch)?;
+    lay_out(&registry, &archive, record, arch)?;
     for words in &source.check {
         note(&format!("check {name}@{version}: {}", words.join(" ")));
         let arguments = arguments(&registry, &work.path().join("store"), source, words);
@@ -80,20 +81,33 @@ pub fn run(
 /// Makes a registry of one archive in `dir`.
 fn lay_out(dir: &Path, archive: &Path, mut record: Record, arch: Arch) -> Result<(), Error> {
     fsx::create_dirs(dir)?;
-    place(archive, dir)?;
     let release = &mut record.release;
     release.artifacts.retain(|known, _| *known == arch);
-    let file = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(artifact) = release.artifacts.get_mut(&arch) {
+        for file in files(archive, artifact) {
+            place(&file, dir)?;
+        }
         if artifact.index.is_some() {
             place(&pack::index_path(archive), dir)?;
         }
-        artifact.download_url.clone_from(&file);
+        artifact.download_url = name(archive);
+        for (number, part) in artifact.parts.iter_mut().enumerate() {
+            part.download_url = name(&pack::part_path(archive, number));
+        }
         (release.checksum, release.size) = (artifact.checksum, artifact.size);
     }
-    release.download_url = file;
+    release.download_url = name(archive);
     let registry = index::make(&[record]);
     fsx::write(&dir.join("registry.json"), index::render(&registry).as_bytes())
+}
+
+/// The files that `archive` is in.
+fn files(archive: &Path, artifact: &Artifact) -> Vec<PathBuf> {
+    match artifact.parts.len() {
+        0 => vec![archive.to_owned()],
+        parts => (0..parts).map(|number| pack::part_path(archive, number)).collect(),
+    }
 }
 
 /// Gives `file` a name in `dir`, too.
@@ -162,9 +176,15 @@ mod tests {
         let archive =
             dir.path().join(archive_name(&source().name, &source().version, Arch::NATIVE));
         let tree = crate::tree::Tree::default();
-        let packed =
-            pack::pack(&tree, "name: d\nmounts: []\n", "d-1.0.0", &archive, NonZero::<usize>::MIN)
-                .unwrap();
+        let packed = pack::pack(
+            &tree,
+            "name: d\nmounts: []\n",
+            "d-1.0.0",
+            &archive,
+            pack::MAX_PART,
+            NonZero::<usize>::MIN,
+        )
+        .unwrap();
         let base = Some("https://example.org/r");
         let record = record::make(
             &source(),

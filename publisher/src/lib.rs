@@ -4,7 +4,7 @@
 //!
 //! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
 //! cacerts → fixups → gate → `runtime_yml` → pack → licence → components → contents, sbom, provenance →
-//! record → index → check, new → site
+//! record → index → check, new → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -32,6 +32,7 @@ pub mod new;
 pub mod pack;
 pub mod provenance;
 pub mod record;
+pub mod release;
 mod roots;
 pub mod runtime_yml;
 pub mod sbom;
@@ -60,6 +61,9 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
         Command::Check(options) => commands::check(&options, note),
         Command::Index(options) => commands::index(&options),
         Command::Site(options) => commands::site(&options),
+        Command::Plan(options) => commands::plan(&options),
+        Command::Release(options) => commands::release(&options, note),
+        Command::Reconcile(options) => commands::reconcile(&options, note),
         Command::New { name, sources } => {
             let path = new::write(&sources, &name)?.display().to_string();
             Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))

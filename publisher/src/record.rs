@@ -2,9 +2,14 @@
 
 pub mod files;
 
-use crate::{error::Error, fsx, pack::Packed, source::Source};
+use crate::{
+    error::Error,
+    fsx,
+    pack::{self, Packed, PackedPart},
+    source::Source,
+};
 use files::Files;
-use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version};
+use joblet_format::{Arch, Artifact, Part, Record, Release, RuntimeName, Version};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -45,11 +50,16 @@ pub fn make(
             Some(base) => format!("{}/{file}", base.trim_end_matches('/')),
             None => file,
         };
+        let part = |(number, part): (usize, &PackedPart)| Part {
+            download_url: pack::part_path(download_url.as_ref(), number).display().to_string(),
+            size: part.size,
+            checksum: part.checksum,
+        };
         let artifact = Artifact {
-            download_url,
+            download_url: download_url.clone(),
             checksum: packed.checksum,
             size: packed.size,
-            parts: Vec::new(),
+            parts: packed.parts.iter().enumerate().map(part).collect(),
             unpacked_size: Some(packed.unpacked_size),
             entries: Some(packed.entries),
             index: Some(packed.index),
@@ -81,12 +91,54 @@ pub fn make(
 /// [`Error::Config`] if it is refused; [`Error::File`].
 pub fn read(path: &Path) -> Result<Option<Record>, Error> {
     let Some(bytes) = fsx::read_if_there(path)? else { return Ok(None) };
-    let refused = |reason: String| Error::config(path, format!("is no record: {reason}"));
-    let record: Record = serde_json::from_slice(&bytes).map_err(|it| refused(it.to_string()))?;
+    parse(&bytes).map(Some).map_err(|reason| Error::config(path, reason))
+}
+
+/// Reads the text of a record.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn parse(bytes: &[u8]) -> Result<Record, String> {
+    let record: Record =
+        serde_json::from_slice(bytes).map_err(|error| format!("is no record: {error}"))?;
     match record.files.keys().find(|name| !files::is_name(name)) {
-        Some(name) => Err(refused(format!("{name:?} is no name of a file beside it"))),
-        None => Ok(Some(record)),
+        Some(name) => Err(format!("is no record: {name:?} is no name of a file beside it")),
+        None => Ok(record),
     }
+}
+
+/// One record of two that say different architectures of the same version, from two machines.
+///
+/// # Errors
+/// What they disagree in.
+pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
+    let about = |it: &Record| (it.name.clone(), it.release.version.clone());
+    if about(&one) != about(&other) || one.release.description != other.release.description {
+        return Err("is of another version than the record it is joined with".to_owned());
+    }
+    for (arch, artifact) in other.release.artifacts {
+        if one.release.artifacts.get(&arch).is_some_and(|it| *it != artifact) {
+            return Err(format!(
+                "has another archive for {arch} than the record it is joined with"
+            ));
+        }
+        one.release.artifacts.insert(arch, artifact);
+    }
+    for (name, file) in other.files {
+        if one.files.get(&name).is_some_and(|it| *it != file) {
+            return Err(format!("has another {name} than the record it is joined with"));
+        }
+        one.files.insert(name, file);
+    }
+    let more = other.release.platforms.into_iter();
+    let more: Vec<_> = more.filter(|it| !one.release.platforms.contains(it)).collect();
+    one.release.platforms.extend(more);
+    if let Some(main) = one.release.artifacts.values().next() {
+        one.release.download_url.clone_from(&main.download_url);
+        (one.release.checksum, one.release.size) = (main.checksum, main.size);
+    }
+    one.published_at = one.published_at.max(other.published_at);
+    Ok(one)
 }
 
 /// Reads every `NAME/VERSION.json` below `records`, sorted by name and version.
@@ -140,7 +192,7 @@ mod tests {
     fn packed(byte: u8) -> Packed {
         let checksum = Checksum::from_digest([byte; 32]);
         let index = joblet_format::IndexFile { checksum, size: 5 };
-        Packed { checksum, size: 10, unpacked_size: 20, entries: 3, index }
+        Packed { checksum, size: 10, parts: Vec::new(), unpacked_size: 20, entries: 3, index }
     }
 
     #[test]

@@ -21,9 +21,11 @@ const ARCH: Opt = ("--arch", "ARCH", "amd64, arm64 or all [all of the manifest]"
 const MIRROR: Opt =
     ("--mirror", "URL", "where debian/ and debian-security/ lie [as the host's apt]");
 const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
+const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
+const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
 
-pub(crate) const VERBS: [Verb; 6] = [
+pub(crate) const VERBS: [Verb; 9] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -58,6 +60,7 @@ pub(crate) const VERBS: [Verb; 6] = [
             ("--jobs", "N", "threads [as many as there are processors]"),
             ("--offline", "", "fetch nothing: every input must be in the cache"),
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
+            ("--part-size", "BYTES", "cut larger archives into parts [2147483647]"),
             MIRROR,
             RECORDS,
             ("--json", "", "print the list of archives as JSON"),
@@ -84,6 +87,39 @@ pub(crate) const VERBS: [Verb; 6] = [
         positionals: "NAME",
         summary: "write a first runtimes-src/NAME/manifest.yaml",
         options: &[SOURCES],
+    },
+    Verb {
+        name: "plan",
+        positionals: "",
+        summary: "say what a tag releases, checked, as JSON (in a git checkout of the tag)",
+        options: &[
+            TAG,
+            SOURCES,
+            RECORDS,
+            ("--branch", "REF", "the branch that releases come from [origin/main]"),
+        ],
+    },
+    Verb {
+        name: "release",
+        positionals: "",
+        summary: "publish what was built: draft, upload, download, compare, publish",
+        options: &[
+            TAG,
+            HOST,
+            ("--out", "DIR", "where archives and records/ lie; several add up [dist]"),
+        ],
+    },
+    Verb {
+        name: "reconcile",
+        positionals: "",
+        summary: "record what is published and push registry.json, of one tag or of all",
+        options: &[
+            TAG,
+            HOST,
+            ("--repository", "URL", "the git repository of the registry"),
+            ("--branch", "NAME", "its branch [main]"),
+            RECORDS,
+        ],
     },
 ];
 

@@ -68,7 +68,7 @@ fn archive(tree: &Tree, directory: &str, jobs: usize) -> Archive {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d.tar.gz");
     let jobs = NonZero::new(jobs).unwrap();
-    let packed = pack::pack(tree, "name: d\n", directory, &target, jobs).unwrap();
+    let packed = pack::pack(tree, "name: d\n", directory, &target, pack::MAX_PART, jobs).unwrap();
     let file = fs::read(pack::index_path(&target)).unwrap();
     let mut plain = Vec::new();
     GzDecoder::new(file.as_slice()).read_to_end(&mut plain).unwrap();

@@ -96,7 +96,7 @@ fn gnu_tar_unpacks_the_same_tree() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d-1.0.0-amd64.tar.gz");
     let (tree, yml) = (tree(), "name: d\nmounts: []\n");
-    let packed = pack::pack(&tree, yml, "d-1.0.0", &target, JOBS).unwrap();
+    let packed = pack::pack(&tree, yml, "d-1.0.0", &target, pack::MAX_PART, JOBS).unwrap();
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
     tar(dir.path(), &["--same-permissions", "-C", "root", "-xzf", "d-1.0.0-amd64.tar.gz"]);
@@ -118,7 +118,7 @@ fn gnu_tar_unpacks_the_same_tree() {
 fn gnu_tar_lists_constant_owner_and_time_in_walking_order() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d.tar.gz");
-    pack::pack(&tree(), "name: d\n", "d-1.0.0", &target, JOBS).unwrap();
+    pack::pack(&tree(), "name: d\n", "d-1.0.0", &target, pack::MAX_PART, JOBS).unwrap();
     let words = ["--utc", "--full-time", "--numeric-owner", "--quoting-style=literal"];
     let output = tar(dir.path(), &[&words[..], &["-tvzf", "d.tar.gz"]].concat());
     let text = String::from_utf8(output.stdout).unwrap();
@@ -140,7 +140,7 @@ fn the_archive_is_one_ustar_with_pax_only_where_a_name_needs_it() {
     for (tree, pax) in [(small, false), (tree(), true)] {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("d.tar.gz");
-        pack::pack(&tree, "", "d-1.0.0", &target, JOBS).unwrap();
+        pack::pack(&tree, "", "d-1.0.0", &target, pack::MAX_PART, JOBS).unwrap();
         let archive = fs::File::open(&target).unwrap();
         let mut bytes = Vec::new();
         flate2::read::MultiGzDecoder::new(archive).read_to_end(&mut bytes).unwrap();
@@ -161,7 +161,7 @@ fn every_reader_finds_the_same_entries() {
     // busybox prints other characters for what the terminal cannot show.
     tree.remove("usr/share/Főtanúsítvány with blanks & \"quotes\".crt");
     tree.remove("links/é");
-    pack::pack(&tree, yml, "d-1.0.0", &target, JOBS).unwrap();
+    pack::pack(&tree, yml, "d-1.0.0", &target, pack::MAX_PART, JOBS).unwrap();
     let want: Vec<String> = expected(&tree, yml).into_keys().collect();
     let python = "import sys, tarfile\nfor e in tarfile.open('d.tar.gz'): print(e.name)";
     for words in [

@@ -3,6 +3,7 @@
 mod values;
 mod words;
 
+use crate::completions::SHELLS;
 use crate::error::Error;
 use crate::gpu::Wanted;
 use joblet_format::{RuntimeName, Spec};
@@ -89,6 +90,10 @@ pub enum Command {
     Info(Spec),
     /// Remove old versions.
     Prune(Prune),
+    /// Print the completions of a shell.
+    Completions(&'static str),
+    /// Print the manual page.
+    Man,
     /// Print a runtime's directory.
     Path(Spec),
     /// Compare installed runtimes with their indexes.
@@ -283,6 +288,15 @@ fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<C
                 true => Command::Outdated,
                 false => Command::List { available, all_versions },
             }
+        }
+        "completions" => {
+            let found = SHELLS.into_iter().find(|shell| operands.as_slice() == [*shell]);
+            let usage = || Error::Usage("completions takes one of bash, zsh and fish".into());
+            Command::Completions(found.ok_or_else(usage)?)
+        }
+        "man" => {
+            none(&operands)?;
+            Command::Man
         }
         "outdated" => {
             none(&operands)?;
@@ -526,6 +540,8 @@ mod tests {
             ("list --outdated --available", "--outdated stands alone"),
             ("outdated x", "unexpected argument"),
             ("prune x", "unexpected argument"),
+            ("completions tcsh", "one of bash, zsh and fish"),
+            ("man ls", "unexpected argument"),
             ("prune --keep some", "--keep: \"some\" is not a number"),
             ("prune --older-than 1y", "--older-than: \"1y\" is not a time"),
             ("run ls", "run needs --runtime=SPEC"),

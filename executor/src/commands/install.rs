@@ -11,6 +11,7 @@ use joblet_format::{Spec, Wanted};
 impl Session<'_> {
     pub(crate) fn install(&self, specs: &[Spec], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
+        store.clean();
         let mut registries = self.registries()?;
         let mut rows = Vec::new();
         for spec in specs {

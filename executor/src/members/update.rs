@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::parts::Parts;
 use crate::progress::Progress;
 use crate::reuse::{self, Source};
-use crate::tree::{Walk, create, times};
+use crate::tree::{Walk, close, create, times};
 use joblet_format::index::{Body, Entry, Index};
 use joblet_format::ustar::MTIME;
 use rustix::fd::{AsFd, OwnedFd};
@@ -151,11 +151,12 @@ impl Update {
                 if piece.sha256 != *Sha256::digest(&bytes) {
                     return Err(Errno::IO);
                 }
-                file.write_all_at(&bytes, at).map_err(|_| Errno::NOSPC)?;
+                let written = file.write_all_at(&bytes, at);
+                written.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
             }
             at += piece.size;
         }
-        Ok(())
+        close(file)
     }
 }
 

@@ -4,7 +4,7 @@ use super::Site;
 use super::inflate::Inflate;
 use super::plan::Part;
 use crate::error::Error;
-use crate::tree::{Walk, times};
+use crate::tree::{Walk, close, times};
 use joblet_format::Checksum;
 use joblet_format::index::Body;
 use joblet_format::ustar::MTIME;
@@ -115,7 +115,7 @@ impl<'a> Worker<'a> {
             let done = rustix::fs::futimens(&file, &times(MTIME));
             done.map_err(|errno| self.site.refused(&path, errno))?;
         }
-        Ok(())
+        close(file).map_err(Error::file("write", &path))
     }
 
     /// Creates the file, or, if it is `whole` in no member, opens it where another thread has.

@@ -3,10 +3,12 @@
 use super::{Installed, Receipt, Store, WORK, hold};
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::tree::close;
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// In a staging directory: a runtime that is being replaced where two cannot be exchanged at once.
@@ -34,12 +36,7 @@ impl Store {
     /// [`Error::File`] when the store cannot be written.
     pub fn download(&self, lock: &Lock) -> Result<PathBuf, Error> {
         let path = self.work("downloads")?.join(lock.name());
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::file("remove", &path)(error))
-            }
-            _ => Ok(path),
-        }
+        remove_file(&path).map(|()| path)
     }
 
     /// Makes `prepared`, a directory inside `staging`, the runtime of `receipt`.
@@ -59,18 +56,31 @@ impl Store {
         let directory = receipt.name.directory(&receipt.version);
         let receipts = self.work("receipts")?.join(format!("{directory}.json"));
         let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
-        fs::write(&receipts, text).map_err(Error::file("write", &receipts))?;
         let kept = receipts.with_extension("index");
-        match index {
-            Some(index) => fs::write(&kept, index).map_err(Error::file("write", &kept))?,
-            // One of an earlier installation would speak of other files.
-            None => drop(fs::remove_file(&kept)),
+        let done = write(&receipts, &text)
+            .and_then(|()| match index {
+                Some(index) => write(&kept, index),
+                // One of an earlier installation would speak of other files.
+                None => remove_file(&kept),
+            })
+            .and_then(|()| sync_all(&staging.path))
+            .and_then(|()| rename_new(prepared, &target))
+            .and_then(|()| self.settle(prepared, &target));
+        if done.is_err() && !target.exists() {
+            // What stays is never read alone.
+            _ = fs::remove_file(kept);
+            _ = fs::remove_file(receipts);
         }
-        sync_all(&staging.path)?;
-        rename_new(prepared, &target)?;
-        sync_directory(&self.root)?;
         drop(staging);
-        Ok(target)
+        done.map(|()| target)
+    }
+
+    /// Makes sure that a runtime was moved from `from` to `to`, or moves it back.
+    fn settle(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        sync_directory(&self.root).inspect_err(|_| {
+            // Where it stays if even that fails, it is whole.
+            _ = fs::rename(to, from);
+        })
     }
 
     /// Puts `prepared`, a directory inside `staging`, in the place of an installed runtime.
@@ -116,10 +126,21 @@ impl Store {
         let alone = hold::alone(&runtime.path)?;
         let (staging, _) = self.stage(&lock)?;
         let aside = staging.path.join(name);
-        fs::rename(&runtime.path, &aside).map_err(Error::file("remove", &runtime.path))?;
-        // Whoever finds it from now on sees that it is not where it was.
-        drop(alone);
-        sync_directory(&self.root)?;
+        match fs::rename(&runtime.path, &aside) {
+            // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
+            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
+                // Without this file it is no runtime, whatever else is left of it.
+                remove_file(&runtime.path.join("runtime.yml"))?;
+                drop(alone);
+                remove_tree(&runtime.path)?;
+            }
+            done => {
+                done.map_err(Error::file("remove", &runtime.path))?;
+                // Whoever finds it from now on sees that it is not where it was.
+                drop(alone);
+                self.settle(&runtime.path, &aside)?;
+            }
+        }
         let receipt = self.work("receipts")?.join(format!("{name}.json"));
         // What is missing is as good as removed, and what stays is never read alone.
         _ = fs::remove_file(receipt.with_extension("index"));
@@ -141,7 +162,8 @@ impl Store {
                 let name = if part == "receipts" { path.file_stem() } else { path.file_name() };
                 let Some(name) = name.and_then(|name| name.to_str()) else { continue };
                 let runtime = self.root.join(name);
-                if part == "receipts" && runtime.symlink_metadata().is_ok() {
+                let whole = || runtime.join("runtime.yml").symlink_metadata().is_ok();
+                if part == "receipts" && whole() {
                     continue;
                 }
                 let lock = work.join("locks").join(name);
@@ -150,7 +172,9 @@ impl Store {
                     // Replaced by a process that died before the new one had the name.
                     _ = rename_new(&path.join(ASIDE), &runtime);
                     _ = remove_tree(&path);
-                } else if part == "receipts" && runtime.symlink_metadata().is_err() {
+                } else if part == "receipts" && !whole() {
+                    // What a removal in place has left.
+                    _ = remove_tree(&runtime);
                     _ = fs::remove_file(&path);
                 }
             }
@@ -160,10 +184,10 @@ impl Store {
     /// As [`Store::clean`], for a command that must not lose time: one look says whether there is
     /// anything to do.
     pub fn clean_if_needed(&self) {
-        // An empty directory has two names: `staging` and its own `.`.
-        match rustix::fs::stat(self.root.join(WORK).join("staging")) {
-            Ok(staging) if staging.st_nlink != 2 => self.clean(),
-            _ => {}
+        // Who dies leaves its lock: that is removed last.
+        let locks = fs::read_dir(self.root.join(WORK).join("locks"));
+        if locks.is_ok_and(|mut locks| locks.next().is_some()) {
+            self.clean();
         }
     }
 }
@@ -198,6 +222,13 @@ fn rename_new(from: &Path, to: &Path) -> Result<(), Error> {
     }
 }
 
+/// Writes a file whose name nobody looks for yet.
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let file = File::create(path).map_err(Error::file("write", path))?;
+    (&file).write_all(bytes).map_err(Error::file("write", path))?;
+    close(file).map_err(Error::file("write", path))
+}
+
 /// Everything on the file system of `path` is on the disk then.
 fn sync_all(path: &Path) -> Result<(), Error> {
     let opened = File::open(path).map_err(Error::file("open", path))?;
@@ -211,8 +242,17 @@ fn sync_directory(path: &Path) -> Result<(), Error> {
 
 /// Removes a directory and what is in it, never through a link; none is fine.
 fn remove_tree(path: &Path) -> Result<(), Error> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+    gone(path, fs::remove_dir_all(path))
+}
+
+/// Removes a file; none is fine.
+fn remove_file(path: &Path) -> Result<(), Error> {
+    gone(path, fs::remove_file(path))
+}
+
+fn gone(path: &Path, removed: std::io::Result<()>) -> Result<(), Error> {
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::file("remove", path)(error))
         }
         _ => Ok(()),

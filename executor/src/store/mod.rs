@@ -199,7 +199,9 @@ impl Store {
             matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         };
         match (error, free(&self.root)) {
+            // What a file takes is more than its length.
             (Error::File { source, .. }, Ok(free)) if full(&source) => {
+                let needed = needed.max(free + 1);
                 Error::Full { path: self.root.clone(), needed, free }
             }
             (error, _) => error,

@@ -8,7 +8,7 @@ pub(crate) mod entries;
 mod pax;
 
 use crate::error::Error;
-use crate::tree::{Walk, create, set_times, times};
+use crate::tree::{Walk, close, create, set_times, times};
 use entries::{Entries, Entry, EntryError, Kind, shown};
 use flate2::bufread::MultiGzDecoder;
 use joblet_format::{Artifact, Checksum};
@@ -175,6 +175,7 @@ impl Unpacking<'_> {
             advance(count as u64);
         }
         rustix::fs::futimens(&file, &times(entry.mtime))
+            .and_then(|()| close(file))
             .map_err(|errno| self.tree_error(entry, errno))
     }
 

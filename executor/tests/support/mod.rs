@@ -13,6 +13,8 @@ use std::{
     sync::OnceLock,
 };
 
+pub(crate) use crate::common::say;
+
 /// The user of the second half of each test, when the tests run as root.
 pub(crate) const NOBODY: u32 = 65534;
 
@@ -170,11 +172,4 @@ pub(crate) fn finish(child: Child) -> Output {
 
 fn open_to_all(dir: &Path) {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// Prints past the test harness, which hides what a passing test says.
-pub(crate) fn say(text: &str) {
-    use std::io::Write;
-    // A test program without standard error has nobody to tell.
-    _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -4,7 +4,7 @@ use super::make::{Made, Recipe, Workshop};
 use super::{arches, megabytes, sources};
 use crate::error::Error;
 use crate::lock::{self, Input};
-use crate::pack::{self, Packed};
+use crate::pack::{self, Packed, PackedPart};
 use crate::record::files::Files;
 use crate::source::Source;
 use crate::{Note, args, contents, env, fsx, provenance, record, sbom};
@@ -27,7 +27,7 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> 
         for (arch, inputs) in jobs {
             let recipe =
                 Recipe { source: &source, source_dir, arch, inputs, timestamp: &lock.timestamp };
-            let packed = build_one(&recipe, &workshop, &options.out, &mut files, note)?;
+            let packed = build_one(&recipe, &workshop, options, &mut files, note)?;
             archives.insert(arch, packed);
         }
         let record = write_record(&source, &archives, &files, options)?;
@@ -54,17 +54,17 @@ fn locked<'l>(
 fn build_one(
     recipe: &Recipe,
     workshop: &Workshop,
-    out: &Path,
+    options: &args::Build,
     files: &mut Files,
     note: Note,
 ) -> Result<Packed, Error> {
     let (name, version, arch) = (&recipe.source.name, &recipe.source.version, recipe.arch);
     let step = |step: &str| note(&format!("build {name}@{version} {arch}: {step}"));
-    let Made { tree, runtime_yml, components } = workshop.make(recipe, out, &step)?;
+    let Made { tree, runtime_yml, components } = workshop.make(recipe, &options.out, &step)?;
     step("packing");
-    let target = out.join(record::archive_name(name, version, arch));
-    let packed =
-        pack::pack(&tree, &runtime_yml, &recipe.source.directory(), &target, workshop.jobs)?;
+    let target = options.out.join(record::archive_name(name, version, arch));
+    let (directory, jobs) = (recipe.source.directory(), workshop.jobs);
+    let packed = pack::pack(&tree, &runtime_yml, &directory, &target, options.part_size, jobs)?;
     let contents = contents::list(&tree, &components);
     let sbom = sbom::document(recipe.source, arch, packed.checksum, &components, recipe.timestamp);
     files.insert(record::files::contents(arch), contents.into_bytes());
@@ -100,7 +100,12 @@ fn as_text(built: &[(Record, Arch, Packed)], out: &Path) -> String {
         let (path, checksum) = (out.join(file), packed.checksum);
         let (size, unpacked) = (megabytes(packed.size), megabytes(packed.unpacked_size));
         let path = path.display();
-        format!("{path}\n  {checksum}\n  {size}, {unpacked} in {} entries\n", packed.entries)
+        let parts = match packed.parts.len() {
+            0 => String::new(),
+            parts => format!(", in {parts} parts"),
+        };
+        let entries = packed.entries;
+        format!("{path}\n  {checksum}\n  {size}{parts}, {unpacked} in {entries} entries\n")
     };
     built.iter().map(line).collect()
 }
@@ -109,9 +114,16 @@ fn as_json(built: &[(Record, Arch, Packed)], out: &Path) -> String {
     let entry = |(record, arch, packed): &(Record, Arch, Packed)| {
         let version = &record.release.version;
         let path = out.join(record::archive_name(&record.name, version, *arch));
+        let part = |(number, part): (usize, &PackedPart)| {
+            serde_json::json!({
+                "path": pack::part_path(&path, number),
+                "checksum": part.checksum, "size": part.size,
+            })
+        };
+        let parts: Vec<_> = packed.parts.iter().enumerate().map(part).collect();
         serde_json::json!({
             "name": record.name, "version": version, "arch": arch,
-            "path": path,
+            "path": path, "parts": parts,
             "record": record::path(&out.join("records"), &record.name, version),
             "checksum": packed.checksum, "size": packed.size,
             "unpacked_size": packed.unpacked_size, "entries": packed.entries,

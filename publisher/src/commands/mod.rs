@@ -7,11 +7,13 @@ mod check;
 mod lock;
 mod make;
 mod publish;
+mod release;
 
 pub(crate) use build::build;
 pub(crate) use check::check;
 pub(crate) use lock::lock;
 pub(crate) use publish::{index, site};
+pub(crate) use release::{plan, reconcile, release};
 
 use crate::args::Selection;
 use crate::error::Error;

@@ -8,35 +8,37 @@
 mod cut;
 mod gear;
 mod member;
+mod parts;
 mod row;
 mod stream;
 
-use crate::{error::Error, fsx, tree::Tree};
+use crate::{error::Error, tree::Tree};
 use joblet_format::{
     Checksum, IndexFile,
     index::{Index, MAX_INDEX_BYTES, Piece},
 };
 use libdeflater::{CompressionLvl, Compressor};
+use parts::Parts;
+pub use parts::{MAX_PART, PackedPart, part_path};
 use sha2::{Digest, Sha256};
 use std::{
-    io::Write,
     num::NonZero,
     path::{Path, PathBuf},
 };
 use stream::{Item, Stream};
 
-/// Largest archive, in bytes: what Joblet's client and the hosts of release assets accept.
-const MAX_ARCHIVE: u64 = (2 << 30) - 1;
 /// Of the index, which is mostly hashes: the highest level that costs nothing.
 const INDEX_LEVEL: i32 = 9;
 
 /// An archive as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
-    /// SHA-256 of the file.
+    /// SHA-256 of the whole.
     pub checksum: Checksum,
-    /// Length of the file, in bytes.
+    /// Length of the whole, in bytes.
     pub size: u64,
+    /// The files that it is in, where it is not in one.
+    pub parts: Vec<PackedPart>,
     /// Sum of the lengths of the regular files inside, in bytes.
     pub unpacked_size: u64,
     /// Number of tar entries inside.
@@ -55,73 +57,93 @@ pub fn index_path(archive: &Path) -> PathBuf {
 /// Packs `tree` and `runtime_yml` below `directory` into `target`, with `jobs` threads, and writes the
 /// index beside it. What lies at `target` is whole, and the index beside it is its own.
 ///
+/// An archive of more than `part_size` bytes lies in parts beside `target` ([`part_path`]), each of
+/// them as large at most; nothing lies at `target` then.
+///
 /// # Errors
-/// [`Error::Check`] if the archive would be larger than 2 GiB or breaks a rule of the format (a path
-/// that is too long); [`Error::File`].
+/// [`Error::Check`] if it breaks a rule of the format (a path that is too long); [`Error::Usage`] if
+/// parts are too small; [`Error::File`].
 pub fn pack(
     tree: &Tree,
     runtime_yml: &str,
     directory: &str,
     target: &Path,
+    part_size: u64,
     jobs: NonZero<usize>,
 ) -> Result<Packed, Error> {
     let stream = Stream::new(directory, tree, runtime_yml)?;
-    let (unpacked_size, entries) = (stream.unpacked_size(), stream.items.len() as u64);
-    let mut staged = fsx::stage(target)?;
-    let mut archive = Archive::new(staged.as_file_mut(), &stream);
-    let reading = |error| Error::file("pack", target)(error);
-    row::make(&stream, jobs, reading, |made| archive.put(made, directory, target))?;
-    let Archive { size, hash, members, pieces, .. } = archive;
-    let items = stream.items.into_iter().zip(pieces);
-    let listed = items.map(|(item, pieces)| Item::into_entry(item, pieces)).collect();
-    let index =
-        Index::new(stream.directory, members, listed).map_err(|rule| refused(directory, rule))?;
-    let index = compressed(&index, directory)?;
-    let packed = Packed {
-        checksum: Checksum::from_digest(hash.finalize().into()),
-        size,
-        unpacked_size,
-        entries,
-        index: IndexFile {
-            checksum: Checksum::from_digest(Sha256::digest(&index).into()),
-            size: index.len() as u64,
-        },
-    };
-    publish(staged, target, &index)?;
+    let mut parts = Parts::new(target, part_size)?;
+    let put = |member: &[u8], whole: &Sha256| parts.put(member, whole);
+    let Written { mut packed, file, hash, .. } = write(stream, target, jobs, put)?;
+    packed.parts = parts.publish(&file, &hash)?;
     Ok(packed)
 }
 
-/// An archive that is being written.
-struct Archive<W> {
-    to: W,
-    size: u64,
-    hash: Sha256,
-    members: Vec<joblet_format::index::Member>,
-    /// Of each entry.
-    pieces: Vec<Vec<Piece>>,
+/// What [`pack`] would make, and its index, without a file. `target` is for messages.
+///
+/// # Errors
+/// As [`pack`].
+pub fn measure(
+    tree: &Tree,
+    runtime_yml: &str,
+    directory: &str,
+    target: &Path,
+    jobs: NonZero<usize>,
+) -> Result<(Packed, Index), Error> {
+    let stream = Stream::new(directory, tree, runtime_yml)?;
+    let Written { packed, index, .. } = write(stream, target, jobs, |_, _| Ok(()))?;
+    Ok((packed, index))
 }
 
-impl<W: Write> Archive<W> {
-    fn new(to: W, stream: &Stream) -> Self {
-        let pieces = vec![Vec::new(); stream.items.len()];
-        Self { to, size: 0, hash: Sha256::new(), members: Vec::new(), pieces }
-    }
+/// What is known of an archive when its last byte was written.
+struct Written {
+    packed: Packed,
+    index: Index,
+    /// The index, compressed.
+    file: Vec<u8>,
+    /// Of the whole archive.
+    hash: Sha256,
+}
 
-    fn put(&mut self, made: &member::Made, directory: &str, target: &Path) -> Result<(), Error> {
-        self.size += made.bytes.len() as u64;
-        if self.size > MAX_ARCHIVE {
-            let reason = "the archive is larger than 2 GiB, which Joblet's client cannot read; \
-                          leave packages out or make two runtimes";
-            return Err(refused(directory, reason.to_owned()));
-        }
-        self.to.write_all(&made.bytes).map_err(Error::file("write", target))?;
-        self.hash.update(&made.bytes);
-        self.members.push(made.member);
+/// Makes the members of `stream` and gives each to `put`, with the hash of those before it.
+fn write(
+    stream: Stream,
+    target: &Path,
+    jobs: NonZero<usize>,
+    mut put: impl FnMut(&[u8], &Sha256) -> Result<(), Error> + Send,
+) -> Result<Written, Error> {
+    let (unpacked_size, entries) = (stream.unpacked_size(), stream.items.len() as u64);
+    let (mut size, mut hash, mut members) = (0, Sha256::new(), Vec::new());
+    let mut pieces: Vec<Vec<Piece>> = vec![Vec::new(); stream.items.len()];
+    let reading = |error| Error::file("pack", target)(error);
+    row::make(&stream, jobs, reading, |made| {
+        put(&made.bytes, &hash)?;
+        size += made.bytes.len() as u64;
+        hash.update(&made.bytes);
+        members.push(made.member);
         for (item, piece) in &made.pieces {
-            self.pieces[*item].push(*piece);
+            pieces[*item].push(*piece);
         }
         Ok(())
-    }
+    })?;
+    let items = stream.items.into_iter().zip(pieces);
+    let listed = items.map(|(item, pieces)| Item::into_entry(item, pieces)).collect();
+    let directory = stream.directory;
+    let index =
+        Index::new(directory.clone(), members, listed).map_err(|rule| refused(&directory, rule))?;
+    let file = compressed(&index, &directory)?;
+    let packed = Packed {
+        checksum: Checksum::from_digest(hash.clone().finalize().into()),
+        size,
+        parts: Vec::new(),
+        unpacked_size,
+        entries,
+        index: IndexFile {
+            checksum: Checksum::from_digest(Sha256::digest(&file).into()),
+            size: file.len() as u64,
+        },
+    };
+    Ok(Written { packed, index, file, hash })
 }
 
 /// The file of an index: one gzip stream without name and time.
@@ -143,17 +165,6 @@ fn compressed(index: &Index, directory: &str) -> Result<Vec<u8>, Error> {
 
 fn refused(directory: &str, reason: String) -> Error {
     Error::Check { runtime: directory.to_owned(), reason }
-}
-
-/// Gives both files their names. An archive never lies beside the index of another one: that goes
-/// first, and equal indexes are those of equal archives.
-fn publish(staged: tempfile::NamedTempFile, target: &Path, index: &[u8]) -> Result<(), Error> {
-    let path = index_path(target);
-    if fsx::read_if_there(&path)?.as_deref() != Some(index) {
-        fsx::remove_if_there(target)?;
-        fsx::write(&path, index)?;
-    }
-    fsx::publish(staged, target)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::{
     server::{Reply, Server},
-    world::{Deb, Outcome, World, cached, deb, joblet_exec},
+    world::{Deb, Outcome, World, cached, deb, joblet_exec, noise},
 };
 use joblet_format::Arch;
 use std::{fs, process::Command};
@@ -162,11 +162,7 @@ fn a_check_that_fails() {
 fn a_full_disk() {
     let world = World::new();
     // Random enough that packing does not make it smaller.
-    let noise: Vec<u8> = (0_u32..500_000)
-        .flat_map(|number| {
-            super::world::sha256(&number.to_le_bytes()).hex().into_bytes()[..4].to_vec()
-        })
-        .collect();
+    let noise = noise(2_000_000);
     let large = super::debs::deb("Package: demo\nVersion: 1\n", &[("./usr/bin/demo", &noise)]);
     world.runtime("1.0.0", &[("debian/pool/demo_1.deb".into(), large)], "");
     for size in ["1m", "2500k"] {

@@ -112,19 +112,30 @@ fn bills_of_materials_say_what_is_inside() {
     assert!(contents.contains("link\t0\t-\tbin\tusr/bin\n"), "{contents}");
 }
 
+/// `document` with `value` in place of what `pointer` names.
+fn set(document: &Value, pointer: &str, value: Value) -> Value {
+    let mut document = document.clone();
+    *document.pointer_mut(pointer).unwrap() = value;
+    document
+}
+
 #[test]
 fn registry_and_records_follow_their_schemas() {
     let Some(tools) = tools() else { return };
     let world = published();
     let (registry, record) =
         (world.json("registry.json"), world.json("dist/records/demo/1.0.0.json"));
-    // Each with what is wrong with it; the first of each kind is right.
-    let mut documents = vec![(0, registry.clone()), (1, record.clone())];
-    let set = |document: &Value, pointer: &str, value: Value| {
-        let mut document = document.clone();
-        *document.pointer_mut(pointer).unwrap() = value;
-        document
-    };
+    let mut extended = registry.clone();
+    let artifact = &mut extended["runtimes"]["demo"]["1.0.0"]["artifacts"]["arm64"];
+    artifact["parts"] =
+        json!([{ "download_url": "x.001", "size": 1, "checksum": artifact["checksum"] }]);
+    extended["extended"] = extended["runtimes"].take();
+    extended["runtimes"] = json!({});
+    // The first are right, each of the others has something wrong.
+    let right = 3;
+    let mut documents = vec![(0, registry.clone()), (1, record.clone()), (0, extended.clone())];
+    documents
+        .push((0, set(&extended, "/extended/demo/1.0.0/artifacts/arm64/parts/0/size", json!(0))));
     let release = "/runtimes/demo/1.0.0";
     for (below, value) in [
         ("/version", json!("2")),
@@ -163,6 +174,8 @@ fn registry_and_records_follow_their_schemas() {
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8(output.stdout).unwrap();
     let refused: Vec<_> = said.lines().collect();
-    assert_eq!(refused.len(), documents.len() - 2, "{said}");
-    assert!(!said.contains("document-0.json") && !said.contains("document-1.json"), "{said}");
+    assert_eq!(refused.len(), documents.len() - right, "{said}");
+    for at in 0..right {
+        assert!(!said.contains(&format!("document-{at}.json")), "{said}");
+    }
 }

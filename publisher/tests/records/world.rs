@@ -148,6 +148,14 @@ impl World {
     }
 }
 
+/// So many bytes that no compressor makes shorter.
+pub fn noise(length: usize) -> Vec<u8> {
+    let block = |number: usize| <[u8; 32]>::from(Sha256::digest(number.to_le_bytes()));
+    let mut bytes: Vec<u8> = (0..length.div_ceil(32)).flat_map(block).collect();
+    bytes.truncate(length);
+    bytes
+}
+
 /// A directory of this repository.
 pub fn repository(below: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(below)

@@ -1,0 +1,387 @@
+//! Faults of the machine: processes that are killed anywhere, disks that refuse, power that goes.
+//!
+//! strace kills at, or makes fail, one system call after the other. `JOBLET_TEST_FAULTS=all` takes
+//! every call that there is instead of every tenth.
+
+mod common;
+
+use common::members::{directory, file, link, noise, pack, runtime};
+use common::{Outcome, World, list, say, snapshot};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
+/// A system call as it was seen.
+#[derive(Debug, Clone)]
+struct Call {
+    name: String,
+    /// Which call of this name in its thread it is, from 1.
+    ordinal: usize,
+    /// With its arguments and its result.
+    text: String,
+}
+
+/// Whether strace works here; says so if it does not, and fails where it must.
+fn can_trace() -> bool {
+    let traced = Command::new("strace").args(["-o", "/dev/null", "true"]).output();
+    let works = traced.is_ok_and(|output| output.status.success());
+    let must = std::env::var_os("JOBLET_TEST_SANDBOX").is_some_and(|how| how == "must-work");
+    assert!(works || !must, "strace must work here");
+    if !works {
+        say("SKIPPED: strace does not work here");
+    }
+    works
+}
+
+impl World {
+    /// The program with `args` under strace with `options`.
+    fn traced(&self, options: &[&str], args: &str) -> Outcome {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o"]).arg(self.path("log")).args(options);
+        let program = self.command();
+        command.arg(program.get_program()).args(args.split(' ')).current_dir(self.base.path());
+        command.env_clear().envs(program.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        self.outcome(command.output().unwrap())
+    }
+
+    /// The system calls of the program with `args`, in order.
+    fn calls(&self, args: &str) -> Vec<Call> {
+        let outcome = self.traced(&["-y", "-s", "256"], args);
+        assert_eq!(outcome.status, Some(0), "{args}: {outcome:?}");
+        let mut counts: HashMap<(String, String), usize> = HashMap::new();
+        let log = fs::read_to_string(self.path("log")).unwrap();
+        let calls = log.lines().filter_map(|line| {
+            let (thread, text) = line.split_once(' ')?;
+            let (name, _) = text.trim_start().split_once('(')?;
+            // The second half of a call, a signal, an end.
+            if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                return None;
+            }
+            let count = counts.entry((thread.to_owned(), name.to_owned())).or_default();
+            *count += 1;
+            Some(Call {
+                name: name.to_owned(),
+                ordinal: *count,
+                text: text.trim_start().to_owned(),
+            })
+        });
+        calls.collect()
+    }
+
+    /// The program with `args`, in which strace does `what` at `call`.
+    fn struck(&self, args: &str, call: &Call, what: &str, options: &[&str]) -> Outcome {
+        let inject = format!("inject={}:{what}:when={}", call.name, call.ordinal);
+        let trace = format!("trace={}", call.name);
+        self.traced(&[options, &["-e", &trace, "-e", &inject]].concat(), args)
+    }
+
+    /// Puts back the store that `save` has set aside.
+    fn restore(&self) {
+        _ = fs::remove_dir_all(self.path("store"));
+        copy(&self.path("saved"), &self.path("store"));
+    }
+
+    fn save(&self) {
+        fs::create_dir_all(self.path("store")).unwrap();
+        copy(&self.path("store"), &self.path("saved"));
+    }
+
+    /// Nothing is left in the store but what `trees` are.
+    fn assert_clean(&self, trees: &Trees) {
+        self.assert_store(&trees.keys().map(String::as_str).collect::<Vec<_>>());
+        for receipt in list(&self.path("store/.joblet/receipts")) {
+            let (runtime, _) = receipt.rsplit_once('.').unwrap();
+            assert!(trees.contains_key(runtime), "{receipt}");
+        }
+    }
+
+    fn trees(&self) -> Trees {
+        let names = list(&self.path("store"));
+        let names = names.into_iter().filter(|name| name != ".joblet");
+        let tree = |name: &String| {
+            let mut tree = snapshot(&self.path("store").join(name));
+            for entry in tree.values_mut() {
+                // Directories that an archive does not list have the time at which they were made.
+                if entry.0 & 0o170_000 == 0o040_000 {
+                    (entry.1, entry.2) = (0, 0);
+                }
+                // Messages shall be short.
+                entry.3 = Sha256::digest(&entry.3)[..4].to_vec();
+            }
+            tree
+        };
+        names.map(|name| (name.clone(), tree(&name))).collect()
+    }
+}
+
+type Trees = BTreeMap<String, BTreeMap<String, (u32, i64, i64, Vec<u8>)>>;
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+/// Every how many calls one is struck.
+fn step() -> usize {
+    if std::env::var_os("JOBLET_TEST_FAULTS").is_some_and(|how| how == "all") { 1 } else { 10 }
+}
+
+/// A registry with two versions in members, which have most in common, and one ordinary archive.
+fn world() -> World {
+    let mut world = World::new();
+    for version in ["1.0.0", "2.0.0"] {
+        let more = vec![
+            directory("isolated/lib"),
+            file("isolated/lib/big", &noise(90_000)),
+            file("isolated/lib/changed", version.repeat(300).as_bytes()),
+            link("isolated/lib/link", "big"),
+        ];
+        let packed = pack(&format!("demo-{version}"), runtime("demo", version, more), 30_000);
+        world.publish_members("demo", version, &packed);
+    }
+    world.publish("plain", "1.0.0");
+    world
+}
+
+/// What is done to a world before the command that is struck.
+type Before<'a> = &'a dyn Fn(&World);
+
+fn installed(world: &World, specs: &[&str]) {
+    for spec in specs {
+        assert_eq!(world.exec(["install", spec]).status, Some(0), "{spec}");
+    }
+}
+
+/// Kills `args` at every tenth call. Whatever is installed then is whole, the next command works,
+/// and nothing is left behind it.
+///
+/// `options` are of strace, for every run that is killed.
+fn kill_everywhere(before: Before<'_>, args: &str, next: &str, options: &[&str]) {
+    if !can_trace() {
+        return;
+    }
+    let world = world();
+    before(&world);
+    world.save();
+    let old = world.trees();
+    let calls = world.calls(args);
+    let new = world.trees();
+    let mut kills = 0;
+    for call in calls.iter().step_by(step()) {
+        world.restore();
+        let outcome = world.struck(args, call, "signal=KILL", options);
+        kills += usize::from(outcome.status.is_none());
+        for (name, tree) in world.trees() {
+            let whole = [&old, &new].iter().any(|trees| trees.get(&name) == Some(&tree));
+            assert!(whole, "{args}, killed at {call:?}: {name} is {tree:?}");
+        }
+        let outcome = world.exec(next.split(' '));
+        assert_eq!(outcome.status, Some(0), "{next} after {args} at {call:?}: {outcome:?}");
+        assert_eq!(world.trees(), new, "{args} at {call:?}");
+        world.assert_clean(&new);
+    }
+    assert!(kills * step() * 10 > calls.len() * 8, "{kills} kills of {} calls", calls.len());
+}
+
+/// SEC-D01: an archive in members.
+#[test]
+fn killed_while_installing_members() {
+    kill_everywhere(&|_| (), "install demo@1.0.0", "install demo@1.0.0", &[]);
+}
+
+/// SEC-D01: an ordinary archive.
+#[test]
+fn killed_while_installing_an_ordinary_archive() {
+    kill_everywhere(&|_| (), "install plain", "run --dry-run --runtime=plain true", &[]);
+}
+
+/// SEC-D01: a newer version out of the older one.
+#[test]
+fn killed_while_upgrading() {
+    let before = |world: &World| installed(world, &["demo@1.0.0"]);
+    kill_everywhere(&before, "upgrade demo", "upgrade", &[]);
+}
+
+/// SEC-D01: what was being removed is there or not.
+#[test]
+fn killed_while_removing() {
+    let before = |world: &World| installed(world, &["demo@1.0.0", "demo@2.0.0"]);
+    kill_everywhere(&before, "remove demo@1.0.0", "prune", &[]);
+}
+
+/// One file of the runtime has other content.
+fn damaged(world: &World) {
+    installed(world, &["demo@1.0.0"]);
+    damage(&world.path("store/demo-1.0.0/isolated/lib/changed"));
+}
+
+/// Changes a byte of a file, and nothing that can be seen from outside.
+fn damage(file: &Path) {
+    let mut content = fs::read(file).unwrap();
+    content[7] ^= 1;
+    let time = file.metadata().unwrap().modified().unwrap();
+    fs::write(file, content).unwrap();
+    File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+}
+
+/// SEC-D01, SEC-D02: what is repaired is the damaged one or the whole one, also where two
+/// directories cannot be exchanged at once.
+#[test]
+fn killed_while_repairing() {
+    let args = "verify --repair demo";
+    kill_everywhere(&damaged, args, args, &[]);
+    let slowly = ["-e", "trace=renameat2", "-e", "inject=renameat2:error=EINVAL"];
+    let world = world();
+    damaged(&world);
+    if can_trace() {
+        world.save();
+        world.calls(args);
+        let new = world.trees();
+        for number in 1..=3 {
+            world.restore();
+            let call = Call { name: "rename".to_owned(), ordinal: number, text: String::new() };
+            world.struck(args, &call, "signal=KILL", &slowly);
+            assert_eq!(world.exec(args.split(' ')).status, Some(0), "{number}");
+            assert_eq!(world.trees(), new, "{number}");
+            world.assert_clean(&new);
+        }
+    }
+}
+
+/// SEC-D02: where rename(2) knows no RENAME_NOREPLACE.
+#[test]
+fn file_systems_without_new_kinds_of_rename() {
+    if !can_trace() {
+        return;
+    }
+    let world = world();
+    let old = ["-e", "trace=renameat2", "-e", "inject=renameat2:error=EINVAL"];
+    for (args, there) in [
+        ("install demo@1.0.0", &["demo-1.0.0"][..]),
+        ("upgrade", &["demo-1.0.0", "demo-2.0.0"]),
+        ("remove demo@1.0.0", &["demo-2.0.0"]),
+    ] {
+        let outcome = world.traced(&old, args);
+        assert_eq!(outcome.status, Some(0), "{args}: {outcome:?}");
+        world.assert_store(there);
+    }
+    assert_eq!(world.exec(["verify"]).stdout, "demo@2.0.0: intact\n");
+}
+
+/// Lets one call after the other fail that `args` makes in the store.
+///
+/// Either all is as it was, and the status is that of a store that cannot be written, or it was
+/// done. `must_fail` says which calls may not be done without.
+fn fail_everywhere(before: Before<'_>, args: &str, must_fail: &[&str]) {
+    const CALLS: [&str; 19] = [
+        "write",
+        "pwrite64",
+        "close",
+        "fsync",
+        "syncfs",
+        "rename",
+        "renameat2",
+        "mkdir",
+        "mkdirat",
+        "openat",
+        "open",
+        "symlinkat",
+        "linkat",
+        "utimensat",
+        "fchmodat",
+        "chmod",
+        "unlink",
+        "unlinkat",
+        "ftruncate",
+    ];
+    if !can_trace() {
+        return;
+    }
+    let world = world();
+    before(&world);
+    world.save();
+    let old = world.trees();
+    let calls = world.calls(args);
+    let new = world.trees();
+    let store = world.path("store").into_os_string().into_string().unwrap();
+    let (mut failed, mut written) = (0, BTreeSet::new());
+    for call in calls.iter().filter(|call| CALLS.contains(&call.name.as_str())) {
+        let file = call.text.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+        if call.name.contains("write") && !file.contains("/locks/") {
+            written.insert(file.clone());
+        }
+        // What was only read is closed without any loss.
+        if !call.text.contains(&store) || (call.name == "close" && !written.remove(&file)) {
+            continue;
+        }
+        let mut call = call.clone();
+        let mut only = Vec::new();
+        if file.contains("/staging/") && (call.name == "close" || call.name.contains("write")) {
+            // Which thread writes a file differs.
+            call.ordinal = 1;
+            only = vec!["-P", &file];
+        }
+        world.restore();
+        let outcome = world.struck(args, &call, "error=EIO", &only);
+        let must = must_fail.contains(&call.name.as_str());
+        let seen = world.trees();
+        match outcome.status {
+            Some(0) if !must => assert_eq!(seen, new, "{args}: {call:?}"),
+            status => {
+                assert_eq!((status, &seen), (Some(15), &old), "{args}: {call:?}: {outcome:?}");
+                assert!(outcome.stderr.contains("error[STORE]: "), "{call:?}: {outcome:?}");
+                failed += 1;
+            }
+        }
+        if outcome.status == Some(0) || call.name.starts_with("unlink") {
+            // What it could not remove goes with the next command.
+            assert_eq!(world.exec(["list"]).status, Some(0));
+        }
+        world.assert_clean(&seen);
+    }
+    assert!(failed > 20, "{failed}");
+}
+
+const MUST: [&str; 8] =
+    ["write", "pwrite64", "close", "fsync", "syncfs", "renameat2", "mkdirat", "symlinkat"];
+
+/// SEC-D04: an archive in members.
+#[test]
+fn a_disk_that_refuses_while_members_are_installed() {
+    fail_everywhere(&|_| (), "install demo@1.0.0", &MUST);
+}
+
+/// SEC-D04: an ordinary archive.
+#[test]
+fn a_disk_that_refuses_while_an_ordinary_archive_is_installed() {
+    fail_everywhere(&|_| (), "install plain", &MUST);
+}
+
+/// SEC-D02: whatever is written of a runtime is on the disk before it has its name, and the name
+/// before the command says so.
+#[test]
+fn data_goes_before_names() {
+    if !can_trace() {
+        return;
+    }
+    for (before, args) in
+        [(&[][..], "install demo@1.0.0"), (&[], "install plain"), (&["demo@1.0.0"], "upgrade")]
+    {
+        let world = world();
+        installed(&world, before);
+        let calls = world.calls(args);
+        let of = |names: &[&str], part: &str| {
+            let fits = |call: &Call| names.contains(&&*call.name) && call.text.contains(part);
+            calls.iter().rposition(fits).unwrap_or_else(|| panic!("{args}: no {names:?} of {part}"))
+        };
+        let written = ["write", "pwrite64", "symlinkat", "linkat", "utimensat", "mkdirat"];
+        let staged = of(&written, "/.joblet/staging/");
+        let receipt = of(&["write"], "/.joblet/receipts/");
+        let synced = of(&["syncfs"], "/store/.joblet/staging/");
+        let named = of(&["renameat2"], "RENAME_NOREPLACE");
+        let settled = of(&["fsync"], "/store>");
+        assert!(staged < synced && receipt < synced, "{args}: {staged} {receipt} {synced}");
+        assert!(synced < named && named < settled, "{args}: {synced} {named} {settled}");
+    }
+}

@@ -1,0 +1,121 @@
+//! An archive's bytes → its file, or its parts where one file would be too large.
+//!
+//! They are written as they come, under no name until all of them are there: nothing is copied.
+
+use super::index_path;
+use crate::{error::Error, fsx};
+use joblet_format::Checksum;
+use sha2::{Digest, Sha256};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+use tempfile::NamedTempFile;
+
+/// Largest file of an archive, in bytes: what Joblet's client and the hosts of release assets accept.
+pub const MAX_PART: u64 = (2 << 30) - 1;
+
+/// A part of an archive as it lies on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackedPart {
+    /// Length of the file, in bytes.
+    pub size: u64,
+    /// SHA-256 of the file.
+    pub checksum: Checksum,
+}
+
+/// Where part `number`, counted from 0, of `archive` lies: `ARCHIVE.001` and so on.
+pub fn part_path(archive: &Path, number: usize) -> PathBuf {
+    let mut path = archive.as_os_str().to_owned();
+    path.push(format!(".{:03}", number + 1));
+    path.into()
+}
+
+/// The files of an archive that is being written.
+pub(super) struct Parts<'t> {
+    target: &'t Path,
+    /// Most bytes of a file.
+    limit: u64,
+    done: Vec<(NamedTempFile, PackedPart)>,
+    file: NamedTempFile,
+    /// Bytes in `file`.
+    size: u64,
+    /// Of `file`. The first one's hash is the archive's so far: nothing is hashed twice where there is
+    /// no second one.
+    hash: Option<Sha256>,
+}
+
+impl<'t> Parts<'t> {
+    pub(super) fn new(target: &'t Path, limit: u64) -> Result<Self, Error> {
+        let file = fsx::stage(target)?;
+        Ok(Self { target, limit, done: Vec::new(), file, size: 0, hash: None })
+    }
+
+    /// Adds a member, which is never cut. `whole` has hashed what was put before.
+    pub(super) fn put(&mut self, member: &[u8], whole: &Sha256) -> Result<(), Error> {
+        let length = member.len() as u64;
+        if length > self.limit {
+            let reason =
+                format!("--part-size {} is smaller than a member of the archive", self.limit);
+            return Err(Error::Usage(reason));
+        }
+        if self.size + length > self.limit {
+            let next = fsx::stage(self.target)?;
+            self.close(next, whole);
+            self.hash = Some(Sha256::new());
+        }
+        self.file.write_all(member).map_err(Error::file("write", self.target))?;
+        self.size += length;
+        if let Some(hash) = &mut self.hash {
+            hash.update(member);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, next: NamedTempFile, whole: &Sha256) {
+        let hash = self.hash.take().unwrap_or_else(|| whole.clone());
+        let checksum = Checksum::from_digest(hash.finalize().into());
+        let part = PackedPart { size: self.size, checksum };
+        self.done.push((std::mem::replace(&mut self.file, next), part));
+        self.size = 0;
+    }
+
+    /// Gives archive and index their names. Returns the parts, none where the archive is one file.
+    ///
+    /// An archive never lies beside the index of another one: that goes first, and equal indexes are
+    /// those of equal archives.
+    pub(super) fn publish(
+        mut self,
+        index: &[u8],
+        whole: &Sha256,
+    ) -> Result<Vec<PackedPart>, Error> {
+        let target = self.target;
+        let path = index_path(target);
+        if fsx::read_if_there(&path)?.as_deref() != Some(index) {
+            remove(target, 0)?;
+            fsx::remove_if_there(target)?;
+            fsx::write(&path, index)?;
+        }
+        if self.done.is_empty() {
+            fsx::publish(self.file, target)?;
+            remove(target, 0)?;
+            return Ok(Vec::new());
+        }
+        let none = fsx::stage(target)?;
+        self.close(none, whole);
+        let mut parts = Vec::new();
+        for (number, (file, part)) in self.done.into_iter().enumerate() {
+            fsx::publish(file, &part_path(target, number))?;
+            parts.push(part);
+        }
+        remove(target, parts.len())?;
+        fsx::remove_if_there(target)?;
+        Ok(parts)
+    }
+}
+
+/// Takes away the parts of `archive` from number `first` on.
+fn remove(archive: &Path, first: usize) -> Result<(), Error> {
+    let paths = (first..).map(|number| part_path(archive, number));
+    paths.take_while(|path| path.exists()).try_for_each(|path| fsx::remove_if_there(&path))
+}

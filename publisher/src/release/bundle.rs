@@ -1,0 +1,145 @@
+//! The files of a release: archives, their indexes, and what is known of them.
+
+use crate::{
+    error::Error,
+    fsx, pack,
+    record::{self, files},
+};
+use joblet_format::{Checksum, Record, RuntimeName, Version};
+use sha2::Sha256;
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Ends the name of the file that is the record itself.
+pub const RECORD: &str = ".record.json";
+/// Ends the name of the list of checksums, which `sha256sum -c` reads.
+pub const SUMS: &str = ".SHA256SUMS";
+
+/// One file of a release.
+#[derive(Debug)]
+pub struct Asset {
+    /// As it is called there.
+    pub name: String,
+    /// Where it lies here.
+    pub path: PathBuf,
+    /// In bytes.
+    pub size: u64,
+    /// SHA-256.
+    pub checksum: Checksum,
+}
+
+/// One version, with everything that is published of it.
+#[derive(Debug)]
+pub struct Bundle {
+    /// What is said of it.
+    pub record: Record,
+    /// Its files, sorted by name.
+    pub assets: Vec<Asset>,
+}
+
+/// The record of `name@version` that was made in `outs`, one per machine that built some
+/// architectures of it.
+///
+/// # Errors
+/// [`Error::NotFound`] if there is none; [`Error::Config`] for builds that do not belong together.
+pub fn record_of(outs: &[PathBuf], name: &RuntimeName, version: &Version) -> Result<Record, Error> {
+    let mut whole: Option<Record> = None;
+    for out in outs {
+        let path = record::path(&out.join("records"), name, version);
+        let Some(record) = record::read(&path)? else { continue };
+        whole = Some(match whole {
+            None => record,
+            Some(others) => record::join(others, record).map_err(|it| Error::config(path, it))?,
+        });
+    }
+    whole.ok_or_else(|| {
+        Error::NotFound(format!(
+            "{name}@{version} was not built; run `joblet-publish build {name}`"
+        ))
+    })
+}
+
+/// Gathers what `record` names from `outs`; small files that are made for the release go to `staging`.
+///
+/// # Errors
+/// [`Error::NotFound`] for a file that is not there; [`Error::Differs`] for one that is another.
+pub fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result<Bundle, Error> {
+    let version = &record.release.version;
+    let directory = record.name.directory(version);
+    let mut assets = Vec::new();
+    for artifact in record.release.artifacts.values() {
+        let archive = file_name(&artifact.download_url);
+        if artifact.parts.is_empty() {
+            assets.push(expect(outs, archive, artifact.checksum)?);
+        }
+        for part in &artifact.parts {
+            assets.push(expect(outs, file_name(&part.download_url), part.checksum)?);
+        }
+        if let Some(index) = &artifact.index {
+            let name = pack::index_path(Path::new(archive)).to_string_lossy().into_owned();
+            assets.push(expect(outs, &name, index.checksum)?);
+        }
+    }
+    let beside: Vec<_> =
+        outs.iter().map(|out| files::dir(&out.join("records"), &record.name, version)).collect();
+    for (name, promised) in &record.files {
+        let asset = expect(&beside, name, promised.checksum)?;
+        assets.push(Asset { name: format!("{directory}.{name}"), ..asset });
+    }
+    let text = record::render(&record);
+    assets.push(staged(staging, format!("{directory}{RECORD}"), text.as_bytes())?);
+    assets.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut sums = String::new();
+    for asset in &assets {
+        _ = writeln!(sums, "{}  {}", asset.checksum.hex(), asset.name); // a String never fails
+    }
+    assets.push(staged(staging, format!("{directory}{SUMS}"), sums.as_bytes())?);
+    Ok(Bundle { record, assets })
+}
+
+/// The last part of an address.
+pub fn file_name(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
+}
+
+/// A file of the release that is made for it.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn staged(staging: &Path, name: String, bytes: &[u8]) -> Result<Asset, Error> {
+    let path = staging.join(&name);
+    fsx::write(&path, bytes)?;
+    look_at(name, path)
+}
+
+fn expect(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Error> {
+    let mut other = None;
+    for path in dirs.iter().map(|dir| dir.join(name)).filter(|path| path.is_file()) {
+        let asset = look_at(name.to_owned(), path)?;
+        if asset.checksum == checksum {
+            return Ok(asset);
+        }
+        other = Some(asset);
+    }
+    Err(match other {
+        None => {
+            Error::NotFound(format!("{name}, which the record names, is not there; build again"))
+        }
+        Some(asset) => {
+            let hint = "the record names another file; build again";
+            Error::checksum(asset.path.display().to_string(), checksum, asset.checksum, hint)
+        }
+    })
+}
+
+fn look_at(name: String, path: PathBuf) -> Result<Asset, Error> {
+    let mut hash = super::host::Hash(<Sha256 as sha2::Digest>::new());
+    let read = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut hash));
+    let size = read.map_err(Error::file("read", &path))?;
+    let checksum = Checksum::from_digest(sha2::Digest::finalize(hash.0).into());
+    Ok(Asset { name, path, size, checksum })
+}

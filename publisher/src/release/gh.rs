@@ -1,0 +1,145 @@
+//! Releases on GitHub, through its own program `gh`: it is on every runner and knows how to sign in.
+
+use super::{
+    Tag,
+    host::{Host, State},
+};
+use crate::error::Error;
+use serde::Deserialize;
+use std::{
+    io::{self, Read, Write},
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Output, Stdio},
+};
+
+/// `OWNER/REPO`.
+pub struct GitHub(pub String);
+
+/// The most releases that are looked through.
+const MOST: &str = "10000";
+
+/// What `gh release view --json isDraft,assets` prints.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct View {
+    is_draft: bool,
+    assets: Vec<Asset>,
+}
+
+/// One file of a release. Only `uploaded` ones arrived whole.
+#[derive(Deserialize)]
+struct Asset {
+    name: String,
+    size: u64,
+    state: String,
+}
+
+/// One line of `gh release list --json tagName,isDraft`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    tag_name: String,
+    is_draft: bool,
+}
+
+impl GitHub {
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("gh");
+        command.arg("release").args(words).args(["--repo", &self.0]);
+        command.env("GH_PROMPT_DISABLED", "1").stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Result<Output, Error> {
+        self.command(words)
+            .output()
+            .map_err(|error| tool(format!("cannot be run: {error}; install gh")))
+    }
+
+    fn expect(&self, words: &[&str]) -> Result<Vec<u8>, Error> {
+        let output = self.run(words)?;
+        if output.status.success() { Ok(output.stdout) } else { Err(failed(words, &output.stderr)) }
+    }
+}
+
+fn tool(reason: String) -> Error {
+    Error::Tool { tool: "gh".into(), reason }
+}
+
+fn failed(words: &[&str], said: &[u8]) -> Error {
+    let said = String::from_utf8_lossy(said);
+    tool(format!("release {} failed: {}", words.first().unwrap_or(&""), said.trim_end()))
+}
+
+fn parse<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| tool(format!("answered what is no such list: {error}")))
+}
+
+impl Host for GitHub {
+    fn find(&self, tag: &Tag) -> Result<Option<State>, Error> {
+        let words = ["view", &tag.to_string(), "--json", "isDraft,assets"];
+        let output = self.run(&words)?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let absent = said.contains("release not found");
+            return if absent { Ok(None) } else { Err(failed(&words, &output.stderr)) };
+        }
+        let View { is_draft: draft, assets } = parse(&output.stdout)?;
+        let whole = assets.into_iter().filter(|asset| asset.state == "uploaded");
+        Ok(Some(State { draft, files: whole.map(|asset| (asset.name, asset.size)).collect() }))
+    }
+
+    fn draft(&self, tag: &Tag) -> Result<(), Error> {
+        let tag = tag.to_string();
+        let notes = format!("Runtimes of {tag}. Install with `joblet-exec install NAME@VERSION`.");
+        self.expect(&[
+            "create",
+            &tag,
+            "--draft",
+            "--verify-tag",
+            "--title",
+            &tag,
+            "--notes",
+            &notes,
+        ])
+        .map(drop)
+    }
+
+    fn upload(&self, tag: &Tag, name: &str, from: &Path) -> Result<(), Error> {
+        // A file is named there as it is named here.
+        let dir = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
+        let link = dir.path().join(name);
+        let target = std::path::absolute(from).map_err(Error::file("find", from))?;
+        symlink(target, &link).map_err(Error::file("create", &link))?;
+        self.expect(&["upload", &tag.to_string(), &link.to_string_lossy(), "--clobber"]).map(drop)
+    }
+
+    fn download(&self, tag: &Tag, name: &str, to: &mut dyn Write) -> Result<(), Error> {
+        let words = ["download", &tag.to_string(), "--pattern", name, "--output", "-"];
+        let mut command = self.command(&words);
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| tool(format!("cannot be run: {error}")))?;
+        let mut body = child.stdout.take().expect("is piped");
+        io::copy(&mut body, to).map_err(Error::file("read", name))?;
+        let mut said = Vec::new();
+        let mut stderr = child.stderr.take().expect("is piped");
+        stderr.read_to_end(&mut said).map_err(Error::file("read", name))?;
+        let status = child.wait().map_err(Error::file("wait for", "gh"))?;
+        if status.success() { Ok(()) } else { Err(failed(&words, &said)) }
+    }
+
+    fn publish(&self, tag: &Tag) -> Result<(), Error> {
+        self.expect(&["edit", &tag.to_string(), "--draft=false"]).map(drop)
+    }
+
+    fn all(&self) -> Result<Vec<(Tag, bool)>, Error> {
+        let answer = self.expect(&["list", "--limit", MOST, "--json", "tagName,isDraft"])?;
+        let listed: Vec<Listed> = parse(&answer)?;
+        Ok(listed
+            .into_iter()
+            .filter_map(|it| Some((it.tag_name.parse().ok()?, it.is_draft)))
+            .collect())
+    }
+}

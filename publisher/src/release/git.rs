@@ -1,0 +1,146 @@
+//! git, called as a program: questions about a checkout, and changes pushed to a branch.
+
+use crate::{Note, error::Error};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    thread,
+    time::{Duration, SystemTime},
+};
+use tempfile::TempDir;
+
+/// How often a push is tried that somebody else's push came before.
+const TRIES: u32 = 12;
+
+/// Runs git in `dir` and returns what it printed, without the last line's end.
+///
+/// # Errors
+/// [`Error::Tool`] with what git said.
+pub fn git(dir: &Path, words: &[&str]) -> Result<String, Error> {
+    let output = output(dir, words)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
+    }
+    Err(failed(words, &output))
+}
+
+fn output(dir: &Path, words: &[&str]) -> Result<Output, Error> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(dir).args(words).env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+    command.output().map_err(|error| Error::Tool {
+        tool: "git".into(),
+        reason: format!("cannot be run: {error}; install git"),
+    })
+}
+
+fn failed(words: &[&str], output: &Output) -> Error {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let reason = format!("{} failed: {}", words.first().unwrap_or(&""), said.trim_end());
+    Error::Tool { tool: "git".into(), reason }
+}
+
+/// Whether `commit` is on the way that led to `branch`, in the checkout `dir`.
+///
+/// # Errors
+/// [`Error::Tool`], also when one of them does not exist.
+pub fn is_ancestor(dir: &Path, commit: &str, branch: &str) -> Result<bool, Error> {
+    let words = ["merge-base", "--is-ancestor", commit, branch];
+    let output = output(dir, &words)?;
+    match output.status.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        _ => Err(failed(&words, &output)),
+    }
+}
+
+/// The file `path` as it is on `branch` in the checkout `dir`; none if it does not exist there.
+///
+/// # Errors
+/// [`Error::Tool`].
+pub fn show(dir: &Path, branch: &str, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    git(dir, &["rev-parse", "--verify", "--quiet", &format!("{branch}^{{commit}}")])?;
+    let output = output(dir, &["cat-file", "blob", &format!("{branch}:{path}")])?;
+    Ok(output.status.success().then_some(output.stdout))
+}
+
+/// A branch of a repository that changes are pushed to.
+pub struct Branch<'a> {
+    /// Address or directory of the repository.
+    pub repository: &'a str,
+    /// Name of the branch.
+    pub name: &'a str,
+}
+
+impl Branch<'_> {
+    /// Pushes what `change` does to a fresh checkout; again on what is there by then, when somebody
+    /// else was faster. `change` returns the message of the commit, or none for nothing to do.
+    ///
+    /// Returns whether something was pushed.
+    ///
+    /// # Errors
+    /// Those of `change`; [`Error::Tool`].
+    pub fn change(
+        &self,
+        note: Note,
+        mut change: impl FnMut(&Path) -> Result<Option<String>, Error>,
+    ) -> Result<bool, Error> {
+        for attempt in 1..=TRIES {
+            let (_keep, checkout) = self.checkout()?;
+            let Some(message) = change(&checkout)? else { return Ok(false) };
+            git(&checkout, &["add", "--all"])?;
+            if git(&checkout, &["status", "--porcelain"])?.is_empty() {
+                return Ok(false);
+            }
+            commit(&checkout, &message)?;
+            let target = format!("HEAD:refs/heads/{}", self.name);
+            let push = ["push", "--quiet", "origin", &target];
+            let output = output(&checkout, &push)?;
+            if output.status.success() {
+                return Ok(true);
+            }
+            if !overtaken(&output) || attempt == TRIES {
+                return Err(failed(&push, &output));
+            }
+            note(&format!("{} moved on; trying again on what is there now", self.name));
+            thread::sleep(wait(attempt));
+        }
+        unreachable!("the last try returns")
+    }
+
+    fn checkout(&self) -> Result<(TempDir, PathBuf), Error> {
+        let work = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
+        let checkout = work.path().join("checkout");
+        // A local directory is no address: only those know what a depth is.
+        let local = Path::new(self.repository).canonicalize();
+        let address =
+            local.map_or(self.repository.to_owned(), |it| format!("file://{}", it.display()));
+        let into = checkout.to_string_lossy();
+        let clone = ["clone", "--quiet", "--depth=1", "--branch", self.name, "--", &address, &into];
+        git(Path::new("."), &clone)?;
+        Ok((work, checkout))
+    }
+}
+
+/// Commits what is staged, as whoever git is configured for, else as the publisher itself.
+fn commit(checkout: &Path, message: &str) -> Result<(), Error> {
+    let known = output(checkout, &["config", "user.email"])?.status.success();
+    let name = ["-c", "user.name=joblet-publish", "-c", "user.email=joblet-publish@localhost"];
+    let words = ["commit", "--quiet", "--message", message];
+    let all: Vec<&str> = if known { words.to_vec() } else { [&name[..], &words[..]].concat() };
+    git(checkout, &all).map(drop)
+}
+
+/// Whether a push failed because the branch is no longer what was cloned, or is being written to.
+fn overtaken(output: &Output) -> bool {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ["fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref"]
+        .iter()
+        .any(|sign| said.contains(sign))
+}
+
+/// Longer from try to try, and not the same for two that started together.
+fn wait(attempt: u32) -> Duration {
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let most = 200 * attempt.min(10);
+    Duration::from_millis(u64::from(most / 2 + clock.subsec_nanos() % most))
+}

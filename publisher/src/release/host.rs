@@ -1,0 +1,104 @@
+//! Where archives are published: a release per tag, with files by name.
+
+use super::{Tag, directory::Directory, gh::GitHub};
+use crate::error::Error;
+use joblet_format::Checksum;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::Path,
+};
+
+/// A release as its host has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct State {
+    /// Not to be seen by anybody yet.
+    pub draft: bool,
+    /// Size in bytes of each file that arrived.
+    pub files: BTreeMap<String, u64>,
+}
+
+/// A release host.
+pub trait Host {
+    /// The release of `tag`, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] or [`Error::File`], here and below.
+    fn find(&self, tag: &Tag) -> Result<Option<State>, Error>;
+    /// Makes an empty draft.
+    ///
+    /// # Errors
+    /// As [`Host::find`].
+    fn draft(&self, tag: &Tag) -> Result<(), Error>;
+    /// Adds the file at `from` as `name`, in the place of one that did not arrive whole.
+    ///
+    /// # Errors
+    /// As [`Host::find`].
+    fn upload(&self, tag: &Tag, name: &str, from: &Path) -> Result<(), Error>;
+    /// Writes the file `name` to `to`.
+    ///
+    /// # Errors
+    /// As [`Host::find`].
+    fn download(&self, tag: &Tag, name: &str, to: &mut dyn Write) -> Result<(), Error>;
+    /// Makes a draft visible.
+    ///
+    /// # Errors
+    /// As [`Host::find`].
+    fn publish(&self, tag: &Tag) -> Result<(), Error>;
+    /// Every release of ours, and whether it is a draft.
+    ///
+    /// # Errors
+    /// As [`Host::find`].
+    fn all(&self) -> Result<Vec<(Tag, bool)>, Error>;
+}
+
+/// The host that `text` means: `github:OWNER/REPO`, or a directory that plays one.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn named(text: &str) -> Result<Box<dyn Host>, Error> {
+    match text.strip_prefix("github:") {
+        None => Ok(Box::new(Directory(text.into()))),
+        Some(repository) if repository.split('/').filter(|part| !part.is_empty()).count() == 2 => {
+            Ok(Box::new(GitHub(repository.to_owned())))
+        }
+        Some(_) => {
+            Err(Error::Usage(format!("{text:?} is no host; use github:OWNER/REPO or a directory")))
+        }
+    }
+}
+
+/// The file `name` of a release, as a whole.
+///
+/// # Errors
+/// As [`Host::download`].
+pub fn read(host: &dyn Host, tag: &Tag, name: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    host.download(tag, name, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The checksum of the file `name` as the host gives it out.
+///
+/// # Errors
+/// As [`Host::download`].
+pub fn checksum(host: &dyn Host, tag: &Tag, name: &str) -> Result<Checksum, Error> {
+    let mut hash = Hash(Sha256::new());
+    host.download(tag, name, &mut hash)?;
+    Ok(Checksum::from_digest(hash.0.finalize().into()))
+}
+
+/// Hashes what is written to it.
+pub(super) struct Hash(pub(super) Sha256);
+
+impl Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,17 @@
+//! From what was built to what is published: tag → plan → release host → record on the main branch.
+//!
+//! Every step looks at what is there before it acts, so that it may be run again after any failure,
+//! and nothing that was published is ever replaced by other bytes.
+
+pub mod bundle;
+mod directory;
+mod gh;
+pub mod git;
+pub mod host;
+pub mod plan;
+pub mod reconcile;
+pub mod tag;
+pub mod upload;
+
+pub use host::Host;
+pub use tag::Tag;

@@ -1,0 +1,107 @@
+//! Published releases → records on the main branch, and the registry made of them.
+
+use super::{
+    Tag,
+    bundle::RECORD,
+    git::Branch,
+    host::{self, Host},
+    upload,
+};
+use crate::{Note, error::Error, fsx, record};
+use joblet_format::{Checksum, IndexFile, Record};
+use sha2::{Digest, Sha256};
+use std::{collections::BTreeSet, path::Path};
+
+/// Records what is published: of `only`, or of every release. Returns the versions that were new.
+///
+/// `finish` makes what follows from all records, such as `registry.json`, in a checkout.
+///
+/// # Errors
+/// [`Error::Differs`] for a release that says something else than the record of its version;
+/// [`Error::Config`] for a release that cannot be what it says; those of host and git.
+pub fn reconcile(
+    host: &dyn Host,
+    branch: &Branch<'_>,
+    only: Option<&Tag>,
+    records: &Path,
+    finish: &dyn Fn(&Path) -> Result<(), Error>,
+    note: Note,
+) -> Result<Vec<String>, Error> {
+    let mut tags = Vec::new();
+    for (tag, draft) in host.all()? {
+        match (draft, only) {
+            (_, Some(only)) if *only != tag => {}
+            (true, _) => note(&format!("{tag} is a draft; run its release again to finish it")),
+            (false, _) => tags.push(tag),
+        }
+    }
+    if let Some(tag) = only.filter(|_| tags.is_empty()) {
+        return Err(Error::NotFound(format!("{tag} is not published; run its release first")));
+    }
+    let mut new = BTreeSet::new();
+    let pushed = branch.change(note, |checkout| {
+        new.clear();
+        for tag in &tags {
+            new.extend(take(host, tag, &checkout.join(records))?);
+        }
+        finish(checkout)?;
+        let names: Vec<_> = new.iter().map(String::as_str).collect();
+        let message = match names[..] {
+            [] => "Make the registry of its records again".to_owned(),
+            _ => format!("Publish {}", names.join(", ")),
+        };
+        Ok(Some(message))
+    })?;
+    Ok(if pushed { new.into_iter().collect() } else { Vec::new() })
+}
+
+/// Writes the records of one release below `records`, and returns the versions that had none.
+fn take(host: &dyn Host, tag: &Tag, records: &Path) -> Result<Vec<String>, Error> {
+    let Some(state) = host.find(tag)? else { return Ok(Vec::new()) };
+    let mut new = Vec::new();
+    for name in state.files.keys().filter(|name| name.ends_with(RECORD)) {
+        let place = format!("{name} of {tag}");
+        let bytes = host::read(host, tag, name)?;
+        let refused = |reason: String| Error::config(&place, reason);
+        let record = record::parse(&bytes).map_err(refused)?;
+        let (runtime, version) = (&record.name, &record.release.version);
+        let directory = runtime.directory(version);
+        if !tag.covers(runtime, version) || *name != format!("{directory}{RECORD}") {
+            return Err(refused(format!("is about {runtime}@{version}")));
+        }
+        let path = record::path(records, runtime, version);
+        if let Some(before) = record::read(&path)? {
+            same(&before, &record)?;
+            continue;
+        }
+        upload::complete(&state, &record).map_err(refused)?;
+        for (file, promised) in &record.files {
+            let bytes = host::read(host, tag, &format!("{directory}.{file}"))?;
+            is_promised(&format!("{directory}.{file} of {tag}"), &bytes, promised)?;
+            fsx::write(&record::files::dir(records, runtime, version).join(file), &bytes)?;
+        }
+        fsx::write(&path, record::render(&record).as_bytes())?;
+        new.push(format!("{runtime}@{version}"));
+    }
+    Ok(new)
+}
+
+fn is_promised(object: &str, bytes: &[u8], promised: &IndexFile) -> Result<(), Error> {
+    let actual = Checksum::from_digest(Sha256::digest(bytes).into());
+    if actual == promised.checksum {
+        return Ok(());
+    }
+    let hint = "its record names another file; run its release again";
+    Err(Error::checksum(object, promised.checksum, actual, hint))
+}
+
+/// What a record says of bytes is final; whether the version is withdrawn is not.
+fn same(before: &Record, record: &Record) -> Result<(), Error> {
+    if before.release.artifacts == record.release.artifacts {
+        return Ok(());
+    }
+    let object = format!("{}@{}", record.name, record.release.version);
+    let (is, was) = (record.release.checksum, before.release.checksum);
+    let hint = "the release has other archives than the record; restore the release";
+    Err(Error::checksum(object, was, is, hint))
+}

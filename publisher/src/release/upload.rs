@@ -1,0 +1,110 @@
+//! Draft → upload → download again and compare → publish.
+
+use super::{
+    Tag,
+    bundle::{self, Asset, Bundle, RECORD},
+    host::{self, Host, State},
+};
+use crate::{Note, error::Error};
+use joblet_format::Record;
+
+/// What was done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Files of the release.
+    pub files: usize,
+    /// Files that were not there yet.
+    pub uploaded: usize,
+    /// Whether it became visible now.
+    pub published: bool,
+}
+
+/// Gives `record` the time that an earlier, interrupted run of the same release gave it: but for
+/// that, a rerun makes the same bytes.
+///
+/// # Errors
+/// As [`Host::find`]; [`Error::Config`] for a record that is none.
+pub fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Record, Error> {
+    let name = format!("{}{RECORD}", record.name.directory(&record.release.version));
+    let there = host.find(tag)?.is_some_and(|state| state.files.contains_key(&name));
+    if there {
+        let bytes = host::read(host, tag, &name)?;
+        let before: Record = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::config(name, format!("is no record: {error}")))?;
+        record.published_at = before.published_at;
+    }
+    Ok(record)
+}
+
+/// Publishes `bundles` as the release of `tag`.
+///
+/// # Errors
+/// [`Error::Differs`] when the host has other bytes; those of the host.
+pub fn release(
+    host: &dyn Host,
+    tag: &Tag,
+    bundles: &[Bundle],
+    note: Note,
+) -> Result<Summary, Error> {
+    let state = if let Some(state) = host.find(tag)? {
+        state
+    } else {
+        note(&format!("{tag}: a draft"));
+        host.draft(tag)?;
+        State { draft: true, ..State::default() }
+    };
+    let assets = || bundles.iter().flat_map(|bundle| &bundle.assets);
+    let mut summary = Summary { files: assets().count(), ..Summary::default() };
+    for asset in assets() {
+        match state.files.get(&asset.name) {
+            Some(&size) if size == asset.size => continue,
+            // What is public never changes; what a draft has in another size did not arrive.
+            Some(&size) if !state.draft => {
+                return Err(differs(tag, asset, "size", size.to_string()));
+            }
+            _ => note(&format!("{tag}: {}", asset.name)),
+        }
+        host.upload(tag, &asset.name, &asset.path)?;
+        summary.uploaded += 1;
+    }
+    for asset in assets() {
+        note(&format!("{tag}: comparing {}", asset.name));
+        let actual = host::checksum(host, tag, &asset.name)?;
+        if actual != asset.checksum {
+            return Err(differs(tag, asset, "checksum", actual.to_string()));
+        }
+    }
+    if state.draft {
+        host.publish(tag)?;
+        summary.published = true;
+    }
+    Ok(summary)
+}
+
+fn differs(tag: &Tag, asset: &Asset, field: &'static str, actual: String) -> Error {
+    let expected = match field {
+        "size" => asset.size.to_string(),
+        _ => asset.checksum.to_string(),
+    };
+    let hint = "a published version never changes: raise it; a draft may be deleted to start over";
+    Error::Differs { object: format!("{} of {tag}", asset.name), field, expected, actual, hint }
+}
+
+/// Whether `state` has every file that `record` gives an address of, each in its size.
+///
+/// # Errors
+/// The first that is missing.
+pub fn complete(state: &State, record: &Record) -> Result<(), String> {
+    let wanted = record.release.artifacts.values().flat_map(|artifact| {
+        let parts = artifact.parts.iter().map(|part| (&part.download_url, part.size));
+        let whole = artifact.parts.is_empty().then_some((&artifact.download_url, artifact.size));
+        parts.chain(whole)
+    });
+    for (url, size) in wanted {
+        let name = bundle::file_name(url);
+        if state.files.get(name) != Some(&size) {
+            return Err(format!("{name} is not there with {size} bytes; run its release again"));
+        }
+    }
+    Ok(())
+}
