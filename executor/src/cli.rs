@@ -165,6 +165,18 @@ pub const COMMANDS: &[Cmd] = &[
         runs_job: false,
     },
     Cmd {
+        name: "doctor",
+        also: "",
+        usage: "",
+        help: "look at what jobs and installations need of this host, and say what cures it",
+        options: &[switch(
+            "--apparmor",
+            "",
+            "print the AppArmor profile that lets this program make user namespaces",
+        )],
+        runs_job: false,
+    },
+    Cmd {
         name: "prune",
         also: "runtime prune",
         usage: "",

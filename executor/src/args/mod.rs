@@ -94,6 +94,11 @@ pub enum Command {
     Completions(&'static str),
     /// Print the manual page.
     Man,
+    /// Look at what jobs and installations need.
+    Doctor {
+        /// Print the profile for AppArmor instead.
+        apparmor: bool,
+    },
     /// Print a runtime's directory.
     Path(Spec),
     /// Compare installed runtimes with their indexes.
@@ -288,6 +293,10 @@ fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<C
                 true => Command::Outdated,
                 false => Command::List { available, all_versions },
             }
+        }
+        "doctor" => {
+            none(&operands)?;
+            Command::Doctor { apparmor: options.contains("--apparmor") }
         }
         "completions" => {
             let found = SHELLS.into_iter().find(|shell| operands.as_slice() == [*shell]);

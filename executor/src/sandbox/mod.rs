@@ -250,6 +250,19 @@ pub fn descriptor(fd: i32) -> io::Result<File> {
     Ok(sys::duplicate(fd)?.into())
 }
 
+/// A job whose command does not exist: it fails with [`Error::NoCommand`] where all else works.
+pub fn nothing() -> Job {
+    Job { share_cwd: false, ..Job::new(vec!["/nothing".into()]) }
+}
+
+/// Whether a job can have these limits.
+///
+/// # Errors
+/// Why not, and what cures it.
+pub fn can_limit(limits: Limits) -> Result<(), String> {
+    cgroup::Cgroup::make(limits).map(drop)
+}
+
 /// Runs `job` in `runtime` and waits for its end.
 ///
 /// While the job runs, signals to this process go on to it. Panics if this process has more than
