@@ -10,6 +10,10 @@ lint:    ## Check format, lints, shell scripts and the licences of dependencies
 	@.ci/lint
 static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
+programs: ## Build both programs as they are released, into dist/bin
+	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
+rehearse: ## Rehearse a release without GitHub
+	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
 bench:   ## Measure installing and updating beside the usual tools (as root)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench
 fuzz:    ## Look for inputs that break what reads strangers' files, until one is found
@@ -17,4 +21,4 @@ fuzz:    ## Look for inputs that break what reads strangers' files, until one is
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo test lint static bench fuzz clean
+.PHONY: help demo test lint static programs rehearse bench fuzz clean

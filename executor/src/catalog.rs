@@ -1,17 +1,19 @@
-//! The registries that are in use, each from its cached copy or from where it is.
+//! The registries that are in use, and which of them serves a name.
+
+mod remote;
 
 use crate::cache;
 use crate::config::Source;
-use crate::env;
 use crate::error::Error;
-use crate::fetch;
 use crate::location::Location;
-use crate::registry;
-use crate::trust;
+use crate::shelf::Shelf;
 use crate::ui::Ui;
-use joblet_format::{MAX_REGISTRY_BYTES, Origin, Registry, RuntimeName, Spec, nearest};
+use joblet_format::{Origin, Registry, RuntimeName, Spec, Wanted, nearest};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
+
+/// Said of a registry that nobody has signed again in time.
+const EXPIRED: &str = "its signature has expired: what it says may be out of date";
 
 /// What a registry offers, and where it is.
 #[derive(Debug)]
@@ -42,8 +44,16 @@ pub struct Policy {
 /// The registries, in the order in which they are asked. Each is read once at most.
 #[derive(Debug)]
 pub struct Registries {
-    sources: Vec<(Source, Option<Registry>)>,
+    sources: Vec<(Source, Option<Document>)>,
     policy: Policy,
+}
+
+/// A document that was read.
+#[derive(Debug)]
+pub struct Document {
+    shelf: Shelf,
+    /// When its signature expires, in seconds since 1970.
+    expires: u64,
 }
 
 impl Registries {
@@ -56,22 +66,24 @@ impl Registries {
     /// first that has any version of it.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none, and what [`Registries::all`] says.
+    /// [`Error::NotFound`] when there is none, and what [`Registries::all`] says. [`Error::Registry`]
+    /// when its signature has expired, unless `spec` is exact.
     pub fn serving(&mut self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Catalog, Error> {
         let mut asked = Vec::new();
         for (source, read) in &mut self.sources {
             if spec.origin.is_some() && spec.origin != source.origin {
                 continue;
             }
-            let registry = document(source, read, &self.policy, ui)?;
-            let has = registry.runtimes.contains_key(&spec.name)
-                || registry.refused.iter().any(|entry| entry.name == spec.name.as_str());
-            if has {
-                return Ok(Catalog {
-                    origin: source.origin.clone(),
-                    location: source.location.clone(),
-                    registry: registry.clone(),
-                });
+            let document = document(source, read, &self.policy, ui)?;
+            if document.shelf.has(&spec.name) {
+                let expired = document.expired(&self.policy);
+                if expired && !matches!(spec.wanted, Wanted::Exact(_)) {
+                    let reason = format!("{EXPIRED}; ask its maintainer, or name an exact version");
+                    return Err(Error::Registry { registry: source.location.to_string(), reason });
+                } else if expired {
+                    ui.warning(&format!("registry {}: {EXPIRED}", source.location));
+                }
+                return part(source, read, Some(&spec.name), &self.policy, ui);
             }
             asked.push(source.location.to_string());
         }
@@ -87,11 +99,10 @@ impl Registries {
     pub fn all(&mut self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
         let mut all = Vec::new();
         for (source, read) in &mut self.sources {
-            all.push(Catalog {
-                registry: document(source, read, &self.policy, ui)?.clone(),
-                origin: source.origin.clone(),
-                location: source.location.clone(),
-            });
+            if document(source, read, &self.policy, ui)?.expired(&self.policy) {
+                ui.warning(&format!("registry {}: {EXPIRED}", source.location));
+            }
+            all.push(part(source, read, None, &self.policy, ui)?);
         }
         Ok(all)
     }
@@ -114,8 +125,8 @@ impl Registries {
             };
             return Error::NotFound(format!("no registry called {origin} is configured; {hint}"));
         }
-        let read = self.sources.iter().filter_map(|(_, registry)| registry.as_ref());
-        let names = read.flat_map(|registry| registry.runtimes.keys()).map(RuntimeName::as_str);
+        let read = self.sources.iter().filter_map(|(_, document)| document.as_ref());
+        let names = read.flat_map(|document| document.shelf.names());
         let hint = match nearest(name.as_str(), names) {
             Some(near) => format!("did you mean {near}?"),
             None => "joblet-exec list --available shows what there is".to_owned(),
@@ -125,122 +136,59 @@ impl Registries {
     }
 }
 
+/// What a registry says of `name`, or of all.
+fn part(
+    source: &mut Source,
+    read: &mut Option<Document>,
+    name: Option<&RuntimeName>,
+    policy: &Policy,
+    ui: &mut Ui<'_>,
+) -> Result<Catalog, Error> {
+    let mut registry = document(source, read, policy, ui)?.shelf.part(name);
+    if let (None, Some(cache)) = (&registry, &policy.cache) {
+        // The copy is damaged where nobody has looked yet.
+        cache::forget(cache, &source.location.to_string());
+        *read = None;
+        registry = document(source, read, policy, ui)?.shelf.part(name);
+    }
+    let (origin, location) = (source.origin.clone(), source.location.clone());
+    let registry = registry.ok_or_else(|| Error::Registry {
+        registry: location.to_string(),
+        reason: "the document changed while it was read; try again".into(),
+    })?;
+    Ok(Catalog { origin, location, registry })
+}
+
 /// The document of a registry, read when first needed.
 fn document<'r>(
     source: &mut Source,
-    read: &'r mut Option<Registry>,
+    read: &'r mut Option<Document>,
     policy: &Policy,
     ui: &mut Ui<'_>,
-) -> Result<&'r Registry, Error> {
-    if let Some(registry) = read {
-        return Ok(registry);
+) -> Result<&'r Document, Error> {
+    if read.is_none() {
+        let document = remote::document(source, policy, ui)?;
+        if let Some(first) = document.shelf.refused().next() {
+            ui.warning(&format!(
+                "registry {}: {} broken and ignored, the first is {:?}@{:?}: {}",
+                source.location,
+                match document.shelf.refused().len() {
+                    1 => "one entry is".to_owned(),
+                    count => format!("{count} entries are"),
+                },
+                first.name,
+                first.version,
+                first.reason
+            ));
+        }
+        *read = Some(document);
     }
-    add_token(source)?;
-    let location = &source.location;
-    let body = match location {
-        Location::File(_) => fetch::document(location, MAX_REGISTRY_BYTES)?,
-        Location::Http(_) => remote(location, policy, ui)?,
-    };
-    signed(source, &body)?;
-    let registry = registry::parse(&body, location)?;
-    if let Some(first) = registry.refused.first() {
-        ui.warning(&format!(
-            "registry {location}: {} broken and ignored, the first is {:?}@{:?}: {}",
-            match registry.refused.len() {
-                1 => "one entry is".to_owned(),
-                count => format!("{count} entries are"),
-            },
-            first.name,
-            first.version,
-            first.reason
-        ));
-    }
-    Ok(read.insert(registry))
+    Ok(read.as_ref().expect("it was read just now"))
 }
 
-/// Takes a registry's token out of the environment.
-fn add_token(source: &mut Source) -> Result<(), Error> {
-    let (Some(variable), Location::Http(address)) = (&source.token_env, &source.location) else {
-        return Ok(());
-    };
-    let Some(token) = env::named(variable) else {
-        return Err(Error::Usage(format!(
-            "the token for registry {} is to be in the variable {variable}, which is not set",
-            source.location
-        )));
-    };
-    source.location = Location::Http(address.clone().with_token(token));
-    Ok(())
-}
-
-/// Checks the signature of a document, where one is wanted.
-fn signed(source: &Source, body: &[u8]) -> Result<(), Error> {
-    if source.keys.is_empty() {
-        return Ok(());
-    }
-    let refused = |reason| Error::Signature { registry: source.location.to_string(), reason };
-    let minisig = fetch::document(&source.location.beside(".minisig"), trust::MAX_SIGNATURE_BYTES)?;
-    trust::verify(body, &minisig, &source.keys, source.threshold).map(drop).map_err(refused)
-}
-
-/// The document of a remote registry.
-///
-/// It is asked for at most once an hour; when it does not answer, a copy of up to thirty days
-/// serves, with a warning.
-fn remote(location: &Location, policy: &Policy, ui: &mut Ui<'_>) -> Result<Vec<u8>, Error> {
-    let cache = policy.cache.as_deref();
-    let url = location.to_string();
-    let load = || cache.and_then(|cache| cache::load(cache, &url, policy.now));
-    let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
-    let mut copy = load();
-    let mut _asking = None;
-    if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
-        // One process asks; those that waited use its answer.
-        _asking = cache.and_then(|cache| cache::lock(cache, &url, policy.patience));
-        copy = load();
-    }
-    let copy = match copy {
-        Some(copy) if fresh(&copy) => {
-            ui.detail(&format!("registry {url}: using the copy of {} ago", spoken(copy.age)));
-            return Ok(copy.body);
-        }
-        other => other.filter(|copy| copy.age < cache::USABLE),
-    };
-    let answer = if policy.offline {
-        Err(Error::Net { url: url.clone(), reason: "not asked, because of --offline".into() })
-    } else {
-        ui.detail(&format!("registry {url}: asking"));
-        fetch::document(location, MAX_REGISTRY_BYTES)
-    };
-    match (answer, copy) {
-        (Ok(body), _) => {
-            // A document that is refused must not take the place of a good copy.
-            registry::parse(&body, location)?;
-            if let Some(Err(error)) = cache.map(|cache| cache::save(cache, &url, &body, policy.now))
-            {
-                ui.detail(&format!("the registry's copy is not kept: {error}"));
-            }
-            Ok(body)
-        }
-        (Err(error @ Error::Net { .. }), Some(copy)) => {
-            ui.warning(&format!("{error}; using the copy of {} ago", spoken(copy.age)));
-            Ok(copy.body)
-        }
-        (Err(Error::Net { url, reason }), None) => {
-            let advice = "no copy of it is younger than 30 days; go online once, or name a local \
-                          registry with --registry DIR";
-            Err(Error::Net { url, reason: format!("{reason}; {advice}") })
-        }
-        (Err(error), _) => Err(error),
-    }
-}
-
-/// A duration in the unit that people would choose.
-fn spoken(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
-        seconds => format!("{} days", seconds / 86_400),
+impl Document {
+    fn expired(&self, policy: &Policy) -> bool {
+        let now = policy.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.expires < now.as_secs()
     }
 }

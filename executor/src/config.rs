@@ -28,6 +28,12 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whom a document of it is believed for, as one word.
+    pub fn trust(&self) -> String {
+        let keys: Vec<_> = self.keys.iter().map(PublicKey::to_string).collect();
+        format!("{} of {}", self.threshold, keys.join(","))
+    }
+
     /// A registry that nobody has configured: unsigned, without a token.
     pub fn plain(location: Location) -> Self {
         Self { origin: None, location, keys: Vec::new(), threshold: 1, token_env: None }
@@ -117,7 +123,10 @@ pub fn of_file(file: &Path) -> Result<Vec<Source>, Error> {
 }
 
 /// The registries of a configuration, sorted by priority.
-fn parse(text: &str) -> Result<Vec<Source>, String> {
+///
+/// # Errors
+/// Line and rule.
+pub fn parse(text: &str) -> Result<Vec<Source>, String> {
     // An empty file, or one of comments, is nothing, which is no map.
     let document: Option<Document> = serde_yaml::from_str(text).map_err(|error| explain(&error))?;
     let runtimes = document.and_then(|document| document.runtimes);

@@ -1,7 +1,8 @@
 //! Bytes of a [`Location`], checked against what the registry promised.
 
+use crate::address::Address;
 use crate::error::Error;
-use crate::http;
+use crate::http::{self, Validators};
 use crate::location::Location;
 use crate::parts::{Part, Parts};
 use crate::progress::Progress;
@@ -21,12 +22,31 @@ const BUFFER: usize = 256 << 10;
 /// [`Error::Net`] when there is no answer, [`Error::File`] when the file cannot be read,
 /// [`Error::Registry`] when it is too long.
 pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
+    whole(&mut reader(location)?, location, limit)
+}
+
+/// Reads the document at `url` unless it is still the one that `known` stands for; none then.
+///
+/// # Errors
+/// As [`document`].
+pub fn changed(
+    url: &Address,
+    limit: u64,
+    known: &Validators,
+) -> Result<Option<(Vec<u8>, Validators)>, Error> {
+    let mut response = http::get_if_changed(url, known)?;
+    if response.status().as_u16() == 304 {
+        return Ok(None);
+    }
+    let validators = Validators::of(&response);
+    let body = whole(&mut response, &Location::Http(url.clone()), limit)?;
+    Ok(Some((body, validators)))
+}
+
+fn whole(from: &mut impl Read, location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
-    reader(location)?
-        .by_ref()
-        .take(limit + 1)
-        .read_to_end(&mut body)
-        .map_err(|error| read_failed(location, error))?;
+    let read = from.take(limit + 1).read_to_end(&mut body);
+    read.map_err(|error| read_failed(location, error))?;
     if body.len() as u64 > limit {
         let reason = format!("it is longer than {limit} bytes");
         return Err(Error::Registry { registry: location.to_string(), reason });

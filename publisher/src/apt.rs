@@ -118,7 +118,7 @@ fn parse(text: &str, mirrors: &Mirrors) -> Result<Vec<Input>, String> {
     let input = |line: &str| {
         let (address, rest) = line.strip_prefix('\'')?.split_once("' ")?;
         let mut words = rest.split_whitespace().skip(1);
-        let size = words.next()?.parse().ok()?;
+        let size = Some(words.next()?.parse().ok()?);
         let sha256 = Checksum::from_hex(words.next()?.strip_prefix("SHA256:")?).ok()?;
         Some(Input { kind: Kind::Deb, name: mirrors.name_of(address)?, size, sha256 })
     };
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(inputs[0].name, "debian/pool/main/b/b/b_1%2b1_amd64.deb");
         assert_eq!(
             (inputs[1].name.as_str(), inputs[1].size),
-            ("debian-security/pool/a_1_all.deb", 7)
+            ("debian-security/pool/a_1_all.deb", Some(7))
         );
         for (from, to) in [
             ("SHA256:", "MD5Sum:"),

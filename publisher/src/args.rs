@@ -30,6 +30,17 @@ pub enum Command {
     Index(Index),
     /// Write the site from the records.
     Site(Site),
+    /// Show a directory on loopback.
+    Serve {
+        /// The directory.
+        root: PathBuf,
+        /// Where to listen; 0: at a port that is free.
+        port: u16,
+    },
+    /// Sign a registry.
+    Sign(Sign),
+    /// Make a pair of keys.
+    Keygen(Keygen),
     /// Say what a tag releases.
     Plan(Plan),
     /// Publish what was built.
@@ -65,6 +76,8 @@ pub struct Lock {
     pub arches: Vec<Arch>,
     /// Where Debian packages are.
     pub mirror: Option<String>,
+    /// Where fetched inputs are kept, if not in the user's cache.
+    pub cache: Option<PathBuf>,
 }
 
 /// `build`
@@ -134,6 +147,32 @@ pub struct Site {
     pub source: PathBuf,
     /// The directory to write.
     pub out: PathBuf,
+}
+
+/// `sign`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sign {
+    /// The `registry.json` to sign.
+    pub registry: PathBuf,
+    /// The secret key.
+    pub key: PathBuf,
+    /// Its password.
+    pub password_file: Option<PathBuf>,
+    /// After how many days the signature is no longer to be believed.
+    pub expires: Option<NonZero<u32>>,
+    /// Keep the signatures by other keys.
+    pub add: bool,
+}
+
+/// `keygen`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keygen {
+    /// Where the secret key goes.
+    pub key: PathBuf,
+    /// Its password.
+    pub password_file: Option<PathBuf>,
+    /// Leave it unencrypted.
+    pub no_password: bool,
 }
 
 /// `plan`
@@ -236,6 +275,7 @@ impl Values {
                 sources,
                 arches: self.arches()?,
                 mirror: self.text("--mirror")?,
+                cache: self.value("--cache")?.map(PathBuf::from),
             }),
             "build" => Command::Build(Build {
                 selection: Selection::All,
@@ -257,6 +297,9 @@ impl Values {
                 source: self.path("--theme", "registry-site")?,
                 out: self.path("--out", "dist/site")?,
             }),
+            "serve" => return self.serve(all),
+            "sign" => return self.sign(),
+            "keygen" => return self.keygen(),
             "plan" => Command::Plan(Plan {
                 tag: self.needed_tag()?,
                 sources,
@@ -289,6 +332,49 @@ impl Values {
             }
         }
         Ok(command)
+    }
+
+    fn serve(mut self, all: bool) -> Result<Command, Error> {
+        let port = match self.text("--port")? {
+            None => 8000,
+            Some(port) => port.parse().map_err(|_| {
+                Error::Usage(format!("--port needs a number up to 65535, not `{port}`"))
+            })?,
+        };
+        match self.positionals()?.as_slice() {
+            _ if all => Err(Error::Usage("`serve` has no option `--all`; see --help".into())),
+            [] => Ok(Command::Serve { root: "dist/site".into(), port }),
+            [root] => Ok(Command::Serve { root: root.into(), port }),
+            [_, extra, ..] => Err(Error::Usage(format!("unexpected argument `{extra}`"))),
+        }
+    }
+
+    fn sign(mut self) -> Result<Command, Error> {
+        let key = self.value("--key")?.map(PathBuf::from);
+        let key = key.ok_or_else(|| Error::Usage("`sign` needs --key FILE".into()))?;
+        let password_file = self.value("--password-file")?.map(PathBuf::from);
+        let expires = match self.text("--expires")? {
+            None => None,
+            Some(days) => Some(days.parse().map_err(|_| {
+                Error::Usage(format!("--expires needs a number of days from 1, not `{days}`"))
+            })?),
+        };
+        let add = self.args.contains("--add");
+        let registry = match self.positionals()?.as_slice() {
+            [] => "registry.json".into(),
+            [file] => file.into(),
+            [_, extra, ..] => return Err(Error::Usage(format!("unexpected argument `{extra}`"))),
+        };
+        Ok(Command::Sign(Sign { registry, key, password_file, expires, add }))
+    }
+
+    fn keygen(mut self) -> Result<Command, Error> {
+        let password_file = self.value("--password-file")?.map(PathBuf::from);
+        let no_password = self.args.contains("--no-password");
+        match self.positionals()?.as_slice() {
+            [file] => Ok(Command::Keygen(Keygen { key: file.into(), password_file, no_password })),
+            _ => Err(Error::Usage("`keygen` needs one FILE".into())),
+        }
     }
 
     fn new_runtime(self, sources: PathBuf) -> Result<Command, Error> {
@@ -460,7 +546,14 @@ mod tests {
         let index = Index { records: RECORDS.into(), out: "r.json".into() };
         assert_eq!(parse("index --out r.json").unwrap(), Command::Index(index));
         assert!(matches!(parse("site").unwrap(), Command::Site(_)));
+        let Command::Sign(sign) = parse("sign --key k --expires 30").unwrap() else { panic!() };
+        assert_eq!((sign.registry, sign.key), ("registry.json".into(), "k".into()));
+        assert_eq!((sign.expires, sign.add), (NonZero::new(30), false));
+        assert!(matches!(parse("keygen k --no-password").unwrap(), Command::Keygen(_)));
         assert!(matches!(parse("new a").unwrap(), Command::New { .. }));
+        let serve = |root: &str, port| Command::Serve { root: root.into(), port };
+        assert_eq!(parse("serve").unwrap(), serve("dist/site", 8000));
+        assert_eq!(parse("serve dist/mine --port=0").unwrap(), serve("dist/mine", 0));
         assert_eq!(parse("--version").unwrap(), Command::Version);
     }
 
@@ -503,6 +596,13 @@ mod tests {
             ("new", "`new` needs one NAME"),
             ("new a b", "`new` needs one NAME"),
             ("index x", "unexpected argument `x`"),
+            ("serve a b", "unexpected argument `b`"),
+            ("serve --port 65536", "--port needs a number up to 65535, not `65536`"),
+            ("serve --all", "`serve` has no option `--all`; see --help"),
+            ("sign", "`sign` needs --key FILE"),
+            ("sign --key k a b", "unexpected argument `b`"),
+            ("sign --key k --expires 0", "--expires needs a number of days from 1, not `0`"),
+            ("keygen", "`keygen` needs one FILE"),
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(

@@ -1,11 +1,11 @@
 //! Packages, files and links → the tree of a runtime.
 
 use crate::{
-    deb::Member,
+    content::Content,
     error::Error,
     fsx,
     source::{Source, expand},
-    tree::{Node, Tree, link_path, relative},
+    tree::{Member, Node, Tree, link_path, relative},
 };
 use joblet_format::Arch;
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
@@ -79,11 +79,13 @@ const DROPPED: [&str; 55] = [
 pub struct Package {
     /// For messages.
     pub label: String,
-    /// What [`crate::deb::read`] found.
+    /// What is in it.
     pub members: Vec<Member>,
+    /// A package of Debian: parts that no job needs are left out, and no other one brings its files.
+    pub debian: bool,
 }
 
-/// Puts the tree together: packages, then the manifest's `links`, then its `files`.
+/// Puts the tree together: packages in their order, then the manifest's `links`, then its `files`.
 ///
 /// # Errors
 /// [`Error::Archive`] if two packages bring different things to one path, or one writes through a
@@ -124,7 +126,8 @@ fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
     let owner: Arc<str> = package.label.as_str().into();
     for Member { path, node } in package.members {
         let merged = merge(&path);
-        if MERGED.contains(&path.as_str()) || !kept(&merged, matches!(node, Node::Dir)) {
+        let dropped = package.debian && !kept(&merged, matches!(node, Node::Dir));
+        if MERGED.contains(&path.as_str()) || dropped {
             continue;
         }
         let node = match node {
@@ -135,6 +138,9 @@ fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
             node => node,
         };
         let is_dir = matches!(node, Node::Dir);
+        if !package.debian && same(tree.get(&merged), &node)? {
+            continue; // several wheels bring the same `__init__.py`
+        }
         tree.insert(&merged, node).map_err(|rule| {
             let other = tree
                 .owner(&merged)
@@ -146,6 +152,16 @@ fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether both are files with the same bytes.
+fn same(old: Option<&Node>, new: &Node) -> Result<bool, Error> {
+    let (Some(Node::File { content: old, .. }), Node::File { content: new, .. }) = (old, new)
+    else {
+        return Ok(false);
+    };
+    let read = |content: &Content| content.read().map_err(Error::file("read", "an input"));
+    Ok(old.len() == new.len() && read(old)? == read(new)?)
 }
 
 /// `lib/x` → `usr/lib/x`.
@@ -217,7 +233,7 @@ mod tests {
     }
 
     fn package(label: &str, members: Vec<Member>) -> Package {
-        Package { label: label.into(), members }
+        Package { label: label.into(), members, debian: true }
     }
 
     fn source(more: &str) -> Source {

@@ -5,6 +5,7 @@ use crate::{
     error::Error,
     licence::{self, Licence},
     lock::{Input, Kind},
+    python::tags::WheelName,
     tree::Tree,
 };
 use joblet_format::Checksum;
@@ -38,6 +39,8 @@ pub struct Component {
 pub fn of(inputs: &[Input], files: &[PathBuf], tree: &Tree) -> Result<Vec<Component>, Error> {
     let component = |(input, file): (&Input, &PathBuf)| match input.kind {
         Kind::Deb => package(input, file, tree),
+        Kind::Wheel => wheel(input, tree),
+        Kind::Tar => Ok(archive(input)),
     };
     inputs.iter().zip(files).map(component).collect()
 }
@@ -66,6 +69,50 @@ fn package(input: &Input, file: &Path, tree: &Tree) -> Result<Component, Error> 
         file: label.to_owned(),
         sha256: input.sha256,
     })
+}
+
+/// A wheel, as its metadata in the tree describes it.
+fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
+    let label = input.file_name();
+    let refused = |rule: &str| Error::Archive { archive: label.into(), rule: rule.into() };
+    let name = WheelName::parse(label).ok_or_else(|| refused("is no wheel's name"))?;
+    let is_metadata =
+        |path: &&str| path.ends_with(".dist-info/METADATA") && tree.owner(path) == Some(label);
+    let metadata = tree.iter().map(|(path, _)| path).find(is_metadata).and_then(|it| tree.file(it));
+    let metadata = metadata.ok_or_else(|| refused("has no file METADATA"))?.1.read();
+    let metadata = metadata.map_err(Error::file("read", label))?;
+    let metadata = String::from_utf8_lossy(&metadata);
+    let header = metadata.split("\n\n").next().unwrap_or_default();
+    let field = |name: &str| field(header, name);
+    Ok(Component {
+        kind: input.kind,
+        name: field("Name").unwrap_or_else(|| name.name.to_owned()),
+        version: field("Version").unwrap_or_else(|| name.version.to_owned()),
+        file: label.to_owned(),
+        sha256: input.sha256,
+        licence: Licence {
+            expression: field("License-Expression"),
+            comment: field("License").map(|text| format!("License: {text}")),
+            ..Licence::default()
+        },
+        homepage: field("Home-page").filter(|address| is_web(address)),
+        source: None,
+    })
+}
+
+/// An upstream archive, of which nothing but its file name is known.
+fn archive(input: &Input) -> Component {
+    let file = input.file_name().to_owned();
+    Component {
+        kind: input.kind,
+        name: file.clone(),
+        version: input.sha256.hex()[..12].to_owned(),
+        file,
+        sha256: input.sha256,
+        licence: Licence::default(),
+        homepage: None,
+        source: None,
+    }
 }
 
 /// The value of a field of one line in a Debian control file.

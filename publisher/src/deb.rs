@@ -1,31 +1,14 @@
 //! One Debian package → its members. The package is refused, not repaired.
 
-use crate::{
-    error::Error,
-    tree::{Content, Node},
-};
+use crate::{error::Error, tarball, tree::Member};
 use std::{
-    collections::BTreeMap,
     fs::File,
-    io::{self, Read, Seek},
+    io::{self, Read},
     path::Path,
-    sync::Arc,
 };
-
-/// Largest unpacked `data.tar`, in bytes: what a small package could blow up to.
-const MAX_DATA: u64 = 16 << 30;
 
 /// Most bytes of an unpacked `control.tar` that are looked at.
 const MAX_CONTROL: u64 = 16 << 20;
-
-/// One member of a package: its path without a leading slash or `./`, not yet moved anywhere.
-#[derive(Debug)]
-pub struct Member {
-    /// Relative, normal, UTF-8.
-    pub path: String,
-    /// What it is; links have the package's own target text.
-    pub node: Node,
-}
 
 /// Reads the package at `path`. File contents lie in a nameless file in `spool_dir`.
 ///
@@ -42,18 +25,7 @@ pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, E
         let entry = entry.map_err(|error| refused(format!("is no ar archive: {error}")))?;
         let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
         let Some(suffix) = name.strip_prefix("data.tar") else { continue };
-        let mut data = decompress(suffix, entry).map_err(refused)?.take(MAX_DATA);
-        let mut spool =
-            tempfile::tempfile_in(spool_dir).map_err(Error::file("write below", spool_dir))?;
-        let size = io::copy(&mut data, &mut spool).map_err(|error| match error.kind() {
-            io::ErrorKind::StorageFull => Error::file("write below", spool_dir)(error),
-            _ => refused(format!("`{name}` cannot be unpacked: {error}")),
-        })?;
-        if size == MAX_DATA {
-            return Err(refused(format!("`{name}` is larger than {MAX_DATA} bytes")));
-        }
-        spool.rewind().map_err(Error::file("read", spool_dir))?;
-        return members(&Arc::new(spool)).map_err(refused);
+        return tarball::read(&name, suffix, entry, spool_dir, refused);
     }
     Err(refused("has no data.tar".into()))
 }
@@ -71,7 +43,7 @@ pub fn control(path: &Path, label: &str) -> Result<String, Error> {
         let entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
         let Some(suffix) = name.strip_prefix("control.tar") else { continue };
-        let plain = decompress(suffix, entry).map_err(refused)?.take(MAX_CONTROL);
+        let plain = tarball::decompress(&name, suffix, entry).map_err(refused)?.take(MAX_CONTROL);
         for member in tar::Archive::new(plain).entries().map_err(broken)? {
             let mut member = member.map_err(broken)?;
             if matches!(&*member.path_bytes(), b"./control" | b"control") {
@@ -83,97 +55,10 @@ pub fn control(path: &Path, label: &str) -> Result<String, Error> {
     Err(refused("has no control file".into()))
 }
 
-fn decompress<'r>(suffix: &str, from: impl Read + 'r) -> Result<Box<dyn Read + 'r>, String> {
-    Ok(match suffix.trim_end_matches('/') {
-        "" => Box::new(from),
-        ".xz" => Box::new(liblzma::read::XzDecoder::new(from)),
-        ".gz" => Box::new(flate2::read::MultiGzDecoder::new(from)),
-        ".zst" => Box::new(
-            ruzstd::decoding::StreamingDecoder::new(from).map_err(|error| error.to_string())?,
-        ),
-        other => return Err(format!("`data.tar{other}` has a compression that is not known")),
-    })
-}
-
-/// The members of the tar file `spool`, in its order, without the root itself.
-fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
-    let mut archive = tar::Archive::new(&**spool);
-    let broken = |error: io::Error| format!("is no tar archive: {error}");
-    let length = spool.metadata().map_err(broken)?.len();
-    let mut members: Vec<Member> = Vec::new();
-    let mut files: BTreeMap<String, Node> = BTreeMap::new();
-    for entry in archive.entries_with_seek().map_err(broken)? {
-        let entry = entry.map_err(broken)?;
-        let name = text(&entry.path_bytes())?;
-        let path = clean(&name)?;
-        let header = entry.header();
-        let kind = header.entry_type();
-        let target = || match entry.link_name_bytes() {
-            Some(target) if !target.is_empty() => text(&target),
-            _ => Err(format!("the link `{name}` has no target")),
-        };
-        if entry.raw_file_position().saturating_add(entry.size()) > length {
-            return Err(format!("ends within `{name}`"));
-        }
-        let node = match kind {
-            tar::EntryType::Directory => Node::Dir,
-            tar::EntryType::Symlink => Node::Link(target()?),
-            tar::EntryType::Link => {
-                let first = clean(&target()?)?;
-                let copy = files.get(&first);
-                copy.ok_or_else(|| {
-                    format!("`{name}` is a hard link to `{first}`, no file before it")
-                })?
-                .clone()
-            }
-            tar::EntryType::Regular => Node::File {
-                executable: header.mode().map_err(broken)? & 0o100 != 0,
-                content: Content::stretch(spool.clone(), entry.raw_file_position(), entry.size()),
-            },
-            other => {
-                let kind = char::from(other.as_byte());
-                return Err(format!("`{name}` is no file, directory or link, but type `{kind}`"));
-            }
-        };
-        if path.is_empty() {
-            if !matches!(node, Node::Dir) {
-                return Err(format!("`{name}` is no name"));
-            }
-            continue;
-        }
-        if matches!(node, Node::File { .. }) {
-            files.insert(path.clone(), node.clone());
-        }
-        members.push(Member { path, node });
-    }
-    Ok(members)
-}
-
-fn text(bytes: &[u8]) -> Result<String, String> {
-    let text = String::from_utf8(bytes.to_vec());
-    let text =
-        text.map_err(|_| format!("the name `{}` is not UTF-8", String::from_utf8_lossy(bytes)))?;
-    if text.chars().any(char::is_control) {
-        return Err(format!("the name {text:?} contains a control character"));
-    }
-    Ok(text)
-}
-
-/// `./usr//bin/` → `usr/bin`; the root is the empty text.
-fn clean(name: &str) -> Result<String, String> {
-    if name.starts_with('/') {
-        return Err(format!("the name `{name}` is absolute"));
-    }
-    if name.split('/').any(|part| part == "..") {
-        return Err(format!("the name `{name}` contains `..`"));
-    }
-    let parts = name.split('/').filter(|part| !part.is_empty() && *part != ".");
-    Ok(parts.collect::<Vec<_>>().join("/"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tree::Node;
     use std::io::Write;
     use tar::EntryType;
 

@@ -12,7 +12,17 @@ pub const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
 pub const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";
 /// Address of a store of inputs, each named by its sha256 in hex. Tried last.
 pub const INPUT_STORE: &str = "JOBLET_PUBLISH_INPUT_STORE";
-/// The `joblet-exec` that `check` runs.
+/// Address of the package index of Python, the first that is set.
+pub const INDEX: [&str; 3] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"];
+/// Addresses of more indexes.
+pub const MORE_INDEXES: [&str; 3] = ["UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"];
+/// Directories with wheels.
+pub const FIND_LINKS: [&str; 2] = ["UV_FIND_LINKS", "PIP_FIND_LINKS"];
+/// A configuration file of pip.
+pub const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
+/// The password of the key that `sign` uses.
+pub const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
+/// The `joblet-exec` that `check` and `build` run.
 pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
 /// The value of a variable; an empty one counts as unset.
@@ -29,6 +39,15 @@ pub fn default_cache() -> Option<PathBuf> {
     Some(cache.join("joblet-publish"))
 }
 
+/// Where the configuration `file` of `program` may be: the user's, then the system's.
+pub fn config_files(program: &str, file: &str) -> Vec<PathBuf> {
+    let user = var("XDG_CONFIG_HOME").map(PathBuf::from);
+    let user = user.or_else(|| Some(PathBuf::from(var("HOME")?).join(".config")));
+    let system = ["/etc/xdg", "/etc"].map(PathBuf::from);
+    let dirs = user.into_iter().chain(system);
+    dirs.map(|dir| dir.join(program).join(file)).collect()
+}
+
 /// The directories of `PATH`.
 pub fn path() -> Vec<PathBuf> {
     var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
@@ -36,8 +55,12 @@ pub fn path() -> Vec<PathBuf> {
 
 /// The time now: RFC 3339, in UTC, whole seconds.
 pub fn now() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    rfc3339(since.as_secs())
+    rfc3339(seconds())
+}
+
+/// The time now, in seconds since 1970.
+pub fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// `seconds` since 1970 as RFC 3339 in UTC, such as `2025-10-20T23:56:08Z`.

@@ -3,7 +3,12 @@
 //! Cache layout: `CACHE/sha256/HEX`. A file there has that hash, or it is fetched anew: each is
 //! hashed before it is used.
 
-use crate::{error::Error, fsx, lock::Input, mirror::Mirrors, roots};
+use crate::{
+    error::Error,
+    fsx, http,
+    lock::{Input, Kind},
+    places::Places,
+};
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::{
@@ -22,18 +27,15 @@ use std::{
 const PARALLEL: usize = 8;
 /// Attempts at one address.
 const ATTEMPTS: u32 = 3;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Without a byte.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// For one file.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest input whose size is not known, in bytes.
+const MAX_UNKNOWN: u64 = 16 << 30;
 
 /// Where inputs come from.
 pub struct Store<'s> {
     /// The cache's directory.
     pub cache: &'s Path,
     /// Where to fetch what it lacks; none: fetch nothing.
-    pub mirrors: Option<&'s Mirrors>,
+    pub places: Option<&'s Places>,
     /// The lock's timestamp.
     pub timestamp: &'s str,
     /// Told about progress, for people.
@@ -81,14 +83,51 @@ impl Store<'_> {
         self.cache.join("sha256").join(input.sha256.hex())
     }
 
+    /// The archive at `address` as an input: fetched into the cache, if it is not there already.
+    ///
+    /// Where it cannot be had, but upstream's hash is known, its size stays unknown.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::Differs`] if it has not the hash that was promised, [`Error::File`].
+    pub fn measure(&self, address: &str, promised: Option<Checksum>) -> Result<Input, Error> {
+        let input =
+            |size, sha256| Input { kind: Kind::Tar, name: address.to_owned(), size, sha256 };
+        if let Some(sha256) = promised {
+            let input = input(None, sha256);
+            let size = match self.have(&input) {
+                Err(Error::Net { .. }) => None,
+                Err(error) => return Err(error),
+                Ok(()) => Some(size(&self.path(&input))?),
+            };
+            return Ok(Input { size, ..input });
+        }
+        (self.note)(&format!("fetching {address}"));
+        let failed = |reason| {
+            let advice = "say its sha256 in the manifest to lock it unseen";
+            Error::Net { what: address.to_owned(), reason: format!("{reason}; {advice}") }
+        };
+        let answer =
+            http::get(address, "*/*", MAX_UNKNOWN).map_err(|(reason, _)| failed(reason))?;
+        let mut staged = fsx::stage(&self.cache.join("sha256/new"))?;
+        let mut body = Body { body: answer.body, failed: None };
+        let copied = copy(&mut body, staged.as_file_mut(), MAX_UNKNOWN);
+        if let Some(reason) = body.failed {
+            return Err(failed(reason));
+        }
+        let (size, sha256) = copied.map_err(Error::file("write below", self.cache))?;
+        let input = input(Some(size), sha256);
+        fsx::publish(staged, &self.path(&input))?;
+        Ok(input)
+    }
+
     /// Makes sure that `input` is in the cache with the right bytes.
     fn have(&self, input: &Input) -> Result<(), Error> {
         let path = self.path(input);
         match File::open(&path) {
             Ok(file) => {
-                let (size, sum) =
-                    copy(file, io::sink(), input.size).map_err(Error::file("read", &path))?;
-                if size == input.size && sum == input.sha256 {
+                let (_, sum) =
+                    copy(file, io::sink(), limit(input)).map_err(Error::file("read", &path))?;
+                if sum == input.sha256 {
                     return Ok(());
                 }
             }
@@ -100,7 +139,7 @@ impl Store<'_> {
 
     fn fetch(&self, input: &Input, path: &Path) -> Result<(), Error> {
         let missing = |reason| Error::Net { what: input.file_name().to_owned(), reason };
-        let Some(mirrors) = self.mirrors else {
+        let Some(places) = self.places else {
             let cache = self.cache.display();
             return Err(missing(format!(
                 "is not in the cache {cache} and --offline forbids to fetch it; build once without"
@@ -108,17 +147,35 @@ impl Store<'_> {
         };
         let mut tried = Vec::new();
         let mut differs = None;
-        for address in mirrors.addresses(input, self.timestamp) {
+        for address in places.addresses(input, self.timestamp)? {
+            let address = match address {
+                Ok(address) => address,
+                Err(reason) => {
+                    tried.push(reason);
+                    continue;
+                }
+            };
             let mut staged = fsx::stage(path)?;
             match download(&address, staged.as_file_mut(), input) {
                 Ok(()) => return fsx::publish(staged, path),
                 Err(Fault::File(source)) => return Err(Error::file("write", path)(source)),
                 Err(Fault::Differs(error)) => differs = Some(error),
-                Err(Fault::Net(reason)) => tried.push(format!("{address}: {reason}")),
+                Err(Fault::Net(reason)) => {
+                    tried.push(format!("{}: {reason}", http::shown(&address)));
+                }
             }
         }
         Err(differs.unwrap_or_else(|| {
-            let advice = "if the mirror has dropped it, lock again or name a snapshot service";
+            let advice = match input.kind {
+                Kind::Deb => {
+                    "if the mirror has dropped it, lock again or name a snapshot service".into()
+                }
+                Kind::Wheel => "if the index has dropped it, lock again".into(),
+                Kind::Tar => {
+                    let path = self.path(input);
+                    format!("fetch it on another machine and put it here as {}", path.display())
+                }
+            };
             missing(format!("cannot be had from {}; {advice}", tried.join(", ")))
         }))
     }
@@ -138,8 +195,9 @@ enum Fault {
 fn download(address: &str, file: &mut File, input: &Input) -> Result<(), Fault> {
     let mut attempt = 1;
     loop {
-        let (reason, passing) = match get(address) {
-            Ok(response) => match receive(response, file, input, address) {
+        let answer = http::get(address, "*/*", input.size.unwrap_or(MAX_UNKNOWN));
+        let (reason, passing) = match answer {
+            Ok(answer) => match receive(answer.body, file, input, address) {
                 Err(Fault::Net(reason)) => (reason, true),
                 result => return result,
             },
@@ -153,48 +211,43 @@ fn download(address: &str, file: &mut File, input: &Input) -> Result<(), Fault> 
     }
 }
 
-/// The body at `address`, or what happened and whether it may pass by itself.
-fn get(address: &str) -> Result<impl Read, (String, bool)> {
-    let mut request = attohttpc::get(address)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .timeout(TOTAL_TIMEOUT);
-    if address.starts_with("https:") {
-        for certificate in roots::of_the_host() {
-            request = request.add_root_certificate(certificate.clone());
-        }
-    }
-    let response = request.send().map_err(|error| (error.to_string(), true))?;
-    let (status, _, body) = response.split();
-    if status.is_success() {
-        return Ok(body);
-    }
-    Err((format!("HTTP status {}", status.as_u16()), status.is_server_error() || status == 429))
-}
-
 fn receive(body: impl Read, file: &mut File, input: &Input, address: &str) -> Result<(), Fault> {
     use std::io::Seek;
     file.set_len(0).and_then(|()| file.rewind()).map_err(Fault::File)?;
     let mut body = Body { body, failed: None };
-    let result = copy(&mut body, file, input.size);
+    let result = copy(&mut body, file, limit(input));
     if let Some(reason) = body.failed {
         return Err(Fault::Net(reason));
     }
     let (size, sum) = result.map_err(Fault::File)?;
-    if size < input.size {
-        return Err(Fault::Net(format!("ended after {size} of {} bytes", input.size)));
+    if let Some(expected) = input.size.filter(|expected| size < *expected) {
+        return Err(Fault::Net(format!("ended after {size} of {expected} bytes")));
     }
-    if size == input.size && sum == input.sha256 {
+    if sum == input.sha256 {
         return Ok(());
     }
-    let hint = "the mirror serves another file under this name; lock again";
-    let object = address.to_owned();
-    Err(Fault::Differs(if size == input.size {
-        Error::checksum(object, input.sha256, sum, hint)
-    } else {
-        let (expected, actual) = (format!("{} bytes", input.size), "more".to_owned());
-        Error::Differs { object, field: "size", expected, actual, hint }
+    let hint = match input.kind {
+        Kind::Tar => "another file is served under this name; see what upstream says of it",
+        Kind::Deb | Kind::Wheel => "the mirror serves another file under this name; lock again",
+    };
+    let object = http::shown(address);
+    Err(Fault::Differs(match input.size.filter(|expected| size > *expected) {
+        None => Error::checksum(object, input.sha256, sum, hint),
+        Some(expected) => {
+            let (expected, actual) = (format!("{expected} bytes"), "more".to_owned());
+            Error::Differs { object, field: "size", expected, actual, hint }
+        }
     }))
+}
+
+/// Length of a file, in bytes.
+fn size(path: &Path) -> Result<u64, Error> {
+    std::fs::metadata(path).map(|it| it.len()).map_err(Error::file("read", path))
+}
+
+/// Most that is read of `input`, in bytes.
+fn limit(input: &Input) -> u64 {
+    input.size.unwrap_or(MAX_UNKNOWN)
 }
 
 /// A body whose own errors are told from those of the file it is written to.
@@ -229,13 +282,12 @@ fn copy(from: impl Read, mut to: impl Write, limit: u64) -> io::Result<(u64, Che
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lock::Kind;
     use std::{net::TcpListener, slice::from_ref};
 
     fn input(name: &str, bytes: &[u8]) -> Input {
         let sha256 = Checksum::from_digest(Sha256::digest(bytes).into());
         let name = format!("debian/pool/{name}");
-        Input { kind: Kind::Deb, name, size: bytes.len() as u64, sha256 }
+        Input { kind: Kind::Deb, name, size: Some(bytes.len() as u64), sha256 }
     }
 
     /// A server that answers by file name, on the loopback device; returns its address.
@@ -266,18 +318,18 @@ mod tests {
 
     fn files(
         cache: &Path,
-        mirrors: Option<&Mirrors>,
+        places: Option<&Places>,
         inputs: &[Input],
     ) -> Result<Vec<PathBuf>, Error> {
-        Store { cache, mirrors, timestamp: "2026-01-31T12:00:00Z", note: &|_| {} }.files(inputs)
+        Store { cache, places, timestamp: "2026-01-31T12:00:00Z", note: &|_| {} }.files(inputs)
     }
 
     #[test]
     fn inputs_are_fetched_once_and_the_hash_decides() {
-        let mirrors = crate::mirror::find(Some(&serve())).unwrap();
+        let places = Places::new(Some(&serve())).unwrap();
         let cache = tempfile::tempdir().unwrap();
         let good = input("good", b"good");
-        let paths = files(cache.path(), Some(&mirrors), from_ref(&good)).unwrap();
+        let paths = files(cache.path(), Some(&places), from_ref(&good)).unwrap();
         assert_eq!(fsx::read(&paths[0]).unwrap(), b"good");
         assert_eq!(files(cache.path(), None, from_ref(&good)).unwrap(), paths);
         fsx::write(&paths[0], b"evil").unwrap();
@@ -286,7 +338,7 @@ mod tests {
             error.contains("good: is not in the cache") && error.contains("--offline"),
             "{error}"
         );
-        files(cache.path(), Some(&mirrors), from_ref(&good)).unwrap();
+        files(cache.path(), Some(&places), from_ref(&good)).unwrap();
         assert_eq!(fsx::read(&paths[0]).unwrap(), b"good");
     }
 
@@ -296,17 +348,18 @@ mod tests {
         let mut mirrors = crate::mirror::find(Some(&address)).unwrap();
         let cache = tempfile::tempdir().unwrap();
         let old = input("old", b"old");
-        let error = files(cache.path(), Some(&mirrors), from_ref(&old)).unwrap_err().to_string();
+        let places = Places::from(mirrors.clone());
+        let error = files(cache.path(), Some(&places), from_ref(&old)).unwrap_err().to_string();
         assert!(error.contains("lock again or name a snapshot service"), "{error}");
         mirrors.snapshot = Some(format!("{address}/s"));
-        let paths = files(cache.path(), Some(&mirrors), &[old]).unwrap();
+        let paths = files(cache.path(), Some(&Places::from(mirrors)), &[old]).unwrap();
         assert_eq!(fsx::read(&paths[0]).unwrap(), b"old");
     }
 
     #[test]
     fn faults_name_the_input_and_the_address() {
         let address = serve();
-        let mirrors = crate::mirror::find(Some(&address)).unwrap();
+        let places = Places::new(Some(&address)).unwrap();
         let cache = tempfile::tempdir().unwrap();
         for (name, bytes, class, message) in [
             (
@@ -325,7 +378,7 @@ mod tests {
                 "long: size differs: expected 3 bytes, got more; the mirror",
             ),
         ] {
-            let error = files(cache.path(), Some(&mirrors), &[input(name, bytes.as_bytes())]);
+            let error = files(cache.path(), Some(&places), &[input(name, bytes.as_bytes())]);
             let error = error.unwrap_err();
             let text = error.to_string().replace(&address, "ADDRESS");
             assert_eq!(error.class().word(), class, "{text}");

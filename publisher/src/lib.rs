@@ -2,9 +2,9 @@
 //!
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
-//! error, env, fsx → verbs → args → source → lock → mirror → apt → roots → inputs → tree → deb → assemble →
-//! cacerts → fixups → gate → `runtime_yml` → pack → licence → components → contents, sbom, provenance →
-//! record → index → check, new → site → release
+//! error, env, fsx → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
+//! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
+//! components → contents, sbom, provenance → record → index → sign → check, new → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ mod cacerts;
 pub mod check;
 mod commands;
 pub mod components;
+pub mod content;
 pub mod contents;
 pub mod deb;
 pub mod env;
@@ -23,6 +24,7 @@ pub mod error;
 pub mod fixups;
 pub mod fsx;
 pub mod gate;
+mod http;
 pub mod index;
 pub mod inputs;
 pub mod licence;
@@ -30,16 +32,23 @@ pub mod lock;
 pub mod mirror;
 pub mod new;
 pub mod pack;
+pub mod package;
+pub mod places;
 pub mod provenance;
+pub mod python;
 pub mod record;
 pub mod release;
 mod roots;
 pub mod runtime_yml;
 pub mod sbom;
+pub mod serve;
+pub mod sign;
 pub mod site;
 pub mod source;
+mod tarball;
 pub mod tree;
 mod verbs;
+mod zip;
 
 use args::Command;
 use error::Error;
@@ -48,17 +57,30 @@ use std::ffi::OsString;
 /// Tells people about progress. Data never goes this way.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
-/// Does what the arguments after the program's name say. Returns what belongs on stdout.
+/// What is left to do when a command has done its work.
+pub enum Outcome {
+    /// Print this on stdout.
+    Text(String),
+    /// Print its address, and run it.
+    Serve(serve::Server),
+}
+
+/// Does what the arguments after the program's name say.
 ///
 /// # Errors
 /// The first fault; nothing half-written is left.
-pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
-    match args::parse(args)? {
+pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
+    let text = match args::parse(args)? {
+        Command::Serve { root, port } => {
+            return serve::Server::open(&root, port).map(Outcome::Serve);
+        }
         Command::Help(text) => Ok(text),
         Command::Version => Ok(concat!("joblet-publish ", env!("CARGO_PKG_VERSION"), "\n").into()),
         Command::Lock(options) => commands::lock(&options, note),
         Command::Build(options) => commands::build(&options, note),
         Command::Check(options) => commands::check(&options, note),
+        Command::Sign(options) => commands::sign(&options),
+        Command::Keygen(options) => commands::keygen(&options),
         Command::Index(options) => commands::index(&options),
         Command::Site(options) => commands::site(&options),
         Command::Plan(options) => commands::plan(&options),
@@ -68,5 +90,6 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
             let path = new::write(&sources, &name)?.display().to_string();
             Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))
         }
-    }
+    };
+    text.map(Outcome::Text)
 }

@@ -1,6 +1,11 @@
 //! `versions.lock`: every input of a runtime, by content. It says what, not where.
 
-use crate::{error::Error, fsx, source::Source};
+use crate::{
+    error::Error,
+    fsx,
+    python::tags::WheelName,
+    source::{Source, is_address},
+};
 use joblet_format::{Arch, Checksum, RuntimeName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,7 +20,7 @@ const FORMAT: u32 = 1;
 
 /// A lock file.
 ///
-/// Format (JSON, one input a line, sorted by `name`, so that a diff reads well):
+/// Format (JSON, one input a line, sorted by `kind` and `name`, so that a diff reads well):
 ///
 /// ```json
 /// {
@@ -49,10 +54,12 @@ pub struct Lock {
 pub struct Input {
     /// What it is.
     pub kind: Kind,
-    /// Its name without a place. A deb: `ARCHIVE/pool/…`, percent-encoded as the mirror has it.
+    /// Its name without a place. A deb: `ARCHIVE/pool/…`, percent-encoded as the mirror has it. A
+    /// wheel: its file name. A tar: the address in the manifest, the one place it has.
     pub name: String,
-    /// Length, in bytes.
-    pub size: u64,
+    /// Length, in bytes. `null` where nobody has fetched it yet: its hash alone says what it is, and
+    /// `lock` fills it in where it can be reached. Never of a deb.
+    pub size: Option<u64>,
     /// SHA-256, 64 hex digits in the file.
     #[serde(with = "hex_digits")]
     pub sha256: Checksum,
@@ -64,9 +71,31 @@ pub struct Input {
 pub enum Kind {
     /// A Debian package.
     Deb,
+    /// A Python package, built.
+    Wheel,
+    /// An archive at an address: tar or zip.
+    Tar,
 }
 
 impl Input {
+    /// Refuses a name that is none of its kind.
+    fn check(&self) -> Result<(), String> {
+        let name = &self.name;
+        match self.kind {
+            Kind::Deb if !is_pool_path(name) => {
+                Err(format!("{name:?} is not the pool path of a deb"))
+            }
+            Kind::Deb if self.size.is_none() => Err(format!("{name:?} has no size")),
+            Kind::Wheel if WheelName::parse(name).is_none() => {
+                Err(format!("{name:?} is not the file name of a wheel"))
+            }
+            Kind::Tar if !is_address(name) => {
+                Err(format!("{name:?} is not an http or https address"))
+            }
+            Kind::Deb | Kind::Wheel | Kind::Tar => Ok(()),
+        }
+    }
+
     /// The last component of its name, for people.
     pub fn file_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
@@ -107,6 +136,14 @@ pub fn digest(source: &Source) -> Checksum {
     Checksum::from_digest(Sha256::digest(json).into())
 }
 
+fn is_pool_path(name: &str) -> bool {
+    let (archive, pool) = name.split_once('/').unwrap_or_default();
+    let known = matches!(archive, "debian" | "debian-security") && pool.starts_with("pool/");
+    let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+    let clean = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+%~".contains(&byte);
+    known && name.bytes().all(clean) && name.split('/').all(plain)
+}
+
 /// Puts a lock together, its inputs sorted. Equal inputs keep the time of `before`.
 pub fn make(
     source: &Source,
@@ -115,7 +152,7 @@ pub fn make(
     before: Option<&Lock>,
 ) -> Lock {
     for list in inputs.values_mut() {
-        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list.sort();
         list.dedup();
     }
     let manifest = digest(source);
@@ -141,7 +178,26 @@ pub fn read(sources: &Path, source: &Source) -> Result<Lock, Error> {
             format!("is stale: the manifest has changed; run `joblet-publish lock {name}`");
         return Err(Error::config(path, reason));
     }
+    for (arch, inputs) in &lock.inputs {
+        let fits = |input: &Input| input.kind != Kind::Wheel || fits(&input.name, source, *arch);
+        if let Some(wheel) = inputs.iter().find(|input| !fits(input)) {
+            let version = source.python.as_ref().map_or("", |python| &python.version);
+            let wheel = &wheel.name;
+            let reason = format!(
+                "{wheel} is not for Python {version} on {arch}; run `joblet-publish lock {name}`"
+            );
+            return Err(Error::config(path, reason));
+        }
+    }
     Ok(lock)
+}
+
+/// Whether the wheel fits the manifest's Python.
+fn fits(wheel: &str, source: &Source, arch: Arch) -> bool {
+    let minor = source.python.as_ref().map(crate::source::Python::minor);
+    minor.is_some_and(|minor| {
+        WheelName::parse(wheel).is_some_and(|it| it.fit(minor, arch).is_some())
+    })
 }
 
 /// Parses a lock file and checks its names.
@@ -154,13 +210,7 @@ pub fn parse(bytes: &[u8]) -> Result<Lock, String> {
         return Err(format!("has format {}; this program reads {FORMAT}", lock.format));
     }
     for input in lock.inputs.values().flatten() {
-        let (archive, pool) = input.name.split_once('/').unwrap_or_default();
-        let known = matches!(archive, "debian" | "debian-security") && pool.starts_with("pool/");
-        let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
-        let clean = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-+%~".contains(&byte);
-        if !known || !input.name.bytes().all(clean) || !input.name.split('/').all(plain) {
-            return Err(format!("{:?} is not the pool path of a deb", input.name));
-        }
+        input.check()?;
     }
     Ok(lock)
 }
@@ -216,7 +266,7 @@ mod tests {
 
     fn input(name: &str) -> Input {
         let sha256 = Checksum::from_digest([7; 32]);
-        Input { kind: Kind::Deb, name: name.into(), size: 5, sha256 }
+        Input { kind: Kind::Deb, name: name.into(), size: Some(5), sha256 }
     }
 
     fn inputs(names: &[&str]) -> BTreeMap<Arch, Vec<Input>> {

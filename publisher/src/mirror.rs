@@ -1,6 +1,6 @@
 //! Where inputs are. The lock says what; this is the host's business.
 
-use crate::{env, error::Error, fsx, lock::Input};
+use crate::{env, error::Error, fsx, lock::Input, source::is_address};
 use std::path::Path;
 
 /// Places to fetch inputs from, in the order in which they are tried.
@@ -12,8 +12,6 @@ pub struct Mirrors {
     pub security: String,
     /// A snapshot service, if one is configured.
     pub snapshot: Option<String>,
-    /// A store of inputs named by sha256, if one is configured.
-    pub store: Option<String>,
 }
 
 impl Mirrors {
@@ -22,7 +20,7 @@ impl Mirrors {
         let address = address.trim_end_matches('/');
         let base = address.strip_suffix("/debian").unwrap_or(address);
         let (debian, security) = (format!("{base}/debian"), format!("{base}/debian-security"));
-        Self { debian, security, snapshot: None, store: None }
+        Self { debian, security, snapshot: None }
     }
 
     /// Addresses of `input`, best first. `timestamp` is the lock's.
@@ -34,7 +32,6 @@ impl Mirrors {
             let time: String = timestamp.chars().filter(|c| !matches!(c, '-' | ':')).collect();
             addresses.push(format!("{snapshot}/archive/{archive}/{time}/{path}"));
         }
-        addresses.extend(self.store.iter().map(|store| format!("{store}/{}", input.sha256.hex())));
         addresses
     }
 
@@ -55,16 +52,15 @@ impl Mirrors {
 pub fn find(option: Option<&str>) -> Result<Mirrors, Error> {
     let named = option.map(str::to_owned).or_else(|| env::var(env::DEBIAN_MIRROR));
     let mut mirrors = match named {
-        Some(address) if is_http(&address) => Mirrors::below(&address),
+        Some(address) if is_address(&address) => Mirrors::below(&address),
         Some(address) => {
             let reason = format!("{address:?} is not an http or https address of a Debian mirror");
             return Err(Error::Usage(reason));
         }
         None => from_host(Path::new("/"))?,
     };
-    let address = |name| env::var(name).map(|text| text.trim_end_matches('/').to_owned());
-    mirrors.snapshot = address(env::DEBIAN_SNAPSHOT);
-    mirrors.store = address(env::INPUT_STORE);
+    mirrors.snapshot =
+        env::var(env::DEBIAN_SNAPSHOT).map(|text| text.trim_end_matches('/').to_owned());
     Ok(mirrors)
 }
 
@@ -155,7 +151,7 @@ fn from_sources(entries: &[Entry]) -> Option<Mirrors> {
     let archives = |name: &str| {
         let suffix = format!("/{name}");
         let archive = |entry: &&Entry| {
-            is_http(&entry.address)
+            is_address(&entry.address)
                 && entry.address.trim_end_matches('/').ends_with(&suffix)
                 && entry.components.iter().any(|component| component == "main")
         };
@@ -175,13 +171,7 @@ fn from_sources(entries: &[Entry]) -> Option<Mirrors> {
 /// The address in apt's description of Debian: the `BaseURI` of the first stanza that has one.
 fn from_template(text: &str) -> Option<Mirrors> {
     let address = text.lines().find_map(|line| line.strip_prefix("BaseURI:"))?.trim();
-    is_http(address).then(|| Mirrors::below(address))
-}
-
-fn is_http(address: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| {
-        address.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
-    })
+    is_address(address).then(|| Mirrors::below(address))
 }
 
 #[cfg(test)]
@@ -235,10 +225,9 @@ mod tests {
         for address in ["https://example.org/m", "https://example.org/m/debian/"] {
             let mut mirrors = find(Some(address)).unwrap();
             mirrors.snapshot = Some("https://example.org/snapshot".into());
-            mirrors.store = Some("https://example.org/store".into());
             let sha256 = Checksum::from_digest([1; 32]);
             let name = "debian-security/pool/a.deb".to_owned();
-            let input = Input { kind: Kind::Deb, name, size: 1, sha256 };
+            let input = Input { kind: Kind::Deb, name, size: Some(1), sha256 };
             let addresses = mirrors.addresses(&input, "2026-01-31T12:00:00Z");
             assert_eq!(
                 addresses,
@@ -246,7 +235,6 @@ mod tests {
                     "https://example.org/m/debian-security/pool/a.deb".to_owned(),
                     "https://example.org/snapshot/archive/debian-security/20260131T120000Z/pool/a.deb"
                         .to_owned(),
-                    format!("https://example.org/store/{}", "01".repeat(32)),
                 ]
             );
             assert_eq!(mirrors.name_of(&addresses[0]).unwrap(), input.name);

@@ -4,7 +4,7 @@
 //! SHA-256, and nothing is said about where they came from. It is a function of what it describes:
 //! its time is the lock's.
 
-use crate::{components::Component, lock::Kind, source::Source};
+use crate::{components::Component, lock::Kind, python::tags::normal, source::Source};
 use joblet_format::{Arch, Checksum};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -101,6 +101,11 @@ fn locator(component: &Component, source: &Source, arch: Arch) -> String {
             let suite = source.debian.as_ref().map_or("", |debian| debian.suite.as_str());
             format!("pkg:deb/debian/{name}@{version}?arch={arch}&distro={suite}")
         }
+        Kind::Wheel => {
+            let name = percent(&normal(&component.name));
+            format!("pkg:pypi/{name}@{version}?file_name={}", percent(&component.file))
+        }
+        Kind::Tar => format!("pkg:generic/{name}?checksum=sha256:{}", component.sha256.hex()),
     }
 }
 
@@ -120,6 +125,8 @@ fn percent(text: &str) -> String {
 fn identifier(component: &Component) -> String {
     let mut text = match component.kind {
         Kind::Deb => "SPDXRef-deb-".to_owned(),
+        Kind::Wheel => "SPDXRef-wheel-".to_owned(),
+        Kind::Tar => "SPDXRef-tar-".to_owned(),
     };
     for byte in component.name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-.".contains(&byte) {

@@ -1,7 +1,7 @@
 //! `runtimes-src/NAME/manifest.yaml`: what a runtime is made of.
 
 use crate::{error::Error, fsx};
-use joblet_format::{Arch, Platform, RuntimeName, Version, nearest, unique_map};
+use joblet_format::{Arch, Checksum, Platform, RuntimeName, Version, nearest, unique_map};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -44,7 +44,8 @@ pub const BASE_PACKAGES: [&str; 17] = [
 /// platforms: [ubuntu-amd64, ubuntu-arm64]
 /// debian: { suite: bookworm, packages: [python3.11] }     # plus BASE_PACKAGES
 /// python: { version: "3.11", before: 2024-01-01, compile: true, packages: [numpy==1.26.2] }
-/// urls: [{ into: opt/x, strip: 1, amd64: "https://…", arm64: "https://…" }]
+/// urls: [{ into: opt/x, strip: 1, amd64: "https://….tar.gz", arm64: "https://…",
+///          sha256: { amd64: … } }]  # as upstream says it, for what cannot be reached everywhere
 /// files: files/                  # a directory beside the manifest, copied last
 /// links: { usr/bin/python3: python3.11 }    # "{deb_arch}", "{multiarch}" are replaced, here,
 /// environment: { PATH: "/usr/bin:/bin" }    # here
@@ -124,6 +125,32 @@ pub struct Url {
     pub amd64: Option<String>,
     /// The archive for arm64.
     pub arm64: Option<String>,
+    /// The hash that upstream says each has: architecture → 64 hex digits. So it can be locked where
+    /// it cannot be reached.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique_map")]
+    pub sha256: BTreeMap<Arch, String>,
+}
+
+impl Python {
+    /// The second number of its version.
+    pub fn minor(&self) -> u32 {
+        self.version.strip_prefix("3.").and_then(|minor| minor.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Url {
+    /// Its address for `arch`.
+    pub fn address(&self, arch: Arch) -> Option<&str> {
+        match arch {
+            Arch::Amd64 => self.amd64.as_deref(),
+            Arch::Arm64 => self.arm64.as_deref(),
+        }
+    }
+
+    /// What upstream says its hash is.
+    pub fn promised(&self, arch: Arch) -> Option<Checksum> {
+        self.sha256.get(&arch).and_then(|hex| Checksum::from_hex(hex).ok())
+    }
 }
 
 /// Reads the manifest of `name` below `sources`.
@@ -218,6 +245,8 @@ fn check(source: &Source) -> Result<(), String> {
             }
         }
     }
+    source.python.as_ref().map_or(Ok(()), check_python)?;
+    source.urls.iter().try_for_each(check_url)?;
     let paths = source.links.keys().map(|path| ("links", path));
     let paths = paths.chain(source.urls.iter().map(|url| ("urls.into", &url.into)));
     for (key, path) in paths.chain(source.files.iter().map(|path| ("files", path))) {
@@ -236,6 +265,67 @@ fn check(source: &Source) -> Result<(), String> {
         expand(text, Arch::Amd64).map_err(|rule| format!("environment: {rule}"))?;
     }
     Ok(())
+}
+
+fn check_python(python: &Python) -> Result<(), String> {
+    if python.minor() == 0 {
+        return Err(format!("python.version: {:?} is not a version like 3.11", python.version));
+    }
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let lengths: Vec<usize> = python.before.split('-').map(str::len).collect();
+    if lengths != [4, 2, 2] || !python.before.split('-').all(digits) {
+        return Err(format!("python.before: {:?} is not a day like 2024-01-01", python.before));
+    }
+    // A name and what restricts it; no option of uv, no path, no address.
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/\\#".contains(&byte) || byte == b' ';
+    let begins = |text: &str| text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    match python.packages.iter().find(|text| !begins(text) || !text.bytes().all(plain)) {
+        Some(package) => {
+            Err(format!("python.packages: {package:?} is not a requirement like numpy==1.26.2"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_url(url: &Url) -> Result<(), String> {
+    let addresses = [&url.amd64, &url.arm64].into_iter().flatten();
+    for address in addresses {
+        if !is_address(address) {
+            return Err(format!("urls: {address:?} is not an http or https address"));
+        }
+        if archive_suffix(address).is_none() {
+            let known = ARCHIVES.map(|(suffix, _)| suffix).join(", ");
+            return Err(format!("urls: {address:?} is no archive; known: {known}"));
+        }
+    }
+    match url.sha256.values().find(|hex| Checksum::from_hex(hex).is_err()) {
+        Some(hex) => Err(format!("urls.sha256: {hex:?} is not 64 hex digits")),
+        None => Ok(()),
+    }
+}
+
+/// What the names of archives end with, and how they are compressed, as `data.tar` of a deb says it.
+const ARCHIVES: [(&str, &str); 7] = [
+    (".tar.gz", ".gz"),
+    (".tgz", ".gz"),
+    (".tar.xz", ".xz"),
+    (".txz", ".xz"),
+    (".tar.zst", ".zst"),
+    (".tar", ""),
+    (".zip", ".zip"),
+];
+
+/// How the archive at `address` is compressed: `.gz`, `.xz`, `.zst`, `.zip` or nothing.
+pub fn archive_suffix(address: &str) -> Option<&'static str> {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    ARCHIVES.iter().find(|(suffix, _)| path.ends_with(suffix)).map(|(_, kind)| *kind)
+}
+
+/// Whether it is an http or https address with a host.
+pub fn is_address(text: &str) -> bool {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn is_package(text: &str) -> bool {
@@ -300,21 +390,6 @@ impl Source {
         let Some(debian) = &self.debian else { return BTreeSet::new() };
         BASE_PACKAGES.into_iter().chain(debian.packages.iter().map(String::as_str)).collect()
     }
-
-    /// Refuses the kinds of inputs that this version cannot resolve.
-    ///
-    /// # Errors
-    /// The key.
-    pub fn supported(&self) -> Result<(), String> {
-        let key = if self.python.is_some() {
-            "python"
-        } else if !self.urls.is_empty() {
-            "urls"
-        } else {
-            return Ok(());
-        };
-        Err(format!("{key}: not supported yet; only `debian`, `files` and `links` are"))
-    }
 }
 
 #[cfg(test)]
@@ -377,6 +452,31 @@ check:  [[python3, -c, "import numpy"], [echo, 1]]
                 "debian.packages: \"-oX=y\" is neither NAME nor NAME=VERSION",
             ),
             ("description: \"a\\nb\"\n", "description: must be one line"),
+            (
+                "python: { version: '2.7', before: 2024-01-01, packages: [] }\n",
+                "python.version: \"2.7\" is not a version like 3.11",
+            ),
+            (
+                "python: { version: '3.11', before: 2024-1-1, packages: [] }\n",
+                "python.before: \"2024-1-1\" is not a day like 2024-01-01",
+            ),
+            (
+                "python: { version: '3.11', before: 2024-01-01, packages: ['--pre'] }\n",
+                "python.packages: \"--pre\" is not a requirement like numpy==1.26.2",
+            ),
+            (
+                "python: { version: '3.11', before: 2024-01-01, packages: ['a @ https://x'] }\n",
+                "is not a requirement like numpy==1.26.2",
+            ),
+            (
+                "urls: [{ into: opt, amd64: 'ftp://x/a.tar.gz' }]\n",
+                "urls: \"ftp://x/a.tar.gz\" is not an http or https address",
+            ),
+            (
+                "urls: [{ into: opt, amd64: 'https://x/a.7z' }]\n",
+                "urls: \"https://x/a.7z\" is no archive; known: .tar.gz, .tgz, .tar.xz",
+            ),
+            ("urls: [{ into: opt, sha256: { amd64: 00 } }]\n", "is not 64 hex digits"),
         ] {
             let error = parse(&format!("{SMALL}{more}")).unwrap_err();
             assert!(error.contains(message), "{more}: {error}");
@@ -389,20 +489,6 @@ check:  [[python3, -c, "import numpy"], [echo, 1]]
         ] {
             let error = parse(&SMALL.replace(from, to)).unwrap_err();
             assert!(error.contains(message), "{to}: {error}");
-        }
-    }
-
-    #[test]
-    fn kinds_that_cannot_be_resolved_yet_are_refused() {
-        assert_eq!(parse(SMALL).unwrap().supported(), Ok(()));
-        let python = "python: { version: '3.11', before: 2024-01-01, packages: [] }\n";
-        let urls = "urls: [{ into: opt/x }]\n";
-        for (key, more) in [("python", python), ("urls", urls)] {
-            let message = parse(&format!("{SMALL}{more}")).unwrap().supported().unwrap_err();
-            assert_eq!(
-                message,
-                format!("{key}: not supported yet; only `debian`, `files` and `links` are")
-            );
         }
     }
 

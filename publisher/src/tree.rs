@@ -3,7 +3,8 @@
 //! So no link of a package can lead a write astray, the umask and the user do not matter, and a
 //! failed build leaves nothing behind.
 
-use std::{collections::BTreeMap, fs::File, io, os::unix::fs::FileExt, sync::Arc};
+use crate::content::Content;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Most links followed on the way to one file, as in Linux.
 const MAX_LINKS: u32 = 40;
@@ -24,77 +25,13 @@ pub enum Node {
     Link(String),
 }
 
-/// The bytes of a file: in memory, or a stretch of a spool file that has no name.
-#[derive(Debug, Clone)]
-pub struct Content(Repr);
-
-#[derive(Debug, Clone)]
-enum Repr {
-    Bytes(Arc<[u8]>),
-    Stretch { spool: Arc<File>, offset: u64, length: u64 },
-}
-
-impl From<Vec<u8>> for Content {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Repr::Bytes(bytes.into()))
-    }
-}
-
-impl Content {
-    /// The `length` bytes at `offset` of `spool`.
-    pub fn stretch(spool: Arc<File>, offset: u64, length: u64) -> Self {
-        Self(Repr::Stretch { spool, offset, length })
-    }
-
-    /// Length, in bytes.
-    pub fn len(&self) -> u64 {
-        match &self.0 {
-            Repr::Bytes(bytes) => bytes.len() as u64,
-            Repr::Stretch { length, .. } => *length,
-        }
-    }
-
-    /// Whether there is no byte.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The first bytes, at most `limit`.
-    ///
-    /// # Errors
-    /// Of reading the spool file.
-    pub fn head(&self, limit: u64) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.len().min(limit)).map_err(io::Error::other)?;
-        let mut bytes = vec![0; length];
-        self.read_at(&mut bytes, 0)?;
-        Ok(bytes)
-    }
-
-    /// All bytes.
-    ///
-    /// # Errors
-    /// Of reading the spool file.
-    pub fn read(&self) -> io::Result<Vec<u8>> {
-        self.head(u64::MAX)
-    }
-
-    /// Fills `bytes` with those that stand `at` bytes behind the first one.
-    ///
-    /// # Errors
-    /// Of reading the spool file; `UnexpectedEof` if there are not that many.
-    pub fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
-        if at.checked_add(bytes.len() as u64).is_none_or(|end| end > self.len()) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        match &self.0 {
-            Repr::Bytes(all) => {
-                let at = usize::try_from(at).map_err(io::Error::other)?;
-                bytes.copy_from_slice(&all[at..at + bytes.len()]);
-                Ok(())
-            }
-            Repr::Stretch { spool, offset, .. } => spool.read_exact_at(bytes, offset + at),
-        }
-    }
+/// One member of a package: its path without a leading slash or `./`.
+#[derive(Debug)]
+pub struct Member {
+    /// Relative, normal, UTF-8.
+    pub path: String,
+    /// What it is; links have the package's own target text.
+    pub node: Node,
 }
 
 /// A root filesystem: paths without a leading slash, in byte order, so that each directory stands
@@ -286,7 +223,6 @@ pub fn relative(link: &str, path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     fn file() -> Node {
         Node::File { executable: false, content: b"x".to_vec().into() }
@@ -364,20 +300,6 @@ mod tests {
         ] {
             assert_eq!(link_path(link, target), path, "{link} -> {target}");
             assert_eq!(relative(link, path), text, "{link} -> {target}");
-        }
-    }
-
-    #[test]
-    fn content_is_the_same_from_memory_and_from_a_spool() {
-        let mut spool = tempfile::tempfile().unwrap();
-        spool.write_all(b"..hello..").unwrap();
-        for content in [b"hello".to_vec().into(), Content::stretch(Arc::new(spool), 2, 5)] {
-            let mut middle = [0; 3];
-            content.read_at(&mut middle, 1).unwrap();
-            assert_eq!((content.read().unwrap(), &middle), (b"hello".to_vec(), b"ell"));
-            let error = content.read_at(&mut middle, 3).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-            assert_eq!((content.head(2).unwrap(), content.len()), (b"he".to_vec(), 5));
         }
     }
 }

@@ -21,11 +21,17 @@ const ARCH: Opt = ("--arch", "ARCH", "amd64, arm64 or all [all of the manifest]"
 const MIRROR: Opt =
     ("--mirror", "URL", "where debian/ and debian-security/ lie [as the host's apt]");
 const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
+const CACHE: Opt = ("--cache", "DIR", "where fetched inputs are kept [the user's cache]");
 const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
 const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
+const PASSWORD_FILE: Opt = (
+    "--password-file",
+    "FILE",
+    "the key's password [$JOBLET_PUBLISH_SIGN_PASSWORD, else the terminal]",
+);
 
-pub(crate) const VERBS: [Verb; 9] = [
+pub(crate) const VERBS: [Verb; 12] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -44,8 +50,8 @@ pub(crate) const VERBS: [Verb; 9] = [
     Verb {
         name: "lock",
         positionals: "NAME…|--all",
-        summary: "resolve every input and write versions.lock (needs apt-get)",
-        options: &[ALL, SOURCES, ARCH, MIRROR],
+        summary: "resolve every input and write versions.lock (needs apt-get and, for `python`, uv)",
+        options: &[ALL, SOURCES, ARCH, CACHE, MIRROR],
     },
     Verb {
         name: "build",
@@ -56,7 +62,7 @@ pub(crate) const VERBS: [Verb; 9] = [
             SOURCES,
             ARCH,
             OUT_DIST,
-            ("--cache", "DIR", "where fetched inputs are kept [the user's cache]"),
+            CACHE,
             ("--jobs", "N", "threads [as many as there are processors]"),
             ("--offline", "", "fetch nothing: every input must be in the cache"),
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
@@ -81,6 +87,29 @@ pub(crate) const VERBS: [Verb; 9] = [
             ("--theme", "DIR", "templates/ and assets/ of the site [registry-site]"),
             ("--out", "DIR", "the directory to write [dist/site]"),
         ],
+    },
+    Verb {
+        name: "serve",
+        positionals: "[DIR]",
+        summary: "show a site and its registry on loopback [dist/site]",
+        options: &[("--port", "N", "where to listen; 0: at a port that is free [8000]")],
+    },
+    Verb {
+        name: "sign",
+        positionals: "[FILE]",
+        summary: "write FILE.minisig, the signature of a registry [registry.json]",
+        options: &[
+            ("--key", "FILE", "the secret key, as keygen or minisign wrote it"),
+            PASSWORD_FILE,
+            ("--expires", "DAYS", "when the signature is no longer to be believed [never]"),
+            ("--add", "", "keep the signatures by other keys"),
+        ],
+    },
+    Verb {
+        name: "keygen",
+        positionals: "FILE",
+        summary: "write a new secret key to FILE and its public key to FILE.pub",
+        options: &[PASSWORD_FILE, ("--no-password", "", "leave the secret key unencrypted")],
     },
     Verb {
         name: "new",

@@ -117,8 +117,10 @@ fn faults_have_a_class_and_a_message() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{line}: {}", outcome.stderr);
     }
     for (text, message) in [
-        ("python: { version: '3.11', before: x, packages: [] }\n", "python: not supported yet; "),
-        ("urls: [{ into: opt }]\n", "urls: not supported yet; "),
+        (
+            "python: { version: '3.11', before: x, packages: [] }\n",
+            "python.before: \"x\" is not a day like 2024-01-01",
+        ),
         ("enviroment: {}\n", "line 7: unknown key `enviroment`; did you mean `environment`?"),
     ] {
         manifest(dir, &format!("{FILES_ONLY}{text}"));

@@ -23,7 +23,8 @@ pub use name::{NameError, RuntimeName, split_directory};
 pub use nearest::nearest;
 pub use platform::{Arch, Platform, PlatformError};
 pub use registry::{
-    Artifact, IndexFile, MAX_REGISTRY_BYTES, Part, Record, Refused, Registry, Release,
+    Artifact, Contents, IndexFile, MAX_REGISTRY_BYTES, Part, RawVersions, Record, Refused,
+    Registry, Release,
 };
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};
 pub use spec::{Origin, Spec, SpecError, Wanted};

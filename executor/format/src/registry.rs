@@ -1,13 +1,17 @@
 //! `registry.json`: which runtimes exist, and where their archives are.
 
+mod contents;
 mod document;
+
+pub use contents::Contents;
+pub use document::RawVersions;
 
 use crate::{Arch, Checksum, Platform, RuntimeName, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest `registry.json` that a reader accepts, in bytes.
-pub const MAX_REGISTRY_BYTES: u64 = 64 << 20;
+pub const MAX_REGISTRY_BYTES: u64 = 96 << 20;
 
 /// A registry: every published version of every runtime.
 ///
@@ -25,8 +29,7 @@ pub const MAX_REGISTRY_BYTES: u64 = 64 << 20;
 /// Readers ignore members they do not know and refuse any other major version. Duplicate keys and
 /// wrong types condemn the document; an entry whose name, version, checksum or platform breaks a
 /// rule is left out and listed in [`Registry::refused`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "document::Raw")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registry {
     /// When the newest version was published, RFC 3339 in UTC. Empty where the document has none.
     pub updated_at: String,
@@ -50,8 +53,7 @@ pub struct Refused {
 /// One published version of a runtime.
 ///
 /// The members beside `artifacts` describe the amd64 artifact, for Joblet's client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "document::RawRelease")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Release {
     /// The same version as the key it stands under.
     pub version: Version,

@@ -1,12 +1,20 @@
 //! `lock`: every input of every architecture, resolved.
 
-use super::{arches, megabytes, sources};
+use super::{arches, cache, megabytes, sources};
 use crate::error::Error;
-use crate::{Note, apt, args, env, fsx, lock, mirror};
+use crate::inputs::Store;
+use crate::lock::Input;
+use crate::places::Places;
+use crate::python::uv;
+use crate::source::Source;
+use crate::{Note, apt, args, env, fsx, lock};
+use joblet_format::Arch;
 use std::fmt::Write as _;
 
 pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
-    let mirrors = mirror::find(options.mirror.as_deref())?;
+    let places = Places::new(options.mirror.as_deref())?;
+    let cache = cache(options.cache.as_deref())?;
+    let store = Store { cache: &cache, places: Some(&places), timestamp: "", note };
     let mut report = String::new();
     for source in sources(&options.sources, &options.selection)? {
         let path = lock::path(&options.sources, &source.name);
@@ -16,18 +24,38 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
         let mut inputs = fresh.map(|lock| lock.inputs.clone()).unwrap_or_default();
         for arch in arches(&source, &options.arches)? {
             note(&format!("lock {}: {arch}", source.name));
-            let packages: Vec<&str> = source.packages().into_iter().collect();
-            let suite = source.debian.as_ref().map(|debian| debian.suite.as_str());
-            let resolved = suite.map(|suite| apt::resolve(&mirrors, suite, &packages, arch));
-            inputs.insert(arch, resolved.transpose()?.unwrap_or_default());
+            inputs.insert(arch, resolve(&source, arch, &store)?);
         }
         let lock = lock::make(&source, inputs, env::now(), before.as_ref());
         fsx::write(&path, lock::render(&lock).as_bytes())?;
         for (arch, inputs) in &lock.inputs {
-            let (count, size) = (inputs.len(), inputs.iter().map(|input| input.size).sum());
-            let (path, size) = (path.display(), megabytes(size));
-            _ = writeln!(report, "{path}: {arch}: {count} inputs, {size}"); // a String never fails
+            let (count, path) = (inputs.len(), path.display());
+            let size = megabytes(inputs.iter().filter_map(|input| input.size).sum());
+            let unknown = inputs.iter().filter(|input| input.size.is_none());
+            let unknown: String =
+                unknown.map(|it| format!("; size not known yet: {}", it.file_name())).collect();
+            // a String never fails
+            _ = writeln!(report, "{path}: {arch}: {count} inputs, {size}{unknown}");
         }
     }
     Ok(report)
+}
+
+/// All inputs of `source` for `arch`, by way of `store` where only their bytes tell what they are.
+fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Error> {
+    let Some(places) = store.places else { return Ok(Vec::new()) };
+    let mut inputs = Vec::new();
+    if let Some(debian) = &source.debian {
+        let packages: Vec<&str> = source.packages().into_iter().collect();
+        inputs.extend(apt::resolve(places.mirrors()?, &debian.suite, &packages, arch)?);
+    }
+    if let Some(python) = source.python.as_ref().filter(|python| !python.packages.is_empty()) {
+        inputs.extend(uv::resolve(places.indexes()?, python, arch)?);
+    }
+    for url in &source.urls {
+        if let Some(address) = url.address(arch) {
+            inputs.push(store.measure(address, url.promised(arch))?);
+        }
+    }
+    Ok(inputs)
 }

@@ -5,9 +5,10 @@ use crate::components::{self, Component};
 use crate::error::Error;
 use crate::inputs::Store;
 use crate::lock::Input;
+use crate::places::Places;
 use crate::source::{self, Source};
 use crate::tree::Tree;
-use crate::{args, deb, env, fixups, fsx, gate, mirror, runtime_yml};
+use crate::{args, fixups, fsx, gate, package, runtime_yml};
 use joblet_format::Arch;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,8 @@ impl<'w> Workshop<'w> {
         let files = self.inputs(inputs, timestamp, step)?;
         fsx::create_dirs(spool)?;
         step("unpacking");
-        let packages = unpack(inputs, &files, spool, self.jobs)?;
+        let read = |input: &Input, file: &Path| package::read(source, arch, input, file, spool);
+        let packages = unpack(inputs, &files, self.jobs, read)?;
         let manifest = source_dir.join(source::MANIFEST);
         let mut tree = assemble::assemble(packages, source, source_dir, arch)?;
         let links: Vec<String> =
@@ -79,12 +81,10 @@ impl<'w> Workshop<'w> {
         timestamp: &str,
         note: &(dyn Fn(&str) + Sync),
     ) -> Result<Vec<PathBuf>, Error> {
-        let no_cache =
-            || Error::Usage("no cache directory: HOME is not set; say --cache DIR".into());
-        let cache = self.making.cache.clone().or_else(env::default_cache).ok_or_else(no_cache)?;
-        let find = || mirror::find(self.making.mirror.as_deref());
-        let mirrors = if self.making.offline { None } else { Some(find()?) };
-        Store { cache: &cache, mirrors: mirrors.as_ref(), timestamp, note }.files(inputs)
+        let cache = super::cache(self.making.cache.as_deref())?;
+        let places = Places::new(self.making.mirror.as_deref())?;
+        let places = (!self.making.offline).then_some(&places);
+        Store { cache: &cache, places, timestamp, note }.files(inputs)
     }
 }
 
@@ -92,18 +92,15 @@ impl<'w> Workshop<'w> {
 fn unpack(
     inputs: &[Input],
     files: &[PathBuf],
-    spool_dir: &Path,
     threads: NonZero<usize>,
+    read: impl Fn(&Input, &Path) -> Result<Package, Error> + Sync,
 ) -> Result<Vec<Package>, Error> {
     let jobs: Vec<_> = inputs.iter().zip(files).collect();
-    let read = |&(input, file): &(&Input, &PathBuf)| {
-        let label = input.file_name().to_owned();
-        deb::read(file, &label, spool_dir).map(|members| Package { label, members })
-    };
+    let read = |&(input, file): &(&Input, &PathBuf)| read(input, file);
     let work = |jobs: &[_]| jobs.iter().map(read).collect::<Vec<_>>();
     let results = thread::scope(|scope| {
         let chunks = jobs.chunks(jobs.len().div_ceil(threads.get()).max(1));
-        let workers: Vec<_> = chunks.map(|chunk| scope.spawn(move || work(chunk))).collect();
+        let workers: Vec<_> = chunks.map(|chunk| scope.spawn(|| work(chunk))).collect();
         let join = |worker: thread::ScopedJoinHandle<'_, Vec<_>>| {
             worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };

@@ -8,19 +8,22 @@ mod lock;
 mod make;
 mod publish;
 mod release;
+mod sign;
 
 pub(crate) use build::build;
 pub(crate) use check::check;
 pub(crate) use lock::lock;
 pub(crate) use publish::{index, site};
 pub(crate) use release::{plan, reconcile, release};
+pub(crate) use sign::{keygen, sign};
 
 use crate::args::Selection;
+use crate::env;
 use crate::error::Error;
 use crate::source::{self, Source};
 use joblet_format::{Arch, RuntimeName};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The manifests that are meant, all read and checked before anything is done.
 fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {
@@ -34,10 +37,7 @@ fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {
     }
     let mut sources = Vec::new();
     for name in names.into_iter().collect::<BTreeSet<_>>() {
-        let source = source::read(dir, &name)?;
-        let manifest = source::manifest_path(dir, &name);
-        source.supported().map_err(|reason| Error::config(manifest, reason))?;
-        sources.push(source);
+        sources.push(source::read(dir, &name)?);
     }
     Ok(sources)
 }
@@ -50,6 +50,12 @@ fn arches(source: &Source, asked: &[Arch]) -> Result<Vec<Arch>, Error> {
         return Err(Error::NotFound(format!("{name} has no platform for {other} in its manifest")));
     }
     Ok(declared.into_iter().filter(|arch| asked.is_empty() || asked.contains(arch)).collect())
+}
+
+/// Where fetched inputs are kept.
+fn cache(option: Option<&Path>) -> Result<PathBuf, Error> {
+    let no_cache = || Error::Usage("no cache directory: HOME is not set; say --cache DIR".into());
+    option.map(Path::to_owned).or_else(env::default_cache).ok_or_else(no_cache)
 }
 
 /// A size for people.

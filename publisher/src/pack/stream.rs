@@ -1,8 +1,9 @@
 //! A tree → the entries of the archive's tar stream, in order.
 
 use crate::{
+    content::Content,
     error::Error,
-    tree::{Content, Node, Tree},
+    tree::{Node, Tree},
 };
 use joblet_format::{
     index::{Body, Entry, Piece},

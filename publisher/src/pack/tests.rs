@@ -1,8 +1,9 @@
 //! What is told of an archive is what lies there; faults leave nothing.
 
 use super::*;
+use crate::content::Content;
 use crate::fsx;
-use crate::tree::{Content, Node};
+use crate::tree::Node;
 use std::sync::Arc;
 
 const TWO: NonZero<usize> = NonZero::new(2).unwrap();

@@ -3,7 +3,9 @@
 use super::{Artifact, IndexFile, Part, Refused, Registry, Release};
 use crate::{Arch, RuntimeName, Version, unique};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 /// The version of the format, as it stands in the document. Part of the format.
 const FORMAT: &str = "1";
@@ -42,97 +44,144 @@ impl<'r> Listed<'r> {
     }
 }
 
-/// The document before the rules on its texts are applied.
+/// The document before the rules on its texts are applied. Texts stay where they are.
 #[derive(Deserialize)]
-pub(super) struct Raw {
-    version: String,
-    #[serde(default)]
-    updated_at: String,
-    #[serde(deserialize_with = "runtimes")]
-    runtimes: RawRuntimes,
-    #[serde(default, deserialize_with = "runtimes")]
-    extended: RawRuntimes,
+pub(super) struct Raw<'d> {
+    #[serde(borrow)]
+    version: Text<'d>,
+    #[serde(borrow, default)]
+    updated_at: Text<'d>,
+    #[serde(borrow)]
+    runtimes: RawRuntimes<'d>,
+    #[serde(borrow, default)]
+    extended: RawRuntimes<'d>,
 }
 
-type RawRuntimes = BTreeMap<String, BTreeMap<String, RawRelease>>;
+/// A text of the document: a part of it, unless it is written with escapes.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(transparent)]
+pub(super) struct Text<'d>(#[serde(borrow)] pub(super) Cow<'d, str>);
+
+/// Versions by name, each level with unique keys.
+#[derive(Default, Deserialize)]
+#[serde(transparent)]
+struct RawRuntimes<'d>(
+    #[serde(borrow, deserialize_with = "unique::map")] BTreeMap<Text<'d>, RawVersions<'d>>,
+);
+
+/// The versions of one runtime, as they stand in the document.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct RawVersions<'d>(
+    #[serde(borrow, deserialize_with = "unique::map")] BTreeMap<Text<'d>, RawRelease<'d>>,
+);
 
 #[derive(Deserialize)]
-pub(super) struct RawRelease {
-    version: String,
-    #[serde(default)]
-    description: String,
-    download_url: String,
-    checksum: String,
+pub(super) struct RawRelease<'d> {
+    #[serde(borrow)]
+    version: Text<'d>,
+    #[serde(borrow, default)]
+    description: Text<'d>,
+    #[serde(borrow)]
+    download_url: Text<'d>,
+    #[serde(borrow)]
+    checksum: Text<'d>,
     size: u64,
-    #[serde(default)]
-    platforms: Vec<String>,
-    #[serde(default, deserialize_with = "unique::map")]
-    artifacts: BTreeMap<String, RawArtifact>,
-    #[serde(default)]
-    yanked: Option<String>,
+    #[serde(borrow, default)]
+    platforms: Vec<Text<'d>>,
+    #[serde(borrow, default, deserialize_with = "unique::map")]
+    artifacts: BTreeMap<Text<'d>, RawArtifact<'d>>,
+    #[serde(borrow, default)]
+    yanked: Option<Text<'d>>,
 }
 
 #[derive(Deserialize)]
-struct RawArtifact {
-    download_url: String,
-    checksum: String,
+struct RawArtifact<'d> {
+    #[serde(borrow)]
+    download_url: Text<'d>,
+    #[serde(borrow)]
+    checksum: Text<'d>,
     size: u64,
-    #[serde(default)]
-    parts: Vec<RawPart>,
+    #[serde(borrow, default)]
+    parts: Vec<RawPart<'d>>,
     #[serde(default)]
     unpacked_size: Option<u64>,
     #[serde(default)]
     entries: Option<u64>,
-    #[serde(default)]
-    index: Option<RawIndexFile>,
+    #[serde(borrow, default)]
+    index: Option<RawIndexFile<'d>>,
 }
 
 #[derive(Deserialize)]
-struct RawPart {
-    download_url: String,
+struct RawPart<'d> {
+    #[serde(borrow)]
+    download_url: Text<'d>,
     size: u64,
-    checksum: String,
+    #[serde(borrow)]
+    checksum: Text<'d>,
 }
 
 #[derive(Deserialize)]
-struct RawIndexFile {
-    checksum: String,
+struct RawIndexFile<'d> {
+    #[serde(borrow)]
+    checksum: Text<'d>,
     size: u64,
 }
 
-/// Both levels of `runtimes`, each with unique keys.
-fn runtimes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<RawRuntimes, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Versions(#[serde(deserialize_with = "unique::map")] BTreeMap<String, RawRelease>);
+impl Deref for Text<'_> {
+    type Target = str;
 
-    let names: BTreeMap<String, Versions> = unique::map(deserializer)?;
-    Ok(names.into_iter().map(|(name, versions)| (name, versions.0)).collect())
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
-impl TryFrom<Raw> for Registry {
+/// Serde's attribute `try_from` knows no types that borrow.
+macro_rules! deserialize_through {
+    ($($type:ty: $raw:ident),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $raw::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+deserialize_through!(Registry: Raw, Release: RawRelease);
+
+/// Refuses a document of another format.
+pub(super) fn readable(version: &str) -> Result<(), String> {
+    if version.split('.').next() == Some(FORMAT) {
+        return Ok(());
+    }
+    Err(format!(
+        "format version {version:?} is newer than this program, which reads version {FORMAT:?}"
+    ))
+}
+
+impl TryFrom<Raw<'_>> for Registry {
     type Error = String;
 
     fn try_from(raw: Raw) -> Result<Self, String> {
-        if raw.version.split('.').next() != Some(FORMAT) {
-            return Err(format!(
-                "format version {:?} is newer than this program, which reads version {FORMAT:?}",
-                raw.version
-            ));
-        }
-        let mut registry = Self { updated_at: raw.updated_at, ..Self::default() };
-        for (name, versions) in raw.runtimes.into_iter().chain(raw.extended) {
-            for (version, release) in versions {
-                if let Err(reason) = registry.add(&name, &version, release) {
-                    registry.refused.push(Refused { name: name.clone(), version, reason });
-                }
-            }
+        readable(&raw.version)?;
+        let mut registry = Self { updated_at: raw.updated_at.0.into_owned(), ..Self::default() };
+        for (name, versions) in raw.runtimes.0.into_iter().chain(raw.extended.0) {
+            registry.take_in(&name, versions);
         }
         Ok(registry)
     }
 }
 
 impl Registry {
+    /// Takes in the versions of one runtime; those that break a rule are refused.
+    pub fn take_in(&mut self, name: &str, versions: RawVersions) {
+        for (version, release) in versions.0 {
+            if let Err(reason) = self.add(name, &version, release) {
+                let version = version.0.into_owned();
+                self.refused.push(Refused { name: name.to_owned(), version, reason });
+            }
+        }
+    }
+
     /// Takes in one entry, if it breaks no rule.
     fn add(&mut self, name: &str, version: &str, raw: RawRelease) -> Result<(), String> {
         let (name, release) = checked(name, version, raw)?;
@@ -149,13 +198,13 @@ impl Registry {
 fn checked(name: &str, key: &str, raw: RawRelease) -> Result<(RuntimeName, Release), String> {
     let name = name.parse::<RuntimeName>().map_err(|error| error.to_string())?;
     key.parse::<Version>().map_err(|error| error.to_string())?;
-    if raw.version != key {
-        return Err(format!("it says version {:?} inside", raw.version));
+    if *raw.version != *key {
+        return Err(format!("it says version {:?} inside", raw.version.0));
     }
     Ok((name, Release::try_from(raw)?))
 }
 
-impl TryFrom<RawRelease> for Release {
+impl TryFrom<RawRelease<'_>> for Release {
     type Error = String;
 
     fn try_from(raw: RawRelease) -> Result<Self, String> {
@@ -168,18 +217,18 @@ impl TryFrom<RawRelease> for Release {
         }
         Ok(Self {
             version: raw.version.parse().map_err(text)?,
-            description: raw.description,
-            download_url: raw.download_url,
+            description: raw.description.0.into_owned(),
+            download_url: raw.download_url.0.into_owned(),
             checksum: raw.checksum.parse().map_err(text)?,
             size: raw.size,
             platforms: raw.platforms.iter().filter_map(|platform| platform.parse().ok()).collect(),
             artifacts,
-            yanked: raw.yanked,
+            yanked: raw.yanked.map(|reason| reason.0.into_owned()),
         })
     }
 }
 
-impl TryFrom<RawArtifact> for Artifact {
+impl TryFrom<RawArtifact<'_>> for Artifact {
     type Error = String;
 
     fn try_from(raw: RawArtifact) -> Result<Self, String> {
@@ -189,7 +238,7 @@ impl TryFrom<RawArtifact> for Artifact {
             return Err(format!("its parts have {length} bytes, it has {}", raw.size));
         }
         Ok(Self {
-            download_url: raw.download_url,
+            download_url: raw.download_url.0.into_owned(),
             checksum: raw.checksum.parse().map_err(text)?,
             size: raw.size,
             parts,
@@ -200,7 +249,7 @@ impl TryFrom<RawArtifact> for Artifact {
     }
 }
 
-impl TryFrom<RawPart> for Part {
+impl TryFrom<RawPart<'_>> for Part {
     type Error = String;
 
     fn try_from(raw: RawPart) -> Result<Self, String> {
@@ -208,11 +257,11 @@ impl TryFrom<RawPart> for Part {
             return Err("one of its parts is empty".to_owned());
         }
         let checksum = raw.checksum.parse().map_err(text)?;
-        Ok(Self { download_url: raw.download_url, size: raw.size, checksum })
+        Ok(Self { download_url: raw.download_url.0.into_owned(), size: raw.size, checksum })
     }
 }
 
-impl TryFrom<RawIndexFile> for IndexFile {
+impl TryFrom<RawIndexFile<'_>> for IndexFile {
     type Error = String;
 
     fn try_from(raw: RawIndexFile) -> Result<Self, String> {

@@ -1,0 +1,92 @@
+//! `sign` and `keygen`.
+
+use crate::error::Error;
+use crate::{args, env, fsx, sign};
+use joblet_format::Registry;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
+    let file = &options.registry;
+    let document = fsx::read(file)?;
+    serde_json::from_slice::<Registry>(&document)
+        .map_err(|error| Error::config(file, format!("is no registry: {error}")))?;
+    let now = env::seconds();
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let mut comment = format!("timestamp:{now}\tfile:{name}\thashed");
+    if let Some(days) = options.expires {
+        // Writing to a String does not fail.
+        _ = write!(comment, "\texpires:{}", now + u64::from(days.get()) * 86_400);
+    }
+    let key = String::from_utf8_lossy(&fsx::read(&options.key)?).into_owned();
+    let refused = |reason: Refused| match reason {
+        Refused::Key(reason) => Error::config(&options.key, reason),
+        Refused::Password(error) => error,
+    };
+    let password =
+        || password(options.password_file.as_deref(), &options.key).map_err(Refused::Password);
+    let mut signature = sign::sign(&document, &key, password, &comment).map_err(refused)?;
+    let target = suffixed(file, ".minisig");
+    if options.add {
+        let others = fsx::read_if_there(&target)?.unwrap_or_default();
+        signature = sign::beside(&signature, &String::from_utf8_lossy(&others));
+    }
+    fsx::write(&target, signature.as_bytes())?;
+    Ok(format!("{}\n", target.display()))
+}
+
+/// Why nothing was signed.
+enum Refused {
+    Key(String),
+    Password(Error),
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self::Key(reason)
+    }
+}
+
+/// Writes a new pair of keys, never over an old one.
+pub(crate) fn keygen(options: &args::Keygen) -> Result<String, Error> {
+    let ask = || password(options.password_file.as_deref(), &options.key);
+    let secret = if options.no_password { None } else { Some(ask()?) };
+    let (secret, public) =
+        sign::generate(secret).map_err(|reason| Error::config(&options.key, reason))?;
+    let beside = suffixed(&options.key, ".pub");
+    for (file, text, mode) in [(&options.key, secret, 0o600), (&beside, public.clone(), 0o644)] {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
+        let mut opened = opened.map_err(Error::file("create", file))?;
+        opened.write_all(text.as_bytes()).map_err(Error::file("write", file))?;
+    }
+    let key = public.lines().nth(1).unwrap_or_default();
+    Ok(format!("{}\n{}\npublic_key: {key}\n", options.key.display(), beside.display()))
+}
+
+/// The password of the key in `key`: of a file, else of the environment, else of a terminal.
+fn password(file: Option<&Path>, key: &Path) -> Result<String, Error> {
+    if let Some(file) = file {
+        let text = String::from_utf8_lossy(&fsx::read(file)?).into_owned();
+        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    if let Some(password) = env::var(env::SIGN_PASSWORD) {
+        return Ok(password);
+    }
+    rpassword::prompt_password(format!("Password of {}: ", key.display())).map_err(|error| {
+        let reason = format!(
+            "needs a password, and there is no terminal to ask for it ({error}); use \
+             --password-file or {}",
+            env::SIGN_PASSWORD
+        );
+        Error::config(key, reason)
+    })
+}
+
+fn suffixed(file: &Path, suffix: &str) -> PathBuf {
+    let mut name = file.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}

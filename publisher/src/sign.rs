@@ -1,0 +1,98 @@
+//! Who published a registry: minisign keys and signatures.
+//!
+//! The signature covers the exact bytes of `registry.json`; it lies beside it as
+//! `registry.json.minisig`. Files are those of the program minisign, in both directions.
+
+use minisign::{KeyPair, SecretKeyBox};
+use std::io::Cursor;
+
+/// A new pair of keys: the text of the secret key's file, and of the public key's.
+///
+/// # Errors
+/// What the library says.
+pub fn generate(password: Option<String>) -> Result<(String, String), String> {
+    let pair = match password {
+        Some(password) => KeyPair::generate_encrypted_keypair(Some(password)),
+        None => KeyPair::generate_unencrypted_keypair(),
+    };
+    let pair = pair.map_err(text)?;
+    let secret = pair.sk.to_box(Some("minisign secret key of a Joblet registry")).map_err(text)?;
+    let public = pair.pk.to_box().map_err(text)?;
+    Ok((secret.to_string(), public.to_string()))
+}
+
+/// The text of a signature of `document` with the secret key in `key`.
+///
+/// `password` is asked for the password, if the key has one. `comment` is signed, too.
+///
+/// # Errors
+/// What is wrong with key or password.
+pub fn sign<E: From<String>>(
+    document: &[u8],
+    key: &str,
+    password: impl FnOnce() -> Result<String, E>,
+    comment: &str,
+) -> Result<String, E> {
+    let read = || SecretKeyBox::from_string(key).map_err(text);
+    let secret = match read()?.into_unencrypted_secret_key() {
+        Ok(secret) => secret,
+        Err(error) if error.to_string().contains("encrypted") => {
+            read()?.into_secret_key(Some(password()?)).map_err(text)?
+        }
+        Err(error) => return Err(text(error).into()),
+    };
+    let signature = minisign::sign(None, &secret, Cursor::new(document), Some(comment), None);
+    Ok(signature.map_err(text)?.to_string())
+}
+
+/// `signature`, and those of `others` that are by other keys.
+pub fn beside(signature: &str, others: &str) -> String {
+    // The second line begins with algorithm and key: 10 bytes, of which base64 shows 13 letters whole.
+    let key = |block: &[&str]| block.get(1).map(|line| line.chars().take(13).collect::<String>());
+    let own: Vec<_> = signature.lines().collect();
+    let lines: Vec<_> = others.lines().collect();
+    let kept = lines.chunks(4).filter(|block| block.len() == 4 && key(block) != key(&own));
+    kept.fold(signature.trim_end().to_owned() + "\n", |all, block| all + &block.join("\n") + "\n")
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signed(document: &[u8], key: &str, password: &str) -> Result<String, String> {
+        sign(document, key, || Ok(password.to_owned()), "timestamp:1")
+    }
+
+    #[test]
+    fn keys_sign_with_and_without_a_password() {
+        let (secret, public) = generate(None).unwrap();
+        let signature = signed(b"document", &secret, "never asked").unwrap();
+        let check = |public: &str, signature: &str| {
+            let public = minisign::PublicKeyBox::from_string(public).unwrap();
+            let signature = minisign::SignatureBox::from_string(signature).unwrap();
+            let public = public.into_public_key().unwrap();
+            minisign::verify(&public, &signature, Cursor::new(b"document"), true, false, false)
+        };
+        check(&public, &signature).unwrap();
+        let (other, _) = generate(None).unwrap();
+        assert!(check(&public, &signed(b"document", &other, "").unwrap()).is_err());
+        for broken in ["", "one line", "untrusted comment: x\nAAAA\n"] {
+            assert!(signed(b"document", broken, "").is_err(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_signature_takes_the_place_of_its_own_key_alone() {
+        let (a, b) = (generate(None).unwrap().0, generate(None).unwrap().0);
+        let first = signed(b"1", &a, "").unwrap();
+        let both = beside(&signed(b"1", &b, "").unwrap(), &first);
+        assert_eq!(both.lines().count(), 8);
+        assert!(both.ends_with(&(first.trim_end().to_owned() + "\n")));
+        let again = beside(&signed(b"2", &b, "").unwrap(), &both);
+        assert_eq!((again.lines().count(), again == both), (8, false));
+    }
+}

@@ -1,0 +1,97 @@
+//! What the workflows promise: nothing that a stranger may write reaches a shell as text, nothing runs
+//! that was not looked at, and the commands are those of RELEASING.md.
+
+use serde_yaml::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every workflow, by file name.
+fn workflows() -> Vec<(String, Value)> {
+    let dir = root().join(".github/workflows");
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        (name, serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap())
+    };
+    fs::read_dir(dir).unwrap().map(|entry| read(entry.unwrap().path())).collect()
+}
+
+/// Every value of `key` at any depth.
+fn values<'v>(of: &'v Value, key: &str, found: &mut Vec<&'v Value>) {
+    match of {
+        Value::Mapping(map) => {
+            for (name, value) in map {
+                if name.as_str() == Some(key) {
+                    found.push(value);
+                }
+                values(value, key, found);
+            }
+        }
+        Value::Sequence(list) => list.iter().for_each(|value| values(value, key, found)),
+        _ => {}
+    }
+}
+
+fn texts(of: &Value, key: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    values(of, key, &mut found);
+    found.iter().filter_map(|value| value.as_str()).map(str::to_owned).collect()
+}
+
+/// SEC-C12
+#[test]
+fn scripts_take_values_from_the_environment_only() {
+    let all = workflows();
+    assert!(all.len() >= 5, "all workflows are found");
+    for (name, workflow) in &all {
+        let scripts = texts(workflow, "run");
+        for script in scripts.iter().chain(&texts(&workflow["env"], "FETCH")) {
+            assert!(!script.contains("${{"), "{name}: {script}");
+        }
+        let top =
+            workflow["permissions"].as_mapping().unwrap_or_else(|| panic!("{name}: permissions"));
+        assert!(top.is_empty(), "{name}: nothing is allowed that a job does not ask for");
+        for uses in texts(workflow, "uses") {
+            let pinned = uses.rsplit_once('@').is_some_and(|(_, commit)| {
+                commit.len() == 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
+            });
+            assert!(pinned || uses.starts_with("$/"), "{name}: {uses} is not pinned by commit");
+        }
+    }
+}
+
+/// The options of each call of joblet-publish in `text`: `verb --option --option`.
+fn calls(text: &str) -> Vec<String> {
+    let lines = text.replace("\\\n", " ");
+    let call = |line: &str| {
+        let (_, rest) = line.split_once("joblet-publish ")?;
+        let verb = rest.split_whitespace().next()?.to_owned();
+        let options = rest.split_whitespace().filter(|word| word.starts_with("--"));
+        Some(options.fold(verb, |call, option| call + " " + option.trim_matches('}')))
+    };
+    lines.lines().filter_map(call).collect()
+}
+
+#[test]
+fn the_workflow_does_what_releasing_says() {
+    let (_, workflow) =
+        workflows().into_iter().find(|(name, _)| name == "release-runtime.yml").unwrap();
+    let done: Vec<_> = texts(&workflow, "run").iter().flat_map(|script| calls(script)).collect();
+    let text = fs::read_to_string(root().join("RELEASING.md")).unwrap();
+    for step in ["plan", "build", "check", "rebuild", "release", "record"] {
+        let (_, rest) = text.split_once(&format!("```bash {step}\n")).unwrap();
+        let said = calls(rest.split_once("```").unwrap().0);
+        assert!(!said.is_empty(), "{step}");
+        for call in said {
+            // The workflow gathers its `--out`s in a loop, and may add a key.
+            let call = call.replace(" --out", "");
+            let same = |done: &String| {
+                done.replace(" --out", "").trim_end_matches(" --key").starts_with(&call)
+            };
+            assert!(done.iter().any(same), "{step}: {call:?} is not among {done:?}");
+        }
+    }
+}
