@@ -4,6 +4,7 @@ mod common;
 
 use common::World;
 use serde_json::Value;
+use std::io::Write;
 use std::process::Command;
 
 /// What `doctor` tells an ordinary user after `script` has changed the host, as far as a user
@@ -22,7 +23,7 @@ fn diagnosis(world: &World, script: &str) -> Option<(Option<i32>, Value)> {
     if output.stdout.is_empty() && stderr.contains("unshare") {
         let must = std::env::var_os("JOBLET_TEST_SANDBOX").is_some_and(|how| how == "must-work");
         assert!(!must, "user namespaces must work here: {stderr}");
-        eprintln!("SKIPPED: no user namespaces here: {stderr}");
+        _ = writeln!(std::io::stderr().lock(), "SKIPPED: no user namespaces here: {stderr}");
         return None;
     }
     let report = serde_json::from_slice(&output.stdout);
