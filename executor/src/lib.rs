@@ -22,6 +22,7 @@ mod http;
 mod info;
 mod install;
 mod list;
+mod listing;
 mod location;
 mod lock;
 mod man;

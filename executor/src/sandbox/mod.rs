@@ -24,6 +24,7 @@ mod step;
 mod supervise;
 mod sys;
 mod terminal;
+pub(crate) mod weaken;
 
 use crate::{error::Error, runtime::Runtime};
 use rustix::{fs, io::Errno, process, thread};
