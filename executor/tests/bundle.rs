@@ -3,8 +3,12 @@
 mod common;
 
 use common::server::Server;
-use common::{Outcome, World, list, members};
+use common::{Outcome, World, list, members, say};
 use std::fs;
+use std::process::Command;
+
+/// This host's.
+const ARCH: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
 
 /// A registry with an ordinary archive and one in members, which needs its server.
 fn world() -> (World, Server) {
@@ -38,12 +42,11 @@ fn what_was_exported_is_installed_without_network() {
     assert!(
         done.stderr.contains("exported demo@1.0.0 for a") && done.stderr.contains("parted@1.0.0")
     );
-    let arch = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
     let names = [
         "bundle.json".to_owned(),
-        format!("demo-1.0.0-{arch}.tar.gz"),
-        format!("parted-1.0.0-{arch}.tar.gz"),
-        format!("parted-1.0.0-{arch}.tar.gz.index"),
+        format!("demo-1.0.0-{ARCH}.tar.gz"),
+        format!("parted-1.0.0-{ARCH}.tar.gz"),
+        format!("parted-1.0.0-{ARCH}.tar.gz.index"),
         "registry.json".to_owned(),
     ];
     assert_eq!(list(&world.path("bundle")), names);
@@ -70,9 +73,7 @@ fn what_was_exported_is_installed_without_network() {
 fn a_bundle_that_was_changed_is_refused() {
     let (world, server) = world();
     assert_eq!(export(&world, &server, "--to=bundle demo@1.0.0").status, Some(0));
-    let archive =
-        list(&world.path("bundle")).into_iter().find(|name| name.ends_with(".gz")).unwrap();
-    let archive = world.path("bundle").join(archive);
+    let archive = world.path(&format!("bundle/demo-1.0.0-{ARCH}.tar.gz"));
     let mut bytes = fs::read(&archive).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -101,4 +102,58 @@ fn an_export_is_whole_or_is_not_there() {
     let outcome = export(&world, &server, "--to=bundle demo@1.0.0");
     assert_eq!(outcome.status, Some(2), "{outcome:?}");
     assert!(outcome.stderr.contains("bundle exists; name a new directory"), "{outcome:?}");
+}
+
+/// Makes a pair of keys, signs the registry with it and returns the public one; `None`, with a word
+/// about it, where there is no minisign.
+fn sign(world: &World, name: &str) -> Option<String> {
+    let minisign = |args: &[&str]| {
+        let run = Command::new("minisign").args(args).current_dir(world.path("registry")).output();
+        run.is_ok_and(|output| output.status.success())
+    };
+    let (public, secret) = (format!("{name}.pub"), format!("{name}.key"));
+    if !minisign(&["-G", "-W", "-p", &public, "-s", &secret]) {
+        say("SKIPPED: no minisign here");
+        return None;
+    }
+    assert!(minisign(&["-S", "-s", &secret, "-m", "registry.json"]));
+    let key = fs::read_to_string(world.path("registry").join(public)).unwrap();
+    Some(key.lines().nth(1).unwrap().to_owned())
+}
+
+#[test]
+fn a_bundle_of_a_signed_registry_needs_its_signature() {
+    let (world, server) = world();
+    let Some(key) = sign(&world, "one") else { return };
+    let config = |url: &str| {
+        let yml = format!(
+            "runtimes:\n  registries:\n    - {{ name: one, url: {url}, public_key: {key} }}\n"
+        );
+        fs::write(world.path("config.yaml"), yml).unwrap();
+    };
+    config(&server.address);
+    let mut command = world.command();
+    command.env_remove("JOBLET_EXEC_REGISTRY").args(["--config", "config.yaml", "export"]);
+    let done = world.outcome(command.args(["--to=bundle", "parted"]).output().unwrap());
+    assert_eq!(done.status, Some(0), "{done:?}");
+    let original = fs::read(world.path("registry/registry.json")).unwrap();
+    assert_eq!(fs::read(world.path("bundle/registry.json")).unwrap(), original);
+    let strict = "--config config.yaml";
+    assert_eq!(import(&world, strict).status, Some(0));
+    fs::remove_dir_all(world.path("other")).unwrap();
+    // It is believed for the registry that it says it is of, and for no other.
+    config("https://example.org/other");
+    let other = import(&world, strict);
+    assert_eq!(other.status, Some(11), "{other:?}");
+    assert!(other.stderr.contains("the bundle's registry is not configured here"), "{other:?}");
+    config(&server.address);
+    let changed = String::from_utf8(original).unwrap().replace("for tests", "for fools");
+    fs::write(world.path("bundle/registry.json"), changed).unwrap();
+    let spoilt = import(&world, strict);
+    assert_eq!(spoilt.status, Some(13), "{spoilt:?}");
+    fs::remove_file(world.path("bundle/registry.json.minisig")).unwrap();
+    let unsigned = import(&world, strict);
+    assert_eq!(unsigned.status, Some(13), "{unsigned:?}");
+    assert!(unsigned.stderr.contains("there is none"), "{unsigned:?}");
+    assert!(!world.path("other/parted-1.0.0").exists());
 }

@@ -3,6 +3,7 @@
 //! Together with `lib.rs`, this is the only place that joins stages.
 
 mod bundle;
+mod doctor;
 mod info;
 mod install;
 mod job;

@@ -9,4 +9,5 @@ mod parts;
 #[path = "../../../executor/tests/common/server.rs"]
 mod server;
 mod standards;
+mod verify;
 mod world;
