@@ -1,4 +1,5 @@
 //! A small runtime of the host's own tools, and a way to run commands in it.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
     ffi::{OsStr, OsString},
