@@ -90,6 +90,19 @@ pub fn load(path: &Path) -> Result<Runtime, Error> {
     Ok(Runtime { dir, path: path.to_owned(), config, sources })
 }
 
+/// A runtime without any file, for trying what every job needs.
+///
+/// # Errors
+/// [`Error::File`] if `/` cannot be opened.
+pub fn empty() -> Result<Runtime, Error> {
+    let path = PathBuf::from("/");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;
+    let config = parse(b"name: none\nmounts: []\n");
+    let config = config.map_err(|reason| Error::Config { path: path.clone(), reason })?;
+    Ok(Runtime { dir, path, config, sources: Vec::new() })
+}
+
 /// Reads `runtime.yml` in `dir`. `path` is for messages only.
 fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     let refuse = |reason: &str| Error::Config { path: path.to_owned(), reason: reason.to_owned() };
@@ -114,6 +127,9 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// How many brackets may be open in a `runtime.yml`, which needs three; text may have some, too.
+const MAX_DEPTH: i32 = 500;
+
 /// Parses the bytes of a `runtime.yml`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
@@ -123,6 +139,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
         let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
         format!("line {line} is not UTF-8")
     })?;
+    // The parser's time grows with the square of it.
+    let mut depth = 0_i32;
+    for (line, index) in text.lines().zip(1..) {
+        for byte in line.bytes() {
+            depth +=
+                i32::from(matches!(byte, b'[' | b'{')) - i32::from(matches!(byte, b']' | b'}'));
+            if depth > MAX_DEPTH {
+                return Err(format!("line {index} nests too deeply"));
+            }
+        }
+    }
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 

@@ -65,6 +65,14 @@ const RUNTIMES: [(&str, &str, u64, &str, u64); 12] = [
     ),
 ];
 
+/// A text as an attacker would choose it.
+const HOSTILE: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>\" onmouseover=\"alert(1)\
+                       ' onfocus='alert(1) \u{202e}\u{1b}[31m {{ 7 * 7 }} averyveryverylongwordthatmustbe\
+                       brokensomewhereornothingfitsonthescreenofasmalltelephone";
+
+/// Largest file of a release on GitHub, in bytes.
+const PART: u64 = (1 << 31) - 1;
+
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let numbers: Vec<u64> = args.iter().skip(1).filter_map(|word| word.parse().ok()).collect();
@@ -118,7 +126,13 @@ fn few(out: &Path) -> io::Result<()> {
             write(out, &record)?;
         }
     }
-    Ok(())
+    let build = Build { day: 400, bytes: 1_000_000 };
+    let mut hostile = record("hostile", "1.0.0", HOSTILE, "both", build);
+    hostile["release"]["artifacts"]["arm64"]["download_url"] = "javascript:alert(1)".into();
+    write(out, &hostile)?;
+    let mut yanked = record("hostile", "1.1.0", HOSTILE, "both", build);
+    yanked["release"]["yanked"] = HOSTILE.into();
+    write(out, &yanked)
 }
 
 /// `runtimes` × `versions` of them, a day apart.
@@ -149,14 +163,25 @@ struct Build {
 fn record(name: &str, version: &str, description: &str, arches: &str, build: Build) -> Value {
     let artifact = |arch: &str, bytes: u64| {
         let file = format!("{name}-{version}-{arch}.tar.gz");
-        json!({
+        let mut artifact = json!({
             "download_url": format!("https://github.com/ehsaniara/joblet-runtimes/releases/download/{name}%40{version}/{file}"),
             "checksum": checksum(&file),
             "size": bytes,
             "unpacked_size": bytes * 317 / 100,
             "entries": bytes / 47_000 + 800,
             "index": { "checksum": checksum(&format!("{file}.index")), "size": bytes / 260 + 9_000 },
-        })
+        });
+        if bytes > PART {
+            let part = |number: u64| {
+                json!({
+                    "download_url": format!("{}.{number}", artifact["download_url"].as_str().unwrap_or_default()),
+                    "size": PART.min(bytes - number * PART),
+                    "checksum": checksum(&format!("{file}.{number}")),
+                })
+            };
+            artifact["parts"] = (0..bytes.div_ceil(PART)).map(part).collect();
+        }
+        artifact
     };
     let amd64 = artifact("amd64", build.bytes);
     let mut artifacts = json!({ "amd64": amd64 });

@@ -1,5 +1,9 @@
 //! The command line: argv → [`Command`]. Reads no environment, file or clock.
 
+mod published;
+
+pub use published::{Diff, Verify};
+
 use crate::{
     error::Error,
     pack::MAX_PART,
@@ -30,6 +34,13 @@ pub enum Command {
     Index(Index),
     /// Write the site from the records.
     Site(Site),
+    /// Show a directory on loopback.
+    Serve {
+        /// The directory.
+        root: PathBuf,
+        /// Where to listen; 0: at a port that is free.
+        port: u16,
+    },
     /// Sign a registry.
     Sign(Sign),
     /// Make a pair of keys.
@@ -40,6 +51,10 @@ pub enum Command {
     Release(Release),
     /// Record what is published.
     Reconcile(Reconcile),
+    /// Build what was published once more, and compare.
+    Verify(Verify),
+    /// Say what differs between two versions.
+    Diff(Diff),
     /// Write a first manifest.
     New {
         /// The runtime.
@@ -290,6 +305,7 @@ impl Values {
                 source: self.path("--theme", "registry-site")?,
                 out: self.path("--out", "dist/site")?,
             }),
+            "serve" => return self.serve(all),
             "sign" => return self.sign(),
             "keygen" => return self.keygen(),
             "plan" => Command::Plan(Plan {
@@ -310,6 +326,8 @@ impl Values {
                 branch: self.text("--branch")?.unwrap_or_else(|| "main".into()),
                 records: self.path("--records", RECORDS)?,
             }),
+            "verify" => return self.verify().map(Command::Verify),
+            "diff" => return self.diff().map(Command::Diff),
             _ => return self.new_runtime(sources),
         };
         match &mut command {
@@ -324,6 +342,21 @@ impl Values {
             }
         }
         Ok(command)
+    }
+
+    fn serve(mut self, all: bool) -> Result<Command, Error> {
+        let port = match self.text("--port")? {
+            None => 8000,
+            Some(port) => port.parse().map_err(|_| {
+                Error::Usage(format!("--port needs a number up to 65535, not `{port}`"))
+            })?,
+        };
+        match self.positionals()?.as_slice() {
+            _ if all => Err(Error::Usage("`serve` has no option `--all`; see --help".into())),
+            [] => Ok(Command::Serve { root: "dist/site".into(), port }),
+            [root] => Ok(Command::Serve { root: root.into(), port }),
+            [_, extra, ..] => Err(Error::Usage(format!("unexpected argument `{extra}`"))),
+        }
     }
 
     fn sign(mut self) -> Result<Command, Error> {
@@ -528,6 +561,9 @@ mod tests {
         assert_eq!((sign.expires, sign.add), (NonZero::new(30), false));
         assert!(matches!(parse("keygen k --no-password").unwrap(), Command::Keygen(_)));
         assert!(matches!(parse("new a").unwrap(), Command::New { .. }));
+        let serve = |root: &str, port| Command::Serve { root: root.into(), port };
+        assert_eq!(parse("serve").unwrap(), serve("dist/site", 8000));
+        assert_eq!(parse("serve dist/mine --port=0").unwrap(), serve("dist/mine", 0));
         assert_eq!(parse("--version").unwrap(), Command::Version);
     }
 
@@ -570,6 +606,9 @@ mod tests {
             ("new", "`new` needs one NAME"),
             ("new a b", "`new` needs one NAME"),
             ("index x", "unexpected argument `x`"),
+            ("serve a b", "unexpected argument `b`"),
+            ("serve --port 65536", "--port needs a number up to 65535, not `65536`"),
+            ("serve --all", "`serve` has no option `--all`; see --help"),
             ("sign", "`sign` needs --key FILE"),
             ("sign --key k a b", "unexpected argument `b`"),
             ("sign --key k --expires 0", "--expires needs a number of days from 1, not `0`"),

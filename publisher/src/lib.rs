@@ -4,7 +4,8 @@
 //!
 //! error, env, fsx → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
 //! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
-//! components → contents, sbom, provenance → record → index → sign → check, new → site → release
+//! components → contents, sbom, provenance → record → index → sign → check, new, field,
+//! compare, changes → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -13,14 +14,17 @@ pub mod apt;
 pub mod args;
 pub mod assemble;
 mod cacerts;
+pub mod changes;
 pub mod check;
 mod commands;
+pub mod compare;
 pub mod components;
 pub mod content;
 pub mod contents;
 pub mod deb;
 pub mod env;
 pub mod error;
+pub mod field;
 pub mod fixups;
 pub mod fsx;
 pub mod gate;
@@ -41,6 +45,7 @@ pub mod release;
 mod roots;
 pub mod runtime_yml;
 pub mod sbom;
+pub mod serve;
 pub mod sign;
 pub mod site;
 pub mod source;
@@ -56,12 +61,23 @@ use std::ffi::OsString;
 /// Tells people about progress. Data never goes this way.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
-/// Does what the arguments after the program's name say. Returns what belongs on stdout.
+/// What is left to do when a command has done its work.
+pub enum Outcome {
+    /// Print this on stdout.
+    Text(String),
+    /// Print its address, and run it.
+    Serve(serve::Server),
+}
+
+/// Does what the arguments after the program's name say.
 ///
 /// # Errors
 /// The first fault; nothing half-written is left.
-pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
-    match args::parse(args)? {
+pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
+    let text = match args::parse(args)? {
+        Command::Serve { root, port } => {
+            return serve::Server::open(&root, port).map(Outcome::Serve);
+        }
         Command::Help(text) => Ok(text),
         Command::Version => Ok(concat!("joblet-publish ", env!("CARGO_PKG_VERSION"), "\n").into()),
         Command::Lock(options) => commands::lock(&options, note),
@@ -74,9 +90,12 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<String, Error> {
         Command::Plan(options) => commands::plan(&options),
         Command::Release(options) => commands::release(&options, note),
         Command::Reconcile(options) => commands::reconcile(&options, note),
+        Command::Verify(options) => commands::verify(&options, note),
+        Command::Diff(options) => commands::diff(&options),
         Command::New { name, sources } => {
             let path = new::write(&sources, &name)?.display().to_string();
             Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))
         }
-    }
+    };
+    text.map(Outcome::Text)
 }

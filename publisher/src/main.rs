@@ -1,5 +1,6 @@
 //! `joblet-publish`: an outcome becomes stdout, one message on stderr, and an exit status.
 
+use joblet_publish::Outcome;
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
@@ -15,11 +16,20 @@ fn main() -> ExitCode {
     };
     let outcome = joblet_publish::run(std::env::args_os().skip(1).collect(), &note);
     note("");
+    let print = |text: &str| {
+        let mut stdout = std::io::stdout();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    };
     match outcome {
-        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(Outcome::Text(text)) => match print(&text) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE, // nobody reads any more
         },
+        Ok(Outcome::Serve(server)) => {
+            _ = print(&format!("{}\n", server.address())); // it can be used all the same
+            server.run();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             let class = error.class();
             _ = writeln!(std::io::stderr(), "error[{}]: {error}", class.word());

@@ -14,6 +14,7 @@
     root.pathname = root.pathname.replace(/\/(?:runtimes\/(?:[^/]+\/)?|assets\/)?[^/]*\/?$/, "/");
     home.href = root.href;
     home.hidden = false;
+    document.querySelector("[data-lost]").hidden = true;
   }
   if (/^https?:$/.test(root.protocol)) {
     const address = root.href.replace(/\/$/, "");

@@ -7,6 +7,7 @@ use super::{
     seal,
     step::Origin,
     sys::{NODEV, NOSUID, RDONLY},
+    weaken,
 };
 use crate::within::{self, Create, Escape};
 use rustix::{
@@ -131,8 +132,8 @@ impl Places {
     /// Whether `dir` is an empty directory of the root's own tmpfs.
     pub(super) fn is_free(&self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
         let (dir, root) = (fstat(dir)?, fstat(&self.root)?);
-        // The size of a directory on tmpfs counts its entries.
-        Ok(dir.st_dev == root.st_dev && dir.st_size == 0)
+        // The size of a directory on tmpfs counts its entries, 20 for each and 40 for none.
+        Ok(dir.st_dev == root.st_dev && dir.st_size <= 40)
     }
 
     /// Mounts the tree at `origin` on `target`, nosuid and nodev, and read-only unless `writable`.
@@ -145,10 +146,11 @@ impl Places {
         let source = self.find(origin)?;
         let directory = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
         let target = self.target(target, !directory)?;
+        let writable = writable || weaken::without("read-only");
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
         // With the mounts below it: the kernel refuses to uncover what lies under them.
         let tree = clone_tree(source.as_fd(), true)?;
-        seal::attach_sealed(self, &tree, target.as_fd(), flags, true)
+        seal::attach_sealed(self, &tree, target.as_fd(), flags, !weaken::without("recursive"))
     }
 }
 
