@@ -81,7 +81,7 @@ fn modules(tree: &Tree, version: &str) -> Vec<Module> {
     ];
     let wanted = |path: &str| {
         let test = |part: &str| matches!(part, "test" | "tests");
-        path.ends_with(".py") && !path.split('/').any(test)
+        Path::new(path).extension().is_some_and(|it| it == "py") && !path.split('/').any(test)
     };
     let below = dirs.iter().flat_map(|dir| tree.below(dir));
     let module = |(path, node): (&str, &Node)| match node {
@@ -164,4 +164,76 @@ fn receive(from: impl Read, count: usize, spool_dir: &Path) -> io::Result<Vec<Op
         (length > 0).then(|| Content::stretch(Arc::clone(&spool), offset, length))
     };
     Ok(stretches.into_iter().map(content).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    const DIR: &str = "usr/local/lib/python3.11/dist-packages/d";
+
+    /// Modules compiled by the Python of this machine, in place of one in a sandbox.
+    fn compiled(jobs: usize, interpreter: &str) -> Result<Tree, Error> {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("joblet-exec");
+        let script = format!(
+            "#!/bin/sh\nwhile [ \"$1\" != -- ]; do shift; done; shift 2; exec {interpreter} \"$@\"\n"
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let mut tree = Tree::default();
+        for (path, text) in [
+            ("a.py", "def f(x):\n    return x in {'a', 'b', 'c'}\n"),
+            ("b.py", "X = ('text', 1.5)\n"),
+            ("bad.py", "print 1\n"),
+            ("tests/c.py", "X = 1\n"),
+            ("c.txt", "X = 1\n"),
+            ("sub/__init__.py", ""),
+        ] {
+            let content = text.as_bytes().to_vec().into();
+            tree.insert(&format!("{DIR}/{path}"), Node::File { executable: false, content })
+                .unwrap();
+        }
+        let exec = JobletExec::new(program, &tree, "mounts: []\n", dir.path(), |_| true)?;
+        let jobs = NonZero::new(jobs).unwrap();
+        compile(&mut tree, "3.11", &exec, dir.path(), jobs).map(|()| tree)
+    }
+
+    fn files(tree: &Tree) -> Vec<(String, Vec<u8>)> {
+        let compiled = tree.iter().filter(|(path, _)| path.ends_with(".pyc"));
+        let file = |(path, _): (&str, &Node)| {
+            let content = tree.file(path).unwrap().1.read().unwrap();
+            (path.trim_start_matches(DIR).to_owned(), content)
+        };
+        compiled.map(file).collect()
+    }
+
+    #[test]
+    fn modules_are_compiled_alike_however_many_do_it() {
+        if Command::new("python3").arg("--version").output().is_err() {
+            #[allow(clippy::print_stderr)] // a skipped test says so
+            {
+                eprintln!("SKIPPED: no python3 here");
+            }
+            return;
+        }
+        let one = files(&compiled(1, "python3").unwrap());
+        let names: Vec<_> = one.iter().map(|(path, _)| path.as_str()).collect();
+        let want =
+            ["a.cpython-311.pyc", "b.cpython-311.pyc"].map(|it| format!("/__pycache__/{it}"));
+        assert_eq!(names[..2], want);
+        assert_eq!(names[2..], ["/sub/__pycache__/__init__.cpython-311.pyc"]);
+        assert!(one.iter().all(|(_, bytes)| bytes[4..8] == [1, 0, 0, 0]), "unchecked hashes");
+        for jobs in [2, 5] {
+            assert_eq!(files(&compiled(jobs, "python3").unwrap()), one, "{jobs}");
+        }
+    }
+
+    #[test]
+    fn an_interpreter_that_fails_is_said() {
+        let error = compiled(1, "sh -c 'cat >/dev/null; echo no room >&2; exit 3'").unwrap_err();
+        let want = "compiling Python modules: exit status: 3: no room";
+        assert_eq!((error.class().word(), error.to_string().as_str()), ("TOOL", want));
+    }
 }
