@@ -201,8 +201,9 @@ mod tests {
     }
 
     fn files(tree: &Tree) -> Vec<(String, Vec<u8>)> {
-        let compiled = tree.iter().filter(|(path, _)| path.ends_with(".pyc"));
-        let file = |(path, _): (&str, &Node)| {
+        let compiled =
+            tree.iter().filter(|(path, _)| path.contains("/__pycache__/") && !tree.is_dir(path));
+        let file = |(path, _)| {
             let content = tree.file(path).unwrap().1.read().unwrap();
             (path.trim_start_matches(DIR).to_owned(), content)
         };
