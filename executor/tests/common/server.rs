@@ -121,7 +121,7 @@ impl Server {
         name: &str,
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> (Self, String) {
-        let (config, authority) = tls::config(name);
+        let (config, authority) = tls::config(name, 1975..4096);
         let handler = move |path: &str, _: &[String], count| handler(path, count);
         let server = Self::start("http", handler, move |mut stream| {
             let mut head = Vec::new();
