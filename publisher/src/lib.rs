@@ -4,7 +4,7 @@
 //!
 //! error, env, fsx → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
 //! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
-//! components → contents, sbom, provenance → record → index → sign → check, new → site → release
+//! components → contents, sbom, provenance → record → index → sign → check, new, changes → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -13,6 +13,7 @@ pub mod apt;
 pub mod args;
 pub mod assemble;
 mod cacerts;
+pub mod changes;
 pub mod check;
 mod commands;
 pub mod components;
