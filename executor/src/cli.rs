@@ -87,6 +87,7 @@ const JOB: &[Opt] = &[
     value("--memory", "", "SIZE", "how much memory it may use: 8192 (MiB), 512M, 8G"),
     value("--cpu", "", "N", "how many processors' time it may use: 2, 1.5, 0.25"),
     value("--pids", "", "N", "how many processes and threads it may have at a time"),
+    value("--gpu", "", "N|all", "how many of the host's GPUs it may use"),
     switch("--init", "", "put a process before the job that passes signals on and reaps"),
     switch("--tty", "-t", "give the job a terminal of its own; needs one here"),
     value("--status-fd", "", "N", "write a line of JSON on how it ended to descriptor N"),
@@ -164,6 +165,18 @@ pub const COMMANDS: &[Cmd] = &[
         runs_job: false,
     },
     Cmd {
+        name: "doctor",
+        also: "",
+        usage: "",
+        help: "look at what jobs and installations need of this host, and say what cures it",
+        options: &[switch(
+            "--apparmor",
+            "",
+            "print the AppArmor profile that lets this program make user namespaces",
+        )],
+        runs_job: false,
+    },
+    Cmd {
         name: "prune",
         also: "runtime prune",
         usage: "",
@@ -194,6 +207,30 @@ pub const COMMANDS: &[Cmd] = &[
         usage: "[SPEC…]",
         help: "compare installed runtimes with what was published, file by file",
         options: &[switch("--repair", "", "fetch again what is damaged")],
+        runs_job: false,
+    },
+    Cmd {
+        name: "export",
+        also: "runtime export",
+        usage: "--to=DIR SPEC…",
+        help: "write what a host without network needs to install runtimes: archives and registry",
+        options: &[
+            value("--to", "", "DIR", "the directory to make"),
+            value(
+                "--arch",
+                "",
+                "amd64|arm64",
+                "for hosts of this architecture (default: this one's)",
+            ),
+        ],
+        runs_job: false,
+    },
+    Cmd {
+        name: "import",
+        also: "runtime import",
+        usage: "DIR",
+        help: "install the runtimes that export has written, without network",
+        options: &[],
         runs_job: false,
     },
     Cmd {

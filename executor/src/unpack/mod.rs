@@ -22,8 +22,9 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Most entries of any archive.
+/// Most entries of any archive, and of one of which the registry does not say how many it has.
 const MAX_ENTRIES: u64 = 1_000_000;
+const MAX_UNSAID_ENTRIES: u64 = 200_000;
 /// Where the registry does not say: most bytes unpacked per byte of archive, after an allowance.
 const MAX_RATIO: u64 = 100;
 const RATIO_ALLOWANCE: u64 = 64 << 20;
@@ -98,7 +99,7 @@ pub fn budget(artifact: &Artifact) -> Budget {
     let bytes = artifact
         .unpacked_size
         .unwrap_or_else(|| artifact.size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE));
-    Budget { bytes, entries: artifact.entries.unwrap_or(MAX_ENTRIES).min(MAX_ENTRIES) }
+    Budget { bytes, entries: artifact.entries.unwrap_or(MAX_UNSAID_ENTRIES).min(MAX_ENTRIES) }
 }
 
 struct Unpacking<'a> {

@@ -5,81 +5,11 @@ use flate2::{Compression, write::GzEncoder};
 use rustix::fd::AsFd;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use tar::Header;
 
-/// A tar stream under construction.
-#[derive(Default)]
-struct Tar(Vec<u8>);
+#[path = "../../tests/common/tar.rs"]
+mod builder;
 
-impl Tar {
-    /// An entry with any name, type and link, in a header with a right checksum.
-    fn raw(mut self, kind: u8, name: &[u8], link: &[u8], mode: u32, body: &[u8]) -> Self {
-        let mut header = Header::new_ustar();
-        header.as_mut_bytes()[..name.len()].copy_from_slice(name);
-        header.as_mut_bytes()[156] = kind;
-        header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link);
-        header.set_mode(mode);
-        header.set_mtime(315_532_800);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(body.len() as u64);
-        header.set_cksum();
-        self.0.extend_from_slice(header.as_bytes());
-        self.body(body)
-    }
-
-    fn body(mut self, body: &[u8]) -> Self {
-        self.0.extend_from_slice(body);
-        self.0.resize(self.0.len().next_multiple_of(512), 0);
-        self
-    }
-
-    fn file(self, name: &str, body: &str) -> Self {
-        self.raw(b'0', name.as_bytes(), b"", 0o644, body.as_bytes())
-    }
-
-    fn directory(self, name: &str) -> Self {
-        self.raw(b'5', name.as_bytes(), b"", 0o755, b"")
-    }
-
-    fn symlink(self, name: &str, target: &str) -> Self {
-        self.raw(b'2', name.as_bytes(), target.as_bytes(), 0o777, b"")
-    }
-
-    fn hard_link(self, name: &str, target: &str) -> Self {
-        self.raw(b'1', name.as_bytes(), target.as_bytes(), 0o644, b"")
-    }
-
-    fn pax(self, records: &[(&str, &str)]) -> Self {
-        let body: String = records
-            .iter()
-            .map(|(key, value)| {
-                let rest = key.len() + value.len() + 3;
-                // The length counts its own digits.
-                let fits = |length: &usize| length.to_string().len() + rest == *length;
-                let length = (1..9).map(|digits| rest + digits).find(fits).unwrap();
-                format!("{length} {key}={value}\n")
-            })
-            .collect();
-        self.raw(b'x', b"pax", b"", 0o644, body.as_bytes())
-    }
-
-    /// Changes the last header and makes its checksum right again.
-    fn patch(mut self, from_end: usize, at: usize, bytes: &[u8]) -> Self {
-        let start = self.0.len() - from_end;
-        let header = &mut self.0[start..start + 512];
-        header[at..at + bytes.len()].copy_from_slice(bytes);
-        header[148..156].fill(b' ');
-        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        self
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.0.resize(self.0.len() + 1024, 0);
-        self.0
-    }
-}
+use builder::Tar;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

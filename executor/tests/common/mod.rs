@@ -14,6 +14,8 @@ use std::process::{Command, Output};
 
 pub mod members;
 pub mod server;
+pub mod tar;
+pub mod victim;
 
 /// The program under test: the shipped binary where `make test` names it, else cargo's own build.
 pub fn program() -> PathBuf {
@@ -206,9 +208,9 @@ pub fn checksum(bytes: &[u8]) -> String {
 
 /// A tar stream of files in directories.
 pub fn tar(files: &[(&str, &str)]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
+    let mut builder = ::tar::Builder::new(Vec::new());
     for (path, content) in files {
-        let mut header = tar::Header::new_ustar();
+        let mut header = ::tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
         builder.append_data(&mut header, path, content.as_bytes()).unwrap();

@@ -8,6 +8,7 @@
 mod cut;
 mod gear;
 mod member;
+mod names;
 mod parts;
 mod row;
 mod stream;

@@ -29,7 +29,8 @@ impl Stream {
     /// `directory/`, the tree as `directory/isolated/`, and `directory/runtime.yml`.
     ///
     /// # Errors
-    /// [`Error::Check`] for a file that is too large for the format.
+    /// [`Error::Check`] for a file that is too large for the format, and for two names that are one
+    /// elsewhere.
     pub(super) fn new(directory: &str, tree: &Tree, runtime_yml: &str) -> Result<Self, Error> {
         let content = Content::from(runtime_yml.as_bytes().to_vec());
         let mut items = vec![
@@ -44,10 +45,11 @@ impl Stream {
         items[2..].sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
         let runtime_yml = Node::File { executable: false, content };
         items.push(Item { path: "runtime.yml".into(), node: runtime_yml });
+        let refuse = |reason| Error::Check { runtime: directory.to_owned(), reason };
         if let Some(item) = items.iter().find(|item| item.size() > MAX_FILE) {
-            let reason = format!("`{}` is larger than {MAX_FILE} bytes", item.path);
-            return Err(Error::Check { runtime: directory.to_owned(), reason });
+            return Err(refuse(format!("`{}` is larger than {MAX_FILE} bytes", item.path)));
         }
+        super::names::distinct(items.iter().map(|item| item.path.as_str())).map_err(refuse)?;
         Ok(Self { directory: directory.to_owned(), items })
     }
 
