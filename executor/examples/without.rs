@@ -28,12 +28,14 @@ fn main() -> ExitCode {
 
 fn number(name: &str) -> Option<i64> {
     Some(match name {
+        "clone3" => libc::SYS_clone3,
         "close_range" => libc::SYS_close_range,
         "fsopen" => libc::SYS_fsopen,
         "keyctl" => libc::SYS_keyctl,
         "mount_setattr" => libc::SYS_mount_setattr,
         "openat2" => libc::SYS_openat2,
         "pidfd_open" => libc::SYS_pidfd_open,
+        "pidfd_send_signal" => libc::SYS_pidfd_send_signal,
         _ => return None,
     })
 }

@@ -87,6 +87,7 @@ const JOB: &[Opt] = &[
     value("--memory", "", "SIZE", "how much memory it may use: 8192 (MiB), 512M, 8G"),
     value("--cpu", "", "N", "how many processors' time it may use: 2, 1.5, 0.25"),
     value("--pids", "", "N", "how many processes and threads it may have at a time"),
+    value("--gpu", "", "N|all", "how many of the host's GPUs it may use"),
     switch("--init", "", "put a process before the job that passes signals on and reaps"),
     switch("--tty", "-t", "give the job a terminal of its own; needs one here"),
     value("--status-fd", "", "N", "write a line of JSON on how it ended to descriptor N"),
@@ -161,6 +162,18 @@ pub const COMMANDS: &[Cmd] = &[
         usage: "SPEC",
         help: "tell what is known of a runtime: versions, origin, size on disk, mounts, variables",
         options: &[],
+        runs_job: false,
+    },
+    Cmd {
+        name: "doctor",
+        also: "",
+        usage: "",
+        help: "look at what jobs and installations need of this host, and say what cures it",
+        options: &[switch(
+            "--apparmor",
+            "",
+            "print the AppArmor profile that lets this program make user namespaces",
+        )],
         runs_job: false,
     },
     Cmd {

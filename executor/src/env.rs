@@ -10,6 +10,8 @@ pub const STORE: &str = "JOBLET_EXEC_STORE";
 pub const CONFIG: &str = "JOBLET_EXEC_CONFIG";
 /// Use what is cached and installed only: what `--offline` says, when set to anything but `0`.
 pub const OFFLINE: &str = "JOBLET_EXEC_OFFLINE";
+/// Directories with CDI specifications of devices, with `:` between them.
+pub const CDI: &str = "JOBLET_EXEC_CDI";
 /// How long to wait for another process's lock, in seconds.
 pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
 /// How long a server may be silent, in seconds.
@@ -75,6 +77,8 @@ pub struct Environment {
     pub config: Option<PathBuf>,
     /// `JOBLET_EXEC_OFFLINE`
     pub offline: bool,
+    /// `JOBLET_EXEC_CDI`
+    pub cdi: Option<String>,
     /// How long to wait for a lock, in seconds.
     pub lock_timeout: u64,
     /// Whether `NO_COLOR` asks for plain text.
@@ -96,6 +100,7 @@ impl Environment {
             registry: text(REGISTRY).and_then(|value| value.into_string().ok()),
             store: text(STORE).map(PathBuf::from),
             config: text(CONFIG).map(PathBuf::from),
+            cdi: text(CDI).and_then(|value| value.into_string().ok()),
             offline: text(OFFLINE).is_some_and(|value| value != "0"),
             lock_timeout: text(LOCK_TIMEOUT)
                 .and_then(|value| value.to_str()?.parse().ok())

@@ -3,6 +3,7 @@
 use crate::catalog::Catalog;
 use crate::error::Error;
 use crate::fetch;
+use crate::listing::Listing;
 use crate::location::Location;
 use crate::lock::Lock;
 use crate::members::{self, Update};
@@ -10,7 +11,7 @@ use crate::parts::{Part, Parts};
 use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
-use crate::store::{Installed, Receipt, Staging, Store};
+use crate::store::{Installed, Kept, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
 use joblet_format::index::Index;
@@ -88,8 +89,12 @@ pub fn install(
     let prepared = wrapper(staging.path(), &name)?;
     runtime::load(&prepared)?;
     let receipt = receipt(spec, catalog, &choice, name);
+    let (kind, kept) = match index {
+        Some(index) => (Kept::Index, index),
+        None => (Kept::Files, Listing::take(&prepared)?.to_bytes()),
+    };
     let path = store
-        .publish(staging, &prepared, &receipt, index.as_deref())
+        .publish(staging, &prepared, &receipt, (kind, &kept))
         .map_err(|error| store.explain(error, needed))?;
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
@@ -130,23 +135,17 @@ pub fn repair(
     ui: &mut Ui<'_>,
 ) -> Result<Cost, Error> {
     let choice = registry::resolve(&catalog.registry, &catalog.location, exact, Arch::NATIVE)?;
-    let Some(promise) = &choice.artifact.index else {
-        let what = format!("{exact} has no index in {}; remove and install it", catalog.location);
-        return Err(Error::NotFound(what));
-    };
+    same(store, exact, catalog, &choice)?;
     let lock = store.lock(&exact.name, &choice.release.version)?;
     let source = parts(catalog, &choice, exact)?;
     let work = Work { exact, choice: &choice, catalog, store, lock: &lock };
-    let (index, _) = work.index(promise)?;
-    let good = members::verify(&index, &runtime.path)?.good;
-    let update = Update::repair(&index, &runtime.path, &good)?;
-    let (staging, into) = store.stage(&lock)?;
-    let what = format!("repairing {exact}");
-    let progress = Progress::bytes(what, update.fetched(), ui.progress());
-    update.unpack(&source, &index, into, &progress)?;
+    let Prepared { staging, cost, .. } = match &choice.artifact.index {
+        Some(promise) => work.mended(&source, promise, &runtime.path, ui)?,
+        None => work.whole(&source, ui)?,
+    };
     let prepared = wrapper(staging.path(), &source.to_string())?;
     store.replace(&staging, &prepared, runtime)?;
-    Ok(Cost { fetched: update.fetched() + promise.size, reused: update.reused() })
+    Ok(cost)
 }
 
 /// The files that are the chosen archive.
@@ -226,6 +225,27 @@ impl Work<'_> {
         members::unpack(source, artifact, &index, into, &progress)
             .map_err(|error| self.store.explain(error, needed))?;
         let cost = Cost { fetched: artifact.size + promise.size, reused: 0 };
+        Ok(Prepared { staging, index: Some(packed), needed, cost })
+    }
+
+    /// Makes an archive in members out of the damaged runtime in `path` and what of it is lost.
+    fn mended(
+        &self,
+        source: &Parts,
+        promise: &IndexFile,
+        path: &Path,
+        ui: &mut Ui<'_>,
+    ) -> Result<Prepared, Error> {
+        let (index, packed) = self.index(promise)?;
+        let good = members::verify(&index, path)?.good;
+        let update = Update::repair(&index, path, &good)?;
+        let needed = update.fetched();
+        let (staging, into) = self.store.stage(self.lock)?;
+        let progress = Progress::bytes(format!("repairing {}", self.exact), needed, ui.progress());
+        update
+            .unpack(source, &index, into, &progress)
+            .map_err(|error| self.store.explain(error, needed))?;
+        let cost = Cost { fetched: needed + promise.size, reused: update.reused() };
         Ok(Prepared { staging, index: Some(packed), needed, cost })
     }
 

@@ -12,14 +12,17 @@ mod cli;
 mod commands;
 mod completions;
 mod config;
+mod doctor;
 pub mod env;
 pub mod error;
 mod fetch;
 pub mod fuzz;
+pub mod gpu;
 mod http;
 mod info;
 mod install;
 mod list;
+mod listing;
 mod location;
 mod lock;
 mod man;
@@ -53,10 +56,12 @@ use ui::Ui;
 /// # Errors
 /// [`Error`]; its class decides the status.
 pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8, Error> {
-    let Cli { global, command } = args::parse(args)?;
+    let Cli { mut global, command } = args::parse(args)?;
     ui.set(&global, env);
     // What is installed must be readable as its archive says, whatever the caller's umask.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    // Whether the registry can be reached is not for a cached copy to say.
+    global.refresh |= matches!(command, Command::Doctor { .. }) && !global.offline;
     let session = Session { global: &global, env };
     match command {
         Command::Help(None) => ui.data(&cli::help())?,
@@ -76,6 +81,7 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
         Command::Info(spec) => session.info(&spec, ui)?,
         Command::Completions(shell) => ui.data(&completions::script(shell))?,
         Command::Man => ui.data(&man::page())?,
+        Command::Doctor { apparmor } => return session.doctor(apparmor, ui),
         Command::Prune(what) => session.prune(&what, ui)?,
         Command::Path(spec) => session.path(&spec, ui)?,
         Command::Verify { specs, repair } => session.verify(&specs, repair, ui)?,

@@ -208,7 +208,7 @@ pub fn size(bytes: u64) -> String {
     }
 }
 
-fn to_json(rows: impl Iterator<Item = impl Serialize>) -> String {
+pub(crate) fn to_json(rows: impl Iterator<Item = impl Serialize>) -> String {
     let rows: Vec<_> = rows.collect();
     serde_json::to_string_pretty(&rows).expect("rows are plain JSON") + "\n"
 }

@@ -90,6 +90,19 @@ pub fn load(path: &Path) -> Result<Runtime, Error> {
     Ok(Runtime { dir, path: path.to_owned(), config, sources })
 }
 
+/// A runtime without any file, for trying what every job needs.
+///
+/// # Errors
+/// [`Error::File`] if `/` cannot be opened.
+pub fn empty() -> Result<Runtime, Error> {
+    let path = PathBuf::from("/");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;
+    let config = parse(b"name: none\nmounts: []\n");
+    let config = config.map_err(|reason| Error::Config { path: path.clone(), reason })?;
+    Ok(Runtime { dir, path, config, sources: Vec::new() })
+}
+
 /// Reads `runtime.yml` in `dir`. `path` is for messages only.
 fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     let refuse = |reason: &str| Error::Config { path: path.to_owned(), reason: reason.to_owned() };

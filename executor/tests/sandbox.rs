@@ -142,30 +142,6 @@ fn a_job_has_no_privileges() {
     }
 }
 
-#[test]
-fn calls_that_reach_out_are_refused() {
-    let Some(world) = World::get() else { return };
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/probe.c");
-    let probe = world.path("outside/probe");
-    let compiler =
-        std::process::Command::new("cc").args(["-static", "-o"]).arg(&probe).arg(source).status();
-    if !compiler.is_ok_and(|status| status.success()) {
-        support::say("SKIPPED: no C compiler with a static library here");
-        return;
-    }
-    for user in World::users() {
-        let mut run = world.command(user, &["--runtime=demo", "--", "./probe"]);
-        let output = finish(run.current_dir(world.path("outside")).spawn().unwrap());
-        assert_eq!(output.stdout.lines().count(), 25, "{output:?}");
-        for line in output.stdout.lines() {
-            let (what, errno) = line.rsplit_once(' ').unwrap();
-            // EPERM, ENOSYS, and EAFNOSUPPORT for a family of sockets.
-            let want: &[&str] = if what.starts_with("works") { &["0"] } else { &["1", "38", "97"] };
-            assert!(want.contains(&errno), "{user:?} {line}");
-        }
-    }
-}
-
 const STATUS: &str = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n\
     CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n\
     CapBnd:\t0000000000000000\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n";

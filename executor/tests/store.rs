@@ -3,7 +3,7 @@
 mod common;
 
 use common::server::Server;
-use common::{World, list};
+use common::{World, list, members};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::path::Path;
@@ -293,4 +293,53 @@ fn what_does_not_fit_is_refused_before_the_first_byte() {
     assert!(outcome.stderr.contains(" bytes are needed and "), "{outcome:?}");
     assert_eq!(server.requests(), ["/registry.json"]);
     world.assert_store(&[]);
+}
+
+/// SEC-D02: what a disk or a person changes is found in runtimes of any archive, and can be repaired.
+#[test]
+fn a_flipped_byte_a_missing_and_an_extra_file_are_found() {
+    let mut world = world_with(&["1.0.0"]);
+    let tree = members::runtime("parted", "1.0.0", vec![members::file("isolated/x", b"x")]);
+    world.publish_members("parted", "1.0.0", &members::pack("parted-1.0.0", tree, 4096));
+    assert_eq!(world.exec(["install", "demo", "parted"]).status, Some(0));
+    for name in ["demo", "parted"] {
+        let etc = world.path(&format!("store/{name}-1.0.0/isolated/etc"));
+        let intact = world.exec(["verify", name]);
+        assert_eq!(intact.stdout, format!("{name}@1.0.0: intact\n"), "{intact:?}");
+        let file = etc.join("version");
+        let time = file.metadata().unwrap().modified().unwrap();
+        let flip = || {
+            fs::write(&file, "1.1.0").unwrap();
+            File::options().write(true).open(&file).unwrap().set_modified(time).unwrap();
+        };
+        let changes: [(&dyn Fn(), &str); 3] = [
+            (&flip, "version has other content"),
+            (&|| fs::remove_file(&file).unwrap(), "version is missing"),
+            (&|| fs::write(etc.join("more"), "").unwrap(), "more is not of this runtime"),
+        ];
+        for (change, what) in changes {
+            change();
+            let found = world.exec(["verify"]);
+            assert_eq!(found.status, Some(13), "{found:?}");
+            assert!(
+                found.stdout.contains(&format!("{name}@1.0.0: isolated/etc/{what}\n")),
+                "{found:?}"
+            );
+            assert!(found.stdout.contains(&format!("{name}@1.0.0: damaged\n")), "{found:?}");
+            assert!(found.stderr.starts_with(&format!("error[INTEGRITY]: {name}@1.0.0 differ")));
+            let repaired = world.exec(["verify", "--repair"]);
+            assert_eq!(repaired.status, Some(0), "{repaired:?}");
+            assert!(
+                repaired.stderr.starts_with(&format!("repaired {name}@1.0.0 (")),
+                "{repaired:?}"
+            );
+            assert_eq!(world.exec(["verify"]).status, Some(0));
+        }
+    }
+    world.assert_store(&["demo-1.0.0", "parted-1.0.0"]);
+    // What somebody unpacked by hand is not judged.
+    fs::create_dir(world.path("store/hand-1.0.0")).unwrap();
+    fs::write(world.path("store/hand-1.0.0/runtime.yml"), "").unwrap();
+    let hand = world.exec(["verify", "hand"]);
+    assert_eq!(hand.stderr, "~/store/hand-1.0.0: nothing is known to compare it with\n");
 }

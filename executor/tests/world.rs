@@ -1,24 +1,21 @@
 //! What a job is given: files, variables, a parent, a terminal, and how its end is told.
 
 mod common;
+#[path = "support/desk.rs"]
+mod desk;
 mod support;
 
+use desk::Desk;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use rustix::{
-    fs::{OFlags, fcntl_setfl},
-    pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt},
-    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
-};
+use rustix::termios::{LocalModes, tcgetattr};
 use std::{
-    fs::{self, File},
+    ffi::OsString,
+    fs,
     io::{Read, Write},
-    os::{
-        fd::OwnedFd,
-        unix::{fs::symlink, process::CommandExt},
-    },
+    os::unix::{fs::symlink, process::CommandExt},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -216,77 +213,26 @@ fn how_it_ended_is_told_apart() {
     }
 }
 
-/// A caller's terminal: the test types at one end, the program has the other.
-struct Desk {
-    near: File,
-    far: OwnedFd,
-    seen: String,
+/// The program under test with `verb`, and `words` after the store.
+fn words_of(world: &World, verb: &str, words: &[&str]) -> Vec<OsString> {
+    let mut all = world.program();
+    *all.iter_mut().find(|word| *word == "run").unwrap() = verb.into();
+    all.extend(words.iter().map(OsString::from));
+    all
 }
 
-impl Desk {
-    fn new() -> Self {
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let near = openpt(flags).unwrap();
-        unlockpt(&near).unwrap();
-        let far = ioctl_tiocgptpeer(&near, flags).unwrap();
-        fcntl_setfl(&near, OFlags::NONBLOCK).unwrap();
-        let desk = Self { near: near.into(), far, seen: String::new() };
-        desk.resize(31, 99);
-        desk
-    }
+fn type_in(desk: &mut Desk, text: &str) {
+    desk.near.write_all(text.as_bytes()).unwrap();
+}
 
-    fn resize(&self, ws_row: u16, ws_col: u16) {
-        let size = Winsize { ws_row, ws_col, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&self.near, size).unwrap();
-    }
+/// What the session does afterwards: tells how many of three modes its terminal has, by which
+/// keys are shown and act, and lines are edited.
+const COOKED: &str = "stty -a | tr ' ' '\\n' | grep -cx -e echo -e icanon -e isig";
 
-    /// Starts the program at this terminal, with `words` after the store.
-    fn start(&self, world: &World, user: Option<u32>, verb: &str, words: &[&str]) -> Child {
-        let program = world.program();
-        let at = program.iter().position(|word| word == "run").unwrap();
-        // A session with this terminal, as a login has, that tells afterwards how it found it.
-        let session = "\"$@\"; s=$?; stty -a | tr ' ' '\\n' | grep -cx -e echo -e icanon -e isig;
-            exit $s";
-        let mut run = Command::new("setsid");
-        run.args(["--ctty", "--wait", "sh", "-c", session, "sh"]);
-        run.args(&program[..at]).arg(verb).args(&program[at + 1..]);
-        run.args(words).current_dir(world.path("cwd")).env_clear();
-        run.env("PATH", "/usr/bin:/bin").env("TERM", "dumb");
-        let far = || Stdio::from(self.far.try_clone().unwrap());
-        run.stdin(far()).stdout(far()).stderr(far());
-        if let Some(user) = user {
-            std::os::unix::fs::fchown(&self.far, Some(user), Some(user)).unwrap();
-            run.uid(user).gid(user);
-        }
-        run.spawn().unwrap()
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.near.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Reads until the terminal shows `text`.
-    fn expect(&mut self, text: &str) {
-        let begin = Instant::now();
-        while !self.seen.contains(text) {
-            assert!(begin.elapsed() < Duration::from_secs(10), "no {text:?} in {:?}", self.seen);
-            let mut buffer = [0; 4096];
-            let len = self.near.read(&mut buffer).unwrap_or(0);
-            if len == 0 {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            self.seen.push_str(&String::from_utf8_lossy(&buffer[..len]));
-        }
-        let at = self.seen.find(text).unwrap() + text.len();
-        self.seen.drain(..at);
-    }
-
-    /// Waits for the end of the session, which must find its terminal as it was: keys are shown
-    /// and act, lines are edited.
-    fn end(&mut self, mut child: Child) -> Option<i32> {
-        self.expect("3\r\n");
-        child.wait().unwrap().code()
-    }
+/// Waits for the end of the session, which must find its terminal as it was.
+fn end(desk: &mut Desk, mut child: Child) -> Option<i32> {
+    desk.expect("3\r\n");
+    child.wait().unwrap().code()
 }
 
 #[test]
@@ -294,29 +240,29 @@ fn a_shell_has_a_terminal_of_its_own() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         let mut desk = Desk::new();
-        let child = desk.start(world, user, "shell", &["demo"]);
-        desk.type_in("stty size; tty; echo end-of-$((1+1))\r");
+        let child = desk.start(user, &words_of(world, "shell", &["demo"]), COOKED);
+        type_in(&mut desk, "stty size; tty; echo end-of-$((1+1))\r");
         desk.expect("31 99");
         desk.expect("/dev/pts/0");
         desk.expect("end-of-2");
         assert!(!tcgetattr(&desk.near).unwrap().local_modes.contains(LocalModes::ICANON));
         // The keys of job control: the job's terminal acts on them, the shell lives on.
-        desk.type_in("sleep 50\r");
+        type_in(&mut desk, "sleep 50\r");
         desk.expect("sleep 50");
         std::thread::sleep(Duration::from_millis(300));
-        desk.type_in("\x1a");
+        type_in(&mut desk, "\x1a");
         desk.expect("Stopped");
-        desk.type_in("jobs; fg\r");
+        type_in(&mut desk, "jobs; fg\r");
         desk.expect("sleep 50");
         std::thread::sleep(Duration::from_millis(300));
-        desk.type_in("\x03");
-        desk.type_in("echo status-$?\r");
+        type_in(&mut desk, "\x03");
+        type_in(&mut desk, "echo status-$?\r");
         desk.expect("status-130");
         // A new size is passed on.
         desk.resize(40, 120);
-        desk.type_in("sleep 0.2; stty size; exit 9\r");
+        type_in(&mut desk, "sleep 0.2; stty size; exit 9\r");
         desk.expect("40 120");
-        assert_eq!(desk.end(child), Some(9));
+        assert_eq!(end(&mut desk, child), Some(9));
     }
 }
 
@@ -333,13 +279,41 @@ fn the_callers_terminal_is_itself_again_after_any_death() {
             let mut desk = Desk::new();
             let words = World::shell(options, script);
             let words: Vec<_> = words.iter().map(String::as_str).collect();
-            let child = desk.start(world, user, "run", &words);
+            let child = desk.start(user, &words_of(world, "run", &words), COOKED);
             desk.expect(if script.is_empty() { "does not exist in the job" } else { "ready" });
-            assert_eq!(desk.end(child), Some(status), "{user:?} {script}");
+            assert_eq!(end(&mut desk, child), Some(status), "{user:?} {script}");
         }
     }
     let output = world.run(None, &["--tty"], ":");
     assert!(output.stderr.contains("--tty needs a terminal"), "{output:?}");
+}
+
+/// A caller whose terminal goes away takes the job along.
+#[test]
+fn a_hangup_ends_a_shell() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let mut desk = Desk::new();
+        let mut child = desk.start(user, &words_of(world, "shell", &["demo"]), ":");
+        type_in(&mut desk, "echo rea''dy\r");
+        desk.expect("ready");
+        drop(desk);
+        // The session goes first; what it leaves is looked for by its store.
+        child.wait().unwrap();
+        let store = world.path("store").into_os_string().into_encoded_bytes();
+        let begin = Instant::now();
+        let alive = || {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok()).any(|line| {
+                let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+                words.get(1) == Some(&&b"shell"[..]) && words.contains(&&store[..])
+            })
+        };
+        while alive() {
+            assert!(begin.elapsed() < Duration::from_secs(5), "a shell remains");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 /// Bytes pass as they are, in both directions and in any number.

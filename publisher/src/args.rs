@@ -1,5 +1,9 @@
 //! The command line: argv → [`Command`]. Reads no environment, file or clock.
 
+mod published;
+
+pub use published::{Diff, Verify};
+
 use crate::{
     error::Error,
     pack::MAX_PART,
@@ -47,6 +51,10 @@ pub enum Command {
     Release(Release),
     /// Record what is published.
     Reconcile(Reconcile),
+    /// Build what was published once more, and compare.
+    Verify(Verify),
+    /// Say what differs between two versions.
+    Diff(Diff),
     /// Write a first manifest.
     New {
         /// The runtime.
@@ -318,6 +326,8 @@ impl Values {
                 branch: self.text("--branch")?.unwrap_or_else(|| "main".into()),
                 records: self.path("--records", RECORDS)?,
             }),
+            "verify" => return self.verify().map(Command::Verify),
+            "diff" => return self.diff().map(Command::Diff),
             _ => return self.new_runtime(sources),
         };
         match &mut command {

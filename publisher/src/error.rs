@@ -88,6 +88,18 @@ pub enum Error {
         /// What to do.
         hint: &'static str,
     },
+    /// A published version, built once more, is another archive.
+    #[error("{object}: rebuilt archive differs: expected {expected}, got {actual}{reason}")]
+    Rebuilt {
+        /// The version and architecture.
+        object: String,
+        /// What was published.
+        expected: Checksum,
+        /// What came out now.
+        actual: Checksum,
+        /// Which entries differ, each on a line of its own.
+        reason: String,
+    },
     /// The package breaks a rule of unpacking. Nothing of it was used.
     #[error("{archive}: {rule}")]
     Archive {
@@ -139,7 +151,7 @@ impl Error {
             Self::Usage(_) => Class::Usage,
             Self::Net { .. } => Class::Net,
             Self::NotFound(_) => Class::NotFound,
-            Self::Differs { .. } => Class::Integrity,
+            Self::Differs { .. } | Self::Rebuilt { .. } => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
             Self::File { .. } => Class::Store,
             Self::Config { .. } => Class::Config,
@@ -204,6 +216,18 @@ mod tests {
                 Error::checksum("a.deb", zero, one, "lock again"),
                 "INTEGRITY",
                 format!("a.deb: checksum differs: expected {zero}, got {one}; lock again"),
+            ),
+            (
+                Error::Rebuilt {
+                    object: "d@1.0.0 amd64".into(),
+                    expected: zero,
+                    actual: one,
+                    reason: "\n  a: gone".into(),
+                },
+                "INTEGRITY",
+                format!(
+                    "d@1.0.0 amd64: rebuilt archive differs: expected {zero}, got {one}\n  a: gone"
+                ),
             ),
             (
                 Error::Archive { archive: "a.deb".into(), rule: "`/x` is absolute".into() },

@@ -4,7 +4,8 @@
 //!
 //! error, env, fsx → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
 //! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
-//! components → contents, sbom, provenance → record → index → sign → check, new → site → release
+//! components → contents, sbom, provenance → record → index → sign → check, new, field,
+//! compare, changes → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
 #![forbid(unsafe_code)]
@@ -13,14 +14,17 @@ pub mod apt;
 pub mod args;
 pub mod assemble;
 mod cacerts;
+pub mod changes;
 pub mod check;
 mod commands;
+pub mod compare;
 pub mod components;
 pub mod content;
 pub mod contents;
 pub mod deb;
 pub mod env;
 pub mod error;
+pub mod field;
 pub mod fixups;
 pub mod fsx;
 pub mod gate;
@@ -86,6 +90,8 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Plan(options) => commands::plan(&options),
         Command::Release(options) => commands::release(&options, note),
         Command::Reconcile(options) => commands::reconcile(&options, note),
+        Command::Verify(options) => commands::verify(&options, note),
+        Command::Diff(options) => commands::diff(&options),
         Command::New { name, sources } => {
             let path = new::write(&sources, &name)?.display().to_string();
             Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))

@@ -17,9 +17,11 @@ use std::{
 };
 
 /// Name of the kept lock.
-pub const LOCK: &str = "versions.lock";
+const LOCK: &str = "versions.lock";
 /// Name of the kept `files` directory.
 const FILES: &str = "files.tar";
+/// All that may be kept.
+pub const NAMES: [&str; 3] = [MANIFEST, LOCK, FILES];
 
 /// The files that `source` below `sources` is made of.
 ///

@@ -21,9 +21,11 @@ const ARCH: Opt = ("--arch", "ARCH", "amd64, arm64 or all [all of the manifest]"
 const MIRROR: Opt =
     ("--mirror", "URL", "where debian/ and debian-security/ lie [as the host's apt]");
 const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
-const CACHE: Opt = ("--cache", "DIR", "where fetched inputs are kept [the user's cache]");
 const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
 const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
+const CACHE: Opt = ("--cache", "DIR", "where fetched inputs are kept [the user's cache]");
+const JOBS: Opt = ("--jobs", "N", "threads [as many as there are processors]");
+const OFFLINE: Opt = ("--offline", "", "fetch nothing: every input must be in the cache");
 const RECORDS: Opt = ("--records", "DIR", "the published records [registry-site/records]");
 const PASSWORD_FILE: Opt = (
     "--password-file",
@@ -31,7 +33,7 @@ const PASSWORD_FILE: Opt = (
     "the key's password [$JOBLET_PUBLISH_SIGN_PASSWORD, else the terminal]",
 );
 
-pub(crate) const VERBS: [Verb; 12] = [
+pub(crate) const VERBS: [Verb; 14] = [
     Verb {
         name: "check",
         positionals: "NAME…|--all",
@@ -63,8 +65,8 @@ pub(crate) const VERBS: [Verb; 12] = [
             ARCH,
             OUT_DIST,
             CACHE,
-            ("--jobs", "N", "threads [as many as there are processors]"),
-            ("--offline", "", "fetch nothing: every input must be in the cache"),
+            JOBS,
+            OFFLINE,
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
             ("--part-size", "BYTES", "cut larger archives into parts [2147483647]"),
             MIRROR,
@@ -86,6 +88,30 @@ pub(crate) const VERBS: [Verb; 12] = [
             RECORDS,
             ("--theme", "DIR", "templates/ and assets/ of the site [registry-site]"),
             ("--out", "DIR", "the directory to write [dist/site]"),
+        ],
+    },
+    Verb {
+        name: "verify",
+        positionals: "NAME[@VERSION]…",
+        summary: "build a published version once more and compare every entry",
+        options: &[
+            ("--against", "URL", "a registry to challenge: its promise and its archive"),
+            ("--arch", "ARCH", "amd64, arm64 or all [all that were published]"),
+            CACHE,
+            JOBS,
+            OFFLINE,
+            MIRROR,
+            RECORDS,
+        ],
+    },
+    Verb {
+        name: "diff",
+        positionals: "A[@VERSION] B[@VERSION]",
+        summary: "say which packages were added, removed and changed, and what they weigh",
+        options: &[
+            ("--arch", "ARCH", "amd64, arm64 or all [all that both have]"),
+            RECORDS,
+            ("--json", "", "print the report as JSON"),
         ],
     },
     Verb {

@@ -5,6 +5,7 @@ mod words;
 
 use crate::completions::SHELLS;
 use crate::error::Error;
+use crate::gpu::Wanted;
 use joblet_format::{RuntimeName, Spec};
 use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 pub(crate) use values::env_line;
 use values::{
-    bind, count, descriptor, duration, file, memory, positive, processors, tmpfs, user, utf8,
+    bind, count, descriptor, duration, file, gpus, memory, positive, processors, tmpfs, user, utf8,
     variable,
 };
 use words::{Words, is_option, sort};
@@ -93,6 +94,11 @@ pub enum Command {
     Completions(&'static str),
     /// Print the manual page.
     Man,
+    /// Look at what jobs and installations need.
+    Doctor {
+        /// Print the profile for AppArmor instead.
+        apparmor: bool,
+    },
     /// Print a runtime's directory.
     Path(Spec),
     /// Compare installed runtimes with their indexes.
@@ -146,6 +152,8 @@ pub struct Run {
     pub cpu: Option<u32>,
     /// `--pids`
     pub pids: Option<u32>,
+    /// `--gpu`
+    pub gpu: Option<Wanted>,
     /// `--init`
     pub init: bool,
     /// `--tty`; what `shell` does.
@@ -286,6 +294,10 @@ fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<C
                 false => Command::List { available, all_versions },
             }
         }
+        "doctor" => {
+            none(&operands)?;
+            Command::Doctor { apparmor: options.contains("--apparmor") }
+        }
         "completions" => {
             let found = SHELLS.into_iter().find(|shell| operands.as_slice() == [*shell]);
             let usage = || Error::Usage("completions takes one of bash, zsh and fish".into());
@@ -351,6 +363,7 @@ fn run(
         memory: one_of(options, "--memory", memory)?,
         cpu: one_of(options, "--cpu", processors)?,
         pids: one_of(options, "--pids", positive)?,
+        gpu: one_of(options, "--gpu", gpus)?,
         init: options.contains("--init"),
         terminal,
         status_fd: one_of(options, "--status-fd", descriptor)?,

@@ -1,6 +1,7 @@
 //! The values that options take.
 
 use super::{BindArg, TmpfsArg};
+use crate::gpu::Wanted;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -103,6 +104,11 @@ pub(super) fn processors(word: &OsStr) -> Result<u32, String> {
     if (10..1_000_000_000).contains(&number) { Ok(number) } else { Err(refuse()) }
 }
 
+/// `1`, or `all`.
+pub(super) fn gpus(word: &OsStr) -> Result<Wanted, String> {
+    if word == "all" { Ok(Wanted::All) } else { positive(word).map(Wanted::Count) }
+}
+
 /// A number above zero.
 pub(super) fn positive(word: &OsStr) -> Result<u32, String> {
     let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
@@ -187,6 +193,9 @@ mod tests {
         for bad in ["", ".", "0", "0.001", "1.5.5", "-1", "x", "1e3", "99999999"] {
             assert!(processors(OsStr::new(bad)).is_err(), "{bad}");
         }
+        assert_eq!(gpus(OsStr::new("all")), Ok(Wanted::All));
+        assert_eq!(gpus(OsStr::new("2")), Ok(Wanted::Count(2)));
+        assert!(gpus(OsStr::new("0")).is_err());
         assert_eq!(positive(OsStr::new("100")), Ok(100));
         assert!(memory(OsStr::new("0")).is_err() && positive(OsStr::new("0")).is_err());
         assert_eq!(user(OsStr::new("7")), Ok((7, 7)));

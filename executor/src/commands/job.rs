@@ -2,7 +2,8 @@
 
 use crate::args::{self, Run};
 use crate::error::Error;
-use crate::sandbox::{Bind, Ids, Job, Limits, Network, Tmpfs, Upload};
+use crate::gpu::{self, Gpus};
+use crate::sandbox::{Bind, Device, Ids, Job, Limits, Network, Tmpfs, Upload};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::IsTerminal;
@@ -48,6 +49,24 @@ pub(super) fn wanted(run: Run) -> Result<Job, Error> {
         terminal: terminal(run.terminal)?,
         ..Job::new(run.argv)
     })
+}
+
+/// Shows GPUs to the job. Its own options go before what their driver says.
+pub(super) fn add_gpus(job: &mut Job, gpus: Gpus) {
+    let device = |(host, path)| Device { host, path };
+    job.devices.extend(gpus.nodes.into_iter().map(device));
+    let bind = |(source, target)| Bind { source, target, writable: false };
+    let mut binds: Vec<_> = gpus.files.into_iter().map(bind).collect();
+    binds.append(&mut job.binds);
+    job.binds = binds;
+    let mut env: Vec<_> = gpus.env.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    env.append(&mut job.env);
+    job.env = env;
+    for (name, directory) in [("LD_LIBRARY_PATH", gpu::LIBRARIES), ("PATH", gpu::PROGRAMS)] {
+        if job.binds.iter().any(|bind| bind.target.starts_with(directory)) {
+            job.search.push((name.into(), directory.into()));
+        }
+    }
 }
 
 fn unreadable(option: &str, path: &Path) -> impl Fn(std::io::Error) -> Error {

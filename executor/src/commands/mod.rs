@@ -2,6 +2,7 @@
 //!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
+mod doctor;
 mod info;
 mod install;
 mod job;

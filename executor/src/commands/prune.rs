@@ -47,7 +47,10 @@ impl Session<'_> {
 fn superfluous(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let old = |runtime: &Installed| {
-        // Only what has a receipt of this store is its own to remove.
+        // Only what has a receipt is this program's to remove, and only from this store.
+        if runtime.path.parent() != Some(store.root()) {
+            return false;
+        }
         let Some(receipt) = store.receipt(runtime) else { return false };
         let age = now.saturating_sub(Duration::from_secs(receipt.installed_at));
         what.older_than.is_none_or(|limit| age > limit)

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::runtime::{self, Runtime};
 use crate::sandbox::{self, Exit, Limits};
 use crate::ui::Ui;
-use crate::{list, store};
+use crate::{gpu, list, store};
 use joblet_format::Spec;
 use std::fs::File;
 use std::io::Write;
@@ -31,8 +31,14 @@ impl Session<'_> {
     /// How the job ended; nothing if it was not to be run.
     fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
         let runtime = self.hold(&run.spec, ui)?;
-        let dry_run = run.dry_run;
-        let job = job::wanted(run)?;
+        let (dry_run, gpu) = (run.dry_run, run.gpu);
+        let mut job = job::wanted(run)?;
+        if let Some(wanted) = gpu {
+            let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
+            let gpus = gpu::find(wanted, directories, &runtime)?;
+            gpus.notes.iter().for_each(|note| ui.detail(note));
+            job::add_gpus(&mut job, gpus);
+        }
         if dry_run {
             let steps = sandbox::plan(&runtime, &job, &sandbox::Host::observe())?;
             ui.data(&list::plan(&steps, self.global.json))?;

@@ -2,8 +2,11 @@
 
 use super::Session;
 use crate::error::Error;
+use crate::listing::Listing;
+use crate::members::{self, Difference};
+use crate::store::{Installed, Kept, Store};
 use crate::ui::Ui;
-use crate::{install, list, members};
+use crate::{install, list};
 use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
@@ -25,9 +28,9 @@ impl Session<'_> {
         }
         let (mut registries, mut found) = (self.registries()?, Vec::new());
         for runtime in runtimes {
-            let (index, version) = (store.index(&runtime), &runtime.version);
-            let index = index.as_deref().and_then(members::parse_index);
-            let (Some(index), Some(version)) = (index, version) else {
+            let (Some(differences), Some(version)) =
+                (differences(&store, &runtime)?, &runtime.version)
+            else {
                 ui.note(&format!(
                     "{}: nothing is known to compare it with",
                     runtime.path.display()
@@ -39,7 +42,6 @@ impl Session<'_> {
                 name: runtime.name.clone(),
                 wanted: Wanted::Exact(version.clone()),
             };
-            let differences = members::verify(&index, &runtime.path)?.differences;
             let repaired = repair && !differences.is_empty();
             if repaired {
                 let catalog = registries.serving(&exact, ui)?;
@@ -53,4 +55,15 @@ impl Session<'_> {
         let bad: Vec<_> = bad.map(|it| it.runtime.as_str()).collect();
         if bad.is_empty() { Ok(()) } else { Err(Error::Damaged(bad.join(", "))) }
     }
+}
+
+/// How a runtime differs from what is known of it; `None` if nothing is.
+fn differences(store: &Store, runtime: &Installed) -> Result<Option<Vec<Difference>>, Error> {
+    let index = store.kept(runtime, Kept::Index).and_then(|it| members::parse_index(&it));
+    if let Some(index) = index {
+        return Ok(Some(members::verify(&index, &runtime.path)?.differences));
+    }
+    let files = store.kept(runtime, Kept::Files).and_then(|it| Listing::parse(&it));
+    let compare = |files: Listing| Ok(files.differences(&Listing::take(&runtime.path)?));
+    files.map(compare).transpose()
 }

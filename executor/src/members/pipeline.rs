@@ -201,7 +201,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Waits until the kernel counts one thread: one that was joined may still be about to go.
-pub(super) fn wait_until_alone() {
+pub fn wait_until_alone() {
     for _ in 0..1000 {
         // Changes nothing: EINVAL while there are other threads.
         match nix::sched::unshare(CloneFlags::CLONE_THREAD) {

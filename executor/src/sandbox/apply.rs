@@ -144,7 +144,7 @@ impl Sandbox<'_> {
     fn apply_mount(&self, places: &Places, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Proc { protect } => proc::mount(places, *protect),
-            Step::Dev { make_nodes } => dev::mount(places, *make_nodes),
+            Step::Dev { make_nodes, more } => dev::mount(places, *make_nodes, more),
             Step::Tmpfs { target, mode, size, owner } => {
                 places.scratch(target, *mode, *owner, *size)
             }

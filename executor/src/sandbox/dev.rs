@@ -1,6 +1,7 @@
 //! A job's `/dev`: the devices that every program may expect, and nothing of the host's hardware.
 
 use super::{
+    Device,
     apply::Failure,
     mounts::{self, Places},
     seal,
@@ -9,8 +10,8 @@ use super::{
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{
-        AtFlags, FileType, Mode, OFlags, chmodat, fstat, major, makedev, minor, mkdirat, mknodat,
-        openat, symlinkat,
+        AtFlags, CWD, FileType, Mode, OFlags, chmodat, fstat, major, makedev, minor, mkdirat,
+        mknodat, openat, symlinkat,
     },
     io::Errno,
 };
@@ -37,7 +38,8 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Mounts a new `/dev`. Nodes are made if `make_nodes`, else the host's are mounted one by one: in
 /// a user namespace no new node can be opened.
-pub(super) fn mount(places: &Places, make_nodes: bool) -> Result<(), Failure> {
+/// `more` are nodes of the host, with the directories that they lie in.
+pub(super) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Result<(), Failure> {
     let target = places.target(Path::new("/dev"), false)?;
     let dev = mounts::tmpfs(0o755, None, &[], NOSUID | NOEXEC)?;
     mounts::attach(&dev, target.as_fd())?;
@@ -51,6 +53,10 @@ pub(super) fn mount(places: &Places, make_nodes: bool) -> Result<(), Failure> {
     }
     for (name, target) in LINKS {
         symlinkat(target, &dev, name)?;
+    }
+    for device in more {
+        let refuse = |errno| Failure::launch(format!("{}: {errno}", device.host.display()));
+        add(&dev, device).map_err(refuse)?;
     }
     // Terminals of its own; the names in it lead to no terminal of the host.
     let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
@@ -90,6 +96,27 @@ fn share(dev: &OwnedFd, name: &str, want_major: u32, want_minor: u32) -> Result<
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let point = openat(dev, name, flags, Mode::from_raw_mode(0o644))?;
     Ok(mounts::attach(&mounts::clone_tree(node.as_fd(), false)?, point.as_fd())?)
+}
+
+/// Mounts a device of the host.
+fn add(dev: &OwnedFd, device: &Device) -> Result<(), Errno> {
+    let host = openat(CWD, &device.host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let kind = FileType::from_raw_mode(fstat(&host)?.st_mode);
+    if !matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+        return Err(Errno::NOTBLK);
+    }
+    // Nothing but what is made here lies in this directory: no link leads out of it.
+    let parents = device.path.ancestors().skip(1).filter(|parent| parent.as_os_str() != "");
+    let parents: Vec<_> = parents.collect();
+    for parent in parents.into_iter().rev() {
+        match mkdirat(dev, parent, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            other => return other,
+        }
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let point = openat(dev, &device.path, flags, Mode::from_raw_mode(0o644))?;
+    mounts::attach(&mounts::clone_tree(host.as_fd(), false)?, point.as_fd())
 }
 
 /// Makes the directory `name` to mount something on.

@@ -7,6 +7,7 @@ use super::{
     apply::Failure,
     signals::{FORWARDED, Forwarded},
     sys::{self, Clone},
+    weaken,
 };
 use nix::{
     libc,
@@ -27,7 +28,12 @@ use rustix::{
 pub(super) fn stay(report: BorrowedFd<'_>) -> Result<(), Failure> {
     // No process of the job may look at this one or at its program, which is the host's file: not
     // through ptrace, not through /proc/1/exe. The child gets this back when it executes the job.
-    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    let weak = weaken::without("not-dumpable");
+    set_dumpable_behavior(if weak {
+        DumpableBehavior::Dumpable
+    } else {
+        DumpableBehavior::NotDumpable
+    })?;
     // The signals are blocked since before the clone.
     let signals = Forwarded::open()?;
     // What came too early for the job ends it before it begins.

@@ -24,6 +24,7 @@ mod step;
 mod supervise;
 mod sys;
 mod terminal;
+pub(crate) mod weaken;
 
 use crate::{error::Error, runtime::Runtime};
 use rustix::{fs, io::Errno, process, thread};
@@ -39,7 +40,7 @@ use std::{
 
 pub use cgroup::Limits;
 pub use plan::plan;
-pub use step::{Origin, Step};
+pub use step::{Device, Origin, Step};
 
 /// What is to be run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,10 @@ pub struct Job {
     pub user: Option<Ids>,
     /// How long it may run: then TERM, ten seconds later KILL.
     pub timeout: Option<Duration>,
+    /// Devices of the host that it sees.
+    pub devices: Vec<Device>,
+    /// Directories at the end of search paths: the variable, and the directory.
+    pub search: Vec<(OsString, OsString)>,
     /// What it may use.
     pub limits: Limits,
     /// Whether a process stands before it that passes signals on and reaps.
@@ -89,6 +94,8 @@ impl Job {
             hostname: None,
             user: None,
             timeout: None,
+            devices: Vec::new(),
+            search: Vec::new(),
             limits: Limits::default(),
             init: false,
             terminal: false,
@@ -242,6 +249,19 @@ impl Exit {
 /// `EBADF` if there is none.
 pub fn descriptor(fd: i32) -> io::Result<File> {
     Ok(sys::duplicate(fd)?.into())
+}
+
+/// A job whose command does not exist: it fails with [`Error::NoCommand`] where all else works.
+pub fn nothing() -> Job {
+    Job { share_cwd: false, ..Job::new(vec!["/nothing".into()]) }
+}
+
+/// Whether a job can have these limits.
+///
+/// # Errors
+/// Why not, and what cures it.
+pub fn can_limit(limits: Limits) -> Result<(), String> {
+    cgroup::Cgroup::make(limits).map(drop)
 }
 
 /// Runs `job` in `runtime` and waits for its end.

@@ -7,6 +7,7 @@ use super::{
     seal,
     step::Origin,
     sys::{NODEV, NOSUID, RDONLY},
+    weaken,
 };
 use crate::within::{self, Create, Escape};
 use rustix::{
@@ -145,10 +146,11 @@ impl Places {
         let source = self.find(origin)?;
         let directory = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
         let target = self.target(target, !directory)?;
+        let writable = writable || weaken::without("read-only");
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
         // With the mounts below it: the kernel refuses to uncover what lies under them.
         let tree = clone_tree(source.as_fd(), true)?;
-        seal::attach_sealed(self, &tree, target.as_fd(), flags, true)
+        seal::attach_sealed(self, &tree, target.as_fd(), flags, !weaken::without("recursive"))
     }
 }
 

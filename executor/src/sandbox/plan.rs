@@ -51,7 +51,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.push(Step::Root);
     // First of all mounts: later steps look into it.
     steps.push(Step::Proc { protect: host.privileged });
-    steps.push(Step::Dev { make_nodes: host.privileged });
+    steps.push(Step::Dev { make_nodes: host.privileged, more: job.devices.clone() });
     steps.extend(mounts(runtime, ids));
     if !network {
         steps.extend(NAMES.map(|path| Step::Names { path }));
@@ -180,6 +180,13 @@ fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, 
     env.extend(host.term.iter().map(|term| ("TERM".into(), term.clone())));
     env.extend(runtime.config.environment().iter().map(|(k, v)| (k.into(), v.into())));
     env.extend(job.env.iter().cloned());
+    for (name, directory) in &job.search {
+        let list = env.entry(name.clone()).or_default();
+        if !list.is_empty() {
+            list.push(":");
+        }
+        list.push(directory);
+    }
     env
 }
 

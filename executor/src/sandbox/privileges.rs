@@ -1,6 +1,6 @@
 //! What a job may not do, whoever started it.
 
-use super::{Ids, apply::Failure, mounts::Places, sys};
+use super::{Ids, apply::Failure, mounts::Places, sys, weaken};
 use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::AsFd,
@@ -48,7 +48,8 @@ pub(super) fn drop_all(user: Option<Ids>) -> Result<(), Failure> {
     set_no_new_privs(true)?;
     keyring()?;
     limit_cores()?;
-    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+    let signal = (!weaken::without("follow-launcher")).then_some(Signal::KILL);
+    Ok(set_parent_process_death_signal(signal)?)
 }
 
 /// Whether this user namespace forbids setgroups(2), user_namespaces(7).

@@ -21,6 +21,17 @@ pub enum Origin {
     Cwd,
 }
 
+/// A device node of the host in the job's `/dev`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// On the host.
+    #[serde(serialize_with = "lossy")]
+    pub host: PathBuf,
+    /// Below `/dev`.
+    #[serde(serialize_with = "lossy")]
+    pub path: PathBuf,
+}
+
 /// One thing to do on the way from the launcher to the job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
@@ -61,6 +72,9 @@ pub enum Step {
     Dev {
         /// Whether nodes are made, or those of the host mounted.
         make_nodes: bool,
+        /// Devices of the host that a job sees beside those.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        more: Vec<Device>,
     },
     /// An empty writable directory.
     Tmpfs {
@@ -179,8 +193,11 @@ impl fmt::Display for Step {
             Self::Root => f.write_str("mount an empty root"),
             Self::Proc { protect: true } => f.write_str("mount /proc, kernel settings read-only"),
             Self::Proc { protect: false } => f.write_str("mount /proc"),
-            Self::Dev { make_nodes: true } => f.write_str("mount /dev with new nodes"),
-            Self::Dev { make_nodes: false } => f.write_str("mount /dev with the host's nodes"),
+            Self::Dev { make_nodes, more } => {
+                let nodes = if *make_nodes { "new nodes" } else { "the host's nodes" };
+                write!(f, "mount /dev with {nodes}")?;
+                more.iter().try_for_each(|device| write!(f, ", {}", device.path.display()))
+            }
             Self::Tmpfs { target, mode, size, .. } => {
                 write!(f, "mount an empty {} (mode {mode:o}", target.display())?;
                 size.map_or(Ok(()), |size| write!(f, ", {size} bytes"))?;

@@ -89,7 +89,8 @@ pub(super) fn supervise(
                 (Signal::SIGCHLD, _) => {}
                 (Signal::SIGWINCH, Some(relay)) => relay.resize(),
                 (signal, relay) => {
-                    job.pass_on(signal, from_terminal);
+                    // What the caller's terminal sends does not reach a job with its own.
+                    job.pass_on(signal, from_terminal && relay.is_none());
                     if let (Signal::SIGCONT, Some(relay)) = (signal, relay) {
                         relay.resume();
                     }
@@ -118,11 +119,11 @@ fn wait(
     let left = left.map(|left| left + Duration::from_millis(1));
     let left = left.map(|left| Timespec::try_from(left).unwrap_or_default());
     let nothing = || PollFd::from_borrowed_fd(signals, PollFlags::empty());
-    let [typed, near] = relay.map_or_else(|| [nothing(), nothing()], Relay::polled);
+    let (typed, near) = relay.map_or_else(|| (None, nothing()), Relay::polled);
     let mut fds = [
         PollFd::from_borrowed_fd(signals, PollFlags::IN),
         pipe.map_or_else(nothing, |pipe| PollFd::new(pipe, PollFlags::IN)),
-        typed,
+        typed.unwrap_or_else(nothing),
         near,
     ];
     match poll(&mut fds, left.as_ref()) {

@@ -102,17 +102,12 @@ impl Relay {
         }
     }
 
-    /// What is to be waited for.
-    pub(super) fn polled(&self) -> [PollFd<'_>; 2] {
-        let wants = |wants: bool, flags: PollFlags| if wants { flags } else { PollFlags::empty() };
+    /// What is to be waited for: the caller's keys, where they are wanted, and the near end.
+    pub(super) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>) {
         let typing = self.far.is_some() && self.typing && self.typed.is_empty();
-        [
-            PollFd::from_borrowed_fd(self.caller.0.as_fd(), wants(typing, PollFlags::IN)),
-            PollFd::from_borrowed_fd(
-                self.near.as_fd(),
-                PollFlags::IN | wants(!self.typed.is_empty(), PollFlags::OUT),
-            ),
-        ]
+        let keys = typing.then(|| PollFd::from_borrowed_fd(self.caller.0.as_fd(), PollFlags::IN));
+        let typed = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        (keys, PollFd::from_borrowed_fd(self.near.as_fd(), PollFlags::IN | typed))
     }
 
     /// Moves what there is, after a wait: whether keys were typed, whether the near end is ready.

@@ -1,6 +1,6 @@
 //! How a version appears, is replaced and disappears: whole, whatever happens in between.
 
-use super::{Installed, Receipt, Store, WORK, hold};
+use super::{Installed, Kept, Receipt, Store, WORK, hold};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::tree::close;
@@ -50,19 +50,17 @@ impl Store {
         staging: Staging,
         prepared: &Path,
         receipt: &Receipt,
-        index: Option<&[u8]>,
+        (kind, content): (Kept, &[u8]),
     ) -> Result<PathBuf, Error> {
         let target = self.directory(&receipt.name, &receipt.version);
         let directory = receipt.name.directory(&receipt.version);
         let receipts = self.work("receipts")?.join(format!("{directory}.json"));
         let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
-        let kept = receipts.with_extension("index");
-        let done = write(&receipts, &text)
-            .and_then(|()| match index {
-                Some(index) => write(&kept, index),
-                // One of an earlier installation would speak of other files.
-                None => remove_file(&kept),
-            })
+        let kept = receipts.with_extension(kind.extension());
+        // One of an earlier installation would speak of other files.
+        let done = remove_file(&receipts.with_extension(kind.other().extension()))
+            .and_then(|()| write(&receipts, &text))
+            .and_then(|()| write(&kept, content))
             .and_then(|()| sync_all(&staging.path))
             .and_then(|()| rename_new(prepared, &target))
             .and_then(|()| self.settle(prepared, &target));
@@ -143,7 +141,9 @@ impl Store {
         }
         let receipt = self.work("receipts")?.join(format!("{name}.json"));
         // What is missing is as good as removed, and what stays is never read alone.
-        _ = fs::remove_file(receipt.with_extension("index"));
+        for kind in [Kept::Index, Kept::Files] {
+            _ = fs::remove_file(receipt.with_extension(kind.extension()));
+        }
         _ = fs::remove_file(receipt);
         remove_tree(&staging.path)
     }

@@ -9,7 +9,8 @@
 //! STORE/.joblet/staging/python-3.11-1.0.0/  what its holder is working on; else a leftover
 //! STORE/.joblet/downloads/                  an archive that arrives; it loses its name at once
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json
-//! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched
+//! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched; or, without one:
+//! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of what it unpacked to
 //! ```
 
 use crate::error::Error;
@@ -28,7 +29,7 @@ mod usage;
 pub use change::Staging;
 pub use hold::hold;
 pub use installed::Installed;
-pub use receipt::Receipt;
+pub use receipt::{Kept, Receipt};
 pub use usage::Usage;
 
 /// Where this program works, below the store's own directory.
@@ -153,13 +154,13 @@ impl Store {
     pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, PathBuf)>, Error> {
         let mut found = installed::scan(&self.root)?;
         found.retain(|runtime| runtime.name == *name);
-        let index = |runtime: Installed| Some((self.index(&runtime)?, runtime.path));
+        let index = |runtime: Installed| Some((self.kept(&runtime, Kept::Index)?, runtime.path));
         Ok(found.into_iter().filter_map(index).collect())
     }
 
-    /// The index that was kept of an installed runtime.
-    pub fn index(&self, runtime: &Installed) -> Option<Vec<u8>> {
-        self.kept(runtime, "index")
+    /// What was kept of an installed runtime to compare it with.
+    pub fn kept(&self, runtime: &Installed, kind: Kept) -> Option<Vec<u8>> {
+        self.beside(runtime, kind.extension())
     }
 
     /// Whether the runtime came from the registry that `spec` names, if it names one.
@@ -170,11 +171,11 @@ impl Store {
 
     /// What is known of how an installed runtime came here.
     pub fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
-        serde_json::from_slice(&self.kept(runtime, "json")?).ok()
+        serde_json::from_slice(&self.beside(runtime, "json")?).ok()
     }
 
-    /// A file that was kept of an installed runtime, in the store that it is in.
-    fn kept(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
+    /// A file about an installed runtime, in the store that it is in.
+    fn beside(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
         let (root, name) = (runtime.path.parent()?, runtime.path.file_name()?);
         let ours = root == self.root || self.system.as_deref() == Some(root);
         let receipts = ours.then(|| root.join(WORK).join("receipts"))?;
@@ -296,7 +297,7 @@ mod tests {
             let (staging, _) = store.stage(&lock).unwrap();
             put(staging.path(), "any", "");
             let prepared = staging.path().join("any");
-            (lock, store.publish(staging, &prepared, &receipt(), None))
+            (lock, store.publish(staging, &prepared, &receipt(), (Kept::Files, b"")))
         };
         let (lock, published) = prepare();
         assert_eq!(published.unwrap(), base.path().join("store/demo-1.0.0"));
@@ -306,7 +307,7 @@ mod tests {
         drop(lock);
         let work =
             |part| fs::read_dir(base.path().join("store/.joblet").join(part)).unwrap().count();
-        assert_eq!((work("staging"), work("locks"), work("receipts")), (0, 0, 1));
+        assert_eq!((work("staging"), work("locks"), work("receipts")), (0, 0, 2));
         let installed = store.expect(&"demo".parse().unwrap()).unwrap();
         store.remove(&installed).unwrap();
         assert_eq!(store.installed().unwrap(), []);

@@ -28,3 +28,27 @@ pub struct Receipt {
     /// Seconds since 1970.
     pub installed_at: u64,
 }
+
+/// What is kept beside a receipt to compare the runtime with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The index of an archive in members, as it was fetched.
+    Index,
+    /// The list of what any other archive has left.
+    Files,
+}
+
+impl Kept {
+    /// Of the file's name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Files => "files",
+        }
+    }
+
+    /// The other one: a runtime has one of both.
+    pub fn other(self) -> Self {
+        if self == Self::Index { Self::Files } else { Self::Index }
+    }
+}

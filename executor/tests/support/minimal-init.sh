@@ -17,22 +17,25 @@ run() { options=$1; script=$2; /joblet-exec run $options --runtime=demo -- sh -c
 as_user() { b sh -c 'echo $$ > /cg/'"$1"'/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /busybox -- sh -c "$0"' "$2"; }
 user_run() { as_user "$1" "cd /; /joblet-exec run $2 --runtime=demo -- sh -c '$3'$4"; }
 groups() { cd /cg; echo $(b find . -name 'joblet-*'); cd /; }
+# Starts a job that goes on, with these options, and waits until it is there.
+begin() {
+    /joblet-exec run $1 --runtime=demo -- sleep 1000 &
+    until b pidof sleep; do b usleep 100000; done >/dev/null
+}
 # Ends a launcher by KILL while its job runs.
 orphan() {
-    /joblet-exec run --pids 9 --runtime=demo -- sleep 1000 &
-    b sleep 1
+    begin "--pids 9"
     b kill -9 $!
-    b sleep 1
-    b pidof sleep
+    while b pidof sleep; do b usleep 100000; done
     groups
     run "--pids 9" :
     groups
 }
 # The limits of a running job, as the kernel has them.
 limits() {
-    run "--memory 64 --cpu 0.5 --pids 20" "sleep 2" &
-    b sleep 1
+    begin "--memory 64 --cpu 0.5 --pids 20"
     b cat /cg/joblet-*/memory.max /cg/joblet-*/cpu.max /cg/joblet-*/pids.max
+    b kill $!
     wait $!
 }
 

@@ -1,4 +1,5 @@
 //! A small runtime of the host's own tools, and a way to run commands in it.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::{
     ffi::{OsStr, OsString},
@@ -43,10 +44,7 @@ impl World {
             if probe.status == Some(0) {
                 return Some(world);
             }
-            let must =
-                std::env::var_os("JOBLET_TEST_SANDBOX").is_some_and(|how| how == "must-work");
-            assert!(!must, "the sandbox must work here: {probe:?}");
-            say(&format!("SKIPPED: no sandbox here: {}", probe.stderr));
+            skip(&format!("no sandbox here: {}", probe.stderr));
             None
         });
         world.as_ref()
@@ -81,10 +79,13 @@ impl World {
         // Copies, which another user can reach.
         fs::copy(crate::common::program(), world.path("joblet-exec")).unwrap();
         let built = std::env::current_exe().unwrap();
-        let built = built.parent().unwrap().parent().unwrap().join("examples/without");
-        if let Ok(without) = fs::read(&built) {
-            fs::write(world.path("without"), without).unwrap();
-            fs::set_permissions(world.path("without"), fs::Permissions::from_mode(0o755)).unwrap();
+        let examples = built.parent().unwrap().parent().unwrap().join("examples");
+        for name in ["without", "weakened"] {
+            if let Ok(program) = fs::read(examples.join(name)) {
+                fs::write(world.path(name), program).unwrap();
+                let mode = fs::Permissions::from_mode(0o755);
+                fs::set_permissions(world.path(name), mode).unwrap();
+            }
         }
         world
     }
@@ -157,6 +158,13 @@ impl World {
     pub(crate) fn run(&self, user: Option<u32>, options: &[&str], script: &str) -> Output {
         finish(self.command(user, &Self::shell(options, script)).spawn().unwrap())
     }
+}
+
+/// Says that something is not tested here; a failure where everything must be.
+pub(crate) fn skip(what: &str) {
+    let must = std::env::var_os("JOBLET_TEST_SANDBOX").is_some_and(|how| how == "must-work");
+    assert!(!must, "must work here: {what}");
+    say(&format!("SKIPPED: {what}"));
 }
 
 /// Waits for a command.

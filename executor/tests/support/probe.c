@@ -1,16 +1,29 @@
-/* Tries what a job may not do. One line each: what, and the error number (0: it worked). */
+/* A job that reports on its world, or attacks it: one JSON object on standard output.
+   Attacks that succeed would change the host: it does nothing outside of a job. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#define TRY(name, call) (errno = 0, printf("%s %d\n", name, (long)(call) < 0 ? errno : 0))
+static int first = 1;
+#define TRY(name, call) (errno = 0, \
+	printf("%s\n  \"%s\": %d", first ? "" : ",", name, (long)(call) < 0 ? errno : 0), first = 0)
 
 static long legacy(void)
 {
@@ -36,7 +49,8 @@ static long loopback(void)
 	return connect(two, (void *)&at, len);
 }
 
-int main(void)
+/* What may not be done, and two things that may. */
+static void calls(void)
 {
 	char buffer[256] = "x";
 	TRY("tiocsti", ioctl(0, 0x5412UL, buffer));
@@ -51,9 +65,12 @@ int main(void)
 	TRY("open_by_handle_at", syscall(SYS_open_by_handle_at, -100, buffer, 0));
 	TRY("io_uring_setup", syscall(425, 1, buffer));
 	TRY("open_tree", syscall(428, -100, "/", 0));
+	TRY("move_mount", syscall(429, -100, "/", -100, "/tmp", 0));
 	TRY("fsopen", syscall(430, "tmpfs", 0));
 	TRY("clone3", syscall(435, buffer, 64));
 	TRY("mount_setattr", syscall(442, -100, "/", 0, buffer, 32));
+	TRY("mount", syscall(SYS_mount, "x", "/tmp", "tmpfs", 0, 0));
+	TRY("pivot_root", syscall(SYS_pivot_root, ".", "."));
 	TRY("clone user", syscall(SYS_clone, CLONE_NEWUSER | 17, 0, 0, 0, 0));
 	TRY("unshare user", unshare(CLONE_NEWUSER));
 	TRY("unshare net", unshare(CLONE_NEWNET));
@@ -64,5 +81,136 @@ int main(void)
 	TRY("i386", legacy());
 	TRY("works: unshare files", unshare(CLONE_FILES));
 	TRY("works: loopback", loopback());
+}
+
+/* A line of /proc/self/status. */
+static void status(const char *name)
+{
+	char line[256];
+	FILE *file = fopen("/proc/self/status", "r");
+	while (file && fgets(line, sizeof line, file))
+		if (!strncmp(line, name, strlen(name)) && line[strlen(name)] == ':')
+			printf(", \"%s\": \"%s\"", name, strtok(line + strlen(name) + 1, " \t\n"));
+	if (file)
+		fclose(file);
+}
+
+static void world(void)
+{
+	static const char *names[] = { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb",
+		"NoNewPrivs", "Seccomp", "SigBlk", "SigIgn" };
+	struct rlimit core;
+	getrlimit(RLIMIT_CORE, &core);
+	printf("{\"pid\": %d, \"uid\": %d, \"gid\": %d, \"groups\": %d, \"core\": %ld", getpid(),
+		getuid(), getgid(), getgroups(0, NULL), (long)core.rlim_cur);
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		status(names[i]);
+	printf(", \"fds\": [");
+	int comma = 0;
+	for (int fd = 0; fd < 1024; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			printf("%s%d", comma++ ? ", " : "", fd);
+	printf("], \"interfaces\": [");
+	struct if_nameindex *list = if_nameindex();
+	for (int i = 0; list && list[i].if_index; i++)
+		printf("%s\"%s\"", i ? ", " : "", list[i].if_name);
+	printf("], \"calls\": {");
+	calls();
+	printf("\n}}\n");
+}
+
+/* Types `text` into the terminal of standard input, of /dev/tty and of itself reopened. */
+static long type(const char *text)
+{
+	long pushed = 0;
+	int fds[] = { 0, open("/dev/tty", O_RDWR), open("/proc/self/fd/0", O_RDWR | O_NOCTTY) };
+	for (int i = 0; i < 3; i++)
+		for (const char *byte = text; *byte; byte++)
+			for (unsigned long high = 0; high < 2; high++)
+				pushed += !syscall(SYS_ioctl, fds[i], 0x5412UL | high << 32, byte);
+	return pushed;
+}
+
+static long dial(const char *abstract, const char *port)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	struct sockaddr_in tcp = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	if (port) {
+		tcp.sin_port = htons((unsigned short)atoi(port));
+		return connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&tcp, sizeof tcp);
+	}
+	strncpy(at.sun_path + 1, abstract, sizeof at.sun_path - 2);
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(abstract));
+	return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, len);
+}
+
+/* Leaves `count` grandchildren that never end. */
+static long orphans(int count)
+{
+	while (count--) {
+		pid_t child = fork();
+		if (child < 0)
+			return -1;
+		if (child == 0) {
+			if (fork() == 0)
+				for (;;)
+					pause();
+			_exit(0);
+		}
+		waitpid(child, NULL, 0);
+	}
 	return 0;
+}
+
+/* How often `path`, a program that may be running, could be opened to be changed. */
+static long reopen(const char *path, int tries)
+{
+	long opened = 0;
+	while (tries--) {
+		char again[64];
+		int fd = open(path, O_PATH);
+		snprintf(again, sizeof again, "/proc/self/fd/%d", fd);
+		int writable = fd < 0 ? -1 : open(again, O_WRONLY);
+		/* ETXTBSY: it is running. A process that waits for its end could write then. */
+		opened += writable >= 0 || (fd >= 0 && errno == ETXTBSY);
+		close(writable);
+		close(fd);
+	}
+	return opened;
+}
+
+int main(int argc, char **argv)
+{
+	const char *verb = argc > 1 ? argv[1] : "", *what = argc > 2 ? argv[2] : "";
+	char name[65] = "";
+	if (gethostname(name, sizeof name) || strcmp(name, "joblet")) {
+		fputs("probe: this is no job\n", stderr);
+		return 2;
+	}
+	if (!*verb) {
+		world();
+		return 0;
+	}
+	errno = 0;
+	long result = -1;
+	if (!strcmp(verb, "type"))
+		result = type("typed\n");
+	else if (!strcmp(verb, "write"))
+		result = open(what, O_WRONLY);
+	else if (!strcmp(verb, "read"))
+		result = open(what, O_RDONLY);
+	else if (!strcmp(verb, "reopen"))
+		result = reopen(what, 1000);
+	else if (!strcmp(verb, "ptrace"))
+		result = ptrace(PTRACE_SEIZE, atoi(what), 0, 0);
+	else if (!strcmp(verb, "abstract"))
+		result = dial(what, NULL);
+	else if (!strcmp(verb, "tcp"))
+		result = dial(NULL, what);
+	else if (!strcmp(verb, "orphans"))
+		result = orphans(atoi(what));
+	else if (!strcmp(verb, "userns"))
+		result = unshare(CLONE_NEWUSER);
+	printf("{\"result\": %ld, \"errno\": %d}\n", result < 0 ? -1 : result, result < 0 ? errno : 0);
+	return result < 0;
 }

@@ -37,7 +37,7 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> 
 }
 
 /// What `lock` has for `arch`.
-fn locked<'l>(
+pub(super) fn locked<'l>(
     source: &Source,
     lock: &'l lock::Lock,
     arch: Arch,

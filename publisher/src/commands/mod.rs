@@ -4,18 +4,23 @@
 
 mod build;
 mod check;
+mod diff;
 mod lock;
 mod make;
 mod publish;
+mod published;
 mod release;
 mod sign;
+mod verify;
 
 pub(crate) use build::build;
 pub(crate) use check::check;
+pub(crate) use diff::diff;
 pub(crate) use lock::lock;
 pub(crate) use publish::{index, site};
 pub(crate) use release::{plan, reconcile, release};
 pub(crate) use sign::{keygen, sign};
+pub(crate) use verify::verify;
 
 use crate::args::Selection;
 use crate::env;

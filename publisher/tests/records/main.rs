@@ -4,9 +4,11 @@
 #[path = "../common/debs.rs"]
 mod debs;
 mod failures;
+mod guide;
 mod parts;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../../../executor/tests/common/server.rs"]
 mod server;
 mod standards;
+mod verify;
 mod world;

@@ -1,0 +1,241 @@
+//! What an ordinary archive has left, file by file: what an index says of an archive in members.
+
+use crate::error::Error;
+use crate::members::{Difference, wait_until_alone};
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+/// The files below a directory, sorted by path: `.joblet/receipts/NAME-VERSION.files`.
+///
+/// A record for each file, directory and symbolic link, which ends with a NUL byte: mode in octal,
+/// time in seconds since 1970 (0 for directories, whose times are not kept), length in bytes, SHA-256
+/// of the content or of the link's target, path.
+///
+/// Example: `100755 1700000000 5 2cf2… isolated/usr/bin/demo`. Only this program reads it; one that
+/// does not parse counts as absent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Listing(Vec<Entry>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    path: Vec<u8>,
+    mode: u32,
+    mtime: i64,
+    size: u64,
+    sha256: [u8; 32],
+}
+
+impl Listing {
+    /// Lists what is below `root`. Every file is read, on all cores.
+    ///
+    /// This process has one thread again when this returns.
+    ///
+    /// # Errors
+    /// [`Error::File`] when something cannot be read.
+    pub fn take(root: &Path) -> Result<Self, Error> {
+        let mut entries = Vec::new();
+        let mut left = vec![root.to_owned()];
+        while let Some(directory) = left.pop() {
+            for entry in fs::read_dir(&directory).map_err(Error::file("read", &directory))? {
+                let path = entry.map_err(Error::file("read", &directory))?.path();
+                let data = path.symlink_metadata().map_err(Error::file("stat", &path))?;
+                let below = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes();
+                let (mtime, size) = if data.is_dir() { (0, 0) } else { (data.mtime(), data.len()) };
+                let (mode, sha256) = (data.mode(), [0; 32]);
+                entries.push(Entry { path: below.to_owned(), mode, mtime, size, sha256 });
+                if data.is_dir() {
+                    left.push(path);
+                }
+            }
+        }
+        hash_all(root, &mut entries)?;
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Self(entries))
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for Entry { path, mode, mtime, size, sha256 } in &self.0 {
+            let sha256 = hex::encode(sha256);
+            // Writing to a Vec does not fail.
+            _ = write!(bytes, "{mode:o} {mtime} {size} {sha256} ");
+            bytes.extend(path);
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    /// Reads a file that was kept; `None` if it is damaged.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let records = bytes.strip_suffix(&[0])?.split(|&byte| byte == 0);
+        records.map(Entry::parse).collect::<Option<_>>().map(Self)
+    }
+
+    /// How what is `there` differs from this.
+    pub fn differences(&self, there: &Self) -> Vec<Difference> {
+        let mut left: BTreeMap<_, _> = there.0.iter().map(|entry| (&entry.path, entry)).collect();
+        let mut found = Vec::new();
+        let mut differs = |entry: &Entry, what| {
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            found.push(Difference { path, what });
+        };
+        for entry in &self.0 {
+            let there = left.remove(&entry.path);
+            if let Some(what) = there.map_or(Some("is missing"), |there| entry.difference(there)) {
+                differs(entry, what);
+            }
+        }
+        for entry in left.into_values() {
+            differs(entry, "is not of this runtime");
+        }
+        found.sort();
+        found
+    }
+}
+
+impl Entry {
+    fn parse(record: &[u8]) -> Option<Self> {
+        let mut fields = record.splitn(5, |&byte| byte == b' ');
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        let mode = u32::from_str_radix(text()?, 8).ok()?;
+        let (mtime, size) = (text()?.parse().ok()?, text()?.parse().ok()?);
+        let mut sha256 = [0; 32];
+        hex::decode_to_slice(text()?, &mut sha256).ok()?;
+        Some(Self { path: fields.next()?.to_owned(), mode, mtime, size, sha256 })
+    }
+
+    fn difference(&self, there: &Self) -> Option<&'static str> {
+        if self.mode & KIND != there.mode & KIND {
+            return Some("is something else");
+        }
+        if (self.mode, self.mtime, self.size) != (there.mode, there.mtime, there.size) {
+            return Some("has another length, time or permissions");
+        }
+        (self.sha256 != there.sha256).then_some("has other content")
+    }
+}
+
+/// The bits of a mode that say whether it is a file, a directory or a link.
+const KIND: u32 = 0o170_000;
+const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+
+/// Fills in the hashes. Entries are taken one by one, for a few are much larger than the others.
+fn hash_all(root: &Path, entries: &mut [Entry]) -> Result<(), Error> {
+    let left = Mutex::new(entries.iter_mut());
+    let work = || loop {
+        let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(entry) = next else { return Ok(()) };
+        let path = root.join(OsStr::from_bytes(&entry.path));
+        entry.sha256 = hash(&path, entry.mode).map_err(Error::file("read", path))?;
+    };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let done = thread::scope(|scope| {
+        let threads: Vec<_> = (1..cores).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().fold(work(), |done, thread| {
+            done.and(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
+    });
+    wait_until_alone();
+    done
+}
+
+fn hash(path: &Path, mode: u32) -> io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    match mode & KIND {
+        FILE => {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = rustix::fs::open(path, flags, Mode::empty())?;
+            io::copy(&mut File::from(file), &mut hash)?;
+        }
+        LINK => hash.update(fs::read_link(path)?.as_os_str().as_bytes()),
+        _ => {}
+    }
+    Ok(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn tree() -> tempfile::TempDir {
+        let base = tempfile::tempdir().unwrap();
+        let path = |below: &[u8]| base.path().join(OsStr::from_bytes(below));
+        fs::create_dir(path(b"d")).unwrap();
+        fs::write(path(b"d/a b"), "one").unwrap();
+        fs::write(path(b"d/\xff\n"), "two").unwrap();
+        symlink("/no/where", path(b"d/link")).unwrap();
+        base
+    }
+
+    #[test]
+    fn what_is_written_is_what_was_read() {
+        let base = tree();
+        let listing = Listing::take(base.path()).unwrap();
+        assert_eq!(listing.0.len(), 4);
+        assert_eq!(Listing::parse(&listing.to_bytes()), Some(listing));
+        for bad in ["", "\0", "100644 0 0 00 a\0", "100644 0 0 x\0", "9 0 0 0\0", "no end"] {
+            assert_eq!(Listing::parse(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_change_is_seen() {
+        type Change = fn(&Path);
+        let changes: [(Change, &str, &str); 7] = [
+            (|d| fs::write(d.join("x"), "").unwrap(), "d/x", "is not of this runtime"),
+            (|d| fs::remove_file(d.join("a b")).unwrap(), "d/a b", "is missing"),
+            (|d| rewrite(&d.join("a b"), "0ne"), "d/a b", "has other content"),
+            (
+                |d| rewrite(&d.join("a b"), "more"),
+                "d/a b",
+                "has another length, time or permissions",
+            ),
+            (
+                |d| fs::set_permissions(d, fs::Permissions::from_mode(0o700)).unwrap(),
+                "d",
+                "has another length, time or permissions",
+            ),
+            (|d| relink(&d.join("link"), "/no/wh3re"), "d/link", "has other content"),
+            (|d| relink(&d.join("a b"), "one"), "d/a b", "is something else"),
+        ];
+        for (change, path, what) in changes {
+            let base = tree();
+            let before = Listing::take(base.path()).unwrap();
+            assert_eq!(before.differences(&Listing::take(base.path()).unwrap()), []);
+            change(&base.path().join("d"));
+            let found = before.differences(&Listing::take(base.path()).unwrap());
+            assert_eq!(found, [Difference { path: path.into(), what }]);
+        }
+    }
+
+    /// Other content of the same age.
+    fn rewrite(path: &Path, content: &str) {
+        let time = path.metadata().unwrap().modified().unwrap();
+        fs::write(path, content).unwrap();
+        File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    /// Another link of the same age.
+    fn relink(path: &Path, target: &str) {
+        let time = path.symlink_metadata().unwrap().mtime();
+        fs::remove_file(path).unwrap();
+        symlink(target, path).unwrap();
+        let time = crate::tree::times(u64::try_from(time).unwrap());
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        rustix::fs::utimensat(rustix::fs::CWD, path, &time, flags).unwrap();
+    }
+}

@@ -1,0 +1,38 @@
+//! Protections left out one at a time, so that tests see an attack succeed without them: a test
+//! of a protection that cannot fail would prove nothing.
+//!
+//! Only programs built with the feature `weaken` can do it, and none that is shipped is.
+
+#[cfg(feature = "weaken")]
+mod weak {
+    use super::super::Step;
+
+    /// Names of protections: those of steps as in `--dry-run --json`, and those at their places.
+    const VARIABLE: &str = "JOBLET_EXEC_WEAKEN";
+
+    pub(crate) fn without(name: &str) -> bool {
+        std::env::var(VARIABLE).is_ok_and(|names| names.split(',').any(|other| other == name))
+    }
+
+    pub(in super::super) fn leaves_out(step: &Step) -> bool {
+        serde_json::to_value(step).is_ok_and(|step| step["step"].as_str().is_some_and(without))
+    }
+}
+
+#[cfg(not(feature = "weaken"))]
+mod weak {
+    use super::super::Step;
+
+    /// Whether the protection `name` is left out.
+    pub(crate) const fn without(_name: &str) -> bool {
+        false
+    }
+
+    /// Whether `step` is left out.
+    pub(in super::super) const fn leaves_out(_step: &Step) -> bool {
+        false
+    }
+}
+
+pub(super) use weak::leaves_out;
+pub(crate) use weak::without;

@@ -1,0 +1,724 @@
+//! Attacks of a job on its host. Each fails against the program under test, and succeeds against a
+//! build that lacks the one protection it is about (`examples/weakened.rs`): else it proves nothing.
+
+mod common;
+#[path = "support/desk.rs"]
+mod desk;
+mod support;
+
+use desk::Desk;
+use serde_json::Value;
+use std::{
+    ffi::OsString,
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{PermissionsExt, symlink},
+            net::{SocketAddr, UnixListener},
+        },
+    },
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+use support::{Output, World, finish, skip};
+
+/// Names of protections, for `weakened`.
+const WEAKEN: &str = "JOBLET_EXEC_WEAKEN";
+
+/// The world, with a static probe in its runtime.
+fn probed() -> Option<&'static World> {
+    static PROBE: OnceLock<bool> = OnceLock::new();
+    let world = World::get()?;
+    let built = PROBE.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/probe.c");
+        let to = world.path("store/demo/isolated/usr/bin/probe");
+        let built = Command::new("cc").args(["-static", "-o"]).arg(&to).arg(source).status();
+        let loose = world.path("store/demo/isolated/usr/share/loose/nested");
+        fs::create_dir_all(&loose).unwrap();
+        for dir in [&loose, loose.parent().unwrap()] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        built.is_ok_and(|status| status.success())
+    });
+    if !built {
+        skip("no C compiler with a static library here");
+    }
+    built.then_some(world)
+}
+
+/// The words before a job's options: the program under test, or the weakened one.
+fn program(world: &World, weak: bool) -> Vec<OsString> {
+    let mut words = world.program();
+    if weak {
+        let own = world.path("joblet-exec");
+        *words.iter_mut().find(|word| **word == own).unwrap() = world.path("weakened").into();
+    }
+    words
+}
+
+/// Whether attacks can be shown to succeed.
+fn can_weaken(world: &World) -> bool {
+    let can = world.path("weakened").exists();
+    if !can {
+        skip("negative proofs: cargo build -p joblet-exec --features weaken --example weakened");
+    }
+    can
+}
+
+/// An attack, and what it prints against the whole program and against one that lacks `without`.
+struct Attack {
+    without: &'static str,
+    options: &'static [&'static str],
+    script: &'static str,
+    held: &'static str,
+    broken: &'static str,
+}
+
+/// How a user starts something: the words before the program. `prepare` is a script in a mount
+/// namespace of its own, which a caller who is not root needs a user namespace for.
+fn wrapper(user: Option<u32>, prepare: &str, propagation: &str) -> Vec<OsString> {
+    let root = nix::unistd::geteuid().is_root();
+    let mut words = vec!["unshare", "--mount", "--propagation", propagation];
+    if !root {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    let script = format!("{prepare}\nexec \"$@\"");
+    words.extend(["sh", "-c", &script, "sh"]);
+    let ids = user.map(|user| (format!("--reuid={user}"), format!("--regid={user}")));
+    if let Some((uid, gid)) = &ids {
+        words.extend(["setpriv", uid, gid, "--clear-groups"]);
+    }
+    words.into_iter().map(OsString::from).collect()
+}
+
+fn start(world: &World, before: &[OsString], weak: &str, words: &[String]) -> Child {
+    let all: Vec<_> = before.iter().cloned().chain(program(world, !weak.is_empty())).collect();
+    let mut command = Command::new(&all[0]);
+    command.args(&all[1..]).args(words).current_dir(world.path("cwd"));
+    command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env(WEAKEN, weak);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Tries each attack as each of these users, with and without its protection.
+fn attack(users: &[Option<u32>], prepare: &str, attacks: &[Attack]) {
+    let Some(world) = probed() else { return };
+    let weak = can_weaken(world);
+    for user in users {
+        let before = wrapper(*user, prepare, "private");
+        for Attack { without, options, script, held, broken } in attacks {
+            let run = |weak: &str| {
+                let words = World::shell(options, script);
+                finish(start(world, &before, weak, &words))
+            };
+            let output = run("");
+            assert_eq!(output.stdout, *held, "{user:?} {script}: {output:?}");
+            if weak {
+                let output = run(without);
+                assert_eq!(output.stdout, *broken, "{user:?} without {without}: {output:?}");
+            }
+        }
+    }
+}
+
+/// The users who are root on this host.
+fn root() -> Vec<Option<u32>> {
+    if nix::unistd::geteuid().is_root() { vec![None] } else { Vec::new() }
+}
+
+#[test]
+fn what_is_shipped_cannot_be_weakened() {
+    let Some(world) = probed() else { return };
+    let contains = |path: &Path| {
+        let bytes = fs::read(path).unwrap();
+        bytes.windows(WEAKEN.len()).any(|part| part == WEAKEN.as_bytes())
+    };
+    assert!(!contains(&common::program()));
+    if can_weaken(world) {
+        assert!(contains(&world.path("weakened")));
+    }
+    let words = World::shell(&[], "probe userns");
+    let mut run = world.command(None, &words);
+    let output = finish(run.env(WEAKEN, "seccomp,drop-privileges").spawn().unwrap());
+    assert_eq!(output.stdout, "{\"result\": -1, \"errno\": 1}\n");
+}
+
+/// SEC-B01: a link of the runtime to the host.
+#[test]
+fn a_link_leads_to_no_file_of_the_host() {
+    let Some(world) = probed() else { return };
+    let (root, victim) = (world.copy_runtime("leaky"), world.path("outside/secret"));
+    fs::create_dir_all(&victim).unwrap();
+    fs::write(victim.join("file"), "secret\n").unwrap();
+    symlink(&victim, root.join("isolated/data")).unwrap();
+    let yaml = fs::read_to_string(root.join("runtime.yml")).unwrap();
+    let mount = "mounts:\n  - { source: isolated/data, target: /data }";
+    fs::write(root.join("runtime.yml"), yaml.replace("mounts:", mount)).unwrap();
+    for user in World::users() {
+        let before = wrapper(user, ":", "private");
+        let words = ["--runtime=leaky", "cat", "/data/file"].map(str::to_owned);
+        let output = finish(start(world, &before, "", &words));
+        assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)), "{output:?}");
+        if can_weaken(world) {
+            let output = finish(start(world, &before, "within", &words));
+            assert_eq!(output.stdout, "secret\n", "{output:?}");
+        }
+    }
+}
+
+/// SEC-B02: what every job gets fresh cannot be led away by links, or covered.
+#[test]
+fn odd_root_directories_lead_nowhere() {
+    let Some(world) = probed() else { return };
+    let (root, victim) = (world.copy_runtime("odd"), world.path("outside/victim"));
+    fs::create_dir_all(&victim).unwrap();
+    for name in ["proc", "sys", "dev"] {
+        symlink(&victim, root.join("isolated").join(name)).unwrap();
+    }
+    let yaml = fs::read_to_string(root.join("runtime.yml")).unwrap();
+    for (link, target, status) in [
+        ("/dev", "/usr/share/link/null", 0),
+        ("/dev/pts", "/usr/share/link", 0),
+        ("/dev/shm", "/usr/share/link", 0),
+        ("/proc", "/usr/share/link/sys", 125),
+        ("/proc/self/root", "/usr/share/link/x", 0),
+        ("/sys", "/usr/share/link/x", 0),
+        (victim.to_str().unwrap(), "/usr/share/link/x", 0),
+    ] {
+        let at = root.join("isolated/usr/share/link");
+        _ = fs::remove_file(&at);
+        symlink(link, &at).unwrap();
+        let source = if target.ends_with("null") { "isolated/file" } else { "isolated/var" };
+        fs::write(root.join("isolated/file"), "").unwrap();
+        let mount = format!("mounts:\n  - {{ source: {source}, target: {target} }}");
+        fs::write(root.join("runtime.yml"), yaml.replace("mounts:", &mount)).unwrap();
+        for user in World::users() {
+            let words = ["--runtime=odd", "--", "bash", "-c", "echo $$ /proc/self/fd/1"];
+            let output = finish(world.command(user, &words).spawn().unwrap());
+            assert_eq!(output.status, Some(status), "{user:?} {link} {target} {output:?}");
+            let out = if status == 0 { "1 /proc/self/fd/1\n" } else { "" };
+            assert_eq!(output.stdout, out, "{output:?}");
+        }
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "{link}");
+    }
+}
+
+/// SEC-B03: links inside the root are followed.
+#[test]
+fn legal_links_work() {
+    let Some(world) = probed() else { return };
+    let root = world.copy_runtime("legal");
+    symlink("/run", root.join("isolated/var/run")).unwrap();
+    fs::create_dir(root.join("isolated/etc")).unwrap();
+    fs::write(root.join("isolated/etc/f"), "there\n").unwrap();
+    let yaml = fs::read_to_string(root.join("runtime.yml")).unwrap();
+    let yaml = yaml
+        .replace("environment:", "  - { source: isolated/etc, target: /var/run/x }\nenvironment:");
+    fs::write(root.join("runtime.yml"), yaml).unwrap();
+    for user in World::users() {
+        let words = ["--runtime=legal", "--", "cat", "/run/x/f", "/var/run/x/f"];
+        let output = finish(world.command(user, &words).spawn().unwrap());
+        assert_eq!(output.stdout, "there\nthere\n", "{output:?}");
+    }
+}
+
+/// SEC-B04, SEC-B15, SEC-B16: what `runtime.yml` must not say, at install and at run.
+#[test]
+fn a_runtime_yml_is_checked_before_anything_is_done() {
+    let Some(world) = probed() else { return };
+    let mount = |source: &str, target: &str| {
+        format!(
+            "name: bad\nmounts:\n  - {{ source: isolated/usr, target: /usr }}\n  - {{ source: {source}, target: {target} }}\n"
+        )
+    };
+    let env = |pair: &str| format!("name: bad\nmounts: []\nenvironment: {{ {pair} }}\n");
+    let many: String =
+        (0..10_000).map(|n| format!("  - {{ source: isolated/usr, target: /m{n} }}\n")).collect();
+    let bomb = (0..30).fold("a0: &a0 [x]\n".to_owned(), |text, n| {
+        format!("{text}a{}: &a{} [*a{n}, *a{n}, *a{n}, *a{n}]\n", n + 1, n + 1)
+    });
+    let cases = [
+        (mount("../other-1.0.0", "/x"), "mounts[1]"),
+        (mount("/etc", "/x"), "mounts[1]"),
+        (mount(".", "/x"), "mounts[1]"),
+        (mount("isolated/usr", "/"), "mounts[1]"),
+        (mount("isolated/usr", "/a/../x"), "mounts[1]"),
+        (mount("isolated/usr", "rel"), "mounts[1]"),
+        (mount("isolated/usr", "/proc/x"), "mounts[1]"),
+        (mount("isolated/usr", "/usr"), "mounts[1]"),
+        (format!("name: bad\nmounts:\n{many}"), "larger than"),
+        (env("\"A=B\": c"), "A=B"),
+        (env("\"\": c"), "environment"),
+        (env("A: \"a\\0b\""), "A"),
+        (format!("{bomb}name: bad\nmounts: []\n"), "a0"),
+        (format!("name: bad\nmounts: {}{}\n", "[".repeat(10_000), "]".repeat(10_000)), "line"),
+        ("name: bad\nname: bad\nmounts: []\n".into(), "duplicate field `name`"),
+        (
+            "name: bad\nmounts:\n  - { source: isolated/usr, target: /usr, readonly: \"no\" }\n"
+                .into(),
+            "line 3",
+        ),
+        (format!("name: bad\nmounts: []\n#{}\n", "x".repeat(1 << 20)), "larger than"),
+        ("\u{feff}name: bad\nmounts: []\n".into(), "line 1 begins with a byte order mark"),
+    ];
+    let root = world.copy_runtime("bad");
+    let mut installer = common::World::new();
+    for (index, (yaml, reason)) in cases.iter().enumerate() {
+        fs::write(root.join("runtime.yml"), yaml).unwrap();
+        let begin = Instant::now();
+        let words = ["--runtime=bad", "--", "true"];
+        let output = finish(world.command(None, &words).spawn().unwrap());
+        assert_eq!(output.status, Some(125), "{yaml:.300} {output:?}");
+        let stderr = &output.stderr;
+        assert!(
+            stderr.starts_with("error[CONFIG]") && stderr.contains(reason),
+            "{yaml:.300} {stderr}"
+        );
+        assert!(begin.elapsed() < Duration::from_secs(5), "{yaml:.300}");
+        let version = format!("1.0.{index}");
+        let (directory, usr) =
+            (format!("bad-{version}/runtime.yml"), format!("bad-{version}/isolated/usr/x"));
+        let archive = common::gzip(&common::tar(&[(&directory, yaml), (&usr, "")]));
+        installer.publish_archive("bad", &version, &archive);
+        let outcome = installer.exec(["install", &format!("bad@{version}")]);
+        assert_eq!(outcome.status, Some(17), "{yaml:.300} {outcome:?}");
+    }
+    installer.assert_store(&[]);
+    // Lines that end as on Windows are fine.
+    let yaml = fs::read_to_string(world.path("store/demo/runtime.yml")).unwrap();
+    fs::write(root.join("runtime.yml"), yaml.replace('\n', "\r\n")).unwrap();
+    let output = finish(world.command(None, &["--runtime=bad", "id"]).spawn().unwrap());
+    assert_eq!(output.stderr, "");
+}
+
+/// SEC-B05: the runtime is read-only to its last nested mount, and for root.
+#[test]
+fn a_job_cannot_write_its_runtime() {
+    let Some(world) = probed() else { return };
+    let loose = world.path("store/demo/isolated/usr/share/loose");
+    let prepare = format!("mount -t tmpfs -o mode=777 t {}/nested", loose.display());
+    let before = common::snapshot(&loose);
+    let script = "cd /usr/share/loose; { echo x > x && echo here; echo x > nested/x && echo below; \
+                  mv x y && echo moved; mount -o remount,rw /usr && echo remounted; \
+                  chmod 700 nested && echo mode; rm -rf /usr; } 2>/dev/null; ls -d /usr/bin/bash";
+    let held = "/usr/bin/bash\n";
+    attack(
+        &World::users(),
+        &prepare,
+        &[Attack {
+            without: "recursive",
+            options: &[],
+            script: "cd /usr/share/loose; { echo x > nested/x && echo below; } 2>/dev/null; :",
+            held: "",
+            broken: "below\n",
+        }],
+    );
+    for user in World::users() {
+        let output = finish(start(
+            world,
+            &wrapper(user, &prepare, "private"),
+            "",
+            &World::shell(&[], script),
+        ));
+        assert_eq!(output.stdout, held, "{output:?}");
+    }
+    assert!(common::snapshot(&loose) == before);
+    attack(
+        &World::users(),
+        ":",
+        &[Attack {
+            without: "read-only",
+            options: &[],
+            script: "cd /usr/share/loose; { echo x > x && echo here; rm -f x; } 2>/dev/null; :",
+            held: "",
+            broken: "here\n",
+        }],
+    );
+}
+
+/// SEC-B05: the flags of the store's own file system are kept, and noexec has its word.
+#[test]
+fn flags_of_the_store_are_kept() {
+    let Some(world) = probed() else { return };
+    let at = world.path("mounted");
+    fs::create_dir_all(&at).unwrap();
+    let store = world.path("store/demo");
+    for (flags, status, text) in [("nosuid,nodev", 0, ""), ("noexec", 126, "mounted noexec")] {
+        let prepare = format!(
+            "mount -t tmpfs -o mode=755,{flags} t {at}; cp -r {store} {at}",
+            at = at.display(),
+            store = store.display()
+        );
+        for user in World::users() {
+            let script = "grep -c ' /usr ro,nosuid,nodev' /proc/self/mountinfo";
+            let mut words = World::shell(&[], script);
+            words.insert(0, format!("--store={}", at.display()));
+            let mut all = program(world, false);
+            let twice = all.iter().position(|word| word == "--store").unwrap();
+            all.drain(twice..twice + 2);
+            let before: Vec<_> =
+                wrapper(user, &prepare, "private").into_iter().chain(all).collect();
+            let output = Command::new(&before[0]).args(&before[1..]).args(&words).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(status), "{stderr}");
+            assert!(stderr.contains(text), "{stderr}");
+            assert_eq!(output.stdout, if status == 0 { &b"1\n"[..] } else { b"" });
+        }
+    }
+}
+
+/// SEC-B06: mounts of the job stay in the job, those of the host outside.
+#[test]
+fn mounts_do_not_propagate() {
+    let Some(world) = probed() else { return };
+    let (loose, flag) = (world.path("store/demo/isolated/usr/share/loose"), world.path("flag"));
+    // By a process that stays outside of the job.
+    let prepare = format!(
+        "(until [ -e {flag} ]; do sleep 0.02; done; mount -t tmpfs t {}/nested; rm {flag}) \
+         >/dev/null 2>&1 &",
+        loose.display(),
+        flag = flag.display()
+    );
+    let script = "echo ready; read; grep -c ' /usr/share/loose/nested ' /proc/self/mountinfo";
+    let weak = can_weaken(world);
+    for user in World::users() {
+        for (without, new) in [("", "0\n"), ("private-mounts", "1\n")] {
+            if !without.is_empty() && !weak {
+                continue;
+            }
+            let words = World::shell(&[], script);
+            let mut child = start(world, &wrapper(user, &prepare, "shared"), without, &words);
+            let mut out = BufReader::new(child.stdout.take().unwrap());
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            assert_eq!(line, "ready\n");
+            let outside = fs::read_to_string(format!("/proc/{}/mountinfo", child.id())).unwrap();
+            let roots = outside.lines().filter(|line| line.split(' ').nth(4) == Some("/")).count();
+            // In a user namespace mounts never come out.
+            let out_there =
+                if without.is_empty() || user.is_some() || root().is_empty() { 1 } else { 2 };
+            assert_eq!(roots, out_there, "{user:?} {without} {outside}");
+            fs::write(&flag, "").unwrap();
+            while flag.exists() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+            line.clear();
+            out.read_line(&mut line).unwrap();
+            assert_eq!(line, new, "{user:?} {without}");
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// SEC-B07: no descriptor of the caller leads out.
+#[test]
+fn descriptors_of_the_caller_stay_out() {
+    let Some(world) = probed() else { return };
+    fs::write(world.path("outside/here"), "").unwrap();
+    let weak = can_weaken(world);
+    for user in World::users() {
+        for (open, without, script, broken) in [
+            ("7<", "close-files", "ls /proc/self/fd/7/ 2>/dev/null | grep -x here", "here\n"),
+            ("<", "standard-files", "ls /proc/self/fd/0/../outside | grep -x here", "here\n"),
+        ] {
+            let mut before = wrapper(user, ":", "private");
+            let opened = format!("exec {open}{}; exec \"$@\"", world.path("outside").display());
+            before.extend(["bash", "-c", &opened, "bash"].map(OsString::from));
+            let words = World::shell(&[], script);
+            let output = finish(start(world, &before, "", &words));
+            assert_eq!(output.stdout, "", "{output:?}");
+            if weak {
+                let output = finish(start(world, &before, without, &words));
+                assert_eq!(output.stdout, broken, "{without} {output:?}");
+            }
+        }
+    }
+}
+
+/// SEC-B08: no job opens this program to change it, or looks into its parent.
+#[test]
+fn the_program_is_out_of_reach() {
+    let Some(world) = probed() else { return };
+    let before = fs::read(world.path("joblet-exec")).unwrap();
+    let attack_with = |script, held, broken| Attack {
+        without: "not-dumpable",
+        options: &["--init"],
+        script,
+        held,
+        broken,
+    };
+    let read = "probe read /proc/1/exe";
+    let (refused, opened) =
+        ("{\"result\": -1, \"errno\": 13}\n", "{\"result\": 3, \"errno\": 0}\n");
+    attack(&World::users(), ":", &[attack_with(read, refused, opened)]);
+    let (none, all) = ("{\"result\": 0, \"errno\": 0}\n", "{\"result\": 1000, \"errno\": 0}\n");
+    let (refused, traced) = ("{\"result\": -1, \"errno\": 1}\n", none);
+    attack(
+        &root(),
+        ":",
+        &[
+            attack_with("probe reopen /proc/1/exe", none, all),
+            attack_with("probe ptrace 1", refused, traced),
+        ],
+    );
+    assert!(fs::read(world.path("joblet-exec")).unwrap() == before);
+}
+
+/// SEC-B09: the kernel's settings are out of reach of root, too.
+#[test]
+fn kernel_settings_are_read_only() {
+    const REFUSED: &str = "-1 -1 -1 -1";
+    let script = "for f in /proc/sys/kernel/core_pattern /proc/sys/vm/drop_caches \
+                  /proc/sysrq-trigger /sys/kernel/uevent_helper; do probe write $f; done | \
+                  { while read a b c; do echo -n \"${b%,} \"; done; } ; \
+                  probe read /proc/kcore | grep -c -e -1 -e 'result.: 3'; ls -A /sys 2>/dev/null; \
+                  mount -t proc p /tmp 2>/dev/null || mount -t sysfs s /tmp 2>/dev/null || \
+                  mount -t cgroup2 c /tmp 2>/dev/null || echo no mount";
+    let held = format!("{REFUSED} 1\nno mount\n");
+    let Some(world) = probed() else { return };
+    let pattern = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    let before = pattern();
+    for user in World::users() {
+        let output = world.run(user, &[], script);
+        assert_eq!(output.stdout, held, "{user:?} {output:?}");
+    }
+    assert_eq!(pattern(), before);
+    attack(
+        &root(),
+        ":",
+        &[Attack {
+            without: "kernel-settings",
+            options: &[],
+            script: "probe write /proc/sys/kernel/core_pattern",
+            held: "{\"result\": -1, \"errno\": 30}\n",
+            broken: "{\"result\": 3, \"errno\": 0}\n",
+        }],
+    );
+}
+
+/// SEC-B10: nothing is typed into the caller's terminal.
+#[test]
+fn a_job_cannot_type_for_its_caller() {
+    let Some(world) = probed() else { return };
+    let legacy = fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti");
+    let possible = legacy.map_or(true, |value| value.trim() == "1");
+    if !possible {
+        support::say("SKIPPED: the kernel lets nobody type for others (dev.tty.legacy_tiocsti=0)");
+    }
+    let weak = can_weaken(world) && possible;
+    for user in World::users() {
+        for (option, without, got) in [
+            ("--init", "", "got-."),
+            ("--tty", "", "got-."),
+            ("--tty", "seccomp", "got-."),
+            ("--init", "seccomp", "got-t"),
+        ] {
+            if !without.is_empty() && !weak {
+                continue;
+            }
+            let mut desk = Desk::new();
+            let variable = format!("{WEAKEN}={without}");
+            let mut words: Vec<OsString> = vec!["env".into(), variable.into()];
+            words.extend(program(world, !without.is_empty()));
+            let job = World::shell(&[option], "probe type; echo done-$?");
+            words.extend(job.into_iter().map(OsString::from));
+            let after = "read -t 0.3 x; echo \"got-$x.\"";
+            let mut child = desk.start(user, &words, after);
+            desk.expect("done-");
+            desk.expect(got);
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// The report of the probe.
+fn report(world: &World, user: Option<u32>, options: &[&str]) -> Value {
+    let output = world.run(user, options, "exec probe");
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error} {output:?}"))
+}
+
+/// SEC-B11: no privilege, and no call that could give one.
+#[test]
+fn a_job_has_no_privilege_and_no_way_to_one() {
+    let Some(world) = probed() else { return };
+    for user in World::users() {
+        for (options, pid) in [(&[][..], 1), (&["--init"], 2), (&["--user=1234:55"], 1)] {
+            let found = report(world, user, options);
+            for capability in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "SigBlk", "SigIgn"]
+            {
+                assert_eq!(found[capability], "0000000000000000", "{capability} {found}");
+            }
+            let want = [("NoNewPrivs", "1"), ("Seccomp", "2")];
+            assert!(want.iter().all(|(name, value)| found[name] == *value), "{found}");
+            assert_eq!(found["pid"], pid);
+            assert_eq!(found["fds"], serde_json::json!([0, 1, 2]));
+            assert_eq!(found["core"], 0);
+            let calls = found["calls"].as_object().unwrap();
+            assert_eq!(calls.len(), 28);
+            for (name, errno) in calls {
+                // EPERM, ENOSYS, and EAFNOSUPPORT for a family of sockets.
+                let want: &[i64] = if name.starts_with("works") { &[0] } else { &[1, 38, 97] };
+                assert!(want.contains(&errno.as_i64().unwrap()), "{user:?} {name} {errno}");
+            }
+        }
+    }
+    let file = world.path("store/demo/isolated/usr/bin/su-id");
+    fs::copy(world.path("store/demo/isolated/usr/bin/id"), &file).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).unwrap();
+    for user in World::users() {
+        assert_eq!(world.run(user, &["--user=1234"], "su-id -u").stdout, "1234\n");
+    }
+    let held = "{\"result\": -1, \"errno\": 1}\n";
+    let attack_with =
+        |without, script, held, broken| Attack { without, options: &[], script, held, broken };
+    attack(
+        &World::users(),
+        ":",
+        &[
+            attack_with("seccomp", "probe userns", held, "{\"result\": 0, \"errno\": 0}\n"),
+            attack_with(
+                "drop-privileges",
+                "probe | grep -c '\"CapBnd\": \"0000000000000000\"'",
+                "1\n",
+                "0\n",
+            ),
+        ],
+    );
+}
+
+/// SEC-B12: a host that hides parts of `/proc` is named, at once, and nothing weaker is run.
+#[test]
+fn a_masked_proc_is_named_with_its_cure() {
+    let Some(world) = probed() else { return };
+    for user in World::users().into_iter().flatten() {
+        let before = wrapper(Some(user), "mount -t tmpfs t /proc/sys", "private");
+        let begin = Instant::now();
+        let output = finish(start(world, &before, "", &World::shell(&[], "echo on")));
+        assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)), "{output:?}");
+        assert!(output.stderr.contains("partly hidden, as in containers"), "{output:?}");
+        assert!(begin.elapsed() < Duration::from_secs(5));
+    }
+}
+
+/// How many processes run that have this argument.
+fn processes(mark: &str) -> usize {
+    let has = |path: &Path| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(|entry| has(&entry.path())).count()
+}
+
+fn gone(mark: &str) {
+    let begin = Instant::now();
+    while processes(mark) > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(5), "processes remain");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// SEC-B13: whatever a job leaves behind ends with it.
+#[test]
+fn orphans_end_with_the_job() {
+    let Some(world) = probed() else { return };
+    for user in World::users() {
+        for options in [&[][..], &["--init"]] {
+            let words = ["--runtime=demo", "--", "probe", "orphans", "1000"];
+            let words = [options, &words].concat();
+            // Reads to the end of its output: nobody holds that open.
+            let output: Output = finish(world.command(user, &words).spawn().unwrap());
+            assert_eq!(output.status, Some(0), "{output:?}");
+            assert_eq!(processes("orphans"), 0);
+        }
+    }
+}
+
+/// SEC-B14: nothing outlives the launcher, whenever it is killed.
+#[test]
+fn nothing_outlives_a_killed_launcher() {
+    let Some(world) = probed() else { return };
+    let mark = format!("88{}", std::process::id());
+    for user in World::users() {
+        for options in [&[][..], &["--init"], &["--user=1234:55"]] {
+            for delay in 0..70 {
+                let words = World::shell(options, &format!("sleep {mark}; :"));
+                // From a thread that ends at once: a job does not depend on that.
+                let mut child = thread::scope(|scope| {
+                    let start = || world.command(user, &words).spawn().unwrap();
+                    scope.spawn(start).join().unwrap()
+                });
+                thread::sleep(Duration::from_micros(delay * delay * 8));
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        }
+        gone(&mark);
+    }
+    if !can_weaken(world) {
+        return;
+    }
+    let words = World::shell(&[], &format!("echo ready; exec sleep {mark}"));
+    let mut child = start(world, &["env".into()], "follow-launcher", &words);
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(processes(&mark), 1);
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if line == format!("sleep\0{mark}\0").as_bytes() {
+            let pid = entry.file_name().to_str().unwrap().parse().unwrap();
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL)
+                .unwrap();
+        }
+    }
+    gone(&mark);
+}
+
+/// SEC-B15: the caller's environment stays with the caller.
+#[test]
+fn a_large_environment_stays_outside() {
+    let Some(world) = probed() else { return };
+    for user in World::users() {
+        let mut run = world.command(user, &["--runtime=demo", "--", "env"]);
+        for n in 0..16 {
+            run.env(format!("JOBLET_EXEC_TOKEN{n}"), "x".repeat(100_000));
+        }
+        let run = run.env("LD_PRELOAD", "/nowhere/evil.so").env("LD_LIBRARY_PATH", "/nowhere");
+        let output = finish(run.spawn().unwrap());
+        assert_eq!(output.stdout, "FOO=bar\nHOME=/tmp\nPATH=/usr/bin:/bin\n", "{output:?}");
+    }
+}
+
+/// SEC-B18: a network of its own.
+#[test]
+fn the_hosts_network_is_out_of_reach() {
+    let Some(world) = probed() else { return };
+    let name = format!("joblet-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _socket = UnixListener::bind_addr(&address).unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = tcp.local_addr().unwrap().port().to_string();
+    let weak = can_weaken(world);
+    for user in World::users() {
+        assert_eq!(report(world, user, &[])["interfaces"], serde_json::json!(["lo"]));
+        let before = wrapper(user, ":", "private");
+        for attack in [["abstract", &name], ["tcp", &port]] {
+            let words = World::shell(&[], &format!("probe {}", attack.join(" ")));
+            let output = finish(start(world, &before, "", &words));
+            assert_eq!(output.stdout, "{\"result\": -1, \"errno\": 111}\n", "{output:?}");
+            if weak {
+                let output = finish(start(world, &before, "network,loopback", &words));
+                assert_eq!(output.stdout, "{\"result\": 0, \"errno\": 0}\n", "{output:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Jobs with GPUs: those of a specification that the test writes, with devices that every host has.
+
+mod common;
+mod support;
+
+use std::{fs, os::unix::fs::symlink, sync::Once};
+use support::{Output, World, finish};
+
+/// Two GPUs, `zero` and `full` of the host, with a driver.
+fn specification(driver: &str) -> String {
+    format!(
+        r#"{{ "cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": [
+  {{ "name": "0", "containerEdits": {{ "deviceNodes": [
+    {{ "path": "/dev/nvidia0", "hostPath": "/dev/zero" }}, {{ "path": "/dev/dri/card0", "hostPath": "/dev/zero" }} ] }} }},
+  {{ "name": "1", "containerEdits": {{ "deviceNodes": [ {{ "path": "/dev/nvidia1", "hostPath": "/dev/full" }} ] }} }} ],
+"containerEdits": {{ "env": ["DRIVER=1"], "mounts": [
+    {{ "hostPath": "{driver}/libcuda.so.535.1", "containerPath": "/usr/lib64/libcuda.so.535.1" }},
+    {{ "hostPath": "{driver}/nvidia-smi", "containerPath": "/usr/bin/nvidia-smi" }},
+    {{ "hostPath": "{driver}/icd", "containerPath": "/etc/vulkan/icd" }} ] }} }}"#
+    )
+}
+
+/// Writes the driver's files and the specification of its devices, once.
+fn driver(world: &World) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let driver = world.path("driver");
+        fs::create_dir_all(&driver).unwrap();
+        fs::write(driver.join("libcuda.so.535.1"), "library\n").unwrap();
+        fs::write(driver.join("icd"), "icd\n").unwrap();
+        fs::copy(world.path("store/demo/isolated/usr/bin/id"), driver.join("nvidia-smi")).unwrap();
+        symlink("libcuda.so.535.1", driver.join("libcuda.so.1")).unwrap();
+        fs::create_dir(world.path("cdi")).unwrap();
+        let text = specification(driver.to_str().unwrap());
+        fs::write(world.path("cdi/nvidia.json"), text).unwrap();
+    });
+}
+
+/// Runs `script` as each user with these options, with the specifications in `cdi`.
+fn each(options: &[&str], cdi: &str, script: &str, check: impl Fn(&Output)) {
+    let Some(world) = World::get() else { return };
+    driver(world);
+    for user in World::users() {
+        let mut command = world.command(user, &World::shell(options, script));
+        check(&finish(command.env("JOBLET_EXEC_CDI", world.path(cdi)).spawn().unwrap()));
+    }
+}
+
+#[test]
+fn a_job_sees_the_gpus_it_asked_for() {
+    let show = "cd /dev; ls -d nvidia* dri/*; head -c 3 nvidia0 >/tmp/x; stat -c %s /tmp/x; echo $DRIVER $LD_LIBRARY_PATH; \
+                cat /run/gpu/lib/libcuda.so.1 /etc/vulkan/icd; nvidia-smi -u >/tmp/x && echo $PATH";
+    let driver = "1 /run/gpu/lib\nlibrary\nicd\n/usr/bin:/bin:/run/gpu/bin\n";
+    for (option, nodes) in [
+        ("--gpu=1", "dri/card0\nnvidia0\n"),
+        ("--gpu=2", "dri/card0\nnvidia0\nnvidia1\n"),
+        ("--gpu=all", "dri/card0\nnvidia0\nnvidia1\n"),
+    ] {
+        each(&[option], "cdi", show, |output| {
+            assert_eq!(output.stdout, format!("{nodes}3\n{driver}"), "{output:?}");
+        });
+    }
+    each(&["--gpu=1", "-e", "LD_LIBRARY_PATH=/own"], "cdi", "echo $LD_LIBRARY_PATH", |output| {
+        assert_eq!(output.stdout, "/own:/run/gpu/lib\n", "{output:?}");
+    });
+    each(&["--gpu=1"], "cdi", "echo >/run/gpu/lib/libcuda.so.1; echo >/dev/nvidia0", |output| {
+        assert!(output.stderr.contains("Read-only") && output.status == Some(0), "{output:?}");
+    });
+    each(&[], "cdi", "ls -d /dev/nvidia0 /run; echo $DRIVER", |output| {
+        assert_eq!(output.stdout, "\n", "{output:?}");
+    });
+}
+
+#[test]
+fn a_host_without_them_says_so() {
+    each(&["--gpu=3"], "cdi", "echo on", |output| {
+        let reason =
+            "error[LAUNCH]: cannot give the job a GPU: this host has 2, and 3 were asked for";
+        assert!(output.stderr.starts_with(reason), "{output:?}");
+        assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)));
+    });
+    if std::path::Path::new("/dev/nvidia0").exists() {
+        return;
+    }
+    each(&["--gpu=1"], "no-cdi", "echo on", |output| {
+        let reason = "error[LAUNCH]: cannot give the job a GPU: no CDI specification in ";
+        assert!(output.stderr.starts_with(reason), "{output:?}");
+        assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)));
+    });
+}

@@ -1,0 +1,42 @@
+//! What `verify` and `diff` share: which record is meant.
+
+use crate::error::Error;
+use joblet_format::{Arch, Record, Spec, Version, Wanted, nearest};
+
+/// The record that `spec` means: without a version, the latest one.
+pub(super) fn find<'r>(records: &'r [Record], spec: &Spec) -> Result<&'r Record, Error> {
+    let name = &spec.name;
+    let of_name = || records.iter().filter(|record| record.name == *name);
+    let version = match &spec.wanted {
+        Wanted::Exact(version) => Some(version),
+        Wanted::Any | Wanted::Latest => {
+            Version::latest(of_name().map(|record| &record.release.version))
+        }
+    };
+    let record = of_name().find(|record| Some(&record.release.version) == version);
+    record.ok_or_else(|| {
+        let versions: Vec<_> = of_name().map(|record| record.release.version.to_string()).collect();
+        Error::NotFound(match version {
+            Some(version) if !versions.is_empty() => {
+                let versions = versions.join(", ");
+                format!("no record of {name}@{version}; there are {versions}")
+            }
+            _ => {
+                let near = nearest(name.as_str(), records.iter().map(|it| it.name.as_str()));
+                let hint =
+                    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                format!("no record of {name}{hint}")
+            }
+        })
+    })
+}
+
+/// The architectures of `record` among those asked for; none asked for means all.
+pub(super) fn wanted(record: &Record, asked: &[Arch]) -> Result<Vec<Arch>, Error> {
+    let there = record.release.architectures();
+    if let Some(other) = asked.iter().find(|arch| !there.contains(arch)) {
+        let (name, version) = (&record.name, &record.release.version);
+        return Err(Error::NotFound(format!("{name}@{version} was not published for {other}")));
+    }
+    Ok(there.into_iter().filter(|arch| asked.is_empty() || asked.contains(arch)).collect())
+}

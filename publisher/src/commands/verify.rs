@@ -1,0 +1,133 @@
+//! `verify`: a published version is built once more from what was kept beside its record, and compared.
+
+use super::make::{Made, Recipe, Workshop};
+use super::published::{find, wanted};
+use crate::error::Error;
+use crate::field::Place;
+use crate::{Note, args, compare, lock, pack, provenance, record};
+use joblet_format::index::Index;
+use joblet_format::{Arch, Artifact, Record};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Entries that are named; there may be thousands.
+const NAMED: usize = 20;
+
+pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error> {
+    let records = record::read_all(&options.records)?;
+    let found: Vec<_> =
+        options.specs.iter().map(|spec| find(&records, spec)).collect::<Result<_, _>>()?;
+    let field = options.against.as_deref().map(Place::new);
+    let registry = field.as_ref().map(Place::registry).transpose()?;
+    let mut report = String::new();
+    for record in found {
+        let dir = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
+        let kept = Kept::lay_out(&options.records, record, dir.path())?;
+        let arches = wanted(record, &options.arches)?;
+        for arch in arches {
+            let object = object(record, arch);
+            let artifact = match &registry {
+                None => record.release.artifact(arch),
+                Some(registry) => {
+                    let releases = registry.runtimes.get(&record.name);
+                    let release = releases.and_then(|it| it.get(&record.release.version));
+                    release.and_then(|release| release.artifact(arch))
+                }
+            };
+            let place = options.against.as_deref().unwrap_or("the record");
+            let artifact =
+                artifact.ok_or_else(|| Error::NotFound(format!("{object}: is not in {place}")))?;
+            let (packed, index) = kept.rebuild(arch, &options.making, dir.path(), note)?;
+            // Beside the records of a build lie its archives.
+            let beside = || Place::File(options.records.join("../registry.json"));
+            let place = field.clone().unwrap_or_else(beside);
+            if packed.checksum != artifact.checksum {
+                let (expected, actual) = (artifact.checksum, packed.checksum);
+                let reason = explain(&place, &artifact, &index);
+                return Err(Error::Rebuilt { object, expected, actual, reason });
+            }
+            if field.is_some() {
+                note(&format!("verify {object}: downloading"));
+                let (_, served) = place.archive(&artifact)?;
+                if served != artifact.checksum {
+                    let hint = "its archive is not the one that its registry promises";
+                    return Err(Error::checksum(object, artifact.checksum, served, hint));
+                }
+            }
+            _ = writeln!(report, "{object}: the same, {}", packed.checksum); // a String never fails
+        }
+    }
+    Ok(report)
+}
+
+fn object(record: &Record, arch: Arch) -> String {
+    format!("{}@{} {arch}", record.name, record.release.version)
+}
+
+/// A version's source as it was.
+struct Kept {
+    source: crate::source::Source,
+    dir: std::path::PathBuf,
+    lock: lock::Lock,
+}
+
+impl Kept {
+    /// Lays out what lies beside `record` below `dir`.
+    fn lay_out(records: &Path, record: &Record, dir: &Path) -> Result<Self, Error> {
+        let mut files = record::files::Files::new();
+        for name in provenance::NAMES {
+            if let Some(bytes) = record::files::read(records, record, name)? {
+                files.insert(name.to_owned(), bytes);
+            }
+        }
+        let (source, dir_of_source) = provenance::lay_out(&files, dir)?;
+        if (&source.name, &source.version) != (&record.name, &record.release.version) {
+            let place = record::files::dir(records, &record.name, &record.release.version);
+            let reason = format!("keeps the source of {}", source.directory());
+            return Err(Error::config(place, reason));
+        }
+        let lock = lock::read(dir, &source)?;
+        Ok(Self { source, dir: dir_of_source, lock })
+    }
+
+    fn rebuild(
+        &self,
+        arch: Arch,
+        making: &args::Making,
+        spool: &Path,
+        note: Note,
+    ) -> Result<(pack::Packed, Index), Error> {
+        let Self { source, dir, lock } = self;
+        let workshop = Workshop::new(making);
+        let directory = source.directory();
+        let step = |step: &str| note(&format!("verify {directory} {arch}: {step}"));
+        let inputs = super::build::locked(source, lock, arch, spool)?;
+        let recipe = Recipe { source, source_dir: dir, arch, inputs, timestamp: &lock.timestamp };
+        let Made { tree, runtime_yml, .. } = workshop.make(&recipe, spool, &step)?;
+        step("packing");
+        let target = record::archive_name(&source.name, &source.version, arch);
+        pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), workshop.jobs)
+    }
+}
+
+/// What differs between the published archive and the rebuilt one, a line each.
+fn explain(place: &Place, artifact: &Artifact, rebuilt: &Index) -> String {
+    let published = match place.index(artifact) {
+        Ok(Some(index)) => index,
+        Ok(None) => return "\n  it was published without an index: nothing to compare".to_owned(),
+        Err(error) => return format!("\n  which entries differ is not known: {error}"),
+    };
+    let differences = compare::indexes(&published, rebuilt);
+    if differences.is_empty() {
+        return "\n  every entry is the same: it was packed by another version of this program"
+            .to_owned();
+    }
+    let mut text = String::new();
+    for difference in differences.iter().take(NAMED) {
+        _ = write!(text, "\n  {difference}"); // a String never fails
+    }
+    if let Some(more) = differences.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        _ = write!(text, "\n  and {more} more");
+    }
+    text
+}

@@ -1,0 +1,137 @@
+//! A registry in the field: its document, the indexes of its archives, and the archives themselves.
+
+use crate::{
+    error::Error,
+    http,
+    pack::{self, MAX_PART},
+};
+use flate2::read::GzDecoder;
+use joblet_format::{
+    Artifact, Checksum, MAX_REGISTRY_BYTES, Registry,
+    index::{Index, MAX_INDEX_BYTES},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// Where a registry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The address of `registry.json`.
+    Address(String),
+    /// Its file.
+    File(PathBuf),
+}
+
+impl Place {
+    /// `text` is the address or path of the document, or of the directory that it lies in.
+    pub fn new(text: &str) -> Self {
+        let document = if Path::new(text).extension().is_some_and(|it| it == "json") {
+            text.to_owned()
+        } else {
+            format!("{}/registry.json", text.trim_end_matches('/'))
+        };
+        if is_web(text) { Self::Address(document) } else { Self::File(document.into()) }
+    }
+
+    /// The document.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::File`]; [`Error::Config`] if it is refused.
+    pub fn registry(&self) -> Result<Registry, Error> {
+        let (shown, body) = match self {
+            Self::Address(address) => (address.clone(), open_address(address)?),
+            Self::File(path) => (path.display().to_string(), open_file(path)?),
+        };
+        let bytes = read(body, MAX_REGISTRY_BYTES, &shown)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::config(shown, format!("is no registry: {error}")))
+    }
+
+    /// Length and SHA-256 of the archive as it is served, its parts joined.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::File`].
+    pub fn archive(&self, artifact: &Artifact) -> Result<(u64, Checksum), Error> {
+        let whole = [artifact.download_url.as_str()];
+        let parts: Vec<_> = artifact.parts.iter().map(|part| part.download_url.as_str()).collect();
+        let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
+        for url in if parts.is_empty() { &whole[..] } else { &parts } {
+            let (shown, mut body) = self.open(url)?;
+            loop {
+                let read = body.read(&mut buffer).map_err(|error| broken(&shown, &error))?;
+                if read == 0 {
+                    break;
+                }
+                hash.update(&buffer[..read]);
+                size += read as u64;
+            }
+        }
+        Ok((size, Checksum::from_digest(hash.finalize().into())))
+    }
+
+    /// The index of the archive, if it is the one that was promised.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::File`]; [`Error::Differs`] for another one.
+    pub fn index(&self, artifact: &Artifact) -> Result<Option<Index>, Error> {
+        let Some(promised) = artifact.index else { return Ok(None) };
+        let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
+        let (shown, body) = self.open(&url)?;
+        let bytes = read(body, MAX_INDEX_BYTES, &shown)?;
+        let actual = Checksum::from_digest(Sha256::digest(&bytes).into());
+        if actual != promised.checksum {
+            let hint = "another file is served there";
+            return Err(Error::checksum(shown, promised.checksum, actual, hint));
+        }
+        let plain = read(Box::new(GzDecoder::new(bytes.as_slice())), MAX_INDEX_BYTES, &shown)?;
+        Index::parse(&plain).map(Some).map_err(|rule| Error::config(shown, rule))
+    }
+
+    /// What `url`, as it stands in the document, names.
+    fn open(&self, url: &str) -> Result<(String, Box<dyn Read>), Error> {
+        if is_web(url) {
+            return Ok((url.to_owned(), open_address(url)?));
+        }
+        match self {
+            Self::Address(document) => {
+                let base = document.rsplit_once('/').map_or("", |(base, _)| base);
+                let address = format!("{base}/{url}");
+                Ok((address.clone(), open_address(&address)?))
+            }
+            Self::File(document) => {
+                let path = document.with_file_name("").join(url);
+                Ok((path.display().to_string(), open_file(&path)?))
+            }
+        }
+    }
+}
+
+fn is_web(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+fn open_address(address: &str) -> Result<Box<dyn Read>, Error> {
+    let refused = |(reason, _)| Error::Net { what: address.to_owned(), reason };
+    Ok(Box::new(http::get(address, "*/*", MAX_PART).map_err(refused)?.body))
+}
+
+fn open_file(path: &Path) -> Result<Box<dyn Read>, Error> {
+    Ok(Box::new(File::open(path).map_err(Error::file("read", path))?))
+}
+
+fn broken(shown: &str, error: &std::io::Error) -> Error {
+    Error::Net { what: shown.to_owned(), reason: error.to_string() }
+}
+
+fn read(body: Box<dyn Read + '_>, limit: u64, shown: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    body.take(limit + 1).read_to_end(&mut bytes).map_err(|error| broken(shown, &error))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::config(shown, format!("is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,82 @@
+//! `CREATING_RUNTIMES.md`, followed to the letter: its commands, in its order, with its manifest.
+
+use super::world::{joblet_exec, repository};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::Command,
+};
+
+/// Set to `must-work` where the locked inputs have to be to be had, as in CI.
+const INPUTS: &str = "JOBLET_TEST_INPUTS";
+
+/// The fenced blocks of a language, in their order.
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+    let open = format!("```{language}\n");
+    text.split(&open).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+fn program(path: &Path, script: &str) {
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_guide_leads_from_an_idea_to_a_published_runtime() {
+    let guide = fs::read_to_string(repository("CREATING_RUNTIMES.md")).unwrap();
+    let [manifest] = blocks(&guide, "yaml")[..] else { panic!("one manifest") };
+    let commands = blocks(&guide, "bash");
+    let dir = tempfile::tempdir().unwrap();
+    let at = |below: &str| dir.path().join(below);
+    for place in ["bin", "cache", "home", "checkout/runtimes-src", "checkout/registry-site"] {
+        fs::create_dir_all(at(place)).unwrap();
+    }
+    fs::write(at("manifest.yaml"), manifest).unwrap();
+    program(&at("bin/editor"), "#!/bin/sh\nexec cp ../manifest.yaml \"$1\"\n");
+    symlink(env!("CARGO_BIN_EXE_joblet-publish"), at("bin/joblet-publish")).unwrap();
+    symlink(joblet_exec(), at("bin/joblet-exec")).unwrap();
+    // Of the other tests, so that all fetch once.
+    let inputs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs");
+    fs::create_dir_all(&inputs).unwrap();
+    symlink(inputs, at("cache/joblet-publish")).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new("bash")
+        .args(["-euxo", "pipefail", "-c", &commands.concat()])
+        .current_dir(at("checkout"))
+        .env("PATH", format!("{}:{path}", at("bin").display()))
+        .env("EDITOR", "editor")
+        .env("HOME", at("home"))
+        .env("XDG_CACHE_HOME", at("cache"))
+        .env("JOBLET_EXEC_STORE", at("store"))
+        .output()
+        .unwrap();
+    let (said, complaint) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let no_network = matches!(output.status.code(), Some(10 | 17 | 19));
+    if no_network && std::env::var_os(INPUTS).is_none() {
+        #[allow(clippy::print_stderr, reason = "a skipped test says so")]
+        {
+            eprintln!("SKIPPED ({INPUTS}=must-work forbids it): {complaint}");
+        }
+        return;
+    }
+    assert!(output.status.success(), "{said}{complaint}");
+    // What the guide promises on the way.
+    for line in [
+        "runtimes-src/jq-1/manifest.yaml\n",
+        "runtimes-src/jq-1/versions.lock: arm64: ",
+        "jq-1-1.0.0: checks passed: 2\n",
+        "\tjq\tusr/bin/jq\n",
+        "\n42\n",
+        "registry.json: runtimes: 1, versions: 1\n",
+        "jq-1@1.0.0 arm64: the same, sha256:",
+        "jq-1@1.0.0 → jq-1@1.1.0 amd64: ",
+        "\n  + file ",
+    ] {
+        assert!(said.contains(line), "{line:?}: {said}{complaint}");
+    }
+    let registry = fs::read_to_string(at("checkout/registry.json")).unwrap();
+    assert!(registry.contains("\"jq-1\""), "{registry}");
+    assert!(at("checkout/dist/site/runtimes/jq-1/index.html").is_file());
+}
