@@ -186,15 +186,15 @@ fn a_short_index_does_not_stand_for_more_than_memory_holds() {
     put_number(&mut bytes, 0);
     put_number(&mut bytes, 1_000_000);
     bytes.extend([0, 0, 0]);
-    // One name of 200 bytes, again and again with one more letter.
+    // One name of 200 bytes, again and again with another letter behind it.
     let name = "n".repeat(200);
     bytes.push(0);
     put_number(&mut bytes, 0);
     put_text(&mut bytes, &name);
     for depth in 0..1_000_000_usize {
         bytes.push(0);
-        put_number(&mut bytes, (200 + depth % 1000) as u64);
-        put_text(&mut bytes, "n");
+        put_number(&mut bytes, 200);
+        put_text(&mut bytes, if depth % 2 == 0 { "a" } else { "b" });
     }
     assert_eq!(
         Index::parse(&bytes).unwrap_err(),
