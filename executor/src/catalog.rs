@@ -107,6 +107,19 @@ impl Registries {
         Ok(all)
     }
 
+    /// The document of the registry at `location` byte for byte, and its signature, if it must be
+    /// signed.
+    ///
+    /// # Errors
+    /// As [`Registries::all`].
+    pub fn original(&self, location: &Location) -> Result<Option<(Vec<u8>, String)>, Error> {
+        let found = self.sources.iter().find(|(source, _)| source.location == *location);
+        match found {
+            Some((source, _)) if !source.keys.is_empty() => remote::original(source).map(Some),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether one of them is called `origin`.
     pub fn knows(&self, origin: &Origin) -> bool {
         self.sources.iter().any(|(source, _)| source.origin.as_ref() == Some(origin))

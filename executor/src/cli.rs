@@ -210,6 +210,30 @@ pub const COMMANDS: &[Cmd] = &[
         runs_job: false,
     },
     Cmd {
+        name: "export",
+        also: "runtime export",
+        usage: "--to=DIR SPEC…",
+        help: "write what a host without network needs to install runtimes: archives and registry",
+        options: &[
+            value("--to", "", "DIR", "the directory to make"),
+            value(
+                "--arch",
+                "",
+                "amd64|arm64",
+                "for hosts of this architecture (default: this one's)",
+            ),
+        ],
+        runs_job: false,
+    },
+    Cmd {
+        name: "import",
+        also: "runtime import",
+        usage: "DIR",
+        help: "install the runtimes that export has written, without network",
+        options: &[],
+        runs_job: false,
+    },
+    Cmd {
         name: "completions",
         also: "",
         usage: "bash|zsh|fish",

@@ -132,9 +132,9 @@ fn of_value(option: &Opt) -> Kind<'_> {
 /// What the operands of a command can be.
 fn of_operands(command: &Cmd) -> Kind<'static> {
     match command.usage {
-        "SPEC…" if command.name == "install" => Kind::Available,
+        _ if ["install", "export"].contains(&command.name) => Kind::Available,
         usage if usage.starts_with("bash") => Kind::Words(usage),
-        usage if usage.contains("COMMAND") || usage.contains("FILE") => Kind::Files,
+        usage if usage.contains("COMMAND") || usage == "DIR" => Kind::Files,
         usage if usage.contains("SPEC") || usage.contains("NAME") => Kind::Installed,
         _ => Kind::Unknown,
     }

@@ -63,7 +63,7 @@ pub fn install(
     ui: &mut Ui<'_>,
 ) -> Result<Outcome, Error> {
     let start = Instant::now();
-    let choice = registry::resolve(&catalog.registry, &catalog.location, spec, Arch::NATIVE)?;
+    let choice = choose(spec, catalog)?;
     let exact = spec.exactly(&choice.release.version);
     if let Some(reason) = &choice.release.yanked {
         ui.warning(&format!("{exact} was withdrawn: {reason}"));
@@ -100,6 +100,14 @@ pub fn install(
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
 }
 
+/// What `spec` means on this host.
+fn choose<'c>(spec: &Spec, catalog: &'c Catalog) -> Result<Choice<'c>, Error> {
+    let Catalog { registry, location, .. } = catalog;
+    let mut choice = registry::resolve(registry, location, spec, Arch::NATIVE)?;
+    registry::prefer_beside(&mut choice, location, &spec.name, Arch::NATIVE);
+    Ok(choice)
+}
+
 /// The version that was chosen, if it is installed.
 ///
 /// # Errors
@@ -134,7 +142,7 @@ pub fn repair(
     store: &Store,
     ui: &mut Ui<'_>,
 ) -> Result<Cost, Error> {
-    let choice = registry::resolve(&catalog.registry, &catalog.location, exact, Arch::NATIVE)?;
+    let choice = choose(exact, catalog)?;
     same(store, exact, catalog, &choice)?;
     let lock = store.lock(&exact.name, &choice.release.version)?;
     let source = parts(catalog, &choice, exact)?;
@@ -149,12 +157,18 @@ pub fn repair(
 }
 
 /// The files that are the chosen archive.
-fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Parts, Error> {
+///
+/// # Errors
+/// As [`address`].
+pub fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Parts, Error> {
     Parts::of(&choice.artifact, |url| address(catalog, url, exact))
 }
 
 /// Where `url` of the registry leads.
-fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
+///
+/// # Errors
+/// [`Error::Registry`] if it must not lead there.
+pub fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
     catalog.location.of_archive(url).map_err(|reason| Error::Registry {
         registry: catalog.location.to_string(),
         reason: format!("the address {url:?} of {exact} is refused: {reason}"),

@@ -6,6 +6,7 @@
 
 mod address;
 pub mod args;
+mod bundle;
 mod cache;
 mod catalog;
 mod cli;
@@ -79,6 +80,8 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
         Command::Outdated => session.outdated(ui)?,
         Command::Upgrade(names) => session.upgrade(&names, ui)?,
         Command::Info(spec) => session.info(&spec, ui)?,
+        Command::Export { specs, to, arch } => session.export(&specs, &to, arch, ui)?,
+        Command::Import(from) => session.import(&from, ui)?,
         Command::Completions(shell) => ui.data(&completions::script(shell))?,
         Command::Man => ui.data(&man::page())?,
         Command::Doctor { apparmor } => return session.doctor(apparmor, ui),

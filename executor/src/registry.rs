@@ -54,6 +54,22 @@ pub fn resolve<'r>(
     Ok(Choice { release, artifact })
 }
 
+/// What the archive of a version is usually called.
+pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
+    format!("{}-{arch}.tar.gz", name.directory(version))
+}
+
+/// Takes an archive from beside a local registry if it lies there under its usual name, wherever the
+/// registry says that it is: so that a registry can be brought along with a few of its archives.
+pub fn prefer_beside(choice: &mut Choice<'_>, location: &Location, name: &RuntimeName, arch: Arch) {
+    let file = archive_name(name, &choice.release.version, arch);
+    if let Location::File(registry) = location {
+        if registry.with_file_name(&file).is_file() {
+            (choice.artifact.download_url, choice.artifact.parts) = (file, Vec::new());
+        }
+    }
+}
+
 fn missing_name(registry: &Registry, location: &Location, spec: &Spec) -> Error {
     let name = spec.name.as_str();
     if let Some(entry) = registry.refused.iter().find(|entry| entry.name == name) {

@@ -6,15 +6,15 @@ mod words;
 use crate::completions::SHELLS;
 use crate::error::Error;
 use crate::gpu::Wanted;
-use joblet_format::{RuntimeName, Spec};
+use joblet_format::{Arch, RuntimeName, Spec};
 use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 pub(crate) use values::env_line;
 use values::{
-    bind, count, descriptor, duration, file, gpus, memory, positive, processors, tmpfs, user, utf8,
-    variable,
+    arch, bind, count, descriptor, duration, file, gpus, memory, positive, processors, tmpfs, user,
+    utf8, variable,
 };
 use words::{Words, is_option, sort};
 
@@ -90,6 +90,17 @@ pub enum Command {
     Info(Spec),
     /// Remove old versions.
     Prune(Prune),
+    /// Write a bundle.
+    Export {
+        /// Of these runtimes.
+        specs: Vec<Spec>,
+        /// The new directory.
+        to: PathBuf,
+        /// The hosts it is for.
+        arch: Arch,
+    },
+    /// Install the runtimes of a bundle.
+    Import(PathBuf),
     /// Print the completions of a shell.
     Completions(&'static str),
     /// Print the manual page.
@@ -294,6 +305,16 @@ fn one(name: &str, options: &mut Arguments, operands: Vec<OsString>) -> Result<C
                 false => Command::List { available, all_versions },
             }
         }
+        "export" => Command::Export {
+            specs: specs(&operands, name)?,
+            to: path(options, "--to")?
+                .ok_or_else(|| Error::Usage("export needs --to=DIR, a new directory".into()))?,
+            arch: one_of(options, "--arch", arch)?.unwrap_or(Arch::NATIVE),
+        },
+        "import" => match operands.as_slice() {
+            [directory] => Command::Import(PathBuf::from(directory)),
+            _ => return Err(Error::Usage("import takes the directory of one bundle".into())),
+        },
         "doctor" => {
             none(&operands)?;
             Command::Doctor { apparmor: options.contains("--apparmor") }
@@ -549,6 +570,10 @@ mod tests {
             ("list --outdated --available", "--outdated stands alone"),
             ("outdated x", "unexpected argument"),
             ("prune x", "unexpected argument"),
+            ("export a", "export needs --to=DIR"),
+            ("export --to=x", "export needs a runtime"),
+            ("export --to=x --arch=mips a", "--arch: \"mips\" is neither amd64 nor arm64"),
+            ("import", "import takes the directory of one bundle"),
             ("completions tcsh", "one of bash, zsh and fish"),
             ("man ls", "unexpected argument"),
             ("prune --keep some", "--keep: \"some\" is not a number"),

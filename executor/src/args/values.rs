@@ -2,6 +2,7 @@
 
 use super::{BindArg, TmpfsArg};
 use crate::gpu::Wanted;
+use joblet_format::Arch;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -113,6 +114,12 @@ pub(super) fn gpus(word: &OsStr) -> Result<Wanted, String> {
 pub(super) fn positive(word: &OsStr) -> Result<u32, String> {
     let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| format!("{word:?} is not a number above zero"))
+}
+
+/// `amd64` or `arm64`.
+pub(super) fn arch(word: &OsStr) -> Result<Arch, String> {
+    let found = Arch::ALL.into_iter().find(|arch| word == arch.as_str());
+    found.ok_or_else(|| format!("{word:?} is neither amd64 nor arm64"))
 }
 
 /// `3`: how many.

@@ -74,6 +74,13 @@ pub(super) fn document(
     }
 }
 
+/// A registry's document as it is now, and its signature.
+pub(super) fn original(source: &Source) -> Result<(Vec<u8>, String), Error> {
+    let body = fetch::document(&source.location, MAX_REGISTRY_BYTES)?;
+    let (minisig, _) = signed(source, &body)?;
+    Ok((body, minisig))
+}
+
 impl From<cache::Copy> for Document {
     fn from(copy: cache::Copy) -> Self {
         Self { shelf: copy.shelf, expires: copy.facts.expires }

@@ -2,6 +2,7 @@
 //!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
+mod bundle;
 mod doctor;
 mod info;
 mod install;
@@ -52,24 +53,32 @@ impl Session<'_> {
 
     /// The registries of this call: the one that was named, else those of the configuration.
     pub(crate) fn registries(&self) -> Result<Registries, Error> {
-        let policy = Policy {
-            offline: self.offline(),
-            refresh: self.global.refresh,
-            now: SystemTime::now(),
-            cache: self.env.cache(),
-            patience: self.env.lock_timeout.min(MAX_PATIENCE),
-        };
-        let config = match self.global.config.as_ref().or(self.env.config.as_ref()) {
-            Some(file) => config::of_file(file)?,
-            None => config::of_first(&self.env.configs())?,
-        };
+        let config = self.config()?;
         let named = self.global.registry.as_ref().or(self.env.registry.as_ref());
         let sources = match named {
             Some(named) => vec![one(named, config)?],
             None if config.is_empty() => vec![Source::plain(Location::default_registry())],
             None => config,
         };
-        Ok(Registries::new(sources, policy))
+        Ok(Registries::new(sources, self.policy()))
+    }
+
+    /// The registries of the configuration.
+    pub(crate) fn config(&self) -> Result<Vec<Source>, Error> {
+        match self.global.config.as_ref().or(self.env.config.as_ref()) {
+            Some(file) => config::of_file(file),
+            None => config::of_first(&self.env.configs()),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            offline: self.offline(),
+            refresh: self.global.refresh,
+            now: SystemTime::now(),
+            cache: self.env.cache(),
+            patience: self.env.lock_timeout.min(MAX_PATIENCE),
+        }
     }
 
     pub(crate) fn offline(&self) -> bool {
