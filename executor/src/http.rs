@@ -83,6 +83,10 @@ impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.received += count as u64;
+        let promised = || self.header("content-length")?.parse::<u64>().ok();
+        if count == 0 && !buffer.is_empty() && promised().is_some_and(|it| self.received < it) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if self.asked_at.elapsed() > longest(self.received) {
             let rate = format!("the server sends less than {SLOWEST} bytes a second");
             return Err(io::Error::other(rate));
@@ -329,6 +333,7 @@ pub fn explain_io(error: &io::Error) -> String {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             format!("no answer within {} s", env::timeout().as_secs())
         }
+        io::ErrorKind::UnexpectedEof => "the connection ended early".into(),
         io::ErrorKind::ConnectionRefused => "connection refused; is the server running?".into(),
         _ if error.to_string().contains("failed to lookup address") => {
             "the host's name has no address; is the network up?".into()

@@ -3,7 +3,9 @@
 //! The signature covers the exact bytes of `registry.json`; it lies beside it as
 //! `registry.json.minisig`. Files are those of the program minisign, in both directions.
 
-use minisign::{KeyPair, SecretKeyBox};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 use std::io::Cursor;
 
 /// A new pair of keys: the text of the secret key's file, and of the public key's.
@@ -33,15 +35,19 @@ pub fn sign<E: From<String>>(
     password: impl FnOnce() -> Result<String, E>,
     comment: &str,
 ) -> Result<String, E> {
-    let read = || SecretKeyBox::from_string(key).map_err(text);
-    let secret = match read()?.into_unencrypted_secret_key() {
-        Ok(secret) => secret,
-        Err(error) if error.to_string().contains("encrypted") => {
-            read()?.into_secret_key(Some(password()?)).map_err(text)?
-        }
-        Err(error) => return Err(text(error).into()),
-    };
-    let signature = minisign::sign(None, &secret, Cursor::new(document), Some(comment), None);
+    let encoded = key.lines().nth(1).and_then(|line| STANDARD.decode(line).ok());
+    let mut secret = encoded
+        .filter(|bytes| bytes.starts_with(b"Ed"))
+        .and_then(|bytes| SecretKey::from_bytes(&bytes).ok())
+        .ok_or_else(|| "is no minisign secret key".to_owned())?;
+    // Minisign writes no checksum into a key without a password, which the library's own reading wants.
+    if secret.is_encrypted() {
+        let boxed = SecretKeyBox::from_string(key).map_err(text)?;
+        secret = boxed.into_secret_key(Some(password()?)).map_err(text)?;
+    }
+    let public = PublicKey::from_secret_key(&secret).map_err(text)?;
+    let signature =
+        minisign::sign(Some(&public), &secret, Cursor::new(document), Some(comment), None);
     Ok(signature.map_err(text)?.to_string())
 }
 

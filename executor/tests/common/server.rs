@@ -2,12 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{fs, thread};
 
-/// What is sent back, byte for byte.
-pub struct Reply(Vec<u8>);
+/// What is sent back, byte for byte, and how long to wait before each byte of the body.
+pub struct Reply(Vec<u8>, Option<Duration>);
 
 impl Reply {
     pub fn new(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
@@ -17,7 +19,12 @@ impl Reply {
         }
         bytes.extend(b"\r\n");
         bytes.extend(body);
-        Self(bytes)
+        Self(bytes, None)
+    }
+
+    /// The same, a byte of the body at a time.
+    pub fn dripping(self, pause: Duration) -> Self {
+        Self(self.0, Some(pause))
     }
 
     pub fn ok(body: &[u8]) -> Self {
@@ -90,7 +97,16 @@ impl Server {
         name: &str,
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> (Self, String) {
-        let (config, authority) = tls::config(name);
+        Self::tls_in(name, 1975..4096, handler)
+    }
+
+    /// The same with a certificate that is valid from one year to another.
+    pub fn tls_in(
+        name: &str,
+        years: Range<i32>,
+        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let (config, authority) = tls::config(name, years);
         let handler = move |path: &str, _: &[String], count| handler(path, count);
         let server = Self::start("https", handler, move |stream| {
             let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -129,24 +145,37 @@ fn answer(stream: impl Read + Write, seen: &Mutex<Vec<String>>, handler: &Handle
         seen.len() - 1
     };
     let stream = stream.get_mut();
-    stream.write_all(&handler(&path, &head, count).0).and_then(|()| stream.flush()).ok()
+    let Reply(bytes, pause) = handler(&path, &head, count);
+    let Some(pause) = pause else {
+        return stream.write_all(&bytes).and_then(|()| stream.flush()).ok();
+    };
+    let body = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
+    stream.write_all(&bytes[..body]).and_then(|()| stream.flush()).ok()?;
+    for byte in &bytes[body..] {
+        thread::sleep(pause);
+        stream.write_all(&[*byte]).and_then(|()| stream.flush()).ok()?;
+    }
+    Some(())
 }
 
 mod tls {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
     use rustls::ServerConfig;
     use rustls::pki_types::PrivateKeyDer;
+    use std::ops::Range;
     use std::sync::Arc;
 
-    /// A server that is called `name`, and the PEM of an authority made for it alone.
-    pub(super) fn config(name: &str) -> (Arc<ServerConfig>, String) {
+    /// A server that is called `name` in these years, and the PEM of an authority made for it alone.
+    pub(super) fn config(name: &str, years: Range<i32>) -> (Arc<ServerConfig>, String) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let authority = params.self_signed(&key).unwrap();
         let issuer = Issuer::new(params, key);
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
         let certificate = params.signed_by(&key, &issuer).unwrap();
         let config = ServerConfig::builder()
             .with_no_client_auth()

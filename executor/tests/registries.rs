@@ -1,0 +1,543 @@
+//! Registries by name, tokens, signatures, copies and their age: end to end.
+
+mod common;
+
+use common::server::{Reply, Server};
+use common::{Outcome, World, checksum, runtime_archive};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+/// Two worlds: the registries `x` and `y`, and a configuration of both for the first.
+fn two(x: &[&str], y: &[&str]) -> (World, World) {
+    let (mut first, mut second) = (World::new(), World::new());
+    for (world, versions) in [(&mut first, x), (&mut second, y)] {
+        for version in versions {
+            world.publish("demo", version);
+        }
+    }
+    let url = |world: &World| world.path("registry").to_str().unwrap().to_owned();
+    configure(
+        &first,
+        &format!(
+            "- {{ name: y, url: {}, priority: 7 }}\n    - {{ name: x, url: {}, priority: 1 }}",
+            url(&second),
+            url(&first)
+        ),
+    );
+    (first, second)
+}
+
+fn configure(world: &World, registries: &str) {
+    fs::create_dir_all(world.path("home/.rnx")).unwrap();
+    let text = format!("nodes: {{}}\nruntimes:\n  registries:\n    {registries}\n");
+    fs::write(world.path("home/.rnx/config.yaml"), text).unwrap();
+}
+
+/// The program as it finds its registries by itself.
+fn exec(world: &World, args: &str) -> Outcome {
+    exec_with(world, args, &[])
+}
+
+fn exec_with(world: &World, args: &str, variables: &[(&str, &str)]) -> Outcome {
+    let mut command = world.command();
+    command.env_remove("JOBLET_EXEC_REGISTRY").args(args.split_whitespace());
+    command.envs(variables.iter().copied());
+    world.outcome(command.output().unwrap())
+}
+
+#[track_caller]
+fn assert_done(outcome: &Outcome) {
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+}
+
+#[track_caller]
+fn assert_refused(outcome: &Outcome, status: i32, message: &str) {
+    assert_eq!(outcome.status, Some(status), "{outcome:?}");
+    let last = outcome.stderr.lines().last().unwrap();
+    assert!(last.starts_with("error[") && last.contains(message), "{message}: {}", outcome.stderr);
+}
+
+fn receipt(world: &World, directory: &str) -> serde_json::Value {
+    let file = world.path("store/.joblet/receipts").join(format!("{directory}.json"));
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+/// SEC-C14
+#[test]
+fn the_first_registry_with_the_name_serves_it() {
+    let (mut world, mut other) = two(&["1.0.0"], &["9.9.9"]);
+    other.publish("extra", "1.0.0");
+    assert_done(&exec(&world, "install demo@latest extra"));
+    world.assert_store(&["demo-1.0.0", "extra-1.0.0"]);
+    assert_eq!(receipt(&world, "demo-1.0.0")["origin"], "x");
+    assert_eq!(receipt(&world, "extra-1.0.0")["origin"], "y");
+    assert_refused(&exec(&world, "install demo@9.9.9"), 12, "demo has no version 9.9.9");
+    assert_done(&exec(&world, "install y/demo"));
+    world.assert_store(&["demo-1.0.0", "demo-9.9.9", "extra-1.0.0"]);
+    // What came from y does not go over to x.
+    assert!(exec(&world, "upgrade").stderr.contains("every installed runtime is the latest"));
+    assert_refused(&exec(&world, "install z/demo"), 12, "called z is configured; these are: x, y");
+    assert_refused(&exec(&world, "install nothing"), 12, "no runtime is called nothing in ");
+    let listed = exec(&world, "list --available").stdout;
+    assert!(listed.contains("x/demo   1.0.0") && listed.contains("y/extra  1.0.0"), "{listed}");
+    assert!(!listed.contains("9.9.9"), "{listed}");
+    assert_done(&exec(&world, "list --available --registry y"));
+    // The same version of both, of the same bytes and of others.
+    other.publish("demo", "1.0.0");
+    assert_done(&exec(&world, "install y/demo@1.0.0"));
+    let different = runtime_archive("demo", "1.0.0-rc");
+    other.publish_archive("demo", "1.0.0", &different);
+    let before = common::snapshot(&world.path("store/demo-1.0.0"));
+    let outcome = exec(&world, "install y/demo@1.0.0");
+    assert_refused(&outcome, 13, &checksum(&different));
+    assert!(outcome.stderr.contains(&checksum(&runtime_archive("demo", "1.0.0"))), "{outcome:?}");
+    assert_eq!(common::snapshot(&world.path("store/demo-1.0.0")), before);
+    world.publish("demo", "1.1.0");
+    assert_done(&exec(&world, "install demo"));
+}
+
+/// SEC-C05
+#[test]
+fn a_published_version_does_not_change() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    assert_done(&world.exec(["install", "demo"]));
+    let before = common::snapshot(&world.path("store/demo-1.0.0"));
+    let other = runtime_archive("demo", "1.0.1");
+    world.publish_archive("demo", "1.0.0", &other);
+    let outcome = world.exec(["install", "demo"]);
+    assert_refused(&outcome, 13, &checksum(&other));
+    assert!(outcome.stderr.contains(&checksum(&runtime_archive("demo", "1.0.0"))), "{outcome:?}");
+    assert_eq!(common::snapshot(&world.path("store/demo-1.0.0")), before);
+    // What is installed goes on working without anybody being asked.
+    assert_done(&world.exec(["install", "demo@1.0.0"]));
+}
+
+#[test]
+fn a_configuration_is_strict_and_found_in_order() {
+    let (world, other) = two(&["1.0.0"], &["9.9.9"]);
+    configure(&world, "- { name: x, ulr: /r }");
+    let message = "~/home/.rnx/config.yaml: line 4: runtimes.registries[0]: unknown key `ulr`; did \
+                   you mean `url`?";
+    assert_refused(&exec(&world, "install demo"), 17, message);
+    let file = world.path("other.yaml");
+    let url = other.path("registry");
+    let text = format!("runtimes: {{ registries: [{{ name: o, url: {} }}] }}\n", url.display());
+    fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    assert_done(&exec(&world, &format!("install demo --config {file}")));
+    assert_done(&exec_with(&world, "install demo", &[("JOBLET_EXEC_CONFIG", file)]));
+    world.assert_store(&["demo-9.9.9"]);
+    assert_refused(&exec(&world, "install demo --config none.yaml"), 15, "cannot open none.yaml");
+}
+
+/// SEC-C08
+#[test]
+fn a_token_never_leaves_its_registry() {
+    type Seen = Arc<Mutex<Vec<String>>>;
+    const SECRET: &str = "s3cr3t-t0ken";
+    let mut world = World::new();
+    let archive = world.publish("demo", "1.0.0");
+    let (seen, elsewhere): (Seen, Seen) = Default::default();
+    let log = |seen: &Seen, path: &str, head: &[String]| {
+        let shown = head.iter().any(|line| *line == format!("authorization: bearer {SECRET}"));
+        let any = head.iter().any(|line| line.starts_with("authorization"));
+        assert_eq!(shown, any);
+        seen.lock().unwrap().push(format!("{path} {shown}"));
+    };
+    let there = Arc::clone(&elsewhere);
+    let body = fs::read(&archive).unwrap();
+    let back = Arc::new(Mutex::new(String::new()));
+    let home = Arc::clone(&back);
+    let other = Server::with_heads(move |path, head| {
+        log(&there, path, head);
+        if path == "/back" {
+            let home = home.lock().unwrap().clone() + "/org/archive";
+            return Reply::new("302 Found", &[("Location", &home)], b"");
+        }
+        Reply::ok(&body)
+    });
+    let here = Arc::clone(&seen);
+    let document = world.path("registry/registry.json");
+    let (away, body) = (other.address.clone(), fs::read(&archive).unwrap());
+    let server = Server::with_heads(move |path, head| {
+        log(&here, path, head);
+        let code = path.strip_prefix("/org/to-");
+        match (path, code) {
+            ("/org/registry.json", _) => Reply::ok(&fs::read(&document).unwrap()),
+            ("/org/back", _) => {
+                Reply::new("302 Found", &[("Location", &(away.clone() + "/back"))], b"")
+            }
+            ("/org/evil", _) => Reply::new("302 Found", &[("Location", "/org-evil/a")], b""),
+            (_, Some(code)) => Reply::new(code, &[("Location", &(away.clone() + "/a"))], b""),
+            _ => Reply::ok(&body),
+        }
+    });
+    *back.lock().unwrap() = server.address.clone();
+    let auth = "auth: { type: token, token_env: MY_TOKEN }";
+    configure(&world, &format!("- {{ name: x, url: \"{}/org\", {auth} }}", server.address));
+    let message = "is to be in the variable MY_TOKEN, which is not set";
+    assert_refused(&exec(&world, "install demo"), 2, message);
+    let urls = ["to-301", "to-302", "to-303", "to-307", "to-308", "back", "evil", "archive"];
+    let urls = urls.map(|path| format!("{}/org/{path}", server.address));
+    let direct = [format!("{}/a", other.address), format!("{}/org-evil/a", server.address)];
+    for url in urls.iter().chain(&direct) {
+        world.edit("demo", "1.0.0", |entry| entry["download_url"] = url.as_str().into());
+        let variables = [("MY_TOKEN", SECRET)];
+        let outcome = exec_with(&world, "install demo --refresh -v", &variables);
+        assert_done(&outcome);
+        assert!(!format!("{outcome:?}").contains(SECRET), "{outcome:?}");
+        let receipt = receipt(&world, "demo-1.0.0").to_string();
+        assert!(!receipt.contains(SECRET), "{receipt}");
+        assert_done(&exec(&world, "remove demo"));
+    }
+    let elsewhere = elsewhere.lock().unwrap();
+    assert!(elsewhere.len() == 7 && elsewhere.iter().all(|line| line.ends_with(" false")));
+    let seen = seen.lock().unwrap();
+    let shown = |path: &str| seen.iter().filter(|line| **line == format!("{path} true")).count();
+    let hidden = |path: &str| seen.iter().filter(|line| **line == format!("{path} false")).count();
+    assert_eq!((shown("/org/registry.json"), hidden("/org/registry.json")), (10, 0));
+    assert_eq!((shown("/org-evil/a"), hidden("/org-evil/a")), (0, 2));
+    // Straight with the token, and without it when it came back from elsewhere.
+    assert_eq!((shown("/org/archive"), hidden("/org/archive")), (1, 1));
+    for entry in ["cache", "home", "store"] {
+        let grep = Command::new("grep").args(["-r", SECRET]).arg(world.path(entry)).output();
+        assert_eq!(String::from_utf8(grep.unwrap().stdout).unwrap(), "");
+    }
+}
+
+/// Runs Debian's minisign in `directory`.
+fn minisign(directory: &Path, args: &str) {
+    let mut command = Command::new("minisign");
+    command.current_dir(directory).args(args.split_whitespace()).stdin(Stdio::null());
+    let output = command.output().expect("minisign is needed: .ci/deps trust");
+    assert!(output.status.success(), "{args}: {output:?}");
+}
+
+/// A key without a password; returns the public one.
+fn key(directory: &Path, name: &str) -> String {
+    minisign(directory, &format!("-G -W -p {name}.pub -s {name}.key"));
+    let text = fs::read_to_string(directory.join(format!("{name}.pub"))).unwrap();
+    text.lines().nth(1).unwrap().to_owned()
+}
+
+/// SEC-C06
+#[test]
+fn a_signed_registry_is_believed_only_with_its_signature() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let registry = world.path("registry");
+    let (a, b) = (key(&registry, "a"), key(&registry, "b"));
+    let server = Server::files(registry.clone());
+    let signed = registry.join("registry.json.minisig");
+    let trust = |keys: &str| {
+        configure(&world, &format!("- {{ name: x, url: \"{}\", {keys} }}", server.address));
+    };
+    let sign = |key: &str, more: &str| {
+        minisign(&registry, &format!("-S -s {key}.key -m registry.json {more}"));
+        fs::read(&signed).unwrap()
+    };
+    let list = || exec(&world, "list --available --refresh");
+    trust(&format!("public_key: {a}"));
+    assert_refused(&list(), 13, "its signature is refused: there is none");
+    let by_b = sign("b", "");
+    assert_refused(&list(), 13, "0 of 1 signatures by ");
+    let by_a = sign("a", "");
+    assert_done(&list());
+    minisign(&registry, "-S -l -s a.key -m registry.json");
+    assert_refused(&list(), 13, "it is a legacy signature");
+    for (bad, message) in [
+        (&b""[..], "it is empty"),
+        (&by_a[..by_a.len() / 2], "it is"),
+        (&by_a[..by_a.len() - 2], "is no minisign signature"),
+        (b"<html>", "it is cut off"),
+    ] {
+        fs::write(&signed, bad).unwrap();
+        assert_refused(&list(), 13, message);
+    }
+    // What was believed last is still there, as long as nobody has to be asked.
+    assert_done(&exec(&world, "list --available"));
+    fs::write(&signed, &by_a).unwrap();
+    let document = fs::read(registry.join("registry.json")).unwrap();
+    fs::write(registry.join("registry.json"), [&document[..], b" "].concat()).unwrap();
+    assert_refused(&list(), 13, "the signature of the document by key ");
+    fs::write(registry.join("registry.json"), &document).unwrap();
+    // A copy that was verified with one key is nothing for who trusts another.
+    trust(&format!("public_key: {b}"));
+    assert_refused(&exec(&world, "list --available"), 13, "0 of 1 signatures by ");
+    // Both sign while one takes over from the other.
+    fs::write(&signed, [&by_a[..], &by_b].concat()).unwrap();
+    for keys in [
+        format!("public_key: {a}"),
+        format!("public_key: {b}"),
+        format!("public_keys: [{a}, {b}], threshold: 2"),
+    ] {
+        trust(&keys);
+        assert_done(&list());
+    }
+    fs::write(&signed, [&by_a[..], &by_a].concat()).unwrap();
+    assert_refused(&list(), 13, "1 of 2 signatures by ");
+    // By where it is, it is the same registry.
+    assert_refused(
+        &exec(&world, &format!("list --available --refresh --registry {}", server.address)),
+        13,
+        "1 of 2 signatures by ",
+    );
+    assert_done(&exec(&world, &format!("list --available --registry {}", registry.display())));
+}
+
+/// SEC-C04
+#[test]
+fn a_registry_does_not_go_back_and_does_not_freeze() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let registry = world.path("registry");
+    let document = fs::read_to_string(registry.join("registry.json")).unwrap();
+    let server = Server::files(registry.clone());
+    let of = |stamp: &str| {
+        let text = document.replace("2025-10-20T23:56:08Z", stamp);
+        fs::write(registry.join("registry.json"), text).unwrap();
+        let args = ["list", "--available", "--refresh", "--registry", &server.address];
+        world.exec(args)
+    };
+    assert_done(&of("2025-10-20T23:56:08Z"));
+    let message = "it is of 2025-10-19T00:00:00Z, and one of 2025-10-20T23:56:08Z was seen before";
+    assert_refused(&of("2025-10-19T00:00:00Z"), 11, message);
+    assert_done(&world.exec(["list", "--available", "--registry", &server.address]));
+    let future = of("2099-01-01T00:00:00Z");
+    assert_done(&future);
+    assert!(future.stderr.contains("which is to come; is the clock right?"), "{future:?}");
+    assert_done(&of("2025-10-21T00:00:00Z"));
+    assert_refused(&of("2025-10-20T23:56:08Z"), 11, "was seen before");
+
+    let a = key(&registry, "a");
+    configure(&world, &format!("- {{ name: x, url: {}, public_key: {a} }}", registry.display()));
+    let sign = |seconds: u64| {
+        let comment = format!("timestamp:1\texpires:{seconds}");
+        let mut command = Command::new("minisign");
+        command.current_dir(&registry).args(["-S", "-s", "a.key", "-m", "registry.json", "-t"]);
+        assert!(command.arg(comment).output().unwrap().status.success());
+    };
+    sign(1_700_000_000);
+    assert_refused(&exec(&world, "install demo@latest"), 11, "its signature has expired");
+    let pinned = exec(&world, "install demo@1.0.0");
+    assert_done(&pinned);
+    assert!(pinned.stderr.starts_with("warning: registry "), "{pinned:?}");
+    sign(4_000_000_000);
+    assert_done(&exec(&world, "install demo@latest"));
+}
+
+/// The copy of the only registry that was asked.
+fn copy(world: &World) -> PathBuf {
+    let directory = world.path("cache/joblet/registries");
+    let names = common::list(&directory);
+    let copies: Vec<_> = names.iter().filter(|name| name.ends_with(".2")).collect();
+    assert_eq!(copies.len(), 1, "{names:?}");
+    directory.join(copies[0])
+}
+
+fn date(file: &Path, time: SystemTime) {
+    File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// SEC-D08, SEC-D09
+#[test]
+fn what_has_not_changed_is_not_sent_again() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let registry = world.path("registry/registry.json");
+    let body = fs::read(&registry).unwrap();
+    let asked = Arc::new(Mutex::new(Vec::<String>::new()));
+    let log = Arc::clone(&asked);
+    let server = Server::with_heads(move |_, head| {
+        let condition = head.iter().find(|line| line.starts_with("if-none-match"));
+        let (tag, length) = ("\"tag-1\"", body.len().to_string());
+        log.lock().unwrap().push(condition.map_or("whole", |_| "condition").to_owned());
+        match condition {
+            Some(line) if line.ends_with(tag) => Reply::new("304 Not Modified", &[], b""),
+            _ => Reply::new("200 OK", &[("ETag", tag), ("Content-Length", &length)], &body),
+        }
+    });
+    let mut lists = 0;
+    let mut list = |wanted: &[&str]| {
+        let args = ["list", "--available", "--registry", server.address.as_str()];
+        let outcome = world.exec(args);
+        assert_done(&outcome);
+        assert!(outcome.stdout.contains("demo") && outcome.stderr.is_empty(), "{outcome:?}");
+        assert_eq!(asked.lock().unwrap().split_off(0), wanted);
+        lists += 1;
+    };
+    list(&["whole"]);
+    list(&[]);
+    let now = SystemTime::now();
+    for time in [now - 2 * HOUR, now - 300 * DAY, now + HOUR, now + 3650 * DAY] {
+        date(&copy(&world), time);
+        list(&["condition"]);
+        list(&[]);
+    }
+    // Whatever happens to it: once more, whole.
+    let file = copy(&world);
+    let good = fs::read(&file).unwrap();
+    for spoiled in [&good[..good.len() / 2], b"", b"{\"schema\": 3}\n"] {
+        fs::write(&file, spoiled).unwrap();
+        list(&["whole"]);
+        list(&[]);
+    }
+    let mut flipped = good.clone();
+    let last = flipped.len() - 40;
+    flipped[last] ^= 1;
+    fs::write(&file, flipped).unwrap();
+    list(&["whole"]);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    list(&["whole"]);
+    list(&["whole"]);
+    assert_eq!(lists, 19);
+}
+
+/// SEC-D07
+#[test]
+fn a_silent_registry_is_bridged_for_thirty_days() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    world.publish("demo", "1.1.0");
+    let body = fs::read(world.path("registry/registry.json")).unwrap();
+    let archive = fs::read(world.path("registry/demo-1.0.0.tar.gz")).unwrap();
+    let server = Server::new(move |path, count| match (path, count) {
+        ("/registry.json", 0) => Reply::ok(&body),
+        ("/demo-1.0.0.tar.gz", _) => Reply::ok(&archive),
+        _ => Reply::new("404 Not Found", &[], b""),
+    });
+    let exec = |args: &str| {
+        world.exec(args.split_whitespace().chain(["--registry", server.address.as_str()]))
+    };
+    assert_done(&exec("install demo@1.0.0"));
+    let (now, count) = (SystemTime::now(), || server.requests().len());
+    assert_eq!(count(), 2);
+    for (age, status, asked, warnings) in
+        [(HOUR / 2, 0, 0, 0), (2 * HOUR, 0, 1, 1), (29 * DAY, 0, 1, 1), (40 * DAY, 10, 1, 0)]
+    {
+        date(&copy(&world), now - age);
+        let before = count();
+        let outcome = exec("list --available");
+        assert_eq!((outcome.status, count() - before), (Some(status), asked), "{outcome:?}");
+        let warned = outcome.stderr.lines().filter(|line| line.starts_with("warning: ")).count();
+        assert_eq!(warned, warnings, "{outcome:?}");
+        // What is there needs nobody.
+        assert_done(&exec("install demo@1.0.0"));
+        assert_eq!(count() - before, asked);
+    }
+    assert_refused(&exec("list --available"), 10, "no copy of it is younger than 30 days; go onl");
+}
+
+/// SEC-D06
+#[test]
+fn what_may_pass_is_tried_again_in_time() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let body = Arc::new(fs::read(world.path("registry/registry.json")).unwrap());
+    let list = |server: &Server| {
+        let args = ["list", "--available", "--refresh", "--registry", server.address.as_str()];
+        (world.exec(args), server.requests().len())
+    };
+    for status in ["500 Internal Server Error", "502 Bad Gateway", "429 Too Many Requests"] {
+        let body = Arc::clone(&body);
+        let server = Server::new(move |_, count| match count {
+            0 => Reply::new(status, &[("Retry-After", "1")], b""),
+            _ => Reply::ok(&body),
+        });
+        let begin = SystemTime::now();
+        let (outcome, count) = list(&server);
+        assert_eq!((outcome.status, count), (Some(0), 2), "{outcome:?}");
+        let waited = begin.elapsed().unwrap();
+        assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(9), "{waited:?}");
+    }
+    let later =
+        Server::new(|_, _| Reply::new("429 Too Many Requests", &[("Retry-After", "86400")], b""));
+    let (outcome, count) = list(&later);
+    assert_refused(&outcome, 10, "answered 429 Too Many Requests; try again in 86400 s");
+    assert_eq!(count, 1);
+    for (status, hint) in [
+        ("401 Unauthorized", "; if it needs a token, configure the registry's auth"),
+        ("403 Forbidden", "; if it needs a token, configure the registry's auth"),
+        ("404 Not Found", ""),
+    ] {
+        let server = Server::new(move |_, _| Reply::new(status, &[], b""));
+        let (outcome, count) = list(&server);
+        assert_refused(&outcome, 10, &format!("the server answered {status}{hint}"));
+        assert_eq!(count, 1);
+    }
+    let dead = Server::new(|_, _| Reply::new("503 Service Unavailable", &[], b""));
+    let (outcome, count) = list(&dead);
+    assert_refused(&outcome, 10, "the server answered 503");
+    assert_eq!(count, 4);
+}
+
+/// SEC-C07
+#[test]
+fn a_server_is_not_waited_for_or_listened_to_without_end() {
+    let world = World::new();
+    let list = |server: &Server| {
+        let args = ["list", "--available", "--registry", server.address.as_str()];
+        let mut command = world.command();
+        world.outcome(command.args(args).env("JOBLET_EXEC_TIMEOUT", "1").output().unwrap())
+    };
+    let large = vec![b' '; 100 << 20];
+    let server = Server::new(move |_, _| Reply::ok(&large));
+    assert_refused(&list(&server), 11, "it is longer than 100663296 bytes");
+    let endless = b"1000\r\n".iter().chain(&[b' '; 0x1000]).chain(b"\r\n").copied();
+    let endless: Vec<_> = endless.collect::<Vec<_>>().repeat(25_000);
+    let server = Server::new(move |_, _| {
+        Reply::new("200 OK", &[("Transfer-Encoding", "chunked")], &endless)
+    });
+    assert_refused(&list(&server), 11, "it is longer than 100663296 bytes");
+    let body = fs::read(world.path("registry/registry.json")).unwrap();
+    let silent = body.clone();
+    let server = Server::new(move |_, _| Reply::ok(&silent).dripping(Duration::from_secs(10)));
+    assert_refused(&list(&server), 10, "no answer within 1 s");
+    let slow = body.clone();
+    let server = Server::new(move |_, _| Reply::ok(&slow).dripping(Duration::from_millis(300)));
+    assert_refused(&list(&server), 10, "the server sends less than 1024 bytes a second");
+    for length in [body.len() + 9, body.len() - 9] {
+        let body = body.clone();
+        let server = Server::new(move |_, _| {
+            Reply::new("200 OK", &[("Content-Length", &length.to_string())], &body)
+        });
+        let outcome = list(&server);
+        assert!(matches!(outcome.status, Some(10 | 11)), "{length}: {outcome:?}");
+    }
+    assert!(
+        common::list(&world.path("cache/joblet/registries")).iter().all(|it| !it.ends_with(".2"))
+    );
+}
+
+/// SEC-C09
+#[test]
+fn https_is_not_left_and_certificates_are_of_their_time_and_place() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let plain = Server::files(world.path("registry"));
+    let down = plain.address.clone() + "/registry.json";
+    let answer = move |_: &str, _| Reply::new("301 Moved", &[("Location", &down)], b"");
+    for (name, years, message) in [
+        ("localhost", 1975..4096, "it leaves https"),
+        ("localhost", 1975..1980, "check the clock"),
+        ("localhost", 4000..4096, "check the clock"),
+        ("example.org", 1975..4096, "not valid for name"),
+    ] {
+        let (server, authority) = Server::tls_in(name, years, answer.clone());
+        let pem = world.path("ca.pem");
+        fs::write(&pem, authority).unwrap();
+        let mut command = world.command();
+        command.args(["install", "demo", "--registry", &server.address]).env("SSL_CERT_FILE", &pem);
+        assert_refused(&world.outcome(command.output().unwrap()), 10, message);
+    }
+    assert_eq!(plain.requests(), Vec::<String>::new());
+    world.assert_store(&[]);
+}
