@@ -11,6 +11,15 @@ use std::ops::Range;
 /// less than another request.
 const GAP: u64 = 16 << 10;
 
+/// What of a version is here as it must be.
+#[derive(Debug, Default)]
+pub struct Here {
+    /// The files that are whole, by their numbers in its index.
+    pub files: BTreeSet<usize>,
+    /// Pieces of other files: the file's number, and the piece's in it.
+    pub pieces: BTreeSet<(usize, usize)>,
+}
+
 /// Where the content of a new version comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -42,8 +51,8 @@ pub struct OldPiece {
     pub offset: u64,
 }
 
-/// Plans the files of `new`, given that those of `old` whose numbers are in `here` are here.
-pub fn plan(old: &Index, new: &Index, here: &BTreeSet<usize>) -> Plan {
+/// Plans the files of `new`, given what of `old` is here.
+pub fn plan(old: &Index, new: &Index, here: &Here) -> Plan {
     let (whole, pieces) = inventory(old, here);
     let starts = member_starts(new);
     let mut plan = Plan { files: Vec::new(), members: Vec::new(), fetched: 0, reused: 0 };
@@ -98,17 +107,19 @@ pub fn ranges(new: &Index, members: &[usize]) -> Vec<(Range<usize>, Range<u64>)>
 /// Whole files by what they are, and pieces by what they hold. Of equals the first counts.
 type Whole<'a> = HashMap<(bool, &'a [Piece]), usize>;
 
-fn inventory<'a>(old: &'a Index, here: &BTreeSet<usize>) -> (Whole<'a>, HashMap<Piece, OldPiece>) {
+fn inventory<'a>(old: &'a Index, here: &Here) -> (Whole<'a>, HashMap<Piece, OldPiece>) {
     let (mut whole, mut pieces) = (Whole::new(), HashMap::new());
     for (number, entry) in old.entries().iter().enumerate() {
         let Body::File { executable, pieces: parts } = &entry.body else { continue };
-        if !here.contains(&number) {
-            continue;
+        let all = here.files.contains(&number);
+        if all {
+            whole.entry((*executable, parts.as_slice())).or_insert(number);
         }
-        whole.entry((*executable, parts.as_slice())).or_insert(number);
         let mut offset = 0;
-        for part in parts {
-            pieces.entry(*part).or_insert(OldPiece { entry: number, offset });
+        for (piece, part) in parts.iter().enumerate() {
+            if all || here.pieces.contains(&(number, piece)) {
+                pieces.entry(*part).or_insert(OldPiece { entry: number, offset });
+            }
             offset += part.size;
         }
     }
@@ -161,11 +172,15 @@ mod tests {
         size.next_multiple_of(512)
     }
 
+    fn whole(files: Range<usize>) -> Here {
+        Here { files: files.collect(), ..Here::default() }
+    }
+
     #[test]
     fn equal_files_are_taken_whole_wherever_they_are() {
         let old = index(&[("a", &[(1, 512)]), ("b", &[(2, 512)]), ("x", &[(3, 512)])]);
         let new = index(&[("b", &[(2, 512)]), ("c", &[(1, 512)]), ("d", &[(3, 512)])]);
-        let plan = plan(&old, &new, &(0..9).collect());
+        let plan = plan(&old, &new, &whole(0..9));
         // `x` is executable and `d` is not: the same content, but another file.
         let copied = Source::Pieces(vec![Some(OldPiece { entry: 3, offset: 0 })]);
         assert_eq!(plan.files, [(1, Source::Same(2)), (2, Source::Same(1)), (3, copied)]);
@@ -176,7 +191,7 @@ mod tests {
     fn only_members_with_what_is_missing_are_fetched() {
         let old = index(&[("big", &[(1, 2000), (2, 2000), (3, 96)])]);
         let new = index(&[("big", &[(1, 2000), (9, 1000), (3, 96)]), ("new", &[(8, 1)])]);
-        let plan = plan(&old, &new, &(0..9).collect());
+        let plan = plan(&old, &new, &whole(0..9));
         let place = |offset| Some(OldPiece { entry: 1, offset });
         let parts = Source::Pieces(vec![place(0), None, place(4000)]);
         assert_eq!(plan.files, [(1, parts), (2, Source::Pieces(vec![None]))]);
@@ -189,8 +204,19 @@ mod tests {
     #[test]
     fn what_was_touched_is_fetched() {
         let both = index(&[("a", &[(1, 512)]), ("b", &[(2, 512)])]);
-        let plan = plan(&both, &both, &[1].into());
+        let plan = plan(&both, &both, &whole(1..2));
         assert_eq!(plan.files, [(1, Source::Same(1)), (2, Source::Pieces(vec![None]))]);
+    }
+
+    #[test]
+    fn of_a_damaged_file_the_good_pieces_are_taken() {
+        let both = index(&[("big", &[(1, 2000), (2, 2000), (3, 96)])]);
+        let here = Here { pieces: [(1, 0), (1, 2)].into(), ..Here::default() };
+        let plan = plan(&both, &both, &here);
+        let place = |offset| Some(OldPiece { entry: 1, offset });
+        assert_eq!(plan.files, [(1, Source::Pieces(vec![place(0), None, place(4000)]))]);
+        // It begins at 1024: the second piece is 3024..5024.
+        assert_eq!((plan.members, plan.reused), (vec![2, 3, 4], 2096));
     }
 
     #[test]
@@ -204,7 +230,7 @@ mod tests {
     #[test]
     fn empty_files_need_nothing() {
         let (old, new) = (index(&[]), index(&[("empty", &[])]));
-        let plan = plan(&old, &new, &(0..9).collect());
+        let plan = plan(&old, &new, &whole(0..9));
         assert_eq!((plan.files, plan.members), (vec![(1, Source::Pieces(vec![]))], vec![]));
     }
 }

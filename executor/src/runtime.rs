@@ -127,6 +127,9 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
+/// How many brackets may be open in a `runtime.yml`, which needs three; text may have some, too.
+const MAX_DEPTH: i32 = 500;
+
 /// Parses the bytes of a `runtime.yml`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
@@ -136,6 +139,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
         let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
         format!("line {line} is not UTF-8")
     })?;
+    // The parser's time grows with the square of it.
+    let mut depth = 0_i32;
+    for (line, index) in text.lines().zip(1..) {
+        for byte in line.bytes() {
+            depth +=
+                i32::from(matches!(byte, b'[' | b'{')) - i32::from(matches!(byte, b']' | b'}'));
+            if depth > MAX_DEPTH {
+                return Err(format!("line {index} nests too deeply"));
+            }
+        }
+    }
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 

@@ -256,7 +256,10 @@ fn a_runtime_yml_is_checked_before_anything_is_done() {
         (env("\"\": c"), "environment"),
         (env("A: \"a\\0b\""), "A"),
         (format!("{bomb}name: bad\nmounts: []\n"), "a0"),
-        (format!("name: bad\nmounts: {}{}\n", "[".repeat(10_000), "]".repeat(10_000)), "line"),
+        (
+            format!("name: bad\nmounts: {}{}\n", "[".repeat(10_000), "]".repeat(10_000)),
+            "line 2 nests too deeply",
+        ),
         ("name: bad\nname: bad\nmounts: []\n".into(), "duplicate field `name`"),
         (
             "name: bad\nmounts:\n  - { source: isolated/usr, target: /usr, readonly: \"no\" }\n"
@@ -646,14 +649,14 @@ fn nothing_outlives_a_killed_launcher() {
     let mark = format!("88{}", std::process::id());
     for user in World::users() {
         for options in [&[][..], &["--init"], &["--user=1234:55"]] {
-            for delay in 0..70 {
+            for delay in 0..35 {
                 let words = World::shell(options, &format!("sleep {mark}; :"));
                 // From a thread that ends at once: a job does not depend on that.
                 let mut child = thread::scope(|scope| {
                     let start = || world.command(user, &words).spawn().unwrap();
                     scope.spawn(start).join().unwrap()
                 });
-                thread::sleep(Duration::from_micros(delay * delay * 8));
+                thread::sleep(Duration::from_micros(delay * delay * 32));
                 child.kill().unwrap();
                 child.wait().unwrap();
             }

@@ -173,6 +173,96 @@ fn indexes_of_something_else_are_refused() {
     assert_refused(&world, 14, ".index: it is longer than 8388608 bytes");
 }
 
+/// A number as it stands in an index.
+fn number(mut value: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(0x80 | u8::try_from(value & 0x7f).unwrap());
+        value >>= 7;
+    }
+    bytes.push(u8::try_from(value).unwrap());
+    bytes
+}
+
+/// Indexes that are no tree, that lie about lengths, or that are much larger than they look: each is
+/// refused, in 64 MiB of memory.
+#[test]
+fn hostile_indexes_are_refused() {
+    let good = packed(50_000);
+    let archive = good.archive();
+    let mut world = World::new();
+    let refused = |world: &mut World, index: &[u8], message: &str| {
+        world.publish_indexed("demo", "1.0.0", &archive, &gzip(index), json!({}));
+        let program = common::program();
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", "ulimit -d 65536; exec \"$0\" install demo"]).arg(program);
+        let inner = world.command();
+        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let outcome = world.outcome(command.output().unwrap());
+        assert_eq!(outcome.status, Some(14), "{message}: {outcome:?}");
+        assert!(outcome.stderr.contains(message), "{message}: {}", outcome.stderr);
+        world.assert_store(&[]);
+    };
+    let start = [&b"joblet-index 1\n"[..], &number(10), b"demo-1.0.0"].concat();
+    let member =
+        |length: usize, unpacked: usize| [number(length), number(unpacked), vec![7; 32]].concat();
+    let index = |members: &[Vec<u8>], entries: &[Vec<u8>]| {
+        [
+            &start[..],
+            &number(members.len()),
+            &members.concat(),
+            &number(entries.len()),
+            &entries.concat(),
+        ]
+        .concat()
+    };
+    let entry = |kind: usize, shared: usize, rest: &str, more: &[u8]| {
+        [&number(kind)[..], &number(shared), &number(rest.len()), rest.as_bytes(), more].concat()
+    };
+    let root = || entry(0, 0, "", &[]);
+    let file = |shared: usize, rest: &str, sizes: &[usize]| {
+        let pieces = sizes.iter().map(|&size| [number(size), vec![5; 32]].concat());
+        entry(1, shared, rest, &[number(sizes.len()), pieces.collect::<Vec<_>>().concat()].concat())
+    };
+    let whole = [member(200, 4096)];
+    for (bytes, message) in [
+        // No tree.
+        (index(&whole, &[]), "it has no entries"),
+        (index(&whole, &[root(), file(0, "a", &[1]), file(1, "", &[1])]), "twice or out of order"),
+        (index(&whole, &[root(), file(0, "b", &[1]), file(0, "a", &[1])]), "twice or out of order"),
+        (index(&whole, &[root(), file(0, "a/b", &[1])]), "no directory before it holds it"),
+        (index(&whole, &[root(), file(0, "../a", &[1])]), "a path with `.`, `..`"),
+        (
+            index(&whole, &[root(), entry(3, 0, "l", b"\x04/etc"), file(1, "/x", &[1])]),
+            "no directory",
+        ),
+        // Files that no member holds, members that hold nothing, or the same bytes twice.
+        (index(&[], &[root(), file(0, "a", &[1])]), "unpack to 0 bytes"),
+        (index(&whole, &[root(), file(0, "a", &[1 << 30])]), "unpack to 4096 bytes"),
+        (index(&[&whole[..], &whole].concat(), &[root()]), "unpack to 8192 bytes"),
+        (index(&[member(40, 0)], &[root()]), "unpacks to nothing"),
+        (index(&[member(40, (1 << 20) + 1)], &[root()]), "more than a mebibyte"),
+        (index(&[member(5000, 512)], &[root()]), "its length cannot be"),
+        (index(&[member(1 << 40, 512)], &[root()]), "a member that is too large"),
+        // Millions of anything.
+        (index(&vec![member(29, 1); 200_000], &[root()]), "it begins inside a header"),
+        ([&start[..], &number(1 << 40)].concat(), "it is cut off"),
+        (index(&whole, &vec![root(); 1_000_000]), "for more than a reader can keep in memory"),
+        (
+            index(
+                &whole,
+                &[vec![root(), file(0, &"n".repeat(250), &[])], vec![file(250, "", &[]); 99_999]]
+                    .concat(),
+            ),
+            "for more than a reader can keep in memory",
+        ),
+        (index(&whole, &[root(), file(0, "a", &vec![1; 200_000])]), "unpack to 4096 bytes"),
+        (index(&whole, &[root(), file(0, "a", &[usize::MAX >> 1, usize::MAX >> 1])]), "8 GiB"),
+    ] {
+        refused(&mut world, &bytes, message);
+    }
+}
+
 /// The archive is as its index says in every hash, but one member is not what it should be.
 #[test]
 fn members_that_unpack_to_something_else_are_refused() {

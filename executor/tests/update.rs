@@ -321,9 +321,44 @@ fn damage_is_found_and_repaired_with_little() {
     let repaired = world.exec(["verify", "--repair", "--registry", server.address.as_str()]);
     assert_eq!(repaired.status, Some(0), "{repaired:?}");
     assert!(repaired.stdout.ends_with("demo@2.0.0: repaired\n"), "{repaired:?}");
-    // The index, and the stretch from the large file to the small one.
-    assert_eq!(server.requests()[before..].len(), 2, "{:?}", &server.requests()[before..]);
+    // The index, the damaged piece of the large file, and the small one.
+    assert_eq!(server.requests()[before..].len(), 3, "{:?}", &server.requests()[before..]);
     assert_as_installed_in_full(&world);
     world.assert_store(&["demo-2.0.0"]);
     assert_eq!(world.exec(["verify"]).stdout, "demo@2.0.0: intact\n");
+}
+
+#[test]
+fn of_a_damaged_file_only_its_damaged_pieces_are_fetched() {
+    let mut world = World::new();
+    let big = noise(2_000_000);
+    let tree = vec![directory("isolated/lib"), parted("isolated/lib/big", &big, 100_000)];
+    publish(&mut world, "2.0.0", tree, 50_000);
+    let server = Server::ranges(world.path("registry"));
+    install(&world, "2.0.0", &server);
+    let path = world.path("store/demo-2.0.0/isolated/lib/big");
+    let spoil: [Spoil; 4] = [
+        // Bytes are others, with another time; the end is missing; something follows; the time alone.
+        |path| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.write_all_at(b"rot", 450_000).unwrap();
+        },
+        |path| File::options().write(true).open(path).unwrap().set_len(1_950_000).unwrap(),
+        |path| File::options().write(true).open(path).unwrap().set_len(2_000_001).unwrap(),
+        |path| {
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(SystemTime::now()).unwrap();
+        },
+    ];
+    for (spoil, most) in spoil.into_iter().zip([4, 4, 1, 1]) {
+        spoil(&path);
+        assert_eq!(world.exec(["verify"]).status, Some(13));
+        let args = ["verify", "--repair", "--json", "--registry", server.address.as_str()];
+        let repaired = world.exec(args);
+        assert_eq!(repaired.status, Some(0), "{repaired:?}");
+        let (_, fetched) = repaired.stderr.split_once(" (").unwrap();
+        let kilobytes: usize = fetched.split(['.', ' ']).next().unwrap().parse().unwrap();
+        assert!(fetched.ends_with(" kB fetched)\n") && kilobytes <= most * 55, "{repaired:?}");
+        assert_as_installed_in_full(&world);
+    }
 }

@@ -11,7 +11,7 @@ use super::{Plan, Site, pipeline, tree};
 use crate::error::Error;
 use crate::parts::Parts;
 use crate::progress::Progress;
-use crate::reuse::{self, Source};
+use crate::reuse::{self, Here, Source};
 use crate::tree::{Walk, close, create, times};
 use joblet_format::index::{Body, Entry, Index};
 use joblet_format::ustar::MTIME;
@@ -19,7 +19,6 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -50,11 +49,11 @@ impl Update {
         (plan.fetched * 2 <= new.archive_size()).then_some(Self { old, plan })
     }
 
-    /// Plans to make the version in `path` anew, of whose entries those in `good` are as they must be.
+    /// Plans to make the version in `path` anew, of which `good` is as it must be.
     ///
     /// # Errors
     /// [`Error::File`] when it is not there any more.
-    pub fn repair(index: &Index, path: &Path, good: &BTreeSet<usize>) -> Result<Self, Error> {
+    pub fn repair(index: &Index, path: &Path, good: &Here) -> Result<Self, Error> {
         let old = Old::open(index.clone(), path).map_err(Error::file("open", path))?;
         let plan = reuse::plan(&old.index, index, good);
         Ok(Self { old, plan })
@@ -167,9 +166,9 @@ impl Old {
     }
 
     /// The entries that lie there as they were installed.
-    fn untouched(&self) -> Result<BTreeSet<usize>, Errno> {
+    fn untouched(&self) -> Result<Here, Errno> {
         let mut walk = Walk::new(self.root.as_fd())?;
-        let mut untouched = BTreeSet::new();
+        let mut untouched = Here::default();
         for (number, entry) in self.index.entries().iter().enumerate() {
             if !matches!(entry.body, Body::File { .. }) {
                 continue;
@@ -179,7 +178,7 @@ impl Old {
             });
             let Ok(found) = found else { continue };
             if looks_installed(entry, &found) {
-                untouched.insert(number);
+                untouched.files.insert(number);
             }
         }
         Ok(untouched)

@@ -2,6 +2,7 @@
 
 use super::update::looks_installed;
 use crate::error::Error;
+use crate::reuse::Here;
 use crate::tree::Walk;
 use joblet_format::index::{Body, Entry, Index};
 use rustix::fd::{AsFd, OwnedFd};
@@ -9,16 +10,18 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read;
 use std::num::NonZero;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
+/// What stands where a file must be, and is not read.
+const NO_FILE: &str = "is no regular file";
 
 /// A path that is not as it was installed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -34,8 +37,8 @@ pub struct Difference {
 pub struct Report {
     /// Sorted by path.
     pub differences: Vec<Difference>,
-    /// The files that are as they must be, by their numbers in the index.
-    pub good: BTreeSet<usize>,
+    /// What is as it must be.
+    pub good: Here,
 }
 
 /// Compares the runtime in `path` with its index: every file is read.
@@ -55,7 +58,8 @@ pub fn verify(index: &Index, path: &Path) -> Result<Report, Error> {
             let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let part = part.map_err(Error::file("read", path))?;
             report.differences.extend(part.differences);
-            report.good.extend(part.good);
+            report.good.files.extend(part.good.files);
+            report.good.pieces.extend(part.good.pieces);
         }
         Ok::<_, Error>(())
     })?;
@@ -76,31 +80,30 @@ fn compare(index: &Index, root: &OwnedFd, next: &AtomicUsize) -> Result<Report, 
         if entry.path.is_empty() {
             continue;
         }
-        match difference(&mut walk, entry, &mut buffer) {
-            Ok(None) if matches!(entry.body, Body::File { .. }) => drop(report.good.insert(number)),
-            Ok(None) => {}
-            Ok(Some(what)) => {
-                report.differences.push(Difference { path: entry.path.clone(), what });
+        let what = match difference(&mut walk, entry) {
+            Ok(Some(NO_FILE)) => Some(NO_FILE),
+            Ok(about) => {
+                // Most of a large file that was touched may still be good.
+                let (bad, fine) = contents(&mut walk, entry, &mut buffer);
+                let what = about.or(bad);
+                if what.is_some() {
+                    report.good.pieces.extend(fine.into_iter().map(|piece| (number, piece)));
+                } else if matches!(entry.body, Body::File { .. }) {
+                    report.good.files.insert(number);
+                }
+                what
             }
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-                report
-                    .differences
-                    .push(Difference { path: entry.path.clone(), what: "is missing" });
-            }
-            Err(_) => {
-                let what = "cannot be read";
-                report.differences.push(Difference { path: entry.path.clone(), what });
-            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some("is missing"),
+            Err(_) => Some("cannot be read"),
+        };
+        if let Some(what) = what {
+            report.differences.push(Difference { path: entry.path.clone(), what });
         }
     }
 }
 
-/// How what is there differs from `entry`.
-fn difference(
-    walk: &mut Walk,
-    entry: &Entry,
-    buffer: &mut [u8],
-) -> Result<Option<&'static str>, Errno> {
+/// How what is there differs from `entry`, as far as that is known without reading files.
+fn difference(walk: &mut Walk, entry: &Entry) -> Result<Option<&'static str>, Errno> {
     let (parent, name) = walk.parent(&entry.path)?;
     let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = FileType::from_raw_mode(found.st_mode);
@@ -112,33 +115,50 @@ fn difference(
             let there = rustix::fs::readlinkat(parent, name, Vec::new())?;
             (there.as_bytes() != target.as_bytes()).then_some("points elsewhere")
         }
-        Body::File { .. } if !kind.is_file() => Some("is no regular file"),
+        Body::File { .. } if !kind.is_file() => Some(NO_FILE),
         Body::File { .. } if !looks_installed(entry, &found) => {
             Some("has another length, time or permissions")
         }
-        Body::File { pieces, .. } => {
-            let mut file = File::from(walk.file(&entry.path)?);
-            for piece in pieces {
-                if hash(&mut file, piece.size, buffer).map_err(|_| Errno::IO)? != piece.sha256 {
-                    return Ok(Some("has other content"));
-                }
-            }
-            None
-        }
+        Body::File { .. } => None,
     })
 }
 
-/// SHA-256 of the next `size` bytes; of fewer where the file ends before.
-fn hash(file: &mut File, size: u64, buffer: &mut [u8]) -> std::io::Result<[u8; 32]> {
+/// How the content of a file differs, and which of its pieces do not.
+fn contents(
+    walk: &mut Walk,
+    entry: &Entry,
+    buffer: &mut [u8],
+) -> (Option<&'static str>, Vec<usize>) {
+    let Body::File { pieces, .. } = &entry.body else { return (None, Vec::new()) };
+    let Ok(file) = walk.file(&entry.path).map(File::from) else {
+        return (Some("cannot be read"), Vec::new());
+    };
+    let (mut bad, mut sound, mut offset) = (None, Vec::new(), 0);
+    for (place, piece) in pieces.iter().enumerate() {
+        match hash(&file, offset, piece.size, buffer) {
+            Ok(found) if found == piece.sha256 => sound.push(place),
+            Ok(_) => bad = bad.or(Some("has other content")),
+            Err(_) => bad = Some("cannot be read"),
+        }
+        offset += piece.size;
+    }
+    (bad, sound)
+}
+
+/// SHA-256 of the `size` bytes at `offset`; of fewer where the file ends before.
+fn hash(file: &File, offset: u64, size: u64, buffer: &mut [u8]) -> std::io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
-    let mut piece = file.take(size);
-    loop {
-        let count = piece.read(buffer)?;
+    let mut done = 0;
+    while done < size {
+        let length = usize::try_from(size - done).unwrap_or(usize::MAX).min(buffer.len());
+        let count = file.read_at(&mut buffer[..length], offset + done)?;
         if count == 0 {
-            return Ok(hash.finalize().into());
+            break;
         }
         hash.update(&buffer[..count]);
+        done += count as u64;
     }
+    Ok(hash.finalize().into())
 }
 
 /// What is there and in no index.

@@ -141,7 +141,7 @@ impl<R: Read> Entries<R> {
     fn entry(&mut self, header: &Header, extension: Extension) -> Result<Entry, EntryError> {
         let name = extension.path.unwrap_or_else(|| header_name(header));
         let fail = |rule: &str| refused(format!("{}: {rule}", shown(&name)));
-        let stated = number(header.entry_size(), "size")?;
+        let stated = wide(&header.as_old().size, header.entry_size(), "size")?;
         let size = match extension.size {
             Some(size) if size != stated && size < OCTAL_LIMIT => {
                 return Err(fail("its size differs between header and pax record"));
@@ -169,7 +169,7 @@ impl<R: Read> Entries<R> {
             self.padding = size.next_multiple_of(BLOCK as u64) - size;
         }
         let mode = number(header.mode(), "mode")?;
-        let mtime = number(header.mtime(), "mtime")?;
+        let mtime = wide(&header.as_old().mtime, header.mtime(), "mtime")?;
         Ok(Entry { name, kind, mode, mtime })
     }
 
@@ -223,7 +223,7 @@ impl<R: Read> Entries<R> {
 
     /// The body of an extension header, with its padding.
     fn extension_body(&mut self, header: &Header) -> Result<Vec<u8>, EntryError> {
-        let size = number(header.entry_size(), "size")?;
+        let size = wide(&header.as_old().size, header.entry_size(), "size")?;
         if size > MAX_EXTENSION {
             return Err(refused(format!("an extension header of {size} bytes")));
         }
@@ -301,6 +301,15 @@ fn terminated(field: &[u8]) -> Vec<u8> {
 
 fn number<T>(value: io::Result<T>, field: &str) -> Result<T, EntryError> {
     value.map_err(|_| refused(format!("a header whose {field} is not a number")))
+}
+
+/// A number that may stand in base 256: then it is positive, and fits into 63 bits.
+fn wide(field: &[u8; 12], value: io::Result<u64>, what: &str) -> Result<u64, EntryError> {
+    let value = number(value, what)?;
+    if field[0] >= 0x80 && (field[..4] != [0x80, 0, 0, 0] || value > i64::MAX as u64) {
+        return Err(refused(format!("a header whose {what} is out of range")));
+    }
+    Ok(value)
 }
 
 fn type_rule(kind: EntryType) -> &'static str {

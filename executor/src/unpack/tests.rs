@@ -134,6 +134,84 @@ fn names_and_links_never_leave() {
     }
 }
 
+/// What is below `root`: kind, content or target.
+fn listing(root: &Path) -> std::collections::BTreeMap<PathBuf, (char, Vec<u8>)> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        let data = path.symlink_metadata().unwrap();
+        let entry = if data.is_symlink() {
+            ('l', fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes())
+        } else if data.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            ('d', Vec::new())
+        } else {
+            ('f', fs::read(&path).unwrap())
+        };
+        found.insert(path.strip_prefix(root).unwrap().to_owned(), entry);
+    }
+    found
+}
+
+/// SEC-A08: whatever bytes of a stream are changed, the tree is GNU tar's, or it is refused.
+#[test]
+fn of_every_changed_archive_gnu_tar_makes_the_same_tree_or_it_is_refused() {
+    let long = "l/".repeat(60) + "f";
+    let original = Tar::default()
+        .directory("d/")
+        .file("d/file", "content")
+        .symlink("d/link", "file")
+        .hard_link("d/again", "d/file")
+        .pax(&[("path", &long), ("size", "4")])
+        .file("short", "long")
+        .long(b'L', b"d/gnu\0")
+        .file("short", "gnu")
+        .patch(1024, 345, b"")
+        .end();
+    let (mut state, mut same, mut refused) = (5_u64, 0, 0);
+    let mut random = |limit: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % limit
+    };
+    for _ in 0..250 {
+        let mut stream = original.clone();
+        // A byte of a header or of what headers say, or a block that goes, comes twice, or moves.
+        let block = 512 * random(stream.len() / 512 - 2);
+        match random(5) {
+            0 => drop(stream.drain(block..block + 512)),
+            1 => {
+                let copy = stream[block..block + 512].to_vec();
+                drop(stream.splice(block..block, copy));
+            }
+            _ => {
+                let field = [0, 100, 124, 124, 134, 156, 156, 157, 257, 263, 345][random(11)];
+                let value = b"\0/.0127x5KLg \x80\xff"[random(15)];
+                stream[block + field + random(3)] = value;
+                let header = &mut stream[block..block + 512];
+                if &header[257..262] == b"ustar" {
+                    header[148..156].fill(b' ');
+                    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+                    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                }
+            }
+        }
+        let (base, result) = unpack_gzip(&gzip(&stream));
+        if result.is_err() {
+            refused += 1;
+            continue;
+        }
+        let (file, gnu) = (base.path().join("tar"), base.path().join("gnu"));
+        fs::write(&file, &stream).unwrap();
+        fs::create_dir(&gnu).unwrap();
+        let mut tar = std::process::Command::new("tar");
+        let output = tar.arg("-xf").arg(&file).arg("-C").arg(&gnu).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(listing(&base.path().join("out")), listing(&gnu));
+        same += 1;
+    }
+    assert!(same > 20 && refused > 20, "{same} the same, {refused} refused");
+}
+
 #[test]
 fn the_same_path_twice_is_refused() {
     for tar in [
@@ -202,8 +280,13 @@ fn streams_that_two_readers_see_differently_are_refused() {
                 124,
                 b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff",
             ),
-            "a size that no file has",
+            "size is out of range",
         ),
+        (
+            Tar::default().file("a", "").patch(512, 136, b"\x80\0\0\x01\0\0\0\0\0\0\0\0"),
+            "mtime is out of range",
+        ),
+        (Tar::default().file("a", "").patch(512, 136, &[0xff; 12]), "mtime is out of range"),
         (Tar::default().file("a/", "x"), "whose name ends in `/`"),
         (Tar::default().raw(b'5', b"a", b"", 0o755, b"body"), "only a file may have a body"),
         (Tar::default().raw(b'2', b"a", b"b", 0o755, b"body"), "only a file may have a body"),

@@ -11,6 +11,9 @@ const MAX_PATH: usize = 3900;
 const MAX_COMPONENT: usize = 255;
 /// Most components of a path.
 const MAX_DEPTH: usize = 127;
+/// Most memory that members, entries and pieces may take, in bytes: a short index can stand for long
+/// paths. Fifty thousand files of usual names take half of it.
+const MAX_MEMORY: usize = 16 << 20;
 /// A deflate stream of `n` bytes of input is at most this much longer than them: five bytes for
 /// each stored block of at least 5,000 bytes, and some for the last one.
 const MAX_EXPANSION: usize = MAX_MEMBER / 1000 + 64;
@@ -25,7 +28,7 @@ impl Index {
             return Err(format!("it is longer than {MAX_INDEX_BYTES} bytes"));
         }
         let bytes = bytes.strip_prefix(MAGIC).ok_or("it is no index that this program reads")?;
-        let mut from = Reader { bytes };
+        let mut from = Reader { bytes, room: MAX_MEMORY };
         let index = Self {
             directory: from.text()?.to_owned(),
             members: from.members()?,
@@ -41,6 +44,11 @@ impl Index {
     pub(super) fn check(&self) -> Result<(), String> {
         if split_directory(&self.directory).is_none() {
             return Err(format!("its directory {:?} is not NAME-VERSION", self.directory));
+        }
+        let members = self.members.len() * size_of::<Member>();
+        let memory = self.entries.iter().fold(members, |sum, entry| sum + memory(entry));
+        if memory > MAX_MEMORY {
+            return Err(TOO_LARGE.to_owned());
         }
         check_entries(&self.entries)?;
         self.check_members()
@@ -148,9 +156,22 @@ fn check_body(entry: &Entry) -> Result<(), &'static str> {
     }
 }
 
-/// What is left of the bytes.
+/// About what an entry takes, in bytes.
+fn memory(entry: &Entry) -> usize {
+    let more = match &entry.body {
+        Body::Directory => 0,
+        Body::File { pieces, .. } => pieces.len() * size_of::<Piece>(),
+        Body::Symlink(target) => target.len(),
+    };
+    size_of::<Entry>() + entry.path.len() + more
+}
+
+const TOO_LARGE: &str = "it stands for more than a reader can keep in memory";
+
+/// What is left of the bytes, and of the memory.
 struct Reader<'a> {
     bytes: &'a [u8],
+    room: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -204,10 +225,11 @@ impl<'a> Reader<'a> {
 
     fn entries(&mut self) -> Result<Vec<Entry>, String> {
         let count = self.count(3)?;
-        let mut entries: Vec<Entry> = Vec::with_capacity(count);
+        let mut entries: Vec<Entry> = Vec::new();
         for _ in 0..count {
             let before = entries.last().map_or("", |entry| entry.path.as_str());
             let entry = self.entry(before)?;
+            self.room = self.room.checked_sub(memory(&entry)).ok_or(TOO_LARGE)?;
             entries.push(entry);
         }
         Ok(entries)

@@ -180,6 +180,34 @@ fn numbers_have_one_form() {
 }
 
 #[test]
+fn a_short_index_does_not_stand_for_more_than_memory_holds() {
+    let mut bytes = MAGIC.to_vec();
+    put_text(&mut bytes, "demo-1.0.0");
+    put_number(&mut bytes, 0);
+    put_number(&mut bytes, 1_000_000);
+    bytes.extend([0, 0, 0]);
+    // One name of 200 bytes, again and again with another letter behind it.
+    let name = "n".repeat(200);
+    bytes.push(0);
+    put_number(&mut bytes, 0);
+    put_text(&mut bytes, &name);
+    for depth in 0..1_000_000_usize {
+        bytes.push(0);
+        put_number(&mut bytes, 200);
+        put_text(&mut bytes, if depth % 2 == 0 { "a" } else { "b" });
+    }
+    assert_eq!(
+        Index::parse(&bytes).unwrap_err(),
+        "it stands for more than a reader can keep in memory"
+    );
+    // Who writes an index keeps to it, too.
+    let links =
+        (0..5000).map(|number| entry(&format!("{number:05}"), Body::Symlink("t".repeat(3900))));
+    let all = std::iter::once(entry("", Body::Directory)).chain(links).collect();
+    assert!(Index::new("demo-1.0.0".to_owned(), vec![], all).unwrap_err().contains("in memory"));
+}
+
+#[test]
 fn counts_that_cannot_be_true_cost_nothing() {
     let mut bytes = MAGIC.to_vec();
     put_text(&mut bytes, "demo-1.0.0");
