@@ -123,7 +123,8 @@ fn few(out: &Path) -> io::Result<()> {
                 }
                 _ => {}
             }
-            write(out, &record)?;
+            let inside = if number == 0 && row > 8 { None } else { Some(inside(name, number)) };
+            write_with(out, &mut record, inside.as_ref())?;
         }
     }
     let build = Build { day: 400, bytes: 1_000_000 };
@@ -199,6 +200,61 @@ fn record(name: &str, version: &str, description: &str, arches: &str, build: Bui
             "artifacts": artifacts,
         },
     })
+}
+
+/// Package, first version, licence, and size in kB.
+const PACKAGES: [(&str, &str, &str, u64); 12] = [
+    ("libc6", "2.36-9+deb12u4", "LGPL-2.1-or-later", 13_000),
+    ("coreutils", "9.1-1", "GPL-3.0-or-later", 17_900),
+    ("libssl3", "3.0.11-1~deb12u2", "Apache-2.0", 6_000),
+    ("bash", "5.2.15-2+b2", "GPL-3.0-or-later", 7_100),
+    ("perl-base", "5.36.0-7", "GPL-1.0-or-later OR Artistic-1.0-Perl", 7_600),
+    ("tzdata", "2024a-0+deb12u1", "", 3_300),
+    ("curl", "7.88.1-10+deb12u4", "curl", 500),
+    ("libcurl4", "7.88.1-10+deb12u4", "curl", 830),
+    ("ca-certificates", "20230311", "MPL-2.0 AND GPL-2.0-or-later", 380),
+    ("zlib1g", "1:1.2.13.dfsg-1", "Zlib", 160),
+    ("libstdc++6", "12.2.0-14", "GPL-3.0-or-later WITH GCC-exception-3.1", 2_700),
+    ("sed", "4.9-1", "GPL-3.0-or-later", 900),
+];
+
+/// Bill of materials and list of contents of the `number`th version of `name`.
+fn inside(name: &str, number: u64) -> (String, String) {
+    let main = (name, "1.0", "PSF-2.0", 31_000);
+    let newest = (number % 2 == 0).then_some(("jq", "1.6-2.1", "MIT", 90));
+    let mut packages = vec![json!({ "SPDXID": "SPDXRef-Runtime", "name": name, "checksums": [] })];
+    let mut contents = String::new();
+    for (at, (name, version, licence, size)) in
+        [main].into_iter().chain(PACKAGES).chain(newest).enumerate()
+    {
+        // One of three packages is a new one in each version.
+        let patch = (number + at as u64) / 3;
+        let version = if patch == 0 { version.to_owned() } else { format!("{version}.{patch}") };
+        packages.push(json!({
+            "SPDXID": format!("SPDXRef-deb-{name}"), "name": name, "versionInfo": version,
+            "licenseDeclared": if licence.is_empty() { "NOASSERTION" } else { licence },
+            "checksums": [{ "algorithm": "SHA256", "checksumValue": hex(&Sha256::digest(&version)) }],
+        }));
+        contents +=
+            &["file\t", &(size * 1000 + patch).to_string(), "\t", name, "\tusr/lib/", name, "\n"]
+                .concat();
+    }
+    (format!("{:#}\n", json!({ "spdxVersion": "SPDX-2.3", "packages": packages })), contents)
+}
+
+/// Writes a record and what is inside beside it.
+fn write_with(out: &Path, record: &mut Value, inside: Option<&(String, String)>) -> io::Result<()> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let version = text(&record["release"]["version"]);
+    let beside = out.join(text(&record["name"])).join(format!("{version}.files"));
+    if let Some((sbom, contents)) = inside {
+        fs::create_dir_all(&beside)?;
+        for (name, text) in [("amd64.spdx.json", sbom), ("amd64.contents.txt", contents)] {
+            fs::write(beside.join(name), text)?;
+            record["files"][name] = json!({ "checksum": checksum(text), "size": text.len() });
+        }
+    }
+    write(out, record)
 }
 
 fn checksum(text: &str) -> String {

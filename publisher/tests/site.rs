@@ -4,6 +4,7 @@ use joblet_format::{Record, Registry};
 use joblet_publish::error::Error;
 use joblet_publish::site::{self, Summary};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -74,7 +75,7 @@ fn sample() -> Vec<Record> {
 
 /// Writes the site of `records` with the built-in templates.
 fn write(records: &[Record], out: &Path) -> Summary {
-    site::write(&registry(records), records, &out.join("no-templates-here"), out).unwrap()
+    site::write(&registry(records), records, out, &out.join("no-templates-here"), out).unwrap()
 }
 
 /// The files of the site of `records`.
@@ -122,9 +123,9 @@ fn resolve(path: &str, link: &str) -> String {
 fn the_same_registry_gives_the_same_bytes() {
     let out = tempfile::tempdir().unwrap();
     let first = write(&sample(), out.path());
-    assert_eq!(first, Summary { files: 37, written: 37, removed: 0 });
+    assert_eq!(first, Summary { files: 39, written: 39, removed: 0 });
     let before = tree(out.path());
-    assert_eq!(write(&sample(), out.path()), Summary { files: 37, written: 0, removed: 0 });
+    assert_eq!(write(&sample(), out.path()), Summary { files: 39, written: 0, removed: 0 });
     assert_eq!(tree(out.path()), before);
     let mut shuffled = sample();
     shuffled.reverse();
@@ -342,6 +343,71 @@ fn a_version_says_what_changed_since_the_one_before() {
     assert!(page("2.0.0-rc.1").contains("Changed since <a href=\"1.11.0.html\">"));
 }
 
+/// Writes files beside `record` and names them in it: a package `base`, and those of `packages`.
+fn with_contents(records: &Path, record: &mut Record, packages: &[(&str, &str, u64)]) {
+    let entry = |&(name, version, _): &(&str, &str, u64)| {
+        json!({ "SPDXID": format!("SPDXRef-deb-{name}"), "name": name, "versionInfo": version,
+                "licenseDeclared": "MIT", "checksums": [{ "checksumValue": version }] })
+    };
+    let runtime = json!({ "SPDXID": "SPDXRef-Runtime", "name": "demo", "checksums": [] });
+    let all: Vec<_> = [runtime].into_iter().chain(packages.iter().map(entry)).collect();
+    let line = |&(name, _, size): &(&str, &str, u64)| format!("file\t{size}\t{name}\tusr/{name}\n");
+    let files = BTreeMap::from([
+        ("amd64.spdx.json".to_owned(), json!({ "packages": all }).to_string().into_bytes()),
+        (
+            "amd64.contents.txt".to_owned(),
+            packages.iter().map(line).collect::<String>().into_bytes(),
+        ),
+    ]);
+    let promise = |bytes: &Vec<u8>| joblet_format::IndexFile {
+        checksum: joblet_format::Checksum::from_digest(Sha256::digest(bytes).into()),
+        size: bytes.len() as u64,
+    };
+    record.files = files.iter().map(|(name, bytes)| (name.clone(), promise(bytes))).collect();
+    joblet_publish::record::files::write(records, record, &files, None).unwrap();
+}
+
+#[test]
+fn a_version_tells_what_is_inside_and_which_packages_changed() {
+    let (records_dir, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut records = ["1.0.0", "1.1.0"].map(|version| record("demo", version, "2025-11-03"));
+    let hostile = "<script>alert(1)</script>";
+    let first = [("libc6", "2.36", 3_000_000), ("old", "1", 10), ("same", "1", 1_000_000)];
+    let second = [("libc6", "2.37", 3_000_000), ("same", "1", 1_000_000), (hostile, hostile, 5)];
+    with_contents(records_dir.path(), &mut records[0], &first);
+    with_contents(records_dir.path(), &mut records[1], &second);
+    let write = || {
+        let (place, theme) = (records_dir.path(), Path::new("none"));
+        site::write(&registry(&records), &records, place, theme, out.path())
+    };
+    write().unwrap();
+    let site = tree(out.path());
+    let page = &site["runtimes/demo/1.1.0.html"];
+    for text in [
+        "<summary>3 packages on amd64, largest first</summary>",
+        "<tr><th scope=\"row\">libc6</th><td>2.37</td><td>MIT</td><td class=\"number\">3.0 MB</td></tr>",
+        "<title>libc6: 3.0 MB, 75.0 %</title>",
+        "<span class=\"code\">libc6</span> 2.36 → 2.37</li>",
+        "<li class=\"removed\"><span class=\"hush\">removed: </span><span class=\"code\">old</span>",
+        "<span class=\"code\">&lt;script&gt;alert(1)&lt;/script&gt;</span>",
+        "<p class=\"muted\">1 unchanged.</p>",
+        "<a href=\"1.1.0.files/amd64.spdx.json\">",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains(hostile));
+    let list = "runtimes/demo/1.1.0.files/amd64.contents.txt";
+    let beside = records_dir.path().join("demo/1.1.0.files/amd64.contents.txt");
+    assert_eq!(site[list], fs::read_to_string(&beside).unwrap());
+    assert_eq!(write().unwrap().written, 0, "nothing is read again that did not change");
+
+    // What lies beside a record is what the record says, or nothing is written.
+    fs::write(&beside, "other").unwrap();
+    fs::remove_file(out.path().join(list)).unwrap();
+    let error = write().unwrap_err().to_string();
+    assert!(error.contains("1.1.0.files/amd64.contents.txt: checksum differs"), "{error}");
+}
+
 #[test]
 fn a_release_is_compared_with_a_release() {
     let versions = ["1.0.0", "2.0.0-rc.1", "2.0.0-rc.2", "2.0.0"];
@@ -471,7 +537,7 @@ fn one_version_more_changes_only_what_shows_it() {
             "runtimes/openjdk-21/index.json",
         ]
     );
-    assert_eq!(summary, Summary { files: 39, written: 9, removed: 0 });
+    assert_eq!(summary, Summary { files: 41, written: 9, removed: 0 });
     assert_eq!(after, site_of(&records));
 }
 
@@ -524,7 +590,7 @@ fn damage_and_killed_runs_are_repaired() {
     fs::create_dir(source.path().join("templates")).unwrap();
     fs::write(source.path().join("templates/feed.xml"), "{{ page.nothing }}").unwrap();
     let registry = registry(&sample()[1..]);
-    site::write(&registry, &[], source.path(), out.path()).unwrap_err();
+    site::write(&registry, &[], out.path(), source.path(), out.path()).unwrap_err();
     write(&sample(), out.path());
     assert_eq!(tree(out.path()), whole);
 }
@@ -540,7 +606,7 @@ fn templates_and_assets_of_the_maintainer_win() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    site::write(&registry(&sample()), &[], source.path(), out.path()).unwrap();
+    site::write(&registry(&sample()), &[], out.path(), source.path(), out.path()).unwrap();
     let site = tree(out.path());
     assert!(site["404.html"].contains("Lost?"));
     let style = site
@@ -556,7 +622,8 @@ fn errors_name_the_template_or_the_file() {
     let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let templates = source.path().join("templates");
     fs::create_dir(&templates).unwrap();
-    let run = || site::write(&registry(&[]), &[], source.path(), out.path()).unwrap_err();
+    let run =
+        || site::write(&registry(&[]), &[], out.path(), source.path(), out.path()).unwrap_err();
     for text in ["{% if %}", "{{ page.nothing }}"] {
         fs::write(templates.join("home.html"), text).unwrap();
         let error = run();
@@ -589,11 +656,13 @@ fn a_thousand_runtimes_of_fifty_versions() {
     let (mut records, out) = (all(1000), tempfile::tempdir().unwrap());
     let timed = |records: &[Record]| {
         let (registry, started) = (registry(records), std::time::Instant::now());
-        let summary = site::write(&registry, records, Path::new("none"), out.path()).unwrap();
+        let summary =
+            site::write(&registry, records, Path::new("none"), Path::new("none"), out.path())
+                .unwrap();
         (summary.written, started.elapsed().as_secs_f32())
     };
     let (written, full) = timed(&records);
-    assert_eq!(written, 103_011);
+    assert_eq!(written, 103_013);
     assert!(full < 20.0, "{full} s");
     records.push(record("runtime-0500", "2.0.0", "2026-01-01"));
     let (written, more) = timed(&records);

@@ -28,7 +28,8 @@ fn write_registry(registry: &Registry, out: &Path) -> Result<(), Error> {
 pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let records = record::read_all(&options.records)?;
     let registry = index::make(&records);
-    let summary = site::write(&registry, &records, &options.source, &options.out)?;
+    let summary =
+        site::write(&registry, &records, &options.records, &options.source, &options.out)?;
     write_registry(&registry, &options.out.join("registry.json"))?;
     let (out, site::Summary { files, written, removed }) = (options.out.display(), summary);
     Ok(format!("{out}: {files} files, {written} written, {removed} removed\n"))

@@ -7,19 +7,23 @@
 //! index.html  get-started.html  host-your-own.html  format.html  404.html
 //! changelog.html  yanked.html  feed.xml
 //! runtimes/NAME/{index.html,index.json,feed.xml}  runtimes/NAME/VERSION.{html,json}
+//! runtimes/NAME/VERSION.files/…  schema/{registry,record}.schema.json
 //! assets/{joblet.HASH.css,joblet.HASH.js,icon.HASH.svg}  .site-manifest
 //! ```
 //!
 //! Links are relative, so the site works below any path and from a local directory. Beside the page of
-//! a version lies its record, beside that of a runtime a list of its versions, for programs.
+//! a version lies its record with its files, beside that of a runtime a list of its versions.
 
 mod output;
 mod template;
 mod text;
 mod view;
 
-use crate::{error::Error, record};
-use joblet_format::{Record, Registry, Release, RuntimeName};
+use crate::{
+    error::Error,
+    record::{self, files},
+};
+use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName};
 use output::Output;
 use serde::Serialize;
 use std::{
@@ -51,6 +55,10 @@ enum Page<'a> {
     Plain {
         path: &'static str,
     },
+    Schema {
+        name: &'static str,
+        text: &'static str,
+    },
     Home,
     Changelog,
     Withdrawn,
@@ -60,6 +68,8 @@ enum Page<'a> {
     RuntimeFile(&'a RuntimeName),
     Version(&'a RuntimeName, &'a Release),
     RecordFile(&'a Record),
+    /// A file beside a record.
+    Beside(&'a Record, &'a str, IndexFile),
 }
 
 /// What every template gets.
@@ -74,15 +84,17 @@ struct Context<'a, T> {
 
 /// Writes the site of `registry` to the directory `out`.
 ///
-/// `source` may hold `templates/` and `assets/`; what it lacks comes from the program itself. Times
+/// `place` is the directory of `records`, with the files that lie beside them. `source` may hold `templates/` and `assets/`; what it lacks comes from the program itself. Times
 /// of publication come from `records`; a version without a record has none. `registry.json` is not
 /// written here, but the pages link to it at the root of the site.
 ///
 /// # Errors
-/// A template of `source` that does not work, or a file that cannot be read or written.
+/// A template of `source` that does not work, a file beside a record that is not what the record
+/// says, or a file that cannot be read or written.
 pub fn write(
     registry: &Registry,
     records: &[Record],
+    place: &Path,
     source: &Path,
     out: &Path,
 ) -> Result<Summary, Error> {
@@ -91,8 +103,17 @@ pub fn write(
     let catalogue = Catalogue::new(registry, records);
     let pages = pages(&catalogue, registry, &sources);
     let output = Output::open(out, pages.iter().map(Page::path))?;
-    let done = side_by_side(&pages, |page| page.write(&catalogue, &theme, &output))?;
-    output.finish(done)
+    let site = Site { catalogue, place, theme, output };
+    let done = side_by_side(&pages, |page| page.write(&site))?;
+    site.output.finish(done)
+}
+
+/// What every page is made from, and where it goes.
+struct Site<'a> {
+    catalogue: Catalogue<'a>,
+    place: &'a Path,
+    theme: Theme<'a>,
+    output: Output,
 }
 
 /// Every file of the site. Lists come after what they list, so that links seldom lead nowhere.
@@ -104,11 +125,15 @@ fn pages<'a>(
     let mut pages: Vec<_> =
         sources.assets().map(|(path, text)| Page::Asset { path, text }).collect();
     for (name, releases) in &registry.runtimes {
-        let records = releases.keys().filter_map(|version| catalogue.record(name, version));
-        pages.extend(records.map(Page::RecordFile));
+        for record in releases.keys().filter_map(|version| catalogue.record(name, version)) {
+            let files = record.files.iter();
+            pages.extend(files.map(|(name, promised)| Page::Beside(record, name, *promised)));
+            pages.push(Page::RecordFile(record));
+        }
         pages.extend(releases.values().map(|release| Page::Version(name, release)));
         pages.extend([Page::Feed(Some(name)), Page::RuntimeFile(name), Page::Runtime(name)]);
     }
+    pages.extend(template::SCHEMAS.map(|(name, text)| Page::Schema { name, text }));
     pages.extend(template::PLAIN.map(|path| Page::Plain { path }));
     pages.extend([Page::Withdrawn, Page::Changelog, Page::Feed(None), Page::Home]);
     pages
@@ -119,6 +144,7 @@ impl Page<'_> {
     fn path(&self) -> String {
         match self {
             Self::Asset { path, .. } | Self::Plain { path } => (*path).to_owned(),
+            Self::Schema { name, .. } => format!("schema/{name}"),
             Self::Home => "index.html".to_owned(),
             Self::Changelog => "changelog.html".to_owned(),
             Self::Withdrawn => "yanked.html".to_owned(),
@@ -130,20 +156,21 @@ impl Page<'_> {
             Self::RecordFile(record) => {
                 format!("runtimes/{}/{}.json", record.name, record.release.version)
             }
+            Self::Beside(record, file, _) => {
+                format!("runtimes/{}/{}.files/{file}", record.name, record.release.version)
+            }
         }
     }
 
-    fn write(
-        &self,
-        catalogue: &Catalogue,
-        theme: &Theme,
-        output: &Output,
-    ) -> Result<output::Done, Error> {
+    fn write(&self, site: &Site) -> Result<output::Done, Error> {
+        let Site { catalogue, theme, output, .. } = site;
         let path = self.path();
         let root = if path.starts_with("runtimes/") { "../../" } else { "" };
         let put = Put { theme, output, root, path: &path };
         match *self {
-            Self::Asset { text, .. } => output.put(&path, &theme.key("", text), || Ok(text.into())),
+            Self::Asset { text, .. } | Self::Schema { text, .. } => {
+                output.put(&path, &theme.key("", text), || Ok(text.into()))
+            }
             Self::Plain { path } => put.page(path, ()),
             Self::Home => put.page("home.html", catalogue.home()),
             Self::Changelog => put.page("changelog.html", catalogue.changelog()),
@@ -152,11 +179,17 @@ impl Page<'_> {
             Self::Runtime(name) => put.page("runtime.html", catalogue.runtime(name)),
             Self::RuntimeFile(name) => put.json(&catalogue.runtime_file(name)),
             Self::Version(name, release) => {
-                put.page("version.html", catalogue.version(name, release, root))
+                let page = catalogue.version(name, release, root);
+                put.completed("version.html", page, |page| page.look_inside(site.place))
             }
             Self::RecordFile(record) => {
                 let key = theme.key("record", record);
                 output.put(&path, &key, || Ok(record::render(record).into()))
+            }
+            Self::Beside(record, name, promised) => {
+                output.put(&path, &promised.checksum.hex(), || {
+                    Ok(files::read(site.place, record, name)?.unwrap_or_default())
+                })
             }
         }
     }
@@ -172,9 +205,22 @@ struct Put<'a> {
 
 impl Put<'_> {
     fn page(&self, template: &'static str, page: impl Serialize) -> Result<output::Done, Error> {
-        let context = Context { root: self.root, path: self.path, page };
+        self.completed(template, page, |_| Ok(()))
+    }
+
+    /// A page of which a part is costly, and determined by the rest of it: made only if it is needed.
+    fn completed<T: Serialize>(
+        &self,
+        template: &'static str,
+        page: T,
+        complete: impl FnOnce(&mut T) -> Result<(), Error>,
+    ) -> Result<output::Done, Error> {
+        let mut context = Context { root: self.root, path: self.path, page };
         let key = self.theme.key(template, &context);
-        self.output.put(self.path, &key, || self.theme.render(template, &context))
+        self.output.put(self.path, &key, || {
+            complete(&mut context.page)?;
+            self.theme.render(template, &context)
+        })
     }
 
     fn json(&self, value: &impl Serialize) -> Result<output::Done, Error> {

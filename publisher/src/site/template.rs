@@ -45,6 +45,10 @@ const ASSETS: [(&str, &str); 3] = [
     built_in!("assets", "icon.svg"),
 ];
 
+/// What `registry.json` and the records look like, for programs: name in `schema/`, text.
+pub(super) const SCHEMAS: [(&str, &str); 2] =
+    [built_in!("schema", "registry.schema.json"), built_in!("schema", "record.schema.json")];
+
 /// Pages that show nothing of the registry: template and path are one name.
 pub(super) const PLAIN: [&str; 4] =
     ["get-started.html", "host-your-own.html", "format.html", "404.html"];

@@ -5,6 +5,7 @@
 mod changes;
 mod chart;
 mod home;
+mod inside;
 mod language;
 mod news;
 mod runtime;

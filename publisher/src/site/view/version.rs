@@ -3,9 +3,17 @@
 use super::super::text::{
     Address, address, file_name, grouped, human_size, repository, shell_word, visible,
 };
-use super::{Catalogue, archives, changes::Changes, language::example, platforms, yanked};
-use joblet_format::{Arch, Artifact, Release, RuntimeName, Version};
+use super::{
+    Catalogue, archives,
+    changes::Changes,
+    inside::{Inside, Listed, inside, listed},
+    language::example,
+    platforms, yanked,
+};
+use crate::error::Error;
+use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version};
 use serde::Serialize;
+use std::path::Path;
 
 #[derive(Serialize)]
 pub(in crate::site) struct VersionPage<'a> {
@@ -30,8 +38,15 @@ pub(in crate::site) struct VersionPage<'a> {
     repository: Option<String>,
     /// The part after the slash, which is the directory of a clone.
     repository_name: Option<String>,
-    /// Whether the record lies beside the page.
+    /// Whether the record lies beside the page, and what lies beside the record.
     record: bool,
+    files: Vec<Listed>,
+    /// The same of the version before, which `inside` is compared with.
+    files_before: Vec<Listed>,
+    /// Read from `files` by [`VersionPage::look_inside`].
+    inside: Option<Inside>,
+    #[serde(skip)]
+    records: (Option<&'a Record>, Option<&'a Record>),
 }
 
 /// One archive of a version.
@@ -76,6 +91,10 @@ impl<'a> Catalogue<'a> {
         let archive =
             |(arch, artifact)| Archive::new(name, &release.version, arch, &artifact, root);
         let repository = repository(&release.download_url);
+        let before = self.before(name, release);
+        let record = self.record(name, &release.version);
+        let record_before = before.and_then(|before| self.record(name, &before.version));
+        let files = |record: Option<&Record>| record.map(listed).unwrap_or_default();
         VersionPage {
             name: name.as_str(),
             version: release.version.to_string(),
@@ -90,11 +109,28 @@ impl<'a> Catalogue<'a> {
             platforms: platforms(release),
             in_parts: release.in_parts(),
             archives: archives(release).map(archive).collect(),
-            changes: self.before(name, release).map(|before| Changes::new(before, release)),
+            changes: before.map(|before| Changes::new(before, release)),
             repository: repository.map(str::to_owned),
             repository_name: repository.and_then(file_name).map(str::to_owned),
-            record: self.record(name, &release.version).is_some(),
+            record: record.is_some(),
+            files: files(record),
+            files_before: files(record_before),
+            inside: None,
+            records: (record, record_before),
         }
+    }
+}
+
+impl VersionPage<'_> {
+    /// Reads what is inside from the files beside the records in the directory `records`.
+    ///
+    /// # Errors
+    /// A file that is missing, another one, or of another form.
+    pub(in crate::site) fn look_inside(&mut self, records: &Path) -> Result<(), Error> {
+        if let (Some(record), before) = self.records {
+            self.inside = inside(records, record, before)?;
+        }
+        Ok(())
     }
 }
 

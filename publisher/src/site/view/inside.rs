@@ -1,0 +1,213 @@
+//! What is inside a version: its packages, what they weigh, and which differ from the version before.
+
+use super::super::text::{human_size, visible};
+use crate::{
+    changes::{self, Package, Packages},
+    error::Error,
+    record::files,
+};
+use joblet_format::{Arch, Record};
+use serde::Serialize;
+use std::{cmp::Reverse, path::Path};
+
+/// Packages in the picture that have a name; the rest is one part.
+const NAMED: usize = 7;
+
+/// Width of the picture, in its own units.
+const WIDTH: f64 = 760.0;
+
+/// The files beside a record that programs and people want, in the order of the page.
+pub(super) fn listed(record: &Record) -> Vec<Listed> {
+    let listed = |(name, promised): (&String, &joblet_format::IndexFile)| Listed {
+        name: name.clone(),
+        size: human_size(promised.size),
+        checksum: promised.checksum.hex(),
+    };
+    record.files.iter().map(listed).collect()
+}
+
+/// A file beside the record.
+#[derive(Serialize)]
+pub(super) struct Listed {
+    name: String,
+    size: String,
+    /// Of the file: whatever is read of it is determined by this.
+    checksum: String,
+}
+
+#[derive(Serialize)]
+pub(in crate::site) struct Inside {
+    architecture: &'static str,
+    picture: Picture,
+    count: usize,
+    /// Largest first.
+    packages: Vec<Row>,
+    /// Against the version before, if its contents are known.
+    changes: Option<Difference>,
+}
+
+/// Packages as parts of a bar.
+#[derive(Serialize)]
+struct Picture {
+    width: f64,
+    parts: Vec<Part>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: String,
+    size: String,
+    /// Of the whole, in percent.
+    share: String,
+    x: f64,
+    width: f64,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    version: String,
+    licence: String,
+    size: String,
+}
+
+#[derive(Serialize)]
+struct Difference {
+    added: Vec<Row>,
+    removed: Vec<Row>,
+    /// Before and after.
+    changed: Vec<(Row, Row)>,
+    unchanged: usize,
+}
+
+/// What is inside `record`, and what differs from `before`; none where the record does not tell.
+///
+/// # Errors
+/// A file beside a record that is missing, another one, or of another form.
+pub(super) fn inside(
+    records: &Path,
+    record: &Record,
+    before: Option<&Record>,
+) -> Result<Option<Inside>, Error> {
+    for arch in Arch::ALL {
+        let Some(packages) = packages(records, record, arch)? else { continue };
+        let old = before.map(|before| self::packages(records, before, arch)).transpose()?.flatten();
+        return Ok(Some(Inside::new(arch, packages, old)));
+    }
+    Ok(None)
+}
+
+fn packages(records: &Path, record: &Record, arch: Arch) -> Result<Option<Packages>, Error> {
+    let read = |name: String| files::read(records, record, &name);
+    let (Some(sbom), Some(contents)) = (read(files::sbom(arch))?, read(files::contents(arch))?)
+    else {
+        return Ok(None);
+    };
+    let place = files::dir(records, &record.name, &record.release.version).join(files::sbom(arch));
+    changes::packages(&sbom, &String::from_utf8_lossy(&contents))
+        .map(Some)
+        .map_err(|reason| Error::config(place, reason))
+}
+
+impl Inside {
+    fn new(arch: Arch, packages: Packages, before: Option<Packages>) -> Self {
+        let changes = before.map(|before| {
+            let changes::Changes { added, removed, changed, unchanged } =
+                changes::between(&before, &packages);
+            let rows = |packages: &[Package]| packages.iter().map(Row::new).collect();
+            let pairs = changed.iter().map(|it| (Row::new(&it.before), Row::new(&it.after)));
+            Difference {
+                added: rows(&added),
+                removed: rows(&removed),
+                changed: pairs.collect(),
+                unchanged,
+            }
+        });
+        let mut packages: Vec<Package> = packages.into_values().collect();
+        packages.sort_by(|a, b| (Reverse(a.size), &a.name).cmp(&(Reverse(b.size), &b.name)));
+        Self {
+            architecture: arch.as_str(),
+            picture: Picture::new(&packages),
+            count: packages.len(),
+            packages: packages.iter().map(Row::new).collect(),
+            changes,
+        }
+    }
+}
+
+impl Picture {
+    /// Of packages that are sorted by size.
+    fn new(packages: &[Package]) -> Self {
+        let named = if packages.len() > NAMED + 1 { NAMED } else { packages.len() };
+        let (large, small) = packages.split_at(named);
+        let mut sizes: Vec<_> = large.iter().map(|it| (visible(&it.name), it.size)).collect();
+        if !small.is_empty() {
+            let rest = small.iter().map(|it| it.size).sum();
+            sizes.push((format!("{} others", small.len()), rest));
+        }
+        let total = sizes.iter().map(|(_, size)| size).sum::<u64>().max(1);
+        let mut x = 0.0;
+        let part = |(name, size)| {
+            let share = share(size, total);
+            let width = WIDTH * share;
+            let part = Part {
+                name,
+                size: human_size(size),
+                share: format!("{:.1}", 100.0 * share),
+                x: round(x),
+                width: round(width),
+            };
+            x += width;
+            part
+        };
+        Self { width: WIDTH, parts: sizes.into_iter().map(part).collect() }
+    }
+}
+
+impl Row {
+    fn new(package: &Package) -> Self {
+        let unknown = package.licence.is_empty() || package.licence == "NOASSERTION";
+        Self {
+            name: visible(&package.name),
+            version: visible(&package.version),
+            licence: if unknown { String::new() } else { visible(&package.licence) },
+            size: human_size(package.size),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss)] // for drawing
+fn share(size: u64, total: u64) -> f64 {
+    size as f64 / total as f64
+}
+
+fn round(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_picture_names_the_large_packages_and_sums_up_the_rest() {
+        let package = |at: u64| Package {
+            name: format!("p{at}"),
+            version: "1".into(),
+            licence: "MIT".into(),
+            size: 1000 * (20 - at),
+            sha256: String::new(),
+        };
+        let packages: BTreeMap<_, _> = (0..10).map(|at| (at.to_string(), package(at))).collect();
+        let inside = Inside::new(Arch::Amd64, packages, None);
+        let parts = &inside.picture.parts;
+        assert_eq!(parts.len(), NAMED + 1);
+        assert_eq!((parts[0].name.as_str(), parts[0].share.as_str()), ("p0", "12.9"));
+        assert_eq!((parts[7].name.as_str(), parts[7].size.as_str()), ("3 others", "36.0 kB"));
+        assert!((parts[7].x + parts[7].width - WIDTH).abs() < 0.11);
+        let eight: Vec<_> = (0..8).map(package).collect();
+        assert_eq!(Picture::new(&eight).parts[7].name, "p7", "one other has a name");
+        assert_eq!(Picture::new(&[]).parts.len(), 0);
+    }
+}
