@@ -14,8 +14,8 @@ programs: ## Build both programs as they are released, into dist/bin
 	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
-bench:   ## Measure installing and updating beside the usual tools (as root)
-	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench
+bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench && .ci/bench-start
 fuzz:    ## Look for inputs that break what reads strangers' files, until one is found
 	@.ci/fuzz
 clean:   ## Remove everything that was built

@@ -11,6 +11,7 @@ use crate::parts::{Part, Parts};
 use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
+use crate::share;
 use crate::store::{Installed, Kept, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
@@ -93,11 +94,36 @@ pub fn install(
         Some(index) => (Kept::Index, index),
         None => (Kept::Files, Listing::take(&prepared)?.to_bytes()),
     };
+    if cost.reused == 0 {
+        let own = lists(kind, &kept);
+        let twin = staging.path().join(".joblet-twin");
+        share::share(&own.unwrap_or_default(), &prepared, &twin, &all_lists(store)?);
+    }
     let path = store
         .publish(staging, &prepared, &receipt, (kind, &kept))
         .map_err(|error| store.explain(error, needed))?;
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
+}
+
+/// The files of a runtime, by what was kept of it.
+fn lists(kind: Kept, kept: &[u8]) -> Option<Listing> {
+    match kind {
+        Kept::Index => members::parse_index(kept).map(|index| Listing::of_index(&index)),
+        Kept::Files => Listing::parse(kept),
+    }
+}
+
+/// The files of every runtime in the store that is changed, each with its directory.
+fn all_lists(store: &Store) -> Result<Vec<(Listing, PathBuf)>, Error> {
+    let mut all = store.installed()?;
+    all.retain(|runtime| runtime.path.parent() == Some(store.root()));
+    let list = |runtime: Installed| {
+        let mut kinds = [Kept::Index, Kept::Files].into_iter();
+        let list = kinds.find_map(|kind| lists(kind, &store.kept(&runtime, kind)?))?;
+        Some((list, runtime.path))
+    };
+    Ok(all.into_iter().filter_map(list).collect())
 }
 
 /// What `spec` means on this host.

@@ -35,6 +35,7 @@ mod reuse;
 mod roots;
 pub mod runtime;
 pub mod sandbox;
+mod share;
 mod shelf;
 mod stamp;
 mod store;

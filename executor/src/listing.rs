@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use crate::members::{Difference, wait_until_alone};
+use joblet_format::index::{self, Body, Index};
+use joblet_format::ustar::MTIME;
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -12,7 +14,7 @@ use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -102,6 +104,59 @@ impl Listing {
         }
         found.sort();
         found
+    }
+}
+
+/// What makes two files equal: permissions, time, length in bytes, SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Content {
+    mode: u32,
+    mtime: i64,
+    size: u64,
+    sha256: [u8; 32],
+}
+
+impl Content {
+    /// Whether the file at `path` is such a one: it is read.
+    pub fn is_in(&self, path: &Path) -> bool {
+        let same = path.symlink_metadata().is_ok_and(|data| {
+            (data.mode(), data.mtime(), data.len()) == (self.mode, self.mtime, self.size)
+        });
+        same && hash(path, self.mode).is_ok_and(|sha256| sha256 == self.sha256)
+    }
+}
+
+impl Listing {
+    /// What an index says of the files that are in one piece: the others are known by their pieces.
+    pub fn of_index(index: &Index) -> Self {
+        let entry = |entry: &index::Entry| match &entry.body {
+            Body::File { executable, pieces } if pieces.len() == 1 => Some(Entry {
+                path: entry.path.clone().into_bytes(),
+                mode: FILE | if *executable { 0o755 } else { 0o644 },
+                mtime: i64::try_from(MTIME).ok()?,
+                size: pieces[0].size,
+                sha256: pieces[0].sha256,
+            }),
+            _ => None,
+        };
+        Self(index.entries().iter().filter_map(entry).collect())
+    }
+
+    /// The regular files that are not empty: path and content.
+    pub fn contents(&self) -> impl Iterator<Item = (&Path, Content)> {
+        let files = self.0.iter().filter(|entry| entry.mode & KIND == FILE && entry.size > 0);
+        files.map(|&Entry { ref path, mode, mtime, size, sha256 }| {
+            (Path::new(OsStr::from_bytes(path)), Content { mode, mtime, size, sha256 })
+        })
+    }
+
+    /// Where files lie that are in any of these lists, each with its directory.
+    pub fn by_content(lists: &[(Self, PathBuf)]) -> BTreeMap<Content, PathBuf> {
+        let of = |(list, root): &'_ (Self, PathBuf)| {
+            let place = |(path, key): (&Path, Content)| (key, root.join(path));
+            list.contents().map(place).collect::<Vec<_>>()
+        };
+        lists.iter().flat_map(of).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use common::server::Server;
 use common::{World, list, members};
 use serde_json::Value;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -342,4 +343,48 @@ fn a_flipped_byte_a_missing_and_an_extra_file_are_found() {
     fs::write(world.path("store/hand-1.0.0/runtime.yml"), "").unwrap();
     let hand = world.exec(["verify", "hand"]);
     assert_eq!(hand.stderr, "~/store/hand-1.0.0: nothing is known to compare it with\n");
+}
+
+/// Equal files of different runtimes and kinds of archives are on the disk once, and `info` says so.
+#[test]
+fn equal_files_take_no_room_twice() {
+    let big = "the same in all of them\n".repeat(4000);
+    let mut world = World::new();
+    for (name, version) in [("one", "1.0.0"), ("one", "2.0.0"), ("two", "1.0.0")] {
+        let root = format!("{name}-{version}");
+        let yml = format!("name: {name}\nmounts:\n  - {{ source: isolated, target: /data }}\n");
+        let files = [
+            (format!("{root}/runtime.yml"), yml),
+            (format!("{root}/isolated/big"), big.clone()),
+            (format!("{root}/isolated/own"), root.clone()),
+        ];
+        let files: Vec<_> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+        world.publish_archive(name, version, &common::gzip(&common::tar(&files)));
+    }
+    for spec in ["one@1.0.0", "one@2.0.0", "two"] {
+        assert_eq!(world.exec(["install", spec]).status, Some(0));
+    }
+    let verified = world.exec(["verify"]);
+    assert_eq!(verified.status, Some(0), "{verified:?}");
+    let data =
+        |runtime: &str| fs::metadata(world.path(&format!("store/{runtime}/isolated/big"))).unwrap();
+    let names = data("two-1.0.0").nlink();
+    // Reflinks are files of their own.
+    assert!(names == 3 || names == 1, "{names}");
+    let disk = json(&world, "info one@1.0.0")["installed"]["disk"].clone();
+    if names == 3 {
+        assert!(disk["shared"].as_u64().unwrap() >= big.len() as u64, "{disk}");
+        let text = world.exec(["info", "two"]).stdout;
+        assert!(text.contains(" of it shared with other versions\n"), "{text}");
+    }
+    // A file that was damaged is not handed on.
+    let spoilt = world.path("store/one-1.0.0/isolated/big");
+    let time = spoilt.metadata().unwrap().modified().unwrap();
+    fs::write(&spoilt, big.replace("same", "sAme")).unwrap();
+    File::options().write(true).open(&spoilt).unwrap().set_modified(time).unwrap();
+    assert_eq!(world.exec(["remove", "one@2.0.0"]).status, Some(0));
+    assert_eq!(world.exec(["install", "one@2.0.0"]).status, Some(0));
+    assert_eq!(world.exec(["verify", "one@2.0.0"]).status, Some(0));
+    assert_eq!(world.exec(["remove", "one@1.0.0", "two"]).status, Some(0));
+    assert_eq!(world.exec(["verify"]).stdout, "one@2.0.0: intact\n");
 }

@@ -122,6 +122,8 @@ pub struct Making {
     pub offline: bool,
     /// Where Debian packages are.
     pub mirror: Option<String>,
+    /// The `joblet-exec` that compiles Python modules.
+    pub joblet_exec: Option<PathBuf>,
 }
 
 /// `check`
@@ -452,6 +454,7 @@ impl Values {
             jobs: self.jobs()?,
             offline: self.args.contains("--offline"),
             mirror: self.text("--mirror")?,
+            joblet_exec: self.value("--joblet-exec")?.map(PathBuf::from),
         })
     }
 

@@ -96,18 +96,8 @@ pub fn assemble(
     source_dir: &Path,
     arch: Arch,
 ) -> Result<Tree, Error> {
-    let mut tree = Tree::default();
-    for package in packages {
-        add(&mut tree, package)?;
-    }
-    for name in MERGED {
-        let target = format!("usr/{name}");
-        if tree.is_dir(&target) {
-            tree.insert(name, Node::Link(target))
-                .map_err(|rule| Error::config(source_dir, rule))?;
-        }
-    }
     let manifest = source_dir.join(crate::source::MANIFEST);
+    let mut tree = assemble_packages(packages, &manifest)?;
     let refused = |rule: String| Error::config(&manifest, rule);
     for (link, target) in &source.links {
         let link = expand(link, arch).map_err(refused)?;
@@ -117,6 +107,24 @@ pub fn assemble(
     }
     if let Some(files) = &source.files {
         copy(&mut tree, &source_dir.join(files))?;
+    }
+    Ok(tree)
+}
+
+/// Puts the tree of packages alone together, in a merged `/usr`.
+///
+/// # Errors
+/// [`Error::Archive`] as [`assemble`].
+pub fn assemble_packages(packages: Vec<Package>, manifest: &Path) -> Result<Tree, Error> {
+    let mut tree = Tree::default();
+    for package in packages {
+        add(&mut tree, package)?;
+    }
+    for name in MERGED {
+        let target = format!("usr/{name}");
+        if tree.is_dir(&target) {
+            tree.insert(name, Node::Link(target)).map_err(|rule| Error::config(manifest, rule))?;
+        }
     }
     Ok(tree)
 }

@@ -1,7 +1,6 @@
 //! Runs a manifest's `check` commands in the packed archive, through `joblet-exec`.
 
 use crate::{
-    env,
     error::Error,
     fsx, index, pack,
     record::{self, archive_name},
@@ -14,47 +13,24 @@ use std::{
     process::{Command, Stdio},
 };
 
-const PROGRAM: &str = "joblet-exec";
 /// Lines of a failed command's output that are shown.
 const SHOWN: usize = 20;
 
-/// Finds `joblet-exec`: `option`, `JOBLET_EXEC`, beside this program, `dist/bin`, `PATH`.
-///
-/// # Errors
-/// [`Error::Tool`] with what to do.
-pub fn find(option: Option<&Path>) -> Result<PathBuf, Error> {
-    if let Some(path) =
-        option.map(Path::to_owned).or_else(|| env::var(env::JOBLET_EXEC).map(Into::into))
-    {
-        if path.is_file() {
-            return std::path::absolute(&path).map_err(Error::file("find", path));
-        }
-        let reason = format!("{} does not exist", path.display());
-        return Err(Error::Tool { tool: PROGRAM.into(), reason });
-    }
-    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
-    let dirs = beside.into_iter().chain([PathBuf::from("dist/bin")]).chain(env::path());
-    let found = dirs.map(|dir| dir.join(PROGRAM)).find(|path| path.is_file());
-    let found = found.and_then(|path| std::path::absolute(path).ok());
-    found.ok_or_else(|| Error::Tool {
-        tool: PROGRAM.into(),
-        reason: format!("not found; say --joblet-exec FILE or set {}", env::JOBLET_EXEC),
-    })
-}
-
-/// Installs the archive that was built for this machine into a store of its own and runs every
-/// command there. Returns how many there were.
+/// Installs the archive of `source`, whose manifest lies in `source_dir`, that was built for this machine into a store of its own and runs every
+/// command there, with the manifest's directory as `/work`. Returns how many there were.
 ///
 /// # Errors
 /// [`Error::NotFound`] if it was not built; [`Error::Check`] with the first command that fails and
 /// the end of its output; [`Error::Tool`].
 pub fn run(
     source: &Source,
+    source_dir: &Path,
     out: &Path,
     joblet_exec: &Path,
     note: &dyn Fn(&str),
 ) -> Result<usize, Error> {
     let (name, version, arch) = (&source.name, &source.version, Arch::NATIVE);
+    let out = &std::path::absolute(out).map_err(Error::file("find", out))?;
     let archive = archive_name(name, version, arch);
     let record = record::read(&record::path(&out.join("records"), name, version))?;
     let archive = out.join(archive);
@@ -73,7 +49,7 @@ pub fn run(
     for words in &source.check {
         note(&format!("check {name}@{version}: {}", words.join(" ")));
         let arguments = arguments(&registry, &work.path().join("store"), source, words);
-        run_one(joblet_exec, &arguments, source, words)?;
+        run_one(joblet_exec, &arguments, source_dir, source, words)?;
     }
     Ok(source.check.len())
 }
@@ -137,12 +113,14 @@ fn arguments(registry: &Path, store: &Path, source: &Source, words: &[String]) -
 fn run_one(
     joblet_exec: &Path,
     arguments: &[OsString],
+    source_dir: &Path,
     source: &Source,
     words: &[String],
 ) -> Result<(), Error> {
     let failed = |reason: String| Error::Tool { tool: joblet_exec.display().to_string(), reason };
-    let output = Command::new(joblet_exec).args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(joblet_exec);
+    command.args(arguments).current_dir(source_dir).stdin(Stdio::null());
+    let output = command.output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(());
     }
@@ -223,7 +201,7 @@ mod tests {
             test -f "$2"/d-1.0.0-*.tar.gz.index &&
             grep -q '"download_url": "d-1.0.0' "$2"/registry.json"#;
         let (dir, exec) = built(script);
-        assert_eq!(run(&source(), dir.path(), &exec, &|_| ()).unwrap(), 2);
+        assert_eq!(run(&source(), dir.path(), dir.path(), &exec, &|_| ()).unwrap(), 2);
         let left = fsx::list(dir.path()).unwrap();
         assert!(left.iter().all(|path| !path.to_string_lossy().contains(".check-")), "{left:?}");
     }
@@ -239,14 +217,14 @@ mod tests {
             ("echo no user namespaces >&2; exit 125", "TOOL", "  no user namespaces"),
         ] {
             let (dir, exec) = built(script);
-            let error = run(&source(), dir.path(), &exec, &|_| ()).unwrap_err();
+            let error = run(&source(), dir.path(), dir.path(), &exec, &|_| ()).unwrap_err();
             assert_eq!(error.class().word(), class);
             assert!(error.to_string().contains(message), "{error}");
         }
         let dir = tempfile::tempdir().unwrap();
-        let error = run(&source(), dir.path(), Path::new("/x"), &|_| ()).unwrap_err().to_string();
+        let error = run(&source(), dir.path(), dir.path(), Path::new("/x"), &|_| ())
+            .unwrap_err()
+            .to_string();
         assert!(error.ends_with("does not exist; run `joblet-publish build d`"), "{error}");
-        let error = find(Some(Path::new("/nowhere/x"))).unwrap_err().to_string();
-        assert_eq!(error, "joblet-exec: /nowhere/x does not exist");
     }
 }

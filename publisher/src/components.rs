@@ -84,17 +84,14 @@ fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
     let metadata = String::from_utf8_lossy(&metadata);
     let header = metadata.split("\n\n").next().unwrap_or_default();
     let field = |name: &str| field(header, name);
+    let name_of_package = field("Name").unwrap_or_else(|| name.name.to_owned());
     Ok(Component {
         kind: input.kind,
-        name: field("Name").unwrap_or_else(|| name.name.to_owned()),
+        licence: licence::of_python(&name_of_package, header),
+        name: name_of_package,
         version: field("Version").unwrap_or_else(|| name.version.to_owned()),
         file: label.to_owned(),
         sha256: input.sha256,
-        licence: Licence {
-            expression: field("License-Expression"),
-            comment: field("License").map(|text| format!("License: {text}")),
-            ..Licence::default()
-        },
         homepage: field("Home-page").filter(|address| is_web(address)),
         source: None,
     })

@@ -81,6 +81,16 @@ impl Content {
         self.head(u64::MAX)
     }
 
+    /// Fills `bytes`, which are as many as there are.
+    ///
+    /// # Errors
+    /// As [`Content::head`].
+    pub fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let mut reader = self.reader();
+        reader.read_exact(bytes)?;
+        reader.finish()
+    }
+
     /// Fills `bytes` with those that stand `at` bytes behind the first one. Deflated content is
     /// inflated from its beginning each time: whoever needs all of it takes a [`Content::reader`].
     ///
@@ -146,11 +156,11 @@ enum Origin {
 }
 
 impl Reader {
-    /// At the end: refuses content that goes on, or has another CRC-32 than was promised.
+    /// At the end, which reading behind the last byte is, too: refuses content that goes on, or has another CRC-32 than was promised.
     ///
     /// # Errors
     /// `InvalidData`.
-    fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         let Some((crc, want)) = &self.crc else { return Ok(()) };
         let more = match &mut self.from {
             Origin::Deflated(more) => more.read(&mut [0])? > 0,

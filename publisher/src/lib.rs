@@ -2,7 +2,7 @@
 //!
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
-//! error, env, fsx, cores → verbs → args → roots → http → content → tree → tarball, zip → source → lock → mirror → apt →
+//! error, env, fsx, cores → verbs → args → roots → http → content → tree → exec → tarball, zip → source → lock → mirror → apt →
 //! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
 //! components → contents, sbom, provenance → record → index → sign → check, new, field,
 //! compare, changes → site → release
@@ -25,6 +25,7 @@ mod cores;
 pub mod deb;
 pub mod env;
 pub mod error;
+pub mod exec;
 pub mod field;
 pub mod fixups;
 pub mod fsx;

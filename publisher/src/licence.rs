@@ -50,6 +50,38 @@ pub fn of_debian(package: &str, copyright: &str) -> Licence {
     licence
 }
 
+/// Licences of a Python package, from the head of its METADATA: the expression, where it has one, else the
+/// licence that it names, else those of its classifiers.
+pub fn of_python(package: &str, metadata: &str) -> Licence {
+    let values = |name: &str| {
+        let fields = metadata.lines().filter_map(|line| line.split_once(": "));
+        let fields = fields.filter(|(key, _)| *key == name).map(|(_, value)| value.trim());
+        fields.filter(|value| !value.is_empty()).collect::<Vec<_>>()
+    };
+    let mut licence = Licence::default();
+    if let Some(expression) = values("License-Expression").first() {
+        licence.expression = Some((*expression).to_owned());
+        return licence;
+    }
+    let classifiers: Vec<_> = values("Classifier")
+        .iter()
+        .filter_map(|text| text.strip_prefix("License :: "))
+        .map(|text| text.rsplit(" :: ").next().unwrap_or(text))
+        .filter(|text| *text != "OSI Approved")
+        .collect();
+    let named = values("License");
+    let known = |name: &&str| spdx(name).or_else(|| spdx(name.strip_suffix(" License")?));
+    let all = |names: &[&str]| names.iter().map(known).collect::<Option<Vec<_>>>();
+    let all = [&named, &classifiers].into_iter().filter_map(|names| all(names));
+    licence.expression = all.map(|names| names.join(" AND ")).find(|names| !names.is_empty());
+    if licence.expression.is_none() && !(named.is_empty() && classifiers.is_empty()) {
+        licence.expression = Some(licence.refer(&format!("{package}-metadata")));
+        let named: Vec<_> = named.into_iter().chain(classifiers).collect();
+        licence.comment = Some(format!("The package names: {}.", named.join(", ")));
+    }
+    licence
+}
+
 /// Which of Debian's common licences a copyright file of free form points to.
 fn mentioned(copyright: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
@@ -152,7 +184,8 @@ fn spdx(name: &str) -> Option<String> {
 }
 
 /// Names in lower case, and the identifiers of the same licences in SPDX's list.
-const NAMES: [(&str, &str); 45] = [
+const NAMES: [(&str, &str); 51] = [
+    ("apache 2.0", "Apache-2.0"),
     ("apache-2", "Apache-2.0"),
     ("apache-2.0", "Apache-2.0"),
     ("artistic", "Artistic-1.0-Perl"),
@@ -176,9 +209,11 @@ const NAMES: [(&str, &str); 45] = [
     ("hpnd", "HPND"),
     ("ijg", "IJG"),
     ("isc", "ISC"),
+    ("isc license (iscl)", "ISC"),
     ("libpng", "Libpng"),
     ("mit", "MIT"),
     ("mit-cmu", "MIT-CMU"),
+    ("mozilla public license 2.0 (mpl 2.0)", "MPL-2.0"),
     ("mpl-1.1", "MPL-1.1"),
     ("mpl-2.0", "MPL-2.0"),
     ("ncsa", "NCSA"),
@@ -186,9 +221,12 @@ const NAMES: [(&str, &str); 45] = [
     ("openldap-2.8", "OLDAP-2.8"),
     ("oldap-2.8", "OLDAP-2.8"),
     ("openssl", "OpenSSL"),
+    ("psf", "PSF-2.0"),
     ("psf-2", "PSF-2.0"),
     ("psf-2.0", "PSF-2.0"),
+    ("python software foundation", "PSF-2.0"),
     ("python-2.0", "Python-2.0"),
+    ("the unlicense (unlicense)", "Unlicense"),
     ("qpl-1.0", "QPL-1.0"),
     ("ruby", "Ruby"),
     ("sleepycat", "Sleepycat"),
@@ -238,6 +276,33 @@ mod tests {
                        License: ISC\n text\n";
         assert_eq!(expression(several), "ISC AND (MIT OR ISC)");
         assert_eq!(of_debian("demo", ""), Licence::default());
+    }
+
+    #[test]
+    fn python_packages() {
+        for (metadata, want) in [
+            (
+                "License-Expression: MIT AND (Apache-2.0 OR BSD-2-Clause)",
+                "MIT AND (Apache-2.0 OR BSD-2-Clause)",
+            ),
+            ("License: BSD-3-Clause", "BSD-3-Clause"),
+            ("License: MIT License\nClassifier: License :: OSI Approved :: BSD License", "MIT"),
+            ("License: HPND\nClassifier: License :: OSI Approved", "HPND"),
+            ("Classifier: License :: OSI Approved :: MIT License", "MIT"),
+            ("License: see COPYING\nClassifier: License :: OSI Approved :: MIT License", "MIT"),
+            (
+                "Classifier: License :: OSI Approved :: Python Software Foundation License",
+                "PSF-2.0",
+            ),
+            ("Classifier: License :: OSI Approved :: BSD License", "LicenseRef-demo-metadata"),
+            ("License: my own", "LicenseRef-demo-metadata"),
+            ("Name: demo", ""),
+        ] {
+            let licence = of_python("demo", metadata);
+            assert_eq!(licence.expression.unwrap_or_default(), want, "{metadata}");
+        }
+        let licence = of_python("demo", "License: new BSD");
+        assert_eq!(licence.comment.unwrap(), "The package names: new BSD.");
     }
 
     #[test]

@@ -157,7 +157,8 @@ fn own_licences(components: &[Component]) -> Vec<Value> {
     }
     let licence = |(reference, (name, packages)): (&str, (&str, Vec<&str>))| {
         let packages = packages.join(", ");
-        let text = format!("As the copyright files in the runtime have it, of: {packages}.");
+        let text =
+            format!("As the copyright and metadata files in the runtime have it, of: {packages}.");
         json!({ "licenseId": reference, "name": name, "extractedText": text })
     };
     licences.into_iter().map(licence).collect()

@@ -21,6 +21,8 @@ const ARCH: Opt = ("--arch", "ARCH", "amd64, arm64 or all [all of the manifest]"
 const MIRROR: Opt =
     ("--mirror", "URL", "where debian/ and debian-security/ lie [as the host's apt]");
 const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]");
+const JOBLET_EXEC: Opt =
+    ("--joblet-exec", "FILE", "the joblet-exec to use [$JOBLET_EXEC, beside, dist/bin, PATH]");
 const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
 const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
 const CACHE: Opt = ("--cache", "DIR", "where fetched inputs are kept [the user's cache]");
@@ -38,16 +40,7 @@ pub(crate) const VERBS: [Verb; 14] = [
         name: "check",
         positionals: "NAME…|--all",
         summary: "run the manifest's check commands in the packed runtime",
-        options: &[
-            ALL,
-            SOURCES,
-            OUT_DIST,
-            (
-                "--joblet-exec",
-                "FILE",
-                "the joblet-exec to use [$JOBLET_EXEC, beside, dist/bin, PATH]",
-            ),
-        ],
+        options: &[ALL, SOURCES, OUT_DIST, JOBLET_EXEC],
     },
     Verb {
         name: "lock",
@@ -69,6 +62,7 @@ pub(crate) const VERBS: [Verb; 14] = [
             OFFLINE,
             ("--base-url", "URL", "where the archives will be published [beside registry.json]"),
             ("--part-size", "BYTES", "cut larger archives into parts [2147483647]"),
+            JOBLET_EXEC,
             MIRROR,
             RECORDS,
             ("--json", "", "print the list of archives as JSON"),
@@ -100,6 +94,7 @@ pub(crate) const VERBS: [Verb; 14] = [
             CACHE,
             JOBS,
             OFFLINE,
+            JOBLET_EXEC,
             MIRROR,
             RECORDS,
         ],

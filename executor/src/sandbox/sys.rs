@@ -217,21 +217,24 @@ unsafe extern "C" {
     /// Where the program begins in memory; defined by the linker.
     #[link_name = "__executable_start"]
     static PROGRAM_START: u8;
-    /// Where its code ends; defined by the linker.
-    #[link_name = "etext"]
-    static CODE_END: u8;
+    /// Where what is only read ends, but for the initial values of thread-local variables;
+    /// defined by the linker.
+    #[link_name = "__init_array_start"]
+    static READ_ONLY_END: u8;
 }
 
-/// Gives the memory back that this program's code occupies. What is still needed comes back by
-/// itself, from the file: for a launcher that only waits, little.
+/// Gives the memory back that this program's code and constants occupy. What is still needed comes
+/// back by itself, from the file: for a launcher that only waits, little.
 pub(super) fn release_code() {
     const PAGE: usize = 1 << 16; // the largest page of both architectures
     let start = (&raw const PROGRAM_START).addr().next_multiple_of(PAGE);
-    let end = (&raw const CODE_END).addr() & !(PAGE - 1);
+    let end = (&raw const READ_ONLY_END).addr() & !(PAGE - 1);
     if let Some(len) = end.checked_sub(start).filter(|len| *len > 0) {
         let at = (&raw const PROGRAM_START).with_addr(start).cast_mut().cast();
-        // SAFETY: from its headers to the end of its code a program is mapped from its file and
-        // never written, so a page that is dropped is read again with the same bytes.
+        // SAFETY: what is mapped here from the program's file is never written, so a page that is
+        // dropped is read again with the same bytes. Only the initial values of thread-local
+        // variables may have been, by the loader; they are for threads that are yet to be made,
+        // and this process, which has one, makes none any more.
         unsafe { libc::madvise(at, len, libc::MADV_DONTNEED) };
     }
 }

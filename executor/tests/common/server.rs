@@ -115,6 +115,28 @@ impl Server {
         (server, authority)
     }
 
+    /// A proxy that looks into what passes: it answers in the place of the server `name`, with a
+    /// certificate of its own authority, which is returned in PEM.
+    pub fn proxy(
+        name: &str,
+        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
+        let (config, authority) = tls::config(name, 1975..4096);
+        let handler = move |path: &str, _: &[String], count| handler(path, count);
+        let server = Self::start("http", handler, move |mut stream| {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.extend(byte);
+            }
+            // A client that went away is seen by whoever reads next.
+            _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            rustls::StreamOwned::new(session, stream)
+        });
+        (server, authority)
+    }
+
     /// Serves the files of a directory.
     pub fn files(root: PathBuf) -> Self {
         Self::new(move |path, _| match fs::read(root.join(path.trim_start_matches('/'))) {

@@ -25,8 +25,9 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> 
             (BTreeMap::new(), provenance::keep(&options.sources, &source)?);
         let source_dir = &options.sources.join(source.name.as_str());
         for (arch, inputs) in jobs {
-            let recipe =
-                Recipe { source: &source, source_dir, arch, inputs, timestamp: &lock.timestamp };
+            let (native, timestamp) =
+                (lock.of(Arch::NATIVE).unwrap_or_default(), lock.timestamp.as_str());
+            let recipe = Recipe { source: &source, source_dir, arch, inputs, native, timestamp };
             let packed = build_one(&recipe, &workshop, options, &mut files, note)?;
             archives.insert(arch, packed);
         }

@@ -3,12 +3,14 @@
 use crate::assemble::{self, Package};
 use crate::components::{self, Component};
 use crate::error::Error;
+use crate::exec::JobletExec;
 use crate::inputs::Store;
-use crate::lock::Input;
+use crate::lock::{Input, Kind};
 use crate::places::Places;
+use crate::python::pyc;
 use crate::source::{self, Source};
 use crate::tree::Tree;
-use crate::{args, fixups, fsx, gate, package, runtime_yml};
+use crate::{args, exec, fixups, fsx, gate, package, runtime_yml};
 use joblet_format::Arch;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ pub(super) struct Recipe<'r> {
     pub(super) arch: Arch,
     /// What the lock has for `arch`.
     pub(super) inputs: &'r [Input],
+    /// What it has for this machine's architecture.
+    pub(super) native: &'r [Input],
     /// The lock's.
     pub(super) timestamp: &'r str,
 }
@@ -56,8 +60,8 @@ impl<'w> Workshop<'w> {
         spool: &Path,
         step: &(dyn Fn(&str) + Sync),
     ) -> Result<Made, Error> {
-        let Recipe { source, source_dir, arch, inputs, timestamp } = *recipe;
-        let files = self.inputs(inputs, timestamp, step)?;
+        let Recipe { source, source_dir, arch, inputs, .. } = *recipe;
+        let files = self.inputs(inputs, recipe.timestamp, step)?;
         fsx::create_dirs(spool)?;
         step("unpacking");
         let read = |input: &Input, file: &Path| package::read(source, arch, input, file, spool);
@@ -67,11 +71,51 @@ impl<'w> Workshop<'w> {
         let links: Vec<String> =
             source.links.keys().filter_map(|link| source::expand(link, arch).ok()).collect();
         fixups::apply(&mut tree, arch, links.iter().map(String::as_str), &manifest)?;
+        if let Some(python) = source.python.as_ref().filter(|python| python.compile) {
+            step("compiling Python modules");
+            let compiler = self.compiler(recipe, &tree, spool, step)?;
+            pyc::compile(&mut tree, &python.version, &compiler, spool, self.jobs)?;
+        }
         step("checking libraries");
         gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
         let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
         let components = components::of(inputs, &files, &tree)?;
         Ok(Made { tree, runtime_yml, components })
+    }
+
+    /// The interpreter that compiles, out of `tree` if it is for this machine, else out of the same
+    /// lock's packages for this machine.
+    fn compiler(
+        &self,
+        recipe: &Recipe,
+        tree: &Tree,
+        spool: &Path,
+        step: &(dyn Fn(&str) + Sync),
+    ) -> Result<JobletExec, Error> {
+        let Recipe { source, source_dir, arch, native, timestamp, .. } = *recipe;
+        let program = exec::find(self.making.joblet_exec.as_deref())?;
+        let manifest = source_dir.join(source::MANIFEST);
+        let wanted =
+            |path: &str| !path.starts_with("usr/local/") && !path.starts_with("usr/share/");
+        let write = |tree: &Tree| {
+            let runtime_yml = runtime_yml::render(tree, source, Arch::NATIVE, &manifest)?;
+            JobletExec::new(program, tree, &runtime_yml, spool, wanted)
+        };
+        if arch == Arch::NATIVE {
+            return write(tree);
+        }
+        let debs: Vec<Input> =
+            native.iter().filter(|input| input.kind == Kind::Deb).cloned().collect();
+        if debs.is_empty() {
+            let reason =
+                format!("python.compile: needs packages for {} too, which compiles", Arch::NATIVE);
+            return Err(Error::config(manifest, reason));
+        }
+        let files = self.inputs(&debs, timestamp, step)?;
+        let read =
+            |input: &Input, file: &Path| package::read(source, Arch::NATIVE, input, file, spool);
+        let packages = unpack(&debs, &files, self.jobs, read)?;
+        write(&assemble::assemble_packages(packages, &manifest)?)
     }
 
     /// The files of `inputs`, in their order.

@@ -102,7 +102,9 @@ impl Kept {
         let directory = source.directory();
         let step = |step: &str| note(&format!("verify {directory} {arch}: {step}"));
         let inputs = super::build::locked(source, lock, arch, spool)?;
-        let recipe = Recipe { source, source_dir: dir, arch, inputs, timestamp: &lock.timestamp };
+        let native = lock.of(Arch::NATIVE).unwrap_or_default();
+        let timestamp = &lock.timestamp;
+        let recipe = Recipe { source, source_dir: dir, arch, inputs, native, timestamp };
         let Made { tree, runtime_yml, .. } = workshop.make(&recipe, spool, &step)?;
         step("packing");
         let target = record::archive_name(&source.name, &source.version, arch);

@@ -23,12 +23,16 @@ use super::{
     gear::{self, LOOKED_AT},
     stream::{Item, Stream},
 };
+use crate::content::Reader;
 use joblet_format::{
     member::MAX_MEMBER,
     ustar::{BLOCK, END},
 };
 use sha2::{Digest, Sha256};
-use std::{io, ops::Range};
+use std::{
+    io::{self, Read},
+    ops::Range,
+};
 
 /// Least body of a large file, in bytes. Part of the format.
 pub(super) const LARGE: u64 = 256 << 10;
@@ -66,6 +70,13 @@ impl Plan {
     }
 }
 
+/// A member's plan, and the bytes of its stretch if it is one: a large file is read once, from its
+/// beginning to its end, however many threads there are.
+pub(super) struct Cut {
+    pub(super) plan: Plan,
+    pub(super) body: Vec<u8>,
+}
+
 /// The members of a stream, in order.
 pub(super) struct Cuts<'s> {
     stream: &'s Stream,
@@ -73,12 +84,14 @@ pub(super) struct Cuts<'s> {
     next: usize,
     /// How much of that entry's body is, in bytes.
     inside: u64,
+    /// What was read of its body behind that.
     buffer: Vec<u8>,
+    reader: Option<Reader>,
 }
 
 impl<'s> Cuts<'s> {
     pub(super) fn new(stream: &'s Stream) -> Self {
-        Self { stream, next: 0, inside: 0, buffer: Vec::new() }
+        Self { stream, next: 0, inside: 0, buffer: Vec::new(), reader: None }
     }
 
     fn group(&mut self) -> Plan {
@@ -99,27 +112,38 @@ impl<'s> Cuts<'s> {
         Plan::Group(group)
     }
 
-    fn piece(&mut self, item: &Item) -> io::Result<Plan> {
+    fn piece(&mut self, item: &Item) -> io::Result<Cut> {
         let (from, size) = (self.inside, item.size());
-        let window = (size - from).min(LOOKED_AT as u64);
-        self.buffer.resize(usize::try_from(window).map_err(io::Error::other)?, 0);
-        if let Some(content) = item.content() {
-            content.read_at(&mut self.buffer, from)?;
+        let content = item.content().ok_or(io::ErrorKind::InvalidInput)?;
+        let reader = self.reader.get_or_insert_with(|| content.reader());
+        let window = (size - from).min(LOOKED_AT as u64) - self.buffer.len() as u64;
+        let read = reader.take(window).read_to_end(&mut self.buffer)?;
+        if read as u64 != window {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let to = from + gear::cut(&self.buffer) as u64;
+        let length = gear::cut(&self.buffer);
+        let body: Vec<u8> = self.buffer.drain(..length).collect();
+        let to = from + length as u64;
         let plan = Plan::Piece { item: self.next, range: from..to };
-        (self.next, self.inside) = if to == size { (self.next + 1, 0) } else { (self.next, to) };
-        Ok(plan)
+        self.inside = to;
+        if to == size {
+            reader.finish()?;
+            (self.next, self.inside, self.reader) = (self.next + 1, 0, None);
+        }
+        Ok(Cut { plan, body })
     }
 }
 
 impl Iterator for Cuts<'_> {
     /// Errors are those of reading a large file.
-    type Item = io::Result<Plan>;
+    type Item = io::Result<Cut>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.stream.items.get(self.next)?;
-        Some(if is_large(item) { self.piece(item) } else { Ok(self.group()) })
+        if is_large(item) {
+            return Some(self.piece(item));
+        }
+        Some(Ok(Cut { plan: self.group(), body: Vec::new() }))
     }
 }
 
@@ -159,7 +183,7 @@ mod tests {
     }
 
     fn plans(stream: &Stream) -> Vec<Plan> {
-        Cuts::new(stream).collect::<io::Result<_>>().unwrap()
+        Cuts::new(stream).map(|cut| cut.unwrap().plan).collect()
     }
 
     /// `count` files of up to 40 kB.

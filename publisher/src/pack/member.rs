@@ -1,7 +1,7 @@
 //! A plan → one member of the archive.
 
 use super::{
-    cut::Plan,
+    cut::{Cut, Plan},
     stream::{Item, Stream},
 };
 use joblet_format::{
@@ -40,43 +40,48 @@ impl<'s> Bench<'s> {
         Self { stream, compressor: Compressor::new(level), plain: Vec::new() }
     }
 
-    /// Makes the member that `plan` describes, in `bytes`.
+    /// Makes the member of `cut`, in `bytes`.
     ///
     /// # Errors
     /// Of reading files.
-    pub(super) fn make(&mut self, plan: &Plan, bytes: Vec<u8>) -> io::Result<Made> {
+    pub(super) fn make(&mut self, cut: &Cut, bytes: Vec<u8>) -> io::Result<Made> {
         self.plain.clear();
         let mut pieces = Vec::new();
-        match plan {
+        match &cut.plan {
             Plan::Group(items) => {
                 for number in items.clone() {
                     let item = &self.stream.items[number];
-                    let piece = self.put(item, 0..item.size())?;
+                    let piece = self.put(item, 0..item.size(), &[])?;
                     pieces.extend(piece.map(|piece| (number, piece)));
                 }
             }
             Plan::Piece { item, range } => {
-                let piece = self.put(&self.stream.items[*item], range.clone())?;
+                let piece = self.put(&self.stream.items[*item], range.clone(), &cut.body)?;
                 pieces.extend(piece.map(|piece| (*item, piece)));
             }
         }
-        if plan.reaches(self.stream) {
+        if cut.plan.reaches(self.stream) {
             self.plain.extend([0; END]);
         }
         let (bytes, member) = self.compress(bytes)?;
         Ok(Made { bytes, member, pieces })
     }
 
-    /// Puts a stretch of an entry's body behind what is there, with all that touches it.
-    fn put(&mut self, item: &Item, range: Range<u64>) -> io::Result<Option<Piece>> {
+    /// Puts a stretch of an entry's body behind what is there, with all that touches it. Without the
+    /// bytes in `body` it is the whole one, and read here.
+    fn put(&mut self, item: &Item, range: Range<u64>, body: &[u8]) -> io::Result<Option<Piece>> {
         if range.start == 0 {
             self.plain.extend(self.stream.headers(item));
         }
         let Some(content) = item.content().filter(|_| !range.is_empty()) else { return Ok(None) };
         let at = self.plain.len();
         let size = range.end - range.start;
-        self.plain.resize(at + usize::try_from(size).map_err(io::Error::other)?, 0);
-        content.read_at(&mut self.plain[at..], range.start)?;
+        if body.is_empty() {
+            self.plain.resize(at + usize::try_from(size).map_err(io::Error::other)?, 0);
+            content.fill(&mut self.plain[at..])?;
+        } else {
+            self.plain.extend(body);
+        }
         let sha256 = Sha256::digest(&self.plain[at..]).into();
         if range.end == item.size() {
             let zeros = usize::try_from(padding(item.size())).map_err(io::Error::other)?;

@@ -1,7 +1,7 @@
 //! All members, made on all cores, in the order of the file.
 
 use super::{
-    cut::{Cuts, Plan},
+    cut::{Cut, Cuts},
     member::{Bench, Made},
     stream::Stream,
 };
@@ -30,16 +30,16 @@ struct Source<'s> {
 }
 
 /// A member that a thread has to make, in this buffer, and where it goes.
-type Job = (io::Result<Plan>, Vec<u8>, Sender<io::Result<Made>>);
+type Job = (io::Result<Cut>, Vec<u8>, Sender<io::Result<Made>>);
 
 impl Source<'_> {
     /// None at the end of the stream, and after the writer gave up.
     fn take(&mut self) -> Option<Job> {
-        let plan = self.cuts.next()?;
+        let cut = self.cuts.next()?;
         let buffer = self.spare.recv().ok()?;
         let (reply, member) = mpsc::channel();
         self.row.send(member).ok()?;
-        Some((plan, buffer, reply))
+        Some((cut, buffer, reply))
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) fn make<E: Send>(
 /// Makes one member after the other until there are none.
 fn work(source: &Mutex<Source>, mut bench: Bench) {
     let take = || source.lock().expect("nothing panics with the lock").take();
-    while let Some((plan, buffer, reply)) = take() {
-        _ = reply.send(plan.and_then(|plan| bench.make(&plan, buffer))); // fails if nobody waits any more
+    while let Some((cut, buffer, reply)) = take() {
+        _ = reply.send(cut.and_then(|cut| bench.make(&cut, buffer))); // fails if nobody waits any more
     }
 }
