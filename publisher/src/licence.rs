@@ -184,7 +184,7 @@ fn spdx(name: &str) -> Option<String> {
 }
 
 /// Names in lower case, and the identifiers of the same licences in SPDX's list.
-const NAMES: [(&str, &str); 51] = [
+const NAMES: [(&str, &str); 53] = [
     ("apache 2.0", "Apache-2.0"),
     ("apache-2", "Apache-2.0"),
     ("apache-2.0", "Apache-2.0"),
@@ -192,6 +192,7 @@ const NAMES: [(&str, &str); 51] = [
     ("artistic-2", "Artistic-2.0"),
     ("artistic-2.0", "Artistic-2.0"),
     ("beerware", "Beerware"),
+    ("bsd 3-clause", "BSD-3-Clause"),
     ("bsd-2-clause", "BSD-2-Clause"),
     ("bsd-3-clause", "BSD-3-Clause"),
     ("bsd-4-clause", "BSD-4-Clause"),
@@ -219,6 +220,7 @@ const NAMES: [(&str, &str); 51] = [
     ("ncsa", "NCSA"),
     ("ofl-1.1", "OFL-1.1"),
     ("openldap-2.8", "OLDAP-2.8"),
+    ("new bsd", "BSD-3-Clause"),
     ("oldap-2.8", "OLDAP-2.8"),
     ("openssl", "OpenSSL"),
     ("psf", "PSF-2.0"),
@@ -286,6 +288,10 @@ mod tests {
                 "MIT AND (Apache-2.0 OR BSD-2-Clause)",
             ),
             ("License: BSD-3-Clause", "BSD-3-Clause"),
+            (
+                "License: BSD 3-Clause License\nClassifier: License :: OSI Approved :: BSD License",
+                "BSD-3-Clause",
+            ),
             ("License: MIT License\nClassifier: License :: OSI Approved :: BSD License", "MIT"),
             ("License: HPND\nClassifier: License :: OSI Approved", "HPND"),
             ("Classifier: License :: OSI Approved :: MIT License", "MIT"),
@@ -301,8 +307,8 @@ mod tests {
             let licence = of_python("demo", metadata);
             assert_eq!(licence.expression.unwrap_or_default(), want, "{metadata}");
         }
-        let licence = of_python("demo", "License: new BSD");
-        assert_eq!(licence.comment.unwrap(), "The package names: new BSD.");
+        let licence = of_python("demo", "License: own BSD");
+        assert_eq!(licence.comment.unwrap(), "The package names: own BSD.");
     }
 
     #[test]
