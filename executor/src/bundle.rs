@@ -1,6 +1,7 @@
 //! A bundle: what a host without network needs to install some runtimes.
 
 use crate::catalog::Catalog;
+use crate::download;
 use crate::error::Error;
 use crate::fetch;
 use crate::install;
@@ -74,8 +75,8 @@ impl<'a> Bundle<'a> {
         let name = registry::archive_name(&spec.name, &choice.release.version, arch);
         let path = self.directory.join(&name);
         let parts = install::parts(catalog, &choice, &exact)?;
-        let partial = path.with_extension("partial");
-        let mut archive = fetch::archive(&parts, &choice.artifact, &partial, ui.progress())?;
+        let progress = ui.progress();
+        let mut archive = download::archive(&parts, &choice.artifact, self.directory, progress)?;
         let mut file = File::create(&path).map_err(Error::file("create", &path))?;
         io::copy(&mut archive, &mut file).map_err(Error::file("write", &path))?;
         if let Some(promise) = &choice.artifact.index {

@@ -4,9 +4,9 @@ use crate::address::Address;
 use crate::error::Error;
 use crate::http::{self, Validators};
 use crate::location::Location;
-use crate::parts::{Part, Parts};
+use crate::parts::Part;
 use crate::progress::Progress;
-use joblet_format::{Artifact, Checksum, IndexFile};
+use joblet_format::{Checksum, IndexFile};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -57,7 +57,7 @@ fn whole(from: &mut impl Read, location: &Location, limit: u64) -> Result<Vec<u8
 /// Reads the small file at `location`, whose size and checksum are those of `promise`.
 ///
 /// # Errors
-/// As [`archive`].
+/// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
 pub fn promised(location: &Location, promise: &IndexFile) -> Result<Vec<u8>, Error> {
     let mut body = Vec::new();
     let promise = (promise.size, promise.checksum);
@@ -65,39 +65,15 @@ pub fn promised(location: &Location, promise: &IndexFile) -> Result<Vec<u8>, Err
     Ok(body)
 }
 
-/// Returns the archive in `parts` as one file; each part has the size and checksum that it must have.
-///
-/// A local archive is verified where it lies, unless it has to be joined; any other is downloaded to
-/// `download`, which has no name any more when this returns, so that nothing is left whatever happens
-/// next.
+/// Returns the local file at `path`, whose size and checksum are those of `part`.
 ///
 /// # Errors
-/// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
-pub fn archive(
-    parts: &Parts,
-    artifact: &Artifact,
-    download: &Path,
-    progress: bool,
-) -> Result<File, Error> {
-    let name = parts.to_string();
-    let bar =
-        |verb| Progress::bytes(format!("{verb} {}", file_name(&name)), artifact.size, progress);
-    let mut file = if let [part @ Part { location: Location::File(path), .. }] = parts.list() {
-        let mut file = open(path)?;
-        let promise = (part.size(), part.checksum);
-        verify(&mut file, &mut io::sink(), &part.location, promise, &bar("verifying"))?;
-        file
-    } else {
-        let mut file = create(download)?;
-        std::fs::remove_file(download).map_err(Error::file("remove", download))?;
-        let bar = bar("downloading");
-        for part in parts.list() {
-            let promise = (part.size(), part.checksum);
-            verify(&mut reader(&part.location)?, &mut file, &part.location, promise, &bar)?;
-        }
-        file
-    };
-    file.rewind().map_err(Error::file("rewind", download))?;
+/// [`Error::File`], [`Error::Size`] or [`Error::Checksum`].
+pub fn local(part: &Part, path: &Path, progress: &Progress) -> Result<File, Error> {
+    let mut file = open(path)?;
+    let promise = (part.size(), part.checksum);
+    verify(&mut file, &mut io::sink(), &part.location, promise, progress)?;
+    file.rewind().map_err(Error::file("rewind", path))?;
     Ok(file)
 }
 
@@ -161,12 +137,6 @@ pub fn open(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-fn create(path: &Path) -> Result<File, Error> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mode = Mode::RUSR | Mode::WUSR;
-    rustix::fs::open(path, flags, mode).map(File::from).map_err(Error::file("create", path))
-}
-
 /// The failure to read from `location`.
 pub fn read_failed(location: &Location, error: io::Error) -> Error {
     match location {
@@ -175,8 +145,4 @@ pub fn read_failed(location: &Location, error: io::Error) -> Error {
             Error::Net { url: url.to_string(), reason: http::explain_io(&error) }
         }
     }
-}
-
-fn file_name(location: &str) -> &str {
-    location.rsplit('/').next().unwrap_or(location)
 }

@@ -143,6 +143,43 @@ pub fn get_if_changed(url: &Address, known: &Validators) -> Result<Response, Err
     ask(url, &headers, &mut Tries::new())
 }
 
+/// What a server has of a file that is here in part.
+#[derive(Debug)]
+pub enum Resumed {
+    /// Exactly the rest.
+    Rest(Response),
+    /// All of it: the server knows no ranges, or has other bytes by now.
+    Whole(Response),
+    /// Something else.
+    Neither(Error),
+}
+
+/// Asks for the bytes of `url` from `offset` on, of `size` that it has in all, in bytes, if they are
+/// still those that `etag` was said of.
+///
+/// # Errors
+/// As [`get`].
+pub fn resume(
+    url: &Address,
+    offset: u64,
+    size: u64,
+    etag: Option<&str>,
+    tries: &mut Tries,
+) -> Result<Resumed, Error> {
+    let range = format!("bytes={offset}-");
+    let mut headers = vec![("Range", range.as_str())];
+    headers.extend(etag.map(|etag| ("If-Range", etag)));
+    let response = ask(url, &headers, tries)?;
+    if response.status().as_u16() == 200 {
+        return Ok(Resumed::Whole(response));
+    }
+    let wanted = format!("bytes {offset}-{}/{size}", size.saturating_sub(1));
+    Ok(match expect_range(url, response, &wanted) {
+        Ok(response) => Resumed::Rest(response),
+        Err(error) => Resumed::Neither(error),
+    })
+}
+
 /// Asks for the bytes of `url` from `offset` on, of `size` that it has in all, in bytes.
 ///
 /// Returns the answer and how much of its body comes before `offset`: all of it from a server that
@@ -157,15 +194,11 @@ pub fn get_rest(
     etag: Option<&str>,
     tries: &mut Tries,
 ) -> Result<(Response, u64), Error> {
-    let range = format!("bytes={offset}-");
-    let mut headers = vec![("Range", range.as_str())];
-    headers.extend(etag.map(|etag| ("If-Range", etag)));
-    let response = ask(url, &headers, tries)?;
-    if response.status().as_u16() != 206 {
-        return Ok((response, offset));
+    match resume(url, offset, size, etag, tries)? {
+        Resumed::Rest(response) => Ok((response, 0)),
+        Resumed::Whole(response) => Ok((response, offset)),
+        Resumed::Neither(error) => Err(error),
     }
-    let wanted = format!("bytes {offset}-{}/{size}", size.saturating_sub(1));
-    expect_range(url, response, &wanted).map(|response| (response, 0))
 }
 
 /// Asks for `range` of the `size` bytes that `url` has in all.
@@ -260,7 +293,8 @@ fn try_get(url: &Address, headers: &[(&'static str, &str)]) -> Result<Response, 
         let response = Response { inner, asked_at, received: 0 };
         let status = response.status();
         let unchanged = status.as_u16() == 304 && !headers.is_empty();
-        if status.is_success() || unchanged {
+        let no_range = status.as_u16() == 416 && headers.iter().any(|(name, _)| *name == "Range");
+        if status.is_success() || unchanged || no_range {
             return Ok(response);
         }
         if !status.is_redirection() {

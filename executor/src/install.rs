@@ -1,8 +1,8 @@
 //! From a spec to an installed runtime: resolve → fetch and verify → unpack → store.
 
 use crate::catalog::Catalog;
+use crate::download;
 use crate::error::Error;
-use crate::fetch;
 use crate::listing::Listing;
 use crate::location::Location;
 use crate::lock::Lock;
@@ -218,8 +218,8 @@ impl Work<'_> {
         let local = matches!(source.list(), [Part { location: Location::File(_), .. }]);
         let copy = if local { 0 } else { artifact.size };
         self.store.room(artifact.unpacked_size.unwrap_or_default().saturating_add(copy))?;
-        let download = self.store.download(self.lock)?;
-        let archive = fetch::archive(source, artifact, &download, ui.progress())
+        let downloads = self.store.downloads()?;
+        let archive = download::archive(source, artifact, &downloads, ui.progress())
             .map_err(|error| self.store.explain(error, copy))?;
         let needed = artifact.unpacked_size.unwrap_or_else(|| unpacked(&archive));
         self.store.room(needed)?;

@@ -14,6 +14,7 @@ mod commands;
 mod completions;
 mod config;
 mod doctor;
+mod download;
 pub mod env;
 pub mod error;
 mod fetch;

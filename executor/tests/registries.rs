@@ -390,8 +390,8 @@ fn what_has_not_changed_is_not_sent_again() {
         list(&[]);
     }
     let mut flipped = good.clone();
-    let last = flipped.len() - 40;
-    flipped[last] ^= 1;
+    let near_end = flipped.len() - 40;
+    flipped[near_end] ^= 1;
     fs::write(&file, flipped).unwrap();
     list(&["whole"]);
     fs::remove_file(&file).unwrap();
@@ -540,4 +540,94 @@ fn https_is_not_left_and_certificates_are_of_their_time_and_place() {
     }
     assert_eq!(plain.requests(), Vec::<String>::new());
     world.assert_store(&[]);
+}
+
+/// SEC-D05
+#[test]
+fn a_download_goes_on_in_the_next_call_where_that_is_right() {
+    let mut world = World::new();
+    let noise = common::members::noise(300_000);
+    let text: String = noise.iter().map(|byte| char::from(b'!' + byte % 90)).collect();
+    let yml = "name: demo\nversion: 1.0.0\nmounts:\n  - { source: etc, target: /etc }\n";
+    let body = common::gzip(&common::tar(&[("runtime.yml", yml), ("etc/noise", &text)]));
+    world.publish_archive("demo", "1.0.0", &body);
+    let digest = checksum(&body).split_off("sha256:".len());
+    let downloads = world.path("store/.joblet/downloads");
+    let document = fs::read(world.path("registry/registry.json")).unwrap();
+    let length = body.len();
+    for cut in [1, length / 2, length * 99 / 100] {
+        for mode in ["right", "whole", "overlap", "wrong", "416", "changed", "foreign", "long"] {
+            let (document, body) = (document.clone(), body.clone());
+            let heads = Arc::new(Mutex::new(Vec::new()));
+            let (log, broken) = (Arc::clone(&heads), Arc::new(Mutex::new(true)));
+            let first = Arc::clone(&broken);
+            let server = Server::with_heads(move |path, head| {
+                if path == "/registry.json" {
+                    return Reply::ok(&document);
+                }
+                let find = |name: &str| head.iter().find_map(|line| line.strip_prefix(name));
+                let range = find("range: bytes=").map(str::to_owned);
+                log.lock().unwrap().push((range.clone(), find("if-range: ").map(str::to_owned)));
+                let whole = |tag: &str| {
+                    let size = body.len().to_string();
+                    Reply::new("200 OK", &[("Content-Length", &size), ("ETag", tag)], &body)
+                };
+                let part = |from: usize, said: usize| {
+                    let size = (body.len() - from).to_string();
+                    let range = format!("bytes {said}-{}/{}", body.len() - 1, body.len());
+                    let headers = [("Content-Length", size.as_str()), ("Content-Range", &range)];
+                    Reply::new("206 Partial Content", &headers, &body[from..])
+                };
+                if *first.lock().unwrap() {
+                    let size = body.len().to_string();
+                    let sent = &body[..if range.is_none() { cut } else { 0 }];
+                    let headers = [("Content-Length", size.as_str()), ("ETag", "\"a\"")];
+                    return match range {
+                        None => Reply::new("200 OK", &headers, sent),
+                        // Until the program has had enough.
+                        Some(_) => Reply::new("404 Not Found", &[], b""),
+                    };
+                }
+                let from: Option<usize> = range.map(|it| it.trim_end_matches('-').parse().unwrap());
+                match (from, mode) {
+                    (None, _) | (_, "whole") => whole("\"a\""),
+                    (Some(_), "changed") => whole("\"b\""),
+                    (Some(from), "overlap") => part(from - 1, from - 1),
+                    (Some(from), "wrong") => part(from, from - 1),
+                    (Some(_), "416") => Reply::new("416 Range Not Satisfiable", &[], b""),
+                    (Some(from), _) => part(from, from),
+                }
+            });
+            let args = ["install", "demo", "--registry", server.address.as_str()];
+            assert_refused(&world.exec(args), 10, "404");
+            let kept = common::list(&downloads);
+            assert_eq!(kept, [format!("{digest}-{}", hex::encode("\"a\""))], "{mode}");
+            let file = downloads.join(&kept[0]);
+            assert_eq!(fs::read(&file).unwrap(), body_of(&world)[..cut]);
+            match mode {
+                "foreign" => fs::write(&file, vec![b'x'; cut]).unwrap(),
+                "long" => fs::write(&file, vec![b'x'; length + 1]).unwrap(),
+                _ => {}
+            }
+            *broken.lock().unwrap() = false;
+            heads.lock().unwrap().clear();
+            assert_done(&world.exec(args));
+            let heads = heads.lock().unwrap();
+            let resumed = (Some(format!("{cut}-")), Some("\"a\"".to_owned()));
+            let clean = (None, None);
+            let wanted = match mode {
+                "right" | "whole" | "changed" => vec![resumed],
+                "overlap" | "wrong" | "416" | "foreign" => vec![resumed, clean],
+                _ => vec![clean],
+            };
+            assert_eq!(*heads, wanted, "{mode} {cut}");
+            world.assert_store(&["demo-1.0.0"]);
+            assert_eq!(common::list(&downloads), Vec::<String>::new(), "{mode} {cut}");
+            assert_done(&world.exec(["remove", "demo"]));
+        }
+    }
+}
+
+fn body_of(world: &World) -> Vec<u8> {
+    fs::read(world.path("registry/demo-1.0.0.tar.gz")).unwrap()
 }

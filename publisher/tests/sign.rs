@@ -43,9 +43,9 @@ fn registry() -> tempfile::TempDir {
 fn minisign_verifies_what_we_sign_with_our_keys() {
     let dir = registry();
     let dir = dir.path();
-    let made = done(&publish(dir, "keygen ours.key --password-file password"));
+    let printed = done(&publish(dir, "keygen ours.key --password-file password"));
     let public = fs::read_to_string(dir.join("ours.key.pub")).unwrap();
-    assert!(made.ends_with(&format!("public_key: {}\n", public.lines().nth(1).unwrap())));
+    assert!(printed.ends_with(&format!("public_key: {}\n", public.lines().nth(1).unwrap())));
     let mode = fs::metadata(dir.join("ours.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let again = publish(dir, "keygen ours.key --no-password");

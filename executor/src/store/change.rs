@@ -10,9 +10,12 @@ use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// In a staging directory: a runtime that is being replaced where two cannot be exchanged at once.
 const ASIDE: &str = ".old";
+/// How long a download that broke off is kept.
+const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Store {
     /// An empty directory to prepare the locked version in, and a descriptor of it.
@@ -30,13 +33,12 @@ impl Store {
         Ok((staging, directory))
     }
 
-    /// The name that the download for the locked version has for a moment.
+    /// Where archives arrive, each under the name of its checksum.
     ///
     /// # Errors
     /// [`Error::File`] when the store cannot be written.
-    pub fn download(&self, lock: &Lock) -> Result<PathBuf, Error> {
-        let path = self.work("downloads")?.join(lock.name());
-        remove_file(&path).map(|()| path)
+    pub fn downloads(&self) -> Result<PathBuf, Error> {
+        self.work("downloads")
     }
 
     /// Makes `prepared`, a directory inside `staging`, the runtime of `receipt`.
@@ -155,6 +157,7 @@ impl Store {
         if !work.exists() || self.work("locks").is_err() {
             return;
         }
+        clean_downloads(&work.join("downloads"));
         for part in ["staging", "locks", "receipts"] {
             let Ok(entries) = fs::read_dir(work.join(part)) else { continue };
             for entry in entries.flatten() {
@@ -188,6 +191,18 @@ impl Store {
         let locks = fs::read_dir(self.root.join(WORK).join("locks"));
         if locks.is_ok_and(|mut locks| locks.next().is_some()) {
             self.clean();
+        }
+    }
+}
+
+/// Removes downloads that nobody has gone on with for a week, and what is none.
+fn clean_downloads(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name().into_encoded_bytes();
+        let digest = name.get(..64).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+        let age = entry.metadata().and_then(|it| it.modified()).map(|time| time.elapsed());
+        if !digest || age.is_ok_and(|age| age.is_ok_and(|age| age > KEPT_FOR)) {
+            _ = fs::remove_file(entry.path());
         }
     }
 }

@@ -7,7 +7,7 @@
 //! STORE/python-3.11-1.0.0/                  runtime.yml, isolated/
 //! STORE/.joblet/locks/python-3.11-1.0.0     held while that directory appears or disappears
 //! STORE/.joblet/staging/python-3.11-1.0.0/  what its holder is working on; else a leftover
-//! STORE/.joblet/downloads/                  an archive that arrives; it loses its name at once
+//! STORE/.joblet/downloads/SHA256            what has arrived of an archive; see `download`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json
 //! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched; or, without one:
 //! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of what it unpacked to

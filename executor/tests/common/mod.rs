@@ -182,7 +182,15 @@ impl World {
         found.retain(|name| name != ".joblet");
         assert_eq!(found, names);
         for part in ["staging", "downloads", "locks"] {
-            assert_eq!(list(&store.join(".joblet").join(part)), Vec::<String>::new(), "{part}");
+            let mut left = list(&store.join(".joblet").join(part));
+            if part == "downloads" {
+                // What the network broke off may wait for its rest, by the name of its digest.
+                let digest = |name: &str| name.len() >= 64 && hex::decode(&name[..64]).is_ok();
+                let before = left.len();
+                left.retain(|name| !digest(name));
+                assert!(before - left.len() <= 1, "{before} downloads");
+            }
+            assert_eq!(left, Vec::<String>::new(), "{part}");
         }
     }
 }
