@@ -40,6 +40,7 @@ mod share;
 mod shelf;
 mod stamp;
 mod store;
+mod tls;
 mod tree;
 mod trust;
 pub mod ui;

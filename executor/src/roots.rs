@@ -1,6 +1,7 @@
 //! Whom to believe on https.
 
 use crate::error::Error;
+use crate::tls;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use std::io::Read;
@@ -20,6 +21,7 @@ pub fn for_url(url: &Url) -> Result<Vec<CertificateDer<'static>>, Error> {
     if url.scheme() != "https" {
         return Ok(Vec::new());
     }
+    tls::install();
     let host = HOST.get_or_init(|| usable(rustls_native_certs::load_native_certs().certs));
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
     if !host.is_empty() {

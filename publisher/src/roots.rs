@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 pub fn of_the_host() -> &'static [CertificateDer<'static>] {
     static ROOTS: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
     ROOTS.get_or_init(|| {
+        // Another one that is installed already will do.
+        _ = rustls::crypto::ring::default_provider().install_default();
         let mut certificates = rustls_native_certs::load_native_certs().certs;
         // One that it cannot use must not spoil the others.
         let mut store = RootCertStore::empty();

@@ -199,6 +199,7 @@ mod tls {
         params.not_before = date_time_ymd(years.start, 1, 1);
         params.not_after = date_time_ymd(years.end, 1, 1);
         let certificate = params.signed_by(&key, &issuer).unwrap();
+        _ = rustls::crypto::ring::default_provider().install_default(); // once is enough
         let config = ServerConfig::builder()
             .with_no_client_auth()
             .with_single_cert(

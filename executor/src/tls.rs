@@ -1,0 +1,85 @@
+//! The part of TLS that a client of web servers needs.
+//!
+//! The library's own set would link ChaCha20 and the signing of clients' certificates, too: 0.06 MB.
+//! Every server of TLS 1.3 knows AES-GCM (RFC 8446, section 9.1), and so do those of 1.2 on the web.
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rustls::SignatureScheme as Scheme;
+use rustls::crypto::ring::{cipher_suite as suite, kx_group};
+use rustls::crypto::{
+    CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms,
+};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::sign::SigningKey;
+use std::sync::Arc;
+use webpki::ring as signed;
+
+/// Makes every connection of this process use what is listed here.
+pub fn install() {
+    let provider = CryptoProvider {
+        cipher_suites: vec![
+            suite::TLS13_AES_256_GCM_SHA384,
+            suite::TLS13_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+            suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ],
+        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        signature_verification_algorithms: SIGNATURES,
+        secure_random: &System,
+        key_provider: &System,
+    };
+    // Installed already by an earlier connection: the same one.
+    _ = provider.install_default();
+}
+
+/// What certificates and handshakes may be signed with. In TLS 1.2 a scheme does not fix the curve.
+const SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[
+        signed::ECDSA_P256_SHA256,
+        signed::ECDSA_P256_SHA384,
+        signed::ECDSA_P384_SHA256,
+        signed::ECDSA_P384_SHA384,
+        signed::ED25519,
+        signed::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+        signed::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+        signed::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+        signed::RSA_PKCS1_2048_8192_SHA256,
+        signed::RSA_PKCS1_2048_8192_SHA384,
+        signed::RSA_PKCS1_2048_8192_SHA512,
+        signed::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
+        signed::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
+        signed::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
+    ],
+    mapping: &[
+        (Scheme::ECDSA_NISTP384_SHA384, &[signed::ECDSA_P384_SHA384, signed::ECDSA_P256_SHA384]),
+        (Scheme::ECDSA_NISTP256_SHA256, &[signed::ECDSA_P256_SHA256, signed::ECDSA_P384_SHA256]),
+        (Scheme::ED25519, &[signed::ED25519]),
+        (Scheme::RSA_PSS_SHA512, &[signed::RSA_PSS_2048_8192_SHA512_LEGACY_KEY]),
+        (Scheme::RSA_PSS_SHA384, &[signed::RSA_PSS_2048_8192_SHA384_LEGACY_KEY]),
+        (Scheme::RSA_PSS_SHA256, &[signed::RSA_PSS_2048_8192_SHA256_LEGACY_KEY]),
+        (Scheme::RSA_PKCS1_SHA512, &[signed::RSA_PKCS1_2048_8192_SHA512]),
+        (Scheme::RSA_PKCS1_SHA384, &[signed::RSA_PKCS1_2048_8192_SHA384]),
+        (Scheme::RSA_PKCS1_SHA256, &[signed::RSA_PKCS1_2048_8192_SHA256]),
+    ],
+};
+
+/// Random numbers of the kernel, and no private keys: clients show no certificate.
+#[derive(Debug)]
+struct System;
+
+impl SecureRandom for System {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), GetRandomFailed> {
+        SystemRandom::new().fill(buffer).map_err(|_| GetRandomFailed)
+    }
+}
+
+impl KeyProvider for System {
+    fn load_private_key(
+        &self,
+        _: PrivateKeyDer<'static>,
+    ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        Err(rustls::Error::General("clients show no certificate".into()))
+    }
+}
