@@ -390,8 +390,8 @@ fn what_has_not_changed_is_not_sent_again() {
         list(&[]);
     }
     let mut flipped = good.clone();
-    let last = flipped.len() - 40;
-    flipped[last] ^= 1;
+    let near_end = flipped.len() - 40;
+    flipped[near_end] ^= 1;
     fs::write(&file, flipped).unwrap();
     list(&["whole"]);
     fs::remove_file(&file).unwrap();

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 type Tree = Vec<(Entry, Vec<u8>)>;
 type Spoil = fn(&Path);
@@ -360,5 +360,43 @@ fn of_a_damaged_file_only_its_damaged_pieces_are_fetched() {
         let kilobytes: usize = fetched.split(['.', ' ']).next().unwrap().parse().unwrap();
         assert!(fetched.ends_with(" kB fetched)\n") && kilobytes <= most * 55, "{repaired:?}");
         assert_as_installed_in_full(&world);
+    }
+}
+
+/// SEC-D01 for archives in members, whole, updated, and in parts.
+#[test]
+fn an_installation_that_is_killed_at_any_time_leaves_nothing_that_matters() {
+    for (sizes, first) in
+        [(&[][..], None), (&[], Some("1.0.0")), (&[230_000, 25_000], Some("1.0.0"))]
+    {
+        let mut world = world_of_two();
+        if !sizes.is_empty() {
+            world.part("demo", "2.0.0", sizes);
+        }
+        let server = Server::ranges(world.path("registry"));
+        if let Some(version) = first {
+            install(&world, version, &server);
+        }
+        let start = Instant::now();
+        install(&world, "2.0.0", &server);
+        let time = start.elapsed();
+        let before = first.map(|_| snapshot(&world.path("store/demo-1.0.0")));
+        for part in 1..16 {
+            assert_eq!(world.exec(["remove", "demo@2.0.0"]).status, Some(0));
+            let args = ["install", "demo@2.0.0", "-q", "--registry", server.address.as_str()];
+            let mut killed = world.command().args(args).spawn().unwrap();
+            std::thread::sleep(time * part / 16);
+            killed.kill().unwrap();
+            killed.wait().unwrap();
+            // What has its name is whole; otherwise the next installation makes it.
+            if world.path("store/demo-2.0.0").exists() {
+                assert_as_installed_in_full(&world);
+            }
+            install(&world, "2.0.0", &server);
+            assert_as_installed_in_full(&world);
+            let both = ["demo-1.0.0", "demo-2.0.0"];
+            world.assert_store(if first.is_some() { &both } else { &both[1..] });
+            assert_eq!(first.map(|_| snapshot(&world.path("store/demo-1.0.0"))), before);
+        }
     }
 }

@@ -20,6 +20,34 @@ const SHOWN: usize = 20;
 /// Objects named with one missing library.
 const WANTERS: usize = 3;
 
+/// Libraries that wheels and upstream archives often want of the system, and Debian's packages of them.
+const PACKAGES: [(&str, &str); 24] = [
+    ("libGL.so.1", "libgl1"),
+    ("libX11.so.6", "libx11-6"),
+    ("libXext.so.6", "libxext6"),
+    ("libXi.so.6", "libxi6"),
+    ("libXrender.so.1", "libxrender1"),
+    ("libXtst.so.6", "libxtst6"),
+    ("libasound.so.2", "libasound2"),
+    ("libcrypt.so.1", "libcrypt1"),
+    ("libcurl.so.4", "libcurl4"),
+    ("libexpat.so.1", "libexpat1"),
+    ("libffi.so.8", "libffi8"),
+    ("libfontconfig.so.1", "libfontconfig1"),
+    ("libfreetype.so.6", "libfreetype6"),
+    ("libgcc_s.so.1", "libgcc-s1"),
+    ("libgfortran.so.5", "libgfortran5"),
+    ("libglib-2.0.so.0", "libglib2.0-0"),
+    ("libgomp.so.1", "libgomp1"),
+    ("libharfbuzz.so.0", "libharfbuzz0b"),
+    ("libnuma.so.1", "libnuma1"),
+    ("libquadmath.so.0", "libquadmath0"),
+    ("libssl.so.3", "libssl3"),
+    ("libstdc++.so.6", "libstdc++6"),
+    ("libxml2.so.2", "libxml2"),
+    ("libz.so.1", "zlib1g"),
+];
+
 /// What the gate wants to know of one ELF object.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Needs {
@@ -129,7 +157,9 @@ fn missing(
         let whole = library.contains('/') && tree.file(library).is_some();
         let run_paths = needs.run_paths.iter().flat_map(|paths| paths.split(':'));
         if !whole && !run_paths.chain([multiarch.as_str(), "usr/lib"]).any(in_dir) {
-            faults.push(format!("library {library} is missing"));
+            let package = PACKAGES.iter().find(|(name, _)| name == library);
+            let package = package.map_or_else(String::new, |(_, it)| format!(" (Debian: {it})"));
+            faults.push(format!("library {library} is missing{package}"));
         }
     }
     faults
@@ -254,6 +284,16 @@ mod tests {
         run(&tree, Arch::Amd64, &[]).unwrap();
         let error = run(&tree, Arch::Arm64, &[]).unwrap_err();
         assert!(error.contains("object for machine 62, not arm64: wanted by usr/bin/x"), "{error}");
+    }
+
+    #[test]
+    fn the_package_that_has_a_library_is_said() {
+        let mut tree = Tree::default();
+        put(&mut tree, "usr/lib/a.so", &elf(62, "/usr/lib/a.so", "libgomp.so.1"));
+        let error = run(&tree, Arch::Amd64, &[]).unwrap_err();
+        let want = "library libgomp.so.1 is missing (Debian: libgomp1): wanted by usr/lib/a.so";
+        assert!(error.contains(want), "{error}");
+        assert!(PACKAGES.is_sorted());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod parts;
 #[allow(dead_code, reason = "these tests use a part of it")]
 #[path = "../../../executor/tests/common/server.rs"]
 mod server;
+mod sources;
 mod standards;
 mod verify;
 mod world;
