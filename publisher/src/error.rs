@@ -142,12 +142,21 @@ pub enum Error {
         /// What it was to do, what it said, what to do.
         reason: String,
     },
+    /// Several things failed that do not depend on each other.
+    #[error("{first}{rest}")]
+    Several {
+        /// The first, whose class counts.
+        first: Box<Error>,
+        /// Each of the others on a line of its own, as `main` prints one.
+        rest: String,
+    },
 }
 
 impl Error {
     /// The class, which decides the exit status.
     pub fn class(&self) -> Class {
         match self {
+            Self::Several { first, .. } => first.class(),
             Self::Usage(_) => Class::Usage,
             Self::Net { .. } => Class::Net,
             Self::NotFound(_) => Class::NotFound,
@@ -167,6 +176,21 @@ impl Error {
     ) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |source| Self::File { verb, path, source: source.into() }
+    }
+
+    /// Fails if anything in `failed` did.
+    ///
+    /// # Errors
+    /// The one, or [`Error::Several`].
+    pub fn all(failed: Vec<Self>) -> Result<(), Self> {
+        let mut failed = failed.into_iter();
+        let Some(first) = failed.next() else { return Ok(()) };
+        let line = |error: Self| format!("\nerror[{}]: {error}", error.class().word());
+        let rest: String = failed.map(line).collect();
+        if rest.is_empty() {
+            return Err(first);
+        }
+        Err(Self::Several { first: Box::new(first), rest })
     }
 
     /// An [`Error::Config`].
@@ -197,6 +221,16 @@ mod tests {
             code
         });
         assert_eq!(statuses, [2, 10, 12, 13, 14, 15, 17, 18, 19]);
+    }
+
+    #[test]
+    fn several_failures_are_all_said() {
+        assert!(Error::all(Vec::new()).is_ok());
+        let two = || vec![Error::Usage("a".into()), Error::NotFound("b".into())];
+        let error = Error::all(two()).unwrap_err();
+        assert_eq!(error.to_string(), "a\nerror[NOTFOUND]: b");
+        assert_eq!(error.class(), Class::Usage);
+        assert_eq!(Error::all(two().split_off(1)).unwrap_err().to_string(), "b");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
-//! error, env, fsx → verbs → args → roots → http → content → tree → exec → tarball, zip → source → lock → mirror → apt →
+//! error, env, fsx, cores → verbs → args → roots → http → content → tree → exec → tarball, zip → source → lock → mirror → apt →
 //! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
 //! components → contents, sbom, provenance → record → index → sign → check, new, field,
 //! compare, changes → site → release
@@ -21,6 +21,7 @@ pub mod compare;
 pub mod components;
 pub mod content;
 pub mod contents;
+mod cores;
 pub mod deb;
 pub mod env;
 pub mod error;

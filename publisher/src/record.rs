@@ -3,6 +3,7 @@
 pub mod files;
 
 use crate::{
+    cores::side_by_side,
     error::Error,
     fsx,
     pack::{self, Packed, PackedPart},
@@ -151,15 +152,16 @@ pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
         let records = records.display();
         return Err(Error::NotFound(format!("no records: {records} is no directory")));
     }
-    let mut all = Vec::new();
+    let mut found = Vec::new();
     for dir in fsx::list(records)?.iter().filter(|path| path.is_dir()) {
-        for file in fsx::list(dir)? {
-            if file.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            let Some(record) = read(&file)? else { continue };
+        let json = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "json");
+        found.extend(fsx::list(dir)?.into_iter().filter(json));
+    }
+    let mut all = Vec::new();
+    for (file, record) in found.iter().zip(side_by_side(&found, |file| read(file))?) {
+        if let Some(record) = record {
             let place = path(records, &record.name, &record.release.version);
-            if place != file {
+            if place != *file {
                 let reason = format!("is the record that belongs to {}", place.display());
                 return Err(Error::config(file, reason));
             }

@@ -159,3 +159,23 @@ fn a_link_that_leads_nowhere_is_an_error() {
                    its package listed?\n";
     assert_eq!((outcome.status, outcome.stderr.as_str()), (17, message));
 }
+
+#[test]
+fn a_runtime_that_fails_keeps_no_other_from_being_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    assert_eq!(publish(dir, "lock demo --mirror http://127.0.0.1:9").status, 0);
+    publish(dir, "new a");
+    publish(dir, "new b");
+    let outcome = publish(dir, "build --all --offline --arch amd64");
+    assert_eq!(outcome.status, 17, "{}", outcome.stderr);
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    for (line, name) in lines.iter().zip(["a", "b"]) {
+        let start =
+            format!("error[CONFIG]: runtimes-src/{name}/versions.lock: does not exist; run");
+        assert!(line.starts_with(&start), "{line}");
+    }
+    assert_eq!(lines.len(), 2);
+    assert!(dir.join("dist/demo-1.0.0-amd64.tar.gz").is_file());
+}

@@ -15,26 +15,41 @@ use std::path::Path;
 pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> {
     let mut built = Vec::new();
     let workshop = Workshop::new(&options.making);
+    let mut failed = Vec::new();
+    // One that fails keeps none of the others from being built.
     for source in sources(&options.sources, &options.selection)? {
-        let lock = lock::read(&options.sources, &source)?;
-        let mut jobs = Vec::new();
-        for arch in arches(&source, &options.arches)? {
-            jobs.push((arch, locked(&source, &lock, arch, &options.sources)?));
+        match build_source(&source, &workshop, options, note) {
+            Ok(more) => built.extend(more),
+            Err(error) => failed.push(error),
         }
-        let (mut archives, mut files) =
-            (BTreeMap::new(), provenance::keep(&options.sources, &source)?);
-        let source_dir = &options.sources.join(source.name.as_str());
-        for (arch, inputs) in jobs {
-            let (native, timestamp) =
-                (lock.of(Arch::NATIVE).unwrap_or_default(), lock.timestamp.as_str());
-            let recipe = Recipe { source: &source, source_dir, arch, inputs, native, timestamp };
-            let packed = build_one(&recipe, &workshop, options, &mut files, note)?;
-            archives.insert(arch, packed);
-        }
-        let record = write_record(&source, &archives, &files, options)?;
-        built.extend(archives.into_iter().map(|(arch, packed)| (record.clone(), arch, packed)));
     }
+    Error::all(failed)?;
     Ok(if options.json { as_json(&built, &options.out) } else { as_text(&built, &options.out) })
+}
+
+/// The archives of one runtime, and its record.
+fn build_source(
+    source: &Source,
+    workshop: &Workshop,
+    options: &args::Build,
+    note: Note,
+) -> Result<Vec<(Record, Arch, Packed)>, Error> {
+    let lock = lock::read(&options.sources, source)?;
+    let mut jobs = Vec::new();
+    for arch in arches(source, &options.arches)? {
+        jobs.push((arch, locked(source, &lock, arch, &options.sources)?));
+    }
+    let (mut archives, mut files) = (BTreeMap::new(), provenance::keep(&options.sources, source)?);
+    let source_dir = &options.sources.join(source.name.as_str());
+    for (arch, inputs) in jobs {
+        let native = lock.of(Arch::NATIVE).unwrap_or_default();
+        let timestamp = lock.timestamp.as_str();
+        let recipe = Recipe { source, source_dir, arch, inputs, native, timestamp };
+        let packed = build_one(&recipe, workshop, options, &mut files, note)?;
+        archives.insert(arch, packed);
+    }
+    let record = write_record(source, &archives, &files, options)?;
+    Ok(archives.into_iter().map(|(arch, packed)| (record.clone(), arch, packed)).collect())
 }
 
 /// What `lock` has for `arch`.

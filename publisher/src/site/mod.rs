@@ -20,17 +20,14 @@ mod text;
 mod view;
 
 use crate::{
+    cores::side_by_side,
     error::Error,
     record::{self, files},
 };
 use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName};
 use output::Output;
 use serde::Serialize;
-use std::{
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::path::Path;
 use template::{Sources, Theme};
 use view::Catalogue;
 
@@ -230,33 +227,4 @@ impl Put<'_> {
             Ok(text)
         })
     }
-}
-
-/// `work` on every item, on all processors; results in the order of the items.
-fn side_by_side<T: Sync, R: Send, E: Send>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<R, E> + Sync,
-) -> Result<Vec<R>, E> {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let mut done = Vec::new();
-        while let Some((at, item)) = {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            items.get(at).map(|item| (at, item))
-        } {
-            done.push((at, work(item)?));
-        }
-        Ok(done)
-    };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
-    let mut done = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        let mut all = Vec::with_capacity(items.len());
-        for worker in workers {
-            all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok(all)
-    })?;
-    done.sort_unstable_by_key(|&(at, _)| at);
-    Ok(done.into_iter().map(|(_, result)| result).collect())
 }
