@@ -124,7 +124,8 @@ pub enum Error {
     /// A registry offers other bytes under the name of an installed version.
     #[error(
         "{runtime} is installed with {installed}, but now there is {offered}; a published version \
-         must not change: ask the maintainer, or take the other one with install --force"
+         must not change: ask the maintainer, or remove the installed one to \
+         take the other"
     )]
     Changed {
         /// `NAME@VERSION`.
