@@ -222,6 +222,8 @@ pub struct Reconcile {
     pub branch: String,
     /// Where the records lie in it.
     pub records: PathBuf,
+    /// The secret key that signs `registry.json`.
+    pub key: Option<PathBuf>,
 }
 
 /// Parses the arguments after the program's name.
@@ -327,6 +329,7 @@ impl Values {
                 repository: self.needed("--repository")?,
                 branch: self.text("--branch")?.unwrap_or_else(|| "main".into()),
                 records: self.path("--records", RECORDS)?,
+                key: self.value("--key")?.map(PathBuf::from),
             }),
             "verify" => return self.verify().map(Command::Verify),
             "diff" => return self.diff().map(Command::Diff),

@@ -169,6 +169,7 @@ pub(crate) const VERBS: [Verb; 14] = [
             ("--repository", "URL", "the git repository of the registry"),
             ("--branch", "NAME", "its branch [main]"),
             RECORDS,
+            ("--key", "FILE", "sign registry.json with this minisign key"),
         ],
     },
 ];

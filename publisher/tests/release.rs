@@ -261,14 +261,13 @@ fn whatever_is_killed_is_run_again() {
     }
     world.done("release", "b@1.0.0");
     world.done("record", "b@1.0.0");
-    let (mut killed, mut number) = (0, 0);
+    let mut killed = 0;
     for name in ["release", "record"] {
         // From nothing, kill later and later until the step has had the time to end.
-        loop {
-            number += 1;
+        for number in 1.. {
             let mut command = world.step(name, "a@1.0.0");
             let command = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
-            let delay = Duration::from_millis(4 * number * number);
+            let delay = Duration::from_millis(number * (4 + number / 4));
             if !kill_after(command.spawn().unwrap(), delay) {
                 break;
             }
@@ -277,7 +276,7 @@ fn whatever_is_killed_is_run_again() {
         assert!(world.versions().contains(&"b@1.0.0".to_owned()), "what was there stays whole");
         world.done(name, "a@1.0.0");
     }
-    assert!(killed > 3, "killed {killed} times");
+    assert!(killed > 8, "killed {killed} times");
     assert_eq!(world.versions(), ["a@1.0.0", "b@1.0.0"]);
 }
 
@@ -409,6 +408,35 @@ fn one_tag_releases_every_runtime_of_its_version() {
     let registry = world.registry();
     let release = registry.runtimes.values().next().unwrap().values().next().unwrap();
     assert_eq!(release.artifacts.len(), 2, "both machines");
+}
+
+#[test]
+fn the_registry_is_signed_whenever_it_changes() {
+    let world = World::new(&["a", "b"]);
+    let keygen = world.publish(&["keygen", "../key", "--no-password"]).output().unwrap();
+    assert!(keygen.status.success(), "{keygen:?}");
+    let reconciled = || {
+        let mut command = world.publish(&["reconcile", "--key", "../key", "--host", "../host"]);
+        let output = command.args(["--repository", "../origin.git"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        world.versions();
+        world.git(&["show", "FETCH_HEAD:registry.json.minisig"])
+    };
+    let mut signatures = Vec::new();
+    for tag in ["a@1.0.0", "b@1.0.0"] {
+        world.tag(tag);
+        world.done("build", tag);
+        world.done("release", tag);
+        signatures.push(reconciled());
+    }
+    assert_ne!(signatures[0], signatures[1]);
+    assert_eq!(reconciled(), signatures[1], "nothing new, nothing to sign");
+    let public = fs::read_to_string(world.path("key.pub")).unwrap();
+    let public = minisign::PublicKeyBox::from_string(&public).unwrap().into_public_key().unwrap();
+    let signature = minisign::SignatureBox::from_string(&signatures[1]).unwrap();
+    let registry = world.git(&["show", "FETCH_HEAD:registry.json"]) + "\n";
+    minisign::verify(&public, &signature, std::io::Cursor::new(registry), true, false, false)
+        .unwrap();
 }
 
 /// The same through `gh`, played by a script that keeps releases in a directory.

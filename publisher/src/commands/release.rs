@@ -1,6 +1,6 @@
 //! `plan`, `release` and `reconcile`: from a tag to a published, recorded version.
 
-use super::publish;
+use super::{publish, sign};
 use crate::error::Error;
 use crate::release::{Tag, bundle, git, host, plan, reconcile as records, upload};
 use crate::{Note, args, fsx, record};
@@ -71,7 +71,22 @@ pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String,
             records: checkout.join(&options.records),
             out: checkout.join("registry.json"),
         };
-        publish::index(&index).map(drop)
+        let before = fsx::read_if_there(&index.out)?;
+        publish::index(&index)?;
+        let signed = index.out.with_extension("json.minisig").exists();
+        // A signature tells its time: it is made once for the same bytes.
+        match &options.key {
+            Some(_) if signed && before == fsx::read_if_there(&index.out)? => Ok(()),
+            Some(key) => sign::sign(&args::Sign {
+                registry: index.out,
+                key: key.clone(),
+                password_file: None,
+                expires: None,
+                add: false,
+            })
+            .map(drop),
+            None => Ok(()),
+        }
     };
     let only = options.tag.as_ref();
     let new = records::reconcile(&*host, &branch, only, &options.records, &finish, note)?;
