@@ -109,7 +109,7 @@ impl Store<'_> {
         let answer =
             http::get(address, "*/*", MAX_UNKNOWN).map_err(|(reason, _)| failed(reason))?;
         let mut staged = fsx::stage(&self.cache.join("sha256/new"))?;
-        let mut body = Body { body: answer.body, failed: None, came: &|_| {} };
+        let mut body = Body { from: answer.body, failed: None, came: &|_| {} };
         let copied = copy(&mut body, staged.as_file_mut(), MAX_UNKNOWN);
         if let Some(reason) = body.failed {
             return Err(failed(reason));
@@ -204,7 +204,7 @@ fn download(address: &str, file: &mut File, input: &Input, came: Came) -> Result
         let answer = http::get(address, "*/*", input.size.unwrap_or(MAX_UNKNOWN));
         let (reason, passing) = match answer {
             Ok(answer) => {
-                match receive(Body { body: answer.body, failed: None, came }, file, input, address)
+                match receive(Body { from: answer.body, failed: None, came }, file, input, address)
                 {
                     Err(Fault::Net(reason)) => (reason, true),
                     result => return result,
@@ -268,14 +268,14 @@ type Came<'c> = &'c dyn Fn(u64);
 
 /// A body whose own errors are told from those of the file it is written to.
 struct Body<'c, R> {
-    body: R,
+    from: R,
     failed: Option<String>,
     came: Came<'c>,
 }
 
 impl<R: Read> Read for Body<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.body.read(buffer);
+        let read = self.from.read(buffer);
         let read = read.inspect_err(|error| self.failed = Some(error.to_string()))?;
         (self.came)(read as u64);
         Ok(read)

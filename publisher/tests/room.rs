@@ -11,7 +11,7 @@ const SANDBOX: &str = "JOBLET_TEST_SANDBOX";
 #[test]
 fn a_small_disk_is_refused_before_anything_is_done() {
     let dir = tempfile::tempdir().unwrap();
-    let (sources, cache) = small::locked(dir.path(), &[("./usr/bin/demo", &[7; 1 << 20])]);
+    let (sources, cache) = small::locked(dir.path(), &[("./usr/bin/demo", &vec![7; 1 << 20])]);
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     let build = |size: &str| {
