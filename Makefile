@@ -12,6 +12,8 @@ static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
 programs: ## Build both programs as they are released, into dist/bin
 	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
+reproduce: ## Build every runtime that can be had here three times, each time as another user elsewhere, and compare
+	@.ci/reproduce
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
 bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
@@ -23,4 +25,4 @@ fuzz:    ## Look for inputs that break what reads strangers' files, until one is
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo test lint static programs rehearse bench bench-large fuzz clean
+.PHONY: help demo test lint static programs reproduce rehearse bench bench-large fuzz clean
