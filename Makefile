@@ -15,7 +15,7 @@ programs: ## Build both programs as they are released, into dist/bin
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
 bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
-	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench && .ci/bench-start
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench && .ci/bench-start && .ci/bench-site
 fuzz:    ## Look for inputs that break what reads strangers' files, until one is found
 	@.ci/fuzz
 clean:   ## Remove everything that was built
