@@ -1,7 +1,7 @@
 # Each target installs what it lacks (.ci/deps) and is one line; what a line does is in .ci/.
 
 help:    ## List these targets
-	@sed -n 's/^\([a-z]*\): *## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\): *## /  make \1	/p' Makefile
 demo:    ## Build a runtime from its sources and run a Python script in it
 	@.ci/demo
 test:    ## Run every test
@@ -12,13 +12,17 @@ static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
 programs: ## Build both programs as they are released, into dist/bin
 	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
+reproduce: ## Build every runtime that can be had here three times, each time as another user elsewhere, and compare
+	@.ci/reproduce
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
 bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
-	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench && .ci/bench-start && .ci/bench-site
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start && .ci/bench-site
+bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench large
 fuzz:    ## Look for inputs that break what reads strangers' files, until one is found
 	@.ci/fuzz
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo test lint static programs rehearse bench fuzz clean
+.PHONY: help demo test lint static programs reproduce rehearse bench bench-large fuzz clean

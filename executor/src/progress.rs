@@ -36,7 +36,9 @@ impl Progress {
             return Self(None);
         }
         let begin = Instant::now();
-        Self(Some(Bar { what, total, done: Cell::new(0), begin, drawn: Cell::new(begin) }))
+        let bar = Bar { what, total, done: Cell::new(0), begin, drawn: Cell::new(begin) };
+        bar.draw();
+        Self(Some(bar))
     }
 
     /// No bar at all.
@@ -50,8 +52,7 @@ impl Progress {
         bar.done.set(bar.done.get().saturating_add(bytes));
         if bar.drawn.get().elapsed() >= PAUSE {
             bar.drawn.set(Instant::now());
-            // A terminal that went away is no reason to stop.
-            _ = write!(stderr(), "\r{}\x1b[K", bar.line(bar.begin.elapsed()));
+            bar.draw();
         }
     }
 }
@@ -65,6 +66,11 @@ impl Drop for Progress {
 }
 
 impl Bar {
+    fn draw(&self) {
+        // A terminal that went away is no reason to stop.
+        _ = write!(stderr(), "\r{}\x1b[K", self.line(self.begin.elapsed()));
+    }
+
     fn line(&self, elapsed: Duration) -> String {
         let (done, total) = (self.done.get().min(self.total), self.total.max(1));
         let full = usize::try_from(done.saturating_mul(WIDTH) / total).unwrap_or_default();

@@ -108,6 +108,19 @@ pub enum Error {
         /// The rule, with the member's name.
         rule: String,
     },
+    /// There is no room for a build, which did not begin.
+    #[error(
+        "{}: the build needs about {} MB there, {} MB are free; make room, or say --out and --cache of another disk",
+        dir.display(), needed.div_ceil(1_000_000), free / 1_000_000
+    )]
+    Room {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes it takes, by what the lock says of its inputs.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// `verb` ("read", "rename") failed on `path`.
     #[error("cannot {verb} {}: {source}", path.display())]
     File {
@@ -162,7 +175,7 @@ impl Error {
             Self::NotFound(_) => Class::NotFound,
             Self::Differs { .. } | Self::Rebuilt { .. } => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
-            Self::File { .. } => Class::Store,
+            Self::File { .. } | Self::Room { .. } => Class::Store,
             Self::Config { .. } => Class::Config,
             Self::Check { .. } => Class::Check,
             Self::Tool { .. } => Class::Tool,
@@ -272,6 +285,13 @@ mod tests {
                 Error::file("read", "/x")(denied),
                 "STORE",
                 "cannot read /x: permission denied".to_owned(),
+            ),
+            (
+                Error::Room { dir: "dist".into(), needed: 1_000_001, free: 999_999 },
+                "STORE",
+                "dist: the build needs about 2 MB there, 0 MB are free; make room, or say --out and \
+                 --cache of another disk"
+                    .to_owned(),
             ),
             (Error::config("m.yaml", "line 1"), "CONFIG", "m.yaml: line 1".to_owned()),
             (

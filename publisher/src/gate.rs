@@ -4,6 +4,7 @@
 //! object names is in the tree.
 
 use crate::{
+    content::Content,
     error::Error,
     source::multiarch,
     tree::{Node, Tree},
@@ -11,9 +12,15 @@ use crate::{
 use joblet_format::Arch;
 use object::{
     elf::{self, FileHeader64},
-    read::elf::{Dyn, FileHeader, ProgramHeader},
+    read::{
+        ReadCache, ReadRef,
+        elf::{Dyn, FileHeader, ProgramHeader},
+    },
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Read, Seek, SeekFrom},
+};
 
 /// Faults listed in one message; the rest are counted.
 const SHOWN: usize = 20;
@@ -76,8 +83,8 @@ pub fn check(
         if !object || content.head(4).map_err(Error::file("read", path))? != elf::ELFMAG {
             continue;
         }
-        let bytes = content.read().map_err(Error::file("read", path))?;
-        match needs(&bytes, arch) {
+        let at = ReadCache::new(At { content, position: 0 });
+        match needs(&at, arch) {
             Err(fault) => faults.entry(fault).or_default().push(path.to_owned()),
             Ok(needs) => {
                 for fault in missing(tree, &names, path, arch, &needs, allow_missing) {
@@ -165,17 +172,46 @@ fn missing(
     faults
 }
 
+/// A content with a place to read at. Of an object only headers, dynamic section and string table are
+/// read, so libraries of gigabytes take no memory.
+struct At<'c> {
+    content: &'c Content,
+    position: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.content.len().saturating_sub(self.position);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        self.content.read_at(&mut buffer[..length], self.position)?;
+        self.position += length as u64;
+        Ok(length)
+    }
+}
+
+impl Seek for At<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.content.len().checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
 /// Reads an ELF object's headers.
 ///
 /// # Errors
 /// What is wrong with it, as a fault.
-fn needs(bytes: &[u8], arch: Arch) -> Result<Needs, String> {
+fn needs<'r>(bytes: impl ReadRef<'r>, arch: Arch) -> Result<Needs, String> {
     let broken = |error: object::read::Error| format!("broken ELF object ({error})");
     let machine = match arch {
         Arch::Amd64 => elf::EM_X86_64,
         Arch::Arm64 => elf::EM_AARCH64,
     };
-    if bytes.get(4) != Some(&elf::ELFCLASS64) {
+    if bytes.read_at::<u8>(4) != Ok(&elf::ELFCLASS64) {
         return Err(format!("32-bit object, not {arch}"));
     }
     let header = FileHeader64::<object::Endianness>::parse(bytes).map_err(broken)?;
@@ -198,8 +234,13 @@ fn needs(bytes: &[u8], arch: Arch) -> Result<Needs, String> {
         let (Some(address), Some(size)) = (value(elf::DT_STRTAB), value(elf::DT_STRSZ)) else {
             continue;
         };
-        let table =
-            segments.iter().find_map(|it| it.data_range(endian, bytes, address, size).ok()?);
+        let table = segments.iter().find_map(|it| {
+            let before = address.checked_sub(it.p_vaddr(endian))?;
+            let inside = it.p_type(endian) == elf::PT_LOAD
+                && before.checked_add(size)? <= it.p_filesz(endian);
+            let at = it.p_offset(endian).checked_add(before)?;
+            inside.then(|| bytes.read_bytes_at(at, size).ok()).flatten()
+        });
         let table = table.ok_or("broken ELF object (no string table)")?;
         let strings = object::StringTable::new(table, 0, table.len() as u64);
         for entry in entries {
@@ -310,6 +351,23 @@ mod tests {
             let error = run(&tree, Arch::Amd64, &[]).unwrap_err();
             assert!(error.contains(fault), "{error}");
         }
+    }
+
+    /// Fails where more than the parts that matter is read: the object has a hole of a terabyte.
+    #[test]
+    fn of_a_large_object_only_headers_are_read() {
+        let bytes = elf(62, "/lib64/ld.so", "libx.so.1");
+        let file = tempfile::tempfile().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+        // The first segment is all of the file.
+        let length: u64 = 1 << 40;
+        std::os::unix::fs::FileExt::write_all_at(&file, &length.to_le_bytes(), 64 + 32).unwrap();
+        file.set_len(length).unwrap();
+        let content = Content::stretch(std::sync::Arc::new(file), 0, length);
+        let at = ReadCache::new(At { content: &content, position: 0 });
+        let needs = needs(&at, Arch::Amd64).unwrap();
+        assert_eq!(needs.libraries, ["libx.so.1"]);
+        assert_eq!(needs.interpreter.as_deref(), Some("/lib64/ld.so"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -49,13 +49,14 @@ impl Store<'_> {
     /// Of the first input that cannot be had: [`Error::Net`] with every address that was tried,
     /// [`Error::Differs`] if only other bytes were served, [`Error::File`].
     pub fn files(&self, inputs: &[Input]) -> Result<Vec<PathBuf>, Error> {
-        let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let next = AtomicUsize::new(0);
+        let progress = Progress::new(inputs, self.note);
         let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         let work = || {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(input) = inputs.get(index) else { return };
-                if let Err(error) = self.have(input) {
+                if let Err(error) = self.have(input, &|bytes| progress.came(bytes)) {
                     next.store(inputs.len(), Ordering::Relaxed); // nobody begins another one
                     let mut failed =
                         failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -64,8 +65,7 @@ impl Store<'_> {
                     }
                     return;
                 }
-                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                (self.note)(&format!("inputs: {done} of {}", inputs.len()));
+                progress.done();
             }
         };
         thread::scope(|scope| {
@@ -80,7 +80,7 @@ impl Store<'_> {
     }
 
     fn path(&self, input: &Input) -> PathBuf {
-        self.cache.join("sha256").join(input.sha256.hex())
+        path(self.cache, input)
     }
 
     /// The archive at `address` as an input: fetched into the cache, if it is not there already.
@@ -94,7 +94,7 @@ impl Store<'_> {
             |size, sha256| Input { kind: Kind::Tar, name: address.to_owned(), size, sha256 };
         if let Some(sha256) = promised {
             let input = input(None, sha256);
-            let size = match self.have(&input) {
+            let size = match self.have(&input, &|_| {}) {
                 Err(Error::Net { .. }) => None,
                 Err(error) => return Err(error),
                 Ok(()) => Some(size(&self.path(&input))?),
@@ -109,7 +109,7 @@ impl Store<'_> {
         let answer =
             http::get(address, "*/*", MAX_UNKNOWN).map_err(|(reason, _)| failed(reason))?;
         let mut staged = fsx::stage(&self.cache.join("sha256/new"))?;
-        let mut body = Body { body: answer.body, failed: None };
+        let mut body = Body { from: answer.body, failed: None, came: &|_| {} };
         let copied = copy(&mut body, staged.as_file_mut(), MAX_UNKNOWN);
         if let Some(reason) = body.failed {
             return Err(failed(reason));
@@ -120,8 +120,9 @@ impl Store<'_> {
         Ok(input)
     }
 
-    /// Makes sure that `input` is in the cache with the right bytes.
-    fn have(&self, input: &Input) -> Result<(), Error> {
+    /// Makes sure that `input` is in the cache with the right bytes. `came` is told of bytes as they
+    /// arrive.
+    fn have(&self, input: &Input, came: Came) -> Result<(), Error> {
         let path = self.path(input);
         match File::open(&path) {
             Ok(file) => {
@@ -134,10 +135,10 @@ impl Store<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(Error::file("read", path)(error)),
         }
-        self.fetch(input, &path)
+        self.fetch(input, &path, came)
     }
 
-    fn fetch(&self, input: &Input, path: &Path) -> Result<(), Error> {
+    fn fetch(&self, input: &Input, path: &Path, came: Came) -> Result<(), Error> {
         let missing = |reason| Error::Net { what: input.file_name().to_owned(), reason };
         let Some(places) = self.places else {
             let cache = self.cache.display();
@@ -156,7 +157,7 @@ impl Store<'_> {
                 }
             };
             let mut staged = fsx::stage(path)?;
-            match download(&address, staged.as_file_mut(), input) {
+            match download(&address, staged.as_file_mut(), input, came) {
                 Ok(()) => return fsx::publish(staged, path),
                 Err(Fault::File(source)) => return Err(Error::file("write", path)(source)),
                 Err(Fault::Differs(error)) => differs = Some(error),
@@ -181,6 +182,11 @@ impl Store<'_> {
     }
 }
 
+/// Where `input` lies in `cache`, if it is there.
+pub fn path(cache: &Path, input: &Input) -> PathBuf {
+    cache.join("sha256").join(input.sha256.hex())
+}
+
 /// Why an address did not serve an input.
 enum Fault {
     /// No usable answer.
@@ -192,15 +198,18 @@ enum Fault {
 }
 
 /// Fetches `address` into `file`. Only what may pass by itself is tried again.
-fn download(address: &str, file: &mut File, input: &Input) -> Result<(), Fault> {
+fn download(address: &str, file: &mut File, input: &Input, came: Came) -> Result<(), Fault> {
     let mut attempt = 1;
     loop {
         let answer = http::get(address, "*/*", input.size.unwrap_or(MAX_UNKNOWN));
         let (reason, passing) = match answer {
-            Ok(answer) => match receive(answer.body, file, input, address) {
-                Err(Fault::Net(reason)) => (reason, true),
-                result => return result,
-            },
+            Ok(answer) => {
+                match receive(Body { from: answer.body, failed: None, came }, file, input, address)
+                {
+                    Err(Fault::Net(reason)) => (reason, true),
+                    result => return result,
+                }
+            }
             Err(fault) => fault,
         };
         if !passing || attempt == ATTEMPTS {
@@ -211,10 +220,14 @@ fn download(address: &str, file: &mut File, input: &Input) -> Result<(), Fault> 
     }
 }
 
-fn receive(body: impl Read, file: &mut File, input: &Input, address: &str) -> Result<(), Fault> {
+fn receive(
+    mut body: Body<impl Read>,
+    file: &mut File,
+    input: &Input,
+    address: &str,
+) -> Result<(), Fault> {
     use std::io::Seek;
     file.set_len(0).and_then(|()| file.rewind()).map_err(Fault::File)?;
-    let mut body = Body { body, failed: None };
     let result = copy(&mut body, file, limit(input));
     if let Some(reason) = body.failed {
         return Err(Fault::Net(reason));
@@ -250,15 +263,60 @@ fn limit(input: &Input) -> u64 {
     input.size.unwrap_or(MAX_UNKNOWN)
 }
 
+/// Told how many bytes have just arrived.
+type Came<'c> = &'c dyn Fn(u64);
+
 /// A body whose own errors are told from those of the file it is written to.
-struct Body<R> {
-    body: R,
+struct Body<'c, R> {
+    from: R,
     failed: Option<String>,
+    came: Came<'c>,
 }
 
-impl<R: Read> Read for Body<R> {
+impl<R: Read> Read for Body<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.body.read(buffer).inspect_err(|error| self.failed = Some(error.to_string()))
+        let read = self.from.read(buffer);
+        let read = read.inspect_err(|error| self.failed = Some(error.to_string()))?;
+        (self.came)(read as u64);
+        Ok(read)
+    }
+}
+
+/// How far all inputs are.
+struct Progress<'n> {
+    note: &'n (dyn Fn(&str) + Sync),
+    inputs: usize,
+    done: AtomicUsize,
+    /// Bytes that were fetched.
+    bytes: AtomicU64,
+}
+
+impl<'n> Progress<'n> {
+    fn new(inputs: &[Input], note: &'n (dyn Fn(&str) + Sync)) -> Self {
+        Self { note, inputs: inputs.len(), done: AtomicUsize::new(0), bytes: AtomicU64::new(0) }
+    }
+
+    fn done(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.say();
+    }
+
+    /// Says so a few times a second at most, on usual lines.
+    fn came(&self, bytes: u64) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before >> 20 != (before + bytes) >> 20 {
+            self.say();
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // one digit after the point is shown
+    fn say(&self) {
+        let (done, all) = (self.done.load(Ordering::Relaxed), self.inputs);
+        let fetched = match self.bytes.load(Ordering::Relaxed) {
+            0 => String::new(),
+            bytes => format!(", {:.1} MB fetched", bytes as f64 / 1e6),
+        };
+        (self.note)(&format!("inputs: {done} of {all}{fetched}"));
     }
 }
 
@@ -354,6 +412,25 @@ mod tests {
         mirrors.snapshot = Some(format!("{address}/s"));
         let paths = files(cache.path(), Some(&Places::from(mirrors)), &[old]).unwrap();
         assert_eq!(fsx::read(&paths[0]).unwrap(), b"old");
+    }
+
+    #[test]
+    fn progress_is_said_in_inputs_and_bytes() {
+        let said = Mutex::new(Vec::new());
+        let note = |text: &str| said.lock().unwrap().push(text.to_owned());
+        let progress = Progress::new(&[input("a", b"a"), input("b", b"b")], &note);
+        progress.done();
+        for _ in 0..4 {
+            progress.came(600_000);
+        }
+        progress.done();
+        let want = [
+            "inputs: 1 of 2",
+            "inputs: 1 of 2, 1.2 MB fetched",
+            "inputs: 1 of 2, 2.4 MB fetched",
+            "inputs: 2 of 2, 2.4 MB fetched",
+        ];
+        assert_eq!(*said.lock().unwrap(), want);
     }
 
     #[test]

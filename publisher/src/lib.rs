@@ -3,8 +3,8 @@
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
 //! error, env, fsx, cores → verbs → args → roots → http → content → tree → exec → tarball, zip → source → lock → mirror → apt →
-//! python → places → inputs → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
-//! components → contents, sbom, provenance → record → index → sign → check, new, field,
+//! python → places → inputs, room → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
+//! components → contents, sbom, provenance → record → built → index → sign → check, new, field,
 //! compare, changes → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
@@ -13,6 +13,7 @@
 pub mod apt;
 pub mod args;
 pub mod assemble;
+pub mod built;
 mod cacerts;
 pub mod changes;
 pub mod check;
@@ -44,6 +45,7 @@ pub mod provenance;
 pub mod python;
 pub mod record;
 pub mod release;
+pub mod room;
 mod roots;
 pub mod runtime_yml;
 pub mod sbom;
@@ -67,6 +69,8 @@ pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 pub enum Outcome {
     /// Print this on stdout.
     Text(String),
+    /// Print this on stdout, then say what failed all the same.
+    Partly(String, Error),
     /// Print its address, and run it.
     Serve(serve::Server),
 }
@@ -83,7 +87,7 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Help(text) => Ok(text),
         Command::Version => Ok(concat!("joblet-publish ", env!("CARGO_PKG_VERSION"), "\n").into()),
         Command::Lock(options) => commands::lock(&options, note),
-        Command::Build(options) => commands::build(&options, note),
+        Command::Build(options) => return commands::build(&options, note),
         Command::Check(options) => commands::check(&options, note),
         Command::Sign(options) => commands::sign(&options),
         Command::Keygen(options) => commands::keygen(&options),

@@ -1,6 +1,6 @@
 //! `joblet-publish`: an outcome becomes stdout, one message on stderr, and an exit status.
 
-use joblet_publish::Outcome;
+use joblet_publish::{Outcome, error::Error};
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
@@ -20,6 +20,11 @@ fn main() -> ExitCode {
         let mut stdout = std::io::stdout();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     };
+    let fail = |error: Error| {
+        let class = error.class();
+        _ = writeln!(std::io::stderr(), "error[{}]: {error}", class.word());
+        ExitCode::from(class.exit_code())
+    };
     match outcome {
         Ok(Outcome::Text(text)) => match print(&text) {
             Ok(()) => ExitCode::SUCCESS,
@@ -30,10 +35,10 @@ fn main() -> ExitCode {
             server.run();
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            let class = error.class();
-            _ = writeln!(std::io::stderr(), "error[{}]: {error}", class.word());
-            ExitCode::from(class.exit_code())
+        Ok(Outcome::Partly(text, error)) => {
+            _ = print(&text); // the failure counts
+            fail(error)
         }
+        Err(error) => fail(error),
     }
 }

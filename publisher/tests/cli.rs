@@ -179,3 +179,75 @@ fn a_runtime_that_fails_keeps_no_other_from_being_built() {
     assert_eq!(lines.len(), 2);
     assert!(dir.join("dist/demo-1.0.0-amd64.tar.gz").is_file());
 }
+
+#[test]
+fn an_unchanged_source_is_built_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    assert_eq!(publish(dir, "lock demo --mirror http://127.0.0.1:9").status, 0);
+    let line = "build demo --offline --arch amd64";
+    let archive = dir.join("dist/demo-1.0.0-amd64.tar.gz");
+    let first = publish(dir, line);
+    assert_eq!((first.status, first.stdout.contains("unchanged")), (0, false), "{}", first.stdout);
+    let bytes = fs::read(&archive).unwrap();
+    let inode = || std::os::unix::fs::MetadataExt::ino(&fs::metadata(&archive).unwrap());
+    let before = inode();
+    let again = publish(dir, line);
+    let want = format!("{}  unchanged: there was nothing to build\n", first.stdout);
+    assert_eq!((again.status, again.stdout), (0, want));
+    assert_eq!(inode(), before, "nothing was written");
+    assert!(publish(dir, &format!("{line} --json")).stdout.contains("\"unchanged\": true"));
+    // The record alone is written where it alone changes.
+    let moved = publish(dir, &format!("{line} --base-url https://example.org/x"));
+    assert!(moved.stdout.contains("unchanged"), "{}", moved.stdout);
+    let record = fs::read_to_string(dir.join("dist/records/demo/1.0.0.json")).unwrap();
+    assert!(record.contains("https://example.org/x/demo-1.0.0-amd64.tar.gz"), "{record}");
+
+    // What is damaged or gone is made again.
+    let index = dir.join("dist/demo-1.0.0-amd64.tar.gz.index");
+    let contents = dir.join("dist/records/demo/1.0.0.files/amd64.contents.txt");
+    for path in [&archive, &index, &contents] {
+        let good = fs::read(path).unwrap();
+        let mut bad = good.clone();
+        bad[good.len() / 2] ^= 1;
+        for bad in [Some(bad), None] {
+            match bad {
+                Some(bad) => fs::write(path, bad).unwrap(),
+                None => fs::remove_file(path).unwrap(),
+            }
+            let built = publish(dir, line);
+            assert_eq!((built.status, built.stdout.as_str()), (0, first.stdout.as_str()));
+            assert_eq!(fs::read(path).unwrap(), good, "{}", path.display());
+        }
+    }
+    // So is what was made otherwise, or of something else.
+    let all = publish(dir, "build demo --offline");
+    assert_eq!(all.stdout.matches("unchanged").count(), 1, "{}", all.stdout);
+    fs::write(dir.join("runtimes-src/demo/files/bin/hello"), "#!/bin/sh\necho\n").unwrap();
+    assert!(!publish(dir, line).stdout.contains("unchanged"));
+    assert_ne!(fs::read(&archive).unwrap(), bytes);
+}
+
+#[test]
+fn all_runtimes_are_a_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    assert_eq!(publish(dir, "lock demo --mirror http://127.0.0.1:9").status, 0);
+    assert_eq!(publish(dir, "build demo --offline --arch arm64").status, 0);
+    publish(dir, "new other");
+    let outcome = publish(dir, "build --all --offline");
+    // What was built is said although something failed.
+    assert_eq!(outcome.status, 17);
+    assert!(outcome.stderr.starts_with("error[CONFIG]: runtimes-src/other/"), "{}", outcome.stderr);
+    let rows: Vec<Vec<_>> =
+        outcome.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    let head = ["RUNTIME", "ARCH", "INPUTS", "DOWNLOAD", "PACKED", "UNPACKED", "SECONDS"];
+    assert_eq!(rows[0], head);
+    assert_eq!(rows[1][..9], ["demo@1.0.0", "amd64", "0", "0.0", "MB", "0.0", "MB", "0.0", "MB"]);
+    assert!(rows[1][9].parse::<f64>().is_ok(), "{}", outcome.stdout);
+    assert_eq!((rows[2][1], rows[2][9], rows.len()), ("arm64", "unchanged", 3));
+    let ends: Vec<_> = outcome.stdout.lines().map(str::len).collect();
+    assert!(ends.iter().all(|end| *end == ends[0]), "{}", outcome.stdout);
+}

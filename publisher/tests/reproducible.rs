@@ -1,8 +1,8 @@
 //! The bytes of an archive depend on its sources alone: not on user, umask, time zone, locale,
 //! directory or time.
 
-#[path = "common/debs.rs"]
-mod debs;
+#[path = "common/small.rs"]
+mod small;
 
 use std::{
     fs,
@@ -146,28 +146,9 @@ fn two_builds_are_equal_whoever_wherever_and_whenever() {
 #[test]
 fn a_small_build_is_the_same_every_time() {
     let dir = tempfile::tempdir().unwrap();
-    let (sources, cache) = (dir.path().join("src"), dir.path().join("cache"));
     let files: [(&str, &[u8]); 2] =
         [("./usr/bin/demo", b"#!/bin/sh\necho hello\n"), ("./etc/demo", b"x\n")];
-    let deb = debs::deb("Package: demo\nVersion: 1\n", &files);
-    let sum = sha256(&deb);
-    fs::create_dir_all(cache.join("sha256")).unwrap();
-    fs::write(cache.join("sha256").join(&sum), &deb).unwrap();
-    fs::create_dir_all(sources.join("d")).unwrap();
-    let manifest = "name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
-                    debian: { suite: bookworm, packages: [demo] }\n";
-    fs::write(sources.join("d/manifest.yaml"), manifest).unwrap();
-    let source = joblet_publish::source::parse(manifest).unwrap();
-    let digest = joblet_publish::lock::digest(&source);
-    let input = format!(
-        r#"[{{"kind":"deb","name":"debian/pool/demo.deb","size":{},"sha256":"{sum}"}}]"#,
-        deb.len()
-    );
-    let lock = format!(
-        r#"{{"format":1,"manifest":"{digest}","timestamp":"2026-01-31T12:00:00Z",
-            "inputs":{{"amd64":{input},"arm64":{input}}}}}"#
-    );
-    fs::write(sources.join("d/versions.lock"), lock).unwrap();
+    let (sources, cache) = small::locked(dir.path(), &files);
     let mut seen = Vec::new();
     for (umask, zone) in [("077", "Asia/Tokyo"), ("000", "UTC")] {
         let variables = [("TZ", zone), ("LC_ALL", "C"), ("LANG", "C")];
@@ -184,9 +165,4 @@ fn a_small_build_is_the_same_every_time() {
     }
     assert_eq!(seen[0], seen[1]);
     assert_eq!(seen[0].len(), 4);
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    use sha2::Digest;
-    joblet_format::Checksum::from_digest(sha2::Sha256::digest(bytes).into()).hex()
 }

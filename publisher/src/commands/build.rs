@@ -2,17 +2,35 @@
 
 use super::make::{Made, Recipe, Workshop};
 use super::{arches, megabytes, sources};
+use crate::args::Selection;
+use crate::built::Stamp;
 use crate::error::Error;
 use crate::lock::{self, Input};
 use crate::pack::{self, Packed, PackedPart};
 use crate::record::files::Files;
 use crate::source::Source;
-use crate::{Note, args, contents, env, fsx, provenance, record, sbom};
+use crate::{Note, Outcome, args, contents, env, fsx, provenance, record, sbom};
 use joblet_format::{Arch, Record};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> {
+/// One archive, and what it took.
+struct Built {
+    record: Record,
+    arch: Arch,
+    packed: Packed,
+    /// Number of its inputs.
+    inputs: usize,
+    /// Their length, in bytes, of those that the lock knows it of.
+    download: u64,
+    took: Duration,
+    /// It was there already.
+    unchanged: bool,
+}
+
+pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error> {
     let mut built = Vec::new();
     let workshop = Workshop::new(&options.making);
     let mut failed = Vec::new();
@@ -23,8 +41,16 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<String, Error> 
             Err(error) => failed.push(error),
         }
     }
-    Error::all(failed)?;
-    Ok(if options.json { as_json(&built, &options.out) } else { as_text(&built, &options.out) })
+    let text = match options.selection {
+        _ if options.json => as_json(&built, &options.out),
+        Selection::All => as_table(&built),
+        Selection::Names(_) => as_text(&built, &options.out),
+    };
+    match Error::all(failed) {
+        Ok(()) => Ok(Outcome::Text(text)),
+        Err(error) if options.json || built.is_empty() => Err(error),
+        Err(error) => Ok(Outcome::Partly(text, error)),
+    }
 }
 
 /// The archives of one runtime, and its record.
@@ -33,23 +59,48 @@ fn build_source(
     workshop: &Workshop,
     options: &args::Build,
     note: Note,
-) -> Result<Vec<(Record, Arch, Packed)>, Error> {
+) -> Result<Vec<Built>, Error> {
     let lock = lock::read(&options.sources, source)?;
     let mut jobs = Vec::new();
     for arch in arches(source, &options.arches)? {
         jobs.push((arch, locked(source, &lock, arch, &options.sources)?));
     }
-    let (mut archives, mut files) = (BTreeMap::new(), provenance::keep(&options.sources, source)?);
+    let kept = provenance::keep(&options.sources, source)?;
+    let (mut archives, mut files) = (BTreeMap::new(), kept.clone());
+    let mut all = Vec::new();
     let source_dir = &options.sources.join(source.name.as_str());
+    let cache = super::cache(options.making.cache.as_deref())?;
+    let records = options.out.join("records");
+    let before = record::read(&record::path(&records, &source.name, &source.version))?;
     for (arch, inputs) in jobs {
+        let began = Instant::now();
         let native = lock.of(Arch::NATIVE).unwrap_or_default();
         let timestamp = lock.timestamp.as_str();
-        let recipe = Recipe { source, source_dir, arch, inputs, native, timestamp };
-        let packed = build_one(&recipe, workshop, options, &mut files, note)?;
+        let target = options.out.join(record::archive_name(&source.name, &source.version, arch));
+        let stamp = Stamp::new(&cache, &kept, arch, options.part_size)?;
+        let there = match &before {
+            Some(record) => stamp.find(arch, &target, (&records, record), &mut files)?,
+            None => None,
+        };
+        let unchanged = there.is_some();
+        let packed = if let Some(packed) = there {
+            packed
+        } else {
+            let recipe = Recipe { source, source_dir, arch, inputs, native, timestamp };
+            let packed = build_one(&recipe, workshop, options, &target, &mut files, note)?;
+            stamp.write(&packed);
+            packed
+        };
+        let download = inputs.iter().filter_map(|input| input.size).sum();
         archives.insert(arch, packed);
+        all.push((arch, inputs.len(), download, began.elapsed(), unchanged));
     }
     let record = write_record(source, &archives, &files, options)?;
-    Ok(archives.into_iter().map(|(arch, packed)| (record.clone(), arch, packed)).collect())
+    let built = |(arch, inputs, download, took, unchanged)| {
+        let packed = archives[&arch].clone();
+        Built { record: record.clone(), arch, packed, inputs, download, took, unchanged }
+    };
+    Ok(all.into_iter().map(built).collect())
 }
 
 /// What `lock` has for `arch`.
@@ -71,6 +122,7 @@ fn build_one(
     recipe: &Recipe,
     workshop: &Workshop,
     options: &args::Build,
+    target: &Path,
     files: &mut Files,
     note: Note,
 ) -> Result<Packed, Error> {
@@ -78,9 +130,8 @@ fn build_one(
     let step = |step: &str| note(&format!("build {name}@{version} {arch}: {step}"));
     let Made { tree, runtime_yml, components } = workshop.make(recipe, &options.out, &step)?;
     step("packing");
-    let target = options.out.join(record::archive_name(name, version, arch));
     let (directory, jobs) = (recipe.source.directory(), workshop.jobs);
-    let packed = pack::pack(&tree, &runtime_yml, &directory, &target, options.part_size, jobs)?;
+    let packed = pack::pack(&tree, &runtime_yml, &directory, target, options.part_size, jobs)?;
     let contents = contents::list(&tree, &components);
     let sbom = sbom::document(recipe.source, arch, packed.checksum, &components, recipe.timestamp);
     files.insert(record::files::contents(arch), contents.into_bytes());
@@ -110,8 +161,8 @@ fn write_record(
     Ok(record)
 }
 
-fn as_text(built: &[(Record, Arch, Packed)], out: &Path) -> String {
-    let line = |(record, arch, packed): &(Record, Arch, Packed)| {
+fn as_text(built: &[Built], out: &Path) -> String {
+    let line = |Built { record, arch, packed, unchanged, .. }: &Built| {
         let file = record::archive_name(&record.name, &record.release.version, *arch);
         let (path, checksum) = (out.join(file), packed.checksum);
         let (size, unpacked) = (megabytes(packed.size), megabytes(packed.unpacked_size));
@@ -121,13 +172,45 @@ fn as_text(built: &[(Record, Arch, Packed)], out: &Path) -> String {
             parts => format!(", in {parts} parts"),
         };
         let entries = packed.entries;
-        format!("{path}\n  {checksum}\n  {size}{parts}, {unpacked} in {entries} entries\n")
+        let unchanged = if *unchanged { "\n  unchanged: there was nothing to build" } else { "" };
+        format!(
+            "{path}\n  {checksum}\n  {size}{parts}, {unpacked} in {entries} entries{unchanged}\n"
+        )
     };
     built.iter().map(line).collect()
 }
 
-fn as_json(built: &[(Record, Arch, Packed)], out: &Path) -> String {
-    let entry = |(record, arch, packed): &(Record, Arch, Packed)| {
+fn as_table(built: &[Built]) -> String {
+    let head = ["RUNTIME", "ARCH", "INPUTS", "DOWNLOAD", "PACKED", "UNPACKED", "SECONDS"];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(built.iter().map(|it| {
+        let seconds = it.took.as_secs_f64();
+        [
+            format!("{}@{}", it.record.name, it.record.release.version),
+            it.arch.to_string(),
+            it.inputs.to_string(),
+            megabytes(it.download),
+            megabytes(it.packed.size),
+            megabytes(it.packed.unpacked_size),
+            if it.unchanged { "unchanged".to_owned() } else { format!("{seconds:.1}") },
+        ]
+    }));
+    let widths: [usize; 7] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column].len()).max().unwrap_or_default()
+    });
+    let mut text = String::new();
+    for [runtime, arch, numbers @ ..] in &rows {
+        _ = write!(text, "{runtime:<0$}  {arch:<1$}", widths[0], widths[1]); // never fails
+        for (number, width) in numbers.iter().zip(&widths[2..]) {
+            _ = write!(text, "  {number:>width$}");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn as_json(built: &[Built], out: &Path) -> String {
+    let entry = |Built { record, arch, packed, unchanged, .. }: &Built| {
         let version = &record.release.version;
         let path = out.join(record::archive_name(&record.name, version, *arch));
         let part = |(number, part): (usize, &PackedPart)| {
@@ -143,6 +226,7 @@ fn as_json(built: &[(Record, Arch, Packed)], out: &Path) -> String {
             "record": record::path(&out.join("records"), &record.name, version),
             "checksum": packed.checksum, "size": packed.size,
             "unpacked_size": packed.unpacked_size, "entries": packed.entries,
+            "unchanged": unchanged,
             "index": {
                 "path": pack::index_path(&path),
                 "checksum": packed.index.checksum, "size": packed.index.size,

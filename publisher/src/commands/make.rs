@@ -4,13 +4,13 @@ use crate::assemble::{self, Package};
 use crate::components::{self, Component};
 use crate::error::Error;
 use crate::exec::JobletExec;
-use crate::inputs::Store;
+use crate::inputs::{self, Store};
 use crate::lock::{Input, Kind};
 use crate::places::Places;
 use crate::python::pyc;
 use crate::source::{self, Source};
 use crate::tree::Tree;
-use crate::{args, exec, fixups, fsx, gate, package, runtime_yml};
+use crate::{args, exec, fixups, fsx, gate, package, room, runtime_yml};
 use joblet_format::Arch;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,7 @@ impl<'w> Workshop<'w> {
         step: &(dyn Fn(&str) + Sync),
     ) -> Result<Made, Error> {
         let Recipe { source, source_dir, arch, inputs, .. } = *recipe;
+        self.room(inputs, spool, step)?;
         let files = self.inputs(inputs, recipe.timestamp, step)?;
         fsx::create_dirs(spool)?;
         step("unpacking");
@@ -116,6 +117,22 @@ impl<'w> Workshop<'w> {
             |input: &Input, file: &Path| package::read(source, Arch::NATIVE, input, file, spool);
         let packages = unpack(&debs, &files, self.jobs, read)?;
         write(&assemble::assemble_packages(packages, &manifest)?)
+    }
+
+    /// Says what room a build of `inputs` takes, and fails where there is less.
+    fn room(
+        &self,
+        inputs: &[Input],
+        spool: &Path,
+        step: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), Error> {
+        let cache = super::cache(self.making.cache.as_deref())?;
+        let room = room::needed(inputs, |input| inputs::path(&cache, input).exists());
+        let (fetched, made) = (super::megabytes(room.cache), super::megabytes(room.out));
+        step(&format!("needs about {fetched} of the cache's disk, {made} of the archives'"));
+        // Where nothing may be fetched, what is missing has a better message.
+        let room = room::Room { cache: if self.making.offline { 0 } else { room.cache }, ..room };
+        room::check(room, &cache, spool)
     }
 
     /// The files of `inputs`, in their order.

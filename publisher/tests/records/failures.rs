@@ -17,6 +17,8 @@ fn world() -> World {
     let world = World::new();
     world.runtime("1.0.0", &[demo()], "");
     world.build("").done();
+    // It is forgotten that it was built: the next build is one.
+    fs::remove_dir_all(world.path("cache/built")).unwrap();
     world
 }
 

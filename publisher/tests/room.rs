@@ -1,0 +1,44 @@
+//! A build that a disk has no room for does not begin.
+
+#[path = "common/small.rs"]
+mod small;
+
+use std::process::Command;
+
+/// Set to `must-work` where a mount namespace has to be had, as in CI.
+const SANDBOX: &str = "JOBLET_TEST_SANDBOX";
+
+#[test]
+fn a_small_disk_is_refused_before_anything_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sources, cache) = small::locked(dir.path(), &[("./usr/bin/demo", &vec![7; 1 << 20])]);
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let build = |size: &str| {
+        let script = "mount -t tmpfs -o size=$1 none \"$2\" || exit 99; shift; \
+                      \"$0\" build d --arch amd64 --offline --sources \"$2\" --cache \"$3\" --out \"$1\"; \
+                      status=$?; ls -A \"$1\"; exit $status";
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+        command.arg(env!("CARGO_BIN_EXE_joblet-publish")).arg(size).args([&out, &sources, &cache]);
+        command.output().unwrap()
+    };
+    let small = build("2m");
+    let complaint = String::from_utf8_lossy(&small.stderr);
+    if !matches!(small.status.code(), Some(0 | 15)) && std::env::var_os(SANDBOX).is_none() {
+        #[allow(clippy::print_stderr)] // a skipped test says so
+        {
+            eprintln!("SKIPPED ({SANDBOX}=must-work forbids it): {complaint}");
+        }
+        return;
+    }
+    assert_eq!(small.status.code(), Some(15), "{complaint}");
+    let want = format!(
+        "error[STORE]: {}: the build needs about 5 MB there, 2 MB are free; make room, or say --out \
+         and --cache of another disk\n",
+        out.display()
+    );
+    assert_eq!((&*complaint, small.stdout.as_slice()), (&*want, b"".as_slice()), "nothing is left");
+    let large = build("16m");
+    assert!(large.status.success(), "{}", String::from_utf8_lossy(&large.stderr));
+}
