@@ -17,7 +17,7 @@ reproduce: ## Build every runtime that can be had here three times, each time as
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
 bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
-	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start && .ci/bench-site
 bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench large
 fuzz:    ## Look for inputs that break what reads strangers' files, until one is found

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use joblet_format::{IndexFile, Record, Registry, Release};
+use std::collections::HashSet;
 
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 
@@ -81,6 +82,32 @@ pub fn render(registry: &Registry) -> String {
     text
 }
 
+/// The end of a runtime in the text of `registry.json`, and the beginning of one that follows another.
+const END: &str = "\n    }";
+const NEXT: &str = ",\n    \"";
+
+/// What the text `before` says beyond `after`, which [`render`] made: reads what differs, not all.
+///
+/// # Errors
+/// Why `before` is no registry.
+pub fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry> {
+    let differing = std::str::from_utf8(before).map(|before| without_common(before, after));
+    match differing.map(|text| serde_json::from_str(&text)) {
+        Ok(Ok(registry)) => Ok(registry),
+        _ => serde_json::from_slice(before),
+    }
+}
+
+/// `before` without the runtimes that stand letter for letter in `after`.
+///
+/// No text in JSON holds a line break, so a piece that begins and ends as these do is a whole member
+/// in `after`, and the same tokens in `before`. What is laid out otherwise stays.
+fn without_common(before: &str, after: &str) -> String {
+    let known: HashSet<_> = after.split(END).filter(|piece| piece.starts_with(NEXT)).collect();
+    let differing: Vec<_> = before.split(END).filter(|piece| !known.contains(piece)).collect();
+    differing.join(END)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +180,39 @@ mod tests {
             "{}",
             errors[4]
         );
+    }
+
+    #[test]
+    fn only_what_differs_is_read_of_the_registry_before() {
+        let named = |name: &str, version: &str| {
+            let mut record = record(version, "1");
+            record.name = name.parse().unwrap();
+            record
+        };
+        let records = ["a", "b", "c", "d"].map(|name| named(name, "1.0.0"));
+        let before = render(&make(&records));
+        let with = |change: &dyn Fn(&mut Vec<Record>)| {
+            let mut records = records.to_vec();
+            change(&mut records);
+            let after = make(&records);
+            let beyond = beyond(before.as_bytes(), &render(&after)).unwrap();
+            let whole = check(&serde_json::from_str(&before).unwrap(), &after);
+            let result = check(&beyond, &after);
+            assert_eq!(result.is_ok(), whole.is_ok());
+            (beyond.runtimes.len(), result.is_ok())
+        };
+        assert_eq!(with(&|records| records.push(named("b", "1.0.1"))), (2, true));
+        for at in 0..records.len() {
+            let size = |records: &mut Vec<Record>| {
+                records[at].release.artifacts.values_mut().for_each(|it| it.size = 8);
+            };
+            assert!(!with(&size).1, "{at}");
+            assert!(!with(&|records| drop(records.remove(at))).1, "{at}");
+        }
+        // Laid out otherwise, all of it is read.
+        let after = render(&make(&records));
+        let compact = serde_json::to_vec(&make(&records)).unwrap();
+        assert_eq!(beyond(&compact, &after).unwrap(), make(&records));
+        assert!(beyond(b"{", &after).is_err() && beyond(b"\xff", &after).is_err());
     }
 }

@@ -442,6 +442,7 @@ fn how_to_rebuild_names_the_repository_that_published_it() {
         assert_eq!(page.contains(line), clone, "{url}");
         let sums = format!("{}  rebuilt/demo-1.0.0-amd64.tar.gz\n", "a".repeat(64));
         assert!(page.contains(&sums), "{url}");
+        assert!(page.contains("<code>joblet-publish verify demo@1.0.0</code>"), "{url}");
     }
 }
 

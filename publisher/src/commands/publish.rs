@@ -4,37 +4,54 @@ use crate::error::Error;
 use crate::{args, fsx, index, record, site};
 use joblet_format::Registry;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::{path::Path, sync::OnceLock, thread};
 
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let registry = index::make(&record::read_all(&options.records)?);
-    let text = allowed(&registry, &options.out)?;
-    fsx::write(&options.out, text.as_bytes())?;
+    if let Some(text) = allowed(&registry, &options.out)? {
+        fsx::write(&options.out, text.as_bytes())?;
+    }
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (options.out.display(), registry.runtimes.len());
     Ok(format!("{out}: runtimes: {runtimes}, versions: {versions}\n"))
 }
 
-/// The text of a registry, unless one is there whose published checksums it would change.
-fn allowed(registry: &Registry, out: &Path) -> Result<String, Error> {
+/// The text of a registry, unless one is there whose published checksums it would change. None where
+/// the same text is there.
+fn allowed(registry: &Registry, out: &Path) -> Result<Option<String>, Error> {
     let text = index::render(registry);
-    if let Some(bytes) = fsx::read_if_there(out)?.filter(|bytes| bytes != text.as_bytes()) {
-        let before: Registry = serde_json::from_slice(&bytes)
+    if let Some(bytes) = fsx::read_if_there(out)? {
+        if bytes == text.as_bytes() {
+            return Ok(None);
+        }
+        let before = index::beyond(&bytes, &text)
             .map_err(|error| Error::config(out, format!("is no registry: {error}")))?;
         index::check(&before, registry)?;
     }
-    Ok(text)
+    Ok(Some(text))
 }
 
 /// The pages, and the registry that they link to. Nothing is written if that would be refused.
 pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
-    let records = record::read_all(&options.records)?;
-    let registry = index::make(&records);
+    let all = record::read_all(&options.records)?;
+    let registry = index::make(&all);
     let place = options.out.join("registry.json");
-    let text = allowed(&registry, &place)?;
-    let summary =
-        site::write(&registry, &records, &options.records, &options.source, &options.out)?;
-    fsx::write(&place, text.as_bytes())?;
+    // Both take long for a large registry, so which pages differ is found out meanwhile.
+    let (text, check) = (OnceLock::new(), || allowed(&registry, &place));
+    let permit = || match text.get_or_init(check) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::config(&place, "refused")), // the reason is returned below
+    };
+    let written = thread::scope(|scope| {
+        scope.spawn(permit);
+        let (records, source, out) = (&options.records, &options.source, &options.out);
+        site::write_if(&permit, &registry, &all, records, source, out)
+    });
+    let text = text.into_inner().transpose()?.flatten();
+    let summary = written?;
+    if let Some(text) = text {
+        fsx::write(&place, text.as_bytes())?;
+    }
     let (out, site::Summary { files, written, removed }) = (options.out.display(), summary);
     Ok(format!("{out}: {files} files, {written} written, {removed} removed\n"))
 }

@@ -25,7 +25,7 @@ use crate::{
     record::{self, files},
 };
 use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName};
-use output::Output;
+use output::{Output, Permit};
 use serde::Serialize;
 use std::path::Path;
 use template::{Sources, Theme};
@@ -95,11 +95,24 @@ pub fn write(
     source: &Path,
     out: &Path,
 ) -> Result<Summary, Error> {
+    write_if(&|| Ok(()), registry, records, place, source, out)
+}
+
+/// As [`write()`], with a question that is asked before the first file changes, while it is found out
+/// which pages differ. An error is the answer that nothing may.
+pub(crate) fn write_if(
+    permit: &Permit,
+    registry: &Registry,
+    records: &[Record],
+    place: &Path,
+    source: &Path,
+    out: &Path,
+) -> Result<Summary, Error> {
     let sources = Sources::load(source)?;
     let theme = sources.theme()?;
     let catalogue = Catalogue::new(registry, records);
     let pages = pages(&catalogue, registry, &sources);
-    let output = Output::open(out, pages.iter().map(Page::path))?;
+    let output = Output::open(out, permit, pages.iter().map(Page::path))?;
     let site = Site { catalogue, place, theme, output };
     let done = side_by_side(&pages, |page| page.write(&site))?;
     site.output.finish(done)
@@ -110,7 +123,7 @@ struct Site<'a> {
     catalogue: Catalogue<'a>,
     place: &'a Path,
     theme: Theme<'a>,
-    output: Output,
+    output: Output<'a>,
 }
 
 /// Every file of the site. Lists come after what they list, so that links seldom lead nowhere.
@@ -195,7 +208,7 @@ impl Page<'_> {
 /// Where a page goes and what renders it.
 struct Put<'a> {
     theme: &'a Theme<'a>,
-    output: &'a Output,
+    output: &'a Output<'a>,
     root: &'static str,
     path: &'a str,
 }

@@ -31,11 +31,15 @@ const HEADER: &str = "joblet-site 1";
 ///
 /// Before the first file changes, the manifest is written with all files that may come to exist and
 /// the key `-` on each: a run that is killed leaves no file unlisted, and none that is trusted.
-pub(super) struct Output {
+pub(super) struct Output<'p> {
     directory: PathBuf,
+    permit: &'p Permit<'p>,
     before: Manifest,
     pending: Mutex<Option<Manifest>>,
 }
+
+/// Whether files may change; asked again where the answer was an error.
+pub(super) type Permit<'p> = dyn Fn() -> Result<(), Error> + Sync + 'p;
 
 type Manifest = BTreeMap<String, Entry>;
 
@@ -52,17 +56,18 @@ pub(super) struct Done {
     written: bool,
 }
 
-impl Output {
-    /// Opens `directory` (made if it is missing) for a site that consists of `paths`.
+impl<'p> Output<'p> {
+    /// Opens `directory` (made with the first file) for a site that consists of `paths`.
     pub(super) fn open(
         directory: &Path,
+        permit: &'p Permit<'p>,
         paths: impl Iterator<Item = String>,
     ) -> Result<Self, Error> {
-        fs::create_dir_all(directory).map_err(file("make", directory))?;
         let before = read_manifest(directory)?;
         let untrusted = |path| (path, Entry { key: "-".to_owned(), size: 0 });
         let pending = before.keys().cloned().chain(paths).map(untrusted).collect();
-        Ok(Self { directory: directory.to_owned(), before, pending: Mutex::new(Some(pending)) })
+        let (directory, pending) = (directory.to_owned(), Mutex::new(Some(pending)));
+        Ok(Self { directory, permit, before, pending })
     }
 
     /// Sees to it that `path` holds what `render` makes, which is wholly determined by `key`.
@@ -85,19 +90,25 @@ impl Output {
         Ok(Done { path: path.to_owned(), entry, written })
     }
 
-    /// Writes the pending manifest, once, before the first change.
+    /// Asks whether files may change, and writes the pending manifest: once, before the first change.
     fn announce(&self) -> Result<(), Error> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        match pending.take() {
-            Some(manifest) => self.write_manifest(&manifest),
-            None => Ok(()),
+        if let Some(manifest) = &*pending {
+            (self.permit)()?;
+            fs::create_dir_all(&self.directory).map_err(file("make", &self.directory))?;
+            self.write_manifest(manifest)?;
+            *pending = None;
         }
+        Ok(())
     }
 
     /// Removes what is stale and writes the manifest.
     pub(super) fn finish(self, done: Vec<Done>) -> Result<Summary, Error> {
         let written = done.iter().filter(|done| done.written).count();
         let after: Manifest = done.into_iter().map(|done| (done.path, done.entry)).collect();
+        if after != self.before {
+            self.announce()?;
+        }
         let mut removed = 0;
         for path in self.before.keys().filter(|path| !after.contains_key(*path)) {
             removed += usize::from(self.remove(path)?);

@@ -134,3 +134,48 @@ fn a_wheel_that_has_vanished() {
     );
     assert_eq!(complaint, want, "and no password is shown");
 }
+
+/// An index that has a project as source alone: what the maintainer reads names it and the reason.
+#[test]
+fn a_project_without_wheels() {
+    let Some(tools) = std::env::var_os("JOBLET_TEST_STANDARDS").map(std::path::PathBuf::from)
+    else {
+        #[allow(clippy::print_stderr)] // a skipped test says so
+        {
+            eprintln!("SKIPPED: JOBLET_TEST_STANDARDS names no directory with uv");
+        }
+        return;
+    };
+    let world = World::new();
+    manifest(
+        &world,
+        "python: { version: '3.11', before: 2024-01-01, packages: [only-source==1] }\n",
+    );
+    let page = r#"{"meta":{"api-version":"1.1"},"name":"only-source","versions":["1"],"files":[
+        {"filename":"only_source-1.tar.gz","url":"only_source-1.tar.gz","hashes":{},"size":1,
+         "upload-time":"2023-01-01T00:00:00Z"}]}"#;
+    let server = Server::new(move |path, _| match path {
+        "/simple/only-source/" => {
+            let json = [("Content-Type", "application/vnd.pypi.simple.v1+json")];
+            Reply::new("200 OK", &json, page.as_bytes())
+        }
+        _ => Reply::new("404 Not Found", &[], b""),
+    });
+    let index = format!("{}/simple", server.address);
+    // uv asks some Python of this host what it is.
+    let path = format!("{}:{}", tools.join("bin").display(), std::env::var("PATH").unwrap());
+    let cache = world.path("uv").display().to_string();
+    let variables =
+        [("PIP_INDEX_URL", index.as_str()), ("PATH", path.as_str()), ("UV_CACHE_DIR", &cache)];
+    let complaint = world.publish_with("lock demo --cache cache", &variables).failed(12);
+    let start = "error[NOTFOUND]: cannot resolve the Python packages for amd64 with wheels from before \
+                 2024-01-01: ";
+    assert!(complaint.starts_with(start), "{complaint}");
+    assert!(complaint.contains("only-source==1 has no usable wheels"), "{complaint}");
+    let asked = server.requests();
+    assert!(
+        asked.iter().all(|path| path == "/simple/only-source/"),
+        "no source is fetched: {asked:?}"
+    );
+    assert!(!world.path("runtimes-src/demo/versions.lock").exists());
+}
