@@ -18,8 +18,9 @@ pub struct Installed {
     pub path: PathBuf,
 }
 
-/// The runtimes below `root`; none where there is no such directory.
-pub(super) fn scan(root: &Path) -> Result<Vec<Installed>, Error> {
+/// The runtimes below `root`; none where there is no such directory. With `prefix` only those whose
+/// directory's name begins so: a job's start does not look into all the others.
+pub(super) fn scan(root: &Path, prefix: &str) -> Result<Vec<Installed>, Error> {
     let entries = match fs::read_dir(root) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(Error::file("read", root))?,
@@ -27,8 +28,8 @@ pub(super) fn scan(root: &Path) -> Result<Vec<Installed>, Error> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(Error::file("read", root))?;
-        let path = entry.path();
-        if let Some(text) = entry.file_name().to_str() {
+        if let Some(text) = entry.file_name().to_str().filter(|text| text.starts_with(prefix)) {
+            let path = entry.path();
             if path.join("runtime.yml").is_file() {
                 found.extend(identify(text, &path));
             }

@@ -63,8 +63,13 @@ impl Store {
     /// # Errors
     /// When a directory that exists cannot be read.
     pub fn installed(&self) -> Result<Vec<Installed>, Error> {
-        let mut all = installed::scan(&self.root)?;
-        for other in self.system.iter().map(|system| installed::scan(system)) {
+        self.beginning("")
+    }
+
+    /// Of all runtimes those whose directories' names begin with `prefix`.
+    fn beginning(&self, prefix: &str) -> Result<Vec<Installed>, Error> {
+        let mut all = installed::scan(&self.root, prefix)?;
+        for other in self.system.iter().map(|system| installed::scan(system, prefix)) {
             for runtime in other? {
                 let same = |own: &Installed| {
                     (&own.name, &own.version) == (&runtime.name, &runtime.version)
@@ -83,7 +88,7 @@ impl Store {
     /// # Errors
     /// As [`Store::installed`].
     pub fn find(&self, spec: &Spec) -> Result<Option<Installed>, Error> {
-        let mut fitting = self.installed()?;
+        let mut fitting = self.beginning(spec.name.as_str())?;
         fitting.retain(|runtime| runtime.name == spec.name && self.is_of(runtime, spec));
         if let Wanted::Exact(version) = &spec.wanted {
             return Ok(fitting.into_iter().find(|found| found.version.as_ref() == Some(version)));
@@ -152,7 +157,7 @@ impl Store {
     /// # Errors
     /// As [`Store::installed`].
     pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, PathBuf)>, Error> {
-        let mut found = installed::scan(&self.root)?;
+        let mut found = installed::scan(&self.root, name.as_str())?;
         found.retain(|runtime| runtime.name == *name);
         let index = |runtime: Installed| Some((self.kept(&runtime, Kept::Index)?, runtime.path));
         Ok(found.into_iter().filter_map(index).collect())
