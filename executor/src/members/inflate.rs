@@ -40,12 +40,22 @@ impl Inflate {
     }
 }
 
-/// Whether `trailer`, of eight bytes, stands anywhere in `bytes`. Compared as numbers: every byte of
-/// every archive passes here.
+/// Whether `trailer` stands anywhere in `bytes`. Every archive passes here, so most bytes are leapt
+/// over, as Horspool showed: where the last one of a window tells how far the next may be.
 fn contains(bytes: &[u8], trailer: &[u8]) -> bool {
-    let number = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes).ok();
-    let wanted = number(trailer);
-    bytes.windows(MEMBER_TRAILER).any(|window| number(window) == wanted)
+    let last = MEMBER_TRAILER - 1;
+    let mut leaps = [MEMBER_TRAILER; 256];
+    for (at, &byte) in trailer[..last].iter().enumerate() {
+        leaps[usize::from(byte)] = last - at;
+    }
+    let mut end = last;
+    while let Some(&byte) = bytes.get(end) {
+        if byte == trailer[last] && bytes[end - last..=end] == *trailer {
+            return true;
+        }
+        end += leaps[usize::from(byte)];
+    }
+    false
 }
 
 #[cfg(test)]
@@ -86,6 +96,20 @@ mod tests {
         let size = u32::try_from(content.len()).unwrap();
         let trailer = [crc32(content).to_le_bytes(), size.to_le_bytes()].concat();
         [&member_header(length)[..], &body, &trailer].concat()
+    }
+
+    #[test]
+    fn a_trailer_is_found_wherever_it_stands() {
+        let trailer = *b"abcabcab";
+        for around in [&b""[..], b"a", b"abc", b"bcabcab", b"abcabca", b"bbbbbbbbbbbbbbbbb"] {
+            for behind in [&b""[..], b"c", b"bcabca", b"aaaaaaaaa"] {
+                for middle in [&trailer[..], &trailer[1..], &trailer[..7]] {
+                    let bytes = [around, middle, behind].concat();
+                    let stands = bytes.windows(8).any(|window| window == trailer);
+                    assert_eq!(contains(&bytes, &trailer), stands);
+                }
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Buffers go round between them: how many there are bounds memory, whatever the archive's size.
 
 use super::Site;
-use super::worker::Worker;
+use super::worker::{Worker, room};
 use crate::error::Error;
 use crate::progress::Progress;
 use joblet_format::index::Index;
@@ -32,7 +32,7 @@ pub trait Members {
     fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<(), Error>;
 }
 
-/// A member and its number.
+/// The number of a member, and the buffer that begins with it.
 type Job = (usize, Vec<u8>);
 
 /// Reads the members `numbers` and unpacks them into the site's tree.
@@ -96,8 +96,7 @@ fn feed(
     for &number in numbers {
         let member = index.members()[number];
         let Some(mut buffer) = desk.take_free() else { break };
-        buffer.resize(member.length as usize, 0);
-        archive.read(number, &mut buffer)?;
+        archive.read(number, room(&mut buffer, member.length))?;
         progress.advance(member.length.into());
         desk.put_job((number, buffer));
     }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::tree::{Walk, close, times};
 use joblet_format::Checksum;
 use joblet_format::index::Body;
-use joblet_format::ustar::MTIME;
+use joblet_format::ustar::{BLOCK, MTIME};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Advice, Mode, OFlags};
 use rustix::io::Errno;
@@ -16,12 +16,15 @@ use sha2::{Digest, Sha256};
 /// Bodies of this length are worth writing to the disk early, in bytes.
 const EARLY: usize = 64 << 10;
 
+/// Compared with at once: byte by byte would take longer than hashing.
+const ZEROS: [u8; BLOCK] = [0; BLOCK];
+
 /// What one thread needs for itself.
 pub struct Worker<'a> {
     site: &'a Site<'a>,
     walk: Walk,
     inflate: Inflate,
-    /// What the member unpacked to.
+    /// What the member unpacked to, and what is left of a larger one before it.
     unpacked: Vec<u8>,
 }
 
@@ -35,12 +38,13 @@ impl<'a> Worker<'a> {
         Ok(Self { site, walk, inflate, unpacked: Vec::new() })
     }
 
-    /// Writes the files, and pieces of files, that the member holds.
+    /// Writes the files, and pieces of files, of the member that `buffer` begins with.
     ///
     /// # Errors
     /// [`Error::Checksum`], [`Error::Archive`] with the rule that was broken, [`Error::File`] when
     /// they cannot be written.
-    pub fn member(&mut self, number: usize, member: &[u8]) -> Result<(), Error> {
+    pub fn member(&mut self, number: usize, buffer: &[u8]) -> Result<(), Error> {
+        let member = &buffer[..self.site.index.members()[number].length as usize];
         self.verify(number, member)?;
         self.inflate(number, member)?;
         let mut at = 0;
@@ -54,7 +58,8 @@ impl<'a> Worker<'a> {
                 Part::Body { entry, offset, whole, .. } => {
                     self.body(entry, offset, whole, bytes)?;
                 }
-                Part::Zeros { .. } if bytes.iter().all(|&byte| byte == 0) => {}
+                Part::Zeros { .. }
+                    if bytes.chunks(BLOCK).all(|some| *some == ZEROS[..some.len()]) => {}
                 Part::Zeros { .. } => {
                     return Err(refuse(site, number, "bytes where only zeros may be"));
                 }
@@ -77,8 +82,8 @@ impl<'a> Worker<'a> {
 
     fn inflate(&mut self, number: usize, member: &[u8]) -> Result<(), Error> {
         let wanted = self.site.index.members()[number].unpacked;
-        self.unpacked.resize(wanted as usize, 0);
-        let done = self.inflate.member(member, &mut self.unpacked);
+        let unpacked = room(&mut self.unpacked, wanted);
+        let done = self.inflate.member(member, unpacked);
         done.map_err(|rule| refuse(self.site, number, rule))
     }
 
@@ -128,6 +133,16 @@ impl<'a> Worker<'a> {
         let (parent, name) = self.walk.parent(path)?;
         rustix::fs::openat(parent, name, flags, mode)
     }
+}
+
+/// The first `length` bytes of `buffer`, which grows if need be. What they are is left open: writing
+/// zeros first would cost as much as what is written then.
+pub fn room(buffer: &mut Vec<u8>, length: u32) -> &mut [u8] {
+    let length = length as usize;
+    if buffer.len() < length {
+        *buffer = vec![0; length];
+    }
+    &mut buffer[..length]
 }
 
 fn write_all(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
