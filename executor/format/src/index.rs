@@ -109,14 +109,17 @@ impl Entry {
 
     /// The blocks before its body.
     pub fn headers(&self, directory: &str) -> Vec<u8> {
-        let kind = match &self.body {
+        ustar::headers(directory, &self.path, self.kind())
+    }
+
+    fn kind(&self) -> EntryKind<'_> {
+        match &self.body {
             Body::Directory => EntryKind::Directory,
             Body::File { executable, .. } => {
                 EntryKind::File { executable: *executable, size: self.size() }
             }
             Body::Symlink(target) => EntryKind::Symlink(target),
-        };
-        ustar::headers(directory, &self.path, kind)
+        }
     }
 }
 
@@ -165,7 +168,8 @@ impl Index {
         let mut next = 0;
         self.entries.iter().map(move |entry| {
             let start = next;
-            let body = start + entry.headers(&self.directory).len() as u64;
+            let headers = ustar::headers_length(&self.directory, &entry.path, entry.kind());
+            let body = start + headers as u64;
             let size = entry.size();
             next = body + size + ustar::padding(size);
             Place { start, body, end: next }

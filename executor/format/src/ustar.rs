@@ -15,6 +15,9 @@ pub const MAX_FILE: u64 = (1 << 33) - 1;
 /// Zeros behind the last entry, in bytes. Part of the format.
 pub const END: usize = 2 * BLOCK;
 
+/// Most bytes of the fields for a name and for a link's target.
+const NAME: usize = 100;
+
 /// Name of a pax header itself: readers use it for nothing. Part of the format.
 const PAX_NAME: &str = "././@PaxHeader";
 
@@ -59,7 +62,7 @@ pub fn headers(directory: &str, path: &str, kind: EntryKind<'_>) -> Vec<u8> {
     if fitting.is_none() {
         records.extend(pax_record("path", &name));
     }
-    if target.len() > 100 {
+    if target.len() > NAME {
         records.extend(pax_record("linkpath", target));
     }
     let mut blocks = Vec::with_capacity(BLOCK);
@@ -69,9 +72,19 @@ pub fn headers(directory: &str, path: &str, kind: EntryKind<'_>) -> Vec<u8> {
         blocks.resize(blocks.len().next_multiple_of(BLOCK), 0);
     }
     let name = fitting.unwrap_or_else(|| ("", last_bytes(&name)));
-    let target = if target.len() > 100 { last_bytes(target) } else { target };
+    let target = if target.len() > NAME { last_bytes(target) } else { target };
     blocks.extend(header(name, mode, flag, target, size));
     blocks
+}
+
+/// The length of what [`headers`] returns, in bytes.
+pub fn headers_length(directory: &str, path: &str, kind: EntryKind<'_>) -> usize {
+    let target = if let EntryKind::Symlink(target) = kind { target } else { "" };
+    // With a slash between the two and one at the end.
+    if directory.len() + path.len() + 2 <= NAME && target.len() <= NAME {
+        return BLOCK;
+    }
+    headers(directory, path, kind).len()
 }
 
 /// The zeros between a body of `size` bytes and the next header, in bytes.
@@ -81,21 +94,21 @@ pub fn padding(size: u64) -> u64 {
 
 /// Beside a pax record the header's own field is for readers that know no pax: the end of the name.
 fn last_bytes(text: &str) -> &str {
-    let mut at = text.len().saturating_sub(100);
+    let mut at = text.len().saturating_sub(NAME);
     while !text.is_char_boundary(at) {
         at += 1;
     }
     text[at..].trim_start_matches('/')
 }
 
-/// Parts a name into prefix (at most 155 bytes) and name (at most 100) at a slash, if that is possible.
+/// Parts a name into prefix (at most 155 bytes) and name (at most [`NAME`]) at a slash, if that is possible.
 fn split(name: &str) -> Option<(&str, &str)> {
-    if name.len() <= 100 {
+    if name.len() <= NAME {
         return Some(("", name));
     }
     // The earliest slash that leaves few enough bytes; one at the very end parts nothing.
     let slashes = name.trim_end_matches('/').match_indices('/').map(|(at, _)| at);
-    let at = slashes.filter(|at| *at > 0).find(|at| name.len() - at - 1 <= 100)?;
+    let at = slashes.filter(|at| *at > 0).find(|at| name.len() - at - 1 <= NAME)?;
     (at <= 155).then(|| (&name[..at], &name[at + 1..]))
 }
 
@@ -170,6 +183,15 @@ mod tests {
         assert_eq!(headers("d-1.0.0", &"long/".repeat(60), file).len(), 3 * BLOCK);
         let far = "x".repeat(101);
         assert_eq!(headers("d-1.0.0", "l", EntryKind::Symlink(&far)).len(), 3 * BLOCK);
+        // Around the longest name that needs no more, whatever its kind.
+        for kind in [file, EntryKind::Directory, EntryKind::Symlink("l"), EntryKind::Symlink(&far)]
+        {
+            for length in 85..105 {
+                let path = format!("a/{}", "x".repeat(length));
+                let whole = headers("d-1.0.0", &path, kind).len();
+                assert_eq!(headers_length("d-1.0.0", &path, kind), whole, "{length} {kind:?}");
+            }
+        }
         assert_eq!((padding(0), padding(1), padding(512), padding(513)), (0, 511, 0, 511));
     }
 }

@@ -14,10 +14,7 @@ use rustix::io::Errno;
 /// # Errors
 /// [`Error::Archive`] when two are one here, otherwise [`Error::File`].
 pub fn directories(site: &Site<'_>) -> Result<(), Error> {
-    each(site, |walk, path, body| {
-        if *body != Body::Directory {
-            return Ok(());
-        }
+    each(site, is_directory, |walk, path, _| {
         let (parent, name) = walk.parent(path)?;
         make_directory(parent, name).map(drop)
     })
@@ -29,10 +26,9 @@ pub fn directories(site: &Site<'_>) -> Result<(), Error> {
 /// # Errors
 /// As [`directories`].
 pub fn finish(site: &Site<'_>, shared: impl Iterator<Item = usize>) -> Result<(), Error> {
-    each(site, |walk, path, body| {
-        let Body::Symlink(target) = body else { return Ok(()) };
+    each(site, target, |walk, path, target| {
         let (parent, name) = walk.parent(path)?;
-        rustix::fs::symlinkat(target.as_str(), parent, name)?;
+        rustix::fs::symlinkat(target, parent, name)?;
         set_times(parent, name, MTIME)
     })?;
     let mut walk = site.walk()?;
@@ -41,23 +37,31 @@ pub fn finish(site: &Site<'_>, shared: impl Iterator<Item = usize>) -> Result<()
         let done = walk.parent(&path).and_then(|(parent, name)| set_times(parent, name, MTIME));
         done.map_err(|errno| site.refused(&path, errno))?;
     }
-    each(site, |walk, path, body| {
-        if *body != Body::Directory {
-            return Ok(());
-        }
+    each(site, is_directory, |walk, path, _| {
         walk.parent(path).and_then(|(parent, name)| set_times(parent, name, MTIME))
     })
 }
 
-/// Does `step` with every entry, in order.
+fn is_directory(body: &Body) -> Option<&str> {
+    (*body == Body::Directory).then_some("")
+}
+
+fn target(body: &Body) -> Option<&str> {
+    if let Body::Symlink(target) = body { Some(target) } else { None }
+}
+
+/// Does `step` with every entry that `choose` says something of, in order.
 fn each(
     site: &Site<'_>,
-    step: impl Fn(&mut Walk, &str, &Body) -> Result<(), Errno>,
+    choose: impl Fn(&Body) -> Option<&str>,
+    step: impl Fn(&mut Walk, &str, &str) -> Result<(), Errno>,
 ) -> Result<(), Error> {
     let mut walk = site.walk()?;
     for (number, entry) in site.index.entries().iter().enumerate() {
-        let path = site.path(number);
-        step(&mut walk, &path, &entry.body).map_err(|errno| site.refused(&path, errno))?;
+        if let Some(chosen) = choose(&entry.body) {
+            let path = site.path(number);
+            step(&mut walk, &path, chosen).map_err(|errno| site.refused(&path, errno))?;
+        }
     }
     Ok(())
 }

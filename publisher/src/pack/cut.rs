@@ -98,7 +98,7 @@ impl<'s> Cuts<'s> {
         let items = &self.stream.items[self.next..];
         let (mut weight, mut length) = (0, 0);
         let fits = |item: &&Item| {
-            let more = self.stream.headers(item).len() as u64 + item.padded_size();
+            let more = self.stream.headers_length(item) + item.padded_size();
             let full = weight + self::weight(item) > MAX_GROUP || length + more > MAX_UNPACKED;
             if weight > 0 && (is_large(item) || begins(item, weight) || full) {
                 return false;

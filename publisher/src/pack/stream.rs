@@ -62,6 +62,11 @@ impl Stream {
     pub(super) fn headers(&self, item: &Item) -> Vec<u8> {
         ustar::headers(&self.directory, &item.path, item.kind())
     }
+
+    /// Their length, in bytes.
+    pub(super) fn headers_length(&self, item: &Item) -> u64 {
+        ustar::headers_length(&self.directory, &item.path, item.kind()) as u64
+    }
 }
 
 impl Item {
