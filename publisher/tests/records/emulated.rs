@@ -14,17 +14,17 @@ fn program(status: u16) -> Vec<u8> {
     let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
     elf.resize(16, 0);
     let shorts = |elf: &mut Vec<u8>, all: &[u16]| {
-        all.iter().for_each(|it| elf.extend(it.to_le_bytes()));
+        elf.extend(all.iter().flat_map(|it| it.to_le_bytes()));
     };
     let longs = |elf: &mut Vec<u8>, all: &[u64]| {
-        all.iter().for_each(|it| elf.extend(it.to_le_bytes()));
+        elf.extend(all.iter().flat_map(|it| it.to_le_bytes()));
     };
     shorts(&mut elf, &[2, 0xb7, 1, 0]); // executable, for aarch64, version 1
     longs(&mut elf, &[base + 120, 64, 0]); // where it begins; program headers; sections
     shorts(&mut elf, &[0, 0, 64, 56, 1, 0, 0, 0]); // sizes of headers: one of programs
     shorts(&mut elf, &[1, 0, 5, 0]); // to be loaded, to be read and run
     longs(&mut elf, &[0, base, base, 132, 132, 0x1_0000]);
-    code.iter().for_each(|word| elf.extend(word.to_le_bytes()));
+    elf.extend(code.iter().flat_map(|word| word.to_le_bytes()));
     elf
 }
 
