@@ -40,7 +40,13 @@ pub(crate) const VERBS: [Verb; 14] = [
         name: "check",
         positionals: "NAME…|--all",
         summary: "run the manifest's check commands in the packed runtime",
-        options: &[ALL, SOURCES, OUT_DIST, JOBLET_EXEC],
+        options: &[
+            ALL,
+            SOURCES,
+            ("--arch", "ARCH", "amd64, arm64 or all [this machine's, and what qemu-user can run]"),
+            OUT_DIST,
+            JOBLET_EXEC,
+        ],
     },
     Verb {
         name: "lock",

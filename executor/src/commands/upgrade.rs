@@ -3,12 +3,13 @@
 use super::Session;
 use super::install::install_all;
 use crate::catalog::{Catalog, Registries};
+use crate::env;
 use crate::error::Error;
 use crate::list;
 use crate::registry;
 use crate::store::{Installed, Store};
 use crate::ui::Ui;
-use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted};
+use joblet_format::{RuntimeName, Spec, Version, Wanted};
 
 impl Session<'_> {
     /// Lists what has a newer version, and what was withdrawn.
@@ -92,6 +93,6 @@ fn newest(store: &Store, registries: &Registries) -> Result<Vec<(Spec, Version)>
 
 /// The latest version that runs here.
 fn latest(catalog: &Catalog, spec: &Spec) -> Result<Version, Error> {
-    let choice = registry::resolve(&catalog.registry, &catalog.location, spec, Arch::NATIVE)?;
+    let choice = registry::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
     Ok(choice.release.version.clone())
 }

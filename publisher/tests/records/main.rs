@@ -3,6 +3,7 @@
 
 #[path = "../common/debs.rs"]
 mod debs;
+mod emulated;
 mod failures;
 mod guide;
 mod parts;
