@@ -95,7 +95,7 @@ pub(crate) const VERBS: [Verb; 14] = [
         positionals: "NAME[@VERSION]…",
         summary: "build a published version once more and compare every entry",
         options: &[
-            ("--against", "URL", "a registry to challenge: its promise and its archive"),
+            ("--against", "REGISTRY", "a registry to challenge: its promise and its archive"),
             ("--arch", "ARCH", "amd64, arm64 or all [all that were published]"),
             CACHE,
             JOBS,

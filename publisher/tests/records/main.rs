@@ -13,4 +13,5 @@ mod server;
 mod sources;
 mod standards;
 mod verify;
+mod wheels;
 mod world;
