@@ -148,7 +148,14 @@ fn sec_a01_names_that_lead_out() {
 /// SEC-A02: links, and files through them. The calls that might be missing change nothing.
 #[test]
 fn sec_a02_files_through_links() {
-    for mut place in Place::all() {
+    // Once more as on Linux 5.5, which has no openat2.
+    let built = Path::new(env!("CARGO_BIN_EXE_joblet-exec")).with_file_name("examples/without");
+    let old = Place::all().into_iter().map(|mut place| {
+        fs::copy(&built, place.world.path("home/without")).unwrap();
+        place.setup = "exec home/without openat2 \"$0\" \"$@\";".to_owned();
+        place
+    });
+    for mut place in Place::all().into_iter().chain(old) {
         let victim = place.victim.path.to_str().unwrap().to_owned();
         let link = "a parent that is a link or a file";
         for (tar, rule) in [
