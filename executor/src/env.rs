@@ -1,7 +1,10 @@
 //! The world outside the command line: variables, user, directories. Each name stands here once.
 
+use joblet_format::Arch;
 use std::{env, ffi::OsString, path::PathBuf, sync::OnceLock, time::Duration};
 
+/// The architecture that runtimes are for, where the kernel runs such programs through an emulator.
+pub const ARCH: &str = "JOBLET_EXEC_ARCH";
 /// The registry to use: what `--registry` takes.
 pub const REGISTRY: &str = "JOBLET_EXEC_REGISTRY";
 /// The store to use: what `--store` takes.
@@ -23,11 +26,12 @@ const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const NO_COLOR: &str = "NO_COLOR";
 
 /// What of the environment this program heeds, and what for.
-pub const VARIABLES: [(&str, &str); 12] = [
+pub const VARIABLES: [(&str, &str); 13] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
     (OFFLINE, "as --offline, if it is neither empty nor 0"),
+    (ARCH, "the architecture of runtimes, where an emulator runs it (default: this machine's)"),
     (LOCK_TIMEOUT, "how long to wait for another process's lock, in seconds (default: 600)"),
     (TIMEOUT, "how long a server may be silent, in seconds (default: 60)"),
     (HOME, "below it are store, cache and configuration of an ordinary user"),
@@ -53,6 +57,11 @@ const DEFAULT_LOCK_TIMEOUT: u64 = 600;
 
 /// How long a server may be silent unless [`TIMEOUT`] says otherwise, in seconds.
 const DEFAULT_TIMEOUT: u64 = 60;
+
+/// The architecture that runtimes are for: this machine's unless [`ARCH`] says otherwise.
+pub fn arch() -> Arch {
+    env::var(ARCH).ok().and_then(|arch| arch.parse().ok()).unwrap_or(Arch::NATIVE)
+}
 
 /// How long a server may be silent, in the head of its answer as in the body.
 pub fn timeout() -> Duration {

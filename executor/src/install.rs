@@ -2,6 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::download;
+use crate::env;
 use crate::error::Error;
 use crate::listing::Listing;
 use crate::location::Location;
@@ -16,7 +17,7 @@ use crate::store::{Installed, Kept, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
 use joblet_format::index::Index;
-use joblet_format::{Arch, IndexFile, Spec};
+use joblet_format::{IndexFile, Spec};
 use rustix::fd::AsFd;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -129,8 +130,8 @@ fn all_lists(store: &Store) -> Result<Vec<(Listing, PathBuf)>, Error> {
 /// What `spec` means on this host.
 fn choose<'c>(spec: &Spec, catalog: &'c Catalog) -> Result<Choice<'c>, Error> {
     let Catalog { registry, location, .. } = catalog;
-    let mut choice = registry::resolve(registry, location, spec, Arch::NATIVE)?;
-    registry::prefer_beside(&mut choice, location, &spec.name, Arch::NATIVE);
+    let mut choice = registry::resolve(registry, location, spec, env::arch())?;
+    registry::prefer_beside(&mut choice, location, &spec.name, env::arch());
     Ok(choice)
 }
 
@@ -328,7 +329,7 @@ fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> 
     Receipt {
         name: spec.name.clone(),
         version: choice.release.version.clone(),
-        arch: Arch::NATIVE,
+        arch: env::arch(),
         origin: catalog.origin.clone(),
         registry: catalog.location.to_string(),
         url,

@@ -1,6 +1,7 @@
 //! What `list` and `run --dry-run` print.
 
 use crate::catalog::Catalog;
+use crate::env;
 use crate::members::Difference;
 use crate::sandbox::Step;
 use crate::store::Installed;
@@ -147,7 +148,7 @@ pub fn available_row<'a>(
         name,
         version: &release.version,
         architectures: release.architectures(),
-        size: release.artifact(Arch::NATIVE).map(|artifact| artifact.size),
+        size: release.artifact(env::arch()).map(|artifact| artifact.size),
         installed: here.iter().any(|own| own.name == *name && own.version.as_ref() == version),
         yanked: release.yanked.as_deref(),
         description: &release.description,

@@ -1,7 +1,7 @@
 //! What an ordinary archive has left, file by file: what an index says of an archive in members.
 
 use crate::error::Error;
-use crate::members::{Difference, wait_until_alone};
+use crate::members::Difference;
 use joblet_format::index::{self, Body, Index};
 use joblet_format::ustar::MTIME;
 use rustix::fs::{Mode, OFlags};
@@ -197,14 +197,12 @@ fn hash_all(root: &Path, entries: &mut [Entry]) -> Result<(), Error> {
         entry.sha256 = hash(&path, entry.mode).map_err(Error::file("read", path))?;
     };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let done = thread::scope(|scope| {
+    thread::scope(|scope| {
         let threads: Vec<_> = (1..cores).map(|_| scope.spawn(work)).collect();
         threads.into_iter().fold(work(), |done, thread| {
             done.and(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
         })
-    });
-    wait_until_alone();
-    done
+    })
 }
 
 fn hash(path: &Path, mode: u32) -> io::Result<[u8; 32]> {

@@ -2,9 +2,9 @@
 //!
 //! Drawn here: the usual library for it would take 40 KB of the 2 MiB that the program may have.
 
-use std::cell::Cell;
 use std::fmt::{self, Display};
 use std::io::{IsTerminal, Write, stderr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Cells of the bar.
@@ -12,21 +12,23 @@ const WIDTH: u64 = 30;
 /// Least time between two drawings.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How far something that takes a while has come.
-///
-/// Draws from the calling thread only: a job is forked from a process with one thread.
+/// The terminal has room for one bar: what goes on at once is drawn as its sum.
+static BAR: Mutex<Option<Bar>> = Mutex::new(None);
+
+/// How far something that takes a while has come: it, where it is drawn.
 #[derive(Debug)]
-pub struct Progress(Option<Bar>);
+pub struct Progress(Option<String>);
 
 #[derive(Debug)]
 struct Bar {
-    what: String,
-    /// In bytes.
+    /// What goes on.
+    what: Vec<String>,
+    /// Of all that went on since there was nothing to draw, in bytes.
     total: u64,
-    /// In bytes.
-    done: Cell<u64>,
+    /// Of that, in bytes.
+    done: u64,
     begin: Instant,
-    drawn: Cell<Instant>,
+    drawn: Instant,
 }
 
 impl Progress {
@@ -35,10 +37,12 @@ impl Progress {
         if !wanted || !stderr().is_terminal() {
             return Self(None);
         }
-        let begin = Instant::now();
-        let bar = Bar { what, total, done: Cell::new(0), begin, drawn: Cell::new(begin) };
+        let mut bar = lock();
+        let bar = bar.get_or_insert_with(Bar::new);
+        bar.what.push(what.clone());
+        bar.total = bar.total.saturating_add(total);
         bar.draw();
-        Self(Some(bar))
+        Self(Some(what))
     }
 
     /// No bar at all.
@@ -48,10 +52,12 @@ impl Progress {
 
     /// Counts `bytes` more.
     pub fn advance(&self, bytes: u64) {
-        let Some(bar) = &self.0 else { return };
-        bar.done.set(bar.done.get().saturating_add(bytes));
-        if bar.drawn.get().elapsed() >= PAUSE {
-            bar.drawn.set(Instant::now());
+        if self.0.is_none() {
+            return;
+        }
+        let Some(bar) = &mut *lock() else { return };
+        bar.done = bar.done.saturating_add(bytes);
+        if bar.drawn.elapsed() >= PAUSE {
             bar.draw();
         }
     }
@@ -59,27 +65,67 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.0.is_some() {
-            _ = write!(stderr(), "\r\x1b[K");
+        let Some(what) = &self.0 else { return };
+        let mut bar = lock();
+        let left = bar.as_mut().map_or(0, |bar| {
+            let at = bar.what.iter().position(|it| it == what);
+            at.map(|at| bar.what.remove(at));
+            bar.what.len()
+        });
+        if left == 0 {
+            *bar = None;
+            clear();
         }
     }
 }
 
+/// Writes lines where the bar is; it goes on below them.
+pub fn above(write: impl FnOnce()) {
+    let mut bar = lock();
+    if bar.is_some() {
+        clear();
+    }
+    write();
+    if let Some(bar) = &mut *bar {
+        bar.draw();
+    }
+}
+
+/// A bar is as good as it was when whoever drew it panicked.
+fn lock() -> MutexGuard<'static, Option<Bar>> {
+    BAR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn clear() {
+    // A terminal that went away is no reason to stop.
+    _ = write!(stderr(), "\r\x1b[K");
+}
+
 impl Bar {
-    fn draw(&self) {
-        // A terminal that went away is no reason to stop.
+    fn new() -> Self {
+        let begin = Instant::now();
+        Self { what: Vec::new(), total: 0, done: 0, begin, drawn: begin }
+    }
+
+    fn draw(&mut self) {
+        self.drawn = Instant::now();
+        // As above.
         _ = write!(stderr(), "\r{}\x1b[K", self.line(self.begin.elapsed()));
     }
 
     fn line(&self, elapsed: Duration) -> String {
-        let (done, total) = (self.done.get().min(self.total), self.total.max(1));
+        let (done, total) = (self.done.min(self.total), self.total.max(1));
+        let more = match self.what.len() {
+            0 | 1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
         let full = usize::try_from(done.saturating_mul(WIDTH) / total).unwrap_or_default();
         let empty = usize::try_from(WIDTH).unwrap_or_default().saturating_sub(full);
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
         let rate = (done.saturating_mul(1000) / millis).max(1);
         format!(
-            "{} [{}{}] {} of {}, {}/s, {} s left",
-            self.what,
+            "{}{more} [{}{}] {} of {}, {}/s, {} s left",
+            self.what.first().map_or("", String::as_str),
             "#".repeat(full),
             " ".repeat(empty),
             Megabytes(done),
@@ -106,18 +152,16 @@ mod tests {
 
     #[test]
     fn a_line_says_how_far_how_fast_and_how_long() {
-        let now = Instant::now();
-        let bar = |done, total| Bar {
-            what: "fetching a".to_owned(),
-            total,
-            done: Cell::new(done),
-            begin: now,
-            drawn: Cell::new(now),
-        };
+        let bar =
+            |done, total| Bar { what: vec!["fetching a".to_owned()], total, done, ..Bar::new() };
         assert_eq!(
             bar(30_000_000, 90_000_000).line(Duration::from_secs(3)),
             "fetching a [##########                    ] 30.0 MB of 90.0 MB, 10.0 MB/s, 6 s left"
         );
+        let mut several = bar(30_000_000, 90_000_000);
+        several.what.extend(["b".to_owned(), "c".to_owned()]);
+        let line = several.line(Duration::from_secs(3));
+        assert!(line.starts_with("fetching a and 2 more [####"), "{line}");
         let odd = bar(5, 0).line(Duration::ZERO);
         assert!(odd.contains("0.0 MB of 0.0 MB"), "{odd}");
         let more = bar(9, 8).line(Duration::from_secs(1));

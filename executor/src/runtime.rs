@@ -1,10 +1,11 @@
 //! An installed runtime: its directory and its checked `runtime.yml`.
 
 use crate::{
+    env,
     error::Error,
     within::{self, Create, Escape},
 };
-use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES, RuntimeYml};
+use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeYml};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Dir, FileType, Mode, OFlags, fstat, open, openat},
@@ -62,9 +63,9 @@ pub fn load(path: &Path) -> Result<Runtime, Error> {
     let file = path.join("runtime.yml");
     let refuse = |reason: String| Error::Config { path: file.clone(), reason };
     let config = parse(&read(dir.as_fd(), &file)?).map_err(refuse)?;
-    if !config.runs_on(Arch::NATIVE) {
+    let native = env::arch();
+    if !config.runs_on(native) {
         let declared = config.requirements().architectures.join(", ");
-        let native = Arch::NATIVE.as_str();
         return Err(refuse(format!(
             "runs on {declared}, not on {native}: install its {native} version"
         )));
@@ -178,6 +179,7 @@ fn source(dir: BorrowedFd<'_>, source: &str, look_inside: bool) -> Result<Source
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joblet_format::Arch;
     use std::{fs, os::unix::fs::symlink};
 
     fn runtime(yaml: &[u8]) -> tempfile::TempDir {

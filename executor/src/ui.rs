@@ -3,13 +3,20 @@
 use crate::args::{Color, Global};
 use crate::env::Environment;
 use crate::error::Error;
+use crate::progress;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 /// The two streams of the program, and how much to say on the second.
 pub struct Ui<'a> {
-    out: &'a mut dyn Write,
-    err: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
+    voice: Voice,
+}
+
+/// How much is said, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Voice {
     quiet: bool,
     verbose: bool,
     colored: bool,
@@ -17,15 +24,31 @@ pub struct Ui<'a> {
 
 impl<'a> Ui<'a> {
     /// Says what an unparsed command line allows: errors.
-    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
-        Self { out, err, quiet: false, verbose: false, colored: false }
+    pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send)) -> Self {
+        Self { out, err, voice: Voice::default() }
+    }
+
+    /// How this one speaks.
+    pub fn voice(&self) -> Voice {
+        self.voice
+    }
+
+    /// One that speaks as another one does.
+    pub fn with(voice: Voice, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>) -> Self {
+        Self { out, err, voice }
+    }
+
+    /// Passes on what another one has said to people.
+    pub fn pass(&mut self, said: &[u8]) {
+        // As in `line`.
+        progress::above(|| _ = self.err.write_all(said));
     }
 
     /// Follows `--quiet`, `--verbose` and `--color`.
     pub fn set(&mut self, global: &Global, env: &Environment) {
-        self.quiet = global.quiet;
-        self.verbose = global.verbose;
-        self.colored = match global.color {
+        self.voice.quiet = global.quiet;
+        self.voice.verbose = global.verbose;
+        self.voice.colored = match global.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => !env.no_color && io::stderr().is_terminal(),
@@ -34,7 +57,7 @@ impl<'a> Ui<'a> {
 
     /// Whether progress is shown, on a terminal.
     pub fn progress(&self) -> bool {
-        !self.quiet
+        !self.voice.quiet
     }
 
     /// Data, as it is.
@@ -53,21 +76,21 @@ impl<'a> Ui<'a> {
 
     /// A line that people want to see, unless they said `--quiet`.
     pub fn note(&mut self, text: &str) {
-        if !self.quiet {
+        if !self.voice.quiet {
             self.line("", text);
         }
     }
 
     /// A line for those who said `--verbose`.
     pub fn detail(&mut self, text: &str) {
-        if self.verbose {
+        if self.voice.verbose {
             self.line("", text);
         }
     }
 
     /// Something that is not as it should be but stops nothing.
     pub fn warning(&mut self, text: &str) {
-        if !self.quiet {
+        if !self.voice.quiet {
             let word = self.painted("33", "warning");
             self.line(&format!("{word}: "), text);
         }
@@ -80,12 +103,12 @@ impl<'a> Ui<'a> {
     }
 
     fn painted(&self, color: &str, word: &str) -> String {
-        if self.colored { format!("\x1b[1;{color}m{word}\x1b[0m") } else { word.to_owned() }
+        if self.voice.colored { format!("\x1b[1;{color}m{word}\x1b[0m") } else { word.to_owned() }
     }
 
     fn line(&mut self, start: &str, text: &str) {
         // Nobody is left to be told that stderr cannot be written.
-        _ = writeln!(self.err, "{start}{}", visible(text));
+        progress::above(|| _ = writeln!(self.err, "{start}{}", visible(text)));
     }
 }
 
@@ -119,7 +142,7 @@ mod tests {
     fn errors_carry_their_class_and_quiet_keeps_them() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut ui = Ui::new(&mut out, &mut err);
-        ui.quiet = true;
+        ui.voice.quiet = true;
         ui.note("n");
         ui.detail("d");
         ui.warning("w");

@@ -7,6 +7,8 @@ use common::{World, checksum, gzip, list, runtime_archive, tar};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// The program must fail with this status and this one line on stderr.
 fn assert_fails(world: &World, args: &str, status: i32, message: &str) {
@@ -60,6 +62,75 @@ fn latest_is_chosen_by_number_and_versions_live_side_by_side() {
         (Some("2.0.0-rc.1"), 3)
     );
     assert_fails(&world, "remove demo", 2, "error[USAGE]: which one? demo@1.9.0, demo@1.10.0 are");
+}
+
+/// Serves `world` and answers the first request for an archive when a second one is there, or after
+/// ten seconds. Returns how many waited at once at most, too.
+fn serving_two_at_a_time(world: &World) -> (Server, Arc<Mutex<(usize, usize)>>) {
+    let (root, waiting) = (world.path("registry"), Arc::new(Mutex::new((0, 0))));
+    let (seen, met) = (Arc::clone(&waiting), Condvar::new());
+    let server = Server::new(move |path, _| {
+        if path.ends_with(".tar.gz") {
+            let mut count = waiting.lock().unwrap();
+            count.0 += 1;
+            count.1 = count.1.max(count.0);
+            met.notify_all();
+            let two = met.wait_timeout_while(count, Duration::from_secs(10), |it| it.1 < 2);
+            two.unwrap().0.0 -= 1;
+        }
+        fs::read(root.join(&path[1..]))
+            .map_or_else(|_| Reply::new("404 x", &[], b""), |it| Reply::ok(&it))
+    });
+    (server, seen)
+}
+
+#[test]
+fn several_runtimes_arrive_at_once_and_are_told_in_order() {
+    let mut world = World::new();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        world.publish(name, "1.0.0");
+    }
+    world.publish("b", "2.0.0");
+    let (server, waited) = serving_two_at_a_time(&world);
+    let args = "install e b@1.0.0 a b f@1.0.0 -v --registry";
+    let outcome = world.exec(args.split(' ').chain([server.address.as_str()]));
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    let did = outcome.stderr.lines().filter_map(|line| line.strip_prefix("installed "));
+    let did: Vec<_> = did.filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(did, ["e@1.0.0", "b@1.0.0", "a@1.0.0", "b@2.0.0", "f@1.0.0"]);
+    let order: Vec<_> = outcome.stderr.lines().filter(|line| line.contains("fetching")).collect();
+    assert!(order.len() == 5 && order[3].starts_with("b@2.0.0: fetching http"), "{order:?}");
+    assert!((2..=4).contains(&waited.lock().unwrap().1));
+    let registry = |path: &&String| path.ends_with("registry.json");
+    assert_eq!(server.requests().iter().filter(registry).count(), 1);
+    world.assert_store(&["a-1.0.0", "b-1.0.0", "b-2.0.0", "e-1.0.0", "f-1.0.0"]);
+    let twice = world.exec(["install", "d", "d@1.0.0", "a", "--json", "-q"]);
+    let rows: serde_json::Value = serde_json::from_str(&twice.stdout).unwrap();
+    let names: Vec<_> = rows.as_array().unwrap().iter().map(|row| &row["name"]).collect();
+    assert_eq!(names, ["d", "d", "a"]);
+}
+
+#[test]
+fn of_several_runtimes_those_that_can_be_are_installed() {
+    let mut world = World::new();
+    for name in ["a", "b", "c"] {
+        world.publish(name, "1.0.0");
+    }
+    fs::write(world.path("registry/b-1.0.0.tar.gz"), "short").unwrap();
+    let (server, _) = serving_two_at_a_time(&world);
+    let args = "install a none b c@9.0.0 c --registry";
+    let outcome = world.exec(args.split(' ').chain([server.address.as_str()]));
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(12), ""));
+    let lines: Vec<_> = outcome.stderr.lines().collect();
+    let [a, b, c9, c, error] = lines.as_slice() else { panic!("{outcome:?}") };
+    assert!(a.starts_with("installed a@1.0.0 (") && c.starts_with("installed c@1.0.0 ("), "{a}");
+    assert!(b.starts_with("warning: http") && b.contains("size differs"), "{b}");
+    assert!(c9.starts_with("warning: c has no version 9.0.0 in"), "{c9}");
+    assert!(error.starts_with("error[NOTFOUND]: no runtime is called none"), "{error}");
+    world.assert_store(&["a-1.0.0", "c-1.0.0"]);
+    // Who does not answer is asked for the first of them only.
+    let outcome = world.exec("install a b c@1.0.0 --registry http://localhost:1".split(' '));
+    assert_eq!((outcome.status, outcome.stderr.lines().count()), (Some(10), 1), "{outcome:?}");
 }
 
 #[test]

@@ -133,6 +133,8 @@ pub struct Check {
     pub selection: Selection,
     /// Where runtimes lie.
     pub sources: PathBuf,
+    /// Check these, or fail; empty: all that were built and can be run here.
+    pub arches: Vec<Arch>,
     /// Where `build` wrote.
     pub out: PathBuf,
     /// The `joblet-exec` to use.
@@ -279,6 +281,7 @@ impl Values {
             "check" => Command::Check(Check {
                 selection: Selection::All,
                 sources,
+                arches: self.arches()?,
                 out: self.path("--out", "dist")?,
                 joblet_exec: self.value("--joblet-exec")?.map(PathBuf::from),
             }),

@@ -1,6 +1,8 @@
 //! Runs a manifest's `check` commands in the packed archive, through `joblet-exec`.
 
 use crate::{
+    emulator::Emulator,
+    env,
     error::Error,
     fsx, index, pack,
     record::{self, archive_name},
@@ -16,27 +18,46 @@ use std::{
 /// Lines of a failed command's output that are shown.
 const SHOWN: usize = 20;
 
-/// Installs the archive of `source`, whose manifest lies in `source_dir`, that was built for this machine into a store of its own and runs every
-/// command there, with the manifest's directory as `/work`. Returns how many there were.
+/// What is checked, and by what.
+pub struct Check<'c> {
+    /// The manifest.
+    pub source: &'c Source,
+    /// Where it lies: `/work` of every command.
+    pub source_dir: &'c Path,
+    /// Where `build` wrote.
+    pub out: &'c Path,
+    /// Whose archive it is.
+    pub arch: Arch,
+    /// Runs its programs, if this machine does not.
+    pub emulator: Option<&'c Emulator>,
+    /// The program.
+    pub joblet_exec: &'c Path,
+}
+
+/// Whether the archive of `source` for `arch` and its record lie in `out`.
+///
+/// # Errors
+/// [`Error::File`] and [`Error::Config`] for a record that cannot be read.
+pub fn built(source: &Source, out: &Path, arch: Arch) -> Result<Option<Record>, Error> {
+    let (name, version) = (&source.name, &source.version);
+    let archive = out.join(archive_name(name, version, arch));
+    let record = record::read(&record::path(&out.join("records"), name, version))?;
+    let there = |artifact: &Artifact| files(&archive, artifact).iter().all(|it| it.is_file());
+    Ok(record.filter(|it| it.release.artifacts.get(&arch).is_some_and(there)))
+}
+
+/// Installs the archive into a store of its own and runs every command there. Returns how many there
+/// were.
 ///
 /// # Errors
 /// [`Error::NotFound`] if it was not built; [`Error::Check`] with the first command that fails and
 /// the end of its output; [`Error::Tool`].
-pub fn run(
-    source: &Source,
-    source_dir: &Path,
-    out: &Path,
-    joblet_exec: &Path,
-    note: &dyn Fn(&str),
-) -> Result<usize, Error> {
-    let (name, version, arch) = (&source.name, &source.version, Arch::NATIVE);
+pub fn run(check: &Check, note: &dyn Fn(&str)) -> Result<usize, Error> {
+    let Check { source, out, arch, .. } = *check;
+    let (name, version) = (&source.name, &source.version);
     let out = &std::path::absolute(out).map_err(Error::file("find", out))?;
-    let archive = archive_name(name, version, arch);
-    let record = record::read(&record::path(&out.join("records"), name, version))?;
-    let archive = out.join(archive);
-    let there = |artifact: &Artifact| files(&archive, artifact).iter().all(|it| it.is_file());
-    let record = record.filter(|it| it.release.artifacts.get(&arch).is_some_and(there));
-    let Some(record) = record else {
+    let archive = out.join(archive_name(name, version, arch));
+    let Some(record) = built(source, out, arch)? else {
         let archive = archive.display();
         return Err(Error::NotFound(format!(
             "{archive} does not exist; run `joblet-publish build {name}`"
@@ -47,9 +68,9 @@ pub fn run(
     let registry = work.path().join("registry");
     lay_out(&registry, &archive, record, arch)?;
     for words in &source.check {
-        note(&format!("check {name}@{version}: {}", words.join(" ")));
+        note(&format!("check {name}@{version} {arch}: {}", words.join(" ")));
         let arguments = arguments(&registry, &work.path().join("store"), source, words);
-        run_one(joblet_exec, &arguments, source_dir, source, words)?;
+        run_one(check, &arguments, words)?;
     }
     Ok(source.check.len())
 }
@@ -110,15 +131,14 @@ fn arguments(registry: &Path, store: &Path, source: &Source, words: &[String]) -
     arguments
 }
 
-fn run_one(
-    joblet_exec: &Path,
-    arguments: &[OsString],
-    source_dir: &Path,
-    source: &Source,
-    words: &[String],
-) -> Result<(), Error> {
+fn run_one(check: &Check, arguments: &[OsString], words: &[String]) -> Result<(), Error> {
+    let Check { source, source_dir, arch, joblet_exec, .. } = *check;
     let failed = |reason: String| Error::Tool { tool: joblet_exec.display().to_string(), reason };
-    let mut command = Command::new(joblet_exec);
+    let mut command = match check.emulator {
+        Some(emulator) => emulator.command(joblet_exec.as_os_str()),
+        None => Command::new(joblet_exec),
+    };
+    command.env(env::JOBLET_EXEC_ARCH, arch.as_str());
     command.args(arguments).current_dir(source_dir).stdin(Stdio::null());
     let output = command.output().map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
@@ -132,7 +152,11 @@ fn run_one(
     if output.status.code() == Some(125) {
         return Err(failed(reason)); // joblet-exec itself: nothing is known of the runtime
     }
-    Err(Error::Check { runtime: source.directory(), reason })
+    let runtime = match check.emulator {
+        Some(_) => format!("{} ({arch})", source.directory()),
+        None => source.directory(),
+    };
+    Err(Error::Check { runtime, reason })
 }
 
 #[cfg(test)]
@@ -149,7 +173,7 @@ mod tests {
     }
 
     /// A directory with an archive, its record, and a `joblet-exec` that is this script.
-    fn built(script: &str) -> (tempfile::TempDir, PathBuf) {
+    fn made(script: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let archive =
             dir.path().join(archive_name(&source().name, &source().version, Arch::NATIVE));
@@ -180,6 +204,12 @@ mod tests {
         (dir, exec)
     }
 
+    fn check(dir: &Path, joblet_exec: &Path) -> Result<usize, Error> {
+        let (source, arch) = (&source(), Arch::NATIVE);
+        let check = Check { source, source_dir: dir, out: dir, arch, emulator: None, joblet_exec };
+        run(&check, &|_| ())
+    }
+
     #[test]
     fn commands_run_through_joblet_exec() {
         let words = ["python3".to_owned(), "-c".into(), "import x".into()];
@@ -200,8 +230,8 @@ mod tests {
         let script = r#"test -f "$2"/registry.json && test -f "$2"/d-1.0.0-*.tar.gz &&
             test -f "$2"/d-1.0.0-*.tar.gz.index &&
             grep -q '"download_url": "d-1.0.0' "$2"/registry.json"#;
-        let (dir, exec) = built(script);
-        assert_eq!(run(&source(), dir.path(), dir.path(), &exec, &|_| ()).unwrap(), 2);
+        let (dir, exec) = made(script);
+        assert_eq!(check(dir.path(), &exec).unwrap(), 2);
         let left = fsx::list(dir.path()).unwrap();
         assert!(left.iter().all(|path| !path.to_string_lossy().contains(".check-")), "{left:?}");
     }
@@ -216,15 +246,13 @@ mod tests {
             ),
             ("echo no user namespaces >&2; exit 125", "TOOL", "  no user namespaces"),
         ] {
-            let (dir, exec) = built(script);
-            let error = run(&source(), dir.path(), dir.path(), &exec, &|_| ()).unwrap_err();
+            let (dir, exec) = made(script);
+            let error = check(dir.path(), &exec).unwrap_err();
             assert_eq!(error.class().word(), class);
             assert!(error.to_string().contains(message), "{error}");
         }
         let dir = tempfile::tempdir().unwrap();
-        let error = run(&source(), dir.path(), dir.path(), Path::new("/x"), &|_| ())
-            .unwrap_err()
-            .to_string();
+        let error = check(dir.path(), Path::new("/x")).unwrap_err().to_string();
         assert!(error.ends_with("does not exist; run `joblet-publish build d`"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! Two archives that should be one: which entries differ, and in what.
 
+use crate::contents;
 use joblet_format::index::{Body, Entry, Index};
 use std::{collections::BTreeMap, fmt};
 
@@ -24,6 +25,28 @@ pub fn indexes(published: &Index, rebuilt: &Index) -> Vec<Difference> {
         index.entries().iter().map(|entry| (shown(&entry.path), entry.clone())).collect()
     };
     each(&entries(published), &entries(rebuilt), |old, new| describe(&old.body, &new.body))
+}
+
+/// The entries that differ by two lists that [`contents::list`] made.
+pub fn lists(published: &str, rebuilt: &str) -> Vec<Difference> {
+    let lines = |text: &str| -> BTreeMap<String, (String, u64, Option<String>)> {
+        let lines = contents::parse(text).unwrap_or_default().into_iter();
+        let entry = |line: contents::Line| {
+            let target = line.target.map(str::to_owned);
+            (line.path.to_owned(), (line.kind.to_owned(), line.size, target))
+        };
+        lines.map(entry).collect()
+    };
+    each(&lines(published), &lines(rebuilt), |old, new| match (old, new) {
+        (old, new) if old == new => None,
+        ((was, ..), (is, ..)) if was != is => Some(format!("published as {was}, rebuilt as {is}")),
+        ((_, _, Some(old)), (_, _, Some(new))) => {
+            Some(format!("published as a link to `{old}`, rebuilt to `{new}`"))
+        }
+        ((_, old, _), (_, new, _)) => {
+            Some(format!("published with {old} bytes, rebuilt with {new}"))
+        }
+    })
 }
 
 /// Compares two maps key by key; `describe` says what differs between two values.

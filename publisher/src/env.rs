@@ -25,6 +25,9 @@ pub const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
 /// The `joblet-exec` that `check` and `build` run.
 pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
+/// What tells `joblet-exec` that runtimes are for another architecture.
+pub const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
+
 /// The value of a variable; an empty one counts as unset.
 pub fn var(name: &str) -> Option<String> {
     var_os(name)?.into_string().ok().filter(|value| !value.is_empty())

@@ -27,9 +27,16 @@ pub enum Place {
 }
 
 impl Place {
-    /// `text` is the address or path of the document, or of the directory that it lies in.
+    /// `text` is the address or path of the document, or of the directory that it lies in, or
+    /// `owner/repo` or its page on GitHub.
     pub fn new(text: &str) -> Self {
-        let document = if Path::new(text).extension().is_some_and(|it| it == "json") {
+        let is_document = Path::new(text).extension().is_some_and(|it| it == "json");
+        let page = text.strip_prefix("https://github.com/");
+        let repository = page.or_else(|| (!Path::new(text).exists()).then_some(text));
+        if let Some(document) = repository.filter(|_| !is_document).and_then(github) {
+            return Self::Address(document);
+        }
+        let document = if is_document {
             text.to_owned()
         } else {
             format!("{}/registry.json", text.trim_end_matches('/'))
@@ -110,6 +117,18 @@ impl Place {
     }
 }
 
+/// The fixed address that Joblet's client reads for `owner/repo`.
+fn github(repository: &str) -> Option<String> {
+    let repository = repository.trim_end_matches('/').trim_end_matches(".git");
+    let (owner, name) = repository.split_once('/')?;
+    let plain = |part: &str| {
+        let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(byte)
+    };
+    let is_one = plain(owner) && plain(name);
+    is_one.then(|| format!("https://raw.githubusercontent.com/{owner}/{name}/main/registry.json"))
+}
+
 fn is_web(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
@@ -134,4 +153,28 @@ fn read(body: Box<dyn Read + '_>, limit: u64, shown: &str) -> Result<Vec<u8>, Er
         return Err(Error::config(shown, format!("is larger than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_what_joblet_exec_takes_them_for() {
+        let raw = "https://raw.githubusercontent.com/me/runtimes/main/registry.json";
+        let address = |text: &str| Place::Address(text.to_owned());
+        for (text, want) in [
+            ("me/runtimes", address(raw)),
+            ("https://github.com/me/runtimes", address(raw)),
+            ("https://github.com/me/runtimes.git", address(raw)),
+            ("https://example.org/r/", address("https://example.org/r/registry.json")),
+            ("https://example.org/r.json", address("https://example.org/r.json")),
+            ("/srv/runtimes", Place::File("/srv/runtimes/registry.json".into())),
+            ("./me/runtimes", Place::File("./me/runtimes/registry.json".into())),
+            ("me/r.json", Place::File("me/r.json".into())),
+            ("src/site", Place::File("src/site/registry.json".into())), // a directory that exists
+        ] {
+            assert_eq!(Place::new(text), want, "{text}");
+        }
+    }
 }

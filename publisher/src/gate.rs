@@ -201,6 +201,21 @@ impl Seek for At<'_> {
     }
 }
 
+/// Whether `elf` is a 64-bit program that needs nothing else to run.
+pub fn is_static(elf: &[u8]) -> bool {
+    let interpreter = || {
+        let header = FileHeader64::<object::Endianness>::parse(elf)?;
+        let endian = header.endian()?;
+        for segment in header.program_headers(endian, elf)? {
+            if let Some(path) = segment.interpreter(endian, elf)? {
+                return Ok(Some(path));
+            }
+        }
+        Ok::<_, object::read::Error>(None)
+    };
+    interpreter() == Ok(None)
+}
+
 /// Reads an ELF object's headers.
 ///
 /// # Errors

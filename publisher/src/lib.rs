@@ -4,7 +4,7 @@
 //!
 //! error, env, fsx, cores → verbs → args → roots → http → content → tree → exec → tarball, zip → source → lock → mirror → apt →
 //! python → places → inputs, room → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
-//! components → contents, sbom, provenance → record → built → index → sign → check, new, field,
+//! components → contents, sbom, provenance → record → built → index → sign → emulator, check, new, field,
 //! compare, changes → site → release
 //!
 //! This file and `commands` alone join the stages, one function per command.
@@ -24,6 +24,7 @@ pub mod content;
 pub mod contents;
 mod cores;
 pub mod deb;
+mod emulator;
 pub mod env;
 pub mod error;
 pub mod exec;

@@ -40,7 +40,13 @@ pub(crate) const VERBS: [Verb; 14] = [
         name: "check",
         positionals: "NAME…|--all",
         summary: "run the manifest's check commands in the packed runtime",
-        options: &[ALL, SOURCES, OUT_DIST, JOBLET_EXEC],
+        options: &[
+            ALL,
+            SOURCES,
+            ("--arch", "ARCH", "amd64, arm64 or all [this machine's, and what qemu-user can run]"),
+            OUT_DIST,
+            JOBLET_EXEC,
+        ],
     },
     Verb {
         name: "lock",
@@ -89,7 +95,7 @@ pub(crate) const VERBS: [Verb; 14] = [
         positionals: "NAME[@VERSION]…",
         summary: "build a published version once more and compare every entry",
         options: &[
-            ("--against", "URL", "a registry to challenge: its promise and its archive"),
+            ("--against", "REGISTRY", "a registry to challenge: its promise and its archive"),
             ("--arch", "ARCH", "amd64, arm64 or all [all that were published]"),
             CACHE,
             JOBS,

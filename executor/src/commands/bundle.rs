@@ -1,7 +1,7 @@
 //! `export` and `import`.
 
 use super::Session;
-use super::install::install_one;
+use super::install::install_all;
 use crate::bundle::{Bundle, DOCUMENT, LABEL, Label};
 use crate::catalog::Registries;
 use crate::config::Source;
@@ -78,14 +78,11 @@ impl Session<'_> {
         let source = self.bundled(&label, from)?;
         let store = self.store()?;
         store.clean();
+        let parsed = label.runtimes.iter().map(|text| text.parse::<Spec>());
+        let specs = parsed.collect::<Result<Vec<_>, _>>();
+        let specs = specs.map_err(|error| refuse(error.to_string()))?;
         let mut registries = Registries::new(vec![source], self.policy());
-        let mut rows = Vec::new();
-        for text in &label.runtimes {
-            let spec: Spec = text.parse().map_err(|error| refuse(format!("{error}")))?;
-            let (runtime, did) = install_one(&spec, &store, &mut registries, ui)?;
-            ui.note(&did);
-            rows.push(runtime);
-        }
+        let rows = install_all(&specs, &store, &mut registries, ui)?;
         if self.global.json {
             ui.data(&list::installed(&rows, true))?;
         }

@@ -4,8 +4,8 @@ use super::Session;
 use crate::error::Error;
 use crate::store::{Installed, Usage};
 use crate::ui::Ui;
-use crate::{info, registry, runtime};
-use joblet_format::{Arch, Spec, Wanted};
+use crate::{env, info, registry, runtime};
+use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
     /// Tells what is known of a runtime, here and in the registry.
@@ -32,7 +32,7 @@ impl Session<'_> {
         };
         if let (None, Wanted::Exact(_), Some(catalog)) = (&here, &spec.wanted, &catalog) {
             // The error names what there is instead.
-            registry::resolve(&catalog.registry, &catalog.location, spec, Arch::NATIVE)?;
+            registry::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
         }
         let mut same = store.installed()?;
         same.retain(|runtime: &Installed| runtime.name == spec.name);

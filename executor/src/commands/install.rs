@@ -1,24 +1,23 @@
 //! `install`, and the installation that `run` begins with.
 
 use super::Session;
-use crate::catalog::Registries;
+use crate::catalog::{Catalog, Registries};
 use crate::error::Error;
 use crate::store::{Installed, Store};
 use crate::ui::Ui;
 use crate::{install, list};
 use joblet_format::{Spec, Wanted};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Runtimes that are installed at once.
+const AT_ONCE: usize = 4;
 
 impl Session<'_> {
     pub(crate) fn install(&self, specs: &[Spec], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean();
-        let mut registries = self.registries()?;
-        let mut rows = Vec::new();
-        for spec in specs {
-            let (runtime, did) = install_one(spec, &store, &mut registries, ui)?;
-            ui.note(&did);
-            rows.push(runtime);
-        }
+        let rows = install_all(specs, &store, &mut self.registries()?, ui)?;
         if self.global.json {
             ui.data(&list::installed(&rows, true))?;
         }
@@ -44,17 +43,128 @@ impl Session<'_> {
     }
 }
 
+/// Installs what was asked for, several at once, and says what was done, in the order of `specs`.
+///
+/// # Errors
+/// The first one in that order; the others are warnings. Whatever can be installed is.
+pub(super) fn install_all(
+    specs: &[Spec],
+    store: &Store,
+    registries: &mut Registries,
+    ui: &mut Ui<'_>,
+) -> Result<Vec<Installed>, Error> {
+    if let [spec] = specs {
+        let (runtime, did) = install_one(spec, store, registries, ui)?;
+        ui.note(&did);
+        return Ok(vec![runtime]);
+    }
+    // Versions of one runtime go one after the other: the later is made out of the earlier.
+    let mut lanes: Vec<Vec<(_, &Spec, _)>> = Vec::new();
+    let (mut count, mut silent) = (0, Vec::new());
+    for spec in specs {
+        // Nobody answered to ask this of: it would be waited for and told once more.
+        if silent.contains(&&spec.origin) {
+            continue;
+        }
+        let catalog = serving(spec, store, registries, ui);
+        if matches!(catalog, Err(Error::Net { .. })) {
+            silent.push(&spec.origin);
+        }
+        let job = (count, spec, catalog);
+        count += 1;
+        match lanes.iter_mut().find(|lane| lane[0].1.name == spec.name) {
+            Some(lane) => lane.push(job),
+            None => lanes.push(vec![job]),
+        }
+    }
+    let (threads, voice) = (lanes.len().min(AT_ONCE), ui.voice());
+    let (lanes, report) = (Mutex::new(lanes.into_iter()), Mutex::new(Report::new(count, ui)));
+    let work = || loop {
+        let next = lock(&lanes).next();
+        let Some(lane) = next else { return };
+        for (at, spec, catalog) in lane {
+            let (mut out, mut said) = (Vec::new(), Vec::new());
+            let mut ui = Ui::with(voice, &mut out, &mut said);
+            let done = catalog.and_then(|catalog| carry_out(spec, catalog, store, &mut ui));
+            lock(&report).put(at, said, done);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            // Fewer do, where the number of threads is limited.
+            _ = thread::Builder::new().spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    report.failed.map_or(Ok(report.rows), Err)
+}
+
+/// A thread that panics takes the others along: no one sees what it left behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What became of each spec, told in order, as soon as those before it are done.
+struct Report<'u, 'a> {
+    ui: &'u mut Ui<'a>,
+    /// What was said, and the end.
+    done: Vec<Option<(Vec<u8>, Done)>>,
+    /// How many were told.
+    told: usize,
+    rows: Vec<Installed>,
+    failed: Option<Error>,
+}
+
+impl<'u, 'a> Report<'u, 'a> {
+    fn new(count: usize, ui: &'u mut Ui<'a>) -> Self {
+        let done = (0..count).map(|_| None).collect();
+        Self { ui, done, told: 0, rows: Vec::new(), failed: None }
+    }
+
+    fn put(&mut self, at: usize, said: Vec<u8>, done: Done) {
+        self.done[at] = Some((said, done));
+        while let Some((said, done)) = self.done.get_mut(self.told).and_then(Option::take) {
+            self.told += 1;
+            self.ui.pass(&said);
+            match done {
+                Ok((runtime, did)) => {
+                    self.ui.note(&did);
+                    self.rows.push(runtime);
+                }
+                Err(error) if self.failed.is_none() => self.failed = Some(error),
+                Err(error) => self.ui.warning(&error.to_string()),
+            }
+        }
+    }
+}
+
+/// A runtime that is installed now, and what was done for it.
+type Done = Result<(Installed, String), Error>;
+
 /// Installs one runtime and says what was done.
-pub(super) fn install_one(
+fn install_one(spec: &Spec, store: &Store, registries: &mut Registries, ui: &mut Ui<'_>) -> Done {
+    let catalog = serving(spec, store, registries, ui)?;
+    carry_out(spec, catalog, store, ui)
+}
+
+/// What the registry that serves `spec` has of it; none is needed for what is here.
+fn serving(
     spec: &Spec,
     store: &Store,
     registries: &mut Registries,
     ui: &mut Ui<'_>,
-) -> Result<(Installed, String), Error> {
-    if let (Wanted::Exact(_), Some(found)) = (&spec.wanted, store.find(spec)?) {
-        return Ok((found, format!("{spec} is installed already")));
+) -> Result<Option<Catalog>, Error> {
+    match (&spec.wanted, store.find(spec)?) {
+        (Wanted::Exact(_), Some(_)) => Ok(None),
+        _ => registries.serving(spec, ui).map(Some),
     }
-    let catalog = registries.serving(spec, ui)?;
+}
+
+fn carry_out(spec: &Spec, catalog: Option<Catalog>, store: &Store, ui: &mut Ui<'_>) -> Done {
+    let Some(catalog) = catalog else {
+        return Ok((store.expect(spec)?, format!("{spec} is installed already")));
+    };
     let outcome = install::install(spec, &catalog, store, ui)?;
     let runtime = outcome.runtime;
     let version = runtime.version.as_ref().map(ToString::to_string).unwrap_or_default();

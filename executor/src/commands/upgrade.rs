@@ -1,14 +1,15 @@
 //! `outdated` and `upgrade`.
 
 use super::Session;
-use super::install::install_one;
+use super::install::install_all;
 use crate::catalog::{Catalog, Registries};
+use crate::env;
 use crate::error::Error;
 use crate::list;
 use crate::registry;
 use crate::store::{Installed, Store};
 use crate::ui::Ui;
-use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted};
+use joblet_format::{RuntimeName, Spec, Version, Wanted};
 
 impl Session<'_> {
     /// Lists what has a newer version, and what was withdrawn.
@@ -50,17 +51,12 @@ impl Session<'_> {
             return store.expect(&spec).map(drop);
         }
         wanted.retain(|(spec, _)| names.is_empty() || names.contains(&spec.name));
-        let mut rows = Vec::new();
+        let mut newer = Vec::new();
         for (spec, installed) in wanted {
             let name = &spec.name;
             let found = registries.serving(&spec, ui).and_then(|catalog| latest(&catalog, &spec));
             match found {
-                Ok(latest) if latest > installed => {
-                    let spec = spec.exactly(&latest);
-                    let (runtime, did) = install_one(&spec, &store, &mut registries, ui)?;
-                    ui.note(&did);
-                    rows.push(runtime);
-                }
+                Ok(latest) if latest > installed => newer.push(spec.exactly(&latest)),
                 Ok(_) => ui.detail(&format!("{name}@{installed} is the latest")),
                 // Of all, some may be from elsewhere.
                 Err(error @ Error::NotFound(_)) if names.is_empty() => {
@@ -69,6 +65,7 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             }
         }
+        let rows = install_all(&newer, &store, &mut registries, ui)?;
         if self.global.json {
             return ui.data(&list::installed(&rows, true));
         }
@@ -96,6 +93,6 @@ fn newest(store: &Store, registries: &Registries) -> Result<Vec<(Spec, Version)>
 
 /// The latest version that runs here.
 fn latest(catalog: &Catalog, spec: &Spec) -> Result<Version, Error> {
-    let choice = registry::resolve(&catalog.registry, &catalog.location, spec, Arch::NATIVE)?;
+    let choice = registry::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
     Ok(choice.release.version.clone())
 }

@@ -31,7 +31,6 @@ use flate2::bufread::GzDecoder;
 pub(crate) use inflate::Inflate;
 use joblet_format::index::{Index, MAX_INDEX_BYTES};
 use joblet_format::{Artifact, IndexFile};
-pub use pipeline::wait_until_alone;
 pub(crate) use plan::Plan;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;

@@ -7,14 +7,11 @@ use super::worker::{Worker, room};
 use crate::error::Error;
 use crate::progress::Progress;
 use joblet_format::index::Index;
-use nix::errno::Errno;
-use nix::sched::CloneFlags;
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 /// Most threads that unpack.
 const MAX_WORKERS: usize = 8;
@@ -37,7 +34,7 @@ type Job = (usize, Vec<u8>);
 
 /// Reads the members `numbers` and unpacks them into the site's tree.
 ///
-/// This process has one thread again when this returns: jobs are forked from it.
+/// Its threads have ended when this returns: jobs are forked from a process with one.
 ///
 /// # Errors
 /// The first one, of whichever thread; the others stop then.
@@ -71,7 +68,6 @@ pub fn run(
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
-    wait_until_alone();
     desk.into_result()
 }
 
@@ -197,15 +193,4 @@ impl Desk {
 /// A thread that panics ends this program: no one sees what it left behind.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits until the kernel counts one thread: one that was joined may still be about to go.
-pub fn wait_until_alone() {
-    for _ in 0..1000 {
-        // Changes nothing: EINVAL while there are other threads.
-        match nix::sched::unshare(CloneFlags::CLONE_THREAD) {
-            Err(Errno::EINVAL) => thread::sleep(Duration::from_millis(1)),
-            _ => return,
-        }
-    }
 }

@@ -4,9 +4,9 @@ use super::make::{Made, Recipe, Workshop};
 use super::published::{find, wanted};
 use crate::error::Error;
 use crate::field::Place;
-use crate::{Note, args, compare, lock, pack, provenance, record};
+use crate::{Note, args, compare, contents, lock, pack, provenance, record};
 use joblet_format::index::Index;
-use joblet_format::{Arch, Artifact, Record};
+use joblet_format::{Arch, Record};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -37,13 +37,15 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
             let place = options.against.as_deref().unwrap_or("the record");
             let artifact =
                 artifact.ok_or_else(|| Error::NotFound(format!("{object}: is not in {place}")))?;
-            let (packed, index) = kept.rebuild(arch, &options.making, dir.path(), note)?;
+            let (packed, rebuilt) = kept.rebuild(arch, &options.making, dir.path(), note)?;
             // Beside the records of a build lie its archives.
             let beside = || Place::File(options.records.join("../registry.json"));
             let place = field.clone().unwrap_or_else(beside);
             if packed.checksum != artifact.checksum {
                 let (expected, actual) = (artifact.checksum, packed.checksum);
-                let reason = explain(&place, &artifact, &index);
+                let list =
+                    record::files::read(&options.records, record, &record::files::contents(arch));
+                let reason = explain(place.index(&artifact), list.ok().flatten(), &rebuilt);
                 return Err(Error::Rebuilt { object, expected, actual, reason });
             }
             if field.is_some() {
@@ -62,6 +64,13 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
 
 fn object(record: &Record, arch: Arch) -> String {
     format!("{}@{} {arch}", record.name, record.release.version)
+}
+
+/// What a rebuilt archive holds.
+struct Rebuilt {
+    index: Index,
+    /// The list of its entries.
+    contents: String,
 }
 
 /// A version's source as it was.
@@ -96,7 +105,7 @@ impl Kept {
         making: &args::Making,
         spool: &Path,
         note: Note,
-    ) -> Result<(pack::Packed, Index), Error> {
+    ) -> Result<(pack::Packed, Rebuilt), Error> {
         let Self { source, dir, lock } = self;
         let workshop = Workshop::new(making);
         let directory = source.directory();
@@ -105,24 +114,43 @@ impl Kept {
         let native = lock.of(Arch::NATIVE).unwrap_or_default();
         let timestamp = &lock.timestamp;
         let recipe = Recipe { source, source_dir: dir, arch, inputs, native, timestamp };
-        let Made { tree, runtime_yml, .. } = workshop.make(&recipe, spool, &step)?;
+        let Made { tree, runtime_yml, components } = workshop.make(&recipe, spool, &step)?;
         step("packing");
         let target = record::archive_name(&source.name, &source.version, arch);
-        pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), workshop.jobs)
+        let (packed, index) =
+            pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), workshop.jobs)?;
+        Ok((packed, Rebuilt { index, contents: contents::list(&tree, &components) }))
     }
 }
 
-/// What differs between the published archive and the rebuilt one, a line each.
-fn explain(place: &Place, artifact: &Artifact, rebuilt: &Index) -> String {
-    let published = match place.index(artifact) {
-        Ok(Some(index)) => index,
-        Ok(None) => return "\n  it was published without an index: nothing to compare".to_owned(),
-        Err(error) => return format!("\n  which entries differ is not known: {error}"),
+/// What differs between the published archive and the rebuilt one, a line each: by the published
+/// index, or without it by the list of entries beside the record, which knows sizes alone.
+fn explain(
+    published: Result<Option<Index>, Error>,
+    list: Option<Vec<u8>>,
+    rebuilt: &Rebuilt,
+) -> String {
+    let without = match published {
+        Ok(Some(published)) => {
+            let differences = compare::indexes(&published, &rebuilt.index);
+            let same = "every entry is the same: it was packed by another version of this program";
+            return named(&differences, same);
+        }
+        Ok(None) => "it was published without an index".to_owned(),
+        Err(error) => format!("its index cannot be had ({error})"),
     };
-    let differences = compare::indexes(&published, rebuilt);
+    let Some(list) = list else {
+        return format!("\n  which entries differ is not known: {without}");
+    };
+    let differences = compare::lists(&String::from_utf8_lossy(&list), &rebuilt.contents);
+    let same = "kinds and sizes are the same; some bytes or modes differ";
+    format!("\n  {without}: compared by the record's list{}", named(&differences, same))
+}
+
+/// The first of `differences`, or `same` where there are none.
+fn named(differences: &[compare::Difference], same: &str) -> String {
     if differences.is_empty() {
-        return "\n  every entry is the same: it was packed by another version of this program"
-            .to_owned();
+        return format!("\n  {same}");
     }
     let mut text = String::new();
     for difference in differences.iter().take(NAMED) {

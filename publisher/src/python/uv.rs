@@ -17,7 +17,7 @@ use std::process::Command;
 /// Resolves the requirements of `python` for `arch` to one wheel for each project.
 ///
 /// # Errors
-/// [`Error::Tool`] without `uv`; [`Error::NotFound`] for what cannot be resolved, with uv's reason.
+/// [`Error::Tool`] without `uv`, or where that finds no Python; [`Error::NotFound`] for what cannot be resolved, with uv's reason.
 pub fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Input>, Error> {
     let failed = |reason: String| Error::Tool { tool: "uv".into(), reason };
     let dir = tempfile::Builder::new().prefix("joblet-lock-").tempdir();
@@ -48,6 +48,13 @@ pub fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Inp
     })?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
+        if text.contains("No interpreter found") {
+            return Err(failed(
+                "found no Python on this host, which it asks what Python is; `lock` needs one \
+                 (`apt-get install python3`), `build` does not"
+                    .into(),
+            ));
+        }
         let words: Vec<&str> = text.split_whitespace().collect();
         return Err(Error::NotFound(format!(
             "cannot resolve the Python packages for {arch} with wheels from before {}: {}",

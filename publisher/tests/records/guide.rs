@@ -66,7 +66,7 @@ fn the_guide_leads_from_an_idea_to_a_published_runtime() {
     for line in [
         "runtimes-src/jq-1/manifest.yaml\n",
         "runtimes-src/jq-1/versions.lock: arm64: ",
-        "jq-1-1.0.0: checks passed: 2\n",
+        "jq-1-1.0.0 amd64: checks passed: 2\n",
         "\tjq\tusr/bin/jq\n",
         "\n42\n",
         "registry.json: runtimes: 1, versions: 1\n",

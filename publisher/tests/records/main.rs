@@ -3,6 +3,7 @@
 
 #[path = "../common/debs.rs"]
 mod debs;
+mod emulated;
 mod failures;
 mod guide;
 mod parts;
@@ -12,4 +13,5 @@ mod server;
 mod sources;
 mod standards;
 mod verify;
+mod wheels;
 mod world;

@@ -70,13 +70,18 @@ fn the_entries_that_differ_are_named() {
     assert!(lines[0].starts_with(start), "{complaint}");
     let want = ["  usr/bin/d: published, not rebuilt", "  usr/bin/e: rebuilt, not published"];
     assert_eq!(lines[1..], want, "{complaint}");
-    // Without the published index it is said that the entries are not known.
+    // Without the published index they are named by the list beside the record.
     fs::remove_file(world.path("dist/demo-1.0.0-amd64.tar.gz.index")).unwrap();
     let complaint = world.publish(VERIFY).failed(13);
-    assert!(
-        complaint.contains("\n  which entries differ is not known: cannot read "),
-        "{complaint}"
-    );
+    let lines: Vec<_> = complaint.lines().collect();
+    assert!(lines[1].starts_with("  its index cannot be had (cannot read "), "{complaint}");
+    assert!(lines[1].ends_with("): compared by the record's list"), "{complaint}");
+    assert_eq!(lines[2..], want, "{complaint}");
+    let list = "dist/records/demo/1.0.0.files/amd64.contents.txt";
+    fs::remove_file(world.path(list)).unwrap();
+    let complaint = world.publish(VERIFY).failed(13);
+    let start = "\n  which entries differ is not known: its index cannot be had (cannot read ";
+    assert!(complaint.contains(start), "{complaint}");
 }
 
 #[test]

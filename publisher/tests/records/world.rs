@@ -113,6 +113,30 @@ impl World {
         self.write("runtimes-src/demo/versions.lock", lock.to_string());
     }
 
+    /// Writes the runtime `demo` of this Python package, without a lock.
+    pub fn python(&self, requirement: &str) {
+        let manifest = format!(
+            "name: demo\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
+             python: {{ version: '3.11', before: 2024-01-01, packages: [{requirement}] }}\n"
+        );
+        self.write("runtimes-src/demo/manifest.yaml", manifest);
+    }
+
+    /// The same, locked to a wheel for both architectures.
+    pub fn wheel(&self, requirement: &str, name: &str, size: usize, sha256: &str) {
+        self.python(requirement);
+        let source = joblet_publish::source::parse(&self.read("runtimes-src/demo/manifest.yaml"));
+        let digest = joblet_publish::lock::digest(&source.unwrap());
+        let inputs = serde_json::json!([
+            { "kind": "wheel", "name": name, "size": size, "sha256": sha256 }
+        ]);
+        let lock = serde_json::json!({
+            "format": 1, "manifest": digest, "timestamp": "2026-01-31T12:00:00Z",
+            "inputs": { "amd64": inputs, "arm64": inputs },
+        });
+        self.write("runtimes-src/demo/versions.lock", lock.to_string());
+    }
+
     /// Runs the program here, with the words of `line`.
     pub fn publish(&self, line: &str) -> Outcome {
         self.publish_with(line, &[])
