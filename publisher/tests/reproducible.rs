@@ -45,7 +45,7 @@ fn build(
     let mut command = Command::new("sh");
     command.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", setting.umask]);
     if setting.later {
-        command.args(["faketime", "2031-07-01 03:04:05"]);
+        command.args(["faketime", "2031-07-01 12:00:00"]);
     }
     command.arg(program).args(["build", name, "--json", "--sources"]).arg(sources);
     command.arg("--out").arg(&out).arg("--cache").arg(cache).arg("--offline");
@@ -79,7 +79,7 @@ fn checksums(output: &Output) -> Vec<(String, String)> {
 }
 
 fn has_faketime() -> bool {
-    let found = Command::new("faketime").args(["2031-07-01 03:04:05", "date", "+%Y"]).output();
+    let found = Command::new("faketime").args(["2031-07-01 12:00:00", "date", "+%Y"]).output();
     let found = found.is_ok_and(|output| output.stdout == b"2031\n");
     if !found {
         let forced = std::env::var_os("JOBLET_TEST_SANDBOX").is_some();
