@@ -78,6 +78,16 @@ pub fn stage(target: &Path) -> Result<NamedTempFile, Error> {
     NamedTempFile::with_prefix_in(".staging-", dir).map_err(Error::file("write below", dir))
 }
 
+/// As [`stage`], a file that holds `bytes`, durably.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn stage_whole(target: &Path, bytes: &[u8]) -> Result<NamedTempFile, Error> {
+    let mut staged = stage(target)?;
+    let written = staged.write_all(bytes).and_then(|()| staged.as_file().sync_all());
+    written.map_err(Error::file("write", target)).map(|()| staged)
+}
+
 /// Gives a finished temporary file its name, durably, readable by everyone.
 ///
 /// # Errors
@@ -98,9 +108,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if read_if_there(path)?.as_deref() == Some(bytes) {
         return Ok(());
     }
-    let mut staged = stage(path)?;
-    staged.write_all(bytes).map_err(Error::file("write", path))?;
-    publish(staged, path)
+    publish(stage_whole(path, bytes)?, path)
 }
 
 #[cfg(test)]

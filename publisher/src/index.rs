@@ -1,20 +1,30 @@
 //! Records → `registry.json`: a pure function, append only.
 
-use crate::error::Error;
-use joblet_format::{IndexFile, Record, Registry, Release};
-use std::collections::HashSet;
+use crate::{cores::side_by_side, error::Error};
+use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName, Version};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashSet},
+    convert::Infallible,
+};
 
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 
 /// The registry that these records make. `updated_at` is the newest record's time.
 pub fn make(records: &[Record]) -> Registry {
     let mut registry = Registry::default();
-    for record in records {
-        // RFC 3339 in UTC with whole seconds: the order of the texts is that of the times.
-        registry.updated_at = registry.updated_at.max(record.published_at.clone());
-        let releases = registry.runtimes.entry(record.name.clone()).or_default();
-        releases.insert(record.release.version.clone(), record.release.clone());
+    let runtimes: Vec<_> = records.chunk_by(|one, next| one.name == next.name).collect();
+    let releases = |records: &&[Record]| {
+        let releases = records.iter().map(|it| (it.release.version.clone(), it.release.clone()));
+        Ok::<BTreeMap<_, _>, Infallible>(releases.collect())
+    };
+    let Ok(made) = side_by_side(&runtimes, releases);
+    for (records, mut releases) in runtimes.into_iter().zip(made) {
+        registry.runtimes.entry(records[0].name.clone()).or_default().append(&mut releases);
     }
+    // RFC 3339 in UTC with whole seconds: the order of the texts is that of the times.
+    let newest = records.iter().map(|record| &record.published_at).max();
+    registry.updated_at = newest.cloned().unwrap_or_default();
     registry
 }
 
@@ -75,11 +85,46 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
     Ok(())
 }
 
-/// The text of `registry.json`.
+/// The text of `registry.json`: what serde makes of `registry`, one runtime beside the other.
 pub fn render(registry: &Registry) -> String {
-    let mut text = serde_json::to_string_pretty(registry).expect("texts and numbers are JSON");
-    text.push('\n');
+    let frame = Registry { updated_at: registry.updated_at.clone(), ..Registry::default() };
+    let frame = pretty(&frame);
+    let mut text = frame.strip_suffix("{}\n}").expect("the last member is `runtimes`").to_owned();
+    let runtimes: Vec<_> = registry.runtimes.iter().collect();
+    let member = |in_parts: bool| {
+        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, in_parts));
+        let Ok(lines): Result<_, Infallible> = side_by_side(&runtimes, lines);
+        let lines: Vec<_> = lines.into_iter().flatten().collect();
+        if lines.is_empty() { None } else { Some(format!("{{\n{}\n  }}", lines.join(",\n"))) }
+    };
+    text.push_str(member(false).as_deref().unwrap_or("{}"));
+    if let Some(extended) = member(true) {
+        text.push_str(",\n  \"extended\": ");
+        text.push_str(&extended);
+    }
+    text.push_str("\n}\n");
     text
+}
+
+/// The lines about one runtime, if any of its releases are, or are not, in parts.
+fn lines(
+    name: &RuntimeName,
+    releases: &BTreeMap<Version, Release>,
+    in_parts: bool,
+) -> Option<String> {
+    let releases = releases.iter().filter(|(_, release)| release.in_parts() == in_parts);
+    let releases: BTreeMap<_, _> = releases.collect();
+    if releases.is_empty() {
+        return None;
+    }
+    let text = pretty(&BTreeMap::from([("", BTreeMap::from([(name, releases)]))]));
+    // As deep as in the document, so that these are its lines.
+    let lines = text.strip_prefix("{\n  \"\": {\n").and_then(|it| it.strip_suffix("\n  }\n}"));
+    Some(lines.expect("that is how maps are laid out").to_owned())
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("texts and numbers are JSON")
 }
 
 /// The end of a runtime in the text of `registry.json`, and the beginning of one that follows another.
@@ -111,6 +156,7 @@ fn without_common(before: &str, after: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joblet_format::Part;
 
     fn record(version: &str, time: &str) -> Record {
         let json = format!(
@@ -133,6 +179,27 @@ mod tests {
         reversed.reverse();
         assert_eq!(render(&make(&reversed)), render(&registry));
         assert_eq!(serde_json::from_str::<Registry>(&render(&registry)).unwrap(), registry);
+    }
+
+    #[test]
+    fn the_text_is_what_serde_makes_of_the_registry() {
+        let named = |name: &str, version: &str| {
+            let mut record = record(version, "2026-01-01T00:00:00Z");
+            record.name = name.parse().unwrap();
+            record
+        };
+        let in_parts = |mut record: Record| {
+            let artifact = record.release.artifacts.values_mut().next().unwrap();
+            let (download_url, checksum) = (artifact.download_url.clone(), artifact.checksum);
+            artifact.parts = vec![Part { download_url, checksum, size: artifact.size }];
+            record
+        };
+        let whole = [named("a", "1.0.0"), named("a", "1.1.0"), named("b", "1.0.0")];
+        let parts = [in_parts(named("b", "2.0.0")), in_parts(named("c", "1.0.0"))];
+        for records in [&[], &whole[..1], &whole, &parts, &[whole.as_slice(), &parts].concat()] {
+            let registry = make(records);
+            assert_eq!(render(&registry), pretty(&registry) + "\n", "{}", records.len());
+        }
     }
 
     #[test]

@@ -251,3 +251,40 @@ fn all_runtimes_are_a_table() {
     let ends: Vec<_> = outcome.stdout.lines().map(str::len).collect();
     assert!(ends.iter().all(|end| *end == ends[0]), "{}", outcome.stdout);
 }
+
+/// What is out never changes, not even by a site of other records in the same place.
+#[test]
+fn a_site_that_would_change_what_is_out_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    assert_eq!(publish(dir, "lock demo --mirror http://127.0.0.1:9").status, 0);
+    assert_eq!(publish(dir, "build demo --offline").status, 0);
+    let site = "site --records dist/records --out dist";
+    assert_eq!(publish(dir, site).status, 0);
+    let files = || -> Vec<_> {
+        let files = walkdir::WalkDir::new(dir.join("dist")).sort_by_file_name().into_iter();
+        let state = |file: walkdir::DirEntry| {
+            let metadata = file.metadata().unwrap();
+            let bytes = metadata.is_file().then(|| fs::read(file.path()).unwrap());
+            (file.path().to_owned(), metadata.modified().unwrap(), bytes)
+        };
+        files.map(Result::unwrap).map(state).collect()
+    };
+    let record = dir.join("dist/records/demo/1.0.0.json");
+    let published = fs::read_to_string(&record).unwrap();
+    let other = published.replace("\"description\": \"a demo\"", "\"description\": \"other\"");
+    assert_ne!(other, published);
+    for (name, change) in [("other", Some(other)), ("none", None)] {
+        match change {
+            Some(text) => fs::write(&record, text).unwrap(),
+            None => fs::remove_file(&record).unwrap(),
+        }
+        let before = files();
+        let refused = publish(dir, site);
+        assert_eq!((refused.status, refused.stdout.as_str()), (13, ""), "{name}");
+        assert!(refused.stderr.starts_with("error[INTEGRITY]: demo@1.0.0: "), "{}", refused.stderr);
+        assert_eq!(files(), before, "{name}");
+        fs::write(&record, &published).unwrap();
+    }
+}

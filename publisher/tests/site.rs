@@ -596,6 +596,91 @@ fn damage_and_killed_runs_are_repaired() {
     assert_eq!(tree(out.path()), whole);
 }
 
+/// The pages of a runtime are passed over together: whatever they are made from must count.
+#[test]
+fn every_way_to_a_registry_leads_to_the_same_site() {
+    let out = tempfile::tempdir().unwrap();
+    let mut later = sample();
+    later[0] = yanked(later[0].clone(), "slow");
+    let mut beside = sample();
+    beside[4].release.artifacts.values_mut().for_each(|it| it.unpacked_size = None);
+    let mut moved = sample();
+    moved[5].published_at = "2025-11-04T00:00:00Z".to_owned();
+    let fewer = sample().split_off(2);
+    for records in [sample(), later, fewer, beside, moved, vec![], sample()] {
+        write(&records, out.path());
+        assert_eq!(tree(out.path()), site_of(&records));
+    }
+    let without_records = |out: &Path| {
+        site::write(&registry(&sample()), &[], out, &out.join("no-templates-here"), out).unwrap();
+        tree(out)
+    };
+    let fresh = tempfile::tempdir().unwrap();
+    assert_eq!(without_records(out.path()), without_records(fresh.path()));
+}
+
+#[test]
+fn a_damaged_or_foreign_manifest_costs_time_only() {
+    let out = tempfile::tempdir().unwrap();
+    write(&sample(), out.path());
+    let whole = tree(out.path());
+    let manifest = &whole[".site-manifest"];
+    let line = manifest.lines().find(|line| line.ends_with(" runtimes/node-20/feed.xml")).unwrap();
+    let directory = manifest.lines().find(|line| line.ends_with(" runtimes/node-20/")).unwrap();
+    for (name, damaged) in [
+        ("none", String::new()),
+        ("cut", manifest[..manifest.len() / 2].to_owned()),
+        ("a file less", manifest.replace(&format!("{line}\n"), "")),
+        ("a key", manifest.replace(directory, &directory.replacen(char::is_numeric, "x", 1))),
+        ("a number", manifest.replace(directory, &directory.replace(" 5 ", " 6 "))),
+    ] {
+        assert_ne!(damaged, *manifest, "{name}");
+        fs::write(out.path().join(".site-manifest"), damaged).unwrap();
+        assert_eq!(write(&sample(), out.path()), Summary { files: 39, written: 0, removed: 0 });
+        assert_eq!(tree(out.path()), whole, "{name}");
+    }
+    // As another version of the program leaves it: other keys, and other pages of the same length.
+    let keys = |line: &str| match line.split_once(' ') {
+        Some((key, rest)) if key.len() == 32 => format!("{} {rest}\n", "0".repeat(32)),
+        _ => format!("{line}\n"),
+    };
+    let pages = whole.iter().filter(|(path, _)| path.as_str() != ".site-manifest");
+    for (path, text) in pages.clone() {
+        fs::write(out.path().join(path), "x".repeat(text.len())).unwrap();
+    }
+    let foreign: String = manifest.lines().map(keys).collect();
+    fs::write(out.path().join(".site-manifest"), foreign).unwrap();
+    assert_eq!(write(&sample(), out.path()).written, pages.count());
+    assert_eq!(tree(out.path()), whole);
+}
+
+#[test]
+fn damage_below_a_runtime_is_found() {
+    let out = tempfile::tempdir().unwrap();
+    write(&sample(), out.path());
+    let whole = tree(out.path());
+    fs::write(out.path().join("runtimes/node-20/1.0.0.html"), "cut").unwrap();
+    fs::remove_file(out.path().join("runtimes/legacy/index.json")).unwrap();
+    assert_eq!(write(&sample(), out.path()).written, 2);
+    assert_eq!(tree(out.path()), whole);
+}
+
+#[test]
+fn another_template_makes_every_page_again() {
+    let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../registry-site/templates");
+    let base = fs::read_to_string(built_in.join("base.html")).unwrap();
+    write(&sample(), out.path());
+    let path = source.path().join("templates/base.html");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, base.replace("</body>", "<!-- other --></body>")).unwrap();
+    let records = sample();
+    site::write(&registry(&records), &records, source.path(), source.path(), out.path()).unwrap();
+    for (path, text) in tree(out.path()).iter().filter(|(_, text)| text.contains("</body>")) {
+        assert!(text.contains("<!-- other -->"), "{path}");
+    }
+}
+
 #[test]
 fn templates_and_assets_of_the_maintainer_win() {
     let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -4,12 +4,12 @@ use crate::error::Error;
 use crate::{args, fsx, index, record, site};
 use joblet_format::Registry;
 use std::collections::BTreeMap;
-use std::{path::Path, sync::OnceLock, thread};
+use std::{panic::resume_unwind, path::Path, sync::OnceLock, thread};
 
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let registry = index::make(&record::read_all(&options.records)?);
     if let Some(text) = allowed(&registry, &options.out)? {
-        fsx::write(&options.out, text.as_bytes())?;
+        fsx::publish(fsx::stage_whole(&options.out, text.as_bytes())?, &options.out)?;
     }
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (options.out.display(), registry.runtimes.len());
@@ -42,16 +42,21 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::config(&place, "refused")), // the reason is returned below
     };
-    let written = thread::scope(|scope| {
-        scope.spawn(permit);
+    let stage = || match text.get_or_init(check) {
+        Ok(Some(text)) => fsx::stage_whole(&place, text.as_bytes()).map(Some),
+        _ => Ok(None),
+    };
+    let (written, staged) = thread::scope(|scope| {
+        let staging = scope.spawn(stage);
         let (records, source, out) = (&options.records, &options.source, &options.out);
-        site::write_if(&permit, &registry, &all, records, source, out)
+        let written = site::write_if(&permit, &registry, &all, records, source, out);
+        (written, staging.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    let text = text.into_inner().transpose()?.flatten();
-    let summary = written?;
-    if let Some(text) = text {
-        fsx::write(&place, text.as_bytes())?;
+    text.into_inner().transpose()?;
+    let site::Summary { files, written, removed } = written?;
+    if let Some(staged) = staged? {
+        fsx::publish(staged, &place)?;
     }
-    let (out, site::Summary { files, written, removed }) = (options.out.display(), summary);
+    let out = options.out.display();
     Ok(format!("{out}: {files} files, {written} written, {removed} removed\n"))
 }

@@ -24,10 +24,10 @@ use crate::{
     error::Error,
     record::{self, files},
 };
-use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName};
+use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName, Version};
 use output::{Output, Permit};
 use serde::Serialize;
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 use template::{Sources, Theme};
 use view::Catalogue;
 
@@ -111,41 +111,80 @@ pub(crate) fn write_if(
     let sources = Sources::load(source)?;
     let theme = sources.theme()?;
     let catalogue = Catalogue::new(registry, records);
-    let pages = pages(&catalogue, registry, &sources);
-    let output = Output::open(out, permit, pages.iter().map(Page::path))?;
-    let site = Site { catalogue, place, theme, output };
-    let done = side_by_side(&pages, |page| page.write(&site))?;
-    site.output.finish(done)
+    let parts = parts(registry, &sources);
+    let coming = || parts.iter().flat_map(|part| part.paths(&catalogue)).collect();
+    let output = Output::open(out, permit, &coming)?;
+    let site = Site { catalogue: &catalogue, place, theme, output };
+    let done = side_by_side(&parts, |part| part.write(&site))?;
+    site.output.finish(done.into_iter().flatten().collect())
 }
 
 /// What every page is made from, and where it goes.
 struct Site<'a> {
-    catalogue: Catalogue<'a>,
+    catalogue: &'a Catalogue<'a>,
     place: &'a Path,
     theme: Theme<'a>,
     output: Output<'a>,
 }
 
-/// Every file of the site. Lists come after what they list, so that links seldom lead nowhere.
-fn pages<'a>(
-    catalogue: &Catalogue<'a>,
-    registry: &'a Registry,
-    sources: &'a Sources,
-) -> Vec<Page<'a>> {
-    let mut pages: Vec<_> =
-        sources.assets().map(|(path, text)| Page::Asset { path, text }).collect();
-    for (name, releases) in &registry.runtimes {
-        for record in releases.keys().filter_map(|version| catalogue.record(name, version)) {
-            let files = record.files.iter();
-            pages.extend(files.map(|(name, promised)| Page::Beside(record, name, *promised)));
-            pages.push(Page::RecordFile(record));
+/// What is made in one go.
+enum Part<'a> {
+    Page(Page<'a>),
+    /// All pages of a runtime, which are made from its releases and their records alone.
+    Runtime(&'a RuntimeName, &'a BTreeMap<Version, Release>),
+}
+
+/// The whole site. Lists come after what they list, so that links seldom lead nowhere.
+fn parts<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Part<'a>> {
+    let assets = sources.assets().map(|(path, text)| Page::Asset { path, text });
+    let schemas = template::SCHEMAS.map(|(name, text)| Page::Schema { name, text });
+    let plain = template::PLAIN.map(|path| Page::Plain { path });
+    let lists = [Page::Withdrawn, Page::Changelog, Page::Feed(None), Page::Home];
+    let runtimes = registry.runtimes.iter().map(|(name, releases)| Part::Runtime(name, releases));
+    let pages = schemas.into_iter().chain(plain).chain(lists).map(Part::Page);
+    assets.map(Part::Page).chain(runtimes).chain(pages).collect()
+}
+
+impl<'a> Part<'a> {
+    fn paths(&self, catalogue: &Catalogue<'a>) -> Vec<String> {
+        match *self {
+            Self::Page(page) => vec![page.path()],
+            Self::Runtime(name, releases) => {
+                pages(name, releases, catalogue).iter().map(Page::path).collect()
+            }
         }
-        pages.extend(releases.values().map(|release| Page::Version(name, release)));
-        pages.extend([Page::Feed(Some(name)), Page::RuntimeFile(name), Page::Runtime(name)]);
     }
-    pages.extend(template::SCHEMAS.map(|(name, text)| Page::Schema { name, text }));
-    pages.extend(template::PLAIN.map(|path| Page::Plain { path }));
-    pages.extend([Page::Withdrawn, Page::Changelog, Page::Feed(None), Page::Home]);
+
+    fn write(&self, site: &Site<'a>) -> Result<Vec<output::Done>, Error> {
+        let (name, releases) = match *self {
+            Self::Page(page) => return Ok(vec![page.write(site)?]),
+            Self::Runtime(name, releases) => (name, releases),
+        };
+        let directory = format!("runtimes/{name}/");
+        let key = site.theme.key("runtime", &site.catalogue.sources(name));
+        if let Some(done) = site.output.unchanged(&directory, &key) {
+            return Ok(done);
+        }
+        let pages = pages(name, releases, site.catalogue);
+        let done = pages.iter().map(|page| page.write(site)).collect::<Result<_, _>>()?;
+        Ok(Output::whole(directory, key, done))
+    }
+}
+
+/// Every file about one runtime.
+fn pages<'a>(
+    name: &'a RuntimeName,
+    releases: &'a BTreeMap<Version, Release>,
+    catalogue: &Catalogue<'a>,
+) -> Vec<Page<'a>> {
+    let mut pages = Vec::new();
+    for record in releases.keys().filter_map(|version| catalogue.record(name, version)) {
+        let files = record.files.iter();
+        pages.extend(files.map(|(name, promised)| Page::Beside(record, name, *promised)));
+        pages.push(Page::RecordFile(record));
+    }
+    pages.extend(releases.values().map(|release| Page::Version(name, release)));
+    pages.extend([Page::Feed(Some(name)), Page::RuntimeFile(name), Page::Runtime(name)]);
     pages
 }
 

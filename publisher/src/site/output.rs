@@ -6,6 +6,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs, io,
+    ops::Bound::{Included, Unbounded},
     path::{Component, Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -27,7 +28,8 @@ const HEADER: &str = "joblet-site 1";
 ///
 /// KEY is a digest of all that a file is made from, SIZE its length in bytes. A file whose key and
 /// length are unchanged is neither rendered nor written. A file that an earlier run listed and this
-/// one does not make is removed; files that no manifest lists are never removed.
+/// one does not make is removed; files that no manifest lists are never removed. A PATH that ends in
+/// `/` stands for the files below it: KEY is of all that they are made from, SIZE is their number.
 ///
 /// Before the first file changes, the manifest is written with all files that may come to exist and
 /// the key `-` on each: a run that is killed leaves no file unlisted, and none that is trusted.
@@ -35,8 +37,13 @@ pub(super) struct Output<'p> {
     directory: PathBuf,
     permit: &'p Permit<'p>,
     before: Manifest,
-    pending: Mutex<Option<Manifest>>,
+    coming: &'p Coming<'p>,
+    /// Whether files may change now, and the pending manifest is written.
+    announced: Mutex<bool>,
 }
+
+/// Lists files of the site that is made now, each at least once.
+pub(super) type Coming<'p> = dyn Fn() -> Vec<String> + Sync + 'p;
 
 /// Whether files may change; asked again where the answer was an error.
 pub(super) type Permit<'p> = dyn Fn() -> Result<(), Error> + Sync + 'p;
@@ -57,17 +64,44 @@ pub(super) struct Done {
 }
 
 impl<'p> Output<'p> {
-    /// Opens `directory` (made with the first file) for a site that consists of `paths`.
+    /// Opens `directory` (made with the first file) for a site that consists of the files `coming`.
     pub(super) fn open(
         directory: &Path,
         permit: &'p Permit<'p>,
-        paths: impl Iterator<Item = String>,
+        coming: &'p Coming<'p>,
     ) -> Result<Self, Error> {
         let before = read_manifest(directory)?;
-        let untrusted = |path| (path, Entry { key: "-".to_owned(), size: 0 });
-        let pending = before.keys().cloned().chain(paths).map(untrusted).collect();
-        let (directory, pending) = (directory.to_owned(), Mutex::new(Some(pending)));
-        Ok(Self { directory, permit, before, pending })
+        let (directory, announced) = (directory.to_owned(), Mutex::new(false));
+        Ok(Self { directory, permit, before, coming, announced })
+    }
+
+    /// The files below `directory`, which ends in `/`, if all of them are as an earlier run left them
+    /// that made them from the same.
+    pub(super) fn unchanged(&self, directory: &str, key: &str) -> Option<Vec<Done>> {
+        let listed = self.before.range::<str, _>((Included(directory), Unbounded));
+        let listed: Vec<_> = listed.take_while(|(path, _)| path.starts_with(directory)).collect();
+        let ((path, whole), files) = listed.split_first()?;
+        let same = *path == directory && whole.key == key && whole.size == files.len() as u64;
+        let there = |(path, entry): &(&String, &Entry)| self.has(path, entry);
+        let done = |(path, entry): &(&String, &Entry)| Done {
+            path: (*path).clone(),
+            entry: (*entry).clone(),
+            written: false,
+        };
+        (same && files.iter().all(there)).then(|| listed.iter().map(done).collect())
+    }
+
+    /// Adds to `files` what they are together: all that is below `directory`, made from `key`.
+    pub(super) fn whole(directory: String, key: String, mut files: Vec<Done>) -> Vec<Done> {
+        let entry = Entry { key, size: files.len() as u64 };
+        files.push(Done { path: directory, entry, written: false });
+        files
+    }
+
+    /// Whether a regular file of that length is there.
+    fn has(&self, path: &str, entry: &Entry) -> bool {
+        let metadata = fs::symlink_metadata(self.directory.join(path));
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size)
     }
 
     /// Sees to it that `path` holds what `render` makes, which is wholly determined by `key`.
@@ -77,27 +111,28 @@ impl<'p> Output<'p> {
         key: &str,
         render: impl FnOnce() -> Result<Vec<u8>, Error>,
     ) -> Result<Done, Error> {
-        let target = self.directory.join(path);
         if let Some(entry) = self.before.get(path).filter(|entry| entry.key == key) {
-            if fs::symlink_metadata(&target).is_ok_and(|m| m.is_file() && m.len() == entry.size) {
+            if self.has(path, entry) {
                 return Ok(Done { path: path.to_owned(), entry: entry.clone(), written: false });
             }
         }
         let bytes = render()?;
         self.announce()?;
         let entry = Entry { key: key.to_owned(), size: bytes.len() as u64 };
-        let written = replace(&target, &bytes)?;
+        let written = replace(&self.directory.join(path), &bytes)?;
         Ok(Done { path: path.to_owned(), entry, written })
     }
 
     /// Asks whether files may change, and writes the pending manifest: once, before the first change.
     fn announce(&self) -> Result<(), Error> {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(manifest) = &*pending {
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*announced {
             (self.permit)()?;
             fs::create_dir_all(&self.directory).map_err(file("make", &self.directory))?;
-            self.write_manifest(manifest)?;
-            *pending = None;
+            let coming = (self.coming)();
+            let untrusted = self.before.keys().chain(&coming).map(|path| (path, "-", 0));
+            self.write_manifest(untrusted)?;
+            *announced = true;
         }
         Ok(())
     }
@@ -113,8 +148,10 @@ impl<'p> Output<'p> {
         for path in self.before.keys().filter(|path| !after.contains_key(*path)) {
             removed += usize::from(self.remove(path)?);
         }
-        self.write_manifest(&after)?;
-        Ok(Summary { files: after.len(), written, removed })
+        let lines = after.iter().map(|(path, entry)| (path, entry.key.as_str(), entry.size));
+        self.write_manifest(lines)?;
+        let files = after.keys().filter(|path| !path.ends_with('/')).count();
+        Ok(Summary { files, written, removed })
     }
 
     /// Removes a file that an earlier run made, and the directories that this leaves empty.
@@ -137,9 +174,13 @@ impl<'p> Output<'p> {
         Ok(true)
     }
 
-    fn write_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+    /// Writes a manifest of lines: path, key, size.
+    fn write_manifest<'l>(
+        &self,
+        lines: impl Iterator<Item = (&'l String, &'l str, u64)>,
+    ) -> Result<(), Error> {
         let mut text = format!("{HEADER}\n");
-        for (path, Entry { key, size }) in manifest {
+        for (path, key, size) in lines {
             _ = writeln!(text, "{key} {size} {path}"); // writing to a string does not fail
         }
         replace(&self.directory.join(MANIFEST), text.as_bytes()).map(drop)

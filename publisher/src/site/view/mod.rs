@@ -65,6 +65,21 @@ impl<'a> Catalogue<'a> {
         self.records.get(&(name, version)).copied()
     }
 
+    /// All that the pages of a runtime are made from: its releases where they are not those of their
+    /// records, and the records.
+    pub(super) fn sources(
+        &self,
+        name: &RuntimeName,
+    ) -> Vec<(Option<&'a Release>, Option<&'a Record>)> {
+        let releases = self.registry.runtimes[name].values();
+        let sources = |release: &'a Release| {
+            let record = self.record(name, &release.version);
+            let other = record.is_none_or(|record| record.release != *release);
+            (other.then_some(release), record)
+        };
+        releases.map(sources).collect()
+    }
+
     fn latest(&self, name: &RuntimeName) -> Option<&'a Release> {
         self.latest.get(name).copied()
     }
