@@ -11,11 +11,11 @@ use crate::unpack::member_path;
 use crate::{config, runtime, trust};
 use flate2::Crc;
 use flate2::bufread::{DeflateDecoder, GzDecoder};
-use joblet_format::Registry;
 use joblet_format::index::Index;
 use joblet_format::member::{
     MAX_MEMBER, MEMBER_HEADER, MEMBER_TRAILER, member_header, open_member,
 };
+use joblet_format::{Contents, Registry};
 use std::io::Read;
 use std::path::Component;
 
@@ -126,6 +126,10 @@ fn same_for_all(bytes: &[u8]) {
 
 /// A `registry.json`.
 pub fn registry(bytes: &[u8]) {
+    if let Some(quick) = Contents::quick(bytes) {
+        let slow: Contents = serde_json::from_slice(bytes).expect("what is quick is well-formed");
+        assert_eq!(quick, slow);
+    }
     let shelf = Shelf::of(bytes.to_owned(), &Location::File("registry.json".into()));
     let whole = serde_json::from_slice::<Registry>(bytes);
     let Ok(shelf) = shelf else { return };

@@ -61,8 +61,11 @@ impl Shelf {
             }
             Some(_) => {}
         }
-        let contents: Contents = serde_json::from_slice(&body)
-            .map_err(|error| refuse(format!("not a registry.json: {error}")))?;
+        let contents = match Contents::quick(&body) {
+            Some(contents) => contents,
+            None => serde_json::from_slice(&body)
+                .map_err(|error| refuse(format!("not a registry.json: {error}")))?,
+        };
         let label = Label::of(contents, &body);
         Ok(Self { label, body: Body::Memory(body) })
     }

@@ -2,6 +2,7 @@
 
 mod contents;
 mod document;
+mod quick;
 
 pub use contents::Contents;
 pub use document::RawVersions;
