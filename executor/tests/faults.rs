@@ -360,6 +360,31 @@ fn a_disk_that_refuses_while_an_ordinary_archive_is_installed() {
     fail_everywhere(&|_| (), "install plain", &MUST);
 }
 
+/// SEC-D04: a quota that is used up is a full disk, wherever it is felt first.
+#[test]
+fn a_quota_is_a_full_disk() {
+    if !can_trace() {
+        return;
+    }
+    let world = world();
+    for (args, call) in [
+        ("install demo@1.0.0", "mkdirat"),
+        ("install demo@1.0.0", "write"),
+        ("install plain", "mkdirat"),
+        ("install plain", "write"),
+    ] {
+        let inject = format!("inject={call}:error=EDQUOT:when=3+");
+        let staging = world.path("store/.joblet/staging/");
+        assert_eq!(world.exec(["list"]).status, Some(0));
+        let outcome = world.traced(&["-e", &format!("trace={call}"), "-e", &inject], args);
+        assert_eq!(outcome.status, Some(15), "{args}, {call}: {outcome:?}");
+        assert!(list(&staging).is_empty(), "{args}, {call}");
+        world.exec(["list"]);
+        world.assert_store(&[]);
+    }
+    installed(&world, &["demo@1.0.0", "plain"]);
+}
+
 /// SEC-D02: whatever is written of a runtime is on the disk before it has its name, and the name
 /// before the command says so.
 #[test]

@@ -631,3 +631,88 @@ fn a_download_goes_on_in_the_next_call_where_that_is_right() {
 fn body_of(world: &World) -> Vec<u8> {
     fs::read(world.path("registry/demo-1.0.0.tar.gz")).unwrap()
 }
+
+/// Adds copies of the entry of demo@1.0.0 to the registry, by name and version: any texts at all.
+fn smuggle(world: &World, entries: &[(&str, &str)]) {
+    let file = world.path("registry/registry.json");
+    let mut document: serde_json::Value =
+        serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    for (name, version) in entries {
+        let mut entry = document["runtimes"]["demo"]["1.0.0"].clone();
+        entry["version"] = (*version).into();
+        document["runtimes"][*name][*version] = entry;
+    }
+    fs::write(file, document.to_string()).unwrap();
+}
+
+/// SEC-C01: what is no name and no version becomes no path and no address.
+#[test]
+fn names_and_versions_that_break_the_grammar_are_left_out_with_one_warning() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    world.publish("con", "1.0.0");
+    let long = "a".repeat(300);
+    let names = [
+        "..", ".", "-rf", "a/b", "a\\b", "a%2fb", "A", "a..b", ".a", &long, "a\0", "a\n", "", "a ",
+    ];
+    let versions = ["../1", "v1.0.0", "1.0", "01.0.0", "18446744073709551616.0.0", "1.0.0\n", ""];
+    let entries = names.iter().map(|name| (*name, "1.0.0"));
+    let entries: Vec<_> = entries.chain(versions.iter().map(|it| ("demo", *it))).collect();
+    smuggle(&world, &entries);
+    let server = Server::files(world.path("registry"));
+    let outcome = world.exec(["install", "demo", "con", "--registry", &server.address]);
+    assert_done(&outcome);
+    let warnings: Vec<_> =
+        outcome.stderr.lines().filter(|line| line.starts_with("warning: ")).collect();
+    let [warning] = warnings.as_slice() else { panic!("{outcome:?}") };
+    assert!(warning.contains(&format!("{} entries are broken", entries.len())), "{warning}");
+    world.assert_store(&["con-1.0.0", "demo-1.0.0"]);
+    let mut requests = server.requests();
+    requests.sort();
+    assert_eq!(requests, ["/con-1.0.0.tar.gz", "/demo-1.0.0.tar.gz", "/registry.json"]);
+    let listed = world.exec(["list", "--available", "--all-versions"]).stdout;
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    for spec in ["..", "a/b/c", "A", "a..b", "demo@../1", "demo@v1.0.0", "demo@01.0.0", "a%2fb"] {
+        assert_refused(&world.exec(["install", spec]), 2, "");
+    }
+}
+
+/// SEC-C02: two entries that would share a directory cannot both be.
+#[test]
+fn no_two_runtimes_share_a_directory() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    world.publish("foo", "1.0.0-2.0.0");
+    assert_done(&world.exec(["install", "foo@1.0.0-2.0.0"]));
+    world.assert_store(&["foo-1.0.0-2.0.0"]);
+    smuggle(&world, &[("foo-1.0.0", "2.0.0")]);
+    assert_refused(&world.exec(["install", "foo-1.0.0@2.0.0"]), 2, "ambiguous");
+    let outcome = world.exec(["install", "demo"]);
+    assert_done(&outcome);
+    assert!(outcome.stderr.contains("one entry is broken and ignored"), "{outcome:?}");
+    assert!(outcome.stderr.contains("\"foo-1.0.0\"@\"2.0.0\""), "{outcome:?}");
+    assert_eq!(world.exec(["verify", "foo"]).stdout, "foo@1.0.0-2.0.0: intact\n");
+}
+
+/// SEC-C03
+#[test]
+fn the_latest_is_the_highest_release_that_is_one() {
+    let mut world = World::new();
+    for version in ["1.0.0", "1.9.0", "1.10.0", "2.0.0-rc.1", "3.0.0"] {
+        world.publish("demo", version);
+    }
+    world.edit("demo", "3.0.0", |entry| entry["version"] = "3.0.1".into());
+    for version in ["1.0.0-alpha", "1.0.0-rc.1", "1.0.0-rc.2"] {
+        world.publish("early", version);
+    }
+    world.publish("elsewhere", "1.0.0");
+    world.edit("elsewhere", "1.0.0", |entry| entry["platforms"] = ["ubuntu-riscv64"].into());
+    smuggle(&world, &[("demo", "1.11.0+b1"), ("demo", "latest")]);
+    let outcome = world.exec(["install", "demo@latest", "early"]);
+    assert_done(&outcome);
+    assert_eq!(outcome.stderr.matches("warning: ").count(), 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("3 entries are broken and ignored"), "{outcome:?}");
+    world.assert_store(&["demo-1.10.0", "early-1.0.0-rc.2"]);
+    assert_refused(&world.exec(["install", "demo@1.11.0"]), 12, "2.0.0-rc.1");
+    assert_refused(&world.exec(["install", "elsewhere"]), 12, "elsewhere@1.0.0 is not built for");
+}

@@ -95,3 +95,39 @@ fn the_workflow_does_what_releasing_says() {
         }
     }
 }
+
+/// Whether `allowed` gives what `wanted` asks for.
+fn covers(allowed: Option<&str>, wanted: &str) -> bool {
+    allowed == Some(wanted) || allowed == Some("write")
+}
+
+#[test]
+fn ten_lines_release_from_another_repository() {
+    let page = fs::read_to_string(root().join("registry-site/templates/host-your-own.html"));
+    let page = page.unwrap();
+    let (_, shown) = page.split_once("<code>name: release").unwrap();
+    let shown = format!("name: release{}", shown.split_once("</code>").unwrap().0);
+    assert_eq!(shown.lines().count(), 10);
+    let shown: Value = serde_yaml::from_str(&shown).unwrap();
+    let job = &shown["jobs"]["release"];
+    let all = workflows();
+    let workflow = |name: &str| &all.iter().find(|(it, _)| it == name).unwrap().1;
+    assert!(job["uses"].as_str().unwrap().contains("/.github/workflows/release-runtime.yml@"));
+    let called = workflow("release-runtime.yml");
+    for (given, declared) in [("with", "inputs"), ("secrets", "secrets")] {
+        let names = |map: &Value| -> Vec<String> {
+            map.as_mapping().unwrap().keys().map(|it| it.as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&job[given]), names(&called["on"]["workflow_call"][declared]));
+    }
+    // A called workflow gets no more than its caller has.
+    let mut asked = Vec::new();
+    for name in ["release-runtime.yml", "pages.yml"] {
+        values(&workflow(name)["jobs"], "permissions", &mut asked);
+    }
+    assert!(asked.len() > 5);
+    for (name, wanted) in asked.iter().flat_map(|it| it.as_mapping().unwrap()) {
+        let allowed = job["permissions"].get(name).and_then(Value::as_str);
+        assert!(covers(allowed, wanted.as_str().unwrap()), "{name:?}: {wanted:?}");
+    }
+}
