@@ -81,7 +81,10 @@ pub fn parse_index(packed: &[u8]) -> Option<Index> {
 
 /// The bytes of an index, which is one gzip stream and nothing else.
 fn inflate(packed: &[u8]) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
+    // Its last four bytes say how much it is; if they lie, less or more is read all the same.
+    let length = packed.last_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
+    let room = usize::try_from(length.min(MAX_INDEX_BYTES)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room);
     let mut gzip = GzDecoder::new(packed);
     let read = gzip.by_ref().take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("it is damaged or not a gzip file: {error}"))?;

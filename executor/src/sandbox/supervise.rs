@@ -27,6 +27,9 @@ use std::{
 
 /// How long a job may go on after TERM at its timeout.
 const GRACE: Duration = Duration::from_secs(10);
+/// A job that runs for longer is waited for with little memory. Sooner, what is given back would be
+/// needed again at once, to end.
+const SETTLED: Duration = Duration::from_millis(50);
 
 /// How the child came to its end.
 pub(super) struct Ended {
@@ -61,9 +64,11 @@ pub(super) fn supervise(
     let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut pipe = Some(File::from(pipe));
     let mut report = Vec::new();
+    let mut rest = None;
     loop {
+        let next = deadline.into_iter().chain(rest).min();
         let [signal, readable, typed, near] =
-            wait(signals.queue.as_fd(), pipe.as_ref(), relay.as_ref(), deadline)?;
+            wait(signals.queue.as_fd(), pipe.as_ref(), relay.as_ref(), next)?;
         if let Some(relay) = &mut relay {
             relay.pump(typed, near);
         }
@@ -75,8 +80,12 @@ pub(super) fn supervise(
             if len == 0 {
                 pipe = None;
                 job.begun = report.is_empty();
-                sys::release_code();
+                rest = Some(Instant::now() + SETTLED);
             }
+        }
+        if rest.is_some_and(|rest| Instant::now() >= rest) {
+            rest = None;
+            sys::release_code();
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             deadline = job.time_out();
@@ -85,17 +94,7 @@ pub(super) fn supervise(
             continue;
         }
         while let Some((signal, from_terminal)) = signals.queue.read()? {
-            match (signal, &relay) {
-                (Signal::SIGCHLD, _) => {}
-                (Signal::SIGWINCH, Some(relay)) => relay.resize(),
-                (signal, relay) => {
-                    // What the caller's terminal sends does not reach a job with its own.
-                    job.pass_on(signal, from_terminal && relay.is_none());
-                    if let (Signal::SIGCONT, Some(relay)) = (signal, relay) {
-                        relay.resume();
-                    }
-                }
-            }
+            job.tell(signal, from_terminal, relay.as_ref());
         }
         if let Some(exit) = job.reap()? {
             if let Some(mut file) = pipe.take() {
@@ -134,6 +133,21 @@ fn wait(
 }
 
 impl Job {
+    /// Does what is to be done when `signal` has come.
+    fn tell(&mut self, signal: Signal, from_terminal: bool, relay: Option<&Relay>) {
+        match (signal, relay) {
+            (Signal::SIGCHLD, _) => {}
+            (Signal::SIGWINCH, Some(relay)) => relay.resize(),
+            (signal, relay) => {
+                // What the caller's terminal sends does not reach a job with its own.
+                self.pass_on(signal, from_terminal && relay.is_none());
+                if let (Signal::SIGCONT, Some(relay)) = (signal, relay) {
+                    relay.resume();
+                }
+            }
+        }
+    }
+
     /// Passes `signal` on, so that it does to the job what it does to any program.
     ///
     /// The kernel spares PID 1 of a namespace the default actions; the launcher performs them.

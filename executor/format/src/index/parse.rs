@@ -246,16 +246,19 @@ impl<'a> Reader<'a> {
         if !other.is_empty() && other.first() == rest.first() {
             return Err("a path that shares more than it says".to_owned());
         }
-        let mut path = same.to_vec();
+        let mut path = Vec::with_capacity(shared + length);
+        path.extend(same);
         path.extend(rest);
         let path = String::from_utf8(path).map_err(|_| "a path that is not UTF-8")?;
         let body = match kind {
             0 => Body::Directory,
             1 | 2 => {
                 let count = self.count(33)?;
-                let pieces = (0..count)
-                    .map(|_| Ok(Piece { size: self.number()?, sha256: self.sha256()? }))
-                    .collect::<Result<_, String>>()?;
+                // Of this size from the beginning: most files are of one piece.
+                let mut pieces = Vec::with_capacity(count);
+                for _ in 0..count {
+                    pieces.push(Piece { size: self.number()?, sha256: self.sha256()? });
+                }
                 Body::File { executable: kind == 2, pieces }
             }
             3 => Body::Symlink(self.text()?.to_owned()),

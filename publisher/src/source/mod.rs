@@ -1,0 +1,251 @@
+//! `runtimes-src/NAME/manifest.yaml`: what a runtime is made of.
+
+mod rules;
+
+pub use rules::{archive_suffix, is_address};
+
+use crate::{error::Error, fsx};
+use joblet_format::{Arch, Checksum, Platform, RuntimeName, Version, nearest, unique_map};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+/// The manifest's file name.
+pub const MANIFEST: &str = "manifest.yaml";
+
+/// Packages that every Debian tree gets: nothing else pulls them in when no package is installed yet.
+pub const BASE_PACKAGES: [&str; 17] = [
+    "bash",
+    "dash",
+    "coreutils",
+    "grep",
+    "sed",
+    "gawk",
+    "findutils",
+    "diffutils",
+    "tar",
+    "gzip",
+    "curl",
+    "wget",
+    "ca-certificates",
+    "libc-bin",
+    "libstdc++6",
+    "tzdata",
+    "netbase",
+];
+
+/// A manifest that keeps every rule.
+///
+/// Format (YAML), keys beside `name`, `version` and `platforms` optional; unknown and duplicate
+/// keys are refused:
+///
+/// ```yaml
+/// name: python-3.11              # = the directory
+/// version: 1.4.0
+/// description: one line for people
+/// platforms: [ubuntu-amd64, ubuntu-arm64]
+/// debian: { suite: bookworm, packages: [python3.11] }     # plus BASE_PACKAGES
+/// python: { version: "3.11", before: 2024-01-01, compile: true, packages: [numpy==1.26.2] }
+/// urls: [{ into: opt/x, strip: 1, amd64: "https://….tar.gz", arm64: "https://…",
+///          sha256: { amd64: … } }]  # as upstream says it, for what cannot be reached everywhere
+/// files: files/                  # a directory beside the manifest, copied last
+/// links: { usr/bin/python3: python3.11 }    # "{deb_arch}", "{multiarch}" are replaced, here,
+/// environment: { PATH: "/usr/bin:/bin" }    # here
+/// allow_missing: [libcuda.so.1]             # and here
+/// check: [[python3, -c, "import numpy"]]
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The runtime.
+    pub name: RuntimeName,
+    /// The version that a build makes.
+    pub version: Version,
+    /// One line for people.
+    #[serde(default)]
+    pub description: String,
+    /// The hosts it is declared for; their architectures are the ones built.
+    pub platforms: Vec<Platform>,
+    /// Debian packages.
+    pub debian: Option<Debian>,
+    /// Python wheels.
+    pub python: Option<Python>,
+    /// Upstream archives.
+    #[serde(default)]
+    pub urls: Vec<Url>,
+    /// A directory beside the manifest that is copied over everything else.
+    pub files: Option<String>,
+    /// Symbolic links: path below the root → target.
+    #[serde(default, deserialize_with = "unique_map")]
+    pub links: BTreeMap<String, String>,
+    /// Variables of every job.
+    #[serde(default, deserialize_with = "unique_map")]
+    pub environment: BTreeMap<String, String>,
+    /// Sonames that the host brings.
+    #[serde(default)]
+    pub allow_missing: BTreeSet<String>,
+    /// Commands that must succeed in the packed runtime.
+    #[serde(default)]
+    pub check: Vec<Vec<String>>,
+}
+
+/// Packages of one Debian suite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Debian {
+    /// The suite's code name, such as `bookworm`.
+    pub suite: String,
+    /// Package names, `NAME` or `NAME=VERSION`.
+    pub packages: Vec<String>,
+}
+
+/// Wheels for one Python.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Python {
+    /// `MAJOR.MINOR` of the interpreter.
+    pub version: String,
+    /// Nothing uploaded on or after this day is used: `YYYY-MM-DD`.
+    pub before: String,
+    /// Whether `.pyc` files are made.
+    #[serde(default)]
+    pub compile: bool,
+    /// Requirements, such as `numpy==1.26.2`.
+    pub packages: Vec<String>,
+}
+
+/// One upstream archive per architecture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Url {
+    /// Where its files go, below the root.
+    pub into: String,
+    /// How many leading path components are dropped.
+    #[serde(default)]
+    pub strip: u32,
+    /// The archive for amd64.
+    pub amd64: Option<String>,
+    /// The archive for arm64.
+    pub arm64: Option<String>,
+    /// The hash that upstream says each has: architecture → 64 hex digits. So it can be locked where
+    /// it cannot be reached.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique_map")]
+    pub sha256: BTreeMap<Arch, String>,
+}
+
+impl Python {
+    /// The second number of its version.
+    pub fn minor(&self) -> u32 {
+        self.version.strip_prefix("3.").and_then(|minor| minor.parse().ok()).unwrap_or_default()
+    }
+}
+
+impl Url {
+    /// Its address for `arch`.
+    pub fn address(&self, arch: Arch) -> Option<&str> {
+        match arch {
+            Arch::Amd64 => self.amd64.as_deref(),
+            Arch::Arm64 => self.arm64.as_deref(),
+        }
+    }
+
+    /// What upstream says its hash is.
+    pub fn promised(&self, arch: Arch) -> Option<Checksum> {
+        self.sha256.get(&arch).and_then(|hex| Checksum::from_hex(hex).ok())
+    }
+}
+
+/// Reads the manifest of `name` below `sources`.
+///
+/// # Errors
+/// [`Error::NotFound`] with the nearest name; [`Error::Config`] as [`parse`] says.
+pub fn read(sources: &Path, name: &RuntimeName) -> Result<Source, Error> {
+    let path = manifest_path(sources, name);
+    let Some(bytes) = fsx::read_if_there(&path)? else {
+        let all = names(sources)?;
+        let hint = nearest(name.as_str(), all.iter().map(RuntimeName::as_str))
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let path = path.display();
+        return Err(Error::NotFound(format!("no runtime `{name}`: {path} does not exist{hint}")));
+    };
+    let refused = |reason: String| Error::config(&path, reason);
+    let text = String::from_utf8(bytes).map_err(|_| refused("is not UTF-8".into()))?;
+    let source = parse(&text).map_err(refused)?;
+    if source.name != *name {
+        return Err(refused(format!("says name `{}`; it must be the directory's", source.name)));
+    }
+    Ok(source)
+}
+
+/// The manifest's path.
+pub fn manifest_path(sources: &Path, name: &RuntimeName) -> PathBuf {
+    sources.join(name.as_str()).join(MANIFEST)
+}
+
+/// Every runtime below `sources`, sorted.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Usage`] for a directory whose name is none.
+pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
+    let mut names = Vec::new();
+    for dir in fsx::list(sources)?.iter().filter(|dir| dir.join(MANIFEST).is_file()) {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        names.push(name.parse().map_err(|error| Error::config(dir, format!("{error}")))?);
+    }
+    Ok(names)
+}
+
+/// Parses and checks a manifest.
+///
+/// # Errors
+/// The line and the rule it breaks, with the nearest known key for an unknown one.
+pub fn parse(text: &str) -> Result<Source, String> {
+    let source: Source = serde_yaml::from_str(text).map_err(|error| rules::explain(&error))?;
+    rules::check(&source)?;
+    Ok(source)
+}
+
+/// Replaces `{deb_arch}` (amd64) and `{multiarch}` (x86_64-linux-gnu).
+///
+/// # Errors
+/// The placeholder that is not known.
+pub fn expand(text: &str, arch: Arch) -> Result<String, String> {
+    let text = text.replace("{deb_arch}", arch.as_str()).replace("{multiarch}", multiarch(arch));
+    match text.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
+        Some((unknown, _)) => {
+            Err(format!("unknown placeholder {{{unknown}}}; known: {{deb_arch}}, {{multiarch}}"))
+        }
+        None => Ok(text),
+    }
+}
+
+/// Debian's name for the directory of an architecture's libraries.
+pub fn multiarch(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "x86_64-linux-gnu",
+        Arch::Arm64 => "aarch64-linux-gnu",
+    }
+}
+
+impl Source {
+    /// The architectures of its platforms.
+    pub fn arches(&self) -> BTreeSet<Arch> {
+        self.platforms.iter().map(Platform::arch).collect()
+    }
+
+    /// `NAME-VERSION`: the directory in the archive and in a store.
+    pub fn directory(&self) -> String {
+        self.name.directory(&self.version)
+    }
+
+    /// The Debian packages to resolve, with the base list; sorted, each once.
+    pub fn packages(&self) -> BTreeSet<&str> {
+        let Some(debian) = &self.debian else { return BTreeSet::new() };
+        BASE_PACKAGES.into_iter().chain(debian.packages.iter().map(String::as_str)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

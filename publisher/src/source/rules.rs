@@ -1,0 +1,153 @@
+//! What a manifest must keep to, beyond what its types say, and how a breach is told.
+
+use super::{Python, Source, Url, expand};
+use joblet_format::{Arch, Checksum, nearest};
+
+/// Rewords what the YAML engine says about a key, and puts the line first.
+pub(super) fn explain(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    // serde's words: "debian: unknown field `x`, expected one of `suite`, `packages`"
+    let Some((place, rest)) = text.split_once("unknown field `") else {
+        // A rule of ours (`"1.0" is not a version`) is reported at the start of the whole map.
+        let line = if text.contains(" is not a ") { String::new() } else { line };
+        return format!("{line}{}", text.replace("duplicate field", "duplicate key"));
+    };
+    let mut quoted = rest.split('`');
+    let key = quoted.next().unwrap_or_default();
+    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
+    let hint = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known here: {}", known.join(", ")),
+    };
+    format!("{line}{place}unknown key `{key}`; {hint}")
+}
+
+/// The rules that types alone do not express.
+pub(super) fn check(source: &Source) -> Result<(), String> {
+    if source.platforms.is_empty() {
+        return Err("platforms: at least one is needed, such as ubuntu-amd64".into());
+    }
+    if source.description.contains('\n') {
+        return Err("description: must be one line".into());
+    }
+    if let Some(debian) = &source.debian {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if debian.suite.is_empty() || !debian.suite.bytes().all(plain) {
+            return Err(format!("debian.suite: {:?} is no code name", debian.suite));
+        }
+        for package in &debian.packages {
+            if !is_package(package) {
+                return Err(format!(
+                    "debian.packages: {package:?} is neither NAME nor NAME=VERSION"
+                ));
+            }
+        }
+    }
+    source.python.as_ref().map_or(Ok(()), check_python)?;
+    source.urls.iter().try_for_each(check_url)?;
+    let paths = source.links.keys().map(|path| ("links", path));
+    let paths = paths.chain(source.urls.iter().map(|url| ("urls.into", &url.into)));
+    for (key, path) in paths.chain(source.files.iter().map(|path| ("files", path))) {
+        check_path(path.trim_end_matches('/')).map_err(|rule| format!("{key}: {path:?} {rule}"))?;
+    }
+    if let Some((path, _)) = source.links.iter().find(|(_, target)| target.is_empty()) {
+        return Err(format!("links: {path:?} has no target"));
+    }
+    if source.check.iter().any(|command| command.first().is_none_or(String::is_empty)) {
+        return Err("check: each command is a list of words, such as [python3, --version]".into());
+    }
+    for text in source.links.iter().flat_map(|(path, target)| [path, target]) {
+        expand(text, Arch::Amd64).map_err(|rule| format!("links: {rule}"))?;
+    }
+    for text in source.environment.values() {
+        expand(text, Arch::Amd64).map_err(|rule| format!("environment: {rule}"))?;
+    }
+    Ok(())
+}
+
+fn check_python(python: &Python) -> Result<(), String> {
+    if python.minor() == 0 {
+        return Err(format!("python.version: {:?} is not a version like 3.11", python.version));
+    }
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let lengths: Vec<usize> = python.before.split('-').map(str::len).collect();
+    if lengths != [4, 2, 2] || !python.before.split('-').all(digits) {
+        return Err(format!("python.before: {:?} is not a day like 2024-01-01", python.before));
+    }
+    // A name and what restricts it; no option of uv, no path, no address.
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/\\#".contains(&byte) || byte == b' ';
+    let begins = |text: &str| text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    match python.packages.iter().find(|text| !begins(text) || !text.bytes().all(plain)) {
+        Some(package) => {
+            Err(format!("python.packages: {package:?} is not a requirement like numpy==1.26.2"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_url(url: &Url) -> Result<(), String> {
+    let addresses = [&url.amd64, &url.arm64].into_iter().flatten();
+    for address in addresses {
+        if !is_address(address) {
+            return Err(format!("urls: {address:?} is not an http or https address"));
+        }
+        if archive_suffix(address).is_none() {
+            let known = ARCHIVES.map(|(suffix, _)| suffix).join(", ");
+            return Err(format!("urls: {address:?} is no archive; known: {known}"));
+        }
+    }
+    match url.sha256.values().find(|hex| Checksum::from_hex(hex).is_err()) {
+        Some(hex) => Err(format!("urls.sha256: {hex:?} is not 64 hex digits")),
+        None => Ok(()),
+    }
+}
+
+/// What the names of archives end with, and how they are compressed, as `data.tar` of a deb says it.
+const ARCHIVES: [(&str, &str); 7] = [
+    (".tar.gz", ".gz"),
+    (".tgz", ".gz"),
+    (".tar.xz", ".xz"),
+    (".txz", ".xz"),
+    (".tar.zst", ".zst"),
+    (".tar", ""),
+    (".zip", ".zip"),
+];
+
+/// How the archive at `address` is compressed: `.gz`, `.xz`, `.zst`, `.zip` or nothing.
+pub fn archive_suffix(address: &str) -> Option<&'static str> {
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    ARCHIVES.iter().find(|(suffix, _)| path.ends_with(suffix)).map(|(_, kind)| *kind)
+}
+
+/// Whether it is an http or https address with a host.
+pub fn is_address(text: &str) -> bool {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn is_package(text: &str) -> bool {
+    let (name, version) = text.split_once('=').unwrap_or((text, "0"));
+    let plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let version_byte = |byte: u8| byte.is_ascii_alphanumeric() || b".+-:~".contains(&byte);
+    begins
+        && name.len() > 1
+        && name.bytes().all(plain)
+        && !version.is_empty()
+        && version.bytes().all(version_byte)
+}
+
+/// Whether `path` stays below the root, by its text alone.
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if path.starts_with('/') {
+        return Err("is absolute: it is meant below the root");
+    }
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\0') {
+        return Err("contains `.`, `..` or an empty component");
+    }
+    Ok(())
+}
