@@ -132,6 +132,7 @@ pub fn visible(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// SEC-C11
     #[test]
     fn strangers_cannot_steer_the_terminal() {
         let text = "ok é \x1b[31mred\x07 \u{202e}txt\u{2028}\n";

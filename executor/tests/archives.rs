@@ -763,6 +763,27 @@ fn sec_a17_files_that_mean_something_here() {
     }
 }
 
+/// SEC-A17: a `runtime.yml` of 1 GiB is refused soon, and takes no memory.
+#[test]
+fn sec_a17_a_huge_runtime_yml() {
+    const SIZE: u64 = 1 << 30;
+    for mut place in Place::all() {
+        let start = Tar::default()
+            .file("demo-1.3.1/isolated/etc/version", "1.3.1")
+            .file("demo-1.3.1/runtime.yml", "")
+            .patch(512, 124, format!("{SIZE:011o}").as_bytes());
+        // What is said of the rest decides nothing: each MiB is a member of its own.
+        let spaces = gzip(&vec![b' '; 1 << 20]).repeat(1 << 10);
+        let archive = [gzip(&start.0), spaces, gzip(&[0; 1024])].concat();
+        place.world.publish_archive("demo", "1.3.1", &archive);
+        // KiB of addresses.
+        place.setup = "ulimit -v 150000;".into();
+        let began = Instant::now();
+        place.assert_refused(17, "larger than");
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    }
+}
+
 /// SEC-A17: the file that such a link points to is never opened.
 #[test]
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]

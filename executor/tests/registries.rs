@@ -95,8 +95,52 @@ fn the_first_registry_with_the_name_serves_it() {
     assert_refused(&outcome, 13, &checksum(&different));
     assert!(outcome.stderr.contains(&checksum(&runtime_archive("demo", "1.0.0"))), "{outcome:?}");
     assert_eq!(common::snapshot(&world.path("store/demo-1.0.0")), before);
+    assert_eq!(receipt(&world, "demo-1.0.0")["origin"], "x");
+    // Who wants that one removes the other.
+    assert_done(&exec(&world, "remove demo@1.0.0"));
+    assert_done(&exec(&world, "install y/demo@1.0.0"));
+    assert_eq!(receipt(&world, "demo-1.0.0")["origin"], "y");
+    assert_ne!(common::snapshot(&world.path("store/demo-1.0.0")), before);
     world.publish("demo", "1.1.0");
     assert_done(&exec(&world, "install demo"));
+}
+
+/// SEC-C11: what strangers write does not steer the terminal, and `--json` keeps it.
+#[test]
+fn hostile_text_is_shown_as_text() {
+    let hostile = "</script>\u{1b}[2J\u{9b}31m\u{7}\u{202e}gpj\u{2028}\u{2066}\r\" x='";
+    let steers = |text: &str| {
+        text.contains(|char: char| char.is_control() && char != '\n')
+            || text.contains(['\u{202e}', '\u{2028}', '\u{2066}'])
+    };
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    world.edit("demo", "1.0.0", |entry| entry["description"] = hostile.into());
+    let listed = world.exec(["list", "--available"]);
+    assert_done(&listed);
+    assert!(listed.stdout.contains("</script>\\u{1b}[2J"), "{listed:?}");
+    assert!(!steers(&listed.stdout) && !steers(&listed.stderr), "{listed:?}");
+    let json = world.exec(["list", "--available", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert!(json.to_string().contains(&serde_json::to_string(hostile).unwrap()), "{json}");
+    // Names and addresses, and what a server says.
+    for address in [format!("ftp://host.invalid/{hostile}"), hostile.to_owned()] {
+        world.edit("demo", "1.0.0", |entry| entry["download_url"] = address.into());
+        let outcome = world.exec(["install", "demo"]);
+        assert_ne!(outcome.status, Some(0), "{outcome:?}");
+        assert!(!steers(&outcome.stderr), "{outcome:?}");
+    }
+    smuggle(&world, &[(hostile, "1.0.0")]);
+    let listed = world.exec(["list", "--available"]);
+    assert!(!steers(&listed.stdout) && !steers(&listed.stderr), "{listed:?}");
+    for status in ["404 \u{1b}[2J\u{9b}", "302 Found", "200 OK"] {
+        let server = Server::new(move |_, _| {
+            Reply::new(status, &[("Location", "ftp://\u{1b}[2J\u{9b}")], hostile.as_bytes())
+        });
+        let outcome = world.exec(["install", "demo", "--registry", server.address.as_str()]);
+        assert_ne!(outcome.status, Some(0), "{outcome:?}");
+        assert!(!steers(&outcome.stderr), "{outcome:?}");
+    }
 }
 
 /// SEC-C05

@@ -232,6 +232,7 @@ fn nothing_is_fetched_from_anywhere_else() {
     }
 }
 
+/// SEC-C11
 #[test]
 fn hostile_text_stays_text() {
     let hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\
