@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read};
 use std::ops::{Deref, Range};
 use std::time::{Duration, Instant};
+use url::Url;
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
@@ -272,10 +273,12 @@ fn try_get(url: &Address, headers: &[(&'static str, &str)]) -> Result<Response, 
     for (name, value) in headers {
         session.header(*name, *value);
     }
-    if url.scheme() == "http" {
+    let proxies = match url.scheme() {
         // That is this host itself: no proxy stands between.
-        session.proxy_settings(ProxySettings::builder().build());
-    }
+        "http" => ProxySettings::builder().build(),
+        _ => ProxySettings::from_env(),
+    };
+    session.proxy_settings(proxies.clone());
     for certificate in roots::for_url(url)? {
         session.add_root_certificate(certificate);
     }
@@ -289,7 +292,9 @@ fn try_get(url: &Address, headers: &[(&'static str, &str)]) -> Result<Response, 
                 .try_header("Authorization", value)
                 .map_err(|_| failure("its token is no plain text".into(), false))?;
         }
-        let inner = request.send().map_err(|error| failure(explain(&error), is_passing(&error)))?;
+        let inner = request
+            .send()
+            .map_err(|error| failure(explain(&error, proxies.for_url(&url)), is_passing(&error)))?;
         let response = Response { inner, asked_at, received: 0 };
         let status = response.status();
         let unchanged = status.as_u16() == 304 && !headers.is_empty();
@@ -348,16 +353,22 @@ fn is_passing(error: &attohttpc::Error) -> bool {
     match error.kind() {
         // What a TLS handshake found out will be the same next time.
         ErrorKind::Io(error) => error.kind() != io::ErrorKind::InvalidData,
-        kind => matches!(kind, ErrorKind::ConnectError { .. }),
+        ErrorKind::ConnectError { status_code, .. } => status_code.is_server_error(),
+        _ => false,
     }
 }
 
-/// The reason in words of people who run networks.
-fn explain(error: &attohttpc::Error) -> String {
-    match error.kind() {
+/// The reason in words of people who run networks, and the proxy that stands between.
+fn explain(error: &attohttpc::Error, proxy: Option<&Url>) -> String {
+    let reason = match error.kind() {
         ErrorKind::Io(source) => explain_io(source),
-        ErrorKind::ConnectError { .. } => format!("{error}; is the network up?"),
+        ErrorKind::ConnectError { status_code, .. } => format!("the proxy answered {status_code}"),
         _ => error.to_string(),
+    };
+    // No more of the proxy's address, which may hold a password.
+    match proxy.and_then(|proxy| Some((proxy.host_str()?, proxy.port_or_known_default()?))) {
+        Some((host, port)) => format!("{reason} (proxy {host}:{port})"),
+        None => reason,
     }
 }
 

@@ -1,7 +1,7 @@
 //! An HTTP or HTTPS server on loopback that answers as the test says and counts what it was asked.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -124,13 +124,9 @@ impl Server {
         let (config, authority) = tls::config(name, 1975..4096);
         let handler = move |path: &str, _: &[String], count| handler(path, count);
         let server = Self::start("http", handler, move |mut stream| {
-            let mut head = Vec::new();
-            let mut byte = [0];
-            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
-                head.extend(byte);
-            }
+            head(&mut stream);
             // A client that went away is seen by whoever reads next.
-            _ = stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+            _ = stream.write_all(ESTABLISHED);
             let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
             rustls::StreamOwned::new(session, stream)
         });
@@ -149,6 +145,71 @@ impl Server {
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
+}
+
+/// A proxy that lets through what it does not understand, whatever server was asked for.
+pub struct Tunnel {
+    /// Host and port.
+    pub address: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Tunnel {
+    /// One that leads to `server`, or that answers `refusal` to everybody.
+    pub fn new(server: &Server, refusal: Option<&'static str>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let (_, target) = server.address.split_once("://").unwrap();
+        let (target, heads) = (target.to_owned(), Arc::new(Mutex::new(Vec::new())));
+        let seen = Arc::clone(&heads);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (seen, target) = (Arc::clone(&seen), target.clone());
+                thread::spawn(move || tunnel(stream, &seen, &target, refusal));
+            }
+        });
+        Self { address, heads }
+    }
+
+    /// The heads of the requests since the last call.
+    pub fn heads(&self) -> Vec<String> {
+        std::mem::take(&mut self.heads.lock().unwrap())
+    }
+}
+
+/// A client that went away, or a server, is seen by the other.
+fn tunnel(
+    mut client: TcpStream,
+    seen: &Mutex<Vec<String>>,
+    target: &str,
+    refusal: Option<&str>,
+) -> std::io::Result<()> {
+    let head = head(&mut client);
+    seen.lock().unwrap().push(head);
+    if let Some(status) = refusal {
+        return write!(client, "HTTP/1.1 {status}\r\n\r\n");
+    }
+    let mut server = TcpStream::connect(target)?;
+    client.write_all(ESTABLISHED)?;
+    let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+    thread::spawn(move || {
+        _ = std::io::copy(&mut from, &mut to);
+        _ = to.shutdown(Shutdown::Write);
+    });
+    std::io::copy(&mut server, &mut client)?;
+    client.shutdown(Shutdown::Both)
+}
+
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+
+/// The head of a request, and nothing of what follows it.
+fn head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+        head.extend(byte);
+    }
+    String::from_utf8(head).unwrap()
 }
 
 /// Reads one request and answers it. A client that goes away early is no fault of the test.

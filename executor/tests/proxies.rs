@@ -1,0 +1,114 @@
+//! Proxies between the program and a registry: where they are used, and what they say.
+
+mod common;
+
+use common::server::{Reply, Server, Tunnel};
+use common::{Outcome, World};
+use std::fs;
+
+/// A registry of `demo` at a server that is called `name`, whose authority `ca.pem` is.
+fn world(name: &str) -> (World, Server) {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let files = world.path("registry");
+    let (server, authority) = Server::tls(name, move |path, _| {
+        match fs::read(files.join(path.trim_start_matches('/'))) {
+            Ok(body) => Reply::ok(&body),
+            Err(_) => Reply::new("404 Not Found", &[], b""),
+        }
+    });
+    fs::write(world.path("ca.pem"), authority).unwrap();
+    (world, server)
+}
+
+fn install(world: &World, registry: &str, env: &[(&str, &str)]) -> Outcome {
+    let mut command = world.command();
+    command.args(["install", "demo", "--refresh", "--registry", registry]);
+    command.env("SSL_CERT_FILE", world.path("ca.pem")).envs(env.iter().copied());
+    world.outcome(command.output().unwrap())
+}
+
+/// Installs and removes again.
+#[track_caller]
+fn assert_installs(world: &World, registry: &str, env: &[(&str, &str)]) {
+    let outcome = install(world, registry, env);
+    assert_eq!(outcome.status, Some(0), "{env:?} {outcome:?}");
+    world.assert_store(&["demo-1.0.0"]);
+    assert_eq!(world.exec(["remove", "demo"]).status, Some(0));
+}
+
+#[test]
+fn what_is_fetched_by_https_goes_through_the_proxy() {
+    // Only the proxy knows where that is.
+    let (world, server) = world("registry.example");
+    let tunnel = Tunnel::new(&server, None);
+    let address = format!("http://{}", tunnel.address);
+    let registry = "https://registry.example/registry.json";
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        let others = ("NO_PROXY", "other.example,localhost");
+        assert_installs(&world, registry, &[(name, &address), others]);
+        let heads = tunnel.heads();
+        assert_eq!(heads.len(), 2, "{heads:?}");
+        for head in heads {
+            assert!(head.starts_with("CONNECT registry.example:443 HTTP/1.1\r\n"), "{head}");
+        }
+    }
+    assert_eq!(server.requests().len(), 6, "{:?}", server.requests());
+    let named = format!("http://user:s3cret@{}", tunnel.address);
+    assert_installs(&world, registry, &[("HTTPS_PROXY", &named)]);
+    // `user:s3cret`
+    let says_who = |head: &String| head.contains("Proxy-Authorization: Basic dXNlcjpzM2NyZXQ=\r\n");
+    assert!(tunnel.heads().iter().all(says_who));
+}
+
+#[test]
+fn no_proxy_and_loopback_go_past_the_proxy() {
+    let (world, server) = world("localhost");
+    let tunnel = Tunnel::new(&server, Some("403 Forbidden"));
+    let address = format!("http://{}", tunnel.address);
+    let proxied = ("HTTPS_PROXY", address.as_str());
+    for none in ["localhost", "other.example, localhost", "*"] {
+        assert_installs(&world, &server.address, &[proxied, ("NO_PROXY", none)]);
+        assert_installs(&world, &server.address, &[proxied, ("no_proxy", none)]);
+    }
+    assert_eq!(tunnel.heads(), Vec::<String>::new());
+    assert_eq!(install(&world, &server.address, &[proxied]).status, Some(10));
+    // For the registry, of which there is a copy, and for the archive.
+    assert_eq!(tunnel.heads().len(), 2);
+    // http is for this host alone.
+    let plain = Server::files(world.path("registry"));
+    for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
+        assert_installs(&world, &plain.address, &[(name, &address)]);
+    }
+    assert_eq!(tunnel.heads(), Vec::<String>::new());
+}
+
+#[test]
+fn a_proxy_that_refuses_is_named() {
+    let (world, server) = world("registry.example");
+    let registry = "https://registry.example/registry.json";
+    // Asked once more where that can help.
+    for (status, tries) in
+        [("403 Forbidden", 1), ("407 Proxy Authentication Required", 1), ("502 Bad Gateway", 4)]
+    {
+        let tunnel = Tunnel::new(&server, Some(status));
+        let address = format!("http://user:s3cret@{}", tunnel.address);
+        let outcome = install(&world, registry, &[("HTTPS_PROXY", &address)]);
+        let want = format!(
+            "error[NET]: {registry}: the proxy answered {status} (proxy {})",
+            tunnel.address
+        );
+        assert_eq!(outcome.status, Some(10));
+        assert!(outcome.stderr.starts_with(&want), "{outcome:?}");
+        assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
+        assert_eq!(tunnel.heads().len(), tries, "{status}");
+    }
+    let outcome = install(&world, registry, &[("HTTPS_PROXY", "http://user:s3cret@localhost:1")]);
+    let want = format!(
+        "error[NET]: {registry}: connection refused; is the server running? (proxy localhost:1);"
+    );
+    assert_eq!(outcome.status, Some(10));
+    assert!(outcome.stderr.starts_with(&want), "{outcome:?}");
+    assert_eq!(server.requests(), Vec::<String>::new());
+    world.assert_store(&[]);
+}
