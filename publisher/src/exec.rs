@@ -6,6 +6,7 @@ use crate::{
     fsx,
     tree::{Node, Tree},
 };
+use joblet_format::Arch;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -102,6 +103,8 @@ impl JobletExec {
     /// `joblet-exec … run …`: options of `run` and the job's words are to follow.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        // Whatever the caller runs through an emulator: this is run by the kernel itself.
+        command.env(env::JOBLET_EXEC_ARCH, Arch::NATIVE.as_str());
         command.arg("--offline").arg("--store").arg(self.store.path());
         command.args(["run", "--runtime=tool@1.0.0"]).current_dir(self.store.path());
         command

@@ -38,12 +38,13 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
     for source in sources(&options.sources, &options.selection)? {
         match build_source(&source, &workshop, options, note) {
             Ok(more) => built.extend(more),
-            Err(error) => failed.push(error),
+            Err(error) => failed.push((format!("{}@{}", source.name, source.version), error)),
         }
     }
+    let (missing, failed): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
     let text = match options.selection {
         _ if options.json => as_json(&built, &options.out),
-        Selection::All => as_table(&built),
+        Selection::All => as_table(&built, &missing),
         Selection::Names(_) => as_text(&built, &options.out),
     };
     match Error::all(failed) {
@@ -180,7 +181,8 @@ fn as_text(built: &[Built], out: &Path) -> String {
     built.iter().map(line).collect()
 }
 
-fn as_table(built: &[Built]) -> String {
+/// One row for each archive, and for each of the runtimes that are `missing`.
+fn as_table(built: &[Built], missing: &[String]) -> String {
     let head = ["RUNTIME", "ARCH", "INPUTS", "DOWNLOAD", "PACKED", "UNPACKED", "SECONDS"];
     let mut rows = vec![head.map(str::to_owned)];
     rows.extend(built.iter().map(|it| {
@@ -194,6 +196,11 @@ fn as_table(built: &[Built]) -> String {
             megabytes(it.packed.unpacked_size),
             if it.unchanged { "unchanged".to_owned() } else { format!("{seconds:.1}") },
         ]
+    }));
+    rows.extend(missing.iter().map(|runtime| {
+        let mut row = [const { String::new() }; 7];
+        (row[0], row[6]) = (runtime.clone(), "not built".to_owned());
+        row
     }));
     let widths: [usize; 7] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].len()).max().unwrap_or_default()
