@@ -225,7 +225,9 @@ impl Store {
 /// What this user may still write to the file system of `path`, in bytes.
 fn free(path: &Path) -> Result<u64, Error> {
     let found = rustix::fs::statvfs(path).map_err(Error::file("stat", path))?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    // A disk without a size, like a ramfs, says nothing.
+    let counted = found.f_blocks > 0;
+    Ok(if counted { found.f_bavail.saturating_mul(found.f_frsize) } else { u64::MAX })
 }
 
 #[cfg(test)]
