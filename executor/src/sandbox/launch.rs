@@ -14,7 +14,7 @@ use super::{
     weaken,
 };
 use crate::{error::Error, runtime::Runtime};
-use nix::{errno::Errno, libc, sched::CloneFlags};
+use nix::{errno::Errno, libc};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, OwnedFd},
@@ -26,8 +26,6 @@ use rustix::{
 use std::{
     io::{stderr, stdin, stdout},
     panic::{AssertUnwindSafe, catch_unwind},
-    thread,
-    time::Duration,
 };
 
 /// Starts a child that does `steps`, and waits for the end of the job.
@@ -62,7 +60,6 @@ pub(super) fn run(
         entrance: None,
         places: None,
     };
-    wait_until_alone();
     let pid = match clone(steps, cgroup.as_ref(), &mut sandbox) {
         Ok(Clone::Child) => child(reader, &writer, sandbox, steps),
         Ok(Clone::Parent(pid)) => {
@@ -79,17 +76,6 @@ pub(super) fn run(
             (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
             (_, exit) => exit,
         }),
-    }
-}
-
-/// Waits until the kernel counts one thread: one that was joined may still be about to go.
-fn wait_until_alone() {
-    for _ in 0..1000 {
-        // Changes nothing: EINVAL while there are other threads.
-        match nix::sched::unshare(CloneFlags::CLONE_THREAD) {
-            Err(Errno::EINVAL) => thread::sleep(Duration::from_millis(1)),
-            _ => return,
-        }
     }
 }
 

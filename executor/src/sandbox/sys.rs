@@ -4,7 +4,8 @@
 use nix::{errno::Errno, libc};
 use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-    ptr,
+    ptr, thread,
+    time::Duration,
 };
 
 /// One instruction of a seccomp filter, `struct sock_filter` of linux/filter.h.
@@ -78,10 +79,7 @@ pub(super) fn clone_alone(
     cgroup: Option<BorrowedFd<'_>>,
 ) -> Result<Clone, Errno> {
     const INTO_CGROUP: u64 = 0x2_0000_0000;
-    // SAFETY: unshare(CLONE_THREAD) changes nothing: it answers EINVAL to a process with other
-    // threads and 0 to one without. Unlike /proc/self/task it needs no mounted /proc.
-    let alone = unsafe { libc::unshare(libc::CLONE_THREAD) };
-    assert_eq!(alone, 0, "clone with several threads: the child could inherit a held lock");
+    assert!(is_alone(), "clone with several threads: the child could inherit a held lock");
     // With a null stack and without CLONE_VM this is fork(2): the child gets a copy of everything.
     let result = if let Some(cgroup) = cgroup {
         // None of them is negative.
@@ -108,6 +106,20 @@ pub(super) fn clone_alone(
         #[allow(clippy::cast_possible_truncation)]
         pid => Ok(Clone::Parent(nix::unistd::Pid::from_raw(pid as libc::pid_t))),
     }
+}
+
+/// Whether this process has one thread. One that was joined may still be about to go, and is waited
+/// for, a second at most.
+fn is_alone() -> bool {
+    (0..1000).any(|_| {
+        // SAFETY: unshare(CLONE_THREAD) changes nothing: it answers EINVAL to a process with other
+        // threads and 0 to one without. Unlike /proc/self/task it needs no mounted /proc.
+        let alone = unsafe { libc::unshare(libc::CLONE_THREAD) } == 0;
+        if !alone {
+            thread::sleep(Duration::from_millis(1));
+        }
+        alone
+    })
 }
 
 /// Ends this process without running anything of the process it was copied from.
