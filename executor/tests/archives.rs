@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::tar::Tar;
+use common::tar::{ATTRIBUTES, Tar};
 use common::victim::Victim;
 use common::{Outcome, World, gzip, list, program, snapshot};
 use flate2::{Compression, write::GzEncoder};
@@ -283,16 +283,7 @@ fn sec_a06_dangerous_modes() {
 #[test]
 fn sec_a07_attributes_are_not_restored() {
     for mut place in Place::all() {
-        let tar = runtime()
-            .pax(&[
-                ("SCHILY.xattr.security.capability", "\u{1}\u{0}\u{0}\u{2}"),
-                ("SCHILY.xattr.trusted.overlay.opaque", "y"),
-                ("SCHILY.xattr.user.x", "y"),
-                ("SCHILY.acl.access", "user::rwx,user:nobody:rwx,group::r-x,mask::rwx,other::r-x"),
-                ("RHT.security.selinux", "system_u:object_r:bin_t:s0"),
-                ("LIBARCHIVE.xattr.user.y", "eQ=="),
-            ])
-            .file("demo-1.3.1/isolated/etc/with", "attributes");
+        let tar = runtime().pax(&ATTRIBUTES).file("demo-1.3.1/isolated/etc/with", "attributes");
         place.publish(&tar.end());
         let outcome = place.install();
         assert_eq!(outcome.status, Some(0), "{outcome:?}");

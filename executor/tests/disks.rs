@@ -3,7 +3,7 @@
 mod common;
 
 use common::members::{directory, file, noise, pack, runtime};
-use common::tar::Tar;
+use common::tar::{ATTRIBUTES, Tar};
 use common::{World, gzip, say, tar};
 use std::process::{Command, Output};
 
@@ -103,16 +103,8 @@ fn a_full_disk_is_named_with_what_is_needed_and_free() {
 fn attributes_of_an_archive_are_nothing_to_a_disk_without() {
     let mut world = World::new();
     let yml = "name: demo\nversion: 1.0.0\nmounts:\n  - { source: etc, target: /etc }\n";
-    let tar = Tar::default()
-        .file("runtime.yml", yml)
-        .pax(&[
-            ("SCHILY.xattr.security.capability", "\u{1}\u{0}\u{0}\u{2}"),
-            ("SCHILY.xattr.trusted.overlay.opaque", "y"),
-            ("SCHILY.xattr.user.x", "y"),
-            ("SCHILY.acl.access", "user::rwx,user:nobody:rwx,group::r-x,mask::rwx,other::r-x"),
-            ("RHT.security.selinux", "system_u:object_r:bin_t:s0"),
-        ])
-        .file("etc/with", "attributes");
+    let tar =
+        Tar::default().file("runtime.yml", yml).pax(&ATTRIBUTES).file("etc/with", "attributes");
     world.publish_archive("demo", "1.0.0", &gzip(&tar.end()));
     script(
         &world,

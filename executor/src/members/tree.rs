@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// # Errors
 /// [`Error::Archive`] when two are one here, otherwise [`Error::File`].
 pub fn directories(site: &Site<'_>) -> Result<(), Error> {
-    each(site, is_directory, |walk, path, _| {
+    each(site, is_directory, |walk, path, ()| {
         let (parent, name) = walk.parent(path)?;
         make_directory(parent, name).map(drop)
     })
@@ -37,13 +37,13 @@ pub fn finish(site: &Site<'_>, shared: impl Iterator<Item = usize>) -> Result<()
         let done = walk.parent(&path).and_then(|(parent, name)| set_times(parent, name, MTIME));
         done.map_err(|errno| site.refused(&path, errno))?;
     }
-    each(site, is_directory, |walk, path, _| {
+    each(site, is_directory, |walk, path, ()| {
         walk.parent(path).and_then(|(parent, name)| set_times(parent, name, MTIME))
     })
 }
 
-fn is_directory(body: &Body) -> Option<&str> {
-    (*body == Body::Directory).then_some("")
+fn is_directory(body: &Body) -> Option<()> {
+    (*body == Body::Directory).then_some(())
 }
 
 fn target(body: &Body) -> Option<&str> {
@@ -51,10 +51,10 @@ fn target(body: &Body) -> Option<&str> {
 }
 
 /// Does `step` with every entry that `choose` says something of, in order.
-fn each(
-    site: &Site<'_>,
-    choose: impl Fn(&Body) -> Option<&str>,
-    step: impl Fn(&mut Walk, &str, &str) -> Result<(), Errno>,
+fn each<'s, T>(
+    site: &'s Site<'_>,
+    choose: impl Fn(&'s Body) -> Option<T>,
+    step: impl Fn(&mut Walk, &str, T) -> Result<(), Errno>,
 ) -> Result<(), Error> {
     let mut walk = site.walk()?;
     for (number, entry) in site.index.entries().iter().enumerate() {

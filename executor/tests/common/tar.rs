@@ -3,6 +3,16 @@
 
 use ::tar::Header;
 
+/// What an archive may say of a file beside its content, in every spelling that readers know.
+pub const ATTRIBUTES: [(&str, &str); 6] = [
+    ("SCHILY.xattr.security.capability", "\u{1}\u{0}\u{0}\u{2}"),
+    ("SCHILY.xattr.trusted.overlay.opaque", "y"),
+    ("SCHILY.xattr.user.x", "y"),
+    ("SCHILY.acl.access", "user::rwx,user:nobody:rwx,group::r-x,mask::rwx,other::r-x"),
+    ("RHT.security.selinux", "system_u:object_r:bin_t:s0"),
+    ("LIBARCHIVE.xattr.user.y", "eQ=="),
+];
+
 /// A tar stream under construction.
 #[derive(Default, Clone)]
 pub struct Tar(pub Vec<u8>);
