@@ -1,7 +1,7 @@
 //! The steps of a plan, done one after the other in the child.
 
 use super::{
-    cgroup, command, copy, dev, init,
+    cgroup, command, copy, dev,
     mounts::Places,
     overlay, privileges, proc, seal, seccomp,
     step::Step,
@@ -11,7 +11,7 @@ use super::{
 use crate::within::{self, Create, Escape};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, BorrowedFd},
     fs::{FileType, Mode, fstat},
     io::Errno,
     mount::{UnmountFlags, unmount},
@@ -84,7 +84,9 @@ impl From<NixErrno> for Failure {
     }
 }
 
-/// The sandbox while it is made.
+/// What the steps need that no step says. All of it is the launcher's: with memory that is lent to
+/// the child, nothing of it may be dropped there.
+#[derive(Clone, Copy)]
 pub(super) struct Sandbox<'a> {
     /// The runtime's directory and what makes it itself.
     pub runtime: (&'a Path, (u64, u64)),
@@ -93,20 +95,20 @@ pub(super) struct Sandbox<'a> {
     /// Signals that the job ignores, as its caller does.
     pub ignored: &'a [i32],
     /// Where it joins its control group, if it was not started there.
-    pub entrance: Option<OwnedFd>,
+    pub entrance: Option<BorrowedFd<'a>>,
     /// What a terminal of its own needs.
-    pub terminal: Option<terminal::Wanted>,
-    /// Where the launcher learns how the job ended, if this process stays its parent.
-    pub report: BorrowedFd<'a>,
-    /// Opened by [`Step::Root`].
-    pub places: Option<Places>,
+    pub terminal: Option<&'a terminal::Wanted>,
+    /// Where the launcher reads what the child reports, to be closed in the child.
+    pub reader: BorrowedFd<'a>,
+    /// Where the child reports.
+    pub writer: BorrowedFd<'a>,
 }
 
 impl Sandbox<'_> {
-    /// Does one step.
-    pub(super) fn apply(&mut self, step: &Step) -> Result<(), Failure> {
+    /// Does one step. [`Step::Root`] opens the `places`.
+    pub(super) fn apply(self, step: &Step, places: &mut Option<Places>) -> Result<(), Failure> {
         match step {
-            Step::Limit(_) => cgroup::enter(self.entrance.as_ref()),
+            Step::Limit(_) => cgroup::enter(self.entrance),
             Step::Namespaces { .. } => Ok(()), // the clone that this process began with
             Step::MapIds { inside, outside } => {
                 write("/proc/self/setgroups", "deny")?;
@@ -122,11 +124,10 @@ impl Sandbox<'_> {
             Step::Hostname { name } => Ok(nix::unistd::sethostname(name)?),
             Step::Root => {
                 umask(Mode::from_raw_mode(0o022));
-                self.places = Some(Places::open(self.runtime.0, self.runtime.1)?);
+                *places = Some(Places::open(self.runtime.0, self.runtime.1)?);
                 Ok(())
             }
             Step::DropPrivileges { user } => privileges::drop_all(*user),
-            Step::Init => init::stay(self.report),
             Step::Seccomp => Ok(seccomp::install()?),
             Step::Exec { argv, env } => {
                 sys::reset_signals(self.ignored);
@@ -135,13 +136,13 @@ impl Sandbox<'_> {
             }
             step => {
                 let none = || Failure::launch("the plan has no root yet");
-                self.apply_mount(self.places.as_ref().ok_or_else(none)?, step)
+                self.apply_mount(places.as_ref().ok_or_else(none)?, step)
             }
         }
     }
 
     /// Does one of the steps that work with the root.
-    fn apply_mount(&self, places: &Places, step: &Step) -> Result<(), Failure> {
+    fn apply_mount(self, places: &Places, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Proc { protect } => proc::mount(places, *protect),
             Step::Dev { make_nodes, more } => dev::mount(places, *make_nodes, more),
@@ -158,7 +159,7 @@ impl Sandbox<'_> {
             Step::Names { path } => copy::names(places, Path::new(path)),
             Step::Terminal { owner } => {
                 let none = || Failure::launch("the caller has none");
-                terminal::open(places, self.terminal.as_ref().ok_or_else(none)?, *owner)
+                terminal::open(places, self.terminal.ok_or_else(none)?, *owner)
             }
             Step::SealRoot => seal::seal(places, places.root.as_fd(), RDONLY),
             Step::EnterRoot => enter(places),

@@ -141,7 +141,7 @@ impl Drop for Cgroup {
 }
 
 /// Joins the group behind `entrance`, and lets this process see no group above its own.
-pub(super) fn enter(entrance: Option<&OwnedFd>) -> Result<(), Failure> {
+pub(super) fn enter(entrance: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
     if let Some(entrance) = entrance {
         rustix::io::write(entrance, b"0")?;
     }

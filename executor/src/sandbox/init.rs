@@ -6,7 +6,7 @@
 use super::{
     apply::Failure,
     signals::{FORWARDED, Forwarded},
-    sys::{self, Clone},
+    sys::{self, Memory},
     weaken,
 };
 use nix::{
@@ -17,15 +17,19 @@ use nix::{
     },
     unistd::Pid,
 };
+use std::convert::Infallible;
 use rustix::{
     fd::BorrowedFd,
     io::write,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
 
-/// Forks. Returns in the child; the parent, which has every privilege dropped already, ends with
-/// the child, and with its status. That a signal ended it is told to `report`.
-pub(super) fn stay(report: BorrowedFd<'_>) -> Result<(), Failure> {
+/// Forks a child that does the `rest`. The parent, which has every privilege dropped already, ends
+/// with the child, and with its status. That a signal ended it is told to `report`.
+pub(super) fn stay(
+    report: BorrowedFd<'_>,
+    rest: &mut dyn FnMut() -> Infallible,
+) -> Result<Infallible, Failure> {
     // No process of the job may look at this one or at its program, which is the host's file: not
     // through ptrace, not through /proc/1/exe. The child gets this back when it executes the job.
     let weak = weaken::without("not-dumpable");
@@ -42,10 +46,7 @@ pub(super) fn stay(report: BorrowedFd<'_>) -> Result<(), Failure> {
             end(report, signal);
         }
     }
-    let main = match sys::clone_alone(0, None)? {
-        Clone::Child => return Ok(()),
-        Clone::Parent(pid) => pid,
-    };
+    let main = sys::clone_alone(0, Memory::Copied, None, rest)?;
     loop {
         signals.wait()?;
         while let Some((signal, from_terminal)) = signals.read()? {

@@ -1,8 +1,9 @@
 //! The system calls that no safe wrapper offers: the only unsafe code of this program.
 #![allow(unsafe_code)]
 
-use nix::{errno::Errno, libc};
+use nix::{errno::Errno, libc, unistd::Pid};
 use std::{
+    convert::Infallible,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr, thread,
     time::Duration,
@@ -48,14 +49,6 @@ pub(super) fn set_mount_flags(
     Errno::result(rc).map(drop)
 }
 
-/// Which process [`clone_alone`] returned in.
-pub(super) enum Clone {
-    /// The old one; the process id of the new one.
-    Parent(nix::unistd::Pid),
-    /// The new one.
-    Child,
-}
-
 /// `struct clone_args` of linux/sched.h, as of Linux 5.7.
 #[repr(C)]
 #[derive(Default)]
@@ -68,44 +61,122 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Forks the only thread of this process into new namespaces (`CLONE_NEW…` in `flags`) and, if
-/// given, the control group whose directory is `cgroup`.
+/// How a process that [`clone_alone`] makes has its memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// A copy of this process's, as after fork(2).
+    Copied,
+    /// This process's own, as after vfork(2): the call returns when the new process has executed
+    /// a program or ended. Nothing is copied, neither at the clone nor when it writes.
+    Lent,
+}
+
+/// Starts a process in new namespaces (`CLONE_NEW…` in `flags`) and, if given, the control group
+/// whose directory is `cgroup`. It runs `child`, on the stack of the caller, and cannot return.
+///
+/// With [`Memory::Lent`] all that `child` writes is seen here afterwards, but descriptors that it
+/// opens or closes are its own: `child` must leave no owner of one behind in what it borrows.
 ///
 /// # Errors
 /// As clone(2); with a group also `ENOSYS`, `EINVAL` or `E2BIG` before Linux 5.7. Panics if this
 /// process has more than one thread.
 pub(super) fn clone_alone(
     flags: libc::c_int,
+    memory: Memory,
     cgroup: Option<BorrowedFd<'_>>,
-) -> Result<Clone, Errno> {
+    mut child: &mut dyn FnMut() -> Infallible,
+) -> Result<Pid, Errno> {
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     assert!(is_alone(), "clone with several threads: the child could inherit a held lock");
-    // With a null stack and without CLONE_VM this is fork(2): the child gets a copy of everything.
+    let lent = if memory == Memory::Lent { libc::CLONE_VM | libc::CLONE_VFORK } else { 0 };
+    // None of them is negative.
+    let bits = |number: libc::c_int| u64::try_from(number).unwrap_or(0);
+    let flags = bits(flags | lent);
+    let child = (&raw mut child).cast();
     let result = if let Some(cgroup) = cgroup {
-        // None of them is negative.
-        let bits = |number: libc::c_int| u64::try_from(number).unwrap_or(0);
         let args = CloneArgs {
-            flags: bits(flags) | INTO_CGROUP,
+            flags: flags | INTO_CGROUP,
             exit_signal: bits(libc::SIGCHLD),
             cgroup: bits(cgroup.as_raw_fd()),
             ..CloneArgs::default()
         };
-        let size = size_of::<CloneArgs>();
-        // SAFETY: the kernel reads `size` bytes at `args`, which outlives the call. The child may
-        // run any code if no other thread held a lock at the clone; there is no other thread, as
-        // just asserted, and only this one could have started one since.
-        unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size) }
+        let args = (&raw const args).addr();
+        // SAFETY: the kernel reads that many bytes at `args`, which outlives the call.
+        unsafe { clone(libc::SYS_clone3, args, size_of::<CloneArgs>(), child) }
     } else {
-        let flags = libc::c_long::from(flags | libc::SIGCHLD);
-        // SAFETY: no memory is passed; for the child, as above.
-        unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }
+        // The last argument is the stack: none, so that of the caller.
+        let flags = usize::try_from(flags | bits(libc::SIGCHLD)).unwrap_or(0);
+        // SAFETY: no memory is passed to the kernel.
+        unsafe { clone(libc::SYS_clone, flags, 0, child) }
     };
-    match Errno::result(result)? {
-        0 => Ok(Clone::Child),
-        // A process id fits, by definition of pid_t.
-        #[allow(clippy::cast_possible_truncation)]
-        pid => Ok(Clone::Parent(nix::unistd::Pid::from_raw(pid as libc::pid_t))),
+    // What is below zero and above -4096 is an error number.
+    let errno = |result: isize| i32::try_from(-result).map_or(Errno::EINVAL, Errno::from_raw);
+    i32::try_from(result).ok().filter(|pid| *pid >= 0).map(Pid::from_raw).ok_or_else(|| errno(result))
+}
+
+/// Calls clone(2) or clone3(2), number `nr`, with two arguments and zeros. The new process calls
+/// what is at `child`; the old one gets what the kernel answered.
+///
+/// # Safety
+/// The arguments must give the new process this stack, and share memory with it only while this
+/// thread, which is the only one, is suspended (`CLONE_VFORK`). `child` must be valid.
+///
+/// Then the new process may run any code: no lock is held by another thread. It calls from below
+/// this frame, which with shared memory is what the suspended thread still needs of the stack.
+unsafe fn clone(
+    nr: libc::c_long,
+    first: usize,
+    second: usize,
+    child: *mut &mut dyn FnMut() -> Infallible,
+) -> isize {
+    unsafe extern "C" fn enter(child: *mut &mut dyn FnMut() -> Infallible) -> ! {
+        // SAFETY: valid, as the caller of `clone` promised, and used in the new process only.
+        match unsafe { (*child)() } {}
     }
+    let result: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as the caller promised. In the old process only rax, rcx and r11 change; the new one
+    // never comes back.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "mov rdi, r12",
+            "call {enter}",
+            "2:",
+            enter = sym enter,
+            inlateout("rax") nr as isize => result,
+            in("rdi") first,
+            in("rsi") second,
+            in("rdx") 0,
+            in("r10") 0,
+            in("r8") 0,
+            in("r12") child,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above; only x0 changes.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x0, x5",
+            "bl {enter}",
+            "2:",
+            enter = sym enter,
+            in("x8") nr,
+            inlateout("x0") first => result,
+            in("x1") second,
+            in("x2") 0,
+            in("x3") 0,
+            in("x4") 0,
+            in("x5") child,
+        );
+    }
+    result
 }
 
 /// Whether this process has one thread. One that was joined may still be about to go, and is waited
@@ -182,6 +253,13 @@ pub(super) fn close_on_exec(fd: libc::c_int) -> Result<(), Errno> {
         Err(Errno::EBADF) => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Closes the descriptor of this process that has the number of `fd`, whose owner is the process
+/// that this one was cloned from: in memory that is shared nothing can be dropped.
+pub(super) fn close_own(fd: BorrowedFd<'_>) {
+    // SAFETY: `fd` is not used again here, nor is its owner: this process executes or exits.
+    unsafe { libc::close(fd.as_raw_fd()) };
 }
 
 /// Makes a second descriptor, close-on-exec, for what is open as `fd`.
