@@ -119,7 +119,8 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(refuse("is not a regular file"));
     }
-    let mut bytes = Vec::new();
+    let size = usize::try_from(stat.st_size).unwrap_or(0).min(1 << 16);
+    let mut bytes = Vec::with_capacity(size + 1);
     let file = File::from(file).take(MAX_RUNTIME_YML_BYTES + 1).read_to_end(&mut bytes);
     let read = file.map_err(Error::file("read", path))?;
     if read as u64 > MAX_RUNTIME_YML_BYTES {

@@ -1,16 +1,16 @@
-//! Paths that are resolved inside a directory, one component at a time, by descriptors.
+//! Paths that are resolved inside a directory, by descriptors.
 //!
-//! `openat2(2)` can open like this (since Linux 5.6) but cannot create what is missing on the
-//! way. One walk that does both serves every kernel, so that there is no second path through
-//! this code that only old kernels test. It is safe against changes under its feet: each step
-//! opens one name without following it, `..` goes back to a descriptor that is held open, and a
-//! link is text that is read and walked again. Links of `/proc` that lead elsewhere by magic are
-//! never followed: their text is walked like any other.
+//! openat2(2) opens what exists in one call. What it cannot do is left to a walk of one component
+//! at a time: creating what is missing on the way, kernels before 5.6, and every error, so that
+//! what is refused, and why, is the same on every kernel. The walk is safe against changes under
+//! its feet: each step opens one name without following it, `..` goes back to a descriptor that is
+//! held open, and a link is text that is read and walked again. Links of `/proc` that lead
+//! elsewhere by magic are never followed: their text is walked like any other.
 
 use crate::sandbox::weaken;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdirat, openat, readlinkat, statat},
+    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, readlinkat},
     io::Errno,
 };
 use std::{
@@ -57,6 +57,27 @@ pub(crate) fn open(
     if escape == Escape::Refuse && weaken::without("within") {
         return openat(root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     }
+    if create == Create::Nothing {
+        let inside = match escape {
+            Escape::Clamp => ResolveFlags::IN_ROOT,
+            Escape::Refuse => ResolveFlags::BENEATH,
+        };
+        let resolve = inside | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let path = path.strip_prefix("/").unwrap_or(path);
+        if let Ok(found) = openat2(root, path, flags, Mode::empty(), resolve) {
+            return Ok(found);
+        }
+    }
+    walk(root, path, escape, create)
+}
+
+fn walk(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    escape: Escape,
+    create: Create<'_>,
+) -> Result<OwnedFd, Errno> {
     let mut stack: Vec<OwnedFd> = Vec::new();
     let mut pending = VecDeque::new();
     prepend(&mut pending, path.as_os_str().as_bytes());
@@ -132,11 +153,6 @@ fn enter(
     look()
 }
 
-/// The kind of what `name` in `parent` is, itself.
-pub(crate) fn kind_at(parent: BorrowedFd<'_>, name: &str) -> Result<FileType, Errno> {
-    Ok(FileType::from_raw_mode(statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,9 +200,14 @@ mod tests {
             ("dangling", Err(Errno::NOENT), Err(Errno::NOENT)),
             ("usr/lib64/libc.so/x", Err(Errno::NOTDIR), Err(Errno::NOTDIR)),
         ] {
-            for (escape, want) in [(Escape::Refuse, refused), (Escape::Clamp, clamped)] {
+            for (open, escape, want) in [
+                (open as fn(_, _, _, _) -> _, Escape::Refuse, refused),
+                (open, Escape::Clamp, clamped),
+                (walk, Escape::Refuse, refused),
+                (walk, Escape::Clamp, clamped),
+            ] {
                 let got = open(root.as_fd(), Path::new(path), escape, Create::Nothing);
-                let got = got.map(|fd| fstat(fd).unwrap().st_ino);
+                let got = got.map(|fd: OwnedFd| fstat(fd).unwrap().st_ino);
                 let want = want.map(|inside| {
                     rustix::fs::stat(dir.path().join("root").join(inside)).unwrap().st_ino
                 });

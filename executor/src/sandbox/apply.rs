@@ -5,7 +5,7 @@ use super::{
     mounts::Places,
     overlay, privileges, proc, seal, seccomp,
     step::Step,
-    sys::{self, RDONLY},
+    sys::{self, NODEV, RDONLY},
     terminal,
 };
 use crate::within::{self, Create, Escape};
@@ -161,7 +161,7 @@ impl Sandbox<'_> {
                 let none = || Failure::launch("the caller has none");
                 terminal::open(places, self.terminal.ok_or_else(none)?, *owner)
             }
-            Step::SealRoot => seal::seal(places, places.root.as_fd(), RDONLY),
+            Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY),
             Step::EnterRoot => enter(places),
             Step::CloseFiles => privileges::close_files(places),
             Step::Workdir { path } => workdir(places, path),

@@ -5,15 +5,17 @@ use super::{
     apply::Failure,
     mounts::{self, Places},
     seal,
-    sys::{NODEV, NOEXEC, NOSUID, RDONLY},
+    sys::{NODEV, NOEXEC, RDONLY},
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{
-        AtFlags, CWD, FileType, Mode, OFlags, chmodat, fstat, major, makedev, minor, mkdirat,
-        mknodat, openat, symlinkat,
+        AtFlags, CWD, FileType, Mode, OFlags, fstat, major, makedev, minor, mkdir, mkdirat, mknodat,
+        openat, stat, symlink, unlinkat,
     },
     io::Errno,
+    mount::{self, MountFlags, mount_bind},
+    process::{fchdir, umask},
 };
 use std::path::Path;
 
@@ -41,61 +43,65 @@ const LINKS: [(&str, &str); 5] = [
 /// `more` are nodes of the host, with the directories that they lie in.
 pub(super) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Result<(), Failure> {
     let target = places.target(Path::new("/dev"), false)?;
-    let dev = mounts::tmpfs(0o755, None, &[], NOSUID | NOEXEC)?;
-    mounts::attach(&dev, target.as_fd())?;
+    // A directory of the root, mounted on itself: it keeps its devices when the root, which was
+    // without nodev for it, loses them.
+    let dev = mounts::clone_tree(target.as_fd(), false)?;
+    seal::attach_sealed(places, &dev, target.as_fd(), NOEXEC, false)?;
+    seal::seal(places, places.root.as_fd(), NODEV)?;
+    let before = umask(Mode::empty());
+    fchdir(&dev)?;
     for (name, major, minor) in NODES {
-        let made = if make_nodes { make(&dev, name, major, minor) } else { Err(Errno::PERM) };
+        let made = if make_nodes { make(name, major, minor) } else { Err(Errno::PERM) };
         match made {
             // Also as root in a container without CAP_MKNOD.
-            Err(Errno::PERM) => share(&dev, name, major, minor)?,
+            Err(Errno::PERM) => share(name, major, minor)?,
             other => other?,
         }
     }
     for (name, target) in LINKS {
-        symlinkat(target, &dev, name)?;
+        symlink(target, name)?;
     }
     for device in more {
         let refuse = |errno| Failure::launch(format!("{}: {errno}", device.host.display()));
         add(&dev, device).map_err(refuse)?;
     }
     // Terminals of its own; the names in it lead to no terminal of the host.
-    let pts = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
-    let pts = mounts::filesystem("devpts", &pts, NOSUID | NOEXEC)?;
-    mounts::attach(&pts, point(&dev, "pts")?.as_fd())?;
-    // A directory of the same tmpfs, mounted on itself: it stays writable.
-    let shm = point(&dev, "shm")?;
-    chmodat(&dev, "shm", Mode::from_raw_mode(0o1777), AtFlags::empty())?;
+    mkdir("pts", Mode::from_raw_mode(0o755))?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount::mount("devpts", "pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?;
+    fchdir(&places.cwd)?;
+    // It stays writable.
+    let shm = mounts::point(&dev, "shm", 0o1777)?;
     let tree = mounts::clone_tree(shm.as_fd(), false)?;
-    seal::attach_sealed(places, &tree, shm.as_fd(), NOSUID | NODEV | NOEXEC, false)?;
+    seal::attach_sealed(places, &tree, shm.as_fd(), NODEV, false)?;
+    umask(before);
     seal::seal(places, dev.as_fd(), RDONLY)
 }
 
-fn make(dev: &OwnedFd, name: &str, major: u32, minor: u32) -> Result<(), Errno> {
+/// Makes a node in the current directory.
+fn make(name: &str, major: u32, minor: u32) -> Result<(), Errno> {
     let mode = Mode::from_raw_mode(0o666);
-    mknodat(dev, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
-    // Past the umask.
-    chmodat(dev, name, mode, AtFlags::empty())
+    mknodat(CWD, name, FileType::CharacterDevice, mode, makedev(major, minor))
 }
 
-/// Mounts the host's node, which must be the one it is named after.
-fn share(dev: &OwnedFd, name: &str, want_major: u32, want_minor: u32) -> Result<(), Failure> {
+/// Mounts the host's node in the current directory. It must be the one it is named after.
+fn share(name: &str, want_major: u32, want_minor: u32) -> Result<(), Failure> {
     let path = format!("/dev/{name}");
-    let node = match mounts::open_host(&path) {
+    mknodat(CWD, name, FileType::RegularFile, Mode::empty(), 0)?;
+    match mount_bind(&path, name) {
         // A host without terminals; a job notices only if it opens one.
-        Err(Errno::NOENT) if name == "tty" => return Ok(()),
+        Err(Errno::NOENT) if name == "tty" => return Ok(unlinkat(CWD, name, AtFlags::empty())?),
         Err(Errno::NOENT) => {
             return Err(Failure::launch(format!("the host has no {path}, which a job needs")));
         }
         other => other?,
-    };
-    let stat = fstat(&node)?;
+    }
+    let stat = stat(name)?;
     let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
     if !device || (major(stat.st_rdev), minor(stat.st_rdev)) != (want_major, want_minor) {
         return Err(Failure::launch(format!("the host's {path} is not that device")));
     }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let point = openat(dev, name, flags, Mode::from_raw_mode(0o644))?;
-    Ok(mounts::attach(&mounts::clone_tree(node.as_fd(), false)?, point.as_fd())?)
+    Ok(())
 }
 
 /// Mounts a device of the host.
@@ -117,10 +123,4 @@ fn add(dev: &OwnedFd, device: &Device) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let point = openat(dev, &device.path, flags, Mode::from_raw_mode(0o644))?;
     mounts::attach(&mounts::clone_tree(host.as_fd(), false)?, point.as_fd())
-}
-
-/// Makes the directory `name` to mount something on.
-fn point(dev: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
-    mkdirat(dev, name, Mode::from_raw_mode(0o755))?;
-    openat(dev, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }

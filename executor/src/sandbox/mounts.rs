@@ -12,8 +12,9 @@ use super::{
 use crate::within::{self, Create, Escape};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, open, openat},
+    fs::{FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, open, openat},
     io::Errno,
+    path::Arg,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
         fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -40,7 +41,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Opens the directories and mounts an empty tmpfs over `/`.
+    /// Opens the directories and mounts an empty tmpfs over `/`, nosuid; [`super::dev`] makes it nodev.
     ///
     /// A mount over `/` needs no directory of the host, and changes nothing for this process: its
     /// own `/` stays the directory below. `runtime` is opened again by its path and must be the
@@ -55,7 +56,7 @@ impl Places {
         if self::identity(runtime.as_fd())? != identity {
             return Err(Failure::launch("the runtime's directory was replaced; try again"));
         }
-        let root = tmpfs(0o755, None, &[], NOSUID | NODEV)?;
+        let root = tmpfs(0o755, None, &[], NOSUID)?;
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, slash.as_fd())?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
@@ -77,6 +78,9 @@ impl Places {
     /// Opens the mount point `target` inside the root and makes it if it is missing.
     pub(super) fn target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
+        if let (false, Some(found)) = (file, self.new_target(target)?) {
+            return Ok(found);
+        }
         let own = self.own.borrow();
         let create = if file { Create::File(&own) } else { Create::Directory(&own) };
         let found = match within::open(self.root.as_fd(), target, Escape::Clamp, create) {
@@ -96,6 +100,19 @@ impl Places {
             return Err(refuse("is a link into /proc"));
         }
         Ok(found)
+    }
+
+    /// The mount point `target` if it is a new directory in the root, as most are.
+    fn new_target(&self, target: &Path) -> Result<Option<OwnedFd>, Errno> {
+        let name = target.strip_prefix("/").unwrap_or(target);
+        if name.components().count() != 1 {
+            return Ok(None);
+        }
+        match point(&self.root, name, 0o755) {
+            Ok(found) => Ok(Some(found)),
+            Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     /// Mounts an empty directory on `target`, with this mode and owner, nosuid and nodev.
@@ -218,7 +235,8 @@ pub(super) fn attach(mount: &OwnedFd, target: BorrowedFd<'_>) -> Result<(), Errn
     move_mount(mount, "", target, "", flags)
 }
 
-/// Opens `path` of the host itself, not what it links to.
-pub(super) fn open_host(path: &str) -> Result<OwnedFd, Errno> {
-    openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+/// Makes the directory `name` in `dir`, which nobody else can change, to mount something on.
+pub(super) fn point(dir: &OwnedFd, name: impl Arg + Copy, mode: u32) -> Result<OwnedFd, Errno> {
+    mkdirat(dir, name, Mode::from_raw_mode(mode))?;
+    openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }

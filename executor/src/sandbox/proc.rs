@@ -10,24 +10,28 @@ use super::{
     sys::{NODEV, NOEXEC, NOSUID, RDONLY},
     weaken,
 };
-use crate::within::kind_at;
 use rustix::{
     fd::{AsFd, BorrowedFd},
-    fs::{AtFlags, FileType, Mode, OFlags, mkdirat, openat, unlinkat},
+    fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat},
     io::Errno,
+    mount::mount_bind,
+    process::fchdir,
 };
-use std::path::Path;
+use std::{ffi::CStr, path::Path};
 
 /// What root may write without any capability: settings of the kernel, interrupts, devices.
-const READ_ONLY: [&str; 5] = ["sys", "sysrq-trigger", "irq", "bus", "fs"];
+const READ_ONLY: [&CStr; 5] = [c"sys", c"sysrq-trigger", c"irq", c"bus", c"fs"];
 
-/// What shows everybody the host's keys, timers, scheduling and hardware.
-const COVERED: [&str; 8] =
-    ["acpi", "asound", "key-users", "keys", "latency_stats", "sched_debug", "scsi", "timer_list"];
+/// Directories that show everybody the host's hardware.
+const DIRECTORIES: [&CStr; 3] = [c"acpi", c"asound", c"scsi"];
+/// The one that shows root the switches of the kernel's messages, without any capability.
+const DIRECTORIES_OF_ROOT: [&CStr; 1] = [c"dynamic_debug"];
 
-/// What shows root the host's memory and switches, without any capability.
-const COVERED_FROM_ROOT: [&str; 5] =
-    ["dynamic_debug", "kcore", "kpagecgroup", "kpagecount", "kpageflags"];
+/// Files that show everybody the host's keys, timers and scheduling.
+const FILES: [&CStr; 5] =
+    [c"key-users", c"keys", c"latency_stats", c"sched_debug", c"timer_list"];
+/// Those that show root the host's memory, without any capability.
+const FILES_OF_ROOT: [&CStr; 4] = [c"kcore", c"kpagecgroup", c"kpagecount", c"kpageflags"];
 
 /// Mounts a new `/proc`. `protect` if the job's user is the host's root.
 pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
@@ -42,44 +46,57 @@ pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
         errno => errno.into(),
     })?;
     mounts::attach(&proc, target.as_fd())?;
-    let proc = places.proc.get_or_init(|| proc);
+    // The names here are the kernel's: mount(2) can use them, which takes one call for each.
+    fchdir(places.proc.get_or_init(|| proc))?;
     let protect = protect && !weaken::without("kernel-settings");
     if protect {
         for name in READ_ONLY {
-            if let Some(found) = seal::find(proc.as_fd(), name) {
-                let tree = mounts::clone_tree(found.as_fd(), true)?;
-                seal::attach_sealed(places, &tree, found.as_fd(), RDONLY, true)?;
+            if bind(name, name)? {
+                seal::seal_here(places, name, RDONLY)?;
             }
         }
     }
-    let from_root: &[&str] = if protect { &COVERED_FROM_ROOT } else { &[] };
-    cover(places, proc.as_fd(), COVERED.iter().chain(from_root))
-}
-
-/// Covers files with an empty file and directories with an empty directory. Both are made in the
-/// root and unlinked again: what is mounted lives on without a name, and can never be filled.
-fn cover<'a>(
-    places: &Places,
-    proc: BorrowedFd<'_>,
-    names: impl Iterator<Item = &'a &'a str>,
-) -> Result<(), Failure> {
+    // Both are unlinked again: what is mounted lives on without a name, and can never be filled.
     const FILE: &str = ".empty-file";
     const DIRECTORY: &str = ".empty-directory";
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = openat(&places.root, FILE, flags, Mode::from_raw_mode(0o444))?;
-    mkdirat(&places.root, DIRECTORY, Mode::from_raw_mode(0o555))?;
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = openat(&places.root, DIRECTORY, flags, Mode::empty())?;
-    for name in names {
-        let Some(found) = seal::find(proc, name) else { continue };
-        let empty = match kind_at(proc, name)? {
-            FileType::Directory => &directory,
-            _ => &file,
-        };
-        let tree = mounts::clone_tree(empty.as_fd(), false)?;
-        seal::attach_sealed(places, &tree, found.as_fd(), RDONLY | NOSUID | NODEV | NOEXEC, false)?;
-    }
+    cover(places, file.as_fd(), &FILES, protect.then_some(&FILES_OF_ROOT))?;
     unlinkat(&places.root, FILE, AtFlags::empty())?;
+    let directory = mounts::point(&places.root, DIRECTORY, 0o555)?;
+    cover(places, directory.as_fd(), &DIRECTORIES, protect.then_some(&DIRECTORIES_OF_ROOT))?;
     unlinkat(&places.root, DIRECTORY, AtFlags::REMOVEDIR)?;
-    Ok(())
+    Ok(fchdir(&places.cwd)?)
+}
+
+/// Covers what has these names in the current directory with `empty`.
+fn cover(
+    places: &Places,
+    empty: BorrowedFd<'_>,
+    names: &[&CStr],
+    more: Option<&[&CStr]>,
+) -> Result<(), Failure> {
+    let mut names = names.iter().chain(more.unwrap_or_default()).copied();
+    let mut sealed = None;
+    while let (None, Some(name)) = (sealed, names.next()) {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if let Ok(found) = openat(CWD, name, flags, Mode::empty()) {
+            let tree = mounts::clone_tree(empty, false)?;
+            let flags = RDONLY | NOSUID | NODEV | NOEXEC;
+            seal::attach_sealed(places, &tree, found.as_fd(), flags, false)?;
+            sealed = Some(name);
+        }
+    }
+    // Another mount of one that is sealed is sealed.
+    names.try_for_each(|name| bind(sealed.unwrap_or(name), name).map(drop))
+}
+
+/// Mounts `source` on `target`, both in the current directory. Whether there is such a target:
+/// kernels differ in what they show.
+fn bind(source: &CStr, target: &CStr) -> Result<bool, Failure> {
+    match mount_bind(source, target) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }

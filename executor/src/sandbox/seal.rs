@@ -12,14 +12,14 @@ use super::{
 use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{Mode, OFlags, openat},
+    fs::{CWD, Mode, OFlags, openat},
     io::Errno,
     mount::{MountFlags, mount_remount},
     process::fchdir,
 };
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
+    ffi::{CStr, OsString},
     fs::File,
     io::Read,
     os::unix::ffi::OsStringExt,
@@ -34,7 +34,7 @@ pub(super) fn attach_sealed(
     flags: u64,
     recursive: bool,
 ) -> Result<(), Failure> {
-    match sys::set_mount_flags(tree.as_fd(), flags, recursive) {
+    match sys::set_mount_flags(tree.as_fd(), c"", flags, recursive) {
         Ok(()) => Ok(mounts::attach(tree, target)?),
         Err(NixErrno::ENOSYS) => {
             mounts::attach(tree, target)?;
@@ -46,8 +46,19 @@ pub(super) fn attach_sealed(
 
 /// Adds `flags` to the attached mount `mount` alone.
 pub(super) fn seal(places: &Places, mount: BorrowedFd<'_>, flags: u64) -> Result<(), Failure> {
-    match sys::set_mount_flags(mount, flags, false) {
+    match sys::set_mount_flags(mount, c"", flags, false) {
         Err(NixErrno::ENOSYS) => remount(places, mount, flags, false),
+        other => Ok(other?),
+    }
+}
+
+/// Adds `flags` to the attached mount that has the `name` in the current directory.
+pub(super) fn seal_here(places: &Places, name: &CStr, flags: u64) -> Result<(), Failure> {
+    match sys::set_mount_flags(CWD, name, flags, false) {
+        Err(NixErrno::ENOSYS) => {
+            let mount = openat(CWD, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            remount(places, mount.as_fd(), flags, false)
+        }
         other => Ok(other?),
     }
 }
@@ -61,6 +72,7 @@ fn remount(
 ) -> Result<(), Failure> {
     // The job's own /proc, mounted before anything that comes here.
     let proc = places.proc.get().ok_or(Errno::NOENT)?;
+    let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let proc = openat(proc, "self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let fdinfo = read(proc.as_fd(), &format!("fdinfo/{}", mount.as_raw_fd()))?;
     let id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
@@ -96,8 +108,7 @@ fn remount(
         fchdir(&proc)?;
         mount_remount(format!("fd/{}", fd.as_raw_fd()), flags, c"")?;
     }
-    fchdir(&places.cwd)?;
-    Ok(())
+    Ok(fchdir(&here)?)
 }
 
 /// The flags of mount(2) for those of `mount_setattr(2)`.
@@ -172,11 +183,6 @@ fn read(dir: BorrowedFd<'_>, name: &str) -> Result<String, Failure> {
 pub(super) fn make_private() -> Result<(), Errno> {
     use rustix::mount::{MountPropagationFlags as Flags, mount_change};
     mount_change("/", Flags::PRIVATE | Flags::REC)
-}
-
-/// Whether `name` in `dir` can be opened as a path. Not an error: kernels differ in what they show.
-pub(super) fn find(dir: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
-    openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 #[cfg(test)]

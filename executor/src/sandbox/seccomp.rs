@@ -185,44 +185,68 @@ fn jump(code: u32, k: u32, yes: usize, no: usize) -> Instruction {
 /// The whole filter for a table of rules.
 fn compile(rules: Vec<(u32, Answer)>) -> Vec<Instruction> {
     const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    let mut filter = vec![load(ARCHITECTURE), jump(EQUAL, ARCH, 1, 0), fail(libc::ENOSYS)];
-    filter.push(load(NUMBER));
-    filter.extend(search(&ranges(rules)));
-    filter
+    let mut tail = Tail::default();
+    tail.search(&ranges(rules));
+    let head = [load(ARCHITECTURE), jump(EQUAL, ARCH, 1, 0), fail(libc::ENOSYS), load(NUMBER)];
+    head.into_iter().chain(tail.reversed.into_iter().rev()).collect()
 }
 
-/// A binary search for the range of the loaded number.
-fn search(ranges: &[(u32, Answer)]) -> Vec<Instruction> {
-    if let [(_, answer)] = ranges {
-        return leaf(*answer);
+/// The end of a filter. It grows at its beginning, for jumps go forward only.
+#[derive(Default)]
+struct Tail {
+    /// Its instructions, the last one first.
+    reversed: Vec<Instruction>,
+    /// What answers stand in it already, and where: as an index of `reversed`.
+    answers: Vec<(Answer, usize)>,
+}
+
+impl Tail {
+    /// A binary search for the range of the loaded number. Returns where it begins.
+    fn search(&mut self, ranges: &[(u32, Answer)]) -> usize {
+        if let [(_, answer)] = ranges {
+            return self.answer(*answer);
+        }
+        let (low, high) = ranges.split_at(ranges.len() / 2);
+        let start = high[0].0;
+        let (high, low) = (self.search(high), self.search(low));
+        self.jump(libc::BPF_JGE, start, high, low)
     }
-    let (low, high) = ranges.split_at(ranges.len() / 2);
-    let (start, low, high) = (high[0].0, search(low), search(high));
-    let mut code = vec![jump(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, start, low.len(), 0)];
-    code.extend(low);
-    code.extend(high);
-    code
-}
 
-fn leaf(answer: Answer) -> Vec<Instruction> {
-    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    const ANY_BIT: u32 = libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K;
-    let allow = reply(libc::SECCOMP_RET_ALLOW);
-    match answer {
-        Allow => vec![allow],
-        Fail(errno) => vec![fail(errno)],
-        FailBits(bits) => {
-            vec![load(ARGUMENTS), jump(ANY_BIT, bits, 1, 0), allow, fail(libc::EPERM)]
+    /// Where the code of `answer` begins.
+    fn answer(&mut self, answer: Answer) -> usize {
+        if let Some((_, at)) = self.answers.iter().find(|(known, _)| *known == answer) {
+            return *at;
         }
-        FailIf(argument, values, errno) => {
-            let mut code = vec![load(ARGUMENTS + 8 * u32::from(argument))];
-            let rest = (0..values.len()).rev();
-            code.extend(
-                values.iter().zip(rest).map(|(value, rest)| jump(EQUAL, *value, rest + 1, 0)),
-            );
-            code.extend([allow, fail(errno)]);
-            code
-        }
+        let at = match answer {
+            Allow => self.push(reply(libc::SECCOMP_RET_ALLOW)),
+            Fail(errno) => self.push(fail(errno)),
+            FailBits(bits) => {
+                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
+                self.jump(libc::BPF_JSET, bits, fail, allow);
+                self.push(load(ARGUMENTS))
+            }
+            FailIf(argument, values, errno) => {
+                let (mut next, fail) = (self.answer(Allow), self.answer(Fail(errno)));
+                for value in values {
+                    next = self.jump(libc::BPF_JEQ, *value, fail, next);
+                }
+                self.push(load(ARGUMENTS + 8 * u32::from(argument)))
+            }
+        };
+        self.answers.push((answer, at));
+        at
+    }
+
+    fn push(&mut self, instruction: Instruction) -> usize {
+        self.reversed.push(instruction);
+        self.reversed.len() - 1
+    }
+
+    /// Compares what is loaded with `k`.
+    fn jump(&mut self, test: u32, k: u32, yes: usize, no: usize) -> usize {
+        let here = self.reversed.len();
+        let code = libc::BPF_JMP | test | libc::BPF_K;
+        self.push(jump(code, k, here - yes - 1, here - no - 1))
     }
 }
 

@@ -4,6 +4,7 @@
 use nix::{errno::Errno, libc, unistd::Pid};
 use std::{
     convert::Infallible,
+    ffi::CStr,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr, thread,
     time::Duration,
@@ -31,21 +32,23 @@ struct MountAttr {
     userns: u64,
 }
 
-/// Adds `flags` to the mount at `tree` and, if `recursive`, to every mount below it.
+/// Adds `flags` to the mount at `path` in `dir`, or at `dir` itself if that is empty, and, if
+/// `recursive`, to every mount below it.
 ///
 /// # Errors
 /// `ENOSYS` before Linux 5.12; `EPERM` without `CAP_SYS_ADMIN` over the mount namespace.
 pub(super) fn set_mount_flags(
-    tree: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    path: &CStr,
     flags: u64,
     recursive: bool,
 ) -> Result<(), Errno> {
     let attr = MountAttr { set: flags, ..MountAttr::default() };
     let at = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    let (nr, fd, size) = (libc::SYS_mount_setattr, tree.as_raw_fd(), size_of::<MountAttr>());
-    // SAFETY: the kernel reads a NUL-terminated path (the literal) and `size` bytes at `attr`;
-    // both outlive the call, it keeps neither pointer and writes no memory of ours.
-    let rc = unsafe { libc::syscall(nr, fd, c"".as_ptr(), at, &raw const attr, size) };
+    let (nr, fd, size) = (libc::SYS_mount_setattr, dir.as_raw_fd(), size_of::<MountAttr>());
+    // SAFETY: the kernel reads the NUL-terminated `path` and `size` bytes at `attr`; both outlive
+    // the call, it keeps neither pointer and writes no memory of ours.
+    let rc = unsafe { libc::syscall(nr, fd, path.as_ptr(), at, &raw const attr, size) };
     Errno::result(rc).map(drop)
 }
 
