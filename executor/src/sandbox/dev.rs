@@ -10,8 +10,8 @@ use super::{
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{
-        AtFlags, CWD, FileType, Mode, OFlags, fstat, major, makedev, minor, mkdir, mkdirat, mknodat,
-        openat, stat, symlink, unlinkat,
+        AtFlags, CWD, FileType, Mode, OFlags, fstat, major, makedev, minor, mkdir, mkdirat,
+        mknodat, openat, stat, symlink, unlinkat,
     },
     io::Errno,
     mount::{self, MountFlags, mount_bind},

@@ -17,12 +17,12 @@ use nix::{
     },
     unistd::Pid,
 };
-use std::convert::Infallible;
 use rustix::{
     fd::BorrowedFd,
     io::write,
     process::{DumpableBehavior, set_dumpable_behavior},
 };
+use std::convert::Infallible;
 
 /// Forks a child that does the `rest`. The parent, which has every privilege dropped already, ends
 /// with the child, and with its status. That a signal ended it is told to `report`.

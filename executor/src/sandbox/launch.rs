@@ -103,7 +103,7 @@ fn clone(
 }
 
 /// The launcher lends its memory to a child that needs a moment only, and none of its own later:
-/// a fifth of the time of a start is copying. While it is lent, the launcher passes no signal on.
+/// copying is a twelfth of a start. While it is lent, the launcher passes no signal on.
 fn memory(steps: &[Step]) -> Memory {
     let own = |step: &Step| matches!(step, Step::Copy { .. } | Step::Terminal { .. } | Step::Init);
     if steps.iter().any(own) { Memory::Copied } else { Memory::Lent }

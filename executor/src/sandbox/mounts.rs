@@ -14,11 +14,11 @@ use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, open, openat},
     io::Errno,
-    path::Arg,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
         fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
     },
+    path::Arg,
 };
 use std::{
     cell::{OnceCell, RefCell},

@@ -28,10 +28,14 @@ const DIRECTORIES: [&CStr; 3] = [c"acpi", c"asound", c"scsi"];
 const DIRECTORIES_OF_ROOT: [&CStr; 1] = [c"dynamic_debug"];
 
 /// Files that show everybody the host's keys, timers and scheduling.
-const FILES: [&CStr; 5] =
-    [c"key-users", c"keys", c"latency_stats", c"sched_debug", c"timer_list"];
+const FILES: [&CStr; 5] = [c"key-users", c"keys", c"latency_stats", c"sched_debug", c"timer_list"];
 /// Those that show root the host's memory, without any capability.
 const FILES_OF_ROOT: [&CStr; 4] = [c"kcore", c"kpagecgroup", c"kpagecount", c"kpageflags"];
+
+/// What is mounted over files, while it has a name.
+const FILE: &str = ".empty-file";
+/// What is mounted over directories.
+const DIRECTORY: &str = ".empty-directory";
 
 /// Mounts a new `/proc`. `protect` if the job's user is the host's root.
 pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
@@ -57,8 +61,6 @@ pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
         }
     }
     // Both are unlinked again: what is mounted lives on without a name, and can never be filled.
-    const FILE: &str = ".empty-file";
-    const DIRECTORY: &str = ".empty-directory";
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = openat(&places.root, FILE, flags, Mode::from_raw_mode(0o444))?;
     cover(places, file.as_fd(), &FILES, protect.then_some(&FILES_OF_ROOT))?;
@@ -76,9 +78,13 @@ fn cover(
     names: &[&CStr],
     more: Option<&[&CStr]>,
 ) -> Result<(), Failure> {
-    let mut names = names.iter().chain(more.unwrap_or_default()).copied();
     let mut sealed = None;
-    while let (None, Some(name)) = (sealed, names.next()) {
+    for &name in names.iter().chain(more.unwrap_or_default()) {
+        if let Some(sealed) = sealed {
+            // Another mount of what is sealed is sealed.
+            bind(sealed, name)?;
+            continue;
+        }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if let Ok(found) = openat(CWD, name, flags, Mode::empty()) {
             let tree = mounts::clone_tree(empty, false)?;
@@ -87,8 +93,7 @@ fn cover(
             sealed = Some(name);
         }
     }
-    // Another mount of one that is sealed is sealed.
-    names.try_for_each(|name| bind(sealed.unwrap_or(name), name).map(drop))
+    Ok(())
 }
 
 /// Mounts `source` on `target`, both in the current directory. Whether there is such a target:

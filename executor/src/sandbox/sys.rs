@@ -1,7 +1,11 @@
 //! The system calls that no safe wrapper offers: the only unsafe code of this program.
 #![allow(unsafe_code)]
 
-use nix::{errno::Errno, libc, unistd::Pid};
+use nix::{
+    errno::Errno,
+    libc::{self, c_long},
+    unistd::Pid,
+};
 use std::{
     convert::Infallible,
     ffi::CStr,
@@ -103,18 +107,21 @@ pub(super) fn clone_alone(
             cgroup: bits(cgroup.as_raw_fd()),
             ..CloneArgs::default()
         };
-        let args = (&raw const args).addr();
+        let args = (&raw const args).addr() as u64;
         // SAFETY: the kernel reads that many bytes at `args`, which outlives the call.
         unsafe { clone(libc::SYS_clone3, args, size_of::<CloneArgs>(), child) }
     } else {
-        // The last argument is the stack: none, so that of the caller.
-        let flags = usize::try_from(flags | bits(libc::SIGCHLD)).unwrap_or(0);
+        // The second argument is the stack: none, so that of the caller.
         // SAFETY: no memory is passed to the kernel.
-        unsafe { clone(libc::SYS_clone, flags, 0, child) }
+        unsafe { clone(libc::SYS_clone, flags | bits(libc::SIGCHLD), 0, child) }
     };
     // What is below zero and above -4096 is an error number.
-    let errno = |result: isize| i32::try_from(-result).map_or(Errno::EINVAL, Errno::from_raw);
-    i32::try_from(result).ok().filter(|pid| *pid >= 0).map(Pid::from_raw).ok_or_else(|| errno(result))
+    let errno = |result: c_long| i32::try_from(-result).map_or(Errno::EINVAL, Errno::from_raw);
+    i32::try_from(result)
+        .ok()
+        .filter(|pid| *pid >= 0)
+        .map(Pid::from_raw)
+        .ok_or_else(|| errno(result))
 }
 
 /// Calls clone(2) or clone3(2), number `nr`, with two arguments and zeros. The new process calls
@@ -127,16 +134,16 @@ pub(super) fn clone_alone(
 /// Then the new process may run any code: no lock is held by another thread. It calls from below
 /// this frame, which with shared memory is what the suspended thread still needs of the stack.
 unsafe fn clone(
-    nr: libc::c_long,
-    first: usize,
+    nr: c_long,
+    first: u64,
     second: usize,
     child: *mut &mut dyn FnMut() -> Infallible,
-) -> isize {
+) -> c_long {
     unsafe extern "C" fn enter(child: *mut &mut dyn FnMut() -> Infallible) -> ! {
         // SAFETY: valid, as the caller of `clone` promised, and used in the new process only.
         match unsafe { (*child)() } {}
     }
-    let result: isize;
+    let result: c_long;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: as the caller promised. In the old process only rax, rcx and r11 change; the new one
     // never comes back.
@@ -149,12 +156,12 @@ unsafe fn clone(
             "call {enter}",
             "2:",
             enter = sym enter,
-            inlateout("rax") nr as isize => result,
+            inlateout("rax") nr => result,
             in("rdi") first,
             in("rsi") second,
-            in("rdx") 0,
-            in("r10") 0,
-            in("r8") 0,
+            in("rdx") 0_u64,
+            in("r10") 0_u64,
+            in("r8") 0_u64,
             in("r12") child,
             lateout("rcx") _,
             lateout("r11") _,
@@ -173,9 +180,9 @@ unsafe fn clone(
             in("x8") nr,
             inlateout("x0") first => result,
             in("x1") second,
-            in("x2") 0,
-            in("x3") 0,
-            in("x4") 0,
+            in("x2") 0_u64,
+            in("x3") 0_u64,
+            in("x4") 0_u64,
             in("x5") child,
         );
     }
@@ -228,7 +235,7 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 /// # Errors
 /// As keyctl(2): `ENOSYS` where the kernel has no keys, `EDQUOT`, `EPERM` under a filter.
 pub(super) fn new_session_keyring() -> Result<(), Errno> {
-    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const JOIN_SESSION_KEYRING: c_long = 1;
     let name = ptr::null::<libc::c_char>();
     // SAFETY: the name may be null (an anonymous keyring); no memory is read or written.
     Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name) }).map(drop)
