@@ -1,12 +1,14 @@
 //! Maps an outcome to one line on stderr and a status. Everything else is in the library.
 
+mod heap;
+
+use heap::Heap;
 use joblet_exec::{env::Environment, ui::Ui};
 use std::io::{stderr, stdout};
 use std::process::ExitCode;
 
-/// musl's own returns every few pages to the kernel at once: a tenth of what a job's start takes.
 #[global_allocator]
-static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static HEAP: Heap = Heap::new();
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();

@@ -3,7 +3,7 @@
 use super::{
     Device,
     apply::Failure,
-    mounts::{self, Places},
+    mounts::{self, Places, here},
     seal,
     sys::{NODEV, NOEXEC, RDONLY},
 };
@@ -46,7 +46,7 @@ pub(super) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
     // A directory of the root, mounted on itself: it keeps its devices when the root, which was
     // without nodev for it, loses them.
     let dev = mounts::clone_tree(target.as_fd(), false)?;
-    seal::attach_sealed(places, &dev, target.as_fd(), NOEXEC, false)?;
+    seal::attach_sealed(places, &dev, here(&target), NOEXEC, false)?;
     seal::seal(places, places.root.as_fd(), NODEV)?;
     let before = umask(Mode::empty());
     fchdir(&dev)?;
@@ -71,9 +71,9 @@ pub(super) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
     mount::mount("devpts", "pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?;
     fchdir(&places.cwd)?;
     // It stays writable.
-    let shm = mounts::point(&dev, "shm", 0o1777)?;
+    let shm = mounts::directory(&dev, "shm", 0o1777)?;
     let tree = mounts::clone_tree(shm.as_fd(), false)?;
-    seal::attach_sealed(places, &tree, shm.as_fd(), NODEV, false)?;
+    seal::attach_sealed(places, &tree, here(&shm), NODEV, false)?;
     umask(before);
     seal::seal(places, dev.as_fd(), RDONLY)
 }
@@ -122,5 +122,5 @@ fn add(dev: &OwnedFd, device: &Device) -> Result<(), Errno> {
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let point = openat(dev, &device.path, flags, Mode::from_raw_mode(0o644))?;
-    mounts::attach(&mounts::clone_tree(host.as_fd(), false)?, point.as_fd())
+    mounts::attach(&mounts::clone_tree(host.as_fd(), false)?, here(&point))
 }

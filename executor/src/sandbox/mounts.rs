@@ -58,7 +58,7 @@ impl Places {
         }
         let root = tmpfs(0o755, None, &[], NOSUID)?;
         let slash = open("/", flags, Mode::empty())?;
-        attach(&root, slash.as_fd())?;
+        attach(&root, here(&slash))?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
         Ok(Self { runtime, cwd, root, proc: OnceCell::new(), own })
     }
@@ -78,8 +78,9 @@ impl Places {
     /// Opens the mount point `target` inside the root and makes it if it is missing.
     pub(super) fn target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
-        if let (false, Some(found)) = (file, self.new_target(target)?) {
-            return Ok(found);
+        if let (false, Some(name)) = (file, self.new_target(target)?) {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            return Ok(openat(&self.root, name, flags, Mode::empty())?);
         }
         let own = self.own.borrow();
         let create = if file { Create::File(&own) } else { Create::Directory(&own) };
@@ -102,14 +103,15 @@ impl Places {
         Ok(found)
     }
 
-    /// The mount point `target` if it is a new directory in the root, as most are.
-    fn new_target(&self, target: &Path) -> Result<Option<OwnedFd>, Errno> {
+    /// The name of the mount point `target` if it is a new directory in the root, as most are.
+    fn new_target<'a>(&self, target: &'a Path) -> Result<Option<&'a Path>, Errno> {
         let name = target.strip_prefix("/").unwrap_or(target);
         if name.components().count() != 1 {
             return Ok(None);
         }
-        match point(&self.root, name, 0o755) {
-            Ok(found) => Ok(Some(found)),
+        match mkdirat(&self.root, name, Mode::from_raw_mode(0o755)) {
+            // Nobody else can put anything in its place.
+            Ok(()) => Ok(Some(name)),
             Err(Errno::EXIST) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -131,13 +133,13 @@ impl Places {
             let size = size.map(|bytes| bytes.to_string());
             let options: Vec<_> = size.iter().map(|bytes| ("size", bytes.as_str())).collect();
             let tmpfs = tmpfs(mode, Some(owner), &options, NOSUID | NODEV)?;
-            attach(&tmpfs, target.as_fd())?;
+            attach(&tmpfs, here(&target))?;
             return Ok(self.owns(tmpfs.as_fd())?);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
         // A clone has the flags of the root, nosuid and nodev.
-        Ok(attach(&clone_tree(target.as_fd(), false)?, target.as_fd())?)
+        Ok(attach(&clone_tree(target.as_fd(), false)?, here(&target))?)
     }
 
     /// Remembers that the file system of `mount` is the job's alone.
@@ -162,13 +164,26 @@ impl Places {
     ) -> Result<(), Failure> {
         let source = self.find(origin)?;
         let directory = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
-        let target = self.target(target, !directory)?;
         let writable = writable || weaken::without("read-only");
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
         // With the mounts below it: the kernel refuses to uncover what lies under them.
         let tree = clone_tree(source.as_fd(), true)?;
-        seal::attach_sealed(self, &tree, target.as_fd(), flags, !weaken::without("recursive"))
+        let recursive = !weaken::without("recursive");
+        let new = if directory { self.new_target(target)? } else { None };
+        if let Some(name) = new {
+            return seal::attach_sealed(self, &tree, (self.root.as_fd(), name), flags, recursive);
+        }
+        let target = self.target(target, !directory)?;
+        seal::attach_sealed(self, &tree, here(&target), flags, recursive)
     }
+}
+
+/// A place to mount something on: a name in a directory, or if it is empty the directory itself.
+pub(super) type Point<'a> = (BorrowedFd<'a>, &'a Path);
+
+/// The directory `dir` itself, to mount something on.
+pub(super) fn here(dir: &OwnedFd) -> Point<'_> {
+    (dir.as_fd(), Path::new(""))
 }
 
 /// Gives the directory `dir` to `owner`, with these permission bits.
@@ -230,13 +245,13 @@ pub(super) fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<Owne
 }
 
 /// Attaches `mount` at `target`, over anything that is mounted there.
-pub(super) fn attach(mount: &OwnedFd, target: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn attach(mount: &OwnedFd, (dir, name): Point<'_>) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(mount, "", target, "", flags)
+    move_mount(mount, "", dir, name, flags)
 }
 
 /// Makes the directory `name` in `dir`, which nobody else can change, to mount something on.
-pub(super) fn point(dir: &OwnedFd, name: impl Arg + Copy, mode: u32) -> Result<OwnedFd, Errno> {
+pub(super) fn directory(dir: &OwnedFd, name: impl Arg + Copy, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(dir, name, Mode::from_raw_mode(mode))?;
     openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }

@@ -3,7 +3,7 @@
 use super::{
     Ids,
     apply::Failure,
-    mounts::{self, Places},
+    mounts::{self, Places, here},
     seal,
     step::Origin,
     sys::{NODEV, NOSUID, RDONLY},
@@ -58,7 +58,7 @@ fn link_entries(places: &Places, target: &OwnedFd, owner: Ids) -> Result<(), Fai
             symlinkat(Path::new(SHOWN).join(name), &work, name)?;
         }
     }
-    mounts::attach(&work, target.as_fd())?;
+    mounts::attach(&work, here(target))?;
     Ok(places.owns(work.as_fd())?)
 }
 
@@ -74,7 +74,7 @@ fn overlay(
         target
     } else {
         other = mounts::tmpfs(0o755, None, &[], NOSUID | NODEV)?;
-        mounts::attach(&other, target.as_fd())?;
+        mounts::attach(&other, here(target))?;
         &other
     };
     for name in ["lower", "upper", "work"] {
@@ -90,7 +90,7 @@ fn overlay(
     // Without the mounts below it: an overlay shows one file system. In a user namespace the
     // kernel refuses to uncover what lies under them.
     let tree = mounts::clone_tree(source.as_fd(), false).map_err(explain)?;
-    seal::attach_sealed(places, &tree, lower.as_fd(), RDONLY | NOSUID | NODEV, false)?;
+    seal::attach_sealed(places, &tree, here(&lower), RDONLY | NOSUID | NODEV, false)?;
     fchdir(layers)?;
     let mut options = vec![("lowerdir", "lower"), ("upperdir", "upper"), ("workdir", "work")];
     if user_namespace {
@@ -98,7 +98,7 @@ fn overlay(
         options.push(("userxattr", ""));
     }
     let overlay = mounts::filesystem("overlay", &options, NOSUID | NODEV).map_err(explain)?;
-    mounts::attach(&overlay, target.as_fd())?;
+    mounts::attach(&overlay, here(target))?;
     places.owns(overlay.as_fd())?;
     fchdir(&places.cwd)?;
     Ok(())

@@ -5,7 +5,7 @@
 
 use super::{
     apply::Failure,
-    mounts::{self, Places},
+    mounts::{self, Places, here},
     seal,
     sys::{NODEV, NOEXEC, NOSUID, RDONLY},
     weaken,
@@ -49,7 +49,7 @@ pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
         ),
         errno => errno.into(),
     })?;
-    mounts::attach(&proc, target.as_fd())?;
+    mounts::attach(&proc, here(&target))?;
     // The names here are the kernel's: mount(2) can use them, which takes one call for each.
     fchdir(places.proc.get_or_init(|| proc))?;
     let protect = protect && !weaken::without("kernel-settings");
@@ -65,7 +65,7 @@ pub(super) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
     let file = openat(&places.root, FILE, flags, Mode::from_raw_mode(0o444))?;
     cover(places, file.as_fd(), &FILES, protect.then_some(&FILES_OF_ROOT))?;
     unlinkat(&places.root, FILE, AtFlags::empty())?;
-    let directory = mounts::point(&places.root, DIRECTORY, 0o555)?;
+    let directory = mounts::directory(&places.root, DIRECTORY, 0o555)?;
     cover(places, directory.as_fd(), &DIRECTORIES, protect.then_some(&DIRECTORIES_OF_ROOT))?;
     unlinkat(&places.root, DIRECTORY, AtFlags::REMOVEDIR)?;
     Ok(fchdir(&places.cwd)?)
@@ -89,7 +89,7 @@ fn cover(
         if let Ok(found) = openat(CWD, name, flags, Mode::empty()) {
             let tree = mounts::clone_tree(empty, false)?;
             let flags = RDONLY | NOSUID | NODEV | NOEXEC;
-            seal::attach_sealed(places, &tree, found.as_fd(), flags, false)?;
+            seal::attach_sealed(places, &tree, here(&found), flags, false)?;
             sealed = Some(name);
         }
     }

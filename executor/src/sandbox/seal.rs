@@ -6,7 +6,7 @@
 
 use super::{
     apply::Failure,
-    mounts::{self, Places},
+    mounts::{self, Places, Point},
     sys::{self, NODEV, NOEXEC, NOSUID, RDONLY},
 };
 use nix::errno::Errno as NixErrno;
@@ -30,7 +30,7 @@ use std::{
 pub(super) fn attach_sealed(
     places: &Places,
     tree: &OwnedFd,
-    target: BorrowedFd<'_>,
+    target: Point<'_>,
     flags: u64,
     recursive: bool,
 ) -> Result<(), Failure> {
