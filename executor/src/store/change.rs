@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::lock::Lock;
 use crate::tree::close;
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, Dir, Mode, OFlags, RenameFlags, open};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -188,8 +188,11 @@ impl Store {
     /// anything to do.
     pub fn clean_if_needed(&self) {
         // Who dies leaves its lock: that is removed last.
-        let locks = fs::read_dir(self.root.join(WORK).join("locks"));
-        if locks.is_ok_and(|mut locks| locks.next().is_some()) {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let locks = open(self.root.join(WORK).join("locks"), flags, Mode::empty());
+        let names = locks.and_then(Dir::new).into_iter().flatten().flatten();
+        // Two names are of the directory itself and of the one above.
+        if names.count() > 2 {
             self.clean();
         }
     }

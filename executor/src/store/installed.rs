@@ -2,8 +2,12 @@
 
 use crate::error::Error;
 use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Version, split_directory};
+use rustix::{
+    fs::{Dir, Mode, OFlags, open},
+    io::Errno,
+};
 use serde::Serialize;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -21,15 +25,18 @@ pub struct Installed {
 /// The runtimes below `root`; none where there is no such directory. With `prefix` only those whose
 /// directory's name begins so: a job's start does not look into all the others.
 pub(super) fn scan(root: &Path, prefix: &str) -> Result<Vec<Installed>, Error> {
-    let entries = match fs::read_dir(root) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::file("read", root))?,
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = match open(root, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(Vec::new()),
+        directory => directory.map_err(Error::file("read", root))?,
     };
     let mut found = Vec::new();
-    for entry in entries {
+    // Not the C library's list of a directory, which brings the C library's allocator to life.
+    for entry in Dir::new(directory).map_err(Error::file("read", root))? {
         let entry = entry.map_err(Error::file("read", root))?;
-        if let Some(text) = entry.file_name().to_str().filter(|text| text.starts_with(prefix)) {
-            let path = entry.path();
+        let name = entry.file_name().to_str().ok();
+        if let Some(text) = name.filter(|text| text.starts_with(prefix)) {
+            let path = root.join(text);
             if path.join("runtime.yml").is_file() {
                 found.extend(identify(text, &path));
             }
