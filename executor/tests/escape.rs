@@ -648,14 +648,14 @@ fn nothing_outlives_a_killed_launcher() {
     let mark = format!("88{}", std::process::id());
     for user in World::users() {
         for options in [&[][..], &["--init"], &["--user=1234:55"]] {
-            for delay in 0..35 {
+            for delay in 0..70 {
                 let words = World::shell(options, &format!("sleep {mark}; :"));
                 // From a thread that ends at once: a job does not depend on that.
                 let mut child = thread::scope(|scope| {
                     let start = || world.command(user, &words).spawn().unwrap();
                     scope.spawn(start).join().unwrap()
                 });
-                thread::sleep(Duration::from_micros(delay * delay * 32));
+                thread::sleep(Duration::from_micros(delay * delay * 8));
                 child.kill().unwrap();
                 child.wait().unwrap();
             }

@@ -20,7 +20,7 @@ use std::{
 const TOOLS: [&str; 5] = ["cat", "dd", "id", "sh", "sleep"];
 
 /// What each case of `minimal-init.sh` must print (in part, where it ends with `…`), and its status.
-const CASES: [(&str, &str, i32); 19] = [
+const CASES: [(&str, &str, i32); 20] = [
     ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"), 0),
     ("bare-list", "no runtime is installed in /opt/joblet/runtimes; …", 0),
     ("bare-install", "installed demo@1.0.0 …", 0),
@@ -31,6 +31,8 @@ const CASES: [(&str, &str, i32); 19] = [
     ("out-of-memory", OUT_OF_MEMORY, 137),
     ("limits", "67108864\n50000 100000\n20\n", 143),
     ("processes", "sh: can't fork: Resource temporarily unavailable\n", 2),
+    // Started outside of its group, which it joins.
+    ("old-processes", "sh: can't fork: Resource temporarily unavailable\n", 2),
     // The group of a launcher that was killed; after the next job it is gone.
     ("orphan", "./joblet-…", 0),
     ("no-overlay", "hello\n", 0),
@@ -136,6 +138,18 @@ fn root_of(kernel: &Path) -> Vec<u8> {
     let init = include_bytes!("support/minimal-init.sh");
     add(&mut image, "init", 0o100_755, init);
     add(&mut image, "busybox", 0o100_755, &busybox);
+    let old = world.path("old");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/old.c");
+    assert!(
+        Command::new("cc")
+            .args(["-static", "-o"])
+            .arg(&old)
+            .arg(source)
+            .status()
+            .unwrap()
+            .success()
+    );
+    add(&mut image, "old", 0o100_755, &fs::read(old).unwrap());
     add(&mut image, "joblet-exec", 0o100_755, &fs::read(common::program()).unwrap());
     add(&mut image, "overlay.ko", 0o100_644, &fs::read(kernel.join("overlay.ko")).unwrap());
     add(&mut image, "registry", 0o040_755, b"");

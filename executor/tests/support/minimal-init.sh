@@ -12,7 +12,7 @@ try() {
     echo "@@= $status"
 }
 exec_() { /joblet-exec "$@"; }
-run() { options=$1; script=$2; /joblet-exec run $options --runtime=demo -- sh -c "$script"; }
+run() { options=$1; script=$2; $old /joblet-exec run $options --runtime=demo -- sh -c "$script"; }
 # As user 1000, from a shell in the group $1; $3 is the script.
 as_user() { b sh -c 'echo $$ > /cg/'"$1"'/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /busybox -- sh -c "$0"' "$2"; }
 user_run() { as_user "$1" "cd /; /joblet-exec run $2 --runtime=demo -- sh -c '$3'$4"; }
@@ -59,6 +59,9 @@ b mkdir /cg
 b mount -t cgroup2 cgroup2 /cg
 try limits limits
 try processes run "--pids 5" 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo all'
+old=/old
+try old-processes run "--pids 5" 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo all'
+old=
 try orphan orphan
 b mkdir /data
 echo hello >/data/in
