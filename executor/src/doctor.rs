@@ -136,13 +136,16 @@ pub fn store(root: &Path) -> Check {
         return fail(format!("{shown} cannot be written ({at}); choose another with --store DIR"));
     }
     let Ok(stat) = statvfs(place) else { return fail(format!("{shown} cannot be looked at")) };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if stat.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return fail(format!(
             "{shown} is on a file system mounted noexec: nothing of a runtime could be executed; \
              choose another with --store DIR, or remount it"
         ));
     }
+    if stat.f_blocks == 0 {
+        return Check::pass("store", format!("{shown}, on a file system without a size"));
+    }
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     let free_text = crate::list::size(free);
     if free < ENOUGH {
         let message = format!("{shown}: {free_text} free; free some space, or --store DIR");
