@@ -5,15 +5,21 @@
 use super::index_path;
 use crate::{error::Error, fsx};
 use joblet_format::Checksum;
+use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
 use std::{
     io::Write,
+    num::NonZero,
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
 
 /// Largest file of an archive, in bytes: what Joblet's client and the hosts of release assets accept.
 pub const MAX_PART: u64 = (2 << 30) - 1;
+
+/// After how many bytes the kernel is told to begin with writing them to the disk: otherwise all of
+/// an archive would be waited for at its end.
+const WRITEBACK: u64 = 4 << 20;
 
 /// A part of an archive as it lies on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +46,8 @@ pub(super) struct Parts<'t> {
     file: NamedTempFile,
     /// Bytes in `file`.
     size: u64,
+    /// How many of them the kernel was told to write.
+    told: u64,
     /// Of `file`. The first one's hash is the archive's so far: nothing is hashed twice where there is
     /// no second one.
     hash: Option<Sha256>,
@@ -48,7 +56,7 @@ pub(super) struct Parts<'t> {
 impl<'t> Parts<'t> {
     pub(super) fn new(target: &'t Path, limit: u64) -> Result<Self, Error> {
         let file = fsx::stage(target)?;
-        Ok(Self { target, limit, done: Vec::new(), file, size: 0, hash: None })
+        Ok(Self { target, limit, done: Vec::new(), file, size: 0, told: 0, hash: None })
     }
 
     /// Adds a member, which is never cut. `whole` has hashed what was put before.
@@ -66,6 +74,13 @@ impl<'t> Parts<'t> {
         }
         self.file.write_all(member).map_err(Error::file("write", self.target))?;
         self.size += length;
+        if let Some(more) =
+            NonZero::new(self.size - self.told).filter(|more| more.get() >= WRITEBACK)
+        {
+            // It can only be slower without. What is being written stays in memory.
+            _ = fadvise(&self.file, self.told, Some(more), Advice::DontNeed);
+            self.told = self.size;
+        }
         if let Some(hash) = &mut self.hash {
             hash.update(member);
         }
@@ -77,7 +92,7 @@ impl<'t> Parts<'t> {
         let checksum = Checksum::from_digest(hash.finalize().into());
         let part = PackedPart { size: self.size, checksum };
         self.done.push((std::mem::replace(&mut self.file, next), part));
-        self.size = 0;
+        (self.size, self.told) = (0, 0);
     }
 
     /// Gives archive and index their names. Returns the parts, none where the archive is one file.
