@@ -20,7 +20,7 @@ use std::{
 const TOOLS: [&str; 5] = ["cat", "dd", "id", "sh", "sleep"];
 
 /// What each case of `minimal-init.sh` must print (in part, where it ends with `…`), and its status.
-const CASES: [(&str, &str, i32); 20] = [
+const CASES: [(&str, &str, i32); 21] = [
     ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"), 0),
     ("bare-list", "no runtime is installed in /opt/joblet/runtimes; …", 0),
     ("bare-install", "installed demo@1.0.0 …", 0),
@@ -29,6 +29,8 @@ const CASES: [(&str, &str, i32); 20] = [
     ("run", "1 0 /work\njoblet\n", 0),
     ("limited", "0::/\n", 0),
     ("out-of-memory", OUT_OF_MEMORY, 137),
+    // Before it could begin: the launcher lives to tell it.
+    ("starved", STARVED, 137),
     ("limits", "67108864\n50000 100000\n20\n", 143),
     ("processes", "sh: can't fork: Resource temporarily unavailable\n", 2),
     // Started outside of its group, which it joins.
@@ -47,6 +49,9 @@ const CASES: [(&str, &str, i32); 20] = [
 
 const OUT_OF_MEMORY: &str =
     "the job was killed: it needed more than its 16 MiB of memory (--memory)\n";
+
+const STARVED: &str =
+    "the job was killed: it needed more than its 16384 bytes of memory (--memory)\n";
 
 const USER_LIMITED: &str = concat!(
     "0::/\n",

@@ -103,9 +103,16 @@ fn clone(
 }
 
 /// The launcher lends its memory to a child that needs a moment only, and none of its own later:
-/// copying is a twelfth of a start. While it is lent, the launcher passes no signal on.
+/// copying is a twelfth of a start. While it is lent, the launcher passes no signal on; what could
+/// keep the child waiting, the launcher has opened before.
+///
+/// Whoever needs more than its group may have is ended together with all that share its memory.
 fn memory(steps: &[Step]) -> Memory {
-    let own = |step: &Step| matches!(step, Step::Copy { .. } | Step::Terminal { .. } | Step::Init);
+    let own = |step: &Step| match step {
+        Step::Copy { .. } | Step::Terminal { .. } | Step::Init => true,
+        Step::Limit(limits) => limits.memory.is_some(),
+        _ => false,
+    };
     if steps.iter().any(own) { Memory::Copied } else { Memory::Lent }
 }
 

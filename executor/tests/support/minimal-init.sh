@@ -55,6 +55,7 @@ try install exec_ install demo --registry /registry
 try run run "" 'echo $$ $(id -u) $PWD; cat /proc/sys/kernel/hostname'
 try limited run "--memory 64 --cpu 0.5 --pids 20" "cat /proc/self/cgroup"
 try out-of-memory run "--memory 16" "dd if=/dev/zero of=/tmp/x bs=1M count=64"
+try starved run "--memory 16K" "echo alive"
 b mkdir /cg
 b mount -t cgroup2 cgroup2 /cg
 try limits limits
