@@ -190,9 +190,8 @@ impl Store {
         // Who dies leaves its lock: that is removed last.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let locks = open(self.root.join(WORK).join("locks"), flags, Mode::empty());
-        let names = locks.and_then(Dir::new).into_iter().flatten().flatten();
-        // Two names are of the directory itself and of the one above.
-        if names.count() > 2 {
+        let mut names = locks.and_then(Dir::new).into_iter().flatten().flatten();
+        if names.any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")) {
             self.clean();
         }
     }
