@@ -44,11 +44,13 @@ pub(super) fn cut(bytes: &[u8]) -> usize {
     if last >= MIN_PIECE {
         let step = |hash: u64, byte: &u8| (hash << 1).wrapping_add(GEAR[usize::from(*byte)]);
         let mut hash = bytes[MIN_PIECE - WINDOW..MIN_PIECE].iter().fold(0, step);
-        for (at, byte) in bytes.iter().enumerate().take(last + 1).skip(MIN_PIECE) {
-            if hash >> (u64::BITS - BITS) == 0 {
-                return at;
-            }
+        let found = bytes[MIN_PIECE..=last].iter().position(|byte| {
+            let here = hash >> (u64::BITS - BITS) == 0;
             hash = step(hash, byte);
+            here
+        });
+        if let Some(behind) = found {
+            return MIN_PIECE + behind;
         }
     }
     if bytes.len() <= MAX_PIECE { bytes.len() } else { last }
