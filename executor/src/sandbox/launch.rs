@@ -8,7 +8,7 @@ use super::{
     init,
     mounts::{Places, identity},
     signals::Signals,
-    step::Step,
+    step::{Origin, Step},
     supervise::supervise,
     sys::{self, Memory},
     terminal::Relay,
@@ -103,13 +103,17 @@ fn clone(
 }
 
 /// The launcher lends its memory to a child that needs a moment only, and none of its own later:
-/// copying is a twelfth of a start. While it is lent, the launcher passes no signal on; what could
-/// keep the child waiting, the launcher has opened before.
+/// copying is a twelfth of a start. While it is lent, the launcher passes no signal on, so nothing
+/// may be lent where the child could have to wait: for files that it copies, or for a disk far away
+/// that the launcher has not looked at before.
 ///
-/// Whoever needs more than its group may have is ended together with all that share its memory.
+/// Who needs more than its group may have is ended together with all that share its memory.
 fn memory(steps: &[Step]) -> Memory {
     let own = |step: &Step| match step {
         Step::Copy { .. } | Step::Terminal { .. } | Step::Init => true,
+        Step::Bind { source, .. } | Step::Overlay { source, .. } => {
+            matches!(source, Origin::Host(_))
+        }
         Step::Limit(limits) => limits.memory.is_some(),
         _ => false,
     };
@@ -243,6 +247,30 @@ fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure
             }
             let step = step.map_or_else(|| "follow the plan".to_owned(), Step::to_string);
             Error::Launch { step: format!("cannot {step}"), reason: parts.join(": ") }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Ids, Limits},
+        *,
+    };
+
+    #[test]
+    fn memory_is_lent_where_nothing_waits() {
+        let bind = |source| Step::Bind { source, target: "/a".into(), writable: false };
+        for (step, want) in [
+            (Step::Root, Memory::Lent),
+            (bind(Origin::Runtime("a".into())), Memory::Lent),
+            (Step::Limit(Limits { pids: Some(1), ..Limits::default() }), Memory::Lent),
+            (bind(Origin::Host("/far".into())), Memory::Copied),
+            (Step::Limit(Limits { memory: Some(1), ..Limits::default() }), Memory::Copied),
+            (Step::Terminal { owner: Ids { uid: 0, gid: 0 } }, Memory::Copied),
+            (Step::Init, Memory::Copied),
+        ] {
+            assert_eq!(memory(&[Step::PrivateMounts, step]), want);
         }
     }
 }
