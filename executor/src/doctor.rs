@@ -142,10 +142,9 @@ pub fn store(root: &Path) -> Check {
              choose another with --store DIR, or remount it"
         ));
     }
-    if stat.f_blocks == 0 {
+    let Some(free) = crate::store::room(&stat) else {
         return Check::pass("store", format!("{shown}, on a file system without a size"));
-    }
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    };
     let free_text = crate::list::size(free);
     if free < ENOUGH {
         let message = format!("{shown}: {free_text} free; free some space, or --store DIR");

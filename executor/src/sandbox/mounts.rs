@@ -77,11 +77,17 @@ impl Places {
 
     /// Opens the mount point `target` inside the root and makes it if it is missing.
     pub(super) fn target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
-        let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
-        if let (false, Some(name)) = (file, self.new_target(target)?) {
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            return Ok(openat(&self.root, name, flags, Mode::empty())?);
+        match self.new_target(target, file)? {
+            Some(name) => {
+                Ok(openat(&self.root, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+            }
+            None => self.walked_target(target, file),
         }
+    }
+
+    /// As [`Places::target`], wherever it is.
+    fn walked_target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
+        let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
         let own = self.own.borrow();
         let create = if file { Create::File(&own) } else { Create::Directory(&own) };
         let found = match within::open(self.root.as_fd(), target, Escape::Clamp, create) {
@@ -104,9 +110,9 @@ impl Places {
     }
 
     /// The name of the mount point `target` if it is a new directory in the root, as most are.
-    fn new_target<'a>(&self, target: &'a Path) -> Result<Option<&'a Path>, Errno> {
+    fn new_target<'a>(&self, target: &'a Path, file: bool) -> Result<Option<&'a Path>, Errno> {
         let name = target.strip_prefix("/").unwrap_or(target);
-        if name.components().count() != 1 {
+        if file || name.components().count() != 1 {
             return Ok(None);
         }
         match mkdirat(&self.root, name, Mode::from_raw_mode(0o755)) {
@@ -169,12 +175,14 @@ impl Places {
         // With the mounts below it: the kernel refuses to uncover what lies under them.
         let tree = clone_tree(source.as_fd(), true)?;
         let recursive = !weaken::without("recursive");
-        let new = if directory { self.new_target(target)? } else { None };
-        if let Some(name) = new {
-            return seal::attach_sealed(self, &tree, (self.root.as_fd(), name), flags, recursive);
-        }
-        let target = self.target(target, !directory)?;
-        seal::attach_sealed(self, &tree, here(&target), flags, recursive)
+        let found;
+        let point = if let Some(name) = self.new_target(target, !directory)? {
+            (self.root.as_fd(), name)
+        } else {
+            found = self.walked_target(target, !directory)?;
+            here(&found)
+        };
+        seal::attach_sealed(self, &tree, point, flags, recursive)
     }
 }
 

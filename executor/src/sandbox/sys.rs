@@ -1,4 +1,4 @@
-//! The system calls that no safe wrapper offers: the only unsafe code of this program.
+//! The system calls that no safe wrapper offers: with the allocator, all unsafe code of this program.
 #![allow(unsafe_code)]
 
 use nix::{
@@ -115,13 +115,11 @@ pub(super) fn clone_alone(
         // SAFETY: no memory is passed to the kernel.
         unsafe { clone(libc::SYS_clone, flags | bits(libc::SIGCHLD), 0, child) }
     };
-    // What is below zero and above -4096 is an error number.
-    let errno = |result: c_long| i32::try_from(-result).map_or(Errno::EINVAL, Errno::from_raw);
-    i32::try_from(result)
-        .ok()
-        .filter(|pid| *pid >= 0)
-        .map(Pid::from_raw)
-        .ok_or_else(|| errno(result))
+    // A process id, or below zero an error number.
+    match i32::try_from(result).map_err(|_| Errno::EINVAL)? {
+        pid if pid >= 0 => Ok(Pid::from_raw(pid)),
+        errno => Err(Errno::from_raw(-errno)),
+    }
 }
 
 /// Calls clone(2) or clone3(2), number `nr`, with two arguments and zeros. The new process calls

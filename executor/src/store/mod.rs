@@ -225,9 +225,12 @@ impl Store {
 /// What this user may still write to the file system of `path`, in bytes.
 fn free(path: &Path) -> Result<u64, Error> {
     let found = rustix::fs::statvfs(path).map_err(Error::file("stat", path))?;
-    // A disk without a size, like a ramfs, says nothing.
-    let counted = found.f_blocks > 0;
-    Ok(if counted { found.f_bavail.saturating_mul(found.f_frsize) } else { u64::MAX })
+    Ok(room(&found).unwrap_or(u64::MAX))
+}
+
+/// What is free on a file system, in bytes. One without a size, like a ramfs, says nothing.
+pub(crate) fn room(found: &rustix::fs::StatVfs) -> Option<u64> {
+    (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 #[cfg(test)]
