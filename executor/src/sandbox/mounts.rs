@@ -7,7 +7,7 @@ use super::{
     seal,
     step::Origin,
     sys::{NODEV, NOSUID, RDONLY},
-    weaken,
+    trampoline, weaken,
 };
 use crate::within::{self, Create, Escape};
 use rustix::{
@@ -34,6 +34,8 @@ pub(super) struct Places {
     pub cwd: OwnedFd,
     /// The job's root.
     pub root: OwnedFd,
+    /// The program that executes the job's.
+    pub trampoline: OwnedFd,
     /// The job's `/proc`, as soon as there is one.
     pub proc: OnceCell<OwnedFd>,
     /// The file systems of the job alone (`st_dev`): mount points are made on these only.
@@ -60,7 +62,8 @@ impl Places {
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, here(&slash))?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
-        Ok(Self { runtime, cwd, root, proc: OnceCell::new(), own })
+        let trampoline = trampoline::prepare(&root)?;
+        Ok(Self { runtime, cwd, root, trampoline, proc: OnceCell::new(), own })
     }
 
     /// Opens what `origin` names.
