@@ -10,10 +10,17 @@ pub struct Opt {
     pub long: &'static str,
     /// With its dash: `-q`, or empty.
     pub short: &'static str,
-    /// What its value is called; empty for a switch.
+    /// What its value is called; empty for a switch. In `[=…]` if it may be missing.
     pub value: &'static str,
     /// One line for people.
     pub help: &'static str,
+}
+
+impl Opt {
+    /// Whether the next word is its value.
+    pub fn needs_value(&self) -> bool {
+        !self.value.is_empty() && !self.value.starts_with('[')
+    }
 }
 
 /// A command.
@@ -89,7 +96,12 @@ const JOB: &[Opt] = &[
     value("--pids", "", "N", "how many processes and threads it may have at a time"),
     value("--gpu", "", "N|all", "how many of the host's GPUs it may use"),
     switch("--init", "", "put a process before the job that passes signals on and reaps"),
-    switch("--tty", "-t", "give the job a terminal of its own; needs one here"),
+    value(
+        "--tty",
+        "-t",
+        "[=auto|always|never]",
+        "a terminal of its own for the job: auto, where input and output are one here (default)",
+    ),
     value("--status-fd", "", "N", "write a line of JSON on how it ended to descriptor N"),
     switch("--dry-run", "", "print what would be done to start the job, and stop"),
 ];
@@ -320,7 +332,9 @@ fn options(text: &mut String, options: &[Opt]) {
         } else {
             format!("{}, {}", option.short, option.long)
         };
-        _ = writeln!(text, "  {:<28} {}", format!("{names} {}", option.value), option.help);
+        let gap = if option.needs_value() { " " } else { "" };
+        let names = format!("{names}{gap}{}", option.value);
+        _ = writeln!(text, "  {names:<28} {}", option.help);
     }
 }
 

@@ -175,7 +175,7 @@ fn case(text: &mut String, pattern: &str, kind: Kind<'_>) {
 }
 
 fn want() -> String {
-    let with_value = options().filter(|option| !option.value.is_empty());
+    let with_value = options().filter(|option| option.needs_value());
     let with_value: BTreeMap<_, _> = with_value.map(|option| (option.long, option)).collect();
     let words = with_value.values().flat_map(|option| [option.long, option.short]);
     let (mut values, mut own, mut operands) = (String::new(), String::new(), String::new());
@@ -223,7 +223,7 @@ fn fish() -> String {
         if let Some(short) = option.short.strip_prefix('-') {
             _ = write!(text, " -s {short}");
         }
-        if !option.value.is_empty() {
+        if option.needs_value() {
             // Without -f files are offered as well.
             let how = if of_value(option) == Kind::Files { "" } else { " -f" };
             _ = write!(text, " -r{how}{}", list(of_value(option)));

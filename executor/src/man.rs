@@ -54,7 +54,8 @@ fn options(page: &mut String, options: &[Opt]) {
             format!("{}, ", escaped(option.short))
         };
         let (long, value) = (escaped(option.long), escaped(option.value));
-        _ = writeln!(page, ".TP\n.B {short}{long} {value}\n{}", escaped(option.help));
+        let gap = if option.needs_value() { " " } else { "" };
+        _ = writeln!(page, ".TP\n.B {short}{long}{gap}{value}\n{}", escaped(option.help));
     }
 }
 

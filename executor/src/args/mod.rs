@@ -167,7 +167,7 @@ pub struct Run {
     pub gpu: Option<Wanted>,
     /// `--init`
     pub init: bool,
-    /// `--tty`; what `shell` does.
+    /// `--tty`
     pub terminal: Terminal,
     /// `--status-fd`
     pub status_fd: Option<i32>,
@@ -180,12 +180,12 @@ pub struct Run {
 /// Whether a job gets a terminal of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Terminal {
-    /// It has the caller's files.
-    None,
+    /// `--tty=never`: its files are pipes.
+    Never,
     /// `--tty`: it gets one, or is not run.
-    Must,
-    /// `shell`: it gets one where the caller has one.
-    IfHere,
+    Always,
+    /// It gets one where the caller has one.
+    Auto,
 }
 
 /// One `--bind SRC:DST[:rw]`.
@@ -350,10 +350,13 @@ fn run(
     shell: Option<Spec>,
     argv: Vec<OsString>,
 ) -> Result<Box<Run>, Error> {
-    let terminal = match (options.contains("--tty"), &shell) {
-        (true, _) => Terminal::Must,
-        (false, None) => Terminal::None,
-        (false, Some(_)) => Terminal::IfHere,
+    let terminal = match text(options, "--tty")?.as_deref() {
+        None | Some("auto") => Terminal::Auto,
+        Some("" | "always") => Terminal::Always,
+        Some("never") => Terminal::Never,
+        Some(other) => {
+            return Err(Error::Usage(format!("--tty is auto, always or never, not {other:?}")));
+        }
     };
     let spec = match shell {
         Some(spec) => spec,
@@ -538,10 +541,10 @@ mod tests {
     #[test]
     fn a_shell_is_a_job() {
         let Command::Run(run) = command("shell a@1.0.0 --init --network host") else { panic!() };
-        assert_eq!((run.spec, run.terminal), (spec("a@1.0.0"), Terminal::IfHere));
+        assert_eq!((run.spec, run.terminal), (spec("a@1.0.0"), Terminal::Auto));
         assert!(run.init && run.host_network && run.argv == SHELL);
         let Command::Run(run) = command("run -t --runtime a --status-fd 3 ls") else { panic!() };
-        assert_eq!((run.terminal, run.status_fd), (Terminal::Must, Some(3)));
+        assert_eq!((run.terminal, run.status_fd), (Terminal::Always, Some(3)));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) fn sort(args: Vec<OsString>) -> Result<Words, Error> {
                 (true, Some(_)) => {
                     return Err(Error::Usage(format!("{} takes no value", option.long)));
                 }
+                (false, None) if !option.needs_value() => words.options.push(OsString::new()),
                 (false, inline) => {
                     let value = inline.or_else(|| args.next()).ok_or_else(|| {
                         Error::Usage(format!("{} needs a value: {}", option.long, option.value))

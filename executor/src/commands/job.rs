@@ -3,7 +3,7 @@
 use crate::args::{self, Run};
 use crate::error::Error;
 use crate::gpu::{self, Gpus};
-use crate::sandbox::{Bind, Device, Ids, Job, Limits, Network, Tmpfs, Upload};
+use crate::sandbox::{self, Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::IsTerminal;
@@ -97,13 +97,19 @@ fn lies_here(path: &Path) -> std::io::Result<bool> {
     Ok(plain && !found.is_symlink() && found.dev() == here.dev())
 }
 
-fn terminal(asked: args::Terminal) -> Result<bool, Error> {
-    let here = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+fn terminal(asked: args::Terminal) -> Result<Terminal, Error> {
+    let (input, output) = (std::io::stdin(), std::io::stdout());
+    let here = input.is_terminal() && output.is_terminal();
     match asked {
-        args::Terminal::Must if !here => {
+        args::Terminal::Always if !here => {
             Err(Error::Usage("--tty needs a terminal as standard input and output".into()))
         }
-        args::Terminal::None => Ok(false),
-        _ => Ok(here),
+        args::Terminal::Always => Ok(Terminal::Full),
+        // A caller in the background goes on without the terminal's keys.
+        args::Terminal::Auto if here && sandbox::is_in_foreground(&input) => Ok(Terminal::Full),
+        args::Terminal::Auto if output.is_terminal() || std::io::stderr().is_terminal() => {
+            Ok(Terminal::Output)
+        }
+        args::Terminal::Auto | args::Terminal::Never => Ok(Terminal::None),
     }
 }

@@ -4,6 +4,7 @@ use super::{
     cgroup, command, copy, dev,
     mounts::Places,
     overlay, privileges, proc, seal, seccomp,
+    standard_files::StandardFiles,
     step::Step,
     sys::{self, NODEV, RDONLY},
     terminal, trampoline,
@@ -99,6 +100,8 @@ pub(super) struct Sandbox<'a> {
     pub ignored: &'a [i32],
     /// Where it joins its control group, if it was not started there.
     pub entrance: Option<BorrowedFd<'a>>,
+    /// Its standard files.
+    pub files: &'a StandardFiles,
     /// What a terminal of its own needs.
     pub terminal: Option<&'a terminal::Wanted>,
     /// Where the launcher reads what the child reports, to be closed in the child.
@@ -160,10 +163,12 @@ impl Sandbox<'_> {
             Step::Names { path } => copy::names(places, Path::new(path)),
             Step::Terminal { owner } => {
                 let none = || Failure::launch("the caller has none");
-                terminal::open(places, self.terminal.ok_or_else(none)?, *owner)
+                terminal::open(places, self.terminal.ok_or_else(none)?, self.files, *owner)
             }
             Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY),
             Step::EnterRoot => enter(places),
+            Step::StandardFiles => self.files.install(places),
+            Step::Session => Ok(nix::unistd::setsid().map(|_| ())?),
             Step::CloseFiles => close_files(places, self.writer),
             Step::Workdir { path } => workdir(places, path),
             _ => Err(Failure::launch("not a step of the root")),

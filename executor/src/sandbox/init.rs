@@ -5,7 +5,7 @@
 
 use super::{
     apply::Failure,
-    signals::{FORWARDED, Forwarded},
+    signals::{ENDING, Forwarded},
     sys::{self, Memory},
     weaken,
 };
@@ -42,7 +42,7 @@ pub(super) fn stay(
     let signals = Forwarded::open()?;
     // What came too early for the job ends it before it begins.
     while let Some((signal, _)) = signals.read()? {
-        if FORWARDED[..4].contains(&signal) {
+        if ENDING.contains(&signal) {
             end(report, signal);
         }
     }

@@ -9,10 +9,11 @@ use super::{
     init,
     mounts::{Places, identity},
     signals::Signals,
+    standard_files::StandardFiles,
     step::{Origin, Step},
     supervise::supervise,
     sys::{self, Memory},
-    terminal::Relay,
+    terminal::Terminal,
     weaken,
 };
 use crate::{error::Error, runtime::Runtime};
@@ -20,14 +21,12 @@ use nix::{errno::Errno, libc, unistd::Pid};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, BorrowedFd},
-    fs::{FileType, fstat},
     io::write,
     pipe::{PipeFlags, pipe_with},
     process::{Signal, set_parent_process_death_signal},
 };
 use std::{
     convert::Infallible,
-    io::{stderr, stdin, stdout},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -43,14 +42,15 @@ pub(super) fn run(
         reason: errno.desc().to_owned(),
     };
     let raw = |errno: rustix::io::Errno| launch(Errno::from_raw(errno.raw_os_error()));
-    check_standard_files()?;
+    let mut files = StandardFiles::prepare(job.terminal)?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
-    let (relay, wanted) = if job.terminal {
-        let (relay, wanted) = Relay::begin().map_err(raw)?;
-        (Some(relay), Some(wanted))
-    } else {
-        (None, None)
+    let (terminal, wanted) = match job.terminal {
+        super::Terminal::None => (None, None),
+        kind => {
+            let begun = Terminal::begin(kind == super::Terminal::Full).map_err(raw)?;
+            (Some(begun.0), Some(begun.1))
+        }
     };
     let signals = Signals::block().map_err(launch)?;
     let cgroup = limit(steps)?;
@@ -58,6 +58,7 @@ pub(super) fn run(
         runtime: (&runtime.path, identity),
         user_namespace: !host.privileged,
         ignored: &signals.ignored,
+        files: &files,
         terminal: wanted.as_ref(),
         entrance: None,
         reader: reader.as_fd(),
@@ -67,9 +68,19 @@ pub(super) fn run(
         .map_err(|(at, errno)| explained(steps, job, host, at, Failure::from(errno)))?;
     drop(wanted);
     drop(writer);
-    let ended = supervise(&signals, pid, reader, (job.timeout, job.init), relay).map_err(launch)?;
+    files.let_go();
+    let init = steps.contains(&Step::Init);
+    let relays = std::mem::take(&mut files.relays);
+    let ended = supervise(&signals, pid, reader, (job.timeout, init), (terminal, relays));
+    files.settle();
+    let ended = ended.map_err(launch)?;
     match Failure::decode(&ended.report) {
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
+        None if ended.refused.is_some() => {
+            let (name, errno) = ended.refused.unwrap_or(("", rustix::io::Errno::IO));
+            let step = "pass on what the job wrote".to_owned();
+            Err(Error::Launch { step, reason: format!("{name}: {errno}") })
+        }
         None => Ok(match (cgroup, ended.exit) {
             (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
             (_, exit) => exit,
@@ -126,26 +137,6 @@ fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
     let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
     Cgroup::make(*limits).map(Some).map_err(refuse)
-}
-
-/// Refuses directories as standard files: `..` leads from them to all of the host.
-fn check_standard_files() -> Result<(), Error> {
-    for (name, file) in
-        [("input", fstat(stdin())), ("output", fstat(stdout())), ("error", fstat(stderr()))]
-    {
-        let refused = !weaken::without("standard-files");
-        if refused
-            && file.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-        {
-            return Err(Error::Launch {
-                step: "pass on the standard files".to_owned(),
-                reason: format!(
-                    "standard {name} is a directory, through which a job could leave its root; use --bind"
-                ),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// The flags of clone(2) for the step that makes namespaces. A process that is started in another

@@ -17,9 +17,11 @@ mod overlay;
 mod plan;
 mod privileges;
 mod proc;
+mod relay;
 mod seal;
 pub mod seccomp;
 mod signals;
+mod standard_files;
 mod step;
 mod supervise;
 mod sys;
@@ -28,7 +30,7 @@ mod trampoline;
 pub(crate) mod weaken;
 
 use crate::{error::Error, runtime::Runtime};
-use rustix::{fs, io::Errno, process, thread};
+use rustix::{fd::AsFd, fs, io::Errno, process, termios, thread};
 use serde::Serialize;
 use std::{
     env,
@@ -76,8 +78,8 @@ pub struct Job {
     pub limits: Limits,
     /// Whether a process stands before it that passes signals on and reaps.
     pub init: bool,
-    /// Whether it has a terminal of its own, behind the caller's.
-    pub terminal: bool,
+    /// What of a terminal of its own it has, behind the caller's.
+    pub terminal: Terminal,
 }
 
 impl Job {
@@ -99,9 +101,20 @@ impl Job {
             search: Vec::new(),
             limits: Limits::default(),
             init: false,
-            terminal: false,
+            terminal: Terminal::None,
         }
     }
+}
+
+/// What of a terminal of its own a job has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal {
+    /// None: it reads and writes pipes.
+    None,
+    /// One that it writes to, where the caller's output or error is a terminal.
+    Output,
+    /// One for input and output that controls its session. The caller's takes every key.
+    Full,
 }
 
 /// What of the network a job sees.
@@ -242,6 +255,11 @@ impl Exit {
             Self::OutOfMemory => 128 + 9,
         }
     }
+}
+
+/// Whether this process is in the foreground of the terminal `file`.
+pub fn is_in_foreground(file: &impl AsFd) -> bool {
+    termios::tcgetpgrp(file).is_ok_and(|group| group == process::getpgrp())
 }
 
 /// A second descriptor for what the caller left open as number `fd`, which no job inherits.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::within::{self, Create, Escape};
 use rustix::{
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     fs::{FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, open, openat},
     io::Errno,
     mount::{
@@ -253,6 +253,17 @@ pub(super) fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<Owne
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
     open_tree(source, "", flags | recursive)
+}
+
+/// Opens the file `fd` once more, by the job's `/proc`.
+pub(super) fn open_again(
+    places: &Places,
+    fd: BorrowedFd<'_>,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    let proc = places.proc.get().ok_or(Errno::NOENT)?;
+    let path = format!("self/fd/{}", fd.as_raw_fd());
+    openat(proc, path, flags | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Attaches `mount` at `target`, over anything that is mounted there.

@@ -1,6 +1,6 @@
 //! The sandbox as a value: what is to be done, in which order.
 
-use super::{Cwd, Host, Ids, Job, Network, Origin, Step, Upload};
+use super::{Cwd, Host, Ids, Job, Network, Origin, Step, Terminal, Upload};
 use crate::{
     error::Error,
     runtime::{Runtime, Source},
@@ -80,13 +80,16 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::Bind { source, target, writable: bind.writable });
     }
     let path = job.workdir.clone().unwrap_or(work);
-    steps.extend([Step::SealRoot, Step::EnterRoot]);
-    steps.extend(job.terminal.then_some(Step::Terminal { owner: ids }));
+    steps.extend([Step::SealRoot, Step::StandardFiles, Step::EnterRoot, Step::Session]);
+    let terminal = job.terminal != Terminal::None;
+    steps.extend(terminal.then_some(Step::Terminal { owner: ids }));
     steps.push(Step::Workdir { path });
     steps.push(Step::DropPrivileges { user: host.privileged.then_some(ids) });
     // Last: no step needs a file of the host any more.
     steps.extend([Step::Seccomp, Step::CloseFiles]);
-    steps.extend(job.init.then_some(Step::Init));
+    // A terminal's signals do nothing by themselves to PID 1.
+    let init = job.init || job.terminal == Terminal::Full;
+    steps.extend(init.then_some(Step::Init));
     steps.push(Step::Exec { argv: job.argv.clone(), env: environment(runtime, job, host) });
     Ok(steps)
 }
@@ -266,7 +269,9 @@ mod tests {
             want.push("mount an empty /tmp (mode 1777)");
             want.extend(middle);
             want.push("mount a private copy of the current directory on /work");
-            want.extend(["make the root read-only", "enter the root and detach the host's"]);
+            want.push("make the root read-only");
+            want.push("replace the standard files by the job's own");
+            want.extend(["enter the root and detach the host's", "begin a session"]);
             want.extend(["change to /work", end, "filter system calls"]);
             want.extend(["close files 3 and up", "execute python3 x.py"]);
             assert_eq!(lines(&runtime, &job(), host), want);
@@ -317,7 +322,7 @@ mod tests {
         };
         for (found, want) in [
             (change(|job| job.init = true), "stay as the parent of what follows"),
-            (change(|job| job.terminal = true), "open a terminal of the job's own"),
+            (change(|job| job.terminal = Terminal::Output), "open a terminal of the job's own"),
             (change(|job| job.uploads = vec![upload(false)]), "copy ../f to /work/f"),
             (
                 change(|job| job.uploads = vec![upload(true)]),

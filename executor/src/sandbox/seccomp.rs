@@ -20,11 +20,16 @@ enum Answer {
     Fail(i32),
     /// It fails with this error if its argument at this place is one of these, as 32 bits.
     FailIf(u8, &'static [u32], i32),
-    /// It fails with `EPERM` if its first argument has any of these bits.
-    FailBits(u32),
+    /// It fails with `EPERM` if its argument at this place has any of these bits.
+    FailBits(u8, u32),
+    /// As [`Answer::FailBits`] with [`SET_ID`] of a mode, if the flags in the argument before it
+    /// say that a file is made: else there is no mode.
+    FailCreate(u8),
+    /// It fails with `EPERM` if it asks for another death signal than KILL.
+    FailDeathSignal,
 }
 
-use Answer::{Allow, Fail, FailBits, FailIf};
+use Answer::{Allow, Fail, FailBits, FailCreate, FailDeathSignal, FailIf};
 
 /// `AUDIT_ARCH_…` of linux/audit.h for this architecture.
 const ARCH: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
@@ -44,6 +49,20 @@ const NEW_NAMESPACES: u32 = 0x7e02_0000;
 
 /// The same for unshare(2), which also takes `CLONE_NEWTIME`.
 const UNSHARE_NAMESPACES: u32 = NEW_NAMESPACES | 0x80;
+
+/// The bits of a mode that let a program run as its owner or group. Nothing a job makes may have
+/// them: where it can write to the host, others could execute it there.
+const SET_ID: u32 = 0o6000;
+
+/// `O_CREAT`, and the bit that `O_TMPFILE` has beside that of a directory.
+const CREATES: u32 = 0x40 | 0x40_0000;
+
+/// `fchmodat2` (Linux 6.6), which some headers lack.
+const FCHMODAT2: c_long = 452;
+
+/// Commands of fcntl(2) by which a process delays or watches what others open: `F_SETLEASE`,
+/// `F_NOTIFY`.
+const LEASES: &[u32] = &[1024, 1026];
 
 /// Requests that put characters into a terminal's input: TIOCSTI and TIOCLINUX. The kernel looks
 /// at 32 bits of a request, and so does the filter.
@@ -118,8 +137,18 @@ fn rules() -> Vec<(u32, Answer)> {
     let denied = DENIED.iter().chain(&DENIED_HERE).chain([&KEXEC_FILE_LOAD]);
     let mut rules: Vec<_> = denied.map(|nr| (number(*nr), Fail(libc::EPERM))).collect();
     rules.extend([
-        (number(libc::SYS_clone), FailBits(NEW_NAMESPACES)),
-        (number(libc::SYS_unshare), FailBits(UNSHARE_NAMESPACES)),
+        (number(libc::SYS_clone), FailBits(0, NEW_NAMESPACES)),
+        (number(libc::SYS_unshare), FailBits(0, UNSHARE_NAMESPACES)),
+        (number(libc::SYS_fchmod), FailBits(1, SET_ID)),
+        (number(libc::SYS_fchmodat), FailBits(2, SET_ID)),
+        (number(FCHMODAT2), FailBits(2, SET_ID)),
+        (number(libc::SYS_mkdirat), FailBits(2, SET_ID)),
+        (number(libc::SYS_mknodat), FailBits(2, SET_ID)),
+        (number(libc::SYS_openat), FailCreate(3)),
+        // Its mode lies in memory. Programs fall back to openat.
+        (number(libc::SYS_openat2), Fail(libc::ENOSYS)),
+        (number(libc::SYS_fcntl), FailIf(1, LEASES, libc::EPERM)),
+        (number(libc::SYS_prctl), FailDeathSignal),
         // Its flags lie in memory, where a filter cannot look. C libraries fall back to clone.
         (number(libc::SYS_clone3), Fail(libc::ENOSYS)),
         // As on a kernel without it: programs then use what they used before.
@@ -130,6 +159,14 @@ fn rules() -> Vec<(u32, Answer)> {
         (number(libc::SYS_socket), FailIf(0, FAMILIES, libc::EAFNOSUPPORT)),
         (number(libc::SYS_socketpair), FailIf(0, FAMILIES, libc::EAFNOSUPPORT)),
         (LAST + 1, Fail(libc::ENOSYS)),
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    rules.extend([
+        (number(libc::SYS_chmod), FailBits(1, SET_ID)),
+        (number(libc::SYS_creat), FailBits(1, SET_ID)),
+        (number(libc::SYS_mkdir), FailBits(1, SET_ID)),
+        (number(libc::SYS_mknod), FailBits(1, SET_ID)),
+        (number(libc::SYS_open), FailCreate(2)),
     ]);
     rules
 }
@@ -162,6 +199,11 @@ const ARGUMENTS: u32 = 16;
 
 fn load(place: u32) -> Instruction {
     statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, place)
+}
+
+/// Loads the low half of an argument: the kernel looks at no more of those that are compared.
+fn load_argument(argument: u8) -> Instruction {
+    load(ARGUMENTS + 8 * u32::from(argument))
 }
 
 fn reply(value: u32) -> Instruction {
@@ -220,17 +262,29 @@ impl Tail {
         let at = match answer {
             Allow => self.push(reply(libc::SECCOMP_RET_ALLOW)),
             Fail(errno) => self.push(fail(errno)),
-            FailBits(bits) => {
+            FailBits(argument, bits) => {
                 let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
                 self.jump(libc::BPF_JSET, bits, fail, allow);
-                self.push(load(ARGUMENTS))
+                self.push(load_argument(argument))
+            }
+            FailCreate(mode) => {
+                let (allow, check) = (self.answer(Allow), self.answer(FailBits(mode, SET_ID)));
+                self.jump(libc::BPF_JSET, CREATES, check, allow);
+                self.push(load_argument(mode - 1))
+            }
+            FailDeathSignal => {
+                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
+                self.jump(libc::BPF_JEQ, libc::SIGKILL.unsigned_abs(), allow, fail);
+                let check = self.push(load_argument(1));
+                self.jump(libc::BPF_JEQ, libc::PR_SET_PDEATHSIG.unsigned_abs(), check, allow);
+                self.push(load_argument(0))
             }
             FailIf(argument, values, errno) => {
                 let (mut next, fail) = (self.answer(Allow), self.answer(Fail(errno)));
                 for value in values {
                     next = self.jump(libc::BPF_JEQ, *value, fail, next);
                 }
-                self.push(load(ARGUMENTS + 8 * u32::from(argument)))
+                self.push(load_argument(argument))
             }
         };
         self.answers.push((answer, at));
@@ -273,7 +327,7 @@ mod tests {
     use super::*;
 
     /// What the filter answers: a value of `SECCOMP_RET_*`.
-    fn answer(filter: &[Instruction], arch: u32, nr: u32, arguments: [u64; 2]) -> u32 {
+    fn answer(filter: &[Instruction], arch: u32, nr: u32, arguments: [u64; 4]) -> u32 {
         let mut data = [nr.to_le_bytes(), arch.to_le_bytes(), [0; 4], [0; 4]].concat();
         data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
         let (mut at, mut loaded) = (0, 0);
@@ -308,15 +362,16 @@ mod tests {
         let table: std::collections::BTreeMap<_, _> = rules().into_iter().collect();
         for nr in 0..=LAST {
             let want = match table.get(&nr) {
-                None | Some(Allow | FailBits(_) | FailIf(..)) => MADE,
+                None
+                | Some(Allow | FailBits(..) | FailCreate(_) | FailDeathSignal | FailIf(..)) => MADE,
                 Some(Fail(errno)) => failed(*errno),
             };
-            assert_eq!(answer(&filter, ARCH, nr, [0; 2]), want, "call {nr}");
+            assert_eq!(answer(&filter, ARCH, nr, [0; 4]), want, "call {nr}");
         }
         for nr in [LAST + 1, 1000, 0x4000_0000, 0x4000_003b, u32::MAX] {
-            assert_eq!(answer(&filter, ARCH, nr, [0; 2]), failed(libc::ENOSYS), "call {nr}");
+            assert_eq!(answer(&filter, ARCH, nr, [0; 4]), failed(libc::ENOSYS), "call {nr}");
         }
-        assert_eq!(answer(&filter, 0x4000_0003, 1, [0; 2]), failed(libc::ENOSYS), "i386");
+        assert_eq!(answer(&filter, 0x4000_0003, 1, [0; 4]), failed(libc::ENOSYS), "i386");
     }
 
     #[test]
@@ -324,19 +379,40 @@ mod tests {
         let filter = compile(rules());
         let eperm = failed(libc::EPERM);
         for (nr, arguments, want) in [
-            (libc::SYS_ioctl, [0, 0x5401], MADE),
-            (libc::SYS_ioctl, [0, 0x5412], eperm),
-            (libc::SYS_ioctl, [0, 0x1_0000_5412], eperm),
-            (libc::SYS_ioctl, [0, 0xffff_ffff_0000_541c], eperm),
-            (libc::SYS_clone, [0x0100_0011, 0], MADE),
-            (libc::SYS_clone, [0x1000_0011, 0], eperm),
-            (libc::SYS_clone, [0x0002_0000, 0], eperm),
-            (libc::SYS_unshare, [0x400, 0], MADE),
-            (libc::SYS_unshare, [0x80, 0], eperm),
-            (libc::SYS_unshare, [0x1000_0000, 0], eperm),
-            (libc::SYS_socket, [2, 0], MADE),
-            (libc::SYS_socket, [40, 0], failed(libc::EAFNOSUPPORT)),
-            (libc::SYS_socket, [38, 0], failed(libc::EAFNOSUPPORT)),
+            (libc::SYS_ioctl, [0, 0x5401, 0, 0], MADE),
+            (libc::SYS_ioctl, [0, 0x5412, 0, 0], eperm),
+            (libc::SYS_ioctl, [0, 0x1_0000_5412, 0, 0], eperm),
+            (libc::SYS_ioctl, [0, 0xffff_ffff_0000_541c, 0, 0], eperm),
+            (libc::SYS_clone, [0x0100_0011, 0, 0, 0], MADE),
+            (libc::SYS_clone, [0x1000_0011, 0, 0, 0], eperm),
+            (libc::SYS_clone, [0x0002_0000, 0, 0, 0], eperm),
+            (libc::SYS_unshare, [0x400, 0, 0, 0], MADE),
+            (libc::SYS_unshare, [0x80, 0, 0, 0], eperm),
+            (libc::SYS_unshare, [0x1000_0000, 0, 0, 0], eperm),
+            (libc::SYS_socket, [2, 0, 0, 0], MADE),
+            (libc::SYS_socket, [40, 0, 0, 0], failed(libc::EAFNOSUPPORT)),
+            (libc::SYS_socket, [38, 0, 0, 0], failed(libc::EAFNOSUPPORT)),
+            (libc::SYS_fchmod, [3, 0o755, 0, 0], MADE),
+            (libc::SYS_fchmod, [3, 0o4755, 0, 0], eperm),
+            (libc::SYS_fchmod, [3, 0xffff_0000_0000_0000 | 0o2000, 0, 0], eperm),
+            (libc::SYS_fchmodat, [0, 0, 0o1777, 0], MADE),
+            (libc::SYS_fchmodat, [0, 0, 0o2755, 0], eperm),
+            (FCHMODAT2, [0, 0, 0o6000, 0], eperm),
+            (libc::SYS_mkdirat, [0, 0, 0o2755, 0], eperm),
+            (libc::SYS_mknodat, [0, 0, 0o10_4644, 0], eperm),
+            (libc::SYS_openat, [0, 0, 0x40, 0o644], MADE),
+            (libc::SYS_openat, [0, 0, 0x41, 0o4755], eperm),
+            (libc::SYS_openat, [0, 0, 0x41_0002, 0o2755], eperm),
+            // Without a file to be made, the place of the mode holds anything.
+            (libc::SYS_openat, [0, 0, 0x1_0000, 0o6000], MADE),
+            (libc::SYS_fcntl, [0, 1, 0, 0], MADE),
+            (libc::SYS_fcntl, [0, 1024, 0, 0], eperm),
+            (libc::SYS_fcntl, [0, 1026, 0, 0], eperm),
+            (libc::SYS_prctl, [1, 9, 0, 0], MADE),
+            (libc::SYS_prctl, [1, 0, 0, 0], eperm),
+            (libc::SYS_prctl, [1, 15, 0, 0], eperm),
+            (libc::SYS_prctl, [0x1_0000_0001, 0, 0, 0], eperm),
+            (libc::SYS_prctl, [15, 0, 0, 0], MADE),
         ] {
             let nr = u32::try_from(nr).unwrap();
             assert_eq!(answer(&filter, ARCH, nr, arguments), want, "call {nr} {arguments:x?}");
@@ -345,6 +421,6 @@ mod tests {
 
     #[test]
     fn the_search_is_short() {
-        assert!(ranges(rules()).len() <= 96, "{}", ranges(rules()).len());
+        assert!(ranges(rules()).len() <= 128, "{}", ranges(rules()).len());
     }
 }

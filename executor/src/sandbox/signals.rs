@@ -17,20 +17,30 @@ use rustix::{
 };
 use std::{fs::File, io::Read};
 
-/// Signals that go on to the job. The first four end what does nothing about them.
-pub(super) const FORWARDED: [Signal; 11] = [
+/// Signals that go on to the job. The first end what does nothing about them, see [`ENDING`].
+pub(super) const FORWARDED: [Signal; 17] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGTERM,
+    // A timer and a limit of the caller's hold for what it executes.
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGXCPU,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
+    Signal::SIGIO,
+    Signal::SIGPWR,
     Signal::SIGWINCH,
     Signal::SIGCONT,
     Signal::SIGTSTP,
     Signal::SIGTTIN,
     Signal::SIGTTOU,
 ];
+
+/// Those that are meant to end a program.
+pub(super) const ENDING: &[Signal] = FORWARDED.split_at(8).0;
 
 /// Signals that a caller ignores on behalf of what it starts (`nohup`, `&` in a script).
 const INHERITED: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
@@ -88,6 +98,8 @@ impl Signals {
         set.add(Signal::SIGCHLD);
         // A caller that ignores it would let the kernel reap the job, and its status be lost.
         sys::default_signal(libc::SIGCHLD);
+        // A file of the caller's that may not grow is an error of the write, to be told.
+        sys::ignore_signal(libc::SIGXFSZ);
         let queue = Forwarded::open()?;
         let before = SigSet::thread_get_mask()?;
         set.thread_block()?;

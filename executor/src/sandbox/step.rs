@@ -136,7 +136,11 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
-    /// A terminal of the job's own.
+    /// Standard input, output and error that are not the caller's.
+    StandardFiles,
+    /// A session and a process group of its own, without a terminal.
+    Session,
+    /// A terminal of the job's own, for what is the caller's terminal.
     Terminal {
         /// Whose it is.
         owner: Ids,
@@ -217,6 +221,8 @@ impl fmt::Display for Step {
             Self::SealRoot => f.write_str("make the root read-only"),
             Self::EnterRoot => f.write_str("enter the root and detach the host's"),
             Self::Workdir { path } => write!(f, "change to {}", path.display()),
+            Self::StandardFiles => f.write_str("replace the standard files by the job's own"),
+            Self::Session => f.write_str("begin a session"),
             Self::Terminal { .. } => f.write_str("open a terminal of the job's own"),
             Self::CloseFiles => f.write_str("close files 3 and up"),
             Self::DropPrivileges { user: Some(ids) } => {

@@ -56,6 +56,16 @@ pub(super) fn set_mount_flags(
     Errno::result(rc).map(drop)
 }
 
+/// Whether the kernel has `mount_setattr(2)`, as it has since Linux 5.12.
+pub(super) fn has_mount_setattr() -> bool {
+    let (none, size) = (ptr::null::<MountAttr>(), size_of::<MountAttr>());
+    // SAFETY: nothing is read or written: the call is refused for its flags, or as unknown.
+    let rc = unsafe {
+        libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), libc::c_uint::MAX, none, size)
+    };
+    Errno::result(rc) != Err(Errno::ENOSYS)
+}
+
 /// `struct clone_args` of linux/sched.h, as of Linux 5.7.
 #[repr(C)]
 #[derive(Default)]
@@ -330,6 +340,12 @@ pub(super) fn is_ignored(signal: libc::c_int) -> bool {
     // SAFETY: a null new action only asks; `current` is written and outlives the call.
     let rc = unsafe { libc::sigaction(signal, ptr::null(), &raw mut current) };
     rc == 0 && current.sa_sigaction == libc::SIG_IGN
+}
+
+/// Ignores `signal`, which no handler of ours may be set for.
+pub(super) fn ignore_signal(signal: libc::c_int) {
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// Puts `signal` back to its default action.

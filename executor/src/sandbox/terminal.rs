@@ -4,7 +4,7 @@
 //! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes
 //! to the launcher through a socket.
 
-use super::{Ids, apply::Failure, mounts::Places};
+use super::{Ids, apply::Failure, mounts::Places, standard_files::StandardFiles};
 use rustix::{
     cmsg_space,
     event::{PollFd, PollFlags},
@@ -15,24 +15,34 @@ use rustix::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
         SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
     },
-    process::{ioctl_tiocsctty, setsid},
+    process::ioctl_tiocsctty,
     pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt},
-    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
+    stdio::{stderr, stdout},
     termios::{
-        OptionalActions, Termios, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+        OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
     },
 };
-use std::io::{Stdin, Stdout, stdin, stdout};
+use std::{
+    io::{Stdin, stdin},
+    mem::MaybeUninit,
+};
 
 /// What the child needs to open its terminal.
 pub(super) struct Wanted {
     socket: OwnedFd,
     modes: Termios,
     size: Winsize,
+    /// Whether it is for input as well: then it controls the job's session.
+    full: bool,
 }
 
-/// Opens a terminal in the job's `/dev/pts` and makes it the child's, in a session of its own.
-pub(super) fn open(places: &Places, wanted: &Wanted, owner: Ids) -> Result<(), Failure> {
+/// Opens a terminal in the job's `/dev/pts` and puts it in place of the caller's.
+pub(super) fn open(
+    places: &Places,
+    wanted: &Wanted,
+    files: &StandardFiles,
+    owner: Ids,
+) -> Result<(), Failure> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let near = openat(&places.root, "dev/pts/ptmx", flags, Mode::empty())?;
     unlockpt(&near)?;
@@ -41,21 +51,16 @@ pub(super) fn open(places: &Places, wanted: &Wanted, owner: Ids) -> Result<(), F
     fchown(&far, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
     tcsetattr(&far, OptionalActions::Now, &wanted.modes)?;
     tcsetwinsize(&far, wanted.size)?;
-    let fds = [near.as_fd(), far.as_fd()];
-    let mut space = [std::mem::MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
-    let mut message = SendAncillaryBuffer::new(&mut space);
-    message.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(&wanted.socket, &[IoSlice::new(b"t")], &mut message, SendFlags::NOSIGNAL)?;
-    setsid()?;
-    ioctl_tiocsctty(&far)?;
-    dup2_stdin(&far)?;
-    dup2_stdout(&far)?;
-    Ok(dup2_stderr(&far)?)
+    send(wanted.socket.as_fd(), &[near.as_fd(), far.as_fd()])?;
+    if wanted.full {
+        ioctl_tiocsctty(&far)?;
+    }
+    Ok(files.install_terminal(far.as_fd())?)
 }
 
 /// The launcher's side. The caller's terminal gets its modes back when this is dropped.
-pub(super) struct Relay {
-    caller: (Stdin, Stdout),
+pub(super) struct Terminal {
+    caller: (Stdin, BorrowedFd<'static>),
     before: Termios,
     /// The socket that both ends come from, then the near end.
     near: OwnedFd,
@@ -64,25 +69,35 @@ pub(super) struct Relay {
     /// What was typed and is not taken yet.
     typed: Vec<u8>,
     typing: bool,
+    full: bool,
 }
 
-impl Relay {
-    /// Looks at the caller's terminal and puts it into raw mode: every key is the job's.
+impl Terminal {
+    /// Looks at the caller's terminal and, if the job's is a `full` one, puts it into raw mode: every
+    /// key is the job's. Else the job's is for output alone, which the caller's processes.
     ///
     /// Comes before signals are blocked, so that a caller in the background is stopped.
-    pub(super) fn begin() -> Result<(Self, Wanted), Errno> {
-        let caller = (stdin(), stdout());
-        let modes = tcgetattr(&caller.0)?;
-        let size = tcgetwinsize(&caller.0)?;
+    pub(super) fn begin(full: bool) -> Result<(Self, Wanted), Errno> {
+        let shown = if isatty(stdout()) { stdout() } else { stderr() };
+        let caller = (stdin(), shown);
+        let before = tcgetattr(shown)?;
+        let size = tcgetwinsize(shown)?;
         let flags = SocketFlags::CLOEXEC;
         let (near, socket) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        let before = modes.clone();
-        let relay = Self { caller, before, near, far: None, typed: Vec::new(), typing: true };
-        relay.raw()?;
-        Ok((relay, Wanted { socket, modes, size }))
+        let mut modes = before.clone();
+        if !full {
+            modes.make_raw();
+        }
+        let (far, typed) = (None, Vec::new());
+        let terminal = Self { caller, before, near, far, typed, typing: full, full };
+        terminal.raw()?;
+        Ok((terminal, Wanted { socket, modes, size, full }))
     }
 
     fn raw(&self) -> Result<(), Errno> {
+        if !self.full {
+            return Ok(());
+        }
         let mut modes = self.before.clone();
         modes.make_raw();
         tcsetattr(&self.caller.0, OptionalActions::Now, &modes)
@@ -97,7 +112,7 @@ impl Relay {
 
     /// Gives the job's terminal the size of the caller's. The kernel tells the job.
     pub(super) fn resize(&self) {
-        if let (Some(_), Ok(size)) = (&self.far, tcgetwinsize(&self.caller.0)) {
+        if let (Some(_), Ok(size)) = (&self.far, tcgetwinsize(self.caller.1)) {
             _ = tcsetwinsize(&self.near, size);
         }
     }
@@ -111,20 +126,28 @@ impl Relay {
     }
 
     /// Moves what there is, after a wait: whether keys were typed, whether the near end is ready.
-    pub(super) fn pump(&mut self, typed: bool, near: bool) {
+    /// Returns whether the caller's terminal has just hung up.
+    pub(super) fn pump(&mut self, typed: bool, near: bool) -> bool {
+        let mut hung_up = false;
         if self.far.is_none() {
             // A child that fails before it has a terminal says so elsewhere.
             if let (true, Some([near, far])) = (near, receive(self.near.as_fd())) {
+                // Where it cannot be set, reads block until there is something, which is waited for.
+                _ = fcntl_setfl(&near, OFlags::NONBLOCK);
                 (self.near, self.far) = (near, Some(far));
                 self.resize();
             }
-            return;
+            return false;
         }
         if typed && self.typing && self.typed.is_empty() {
             let mut buffer = [0; 4096];
-            let len = retry_on_intr(|| read(&self.caller.0, &mut buffer)).unwrap_or(0);
-            self.typing = len > 0;
-            self.typed.extend(&buffer[..len]);
+            // In raw mode there is no end of file but that of the terminal itself: the signal for it
+            // may have come before anybody could act on it.
+            match retry_on_intr(|| read(&self.caller.0, &mut buffer)) {
+                Ok(0) | Err(Errno::IO) => (self.typing, hung_up) = (false, true),
+                Ok(len) => self.typed.extend(&buffer[..len]),
+                Err(_) => {}
+            }
         }
         if let Ok(len) = write(&self.near, &self.typed) {
             self.typed.drain(..len);
@@ -132,6 +155,7 @@ impl Relay {
         if near {
             self.show();
         }
+        hung_up
     }
 
     /// Shows what the job wrote, at most one buffer. Whether there was anything.
@@ -139,8 +163,7 @@ impl Relay {
         let mut buffer = [0; 4096];
         let len = read(&self.near, &mut buffer).unwrap_or(0);
         let mut rest = &buffer[..len];
-        while let (false, Ok(len)) =
-            (rest.is_empty(), retry_on_intr(|| write(&self.caller.1, rest)))
+        while let (false, Ok(len)) = (rest.is_empty(), retry_on_intr(|| write(self.caller.1, rest)))
         {
             rest = &rest[len..];
         }
@@ -148,26 +171,34 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for Terminal {
     fn drop(&mut self) {
         while self.far.is_some() && self.show() {}
-        // A terminal that is gone has no modes to be given back.
-        _ = tcsetattr(&self.caller.0, OptionalActions::Drain, &self.before);
+        if self.full {
+            // A terminal that is gone has no modes to be given back.
+            _ = tcsetattr(&self.caller.0, OptionalActions::Drain, &self.before);
+        }
     }
 }
 
-/// Takes both ends out of the socket; the near one never blocks.
-fn receive(socket: BorrowedFd<'_>) -> Option<[OwnedFd; 2]> {
-    let mut space = [std::mem::MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+/// Sends descriptors to the launcher.
+pub(super) fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    message.push(SendAncillaryMessage::ScmRights(fds));
+    sendmsg(socket, &[IoSlice::new(b"t")], &mut message, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Takes descriptors out of the socket, if that many have come.
+pub(super) fn receive<const N: usize>(socket: BorrowedFd<'_>) -> Option<[OwnedFd; N]> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
-    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut message, RecvFlags::CMSG_CLOEXEC)
-        .ok()?;
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut message, flags).ok()?;
     let fds = message.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
-    let ends: [OwnedFd; 2] = fds.flatten().collect::<Vec<_>>().try_into().ok()?;
-    fcntl_setfl(&ends[0], OFlags::NONBLOCK).ok()?;
-    Some(ends)
+    fds.flatten().collect::<Vec<_>>().try_into().ok()
 }
