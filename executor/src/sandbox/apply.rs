@@ -161,7 +161,7 @@ impl Sandbox<'_> {
                 let none = || Failure::launch("the caller has none");
                 terminal::open(places, self.terminal.ok_or_else(none)?, *owner)
             }
-            Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY),
+            Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY, false),
             Step::EnterRoot => enter(places),
             Step::CloseFiles => privileges::close_files(places),
             Step::Workdir { path } => workdir(places, path),
