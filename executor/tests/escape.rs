@@ -23,7 +23,7 @@ use std::{
         },
     },
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };

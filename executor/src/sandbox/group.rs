@@ -187,3 +187,167 @@ pub(super) fn write(dir: BorrowedFd<'_>, file: &str, text: &str) -> Result<(), E
     let file = openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     rustix::io::write(&file, text.as_bytes()).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        os::unix::{fs::chown, process::CommandExt},
+        path::PathBuf,
+        process::{Child, Command, Stdio},
+    };
+
+    /// Where [`sweep_one`] sweeps.
+    const VARIABLE: &str = "JOBLET_TEST_GROUP";
+
+    #[test]
+    fn names_are_matched_whole() {
+        let ours = "joblet-exec.job.77.0123456789abcdef";
+        assert_eq!(digits(ours), Some("0123456789abcdef"));
+        for other in [
+            "joblet-agent.service",
+            "joblet-x.scope",
+            "joblet-1-0",
+            "joblet-exec.job.77",
+            "joblet-exec.job.77.0123456789abcde",
+            "joblet-exec.job.77.0123456789abcdef0",
+            "joblet-exec.job.77.0123456789ABCDEF",
+            "joblet-exec.job.077.0123456789abcdef",
+            "joblet-exec.job.+7.0123456789abcdef",
+            "joblet-exec.job.0.0123456789abcdef",
+            "joblet-exec.job.-1.0123456789abcdef",
+            "joblet-exec.job.77.0123456789abcdef.scope",
+            "x-joblet-exec.job.77.0123456789abcdef",
+        ] {
+            assert_eq!(digits(other), None, "{other}");
+        }
+    }
+
+    /// A mount of version 2 of control groups where root can make some.
+    fn hierarchy(name: &str) -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mut found = mounts.lines().filter(|line| line.contains(" - cgroup2 "));
+        let point = PathBuf::from(found.find_map(|line| line.split(' ').nth(4))?);
+        let at = point.join(format!("joblet-test-{}-{name}", std::process::id()));
+        let made = geteuid().is_root() && fs::create_dir(&at).is_ok();
+        made.then_some(at)
+    }
+
+    /// Makes a group with a process in it.
+    fn group(at: &PathBuf, mode: u32, mark: &str, owner: u32) -> Child {
+        fs::create_dir(at).unwrap();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let dir = rustix::fs::open(at, flags, Mode::empty()).unwrap();
+        if !mark.is_empty() {
+            _ = fsetxattr(&dir, MARK, mark.as_bytes(), XattrFlags::CREATE);
+        }
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        write(dir.as_fd(), "cgroup.procs", &child.id().to_string()).unwrap();
+        for file in [at.clone(), at.join("cgroup.procs"), at.join("cgroup.kill")] {
+            _ = chown(file, Some(owner), Some(owner)); // cgroup.kill since Linux 5.14
+        }
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode)).unwrap();
+        child
+    }
+
+    /// Sweeps the group that the test below names, as its user.
+    #[test]
+    fn sweep_one() {
+        let Some(at) = std::env::var_os(VARIABLE) else { return };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        sweep(&rustix::fs::open(at, flags, Mode::empty()).unwrap());
+    }
+
+    /// Runs [`sweep_one`] as `user`, in the group `within`.
+    fn sweep_as(user: u32, at: &PathBuf, within: Option<&PathBuf>) {
+        let join =
+            within.map_or(":".into(), |dir| format!("echo $$ >{}/cgroup.procs", dir.display()));
+        let script =
+            format!("{join}; exec setpriv --reuid={user} --regid={user} --clear-groups \"$@\"");
+        let mut run = Command::new("sh");
+        run.args(["-c", &script, "sh"]).arg(std::env::current_exe().unwrap());
+        run.args(["--exact", "sandbox::group::tests::sweep_one"]);
+        assert!(run.env(VARIABLE, at).stdout(Stdio::null()).status().unwrap().success());
+    }
+
+    /// SEC-E06: of all groups beside a launcher's, only those that killed launchers left go.
+    #[test]
+    fn only_leftovers_are_removed() {
+        const DIGITS: &str = "0123456789abcdef";
+        let Some(top) = hierarchy("sweep") else { return };
+        let ours = |pid: u32| format!("{PREFIX}{pid}.{DIGITS}");
+        for user in [0, 65534] {
+            let at = top.join(user.to_string());
+            fs::create_dir(&at).unwrap();
+            chown(&at, Some(user), Some(user)).unwrap();
+            let other = if user == 0 { 65534 } else { 0 };
+            let cases = [
+                ("joblet-agent.service".to_owned(), MODE, DIGITS, user),
+                ("joblet-x.scope".to_owned(), MODE, DIGITS, user),
+                ("joblet-1-0".to_owned(), MODE, DIGITS, user),
+                (format!("{}.service", ours(1)), MODE, DIGITS, user),
+                (ours(2), MODE, "", user),
+                (ours(3), MODE, "0123456789abcdee", user),
+                (ours(4), 0o755, DIGITS, user),
+                (ours(5), MODE, DIGITS, other),
+                (ours(6), MODE, DIGITS, user), // locked below
+                (ours(7), MODE, DIGITS, user), // entered below
+            ];
+            let mut kept = Vec::new();
+            for (name, mode, mark, owner) in &cases {
+                kept.push((at.join(name), group(&at.join(name), *mode, mark, *owner)));
+            }
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            let locked = rustix::fs::open(&kept[8].0, flags, Mode::empty()).unwrap();
+            flock(&locked, FlockOperation::NonBlockingLockExclusive).unwrap();
+            let (left, below) = (at.join(ours(8)), at.join(ours(8)).join("below"));
+            let mut ended = vec![group(&left, MODE, DIGITS, user)];
+            ended.push(group(&below, 0o755, "", user));
+            sweep_as(user, &at, Some(&kept[9].0));
+            assert!(!left.exists(), "{user}");
+            for child in &mut ended {
+                assert!(!child.wait().unwrap().success(), "{user}");
+            }
+            for (path, child) in &mut kept {
+                assert!(path.exists() && child.try_wait().unwrap().is_none(), "{user} {path:?}");
+            }
+            // Both are leftovers as soon as nobody is there.
+            drop(locked);
+            sweep_as(user, &at, None);
+            for (index, (path, mut child)) in kept.into_iter().enumerate() {
+                assert_eq!(path.exists(), index < 8, "{user} {path:?}");
+                _ = child.kill(); // two ended
+                child.wait().unwrap();
+                while fs::remove_dir(&path).is_err_and(|error| error.raw_os_error() == Some(16)) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            fs::remove_dir(&at).unwrap();
+        }
+        fs::remove_dir(&top).unwrap();
+    }
+
+    /// SEC-E06: nobody else can hold a lock on a new group, which goes with its owner.
+    #[test]
+    fn a_new_group_is_ours_alone() {
+        let Some(top) = hierarchy("make") else { return };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let parent = || rustix::fs::open(&top, flags, Mode::empty()).unwrap();
+        let made = Group::make(parent()).unwrap();
+        let path = top.join(&made.name);
+        assert!(is_ours(made.dir.as_fd(), &made.name));
+        let mut flock = Command::new("flock");
+        flock.args(["--nonblock"]).arg(&path).arg("true").stderr(Stdio::null());
+        // As another user it cannot be opened, as root not be locked.
+        assert!(!flock.uid(65534).gid(65534).status().unwrap().success());
+        sweep(&parent());
+        assert!(path.exists());
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        write(made.dir.as_fd(), "cgroup.procs", &child.id().to_string()).unwrap();
+        fs::create_dir(path.join("made-by-the-job")).unwrap();
+        let waiter = thread::spawn(move || child.wait_with_output());
+        drop(made);
+        assert!(!waiter.join().unwrap().unwrap().status.success() && !path.exists());
+        fs::remove_dir(&top).unwrap();
+    }
+}

@@ -54,15 +54,6 @@ impl Desk {
         run.spawn().unwrap()
     }
 
-    /// Whether the terminal shows `text` by now.
-    pub(crate) fn shows(&mut self, text: &str) -> bool {
-        let mut buffer = [0; 4096];
-        while let Ok(len @ 1..) = self.near.read(&mut buffer) {
-            self.seen.push_str(&String::from_utf8_lossy(&buffer[..len]));
-        }
-        self.seen.contains(text)
-    }
-
     /// Reads until the terminal shows `text`.
     pub(crate) fn expect(&mut self, text: &str) {
         let begin = Instant::now();
