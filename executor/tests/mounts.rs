@@ -250,6 +250,26 @@ fn a_directory_with_mounts_is_a_copy() {
     assert_eq!(fs::read_to_string(dir.join("a/b/f")).unwrap(), "f\n");
 }
 
+/// SEC-E07: a view of the kernel that is mounted below the directory, as in one that is the root
+/// of a container: by its links a job would reach all of the host.
+#[test]
+fn no_view_of_the_kernel_comes_along() {
+    let Some(world) = probed() else { return };
+    let dir = world.path("outside/container");
+    for name in ["proc", "sys"] {
+        fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    let prepare = format!("cd {}; mount --bind /proc proc; mount --bind /sys sys", dir.display());
+    let seen = Attack {
+        without: "private-copy",
+        options: &[],
+        script: "for f in proc/version sys/kernel; do test -e $f && echo seen || echo hidden; done",
+        held: "hidden\nhidden\n",
+        broken: "seen\nseen\n",
+    };
+    attack(&World::users(), &prepare, &[seen]);
+}
+
 /// SEC-E07: what names come from is a file, whatever somebody put in its place.
 #[test]
 fn names_come_from_files() {

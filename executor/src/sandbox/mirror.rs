@@ -9,6 +9,7 @@
 use super::{
     Ids,
     apply::Failure,
+    is_kernel_view,
     mounts::{self, Places, here},
     overlay, seal,
     sys::{NODEV, NOSUID, RDONLY},
@@ -111,12 +112,15 @@ impl View<'_> {
                 ))
             })?;
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let found = openat(from, name, flags, Mode::empty());
-            match found.and_then(|found| Ok((fstat(&found)?.st_mode, found))) {
-                Ok((mode, found)) => self.show(&found, mode, (to, name), overlays, depth)?,
+            let look = openat(from, name, flags, Mode::empty()).and_then(|found| {
+                Ok((fstat(&found)?.st_mode, is_kernel_view(found.as_fd())?, found))
+            });
+            match look {
+                Ok((mode, false, found)) => self.show(&found, mode, (to, name), overlays, depth)?,
                 Err(Errno::NOENT) => {} // gone since
-                // Nor can this user look at it: perhaps a file system without its server.
-                Err(_) => mkdirat(to, name, Mode::empty())?,
+                // A view of the kernel, whose links lead out of every root; or nothing that this
+                // user could look at, perhaps a file system without its server.
+                _ => mkdirat(to, name, Mode::empty())?,
             }
         }
         Ok(())
@@ -164,6 +168,7 @@ impl View<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let new = openat(to, name, flags, Mode::empty())?;
         let list = match list(found) {
+            // What is hidden is not shown as an empty directory.
             Err(Errno::ACCESS) => return Ok(mounts::set_owner(new.as_fd(), 0, self.owner)?),
             list => list?,
         };
