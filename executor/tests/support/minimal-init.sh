@@ -36,7 +36,7 @@ orphan() {
 siblings() {
     for name in joblet-agent.service joblet-x.scope joblet-1-0 joblet-exec.job.9.0123456789abcdef; do
         b mkdir -m 700 /cg/$name
-        b sleep 1000 &
+        /busybox sleep 1000 & # one process, where b would be two
         echo $! >/cg/$name/cgroup.procs
     done
     run "--pids 9" :
