@@ -6,13 +6,13 @@ use super::{
     overlay, privileges, proc, seal, seccomp,
     step::Step,
     sys::{self, NODEV, RDONLY},
-    terminal,
+    terminal, trampoline,
 };
 use crate::within::{self, Create, Escape};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::{AsFd, BorrowedFd},
-    fs::{FileType, Mode, fstat},
+    fd::{AsFd, AsRawFd, BorrowedFd},
+    fs::{Dir, FileType, Mode, OFlags, fstat, openat},
     io::Errno,
     mount::{UnmountFlags, unmount},
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
@@ -40,6 +40,8 @@ pub(super) enum Kind {
     NotExecutable = 1,
     /// `Error::NoCommand`; the detail is the `PATH`.
     NoCommand = 2,
+    /// What the trampoline reports, to be read by [`command::failed`].
+    Exec = trampoline::EXEC_FAILED as isize,
 }
 
 impl Failure {
@@ -64,6 +66,7 @@ impl Failure {
         let kind = match kind {
             1 => Kind::NotExecutable,
             2 => Kind::NoCommand,
+            trampoline::EXEC_FAILED => Kind::Exec,
             _ => Kind::Launch,
         };
         let step = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).ok()?;
@@ -132,12 +135,10 @@ impl Sandbox<'_> {
             Step::Exec { argv, env } => {
                 sys::reset_signals(self.ignored);
                 nix::sys::signal::SigSet::empty().thread_set_mask()?;
-                Err(command::execute(argv, env))
+                let places = places.as_ref().ok_or_else(no_root)?;
+                Err(command::execute(argv, env, places.trampoline.as_fd(), self.writer))
             }
-            step => {
-                let none = || Failure::launch("the plan has no root yet");
-                self.apply_mount(places.as_ref().ok_or_else(none)?, step)
-            }
+            step => self.apply_mount(places.as_ref().ok_or_else(no_root)?, step),
         }
     }
 
@@ -163,11 +164,46 @@ impl Sandbox<'_> {
             }
             Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY, false),
             Step::EnterRoot => enter(places),
-            Step::CloseFiles => privileges::close_files(places),
+            Step::CloseFiles => close_files(places, self.writer),
             Step::Workdir { path } => workdir(places, path),
             _ => Err(Failure::launch("not a step of the root")),
         }
     }
+}
+
+fn no_root() -> Failure {
+    Failure::launch("the plan has no root yet")
+}
+
+/// Closes every descriptor but standard input, output and error, the trampoline, and the pipe for
+/// the report. From here on, [`Places`] has nothing else that is open.
+fn close_files(places: &Places, writer: BorrowedFd<'_>) -> Result<(), Failure> {
+    let kept = [writer, places.trampoline.as_fd()].map(|fd| fd.as_raw_fd().unsigned_abs());
+    let (low, high) = (kept[0].min(kept[1]), kept[0].max(kept[1]));
+    for (first, last) in [(3, low), (low + 1, high), (high + 1, u32::MAX)] {
+        // The last range is up to the largest number, the others up to one that stays.
+        let last = if last == u32::MAX { last } else { last - 1 };
+        match if first <= last { sys::close_range(first, last) } else { Ok(()) } {
+            Err(NixErrno::ENOSYS) => return close_listed(places, kept),
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// As [`close_files`], before Linux 5.9: one by one.
+fn close_listed(places: &Places, kept: [u32; 2]) -> Result<(), Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let list = openat(places.proc.get().ok_or(Errno::NOENT)?, "self/fd", flags, Mode::empty())?;
+    let mut open = Vec::new();
+    // The list is open itself and lists itself; it has no owner that would close it once more.
+    for entry in Dir::read_from(list.as_fd())? {
+        let number = entry?.file_name().to_string_lossy().parse::<u32>();
+        open.extend(number.into_iter().filter(|fd| *fd > 2 && !kept.contains(fd)));
+    }
+    std::mem::forget(list);
+    open.into_iter().filter_map(|fd| i32::try_from(fd).ok()).for_each(sys::close);
+    Ok(())
 }
 
 fn write(path: &str, text: &str) -> Result<(), Failure> {

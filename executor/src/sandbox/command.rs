@@ -1,54 +1,89 @@
 //! From the job's command to a running program.
 
-use super::apply::{Failure, Kind};
+use super::{
+    apply::{Failure, Kind},
+    trampoline, weaken,
+};
 use nix::{errno::Errno, unistd::execve};
+use rustix::fd::BorrowedFd;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
     ffi::{CString, OsStr, OsString},
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::Read,
-    os::unix::ffi::{OsStrExt, OsStringExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::{OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
-/// Executes `argv` with the environment `env`. Comes back only if that fails.
+/// Executes `argv` with the environment `env` by the `trampoline`, which reports to `writer` if that
+/// fails. Comes back only if there is nothing to execute.
 ///
 /// A command with a `/` is a path; any other is looked for along the job's own `PATH`, as
 /// execvp(3) does: a file without permission does not end the search.
-pub(super) fn execute(argv: &[OsString], env: &BTreeMap<OsString, OsString>) -> Failure {
-    match try_all(argv, env) {
-        Ok(never) => match never {},
-        Err(failure) => failure,
-    }
+pub(super) fn execute(
+    argv: &[OsString],
+    env: &BTreeMap<OsString, OsString>,
+    trampoline: BorrowedFd<'_>,
+    writer: BorrowedFd<'_>,
+) -> Failure {
+    let executed = || {
+        let name = argv.first().ok_or(Errno::EINVAL)?;
+        let words =
+            argv.iter().map(|word| c_string(word.clone())).collect::<Result<Vec<_>, _>>()?;
+        let variables = env.iter().map(|(name, value)| {
+            c_string([name.as_os_str(), value.as_os_str()].join(OsStr::new("=")))
+        });
+        let variables = variables.collect::<Result<Vec<_>, _>>()?;
+        let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let file = find(name, &path)?;
+        let named = interpreter(&file).unwrap_or_default();
+        if named.starts_with("/proc/") {
+            return Err(not_executable(format!(
+                "its interpreter {named} is not a file of the runtime"
+            )));
+        }
+        let named = c_string(named.into())?;
+        let file = c_string(file.into_os_string())?;
+        if weaken::without("trampoline") {
+            return Ok(execve(&file, &words, &variables)?);
+        }
+        let done = trampoline::execute(trampoline, writer, (file, named), words, &variables);
+        done.map_err(|errno| match errno {
+            Errno::E2BIG => not_executable("its arguments and environment are too long".into()),
+            errno => errno.into(),
+        })
+    };
+    executed().map_or_else(|failure| failure, |never: Infallible| match never {})
 }
 
-fn try_all(argv: &[OsString], env: &BTreeMap<OsString, OsString>) -> Result<Infallible, Failure> {
-    let name = argv.first().ok_or(Errno::EINVAL)?;
-    let words = argv.iter().map(|word| c_string(word.clone())).collect::<Result<Vec<_>, _>>()?;
-    let variables = env
-        .iter()
-        .map(|(name, value)| c_string([name.as_os_str(), value.as_os_str()].join(OsStr::new("="))));
-    let variables = variables.collect::<Result<Vec<_>, _>>()?;
-    let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+/// The file that `name` means.
+fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
     let mut denied = None;
-    for file in candidates(name, &path) {
-        let c_file = c_string(file.clone().into_os_string())?;
-        let Err(errno) = execve(&c_file, &words, &variables);
-        match errno {
-            Errno::ENOENT | Errno::ENOTDIR if fs::metadata(&file).is_err() => {}
-            Errno::EACCES => denied = denied.or(Some(file)),
-            _ => return Err(not_executable(&reason(errno, &file))),
+    for file in candidates(name, path) {
+        match fs::metadata(&file) {
+            Err(error) if error.raw_os_error() == Some(Errno::EACCES as i32) => {
+                denied = denied.or(Some(file));
+            }
+            Err(_) => {}
+            Ok(found) if found.is_file() && may_execute(&file) => return Ok(file),
+            Ok(_) => denied = denied.or(Some(file)),
         }
     }
-    match denied {
-        Some(file) => Err(not_executable(&reason(Errno::EACCES, &file))),
-        None => Err(Failure {
-            kind: Kind::NoCommand,
-            errno: 0,
-            detail: path.to_string_lossy().into_owned(),
-        }),
-    }
+    Err(match denied {
+        Some(file) => not_executable(denial(&file)),
+        None => {
+            Failure { kind: Kind::NoCommand, errno: 0, detail: path.to_string_lossy().into_owned() }
+        }
+    })
+}
+
+/// Whether the kernel would let this process execute `file`: its mode and its mount.
+fn may_execute(file: &Path) -> bool {
+    rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
 fn c_string(text: OsString) -> Result<CString, Errno> {
@@ -67,40 +102,55 @@ fn candidates(name: &OsStr, path: &OsStr) -> Vec<PathBuf> {
     }
 }
 
-fn not_executable(reason: &str) -> Failure {
-    Failure { kind: Kind::NotExecutable, errno: 0, detail: reason.to_owned() }
+fn not_executable(reason: String) -> Failure {
+    Failure { kind: Kind::NotExecutable, errno: 0, detail: reason }
 }
 
-/// Why `file`, which exists, was not executed.
-fn reason(errno: Errno, file: &Path) -> String {
+/// Why `file`, which exists, may not be executed.
+fn denial(file: &Path) -> String {
     let shown = file.display();
-    match errno {
-        Errno::EACCES if file.is_dir() => format!("{shown} is a directory"),
-        Errno::EACCES if is_executable(file) => {
-            format!(
-                "{shown} lies on a file system mounted noexec, or below a directory it cannot enter"
-            )
+    match fs::metadata(file) {
+        Ok(found) if found.is_dir() => format!("{shown} is a directory"),
+        Ok(found) if !found.is_file() => format!("{shown} is not a file"),
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            format!("{shown} has no execute permission (chmod +x)")
         }
-        Errno::EACCES => format!("{shown} has no execute permission (chmod +x)"),
-        Errno::ENOENT => match interpreter(file) {
-            Some(interpreter) => format!("its interpreter {interpreter} is not in the runtime"),
-            None => format!("the interpreter of {shown} is not in the runtime"),
-        },
-        Errno::ENOEXEC => format!("{shown} is no program of this machine, and has no #! line"),
-        Errno::E2BIG => "its arguments and environment are too long".into(),
-        errno => errno.desc().into(),
+        _ => format!(
+            "{shown} lies on a file system mounted noexec, or below a directory it cannot enter"
+        ),
     }
 }
 
-fn is_executable(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+/// The failure that the trampoline reports: an error number, and in `detail` the program and the
+/// interpreter that it asks for, if any, each with a NUL at its end.
+pub(super) fn failed(errno: Errno, detail: &str) -> Failure {
+    let mut texts = detail.split('\0');
+    let (file, interpreter) = (texts.next().unwrap_or(""), texts.next().unwrap_or(""));
+    not_executable(match (errno, interpreter) {
+        (Errno::ENOENT | Errno::ENOTDIR, "") => {
+            format!("the interpreter of {file} is not in the runtime")
+        }
+        (Errno::ENOENT | Errno::ENOTDIR, name) => {
+            format!("its interpreter {name} is not in the runtime")
+        }
+        (Errno::EACCES, "") => format!("{file} or its interpreter cannot be executed"),
+        (Errno::EACCES, name) => format!("its interpreter {name} cannot be executed"),
+        (Errno::ELIBBAD, name) => format!("its interpreter {name} is no program of this machine"),
+        (Errno::ELOOP, name) => format!("its interpreter {name} is a loop of scripts or links"),
+        (Errno::ENOEXEC, _) => {
+            format!("{file} is no program of this machine, and has no #! line")
+        }
+        (Errno::E2BIG, _) => "its arguments and environment are too long".into(),
+        (errno, _) => errno.desc().into(),
+    })
 }
 
 /// The interpreter that `file` asks for.
 fn interpreter(file: &Path) -> Option<String> {
     let mut head = Vec::new();
-    File::open(file).ok()?.take(4096).read_to_end(&mut head).ok()?;
+    // What has become a FIFO since must not hang here.
+    let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(file);
+    opened.ok()?.take(4096).read_to_end(&mut head).ok()?;
     parse_interpreter(&head)
 }
 

@@ -4,6 +4,7 @@ use super::{
     Exit, Host, Job,
     apply::{Failure, Kind, Sandbox},
     cgroup::Cgroup,
+    command,
     explain::explain,
     init,
     mounts::{Places, identity},
@@ -239,6 +240,10 @@ fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure
     match failure.kind {
         Kind::NoCommand => Error::NoCommand { command: command(), path: failure.detail },
         Kind::NotExecutable => Error::NotExecutable { command: command(), reason: failure.detail },
+        Kind::Exec => {
+            let failure = command::failed(Errno::from_raw(failure.errno), &failure.detail);
+            Error::NotExecutable { command: command(), reason: failure.detail }
+        }
         Kind::Launch => {
             let step = steps.get(at);
             let mut parts = Vec::from_iter((!failure.detail.is_empty()).then_some(failure.detail));

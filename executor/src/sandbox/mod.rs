@@ -26,6 +26,7 @@ mod step;
 mod supervise;
 mod sys;
 mod terminal;
+mod trampoline;
 pub(crate) mod weaken;
 
 use crate::{error::Error, runtime::Runtime};

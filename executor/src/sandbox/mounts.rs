@@ -7,7 +7,7 @@ use super::{
     seal,
     step::Origin,
     sys::{NODEV, NOSUID, RDONLY},
-    weaken,
+    trampoline, weaken,
 };
 use crate::within::{self, Create, Escape};
 use rustix::{
@@ -34,6 +34,8 @@ pub(super) struct Places {
     pub cwd: OwnedFd,
     /// The job's root.
     pub root: OwnedFd,
+    /// The program that executes the job's.
+    pub trampoline: OwnedFd,
     /// The job's `/proc`, as soon as there is one.
     pub proc: OnceCell<OwnedFd>,
     /// The job's terminals, as soon as there are any.
@@ -62,7 +64,9 @@ impl Places {
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, here(&slash))?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
-        Ok(Self { runtime, cwd, root, proc: OnceCell::new(), pts: OnceCell::new(), own })
+        let trampoline = trampoline::prepare(&root)?;
+        let (proc, pts) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { runtime, cwd, root, trampoline, proc, pts, own })
     }
 
     /// Opens what `origin` names.

@@ -85,9 +85,10 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     let path = job.workdir.clone().unwrap_or(work);
     steps.extend([Step::SealRoot, Step::EnterRoot]);
     steps.extend(job.terminal.then_some(Step::Terminal { owner: ids }));
-    steps.extend([Step::CloseFiles, Step::Workdir { path }]);
+    steps.push(Step::Workdir { path });
     steps.push(Step::DropPrivileges { user: host.privileged.then_some(ids) });
-    steps.push(Step::Seccomp);
+    // Last: no step needs a file of the host any more.
+    steps.extend([Step::Seccomp, Step::CloseFiles]);
     steps.extend(job.init.then_some(Step::Init));
     steps.push(Step::Exec { argv: job.argv.clone(), env: environment(runtime, job, host) });
     Ok(steps)
@@ -277,8 +278,8 @@ mod tests {
             want.extend(middle);
             want.push("mount a private copy of the current directory on /work");
             want.extend(["make the root read-only", "enter the root and detach the host's"]);
-            want.extend(["close files 3 and up", "change to /work", end]);
-            want.extend(["filter system calls", "execute python3 x.py"]);
+            want.extend(["change to /work", end, "filter system calls"]);
+            want.extend(["close files 3 and up", "execute python3 x.py"]);
             assert_eq!(lines(&runtime, &job(), host), want);
         }
     }

@@ -1,10 +1,8 @@
 //! What a job may not do, whoever started it.
 
-use super::{Ids, apply::Failure, mounts::Places, sys, weaken};
+use super::{Ids, apply::Failure, sys, weaken};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::AsFd,
-    fs::{Dir, Mode, OFlags, openat},
     io::Errno,
     process::{
         Gid, Resource, Rlimit, Signal, Uid, getrlimit, set_parent_process_death_signal, setrlimit,
@@ -73,24 +71,4 @@ fn keyring() -> Result<(), Failure> {
 fn limit_cores() -> Result<(), Errno> {
     let maximum = getrlimit(Resource::Core).maximum;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })
-}
-
-/// Lets no descriptor but 0, 1 and 2 reach the job.
-pub(super) fn close_files(places: &Places) -> Result<(), Failure> {
-    match sys::close_on_exec_from(3) {
-        Err(NixErrno::ENOSYS | NixErrno::EINVAL) => {}
-        other => return Ok(other?),
-    }
-    // Before Linux 5.11: one by one. The list is open itself and lists itself.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let list = openat(places.proc.get().ok_or(Errno::NOENT)?, "self/fd", flags, Mode::empty())?;
-    let mut open = Vec::new();
-    for entry in Dir::read_from(list.as_fd())? {
-        let name = entry?.file_name().to_string_lossy().parse::<i32>();
-        open.extend(name.into_iter().filter(|fd| *fd > 2));
-    }
-    for fd in open {
-        sys::close_on_exec(fd)?;
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use nix::{
 };
 use std::{
     convert::Infallible,
-    ffi::CStr,
+    ffi::{CStr, CString},
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr, thread,
     time::Duration,
@@ -239,28 +239,20 @@ pub(super) fn new_session_keyring() -> Result<(), Errno> {
     Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name) }).map(drop)
 }
 
-/// Marks every descriptor from `first` on as close-on-exec.
+/// Closes every descriptor from `first` to `last` of this process, which executes another program
+/// or exits next: no owner of one may be used or dropped any more.
 ///
 /// # Errors
-/// `ENOSYS` before Linux 5.9, `EINVAL` before 5.11.
-pub(super) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
-    const CLOEXEC: libc::c_uint = 4;
-    // SAFETY: only flags of descriptors change: every owner of one keeps it open as long as
-    // this process runs this program.
-    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOEXEC) })
-        .map(drop)
+/// `ENOSYS` before Linux 5.9.
+pub(super) fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: the owners are neither used nor dropped, as the caller promises.
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
-/// Marks the descriptor `fd` as close-on-exec.
-///
-/// # Errors
-/// As fcntl(2); a descriptor that is not open any more is none.
-pub(super) fn close_on_exec(fd: libc::c_int) -> Result<(), Errno> {
-    // SAFETY: as in `close_on_exec_from`; a number that is not open is an error of the call.
-    match Errno::result(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }) {
-        Err(Errno::EBADF) => Ok(()),
-        other => other.map(drop),
-    }
+/// Closes the descriptor `fd` of this process, as [`close_range`] does. One that is not open is fine.
+pub(super) fn close(fd: libc::c_int) {
+    // SAFETY: as in `close_range`.
+    unsafe { libc::close(fd) };
 }
 
 /// Closes the descriptor of this process that has the number of `fd`, whose owner is the process
@@ -279,6 +271,41 @@ pub(super) fn duplicate(fd: libc::c_int) -> Result<OwnedFd, Errno> {
     let new = unsafe { Errno::result(libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3)) }?;
     // SAFETY: as just said, and it is open.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+/// Makes `number` a second descriptor for `fd` that stays open across execve(2).
+///
+/// # Errors
+/// As dup2(2).
+pub(super) fn duplicate_to(fd: BorrowedFd<'_>, number: libc::c_int) -> Result<(), Errno> {
+    if fd.as_raw_fd() == number {
+        // SAFETY: only a flag of a descriptor changes.
+        return Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }).map(drop);
+    }
+    // SAFETY: what was open as `number` has no owner that is used or dropped any more: this process
+    // executes another program or exits next.
+    Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
+/// Executes the file that is open as `fd`, which is no script.
+///
+/// # Errors
+/// As execveat(2).
+pub(super) fn execute_file(
+    fd: BorrowedFd<'_>,
+    words: &[CString],
+    variables: &[CString],
+) -> Result<Infallible, Errno> {
+    let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
+        list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (words, variables) = (pointers(words), pointers(variables));
+    let (nr, fd, empty) = (libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr());
+    let (words, variables) = (words.as_ptr(), variables.as_ptr());
+    // SAFETY: the kernel reads NUL-terminated texts and arrays of pointers to such that end with a
+    // null pointer; all of them outlive the call, after which there is nothing if it succeeds.
+    let rc = unsafe { libc::syscall(nr, fd, empty, words, variables, libc::AT_EMPTY_PATH) };
+    Errno::result(rc).map(|_| unreachable!("execveat comes back with an error only"))
 }
 
 /// Puts every signal but those in `keep` back to its default action.
