@@ -79,7 +79,12 @@ const JOB: &[Opt] = &[
     value("--env", "-e", "K[=V]", "set a variable, or pass the caller's on"),
     value("--env-file", "", "FILE", "set the variables of FILE: lines of K=V or K"),
     value("--upload", "", "PATH", "put a private copy of a file or directory into /work"),
-    value("--bind", "", "SRC:DST[:rw]", "show a file or directory of the host to the job"),
+    value(
+        "--bind",
+        "",
+        "SRC:DST[:rw]",
+        "show a file or directory of the host to the job, live sockets included",
+    ),
     value("--tmpfs", "", "DST[:SIZE]", "an empty writable directory, of at most SIZE (64M, 2G)"),
     value("--workdir", "", "DIR", "directory of the job to start in, instead of /work"),
     value("--user", "", "UID[:GID]", "run as this user and group, by number"),

@@ -1,11 +1,14 @@
 //! Attacks of a job on its host. Each fails against the program under test, and succeeds against a
 //! build that lacks the one protection it is about (`examples/weakened.rs`): else it proves nothing.
 
+#[path = "support/attack.rs"]
+mod attack;
 mod common;
 #[path = "support/desk.rs"]
 mod desk;
 mod support;
 
+use attack::{Attack, WEAKEN, attack, can_weaken, probed, program, root, start, wrapper};
 use desk::Desk;
 use serde_json::Value;
 use std::{
@@ -20,116 +23,11 @@ use std::{
         },
     },
     path::Path,
-    process::{Child, Command, Stdio},
-    sync::OnceLock,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
-use support::{Output, World, finish, skip};
-
-/// Names of protections, for `weakened`.
-const WEAKEN: &str = "JOBLET_EXEC_WEAKEN";
-
-/// The world, with a static probe in its runtime.
-fn probed() -> Option<&'static World> {
-    static PROBE: OnceLock<bool> = OnceLock::new();
-    let world = World::get()?;
-    let built = PROBE.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/probe.c");
-        let to = world.path("store/demo/isolated/usr/bin/probe");
-        let built = Command::new("cc").args(["-static", "-o"]).arg(&to).arg(source).status();
-        let loose = world.path("store/demo/isolated/usr/share/loose/nested");
-        fs::create_dir_all(&loose).unwrap();
-        for dir in [&loose, loose.parent().unwrap()] {
-            fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
-        }
-        built.is_ok_and(|status| status.success())
-    });
-    if !built {
-        skip("no C compiler with a static library here");
-    }
-    built.then_some(world)
-}
-
-/// The words before a job's options: the program under test, or the weakened one.
-fn program(world: &World, weak: bool) -> Vec<OsString> {
-    let mut words = world.program();
-    if weak {
-        let own = world.path("joblet-exec");
-        *words.iter_mut().find(|word| **word == own).unwrap() = world.path("weakened").into();
-    }
-    words
-}
-
-/// Whether attacks can be shown to succeed.
-fn can_weaken(world: &World) -> bool {
-    let can = world.path("weakened").exists();
-    if !can {
-        skip("negative proofs: cargo build -p joblet-exec --features weaken --example weakened");
-    }
-    can
-}
-
-/// An attack, and what it prints against the whole program and against one that lacks `without`.
-struct Attack {
-    without: &'static str,
-    options: &'static [&'static str],
-    script: &'static str,
-    held: &'static str,
-    broken: &'static str,
-}
-
-/// How a user starts something: the words before the program. `prepare` is a script in a mount
-/// namespace of its own, which a caller who is not root needs a user namespace for.
-fn wrapper(user: Option<u32>, prepare: &str, propagation: &str) -> Vec<OsString> {
-    let root = nix::unistd::geteuid().is_root();
-    let mut words = vec!["unshare", "--mount", "--propagation", propagation];
-    if !root {
-        words.extend(["--user", "--map-root-user"]);
-    }
-    let script = format!("{prepare}\nexec \"$@\"");
-    words.extend(["sh", "-c", &script, "sh"]);
-    let ids = user.map(|user| (format!("--reuid={user}"), format!("--regid={user}")));
-    if let Some((uid, gid)) = &ids {
-        words.extend(["setpriv", uid, gid, "--clear-groups"]);
-    }
-    words.into_iter().map(OsString::from).collect()
-}
-
-fn start(world: &World, before: &[OsString], weak: &str, words: &[String]) -> Child {
-    let all: Vec<_> = before.iter().cloned().chain(program(world, !weak.is_empty())).collect();
-    let mut command = Command::new(&all[0]);
-    command.args(&all[1..]).args(words).current_dir(world.path("cwd"));
-    command.env_clear().env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin").env(WEAKEN, weak);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().unwrap()
-}
-
-/// Tries each attack as each of these users, with and without its protection.
-fn attack(users: &[Option<u32>], prepare: &str, attacks: &[Attack]) {
-    let Some(world) = probed() else { return };
-    let weak = can_weaken(world);
-    for user in users {
-        let before = wrapper(*user, prepare, "private");
-        for Attack { without, options, script, held, broken } in attacks {
-            let run = |weak: &str| {
-                let words = World::shell(options, script);
-                finish(start(world, &before, weak, &words))
-            };
-            let output = run("");
-            assert_eq!(output.stdout, *held, "{user:?} {script}: {output:?}");
-            if weak {
-                let output = run(without);
-                assert_eq!(output.stdout, *broken, "{user:?} without {without}: {output:?}");
-            }
-        }
-    }
-}
-
-/// The users who are root on this host.
-fn root() -> Vec<Option<u32>> {
-    if nix::unistd::geteuid().is_root() { vec![None] } else { Vec::new() }
-}
+use support::{Output, World, finish};
 
 #[test]
 fn what_is_shipped_cannot_be_weakened() {

@@ -20,7 +20,7 @@ use std::{
 const TOOLS: [&str; 5] = ["cat", "dd", "id", "sh", "sleep"];
 
 /// What each case of `minimal-init.sh` must print (in part, where it ends with `…`), and its status.
-const CASES: [(&str, &str, i32); 21] = [
+const CASES: [(&str, &str, i32); 27] = [
     ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"), 0),
     ("bare-list", "no runtime is installed in /opt/joblet/runtimes; …", 0),
     ("bare-install", "installed demo@1.0.0 …", 0),
@@ -36,13 +36,21 @@ const CASES: [(&str, &str, i32); 21] = [
     // Started outside of its group, which it joins.
     ("old-processes", "sh: can't fork: Resource temporarily unavailable\n", 2),
     // The group of a launcher that was killed; after the next job it is gone.
-    ("orphan", "./joblet-…", 0),
+    ("orphan", "./joblet-exec.job.…", 0),
+    // SEC-E06: groups of others, and that of the launcher itself.
+    ("siblings", "4\n", 0),
+    ("own", "0::/\n0\n./joblet-exec.job.77.0123456789abcdef\n\n", 0),
     ("no-overlay", "hello\n", 0),
     ("overlay", "hello\nmine\n", 0),
     ("private", "hello\n", 0),
+    // SEC-E07: in an overlay; of the host, asked for; and without overlays before Linux 5.11.
+    ("fifo", "hello\n", 124),
+    ("bound", "hello\nlive\n", 0),
     ("user", "1000 1000\n", 0),
+    ("user-fifo", "hello\n", 124),
     ("user-refused", "error[LAUNCH]: cannot limit to 5 processes: /other …", 125),
     ("user-limited", USER_LIMITED, 0),
+    ("user-siblings", "", 0),
     ("user-alone", "0::/\n", 0),
     ("clean", "\n", 0),
 ];
@@ -143,18 +151,12 @@ fn root_of(kernel: &Path) -> Vec<u8> {
     let init = include_bytes!("support/minimal-init.sh");
     add(&mut image, "init", 0o100_755, init);
     add(&mut image, "busybox", 0o100_755, &busybox);
-    let old = world.path("old");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/old.c");
-    assert!(
-        Command::new("cc")
-            .args(["-static", "-o"])
-            .arg(&old)
-            .arg(source)
-            .status()
-            .unwrap()
-            .success()
-    );
-    add(&mut image, "old", 0o100_755, &fs::read(old).unwrap());
+    for name in ["old", "mark"] {
+        let (to, mut cc) = (world.path(name), Command::new("cc"));
+        let source = format!("{}/tests/support/{name}.c", env!("CARGO_MANIFEST_DIR"));
+        assert!(cc.args(["-static", "-o"]).arg(&to).arg(source).status().unwrap().success());
+        add(&mut image, name, 0o100_755, &fs::read(to).unwrap());
+    }
     add(&mut image, "joblet-exec", 0o100_755, &fs::read(common::program()).unwrap());
     add(&mut image, "overlay.ko", 0o100_644, &fs::read(kernel.join("overlay.ko")).unwrap());
     add(&mut image, "registry", 0o040_755, b"");

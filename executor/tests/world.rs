@@ -89,28 +89,6 @@ fn variables_come_from_files_too() {
     }
 }
 
-/// Where the current directory cannot be overlaid, its entries are linked to.
-#[test]
-fn a_directory_that_cannot_be_overlaid_is_seen_nevertheless() {
-    let Some(world) = World::get() else { return };
-    let at = world.path("layers");
-    fs::create_dir(&at).unwrap();
-    // Overlays on overlays, as deep as the kernel allows. Within: a user without capabilities, to
-    // whom the mount below the directory is locked.
-    let prepare = "set -e; mount -t tmpfs t \"$0\"; cd \"$0\"; mkdir a b c m1 m2; echo low > a/f
-        mkdir a/sub; mount -t tmpfs t b; mkdir b/u b/w b/u2 b/w2; chmod 777 b
-        mount -t overlay o -o lowerdir=a,upperdir=b/u,workdir=b/w m1
-        mount -t overlay o -o lowerdir=m1,upperdir=b/u2,workdir=b/w2 m2; cd m2; exec \"$@\"";
-    let script = "cat f; echo new > g; cat g; echo x > f; rm f; ls; pwd";
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--mount", "sh", "-c", prepare]).arg(&at);
-    let output = unshare.args(world.program()).args(World::shell(&[], script)).output().unwrap();
-    let (stdout, stderr) =
-        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert_eq!(stdout, "low\nnew\ng\nsub\n/work\n", "{stderr}");
-    assert!(stderr.contains("f: Read-only file system"), "{stderr}");
-}
-
 #[test]
 fn names_of_other_hosts_come_with_their_network() {
     let Some(world) = World::get() else { return };

@@ -165,7 +165,7 @@ impl Sandbox<'_> {
                 let none = || Failure::launch("the caller has none");
                 terminal::open(places, self.terminal.ok_or_else(none)?, self.files, *owner)
             }
-            Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY),
+            Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY, false),
             Step::EnterRoot => enter(places),
             Step::StandardFiles => self.files.install(places),
             Step::Session => Ok(nix::unistd::setsid().map(|_| ())?),

@@ -3,25 +3,26 @@
 //! The launcher makes a group for each job and starts the job in it. Groups are made below the
 //! launcher's own, or below the nearest group above it that this user may change: what limits the
 //! launcher limits the job, too. A launcher holds a lock on its group; one without is left over
-//! from a launcher that was killed, and the next one removes it.
+//! from a launcher that was killed, and the next one removes it, see [`super::group`].
 
 use super::{
     apply::Failure,
+    group::{self, Group, read, write},
     mounts,
     seal::unescape,
     sys::{NODEV, NOEXEC, NOSUID},
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{
-        AtFlags, Dir, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, open, openat, statat,
-        unlinkat,
-    },
+    fs::{AtFlags, Mode, OFlags, fstatfs, mkdirat, open, openat, statat},
     io::Errno,
-    process::{Pid, Signal, getpid, kill_process},
+    process::getpid,
 };
 use serde::Serialize;
-use std::{fmt, fs, fs::File, io::Read, path::PathBuf, thread, time::Duration};
+use std::{
+    fmt, fs,
+    path::{Component, Path, PathBuf},
+};
 
 /// What a job may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -84,22 +85,14 @@ impl fmt::Display for Limits {
     }
 }
 
-/// The name that all groups of jobs begin with.
-const PREFIX: &str = "joblet-";
-
 /// The group that a launcher moves to where it is alone in a group that was given to it.
 const LAUNCHER: &str = "launcher-of-joblet";
 
 /// What lets a user have groups where systemd gives them out.
 const SCOPE: &str = "start it in a scope of its own: systemd-run --user --scope joblet-exec …";
 
-/// The group of one job. Dropping it ends what is left in it, and removes it.
-pub(super) struct Cgroup {
-    parent: OwnedFd,
-    name: String,
-    /// Its directory, locked.
-    pub dir: OwnedFd,
-}
+/// The group of one job, with its limits.
+pub(super) struct Cgroup(Group);
 
 impl Cgroup {
     /// Makes a group with these limits.
@@ -108,9 +101,9 @@ impl Cgroup {
     /// Why none can be made, and what cures it.
     pub(super) fn make(limits: Limits) -> Result<Self, String> {
         let parent = parent(&limits.controllers())?;
-        sweep(&parent);
+        group::sweep(&parent);
         let plain = |errno: Errno| format!("no group can be made: {errno}; {SCOPE}");
-        let group = create(parent).map_err(plain)?;
+        let group = Group::make(parent).map_err(plain)?;
         for (file, value, optional) in limits.settings() {
             match write(group.dir.as_fd(), file, &value) {
                 Err(Errno::NOENT) if optional => {}
@@ -118,25 +111,24 @@ impl Cgroup {
                 Ok(()) => {}
             }
         }
-        Ok(group)
+        Ok(Self(group))
+    }
+
+    /// Its directory.
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.0.dir.as_fd()
     }
 
     /// The file by which a process joins the group, on kernels that cannot start it there.
     pub(super) fn entrance(&self) -> Result<OwnedFd, Errno> {
-        openat(&self.dir, "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        openat(self.dir(), "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// Whether the kernel ended the job because it needed more memory than it may have.
     pub(super) fn ran_out_of_memory(&self) -> bool {
-        let events = read(self.dir.as_fd(), "memory.events").unwrap_or_default();
+        let events = read(self.dir(), "memory.events").unwrap_or_default();
         let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.is_some_and(|count| count != "0")
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        remove(self.parent.as_fd(), &self.name, self.dir.as_fd());
     }
 }
 
@@ -158,6 +150,7 @@ fn parent(controllers: &[&str]) -> Result<OwnedFd, String> {
         let name = if path.as_os_str().is_empty() { ".".into() } else { path.clone() };
         let shown = || format!("/{}", path.display());
         let prepared = openat(&root, &name, flags, Mode::empty())
+            .and_then(of_groups)
             .map_err(|errno| errno.to_string())
             .and_then(|dir| prepare(dir.as_fd(), controllers, own).map(|()| dir));
         match prepared {
@@ -172,6 +165,14 @@ fn parent(controllers: &[&str]) -> Result<OwnedFd, String> {
             return Err(telling.unwrap_or_default());
         }
     }
+}
+
+/// Passes a directory of the file system of groups on; something else may be mounted there.
+fn of_groups(dir: OwnedFd) -> Result<OwnedFd, Errno> {
+    /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+    const MAGIC: i128 = 0x6367_7270;
+    let magic = fstatfs(&dir)?.f_type;
+    if i128::from(magic) == MAGIC { Ok(dir) } else { Err(Errno::NOTDIR) }
 }
 
 /// Begins the reason why no group of a host has a controller.
@@ -230,8 +231,13 @@ fn hierarchy() -> Result<(OwnedFd, PathBuf), String> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // A process outside of its namespace's part has a `..` there, which leads out of any mount.
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
     for (top, point) in mounts.lines().filter_map(mount_of_v2) {
-        let Ok(below) = std::path::Path::new(own).strip_prefix(&top) else { continue };
+        let Ok(below) = Path::new(own).strip_prefix(&top) else { continue };
+        if !below.components().all(plain) {
+            continue;
+        }
         if let Ok(root) = open(&point, flags, Mode::empty()) {
             return Ok((root, below.to_owned()));
         }
@@ -254,75 +260,6 @@ fn mount_of_v2(line: &str) -> Option<(PathBuf, PathBuf)> {
     let (mount, kind) = line.split_once(" - ")?;
     let mut fields = mount.split(' ').skip(3).filter(|_| kind.starts_with("cgroup2 "));
     Some((unescape(fields.next()?), unescape(fields.next()?)))
-}
-
-/// Makes an empty group below `parent`, and locks it.
-fn create(parent: OwnedFd) -> Result<Cgroup, Errno> {
-    let pid = getpid().as_raw_nonzero();
-    for count in 0..1000 {
-        let name = format!("{PREFIX}{pid}-{count}");
-        match mkdirat(&parent, &name, Mode::from_raw_mode(0o755)) {
-            Err(Errno::EXIST) => continue, // of a launcher in another PID namespace
-            other => other?,
-        }
-        if let Some(dir) = locked(parent.as_fd(), &name) {
-            return Ok(Cgroup { parent, name, dir });
-        }
-    }
-    Err(Errno::EXIST)
-}
-
-/// Opens and locks the group `name`; `None` if somebody else holds or removed it.
-fn locked(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let dir = openat(parent, name, flags, Mode::empty()).ok()?;
-    flock(&dir, FlockOperation::NonBlockingLockExclusive).ok()?;
-    // It may have been removed, and made again, before the lock was taken.
-    let (held, named) = (fstat(&dir).ok()?, statat(parent, name, AtFlags::empty()).ok()?);
-    (held.st_ino == named.st_ino).then_some(dir)
-}
-
-/// Removes the groups of launchers that were killed.
-fn sweep(parent: &OwnedFd) {
-    let Ok(list) = Dir::read_from(parent) else { return };
-    for entry in list.flatten() {
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        if let Some(dir) = name.starts_with(PREFIX).then(|| locked(parent.as_fd(), name)).flatten()
-        {
-            remove(parent.as_fd(), name, dir.as_fd());
-        }
-    }
-}
-
-/// Removes a group, and ends what is in it. What cannot be removed is left to the next launcher.
-fn remove(parent: BorrowedFd<'_>, name: &str, dir: BorrowedFd<'_>) {
-    // A process that was killed leaves its group some time later.
-    for wait in 0..100 {
-        if unlinkat(parent, name, AtFlags::REMOVEDIR) != Err(Errno::BUSY) {
-            return;
-        }
-        if wait == 0 && write(dir, "cgroup.kill", "1").is_err() {
-            // Before Linux 5.14.
-            let list = read(dir, "cgroup.procs").unwrap_or_default();
-            for pid in list.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)) {
-                _ = kill_process(pid, Signal::KILL); // it may have ended by itself
-            }
-        }
-        thread::sleep(Duration::from_millis(wait));
-    }
-}
-
-fn read(dir: BorrowedFd<'_>, file: &str) -> Result<String, Errno> {
-    let mut text = String::new();
-    let file = openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let read = File::from(file).read_to_string(&mut text);
-    read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    Ok(text)
-}
-
-fn write(dir: BorrowedFd<'_>, file: &str, text: &str) -> Result<(), Errno> {
-    let file = openat(dir, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&file, text.as_bytes()).map(drop)
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Files of the host, copied into a job's own directory.
 
-use super::{Ids, apply::Failure, mounts::Places, step::Origin};
+use super::{Ids, apply::Failure, mirror, mounts::Places, step::Origin};
 use rustix::{
-    fd::OwnedFd,
-    fs::{AtFlags, Gid, Mode, OFlags, Uid, fchmod, fchown, openat, unlinkat},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, unlinkat},
     io::Errno,
+    process::fchdir,
 };
 use std::{fs::File, io, path::Path};
 
@@ -22,11 +23,18 @@ pub(super) fn file(
     let parent = places.target(parent, false)?;
     match unlinkat(&parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
+        Err(Errno::BUSY) => {
+            // A file of a mirrored directory.
+            mirror::uncover(&parent, name)?;
+            fchdir(&places.cwd)?;
+            unlinkat(&parent, name, AtFlags::empty())?;
+        }
         Err(errno) => return Err(errno.into()),
     }
     // Without O_NONBLOCK a FIFO that has come there since would hang here.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let from = openat(&places.cwd, source, flags, Mode::empty())?;
+    check_file(from.as_fd())?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let to: OwnedFd = openat(&parent, name, flags, Mode::from_raw_mode(0o600))?;
     let mut to = File::from(to);
@@ -42,10 +50,23 @@ pub(super) fn file(
     Ok(fchmod(&to, Mode::from_raw_mode(mode))?)
 }
 
+/// Refuses what is no regular file.
+fn check_file(file: BorrowedFd<'_>) -> Result<(), Failure> {
+    match FileType::from_raw_mode(fstat(file)?.st_mode) {
+        FileType::RegularFile => Ok(()),
+        _ => Err(Failure::launch("it is not a regular file; replace it by one")),
+    }
+}
+
 /// Shows the host's file `path` at the same place, where the runtime has a file that can be
 /// covered. Where either is missing, names are not what it is for.
 pub(super) fn names(places: &Places, path: &Path) -> Result<(), Failure> {
-    match places.bind(&Origin::Host(path.into()), path, false) {
+    let source = match places.find(&Origin::Host(path.into())) {
+        Err(Errno::NOENT) => return Ok(()),
+        source => source?,
+    };
+    check_file(source.as_fd())?;
+    match places.bind_found(&source, path, false) {
         Err(failure) if failure.errno == 0 || failure.errno == Errno::NOENT.raw_os_error() => {
             Ok(())
         }

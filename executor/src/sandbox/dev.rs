@@ -6,6 +6,7 @@ use super::{
     mounts::{self, Places, here},
     seal,
     sys::{NODEV, NOEXEC, RDONLY},
+    weaken,
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
@@ -47,7 +48,7 @@ pub(super) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
     // without nodev for it, loses them.
     let dev = mounts::clone_tree(target.as_fd(), false)?;
     seal::attach_sealed(places, &dev, here(&target), NOEXEC, false)?;
-    seal::seal(places, places.root.as_fd(), NODEV)?;
+    seal::seal(places, places.root.as_fd(), NODEV, false)?;
     let before = umask(Mode::empty());
     fchdir(&dev)?;
     for (name, major, minor) in NODES {
@@ -65,17 +66,23 @@ pub(super) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
         let refuse = |errno| Failure::launch(format!("{}: {errno}", device.host.display()));
         add(&dev, device).map_err(refuse)?;
     }
-    // Terminals of its own; the names in it lead to no terminal of the host.
-    mkdir("pts", Mode::from_raw_mode(0o755))?;
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount::mount("devpts", "pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?;
-    fchdir(&places.cwd)?;
-    // It stays writable.
+    // It stays writable: cloned before the rest is sealed.
     let shm = mounts::directory(&dev, "shm", 0o1777)?;
     let tree = mounts::clone_tree(shm.as_fd(), false)?;
-    seal::attach_sealed(places, &tree, here(&shm), NODEV, false)?;
+    mkdir("pts", Mode::from_raw_mode(0o755))?;
     umask(before);
-    seal::seal(places, dev.as_fd(), RDONLY)
+    // With the nodes of the host: whoever may open them can do so, but whose they are, and what
+    // their permissions are, is the host's. Before more is mounted, which is the job's.
+    seal::seal(places, dev.as_fd(), RDONLY, !weaken::without("sealed-devices"))?;
+    // Terminals of its own; the names in it lead to no terminal of the host.
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount::mount("devpts", "pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Nobody else can mount anything here, and no step has yet.
+    let pts = openat(CWD, "pts", flags, Mode::empty())?;
+    places.pts.get_or_init(|| pts);
+    fchdir(&places.cwd)?;
+    seal::attach_sealed(places, &tree, here(&shm), NODEV, false)
 }
 
 /// Makes a node in the current directory.

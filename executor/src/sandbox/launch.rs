@@ -101,7 +101,7 @@ fn clone(
             .map_err(|errno| (begin, errno))
     };
     let Some(cgroup) = cgroup else { return start(None, sandbox) };
-    match start(Some(cgroup.dir.as_fd()), sandbox) {
+    match start(Some(cgroup.dir()), sandbox) {
         // Before Linux 5.7, or in a container that knows no clone3.
         Err((_, Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG)) => {
             let entrance = cgroup.entrance();

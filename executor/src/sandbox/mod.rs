@@ -10,8 +10,10 @@ mod command;
 mod copy;
 mod dev;
 mod explain;
+mod group;
 mod init;
 mod launch;
+mod mirror;
 mod mounts;
 mod overlay;
 mod plan;
@@ -30,7 +32,12 @@ mod trampoline;
 pub(crate) mod weaken;
 
 use crate::{error::Error, runtime::Runtime};
-use rustix::{fd::AsFd, fs, io::Errno, process, termios, thread};
+use rustix::{
+    fd::{AsFd, BorrowedFd},
+    fs,
+    io::Errno,
+    process, termios, thread,
+};
 use serde::Serialize;
 use std::{
     env,
@@ -211,8 +218,9 @@ impl Host {
 }
 
 /// File systems that show the kernel, not files, by their magic number (statfs(2)): proc, sysfs,
-/// cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, bpf.
-const KERNEL_VIEWS: [u32; 9] = [
+/// cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, bpf, configfs, efivarfs, pstore,
+/// selinux, smack, binfmt_misc, mqueue, rpc_pipefs, nfsd, fusectl, nsfs.
+const KERNEL_VIEWS: [u32; 20] = [
     0x9fa0,
     0x6265_6572,
     0x0027_e0eb,
@@ -222,13 +230,30 @@ const KERNEL_VIEWS: [u32; 9] = [
     0x7363_6673,
     0x1cd1,
     0xcafe_4a11,
+    0x6265_6570,
+    0xde5e_81e4,
+    0x6165_676c,
+    0xf97c_ff8c,
+    0x4341_5d53,
+    0x4249_4e4d,
+    0x1980_0202,
+    0x6759_6969,
+    0x6e66_7364,
+    0x6573_5543,
+    0x6e73_6673,
 ];
 
+/// Whether `file` is on a file system that shows the kernel.
+fn is_kernel_view(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let magic = fs::fstatfs(file)?.f_type;
+    Ok(KERNEL_VIEWS.iter().any(|view| i128::from(*view) == i128::from(magic)))
+}
+
 fn cwd_is_private() -> Result<bool, Errno> {
-    let (root, here) = (fs::stat("/")?, fs::stat(".")?);
-    let magic = fs::statfs(".")?.f_type;
-    let view = KERNEL_VIEWS.iter().any(|view| i128::from(*view) == i128::from(magic));
-    Ok(view || (root.st_dev, root.st_ino) == (here.st_dev, here.st_ino))
+    let flags = fs::OFlags::PATH | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
+    let (root, dir) = (fs::stat("/")?, fs::open(".", flags, fs::Mode::empty())?);
+    let here = fs::fstat(&dir)?;
+    Ok(is_kernel_view(dir.as_fd())? || (root.st_dev, root.st_ino) == (here.st_dev, here.st_ino))
 }
 
 /// How a job ended.

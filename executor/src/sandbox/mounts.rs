@@ -38,6 +38,8 @@ pub(super) struct Places {
     pub trampoline: OwnedFd,
     /// The job's `/proc`, as soon as there is one.
     pub proc: OnceCell<OwnedFd>,
+    /// The job's terminals, as soon as there are any.
+    pub pts: OnceCell<OwnedFd>,
     /// The file systems of the job alone (`st_dev`): mount points are made on these only.
     own: RefCell<Vec<u64>>,
 }
@@ -63,7 +65,8 @@ impl Places {
         attach(&root, here(&slash))?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
         let trampoline = trampoline::prepare(&root)?;
-        Ok(Self { runtime, cwd, root, trampoline, proc: OnceCell::new(), own })
+        let (proc, pts) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { runtime, cwd, root, trampoline, proc, pts, own })
     }
 
     /// Opens what `origin` names.
@@ -171,8 +174,17 @@ impl Places {
         target: &Path,
         writable: bool,
     ) -> Result<(), Failure> {
-        let source = self.find(origin)?;
-        let directory = FileType::from_raw_mode(fstat(&source)?.st_mode) == FileType::Directory;
+        self.bind_found(&self.find(origin)?, target, writable)
+    }
+
+    /// As [`Places::bind`], with what is open as `source`.
+    pub(super) fn bind_found(
+        &self,
+        source: &OwnedFd,
+        target: &Path,
+        writable: bool,
+    ) -> Result<(), Failure> {
+        let directory = FileType::from_raw_mode(fstat(source)?.st_mode) == FileType::Directory;
         let writable = writable || weaken::without("read-only");
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
         // With the mounts below it: the kernel refuses to uncover what lies under them.

@@ -52,17 +52,22 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     // First of all mounts: later steps look into it.
     steps.push(Step::Proc { protect: host.privileged });
     steps.push(Step::Dev { make_nodes: host.privileged, more: job.devices.clone() });
+    // While nothing of the runtime can lie over a device.
+    steps.push(Step::StandardFiles);
     steps.extend(mounts(runtime, ids));
     if !network {
         steps.extend(NAMES.map(|path| Step::Names { path }));
     }
     let work = PathBuf::from(WORK);
     let shown = job.share_cwd && host.cwd == Cwd::Files;
-    steps.push(if shown {
-        Step::Overlay { source: Origin::Cwd, target: work.clone(), owner: ids }
-    } else {
-        Step::Tmpfs { target: work.clone(), mode: 0o755, size: None, owner: ids }
-    });
+    // What an option puts there is all that is there.
+    if !targets(job).any(|target| target == work) {
+        steps.push(if shown {
+            Step::Overlay { source: Origin::Cwd, target: work.clone(), owner: ids }
+        } else {
+            Step::Tmpfs { target: work.clone(), mode: 0o755, size: None, owner: ids }
+        });
+    }
     for Upload { source, name, directory, mode, here } in &job.uploads {
         let (source, target) = (source.clone(), work.join(name));
         steps.push(match (directory, here) {
@@ -80,7 +85,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::Bind { source, target, writable: bind.writable });
     }
     let path = job.workdir.clone().unwrap_or(work);
-    steps.extend([Step::SealRoot, Step::StandardFiles, Step::EnterRoot, Step::Session]);
+    steps.extend([Step::SealRoot, Step::EnterRoot, Step::Session]);
     let terminal = job.terminal != Terminal::None;
     steps.extend(terminal.then_some(Step::Terminal { owner: ids }));
     steps.push(Step::Workdir { path });
@@ -94,6 +99,12 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     Ok(steps)
 }
 
+/// Where the options of `job` mount something.
+fn targets(job: &Job) -> impl Iterator<Item = &Path> {
+    let binds = job.binds.iter().map(|bind| &*bind.target);
+    binds.chain(job.tmpfs.iter().map(|tmpfs| &*tmpfs.target))
+}
+
 /// The rules for options that no later step would refuse with a better message.
 fn check(job: &Job) -> Result<(), Error> {
     let usage = |reason: String| Err(Error::Usage(reason));
@@ -103,10 +114,12 @@ fn check(job: &Job) -> Result<(), Error> {
     if job.argv.iter().any(|word| word.as_encoded_bytes().contains(&0)) {
         return usage("the command contains a NUL byte".into());
     }
-    let binds = job.binds.iter().map(|bind| &bind.target);
-    for target in binds.chain(job.tmpfs.iter().map(|tmpfs| &tmpfs.target)) {
+    for target in targets(job) {
         if let Err(rule) = check_target(target) {
             return usage(format!("target {} {rule}", target.display()));
+        }
+        if target == Path::new(WORK) && !job.uploads.is_empty() {
+            return usage(format!("target {WORK} would hide what --upload puts there"));
         }
     }
     if let Some(path) = job.workdir.as_ref().filter(|path| !path.is_absolute()) {
@@ -266,11 +279,11 @@ mod tests {
             let mut want = begin;
             want.extend(["make all mounts private", "bring the loopback interface up"]);
             want.extend(["set the host name joblet", "mount an empty root", proc, dev]);
+            want.push("replace the standard files by the job's own");
             want.push("mount an empty /tmp (mode 1777)");
             want.extend(middle);
             want.push("mount a private copy of the current directory on /work");
             want.push("make the root read-only");
-            want.push("replace the standard files by the job's own");
             want.extend(["enter the root and detach the host's", "begin a session"]);
             want.extend(["change to /work", end, "filter system calls"]);
             want.extend(["close files 3 and up", "execute python3 x.py"]);
@@ -356,6 +369,12 @@ mod tests {
             "show the host's /etc/hosts",
         ];
         assert_eq!(network, want);
+        let own = |job: &Job| lines(&runtime, job, &USER).join("; ");
+        let mut given = job();
+        given.binds.push(Bind { source: ".".into(), target: "/work".into(), writable: false });
+        let (plain, bound) = (own(&job()), own(&given));
+        let copy = "mount a private copy of the current directory on /work";
+        assert_eq!(bound, plain.replace(copy, "mount . on /work read-only"));
         let here = Upload { here: true, ..upload(false) };
         let here = Job { uploads: vec![here], ..job() };
         assert_eq!(lines(&runtime, &here, &USER), lines(&runtime, &job(), &USER));
@@ -397,6 +416,7 @@ mod tests {
             (bind("/a/../.."), "contains `..`"),
             (bind("/proc/1"), "gets fresh"),
             (bind("/sys"), "gets fresh"),
+            (Job { uploads: vec![upload(true)], ..bind("/work/") }, "hide what --upload puts"),
             (Job { workdir: Some("x".into()), ..job() }, "workdir x is not absolute"),
             (Job { workdir: Some("/proc/self/fd/7".into()), ..job() }, "no directory to work in"),
             (Job { hostname: Some(String::new()), ..job() }, "hostname"),

@@ -44,10 +44,15 @@ pub(super) fn attach_sealed(
     }
 }
 
-/// Adds `flags` to the attached mount `mount` alone.
-pub(super) fn seal(places: &Places, mount: BorrowedFd<'_>, flags: u64) -> Result<(), Failure> {
-    match sys::set_mount_flags(mount, c"", flags, false) {
-        Err(NixErrno::ENOSYS) => remount(places, mount, flags, false),
+/// Adds `flags` to the attached mount `mount` and, if `recursive`, to all below it.
+pub(super) fn seal(
+    places: &Places,
+    mount: BorrowedFd<'_>,
+    flags: u64,
+    recursive: bool,
+) -> Result<(), Failure> {
+    match sys::set_mount_flags(mount, c"", flags, recursive) {
+        Err(NixErrno::ENOSYS) => remount(places, mount, flags, recursive),
         other => Ok(other?),
     }
 }

@@ -4,7 +4,7 @@
 //! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes
 //! to the launcher through a socket.
 
-use super::{Ids, apply::Failure, mounts::Places, standard_files::StandardFiles};
+use super::{Ids, apply::Failure, mounts::Places, standard_files::StandardFiles, weaken};
 use rustix::{
     cmsg_space,
     event::{PollFd, PollFlags},
@@ -44,7 +44,13 @@ pub(super) fn open(
     owner: Ids,
 ) -> Result<(), Failure> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let near = openat(&places.root, "dev/pts/ptmx", flags, Mode::empty())?;
+    // Not by its path: a mount of the runtime may lie there.
+    let pts = places.pts.get().ok_or(Errno::NOENT)?;
+    let near = if weaken::without("own-terminals") {
+        openat(&places.root, "dev/pts/ptmx", flags, Mode::empty())
+    } else {
+        openat(pts, "ptmx", flags | OFlags::NOFOLLOW, Mode::empty())
+    }?;
     unlockpt(&near)?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let far = ioctl_tiocgptpeer(&near, flags)?;

@@ -16,7 +16,7 @@ run() { options=$1; script=$2; $old /joblet-exec run $options --runtime=demo -- 
 # As user 1000, from a shell in the group $1; $3 is the script.
 as_user() { b sh -c 'echo $$ > /cg/'"$1"'/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /busybox -- sh -c "$0"' "$2"; }
 user_run() { as_user "$1" "cd /; /joblet-exec run $2 --runtime=demo -- sh -c '$3'$4"; }
-groups() { cd /cg; echo $(b find . -name 'joblet-*'); cd /; }
+groups() { cd /cg; echo $(b find . -name 'joblet-exec.job.*'); cd /; }
 # Starts a job that goes on, with these options, and waits until it is there.
 begin() {
     /joblet-exec run $1 --runtime=demo -- sleep 1000 &
@@ -31,10 +31,36 @@ orphan() {
     run "--pids 9" :
     groups
 }
+# Groups of others beside those of jobs, with a process each: how many live after a run. One has a
+# name like ours and no mark.
+siblings() {
+    for name in joblet-agent.service joblet-x.scope joblet-1-0 joblet-exec.job.9.0123456789abcdef; do
+        b mkdir -m 700 /cg/$name
+        /busybox sleep 1000 & # one process, where b would be two
+        echo $! >/cg/$name/cgroup.procs
+    done
+    run "--pids 9" :
+    b cat /cg/joblet-*/cgroup.procs | b wc -l
+    b kill -9 $(b cat /cg/joblet-*/cgroup.procs)
+    b sleep 1
+    b rmdir /cg/joblet-*
+}
+# A launcher in a group with the whole mark, which nobody holds; then one outside of it.
+own() {
+    b mkdir -m 700 $own
+    /mark $own 0123456789abcdef
+    b sh -c "echo \$\$ >$own/cgroup.procs; /joblet-exec run --pids 9 --runtime=demo -- cat /proc/self/cgroup; echo \$?"
+    groups
+    run "--pids 9" :
+    groups
+}
+own=/cg/joblet-exec.job.77.0123456789abcdef
 # The limits of a running job, as the kernel has them.
 limits() {
     begin "--memory 64 --cpu 0.5 --pids 20"
-    b cat /cg/joblet-*/memory.max /cg/joblet-*/cpu.max /cg/joblet-*/pids.max
+    cd /cg/joblet-exec.job.*.*
+    b cat memory.max cpu.max pids.max
+    cd /
     b kill $!
     wait $!
 }
@@ -64,6 +90,8 @@ old=/old
 try old-processes run "--pids 5" 'for i in 1 2 3 4 5 6 7 8; do sleep 1 & done; echo all'
 old=
 try orphan orphan
+try siblings siblings
+try own own
 b mkdir /data
 echo hello >/data/in
 cd /data
@@ -71,6 +99,11 @@ try no-overlay run "" "cat in"
 b insmod /overlay.ko || echo "@@ overlay.ko does not load"
 try overlay run "" "cat in; echo mine >in; cat in"
 try private b cat in
+# A FIFO that somebody reads: who writes to another one waits for ever.
+b mkfifo -m 666 fifo
+b sh -c 'exec 9<>/data/fifo; exec /busybox sleep 1000' &
+try fifo run "--timeout 5" "cat in; echo x >fifo; echo live"
+try bound run "--bind .:/work" "cat in; echo x >fifo; echo live"
 cd /
 
 # A user: in a group of somebody else's, in one of a subtree that was given to him, alone in one.
@@ -78,9 +111,15 @@ b mkdir /cg/other /cg/given /cg/given/session /cg/alone
 for dir in /cg/given /cg/given/session /cg/alone; do
     b chown 1000 $dir $dir/cgroup.procs $dir/cgroup.subtree_control
 done
+# Root's, with the whole mark, empty: the user could remove it.
+root=/cg/given/joblet-exec.job.5.0123456789abcdef
+b mkdir -m 700 $root
+/mark $root 0123456789abcdef
 try user user_run other "" 'echo $(id -u) $(id -g)'
+try user-fifo as_user other "cd /data; /joblet-exec run --timeout 5 --runtime=demo -- sh -c 'cat in; echo x >fifo; echo live'"
 try user-refused user_run other "--pids 5" :
 try user-limited user_run given/session "--memory 16 --pids 5" 'cat /proc/self/cgroup; dd if=/dev/zero of=/tmp/x bs=1M count=64' '; echo $?'
+try user-siblings b rmdir $root
 try user-alone user_run alone "--pids 5" "cat /proc/self/cgroup"
 try clean groups
 b poweroff -f

@@ -16,6 +16,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -144,6 +145,21 @@ static long dial(const char *abstract, const char *port)
 	return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, len);
 }
 
+/* Talks to whoever listens at the socket `path`. */
+static long dial_path(const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	strncpy(at.sun_path, path, sizeof at.sun_path - 1);
+	return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at);
+}
+
+/* Writes to whoever reads the FIFO `path`. */
+static long feed(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_NONBLOCK);
+	return fd < 0 ? -1 : write(fd, "x", 1);
+}
+
 /* Leaves `count` grandchildren that never end. */
 static long orphans(int count)
 {
@@ -205,6 +221,16 @@ int main(int argc, char **argv)
 		result = ptrace(PTRACE_SEIZE, atoi(what), 0, 0);
 	else if (!strcmp(verb, "abstract"))
 		result = dial(what, NULL);
+	else if (!strcmp(verb, "socket"))
+		result = dial_path(what);
+	else if (!strcmp(verb, "fifo"))
+		result = feed(what);
+	else if (!strcmp(verb, "chmod"))
+		result = chmod(what, 0640);
+	else if (!strcmp(verb, "chown"))
+		result = chown(what, getuid(), getgid());
+	else if (!strcmp(verb, "utimes"))
+		result = utimensat(AT_FDCWD, what, NULL, 0);
 	else if (!strcmp(verb, "tcp"))
 		result = dial(NULL, what);
 	else if (!strcmp(verb, "orphans"))
