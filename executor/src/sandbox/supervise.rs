@@ -113,15 +113,18 @@ pub(super) fn supervise(
         if exit.is_none() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             deadline = job.time_out();
         }
+        if !signal && exit.is_none() {
+            continue;
+        }
         let mut gives_up = false;
-        while let (true, Some((signal, from_terminal))) = (signal, signals.queue.read()?) {
+        while let Some((signal, from_terminal)) = signals.queue.read()? {
             // A reader that takes nothing is not waited for against the caller's will.
             gives_up |= ENDING.contains(&signal);
             if exit.is_none() {
                 job.handle(signal, from_terminal, terminal.as_ref());
             }
         }
-        if exit.is_none() && signal {
+        if exit.is_none() {
             exit = job.reap()?;
             if exit.is_some() {
                 // What comes now is not for the job any more.
