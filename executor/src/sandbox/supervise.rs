@@ -18,7 +18,7 @@ use nix::{
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fd::{AsFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, OwnedFd},
 };
 use std::{
     fs::File,
@@ -73,73 +73,150 @@ pub(super) fn supervise(
     pid: Pid,
     pipe: OwnedFd,
     (timeout, init): (Option<Duration>, bool),
-    (mut terminal, mut relays): (Option<Terminal>, Vec<Relay>),
+    (terminal, relays): (Option<Terminal>, Vec<Relay>),
 ) -> Result<Ended, Errno> {
-    let mut job = Job { pid, init, begun: false, killed_for: None, timed_out: false };
-    let mut deadline = timeout.map(|timeout| Instant::now() + timeout);
-    let mut pipe = Some(File::from(pipe));
-    let mut report = Vec::new();
-    let mut rest = None;
-    let mut exit = None;
-    loop {
-        // After the end of the job: until all that it wrote is passed on.
-        let drained = exit.is_some() && relays.iter().all(Relay::is_idle);
-        let now = drained.then(Instant::now);
-        let again = relays.iter().any(Relay::waits).then(|| Instant::now() + TURN);
-        let next = deadline.into_iter().chain(rest).chain(now).chain(again).min();
-        let ready = wait(signals.queue.as_fd(), pipe.as_ref(), terminal.as_ref(), &relays, next)?;
-        let Ready { signal, report: readable, typed, near, relays: moved } = ready;
-        if terminal.as_mut().is_some_and(|terminal| terminal.pump(typed, near)) {
-            job.pass_on(Signal::SIGHUP, To::First);
+    let mut launcher = Launcher {
+        signals,
+        job: Job { pid, init, begun: false, killed_for: None, timed_out: false },
+        deadline: timeout.map(|timeout| Instant::now() + timeout),
+        settled: None,
+        pipe: Some(File::from(pipe)),
+        report: Vec::new(),
+        terminal,
+        relays,
+    };
+    let exit = loop {
+        let ready = launcher.wait(launcher.next())?;
+        launcher.pass_on(&ready);
+        launcher.read_report(&ready)?;
+        launcher.keep_time();
+        if ready.signal {
+            launcher.handle_signals()?;
+            if let Some(exit) = launcher.job.reap()? {
+                break exit;
+            }
         }
-        for (relay, _) in relays.iter_mut().zip(&moved).filter(|(_, moved)| **moved) {
+    };
+    launcher.terminal = None; // shows what is left, and gives the caller's its modes back
+    launcher.drain()?;
+    if let Some(mut file) = launcher.pipe.take() {
+        file.read_to_end(&mut launcher.report).map_err(|_| Errno::EIO)?;
+    }
+    let refused = launcher.relays.iter().find_map(Relay::refused);
+    Ok(launcher.job.ended(exit, launcher.report, refused))
+}
+
+/// What the launcher has to do with a job.
+struct Launcher<'a> {
+    signals: &'a Signals,
+    job: Job,
+    /// When the time of the job is over.
+    deadline: Option<Instant>,
+    /// When the job counts as one that runs for long.
+    settled: Option<Instant>,
+    /// Where the child reports, until it becomes the job.
+    pipe: Option<File>,
+    report: Vec<u8>,
+    terminal: Option<Terminal>,
+    relays: Vec<Relay>,
+}
+
+impl Launcher<'_> {
+    /// When there is something to do even if nothing happens.
+    fn next(&self) -> Option<Instant> {
+        let turn = self.relays.iter().any(Relay::waits).then(|| Instant::now() + TURN);
+        self.deadline.into_iter().chain(self.settled).chain(turn).min()
+    }
+
+    /// Passes on what was typed, read and written.
+    fn pass_on(&mut self, ready: &Ready) {
+        let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.typed, ready.near));
+        if hung_up {
+            self.job.pass_on(Signal::SIGHUP, To::First);
+        }
+        for (relay, _) in self.relays.iter_mut().zip(&ready.relays).filter(|(_, ready)| **ready) {
             relay.pump();
         }
-        if let Some(file) = pipe.as_mut().filter(|_| readable) {
-            // The child writes once and exits, or becomes the job, which closes it.
-            let mut buffer = [0; 4096];
-            let len = file.read(&mut buffer).map_err(|_| Errno::EIO)?;
-            report.extend(&buffer[..len]);
-            if len == 0 {
-                pipe = None;
-                job.begun = report.is_empty();
-                rest = Some(Instant::now() + SETTLED);
-            }
+    }
+
+    /// Reads what the child reports: it writes once and exits, or becomes the job, which closes it.
+    fn read_report(&mut self, ready: &Ready) -> Result<(), Errno> {
+        let Some(file) = self.pipe.as_mut().filter(|_| ready.report) else { return Ok(()) };
+        let mut buffer = [0; 4096];
+        let len = file.read(&mut buffer).map_err(|_| Errno::EIO)?;
+        self.report.extend(&buffer[..len]);
+        if len == 0 {
+            self.pipe = None;
+            self.job.begun = self.report.is_empty();
+            self.settled = Some(Instant::now() + SETTLED);
         }
-        if rest.is_some_and(|rest| Instant::now() >= rest) {
-            rest = None;
+        Ok(())
+    }
+
+    /// Does what it is time for.
+    fn keep_time(&mut self) {
+        let over = |time: Option<Instant>| time.is_some_and(|time| Instant::now() >= time);
+        if over(self.settled) {
+            self.settled = None;
             sys::release_code();
         }
-        if exit.is_none() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            deadline = job.time_out();
+        if over(self.deadline) {
+            self.deadline = self.job.time_out();
         }
-        if !signal && exit.is_none() {
-            continue;
+    }
+
+    fn handle_signals(&mut self) -> Result<(), Errno> {
+        while let Some((signal, from_terminal)) = self.signals.queue.read()? {
+            self.job.handle(signal, from_terminal, self.terminal.as_ref());
         }
-        let mut gives_up = false;
-        while let Some((signal, from_terminal)) = signals.queue.read()? {
-            // A reader that takes nothing is not waited for against the caller's will.
-            gives_up |= ENDING.contains(&signal);
-            if exit.is_none() {
-                job.handle(signal, from_terminal, terminal.as_ref());
+        Ok(())
+    }
+
+    /// After the end of the job: passes on what it has written. A reader that takes nothing is not
+    /// waited for against the caller's will.
+    fn drain(&mut self) -> Result<(), Errno> {
+        self.relays.retain(Relay::is_output);
+        loop {
+            // Where nothing is held, all that there is can be read at once.
+            let idle = self.relays.iter().all(Relay::is_idle);
+            let ready = self.wait(idle.then(Instant::now))?;
+            if idle && !ready.relays.contains(&true) {
+                return Ok(());
+            }
+            self.pass_on(&ready);
+            while let Some((signal, _)) = self.signals.queue.read()? {
+                if ENDING.contains(&signal) {
+                    return Ok(());
+                }
             }
         }
-        if exit.is_none() {
-            exit = job.reap()?;
-            if exit.is_some() {
-                // What comes now is not for the job any more.
-                relays.retain(Relay::is_output);
-                deadline = None;
-                continue;
-            }
+    }
+
+    /// Waits until `deadline`, or until one of these is ready: a signal, the pipe, the caller's
+    /// terminal, the job's, a relay.
+    fn wait(&self, deadline: Option<Instant>) -> Result<Ready, Errno> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Rounded up: a wait of nearly nothing would spin.
+        let round = |left: Duration| left + Duration::from_millis((!left.is_zero()).into());
+        let left = left.map(|left| Timespec::try_from(round(left)).unwrap_or_default());
+        let queue = self.signals.queue.as_fd();
+        let nothing = || PollFd::from_borrowed_fd(queue, PollFlags::empty());
+        let terminal = self.terminal.as_ref();
+        let (typed, near) = terminal.map_or_else(|| (None, nothing()), Terminal::polled);
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(queue, PollFlags::IN),
+            self.pipe.as_ref().map_or_else(nothing, |pipe| PollFd::new(pipe, PollFlags::IN)),
+            typed.unwrap_or_else(nothing),
+            near,
+        ];
+        fds.extend(self.relays.iter().map(|relay| relay.polled().unwrap_or_else(nothing)));
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
         }
-        if let Some(exit) = exit.filter(|_| gives_up || (drained && !moved.contains(&true))) {
-            if let Some(mut file) = pipe.take() {
-                file.read_to_end(&mut report).map_err(|_| Errno::EIO)?;
-            }
-            let refused = relays.iter().find_map(Relay::refused);
-            return Ok(job.ended(exit, report, refused));
-        }
+        let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let [signal, report, typed, near] = [0, 1, 2, 3].map(|index| ready[index]);
+        Ok(Ready { signal, report, typed, near, relays: ready[4..].to_vec() })
     }
 }
 
@@ -150,37 +227,6 @@ struct Ready {
     typed: bool,
     near: bool,
     relays: Vec<bool>,
-}
-
-/// Waits until `deadline`, or until one of these is ready: a signal, the pipe, the caller's
-/// terminal, the job's, a relay.
-fn wait(
-    signals: BorrowedFd<'_>,
-    pipe: Option<&File>,
-    terminal: Option<&Terminal>,
-    relays: &[Relay],
-    deadline: Option<Instant>,
-) -> Result<Ready, Errno> {
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    // Rounded up: a wait of nearly nothing would spin.
-    let left = left.map(|left| if left.is_zero() { left } else { left + Duration::from_millis(1) });
-    let left = left.map(|left| Timespec::try_from(left).unwrap_or_default());
-    let nothing = || PollFd::from_borrowed_fd(signals, PollFlags::empty());
-    let (typed, near) = terminal.map_or_else(|| (None, nothing()), Terminal::polled);
-    let mut fds = vec![
-        PollFd::from_borrowed_fd(signals, PollFlags::IN),
-        pipe.map_or_else(nothing, |pipe| PollFd::new(pipe, PollFlags::IN)),
-        typed.unwrap_or_else(nothing),
-        near,
-    ];
-    fds.extend(relays.iter().map(|relay| relay.polled().unwrap_or_else(nothing)));
-    match poll(&mut fds, left.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
-    }
-    let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-    let [signal, report, typed, near] = [0, 1, 2, 3].map(|index| ready[index]);
-    Ok(Ready { signal, report, typed, near, relays: ready[4..].to_vec() })
 }
 
 impl Job {
