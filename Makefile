@@ -16,6 +16,8 @@ reproduce: ## Build every runtime that can be had here three times, each time as
 	@.ci/reproduce
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
+fresh:   ## Try `make demo` and `make test` in a Debian 12 just debootstrapped, as root and as a user (as root)
+	@.ci/fresh
 bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start && .ci/bench-site
 bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
@@ -25,4 +27,4 @@ fuzz:    ## Look for inputs that break what reads strangers' files, until one is
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo test lint static programs reproduce rehearse bench bench-large fuzz clean
+.PHONY: help demo test lint static programs reproduce rehearse fresh bench bench-large fuzz clean
