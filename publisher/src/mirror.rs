@@ -1,6 +1,6 @@
 //! Where inputs are. The lock says what; this is the host's business.
 
-use crate::{env, error::Error, fsx, lock::Input, source::is_address};
+use crate::{env, error::Error, fsx, lock::Input, shown, source::is_address};
 use std::path::Path;
 
 /// Places to fetch inputs from, in the order in which they are tried.
@@ -54,6 +54,7 @@ pub fn find(option: Option<&str>) -> Result<Mirrors, Error> {
     let mut mirrors = match named {
         Some(address) if is_address(&address) => Mirrors::below(&address),
         Some(address) => {
+            let address = shown::address(&address);
             let reason = format!("{address:?} is not an http or https address of a Debian mirror");
             return Err(Error::Usage(reason));
         }
