@@ -86,6 +86,9 @@ impl Content {
     }
 
     /// All bytes, in tests.
+    ///
+    /// # Errors
+    /// As [`Content::head`].
     #[cfg(test)]
     pub fn read(&self) -> io::Result<Vec<u8>> {
         self.whole(u64::MAX)
@@ -100,13 +103,13 @@ impl Content {
         if self.len() != other.len() {
             return Ok(false);
         }
-        let (mut these, mut those) = (self.reader(), other.reader());
+        let (mut ours, mut theirs) = (self.reader(), other.reader());
         let (mut this, mut that) = (Vec::new(), Vec::new());
         loop {
             this.clear();
             that.clear();
-            these.by_ref().take(AT_ONCE).read_to_end(&mut this)?;
-            those.by_ref().take(AT_ONCE).read_to_end(&mut that)?;
+            ours.by_ref().take(AT_ONCE).read_to_end(&mut this)?;
+            theirs.by_ref().take(AT_ONCE).read_to_end(&mut that)?;
             if this != that || this.is_empty() {
                 return Ok(this == that);
             }

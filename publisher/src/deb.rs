@@ -207,4 +207,35 @@ mod tests {
             assert!(error.contains(rule), "{rule}: {error}");
         }
     }
+
+    /// SEC-E12: names and attributes that fill the memory, and xz that wants it.
+    #[test]
+    fn packages_that_blow_up_are_refused() {
+        let mut header = tar::Header::new_gnu();
+        let long = vec![b'x'; 2 << 20];
+        header.set_size(long.len() as u64);
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            header.set_entry_type(kind);
+            header.set_cksum();
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append(&header, long.as_slice()).unwrap();
+            let error = unpack(&deb("", &builder.into_inner().unwrap())).unwrap_err();
+            assert!(error.contains("a name or attribute has more than 1048576 bytes"), "{error}");
+        }
+        // The header of a block says how large its dictionary is: here 2 GiB.
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&tar(&[(EntryType::Regular, "./a", "hello")])).unwrap();
+        let mut xz = xz.finish().unwrap();
+        let block = 12..12 + 4 * usize::from(xz[12]);
+        assert_eq!(xz[14..16], [0x21, 1], "LZMA2 with a dictionary");
+        xz[16] = 38;
+        let mut crc = flate2::Crc::new();
+        crc.update(&xz[block.clone()]);
+        xz[block.end..block.end + 4].copy_from_slice(&crc.sum().to_le_bytes());
+        let error = unpack(&deb(".xz", &xz)).unwrap_err();
+        assert!(
+            error.contains("`data.tar.xz` cannot be unpacked: ") && error.contains("mem"),
+            "{error}"
+        );
+    }
 }

@@ -8,11 +8,11 @@ mod below;
 pub use below::{Below, MAX_WHOLE, Node};
 
 use crate::error::Error;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -22,9 +22,12 @@ use tempfile::NamedTempFile;
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] for what is no regular file.
 pub fn open(path: &Path) -> Result<File, Error> {
-    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    regular(file.map_err(Error::file("read", path))?, path)
+    // Not even opened: opening a device may do something, and a socket cannot be.
+    let metadata = fs::metadata(path).map_err(Error::file("read", path))?;
+    is_regular(&metadata, path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("read", path))?;
+    regular(file.into(), path)
 }
 
 /// As [`open`]; none if there is nothing.
@@ -40,9 +43,12 @@ pub fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
 
 /// `file` if it is a regular one.
 fn regular(file: File, path: &Path) -> Result<File, Error> {
-    let metadata = file.metadata().map_err(Error::file("read", path))?;
+    is_regular(&file.metadata().map_err(Error::file("read", path))?, path).map(|()| file)
+}
+
+fn is_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), Error> {
     match FileType::from_raw_mode(metadata.mode()) {
-        FileType::RegularFile => Ok(file),
+        FileType::RegularFile => Ok(()),
         kind => Err(Error::config(path, format!("is {}, not a file; remove it", kind_name(kind)))),
     }
 }
@@ -77,6 +83,17 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 /// [`Error::File`]; [`Error::Config`] for a longer one.
 pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
     below::whole(File::open(path).map_err(Error::file("read", path))?, path, 1 << 20)
+}
+
+/// As [`read_given`], if it exists: this host's configuration, which may be a link to `/dev/null`.
+///
+/// # Errors
+/// As [`read_given`], for anything but absence.
+pub fn read_given_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match read_given(path) {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        bytes => bytes.map(Some),
+    }
 }
 
 /// As [`read`], if it exists.

@@ -8,6 +8,9 @@ use url::Url;
 const MAX_LINE: usize = 1000;
 const MAX_QUOTED: usize = 120;
 
+/// Stands in the place of a query.
+const CUT: &str = "?…";
+
 /// Parts of a query's names that say that the value is a secret.
 const SECRETS: [&str; 13] = [
     "apikey",
@@ -86,7 +89,7 @@ fn shortened(text: &str, limit: usize) -> String {
 /// The address without name and password, and with `?…` in the place of a query.
 pub fn address(text: &str) -> String {
     let (path, query) = match text.find(['?', '#']) {
-        Some(at) => (&text[..at], if text[at..].starts_with('?') { "?…" } else { "" }),
+        Some(at) => (&text[..at], if text[at..].starts_with('?') { CUT } else { "" }),
         None => (text, ""),
     };
     let (scheme, rest) = match path.find("://") {
@@ -112,6 +115,8 @@ pub fn addresses(text: &str) -> String {
         let ends =
             |char: char| char.is_whitespace() || matches!(char, '\'' | '"' | '`' | '<' | '>');
         let end = rest[at..].find(ends).map_or(rest.len(), |length| at + length);
+        // One that is shown so already ends there.
+        let end = rest[at..end].find(CUT).map_or(end, |length| at + length + CUT.len());
         shown.push_str(&rest[..begin]);
         shown.push_str(&address(&rest[begin..end]));
         rest = &rest[end..];
@@ -168,6 +173,7 @@ mod tests {
             message(said),
             "fatal: unable to access 'https://h.example/a.git/': (see http://p:3128?… x://"
         );
+        assert_eq!(message("http://h/x?…: no answer"), "http://h/x?…: no answer");
     }
 
     /// SEC-E14

@@ -15,7 +15,7 @@ fn with_inputs() -> World {
     let lock = fs::read_to_string(&path).unwrap();
     let sum = "ab".repeat(32);
     let deb = format!(r#"{{"kind":"deb","name":"debian/pool/a.deb","size":1,"sha256":"{sum}"}}"#);
-    fs::write(&path, lock.replace("\"amd64\": []", &format!("\"amd64\": [{deb}]"))).unwrap();
+    fs::write(&path, lock.replace("\"amd64\": [\n    ]", &format!("\"amd64\": [{deb}]"))).unwrap();
     world
 }
 

@@ -67,6 +67,7 @@ fn a_site_is_written_through_no_link() {
     // In the place of a file, or of the temporary one beside it, it is replaced.
     fs::write(out.join("index.html"), "old").unwrap();
     for name in ["404.html", "index.html.tmp"] {
+        _ = fs::remove_file(out.join(name)); // the refused run may have written it
         symlink(outside.join("file"), out.join(name)).unwrap();
     }
     symlink("/nowhere", out.join("registry.json")).unwrap();

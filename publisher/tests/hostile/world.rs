@@ -109,7 +109,7 @@ pub type Kind = (&'static str, fn(&Path, &Path));
 pub fn kinds() -> Vec<Kind> {
     let mut kinds: Vec<Kind> = vec![
         ("is a link, and none is followed there", |place, outside| {
-            symlink(outside, place).unwrap()
+            symlink(outside, place).unwrap();
         }),
         ("is a FIFO", |place, _| {
             assert!(Command::new("mkfifo").arg(place).status().unwrap().success());
