@@ -193,6 +193,7 @@ mod tests {
         }
         let good = deb("", &tar(&[(EntryType::Regular, "./a", "hello")]));
         for (bytes, rule) in [
+            ([MAGIC, &good[8..72].repeat(33)].concat(), "has more than 32 members"),
             (b"garbage".to_vec(), "is no ar archive"),
             (good[..good.len() - 1534].to_vec(), "a.deb: ends within `data.tar`"),
             (deb("", &tar(&[(EntryType::Regular, "./a", "hello")])[..514]), "ends within `./a`"),

@@ -171,6 +171,19 @@ fn read(body: Box<dyn Read + '_>, limit: u64, shown: &str) -> Result<Vec<u8>, Er
 mod tests {
     use super::*;
 
+    /// SEC-E13, SEC-E14
+    #[test]
+    fn a_registry_on_https_names_no_other_address() {
+        let place = Place::Address("https://example.org/registry.json".into());
+        for url in ["http://127.0.0.1:9/a?sig=x", "http://[::1]/a", "http://u:p@example.org/a"] {
+            let error = place.open(url).err().unwrap().to_string();
+            assert!(
+                error.ends_with("/a: is not on https, as its registry is") || error.contains("?…")
+            );
+            assert!(!error.contains("sig=x") && !error.contains("u:p"), "{error}");
+        }
+    }
+
     #[test]
     fn places_are_what_joblet_exec_takes_them_for() {
         let raw = "https://raw.githubusercontent.com/me/runtimes/main/registry.json";

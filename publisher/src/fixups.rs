@@ -256,6 +256,18 @@ mod tests {
         );
     }
 
+    /// SEC-E12
+    #[test]
+    fn certificates_have_a_bound() {
+        let mut tree = Tree::default();
+        for name in ["a", "b"] {
+            let node = file(vec![0; 33 << 20]);
+            tree.insert(&format!("{CERTIFICATES}/{name}.crt"), node).unwrap();
+        }
+        let rule = certificates(&mut tree).unwrap().unwrap_err();
+        assert_eq!(rule, "certificates have more than 67108864 bytes together");
+    }
+
     #[test]
     fn certificates_become_one_bundle() {
         let tree = tree(&[

@@ -372,7 +372,17 @@ pub(crate) mod tests {
         let mut overlapping = changed(8, 8);
         overlapping[first + 10] = 8;
         overlapping[first + 20] = 30;
+        // Members that say to be 4 GiB long, each.
+        let names = ["a", "b", "c", "d", "e"].map(|name| (name, 0, LONG.as_bytes()));
+        let mut large = zip(&names);
+        let behind = large.len() - END;
+        let mut at = word(&large[behind..], 16) as usize;
+        while at < behind {
+            large[at + 24..at + 28].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
+            at += ENTRY + 1;
+        }
         for (bytes, rule) in [
+            (large, "has more than 17179869184 bytes in its members"),
             (b"garbage".to_vec(), "is no zip file"),
             (Vec::new(), "is no zip file"),
             (good[..good.len() - 1].to_vec(), "is no zip file"),

@@ -1,6 +1,6 @@
 //! Files below a directory in which others may have written: a checkout, records, a served site.
 //!
-//! The directory itself is the caller's word, and links that lead to it are followed. Below it, every
+//! The directory itself is named by the caller, and links that lead to it are followed. Below it, every
 //! component is opened by descriptor: a link on the way, or anything but a regular file at its end, is
 //! refused by name, and neither a FIFO nor a device is waited for.
 
@@ -232,7 +232,13 @@ impl Below {
                 }
                 _ => {
                     let Some(file) = self.open_file(&name)? else { continue };
-                    let mode = file.metadata().map_err(Error::file("read", &own))?.permissions();
+                    let metadata = file.metadata().map_err(Error::file("read", &own))?;
+                    if metadata.len() > *left {
+                        let reason =
+                            "is too large, with what lies before it; at most 1 GiB is read";
+                        return Err(Error::config(own, reason));
+                    }
+                    let mode = metadata.permissions();
                     let bytes = whole(file, &own, *left)?;
                     *left -= bytes.len() as u64;
                     let executable = mode.mode() & 0o100 != 0;

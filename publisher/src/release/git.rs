@@ -128,7 +128,8 @@ impl Branch<'_> {
     /// # Errors
     /// [`Error::Tool`] for those that are there as they were before and are older than any push takes.
     fn locks(&self, before: &[Held]) -> Result<Vec<Held>, Error> {
-        let repository = Path::new(self.repository);
+        let repository = self.repository.strip_prefix("file://").unwrap_or(self.repository);
+        let repository = Path::new(repository);
         let names = [format!("refs/heads/{}.lock", self.name), "HEAD.lock".to_owned()];
         let dirs = [repository.to_owned(), repository.join(".git")];
         let places = dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name)));

@@ -129,6 +129,31 @@ fn a_release_host_is_its_directory() {
     }
 }
 
+/// SEC-E12: what is read as a whole is not endless.
+#[test]
+fn records_and_files_have_a_bound() {
+    let world = recorded();
+    let output = world.run(&["release", "--tag", "demo@1.0.0", "--host", "../host"]);
+    assert!(output.status.success(), "{output:?}");
+    let large = |path: &std::path::Path, length| {
+        fs::File::create(path).unwrap().set_len(length).unwrap();
+    };
+    large(&world.main(RECORD), 17 << 20);
+    world.refused(
+        &["index"],
+        17,
+        &format!("error[CONFIG]: {RECORD}: is larger than 16777216 bytes"),
+    );
+    large(&world.path("host/demo@1.0.0/demo-1.0.0.record.json"), 17 << 20);
+    let message = "demo-1.0.0.record.json of demo@1.0.0: is larger than 16777216 bytes";
+    world.refused(&["release", "--tag", "demo@1.0.0", "--host", "../host"], 17, message);
+    large(&world.main("runtimes-src/demo/own/files/large"), 2 << 30);
+    let message = "own/files/large: is too large, with what lies before it; at most 1 GiB is read";
+    let output = world.run(&["build", "demo", "--offline"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(17) && said.contains(message), "{said}");
+}
+
 /// SEC-E16: a record from elsewhere, in the site and in messages; SEC-E12: however long it is.
 #[test]
 fn texts_of_a_record_are_shown_as_they_are() {
