@@ -5,6 +5,7 @@ use crate::{
     fsx,
     lock::{Input, Kind},
     mirror::Mirrors,
+    shown,
 };
 use joblet_format::{Arch, Checksum};
 use std::{
@@ -44,7 +45,10 @@ pub fn resolve(
     let updated = apt_get(dir, &["update", "-qq", "--error-on=any"])?;
     if !updated.status.success() {
         return Err(Error::Net {
-            what: format!("package lists of {suite} for {arch} at {}", mirrors.debian),
+            what: format!(
+                "package lists of {suite} for {arch} at {}",
+                shown::address(&mirrors.debian)
+            ),
             reason: format!("apt-get update failed: {}", complaint(&updated)),
         });
     }
@@ -77,7 +81,7 @@ fn apt_get(dir: &Path, words: &[&str]) -> Result<Output, Error> {
 
 /// apt's errors on one line.
 fn complaint(output: &Output) -> String {
-    let text = String::from_utf8_lossy(&output.stderr);
+    let text = shown::addresses(&String::from_utf8_lossy(&output.stderr));
     let lines = text.lines().map(|line| line.trim_start_matches("E: ").trim());
     let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
     if lines.is_empty() { output.status.to_string() } else { lines.join("; ") }
@@ -124,7 +128,11 @@ fn parse(text: &str, mirrors: &Mirrors) -> Result<Vec<Input>, String> {
     };
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let inputs = lines.map(|line| {
-        input(line).ok_or_else(|| format!("printed {line:?}, which names no deb with a SHA256"))
+        let refused = || {
+            let line = shown::quoted(&shown::addresses(line));
+            format!("printed {line}, which names no deb with a SHA256")
+        };
+        input(line).ok_or_else(refused)
     });
     let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
     if inputs.is_empty() { Err("printed no package at all".into()) } else { Ok(inputs) }

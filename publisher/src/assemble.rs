@@ -1,14 +1,13 @@
 //! Packages, files and links → the tree of a runtime.
 
 use crate::{
-    content::Content,
     error::Error,
     fsx,
-    source::{Source, expand},
+    source::{self, Source, expand},
     tree::{Member, Node, Tree, link_path, relative},
 };
 use joblet_format::Arch;
-use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 /// Top-level directories that Debian has merged into `usr/`; the old names become links.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
@@ -106,7 +105,7 @@ pub fn assemble(
         tree.replace(&link, node).map_err(|rule| refused(format!("links: {rule}")))?;
     }
     if let Some(files) = &source.files {
-        copy(&mut tree, &source_dir.join(files))?;
+        copy(&mut tree, source_dir, files)?;
     }
     Ok(tree)
 }
@@ -168,8 +167,7 @@ fn same(old: Option<&Node>, new: &Node) -> Result<bool, Error> {
     else {
         return Ok(false);
     };
-    let read = |content: &Content| content.read().map_err(Error::file("read", "an input"));
-    Ok(old.len() == new.len() && read(old)? == read(new)?)
+    old.is(new).map_err(Error::file("read", "an input"))
 }
 
 /// `lib/x` → `usr/lib/x`.
@@ -194,30 +192,23 @@ fn kept(path: &str, is_dir: bool) -> bool {
     }
 }
 
-/// Copies the directory `from` over the tree.
-fn copy(tree: &mut Tree, from: &Path) -> Result<(), Error> {
-    let refused = |reason: String| Error::config(from, reason);
-    for entry in walkdir::WalkDir::new(from).min_depth(1).sort_by_file_name() {
-        let entry = entry.map_err(|error| refused(format!("cannot be read: {error}")))?;
-        let path = entry.path().strip_prefix(from).unwrap_or(entry.path());
-        let path =
-            path.to_str().ok_or_else(|| refused(format!("{} is not UTF-8", path.display())))?;
-        let kind = entry.file_type();
-        let node = if kind.is_dir() {
-            Node::Dir
-        } else if kind.is_symlink() {
-            let target = std::fs::read_link(entry.path());
-            let target = target.map_err(Error::file("read", entry.path()))?;
-            let target =
-                target.to_str().ok_or_else(|| refused(format!("{path:?} is not UTF-8")))?;
-            Node::Link(relative(path, &link_path(path, target)))
-        } else if kind.is_file() {
-            let metadata = entry.metadata();
-            let metadata = metadata.map_err(|error| refused(format!("cannot be read: {error}")))?;
-            let executable = metadata.permissions().mode() & 0o100 != 0;
-            Node::File { executable, content: fsx::read(entry.path())?.into() }
-        } else {
-            return Err(refused(format!("`{path}` is no file, directory or link")));
+/// Copies the runtime's own `files` over the tree.
+fn copy(tree: &mut Tree, source_dir: &Path, files: &str) -> Result<(), Error> {
+    let from = source_dir.join(files);
+    let refused = |reason: String| Error::config(&from, reason);
+    for (path, node) in source::own_files(source_dir, files)? {
+        let name = || refused(format!("{} is not UTF-8", path.display()));
+        let path = path.to_str().ok_or_else(name)?;
+        let node = match node {
+            fsx::Node::Dir => Node::Dir,
+            fsx::Node::Link(target) => {
+                let target = target.to_str();
+                let target = target.ok_or_else(|| refused(format!("{path:?} is not UTF-8")))?;
+                Node::Link(relative(path, &link_path(path, target)))
+            }
+            fsx::Node::File { executable, bytes } => {
+                Node::File { executable, content: bytes.into() }
+            }
         };
         tree.replace(path, node).map_err(&refused)?;
     }
@@ -227,6 +218,7 @@ fn copy(tree: &mut Tree, from: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn member(path: &str, node: Node) -> Member {
         Member { path: path.into(), node }

@@ -13,7 +13,6 @@ use crate::{
 use joblet_format::{Arch, Artifact, Checksum, Record};
 use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
@@ -113,10 +112,7 @@ fn lies_whole(artifact: &Artifact, target: &Path) -> Result<bool, Error> {
 fn digest(paths: &[PathBuf]) -> Result<Option<(Checksum, u64)>, Error> {
     let (mut hash, mut size) = (Sha256::new(), 0);
     for path in paths {
-        let mut file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(Error::file("read", path))?,
-        };
+        let Some(mut file) = fsx::open_if_there(path)? else { return Ok(None) };
         size += io::copy(&mut file, &mut hash).map_err(Error::file("read", path))?;
     }
     Ok(Some((Checksum::from_digest(hash.finalize().into()), size)))

@@ -7,12 +7,14 @@ use crate::{
     fsx, index, pack,
     record::{self, archive_name},
     source::Source,
+    tail,
 };
 use joblet_format::{Arch, Artifact, Record};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
 };
 
 /// Lines of a failed command's output that are shown.
@@ -41,8 +43,8 @@ pub struct Check<'c> {
 pub fn built(source: &Source, out: &Path, arch: Arch) -> Result<Option<Record>, Error> {
     let (name, version) = (&source.name, &source.version);
     let archive = out.join(archive_name(name, version, arch));
-    let record = record::read(&record::path(&out.join("records"), name, version))?;
-    let there = |artifact: &Artifact| files(&archive, artifact).iter().all(|it| it.is_file());
+    let record = record::read(out, &record::path(&out.join("records"), name, version))?;
+    let there = |artifact: &Artifact| files(&archive, artifact).iter().all(|it| fsx::is_file(it));
     Ok(record.filter(|it| it.release.artifacts.get(&arch).is_some_and(there)))
 }
 
@@ -140,16 +142,25 @@ fn run_one(check: &Check, arguments: &[OsString], words: &[String]) -> Result<()
     };
     command.env(env::JOBLET_EXEC_ARCH, arch.as_str());
     command.args(arguments).current_dir(source_dir).stdin(Stdio::null());
-    let output = command.output().map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // A job may print without end: the last of it is kept.
+    let (said, complained) = thread::scope(|scope| {
+        let said = scope.spawn(|| stdout.map(tail::of).unwrap_or_default());
+        let complained = stderr.map(tail::of).unwrap_or_default();
+        (said.join().unwrap_or_default(), complained)
+    });
+    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    if status.success() {
         return Ok(());
     }
-    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    let text = [said, complained].concat();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     let end = lines[lines.len().saturating_sub(SHOWN)..].join("\n  ");
-    let reason = format!("`{}` failed ({}):\n  {end}", words.join(" "), output.status);
-    if output.status.code() == Some(125) {
+    let reason = format!("`{}` failed ({status}):\n  {end}", words.join(" "));
+    if status.code() == Some(125) {
         return Err(failed(reason)); // joblet-exec itself: nothing is known of the runtime
     }
     let runtime = match check.emulator {

@@ -11,6 +11,9 @@ use crate::{
 use joblet_format::Checksum;
 use std::path::{Path, PathBuf};
 
+/// Most bytes of a copyright or metadata file that are looked at.
+const MAX_LOOKED_AT: u64 = 16 << 20;
+
 /// A package inside a runtime: what one locked input is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
@@ -56,7 +59,7 @@ fn package(input: &Input, file: &Path, tree: &Tree) -> Result<Component, Error> 
     let name = field("Package").ok_or_else(|| missing("Package"))?;
     let version = field("Version").ok_or_else(|| missing("Version"))?;
     let place = format!("usr/share/doc/{name}/copyright");
-    let copyright = tree.file(&place).map(|(_, content)| content.read()).transpose();
+    let copyright = tree.file(&place).map(|(_, content)| content.head(MAX_LOOKED_AT)).transpose();
     let copyright = copyright.map_err(Error::file("read", file))?.unwrap_or_default();
     let source = field("Source").unwrap_or_else(|| name.clone());
     Ok(Component {
@@ -79,7 +82,7 @@ fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
     let is_metadata =
         |path: &&str| path.ends_with(".dist-info/METADATA") && tree.owner(path) == Some(label);
     let metadata = tree.iter().map(|(path, _)| path).find(is_metadata).and_then(|it| tree.file(it));
-    let metadata = metadata.ok_or_else(|| refused("has no file METADATA"))?.1.read();
+    let metadata = metadata.ok_or_else(|| refused("has no file METADATA"))?.1.head(MAX_LOOKED_AT);
     let metadata = metadata.map_err(Error::file("read", label))?;
     let metadata = String::from_utf8_lossy(&metadata);
     let header = metadata.split("\n\n").next().unwrap_or_default();

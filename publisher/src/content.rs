@@ -73,12 +73,47 @@ impl Content {
         Ok(bytes)
     }
 
-    /// All bytes.
+    /// All bytes, if they are no more than `limit`: whoever packed them may have promised any number.
+    ///
+    /// # Errors
+    /// As [`Content::head`]; `FileTooLarge`, before anything is read.
+    pub fn whole(&self, limit: u64) -> io::Result<Vec<u8>> {
+        if self.len() > limit {
+            let reason = format!("has {} bytes; at most {limit} are read", self.len());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+        }
+        self.head(limit)
+    }
+
+    /// All bytes, in tests.
     ///
     /// # Errors
     /// As [`Content::head`].
+    #[cfg(test)]
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        self.head(u64::MAX)
+        self.whole(u64::MAX)
+    }
+
+    /// Whether both have the same bytes.
+    ///
+    /// # Errors
+    /// As [`Content::head`].
+    pub fn is(&self, other: &Self) -> io::Result<bool> {
+        const AT_ONCE: u64 = 256 << 10;
+        if self.len() != other.len() {
+            return Ok(false);
+        }
+        let (mut ours, mut theirs) = (self.reader(), other.reader());
+        let (mut this, mut that) = (Vec::new(), Vec::new());
+        loop {
+            this.clear();
+            that.clear();
+            ours.by_ref().take(AT_ONCE).read_to_end(&mut this)?;
+            theirs.by_ref().take(AT_ONCE).read_to_end(&mut that)?;
+            if this != that || this.is_empty() {
+                return Ok(this == that);
+            }
+        }
     }
 
     /// Fills `bytes`, which are as many as there are.
@@ -233,6 +268,11 @@ mod tests {
             let error = content.read_at(&mut middle, 3).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
             assert_eq!((content.head(2).unwrap(), content.len()), (b"he".to_vec(), 5));
+            let error = content.whole(4).unwrap_err().to_string();
+            assert_eq!(error, "has 5 bytes; at most 4 are read");
+            assert!(content.is(&b"hello".to_vec().into()).unwrap());
+            assert!(!content.is(&b"hallo".to_vec().into()).unwrap());
+            assert!(!content.is(&b"hell".to_vec().into()).unwrap());
             let mut all = Vec::new();
             content.reader().read_to_end(&mut all).unwrap();
             assert_eq!(all, b"hello");

@@ -11,10 +11,12 @@
 //! ```
 //!
 //! SIZE is in bytes. COMPONENT is the package that brought the entry; `-` stands for what a build
-//! makes, and for directories. Control characters and backslashes in names are escaped as in Rust.
+//! makes, and for directories. Backslashes in names, and characters that control, reorder or have no
+//! picture, are escaped as in Rust.
 
 use crate::{
     components::Component,
+    shown,
     tree::{Node, Tree},
 };
 use std::{
@@ -47,7 +49,7 @@ pub fn list(tree: &Tree, components: &[Component]) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    let special = |c: char| c.is_control() || c == '\\';
+    let special = |c: char| shown::is_hidden(c) || c == '\\';
     let escape = |c: char| if special(c) { c.escape_default().to_string() } else { c.into() };
     text.chars().map(escape).collect()
 }

@@ -1,14 +1,22 @@
 //! One Debian package → its members. The package is refused, not repaired.
 
-use crate::{error::Error, tarball, tree::Member};
+use crate::{content::Content, error::Error, fsx, tarball, tree::Member};
 use std::{
     fs::File,
     io::{self, Read},
+    os::unix::fs::FileExt,
     path::Path,
+    sync::Arc,
 };
 
 /// Most bytes of an unpacked `control.tar` that are looked at.
 const MAX_CONTROL: u64 = 16 << 20;
+/// Begins an ar archive.
+const MAGIC: &[u8] = b"!<arch>\n";
+/// Length of a member's header in it, in bytes.
+const HEADER: usize = 60;
+/// Most members of it: a package has three, and signatures.
+const MAX_MEMBERS: usize = 32;
 
 /// Reads the package at `path`. File contents lie in a nameless file in `spool_dir`.
 ///
@@ -19,15 +27,9 @@ const MAX_CONTROL: u64 = 16 << 20;
 /// [`Error::File`].
 pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
-    let file = File::open(path).map_err(Error::file("read", path))?;
-    let mut outer = ar::Archive::new(io::BufReader::new(file));
-    while let Some(entry) = outer.next_entry() {
-        let entry = entry.map_err(|error| refused(format!("is no ar archive: {error}")))?;
-        let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
-        let Some(suffix) = name.strip_prefix("data.tar") else { continue };
-        return tarball::read(&name, suffix, entry, spool_dir, refused);
-    }
-    Err(refused("has no data.tar".into()))
+    let (name, data) = member(fsx::open(path)?, "data.tar").map_err(refused)?;
+    let suffix = name.strip_prefix("data.tar").unwrap_or_default();
+    tarball::read(&name, suffix, data.reader(), spool_dir, refused)
 }
 
 /// The control file of the package at `path`: its name, version and more, one field a line.
@@ -37,22 +39,57 @@ pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, E
 pub fn control(path: &Path, label: &str) -> Result<String, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
     let broken = |error: io::Error| refused(format!("has no control file: {error}"));
-    let file = File::open(path).map_err(Error::file("read", path))?;
-    let mut outer = ar::Archive::new(io::BufReader::new(file));
-    while let Some(entry) = outer.next_entry() {
-        let entry = entry.map_err(broken)?;
-        let name = String::from_utf8_lossy(entry.header().identifier()).into_owned();
-        let Some(suffix) = name.strip_prefix("control.tar") else { continue };
-        let plain = tarball::decompress(&name, suffix, entry).map_err(refused)?.take(MAX_CONTROL);
-        for member in tar::Archive::new(plain).entries().map_err(broken)? {
-            let mut member = member.map_err(broken)?;
-            if matches!(&*member.path_bytes(), b"./control" | b"control") {
-                let mut text = String::new();
-                return member.read_to_string(&mut text).map(|_| text).map_err(broken);
-            }
+    let (name, control) = member(fsx::open(path)?, "control.tar").map_err(refused)?;
+    let suffix = name.strip_prefix("control.tar").unwrap_or_default();
+    let plain = tarball::decompress(&name, suffix, control.reader()).map_err(refused)?;
+    for member in tar::Archive::new(plain.take(MAX_CONTROL)).entries().map_err(broken)? {
+        let mut member = member.map_err(broken)?;
+        if matches!(&*member.path_bytes(), b"./control" | b"control") {
+            let mut text = String::new();
+            return member.read_to_string(&mut text).map(|_| text).map_err(broken);
         }
     }
     Err(refused("has no control file".into()))
+}
+
+/// The first member of an ar archive whose name begins with `wanted`: its name, and its bytes.
+///
+/// A header is text in fixed columns: name (16 bytes), time (12), owner (6), group (6), mode (8), length
+/// (10), and two bytes that end it; each member begins at an even place. Names that do not fit into
+/// their column, which ar can have and packages do not, are names like others.
+///
+/// # Errors
+/// The rule that it breaks.
+fn member(file: File, wanted: &str) -> Result<(String, Content), String> {
+    let failed = |error: io::Error| format!("cannot be read: {error}");
+    let size = file.metadata().map_err(failed)?.len();
+    let mut magic = [0; MAGIC.len()];
+    if file.read_exact_at(&mut magic, 0).is_err() || magic != MAGIC {
+        return Err("is no ar archive".into());
+    }
+    let mut at = MAGIC.len() as u64;
+    for _ in 0..MAX_MEMBERS {
+        if at >= size {
+            return Err(format!("has no {wanted}"));
+        }
+        let mut header = [0; HEADER];
+        let whole = file.read_exact_at(&mut header, at).is_ok() && header.ends_with(b"`\n");
+        let column = |from: usize, to: usize| {
+            String::from_utf8_lossy(&header[from..to]).trim_end_matches(' ').to_owned()
+        };
+        let length = column(48, 58).parse::<u64>().ok().filter(|_| whole);
+        let length = length.ok_or("is no ar archive: it has a broken header")?;
+        let (name, begin) = (column(0, 16), at + HEADER as u64);
+        let name = name.trim_end_matches('/');
+        if begin + length > size {
+            return Err(format!("ends within `{name}`"));
+        }
+        if name.starts_with(wanted) {
+            return Ok((name.to_owned(), Content::stretch(Arc::new(file), begin, length)));
+        }
+        at = begin + length + length % 2;
+    }
+    Err(format!("has more than {MAX_MEMBERS} members"))
 }
 
 #[cfg(test)]
@@ -156,15 +193,50 @@ mod tests {
         }
         let good = deb("", &tar(&[(EntryType::Regular, "./a", "hello")]));
         for (bytes, rule) in [
+            ([MAGIC, &good[8..72].repeat(33)].concat(), "has more than 32 members"),
             (b"garbage".to_vec(), "is no ar archive"),
-            (good[..good.len() - 1534].to_vec(), "a.deb: ends within `./a`"),
+            (good[..good.len() - 1534].to_vec(), "a.deb: ends within `data.tar`"),
+            (deb("", &tar(&[(EntryType::Regular, "./a", "hello")])[..514]), "ends within `./a`"),
             (deb(".lz", b"x"), "`data.tar.lz` has a compression that is not known"),
             (deb(".xz", b"garbage"), "`data.tar.xz` cannot be unpacked"),
             (deb("", &[1; 1024]), "is no tar archive"),
-            (good[..68].to_vec(), "has no data.tar"),
+            (good[..68].to_vec(), "ends within `debian-binary`"),
+            (good[..72].to_vec(), "has no data.tar"),
+            (good[..80].to_vec(), "is no ar archive: it has a broken header"),
         ] {
             let error = unpack(&bytes).unwrap_err();
             assert!(error.contains(rule), "{rule}: {error}");
         }
+    }
+
+    /// SEC-E12: names and attributes that fill the memory, and xz that wants it.
+    #[test]
+    fn packages_that_blow_up_are_refused() {
+        let mut header = tar::Header::new_gnu();
+        let long = vec![b'x'; 2 << 20];
+        header.set_size(long.len() as u64);
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            header.set_entry_type(kind);
+            header.set_cksum();
+            let mut builder = tar::Builder::new(Vec::new());
+            builder.append(&header, long.as_slice()).unwrap();
+            let error = unpack(&deb("", &builder.into_inner().unwrap())).unwrap_err();
+            assert!(error.contains("a name or attribute has more than 1048576 bytes"), "{error}");
+        }
+        // The header of a block says how large its dictionary is: here 2 GiB.
+        let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+        xz.write_all(&tar(&[(EntryType::Regular, "./a", "hello")])).unwrap();
+        let mut xz = xz.finish().unwrap();
+        let block = 12..12 + 4 * usize::from(xz[12]);
+        assert_eq!(xz[14..16], [0x21, 1], "LZMA2 with a dictionary");
+        xz[16] = 38;
+        let mut crc = flate2::Crc::new();
+        crc.update(&xz[block.clone()]);
+        xz[block.end..block.end + 4].copy_from_slice(&crc.sum().to_le_bytes());
+        let error = unpack(&deb(".xz", &xz)).unwrap_err();
+        assert!(
+            error.contains("`data.tar.xz` cannot be unpacked: ") && error.contains("mem"),
+            "{error}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! Where the host has told its kernel (binfmt_misc), nothing is left to do. Elsewhere a user namespace
 //! tells it for itself alone, which Linux can do since 6.7: the host stays as it was.
 
-use crate::{env, gate};
+use crate::{env, fsx, gate};
 use joblet_format::Arch;
 use std::{
     ffi::OsStr,
@@ -77,7 +77,7 @@ fn is_in_force(rule: &str) -> bool {
 fn find(name: &str, path: &[PathBuf]) -> Option<PathBuf> {
     let names = [format!("{name}-static"), name.to_owned()];
     let mut all = names.iter().flat_map(|name| path.iter().map(move |dir| dir.join(name)));
-    all.find(|path| fs::read(path).is_ok_and(|elf| gate::is_static(&elf)))
+    all.find(|path| fsx::read(path).is_ok_and(|elf| gate::is_static(&elf)))
 }
 
 /// `:name:M::magic:mask:interpreter:flags` for little-endian 64-bit programs, with or without fixed

@@ -2,8 +2,9 @@
 
 use crate::{
     error::Error,
-    http,
+    fsx, http,
     pack::{self, MAX_PART},
+    shown,
 };
 use flate2::read::GzDecoder;
 use joblet_format::{
@@ -12,7 +13,6 @@ use joblet_format::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -50,8 +50,8 @@ impl Place {
     /// [`Error::Net`], [`Error::File`]; [`Error::Config`] if it is refused.
     pub fn registry(&self) -> Result<Registry, Error> {
         let (shown, body) = match self {
-            Self::Address(address) => (address.clone(), open_address(address)?),
-            Self::File(path) => (path.display().to_string(), open_file(path)?),
+            Self::Address(address) => (shown::address(address), open_address(address)?),
+            Self::File(path) => (path.display().to_string(), open_file(path, path)?),
         };
         let bytes = read(body, MAX_REGISTRY_BYTES, &shown)?;
         serde_json::from_slice(&bytes)
@@ -101,17 +101,22 @@ impl Place {
     /// What `url`, as it stands in the document, names.
     fn open(&self, url: &str) -> Result<(String, Box<dyn Read>), Error> {
         if is_web(url) {
-            return Ok((url.to_owned(), open_address(url)?));
+            if matches!(self, Self::Address(document) if leaves_https(document, url)) {
+                let reason = "is not on https, as its registry is";
+                return Err(Error::config(shown::address(url), reason));
+            }
+            return Ok((shown::address(url), open_address(url)?));
         }
         match self {
             Self::Address(document) => {
+                let document = document.split(['?', '#']).next().unwrap_or_default();
                 let base = document.rsplit_once('/').map_or("", |(base, _)| base);
                 let address = format!("{base}/{url}");
-                Ok((address.clone(), open_address(&address)?))
+                Ok((shown::address(&address), open_address(&address)?))
             }
             Self::File(document) => {
                 let path = document.with_file_name("").join(url);
-                Ok((path.display().to_string(), open_file(&path)?))
+                Ok((path.display().to_string(), open_file(document, &path)?))
             }
         }
     }
@@ -133,13 +138,20 @@ fn is_web(text: &str) -> bool {
     text.starts_with("https://") || text.starts_with("http://")
 }
 
+fn leaves_https(document: &str, url: &str) -> bool {
+    document.starts_with("https://") && !url.starts_with("https://")
+}
+
 fn open_address(address: &str) -> Result<Box<dyn Read>, Error> {
-    let refused = |(reason, _)| Error::Net { what: address.to_owned(), reason };
+    let refused = |(reason, _)| Error::Net { what: shown::address(address), reason };
     Ok(Box::new(http::get(address, "*/*", MAX_PART).map_err(refused)?.body))
 }
 
-fn open_file(path: &Path) -> Result<Box<dyn Read>, Error> {
-    Ok(Box::new(File::open(path).map_err(Error::file("read", path))?))
+/// Opens `path` in the directory of the registry `document`, out of which no name and no link leads.
+fn open_file(document: &Path, path: &Path) -> Result<Box<dyn Read>, Error> {
+    let absent = || Error::file("read", path)(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let dir = document.parent().unwrap_or(Path::new(""));
+    Ok(Box::new(fsx::open_below(dir, path)?.ok_or_else(absent)?))
 }
 
 fn broken(shown: &str, error: &std::io::Error) -> Error {
@@ -158,6 +170,19 @@ fn read(body: Box<dyn Read + '_>, limit: u64, shown: &str) -> Result<Vec<u8>, Er
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// SEC-E13, SEC-E14
+    #[test]
+    fn a_registry_on_https_names_no_other_address() {
+        let place = Place::Address("https://example.org/registry.json".into());
+        for url in ["http://127.0.0.1:9/a?sig=x", "http://[::1]/a", "http://u:p@example.org/a"] {
+            let error = place.open(url).err().unwrap().to_string();
+            assert!(
+                error.ends_with("/a: is not on https, as its registry is") || error.contains("?…")
+            );
+            assert!(!error.contains("sig=x") && !error.contains("u:p"), "{error}");
+        }
+    }
 
     #[test]
     fn places_are_what_joblet_exec_takes_them_for() {

@@ -11,6 +11,8 @@ use joblet_format::Arch;
 use std::path::Path;
 
 const CERTIFICATES: &str = "usr/share/ca-certificates/mozilla";
+/// Most bytes of certificates, which are put into one file in memory.
+const MAX_CERTIFICATES: u64 = 64 << 20;
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 const JAVA_STORE: &str = "etc/ssl/certs/java/cacerts";
 
@@ -84,7 +86,12 @@ fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
     for (path, node) in tree.below(CERTIFICATES) {
         let Node::File { content, .. } = node else { continue };
         if Path::new(path).extension().is_some_and(|extension| extension == "crt") {
-            let pem = content.read().map_err(Error::file("read", path))?;
+            // Debian's have 2 kB each, 200 kB together.
+            if bundle.len() as u64 + content.len() > MAX_CERTIFICATES {
+                let rule = format!("certificates have more than {MAX_CERTIFICATES} bytes together");
+                return Ok(Err(rule));
+            }
+            let pem = content.whole(MAX_CERTIFICATES).map_err(Error::file("read", path))?;
             trusted.extend(cacerts::entry(path, &pem));
             bundle.extend(pem);
             if bundle.last() != Some(&b'\n') {
@@ -247,6 +254,18 @@ mod tests {
                 "usr/lib/jvm/java-21-openjdk -> java-21-openjdk-amd64",
             ]
         );
+    }
+
+    /// SEC-E12
+    #[test]
+    fn certificates_have_a_bound() {
+        let mut tree = Tree::default();
+        for name in ["a", "b"] {
+            let node = file(vec![0; 33 << 20]);
+            tree.insert(&format!("{CERTIFICATES}/{name}.crt"), node).unwrap();
+        }
+        let rule = certificates(&mut tree).unwrap().unwrap_err();
+        assert_eq!(rule, "certificates have more than 67108864 bytes together");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! GET, with the certificates of the host and a time limit. What may pass by itself is told apart.
 
-use crate::roots;
+use crate::{roots, shown};
 use std::{io::Read, time::Duration};
 use url::Url;
 
@@ -11,6 +11,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(600);
 /// The slowest connection that is waited for, in bytes a second.
 const SLOWEST: u64 = 256 << 10;
+/// Most redirects that are followed.
+const MAX_REDIRECTS: u32 = 10;
 
 /// An answer with status 2xx.
 pub(crate) struct Answer<R> {
@@ -24,7 +26,8 @@ pub(crate) struct Answer<R> {
 pub(crate) type Refusal = (String, bool);
 
 /// Asks for `address`, of which about `size` bytes are expected. A name and password in the address go
-/// to its own server, as basic authentication.
+/// to its own server, as basic authentication, and to no other that it redirects to. No redirect leads
+/// from https to http.
 ///
 /// # Errors
 /// What happened, without the address.
@@ -34,13 +37,46 @@ pub(crate) fn get(
     size: u64,
 ) -> Result<Answer<impl Read + use<>>, Refusal> {
     let mut url = Url::parse(address).map_err(|error| (error.to_string(), false))?;
-    let credentials = credentials(&mut url);
+    let mut credentials = credentials(&mut url);
+    for _ in 0..=MAX_REDIRECTS {
+        let response = ask(&url, credentials.as_ref(), accept, size)?;
+        let (status, headers, body) = response.split();
+        if status.is_success() {
+            return Ok(Answer { address: url.into(), body });
+        }
+        let location = headers.get("Location").filter(|_| status.is_redirection());
+        let Some(location) = location else {
+            let passing = status.is_server_error() || status == 429;
+            return Err((format!("HTTP status {}", status.as_u16()), passing));
+        };
+        let next = url.join(&String::from_utf8_lossy(location.as_bytes()));
+        let mut next = next.map_err(|error| (format!("a broken redirect: {error}"), false))?;
+        if url.scheme() == "https" && next.scheme() != "https" {
+            let next = shown::address(next.as_str());
+            return Err((format!("redirect to {next} refused: it leaves https"), false));
+        }
+        let own = self::credentials(&mut next);
+        let kept = credentials.filter(|_| url.origin() == next.origin());
+        credentials = own.or(kept);
+        url = next;
+    }
+    Err((format!("more than {MAX_REDIRECTS} redirects"), false))
+}
+
+/// One request.
+fn ask(
+    url: &Url,
+    credentials: Option<&(String, String)>,
+    accept: &str,
+    size: u64,
+) -> Result<attohttpc::Response, Refusal> {
     let mut request = attohttpc::get(url.as_str())
+        .follow_redirects(false)
         .header("Accept", accept)
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
         .timeout(TOTAL_TIMEOUT + Duration::from_secs(size / SLOWEST));
-    if let Some((name, password)) = &credentials {
+    if let Some((name, password)) = credentials {
         request = request.basic_auth(name, Some(password));
     }
     if url.scheme() == "https" {
@@ -48,14 +84,7 @@ pub(crate) fn get(
             request = request.add_root_certificate(certificate.clone());
         }
     }
-    let response = request.send().map_err(|error| (error.to_string(), true))?;
-    let address = response.url().to_string();
-    let (status, _, body) = response.split();
-    if !status.is_success() {
-        let passing = status.is_server_error() || status == 429;
-        return Err((format!("HTTP status {}", status.as_u16()), passing));
-    }
-    Ok(Answer { address, body })
+    request.send().map_err(|error| (error.to_string(), true))
 }
 
 /// Takes name and password out of an address.
@@ -71,15 +100,6 @@ fn credentials(url: &mut Url) -> Option<(String, String)> {
     Some((name, password))
 }
 
-/// The address without name and password, for people.
-pub(crate) fn shown(address: &str) -> String {
-    let Ok(mut url) = Url::parse(address) else { return address.to_owned() };
-    match credentials(&mut url) {
-        Some(_) => url.to_string(),
-        None => address.to_owned(),
-    }
-}
-
 /// `%2b` → `+`. What is no UTF-8 then is replaced.
 pub(crate) fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
@@ -88,19 +108,61 @@ pub(crate) fn percent_decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        sync::mpsc,
+        thread,
+    };
 
     #[test]
-    fn credentials_are_not_shown() {
-        for (address, want) in [
-            ("https://me:s%2bcret@example.org/simple", "https://example.org/simple"),
-            ("https://token@example.org:8443/a?b", "https://example.org:8443/a?b"),
-            ("https://example.org/simple", "https://example.org/simple"),
-            ("no address", "no address"),
-        ] {
-            assert_eq!(shown(address), want);
-        }
+    fn credentials_are_taken_out_of_an_address() {
         let mut url = Url::parse("https://me:s%2bcret@example.org/").unwrap();
         assert_eq!(credentials(&mut url), Some(("me".into(), "s+cret".into())));
         assert_eq!(url.as_str(), "https://example.org/");
+    }
+
+    /// A server that answers all requests so, and tells their heads.
+    fn serve(answer: String) -> (String, mpsc::Receiver<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let (tell, heads) = mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+                _ = tell.send(head.join("\n"));
+                _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        (host, heads)
+    }
+
+    fn redirect(to: &str) -> String {
+        format!(
+            "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+    }
+
+    /// SEC-E14: credentials stay with the server they are for, and no message has any.
+    #[test]
+    fn a_redirect_takes_no_credentials_along() {
+        const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let (last, heads) = serve(OK.to_owned());
+        let (first, first_heads) = serve(redirect(&format!("http://{last}/b?sig=x")));
+        let answer = get(&format!("http://me:secret@{first}/a"), "*/*", 0);
+        assert_eq!(answer.ok().unwrap().address, format!("http://{last}/b?sig=x"));
+        assert!(first_heads.recv().unwrap().to_lowercase().contains("authorization: basic "));
+        let head = heads.recv().unwrap().to_lowercase();
+        assert!(head.starts_with("get /b?sig=x ") && !head.contains("authorization"), "{head}");
+        // To the same server they go on; an address's own credentials count more.
+        let (again, heads) = serve(redirect("/next"));
+        let (reason, passing) = get(&format!("http://me:secret@{again}/"), "*/*", 0).err().unwrap();
+        assert_eq!((reason.as_str(), passing), ("more than 10 redirects", false));
+        assert!(heads.iter().take(3).all(|it| it.to_lowercase().contains("authorization: basic ")));
+        let (closed, _) = serve(redirect("ftp://u:secret@example.org/x?sig=y"));
+        let (reason, _) = get(&format!("http://{closed}/"), "*/*", 0).err().unwrap();
+        assert!(!reason.contains("secret") && !reason.contains("sig=y"), "{reason}");
     }
 }

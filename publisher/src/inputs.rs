@@ -8,6 +8,7 @@ use crate::{
     fsx, http,
     lock::{Input, Kind},
     places::Places,
+    shown,
 };
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
@@ -101,10 +102,11 @@ impl Store<'_> {
             };
             return Ok(Input { size, ..input });
         }
-        (self.note)(&format!("fetching {address}"));
+        let shown = shown::address(address);
+        (self.note)(&format!("fetching {shown}"));
         let failed = |reason| {
             let advice = "say its sha256 in the manifest to lock it unseen";
-            Error::Net { what: address.to_owned(), reason: format!("{reason}; {advice}") }
+            Error::Net { what: shown.clone(), reason: format!("{reason}; {advice}") }
         };
         let answer =
             http::get(address, "*/*", MAX_UNKNOWN).map_err(|(reason, _)| failed(reason))?;
@@ -124,16 +126,12 @@ impl Store<'_> {
     /// arrive.
     fn have(&self, input: &Input, came: Came) -> Result<(), Error> {
         let path = self.path(input);
-        match File::open(&path) {
-            Ok(file) => {
-                let (_, sum) =
-                    copy(file, io::sink(), limit(input)).map_err(Error::file("read", &path))?;
-                if sum == input.sha256 {
-                    return Ok(());
-                }
+        if let Some(file) = fsx::open_if_there(&path)? {
+            let (_, sum) =
+                copy(file, io::sink(), limit(input)).map_err(Error::file("read", &path))?;
+            if sum == input.sha256 {
+                return Ok(());
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::file("read", path)(error)),
         }
         self.fetch(input, &path, came)
     }
@@ -162,7 +160,7 @@ impl Store<'_> {
                 Err(Fault::File(source)) => return Err(Error::file("write", path)(source)),
                 Err(Fault::Differs(error)) => differs = Some(error),
                 Err(Fault::Net(reason)) => {
-                    tried.push(format!("{}: {reason}", http::shown(&address)));
+                    tried.push(format!("{}: {reason}", shown::address(&address)));
                 }
             }
         }
@@ -243,7 +241,7 @@ fn receive(
         Kind::Tar => "another file is served under this name; see what upstream says of it",
         Kind::Deb | Kind::Wheel => "the mirror serves another file under this name; lock again",
     };
-    let object = http::shown(address);
+    let object = shown::address(address);
     Err(Fault::Differs(match input.size.filter(|expected| size > *expected) {
         None => Error::checksum(object, input.sha256, sum, hint),
         Some(expected) => {

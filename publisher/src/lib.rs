@@ -2,7 +2,7 @@
 //!
 //! Data flows in a straight line, and a module imports only modules to its left:
 //!
-//! error, env, fsx, cores → verbs → args → roots → http → content → tree → exec → tarball, zip → source → lock → mirror → apt →
+//! error, shown, env, tail, fsx, cores → verbs → args → roots → http → content → tree → exec → tarball, zip → source → lock → mirror → apt →
 //! python → places → inputs, room → deb → assemble → package → cacerts → fixups → gate → `runtime_yml` → pack → licence →
 //! components → contents, sbom, provenance → record → built → index → sign → emulator, check, new, field,
 //! compare, changes → site → release
@@ -51,9 +51,11 @@ mod roots;
 pub mod runtime_yml;
 pub mod sbom;
 pub mod serve;
+pub mod shown;
 pub mod sign;
 pub mod site;
 pub mod source;
+mod tail;
 mod tarball;
 pub mod tree;
 mod verbs;

@@ -4,6 +4,7 @@ use crate::{
     error::Error,
     fsx,
     python::tags::WheelName,
+    shown,
     source::{Source, is_address},
 };
 use joblet_format::{Arch, Checksum, RuntimeName};
@@ -90,15 +91,22 @@ impl Input {
                 Err(format!("{name:?} is not the file name of a wheel"))
             }
             Kind::Tar if !is_address(name) => {
-                Err(format!("{name:?} is not an http or https address"))
+                Err(format!("{:?} is not an http or https address", shown::address(name)))
+            }
+            Kind::Tar if shown::secret(name).is_some() => {
+                Err(format!("{:?} has a secret in it, and locks are public", shown::address(name)))
             }
             Kind::Deb | Kind::Wheel | Kind::Tar => Ok(()),
         }
     }
 
-    /// The last component of its name, for people.
+    /// The last component of its name, without a query, for people.
     pub fn file_name(&self) -> &str {
-        self.name.rsplit('/').next().unwrap_or(&self.name)
+        let name = match self.kind {
+            Kind::Tar => self.name.split(['?', '#']).next().unwrap_or_default(),
+            Kind::Deb | Kind::Wheel => &self.name,
+        };
+        name.rsplit('/').next().unwrap_or(name)
     }
 }
 
@@ -168,7 +176,7 @@ pub fn make(
 pub fn read(sources: &Path, source: &Source) -> Result<Lock, Error> {
     let path = path(sources, &source.name);
     let name = &source.name;
-    let Some(bytes) = fsx::read_if_there(&path)? else {
+    let Some(bytes) = fsx::read_below(sources, &path)? else {
         let reason = format!("does not exist; run `joblet-publish lock {name}`");
         return Err(Error::config(path, reason));
     };

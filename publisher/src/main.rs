@@ -1,6 +1,6 @@
 //! `joblet-publish`: an outcome becomes stdout, one message on stderr, and an exit status.
 
-use joblet_publish::{Outcome, error::Error};
+use joblet_publish::{Outcome, error::Error, shown};
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,
@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     let terminal = std::io::stderr().is_terminal();
     let note = |text: &str| {
         if terminal {
+            let text = shown::message(text);
             _ = write!(std::io::stderr(), "\r\x1b[K{text}"); // a closed stderr must not stop a build
         }
     };
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
     };
     let fail = |error: Error| {
         let class = error.class();
-        _ = writeln!(std::io::stderr(), "error[{}]: {error}", class.word());
+        let message = shown::message(&error.to_string());
+        _ = writeln!(std::io::stderr(), "error[{}]: {message}", class.word());
         ExitCode::from(class.exit_code())
     };
     match outcome {

@@ -1,6 +1,6 @@
 //! Where inputs are. The lock says what; this is the host's business.
 
-use crate::{env, error::Error, fsx, lock::Input, source::is_address};
+use crate::{env, error::Error, fsx, lock::Input, shown, source::is_address};
 use std::path::Path;
 
 /// Places to fetch inputs from, in the order in which they are tried.
@@ -54,6 +54,7 @@ pub fn find(option: Option<&str>) -> Result<Mirrors, Error> {
     let mut mirrors = match named {
         Some(address) if is_address(&address) => Mirrors::below(&address),
         Some(address) => {
+            let address = shown::address(&address);
             let reason = format!("{address:?} is not an http or https address of a Debian mirror");
             return Err(Error::Usage(reason));
         }
@@ -69,7 +70,7 @@ fn from_host(root: &Path) -> Result<Mirrors, Error> {
     let apt = root.join("etc/apt");
     let mut entries = Vec::new();
     for path in [vec![apt.join("sources.list")], fsx::list(&apt.join("sources.list.d"))?].concat() {
-        let Some(bytes) = fsx::read_if_there(&path)? else { continue };
+        let Some(bytes) = fsx::read_given_if_there(&path)? else { continue };
         let text = String::from_utf8_lossy(&bytes);
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("list") => entries.extend(one_line(&text)),
@@ -81,7 +82,7 @@ fn from_host(root: &Path) -> Result<Mirrors, Error> {
         return Ok(mirrors);
     }
     let template = root.join("usr/share/python-apt/templates/Debian.info");
-    let text = fsx::read_if_there(&template)?.unwrap_or_default();
+    let text = fsx::read_given_if_there(&template)?.unwrap_or_default();
     from_template(&String::from_utf8_lossy(&text)).ok_or_else(|| {
         Error::config(
             apt,

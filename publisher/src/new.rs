@@ -39,10 +39,10 @@ check:
 /// [`Error::Config`] if there is one already; [`Error::File`].
 pub fn write(sources: &Path, name: &RuntimeName) -> Result<PathBuf, Error> {
     let path = source::manifest_path(sources, name);
-    if path.exists() {
+    if std::fs::symlink_metadata(&path).is_ok() {
         return Err(Error::config(path, "exists already"));
     }
-    fsx::write(&path, TEMPLATE.replace("NAME", name.as_str()).as_bytes())?;
+    fsx::write_below(sources, &path, TEMPLATE.replace("NAME", name.as_str()).as_bytes())?;
     Ok(path)
 }
 

@@ -4,6 +4,7 @@ use crate::{
     assemble::Package,
     deb,
     error::Error,
+    fsx,
     lock::{Input, Kind},
     python::wheel::{self, Places},
     source::{Source, Url, archive_suffix},
@@ -12,7 +13,7 @@ use crate::{
     zip,
 };
 use joblet_format::Arch;
-use std::{fs::File, io, path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 /// Reads one input of `source` for `arch` out of its `file`. What has to be unpacked lies in nameless
 /// files in `spool_dir`.
@@ -49,7 +50,7 @@ pub fn read(
 /// The members of an upstream archive, at the places that the manifest gives them.
 fn archive(url: &Url, path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
-    let file = File::open(path).map_err(Error::file("read", path))?;
+    let file = fsx::open(path)?;
     let members = match archive_suffix(label).unwrap_or_default() {
         ".zip" => {
             let entries = zip::entries(&Arc::new(file)).map_err(refused)?;

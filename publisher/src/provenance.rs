@@ -6,13 +6,12 @@
 
 use crate::{
     error::Error,
-    fsx, lock,
+    fsx::{self, Node},
     record::files::Files,
     source::{self, MANIFEST, Source},
 };
 use std::{
     io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -28,46 +27,46 @@ pub const NAMES: [&str; 3] = [MANIFEST, LOCK, FILES];
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] for names that cannot be kept.
 pub fn keep(sources: &Path, source: &Source) -> Result<Files, Error> {
+    let dir = sources.join(source.name.as_str());
     let mut files = Files::new();
-    let manifest = source::manifest_path(sources, &source.name);
-    files.insert(MANIFEST.to_owned(), fsx::read(&manifest)?);
-    files.insert(LOCK.to_owned(), fsx::read(&lock::path(sources, &source.name))?);
-    if let Some(dir) = &source.files {
-        files.insert(FILES.to_owned(), pack(&sources.join(source.name.as_str()).join(dir))?);
+    for name in [MANIFEST, LOCK] {
+        let path = dir.join(name);
+        let bytes = fsx::read_below(sources, &path)?;
+        let absent = || Error::config(&path, "does not exist");
+        files.insert(name.to_owned(), bytes.ok_or_else(absent)?);
+    }
+    if let Some(own) = &source.files {
+        let packed = pack(source::own_files(&dir, own)?);
+        files.insert(FILES.to_owned(), packed.map_err(Error::file("keep", dir.join(own)))?);
     }
     Ok(files)
 }
 
-fn pack(dir: &Path) -> Result<Vec<u8>, Error> {
+fn pack(files: Vec<(PathBuf, Node)>) -> io::Result<Vec<u8>> {
     let mut to = tar::Builder::new(Vec::new());
-    for entry in walkdir::WalkDir::new(dir).min_depth(1).sort_by_file_name() {
-        let entry = entry.map_err(|it| Error::config(dir, format!("cannot be read: {it}")))?;
-        append(&mut to, &entry, dir).map_err(Error::file("keep", entry.path()))?;
+    for (name, node) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mtime(0);
+        match node {
+            Node::Link(target) => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_mode(0o777);
+                to.append_link(&mut header, name, target)?;
+            }
+            Node::Dir => {
+                header.set_entry_type(tar::EntryType::Directory);
+                header.set_mode(0o755);
+                to.append_data(&mut header, name, io::empty())?;
+            }
+            Node::File { executable, bytes } => {
+                header.set_mode(if executable { 0o755 } else { 0o644 });
+                header.set_size(bytes.len() as u64);
+                to.append_data(&mut header, name, bytes.as_slice())?;
+            }
+        }
     }
-    to.into_inner().map_err(Error::file("keep", dir))
-}
-
-fn append(to: &mut tar::Builder<Vec<u8>>, entry: &walkdir::DirEntry, dir: &Path) -> io::Result<()> {
-    let name = entry.path().strip_prefix(dir).map_err(io::Error::other)?;
-    let kind = entry.file_type();
-    let mut header = tar::Header::new_gnu();
-    header.set_size(0);
-    header.set_mtime(0);
-    if kind.is_symlink() {
-        header.set_entry_type(tar::EntryType::Symlink);
-        header.set_mode(0o777);
-        to.append_link(&mut header, name, std::fs::read_link(entry.path())?)
-    } else if kind.is_dir() {
-        header.set_entry_type(tar::EntryType::Directory);
-        header.set_mode(0o755);
-        to.append_data(&mut header, name, io::empty())
-    } else {
-        let bytes = std::fs::read(entry.path())?;
-        let executable = entry.metadata()?.permissions().mode() & 0o100 != 0;
-        header.set_mode(if executable { 0o755 } else { 0o644 });
-        header.set_size(bytes.len() as u64);
-        to.append_data(&mut header, name, bytes.as_slice())
-    }
+    to.into_inner()
 }
 
 /// Writes kept `files` below `sources` as the runtime they were, and returns its directory.
@@ -91,6 +90,11 @@ pub fn lay_out(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error
             tar::Archive::new(bytes.as_slice()).entries().map_err(Error::file("read", FILES))?
         {
             let mut entry = entry.map_err(Error::file("read", FILES))?;
+            let kind = entry.header().entry_type();
+            if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
+                let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+                return Err(refused(FILES, format!("`{name}` is no file, directory or link")));
+            }
             let inside = entry.unpack_in(&place).map_err(Error::file("write below", &place))?;
             if !inside {
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -104,7 +108,7 @@ pub fn lay_out(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     const MANIFEST_TEXT: &str = "name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\nfiles: own\n";
 

@@ -5,16 +5,21 @@ pub mod files;
 use crate::{
     cores::side_by_side,
     error::Error,
-    fsx,
+    fsx::Below,
     pack::{self, Packed, PackedPart},
+    shown,
     source::Source,
 };
 use files::Files;
 use joblet_format::{Arch, Artifact, Part, Record, Release, RuntimeName, Version};
+use rustix::fs::FileType;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
+
+/// Longest record, in bytes.
+pub const MAX_RECORD: u64 = 16 << 20;
 
 /// File name of one architecture's archive.
 pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
@@ -86,12 +91,15 @@ pub fn make(
     Record { name: source.name.clone(), published_at, release, files }
 }
 
-/// Reads one record if it exists.
+/// Reads the record at `path`, which begins with `root`, if it exists. No link is followed behind `root`.
 ///
 /// # Errors
 /// [`Error::Config`] if it is refused; [`Error::File`].
-pub fn read(path: &Path) -> Result<Option<Record>, Error> {
-    let Some(bytes) = fsx::read_if_there(path)? else { return Ok(None) };
+pub fn read(root: &Path, path: &Path) -> Result<Option<Record>, Error> {
+    let root = Below::open(root)?;
+    let Some(bytes) = root.map_or(Ok(None), |root| root.read(path, MAX_RECORD))? else {
+        return Ok(None);
+    };
     parse(&bytes).map(Some).map_err(|reason| Error::config(path, reason))
 }
 
@@ -102,8 +110,17 @@ pub fn read(path: &Path) -> Result<Option<Record>, Error> {
 pub fn parse(bytes: &[u8]) -> Result<Record, String> {
     let record: Record =
         serde_json::from_slice(bytes).map_err(|error| format!("is no record: {error}"))?;
-    match record.files.keys().find(|name| !files::is_name(name)) {
-        Some(name) => Err(format!("is no record: {name:?} is no name of a file beside it")),
+    if let Some(name) = record.files.keys().find(|name| !files::is_name(name)) {
+        return Err(format!("is no record: {name:?} is no name of a file beside it"));
+    }
+    let artifacts = record.release.artifacts.values();
+    let parts = artifacts
+        .flat_map(|it| it.parts.iter().map(|part| &part.download_url).chain([&it.download_url]));
+    let secret = parts.chain([&record.release.download_url]).find_map(|url| shown::secret(url));
+    match secret {
+        Some(secret) => {
+            Err(format!("has {secret} in the address of an archive; records are public"))
+        }
         None => Ok(record),
     }
 }
@@ -142,23 +159,36 @@ pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
     Ok(one)
 }
 
+/// Every `NAME/VERSION.json` below `records`; also what is no file, to be refused by name.
+fn listed(records: &Path) -> Result<Vec<PathBuf>, Error> {
+    let absent = || {
+        let records = records.display();
+        Error::NotFound(format!("no records: {records} is no directory"))
+    };
+    let is_dir = records.is_dir();
+    let root = Below::open(records).ok().flatten().filter(|_| is_dir).ok_or_else(absent)?;
+    let mut found = Vec::new();
+    for (name, kind) in root.entries()? {
+        let is_runtime = || name.to_string_lossy().parse::<RuntimeName>().is_ok();
+        let place = records.join(&name);
+        if kind == FileType::Directory || kind == FileType::Symlink && is_runtime() {
+            let Some(dir) = root.dir(&place)? else { continue };
+            let files = dir.entries()?.into_iter().map(|(name, _)| place.join(name));
+            found.extend(files.filter(|file| file.extension().is_some_and(|it| it == "json")));
+        }
+    }
+    Ok(found)
+}
+
 /// Reads every `NAME/VERSION.json` below `records`, sorted by name and version.
 ///
 /// # Errors
 /// [`Error::Config`] for a record whose place is not its name and version; [`Error::NotFound`] if
 /// there is no such directory.
 pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
-    if !records.is_dir() {
-        let records = records.display();
-        return Err(Error::NotFound(format!("no records: {records} is no directory")));
-    }
-    let mut found = Vec::new();
-    for dir in fsx::list(records)?.iter().filter(|path| path.is_dir()) {
-        let json = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "json");
-        found.extend(fsx::list(dir)?.into_iter().filter(json));
-    }
+    let found = listed(records)?;
     let mut all = Vec::new();
-    for (file, record) in found.iter().zip(side_by_side(&found, |file| read(file))?) {
+    for (file, record) in found.iter().zip(side_by_side(&found, |file| read(records, file))?) {
         if let Some(record) = record {
             let place = path(records, &record.name, &record.release.version);
             if place != *file {
@@ -182,6 +212,7 @@ pub fn render(record: &Record) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fsx;
     use joblet_format::Checksum;
 
     fn source() -> Source {

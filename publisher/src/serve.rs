@@ -4,30 +4,36 @@
 //! It answers as a web server does for static files: a range, a directory's `index.html`,
 //! `If-None-Match`, and `404.html` for the rest. Nothing but this host reaches it.
 
-use crate::error::Error;
+mod connection;
+
+use crate::{
+    error::Error,
+    fsx::{self, Below},
+};
+use connection::{Answer, Request};
 use std::{
     ffi::OsStr,
-    fs::{self, File, Metadata},
-    io::{self, Read, Seek, SeekFrom},
-    net::{Ipv4Addr, SocketAddr},
+    fs::{File, Metadata},
+    io::{self, Seek, SeekFrom},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Component, Path, PathBuf},
     thread,
+    time::Duration,
 };
-use tiny_http::{Header, Method, Request, Response, StatusCode};
 
-/// Requests that are answered at once. A browser opens six connections, `joblet-exec` eight.
-const WORKERS: usize = 16;
+/// Memory of a thread that answers a client, in bytes.
+const STACK: usize = 256 << 10;
+/// Longest `404.html`, in bytes.
+const MAX_PAGE: u64 = 1 << 20;
 
 /// A server that listens, and has not answered yet.
 pub struct Server {
-    http: tiny_http::Server,
+    listener: TcpListener,
     address: SocketAddr,
     /// The directory, without links in its path.
     root: PathBuf,
 }
-
-type Answer = Response<Box<dyn Read + Send>>;
 
 impl Server {
     /// Listens on loopback at `port`, or at one that is free if it is 0, for files below `root`.
@@ -40,17 +46,16 @@ impl Server {
             Error::NotFound(format!("nothing to serve: {root} is no directory; run `site` first"))
         };
         let root = root.canonicalize().ok().filter(|it| it.is_dir()).ok_or_else(missing)?;
-        let taken = |error: &dyn ToString| Error::Net {
+        let taken = |error: io::Error| Error::Net {
             what: format!("port {port}"),
             reason: format!(
                 "{}; choose another with --port, or 0",
                 error.to_string().to_lowercase()
             ),
         };
-        let http = tiny_http::Server::http((Ipv4Addr::LOCALHOST, port));
-        let http = http.map_err(|error| taken(&error))?;
-        let address = http.server_addr().to_ip().ok_or_else(|| taken(&"no address"))?;
-        Ok(Self { http, address, root })
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        Ok(Self { listener, address, root })
     }
 
     /// Where it is: `http://127.0.0.1:8000/`.
@@ -58,16 +63,18 @@ impl Server {
         format!("http://{}/", self.address)
     }
 
-    /// Answers until the process ends.
+    /// Answers until the process ends. Each client has a thread: one that hangs keeps nobody waiting.
     pub fn run(&self) {
         thread::scope(|scope| {
-            for _ in 0..WORKERS {
-                scope.spawn(|| {
-                    for request in self.http.incoming_requests() {
-                        let answer = self.answer(&request);
-                        _ = request.respond(answer); // a browser that went away is no fault
-                    }
-                });
+            loop {
+                // Too many open files, for example: that passes when clients go.
+                let Ok((client, _)) = self.listener.accept() else {
+                    thread::sleep(Duration::from_millis(50));
+                    continue;
+                };
+                let answer = move || connection::serve(&client, &|request| self.answer(request));
+                // A client that there is no thread for finds its connection closed.
+                _ = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, answer);
             }
         });
     }
@@ -76,13 +83,16 @@ impl Server {
         if !self.is_meant(request) {
             return text(403, "this server answers to 127.0.0.1 and localhost only\n");
         }
-        if !matches!(request.method(), Method::Get | Method::Head) {
-            return text(405, "GET and HEAD only\n").with_header(header("Allow", "GET, HEAD"));
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return text(405, "GET and HEAD only\n").with("Allow", "GET, HEAD");
         }
-        let asked = request.url().split(['?', '#']).next().unwrap_or_default();
+        let asked = request.target.split(['?', '#']).next().unwrap_or_default();
         match self.find(asked) {
-            Found::File(path) => file(&path, request).unwrap_or_else(|_| self.missing()),
-            Found::Directory => text(301, "").with_header(header("Location", &format!("{asked}/"))),
+            Found::File(path) => match self.open_file(&path) {
+                Some(open) => file(&path, open, request).unwrap_or_else(|_| self.missing()),
+                None => self.missing(),
+            },
+            Found::Directory => text(301, "").with("Location", &format!("{asked}/")),
             Found::Nothing => self.missing(),
         }
     }
@@ -92,7 +102,7 @@ impl Server {
     fn is_meant(&self, request: &Request) -> bool {
         let port = self.address.port();
         let names = [self.address.to_string(), format!("localhost:{port}")];
-        value(request, "Host").is_some_and(|host| names.iter().any(|name| name == host))
+        request.value("host").is_some_and(|host| names.iter().any(|name| name == host))
     }
 
     /// The file that an address means. Nothing outside of the root and nothing that begins with a dot.
@@ -106,24 +116,35 @@ impl Server {
             return Found::Nothing;
         }
         let Ok(path) = self.root.join(relative).canonicalize() else { return Found::Nothing };
+        // Where links lead counts: to nothing else, either.
+        let inside = path.strip_prefix(&self.root).is_ok_and(|it| it.components().all(plain));
         match path.metadata() {
-            Ok(metadata) if path.starts_with(&self.root) => {
-                match (metadata.is_dir(), bytes.ends_with(b"/")) {
-                    (true, true) => Found::File(path.join("index.html")),
-                    (true, false) => Found::Directory,
-                    (false, true) => Found::Nothing,
-                    (false, false) => Found::File(path),
-                }
-            }
+            Ok(metadata) if inside => match (metadata.is_dir(), bytes.ends_with(b"/")) {
+                (true, true) => Found::File(path.join("index.html")),
+                (true, false) => Found::Directory,
+                (false, true) => Found::Nothing,
+                (false, false) => Found::File(path),
+            },
             _ => Found::Nothing,
         }
     }
 
+    /// The regular file `path`, which had no link in it when it was found.
+    fn open_file(&self, path: &Path) -> Option<File> {
+        fsx::open_below(&self.root, path).ok().flatten()
+    }
+
     fn missing(&self) -> Answer {
-        match fs::read(self.root.join("404.html")) {
-            Ok(page) => answer(404, Box::new(io::Cursor::new(page.clone())), page.len() as u64)
-                .with_header(header("Content-Type", "text/html; charset=utf-8")),
-            Err(_) => text(404, "no such file\n"),
+        let page = Below::open(&self.root).ok().flatten();
+        let page =
+            page.and_then(|it| it.read(&self.root.join("404.html"), MAX_PAGE).ok().flatten());
+        match page {
+            Some(page) => {
+                let length = page.len() as u64;
+                Answer::new(404, Box::new(io::Cursor::new(page)), length)
+                    .with("Content-Type", "text/html; charset=utf-8")
+            }
+            None => text(404, "no such file\n"),
         }
     }
 }
@@ -136,38 +157,29 @@ enum Found {
     Nothing,
 }
 
-/// A file, or what was asked of it.
-fn file(path: &Path, request: &Request) -> io::Result<Answer> {
-    let mut file = File::open(path)?;
+/// A file, which is `path`, or what was asked of it.
+fn file(path: &Path, mut file: File, request: &Request) -> io::Result<Answer> {
     let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
     let (etag, size) = (etag(&metadata), metadata.len());
-    let headers = [
-        header("Content-Type", kind(path)),
-        header("ETag", &etag),
-        header("Cache-Control", "no-cache"), // kept, but asked for again each time
-        header("Accept-Ranges", "bytes"),
-    ];
-    let with = |answer| headers.into_iter().fold(answer, Answer::with_header);
+    let with = |answer: Answer| {
+        let answer = answer.with("Content-Type", kind(path)).with("ETag", &etag);
+        // Kept, but asked for again each time.
+        answer.with("Cache-Control", "no-cache").with("Accept-Ranges", "bytes")
+    };
     let same = |list: &str| list.split(',').any(|it| it.trim() == etag || it.trim() == "*");
-    if value(request, "If-None-Match").is_some_and(same) {
-        return Ok(with(answer(304, Box::new(io::empty()), 0)));
+    if request.value("if-none-match").is_some_and(same) {
+        return Ok(with(Answer::new(304, Box::new(io::empty()), 0)));
     }
-    let current = value(request, "If-Range").is_none_or(|it| it == etag);
-    match value(request, "Range").filter(|_| current).map_or(Part::All, |it| part(it, size)) {
-        Part::All => Ok(with(answer(200, Box::new(file), size))),
+    let current = request.value("if-range").is_none_or(|it| it == etag);
+    match request.value("range").filter(|_| current).map_or(Part::All, |it| part(it, size)) {
+        Part::All => Ok(with(Answer::new(200, Box::new(file), size))),
         Part::Of(first, last) => {
             file.seek(SeekFrom::Start(first))?;
             let length = last - first + 1;
-            let range = header("Content-Range", &format!("bytes {first}-{last}/{size}"));
-            Ok(with(answer(206, Box::new(file.take(length)), length)).with_header(range))
+            let range = format!("bytes {first}-{last}/{size}");
+            Ok(with(Answer::new(206, Box::new(file), length)).with("Content-Range", &range))
         }
-        Part::Beyond => {
-            let range = header("Content-Range", &format!("bytes */{size}"));
-            Ok(text(416, "").with_header(range))
-        }
+        Part::Beyond => Ok(text(416, "").with("Content-Range", &format!("bytes */{size}"))),
     }
 }
 
@@ -231,25 +243,9 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
     (!bytes.contains(&0)).then_some(bytes)
 }
 
-fn value<'r>(request: &'r Request, name: &'static str) -> Option<&'r str> {
-    let header = request.headers().iter().find(|header| header.field.equiv(name))?;
-    Some(header.value.as_str())
-}
-
-fn header(name: &str, value: &str) -> Header {
-    Header::from_bytes(name, value).expect("names are ours, values are ASCII without line ends")
-}
-
 fn text(status: u16, text: &'static str) -> Answer {
-    answer(status, Box::new(text.as_bytes()), text.len() as u64)
-        .with_header(header("Content-Type", "text/plain; charset=utf-8"))
-}
-
-fn answer(status: u16, body: Box<dyn Read + Send>, length: u64) -> Answer {
-    let length = usize::try_from(length).ok();
-    // Never in chunks: a client wants to know how much will come.
-    Response::new(StatusCode(status), Vec::new(), body, length, None)
-        .with_chunked_threshold(usize::MAX)
+    Answer::new(status, Box::new(text.as_bytes()), text.len() as u64)
+        .with("Content-Type", "text/plain; charset=utf-8")
 }
 
 #[cfg(test)]

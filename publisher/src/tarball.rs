@@ -6,6 +6,7 @@ use crate::{
     tree::{Member, Node},
 };
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs::File,
     io::{self, Read, Seek},
@@ -14,7 +15,13 @@ use std::{
 };
 
 /// Largest unpacked tar, in bytes: what a small file could blow up to.
-const MAX_DATA: u64 = 16 << 30;
+pub(crate) const MAX_DATA: u64 = 16 << 30;
+/// Most members: a header of 512 bytes packs to a few.
+const MAX_MEMBERS: usize = 1 << 20;
+/// Most bytes of a member's name, target and extended attributes, which are read into memory.
+const MAX_NAMES: u64 = 1 << 20;
+/// Most memory for unpacking xz, in bytes: `xz -9` takes 65 MiB.
+const MAX_XZ: u64 = 256 << 20;
 
 /// Reads the tar file `name` from `packed`, which is compressed as `suffix` says. File contents lie
 /// in a nameless file in `spool_dir`.
@@ -56,7 +63,11 @@ pub(crate) fn decompress<'r>(
 ) -> Result<Box<dyn Read + 'r>, String> {
     Ok(match suffix.trim_end_matches('/') {
         "" => Box::new(from),
-        ".xz" => Box::new(liblzma::read::XzDecoder::new(from)),
+        ".xz" => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(MAX_XZ, 0);
+            let stream = stream.map_err(|error| error.to_string())?;
+            Box::new(liblzma::read::XzDecoder::new_stream(from, stream))
+        }
         ".gz" => Box::new(flate2::read::MultiGzDecoder::new(from)),
         ".zst" => Box::new(
             ruzstd::decoding::StreamingDecoder::new(from).map_err(|error| error.to_string())?,
@@ -67,13 +78,20 @@ pub(crate) fn decompress<'r>(
 
 /// The members of the tar file `spool`, in its order, without the root itself.
 fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
-    let mut archive = tar::Archive::new(&**spool);
+    let left = Cell::new(0);
+    let mut archive = tar::Archive::new(Frugal { file: spool, left: &left });
     let broken = |error: io::Error| format!("is no tar archive: {error}");
     let length = spool.metadata().map_err(broken)?.len();
     let mut members: Vec<Member> = Vec::new();
     let mut files: BTreeMap<String, Node> = BTreeMap::new();
-    for entry in archive.entries_with_seek().map_err(broken)? {
+    let mut entries = archive.entries_with_seek().map_err(broken)?;
+    loop {
+        left.set(MAX_NAMES);
+        let Some(entry) = entries.next() else { return Ok(members) };
         let entry = entry.map_err(broken)?;
+        if members.len() == MAX_MEMBERS {
+            return Err(format!("has more than {MAX_MEMBERS} members"));
+        }
         if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
             continue; // a comment on the whole archive, as git writes it
         }
@@ -119,7 +137,31 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
         }
         members.push(Member { path, node });
     }
-    Ok(members)
+}
+
+/// A file of which few bytes are read before `left` is set anew. Contents of members are skipped over:
+/// what is read of a tar are headers, and names that are too long for them.
+struct Frugal<'f> {
+    file: &'f File,
+    left: &'f Cell<u64>,
+}
+
+impl Read for Frugal<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        let left = self.left.get().checked_sub(read as u64).ok_or_else(|| {
+            let reason = format!("a name or attribute has more than {MAX_NAMES} bytes");
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        })?;
+        self.left.set(left);
+        Ok(read)
+    }
+}
+
+impl Seek for Frugal<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
 }
 
 pub(crate) fn text(bytes: &[u8]) -> Result<String, String> {

@@ -4,7 +4,11 @@
 //! record, and agree with the header before each member; no two members overlap, no two share a
 //! name. So there is one way to read the file. Formats: APPNOTE.TXT 6.3, sections 4.3.7 to 4.3.16.
 
-use crate::{content::Content, tarball::clean, tree::Node};
+use crate::{
+    content::Content,
+    tarball::{MAX_DATA, clean},
+    tree::Node,
+};
 use std::{collections::BTreeSet, fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 const END: usize = 22;
@@ -34,10 +38,14 @@ pub(crate) fn entries(file: &Arc<File>) -> Result<Vec<Entry>, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let (offset, directory) = directory(file, size)?;
     let (mut rest, mut entries) = (directory.as_slice(), Vec::new());
-    let (mut names, mut stretches) = (BTreeSet::new(), Vec::new());
+    let (mut names, mut stretches, mut total) = (BTreeSet::new(), Vec::new(), 0_u64);
     while !rest.is_empty() {
         let (header, behind) = Header::parse(rest)?;
         rest = behind;
+        total = total.saturating_add(header.length);
+        if total > MAX_DATA {
+            return Err(format!("has more than {MAX_DATA} bytes in its members"));
+        }
         let stretch = header.stretch(file, offset)?;
         stretches.push((header.local, stretch + header.packed));
         let entry = header.entry(file, stretch)?;
@@ -71,7 +79,9 @@ fn directory(file: &File, size: u64) -> Result<(u64, Vec<u8>), String> {
         let begin = long(&tail[at - LOCATOR_64..], 8);
         let record = bytes(file, begin, begin.saturating_add(END_64 as u64))?;
         if !record.starts_with(b"PK\x06\x06")
-            || begin.checked_add(long(&record, 4)).is_none_or(|end| end + 32 != behind)
+            || begin
+                .checked_add(long(&record, 4))
+                .is_none_or(|end| end.checked_add(32) != Some(behind))
         {
             return Err("has a broken zip64 record".into());
         }
@@ -161,7 +171,8 @@ impl<'d> Header<'d> {
         };
         let node = match self.mode & 0o17_0000 {
             0o12_0000 if self.length <= MAX_TARGET => {
-                let target = content.read().map_err(|error| format!("`{name}` {error}"))?;
+                let target =
+                    content.whole(MAX_TARGET).map_err(|error| format!("`{name}` {error}"))?;
                 let target = String::from_utf8(target).ok().filter(|target| !target.is_empty());
                 Node::Link(target.ok_or_else(|| format!("the link `{name}` has no target"))?)
             }
@@ -361,7 +372,17 @@ pub(crate) mod tests {
         let mut overlapping = changed(8, 8);
         overlapping[first + 10] = 8;
         overlapping[first + 20] = 30;
+        // Members that say to be 4 GiB long, each.
+        let names = ["a", "b", "c", "d", "e"].map(|name| (name, 0, LONG.as_bytes()));
+        let mut large = zip(&names);
+        let behind = large.len() - END;
+        let mut at = word(&large[behind..], 16) as usize;
+        while at < behind {
+            large[at + 24..at + 28].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
+            at += ENTRY + 1;
+        }
         for (bytes, rule) in [
+            (large, "has more than 17179869184 bytes in its members"),
             (b"garbage".to_vec(), "is no zip file"),
             (Vec::new(), "is no zip file"),
             (good[..good.len() - 1].to_vec(), "is no zip file"),

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use joblet_format::{Checksum, Record, Registry};
 use sha2::{Digest, Sha256};
@@ -240,14 +240,65 @@ fn two_releases_at_once_both_arrive() {
     }
 }
 
-/// Kills the process group of `child` after `delay`. Whether it was still running.
-fn kill_after(mut child: Child, delay: Duration) -> bool {
+/// Kills the process group of `child` after `delay`. Its status, if it had ended by itself.
+fn kill_after(mut child: Child, delay: Duration) -> Option<ExitStatus> {
     thread::sleep(delay);
-    let running = child.try_wait().unwrap().is_none();
+    let ended = child.try_wait().unwrap();
     let group = format!("-{}", child.id());
     _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
     child.wait().unwrap();
-    running
+    ended
+}
+
+/// Locks of the branch in the repository, which a git that is killed leaves.
+fn locks(world: &World) -> Vec<PathBuf> {
+    let names = ["refs/heads/main.lock", "HEAD.lock"];
+    let places = names.map(|name| world.path("origin.git").join(name));
+    places.into_iter().filter(|place| place.exists()).collect()
+}
+
+/// Runs `record` into locks that a git left, and does what it says.
+fn follow_advice(world: &World) {
+    let locks = locks(world);
+    let began = Instant::now();
+    let said = complaint(&world.step("record", "a@1.0.0").output().unwrap(), 19);
+    let (place, rest) = said
+        .strip_prefix("error[TOOL]: git: push failed: ")
+        .and_then(|it| it.split_once(" is in the way "))
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(rest.ends_with("there now, remove it and run this again\n"), "{said}");
+    let places: Vec<_> = place.split(" and ").map(PathBuf::from).collect();
+    assert_eq!(places, locks);
+    // At once, as far as a machine that does much else allows.
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+    for place in places {
+        fs::remove_file(place).unwrap();
+    }
+}
+
+/// SEC-C13: the lock of a branch that a killed git left in a local repository is in the way for ever.
+#[test]
+fn a_lock_that_a_killed_git_left_is_named() {
+    let world = World::new(&["a"]);
+    world.tag("a@1.0.0");
+    for name in ["build", "release"] {
+        world.done(name, "a@1.0.0");
+    }
+    let lock = world.path("origin.git/refs/heads/main.lock");
+    fs::write(&lock, "").unwrap();
+    follow_advice(&world);
+    fs::write(world.path("origin.git/HEAD.lock"), "").unwrap();
+    follow_advice(&world);
+    // One that goes away was somebody else's push.
+    fs::write(&lock, "").unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(500));
+            fs::remove_file(&lock).unwrap();
+        });
+        world.done("record", "a@1.0.0");
+    });
+    assert_eq!(world.versions(), ["a@1.0.0"]);
 }
 
 /// SEC-C13: killed within or between any steps, and run again.
@@ -262,15 +313,21 @@ fn whatever_is_killed_is_run_again() {
     }
     let mut killed = 0;
     for name in ["build", "release", "record"] {
-        // From nothing, kill later and later until the step has had the time to end.
-        for number in 1.. {
+        // From nothing, kill later and later until the step has had the time to end: a tenth later each
+        // time, so that all of it takes ten times as long as the step, on a slow machine, too.
+        let mut delay = Duration::from_millis(4);
+        loop {
             let mut command = world.step(name, "a@1.0.0");
             let command = command.process_group(0).stdout(Stdio::null()).stderr(Stdio::null());
-            let delay = Duration::from_millis(number * (4 + number / 4));
-            if !kill_after(command.spawn().unwrap(), delay) {
+            if let Some(ended) = kill_after(command.spawn().unwrap(), delay) {
+                assert!(ended.success(), "{name}: {ended}");
                 break;
             }
             killed += 1;
+            if !locks(&world).is_empty() {
+                follow_advice(&world);
+            }
+            delay = delay * 11 / 10;
         }
         assert!(world.versions().contains(&"b@1.0.0".to_owned()), "what was there stays whole");
         world.done(name, "a@1.0.0");

@@ -35,6 +35,7 @@ impl Served {
         let host = format!("Host: {}", self.host);
         let has_host = lines.iter().any(|line| line.starts_with("Host:"));
         let mut stream = TcpStream::connect(&self.host).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
         let mut request = vec![format!("{first} HTTP/1.1"), "Connection: close".into()];
         request.extend(lines.iter().map(|&line| line.to_owned()));
         request.extend((!has_host).then_some(host));
@@ -170,6 +171,92 @@ fn nothing_else_on_the_host_is_served() {
     let said = String::from_utf8(missing.stderr).unwrap();
     let message = "error[NOTFOUND]: nothing to serve: /nowhere is no directory; run `site` first\n";
     assert_eq!((missing.status.code(), said.as_str()), (Some(12), message));
+}
+
+/// SEC-E15: links and what is no file, at the place of a page and of the page that says so.
+#[test]
+fn what_is_no_file_of_the_site_is_not_served() {
+    let (_dir, root) = site();
+    symlink(".hidden", root.join("shown")).unwrap();
+    symlink("..", root.join("up")).unwrap();
+    fs::create_dir(root.join("pipe")).unwrap();
+    for fifo in ["fifo", "pipe/index.html"] {
+        assert!(Command::new("mkfifo").arg(root.join(fifo)).status().unwrap().success());
+    }
+    drop(std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap());
+    let server = Served::new(&root);
+    for missing in ["lost", "no such file\n"] {
+        for path in ["/shown", "/up/secret", "/up/", "/fifo", "/pipe/", "/socket", "/out"] {
+            let (head, body) = server.ask(&format!("GET {path}"), &[]);
+            assert_eq!(
+                (&head[9..12], &*String::from_utf8_lossy(&body)),
+                ("404", missing),
+                "{path}"
+            );
+        }
+        fs::remove_file(root.join("404.html")).unwrap();
+        if missing == "lost" {
+            symlink("../secret", root.join("404.html")).unwrap();
+        }
+        // The second time it leads out, afterwards it is not read at all.
+    }
+    assert!(Command::new("mkfifo").arg(root.join("404.html")).status().unwrap().success());
+    assert_eq!(server.ask("GET /nothing", &[]).1, b"no such file\n");
+}
+
+/// SEC-E15: clients that hang keep nobody waiting.
+#[test]
+fn others_are_answered_meanwhile() {
+    let (_dir, root) = site();
+    fs::File::create(root.join("large.bin")).unwrap().set_len(64 << 20).unwrap();
+    assert!(Command::new("mkfifo").arg(root.join("fifo")).status().unwrap().success());
+    let server = Served::new(&root);
+    let (mut hanging, host) = (Vec::new(), &server.host);
+    let asks = |text: String| {
+        let mut stream = TcpStream::connect(&server.host).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    for _ in 0..40 {
+        hanging.push(asks(String::new()));
+        hanging.push(asks(format!("GET / HTTP/1.1\r\nHost: {host}\r\n")));
+        hanging.push(asks(format!("GET /fifo HTTP/1.1\r\nHost: {host}\r\n\r\n")));
+        // Much is asked for, several times, and nothing is read.
+        hanging.push(asks(format!("GET /large.bin HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(4)));
+    }
+    let began = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(server.ask("GET /", &[]).1, b"home");
+    }
+    // They would be given up on after 20 seconds.
+    assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn requests_follow_each_other_and_broken_ones_are_refused() {
+    let (_dir, root) = site();
+    let server = Served::new(&root);
+    let said = |text: &str| {
+        let mut stream = TcpStream::connect(&server.host).unwrap();
+        stream.write_all(text.replace("HOST", &server.host).as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said.split("HTTP/1.1 ").skip(1).map(|answer| answer[..3].to_owned()).collect()
+    };
+    let one = "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n";
+    let last = "HEAD /nothing HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n";
+    for (text, want) in [
+        (format!("{one}\r\n{one}{last}{one}"), vec!["200", "200", "404"]),
+        ("GET / HTTP/1.0\r\nHost: HOST\r\n\r\n".to_owned(), vec!["200"]),
+        ("POST / HTTP/1.1\r\nHost: HOST\r\nContent-Length: 9\r\n\r\nGET /".to_owned(), vec!["405"]),
+        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(), vec!["403"]),
+        ("GET / HTTP/2\r\n\r\n".to_owned(), vec!["400"]),
+        ("GET / HTTP/1.1\r\nno header\r\n\r\n".to_owned(), vec!["400"]),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000)), vec!["431"]),
+    ] {
+        let statuses: Vec<String> = said(&text);
+        assert_eq!(statuses, want, "{text:.80}");
+    }
 }
 
 fn publish(args: &[&str]) -> Output {

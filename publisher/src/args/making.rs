@@ -3,6 +3,7 @@
 use super::{RECORDS, Values};
 use crate::error::Error;
 use crate::pack::MAX_PART;
+use crate::shown;
 use joblet_format::{Arch, RuntimeName};
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -111,7 +112,7 @@ impl Values {
             arches: self.arches()?,
             out: self.path("--out", "dist")?,
             records: self.path("--records", RECORDS)?,
-            base_url: self.text("--base-url")?,
+            base_url: self.base_url()?,
             part_size: self.part_size()?,
             making: self.making()?,
             json: self.args.contains("--json"),
@@ -127,6 +128,16 @@ impl Values {
             mirror: self.text("--mirror")?,
             joblet_exec: self.value("--joblet-exec")?.map(PathBuf::from),
         })
+    }
+
+    fn base_url(&mut self) -> Result<Option<String>, Error> {
+        let base = self.text("--base-url")?;
+        match base.as_deref().and_then(shown::secret) {
+            Some(secret) => {
+                Err(Error::Usage(format!("--base-url has {secret}, and records are public")))
+            }
+            None => Ok(base),
+        }
     }
 
     fn part_size(&mut self) -> Result<u64, Error> {

@@ -72,7 +72,8 @@ fn build_source(
     let source_dir = &options.sources.join(source.name.as_str());
     let cache = super::cache(options.making.cache.as_deref())?;
     let records = options.out.join("records");
-    let before = record::read(&record::path(&records, &source.name, &source.version))?;
+    let before =
+        record::read(&options.out, &record::path(&records, &source.name, &source.version))?;
     for (arch, inputs) in jobs {
         let began = Instant::now();
         let native = lock.of(Arch::NATIVE).unwrap_or_default();
@@ -150,15 +151,15 @@ fn write_record(
     let path = record::path(&records, &source.name, &source.version);
     // What was published already counts where nothing was built here before.
     let published = record::path(&options.records, &source.name, &source.version);
-    let (place, before) = match record::read(&path)? {
+    let (place, before) = match record::read(&options.out, &path)? {
         Some(record) => (&records, Some(record)),
-        None => (&options.records, record::read(&published)?),
+        None => (&options.records, record::read(&options.records, &published)?),
     };
     let (base_url, before) = (options.base_url.as_deref(), before.as_ref());
     let record = record::make(source, archives, files, base_url, env::now(), before);
     let before = before.map(|record| (place.as_path(), record));
     record::files::write(&records, &record, files, before)?;
-    fsx::write(&path, record::render(&record).as_bytes())?;
+    fsx::write_below(&options.out, &path, record::render(&record).as_bytes())?;
     Ok(record)
 }
 

@@ -5,7 +5,7 @@ use super::published::{find, wanted};
 use crate::changes::{self, Changes, Package, Packages};
 use crate::error::Error;
 use crate::record::files;
-use crate::{args, record};
+use crate::{args, record, shown};
 use joblet_format::{Arch, Artifact, Record};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -43,7 +43,9 @@ pub(crate) fn diff(options: &args::Diff) -> Result<String, Error> {
     Ok(if options.json {
         as_json(&before, &after, &compared)
     } else {
-        compared.iter().map(|(arch, it)| as_text(&before, &after, *arch, it)).collect()
+        let text: String =
+            compared.iter().map(|(arch, it)| as_text(&before, &after, *arch, it)).collect();
+        shown::message(&text) // names and versions come from a bill of materials
     })
 }
 

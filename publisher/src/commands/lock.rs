@@ -18,7 +18,8 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     let mut report = String::new();
     for source in sources(&options.sources, &options.selection)? {
         let path = lock::path(&options.sources, &source.name);
-        let before = fsx::read_if_there(&path)?.and_then(|bytes| lock::parse(&bytes).ok());
+        let before =
+            fsx::read_below(&options.sources, &path)?.and_then(|bytes| lock::parse(&bytes).ok());
         let fresh = before.as_ref().filter(|lock| lock.manifest == lock::digest(&source));
         // Architectures that are not resolved now stay as they are, if they are of this manifest.
         let mut inputs = fresh.map(|lock| lock.inputs.clone()).unwrap_or_default();
@@ -27,7 +28,7 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
             inputs.insert(arch, resolve(&source, arch, &store)?);
         }
         let lock = lock::make(&source, inputs, env::now(), before.as_ref());
-        fsx::write(&path, lock::render(&lock).as_bytes())?;
+        fsx::write_below(&options.sources, &path, lock::render(&lock).as_bytes())?;
         for (arch, inputs) in &lock.inputs {
             let (count, path) = (inputs.len(), path.display());
             let size = megabytes(inputs.iter().filter_map(|input| input.size).sum());

@@ -20,7 +20,8 @@ pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
 /// the same text is there.
 fn allowed(registry: &Registry, out: &Path) -> Result<Option<String>, Error> {
     let text = index::render(registry);
-    if let Some(bytes) = fsx::read_if_there(out)? {
+    let dir = out.parent().unwrap_or(Path::new(""));
+    if let Some(bytes) = fsx::read_below(dir, out)? {
         if bytes == text.as_bytes() {
             return Ok(None);
         }

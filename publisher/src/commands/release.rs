@@ -2,8 +2,9 @@
 
 use super::{publish, sign};
 use crate::error::Error;
+use crate::fsx::{self, Below};
 use crate::release::{Tag, bundle, git, host, plan, reconcile as records, upload};
-use crate::{Note, args, fsx, record};
+use crate::{Note, args, record};
 use joblet_format::{RuntimeName, Version};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -71,12 +72,14 @@ pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String,
             records: checkout.join(&options.records),
             out: checkout.join("registry.json"),
         };
-        let before = fsx::read_if_there(&index.out)?;
+        // No link on the way to what is read and written.
+        Below::open(checkout)?.map_or(Ok(None), |root| root.dir(&index.records))?;
+        let before = fsx::read_below(checkout, &index.out)?;
         publish::index(&index)?;
         let signed = index.out.with_extension("json.minisig").exists();
         // A signature tells its time: it is made once for the same bytes.
         match &options.key {
-            Some(_) if signed && before == fsx::read_if_there(&index.out)? => Ok(()),
+            Some(_) if signed && before == fsx::read_below(checkout, &index.out)? => Ok(()),
             Some(key) => sign::sign(&args::Sign {
                 registry: index.out,
                 key: key.clone(),

@@ -21,7 +21,7 @@ pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
         // Writing to a String does not fail.
         _ = write!(comment, "\texpires:{}", now + u64::from(days.get()) * 86_400);
     }
-    let key = String::from_utf8_lossy(&fsx::read(&options.key)?).into_owned();
+    let key = String::from_utf8_lossy(&fsx::read_given(&options.key)?).into_owned();
     let refused = |reason: Refused| match reason {
         Refused::Key(reason) => Error::config(&options.key, reason),
         Refused::Password(error) => error,
@@ -69,7 +69,7 @@ pub(crate) fn keygen(options: &args::Keygen) -> Result<String, Error> {
 /// The password of the key in `key`: of a file, else of the environment, else of a terminal.
 fn password(file: Option<&Path>, key: &Path) -> Result<String, Error> {
     if let Some(file) = file {
-        let text = String::from_utf8_lossy(&fsx::read(file)?).into_owned();
+        let text = String::from_utf8_lossy(&fsx::read_given(file)?).into_owned();
         return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
     }
     if let Some(password) = env::var(env::SIGN_PASSWORD) {

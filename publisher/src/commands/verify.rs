@@ -4,7 +4,7 @@ use super::make::{Made, Recipe, Workshop};
 use super::published::{find, wanted};
 use crate::error::Error;
 use crate::field::Place;
-use crate::{Note, args, compare, contents, lock, pack, provenance, record};
+use crate::{Note, args, compare, contents, lock, pack, provenance, record, shown};
 use joblet_format::index::Index;
 use joblet_format::{Arch, Record};
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
                     release.and_then(|release| release.artifact(arch))
                 }
             };
-            let place = options.against.as_deref().unwrap_or("the record");
+            let place = options.against.as_deref().map_or("the record".into(), shown::address);
             let artifact =
                 artifact.ok_or_else(|| Error::NotFound(format!("{object}: is not in {place}")))?;
             let (packed, rebuilt) = kept.rebuild(arch, &options.making, dir.path(), note)?;

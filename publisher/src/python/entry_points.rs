@@ -1,5 +1,6 @@
 //! `entry_points.txt` → programs.
 
+use crate::shown;
 use std::collections::BTreeMap;
 
 /// The groups that stand for programs.
@@ -22,8 +23,11 @@ pub(super) fn scripts(text: &str, interpreter: &str) -> Result<BTreeMap<String, 
         if !GROUPS.contains(&group) {
             continue;
         }
-        let (name, code) = parse(line)
-            .ok_or_else(|| format!("entry_points.txt: {line:?} is not NAME = MODULE:FUNCTION"))?;
+        let refused = || {
+            let line = shown::quoted(line);
+            format!("entry_points.txt: {line} is not NAME = MODULE:FUNCTION")
+        };
+        let (name, code) = parse(line).ok_or_else(refused)?;
         scripts.insert(name.to_owned(), code.text(interpreter));
     }
     Ok(scripts)

@@ -51,13 +51,13 @@ impl Indexes {
 pub fn find() -> Result<Indexes, Error> {
     let mut found = from_environment(env::var);
     for path in pip_files() {
-        if let Some(bytes) = fsx::read_if_there(&path)? {
+        if let Some(bytes) = fsx::read_given_if_there(&path)? {
             let text = String::from_utf8_lossy(&bytes).into_owned();
             found = found.or(|| from_pip(&text));
         }
     }
     for path in env::config_files("uv", "uv.toml") {
-        if let Some(bytes) = fsx::read_if_there(&path)? {
+        if let Some(bytes) = fsx::read_given_if_there(&path)? {
             let parsed = toml::from_str::<UvToml>(&String::from_utf8_lossy(&bytes));
             let parsed = parsed.map_err(|error| Error::config(&path, error.message()))?;
             found = found.or(|| parsed.indexes());

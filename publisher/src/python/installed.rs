@@ -5,6 +5,7 @@
 
 use crate::{
     content::Content,
+    shown,
     tree::{Member, Node, relative},
 };
 use sha2::{Digest, Sha256};
@@ -37,8 +38,9 @@ impl<'w> Files<'w> {
     pub(super) fn new(site: &'w str, info: &'w str, record: &str) -> Result<Self, String> {
         let mut said = BTreeMap::new();
         for line in record.lines().filter(|line| !line.is_empty()) {
-            let (path, rest) =
-                field(line).ok_or_else(|| format!("RECORD: {line:?} is not PATH,HASH,LENGTH"))?;
+            let (path, rest) = field(line).ok_or_else(|| {
+                format!("RECORD: {} is not PATH,HASH,LENGTH", shown::quoted(line))
+            })?;
             if rest.starts_with("sha256=") {
                 said.insert(path, rest.to_owned());
             }

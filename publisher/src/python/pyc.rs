@@ -8,6 +8,7 @@ use crate::{
     content::Content,
     error::Error,
     exec::JobletExec,
+    tail,
     tree::{Node, Tree},
 };
 use std::{
@@ -22,6 +23,8 @@ use std::{
 
 /// What the interpreter does.
 const PROGRAM: &str = include_str!("compile.py");
+/// Longest module that is compiled, in bytes.
+const MAX_MODULE: u64 = 64 << 20;
 /// Largest answer, in bytes.
 const MAX_ANSWER: u64 = 256 << 20;
 
@@ -85,7 +88,10 @@ fn modules(tree: &Tree, version: &str) -> Vec<Module> {
     };
     let below = dirs.iter().flat_map(|dir| tree.below(dir));
     let module = |(path, node): (&str, &Node)| match node {
-        Node::File { content, .. } if wanted(path) => Some((path.to_owned(), content.clone())),
+        // One that is longer is imported as it is: compiling takes a multiple of it in memory.
+        Node::File { content, .. } if wanted(path) && content.len() <= MAX_MODULE => {
+            Some((path.to_owned(), content.clone()))
+        }
         _ => None,
     };
     below.filter_map(module).collect()
@@ -103,22 +109,24 @@ fn run(
     command.args(["--env", "PYTHONHASHSEED=0", "--", &format!("/usr/bin/python{version}")]);
     command.args(["-s", "-S", "-B", "-c", PROGRAM]);
     let mut child = start(command)?;
-    let (questions, answers) = (child.stdin.take(), child.stdout.take());
-    let (Some(questions), Some(answers)) = (questions, answers) else {
+    let pipes = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
+    let Some(((questions, answers), complaints)) = pipes else {
         return Err(tool("no pipe to the interpreter"));
     };
-    let received = thread::scope(|scope| {
+    let (received, complaint) = thread::scope(|scope| {
         let asking = scope.spawn(move || ask(questions, modules));
+        let complaint = scope.spawn(move || tail::of(complaints));
         let received = receive(answers, modules.len(), spool_dir);
-        match asking.join() {
+        let received = match asking.join() {
             Ok(asked) => received.and_then(|received| asked.map(|()| received)),
             Err(panic) => std::panic::resume_unwind(panic),
-        }
+        };
+        (received, complaint.join().unwrap_or_default())
     });
-    let output = child.wait_with_output().map_err(|error| tool(&error.to_string()))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(tool(&format!("{}: {}", output.status, text.trim())));
+    let status = child.wait().map_err(|error| tool(&error.to_string()))?;
+    if !status.success() {
+        let text = String::from_utf8_lossy(&complaint);
+        return Err(tool(&format!("{status}: {}", text.trim())));
     }
     received.map_err(|error| match error.kind() {
         io::ErrorKind::StorageFull => Error::file("write below", spool_dir)(error),
@@ -136,7 +144,7 @@ fn ask(to: impl Write, modules: &[Module]) -> io::Result<()> {
     let length =
         |length: usize| u32::try_from(length).map(u32::to_le_bytes).map_err(io::Error::other);
     for (path, content) in modules {
-        let (path, source) = (format!("/{path}"), content.read()?);
+        let (path, source) = (format!("/{path}"), content.whole(MAX_MODULE)?);
         to.write_all(&length(path.len())?)?;
         to.write_all(&length(source.len())?)?;
         to.write_all(path.as_bytes())?;

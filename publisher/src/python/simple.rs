@@ -3,7 +3,7 @@
 //! The simple repository API: JSON (PEP 691) where the index has it, else HTML (PEP 503).
 
 use super::tags::normal;
-use crate::http;
+use crate::{http, shown};
 use serde::Deserialize;
 use std::io::Read;
 use url::Url;
@@ -32,7 +32,7 @@ struct File {
 /// The page's address, and why there is none.
 pub(super) fn find(index: &str, project: &str, file_name: &str) -> Result<String, String> {
     let page = format!("{}/{}/", index.trim_end_matches('/'), normal(project));
-    let refused = |reason: &str| format!("{}: {reason}", http::shown(&page));
+    let refused = |reason: &str| format!("{}: {reason}", shown::address(&page));
     let (address, text) = read(&page).map_err(|reason| refused(&reason))?;
     let base = Url::parse(&address).map_err(|error| refused(&error.to_string()))?;
     let found = if text.trim_start().starts_with('{') {

@@ -5,9 +5,11 @@ use super::{
     tags::{WheelName, normal},
 };
 use crate::{
+    env,
     error::Error,
     fsx,
     lock::{Input, Kind},
+    shown,
     source::Python,
 };
 use joblet_format::{Arch, Checksum};
@@ -34,10 +36,16 @@ pub fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Inp
     command.args(["--python-version", &python.version]);
     command.args(["--python-platform", &format!("{machine}-manylinux_2_28")]);
     command.args(["--exclude-newer", &format!("{}T00:00:00Z", python.before)]);
-    if let Some(main) = &indexes.main {
-        command.args(["--default-index", main]);
+    // By the environment: everybody on this host can read a command line, and addresses hold passwords.
+    for name in env::INDEX.iter().chain(&env::MORE_INDEXES).filter(|name| name.starts_with("UV_")) {
+        command.env_remove(name);
     }
-    command.args(indexes.more.iter().flat_map(|index| ["--index", index]));
+    if let Some(main) = &indexes.main {
+        command.env(env::INDEX[0], main);
+    }
+    if !indexes.more.is_empty() {
+        command.env(env::MORE_INDEXES[0], indexes.more.join(" "));
+    }
     for dir in &indexes.links {
         command.arg("--find-links").arg(dir);
     }
@@ -55,6 +63,7 @@ pub fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Inp
                     .into(),
             ));
         }
+        let text = shown::addresses(&text);
         let words: Vec<&str> = text.split_whitespace().collect();
         return Err(Error::NotFound(format!(
             "cannot resolve the Python packages for {arch} with wheels from before {}: {}",

@@ -12,10 +12,11 @@ use super::{
 use crate::{
     content::Content,
     error::Error,
+    fsx, shown,
     tree::{Member, Node},
     zip,
 };
-use std::{fs::File, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 /// Where a wheel's files go in a tree.
 #[derive(Debug, Clone)]
@@ -28,6 +29,9 @@ pub struct Places {
     interpreter: String,
 }
 
+/// Longest text of the metadata, and longest program whose first line is changed, in bytes: what a
+/// small wheel could blow up to. `RECORD` of the largest wheels known has 2 MB.
+const MAX_TEXT: u64 = 16 << 20;
 /// Programs.
 const BIN: &str = "usr/local/bin";
 /// Everything else.
@@ -51,7 +55,7 @@ impl Places {
 /// [`Error::File`].
 pub fn read(path: &Path, file_name: &str, places: &Places) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: file_name.to_owned(), rule };
-    let file = Arc::new(File::open(path).map_err(Error::file("read", path))?);
+    let file = Arc::new(fsx::open(path)?);
     let entries = zip::entries(&file).map_err(refused)?;
     let name = WheelName::parse(file_name).ok_or_else(|| refused("is no wheel's name".into()))?;
     install(entries, name, places).map_err(refused)
@@ -63,10 +67,21 @@ fn install(
     places: &Places,
 ) -> Result<Vec<Member>, String> {
     let info = info_dir(&entries, wheel)?;
+    for name in ["WHEEL", "RECORD", "METADATA", "entry_points.txt"] {
+        let path = format!("{info}/{name}");
+        let entry = entries.iter().find(|entry| entry.path == path);
+        if let Some(Node::File { content, .. }) = entry.map(|entry| &entry.node) {
+            if content.len() > MAX_TEXT {
+                let length = content.len();
+                return Err(format!("`{path}` has {length} bytes; at most {MAX_TEXT} are read"));
+            }
+        }
+    }
     let metadata = text(&entries, &format!("{info}/WHEEL"))?.ok_or("has no file WHEEL")?;
     let version = metadata.lines().find_map(|line| line.strip_prefix("Wheel-Version:"));
     if version.is_none_or(|version| !version.trim().starts_with("1.")) {
-        return Err(format!("has wheel version {version:?}; this program reads 1"));
+        let version = shown::quoted(version.unwrap_or_default().trim());
+        return Err(format!("has wheel version {version}; this program reads 1"));
     }
     let record = text(&entries, &format!("{info}/RECORD"))?.ok_or("has no file RECORD")?;
     let points = text(&entries, &format!("{info}/entry_points.txt"))?.unwrap_or_default();
@@ -132,7 +147,8 @@ fn data_path<'p>(path: &'p str, info: &str) -> Option<(&'p str, &'p str)> {
 fn text(entries: &[zip::Entry], path: &str) -> Result<Option<String>, String> {
     let entry = entries.iter().find(|entry| entry.path == path);
     let Some(Node::File { content, .. }) = entry.map(|entry| &entry.node) else { return Ok(None) };
-    let bytes = content.read().map_err(|error| format!("`{path}` cannot be read: {error}"))?;
+    let bytes = content.whole(MAX_TEXT);
+    let bytes = bytes.map_err(|error| format!("`{path}` cannot be read: {error}"))?;
     String::from_utf8(bytes).map(Some).map_err(|_| format!("`{path}` is not UTF-8"))
 }
 
@@ -142,7 +158,7 @@ fn script(content: Content, interpreter: &str) -> Result<Content, String> {
     if content.head(8).map_err(broken)? != b"#!python" {
         return Ok(content);
     }
-    let bytes = content.read().map_err(broken)?;
+    let bytes = content.whole(MAX_TEXT).map_err(broken)?;
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let line = bytes[8..end].strip_suffix(b"\r").unwrap_or(&bytes[8..end]);
     let arguments = line.strip_prefix(b"w").unwrap_or(line); // pythonw, for Windows

@@ -6,7 +6,10 @@
 //! ARCH.spdx.json                              the bill of materials (`sbom`)
 //! ```
 
-use crate::{error::Error, fsx};
+use crate::{
+    error::Error,
+    fsx::{self, Below},
+};
 use joblet_format::{Arch, Checksum, IndexFile, Record, Release, RuntimeName, Version};
 use sha2::{Digest, Sha256};
 use std::{
@@ -69,7 +72,10 @@ fn promise(bytes: &[u8]) -> IndexFile {
 pub fn read(records: &Path, record: &Record, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let Some(promised) = record.files.get(name) else { return Ok(None) };
     let path = dir(records, &record.name, &record.release.version).join(name);
-    let Some(bytes) = fsx::read_if_there(&path)? else {
+    let root = Below::open(records)?;
+    // Nothing longer can be what is promised.
+    let limit = promised.size.max(fsx::MAX_WHOLE);
+    let Some(bytes) = root.map_or(Ok(None), |root| root.read(&path, limit))? else {
         let path = path.display();
         let reason = format!("{path} does not exist, but the record names it; restore it");
         return Err(Error::NotFound(reason));
@@ -96,17 +102,18 @@ pub fn write(
     let dir = dir(records, &record.name, &record.release.version);
     for name in record.files.keys() {
         if let Some(bytes) = files.get(name) {
-            fsx::write(&dir.join(name), bytes)?;
+            fsx::write_below(records, &dir.join(name), bytes)?;
         } else if let Some((from, before)) = before {
             if let Some(bytes) = read(from, before, name)? {
-                fsx::write(&dir.join(name), &bytes)?;
+                fsx::write_below(records, &dir.join(name), &bytes)?;
             }
         }
     }
-    for path in fsx::list(&dir)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if !record.files.contains_key(&*name) {
-            fsx::remove_if_there(&path)?;
+    let root = Below::open(records)?;
+    let Some(beside) = root.map_or(Ok(None), |root| root.dir(&dir))? else { return Ok(()) };
+    for (name, _) in beside.entries()? {
+        if !record.files.contains_key(&*name.to_string_lossy()) {
+            beside.remove(&name)?;
         }
     }
     Ok(())

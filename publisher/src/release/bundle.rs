@@ -50,7 +50,7 @@ pub fn record_of(outs: &[PathBuf], name: &RuntimeName, version: &Version) -> Res
     let mut whole: Option<Record> = None;
     for out in outs {
         let path = record::path(&out.join("records"), name, version);
-        let Some(record) = record::read(&path)? else { continue };
+        let Some(record) = record::read(out, &path)? else { continue };
         whole = Some(match whole {
             None => record,
             Some(others) => record::join(others, record).map_err(|it| Error::config(path, it))?,
@@ -113,13 +113,16 @@ pub fn file_name(url: &str) -> &str {
 pub fn staged(staging: &Path, name: String, bytes: &[u8]) -> Result<Asset, Error> {
     let path = staging.join(&name);
     fsx::write(&path, bytes)?;
-    look_at(name, path)
+    let file = fsx::open(&path)?;
+    look_at(name, path, file)
 }
 
 fn expect(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Error> {
     let mut other = None;
-    for path in dirs.iter().map(|dir| dir.join(name)).filter(|path| path.is_file()) {
-        let asset = look_at(name.to_owned(), path)?;
+    for dir in dirs {
+        let path = dir.join(name);
+        let Some(file) = fsx::open_below(dir, &path)? else { continue };
+        let asset = look_at(name.to_owned(), path, file)?;
         if asset.checksum == checksum {
             return Ok(asset);
         }
@@ -136,10 +139,9 @@ fn expect(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Err
     })
 }
 
-fn look_at(name: String, path: PathBuf) -> Result<Asset, Error> {
+fn look_at(name: String, path: PathBuf, mut file: File) -> Result<Asset, Error> {
     let mut hash = super::host::Hash(<Sha256 as sha2::Digest>::new());
-    let read = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut hash));
-    let size = read.map_err(Error::file("read", &path))?;
+    let size = io::copy(&mut file, &mut hash).map_err(Error::file("read", &path))?;
     let checksum = Checksum::from_digest(sha2::Digest::finalize(hash.0).into());
     Ok(Asset { name, path, size, checksum })
 }

@@ -4,9 +4,13 @@ use super::{
     Tag,
     host::{Host, State},
 };
-use crate::{error::Error, fsx};
+use crate::{
+    error::Error,
+    fsx::{self, Below},
+};
 use std::{
-    fs::{self, File},
+    ffi::OsStr,
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -20,19 +24,23 @@ impl Directory {
     fn of(&self, tag: &Tag) -> PathBuf {
         self.0.join(tag.to_string())
     }
+
+    /// The release of `tag`, if there is one.
+    fn open(&self, tag: &Tag) -> Result<Option<Below>, Error> {
+        Below::open(&self.0)?.map_or(Ok(None), |root| root.dir(&self.of(tag)))
+    }
 }
 
 impl Host for Directory {
     fn find(&self, tag: &Tag) -> Result<Option<State>, Error> {
-        let dir = self.of(tag);
-        if !dir.is_dir() {
-            return Ok(None);
-        }
-        let mut state = State { draft: dir.join(DRAFT).exists(), ..State::default() };
-        for path in fsx::list(&dir)? {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(dir) = self.open(tag)? else { return Ok(None) };
+        let mut state = State { draft: dir.has(OsStr::new(DRAFT))?, ..State::default() };
+        for (name, _) in dir.entries()? {
+            let name = name.to_string_lossy().into_owned();
             if !name.starts_with('.') {
-                let size = fs::metadata(&path).map_err(Error::file("look at", &path))?.len();
+                let path = self.of(tag).join(&name);
+                let Some(file) = dir.file(&path)? else { continue };
+                let size = file.metadata().map_err(Error::file("look at", &path))?.len();
                 state.files.insert(name, size);
             }
         }
@@ -42,37 +50,47 @@ impl Host for Directory {
     fn draft(&self, tag: &Tag) -> Result<(), Error> {
         // The mark is there before anybody sees the directory.
         let new = self.0.join(format!(".new-{}-{tag}", std::process::id()));
-        fsx::write(&new.join(DRAFT), b"")?;
+        fsx::write_below(&self.0, &new.join(DRAFT), b"")?;
         fs::rename(&new, self.of(tag)).map_err(Error::file("create", self.of(tag)))
     }
 
     fn upload(&self, tag: &Tag, name: &str, from: &Path) -> Result<(), Error> {
         let to = self.of(tag).join(name);
-        let mut staged = fsx::stage(&to)?;
-        let mut from = File::open(from).map_err(Error::file("read", from))?;
+        let Some(dir) = self.open(tag)? else {
+            let absent = io::Error::from(io::ErrorKind::NotFound);
+            return Err(Error::file("write", to)(absent));
+        };
+        let held = dir.held().join(name);
+        let mut staged = fsx::stage(&held)?;
+        let mut from = fsx::open(from)?;
         io::copy(&mut from, &mut staged).map_err(Error::file("write", &to))?;
-        fsx::publish(staged, &to)
+        fsx::publish_as(staged, &held, &to)
     }
 
     fn download(&self, tag: &Tag, name: &str, to: &mut dyn Write) -> Result<(), Error> {
         let path = self.of(tag).join(name);
-        let mut file = File::open(&path).map_err(Error::file("read", &path))?;
+        let Some(mut file) = fsx::open_below(&self.0, &path)? else {
+            let absent = io::Error::from(io::ErrorKind::NotFound);
+            return Err(Error::file("read", path)(absent));
+        };
         io::copy(&mut file, to).map(drop).map_err(Error::file("read", path))
     }
 
     fn publish(&self, tag: &Tag) -> Result<(), Error> {
-        fsx::remove_if_there(&self.of(tag).join(DRAFT))
+        let dir = self.open(tag)?;
+        dir.map_or(Ok(()), |dir| fsx::remove_if_there(&dir.held().join(DRAFT)))
     }
 
     fn all(&self) -> Result<Vec<(Tag, bool)>, Error> {
-        let name = |path: &PathBuf| path.file_name()?.to_str()?.parse().ok();
-        let tags = fsx::list(&self.0)?.iter().filter_map(name).collect::<Vec<Tag>>();
-        Ok(tags
-            .into_iter()
-            .map(|tag| {
-                let draft = self.of(&tag).join(DRAFT).exists();
-                (tag, draft)
-            })
-            .collect())
+        let Some(root) = Below::open(&self.0)? else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        for (name, _) in root.entries()? {
+            let Some(tag) = name.to_str().and_then(|name| name.parse::<Tag>().ok()) else {
+                continue;
+            };
+            let Some(dir) = self.open(&tag)? else { continue };
+            all.push((tag, dir.has(OsStr::new(DRAFT))?));
+        }
+        Ok(all)
     }
 }

@@ -4,13 +4,14 @@ use super::{
     Tag,
     host::{Host, State},
 };
-use crate::error::Error;
+use crate::{error::Error, shown, tail};
 use serde::Deserialize;
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::symlink,
     path::Path,
     process::{Command, Output, Stdio},
+    thread,
 };
 
 /// `OWNER/REPO`.
@@ -68,7 +69,7 @@ fn tool(reason: String) -> Error {
 }
 
 fn failed(words: &[&str], said: &[u8]) -> Error {
-    let said = String::from_utf8_lossy(said);
+    let said = shown::addresses(&String::from_utf8_lossy(said));
     tool(format!("release {} failed: {}", words.first().unwrap_or(&""), said.trim_end()))
 }
 
@@ -122,11 +123,15 @@ impl Host for GitHub {
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| tool(format!("cannot be run: {error}")))?;
         let mut body = child.stdout.take().expect("is piped");
-        io::copy(&mut body, to).map_err(Error::file("read", name))?;
-        let mut said = Vec::new();
-        let mut stderr = child.stderr.take().expect("is piped");
-        stderr.read_to_end(&mut said).map_err(Error::file("read", name))?;
+        let stderr = child.stderr.take().expect("is piped");
+        let (copied, said) = thread::scope(|scope| {
+            let said = scope.spawn(|| tail::of(stderr));
+            let copied = io::copy(&mut body, to);
+            drop(body); // if it could not be written, gh is not to wait for us
+            (copied, said.join().unwrap_or_default())
+        });
         let status = child.wait().map_err(Error::file("wait for", "gh"))?;
+        copied.map_err(Error::file("read", name))?;
         if status.success() { Ok(()) } else { Err(failed(&words, &said)) }
     }
 

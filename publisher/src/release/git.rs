@@ -1,7 +1,8 @@
 //! git, called as a program: questions about a checkout, and changes pushed to a branch.
 
-use crate::{Note, error::Error};
+use crate::{Note, error::Error, shown};
 use std::{
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::{Command, Output},
     thread,
@@ -11,6 +12,18 @@ use tempfile::TempDir;
 
 /// How often a push is tried that somebody else's push came before.
 const TRIES: u32 = 12;
+
+/// How long the lock of a branch may be held by a push that is alive.
+const STALE: Duration = Duration::from_secs(2);
+
+/// A lock file.
+#[derive(PartialEq, Eq)]
+struct Held {
+    place: PathBuf,
+    inode: u64,
+    /// When it was made.
+    since: SystemTime,
+}
 
 /// Runs git in `dir` and returns what it printed, without the last line's end.
 ///
@@ -34,7 +47,7 @@ fn output(dir: &Path, words: &[&str]) -> Result<Output, Error> {
 }
 
 fn failed(words: &[&str], output: &Output) -> Error {
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = shown::addresses(&String::from_utf8_lossy(&output.stderr));
     let reason = format!("{} failed: {}", words.first().unwrap_or(&""), said.trim_end());
     Error::Tool { tool: "git".into(), reason }
 }
@@ -84,6 +97,7 @@ impl Branch<'_> {
         note: Note,
         mut change: impl FnMut(&Path) -> Result<Option<String>, Error>,
     ) -> Result<bool, Error> {
+        let mut held = Vec::new();
         for attempt in 1..=TRIES {
             let (_keep, checkout) = self.checkout()?;
             let Some(message) = change(&checkout)? else { return Ok(false) };
@@ -101,10 +115,41 @@ impl Branch<'_> {
             if !overtaken(&output) || attempt == TRIES {
                 return Err(failed(&push, &output));
             }
+            held = self.locks(&held)?;
             note(&format!("{} moved on; trying again on what is there now", self.name));
             thread::sleep(wait(attempt));
         }
         unreachable!("the last try returns")
+    }
+
+    /// Looks for locks of the branch in a local repository, where a git that was killed leaves them: they
+    /// would be in the way for ever. Returns what was found, to be told `before` the next time.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] for those that are there as they were before and are older than any push takes.
+    fn locks(&self, before: &[Held]) -> Result<Vec<Held>, Error> {
+        let repository = self.repository.strip_prefix("file://").unwrap_or(self.repository);
+        let repository = Path::new(repository);
+        let names = [format!("refs/heads/{}.lock", self.name), "HEAD.lock".to_owned()];
+        let dirs = [repository.to_owned(), repository.join(".git")];
+        let places = dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name)));
+        let found = places.filter_map(|place| {
+            let metadata = std::fs::symlink_metadata(&place).ok()?;
+            Some(Held { place, inode: metadata.ino(), since: metadata.modified().ok()? })
+        });
+        let found: Vec<_> = found.collect();
+        let ages = || found.iter().map(|it| it.since.elapsed().unwrap_or_default());
+        let Some(age) = ages().min().filter(|age| *age >= STALE && found == before) else {
+            return Ok(found);
+        };
+        let places: Vec<_> = found.iter().map(|it| it.place.display().to_string()).collect();
+        let reason = format!(
+            "push failed: {} is in the way for {} seconds, as a git leaves it that was killed; if no git \
+             works there now, remove it and run this again",
+            places.join(" and "),
+            age.as_secs()
+        );
+        Err(Error::Tool { tool: "git".into(), reason })
     }
 
     fn checkout(&self) -> Result<(TempDir, PathBuf), Error> {

@@ -69,14 +69,42 @@ pub fn named(text: &str) -> Result<Box<dyn Host>, Error> {
     }
 }
 
-/// The file `name` of a release, as a whole.
+/// The file `name` of a release, as a whole: at most `limit` bytes.
 ///
 /// # Errors
-/// As [`Host::download`].
-pub fn read(host: &dyn Host, tag: &Tag, name: &str) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    host.download(tag, name, &mut bytes)?;
-    Ok(bytes)
+/// As [`Host::download`]; [`Error::Config`] for a longer one.
+pub fn read(host: &dyn Host, tag: &Tag, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut whole = Whole { bytes: Vec::new(), limit, full: false };
+    let outcome = host.download(tag, name, &mut whole);
+    if whole.full {
+        return Err(Error::config(
+            format!("{name} of {tag}"),
+            format!("is larger than {limit} bytes"),
+        ));
+    }
+    outcome.map(|()| whole.bytes)
+}
+
+/// Keeps what is written to it, up to a limit.
+struct Whole {
+    bytes: Vec<u8>,
+    limit: u64,
+    full: bool,
+}
+
+impl Write for Whole {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.full |= (self.bytes.len() + bytes.len()) as u64 > self.limit;
+        if self.full {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The checksum of the file `name` as the host gives it out.

@@ -1,7 +1,7 @@
 //! What a tag releases, checked before anything is built.
 
 use super::{Tag, git};
-use crate::{error::Error, lock, record, source};
+use crate::{error::Error, lock, record, shown, source};
 use joblet_format::{Arch, Record, RuntimeName, Version};
 use serde::Serialize;
 use std::path::Path;
@@ -123,7 +123,7 @@ fn is_new(
         object: format!("{name}@{version}"),
         field: "release",
         expected: tag.to_string(),
-        actual: url.clone(),
+        actual: shown::address(url),
         hint: "it is published already and never changes; raise the version in its manifest",
     })
 }

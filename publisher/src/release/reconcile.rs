@@ -7,7 +7,12 @@ use super::{
     host::{self, Host},
     upload,
 };
-use crate::{Note, error::Error, fsx, record};
+use crate::{
+    Note,
+    error::Error,
+    fsx,
+    record::{self, MAX_RECORD},
+};
 use joblet_format::{Checksum, IndexFile, Record};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, path::Path};
@@ -42,7 +47,7 @@ pub fn reconcile(
     let pushed = branch.change(note, |checkout| {
         new.clear();
         for tag in &tags {
-            new.extend(take(host, tag, &checkout.join(records))?);
+            new.extend(take(host, tag, checkout, &checkout.join(records))?);
         }
         finish(checkout)?;
         let names: Vec<_> = new.iter().map(String::as_str).collect();
@@ -55,13 +60,14 @@ pub fn reconcile(
     Ok(if pushed { new.into_iter().collect() } else { Vec::new() })
 }
 
-/// Writes the records of one release below `records`, and returns the versions that had none.
-fn take(host: &dyn Host, tag: &Tag, records: &Path) -> Result<Vec<String>, Error> {
+/// Writes the records of one release below `records` in `checkout`, and returns the versions that had
+/// none.
+fn take(host: &dyn Host, tag: &Tag, checkout: &Path, records: &Path) -> Result<Vec<String>, Error> {
     let Some(state) = host.find(tag)? else { return Ok(Vec::new()) };
     let mut new = Vec::new();
     for name in state.files.keys().filter(|name| name.ends_with(RECORD)) {
         let place = format!("{name} of {tag}");
-        let bytes = host::read(host, tag, name)?;
+        let bytes = host::read(host, tag, name, MAX_RECORD)?;
         let refused = |reason: String| Error::config(&place, reason);
         let record = record::parse(&bytes).map_err(refused)?;
         let (runtime, version) = (&record.name, &record.release.version);
@@ -70,17 +76,18 @@ fn take(host: &dyn Host, tag: &Tag, records: &Path) -> Result<Vec<String>, Error
             return Err(refused(format!("is about {runtime}@{version}")));
         }
         let path = record::path(records, runtime, version);
-        if let Some(before) = record::read(&path)? {
+        if let Some(before) = record::read(checkout, &path)? {
             same(&before, &record)?;
             continue;
         }
         upload::complete(&state, &record).map_err(refused)?;
         for (file, promised) in &record.files {
-            let bytes = host::read(host, tag, &format!("{directory}.{file}"))?;
+            let bytes = host::read(host, tag, &format!("{directory}.{file}"), promised.size)?;
             is_promised(&format!("{directory}.{file} of {tag}"), &bytes, promised)?;
-            fsx::write(&record::files::dir(records, runtime, version).join(file), &bytes)?;
+            let place = record::files::dir(records, runtime, version).join(file);
+            fsx::write_below(checkout, &place, &bytes)?;
         }
-        fsx::write(&path, record::render(&record).as_bytes())?;
+        fsx::write_below(checkout, &path, record::render(&record).as_bytes())?;
         new.push(format!("{runtime}@{version}"));
     }
     Ok(new)

@@ -5,7 +5,7 @@ use super::{
     bundle::{self, Asset, Bundle, RECORD},
     host::{self, Host, State},
 };
-use crate::{Note, error::Error};
+use crate::{Note, error::Error, record::MAX_RECORD};
 use joblet_format::Record;
 
 /// What was done.
@@ -28,7 +28,7 @@ pub fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Reco
     let name = format!("{}{RECORD}", record.name.directory(&record.release.version));
     let there = host.find(tag)?.is_some_and(|state| state.files.contains_key(&name));
     if there {
-        let bytes = host::read(host, tag, &name)?;
+        let bytes = host::read(host, tag, &name, MAX_RECORD)?;
         let before: Record = serde_json::from_slice(&bytes)
             .map_err(|error| Error::config(name, format!("is no record: {error}")))?;
         record.published_at = before.published_at;

@@ -1,11 +1,11 @@
 //! Templates and assets: the maintainer's own, or those built into the program.
 
 use super::text::{base64, hex};
-use crate::error::Error;
+use crate::{error::Error, fsx};
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::{fmt, fs, io, path::Path};
+use std::{fmt, path::Path};
 
 /// A file of `registry-site/`, as it was when the program was compiled.
 macro_rules! built_in {
@@ -64,10 +64,11 @@ impl Sources {
     /// What `directory` has in `templates/` and `assets/`; the built-in text for the rest.
     pub(super) fn load(directory: &Path) -> Result<Self, Error> {
         let templates = directory.join("templates");
-        let templates = TEMPLATES.map(|(name, text)| Ok((name, load(&templates, name, text)?)));
+        let templates =
+            TEMPLATES.map(|(name, text)| Ok((name, load(directory, &templates.join(name), text)?)));
         let mut assets = ASSETS.map(|_| (String::new(), String::new()));
         for ((name, built_in), asset) in ASSETS.into_iter().zip(&mut assets) {
-            let text = load(&directory.join("assets"), name, built_in)?;
+            let text = load(directory, &directory.join("assets").join(name), built_in)?;
             *asset = (asset_path(name, &text), text);
         }
         Ok(Self { templates: templates.into_iter().collect::<Result<_, _>>()?, assets })
@@ -139,14 +140,10 @@ fn broken(name: &str, source: &minijinja::Error) -> Error {
     Error::config(name, format!("template: {source}"))
 }
 
-/// `name` in `directory`, or else the built-in text.
-fn load(directory: &Path, name: &str, built_in: &str) -> Result<String, Error> {
-    let path = directory.join(name);
-    match fs::read_to_string(&path) {
-        Ok(text) => Ok(text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(built_in.to_owned()),
-        Err(source) => Err(Error::File { verb: "read", path, source }),
-    }
+/// The file `path` below `directory`, or else the built-in text. It is published: no link is followed.
+fn load(directory: &Path, path: &Path, built_in: &str) -> Result<String, Error> {
+    let Some(bytes) = fsx::read_below(directory, path)? else { return Ok(built_in.to_owned()) };
+    String::from_utf8(bytes).map_err(|_| Error::config(path, "is not UTF-8"))
 }
 
 /// `assets/joblet.0123456789ab.css`: other content has another address, so caches never mix.

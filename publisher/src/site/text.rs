@@ -1,5 +1,6 @@
 //! Text from outside, made fit to be shown; and numbers as people read them.
 
+use crate::shown::is_hidden;
 use std::fmt::Write as _;
 
 /// `text` on one line, with every character that hides, reorders or controls spelled out.
@@ -20,19 +21,6 @@ pub(super) fn visible(text: &str) -> String {
         }
     }
     shown
-}
-
-/// Whether `char` has no picture of its own, or changes how others are shown.
-fn is_hidden(char: char) -> bool {
-    char.is_control()
-        || matches!(char,
-            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{feff}'
-            | '\u{200b}' | '\u{200e}'..='\u{200f}'    // zero-width space, direction marks
-            | '\u{2028}'..='\u{202e}'                 // line and paragraph separators, overrides
-            | '\u{2060}'..='\u{206f}'                 // isolates and invisible operators
-            | '\u{fff9}'..='\u{fffb}'                 // interlinear annotation
-            | '\u{e0000}'..='\u{e007f}')              // tags
-        || u32::from(char) & 0xfffe == 0xfffe // not characters; XML refuses two of them
 }
 
 /// The first `limit` characters of `text`, with an ellipsis where more were cut.
@@ -166,6 +154,7 @@ mod tests {
             ("  two\r\n\tlines ", "two lines"),
             ("\u{1b}[31mred", "\\u{1b}[31mred"),
             ("gpj.\u{202e}exe", "gpj.\\u{202e}exe"),
+            ("a\u{61c}\u{200c}\u{200d}", "a\\u{61c}\\u{200c}\\u{200d}"), // SEC-E16
             ("a\u{2028}b\u{2066}c\u{200b}d\u{feff}", "a\\u{2028}b\\u{2066}c\\u{200b}d\\u{feff}"),
             ("\u{0}\u{85}\u{ffff}\u{1fffe}", "\\u{0}\\u{85}\\u{ffff}\\u{1fffe}"),
             ("<b>\"&'", "<b>\"&'"),

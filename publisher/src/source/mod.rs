@@ -4,16 +4,24 @@ mod rules;
 
 pub use rules::{archive_suffix, is_address};
 
-use crate::{error::Error, fsx};
+use crate::{
+    error::Error,
+    fsx::{self, Below},
+};
 use joblet_format::{Arch, Checksum, Platform, RuntimeName, Version, nearest, unique_map};
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.yaml";
+
+/// Most bytes that `files` may have: they are kept beside each record. More belongs into an archive.
+const MAX_FILES: u64 = 1 << 30;
 
 /// Packages that every Debian tree gets: nothing else pulls them in when no package is installed yet.
 pub const BASE_PACKAGES: [&str; 17] = [
@@ -163,7 +171,7 @@ impl Url {
 /// [`Error::NotFound`] with the nearest name; [`Error::Config`] as [`parse`] says.
 pub fn read(sources: &Path, name: &RuntimeName) -> Result<Source, Error> {
     let path = manifest_path(sources, name);
-    let Some(bytes) = fsx::read_if_there(&path)? else {
+    let Some(bytes) = fsx::read_below(sources, &path)? else {
         let all = names(sources)?;
         let hint = nearest(name.as_str(), all.iter().map(RuntimeName::as_str))
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -184,17 +192,42 @@ pub fn manifest_path(sources: &Path, name: &RuntimeName) -> PathBuf {
     sources.join(name.as_str()).join(MANIFEST)
 }
 
-/// Every runtime below `sources`, sorted.
+/// Every runtime below `sources`, sorted. What is not a directory is none, but a link that has the name
+/// of a runtime is refused where that is read.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Usage`] for a directory whose name is none.
+/// [`Error::File`]; [`Error::Config`] for a directory with a manifest whose name is none.
 pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
+    let Some(root) = Below::open(sources)? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
-    for dir in fsx::list(sources)?.iter().filter(|dir| dir.join(MANIFEST).is_file()) {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        names.push(name.parse().map_err(|error| Error::config(dir, format!("{error}")))?);
+    for (name, kind) in root.entries()? {
+        let dir = sources.join(&name);
+        let parsed = name.to_string_lossy().parse::<RuntimeName>();
+        match (kind, parsed) {
+            (FileType::Symlink, Ok(name)) => names.push(name),
+            (FileType::Directory, parsed) => {
+                let below = root.dir(&dir)?;
+                let has = below.map_or(Ok(false), |it| it.has(OsStr::new(MANIFEST)))?;
+                if has {
+                    names.push(parsed.map_err(|error| Error::config(dir, format!("{error}")))?);
+                }
+            }
+            _ => {}
+        }
     }
     Ok(names)
+}
+
+/// What lies in the directory `files` beside the manifest in `source_dir`, in a fixed order. No link is
+/// followed: one on the way is refused, those inside are part of the runtime.
+///
+/// # Errors
+/// [`Error::Config`] for what is no file, directory or link, or too much; [`Error::File`].
+pub fn own_files(source_dir: &Path, files: &str) -> Result<Vec<(PathBuf, fsx::Node)>, Error> {
+    let dir = source_dir.join(files);
+    let root = Below::open(source_dir.parent().unwrap_or(source_dir))?;
+    let below = root.map_or(Ok(None), |root| root.dir(&dir))?;
+    below.ok_or_else(|| Error::config(&dir, "does not exist"))?.walk(MAX_FILES)
 }
 
 /// Parses and checks a manifest.
@@ -202,6 +235,7 @@ pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
 /// # Errors
 /// The line and the rule it breaks, with the nearest known key for an unknown one.
 pub fn parse(text: &str) -> Result<Source, String> {
+    rules::check_text(text)?;
     let source: Source = serde_yaml::from_str(text).map_err(|error| rules::explain(&error))?;
     rules::check(&source)?;
     Ok(source)

@@ -1,6 +1,7 @@
 //! What a manifest must keep to, beyond what its types say, and how a breach is told.
 
 use super::{Python, Source, Url, expand};
+use crate::shown;
 use joblet_format::{Arch, Checksum, nearest};
 
 /// Rewords what the YAML engine says about a key, and puts the line first.
@@ -24,6 +25,29 @@ pub(super) fn explain(error: &serde_yaml::Error) -> String {
     format!("{line}{place}unknown key `{key}`; {hint}")
 }
 
+/// Refuses characters that make the text read as another one, in a comment, too.
+pub(super) fn check_text(text: &str) -> Result<(), String> {
+    shown::first_reordering(text).map_or(Ok(()), |(line, code)| {
+        Err(format!("line {line}: contains the invisible character {code}; remove it"))
+    })
+}
+
+/// Refuses what [`check_text`] does where YAML has spelled it with a backslash.
+fn check_escaped(source: &Source) -> Result<(), String> {
+    let links =
+        source.links.iter().chain(&source.environment).flat_map(|(key, value)| [key, value]);
+    let texts = links.map(|text| ("links or environment", text));
+    let texts = texts.chain([("description", &source.description)]);
+    let texts = texts.chain(source.check.iter().flatten().map(|word| ("check", word)));
+    let texts = texts.chain(source.urls.iter().map(|url| ("urls.into", &url.into)));
+    for (key, text) in texts.chain(source.files.iter().map(|files| ("files", files))) {
+        if let Some((_, code)) = shown::first_reordering(text) {
+            return Err(format!("{key}: contains the invisible character {code}; remove it"));
+        }
+    }
+    Ok(())
+}
+
 /// The rules that types alone do not express.
 pub(super) fn check(source: &Source) -> Result<(), String> {
     if source.platforms.is_empty() {
@@ -32,6 +56,7 @@ pub(super) fn check(source: &Source) -> Result<(), String> {
     if source.description.contains('\n') {
         return Err("description: must be one line".into());
     }
+    check_escaped(source)?;
     if let Some(debian) = &source.debian {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if debian.suite.is_empty() || !debian.suite.bytes().all(plain) {
@@ -91,11 +116,17 @@ fn check_url(url: &Url) -> Result<(), String> {
     let addresses = [&url.amd64, &url.arm64].into_iter().flatten();
     for address in addresses {
         if !is_address(address) {
-            return Err(format!("urls: {address:?} is not an http or https address"));
+            let shown = shown::address(address);
+            return Err(format!("urls: {shown:?} is not an http or https address"));
+        }
+        if let Some(secret) = shown::secret(address) {
+            let shown = shown::address(address);
+            return Err(format!("urls: {shown:?} has {secret}, and locks and records are public"));
         }
         if archive_suffix(address).is_none() {
             let known = ARCHIVES.map(|(suffix, _)| suffix).join(", ");
-            return Err(format!("urls: {address:?} is no archive; known: {known}"));
+            let shown = shown::address(address);
+            return Err(format!("urls: {shown:?} is no archive; known: {known}"));
         }
     }
     match url.sha256.values().find(|hex| Checksum::from_hex(hex).is_err()) {
