@@ -184,6 +184,7 @@ fn write(path: &Path, content: &[&[u8]], modified: Option<SystemTime>) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Local;
     use crate::location::Location;
 
     const URL: &str = "https://example.org/registry.json";
@@ -201,7 +202,7 @@ mod tests {
     }
 
     fn keep(cache: &Path, url: &str, name: &str, now: SystemTime) {
-        let location = Location::File("r".into());
+        let location = Location::File(Local::of("r".as_ref()));
         let mut shelf = Shelf::of(document(name).into_bytes(), &location).unwrap();
         let facts = Facts { expires: 7, ..Facts::default() };
         save(cache, (url, "anybody"), facts, &mut shelf, now).unwrap();

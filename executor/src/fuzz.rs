@@ -3,6 +3,7 @@
 //! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
 //! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
 
+use crate::local::Local;
 use crate::location::Location;
 use crate::members::{Inflate, Plan};
 use crate::shelf::Shelf;
@@ -130,7 +131,7 @@ pub fn registry(bytes: &[u8]) {
         let slow: Contents = serde_json::from_slice(bytes).expect("what is quick is well-formed");
         assert_eq!(quick, slow);
     }
-    let shelf = Shelf::of(bytes.to_owned(), &Location::File("registry.json".into()));
+    let shelf = Shelf::of(bytes.to_owned(), &Location::File(Local::of("registry.json".as_ref())));
     let whole = serde_json::from_slice::<Registry>(bytes);
     let Ok(shelf) = shelf else { return };
     let mut read = shelf.part(None).expect("it is in memory");

@@ -2,6 +2,7 @@
 //!
 //! Drawn here: the usual library for it would take 40 KB of the 2 MiB that the program may have.
 
+use crate::escape::visible;
 use std::fmt::{self, Display};
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,7 @@ impl Progress {
         if !wanted || !stderr().is_terminal() {
             return Self(None);
         }
+        let what = visible(&what);
         let mut bar = lock();
         let bar = bar.get_or_insert_with(Bar::new);
         bar.what.push(what.clone());

@@ -63,10 +63,10 @@ impl<'a> Ranges<'a> {
     ) -> Result<(), Error> {
         let part = &self.parts.list()[number];
         match &part.location {
-            Location::File(path) => {
+            Location::File(local) => {
                 let file = match std::mem::replace(&mut self.source, Source::None) {
                     Source::File(open, file) if open == number => file,
-                    _ => fetch::open(path)?,
+                    _ => local.open()?,
                 };
                 let done = file.read_exact_at(buffer, range.start - part.place.start);
                 self.source = Source::File(number, file);
