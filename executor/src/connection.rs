@@ -79,8 +79,10 @@ impl Deadline {
 /// Bytes a second below which an answer takes too long, once it has taken its time.
 pub const SLOWEST: u64 = 1024;
 
+/// One that was as slow as that once will be so again.
 fn slow() -> io::Error {
-    io::Error::other(format!("the server sends less than {SLOWEST} bytes a second"))
+    let reason = format!("the server sends less than {SLOWEST} bytes a second");
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 /// A TCP connection that keeps a deadline in everything that goes over it, handshakes included.

@@ -64,10 +64,8 @@ impl Local {
     /// # Errors
     /// [`Error::File`]; also when a link leads out of the directory, and for what is no regular file.
     pub fn open(&self) -> Result<File, Error> {
-        let directory = match self.directory.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => &self.directory,
-        };
+        let here = self.directory.as_os_str().is_empty();
+        let directory = if here { Path::new(".") } else { &self.directory };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(directory, flags, Mode::empty());
         let file = directory.and_then(|directory| within::file(directory.as_fd(), &self.file));

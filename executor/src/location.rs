@@ -96,13 +96,11 @@ impl Location {
             Self::Http(registry) => return registry.lead(download_url).map(Self::Http),
             Self::File(registry) => registry,
         };
-        match address::parse(download_url)? {
-            Some(url) => Address::named(url, false).map(Self::Http),
-            None => {
-                let outside = "a path in a local registry must stay in its directory";
-                registry.below(download_url).map(Self::File).ok_or(outside.into())
-            }
+        if let Some(url) = address::parse(download_url)? {
+            return Address::named(url, false).map(Self::Http);
         }
+        let outside = "a path in a local registry must stay in its directory";
+        registry.below(download_url).map(Self::File).ok_or(outside.into())
     }
 }
 

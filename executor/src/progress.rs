@@ -38,7 +38,6 @@ impl Progress {
         if !wanted || !stderr().is_terminal() {
             return Self(None);
         }
-        let what = visible(&what);
         let mut bar = lock();
         let bar = bar.get_or_insert_with(Bar::new);
         bar.what.push(what.clone());
@@ -127,7 +126,7 @@ impl Bar {
         let rate = (done.saturating_mul(1000) / millis).max(1);
         format!(
             "{}{more} [{}{}] {} of {}, {}/s, {} s left",
-            self.what.first().map_or("", String::as_str),
+            self.what.first().map(|what| visible(what)).unwrap_or_default(),
             "#".repeat(full),
             " ".repeat(empty),
             Megabytes(done),

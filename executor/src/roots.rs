@@ -25,10 +25,10 @@ pub fn config() -> io::Result<Arc<ClientConfig>> {
 fn trusted() -> Option<RootCertStore> {
     let host = usable(rustls_native_certs::load_native_certs().certs);
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
-    match host.is_empty() {
-        false => Some(host),
-        true => named.iter().all(Option::is_none).then(|| usable(built_in())),
+    if !host.is_empty() {
+        return Some(host);
     }
+    named.iter().all(Option::is_none).then(|| usable(built_in()))
 }
 
 /// Those that the TLS library can use: one odd certificate must not spoil the others.

@@ -68,8 +68,16 @@ impl<'a> Ui<'a> {
     ///
     /// # Errors
     /// When stdout cannot be written. A reader that went away is no error.
-    pub fn data(&mut self, text: impl AsRef<[u8]>) -> Result<(), Error> {
-        let written = self.out.write_all(text.as_ref()).and_then(|()| self.out.flush());
+    pub fn data(&mut self, text: &str) -> Result<(), Error> {
+        self.raw(text.as_bytes())
+    }
+
+    /// The same for what need not be text.
+    ///
+    /// # Errors
+    /// As [`Ui::data`].
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
         match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Error::file("write", "standard output")(error))

@@ -146,7 +146,7 @@ fn progress_shows_no_secrets_and_what_is_not_seen() {
     assert!(!seen.contains("s3cret"), "{seen:?}");
     let path = world.path("store\u{200b}");
     fs::rename(world.path("store"), &path).unwrap();
-    let seen = on_a_terminal(&world, "path demo --store store\u{200b}");
+    let seen = on_a_terminal(&world, &format!("path demo --store '{}'", path.display()));
     assert!(seen.contains("store\\u{200b}/demo-1.0.0"), "{seen:?}");
     // For scripts it is what it is.
     let printed = world.exec(["path", "demo", "--store", "store\u{200b}"]).stdout;

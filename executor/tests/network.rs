@@ -116,8 +116,10 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
         assert_refused(&far.install(&world), 11, message);
         world.edit("demo", "1.0.0", |entry| {
             for arch in ["amd64", "arm64"] {
-                entry["artifacts"][arch]["download_url"] = "demo-1.0.0.tar.gz".into();
-                entry["artifacts"][arch].as_object_mut().unwrap().remove("index");
+                let artifact = &mut entry["artifacts"][arch];
+                artifact["download_url"] = "demo-1.0.0.tar.gz".into();
+                artifact["parts"][1]["download_url"] = "demo-1.0.0.tar.gz.part1".into();
+                artifact.as_object_mut().unwrap().remove("index");
             }
         });
     }
@@ -126,6 +128,7 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
         for host in hosts {
             let to = url(host).replace("demo-1.0.0.tar.gz", from.trim_start_matches('/'));
             *redirects.lock().unwrap() = vec![(from.to_owned(), to)];
+            _ = fs::remove_dir_all(world.path("cache/joblet"));
             assert_refused(&far.install(&world), 10, message);
         }
     }
@@ -159,7 +162,11 @@ fn with_secret(directory: &Path) -> Vec<(PathBuf, u32)> {
         } else if fs::read(&path).unwrap().windows(6).any(|it| it == b"s3cret") {
             found.push((path.clone(), data.mode() & 0o777));
         }
-        assert!(!path.file_name().unwrap().to_str().unwrap().contains("s3cret"), "{path:?}");
+        assert!(
+            !path.file_name().unwrap().to_str().unwrap().contains("s3cret"),
+            "{}",
+            path.display()
+        );
     }
     found
 }
@@ -181,7 +188,8 @@ fn secrets_of_addresses_are_sent_and_never_shown() {
     });
     let registry = format!("{}/registry.json?token=s3cret", server.address);
     let said = |args: &str, status: i32| {
-        let words = args.split(' ').chain(["-v", "--registry", &registry]);
+        let mut words: Vec<_> = args.split(' ').collect();
+        words.splice(1..1, ["--verbose", "--registry", &registry]);
         let outcome = world.exec(words);
         assert_eq!(outcome.status, Some(status), "{args}: {outcome:?}");
         assert!(!format!("{outcome:?}").contains("s3cret"), "{args}: {outcome:?}");
@@ -191,12 +199,12 @@ fn secrets_of_addresses_are_sent_and_never_shown() {
     assert!(said("install demo", 0).stderr.contains(&format!("registry {shown}: asking")));
     let asked = ["/registry.json?token=s3cret", "/demo.tar.gz?sig=s3cret", "/there?x=s3cret"];
     assert_eq!(server.requests(), asked);
-    for args in
-        ["list", "list --available", "info demo", "verify", "outdated", "run demo --dry-run"]
-    {
+    let run = "run --runtime=demo --dry-run true";
+    for args in ["list", "list --available", "info demo", "verify", "outdated", run] {
         said(args, 0);
-        said(&format!("{args} --json"), 0);
+        said(&args.replacen(' ', " --json ", 1), 0);
     }
+    said("list --json", 0);
     assert!(said("info demo --json", 0).stdout.contains(&shown));
     assert!(said("doctor", 0).stdout.contains("registry") || cfg!(not(target_os = "linux")));
     said("doctor --json", 0);
@@ -207,7 +215,7 @@ fn secrets_of_addresses_are_sent_and_never_shown() {
     let other = format!("{}/registry.json?token=other", server.address);
     assert_refused(&world.exec(["list", "--available", "--registry", &other]), 10, "404 Not Found");
     for (file, mode) in with_secret(&world.path("cache")) {
-        assert_eq!(mode, 0o600, "{file:?}");
+        assert_eq!(mode, 0o600, "{}", file.display());
     }
     for directory in ["store", "home"] {
         assert_eq!(with_secret(&world.path(directory)), []);
@@ -264,6 +272,7 @@ fn secrets_of_addresses_are_in_no_failure() {
             failed(&world, &[command, &["-v", "--registry", named]].concat());
         }
     }
+    failed(&world, &["install", "https://user:s3cret@localhost/x?s3cret"]);
     let install = ["install", "demo", "--refresh", "--registry", &registry];
     let redirects = [
         "https://user:s3cret@localhost:1/",
@@ -286,8 +295,9 @@ fn secrets_of_addresses_are_in_no_failure() {
         world.edit("demo", "1.0.0", |entry| entry["download_url"] = url.into());
         failed(&world, &install);
         failed(&world, &[&["export", "--to", "bundle"], &install[1..2], &install[3..]].concat());
-        let local = world.exec(["install", "demo"]);
-        assert!(local.status != Some(0) && !local.stderr.contains("s3cret"), "{local:?}");
+        if url.contains("//") {
+            failed(&world, &["install", "demo"]);
+        }
     }
     // A document that is none, of which the parser says what it found.
     for body in ["\"https://u:s3cret@x/?s3cret\"", "{\"version\": \"https://u:s3cret@x\"}"] {
@@ -330,16 +340,22 @@ fn a_server_that_says_little_is_left() {
         }
     });
     let slow = "the server sends less than 1024 bytes a second";
-    for (registry, message) in [
+    let cases = [
         (format!("https://{address}"), "no answer within 1 s"),
         (format!("http://{address}"), "no answer within 1 s"),
         (head.address.clone(), slow),
         (tls, slow),
-    ] {
-        let (outcome, took) = list(&world, &registry);
-        assert_refused(&outcome, 10, message);
-        assert!(took < Duration::from_secs(30), "{registry}: {took:?}");
-    }
+    ];
+    let world = &world;
+    thread::scope(|scope| {
+        for (registry, message) in &cases {
+            scope.spawn(move || {
+                let (outcome, took) = list(world, registry);
+                assert_refused(&outcome, 10, message);
+                assert!(took < Duration::from_secs(30), "{registry}: {took:?}");
+            });
+        }
+    });
     // Through a proxy that says nothing.
     let mut command = world.command();
     command.args(["list", "--available", "--registry", FAR]).env("JOBLET_EXEC_TIMEOUT", "1");
@@ -369,13 +385,18 @@ fn odd_answers_are_refused_by_name() {
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), "does not speak HTTP/1.1"),
         (b"HTTP/2 200 OK\r\n\r\n".to_vec(), "does not speak HTTP/1.1"),
         (b"\x15\x03\x01\x00\x02\x02\n\x00".to_vec(), "does not speak HTTP/1.1"),
-        (with("Transfer-Encoding: chunked\r\n"), "a chunk of its answer has no length"),
+        ([with("Transfer-Encoding: chunked\r\n"), b"\n".to_vec()].concat(), "has no length"),
     ] {
         let server = Server::new(move |_, _| Reply::raw(&answer));
         let (outcome, _) = list(&world, &server.address);
         assert_refused(&outcome, 10, message);
         assert_eq!(server.requests().len(), 1, "{message}");
     }
+    // Nor is anything odd about waiting for as long as one likes.
+    let mut command = world.command();
+    command.args(["list", "--available", "--registry", "http://localhost:1"]);
+    command.env("JOBLET_EXEC_TIMEOUT", u64::MAX.to_string());
+    assert_refused(&world.outcome(command.output().unwrap()), 10, "connection refused");
     // What is no answer is not tried again; what is one, is one.
     let hints =
         [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", &with("Set-Cookie: a=b\r\n")[..]].concat();

@@ -34,8 +34,8 @@ impl Session<'_> {
     pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
         let path = self.store()?.expect(spec)?.path;
         if std::io::stdout().is_terminal() {
-            return ui.data(visible(&path.to_string_lossy()) + "\n");
+            return ui.data(&(visible(&path.to_string_lossy()) + "\n"));
         }
-        ui.data([path.as_os_str().as_bytes(), b"\n"].concat())
+        ui.raw(&[path.as_os_str().as_bytes(), b"\n"].concat())
     }
 }
