@@ -6,10 +6,11 @@
 
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Resumed, Tries};
+use crate::http::{self, Resumed};
 use crate::location::Location;
 use crate::parts::{Part, Parts};
 use crate::progress::Progress;
+use crate::tries::Tries;
 use joblet_format::{Artifact, Checksum};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;

@@ -47,6 +47,7 @@ mod stamp;
 mod store;
 mod tls;
 mod tree;
+mod tries;
 mod trust;
 pub mod ui;
 mod unpack;
