@@ -1,5 +1,6 @@
 //! A bundle: what a host without network needs to install some runtimes.
 
+use crate::address::shown;
 use crate::catalog::Catalog;
 use crate::download;
 use crate::error::Error;
@@ -11,7 +12,8 @@ use joblet_format::{Arch, Registry, Release, RuntimeName, Spec, Version};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The label's file name.
@@ -28,7 +30,7 @@ pub const DOCUMENT: &str = "registry.json";
 /// Example: `{"registry":"https://example.org/registry.json","runtimes":["demo@1.0.0"]}`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Label {
-    /// Where its registry was.
+    /// Where its registry was, without the query of an address.
     pub registry: String,
     /// `NAME@VERSION` of each runtime.
     pub runtimes: Vec<String>,
@@ -39,6 +41,8 @@ pub struct Label {
 pub struct Bundle<'a> {
     directory: &'a Path,
     label: Label,
+    /// Of its registry: [`Location::key`](crate::location::Location::key).
+    key: String,
     runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Release>>,
     updated_at: String,
 }
@@ -48,12 +52,13 @@ impl<'a> Bundle<'a> {
     pub fn new(directory: &'a Path, catalog: &Catalog) -> Self {
         let label = Label { registry: catalog.location.to_string(), runtimes: Vec::new() };
         let updated_at = catalog.registry.updated_at.clone();
-        Self { directory, label, runtimes: BTreeMap::new(), updated_at }
+        let key = catalog.location.key();
+        Self { directory, label, key, runtimes: BTreeMap::new(), updated_at }
     }
 
     /// Whether runtimes of this catalog belong in it.
     pub fn is_of(&self, catalog: &Catalog) -> bool {
-        self.label.registry == catalog.location.to_string()
+        self.key == catalog.location.key()
     }
 
     /// Fetches what `spec` means on a host of architecture `arch`, verifies it and adds it.
@@ -80,16 +85,15 @@ impl<'a> Bundle<'a> {
         let mut file = File::create(&path).map_err(Error::file("create", &path))?;
         io::copy(&mut archive, &mut file).map_err(Error::file("write", &path))?;
         if let Some(promise) = &choice.artifact.index {
-            let url = format!("{}.index", choice.artifact.download_url);
-            let index = fetch::promised(&install::address(catalog, &url, &exact)?, promise)?;
+            let url = install::address(catalog, &choice.artifact.download_url, &exact)?;
+            let index = fetch::promised(&url.beside(".index"), promise)?;
             write(&self.directory.join(format!("{name}.index")), &index)?;
         }
         let mut release = choice.release.clone();
         let mut artifact = choice.artifact;
-        (artifact.download_url, artifact.parts) = (name.clone(), Vec::new());
-        if arch == Arch::Amd64 {
-            release.download_url = name;
-        }
+        (artifact.download_url, artifact.parts) = (name, Vec::new());
+        // Not the registry's own address of it, which may hold a secret.
+        release.download_url = registry::archive_name(&spec.name, &release.version, Arch::Amd64);
         release.artifacts = BTreeMap::from([(arch, artifact)]);
         let versions = self.runtimes.entry(spec.name.clone()).or_default();
         versions.insert(release.version.clone(), release);
@@ -104,7 +108,10 @@ impl<'a> Bundle<'a> {
     pub fn finish(self, original: Option<(Vec<u8>, String)>) -> Result<(), Error> {
         let document = self.directory.join(DOCUMENT);
         if let Some((body, signature)) = original {
-            write(&document, &body)?;
+            let mode = if names_secrets(&body) { 0o600 } else { 0o644 };
+            let file = File::options().write(true).create_new(true).mode(mode).open(&document);
+            let written = file.and_then(|mut file| file.write_all(&body));
+            written.map_err(Error::file("write", &document))?;
             write(&self.directory.join(format!("{DOCUMENT}.minisig")), signature.as_bytes())?;
         } else {
             let (updated_at, runtimes) = (self.updated_at, self.runtimes);
@@ -115,6 +122,13 @@ impl<'a> Bundle<'a> {
         let directory = File::open(self.directory).map_err(Error::file("open", self.directory))?;
         rustix::fs::syncfs(directory).map_err(Error::file("sync", self.directory))
     }
+}
+
+/// Whether addresses in the document are for those alone who may read it.
+fn names_secrets(document: &[u8]) -> bool {
+    let document = String::from_utf8_lossy(document).replace("\\/", "/");
+    let mut addresses = document.split("\"download_url\"").skip(1);
+    addresses.any(|rest| rest.split('"').nth(1).is_some_and(|url| shown(url) != url))
 }
 
 fn json(value: &impl Serialize) -> Vec<u8> {

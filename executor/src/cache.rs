@@ -168,14 +168,16 @@ fn write(path: &Path, content: &[&[u8]], modified: Option<SystemTime>) -> io::Re
     let directory = path.parent().expect("a cache file lies in a directory");
     make(directory)?;
     let temporary = directory.join(format!(".{}", std::process::id()));
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Left by a process of the same number that was killed, or put there by somebody: only a file that
+    // is new is this user's, and no FIFO.
+    _ = fs::remove_file(&temporary);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR)?);
     let written = content.iter().try_for_each(|part| file.write_all(part));
     let dated = || modified.map_or(Ok(()), |time| file.set_modified(time));
     let result = written.and_then(|()| dated()).and_then(|()| fs::rename(&temporary, path));
     if result.is_err() {
-        // Best effort: the next writer truncates what is left.
+        // Best effort, as above.
         _ = rustix::fs::unlinkat(rustix::fs::CWD, &temporary, AtFlags::empty());
     }
     result
@@ -184,6 +186,7 @@ fn write(path: &Path, content: &[&[u8]], modified: Option<SystemTime>) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Local;
     use crate::location::Location;
 
     const URL: &str = "https://example.org/registry.json";
@@ -201,7 +204,7 @@ mod tests {
     }
 
     fn keep(cache: &Path, url: &str, name: &str, now: SystemTime) {
-        let location = Location::File("r".into());
+        let location = Location::File(Local::of("r".as_ref()));
         let mut shelf = Shelf::of(document(name).into_bytes(), &location).unwrap();
         let facts = Facts { expires: 7, ..Facts::default() };
         save(cache, (url, "anybody"), facts, &mut shelf, now).unwrap();
@@ -270,6 +273,16 @@ mod tests {
             keep(cache, other, "demo", at(1000));
             fs::copy(file_of(cache, other, ".2"), &file).unwrap();
         });
+        // SEC-E14: what waits where a copy is written is not written into.
+        let waiting = file.with_file_name(format!(".{}", std::process::id()));
+        for make in ["mkfifo", "touch", "ln -s /dev/null"] {
+            let mut words = make.split(' ').chain(waiting.to_str());
+            let made = std::process::Command::new(words.next().unwrap()).args(words).status();
+            assert!(made.unwrap().success());
+            keep(cache, URL, "demo", at(1000));
+            assert!(here() && waiting.symlink_metadata().is_err());
+            assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
+        }
         odd(&|| {
             fs::rename(&file, cache.join("elsewhere")).unwrap();
             std::os::unix::fs::symlink(cache.join("elsewhere"), &file).unwrap();

@@ -160,7 +160,7 @@ fn part(
     let mut registry = document(source, read, policy, ui)?.shelf.part(name);
     if let (None, Some(cache)) = (&registry, &policy.cache) {
         // The copy is damaged where nobody has looked yet.
-        cache::forget(cache, &source.location.to_string());
+        cache::forget(cache, &source.location.key());
         *read = None;
         registry = document(source, read, policy, ui)?.shelf.part(name);
     }

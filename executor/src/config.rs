@@ -1,5 +1,6 @@
 //! Which registries there are: `~/.rnx/config.yaml`, else `/etc/joblet/config.yaml`.
 
+use crate::address::{shown, shown_in};
 use crate::error::Error;
 use crate::fetch;
 use crate::location::Location;
@@ -51,6 +52,7 @@ impl Source {
 ///       priority: 1                            # the lowest is asked first; the default is 100
 ///       public_key: RWQ…                       # or public_keys: [RWQ…, RWR…] and threshold: 2
 ///       auth: { type: token, token_env: COMPANY_TOKEN }
+///       insecure: true                         # plain http is allowed: with public_key, without auth
 /// ```
 #[derive(Deserialize)]
 struct Document {
@@ -77,6 +79,8 @@ struct Entry {
     public_keys: Vec<PublicKey>,
     threshold: Option<usize>,
     auth: Option<Auth>,
+    #[serde(default)]
+    insecure: bool,
 }
 
 #[derive(Deserialize)]
@@ -128,7 +132,8 @@ pub fn of_file(file: &Path) -> Result<Vec<Source>, Error> {
 /// Line and rule.
 pub fn parse(text: &str) -> Result<Vec<Source>, String> {
     // An empty file, or one of comments, is nothing, which is no map.
-    let document: Option<Document> = serde_yaml::from_str(text).map_err(|error| explain(&error))?;
+    let document: Option<Document> =
+        serde_yaml::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
     let runtimes = document.and_then(|document| document.runtimes);
     let mut entries = runtimes.map_or_else(Vec::new, |runtimes| runtimes.registries);
     entries.sort_by_key(|entry| entry.priority.unwrap_or(100));
@@ -147,9 +152,9 @@ pub fn parse(text: &str) -> Result<Vec<Source>, String> {
 }
 
 fn checked(entry: Entry) -> Result<Source, String> {
-    let location = Location::of_configured(&entry.url).map_err(|error| error.to_string())?;
-    let location = location.ok_or_else(|| {
-        format!("url {:?} is no address, no owner/repo and no absolute path", entry.url)
+    let location = Location::of_configured(&entry.url, entry.insecure);
+    let location = location.map_err(|error| error.to_string())?.ok_or_else(|| {
+        format!("url {:?} is no address, no owner/repo and no absolute path", shown(&entry.url))
     })?;
     let mut keys = entry.public_keys;
     keys.extend(entry.public_key);
@@ -159,6 +164,10 @@ fn checked(entry: Entry) -> Result<Source, String> {
     let threshold = entry.threshold.unwrap_or(1);
     if threshold == 0 || threshold > keys.len().max(1) {
         return Err(format!("threshold {threshold} of {} public keys", keys.len()));
+    }
+    // What is signed cannot be changed on the way; a token could be read.
+    if entry.insecure && (keys.is_empty() || entry.auth.is_some()) {
+        return Err("insecure is only for a registry with a public_key and without auth".into());
     }
     let token_env = match entry.auth {
         Some(Auth { kind, .. }) if kind != "token" => {
@@ -221,6 +230,14 @@ mod tests {
     fn mistakes_are_named_with_their_line() {
         let twice =
             format!("    - {{ name: a, url: /r, public_keys: [{KEY}, {KEY}], threshold: 2 }}\n");
+        let token = format!(
+            "    - {{ name: a, url: \"http://example.org\", insecure: true, public_key: {KEY}, \
+             auth: {{ type: token, token_env: T }} }}\n"
+        );
+        let plain = token.replace(", auth: { type: token, token_env: T }", "");
+        let plain = registries(&plain).unwrap().remove(0).location;
+        assert_eq!(plain.to_string(), "http://example.org/registry.json");
+        assert!(plain.of_archive("a.tar.gz").is_ok() && plain.of_archive("http://[::1]/").is_err());
         for (entries, message) in [
             (
                 "    - { name: a, uri: /r }\n",
@@ -251,9 +268,25 @@ mod tests {
                 "    - { name: a, url: /r }\n    - { name: a, url: /s }\n",
                 "two registries are called a",
             ),
+            (
+                "    - { name: a, url: \"http://example.org\", insecure: true }\n",
+                "registry a: insecure is only for a registry with a public_key and without auth",
+            ),
+            (&token, "insecure is only for a registry with a public_key and without auth"),
+            // SEC-E14
+            (
+                "    - \"https://user:s3cret@example.org/?sig=s3cret\"\n",
+                "invalid type: string \"https://…@example.org/?…\"",
+            ),
+            ("    - { name: a, url: \"user:s3cret@rel\" }\n", "registry a: url \"…@rel\" is no"),
+            (
+                "    - { name: a, url: \"https://u:s3cret@example.org/?s3cret\" }\n",
+                "registry a: https://…@example.org/?…: an address must not carry",
+            ),
             ("    - {\n", "line 5"),
         ] {
             let error = registries(entries).unwrap_err();
+            assert!(!error.contains("s3cret"), "{error}");
             assert!(error.contains(message), "{entries}: {error}");
         }
         assert!(

@@ -1,8 +1,9 @@
 //! What `doctor` looks at, one after the other, and how it says what it found.
 
+use crate::address::shown_in;
 use crate::error::{Class, Error};
+use crate::escape::visible;
 use crate::gpu::Gpus;
-use crate::ui::visible;
 use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags, accessat, statvfs};
 use serde::Serialize;
 use std::fmt::Write;
@@ -48,7 +49,8 @@ impl Check {
 
     /// Something is wrong. Messages say after `; ` what to do.
     pub fn bad(name: &'static str, status: State, class: Class, message: &str) -> Self {
-        let (detail, remedy) = message.split_once("; ").unwrap_or((message, ""));
+        let message = shown_in(message);
+        let (detail, remedy) = message.split_once("; ").unwrap_or((&message, ""));
         let remedy = (!remedy.is_empty()).then(|| remedy.to_owned());
         Self { name, status, detail: detail.to_owned(), remedy, class }
     }

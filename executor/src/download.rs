@@ -6,10 +6,11 @@
 
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Resumed, Tries};
+use crate::http::{self, Resumed};
 use crate::location::Location;
 use crate::parts::{Part, Parts};
 use crate::progress::Progress;
+use crate::tries::Tries;
 use joblet_format::{Artifact, Checksum};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -52,9 +53,9 @@ pub fn archive(
 ) -> Result<File, Error> {
     let (name, size) = (parts.to_string(), artifact.size);
     let name = name.rsplit('/').next().unwrap_or_default();
-    if let [part @ Part { location: Location::File(path), .. }] = parts.list() {
+    if let [part @ Part { location: Location::File(file), .. }] = parts.list() {
         let progress = Progress::bytes(format!("verifying {name}"), size, progress);
-        return fetch::local(part, path, &progress);
+        return fetch::local(part, file, &progress);
     }
     let progress = &Progress::bytes(format!("downloading {name}"), size, progress);
     let mut partial = Partial::open(directory, &artifact.checksum.hex())?;
@@ -150,12 +151,12 @@ impl Partial {
     fn fetch(&mut self, part: &Part, arriving: &mut Arriving<'_>) -> Result<(), Error> {
         let url = match &part.location {
             Location::Http(url) => url,
-            Location::File(path) => {
-                let mut file = fetch::open(path)?;
+            Location::File(local) => {
+                let mut file = local.open()?;
                 let start = SeekFrom::Start(arriving.at);
-                file.seek(start).map_err(Error::file("seek", path))?;
+                file.seek(start).map_err(Error::file("seek", local.path()))?;
                 let copied = self.copy(&mut file, part, arriving)?;
-                return copied.map_err(Error::file("read", path));
+                return copied.map_err(Error::file("read", local.path()));
             }
         };
         let (mut tries, mut headway) = (Tries::new(), arriving.at);

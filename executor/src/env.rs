@@ -57,6 +57,8 @@ const DEFAULT_LOCK_TIMEOUT: u64 = 600;
 
 /// How long a server may be silent unless [`TIMEOUT`] says otherwise, in seconds.
 const DEFAULT_TIMEOUT: u64 = 60;
+/// Longest time that it may say, in seconds: a year.
+const LONGEST_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 
 /// The architecture that runtimes are for: this machine's unless [`ARCH`] says otherwise.
 pub fn arch() -> Arch {
@@ -67,7 +69,9 @@ pub fn arch() -> Arch {
 pub fn timeout() -> Duration {
     static READ: OnceLock<u64> = OnceLock::new();
     let read = || env::var(TIMEOUT).ok()?.parse().ok().filter(|&seconds| seconds > 0);
-    Duration::from_secs(*READ.get_or_init(|| read().unwrap_or(DEFAULT_TIMEOUT)))
+    // Longer ones could not be added to the time of day.
+    let read = || read().unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT);
+    Duration::from_secs(*READ.get_or_init(read))
 }
 
 /// The value of the variable that a configuration names.

@@ -3,6 +3,7 @@
 use crate::address::Address;
 use crate::error::Error;
 use crate::http::{self, Validators};
+use crate::local::Local;
 use crate::location::Location;
 use crate::parts::Part;
 use crate::progress::Progress;
@@ -35,7 +36,7 @@ pub fn changed(
     known: &Validators,
 ) -> Result<Option<(Vec<u8>, Validators)>, Error> {
     let mut response = http::get_if_changed(url, known)?;
-    if response.status().as_u16() == 304 {
+    if response.status() == 304 {
         return Ok(None);
     }
     let validators = Validators::of(&response);
@@ -65,22 +66,22 @@ pub fn promised(location: &Location, promise: &IndexFile) -> Result<Vec<u8>, Err
     Ok(body)
 }
 
-/// Returns the local file at `path`, whose size and checksum are those of `part`.
+/// Returns a local file, whose size and checksum are those of `part`.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Size`] or [`Error::Checksum`].
-pub fn local(part: &Part, path: &Path, progress: &Progress) -> Result<File, Error> {
-    let mut file = open(path)?;
+pub fn local(part: &Part, local: &Local, progress: &Progress) -> Result<File, Error> {
+    let mut file = local.open()?;
     let promise = (part.size(), part.checksum);
     verify(&mut file, &mut io::sink(), &part.location, promise, progress)?;
-    file.rewind().map_err(Error::file("rewind", path))?;
+    file.rewind().map_err(Error::file("rewind", local.path()))?;
     Ok(file)
 }
 
 /// The bytes at `location`, from its beginning on.
 fn reader(location: &Location) -> Result<Box<dyn Read>, Error> {
     Ok(match location {
-        Location::File(path) => Box::new(open(path)?),
+        Location::File(file) => Box::new(file.open()?),
         Location::Http(url) => Box::new(http::get(url)?),
     })
 }
@@ -140,7 +141,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
 /// The failure to read from `location`.
 pub fn read_failed(location: &Location, error: io::Error) -> Error {
     match location {
-        Location::File(path) => Error::File { verb: "read", path: path.clone(), source: error },
+        Location::File(file) => Error::File { verb: "read", path: file.path(), source: error },
         Location::Http(url) => {
             Error::Net { url: url.to_string(), reason: http::explain_io(&error) }
         }

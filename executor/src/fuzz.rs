@@ -3,8 +3,11 @@
 //! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
 //! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
 
+use crate::address::{Address, shown};
+use crate::local::Local;
 use crate::location::Location;
 use crate::members::{Inflate, Plan};
+use crate::message::{Body, Head};
 use crate::shelf::Shelf;
 use crate::unpack::entries::{Entries, Kind};
 use crate::unpack::member_path;
@@ -18,12 +21,15 @@ use joblet_format::member::{
 use joblet_format::{Contents, Registry};
 use std::io::Read;
 use std::path::Component;
+use url::{Host, Url};
 
 /// Takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target, by its name in `fuzz/`.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
+    ("address", address),
+    ("answer", answer),
     ("archive", archive),
     ("config", config),
     ("index", index),
@@ -32,6 +38,54 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("registry", registry),
     ("runtime", runtime),
 ];
+
+/// An address in a registry elsewhere.
+pub fn address(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let far = Url::parse("https://example.org/a/registry.json").expect("it is an address");
+    let far = Address::named(far, false).expect("it is one that is used");
+    if let Ok(there) = far.lead(text) {
+        let url = there.url();
+        assert!(url.scheme() == "https" && url.username().is_empty() && url.password().is_none());
+        let host = url.host().expect("https has a host");
+        assert!(!matches!(host, Host::Ipv4(it) if it.is_loopback() || it.is_unspecified()));
+        assert!(!matches!(host, Host::Ipv6(it) if it.to_canonical().is_loopback()));
+        // As it is shown, it has no query; without one, it is what it says.
+        let shown = there.to_string();
+        let whole = Address::named(Url::parse(&shown).expect("it is an address"), false);
+        let whole = whole.expect("it is one that is used");
+        assert!(there.url().query().is_some() || whole == there);
+    }
+    // Whatever a parser takes for a secret in it is not shown, if it does not stand elsewhere, too.
+    let Ok(url) = Url::parse(text) else { return };
+    let host = url.host_str().filter(|_| text.contains("://") && !url.cannot_be_a_base());
+    let secrets = [Some(url.username()), url.password(), url.query(), url.fragment()];
+    for secret in secrets.into_iter().flatten().filter(|it| it.len() > 3 && host.is_some()) {
+        if text.matches(secret).count() == 1 {
+            assert!(!shown(text).contains(secret), "{text:?} is shown as {:?}", shown(text));
+            assert!(!shown(&shown(text)).contains(secret));
+        }
+    }
+}
+
+/// What a server answers: a head and a body.
+pub fn answer(bytes: &[u8]) {
+    let mut from = bytes;
+    let Ok(head) = Head::read(&mut from) else { return };
+    assert!((200..1000).contains(&head.status) || head.status < 100);
+    let (behind, Ok(mut body)) = (from.len() as u64, head.body()) else { return };
+    let said = if let Body::Length(length) = body { length } else { behind };
+    let (mut read, mut buffer) = (0, [0; 7]);
+    let whole = loop {
+        match body.read(&mut from, &mut buffer) {
+            Ok(0) => break true,
+            Ok(count) => read += count as u64,
+            Err(_) => break false,
+        }
+    };
+    assert!(read <= said.min(behind));
+    assert!(!whole || matches!(body.read(&mut from, &mut buffer), Ok(0)));
+}
 
 /// A tar stream. Its headers get right checksums first: else all but one input in 2^32 end there.
 pub fn archive(bytes: &[u8]) {
@@ -130,7 +184,7 @@ pub fn registry(bytes: &[u8]) {
         let slow: Contents = serde_json::from_slice(bytes).expect("what is quick is well-formed");
         assert_eq!(quick, slow);
     }
-    let shelf = Shelf::of(bytes.to_owned(), &Location::File("registry.json".into()));
+    let shelf = Shelf::of(bytes.to_owned(), &Location::File(Local::of("registry.json".as_ref())));
     let whole = serde_json::from_slice::<Registry>(bytes);
     let Ok(shelf) = shelf else { return };
     let mut read = shelf.part(None).expect("it is in memory");

@@ -1,97 +1,38 @@
 //! GET over https, with the redirects, the retries and the patience that are allowed.
 
-use crate::address::Address;
+use crate::address::{Address, shown};
+use crate::connection::{self, Deadline, Fault, SLOWEST, Stream};
 use crate::env;
 use crate::error::Error;
-use crate::location::allowed;
-use crate::roots;
-use attohttpc::{ErrorKind, ProxySettings, Session};
+use crate::message::{Body, Head};
+use crate::proxy;
+use crate::tries::{LONGEST_WAIT, Tries};
 use serde::{Deserialize, Serialize};
-use std::hash::{BuildHasher, RandomState};
-use std::io::{self, Read};
-use std::ops::{Deref, Range};
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::time::{Duration, Instant};
-use url::Url;
 
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
-/// Waits before the second, third and fourth try.
-const WAITS: [Duration; 3] =
-    [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
-/// Longest wait that a server may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes a second below which an answer takes too long, once it has taken [`PATIENCE`].
-const SLOWEST: u64 = 1024;
 /// How many times as long as a server may be silent its answer may take, however slow it is.
 const PATIENCE: u32 = 5;
 
-/// How often something is tried that may succeed a moment later.
-#[derive(Debug)]
-pub struct Tries(usize);
-
-impl Tries {
-    /// Four tries: three waits between them, each longer than the one before.
-    pub fn new() -> Self {
-        Self(0)
-    }
-
-    /// Waits before the next try.
-    ///
-    /// # Errors
-    /// `error`, when that was the last one.
-    pub fn again(&mut self, error: Error) -> Result<(), Error> {
-        self.again_after(None, error)
-    }
-
-    /// The same, where the server said how long to wait.
-    fn again_after(&mut self, asked: Option<Duration>, error: Error) -> Result<(), Error> {
-        let wait = wait(self.0, RandomState::new().hash_one(0), asked).ok_or(error)?;
-        self.0 += 1;
-        std::thread::sleep(wait);
-        Ok(())
-    }
-}
-
-/// How long to wait after the try `number`; none when it was the last, or when the server asks for
-/// more than is reasonable.
-///
-/// `random` moves it by up to a quarter, so that many clients do not come back all at once.
-fn wait(number: usize, random: u64, asked: Option<Duration>) -> Option<Duration> {
-    let permille = u32::try_from(750 + random % 500).unwrap_or_default();
-    let own = *WAITS.get(number)? * permille / 1000;
-    let wait = asked.map_or(own, |asked| asked.max(own));
-    (wait <= LONGEST_WAIT).then_some(wait)
-}
-
 /// An answer whose body is read no longer than is reasonable.
-#[derive(Debug)]
 pub struct Response {
-    inner: attohttpc::Response,
+    head: Head,
+    body: Body,
+    stream: BufReader<Box<dyn Stream>>,
+    deadline: Deadline,
     asked_at: Instant,
     received: u64,
 }
 
-impl Deref for Response {
-    type Target = attohttpc::Response;
-
-    fn deref(&self) -> &attohttpc::Response {
-        &self.inner
-    }
-}
-
 impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
+        self.deadline.set(self.asked_at + longest(self.received));
+        let count = self.body.read(&mut self.stream, buffer)?;
         self.received += count as u64;
-        let promised = || self.header("content-length")?.parse::<u64>().ok();
-        if count == 0 && !buffer.is_empty() && promised().is_some_and(|it| self.received < it) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if self.asked_at.elapsed() > longest(self.received) {
-            let rate = format!("the server sends less than {SLOWEST} bytes a second");
-            return Err(io::Error::other(rate));
-        }
         Ok(count)
     }
 }
@@ -102,9 +43,28 @@ fn longest(received: u64) -> Duration {
 }
 
 impl Response {
-    /// The value of a header, if it is plain text.
+    /// Its status.
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// The value of a header, if it is plain text; `name` is in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers().get(name)?.to_str().ok()
+        self.head.field(name)
+    }
+
+    /// Length of the body, in bytes, where that is said.
+    pub fn length(&self) -> Option<u64> {
+        match self.body {
+            Body::Length(length) => Some(length),
+            Body::Chunked(_) | Body::Close => None,
+        }
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Response").field(&self.head).finish()
     }
 }
 
@@ -171,7 +131,7 @@ pub fn resume(
     let mut headers = vec![("Range", range.as_str())];
     headers.extend(etag.map(|etag| ("If-Range", etag)));
     let response = ask(url, &headers, tries)?;
-    if response.status().as_u16() == 200 {
+    if response.status() == 200 {
         return Ok(Resumed::Whole(response));
     }
     let wanted = format!("bytes {offset}-{}/{size}", size.saturating_sub(1));
@@ -219,12 +179,11 @@ pub fn get_range(
 
 /// Passes an answer on if it is the part of the file that was asked for.
 fn expect_range(url: &Address, response: Response, wanted: &str) -> Result<Response, Error> {
-    let status = response.status();
     let got = response.header("content-range");
-    if status.as_u16() == 206 && got == Some(wanted) {
+    if response.status() == 206 && got == Some(wanted) {
         return Ok(response);
     }
-    let got = got.unwrap_or("no range");
+    let (got, status) = (got.unwrap_or("no range"), spoken(response.status()));
     let reason = format!("asked for {wanted:?}, the server answered {got:?} and {status}");
     Err(Error::Net { url: url.to_string(), reason })
 }
@@ -265,60 +224,106 @@ struct Failure {
 }
 
 fn try_get(url: &Address, headers: &[(&'static str, &str)]) -> Result<Response, Failure> {
-    let mut session = Session::new();
-    session.follow_redirects(false);
-    session.connect_timeout(CONNECT_TIMEOUT);
-    session.read_timeout(env::timeout());
-    session.header("User-Agent", concat!("joblet-exec/", env!("CARGO_PKG_VERSION")));
-    for (name, value) in headers {
-        session.header(*name, *value);
-    }
-    let proxies = match url.scheme() {
-        // That is this host itself: no proxy stands between.
-        "http" => ProxySettings::builder().build(),
-        _ => ProxySettings::from_env(),
-    };
-    session.proxy_settings(proxies.clone());
-    for certificate in roots::for_url(url)? {
-        session.add_root_certificate(certificate);
-    }
     let asked_at = Instant::now();
     let mut url = url.clone();
     for _ in 0..=MAX_REDIRECTS {
-        let (failure, authorization) = (failure(&url), url.authorization());
-        let mut request = session.get(url.as_str());
-        if let Some(value) = &authorization {
-            request = request
-                .try_header("Authorization", value)
-                .map_err(|_| failure("its token is no plain text".into(), false))?;
-        }
-        let inner = request
-            .send()
-            .map_err(|error| failure(explain(&error, proxies.for_url(&url)), is_passing(&error)))?;
-        let response = Response { inner, asked_at, received: 0 };
+        let failure = failure(&url);
+        let response = send(&url, headers, asked_at)?;
         let status = response.status();
-        let unchanged = status.as_u16() == 304 && !headers.is_empty();
-        let no_range = status.as_u16() == 416 && headers.iter().any(|(name, _)| *name == "Range");
-        if status.is_success() || unchanged || no_range {
+        let unchanged = status == 304 && !headers.is_empty();
+        let no_range = status == 416 && headers.iter().any(|(name, _)| *name == "Range");
+        if (200..300).contains(&status) || unchanged || no_range {
             return Ok(response);
         }
-        if !status.is_redirection() {
+        if !(300..400).contains(&status) {
             return Err(refusal(&url, &response));
         }
-        let next = response.header("location").and_then(|target| url.join(target).ok());
-        let next = next.ok_or_else(|| {
-            failure(format!("the server answered {status} without a usable address"), false)
-        })?;
-        allowed(&next)
-            .map_err(|reason| failure(format!("redirect to {next} refused: {reason}"), false))?;
+        let Some(target) = response.header("location") else {
+            let reason = format!("the server answered {} without an address", spoken(status));
+            return Err(failure(reason, false));
+        };
+        let refuse = |reason: &str| {
+            failure(format!("redirect to {} refused: {reason}", shown(target)), false)
+        };
+        let next = url.lead(target).map_err(|reason| refuse(&reason))?;
         // https never leads back to http, not even on loopback.
-        if url.scheme() == "https" && next.scheme() != "https" {
-            return Err(failure(format!("redirect to {next} refused: it leaves https"), false));
+        if next.is_plain() && !url.is_plain() {
+            return Err(refuse("it leaves https"));
         }
         // A token that was left behind once does not come back.
-        url = if authorization.is_some() { url.lead(next) } else { Address::new(next) };
+        url = if url.authorization().is_some() { next } else { next.without_token() };
     }
     Err(failure(&url)(format!("more than {MAX_REDIRECTS} redirects"), false))
+}
+
+/// One request, and the head of its answer.
+fn send(
+    url: &Address,
+    headers: &[(&'static str, &str)],
+    asked_at: Instant,
+) -> Result<Response, Failure> {
+    let (failure, target) = (failure(url), url.url());
+    let mut request = format!("GET {}", target.path());
+    if let Some(query) = target.query() {
+        request = request + "?" + query;
+    }
+    // Neither a name nor a port is followed by anything else.
+    let host = target.as_str().split('/').nth(2).unwrap_or_default();
+    request = request + " HTTP/1.1\r\nHost: " + host;
+    request += concat!("\r\nUser-Agent: joblet-exec/", env!("CARGO_PKG_VERSION"));
+    request += "\r\nAccept: */*\r\nConnection: close\r\n";
+    let token = url.authorization();
+    let token = token.as_deref().map(|token| ("Authorization", token));
+    for (name, value) in headers.iter().copied().chain(token) {
+        if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
+            return Err(failure(format!("what would be sent as {name} is no plain text"), false));
+        }
+        request = request + name + ": " + value + "\r\n";
+    }
+    request += "\r\n";
+    // Plain http is for this host, or for those that nothing is kept from.
+    let proxy = if url.is_plain() { Ok(None) } else { proxy::of(target) };
+    let proxy = proxy.map_err(|reason| failure(reason, false))?;
+    let deadline = Deadline::new(asked_at + longest(0));
+    let answer = || {
+        let mut stream = connection::open(target, proxy.as_ref(), &deadline)?;
+        stream.write_all(request.as_bytes())?;
+        stream.flush()?;
+        let mut stream = BufReader::new(stream);
+        let head = Head::read(&mut stream)?;
+        Ok((head.body()?, head, stream))
+    };
+    let (body, head, stream) = answer().map_err(|fault: Fault| {
+        let mut reason = match &fault {
+            Fault::Io(error) => explain_io(error),
+            Fault::Proxy(status) => format!("the proxy answered {}", spoken(*status)),
+        };
+        if let Some(proxy) = &proxy {
+            reason = format!("{reason} (proxy {proxy})");
+        }
+        failure(reason, is_passing(&fault))
+    })?;
+    Ok(Response { head, body, stream, deadline, asked_at, received: 0 })
+}
+
+/// A status in digits and in words.
+fn spoken(status: u16) -> String {
+    let words = match status {
+        200 => "OK",
+        206 => "Partial Content",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        407 => "Proxy Authentication Required",
+        410 => "Gone",
+        416 => "Range Not Satisfiable",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => return status.to_string(),
+    };
+    format!("{status} {words}")
 }
 
 /// A failure at `url`, by its reason.
@@ -334,10 +339,10 @@ fn failure(url: &Address) -> impl Fn(String, bool) -> Failure + use<> {
 /// What an answer means that is neither a success nor a redirect.
 fn refusal(url: &Address, response: &Response) -> Failure {
     let status = response.status();
-    let passing = status.is_server_error() || status.as_u16() == 429;
+    let passing = matches!(status, 429 | 500..600);
     let asked = response.header("retry-after").and_then(|value| value.parse().ok());
     let asked = asked.map(Duration::from_secs);
-    let hint = match (status.as_u16(), url.authorization()) {
+    let hint = match (status, url.authorization()) {
         (401 | 403, Some(_)) => "; is the registry's token valid?".to_owned(),
         (401 | 403, None) => "; if it needs a token, configure the registry's auth".to_owned(),
         _ => match asked.filter(|asked| *asked > LONGEST_WAIT) {
@@ -345,30 +350,18 @@ fn refusal(url: &Address, response: &Response) -> Failure {
             None => String::new(),
         },
     };
-    Failure { asked, ..failure(url)(format!("the server answered {status}{hint}"), passing) }
+    let reason = format!("the server answered {}{hint}", spoken(status));
+    Failure { asked, ..failure(url)(reason, passing) }
 }
 
 /// Whether the same request may succeed a moment later.
-fn is_passing(error: &attohttpc::Error) -> bool {
-    match error.kind() {
-        // What a TLS handshake found out will be the same next time.
-        ErrorKind::Io(error) => error.kind() != io::ErrorKind::InvalidData,
-        ErrorKind::ConnectError { status_code, .. } => status_code.is_server_error(),
-        _ => false,
-    }
-}
-
-/// The reason in words of people who run networks, and the proxy that stands between.
-fn explain(error: &attohttpc::Error, proxy: Option<&Url>) -> String {
-    let reason = match error.kind() {
-        ErrorKind::Io(source) => explain_io(source),
-        ErrorKind::ConnectError { status_code, .. } => format!("the proxy answered {status_code}"),
-        _ => error.to_string(),
-    };
-    // No more of the proxy's address, which may hold a password.
-    match proxy.and_then(|proxy| Some((proxy.host_str()?, proxy.port_or_known_default()?))) {
-        Some((host, port)) => format!("{reason} (proxy {host}:{port})"),
-        None => reason,
+fn is_passing(fault: &Fault) -> bool {
+    match fault {
+        // What a handshake or a head says will be the same next time, and so will this host's files.
+        Fault::Io(error) => {
+            !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+        }
+        Fault::Proxy(status) => (500..600).contains(status),
     }
 }
 
@@ -380,6 +373,7 @@ pub fn explain_io(error: &io::Error) -> String {
         }
         io::ErrorKind::UnexpectedEof => "the connection ended early".into(),
         io::ErrorKind::ConnectionRefused => "connection refused; is the server running?".into(),
+        io::ErrorKind::InvalidInput => error.to_string(),
         _ if error.to_string().contains("failed to lookup address") => {
             "the host's name has no address; is the network up?".into()
         }
@@ -393,20 +387,6 @@ pub fn explain_io(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// SEC-D06
-    #[test]
-    fn waits_grow_are_jittered_and_end() {
-        let quick = |number, random| wait(number, random, None).map(|wait| wait.as_millis());
-        assert_eq!([0, 1, 2].map(|number| quick(number, 0)), [Some(225), Some(750), Some(2250)]);
-        assert_eq!([0, 1, 2].map(|n| quick(n, 999)), [Some(374), Some(1249), Some(3747)]);
-        assert_eq!(quick(3, 0), None);
-        let asked = |seconds| wait(0, 0, Some(Duration::from_secs(seconds)));
-        assert_eq!(asked(0), Some(Duration::from_millis(225)));
-        assert_eq!(asked(1), Some(Duration::from_secs(1)));
-        assert_eq!(asked(60), Some(LONGEST_WAIT));
-        assert_eq!(asked(86_400), None);
-    }
 
     /// SEC-C07
     #[test]

@@ -1,9 +1,9 @@
 //! What `info` prints.
 
 use crate::catalog::Catalog;
+use crate::escape::visible;
 use crate::list::{self, AvailableRow};
 use crate::store::{Installed, Receipt, Usage};
-use crate::ui::visible;
 use joblet_format::{RuntimeName, RuntimeYml, Version};
 use serde::Serialize;
 use std::fmt::Write;

@@ -1,5 +1,6 @@
 //! From a spec to an installed runtime: resolve → fetch and verify → unpack → store.
 
+use crate::address::shown;
 use crate::catalog::Catalog;
 use crate::download;
 use crate::env;
@@ -151,7 +152,7 @@ fn same(
     match store.receipt(&runtime) {
         Some(receipt) if receipt.checksum != offered => Err(Error::Changed {
             runtime: anywhere.to_string(),
-            installed: format!("{} from {}", receipt.checksum, receipt.registry),
+            installed: format!("{} from {}", receipt.checksum, shown(&receipt.registry)),
             offered: format!("{offered} from {}", catalog.location),
         }),
         _ => Ok(Some(runtime)),
@@ -198,7 +199,7 @@ pub fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Par
 pub fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
     catalog.location.of_archive(url).map_err(|reason| Error::Registry {
         registry: catalog.location.to_string(),
-        reason: format!("the address {url:?} of {exact} is refused: {reason}"),
+        reason: format!("the address {:?} of {exact} is refused: {reason}", shown(url)),
     })
 }
 
@@ -293,8 +294,8 @@ impl Work<'_> {
     /// The archive's index; also as it was fetched.
     fn index(&self, promise: &IndexFile) -> Result<(Index, Vec<u8>), Error> {
         let artifact = &self.choice.artifact;
-        let url = format!("{}.index", artifact.download_url);
-        let beside = address(self.catalog, &url, self.exact)?;
+        let archive = address(self.catalog, &artifact.download_url, self.exact)?;
+        let beside = archive.beside(".index");
         let directory = self.exact.name.directory(&self.choice.release.version);
         members::index(&beside, promise, artifact, &directory)
     }

@@ -2,10 +2,10 @@
 
 use crate::catalog::Catalog;
 use crate::env;
+use crate::escape::visible;
 use crate::members::Difference;
 use crate::sandbox::Step;
 use crate::store::Installed;
-use crate::ui::visible;
 use joblet_format::{Arch, Origin, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;

@@ -1,10 +1,11 @@
 //! Where a registry is, and where its archives are.
 
-use crate::address::Address;
+use crate::address::{self, Address, shown};
 use crate::error::Error;
+use crate::local::Local;
 use std::fmt;
-use std::path::{Component, Path, PathBuf};
-use url::{Host, Url};
+use std::path::Path;
+use url::Url;
 
 /// The registry that is used when nobody says otherwise.
 const DEFAULT_REGISTRY: &str = "ehsaniara/joblet-runtimes";
@@ -15,9 +16,9 @@ const DOCUMENT: &str = "registry.json";
 /// Where something can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// A file of this host.
-    File(PathBuf),
-    /// An address: https, or http on loopback.
+    /// A file of a registry on this host.
+    File(Local),
+    /// An address.
     Http(Address),
 }
 
@@ -33,57 +34,56 @@ impl Location {
         if !text.contains("://") && (path.exists() || text.starts_with('.')) {
             return Ok(Self::local(path));
         }
-        Self::of_configured(text).and_then(|found| {
+        Self::of_configured(text, false).and_then(|found| {
             found.ok_or_else(|| {
                 Error::Usage(format!(
-                    "registry {text:?} is no existing directory or file, no address and no \
-                     owner/repo"
+                    "registry {:?} is no existing directory or file, no address and no owner/repo",
+                    shown(text)
                 ))
             })
         })
     }
 
     /// As [`Location::of_registry`], but the same in whatever directory it is said: `None` for a
-    /// relative path.
+    /// relative path. `insecure` allows plain http.
     ///
     /// # Errors
     /// [`Error::Net`] for an address that is not used.
-    pub fn of_configured(text: &str) -> Result<Option<Self>, Error> {
+    pub fn of_configured(text: &str, insecure: bool) -> Result<Option<Self>, Error> {
         if text.contains("://") {
-            return registry_url(text).map(|url| Some(Self::Http(Address::new(url))));
+            return registry_url(text, insecure).map(|address| Some(Self::Http(address)));
         }
         let path = Path::new(text);
         if path.is_absolute() {
             return Ok(Some(Self::local(path)));
         }
-        Ok(github(text).map(|url| Self::Http(Address::new(url))))
+        Ok(github(text).map(Self::Http))
     }
 
     /// The registry that is used when nobody says otherwise.
     pub fn default_registry() -> Self {
-        let url = github(DEFAULT_REGISTRY).expect("the default is owner/repo");
-        Self::Http(Address::new(url))
+        Self::Http(github(DEFAULT_REGISTRY).expect("the default is owner/repo"))
     }
 
     /// The document of a registry on this host.
     fn local(path: &Path) -> Self {
-        Self::File(if path.is_dir() { path.join(DOCUMENT) } else { path.to_owned() })
+        Self::File(if path.is_dir() { Local::new(path, DOCUMENT) } else { Local::of(path) })
+    }
+
+    /// What tells it from every other place and betrays no secret.
+    pub fn key(&self) -> String {
+        match self {
+            Self::File(file) => file.to_string(),
+            Self::Http(address) => address.key(),
+        }
     }
 
     /// The file beside this one whose name is longer by `suffix`.
     #[must_use]
     pub fn beside(&self, suffix: &str) -> Self {
         match self {
-            Self::File(path) => {
-                let mut path = path.clone().into_os_string();
-                path.push(suffix);
-                Self::File(path.into())
-            }
-            Self::Http(address) => {
-                let mut url = Url::clone(address);
-                url.set_path(&format!("{}{suffix}", address.path()));
-                Self::Http(address.lead(url))
-            }
+            Self::File(file) => Self::File(file.beside(suffix)),
+            Self::Http(address) => Self::Http(address.beside(suffix)),
         }
     }
 
@@ -92,65 +92,32 @@ impl Location {
     /// # Errors
     /// The reason why it is not followed: another scheme, plain http, out of the directory.
     pub fn of_archive(&self, download_url: &str) -> Result<Self, String> {
-        match (Url::parse(download_url), self) {
-            (Ok(url), Self::Http(registry)) => {
-                allowed(&url).map(|()| Self::Http(registry.lead(url)))
-            }
-            (Ok(url), Self::File(_)) => allowed(&url).map(|()| Self::Http(Address::new(url))),
-            (Err(_), Self::Http(registry)) => {
-                let url = registry.join(download_url).map_err(|error| error.to_string())?;
-                allowed(&url).map(|()| Self::Http(registry.lead(url)))
-            }
-            (Err(_), Self::File(registry)) => {
-                let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-                let path = Path::new(download_url);
-                if download_url.is_empty() || !path.components().all(inside) {
-                    return Err("a path in a local registry must stay in its directory".into());
-                }
-                Ok(Self::File(registry.parent().unwrap_or(Path::new("")).join(path)))
-            }
+        let registry = match self {
+            Self::Http(registry) => return registry.lead(download_url).map(Self::Http),
+            Self::File(registry) => registry,
+        };
+        if let Some(url) = address::parse(download_url)? {
+            return Address::named(url, false).map(Self::Http);
         }
+        let outside = "a path in a local registry must stay in its directory";
+        registry.below(download_url).map(Self::File).ok_or(outside.into())
     }
 }
 
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::Http(url) => url.fmt(f),
+            Self::File(file) => file.fmt(f),
+            Self::Http(address) => address.fmt(f),
         }
     }
 }
 
-/// Whether this program talks to `url` at all.
-///
-/// # Errors
-/// The reason why not.
-pub fn allowed(url: &Url) -> Result<(), String> {
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("an address must not carry a user name or password".into());
-    }
-    match url.scheme() {
-        "https" => Ok(()),
-        "http" if is_loopback(url) => Ok(()),
-        "http" => Err("plain http is used for this host itself only; use https".into()),
-        scheme => Err(format!("{scheme:?} addresses are not used; use https")),
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
-
-fn registry_url(text: &str) -> Result<Url, Error> {
-    let refuse = |reason| Error::Net { url: text.to_owned(), reason };
-    let mut url = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
-    allowed(&url).map_err(refuse)?;
+fn registry_url(text: &str, insecure: bool) -> Result<Address, Error> {
+    let refuse = |reason| Error::Net { url: shown(text), reason };
+    let url = address::parse(text).map_err(refuse)?;
+    let mut url = url.ok_or_else(|| refuse("it is no whole address".into()))?;
+    let address = Address::named(url.clone(), insecure).map_err(refuse)?;
     if url.host_str() == Some("github.com") {
         let repository = url.path().trim_matches('/').trim_end_matches(".git");
         if let Some(raw) = github(repository) {
@@ -160,12 +127,13 @@ fn registry_url(text: &str) -> Result<Url, Error> {
     if Path::new(url.path()).extension().is_none_or(|extension| extension != "json") {
         let directory = format!("{}/{DOCUMENT}", url.path().trim_end_matches('/'));
         url.set_path(&directory);
+        return Address::named(url, insecure).map_err(refuse);
     }
-    Ok(url)
+    Ok(address)
 }
 
 /// The fixed address that Joblet's client reads for `owner/repo`.
-fn github(repository: &str) -> Option<Url> {
+fn github(repository: &str) -> Option<Address> {
     let (owner, name) = repository.split_once('/')?;
     let plain = |part: &str| {
         !part.is_empty()
@@ -173,7 +141,8 @@ fn github(repository: &str) -> Option<Url> {
             && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
     (plain(owner) && plain(name)).then_some(())?;
-    Url::parse(&format!("https://raw.githubusercontent.com/{owner}/{name}/main/{DOCUMENT}")).ok()
+    let raw = format!("https://raw.githubusercontent.com/{owner}/{name}/main/{DOCUMENT}");
+    Address::named(Url::parse(&raw).ok()?, false).ok()
 }
 
 #[cfg(test)]
@@ -200,7 +169,7 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         let location = Location::of_registry(directory.path().to_str().unwrap()).unwrap();
-        assert_eq!(location, Location::File(directory.path().join("registry.json")));
+        assert_eq!(location, Location::File(Local::new(directory.path(), "registry.json")));
     }
 
     #[test]
@@ -224,7 +193,7 @@ mod tests {
     #[test]
     fn archives_are_found_beside_their_registry() {
         let web = Location::of_registry("https://example.org/r/registry.json").unwrap();
-        let local = Location::File("/r/registry.json".into());
+        let local = Location::File(Local::of(Path::new("/r/registry.json")));
         for (registry, url, want) in [
             (&web, "a.tar.gz", Ok("https://example.org/r/a.tar.gz")),
             (&web, "../a.tar.gz", Ok("https://example.org/a.tar.gz")),

@@ -2,6 +2,7 @@
 //!
 //! Drawn here: the usual library for it would take 40 KB of the 2 MiB that the program may have.
 
+use crate::escape::visible;
 use std::fmt::{self, Display};
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -125,7 +126,7 @@ impl Bar {
         let rate = (done.saturating_mul(1000) / millis).max(1);
         format!(
             "{}{more} [{}{}] {} of {}, {}/s, {} s left",
-            self.what.first().map_or("", String::as_str),
+            self.what.first().map(|what| visible(what)).unwrap_or_default(),
             "#".repeat(full),
             " ".repeat(empty),
             Megabytes(done),

@@ -64,7 +64,8 @@ pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String
 pub fn prefer_beside(choice: &mut Choice<'_>, location: &Location, name: &RuntimeName, arch: Arch) {
     let file = archive_name(name, &choice.release.version, arch);
     if let Location::File(registry) = location {
-        if registry.with_file_name(&file).is_file() {
+        // Whatever it is: what may not be read is refused then, and not looked for elsewhere.
+        if registry.below(&file).is_some_and(|beside| beside.exists()) {
             (choice.artifact.download_url, choice.artifact.parts) = (file, Vec::new());
         }
     }
@@ -113,9 +114,10 @@ fn listed(items: impl IntoIterator<Item = impl ToString>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Local;
 
     fn location() -> Location {
-        Location::File("registry.json".into())
+        Location::File(Local::of("registry.json".as_ref()))
     }
 
     fn registry() -> Registry {

@@ -1,45 +1,41 @@
 //! Whom to believe on https.
 
-use crate::error::Error;
 use crate::tls;
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
-use std::io::Read;
-use std::sync::OnceLock;
-use url::Url;
+use rustls::{ClientConfig, RootCertStore};
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
 
-/// The certificates that a server at `url` may be vouched for by; none are needed for plain http.
+/// How TLS is spoken, and the certificates that a server may be vouched for by.
 ///
 /// Those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if they are set, else those of the host, else, on a
 /// host that has none, those built in, which are Mozilla's.
 ///
 /// # Errors
-/// [`Error::Net`] when the variables are set and name nothing usable: what was meant to be trusted
+/// `InvalidInput` when the variables are set and name nothing usable: what was meant to be trusted
 /// is then unknown, and something else must not take its place.
-pub fn for_url(url: &Url) -> Result<Vec<CertificateDer<'static>>, Error> {
-    static HOST: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
-    if url.scheme() != "https" {
-        return Ok(Vec::new());
-    }
-    tls::install();
-    let host = HOST.get_or_init(|| usable(rustls_native_certs::load_native_certs().certs));
+pub fn config() -> io::Result<Arc<ClientConfig>> {
+    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
+    let reason =
+        "SSL_CERT_FILE and SSL_CERT_DIR name no readable certificate; correct or unset them";
+    let config = CONFIG.get_or_init(|| Some(Arc::new(tls::config(trusted()?)))).clone();
+    config.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, reason))
+}
+
+fn trusted() -> Option<RootCertStore> {
+    let host = usable(rustls_native_certs::load_native_certs().certs);
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
     if !host.is_empty() {
-        return Ok(host.clone());
+        return Some(host);
     }
-    if named.iter().flatten().next().is_some() {
-        let reason = "SSL_CERT_FILE and SSL_CERT_DIR name no readable certificate; correct or \
-                      unset them";
-        return Err(Error::Net { url: url.to_string(), reason: reason.to_owned() });
-    }
-    Ok(built_in())
+    named.iter().all(Option::is_none).then(|| usable(built_in()))
 }
 
 /// Those that the TLS library can use: one odd certificate must not spoil the others.
-fn usable(mut certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+fn usable(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
     let mut store = RootCertStore::empty();
-    certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
-    certificates
+    store.add_parsable_certificates(certificates);
+    store
 }
 
 /// Mozilla's, as `build.rs` packed them.
@@ -67,13 +63,13 @@ mod tests {
     fn the_certificates_built_in_are_all_usable() {
         let certificates = built_in();
         assert!(certificates.len() > 100);
-        assert_eq!(usable(certificates.clone()), certificates);
+        assert_eq!(usable(certificates.clone()).len(), certificates.len());
     }
 
     #[test]
     fn an_odd_certificate_is_left_out() {
         let good = built_in()[0].clone();
-        let certificates = vec![CertificateDer::from(vec![1, 2, 3]), good.clone()];
-        assert_eq!(usable(certificates), [good]);
+        let certificates = vec![CertificateDer::from(vec![1, 2, 3]), good];
+        assert_eq!(usable(certificates).len(), 1);
     }
 }

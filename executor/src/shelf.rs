@@ -175,9 +175,10 @@ fn digest(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::local::Local;
 
     fn location() -> Location {
-        Location::File("registry.json".into())
+        Location::File(Local::of("registry.json".as_ref()))
     }
 
     fn entry(version: &str) -> String {

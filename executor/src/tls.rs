@@ -4,18 +4,18 @@
 //! Every server of TLS 1.3 knows AES-GCM (RFC 8446, section 9.1), and so do those of 1.2 on the web.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use rustls::SignatureScheme as Scheme;
 use rustls::crypto::ring::{cipher_suite as suite, kx_group};
 use rustls::crypto::{
     CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms,
 };
 use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
+use rustls::{ClientConfig, RootCertStore, SignatureScheme as Scheme};
 use std::sync::Arc;
 use webpki::ring as signed;
 
-/// Makes every connection of this process use what is listed here.
-pub fn install() {
+/// A client that trusts whoever `roots` vouch for.
+pub fn config(roots: RootCertStore) -> ClientConfig {
     let provider = CryptoProvider {
         cipher_suites: vec![
             suite::TLS13_AES_256_GCM_SHA384,
@@ -30,8 +30,11 @@ pub fn install() {
         secure_random: &System,
         key_provider: &System,
     };
-    // Installed already by an earlier connection: the same one.
-    _ = provider.install_default();
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .expect("there are suites of both versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// What certificates and handshakes may be signed with. In TLS 1.2 a scheme does not fix the curve.

@@ -1,11 +1,15 @@
 //! What people and scripts get to see: data on stdout, everything else on stderr.
 
+use crate::address::shown_in;
 use crate::args::{Color, Global};
 use crate::env::Environment;
 use crate::error::Error;
+use crate::escape::visible;
 use crate::progress;
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
+
+/// Longest message, in letters: what a server says of itself has no end.
+const LONGEST: usize = 8192;
 
 /// The two streams of the program, and how much to say on the second.
 pub struct Ui<'a> {
@@ -65,7 +69,15 @@ impl<'a> Ui<'a> {
     /// # Errors
     /// When stdout cannot be written. A reader that went away is no error.
     pub fn data(&mut self, text: &str) -> Result<(), Error> {
-        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        self.raw(text.as_bytes())
+    }
+
+    /// The same for what need not be text.
+    ///
+    /// # Errors
+    /// As [`Ui::data`].
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
         match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Error::file("write", "standard output")(error))
@@ -108,35 +120,27 @@ impl<'a> Ui<'a> {
 
     fn line(&mut self, start: &str, text: &str) {
         // Nobody is left to be told that stderr cannot be written.
-        progress::above(|| _ = writeln!(self.err, "{start}{}", visible(text)));
+        let shown = visible(&shown_in(text));
+        let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
+        let more = if end < shown.len() { "…" } else { "" };
+        progress::above(|| _ = writeln!(self.err, "{start}{}{more}", &shown[..end]));
     }
-}
-
-/// `text` with control characters and those that reorder text made visible.
-///
-/// Registries, archives and servers are written by strangers, and terminals obey what they print.
-pub fn visible(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        let reorders = matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if letter.is_control() || reorders || matches!(letter, '\u{2028}' | '\u{2029}') {
-            _ = write!(safe, "{}", letter.escape_default());
-        } else {
-            safe.push(letter);
-        }
-    }
-    safe
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// SEC-C11
+    /// SEC-E14
     #[test]
-    fn strangers_cannot_steer_the_terminal() {
-        let text = "ok é \x1b[31mred\x07 \u{202e}txt\u{2028}\n";
-        assert_eq!(visible(text), "ok é \\u{1b}[31mred\\u{7} \\u{202e}txt\\u{2028}\\n");
+    fn messages_have_an_end_and_no_secrets() {
+        let mut err = Vec::new();
+        let mut out = Vec::new();
+        let mut ui = Ui::new(&mut out, &mut err);
+        ui.note(&format!("https://u:s3cret@h/?s3cret {}", "é".repeat(9000)));
+        let said = String::from_utf8(err).unwrap();
+        assert!(said.starts_with("https://…@h/?… éé") && said.ends_with("é…\n"), "{said}");
+        assert_eq!(said.chars().count(), LONGEST + 2);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use crate::sandbox::weaken;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, readlinkat},
+    fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat, openat2, readlinkat},
     io::Errno,
 };
 use std::{
@@ -72,13 +72,53 @@ pub(crate) fn open(
     walk(root, path, escape, create)
 }
 
+/// Opens the regular file at `path` inside `root` for reading; a link that leads out is an error.
+///
+/// Never waits for a FIFO, and what is a device or a socket is not opened.
+///
+/// # Errors
+/// `EXDEV`; `EINVAL` for what is no regular file; `ELOOP`, and what openat(2) answers.
+pub(crate) fn file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    if weaken::without("within") {
+        return openat(root, path, flags - OFlags::NONBLOCK, Mode::empty());
+    }
+    let mut stack = descend(root, path, Escape::Refuse, Create::Nothing)?;
+    let (found, name) = stack.pop().ok_or(Errno::INVAL)?;
+    let parent = stack.last().map_or(root, |(parent, _)| parent.as_fd());
+    let kind = |stat: &Stat| FileType::from_raw_mode(stat.st_mode);
+    let found = fstat(&found)?;
+    if kind(&found) != FileType::RegularFile {
+        return Err(Errno::INVAL);
+    }
+    // A descriptor with O_PATH cannot be read, and there may be no /proc to open it again.
+    let file = openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    let opened = fstat(&file)?;
+    let same = (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino);
+    // Another one by now: it may be tried again.
+    if same { Ok(file) } else { Err(Errno::STALE) }
+}
+
 fn walk(
     root: BorrowedFd<'_>,
     path: &Path,
     escape: Escape,
     create: Create<'_>,
 ) -> Result<OwnedFd, Errno> {
-    let mut stack: Vec<OwnedFd> = Vec::new();
+    match descend(root, path, escape, create)?.pop() {
+        Some((found, _)) => Ok(found),
+        None => openat(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
+    }
+}
+
+/// What `path` leads to, behind the directories on the way below `root`, each with its name.
+fn descend(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    escape: Escape,
+    create: Create<'_>,
+) -> Result<Vec<(OwnedFd, OsString)>, Errno> {
+    let mut stack: Vec<(OwnedFd, OsString)> = Vec::new();
     let mut pending = VecDeque::new();
     prepend(&mut pending, path.as_os_str().as_bytes());
     let mut links = 0;
@@ -89,10 +129,10 @@ fn walk(
             }
             continue;
         }
-        let parent = stack.last().map_or(root, OwnedFd::as_fd);
+        let parent = stack.last().map_or(root, |(parent, _)| parent.as_fd());
         let found = enter(parent, &name, pending.is_empty(), create)?;
         if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::Symlink {
-            stack.push(found);
+            stack.push((found, name));
             continue;
         }
         links += 1;
@@ -108,10 +148,7 @@ fn walk(
         }
         prepend(&mut pending, &target);
     }
-    match stack.pop() {
-        Some(found) => Ok(found),
-        None => openat(root, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
-    }
+    Ok(stack)
 }
 
 /// Puts the components of `path` before those that are still to be walked.
@@ -213,6 +250,45 @@ mod tests {
                 });
                 assert_eq!(got, want, "{path} {escape:?}");
             }
+        }
+    }
+
+    /// SEC-E15
+    #[test]
+    fn only_regular_files_inside_are_read() {
+        let (dir, root) = tree();
+        let inside = |name: &str| dir.path().join("root").join(name);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            inside("fifo"),
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        fs::write(dir.path().join("outside/secret"), "").unwrap();
+        symlink("../outside/secret", inside("secret")).unwrap();
+        symlink("fifo", inside("pipe")).unwrap();
+        symlink("usr/lib64/libc.so", inside("libc")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(inside("socket")).unwrap();
+        for (path, want) in [
+            ("usr/lib64/libc.so", Ok(())),
+            ("lib64/libc.so", Ok(())),
+            ("libc", Ok(())),
+            ("secret", Err(Errno::XDEV)),
+            ("out/secret", Err(Errno::XDEV)),
+            ("absolute/libc.so", Err(Errno::XDEV)),
+            ("magic/etc/passwd", Err(Errno::XDEV)),
+            ("fifo", Err(Errno::INVAL)),
+            ("pipe", Err(Errno::INVAL)),
+            ("socket", Err(Errno::INVAL)),
+            ("usr", Err(Errno::INVAL)),
+            ("", Err(Errno::INVAL)),
+            ("usr/..", Err(Errno::INVAL)),
+            ("none", Err(Errno::NOENT)),
+            ("loop", Err(Errno::LOOP)),
+        ] {
+            assert_eq!(file(root.as_fd(), Path::new(path)).map(drop), want, "{path}");
         }
     }
 

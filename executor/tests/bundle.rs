@@ -3,9 +3,13 @@
 mod common;
 
 use common::server::Server;
-use common::{Outcome, World, list, members, say};
+use common::{Outcome, World, list, members, program, say};
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// This host's.
 const ARCH: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
@@ -156,4 +160,186 @@ fn a_bundle_of_a_signed_registry_needs_its_signature() {
     assert_eq!(unsigned.status, Some(13), "{unsigned:?}");
     assert!(unsigned.stderr.contains("there is none"), "{unsigned:?}");
     assert!(!world.path("other/parted-1.0.0").exists());
+}
+
+/// What can lie in the place of a file of a registry, by what makes it of the good file and its place.
+type Odd = (&'static str, fn(&Path, &Path), &'static str);
+
+const ODD: [Odd; 6] = [
+    ("link out", |good, place| symlink(good, place).unwrap(), "a link in it leads out of"),
+    (
+        "relative link out",
+        |good, place| {
+            let name = good.strip_prefix(good.ancestors().nth(2).unwrap()).unwrap();
+            symlink(Path::new("..").join(name), place).unwrap();
+        },
+        "a link in it leads out of",
+    ),
+    (
+        "link by /proc",
+        |good, place| symlink(format!("/proc/self/root{}", good.display()), place).unwrap(),
+        "a link in it leads out of",
+    ),
+    (
+        "FIFO",
+        |_, place| {
+            assert!(Command::new("mkfifo").arg(place).status().unwrap().success());
+        },
+        "it is not a regular file",
+    ),
+    ("socket", |_, place| drop(UnixListener::bind(place).unwrap()), "it is not a regular file"),
+    ("directory", |_, place| fs::create_dir(place).unwrap(), "it is not a regular file"),
+];
+
+/// A bundle of `demo` and `parted`, an empty directory `outside`, and the names of its files.
+fn bundled() -> (World, Vec<String>) {
+    let (world, server) = world();
+    assert_eq!(export(&world, &server, "--to=bundle demo@1.0.0 parted").status, Some(0));
+    fs::create_dir(world.path("outside")).unwrap();
+    let names = list(&world.path("bundle"));
+    (world, names)
+}
+
+/// SEC-E15
+#[test]
+fn nothing_in_a_bundle_or_a_local_registry_leads_out_of_it() {
+    let (world, names) = bundled();
+    for name in &names {
+        let (place, good) = (world.path("bundle").join(name), world.path("outside").join(name));
+        fs::rename(&place, &good).unwrap();
+        for (what, make, why) in ODD {
+            make(&good, &place);
+            let begin = Instant::now();
+            let mut outcomes = vec![import(&world, "")];
+            if name != "bundle.json" {
+                let args = ["--registry", "bundle", "--store", "other"];
+                outcomes.push(world.exec(["install", "demo", "parted"].iter().chain(&args)));
+            }
+            for outcome in outcomes {
+                assert_eq!(outcome.status, Some(15), "{what} {name}: {outcome:?}");
+                let message = format!("bundle/{name}: {why}");
+                assert!(outcome.stderr.contains(&message), "{what} {name}: {outcome:?}");
+            }
+            assert!(begin.elapsed() < Duration::from_secs(10), "{what} {name}");
+            if place.is_dir() && !place.is_symlink() {
+                fs::remove_dir(&place).unwrap();
+            } else {
+                fs::remove_file(&place).unwrap();
+            }
+            _ = fs::remove_dir_all(world.path("other"));
+        }
+        fs::rename(&good, &place).unwrap();
+    }
+    // Links that stay inside are links.
+    let inner = world.path("bundle/blobs");
+    fs::create_dir(&inner).unwrap();
+    for name in &names {
+        let place = world.path("bundle").join(name);
+        fs::rename(&place, inner.join(name)).unwrap();
+        symlink(Path::new("blobs").join(name), &place).unwrap();
+    }
+    symlink("..", inner.join("up")).unwrap();
+    assert_eq!(import(&world, "").status, Some(0));
+}
+
+/// SEC-E15: directories on the way, and parts.
+#[test]
+fn no_directory_of_a_local_registry_leads_out_of_it() {
+    let mut world = World::new();
+    let archive = world.publish("demo", "1.0.0");
+    fs::create_dir(world.path("outside")).unwrap();
+    fs::copy(&archive, world.path("outside/a.tar.gz")).unwrap();
+    symlink(world.path("outside"), world.path("registry/sub")).unwrap();
+    let install = |world: &World| world.exec(["install", "demo"]);
+    world.edit("demo", "1.0.0", |entry| entry["download_url"] = "sub/a.tar.gz".into());
+    let outcome = install(&world);
+    assert_eq!(outcome.status, Some(15), "{outcome:?}");
+    assert!(outcome.stderr.contains("registry/sub/a.tar.gz: a link in it leads out of"));
+    world.edit("demo", "1.0.0", |entry| entry["download_url"] = "demo-1.0.0.tar.gz".into());
+    let half = fs::metadata(&archive).unwrap().len() / 2;
+    world.part("demo", "1.0.0", &[usize::try_from(half).unwrap()]);
+    let second = world.path("registry/demo-1.0.0.tar.gz.part1");
+    fs::rename(&second, world.path("outside/part")).unwrap();
+    symlink(world.path("outside/part"), &second).unwrap();
+    let outcome = install(&world);
+    assert_eq!(outcome.status, Some(15), "{outcome:?}");
+    assert!(outcome.stderr.contains(".part1: a link in it leads out of"), "{outcome:?}");
+    world.assert_store(&[]);
+    // The directory itself may be named by a link.
+    fs::remove_file(&second).unwrap();
+    fs::rename(world.path("outside/part"), &second).unwrap();
+    symlink("registry", world.path("named")).unwrap();
+    assert_eq!(world.exec(["install", "demo", "--registry", "named"]).status, Some(0));
+}
+
+/// SEC-E15: the attack succeeds where paths are followed as they are.
+#[test]
+fn without_the_protection_links_lead_out() {
+    let weakened = program().with_file_name("examples").join("weakened");
+    let built = std::env::current_exe().unwrap();
+    let built = built.parent().unwrap().parent().unwrap().join("examples/weakened");
+    let Some(weakened) = [weakened, built].into_iter().find(|program| program.exists()) else {
+        let must = std::env::var_os("JOBLET_TEST_SANDBOX").is_some_and(|how| how == "must-work");
+        assert!(!must, "examples/weakened must be here");
+        return say("SKIPPED: no examples/weakened here");
+    };
+    let (world, names) = bundled();
+    for name in &names {
+        let (place, good) = (world.path("bundle").join(name), world.path("outside").join(name));
+        fs::rename(&place, &good).unwrap();
+        symlink(&good, &place).unwrap();
+    }
+    let own = world.command();
+    let mut command = Command::new(weakened);
+    command.env_clear().current_dir(world.base.path()).env("JOBLET_EXEC_WEAKEN", "within");
+    command.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("JOBLET_EXEC_STORE", world.path("other")).args(["import", "bundle"]);
+    let outcome = world.outcome(command.output().unwrap());
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+}
+
+/// SEC-E14
+#[test]
+fn a_bundle_keeps_the_secrets_of_addresses_from_others() {
+    use std::os::unix::fs::MetadataExt;
+    let (mut world, server) = world();
+    let archive = fs::read(world.path("registry/demo-1.0.0.tar.gz")).unwrap();
+    fs::write(world.path("registry/demo-1.0.0.tar.gz?sig=s3cret"), archive).unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        let url = format!("demo-{version}.tar.gz?sig=s3cret");
+        world.edit("demo", version, |entry| entry["download_url"] = url.into());
+    }
+    let document = world.path("registry/registry.json");
+    fs::copy(&document, world.path("registry/registry.json?token=s3cret")).unwrap();
+    let registry = format!("{}/registry.json?token=s3cret", server.address);
+    let secret = |directory: &str| {
+        let files = list(&world.path(directory)).into_iter();
+        let bytes = |name: &String| fs::read(world.path(directory).join(name)).unwrap();
+        let has = |name: &String| bytes(name).windows(6).any(|it| it == b"s3cret");
+        files.filter(has).collect::<Vec<_>>()
+    };
+    for arch in ["amd64", "arm64"] {
+        let args = ["export", "--to", arch, "--arch", arch, "demo@1.0.0", "--registry", &registry];
+        let outcome = world.exec(args);
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+        assert_eq!(secret(arch), Vec::<String>::new());
+    }
+    let Some(key) = sign(&world, "one") else { return };
+    fs::copy(
+        world.path("registry/registry.json.minisig"),
+        world.path("registry/registry.json.minisig?token=s3cret"),
+    )
+    .unwrap();
+    let yml = format!(
+        "runtimes: {{ registries: [{{ name: one, url: \"{registry}\", public_key: {key} }}] }}\n"
+    );
+    fs::write(world.path("config.yaml"), yml).unwrap();
+    let mut command = world.command();
+    command.env_remove("JOBLET_EXEC_REGISTRY").args(["--config", "config.yaml", "export"]);
+    let done = world.outcome(command.args(["--to=bundle", "demo@1.0.0"]).output().unwrap());
+    assert_eq!(done.status, Some(0), "{done:?}");
+    assert_eq!(secret("bundle"), ["registry.json"]);
+    let mode = fs::metadata(world.path("bundle/registry.json")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(import(&world, "--config config.yaml").status, Some(0));
 }

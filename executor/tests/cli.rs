@@ -118,3 +118,37 @@ fn progress_is_for_terminals_only() {
     let piped = world.exec(install.split(' '));
     assert_eq!(piped.stderr.lines().count(), 1, "{}", piped.stderr);
 }
+
+/// SEC-E14, SEC-E16
+#[test]
+fn progress_shows_no_secrets_and_what_is_not_seen() {
+    let mut world = World::new();
+    let archive = fs::read(world.publish("demo", "1.0.0")).unwrap();
+    let name = "gz.\u{202e}rat\u{200b}.tar.gz";
+    fs::write(world.path("registry").join(name), &archive).unwrap();
+    world.edit("demo", "1.0.0", |entry| entry["download_url"] = name.into());
+    let seen = on_a_terminal(&world, "install demo -v");
+    assert!(seen.contains("verifying gz.\\u{202e}rat\\u{200b}.tar.gz"), "{seen:?}");
+    assert!(!seen.contains(['\u{202e}', '\u{200b}']), "{seen:?}");
+    world.exec(["remove", "demo"]);
+    world.edit("demo", "1.0.0", |entry| entry["download_url"] = "demo.tar.gz?sig=s3cret".into());
+    let files = world.path("registry");
+    let slow = Server::new(move |path, _| {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        match path {
+            "/demo.tar.gz?sig=s3cret" => Reply::ok(&archive),
+            _ => Reply::ok(&fs::read(files.join("registry.json")).unwrap()),
+        }
+    });
+    let args = format!("install demo -v --registry '{}/registry.json?s3cret'", slow.address);
+    let seen = on_a_terminal(&world, &args);
+    assert!(seen.contains("downloading demo.tar.gz?…"), "{seen:?}");
+    assert!(!seen.contains("s3cret"), "{seen:?}");
+    let path = world.path("store\u{200b}");
+    fs::rename(world.path("store"), &path).unwrap();
+    let seen = on_a_terminal(&world, &format!("path demo --store '{}'", path.display()));
+    assert!(seen.contains("store\\u{200b}/demo-1.0.0"), "{seen:?}");
+    // For scripts it is what it is.
+    let printed = world.exec(["path", "demo", "--store", "store\u{200b}"]).stdout;
+    assert_eq!(printed, "~/store\u{200b}/demo-1.0.0\n");
+}

@@ -54,11 +54,38 @@ fn what_is_fetched_by_https_goes_through_the_proxy() {
         }
     }
     assert_eq!(server.requests().len(), 6, "{:?}", server.requests());
-    let named = format!("http://user:s3cret@{}", tunnel.address);
-    assert_installs(&world, registry, &[("HTTPS_PROXY", &named)]);
-    // `user:s3cret`
-    let says_who = |head: &String| head.contains("Proxy-Authorization: Basic dXNlcjpzM2NyZXQ=\r\n");
-    assert!(tunnel.heads().iter().all(says_who));
+    // `user:s3cret` and `user:s@c:t`
+    for (who, basic) in [("user:s3cret", "dXNlcjpzM2NyZXQ="), ("user:s%40c:t", "dXNlcjpzQGM6dA==")]
+    {
+        let named = format!("http://{who}@{}", tunnel.address);
+        assert_installs(&world, registry, &[("HTTPS_PROXY", &named)]);
+        let says_who = format!("Proxy-Authorization: Basic {basic}\r\n");
+        assert!(tunnel.heads().iter().all(|head| head.contains(&says_who)));
+    }
+    // As for curl: without a scheme, and past it only what NO_PROXY names.
+    for none in ["", ",", "x,", "ry.example", "gistry.example,a.registry.example"] {
+        let proxy = [("HTTPS_PROXY", tunnel.address.as_str()), ("NO_PROXY", none)];
+        assert_installs(&world, registry, &proxy);
+        let heads = tunnel.heads();
+        assert!(heads.len() == 2 && !heads[0].contains("Proxy-Authorization"), "{heads:?}");
+    }
+}
+
+/// What was asked for is not gone past because it cannot be done.
+#[test]
+fn a_proxy_that_cannot_be_used_is_an_error() {
+    let (world, server) = world("localhost");
+    for proxy in ["socks5://user:s3cret@localhost:1", "http://user:s3cret@:1", "s3cret@x:y", "a b"]
+    {
+        for name in ["HTTPS_PROXY", "all_proxy"] {
+            let outcome = install(&world, &server.address, &[(name, proxy)]);
+            assert_eq!(outcome.status, Some(10), "{outcome:?}");
+            let message = "HTTPS_PROXY or ALL_PROXY names no proxy of http:// or https://";
+            assert!(outcome.stderr.contains(message), "{outcome:?}");
+            assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
+        }
+    }
+    assert_eq!(server.requests(), Vec::<String>::new());
 }
 
 #[test]

@@ -105,17 +105,24 @@ fn the_first_registry_with_the_name_serves_it() {
     assert_done(&exec(&world, "install demo"));
 }
 
-/// SEC-C11: what strangers write does not steer the terminal, and `--json` keeps it.
+/// SEC-C11, SEC-E16: what strangers write does not steer the terminal and hides nothing, and `--json`
+/// keeps it.
 #[test]
 fn hostile_text_is_shown_as_text() {
-    let hostile = "</script>\u{1b}[2J\u{9b}31m\u{7}\u{202e}gpj\u{2028}\u{2066}\r\" x='";
+    let unseen = "\u{61c}\u{ad}\u{feff}\u{3164}\u{e0041}\u{fe0f}".chars();
+    let unseen = unseen.chain('\u{200b}'..='\u{200f}').chain('\u{2028}'..='\u{202e}');
+    let unseen: String = unseen.chain('\u{2060}'..='\u{206f}').collect();
+    let hostile = format!("</script>\u{1b}[2J\u{9b}31m\u{7}{unseen}gpj\r\" x='");
+    let hostile = hostile.as_str();
     let steers = |text: &str| {
-        text.contains(|char: char| char.is_control() && char != '\n')
-            || text.contains(['\u{202e}', '\u{2028}', '\u{2066}'])
+        text.contains(|char: char| char.is_control() && char != '\n' || unseen.contains(char))
     };
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     world.edit("demo", "1.0.0", |entry| entry["description"] = hostile.into());
+    world.edit("demo", "1.0.0", |entry| entry["yanked"] = hostile.into());
+    assert!(!steers(&world.exec(["info", "demo"]).stdout));
+    world.edit("demo", "1.0.0", |entry| drop(entry.as_object_mut().unwrap().remove("yanked")));
     let listed = world.exec(["list", "--available"]);
     assert_done(&listed);
     assert!(listed.stdout.contains("</script>\\u{1b}[2J"), "{listed:?}");
@@ -134,8 +141,9 @@ fn hostile_text_is_shown_as_text() {
     let listed = world.exec(["list", "--available"]);
     assert!(!steers(&listed.stdout) && !steers(&listed.stderr), "{listed:?}");
     for status in ["404 \u{1b}[2J\u{9b}", "302 Found", "200 OK"] {
+        let body = hostile.to_owned();
         let server = Server::new(move |_, _| {
-            Reply::new(status, &[("Location", "ftp://\u{1b}[2J\u{9b}")], hostile.as_bytes())
+            Reply::new(status, &[("Location", "ftp://\u{1b}[2J\u{9b}")], body.as_bytes())
         });
         let outcome = world.exec(["install", "demo", "--registry", server.address.as_str()]);
         assert_ne!(outcome.status, Some(0), "{outcome:?}");

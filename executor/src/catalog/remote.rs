@@ -33,15 +33,15 @@ pub(super) fn document(
         let (_, expires) = signed(source, &body)?;
         return Ok(Document { shelf: Shelf::of(body, location)?, expires });
     };
-    let (url, trust) = (location.to_string(), source.trust());
+    let (url, key, trust) = (address.to_string(), address.key(), source.trust());
     let cache = policy.cache.as_deref();
-    let load = || cache.and_then(|cache| cache::load(cache, &url, &trust, policy.now));
+    let load = || cache.and_then(|cache| cache::load(cache, &key, &trust, policy.now));
     let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
     let mut copy = load();
     let mut _asking = None;
     if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
         // One process asks; those that waited use its answer.
-        _asking = cache.and_then(|cache| cache::lock(cache, &url, policy.patience));
+        _asking = cache.and_then(|cache| cache::lock(cache, &key, policy.patience));
         copy = load();
     }
     if let Some(copy) = copy.take_if(|copy| fresh(copy)) {
@@ -98,30 +98,30 @@ fn ask(
     ui: &mut Ui<'_>,
 ) -> Result<Option<Document>, Error> {
     let (location, cache) = (&source.location, policy.cache.as_deref());
-    let url = location.to_string();
+    let key = address.key();
     let none = Validators::default();
     let known = copy.map_or(&none, |copy| &copy.facts.validators);
     let Some((body, validators)) = fetch::changed(address, MAX_REGISTRY_BYTES, known)? else {
-        return unchanged(source, copy, policy);
+        return unchanged(source, &key, copy, policy);
     };
     let (minisig, expires) = signed(source, &body)?;
     let mut shelf = Shelf::of(body, location)?;
-    in_order(&shelf.label.updated_at, &url, policy, ui)?;
+    in_order(&shelf.label.updated_at, address, policy, ui)?;
     let facts = Facts { validators, minisig, expires };
-    keep(cache, (&url, &source.trust()), facts, &mut shelf, policy, ui);
+    keep(cache, (&key, &source.trust()), facts, &mut shelf, policy, ui);
     Ok(Some(Document { shelf, expires }))
 }
 
 /// What to do when the document has not changed: the signature may have.
 fn unchanged(
     source: &Source,
+    key: &str,
     copy: Option<&cache::Copy>,
     policy: &Policy,
 ) -> Result<Option<Document>, Error> {
     let (Some(copy), Some(cache)) = (copy, policy.cache.as_deref()) else { return Ok(None) };
-    let url = source.location.to_string();
     if source.keys.is_empty() || minisig(source)? == copy.facts.minisig.as_bytes() {
-        cache::confirm(cache, &url, policy.now);
+        cache::confirm(cache, key, policy.now);
         return Ok(None);
     }
     // Signed again: the next question, which has no copy, gets both.
@@ -130,16 +130,17 @@ fn unchanged(
     let mut shelf = Shelf::of(body, &source.location)?;
     let facts = Facts { validators: copy.facts.validators.clone(), minisig, expires };
     // A copy that cannot be kept is asked for again.
-    _ = cache::save(cache, (&url, &source.trust()), facts, &mut shelf, policy.now);
+    _ = cache::save(cache, (key, &source.trust()), facts, &mut shelf, policy.now);
     Ok(Some(Document { shelf, expires }))
 }
 
 /// Refuses a document that is older than one seen before, and remembers what was seen.
-fn in_order(stamp: &str, url: &str, policy: &Policy, ui: &mut Ui<'_>) -> Result<(), Error> {
+fn in_order(stamp: &str, url: &Address, policy: &Policy, ui: &mut Ui<'_>) -> Result<(), Error> {
     let Some(cache) = policy.cache.as_deref() else { return Ok(()) };
-    let seen = cache::seen(cache, url);
+    let key = url.key();
+    let seen = cache::seen(cache, &key);
     match stamp::order(stamp, seen.as_deref(), policy.now) {
-        Order::Later if seen.as_deref() != Some(stamp) => cache::see(cache, url, stamp),
+        Order::Later if seen.as_deref() != Some(stamp) => cache::see(cache, &key, stamp),
         Order::Later => {}
         Order::Future => ui.warning(&format!(
             "registry {url}: it is of {stamp}, which is to come; is the clock right?"
@@ -147,7 +148,7 @@ fn in_order(stamp: &str, url: &str, policy: &Policy, ui: &mut Ui<'_>) -> Result<
         Order::Earlier => {
             let seen = seen.unwrap_or_default();
             return Err(Error::Registry {
-                registry: url.to_owned(),
+                registry: url.to_string(),
                 reason: format!(
                     "it is of {stamp}, and one of {seen} was seen before; try again later, or \
                      ask its maintainer"

@@ -2,12 +2,14 @@
 
 use super::Session;
 use super::install::install_all;
+use crate::address::shown;
 use crate::bundle::{Bundle, DOCUMENT, LABEL, Label};
 use crate::catalog::Registries;
 use crate::config::Source;
 use crate::error::Error;
 use crate::fetch;
 use crate::list;
+use crate::local::Local;
 use crate::location::Location;
 use crate::ui::Ui;
 use joblet_format::{Arch, Spec};
@@ -71,7 +73,8 @@ impl Session<'_> {
     /// Installs what is in the bundle `from`: all of it, or `specs`.
     pub(crate) fn import(&self, from: &Path, ui: &mut Ui<'_>) -> Result<(), Error> {
         let file = from.join(LABEL);
-        let label = fetch::document(&Location::File(file.clone()), MAX_LABEL_BYTES)?;
+        let location = Location::File(Local::new(from, LABEL));
+        let label = fetch::document(&location, MAX_LABEL_BYTES)?;
         let refuse = |reason: String| Error::Config { path: file.clone(), reason };
         let label: Label =
             serde_json::from_slice(&label).map_err(|error| refuse(error.to_string()))?;
@@ -93,14 +96,14 @@ impl Session<'_> {
     fn bundled(&self, label: &Label, from: &Path) -> Result<Source, Error> {
         let config = self.config()?;
         let from = std::path::absolute(from).map_err(Error::file("find", from))?;
-        let location = Location::File(from.join(DOCUMENT));
+        let location = Location::File(Local::new(&from, DOCUMENT));
         let signed = config.iter().any(|source| !source.keys.is_empty());
         let known = config.into_iter().find(|it| it.location.to_string() == label.registry);
         match known {
             Some(source) => Ok(Source { location, token_env: None, ..source }),
             // Where registries must be signed, a bundle does not get around that by its label.
             None if signed => Err(Error::Registry {
-                registry: label.registry.clone(),
+                registry: shown(&label.registry),
                 reason: "the bundle's registry is not configured here; add it with its key".into(),
             }),
             None => Ok(Source::plain(location)),

@@ -1,8 +1,9 @@
 //! `info`.
 
 use super::Session;
+use crate::address::shown;
 use crate::error::Error;
-use crate::store::{Installed, Usage};
+use crate::store::{Installed, Receipt, Usage};
 use crate::ui::Ui;
 use crate::{env, info, registry, runtime};
 use joblet_format::{Spec, Wanted};
@@ -15,7 +16,12 @@ impl Session<'_> {
         let here = match store.find(spec)? {
             Some(runtime) => {
                 let config = runtime::load(&runtime.path)?.config;
-                let receipt = store.receipt(&runtime);
+                // Earlier versions wrote addresses whole.
+                let receipt = store.receipt(&runtime).map(|receipt| Receipt {
+                    registry: shown(&receipt.registry),
+                    url: shown(&receipt.url),
+                    ..receipt
+                });
                 Some(info::Here { config, receipt, disk: Usage::of(&runtime.path)?, runtime })
             }
             None => None,

@@ -2,9 +2,12 @@
 
 use super::Session;
 use crate::error::Error;
+use crate::escape::visible;
 use crate::list;
 use crate::ui::Ui;
 use joblet_format::Spec;
+use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
 
 impl Session<'_> {
     pub(crate) fn list(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
@@ -30,6 +33,9 @@ impl Session<'_> {
 
     pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
         let path = self.store()?.expect(spec)?.path;
-        ui.data(&format!("{}\n", path.display()))
+        if std::io::stdout().is_terminal() {
+            return ui.data(&(visible(&path.to_string_lossy()) + "\n"));
+        }
+        ui.raw(&[path.as_os_str().as_bytes(), b"\n"].concat())
     }
 }

@@ -4,9 +4,10 @@ use super::pipeline::Members;
 use crate::address::Address;
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Response, Tries};
+use crate::http::{self, Response};
 use crate::location::Location;
 use crate::parts::{Part, Parts};
+use crate::tries::Tries;
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -99,15 +100,14 @@ impl Members for Archive<'_> {
 impl<'a> Source<'a> {
     fn open(part: &'a Part) -> Result<Self, Error> {
         let (source, length) = match &part.location {
-            Location::File(path) => {
-                let file = fetch::open(path)?;
-                let length = file.metadata().map_err(Error::file("stat", path))?.len();
+            Location::File(local) => {
+                let file = local.open()?;
+                let length = file.metadata().map_err(Error::file("stat", local.path()))?.len();
                 (Source::File(file), Some(length))
             }
             Location::Http(url) => {
                 let body = http::get(url)?;
-                let length = body.headers().get("content-length");
-                let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+                let length = body.length();
                 let etag = http::strong_etag(&body);
                 let connection = Connection { url, body, etag, tries: Tries::new() };
                 (Source::Http(Box::new(connection)), length)

@@ -4,10 +4,11 @@ use super::pipeline::Members;
 use crate::address::Address;
 use crate::error::Error;
 use crate::fetch;
-use crate::http::{self, Response, Tries};
+use crate::http::{self, Response};
 use crate::location::Location;
 use crate::parts::{Part, Parts};
 use crate::reuse;
+use crate::tries::Tries;
 use joblet_format::index::Index;
 use std::fs::File;
 use std::io::{self, Read};
@@ -63,10 +64,10 @@ impl<'a> Ranges<'a> {
     ) -> Result<(), Error> {
         let part = &self.parts.list()[number];
         match &part.location {
-            Location::File(path) => {
+            Location::File(local) => {
                 let file = match std::mem::replace(&mut self.source, Source::None) {
                     Source::File(open, file) if open == number => file,
-                    _ => fetch::open(path)?,
+                    _ => local.open()?,
                 };
                 let done = file.read_exact_at(buffer, range.start - part.place.start);
                 self.source = Source::File(number, file);

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{fs, thread};
 
-/// What is sent back, byte for byte, and how long to wait before each byte of the body.
-pub struct Reply(Vec<u8>, Option<Duration>);
+/// What is sent back, byte for byte, and how long to wait before each byte from a place on.
+pub struct Reply(Vec<u8>, Option<(usize, Duration)>);
 
 impl Reply {
     pub fn new(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
@@ -22,9 +22,20 @@ impl Reply {
         Self(bytes, None)
     }
 
+    /// Any bytes at all.
+    pub fn raw(bytes: &[u8]) -> Self {
+        Self(bytes.to_owned(), None)
+    }
+
     /// The same, a byte of the body at a time.
     pub fn dripping(self, pause: Duration) -> Self {
-        Self(self.0, Some(pause))
+        let body = self.0.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        Self(self.0, Some((body, pause)))
+    }
+
+    /// The same, a byte at a time from the first one on.
+    pub fn trickling(self, pause: Duration) -> Self {
+        Self(self.0, Some((0, pause)))
     }
 
     pub fn ok(body: &[u8]) -> Self {
@@ -229,10 +240,9 @@ fn answer(stream: impl Read + Write, seen: &Mutex<Vec<String>>, handler: &Handle
     };
     let stream = stream.get_mut();
     let Reply(bytes, pause) = handler(&path, &head, count);
-    let Some(pause) = pause else {
+    let Some((body, pause)) = pause else {
         return stream.write_all(&bytes).and_then(|()| stream.flush()).ok();
     };
-    let body = bytes.windows(4).position(|end| end == b"\r\n\r\n")? + 4;
     stream.write_all(&bytes[..body]).and_then(|()| stream.flush()).ok()?;
     for byte in &bytes[body..] {
         thread::sleep(pause);
