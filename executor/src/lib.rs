@@ -13,6 +13,7 @@ mod cli;
 mod commands;
 mod completions;
 mod config;
+mod directory;
 mod doctor;
 mod download;
 pub mod env;

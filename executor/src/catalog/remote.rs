@@ -2,7 +2,7 @@
 
 use super::{Document, Policy};
 use crate::address::Address;
-use crate::cache::{self, Facts};
+use crate::cache::{self, Cache, Facts};
 use crate::config::Source;
 use crate::env;
 use crate::error::Error;
@@ -14,8 +14,7 @@ use crate::stamp::{self, Order};
 use crate::trust;
 use crate::ui::Ui;
 use joblet_format::MAX_REGISTRY_BYTES;
-use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The document of a registry.
 ///
@@ -34,15 +33,18 @@ pub(super) fn document(
         return Ok(Document { shelf: Shelf::of(body, location)?, expires });
     };
     let (url, trust) = (location.to_string(), source.trust());
-    let cache = policy.cache.as_deref();
-    let load = || cache.and_then(|cache| cache::load(cache, &url, &trust, policy.now));
+    let cache = policy.cache.as_ref();
+    cache.map_or(Ok(()), Cache::check)?;
+    let load = |now| cache.and_then(|cache| cache::load(cache, &url, &trust, now));
     let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
-    let mut copy = load();
+    let mut copy = load(policy.now);
     let mut _asking = None;
     if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
         // One process asks; those that waited use its answer.
-        _asking = cache.and_then(|cache| cache::lock(cache, &url, policy.patience));
-        copy = load();
+        _asking = cache.map(|cache| cache::lock(cache, &url, policy.patience)).transpose()?;
+        // Whoever asked meanwhile may have begun later: by the time at which this process began, its
+        // answer would be of a time to come.
+        copy = load(policy.now.max(SystemTime::now()));
     }
     if let Some(copy) = copy.take_if(|copy| fresh(copy)) {
         ui.detail(&format!("registry {url}: using the copy of {} ago", spoken(copy.age)));
@@ -57,7 +59,7 @@ pub(super) fn document(
     let usable = copy.filter(|copy| copy.age < cache::USABLE);
     match (answer, usable) {
         (Ok(Some(document)), _) => Ok(document),
-        (Ok(None), _) => load().map(Document::from).ok_or_else(|| Error::Net {
+        (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| Error::Net {
             url,
             reason: "nothing has changed, but the copy is gone; try again".into(),
         }),
@@ -97,7 +99,7 @@ fn ask(
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Option<Document>, Error> {
-    let (location, cache) = (&source.location, policy.cache.as_deref());
+    let (location, cache) = (&source.location, policy.cache.as_ref());
     let url = location.to_string();
     let none = Validators::default();
     let known = copy.map_or(&none, |copy| &copy.facts.validators);
@@ -118,7 +120,7 @@ fn unchanged(
     copy: Option<&cache::Copy>,
     policy: &Policy,
 ) -> Result<Option<Document>, Error> {
-    let (Some(copy), Some(cache)) = (copy, policy.cache.as_deref()) else { return Ok(None) };
+    let (Some(copy), Some(cache)) = (copy, policy.cache.as_ref()) else { return Ok(None) };
     let url = source.location.to_string();
     if source.keys.is_empty() || minisig(source)? == copy.facts.minisig.as_bytes() {
         cache::confirm(cache, &url, policy.now);
@@ -136,7 +138,7 @@ fn unchanged(
 
 /// Refuses a document that is older than one seen before, and remembers what was seen.
 fn in_order(stamp: &str, url: &str, policy: &Policy, ui: &mut Ui<'_>) -> Result<(), Error> {
-    let Some(cache) = policy.cache.as_deref() else { return Ok(()) };
+    let Some(cache) = policy.cache.as_ref() else { return Ok(()) };
     let seen = cache::seen(cache, url);
     match stamp::order(stamp, seen.as_deref(), policy.now) {
         Order::Later if seen.as_deref() != Some(stamp) => cache::see(cache, url, stamp),
@@ -159,7 +161,7 @@ fn in_order(stamp: &str, url: &str, policy: &Policy, ui: &mut Ui<'_>) -> Result<
 }
 
 fn keep(
-    cache: Option<&Path>,
+    cache: Option<&Cache>,
     place: (&str, &str),
     facts: Facts,
     shelf: &mut Shelf,

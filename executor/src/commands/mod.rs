@@ -15,6 +15,7 @@ mod upgrade;
 mod verify;
 
 use crate::args::Global;
+use crate::cache::Cache;
 use crate::catalog::{Policy, Registries};
 use crate::config::{self, Source};
 use crate::env::{self, Environment};
@@ -76,7 +77,7 @@ impl Session<'_> {
             offline: self.offline(),
             refresh: self.global.refresh,
             now: SystemTime::now(),
-            cache: self.env.cache(),
+            cache: self.env.cache().map(Cache::new),
             patience: self.env.lock_timeout.min(MAX_PATIENCE),
         }
     }
