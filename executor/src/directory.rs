@@ -7,7 +7,9 @@ use crate::error::Error;
 use crate::sandbox::weaken;
 use crate::tree::close;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::path::Arg;
 use std::ffi::{CString, OsStr, OsString};
@@ -47,7 +49,8 @@ impl Directory {
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let link = rustix::fs::lstat(path).map_err(Error::file("open", path))?;
                 if FileType::from_raw_mode(link.st_mode).is_symlink() && !is_ours(&link) {
-                    let reason = format!("it is a symbolic link of user {}; remove it", link.st_uid);
+                    let reason =
+                        format!("it is a symbolic link of user {}; remove it", link.st_uid);
                     return Err(untrusted(path, reason));
                 }
                 rustix::fs::open(path, OPEN, Mode::empty())
@@ -209,9 +212,7 @@ impl Directory {
         let flags = RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(&self.fd, from, &there.fd, to, flags) {
             // File systems without that flag: rename(2) replaces no directory that has entries.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                rustix::fs::renameat(&self.fd, from, &there.fd, to)
-            }
+            Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&self.fd, from, &there.fd, to),
             done => done,
         }
     }
@@ -298,7 +299,10 @@ pub fn distrust(stat: &Stat) -> Option<String> {
         return None;
     }
     if !is_ours(stat) {
-        return Some(format!("it belongs to user {}; chown it if you know what is in it", stat.st_uid));
+        return Some(format!(
+            "it belongs to user {}; chown it if you know what is in it",
+            stat.st_uid
+        ));
     }
     let others = if rustix::process::geteuid().is_root() { 0o022 } else { 0o002 };
     let mode = stat.st_mode & 0o7777;

@@ -233,9 +233,15 @@ impl Work<'_> {
         self.store.room(needed)?;
         let staging = self.store.stage(self.lock)?;
         let progress = Progress::bytes(format!("unpacking {}", self.exact), needed, ui.progress());
-        unpack::unpack(archive, &source.to_string(), artifact, staging.directory().as_fd(), |bytes| {
-            progress.advance(bytes);
-        })
+        unpack::unpack(
+            archive,
+            &source.to_string(),
+            artifact,
+            staging.directory().as_fd(),
+            |bytes| {
+                progress.advance(bytes);
+            },
+        )
         .map_err(|error| self.store.explain(error, needed))?;
         let cost = Cost { fetched: artifact.size, reused: 0 };
         Ok(Fetched { staging, index: None, needed, cost })
@@ -364,11 +370,13 @@ fn wrapper<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, Erro
     }
     let children = unpacked.names()?;
     if let [only] = children.as_slice() {
-        // Through a link it would be found, too, but not entered.
-        if let Some(directory) = unpacked.enter(only).ok().flatten() {
-            if directory.has("runtime.yml") {
+        match unpacked.enter(only) {
+            Ok(Some(directory)) if directory.has("runtime.yml") => {
                 return staging.prepared(Some(only.clone()));
             }
+            // A file, or a link.
+            Ok(_) | Err(Error::Untrusted { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Err(Error::Archive { archive: archive.to_owned(), rule: no_runtime(unpacked, &children) })
@@ -378,9 +386,11 @@ fn wrapper<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, Erro
 fn no_runtime(unpacked: &Directory, top: &[OsString]) -> String {
     let below = top.iter().filter_map(|name| unpacked.enter(name).ok()?);
     let inside = below.filter_map(|directory| directory.names().ok()).flatten();
-    let script = top.iter().cloned().chain(inside).find(|name| {
-        Path::new(name).extension().is_some_and(|extension| extension == "sh")
-    });
+    let script = top
+        .iter()
+        .cloned()
+        .chain(inside)
+        .find(|name| Path::new(name).extension().is_some_and(|extension| extension == "sh"));
     match script {
         Some(script) => format!(
             "it has no runtime.yml: this is a package of install scripts ({}), which are never run \

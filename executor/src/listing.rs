@@ -51,7 +51,8 @@ impl Listing {
     /// [`Error::File`] when something cannot be read.
     pub fn take(root: impl AsFd, path: &Path) -> Result<Self, Error> {
         let mut entries = Vec::new();
-        let failed = |(below, errno): (PathBuf, Errno)| Error::file("read", path.join(below))(errno);
+        let failed =
+            |(below, errno): (PathBuf, Errno)| Error::file("read", path.join(below))(errno);
         visit(root.as_fd(), |path, data| {
             let path = path.as_os_str().as_bytes().to_owned();
             let directory = FileType::from_raw_mode(data.st_mode).is_dir();
@@ -119,9 +120,9 @@ pub struct Content {
 impl Content {
     /// Whether the file at `path` below `walk` is such a one, and the caller's or root's: it is read.
     pub fn is_in(&self, walk: &mut Walk, path: &Path) -> bool {
-        let data = walk.parent(path).and_then(|(parent, name)| {
-            rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
-        });
+        let data = walk
+            .parent(path)
+            .and_then(|(parent, name)| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW));
         let same = data.is_ok_and(|data| {
             let size = u64::try_from(data.st_size).unwrap_or_default();
             is_ours(&data)

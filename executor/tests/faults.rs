@@ -371,13 +371,13 @@ fn a_quota_is_a_full_disk() {
         return;
     }
     let world = world();
-    for (args, call) in [
-        ("install demo@1.0.0", "mkdirat"),
-        ("install demo@1.0.0", "write"),
-        ("install plain", "mkdirat"),
-        ("install plain", "write"),
+    for (args, call, from) in [
+        ("install demo@1.0.0", "mkdirat", 4),
+        ("install demo@1.0.0", "write", 1),
+        ("install plain", "mkdirat", 3),
+        ("install plain", "write", 3),
     ] {
-        let inject = format!("inject={call}:error=EDQUOT:when=3+");
+        let inject = format!("inject={call}:error=EDQUOT:when={from}+");
         let staging = world.path("store/.joblet/staging/");
         assert_eq!(world.exec(["list"]).status, Some(0));
         let outcome = world.traced(&["-e", &format!("trace={call}"), "-e", &inject], args);

@@ -1,7 +1,7 @@
 //! `prune`.
 
-use super::remove::note_users;
 use super::Session;
+use super::remove::note_users;
 use crate::args::Prune;
 use crate::error::Error;
 use crate::list;

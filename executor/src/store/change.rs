@@ -68,10 +68,12 @@ impl Store {
             .and_then(|()| prepared.staging.put(&text, &receipts, &file("json")))
             .and_then(|()| prepared.staging.put(content, &receipts, &file(kind.extension())))
             .and_then(|()| prepared.sync())
-            .and_then(|()| match prepared.around().rename_new(prepared.name(), own, name.as_str()) {
-                // Where locks are not seen everywhere, somebody else was first.
-                Err(Errno::EXIST | Errno::NOTEMPTY) if there() => Ok(false),
-                done => done.map(|()| true).map_err(Error::file("rename", &target)),
+            .and_then(|()| {
+                match prepared.around().rename_new(prepared.name(), own, name.as_str()) {
+                    // Where locks are not seen everywhere, somebody else was first.
+                    Err(Errno::EXIST | Errno::NOTEMPTY) if there() => Ok(false),
+                    done => done.map(|()| true).map_err(Error::file("rename", &target)),
+                }
             })
             .and_then(|new| {
                 own.sync().inspect_err(|_| {
@@ -103,9 +105,8 @@ impl Store {
         let (staging, removed) = (self.part(Part::Staging)?, self.part(Part::Removed)?);
         prepared.sync()?;
         let failed = || Error::file::<Errno>("replace", &runtime.path);
-        let exchange = || {
-            renameat_with(prepared.around(), prepared.name(), own, name, RenameFlags::EXCHANGE)
-        };
+        let exchange =
+            || renameat_with(prepared.around(), prepared.name(), own, name, RenameFlags::EXCHANGE);
         let aside = match exchange() {
             Err(Errno::INVAL | Errno::NOSYS) => {
                 let claimed = claim::make(&staging, name)?;

@@ -1,8 +1,8 @@
 //! Names that no two processes give: of what one of them is preparing, and of what was removed.
 //!
-//! `NAME-VERSION@HOST@BOOT@PID@N`: the machine, its boot (eight digits of
-//! `/proc/sys/kernel/random/boot_id`), the process, and a number, since processes of different PID
-//! namespaces may have the same id. Whether its maker still works on it is told by the lock of
+//! `NAME-VERSION@HOST@BOOT@N`: the machine, its boot (eight digits of
+//! `/proc/sys/kernel/random/boot_id`), and the first number that mkdir(2) or rename(2) gave no other
+//! process: ids of processes are not unique where there are PID namespaces. Whether its maker still works on it is told by the lock of
 //! `NAME-VERSION`, where that is known to be seen: by this machine since it was booted. What another
 //! one prepares is left alone for a day.
 
@@ -28,7 +28,7 @@ pub(super) fn name(
     version: &str,
     mut make: impl FnMut(&str) -> Result<(), Errno>,
 ) -> Result<String, Errno> {
-    let mine = format!("{version}@{}@{}@{}", lock::host(), boot(), std::process::id());
+    let mine = format!("{version}@{}@{}", lock::host(), boot());
     for number in 0_u32.. {
         let name = format!("{mine}@{number}");
         match make(&name) {
@@ -84,9 +84,9 @@ mod tests {
         for (name, old, left) in [
             (mine.as_str(), false, true),
             ("demo-1.0.0", false, true),
-            (&format!("demo-1.0.0@{host}@00000000@1@0"), false, true),
-            ("demo-1.0.0@elsewhere@00000000@1@0", false, false),
-            ("demo-1.0.0@elsewhere@00000000@1@0", true, true),
+            (&format!("demo-1.0.0@{host}@00000000@0"), false, true),
+            ("demo-1.0.0@elsewhere@00000000@0", false, false),
+            ("demo-1.0.0@elsewhere@00000000@0", true, true),
         ] {
             _ = fs::create_dir(base.path().join(name));
             if old {

@@ -137,9 +137,7 @@ impl Store {
         let Some(work) = around.enter(WORK)? else { return Ok(None) };
         let refused = distrust(&work.stat()?);
         match refused {
-            Some(reason) if !somebody_elses(around, &work)? => {
-                Err(untrusted(work.path(), reason))
-            }
+            Some(reason) if !somebody_elses(around, &work)? => Err(untrusted(work.path(), reason)),
             _ => Ok(Some(work)),
         }
     }
@@ -151,7 +149,9 @@ impl Store {
     pub(super) fn workshop(&self) -> Result<Option<Directory>, Error> {
         let Some(own) = self.own()? else { return Ok(None) };
         match self.believed(own) {
-            Ok(Some(work)) if owner(&work)? == rustix::process::geteuid().as_raw() => Ok(Some(work)),
+            Ok(Some(work)) if owner(&work)? == rustix::process::geteuid().as_raw() => {
+                Ok(Some(work))
+            }
             Err(Error::File { .. }) | Ok(_) => Ok(None),
             Err(error) => Err(error),
         }
