@@ -18,6 +18,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -154,7 +155,9 @@ impl Directory {
     /// # Errors
     /// [`Error::File`].
     pub fn names(&self) -> Result<Vec<OsString>, Error> {
-        let names = Dir::read_from(&self.fd).and_then(|entries| {
+        // Read from its beginning, whoever else reads it.
+        let names = openat(&self.fd, ".", OPEN, Mode::empty()).and_then(Dir::new);
+        let names = names.and_then(|entries| {
             let name = |name: CString| OsString::from_vec(name.into_bytes());
             entries.filter_map(|entry| named(entry).transpose()).map(|it| it.map(name)).collect()
         });
@@ -285,9 +288,15 @@ fn no_follow() -> OFlags {
     if weaken::without("store-links") { OFlags::empty() } else { OFlags::NOFOLLOW }
 }
 
+/// The user that this process acts as.
+pub fn user() -> u32 {
+    static ASKED: OnceLock<u32> = OnceLock::new();
+    *ASKED.get_or_init(|| rustix::process::geteuid().as_raw())
+}
+
 /// Whether a file or directory belongs to the caller or to root.
 pub fn is_ours(stat: &Stat) -> bool {
-    [0, rustix::process::geteuid().as_raw()].contains(&stat.st_uid)
+    [0, user()].contains(&stat.st_uid)
 }
 
 /// Why others decide what is in a file or directory, if they do.
@@ -304,7 +313,7 @@ pub fn distrust(stat: &Stat) -> Option<String> {
             stat.st_uid
         ));
     }
-    let others = if rustix::process::geteuid().is_root() { 0o022 } else { 0o002 };
+    let others = if user() == 0 { 0o022 } else { 0o002 };
     let mode = stat.st_mode & 0o7777;
     (mode & others != 0).then(|| {
         format!("others may write it (mode {mode:o}); chmod go-w it if you know what is in it")

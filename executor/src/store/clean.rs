@@ -45,8 +45,12 @@ impl Store {
     /// # Errors
     /// As [`Store::clean`].
     pub fn clean_if_needed(&self) -> Result<(), Error> {
-        match self.workshop()? {
-            Some(work) if work.may_have(Part::Staging)? => self.clean(),
+        if self.is_tidy()? {
+            return Ok(());
+        }
+        let Some(work) = self.workshop()? else { return Ok(()) };
+        match work.opened_part(Part::Staging)? {
+            Some(staging) if !names(&staging).is_empty() => self.clean(),
             _ => Ok(()),
         }
     }

@@ -10,10 +10,10 @@
 //! of root's that nobody else may write, or it is refused.
 
 use super::{Installed, Store, WORK};
-use crate::directory::{Directory, distrust, is_ours, untrusted};
+use crate::directory::{Directory, distrust, is_ours, untrusted, user};
 use crate::error::Error;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -149,9 +149,7 @@ impl Store {
     pub(super) fn workshop(&self) -> Result<Option<Directory>, Error> {
         let Some(own) = self.own()? else { return Ok(None) };
         match self.believed(own) {
-            Ok(Some(work)) if owner(&work)? == rustix::process::geteuid().as_raw() => {
-                Ok(Some(work))
-            }
+            Ok(Some(work)) if owner(&work)? == user() => Ok(Some(work)),
             Err(Error::File { .. }) | Ok(_) => Ok(None),
             Err(error) => Err(error),
         }
@@ -160,7 +158,7 @@ impl Store {
 
 /// Whether all of the store is another user's: what is kept there is as good as what is run.
 fn somebody_elses(around: &Directory, work: &Directory) -> Result<bool, Error> {
-    let (root, own) = (rustix::process::geteuid().is_root(), work.stat()?);
+    let (root, own) = (user() == 0, work.stat()?);
     Ok(!root && !is_ours(&own) && own.st_uid == owner(around)?)
 }
 
@@ -180,19 +178,24 @@ impl Directory {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Whether a part of this one may have entries: in doubt it has. One look, without opening it.
-    ///
-    /// # Errors
-    /// [`Error::Untrusted`].
-    pub(super) fn may_have(&self, part: Part) -> Result<bool, Error> {
-        let Ok(stat) = self.look(part.of().0) else { return Ok(false) };
-        if !FileType::from_raw_mode(stat.st_mode).is_dir() || !is_ours(&stat) {
-            return self.opened_part(part).map(|found| found.is_some());
+impl Store {
+    /// Whether there is nothing to remove and nothing to refuse, as far as two looks can tell: in
+    /// doubt there is something.
+    pub(super) fn is_tidy(&self) -> Result<bool, Error> {
+        let Some(own) = self.own()? else { return Ok(true) };
+        let fine = |stat: &Stat| {
+            FileType::from_raw_mode(stat.st_mode).is_dir() && distrust(stat).is_none()
+        };
+        let Ok(work) = own.look(WORK) else { return Ok(true) };
+        if work.st_uid != user() {
+            return Ok(fine(&work));
         }
         // A directory has a name of its own, `.`, and one in each directory in it; file systems
         // that do not count say 1.
-        Ok(stat.st_nlink != 2)
+        let staging = own.look(".joblet/staging");
+        Ok(fine(&work) && staging.map_or(true, |staging| fine(&staging) && staging.st_nlink == 2))
     }
 }
 
@@ -205,7 +208,7 @@ fn opened<'s>(
     }
     let Some(path) = path else { return Ok(None) };
     let Some(found) = Directory::open_own(path)? else { return Ok(None) };
-    let root = rustix::process::geteuid().is_root();
+    let root = user() == 0;
     let found = if root { found.trusted()? } else { found };
     Ok(Some(cell.get_or_init(|| found)))
 }
