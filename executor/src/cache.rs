@@ -341,6 +341,9 @@ mod tests {
         assert!(!here());
     }
 
+    /// What is done to a directory, to which, how it is refused, and whether it can be done here.
+    type Case<'a> = (&'a dyn Fn(&Path), &'a str, &'a str, bool);
+
     /// SEC-E04: what was seen of a registry is not asked of what others may write.
     #[test]
     fn a_cache_that_others_may_write_is_refused() {
@@ -356,7 +359,7 @@ mod tests {
             symlink(&elsewhere, path).unwrap();
         };
         let root = rustix::process::geteuid().is_root();
-        let cases: [(&dyn Fn(&Path), &str, &str, bool); 5] = [
+        let cases: [Case<'_>; 5] = [
             (&open_to_all, "", "others may write it (mode 777)", true),
             (&open_to_all, "registries", "others may write it (mode 777)", true),
             (&link, "registries", "it is not a directory", true),

@@ -71,8 +71,8 @@ impl Directory {
     /// # Errors
     /// [`Error::File`].
     pub fn make_all(path: &Path, mode: u32) -> Result<(), Error> {
-        let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-        made.map_err(Error::file("create", path))
+        let done = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+        done.map_err(Error::file("create", path))
     }
 
     /// Opens the directory `name` in this one.

@@ -1,7 +1,6 @@
 //! From a spec to an installed runtime: resolve → fetch and verify → unpack → store.
 
 use crate::catalog::Catalog;
-use crate::directory::Directory;
 use crate::download;
 use crate::env;
 use crate::error::Error;
@@ -14,16 +13,15 @@ use crate::progress::Progress;
 use crate::registry::{self, Choice};
 use crate::runtime;
 use crate::share;
-use crate::store::{Installed, Kept, Prepared, Receipt, Staging, Store};
+use crate::store::{Installed, Kept, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
+use crate::wrapper::wrapper;
 use joblet_format::index::Index;
 use joblet_format::{IndexFile, Spec};
 use rustix::fd::{AsFd, OwnedFd};
-use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 /// What an installation did.
@@ -359,46 +357,5 @@ fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> 
         checksum: choice.artifact.checksum,
         size: choice.artifact.size,
         installed_at: now.as_secs(),
-    }
-}
-
-/// The directory with `runtime.yml`: the unpacked one, or the only one in it.
-fn wrapper<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, Error> {
-    let unpacked = staging.directory();
-    if unpacked.has("runtime.yml") {
-        return staging.prepared(None);
-    }
-    let children = unpacked.names()?;
-    if let [only] = children.as_slice() {
-        match unpacked.enter(only) {
-            Ok(Some(directory)) if directory.has("runtime.yml") => {
-                return staging.prepared(Some(only.clone()));
-            }
-            // A file, or a link.
-            Ok(_) | Err(Error::Untrusted { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(Error::Archive { archive: archive.to_owned(), rule: no_runtime(unpacked, &children) })
-}
-
-/// Why an archive without `runtime.yml` is none of ours, for the person who wanted it.
-fn no_runtime(unpacked: &Directory, top: &[OsString]) -> String {
-    let below = top.iter().filter_map(|name| unpacked.enter(name).ok()?);
-    let inside = below.filter_map(|directory| directory.names().ok()).flatten();
-    let script = top
-        .iter()
-        .cloned()
-        .chain(inside)
-        .find(|name| Path::new(name).extension().is_some_and(|extension| extension == "sh"));
-    match script {
-        Some(script) => format!(
-            "it has no runtime.yml: this is a package of install scripts ({}), which are never run \
-             here; ask the registry's maintainer for a pre-built runtime",
-            script.to_string_lossy()
-        ),
-        None => {
-            "it has no runtime.yml, so it is not a runtime; ask the registry's maintainer".into()
-        }
     }
 }

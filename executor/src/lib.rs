@@ -47,6 +47,7 @@ mod trust;
 pub mod ui;
 mod unpack;
 mod within;
+mod wrapper;
 
 use args::{Cli, Command};
 use commands::Session;

@@ -14,6 +14,7 @@
 
 use crate::directory::{Directory, is_ours, untrusted};
 use crate::error::Error;
+use crate::sandbox::weaken;
 use nix::errno::Errno as NixErrno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -71,13 +72,16 @@ impl Lock {
         let file = open(directory)?;
         let at = place(name);
         let range = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: at as libc::off_t,
-            l_len: RECORD as libc::off_t,
+            l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
+            l_whence: i16::try_from(libc::SEEK_SET).unwrap_or_default(),
+            l_start: i64::try_from(at).unwrap_or_default(),
+            l_len: i64::try_from(RECORD).unwrap_or_default(),
             l_pid: 0,
         };
         let name = name.to_owned();
+        if weaken::without("locks") {
+            return Ok(Some(Self { name, file: None }));
+        }
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&range)) {
             Ok(_) => {}
             Err(NixErrno::EAGAIN | NixErrno::EACCES) => return Ok(None),
@@ -124,7 +128,7 @@ fn open(directory: &Directory) -> Result<File, Error> {
 
 /// What keeps a file from being one that this program has made, and that nobody else can open.
 fn wrong(stat: &Stat) -> Option<&'static str> {
-    if crate::sandbox::weaken::without("store-owners") {
+    if weaken::without("store-owners") {
         None
     } else if !FileType::from_raw_mode(stat.st_mode).is_file() {
         Some("it is not a file")

@@ -208,21 +208,22 @@ fn directories_of_others_in_a_store_are_refused() {
 fn locks_of_others_are_refused_and_left_as_they_are() {
     for place in Place::all() {
         let (lock, file) = (place.path("store/.joblet/lock"), place.victim.path.join("f"));
-        let fifo = |_: &Path| {
+        let fifo = || {
             let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
             rustix::fs::mkfifoat(rustix::fs::CWD, &lock, mode).unwrap();
             chown(&lock, place.user, place.user).unwrap();
         };
-        let kinds: [(&dyn Fn(&Path), &str); 4] = [
-            (&|file| symlink(file, &lock).unwrap(), "it is not a file; move it away"),
-            (&|_| fs::create_dir(&lock).unwrap(), "it is not a file; move it away"),
+        let link = || symlink(&file, &lock).unwrap();
+        let kinds: [(&dyn Fn(), &str); 4] = [
+            (&link, "it is not a file; move it away"),
+            (&|| fs::create_dir(&lock).unwrap(), "it is not a file; move it away"),
             (&fifo, "it is not a file; move it away"),
-            (&|_| fs::write(&lock, "").unwrap(), "others may open it; move it away"),
+            (&|| fs::write(&lock, "").unwrap(), "others may open it; move it away"),
         ];
         for (plant, reason) in kinds {
             place.renew();
             fs::remove_file(&lock).unwrap();
-            plant(&file);
+            plant();
             if !lock.is_symlink() {
                 lchown(&lock, place.user, place.user).unwrap();
             }
@@ -331,6 +332,27 @@ fn a_configuration_of_others_is_refused() {
         if place.give_away(&file) {
             refused("it belongs to user 6553");
         }
+    }
+}
+
+/// Machines that share a store and do not see each other's locks: more is done than need be, and all
+/// succeed.
+#[test]
+fn processes_that_see_no_locks_install_all_the_same() {
+    for place in Place::all() {
+        let Some(weakened) = &place.weakened else { continue };
+        let start = |number: usize| {
+            let args = ["install demo@1.0.0 -q", RUN, "install demo -q", "list -q"][number % 4];
+            let mut command = place.command(weakened, args);
+            command.env("JOBLET_EXEC_WEAKEN", "locks").stdout(Stdio::null()).spawn().unwrap()
+        };
+        let children: Vec<_> = (0..40).map(start).collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        place.world.assert_store(&["demo-1.0.0", "demo-1.1.0"]);
+        assert_eq!(list(&place.path("store/.joblet/receipts")).len(), 4);
+        assert_eq!(place.exec("verify").stdout, "demo@1.0.0: intact\ndemo@1.1.0: intact\n");
     }
 }
 
@@ -538,8 +560,8 @@ fn no_runtime_is_deleted_below_a_running_job() {
             let name = format!("use{number}{lock:?}{runner:?}");
             for weak in [false, true] {
                 let store = store_of(world, owner, &format!("{name}{weak}"));
-                let remover = if weak { &weakened } else { &program };
-                if !remover.exists() {
+                let tool = if weak { &weakened } else { &program };
+                if !tool.exists() {
                     support::skip("negative proofs: no examples/weakened");
                     continue;
                 }
@@ -547,7 +569,7 @@ fn no_runtime_is_deleted_below_a_running_job() {
                 let child = job(&program, runner, &store);
                 // What keeps files on the disk must be the job itself.
                 drop(holder);
-                let mut command = with_store(remover, owner, &store, &["remove", "demo"]);
+                let mut command = with_store(tool, owner, &store, &["remove", "demo"]);
                 let removed = command.env("JOBLET_EXEC_WEAKEN", "in-use").output().unwrap();
                 assert!(removed.status.success(), "{removed:?}");
                 assert_eq!(list(&store), [".joblet"]);

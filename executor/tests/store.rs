@@ -7,7 +7,6 @@ use common::{World, list, members};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 

@@ -43,7 +43,7 @@ impl Session<'_> {
         };
         // Mounts and receipts need a path that means the same from everywhere.
         let root = std::path::absolute(&root).map_err(Error::file("find", &root))?;
-        Ok(Store::new(root, system, self.env.lock_timeout))
+        Ok(Store::new(&root, system, self.env.lock_timeout))
     }
 
     pub(crate) fn default_store(&self) -> Result<PathBuf, Error> {

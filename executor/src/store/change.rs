@@ -28,7 +28,7 @@ impl Store {
                 // What cannot be removed now is tried again by the next command.
                 _ = around.remove_tree(&name);
                 let gone = |_| Error::file("open", around.at(&name))(Errno::NOENT);
-                Err(other.map(gone).unwrap_or_else(|error| error))
+                Err(other.map_or_else(|error| error, gone))
             }
         }
     }

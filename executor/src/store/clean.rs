@@ -1,7 +1,7 @@
 //! What processes that died have left in the store is removed by the next command.
 
 use super::place::Part;
-use super::{Store, claim};
+use super::{Store, claim, hold};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::lock::Lock;
@@ -34,7 +34,7 @@ impl Store {
             clean_receipts(own, &work, staging.as_ref(), &receipts)?;
         }
         if let Some(removed) = removed {
-            self.empty(&removed);
+            hold::empty(&removed);
         }
         Ok(())
     }

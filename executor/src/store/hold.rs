@@ -24,7 +24,6 @@
 //! No lock on a file in the store would do: users could not take one in root's store without being
 //! able to open that file, and then they could hold it against each other.
 
-use super::Store;
 use crate::directory::Directory;
 use crate::sandbox::weaken;
 use rustix::fd::{AsFd, OwnedFd};
@@ -111,14 +110,12 @@ fn holders(file: &OwnedFd) -> Vec<u32> {
     pids.collect()
 }
 
-impl Store {
-    /// Deletes what was removed and is not used any more. Best effort.
-    pub(super) fn empty(&self, removed: &Directory) {
-        for name in removed.names().unwrap_or_default() {
-            let Some(name) = name.to_str() else { continue };
-            if users(removed, name).is_none() {
-                _ = removed.remove_tree(name);
-            }
+/// Deletes what was removed and is not used any more. Best effort.
+pub(super) fn empty(removed: &Directory) {
+    for name in removed.names().unwrap_or_default() {
+        let Some(name) = name.to_str() else { continue };
+        if users(removed, name).is_none() {
+            _ = removed.remove_tree(name);
         }
     }
 }

@@ -57,7 +57,7 @@ pub struct Store {
 
 impl Store {
     /// The store at `root`, and one more that is only read.
-    pub fn new(root: PathBuf, system: Option<PathBuf>, lock_timeout: u64) -> Self {
+    pub fn new(root: &Path, system: Option<PathBuf>, lock_timeout: u64) -> Self {
         // Behind a slash at its end, a link would be followed.
         let root: PathBuf = root.components().collect();
         let system = system.filter(|system| *system != root);
@@ -193,7 +193,7 @@ impl Store {
     /// A file about an installed runtime, in the store that it is in.
     fn beside(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
         let around = self.around(runtime).ok()??;
-        let receipts = self.believed(around).ok()??.enter("receipts").ok()??;
+        let receipts = place::believed(around).ok()??.enter("receipts").ok()??;
         let name = runtime.path.file_name()?.to_str()?;
         receipts.read(&format!("{name}.{kind}")).ok()
     }
@@ -247,7 +247,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, Store) {
         let base = tempfile::tempdir().unwrap();
-        let store = Store::new(base.path().join("store"), Some(base.path().join("system")), 1);
+        let store = Store::new(&base.path().join("store"), Some(base.path().join("system")), 1);
         (base, store)
     }
 

@@ -129,30 +129,30 @@ impl Store {
         self.around(runtime).is_ok_and(|around| around.is_some_and(|around| around.has(name)))
     }
 
-    /// Where this program works in `around`, to read what is kept there; none where there is nothing.
-    ///
-    /// # Errors
-    /// [`Error::Untrusted`]; [`Error::File`] where it may not be opened.
-    pub(super) fn believed(&self, around: &Directory) -> Result<Option<Directory>, Error> {
-        let Some(work) = around.enter(WORK)? else { return Ok(None) };
-        let refused = distrust(&work.stat()?);
-        match refused {
-            Some(reason) if !somebody_elses(around, &work)? => Err(untrusted(work.path(), reason)),
-            _ => Ok(Some(work)),
-        }
-    }
-
     /// Where this program works, for who removes leftovers; none where they are not the caller's.
     ///
     /// # Errors
     /// [`Error::Untrusted`].
     pub(super) fn workshop(&self) -> Result<Option<Directory>, Error> {
         let Some(own) = self.own()? else { return Ok(None) };
-        match self.believed(own) {
+        match believed(own) {
             Ok(Some(work)) if owner(&work)? == user() => Ok(Some(work)),
             Err(Error::File { .. }) | Ok(_) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Where this program works in `around`, to read what is kept there; none where there is nothing.
+///
+/// # Errors
+/// [`Error::Untrusted`]; [`Error::File`] where it may not be opened.
+pub(super) fn believed(around: &Directory) -> Result<Option<Directory>, Error> {
+    let Some(work) = around.enter(WORK)? else { return Ok(None) };
+    let refused = distrust(&work.stat()?);
+    match refused {
+        Some(reason) if !somebody_elses(around, &work)? => Err(untrusted(work.path(), reason)),
+        _ => Ok(Some(work)),
     }
 }
 
