@@ -6,7 +6,7 @@ use crate::http::Validators;
 use crate::lock::{self, Lock};
 use crate::shelf::{Label, Shelf};
 use joblet_format::MAX_REGISTRY_BYTES;
-use rustix::fs::{FileType, OFlags, fstat, renameat};
+use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -228,7 +228,7 @@ fn write(
         let mut file = directory.file(&temporary, flags)?;
         content.iter().try_for_each(|part| file.write_all(part))?;
         modified.map_or(Ok(()), |time| file.set_modified(time))?;
-        Ok(renameat(directory, &temporary, directory, name)?)
+        Ok(directory.rename(&temporary, directory, name)?)
     };
     result().map_err(|error| {
         // Best effort: the next writer of this name removes what is left.

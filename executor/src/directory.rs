@@ -8,14 +8,14 @@ use crate::sandbox::weaken;
 use crate::tree::close;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, renameat,
+    renameat_with, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::path::Arg;
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -79,9 +79,9 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Untrusted`] if it is something else, [`Error::File`]; none where nothing is there.
-    pub fn enter(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Option<Self>, Error> {
+    pub fn enter(&self, name: &str) -> Result<Option<Self>, Error> {
         let path = self.at(name);
-        match openat(&self.fd, name.as_ref(), OPEN | no_follow(), Mode::empty()) {
+        match openat(self.as_fd(), OsStr::new(name), OPEN | no_follow(), Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path })),
             Err(Errno::NOENT) => Ok(None),
             Err(Errno::NOTDIR | Errno::LOOP) => {
@@ -101,7 +101,7 @@ impl Directory {
             if let Some(found) = self.enter(name)? {
                 return found.trusted();
             }
-            match rustix::fs::mkdirat(&self.fd, name, Mode::from_raw_mode(mode)) {
+            match rustix::fs::mkdirat(self.as_fd(), OsStr::new(name), Mode::from_raw_mode(mode)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(Error::file("create", self.at(name))(errno)),
             }
@@ -133,35 +133,39 @@ impl Directory {
     }
 
     /// Where `name` in it is: for messages only.
-    pub fn at(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> PathBuf {
-        self.path.join(name.as_ref())
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// What is called `name` in it, itself if it is a link.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn look(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<Stat, Errno> {
-        rustix::fs::statat(&self.fd, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW)
+    pub fn look(&self, name: &str) -> Result<Stat, Errno> {
+        rustix::fs::statat(self.as_fd(), OsStr::new(name), AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Whether anything is called `name` in it.
-    pub fn has(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.look(name).is_ok()
     }
 
-    /// The names in it, in no order.
+    /// The names in it, in no order. One that is not UTF-8 stands there as no file is called.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn names(&self) -> Result<Vec<OsString>, Error> {
-        // Read from its beginning, whoever else reads it.
-        let names = openat(&self.fd, ".", OPEN, Mode::empty()).and_then(Dir::new);
-        let names = names.and_then(|entries| {
-            let name = |name: CString| OsString::from_vec(name.into_bytes());
-            entries.filter_map(|entry| named(entry).transpose()).map(|it| it.map(name)).collect()
-        });
-        names.map_err(Error::file("read", &self.path))
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        let read = || -> Result<_, Errno> {
+            // Read from its beginning, whoever else reads it.
+            let mut entries =
+                Dir::new(openat(self.as_fd(), OsStr::new("."), OPEN, Mode::empty())?)?;
+            let mut names = Vec::new();
+            while let Some(entry) = entries.read() {
+                names.extend(named(entry)?.map(|name| name.to_string_lossy().into_owned()));
+            }
+            Ok(names)
+        };
+        read().map_err(Error::file("read", self.path.clone()))
     }
 
     /// Opens the file `name` in it; never waits for a FIFO.
@@ -170,7 +174,7 @@ impl Directory {
     /// What the kernel says.
     pub fn file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
         let flags = flags | no_follow() | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR).map(File::from)
+        openat(self.as_fd(), OsStr::new(name), flags, Mode::RUSR | Mode::WUSR).map(File::from)
     }
 
     /// Reads the regular file `name` in it.
@@ -195,7 +199,7 @@ impl Directory {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let done = || -> io::Result<()> {
             let mode = Mode::from_raw_mode(0o644);
-            let mut file = File::from(openat(&self.fd, name, flags, mode)?);
+            let mut file = File::from(openat(self.as_fd(), OsStr::new(name), flags, mode)?);
             file.write_all(bytes)?;
             Ok(close(file)?)
         };
@@ -206,18 +210,30 @@ impl Directory {
     ///
     /// # Errors
     /// `EEXIST` or `ENOTEMPTY` where something has it; otherwise what the kernel says.
-    pub fn rename_new(
-        &self,
-        from: impl Arg + Copy,
-        there: &Self,
-        to: impl Arg + Copy,
-    ) -> Result<(), Errno> {
-        let flags = RenameFlags::NOREPLACE;
-        match rustix::fs::renameat_with(&self.fd, from, &there.fd, to, flags) {
+    pub fn rename_new(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
+        let (here, to) = ((self.as_fd(), OsStr::new(from)), (there.as_fd(), OsStr::new(to)));
+        match renameat_with(here.0, here.1, to.0, to.1, RenameFlags::NOREPLACE) {
             // File systems without that flag: rename(2) replaces no directory that has entries.
-            Err(Errno::INVAL | Errno::NOSYS) => rustix::fs::renameat(&self.fd, from, &there.fd, to),
+            Err(Errno::INVAL | Errno::NOSYS) => renameat(here.0, here.1, to.0, to.1),
             done => done,
         }
+    }
+
+    /// Gives what is called `from` in it the name `to` in `there`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn rename(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
+        renameat(self.as_fd(), OsStr::new(from), there.as_fd(), OsStr::new(to))
+    }
+
+    /// Exchanges what is called `name` in it with what is called `other` in `there`.
+    ///
+    /// # Errors
+    /// `EINVAL` or `ENOSYS` where that cannot be done; otherwise what the kernel says.
+    pub fn exchange(&self, name: &str, there: &Self, other: &str) -> Result<(), Errno> {
+        let (name, other) = (OsStr::new(name), OsStr::new(other));
+        renameat_with(self.as_fd(), name, there.as_fd(), other, RenameFlags::EXCHANGE)
     }
 
     /// Removes the file `name`; none is fine.
@@ -225,7 +241,7 @@ impl Directory {
     /// # Errors
     /// [`Error::File`].
     pub fn remove_file(&self, name: &str) -> Result<(), Error> {
-        match unlinkat(&self.fd, name, AtFlags::empty()) {
+        match unlinkat(self.as_fd(), OsStr::new(name), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Error::file("remove", self.at(name))(errno)),
         }
@@ -235,8 +251,8 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn remove_tree(&self, name: &(impl AsRef<OsStr> + ?Sized)) -> Result<(), Error> {
-        remove_tree(self.as_fd(), name.as_ref()).map_err(Error::file("remove", self.at(name)))
+    pub fn remove_tree(&self, name: &str) -> Result<(), Error> {
+        remove_tree(self.as_fd(), OsStr::new(name)).map_err(Error::file("remove", self.at(name)))
     }
 
     /// Its entries are on the disk then.
@@ -260,7 +276,7 @@ fn named(entry: Result<rustix::fs::DirEntry, Errno>) -> Result<Option<CString>, 
     Ok(Some(name).filter(|name| !matches!(name.to_bytes(), b"." | b"..")))
 }
 
-fn remove_tree(parent: BorrowedFd<'_>, name: impl Arg + Copy) -> Result<(), Errno> {
+fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let refused = match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         // A directory, by Linux and by POSIX.
@@ -275,7 +291,7 @@ fn remove_tree(parent: BorrowedFd<'_>, name: impl Arg + Copy) -> Result<(), Errn
     let mut entries = Dir::new(entries)?;
     while let Some(entry) = entries.read() {
         if let Some(name) = named(entry)? {
-            remove_tree(entries.fd()?, name.as_c_str())?;
+            remove_tree(entries.fd()?, OsStr::from_bytes(name.to_bytes()))?;
         }
     }
     match unlinkat(parent, name, AtFlags::REMOVEDIR) {

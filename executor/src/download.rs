@@ -84,9 +84,8 @@ pub fn archive(
 impl<'d> Partial<'d> {
     /// The file for the archive whose checksum is `hex`, locked.
     fn open(directory: &'d Directory, hex: &str) -> Result<Self, Error> {
-        let found = directory.names().unwrap_or_default().into_iter();
-        let found = found.filter_map(|name| name.into_string().ok());
-        let mut found: Vec<_> = found.filter(|name| name.starts_with(hex)).collect();
+        let mut found = directory.names().unwrap_or_default();
+        found.retain(|name| name.starts_with(hex));
         found.sort();
         let name = found.pop().unwrap_or_else(|| hex.to_owned());
         for other in found {
@@ -198,7 +197,7 @@ impl<'d> Partial<'d> {
         let suffix =
             self.etag.as_ref().map_or(String::new(), |etag| format!("-{}", hex::encode(etag)));
         let name = format!("{digest}{suffix}");
-        if rustix::fs::renameat(self.directory, &self.name, self.directory, &name).is_ok() {
+        if self.directory.rename(&self.name, self.directory, &name).is_ok() {
             self.name = name;
         }
     }

@@ -53,7 +53,7 @@ impl Listing {
         let mut entries = Vec::new();
         let failed =
             |(below, errno): (PathBuf, Errno)| Error::file("read", path.join(below))(errno);
-        visit(root.as_fd(), |path, data| {
+        visit(root.as_fd(), &mut |path, data| {
             let path = path.as_os_str().as_bytes().to_owned();
             let directory = FileType::from_raw_mode(data.st_mode).is_dir();
             let size = u64::try_from(data.st_size).unwrap_or_default();

@@ -9,6 +9,7 @@ use crate::tree::{Walk, create, times};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, Stat, fstat, statat};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// Gives the files of `own`, which lie in `root`, the disk blocks of equal files of `others`.
@@ -52,7 +53,8 @@ fn replace(
     let (parent, name) = walk.parent(path)?;
     let (around, data) = (fstat(parent)?, statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
     let made = twin_of(other, twin, &data, reflinks);
-    let done = made.and_then(|()| rustix::fs::renameat(twin.0, twin.1, parent, name));
+    let done =
+        made.and_then(|()| rustix::fs::renameat(twin.0.as_fd(), OsStr::new(twin.1), parent, name));
     if done.is_err() {
         // There is nothing where it could not be made.
         _ = twin.0.remove_file(twin.1);
@@ -71,7 +73,7 @@ fn twin_of(
 ) -> Result<(), Errno> {
     if *reflinks {
         let mode = Mode::from_raw_mode(data.st_mode & 0o777);
-        let file = create(around.as_fd(), twin.as_ref(), mode)?;
+        let file = create(around.as_fd(), OsStr::new(twin), mode)?;
         let source = there.file(other)?;
         match rustix::fs::ioctl_ficlone(&file, &source) {
             Ok(()) => {
@@ -80,8 +82,8 @@ fn twin_of(
             }
             Err(_) => *reflinks = false,
         }
-        rustix::fs::unlinkat(around, twin, AtFlags::empty())?;
+        rustix::fs::unlinkat(around.as_fd(), OsStr::new(twin), AtFlags::empty())?;
     }
     let (parent, name) = there.parent(other)?;
-    rustix::fs::linkat(parent, name, around, twin, AtFlags::empty())
+    rustix::fs::linkat(parent, name, around.as_fd(), OsStr::new(twin), AtFlags::empty())
 }

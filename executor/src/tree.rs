@@ -157,7 +157,7 @@ impl Walk {
 /// What the kernel says, with the path where it did.
 pub fn visit(
     root: BorrowedFd<'_>,
-    mut found: impl FnMut(&Path, &Stat) -> bool,
+    found: &mut dyn FnMut(&Path, &Stat) -> bool,
 ) -> Result<(), (PathBuf, Errno)> {
     let mut walk = Walk::new(root).map_err(|errno| (PathBuf::new(), errno))?;
     let mut left = vec![PathBuf::new()];

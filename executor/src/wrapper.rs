@@ -3,7 +3,6 @@
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::store::{Prepared, Staging};
-use std::ffi::OsString;
 use std::path::Path;
 
 /// The directory with `runtime.yml`: the unpacked one, or the only one in it.
@@ -30,7 +29,7 @@ pub fn wrapper<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, 
 }
 
 /// Why an archive without `runtime.yml` is none of ours, for the person who wanted it.
-fn no_runtime(unpacked: &Directory, top: &[OsString]) -> String {
+fn no_runtime(unpacked: &Directory, top: &[String]) -> String {
     let below = top.iter().filter_map(|name| unpacked.enter(name).ok()?);
     let inside = below.filter_map(|directory| directory.names().ok()).flatten();
     let script = top
@@ -40,9 +39,8 @@ fn no_runtime(unpacked: &Directory, top: &[OsString]) -> String {
         .find(|name| Path::new(name).extension().is_some_and(|extension| extension == "sh"));
     match script {
         Some(script) => format!(
-            "it has no runtime.yml: this is a package of install scripts ({}), which are never run \
-             here; ask the registry's maintainer for a pre-built runtime",
-            script.to_string_lossy()
+            "it has no runtime.yml: this is a package of install scripts ({script}), which are never run \
+             here; ask the registry's maintainer for a pre-built runtime"
         ),
         None => {
             "it has no runtime.yml, so it is not a runtime; ask the registry's maintainer".into()

@@ -419,7 +419,7 @@ impl Holder {
 impl Drop for Holder {
     fn drop(&mut self) {
         let group = rustix::process::Pid::from_child(&self.0);
-        // Of its own: flock(1) and what it runs.
+        // Of its own: flock(1) and what it runs, which may take a moment to end.
         _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         _ = self.0.wait();
     }
@@ -482,8 +482,10 @@ fn a_lock_of_a_stranger_slows_no_start_and_stops_no_removal() {
             assert_eq!(list(&store), [".joblet"]);
             assert_eq!(list(&store.join(".joblet/removed")).len(), 1);
             drop(holder);
-            assert!(exec(&["list"]).status.success());
-            assert_eq!(list(&store.join(".joblet/removed")), Vec::<String>::new());
+            wait_until("its files are deleted", || {
+                assert!(exec(&["list"]).status.success());
+                list(&store.join(".joblet/removed")).is_empty()
+            });
         }
     }
 }
@@ -514,8 +516,10 @@ fn prune_and_repair_work_beside_a_lock_of_a_stranger() {
             assert_eq!(list(&place.path("store")), [".joblet", "demo-1.1.0"]);
             assert_eq!(list(&place.path("store/.joblet/removed")).len(), 2);
             drop(holders);
-            assert_eq!(place.exec("list").status, Some(0));
-            assert_eq!(list(&place.path("store/.joblet/removed")), Vec::<String>::new());
+            wait_until("their files are deleted", || {
+                assert_eq!(place.exec("list").status, Some(0));
+                list(&place.path("store/.joblet/removed")).is_empty()
+            });
         }
     }
 }

@@ -168,7 +168,7 @@ fn extra(
 ) -> Result<(), (PathBuf, Errno)> {
     let known: BTreeMap<_, _> =
         index.entries().iter().map(|entry| (entry.path.as_str(), &entry.body)).collect();
-    visit(root.as_fd(), |path, _| {
+    visit(root.as_fd(), &mut |path, _| {
         let path = path.to_string_lossy();
         let Some(body) = known.get(&*path) else {
             let path = path.into_owned();

@@ -6,9 +6,9 @@ use super::{Installed, Kept, Receipt, Store, claim, hold};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::lock::Lock;
-use rustix::fs::{RenameFlags, renameat, renameat_with, syncfs};
+use rustix::fs::syncfs;
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What `runtime.yml` is called where a runtime cannot be moved away at once.
@@ -69,7 +69,7 @@ impl Store {
             .and_then(|()| prepared.staging.put(content, &receipts, &file(kind.extension())))
             .and_then(|()| prepared.sync())
             .and_then(|()| {
-                match prepared.around().rename_new(prepared.name(), own, name.as_str()) {
+                match prepared.around().rename_new(prepared.name(), own, &name) {
                     // Where locks are not seen everywhere, somebody else was first.
                     Err(Errno::EXIST | Errno::NOTEMPTY) if there() => Ok(false),
                     done => done.map(|()| true).map_err(Error::file("rename", &target)),
@@ -78,7 +78,7 @@ impl Store {
             .and_then(|new| {
                 own.sync().inspect_err(|_| {
                     // Where it stays if even that fails, it is whole.
-                    _ = own.rename_new(name.as_str(), prepared.around(), prepared.name());
+                    _ = own.rename_new(&name, prepared.around(), prepared.name());
                 })?;
                 Ok(new)
             });
@@ -105,17 +105,17 @@ impl Store {
         let (staging, removed) = (self.part(Part::Staging)?, self.part(Part::Removed)?);
         prepared.sync()?;
         let failed = || Error::file::<Errno>("replace", &runtime.path);
-        let exchange =
-            || renameat_with(prepared.around(), prepared.name(), own, name, RenameFlags::EXCHANGE);
+        let exchange = || prepared.around().exchange(prepared.name(), own, name);
         let aside = match exchange() {
             Err(Errno::INVAL | Errno::NOSYS) => {
                 let claimed = claim::make(&staging, name)?;
-                let aside = Path::new(&claimed).join(ASIDE);
-                let replaced = renameat(own, name, &staging, &aside)
-                    .and_then(|()| renameat(prepared.around(), prepared.name(), own, name));
+                let aside = format!("{claimed}/{ASIDE}");
+                let replaced = own
+                    .rename(name, &staging, &aside)
+                    .and_then(|()| prepared.around().rename(prepared.name(), own, name));
                 replaced.map_err(failed())?;
                 own.sync()?;
-                let aside = claim::name(name, |new| staging.rename_new(&aside, &removed, new));
+                let aside = claim::name(name, &mut |new| staging.rename_new(&aside, &removed, new));
                 let aside = aside.map_err(failed())?;
                 // Empty, and if it stays, a leftover.
                 _ = staging.remove_tree(&claimed);
@@ -125,12 +125,12 @@ impl Store {
                 done.map_err(failed())?;
                 let moved =
                     |new: &str| prepared.around().rename_new(prepared.name(), &removed, new);
-                own.sync().and_then(|()| claim::name(name, moved).map_err(failed())).inspect_err(
-                    |_| {
+                own.sync()
+                    .and_then(|()| claim::name(name, &mut { moved }).map_err(failed()))
+                    .inspect_err(|_| {
                         // Jobs may use it: it does not stay where it would be deleted.
                         _ = exchange();
-                    },
-                )?
+                    })?
             }
         };
         discard(&removed, &aside)
@@ -146,7 +146,7 @@ impl Store {
         let (own, name) = self.mine(runtime)?;
         let _lock = Lock::wait(&self.work()?, name, self.lock_timeout)?;
         let (removed, receipts) = (self.part(Part::Removed)?, self.part(Part::Receipts)?);
-        let aside = match claim::name(name, |new| own.rename_new(name, &removed, new)) {
+        let aside = match claim::name(name, &mut |new| own.rename_new(name, &removed, new)) {
             // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
             Err(Errno::XDEV) => {
                 remove_in_place(own, name)?;
@@ -156,7 +156,7 @@ impl Store {
                 let aside = done.map_err(Error::file("remove", &runtime.path))?;
                 own.sync().inspect_err(|_| {
                     // Where it stays if even that fails, it is whole.
-                    _ = removed.rename_new(aside.as_str(), own, name);
+                    _ = removed.rename_new(&aside, own, name);
                 })?;
                 Some(aside)
             }
@@ -195,11 +195,11 @@ fn discard(removed: &Directory, name: &str) -> Result<Option<String>, Error> {
 fn remove_in_place(own: &Directory, name: &str) -> Result<(), Error> {
     let Some(directory) = own.enter(name)? else { return Ok(()) };
     let failed = || Error::file::<Errno>("remove", own.at(name));
-    renameat(&directory, "runtime.yml", &directory, HIDDEN).map_err(failed())?;
+    directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
     match hold::users(own, name) {
         None => own.remove_tree(name),
         Some(holders) => {
-            renameat(&directory, HIDDEN, &directory, "runtime.yml").map_err(failed())?;
+            directory.rename(HIDDEN, &directory, "runtime.yml").map_err(failed())?;
             Err(Error::InUse { what: name.to_owned(), holders })
         }
     }
@@ -228,8 +228,8 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`].
-    pub fn prepared(&self, child: Option<OsString>) -> Result<Prepared<'_>, Error> {
-        let name = child.as_deref().unwrap_or(OsStr::new("."));
+    pub fn prepared(&self, child: Option<String>) -> Result<Prepared<'_>, Error> {
+        let name = child.as_deref().unwrap_or(".");
         let directory = self.directory.enter(name)?;
         let gone = || Error::file("open", self.directory.at(name))(Errno::NOENT);
         Ok(Prepared { directory: directory.ok_or_else(gone)?, staging: self, child })
@@ -239,7 +239,7 @@ impl Staging {
     fn put(&self, bytes: &[u8], there: &Directory, name: &str) -> Result<(), Error> {
         let (around, file) = self.beside();
         let put = around.write(&file, bytes).and_then(|()| {
-            let named = renameat(around, file.as_str(), there, name);
+            let named = around.rename(&file, there, name);
             named.map_err(Error::file("write", there.at(name)))
         });
         put.inspect_err(|_| {
@@ -262,7 +262,7 @@ pub struct Prepared<'s> {
     /// Its directory.
     pub directory: Directory,
     staging: &'s Staging,
-    child: Option<OsString>,
+    child: Option<String>,
 }
 
 impl Prepared<'_> {
@@ -270,8 +270,8 @@ impl Prepared<'_> {
         if self.child.is_some() { &self.staging.directory } else { &self.staging.around }
     }
 
-    fn name(&self) -> &OsStr {
-        self.child.as_deref().unwrap_or(OsStr::new(&self.staging.name))
+    fn name(&self) -> &str {
+        self.child.as_deref().unwrap_or(&self.staging.name)
     }
 
     /// Everything on its file system is on the disk then.

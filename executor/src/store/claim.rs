@@ -9,8 +9,10 @@
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::lock::{self, Lock};
+use rustix::fd::AsFd;
 use rustix::fs::Mode;
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,14 +21,15 @@ const ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Makes a directory in `around` for `version` (`NAME-VERSION`); its name.
 pub(super) fn make(around: &Directory, version: &str) -> Result<String, Error> {
-    name(version, |name| rustix::fs::mkdirat(around, name, Mode::from_raw_mode(0o755)))
+    let mode = Mode::from_raw_mode(0o755);
+    name(version, &mut |name| rustix::fs::mkdirat(around.as_fd(), OsStr::new(name), mode))
         .map_err(Error::file("create", around.at(version)))
 }
 
 /// Finds a name for `version` under which `make` makes something.
 pub(super) fn name(
     version: &str,
-    mut make: impl FnMut(&str) -> Result<(), Errno>,
+    make: &mut dyn FnMut(&str) -> Result<(), Errno>,
 ) -> Result<String, Errno> {
     let mine = format!("{version}@{}@{}", lock::host(), boot());
     for number in 0_u32.. {

@@ -119,8 +119,7 @@ fn free(work: &Directory, version: &str) -> Result<Option<Lock>, Error> {
     }
 }
 
-/// Names that are text, as all are that this program gives; none of a directory that cannot be read.
+/// The names in a directory; none of one that cannot be read.
 fn names(directory: &Directory) -> Vec<String> {
-    let names = directory.names().unwrap_or_default().into_iter();
-    names.filter_map(|name| name.into_string().ok()).collect()
+    directory.names().unwrap_or_default()
 }

@@ -29,8 +29,7 @@ use crate::sandbox::weaken;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
-use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
@@ -49,8 +48,8 @@ pub(super) fn users(around: &Directory, name: &str) -> Option<String> {
         return None;
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = openat(around, name, flags, Mode::empty()).ok();
-    let mut found = BTreeSet::new();
+    let directory = openat(around.as_fd(), OsStr::new(name), flags, Mode::empty()).ok();
+    let mut found = Vec::new();
     let alone = |directory: &OwnedFd| flock(directory, FlockOperation::NonBlockingLockExclusive);
     let locked = directory.as_ref().is_some_and(|it| alone(it) == Err(Errno::WOULDBLOCK));
     if let (true, Some(directory)) = (locked, &directory) {
@@ -59,6 +58,8 @@ pub(super) fn users(around: &Directory, name: &str) -> Option<String> {
     let seen = processes(name.as_bytes());
     let used = locked || !seen.is_empty();
     found.extend(seen);
+    found.sort_unstable();
+    found.dedup();
     let pids: Vec<_> = found.iter().map(u32::to_string).collect();
     used.then(|| if pids.is_empty() { "unknown".to_owned() } else { pids.join(", ") })
 }
@@ -113,9 +114,8 @@ fn holders(file: &OwnedFd) -> Vec<u32> {
 /// Deletes what was removed and is not used any more. Best effort.
 pub(super) fn empty(removed: &Directory) {
     for name in removed.names().unwrap_or_default() {
-        let Some(name) = name.to_str() else { continue };
-        if users(removed, name).is_none() {
-            _ = removed.remove_tree(name);
+        if users(removed, &name).is_none() {
+            _ = removed.remove_tree(&name);
         }
     }
 }

@@ -3,11 +3,13 @@
 use crate::directory::Directory;
 use crate::error::Error;
 use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Version, split_directory};
+use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat};
 use serde::Serialize;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A runtime that is there; one object of `list --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,11 +28,11 @@ pub(super) fn scan(root: &Directory, prefix: &str) -> Result<Vec<Installed>, Err
     let mut found = Vec::new();
     // Not the C library's list of a directory, which brings the C library's allocator to life.
     for name in root.names()? {
-        if let Some(text) = name.to_str().filter(|text| text.starts_with(prefix)) {
-            let yml = Path::new(text).join("runtime.yml");
-            let stat = rustix::fs::statat(root, &yml, AtFlags::empty());
+        if name.starts_with(prefix) {
+            let yml = format!("{name}/runtime.yml");
+            let stat = rustix::fs::statat(root.as_fd(), OsStr::new(&yml), AtFlags::empty());
             if stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()) {
-                found.extend(identify(text, root));
+                found.extend(identify(&name, root));
             }
         }
     }
@@ -46,8 +48,8 @@ fn identify(directory: &str, root: &Directory) -> Option<Installed> {
     let name = directory.parse().ok()?;
     let mut text = String::new();
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let yml = Path::new(directory).join("runtime.yml");
-    let file = openat(root, yml, flags, Mode::empty()).map(File::from).ok()?;
+    let yml = format!("{directory}/runtime.yml");
+    let file = openat(root.as_fd(), OsStr::new(&yml), flags, Mode::empty()).map(File::from).ok()?;
     // An unreadable file has no version; running it names the reason.
     _ = file.take(MAX_RUNTIME_YML_BYTES).read_to_string(&mut text);
     let yml = serde_yaml::from_str::<RuntimeYml>(&text).ok();

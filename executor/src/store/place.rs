@@ -12,7 +12,7 @@
 use super::{Installed, Store, WORK};
 use crate::directory::{Directory, distrust, is_ours, untrusted, user};
 use crate::error::Error;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 use std::path::Path;
@@ -105,9 +105,9 @@ impl Store {
         let around = self.around(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
         let name = runtime.path.file_name().unwrap_or_default();
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat(around, name, flags | OFlags::RDONLY, Mode::empty()) {
+        match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
             // Who may not list it may still use it.
-            Err(Errno::ACCESS) => openat(around, name, flags | OFlags::PATH, Mode::empty()),
+            Err(Errno::ACCESS) => openat(around.as_fd(), name, flags | OFlags::PATH, Mode::empty()),
             opened => opened,
         }
         .map_err(refused)
@@ -117,7 +117,7 @@ impl Store {
     pub fn is_there(&self, runtime: &Installed, directory: &OwnedFd) -> bool {
         let Ok(Some(around)) = self.around(runtime) else { return false };
         let name = runtime.path.file_name().unwrap_or_default();
-        match (fstat(directory), statat(around, name, AtFlags::empty())) {
+        match (fstat(directory), statat(around.as_fd(), name, AtFlags::empty())) {
             (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
             _ => false,
         }
@@ -126,7 +126,9 @@ impl Store {
     /// Whether anything has the name of `runtime` now.
     pub fn has(&self, runtime: &Installed) -> bool {
         let name = runtime.path.file_name().unwrap_or_default();
-        self.around(runtime).is_ok_and(|around| around.is_some_and(|around| around.has(name)))
+        self.around(runtime).is_ok_and(|around| {
+            around.is_some_and(|around| statat(around.as_fd(), name, AtFlags::empty()).is_ok())
+        })
     }
 
     /// Where this program works, for who removes leftovers; none where they are not the caller's.

@@ -30,7 +30,7 @@ impl Usage {
         let mut usage = Self::default();
         // Files of several names: how many are known, and how large each file is, in bytes.
         let mut linked: HashMap<_, (u64, u64, u64)> = HashMap::new();
-        visit(directory.as_fd(), |_, data| {
+        visit(directory.as_fd(), &mut |_, data| {
             let size = u64::try_from(data.st_blocks).unwrap_or_default() * 512;
             if FileType::from_raw_mode(data.st_mode).is_dir() {
                 usage.bytes += size;
