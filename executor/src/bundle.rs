@@ -2,6 +2,7 @@
 
 use crate::address::shown;
 use crate::catalog::Catalog;
+use crate::directory::Directory;
 use crate::download;
 use crate::error::Error;
 use crate::fetch;
@@ -81,7 +82,9 @@ impl<'a> Bundle<'a> {
         let path = self.directory.join(&name);
         let parts = install::parts(catalog, &choice, &exact)?;
         let progress = ui.progress();
-        let mut archive = download::archive(&parts, &choice.artifact, self.directory, progress)?;
+        let directory = Directory::open(self.directory);
+        let directory = directory.map_err(Error::file("open", self.directory))?;
+        let mut archive = download::archive(&parts, &choice.artifact, &directory, progress)?;
         let mut file = File::create(&path).map_err(Error::file("create", &path))?;
         io::copy(&mut archive, &mut file).map_err(Error::file("write", &path))?;
         if let Some(promise) = &choice.artifact.index {

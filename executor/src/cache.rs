@@ -1,17 +1,19 @@
 //! The copies of registries that are kept for an hour, and what was seen of each.
 
+use crate::directory::{Directory, is_ours};
 use crate::error::Error;
 use crate::http::Validators;
-use crate::lock::Lock;
+use crate::lock::{self, Lock};
 use crate::shelf::{Label, Shelf};
 use joblet_format::MAX_REGISTRY_BYTES;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 /// How long a copy is used without asking.
@@ -60,16 +62,74 @@ pub struct Facts {
     pub expires: u64,
 }
 
+/// The directory with the copies, opened when it is first needed and used by descriptor from then on.
+#[derive(Debug)]
+pub struct Cache {
+    path: PathBuf,
+    opened: OnceLock<Directory>,
+}
+
+impl Cache {
+    /// The cache at `path`. Nothing is made before something is kept.
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, opened: OnceLock::new() }
+    }
+
+    /// Refuses a cache in which others decide what was seen.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`]. One that cannot be opened is an empty one.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.registries() {
+            Err(error @ Error::Untrusted { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn registries(&self) -> Result<Option<&Directory>, Error> {
+        if let Some(found) = self.opened.get() {
+            return Ok(Some(found));
+        }
+        let found = Directory::open_own(&self.path).and_then(|found| {
+            let Some(found) = found else { return Ok(None) };
+            found.trusted()?.enter("registries")?.map(Directory::trusted).transpose()
+        });
+        let found = found.map_err(|error| match error {
+            Error::Untrusted { path, reason, .. } => {
+                Error::Untrusted { path, reason, option: "XDG_CACHE_HOME" }
+            }
+            other => other,
+        });
+        Ok(found?.map(|found| self.opened.get_or_init(|| found)))
+    }
+
+    fn made(&self) -> Result<&Directory, Error> {
+        if self.registries()?.is_none() {
+            Directory::make_all(&self.path.join("registries"), 0o700)?;
+        }
+        self.registries()?.ok_or_else(|| Error::file("open", &self.path)(Errno::NOENT))
+    }
+
+    /// Opens a regular file that this user or root wrote.
+    fn open(&self, name: &str) -> Option<File> {
+        let file = self.registries().ok()??.file(name, OFlags::RDONLY).ok()?;
+        let stat = fstat(&file).ok()?;
+        let short = u64::try_from(stat.st_size).is_ok_and(|size| size < 2 * MAX_REGISTRY_BYTES);
+        let plain = FileType::from_raw_mode(stat.st_mode).is_file();
+        (is_ours(&stat) && plain && short).then_some(file)
+    }
+}
+
 /// The file of the registry at `url`.
-fn file_of(cache: &Path, url: &str, kind: &str) -> PathBuf {
-    cache.join("registries").join(hex::encode(Sha256::digest(url)) + kind)
+fn file_of(url: &str, kind: &str) -> String {
+    hex::encode(Sha256::digest(url)) + kind
 }
 
 /// The copy of the registry at `url`, if there is one that this user or root wrote.
 ///
 /// Anything that is wrong with the cache makes it empty: it can always be fetched again.
-pub fn load(cache: &Path, url: &str, trust: &str, now: SystemTime) -> Option<Copy> {
-    let mut file = open(&file_of(cache, url, ".2"))?;
+pub fn load(cache: &Cache, url: &str, trust: &str, now: SystemTime) -> Option<Copy> {
+    let mut file = cache.open(&file_of(url, ".2"))?;
     let metadata = file.metadata().ok()?;
     let mut line = [0; FIRST_LINE];
     file.read_exact(&mut line).ok()?;
@@ -97,7 +157,7 @@ pub fn load(cache: &Path, url: &str, trust: &str, now: SystemTime) -> Option<Cop
 /// # Errors
 /// [`Error::File`]; the caller goes on without a cache.
 pub fn save(
-    cache: &Path,
+    cache: &Cache,
     (url, trust): (&str, &str),
     facts: Facts,
     shelf: &mut Shelf,
@@ -105,82 +165,76 @@ pub fn save(
 ) -> Result<(), Error> {
     shelf.seal();
     let (url, trust) = (url.to_owned(), trust.to_owned());
-    let path = file_of(cache, &url, ".2");
+    let name = file_of(&url, ".2");
     let label = shelf.label.clone();
     let stamp = Stamp { url, trust, facts, label };
     let json = serde_json::to_vec(&stamp).expect("a stamp is plain JSON");
     let line = format!("{FORMAT} {:010} {}\n", json.len(), hex::encode(Sha256::digest(&json)));
     let body = shelf.body().unwrap_or_default();
-    write(&path, &[line.as_bytes(), &json, &body], Some(now)).map_err(Error::file("write", &path))
+    write(cache, &name, &[line.as_bytes(), &json, &body], Some(now))
 }
 
 /// Notes that the copy of the registry at `url` is what the registry has `now`.
-pub fn confirm(cache: &Path, url: &str, now: SystemTime) {
+pub fn confirm(cache: &Cache, url: &str, now: SystemTime) {
     // One that cannot be noted is asked for again.
-    _ = open(&file_of(cache, url, ".2")).map(|file| file.set_modified(now));
+    _ = cache.open(&file_of(url, ".2")).map(|file| file.set_modified(now));
 }
 
 /// Forgets the copy of the registry at `url`, which is damaged.
-pub fn forget(cache: &Path, url: &str) {
+pub fn forget(cache: &Cache, url: &str) {
     // One that stays is replaced by the next answer.
-    _ = fs::remove_file(file_of(cache, url, ".2"));
+    _ = cache.made().and_then(|directory| directory.remove_file(&file_of(url, ".2")));
 }
 
 /// The newest time that a document of the registry at `url` has said of itself. It is kept apart from
 /// the copy: a copy that is spoiled does not take it along.
-pub fn seen(cache: &Path, url: &str) -> Option<String> {
+pub fn seen(cache: &Cache, url: &str) -> Option<String> {
     let mut text = String::new();
-    open(&file_of(cache, url, ".seen"))?.take(64).read_to_string(&mut text).ok()?;
+    cache.open(&file_of(url, ".seen"))?.take(64).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
 /// Remembers a time for [`seen`].
-pub fn see(cache: &Path, url: &str, updated_at: &str) {
+pub fn see(cache: &Cache, url: &str, updated_at: &str) {
     // Best effort, as everything in the cache.
-    _ = write(&file_of(cache, url, ".seen"), &[updated_at.as_bytes()], None);
+    _ = write(cache, &file_of(url, ".seen"), &[updated_at.as_bytes()], None);
 }
 
 /// Waits until no other process asks the registry at `url`, at most `patience` seconds.
 ///
 /// None where there is no such lock, or somebody keeps it that long: asking twice does no harm.
-pub fn lock(cache: &Path, url: &str, patience: u64) -> Option<Lock> {
-    let file = file_of(cache, url, ".lock");
-    make(file.parent()?).ok()?;
-    Lock::wait(&file, "the registry", patience).ok()
-}
-
-/// Opens a regular file that this user or root wrote, never through a link.
-fn open(path: &Path) -> Option<File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-    let metadata = file.metadata().ok()?;
-    let ours = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
-    let whole = metadata.is_file() && metadata.len() < 2 * MAX_REGISTRY_BYTES;
-    (ours && whole).then_some(file)
-}
-
-fn make(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// Writes a file that has no name until it is complete, then gives it `path`.
-fn write(path: &Path, content: &[&[u8]], modified: Option<SystemTime>) -> io::Result<()> {
-    let directory = path.parent().expect("a cache file lies in a directory");
-    make(directory)?;
-    let temporary = directory.join(format!(".{}", std::process::id()));
-    // Left by a process of the same number that was killed, or put there by somebody: only a file that
-    // is new is this user's, and no FIFO.
-    _ = fs::remove_file(&temporary);
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR)?);
-    let written = content.iter().try_for_each(|part| file.write_all(part));
-    let dated = || modified.map_or(Ok(()), |time| file.set_modified(time));
-    let result = written.and_then(|()| dated()).and_then(|()| fs::rename(&temporary, path));
-    if result.is_err() {
-        // Best effort, as above.
-        _ = rustix::fs::unlinkat(rustix::fs::CWD, &temporary, AtFlags::empty());
+///
+/// # Errors
+/// [`Error::Untrusted`] when the lock is something else.
+pub fn lock(cache: &Cache, url: &str, patience: u64) -> Result<Option<Lock>, Error> {
+    match cache.made().and_then(|directory| Lock::wait(directory, url, patience)) {
+        Err(error @ Error::Untrusted { .. }) => Err(error),
+        lock => Ok(lock.ok()),
     }
-    result
+}
+
+/// Writes a file that has no name until it is complete, then calls it `name`.
+fn write(
+    cache: &Cache,
+    name: &str,
+    content: &[&[u8]],
+    modified: Option<SystemTime>,
+) -> Result<(), Error> {
+    let directory = cache.made()?;
+    let temporary = format!(".{}.{}", lock::host(), std::process::id());
+    directory.remove_file(&temporary)?;
+    let result = || -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mut file = directory.file(&temporary, flags)?;
+        content.iter().try_for_each(|part| file.write_all(part))?;
+        modified.map_or(Ok(()), |time| file.set_modified(time))?;
+        Ok(directory.rename(&temporary, directory, name)?)
+    };
+    result().map_err(|error| {
+        // Best effort: the next writer of this name removes what is left.
+        _ = directory.remove_file(&temporary);
+        Error::file("write", directory.at(name))(error)
+    })
 }
 
 #[cfg(test)]
@@ -188,6 +242,9 @@ mod tests {
     use super::*;
     use crate::local::Local;
     use crate::location::Location;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
 
     const URL: &str = "https://example.org/registry.json";
 
@@ -203,7 +260,7 @@ mod tests {
         )
     }
 
-    fn keep(cache: &Path, url: &str, name: &str, now: SystemTime) {
+    fn keep(cache: &Cache, url: &str, name: &str, now: SystemTime) {
         let location = Location::File(Local::of("r".as_ref()));
         let mut shelf = Shelf::of(document(name).into_bytes(), &location).unwrap();
         let facts = Facts { expires: 7, ..Facts::default() };
@@ -212,8 +269,8 @@ mod tests {
 
     #[test]
     fn a_copy_comes_back_with_its_age() {
-        let cache = tempfile::tempdir().unwrap();
-        let cache = cache.path();
+        let place = tempfile::tempdir().unwrap();
+        let cache = &Cache::new(place.path().join("joblet"));
         let age = |now| load(cache, URL, "anybody", at(now)).map(|copy| copy.age);
         assert_eq!(age(5000), None);
         keep(cache, URL, "first", at(500));
@@ -230,15 +287,16 @@ mod tests {
         see(cache, URL, "2026-01-01T00:00:00Z");
         forget(cache, URL);
         assert_eq!((age(5000), seen(cache, URL).unwrap().len()), (None, 20));
-        assert_eq!(fs::read_dir(cache.join("registries")).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(place.path().join("joblet/registries")).unwrap().count(), 1);
     }
 
     /// SEC-D09
     #[test]
     fn anything_odd_counts_as_absent() {
         let directory = tempfile::tempdir().unwrap();
-        let cache = directory.path();
-        let file = file_of(cache, URL, ".2");
+        let cache = &Cache::new(directory.path().join("joblet"));
+        let registries = directory.path().join("joblet/registries");
+        let file = registries.join(file_of(URL, ".2"));
         let here = || {
             let copy = load(cache, URL, "anybody", at(1000));
             copy.is_some_and(|copy| copy.shelf.part(None).is_some())
@@ -271,10 +329,10 @@ mod tests {
         odd(&|| {
             let other = "https://example.org/other.json";
             keep(cache, other, "demo", at(1000));
-            fs::copy(file_of(cache, other, ".2"), &file).unwrap();
+            fs::copy(registries.join(file_of(other, ".2")), &file).unwrap();
         });
         // SEC-E14: what waits where a copy is written is not written into.
-        let waiting = file.with_file_name(format!(".{}", std::process::id()));
+        let waiting = file.with_file_name(format!(".{}.{}", lock::host(), std::process::id()));
         for make in ["mkfifo", "touch", "ln -s /dev/null"] {
             let mut words = make.split(' ').chain(waiting.to_str());
             let made = std::process::Command::new(words.next().unwrap()).args(words).status();
@@ -284,8 +342,8 @@ mod tests {
             assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
         }
         odd(&|| {
-            fs::rename(&file, cache.join("elsewhere")).unwrap();
-            std::os::unix::fs::symlink(cache.join("elsewhere"), &file).unwrap();
+            fs::rename(&file, registries.join("elsewhere")).unwrap();
+            std::os::unix::fs::symlink(registries.join("elsewhere"), &file).unwrap();
         });
         if rustix::process::geteuid().is_root() {
             odd(&|| std::os::unix::fs::chown(&file, Some(12345), None).unwrap());
@@ -293,5 +351,49 @@ mod tests {
         fs::remove_file(&file).unwrap();
         fs::create_dir(&file).unwrap();
         assert!(!here());
+    }
+
+    /// What is done to a directory, to which, how it is refused, and whether it can be done here.
+    type Case<'a> = (&'a dyn Fn(&Path), &'a str, &'a str, bool);
+
+    /// SEC-E04: what was seen of a registry is not asked of what others may write.
+    #[test]
+    fn a_cache_that_others_may_write_is_refused() {
+        use std::os::unix::fs::{PermissionsExt, chown, symlink};
+        let directory = tempfile::tempdir().unwrap();
+        let (joblet, elsewhere) = (directory.path().join("joblet"), directory.path().join("x"));
+        let open_to_all = |path: &Path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+        };
+        let foreign = |path: &Path| chown(path, Some(65534), None).unwrap();
+        let link = |path: &Path| {
+            fs::rename(path, &elsewhere).unwrap();
+            symlink(&elsewhere, path).unwrap();
+        };
+        let root = rustix::process::geteuid().is_root();
+        let cases: [Case<'_>; 5] = [
+            (&open_to_all, "", "others may write it (mode 777)", true),
+            (&open_to_all, "registries", "others may write it (mode 777)", true),
+            (&link, "registries", "it is not a directory", true),
+            (&foreign, "", "it belongs to user 65534", root),
+            (&foreign, "registries", "it belongs to user 65534", root),
+        ];
+        for (spoil, below, reason, possible) in cases {
+            _ = (fs::remove_dir_all(&joblet), fs::remove_dir_all(&elsewhere));
+            let cache = Cache::new(joblet.clone());
+            cache.check().unwrap();
+            see(&cache, URL, "2026-01-01T00:00:00Z");
+            if !possible {
+                continue;
+            }
+            spoil(&joblet.join(below));
+            let cache = Cache::new(joblet.clone());
+            let error = cache.check().unwrap_err().to_string();
+            let path = joblet.join(below).components().collect::<PathBuf>();
+            let want = format!("{} is refused: {reason}", path.display());
+            assert!(error.starts_with(&want), "{error}");
+            assert!(error.ends_with("or name another place with XDG_CACHE_HOME"), "{error}");
+            assert!(lock(&cache, URL, 0).is_err() && seen(&cache, URL).is_none());
+        }
     }
 }

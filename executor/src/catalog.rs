@@ -2,14 +2,13 @@
 
 mod remote;
 
-use crate::cache;
+use crate::cache::{self, Cache};
 use crate::config::Source;
 use crate::error::Error;
 use crate::location::Location;
 use crate::shelf::Shelf;
 use crate::ui::Ui;
 use joblet_format::{Origin, Registry, RuntimeName, Spec, Wanted, nearest};
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// Said of a registry that nobody has signed again in time.
@@ -27,7 +26,7 @@ pub struct Catalog {
 }
 
 /// Whom to ask.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Policy {
     /// Ask nobody.
     pub offline: bool,
@@ -36,7 +35,7 @@ pub struct Policy {
     /// The time by which copies are old.
     pub now: SystemTime,
     /// Where copies are kept.
-    pub cache: Option<PathBuf>,
+    pub cache: Option<Cache>,
     /// How long to wait while another process asks, in seconds.
     pub patience: u64,
 }

@@ -1,6 +1,7 @@
 //! Which registries there are: `~/.rnx/config.yaml`, else `/etc/joblet/config.yaml`.
 
 use crate::address::{shown, shown_in};
+use crate::directory::distrust;
 use crate::error::Error;
 use crate::fetch;
 use crate::location::Location;
@@ -97,7 +98,7 @@ struct Auth {
 /// [`Error::Config`] with line and rule, [`Error::File`] for one that is there but cannot be read.
 pub fn of_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
     for file in files.iter().map(AsRef::as_ref) {
-        match of_file(file) {
+        match read(file, true) {
             Err(Error::File { source, .. })
                 if matches!(
                     source.kind(),
@@ -115,8 +116,19 @@ pub fn of_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
 /// # Errors
 /// As [`of_first`]; also when there is no such file.
 pub fn of_file(file: &Path) -> Result<Vec<Source>, Error> {
+    read(file, false)
+}
+
+/// The registries of one file. One that nobody has named must be the caller's or root's, and nobody
+/// else may write it: whoever does says whose runtimes are run.
+fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
+    let opened = fetch::open(file)?;
+    let stat = rustix::fs::fstat(&opened).map_err(Error::file("stat", file))?;
+    if let (true, Some(reason)) = (found, distrust(&stat)) {
+        return Err(Error::Untrusted { path: file.to_owned(), reason, option: "--config FILE" });
+    }
     let mut text = String::new();
-    let read = fetch::open(file)?.take(MAX_BYTES + 1).read_to_string(&mut text);
+    let read = opened.take(MAX_BYTES + 1).read_to_string(&mut text);
     read.map_err(Error::file("read", file))?;
     let parsed = if text.len() as u64 > MAX_BYTES {
         Err(format!("it is longer than {MAX_BYTES} bytes"))

@@ -4,21 +4,22 @@
 //! What has arrived is `downloads/SHA256` in the store, or `downloads/SHA256-ETAG` once the server has
 //! said what it calls the bytes, both in hex. It stays when the network fails, and only then.
 
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::fetch;
 use crate::http::{self, Resumed};
 use crate::location::Location;
+use crate::lock;
 use crate::parts::{Part, Parts};
 use crate::progress::Progress;
 use crate::tries::Tries;
 use joblet_format::{Artifact, Checksum};
-use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{FlockOperation, OFlags};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
@@ -29,9 +30,10 @@ const MAX_ETAG: usize = 90;
 
 /// What has arrived of an archive.
 #[derive(Debug)]
-struct Partial {
+struct Partial<'d> {
+    directory: &'d Directory,
     file: File,
-    path: PathBuf,
+    name: String,
     /// What the server calls the bytes.
     etag: Option<String>,
 }
@@ -48,7 +50,7 @@ struct Partial {
 pub fn archive(
     parts: &Parts,
     artifact: &Artifact,
-    directory: &Path,
+    directory: &Directory,
     progress: bool,
 ) -> Result<File, Error> {
     let (name, size) = (parts.to_string(), artifact.size);
@@ -72,57 +74,60 @@ pub fn archive(
     let keep = matches!(done, Err(Error::Net { .. })) && partial.length()? > 0;
     if !keep {
         // One that stays is used or removed by the next download.
-        _ = fs::remove_file(&partial.path);
+        _ = directory.remove_file(&partial.name);
     }
     done?;
-    partial.file.rewind().map_err(Error::file("rewind", &partial.path))?;
+    let at = partial.path();
+    partial.file.rewind().map_err(Error::file("rewind", at))?;
     Ok(partial.file)
 }
 
-impl Partial {
+impl<'d> Partial<'d> {
     /// The file for the archive whose checksum is `hex`, locked.
-    fn open(directory: &Path, hex: &str) -> Result<Self, Error> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            found.extend(entry.file_name().into_string().ok().filter(|name| name.starts_with(hex)));
-        }
+    fn open(directory: &'d Directory, hex: &str) -> Result<Self, Error> {
+        let mut found = directory.names().unwrap_or_default();
+        found.retain(|name| name.starts_with(hex));
         found.sort();
         let name = found.pop().unwrap_or_else(|| hex.to_owned());
         for other in found {
-            _ = fs::remove_file(directory.join(other));
+            _ = directory.remove_file(&other);
         }
         let etag =
             name.strip_prefix(hex).and_then(|rest| hex::decode(rest.strip_prefix('-')?).ok());
         let etag = etag.and_then(|etag| String::from_utf8(etag).ok());
-        let path = directory.join(name);
-        if let Some(file) = open(&path, OFlags::empty()).ok().filter(is_ours) {
+        if let Some(file) = directory.file(&name, OFlags::RDWR).ok().filter(is_ours) {
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                return Ok(Self { file, path, etag });
+                return Ok(Self { directory, file, name, etag });
             }
             // Somebody else is fetching the same: this one is for this process alone.
-            let path = directory.join(format!("{hex}.{}", std::process::id()));
-            return Self::create(path);
+            let own = format!("{hex}.{}.{}", lock::host(), std::process::id());
+            directory.remove_file(&own)?;
+            return Self::create(directory, own);
         }
-        _ = fs::remove_file(&path);
-        Self::create(directory.join(hex))
+        directory.remove_file(&name)?;
+        Self::create(directory, hex.to_owned())
     }
 
-    fn create(path: PathBuf) -> Result<Self, Error> {
-        let flags = OFlags::CREATE | OFlags::EXCL;
-        let file = open(&path, flags).map_err(Error::file("create", &path))?;
+    fn create(directory: &'d Directory, name: String) -> Result<Self, Error> {
+        let file = directory.file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
+        let file = file.map_err(Error::file("create", directory.at(&name)))?;
         // Nobody else has it open yet.
         _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
-        Ok(Self { file, path, etag: None })
+        Ok(Self { directory, file, name, etag: None })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.at(&self.name)
     }
 
     fn length(&self) -> Result<u64, Error> {
-        self.file.metadata().map(|it| it.len()).map_err(Error::file("stat", &self.path))
+        self.file.metadata().map(|it| it.len()).map_err(Error::file("stat", self.path()))
     }
 
     /// Forgets everything from `length` on.
     fn restart(&mut self, length: u64) -> Result<(), Error> {
         let done = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
-        done.map(drop).map_err(Error::file("write", &self.path))
+        done.map(drop).map_err(Error::file("write", self.path()))
     }
 
     /// Hashes what is here, and fetches what is missing.
@@ -132,9 +137,9 @@ impl Partial {
             let mut arriving = Arriving { hash: Sha256::new(), at: 0, progress };
             let before = here.saturating_sub(part.place.start).min(part.size());
             let start = SeekFrom::Start(part.place.start);
-            self.file.seek(start).map_err(Error::file("seek", &self.path))?;
+            self.file.seek(start).map_err(Error::file("seek", self.path()))?;
             let old = io::copy(&mut (&self.file).take(before), &mut arriving);
-            old.map_err(Error::file("read", &self.path))?;
+            old.map_err(Error::file("read", self.path()))?;
             if arriving.at < part.size() {
                 self.fetch(part, &mut arriving)?;
             }
@@ -189,13 +194,12 @@ impl Partial {
     /// Notes what the server calls the bytes, for who goes on with them.
     fn call(&mut self, etag: Option<String>) {
         self.etag = etag.filter(|etag| etag.len() <= MAX_ETAG);
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let Some(digest) = name.get(..64).filter(|_| !name.contains('.')) else { return };
+        let Some(digest) = self.name.get(..64).filter(|_| !self.name.contains('.')) else { return };
         let suffix =
             self.etag.as_ref().map_or(String::new(), |etag| format!("-{}", hex::encode(etag)));
-        let path = self.path.with_file_name(format!("{digest}{suffix}"));
-        if fs::rename(&self.path, &path).is_ok() {
-            self.path = path;
+        let name = format!("{digest}{suffix}");
+        if self.directory.rename(&self.name, self.directory, &name).is_ok() {
+            self.name = name;
         }
     }
 
@@ -221,7 +225,7 @@ impl Partial {
             if arriving.at + count as u64 > part.size() {
                 return Err(part.wrong_size("more"));
             }
-            self.file.write_all(&buffer[..count]).map_err(Error::file("write", &self.path))?;
+            self.file.write_all(&buffer[..count]).map_err(Error::file("write", self.path()))?;
             // Hashing does not fail.
             _ = arriving.write(&buffer[..count]);
         }
@@ -247,11 +251,6 @@ impl Write for Arriving<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn open(path: &Path, more: OFlags) -> Result<File, Errno> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | more;
-    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
 /// Whether it is a file that this user wrote, and that has no other name.

@@ -156,6 +156,16 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
+    /// `path` is a place where others than this program and its user decide what is there.
+    #[error("{} is refused: {reason}, or name another place with {}", path.display(), option)]
+    Untrusted {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+        /// What names another place.
+        option: &'static str,
+    },
     /// There is not enough room for what was to be written to `path`.
     #[error("{}: {needed} bytes are needed and {free} are free; free some space or choose another store with --store DIR", path.display())]
     Full {
@@ -236,7 +246,7 @@ impl Error {
             | Self::Changed { .. }
             | Self::Damaged(_) => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
-            Self::File { .. } | Self::Full { .. } => Class::Store,
+            Self::File { .. } | Self::Full { .. } | Self::Untrusted { .. } => Class::Store,
             Self::Busy { .. } | Self::InUse { .. } => Class::Busy,
             Self::Config { .. } => Class::Config,
             Self::Launch { .. } => Class::Launch,

@@ -17,12 +17,12 @@ use crate::share;
 use crate::store::{Installed, Kept, Receipt, Staging, Store};
 use crate::ui::Ui;
 use crate::unpack;
+use crate::wrapper::wrapper;
 use joblet_format::index::Index;
 use joblet_format::{IndexFile, Spec};
-use rustix::fd::AsFd;
-use std::fs::{self, File};
+use rustix::fd::{AsFd, OwnedFd};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 /// What an installation did.
@@ -46,7 +46,7 @@ pub struct Cost {
 }
 
 /// A runtime in staging.
-struct Prepared {
+struct Fetched {
     staging: Staging,
     /// Its archive's index, as it was fetched.
     index: Option<Vec<u8>>,
@@ -71,7 +71,7 @@ pub fn install(
     if let Some(reason) = &choice.release.yanked {
         ui.warning(&format!("{exact} was withdrawn: {reason}"));
     }
-    store.clean();
+    store.clean()?;
     let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
     if let Some(runtime) = same(store, &exact, catalog, &choice)? {
         return Ok(outcome(runtime, None));
@@ -84,26 +84,32 @@ pub fn install(
     let source = parts(catalog, &choice, &exact)?;
     ui.detail(&format!("{exact}: fetching {source}"));
     let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
-    let Prepared { staging, index, needed, cost } = match &choice.artifact.index {
+    let Fetched { staging, index, needed, cost } = match &choice.artifact.index {
         Some(index) => work.members(&source, index, ui)?,
         None => work.whole(&source, ui)?,
     };
     let name = source.to_string();
-    let prepared = wrapper(staging.path(), &name)?;
-    runtime::load(&prepared)?;
+    let prepared = wrapper(&staging, &name)?;
+    let (directory, place) = (&prepared.directory, prepared.directory.path());
+    let copy = || directory.as_fd().try_clone_to_owned();
+    runtime::of(copy().map_err(Error::file("open", place))?, place)?;
     let receipt = receipt(spec, catalog, &choice, name);
     let (kind, kept) = match index {
         Some(index) => (Kept::Index, index),
-        None => (Kept::Files, Listing::take(&prepared)?.to_bytes()),
+        None => (Kept::Files, Listing::take(directory, place)?.to_bytes()),
     };
     if cost.reused == 0 {
         let own = lists(kind, &kept);
-        let twin = staging.path().join(".joblet-twin");
-        share::share(&own.unwrap_or_default(), &prepared, &twin, &all_lists(store)?);
+        let (around, twin) = staging.beside();
+        share::share(&own.unwrap_or_default(), directory, (around, &twin), &all_lists(store)?);
     }
-    let path = store
-        .publish(staging, &prepared, &receipt, (kind, &kept))
+    let (path, new) = store
+        .publish(&prepared, &receipt, (kind, &kept))
         .map_err(|error| store.explain(error, needed))?;
+    if !new {
+        // Another process, or machine, whose lock was not seen: it must be of the same archive.
+        same(store, &exact, catalog, &choice)?;
+    }
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
 }
@@ -116,14 +122,14 @@ fn lists(kind: Kept, kept: &[u8]) -> Option<Listing> {
     }
 }
 
-/// The files of every runtime in the store that is changed, each with its directory.
-fn all_lists(store: &Store) -> Result<Vec<(Listing, PathBuf)>, Error> {
+/// The files of every runtime in the store that is changed, each of which is open.
+fn all_lists(store: &Store) -> Result<Vec<(Listing, OwnedFd)>, Error> {
     let mut all = store.installed()?;
     all.retain(|runtime| runtime.path.parent() == Some(store.root()));
     let list = |runtime: Installed| {
         let mut kinds = [Kept::Index, Kept::Files].into_iter();
         let list = kinds.find_map(|kind| lists(kind, &store.kept(&runtime, kind)?))?;
-        Some((list, runtime.path))
+        Some((list, store.open(&runtime).ok()?))
     };
     Ok(all.into_iter().filter_map(list).collect())
 }
@@ -162,26 +168,25 @@ fn same(
 /// Makes an installed version what the registry says it is, fetching only what is damaged.
 ///
 /// # Errors
-/// As [`install`]; the runtime is then as it was.
+/// As [`install`]; the runtime is then as it was. Processes that use the damaged one are named.
 pub fn repair(
     runtime: &Installed,
     exact: &Spec,
     catalog: &Catalog,
     store: &Store,
     ui: &mut Ui<'_>,
-) -> Result<Cost, Error> {
+) -> Result<(Cost, Option<String>), Error> {
     let choice = choose(exact, catalog)?;
     same(store, exact, catalog, &choice)?;
     let lock = store.lock(&exact.name, &choice.release.version)?;
     let source = parts(catalog, &choice, exact)?;
     let work = Work { exact, choice: &choice, catalog, store, lock: &lock };
-    let Prepared { staging, cost, .. } = match &choice.artifact.index {
-        Some(promise) => work.mended(&source, promise, &runtime.path, ui)?,
+    let Fetched { staging, cost, .. } = match &choice.artifact.index {
+        Some(promise) => work.mended(&source, promise, runtime, ui)?,
         None => work.whole(&source, ui)?,
     };
-    let prepared = wrapper(staging.path(), &source.to_string())?;
-    store.replace(&staging, &prepared, runtime)?;
-    Ok(cost)
+    let prepared = wrapper(&staging, &source.to_string())?;
+    Ok((cost, store.replace(&prepared, runtime)?))
 }
 
 /// The files that are the chosen archive.
@@ -214,7 +219,7 @@ struct Work<'a> {
 
 impl Work<'_> {
     /// Fetches an archive of any make, then unpacks it.
-    fn whole(&self, source: &Parts, ui: &Ui<'_>) -> Result<Prepared, Error> {
+    fn whole(&self, source: &Parts, ui: &Ui<'_>) -> Result<Fetched, Error> {
         let artifact = &self.choice.artifact;
         // One local file is read where it lies.
         let local = matches!(source.list(), [Part { location: Location::File(_), .. }]);
@@ -225,14 +230,20 @@ impl Work<'_> {
             .map_err(|error| self.store.explain(error, copy))?;
         let needed = artifact.unpacked_size.unwrap_or_else(|| unpacked(&archive));
         self.store.room(needed)?;
-        let (staging, directory) = self.store.stage(self.lock)?;
+        let staging = self.store.stage(self.lock)?;
         let progress = Progress::bytes(format!("unpacking {}", self.exact), needed, ui.progress());
-        unpack::unpack(archive, &source.to_string(), artifact, directory.as_fd(), |bytes| {
-            progress.advance(bytes);
-        })
+        unpack::unpack(
+            archive,
+            &source.to_string(),
+            artifact,
+            staging.directory().as_fd(),
+            |bytes| {
+                progress.advance(bytes);
+            },
+        )
         .map_err(|error| self.store.explain(error, needed))?;
         let cost = Cost { fetched: artifact.size, reused: 0 };
-        Ok(Prepared { staging, index: None, needed, cost })
+        Ok(Fetched { staging, index: None, needed, cost })
     }
 
     /// Unpacks an archive in members while it arrives, or what of it is not here.
@@ -241,20 +252,20 @@ impl Work<'_> {
         source: &Parts,
         promise: &IndexFile,
         ui: &mut Ui<'_>,
-    ) -> Result<Prepared, Error> {
+    ) -> Result<Fetched, Error> {
         let artifact = &self.choice.artifact;
         let (index, packed) = self.index(promise)?;
         let what = format!("installing {}", self.exact);
         if let Some(update) = self.update(&index)? {
             self.store.room(update.fetched())?;
-            let (staging, into) = self.store.stage(self.lock)?;
+            let (staging, into) = self.stage()?;
             let progress = Progress::bytes(what.clone(), update.fetched(), ui.progress());
             match update.unpack(source, &index, into, &progress) {
                 Ok(()) => {
                     let fetched = update.fetched() + promise.size;
                     let cost = Cost { fetched, reused: update.reused() };
                     let needed = update.fetched();
-                    return Ok(Prepared { staging, index: Some(packed), needed, cost });
+                    return Ok(Fetched { staging, index: Some(packed), needed, cost });
                 }
                 // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
                 Err(error) => ui.detail(&format!("{error}; fetching all of it")),
@@ -262,33 +273,43 @@ impl Work<'_> {
         }
         let needed = index.unpacked_size();
         self.store.room(needed)?;
-        let (staging, into) = self.store.stage(self.lock)?;
+        let (staging, into) = self.stage()?;
         let progress = Progress::bytes(what, artifact.size, ui.progress());
         members::unpack(source, artifact, &index, into, &progress)
             .map_err(|error| self.store.explain(error, needed))?;
         let cost = Cost { fetched: artifact.size + promise.size, reused: 0 };
-        Ok(Prepared { staging, index: Some(packed), needed, cost })
+        Ok(Fetched { staging, index: Some(packed), needed, cost })
     }
 
-    /// Makes an archive in members out of the damaged runtime in `path` and what of it is lost.
+    /// An empty directory to prepare the version in, and a descriptor of it.
+    fn stage(&self) -> Result<(Staging, OwnedFd), Error> {
+        let staging = self.store.stage(self.lock)?;
+        let directory = staging.directory();
+        let into = directory.as_fd().try_clone_to_owned();
+        let into = into.map_err(Error::file("open", directory.path()))?;
+        Ok((staging, into))
+    }
+
+    /// Makes an archive in members out of the damaged `runtime` and what of it is lost.
     fn mended(
         &self,
         source: &Parts,
         promise: &IndexFile,
-        path: &Path,
+        runtime: &Installed,
         ui: &mut Ui<'_>,
-    ) -> Result<Prepared, Error> {
+    ) -> Result<Fetched, Error> {
         let (index, packed) = self.index(promise)?;
-        let good = members::verify(&index, path)?.good;
-        let update = Update::repair(&index, path, &good)?;
+        let root = self.store.open(runtime)?;
+        let good = members::verify(&index, &root, &runtime.path)?.good;
+        let update = Update::repair(&index, root, &good);
         let needed = update.fetched();
-        let (staging, into) = self.store.stage(self.lock)?;
+        let (staging, into) = self.stage()?;
         let progress = Progress::bytes(format!("repairing {}", self.exact), needed, ui.progress());
         update
             .unpack(source, &index, into, &progress)
             .map_err(|error| self.store.explain(error, needed))?;
         let cost = Cost { fetched: needed + promise.size, reused: update.reused() };
-        Ok(Prepared { staging, index: Some(packed), needed, cost })
+        Ok(Fetched { staging, index: Some(packed), needed, cost })
     }
 
     /// The archive's index; also as it was fetched.
@@ -303,9 +324,9 @@ impl Work<'_> {
     /// The installed version of the same runtime out of which `index` is made for the least.
     fn update(&self, index: &Index) -> Result<Option<Update>, Error> {
         let mut best: Option<Update> = None;
-        for (old, path) in self.store.indexes(&self.exact.name)? {
+        for (old, root) in self.store.indexes(&self.exact.name)? {
             let Some(old) = members::parse_index(&old) else { continue };
-            if let Some(update) = Update::plan(old, &path, index) {
+            if let Some(update) = Update::plan(old, root, index) {
                 if best.as_ref().is_none_or(|best| update.fetched() < best.fetched()) {
                     best = Some(update);
                 }
@@ -337,46 +358,5 @@ fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> 
         checksum: choice.artifact.checksum,
         size: choice.artifact.size,
         installed_at: now.as_secs(),
-    }
-}
-
-/// The directory with `runtime.yml`: the unpacked one, or the only one in it.
-fn wrapper(unpacked: &Path, archive: &str) -> Result<PathBuf, Error> {
-    let children = || -> Result<Vec<PathBuf>, Error> {
-        let entries = fs::read_dir(unpacked).map_err(Error::file("read", unpacked))?;
-        entries
-            .map(|entry| entry.map(|entry| entry.path()).map_err(Error::file("read", unpacked)))
-            .collect()
-    };
-    let is_runtime = |path: &Path| path.join("runtime.yml").symlink_metadata().is_ok();
-    if is_runtime(unpacked) {
-        return Ok(unpacked.to_owned());
-    }
-    let children = children()?;
-    match children.as_slice() {
-        [only] if only.symlink_metadata().is_ok_and(|found| found.is_dir()) && is_runtime(only) => {
-            Ok(only.clone())
-        }
-        _ => Err(Error::Archive { archive: archive.to_owned(), rule: no_runtime(&children) }),
-    }
-}
-
-/// Why an archive without `runtime.yml` is none of ours, for the person who wanted it.
-fn no_runtime(top: &[PathBuf]) -> String {
-    let inside = top.iter().filter_map(|path| fs::read_dir(path).ok()).flatten().flatten();
-    let script = top
-        .iter()
-        .cloned()
-        .chain(inside.map(|entry| entry.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "sh"));
-    match script.as_deref().and_then(Path::file_name) {
-        Some(script) => format!(
-            "it has no runtime.yml: this is a package of install scripts ({}), which are never run \
-             here; ask the registry's maintainer for a pre-built runtime",
-            script.to_string_lossy()
-        ),
-        None => {
-            "it has no runtime.yml, so it is not a runtime; ask the registry's maintainer".into()
-        }
     }
 }

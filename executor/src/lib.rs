@@ -14,6 +14,7 @@ mod commands;
 mod completions;
 mod config;
 mod connection;
+mod directory;
 mod doctor;
 mod download;
 pub mod env;
@@ -52,6 +53,7 @@ mod trust;
 pub mod ui;
 mod unpack;
 mod within;
+mod wrapper;
 
 use args::{Cli, Command};
 use commands::Session;

@@ -1,18 +1,21 @@
 //! What an ordinary archive has left, file by file: what an index says of an archive in members.
 
+use crate::directory::is_ours;
 use crate::error::Error;
 use crate::members::Difference;
+use crate::tree::{Walk, visit};
 use joblet_format::index::{self, Body, Index};
 use joblet_format::ustar::MTIME;
-use rustix::fs::{Mode, OFlags};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -39,29 +42,27 @@ struct Entry {
 }
 
 impl Listing {
-    /// Lists what is below `root`. Every file is read, on all cores.
+    /// Lists what is below the directory that is open as `root`; `path` is for messages. Every file
+    /// is read, on all cores.
     ///
     /// This process has one thread again when this returns.
     ///
     /// # Errors
     /// [`Error::File`] when something cannot be read.
-    pub fn take(root: &Path) -> Result<Self, Error> {
+    pub fn take(root: impl AsFd, path: &Path) -> Result<Self, Error> {
         let mut entries = Vec::new();
-        let mut left = vec![root.to_owned()];
-        while let Some(directory) = left.pop() {
-            for entry in fs::read_dir(&directory).map_err(Error::file("read", &directory))? {
-                let path = entry.map_err(Error::file("read", &directory))?.path();
-                let data = path.symlink_metadata().map_err(Error::file("stat", &path))?;
-                let below = path.strip_prefix(root).unwrap_or(&path).as_os_str().as_bytes();
-                let (mtime, size) = if data.is_dir() { (0, 0) } else { (data.mtime(), data.len()) };
-                let (mode, sha256) = (data.mode(), [0; 32]);
-                entries.push(Entry { path: below.to_owned(), mode, mtime, size, sha256 });
-                if data.is_dir() {
-                    left.push(path);
-                }
-            }
-        }
-        hash_all(root, &mut entries)?;
+        let failed =
+            |(below, errno): (PathBuf, Errno)| Error::file("read", path.join(below))(errno);
+        visit(root.as_fd(), &mut |path, data| {
+            let path = path.as_os_str().as_bytes().to_owned();
+            let directory = FileType::from_raw_mode(data.st_mode).is_dir();
+            let size = u64::try_from(data.st_size).unwrap_or_default();
+            let (mtime, size) = if directory { (0, 0) } else { (data.st_mtime, size) };
+            entries.push(Entry { path, mode: data.st_mode, mtime, size, sha256: [0; 32] });
+            true
+        })
+        .map_err(failed)?;
+        hash_all(root.as_fd(), &mut entries).map_err(failed)?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Self(entries))
     }
@@ -117,12 +118,17 @@ pub struct Content {
 }
 
 impl Content {
-    /// Whether the file at `path` is such a one: it is read.
-    pub fn is_in(&self, path: &Path) -> bool {
-        let same = path.symlink_metadata().is_ok_and(|data| {
-            (data.mode(), data.mtime(), data.len()) == (self.mode, self.mtime, self.size)
+    /// Whether the file at `path` below `walk` is such a one, and the caller's or root's: it is read.
+    pub fn is_in(&self, walk: &mut Walk, path: &Path) -> bool {
+        let data = walk
+            .parent(path)
+            .and_then(|(parent, name)| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW));
+        let same = data.is_ok_and(|data| {
+            let size = u64::try_from(data.st_size).unwrap_or_default();
+            is_ours(&data)
+                && (data.st_mode, data.st_mtime, size) == (self.mode, self.mtime, self.size)
         });
-        same && hash(path, self.mode).is_ok_and(|sha256| sha256 == self.sha256)
+        same && hash(walk, path, self.mode).is_ok_and(|sha256| sha256 == self.sha256)
     }
 }
 
@@ -150,13 +156,14 @@ impl Listing {
         })
     }
 
-    /// Where files lie that are in any of these lists, each with its directory.
-    pub fn by_content(lists: &[(Self, PathBuf)]) -> BTreeMap<Content, PathBuf> {
-        let of = |(list, root): &'_ (Self, PathBuf)| {
-            let place = |(path, key): (&Path, Content)| (key, root.join(path));
-            list.contents().map(place).collect::<Vec<_>>()
+    /// Where files lie that are in any of these lists: the list's number, and the path.
+    pub fn by_content<'l>(
+        lists: impl Iterator<Item = &'l Self>,
+    ) -> BTreeMap<Content, (usize, &'l Path)> {
+        let of = |(number, list): (usize, &'l Self)| {
+            list.contents().map(move |(path, key)| (key, (number, path)))
         };
-        lists.iter().flat_map(of).collect()
+        lists.enumerate().flat_map(of).collect()
     }
 }
 
@@ -188,13 +195,17 @@ const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
 /// Fills in the hashes. Entries are taken one by one, for a few are much larger than the others.
-fn hash_all(root: &Path, entries: &mut [Entry]) -> Result<(), Error> {
+fn hash_all(root: BorrowedFd<'_>, entries: &mut [Entry]) -> Result<(), (PathBuf, Errno)> {
     let left = Mutex::new(entries.iter_mut());
-    let work = || loop {
-        let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let Some(entry) = next else { return Ok(()) };
-        let path = root.join(OsStr::from_bytes(&entry.path));
-        entry.sha256 = hash(&path, entry.mode).map_err(Error::file("read", path))?;
+    let work = || {
+        let mut walk = Walk::new(root).map_err(|errno| (PathBuf::new(), errno))?;
+        loop {
+            let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(entry) = next else { return Ok(()) };
+            let path = Path::new(OsStr::from_bytes(&entry.path));
+            let sha256 = hash(&mut walk, path, entry.mode);
+            entry.sha256 = sha256.map_err(|errno| (path.to_owned(), errno))?;
+        }
     };
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| {
@@ -205,15 +216,17 @@ fn hash_all(root: &Path, entries: &mut [Entry]) -> Result<(), Error> {
     })
 }
 
-fn hash(path: &Path, mode: u32) -> io::Result<[u8; 32]> {
+fn hash(walk: &mut Walk, path: &Path, mode: u32) -> Result<[u8; 32], Errno> {
     let mut hash = Sha256::new();
     match mode & KIND {
         FILE => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let file = rustix::fs::open(path, flags, Mode::empty())?;
-            io::copy(&mut File::from(file), &mut hash)?;
+            let copied = io::copy(&mut File::from(walk.file(path)?), &mut hash);
+            copied.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         }
-        LINK => hash.update(fs::read_link(path)?.as_os_str().as_bytes()),
+        LINK => {
+            let (parent, name) = walk.parent(path)?;
+            hash.update(rustix::fs::readlinkat(parent, name, Vec::new())?.as_bytes());
+        }
         _ => {}
     }
     Ok(hash.finalize().into())
@@ -222,7 +235,12 @@ fn hash(path: &Path, mode: u32) -> io::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    fn take(root: &Path) -> Listing {
+        Listing::take(File::open(root).unwrap(), root).unwrap()
+    }
 
     fn tree() -> tempfile::TempDir {
         let base = tempfile::tempdir().unwrap();
@@ -237,7 +255,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_was_read() {
         let base = tree();
-        let listing = Listing::take(base.path()).unwrap();
+        let listing = take(base.path());
         assert_eq!(listing.0.len(), 4);
         assert_eq!(Listing::parse(&listing.to_bytes()), Some(listing));
         for bad in ["", "\0", "100644 0 0 00 a\0", "100644 0 0 x\0", "9 0 0 0\0", "no end"] {
@@ -267,10 +285,10 @@ mod tests {
         ];
         for (change, path, what) in changes {
             let base = tree();
-            let before = Listing::take(base.path()).unwrap();
-            assert_eq!(before.differences(&Listing::take(base.path()).unwrap()), []);
+            let before = take(base.path());
+            assert_eq!(before.differences(&take(base.path())), []);
             change(&base.path().join("d"));
-            let found = before.differences(&Listing::take(base.path()).unwrap());
+            let found = before.differences(&take(base.path()));
             assert_eq!(found, [Difference { path: path.into(), what }]);
         }
     }

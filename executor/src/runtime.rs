@@ -53,13 +53,15 @@ pub enum Source {
 /// [`Error::Config`] naming the rule, with the line or the entry, and [`Error::File`] if the
 /// directory cannot be opened.
 pub fn load(path: &Path) -> Result<Runtime, Error> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = match open(path, flags | OFlags::RDONLY, Mode::empty()) {
-        // Who may not list it may still use it.
-        Err(Errno::ACCESS) => open(path, flags | OFlags::PATH, Mode::empty()),
-        opened => opened,
-    }
-    .map_err(Error::file("open", path))?;
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    of(open(path, flags, Mode::empty()).map_err(Error::file("open", path))?, path)
+}
+
+/// As [`load`], of the runtime that is open as `dir`; it was found at `path`.
+///
+/// # Errors
+/// As there.
+pub fn of(dir: OwnedFd, path: &Path) -> Result<Runtime, Error> {
     let file = path.join("runtime.yml");
     let refuse = |reason: String| Error::Config { path: file.clone(), reason };
     let config = parse(&read(dir.as_fd(), &file)?).map_err(refuse)?;

@@ -1,10 +1,11 @@
 //! Directories below one that is open, one component at a time, never through a link.
 
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::path::{Component, Path};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 /// What a directory is made with. The one around it may pass on bits and rules of its own.
 const MODE: Mode = Mode::from_raw_mode(0o755);
@@ -63,9 +64,10 @@ impl Walk {
     ///
     /// # Errors
     /// As [`Walk::parent`].
-    pub fn file(&mut self, path: &str) -> Result<OwnedFd, Errno> {
+    pub fn file(&mut self, path: &(impl AsRef<Path> + ?Sized)) -> Result<OwnedFd, Errno> {
         let (parent, name) = self.parent(path)?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Something else may have taken the place of what was a file: a FIFO would be waited for.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         rustix::fs::openat(parent, name, flags, Mode::empty())
     }
 
@@ -146,6 +148,37 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// Tells `found` of everything below `root`, with its path there, itself if it is a link. What is in
+/// a directory follows later, if `found` says so.
+///
+/// # Errors
+/// What the kernel says, with the path where it did.
+pub fn visit(
+    root: BorrowedFd<'_>,
+    found: &mut dyn FnMut(&Path, &Stat) -> bool,
+) -> Result<(), (PathBuf, Errno)> {
+    let mut walk = Walk::new(root).map_err(|errno| (PathBuf::new(), errno))?;
+    let mut left = vec![PathBuf::new()];
+    while let Some(directory) = left.pop() {
+        let failed = |errno| (directory.clone(), errno);
+        walk.enter(&directory, false).map_err(failed)?;
+        for entry in Dir::read_from(walk.deepest()).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let path = directory.join(OsStr::from_bytes(name.to_bytes()));
+            let stat = rustix::fs::statat(walk.deepest(), name, AtFlags::SYMLINK_NOFOLLOW);
+            let stat = stat.map_err(failed)?;
+            if found(&path, &stat) && FileType::from_raw_mode(stat.st_mode).is_dir() {
+                left.push(path);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Makes a directory and opens it.

@@ -813,7 +813,7 @@ fn sec_a18_links_under_the_broom() {
         tar = tar.file(&format!("demo-1.3.1/d{}/f{number}", number % 7), "x");
     }
     place.publish(&tar.file("../x", "").end());
-    let staging = place.world.path("store/.joblet/staging/demo-1.3.1/demo-1.3.1");
+    let staging = place.world.path("store/.joblet/staging");
     let rounds = AtomicUsize::new(0);
     let victim = place.victim.path.clone();
     std::thread::scope(|scope| {
@@ -821,6 +821,11 @@ fn sec_a18_links_under_the_broom() {
             let start = Instant::now();
             while rounds.load(Ordering::Relaxed) < 1000 && start.elapsed() < Duration::from_secs(60)
             {
+                let names = list(&staging);
+                let Some(name) = names.iter().find(|name| name.starts_with("demo-1.3.1@")) else {
+                    continue;
+                };
+                let staging = staging.join(name).join("demo-1.3.1");
                 for number in 0..7 {
                     let (here, aside) =
                         (staging.join(format!("d{number}")), staging.join(format!("a{number}")));

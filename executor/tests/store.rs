@@ -7,7 +7,6 @@ use common::{World, list, members};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -148,32 +147,6 @@ fn prune_removes_what_is_old_and_nothing_else() {
     assert_eq!(list(&world.path("store/.joblet/receipts")), Vec::<String>::new());
 }
 
-/// What a job's launcher does: it holds the runtime's directory.
-fn hold(directory: &Path) -> File {
-    let directory = File::open(directory).unwrap();
-    rustix::fs::flock(&directory, rustix::fs::FlockOperation::LockShared).unwrap();
-    directory
-}
-
-#[test]
-fn what_a_job_uses_is_neither_removed_nor_pruned() {
-    let world = world_with(&["1.0.0", "1.1.0"]);
-    assert_eq!(world.exec(["install", "demo@1.0.0", "demo@1.1.0"]).status, Some(0));
-    let job = hold(&world.path("store/demo-1.0.0"));
-    let removed = world.exec(["remove", "demo@1.0.0"]);
-    assert_eq!(removed.status, Some(16), "{removed:?}");
-    let message =
-        format!("error[BUSY]: demo-1.0.0 is used by running jobs (process {})", std::process::id());
-    assert!(removed.stderr.starts_with(&message), "{removed:?}");
-    let pruned = world.exec(["prune"]);
-    assert_eq!((pruned.status, pruned.stdout.as_str()), (Some(0), ""), "{pruned:?}");
-    assert!(pruned.stderr.starts_with("kept: demo-1.0.0 is used"), "{pruned:?}");
-    world.assert_store(&["demo-1.0.0", "demo-1.1.0"]);
-    drop(job);
-    assert_eq!(world.exec(["prune"]).status, Some(0));
-    world.assert_store(&["demo-1.1.0"]);
-}
-
 /// SEC-D03: one request for the registry, one for the archive, and all succeed.
 #[test]
 fn fifty_processes_start_the_same_runtime_on_an_empty_store() {
@@ -264,7 +237,6 @@ fn what_a_dead_process_left_goes_with_the_next_command_whichever_it_is() {
         assert_eq!(world.exec(["install", "demo"]).status, Some(0));
         let work = world.path("store/.joblet");
         fs::create_dir_all(work.join("staging/gone-1.0.0/gone-1.0.0")).unwrap();
-        fs::write(work.join("locks/gone-1.0.0"), "1\n").unwrap();
         fs::write(work.join("receipts/gone-1.0.0.json"), "{}").unwrap();
         // It died where two directories cannot be exchanged at once, between two renames.
         fs::create_dir_all(work.join("staging/half-1.0.0")).unwrap();

@@ -2,7 +2,7 @@
 
 use super::{Document, Policy};
 use crate::address::Address;
-use crate::cache::{self, Facts};
+use crate::cache::{self, Cache, Facts};
 use crate::config::Source;
 use crate::env;
 use crate::error::Error;
@@ -14,8 +14,7 @@ use crate::stamp::{self, Order};
 use crate::trust;
 use crate::ui::Ui;
 use joblet_format::MAX_REGISTRY_BYTES;
-use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The document of a registry.
 ///
@@ -34,15 +33,18 @@ pub(super) fn document(
         return Ok(Document { shelf: Shelf::of(body, location)?, expires });
     };
     let (url, key, trust) = (address.to_string(), address.key(), source.trust());
-    let cache = policy.cache.as_deref();
-    let load = || cache.and_then(|cache| cache::load(cache, &key, &trust, policy.now));
+    let cache = policy.cache.as_ref();
+    cache.map_or(Ok(()), Cache::check)?;
+    let load = |now| cache.and_then(|cache| cache::load(cache, &key, &trust, now));
     let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
-    let mut copy = load();
+    let mut copy = load(policy.now);
     let mut _asking = None;
     if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
         // One process asks; those that waited use its answer.
-        _asking = cache.and_then(|cache| cache::lock(cache, &key, policy.patience));
-        copy = load();
+        _asking = cache.map(|cache| cache::lock(cache, &key, policy.patience)).transpose()?;
+        // Whoever asked meanwhile may have begun later: by the time at which this process began, its
+        // answer would be of a time to come.
+        copy = load(policy.now.max(SystemTime::now()));
     }
     if let Some(copy) = copy.take_if(|copy| fresh(copy)) {
         ui.detail(&format!("registry {url}: using the copy of {} ago", spoken(copy.age)));
@@ -57,7 +59,7 @@ pub(super) fn document(
     let usable = copy.filter(|copy| copy.age < cache::USABLE);
     match (answer, usable) {
         (Ok(Some(document)), _) => Ok(document),
-        (Ok(None), _) => load().map(Document::from).ok_or_else(|| Error::Net {
+        (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| Error::Net {
             url,
             reason: "nothing has changed, but the copy is gone; try again".into(),
         }),
@@ -97,7 +99,7 @@ fn ask(
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Option<Document>, Error> {
-    let (location, cache) = (&source.location, policy.cache.as_deref());
+    let (location, cache) = (&source.location, policy.cache.as_ref());
     let key = address.key();
     let none = Validators::default();
     let known = copy.map_or(&none, |copy| &copy.facts.validators);
@@ -119,7 +121,7 @@ fn unchanged(
     copy: Option<&cache::Copy>,
     policy: &Policy,
 ) -> Result<Option<Document>, Error> {
-    let (Some(copy), Some(cache)) = (copy, policy.cache.as_deref()) else { return Ok(None) };
+    let (Some(copy), Some(cache)) = (copy, policy.cache.as_ref()) else { return Ok(None) };
     if source.keys.is_empty() || minisig(source)? == copy.facts.minisig.as_bytes() {
         cache::confirm(cache, key, policy.now);
         return Ok(None);
@@ -136,7 +138,7 @@ fn unchanged(
 
 /// Refuses a document that is older than one seen before, and remembers what was seen.
 fn in_order(stamp: &str, url: &Address, policy: &Policy, ui: &mut Ui<'_>) -> Result<(), Error> {
-    let Some(cache) = policy.cache.as_deref() else { return Ok(()) };
+    let Some(cache) = policy.cache.as_ref() else { return Ok(()) };
     let key = url.key();
     let seen = cache::seen(cache, &key);
     match stamp::order(stamp, seen.as_deref(), policy.now) {
@@ -160,7 +162,7 @@ fn in_order(stamp: &str, url: &Address, policy: &Policy, ui: &mut Ui<'_>) -> Res
 }
 
 fn keep(
-    cache: Option<&Path>,
+    cache: Option<&Cache>,
     place: (&str, &str),
     facts: Facts,
     shelf: &mut Shelf,

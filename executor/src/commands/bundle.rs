@@ -80,7 +80,7 @@ impl Session<'_> {
             serde_json::from_slice(&label).map_err(|error| refuse(error.to_string()))?;
         let source = self.bundled(&label, from)?;
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let parsed = label.runtimes.iter().map(|text| text.parse::<Spec>());
         let specs = parsed.collect::<Result<Vec<_>, _>>();
         let specs = specs.map_err(|error| refuse(error.to_string()))?;

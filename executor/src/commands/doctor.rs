@@ -26,7 +26,8 @@ impl Session<'_> {
         let release = release.unwrap_or_default();
         checks.push(doctor::overlay(&filesystems, host.privileged, &release));
         checks.push(limits());
-        checks.push(match self.store() {
+        let store = self.store().and_then(|store| store.check().map(|()| store));
+        checks.push(match store {
             Ok(store) => doctor::store(store.root()),
             Err(error) => Check::of_error("store", &error),
         });

@@ -12,17 +12,18 @@ impl Session<'_> {
     /// Tells what is known of a runtime, here and in the registry.
     pub(crate) fn info(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let here = match store.find(spec)? {
             Some(runtime) => {
-                let config = runtime::load(&runtime.path)?.config;
+                let loaded = runtime::of(store.open(&runtime)?, &runtime.path)?;
+                let disk = Usage::of(&loaded.dir, &runtime.path)?;
                 // Earlier versions wrote addresses whole.
                 let receipt = store.receipt(&runtime).map(|receipt| Receipt {
                     registry: shown(&receipt.registry),
                     url: shown(&receipt.url),
                     ..receipt
                 });
-                Some(info::Here { config, receipt, disk: Usage::of(&runtime.path)?, runtime })
+                Some(info::Here { config: loaded.config, receipt, disk, runtime })
             }
             None => None,
         };

@@ -16,7 +16,7 @@ const AT_ONCE: usize = 4;
 impl Session<'_> {
     pub(crate) fn install(&self, specs: &[Spec], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let rows = install_all(specs, &store, &mut self.registries()?, ui)?;
         if self.global.json {
             ui.data(&list::installed(&rows, true))?;
@@ -25,9 +25,13 @@ impl Session<'_> {
     }
 
     /// The runtime that a job asked for: one that is installed, else it is installed now.
-    pub(crate) fn provide(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Installed, Error> {
-        let store = self.store()?;
-        store.clean_if_needed();
+    pub(crate) fn provide(
+        &self,
+        spec: &Spec,
+        store: &Store,
+        ui: &mut Ui<'_>,
+    ) -> Result<Installed, Error> {
+        store.clean_if_needed()?;
         let found = store.find(spec)?;
         match (&spec.wanted, found) {
             (Wanted::Any | Wanted::Exact(_), Some(found)) => Ok(found),
@@ -35,7 +39,7 @@ impl Session<'_> {
             (Wanted::Latest, Some(found)) if self.offline() => Ok(found),
             _ => {
                 let mut registries = self.registries()?;
-                let (runtime, did) = install_one(spec, &store, &mut registries, ui)?;
+                let (runtime, did) = install_one(spec, store, &mut registries, ui)?;
                 ui.detail(&did);
                 Ok(runtime)
             }

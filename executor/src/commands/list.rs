@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 impl Session<'_> {
     pub(crate) fn list(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let runtimes = store.installed()?;
         if runtimes.is_empty() && !self.global.json {
             ui.note(&format!(

@@ -15,6 +15,7 @@ mod upgrade;
 mod verify;
 
 use crate::args::Global;
+use crate::cache::Cache;
 use crate::catalog::{Policy, Registries};
 use crate::config::{self, Source};
 use crate::env::{self, Environment};
@@ -42,7 +43,7 @@ impl Session<'_> {
         };
         // Mounts and receipts need a path that means the same from everywhere.
         let root = std::path::absolute(&root).map_err(Error::file("find", &root))?;
-        Ok(Store::new(root, system, self.env.lock_timeout))
+        Ok(Store::new(&root, system, self.env.lock_timeout))
     }
 
     pub(crate) fn default_store(&self) -> Result<PathBuf, Error> {
@@ -76,7 +77,7 @@ impl Session<'_> {
             offline: self.offline(),
             refresh: self.global.refresh,
             now: SystemTime::now(),
-            cache: self.env.cache(),
+            cache: self.env.cache().map(Cache::new),
             patience: self.env.lock_timeout.min(MAX_PATIENCE),
         }
     }

@@ -1,6 +1,7 @@
 //! `prune`.
 
 use super::Session;
+use super::remove::note_users;
 use crate::args::Prune;
 use crate::error::Error;
 use crate::list;
@@ -13,17 +14,17 @@ impl Session<'_> {
     /// Removes old versions that came from a registry: what somebody unpacked by hand stays.
     pub(crate) fn prune(&self, what: &Prune, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let mut rows = Vec::new();
         for runtime in superfluous(&store, what)? {
-            let usage = Usage::of(&runtime.path)?;
+            let usage = Usage::of(store.open(&runtime)?, &runtime.path)?;
             if !what.dry_run {
                 match store.remove(&runtime) {
                     Err(error @ (Error::InUse { .. } | Error::Busy { .. })) => {
                         ui.note(&format!("kept: {error}"));
                         continue;
                     }
-                    removed => removed?,
+                    removed => note_users(ui, &runtime, removed?.as_deref()),
                 }
             }
             rows.push(list::Pruned { runtime, freed: usage.bytes - usage.shared });

@@ -2,18 +2,30 @@
 
 use super::Session;
 use crate::error::Error;
+use crate::store::Installed;
 use crate::ui::Ui;
 use joblet_format::Spec;
 
 impl Session<'_> {
     pub(crate) fn remove(&self, specs: &[Spec], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         for spec in specs {
             let runtime = store.expect_one(spec)?;
-            store.remove(&runtime)?;
+            let users = store.remove(&runtime)?;
             ui.note(&format!("removed {}", runtime.path.display()));
+            note_users(ui, &runtime, users.as_deref());
         }
         Ok(())
     }
+}
+
+/// Says why the files of a runtime that was removed or replaced are still on the disk.
+pub(super) fn note_users(ui: &mut Ui<'_>, runtime: &Installed, users: Option<&str>) {
+    let Some(users) = users else { return };
+    let name = runtime.path.file_name().unwrap_or_default().to_string_lossy();
+    ui.note(&format!(
+        "the files of {name} stay on the disk as long as they are used (process {users}); a later \
+         command deletes them"
+    ));
 }

@@ -5,6 +5,7 @@ use crate::args::Run;
 use crate::error::Error;
 use crate::runtime::{self, Runtime};
 use crate::sandbox::{self, Exit, Limits};
+use crate::store::{Installed, Store};
 use crate::ui::Ui;
 use crate::{gpu, list, store};
 use joblet_format::Spec;
@@ -12,8 +13,8 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-/// How often to look again while a runtime is being moved away, and how long to wait in between.
-/// Nobody of ours needs that long: who does holds a lock to stop jobs, and is not waited for.
+/// How often to look again for a runtime that was removed or replaced since it was found, and how
+/// long to wait in between.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -30,8 +31,9 @@ impl Session<'_> {
 
     /// How the job ended; nothing if it was not to be run.
     fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
-        let runtime = self.hold(&run.spec, ui)?;
-        let (dry_run, gpu) = (run.dry_run, run.gpu);
+        let (spec, dry_run, gpu) = (run.spec.clone(), run.dry_run, run.gpu);
+        let store = self.store()?;
+        let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
         let mut job = job::wanted(run)?;
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
@@ -44,7 +46,19 @@ impl Session<'_> {
             ui.data(&list::plan(&steps, self.global.json))?;
             return Ok(None);
         }
-        let exit = sandbox::run(&runtime, &job)?;
+        let mut tries = 0;
+        let exit = loop {
+            match sandbox::run(&runtime, &job) {
+                // It was replaced before the sandbox had it: no job was started.
+                Err(Error::Launch { .. })
+                    if tries < TRIES && !store.is_there(&installed, &runtime.dir) =>
+                {
+                    tries += 1;
+                    (installed, runtime) = self.hold(&spec, &store, ui)?;
+                }
+                ended => break ended?,
+            }
+        };
         if exit == Exit::OutOfMemory {
             let memory = Limits { memory: job.limits.memory, ..Limits::default() };
             ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
@@ -52,19 +66,27 @@ impl Session<'_> {
         Ok(Some(exit))
     }
 
-    /// The runtime that a job asked for, installed if need be, which stays as long as it is open.
-    fn hold(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Runtime, Error> {
+    /// The runtime that a job asked for, installed if need be. Its files stay as long as it is open.
+    fn hold(
+        &self,
+        spec: &Spec,
+        store: &Store,
+        ui: &mut Ui<'_>,
+    ) -> Result<(Installed, Runtime), Error> {
         let mut tries = 0;
         loop {
-            let path = self.provide(spec, ui)?.path;
-            let loaded = runtime::load(&path);
+            let found = self.provide(spec, store, ui)?;
+            let loaded = store.open(&found).and_then(|directory| {
+                store::hold(&directory);
+                runtime::of(directory, &found.path)
+            });
             tries += 1;
             match loaded {
-                Ok(runtime) if tries > TRIES || store::hold(&runtime.dir, &path) => {
-                    return Ok(runtime);
+                Ok(runtime) if tries > TRIES || store.is_there(&found, &runtime.dir) => {
+                    return Ok((found, runtime));
                 }
                 // Found and gone: it is looked for again.
-                Err(error) if tries > TRIES || path.exists() => return Err(error),
+                Err(error) if tries > TRIES || store.has(&found) => return Err(error),
                 _ => std::thread::sleep(PAUSE),
             }
         }

@@ -15,7 +15,7 @@ impl Session<'_> {
     /// Lists what has a newer version, and what was withdrawn.
     pub(crate) fn outdated(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let (mut registries, mut rows) = (self.registries()?, Vec::new());
         for (spec, installed) in newest(&store, &registries)? {
             let catalog = match registries.serving(&spec, ui) {
@@ -42,7 +42,7 @@ impl Session<'_> {
     /// Installs the latest versions. Older ones stay: jobs may name them.
     pub(crate) fn upgrade(&self, names: &[RuntimeName], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let mut registries = self.registries()?;
         let mut wanted = newest(&store, &registries)?;
         let missing = |name: &&RuntimeName| wanted.iter().all(|(spec, _)| spec.name != **name);

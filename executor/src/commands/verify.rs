@@ -1,6 +1,7 @@
 //! `verify`.
 
 use super::Session;
+use super::remove::note_users;
 use crate::error::Error;
 use crate::listing::Listing;
 use crate::members::{self, Difference};
@@ -18,7 +19,7 @@ impl Session<'_> {
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {
         let store = self.store()?;
-        store.clean();
+        store.clean()?;
         let mut runtimes = Vec::new();
         for spec in specs {
             runtimes.push(store.expect(spec)?);
@@ -45,7 +46,8 @@ impl Session<'_> {
             let repaired = repair && !differences.is_empty();
             if repaired {
                 let catalog = registries.serving(&exact, ui)?;
-                let cost = install::repair(&runtime, &exact, &catalog, &store, ui)?;
+                let (cost, users) = install::repair(&runtime, &exact, &catalog, &store, ui)?;
+                note_users(ui, &runtime, users.as_deref());
                 ui.note(&format!("repaired {exact} ({} fetched)", list::size(cost.fetched)));
             }
             found.push(list::Verified { runtime: exact.to_string(), differences, repaired });
@@ -59,11 +61,12 @@ impl Session<'_> {
 
 /// How a runtime differs from what is known of it; `None` if nothing is.
 fn differences(store: &Store, runtime: &Installed) -> Result<Option<Vec<Difference>>, Error> {
+    let open = || store.open(runtime);
     let index = store.kept(runtime, Kept::Index).and_then(|it| members::parse_index(&it));
     if let Some(index) = index {
-        return Ok(Some(members::verify(&index, &runtime.path)?.differences));
+        return Ok(Some(members::verify(&index, &open()?, &runtime.path)?.differences));
     }
     let files = store.kept(runtime, Kept::Files).and_then(|it| Listing::parse(&it));
-    let compare = |files: Listing| Ok(files.differences(&Listing::take(&runtime.path)?));
+    let compare = |files: Listing| Ok(files.differences(&Listing::take(open()?, &runtime.path)?));
     files.map(compare).transpose()
 }

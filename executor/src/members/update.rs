@@ -8,6 +8,7 @@
 
 use super::ranges::Ranges;
 use super::{Plan, Site, pipeline, tree};
+use crate::directory::is_ours;
 use crate::error::Error;
 use crate::parts::Parts;
 use crate::progress::Progress;
@@ -16,12 +17,11 @@ use crate::tree::{Walk, close, create, times};
 use joblet_format::index::{Body, Entry, Index};
 use joblet_format::ustar::MTIME;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 /// An installed version whose files may be used again.
 #[derive(Debug)]
@@ -39,24 +39,21 @@ pub struct Update {
 }
 
 impl Update {
-    /// Plans to make `new` out of the version that was installed in `path` with the index `old`.
+    /// Plans to make `new` out of the version that is open as `root`, installed with the index `old`.
     ///
-    /// `None` when it is not there any more, or when it would save less than half.
-    pub fn plan(old: Index, path: &Path, new: &Index) -> Option<Self> {
-        let old = Old::open(old, path).ok()?;
+    /// `None` when it would save less than half.
+    pub fn plan(old: Index, root: OwnedFd, new: &Index) -> Option<Self> {
+        let old = Old { index: old, root };
         let untouched = old.untouched().ok()?;
         let plan = reuse::plan(&old.index, new, &untouched);
         (plan.fetched * 2 <= new.archive_size()).then_some(Self { old, plan })
     }
 
-    /// Plans to make the version in `path` anew, of which `good` is as it must be.
-    ///
-    /// # Errors
-    /// [`Error::File`] when it is not there any more.
-    pub fn repair(index: &Index, path: &Path, good: &Here) -> Result<Self, Error> {
-        let old = Old::open(index.clone(), path).map_err(Error::file("open", path))?;
+    /// Plans to make the version that is open as `root` anew, of which `good` is as it must be.
+    pub fn repair(index: &Index, root: OwnedFd, good: &Here) -> Self {
+        let old = Old { index: index.clone(), root };
         let plan = reuse::plan(&old.index, index, good);
-        Ok(Self { old, plan })
+        Self { old, plan }
     }
 
     /// Length of the members that will be fetched, in bytes.
@@ -160,11 +157,6 @@ impl Update {
 }
 
 impl Old {
-    fn open(index: Index, path: &Path) -> Result<Self, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Self { index, root: rustix::fs::open(path, flags, Mode::empty())? })
-    }
-
     /// The entries that lie there as they were installed.
     fn untouched(&self) -> Result<Here, Errno> {
         let mut walk = Walk::new(self.root.as_fd())?;
@@ -177,7 +169,8 @@ impl Old {
                 rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             });
             let Ok(found) = found else { continue };
-            if looks_installed(entry, &found) {
+            // Another name of somebody else's file would leave it to that one to change.
+            if looks_installed(entry, &found) && is_ours(&found) {
                 untouched.files.insert(number);
             }
         }

@@ -3,18 +3,18 @@
 use super::update::looks_installed;
 use crate::error::Error;
 use crate::reuse::Here;
-use crate::tree::Walk;
+use crate::tree::{Walk, visit};
 use joblet_format::index::{Body, Entry, Index};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::num::NonZero;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -41,19 +41,18 @@ pub struct Report {
     pub good: Here,
 }
 
-/// Compares the runtime in `path` with its index: every file is read.
+/// Compares the runtime that is open as `root` with its index: every file is read. `path` is for
+/// messages.
 ///
 /// # Errors
 /// [`Error::File`] when the directory cannot be read.
-pub fn verify(index: &Index, path: &Path) -> Result<Report, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+pub fn verify(index: &Index, root: &OwnedFd, path: &Path) -> Result<Report, Error> {
     let next = AtomicUsize::new(0);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut report = Report::default();
     thread::scope(|scope| {
         let threads: Vec<_> =
-            (0..cores).map(|_| scope.spawn(|| compare(index, &root, &next))).collect();
+            (0..cores).map(|_| scope.spawn(|| compare(index, root, &next))).collect();
         for thread in threads {
             let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let part = part.map_err(Error::file("read", path))?;
@@ -63,7 +62,8 @@ pub fn verify(index: &Index, path: &Path) -> Result<Report, Error> {
         }
         Ok::<_, Error>(())
     })?;
-    extra(index, path, &mut report.differences)?;
+    extra(index, root, &mut report.differences)
+        .map_err(|(below, errno)| Error::file("read", path.join(below))(errno))?;
     report.differences.sort();
     Ok(report)
 }
@@ -161,26 +161,20 @@ fn hash(file: &File, offset: u64, size: u64, buffer: &mut [u8]) -> std::io::Resu
 }
 
 /// What is there and in no index.
-fn extra(index: &Index, path: &Path, differences: &mut Vec<Difference>) -> Result<(), Error> {
+fn extra(
+    index: &Index,
+    root: &OwnedFd,
+    differences: &mut Vec<Difference>,
+) -> Result<(), (PathBuf, Errno)> {
     let known: BTreeMap<_, _> =
         index.entries().iter().map(|entry| (entry.path.as_str(), &entry.body)).collect();
-    let mut left = vec![String::new()];
-    while let Some(directory) = left.pop() {
-        let whole = path.join(&directory);
-        for entry in fs::read_dir(&whole).map_err(Error::file("read", &whole))? {
-            let entry = entry.map_err(Error::file("read", &whole))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let below = if directory.is_empty() { name } else { format!("{directory}/{name}") };
-            match known.get(below.as_str()) {
-                None => {
-                    differences.push(Difference { path: below, what: "is not of this runtime" });
-                }
-                Some(Body::Directory) if entry.file_type().is_ok_and(|kind| kind.is_dir()) => {
-                    left.push(below);
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    Ok(())
+    visit(root.as_fd(), &mut |path, _| {
+        let path = path.to_string_lossy();
+        let Some(body) = known.get(&*path) else {
+            let path = path.into_owned();
+            differences.push(Difference { path, what: "is not of this runtime" });
+            return false;
+        };
+        **body == Body::Directory
+    })
 }

@@ -1,120 +1,176 @@
 //! How a version appears, is replaced and disappears: whole, whatever happens in between.
 
-use super::{Installed, Kept, Receipt, Store, WORK, hold};
+use super::clean::ASIDE;
+use super::place::Part;
+use super::{Installed, Kept, Receipt, Store, claim, hold};
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::lock::Lock;
-use crate::tree::close;
-use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Dir, Mode, OFlags, RenameFlags, open};
+use rustix::fs::syncfs;
 use rustix::io::Errno;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// In a staging directory: a runtime that is being replaced where two cannot be exchanged at once.
-const ASIDE: &str = ".old";
-/// How long a download that broke off is kept.
-const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// What `runtime.yml` is called where a runtime cannot be moved away at once.
+const HIDDEN: &str = ".runtime.yml";
 
 impl Store {
-    /// An empty directory to prepare the locked version in, and a descriptor of it.
+    /// An empty directory to prepare the locked version in.
     ///
     /// # Errors
-    /// [`Error::File`] when the store cannot be written.
-    pub fn stage(&self, lock: &Lock) -> Result<(Staging, OwnedFd), Error> {
-        let path = self.work("staging")?.join(lock.name());
-        remove_tree(&path)?;
-        fs::create_dir(&path).map_err(Error::file("create", &path))?;
-        let staging = Staging { path };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(&staging.path, flags, Mode::empty())
-            .map_err(Error::file("open", &staging.path))?;
-        Ok((staging, directory))
+    /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
+    pub fn stage(&self, lock: &Lock) -> Result<Staging, Error> {
+        let around = self.part(Part::Staging)?;
+        let name = claim::make(&around, lock.name())?;
+        match around.enter(&name) {
+            Ok(Some(directory)) => Ok(Staging { around, name, directory }),
+            other => {
+                // What cannot be removed now is tried again by the next command.
+                _ = around.remove_tree(&name);
+                let gone = |_| Error::file("open", around.at(&name))(Errno::NOENT);
+                Err(other.map_or_else(|error| error, gone))
+            }
+        }
     }
 
     /// Where archives arrive, each under the name of its checksum.
     ///
     /// # Errors
-    /// [`Error::File`] when the store cannot be written.
-    pub fn downloads(&self) -> Result<PathBuf, Error> {
-        self.work("downloads")
+    /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
+    pub fn downloads(&self) -> Result<Directory, Error> {
+        self.part(Part::Downloads)
     }
 
-    /// Makes `prepared`, a directory inside `staging`, the runtime of `receipt`.
+    /// Makes `prepared` the runtime of `receipt`; its directory, and whether it was not there before.
     ///
     /// All of it is on the disk before it gets its name, and nothing is ever replaced.
     ///
     /// # Errors
-    /// [`Error::File`]; the version is then not installed.
+    /// [`Error::Untrusted`], [`Error::File`]; the version is then not installed.
     pub fn publish(
         &self,
-        staging: Staging,
-        prepared: &Path,
+        prepared: &Prepared<'_>,
         receipt: &Receipt,
         (kind, content): (Kept, &[u8]),
-    ) -> Result<PathBuf, Error> {
-        let target = self.directory(&receipt.name, &receipt.version);
-        let directory = receipt.name.directory(&receipt.version);
-        let receipts = self.work("receipts")?.join(format!("{directory}.json"));
-        let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
-        let kept = receipts.with_extension(kind.extension());
-        // One of an earlier installation would speak of other files.
-        let done = remove_file(&receipts.with_extension(kind.other().extension()))
-            .and_then(|()| write(&receipts, &text))
-            .and_then(|()| write(&kept, content))
-            .and_then(|()| sync_all(&staging.path))
-            .and_then(|()| rename_new(prepared, &target))
-            .and_then(|()| self.settle(prepared, &target));
-        if done.is_err() && !target.exists() {
-            // What stays is never read alone.
-            _ = fs::remove_file(kept);
-            _ = fs::remove_file(receipts);
+    ) -> Result<(PathBuf, bool), Error> {
+        let (own, receipts) = (self.made()?, self.part(Part::Receipts)?);
+        let name = receipt.name.directory(&receipt.version);
+        let target = own.at(&name);
+        let there = || own.has(&format!("{name}/runtime.yml"));
+        if there() {
+            return Ok((target, false));
         }
-        drop(staging);
-        done.map(|()| target)
+        let file = |kind: &str| format!("{name}.{kind}");
+        let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
+        // One of an earlier installation would speak of other files.
+        let done = receipts
+            .remove_file(&file(kind.other().extension()))
+            .and_then(|()| prepared.staging.put(&text, &receipts, &file("json")))
+            .and_then(|()| prepared.staging.put(content, &receipts, &file(kind.extension())))
+            .and_then(|()| prepared.sync())
+            .and_then(|()| {
+                match prepared.around().rename_new(prepared.name(), own, &name) {
+                    // Where locks are not seen everywhere, somebody else was first.
+                    Err(Errno::EXIST | Errno::NOTEMPTY) if there() => Ok(false),
+                    done => done.map(|()| true).map_err(Error::file("rename", &target)),
+                }
+            })
+            .and_then(|new| {
+                own.sync().inspect_err(|_| {
+                    // Where it stays if even that fails, it is whole.
+                    _ = own.rename_new(&name, prepared.around(), prepared.name());
+                })?;
+                Ok(new)
+            });
+        if done.is_err() && !there() {
+            // What stays is never read alone.
+            _ = receipts.remove_file(&file(kind.extension()));
+            _ = receipts.remove_file(&file("json"));
+        }
+        done.map(|new| (target, new))
     }
 
-    /// Makes sure that a runtime was moved from `from` to `to`, or moves it back.
-    fn settle(&self, from: &Path, to: &Path) -> Result<(), Error> {
-        sync_directory(&self.root).inspect_err(|_| {
-            // Where it stays if even that fails, it is whole.
-            _ = fs::rename(to, from);
-        })
-    }
-
-    /// Puts `prepared`, a directory inside `staging`, in the place of an installed runtime.
+    /// Puts `prepared` in the place of an installed runtime; the processes that use the old one.
     ///
     /// There is a complete one under its name at any moment, where the file system can exchange.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::File`]; the runtime is then as it was.
+    /// [`Error::Untrusted`], [`Error::File`]; the runtime is then as it was.
     pub fn replace(
         &self,
-        staging: &Staging,
-        prepared: &Path,
+        prepared: &Prepared<'_>,
         runtime: &Installed,
-    ) -> Result<(), Error> {
-        let _alone = hold::alone(&runtime.path)?;
-        sync_all(&staging.path)?;
-        match rustix::fs::renameat_with(CWD, prepared, CWD, &runtime.path, RenameFlags::EXCHANGE) {
+    ) -> Result<Option<String>, Error> {
+        let (own, name) = self.mine(runtime)?;
+        let (staging, removed) = (self.part(Part::Staging)?, self.part(Part::Removed)?);
+        prepared.sync()?;
+        let failed = || Error::file::<Errno>("replace", &runtime.path);
+        let exchange = || prepared.around().exchange(prepared.name(), own, name);
+        let aside = match exchange() {
             Err(Errno::INVAL | Errno::NOSYS) => {
-                let aside = staging.path.join(ASIDE);
-                fs::rename(&runtime.path, aside).map_err(Error::file("replace", &runtime.path))?;
-                fs::rename(prepared, &runtime.path)
-                    .map_err(Error::file("replace", &runtime.path))?;
+                let claimed = claim::make(&staging, name)?;
+                let aside = format!("{claimed}/{ASIDE}");
+                let replaced = own
+                    .rename(name, &staging, &aside)
+                    .and_then(|()| prepared.around().rename(prepared.name(), own, name));
+                replaced.map_err(failed())?;
+                own.sync()?;
+                let aside = claim::name(name, &mut |new| staging.rename_new(&aside, &removed, new));
+                let aside = aside.map_err(failed())?;
+                // Empty, and if it stays, a leftover.
+                _ = staging.remove_tree(&claimed);
+                aside
             }
-            done => done.map_err(Error::file("replace", &runtime.path))?,
-        }
-        sync_directory(&self.root)
+            done => {
+                done.map_err(failed())?;
+                let moved =
+                    |new: &str| prepared.around().rename_new(prepared.name(), &removed, new);
+                own.sync()
+                    .and_then(|()| claim::name(name, &mut { moved }).map_err(failed()))
+                    .inspect_err(|_| {
+                        // Jobs may use it: it does not stay where it would be deleted.
+                        _ = exchange();
+                    })?
+            }
+        };
+        discard(&removed, &aside)
     }
 
-    /// Removes a version that no job uses: at once from its name, then from the disk.
+    /// Removes a version: at once from its name, then from the disk, unless processes use it, which
+    /// are named: then a later command does.
     ///
     /// # Errors
-    /// [`Error::InUse`], [`Error::Busy`], [`Error::File`]; [`Error::NotFound`] when the directory is not in this store.
-    pub fn remove(&self, runtime: &Installed) -> Result<(), Error> {
-        let name = runtime.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    /// [`Error::InUse`] where it cannot be moved away, [`Error::Busy`], [`Error::Untrusted`],
+    /// [`Error::File`]; [`Error::NotFound`] when the directory is not in this store.
+    pub fn remove(&self, runtime: &Installed) -> Result<Option<String>, Error> {
+        let (own, name) = self.mine(runtime)?;
+        let _lock = Lock::wait(&self.work()?, name, self.lock_timeout)?;
+        let (removed, receipts) = (self.part(Part::Removed)?, self.part(Part::Receipts)?);
+        let aside = match claim::name(name, &mut |new| own.rename_new(name, &removed, new)) {
+            // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
+            Err(Errno::XDEV) => {
+                remove_in_place(own, name)?;
+                None
+            }
+            done => {
+                let aside = done.map_err(Error::file("remove", &runtime.path))?;
+                own.sync().inspect_err(|_| {
+                    // Where it stays if even that fails, it is whole.
+                    _ = removed.rename_new(&aside, own, name);
+                })?;
+                Some(aside)
+            }
+        };
+        for kind in ["json", Kept::Index.extension(), Kept::Files.extension()] {
+            // What stays is never read alone.
+            _ = receipts.remove_file(&format!("{name}.{kind}"));
+        }
+        aside.map_or(Ok(None), |aside| discard(&removed, &aside))
+    }
+
+    /// The directory that `runtime` is in, and its name there, if it is the one that is changed.
+    fn mine<'r>(&self, runtime: &'r Installed) -> Result<(&Directory, &'r str), Error> {
+        let name = runtime.path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         if runtime.path.parent() != Some(self.root.as_path()) || name.is_empty() {
             return Err(Error::NotFound(format!(
                 "{} is in {}, which is not changed; use --store to name that store",
@@ -122,89 +178,29 @@ impl Store {
                 runtime.path.parent().unwrap_or(Path::new("/")).display()
             )));
         }
-        let lock = Lock::wait(&self.work("locks")?.join(name), name, self.lock_timeout)?;
-        let alone = hold::alone(&runtime.path)?;
-        let (staging, _) = self.stage(&lock)?;
-        let aside = staging.path.join(name);
-        match fs::rename(&runtime.path, &aside) {
-            // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
-            Err(error) if error.kind() == ErrorKind::CrossesDevices => {
-                // Without this file it is no runtime, whatever else is left of it.
-                remove_file(&runtime.path.join("runtime.yml"))?;
-                drop(alone);
-                remove_tree(&runtime.path)?;
-            }
-            done => {
-                done.map_err(Error::file("remove", &runtime.path))?;
-                // Whoever finds it from now on sees that it is not where it was.
-                drop(alone);
-                self.settle(&runtime.path, &aside)?;
-            }
-        }
-        let receipt = self.work("receipts")?.join(format!("{name}.json"));
-        // What is missing is as good as removed, and what stays is never read alone.
-        for kind in [Kept::Index, Kept::Files] {
-            _ = fs::remove_file(receipt.with_extension(kind.extension()));
-        }
-        _ = fs::remove_file(receipt);
-        remove_tree(&staging.path)
-    }
-
-    /// Removes what processes that died have left in the store. Best effort: what cannot be removed
-    /// now is tried again by the next command.
-    pub fn clean(&self) {
-        let work = self.root.join(WORK);
-        if !work.exists() || self.work("locks").is_err() {
-            return;
-        }
-        clean_downloads(&work.join("downloads"));
-        for part in ["staging", "locks", "receipts"] {
-            let Ok(entries) = fs::read_dir(work.join(part)) else { continue };
-            for entry in entries.flatten() {
-                let path = entry.path();
-                let name = if part == "receipts" { path.file_stem() } else { path.file_name() };
-                let Some(name) = name.and_then(|name| name.to_str()) else { continue };
-                let runtime = self.root.join(name);
-                let whole = || runtime.join("runtime.yml").symlink_metadata().is_ok();
-                if part == "receipts" && whole() {
-                    continue;
-                }
-                let lock = work.join("locks").join(name);
-                let Ok(Some(_lock)) = Lock::try_now(&lock, name) else { continue };
-                if part == "staging" {
-                    // Replaced by a process that died before the new one had the name.
-                    _ = rename_new(&path.join(ASIDE), &runtime);
-                    _ = remove_tree(&path);
-                } else if part == "receipts" && !whole() {
-                    // What a removal in place has left.
-                    _ = remove_tree(&runtime);
-                    _ = fs::remove_file(&path);
-                }
-            }
-        }
-    }
-
-    /// As [`Store::clean`], for a command that must not lose time: one look says whether there is
-    /// anything to do.
-    pub fn clean_if_needed(&self) {
-        // Who dies leaves its lock: that is removed last.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let locks = open(self.root.join(WORK).join("locks"), flags, Mode::empty());
-        let mut names = locks.and_then(Dir::new).into_iter().flatten().flatten();
-        if names.any(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")) {
-            self.clean();
-        }
+        Ok((self.made()?, name))
     }
 }
 
-/// Removes downloads that nobody has gone on with for a week, and what is none.
-fn clean_downloads(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let name = entry.file_name().into_encoded_bytes();
-        let digest = name.get(..64).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
-        let age = entry.metadata().and_then(|it| it.modified()).map(|time| time.elapsed());
-        if !digest || age.is_ok_and(|age| age.is_ok_and(|age| age > KEPT_FOR)) {
-            _ = fs::remove_file(entry.path());
+/// Deletes what was moved to `removed`, unless processes use it, which are named.
+fn discard(removed: &Directory, name: &str) -> Result<Option<String>, Error> {
+    match hold::users(removed, name) {
+        None => removed.remove_tree(name).map(|()| None),
+        users => Ok(users),
+    }
+}
+
+/// Removes a runtime that cannot be renamed. Without its `runtime.yml` nobody begins to use it, and
+/// whoever did before is seen.
+fn remove_in_place(own: &Directory, name: &str) -> Result<(), Error> {
+    let Some(directory) = own.enter(name)? else { return Ok(()) };
+    let failed = || Error::file::<Errno>("remove", own.at(name));
+    directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
+    match hold::users(own, name) {
+        None => own.remove_tree(name),
+        Some(holders) => {
+            directory.rename(HIDDEN, &directory, "runtime.yml").map_err(failed())?;
+            Err(Error::InUse { what: name.to_owned(), holders })
         }
     }
 }
@@ -212,66 +208,74 @@ fn clean_downloads(directory: &Path) {
 /// A directory below `.joblet/staging` that is removed when it is no longer needed.
 #[derive(Debug)]
 pub struct Staging {
-    path: PathBuf,
+    around: Directory,
+    name: String,
+    directory: Directory,
 }
 
 impl Staging {
     /// The directory.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// A place beside it for one file, as long as it is there: the directory and the name.
+    pub fn beside(&self) -> (&Directory, String) {
+        (&self.around, format!("{}.tmp", self.name))
+    }
+
+    /// The runtime in it: itself, or its directory `child`.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`], [`Error::File`].
+    pub fn prepared(&self, child: Option<String>) -> Result<Prepared<'_>, Error> {
+        let name = child.as_deref().unwrap_or(".");
+        let directory = self.directory.enter(name)?;
+        let gone = || Error::file("open", self.directory.at(name))(Errno::NOENT);
+        Ok(Prepared { directory: directory.ok_or_else(gone)?, staging: self, child })
+    }
+
+    /// Writes the file `name` in `there`, whole or not at all.
+    fn put(&self, bytes: &[u8], there: &Directory, name: &str) -> Result<(), Error> {
+        let (around, file) = self.beside();
+        let put = around.write(&file, bytes).and_then(|()| {
+            let named = around.rename(&file, there, name);
+            named.map_err(Error::file("write", there.at(name)))
+        });
+        put.inspect_err(|_| {
+            // What cannot be removed now is tried again by the next command.
+            _ = around.remove_file(&file);
+        })
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is tried again by the next command.
-        _ = remove_tree(&self.path);
+        _ = self.around.remove_tree(&self.name);
     }
 }
 
-/// Renames a directory to a name that nothing has yet.
-fn rename_new(from: &Path, to: &Path) -> Result<(), Error> {
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // File systems without that flag: rename(2) replaces no directory that has entries, and
-        // the lock keeps other processes of ours away.
-        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to).map_err(Error::file("rename", to)),
-        done => done.map_err(Error::file("rename", to)),
+/// A runtime in a staging directory.
+#[derive(Debug)]
+pub struct Prepared<'s> {
+    /// Its directory.
+    pub directory: Directory,
+    staging: &'s Staging,
+    child: Option<String>,
+}
+
+impl Prepared<'_> {
+    fn around(&self) -> &Directory {
+        if self.child.is_some() { &self.staging.directory } else { &self.staging.around }
     }
-}
 
-/// Writes a file whose name nobody looks for yet.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let file = File::create(path).map_err(Error::file("write", path))?;
-    (&file).write_all(bytes).map_err(Error::file("write", path))?;
-    close(file).map_err(Error::file("write", path))
-}
+    fn name(&self) -> &str {
+        self.child.as_deref().unwrap_or(&self.staging.name)
+    }
 
-/// Everything on the file system of `path` is on the disk then.
-fn sync_all(path: &Path) -> Result<(), Error> {
-    let opened = File::open(path).map_err(Error::file("open", path))?;
-    rustix::fs::syncfs(&opened).map_err(Error::file("sync", path))
-}
-
-fn sync_directory(path: &Path) -> Result<(), Error> {
-    let directory = File::open(path).map_err(Error::file("open", path))?;
-    directory.sync_all().map_err(Error::file("sync", path))
-}
-
-/// Removes a directory and what is in it, never through a link; none is fine.
-fn remove_tree(path: &Path) -> Result<(), Error> {
-    gone(path, fs::remove_dir_all(path))
-}
-
-/// Removes a file; none is fine.
-fn remove_file(path: &Path) -> Result<(), Error> {
-    gone(path, fs::remove_file(path))
-}
-
-fn gone(path: &Path, removed: std::io::Result<()>) -> Result<(), Error> {
-    match removed {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(Error::file("remove", path)(error))
-        }
-        _ => Ok(()),
+    /// Everything on its file system is on the disk then.
+    fn sync(&self) -> Result<(), Error> {
+        syncfs(&self.directory).map_err(Error::file("sync", self.directory.path()))
     }
 }

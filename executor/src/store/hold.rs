@@ -1,59 +1,121 @@
-//! A runtime in use stays where it is.
+//! What is removed stays on the disk as long as jobs run in it.
 //!
-//! A job holds a shared lock on the runtime's directory itself (flock(2)), by the descriptor that it
-//! has of it anyway: nothing is written, a store that is only read will do, and the kernel releases
-//! it with the launcher, however that ends. Who moves the directory away holds it alone.
+//! A job needs no path of its runtime once it has begun: its mounts keep what they were made of, and
+//! what hurts it is only that files are deleted. So a runtime that is removed or replaced loses its
+//! name at once, by rename(2), whoever uses it, and goes to `.joblet/removed` under a name that
+//! nothing else ever has. From then on nobody begins to use it: who opened it before finds that it
+//! is not where it was, and looks again. Its files are deleted when nobody uses it any more, at once
+//! or by a later command. Whether somebody does is asked in two ways:
+//!
+//! * `/proc`: no process has the directory open, or has anything in it mounted. The kernel shows
+//!   paths as they are now, so that one name is looked for in them. A launcher has its runtime open
+//!   until its job has ended. Root sees all processes of its PID namespace and those below, another
+//!   user its own. Nobody can keep a process from being seen here.
+//! * flock(2): a job holds a shared lock on the directory, as far as it gets it. That is seen where
+//!   `/proc` shows nothing: jobs of other users on a store of an ordinary user, in other containers,
+//!   on other machines if the file system carries locks.
+//!
+//! Anybody who may open the directory may hold such a lock, also an exclusive one. What that can do
+//! is bounded: a start tries once, and goes on without; removal gives the name free; what is left is
+//! that files stay on the disk until the holder ends, who is named, which anybody reaches by running
+//! a job, too. And who holds an exclusive lock while a job begins takes from this job the second way
+//! of being seen, not the first.
+//!
+//! No lock on a file in the store would do: users could not take one in root's store without being
+//! able to open that file, and then they could hold it against each other.
 
-use crate::error::Error;
+use crate::directory::Directory;
+use crate::sandbox::weaken;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, stat};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 
-/// Keeps the runtime that is open as `directory` from being moved away from `path`.
-///
-/// False when somebody moves it, or has moved it, at this moment.
-pub fn hold(directory: impl AsFd, path: &Path) -> bool {
-    match flock(&directory, FlockOperation::NonBlockingLockShared) {
-        Err(Errno::WOULDBLOCK) => false,
-        // Where there are no such locks, nobody can be kept from anything.
-        Err(_) => true,
-        Ok(()) => match (fstat(directory), stat(path)) {
-            (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
-            _ => false,
-        },
-    }
+/// Tells those who would delete the runtime that is open as `directory` that it is used, as long as
+/// it is open.
+pub fn hold(directory: impl AsFd) {
+    // Where there are no such locks, or somebody keeps others from them: see above.
+    _ = flock(directory, FlockOperation::NonBlockingLockShared);
 }
 
-/// Holds the runtime in `path` alone, until the descriptor is closed.
+/// The processes that use the runtime called `name` in `around`, for messages; none if nobody does.
 ///
-/// # Errors
-/// [`Error::InUse`] with the processes that hold it, [`Error::File`].
-pub(super) fn alone(path: &Path) -> Result<OwnedFd, Error> {
+/// Nobody can begin to use it who has not opened it yet: it must have a name of its own by now.
+pub(super) fn users(around: &Directory, name: &str) -> Option<String> {
+    if weaken::without("in-use") {
+        return None;
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory =
-        rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
-    match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => {
-            let what = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Err(Error::InUse { what, holders: holders(&directory) })
-        }
-        // As for `hold`.
-        _ => Ok(directory),
+    let directory = openat(around.as_fd(), OsStr::new(name), flags, Mode::empty()).ok();
+    let mut found = Vec::new();
+    let alone = |directory: &OwnedFd| flock(directory, FlockOperation::NonBlockingLockExclusive);
+    let locked = directory.as_ref().is_some_and(|it| alone(it) == Err(Errno::WOULDBLOCK));
+    if let (true, Some(directory)) = (locked, &directory) {
+        found.extend(holders(directory));
     }
+    let seen = processes(name.as_bytes());
+    let used = locked || !seen.is_empty();
+    found.extend(seen);
+    found.sort_unstable();
+    found.dedup();
+    let pids: Vec<_> = found.iter().map(u32::to_string).collect();
+    used.then(|| if pids.is_empty() { "unknown".to_owned() } else { pids.join(", ") })
 }
 
-/// The processes that hold a lock on `file`, as proc_locks(5) shows them; empty if it does not.
-fn holders(file: &OwnedFd) -> String {
+/// The processes that have a directory called `name` open, or what is in it mounted.
+fn processes(name: &[u8]) -> Vec<u32> {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let others = pids.filter(|pid| *pid != std::process::id());
+    others.filter(|pid| mounts(*pid, name) || opens(*pid, name)).collect()
+}
+
+/// Whether a process has something in a directory called `name` mounted: proc_pid_mountinfo(5).
+fn mounts(pid: u32, name: &[u8]) -> bool {
+    let mounts = fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    mounts.split(|byte| *byte == b'\n').any(|line| {
+        let root = line.split(|byte| *byte == b' ').nth(3);
+        root.is_some_and(|root| leads_through(root, name))
+    })
+}
+
+/// Whether a process has something in a directory called `name` open, or is in it.
+fn opens(pid: u32, name: &[u8]) -> bool {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = files.map(|entry| entry.path());
+    let own = ["cwd", "root"].map(|link| format!("/proc/{pid}/{link}").into());
+    links.chain(own).any(|link| {
+        let target = fs::read_link(link).map(OsString::from);
+        target.is_ok_and(|target| leads_through(target.as_bytes(), name))
+    })
+}
+
+fn leads_through(path: &[u8], name: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').any(|part| part == name)
+}
+
+/// The processes that hold a lock on `file`, as proc_locks(5) shows them; none if it does not.
+fn holders(file: &OwnedFd) -> Vec<u32> {
     let (Ok(stat), Ok(locks)) = (fstat(file), fs::read_to_string("/proc/locks")) else {
-        return String::new();
+        return Vec::new();
     };
     let inode = format!(":{}", stat.st_ino);
     let pids = locks.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1).filter(|word| *word != "->");
         let (kind, pid, id) = (words.next()?, words.nth(2)?, words.next()?);
-        (kind == "FLOCK" && id.ends_with(&inode)).then_some(pid)
+        let pid = pid.parse().ok()?;
+        (kind == "FLOCK" && pid > 0 && id.ends_with(&inode)).then_some(pid)
     });
-    pids.collect::<Vec<_>>().join(", ")
+    pids.collect()
+}
+
+/// Deletes what was removed and is not used any more. Best effort.
+pub(super) fn empty(removed: &Directory) {
+    for name in removed.names().unwrap_or_default() {
+        if users(removed, &name).is_none() {
+            _ = removed.remove_tree(&name);
+        }
+    }
 }

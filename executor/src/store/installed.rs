@@ -1,15 +1,15 @@
 //! Which runtimes a store's directory holds.
 
+use crate::directory::Directory;
 use crate::error::Error;
 use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Version, split_directory};
-use rustix::{
-    fs::{Dir, Mode, OFlags, open},
-    io::Errno,
-};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat};
 use serde::Serialize;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A runtime that is there; one object of `list --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,23 +22,17 @@ pub struct Installed {
     pub path: PathBuf,
 }
 
-/// The runtimes below `root`; none where there is no such directory. With `prefix` only those whose
-/// directory's name begins so: a job's start does not look into all the others.
-pub(super) fn scan(root: &Path, prefix: &str) -> Result<Vec<Installed>, Error> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let directory = match open(root, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(Vec::new()),
-        directory => directory.map_err(Error::file("read", root))?,
-    };
+/// The runtimes in `root`. With `prefix` only those whose directory's name begins so: a job's start
+/// does not look into all the others.
+pub(super) fn scan(root: &Directory, prefix: &str) -> Result<Vec<Installed>, Error> {
     let mut found = Vec::new();
     // Not the C library's list of a directory, which brings the C library's allocator to life.
-    for entry in Dir::new(directory).map_err(Error::file("read", root))? {
-        let entry = entry.map_err(Error::file("read", root))?;
-        let name = entry.file_name().to_str().ok();
-        if let Some(text) = name.filter(|text| text.starts_with(prefix)) {
-            let path = root.join(text);
-            if path.join("runtime.yml").is_file() {
-                found.extend(identify(text, &path));
+    for name in root.names()? {
+        if name.starts_with(prefix) {
+            let yml = format!("{name}/runtime.yml");
+            let stat = rustix::fs::statat(root.as_fd(), OsStr::new(&yml), AtFlags::empty());
+            if stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()) {
+                found.extend(identify(&name, root));
             }
         }
     }
@@ -46,16 +40,19 @@ pub(super) fn scan(root: &Path, prefix: &str) -> Result<Vec<Installed>, Error> {
 }
 
 /// Which runtime a directory is: by its name, else by the version in its `runtime.yml`.
-fn identify(directory: &str, path: &Path) -> Option<Installed> {
+fn identify(directory: &str, root: &Directory) -> Option<Installed> {
+    let path = root.at(directory);
     if let Some((name, version)) = split_directory(directory) {
-        return Some(Installed { name, version: Some(version), path: path.to_owned() });
+        return Some(Installed { name, version: Some(version), path });
     }
     let name = directory.parse().ok()?;
     let mut text = String::new();
-    let file = File::open(path.join("runtime.yml")).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let yml = format!("{directory}/runtime.yml");
+    let file = openat(root.as_fd(), OsStr::new(&yml), flags, Mode::empty()).map(File::from).ok()?;
     // An unreadable file has no version; running it names the reason.
     _ = file.take(MAX_RUNTIME_YML_BYTES).read_to_string(&mut text);
     let yml = serde_yaml::from_str::<RuntimeYml>(&text).ok();
     let version = yml.and_then(|yml| yml.version().parse().ok());
-    Some(Installed { name, version, path: path.to_owned() })
+    Some(Installed { name, version, path })
 }

@@ -5,28 +5,35 @@
 //!
 //! ```text
 //! STORE/python-3.11-1.0.0/                  runtime.yml, isolated/
-//! STORE/.joblet/locks/python-3.11-1.0.0     held while that directory appears or disappears
-//! STORE/.joblet/staging/python-3.11-1.0.0/  what its holder is working on; else a leftover
+//! STORE/.joblet/lock                        see `lock`: one process at a time works on a version
+//! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  what it is working on; see `claim`
+//! STORE/.joblet/removed/python-3.11-1.0.0@HOST@BOOT@N/  what jobs still use; see `hold`
 //! STORE/.joblet/downloads/SHA256            what has arrived of an archive; see `download`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json
 //! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched; or, without one:
 //! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of what it unpacked to
 //! ```
 
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::lock::Lock;
 use joblet_format::{RuntimeName, Spec, Version, Wanted, nearest};
-use std::fs;
+use place::Part;
+use rustix::fd::{AsFd, OwnedFd};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 mod change;
+mod claim;
+mod clean;
 mod hold;
 mod installed;
+mod place;
 mod receipt;
 mod usage;
 
-pub use change::Staging;
+pub use change::{Prepared, Staging};
 pub use hold::hold;
 pub use installed::Installed;
 pub use receipt::{Kept, Receipt};
@@ -44,13 +51,17 @@ pub struct Store {
     system: Option<PathBuf>,
     /// How long to wait for a lock, in seconds.
     lock_timeout: u64,
+    /// Both, each opened when it is first needed.
+    opened: (OnceLock<Directory>, OnceLock<Directory>),
 }
 
 impl Store {
     /// The store at `root`, and one more that is only read.
-    pub fn new(root: PathBuf, system: Option<PathBuf>, lock_timeout: u64) -> Self {
+    pub fn new(root: &Path, system: Option<PathBuf>, lock_timeout: u64) -> Self {
+        // Behind a slash at its end, a link would be followed.
+        let root: PathBuf = root.components().collect();
         let system = system.filter(|system| *system != root);
-        Self { root, system, lock_timeout }
+        Self { root, system, lock_timeout, opened: Default::default() }
     }
 
     /// The directory that is changed.
@@ -68,9 +79,12 @@ impl Store {
 
     /// Of all runtimes those whose directories' names begin with `prefix`.
     fn beginning(&self, prefix: &str) -> Result<Vec<Installed>, Error> {
-        let mut all = installed::scan(&self.root, prefix)?;
-        for other in self.system.iter().map(|system| installed::scan(system, prefix)) {
-            for runtime in other? {
+        let scan = |root: Option<&Directory>| {
+            root.map_or(Ok(Vec::new()), |root| installed::scan(root, prefix))
+        };
+        let mut all = scan(self.own()?)?;
+        if self.system.is_some() {
+            for runtime in scan(self.other()?)? {
                 let same = |own: &Installed| {
                     (&own.name, &own.version) == (&runtime.name, &runtime.version)
                 };
@@ -137,29 +151,26 @@ impl Store {
         Err(Error::Usage(format!("which one? {} are installed", specs.join(", "))))
     }
 
-    /// The directory of one version in the store that is changed.
-    pub fn directory(&self, name: &RuntimeName, version: &Version) -> PathBuf {
-        self.root.join(name.directory(version))
-    }
-
     /// Waits until no other process changes this version, and keeps them out from then on.
     ///
     /// # Errors
-    /// [`Error::Busy`] after the timeout, [`Error::File`] when the store cannot be written.
+    /// [`Error::Busy`] after the timeout, [`Error::Untrusted`], [`Error::File`] when the store cannot
+    /// be written.
     pub fn lock(&self, name: &RuntimeName, version: &Version) -> Result<Lock, Error> {
-        let directory = name.directory(version);
-        let path = self.work("locks")?.join(&directory);
-        Lock::wait(&path, &directory, self.lock_timeout)
+        Lock::wait(&self.work()?, &name.directory(version), self.lock_timeout)
     }
 
-    /// The directories of installed versions of `name`, each with the index that was kept of it.
+    /// Installed versions of `name`, each open, with the index that was kept of it.
     ///
     /// # Errors
     /// As [`Store::installed`].
-    pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, PathBuf)>, Error> {
-        let mut found = installed::scan(&self.root, name.as_str())?;
+    pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, OwnedFd)>, Error> {
+        let Some(own) = self.own()? else { return Ok(Vec::new()) };
+        let mut found = installed::scan(own, name.as_str())?;
         found.retain(|runtime| runtime.name == *name);
-        let index = |runtime: Installed| Some((self.kept(&runtime, Kept::Index)?, runtime.path));
+        let index = |runtime: Installed| {
+            Some((self.kept(&runtime, Kept::Index)?, self.open(&runtime).ok()?))
+        };
         Ok(found.into_iter().filter_map(index).collect())
     }
 
@@ -181,10 +192,10 @@ impl Store {
 
     /// A file about an installed runtime, in the store that it is in.
     fn beside(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
-        let (root, name) = (runtime.path.parent()?, runtime.path.file_name()?);
-        let ours = root == self.root || self.system.as_deref() == Some(root);
-        let receipts = ours.then(|| root.join(WORK).join("receipts"))?;
-        fs::read(format!("{}.{kind}", receipts.join(name).display())).ok()
+        let around = self.around(runtime).ok()??;
+        let receipts = place::believed(around).ok()??.enter("receipts").ok()??;
+        let name = runtime.path.file_name()?.to_str()?;
+        receipts.read(&format!("{name}.{kind}")).ok()
     }
 
     /// Refuses to begin what cannot end: `needed` bytes must be free.
@@ -192,7 +203,7 @@ impl Store {
     /// # Errors
     /// [`Error::Full`], [`Error::File`] when the store cannot be made.
     pub fn room(&self, needed: u64) -> Result<(), Error> {
-        let free = free(&self.work("staging")?)?;
+        let free = free(&self.part(Part::Staging)?)?;
         if free < needed {
             return Err(Error::Full { path: self.root.clone(), needed, free });
         }
@@ -204,7 +215,8 @@ impl Store {
         let full = |source: &std::io::Error| {
             matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         };
-        match (error, free(&self.root)) {
+        let room = || self.own()?.map_or(Ok(u64::MAX), free);
+        match (error, room()) {
             // What a file takes is more than its length.
             (Error::File { source, .. }, Ok(free)) if full(&source) => {
                 let needed = needed.max(free + 1);
@@ -213,18 +225,12 @@ impl Store {
             (error, _) => error,
         }
     }
-
-    /// One of the directories this program works in.
-    fn work(&self, part: &str) -> Result<PathBuf, Error> {
-        let path = self.root.join(WORK).join(part);
-        fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
-        Ok(path)
-    }
 }
 
-/// What this user may still write to the file system of `path`, in bytes.
-fn free(path: &Path) -> Result<u64, Error> {
-    let found = rustix::fs::statvfs(path).map_err(Error::file("stat", path))?;
+/// What this user may still write to the file system of `directory`, in bytes.
+fn free(directory: &Directory) -> Result<u64, Error> {
+    let found = rustix::fs::fstatvfs(directory.as_fd());
+    let found = found.map_err(Error::file("stat", directory.path()))?;
     Ok(room(&found).unwrap_or(u64::MAX))
 }
 
@@ -237,10 +243,11 @@ pub(crate) fn room(found: &rustix::fs::StatVfs) -> Option<u64> {
 mod tests {
     use super::*;
     use joblet_format::{Arch, Checksum};
+    use std::fs;
 
     fn store() -> (tempfile::TempDir, Store) {
         let base = tempfile::tempdir().unwrap();
-        let store = Store::new(base.path().join("store"), Some(base.path().join("system")), 1);
+        let store = Store::new(&base.path().join("store"), Some(base.path().join("system")), 1);
         (base, store)
     }
 
@@ -304,35 +311,41 @@ mod tests {
         let (base, store) = store();
         let prepare = || {
             let lock = store.lock(&"demo".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap();
-            let (staging, _) = store.stage(&lock).unwrap();
-            put(staging.path(), "any", "");
-            let prepared = staging.path().join("any");
-            (lock, store.publish(staging, &prepared, &receipt(), (Kept::Files, b"")))
+            let staging = store.stage(&lock).unwrap();
+            put(staging.directory().path(), "any", "");
+            let prepared = staging.prepared(Some("any".into())).unwrap();
+            store.publish(&prepared, &receipt(), (Kept::Files, b""))
         };
-        let (lock, published) = prepare();
-        assert_eq!(published.unwrap(), base.path().join("store/demo-1.0.0"));
-        drop(lock);
-        let (lock, published) = prepare();
-        assert!(published.unwrap_err().to_string().starts_with("cannot rename"));
-        drop(lock);
+        let target = base.path().join("store/demo-1.0.0");
+        assert_eq!(prepare().unwrap(), (target.clone(), true));
+        // Somebody whose lock was not seen was first: what is there stays.
+        fs::write(target.join("first"), "").unwrap();
+        assert_eq!(prepare().unwrap(), (target.clone(), false));
+        assert!(target.join("first").exists());
         let work =
             |part| fs::read_dir(base.path().join("store/.joblet").join(part)).unwrap().count();
-        assert_eq!((work("staging"), work("locks"), work("receipts")), (0, 0, 2));
+        assert_eq!((work("staging"), work("receipts")), (0, 2));
         let installed = store.expect(&"demo".parse().unwrap()).unwrap();
-        store.remove(&installed).unwrap();
+        assert_eq!(store.remove(&installed).unwrap(), None);
         assert_eq!(store.installed().unwrap(), []);
-        assert_eq!((work("staging"), work("locks"), work("receipts")), (0, 0, 0));
+        assert_eq!((work("staging"), work("removed"), work("receipts")), (0, 0, 0));
+        // What is no runtime is not replaced either.
+        fs::create_dir(&target).unwrap();
+        fs::write(target.join("precious"), "").unwrap();
+        assert!(prepare().unwrap_err().to_string().starts_with("cannot rename"));
+        assert!(target.join("precious").exists());
+        assert_eq!((work("staging"), work("receipts")), (0, 0));
     }
 
     #[test]
     fn leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not() {
         let (base, store) = store();
         let lock = store.lock(&"live".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap();
-        let (staging, _) = store.stage(&lock).unwrap();
+        let staging = store.stage(&lock).unwrap();
         let dead = base.path().join("store/.joblet/staging/dead-1.0.0");
         fs::create_dir(&dead).unwrap();
-        store.clean();
-        assert!(!dead.exists() && staging.path().exists());
+        store.clean().unwrap();
+        assert!(!dead.exists() && staging.directory().path().exists());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What a runtime takes of the disk.
 
 use crate::error::Error;
+use crate::tree::visit;
+use rustix::fd::AsFd;
+use rustix::fs::FileType;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What a runtime takes of the disk, as `info --json` prints it.
@@ -19,36 +20,33 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Measures the runtime in `path`.
+    /// Measures the runtime that is open as `directory`; `path` is for messages.
     ///
     /// A file with more names than this runtime has for it is one of another runtime as well.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn of(path: &Path) -> Result<Self, Error> {
+    pub fn of(directory: impl AsFd, path: &Path) -> Result<Self, Error> {
         let mut usage = Self::default();
         // Files of several names: how many are known, and how large each file is, in bytes.
-        let mut linked: HashMap<(u64, u64), (u64, u64, u64)> = HashMap::new();
-        let mut left = vec![path.to_owned()];
-        while let Some(directory) = left.pop() {
-            for entry in fs::read_dir(&directory).map_err(Error::file("read", &directory))? {
-                let entry = entry.map_err(Error::file("read", &directory))?;
-                let data = entry.metadata().map_err(Error::file("stat", entry.path()))?;
-                let size = data.blocks() * 512;
-                if data.is_dir() {
-                    left.push(entry.path());
-                    usage.bytes += size;
-                    continue;
-                }
-                usage.files += 1;
-                let names =
-                    linked.entry((data.dev(), data.ino())).or_insert((0, data.nlink(), size));
-                names.0 += 1;
-                if names.0 == 1 {
-                    usage.bytes += size;
-                }
+        let mut linked: HashMap<_, (u64, u64, u64)> = HashMap::new();
+        visit(directory.as_fd(), &mut |_, data| {
+            let size = u64::try_from(data.st_blocks).unwrap_or_default() * 512;
+            if FileType::from_raw_mode(data.st_mode).is_dir() {
+                usage.bytes += size;
+                return true;
             }
-        }
+            usage.files += 1;
+            #[allow(clippy::useless_conversion, reason = "of another width elsewhere")]
+            let names = u64::from(data.st_nlink);
+            let names = linked.entry((data.st_dev, data.st_ino)).or_insert((0, names, size));
+            names.0 += 1;
+            if names.0 == 1 {
+                usage.bytes += size;
+            }
+            false
+        })
+        .map_err(|(below, errno)| Error::file("read", path.join(below))(errno))?;
         let elsewhere = linked.values().filter(|(here, all, _)| here < all);
         usage.shared = elsewhere.map(|(_, _, size)| size).sum();
         Ok(usage)

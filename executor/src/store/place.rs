@@ -1,0 +1,216 @@
+//! The store's directories, each opened once and checked.
+//!
+//! Whoever may write a store decides what runs from it. Root uses only a store that is root's and
+//! that nobody else may write. An ordinary user may run from anybody's, and changes only one whose
+//! `.joblet` is the user's own or root's. Whatever is done is done below the descriptor that was
+//! checked, so it does not matter who renames what above it afterwards.
+//!
+//! What is *not* promised: where somebody else may rename a directory above the store (`--store
+//! /home/u/store`, by root), that one decides which directory of root's is found there. It is one
+//! of root's that nobody else may write, or it is refused.
+
+use super::{Installed, Store, WORK};
+use crate::directory::{Directory, distrust, is_ours, untrusted, user};
+use crate::error::Error;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::io::Errno;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// A part of `.joblet`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// What has arrived of archives.
+    Downloads,
+    /// Versions that are being prepared.
+    Staging,
+    /// Versions that were removed while jobs ran in them.
+    Removed,
+    /// How runtimes came here, and what they are compared with.
+    Receipts,
+}
+
+impl Part {
+    pub(super) const ALL: [Self; 4] =
+        [Self::Downloads, Self::Staging, Self::Removed, Self::Receipts];
+
+    /// Its name, and the permissions it is made with: what nobody else needs, nobody else can open.
+    fn of(self) -> (&'static str, u32) {
+        match self {
+            Self::Downloads => ("downloads", 0o700),
+            Self::Staging => ("staging", 0o700),
+            Self::Removed => ("removed", 0o700),
+            Self::Receipts => ("receipts", 0o755),
+        }
+    }
+}
+
+impl Store {
+    /// The directory that is changed; none where there is none yet.
+    pub(super) fn own(&self) -> Result<Option<&Directory>, Error> {
+        opened(&self.opened.0, Some(&self.root))
+    }
+
+    /// The one that is only read.
+    pub(super) fn other(&self) -> Result<Option<&Directory>, Error> {
+        opened(&self.opened.1, self.system.as_deref())
+    }
+
+    /// Refuses a store that must not be used.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`]. One that cannot be opened is not refused.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.workshop() {
+            Err(error @ Error::Untrusted { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`Store::own`], made if it is missing.
+    pub(super) fn made(&self) -> Result<&Directory, Error> {
+        if self.own()?.is_none() {
+            Directory::make_all(&self.root, 0o755)?;
+        }
+        self.own()?.ok_or_else(|| Error::file("open", &self.root)(Errno::NOENT))
+    }
+
+    /// Where this program works, made if it is missing: for who changes something.
+    pub(super) fn work(&self) -> Result<Directory, Error> {
+        self.made()?.own(WORK, 0o755)
+    }
+
+    /// A part of it, made if it is missing.
+    pub(super) fn part(&self, part: Part) -> Result<Directory, Error> {
+        let (name, mode) = part.of();
+        self.work()?.own(name, mode)
+    }
+
+    /// The directory that `runtime` is in; none if that is not of this store.
+    pub(super) fn around(&self, runtime: &Installed) -> Result<Option<&Directory>, Error> {
+        match runtime.path.parent() {
+            Some(parent) if parent == self.root => self.own(),
+            Some(parent) if self.system.as_deref() == Some(parent) => self.other(),
+            _ => Ok(None),
+        }
+    }
+
+    /// Opens an installed runtime.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn open(&self, runtime: &Installed) -> Result<OwnedFd, Error> {
+        let refused = |errno| Error::file("open", &runtime.path)(errno);
+        let around = self.around(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
+        let name = runtime.path.file_name().unwrap_or_default();
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
+            // Who may not list it may still use it.
+            Err(Errno::ACCESS) => openat(around.as_fd(), name, flags | OFlags::PATH, Mode::empty()),
+            opened => opened,
+        }
+        .map_err(refused)
+    }
+
+    /// Whether what is open as `directory` is what `runtime` names now.
+    pub fn is_there(&self, runtime: &Installed, directory: &OwnedFd) -> bool {
+        let Ok(Some(around)) = self.around(runtime) else { return false };
+        let name = runtime.path.file_name().unwrap_or_default();
+        match (fstat(directory), statat(around.as_fd(), name, AtFlags::empty())) {
+            (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
+            _ => false,
+        }
+    }
+
+    /// Whether anything has the name of `runtime` now.
+    pub fn has(&self, runtime: &Installed) -> bool {
+        let name = runtime.path.file_name().unwrap_or_default();
+        self.around(runtime).is_ok_and(|around| {
+            around.is_some_and(|around| statat(around.as_fd(), name, AtFlags::empty()).is_ok())
+        })
+    }
+
+    /// Where this program works, for who removes leftovers; none where they are not the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`].
+    pub(super) fn workshop(&self) -> Result<Option<Directory>, Error> {
+        let Some(own) = self.own()? else { return Ok(None) };
+        match believed(own) {
+            Ok(Some(work)) if owner(&work)? == user() => Ok(Some(work)),
+            Err(Error::File { .. }) | Ok(_) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Where this program works in `around`, to read what is kept there; none where there is nothing.
+///
+/// # Errors
+/// [`Error::Untrusted`]; [`Error::File`] where it may not be opened.
+pub(super) fn believed(around: &Directory) -> Result<Option<Directory>, Error> {
+    let Some(work) = around.enter(WORK)? else { return Ok(None) };
+    let refused = distrust(&work.stat()?);
+    match refused {
+        Some(reason) if !somebody_elses(around, &work)? => Err(untrusted(work.path(), reason)),
+        _ => Ok(Some(work)),
+    }
+}
+
+/// Whether all of the store is another user's: what is kept there is as good as what is run.
+fn somebody_elses(around: &Directory, work: &Directory) -> Result<bool, Error> {
+    let (root, own) = (user() == 0, work.stat()?);
+    Ok(!root && !is_ours(&own) && own.st_uid == owner(around)?)
+}
+
+fn owner(directory: &Directory) -> Result<u32, Error> {
+    directory.stat().map(|stat| stat.st_uid)
+}
+
+impl Directory {
+    /// A part of this one, if it is there and can be opened.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`].
+    pub(super) fn opened_part(&self, part: Part) -> Result<Option<Self>, Error> {
+        match self.enter(part.of().0) {
+            Ok(Some(found)) => found.trusted().map(Some),
+            Ok(None) | Err(Error::File { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Store {
+    /// Whether there is nothing to remove and nothing to refuse, as far as two looks can tell: in
+    /// doubt there is something.
+    pub(super) fn is_tidy(&self) -> Result<bool, Error> {
+        let Some(own) = self.own()? else { return Ok(true) };
+        let fine = |stat: &Stat| {
+            FileType::from_raw_mode(stat.st_mode).is_dir() && distrust(stat).is_none()
+        };
+        let Ok(work) = own.look(WORK) else { return Ok(true) };
+        if work.st_uid != user() {
+            return Ok(fine(&work));
+        }
+        // A directory has a name of its own, `.`, and one in each directory in it; file systems
+        // that do not count say 1.
+        let staging = own.look(".joblet/staging");
+        Ok(fine(&work) && staging.map_or(true, |staging| fine(&staging) && staging.st_nlink == 2))
+    }
+}
+
+fn opened<'s>(
+    cell: &'s OnceLock<Directory>,
+    path: Option<&Path>,
+) -> Result<Option<&'s Directory>, Error> {
+    if let Some(found) = cell.get() {
+        return Ok(Some(found));
+    }
+    let Some(path) = path else { return Ok(None) };
+    let Some(found) = Directory::open_own(path)? else { return Ok(None) };
+    let root = user() == 0;
+    let found = if root { found.trusted()? } else { found };
+    Ok(Some(cell.get_or_init(|| found)))
+}
