@@ -114,7 +114,9 @@ pub(super) fn supervise(
             deadline = job.time_out();
         }
         let mut gives_up = false;
-        while let (true, Some((signal, from_terminal))) = (signal, signals.queue.read()?) {
+        // Only if it is ready: what came since the wait would be lost on this round's `signal`.
+        let next = || if signal { signals.queue.read() } else { Ok(None) };
+        while let Some((signal, from_terminal)) = next()? {
             // A reader that takes nothing is not waited for against the caller's will.
             gives_up |= ENDING.contains(&signal);
             if exit.is_none() {
