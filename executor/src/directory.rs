@@ -19,6 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -143,6 +144,14 @@ impl Directory {
     /// What the kernel says.
     pub fn look(&self, name: &str) -> Result<Stat, Errno> {
         rustix::fs::statat(self.as_fd(), OsStr::new(name), AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// Whether what is called `name` in it was modified longer ago.
+    pub fn is_older(&self, name: &str, limit: Duration) -> bool {
+        let Ok(stat) = self.look(name) else { return false };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = u64::try_from(stat.st_mtime).unwrap_or_default();
+        now.as_secs().saturating_sub(time) > limit.as_secs()
     }
 
     /// Whether anything is called `name` in it.
@@ -324,16 +333,11 @@ pub fn distrust(stat: &Stat) -> Option<String> {
         return None;
     }
     if !is_ours(stat) {
-        return Some(format!(
-            "it belongs to user {}; chown it if you know what is in it",
-            stat.st_uid
-        ));
+        return Some(format!("it belongs to user {}; chown it", stat.st_uid));
     }
     let others = if user() == 0 { 0o022 } else { 0o002 };
     let mode = stat.st_mode & 0o7777;
-    (mode & others != 0).then(|| {
-        format!("others may write it (mode {mode:o}); chmod go-w it if you know what is in it")
-    })
+    (mode & others != 0).then(|| format!("others may write it (mode {mode:o}); chmod go-w it"))
 }
 
 /// The refusal of `path`.

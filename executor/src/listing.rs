@@ -160,10 +160,13 @@ impl Listing {
     pub fn by_content<'l>(
         lists: impl Iterator<Item = &'l Self>,
     ) -> BTreeMap<Content, (usize, &'l Path)> {
-        let of = |(number, list): (usize, &'l Self)| {
-            list.contents().map(move |(path, key)| (key, (number, path)))
-        };
-        lists.enumerate().flat_map(of).collect()
+        let mut known = BTreeMap::new();
+        for (number, list) in lists.enumerate() {
+            for (path, key) in list.contents() {
+                known.insert(key, (number, path));
+            }
+        }
+        known
     }
 }
 

@@ -151,8 +151,10 @@ fn place(name: &str) -> u64 {
 /// What this machine is called.
 pub fn host() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    name.to_string_lossy().chars().filter(|c| plain(*c)).take(24).collect()
+    let mut name = name.to_string_lossy().into_owned();
+    name.retain(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));
+    name.truncate(24);
+    name
 }
 
 /// The process that holds a lock: `PID`, or `PID on HOST`.

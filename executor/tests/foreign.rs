@@ -190,7 +190,7 @@ fn directories_of_others_in_a_store_are_refused() {
             fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
             if place.give_away(&path) {
                 let other = if place.user.is_none() { NOBODY } else { STRANGER };
-                let reason = format!("it belongs to user {other}; chown it ");
+                let reason = format!("it belongs to user {other}; chown it");
                 for args in CHANGES.into_iter().chain(starts.then_some(RUN)) {
                     place.assert_refused(args, object, &reason);
                 }

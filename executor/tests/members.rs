@@ -521,7 +521,7 @@ fn a_full_disk_leaves_nothing() {
     let store = world.path("store");
     fs::create_dir(&store).unwrap();
     let mount = std::process::Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
+        .args(["-t", "tmpfs", "-o", "size=256k,mode=755", "tmpfs"])
         .arg(&store)
         .status();
     if !mount.is_ok_and(|status| status.success()) {

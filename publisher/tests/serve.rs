@@ -225,7 +225,7 @@ fn others_are_answered_meanwhile() {
         hanging.push(asks(format!("GET /large.bin HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(4)));
     }
     let began = std::time::Instant::now();
-    for _ in 0..20 {
+    for _ in 0..5 {
         assert_eq!(server.ask("GET /", &[]).1, b"home");
     }
     // They would be given up on after 20 seconds.

@@ -14,7 +14,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// How long something stays that another machine may still be working on.
 const ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -54,21 +54,18 @@ pub(super) fn is_left(around: &Directory, name: &str, lock: &Lock) -> bool {
     let (host, then) = (parts.next(), parts.next());
     match (host, then) {
         (Some(host), Some(then)) if host == lock::host() && then != boot() => true,
-        (Some(host), _) if host != lock::host() || !lock.holds() => is_old(around, name),
-        _ => lock.holds() || is_old(around, name),
+        (Some(host), _) if host != lock::host() || !lock.holds() => {
+            around.is_older(name, ELSEWHERE)
+        }
+        _ => lock.holds() || around.is_older(name, ELSEWHERE),
     }
-}
-
-fn is_old(around: &Directory, name: &str) -> bool {
-    let made = around.look(name).ok().and_then(|stat| u64::try_from(stat.st_mtime).ok());
-    let made = made.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-    made.is_some_and(|made| SystemTime::now().duration_since(made).is_ok_and(|age| age > ELSEWHERE))
 }
 
 /// Which boot of this machine it is; empty where nobody tells.
 fn boot() -> String {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.chars().take(8).collect()
+    let mut id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.truncate(8);
+    id
 }
 
 #[cfg(test)]

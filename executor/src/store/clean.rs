@@ -5,7 +5,7 @@ use super::{Store, claim, hold};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::lock::Lock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// In a staging directory: a runtime that is being replaced where two cannot be exchanged at once.
 pub(super) const ASIDE: &str = ".old";
@@ -60,10 +60,7 @@ impl Store {
 fn clean_downloads(downloads: &Directory) {
     for name in names(downloads) {
         let digest = name.get(..64).is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
-        let time = downloads.look(&name).map(|stat| u64::try_from(stat.st_mtime).unwrap_or(0));
-        let time = time.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
-        let age = time.map(|time| SystemTime::now().duration_since(time));
-        if !digest || age.is_ok_and(|age| age.is_ok_and(|age| age > KEPT_FOR)) {
+        if !digest || downloads.is_older(&name, KEPT_FOR) {
             _ = downloads.remove_file(&name);
         }
     }

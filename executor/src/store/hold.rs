@@ -57,9 +57,8 @@ pub(super) fn users(around: &Directory, name: &str) -> Option<String> {
     }
     let seen = processes(name.as_bytes());
     let used = locked || !seen.is_empty();
-    found.extend(seen);
-    found.sort_unstable();
-    found.dedup();
+    let new: Vec<_> = seen.into_iter().filter(|pid| !found.contains(pid)).collect();
+    found.extend(new);
     let pids: Vec<_> = found.iter().map(u32::to_string).collect();
     used.then(|| if pids.is_empty() { "unknown".to_owned() } else { pids.join(", ") })
 }
