@@ -4,6 +4,8 @@ help:    ## List these targets
 	@sed -n 's/^\([a-z-]*\): *## /  make \1	/p' Makefile
 demo:    ## Build a runtime from its sources and run a Python script in it
 	@.ci/demo
+quick:   ## Check format and lints, and run the unit tests
+	@.ci/deps rust cc && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings && cargo test --workspace --locked --lib
 test:    ## Run every test
 	@.ci/test
 lint:    ## Check format, lints, shell scripts and the licences of dependencies
@@ -27,4 +29,4 @@ fuzz:    ## Look for inputs that break what reads strangers' files, until one is
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo test lint static programs reproduce rehearse fresh bench bench-large fuzz clean
+.PHONY: help demo quick test lint static programs reproduce rehearse fresh bench bench-large fuzz clean
