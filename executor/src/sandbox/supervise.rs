@@ -91,6 +91,8 @@ pub(super) fn supervise(
         let Ready { signal, report: readable, typed, near, relays: moved } = ready;
         if terminal.as_mut().is_some_and(|terminal| terminal.pump(typed, near)) {
             job.pass_on(Signal::SIGHUP, To::First);
+            // So does the job's: who ignores the signal finds nothing more to read.
+            terminal = None;
         }
         for (relay, _) in relays.iter_mut().zip(&moved).filter(|(_, moved)| **moved) {
             relay.pump();
