@@ -18,20 +18,38 @@ pub(crate) fn probed() -> Option<&'static World> {
     static PROBE: OnceLock<bool> = OnceLock::new();
     let world = World::get()?;
     let built = PROBE.get_or_init(|| {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/probe.c");
-        let to = world.path("store/demo/isolated/usr/bin/probe");
-        let built = Command::new("cc").args(["-static", "-o"]).arg(&to).arg(source).status();
+        let built = compile(world, "probe", "store/demo/isolated/usr/bin/probe");
         let loose = world.path("store/demo/isolated/usr/share/loose/nested");
         fs::create_dir_all(&loose).unwrap();
         for dir in [&loose, loose.parent().unwrap()] {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
         }
-        built.is_ok_and(|status| status.success())
+        built
     });
     if !built {
         skip("no C compiler with a static library here");
     }
     built.then_some(world)
+}
+
+/// Compiles `support/NAME.c` to the static program `to` in the world; whether it can be.
+pub(crate) fn compile(world: &World, name: &str, to: &str) -> bool {
+    let source = format!("{}/tests/support/{name}.c", env!("CARGO_MANIFEST_DIR"));
+    let library = if name == "victim" { "-nostdlib" } else { "-pthread" };
+    let built = Command::new("cc")
+        .args(["-static", library, "-o"])
+        .arg(world.path(to))
+        .arg(source)
+        .status();
+    built.is_ok_and(|status| status.success())
+}
+
+/// The world, with the program `files` in its runtime.
+pub(crate) fn files() -> Option<&'static World> {
+    static FILES: OnceLock<bool> = OnceLock::new();
+    let world = probed()?;
+    let to = "store/demo/isolated/usr/bin/files";
+    FILES.get_or_init(|| compile(world, "files", to)).then_some(world)
 }
 
 /// The words before a job's options: the program under test, or the weakened one.
