@@ -16,7 +16,7 @@ use std::{
         fs::{PermissionsExt, symlink},
         process::CommandExt,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -141,6 +141,32 @@ fn all_of(world: &World, store: &str) -> impl PartialEq + use<> {
     (part("outside"), part(store), fs::read(world.path("joblet-exec")).unwrap())
 }
 
+/// Runs a job under the tracer, with files left open, which writes to `report`; its status.
+fn trace(
+    world: &World,
+    user: Option<u32>,
+    report: &Path,
+    options: &[&str],
+    redirect: &str,
+) -> Option<i32> {
+    let uid = user.map_or("-1".into(), |user| user.to_string());
+    let open = with_open(world, 3..=50) + redirect;
+    let mut words: Vec<OsString> = ["bash", "-c", &open, "bash"].map(Into::into).into();
+    words.extend([world.path("tracer").into(), report.into(), uid.into()]);
+    words.extend(program(world, false));
+    words.extend(options.iter().map(OsString::from));
+    words.extend(["--runtime=demo", "--", "sleep", "0"].map(OsString::from));
+    if options == ["--tty"] {
+        let mut desk = Desk::new();
+        let mut child = desk.start(None, &words, "echo over-$s");
+        desk.expect("over-");
+        return child.wait().unwrap().code();
+    }
+    let mut run = Command::new(&words[0]);
+    run.args(&words[1..]).current_dir(world.path("cwd")).stdin(Stdio::null());
+    finish(run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).status
+}
+
 /// SEC-E01: at the execve of a job's program, the process has its standard files and the report
 /// pipe, and is a program of its own root, whatever its caller left open.
 #[test]
@@ -152,6 +178,8 @@ fn nothing_of_the_host_is_open_at_the_door() {
     let bind = format!("--bind={}:/given:rw", world.path("outside").display());
     let upload = format!("--upload={}", world.path("outside").display());
     let (input, log) = (world.path("cwd/in.txt"), world.path("cwd/traced.log"));
+    fs::write(&log, "").unwrap();
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
     let files = format!(" <{} >>{} 2>&1", input.display(), log.display());
     for (number, user) in World::users().into_iter().enumerate() {
         for (index, (options, redirect)) in [
@@ -168,26 +196,7 @@ fn nothing_of_the_host_is_open_at_the_door() {
         .enumerate()
         {
             let report = world.path(&format!("trace-{number}-{index}"));
-            let uid = user.map_or("-1".into(), |user| user.to_string());
-            let open = with_open(world, 3..=50) + redirect;
-            let mut words: Vec<OsString> = ["bash", "-c", &open, "bash"].map(Into::into).into();
-            words.extend([world.path("tracer").into(), report.clone().into(), uid.into()]);
-            words.extend(program(world, false));
-            words.extend(options.iter().map(OsString::from));
-            words.extend(["--runtime=demo", "--", "sleep", "0"].map(OsString::from));
-            _ = fs::remove_file(&log);
-            fs::write(&log, "").unwrap();
-            fs::set_permissions(&log, fs::Permissions::from_mode(0o666)).unwrap();
-            let status = if options == ["--tty"] {
-                let mut desk = Desk::new();
-                let mut child = desk.start(None, &words, "echo over-$s");
-                desk.expect("over-");
-                child.wait().unwrap().code()
-            } else {
-                let mut run = Command::new(&words[0]);
-                run.args(&words[1..]).current_dir(world.path("cwd")).stdin(Stdio::null());
-                finish(run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).status
-            };
+            let status = trace(world, user, &report, &options, redirect);
             assert_eq!(status, Some(0), "{user:?} {options:?}");
             let report = fs::read_to_string(&report).unwrap();
             let lines: Vec<Vec<_>> =
@@ -203,8 +212,8 @@ fn nothing_of_the_host_is_open_at_the_door() {
                 assert_eq!(number, fd.to_string(), "{report}");
                 let own = ["pipe:[", "/dev/null", "/dev/pts/0"];
                 let input = fd == 0 && !redirect.is_empty();
-                let fine = own.iter().any(|own| file.starts_with(own)) || input;
-                assert!(fine && (fd != 3 || file.starts_with("pipe:[")), "{options:?} {report}");
+                let known = own.iter().any(|own| file.starts_with(own)) || input;
+                assert!(known && (fd != 3 || file.starts_with("pipe:[")), "{options:?} {report}");
             }
         }
     }
@@ -309,10 +318,12 @@ impl Random {
     fn path(&mut self) -> String {
         let begin = ["/proc/self", "//proc/self", "/proc/1", "/proc/thread-self", "/dev", "/./dev"];
         let mut path = self.of(&begin).to_owned();
-        path += &match self.below(6) {
-            0 => self.of(&["/exe", "/cwd", "/root", "/stdin", "/null"]).to_owned(),
-            _ => format!("/fd/{}", self.below(52)),
-        };
+        let fd = self.below(52).to_string();
+        let parts = ["/exe", "/cwd", "/root", "/stdin", "/null"];
+        path += if self.below(6) == 0 { self.of(&parts) } else { "/fd/" };
+        if path.ends_with("/fd/") {
+            path += &fd;
+        }
         for _ in 0..self.below(3) {
             path += self.of(&["/", "/..", "/../..", "/.", "/outside", "/store/demo"]);
         }

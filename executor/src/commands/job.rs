@@ -45,7 +45,8 @@ pub(super) fn wanted(run: Run) -> Result<Job, Error> {
         user: run.user.map(|(uid, gid)| Ids { uid, gid }),
         timeout: run.timeout,
         limits: Limits { memory: run.memory, cpu: run.cpu, pids: run.pids },
-        init: run.init,
+        // The signal of a limit on CPU time does nothing to a first process.
+        init: run.init || sandbox::has_cpu_limit(),
         terminal: terminal(run.terminal)?,
         ..Job::new(run.argv)
     })

@@ -79,7 +79,8 @@ pub(super) fn run(
         None if ended.refused.is_some() => {
             let (name, errno) = ended.refused.unwrap_or(("", rustix::io::Errno::IO));
             let step = "pass on what the job wrote".to_owned();
-            Err(Error::Launch { step, reason: format!("{name}: {errno}") })
+            let reason = Errno::from_raw(errno.raw_os_error()).desc();
+            Err(Error::Launch { step, reason: format!("{name}: {reason}") })
         }
         None => Ok(match (cgroup, ended.exit) {
             (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,

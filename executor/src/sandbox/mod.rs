@@ -287,6 +287,11 @@ pub fn is_in_foreground(file: &impl AsFd) -> bool {
     termios::tcgetpgrp(file).is_ok_and(|group| group == process::getpgrp())
 }
 
+/// Whether this process, and so its job, may use only so much CPU time (`ulimit -t`).
+pub fn has_cpu_limit() -> bool {
+    process::getrlimit(process::Resource::Cpu).current.is_some()
+}
+
 /// A second descriptor for what the caller left open as number `fd`, which no job inherits.
 ///
 /// # Errors

@@ -25,8 +25,8 @@ use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
-        Access, CWD, FileType, Mode, OFlags, SeekFrom, Stat, access, fcntl_getfl, fcntl_setfl,
-        fstat, fstatfs, major, minor, open, openat, readlink, seek, stat, tell,
+        Access, CWD, FileType, Mode, OFlags, SeekFrom, Stat, access, fchmod, fcntl_getfl,
+        fcntl_setfl, fstat, fstatfs, major, minor, open, openat, readlink, seek, stat, tell,
     },
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
@@ -74,7 +74,9 @@ pub(super) struct StandardFiles {
     opened: Option<(OwnedFd, OwnedFd)>,
     /// What the launcher passes on.
     pub relays: Vec<Relay>,
-    flags: [OFlags; 3],
+    flags: [Option<OFlags>; 3],
+    /// The permissions of those that are pipes, which belong to all that have them open.
+    modes: [Option<Mode>; 3],
 }
 
 fn caller() -> [BorrowedFd<'static>; 3] {
@@ -91,7 +93,8 @@ impl StandardFiles {
             given: [Given::Same, Given::Same, Given::Same],
             opened: None,
             relays: Vec::new(),
-            flags: [OFlags::empty(); 3],
+            flags: [None; 3],
+            modes: [None; 3],
         };
         if weaken::without("standard-files") {
             return Ok(files);
@@ -108,7 +111,9 @@ impl StandardFiles {
                 let reason = "is a directory, through which a job could leave its root; use --bind";
                 return Err(failed(reason.to_owned()));
             }
-            files.flags[number] = flags;
+            files.flags[number] = Some(flags);
+            let pipe = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
+            files.modes[number] = pipe.then(|| Mode::from_raw_mode(stat.st_mode));
             files.given[number] =
                 files.give(number, fd, (&stat, flags), &known, terminal).map_err(plain)?;
             known.push((stat, flags));
@@ -223,8 +228,8 @@ impl StandardFiles {
         }
     }
 
-    /// At the end of the job: the caller's input stands where the job has stopped reading, and a
-    /// pipe that was given as it is has the flags that it had.
+    /// At the end of the job: the caller's input stands where the job has stopped reading, a pipe
+    /// that was given as it is has the flags that it had, and every pipe its permissions.
     pub(super) fn settle(self) {
         if let (Given::ReadOnly(.., offset), Some((socket, _))) = (&self.given[0], &self.opened) {
             let position = terminal::receive::<1>(socket.as_fd()).and_then(|[fd]| tell(fd).ok());
@@ -233,9 +238,17 @@ impl StandardFiles {
             }
         }
         for (number, fd) in caller().into_iter().enumerate() {
-            let (same, flags) = (matches!(self.given[number], Given::Same), self.flags[number]);
-            if same && !flags.is_empty() && fcntl_getfl(fd).is_ok_and(|now| now != flags) {
-                _ = fcntl_setfl(fd, flags); // what could be changed can be changed back
+            // What could be changed can be changed back.
+            let same = matches!(self.given[number], Given::Same);
+            if let Some(flags) = self.flags[number].filter(|_| same) {
+                if fcntl_getfl(fd).is_ok_and(|now| now != flags) {
+                    _ = fcntl_setfl(fd, flags);
+                }
+            }
+            let changed =
+                |mode: &Mode| fstat(fd).is_ok_and(|now| Mode::from_raw_mode(now.st_mode) != *mode);
+            if let Some(mode) = self.modes[number].filter(changed) {
+                _ = fchmod(fd, mode);
             }
         }
     }

@@ -133,6 +133,8 @@ impl Launcher<'_> {
         let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.typed, ready.near));
         if hung_up {
             self.job.pass_on(Signal::SIGHUP, To::First);
+            // The job's hangs up, too: who ignores the signal finds nothing more to read.
+            self.terminal = None;
         }
         for (relay, _) in self.relays.iter_mut().zip(&ready.relays).filter(|(_, ready)| **ready) {
             relay.pump();

@@ -150,7 +150,10 @@ impl Terminal {
             // In raw mode there is no end of file but that of the terminal itself: the signal for it
             // may have come before anybody could act on it.
             match retry_on_intr(|| read(&self.caller.0, &mut buffer)) {
-                Ok(0) | Err(Errno::IO) => (self.typing, hung_up) = (false, true),
+                Ok(0) | Err(Errno::IO) => {
+                    (self.typing, hung_up) = (false, true);
+                    self.far = None; // there is nobody to show anything to
+                }
                 Ok(len) => self.typed.extend(&buffer[..len]),
                 Err(_) => {}
             }

@@ -44,6 +44,14 @@ pub(crate) fn compile(world: &World, name: &str, to: &str) -> bool {
     built.is_ok_and(|status| status.success())
 }
 
+/// The world, with the program `files` in its runtime.
+pub(crate) fn files() -> Option<&'static World> {
+    static FILES: OnceLock<bool> = OnceLock::new();
+    let world = probed()?;
+    let to = "store/demo/isolated/usr/bin/files";
+    FILES.get_or_init(|| compile(world, "files", to)).then_some(world)
+}
+
 /// The words before a job's options: the program under test, or the weakened one.
 pub(crate) fn program(world: &World, weak: bool) -> Vec<OsString> {
     let mut words = world.program();

@@ -56,6 +56,11 @@ impl Desk {
 
     /// Reads until the terminal shows `text`.
     pub(crate) fn expect(&mut self, text: &str) {
+        self.until(text);
+    }
+
+    /// As [`Desk::expect`]; what it showed up to the end of `text`.
+    pub(crate) fn until(&mut self, text: &str) -> String {
         let begin = Instant::now();
         while !self.seen.contains(text) {
             assert!(begin.elapsed() < Duration::from_secs(10), "no {text:?} in {:?}", self.seen);
@@ -67,6 +72,6 @@ impl Desk {
             self.seen.push_str(&String::from_utf8_lossy(&buffer[..len]));
         }
         let at = self.seen.find(text).unwrap() + text.len();
-        self.seen.drain(..at);
+        self.seen.drain(..at).collect()
     }
 }

@@ -101,8 +101,14 @@ static void group(void)
 	TRY("death-9", prctl(PR_SET_PDEATHSIG, SIGKILL));
 	TRY("tty", open("/dev/tty", O_RDWR));
 	TRY("parent", kill(getppid() ? getppid() : 1 << 22, 0));
-	TRY("stop-all", kill(-1, SIGSTOP));
+	pid_t self = getpid(), child = fork();
+	if (child == 0) {
+		for (setsid();; usleep(20000))
+			kill(self, SIGCONT);
+	}
+	usleep(100000); /* until the child is out of the group */
 	TRY("stop-group", kill(0, SIGSTOP));
+	TRY("stop-all", kill(-1, SIGSTOP));
 	TRY("kill-all", kill(-1, SIGKILL));
 	TRY("kill-group", kill(0, SIGKILL));
 }
@@ -127,6 +133,11 @@ int main(int argc, char **argv)
 	pthread_t thread;
 	if (gethostname(name, sizeof name) || strcmp(name, "joblet"))
 		return 2;
+	setvbuf(stdout, NULL, _IONBF, 0);
+	if (!strcmp(verb, "unfollow"))
+		prctl(PR_SET_PDEATHSIG, 0);
+	if (!strcmp(verb, "unfollow") || !strcmp(verb, "fork-twice") || !strncmp(verb, "thread", 6))
+		puts("ready");
 	if (!strcmp(verb, "set-id"))
 		set_id(what, (unsigned)strtoul(argc > 3 ? argv[3] : "", NULL, 8));
 	else if (!strcmp(verb, "change"))
@@ -140,7 +151,6 @@ int main(int argc, char **argv)
 	} else if (!strcmp(verb, "group"))
 		group();
 	else if (!strcmp(verb, "unfollow")) {
-		prctl(PR_SET_PDEATHSIG, 0);
 		execv("/usr/bin/sleep", (char *[]){ "sleep", (char *)what, NULL });
 	} else if (!strcmp(verb, "thread-exec")) {
 		pthread_create(&thread, NULL, execute, (char *[]){ "sleep", (char *)what, NULL });

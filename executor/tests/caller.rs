@@ -1,0 +1,365 @@
+//! What a job can do to its caller's processes and terminal, and what they do to the job.
+
+#[path = "support/attack.rs"]
+mod attack;
+mod common;
+#[path = "support/desk.rs"]
+mod desk;
+mod support;
+
+use attack::{WEAKEN, can_weaken, compile, files, program};
+use desk::Desk;
+use rustix::termios::tcgetattr;
+use std::{
+    ffi::OsString,
+    fs,
+    io::{Read, Write},
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+use support::{World, finish, skip};
+
+/// How many processes have this argument.
+fn processes(mark: &str) -> usize {
+    let has = |path: &Path| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(|entry| has(&entry.path())).count()
+}
+
+/// Waits until `count` processes have it, and says whether that was within `limit`.
+fn becomes(mark: &str, count: usize, limit: Duration) -> bool {
+    let begin = Instant::now();
+    while processes(mark) != count {
+        if begin.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+/// The words of a caller: a script that gets a run of `words` as its arguments.
+fn caller(world: &World, script: &str, options: &[&str], words: &[&str]) -> Vec<OsString> {
+    let mut all: Vec<OsString> = ["bash", "-c", script, "bash"].map(Into::into).into();
+    all.extend(program(world, false));
+    all.extend(options.iter().chain(&["--runtime=demo", "--"]).chain(words).map(OsString::from));
+    all
+}
+
+/// Shows the status of the run, and state and nice value of the caller and another child of it.
+const UNHARMED: &str = "sleep 1000 & \"$@\"; s=$?; \
+    echo \"end $s $(cut -d' ' -f3,19 /proc/$!/stat) $(cut -d' ' -f19 /proc/$$/stat)\"; kill $!";
+
+/// SEC-E03: whatever a job does to its group and to its user, it does to itself.
+#[test]
+fn a_group_of_its_own() {
+    let Some(world) = files() else { return };
+    for user in World::users() {
+        for (options, status) in
+            [(&[][..], 0), (&["--timeout=60"], 0), (&["--init"], 137), (&["--network=host"], 0)]
+        {
+            let run = |weak: &str| {
+                let mut words = caller(world, UNHARMED, options, &["files", "group"]);
+                if !weak.is_empty() {
+                    words[4] = world.path("weakened").into();
+                }
+                let mut run = Command::new("setsid");
+                run.arg("--wait").args(words).current_dir(world.path("cwd")).env(WEAKEN, weak);
+                run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+                if let Some(user) = user {
+                    run.uid(user).gid(user);
+                }
+                finish(run.spawn().unwrap())
+            };
+            let output = run("");
+            assert_eq!(output.stdout, format!("end {status} S 0 0\n"), "{user:?} {output:?}");
+            for line in ["death-0 1", "death-15 1", "death-9 0", "tty 6", "nice-group 0"] {
+                assert!(output.stderr.lines().any(|other| other == line), "{line} {output:?}");
+            }
+            if options.is_empty() && can_weaken(world) {
+                assert_eq!(run("session").stdout, "", "{user:?}");
+            }
+        }
+        let mut desk = Desk::new();
+        let words = caller(world, UNHARMED, &["--tty"], &["files", "group"]);
+        let mut child = desk.start(user, &words, ":");
+        desk.expect("end 137 S 0 0");
+        child.wait().unwrap();
+    }
+}
+
+/// SEC-E03: a job ends with its launcher, whatever it did.
+///
+/// A known limit: the death signal belongs to a thread, so that a job that is the first process
+/// itself and executes a program in another thread goes on without its launcher. With `--init` it
+/// does not.
+#[test]
+fn a_job_ends_with_its_launcher() {
+    let Some(world) = files() else { return };
+    for (index, user) in World::users().into_iter().enumerate() {
+        for (kind, (verb, options)) in [
+            ("unfollow", &[][..]),
+            ("unfollow", &["--init"]),
+            ("unfollow", &["--timeout=900"]),
+            ("fork-twice", &[]),
+            ("fork-twice", &["--init"]),
+            ("thread-left", &[]),
+            ("thread-left", &["--init"]),
+            ("thread-exec", &["--init"]),
+            ("thread-exec", &[]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let mark = format!("7{index}{kind}{}", std::process::id());
+            let words = [options, &["--runtime=demo", "--", "files", verb, &mark]].concat();
+            let mut child = world.command(user, &words).spawn().unwrap();
+            let mut output = child.stdout.take().unwrap();
+            let mut line = [0; 6];
+            output.read_exact(&mut line).unwrap();
+            thread::sleep(Duration::from_millis(50));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let (tell, told) = mpsc::channel();
+            // A process that remains has it open: one whose first thread has gone has no words.
+            thread::spawn(move || _ = tell.send(output.read_to_end(&mut Vec::new())));
+            let ended = told.recv_timeout(Duration::from_secs(2));
+            if verb == "thread-exec" && options.is_empty() {
+                if ended.is_err() {
+                    support::say("a known limit: a job outlives its launcher by a thread");
+                    kill_marked(&mark);
+                }
+                continue;
+            }
+            assert!(ended.is_ok(), "{user:?} {verb} {options:?} remains");
+        }
+    }
+    if can_weaken(world) {
+        let mark = format!("79{}", std::process::id());
+        let words = ["--runtime=demo", "--", "files", "unfollow", &mark].map(str::to_owned);
+        let mut child = attack::start(world, &["env".into()], "seccomp", &words);
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!becomes(&mark, 0, Duration::from_millis(500)));
+        kill_marked(&mark);
+    }
+}
+
+fn kill_marked(mark: &str) {
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if line == format!("sleep\0{mark}\0").as_bytes() {
+            let pid =
+                nix::unistd::Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
+            nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
+        }
+    }
+}
+
+/// SEC-E16: a timer or a limit that the launcher inherits ends the job, and is told.
+#[test]
+fn an_inherited_timer_ends_the_job() {
+    let Some(world) = files() else { return };
+    if !compile(world, "timer", "timer") {
+        return skip("no C compiler");
+    }
+    let busy = "while echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; do :; done";
+    for user in World::users() {
+        for (kind, options, script, status) in [
+            ("0", &[][..], "sleep 60", 142),
+            ("0", &["--init"], "sleep 60", 142),
+            ("0", &[], "trap 'exit 7' ALRM; sleep 60 & wait", 7),
+            ("1", &[], busy, 154),
+            ("2", &[], busy, 155),
+            ("9", &[], "while :; do :; done", 152),
+            ("9", &["--init"], "while :; do :; done", 152),
+        ] {
+            let begin = Instant::now();
+            let mut run = Command::new(world.path("timer"));
+            run.args([kind, "300"]).args(program(world, false));
+            run.args(World::shell(options, script)).current_dir(world.path("cwd"));
+            // What is written costs the launcher time, as an output that is no pipe does.
+            let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+            run.stdin(Stdio::null()).stdout(std::os::fd::OwnedFd::from(far)).stderr(Stdio::piped());
+            if let Some(user) = user {
+                run.uid(user).gid(user);
+            }
+            let child = run.spawn().unwrap();
+            drop(run);
+            let reader = thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while near.read(&mut buffer).is_ok_and(|len| len > 0) {}
+            });
+            let output = finish(child);
+            assert_eq!(output.status, Some(status), "{user:?} {kind} {script} {output:?}");
+            assert!(begin.elapsed() < Duration::from_secs(50));
+            reader.join().unwrap();
+        }
+    }
+}
+
+fn type_in(desk: &mut Desk, text: &str) {
+    desk.near.write_all(text.as_bytes()).unwrap();
+}
+
+/// A terminal's session that runs `script` with the words of a run.
+fn session(world: &World, desk: &Desk, user: Option<u32>, script: &str, job: &[&str]) -> Child {
+    let mut words = caller(world, script, &[], &[]);
+    words.truncate(words.len() - 2);
+    words.extend(job.iter().map(OsString::from));
+    desk.start(user, &words, ":")
+}
+
+/// SEC-E02: a terminal that is an output only, or an input only, or neither of two.
+#[test]
+fn terminals_in_part() {
+    let Some(world) = files() else { return };
+    let here =
+        "[ -t 0 ] && echo in; [ -t 1 ] && echo out; [ -t 2 ] && echo err; stty size <&1; echo end";
+    for user in World::users() {
+        for (script, options, want) in [
+            ("\"$@\" </dev/null", &[][..], "out\r\nerr\r\n31 99\r\nend\r\n"),
+            ("\"$@\" 2>/dev/null", &[], "in\r\nout\r\n31 99\r\nend\r\n"),
+            ("\"$@\" </dev/null 2>&1 | cat", &[], "end\r\n"),
+            ("\"$@\" 2>/dev/null", &["--tty=never"], "end\r\n"),
+        ] {
+            let mut desk = Desk::new();
+            let before = format!("{:?}", tcgetattr(&desk.near).unwrap());
+            let job = [options, &["--runtime=demo", "--", "bash", "-c", here]].concat();
+            let mut child = session(world, &desk, user, &format!("echo begin; {script}"), &job);
+            desk.expect("begin\r\n");
+            let shown = desk.until("end\r\n");
+            let shown =
+                shown.replace("stty: 'standard input': Inappropriate ioctl for device\r\n", "");
+            assert_eq!(shown, want, "{user:?} {script} {options:?}");
+            child.wait().unwrap();
+            assert_eq!(format!("{:?}", tcgetattr(&desk.near).unwrap()), before, "{script}");
+        }
+        let mut desk = Desk::new();
+        let job = ["--runtime=demo", "--", "bash", "-c", "read -r a; echo got-$a"];
+        let mut child = session(world, &desk, user, "\"$@\" | cat", &job);
+        type_in(&mut desk, "words\r");
+        desk.expect("got-words\r\n");
+        child.wait().unwrap();
+    }
+}
+
+/// SEC-E02, SEC-E03: a job in the background takes no line that is typed, and runs on.
+#[test]
+fn a_job_in_the_background_takes_nothing() {
+    let Some(world) = files() else { return };
+    let reads = "exec 3</dev/tty || echo no-tty; read -r -t 1 a; echo job-$a-end";
+    for user in World::users() {
+        let file = format!("/tmp/.joblet-{}-{}", std::process::id(), user.unwrap_or(0));
+        for redirect in ["", &format!("</dev/null >{file} 2>&1")] {
+            let mut desk = Desk::new();
+            let script = format!(
+                "set -m; \"$@\" {redirect} & read -r x; echo got-$x; wait $!; echo status-$?; \
+                 cat {file} 2>/dev/null; rm -f {file}; echo over"
+            );
+            let job = ["--runtime=demo", "--", "bash", "-c", reads];
+            let mut child = session(world, &desk, user, &script, &job);
+            thread::sleep(Duration::from_millis(300));
+            type_in(&mut desk, "words\r");
+            let shown = desk.until("over\r\n");
+            assert!(shown.contains("got-words\r\n"), "{user:?} {redirect} {shown:?}");
+            assert!(shown.contains("job--end\r\n"), "{user:?} {redirect} {shown:?}");
+            assert!(shown.contains("No such device or address"), "{redirect} {shown:?}");
+            assert!(shown.contains("no-tty") && shown.contains("status-0"), "{shown:?}");
+            child.wait().unwrap();
+        }
+    }
+}
+
+/// The keys of a terminal do what they do to any program.
+#[test]
+fn keys_reach_the_job() {
+    let Some(world) = files() else { return };
+    let trap = "trap 'exit 7' INT; echo ready; sleep 100 & wait";
+    let plain = "echo ready; exec sleep 100"; // bash ignores QUIT
+    for user in World::users() {
+        for pipe in ["", " | cat"] {
+            for (job, key, status) in
+                [(plain, "\x03", 130), (plain, "\x1c", 131), (trap, "\x03", 7)]
+            {
+                let mut desk = Desk::new();
+                let script =
+                    format!("trap : INT QUIT; \"$@\"{pipe}; echo status-${{PIPESTATUS[0]}}");
+                let words = ["--runtime=demo", "--", "bash", "-c", job];
+                let mut child = session(world, &desk, user, &script, &words);
+                desk.expect("ready");
+                thread::sleep(Duration::from_millis(400)); // until it is sleep
+                type_in(&mut desk, key);
+                desk.expect(&format!("status-{status}\r\n"));
+                child.wait().unwrap();
+            }
+        }
+        // Stopped, and continued by the caller's shell.
+        let mut desk = Desk::new();
+        let script = "set -m; \"$@\" | cat; echo stopped-$?; fg; echo end";
+        let job = ["--runtime=demo", "--", "bash", "-c", "echo ready; sleep 1; echo on"];
+        let mut child = session(world, &desk, user, script, &job);
+        desk.expect("ready");
+        type_in(&mut desk, "\x1a");
+        desk.expect("stopped-147");
+        desk.expect("on\r\n");
+        desk.expect("end");
+        child.wait().unwrap();
+        // In a terminal of its own there is no shell that could continue it.
+        let mut desk = Desk::new();
+        let job = ["--runtime=demo", "--", "bash", "-c", "echo ready; sleep 1; echo on"];
+        let mut child = session(world, &desk, user, "\"$@\"; echo end", &job);
+        desk.expect("ready");
+        type_in(&mut desk, "\x1a");
+        desk.expect("on\r\n");
+        desk.expect("end");
+        child.wait().unwrap();
+    }
+}
+
+/// A terminal that goes away takes along what reads from it, whoever ignores that.
+#[test]
+fn a_hangup_ends_all_that_is_there() {
+    let Some(world) = files() else { return };
+    for round in 0..3 {
+        for (number, user) in World::users().into_iter().enumerate() {
+            for (kind, (script, verb, job)) in [
+                ("\"$@\"", "shell", &["demo"][..]),
+                ("trap '' HUP; \"$@\"", "shell", &["demo"]),
+                ("env --block-signal=HUP \"$@\"", "shell", &["demo"]),
+                ("\"$@\"", "run", &["--runtime=demo", "--", "sleep", "900"]),
+                ("\"$@\" | cat", "run", &["--runtime=demo", "--", "sleep", "900"]),
+                ("\"$@\"", "run", &["-t", "--runtime=demo", "--", "bash", "-c", "sleep 900; :"]),
+                ("\"$@\"", "run", &["-t", "--runtime=demo", "--", "cat"]),
+                ("trap '' HUP; \"$@\"", "run", &["--tty", "--runtime=demo", "--", "cat"]),
+                ("exec \"$@\"", "shell", &["demo"]),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let mark = format!("NAME=6{round}{number}{kind}{}", std::process::id());
+                let mut desk = Desk::new();
+                let mut words = caller(world, script, &[], &[]);
+                words.truncate(words.len() - 2);
+                *words.iter_mut().find(|word| *word == "run").unwrap() = verb.into();
+                words.extend(["--env".into(), OsString::from(&mark)]);
+                words.extend(job.iter().map(OsString::from));
+                let mut child = desk.start(user, &words, ":");
+                thread::sleep(Duration::from_millis(300));
+                let running = processes(&mark);
+                assert!(running > 0, "{user:?} {script} {verb} {job:?} {:?}", desk.until(""));
+                drop(desk);
+                child.wait().unwrap();
+                let ended = becomes(&mark, 0, Duration::from_secs(5));
+                assert!(ended, "{user:?} {script} {verb} {job:?} remains");
+            }
+        }
+    }
+}
