@@ -15,7 +15,8 @@
 //! libraries and the loader's cache, is not needed here.
 
 use super::{Gpus, Wanted};
-use crate::{error::Error, runtime::Runtime};
+use crate::error::Error;
+use crate::runtime::Runtime;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,

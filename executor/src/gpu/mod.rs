@@ -6,7 +6,8 @@
 mod cdi;
 mod driver;
 
-use crate::{error::Error, runtime::Runtime};
+use crate::error::Error;
+use crate::runtime::Runtime;
 use std::{
     collections::BTreeSet,
     env::consts::ARCH,

@@ -4,34 +4,13 @@
 //! host into [`Step`]s, without touching anything. [`run`] then applies them in order, in a child
 //! that begins in new namespaces and ends as the job, while this process waits for it.
 
-mod apply;
-mod cgroup;
-mod command;
-mod copy;
-mod dev;
-mod explain;
-mod group;
-mod init;
-mod launch;
-mod mirror;
-mod mounts;
-mod overlay;
+mod launcher;
 mod plan;
-mod privileges;
-mod proc;
-mod relay;
-mod seal;
-pub mod seccomp;
-mod signals;
-mod standard_files;
-mod step;
-mod supervise;
+mod setup;
 mod sys;
-mod terminal;
-mod trampoline;
-pub(crate) mod weaken;
 
-use crate::{error::Error, runtime::Runtime};
+use crate::error::Error;
+use crate::runtime::Runtime;
 use rustix::{
     fd::{AsFd, BorrowedFd},
     fs,
@@ -48,9 +27,12 @@ use std::{
     time::Duration,
 };
 
-pub use cgroup::Limits;
-pub use plan::plan;
-pub use step::{Device, Origin, Step};
+pub use launcher::cgroup::Limits;
+pub use plan::{
+    plan,
+    step::{Device, Origin, Step},
+};
+pub use setup::seccomp;
 
 /// What is to be run, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -310,7 +292,7 @@ pub fn nothing() -> Job {
 /// # Errors
 /// Why not, and what cures it.
 pub fn can_limit(limits: Limits) -> Result<(), String> {
-    cgroup::Cgroup::make(limits).map(drop)
+    launcher::cgroup::Cgroup::make(limits).map(drop)
 }
 
 /// Runs `job` in `runtime` and waits for its end.
@@ -324,5 +306,5 @@ pub fn can_limit(limits: Limits) -> Result<(), String> {
 pub fn run(runtime: &Runtime, job: &Job) -> Result<Exit, Error> {
     let host = Host::observe();
     let steps = plan(runtime, job, &host)?;
-    launch::run(runtime, &steps, job, &host)
+    launcher::launch::run(runtime, &steps, job, &host)
 }

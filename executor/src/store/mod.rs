@@ -14,9 +14,9 @@
 //! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of what it unpacked to
 //! ```
 
-use crate::directory::Directory;
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::fs::directory::Directory;
+use crate::fs::lock::Lock;
 use joblet_format::{RuntimeName, Spec, Version, Wanted, nearest};
 use place::Part;
 use rustix::fd::{AsFd, OwnedFd};
@@ -27,11 +27,15 @@ use std::sync::OnceLock;
 mod change;
 mod claim;
 mod clean;
+mod dedup;
+pub(crate) mod file_list;
 mod hold;
+pub(crate) mod install;
 mod installed;
 mod place;
 mod receipt;
 mod usage;
+mod wrapper;
 
 pub use change::{Prepared, Staging};
 pub use hold::hold;
