@@ -6,7 +6,8 @@
 use crate::archive::members::{Inflate, Plan};
 use crate::archive::plain::entries::{Entries, Kind};
 use crate::archive::plain::member_path;
-use crate::net::address::{Address, shown};
+use crate::cli::escape::shown;
+use crate::net::address::Address;
 use crate::net::local::Local;
 use crate::net::location::Location;
 use crate::net::message::{Body, Head};

@@ -1,8 +1,7 @@
 //! Installs Joblet runtimes and runs jobs in them.
 //!
-//! One straight line: args → spec → registry (cache) → fetch and verify → unpack → store →
-//! `runtime.yml` → sandbox plan → apply → exec. A module imports only what stands to its left;
-//! this file and `commands` alone join them.
+//! One straight line: cli → registry → net → archive → store → runtime → sandbox. Which stage imports
+//! which is listed in ARCHITECTURE.md, and held by `tests/order.rs`.
 
 mod archive;
 pub mod cli;

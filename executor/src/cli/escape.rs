@@ -43,6 +43,52 @@ const UNSEEN: [RangeInclusive<char>; 19] = [
     '\u{e0000}'..='\u{e0fff}',
 ];
 
+/// What stands for a query that is not shown.
+pub(crate) const HIDDEN: &str = "?…";
+
+/// `text`, which is meant to be one address, without what may be secret in it.
+pub fn shown(text: &str) -> String {
+    let scheme = text.find("://").filter(|end| {
+        text[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    });
+    let (scheme, rest) = text.split_at(scheme.map_or(0, |end| end + 3));
+    format!("{scheme}{}", hide(rest))
+}
+
+/// A message without what may be secret in the addresses in it, whoever wrote them.
+pub fn shown_in(message: &str) -> String {
+    let mut shown = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(slashes) = rest.find("://") {
+        let (before, after) = rest.split_at(slashes + 3);
+        let end = after.find(|letter: char| letter.is_whitespace() || letter == '"');
+        let (address, behind) = after.split_at(end.unwrap_or(after.len()));
+        shown.push_str(before);
+        shown.push_str(&hide(address));
+        rest = behind;
+    }
+    shown + rest
+}
+
+/// Leaves user, password, query and fragment out of an address without its scheme.
+fn hide(address: &str) -> String {
+    // Parsers of addresses take any number of slashes for two.
+    let (slashes, address) =
+        address.split_at(address.len() - address.trim_start_matches(['/', '\\']).len());
+    let authority = address.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let port = authority.rsplit_once(':').filter(|_| !authority.ends_with(']'));
+    let odd = port.is_some_and(|(_, port)| port.parse::<u16>().is_err());
+    // A password with a slash in it ends the host's name: then anything before an @ may be one.
+    let user = if odd { address.rfind('@') } else { authority.rfind('@') };
+    let (user, rest) = user.map_or(("", address), |at| ("…", &address[at..]));
+    match rest.find(['?', '#']) {
+        Some(query) if rest.len() > query + 1 && !rest[query..].starts_with(HIDDEN) => {
+            format!("{slashes}{user}{}{HIDDEN}", &rest[..query])
+        }
+        _ => format!("{slashes}{user}{rest}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

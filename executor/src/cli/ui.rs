@@ -1,11 +1,11 @@
 //! What people and scripts get to see: data on stdout, everything else on stderr.
 
 use super::args::{Color, Global};
+use super::escape::shown_in;
 use super::escape::visible;
 use super::progress;
 use crate::env::Environment;
 use crate::error::Error;
-use crate::net::address::shown_in;
 use std::io::{self, IsTerminal, Write};
 
 /// Longest message, in letters: what a server says of itself has no end.

@@ -1,5 +1,6 @@
-//! An address: who may lead to it, what of it is shown, and the token for it.
+//! An address: who may lead to it, and the token for it.
 
+use crate::cli::escape::HIDDEN;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
@@ -183,55 +184,10 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What stands for a query that is not shown.
-const HIDDEN: &str = "?…";
-
-/// `text`, which is meant to be one address, without what may be secret in it.
-pub fn shown(text: &str) -> String {
-    let scheme = text.find("://").filter(|end| {
-        text[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
-    });
-    let (scheme, rest) = text.split_at(scheme.map_or(0, |end| end + 3));
-    format!("{scheme}{}", hide(rest))
-}
-
-/// A message without what may be secret in the addresses in it, whoever wrote them.
-pub fn shown_in(message: &str) -> String {
-    let mut shown = String::with_capacity(message.len());
-    let mut rest = message;
-    while let Some(slashes) = rest.find("://") {
-        let (before, after) = rest.split_at(slashes + 3);
-        let end = after.find(|letter: char| letter.is_whitespace() || letter == '"');
-        let (address, behind) = after.split_at(end.unwrap_or(after.len()));
-        shown.push_str(before);
-        shown.push_str(&hide(address));
-        rest = behind;
-    }
-    shown + rest
-}
-
-/// Leaves user, password, query and fragment out of an address without its scheme.
-fn hide(address: &str) -> String {
-    // Parsers of addresses take any number of slashes for two.
-    let (slashes, address) =
-        address.split_at(address.len() - address.trim_start_matches(['/', '\\']).len());
-    let authority = address.split(['/', '\\', '?', '#']).next().unwrap_or_default();
-    let port = authority.rsplit_once(':').filter(|_| !authority.ends_with(']'));
-    let odd = port.is_some_and(|(_, port)| port.parse::<u16>().is_err());
-    // A password with a slash in it ends the host's name: then anything before an @ may be one.
-    let user = if odd { address.rfind('@') } else { authority.rfind('@') };
-    let (user, rest) = user.map_or(("", address), |at| ("…", &address[at..]));
-    match rest.find(['?', '#']) {
-        Some(query) if rest.len() > query + 1 && !rest[query..].starts_with(HIDDEN) => {
-            format!("{slashes}{user}{}{HIDDEN}", &rest[..query])
-        }
-        _ => format!("{slashes}{user}{rest}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::escape::{shown, shown_in};
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()

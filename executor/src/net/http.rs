@@ -1,10 +1,11 @@
 //! GET over https, with the redirects, the retries and the patience that are allowed.
 
-use super::address::{Address, shown};
+use super::address::Address;
 use super::connection::{self, Deadline, Fault, SLOWEST, Stream};
 use super::message::{Body, Head};
 use super::proxy;
 use super::retry::{LONGEST_WAIT, Tries};
+use crate::cli::escape::shown;
 use crate::env;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,8 @@
 //! Where a registry is, and where its archives are.
 
-use super::address::{self, Address, shown};
+use super::address::{self, Address};
 use super::local::Local;
+use crate::cli::escape::shown;
 use crate::error::Error;
 use std::fmt;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! Which registries there are: `~/.rnx/config.yaml`, else `/etc/joblet/config.yaml`.
 
 use super::signature::PublicKey;
+use crate::cli::escape::{shown, shown_in};
 use crate::error::Error;
 use crate::fs::directory::distrust;
-use crate::net::address::{shown, shown_in};
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
 use joblet_format::{Origin, nearest};

@@ -1,9 +1,9 @@
 //! A bundle: what a host without network needs to install some runtimes.
 
+use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::directory::Directory;
-use crate::net::address::shown;
 use crate::net::transfer::download;
 use crate::net::transfer::fetch;
 use crate::registry::Catalog;

@@ -4,11 +4,11 @@ mod layout;
 
 use super::Session;
 use super::install::install_all;
+use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
 use crate::commands::bundle::layout::{Bundle, DOCUMENT, LABEL, Label};
 use crate::commands::output;
 use crate::error::Error;
-use crate::net::address::shown;
 use crate::net::local::Local;
 use crate::net::location::Location;
 use crate::net::transfer::fetch;

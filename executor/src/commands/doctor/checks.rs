@@ -1,9 +1,9 @@
 //! What `doctor` looks at, one after the other, and how it says what it found.
 
+use crate::cli::escape::shown_in;
 use crate::cli::escape::visible;
 use crate::error::{Class, Error};
 use crate::gpu::Gpus;
-use crate::net::address::shown_in;
 use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags, accessat, statvfs};
 use serde::Serialize;
 use std::fmt::Write;
@@ -144,7 +144,7 @@ pub fn store(root: &Path) -> Check {
              choose another with --store DIR, or remount it"
         ));
     }
-    let Some(free) = crate::store::room(&stat) else {
+    let Some(free) = crate::fs::free_space::room(&stat) else {
         return Check::pass("store", format!("{shown}, on a file system without a size"));
     };
     let free_text = crate::commands::output::size(free);

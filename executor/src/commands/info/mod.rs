@@ -3,10 +3,10 @@
 mod output;
 
 use super::Session;
+use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
 use crate::env;
 use crate::error::Error;
-use crate::net::address::shown;
 use crate::registry::resolve;
 use crate::runtime;
 use crate::store::{Installed, Receipt, Usage};

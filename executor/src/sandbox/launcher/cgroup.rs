@@ -7,8 +7,8 @@
 
 use super::group::{self, Group, read, write};
 use crate::sandbox::{
-    setup::apply::Failure,
-    setup::mounts,
+    plan::job::Limits,
+    setup::mount_calls,
     setup::seal::unescape,
     sys::{NODEV, NOEXEC, NOSUID},
 };
@@ -18,29 +18,12 @@ use rustix::{
     io::Errno,
     process::getpid,
 };
-use serde::Serialize;
 use std::{
-    fmt, fs,
+    fs,
     path::{Component, Path, PathBuf},
 };
 
-/// What a job may use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Limits {
-    /// Memory and what it writes to memory, in bytes. None of it is swapped out.
-    pub memory: Option<u64>,
-    /// Processor time, in thousandths of one processor.
-    pub cpu: Option<u32>,
-    /// Processes and threads at a time.
-    pub pids: Option<u32>,
-}
-
 impl Limits {
-    /// Whether nothing is limited.
-    pub fn is_empty(self) -> bool {
-        self == Self::default()
-    }
-
     /// The controllers that it takes.
     fn controllers(self) -> Vec<&'static str> {
         let wanted = [
@@ -69,19 +52,6 @@ impl Limits {
             all.push(("pids.max", count.to_string(), false));
         }
         all
-    }
-}
-
-impl fmt::Display for Limits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let memory = self.memory.map(|bytes| match bytes % (1 << 20) {
-            0 => format!("{} MiB of memory", bytes >> 20),
-            _ => format!("{bytes} bytes of memory"),
-        });
-        let cpu = self.cpu.map(|cpu| format!("{} processors", f64::from(cpu) / 1000.0));
-        let pids = self.pids.map(|pids| format!("{pids} processes"));
-        let all: Vec<_> = [memory, cpu, pids].into_iter().flatten().collect();
-        f.write_str(&all.join(", "))
     }
 }
 
@@ -130,14 +100,6 @@ impl Cgroup {
         let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.is_some_and(|count| count != "0")
     }
-}
-
-/// Joins the group behind `entrance`, and lets this process see no group above its own.
-pub(crate) fn enter(entrance: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
-    if let Some(entrance) = entrance {
-        rustix::io::write(entrance, b"0")?;
-    }
-    Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)?)
 }
 
 /// The nearest group, from the launcher's own upwards, whose children can have `controllers`.
@@ -244,8 +206,8 @@ fn hierarchy() -> Result<(OwnedFd, PathBuf), String> {
     }
     let options = [("nsdelegate", ""), ("memory_recursiveprot", "")]; // as systemd does
     let flags = NOSUID | NODEV | NOEXEC;
-    let mounted = mounts::filesystem("cgroup2", &options, flags)
-        .or_else(|_| mounts::filesystem("cgroup2", &[], flags));
+    let mounted = mount_calls::filesystem("cgroup2", &options, flags)
+        .or_else(|_| mount_calls::filesystem("cgroup2", &[], flags));
     let own = PathBuf::from(own.trim_start_matches('/'));
     mounted.map(|root| (root, own)).map_err(|errno| {
         format!(

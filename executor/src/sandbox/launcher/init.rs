@@ -6,7 +6,7 @@
 use super::signals::{ENDING, Forwarded};
 use crate::env::weaken;
 use crate::sandbox::{
-    setup::apply::Failure,
+    setup::failure::Failure,
     sys::{self, Memory},
 };
 use nix::{

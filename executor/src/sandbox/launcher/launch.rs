@@ -1,16 +1,26 @@
 //! The two processes of a run: the launcher, and the child that becomes the job.
 
-use super::{cgroup::Cgroup, init, signals::Signals, supervise::supervise, terminal::Terminal};
+use super::{
+    cgroup::Cgroup,
+    init,
+    relay::Relay,
+    signals::Signals,
+    supervise::{Exit, supervise},
+    terminal::Terminal,
+};
 use crate::env::weaken;
 use crate::error::Error;
 use crate::runtime::Runtime;
 use crate::sandbox::{
-    Exit, Host, Job,
     plan::explain::explain,
+    plan::host::Host,
+    plan::job::{self, Job},
     plan::step::{Origin, Step},
-    setup::apply::{Failure, Kind, Sandbox},
+    setup::apply::Sandbox,
     setup::command,
-    setup::mounts::{Places, identity},
+    setup::failure::{Failure, Kind},
+    setup::mount_calls::identity,
+    setup::mounts::Places,
     setup::standard_files::StandardFiles,
     sys::{self, Memory},
 };
@@ -43,9 +53,9 @@ pub(crate) fn run(
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
     let (terminal, wanted) = match job.terminal {
-        crate::sandbox::Terminal::None => (None, None),
+        job::Terminal::None => (None, None),
         kind => {
-            let begun = Terminal::begin(kind == crate::sandbox::Terminal::Full).map_err(raw)?;
+            let begun = Terminal::begin(kind == job::Terminal::Full).map_err(raw)?;
             (Some(begun.0), Some(begun.1))
         }
     };
@@ -67,7 +77,7 @@ pub(crate) fn run(
     drop(writer);
     files.let_go();
     let init = steps.contains(&Step::Init);
-    let relays = std::mem::take(&mut files.relays);
+    let relays = std::mem::take(&mut files.piped).into_iter().map(Relay::new).collect();
     let ended = supervise(&signals, pid, reader, (job.timeout, init), (terminal, relays));
     files.settle();
     let ended = ended.map_err(launch)?;
@@ -254,7 +264,7 @@ fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::{Ids, Limits};
+    use crate::sandbox::plan::job::{Ids, Limits};
 
     #[test]
     fn memory_is_lent_where_nothing_waits() {

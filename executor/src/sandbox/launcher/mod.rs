@@ -9,5 +9,5 @@ mod init;
 pub(crate) mod launch;
 pub(crate) mod relay;
 mod signals;
-mod supervise;
+pub(crate) mod supervise;
 pub(crate) mod terminal;

@@ -1,13 +1,13 @@
 //! Bytes that the launcher passes on between a standard file of the caller and a pipe of the job.
 
-use crate::sandbox::is_in_foreground;
+use crate::sandbox::setup::standard_files::{Direction, Piped};
 use rustix::{
     event::{PollFd, PollFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{FileType, OFlags, fcntl_setfl, fstat},
     io::{Errno, read, write},
     pipe::{SpliceFlags, splice},
-    termios::{LocalModes, Termios, isatty, tcgetattr},
+    process,
+    termios::{self, LocalModes, Termios, isatty, tcgetattr},
 };
 
 /// What is read at once, in bytes.
@@ -15,15 +15,6 @@ const CHUNK: usize = 1 << 16;
 /// What anything but a file takes without blocking when it is ready to be written to, in bytes:
 /// `PIPE_BUF` of pipe(7).
 const SMALL: usize = 4096;
-
-/// Which way a relay goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// From the caller to the job.
-    In,
-    /// From the job to the caller.
-    Out,
-}
 
 /// One of them.
 pub(crate) struct Relay {
@@ -45,19 +36,13 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// A relay between the file `caller` and the pipe whose other end the job gets.
-    pub(crate) fn new(
-        name: &'static str,
-        caller: BorrowedFd<'static>,
-        own: OwnedFd,
-        direction: Direction,
-    ) -> Result<Self, Errno> {
-        fcntl_setfl(&own, OFlags::NONBLOCK)?;
-        let file = FileType::from_raw_mode(fstat(caller)?.st_mode) == FileType::RegularFile;
+    /// A relay between the file and the pipe of `piped`.
+    pub(crate) fn new(piped: Piped) -> Self {
+        let Piped { name, caller, own, direction, file } = piped;
         let splices = file && direction == Direction::Out;
         let (held, terminal) = (Vec::new(), isatty(caller));
         let (own, refused) = (Some(own), None);
-        Ok(Self { name, caller, own, direction, held, file, terminal, splices, refused })
+        Self { name, caller, own, direction, held, file, terminal, splices, refused }
     }
 
     /// What is to be waited for, if anything.
@@ -165,4 +150,9 @@ impl Relay {
     pub(crate) fn refused(&self) -> Option<(&'static str, Errno)> {
         self.refused.map(|errno| (self.name, errno))
     }
+}
+
+/// Whether this process is in the foreground of the terminal `file`.
+pub fn is_in_foreground(file: &impl AsFd) -> bool {
+    termios::tcgetpgrp(file).is_ok_and(|group| group == process::getpgrp())
 }

@@ -1,6 +1,6 @@
 //! The signals that go on from the launcher to the job, and what a job does about one.
 
-use crate::sandbox::{setup::mounts, sys};
+use crate::sandbox::{setup::mount_calls, sys};
 use nix::{
     errno::Errno,
     libc,
@@ -132,7 +132,7 @@ pub(crate) fn disposition(pid: Pid, signal: Signal) -> Disposition {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let opened = openat(CWD, format!("/proc/{path}"), flags, Mode::empty()).or_else(|_| {
         // A host without /proc: root can look at one that is mounted nowhere.
-        openat(mounts::filesystem("proc", &[], 0)?, &path, flags, Mode::empty())
+        openat(mount_calls::filesystem("proc", &[], 0)?, &path, flags, Mode::empty())
     });
     let mut status = String::new();
     if let Ok(file) = opened {

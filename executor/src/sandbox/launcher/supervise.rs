@@ -6,7 +6,7 @@ use super::{
     signals::{Disposition, ENDING, Signals, disposition},
     terminal::Terminal,
 };
-use crate::sandbox::{Exit, sys};
+use crate::sandbox::sys;
 use nix::{
     errno::Errno,
     sys::{
@@ -24,6 +24,32 @@ use std::{
     io::Read,
     time::{Duration, Instant},
 };
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Code(u8),
+    /// This signal ended it.
+    Signal(u8),
+    /// It ran longer than it may.
+    TimedOut,
+    /// It needed more memory than it may have.
+    OutOfMemory,
+}
+
+impl Exit {
+    /// The exit status to pass on: the job's own, 128+n for signal n, 124 after the timeout.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+            Self::TimedOut => 124,
+            Self::OutOfMemory => 128 + 9,
+        }
+    }
+}
 
 /// How long a job may go on after TERM at its timeout.
 const GRACE: Duration = Duration::from_secs(10);

@@ -4,68 +4,17 @@
 //! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes
 //! to the launcher through a socket.
 
-use crate::env::weaken;
-use crate::sandbox::{
-    Ids, setup::apply::Failure, setup::mounts::Places, setup::standard_files::StandardFiles,
-};
+use crate::sandbox::setup::{descriptors::receive, terminal::Wanted};
 use rustix::{
-    cmsg_space,
     event::{PollFd, PollFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{Gid, Mode, OFlags, Uid, fchown, fcntl_setfl, openat},
-    io::{Errno, IoSlice, IoSliceMut, read, retry_on_intr, write},
-    net::{
-        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-        SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-    },
-    process::ioctl_tiocsctty,
-    pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt},
+    fs::{OFlags, fcntl_setfl},
+    io::{Errno, read, retry_on_intr, write},
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
     stdio::{stderr, stdout},
-    termios::{
-        OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
-    },
+    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
 };
-use std::{
-    io::{Stdin, stdin},
-    mem::MaybeUninit,
-};
-
-/// What the child needs to open its terminal.
-pub(crate) struct Wanted {
-    socket: OwnedFd,
-    modes: Termios,
-    size: Winsize,
-    /// Whether it is for input as well: then it controls the job's session.
-    full: bool,
-}
-
-/// Opens a terminal in the job's `/dev/pts` and puts it in place of the caller's.
-pub(crate) fn open(
-    places: &Places,
-    wanted: &Wanted,
-    files: &StandardFiles,
-    owner: Ids,
-) -> Result<(), Failure> {
-    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // Not by its path: a mount of the runtime may lie there.
-    let pts = places.pts.get().ok_or(Errno::NOENT)?;
-    let near = if weaken::without("own-terminals") {
-        openat(&places.root, "dev/pts/ptmx", flags, Mode::empty())
-    } else {
-        openat(pts, "ptmx", flags | OFlags::NOFOLLOW, Mode::empty())
-    }?;
-    unlockpt(&near)?;
-    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let far = ioctl_tiocgptpeer(&near, flags)?;
-    fchown(&far, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-    tcsetattr(&far, OptionalActions::Now, &wanted.modes)?;
-    tcsetwinsize(&far, wanted.size)?;
-    send(wanted.socket.as_fd(), &[near.as_fd(), far.as_fd()])?;
-    if wanted.full {
-        ioctl_tiocsctty(&far)?;
-    }
-    Ok(files.install_terminal(far.as_fd())?)
-}
+use std::io::{Stdin, stdin};
 
 /// The launcher's side. The caller's terminal gets its modes back when this is dropped.
 pub(crate) struct Terminal {
@@ -191,26 +140,4 @@ impl Drop for Terminal {
             _ = tcsetattr(&self.caller.0, OptionalActions::Drain, &self.before);
         }
     }
-}
-
-/// Sends descriptors to the launcher.
-pub(crate) fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
-    let mut message = SendAncillaryBuffer::new(&mut space);
-    message.push(SendAncillaryMessage::ScmRights(fds));
-    sendmsg(socket, &[IoSlice::new(b"t")], &mut message, SendFlags::NOSIGNAL).map(drop)
-}
-
-/// Takes descriptors out of the socket, if that many have come.
-pub(crate) fn receive<const N: usize>(socket: BorrowedFd<'_>) -> Option<[OwnedFd; N]> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
-    let mut message = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut message, flags).ok()?;
-    let fds = message.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    fds.flatten().collect::<Vec<_>>().try_into().ok()
 }

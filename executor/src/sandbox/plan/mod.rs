@@ -1,16 +1,20 @@
 //! The sandbox as a value: what is to be done, in which order.
 
 pub(crate) mod explain;
+pub(crate) mod host;
+pub(crate) mod job;
 pub(crate) mod step;
 
 use crate::error::Error;
 use crate::runtime::{Runtime, Source};
-use crate::sandbox::{Cwd, Host, Ids, Job, Network, Origin, Step, Terminal, Upload};
+use host::{Cwd, Host};
+use job::{Ids, Job, Network, Terminal, Upload};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
     path::{Component, Path, PathBuf},
 };
+use step::{Origin, Step};
 
 /// The directory that is a job's own, and where it starts.
 const WORK: &str = "/work";
@@ -210,9 +214,9 @@ fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, 
 
 #[cfg(test)]
 mod tests {
+    use super::job::{Bind, Tmpfs};
     use super::*;
     use crate::runtime;
-    use crate::sandbox::{Bind, Tmpfs};
     use std::fs;
 
     const ROOT: Host =

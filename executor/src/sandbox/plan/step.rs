@@ -1,12 +1,12 @@
 //! One step of a sandbox: plain data, comparable and printable.
 
-use crate::sandbox::{Ids, Limits};
+use super::job::{Device, Ids, Limits, lossy};
 use serde::{Serialize, Serializer};
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// Where something that is mounted comes from.
@@ -19,17 +19,6 @@ pub enum Origin {
     Host(#[serde(serialize_with = "lossy")] PathBuf),
     /// The caller's current directory.
     Cwd,
-}
-
-/// A device node of the host in the job's `/dev`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Device {
-    /// On the host.
-    #[serde(serialize_with = "lossy")]
-    pub host: PathBuf,
-    /// Below `/dev`.
-    #[serde(serialize_with = "lossy")]
-    pub path: PathBuf,
 }
 
 /// One thing to do on the way from the launcher to the job.
@@ -237,11 +226,6 @@ impl fmt::Display for Step {
             }
         }
     }
-}
-
-/// Bytes that are not UTF-8 are shown as U+FFFD: a plan is to be read, not to be run again.
-fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&path.display())
 }
 
 fn lossy_list<S: Serializer>(list: &[OsString], to: S) -> Result<S::Ok, S::Error> {

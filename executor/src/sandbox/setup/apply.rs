@@ -1,13 +1,15 @@
 //! The steps of a plan, done one after the other in the child.
 
 use super::{
-    command, copy, dev, mounts::Places, overlay, privileges, proc, seal, seccomp,
-    standard_files::StandardFiles, trampoline,
+    command, copy, dev,
+    failure::{Failure, Kind},
+    mounts::Places,
+    private_copy, privileges, proc, seal, seccomp,
+    standard_files::StandardFiles,
+    terminal,
 };
 use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::{
-    launcher::cgroup,
-    launcher::terminal,
     plan::step::Step,
     sys::{self, NODEV, RDONLY},
 };
@@ -21,73 +23,6 @@ use rustix::{
     process::{chroot, fchdir, pivot_root, umask},
 };
 use std::{fs, path::Path};
-
-/// Why a step failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Failure {
-    /// Which error it becomes.
-    pub kind: Kind,
-    /// The error number, or 0 where `detail` says it all.
-    pub errno: i32,
-    /// What the step itself can say.
-    pub detail: String,
-}
-
-/// The error that a [`Failure`] becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// `Error::Launch`.
-    Launch = 0,
-    /// `Error::NotExecutable`.
-    NotExecutable = 1,
-    /// `Error::NoCommand`; the detail is the `PATH`.
-    NoCommand = 2,
-    /// What the trampoline reports, to be read by [`command::failed`].
-    Exec = trampoline::EXEC_FAILED as isize,
-}
-
-impl Failure {
-    /// A failure that needs no error number.
-    pub(crate) fn launch(detail: impl Into<String>) -> Self {
-        Self { kind: Kind::Launch, errno: 0, detail: detail.into() }
-    }
-
-    /// As bytes for the launcher: kind, step, error number, detail; at most one pipe buffer.
-    pub(crate) fn encode(&self, step: usize) -> Vec<u8> {
-        let step = u32::try_from(step).unwrap_or(u32::MAX);
-        let mut bytes = vec![self.kind as u8];
-        bytes.extend(step.to_le_bytes());
-        bytes.extend(self.errno.to_le_bytes());
-        bytes.extend(self.detail.bytes().take(4000));
-        bytes
-    }
-
-    /// The failure and its step in what the child wrote; `None` if it wrote nothing that counts.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<(usize, Self)> {
-        let (&[kind, s0, s1, s2, s3, e0, e1, e2, e3], detail) = bytes.split_first_chunk::<9>()?;
-        let kind = match kind {
-            1 => Kind::NotExecutable,
-            2 => Kind::NoCommand,
-            trampoline::EXEC_FAILED => Kind::Exec,
-            _ => Kind::Launch,
-        };
-        let step = usize::try_from(u32::from_le_bytes([s0, s1, s2, s3])).ok()?;
-        let errno = i32::from_le_bytes([e0, e1, e2, e3]);
-        Some((step, Self { kind, errno, detail: String::from_utf8_lossy(detail).into_owned() }))
-    }
-}
-
-impl From<Errno> for Failure {
-    fn from(errno: Errno) -> Self {
-        Self { kind: Kind::Launch, errno: errno.raw_os_error(), detail: String::new() }
-    }
-}
-
-impl From<NixErrno> for Failure {
-    fn from(errno: NixErrno) -> Self {
-        Self { kind: Kind::Launch, errno: errno as i32, detail: String::new() }
-    }
-}
 
 /// What the steps need that no step says. All of it is the launcher's: with memory that is lent to
 /// the child, nothing of it may be dropped there.
@@ -115,7 +50,7 @@ impl Sandbox<'_> {
     /// Does one step. [`Step::Root`] opens the `places`.
     pub(crate) fn apply(self, step: &Step, places: &mut Option<Places>) -> Result<(), Failure> {
         match step {
-            Step::Limit(_) => cgroup::enter(self.entrance),
+            Step::Limit(_) => enter_group(self.entrance),
             Step::Namespaces { .. } => Ok(()), // the clone that this process began with
             Step::MapIds { inside, outside } => {
                 write("/proc/self/setgroups", "deny")?;
@@ -156,7 +91,7 @@ impl Sandbox<'_> {
             }
             Step::Bind { source, target, writable } => places.bind(source, target, *writable),
             Step::Overlay { source, target, owner } => {
-                overlay::mount(places, source, target, *owner, self.user_namespace)
+                private_copy::mount(places, source, target, *owner, self.user_namespace)
             }
             Step::Copy { source, target, mode, owner } => {
                 copy::file(places, source, target, *mode, *owner)
@@ -166,7 +101,7 @@ impl Sandbox<'_> {
                 let none = || Failure::launch("the caller has none");
                 terminal::open(places, self.terminal.ok_or_else(none)?, self.files, *owner)
             }
-            Step::SealRoot => seal::seal(places, places.root.as_fd(), NODEV | RDONLY, false),
+            Step::SealRoot => seal::seal(&places.proc, places.root.as_fd(), NODEV | RDONLY, false),
             Step::EnterRoot => enter(places),
             Step::StandardFiles => self.files.install(places),
             Step::Session => Ok(nix::unistd::setsid().map(|_| ())?),
@@ -175,6 +110,14 @@ impl Sandbox<'_> {
             _ => Err(Failure::launch("not a step of the root")),
         }
     }
+}
+
+/// Joins the group behind `entrance`, and lets this process see no group above its own.
+fn enter_group(entrance: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+    if let Some(entrance) = entrance {
+        rustix::io::write(entrance, b"0")?;
+    }
+    Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)?)
 }
 
 fn no_root() -> Failure {
@@ -253,22 +196,4 @@ fn workdir(places: &Places, path: &Path) -> Result<(), Failure> {
         return Err(Errno::NOTDIR.into());
     }
     Ok(fchdir(&dir)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failure_crosses_the_pipe() {
-        for failure in [
-            Failure::from(Errno::PERM),
-            Failure::launch("why"),
-            Failure { kind: Kind::NoCommand, errno: 0, detail: "/bin".into() },
-            Failure { kind: Kind::NotExecutable, errno: 8, detail: String::new() },
-        ] {
-            assert_eq!(Failure::decode(&failure.encode(7)), Some((7, failure)));
-        }
-        assert_eq!(Failure::decode(b""), None);
-    }
 }

@@ -1,7 +1,7 @@
 //! From the job's command to a running program.
 
 use super::{
-    apply::{Failure, Kind},
+    failure::{Failure, Kind},
     trampoline,
 };
 use crate::env::weaken;

@@ -1,7 +1,7 @@
 //! Files of the host, copied into a job's own directory.
 
-use super::{apply::Failure, mirror, mounts::Places};
-use crate::sandbox::{Ids, plan::step::Origin};
+use super::{failure::Failure, mirror, mounts::Places};
+use crate::sandbox::plan::{job::Ids, step::Origin};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, unlinkat},

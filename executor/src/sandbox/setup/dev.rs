@@ -1,13 +1,14 @@
 //! A job's `/dev`: the devices that every program may expect, and nothing of the host's hardware.
 
 use super::{
-    apply::Failure,
-    mounts::{self, Places, here},
+    failure::Failure,
+    mount_calls::{self, here},
+    mounts::Places,
     seal,
 };
 use crate::env::weaken;
 use crate::sandbox::{
-    Device,
+    plan::job::Device,
     sys::{NODEV, NOEXEC, RDONLY},
 };
 use rustix::{
@@ -48,9 +49,9 @@ pub(crate) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
     let target = places.target(Path::new("/dev"), false)?;
     // A directory of the root, mounted on itself: it keeps its devices when the root, which was
     // without nodev for it, loses them.
-    let dev = mounts::clone_tree(target.as_fd(), false)?;
-    seal::attach_sealed(places, &dev, here(&target), NOEXEC, false)?;
-    seal::seal(places, places.root.as_fd(), NODEV, false)?;
+    let dev = mount_calls::clone_tree(target.as_fd(), false)?;
+    seal::attach_sealed(&places.proc, &dev, here(&target), NOEXEC, false)?;
+    seal::seal(&places.proc, places.root.as_fd(), NODEV, false)?;
     let before = umask(Mode::empty());
     fchdir(&dev)?;
     for (name, major, minor) in NODES {
@@ -69,13 +70,13 @@ pub(crate) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
         add(&dev, device).map_err(refuse)?;
     }
     // It stays writable: cloned before the rest is sealed.
-    let shm = mounts::directory(&dev, "shm", 0o1777)?;
-    let tree = mounts::clone_tree(shm.as_fd(), false)?;
+    let shm = mount_calls::directory(&dev, "shm", 0o1777)?;
+    let tree = mount_calls::clone_tree(shm.as_fd(), false)?;
     mkdir("pts", Mode::from_raw_mode(0o755))?;
     umask(before);
     // With the nodes of the host: whoever may open them can do so, but whose they are, and what
     // their permissions are, is the host's. Before more is mounted, which is the job's.
-    seal::seal(places, dev.as_fd(), RDONLY, !weaken::without("sealed-devices"))?;
+    seal::seal(&places.proc, dev.as_fd(), RDONLY, !weaken::without("sealed-devices"))?;
     // Terminals of its own; the names in it lead to no terminal of the host.
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount::mount("devpts", "pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?;
@@ -84,7 +85,7 @@ pub(crate) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
     let pts = openat(CWD, "pts", flags, Mode::empty())?;
     places.pts.get_or_init(|| pts);
     fchdir(&places.cwd)?;
-    seal::attach_sealed(places, &tree, here(&shm), NODEV, false)
+    seal::attach_sealed(&places.proc, &tree, here(&shm), NODEV, false)
 }
 
 /// Makes a node in the current directory.
@@ -131,5 +132,5 @@ fn add(dev: &OwnedFd, device: &Device) -> Result<(), Errno> {
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let point = openat(dev, &device.path, flags, Mode::from_raw_mode(0o644))?;
-    mounts::attach(&mounts::clone_tree(host.as_fd(), false)?, here(&point))
+    mount_calls::attach(&mount_calls::clone_tree(host.as_fd(), false)?, here(&point))
 }

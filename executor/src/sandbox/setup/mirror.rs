@@ -7,12 +7,13 @@
 //! where something is mounted, directories without mounts are overlaid.
 
 use super::{
-    apply::Failure,
-    mounts::{self, Places, here},
+    failure::Failure,
+    mount_calls::{self, here},
+    mounts::Places,
     overlay, seal,
 };
 use crate::sandbox::{
-    Ids, is_kernel_view,
+    plan::{host::is_kernel_view, job::Ids},
     sys::{NODEV, NOSUID, RDONLY},
 };
 use rustix::{
@@ -58,11 +59,11 @@ pub(crate) fn mount(
     owner: Ids,
     (user_namespace, overlays): (bool, bool),
 ) -> Result<(), Failure> {
-    let point = mounts::directory(&places.root, SOURCE, 0o700)?;
+    let point = mount_calls::directory(&places.root, SOURCE, 0o700)?;
     // With the mounts below it: the kernel refuses to uncover what lies under them. What is cloned
     // of it has its flags.
-    let tree = mounts::clone_tree(source.as_fd(), true)?;
-    seal::attach_sealed(places, &tree, here(&point), RDONLY | NOSUID | NODEV, true)?;
+    let tree = mount_calls::clone_tree(source.as_fd(), true)?;
+    seal::attach_sealed(&places.proc, &tree, here(&point), RDONLY | NOSUID | NODEV, true)?;
     let mut view = View { places, owner, user_namespace, left: MOST };
     let work = view.cover(target, 0o755)?;
     places.owns(work.as_fd())?;
@@ -86,8 +87,8 @@ fn list(dir: &OwnedFd) -> Result<Dir, Errno> {
 impl View<'_> {
     /// Mounts an empty directory over `target`, whatever is left there of an attempt to overlay it.
     fn cover(&self, target: &OwnedFd, mode: RawMode) -> Result<OwnedFd, Errno> {
-        let tmpfs = mounts::tmpfs(mode, Some(self.owner), &[], NOSUID | NODEV)?;
-        mounts::attach(&tmpfs, here(target))?;
+        let tmpfs = mount_calls::tmpfs(mode, Some(self.owner), &[], NOSUID | NODEV)?;
+        mount_calls::attach(&tmpfs, here(target))?;
         Ok(tmpfs)
     }
 
@@ -145,8 +146,11 @@ impl View<'_> {
             }
             FileType::RegularFile => {
                 mknodat(to, name, kind, bits, 0)?;
-                let file = mounts::clone_tree(found.as_fd(), false)?;
-                mounts::attach(&file, (to.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes()))))?;
+                let file = mount_calls::clone_tree(found.as_fd(), false)?;
+                mount_calls::attach(
+                    &file,
+                    (to.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes()))),
+                )?;
             }
             FileType::Symlink => symlinkat(readlinkat(found, "", Vec::new())?, to, name)?,
             // Nobody is at the other end, as in an overlay.
@@ -170,10 +174,10 @@ impl View<'_> {
         let new = openat(to, name, flags, Mode::empty())?;
         let list = match list(found) {
             // What is hidden is not shown as an empty directory.
-            Err(Errno::ACCESS) => return Ok(mounts::set_owner(new.as_fd(), 0, self.owner)?),
+            Err(Errno::ACCESS) => return Ok(mount_calls::set_owner(new.as_fd(), 0, self.owner)?),
             list => list?,
         };
-        let tree = if overlays { mounts::clone_tree(found.as_fd(), false).ok() } else { None };
+        let tree = if overlays { mount_calls::clone_tree(found.as_fd(), false).ok() } else { None };
         if let Some(tree) = tree {
             let (places, owner) = (self.places, self.owner);
             if overlay::stack(places, &tree, &new, mode, owner, self.user_namespace).is_ok() {
@@ -182,7 +186,7 @@ impl View<'_> {
             let over = self.cover(&new, mode)?;
             return self.fill(found, list, &over, false, depth + 1);
         }
-        mounts::set_owner(new.as_fd(), mode, self.owner)?;
+        mount_calls::set_owner(new.as_fd(), mode, self.owner)?;
         self.fill(found, list, &new, overlays, depth + 1)
     }
 }

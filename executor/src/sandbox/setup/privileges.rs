@@ -1,8 +1,8 @@
 //! What a job may not do, whoever started it.
 
-use super::apply::Failure;
+use super::failure::Failure;
 use crate::env::weaken;
-use crate::sandbox::{Ids, sys};
+use crate::sandbox::{plan::job::Ids, sys};
 use nix::errno::Errno as NixErrno;
 use rustix::{
     io::Errno,

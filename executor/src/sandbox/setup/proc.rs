@@ -4,8 +4,9 @@
 //! looks at the user alone, or shows the host to everybody: those files are covered.
 
 use super::{
-    apply::Failure,
-    mounts::{self, Places, here},
+    failure::Failure,
+    mount_calls::{self, here},
+    mounts::Places,
     seal,
 };
 use crate::env::weaken;
@@ -41,7 +42,7 @@ const DIRECTORY: &str = ".empty-directory";
 pub(crate) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
     let target = places.target(Path::new("/proc"), false)?;
     let flags = NOSUID | NODEV | NOEXEC;
-    let proc = mounts::filesystem("proc", &[], flags).map_err(|errno| match errno {
+    let proc = mount_calls::filesystem("proc", &[], flags).map_err(|errno| match errno {
         // The kernel gives a full view only where a full view is already.
         Errno::PERM => Failure::launch(
             "the /proc of this host is missing or partly hidden, as in containers; mount it, or \
@@ -49,14 +50,14 @@ pub(crate) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
         ),
         errno => errno.into(),
     })?;
-    mounts::attach(&proc, here(&target))?;
+    mount_calls::attach(&proc, here(&target))?;
     // The names here are the kernel's: mount(2) can use them, which takes one call for each.
     fchdir(places.proc.get_or_init(|| proc))?;
     let protect = protect && !weaken::without("kernel-settings");
     if protect {
         for name in READ_ONLY {
             if bind(name, name)? {
-                seal::seal_here(places, name, RDONLY)?;
+                seal::seal_here(&places.proc, name, RDONLY)?;
             }
         }
     }
@@ -65,7 +66,7 @@ pub(crate) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
     let file = openat(&places.root, FILE, flags, Mode::from_raw_mode(0o444))?;
     cover(places, file.as_fd(), &FILES, protect.then_some(&FILES_OF_ROOT))?;
     unlinkat(&places.root, FILE, AtFlags::empty())?;
-    let directory = mounts::directory(&places.root, DIRECTORY, 0o555)?;
+    let directory = mount_calls::directory(&places.root, DIRECTORY, 0o555)?;
     cover(places, directory.as_fd(), &DIRECTORIES, protect.then_some(&DIRECTORIES_OF_ROOT))?;
     unlinkat(&places.root, DIRECTORY, AtFlags::REMOVEDIR)?;
     Ok(fchdir(&places.cwd)?)
@@ -87,9 +88,9 @@ fn cover(
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         if let Ok(found) = openat(CWD, name, flags, Mode::empty()) {
-            let tree = mounts::clone_tree(empty, false)?;
+            let tree = mount_calls::clone_tree(empty, false)?;
             let flags = RDONLY | NOSUID | NODEV | NOEXEC;
-            seal::attach_sealed(places, &tree, here(&found), flags, false)?;
+            seal::attach_sealed(&places.proc, &tree, here(&found), flags, false)?;
             sealed = Some(name);
         }
     }

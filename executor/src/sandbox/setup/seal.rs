@@ -5,8 +5,8 @@
 //! found in `mountinfo` and changed on its own, still before the job exists.
 
 use super::{
-    apply::Failure,
-    mounts::{self, Places, Point},
+    failure::Failure,
+    mount_calls::{self, Point},
 };
 use crate::sandbox::sys::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use nix::errno::Errno as NixErrno;
@@ -18,6 +18,7 @@ use rustix::{
     process::fchdir,
 };
 use std::{
+    cell::OnceCell,
     collections::BTreeSet,
     ffi::{CStr, OsString},
     fs::File,
@@ -28,17 +29,17 @@ use std::{
 
 /// Attaches `tree` at `target` with `flags` added to it and, if `recursive`, to all below it.
 pub(crate) fn attach_sealed(
-    places: &Places,
+    proc: &OnceCell<OwnedFd>,
     tree: &OwnedFd,
     target: Point<'_>,
     flags: u64,
     recursive: bool,
 ) -> Result<(), Failure> {
     match sys::set_mount_flags(tree.as_fd(), c"", flags, recursive) {
-        Ok(()) => Ok(mounts::attach(tree, target)?),
+        Ok(()) => Ok(mount_calls::attach(tree, target)?),
         Err(NixErrno::ENOSYS) => {
-            mounts::attach(tree, target)?;
-            remount(places, tree.as_fd(), flags, recursive)
+            mount_calls::attach(tree, target)?;
+            remount(proc, tree.as_fd(), flags, recursive)
         }
         Err(errno) => Err(errno.into()),
     }
@@ -46,23 +47,23 @@ pub(crate) fn attach_sealed(
 
 /// Adds `flags` to the attached mount `mount` and, if `recursive`, to all below it.
 pub(crate) fn seal(
-    places: &Places,
+    proc: &OnceCell<OwnedFd>,
     mount: BorrowedFd<'_>,
     flags: u64,
     recursive: bool,
 ) -> Result<(), Failure> {
     match sys::set_mount_flags(mount, c"", flags, recursive) {
-        Err(NixErrno::ENOSYS) => remount(places, mount, flags, recursive),
+        Err(NixErrno::ENOSYS) => remount(proc, mount, flags, recursive),
         other => Ok(other?),
     }
 }
 
 /// Adds `flags` to the attached mount that has the `name` in the current directory.
-pub(crate) fn seal_here(places: &Places, name: &CStr, flags: u64) -> Result<(), Failure> {
+pub(crate) fn seal_here(proc: &OnceCell<OwnedFd>, name: &CStr, flags: u64) -> Result<(), Failure> {
     match sys::set_mount_flags(CWD, name, flags, false) {
         Err(NixErrno::ENOSYS) => {
             let mount = openat(CWD, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-            remount(places, mount.as_fd(), flags, false)
+            remount(proc, mount.as_fd(), flags, false)
         }
         other => Ok(other?),
     }
@@ -70,13 +71,13 @@ pub(crate) fn seal_here(places: &Places, name: &CStr, flags: u64) -> Result<(), 
 
 /// The fallback: adds `flags` to the attached mount `mount`, and to all below it.
 fn remount(
-    places: &Places,
+    proc: &OnceCell<OwnedFd>,
     mount: BorrowedFd<'_>,
     flags: u64,
     recursive: bool,
 ) -> Result<(), Failure> {
     // The job's own /proc, mounted before anything that comes here.
-    let proc = places.proc.get().ok_or(Errno::NOENT)?;
+    let proc = proc.get().ok_or(Errno::NOENT)?;
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let proc = openat(proc, "self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     let fdinfo = read(proc.as_fd(), &format!("fdinfo/{}", mount.as_raw_fd()))?;

@@ -10,18 +10,18 @@
 //! | a pipe without a name | the same pipe, opened anew: flags are its own |
 //! | a file to be read | the file, opened anew on a mount that is read-only |
 //! | a terminal | its own terminal, or a pipe for input alone ([`super::terminal`]) |
-//! | anything else | a pipe, which the launcher fills or empties ([`super::relay`]) |
+//! | anything else | a pipe, which the launcher fills or empties (`launcher/relay.rs`) |
 
 use super::{
-    apply::Failure,
-    mounts::{self, Places, identity},
+    descriptors,
+    failure::Failure,
+    mount_calls::{self, identity},
+    mounts::{self, Places},
 };
 use crate::env::weaken;
 use crate::error::Error;
 use crate::sandbox::{
-    Terminal,
-    launcher::relay::{Direction, Relay},
-    launcher::terminal,
+    plan::job::Terminal,
     sys::{self, NODEV, NOEXEC, NOSUID, RDONLY},
 };
 use nix::errno::Errno as NixErrno;
@@ -76,10 +76,46 @@ pub(crate) struct StandardFiles {
     /// Over which the child sends back what it opened on a read-only mount.
     opened: Option<(OwnedFd, OwnedFd)>,
     /// What the launcher passes on.
-    pub relays: Vec<Relay>,
+    pub piped: Vec<Piped>,
     flags: [Option<OFlags>; 3],
     /// The permissions of those that are pipes, which belong to all that have them open.
     modes: [Option<Mode>; 3],
+}
+
+/// Which way bytes are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the caller to the job.
+    In,
+    /// From the job to the caller.
+    Out,
+}
+
+/// A file of the caller, and the pipe whose other end the job gets for it.
+pub(crate) struct Piped {
+    /// What the caller calls its file.
+    pub name: &'static str,
+    /// The file.
+    pub caller: BorrowedFd<'static>,
+    /// The launcher's end of the pipe; it does not block.
+    pub own: OwnedFd,
+    /// Which way bytes go.
+    pub direction: Direction,
+    /// Whether the caller's file is an ordinary one, which is always ready.
+    pub file: bool,
+}
+
+impl Piped {
+    fn new(
+        name: &'static str,
+        caller: BorrowedFd<'static>,
+        own: OwnedFd,
+        direction: Direction,
+    ) -> Result<Self, Errno> {
+        fcntl_setfl(&own, OFlags::NONBLOCK)?;
+        let file = FileType::from_raw_mode(fstat(caller)?.st_mode) == FileType::RegularFile;
+        Ok(Self { name, caller, own, direction, file })
+    }
 }
 
 fn caller() -> [BorrowedFd<'static>; 3] {
@@ -95,7 +131,7 @@ impl StandardFiles {
         let mut files = Self {
             given: [Given::Same, Given::Same, Given::Same],
             opened: None,
-            relays: Vec::new(),
+            piped: Vec::new(),
             flags: [None; 3],
             modes: [None; 3],
         };
@@ -182,7 +218,7 @@ impl StandardFiles {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let (own, given, direction) =
             if input { (writer, reader, Direction::In) } else { (reader, writer, Direction::Out) };
-        self.relays.push(Relay::new(NAMES[number], fd, own, direction)?);
+        self.piped.push(Piped::new(NAMES[number], fd, own, direction)?);
         Ok(Given::Prepared(given))
     }
 
@@ -205,7 +241,7 @@ impl StandardFiles {
                     opened = read_only(places, path, *identity).map_err(refuse)?;
                     seek(&opened, SeekFrom::Start(*offset)).map_err(refuse)?;
                     if let (0, Some((_, socket))) = (number, &self.opened) {
-                        terminal::send(socket.as_fd(), &[opened.as_fd()]).map_err(refuse)?;
+                        descriptors::send(socket.as_fd(), &[opened.as_fd()]).map_err(refuse)?;
                     }
                     opened.as_fd()
                 }
@@ -235,7 +271,7 @@ impl StandardFiles {
     /// that was given as it is has the flags that it had, and every pipe its permissions.
     pub(crate) fn settle(self) {
         if let (Given::ReadOnly(.., offset), Some((socket, _))) = (&self.given[0], &self.opened) {
-            let position = terminal::receive::<1>(socket.as_fd()).and_then(|[fd]| tell(fd).ok());
+            let position = descriptors::receive::<1>(socket.as_fd()).and_then(|[fd]| tell(fd).ok());
             if let Some(position) = position.filter(|position| position != offset) {
                 _ = seek(stdin(), SeekFrom::Start(position)); // a file that was read can be sought in
             }
@@ -284,7 +320,7 @@ fn read_only(places: &Places, path: &PathBuf, this: (u64, u64)) -> Result<OwnedF
     if identity(file.as_fd())? != this {
         return Err(Errno::STALE);
     }
-    let mount = mounts::clone_tree(file.as_fd(), false)?;
+    let mount = mount_calls::clone_tree(file.as_fd(), false)?;
     let sealed = RDONLY | NOSUID | NODEV | NOEXEC;
     sys::set_mount_flags(mount.as_fd(), c"", sealed, false)
         .map_err(|errno: NixErrno| Errno::from_raw_os_error(errno as i32))?;

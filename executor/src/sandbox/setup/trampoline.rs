@@ -19,7 +19,7 @@ use std::{arch::global_asm, convert::Infallible, ffi::CString};
 
 /// The descriptor of the report pipe in the trampoline.
 const REPORT: i32 = 3;
-/// The first byte of what the trampoline reports; [`super::apply::Kind::Exec`].
+/// The first byte of what the trampoline reports; `Kind::Exec` of `failure.rs`.
 pub(crate) const EXEC_FAILED: u8 = 4;
 /// The name of the file, while it has one.
 const NAME: &str = ".trampoline";
