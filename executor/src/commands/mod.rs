@@ -1,5 +1,7 @@
 //! What each command does: one function per command, and what they share.
 //!
+//! In: a [`Session`] and a command with its operands. Out: its effect and what it prints.
+//!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
 mod bundle;

@@ -1,4 +1,6 @@
 //! The world outside the command line: variables, user, directories. Each name stands here once.
+//!
+//! In: the process's variables, user and host. Out: an [`Environment`] that the other stages ask.
 
 pub(crate) mod weaken;
 

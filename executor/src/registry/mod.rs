@@ -1,4 +1,7 @@
 //! The registries that are in use, and which of them serves a name.
+//!
+//! In: the configuration, and the name that is wanted. Out: a [`Catalog`]: what the registry that serves it
+//! offers, its signature verified, not older than what was seen before, from the network or the cache.
 
 pub(crate) mod cache;
 pub(crate) mod config;

@@ -1,5 +1,8 @@
 //! The directory where runtimes are installed.
 //!
+//! In: a spec and a catalogue, or the name of what is installed. Out: a version that is complete, with the
+//! receipt of how it came here.
+//!
 //! `NAME-VERSION/` is complete whenever it exists: everything is prepared in `.joblet/` beside it,
 //! synced, and renamed without replacing anything.
 //!

@@ -1,5 +1,7 @@
 //! An archive in members → a directory, while it arrives.
 //!
+//! In: an index, a row of verified members, and an open directory. Out: the tree in it, complete or refused.
+//!
 //! The index says what every byte of the archive must be, so nothing of a tar stream is interpreted
 //! here: a member is verified before it is inflated, headers are compared, contents are written.
 //!

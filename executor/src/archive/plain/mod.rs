@@ -1,5 +1,7 @@
 //! A verified `.tar.gz` → a directory, by an allow-list.
 //!
+//! In: a verified archive and an open directory. Out: the tree in it, or the rule that it breaks.
+//!
 //! Directories, regular files, symbolic links and hard links inside the archive are unpacked. Every
 //! other entry, every name that leaves the directory, and every stream that two readers could
 //! understand differently refuses the whole archive: nothing is skipped and nothing is repaired.

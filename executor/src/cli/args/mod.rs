@@ -1,4 +1,6 @@
 //! argv → [`Cli`]. Reads no environment, file or clock.
+//!
+//! In: argv. Out: a [`Command`] and the options of all commands, or [`Error::Usage`] with a hint.
 
 mod values;
 mod words;

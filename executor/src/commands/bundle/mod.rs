@@ -1,4 +1,7 @@
 //! `export` and `import`.
+//!
+//! In: specs, or a bundle. Out: a directory that is a registry for hosts without network; what was
+//! installed from one.
 
 mod layout;
 

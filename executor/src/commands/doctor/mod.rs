@@ -1,4 +1,6 @@
 //! `doctor`.
+//!
+//! In: the host. Out: one check for each thing that a job or an installation needs, with its remedy.
 
 mod checks;
 

@@ -1,4 +1,6 @@
 //! `info`.
+//!
+//! In: a spec. Out: what the store and the registries know of it.
 
 mod output;
 

@@ -1,4 +1,7 @@
 //! The sandbox as a value: what is to be done, in which order.
+//!
+//! In: a runtime, a [`Job`] and what is known of the [`Host`]. Out: the [`Step`]s that make the sandbox, in
+//! their order. Touches nothing.
 
 pub(crate) mod explain;
 pub(crate) mod host;
