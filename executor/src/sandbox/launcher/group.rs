@@ -266,7 +266,8 @@ mod tests {
             format!("{join}; exec setpriv --reuid={user} --regid={user} --clear-groups \"$@\"");
         let mut run = Command::new("sh");
         run.args(["-c", &script, "sh"]).arg(std::env::current_exe().unwrap());
-        run.args(["--exact", "sandbox::group::tests::sweep_one"]);
+        let (_, module) = module_path!().split_once("::").unwrap();
+        run.args(["--exact", &format!("{module}::sweep_one")]);
         assert!(run.env(VARIABLE, at).stdout(Stdio::null()).status().unwrap().success());
     }
 
