@@ -115,7 +115,7 @@ impl Store {
                     .and_then(|()| prepared.around().rename(prepared.name(), own, name));
                 replaced.map_err(failed())?;
                 own.sync()?;
-                let aside = claim::name(name, &mut |new| staging.rename_new(&aside, &removed, new));
+                let aside = claim::remove(&staging, &aside, &removed, name);
                 let aside = aside.map_err(failed())?;
                 // Empty, and if it stays, a leftover.
                 _ = staging.remove_tree(&claimed);
@@ -123,14 +123,14 @@ impl Store {
             }
             done => {
                 done.map_err(failed())?;
-                let moved =
-                    |new: &str| prepared.around().rename_new(prepared.name(), &removed, new);
-                own.sync()
-                    .and_then(|()| claim::name(name, &mut { moved }).map_err(failed()))
-                    .inspect_err(|_| {
-                        // Jobs may use it: it does not stay where it would be deleted.
-                        _ = exchange();
-                    })?
+                let moved = || {
+                    claim::remove(prepared.around(), prepared.name(), &removed, name)
+                        .map_err(failed())
+                };
+                own.sync().and_then(|()| moved()).inspect_err(|_| {
+                    // Jobs may use it: it does not stay where it would be deleted.
+                    _ = exchange();
+                })?
             }
         };
         discard(&removed, &aside)
@@ -146,7 +146,7 @@ impl Store {
         let (own, name) = self.mine(runtime)?;
         let _lock = Lock::wait(&self.work()?, name, self.lock_timeout)?;
         let (removed, receipts) = (self.part(Part::Removed)?, self.part(Part::Receipts)?);
-        let aside = match claim::name(name, &mut |new| own.rename_new(name, &removed, new)) {
+        let aside = match claim::remove(own, name, &removed, name) {
             // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
             Err(Errno::XDEV) => {
                 remove_in_place(own, name)?;
