@@ -62,26 +62,24 @@ impl Store {
         }
         let file = |kind: &str| format!("{name}.{kind}");
         let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
-        // One of an earlier installation would speak of other files.
-        let done = receipts
-            .remove_file(&file(kind.other().extension()))
-            .and_then(|()| prepared.staging.put(&text, &receipts, &file("json")))
-            .and_then(|()| prepared.staging.put(content, &receipts, &file(kind.extension())))
-            .and_then(|()| prepared.sync())
-            .and_then(|()| {
-                match prepared.around().rename_new(prepared.name(), own, &name) {
-                    // Where locks are not seen everywhere, somebody else was first.
-                    Err(Errno::EXIST | Errno::NOTEMPTY) if there() => Ok(false),
-                    done => done.map(|()| true).map_err(Error::file("rename", &target)),
-                }
-            })
-            .and_then(|new| {
-                own.sync().inspect_err(|_| {
-                    // Where it stays if even that fails, it is whole.
-                    _ = own.rename_new(&name, prepared.around(), prepared.name());
-                })?;
-                Ok(new)
-            });
+        let done = || {
+            // One of an earlier installation would speak of other files.
+            receipts.remove_file(&file(kind.other().extension()))?;
+            prepared.staging.put(&text, &receipts, &file("json"))?;
+            prepared.staging.put(content, &receipts, &file(kind.extension()))?;
+            prepared.sync()?;
+            let new = match prepared.around().rename_new(prepared.name(), own, &name) {
+                // Where locks are not seen everywhere, somebody else was first.
+                Err(Errno::EXIST | Errno::NOTEMPTY) if there() => false,
+                done => done.map(|()| true).map_err(Error::file("rename", &target))?,
+            };
+            own.sync().inspect_err(|_| {
+                // Where it stays if even that fails, it is whole.
+                _ = own.rename_new(&name, prepared.around(), prepared.name());
+            })?;
+            Ok(new)
+        };
+        let done = done();
         if done.is_err() && !there() {
             // What stays is never read alone.
             _ = receipts.remove_file(&file(kind.extension()));
