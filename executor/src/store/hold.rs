@@ -29,7 +29,7 @@ use crate::sandbox::weaken;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
@@ -80,14 +80,12 @@ fn mounts(pid: u32, name: &[u8]) -> bool {
     })
 }
 
-/// Whether a process has something in a directory called `name` open, or is in it.
+/// Whether a process has something in a directory called `name` open.
 fn opens(pid: u32, name: &[u8]) -> bool {
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let links = files.map(|entry| entry.path());
-    let own = ["cwd", "root"].map(|link| format!("/proc/{pid}/{link}").into());
-    links.chain(own).any(|link| {
-        let target = fs::read_link(link).map(OsString::from);
-        target.is_ok_and(|target| leads_through(target.as_bytes(), name))
+    let mut files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    files.any(|entry| {
+        let target = fs::read_link(entry.path());
+        target.is_ok_and(|target| leads_through(target.as_os_str().as_bytes(), name))
     })
 }
 

@@ -123,14 +123,6 @@ impl Store {
         }
     }
 
-    /// Whether anything has the name of `runtime` now.
-    pub fn has(&self, runtime: &Installed) -> bool {
-        let name = runtime.path.file_name().unwrap_or_default();
-        self.around(runtime).is_ok_and(|around| {
-            around.is_some_and(|around| statat(around.as_fd(), name, AtFlags::empty()).is_ok())
-        })
-    }
-
     /// Where this program works, for who removes leftovers; none where they are not the caller's.
     ///
     /// # Errors
