@@ -464,28 +464,6 @@ fn gone(mark: &str) {
 }
 
 /// Hosts that look like containers and like hardened servers: the words that come before the program.
-/// A runtime stays while a job runs in it, whoever started the job.
-#[test]
-fn what_a_job_runs_in_is_not_removed() {
-    let Some(world) = World::get() else { return };
-    for user in World::users() {
-        let mut child = started(world, user, "echo ready; sleep 60");
-        let store = world.path("store");
-        let remove = Command::new(world.path("joblet-exec"))
-            .args(["remove", "demo", "--store"])
-            .arg(&store)
-            .output()
-            .unwrap();
-        let message = String::from_utf8(remove.stderr).unwrap();
-        assert_eq!(remove.status.code(), Some(16), "{message}");
-        assert!(message.contains("used by running jobs"), "{message}");
-        assert!(message.contains(&child.id().to_string()), "{message}");
-        assert!(store.join("demo/runtime.yml").exists());
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-}
-
 #[test]
 fn hosts_without_user_namespaces_are_named_with_their_cure() {
     let Some(world) = World::get() else { return };
