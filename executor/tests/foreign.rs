@@ -626,3 +626,26 @@ fn jobs_begin_while_their_runtime_comes_and_goes() {
         assert!(ran > 3, "{ran}");
     });
 }
+
+/// SEC-E04: a runtime that was unpacked by hand, and that others may change.
+#[test]
+fn root_runs_no_runtime_that_others_may_write() {
+    let Some(world) = support::World::get() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let loose = world.copy_runtime("loose");
+    let run =
+        || support::finish(world.command(None, &["--runtime=loose", "true"]).spawn().unwrap());
+    assert_eq!(run().status, Some(0));
+    for (mode, owner) in [(0o777, 0), (0o775, 0), (0o755, 65533)] {
+        fs::set_permissions(&loose, fs::Permissions::from_mode(mode)).unwrap();
+        std::os::unix::fs::chown(&loose, Some(owner), None).unwrap();
+        let output = run();
+        assert_eq!(output.status, Some(125), "{output:?}");
+        assert!(
+            output.stderr.contains("error[STORE]: ") && output.stderr.contains("loose"),
+            "{output:?}"
+        );
+    }
+}

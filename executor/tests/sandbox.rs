@@ -99,7 +99,7 @@ fn a_job_changes_only_what_is_its_own() {
         (&[], "echo h > /proc/sysrq-trigger", "", 1),
         (
             &[],
-            "cd /proc; for f in key-users keys latency_stats sched_debug timer_list kcore kpage*; do head -c 1 $f; done 2>/dev/null; ls -A acpi asound scsi dynamic_debug 2>/dev/null | grep -v -e : -e '^$'",
+            "cd /proc; for f in key-users keys latency_stats sched_debug timer_list kcore kpage* pagetypeinfo slabinfo vmallocinfo; do head -c 1 $f; done 2>/dev/null; ls -A acpi asound scsi dynamic_debug 2>/dev/null | grep -v -e : -e '^$'",
             "",
             1,
         ),

@@ -182,7 +182,7 @@ impl Store {
 
 /// Deletes what was moved to `removed`, unless processes use it, which are named.
 fn discard(removed: &Directory, name: &str) -> Result<Option<String>, Error> {
-    match hold::users(removed, name) {
+    match hold::users(removed, name, hold::Named::Uniquely) {
         None => removed.remove_tree(name).map(|()| None),
         users => Ok(users),
     }
@@ -194,7 +194,7 @@ fn remove_in_place(own: &Directory, name: &str) -> Result<(), Error> {
     let Some(directory) = own.enter(name)? else { return Ok(()) };
     let failed = || Error::file::<Errno>("remove", own.at(name));
     directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
-    match hold::users(own, name) {
+    match hold::users(own, name, hold::Named::InPlace) {
         None => own.remove_tree(name),
         Some(holders) => {
             directory.rename(HIDDEN, &directory, "runtime.yml").map_err(failed())?;

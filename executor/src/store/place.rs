@@ -105,12 +105,15 @@ impl Store {
         let around = self.around(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
         let name = runtime.path.file_name().unwrap_or_default();
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
+        let opened = match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
             // Who may not list it may still use it.
             Err(Errno::ACCESS) => openat(around.as_fd(), name, flags | OFlags::PATH, Mode::empty()),
             opened => opened,
-        }
-        .map_err(refused)
+        };
+        let opened = opened.map_err(refused)?;
+        // One that was unpacked by hand may be anybody's.
+        let reason = if user() == 0 { distrust(&fstat(&opened).map_err(refused)?) } else { None };
+        reason.map_or(Ok(opened), |reason| Err(untrusted(&runtime.path, reason)))
     }
 
     /// Whether what is open as `directory` is what `runtime` names now.
