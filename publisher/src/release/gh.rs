@@ -4,7 +4,7 @@ use super::{
     Tag,
     host::{Host, State},
 };
-use crate::{error::Error, shown, tail};
+use crate::error::{Error, shown, tail};
 use serde::Deserialize;
 use std::{
     io::{self, Write},

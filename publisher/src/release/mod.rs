@@ -1,5 +1,7 @@
 //! From what was built to what is published: tag → plan → release host → record on the main branch.
 //!
+//! In: a tag, and what was built of it. Out: a published release, its record and `registry.json` pushed.
+//!
 //! Every step looks at what is there before it acts, so that it may be run again after any failure,
 //! and nothing that was published is ever replaced by other bytes.
 
