@@ -3,7 +3,7 @@
 use super::{publish, sign};
 use crate::error::Error;
 use crate::fs::{below::Below, paths};
-use crate::release::{Tag, bundle, git, host, plan, reconcile as records, upload};
+use crate::release::{self, Tag, bundle, git, plan, reconcile as records, upload};
 use crate::{cli::args, error::Note, record};
 use joblet_format::{RuntimeName, Version};
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ pub(crate) fn plan(options: &args::Plan) -> Result<String, Error> {
 
 pub(crate) fn release(options: &args::Release, note: Note) -> Result<String, Error> {
     let tag = &options.tag;
-    let host = host::named(&options.host)?;
+    let host = release::named(&options.host)?;
     let first = options.outs.first().map_or(Path::new("dist"), |out| out);
     paths::create_dirs(first)?;
     let staging = tempfile::Builder::new().prefix(".release-").tempdir_in(first);
@@ -65,7 +65,7 @@ fn built(tag: &Tag, outs: &[PathBuf]) -> Result<BTreeSet<(RuntimeName, Version)>
 }
 
 pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String, Error> {
-    let host = host::named(&options.host)?;
+    let host = release::named(&options.host)?;
     let branch = git::Branch { repository: &options.repository, name: &options.branch };
     let finish = |checkout: &Path| {
         let index = args::Index {

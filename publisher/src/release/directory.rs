@@ -1,8 +1,8 @@
 //! A directory that plays a release host: `DIR/TAG/FILE`, and `DIR/TAG/.draft` until it is published.
 
 use super::{
-    Tag,
     host::{Host, State},
+    tag::Tag,
 };
 use crate::{
     error::Error,

@@ -1,8 +1,8 @@
 //! Releases on GitHub, through its own program `gh`: it is on every runner and knows how to sign in.
 
 use super::{
-    Tag,
     host::{Host, State},
+    tag::Tag,
 };
 use crate::error::{Error, shown, tail};
 use serde::Deserialize;
