@@ -4,7 +4,7 @@
 //! component is opened by descriptor: a link on the way, or anything but a regular file at its end, is
 //! refused by name, and neither a FIFO nor a device is waited for.
 
-use super::paths;
+use super::kind::{kind_name, regular};
 use crate::error::Error;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags},
@@ -263,7 +263,7 @@ impl Below {
             Err(errno) => return Err(self.refused(name, "a file", errno)),
         };
         let own = self.path.join(name);
-        paths::regular(file, &own).map(Some)
+        regular(file, &own).map(Some)
     }
 
     fn place<'p>(&self, path: &'p Path) -> Result<Option<(Self, &'p OsStr)>, Error> {
@@ -306,7 +306,7 @@ impl Below {
     }
 
     fn wrong(&self, name: &OsStr, kind: FileType, wanted: &str) -> Error {
-        let is = paths::kind_name(kind);
+        let is = kind_name(kind);
         let reason = match kind {
             FileType::Symlink => {
                 format!("is {is}, and none is followed there; put {wanted} in its place")

@@ -4,4 +4,5 @@
 
 pub mod below;
 pub mod free_space;
+mod kind;
 pub mod paths;

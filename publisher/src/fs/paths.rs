@@ -1,15 +1,16 @@
 //! File calls that name their path, and files that appear whole or not at all.
 //!
 //! What is read is a regular file: a FIFO or a device in its place is refused by name, not waited for.
-//! Where others may have written, [`below`](super::below) follows no link either.
+//! Where others may have written, [`below`] follows no link either.
 
 use super::below::{self, Below, MAX_WHOLE};
+use super::kind::{is_regular, regular};
 use crate::error::Error;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use std::{
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use tempfile::NamedTempFile;
@@ -38,32 +39,9 @@ pub fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-/// `file` if it is a regular one.
-pub(super) fn regular(file: File, path: &Path) -> Result<File, Error> {
-    is_regular(&file.metadata().map_err(Error::file("read", path))?, path).map(|()| file)
-}
-
-fn is_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), Error> {
-    match FileType::from_raw_mode(metadata.mode()) {
-        FileType::RegularFile => Ok(()),
-        kind => Err(Error::config(path, format!("is {}, not a file; remove it", kind_name(kind)))),
-    }
-}
-
 /// Whether a regular file is there, and no link to one.
 pub fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|it| it.is_file())
-}
-
-pub(super) fn kind_name(kind: FileType) -> &'static str {
-    match kind {
-        FileType::RegularFile => "a file",
-        FileType::Directory => "a directory",
-        FileType::Symlink => "a link",
-        FileType::Fifo => "a FIFO",
-        FileType::Socket => "a socket",
-        _ => "a device",
-    }
 }
 
 /// Reads a whole file of at most [`MAX_WHOLE`] bytes.

@@ -1,6 +1,6 @@
 //! `runtimes-src/NAME/manifest.yaml`: what a runtime is made of.
 //!
-//! In: `runtimes-src/NAME/manifest.yaml`. Out: a checked [`Source`].
+//! In: a manifest in YAML. Out: a checked [`Source`].
 
 mod rules;
 pub mod template;

@@ -1,4 +1,6 @@
 //! The command line: argv → [`Command`]. Reads no environment, file or clock.
+//!
+//! In: the arguments after the program's name. Out: a [`Command`], or [`Error::Usage`].
 
 mod making;
 mod published;
