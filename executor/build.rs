@@ -3,7 +3,7 @@
 use std::{env, fs, io::Write, path::PathBuf};
 
 /// Written to `OUT_DIR/roots.deflate`: raw deflate of, for each certificate, its length in two bytes,
-/// the higher first, and its DER. `roots.rs` reads it.
+/// the higher first, and its DER. `net/tls_roots.rs` reads it.
 fn main() {
     let mut to = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
     for certificate in webpki_root_certs::TLS_SERVER_ROOT_CERTS {

@@ -1,7 +1,7 @@
-//! `joblet-exec` as tests weaken it: see `sandbox/weaken.rs`.
+//! `joblet-exec` as tests weaken it: see `env/weaken.rs`.
 #![allow(clippy::print_stderr, reason = "an aid for tests")]
 
-use joblet_exec::{env::Environment, ui::Ui};
+use joblet_exec::{cli::ui::Ui, env::Environment};
 use std::{io, process::ExitCode};
 
 fn main() -> ExitCode {

@@ -3,15 +3,18 @@
 //! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
 //! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
 
-use crate::address::{Address, shown};
-use crate::local::Local;
-use crate::location::Location;
-use crate::members::{Inflate, Plan};
-use crate::message::{Body, Head};
-use crate::shelf::Shelf;
-use crate::unpack::entries::{Entries, Kind};
-use crate::unpack::member_path;
-use crate::{config, runtime, trust};
+use crate::archive::members::{Inflate, Plan};
+use crate::archive::plain::entries::{Entries, Kind};
+use crate::archive::plain::member_path;
+use crate::cli::escape::shown;
+use crate::net::address::Address;
+use crate::net::local::Local;
+use crate::net::location::Location;
+use crate::net::message::{Body, Head};
+use crate::registry::config;
+use crate::registry::document::Shelf;
+use crate::registry::signature;
+use crate::runtime;
 use flate2::Crc;
 use flate2::bufread::{DeflateDecoder, GzDecoder};
 use joblet_format::index::Index;
@@ -213,9 +216,9 @@ pub fn config(bytes: &[u8]) {
 /// A signature file, of the key that signed the minisign program's own example.
 pub fn minisign(bytes: &[u8]) {
     let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
-    let key = trust::PublicKey::try_from(key.to_owned()).expect("it is a key");
+    let key = signature::PublicKey::try_from(key.to_owned()).expect("it is a key");
     // Nobody but that program's author can make one for this document.
-    assert!(trust::verify(b"document", bytes, &[key], 1).is_err());
+    assert!(signature::verify(b"document", bytes, &[key], 1).is_err());
 }
 
 /// A `runtime.yml`.

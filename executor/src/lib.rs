@@ -1,67 +1,30 @@
 //! Installs Joblet runtimes and runs jobs in them.
 //!
-//! One straight line: args → spec → registry (cache) → fetch and verify → unpack → store →
-//! `runtime.yml` → sandbox plan → apply → exec. A module imports only what stands to its left;
-//! this file and `commands` alone join them.
+//! One straight line: cli → registry → net → archive → store → runtime → sandbox. Which stage imports
+//! which is listed in ARCHITECTURE.md, and held by `tests/order.rs`.
 
-mod address;
-pub mod args;
-mod bundle;
-mod cache;
-mod catalog;
-mod cli;
+mod archive;
+pub mod cli;
 mod commands;
-mod completions;
-mod config;
-mod connection;
-mod directory;
-mod doctor;
-mod download;
 pub mod env;
 pub mod error;
-mod escape;
-mod fetch;
+mod fs;
 pub mod fuzz;
 pub mod gpu;
-mod http;
-mod info;
-mod install;
-mod list;
-mod listing;
-mod local;
-mod location;
-mod lock;
-mod man;
-mod members;
-mod message;
-mod parts;
-mod progress;
-mod proxy;
+mod net;
 mod registry;
-mod reuse;
-mod roots;
 pub mod runtime;
 pub mod sandbox;
-mod share;
-mod shelf;
-mod stamp;
 mod store;
-mod tls;
-mod tree;
-mod tries;
-mod trust;
-pub mod ui;
-mod unpack;
-mod within;
-mod wrapper;
 
-use args::{Cli, Command};
+use cli::args::{self, Cli, Command};
+use cli::ui::Ui;
+use cli::{completions, man, table};
 use commands::Session;
 use env::Environment;
 use error::Error;
 use rustix::fs::Mode;
 use std::ffi::OsString;
-use ui::Ui;
 
 /// Does what the command line says and returns the status of the program.
 ///
@@ -76,10 +39,10 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
     global.refresh |= matches!(command, Command::Doctor { .. }) && !global.offline;
     let session = Session { global: &global, env };
     match command {
-        Command::Help(None) => ui.data(&cli::help())?,
+        Command::Help(None) => ui.data(&table::help())?,
         Command::Help(Some(name)) => {
-            let command = cli::COMMANDS.iter().find(|command| command.name == name);
-            ui.data(&command.map(cli::command_help).unwrap_or_default())?;
+            let command = table::COMMANDS.iter().find(|command| command.name == name);
+            ui.data(&command.map(table::command_help).unwrap_or_default())?;
         }
         Command::Version => ui.data(concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"))?,
         Command::Install(specs) => session.install(&specs, ui)?,

@@ -3,7 +3,7 @@
 mod heap;
 
 use heap::Heap;
-use joblet_exec::{env::Environment, ui::Ui};
+use joblet_exec::{cli::args, cli::ui::Ui, env::Environment};
 use std::io::{stderr, stdout};
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ static HEAP: Heap = Heap::new();
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
-    let runs_job = joblet_exec::args::runs_job(&args);
+    let runs_job = args::runs_job(&args);
     let (mut out, mut err) = (stdout(), stderr());
     let mut ui = Ui::new(&mut out, &mut err);
     match joblet_exec::run(args, &Environment::read(), &mut ui) {

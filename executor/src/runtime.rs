@@ -1,10 +1,8 @@
 //! An installed runtime: its directory and its checked `runtime.yml`.
 
-use crate::{
-    env,
-    error::Error,
-    within::{self, Create, Escape},
-};
+use crate::env;
+use crate::error::Error;
+use crate::fs::beneath::{self, Create, Escape};
 use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeYml};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -159,7 +157,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
 
 /// What lies at `source` in the runtime `dir`; of a directory, whether it is empty if `look_inside`.
 fn source(dir: BorrowedFd<'_>, source: &str, look_inside: bool) -> Result<Source, Errno> {
-    let found = match within::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
+    let found = match beneath::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
         Err(Errno::NOENT) => return Ok(Source::Missing),
         other => other?,
     };

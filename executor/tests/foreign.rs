@@ -635,8 +635,7 @@ fn root_runs_no_runtime_that_others_may_write() {
         return;
     }
     let loose = world.copy_runtime("loose");
-    let run =
-        || support::finish(world.command(None, &["--runtime=loose", "id"]).spawn().unwrap());
+    let run = || support::finish(world.command(None, &["--runtime=loose", "id"]).spawn().unwrap());
     assert_eq!(run().status, Some(0));
     for (mode, owner) in [(0o777, 0), (0o775, 0), (0o755, 65533)] {
         fs::set_permissions(&loose, fs::Permissions::from_mode(mode)).unwrap();

@@ -1,11 +1,12 @@
 //! `install`, and the installation that `run` begins with.
 
 use super::Session;
-use crate::catalog::{Catalog, Registries};
+use super::output;
+use crate::cli::ui::Ui;
 use crate::error::Error;
+use crate::registry::{Catalog, Registries};
+use crate::store::install;
 use crate::store::{Installed, Store};
-use crate::ui::Ui;
-use crate::{install, list};
 use joblet_format::{Spec, Wanted};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,7 +20,7 @@ impl Session<'_> {
         store.clean()?;
         let rows = install_all(specs, &store, &mut self.registries()?, ui)?;
         if self.global.json {
-            ui.data(&list::installed(&rows, true))?;
+            ui.data(&output::installed(&rows, true))?;
         }
         Ok(())
     }
@@ -177,10 +178,10 @@ fn carry_out(spec: &Spec, catalog: Option<Catalog>, store: &Store, ui: &mut Ui<'
         Some(cost) => format!(
             "installed {}@{version} ({}{} in {:.1} s)",
             runtime.name,
-            list::size(cost.fetched),
+            output::size(cost.fetched),
             match cost.reused {
                 0 => String::new(),
-                reused => format!(" fetched, {} reused,", list::size(reused)),
+                reused => format!(" fetched, {} reused,", output::size(reused)),
             },
             outcome.seconds
         ),

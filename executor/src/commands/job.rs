@@ -1,6 +1,6 @@
 //! What `run` was asked for, as a job: the files and variables that it names are looked up here.
 
-use crate::args::{self, Run};
+use crate::cli::args::{self, Run};
 use crate::error::Error;
 use crate::gpu::{self, Gpus};
 use crate::sandbox::{self, Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload};

@@ -1,10 +1,10 @@
 //! `list` and `path`.
 
 use super::Session;
+use super::output;
+use crate::cli::escape::visible;
+use crate::cli::ui::Ui;
 use crate::error::Error;
-use crate::escape::visible;
-use crate::list;
-use crate::ui::Ui;
 use joblet_format::Spec;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -21,14 +21,14 @@ impl Session<'_> {
             ));
             return Ok(());
         }
-        ui.data(&list::installed(&runtimes, self.global.json))
+        ui.data(&output::installed(&runtimes, self.global.json))
     }
 
     pub(crate) fn list_available(&self, all_versions: bool, ui: &mut Ui<'_>) -> Result<(), Error> {
         let catalogs = self.registries()?.all(ui)?;
         // Without a store nothing is installed: the list is useful all the same.
         let here = self.store().and_then(|store| store.installed()).unwrap_or_default();
-        ui.data(&list::available(&catalogs, &here, all_versions, self.global.json))
+        ui.data(&output::available(&catalogs, &here, all_versions, self.global.json))
     }
 
     pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! What each command does: one function per command, and what they share.
 //!
+//! In: a [`Session`] and a command with its operands. Out: its effect and what it prints.
+//!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
 mod bundle;
@@ -8,19 +10,20 @@ mod info;
 mod install;
 mod job;
 mod list;
+mod output;
 mod prune;
 mod remove;
 mod run;
 mod upgrade;
 mod verify;
 
-use crate::args::Global;
-use crate::cache::Cache;
-use crate::catalog::{Policy, Registries};
-use crate::config::{self, Source};
+use crate::cli::args::Global;
 use crate::env::{self, Environment};
 use crate::error::Error;
-use crate::location::Location;
+use crate::net::location::Location;
+use crate::registry::cache::Cache;
+use crate::registry::config::{self, Source};
+use crate::registry::{Policy, Registries};
 use crate::store::Store;
 use std::path::PathBuf;
 use std::time::SystemTime;

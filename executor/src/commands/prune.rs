@@ -1,12 +1,12 @@
 //! `prune`.
 
 use super::Session;
+use super::output;
 use super::remove::note_users;
-use crate::args::Prune;
+use crate::cli::args::Prune;
+use crate::cli::ui::Ui;
 use crate::error::Error;
-use crate::list;
 use crate::store::{Installed, Store, Usage};
-use crate::ui::Ui;
 use joblet_format::Version;
 use std::time::{Duration, SystemTime};
 
@@ -27,17 +27,17 @@ impl Session<'_> {
                     removed => note_users(ui, &runtime, removed?.as_deref()),
                 }
             }
-            rows.push(list::Pruned { runtime, freed: usage.bytes - usage.shared });
+            rows.push(output::Pruned { runtime, freed: usage.bytes - usage.shared });
         }
         if rows.is_empty() && !self.global.json {
             ui.note("nothing to remove");
             return Ok(());
         }
-        ui.data(&list::pruned(&rows, self.global.json))?;
+        ui.data(&output::pruned(&rows, self.global.json))?;
         if self.global.json {
             return Ok(());
         }
-        let total = list::size(rows.iter().map(|row| row.freed).sum());
+        let total = output::size(rows.iter().map(|row| row.freed).sum());
         let verb = if what.dry_run { "would be freed" } else { "freed" };
         ui.note(&format!("{total} {verb}"));
         Ok(())

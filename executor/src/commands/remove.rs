@@ -1,9 +1,9 @@
 //! `remove`.
 
 use super::Session;
+use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::store::Installed;
-use crate::ui::Ui;
 use joblet_format::Spec;
 
 impl Session<'_> {

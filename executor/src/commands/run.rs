@@ -1,13 +1,15 @@
 //! `run` and `shell`.
 
+use super::output;
 use super::{Session, job};
-use crate::args::Run;
+use crate::cli::args::Run;
+use crate::cli::ui::Ui;
 use crate::error::Error;
+use crate::gpu;
 use crate::runtime::{self, Runtime};
 use crate::sandbox::{self, Exit, Limits};
+use crate::store;
 use crate::store::{Installed, Store};
-use crate::ui::Ui;
-use crate::{gpu, list, store};
 use joblet_format::Spec;
 use std::fs::File;
 use std::io::Write;
@@ -43,7 +45,7 @@ impl Session<'_> {
         }
         if dry_run {
             let steps = sandbox::plan(&runtime, &job, &sandbox::Host::observe())?;
-            ui.data(&list::plan(&steps, self.global.json))?;
+            ui.data(&output::plan(&steps, self.global.json))?;
             return Ok(None);
         }
         let mut tries = 0;

@@ -2,13 +2,13 @@
 
 use super::Session;
 use super::install::install_all;
-use crate::catalog::{Catalog, Registries};
+use super::output;
+use crate::cli::ui::Ui;
 use crate::env;
 use crate::error::Error;
-use crate::list;
-use crate::registry;
+use crate::registry::resolve;
+use crate::registry::{Catalog, Registries};
 use crate::store::{Installed, Store};
-use crate::ui::Ui;
 use joblet_format::{RuntimeName, Spec, Version, Wanted};
 
 impl Session<'_> {
@@ -29,14 +29,14 @@ impl Session<'_> {
             let yanked = release.and_then(|release| release.yanked.clone());
             let latest = latest(&catalog, &spec).ok().filter(|latest| *latest > installed);
             if latest.is_some() || yanked.is_some() {
-                rows.push(list::Outdated { name, installed, latest, yanked });
+                rows.push(output::Outdated { name, installed, latest, yanked });
             }
         }
         if rows.is_empty() && !self.global.json {
             ui.note("every installed runtime is the latest");
             return Ok(());
         }
-        ui.data(&list::outdated(&rows, self.global.json))
+        ui.data(&output::outdated(&rows, self.global.json))
     }
 
     /// Installs the latest versions. Older ones stay: jobs may name them.
@@ -67,7 +67,7 @@ impl Session<'_> {
         }
         let rows = install_all(&newer, &store, &mut registries, ui)?;
         if self.global.json {
-            return ui.data(&list::installed(&rows, true));
+            return ui.data(&output::installed(&rows, true));
         }
         if rows.is_empty() {
             ui.note("every installed runtime is the latest");
@@ -93,6 +93,6 @@ fn newest(store: &Store, registries: &Registries) -> Result<Vec<(Spec, Version)>
 
 /// The latest version that runs here.
 fn latest(catalog: &Catalog, spec: &Spec) -> Result<Version, Error> {
-    let choice = registry::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
+    let choice = resolve::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
     Ok(choice.release.version.clone())
 }

@@ -1,13 +1,14 @@
 //! `verify`.
 
 use super::Session;
+use super::output;
 use super::remove::note_users;
+use crate::archive::members::{self, Difference};
+use crate::cli::ui::Ui;
 use crate::error::Error;
-use crate::listing::Listing;
-use crate::members::{self, Difference};
+use crate::store::file_list::Listing;
+use crate::store::install;
 use crate::store::{Installed, Kept, Store};
-use crate::ui::Ui;
-use crate::{install, list};
 use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
@@ -48,11 +49,11 @@ impl Session<'_> {
                 let catalog = registries.serving(&exact, ui)?;
                 let (cost, users) = install::repair(&runtime, &exact, &catalog, &store, ui)?;
                 note_users(ui, &runtime, users.as_deref());
-                ui.note(&format!("repaired {exact} ({} fetched)", list::size(cost.fetched)));
+                ui.note(&format!("repaired {exact} ({} fetched)", output::size(cost.fetched)));
             }
-            found.push(list::Verified { runtime: exact.to_string(), differences, repaired });
+            found.push(output::Verified { runtime: exact.to_string(), differences, repaired });
         }
-        ui.data(&list::verified(&found, self.global.json))?;
+        ui.data(&output::verified(&found, self.global.json))?;
         let bad = found.iter().filter(|it| !it.differences.is_empty() && !it.repaired);
         let bad: Vec<_> = bad.map(|it| it.runtime.as_str()).collect();
         if bad.is_empty() { Ok(()) } else { Err(Error::Damaged(bad.join(", "))) }

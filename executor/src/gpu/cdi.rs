@@ -15,7 +15,8 @@
 //! libraries and the loader's cache, is not needed here.
 
 use super::{Gpus, Wanted};
-use crate::{error::Error, runtime::Runtime};
+use crate::error::Error;
+use crate::runtime::Runtime;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -181,7 +182,7 @@ containerEdits:
 
     fn found(files: &[(&str, &str)], wanted: Wanted) -> Result<Gpus, Error> {
         let dir = tempfile::tempdir().unwrap();
-        let runtime = super::super::tests::runtime(dir.path());
+        let runtime = crate::gpu::tests::runtime(dir.path());
         let cdi = dir.path().join("cdi");
         fs::create_dir(&cdi).unwrap();
         for (name, text) in files {

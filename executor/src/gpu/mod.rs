@@ -1,12 +1,15 @@
 //! Graphics processors for jobs: which device nodes, libraries and programs of the host a job needs.
 //!
+//! In: which processors are wanted, and a runtime. Out: [`Gpus`]: device nodes, files and variables.
+//!
 //! What the driver brings stands in directories of its own, which come last in the job's search
 //! paths, and nothing that the runtime has itself is taken from the host.
 
 mod cdi;
 mod driver;
 
-use crate::{error::Error, runtime::Runtime};
+use crate::error::Error;
+use crate::runtime::Runtime;
 use std::{
     collections::BTreeSet,
     env::consts::ARCH,

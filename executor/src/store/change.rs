@@ -3,9 +3,9 @@
 use super::clean::ASIDE;
 use super::place::Part;
 use super::{Installed, Kept, Receipt, Store, claim, hold};
-use crate::directory::Directory;
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::fs::directory::Directory;
+use crate::fs::lock::Lock;
 use rustix::fs::syncfs;
 use rustix::io::Errno;
 use std::ffi::OsStr;

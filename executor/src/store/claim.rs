@@ -5,9 +5,9 @@
 //! `NAME-VERSION`, where that is known to be seen: by this machine since it was booted. What another
 //! one prepares is left alone for a day.
 
-use crate::directory::Directory;
 use crate::error::Error;
-use crate::lock::{self, Lock};
+use crate::fs::directory::Directory;
+use crate::fs::lock::{self, Lock};
 use rustix::fd::AsFd;
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -96,7 +96,7 @@ mod tests {
         ] {
             _ = fs::create_dir(base.path().join(name));
             if old {
-                let time = crate::tree::times(1_000_000_000);
+                let time = crate::fs::walk::times(1_000_000_000);
                 let flags = rustix::fs::AtFlags::empty();
                 rustix::fs::utimensat(&around, name, &time, flags).unwrap();
             }

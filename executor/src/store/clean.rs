@@ -2,9 +2,9 @@
 
 use super::place::Part;
 use super::{Store, claim, hold};
-use crate::directory::Directory;
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::fs::directory::Directory;
+use crate::fs::lock::Lock;
 use std::time::Duration;
 
 /// In a staging directory: a runtime that is being replaced where two cannot be exchanged at once.

@@ -24,8 +24,8 @@
 //! No lock on a file in the store would do: users could not take one in root's store without being
 //! able to open that file, and then they could hold it against each other.
 
-use crate::directory::Directory;
-use crate::sandbox::weaken;
+use crate::env::weaken;
+use crate::fs::directory::Directory;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;

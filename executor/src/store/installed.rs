@@ -1,7 +1,7 @@
 //! Which runtimes a store's directory holds.
 
-use crate::directory::Directory;
 use crate::error::Error;
+use crate::fs::directory::Directory;
 use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Version, split_directory};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat};

@@ -1,25 +1,29 @@
 //! The directory where runtimes are installed.
 //!
+//! In: a spec and a catalogue, or the name of what is installed. Out: a version that is complete, with the
+//! receipt of how it came here.
+//!
 //! `NAME-VERSION/` is complete whenever it exists: everything is prepared in `.joblet/` beside it,
 //! synced, and renamed without replacing anything.
 //!
 //! ```text
 //! STORE/python-3.11-1.0.0/                  runtime.yml, isolated/
-//! STORE/.joblet/lock                        see `lock`: one process at a time works on a version
+//! STORE/.joblet/lock                        see `fs/lock.rs`: one process at a time works on a version
 //! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  what it is working on; see `claim`
 //! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  what jobs still use; see `hold`
-//! STORE/.joblet/downloads/SHA256            what has arrived of an archive; see `download`
+//! STORE/.joblet/downloads/SHA256            what has arrived of an archive; see `net/transfer/download.rs`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json
 //! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched; or, without one:
 //! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of what it unpacked to
 //! ```
 
-use crate::directory::Directory;
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::fs::directory::Directory;
+use crate::fs::free_space::free;
+use crate::fs::lock::Lock;
 use joblet_format::{RuntimeName, Spec, Version, Wanted, nearest};
 use place::Part;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -27,11 +31,15 @@ use std::sync::OnceLock;
 mod change;
 mod claim;
 mod clean;
+mod dedup;
+pub(crate) mod file_list;
 mod hold;
+pub(crate) mod install;
 mod installed;
 mod place;
 mod receipt;
 mod usage;
+mod wrapper;
 
 pub use change::{Prepared, Staging};
 pub use hold::hold;
@@ -225,18 +233,6 @@ impl Store {
             (error, _) => error,
         }
     }
-}
-
-/// What this user may still write to the file system of `directory`, in bytes.
-fn free(directory: &Directory) -> Result<u64, Error> {
-    let found = rustix::fs::fstatvfs(directory.as_fd());
-    let found = found.map_err(Error::file("stat", directory.path()))?;
-    Ok(room(&found).unwrap_or(u64::MAX))
-}
-
-/// What is free on a file system, in bytes. One without a size, like a ramfs, says nothing.
-pub(crate) fn room(found: &rustix::fs::StatVfs) -> Option<u64> {
-    (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 #[cfg(test)]

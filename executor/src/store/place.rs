@@ -10,8 +10,8 @@
 //! of root's that nobody else may write, or it is refused.
 
 use super::{Installed, Store, WORK};
-use crate::directory::{Directory, distrust, is_ours, untrusted, user};
 use crate::error::Error;
+use crate::fs::directory::{Directory, distrust, is_ours, untrusted, user};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;

@@ -1,7 +1,7 @@
 //! What a runtime takes of the disk.
 
 use crate::error::Error;
-use crate::tree::visit;
+use crate::fs::walk::visit;
 use rustix::fd::AsFd;
 use rustix::fs::FileType;
 use serde::Serialize;

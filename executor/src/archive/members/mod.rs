@@ -1,0 +1,167 @@
+//! An archive in members → a directory, while it arrives.
+//!
+//! In: an index, a row of verified members, and an open directory. Out: the tree in it, complete or refused.
+//!
+//! The index says what every byte of the archive must be, so nothing of a tar stream is interpreted
+//! here: a member is verified before it is inflated, headers are compared, contents are written.
+//!
+//! ```text
+//! archive → buffer → verify, inflate, compare, write      as many at once as there are cores
+//!    ↑                                     ↓
+//!    └───────────── the buffer ────────────┘
+//! ```
+
+mod archive;
+mod inflate;
+mod pipeline;
+mod plan;
+mod ranges;
+mod tree;
+mod update;
+mod verify;
+mod worker;
+
+use crate::archive::plain;
+use crate::cli::progress::Progress;
+use crate::error::Error;
+use crate::fs::walk::Walk;
+use crate::net::location::Location;
+use crate::net::parts::Parts;
+use crate::net::transfer::fetch;
+use archive::Archive;
+use flate2::bufread::GzDecoder;
+pub(crate) use inflate::Inflate;
+use joblet_format::index::{Index, MAX_INDEX_BYTES};
+use joblet_format::{Artifact, IndexFile};
+pub(crate) use plan::Plan;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::io::Read;
+pub use update::Update;
+pub use verify::{Difference, verify};
+
+/// An archive and the tree that it becomes.
+#[derive(Debug)]
+struct Site<'a> {
+    /// The archive's address or file.
+    archive: String,
+    index: &'a Index,
+    plan: Plan,
+    root: OwnedFd,
+    /// Which entries are made of members, if not all are.
+    wanted: Option<Vec<bool>>,
+}
+
+/// Reads the index at `location` of an archive that holds `directory`; also as it was fetched.
+///
+/// One that was promised and does not arrive is an error, as for the archive itself: a registry is
+/// copied whole.
+///
+/// # Errors
+/// [`Error::Net`] or [`Error::File`] without an answer, [`Error::Size`] or [`Error::Checksum`] when
+/// it is another one, [`Error::Archive`] when it says other things than the registry.
+pub fn index(
+    location: &Location,
+    promise: &IndexFile,
+    artifact: &Artifact,
+    directory: &str,
+) -> Result<(Index, Vec<u8>), Error> {
+    let refuse = |rule: String| Error::Archive { archive: location.to_string(), rule };
+    if promise.size > MAX_INDEX_BYTES {
+        return Err(refuse(format!("it is longer than {MAX_INDEX_BYTES} bytes")));
+    }
+    let packed = fetch::promised(location, promise)?;
+    let index = inflate(&packed).and_then(|bytes| Index::parse(&bytes)).map_err(refuse)?;
+    agrees(&index, artifact, directory).map_err(refuse)?;
+    Ok((index, packed))
+}
+
+/// Reads an index that was kept from an installation; `None` if it is damaged.
+pub fn parse_index(packed: &[u8]) -> Option<Index> {
+    Index::parse(&inflate(packed).ok()?).ok()
+}
+
+/// The bytes of an index, which is one gzip stream and nothing else.
+fn inflate(packed: &[u8]) -> Result<Vec<u8>, String> {
+    // Its last four bytes say how much it is; if they lie, less or more is read all the same.
+    let length = packed.last_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
+    let room = usize::try_from(length.min(MAX_INDEX_BYTES)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room);
+    let mut gzip = GzDecoder::new(packed);
+    let read = gzip.by_ref().take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("it is damaged or not a gzip file: {error}"))?;
+    if bytes.len() as u64 > MAX_INDEX_BYTES {
+        return Err(format!("it is longer than {MAX_INDEX_BYTES} bytes"));
+    }
+    if !gzip.into_inner().is_empty() {
+        return Err("bytes after the end of the gzip stream".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// Whether the index is one of the archive that the registry describes.
+fn agrees(index: &Index, artifact: &Artifact, directory: &str) -> Result<(), String> {
+    let budget = plain::budget(artifact);
+    if index.directory() != directory {
+        return Err(format!("it is the index of {:?}", index.directory()));
+    }
+    if index.archive_size() != artifact.size {
+        let size = index.archive_size();
+        return Err(format!("its archive has {size} bytes, the registry's {}", artifact.size));
+    }
+    if index.entries().len() as u64 > budget.entries || index.unpacked_size() > budget.bytes {
+        return Err("more bytes or entries than the registry says or than are allowed".to_owned());
+    }
+    Ok(())
+}
+
+/// Fetches the archive in `parts` and unpacks it into the empty directory `into`.
+///
+/// # Errors
+/// [`Error::Net`] when it does not arrive, [`Error::Size`] or [`Error::Checksum`] when it is another
+/// one, [`Error::Archive`] with the rule that was broken, [`Error::File`] when the directory cannot
+/// be written. The directory's content is then worthless.
+pub fn unpack(
+    parts: &Parts,
+    artifact: &Artifact,
+    index: &Index,
+    into: OwnedFd,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut archive = Archive::open(parts)?;
+    let plan = Plan::new(index);
+    let site = Site { archive: parts.to_string(), index, plan, root: into, wanted: None };
+    tree::directories(&site)?;
+    let all: Vec<_> = (0..index.members().len()).collect();
+    pipeline::run(&mut archive, &all, &site, progress)?;
+    archive.finish(artifact.checksum)?;
+    tree::finish(&site, site.plan.shared())
+}
+
+impl Site<'_> {
+    fn walk(&self) -> Result<Walk, Error> {
+        Walk::new(self.root.as_fd()).map_err(Error::file("open", self.index.directory()))
+    }
+
+    /// Whether the entry's content comes from members.
+    fn wants(&self, entry: usize) -> bool {
+        self.wanted.as_ref().is_none_or(|wanted| wanted[entry])
+    }
+
+    /// Where the entry goes, below the root.
+    fn path(&self, entry: usize) -> String {
+        let (directory, path) = (self.index.directory(), &self.index.entries()[entry].path);
+        if path.is_empty() { directory.to_owned() } else { format!("{directory}/{path}") }
+    }
+
+    /// What the kernel's refusal says about the archive, or about the disk.
+    fn refused(&self, path: &str, errno: Errno) -> Error {
+        let rule = match errno {
+            // Where names that differ in case are one.
+            Errno::EXIST => "the same path twice",
+            Errno::LOOP | Errno::NOTDIR => "a parent that is a link or a file",
+            _ => return Error::file("unpack", path)(errno),
+        };
+        Error::Archive { archive: self.archive.clone(), rule: format!("{path:?}: {rule}") }
+    }
+}

@@ -1,0 +1,196 @@
+//! One thread that reads members, some that unpack them.
+//!
+//! Buffers go round between them: how many there are bounds memory, whatever the archive's size.
+
+use super::Site;
+use super::worker::{Worker, room};
+use crate::cli::progress::Progress;
+use crate::error::Error;
+use joblet_format::index::Index;
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// Most threads that unpack.
+const MAX_WORKERS: usize = 8;
+/// Members that are read while others are unpacked.
+const AHEAD: usize = 2;
+/// Most memory for members, packed and unpacked, in bytes.
+const MEMORY: usize = 10 << 20;
+
+/// Where members come from, in ascending order.
+pub trait Members {
+    /// Fills `buffer` with the bytes of member `number`.
+    ///
+    /// # Errors
+    /// When they cannot be had.
+    fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<(), Error>;
+}
+
+/// The number of a member, and the buffer that begins with it.
+type Job = (usize, Vec<u8>);
+
+/// Reads the members `numbers` and unpacks them into the site's tree.
+///
+/// Its threads have ended when this returns: jobs are forked from a process with one.
+///
+/// # Errors
+/// The first one, of whichever thread; the others stop then.
+pub fn run(
+    archive: &mut impl Members,
+    numbers: &[usize],
+    site: &Site<'_>,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let count = workers(site.index, cores);
+    let crew: Vec<_> = (0..count).map(|_| Worker::new(site)).collect::<Result<_, _>>()?;
+    let desk = Desk::new(count + AHEAD);
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for worker in crew {
+            let desk = &desk;
+            match thread::Builder::new().spawn_scoped(scope, move || work(worker, desk)) {
+                Ok(thread) => threads.push(thread),
+                // Fewer do, where the number of threads is limited.
+                Err(_) if !threads.is_empty() => break,
+                Err(error) => desk.fail(Error::file("start", "a thread")(error)),
+            }
+        }
+        match feed(archive, numbers, site.index, &desk, progress) {
+            Ok(()) => desk.close(),
+            Err(error) => desk.fail(error),
+        }
+        // Not left to the scope: it waits for what threads do, not for their end.
+        for thread in threads {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+        }
+    });
+    desk.into_result()
+}
+
+/// How many threads unpack: one per core, fewer where members are so large that memory would not do.
+fn workers(index: &Index, cores: usize) -> usize {
+    let largest = |length: fn(&joblet_format::index::Member) -> u32| {
+        index.members().iter().map(length).max().unwrap_or_default() as usize
+    };
+    let (packed, unpacked) = (largest(|member| member.length), largest(|member| member.unpacked));
+    let fitting = MEMORY.saturating_sub(AHEAD * packed) / (packed + unpacked).max(1);
+    cores.min(MAX_WORKERS).min(fitting).max(1)
+}
+
+/// Reads members into free buffers, until there are no more or somebody has failed.
+fn feed(
+    archive: &mut impl Members,
+    numbers: &[usize],
+    index: &Index,
+    desk: &Desk,
+    progress: &Progress,
+) -> Result<(), Error> {
+    for &number in numbers {
+        let member = index.members()[number];
+        let Some(mut buffer) = desk.take_free() else { break };
+        archive.read(number, room(&mut buffer, member.length))?;
+        progress.advance(member.length.into());
+        desk.put_job((number, buffer));
+    }
+    Ok(())
+}
+
+/// Unpacks members until there are no more or somebody has failed.
+fn work(mut worker: Worker<'_>, desk: &Desk) {
+    while let Some((number, member)) = desk.take_job() {
+        match worker.member(number, &member) {
+            Ok(()) => desk.put_free(member),
+            Err(error) => desk.fail(error),
+        }
+    }
+}
+
+/// Where the threads meet.
+#[derive(Debug)]
+struct Desk {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Members that were read and wait to be unpacked.
+    jobs: VecDeque<Job>,
+    /// Buffers that wait for a member.
+    free: Vec<Vec<u8>>,
+    /// Whether no more members come.
+    closed: bool,
+    /// What went wrong first: everybody stops then.
+    failure: Option<Error>,
+}
+
+impl Desk {
+    fn new(buffers: usize) -> Self {
+        let state = State { free: vec![Vec::new(); buffers], ..State::default() };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Changes the state, and wakes whoever waits for a change.
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    fn put_job(&self, job: Job) {
+        self.change(|state| state.jobs.push_back(job));
+    }
+
+    fn put_free(&self, buffer: Vec<u8>) {
+        self.change(|state| state.free.push(buffer));
+    }
+
+    fn close(&self) {
+        self.change(|state| state.closed = true);
+    }
+
+    fn fail(&self, error: Error) {
+        self.change(|state| {
+            state.failure.get_or_insert(error);
+        });
+    }
+
+    /// The next member, once there is one; none when no more come.
+    fn take_job(&self) -> Option<Job> {
+        self.take(|state| state.jobs.pop_front())
+    }
+
+    /// A buffer, once there is one; none when somebody has failed.
+    fn take_free(&self) -> Option<Vec<u8>> {
+        self.take(|state| state.free.pop())
+    }
+
+    fn take<T>(&self, mut from: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.failure.is_some() {
+                return None;
+            }
+            if let Some(taken) = from(&mut state) {
+                return Some(taken);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn into_result(self) -> Result<(), Error> {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.failure.map_or(Ok(()), Err)
+    }
+}
+
+/// A thread that panics ends this program: no one sees what it left behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,67 @@
+//! What of a tree is made before its files are written, and after.
+//!
+//! Directories come first, links last: while files are written no path can lead through a link.
+
+use super::Site;
+use crate::error::Error;
+use crate::fs::walk::{Walk, make_directory, set_times};
+use joblet_format::index::Body;
+use joblet_format::ustar::MTIME;
+use rustix::io::Errno;
+
+/// Makes every directory.
+///
+/// # Errors
+/// [`Error::Archive`] when two are one here, otherwise [`Error::File`].
+pub fn directories(site: &Site<'_>) -> Result<(), Error> {
+    each(site, is_directory, |walk, path, ()| {
+        let (parent, name) = walk.parent(path)?;
+        make_directory(parent, name).map(drop)
+    })
+}
+
+/// Makes the links, and sets what writing files has changed: times of directories, and of the
+/// files in `shared`, which several threads wrote.
+///
+/// # Errors
+/// As [`directories`].
+pub fn finish(site: &Site<'_>, shared: impl Iterator<Item = usize>) -> Result<(), Error> {
+    each(site, target, |walk, path, target| {
+        let (parent, name) = walk.parent(path)?;
+        rustix::fs::symlinkat(target, parent, name)?;
+        set_times(parent, name, MTIME)
+    })?;
+    let mut walk = site.walk()?;
+    for entry in shared {
+        let path = site.path(entry);
+        let done = walk.parent(&path).and_then(|(parent, name)| set_times(parent, name, MTIME));
+        done.map_err(|errno| site.refused(&path, errno))?;
+    }
+    each(site, is_directory, |walk, path, ()| {
+        walk.parent(path).and_then(|(parent, name)| set_times(parent, name, MTIME))
+    })
+}
+
+fn is_directory(body: &Body) -> Option<()> {
+    (*body == Body::Directory).then_some(())
+}
+
+fn target(body: &Body) -> Option<&str> {
+    if let Body::Symlink(target) = body { Some(target) } else { None }
+}
+
+/// Does `step` with every entry that `choose` says something of, in order.
+fn each<'s, T>(
+    site: &'s Site<'_>,
+    choose: impl Fn(&'s Body) -> Option<T>,
+    step: impl Fn(&mut Walk, &str, T) -> Result<(), Errno>,
+) -> Result<(), Error> {
+    let mut walk = site.walk()?;
+    for (number, entry) in site.index.entries().iter().enumerate() {
+        if let Some(chosen) = choose(&entry.body) {
+            let path = site.path(number);
+            step(&mut walk, &path, chosen).map_err(|errno| site.refused(&path, errno))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! An installed tree against its index, on all cores.
+
+use super::update::looks_installed;
+use crate::archive::reuse::Here;
+use crate::error::Error;
+use crate::fs::walk::{Walk, visit};
+use joblet_format::index::{Body, Entry, Index};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::num::NonZero;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+/// Bytes read at a time.
+const BUFFER: usize = 256 << 10;
+/// What stands where a file must be, and is not read.
+const NO_FILE: &str = "is no regular file";
+
+/// A path that is not as it was installed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Difference {
+    /// Below the runtime's directory.
+    pub path: String,
+    /// What differs.
+    pub what: &'static str,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Sorted by path.
+    pub differences: Vec<Difference>,
+    /// What is as it must be.
+    pub good: Here,
+}
+
+/// Compares the runtime that is open as `root` with its index: every file is read. `path` is for
+/// messages.
+///
+/// # Errors
+/// [`Error::File`] when the directory cannot be read.
+pub fn verify(index: &Index, root: &OwnedFd, path: &Path) -> Result<Report, Error> {
+    let next = AtomicUsize::new(0);
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut report = Report::default();
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..cores).map(|_| scope.spawn(|| compare(index, root, &next))).collect();
+        for thread in threads {
+            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let part = part.map_err(Error::file("read", path))?;
+            report.differences.extend(part.differences);
+            report.good.files.extend(part.good.files);
+            report.good.pieces.extend(part.good.pieces);
+        }
+        Ok::<_, Error>(())
+    })?;
+    extra(index, root, &mut report.differences)
+        .map_err(|(below, errno)| Error::file("read", path.join(below))(errno))?;
+    report.differences.sort();
+    Ok(report)
+}
+
+/// One thread's share: entries are taken one by one, for a few are much larger than the others.
+fn compare(index: &Index, root: &OwnedFd, next: &AtomicUsize) -> Result<Report, Errno> {
+    let mut walk = Walk::new(root.as_fd())?;
+    let mut report = Report::default();
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(entry) = index.entries().get(number) else { return Ok(report) };
+        if entry.path.is_empty() {
+            continue;
+        }
+        let what = match difference(&mut walk, entry) {
+            Ok(Some(NO_FILE)) => Some(NO_FILE),
+            Ok(about) => {
+                // Most of a large file that was touched may still be good.
+                let (bad, fine) = contents(&mut walk, entry, &mut buffer);
+                let what = about.or(bad);
+                if what.is_some() {
+                    report.good.pieces.extend(fine.into_iter().map(|piece| (number, piece)));
+                } else if matches!(entry.body, Body::File { .. }) {
+                    report.good.files.insert(number);
+                }
+                what
+            }
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Some("is missing"),
+            Err(_) => Some("cannot be read"),
+        };
+        if let Some(what) = what {
+            report.differences.push(Difference { path: entry.path.clone(), what });
+        }
+    }
+}
+
+/// How what is there differs from `entry`, as far as that is known without reading files.
+fn difference(walk: &mut Walk, entry: &Entry) -> Result<Option<&'static str>, Errno> {
+    let (parent, name) = walk.parent(&entry.path)?;
+    let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let kind = FileType::from_raw_mode(found.st_mode);
+    Ok(match &entry.body {
+        Body::Directory if !kind.is_dir() => Some("is no directory"),
+        Body::Directory => (found.st_mode & 0o7777 != 0o755).then_some("has other permissions"),
+        Body::Symlink(_) if !kind.is_symlink() => Some("is no symbolic link"),
+        Body::Symlink(target) => {
+            let there = rustix::fs::readlinkat(parent, name, Vec::new())?;
+            (there.as_bytes() != target.as_bytes()).then_some("points elsewhere")
+        }
+        Body::File { .. } if !kind.is_file() => Some(NO_FILE),
+        Body::File { .. } if !looks_installed(entry, &found) => {
+            Some("has another length, time or permissions")
+        }
+        Body::File { .. } => None,
+    })
+}
+
+/// How the content of a file differs, and which of its pieces do not.
+fn contents(
+    walk: &mut Walk,
+    entry: &Entry,
+    buffer: &mut [u8],
+) -> (Option<&'static str>, Vec<usize>) {
+    let Body::File { pieces, .. } = &entry.body else { return (None, Vec::new()) };
+    let Ok(file) = walk.file(&entry.path).map(File::from) else {
+        return (Some("cannot be read"), Vec::new());
+    };
+    let (mut bad, mut sound, mut offset) = (None, Vec::new(), 0);
+    for (place, piece) in pieces.iter().enumerate() {
+        match hash(&file, offset, piece.size, buffer) {
+            Ok(found) if found == piece.sha256 => sound.push(place),
+            Ok(_) => bad = bad.or(Some("has other content")),
+            Err(_) => bad = Some("cannot be read"),
+        }
+        offset += piece.size;
+    }
+    (bad, sound)
+}
+
+/// SHA-256 of the `size` bytes at `offset`; of fewer where the file ends before.
+fn hash(file: &File, offset: u64, size: u64, buffer: &mut [u8]) -> std::io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut done = 0;
+    while done < size {
+        let length = usize::try_from(size - done).unwrap_or(usize::MAX).min(buffer.len());
+        let count = file.read_at(&mut buffer[..length], offset + done)?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&buffer[..count]);
+        done += count as u64;
+    }
+    Ok(hash.finalize().into())
+}
+
+/// What is there and in no index.
+fn extra(
+    index: &Index,
+    root: &OwnedFd,
+    differences: &mut Vec<Difference>,
+) -> Result<(), (PathBuf, Errno)> {
+    let known: BTreeMap<_, _> =
+        index.entries().iter().map(|entry| (entry.path.as_str(), &entry.body)).collect();
+    visit(root.as_fd(), &mut |path, _| {
+        let path = path.to_string_lossy();
+        let Some(body) = known.get(&*path) else {
+            let path = path.into_owned();
+            differences.push(Difference { path, what: "is not of this runtime" });
+            return false;
+        };
+        **body == Body::Directory
+    })
+}

@@ -1,0 +1,295 @@
+//! A verified `.tar.gz` → a directory, by an allow-list.
+//!
+//! In: a verified archive and an open directory. Out: the tree in it, or the rule that it breaks.
+//!
+//! Directories, regular files, symbolic links and hard links inside the archive are unpacked. Every
+//! other entry, every name that leaves the directory, and every stream that two readers could
+//! understand differently refuses the whole archive: nothing is skipped and nothing is repaired.
+
+pub(crate) mod entries;
+mod pax;
+
+use crate::error::Error;
+use crate::fs::walk::{Walk, close, create, set_times, times};
+use entries::{Entries, Entry, EntryError, Kind, shown};
+use flate2::bufread::MultiGzDecoder;
+use joblet_format::{Artifact, Checksum};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{AtFlags, FileType, Mode};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Most entries of any archive, and of one of which the registry does not say how many it has.
+const MAX_ENTRIES: u64 = 1_000_000;
+const MAX_UNSAID_ENTRIES: u64 = 200_000;
+/// Where the registry does not say: most bytes unpacked per byte of archive, after an allowance.
+const MAX_RATIO: u64 = 100;
+const RATIO_ALLOWANCE: u64 = 64 << 20;
+/// Longest component of a path and longest path, in bytes, as on Linux.
+const MAX_COMPONENT: usize = 255;
+const MAX_PATH: usize = 4095;
+/// Most components of a path.
+const MAX_DEPTH: usize = 128;
+/// Bytes inflated at a time.
+const BUFFER: usize = 128 << 10;
+
+/// What an archive may unpack to.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Bytes of file content that may still come.
+    pub bytes: u64,
+    /// Entries that may still come.
+    pub entries: u64,
+}
+
+/// Unpacks `archive` into the empty directory `into`.
+///
+/// `archive` was verified when it was fetched; it is hashed again while it is read, so that what is
+/// unpacked is what was verified even if somebody else may write to the file.
+///
+/// # Errors
+/// [`Error::Archive`] with the rule that was broken, [`Error::Checksum`] when the file changed,
+/// [`Error::File`] when the directory cannot be written. The directory's content is then worthless.
+pub fn unpack(
+    archive: File,
+    name: &str,
+    artifact: &Artifact,
+    into: BorrowedFd<'_>,
+    mut advance: impl FnMut(u64),
+) -> Result<(), Error> {
+    let hashed = Hashed { source: archive, hash: Sha256::new() };
+    let mut inflated = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, hashed));
+    let walk = || Walk::new(into).map_err(|errno| file_error("open", name, errno));
+    let mut unpacking = Unpacking {
+        name,
+        walk: walk()?,
+        links: walk()?,
+        budget: budget(artifact),
+        buffer: vec![0; BUFFER],
+    };
+    let mut entries = Entries::new(&mut inflated);
+    while let Some(entry) = entries.next().map_err(|error| unpacking.entry_error(error))? {
+        unpacking.entry(&entry, &mut entries, &mut advance)?;
+    }
+    unpacking.walk.finish().map_err(|errno| file_error("set times in", name, errno))?;
+    let rest = inflated.into_inner();
+    check_rest(rest, name, artifact)
+}
+
+/// All of the file was read, and it is still the file that was verified.
+fn check_rest(mut rest: BufReader<Hashed>, name: &str, artifact: &Artifact) -> Result<(), Error> {
+    let trailing = rest.fill_buf().map_err(Error::file("read", name))?;
+    if !trailing.is_empty() {
+        let rule = "bytes after the end of the gzip stream".to_owned();
+        return Err(Error::Archive { archive: name.to_owned(), rule });
+    }
+    let actual = Checksum::from_digest(rest.into_inner().hash.finalize().into());
+    if actual != artifact.checksum {
+        let (object, expected) = (name.to_owned(), artifact.checksum);
+        return Err(Error::Checksum { object, expected, actual });
+    }
+    Ok(())
+}
+
+/// What the registry promises, or else what an honest archive of this size may need.
+pub fn budget(artifact: &Artifact) -> Budget {
+    let bytes = artifact
+        .unpacked_size
+        .unwrap_or_else(|| artifact.size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE));
+    Budget { bytes, entries: artifact.entries.unwrap_or(MAX_UNSAID_ENTRIES).min(MAX_ENTRIES) }
+}
+
+struct Unpacking<'a> {
+    name: &'a str,
+    walk: Walk,
+    /// To the targets of hard links, which may be far from what is written.
+    links: Walk,
+    budget: Budget,
+    buffer: Vec<u8>,
+}
+
+impl Unpacking<'_> {
+    fn entry<R: Read>(
+        &mut self,
+        entry: &Entry,
+        entries: &mut Entries<R>,
+        advance: &mut impl FnMut(u64),
+    ) -> Result<(), Error> {
+        let archive = self.name;
+        let fail = |rule: &str| refuse(archive, &entry.name, rule);
+        let Some(left) = self.budget.entries.checked_sub(1) else {
+            return Err(fail("more entries than the registry says or than are allowed"));
+        };
+        let directory = entry.kind == Kind::Directory;
+        let path = member_path(&entry.name, directory).map_err(fail)?;
+        let size = if let Kind::File(size) = entry.kind { size } else { 0 };
+        let Some(bytes) = self.budget.bytes.checked_sub(size) else {
+            return Err(fail("more bytes than the registry says or than are allowed"));
+        };
+        self.budget = Budget { bytes, entries: left };
+        match &entry.kind {
+            // Its owner can fill and remove it.
+            Kind::Directory => {
+                self.walk.directory(&path, permissions(entry.mode) | Mode::RWXU, entry.mtime)
+            }
+            Kind::Symlink(target) if target.is_empty() || target.len() > MAX_PATH => {
+                return Err(fail("a symbolic link with an empty or overlong target"));
+            }
+            Kind::Symlink(target) => self.symlink(&path, target, entry.mtime),
+            Kind::HardLink(target) => {
+                let rule = |rule: &str| fail(&format!("hard link target: {rule}"));
+                let target = member_path(target, false).map_err(rule)?;
+                self.hard_link(&path, &target)
+            }
+            Kind::File(_) => return self.file(entry, &path, entries, advance),
+        }
+        .map_err(|errno| self.tree_error(entry, errno))
+    }
+
+    fn file<R: Read>(
+        &mut self,
+        entry: &Entry,
+        path: &Path,
+        entries: &mut Entries<R>,
+        advance: &mut impl FnMut(u64),
+    ) -> Result<(), Error> {
+        let mode = permissions(entry.mode) | Mode::RUSR | Mode::WUSR;
+        let file =
+            self.walk.made_parent(path).and_then(|(parent, name)| create(parent, name, mode));
+        let mut file = File::from(file.map_err(|errno| self.tree_error(entry, errno))?);
+        loop {
+            let count = entries
+                .read_body(&mut self.buffer)
+                .map_err(|error| self.entry_error(EntryError::Read(error)))?;
+            if count == 0 {
+                break;
+            }
+            let shown = || PathBuf::from(OsStr::from_bytes(&entry.name));
+            file.write_all(&self.buffer[..count]).map_err(|source| Error::File {
+                verb: "write",
+                path: shown(),
+                source,
+            })?;
+            advance(count as u64);
+        }
+        rustix::fs::futimens(&file, &times(entry.mtime))
+            .and_then(|()| close(file))
+            .map_err(|errno| self.tree_error(entry, errno))
+    }
+
+    /// The target is data and not looked at.
+    fn symlink(&mut self, path: &Path, target: &[u8], mtime: u64) -> Result<(), Errno> {
+        let (parent, name) = self.walk.made_parent(path)?;
+        rustix::fs::symlinkat(OsStr::from_bytes(target), parent, name)?;
+        set_times(parent, name, mtime)
+    }
+
+    /// Gives the regular file at `target` a second name; `EINVAL` when it is something else.
+    fn hard_link(&mut self, path: &Path, target: &Path) -> Result<(), Errno> {
+        let (existing, file) = self.links.parent(target)?;
+        let stat = rustix::fs::statat(existing, file, AtFlags::SYMLINK_NOFOLLOW)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            return Err(Errno::INVAL);
+        }
+        let (parent, name) = self.walk.made_parent(path)?;
+        rustix::fs::linkat(existing, file, parent, name, AtFlags::empty())
+    }
+
+    /// What the kernel's refusal says about the archive, or about the disk.
+    fn tree_error(&self, entry: &Entry, errno: Errno) -> Error {
+        let rule = match errno {
+            Errno::EXIST => "the same path twice",
+            // O_NOFOLLOW and O_DIRECTORY found a link or a file where a directory must be.
+            Errno::LOOP | Errno::NOTDIR => "a parent that is a link or a file",
+            Errno::NOENT | Errno::INVAL if matches!(entry.kind, Kind::HardLink(_)) => {
+                "a hard link to no earlier regular file"
+            }
+            _ => return file_error("unpack", OsStr::from_bytes(&entry.name), errno),
+        };
+        refuse(self.name, &entry.name, rule)
+    }
+
+    fn entry_error(&self, error: EntryError) -> Error {
+        let rule = match error {
+            EntryError::Refused(rule) => rule,
+            EntryError::Read(error) => match error.kind() {
+                io::ErrorKind::UnexpectedEof => "it is cut off before its end".to_owned(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
+                    format!("it is damaged or not a gzip file: {error}")
+                }
+                _ => return Error::File { verb: "read", path: self.name.into(), source: error },
+            },
+        };
+        Error::Archive { archive: self.name.to_owned(), rule }
+    }
+}
+
+fn refuse(archive: &str, member: &[u8], rule: &str) -> Error {
+    Error::Archive { archive: archive.to_owned(), rule: format!("{}: {rule}", shown(member)) }
+}
+
+fn file_error(verb: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Error {
+    Error::File { verb, path: path.into(), source: errno.into() }
+}
+
+/// The path of the archive member `name`, below the directory that is filled.
+///
+/// Looks at the name only. That no parent is a link is [`Walk`]'s duty. The empty path (`./`) is
+/// the directory itself.
+///
+/// # Errors
+/// The rule that was broken; the caller adds archive and member. No name is ever skipped.
+pub(crate) fn member_path(name: &[u8], directory: bool) -> Result<PathBuf, &'static str> {
+    if name.len() > MAX_PATH {
+        return Err("a path of more than 4095 bytes");
+    }
+    if name.first() == Some(&b'/') {
+        return Err("an absolute name");
+    }
+    let (mut path, mut depth) = (PathBuf::new(), 0);
+    for part in name.split(|&byte| byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => return Err("a name that contains `..`"),
+            _ if part.len() > MAX_COMPONENT => return Err("a component of more than 255 bytes"),
+            _ => {
+                path.push(OsStr::from_bytes(part));
+                depth += 1;
+            }
+        }
+    }
+    if name.is_empty() || (depth == 0 && !directory) {
+        return Err("an empty name");
+    }
+    if depth > MAX_DEPTH {
+        return Err("more than 128 nested directories");
+    }
+    Ok(path)
+}
+
+/// The bits that are kept: no set-id, no sticky bit, no writing by others.
+fn permissions(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode & 0o755)
+}
+
+/// Hashes what is read from a file.
+struct Hashed {
+    source: File,
+    hash: Sha256,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What people and scripts get to see: data on stdout, everything else on stderr.
+
+use super::args::{Color, Global};
+use super::escape::shown_in;
+use super::escape::visible;
+use super::progress;
+use crate::env::Environment;
+use crate::error::Error;
+use std::io::{self, IsTerminal, Write};
+
+/// Longest message, in letters: what a server says of itself has no end.
+const LONGEST: usize = 8192;
+
+/// The two streams of the program, and how much to say on the second.
+pub struct Ui<'a> {
+    out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
+    voice: Voice,
+}
+
+/// How much is said, and how.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Voice {
+    quiet: bool,
+    verbose: bool,
+    colored: bool,
+}
+
+impl<'a> Ui<'a> {
+    /// Says what an unparsed command line allows: errors.
+    pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send)) -> Self {
+        Self { out, err, voice: Voice::default() }
+    }
+
+    /// How this one speaks.
+    pub fn voice(&self) -> Voice {
+        self.voice
+    }
+
+    /// One that speaks as another one does.
+    pub fn with(voice: Voice, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>) -> Self {
+        Self { out, err, voice }
+    }
+
+    /// Passes on what another one has said to people.
+    pub fn pass(&mut self, said: &[u8]) {
+        // As in `line`.
+        progress::above(|| _ = self.err.write_all(said));
+    }
+
+    /// Follows `--quiet`, `--verbose` and `--color`.
+    pub fn set(&mut self, global: &Global, env: &Environment) {
+        self.voice.quiet = global.quiet;
+        self.voice.verbose = global.verbose;
+        self.voice.colored = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => !env.no_color && io::stderr().is_terminal(),
+        };
+    }
+
+    /// Whether progress is shown, on a terminal.
+    pub fn progress(&self) -> bool {
+        !self.voice.quiet
+    }
+
+    /// Data, as it is.
+    ///
+    /// # Errors
+    /// When stdout cannot be written. A reader that went away is no error.
+    pub fn data(&mut self, text: &str) -> Result<(), Error> {
+        self.raw(text.as_bytes())
+    }
+
+    /// The same for what need not be text.
+    ///
+    /// # Errors
+    /// As [`Ui::data`].
+    pub fn raw(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::file("write", "standard output")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A line that people want to see, unless they said `--quiet`.
+    pub fn note(&mut self, text: &str) {
+        if !self.voice.quiet {
+            self.line("", text);
+        }
+    }
+
+    /// A line for those who said `--verbose`.
+    pub fn detail(&mut self, text: &str) {
+        if self.voice.verbose {
+            self.line("", text);
+        }
+    }
+
+    /// Something that is not as it should be but stops nothing.
+    pub fn warning(&mut self, text: &str) {
+        if !self.voice.quiet {
+            let word = self.painted("33", "warning");
+            self.line(&format!("{word}: "), text);
+        }
+    }
+
+    /// The one line of a failure: `error[CLASS]: what, which object; what to do`.
+    pub fn error(&mut self, error: &Error) {
+        let word = self.painted("31", &format!("error[{}]", error.class().word()));
+        self.line(&format!("{word}: "), &error.to_string());
+    }
+
+    fn painted(&self, color: &str, word: &str) -> String {
+        if self.voice.colored { format!("\x1b[1;{color}m{word}\x1b[0m") } else { word.to_owned() }
+    }
+
+    fn line(&mut self, start: &str, text: &str) {
+        // Nobody is left to be told that stderr cannot be written.
+        let shown = visible(&shown_in(text));
+        let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
+        let more = if end < shown.len() { "…" } else { "" };
+        progress::above(|| _ = writeln!(self.err, "{start}{}{more}", &shown[..end]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-E14
+    #[test]
+    fn messages_have_an_end_and_no_secrets() {
+        let mut err = Vec::new();
+        let mut out = Vec::new();
+        let mut ui = Ui::new(&mut out, &mut err);
+        ui.note(&format!("https://u:s3cret@h/?s3cret {}", "é".repeat(9000)));
+        let said = String::from_utf8(err).unwrap();
+        assert!(said.starts_with("https://…@h/?… éé") && said.ends_with("é…\n"), "{said}");
+        assert_eq!(said.chars().count(), LONGEST + 2);
+    }
+
+    #[test]
+    fn errors_carry_their_class_and_quiet_keeps_them() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut ui = Ui::new(&mut out, &mut err);
+        ui.voice.quiet = true;
+        ui.note("n");
+        ui.detail("d");
+        ui.warning("w");
+        ui.error(&Error::NotFound("no demo".into()));
+        ui.data("x\n").unwrap();
+        assert_eq!(err, b"error[NOTFOUND]: no demo\n");
+        assert_eq!(out, b"x\n");
+    }
+}

@@ -1,0 +1,117 @@
+//! `export` and `import`.
+//!
+//! In: specs, or a bundle. Out: a directory that is a registry for hosts without network; what was
+//! installed from one.
+
+mod layout;
+
+use super::Session;
+use super::install::install_all;
+use crate::cli::escape::shown;
+use crate::cli::ui::Ui;
+use crate::commands::bundle::layout::{Bundle, DOCUMENT, LABEL, Label};
+use crate::commands::output;
+use crate::error::Error;
+use crate::net::local::Local;
+use crate::net::location::Location;
+use crate::net::transfer::fetch;
+use crate::registry::Registries;
+use crate::registry::config::Source;
+use joblet_format::{Arch, Spec};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest label that is read, in bytes.
+const MAX_LABEL_BYTES: u64 = 1 << 20;
+
+impl Session<'_> {
+    /// Writes a bundle of runtimes into the new directory `to`.
+    pub(crate) fn export(
+        &self,
+        specs: &[Spec],
+        to: &Path,
+        arch: Arch,
+        ui: &mut Ui<'_>,
+    ) -> Result<(), Error> {
+        if to.symlink_metadata().is_ok() {
+            return Err(Error::Usage(format!("{} exists; name a new directory", to.display())));
+        }
+        let partial = PathBuf::from(format!("{}.partial", to.display()));
+        fs::create_dir(&partial).map_err(Error::file("create", &partial))?;
+        let done = self.fill(specs, &partial, arch, ui);
+        if let Err(error) = done {
+            // What stays says by its name that it is not whole.
+            _ = fs::remove_dir_all(&partial);
+            return Err(error);
+        }
+        fs::rename(&partial, to).map_err(Error::file("rename", to))?;
+        ui.note(&format!("{}: joblet-exec import DIR installs it", to.display()));
+        Ok(())
+    }
+
+    fn fill(
+        &self,
+        specs: &[Spec],
+        directory: &Path,
+        arch: Arch,
+        ui: &mut Ui<'_>,
+    ) -> Result<(), Error> {
+        let mut registries = self.registries()?;
+        let mut bundle: Option<(Bundle<'_>, Location)> = None;
+        for spec in specs {
+            let catalog = registries.serving(spec, ui)?;
+            let new = || (Bundle::new(directory, &catalog), catalog.location.clone());
+            let (bundle, location) = bundle.get_or_insert_with(new);
+            if !bundle.is_of(&catalog) {
+                return Err(Error::Usage(format!(
+                    "{spec} is of {}, what stands before it of {location}; export them apart",
+                    catalog.location
+                )));
+            }
+            let exact = bundle.add(spec, arch, &catalog, ui)?;
+            ui.note(&format!("exported {exact} for {arch}"));
+        }
+        let Some((bundle, location)) = bundle else { return Ok(()) };
+        bundle.finish(registries.original(&location)?)
+    }
+
+    /// Installs what is in the bundle `from`: all of it, or `specs`.
+    pub(crate) fn import(&self, from: &Path, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let file = from.join(LABEL);
+        let location = Location::File(Local::new(from, LABEL));
+        let label = fetch::document(&location, MAX_LABEL_BYTES)?;
+        let refuse = |reason: String| Error::Config { path: file.clone(), reason };
+        let label: Label =
+            serde_json::from_slice(&label).map_err(|error| refuse(error.to_string()))?;
+        let source = self.bundled(&label, from)?;
+        let store = self.store()?;
+        store.clean()?;
+        let parsed = label.runtimes.iter().map(|text| text.parse::<Spec>());
+        let specs = parsed.collect::<Result<Vec<_>, _>>();
+        let specs = specs.map_err(|error| refuse(error.to_string()))?;
+        let mut registries = Registries::new(vec![source], self.policy());
+        let rows = install_all(&specs, &store, &mut registries, ui)?;
+        if self.global.json {
+            ui.data(&output::installed(&rows, true))?;
+        }
+        Ok(())
+    }
+
+    /// The registry in a bundle: believed as the one that it is of, if that is configured.
+    fn bundled(&self, label: &Label, from: &Path) -> Result<Source, Error> {
+        let config = self.config()?;
+        let from = std::path::absolute(from).map_err(Error::file("find", from))?;
+        let location = Location::File(Local::new(&from, DOCUMENT));
+        let signed = config.iter().any(|source| !source.keys.is_empty());
+        let known = config.into_iter().find(|it| it.location.to_string() == label.registry);
+        match known {
+            Some(source) => Ok(Source { location, token_env: None, ..source }),
+            // Where registries must be signed, a bundle does not get around that by its label.
+            None if signed => Err(Error::Registry {
+                registry: shown(&label.registry),
+                reason: "the bundle's registry is not configured here; add it with its key".into(),
+            }),
+            None => Ok(Source::plain(location)),
+        }
+    }
+}

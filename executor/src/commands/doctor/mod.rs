@@ -1,0 +1,115 @@
+//! `doctor`.
+//!
+//! In: the host. Out: one check for each thing that a job or an installation needs, with its remedy.
+
+mod checks;
+
+use super::Session;
+use crate::cli::ui::Ui;
+use crate::error::{Class, Error};
+use crate::gpu;
+use crate::runtime;
+use crate::sandbox::{self, Host, Limits};
+use checks::{Check, State};
+use std::fs;
+use std::time::SystemTime;
+
+impl Session<'_> {
+    /// Looks at everything that jobs and installations need. The status is that of the first
+    /// failure; 0 if there is none.
+    pub(crate) fn doctor(&self, apparmor: bool, ui: &mut Ui<'_>) -> Result<u8, Error> {
+        if apparmor {
+            let program = std::env::current_exe().map_err(Error::file("find", "joblet-exec"))?;
+            ui.data(&checks::apparmor_profile(&program))?;
+            return Ok(0);
+        }
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
+        let mut checks = vec![checks::kernel(release.as_deref())];
+        let host = Host::observe();
+        checks.extend(isolation(&host)?);
+        let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        let release = release.unwrap_or_default();
+        checks.push(checks::overlay(&filesystems, host.privileged, &release));
+        checks.push(limits());
+        let store = self.store().and_then(|store| store.check().map(|()| store));
+        checks.push(match store {
+            Ok(store) => checks::store(store.root()),
+            Err(error) => Check::of_error("store", &error),
+        });
+        checks.push(self.registry(ui));
+        checks.push(checks::clock(SystemTime::now()));
+        let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
+        checks.push(checks::gpu(gpu::find(gpu::Wanted::All, directories, &runtime::empty()?)));
+        ui.data(&checks::report(&checks, self.global.json))?;
+        let failed = checks.iter().find(|check| check.status == State::Fail);
+        Ok(failed.map_or(0, |check| check.class.exit_code(false)))
+    }
+
+    fn registry(&self, ui: &mut Ui<'_>) -> Check {
+        if self.offline() {
+            return Check::pass("registry", "not asked: offline");
+        }
+        match self.registries().and_then(|mut registries| registries.all(ui)) {
+            Ok(all) => {
+                let count: usize = all.iter().map(|catalog| catalog.registry.runtimes.len()).sum();
+                let places: Vec<_> = all.iter().map(|it| it.location.to_string()).collect();
+                Check::pass("registry", format!("{count} runtimes in {}", places.join(", ")))
+            }
+            Err(error) => Check::of_error("registry", &error),
+        }
+    }
+}
+
+/// Does all that a job needs, short of a program, and says how far it got.
+fn isolation(host: &Host) -> Result<Vec<Check>, Error> {
+    const STEPS: [(&str, &str); 3] = [
+        ("namespaces", "cannot make namespaces,cannot map user,cannot make all mounts private"),
+        ("proc", "cannot mount /proc"),
+        ("sandbox", ""),
+    ];
+    let who = if host.privileged { "as root" } else { "as an ordinary user" };
+    let failure = match sandbox::run(&runtime::empty()?, &sandbox::nothing()) {
+        Err(Error::NoCommand { .. }) => None,
+        Err(error) => Some(error),
+        Ok(_) => Some(Error::Launch { step: "cannot try".into(), reason: "a job ran".into() }),
+    };
+    let mut checks = Vec::new();
+    for (name, steps) in STEPS {
+        let Some(error) = &failure else {
+            checks.push(Check::pass(name, who));
+            continue;
+        };
+        let text = error.to_string();
+        if !steps.split(',').any(|step| text.starts_with(step)) {
+            checks.push(Check::pass(name, who));
+            continue;
+        }
+        let mut check = Check::of_error(name, error);
+        if name == "namespaces" && checks::apparmor_restricts() {
+            check.remedy = Some(
+                "as root: joblet-exec doctor --apparmor > /etc/apparmor.d/joblet-exec && \
+                 apparmor_parser -r /etc/apparmor.d/joblet-exec"
+                    .to_owned(),
+            );
+        }
+        checks.push(check);
+        break;
+    }
+    Ok(checks)
+}
+
+/// Whether memory, processors and processes can be limited.
+fn limits() -> Check {
+    let each = [
+        Limits { memory: Some(1 << 40), ..Limits::default() },
+        Limits { cpu: Some(1000), ..Limits::default() },
+        Limits { pids: Some(1000), ..Limits::default() },
+    ];
+    match each.into_iter().try_for_each(sandbox::can_limit) {
+        Ok(()) => Check::pass("limits", "memory, processors and processes"),
+        Err(reason) => {
+            let message = format!("--memory, --cpu and --pids: {reason}");
+            Check::bad("limits", State::Warn, Class::Launch, &message)
+        }
+    }
+}

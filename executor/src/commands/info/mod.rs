@@ -1,0 +1,54 @@
+//! `info`.
+//!
+//! In: a spec. Out: what the store and the registries know of it.
+
+mod output;
+
+use super::Session;
+use crate::cli::escape::shown;
+use crate::cli::ui::Ui;
+use crate::env;
+use crate::error::Error;
+use crate::registry::resolve;
+use crate::runtime;
+use crate::store::{Installed, Receipt, Usage};
+use joblet_format::{Spec, Wanted};
+
+impl Session<'_> {
+    /// Tells what is known of a runtime, here and in the registry.
+    pub(crate) fn info(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let store = self.store()?;
+        store.clean()?;
+        let here = match store.find(spec)? {
+            Some(runtime) => {
+                let loaded = runtime::of(store.open(&runtime)?, &runtime.path)?;
+                let disk = Usage::of(&loaded.dir, &runtime.path)?;
+                // Earlier versions wrote addresses whole.
+                let receipt = store.receipt(&runtime).map(|receipt| Receipt {
+                    registry: shown(&receipt.registry),
+                    url: shown(&receipt.url),
+                    ..receipt
+                });
+                Some(output::Here { config: loaded.config, receipt, disk, runtime })
+            }
+            None => None,
+        };
+        let catalog = match self.registries().and_then(|mut all| all.serving(spec, ui)) {
+            Ok(catalog) => Some(catalog),
+            // What is here can be told all the same.
+            Err(Error::NotFound(_)) if here.is_some() => None,
+            Err(error) if here.is_some() => {
+                ui.warning(&error.to_string());
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        if let (None, Wanted::Exact(_), Some(catalog)) = (&here, &spec.wanted, &catalog) {
+            // The error names what there is instead.
+            resolve::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
+        }
+        let mut same = store.installed()?;
+        same.retain(|runtime: &Installed| runtime.name == spec.name);
+        ui.data(&output::text(&spec.name, here.as_ref(), catalog.as_ref(), &same, self.global.json))
+    }
+}

@@ -1,0 +1,127 @@
+//! What `info` prints.
+
+use crate::cli::escape::visible;
+use crate::commands::output::{self, AvailableRow};
+use crate::registry::Catalog;
+use crate::store::{Installed, Receipt, Usage};
+use joblet_format::{RuntimeName, RuntimeYml, Version};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::Path;
+
+/// An installed version and what is known of it.
+#[derive(Debug)]
+pub struct Here {
+    /// Where it is.
+    pub runtime: Installed,
+    /// Its `runtime.yml`.
+    pub config: RuntimeYml,
+    /// How it came here; none if somebody unpacked it by hand.
+    pub receipt: Option<Receipt>,
+    /// What it takes.
+    pub disk: Usage,
+}
+
+/// The object that `info --json` prints.
+#[derive(Serialize)]
+struct Object<'a> {
+    name: &'a RuntimeName,
+    /// Null if no version that fits is installed.
+    installed: Option<Row<'a>>,
+    /// What the registry offers, highest version first.
+    available: Vec<AvailableRow<'a>>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    version: Option<&'a Version>,
+    path: &'a Path,
+    receipt: Option<&'a Receipt>,
+    disk: Usage,
+    config: &'a RuntimeYml,
+}
+
+/// What is known of the runtime `name`: of the version in `here`, and of those a registry has.
+pub fn text(
+    name: &RuntimeName,
+    here: Option<&Here>,
+    catalog: Option<&Catalog>,
+    same: &[Installed],
+    json: bool,
+) -> String {
+    let releases = catalog.and_then(|it| it.registry.runtimes.get(name));
+    let origin = catalog.and_then(|catalog| catalog.origin.as_ref());
+    let rows = releases.into_iter().flat_map(|releases| releases.values().rev());
+    let rows = rows.map(|release| output::available_row(origin, name, release, same));
+    if json {
+        let installed = here.map(|here| Row {
+            version: here.runtime.version.as_ref(),
+            path: &here.runtime.path,
+            receipt: here.receipt.as_ref(),
+            disk: here.disk,
+            config: &here.config,
+        });
+        let object = Object { name, installed, available: rows.collect() };
+        return serde_json::to_string_pretty(&object).expect("an object of plain JSON") + "\n";
+    }
+    let mut lines = Lines::default();
+    lines.add("name", name.as_str());
+    if let Some(here) = here {
+        installed(&mut lines, here);
+    }
+    for (label, row) in std::iter::once("versions").chain(std::iter::repeat("")).zip(rows) {
+        let mut text = row.version.to_string();
+        if let Some(size) = row.size {
+            _ = write!(text, ", {} to fetch", output::size(size));
+        } else {
+            text.push_str(", not for this host");
+        }
+        if row.installed {
+            text.push_str(", installed");
+        }
+        if let Some(reason) = row.yanked {
+            _ = write!(text, ", withdrawn: {reason}");
+        }
+        lines.add(label, &text);
+    }
+    lines.0
+}
+
+fn installed(lines: &mut Lines, here: &Here) {
+    if let Some(version) = &here.runtime.version {
+        lines.add("version", &version.to_string());
+    }
+    lines.add("about", here.config.description());
+    lines.add("path", &here.runtime.path.to_string_lossy());
+    let Usage { files, bytes, shared } = here.disk;
+    let mut disk = format!("{} in {files} files", output::size(bytes));
+    if shared > 0 {
+        _ = write!(disk, ", {} of it shared with other versions", output::size(shared));
+    }
+    lines.add("disk", &disk);
+    if let Some(receipt) = &here.receipt {
+        let origin = receipt.origin.as_ref().map_or(String::new(), |it| format!("{it}, "));
+        lines.add("registry", &format!("{origin}{}", receipt.registry));
+        lines.add("archive", &format!("{} ({})", receipt.url, output::size(receipt.size)));
+        lines.add("checksum", &receipt.checksum.to_string());
+    }
+    for mount in here.config.mounts() {
+        let how = if mount.readonly { "" } else { ", a private copy for each job" };
+        lines.add("mount", &format!("{} ← {}{how}", mount.target, mount.source));
+    }
+    for (variable, value) in here.config.environment() {
+        lines.add("variable", &format!("{variable}={value}"));
+    }
+}
+
+/// `label   text`, a line each.
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, label: &str, text: &str) {
+        if !text.is_empty() {
+            _ = writeln!(self.0, "{label:<10}{}", visible(text));
+        }
+    }
+}

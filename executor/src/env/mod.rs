@@ -1,0 +1,182 @@
+//! The world outside the command line: variables, user, directories. Each name stands here once.
+//!
+//! In: the process's variables, user and host. Out: an [`Environment`] that the other stages ask.
+
+pub(crate) mod weaken;
+
+use joblet_format::Arch;
+use std::{env, ffi::OsString, path::PathBuf, sync::OnceLock, time::Duration};
+
+/// The architecture that runtimes are for, where the kernel runs such programs through an emulator.
+pub const ARCH: &str = "JOBLET_EXEC_ARCH";
+/// The registry to use: what `--registry` takes.
+pub const REGISTRY: &str = "JOBLET_EXEC_REGISTRY";
+/// The store to use: what `--store` takes.
+pub const STORE: &str = "JOBLET_EXEC_STORE";
+/// The configuration to use: what `--config` takes.
+pub const CONFIG: &str = "JOBLET_EXEC_CONFIG";
+/// Use what is cached and installed only: what `--offline` says, when set to anything but `0`.
+pub const OFFLINE: &str = "JOBLET_EXEC_OFFLINE";
+/// Directories with CDI specifications of devices, with `:` between them.
+pub const CDI: &str = "JOBLET_EXEC_CDI";
+/// How long to wait for another process's lock, in seconds.
+pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
+/// How long a server may be silent, in seconds.
+pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
+
+const HOME: &str = "HOME";
+const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
+const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+const NO_COLOR: &str = "NO_COLOR";
+
+/// What of the environment this program heeds, and what for.
+pub const VARIABLES: [(&str, &str); 13] = [
+    (REGISTRY, "as --registry"),
+    (STORE, "as --store"),
+    (CONFIG, "as --config"),
+    (OFFLINE, "as --offline, if it is neither empty nor 0"),
+    (ARCH, "the architecture of runtimes, where an emulator runs it (default: this machine's)"),
+    (LOCK_TIMEOUT, "how long to wait for another process's lock, in seconds (default: 600)"),
+    (TIMEOUT, "how long a server may be silent, in seconds (default: 60)"),
+    (HOME, "below it are store, cache and configuration of an ordinary user"),
+    (XDG_DATA_HOME, "the store of an ordinary user is in joblet/runtimes below it"),
+    (XDG_CACHE_HOME, "copies of registries are in joblet below it"),
+    (NO_COLOR, "no colours, unless --color says otherwise"),
+    ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
+];
+
+/// The store that root fills and everybody may read.
+pub const SYSTEM_STORE: &str = "/opt/joblet/runtimes";
+
+/// The configuration of Joblet's client below the home directory, and that of the host.
+const USER_CONFIG: &str = ".rnx/config.yaml";
+const SYSTEM_CONFIG: &str = "/etc/joblet/config.yaml";
+
+/// The cache of root where `XDG_CACHE_HOME` says nothing else.
+const SYSTEM_CACHE: &str = "/var/cache/joblet";
+
+/// Seconds to wait for a lock: longer than the download of a large runtime usually takes.
+const DEFAULT_LOCK_TIMEOUT: u64 = 600;
+
+/// How long a server may be silent unless [`TIMEOUT`] says otherwise, in seconds.
+const DEFAULT_TIMEOUT: u64 = 60;
+/// Longest time that it may say, in seconds: a year.
+const LONGEST_TIMEOUT: u64 = 365 * 24 * 60 * 60;
+
+/// The architecture that runtimes are for: this machine's unless [`ARCH`] says otherwise.
+pub fn arch() -> Arch {
+    env::var(ARCH).ok().and_then(|arch| arch.parse().ok()).unwrap_or(Arch::NATIVE)
+}
+
+/// How long a server may be silent, in the head of its answer as in the body.
+pub fn timeout() -> Duration {
+    static READ: OnceLock<u64> = OnceLock::new();
+    let read = || env::var(TIMEOUT).ok()?.parse().ok().filter(|&seconds| seconds > 0);
+    // Longer ones could not be added to the time of day.
+    let read = || read().unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT);
+    Duration::from_secs(*READ.get_or_init(read))
+}
+
+/// The value of the variable that a configuration names.
+pub fn named(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+/// The environment as read once at start.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// `JOBLET_EXEC_REGISTRY`
+    pub registry: Option<String>,
+    /// `JOBLET_EXEC_STORE`
+    pub store: Option<PathBuf>,
+    /// `JOBLET_EXEC_CONFIG`
+    pub config: Option<PathBuf>,
+    /// `JOBLET_EXEC_OFFLINE`
+    pub offline: bool,
+    /// `JOBLET_EXEC_CDI`
+    pub cdi: Option<String>,
+    /// How long to wait for a lock, in seconds.
+    pub lock_timeout: u64,
+    /// Whether `NO_COLOR` asks for plain text.
+    pub no_color: bool,
+    /// Whether the effective user is root.
+    pub root: bool,
+    home: Option<PathBuf>,
+    data_home: Option<PathBuf>,
+    cache_home: Option<PathBuf>,
+}
+
+impl Environment {
+    /// Reads the variables and the effective user of this process.
+    pub fn read() -> Self {
+        let text = |name| env::var_os(name).filter(|value: &OsString| !value.is_empty());
+        // The XDG specification: a relative path in these variables is to be ignored.
+        let directory = |name| text(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            registry: text(REGISTRY).and_then(|value| value.into_string().ok()),
+            store: text(STORE).map(PathBuf::from),
+            config: text(CONFIG).map(PathBuf::from),
+            cdi: text(CDI).and_then(|value| value.into_string().ok()),
+            offline: text(OFFLINE).is_some_and(|value| value != "0"),
+            lock_timeout: text(LOCK_TIMEOUT)
+                .and_then(|value| value.to_str()?.parse().ok())
+                .unwrap_or(DEFAULT_LOCK_TIMEOUT),
+            no_color: text(NO_COLOR).is_some(),
+            root: rustix::process::geteuid().is_root(),
+            home: directory(HOME),
+            data_home: directory(XDG_DATA_HOME),
+            cache_home: directory(XDG_CACHE_HOME),
+        }
+    }
+
+    /// The store that this user fills by default, if the environment allows to name one.
+    pub fn default_store(&self) -> Option<PathBuf> {
+        if self.root {
+            return Some(PathBuf::from(SYSTEM_STORE));
+        }
+        let data = self.data_home.clone();
+        let data = data.or_else(|| Some(self.home.as_ref()?.join(".local/share")))?;
+        Some(data.join("joblet/runtimes"))
+    }
+
+    /// Where configurations are looked for, the most important one first.
+    pub fn configs(&self) -> Vec<PathBuf> {
+        let own = self.home.iter().map(|home| home.join(USER_CONFIG));
+        own.chain([SYSTEM_CONFIG.into()]).collect()
+    }
+
+    /// Where copies of registries are kept, if the environment allows to name a place.
+    pub fn cache(&self) -> Option<PathBuf> {
+        if let Some(cache) = &self.cache_home {
+            return Some(cache.join("joblet"));
+        }
+        if self.root {
+            return Some(PathBuf::from(SYSTEM_CACHE));
+        }
+        Some(self.home.as_ref()?.join(".cache/joblet"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_follow_the_user_and_xdg() {
+        let home = Some(PathBuf::from("/home/u"));
+        let user = Environment { home: home.clone(), ..Environment::default() };
+        let store = user.default_store().unwrap();
+        assert_eq!(store, PathBuf::from("/home/u/.local/share/joblet/runtimes"));
+        assert_eq!(user.cache().unwrap(), PathBuf::from("/home/u/.cache/joblet"));
+        let root = Environment { root: true, home, ..Environment::default() };
+        assert_eq!(root.default_store().unwrap(), PathBuf::from(SYSTEM_STORE));
+        assert_eq!(root.cache().unwrap(), PathBuf::from(SYSTEM_CACHE));
+        let homeless = Environment::default();
+        assert_eq!((homeless.default_store(), homeless.cache()), (None, None));
+        let xdg = Some(PathBuf::from("/x"));
+        let xdg = Environment { data_home: xdg.clone(), cache_home: xdg, ..homeless };
+        assert_eq!(xdg.default_store().unwrap(), PathBuf::from("/x/joblet/runtimes"));
+        assert_eq!(xdg.cache().unwrap(), PathBuf::from("/x/joblet"));
+    }
+}

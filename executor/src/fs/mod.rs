@@ -1,0 +1,10 @@
+//! Files and directories below open descriptors.
+//!
+//! In: a descriptor and a relative path that nobody need trust. Out: descriptors of what lies there,
+//! reached through no symbolic link that leads elsewhere; locks.
+
+pub(crate) mod beneath;
+pub(crate) mod directory;
+pub(crate) mod free_space;
+pub(crate) mod lock;
+pub(crate) mod walk;

@@ -1,0 +1,191 @@
+//! A connection to a server: by TLS for https, through a proxy where there is one, and never slower
+//! than it may be.
+
+use super::address::is_localhost;
+use super::message::Head;
+use super::proxy::Proxy;
+use super::tls_roots;
+use crate::env;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
+use std::cell::Cell;
+use std::io::{self, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use url::{Host, Url};
+
+/// Longest time to connect to one address.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Bytes that come and go.
+pub trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// When what is awaited must be here. Those of one connection are one: it is moved while an answer
+/// arrives.
+#[derive(Debug, Clone)]
+pub struct Deadline(Rc<Cell<Instant>>);
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum Fault {
+    /// The network, or the server.
+    Io(io::Error),
+    /// The status by which the proxy refused.
+    Proxy(u16),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Deadline {
+    /// A deadline at `end`.
+    pub fn new(end: Instant) -> Self {
+        Self(Rc::new(Cell::new(end)))
+    }
+
+    /// Moves it.
+    pub fn set(&self, end: Instant) {
+        self.0.set(end);
+    }
+
+    /// How long to wait for the next bytes: until then, and no longer than a server may be silent.
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.0.get().saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(slow()) } else { Ok(left.min(env::timeout())) }
+    }
+
+    /// Repeats what a signal interrupted, as stopping and going on does, and names what took too long.
+    fn keep(&self, mut act: impl FnMut(Duration) -> io::Result<usize>) -> io::Result<usize> {
+        loop {
+            let done = act(self.left()?);
+            match done.as_ref().map_err(io::Error::kind) {
+                Err(io::ErrorKind::Interrupted) => {}
+                Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    self.left()?;
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                _ => return done,
+            }
+        }
+    }
+}
+
+/// Bytes a second below which an answer takes too long, once it has taken its time.
+pub const SLOWEST: u64 = 1024;
+
+/// One that was as slow as that once will be so again.
+fn slow() -> io::Error {
+    let reason = format!("the server sends less than {SLOWEST} bytes a second");
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+/// A TCP connection that keeps a deadline in everything that goes over it, handshakes included.
+struct Socket {
+    tcp: TcpStream,
+    deadline: Deadline,
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let tcp = &mut self.tcp;
+        self.deadline.keep(|left| {
+            tcp.set_read_timeout(Some(left))?;
+            tcp.read(buffer)
+        })
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let tcp = &mut self.tcp;
+        self.deadline.keep(|left| {
+            tcp.set_write_timeout(Some(left))?;
+            tcp.write(bytes)
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Connects to the server of `url`.
+///
+/// # Errors
+/// [`Fault`].
+pub fn open(
+    url: &Url,
+    proxy: Option<&Proxy>,
+    deadline: &Deadline,
+) -> Result<Box<dyn Stream>, Fault> {
+    let host = url.host().unwrap_or(Host::Domain(""));
+    let port = url.port_or_known_default().unwrap_or_default();
+    let tls = url.scheme() == "https";
+    let Some(proxy) = proxy else {
+        let socket = Box::new(dial(&host, port, deadline)?);
+        return if tls { Ok(secure(socket, &host)?) } else { Ok(socket) };
+    };
+    let (proxy_host, proxy_port, proxy_tls) = proxy.place();
+    let mut stream: Box<dyn Stream> = Box::new(dial(&proxy_host, proxy_port, deadline)?);
+    if proxy_tls {
+        stream = secure(stream, &proxy_host)?;
+    }
+    let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
+    if let Some(value) = proxy.authorization() {
+        request = request + "Proxy-Authorization: " + &value + "\r\n";
+    }
+    stream.write_all((request + "\r\n").as_bytes())?;
+    stream.flush()?;
+    // Byte by byte: what follows is not the proxy's.
+    let answer = Head::read(&mut BufReader::with_capacity(1, &mut stream))?;
+    match answer.status {
+        200..300 => Ok(secure(stream, &host)?),
+        status => Err(Fault::Proxy(status)),
+    }
+}
+
+/// Connects to the first address of `host` that can be reached.
+fn dial(host: &Host<&str>, port: u16, deadline: &Deadline) -> io::Result<Socket> {
+    let at = |address: IpAddr| SocketAddr::new(address, port);
+    let addresses = match *host {
+        // Whatever a name server says of that name.
+        Host::Domain(name) if is_localhost(name) => {
+            vec![at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())]
+        }
+        Host::Domain(name) => (name, port).to_socket_addrs()?.collect(),
+        Host::Ipv4(address) => vec![at(address.into())],
+        Host::Ipv6(address) => vec![at(address.into())],
+    };
+    let mut first = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, deadline.left()?.min(CONNECT_TIMEOUT)) {
+            Ok(tcp) => return Ok(Socket { tcp, deadline: deadline.clone() }),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| io::Error::other("the host's name has no address")))
+}
+
+/// Makes a connection one of TLS with `host`.
+fn secure(mut stream: Box<dyn Stream>, host: &Host<&str>) -> io::Result<Box<dyn Stream>> {
+    let odd = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let name = match *host {
+        Host::Domain(name) => ServerName::try_from(name.to_owned())
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the host's name is odd"))?,
+        Host::Ipv4(address) => IpAddr::from(address).into(),
+        Host::Ipv6(address) => IpAddr::from(address).into(),
+    };
+    let mut session = ClientConnection::new(tls_roots::config()?, name).map_err(odd)?;
+    while session.is_handshaking() {
+        session.complete_io(&mut stream)?;
+    }
+    Ok(Box::new(StreamOwned::new(session, stream)))
+}

@@ -1,0 +1,17 @@
+//! Addresses and downloads.
+//!
+//! In: a [`Location`](location::Location) and, where the registry states them, size and SHA-256. Out: its
+//! bytes, verified against both, after redirects, retries and resumed transfers.
+
+pub(crate) mod address;
+mod connection;
+pub(crate) mod http;
+pub(crate) mod local;
+pub(crate) mod location;
+pub(crate) mod message;
+pub(crate) mod parts;
+mod proxy;
+pub(crate) mod retry;
+mod tls;
+mod tls_roots;
+pub(crate) mod transfer;

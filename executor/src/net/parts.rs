@@ -1,0 +1,81 @@
+//! An archive as one file, or as several that follow each other.
+
+use super::location::Location;
+use crate::error::Error;
+use joblet_format::{Artifact, Checksum};
+use std::fmt;
+use std::ops::Range;
+
+/// Where the bytes of an archive are.
+#[derive(Debug)]
+pub struct Parts {
+    /// The archive's own address, for people; where it is in parts, nothing is there.
+    name: Location,
+    list: Vec<Part>,
+}
+
+/// A file that is a stretch of an archive.
+#[derive(Debug)]
+pub struct Part {
+    /// Where it is.
+    pub location: Location,
+    /// Its place in the archive, in bytes.
+    pub place: Range<u64>,
+    /// SHA-256 of the file. One for members is not compared: each member is known by its own.
+    pub checksum: Checksum,
+}
+
+impl Parts {
+    /// The files of `artifact`; `find` says where an address of the registry leads.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn of(
+        artifact: &Artifact,
+        find: impl Fn(&str) -> Result<Location, Error>,
+    ) -> Result<Self, Error> {
+        let name = find(&artifact.download_url)?;
+        let mut list = Vec::with_capacity(artifact.parts.len().max(1));
+        let mut at = 0;
+        for part in &artifact.parts {
+            let place = at..at + part.size;
+            at = place.end;
+            let location = find(&part.download_url)?;
+            list.push(Part { location, place, checksum: part.checksum });
+        }
+        if list.is_empty() {
+            let (location, place) = (name.clone(), 0..artifact.size);
+            list.push(Part { location, place, checksum: artifact.checksum });
+        }
+        Ok(Self { name, list })
+    }
+
+    /// The files, in order; at least one.
+    pub fn list(&self) -> &[Part] {
+        &self.list
+    }
+
+    /// The number of the file that holds the archive's byte at `offset`; of the last one behind all.
+    pub fn holding(&self, offset: u64) -> usize {
+        self.list.partition_point(|part| part.place.end <= offset).min(self.list.len() - 1)
+    }
+}
+
+impl Part {
+    /// Its length, in bytes.
+    pub fn size(&self) -> u64 {
+        self.place.end - self.place.start
+    }
+
+    /// The error of a file that has another length; `actual` is a count, or `more` or `less`.
+    pub fn wrong_size(&self, actual: impl Into<String>) -> Error {
+        let (object, actual) = (self.location.to_string(), actual.into());
+        Error::Size { object, expected: self.size(), actual }
+    }
+}
+
+impl fmt::Display for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}

@@ -1,0 +1,149 @@
+//! Bytes of a [`Location`], checked against what the registry promised.
+
+use crate::cli::progress::Progress;
+use crate::error::Error;
+use crate::net::address::Address;
+use crate::net::http::{self, Validators};
+use crate::net::local::Local;
+use crate::net::location::Location;
+use crate::net::parts::Part;
+use joblet_format::{Checksum, IndexFile};
+use rustix::fs::{Mode, OFlags};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+
+/// Bytes read at a time.
+const BUFFER: usize = 256 << 10;
+
+/// Reads a whole document of at most `limit` bytes.
+///
+/// # Errors
+/// [`Error::Net`] when there is no answer, [`Error::File`] when the file cannot be read,
+/// [`Error::Registry`] when it is too long.
+pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
+    whole(&mut reader(location)?, location, limit)
+}
+
+/// Reads the document at `url` unless it is still the one that `known` stands for; none then.
+///
+/// # Errors
+/// As [`document`].
+pub fn changed(
+    url: &Address,
+    limit: u64,
+    known: &Validators,
+) -> Result<Option<(Vec<u8>, Validators)>, Error> {
+    let mut response = http::get_if_changed(url, known)?;
+    if response.status() == 304 {
+        return Ok(None);
+    }
+    let validators = Validators::of(&response);
+    let body = whole(&mut response, &Location::Http(url.clone()), limit)?;
+    Ok(Some((body, validators)))
+}
+
+fn whole(from: &mut impl Read, location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    let read = from.take(limit + 1).read_to_end(&mut body);
+    read.map_err(|error| read_failed(location, error))?;
+    if body.len() as u64 > limit {
+        let reason = format!("it is longer than {limit} bytes");
+        return Err(Error::Registry { registry: location.to_string(), reason });
+    }
+    Ok(body)
+}
+
+/// Reads the small file at `location`, whose size and checksum are those of `promise`.
+///
+/// # Errors
+/// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
+pub fn promised(location: &Location, promise: &IndexFile) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    let promise = (promise.size, promise.checksum);
+    verify(&mut reader(location)?, &mut body, location, promise, &Progress::none())?;
+    Ok(body)
+}
+
+/// Returns a local file, whose size and checksum are those of `part`.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Size`] or [`Error::Checksum`].
+pub fn local(part: &Part, local: &Local, progress: &Progress) -> Result<File, Error> {
+    let mut file = local.open()?;
+    let promise = (part.size(), part.checksum);
+    verify(&mut file, &mut io::sink(), &part.location, promise, progress)?;
+    file.rewind().map_err(Error::file("rewind", local.path()))?;
+    Ok(file)
+}
+
+/// The bytes at `location`, from its beginning on.
+fn reader(location: &Location) -> Result<Box<dyn Read>, Error> {
+    Ok(match location {
+        Location::File(file) => Box::new(file.open()?),
+        Location::Http(url) => Box::new(http::get(url)?),
+    })
+}
+
+/// Copies `from` to `to` while hashing, and stops at the first byte too many.
+fn verify(
+    from: &mut impl Read,
+    to: &mut impl Write,
+    location: &Location,
+    (size, checksum): (u64, Checksum),
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut buffer = vec![0; BUFFER];
+    let mut hash = Sha256::new();
+    let mut length = 0;
+    let wrong = |actual| Error::Size { object: location.to_string(), expected: size, actual };
+    loop {
+        let count = from.read(&mut buffer).map_err(|error| read_failed(location, error))?;
+        if count == 0 {
+            break;
+        }
+        length += count as u64;
+        if length > size {
+            return Err(wrong("more".to_owned()));
+        }
+        hash.update(&buffer[..count]);
+        to.write_all(&buffer[..count]).map_err(Error::file("write", "the download"))?;
+        progress.advance(count as u64);
+    }
+    if length < size {
+        return Err(wrong(length.to_string()));
+    }
+    let actual = Checksum::from_digest(hash.finalize().into());
+    if actual != checksum {
+        let (object, expected) = (location.to_string(), checksum);
+        return Err(Error::Checksum { object, expected, actual });
+    }
+    Ok(())
+}
+
+/// Opens a regular file for reading; never blocks on a FIFO.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn open(path: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+    let file = File::from(file);
+    let metadata = file.metadata().map_err(Error::file("stat", path))?;
+    if !metadata.is_file() {
+        let source = io::Error::other("it is not a regular file");
+        return Err(Error::File { verb: "read", path: path.to_owned(), source });
+    }
+    Ok(file)
+}
+
+/// The failure to read from `location`.
+pub fn read_failed(location: &Location, error: io::Error) -> Error {
+    match location {
+        Location::File(file) => Error::File { verb: "read", path: file.path(), source: error },
+        Location::Http(url) => {
+            Error::Net { url: url.to_string(), reason: http::explain_io(&error) }
+        }
+    }
+}

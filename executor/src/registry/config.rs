@@ -1,0 +1,310 @@
+//! Which registries there are: `~/.rnx/config.yaml`, else `/etc/joblet/config.yaml`.
+
+use super::signature::PublicKey;
+use crate::cli::escape::{shown, shown_in};
+use crate::error::Error;
+use crate::fs::directory::distrust;
+use crate::net::location::Location;
+use crate::net::transfer::fetch;
+use joblet_format::{Origin, nearest};
+use serde::Deserialize;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Largest configuration that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// A registry, and what is needed to use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// What the configuration calls it: `ORIGIN/NAME@VERSION` names a runtime of it.
+    pub origin: Option<Origin>,
+    /// Where its document is.
+    pub location: Location,
+    /// Who must have signed the document; nobody if empty.
+    pub keys: Vec<PublicKey>,
+    /// How many of them.
+    pub threshold: usize,
+    /// The variable with the token for it.
+    pub token_env: Option<String>,
+}
+
+impl Source {
+    /// Whom a document of it is believed for, as one word.
+    pub fn trust(&self) -> String {
+        let keys: Vec<_> = self.keys.iter().map(PublicKey::to_string).collect();
+        format!("{} of {}", self.threshold, keys.join(","))
+    }
+
+    /// A registry that nobody has configured: unsigned, without a token.
+    pub fn plain(location: Location) -> Self {
+        Self { origin: None, location, keys: Vec::new(), threshold: 1, token_env: None }
+    }
+}
+
+/// The file, which it shares with Joblet's client: members beside `runtimes` are the client's.
+///
+/// ```yaml
+/// runtimes:
+///   registries:
+///     - name: company
+///       url: https://example.org/runtimes      # or owner/repo, or an absolute path
+///       enabled: true                          # the default
+///       priority: 1                            # the lowest is asked first; the default is 100
+///       public_key: RWQ…                       # or public_keys: [RWQ…, RWR…] and threshold: 2
+///       auth: { type: token, token_env: COMPANY_TOKEN }
+///       insecure: true                         # plain http is allowed: with public_key, without auth
+/// ```
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    runtimes: Option<Runtimes>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Runtimes {
+    #[serde(default)]
+    registries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: Origin,
+    url: String,
+    enabled: Option<bool>,
+    priority: Option<i32>,
+    public_key: Option<PublicKey>,
+    #[serde(default)]
+    public_keys: Vec<PublicKey>,
+    threshold: Option<usize>,
+    auth: Option<Auth>,
+    #[serde(default)]
+    insecure: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Auth {
+    #[serde(rename = "type")]
+    kind: String,
+    token_env: String,
+}
+
+/// The registries of the first of `files` that names any, in the order in which they are asked.
+///
+/// # Errors
+/// [`Error::Config`] with line and rule, [`Error::File`] for one that is there but cannot be read.
+pub fn of_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
+    for file in files.iter().map(AsRef::as_ref) {
+        match read(file, true) {
+            Err(Error::File { source, .. })
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
+            Ok(registries) if registries.is_empty() => {}
+            other => return other,
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The registries of one file.
+///
+/// # Errors
+/// As [`of_first`]; also when there is no such file.
+pub fn of_file(file: &Path) -> Result<Vec<Source>, Error> {
+    read(file, false)
+}
+
+/// The registries of one file. One that nobody has named must be the caller's or root's, and nobody
+/// else may write it: whoever does says whose runtimes are run.
+fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
+    let opened = fetch::open(file)?;
+    let stat = rustix::fs::fstat(&opened).map_err(Error::file("stat", file))?;
+    if let (true, Some(reason)) = (found, distrust(&stat)) {
+        return Err(Error::Untrusted { path: file.to_owned(), reason, option: "--config FILE" });
+    }
+    let mut text = String::new();
+    let read = opened.take(MAX_BYTES + 1).read_to_string(&mut text);
+    read.map_err(Error::file("read", file))?;
+    let parsed = if text.len() as u64 > MAX_BYTES {
+        Err(format!("it is longer than {MAX_BYTES} bytes"))
+    } else {
+        parse(&text)
+    };
+    parsed.map_err(|reason| Error::Config { path: file.to_owned(), reason })
+}
+
+/// The registries of a configuration, sorted by priority.
+///
+/// # Errors
+/// Line and rule.
+pub fn parse(text: &str) -> Result<Vec<Source>, String> {
+    // An empty file, or one of comments, is nothing, which is no map.
+    let document: Option<Document> =
+        serde_yaml::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
+    let runtimes = document.and_then(|document| document.runtimes);
+    let mut entries = runtimes.map_or_else(Vec::new, |runtimes| runtimes.registries);
+    entries.sort_by_key(|entry| entry.priority.unwrap_or(100));
+    let mut registries: Vec<Source> = Vec::new();
+    for entry in entries {
+        let (name, enabled) = (entry.name.clone(), entry.enabled != Some(false));
+        let registry = checked(entry).map_err(|rule| format!("registry {name}: {rule}"))?;
+        if registries.iter().any(|other| other.origin == registry.origin) {
+            return Err(format!("two registries are called {name}"));
+        }
+        if enabled {
+            registries.push(registry);
+        }
+    }
+    Ok(registries)
+}
+
+fn checked(entry: Entry) -> Result<Source, String> {
+    let location = Location::of_configured(&entry.url, entry.insecure);
+    let location = location.map_err(|error| error.to_string())?.ok_or_else(|| {
+        format!("url {:?} is no address, no owner/repo and no absolute path", shown(&entry.url))
+    })?;
+    let mut keys = entry.public_keys;
+    keys.extend(entry.public_key);
+    // Two signatures by one key are one.
+    keys.sort();
+    keys.dedup();
+    let threshold = entry.threshold.unwrap_or(1);
+    if threshold == 0 || threshold > keys.len().max(1) {
+        return Err(format!("threshold {threshold} of {} public keys", keys.len()));
+    }
+    // What is signed cannot be changed on the way; a token could be read.
+    if entry.insecure && (keys.is_empty() || entry.auth.is_some()) {
+        return Err("insecure is only for a registry with a public_key and without auth".into());
+    }
+    let token_env = match entry.auth {
+        Some(Auth { kind, .. }) if kind != "token" => {
+            return Err(format!("auth.type is token, not {kind:?}"));
+        }
+        auth => auth.map(|auth| auth.token_env),
+    };
+    Ok(Source { origin: Some(entry.name), location, keys, threshold, token_env })
+}
+
+/// Rewords what the YAML engine says about a key, and puts the line first.
+fn explain(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
+    let text = text.split(" at line ").next().unwrap_or_default();
+    // serde's words: "runtimes: unknown field `x`, expected one of `a`, `b`"
+    let Some((place, rest)) = text.split_once("unknown field `") else {
+        return line + text;
+    };
+    let mut quoted = rest.split('`');
+    let key = quoted.next().unwrap_or_default();
+    let hint = nearest(key, quoted.skip(1).step_by(2))
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    format!("{line}{place}unknown key `{key}`{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+
+    fn registries(entries: &str) -> Result<Vec<Source>, String> {
+        parse(&format!("nodes: {{ default: x }}\nruntimes:\n  registries:\n{entries}"))
+    }
+
+    #[test]
+    fn registries_come_in_order_of_priority() {
+        let found = registries(&format!(
+            "    - {{ name: last, url: me/runtimes }}\n    \
+             - {{ name: off, url: /r, enabled: false }}\n    \
+             - {{ name: first, url: /r, priority: 1, enabled: true }}\n    \
+             - name: second\n      url: https://example.org/r\n      priority: 2\n      \
+             public_key: {KEY}\n      auth: {{ type: token, token_env: TOKEN }}\n"
+        ));
+        let found = found.unwrap();
+        let names: Vec<_> = found.iter().map(|it| it.origin.as_ref().unwrap().as_str()).collect();
+        assert_eq!(names, ["first", "second", "last"]);
+        assert_eq!((found[1].keys.len(), found[1].threshold), (1, 1));
+        assert_eq!(found[1].token_env.as_deref(), Some("TOKEN"));
+        assert_eq!(found[0].location.to_string(), "/r");
+        let raw = "https://raw.githubusercontent.com/me/runtimes/main/registry.json";
+        assert_eq!(found[2].location.to_string(), raw);
+        for nothing in ["", "# nothing\n", "nodes: 1\n", "runtimes:\n", "runtimes: {}\n"] {
+            assert_eq!(parse(nothing), Ok(Vec::new()), "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line() {
+        let twice =
+            format!("    - {{ name: a, url: /r, public_keys: [{KEY}, {KEY}], threshold: 2 }}\n");
+        let token = format!(
+            "    - {{ name: a, url: \"http://example.org\", insecure: true, public_key: {KEY}, \
+             auth: {{ type: token, token_env: T }} }}\n"
+        );
+        let plain = token.replace(", auth: { type: token, token_env: T }", "");
+        let plain = registries(&plain).unwrap().remove(0).location;
+        assert_eq!(plain.to_string(), "http://example.org/registry.json");
+        assert!(plain.of_archive("a.tar.gz").is_ok() && plain.of_archive("http://[::1]/").is_err());
+        for (entries, message) in [
+            (
+                "    - { name: a, uri: /r }\n",
+                "line 4: runtimes.registries[0]: unknown key `uri`; did you mean `url`?",
+            ),
+            ("    - { name: a, url: /r, zzzzzz: 1 }\n", "unknown key `zzzzzz`"),
+            ("    - name: a\n      name: b\n      url: /r\n", "duplicate field `name`"),
+            ("    - { name: a }\n", "line 4: runtimes.registries[0]: missing field `url`"),
+            ("    - { name: a/b, url: /r }\n", "\"a/b\" is not a registry's name"),
+            ("    - { name: a, url: rel }\n", "registry a: url \"rel\" is no address"),
+            (
+                "    - { name: a, url: \"http://example.org\" }\n",
+                "registry a: http://example.org: plain http",
+            ),
+            ("    - { name: a, url: /r, enabled: maybe }\n", "line 4: "),
+            ("    - { name: a, url: /r, public_key: RWQ }\n", "is no minisign public key"),
+            (
+                "    - { name: a, url: /r, threshold: 2 }\n",
+                "registry a: threshold 2 of 0 public keys",
+            ),
+            ("    - { name: a, url: /r, threshold: 0 }\n", "threshold 0"),
+            (&twice, "registry a: threshold 2 of 1 public keys"),
+            (
+                "    - { name: a, url: /r, auth: { type: basic, token_env: T } }\n",
+                "auth.type is token, not \"basic\"",
+            ),
+            (
+                "    - { name: a, url: /r }\n    - { name: a, url: /s }\n",
+                "two registries are called a",
+            ),
+            (
+                "    - { name: a, url: \"http://example.org\", insecure: true }\n",
+                "registry a: insecure is only for a registry with a public_key and without auth",
+            ),
+            (&token, "insecure is only for a registry with a public_key and without auth"),
+            // SEC-E14
+            (
+                "    - \"https://user:s3cret@example.org/?sig=s3cret\"\n",
+                "invalid type: string \"https://…@example.org/?…\"",
+            ),
+            ("    - { name: a, url: \"user:s3cret@rel\" }\n", "registry a: url \"…@rel\" is no"),
+            (
+                "    - { name: a, url: \"https://u:s3cret@example.org/?s3cret\" }\n",
+                "registry a: https://…@example.org/?…: an address must not carry",
+            ),
+            ("    - {\n", "line 5"),
+        ] {
+            let error = registries(entries).unwrap_err();
+            assert!(!error.contains("s3cret"), "{error}");
+            assert!(error.contains(message), "{entries}: {error}");
+        }
+        assert!(
+            parse("runtimes: { registires: [] }\n")
+                .unwrap_err()
+                .contains("did you mean `registries`?")
+        );
+    }
+}

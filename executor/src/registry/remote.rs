@@ -1,0 +1,230 @@
+//! A registry's document: read where it lies, asked for, or the copy of it.
+
+use super::cache::{self, Cache, Facts};
+use super::config::Source;
+use super::document::Shelf;
+use super::rollback::{self, Order};
+use super::signature;
+use super::{Document, Policy};
+use crate::cli::ui::Ui;
+use crate::env;
+use crate::error::Error;
+use crate::net::address::Address;
+use crate::net::http::Validators;
+use crate::net::location::Location;
+use crate::net::transfer::fetch;
+use joblet_format::MAX_REGISTRY_BYTES;
+use std::time::{Duration, SystemTime};
+
+/// The document of a registry.
+///
+/// A local one is read where it lies. A remote one is asked for at most once an hour, and sent only if
+/// it has changed; when it does not answer, a copy of up to thirty days serves, with a warning.
+pub(super) fn document(
+    source: &mut Source,
+    policy: &Policy,
+    ui: &mut Ui<'_>,
+) -> Result<Document, Error> {
+    add_token(source)?;
+    let location = &source.location;
+    let Location::Http(address) = location else {
+        let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
+        let (_, expires) = signed(source, &body)?;
+        return Ok(Document { shelf: Shelf::of(body, location)?, expires });
+    };
+    let (url, key, trust) = (address.to_string(), address.key(), source.trust());
+    let cache = policy.cache.as_ref();
+    cache.map_or(Ok(()), Cache::check)?;
+    let load = |now| cache.and_then(|cache| cache::load(cache, &key, &trust, now));
+    let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
+    let mut copy = load(policy.now);
+    let mut _asking = None;
+    if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
+        // One process asks; those that waited use its answer.
+        _asking = cache.map(|cache| cache::lock(cache, &key, policy.patience)).transpose()?;
+        // Whoever asked meanwhile may have begun later: by the time at which this process began, its
+        // answer would be of a time to come.
+        copy = load(policy.now.max(SystemTime::now()));
+    }
+    if let Some(copy) = copy.take_if(|copy| fresh(copy)) {
+        ui.detail(&format!("registry {url}: using the copy of {} ago", spoken(copy.age)));
+        return Ok(copy.into());
+    }
+    let answer = if policy.offline {
+        Err(Error::Net { url: url.clone(), reason: "not asked, because of --offline".into() })
+    } else {
+        ui.detail(&format!("registry {url}: asking"));
+        ask(source, address, copy.as_ref(), policy, ui)
+    };
+    let usable = copy.filter(|copy| copy.age < cache::USABLE);
+    match (answer, usable) {
+        (Ok(Some(document)), _) => Ok(document),
+        (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| Error::Net {
+            url,
+            reason: "nothing has changed, but the copy is gone; try again".into(),
+        }),
+        (Err(error @ Error::Net { .. }), Some(copy)) => {
+            ui.warning(&format!("{error}; using the copy of {} ago", spoken(copy.age)));
+            Ok(copy.into())
+        }
+        (Err(Error::Net { url, reason }), None) => {
+            let advice = "no copy of it is younger than 30 days; go online once, or name a local \
+                          registry with --registry DIR";
+            Err(Error::Net { url, reason: format!("{reason}; {advice}") })
+        }
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// A registry's document as it is now, and its signature.
+pub(super) fn original(source: &Source) -> Result<(Vec<u8>, String), Error> {
+    let body = fetch::document(&source.location, MAX_REGISTRY_BYTES)?;
+    let (minisig, _) = signed(source, &body)?;
+    Ok((body, minisig))
+}
+
+impl From<cache::Copy> for Document {
+    fn from(copy: cache::Copy) -> Self {
+        Self { shelf: copy.shelf, expires: copy.facts.expires }
+    }
+}
+
+/// Asks for a document; none if `copy` is what the registry still has.
+///
+/// A document that is refused does not take the place of a good copy.
+fn ask(
+    source: &Source,
+    address: &Address,
+    copy: Option<&cache::Copy>,
+    policy: &Policy,
+    ui: &mut Ui<'_>,
+) -> Result<Option<Document>, Error> {
+    let (location, cache) = (&source.location, policy.cache.as_ref());
+    let key = address.key();
+    let none = Validators::default();
+    let known = copy.map_or(&none, |copy| &copy.facts.validators);
+    let Some((body, validators)) = fetch::changed(address, MAX_REGISTRY_BYTES, known)? else {
+        return unchanged(source, &key, copy, policy);
+    };
+    let (minisig, expires) = signed(source, &body)?;
+    let mut shelf = Shelf::of(body, location)?;
+    in_order(&shelf.label.updated_at, address, policy, ui)?;
+    let facts = Facts { validators, minisig, expires };
+    keep(cache, (&key, &source.trust()), facts, &mut shelf, policy, ui);
+    Ok(Some(Document { shelf, expires }))
+}
+
+/// What to do when the document has not changed: the signature may have.
+fn unchanged(
+    source: &Source,
+    key: &str,
+    copy: Option<&cache::Copy>,
+    policy: &Policy,
+) -> Result<Option<Document>, Error> {
+    let (Some(copy), Some(cache)) = (copy, policy.cache.as_ref()) else { return Ok(None) };
+    if source.keys.is_empty() || minisig(source)? == copy.facts.minisig.as_bytes() {
+        cache::confirm(cache, key, policy.now);
+        return Ok(None);
+    }
+    // Signed again: the next question, which has no copy, gets both.
+    let Some(body) = copy.shelf.body() else { return Ok(None) };
+    let (minisig, expires) = signed(source, &body)?;
+    let mut shelf = Shelf::of(body, &source.location)?;
+    let facts = Facts { validators: copy.facts.validators.clone(), minisig, expires };
+    // A copy that cannot be kept is asked for again.
+    _ = cache::save(cache, (key, &source.trust()), facts, &mut shelf, policy.now);
+    Ok(Some(Document { shelf, expires }))
+}
+
+/// Refuses a document that is older than one seen before, and remembers what was seen.
+fn in_order(stamp: &str, url: &Address, policy: &Policy, ui: &mut Ui<'_>) -> Result<(), Error> {
+    let Some(cache) = policy.cache.as_ref() else { return Ok(()) };
+    let key = url.key();
+    let seen = cache::seen(cache, &key);
+    match rollback::order(stamp, seen.as_deref(), policy.now) {
+        Order::Later if seen.as_deref() != Some(stamp) => cache::see(cache, &key, stamp),
+        Order::Later => {}
+        Order::Future => ui.warning(&format!(
+            "registry {url}: it is of {stamp}, which is to come; is the clock right?"
+        )),
+        Order::Earlier => {
+            let seen = seen.unwrap_or_default();
+            return Err(Error::Registry {
+                registry: url.to_string(),
+                reason: format!(
+                    "it is of {stamp}, and one of {seen} was seen before; try again later, or \
+                     ask its maintainer"
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn keep(
+    cache: Option<&Cache>,
+    place: (&str, &str),
+    facts: Facts,
+    shelf: &mut Shelf,
+    policy: &Policy,
+    ui: &mut Ui<'_>,
+) {
+    let saved = cache.map(|cache| cache::save(cache, place, facts, shelf, policy.now));
+    if let Some(Err(error)) = saved {
+        ui.detail(&format!("the registry's copy is not kept: {error}"));
+    }
+}
+
+/// Takes a registry's token out of the environment.
+fn add_token(source: &mut Source) -> Result<(), Error> {
+    let (Some(variable), Location::Http(address)) = (&source.token_env, &source.location) else {
+        return Ok(());
+    };
+    let Some(token) = env::named(variable) else {
+        return Err(Error::Usage(format!(
+            "the token for registry {} is to be in the variable {variable}, which is not set",
+            source.location
+        )));
+    };
+    source.location = Location::Http(address.clone().with_token(token));
+    Ok(())
+}
+
+/// Checks the signature of a document, where one is wanted. Returns its file and when it expires.
+fn signed(source: &Source, body: &[u8]) -> Result<(String, u64), Error> {
+    if source.keys.is_empty() {
+        return Ok((String::new(), u64::MAX));
+    }
+    let minisig = minisig(source)?;
+    let expires = signature::verify(body, &minisig, &source.keys, source.threshold);
+    let expires = expires.map_err(|reason| refused(source, reason))?;
+    Ok((String::from_utf8_lossy(&minisig).into_owned(), expires))
+}
+
+/// The signature file of a registry that must have one.
+fn minisig(source: &Source) -> Result<Vec<u8>, Error> {
+    let beside = source.location.beside(".minisig");
+    fetch::document(&beside, signature::MAX_SIGNATURE_BYTES).map_err(|error| match error {
+        Error::File { source: ref io, .. } if io.kind() == std::io::ErrorKind::NotFound => {
+            refused(source, "there is none".into())
+        }
+        Error::Net { reason, .. } if reason.contains(" 404 ") || reason.contains(" 410 ") => {
+            refused(source, format!("there is none: {reason}"))
+        }
+        other => other,
+    })
+}
+
+fn refused(source: &Source, reason: String) -> Error {
+    Error::Signature { registry: source.location.to_string(), reason }
+}
+
+/// A duration in the unit that people would choose.
+fn spoken(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,266 @@
+//! A job's share of memory, processors and processes: control groups, version 2.
+//!
+//! The launcher makes a group for each job and starts the job in it. Groups are made below the
+//! launcher's own, or below the nearest group above it that this user may change: what limits the
+//! launcher limits the job, too. A launcher holds a lock on its group; one without is left over
+//! from a launcher that was killed, and the next one removes it, see [`super::group`].
+
+use super::group::{self, Group, read, write};
+use crate::sandbox::{
+    plan::job::Limits,
+    setup::mount_calls,
+    setup::seal::unescape,
+    sys::{NODEV, NOEXEC, NOSUID},
+};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, Mode, OFlags, fstatfs, mkdirat, open, openat, statat},
+    io::Errno,
+    process::getpid,
+};
+use std::{
+    fs,
+    path::{Component, Path, PathBuf},
+};
+
+impl Limits {
+    /// The controllers that it takes.
+    fn controllers(self) -> Vec<&'static str> {
+        let wanted = [
+            ("memory", self.memory.is_some()),
+            ("cpu", self.cpu.is_some()),
+            ("pids", self.pids.is_some()),
+        ];
+        wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect()
+    }
+
+    /// Files and their content, cgroup-v2.rst of the kernel; and whether a kernel may lack it.
+    fn settings(self) -> Vec<(&'static str, String, bool)> {
+        let mut all = Vec::new();
+        if let Some(bytes) = self.memory {
+            all.push(("memory.max", bytes.to_string(), false));
+            // Absent where there is no swap.
+            all.push(("memory.swap.max", "0".to_owned(), true));
+            // A job that lost one of its processes would go on as if nothing had happened.
+            all.push(("memory.oom.group", "1".to_owned(), true));
+        }
+        if let Some(thousandths) = self.cpu {
+            // Microseconds in each tenth of a second.
+            all.push(("cpu.max", format!("{} 100000", u64::from(thousandths) * 100), false));
+        }
+        if let Some(count) = self.pids {
+            all.push(("pids.max", count.to_string(), false));
+        }
+        all
+    }
+}
+
+/// The group that a launcher moves to where it is alone in a group that was given to it.
+const LAUNCHER: &str = "launcher-of-joblet";
+
+/// What lets a user have groups where systemd gives them out.
+const SCOPE: &str = "start it in a scope of its own: systemd-run --user --scope joblet-exec …";
+
+/// The group of one job, with its limits.
+pub(crate) struct Cgroup(Group);
+
+impl Cgroup {
+    /// Makes a group with these limits.
+    ///
+    /// # Errors
+    /// Why none can be made, and what cures it.
+    pub(crate) fn make(limits: Limits) -> Result<Self, String> {
+        let parent = parent(&limits.controllers())?;
+        group::sweep(&parent);
+        let plain = |errno: Errno| format!("no group can be made: {errno}; {SCOPE}");
+        let group = Group::make(parent).map_err(plain)?;
+        for (file, value, optional) in limits.settings() {
+            match write(group.dir.as_fd(), file, &value) {
+                Err(Errno::NOENT) if optional => {}
+                Err(errno) => return Err(format!("{file} does not take {value}: {errno}")),
+                Ok(()) => {}
+            }
+        }
+        Ok(Self(group))
+    }
+
+    /// Its directory.
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.0.dir.as_fd()
+    }
+
+    /// The file by which a process joins the group, on kernels that cannot start it there.
+    pub(crate) fn entrance(&self) -> Result<OwnedFd, Errno> {
+        openat(self.dir(), "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// Whether the kernel ended the job because it needed more memory than it may have.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        let events = read(self.dir(), "memory.events").unwrap_or_default();
+        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.is_some_and(|count| count != "0")
+    }
+}
+
+/// The nearest group, from the launcher's own upwards, whose children can have `controllers`.
+fn parent(controllers: &[&str]) -> Result<OwnedFd, String> {
+    let (root, mut path) = hierarchy()?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut own = true;
+    let mut reasons = Vec::new();
+    loop {
+        let name = if path.as_os_str().is_empty() { ".".into() } else { path.clone() };
+        let shown = || format!("/{}", path.display());
+        let prepared = openat(&root, &name, flags, Mode::empty())
+            .and_then(of_groups)
+            .map_err(|errno| errno.to_string())
+            .and_then(|dir| prepare(dir.as_fd(), controllers, own).map(|()| dir));
+        match prepared {
+            Ok(dir) => return Ok(dir),
+            Err(reason) => reasons.push(format!("{} {reason}", shown())),
+        }
+        own = false;
+        if !path.pop() {
+            // The topmost says whether the kernel has what it takes; else what is nearest counts.
+            let missing = reasons.last().is_some_and(|reason| reason.contains(UNAVAILABLE));
+            let telling = if missing { reasons.pop() } else { reasons.into_iter().next() };
+            return Err(telling.unwrap_or_default());
+        }
+    }
+}
+
+/// Passes a directory of the file system of groups on; something else may be mounted there.
+fn of_groups(dir: OwnedFd) -> Result<OwnedFd, Errno> {
+    /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+    const MAGIC: i128 = 0x6367_7270;
+    let magic = fstatfs(&dir)?.f_type;
+    if i128::from(magic) == MAGIC { Ok(dir) } else { Err(Errno::NOTDIR) }
+}
+
+/// Begins the reason why no group of a host has a controller.
+const UNAVAILABLE: &str = "has no controller for";
+
+/// Makes sure that children of `dir` can have `controllers`, and that one can be made.
+fn prepare(dir: BorrowedFd<'_>, controllers: &[&str], own: bool) -> Result<(), String> {
+    let list = |file| read(dir, file).unwrap_or_default();
+    let words = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
+    let enabled = list("cgroup.subtree_control");
+    let missing: Vec<_> =
+        controllers.iter().copied().filter(|name| !words(&enabled, name)).collect();
+    let available = list("cgroup.controllers");
+    if let Some(name) = missing.iter().find(|name| !words(&available, name)) {
+        return Err(format!(
+            "{UNAVAILABLE} {name}: version 1 of cgroups has it, or it is switched off; boot the \
+             host with systemd.unified_cgroup_hierarchy=1, or give the group that controller"
+        ));
+    }
+    let writable = rustix::fs::accessat(dir, ".", rustix::fs::Access::WRITE_OK, AtFlags::EACCESS);
+    writable.map_err(|_| format!("belongs to somebody else; {SCOPE}"))?;
+    // A group with processes in it cannot have children with controllers. The first of all can,
+    // and it alone has no type.
+    let ordinary = statat(dir, "cgroup.type", AtFlags::empty()).is_ok();
+    let empty = || read(dir, "cgroup.procs").is_ok_and(|list| list.is_empty());
+    if ordinary && !empty() && !(own && step_aside(dir)) {
+        return Err(format!("holds other processes; {SCOPE}"));
+    }
+    if !missing.is_empty() {
+        let enable: String = missing.iter().map(|name| format!("+{name} ")).collect();
+        write(dir, "cgroup.subtree_control", &enable).map_err(|errno| match errno {
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => {
+                format!("belongs to somebody else; {SCOPE}")
+            }
+            errno => errno.to_string(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Moves this process to a child of `dir` if it is alone there, as in a service or a container.
+fn step_aside(dir: BorrowedFd<'_>) -> bool {
+    let own = getpid().as_raw_nonzero().to_string();
+    let alone = read(dir, "cgroup.procs").is_ok_and(|list| list.trim() == own);
+    alone
+        && matches!(mkdirat(dir, LAUNCHER, Mode::from_raw_mode(0o755)), Ok(()) | Err(Errno::EXIST))
+        && write(dir, &format!("{LAUNCHER}/cgroup.procs"), &own).is_ok()
+}
+
+/// The topmost visible group, and the path of the launcher's own below it.
+///
+/// Without a mount of cgroup v2, as on a host that has just booted, root makes one that nobody
+/// else sees. Not where there is one: the options of the newest mount hold for all of them.
+fn hierarchy() -> Result<(OwnedFd, PathBuf), String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // A process outside of its namespace's part has a `..` there, which leads out of any mount.
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    for (top, point) in mounts.lines().filter_map(mount_of_v2) {
+        let Ok(below) = Path::new(own).strip_prefix(&top) else { continue };
+        if !below.components().all(plain) {
+            continue;
+        }
+        if let Ok(root) = open(&point, flags, Mode::empty()) {
+            return Ok((root, below.to_owned()));
+        }
+    }
+    let options = [("nsdelegate", ""), ("memory_recursiveprot", "")]; // as systemd does
+    let flags = NOSUID | NODEV | NOEXEC;
+    let mounted = mount_calls::filesystem("cgroup2", &options, flags)
+        .or_else(|_| mount_calls::filesystem("cgroup2", &[], flags));
+    let own = PathBuf::from(own.trim_start_matches('/'));
+    mounted.map(|root| (root, own)).map_err(|errno| {
+        format!(
+            "version 2 of cgroups is not mounted, and cannot be: {errno}; as root, `mount -t \
+             cgroup2 cgroup2 /sys/fs/cgroup`"
+        )
+    })
+}
+
+/// Which group a line of mountinfo shows at which place, if it is a mount of version 2.
+fn mount_of_v2(line: &str) -> Option<(PathBuf, PathBuf)> {
+    let (mount, kind) = line.split_once(" - ")?;
+    let mut fields = mount.split(' ').skip(3).filter(|_| kind.starts_with("cgroup2 "));
+    Some((unescape(fields.next()?), unescape(fields.next()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_as_people_and_the_kernel_read_them() {
+        let limits = Limits { memory: Some(8 << 30), cpu: Some(1500), pids: Some(100) };
+        assert_eq!(limits.to_string(), "8192 MiB of memory, 1.5 processors, 100 processes");
+        let settings: Vec<_> = limits
+            .settings()
+            .into_iter()
+            .map(|(file, value, _)| format!("{file}={value}"))
+            .collect();
+        assert_eq!(
+            settings.join(" "),
+            "memory.max=8589934592 memory.swap.max=0 memory.oom.group=1 cpu.max=150000 100000 \
+             pids.max=100"
+        );
+        assert_eq!(limits.controllers(), ["memory", "cpu", "pids"]);
+        let one = Limits { memory: Some(4097), ..Limits::default() };
+        assert_eq!(
+            (one.to_string(), one.controllers()),
+            ("4097 bytes of memory".into(), vec!["memory"])
+        );
+        assert!(Limits::default().is_empty() && !one.is_empty());
+    }
+
+    #[test]
+    fn mounts_of_version_2() {
+        for (line, want) in [
+            ("41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", Some(("/", "/sys/fs/cgroup"))),
+            (r"41 31 0:38 /a\040b /x shared:1 - cgroup2 none rw", Some(("/a b", "/x"))),
+            ("41 31 0:38 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids", None),
+            ("41 31", None),
+        ] {
+            let want = want.map(|(top, point)| (top.into(), point.into()));
+            assert_eq!(mount_of_v2(line), want, "{line}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A parent for the job: PID 1, which passes signals on and reaps.
+//!
+//! A program that is PID 1 gets no default action of a signal from inside its namespace, and
+//! inherits orphans. Under this one it is a process like any other.
+
+use super::signals::{ENDING, Forwarded};
+use crate::env::weaken;
+use crate::sandbox::{
+    setup::failure::Failure,
+    sys::{self, Memory},
+};
+use nix::{
+    libc,
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use rustix::{
+    fd::BorrowedFd,
+    io::write,
+    process::{DumpableBehavior, set_dumpable_behavior},
+};
+use std::convert::Infallible;
+
+/// Forks a child that does the `rest`. The parent, which has every privilege dropped already, ends
+/// with the child, and with its status. That a signal ended it is told to `report`.
+pub(crate) fn stay(
+    report: BorrowedFd<'_>,
+    rest: &mut dyn FnMut() -> Infallible,
+) -> Result<Infallible, Failure> {
+    // No process of the job may look at this one or at its program, which is the host's file: not
+    // through ptrace, not through /proc/1/exe. The child gets this back when it executes the job.
+    let weak = weaken::without("not-dumpable");
+    set_dumpable_behavior(if weak {
+        DumpableBehavior::Dumpable
+    } else {
+        DumpableBehavior::NotDumpable
+    })?;
+    // The signals are blocked since before the clone.
+    let signals = Forwarded::open()?;
+    // What came too early for the job ends it before it begins.
+    while let Some((signal, _)) = signals.read()? {
+        if ENDING.contains(&signal) {
+            end(report, signal);
+        }
+    }
+    let main = sys::clone_alone(0, Memory::Copied, None, rest)?;
+    loop {
+        signals.wait()?;
+        while let Some((signal, from_terminal)) = signals.read()? {
+            // What comes from the terminal went to all of its foreground group, so to the job.
+            if signal != Signal::SIGCHLD && !from_terminal {
+                // Fails only for a job that has ended, which is seen below.
+                _ = kill(main, signal);
+            }
+        }
+        reap(main, report);
+    }
+}
+
+/// Reaps all that ended; ends with the main process.
+fn reap(main: Pid, report: BorrowedFd<'_>) {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        match status {
+            WaitStatus::Exited(pid, code) if pid == main => sys::exit_now(code),
+            WaitStatus::Signaled(pid, signal, _) if pid == main => end(report, signal),
+            WaitStatus::StillAlive => return,
+            _ => {}
+        }
+    }
+}
+
+/// The first byte of the report that a signal ended the job; the signal's number follows.
+pub(crate) const SIGNALED: u8 = 3;
+
+/// Ends as if `signal` had: PID 1 cannot really be ended by one.
+fn end(report: BorrowedFd<'_>, signal: Signal) -> ! {
+    let number = (signal as libc::c_int).to_le_bytes()[0];
+    // The launcher may be gone; then nobody is left to be told.
+    _ = write(report, &[SIGNALED, number]);
+    sys::exit_now(128 + i32::from(number))
+}

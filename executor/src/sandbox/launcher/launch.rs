@@ -1,0 +1,284 @@
+//! The two processes of a run: the launcher, and the child that becomes the job.
+
+use super::{
+    cgroup::Cgroup,
+    init,
+    relay::Relay,
+    signals::Signals,
+    supervise::{Exit, supervise},
+    terminal::Terminal,
+};
+use crate::env::weaken;
+use crate::error::Error;
+use crate::runtime::Runtime;
+use crate::sandbox::{
+    plan::explain::explain,
+    plan::host::Host,
+    plan::job::{self, Job},
+    plan::step::{Origin, Step},
+    setup::apply::Sandbox,
+    setup::command,
+    setup::failure::{Failure, Kind},
+    setup::mount_calls::identity,
+    setup::mounts::Places,
+    setup::standard_files::StandardFiles,
+    sys::{self, Memory},
+};
+use nix::{errno::Errno, libc, unistd::Pid};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, BorrowedFd},
+    io::write,
+    pipe::{PipeFlags, pipe_with},
+    process::{Signal, set_parent_process_death_signal},
+};
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// Starts a child that does `steps`, and waits for the end of the job.
+pub(crate) fn run(
+    runtime: &Runtime,
+    steps: &[Step],
+    job: &Job,
+    host: &Host,
+) -> Result<Exit, Error> {
+    let launch = |errno: Errno| Error::Launch {
+        step: "start the job".to_owned(),
+        reason: errno.desc().to_owned(),
+    };
+    let raw = |errno: rustix::io::Errno| launch(Errno::from_raw(errno.raw_os_error()));
+    let mut files = StandardFiles::prepare(job.terminal)?;
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
+    let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
+    let (terminal, wanted) = match job.terminal {
+        job::Terminal::None => (None, None),
+        kind => {
+            let begun = Terminal::begin(kind == job::Terminal::Full).map_err(raw)?;
+            (Some(begun.0), Some(begun.1))
+        }
+    };
+    let signals = Signals::block().map_err(launch)?;
+    let cgroup = limit(steps)?;
+    let sandbox = Sandbox {
+        runtime: (&runtime.path, identity),
+        user_namespace: !host.privileged,
+        ignored: &signals.ignored,
+        files: &files,
+        terminal: wanted.as_ref(),
+        entrance: None,
+        reader: reader.as_fd(),
+        writer: writer.as_fd(),
+    };
+    let pid = clone(steps, cgroup.as_ref(), sandbox)
+        .map_err(|(at, errno)| explained(steps, job, host, at, Failure::from(errno)))?;
+    drop(wanted);
+    drop(writer);
+    files.let_go();
+    let init = steps.contains(&Step::Init);
+    let relays = std::mem::take(&mut files.piped).into_iter().map(Relay::new).collect();
+    let ended = supervise(&signals, pid, reader, (job.timeout, init), (terminal, relays));
+    files.settle();
+    let ended = ended.map_err(launch)?;
+    match Failure::decode(&ended.report) {
+        Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
+        None if ended.refused.is_some() => {
+            let (name, errno) = ended.refused.unwrap_or(("", rustix::io::Errno::IO));
+            let step = "pass on what the job wrote".to_owned();
+            let reason = Errno::from_raw(errno.raw_os_error()).desc();
+            Err(Error::Launch { step, reason: format!("{name}: {reason}") })
+        }
+        None => Ok(match (cgroup, ended.exit) {
+            (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
+            (_, exit) => exit,
+        }),
+    }
+}
+
+/// Starts the child in its namespaces and its control group. An error tells the step it belongs to.
+fn clone(
+    steps: &[Step],
+    cgroup: Option<&Cgroup>,
+    sandbox: Sandbox<'_>,
+) -> Result<Pid, (usize, Errno)> {
+    let begin = steps.iter().position(|step| matches!(step, Step::Namespaces { .. })).unwrap_or(0);
+    let flags = steps.get(begin).map_or(0, |step| flags(step, cgroup.is_some()));
+    let start = |cgroup, sandbox| {
+        sys::clone_alone(flags, memory(steps), cgroup, &mut || child(sandbox, steps))
+            .map_err(|errno| (begin, errno))
+    };
+    let Some(cgroup) = cgroup else { return start(None, sandbox) };
+    match start(Some(cgroup.dir()), sandbox) {
+        // Before Linux 5.7, or in a container that knows no clone3.
+        Err((_, Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG)) => {
+            let entrance = cgroup.entrance();
+            let entrance = entrance.map_err(|errno| (0, Errno::from_raw(errno.raw_os_error())))?;
+            start(None, Sandbox { entrance: Some(entrance.as_fd()), ..sandbox })
+        }
+        // What the user may not do with groups.
+        Err((_, errno @ (Errno::EACCES | Errno::EBUSY | Errno::EOPNOTSUPP))) => Err((0, errno)),
+        other => other,
+    }
+}
+
+/// The launcher lends its memory to a child that needs a moment only, and none of its own later:
+/// copying is a twelfth of a start. While it is lent, the launcher passes no signal on, so nothing
+/// may be lent where the child could have to wait: for files that it copies, or for a disk far away
+/// that the launcher has not looked at before.
+///
+/// Who needs more than its group may have is ended together with all that share its memory.
+fn memory(steps: &[Step]) -> Memory {
+    let own = |step: &Step| match step {
+        Step::Copy { .. } | Step::Terminal { .. } | Step::Init => true,
+        Step::Bind { source, .. } | Step::Overlay { source, .. } => {
+            matches!(source, Origin::Host(_))
+        }
+        Step::Limit(limits) => limits.memory.is_some(),
+        _ => false,
+    };
+    if steps.iter().any(own) { Memory::Copied } else { Memory::Lent }
+}
+
+/// Makes the control group of a plan with limits.
+fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
+    let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
+    let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
+    Cgroup::make(*limits).map(Some).map_err(refuse)
+}
+
+/// The flags of clone(2) for the step that makes namespaces. A process that is started in another
+/// control group makes the namespace for it there, when it has arrived.
+fn flags(step: &Step, limited: bool) -> libc::c_int {
+    let Step::Namespaces { user, network } = step else { return 0 };
+    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let cgroup = if limited { 0 } else { libc::CLONE_NEWCGROUP };
+    let user = if *user { libc::CLONE_NEWUSER } else { 0 };
+    let network = if *network && !weaken::without("network") { libc::CLONE_NEWNET } else { 0 };
+    always | cgroup | user | network
+}
+
+/// The child: never returns into the code of the launcher.
+fn child(sandbox: Sandbox<'_>, steps: &[Step]) -> Infallible {
+    let mut places = None;
+    finish(sandbox, &mut || match follow_launcher(sandbox) {
+        Ok(()) => follow(sandbox, steps, 0, &mut places),
+        Err(failure) => failure.encode(0),
+    })
+}
+
+/// Does `work`, which comes back only if it fails, and then tells the launcher. Not even a panic
+/// comes back from here.
+fn finish(sandbox: Sandbox<'_>, work: &mut dyn FnMut() -> Vec<u8>) -> Infallible {
+    if let Ok(report) = catch_unwind(AssertUnwindSafe(work)) {
+        // The launcher may be gone; then nobody is left to be told.
+        _ = write(sandbox.writer, &report);
+    }
+    sys::exit_now(125)
+}
+
+/// Does the steps from number `first` on. Returns what is to be reported of the one that failed.
+fn follow(
+    sandbox: Sandbox<'_>,
+    steps: &[Step],
+    first: usize,
+    places: &mut Option<Places>,
+) -> Vec<u8> {
+    for (index, step) in steps.iter().enumerate().skip(first) {
+        if leaves_out(step) {
+            continue;
+        }
+        let done = match step {
+            Step::Init => {
+                let mut rest = || follow(sandbox, steps, index + 1, &mut *places);
+                let stayed = init::stay(sandbox.writer, &mut || finish(sandbox, &mut rest));
+                stayed.map(|never| match never {})
+            }
+            step => sandbox.apply(step, places),
+        };
+        let done = done.and_then(|()| match step {
+            // A change of user takes the death signal back; it was asked for again.
+            Step::DropPrivileges { .. } => exit_if_orphaned(sandbox.writer),
+            _ => Ok(()),
+        });
+        if let Err(failure) = done {
+            return failure.encode(index);
+        }
+    }
+    Failure::launch("the plan has no command").encode(steps.len())
+}
+
+/// Whether tests leave `step` out.
+fn leaves_out(step: &Step) -> bool {
+    let named = || Some(serde_json::to_value(step).ok()?["step"].as_str()?.to_owned());
+    cfg!(feature = "weaken") && named().is_some_and(|name| weaken::without(&name))
+}
+
+/// Makes sure that this process does not outlive the launcher.
+fn follow_launcher(sandbox: Sandbox<'_>) -> Result<(), Failure> {
+    if weaken::without("follow-launcher") {
+        return Ok(());
+    }
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    sys::close_own(sandbox.reader);
+    exit_if_orphaned(sandbox.writer)
+}
+
+/// Ends this process if the launcher ended before the death signal was asked for.
+///
+/// A process that ends closes its files first and sends the signals then: so either the reader of
+/// the pipe is gone by now, or the signal will come. The parent's process id says nothing, being
+/// outside the namespace.
+fn exit_if_orphaned(writer: BorrowedFd<'_>) -> Result<(), Failure> {
+    let mut fds = [PollFd::from_borrowed_fd(writer, PollFlags::empty())];
+    poll(&mut fds, Some(&Timespec::default()))?;
+    if fds[0].revents().contains(PollFlags::ERR) {
+        sys::exit_now(125);
+    }
+    Ok(())
+}
+
+/// The error for what went wrong in step number `at`.
+fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure) -> Error {
+    let command =
+        || job.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    match failure.kind {
+        Kind::NoCommand => Error::NoCommand { command: command(), path: failure.detail },
+        Kind::NotExecutable => Error::NotExecutable { command: command(), reason: failure.detail },
+        Kind::Exec => {
+            let failure = command::failed(Errno::from_raw(failure.errno), &failure.detail);
+            Error::NotExecutable { command: command(), reason: failure.detail }
+        }
+        Kind::Launch => {
+            let step = steps.get(at);
+            let mut parts = Vec::from_iter((!failure.detail.is_empty()).then_some(failure.detail));
+            if let (Some(step), true) = (step, failure.errno != 0) {
+                parts.push(explain(step, Errno::from_raw(failure.errno), !host.privileged));
+            }
+            let step = step.map_or_else(|| "follow the plan".to_owned(), Step::to_string);
+            Error::Launch { step: format!("cannot {step}"), reason: parts.join(": ") }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::plan::job::{Ids, Limits};
+
+    #[test]
+    fn memory_is_lent_where_nothing_waits() {
+        let bind = |source| Step::Bind { source, target: "/a".into(), writable: false };
+        for (step, want) in [
+            (Step::Root, Memory::Lent),
+            (bind(Origin::Runtime("a".into())), Memory::Lent),
+            (Step::Limit(Limits { pids: Some(1), ..Limits::default() }), Memory::Lent),
+            (bind(Origin::Host("/far".into())), Memory::Copied),
+            (Step::Limit(Limits { memory: Some(1), ..Limits::default() }), Memory::Copied),
+            (Step::Terminal { owner: Ids { uid: 0, gid: 0 } }, Memory::Copied),
+            (Step::Init, Memory::Copied),
+        ] {
+            assert_eq!(memory(&[Step::PrivateMounts, step]), want);
+        }
+    }
+}

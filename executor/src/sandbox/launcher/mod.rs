@@ -1,0 +1,13 @@
+//! The process that starts a job and waits for it.
+//!
+//! In: a runtime and the steps of a plan. Out: the child, cloned into its namespaces and control group;
+//! signals, keys and bytes passed on while it runs; how it ended.
+
+pub(crate) mod cgroup;
+mod group;
+mod init;
+pub(crate) mod launch;
+pub(crate) mod relay;
+mod signals;
+pub(crate) mod supervise;
+pub(crate) mod terminal;

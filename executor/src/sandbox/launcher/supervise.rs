@@ -1,0 +1,363 @@
+//! What the launcher does while the job runs: passes signals on, and waits for the end.
+
+use super::{
+    init::SIGNALED,
+    relay::Relay,
+    signals::{Disposition, ENDING, Signals, disposition},
+    terminal::Terminal,
+};
+use crate::sandbox::sys;
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill, killpg, raise},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::{AsFd, OwnedFd},
+};
+use std::{
+    fs::File,
+    io::Read,
+    time::{Duration, Instant},
+};
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Code(u8),
+    /// This signal ended it.
+    Signal(u8),
+    /// It ran longer than it may.
+    TimedOut,
+    /// It needed more memory than it may have.
+    OutOfMemory,
+}
+
+impl Exit {
+    /// The exit status to pass on: the job's own, 128+n for signal n, 124 after the timeout.
+    #[must_use]
+    pub fn status(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+            Self::TimedOut => 124,
+            Self::OutOfMemory => 128 + 9,
+        }
+    }
+}
+
+/// How long a job may go on after TERM at its timeout.
+const GRACE: Duration = Duration::from_secs(10);
+/// A job that runs for longer is waited for with little memory. Sooner, what is given back would be
+/// needed again at once, to end.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// How soon to ask again whether it is the launcher's turn to read from the caller's terminal.
+const TURN: Duration = Duration::from_millis(200);
+
+/// How the child came to its end.
+pub(crate) struct Ended {
+    /// Its end.
+    pub exit: Exit,
+    /// What it reported before it could become the job; empty if it became the job.
+    pub report: Vec<u8>,
+    /// Which of the caller's files did not take what the job wrote, and why.
+    pub refused: Option<(&'static str, rustix::io::Errno)>,
+}
+
+/// Whom a signal is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    /// The first process of the job.
+    First,
+    /// Its process group, as a terminal's signals are.
+    Group,
+}
+
+/// The job as its launcher sees it.
+struct Job {
+    pid: Pid,
+    /// Whether it stays the parent of the job: then it passes on what it gets.
+    init: bool,
+    /// Whether it is the job already, and no longer its preparation.
+    begun: bool,
+    /// The signal that it was killed for, because nothing else would have ended it.
+    killed_for: Option<u8>,
+    timed_out: bool,
+}
+
+/// Waits for the child `pid`, whose report comes from `pipe`, and passes signals on meanwhile, and
+/// what is typed, read and written. `init` if it stays the parent of the job.
+pub(crate) fn supervise(
+    signals: &Signals,
+    pid: Pid,
+    pipe: OwnedFd,
+    (timeout, init): (Option<Duration>, bool),
+    (terminal, relays): (Option<Terminal>, Vec<Relay>),
+) -> Result<Ended, Errno> {
+    let mut launcher = Launcher {
+        signals,
+        job: Job { pid, init, begun: false, killed_for: None, timed_out: false },
+        deadline: timeout.map(|timeout| Instant::now() + timeout),
+        settled: None,
+        pipe: Some(File::from(pipe)),
+        report: Vec::new(),
+        terminal,
+        relays,
+    };
+    let exit = loop {
+        let ready = launcher.wait(launcher.next())?;
+        launcher.pass_on(&ready);
+        launcher.read_report(&ready)?;
+        launcher.keep_time();
+        if ready.signal {
+            launcher.handle_signals()?;
+            if let Some(exit) = launcher.job.reap()? {
+                break exit;
+            }
+        }
+    };
+    launcher.terminal = None; // shows what is left, and gives the caller's its modes back
+    launcher.drain()?;
+    if let Some(mut file) = launcher.pipe.take() {
+        file.read_to_end(&mut launcher.report).map_err(|_| Errno::EIO)?;
+    }
+    let refused = launcher.relays.iter().find_map(Relay::refused);
+    Ok(launcher.job.ended(exit, launcher.report, refused))
+}
+
+/// What the launcher has to do with a job.
+struct Launcher<'a> {
+    signals: &'a Signals,
+    job: Job,
+    /// When the time of the job is over.
+    deadline: Option<Instant>,
+    /// When the job counts as one that runs for long.
+    settled: Option<Instant>,
+    /// Where the child reports, until it becomes the job.
+    pipe: Option<File>,
+    report: Vec<u8>,
+    terminal: Option<Terminal>,
+    relays: Vec<Relay>,
+}
+
+impl Launcher<'_> {
+    /// When there is something to do even if nothing happens.
+    fn next(&self) -> Option<Instant> {
+        let turn = self.relays.iter().any(Relay::waits).then(|| Instant::now() + TURN);
+        self.deadline.into_iter().chain(self.settled).chain(turn).min()
+    }
+
+    /// Passes on what was typed, read and written.
+    fn pass_on(&mut self, ready: &Ready) {
+        let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.typed, ready.near));
+        if hung_up {
+            self.job.pass_on(Signal::SIGHUP, To::First);
+            // The job's hangs up, too: who ignores the signal finds nothing more to read.
+            self.terminal = None;
+        }
+        for (relay, _) in self.relays.iter_mut().zip(&ready.relays).filter(|(_, ready)| **ready) {
+            relay.pump();
+        }
+    }
+
+    /// Reads what the child reports: it writes once and exits, or becomes the job, which closes it.
+    fn read_report(&mut self, ready: &Ready) -> Result<(), Errno> {
+        let Some(file) = self.pipe.as_mut().filter(|_| ready.report) else { return Ok(()) };
+        let mut buffer = [0; 4096];
+        let len = file.read(&mut buffer).map_err(|_| Errno::EIO)?;
+        self.report.extend(&buffer[..len]);
+        if len == 0 {
+            self.pipe = None;
+            self.job.begun = self.report.is_empty();
+            self.settled = Some(Instant::now() + SETTLED);
+        }
+        Ok(())
+    }
+
+    /// Does what it is time for.
+    fn keep_time(&mut self) {
+        let over = |time: Option<Instant>| time.is_some_and(|time| Instant::now() >= time);
+        if over(self.settled) {
+            self.settled = None;
+            sys::release_code();
+        }
+        if over(self.deadline) {
+            self.deadline = self.job.time_out();
+        }
+    }
+
+    fn handle_signals(&mut self) -> Result<(), Errno> {
+        while let Some((signal, from_terminal)) = self.signals.queue.read()? {
+            self.job.handle(signal, from_terminal, self.terminal.as_ref());
+        }
+        Ok(())
+    }
+
+    /// After the end of the job: passes on what it has written. A reader that takes nothing is not
+    /// waited for against the caller's will.
+    fn drain(&mut self) -> Result<(), Errno> {
+        self.relays.retain(Relay::is_output);
+        loop {
+            // Where nothing is held, all that there is can be read at once.
+            let idle = self.relays.iter().all(Relay::is_idle);
+            let ready = self.wait(idle.then(Instant::now))?;
+            if idle && !ready.relays.contains(&true) {
+                return Ok(());
+            }
+            self.pass_on(&ready);
+            while let Some((signal, _)) = self.signals.queue.read()? {
+                if ENDING.contains(&signal) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Waits until `deadline`, or until one of these is ready: a signal, the pipe, the caller's
+    /// terminal, the job's, a relay.
+    fn wait(&self, deadline: Option<Instant>) -> Result<Ready, Errno> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        // Rounded up: a wait of nearly nothing would spin.
+        let round = |left: Duration| left + Duration::from_millis((!left.is_zero()).into());
+        let left = left.map(|left| Timespec::try_from(round(left)).unwrap_or_default());
+        let queue = self.signals.queue.as_fd();
+        let nothing = || PollFd::from_borrowed_fd(queue, PollFlags::empty());
+        let terminal = self.terminal.as_ref();
+        let (typed, near) = terminal.map_or_else(|| (None, nothing()), Terminal::polled);
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(queue, PollFlags::IN),
+            self.pipe.as_ref().map_or_else(nothing, |pipe| PollFd::new(pipe, PollFlags::IN)),
+            typed.unwrap_or_else(nothing),
+            near,
+        ];
+        fds.extend(self.relays.iter().map(|relay| relay.polled().unwrap_or_else(nothing)));
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
+        }
+        let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let [signal, report, typed, near] = [0, 1, 2, 3].map(|index| ready[index]);
+        Ok(Ready { signal, report, typed, near, relays: ready[4..].to_vec() })
+    }
+}
+
+/// What is ready after a wait.
+struct Ready {
+    signal: bool,
+    report: bool,
+    typed: bool,
+    near: bool,
+    relays: Vec<bool>,
+}
+
+impl Job {
+    /// Does what is to be done when `signal` has come, perhaps from the caller's terminal.
+    fn handle(&mut self, signal: Signal, from_terminal: bool, terminal: Option<&Terminal>) {
+        match (signal, terminal) {
+            (Signal::SIGCHLD, _) => {}
+            (Signal::SIGWINCH, Some(terminal)) => terminal.resize(),
+            (signal, terminal) => {
+                self.pass_on(signal, if from_terminal { To::Group } else { To::First });
+                if let (Signal::SIGCONT, Some(terminal)) = (signal, terminal) {
+                    terminal.resume();
+                }
+            }
+        }
+    }
+
+    /// Passes `signal` on, so that it does to the job what it does to any program.
+    ///
+    /// The kernel spares PID 1 of a namespace the default actions; the launcher performs them.
+    fn pass_on(&mut self, signal: Signal, to: To) {
+        match (self.disposition(signal), signal) {
+            (_, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU) if self.init => {
+                self.send(signal, to);
+                _ = raise(Signal::SIGSTOP);
+                self.send(Signal::SIGCONT, to);
+            }
+            (Disposition::Handled, _) | (_, Signal::SIGCONT) => self.send(signal, to),
+            (_, Signal::SIGWINCH) => {}
+            // What the first process ignores, others of its group may not.
+            (Disposition::Ignored, _) if to == To::Group => self.send(signal, to),
+            (Disposition::Ignored, _) => {}
+            (Disposition::Default, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU) => {
+                self.send(Signal::SIGSTOP, to);
+                // Stops here until someone continues this process, and then the job.
+                _ = raise(Signal::SIGSTOP);
+                self.send(Signal::SIGCONT, to);
+            }
+            (Disposition::Default, _) => {
+                self.killed_for = self.killed_for.or(u8::try_from(signal as i32).ok());
+                self.send(Signal::SIGKILL, To::First);
+            }
+        }
+    }
+
+    /// The time is over: asks the job to end, or ends it. Returns the next deadline.
+    fn time_out(&mut self) -> Option<Instant> {
+        let ask = !self.timed_out && self.disposition(Signal::SIGTERM) == Disposition::Handled;
+        self.timed_out = true;
+        self.send(if ask { Signal::SIGTERM } else { Signal::SIGKILL }, To::First);
+        ask.then(|| Instant::now() + GRACE)
+    }
+
+    fn disposition(&self, signal: Signal) -> Disposition {
+        match (self.init, self.begun) {
+            (true, _) => Disposition::Handled,
+            (false, true) => disposition(self.pid, signal),
+            (false, false) => Disposition::Default,
+        }
+    }
+
+    fn send(&self, signal: Signal, to: To) {
+        // It can only fail because the job has ended, which the next wait tells; its process id
+        // is not used again before that. An init passes on what it gets itself; before the job
+        // has begun there is no group.
+        _ = match to {
+            To::Group if self.begun && !self.init => killpg(self.pid, signal),
+            _ => kill(self.pid, signal),
+        };
+    }
+
+    /// Reaps all ended children; how the job ended, if it did.
+    fn reap(&self) -> Result<Option<Exit>, Errno> {
+        loop {
+            let (pid, exit) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, Exit::Code(code.to_le_bytes()[0])),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid, Exit::Signal((signal as i32).to_le_bytes()[0]))
+                }
+                Ok(WaitStatus::StillAlive) => return Ok(None),
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            };
+            if pid != self.pid {
+                continue;
+            }
+            return Ok(Some(exit));
+        }
+    }
+
+    /// How it ended, where `exit` is how the child did.
+    fn ended(
+        &self,
+        exit: Exit,
+        report: Vec<u8>,
+        refused: Option<(&'static str, rustix::io::Errno)>,
+    ) -> Ended {
+        let killed = exit == Exit::Signal(9);
+        let exit = match (self.killed_for, report.as_slice()) {
+            _ if self.timed_out => Exit::TimedOut,
+            (Some(signal), _) if killed => Exit::Signal(signal),
+            (_, [SIGNALED, signal]) => Exit::Signal(*signal),
+            _ => exit,
+        };
+        Ended { exit, report, refused }
+    }
+}

@@ -1,0 +1,143 @@
+//! A terminal of the job's own, and the launcher that stands between it and the caller's.
+//!
+//! The job gets the far end of a new pair of its own `/dev/pts`, as its controlling terminal: it
+//! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes
+//! to the launcher through a socket.
+
+use crate::sandbox::setup::{descriptors::receive, terminal::Wanted};
+use rustix::{
+    event::{PollFd, PollFlags},
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{OFlags, fcntl_setfl},
+    io::{Errno, read, retry_on_intr, write},
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    stdio::{stderr, stdout},
+    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
+};
+use std::io::{Stdin, stdin};
+
+/// The launcher's side. The caller's terminal gets its modes back when this is dropped.
+pub(crate) struct Terminal {
+    caller: (Stdin, BorrowedFd<'static>),
+    before: Termios,
+    /// The socket that both ends come from, then the near end.
+    near: OwnedFd,
+    /// The far end, held open: without it, a job that closes its own would look like a hangup.
+    far: Option<OwnedFd>,
+    /// What was typed and is not taken yet.
+    typed: Vec<u8>,
+    typing: bool,
+    full: bool,
+}
+
+impl Terminal {
+    /// Looks at the caller's terminal and, if the job's is a `full` one, puts it into raw mode: every
+    /// key is the job's. Else the job's is for output alone, which the caller's processes.
+    ///
+    /// Comes before signals are blocked, so that a caller in the background is stopped.
+    pub(crate) fn begin(full: bool) -> Result<(Self, Wanted), Errno> {
+        let shown = if isatty(stdout()) { stdout() } else { stderr() };
+        let caller = (stdin(), shown);
+        let before = tcgetattr(shown)?;
+        let size = tcgetwinsize(shown)?;
+        let flags = SocketFlags::CLOEXEC;
+        let (near, socket) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let mut modes = before.clone();
+        if !full {
+            modes.make_raw();
+        }
+        let (far, typed) = (None, Vec::new());
+        let terminal = Self { caller, before, near, far, typed, typing: full, full };
+        terminal.raw()?;
+        Ok((terminal, Wanted { socket, modes, size, full }))
+    }
+
+    fn raw(&self) -> Result<(), Errno> {
+        if !self.full {
+            return Ok(());
+        }
+        let mut modes = self.before.clone();
+        modes.make_raw();
+        tcsetattr(&self.caller.0, OptionalActions::Now, &modes)
+    }
+
+    /// After a stop: what continued this process may have changed the terminal.
+    pub(crate) fn resume(&self) {
+        // A terminal that is gone hangs up, which ends all this.
+        _ = self.raw();
+        self.resize();
+    }
+
+    /// Gives the job's terminal the size of the caller's. The kernel tells the job.
+    pub(crate) fn resize(&self) {
+        if let (Some(_), Ok(size)) = (&self.far, tcgetwinsize(self.caller.1)) {
+            _ = tcsetwinsize(&self.near, size);
+        }
+    }
+
+    /// What is to be waited for: the caller's keys, where they are wanted, and the near end.
+    pub(crate) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>) {
+        let typing = self.far.is_some() && self.typing && self.typed.is_empty();
+        let keys = typing.then(|| PollFd::from_borrowed_fd(self.caller.0.as_fd(), PollFlags::IN));
+        let typed = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+        (keys, PollFd::from_borrowed_fd(self.near.as_fd(), PollFlags::IN | typed))
+    }
+
+    /// Moves what there is, after a wait: whether keys were typed, whether the near end is ready.
+    /// Returns whether the caller's terminal has just hung up.
+    pub(crate) fn pump(&mut self, typed: bool, near: bool) -> bool {
+        let mut hung_up = false;
+        if self.far.is_none() {
+            // A child that fails before it has a terminal says so elsewhere.
+            if let (true, Some([near, far])) = (near, receive(self.near.as_fd())) {
+                // Where it cannot be set, reads block until there is something, which is waited for.
+                _ = fcntl_setfl(&near, OFlags::NONBLOCK);
+                (self.near, self.far) = (near, Some(far));
+                self.resize();
+            }
+            return false;
+        }
+        if typed && self.typing && self.typed.is_empty() {
+            let mut buffer = [0; 4096];
+            // In raw mode there is no end of file but that of the terminal itself: the signal for it
+            // may have come before anybody could act on it.
+            match retry_on_intr(|| read(&self.caller.0, &mut buffer)) {
+                Ok(0) | Err(Errno::IO) => {
+                    (self.typing, hung_up) = (false, true);
+                    self.far = None; // there is nobody to show anything to
+                }
+                Ok(len) => self.typed.extend(&buffer[..len]),
+                Err(_) => {}
+            }
+        }
+        if let Ok(len) = write(&self.near, &self.typed) {
+            self.typed.drain(..len);
+        }
+        if near {
+            self.show();
+        }
+        hung_up
+    }
+
+    /// Shows what the job wrote, at most one buffer. Whether there was anything.
+    fn show(&self) -> bool {
+        let mut buffer = [0; 4096];
+        let len = read(&self.near, &mut buffer).unwrap_or(0);
+        let mut rest = &buffer[..len];
+        while let (false, Ok(len)) = (rest.is_empty(), retry_on_intr(|| write(self.caller.1, rest)))
+        {
+            rest = &rest[len..];
+        }
+        len > 0
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        while self.far.is_some() && self.show() {}
+        if self.full {
+            // A terminal that is gone has no modes to be given back.
+            _ = tcsetattr(&self.caller.0, OptionalActions::Drain, &self.before);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What is behind an error number of a step, and what cures it.
+
+use super::step::Step;
+use nix::errno::Errno;
+use std::fs;
+
+/// What a person needs to know about `errno` in `step`.
+pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String {
+    let plain = errno.desc();
+    let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
+    let namespaces = matches!(step, Step::Namespaces { .. });
+    let early = namespaces
+        || matches!(
+            step,
+            Step::MapIds { .. }
+                | Step::PrivateMounts
+                | Step::Loopback
+                | Step::Hostname { .. }
+                | Step::Root
+        );
+    if user_namespace && (namespaces && errno == Errno::ENOSPC || early && denied) {
+        return format!("{plain}; {}", why_no_user_namespace(|path| fs::read_to_string(path).ok()));
+    }
+    let hint = match errno {
+        Errno::ENOSPC if namespaces => {
+            "; the limit is in /proc/sys/user (max_mnt_namespaces, max_net_namespaces, …)"
+        }
+        Errno::EUSERS if namespaces => "; namespaces are nested too deeply here",
+        Errno::EINVAL if namespaces => {
+            "; this kernel lacks one of them (CONFIG_NAMESPACES and what is below it), or needs \
+             user.max_*_namespaces above 0"
+        }
+        Errno::EAGAIN if namespaces => "; too many processes (ulimit -u, pids.max)",
+        Errno::ENOSYS if matches!(step, Step::Root) => {
+            "; Linux 5.2 or later is needed, without a filter on its mount calls"
+        }
+        Errno::EINVAL | Errno::ENOSYS if matches!(step, Step::Seccomp) => {
+            "; this kernel lacks CONFIG_SECCOMP_FILTER"
+        }
+        Errno::EINVAL if matches!(step, Step::PrivateMounts) => {
+            "; the root directory is no mount here (a chroot): `mount --bind DIR DIR` before the \
+             chroot cures it"
+        }
+        Errno::EPERM if early => {
+            "; this container lacks CAP_SYS_ADMIN: start it with that capability"
+        }
+        Errno::EPERM if matches!(step, Step::Bind { .. }) => {
+            "; the kernel does not let a user change the flags of this mount"
+        }
+        _ => "",
+    };
+    format!("{plain}{hint}")
+}
+
+/// The first of the usual reasons why a user may not have a user namespace. `read` reads a file.
+fn why_no_user_namespace(read: impl Fn(&str) -> Option<String>) -> String {
+    let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
+    for (name, value, cure) in [
+        ("user.max_user_namespaces", "0", "15000"),
+        ("kernel.unprivileged_userns_clone", "0", "1"),
+        ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+    ] {
+        if is(&format!("/proc/sys/{}", name.replace('.', "/")), value) {
+            let profile = if name.contains("apparmor") {
+                ", or an AppArmor profile that allows `userns` to this program,"
+            } else {
+                ""
+            };
+            return format!(
+                "user namespaces are switched off here by {name}={value}: as root, `sysctl -w {name}={cure}`{profile} cures it"
+            );
+        }
+    }
+    let status = read("/proc/self/status").unwrap_or_default();
+    if status.lines().any(|line| line.starts_with("Seccomp:") && line.ends_with('2')) {
+        return "a filter of system calls around this process, as containers have, forbids \
+                namespaces: start the container without it (seccomp=unconfined)"
+            .into();
+    }
+    "user namespaces are not available here (a chroot, a security module or a container forbids \
+     them): run as root, or allow them to this user"
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_named() {
+        for (file, text, want) in [
+            (
+                "/proc/sys/user/max_user_namespaces",
+                "0\n",
+                "sysctl -w user.max_user_namespaces=15000",
+            ),
+            ("/proc/sys/kernel/unprivileged_userns_clone", "0\n", "unprivileged_userns_clone=1"),
+            ("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", "1\n", "AppArmor profile"),
+            ("/proc/self/status", "Name:\tx\nSeccomp:\t2\n", "seccomp=unconfined"),
+            ("/nothing", "", "not available here"),
+        ] {
+            let reason = why_no_user_namespace(|path| (path == file).then(|| text.to_owned()));
+            assert!(reason.contains(want), "{reason}");
+        }
+    }
+
+    #[test]
+    fn errors_that_mislead_are_explained() {
+        let namespaces = Step::Namespaces { user: false, network: true };
+        for (step, errno, want) in [
+            (&namespaces, Errno::ENOSPC, "/proc/sys/user"),
+            (&namespaces, Errno::EPERM, "CAP_SYS_ADMIN"),
+            (&Step::Root, Errno::ENOSYS, "Linux 5.2"),
+            (&Step::PrivateMounts, Errno::EINVAL, "mount --bind"),
+            (&Step::Seccomp, Errno::EINVAL, "CONFIG_SECCOMP_FILTER"),
+            (&Step::EnterRoot, Errno::EIO, Errno::EIO.desc()),
+        ] {
+            assert!(explain(step, errno, false).contains(want), "{step}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What a plan must know of the host and of the caller.
+
+use super::job::Ids;
+use rustix::{
+    fd::{AsFd, BorrowedFd},
+    fs,
+    io::Errno,
+    process, thread,
+};
+use std::{env, ffi::OsString, io::IsTerminal};
+
+/// What a plan must know of the host and of the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The caller.
+    pub ids: Ids,
+    /// Whether the caller may make namespaces without a user namespace around them.
+    pub privileged: bool,
+    /// Whether the caller's current directory may be shown to a job.
+    pub cwd: Cwd,
+    /// `TERM`, if the caller has it and talks to a terminal.
+    pub term: Option<OsString>,
+}
+
+/// Whether a current directory may shine through `/work`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cwd {
+    /// It holds files.
+    Files,
+    /// It is `/`, or a view of the kernel such as `/proc` and `/sys`.
+    Private,
+}
+
+impl Host {
+    /// Looks at this process and its current directory.
+    pub fn observe() -> Self {
+        let ids = Ids { uid: process::geteuid().as_raw(), gid: process::getegid().as_raw() };
+        let admin = thread::capabilities(None)
+            .is_ok_and(|sets| sets.effective.contains(thread::CapabilitySet::SYS_ADMIN));
+        let terminal = std::io::stdin().is_terminal()
+            || std::io::stdout().is_terminal()
+            || std::io::stderr().is_terminal();
+        Self {
+            ids,
+            privileged: ids.uid == 0 && admin,
+            cwd: if cwd_is_private().unwrap_or(true) { Cwd::Private } else { Cwd::Files },
+            term: env::var_os("TERM").filter(|_| terminal),
+        }
+    }
+}
+
+/// File systems that show the kernel, not files, by their magic number (statfs(2)): proc, sysfs,
+/// cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, bpf, configfs, efivarfs, pstore,
+/// selinux, smack, binfmt_misc, mqueue, rpc_pipefs, nfsd, fusectl, nsfs.
+const KERNEL_VIEWS: [u32; 20] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0x1cd1,
+    0xcafe_4a11,
+    0x6265_6570,
+    0xde5e_81e4,
+    0x6165_676c,
+    0xf97c_ff8c,
+    0x4341_5d53,
+    0x4249_4e4d,
+    0x1980_0202,
+    0x6759_6969,
+    0x6e66_7364,
+    0x6573_5543,
+    0x6e73_6673,
+];
+
+/// Whether `file` is on a file system that shows the kernel.
+pub(crate) fn is_kernel_view(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let magic = fs::fstatfs(file)?.f_type;
+    Ok(KERNEL_VIEWS.iter().any(|view| i128::from(*view) == i128::from(magic)))
+}
+
+fn cwd_is_private() -> Result<bool, Errno> {
+    let flags = fs::OFlags::PATH | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
+    let (root, dir) = (fs::stat("/")?, fs::open(".", flags, fs::Mode::empty())?);
+    let here = fs::fstat(&dir)?;
+    Ok(is_kernel_view(dir.as_fd())? || (root.st_dev, root.st_ino) == (here.st_dev, here.st_ino))
+}

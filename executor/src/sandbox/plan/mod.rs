@@ -1,0 +1,451 @@
+//! The sandbox as a value: what is to be done, in which order.
+//!
+//! In: a runtime, a [`Job`] and what is known of the [`Host`]. Out: the [`Step`]s that make the sandbox, in
+//! their order. Touches nothing.
+
+pub(crate) mod explain;
+pub(crate) mod host;
+pub(crate) mod job;
+pub(crate) mod step;
+
+use crate::error::Error;
+use crate::runtime::{Runtime, Source};
+use host::{Cwd, Host};
+use job::{Ids, Job, Network, Terminal, Upload};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Component, Path, PathBuf},
+};
+use step::{Origin, Step};
+
+/// The directory that is a job's own, and where it starts.
+const WORK: &str = "/work";
+
+/// The host name of a job that was not given one.
+const HOSTNAME: &str = "joblet";
+
+/// How the host finds others by name.
+const NAMES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// `PATH` of a job whose runtime sets none: what a shell uses without one.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `HOME` of every job: private, empty and writable. `/work` would show programs the dot files
+/// of the caller's directory, so that a job depended on them.
+const HOME: &str = "/tmp";
+
+/// Plans the sandbox of `job`. Reads and changes nothing.
+///
+/// # Errors
+/// [`Error::Usage`] for an option that cannot be met.
+pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Error> {
+    check(job)?;
+    let ids = job.user.unwrap_or(host.ids);
+    let network = job.network == Network::None;
+    let mut steps = Vec::new();
+    if !job.limits.is_empty() {
+        steps.push(Step::Limit(job.limits));
+    }
+    steps.push(Step::Namespaces { user: !host.privileged, network });
+    if !host.privileged {
+        steps.push(Step::MapIds { inside: ids, outside: host.ids });
+    }
+    steps.push(Step::PrivateMounts);
+    if network {
+        steps.push(Step::Loopback);
+    }
+    steps.push(Step::Hostname { name: job.hostname.as_deref().unwrap_or(HOSTNAME).to_owned() });
+    steps.push(Step::Root);
+    // First of all mounts: later steps look into it.
+    steps.push(Step::Proc { protect: host.privileged });
+    steps.push(Step::Dev { make_nodes: host.privileged, more: job.devices.clone() });
+    // While nothing of the runtime can lie over a device.
+    steps.push(Step::StandardFiles);
+    steps.extend(mounts(runtime, ids));
+    if !network {
+        steps.extend(NAMES.map(|path| Step::Names { path }));
+    }
+    let work = PathBuf::from(WORK);
+    let shown = job.share_cwd && host.cwd == Cwd::Files;
+    // What an option puts there is all that is there.
+    if !targets(job).any(|target| target == work) {
+        steps.push(if shown {
+            Step::Overlay { source: Origin::Cwd, target: work.clone(), owner: ids }
+        } else {
+            Step::Tmpfs { target: work.clone(), mode: 0o755, size: None, owner: ids }
+        });
+    }
+    for Upload { source, name, directory, mode, here } in &job.uploads {
+        let (source, target) = (source.clone(), work.join(name));
+        steps.push(match (directory, here) {
+            (_, true) if shown => continue,
+            (true, _) => Step::Overlay { source: Origin::Host(source), target, owner: ids },
+            (false, _) => Step::Copy { source, target, mode: *mode, owner: ids },
+        });
+    }
+    for tmpfs in &job.tmpfs {
+        let (target, size) = (tmpfs.target.clone(), tmpfs.size);
+        steps.push(Step::Tmpfs { target, mode: 0o755, size, owner: ids });
+    }
+    for bind in &job.binds {
+        let (source, target) = (Origin::Host(bind.source.clone()), bind.target.clone());
+        steps.push(Step::Bind { source, target, writable: bind.writable });
+    }
+    let path = job.workdir.clone().unwrap_or(work);
+    steps.extend([Step::SealRoot, Step::EnterRoot, Step::Session]);
+    let terminal = job.terminal != Terminal::None;
+    steps.extend(terminal.then_some(Step::Terminal { owner: ids }));
+    steps.push(Step::Workdir { path });
+    steps.push(Step::DropPrivileges { user: host.privileged.then_some(ids) });
+    // Last: no step needs a file of the host any more.
+    steps.extend([Step::Seccomp, Step::CloseFiles]);
+    // A terminal's signals do nothing by themselves to PID 1.
+    let init = job.init || job.terminal == Terminal::Full;
+    steps.extend(init.then_some(Step::Init));
+    steps.push(Step::Exec { argv: job.argv.clone(), env: environment(runtime, job, host) });
+    Ok(steps)
+}
+
+/// Where the options of `job` mount something.
+fn targets(job: &Job) -> impl Iterator<Item = &Path> {
+    let binds = job.binds.iter().map(|bind| &*bind.target);
+    binds.chain(job.tmpfs.iter().map(|tmpfs| &*tmpfs.target))
+}
+
+/// The rules for options that no later step would refuse with a better message.
+fn check(job: &Job) -> Result<(), Error> {
+    let usage = |reason: String| Err(Error::Usage(reason));
+    if job.argv.is_empty() {
+        return usage("no command given".into());
+    }
+    if job.argv.iter().any(|word| word.as_encoded_bytes().contains(&0)) {
+        return usage("the command contains a NUL byte".into());
+    }
+    for target in targets(job) {
+        if let Err(rule) = check_target(target) {
+            return usage(format!("target {} {rule}", target.display()));
+        }
+        if target == Path::new(WORK) && !job.uploads.is_empty() {
+            return usage(format!("target {WORK} would hide what --upload puts there"));
+        }
+    }
+    if let Some(path) = job.workdir.as_ref().filter(|path| !path.is_absolute()) {
+        return usage(format!("workdir {} is not absolute", path.display()));
+    }
+    if let Some(path) = job.workdir.as_ref().filter(|path| path.starts_with("/proc")) {
+        return usage(format!("workdir {} is no directory to work in", path.display()));
+    }
+    let name = job.hostname.as_deref().unwrap_or(HOSTNAME);
+    if name.is_empty() || name.len() > 64 || name.contains('\0') {
+        return usage(format!("hostname {name:?} is empty, longer than 64 bytes or holds a NUL"));
+    }
+    for (name, value) in &job.env {
+        let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
+        if name.is_empty() || name.contains(&b'=') || name.contains(&0) || value.contains(&0) {
+            return usage(format!("{:?} cannot be a variable", String::from_utf8_lossy(name)));
+        }
+    }
+    Ok(())
+}
+
+fn check_target(target: &Path) -> Result<(), &'static str> {
+    if !target.is_absolute() {
+        return Err("is not absolute");
+    }
+    if target.components().any(|part| part == Component::ParentDir) {
+        return Err("contains `..`");
+    }
+    if target == Path::new("/") {
+        return Err("is the root itself");
+    }
+    if ["/proc", "/dev", "/sys"].iter().any(|reserved| target.starts_with(reserved)) {
+        return Err("is one that every job gets fresh");
+    }
+    Ok(())
+}
+
+/// The mounts of `runtime.yml`, parents first, and a private `/tmp` in any case.
+fn mounts(runtime: &Runtime, owner: Ids) -> Vec<Step> {
+    let mut found: Vec<_> = runtime.config.mounts().iter().zip(&runtime.sources).collect();
+    // A mount hides what was mounted below its target before. The sort is stable.
+    found.sort_by_key(|(mount, _)| mount.target.split('/').count());
+    let tmp = Step::Tmpfs { target: "/tmp".into(), mode: 0o1777, size: None, owner };
+    let fills_tmp = |source: &Source| !matches!(source, Source::Missing | Source::Empty(_));
+    let mut steps = Vec::new();
+    if !found.iter().any(|(mount, source)| mount.target == "/tmp" && fills_tmp(source)) {
+        steps.push(tmp);
+    }
+    for (mount, source) in found {
+        let target = PathBuf::from(&mount.target);
+        let origin = Origin::Runtime((&mount.source).into());
+        match source {
+            Source::Missing => {}
+            Source::Empty(_) if mount.target == "/tmp" => {}
+            _ if mount.readonly => {
+                steps.push(Step::Bind { source: origin, target, writable: false });
+            }
+            Source::Empty(mode) => {
+                let mode = if mount.target == "/var/tmp" { 0o1777 } else { *mode };
+                steps.push(Step::Tmpfs { target, mode, size: None, owner });
+            }
+            Source::Directory | Source::File => {
+                steps.push(Step::Overlay { source: origin, target, owner });
+            }
+        }
+    }
+    steps
+}
+
+/// All variables of the job: defaults, then the runtime's, then the job's own.
+fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, OsString> {
+    let defaults = [("PATH", PATH), ("HOME", HOME)];
+    let mut env: BTreeMap<OsString, OsString> =
+        defaults.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    env.extend(host.term.iter().map(|term| ("TERM".into(), term.clone())));
+    env.extend(runtime.config.environment().iter().map(|(k, v)| (k.into(), v.into())));
+    env.extend(job.env.iter().cloned());
+    for (name, directory) in &job.search {
+        let list = env.entry(name.clone()).or_default();
+        if !list.is_empty() {
+            list.push(":");
+        }
+        list.push(directory);
+    }
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::job::{Bind, Tmpfs};
+    use super::*;
+    use crate::runtime;
+    use std::fs;
+
+    const ROOT: Host =
+        Host { ids: Ids { uid: 0, gid: 0 }, privileged: true, cwd: Cwd::Files, term: None };
+
+    const USER: Host = Host { ids: Ids { uid: 1000, gid: 100 }, privileged: false, ..ROOT };
+
+    /// A runtime with these mounts: source, target, readonly. What is named `…/full` holds a file.
+    fn runtime(mounts: &[(&str, &str, bool)]) -> Runtime {
+        let dir = tempfile::tempdir().unwrap();
+        let mut yaml =
+            String::from("name: demo\nenvironment: { A: runtime, B: runtime }\nmounts:\n");
+        for (source, target, readonly) in mounts {
+            let mount = format!("source: {source}, target: {target}, readonly: {readonly}");
+            yaml.extend(["  - { ", &mount, " }\n"]);
+            if !source.contains("missing") {
+                fs::create_dir_all(dir.path().join(source)).unwrap();
+            }
+            if source.ends_with("full") {
+                fs::write(dir.path().join(source).join("file"), "").unwrap();
+            }
+        }
+        fs::write(dir.path().join("runtime.yml"), yaml).unwrap();
+        runtime::load(dir.path()).unwrap()
+    }
+
+    fn job() -> Job {
+        Job::new(vec!["python3".into(), "x.py".into()])
+    }
+
+    fn upload(directory: bool) -> Upload {
+        Upload { source: "../f".into(), name: "f".into(), directory, mode: 0o644, here: false }
+    }
+
+    fn lines(runtime: &Runtime, job: &Job, host: &Host) -> Vec<String> {
+        plan(runtime, job, host).unwrap().iter().map(Step::to_string).collect()
+    }
+
+    #[test]
+    fn a_plan_for_root_and_for_a_user() {
+        let runtime = runtime(&[("isolated/usr", "/usr", true)]);
+        let middle = ["mount isolated/usr of the runtime on /usr read-only"];
+        for (host, begin, end) in [
+            (
+                &ROOT,
+                vec!["make namespaces: mount pid ipc uts cgroup network"],
+                "drop all privileges as 0:0",
+            ),
+            (
+                &USER,
+                vec![
+                    "make namespaces: mount pid ipc uts cgroup network user",
+                    "map user 1000:100 to 1000:100",
+                ],
+                "drop all privileges",
+            ),
+        ] {
+            let (proc, dev) = if host.privileged {
+                ("mount /proc, kernel settings read-only", "mount /dev with new nodes")
+            } else {
+                ("mount /proc", "mount /dev with the host's nodes")
+            };
+            let mut want = begin;
+            want.extend(["make all mounts private", "bring the loopback interface up"]);
+            want.extend(["set the host name joblet", "mount an empty root", proc, dev]);
+            want.push("replace the standard files by the job's own");
+            want.push("mount an empty /tmp (mode 1777)");
+            want.extend(middle);
+            want.push("mount a private copy of the current directory on /work");
+            want.push("make the root read-only");
+            want.extend(["enter the root and detach the host's", "begin a session"]);
+            want.extend(["change to /work", end, "filter system calls"]);
+            want.extend(["close files 3 and up", "execute python3 x.py"]);
+            assert_eq!(lines(&runtime, &job(), host), want);
+        }
+    }
+
+    #[test]
+    fn mounts_of_a_runtime() {
+        for (mounts, want) in [
+            (vec![("tmp", "/tmp", false)], "/tmp 1777"),
+            (vec![("tmp", "/tmp", true)], "/tmp 1777"),
+            (vec![("tmp/full", "/tmp", false)], "/tmp overlay"),
+            (vec![("tmp/full", "/tmp", true)], "/tmp ro"),
+            (vec![("var", "/var", false)], "/tmp 1777, /var 755"),
+            (vec![("t", "/var/tmp", false)], "/tmp 1777, /var/tmp 1777"),
+            (vec![("var/full", "/var", false)], "/tmp 1777, /var overlay"),
+            (vec![("missing", "/lib64", true), ("usr", "/usr", true)], "/tmp 1777, /usr ro"),
+            (
+                vec![("c", "/usr/a/b", true), ("b", "/usr/a", true), ("a", "/usr", true)],
+                "/tmp 1777, /usr ro, /usr/a ro, /usr/a/b ro",
+            ),
+        ] {
+            let found = super::mounts(&runtime(&mounts), ROOT.ids);
+            let found: Vec<_> = found
+                .iter()
+                .map(|step| match step {
+                    Step::Tmpfs { target, mode, .. } => format!("{} {mode:o}", target.display()),
+                    Step::Overlay { target, .. } => format!("{} overlay", target.display()),
+                    Step::Bind { target, writable: false, .. } => {
+                        format!("{} ro", target.display())
+                    }
+                    other => panic!("{other}"),
+                })
+                .collect();
+            assert_eq!(found.join(", "), want, "{mounts:?}");
+        }
+    }
+
+    #[test]
+    fn options_change_the_plan() {
+        let runtime = runtime(&[("usr", "/usr", true)]);
+        let change = |change: fn(&mut Job)| {
+            let mut job = job();
+            change(&mut job);
+            let (plain, changed) =
+                (lines(&runtime, &self::job(), &USER), lines(&runtime, &job, &USER));
+            changed.into_iter().filter(|line| !plain.contains(line)).collect::<Vec<_>>()
+        };
+        for (found, want) in [
+            (change(|job| job.init = true), "stay as the parent of what follows"),
+            (change(|job| job.terminal = Terminal::Output), "open a terminal of the job's own"),
+            (change(|job| job.uploads = vec![upload(false)]), "copy ../f to /work/f"),
+            (
+                change(|job| job.uploads = vec![upload(true)]),
+                "mount a private copy of ../f on /work/f",
+            ),
+            (change(|job| job.limits.pids = Some(7)), "limit to 7 processes"),
+            (change(|job| job.share_cwd = false), "mount an empty /work (mode 755)"),
+            (change(|job| job.workdir = Some("/usr".into())), "change to /usr"),
+            (change(|job| job.hostname = Some("h".into())), "set the host name h"),
+            (change(|job| job.user = Some(Ids { uid: 0, gid: 0 })), "map user 1000:100 to 0:0"),
+            (
+                change(|job| {
+                    job.tmpfs.push(Tmpfs { target: "/scratch".into(), size: Some(4096) });
+                }),
+                "mount an empty /scratch (mode 755, 4096 bytes)",
+            ),
+            (
+                change(|job| {
+                    let (source, target) = ("in".into(), "/data".into());
+                    job.binds.push(Bind { source, target, writable: true });
+                }),
+                "mount in on /data writable",
+            ),
+        ] {
+            assert_eq!(found, [want]);
+        }
+        let network = change(|job| job.network = Network::Host);
+        let want = [
+            "make namespaces: mount pid ipc uts cgroup user",
+            "show the host's /etc/resolv.conf",
+            "show the host's /etc/hosts",
+        ];
+        assert_eq!(network, want);
+        let own = |job: &Job| lines(&runtime, job, &USER).join("; ");
+        let mut given = job();
+        given.binds.push(Bind { source: ".".into(), target: "/work".into(), writable: false });
+        let (plain, bound) = (own(&job()), own(&given));
+        let copy = "mount a private copy of the current directory on /work";
+        assert_eq!(bound, plain.replace(copy, "mount . on /work read-only"));
+        let here = Upload { here: true, ..upload(false) };
+        let here = Job { uploads: vec![here], ..job() };
+        assert_eq!(lines(&runtime, &here, &USER), lines(&runtime, &job(), &USER));
+        let private = Host { cwd: Cwd::Private, ..USER };
+        let steps = lines(&runtime, &here, &private);
+        for want in ["mount an empty /work (mode 755)", "copy ../f to /work/f"] {
+            assert!(steps.contains(&want.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_job_overrides_the_runtime_overrides_the_defaults() {
+        let mut job = job();
+        job.env = vec![("B".into(), "job".into()), ("C".into(), "job".into())];
+        let host = Host { term: Some("xterm".into()), ..USER };
+        let env = environment(&runtime(&[]), &job, &host);
+        let env: Vec<_> = env
+            .iter()
+            .map(|(k, v)| format!("{}={}", k.to_str().unwrap(), v.to_str().unwrap()))
+            .collect();
+        assert_eq!(
+            env,
+            ["A=runtime", "B=job", "C=job", "HOME=/tmp", &format!("PATH={PATH}"), "TERM=xterm"]
+        );
+    }
+
+    #[test]
+    fn options_that_cannot_be_met() {
+        let runtime = runtime(&[]);
+        let bind = |target: &str| {
+            let (source, target) = ("x".into(), target.into());
+            Job { binds: vec![Bind { source, target, writable: false }], ..job() }
+        };
+        for (job, reason) in [
+            (Job::new(vec![]), "no command given"),
+            (Job::new(vec!["a\0b".into()]), "NUL"),
+            (bind("data"), "target data is not absolute"),
+            (bind("/"), "the root itself"),
+            (bind("/a/../.."), "contains `..`"),
+            (bind("/proc/1"), "gets fresh"),
+            (bind("/sys"), "gets fresh"),
+            (Job { uploads: vec![upload(true)], ..bind("/work/") }, "hide what --upload puts"),
+            (Job { workdir: Some("x".into()), ..job() }, "workdir x is not absolute"),
+            (Job { workdir: Some("/proc/self/fd/7".into()), ..job() }, "no directory to work in"),
+            (Job { hostname: Some(String::new()), ..job() }, "hostname"),
+            (Job { env: vec![("A=B".into(), "".into())], ..job() }, "\"A=B\" cannot be a variable"),
+        ] {
+            let error = plan(&runtime, &job, &USER).unwrap_err();
+            assert!(
+                matches!(error, Error::Usage(_)) && error.to_string().contains(reason),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_is_data() {
+        let steps = plan(&runtime(&[("usr", "/usr", true)]), &job(), &USER).unwrap();
+        let json: Vec<_> = steps.iter().map(|step| serde_json::to_string(step).unwrap()).collect();
+        for want in [
+            r#"{"step":"namespaces","user":true,"network":true}"#,
+            r#"{"step":"bind","source":{"from":"runtime","path":"usr"},"target":"/usr","writable":false}"#,
+            r#"{"step":"workdir","path":"/work"}"#,
+        ] {
+            assert!(json.iter().any(|line| line == want), "{want} in {json:#?}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Files of the host, copied into a job's own directory.
+
+use super::{failure::Failure, mirror, mounts::Places};
+use crate::sandbox::plan::{job::Ids, step::Origin};
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, unlinkat},
+    io::Errno,
+    process::fchdir,
+};
+use std::{fs::File, io, path::Path};
+
+/// Copies the file `source` of the host to `target`, over anything but a directory.
+pub(crate) fn file(
+    places: &Places,
+    source: &Path,
+    target: &Path,
+    mode: u32,
+    owner: Ids,
+) -> Result<(), Failure> {
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(Errno::INVAL.into());
+    };
+    let parent = places.target(parent, false)?;
+    match unlinkat(&parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(Errno::BUSY) => {
+            // A file of a mirrored directory.
+            mirror::uncover(&parent, name)?;
+            fchdir(&places.cwd)?;
+            unlinkat(&parent, name, AtFlags::empty())?;
+        }
+        Err(errno) => return Err(errno.into()),
+    }
+    // Without O_NONBLOCK a FIFO that has come there since would hang here.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let from = openat(&places.cwd, source, flags, Mode::empty())?;
+    check_file(from.as_fd())?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let to: OwnedFd = openat(&parent, name, flags, Mode::from_raw_mode(0o600))?;
+    let mut to = File::from(to);
+    io::copy(&mut File::from(from), &mut to).map_err(|error| {
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOSPC) => {
+                Failure::launch("the memory for it does not suffice; show it with --bind instead")
+            }
+            errno => errno.unwrap_or(Errno::IO).into(),
+        }
+    })?;
+    fchown(&to, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    Ok(fchmod(&to, Mode::from_raw_mode(mode))?)
+}
+
+/// Refuses what is no regular file.
+fn check_file(file: BorrowedFd<'_>) -> Result<(), Failure> {
+    match FileType::from_raw_mode(fstat(file)?.st_mode) {
+        FileType::RegularFile => Ok(()),
+        _ => Err(Failure::launch("it is not a regular file; replace it by one")),
+    }
+}
+
+/// Shows the host's file `path` at the same place, where the runtime has a file that can be
+/// covered. Where either is missing, names are not what it is for.
+pub(crate) fn names(places: &Places, path: &Path) -> Result<(), Failure> {
+    let source = match places.find(&Origin::Host(path.into())) {
+        Err(Errno::NOENT) => return Ok(()),
+        source => source?,
+    };
+    check_file(source.as_fd())?;
+    match places.bind_found(&source, path, false) {
+        Err(failure) if failure.errno == 0 || failure.errno == Errno::NOENT.raw_os_error() => {
+            Ok(())
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,34 @@
+//! Descriptors that the child sends to the launcher, over a socket.
+
+use rustix::{
+    cmsg_space,
+    fd::{BorrowedFd, OwnedFd},
+    io::{Errno, IoSlice, IoSliceMut},
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
+};
+use std::mem::MaybeUninit;
+
+/// Sends descriptors to the launcher.
+pub(crate) fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    message.push(SendAncillaryMessage::ScmRights(fds));
+    sendmsg(socket, &[IoSlice::new(b"t")], &mut message, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Takes descriptors out of the socket, if that many have come.
+pub(crate) fn receive<const N: usize>(socket: BorrowedFd<'_>) -> Option<[OwnedFd; N]> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut message = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut message, flags).ok()?;
+    let fds = message.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    fds.flatten().collect::<Vec<_>>().try_into().ok()
+}

@@ -1,0 +1,92 @@
+//! Calls of the mount API of Linux 5.2, as all steps use them.
+
+use crate::sandbox::plan::job::Ids;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat},
+    io::Errno,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    },
+    path::Arg,
+};
+use std::path::Path;
+
+/// A place to mount something on: a name in a directory, or if it is empty the directory itself.
+pub(crate) type Point<'a> = (BorrowedFd<'a>, &'a Path);
+
+/// The directory `dir` itself, to mount something on.
+pub(crate) fn here(dir: &OwnedFd) -> Point<'_> {
+    (dir.as_fd(), Path::new(""))
+}
+
+/// Gives the directory `dir` to `owner`, with these permission bits.
+pub(crate) fn set_owner(dir: BorrowedFd<'_>, mode: u32, owner: Ids) -> Result<(), Errno> {
+    fchown(dir, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    fchmod(dir, Mode::from_raw_mode(mode))
+}
+
+/// What makes a directory itself: device and inode.
+pub(crate) fn identity(dir: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let stat = fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Makes a mount of a new tmpfs, attached nowhere. `owner` is the process's own if not given.
+pub(crate) fn tmpfs(
+    mode: u32,
+    owner: Option<Ids>,
+    options: &[(&str, &str)],
+    flags: u64,
+) -> Result<OwnedFd, Errno> {
+    let mode = format!("{mode:o}");
+    let mut all = vec![("mode", mode.as_str())];
+    all.extend(options);
+    let ids = owner.map(|ids| (ids.uid.to_string(), ids.gid.to_string()));
+    if let Some((uid, gid)) = &ids {
+        all.extend([("uid", uid.as_str()), ("gid", gid.as_str())]);
+    }
+    filesystem("tmpfs", &all, flags)
+}
+
+/// Makes a mount of a new file system, attached nowhere. An option without value is a flag.
+pub(crate) fn filesystem(
+    name: &str,
+    options: &[(&str, &str)],
+    flags: u64,
+) -> Result<OwnedFd, Errno> {
+    let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for &(key, value) in options {
+        if value.is_empty() {
+            fsconfig_set_flag(&fs, key)?;
+        } else {
+            fsconfig_set_string(&fs, key, value)?;
+        }
+    }
+    fsconfig_create(&fs)?;
+    // The values of MOUNT_ATTR_* fit 32 bits in this older call.
+    let flags = MountAttrFlags::from_bits_retain(u32::try_from(flags).unwrap_or(0));
+    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+}
+
+/// Makes a second mount of what `source` is, attached nowhere.
+pub(crate) fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    let recursive = if recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(source, "", flags | recursive)
+}
+
+/// Attaches `mount` at `target`, over anything that is mounted there.
+pub(crate) fn attach(mount: &OwnedFd, (dir, name): Point<'_>) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", dir, name, flags)
+}
+
+/// Makes the directory `name` in `dir`, which nobody else can change, to mount something on.
+pub(crate) fn directory(dir: &OwnedFd, name: impl Arg + Copy, mode: u32) -> Result<OwnedFd, Errno> {
+    mkdirat(dir, name, Mode::from_raw_mode(mode))?;
+    openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}

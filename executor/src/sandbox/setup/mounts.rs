@@ -1,0 +1,210 @@
+//! The mounts of a job's root, by the mount API of Linux 5.2: no path of the host is needed to
+//! build them on, and what a step names by descriptor cannot be exchanged under it.
+
+use super::{
+    failure::Failure,
+    mount_calls::{self, attach, clone_tree, here, set_owner, tmpfs},
+    seal, trampoline,
+};
+use crate::env::weaken;
+use crate::fs::beneath::{self, Create, Escape};
+use crate::sandbox::{
+    plan::{job::Ids, step::Origin},
+    sys::{NODEV, NOSUID, RDONLY},
+};
+use rustix::{
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{FileType, Mode, OFlags, fstat, mkdirat, open, openat},
+    io::Errno,
+};
+use std::{
+    cell::{OnceCell, RefCell},
+    path::Path,
+};
+
+/// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
+/// be cloned from descriptors of the same namespace.
+pub(crate) struct Places {
+    /// The runtime's directory.
+    pub runtime: OwnedFd,
+    /// The caller's current directory.
+    pub cwd: OwnedFd,
+    /// The job's root.
+    pub root: OwnedFd,
+    /// The program that executes the job's.
+    pub trampoline: OwnedFd,
+    /// The job's `/proc`, as soon as there is one.
+    pub proc: OnceCell<OwnedFd>,
+    /// The job's terminals, as soon as there are any.
+    pub pts: OnceCell<OwnedFd>,
+    /// The file systems of the job alone (`st_dev`): mount points are made on these only.
+    own: RefCell<Vec<u64>>,
+}
+
+impl Places {
+    /// Opens the directories and mounts an empty tmpfs over `/`, nosuid; [`super::dev`] makes it nodev.
+    ///
+    /// A mount over `/` needs no directory of the host, and changes nothing for this process: its
+    /// own `/` stays the directory below. `runtime` is opened again by its path and must be the
+    /// directory that was checked, `identity`.
+    pub(crate) fn open(runtime: &Path, identity: (u64, u64)) -> Result<Self, Failure> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let refuse = |what| {
+            move |errno| Failure::launch(format!("{what} directory cannot be opened: {errno}"))
+        };
+        let cwd = open(".", flags, Mode::empty()).map_err(refuse("the current"))?;
+        let runtime = open(runtime, flags, Mode::empty()).map_err(refuse("the runtime's"))?;
+        if mount_calls::identity(runtime.as_fd())? != identity {
+            return Err(Failure::launch("the runtime's directory was replaced; try again"));
+        }
+        let root = tmpfs(0o755, None, &[], NOSUID)?;
+        let slash = open("/", flags, Mode::empty())?;
+        attach(&root, here(&slash))?;
+        let own = RefCell::new(vec![fstat(&root)?.st_dev]);
+        let trampoline = trampoline::prepare(&root)?;
+        let (proc, pts) = (OnceCell::new(), OnceCell::new());
+        Ok(Self { runtime, cwd, root, trampoline, proc, pts, own })
+    }
+
+    /// Opens what `origin` names.
+    pub(crate) fn find(&self, origin: &Origin) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        match origin {
+            Origin::Runtime(path) => {
+                beneath::open(self.runtime.as_fd(), path, Escape::Refuse, Create::Nothing)
+            }
+            Origin::Host(path) => openat(&self.cwd, path, flags, Mode::empty()),
+            Origin::Cwd => openat(&self.cwd, ".", flags, Mode::empty()),
+        }
+    }
+
+    /// Opens the mount point `target` inside the root and makes it if it is missing.
+    pub(crate) fn target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
+        match self.new_target(target, file)? {
+            Some(name) => {
+                Ok(openat(&self.root, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?)
+            }
+            None => self.walked_target(target, file),
+        }
+    }
+
+    /// As [`Places::target`], wherever it is.
+    fn walked_target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
+        let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
+        let own = self.own.borrow();
+        let create = if file { Create::File(&own) } else { Create::Directory(&own) };
+        let found = match beneath::open(self.root.as_fd(), target, Escape::Clamp, create) {
+            Err(Errno::ROFS) => {
+                return Err(refuse(
+                    "does not exist, and nothing is made in the runtime or on the host",
+                ));
+            }
+            Err(Errno::EXIST) => return Err(refuse("is a link to nowhere")),
+            Err(Errno::NOTDIR) => return Err(refuse("lies below a file")),
+            Err(Errno::LOOP) => return Err(refuse("is a loop of links")),
+            other => other?,
+        };
+        // A link of the runtime may lead there. Nothing may cover what later steps read in it.
+        let device = self.proc.get().map(fstat).transpose()?.map(|stat| stat.st_dev);
+        if device == Some(fstat(&found)?.st_dev) {
+            return Err(refuse("is a link into /proc"));
+        }
+        Ok(found)
+    }
+
+    /// The name of the mount point `target` if it is a new directory in the root, as most are.
+    fn new_target<'a>(&self, target: &'a Path, file: bool) -> Result<Option<&'a Path>, Errno> {
+        let name = target.strip_prefix("/").unwrap_or(target);
+        if file || name.components().count() != 1 {
+            return Ok(None);
+        }
+        match mkdirat(&self.root, name, Mode::from_raw_mode(0o755)) {
+            // Nobody else can put anything in its place.
+            Ok(()) => Ok(Some(name)),
+            Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Mounts an empty directory on `target`, with this mode and owner, nosuid and nodev.
+    ///
+    /// It is a directory of the root's own tmpfs where it can be, so that one limit holds for all
+    /// that a job writes to memory. What is mounted stays writable when the root is sealed.
+    pub(crate) fn scratch(
+        &self,
+        target: &Path,
+        mode: u32,
+        owner: Ids,
+        size: Option<u64>,
+    ) -> Result<(), Failure> {
+        let target = self.target(target, false)?;
+        if size.is_some() || !self.is_free(target.as_fd())? {
+            let size = size.map(|bytes| bytes.to_string());
+            let options: Vec<_> = size.iter().map(|bytes| ("size", bytes.as_str())).collect();
+            let tmpfs = tmpfs(mode, Some(owner), &options, NOSUID | NODEV)?;
+            attach(&tmpfs, here(&target))?;
+            return Ok(self.owns(tmpfs.as_fd())?);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
+        // A clone has the flags of the root, nosuid and nodev.
+        Ok(attach(&clone_tree(target.as_fd(), false)?, here(&target))?)
+    }
+
+    /// Remembers that the file system of `mount` is the job's alone.
+    pub(crate) fn owns(&self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.own.borrow_mut().push(fstat(mount)?.st_dev);
+        Ok(())
+    }
+
+    /// Whether `dir` is an empty directory of the root's own tmpfs.
+    pub(crate) fn is_free(&self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let (dir, root) = (fstat(dir)?, fstat(&self.root)?);
+        // The size of a directory on tmpfs counts its entries, 20 for each and 40 for none.
+        Ok(dir.st_dev == root.st_dev && dir.st_size <= 40)
+    }
+
+    /// Mounts the tree at `origin` on `target`, nosuid and nodev, and read-only unless `writable`.
+    pub(crate) fn bind(
+        &self,
+        origin: &Origin,
+        target: &Path,
+        writable: bool,
+    ) -> Result<(), Failure> {
+        self.bind_found(&self.find(origin)?, target, writable)
+    }
+
+    /// As [`Places::bind`], with what is open as `source`.
+    pub(crate) fn bind_found(
+        &self,
+        source: &OwnedFd,
+        target: &Path,
+        writable: bool,
+    ) -> Result<(), Failure> {
+        let directory = FileType::from_raw_mode(fstat(source)?.st_mode) == FileType::Directory;
+        let writable = writable || weaken::without("read-only");
+        let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
+        // With the mounts below it: the kernel refuses to uncover what lies under them.
+        let tree = clone_tree(source.as_fd(), true)?;
+        let recursive = !weaken::without("recursive");
+        let found;
+        let point = if let Some(name) = self.new_target(target, !directory)? {
+            (self.root.as_fd(), name)
+        } else {
+            found = self.walked_target(target, !directory)?;
+            here(&found)
+        };
+        seal::attach_sealed(&self.proc, &tree, point, flags, recursive)
+    }
+}
+
+/// Opens the file `fd` once more, by the job's `/proc`.
+pub(crate) fn open_again(
+    places: &Places,
+    fd: BorrowedFd<'_>,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    let proc = places.proc.get().ok_or(Errno::NOENT)?;
+    let path = format!("self/fd/{}", fd.as_raw_fd());
+    openat(proc, path, flags | OFlags::CLOEXEC, Mode::empty())
+}

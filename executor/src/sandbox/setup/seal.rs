@@ -1,0 +1,210 @@
+//! Flags of whole trees of mounts.
+//!
+//! `MS_REMOUNT | MS_BIND` changes one mount, `mount_setattr(2)` a mount and all below it, before
+//! anything can see them. Kernels before 5.12 have only the first: there each mount below is
+//! found in `mountinfo` and changed on its own, still before the job exists.
+
+use super::{
+    failure::Failure,
+    mount_calls::{self, Point},
+};
+use crate::sandbox::sys::{self, NODEV, NOEXEC, NOSUID, RDONLY};
+use nix::errno::Errno as NixErrno;
+use rustix::{
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{CWD, Mode, OFlags, openat},
+    io::Errno,
+    mount::{MountFlags, mount_remount},
+    process::fchdir,
+};
+use std::{
+    cell::OnceCell,
+    collections::BTreeSet,
+    ffi::{CStr, OsString},
+    fs::File,
+    io::Read,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
+
+/// Attaches `tree` at `target` with `flags` added to it and, if `recursive`, to all below it.
+pub(crate) fn attach_sealed(
+    proc: &OnceCell<OwnedFd>,
+    tree: &OwnedFd,
+    target: Point<'_>,
+    flags: u64,
+    recursive: bool,
+) -> Result<(), Failure> {
+    match sys::set_mount_flags(tree.as_fd(), c"", flags, recursive) {
+        Ok(()) => Ok(mount_calls::attach(tree, target)?),
+        Err(NixErrno::ENOSYS) => {
+            mount_calls::attach(tree, target)?;
+            remount(proc, tree.as_fd(), flags, recursive)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Adds `flags` to the attached mount `mount` and, if `recursive`, to all below it.
+pub(crate) fn seal(
+    proc: &OnceCell<OwnedFd>,
+    mount: BorrowedFd<'_>,
+    flags: u64,
+    recursive: bool,
+) -> Result<(), Failure> {
+    match sys::set_mount_flags(mount, c"", flags, recursive) {
+        Err(NixErrno::ENOSYS) => remount(proc, mount, flags, recursive),
+        other => Ok(other?),
+    }
+}
+
+/// Adds `flags` to the attached mount that has the `name` in the current directory.
+pub(crate) fn seal_here(proc: &OnceCell<OwnedFd>, name: &CStr, flags: u64) -> Result<(), Failure> {
+    match sys::set_mount_flags(CWD, name, flags, false) {
+        Err(NixErrno::ENOSYS) => {
+            let mount = openat(CWD, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+            remount(proc, mount.as_fd(), flags, false)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The fallback: adds `flags` to the attached mount `mount`, and to all below it.
+fn remount(
+    proc: &OnceCell<OwnedFd>,
+    mount: BorrowedFd<'_>,
+    flags: u64,
+    recursive: bool,
+) -> Result<(), Failure> {
+    // The job's own /proc, mounted before anything that comes here.
+    let proc = proc.get().ok_or(Errno::NOENT)?;
+    let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let proc = openat(proc, "self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    let fdinfo = read(proc.as_fd(), &format!("fdinfo/{}", mount.as_raw_fd()))?;
+    let id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
+    let mountinfo = read(proc.as_fd(), "mountinfo")?;
+    let table: Vec<_> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let top = table.iter().find(|mount| Some(mount.id) == id).ok_or(Errno::NOENT)?;
+    let mut found = BTreeSet::from([top.id]);
+    let mut list = vec![top];
+    // A mount stands after its parent, unless it was moved there: repeat until nothing is new.
+    loop {
+        let known = list.len();
+        for mount in table.iter().filter(|_| recursive) {
+            if found.contains(mount.parent) && found.insert(mount.id) {
+                list.push(mount);
+            }
+        }
+        if list.len() == known {
+            break;
+        }
+    }
+    for entry in list {
+        let below = entry.path.strip_prefix(&top.path).unwrap_or(Path::new(""));
+        let opened;
+        let fd = if below.as_os_str().is_empty() {
+            mount
+        } else {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            opened = openat(mount, below, flags, Mode::empty())?;
+            opened.as_fd()
+        };
+        // Remounting takes a path, and this one names any descriptor; it is relative to /proc/self.
+        let flags = MountFlags::BIND | entry.flags | remount_flags(flags);
+        fchdir(&proc)?;
+        mount_remount(format!("fd/{}", fd.as_raw_fd()), flags, c"")?;
+    }
+    Ok(fchdir(&here)?)
+}
+
+/// The flags of mount(2) for those of `mount_setattr(2)`.
+fn remount_flags(flags: u64) -> MountFlags {
+    [
+        (RDONLY, MountFlags::RDONLY),
+        (NOSUID, MountFlags::NOSUID),
+        (NODEV, MountFlags::NODEV),
+        (NOEXEC, MountFlags::NOEXEC),
+    ]
+    .into_iter()
+    .filter(|(new, _)| flags & new != 0)
+    .map(|(_, old)| old)
+    .collect()
+}
+
+/// One line of `/proc/self/mountinfo`, `proc_pid_mountinfo(5)`.
+#[derive(Debug, PartialEq)]
+struct Mount<'a> {
+    id: &'a str,
+    parent: &'a str,
+    path: PathBuf,
+    /// What the mount has already and a remount must not take away.
+    flags: MountFlags,
+}
+
+impl<'a> Mount<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let mut fields = line.split(' ');
+        let (id, parent) = (fields.next()?, fields.next()?);
+        let path = unescape(fields.nth(2)?);
+        let flag = |option| match option {
+            "ro" => MountFlags::RDONLY,
+            "nosuid" => MountFlags::NOSUID,
+            "nodev" => MountFlags::NODEV,
+            "noexec" => MountFlags::NOEXEC,
+            "noatime" => MountFlags::NOATIME,
+            "nodiratime" => MountFlags::NODIRATIME,
+            "relatime" => MountFlags::RELATIME,
+            _ => MountFlags::empty(),
+        };
+        Some(Self { id, parent, path, flags: fields.next()?.split(',').map(flag).collect() })
+    }
+}
+
+/// Undoes the octal escapes of space, tab, newline and backslash.
+pub(crate) fn unescape(text: &str) -> PathBuf {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|_| first == b'\\');
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        let octal = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(octal.unwrap_or(first));
+        rest = if octal.is_some() { &tail[3..] } else { tail };
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+fn read(dir: BorrowedFd<'_>, name: &str) -> Result<String, Failure> {
+    let mut text = Vec::new();
+    let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    File::from(file)
+        .read_to_end(&mut text)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    // Paths may be any bytes; such a line names no mount of ours.
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Makes every mount of this namespace private: what is mounted here is seen nowhere else, and
+/// the other way round.
+pub(crate) fn make_private() -> Result<(), Errno> {
+    use rustix::mount::{MountPropagationFlags as Flags, mount_change};
+    mount_change("/", Flags::PRIVATE | Flags::REC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_mountinfo() {
+        let line = r"36 35 98:0 /mnt1 /a\040b\134c rw,noatime,nosuid master:1 - ext3 /dev/root rw";
+        let want = Mount {
+            id: "36",
+            parent: "35",
+            path: r"/a b\c".into(),
+            flags: MountFlags::NOATIME | MountFlags::NOSUID,
+        };
+        assert_eq!(Mount::parse(line), Some(want));
+        assert_eq!(Mount::parse("36 35 98:0"), None);
+    }
+}

@@ -1,0 +1,438 @@
+//! The system calls that a job may not make.
+//!
+//! A job has no capabilities, so the kernel refuses most of these anyway. The filter is the second
+//! lock: it keeps code of the kernel out of reach that has had holes (user namespaces, bpf,
+//! `io_uring`, keys), and denies the few calls that need no capability and reach out of a sandbox
+//! (a terminal's input, the keyring, hypervisor sockets).
+//!
+//! Calls are looked up by a binary search over ranges of equal answers. Every call of a job passes
+//! this, and the kernel runs it once for each known call when it is installed.
+
+use crate::sandbox::sys::{self, Instruction};
+use nix::libc::{self, c_long};
+
+/// What is answered to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It is made.
+    Allow,
+    /// It fails with this error.
+    Fail(i32),
+    /// It fails with this error if its argument at this place is one of these, as 32 bits.
+    FailIf(u8, &'static [u32], i32),
+    /// It fails with `EPERM` if its argument at this place has any of these bits.
+    FailBits(u8, u32),
+    /// As [`Answer::FailBits`] with [`SET_ID`] of a mode, if the flags in the argument before it
+    /// say that a file is made: else there is no mode.
+    FailCreate(u8),
+    /// It fails with `EPERM` if it asks for another death signal than KILL.
+    FailDeathSignal,
+}
+
+use Answer::{Allow, Fail, FailBits, FailCreate, FailDeathSignal, FailIf};
+
+/// `AUDIT_ARCH_…` of linux/audit.h for this architecture.
+const ARCH: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+
+/// The last call this table was checked against (`file_setattr`, Linux 6.17). Later ones do not
+/// exist for a job, which libraries expect of older kernels; nor do those of x32, far above.
+const LAST: u32 = 469;
+
+/// `open_tree_attr` (Linux 6.15), which the C library's headers do not have yet.
+const OPEN_TREE_ATTR: c_long = 467;
+
+/// `kexec_file_load`, which some headers lack.
+const KEXEC_FILE_LOAD: c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
+
+/// All `CLONE_NEW…` that clone(2) takes. The low byte there is a signal.
+const NEW_NAMESPACES: u32 = 0x7e02_0000;
+
+/// The same for unshare(2), which also takes `CLONE_NEWTIME`.
+const UNSHARE_NAMESPACES: u32 = NEW_NAMESPACES | 0x80;
+
+/// The bits of a mode that let a program run as its owner or group. Nothing a job makes may have
+/// them: where it can write to the host, others could execute it there.
+const SET_ID: u32 = 0o6000;
+
+/// `O_CREAT`, and the bit that `O_TMPFILE` has beside that of a directory.
+const CREATES: u32 = 0x40 | 0x40_0000;
+
+/// `fchmodat2` (Linux 6.6), which some headers lack.
+const FCHMODAT2: c_long = 452;
+
+/// Commands of fcntl(2) by which a process delays or watches what others open: `F_SETLEASE`,
+/// `F_NOTIFY`.
+const LEASES: &[u32] = &[1024, 1026];
+
+/// Requests of ioctl(2) that put characters into a terminal's input (TIOCSTI, TIOCLINUX), and those
+/// that open the namespaces of a process by its descriptor (`PIDFD_GET_…_NAMESPACE`). The kernel
+/// looks at 32 bits of a request, and so does the filter.
+const REQUESTS: &[u32] = &[
+    0x5412, 0x541c, 0xff01, 0xff02, 0xff03, 0xff04, 0xff05, 0xff06, 0xff07, 0xff08, 0xff09, 0xff0a,
+];
+
+/// The process that an init is, whose limits are not the job's to set.
+const INIT: &[u32] = &[1];
+
+/// Families of sockets that no network namespace bounds (`AF_VSOCK`), or that are an interface to
+/// kernel code rather than to a network (`AF_ALG`).
+const FAMILIES: &[u32] = &[40, 38];
+
+/// Calls that fail with `EPERM` on every architecture.
+const DENIED: [c_long; 43] = [
+    libc::SYS_acct,
+    libc::SYS_add_key,
+    libc::SYS_adjtimex,
+    libc::SYS_bpf,
+    libc::SYS_chroot,
+    libc::SYS_clock_adjtime,
+    libc::SYS_clock_settime,
+    libc::SYS_delete_module,
+    libc::SYS_fanotify_init,
+    libc::SYS_finit_module,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fsopen,
+    libc::SYS_fspick,
+    libc::SYS_init_module,
+    libc::SYS_kexec_load,
+    libc::SYS_keyctl,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_move_mount,
+    libc::SYS_move_pages,
+    libc::SYS_nfsservctl,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_open_tree,
+    libc::SYS_perf_event_open,
+    // Any socket tells who is at its other end by a descriptor of that process.
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pivot_root,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_reboot,
+    libc::SYS_request_key,
+    libc::SYS_setdomainname,
+    libc::SYS_sethostname,
+    libc::SYS_setns,
+    libc::SYS_settimeofday,
+    libc::SYS_swapoff,
+    libc::SYS_swapon,
+    libc::SYS_syslog,
+    libc::SYS_umount2,
+    libc::SYS_userfaultfd,
+    libc::SYS_vhangup,
+    OPEN_TREE_ATTR,
+];
+
+/// Calls of this architecture alone that fail with `EPERM`.
+#[cfg(target_arch = "x86_64")]
+const DENIED_HERE: [c_long; 6] = [
+    libc::SYS_ioperm,
+    libc::SYS_iopl,
+    libc::SYS_modify_ldt,
+    libc::SYS__sysctl,
+    libc::SYS_sysfs,
+    libc::SYS_uselib,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const DENIED_HERE: [c_long; 0] = [];
+
+/// All calls that are not simply made.
+fn rules() -> Vec<(u32, Answer)> {
+    let number = |nr: c_long| u32::try_from(nr).expect("numbers of calls are small");
+    let denied = DENIED.iter().chain(&DENIED_HERE).chain([&KEXEC_FILE_LOAD]);
+    let mut rules: Vec<_> = denied.map(|nr| (number(*nr), Fail(libc::EPERM))).collect();
+    rules.extend([
+        (number(libc::SYS_clone), FailBits(0, NEW_NAMESPACES)),
+        (number(libc::SYS_unshare), FailBits(0, UNSHARE_NAMESPACES)),
+        (number(libc::SYS_fchmod), FailBits(1, SET_ID)),
+        (number(libc::SYS_fchmodat), FailBits(2, SET_ID)),
+        (number(FCHMODAT2), FailBits(2, SET_ID)),
+        (number(libc::SYS_mkdirat), FailBits(2, SET_ID)),
+        (number(libc::SYS_mknodat), FailBits(2, SET_ID)),
+        (number(libc::SYS_openat), FailCreate(3)),
+        // Its mode lies in memory. Programs fall back to openat.
+        (number(libc::SYS_openat2), Fail(libc::ENOSYS)),
+        (number(libc::SYS_fcntl), FailIf(1, LEASES, libc::EPERM)),
+        (number(libc::SYS_prctl), FailDeathSignal),
+        (number(libc::SYS_prlimit64), FailIf(0, INIT, libc::EPERM)),
+        // Its flags lie in memory, where a filter cannot look. C libraries fall back to clone.
+        (number(libc::SYS_clone3), Fail(libc::ENOSYS)),
+        // As on a kernel without it: programs then use what they used before.
+        (number(libc::SYS_io_uring_setup), Fail(libc::ENOSYS)),
+        (number(libc::SYS_io_uring_enter), Fail(libc::ENOSYS)),
+        (number(libc::SYS_io_uring_register), Fail(libc::ENOSYS)),
+        (number(libc::SYS_ioctl), FailIf(1, REQUESTS, libc::EPERM)),
+        (number(libc::SYS_socket), FailIf(0, FAMILIES, libc::EAFNOSUPPORT)),
+        (number(libc::SYS_socketpair), FailIf(0, FAMILIES, libc::EAFNOSUPPORT)),
+        (LAST + 1, Fail(libc::ENOSYS)),
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    rules.extend([
+        (number(libc::SYS_chmod), FailBits(1, SET_ID)),
+        (number(libc::SYS_creat), FailBits(1, SET_ID)),
+        (number(libc::SYS_mkdir), FailBits(1, SET_ID)),
+        (number(libc::SYS_mknod), FailBits(1, SET_ID)),
+        (number(libc::SYS_open), FailCreate(2)),
+    ]);
+    rules
+}
+
+/// The first call and the answer of each range of calls with equal answers, in order.
+fn ranges(mut rules: Vec<(u32, Answer)>) -> Vec<(u32, Answer)> {
+    rules.sort_by_key(|rule| rule.0);
+    let mut ranges = vec![(0, Allow)];
+    let mut push = |start, answer| {
+        if ranges.last().is_some_and(|last: &(u32, Answer)| last.0 == start) {
+            ranges.pop();
+        }
+        if ranges.last().is_none_or(|last: &(u32, Answer)| last.1 != answer) {
+            ranges.push((start, answer));
+        }
+    };
+    for (nr, answer) in rules {
+        push(nr, answer);
+        if nr <= LAST {
+            push(nr + 1, Allow);
+        }
+    }
+    ranges
+}
+
+/// Places in `struct seccomp_data` of linux/seccomp.h. Arguments are 64 bits, low half first.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENTS: u32 = 16;
+
+fn load(place: u32) -> Instruction {
+    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, place)
+}
+
+/// Loads the low half of an argument: the kernel looks at no more of those that are compared.
+fn load_argument(argument: u8) -> Instruction {
+    load(ARGUMENTS + 8 * u32::from(argument))
+}
+
+fn reply(value: u32) -> Instruction {
+    statement(libc::BPF_RET | libc::BPF_K, value)
+}
+
+fn fail(errno: i32) -> Instruction {
+    reply(libc::SECCOMP_RET_ERRNO | errno.unsigned_abs())
+}
+
+fn statement(code: u32, k: u32) -> Instruction {
+    jump(code, k, 0, 0)
+}
+
+fn jump(code: u32, k: u32, yes: usize, no: usize) -> Instruction {
+    let short = |distance| u8::try_from(distance).expect("the table is short enough");
+    let code = u16::try_from(code).expect("codes of instructions are 16 bits");
+    Instruction { code, jt: short(yes), jf: short(no), k }
+}
+
+/// The whole filter for a table of rules.
+fn compile(rules: Vec<(u32, Answer)>) -> Vec<Instruction> {
+    const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let mut tail = Tail::default();
+    tail.search(&ranges(rules));
+    let head = [load(ARCHITECTURE), jump(EQUAL, ARCH, 1, 0), fail(libc::ENOSYS), load(NUMBER)];
+    head.into_iter().chain(tail.reversed.into_iter().rev()).collect()
+}
+
+/// The end of a filter. It grows at its beginning, for jumps go forward only.
+#[derive(Default)]
+struct Tail {
+    /// Its instructions, the last one first.
+    reversed: Vec<Instruction>,
+    /// What answers stand in it already, and where: as an index of `reversed`.
+    answers: Vec<(Answer, usize)>,
+}
+
+impl Tail {
+    /// A binary search for the range of the loaded number. Returns where it begins.
+    fn search(&mut self, ranges: &[(u32, Answer)]) -> usize {
+        if let [(_, answer)] = ranges {
+            return self.answer(*answer);
+        }
+        let (low, high) = ranges.split_at(ranges.len() / 2);
+        let start = high[0].0;
+        let (high, low) = (self.search(high), self.search(low));
+        self.jump(libc::BPF_JGE, start, high, low)
+    }
+
+    /// Where the code of `answer` begins.
+    fn answer(&mut self, answer: Answer) -> usize {
+        if let Some((_, at)) = self.answers.iter().find(|(known, _)| *known == answer) {
+            return *at;
+        }
+        let at = match answer {
+            Allow => self.push(reply(libc::SECCOMP_RET_ALLOW)),
+            Fail(errno) => self.push(fail(errno)),
+            FailBits(argument, bits) => {
+                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
+                self.jump(libc::BPF_JSET, bits, fail, allow);
+                self.push(load_argument(argument))
+            }
+            FailCreate(mode) => {
+                let (allow, check) = (self.answer(Allow), self.answer(FailBits(mode, SET_ID)));
+                self.jump(libc::BPF_JSET, CREATES, check, allow);
+                self.push(load_argument(mode - 1))
+            }
+            FailDeathSignal => {
+                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
+                self.jump(libc::BPF_JEQ, libc::SIGKILL.unsigned_abs(), allow, fail);
+                let check = self.push(load_argument(1));
+                self.jump(libc::BPF_JEQ, libc::PR_SET_PDEATHSIG.unsigned_abs(), check, allow);
+                self.push(load_argument(0))
+            }
+            FailIf(argument, values, errno) => {
+                let (mut next, fail) = (self.answer(Allow), self.answer(Fail(errno)));
+                for value in values {
+                    next = self.jump(libc::BPF_JEQ, *value, fail, next);
+                }
+                self.push(load_argument(argument))
+            }
+        };
+        self.answers.push((answer, at));
+        at
+    }
+
+    fn push(&mut self, instruction: Instruction) -> usize {
+        self.reversed.push(instruction);
+        self.reversed.len() - 1
+    }
+
+    /// Compares what is loaded with `k`.
+    fn jump(&mut self, test: u32, k: u32, yes: usize, no: usize) -> usize {
+        let here = self.reversed.len();
+        let code = libc::BPF_JMP | test | libc::BPF_K;
+        self.push(jump(code, k, here - yes - 1, here - no - 1))
+    }
+}
+
+/// Installs the filter of jobs. Needs `no_new_privs`, or `CAP_SYS_ADMIN`.
+pub(crate) fn install() -> Result<(), nix::errno::Errno> {
+    sys::install_filter(&mut compile(rules()))
+}
+
+/// Makes `calls` fail with `ENOSYS` from now on, as on a kernel that does not have them.
+///
+/// For tests of what this program does on older kernels.
+///
+/// # Errors
+/// As seccomp(2).
+pub fn pretend_without(calls: &[c_long]) -> std::io::Result<()> {
+    rustix::thread::set_no_new_privs(true)?;
+    let number = |nr: &c_long| u32::try_from(*nr).unwrap_or(u32::MAX);
+    let rules = calls.iter().map(|nr| (number(nr), Fail(libc::ENOSYS))).collect();
+    Ok(sys::install_filter(&mut compile(rules))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the filter answers: a value of `SECCOMP_RET_*`.
+    fn answer(filter: &[Instruction], arch: u32, nr: u32, arguments: [u64; 4]) -> u32 {
+        let mut data = [nr.to_le_bytes(), arch.to_le_bytes(), [0; 4], [0; 4]].concat();
+        data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
+        let (mut at, mut loaded) = (0, 0);
+        loop {
+            let Instruction { code, jt, jf, k } = filter[at];
+            let yes = match u32::from(code) {
+                0x20 => {
+                    let place = k as usize;
+                    loaded = u32::from_le_bytes(data[place..place + 4].try_into().unwrap());
+                    at += 1;
+                    continue;
+                }
+                0x06 => return k,
+                0x15 => loaded == k,
+                0x35 => loaded >= k,
+                0x45 => loaded & k != 0,
+                other => panic!("unknown instruction {other:#x}"),
+            };
+            at += 1 + usize::from(if yes { jt } else { jf });
+        }
+    }
+
+    const MADE: u32 = libc::SECCOMP_RET_ALLOW;
+
+    fn failed(errno: i32) -> u32 {
+        libc::SECCOMP_RET_ERRNO | errno.unsigned_abs()
+    }
+
+    #[test]
+    fn every_call_has_the_answer_of_the_table() {
+        let filter = compile(rules());
+        let table: std::collections::BTreeMap<_, _> = rules().into_iter().collect();
+        for nr in 0..=LAST {
+            let want = match table.get(&nr) {
+                None
+                | Some(Allow | FailBits(..) | FailCreate(_) | FailDeathSignal | FailIf(..)) => MADE,
+                Some(Fail(errno)) => failed(*errno),
+            };
+            assert_eq!(answer(&filter, ARCH, nr, [0; 4]), want, "call {nr}");
+        }
+        for nr in [LAST + 1, 1000, 0x4000_0000, 0x4000_003b, u32::MAX] {
+            assert_eq!(answer(&filter, ARCH, nr, [0; 4]), failed(libc::ENOSYS), "call {nr}");
+        }
+        assert_eq!(answer(&filter, 0x4000_0003, 1, [0; 4]), failed(libc::ENOSYS), "i386");
+    }
+
+    #[test]
+    fn arguments_decide() {
+        let filter = compile(rules());
+        let eperm = failed(libc::EPERM);
+        for (nr, arguments, want) in [
+            (libc::SYS_ioctl, [0, 0x5401, 0, 0], MADE),
+            (libc::SYS_ioctl, [0, 0x5412, 0, 0], eperm),
+            (libc::SYS_ioctl, [0, 0xff0a, 0, 0], eperm),
+            (libc::SYS_prlimit64, [0, 7, 0, 0], MADE),
+            (libc::SYS_prlimit64, [1, 7, 0, 0], eperm),
+            (libc::SYS_ioctl, [0, 0x1_0000_5412, 0, 0], eperm),
+            (libc::SYS_ioctl, [0, 0xffff_ffff_0000_541c, 0, 0], eperm),
+            (libc::SYS_clone, [0x0100_0011, 0, 0, 0], MADE),
+            (libc::SYS_clone, [0x1000_0011, 0, 0, 0], eperm),
+            (libc::SYS_clone, [0x0002_0000, 0, 0, 0], eperm),
+            (libc::SYS_unshare, [0x400, 0, 0, 0], MADE),
+            (libc::SYS_unshare, [0x80, 0, 0, 0], eperm),
+            (libc::SYS_unshare, [0x1000_0000, 0, 0, 0], eperm),
+            (libc::SYS_socket, [2, 0, 0, 0], MADE),
+            (libc::SYS_socket, [40, 0, 0, 0], failed(libc::EAFNOSUPPORT)),
+            (libc::SYS_socket, [38, 0, 0, 0], failed(libc::EAFNOSUPPORT)),
+            (libc::SYS_fchmod, [3, 0o755, 0, 0], MADE),
+            (libc::SYS_fchmod, [3, 0o4755, 0, 0], eperm),
+            (libc::SYS_fchmod, [3, 0xffff_0000_0000_0000 | 0o2000, 0, 0], eperm),
+            (libc::SYS_fchmodat, [0, 0, 0o1777, 0], MADE),
+            (libc::SYS_fchmodat, [0, 0, 0o2755, 0], eperm),
+            (FCHMODAT2, [0, 0, 0o6000, 0], eperm),
+            (libc::SYS_mkdirat, [0, 0, 0o2755, 0], eperm),
+            (libc::SYS_mknodat, [0, 0, 0o10_4644, 0], eperm),
+            (libc::SYS_openat, [0, 0, 0x40, 0o644], MADE),
+            (libc::SYS_openat, [0, 0, 0x41, 0o4755], eperm),
+            (libc::SYS_openat, [0, 0, 0x41_0002, 0o2755], eperm),
+            // Without a file to be made, the place of the mode holds anything.
+            (libc::SYS_openat, [0, 0, 0x1_0000, 0o6000], MADE),
+            (libc::SYS_fcntl, [0, 1, 0, 0], MADE),
+            (libc::SYS_fcntl, [0, 1024, 0, 0], eperm),
+            (libc::SYS_fcntl, [0, 1026, 0, 0], eperm),
+            (libc::SYS_prctl, [1, 9, 0, 0], MADE),
+            (libc::SYS_prctl, [1, 0, 0, 0], eperm),
+            (libc::SYS_prctl, [1, 15, 0, 0], eperm),
+            (libc::SYS_prctl, [0x1_0000_0001, 0, 0, 0], eperm),
+            (libc::SYS_prctl, [15, 0, 0, 0], MADE),
+        ] {
+            let nr = u32::try_from(nr).unwrap();
+            assert_eq!(answer(&filter, ARCH, nr, arguments), want, "call {nr} {arguments:x?}");
+        }
+    }
+
+    #[test]
+    fn the_search_is_short() {
+        assert!(ranges(rules()).len() <= 128, "{}", ranges(rules()).len());
+    }
+}

@@ -1,0 +1,228 @@
+//! The program that a child executes first, and that executes the job's.
+//!
+//! While execve(2) resolves the job's program, its `#!` line and its ELF interpreter, the paths that
+//! it follows are the job's to choose, and `/proc/self` is the process that executes: whatever that
+//! process has of the host can be executed, and then be written to, as `/proc/self/exe`. So the child
+//! becomes a program of a hundred bytes first, in a file without a name on the job's own root. At the
+//! door to the job it has standard input, output and error, the pipe for its report, and nothing else:
+//! no descriptor, no memory and no program of the host.
+#![allow(unsafe_code, reason = "machine code, and where it begins and ends")]
+
+use crate::sandbox::sys;
+use nix::errno::Errno as NixErrno;
+use rustix::{
+    fd::{BorrowedFd, OwnedFd},
+    fs::{AtFlags, Mode, OFlags, openat, unlinkat},
+    io::{self, Errno},
+};
+use std::{arch::global_asm, convert::Infallible, ffi::CString};
+
+/// The descriptor of the report pipe in the trampoline.
+const REPORT: i32 = 3;
+/// The first byte of what the trampoline reports; `Kind::Exec` of `failure.rs`.
+pub(crate) const EXEC_FAILED: u8 = 4;
+/// The name of the file, while it has one.
+const NAME: &str = ".trampoline";
+
+// Its arguments are a path, a text for the report, and the arguments of the program at that path;
+// its environment is the program's. It marks the pipe as close-on-exec and executes the program. If
+// that fails it reports EXEC_FAILED, a step number of 32 bits (zero), the error number of 32 bits, and
+// its first two arguments with their NULs, which lie one after the other in memory.
+//
+// Executed without the pipe, as the interpreter `/proc/self/exe` of a job's script, it does nothing
+// and exits with 126: "not executable".
+#[cfg(target_arch = "x86_64")]
+global_asm!(
+    ".pushsection .rodata.trampoline, \"a\"",
+    ".global joblet_trampoline",
+    ".hidden joblet_trampoline",
+    "joblet_trampoline:",
+    "mov rax, [rsp]", // argc
+    "lea rbx, [rsp + 8]", // argv
+    "lea rbp, [rbx + rax * 8 + 8]", // envp
+    "mov eax, 72", // fcntl(REPORT, F_SETFD, FD_CLOEXEC)
+    "mov edi, {report}",
+    "mov esi, 2",
+    "mov edx, 1",
+    "syscall",
+    "mov edi, 126",
+    "test eax, eax",
+    "js 2f",
+    "mov eax, 59", // execve(argv[0], argv + 2, envp)
+    "mov rdi, [rbx]",
+    "lea rsi, [rbx + 16]",
+    "mov rdx, rbp",
+    "syscall",
+    "neg eax",
+    "sub rsp, 16",
+    "mov byte ptr [rsp], {failed}",
+    "mov dword ptr [rsp + 1], 0",
+    "mov [rsp + 5], eax",
+    "mov eax, 1", // write(REPORT, rsp, 9)
+    "mov edi, {report}",
+    "mov rsi, rsp",
+    "mov edx, 9",
+    "syscall",
+    "mov eax, 1", // write(REPORT, argv[0], argv[2] - argv[0])
+    "mov edi, {report}",
+    "mov rsi, [rbx]",
+    "mov rdx, [rbx + 16]",
+    "sub rdx, rsi",
+    "syscall",
+    "mov edi, 125",
+    "2:",
+    "mov eax, 231", // exit_group
+    "syscall",
+    ".global joblet_trampoline_end",
+    ".hidden joblet_trampoline_end",
+    "joblet_trampoline_end:",
+    ".popsection",
+    report = const REPORT,
+    failed = const EXEC_FAILED,
+);
+
+#[cfg(target_arch = "aarch64")]
+global_asm!(
+    ".pushsection .rodata.trampoline, \"a\"",
+    ".balign 4",
+    ".global joblet_trampoline",
+    ".hidden joblet_trampoline",
+    "joblet_trampoline:",
+    "ldr x19, [sp]", // argc
+    "add x20, sp, #8", // argv
+    "add x21, x20, x19, lsl #3",
+    "add x21, x21, #8", // envp
+    "mov x8, #25", // fcntl(REPORT, F_SETFD, FD_CLOEXEC)
+    "mov x0, #{report}",
+    "mov x1, #2",
+    "mov x2, #1",
+    "svc #0",
+    "mov w22, #126",
+    "tbnz w0, #31, 2f",
+    "mov x8, #221", // execve(argv[0], argv + 2, envp)
+    "ldr x0, [x20]",
+    "add x1, x20, #16",
+    "mov x2, x21",
+    "svc #0",
+    "neg w0, w0",
+    "sub sp, sp, #16",
+    "mov w1, #{failed}",
+    "strb w1, [sp]",
+    "stur wzr, [sp, #1]",
+    "stur w0, [sp, #5]",
+    "mov x8, #64", // write(REPORT, sp, 9)
+    "mov x0, #{report}",
+    "mov x1, sp",
+    "mov x2, #9",
+    "svc #0",
+    "mov x8, #64", // write(REPORT, argv[0], argv[2] - argv[0])
+    "mov x0, #{report}",
+    "ldr x1, [x20]",
+    "ldr x2, [x20, #16]",
+    "sub x2, x2, x1",
+    "svc #0",
+    "mov w22, #125",
+    "2:",
+    "mov w0, w22",
+    "mov x8, #94", // exit_group
+    "svc #0",
+    ".global joblet_trampoline_end",
+    ".hidden joblet_trampoline_end",
+    "joblet_trampoline_end:",
+    ".popsection",
+    report = const REPORT,
+    failed = const EXEC_FAILED,
+);
+
+unsafe extern "C" {
+    /// The first byte of the machine code.
+    #[link_name = "joblet_trampoline"]
+    static TRAMPOLINE: u8;
+    /// What follows its last byte.
+    #[link_name = "joblet_trampoline_end"]
+    static TRAMPOLINE_END: u8;
+}
+
+/// The machine code: position-independent, to be executed in a process of its own.
+fn code() -> &'static [u8] {
+    let start = &raw const TRAMPOLINE;
+    let len = (&raw const TRAMPOLINE_END).addr() - start.addr();
+    // SAFETY: both stand in one read-only section, in this order, with the code in between.
+    unsafe { std::slice::from_raw_parts(start, len) }
+}
+
+/// Writes the trampoline into the job's `root`, which must still be writable, and removes its name.
+/// Returns a descriptor that can only be read, and executed.
+pub(crate) fn prepare(root: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(root, NAME, flags, Mode::from_raw_mode(0o555))?;
+    let image = image(code());
+    if io::write(&file, &image)? != image.len() {
+        return Err(Errno::NOSPC);
+    }
+    // A file that is open for writing cannot be executed.
+    drop(file);
+    let file = openat(root, NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    unlinkat(root, NAME, AtFlags::empty())?;
+    Ok(file)
+}
+
+/// Executes the trampoline, and it the program `path` with `words` and `variables`. Comes back only
+/// if the trampoline itself cannot be executed. `interpreter` is for the report, which goes to `writer`.
+pub(crate) fn execute(
+    trampoline: BorrowedFd<'_>,
+    writer: BorrowedFd<'_>,
+    (path, interpreter): (CString, CString),
+    words: Vec<CString>,
+    variables: &[CString],
+) -> Result<Infallible, NixErrno> {
+    let words: Vec<_> = [path, interpreter].into_iter().chain(words).collect();
+    sys::duplicate_to(writer, REPORT)?;
+    sys::execute_file(trampoline, &words, variables)
+}
+
+/// An ELF file with one segment: its headers, and `code`, where it begins. As of elf(5).
+fn image(code: &[u8]) -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 2 * 56;
+    let machine = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+    let size = HEADERS + code.len() as u64;
+    // Values and their widths, in bytes.
+    let fields: [(u64, usize); 29] = [
+        (0x0001_0102_464c_457f, 8), // magic number, 64 bits, little-endian, version 1
+        (0, 8),
+        (2, 2), // ET_EXEC
+        (machine, 2),
+        (1, 4),
+        (BASE + HEADERS, 8), // where it begins
+        (64, 8),             // where the program headers are
+        (0, 8),              // there are no sections
+        (0, 4),
+        (64, 2),
+        (56, 2),
+        (2, 2),
+        (0, 6),
+        (1, 4), // PT_LOAD
+        (5, 4), // readable and executable
+        (0, 8),
+        (BASE, 8),
+        (BASE, 8),
+        (size, 8),
+        (size, 8),
+        (0x1_0000, 8),    // the largest page of both architectures
+        (0x6474_e551, 4), // PT_GNU_STACK
+        (6, 4),           // readable and writable
+        (0, 8),
+        (0, 8),
+        (0, 8),
+        (0, 8),
+        (0, 8),
+        (16, 8),
+    ];
+    let mut file = Vec::with_capacity(512);
+    for (value, width) in fields {
+        file.extend(&value.to_le_bytes()[..width]);
+    }
+    file.extend(code);
+    file
+}

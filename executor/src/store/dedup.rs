@@ -1,0 +1,89 @@
+//! Files that another runtime has, too, take no room twice.
+//!
+//! An update takes equal files from an older version while it is made. Whatever came in another way
+//! is compared with all that is installed, before it gets its name.
+
+use super::file_list::Listing;
+use crate::fs::directory::Directory;
+use crate::fs::walk::{Walk, create, times};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, Stat, fstat, statat};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::path::Path;
+
+/// Gives the files of `own`, which lie in `root`, the disk blocks of equal files of `others`.
+///
+/// Best effort: a file that cannot share stays as it is. What it finds elsewhere is read again, so that
+/// nothing a disk has lost is handed on. `twin` is a name that is free on the same file system.
+pub fn share(
+    own: &Listing,
+    root: &Directory,
+    twin: (&Directory, &str),
+    others: &[(Listing, OwnedFd)],
+) {
+    if twin.0.has(twin.1) {
+        return;
+    }
+    let known = Listing::by_content(others.iter().map(|(list, _)| list));
+    let walks = others.iter().map(|(_, root)| Walk::new(root.as_fd()));
+    let (Ok(mut walks), Ok(mut walk)) =
+        (walks.collect::<Result<Vec<_>, _>>(), Walk::new(root.as_fd()))
+    else {
+        return;
+    };
+    let mut reflinks = true;
+    for (path, key) in own.contents() {
+        let Some(&(number, other)) = known.get(&key) else { continue };
+        let there = &mut walks[number];
+        if key.is_in(there, other) {
+            // What does not work for one file may for the next: too many names of one, for example.
+            _ = replace((there, other), (&mut walk, path), twin, &mut reflinks);
+        }
+    }
+}
+
+/// Puts a clone of `other`, else another name of it, in the place of the equal file at `path`.
+fn replace(
+    other: (&mut Walk, &Path),
+    (walk, path): (&mut Walk, &Path),
+    twin: (&Directory, &str),
+    reflinks: &mut bool,
+) -> Result<(), Errno> {
+    let (parent, name) = walk.parent(path)?;
+    let (around, data) = (fstat(parent)?, statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
+    let made = twin_of(other, twin, &data, reflinks);
+    let done =
+        made.and_then(|()| rustix::fs::renameat(twin.0.as_fd(), OsStr::new(twin.1), parent, name));
+    if done.is_err() {
+        // There is nothing where it could not be made.
+        _ = twin.0.remove_file(twin.1);
+    }
+    // The directory is as old as it was.
+    let time = times(u64::try_from(around.st_mtime).unwrap_or_default());
+    rustix::fs::futimens(parent, &time)?;
+    done
+}
+
+fn twin_of(
+    (there, other): (&mut Walk, &Path),
+    (around, twin): (&Directory, &str),
+    data: &Stat,
+    reflinks: &mut bool,
+) -> Result<(), Errno> {
+    if *reflinks {
+        let mode = Mode::from_raw_mode(data.st_mode & 0o777);
+        let file = create(around.as_fd(), OsStr::new(twin), mode)?;
+        let source = there.file(other)?;
+        match rustix::fs::ioctl_ficlone(&file, &source) {
+            Ok(()) => {
+                let time = u64::try_from(data.st_mtime).unwrap_or_default();
+                return rustix::fs::futimens(&file, &times(time));
+            }
+            Err(_) => *reflinks = false,
+        }
+        rustix::fs::unlinkat(around.as_fd(), OsStr::new(twin), AtFlags::empty())?;
+    }
+    let (parent, name) = there.parent(other)?;
+    rustix::fs::linkat(parent, name, around.as_fd(), OsStr::new(twin), AtFlags::empty())
+}

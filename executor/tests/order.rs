@@ -1,0 +1,136 @@
+//! The order of the stages: a module imports only what stands before it in the list that
+//! ARCHITECTURE.md shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folders and files of `src/`.
+const STAGES: [&str; 16] = [
+    "error", "env", "fs", "runtime", "gpu", "cli", "net", "registry", "archive", "store",
+    "sandbox", "commands", "fuzz", "lib", "heap", "main",
+];
+
+/// Folders and files of `src/sandbox/`; its `mod.rs` alone sees all of them.
+const SANDBOX: [&str; 5] = ["sys", "plan", "setup", "launcher", "mod"];
+
+/// Every file below `dir` with its code, without comments.
+fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            sources(&entry, found);
+        } else {
+            let text = fs::read_to_string(&entry).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            found.push((entry, code.collect::<Vec<_>>().join("\n")));
+        }
+    }
+}
+
+/// The names that follow `prefix` in `code`: one, or those of a list in braces.
+fn named<'c>(code: &'c str, prefix: &str) -> BTreeSet<&'c str> {
+    let mut names = BTreeSet::new();
+    for rest in code.split(prefix).skip(1) {
+        let (mut depth, mut wanted) = (0, true);
+        for (at, letter) in rest.char_indices() {
+            match letter {
+                '{' => (depth, wanted) = (depth + 1, depth == 0),
+                '}' => (depth, wanted) = (depth - 1, false),
+                ',' => wanted = depth == 1,
+                _ if letter.is_whitespace() => {}
+                _ if wanted => {
+                    let end = |letter: char| !letter.is_alphanumeric() && letter != '_';
+                    names.insert(rest[at..].split(end).next().unwrap_or_default());
+                    wanted = false;
+                }
+                _ => {}
+            }
+            if depth == 0 && !wanted {
+                break;
+            }
+        }
+    }
+    names
+}
+
+/// Says which imports by `prefix` in the files below `dir` contradict `order`.
+fn wrong_arrows(dir: &Path, prefix: &str, order: &[&str]) -> Vec<String> {
+    let (mut files, mut wrong) = (Vec::new(), Vec::new());
+    sources(dir, &mut files);
+    for (path, code) in &files {
+        let path = path.strip_prefix(dir).unwrap();
+        let stage = path.components().next().unwrap().as_os_str().to_str().unwrap();
+        let stage = stage.trim_end_matches(".rs");
+        let Some(own) = order.iter().position(|other| *other == stage) else {
+            wrong.push(format!("{stage} is not in the list"));
+            continue;
+        };
+        for name in named(code, prefix) {
+            match order.iter().position(|other| *other == name) {
+                None => {
+                    wrong.push(format!("{}: {prefix}{name} is not in the list", path.display()));
+                }
+                Some(used) if used > own => {
+                    wrong.push(format!("{}: {stage} imports {name}", path.display()));
+                }
+                Some(_) => {}
+            }
+        }
+        if code.contains("super::super::") {
+            wrong.push(format!("{}: write crate:: for super::super::", path.display()));
+        }
+    }
+    wrong
+}
+
+#[test]
+fn stages_import_only_what_comes_before_them() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    assert_eq!(wrong_arrows(&source, "crate::", &STAGES), [""; 0]);
+    let sandbox = source.join("sandbox");
+    assert_eq!(wrong_arrows(&sandbox, "crate::sandbox::", &SANDBOX), [""; 0]);
+}
+
+#[test]
+fn files_of_a_folder_import_each_other_in_no_circle() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&source, &mut files);
+    // What a file imports of its own folder, where that is a file of its own.
+    let mut left: BTreeMap<_, BTreeSet<PathBuf>> = BTreeMap::new();
+    for (path, code) in files.iter().filter(|(path, _)| !path.ends_with("mod.rs")) {
+        let beside = named(code, "super::").into_iter();
+        let beside = beside.map(|name| path.with_file_name(format!("{name}.rs")));
+        left.insert(path.clone(), beside.filter(|other| other.exists()).collect());
+    }
+    loop {
+        let before = left.len();
+        let open: BTreeSet<_> = left.keys().cloned().collect();
+        left.retain(|_, imported| !imported.is_disjoint(&open));
+        if left.len() == before {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "in circles, or above one: {left:#?}");
+}
+
+#[test]
+fn the_list_is_the_one_that_is_documented() {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ARCHITECTURE.md");
+    let document = fs::read_to_string(document).unwrap();
+    let (_, table) = document.split_once("### `executor/` ").unwrap();
+    let (table, _) = table.split_once("\n### ").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let shown: Vec<_> = rows.map(|name| name.trim_end_matches('/')).collect();
+    let wanted = STAGES.iter().flat_map(|stage| {
+        let parts: &[&str] = if *stage == "sandbox" { &SANDBOX[..4] } else { &[] };
+        parts.iter().map(|part| format!("sandbox/{part}")).chain([(*stage).to_owned()])
+    });
+    assert_eq!(shown, wanted.collect::<Vec<_>>());
+}
+
+#[test]
+fn names_are_read_out_of_paths_and_lists() {
+    let code = "use crate::{\n    a::{b, c},\n    d,\n};\nuse crate::e::f; crate::g(h, i)";
+    assert_eq!(Vec::from_iter(named(code, "crate::")), ["a", "d", "e", "g"]);
+}
