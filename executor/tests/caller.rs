@@ -78,7 +78,12 @@ fn a_group_of_its_own() {
                 finish(run.spawn().unwrap())
             };
             let output = run("");
-            assert_eq!(output.stdout, format!("end {status} S 0 0\n"), "{user:?} {output:?}");
+            let nice = rustix::process::nice(0).unwrap();
+            assert_eq!(
+                output.stdout,
+                format!("end {status} S {nice} {nice}\n"),
+                "{user:?} {output:?}"
+            );
             for line in ["death-0 1", "death-15 1", "death-9 0", "tty 6", "nice-group 0"] {
                 assert!(output.stderr.lines().any(|other| other == line), "{line} {output:?}");
             }

@@ -460,7 +460,7 @@ fn a_job_has_no_privilege_and_no_way_to_one() {
             assert_eq!(found["fds"], serde_json::json!([0, 1, 2]));
             assert_eq!(found["core"], 0);
             let calls = found["calls"].as_object().unwrap();
-            assert_eq!(calls.len(), 28);
+            assert_eq!(calls.len(), 31);
             for (name, errno) in calls {
                 // EPERM, ENOSYS, and EAFNOSUPPORT for a family of sockets.
                 let want: &[i64] = if name.starts_with("works") { &[0] } else { &[1, 38, 97] };

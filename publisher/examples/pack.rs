@@ -2,8 +2,8 @@
 //!
 //! Every file of the tree is open while it is packed: `ulimit -n` has to allow that.
 
-use joblet_publish::content::Content;
 use joblet_publish::pack;
+use joblet_publish::tree::content::Content;
 use joblet_publish::tree::{Node, Tree};
 use std::error::Error;
 use std::fs::{self, File};

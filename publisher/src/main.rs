@@ -1,6 +1,9 @@
 //! `joblet-publish`: an outcome becomes stdout, one message on stderr, and an exit status.
 
-use joblet_publish::{Outcome, error::Error, shown};
+use joblet_publish::{
+    Outcome,
+    error::{Error, shown},
+};
 use std::{
     io::{IsTerminal, Write},
     process::ExitCode,

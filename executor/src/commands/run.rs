@@ -88,7 +88,7 @@ impl Session<'_> {
                     return Ok((found, runtime));
                 }
                 // Found and gone: it is looked for again.
-                Err(error) if tries > TRIES || store.has(&found) => return Err(error),
+                Err(error) if tries > TRIES || found.path.exists() => return Err(error),
                 _ => std::thread::sleep(PAUSE),
             }
         }

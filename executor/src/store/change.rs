@@ -62,26 +62,24 @@ impl Store {
         }
         let file = |kind: &str| format!("{name}.{kind}");
         let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
-        // One of an earlier installation would speak of other files.
-        let done = receipts
-            .remove_file(&file(kind.other().extension()))
-            .and_then(|()| prepared.staging.put(&text, &receipts, &file("json")))
-            .and_then(|()| prepared.staging.put(content, &receipts, &file(kind.extension())))
-            .and_then(|()| prepared.sync())
-            .and_then(|()| {
-                match prepared.around().rename_new(prepared.name(), own, &name) {
-                    // Where locks are not seen everywhere, somebody else was first.
-                    Err(Errno::EXIST | Errno::NOTEMPTY) if there() => Ok(false),
-                    done => done.map(|()| true).map_err(Error::file("rename", &target)),
-                }
-            })
-            .and_then(|new| {
-                own.sync().inspect_err(|_| {
-                    // Where it stays if even that fails, it is whole.
-                    _ = own.rename_new(&name, prepared.around(), prepared.name());
-                })?;
-                Ok(new)
-            });
+        let done = || {
+            // One of an earlier installation would speak of other files.
+            receipts.remove_file(&file(kind.other().extension()))?;
+            prepared.staging.put(&text, &receipts, &file("json"))?;
+            prepared.staging.put(content, &receipts, &file(kind.extension()))?;
+            prepared.sync()?;
+            let new = match prepared.around().rename_new(prepared.name(), own, &name) {
+                // Where locks are not seen everywhere, somebody else was first.
+                Err(Errno::EXIST | Errno::NOTEMPTY) if there() => false,
+                done => done.map(|()| true).map_err(Error::file("rename", &target))?,
+            };
+            own.sync().inspect_err(|_| {
+                // Where it stays if even that fails, it is whole.
+                _ = own.rename_new(&name, prepared.around(), prepared.name());
+            })?;
+            Ok(new)
+        };
+        let done = done();
         if done.is_err() && !there() {
             // What stays is never read alone.
             _ = receipts.remove_file(&file(kind.extension()));
@@ -115,7 +113,7 @@ impl Store {
                     .and_then(|()| prepared.around().rename(prepared.name(), own, name));
                 replaced.map_err(failed())?;
                 own.sync()?;
-                let aside = claim::name(name, &mut |new| staging.rename_new(&aside, &removed, new));
+                let aside = claim::remove(&staging, &aside, &removed, name);
                 let aside = aside.map_err(failed())?;
                 // Empty, and if it stays, a leftover.
                 _ = staging.remove_tree(&claimed);
@@ -123,14 +121,14 @@ impl Store {
             }
             done => {
                 done.map_err(failed())?;
-                let moved =
-                    |new: &str| prepared.around().rename_new(prepared.name(), &removed, new);
-                own.sync()
-                    .and_then(|()| claim::name(name, &mut { moved }).map_err(failed()))
-                    .inspect_err(|_| {
-                        // Jobs may use it: it does not stay where it would be deleted.
-                        _ = exchange();
-                    })?
+                let moved = || {
+                    claim::remove(prepared.around(), prepared.name(), &removed, name)
+                        .map_err(failed())
+                };
+                own.sync().and_then(|()| moved()).inspect_err(|_| {
+                    // Jobs may use it: it does not stay where it would be deleted.
+                    _ = exchange();
+                })?
             }
         };
         discard(&removed, &aside)
@@ -146,7 +144,7 @@ impl Store {
         let (own, name) = self.mine(runtime)?;
         let _lock = Lock::wait(&self.work()?, name, self.lock_timeout)?;
         let (removed, receipts) = (self.part(Part::Removed)?, self.part(Part::Receipts)?);
-        let aside = match claim::name(name, &mut |new| own.rename_new(name, &removed, new)) {
+        let aside = match claim::remove(own, name, &removed, name) {
             // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
             Err(Errno::XDEV) => {
                 remove_in_place(own, name)?;
@@ -184,7 +182,7 @@ impl Store {
 
 /// Deletes what was moved to `removed`, unless processes use it, which are named.
 fn discard(removed: &Directory, name: &str) -> Result<Option<String>, Error> {
-    match hold::users(removed, name) {
+    match hold::users(removed, name, hold::Named::Uniquely) {
         None => removed.remove_tree(name).map(|()| None),
         users => Ok(users),
     }
@@ -196,7 +194,7 @@ fn remove_in_place(own: &Directory, name: &str) -> Result<(), Error> {
     let Some(directory) = own.enter(name)? else { return Ok(()) };
     let failed = || Error::file::<Errno>("remove", own.at(name));
     directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
-    match hold::users(own, name) {
+    match hold::users(own, name, hold::Named::InPlace) {
         None => own.remove_tree(name),
         Some(holders) => {
             directory.rename(HIDDEN, &directory, "runtime.yml").map_err(failed())?;

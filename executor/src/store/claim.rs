@@ -1,8 +1,7 @@
 //! Names that no two processes give: of what one of them is preparing, and of what was removed.
 //!
 //! `NAME-VERSION@HOST@BOOT@N`: the machine, its boot (eight digits of
-//! `/proc/sys/kernel/random/boot_id`), and the first number that mkdir(2) or rename(2) gave no other
-//! process: ids of processes are not unique where there are PID namespaces. Whether its maker still works on it is told by the lock of
+//! `/proc/sys/kernel/random/boot_id`), and the first number that mkdir(2) gave no other process: ids of processes are not unique where there are PID namespaces. Whether its maker still works on it is told by the lock of
 //! `NAME-VERSION`, where that is known to be seen: by this machine since it was booted. What another
 //! one prepares is left alone for a day.
 
@@ -21,25 +20,32 @@ const ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Makes a directory in `around` for `version` (`NAME-VERSION`); its name.
 pub(super) fn make(around: &Directory, version: &str) -> Result<String, Error> {
-    let mode = Mode::from_raw_mode(0o755);
-    name(version, &mut |name| rustix::fs::mkdirat(around.as_fd(), OsStr::new(name), mode))
-        .map_err(Error::file("create", around.at(version)))
-}
-
-/// Finds a name for `version` under which `make` makes something.
-pub(super) fn name(
-    version: &str,
-    make: &mut dyn FnMut(&str) -> Result<(), Errno>,
-) -> Result<String, Errno> {
     let mine = format!("{version}@{}@{}", lock::host(), boot());
-    for number in 0_u32.. {
+    let mode = Mode::from_raw_mode(0o755);
+    let mut number = 0_u32;
+    loop {
         let name = format!("{mine}@{number}");
-        match make(&name) {
-            Err(Errno::EXIST | Errno::NOTEMPTY) => {}
-            done => return done.map(|()| name),
+        match rustix::fs::mkdirat(around.as_fd(), OsStr::new(&name), mode) {
+            Err(Errno::EXIST) if number < u32::MAX => number += 1,
+            done => {
+                return done.map(|()| name).map_err(Error::file("create", around.at(version)));
+            }
         }
     }
-    Err(Errno::EXIST)
+}
+
+/// Moves the runtime called `name` in `from` to `removed`, as `version`; its name there.
+///
+/// `NAME-VERSION@DEVICE@INODE`: it is looked for by its name on the whole machine.
+pub(super) fn remove(
+    from: &Directory,
+    name: &str,
+    removed: &Directory,
+    version: &str,
+) -> Result<String, Errno> {
+    let stat = from.look(name)?;
+    let aside = format!("{version}@{:x}@{}", stat.st_dev, stat.st_ino);
+    from.rename_new(name, removed, &aside).map(|()| aside)
 }
 
 /// The `NAME-VERSION` of a name.

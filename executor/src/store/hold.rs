@@ -29,9 +29,9 @@ use crate::fs::directory::Directory;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 
 /// Tells those who would delete the runtime that is open as `directory` that it is used, as long as
 /// it is open.
@@ -42,8 +42,9 @@ pub fn hold(directory: impl AsFd) {
 
 /// The processes that use the runtime called `name` in `around`, for messages; none if nobody does.
 ///
-/// Nobody can begin to use it who has not opened it yet: it must have a name of its own by now.
-pub(super) fn users(around: &Directory, name: &str) -> Option<String> {
+/// Nobody can begin to use it who has not opened it yet: it must have a name of its own by now, or
+/// be [`Named::InPlace`].
+pub(super) fn users(around: &Directory, name: &str, named: Named) -> Option<String> {
     if weaken::without("in-use") {
         return None;
     }
@@ -55,7 +56,9 @@ pub(super) fn users(around: &Directory, name: &str) -> Option<String> {
     if let (true, Some(directory)) = (locked, &directory) {
         found.extend(holders(directory));
     }
-    let seen = processes(name.as_bytes());
+    let identity = |it: &OwnedFd| fstat(it).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    let only = directory.as_ref().and_then(identity).filter(|_| named == Named::InPlace);
+    let seen = processes(name.as_bytes(), only);
     let used = locked || !seen.is_empty();
     let new: Vec<_> = seen.into_iter().filter(|pid| !found.contains(pid)).collect();
     found.extend(new);
@@ -63,12 +66,23 @@ pub(super) fn users(around: &Directory, name: &str) -> Option<String> {
     used.then(|| if pids.is_empty() { "unknown".to_owned() } else { pids.join(", ") })
 }
 
-/// The processes that have a directory called `name` open, or what is in it mounted.
-fn processes(name: &[u8]) -> Vec<u32> {
+/// Whether the name of a runtime tells it apart from all others on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Named {
+    /// By a name that nothing else ever has.
+    Uniquely,
+    /// By its own: one in another store has the same, so that it is told apart by what it is.
+    InPlace,
+}
+
+/// The processes that have a directory called `name` open, or what is in it mounted; if it must be
+/// the one with this device and inode, those that have it open.
+fn processes(name: &[u8], only: Option<(u64, u64)>) -> Vec<u32> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let others = pids.filter(|pid| *pid != std::process::id());
-    others.filter(|pid| mounts(*pid, name) || opens(*pid, name)).collect()
+    let uses = |pid| (only.is_none() && mounts(pid, name)) || opens(pid, name, only);
+    others.filter(|pid| uses(*pid)).collect()
 }
 
 /// Whether a process has something in a directory called `name` mounted: proc_pid_mountinfo(5).
@@ -80,14 +94,16 @@ fn mounts(pid: u32, name: &[u8]) -> bool {
     })
 }
 
-/// Whether a process has something in a directory called `name` open, or is in it.
-fn opens(pid: u32, name: &[u8]) -> bool {
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let links = files.map(|entry| entry.path());
-    let own = ["cwd", "root"].map(|link| format!("/proc/{pid}/{link}").into());
-    links.chain(own).any(|link| {
-        let target = fs::read_link(link).map(OsString::from);
-        target.is_ok_and(|target| leads_through(target.as_bytes(), name))
+/// Whether a process has something in a directory called `name` open.
+fn opens(pid: u32, name: &[u8], only: Option<(u64, u64)>) -> bool {
+    let mut files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    files.any(|entry| {
+        let target = fs::read_link(entry.path());
+        let is_it = |it: (u64, u64)| {
+            fs::metadata(entry.path()).is_ok_and(|found| (found.dev(), found.ino()) == it)
+        };
+        target.is_ok_and(|target| leads_through(target.as_os_str().as_bytes(), name))
+            && only.is_none_or(is_it)
     })
 }
 
@@ -113,7 +129,7 @@ fn holders(file: &OwnedFd) -> Vec<u32> {
 /// Deletes what was removed and is not used any more. Best effort.
 pub(super) fn empty(removed: &Directory) {
     for name in removed.names().unwrap_or_default() {
-        if users(removed, &name).is_none() {
+        if users(removed, &name, Named::Uniquely).is_none() {
             _ = removed.remove_tree(&name);
         }
     }

@@ -10,7 +10,7 @@
 //! STORE/python-3.11-1.0.0/                  runtime.yml, isolated/
 //! STORE/.joblet/lock                        see `fs/lock.rs`: one process at a time works on a version
 //! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  what it is working on; see `claim`
-//! STORE/.joblet/removed/python-3.11-1.0.0@HOST@BOOT@N/  what jobs still use; see `hold`
+//! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  what jobs still use; see `hold`
 //! STORE/.joblet/downloads/SHA256            what has arrived of an archive; see `net/transfer/download.rs`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json
 //! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched; or, without one:

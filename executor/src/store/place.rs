@@ -105,12 +105,15 @@ impl Store {
         let around = self.around(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
         let name = runtime.path.file_name().unwrap_or_default();
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
+        let opened = match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
             // Who may not list it may still use it.
             Err(Errno::ACCESS) => openat(around.as_fd(), name, flags | OFlags::PATH, Mode::empty()),
             opened => opened,
-        }
-        .map_err(refused)
+        };
+        let opened = opened.map_err(refused)?;
+        // One that was unpacked by hand may be anybody's.
+        let reason = if user() == 0 { distrust(&fstat(&opened).map_err(refused)?) } else { None };
+        reason.map_or(Ok(opened), |reason| Err(untrusted(&runtime.path, reason)))
     }
 
     /// Whether what is open as `directory` is what `runtime` names now.
@@ -121,14 +124,6 @@ impl Store {
             (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
             _ => false,
         }
-    }
-
-    /// Whether anything has the name of `runtime` now.
-    pub fn has(&self, runtime: &Installed) -> bool {
-        let name = runtime.path.file_name().unwrap_or_default();
-        self.around(runtime).is_ok_and(|around| {
-            around.is_some_and(|around| statat(around.as_fd(), name, AtFlags::empty()).is_ok())
-        })
     }
 
     /// Where this program works, for who removes leftovers; none where they are not the caller's.

@@ -62,6 +62,9 @@ static void calls(void)
 	TRY("request_key", syscall(SYS_request_key, "user", "a", 0, -3));
 	TRY("bpf", syscall(SYS_bpf, 0, buffer, 64));
 	TRY("userfaultfd", syscall(SYS_userfaultfd, 1));
+	TRY("pidfd_getfd", syscall(438, syscall(434, getpid(), 0), 0, 0));
+	TRY("pidfd namespace", ioctl((int)syscall(434, getpid(), 0), 0xff03UL, 0));
+	TRY("prlimit of init", syscall(SYS_prlimit64, 1, 7, 0, buffer));
 	TRY("perf_event_open", syscall(SYS_perf_event_open, buffer, 0, -1, -1, 0));
 	TRY("open_by_handle_at", syscall(SYS_open_by_handle_at, -100, buffer, 0));
 	TRY("io_uring_setup", syscall(425, 1, buffer));

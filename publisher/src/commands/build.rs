@@ -2,14 +2,21 @@
 
 use super::make::{Made, Recipe, Workshop};
 use super::{arches, megabytes, sources};
-use crate::args::Selection;
-use crate::built::Stamp;
+use crate::cli::args::Selection;
 use crate::error::Error;
 use crate::lock::{self, Input};
 use crate::pack::{self, Packed, PackedPart};
+use crate::record::build_cache::Stamp;
 use crate::record::files::Files;
 use crate::source::Source;
-use crate::{Note, Outcome, args, contents, env, fsx, provenance, record, sbom};
+use crate::{
+    cli::args,
+    commands::Outcome,
+    env,
+    error::Note,
+    fs::paths,
+    record::{self, contents, provenance, sbom},
+};
 use joblet_format::{Arch, Record};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -159,7 +166,7 @@ fn write_record(
     let record = record::make(source, archives, files, base_url, env::now(), before);
     let before = before.map(|record| (place.as_path(), record));
     record::files::write(&records, &record, files, before)?;
-    fsx::write_below(&options.out, &path, record::render(&record).as_bytes())?;
+    paths::write_below(&options.out, &path, record::render(&record).as_bytes())?;
     Ok(record)
 }
 

@@ -1,16 +1,16 @@
 //! `check`: the manifest's commands in the packed runtime.
 
 use super::{arches, sources};
+use crate::check::qemu::Emulator;
 use crate::check::{self, Check};
-use crate::emulator::Emulator;
 use crate::error::Error;
-use crate::{Note, args, exec};
+use crate::{cli::args, error::Note, tree::joblet_exec};
 use joblet_format::Arch;
 use std::fmt::Write as _;
 
 pub(crate) fn check(options: &args::Check, note: Note) -> Result<String, Error> {
     let mut report = String::new();
-    let joblet_exec = &exec::find(options.joblet_exec.as_deref())?;
+    let joblet_exec = &joblet_exec::find(options.joblet_exec.as_deref())?;
     let (out, asked) = (options.out.as_path(), !options.arches.is_empty());
     for source in &sources(&options.sources, &options.selection)? {
         let source_dir = &options.sources.join(source.name.as_str());

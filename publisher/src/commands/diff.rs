@@ -2,10 +2,10 @@
 
 use super::megabytes;
 use super::published::{find, wanted};
-use crate::changes::{self, Changes, Package, Packages};
 use crate::error::Error;
+use crate::record::changes::{self, Changes, Package, Packages};
 use crate::record::files;
-use crate::{args, record, shown};
+use crate::{cli::args, error::shown, record};
 use joblet_format::{Arch, Artifact, Record};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -2,12 +2,12 @@
 
 use super::{arches, cache, megabytes, sources};
 use crate::error::Error;
-use crate::inputs::Store;
+use crate::inputs::cache::Store;
+use crate::inputs::locations::Places;
+use crate::inputs::uv;
 use crate::lock::Input;
-use crate::places::Places;
-use crate::python::uv;
 use crate::source::Source;
-use crate::{Note, apt, args, env, fsx, lock};
+use crate::{cli::args, env, error::Note, fs::paths, inputs::apt, lock};
 use joblet_format::Arch;
 use std::fmt::Write as _;
 
@@ -19,7 +19,7 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     for source in sources(&options.sources, &options.selection)? {
         let path = lock::path(&options.sources, &source.name);
         let before =
-            fsx::read_below(&options.sources, &path)?.and_then(|bytes| lock::parse(&bytes).ok());
+            paths::read_below(&options.sources, &path)?.and_then(|bytes| lock::parse(&bytes).ok());
         let fresh = before.as_ref().filter(|lock| lock.manifest == lock::digest(&source));
         // Architectures that are not resolved now stay as they are, if they are of this manifest.
         let mut inputs = fresh.map(|lock| lock.inputs.clone()).unwrap_or_default();
@@ -28,7 +28,7 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
             inputs.insert(arch, resolve(&source, arch, &store)?);
         }
         let lock = lock::make(&source, inputs, env::now(), before.as_ref());
-        fsx::write_below(&options.sources, &path, lock::render(&lock).as_bytes())?;
+        paths::write_below(&options.sources, &path, lock::render(&lock).as_bytes())?;
         for (arch, inputs) in &lock.inputs {
             let (count, path) = (inputs.len(), path.display());
             let size = megabytes(inputs.iter().filter_map(|input| input.size).sum());

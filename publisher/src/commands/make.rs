@@ -1,16 +1,22 @@
 //! Locked inputs → the tree of a runtime, checked: what `build` packs and `verify` packs again.
 
-use crate::assemble::{self, Package};
-use crate::components::{self, Component};
 use crate::error::Error;
-use crate::exec::JobletExec;
-use crate::inputs::{self, Store};
+use crate::inputs::cache::{self, Store};
+use crate::inputs::locations::Places;
 use crate::lock::{Input, Kind};
-use crate::places::Places;
-use crate::python::pyc;
+use crate::record::components::{self, Component};
 use crate::source::{self, Source};
 use crate::tree::Tree;
-use crate::{args, exec, fixups, fsx, gate, package, room, runtime_yml};
+use crate::tree::assemble::{self, Package};
+use crate::tree::joblet_exec::JobletExec;
+use crate::tree::pyc;
+use crate::{
+    cli::args,
+    fs::{free_space, paths},
+    inputs::space,
+    tree::{elf_gate, fixups, joblet_exec, runtime_yml},
+    unpack,
+};
 use joblet_format::Arch;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -63,9 +69,9 @@ impl<'w> Workshop<'w> {
         let Recipe { source, source_dir, arch, inputs, .. } = *recipe;
         self.room(inputs, spool, step)?;
         let files = self.inputs(inputs, recipe.timestamp, step)?;
-        fsx::create_dirs(spool)?;
+        paths::create_dirs(spool)?;
         step("unpacking");
-        let read = |input: &Input, file: &Path| package::read(source, arch, input, file, spool);
+        let read = |input: &Input, file: &Path| unpack::read(source, arch, input, file, spool);
         let packages = unpack(inputs, &files, self.jobs, read)?;
         let manifest = source_dir.join(source::MANIFEST);
         let mut tree = assemble::assemble(packages, source, source_dir, arch)?;
@@ -78,7 +84,7 @@ impl<'w> Workshop<'w> {
             pyc::compile(&mut tree, &python.version, &compiler, spool, self.jobs)?;
         }
         step("checking libraries");
-        gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
+        elf_gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
         let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
         let components = components::of(inputs, &files, &tree)?;
         Ok(Made { tree, runtime_yml, components })
@@ -94,7 +100,7 @@ impl<'w> Workshop<'w> {
         step: &(dyn Fn(&str) + Sync),
     ) -> Result<JobletExec, Error> {
         let Recipe { source, source_dir, arch, native, timestamp, .. } = *recipe;
-        let program = exec::find(self.making.joblet_exec.as_deref())?;
+        let program = joblet_exec::find(self.making.joblet_exec.as_deref())?;
         let manifest = source_dir.join(source::MANIFEST);
         let wanted =
             |path: &str| !path.starts_with("usr/local/") && !path.starts_with("usr/share/");
@@ -114,7 +120,7 @@ impl<'w> Workshop<'w> {
         }
         let files = self.inputs(&debs, timestamp, step)?;
         let read =
-            |input: &Input, file: &Path| package::read(source, Arch::NATIVE, input, file, spool);
+            |input: &Input, file: &Path| unpack::read(source, Arch::NATIVE, input, file, spool);
         let packages = unpack(&debs, &files, self.jobs, read)?;
         write(&assemble::assemble_packages(packages, &manifest)?)
     }
@@ -127,12 +133,13 @@ impl<'w> Workshop<'w> {
         step: &(dyn Fn(&str) + Sync),
     ) -> Result<(), Error> {
         let cache = super::cache(self.making.cache.as_deref())?;
-        let room = room::needed(inputs, |input| inputs::path(&cache, input).exists());
+        let room = space::needed(inputs, |input| cache::path(&cache, input).exists());
         let (fetched, made) = (super::megabytes(room.cache), super::megabytes(room.out));
         step(&format!("needs about {fetched} of the cache's disk, {made} of the archives'"));
         // Where nothing may be fetched, what is missing has a better message.
-        let room = room::Room { cache: if self.making.offline { 0 } else { room.cache }, ..room };
-        room::check(room, &cache, spool)
+        let room =
+            free_space::Room { cache: if self.making.offline { 0 } else { room.cache }, ..room };
+        free_space::check(room, &cache, spool)
     }
 
     /// The files of `inputs`, in their order.

@@ -1,5 +1,7 @@
 //! What each command does: one function per command, and what they share.
 //!
+//! In: a parsed command. Out: an [`Outcome`].
+//!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
 mod build;
@@ -22,13 +24,24 @@ pub(crate) use release::{plan, reconcile, release};
 pub(crate) use sign::{keygen, sign};
 pub(crate) use verify::verify;
 
-use crate::args::Selection;
+use crate::cli::args::Selection;
 use crate::env;
 use crate::error::Error;
+use crate::registry::serve::Server;
 use crate::source::{self, Source};
 use joblet_format::{Arch, RuntimeName};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// What is left to do when a command has done its work.
+pub enum Outcome {
+    /// Print this on stdout.
+    Text(String),
+    /// Print this on stdout, then say what failed all the same.
+    Partly(String, Error),
+    /// Print its address, and run it.
+    Serve(Server),
+}
 
 /// The manifests that are meant, all read and checked before anything is done.
 fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {

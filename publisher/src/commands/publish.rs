@@ -1,15 +1,15 @@
 //! `index` and `site`: records → registry.json and pages.
 
 use crate::error::Error;
-use crate::{args, fsx, index, record, site};
+use crate::{cli::args, fs::paths, record, registry::document, site};
 use joblet_format::Registry;
 use std::collections::BTreeMap;
 use std::{panic::resume_unwind, path::Path, sync::OnceLock, thread};
 
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
-    let registry = index::make(&record::read_all(&options.records)?);
+    let registry = document::make(&record::read_all(&options.records)?);
     if let Some(text) = allowed(&registry, &options.out)? {
-        fsx::publish(fsx::stage_whole(&options.out, text.as_bytes())?, &options.out)?;
+        paths::publish(paths::stage_whole(&options.out, text.as_bytes())?, &options.out)?;
     }
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (options.out.display(), registry.runtimes.len());
@@ -19,15 +19,15 @@ pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
 /// The text of a registry, unless one is there whose published checksums it would change. None where
 /// the same text is there.
 fn allowed(registry: &Registry, out: &Path) -> Result<Option<String>, Error> {
-    let text = index::render(registry);
+    let text = document::render(registry);
     let dir = out.parent().unwrap_or(Path::new(""));
-    if let Some(bytes) = fsx::read_below(dir, out)? {
+    if let Some(bytes) = paths::read_below(dir, out)? {
         if bytes == text.as_bytes() {
             return Ok(None);
         }
-        let before = index::beyond(&bytes, &text)
+        let before = document::beyond(&bytes, &text)
             .map_err(|error| Error::config(out, format!("is no registry: {error}")))?;
-        index::check(&before, registry)?;
+        document::check(&before, registry)?;
     }
     Ok(Some(text))
 }
@@ -35,7 +35,7 @@ fn allowed(registry: &Registry, out: &Path) -> Result<Option<String>, Error> {
 /// The pages, and the registry that they link to. Nothing is written if that would be refused.
 pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let all = record::read_all(&options.records)?;
-    let registry = index::make(&all);
+    let registry = document::make(&all);
     let place = options.out.join("registry.json");
     // Both take long for a large registry, so which pages differ is found out meanwhile.
     let (text, check) = (OnceLock::new(), || allowed(&registry, &place));
@@ -44,7 +44,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
         Err(_) => Err(Error::config(&place, "refused")), // the reason is returned below
     };
     let stage = || match text.get_or_init(check) {
-        Ok(Some(text)) => fsx::stage_whole(&place, text.as_bytes()).map(Some),
+        Ok(Some(text)) => paths::stage_whole(&place, text.as_bytes()).map(Some),
         _ => Ok(None),
     };
     let (written, staged) = thread::scope(|scope| {
@@ -56,7 +56,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     text.into_inner().transpose()?;
     let site::Summary { files, written, removed } = written?;
     if let Some(staged) = staged? {
-        fsx::publish(staged, &place)?;
+        paths::publish(staged, &place)?;
     }
     let out = options.out.display();
     Ok(format!("{out}: {files} files, {written} written, {removed} removed\n"))

@@ -2,9 +2,9 @@
 
 use super::{publish, sign};
 use crate::error::Error;
-use crate::fsx::{self, Below};
-use crate::release::{Tag, bundle, git, host, plan, reconcile as records, upload};
-use crate::{Note, args, record};
+use crate::fs::{below::Below, paths};
+use crate::release::{self, Tag, bundle, git, plan, reconcile as records, upload};
+use crate::{cli::args, error::Note, record};
 use joblet_format::{RuntimeName, Version};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -20,9 +20,9 @@ pub(crate) fn plan(options: &args::Plan) -> Result<String, Error> {
 
 pub(crate) fn release(options: &args::Release, note: Note) -> Result<String, Error> {
     let tag = &options.tag;
-    let host = host::named(&options.host)?;
+    let host = release::named(&options.host)?;
     let first = options.outs.first().map_or(Path::new("dist"), |out| out);
-    fsx::create_dirs(first)?;
+    paths::create_dirs(first)?;
     let staging = tempfile::Builder::new().prefix(".release-").tempdir_in(first);
     let staging = staging.map_err(Error::file("create below", first))?;
     let mut bundles = Vec::new();
@@ -65,7 +65,7 @@ fn built(tag: &Tag, outs: &[PathBuf]) -> Result<BTreeSet<(RuntimeName, Version)>
 }
 
 pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String, Error> {
-    let host = host::named(&options.host)?;
+    let host = release::named(&options.host)?;
     let branch = git::Branch { repository: &options.repository, name: &options.branch };
     let finish = |checkout: &Path| {
         let index = args::Index {
@@ -74,12 +74,12 @@ pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String,
         };
         // No link on the way to what is read and written.
         Below::open(checkout)?.map_or(Ok(None), |root| root.dir(&index.records))?;
-        let before = fsx::read_below(checkout, &index.out)?;
+        let before = paths::read_below(checkout, &index.out)?;
         publish::index(&index)?;
         let signed = index.out.with_extension("json.minisig").exists();
         // A signature tells its time: it is made once for the same bytes.
         match &options.key {
-            Some(_) if signed && before == fsx::read_below(checkout, &index.out)? => Ok(()),
+            Some(_) if signed && before == paths::read_below(checkout, &index.out)? => Ok(()),
             Some(key) => sign::sign(&args::Sign {
                 registry: index.out,
                 key: key.clone(),

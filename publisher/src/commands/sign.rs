@@ -1,7 +1,7 @@
 //! `sign` and `keygen`.
 
 use crate::error::Error;
-use crate::{args, env, fsx, sign};
+use crate::{cli::args, env, fs::paths, registry::sign};
 use joblet_format::Registry;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
     let file = &options.registry;
-    let document = fsx::read(file)?;
+    let document = paths::read(file)?;
     serde_json::from_slice::<Registry>(&document)
         .map_err(|error| Error::config(file, format!("is no registry: {error}")))?;
     let now = env::seconds();
@@ -21,7 +21,7 @@ pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
         // Writing to a String does not fail.
         _ = write!(comment, "\texpires:{}", now + u64::from(days.get()) * 86_400);
     }
-    let key = String::from_utf8_lossy(&fsx::read_given(&options.key)?).into_owned();
+    let key = String::from_utf8_lossy(&paths::read_given(&options.key)?).into_owned();
     let refused = |reason: Refused| match reason {
         Refused::Key(reason) => Error::config(&options.key, reason),
         Refused::Password(error) => error,
@@ -31,10 +31,10 @@ pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
     let mut signature = sign::sign(&document, &key, password, &comment).map_err(refused)?;
     let target = suffixed(file, ".minisig");
     if options.add {
-        let others = fsx::read_if_there(&target)?.unwrap_or_default();
+        let others = paths::read_if_there(&target)?.unwrap_or_default();
         signature = sign::beside(&signature, &String::from_utf8_lossy(&others));
     }
-    fsx::write(&target, signature.as_bytes())?;
+    paths::write(&target, signature.as_bytes())?;
     Ok(format!("{}\n", target.display()))
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn keygen(options: &args::Keygen) -> Result<String, Error> {
 /// The password of the key in `key`: of a file, else of the environment, else of a terminal.
 fn password(file: Option<&Path>, key: &Path) -> Result<String, Error> {
     if let Some(file) = file {
-        let text = String::from_utf8_lossy(&fsx::read_given(file)?).into_owned();
+        let text = String::from_utf8_lossy(&paths::read_given(file)?).into_owned();
         return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
     }
     if let Some(password) = env::var(env::SIGN_PASSWORD) {

@@ -3,8 +3,13 @@
 use super::make::{Made, Recipe, Workshop};
 use super::published::{find, wanted};
 use crate::error::Error;
-use crate::field::Place;
-use crate::{Note, args, compare, contents, lock, pack, provenance, record, shown};
+use crate::registry::remote::Place;
+use crate::{
+    cli::args,
+    error::{Note, shown},
+    lock, pack,
+    record::{self, compare, contents, provenance},
+};
 use joblet_format::index::Index;
 use joblet_format::{Arch, Record};
 use std::fmt::Write as _;

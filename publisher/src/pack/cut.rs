@@ -23,7 +23,7 @@ use super::{
     gear::{self, LOOKED_AT},
     stream::{Item, Stream},
 };
-use crate::content::Reader;
+use crate::tree::content::Reader;
 use joblet_format::{
     member::MAX_MEMBER,
     ustar::{BLOCK, END},

@@ -1,5 +1,7 @@
 //! The tree → `NAME-VERSION-ARCH.tar.gz` and its index.
 //!
+//! In: a [`Tree`]. Out: the archive, whole or in parts, and `….tar.gz.index`.
+//!
 //! tree → entries ([`stream`]) → what each member holds ([`cut`], [`gear`]) → members, made on all
 //! cores ([`member`], [`row`]) → the file, in order → its index ([`joblet_format::index`]).
 //!

@@ -3,7 +3,7 @@
 //! They are written as they come, under no name until all of them are there: nothing is copied.
 
 use super::index_path;
-use crate::{error::Error, fsx};
+use crate::{error::Error, fs::paths};
 use joblet_format::Checksum;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest, Sha256};
@@ -55,7 +55,7 @@ pub(super) struct Parts<'t> {
 
 impl<'t> Parts<'t> {
     pub(super) fn new(target: &'t Path, limit: u64) -> Result<Self, Error> {
-        let file = fsx::stage(target)?;
+        let file = paths::stage(target)?;
         Ok(Self { target, limit, done: Vec::new(), file, size: 0, told: 0, hash: None })
     }
 
@@ -68,7 +68,7 @@ impl<'t> Parts<'t> {
             return Err(Error::Usage(reason));
         }
         if self.size + length > self.limit {
-            let next = fsx::stage(self.target)?;
+            let next = paths::stage(self.target)?;
             self.close(next, whole);
             self.hash = Some(Sha256::new());
         }
@@ -106,25 +106,25 @@ impl<'t> Parts<'t> {
     ) -> Result<Vec<PackedPart>, Error> {
         let target = self.target;
         let path = index_path(target);
-        if fsx::read_if_there(&path)?.as_deref() != Some(index) {
+        if paths::read_if_there(&path)?.as_deref() != Some(index) {
             remove(target, 0)?;
-            fsx::remove_if_there(target)?;
-            fsx::write(&path, index)?;
+            paths::remove_if_there(target)?;
+            paths::write(&path, index)?;
         }
         if self.done.is_empty() {
-            fsx::publish(self.file, target)?;
+            paths::publish(self.file, target)?;
             remove(target, 0)?;
             return Ok(Vec::new());
         }
-        let none = fsx::stage(target)?;
+        let none = paths::stage(target)?;
         self.close(none, whole);
         let mut parts = Vec::new();
         for (number, (file, part)) in self.done.into_iter().enumerate() {
-            fsx::publish(file, &part_path(target, number))?;
+            paths::publish(file, &part_path(target, number))?;
             parts.push(part);
         }
         remove(target, parts.len())?;
-        fsx::remove_if_there(target)?;
+        paths::remove_if_there(target)?;
         Ok(parts)
     }
 }
@@ -132,5 +132,5 @@ impl<'t> Parts<'t> {
 /// Takes away the parts of `archive` from number `first` on.
 fn remove(archive: &Path, first: usize) -> Result<(), Error> {
     let paths = (first..).map(|number| part_path(archive, number));
-    paths.take_while(|path| path.exists()).try_for_each(|path| fsx::remove_if_there(&path))
+    paths.take_while(|path| path.exists()).try_for_each(|path| paths::remove_if_there(&path))
 }

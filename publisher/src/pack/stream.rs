@@ -1,9 +1,8 @@
 //! A tree → the entries of the archive's tar stream, in order.
 
 use crate::{
-    content::Content,
     error::Error,
-    tree::{Node, Tree},
+    tree::{Node, Tree, content::Content},
 };
 use joblet_format::{
     index::{Body, Entry, Piece},

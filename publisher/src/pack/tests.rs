@@ -1,9 +1,9 @@
 //! What is told of an archive is what lies there; faults leave nothing.
 
 use super::*;
-use crate::content::Content;
-use crate::fsx;
+use crate::fs::paths;
 use crate::tree::Node;
+use crate::tree::content::Content;
 use std::sync::Arc;
 
 const TWO: NonZero<usize> = NonZero::new(2).unwrap();
@@ -38,7 +38,8 @@ fn what_is_reported_is_what_lies_there() {
     let target = dir.path().join("out/d.tar.gz");
     let tree = tree("a", vec![b'x'; 100_000].into());
     let packed = pack(&tree, "name: d\n", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
-    let (bytes, index) = (fsx::read(&target).unwrap(), fsx::read(&index_path(&target)).unwrap());
+    let (bytes, index) =
+        (paths::read(&target).unwrap(), paths::read(&index_path(&target)).unwrap());
     assert_eq!((packed.size, packed.checksum), (bytes.len() as u64, checksum(&bytes)));
     let said = IndexFile { checksum: checksum(&index), size: index.len() as u64 };
     assert_eq!(packed.index, said);
@@ -55,11 +56,11 @@ fn an_archive_that_is_too_large_for_a_file_lies_in_parts() {
     let tree = tree("a", noise(1, 3_000_000).into());
     let pack = |part_size| super::pack(&tree, "", "d-1.0.0", &target, part_size, TWO);
     let whole = pack(MAX_PART).unwrap();
-    let bytes = fsx::read(&target).unwrap();
+    let bytes = paths::read(&target).unwrap();
     let mut lengths = Vec::new();
     for limit in [1_000_000, 600_000, 2_000_000] {
         let packed = pack(limit).unwrap();
-        let read = |number| fsx::read(&part_path(&target, number)).unwrap();
+        let read = |number| paths::read(&part_path(&target, number)).unwrap();
         let parts: Vec<_> = (0..packed.parts.len()).map(read).collect();
         assert!(parts.concat() == bytes, "{limit}");
         let said = parts.iter().map(|it| (it.len() as u64, checksum(it))).collect::<Vec<_>>();
@@ -68,16 +69,16 @@ fn an_archive_that_is_too_large_for_a_file_lies_in_parts() {
         assert!(said.iter().all(|part| part.0 <= limit));
         assert_eq!((packed.checksum, packed.index), (whole.checksum, whole.index));
         // The parts of the build before, the archive itself, and what was staged are gone.
-        assert_eq!(fsx::list(dir.path()).unwrap().len(), parts.len() + 1, "with the index");
+        assert_eq!(paths::list(dir.path()).unwrap().len(), parts.len() + 1, "with the index");
         lengths.push(parts.len());
     }
     assert!(lengths[1] > lengths[0] && lengths[0] > lengths[2] && lengths[2] > 1, "{lengths:?}");
-    let before = fsx::list(dir.path()).unwrap();
+    let before = paths::list(dir.path()).unwrap();
     let error = pack(10_000).unwrap_err().to_string();
     assert_eq!(error, "--part-size 10000 is smaller than a member of the archive");
-    assert_eq!(fsx::list(dir.path()).unwrap(), before);
+    assert_eq!(paths::list(dir.path()).unwrap(), before);
     assert_eq!(pack(MAX_PART).unwrap(), whole);
-    assert_eq!(fsx::list(dir.path()).unwrap(), [target.clone(), index_path(&target)]);
+    assert_eq!(paths::list(dir.path()).unwrap(), [target.clone(), index_path(&target)]);
     let (measured, _) = measure(&tree, "", "d-1.0.0", &target, TWO).unwrap();
     assert_eq!(measured, whole);
 }
@@ -97,7 +98,7 @@ fn what_the_format_has_no_room_for_is_refused() {
             pack(&tree(path, vec![1].into()), "", directory, &target, MAX_PART, TWO).unwrap_err();
         assert_eq!(error.class().word(), "CHECK");
         assert!(error.to_string().contains(message), "{error}");
-        assert_eq!(fsx::list(dir.path()).unwrap().len(), 0);
+        assert_eq!(paths::list(dir.path()).unwrap().len(), 0);
     }
 }
 
@@ -111,7 +112,7 @@ fn nothing_is_left_of_a_failure() {
         let error = pack(&tree, "", "d-1.0.0", &target, MAX_PART, TWO).unwrap_err();
         assert_eq!(error.class().word(), "STORE");
         assert!(error.to_string().starts_with("cannot pack /"), "{error}");
-        assert_eq!(fsx::list(dir.path()).unwrap().len(), 0);
+        assert_eq!(paths::list(dir.path()).unwrap().len(), 0);
     }
 }
 
@@ -138,9 +139,9 @@ fn an_archive_never_lies_beside_the_index_of_another() {
     let one = pack(&tree("a", vec![1].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
     let two = pack(&tree("a", vec![2].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
     assert_ne!((one.checksum, one.index), (two.checksum, two.index));
-    assert_eq!(two.index.checksum, checksum(&fsx::read(&index_path(&target)).unwrap()));
+    assert_eq!(two.index.checksum, checksum(&paths::read(&index_path(&target)).unwrap()));
     // What cannot be written leaves no archive with it: here, where the index is to go.
-    fsx::remove_if_there(&index_path(&target)).unwrap();
+    paths::remove_if_there(&index_path(&target)).unwrap();
     std::fs::create_dir(index_path(&target)).unwrap();
     let error =
         pack(&tree("a", vec![3].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap_err();

@@ -8,7 +8,10 @@
 
 use crate::{
     error::Error,
-    fsx::{self, Below},
+    fs::{
+        below::{self, Below},
+        paths,
+    },
 };
 use joblet_format::{Arch, Checksum, IndexFile, Record, Release, RuntimeName, Version};
 use sha2::{Digest, Sha256};
@@ -74,7 +77,7 @@ pub fn read(records: &Path, record: &Record, name: &str) -> Result<Option<Vec<u8
     let path = dir(records, &record.name, &record.release.version).join(name);
     let root = Below::open(records)?;
     // Nothing longer can be what is promised.
-    let limit = promised.size.max(fsx::MAX_WHOLE);
+    let limit = promised.size.max(below::MAX_WHOLE);
     let Some(bytes) = root.map_or(Ok(None), |root| root.read(&path, limit))? else {
         let path = path.display();
         let reason = format!("{path} does not exist, but the record names it; restore it");
@@ -102,10 +105,10 @@ pub fn write(
     let dir = dir(records, &record.name, &record.release.version);
     for name in record.files.keys() {
         if let Some(bytes) = files.get(name) {
-            fsx::write_below(records, &dir.join(name), bytes)?;
+            paths::write_below(records, &dir.join(name), bytes)?;
         } else if let Some((from, before)) = before {
             if let Some(bytes) = read(from, before, name)? {
-                fsx::write_below(records, &dir.join(name), &bytes)?;
+                paths::write_below(records, &dir.join(name), &bytes)?;
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::{
     error::Error,
-    fsx, pack,
+    fs::paths,
+    pack,
     record::{self, files},
 };
 use joblet_format::{Checksum, Record, RuntimeName, Version};
@@ -112,8 +113,8 @@ pub fn file_name(url: &str) -> &str {
 /// [`Error::File`].
 pub fn staged(staging: &Path, name: String, bytes: &[u8]) -> Result<Asset, Error> {
     let path = staging.join(&name);
-    fsx::write(&path, bytes)?;
-    let file = fsx::open(&path)?;
+    paths::write(&path, bytes)?;
+    let file = paths::open(&path)?;
     look_at(name, path, file)
 }
 
@@ -121,7 +122,7 @@ fn expect(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Err
     let mut other = None;
     for dir in dirs {
         let path = dir.join(name);
-        let Some(file) = fsx::open_below(dir, &path)? else { continue };
+        let Some(file) = paths::open_below(dir, &path)? else { continue };
         let asset = look_at(name.to_owned(), path, file)?;
         if asset.checksum == checksum {
             return Ok(asset);

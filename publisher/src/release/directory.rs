@@ -1,12 +1,12 @@
 //! A directory that plays a release host: `DIR/TAG/FILE`, and `DIR/TAG/.draft` until it is published.
 
 use super::{
-    Tag,
     host::{Host, State},
+    tag::Tag,
 };
 use crate::{
     error::Error,
-    fsx::{self, Below},
+    fs::{below::Below, paths},
 };
 use std::{
     ffi::OsStr,
@@ -50,7 +50,7 @@ impl Host for Directory {
     fn draft(&self, tag: &Tag) -> Result<(), Error> {
         // The mark is there before anybody sees the directory.
         let new = self.0.join(format!(".new-{}-{tag}", std::process::id()));
-        fsx::write_below(&self.0, &new.join(DRAFT), b"")?;
+        paths::write_below(&self.0, &new.join(DRAFT), b"")?;
         fs::rename(&new, self.of(tag)).map_err(Error::file("create", self.of(tag)))
     }
 
@@ -61,15 +61,15 @@ impl Host for Directory {
             return Err(Error::file("write", to)(absent));
         };
         let held = dir.held().join(name);
-        let mut staged = fsx::stage(&held)?;
-        let mut from = fsx::open(from)?;
+        let mut staged = paths::stage(&held)?;
+        let mut from = paths::open(from)?;
         io::copy(&mut from, &mut staged).map_err(Error::file("write", &to))?;
-        fsx::publish_as(staged, &held, &to)
+        paths::publish_as(staged, &held, &to)
     }
 
     fn download(&self, tag: &Tag, name: &str, to: &mut dyn Write) -> Result<(), Error> {
         let path = self.of(tag).join(name);
-        let Some(mut file) = fsx::open_below(&self.0, &path)? else {
+        let Some(mut file) = paths::open_below(&self.0, &path)? else {
             let absent = io::Error::from(io::ErrorKind::NotFound);
             return Err(Error::file("read", path)(absent));
         };
@@ -78,7 +78,7 @@ impl Host for Directory {
 
     fn publish(&self, tag: &Tag) -> Result<(), Error> {
         let dir = self.open(tag)?;
-        dir.map_or(Ok(()), |dir| fsx::remove_if_there(&dir.held().join(DRAFT)))
+        dir.map_or(Ok(()), |dir| paths::remove_if_there(&dir.held().join(DRAFT)))
     }
 
     fn all(&self) -> Result<Vec<(Tag, bool)>, Error> {

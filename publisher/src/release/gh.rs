@@ -1,10 +1,10 @@
 //! Releases on GitHub, through its own program `gh`: it is on every runner and knows how to sign in.
 
 use super::{
-    Tag,
     host::{Host, State},
+    tag::Tag,
 };
-use crate::{error::Error, shown, tail};
+use crate::error::{Error, shown, tail};
 use serde::Deserialize;
 use std::{
     io::{self, Write},

@@ -1,6 +1,6 @@
 //! git, called as a program: questions about a checkout, and changes pushed to a branch.
 
-use crate::{Note, error::Error, shown};
+use crate::error::{Error, Note, shown};
 use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},

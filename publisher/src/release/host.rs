@@ -1,6 +1,6 @@
 //! Where archives are published: a release per tag, with files by name.
 
-use super::{Tag, directory::Directory, gh::GitHub};
+use super::tag::Tag;
 use crate::error::Error;
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
@@ -51,22 +51,6 @@ pub trait Host {
     /// # Errors
     /// As [`Host::find`].
     fn all(&self) -> Result<Vec<(Tag, bool)>, Error>;
-}
-
-/// The host that `text` means: `github:OWNER/REPO`, or a directory that plays one.
-///
-/// # Errors
-/// [`Error::Usage`].
-pub fn named(text: &str) -> Result<Box<dyn Host>, Error> {
-    match text.strip_prefix("github:") {
-        None => Ok(Box::new(Directory(text.into()))),
-        Some(repository) if repository.split('/').filter(|part| !part.is_empty()).count() == 2 => {
-            Ok(Box::new(GitHub(repository.to_owned())))
-        }
-        Some(_) => {
-            Err(Error::Usage(format!("{text:?} is no host; use github:OWNER/REPO or a directory")))
-        }
-    }
 }
 
 /// The file `name` of a release, as a whole: at most `limit` bytes.

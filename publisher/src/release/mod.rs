@@ -1,5 +1,7 @@
 //! From what was built to what is published: tag → plan → release host → record on the main branch.
 //!
+//! In: a tag, and what was built of it. Out: a published release, its record and `registry.json` pushed.
+//!
 //! Every step looks at what is there before it acts, so that it may be run again after any failure,
 //! and nothing that was published is ever replaced by other bytes.
 
@@ -15,3 +17,23 @@ pub mod upload;
 
 pub use host::Host;
 pub use tag::Tag;
+
+use crate::error::Error;
+use directory::Directory;
+use gh::GitHub;
+
+/// The host that `text` means: `github:OWNER/REPO`, or a directory that plays one.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn named(text: &str) -> Result<Box<dyn Host>, Error> {
+    match text.strip_prefix("github:") {
+        None => Ok(Box::new(Directory(text.into()))),
+        Some(repository) if repository.split('/').filter(|part| !part.is_empty()).count() == 2 => {
+            Ok(Box::new(GitHub(repository.to_owned())))
+        }
+        Some(_) => {
+            Err(Error::Usage(format!("{text:?} is no host; use github:OWNER/REPO or a directory")))
+        }
+    }
+}

@@ -1,7 +1,10 @@
 //! What a tag releases, checked before anything is built.
 
 use super::{Tag, git};
-use crate::{error::Error, lock, record, shown, source};
+use crate::{
+    error::{Error, shown},
+    lock, record, source,
+};
 use joblet_format::{Arch, Record, RuntimeName, Version};
 use serde::Serialize;
 use std::path::Path;

@@ -8,9 +8,8 @@ use super::{
     upload,
 };
 use crate::{
-    Note,
-    error::Error,
-    fsx,
+    error::{Error, Note},
+    fs::paths,
     record::{self, MAX_RECORD},
 };
 use joblet_format::{Checksum, IndexFile, Record};
@@ -85,9 +84,9 @@ fn take(host: &dyn Host, tag: &Tag, checkout: &Path, records: &Path) -> Result<V
             let bytes = host::read(host, tag, &format!("{directory}.{file}"), promised.size)?;
             is_promised(&format!("{directory}.{file} of {tag}"), &bytes, promised)?;
             let place = record::files::dir(records, runtime, version).join(file);
-            fsx::write_below(checkout, &place, &bytes)?;
+            paths::write_below(checkout, &place, &bytes)?;
         }
-        fsx::write_below(checkout, &path, record::render(&record).as_bytes())?;
+        paths::write_below(checkout, &path, record::render(&record).as_bytes())?;
         new.push(format!("{runtime}@{version}"));
     }
     Ok(new)

@@ -5,7 +5,10 @@ use super::{
     bundle::{self, Asset, Bundle, RECORD},
     host::{self, Host, State},
 };
-use crate::{Note, error::Error, record::MAX_RECORD};
+use crate::{
+    error::{Error, Note},
+    record::MAX_RECORD,
+};
 use joblet_format::Record;
 
 /// What was done.

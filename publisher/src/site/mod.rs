@@ -1,5 +1,7 @@
 //! The static site of a registry: pages for people, written beside `registry.json`.
 //!
+//! In: records, `registry.json` and templates. Out: a directory of static files.
+//!
 //! The site is a pure function of registry, records and templates: no clock, no randomness, sorted.
 //! Equal inputs give equal bytes, and a file that is already right is not written again.
 //!
@@ -20,7 +22,7 @@ mod text;
 mod view;
 
 use crate::{
-    cores::side_by_side,
+    env::cores::side_by_side,
     error::Error,
     record::{self, files},
 };

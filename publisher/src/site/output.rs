@@ -3,7 +3,7 @@
 use super::Summary;
 use crate::{
     error::Error,
-    fsx::{self, Below},
+    fs::{below::Below, paths},
 };
 use std::{
     collections::BTreeMap,
@@ -202,7 +202,7 @@ impl<'p> Output<'p> {
         if dir.write_new(name, bytes)? {
             return Ok(true);
         }
-        if fsx::same(&dir.held().join(name), bytes) {
+        if paths::same(&dir.held().join(name), bytes) {
             return Ok(false);
         }
         let mut temporary = name.to_owned();
@@ -227,7 +227,7 @@ fn is_inside(directory: &Path, target: &Path) -> bool {
 
 /// The manifest of an earlier run; empty where there is none that can be read.
 fn read_manifest(directory: &Path) -> Result<Manifest, Error> {
-    let bytes = fsx::read_below(directory, &directory.join(MANIFEST))?;
+    let bytes = paths::read_below(directory, &directory.join(MANIFEST))?;
     Ok(parse_manifest(&String::from_utf8_lossy(&bytes.unwrap_or_default())))
 }
 

@@ -1,7 +1,7 @@
 //! Templates and assets: the maintainer's own, or those built into the program.
 
 use super::text::{base64, hex};
-use crate::{error::Error, fsx};
+use crate::{error::Error, fs::paths};
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -142,7 +142,7 @@ fn broken(name: &str, source: &minijinja::Error) -> Error {
 
 /// The file `path` below `directory`, or else the built-in text. It is published: no link is followed.
 fn load(directory: &Path, path: &Path, built_in: &str) -> Result<String, Error> {
-    let Some(bytes) = fsx::read_below(directory, path)? else { return Ok(built_in.to_owned()) };
+    let Some(bytes) = paths::read_below(directory, path)? else { return Ok(built_in.to_owned()) };
     String::from_utf8(bytes).map_err(|_| Error::config(path, "is not UTF-8"))
 }
 

@@ -1,6 +1,6 @@
 //! Text from outside, made fit to be shown; and numbers as people read them.
 
-use crate::shown::is_hidden;
+use crate::error::shown::is_hidden;
 use std::fmt::Write as _;
 
 /// `text` on one line, with every character that hides, reorders or controls spelled out.

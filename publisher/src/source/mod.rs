@@ -1,12 +1,18 @@
 //! `runtimes-src/NAME/manifest.yaml`: what a runtime is made of.
+//!
+//! In: a manifest in YAML. Out: a checked [`Source`].
 
 mod rules;
+pub mod template;
 
 pub use rules::{archive_suffix, is_address};
 
 use crate::{
     error::Error,
-    fsx::{self, Below},
+    fs::{
+        below::{self, Below},
+        paths,
+    },
 };
 use joblet_format::{Arch, Checksum, Platform, RuntimeName, Version, nearest, unique_map};
 use rustix::fs::FileType;
@@ -171,7 +177,7 @@ impl Url {
 /// [`Error::NotFound`] with the nearest name; [`Error::Config`] as [`parse`] says.
 pub fn read(sources: &Path, name: &RuntimeName) -> Result<Source, Error> {
     let path = manifest_path(sources, name);
-    let Some(bytes) = fsx::read_below(sources, &path)? else {
+    let Some(bytes) = paths::read_below(sources, &path)? else {
         let all = names(sources)?;
         let hint = nearest(name.as_str(), all.iter().map(RuntimeName::as_str))
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -223,7 +229,7 @@ pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
 ///
 /// # Errors
 /// [`Error::Config`] for what is no file, directory or link, or too much; [`Error::File`].
-pub fn own_files(source_dir: &Path, files: &str) -> Result<Vec<(PathBuf, fsx::Node)>, Error> {
+pub fn own_files(source_dir: &Path, files: &str) -> Result<Vec<(PathBuf, below::Node)>, Error> {
     let dir = source_dir.join(files);
     let root = Below::open(source_dir.parent().unwrap_or(source_dir))?;
     let below = root.map_or(Ok(None), |root| root.dir(&dir))?;

@@ -1,7 +1,7 @@
 //! What a manifest must keep to, beyond what its types say, and how a breach is told.
 
 use super::{Python, Source, Url, expand};
-use crate::shown;
+use crate::error::shown;
 use joblet_format::{Arch, Checksum, nearest};
 
 /// Rewords what the YAML engine says about a key, and puts the line first.

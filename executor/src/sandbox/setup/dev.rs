@@ -79,7 +79,13 @@ pub(crate) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
     seal::seal(&places.proc, dev.as_fd(), RDONLY, !weaken::without("sealed-devices"))?;
     // Terminals of its own; the names in it lead to no terminal of the host.
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount::mount("devpts", "pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")?;
+    mount::mount(
+        "devpts",
+        "pts",
+        "devpts",
+        flags,
+        c"newinstance,ptmxmode=0666,mode=0620,max=1024",
+    )?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Nobody else can mount anything here, and no step has yet.
     let pts = openat(CWD, "pts", flags, Mode::empty())?;

@@ -30,8 +30,16 @@ const DIRECTORIES_OF_ROOT: [&CStr; 1] = [c"dynamic_debug"];
 
 /// Files that show everybody the host's keys, timers and scheduling.
 const FILES: [&CStr; 5] = [c"key-users", c"keys", c"latency_stats", c"sched_debug", c"timer_list"];
-/// Those that show root the host's memory, without any capability.
-const FILES_OF_ROOT: [&CStr; 4] = [c"kcore", c"kpagecgroup", c"kpagecount", c"kpageflags"];
+/// Those that show root the host's memory, and how it is used, without any capability.
+const FILES_OF_ROOT: [&CStr; 7] = [
+    c"kcore",
+    c"kpagecgroup",
+    c"kpagecount",
+    c"kpageflags",
+    c"pagetypeinfo",
+    c"slabinfo",
+    c"vmallocinfo",
+];
 
 /// What is mounted over files, while it has a name.
 const FILE: &str = ".empty-file";

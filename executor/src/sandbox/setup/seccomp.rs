@@ -64,16 +64,22 @@ const FCHMODAT2: c_long = 452;
 /// `F_NOTIFY`.
 const LEASES: &[u32] = &[1024, 1026];
 
-/// Requests that put characters into a terminal's input: TIOCSTI and TIOCLINUX. The kernel looks
-/// at 32 bits of a request, and so does the filter.
-const TERMINAL_INPUT: &[u32] = &[0x5412, 0x541c];
+/// Requests of ioctl(2) that put characters into a terminal's input (TIOCSTI, TIOCLINUX), and those
+/// that open the namespaces of a process by its descriptor (`PIDFD_GET_…_NAMESPACE`). The kernel
+/// looks at 32 bits of a request, and so does the filter.
+const REQUESTS: &[u32] = &[
+    0x5412, 0x541c, 0xff01, 0xff02, 0xff03, 0xff04, 0xff05, 0xff06, 0xff07, 0xff08, 0xff09, 0xff0a,
+];
+
+/// The process that an init is, whose limits are not the job's to set.
+const INIT: &[u32] = &[1];
 
 /// Families of sockets that no network namespace bounds (`AF_VSOCK`), or that are an interface to
 /// kernel code rather than to a network (`AF_ALG`).
 const FAMILIES: &[u32] = &[40, 38];
 
 /// Calls that fail with `EPERM` on every architecture.
-const DENIED: [c_long; 42] = [
+const DENIED: [c_long; 43] = [
     libc::SYS_acct,
     libc::SYS_add_key,
     libc::SYS_adjtimex,
@@ -100,6 +106,8 @@ const DENIED: [c_long; 42] = [
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
     libc::SYS_perf_event_open,
+    // Any socket tells who is at its other end by a descriptor of that process.
+    libc::SYS_pidfd_getfd,
     libc::SYS_pivot_root,
     libc::SYS_quotactl,
     libc::SYS_quotactl_fd,
@@ -149,13 +157,14 @@ fn rules() -> Vec<(u32, Answer)> {
         (number(libc::SYS_openat2), Fail(libc::ENOSYS)),
         (number(libc::SYS_fcntl), FailIf(1, LEASES, libc::EPERM)),
         (number(libc::SYS_prctl), FailDeathSignal),
+        (number(libc::SYS_prlimit64), FailIf(0, INIT, libc::EPERM)),
         // Its flags lie in memory, where a filter cannot look. C libraries fall back to clone.
         (number(libc::SYS_clone3), Fail(libc::ENOSYS)),
         // As on a kernel without it: programs then use what they used before.
         (number(libc::SYS_io_uring_setup), Fail(libc::ENOSYS)),
         (number(libc::SYS_io_uring_enter), Fail(libc::ENOSYS)),
         (number(libc::SYS_io_uring_register), Fail(libc::ENOSYS)),
-        (number(libc::SYS_ioctl), FailIf(1, TERMINAL_INPUT, libc::EPERM)),
+        (number(libc::SYS_ioctl), FailIf(1, REQUESTS, libc::EPERM)),
         (number(libc::SYS_socket), FailIf(0, FAMILIES, libc::EAFNOSUPPORT)),
         (number(libc::SYS_socketpair), FailIf(0, FAMILIES, libc::EAFNOSUPPORT)),
         (LAST + 1, Fail(libc::ENOSYS)),
@@ -381,6 +390,9 @@ mod tests {
         for (nr, arguments, want) in [
             (libc::SYS_ioctl, [0, 0x5401, 0, 0], MADE),
             (libc::SYS_ioctl, [0, 0x5412, 0, 0], eperm),
+            (libc::SYS_ioctl, [0, 0xff0a, 0, 0], eperm),
+            (libc::SYS_prlimit64, [0, 7, 0, 0], MADE),
+            (libc::SYS_prlimit64, [1, 7, 0, 0], eperm),
             (libc::SYS_ioctl, [0, 0x1_0000_5412, 0, 0], eperm),
             (libc::SYS_ioctl, [0, 0xffff_ffff_0000_541c, 0, 0], eperm),
             (libc::SYS_clone, [0x0100_0011, 0, 0, 0], MADE),

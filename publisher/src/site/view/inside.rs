@@ -2,9 +2,11 @@
 
 use super::super::text::{human_size, visible};
 use crate::{
-    changes::{self, Package, Packages},
     error::Error,
-    record::files,
+    record::{
+        changes::{self, Package, Packages},
+        files,
+    },
 };
 use joblet_format::{Arch, Record};
 use serde::Serialize;

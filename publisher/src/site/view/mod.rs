@@ -1,5 +1,7 @@
 //! What the templates are given: registry and records, sorted, grouped and made fit to be shown.
 //!
+//! In: the registry and its records. Out: one serializable value for each page.
+//!
 //! Every text of the registry goes through [`visible`] here; the templates escape it for HTML.
 
 mod changes;

@@ -1,0 +1,128 @@
+//! qemu-user: runs programs of another architecture, if the kernel is told of it.
+//!
+//! Where the host has told its kernel (binfmt_misc), nothing is left to do. Elsewhere a user namespace
+//! tells it for itself alone, which Linux can do since 6.7: the host stays as it was.
+
+use crate::{env, fs::paths, tree::elf_gate};
+use joblet_format::Arch;
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Where the kernel is told.
+const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
+
+/// Tells the kernel in namespaces of its own and becomes the rest of its words: `$1` is the rule.
+const SCRIPT: &str = r#"mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && printf %s "$1" >/proc/sys/fs/binfmt_misc/register || exit 125; shift; exec "$@""#;
+
+/// A way to run programs of another architecture.
+#[derive(Debug, Clone)]
+pub struct Emulator {
+    /// The rule for the kernel; none where the host has one.
+    rule: Option<String>,
+}
+
+impl Emulator {
+    /// Finds a way to run programs for `arch` on this machine.
+    ///
+    /// # Errors
+    /// What this host lacks.
+    pub fn find(arch: Arch) -> Result<Self, String> {
+        let name = format!("qemu-{}", machine(arch));
+        let told = fs::read_to_string(Path::new(BINFMT).join(&name)).unwrap_or_default();
+        if is_in_force(&told) {
+            return Ok(Self { rule: None });
+        }
+        let program = find(&name, &env::path())
+            .ok_or_else(|| format!("needs {name}-static; apt-get install qemu-user-static"))?;
+        let emulator = Self { rule: Some(rule(arch, &program)) };
+        let output = emulator.command("true".as_ref()).output();
+        let output = output.map_err(|error| format!("needs unshare: {error}"))?;
+        if output.status.success() {
+            return Ok(emulator);
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().next().unwrap_or_default();
+        Err(format!("needs {name} in binfmt_misc, or Linux 6.7 with user namespaces ({said})"))
+    }
+
+    /// Runs `program`, with the words that are to follow, where programs of the other architecture run.
+    pub fn command(&self, program: &OsStr) -> Command {
+        let Some(rule) = &self.rule else { return Command::new(program) };
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh", rule]);
+        command.arg(program);
+        command
+    }
+}
+
+/// What the kernel calls it.
+fn machine(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "x86_64",
+        Arch::Arm64 => "aarch64",
+    }
+}
+
+/// Whether a rule that the host has holds in a job's root, too, where qemu does not lie: `F`.
+fn is_in_force(rule: &str) -> bool {
+    let flags = rule.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
+    rule.starts_with("enabled\n") && flags.contains('F')
+}
+
+/// The emulator, which must be static: it is run in a root that has other libraries than this one.
+fn find(name: &str, path: &[PathBuf]) -> Option<PathBuf> {
+    let names = [format!("{name}-static"), name.to_owned()];
+    let mut all = names.iter().flat_map(|name| path.iter().map(move |dir| dir.join(name)));
+    all.find(|path| paths::read(path).is_ok_and(|elf| elf_gate::is_static(&elf)))
+}
+
+/// `:name:M::magic:mask:interpreter:flags` for little-endian 64-bit programs, with or without fixed
+/// addresses. `F` opens qemu now, `P` keeps the first word of programs.
+fn rule(arch: Arch, qemu: &Path) -> String {
+    let number = match arch {
+        Arch::Amd64 => 0x3e,
+        Arch::Arm64 => 0xb7,
+    };
+    let magic = format!(r"\x7fELF\x02\x01\x01{}\x02\x00\x{number:02x}\x00", r"\x00".repeat(9));
+    let mask = format!(r"{}\x00{}\xfe\xff\xff\xff", r"\xff".repeat(7), r"\xff".repeat(8));
+    format!(":qemu-{}:M::{magic}:{mask}:{}:PF", machine(arch), qemu.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_written_and_read() {
+        assert_eq!(
+            rule(Arch::Arm64, Path::new("/usr/bin/qemu-aarch64-static")),
+            r":qemu-aarch64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:PF"
+        );
+        for (told, want) in [
+            ("enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: POCF\noffset 0\n", true),
+            ("enabled\ninterpreter /usr/bin/qemu-aarch64\nflags: OC\noffset 0\n", false),
+            ("disabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: F\noffset 0\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_in_force(told), want, "{told}");
+        }
+    }
+
+    #[test]
+    fn only_a_static_emulator_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = [dir.path().to_owned()];
+        assert_eq!(find("qemu-none", &path), None);
+        fs::copy("/bin/sh", dir.path().join("qemu-none-static")).unwrap();
+        assert_eq!(find("qemu-none", &path), None, "it needs libraries");
+        let mut elf = fs::read("/bin/sh").unwrap();
+        elf.truncate(64);
+        elf[56] = 0; // no program headers: no interpreter
+        fs::write(dir.path().join("qemu-none"), elf).unwrap();
+        assert_eq!(find("qemu-none", &path), Some(dir.path().join("qemu-none")));
+    }
+}

@@ -1,0 +1,320 @@
+//! Why `joblet-publish` gave up.
+//!
+//! In: what failed, on which object; texts from outside. Out: one message, its class and exit status; texts
+//! that are safe to print.
+
+pub mod shown;
+pub(crate) mod tail;
+
+use joblet_format::Checksum;
+use std::{io, path::PathBuf};
+
+/// Tells people about progress. Data never goes this way.
+pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
+
+/// The classes of failure. Each is an exit status; those that `joblet-exec` has too share its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The command line is wrong; nothing was touched.
+    Usage,
+    /// No answer, TLS, timeout, 5xx, or a file that no mirror has any more.
+    Net,
+    /// A runtime, an archive or a record that does not exist.
+    NotFound,
+    /// Size or checksum differs, or a published version would change.
+    Integrity,
+    /// A package that breaks a rule of unpacking.
+    Archive,
+    /// No space, read-only, no permission.
+    Store,
+    /// A manifest, lock, record or registry was refused.
+    Config,
+    /// The runtime does not work: a library is missing, or a check command failed.
+    Check,
+    /// An outside program (`apt-get`, `joblet-exec`) is missing or failed.
+    Tool,
+}
+
+impl Class {
+    /// Every class: name in messages, exit status, meaning. Tested, and printed by `--help`.
+    pub const TABLE: [(Self, &'static str, u8, &'static str); 9] = [
+        (Self::Usage, "USAGE", 2, "the command line is wrong"),
+        (Self::Net, "NET", 10, "no answer, TLS, timeout, server error, input gone"),
+        (Self::NotFound, "NOTFOUND", 12, "no such runtime, archive or record"),
+        (Self::Integrity, "INTEGRITY", 13, "size or checksum differs, published version changed"),
+        (Self::Archive, "ARCHIVE", 14, "a package breaks a rule of unpacking"),
+        (Self::Store, "STORE", 15, "no space, read-only, no permission"),
+        (Self::Config, "CONFIG", 17, "manifest, lock, record or registry refused"),
+        (Self::Check, "CHECK", 18, "a library is missing or a check command failed"),
+        (Self::Tool, "TOOL", 19, "an outside program is missing or failed"),
+    ];
+
+    fn row(self) -> &'static (Self, &'static str, u8, &'static str) {
+        Self::TABLE.iter().find(|row| row.0 == self).expect("every class has a row")
+    }
+
+    /// The word in `error[WORD]`.
+    pub fn word(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The exit status.
+    pub fn exit_code(self) -> u8 {
+        self.row().2
+    }
+}
+
+/// Why `joblet-publish` gave up. Each variant names the step and the object it failed on.
+///
+/// Messages are lower case without a full stop: what, which object; what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The command line is wrong; nothing was touched.
+    #[error("{0}")]
+    Usage(String),
+    /// `what` could not be had.
+    #[error("{what}: {reason}")]
+    Net {
+        /// What was asked for.
+        what: String,
+        /// What happened at each place, and what to do.
+        reason: String,
+    },
+    /// Something that a command needs does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// `object` has other bytes than were promised.
+    #[error("{object}: {field} differs: expected {expected}, got {actual}; {hint}")]
+    Differs {
+        /// The input, or the published version.
+        object: String,
+        /// `checksum`, `size`, …
+        field: &'static str,
+        /// What the lock or the registry says.
+        expected: String,
+        /// What is there.
+        actual: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A published version, built once more, is another archive.
+    #[error("{object}: rebuilt archive differs: expected {expected}, got {actual}{reason}")]
+    Rebuilt {
+        /// The version and architecture.
+        object: String,
+        /// What was published.
+        expected: Checksum,
+        /// What came out now.
+        actual: Checksum,
+        /// Which entries differ, each on a line of its own.
+        reason: String,
+    },
+    /// The package breaks a rule of unpacking. Nothing of it was used.
+    #[error("{archive}: {rule}")]
+    Archive {
+        /// The package.
+        archive: String,
+        /// The rule, with the member's name.
+        rule: String,
+    },
+    /// There is no room for a build, which did not begin.
+    #[error(
+        "{}: the build needs about {} MB there, {} MB are free; make room, or say --out and --cache of another disk",
+        dir.display(), needed.div_ceil(1_000_000), free / 1_000_000
+    )]
+    Room {
+        /// Where.
+        dir: PathBuf,
+        /// Bytes it takes, by what the lock says of its inputs.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// `verb` ("read", "rename") failed on `path`.
+    #[error("cannot {verb} {}: {source}", path.display())]
+    File {
+        /// What was to be done.
+        verb: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// `path` (a manifest, a lock, a record) was refused.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The rule it breaks, and what to do.
+        reason: String,
+    },
+    /// The assembled or packed runtime does not work.
+    #[error("{runtime}: {reason}")]
+    Check {
+        /// `NAME-VERSION` and architecture.
+        runtime: String,
+        /// Each fault on a line of its own, and what to do.
+        reason: String,
+    },
+    /// An outside program is missing or failed.
+    #[error("{tool}: {reason}")]
+    Tool {
+        /// The program.
+        tool: String,
+        /// What it was to do, what it said, what to do.
+        reason: String,
+    },
+    /// Several things failed that do not depend on each other.
+    #[error("{first}{rest}")]
+    Several {
+        /// The first, whose class counts.
+        first: Box<Error>,
+        /// Each of the others on a line of its own, as `main` prints one.
+        rest: String,
+    },
+}
+
+impl Error {
+    /// The class, which decides the exit status.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Several { first, .. } => first.class(),
+            Self::Usage(_) => Class::Usage,
+            Self::Net { .. } => Class::Net,
+            Self::NotFound(_) => Class::NotFound,
+            Self::Differs { .. } | Self::Rebuilt { .. } => Class::Integrity,
+            Self::Archive { .. } => Class::Archive,
+            Self::File { .. } | Self::Room { .. } => Class::Store,
+            Self::Config { .. } => Class::Config,
+            Self::Check { .. } => Class::Check,
+            Self::Tool { .. } => Class::Tool,
+        }
+    }
+
+    /// Makes an [`Error::File`] out of an [`io::Error`], for `map_err`.
+    pub fn file<E: Into<io::Error>>(
+        verb: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |source| Self::File { verb, path, source: source.into() }
+    }
+
+    /// Fails if anything in `failed` did.
+    ///
+    /// # Errors
+    /// The one, or [`Error::Several`].
+    pub fn all(failed: Vec<Self>) -> Result<(), Self> {
+        let mut failed = failed.into_iter();
+        let Some(first) = failed.next() else { return Ok(()) };
+        let line = |error: Self| format!("\nerror[{}]: {error}", error.class().word());
+        let rest: String = failed.map(line).collect();
+        if rest.is_empty() {
+            return Err(first);
+        }
+        Err(Self::Several { first: Box::new(first), rest })
+    }
+
+    /// An [`Error::Config`].
+    pub fn config(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::Config { path: path.into(), reason: reason.into() }
+    }
+
+    /// An [`Error::Differs`] for two checksums.
+    pub fn checksum(
+        object: impl Into<String>,
+        expected: Checksum,
+        actual: Checksum,
+        hint: &'static str,
+    ) -> Self {
+        let (expected, actual) = (expected.to_string(), actual.to_string());
+        Self::Differs { object: object.into(), field: "checksum", expected, actual, hint }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_its_status() {
+        let statuses = Class::TABLE.map(|(class, word, code, _)| {
+            assert_eq!((class.word(), class.exit_code()), (word, code));
+            code
+        });
+        assert_eq!(statuses, [2, 10, 12, 13, 14, 15, 17, 18, 19]);
+    }
+
+    #[test]
+    fn several_failures_are_all_said() {
+        assert!(Error::all(Vec::new()).is_ok());
+        let two = || vec![Error::Usage("a".into()), Error::NotFound("b".into())];
+        let error = Error::all(two()).unwrap_err();
+        assert_eq!(error.to_string(), "a\nerror[NOTFOUND]: b");
+        assert_eq!(error.class(), Class::Usage);
+        assert_eq!(Error::all(two().split_off(1)).unwrap_err().to_string(), "b");
+    }
+
+    #[test]
+    fn messages() {
+        let zero = Checksum::from_digest([0; 32]);
+        let one = Checksum::from_digest([0x11; 32]);
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        for (error, word, message) in [
+            (Error::Usage("no command".into()), "USAGE", "no command".to_owned()),
+            (
+                Error::Net { what: "a.deb".into(), reason: "404".into() },
+                "NET",
+                "a.deb: 404".to_owned(),
+            ),
+            (Error::NotFound("no x".into()), "NOTFOUND", "no x".to_owned()),
+            (
+                Error::checksum("a.deb", zero, one, "lock again"),
+                "INTEGRITY",
+                format!("a.deb: checksum differs: expected {zero}, got {one}; lock again"),
+            ),
+            (
+                Error::Rebuilt {
+                    object: "d@1.0.0 amd64".into(),
+                    expected: zero,
+                    actual: one,
+                    reason: "\n  a: gone".into(),
+                },
+                "INTEGRITY",
+                format!(
+                    "d@1.0.0 amd64: rebuilt archive differs: expected {zero}, got {one}\n  a: gone"
+                ),
+            ),
+            (
+                Error::Archive { archive: "a.deb".into(), rule: "`/x` is absolute".into() },
+                "ARCHIVE",
+                "a.deb: `/x` is absolute".to_owned(),
+            ),
+            (
+                Error::file("read", "/x")(denied),
+                "STORE",
+                "cannot read /x: permission denied".to_owned(),
+            ),
+            (
+                Error::Room { dir: "dist".into(), needed: 1_000_001, free: 999_999 },
+                "STORE",
+                "dist: the build needs about 2 MB there, 0 MB are free; make room, or say --out and \
+                 --cache of another disk"
+                    .to_owned(),
+            ),
+            (Error::config("m.yaml", "line 1"), "CONFIG", "m.yaml: line 1".to_owned()),
+            (
+                Error::Check { runtime: "x-1.0.0".into(), reason: "no".into() },
+                "CHECK",
+                "x-1.0.0: no".to_owned(),
+            ),
+            (
+                Error::Tool { tool: "apt-get".into(), reason: "no".into() },
+                "TOOL",
+                "apt-get: no".to_owned(),
+            ),
+        ] {
+            assert_eq!((error.class().word(), error.to_string()), (word, message));
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Files below a directory in which others may have written: a checkout, records, a served site.
+//!
+//! The directory itself is named by the caller, and links that lead to it are followed. Below it, every
+//! component is opened by descriptor: a link on the way, or anything but a regular file at its end, is
+//! refused by name, and neither a FIFO nor a device is waited for.
+
+use super::kind::{kind_name, regular};
+use crate::error::Error;
+use rustix::{
+    fs::{AtFlags, FileType, Mode, OFlags},
+    io::Errno,
+};
+use std::{
+    ffi::{OsStr, OsString},
+    fs::File,
+    io::{Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{ffi::OsStrExt, fs::PermissionsExt},
+    },
+    path::{Component, Path, PathBuf},
+};
+
+/// Longest file that is read as a whole unless somebody says otherwise, in bytes.
+pub const MAX_WHOLE: u64 = 256 << 20;
+
+const WALK: OFlags =
+    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// A directory, by descriptor.
+#[derive(Debug)]
+pub struct Below {
+    fd: OwnedFd,
+    /// As the caller names it, for messages.
+    path: PathBuf,
+}
+
+/// What lies at a path.
+#[derive(Debug)]
+pub enum Node {
+    /// A directory.
+    Dir,
+    /// A link, with the text of its target.
+    Link(OsString),
+    /// A regular file.
+    File {
+        /// Whether its owner may execute it.
+        executable: bool,
+        /// All of it.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Below {
+    /// Opens the directory `root`; none if there is nothing.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn open(root: &Path) -> Result<Option<Self>, Error> {
+        let path = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+        match rustix::fs::open(path, WALK.difference(OFlags::NOFOLLOW), Mode::empty()) {
+            Ok(fd) => Ok(Some(Self { fd, path: root.to_owned() })),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::file("read", path)(errno)),
+        }
+    }
+
+    /// The directory `path`, which begins with this one's; none if there is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no directory; [`Error::File`].
+    pub fn dir(&self, path: &Path) -> Result<Option<Self>, Error> {
+        let mut dir = Self { fd: self.again()?, path: self.path.clone() };
+        for name in self.names(path)? {
+            let path = dir.path.join(name);
+            match rustix::fs::openat(&dir.fd, name, WALK, Mode::empty()) {
+                Ok(fd) => dir = Self { fd, path },
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(dir.refused(name, "a directory", errno)),
+            }
+        }
+        Ok(Some(dir))
+    }
+
+    /// The regular file `path`, which begins with this directory's; none if there is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no file; [`Error::File`].
+    pub fn file(&self, path: &Path) -> Result<Option<File>, Error> {
+        let Some((dir, name)) = self.place(path)? else { return Ok(None) };
+        dir.open_file(name)
+    }
+
+    /// All of the regular file `path`, which begins with this directory's; none if there is nothing.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no file or longer than `limit`; [`Error::File`].
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+        let file = self.file(path)?;
+        file.map(|file| whole(file, path, limit)).transpose()
+    }
+
+    /// The directory that `path` lies in, made where it is not there, and the last name.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no directory; [`Error::File`].
+    pub fn made<'p>(&self, path: &'p Path) -> Result<(Self, &'p OsStr), Error> {
+        let names = self.names(path)?;
+        let Some((last, parents)) = names.split_last() else {
+            return Err(Error::config(path, "is a directory"));
+        };
+        let mut dir = Self { fd: self.again()?, path: self.path.clone() };
+        for name in parents {
+            let path = dir.path.join(name);
+            match rustix::fs::mkdirat(&dir.fd, *name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(Error::file("create", path)(errno)),
+            }
+            let fd = rustix::fs::openat(&dir.fd, *name, WALK, Mode::empty());
+            let fd = fd.map_err(|errno| dir.refused(name, "a directory", errno))?;
+            dir = Self { fd, path };
+        }
+        Ok((dir, last))
+    }
+
+    /// A path of this directory that stays its own whatever becomes of its names, while it is open.
+    pub fn held(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
+    }
+
+    /// Writes a new file; false if anything has the name.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn write_new(&self, name: &OsStr, bytes: &[u8]) -> Result<bool, Error> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let failed = |error: std::io::Error| Error::file("write", self.path.join(name))(error);
+        match rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o666)) {
+            Ok(fd) => File::from(fd).write_all(bytes).map_err(failed).map(|()| true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(errno) => Err(failed(errno.into())),
+        }
+    }
+
+    /// Removes a file if it exists.
+    ///
+    /// # Errors
+    /// [`Error::File`] for anything but absence.
+    pub fn remove(&self, name: &OsStr) -> Result<(), Error> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(Error::file("remove", self.path.join(name))(errno)),
+        }
+    }
+
+    /// Renames a file within this directory.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Error> {
+        let renamed = rustix::fs::renameat(&self.fd, from, &self.fd, to);
+        renamed.map_err(Error::file("rename", self.path.join(to)))
+    }
+
+    /// The names in this directory and what each is, sorted by name.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn entries(&self) -> Result<Vec<(OsString, FileType)>, Error> {
+        let failed = |errno: Errno| Error::file("list", &self.path)(errno);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, ".", flags, Mode::empty()).map_err(failed)?;
+        let mut entries = Vec::new();
+        for entry in rustix::fs::Dir::new(fd).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                // Gone meanwhile: nothing is there.
+                let Some(kind) = self.kind(name)? else { continue };
+                entries.push((name.to_owned(), kind));
+            }
+        }
+        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(entries)
+    }
+
+    /// Whether anything has this name here.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn has(&self, name: &OsStr) -> Result<bool, Error> {
+        Ok(self.kind(name)?.is_some())
+    }
+
+    /// Everything below, sorted by name within each directory, which stands before what is in it: the
+    /// path from here, and what it is. Links are told, not followed.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for what is no file, directory or link, and for files that have more than
+    /// `limit` bytes together; [`Error::File`].
+    pub fn walk(&self, limit: u64) -> Result<Vec<(PathBuf, Node)>, Error> {
+        let (mut found, mut left) = (Vec::new(), limit);
+        self.walk_into(Path::new(""), &mut left, &mut found)?;
+        Ok(found)
+    }
+
+    fn walk_into(
+        &self,
+        place: &Path,
+        left: &mut u64,
+        found: &mut Vec<(PathBuf, Node)>,
+    ) -> Result<(), Error> {
+        for (name, kind) in self.entries()? {
+            let (path, own) = (place.join(&name), self.path.join(&name));
+            match kind {
+                FileType::Directory => {
+                    let Some(dir) = self.dir(&own)? else { continue };
+                    found.push((path.clone(), Node::Dir));
+                    dir.walk_into(&path, left, found)?;
+                }
+                FileType::Symlink => {
+                    let target = rustix::fs::readlinkat(&self.fd, &name, Vec::new());
+                    let target = target.map_err(Error::file("read", own))?;
+                    found.push((
+                        path,
+                        Node::Link(OsString::from(OsStr::from_bytes(target.to_bytes()))),
+                    ));
+                }
+                _ => {
+                    let Some(file) = self.open_file(&name)? else { continue };
+                    let metadata = file.metadata().map_err(Error::file("read", &own))?;
+                    if metadata.len() > *left {
+                        let reason =
+                            "is too large, with what lies before it; at most 1 GiB is read";
+                        return Err(Error::config(own, reason));
+                    }
+                    let mode = metadata.permissions();
+                    let bytes = whole(file, &own, *left)?;
+                    *left -= bytes.len() as u64;
+                    let executable = mode.mode() & 0o100 != 0;
+                    found.push((path, Node::File { executable, bytes }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn open_file(&self, name: &OsStr) -> Result<Option<File>, Error> {
+        // Not even opened: opening a device may do something.
+        match self.kind(name)? {
+            None => return Ok(None),
+            Some(FileType::RegularFile) => {}
+            Some(kind) => return Err(self.wrong(name, kind, "a file")),
+        }
+        let file = match rustix::fs::openat(&self.fd, name, READ, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(self.refused(name, "a file", errno)),
+        };
+        let own = self.path.join(name);
+        regular(file, &own).map(Some)
+    }
+
+    fn place<'p>(&self, path: &'p Path) -> Result<Option<(Self, &'p OsStr)>, Error> {
+        let (parent, name) = (path.parent().unwrap_or(path), path.file_name());
+        let name = name.ok_or_else(|| Error::config(path, "is a directory"))?;
+        Ok(self.dir(parent)?.map(|dir| (dir, name)))
+    }
+
+    /// The components of `path` behind this directory's.
+    fn names<'p>(&self, path: &'p Path) -> Result<Vec<&'p OsStr>, Error> {
+        let out = || {
+            let reason = format!("leads out of {}", self.path.display());
+            Error::config(path, reason)
+        };
+        let rest = path.strip_prefix(&self.path).map_err(|_| out())?;
+        let name = |part| match part {
+            Component::Normal(name) => Some(Ok(name)),
+            Component::CurDir => None,
+            _ => Some(Err(out())),
+        };
+        rest.components().filter_map(name).collect()
+    }
+
+    fn kind(&self, name: &OsStr) -> Result<Option<FileType>, Error> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(Error::file("read", self.path.join(name))(errno)),
+        }
+    }
+
+    /// Why `name` could not be opened as what was `wanted`.
+    fn refused(&self, name: &OsStr, wanted: &str, errno: Errno) -> Error {
+        match (errno, self.kind(name)) {
+            (Errno::NOTDIR | Errno::LOOP | Errno::NXIO, Ok(Some(kind))) => {
+                self.wrong(name, kind, wanted)
+            }
+            _ => Error::file("read", self.path.join(name))(errno),
+        }
+    }
+
+    fn wrong(&self, name: &OsStr, kind: FileType, wanted: &str) -> Error {
+        let is = kind_name(kind);
+        let reason = match kind {
+            FileType::Symlink => {
+                format!("is {is}, and none is followed there; put {wanted} in its place")
+            }
+            _ => format!("is {is}, not {wanted}; remove it"),
+        };
+        Error::config(self.path.join(name), reason)
+    }
+
+    fn again(&self) -> Result<OwnedFd, Error> {
+        self.fd.try_clone().map_err(Error::file("read", &self.path))
+    }
+}
+
+/// All of `file`, which `path` names.
+pub(super) fn whole(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(Error::file("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::config(path, format!("is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}

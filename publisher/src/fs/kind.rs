@@ -1,0 +1,32 @@
+//! The kind of a file, and the refusal of one that is not a regular file.
+
+use crate::error::Error;
+use rustix::fs::FileType;
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+/// `file` if it is a regular one.
+pub(super) fn regular(file: File, path: &Path) -> Result<File, Error> {
+    is_regular(&file.metadata().map_err(Error::file("read", path))?, path).map(|()| file)
+}
+
+pub(super) fn is_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), Error> {
+    match FileType::from_raw_mode(metadata.mode()) {
+        FileType::RegularFile => Ok(()),
+        kind => Err(Error::config(path, format!("is {}, not a file; remove it", kind_name(kind)))),
+    }
+}
+
+pub(super) fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a file",
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a link",
+        FileType::Fifo => "a FIFO",
+        FileType::Socket => "a socket",
+        _ => "a device",
+    }
+}

@@ -1,0 +1,246 @@
+//! File calls that name their path, and files that appear whole or not at all.
+//!
+//! What is read is a regular file: a FIFO or a device in its place is refused by name, not waited for.
+//! Where others may have written, [`below`] follows no link either.
+
+use super::below::{self, Below, MAX_WHOLE};
+use super::kind::{is_regular, regular};
+use crate::error::Error;
+use rustix::fs::{Mode, OFlags};
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+use tempfile::NamedTempFile;
+
+/// Opens a regular file to read it. Links that lead to it are followed.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Config`] for what is no regular file.
+pub fn open(path: &Path) -> Result<File, Error> {
+    // Not even opened: opening a device may do something, and a socket cannot be.
+    let metadata = fs::metadata(path).map_err(Error::file("read", path))?;
+    is_regular(&metadata, path)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("read", path))?;
+    regular(file.into(), path)
+}
+
+/// As [`open`]; none if there is nothing.
+///
+/// # Errors
+/// As [`open`], for anything but absence.
+pub fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
+    match open(path) {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some),
+    }
+}
+
+/// Whether a regular file is there, and no link to one.
+pub fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|it| it.is_file())
+}
+
+/// Reads a whole file of at most [`MAX_WHOLE`] bytes.
+///
+/// # Errors
+/// As [`open`]; [`Error::Config`] for a longer one.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    below::whole(open(path)?, path, MAX_WHOLE)
+}
+
+/// Reads a short file that somebody names who may mean a pipe, such as a key: at most 1 MiB.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Config`] for a longer one.
+pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
+    below::whole(File::open(path).map_err(Error::file("read", path))?, path, 1 << 20)
+}
+
+/// As [`read_given`], if it exists: this host's configuration, which may be a link to `/dev/null`.
+///
+/// # Errors
+/// As [`read_given`], for anything but absence.
+pub fn read_given_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match read_given(path) {
+        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        bytes => bytes.map(Some),
+    }
+}
+
+/// As [`read`], if it exists.
+///
+/// # Errors
+/// As [`read`], for anything but absence.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    open_if_there(path)?.map(|file| below::whole(file, path, MAX_WHOLE)).transpose()
+}
+
+/// Reads the file `path`, which begins with `root`, if it exists: as [`read`], but no link is followed
+/// behind `root`.
+///
+/// # Errors
+/// As [`Below::read`].
+pub fn read_below(root: &Path, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    Below::open(root)?.map_or(Ok(None), |root| root.read(path, MAX_WHOLE))
+}
+
+/// Opens the file `path`, which begins with `root`, if it exists, following no link behind `root`.
+///
+/// # Errors
+/// As [`Below::file`].
+pub fn open_below(root: &Path, path: &Path) -> Result<Option<File>, Error> {
+    Below::open(root)?.map_or(Ok(None), |root| root.file(path))
+}
+
+/// Writes the file `path`, which begins with `root`, as [`write()`] does, following no link behind `root`.
+///
+/// # Errors
+/// As [`Below::made`].
+pub fn write_below(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    create_dirs(root)?;
+    let Some(root) = Below::open(root)? else {
+        return Err(Error::file("write", path)(io::Error::from(io::ErrorKind::NotFound)));
+    };
+    let (dir, name) = root.made(path)?;
+    let target = dir.held().join(name);
+    if same(&target, bytes) {
+        return Ok(());
+    }
+    let mut staged = NamedTempFile::with_prefix_in(".staging-", dir.held())
+        .map_err(Error::file("write", path))?;
+    staged.write_all(bytes).map_err(Error::file("write", path))?;
+    publish_as(staged, &target, path)
+}
+
+/// Whether a regular file at `target`, and no link to one, holds `bytes`.
+pub fn same(target: &Path, bytes: &[u8]) -> bool {
+    let old = || below::whole(open(target)?, target, bytes.len() as u64);
+    is_file(target) && old().is_ok_and(|old| old == bytes)
+}
+
+/// Removes a file if it exists.
+///
+/// # Errors
+/// [`Error::File`] for anything but absence.
+pub fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a directory and those above it.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn create_dirs(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(Error::file("create", path))
+}
+
+/// The entries of a directory, sorted by name. None if it does not exist.
+///
+/// # Errors
+/// [`Error::File`] for anything but absence.
+pub fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file("list", path))?,
+    };
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(Error::file("list", path))?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// A temporary file in the directory where `target` is to appear. It goes away unless [`publish`]ed.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn stage(target: &Path) -> Result<NamedTempFile, Error> {
+    let dir = target.parent().unwrap_or(Path::new("."));
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    create_dirs(dir)?;
+    NamedTempFile::with_prefix_in(".staging-", dir).map_err(Error::file("write below", dir))
+}
+
+/// As [`stage`], a file that holds `bytes`, durably.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn stage_whole(target: &Path, bytes: &[u8]) -> Result<NamedTempFile, Error> {
+    let mut staged = stage(target)?;
+    let written = staged.write_all(bytes).and_then(|()| staged.as_file().sync_all());
+    written.map_err(Error::file("write", target)).map(|()| staged)
+}
+
+/// Gives a finished temporary file its name, durably, readable by everyone.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn publish(staged: NamedTempFile, target: &Path) -> Result<(), Error> {
+    publish_as(staged, target, target)
+}
+
+/// As [`publish`], to a target that is called otherwise in messages.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_as(staged: NamedTempFile, target: &Path, shown: &Path) -> Result<(), Error> {
+    let file = staged.as_file();
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+        .and_then(|()| file.sync_all())
+        .map_err(Error::file("write", shown))?;
+    staged.persist(target).map(drop).map_err(|error| Error::file("write", shown)(error.error))
+}
+
+/// Writes a whole file, or leaves what was there. Equal content is left untouched; what is no regular
+/// file is replaced.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    if same(path, bytes) {
+        return Ok(());
+    }
+    publish(stage_whole(path, bytes)?, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_appears_whole_with_plain_permissions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.json");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(list(&dir.path().join("a")).unwrap(), [path]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_finished_is_never_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        drop(stage(&path).unwrap());
+        assert_eq!(list(dir.path()).unwrap(), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn errors_name_the_path() {
+        let error = read(Path::new("/nowhere/x")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read /nowhere/x: "), "{error}");
+        let error = write(Path::new("/proc/nowhere/x"), b"").unwrap_err().to_string();
+        assert!(error.starts_with("cannot create /proc/nowhere: "), "{error}");
+    }
+}

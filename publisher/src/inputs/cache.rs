@@ -1,0 +1,465 @@
+//! Locked inputs → files in a cache that is keyed by SHA-256.
+//!
+//! Cache layout: `CACHE/sha256/HEX`. A file there has that hash, or it is fetched anew: each is
+//! hashed before it is used.
+
+use crate::{
+    error::{Error, shown},
+    fs::paths,
+    inputs::locations::Places,
+    lock::{Input, Kind},
+    net::http,
+};
+use joblet_format::Checksum;
+use sha2::{Digest, Sha256};
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// Files fetched at once.
+const PARALLEL: usize = 8;
+/// Attempts at one address.
+const ATTEMPTS: u32 = 3;
+/// Longest input whose size is not known, in bytes.
+const MAX_UNKNOWN: u64 = 16 << 30;
+
+/// Where inputs come from.
+pub struct Store<'s> {
+    /// The cache's directory.
+    pub cache: &'s Path,
+    /// Where to fetch what it lacks; none: fetch nothing.
+    pub places: Option<&'s Places>,
+    /// The lock's timestamp.
+    pub timestamp: &'s str,
+    /// Told about progress, for people.
+    pub note: &'s (dyn Fn(&str) + Sync),
+}
+
+impl Store<'_> {
+    /// The files of `inputs`, in their order, fetched where the cache lacks them.
+    ///
+    /// # Errors
+    /// Of the first input that cannot be had: [`Error::Net`] with every address that was tried,
+    /// [`Error::Differs`] if only other bytes were served, [`Error::File`].
+    pub fn files(&self, inputs: &[Input]) -> Result<Vec<PathBuf>, Error> {
+        let next = AtomicUsize::new(0);
+        let progress = Progress::new(inputs, self.note);
+        let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+        let work = || {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(input) = inputs.get(index) else { return };
+                if let Err(error) = self.have(input, &|bytes| progress.came(bytes)) {
+                    next.store(inputs.len(), Ordering::Relaxed); // nobody begins another one
+                    let mut failed =
+                        failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    if failed.as_ref().is_none_or(|(first, _)| index < *first) {
+                        *failed = Some((index, error));
+                    }
+                    return;
+                }
+                progress.done();
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..PARALLEL.min(inputs.len()) {
+                scope.spawn(work);
+            }
+        });
+        match failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(inputs.iter().map(|input| self.path(input)).collect()),
+        }
+    }
+
+    fn path(&self, input: &Input) -> PathBuf {
+        path(self.cache, input)
+    }
+
+    /// The archive at `address` as an input: fetched into the cache, if it is not there already.
+    ///
+    /// Where it cannot be had, but upstream's hash is known, its size stays unknown.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::Differs`] if it has not the hash that was promised, [`Error::File`].
+    pub fn measure(&self, address: &str, promised: Option<Checksum>) -> Result<Input, Error> {
+        let input =
+            |size, sha256| Input { kind: Kind::Tar, name: address.to_owned(), size, sha256 };
+        if let Some(sha256) = promised {
+            let input = input(None, sha256);
+            let size = match self.have(&input, &|_| {}) {
+                Err(Error::Net { .. }) => None,
+                Err(error) => return Err(error),
+                Ok(()) => Some(size(&self.path(&input))?),
+            };
+            return Ok(Input { size, ..input });
+        }
+        let shown = shown::address(address);
+        (self.note)(&format!("fetching {shown}"));
+        let failed = |reason| {
+            let advice = "say its sha256 in the manifest to lock it unseen";
+            Error::Net { what: shown.clone(), reason: format!("{reason}; {advice}") }
+        };
+        let answer =
+            http::get(address, "*/*", MAX_UNKNOWN).map_err(|(reason, _)| failed(reason))?;
+        let mut staged = paths::stage(&self.cache.join("sha256/new"))?;
+        let mut body = Body { from: answer.body, failed: None, came: &|_| {} };
+        let copied = copy(&mut body, staged.as_file_mut(), MAX_UNKNOWN);
+        if let Some(reason) = body.failed {
+            return Err(failed(reason));
+        }
+        let (size, sha256) = copied.map_err(Error::file("write below", self.cache))?;
+        let input = input(Some(size), sha256);
+        paths::publish(staged, &self.path(&input))?;
+        Ok(input)
+    }
+
+    /// Makes sure that `input` is in the cache with the right bytes. `came` is told of bytes as they
+    /// arrive.
+    fn have(&self, input: &Input, came: Came) -> Result<(), Error> {
+        let path = self.path(input);
+        if let Some(file) = paths::open_if_there(&path)? {
+            let (_, sum) =
+                copy(file, io::sink(), limit(input)).map_err(Error::file("read", &path))?;
+            if sum == input.sha256 {
+                return Ok(());
+            }
+        }
+        self.fetch(input, &path, came)
+    }
+
+    fn fetch(&self, input: &Input, path: &Path, came: Came) -> Result<(), Error> {
+        let missing = |reason| Error::Net { what: input.file_name().to_owned(), reason };
+        let Some(places) = self.places else {
+            let cache = self.cache.display();
+            return Err(missing(format!(
+                "is not in the cache {cache} and --offline forbids to fetch it; build once without"
+            )));
+        };
+        let mut tried = Vec::new();
+        let mut differs = None;
+        for address in places.addresses(input, self.timestamp)? {
+            let address = match address {
+                Ok(address) => address,
+                Err(reason) => {
+                    tried.push(reason);
+                    continue;
+                }
+            };
+            let mut staged = paths::stage(path)?;
+            match download(&address, staged.as_file_mut(), input, came) {
+                Ok(()) => return paths::publish(staged, path),
+                Err(Fault::File(source)) => return Err(Error::file("write", path)(source)),
+                Err(Fault::Differs(error)) => differs = Some(error),
+                Err(Fault::Net(reason)) => {
+                    tried.push(format!("{}: {reason}", shown::address(&address)));
+                }
+            }
+        }
+        Err(differs.unwrap_or_else(|| {
+            let advice = match input.kind {
+                Kind::Deb => {
+                    "if the mirror has dropped it, lock again or name a snapshot service".into()
+                }
+                Kind::Wheel => "if the index has dropped it, lock again".into(),
+                Kind::Tar => {
+                    let path = self.path(input);
+                    format!("fetch it on another machine and put it here as {}", path.display())
+                }
+            };
+            missing(format!("cannot be had from {}; {advice}", tried.join(", ")))
+        }))
+    }
+}
+
+/// Where `input` lies in `cache`, if it is there.
+pub fn path(cache: &Path, input: &Input) -> PathBuf {
+    cache.join("sha256").join(input.sha256.hex())
+}
+
+/// Why an address did not serve an input.
+enum Fault {
+    /// No usable answer.
+    Net(String),
+    /// An answer with other bytes: asking again does not help.
+    Differs(Error),
+    /// The answer could not be written.
+    File(io::Error),
+}
+
+/// Fetches `address` into `file`. Only what may pass by itself is tried again.
+fn download(address: &str, file: &mut File, input: &Input, came: Came) -> Result<(), Fault> {
+    let mut attempt = 1;
+    loop {
+        let answer = http::get(address, "*/*", input.size.unwrap_or(MAX_UNKNOWN));
+        let (reason, passing) = match answer {
+            Ok(answer) => {
+                match receive(Body { from: answer.body, failed: None, came }, file, input, address)
+                {
+                    Err(Fault::Net(reason)) => (reason, true),
+                    result => return result,
+                }
+            }
+            Err(fault) => fault,
+        };
+        if !passing || attempt == ATTEMPTS {
+            return Err(Fault::Net(reason));
+        }
+        thread::sleep(Duration::from_millis(300) * attempt);
+        attempt += 1;
+    }
+}
+
+fn receive(
+    mut body: Body<impl Read>,
+    file: &mut File,
+    input: &Input,
+    address: &str,
+) -> Result<(), Fault> {
+    use std::io::Seek;
+    file.set_len(0).and_then(|()| file.rewind()).map_err(Fault::File)?;
+    let result = copy(&mut body, file, limit(input));
+    if let Some(reason) = body.failed {
+        return Err(Fault::Net(reason));
+    }
+    let (size, sum) = result.map_err(Fault::File)?;
+    if let Some(expected) = input.size.filter(|expected| size < *expected) {
+        return Err(Fault::Net(format!("ended after {size} of {expected} bytes")));
+    }
+    if sum == input.sha256 {
+        return Ok(());
+    }
+    let hint = match input.kind {
+        Kind::Tar => "another file is served under this name; see what upstream says of it",
+        Kind::Deb | Kind::Wheel => "the mirror serves another file under this name; lock again",
+    };
+    let object = shown::address(address);
+    Err(Fault::Differs(match input.size.filter(|expected| size > *expected) {
+        None => Error::checksum(object, input.sha256, sum, hint),
+        Some(expected) => {
+            let (expected, actual) = (format!("{expected} bytes"), "more".to_owned());
+            Error::Differs { object, field: "size", expected, actual, hint }
+        }
+    }))
+}
+
+/// Length of a file, in bytes.
+fn size(path: &Path) -> Result<u64, Error> {
+    std::fs::metadata(path).map(|it| it.len()).map_err(Error::file("read", path))
+}
+
+/// Most that is read of `input`, in bytes.
+fn limit(input: &Input) -> u64 {
+    input.size.unwrap_or(MAX_UNKNOWN)
+}
+
+/// Told how many bytes have just arrived.
+type Came<'c> = &'c dyn Fn(u64);
+
+/// A body whose own errors are told from those of the file it is written to.
+struct Body<'c, R> {
+    from: R,
+    failed: Option<String>,
+    came: Came<'c>,
+}
+
+impl<R: Read> Read for Body<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer);
+        let read = read.inspect_err(|error| self.failed = Some(error.to_string()))?;
+        (self.came)(read as u64);
+        Ok(read)
+    }
+}
+
+/// How far all inputs are.
+struct Progress<'n> {
+    note: &'n (dyn Fn(&str) + Sync),
+    inputs: usize,
+    done: AtomicUsize,
+    /// Bytes that were fetched.
+    bytes: AtomicU64,
+}
+
+impl<'n> Progress<'n> {
+    fn new(inputs: &[Input], note: &'n (dyn Fn(&str) + Sync)) -> Self {
+        Self { note, inputs: inputs.len(), done: AtomicUsize::new(0), bytes: AtomicU64::new(0) }
+    }
+
+    fn done(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
+        self.say();
+    }
+
+    /// Says so a few times a second at most, on usual lines.
+    fn came(&self, bytes: u64) {
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before >> 20 != (before + bytes) >> 20 {
+            self.say();
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // one digit after the point is shown
+    fn say(&self) {
+        let (done, all) = (self.done.load(Ordering::Relaxed), self.inputs);
+        let fetched = match self.bytes.load(Ordering::Relaxed) {
+            0 => String::new(),
+            bytes => format!(", {:.1} MB fetched", bytes as f64 / 1e6),
+        };
+        (self.note)(&format!("inputs: {done} of {all}{fetched}"));
+    }
+}
+
+/// Copies at most `limit` + 1 bytes. Returns how many there were, and their hash.
+fn copy(from: impl Read, mut to: impl Write, limit: u64) -> io::Result<(u64, Checksum)> {
+    let mut from = from.take(limit.saturating_add(1));
+    let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => return Ok((size, Checksum::from_digest(hash.finalize().into()))),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hash.update(&buffer[..read]);
+        to.write_all(&buffer[..read])?;
+        size += read as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{net::TcpListener, slice::from_ref};
+
+    fn input(name: &str, bytes: &[u8]) -> Input {
+        let sha256 = Checksum::from_digest(Sha256::digest(bytes).into());
+        let name = format!("debian/pool/{name}");
+        Input { kind: Kind::Deb, name, size: Some(bytes.len() as u64), sha256 }
+    }
+
+    /// A server that answers by file name, on the loopback device; returns its address.
+    fn serve() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 2048];
+                let length = stream.read(&mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let (status, body, declared) = match request.split(' ').nth(1).unwrap() {
+                    "/s/archive/debian/20260131T120000Z/pool/old" => ("200 OK", "old", 3),
+                    "/debian/pool/good" => ("200 OK", "good", 4),
+                    "/debian/pool/other" => ("200 OK", "evil", 4),
+                    "/debian/pool/long" => ("200 OK", "too long", 8),
+                    "/debian/pool/short" => ("200 OK", "sho", 3),
+                    "/debian/pool/broken" => ("500 Oops", "", 0),
+                    _ => ("404 Not Found", "", 0),
+                };
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {declared}\r\n");
+                _ = stream.write_all(format!("{head}Connection: close\r\n\r\n{body}").as_bytes());
+            }
+        });
+        address
+    }
+
+    fn files(
+        cache: &Path,
+        places: Option<&Places>,
+        inputs: &[Input],
+    ) -> Result<Vec<PathBuf>, Error> {
+        Store { cache, places, timestamp: "2026-01-31T12:00:00Z", note: &|_| {} }.files(inputs)
+    }
+
+    #[test]
+    fn inputs_are_fetched_once_and_the_hash_decides() {
+        let places = Places::new(Some(&serve())).unwrap();
+        let cache = tempfile::tempdir().unwrap();
+        let good = input("good", b"good");
+        let paths = files(cache.path(), Some(&places), from_ref(&good)).unwrap();
+        assert_eq!(paths::read(&paths[0]).unwrap(), b"good");
+        assert_eq!(files(cache.path(), None, from_ref(&good)).unwrap(), paths);
+        paths::write(&paths[0], b"evil").unwrap();
+        let error = files(cache.path(), None, from_ref(&good)).unwrap_err().to_string();
+        assert!(
+            error.contains("good: is not in the cache") && error.contains("--offline"),
+            "{error}"
+        );
+        files(cache.path(), Some(&places), from_ref(&good)).unwrap();
+        assert_eq!(paths::read(&paths[0]).unwrap(), b"good");
+    }
+
+    #[test]
+    fn what_the_mirror_has_dropped_comes_from_the_snapshot() {
+        let address = serve();
+        let mut mirrors = crate::inputs::debian_mirror::find(Some(&address)).unwrap();
+        let cache = tempfile::tempdir().unwrap();
+        let old = input("old", b"old");
+        let places = Places::from(mirrors.clone());
+        let error = files(cache.path(), Some(&places), from_ref(&old)).unwrap_err().to_string();
+        assert!(error.contains("lock again or name a snapshot service"), "{error}");
+        mirrors.snapshot = Some(format!("{address}/s"));
+        let paths = files(cache.path(), Some(&Places::from(mirrors)), &[old]).unwrap();
+        assert_eq!(paths::read(&paths[0]).unwrap(), b"old");
+    }
+
+    #[test]
+    fn progress_is_said_in_inputs_and_bytes() {
+        let said = Mutex::new(Vec::new());
+        let note = |text: &str| said.lock().unwrap().push(text.to_owned());
+        let progress = Progress::new(&[input("a", b"a"), input("b", b"b")], &note);
+        progress.done();
+        for _ in 0..4 {
+            progress.came(600_000);
+        }
+        progress.done();
+        let want = [
+            "inputs: 1 of 2",
+            "inputs: 1 of 2, 1.2 MB fetched",
+            "inputs: 1 of 2, 2.4 MB fetched",
+            "inputs: 2 of 2, 2.4 MB fetched",
+        ];
+        assert_eq!(*said.lock().unwrap(), want);
+    }
+
+    #[test]
+    fn faults_name_the_input_and_the_address() {
+        let address = serve();
+        let places = Places::new(Some(&address)).unwrap();
+        let cache = tempfile::tempdir().unwrap();
+        for (name, bytes, class, message) in [
+            (
+                "gone",
+                "gone",
+                "NET",
+                "gone: cannot be had from ADDRESS/debian/pool/gone: HTTP status 404",
+            ),
+            ("broken", "x", "NET", "broken: HTTP status 500"),
+            ("short", "short", "NET", "short: ended after 3 of 5 bytes"),
+            ("other", "good", "INTEGRITY", "ADDRESS/debian/pool/other: checksum differs"),
+            (
+                "long",
+                "too",
+                "INTEGRITY",
+                "long: size differs: expected 3 bytes, got more; the mirror",
+            ),
+        ] {
+            let error = files(cache.path(), Some(&places), &[input(name, bytes.as_bytes())]);
+            let error = error.unwrap_err();
+            let text = error.to_string().replace(&address, "ADDRESS");
+            assert_eq!(error.class().word(), class, "{text}");
+            assert!(text.contains(message), "{text}");
+        }
+        let left = paths::list(&cache.path().join("sha256")).unwrap();
+        assert_eq!(left, Vec::<PathBuf>::new(), "nothing half-written");
+    }
+}

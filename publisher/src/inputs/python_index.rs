@@ -1,0 +1,243 @@
+//! Which package indexes this host uses: what pip and uv would ask.
+//!
+//! In this order: the environment, pip's configuration files, uv's, and the default that these programs
+//! are built with, which their help texts tell. A lock never says where a wheel is.
+
+use crate::{env, error::Error, fs::paths};
+use crate::{inputs::simple_api, lock::wheel_tags::WheelName};
+use serde::Deserialize;
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Indexes, best first, and directories with wheels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Indexes {
+    /// The address that stands for all others: pip's `index-url`, uv's `default-index`.
+    pub main: Option<String>,
+    /// More addresses.
+    pub more: Vec<String>,
+    /// Directories, or none.
+    pub links: Vec<PathBuf>,
+}
+
+impl Indexes {
+    /// Addresses of the wheel `file_name`, best first; for an index that has none, why.
+    pub(crate) fn addresses(&self, file_name: &str) -> Vec<Result<String, String>> {
+        let Some(wheel) = WheelName::parse(file_name) else { return Vec::new() };
+        let indexes = self.main.iter().chain(&self.more);
+        indexes.map(|index| simple_api::find(index, wheel.name, file_name)).collect()
+    }
+
+    /// Takes over what `other` says and this one does not.
+    fn or(self, other: impl FnOnce() -> Self) -> Self {
+        if self.main.is_some() {
+            return self;
+        }
+        let other = other();
+        Self {
+            main: other.main,
+            more: [self.more, other.more].concat(),
+            links: [self.links, other.links].concat(),
+        }
+    }
+}
+
+/// Finds the indexes.
+///
+/// # Errors
+/// [`Error::Config`] if nothing says where one is; [`Error::File`].
+pub fn find() -> Result<Indexes, Error> {
+    let mut found = from_environment(env::var);
+    for path in pip_files() {
+        if let Some(bytes) = paths::read_given_if_there(&path)? {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            found = found.or(|| from_pip(&text));
+        }
+    }
+    for path in env::config_files("uv", "uv.toml") {
+        if let Some(bytes) = paths::read_given_if_there(&path)? {
+            let parsed = toml::from_str::<UvToml>(&String::from_utf8_lossy(&bytes));
+            let parsed = parsed.map_err(|error| Error::config(&path, error.message()))?;
+            found = found.or(|| parsed.indexes());
+        }
+    }
+    let found = found.or(|| Indexes { main: built_in(), ..Indexes::default() });
+    if found.main.is_none() && found.links.is_empty() {
+        let reason = "says nothing of a package index, and neither pip nor uv is installed here to tell \
+                      its default; set PIP_INDEX_URL or UV_DEFAULT_INDEX";
+        return Err(Error::config("pip.conf", reason));
+    }
+    Ok(found)
+}
+
+/// What the variables of uv and pip say.
+fn from_environment(var: impl Fn(&str) -> Option<String>) -> Indexes {
+    let words = |name| {
+        let text = var(name).unwrap_or_default();
+        text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let plain = |word: String| {
+        word.split_once("=http").map_or(word.clone(), |(_, rest)| format!("http{rest}"))
+    };
+    let main = env::INDEX.iter().find_map(|name| var(name)).map(plain);
+    let more = env::MORE_INDEXES.iter().flat_map(|name| words(name)).map(plain).collect();
+    let links = env::FIND_LINKS.iter().flat_map(|name| words(name)).filter_map(|it| directory(&it));
+    Indexes { main, more, links: links.collect() }
+}
+
+/// A directory out of a `find-links` entry. Pages that list wheels are not read.
+fn directory(text: &str) -> Option<PathBuf> {
+    let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
+    path.is_dir().then(|| path.to_owned())
+}
+
+/// pip's configuration files, the one that counts most first.
+fn pip_files() -> Vec<PathBuf> {
+    let named = env::var(env::PIP_CONFIG_FILE).map(PathBuf::from);
+    let user = env::var("HOME").map(|home| PathBuf::from(home).join(".pip/pip.conf"));
+    let system = [PathBuf::from("/etc/pip.conf")];
+    named
+        .into_iter()
+        .chain(env::config_files("pip", "pip.conf"))
+        .chain(user)
+        .chain(system)
+        .collect()
+}
+
+/// The section `[global]` of pip's configuration, where `[install]` and `[download]` do not matter.
+fn from_pip(text: &str) -> Indexes {
+    let (mut section, mut key, mut values) = ("", String::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+        if let Some(name) = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            (section, key) = (name, String::new());
+        } else if line.starts_with([' ', '\t']) {
+            values.push((section, key.clone(), line.trim())); // goes on
+        } else if let Some((name, value)) = line.split_once(['=', ':']) {
+            key = name.trim().replace('_', "-").to_ascii_lowercase();
+            values.push((section, key.clone(), value.trim()));
+        }
+    }
+    let of = |wanted: &str| {
+        let these = values.iter().filter(|(section, key, _)| *section == "global" && key == wanted);
+        these
+            .flat_map(|(_, _, value)| value.split_whitespace())
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    Indexes {
+        main: of("index-url").pop(),
+        more: of("extra-index-url"),
+        links: of("find-links").iter().filter_map(|it| directory(it)).collect(),
+    }
+}
+
+/// What of `uv.toml` says where packages are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct UvToml {
+    index_url: Option<String>,
+    extra_index_url: Vec<String>,
+    find_links: Vec<String>,
+    index: Vec<UvIndex>,
+}
+
+#[derive(Debug, Deserialize)]
+struct UvIndex {
+    url: String,
+    #[serde(default)]
+    default: bool,
+    #[serde(default)]
+    explicit: bool,
+}
+
+impl UvToml {
+    fn indexes(self) -> Indexes {
+        let (default, more): (Vec<_>, Vec<_>) =
+            self.index.into_iter().filter(|it| !it.explicit).partition(|it| it.default);
+        let main = default.into_iter().next().map(|it| it.url).or(self.index_url);
+        let more = more.into_iter().map(|it| it.url).chain(self.extra_index_url).collect();
+        let links = self.find_links.iter().filter_map(|it| directory(it)).collect();
+        Indexes { main, more, links }
+    }
+}
+
+/// The index that pip or uv asks if nobody tells it another one.
+fn built_in() -> Option<String> {
+    let ask = |words: &[&str]| {
+        let mut command = Command::new(words[0]);
+        let output = command.args(&words[1..]).env("COLUMNS", "200").output().ok()?;
+        default_in(&String::from_utf8_lossy(&output.stdout))
+    };
+    let pip = ["install", "--help"];
+    ask(&[["pip"].as_slice(), &pip].concat())
+        .or_else(|| ask(&[["python3", "-m", "pip"].as_slice(), &pip].concat()))
+        .or_else(|| ask(&["uv", "pip", "compile", "--help"]))
+}
+
+/// The default in the help text of the option `--index-url` or `--default-index`.
+fn default_in(help: &str) -> Option<String> {
+    let (_, text) =
+        help.split_once("--index-url").or_else(|| help.split_once("--default-index"))?;
+    let (_, text) = text.split_once("default")?;
+    let address = &text[text.find("http")?..];
+    let end = address.find([')', '>', ']', ' ', '\n']).unwrap_or(address.len());
+    address[..end].contains("://").then(|| address[..end].to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn indexes(main: &str, more: &[&str]) -> Indexes {
+        let more = more.iter().map(|it| (*it).to_owned()).collect();
+        Indexes { main: Some(main.into()), more, links: Vec::new() }
+    }
+
+    #[test]
+    fn the_environment_speaks_for_uv_and_pip() {
+        let var = |name: &str| match name {
+            "PIP_INDEX_URL" => Some("https://a.example.org/simple".to_owned()),
+            "PIP_EXTRA_INDEX_URL" => Some("https://b.example.org\nhttps://c.example.org".into()),
+            "UV_INDEX" => Some("inner=https://d.example.org/x".into()),
+            _ => None,
+        };
+        let more = ["https://d.example.org/x", "https://b.example.org", "https://c.example.org"];
+        assert_eq!(from_environment(var), indexes("https://a.example.org/simple", &more));
+        assert_eq!(from_environment(|_| None), Indexes::default());
+    }
+
+    #[test]
+    fn configuration_files_are_read() {
+        let text = "# x\n[install]\nindex-url = https://no.example.org\n[global]\n\
+                    index_url: https://a.example.org\nextra-index-url =\n  https://b.example.org\n  \
+                    https://c.example.org\ntimeout = 5\n";
+        let more = ["https://b.example.org", "https://c.example.org"];
+        assert_eq!(from_pip(text), indexes("https://a.example.org", &more));
+        let text = "python = 'x'\n[[index]]\nurl = 'https://b.example.org'\n[[index]]\n\
+                    url = 'https://a.example.org'\ndefault = true\nname = 'a'\n[[index]]\n\
+                    url = 'https://no.example.org'\nexplicit = true\n";
+        let uv: UvToml = toml::from_str(text).unwrap();
+        assert_eq!(uv.indexes(), indexes("https://a.example.org", &more[..1]));
+    }
+
+    #[test]
+    fn help_texts_tell_the_default() {
+        for help in [
+            "  -i, --index-url <url>  Base URL of the Index (default\n   https://a.example.org/simple). x",
+            "  --default-index <X>\n  The index (by default: <https://a.example.org/simple>) [env]",
+        ] {
+            assert_eq!(default_in(help).unwrap(), "https://a.example.org/simple");
+        }
+        assert_eq!(default_in("pip: no such option"), None);
+    }
+
+    #[test]
+    fn what_was_said_first_counts() {
+        let first = indexes("https://a.example.org", &[]);
+        assert_eq!(first.clone().or(|| unreachable!()), first);
+        let more = Indexes { more: vec!["https://b.example.org".into()], ..Indexes::default() };
+        assert_eq!(more.or(|| first), indexes("https://a.example.org", &["https://b.example.org"]));
+    }
+}

@@ -1,0 +1,42 @@
+//! How much room a build's inputs take on the disk.
+
+use crate::{
+    fs::free_space::Room,
+    lock::{Input, Kind},
+};
+
+/// Packages unpack to at least so many times their length: xz makes a quarter of programs, gzip a third.
+const UNPACKED: u64 = 3;
+
+/// What a build of `inputs` takes. `cached` tells which are in the cache.
+pub fn needed(inputs: &[Input], cached: impl Fn(&Input) -> bool) -> Room {
+    let size = |input: &Input| input.size.unwrap_or_default();
+    let all: u64 = inputs.iter().map(size).sum();
+    let cache = inputs.iter().filter(|input| !cached(input)).map(size).sum();
+    let packages = inputs.iter().filter(|input| input.kind != Kind::Wheel);
+    let unpacked = packages.map(size).sum::<u64>().saturating_mul(UNPACKED);
+    Room { cache, out: unpacked.saturating_add(all) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use joblet_format::Checksum;
+
+    #[test]
+    fn what_is_cached_is_not_fetched_and_wheels_are_not_unpacked() {
+        let input = |kind, name: &str, size| {
+            let sha256 = Checksum::from_digest([0; 32]);
+            Input { kind, name: name.to_owned(), size, sha256 }
+        };
+        let inputs = [
+            input(Kind::Deb, "debian/pool/a", Some(10)),
+            input(Kind::Wheel, "w", Some(100)),
+            input(Kind::Tar, "https://x/t", None),
+        ];
+        assert_eq!(needed(&inputs, |_| false), Room { cache: 110, out: 140 });
+        let room = needed(&inputs, |input| input.kind == Kind::Wheel);
+        assert_eq!(room, Room { cache: 10, out: 140 });
+        assert_eq!(needed(&[], |_| false), Room { cache: 0, out: 0 });
+    }
+}

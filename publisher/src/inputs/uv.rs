@@ -1,0 +1,188 @@
+//! Python requirements → wheels, by uv. It looks at metadata only: no wheel is fetched, no code run.
+
+use crate::{
+    env,
+    error::{Error, shown},
+    fs::paths,
+    lock::{Input, Kind},
+    source::Python,
+};
+use crate::{
+    inputs::python_index::Indexes,
+    lock::wheel_tags::{WheelName, normal},
+};
+use joblet_format::{Arch, Checksum};
+use serde::Deserialize;
+use std::process::Command;
+
+/// Resolves the requirements of `python` for `arch` to one wheel for each project.
+///
+/// # Errors
+/// [`Error::Tool`] without `uv`, or where that finds no Python; [`Error::NotFound`] for what cannot be resolved, with uv's reason.
+pub fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Input>, Error> {
+    let failed = |reason: String| Error::Tool { tool: "uv".into(), reason };
+    let dir = tempfile::Builder::new().prefix("joblet-lock-").tempdir();
+    let dir = dir.map_err(Error::file("create below", std::env::temp_dir()))?;
+    let (wanted, found) = (dir.path().join("requirements.in"), dir.path().join("pylock.toml"));
+    paths::write(&wanted, (python.packages.join("\n") + "\n").as_bytes())?;
+    let machine = match arch {
+        Arch::Amd64 => "x86_64",
+        Arch::Arm64 => "aarch64",
+    };
+    let mut command = Command::new("uv");
+    command.args(["pip", "compile", "--quiet", "--no-config", "--format", "pylock.toml"]);
+    command.args(["--only-binary", ":all:", "--no-header", "--no-annotate"]);
+    command.args(["--python-version", &python.version]);
+    command.args(["--python-platform", &format!("{machine}-manylinux_2_28")]);
+    command.args(["--exclude-newer", &format!("{}T00:00:00Z", python.before)]);
+    // By the environment: everybody on this host can read a command line, and addresses hold passwords.
+    for name in env::INDEX.iter().chain(&env::MORE_INDEXES).filter(|name| name.starts_with("UV_")) {
+        command.env_remove(name);
+    }
+    if let Some(main) = &indexes.main {
+        command.env(env::INDEX[0], main);
+    }
+    if !indexes.more.is_empty() {
+        command.env(env::MORE_INDEXES[0], indexes.more.join(" "));
+    }
+    for dir in &indexes.links {
+        command.arg("--find-links").arg(dir);
+    }
+    command.arg("--output-file").arg(&found).arg(&wanted);
+    command.env("UV_PYTHON_DOWNLOADS", "never").env("NO_COLOR", "1").current_dir(dir.path());
+    let output = command.output().map_err(|error| {
+        failed(format!("{error}; `lock` needs it (`pip install uv`), `build` does not"))
+    })?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        if text.contains("No interpreter found") {
+            return Err(failed(
+                "found no Python on this host, which it asks what Python is; `lock` needs one \
+                 (`apt-get install python3`), `build` does not"
+                    .into(),
+            ));
+        }
+        let text = shown::addresses(&text);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        return Err(Error::NotFound(format!(
+            "cannot resolve the Python packages for {arch} with wheels from before {}: {}",
+            python.before,
+            words.join(" ")
+        )));
+    }
+    let text = paths::read(&found)?;
+    parse(&String::from_utf8_lossy(&text), python.minor(), arch).map_err(failed)
+}
+
+/// Of a `pylock.toml` (PEP 751), what is needed here.
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    #[serde(default)]
+    wheels: Vec<Wheel>,
+}
+
+#[derive(Deserialize)]
+struct Wheel {
+    name: Option<String>,
+    url: Option<String>,
+    path: Option<String>,
+    size: Option<u64>,
+    hashes: Hashes,
+}
+
+#[derive(Deserialize)]
+struct Hashes {
+    sha256: Option<String>,
+}
+
+impl Wheel {
+    fn file_name(&self) -> String {
+        let place = self.url.as_ref().or(self.path.as_ref()).map_or("", String::as_str);
+        let last = place.rsplit('/').next().unwrap_or_default();
+        self.name.clone().unwrap_or_else(|| crate::net::http::percent_decoded(last))
+    }
+}
+
+fn parse(text: &str, minor: u32, arch: Arch) -> Result<Vec<Input>, String> {
+    let lock: Lock = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    let input = |package: &Package| {
+        let name = &package.name;
+        let fit = |wheel: &&Wheel| {
+            let file_name = wheel.file_name();
+            let parsed = WheelName::parse(&file_name).filter(|it| normal(it.name) == normal(name));
+            parsed.and_then(|it| it.fit(minor, arch)).map(|fit| (fit, file_name))
+        };
+        let fitting = package.wheels.iter().filter_map(|wheel| Some((fit(&wheel)?, wheel)));
+        let best = fitting.max_by(|(a, _), (b, _)| a.cmp(b));
+        let Some(((_, file_name), wheel)) = best else {
+            return Err(format!(
+                "chose {name}, of which no wheel fits CPython 3.{minor} on {arch}"
+            ));
+        };
+        let sum = wheel.hashes.sha256.as_deref().and_then(|sum| Checksum::from_hex(sum).ok());
+        let sha256 = sum
+            .ok_or_else(|| format!("says no sha256 of {file_name}: its index does not tell it"))?;
+        Ok(Input { kind: Kind::Wheel, name: file_name, size: wheel.size, sha256 })
+    };
+    lock.packages.iter().map(input).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lock(wheels: &str) -> String {
+        format!(
+            "lock-version = '1.0'\n[[packages]]\nname = 'a-b'\nversion = '1'\nwheels = [{wheels}]\n"
+        )
+    }
+
+    fn wheel(name: &str) -> String {
+        format!(
+            "{{ url = 'https://example.org/{name}', upload-time = 2023-11-12T22:59:13Z, size = 5, \
+             hashes = {{ sha256 = '{}' }} }},",
+            "07".repeat(32)
+        )
+    }
+
+    #[test]
+    fn the_best_wheel_of_each_project_is_chosen() {
+        let all = [
+            "A_B-1-py3-none-any.whl",
+            "A_B-1%2Bx-cp311-cp311-manylinux_2_28_x86_64.whl",
+            "A_B-1-cp311-cp311-manylinux_2_17_x86_64.whl",
+        ];
+        let text = lock(&all.map(wheel).concat());
+        let sha256 = Checksum::from_digest([7; 32]);
+        let name = "A_B-1+x-cp311-cp311-manylinux_2_28_x86_64.whl".to_owned();
+        let want = Input { kind: Kind::Wheel, name, size: Some(5), sha256 };
+        assert_eq!(parse(&text, 11, Arch::Amd64).unwrap(), [want]);
+        assert_eq!(parse(&text, 11, Arch::Arm64).unwrap()[0].name, all[0]);
+    }
+
+    #[test]
+    fn what_cannot_be_locked_is_said() {
+        for (wheels, message) in [
+            (
+                wheel("a_b-1-cp312-cp312-manylinux_2_17_x86_64.whl"),
+                "chose a-b, of which no wheel fits CPython 3.11 on amd64",
+            ),
+            (String::new(), "chose a-b, of which no wheel fits CPython 3.11 on amd64"),
+            (wheel("c-1-py3-none-any.whl"), "chose a-b, of which no wheel fits"),
+            (
+                wheel("a_b-1-py3-none-any.whl").replace("sha256", "sha512"),
+                "says no sha256 of a_b-1-py3-none-any.whl: its index does not tell it",
+            ),
+        ] {
+            let error = parse(&lock(&wheels), 11, Arch::Amd64).unwrap_err();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Two bills of materials → what was added, removed and changed.
+
+use crate::record::contents::{self, Line};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A package inside a runtime, as its bill of materials has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// An SPDX licence expression.
+    pub licence: String,
+    /// Bytes of its files in the runtime.
+    pub size: u64,
+    /// SHA-256 of the input, in hex.
+    pub sha256: String,
+}
+
+/// What one version has that another has not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// In the second alone.
+    pub added: Vec<Package>,
+    /// In the first alone.
+    pub removed: Vec<Package>,
+    /// In both, of other inputs.
+    pub changed: Vec<Change>,
+    /// How many are of the same input in both.
+    pub unchanged: usize,
+}
+
+/// A package before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// In the first version.
+    pub before: Package,
+    /// In the second.
+    pub after: Package,
+}
+
+/// The packages of one archive, by their identifier in the bill of materials.
+pub type Packages = BTreeMap<String, Package>;
+
+/// What differs.
+pub fn between(before: &Packages, after: &Packages) -> Changes {
+    let only = |these: &Packages, those: &Packages| {
+        let these = these.iter().filter(|(id, _)| !those.contains_key(*id));
+        these.map(|(_, package)| package.clone()).collect()
+    };
+    let both = || before.iter().filter_map(|(id, old)| Some((old, after.get(id)?)));
+    let changed = both().filter(|(old, new)| old.sha256 != new.sha256);
+    let change = |(before, after): (&Package, &Package)| Change {
+        before: before.clone(),
+        after: after.clone(),
+    };
+    Changes {
+        added: only(after, before),
+        removed: only(before, after),
+        changed: changed.map(change).collect(),
+        unchanged: both().filter(|(old, new)| old.sha256 == new.sha256).count(),
+    }
+}
+
+/// Reads a bill of materials that [`crate::record::sbom`] made, with the sizes of the list of contents.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn packages(sbom: &[u8], contents: &str) -> Result<Packages, String> {
+    #[derive(Deserialize)]
+    struct Document {
+        packages: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        #[serde(rename = "SPDXID")]
+        id: String,
+        name: String,
+        #[serde(default)]
+        version_info: String,
+        #[serde(default)]
+        license_declared: String,
+        checksums: Vec<Sum>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Sum {
+        checksum_value: String,
+    }
+    let document: Document = serde_json::from_slice(sbom).map_err(|error| error.to_string())?;
+    let lines: Vec<Line> =
+        contents::parse(contents).ok_or("its list of contents is no such list")?;
+    let sizes = contents::sizes(&lines);
+    // The first is the runtime itself.
+    let packages = document.packages.into_iter().skip(1).map(|entry| {
+        let package = Package {
+            size: sizes.get(&Some(entry.name.as_str())).copied().unwrap_or(0),
+            name: entry.name,
+            version: entry.version_info,
+            licence: entry.license_declared,
+            sha256: entry
+                .checksums
+                .into_iter()
+                .next()
+                .map_or_else(String::new, |it| it.checksum_value),
+        };
+        (entry.id, package)
+    });
+    Ok(packages.collect())
+}

@@ -1,0 +1,285 @@
+//! What was built → `records/NAME/VERSION.json`, and back.
+//!
+//! In: packed archives, their trees and their inputs. Out: a record, and beside it lists of contents, SPDX
+//! documents and what the version was built from.
+
+pub mod build_cache;
+pub mod changes;
+pub mod compare;
+pub mod components;
+pub mod contents;
+pub mod files;
+pub mod licence;
+pub mod provenance;
+pub mod sbom;
+
+use crate::{
+    env::cores::side_by_side,
+    error::{Error, shown},
+    fs::below::Below,
+    pack::{self, Packed, PackedPart},
+    source::Source,
+};
+use files::Files;
+use joblet_format::{Arch, Artifact, Part, Record, Release, RuntimeName, Version};
+use rustix::fs::FileType;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// Longest record, in bytes.
+pub const MAX_RECORD: u64 = 16 << 20;
+
+/// File name of one architecture's archive.
+pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
+    format!("{}-{arch}.tar.gz", name.directory(version))
+}
+
+/// Where the record of one version lies below `records`.
+pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
+    records.join(name.as_str()).join(format!("{version}.json"))
+}
+
+/// The record of what was built.
+///
+/// Architectures that were not built now are taken from `before`, the record of an earlier build;
+/// it also keeps its time if nothing differs. `files` go beside the record. `base_url` is where the archives will be published;
+/// without it they lie beside `registry.json`.
+pub fn make(
+    source: &Source,
+    built: &BTreeMap<Arch, Packed>,
+    files: &Files,
+    base_url: Option<&str>,
+    now: String,
+    before: Option<&Record>,
+) -> Record {
+    let mut artifacts: BTreeMap<Arch, Artifact> = before
+        .map(|record| record.release.artifacts.clone())
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(arch, _)| source.arches().contains(arch))
+        .collect();
+    for (arch, packed) in built {
+        let file = archive_name(&source.name, &source.version, *arch);
+        let download_url = match base_url {
+            Some(base) => format!("{}/{file}", base.trim_end_matches('/')),
+            None => file,
+        };
+        let part = |(number, part): (usize, &PackedPart)| Part {
+            download_url: pack::part_path(download_url.as_ref(), number).display().to_string(),
+            size: part.size,
+            checksum: part.checksum,
+        };
+        let artifact = Artifact {
+            download_url: download_url.clone(),
+            checksum: packed.checksum,
+            size: packed.size,
+            parts: packed.parts.iter().enumerate().map(part).collect(),
+            unpacked_size: Some(packed.unpacked_size),
+            entries: Some(packed.entries),
+            index: Some(packed.index),
+        };
+        artifacts.insert(*arch, artifact);
+    }
+    // The first is amd64 wherever there is one: it stands for the version in Joblet's client.
+    let main = artifacts.values().next().expect("a build makes at least one archive").clone();
+    let platforms = source.platforms.iter().filter(|it| artifacts.contains_key(&it.arch()));
+    let release = Release {
+        version: source.version.clone(),
+        description: source.description.clone(),
+        download_url: main.download_url,
+        checksum: main.checksum,
+        size: main.size,
+        platforms: platforms.cloned().collect(),
+        artifacts,
+        yanked: before.and_then(|record| record.release.yanked.clone()),
+    };
+    let files = files::promises(files, &release, before);
+    let unchanged = before.filter(|record| record.release == release && record.files == files);
+    let published_at = unchanged.map_or(now, |record| record.published_at.clone());
+    Record { name: source.name.clone(), published_at, release, files }
+}
+
+/// Reads the record at `path`, which begins with `root`, if it exists. No link is followed behind `root`.
+///
+/// # Errors
+/// [`Error::Config`] if it is refused; [`Error::File`].
+pub fn read(root: &Path, path: &Path) -> Result<Option<Record>, Error> {
+    let root = Below::open(root)?;
+    let Some(bytes) = root.map_or(Ok(None), |root| root.read(path, MAX_RECORD))? else {
+        return Ok(None);
+    };
+    parse(&bytes).map(Some).map_err(|reason| Error::config(path, reason))
+}
+
+/// Reads the text of a record.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn parse(bytes: &[u8]) -> Result<Record, String> {
+    let record: Record =
+        serde_json::from_slice(bytes).map_err(|error| format!("is no record: {error}"))?;
+    if let Some(name) = record.files.keys().find(|name| !files::is_name(name)) {
+        return Err(format!("is no record: {name:?} is no name of a file beside it"));
+    }
+    let artifacts = record.release.artifacts.values();
+    let parts = artifacts
+        .flat_map(|it| it.parts.iter().map(|part| &part.download_url).chain([&it.download_url]));
+    let secret = parts.chain([&record.release.download_url]).find_map(|url| shown::secret(url));
+    match secret {
+        Some(secret) => {
+            Err(format!("has {secret} in the address of an archive; records are public"))
+        }
+        None => Ok(record),
+    }
+}
+
+/// One record of two that say different architectures of the same version, from two machines.
+///
+/// # Errors
+/// What they disagree in.
+pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
+    let about = |it: &Record| (it.name.clone(), it.release.version.clone());
+    if about(&one) != about(&other) || one.release.description != other.release.description {
+        return Err("is of another version than the record it is joined with".to_owned());
+    }
+    for (arch, artifact) in other.release.artifacts {
+        if one.release.artifacts.get(&arch).is_some_and(|it| *it != artifact) {
+            return Err(format!(
+                "has another archive for {arch} than the record it is joined with"
+            ));
+        }
+        one.release.artifacts.insert(arch, artifact);
+    }
+    for (name, file) in other.files {
+        if one.files.get(&name).is_some_and(|it| *it != file) {
+            return Err(format!("has another {name} than the record it is joined with"));
+        }
+        one.files.insert(name, file);
+    }
+    let more = other.release.platforms.into_iter();
+    let more: Vec<_> = more.filter(|it| !one.release.platforms.contains(it)).collect();
+    one.release.platforms.extend(more);
+    if let Some(main) = one.release.artifacts.values().next() {
+        one.release.download_url.clone_from(&main.download_url);
+        (one.release.checksum, one.release.size) = (main.checksum, main.size);
+    }
+    one.published_at = one.published_at.max(other.published_at);
+    Ok(one)
+}
+
+/// Every `NAME/VERSION.json` below `records`; also what is no file, to be refused by name.
+fn listed(records: &Path) -> Result<Vec<PathBuf>, Error> {
+    let absent = || {
+        let records = records.display();
+        Error::NotFound(format!("no records: {records} is no directory"))
+    };
+    let is_dir = records.is_dir();
+    let root = Below::open(records).ok().flatten().filter(|_| is_dir).ok_or_else(absent)?;
+    let mut found = Vec::new();
+    for (name, kind) in root.entries()? {
+        let is_runtime = || name.to_string_lossy().parse::<RuntimeName>().is_ok();
+        let place = records.join(&name);
+        if kind == FileType::Directory || kind == FileType::Symlink && is_runtime() {
+            let Some(dir) = root.dir(&place)? else { continue };
+            let files = dir.entries()?.into_iter().map(|(name, _)| place.join(name));
+            found.extend(files.filter(|file| file.extension().is_some_and(|it| it == "json")));
+        }
+    }
+    Ok(found)
+}
+
+/// Reads every `NAME/VERSION.json` below `records`, sorted by name and version.
+///
+/// # Errors
+/// [`Error::Config`] for a record whose place is not its name and version; [`Error::NotFound`] if
+/// there is no such directory.
+pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
+    let found = listed(records)?;
+    let mut all = Vec::new();
+    for (file, record) in found.iter().zip(side_by_side(&found, |file| read(records, file))?) {
+        if let Some(record) = record {
+            let place = path(records, &record.name, &record.release.version);
+            if place != *file {
+                let reason = format!("is the record that belongs to {}", place.display());
+                return Err(Error::config(file, reason));
+            }
+            all.push(record);
+        }
+    }
+    all.sort_by(|a, b| (&a.name, &a.release.version).cmp(&(&b.name, &b.release.version)));
+    Ok(all)
+}
+
+/// The text of a record.
+pub fn render(record: &Record) -> String {
+    let mut text = serde_json::to_string_pretty(record).expect("texts and numbers are JSON");
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::paths;
+    use joblet_format::Checksum;
+
+    fn source() -> Source {
+        crate::source::parse(
+            "name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64, rhel-amd64, ubuntu-arm64]\n",
+        )
+        .unwrap()
+    }
+
+    fn packed(byte: u8) -> Packed {
+        let checksum = Checksum::from_digest([byte; 32]);
+        let index = joblet_format::IndexFile { checksum, size: 5 };
+        Packed { checksum, size: 10, parts: Vec::new(), unpacked_size: 20, entries: 3, index }
+    }
+
+    #[test]
+    fn architectures_of_two_builds_are_merged() {
+        let arm = make(
+            &source(),
+            &BTreeMap::from([(Arch::Arm64, packed(2))]),
+            &Files::new(),
+            None,
+            "1".into(),
+            None,
+        );
+        assert_eq!(arm.release.checksum, packed(2).checksum);
+        assert_eq!(arm.release.platforms, ["ubuntu-arm64".parse().unwrap()]);
+        let amd = BTreeMap::from([(Arch::Amd64, packed(1))]);
+        let base = Some("https://example.org/r/");
+        let both = make(&source(), &amd, &Files::new(), base, "2".into(), Some(&arm));
+        assert_eq!(both.release.artifacts.len(), 2);
+        assert_eq!(both.release.artifacts[&Arch::Amd64].index, Some(packed(1).index));
+        assert_eq!(both.release.download_url, "https://example.org/r/d-1.0.0-amd64.tar.gz");
+        assert_eq!(both.release.artifacts[&Arch::Arm64].download_url, "d-1.0.0-arm64.tar.gz");
+        assert_eq!((both.release.platforms.len(), both.published_at.as_str()), (3, "2"));
+        let again = make(&source(), &amd, &Files::new(), base, "3".into(), Some(&both));
+        assert_eq!(render(&again), render(&both), "a rerun changes no byte");
+        let text = render(&both);
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), both);
+    }
+
+    #[test]
+    fn records_lie_where_they_belong() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = read_all(&dir.path().join("none")).unwrap_err();
+        assert_eq!(error.class().word(), "NOTFOUND");
+        let built = BTreeMap::from([(Arch::Amd64, packed(1))]);
+        let record = make(&source(), &built, &Files::new(), None, "1".into(), None);
+        let right = path(dir.path(), &record.name, &record.release.version);
+        paths::write(&right, render(&record).as_bytes()).unwrap();
+        assert_eq!(read_all(dir.path()).unwrap(), std::slice::from_ref(&record));
+        let wrong = dir.path().join("d/1.0.1.json");
+        paths::write(&wrong, render(&record).as_bytes()).unwrap();
+        let error = read_all(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("1.0.1.json: is the record that belongs to "), "{error}");
+        paths::write(&wrong, b"{}").unwrap();
+        let error = read_all(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is no record: missing field"), "{error}");
+    }
+}

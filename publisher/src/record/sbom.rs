@@ -1,0 +1,169 @@
+//! Components → the software bill of materials of one archive: SPDX 2.3, as JSON.
+//!
+//! The document describes the runtime, which contains its components; inputs are known by their
+//! SHA-256, and nothing is said about where they came from. It is a function of what it describes:
+//! its time is the lock's.
+
+use crate::{
+    lock::{Kind, wheel_tags::normal},
+    record::components::Component,
+    source::Source,
+};
+use joblet_format::{Arch, Checksum};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Stands where nothing is said. Part of SPDX.
+const NOTHING: &str = "NOASSERTION";
+/// The runtime's identifier in its own document.
+const RUNTIME: &str = "SPDXRef-Runtime";
+
+/// The document about the archive of `source` for `arch`, whose SHA-256 is `checksum`.
+pub fn document(
+    source: &Source,
+    arch: Arch,
+    checksum: Checksum,
+    components: &[Component],
+    timestamp: &str,
+) -> String {
+    let name = format!("{}-{arch}", source.directory());
+    let hex = checksum.hex();
+    let mut packages = vec![json!({
+        "SPDXID": RUNTIME,
+        "name": source.name,
+        "versionInfo": source.version,
+        "packageFileName": format!("{name}.tar.gz"),
+        "summary": source.description,
+        "primaryPackagePurpose": "ARCHIVE",
+        "downloadLocation": NOTHING,
+        "filesAnalyzed": false,
+        "checksums": sha256(checksum),
+        "licenseConcluded": NOTHING,
+        "licenseDeclared": NOTHING,
+        "copyrightText": NOTHING,
+    })];
+    packages.extend(components.iter().map(|component| package(component, source, arch)));
+    let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", RUNTIME)];
+    let contains = |it: &Component| relationship(RUNTIME, "CONTAINS", &identifier(it));
+    relationships.extend(components.iter().map(contains));
+    let mut document = json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": name,
+        "documentNamespace": format!("https://spdx.org/spdxdocs/{name}-{hex}"),
+        "creationInfo": {
+            "created": timestamp,
+            "creators": [concat!("Tool: joblet-publish-", env!("CARGO_PKG_VERSION"))],
+        },
+        "packages": packages,
+        "relationships": relationships,
+    });
+    let licences = own_licences(components);
+    if !licences.is_empty() {
+        document["hasExtractedLicensingInfos"] = licences.into();
+    }
+    format!("{document:#}\n")
+}
+
+fn package(component: &Component, source: &Source, arch: Arch) -> Value {
+    let Component { name, version, licence, .. } = component;
+    let mut package = json!({
+        "SPDXID": identifier(component),
+        "name": name,
+        "versionInfo": version,
+        "packageFileName": component.file,
+        "downloadLocation": NOTHING,
+        "filesAnalyzed": false,
+        "checksums": sha256(component.sha256),
+        "licenseConcluded": NOTHING,
+        "licenseDeclared": licence.expression.as_deref().unwrap_or(NOTHING),
+        "copyrightText": NOTHING,
+        "externalRefs": [{
+            "referenceCategory": "PACKAGE-MANAGER",
+            "referenceType": "purl",
+            "referenceLocator": locator(component, source, arch),
+        }],
+    });
+    let mut say = |key: &str, text: Option<String>| {
+        if let Some(text) = text {
+            package[key] = text.into();
+        }
+    };
+    say("licenseComments", licence.comment.clone());
+    say("homepage", component.homepage.clone());
+    say("sourceInfo", component.source.as_ref().map(|source| format!("built from {source}")));
+    package
+}
+
+/// What the documents of other tools call a component: a package URL.
+fn locator(component: &Component, source: &Source, arch: Arch) -> String {
+    let (name, version) = (percent(&component.name), percent(&component.version));
+    match component.kind {
+        Kind::Deb => {
+            let suite = source.debian.as_ref().map_or("", |debian| debian.suite.as_str());
+            format!("pkg:deb/debian/{name}@{version}?arch={arch}&distro={suite}")
+        }
+        Kind::Wheel => {
+            let name = percent(&normal(&component.name));
+            format!("pkg:pypi/{name}@{version}?file_name={}", percent(&component.file))
+        }
+        Kind::Tar => format!("pkg:generic/{name}?checksum=sha256:{}", component.sha256.hex()),
+    }
+}
+
+fn percent(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(byte.into());
+        } else {
+            _ = write!(encoded, "%{byte:02X}"); // a String never fails
+        }
+    }
+    encoded
+}
+
+/// Identifiers have letters, digits, `.` and `-`: other bytes of a name are spelled in hex.
+fn identifier(component: &Component) -> String {
+    let mut text = match component.kind {
+        Kind::Deb => "SPDXRef-deb-".to_owned(),
+        Kind::Wheel => "SPDXRef-wheel-".to_owned(),
+        Kind::Tar => "SPDXRef-tar-".to_owned(),
+    };
+    for byte in component.name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-.".contains(&byte) {
+            text.push(byte.into());
+        } else {
+            _ = write!(text, ".{byte:02X}"); // a String never fails
+        }
+    }
+    text
+}
+
+fn relationship(from: &str, kind: &str, to: &str) -> Value {
+    json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to })
+}
+
+fn sha256(checksum: Checksum) -> Value {
+    json!([{ "algorithm": "SHA256", "checksumValue": checksum.hex() }])
+}
+
+/// The licences that SPDX's list does not have, and where their texts are.
+fn own_licences(components: &[Component]) -> Vec<Value> {
+    let mut licences: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
+    for component in components {
+        for (reference, name) in &component.licence.references {
+            let entry = licences.entry(reference).or_insert((name, Vec::new()));
+            entry.1.push(&component.name);
+        }
+    }
+    let licence = |(reference, (name, packages)): (&str, (&str, Vec<&str>))| {
+        let packages = packages.join(", ");
+        let text =
+            format!("As the copyright and metadata files in the runtime have it, of: {packages}.");
+        json!({ "licenseId": reference, "name": name, "extractedText": text })
+    };
+    licences.into_iter().map(licence).collect()
+}

@@ -1,0 +1,285 @@
+//! Records → `registry.json`: a pure function, append only.
+
+use crate::{env::cores::side_by_side, error::Error};
+use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName, Version};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, HashSet},
+    convert::Infallible,
+};
+
+const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
+
+/// The registry that these records make. `updated_at` is the newest record's time.
+pub fn make(records: &[Record]) -> Registry {
+    let mut registry = Registry::default();
+    let runtimes: Vec<_> = records.chunk_by(|one, next| one.name == next.name).collect();
+    let releases = |records: &&[Record]| {
+        let releases = records.iter().map(|it| (it.release.version.clone(), it.release.clone()));
+        Ok::<BTreeMap<_, _>, Infallible>(releases.collect())
+    };
+    let Ok(made) = side_by_side(&runtimes, releases);
+    for (records, mut releases) in runtimes.into_iter().zip(made) {
+        registry.runtimes.entry(records[0].name.clone()).or_default().append(&mut releases);
+    }
+    // RFC 3339 in UTC with whole seconds: the order of the texts is that of the times.
+    let newest = records.iter().map(|record| &record.published_at).max();
+    registry.updated_at = newest.cloned().unwrap_or_default();
+    registry
+}
+
+/// Refuses a registry in which something that `before` published is gone or different.
+///
+/// Addresses may change (archives can move), `yanked` too, and an architecture may be added.
+///
+/// # Errors
+/// [`Error::Differs`] with both values.
+pub fn check(before: &Registry, after: &Registry) -> Result<(), Error> {
+    for (name, releases) in &before.runtimes {
+        for (version, old) in releases {
+            let object = format!("{name}@{version}");
+            let new = after.runtimes.get(name).and_then(|releases| releases.get(version));
+            let Some(new) = new else {
+                return Err(Error::Differs {
+                    object,
+                    field: "record",
+                    expected: "one, as it is in the registry".into(),
+                    actual: "none".into(),
+                    hint: "a published version does not vanish; restore the record, or yank it",
+                });
+            };
+            check_release(&object, old, new)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error> {
+    let differs = |field, expected: &dyn ToString, actual: &dyn ToString| Error::Differs {
+        object: object.to_owned(),
+        field,
+        expected: expected.to_string(),
+        actual: actual.to_string(),
+        hint: HINT,
+    };
+    for arch in old.architectures() {
+        let Some((was, is)) = old.artifact(arch).zip(new.artifact(arch)) else {
+            return Err(differs("list of architectures", &arch, &format!("none for {arch}")));
+        };
+        if was.checksum != is.checksum {
+            return Err(differs("checksum", &was.checksum, &is.checksum));
+        }
+        if was.size != is.size {
+            return Err(differs("size", &was.size, &is.size));
+        }
+        if was.index != is.index {
+            let text = |index: Option<IndexFile>| {
+                index.map_or_else(|| "none".to_owned(), |index| index.checksum.to_string())
+            };
+            return Err(differs("index", &text(was.index), &text(is.index)));
+        }
+    }
+    if old.description != new.description {
+        return Err(differs("description", &old.description, &new.description));
+    }
+    Ok(())
+}
+
+/// The text of `registry.json`: what serde makes of `registry`, one runtime beside the other.
+pub fn render(registry: &Registry) -> String {
+    let frame = Registry { updated_at: registry.updated_at.clone(), ..Registry::default() };
+    let frame = pretty(&frame);
+    let mut text = frame.strip_suffix("{}\n}").expect("the last member is `runtimes`").to_owned();
+    let runtimes: Vec<_> = registry.runtimes.iter().collect();
+    let member = |in_parts: bool| {
+        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, in_parts));
+        let Ok(lines): Result<_, Infallible> = side_by_side(&runtimes, lines);
+        let lines: Vec<_> = lines.into_iter().flatten().collect();
+        if lines.is_empty() { None } else { Some(format!("{{\n{}\n  }}", lines.join(",\n"))) }
+    };
+    text.push_str(member(false).as_deref().unwrap_or("{}"));
+    if let Some(extended) = member(true) {
+        text.push_str(",\n  \"extended\": ");
+        text.push_str(&extended);
+    }
+    text.push_str("\n}\n");
+    text
+}
+
+/// The lines about one runtime, if any of its releases are, or are not, in parts.
+fn lines(
+    name: &RuntimeName,
+    releases: &BTreeMap<Version, Release>,
+    in_parts: bool,
+) -> Option<String> {
+    let releases = releases.iter().filter(|(_, release)| release.in_parts() == in_parts);
+    let releases: BTreeMap<_, _> = releases.collect();
+    if releases.is_empty() {
+        return None;
+    }
+    let text = pretty(&BTreeMap::from([("", BTreeMap::from([(name, releases)]))]));
+    // As deep as in the document, so that these are its lines.
+    let lines = text.strip_prefix("{\n  \"\": {\n").and_then(|it| it.strip_suffix("\n  }\n}"));
+    Some(lines.expect("that is how maps are laid out").to_owned())
+}
+
+fn pretty(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("texts and numbers are JSON")
+}
+
+/// The end of a runtime in the text of `registry.json`, and the beginning of one that follows another.
+const END: &str = "\n    }";
+const NEXT: &str = ",\n    \"";
+
+/// What the text `before` says beyond `after`, which [`render`] made: reads what differs, not all.
+///
+/// # Errors
+/// Why `before` is no registry.
+pub fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry> {
+    let differing = std::str::from_utf8(before).map(|before| without_common(before, after));
+    match differing.map(|text| serde_json::from_str(&text)) {
+        Ok(Ok(registry)) => Ok(registry),
+        _ => serde_json::from_slice(before),
+    }
+}
+
+/// `before` without the runtimes that stand letter for letter in `after`.
+///
+/// No text in JSON holds a line break, so a piece that begins and ends as these do is a whole member
+/// in `after`, and the same tokens in `before`. What is laid out otherwise stays.
+fn without_common(before: &str, after: &str) -> String {
+    let known: HashSet<_> = after.split(END).filter(|piece| piece.starts_with(NEXT)).collect();
+    let differing: Vec<_> = before.split(END).filter(|piece| !known.contains(piece)).collect();
+    differing.join(END)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use joblet_format::Part;
+
+    fn record(version: &str, time: &str) -> Record {
+        let json = format!(
+            r#"{{"name": "d", "published_at": "{time}", "release": {{"version": "{version}",
+                "description": "text", "download_url": "a.tar.gz", "checksum": "sha256:{sum}",
+                "size": 7, "platforms": ["ubuntu-amd64"], "artifacts": {{"amd64": {{
+                "download_url": "a.tar.gz", "checksum": "sha256:{sum}", "size": 7}}}}}}}}"#,
+            sum = "1".repeat(64)
+        );
+        serde_json::from_str(&json).unwrap()
+    }
+
+    #[test]
+    fn the_registry_is_a_function_of_the_records() {
+        let records =
+            [record("1.9.0", "2026-02-01T00:00:00Z"), record("1.10.0", "2026-01-01T00:00:00Z")];
+        let registry = make(&records);
+        assert_eq!(registry.updated_at, "2026-02-01T00:00:00Z");
+        let mut reversed = records.to_vec();
+        reversed.reverse();
+        assert_eq!(render(&make(&reversed)), render(&registry));
+        assert_eq!(serde_json::from_str::<Registry>(&render(&registry)).unwrap(), registry);
+    }
+
+    #[test]
+    fn the_text_is_what_serde_makes_of_the_registry() {
+        let named = |name: &str, version: &str| {
+            let mut record = record(version, "2026-01-01T00:00:00Z");
+            record.name = name.parse().unwrap();
+            record
+        };
+        let in_parts = |mut record: Record| {
+            let artifact = record.release.artifacts.values_mut().next().unwrap();
+            let (download_url, checksum) = (artifact.download_url.clone(), artifact.checksum);
+            artifact.parts = vec![Part { download_url, checksum, size: artifact.size }];
+            record
+        };
+        let whole = [named("a", "1.0.0"), named("a", "1.1.0"), named("b", "1.0.0")];
+        let parts = [in_parts(named("b", "2.0.0")), in_parts(named("c", "1.0.0"))];
+        for records in [&[], &whole[..1], &whole, &parts, &[whole.as_slice(), &parts].concat()] {
+            let registry = make(records);
+            assert_eq!(render(&registry), pretty(&registry) + "\n", "{}", records.len());
+        }
+    }
+
+    #[test]
+    fn what_was_published_stays() {
+        let before = make(&[record("1.0.0", "1")]);
+        let changed = |change: &dyn Fn(&mut Record)| {
+            let mut record = record("1.0.0", "1");
+            change(&mut record);
+            check(&before, &make(&[record]))
+        };
+        changed(&|record| record.release.yanked = Some("broken".into())).unwrap();
+        changed(&|record| record.release.download_url = "https://example.org/a".into()).unwrap();
+        check(&before, &make(&[record("1.0.0", "1"), record("1.0.1", "2")])).unwrap();
+        let other = joblet_format::Checksum::from_digest([9; 32]);
+        let amd64 = joblet_format::Arch::Amd64;
+        let errors = [
+            changed(&|record| {
+                record.release.artifacts.get_mut(&amd64).unwrap().checksum = other;
+            }),
+            changed(&|record| record.release.artifacts.get_mut(&amd64).unwrap().size = 8),
+            changed(&|record| record.release.description = "new".into()),
+            changed(&|record| {
+                let index = IndexFile { checksum: other, size: 5 };
+                record.release.artifacts.get_mut(&amd64).unwrap().index = Some(index);
+            }),
+            check(&before, &make(&[record("1.0.1", "2")])),
+        ]
+        .map(|result| result.unwrap_err().to_string());
+        let sum = "1".repeat(64);
+        assert_eq!(
+            errors[0],
+            format!("d@1.0.0: checksum differs: expected sha256:{sum}, got {other}; {HINT}")
+        );
+        assert_eq!(errors[1], format!("d@1.0.0: size differs: expected 7, got 8; {HINT}"));
+        assert_eq!(
+            errors[2],
+            format!("d@1.0.0: description differs: expected text, got new; {HINT}")
+        );
+        assert_eq!(
+            errors[3],
+            format!("d@1.0.0: index differs: expected none, got {other}; {HINT}")
+        );
+        assert!(
+            errors[4].contains("got none; a published version does not vanish"),
+            "{}",
+            errors[4]
+        );
+    }
+
+    #[test]
+    fn only_what_differs_is_read_of_the_registry_before() {
+        let named = |name: &str, version: &str| {
+            let mut record = record(version, "1");
+            record.name = name.parse().unwrap();
+            record
+        };
+        let records = ["a", "b", "c", "d"].map(|name| named(name, "1.0.0"));
+        let before = render(&make(&records));
+        let with = |change: &dyn Fn(&mut Vec<Record>)| {
+            let mut records = records.to_vec();
+            change(&mut records);
+            let after = make(&records);
+            let beyond = beyond(before.as_bytes(), &render(&after)).unwrap();
+            let whole = check(&serde_json::from_str(&before).unwrap(), &after);
+            let result = check(&beyond, &after);
+            assert_eq!(result.is_ok(), whole.is_ok());
+            (beyond.runtimes.len(), result.is_ok())
+        };
+        assert_eq!(with(&|records| records.push(named("b", "1.0.1"))), (2, true));
+        for at in 0..records.len() {
+            let size = |records: &mut Vec<Record>| {
+                records[at].release.artifacts.values_mut().for_each(|it| it.size = 8);
+            };
+            assert!(!with(&size).1, "{at}");
+            assert!(!with(&|records| drop(records.remove(at))).1, "{at}");
+        }
+        // Laid out otherwise, all of it is read.
+        let after = render(&make(&records));
+        let compact = serde_json::to_vec(&make(&records)).unwrap();
+        assert_eq!(beyond(&compact, &after).unwrap(), make(&records));
+        assert!(beyond(b"{", &after).is_err() && beyond(b"\xff", &after).is_err());
+    }
+}

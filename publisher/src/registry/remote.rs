@@ -1,0 +1,205 @@
+//! A registry in the field: its document, the indexes of its archives, and the archives themselves.
+
+use crate::{
+    error::{Error, shown},
+    fs::paths,
+    net::http,
+    pack::{self, MAX_PART},
+};
+use flate2::read::GzDecoder;
+use joblet_format::{
+    Artifact, Checksum, MAX_REGISTRY_BYTES, Registry,
+    index::{Index, MAX_INDEX_BYTES},
+};
+use sha2::{Digest, Sha256};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// Where a registry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// The address of `registry.json`.
+    Address(String),
+    /// Its file.
+    File(PathBuf),
+}
+
+impl Place {
+    /// `text` is the address or path of the document, or of the directory that it lies in, or
+    /// `owner/repo` or its page on GitHub.
+    pub fn new(text: &str) -> Self {
+        let is_document = Path::new(text).extension().is_some_and(|it| it == "json");
+        let page = text.strip_prefix("https://github.com/");
+        let repository = page.or_else(|| (!Path::new(text).exists()).then_some(text));
+        if let Some(document) = repository.filter(|_| !is_document).and_then(github) {
+            return Self::Address(document);
+        }
+        let document = if is_document {
+            text.to_owned()
+        } else {
+            format!("{}/registry.json", text.trim_end_matches('/'))
+        };
+        if is_web(text) { Self::Address(document) } else { Self::File(document.into()) }
+    }
+
+    /// The document.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::File`]; [`Error::Config`] if it is refused.
+    pub fn registry(&self) -> Result<Registry, Error> {
+        let (shown, body) = match self {
+            Self::Address(address) => (shown::address(address), open_address(address)?),
+            Self::File(path) => (path.display().to_string(), open_file(path, path)?),
+        };
+        let bytes = read(body, MAX_REGISTRY_BYTES, &shown)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::config(shown, format!("is no registry: {error}")))
+    }
+
+    /// Length and SHA-256 of the archive as it is served, its parts joined.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::File`].
+    pub fn archive(&self, artifact: &Artifact) -> Result<(u64, Checksum), Error> {
+        let whole = [artifact.download_url.as_str()];
+        let parts: Vec<_> = artifact.parts.iter().map(|part| part.download_url.as_str()).collect();
+        let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
+        for url in if parts.is_empty() { &whole[..] } else { &parts } {
+            let (shown, mut body) = self.open(url)?;
+            loop {
+                let read = body.read(&mut buffer).map_err(|error| broken(&shown, &error))?;
+                if read == 0 {
+                    break;
+                }
+                hash.update(&buffer[..read]);
+                size += read as u64;
+            }
+        }
+        Ok((size, Checksum::from_digest(hash.finalize().into())))
+    }
+
+    /// The index of the archive, if it is the one that was promised.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::File`]; [`Error::Differs`] for another one.
+    pub fn index(&self, artifact: &Artifact) -> Result<Option<Index>, Error> {
+        let Some(promised) = artifact.index else { return Ok(None) };
+        let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
+        let (shown, body) = self.open(&url)?;
+        let bytes = read(body, MAX_INDEX_BYTES, &shown)?;
+        let actual = Checksum::from_digest(Sha256::digest(&bytes).into());
+        if actual != promised.checksum {
+            let hint = "another file is served there";
+            return Err(Error::checksum(shown, promised.checksum, actual, hint));
+        }
+        let plain = read(Box::new(GzDecoder::new(bytes.as_slice())), MAX_INDEX_BYTES, &shown)?;
+        Index::parse(&plain).map(Some).map_err(|rule| Error::config(shown, rule))
+    }
+
+    /// What `url`, as it stands in the document, names.
+    fn open(&self, url: &str) -> Result<(String, Box<dyn Read>), Error> {
+        if is_web(url) {
+            if matches!(self, Self::Address(document) if leaves_https(document, url)) {
+                let reason = "is not on https, as its registry is";
+                return Err(Error::config(shown::address(url), reason));
+            }
+            return Ok((shown::address(url), open_address(url)?));
+        }
+        match self {
+            Self::Address(document) => {
+                let document = document.split(['?', '#']).next().unwrap_or_default();
+                let base = document.rsplit_once('/').map_or("", |(base, _)| base);
+                let address = format!("{base}/{url}");
+                Ok((shown::address(&address), open_address(&address)?))
+            }
+            Self::File(document) => {
+                let path = document.with_file_name("").join(url);
+                Ok((path.display().to_string(), open_file(document, &path)?))
+            }
+        }
+    }
+}
+
+/// The fixed address that Joblet's client reads for `owner/repo`.
+fn github(repository: &str) -> Option<String> {
+    let repository = repository.trim_end_matches('/').trim_end_matches(".git");
+    let (owner, name) = repository.split_once('/')?;
+    let plain = |part: &str| {
+        let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(byte)
+    };
+    let is_one = plain(owner) && plain(name);
+    is_one.then(|| format!("https://raw.githubusercontent.com/{owner}/{name}/main/registry.json"))
+}
+
+fn is_web(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
+fn leaves_https(document: &str, url: &str) -> bool {
+    document.starts_with("https://") && !url.starts_with("https://")
+}
+
+fn open_address(address: &str) -> Result<Box<dyn Read>, Error> {
+    let refused = |(reason, _)| Error::Net { what: shown::address(address), reason };
+    Ok(Box::new(http::get(address, "*/*", MAX_PART).map_err(refused)?.body))
+}
+
+/// Opens `path` in the directory of the registry `document`, out of which no name and no link leads.
+fn open_file(document: &Path, path: &Path) -> Result<Box<dyn Read>, Error> {
+    let absent = || Error::file("read", path)(std::io::Error::from(std::io::ErrorKind::NotFound));
+    let dir = document.parent().unwrap_or(Path::new(""));
+    Ok(Box::new(paths::open_below(dir, path)?.ok_or_else(absent)?))
+}
+
+fn broken(shown: &str, error: &std::io::Error) -> Error {
+    Error::Net { what: shown.to_owned(), reason: error.to_string() }
+}
+
+fn read(body: Box<dyn Read + '_>, limit: u64, shown: &str) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    body.take(limit + 1).read_to_end(&mut bytes).map_err(|error| broken(shown, &error))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::config(shown, format!("is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SEC-E13, SEC-E14
+    #[test]
+    fn a_registry_on_https_names_no_other_address() {
+        let place = Place::Address("https://example.org/registry.json".into());
+        for url in ["http://127.0.0.1:9/a?sig=x", "http://[::1]/a", "http://u:p@example.org/a"] {
+            let error = place.open(url).err().unwrap().to_string();
+            assert!(
+                error.ends_with("/a: is not on https, as its registry is") || error.contains("?…")
+            );
+            assert!(!error.contains("sig=x") && !error.contains("u:p"), "{error}");
+        }
+    }
+
+    #[test]
+    fn places_are_what_joblet_exec_takes_them_for() {
+        let raw = "https://raw.githubusercontent.com/me/runtimes/main/registry.json";
+        let address = |text: &str| Place::Address(text.to_owned());
+        for (text, want) in [
+            ("me/runtimes", address(raw)),
+            ("https://github.com/me/runtimes", address(raw)),
+            ("https://github.com/me/runtimes.git", address(raw)),
+            ("https://example.org/r/", address("https://example.org/r/registry.json")),
+            ("https://example.org/r.json", address("https://example.org/r.json")),
+            ("/srv/runtimes", Place::File("/srv/runtimes/registry.json".into())),
+            ("./me/runtimes", Place::File("./me/runtimes/registry.json".into())),
+            ("me/r.json", Place::File("me/r.json".into())),
+            ("src/site", Place::File("src/site/registry.json".into())), // a directory that exists
+        ] {
+            assert_eq!(Place::new(text), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! A directory, shown on loopback: to look at a site and to install from a registry before it is
+//! published.
+//!
+//! It answers as a web server does for static files: a range, a directory's `index.html`,
+//! `If-None-Match`, and `404.html` for the rest. Nothing but this host reaches it.
+
+mod connection;
+
+use crate::{
+    error::Error,
+    fs::{below::Below, paths},
+};
+use connection::{Answer, Request};
+use std::{
+    ffi::OsStr,
+    fs::{File, Metadata},
+    io::{self, Seek, SeekFrom},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::{Component, Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+/// Memory of a thread that answers a client, in bytes.
+const STACK: usize = 256 << 10;
+/// Longest `404.html`, in bytes.
+const MAX_PAGE: u64 = 1 << 20;
+
+/// A server that listens, and has not answered yet.
+pub struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    /// The directory, without links in its path.
+    root: PathBuf,
+}
+
+impl Server {
+    /// Listens on loopback at `port`, or at one that is free if it is 0, for files below `root`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such directory; [`Error::Net`] if the port is taken.
+    pub fn open(root: &Path, port: u16) -> Result<Self, Error> {
+        let missing = || {
+            let root = root.display();
+            Error::NotFound(format!("nothing to serve: {root} is no directory; run `site` first"))
+        };
+        let root = root.canonicalize().ok().filter(|it| it.is_dir()).ok_or_else(missing)?;
+        let taken = |error: io::Error| Error::Net {
+            what: format!("port {port}"),
+            reason: format!(
+                "{}; choose another with --port, or 0",
+                error.to_string().to_lowercase()
+            ),
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        Ok(Self { listener, address, root })
+    }
+
+    /// Where it is: `http://127.0.0.1:8000/`.
+    pub fn address(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Answers until the process ends. Each client has a thread: one that hangs keeps nobody waiting.
+    pub fn run(&self) {
+        thread::scope(|scope| {
+            loop {
+                // Too many open files, for example: that passes when clients go.
+                let Ok((client, _)) = self.listener.accept() else {
+                    thread::sleep(Duration::from_millis(50));
+                    continue;
+                };
+                let answer = move || connection::serve(&client, &|request| self.answer(request));
+                // A client that there is no thread for finds its connection closed.
+                _ = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, answer);
+            }
+        });
+    }
+
+    fn answer(&self, request: &Request) -> Answer {
+        if !self.is_meant(request) {
+            return text(403, "this server answers to 127.0.0.1 and localhost only\n");
+        }
+        if !matches!(request.method.as_str(), "GET" | "HEAD") {
+            return text(405, "GET and HEAD only\n").with("Allow", "GET, HEAD");
+        }
+        let asked = request.target.split(['?', '#']).next().unwrap_or_default();
+        match self.find(asked) {
+            Found::File(path) => match self.open_file(&path) {
+                Some(open) => file(&path, open, request).unwrap_or_else(|_| self.missing()),
+                None => self.missing(),
+            },
+            Found::Directory => text(301, "").with("Location", &format!("{asked}/")),
+            Found::Nothing => self.missing(),
+        }
+    }
+
+    /// Whether the request names this server: a page elsewhere whose name was made to lead here
+    /// (DNS rebinding) names itself.
+    fn is_meant(&self, request: &Request) -> bool {
+        let port = self.address.port();
+        let names = [self.address.to_string(), format!("localhost:{port}")];
+        request.value("host").is_some_and(|host| names.iter().any(|name| name == host))
+    }
+
+    /// The file that an address means. Nothing outside of the root and nothing that begins with a dot.
+    fn find(&self, asked: &str) -> Found {
+        let usual = asked.is_ascii() && !asked.contains("//");
+        let Some(bytes) = decoded(asked).filter(|_| usual) else { return Found::Nothing };
+        let relative = Path::new(OsStr::from_bytes(&bytes));
+        let relative = relative.strip_prefix("/").unwrap_or(relative);
+        let plain = |part: Component| matches!(part, Component::Normal(name) if !name.as_bytes().starts_with(b"."));
+        if !relative.components().all(plain) {
+            return Found::Nothing;
+        }
+        let Ok(path) = self.root.join(relative).canonicalize() else { return Found::Nothing };
+        // Where links lead counts: to nothing else, either.
+        let inside = path.strip_prefix(&self.root).is_ok_and(|it| it.components().all(plain));
+        match path.metadata() {
+            Ok(metadata) if inside => match (metadata.is_dir(), bytes.ends_with(b"/")) {
+                (true, true) => Found::File(path.join("index.html")),
+                (true, false) => Found::Directory,
+                (false, true) => Found::Nothing,
+                (false, false) => Found::File(path),
+            },
+            _ => Found::Nothing,
+        }
+    }
+
+    /// The regular file `path`, which had no link in it when it was found.
+    fn open_file(&self, path: &Path) -> Option<File> {
+        paths::open_below(&self.root, path).ok().flatten()
+    }
+
+    fn missing(&self) -> Answer {
+        let page = Below::open(&self.root).ok().flatten();
+        let page =
+            page.and_then(|it| it.read(&self.root.join("404.html"), MAX_PAGE).ok().flatten());
+        match page {
+            Some(page) => {
+                let length = page.len() as u64;
+                Answer::new(404, Box::new(io::Cursor::new(page)), length)
+                    .with("Content-Type", "text/html; charset=utf-8")
+            }
+            None => text(404, "no such file\n"),
+        }
+    }
+}
+
+/// What an address means.
+enum Found {
+    File(PathBuf),
+    /// A directory without the slash that relative links in its page count on.
+    Directory,
+    Nothing,
+}
+
+/// A file, which is `path`, or what was asked of it.
+fn file(path: &Path, mut file: File, request: &Request) -> io::Result<Answer> {
+    let metadata = file.metadata()?;
+    let (etag, size) = (etag(&metadata), metadata.len());
+    let with = |answer: Answer| {
+        let answer = answer.with("Content-Type", kind(path)).with("ETag", &etag);
+        // Kept, but asked for again each time.
+        answer.with("Cache-Control", "no-cache").with("Accept-Ranges", "bytes")
+    };
+    let same = |list: &str| list.split(',').any(|it| it.trim() == etag || it.trim() == "*");
+    if request.value("if-none-match").is_some_and(same) {
+        return Ok(with(Answer::new(304, Box::new(io::empty()), 0)));
+    }
+    let current = request.value("if-range").is_none_or(|it| it == etag);
+    match request.value("range").filter(|_| current).map_or(Part::All, |it| part(it, size)) {
+        Part::All => Ok(with(Answer::new(200, Box::new(file), size))),
+        Part::Of(first, last) => {
+            file.seek(SeekFrom::Start(first))?;
+            let length = last - first + 1;
+            let range = format!("bytes {first}-{last}/{size}");
+            Ok(with(Answer::new(206, Box::new(file), length)).with("Content-Range", &range))
+        }
+        Part::Beyond => Ok(text(416, "").with("Content-Range", &format!("bytes */{size}"))),
+    }
+}
+
+/// The bytes that a `Range` asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Part {
+    /// All: there is no range, or one that may be ignored, such as several at once.
+    All,
+    /// From the first to the last, which is included.
+    Of(u64, u64),
+    Beyond,
+}
+
+/// Reads `bytes=1-2`, `bytes=1-` and `bytes=-2` for a file of `size` bytes.
+fn part(range: &str, size: u64) -> Part {
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|it| it.split_once('-')) else {
+        return Part::All;
+    };
+    let number = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    };
+    let (first, last): (u64, u64) = match (first, last, number(first), number(last)) {
+        (_, _, Some(first), Some(last)) if first <= last => (first, last),
+        (_, "", Some(first), _) => (first, u64::MAX),
+        ("", _, _, Some(0)) => return Part::Beyond,
+        ("", _, _, Some(count)) => (size.saturating_sub(count), u64::MAX),
+        _ => return Part::All,
+    };
+    if first < size { Part::Of(first, last.min(size - 1)) } else { Part::Beyond }
+}
+
+/// Changes whenever the file does.
+fn etag(metadata: &Metadata) -> String {
+    let (inode, size) = (metadata.ino(), metadata.len());
+    format!("\"{inode:x}-{size:x}-{:x}.{:x}\"", metadata.mtime(), metadata.mtime_nsec())
+}
+
+fn kind(path: &Path) -> &'static str {
+    match path.extension().and_then(OsStr::to_str) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("xml") => "application/atom+xml; charset=utf-8",
+        Some("json") => "application/json",
+        Some("gz") => "application/gzip",
+        Some("txt" | "minisig") => "text/plain; charset=utf-8",
+        _ => "application/octet-stream",
+    }
+}
+
+/// `%20` and the like as bytes; nothing if one is broken, or stands for the byte 0.
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    (!bytes.contains(&0)).then_some(bytes)
+}
+
+fn text(status: u16, text: &'static str) -> Answer {
+    Answer::new(status, Box::new(text.as_bytes()), text.len() as u64)
+        .with("Content-Type", "text/plain; charset=utf-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        for (range, size, want) in [
+            ("bytes=0-0", 10, Part::Of(0, 0)),
+            ("bytes=2-", 10, Part::Of(2, 9)),
+            ("bytes=2-99", 10, Part::Of(2, 9)),
+            ("bytes=-3", 10, Part::Of(7, 9)),
+            ("bytes=-99", 10, Part::Of(0, 9)),
+            ("bytes=10-", 10, Part::Beyond),
+            ("bytes=-0", 10, Part::Beyond),
+            ("bytes=0-", 0, Part::Beyond),
+            ("bytes=-1", 0, Part::Beyond),
+            ("bytes=3-2", 10, Part::All),
+            ("bytes=0-1,3-4", 10, Part::All),
+            ("bytes=+1-2", 10, Part::All),
+            ("bytes=-", 10, Part::All),
+            ("lines=1-2", 10, Part::All),
+            ("bytes=99999999999999999999-", 10, Part::All),
+        ] {
+            assert_eq!(part(range, size), want, "{range} of {size}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_decoded() {
+        for (text, want) in [
+            ("/a%20b", Some("/a b")),
+            ("/%e2%82%ac", Some("/€")),
+            ("/%", None),
+            ("/%2", None),
+            ("/%+1", None),
+            ("/%00", None),
+        ] {
+            assert_eq!(decoded(text), want.map(|text| text.as_bytes().to_vec()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Packages, files and links → the tree of a runtime.
+
+use crate::{
+    error::Error,
+    fs::below,
+    source::{self, Source, expand},
+    tree::{Member, Node, Tree, link_path, relative},
+};
+use joblet_format::Arch;
+use std::{path::Path, sync::Arc};
+
+/// Top-level directories that Debian has merged into `usr/`; the old names become links.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+
+/// What of a package is kept, by its first component.
+const KEPT: [&str; 7] = ["bin", "sbin", "lib", "lib64", "usr", "etc", "tmp"];
+
+/// What no job needs: manuals, translations, and what only a running system uses.
+const DROPPED: [&str; 55] = [
+    "etc/X11",
+    "etc/apt",
+    "etc/bash_completion.d",
+    "etc/cron.d",
+    "etc/cron.daily",
+    "etc/cron.hourly",
+    "etc/cron.monthly",
+    "etc/cron.weekly",
+    "etc/default",
+    "etc/dpkg",
+    "etc/init.d",
+    "etc/initramfs-tools",
+    "etc/kernel",
+    "etc/logcheck",
+    "etc/logrotate.d",
+    "etc/pam.d",
+    "etc/rc.d",
+    "etc/security",
+    "etc/skel",
+    "etc/sudoers.d",
+    "etc/systemd",
+    "etc/udev",
+    "etc/update-motd.d",
+    "usr/lib/apt",
+    "usr/lib/binfmt.d",
+    "usr/lib/dpkg",
+    "usr/lib/initramfs-tools",
+    "usr/lib/modprobe.d",
+    "usr/lib/modules-load.d",
+    "usr/lib/sysctl.d",
+    "usr/lib/systemd",
+    "usr/lib/sysusers.d",
+    "usr/lib/tmpfiles.d",
+    "usr/lib/udev",
+    "usr/share/applications",
+    "usr/share/bash-completion",
+    "usr/share/binfmts",
+    "usr/share/bug",
+    "usr/share/debconf",
+    "usr/share/doc-base",
+    "usr/share/dpkg",
+    "usr/share/fish",
+    "usr/share/gdb",
+    "usr/share/icons",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/menu",
+    "usr/share/perl5/Debconf",
+    "usr/share/perl5/Debian",
+    "usr/share/pixmaps",
+    "usr/share/polkit-1",
+    "usr/share/zsh",
+    "usr/src",
+];
+
+/// The members of one package, and what it is called.
+pub struct Package {
+    /// For messages.
+    pub label: String,
+    /// What is in it.
+    pub members: Vec<Member>,
+    /// A package of Debian: parts that no job needs are left out, and no other one brings its files.
+    pub debian: bool,
+}
+
+/// Puts the tree together: packages in their order, then the manifest's `links`, then its `files`.
+///
+/// # Errors
+/// [`Error::Archive`] if two packages bring different things to one path, or one writes through a
+/// link; [`Error::Config`] for links and files that do not fit; [`Error::File`].
+pub fn assemble(
+    packages: Vec<Package>,
+    source: &Source,
+    source_dir: &Path,
+    arch: Arch,
+) -> Result<Tree, Error> {
+    let manifest = source_dir.join(crate::source::MANIFEST);
+    let mut tree = assemble_packages(packages, &manifest)?;
+    let refused = |rule: String| Error::config(&manifest, rule);
+    for (link, target) in &source.links {
+        let link = expand(link, arch).map_err(refused)?;
+        let target = link_path(&link, &expand(target, arch).map_err(refused)?);
+        let node = Node::Link(relative(&link, &target));
+        tree.replace(&link, node).map_err(|rule| refused(format!("links: {rule}")))?;
+    }
+    if let Some(files) = &source.files {
+        copy(&mut tree, source_dir, files)?;
+    }
+    Ok(tree)
+}
+
+/// Puts the tree of packages alone together, in a merged `/usr`.
+///
+/// # Errors
+/// [`Error::Archive`] as [`assemble`].
+pub fn assemble_packages(packages: Vec<Package>, manifest: &Path) -> Result<Tree, Error> {
+    let mut tree = Tree::default();
+    for package in packages {
+        add(&mut tree, package)?;
+    }
+    for name in MERGED {
+        let target = format!("usr/{name}");
+        if tree.is_dir(&target) {
+            tree.insert(name, Node::Link(target)).map_err(|rule| Error::config(manifest, rule))?;
+        }
+    }
+    Ok(tree)
+}
+
+/// Adds the members of one package, at the places they have in a merged `/usr`.
+fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
+    let owner: Arc<str> = package.label.as_str().into();
+    for Member { path, node } in package.members {
+        let merged = merge(&path);
+        let dropped = package.debian && !kept(&merged, matches!(node, Node::Dir));
+        if MERGED.contains(&path.as_str()) || dropped {
+            continue;
+        }
+        let node = match node {
+            Node::Link(target) => {
+                let target = merge(&link_path(&path, &target));
+                Node::Link(relative(&merged, &target))
+            }
+            node => node,
+        };
+        let is_dir = matches!(node, Node::Dir);
+        if !package.debian && same(tree.get(&merged), &node)? {
+            continue; // several wheels bring the same `__init__.py`
+        }
+        tree.insert(&merged, node).map_err(|rule| {
+            let other = tree
+                .owner(&merged)
+                .map_or_else(String::new, |other| format!(", which {other} brings too"));
+            Error::Archive { archive: package.label.clone(), rule: format!("{rule}{other}") }
+        })?;
+        if !is_dir {
+            tree.own(merged, Arc::clone(&owner));
+        }
+    }
+    Ok(())
+}
+
+/// Whether both are files with the same bytes.
+fn same(old: Option<&Node>, new: &Node) -> Result<bool, Error> {
+    let (Some(Node::File { content: old, .. }), Node::File { content: new, .. }) = (old, new)
+    else {
+        return Ok(false);
+    };
+    old.is(new).map_err(Error::file("read", "an input"))
+}
+
+/// `lib/x` → `usr/lib/x`.
+fn merge(path: &str) -> String {
+    let first = path.split('/').next().unwrap_or_default();
+    if MERGED.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
+}
+
+/// Whether a path of a package belongs into a runtime.
+fn kept(path: &str, is_dir: bool) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    let below = |dir: &&'static str| {
+        path.strip_prefix(*dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if !KEPT.contains(&first) || DROPPED.iter().any(below) {
+        return false;
+    }
+    match path.strip_prefix("usr/share/doc/") {
+        // Licences stay; a directory appears with its first file.
+        Some(rest) => !is_dir && (rest.ends_with("/copyright") || !rest.contains('/')),
+        None => true,
+    }
+}
+
+/// Copies the runtime's own `files` over the tree.
+fn copy(tree: &mut Tree, source_dir: &Path, files: &str) -> Result<(), Error> {
+    let from = source_dir.join(files);
+    let refused = |reason: String| Error::config(&from, reason);
+    for (path, node) in source::own_files(source_dir, files)? {
+        let name = || refused(format!("{} is not UTF-8", path.display()));
+        let path = path.to_str().ok_or_else(name)?;
+        let node = match node {
+            below::Node::Dir => Node::Dir,
+            below::Node::Link(target) => {
+                let target = target.to_str();
+                let target = target.ok_or_else(|| refused(format!("{path:?} is not UTF-8")))?;
+                Node::Link(relative(path, &link_path(path, target)))
+            }
+            below::Node::File { executable, bytes } => {
+                Node::File { executable, content: bytes.into() }
+            }
+        };
+        tree.replace(path, node).map_err(&refused)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn member(path: &str, node: Node) -> Member {
+        Member { path: path.into(), node }
+    }
+
+    fn file(text: &str) -> Node {
+        Node::File { executable: false, content: text.as_bytes().to_vec().into() }
+    }
+
+    fn link(target: &str) -> Node {
+        Node::Link(target.into())
+    }
+
+    fn package(label: &str, members: Vec<Member>) -> Package {
+        Package { label: label.into(), members, debian: true }
+    }
+
+    fn source(more: &str) -> Source {
+        let text = format!("name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\n{more}");
+        crate::source::parse(&text).unwrap()
+    }
+
+    fn target<'t>(tree: &'t Tree, path: &str) -> &'t str {
+        let Some(Node::Link(target)) = tree.get(path) else {
+            panic!("{path}: {:?}", tree.get(path))
+        };
+        target
+    }
+
+    #[test]
+    fn usr_is_merged_and_links_are_relative() {
+        let members = vec![
+            member("bin", link("usr/bin")),
+            member("lib64/ld.so", link("/lib/x86_64-linux-gnu/ld.so")),
+            member("lib/x86_64-linux-gnu/ld.so", file("x")),
+            member("lib/x86_64-linux-gnu/libz.so", link("../../usr/lib/libz.so.1")),
+            member("bin/sh", link("dash")),
+            member("sbin/x", link("../etc/x")),
+            member("usr/share/locale/de/x", file("x")),
+            member("var/lib/x", file("x")),
+        ];
+        let tree = assemble(
+            vec![package("a", members)],
+            &source("links: { usr/bin/ld: '/lib/{multiarch}/ld.so', bin2: bin }"),
+            Path::new("."),
+            Arch::Amd64,
+        )
+        .unwrap();
+        for (path, want) in [
+            ("bin", "usr/bin"),
+            ("lib64", "usr/lib64"),
+            ("usr/lib64/ld.so", "../lib/x86_64-linux-gnu/ld.so"),
+            ("usr/lib/x86_64-linux-gnu/libz.so", "../libz.so.1"),
+            ("usr/bin/sh", "dash"),
+            ("usr/sbin/x", "../../etc/x"),
+            ("usr/bin/ld", "../../lib/x86_64-linux-gnu/ld.so"),
+        ] {
+            assert_eq!(target(&tree, path), want, "{path}");
+        }
+        assert!(tree.get("usr/share/locale").is_none() && tree.get("var").is_none());
+        assert_eq!(tree.resolve("usr/bin/ld").unwrap(), "usr/lib/x86_64-linux-gnu/ld.so");
+    }
+
+    #[test]
+    fn what_is_kept() {
+        for (path, is_dir, want) in [
+            ("usr/bin/x", false, true),
+            ("usr/share/doc/x/copyright", false, true),
+            ("usr/share/doc/x/changelog.gz", false, false),
+            ("usr/share/doc/x", true, false),
+            ("usr/share/doc/x", false, true),
+            ("usr/share/man", true, false),
+            ("usr/share/man/man1/x", false, false),
+            ("usr/share/mandatory", false, true),
+            ("etc/cron.daily/x", false, false),
+            ("etc/ssl/openssl.cnf", false, true),
+            ("var/x", false, false),
+            ("root", true, false),
+        ] {
+            assert_eq!(kept(path, is_dir), want, "{path}");
+        }
+        assert!(DROPPED.is_sorted());
+    }
+
+    #[test]
+    fn packages_that_do_not_fit_are_refused() {
+        let assemble = |a, b| {
+            let packages = vec![package("a.deb", vec![a]), package("b.deb", vec![b])];
+            assemble(packages, &source(""), Path::new("."), Arch::Amd64)
+        };
+        for (a, b, rule) in [
+            (
+                member("usr/x", link("../../etc")),
+                member("usr/x/passwd", file("evil")),
+                "b.deb: `usr/x/passwd` lies below the link `usr/x`",
+            ),
+            (
+                member("usr/x", file("1")),
+                member("usr/x", file("2")),
+                "b.deb: `usr/x` is a file and a file, which a.deb brings too",
+            ),
+            (
+                member("bin/x", file("1")),
+                member("usr/bin/x", file("2")),
+                "b.deb: `usr/bin/x` is a file and a file, which a.deb brings too",
+            ),
+        ] {
+            assert_eq!(assemble(a, b).unwrap_err().to_string(), rule);
+        }
+    }
+
+    #[test]
+    fn files_are_copied_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = dir.path().join("files/usr/bin");
+        std::fs::create_dir_all(&files).unwrap();
+        std::fs::write(files.join("x"), "new").unwrap();
+        std::fs::set_permissions(files.join("x"), PermissionsExt::from_mode(0o700)).unwrap();
+        std::os::unix::fs::symlink("/usr/bin/x", files.join("y")).unwrap();
+        let packages = || vec![package("a", vec![member("usr/bin/x", file("old"))])];
+        let source = source("files: files/\n");
+        let tree = assemble(packages(), &source, dir.path(), Arch::Amd64).unwrap();
+        let (executable, content) = tree.file("usr/bin/y").unwrap();
+        assert_eq!((executable, content.read().unwrap()), (true, b"new".to_vec()));
+        assert_eq!(target(&tree, "usr/bin/y"), "x");
+        std::fs::create_dir_all(dir.path().join("files/bin")).unwrap();
+        std::fs::write(dir.path().join("files/bin/z"), "z").unwrap();
+        let error = assemble(packages(), &source, dir.path(), Arch::Amd64).unwrap_err().to_string();
+        assert!(error.ends_with("files/: `bin/z` lies below the link `bin`"), "{error}");
+    }
+}

@@ -1,0 +1,300 @@
+//! What maintainer scripts would do on a running system, done statically.
+//!
+//! Each fix-up adds what is missing and leaves what the packages, `links` or `files` brought.
+
+use crate::{
+    error::Error,
+    tree::{Node, Tree, cacerts, link_path},
+};
+use joblet_format::Arch;
+use std::path::Path;
+
+const CERTIFICATES: &str = "usr/share/ca-certificates/mozilla";
+/// Most bytes of certificates, which are put into one file in memory.
+const MAX_CERTIFICATES: u64 = 64 << 20;
+const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
+const JAVA_STORE: &str = "etc/ssl/certs/java/cacerts";
+
+/// Files that a package's script or the installer would write. `resolv.conf` and `hostname` are
+/// empty: they are there for a launcher to mount over.
+const FILES: [(&str, &str); 6] = [
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/work:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+    ),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    (
+        "etc/nsswitch.conf",
+        "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n\
+         protocols: files\nservices: files\n",
+    ),
+    ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
+    ("etc/hostname", ""),
+    ("etc/resolv.conf", ""),
+];
+
+/// Debian's alternatives: link below `usr/bin`, and the programs that can stand for it, best first.
+const ALTERNATIVES: [(&str, &[&str]); 13] = [
+    ("awk", &["gawk", "mawk"]),
+    ("c++", &["g++"]),
+    ("c89", &["c89-gcc"]),
+    ("c99", &["c99-gcc"]),
+    ("cc", &["gcc"]),
+    ("editor", &["nano", "vim.tiny"]),
+    ("lzma", &["xz"]),
+    ("nawk", &["gawk", "mawk"]),
+    ("nc", &["nc.openbsd", "nc.traditional"]),
+    ("pager", &["less", "more"]),
+    ("sh", &["dash", "bash"]),
+    ("vi", &["vim.tiny"]),
+    ("which", &["which.debianutils"]),
+];
+
+/// Applies all fix-ups. `links` are the manifest's.
+///
+/// # Errors
+/// [`Error::Config`] if a link of the manifest leads nowhere, or `files` or `links` put something
+/// in the way; [`Error::File`].
+pub fn apply<'l>(
+    tree: &mut Tree,
+    arch: Arch,
+    links: impl Iterator<Item = &'l str>,
+    manifest: &Path,
+) -> Result<(), Error> {
+    let refused = |rule: String| Error::config(manifest, rule);
+    if !tree.is_dir("tmp") {
+        tree.insert("tmp", Node::Dir).map_err(refused)?;
+    }
+    for (path, text) in FILES {
+        tree.supply(path, file(text.as_bytes().to_vec())).map_err(refused)?;
+    }
+    certificates(tree)?.map_err(refused)?;
+    alternatives(tree).and_then(|()| java(tree, arch)).map_err(refused)?;
+    check_links(tree, links, manifest)?;
+    drop_dangling(tree);
+    Ok(())
+}
+
+fn file(bytes: Vec<u8>) -> Node {
+    Node::File { executable: false, content: bytes.into() }
+}
+
+/// The bundle that programs read, out of the certificates that Debian ships one by one.
+fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
+    let (mut bundle, mut trusted) = (Vec::new(), Vec::new());
+    for (path, node) in tree.below(CERTIFICATES) {
+        let Node::File { content, .. } = node else { continue };
+        if Path::new(path).extension().is_some_and(|extension| extension == "crt") {
+            // Debian's have 2 kB each, 200 kB together.
+            if bundle.len() as u64 + content.len() > MAX_CERTIFICATES {
+                let rule = format!("certificates have more than {MAX_CERTIFICATES} bytes together");
+                return Ok(Err(rule));
+            }
+            let pem = content.whole(MAX_CERTIFICATES).map_err(Error::file("read", path))?;
+            trusted.extend(cacerts::entry(path, &pem));
+            bundle.extend(pem);
+            if bundle.last() != Some(&b'\n') {
+                bundle.push(b'\n');
+            }
+        }
+    }
+    if bundle.is_empty() {
+        return Ok(Ok(()));
+    }
+    let link = || {
+        tree.supply(CA_BUNDLE, file(bundle))?;
+        // OpenSSL's default file; its default directory would need links named by hashes.
+        if tree.is_dir("usr/lib/ssl") {
+            let target = format!("../../../{CA_BUNDLE}");
+            tree.supply("usr/lib/ssl/cert.pem", Node::Link(target))?;
+        }
+        // A JDK's own link leads here.
+        if tree.is_dir("usr/lib/jvm") {
+            tree.supply(JAVA_STORE, file(cacerts::store(&trusted)))?;
+        }
+        Ok(())
+    };
+    Ok(link())
+}
+
+fn alternatives(tree: &mut Tree) -> Result<(), String> {
+    for (link, programs) in ALTERNATIVES {
+        let mut there =
+            programs.iter().filter(|name| tree.file(&format!("usr/bin/{name}")).is_some());
+        if let Some(program) = there.next() {
+            tree.supply(&format!("usr/bin/{link}"), Node::Link((*program).to_owned()))?;
+        }
+    }
+    // The newest python3.N, by number: 3.11 is newer than 3.9.
+    let minor = |path: &str| path.strip_prefix("usr/bin/python3.")?.parse::<u32>().ok();
+    if let Some(newest) = tree.below("usr/bin").filter_map(|(path, _)| minor(path)).max() {
+        tree.supply("usr/bin/python3", Node::Link(format!("python3.{newest}")))?;
+        tree.supply("usr/bin/python", Node::Link("python3".into()))?;
+    }
+    Ok(())
+}
+
+/// One path of the JDK for both architectures, and its programs in `usr/bin`.
+fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
+    let suffix = format!("-{arch}");
+    let jdk = tree.below("usr/lib/jvm").find_map(|(path, node)| {
+        let name = path.strip_prefix("usr/lib/jvm/")?;
+        let whole = matches!(node, Node::Dir) && !name.contains('/');
+        whole.then(|| name.strip_suffix(&suffix)).flatten().map(str::to_owned)
+    });
+    let Some(jdk) = jdk else { return Ok(()) };
+    let place = format!("usr/lib/jvm/{jdk}");
+    tree.supply(&place, Node::Link(format!("{jdk}{suffix}")))?;
+    let bin = format!("{place}{suffix}/bin/");
+    let programs: Vec<String> = tree
+        .below(bin.trim_end_matches('/'))
+        .filter_map(|(path, _)| path.strip_prefix(&bin).map(str::to_owned))
+        .collect();
+    for program in programs {
+        let target = format!("../lib/jvm/{jdk}/bin/{program}");
+        tree.supply(&format!("usr/bin/{program}"), Node::Link(target))?;
+    }
+    Ok(())
+}
+
+/// Takes away links that lead nowhere, and those that led to them. Links into `/proc`, `/dev` and
+/// `/sys` lead somewhere in a job.
+fn drop_dangling(tree: &mut Tree) {
+    loop {
+        let dangling = |path: &str, target: &str| {
+            let first = link_path(path, target);
+            let first = first.split('/').next().unwrap_or_default();
+            !matches!(first, "proc" | "dev" | "sys") && tree.resolve(path).is_none()
+        };
+        let gone: Vec<String> = tree
+            .iter()
+            .filter(|(path, node)| matches!(node, Node::Link(target) if dangling(path, target)))
+            .map(|(path, _)| path.to_owned())
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for path in gone {
+            tree.remove(&path);
+        }
+    }
+}
+
+/// Reports a link of the manifest that leads nowhere: dropping it in silence would hide a slip.
+fn check_links<'l>(
+    tree: &Tree,
+    links: impl Iterator<Item = &'l str>,
+    manifest: &Path,
+) -> Result<(), Error> {
+    for link in links {
+        if tree.resolve(link).is_none() {
+            let reason = format!("links: `{link}` leads nowhere; is its package listed?");
+            return Err(Error::config(manifest, reason));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(paths: &[&str]) -> Tree {
+        let mut tree = Tree::default();
+        for path in paths {
+            let node = match path.split_once(" -> ") {
+                Some((_, target)) => Node::Link(target.into()),
+                None => file(path.rsplit('/').next().unwrap().as_bytes().to_vec()),
+            };
+            tree.insert(path.split(" -> ").next().unwrap(), node).unwrap();
+        }
+        apply(&mut tree, Arch::Amd64, [].into_iter(), Path::new("m.yaml")).unwrap();
+        tree
+    }
+
+    fn links(tree: &Tree) -> Vec<String> {
+        let link = |(path, node): (&str, &Node)| match node {
+            Node::Link(target) => Some(format!("{path} -> {target}")),
+            _ => None,
+        };
+        tree.iter().filter_map(link).collect()
+    }
+
+    #[test]
+    fn alternatives_stand_for_what_is_there() {
+        let tree = tree(&[
+            "usr/bin/gawk",
+            "usr/bin/bash",
+            "usr/bin/python3.9",
+            "usr/bin/python3.11",
+            "usr/bin/python3.11-config",
+            "usr/bin/gcc",
+            "usr/bin/cc -> /opt/nothing",
+        ]);
+        assert_eq!(
+            links(&tree),
+            [
+                "usr/bin/awk -> gawk",
+                "usr/bin/nawk -> gawk",
+                "usr/bin/python -> python3",
+                "usr/bin/python3 -> python3.11",
+                "usr/bin/sh -> bash",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_jdk_has_one_path_for_both_architectures() {
+        let tree = tree(&["usr/lib/jvm/java-21-openjdk-amd64/bin/java"]);
+        assert_eq!(
+            links(&tree),
+            [
+                "usr/bin/java -> ../lib/jvm/java-21-openjdk/bin/java",
+                "usr/lib/jvm/java-21-openjdk -> java-21-openjdk-amd64",
+            ]
+        );
+    }
+
+    /// SEC-E12
+    #[test]
+    fn certificates_have_a_bound() {
+        let mut tree = Tree::default();
+        for name in ["a", "b"] {
+            let node = file(vec![0; 33 << 20]);
+            tree.insert(&format!("{CERTIFICATES}/{name}.crt"), node).unwrap();
+        }
+        let rule = certificates(&mut tree).unwrap().unwrap_err();
+        assert_eq!(rule, "certificates have more than 67108864 bytes together");
+    }
+
+    #[test]
+    fn certificates_become_one_bundle() {
+        let tree = tree(&[
+            "usr/share/ca-certificates/mozilla/b.crt",
+            "usr/share/ca-certificates/mozilla/a.crt",
+            "usr/share/ca-certificates/mozilla/x.txt",
+            "usr/lib/ssl/openssl.cnf",
+        ]);
+        let (_, content) = tree.file("usr/lib/ssl/cert.pem").unwrap();
+        assert_eq!(content.read().unwrap(), b"a.crt\nb.crt\n");
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_dropped() {
+        let tree =
+            tree(&["etc/rmt -> ../usr/sbin/rmt", "etc/a -> rmt", "etc/mtab -> ../proc/mounts"]);
+        assert_eq!(links(&tree), ["etc/mtab -> ../proc/mounts"]);
+        assert!(tree.is_dir("tmp") && tree.file("etc/passwd").is_some());
+        let manifest = Path::new("m.yaml");
+        let error = check_links(&tree, ["etc/a"].into_iter(), manifest).unwrap_err().to_string();
+        assert_eq!(error, "m.yaml: links: `etc/a` leads nowhere; is its package listed?");
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        let mut tree = Tree::default();
+        tree.insert("etc/passwd", file(b"mine".to_vec())).unwrap();
+        apply(&mut tree, Arch::Amd64, [].into_iter(), Path::new("m.yaml")).unwrap();
+        assert_eq!(tree.file("etc/passwd").unwrap().1.read().unwrap(), b"mine");
+    }
+}

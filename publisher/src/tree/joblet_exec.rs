@@ -1,0 +1,127 @@
+//! `joblet-exec`, and trees that it runs programs in without installing them.
+
+use crate::{
+    env,
+    error::Error,
+    fs::paths,
+    tree::{Node, Tree},
+};
+use joblet_format::Arch;
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::Command,
+};
+use tempfile::TempDir;
+
+const PROGRAM: &str = "joblet-exec";
+/// What the one runtime of a store is called.
+const RUNTIME: &str = "tool-1.0.0";
+
+/// Finds `joblet-exec`: `option`, `JOBLET_EXEC`, beside this program, `dist/bin`, `PATH`.
+///
+/// # Errors
+/// [`Error::Tool`] with what to do.
+pub fn find(option: Option<&Path>) -> Result<PathBuf, Error> {
+    if let Some(path) =
+        option.map(Path::to_owned).or_else(|| env::var(env::JOBLET_EXEC).map(Into::into))
+    {
+        if path.is_file() {
+            return std::path::absolute(&path).map_err(Error::file("find", path));
+        }
+        let reason = format!("{} does not exist", path.display());
+        return Err(Error::Tool { tool: PROGRAM.into(), reason });
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+    let dirs = beside.into_iter().chain([PathBuf::from("dist/bin")]).chain(env::path());
+    let found = dirs.map(|dir| dir.join(PROGRAM)).find(|path| path.is_file());
+    let found = found.and_then(|path| std::path::absolute(path).ok());
+    found.ok_or_else(|| Error::Tool {
+        tool: PROGRAM.into(),
+        reason: format!("not found; say --joblet-exec FILE or set {}", env::JOBLET_EXEC),
+    })
+}
+
+/// A tree that was written to disk, to run one of its programs. It goes away with this value.
+pub struct JobletExec {
+    program: PathBuf,
+    store: TempDir,
+}
+
+impl JobletExec {
+    /// Writes what of `tree` is `wanted` below `dir`.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn new(
+        program: PathBuf,
+        tree: &Tree,
+        runtime_yml: &str,
+        dir: &Path,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self, Error> {
+        let dir = std::path::absolute(dir).map_err(Error::file("find", dir))?;
+        let store = tempfile::Builder::new().prefix(".tool-").tempdir_in(&dir);
+        let store = store.map_err(Error::file("create below", dir))?;
+        let runtime = store.path().join(RUNTIME);
+        // Nothing of a tree lies below a link, so no link leads a write astray.
+        for (path, node) in tree.iter().filter(|(path, _)| wanted(path)) {
+            let target = runtime.join("isolated").join(path);
+            match node {
+                Node::Dir => paths::create_dirs(&target)?,
+                Node::Link(to) => {
+                    make_parent(&target)?;
+                    symlink(to, &target).map_err(Error::file("write", &target))?;
+                }
+                Node::File { executable, content } => {
+                    make_parent(&target)?;
+                    let mut file =
+                        fs::File::create(&target).map_err(Error::file("write", &target))?;
+                    std::io::copy(&mut content.reader(), &mut file)
+                        .map_err(Error::file("write", &target))?;
+                    let mode = if *executable { 0o755 } else { 0o644 };
+                    file.set_permissions(fs::Permissions::from_mode(mode))
+                        .map_err(Error::file("write", &target))?;
+                }
+            }
+        }
+        for dir in tree.iter().filter(|(path, _)| !path.contains('/')).map(|(path, _)| path) {
+            if tree.is_dir(dir) && tree.get(dir).is_some_and(|node| matches!(node, Node::Dir)) {
+                paths::create_dirs(&runtime.join("isolated").join(dir))?; // each is mounted
+            }
+        }
+        let text =
+            runtime_yml.replacen("name:", "# name:", 1).replacen("version:", "# version:", 1);
+        paths::write(
+            &runtime.join("runtime.yml"),
+            format!("name: tool\nversion: 1.0.0\n{text}").as_bytes(),
+        )?;
+        Ok(Self { program, store })
+    }
+
+    /// `joblet-exec … run …`: options of `run` and the job's words are to follow.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // Whatever the caller runs through an emulator: this is run by the kernel itself.
+        command.env(env::JOBLET_EXEC_ARCH, Arch::NATIVE.as_str());
+        command.arg("--offline").arg("--store").arg(self.store.path());
+        command.args(["run", "--runtime=tool@1.0.0"]).current_dir(self.store.path());
+        command
+    }
+}
+
+fn make_parent(path: &Path) -> Result<(), Error> {
+    path.parent().map_or(Ok(()), paths::create_dirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_joblet_exec_that_does_not_exist_is_said() {
+        let error = find(Some(Path::new("/nowhere/x"))).unwrap_err().to_string();
+        assert_eq!(error, "joblet-exec: /nowhere/x does not exist");
+    }
+}

@@ -1,0 +1,316 @@
+//! A root filesystem as a value: nothing of it lies on the building machine's disk by name.
+//!
+//! So no link of a package can lead a write astray, the umask and the user do not matter, and a
+//! failed build leaves nothing behind.
+//!
+//! In: the members of packages, and a manifest. Out: one [`Tree`], assembled, repaired and checked.
+
+pub mod assemble;
+mod cacerts;
+pub mod content;
+pub mod elf_gate;
+pub mod fixups;
+pub mod joblet_exec;
+pub mod pyc;
+pub mod runtime_yml;
+
+use crate::tree::content::Content;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Most links followed on the way to one file, as in Linux.
+const MAX_LINKS: u32 = 40;
+
+/// What stands at a path.
+#[derive(Debug, Clone)]
+pub enum Node {
+    /// A directory.
+    Dir,
+    /// A regular file, and whether it can be executed.
+    File {
+        /// Mode 0755 if so, else 0644.
+        executable: bool,
+        /// Its bytes.
+        content: Content,
+    },
+    /// A symbolic link: the text of its target.
+    Link(String),
+}
+
+/// One member of a package: its path without a leading slash or `./`.
+#[derive(Debug)]
+pub struct Member {
+    /// Relative, normal, UTF-8.
+    pub path: String,
+    /// What it is; links have the package's own target text.
+    pub node: Node,
+}
+
+/// A root filesystem: paths without a leading slash, in byte order, so that each directory stands
+/// before what is in it.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    nodes: BTreeMap<String, Node>,
+    /// Which input brought a file or link.
+    owners: BTreeMap<String, Arc<str>>,
+}
+
+impl Tree {
+    /// What stands at `path` itself.
+    pub fn get(&self, path: &str) -> Option<&Node> {
+        self.nodes.get(path)
+    }
+
+    /// Everything, in byte order of the paths.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.nodes.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
+    /// What is below the directory `dir`, at any depth, with whole paths.
+    pub fn below(&self, dir: &str) -> impl Iterator<Item = (&str, &Node)> {
+        let prefix = format!("{dir}/");
+        let range = self.nodes.range(prefix.clone()..).map(|(path, node)| (path.as_str(), node));
+        range.take_while(move |(path, _)| path.starts_with(&prefix))
+    }
+
+    /// Adds a node, and the directories above it.
+    ///
+    /// # Errors
+    /// The rule it breaks: a parent that is a link or a file, or something else at that path. Equal
+    /// links and directories may come twice.
+    pub fn insert(&mut self, path: &str, node: Node) -> Result<(), String> {
+        self.make_parents(path)?;
+        match (self.nodes.get(path), &node) {
+            (None, _) => {}
+            (Some(Node::Dir), Node::Dir) => return Ok(()),
+            (Some(Node::Link(old)), Node::Link(new)) if old == new => return Ok(()),
+            (Some(Node::Link(_)), Node::Dir) if self.is_dir(path) => return Ok(()),
+            (Some(old), new) => {
+                return Err(format!("`{path}` is a {} and a {}", kind(old), kind(new)));
+            }
+        }
+        self.nodes.insert(path.to_owned(), node);
+        Ok(())
+    }
+
+    /// Adds a file or link in place of the file or link that stands there.
+    ///
+    /// # Errors
+    /// As [`Tree::insert`]; a directory is not replaced.
+    pub fn replace(&mut self, path: &str, node: Node) -> Result<(), String> {
+        let leaf = |node: &Node| !matches!(node, Node::Dir);
+        if leaf(&node) && self.nodes.get(path).is_some_and(leaf) {
+            self.remove(path);
+        }
+        self.insert(path, node)
+    }
+
+    /// Adds a node if nothing stands there.
+    ///
+    /// # Errors
+    /// As [`Tree::insert`].
+    pub fn supply(&mut self, path: &str, node: Node) -> Result<(), String> {
+        if self.nodes.contains_key(path) { Ok(()) } else { self.insert(path, node) }
+    }
+
+    /// Takes one node away.
+    pub fn remove(&mut self, path: &str) {
+        self.nodes.remove(path);
+        self.owners.remove(path);
+    }
+
+    /// Says which input brought the file or link at `path`.
+    pub fn own(&mut self, path: String, owner: Arc<str>) {
+        self.owners.insert(path, owner);
+    }
+
+    /// The input that brought the file or link at `path`; none where a build made it.
+    pub fn owner(&self, path: &str) -> Option<&str> {
+        self.owners.get(path).map(AsRef::as_ref)
+    }
+
+    fn make_parents(&mut self, path: &str) -> Result<(), String> {
+        for (at, _) in path.match_indices('/') {
+            let parent = &path[..at];
+            match self.nodes.get(parent) {
+                Some(Node::Dir) => {}
+                Some(other) => {
+                    return Err(format!("`{path}` lies below the {} `{parent}`", kind(other)));
+                }
+                None => {
+                    self.nodes.insert(parent.to_owned(), Node::Dir);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where `path` leads when links are followed. None if nothing is there.
+    ///
+    /// `..` stops at the root, as in a chroot. The root itself is the empty text.
+    pub fn resolve(&self, path: &str) -> Option<String> {
+        let mut todo: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
+        let (mut here, mut links) = (String::new(), 0);
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => {
+                    here.truncate(here.rfind('/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let next = if here.is_empty() { part } else { format!("{here}/{part}") };
+            match self.nodes.get(&next)? {
+                Node::Link(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return None;
+                    }
+                    if target.starts_with('/') {
+                        here.clear();
+                    }
+                    todo.extend(target.split('/').rev().map(str::to_owned));
+                }
+                // A path that goes on below a file leads nowhere: no key lies below one.
+                Node::Dir | Node::File { .. } => here = next,
+            }
+        }
+        Some(here)
+    }
+
+    /// The file that `path` leads to.
+    pub fn file(&self, path: &str) -> Option<(bool, &Content)> {
+        match self.nodes.get(&self.resolve(path)?)? {
+            Node::File { executable, content } => Some((*executable, content)),
+            Node::Dir | Node::Link(_) => None,
+        }
+    }
+
+    /// Whether `path` leads to a directory.
+    pub fn is_dir(&self, path: &str) -> bool {
+        self.resolve(path)
+            .is_some_and(|path| path.is_empty() || matches!(self.nodes.get(&path), Some(Node::Dir)))
+    }
+}
+
+/// What a node is, for messages.
+fn kind(node: &Node) -> &'static str {
+    match node {
+        Node::Dir => "directory",
+        Node::File { .. } => "file",
+        Node::Link(_) => "link",
+    }
+}
+
+/// The path, by its text alone, that a link at `link` with this `target` means. `..` stops at the root.
+pub fn link_path(link: &str, target: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    if !target.starts_with('/') {
+        parts.extend(link.split('/'));
+        parts.pop();
+    }
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => _ = parts.pop(), // nothing above the root
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The relative target with which a link at `link` leads to `path`.
+pub fn relative(link: &str, path: &str) -> String {
+    let mut from: Vec<&str> = link.split('/').collect();
+    from.pop();
+    let to: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
+    // A link into the directory it lies in, or above, still needs a name: `.` or `..`.
+    let mut parts = vec![".."; from.len() - common];
+    parts.extend(&to[common..]);
+    if parts.is_empty() { ".".to_owned() } else { parts.join("/") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> Node {
+        Node::File { executable: false, content: b"x".to_vec().into() }
+    }
+
+    fn tree(links: &[(&str, &str)], files: &[&str]) -> Tree {
+        let mut tree = Tree::default();
+        for (link, target) in links {
+            tree.insert(link, Node::Link((*target).into())).unwrap();
+        }
+        for path in files {
+            tree.insert(path, file()).unwrap();
+        }
+        tree
+    }
+
+    #[test]
+    fn nothing_is_written_through_or_over() {
+        let mut tree = tree(&[("bin", "usr/bin"), ("out", "../..")], &["usr/bin/sh"]);
+        for (path, node, rule) in [
+            ("bin/sh", file(), "`bin/sh` lies below the link `bin`"),
+            ("out/etc/x", file(), "`out/etc/x` lies below the link `out`"),
+            ("usr/bin/sh/x", file(), "`usr/bin/sh/x` lies below the file `usr/bin/sh`"),
+            ("usr/bin/sh", file(), "`usr/bin/sh` is a file and a file"),
+            ("usr/bin", Node::Link("x".into()), "`usr/bin` is a directory and a link"),
+            ("bin", Node::Link("x".into()), "`bin` is a link and a link"),
+            ("usr/bin/sh", Node::Dir, "`usr/bin/sh` is a file and a directory"),
+        ] {
+            assert_eq!(tree.insert(path, node).unwrap_err(), rule);
+        }
+        tree.insert("bin", Node::Dir).unwrap();
+        tree.insert("bin", Node::Link("usr/bin".into())).unwrap();
+        tree.replace("usr/bin/sh", Node::Link("bash".into())).unwrap();
+        assert!(tree.replace("usr/bin", file()).is_err());
+        assert!(matches!(tree.get("bin"), Some(Node::Link(_))));
+    }
+
+    #[test]
+    fn links_are_followed_inside() {
+        let links = [
+            ("bin", "usr/bin"),
+            ("usr/bin/sh", "dash"),
+            ("etc/top", "../../../usr/bin/sh"),
+            ("abs", "/bin/sh"),
+            ("loop", "loop"),
+            ("gone", "nowhere"),
+            ("usr/up", ".."),
+        ];
+        let tree = tree(&links, &["usr/bin/dash"]);
+        for (path, want) in [
+            ("bin/sh", Some("usr/bin/dash")),
+            ("etc/top", Some("usr/bin/dash")),
+            ("abs", Some("usr/bin/dash")),
+            ("usr/up/bin", Some("usr/bin")),
+            ("usr/up", Some("")),
+            ("loop", None),
+            ("gone", None),
+            ("bin/dash/x", None),
+        ] {
+            assert_eq!(tree.resolve(path).as_deref(), want, "{path}");
+        }
+        assert!(tree.is_dir("usr/up") && !tree.is_dir("abs"));
+    }
+
+    #[test]
+    fn link_texts() {
+        for (link, target, path, text) in [
+            ("usr/bin/awk", "gawk", "usr/bin/gawk", "gawk"),
+            ("etc/mtab", "/proc/mounts", "proc/mounts", "../proc/mounts"),
+            ("usr/lib64/ld.so", "/usr/lib/a/ld.so", "usr/lib/a/ld.so", "../lib/a/ld.so"),
+            ("a/b", "../../../../etc/passwd", "etc/passwd", "../etc/passwd"),
+            ("a/b", ".", "a", "."),
+            ("a/b", "..", "", ".."),
+            ("a/b/c", "..", "a", ".."),
+        ] {
+            assert_eq!(link_path(link, target), path, "{link} -> {target}");
+            assert_eq!(relative(link, path), text, "{link} -> {target}");
+        }
+    }
+}

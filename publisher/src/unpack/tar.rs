@@ -1,0 +1,186 @@
+//! A tar file, compressed in one of the usual ways → its members. It is refused, not repaired.
+
+use crate::{
+    error::Error,
+    tree::{Member, Node, content::Content},
+};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek},
+    path::Path,
+    sync::Arc,
+};
+
+/// Largest unpacked tar, in bytes: what a small file could blow up to.
+pub(crate) const MAX_DATA: u64 = 16 << 30;
+/// Most members: a header of 512 bytes packs to a few.
+const MAX_MEMBERS: usize = 1 << 20;
+/// Most bytes of a member's name, target and extended attributes, which are read into memory.
+const MAX_NAMES: u64 = 1 << 20;
+/// Most memory for unpacking xz, in bytes: `xz -9` takes 65 MiB.
+const MAX_XZ: u64 = 256 << 20;
+
+/// Reads the tar file `name` from `packed`, which is compressed as `suffix` says. File contents lie
+/// in a nameless file in `spool_dir`.
+///
+/// Modes are reduced to executable or not; owners and times are ignored; a hard link becomes a copy.
+///
+/// # Errors
+/// `refused` with the rule, for anything but files, directories and links with clean relative names;
+/// [`Error::File`].
+pub(crate) fn read(
+    name: &str,
+    suffix: &str,
+    packed: impl Read,
+    spool_dir: &Path,
+    refused: impl Fn(String) -> Error,
+) -> Result<Vec<Member>, Error> {
+    let mut data = decompress(name, suffix, packed).map_err(&refused)?.take(MAX_DATA);
+    let mut spool =
+        tempfile::tempfile_in(spool_dir).map_err(Error::file("write below", spool_dir))?;
+    let size = io::copy(&mut data, &mut spool).map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull => Error::file("write below", spool_dir)(error),
+        _ => refused(format!("`{name}` cannot be unpacked: {error}")),
+    })?;
+    if size == MAX_DATA {
+        return Err(refused(format!("`{name}` is larger than {MAX_DATA} bytes")));
+    }
+    spool.rewind().map_err(Error::file("read", spool_dir))?;
+    members(&Arc::new(spool)).map_err(refused)
+}
+
+/// What `from` holds, a file `name` that is compressed as `suffix` says.
+///
+/// # Errors
+/// A suffix that is not known, or a broken beginning.
+pub(crate) fn decompress<'r>(
+    name: &str,
+    suffix: &str,
+    from: impl Read + 'r,
+) -> Result<Box<dyn Read + 'r>, String> {
+    Ok(match suffix.trim_end_matches('/') {
+        "" => Box::new(from),
+        ".xz" => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(MAX_XZ, 0);
+            let stream = stream.map_err(|error| error.to_string())?;
+            Box::new(liblzma::read::XzDecoder::new_stream(from, stream))
+        }
+        ".gz" => Box::new(flate2::read::MultiGzDecoder::new(from)),
+        ".zst" => Box::new(
+            ruzstd::decoding::StreamingDecoder::new(from).map_err(|error| error.to_string())?,
+        ),
+        _ => return Err(format!("`{name}` has a compression that is not known")),
+    })
+}
+
+/// The members of the tar file `spool`, in its order, without the root itself.
+fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
+    let left = Cell::new(0);
+    let mut archive = tar::Archive::new(Frugal { file: spool, left: &left });
+    let broken = |error: io::Error| format!("is no tar archive: {error}");
+    let length = spool.metadata().map_err(broken)?.len();
+    let mut members: Vec<Member> = Vec::new();
+    let mut files: BTreeMap<String, Node> = BTreeMap::new();
+    let mut entries = archive.entries_with_seek().map_err(broken)?;
+    loop {
+        left.set(MAX_NAMES);
+        let Some(entry) = entries.next() else { return Ok(members) };
+        let entry = entry.map_err(broken)?;
+        if members.len() == MAX_MEMBERS {
+            return Err(format!("has more than {MAX_MEMBERS} members"));
+        }
+        if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
+            continue; // a comment on the whole archive, as git writes it
+        }
+        let name = text(&entry.path_bytes())?;
+        let path = clean(&name)?;
+        let header = entry.header();
+        let kind = header.entry_type();
+        let target = || match entry.link_name_bytes() {
+            Some(target) if !target.is_empty() => text(&target),
+            _ => Err(format!("the link `{name}` has no target")),
+        };
+        if entry.raw_file_position().saturating_add(entry.size()) > length {
+            return Err(format!("ends within `{name}`"));
+        }
+        let node = match kind {
+            tar::EntryType::Directory => Node::Dir,
+            tar::EntryType::Symlink => Node::Link(target()?),
+            tar::EntryType::Link => {
+                let first = clean(&target()?)?;
+                let copy = files.get(&first);
+                copy.ok_or_else(|| {
+                    format!("`{name}` is a hard link to `{first}`, no file before it")
+                })?
+                .clone()
+            }
+            tar::EntryType::Regular => Node::File {
+                executable: header.mode().map_err(broken)? & 0o100 != 0,
+                content: Content::stretch(spool.clone(), entry.raw_file_position(), entry.size()),
+            },
+            other => {
+                let kind = char::from(other.as_byte());
+                return Err(format!("`{name}` is no file, directory or link, but type `{kind}`"));
+            }
+        };
+        if path.is_empty() {
+            if !matches!(node, Node::Dir) {
+                return Err(format!("`{name}` is no name"));
+            }
+            continue;
+        }
+        if matches!(node, Node::File { .. }) {
+            files.insert(path.clone(), node.clone());
+        }
+        members.push(Member { path, node });
+    }
+}
+
+/// A file of which few bytes are read before `left` is set anew. Contents of members are skipped over:
+/// what is read of a tar are headers, and names that are too long for them.
+struct Frugal<'f> {
+    file: &'f File,
+    left: &'f Cell<u64>,
+}
+
+impl Read for Frugal<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        let left = self.left.get().checked_sub(read as u64).ok_or_else(|| {
+            let reason = format!("a name or attribute has more than {MAX_NAMES} bytes");
+            io::Error::new(io::ErrorKind::InvalidData, reason)
+        })?;
+        self.left.set(left);
+        Ok(read)
+    }
+}
+
+impl Seek for Frugal<'_> {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> Result<String, String> {
+    let text = String::from_utf8(bytes.to_vec());
+    let text =
+        text.map_err(|_| format!("the name `{}` is not UTF-8", String::from_utf8_lossy(bytes)))?;
+    if text.chars().any(char::is_control) {
+        return Err(format!("the name {text:?} contains a control character"));
+    }
+    Ok(text)
+}
+
+/// `./usr//bin/` → `usr/bin`; the root is the empty text.
+pub(crate) fn clean(name: &str) -> Result<String, String> {
+    if name.starts_with('/') {
+        return Err(format!("the name `{name}` is absolute"));
+    }
+    if name.split('/').any(|part| part == "..") {
+        return Err(format!("the name `{name}` contains `..`"));
+    }
+    let parts = name.split('/').filter(|part| !part.is_empty() && *part != ".");
+    Ok(parts.collect::<Vec<_>>().join("/"))
+}
