@@ -2,7 +2,7 @@
 //!
 //! In: a [`Runtime`] and a [`Job`]. Out: how the job ended, or why it never began.
 //!
-//! A sandbox is first a value: [`plan`] turns a [`Runtime`], a [`Job`] and what is known of the
+//! A sandbox is first a value: [`plan()`] turns a [`Runtime`], a [`Job`] and what is known of the
 //! host into [`Step`]s, without touching anything. [`run`] then applies them in order, in a child
 //! that begins in new namespaces and ends as the job, while this process waits for it.
 
