@@ -14,12 +14,12 @@ const STAGES: [&str; 16] = [
 /// Folders and files of `src/sandbox/`; its `mod.rs` alone sees all of them.
 const SANDBOX: [&str; 5] = ["sys", "plan", "setup", "launcher", "mod"];
 
-/// Every file below `dir` with its code, without comments.
+/// Every module below `dir` with its code, without comments.
 fn sources(dir: &Path, found: &mut Vec<(PathBuf, String)>) {
     for entry in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
         if entry.is_dir() {
             sources(&entry, found);
-        } else {
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&entry).unwrap();
             let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
             found.push((entry, code.collect::<Vec<_>>().join("\n")));
