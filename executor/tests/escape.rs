@@ -4,12 +4,12 @@
 #[path = "support/attack.rs"]
 mod attack;
 mod common;
-#[path = "support/desk.rs"]
-mod desk;
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
 use attack::{Attack, WEAKEN, attack, can_weaken, probed, program, root, start, wrapper};
-use desk::Desk;
+use pty::Pty;
 use serde_json::Value;
 use std::{
     ffi::OsString,
@@ -422,16 +422,16 @@ fn a_job_cannot_type_for_its_caller() {
             if !without.is_empty() && !weak {
                 continue;
             }
-            let mut desk = Desk::new();
+            let mut pty = Pty::new();
             let variable = format!("{WEAKEN}={without}");
             let mut words: Vec<OsString> = vec!["env".into(), variable.into()];
             words.extend(program(world, !without.is_empty()));
             let job = World::shell(&[option], "probe type; echo done-$?");
             words.extend(job.into_iter().map(OsString::from));
             let after = "read -t 0.3 x; echo \"got-$x.\"";
-            let mut child = desk.start(user, &words, after);
-            desk.expect("done-");
-            desk.expect(got);
+            let mut child = pty.start(user, &words, after);
+            pty.expect("done-");
+            pty.expect(got);
             child.wait().unwrap();
         }
     }

@@ -15,12 +15,12 @@ const LONGEST: usize = 8192;
 pub struct Ui<'a> {
     out: &'a mut (dyn Write + Send),
     err: &'a mut (dyn Write + Send),
-    voice: Voice,
+    verbosity: Verbosity,
 }
 
 /// How much is said, and how.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Voice {
+pub struct Verbosity {
     quiet: bool,
     verbose: bool,
     colored: bool,
@@ -29,17 +29,17 @@ pub struct Voice {
 impl<'a> Ui<'a> {
     /// Says what an unparsed command line allows: errors.
     pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send)) -> Self {
-        Self { out, err, voice: Voice::default() }
+        Self { out, err, verbosity: Verbosity::default() }
     }
 
     /// How this one speaks.
-    pub fn voice(&self) -> Voice {
-        self.voice
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity
     }
 
     /// One that speaks as another one does.
-    pub fn with(voice: Voice, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>) -> Self {
-        Self { out, err, voice }
+    pub fn with(verbosity: Verbosity, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>) -> Self {
+        Self { out, err, verbosity }
     }
 
     /// Passes on what another one has said to people.
@@ -50,9 +50,9 @@ impl<'a> Ui<'a> {
 
     /// Follows `--quiet`, `--verbose` and `--color`.
     pub fn set(&mut self, global: &Global, env: &Environment) {
-        self.voice.quiet = global.quiet;
-        self.voice.verbose = global.verbose;
-        self.voice.colored = match global.color {
+        self.verbosity.quiet = global.quiet;
+        self.verbosity.verbose = global.verbose;
+        self.verbosity.colored = match global.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => !env.no_color && io::stderr().is_terminal(),
@@ -61,7 +61,7 @@ impl<'a> Ui<'a> {
 
     /// Whether progress is shown, on a terminal.
     pub fn progress(&self) -> bool {
-        !self.voice.quiet
+        !self.verbosity.quiet
     }
 
     /// Data, as it is.
@@ -88,21 +88,21 @@ impl<'a> Ui<'a> {
 
     /// A line that people want to see, unless they said `--quiet`.
     pub fn note(&mut self, text: &str) {
-        if !self.voice.quiet {
+        if !self.verbosity.quiet {
             self.line("", text);
         }
     }
 
     /// A line for those who said `--verbose`.
     pub fn detail(&mut self, text: &str) {
-        if self.voice.verbose {
+        if self.verbosity.verbose {
             self.line("", text);
         }
     }
 
     /// Something that is not as it should be but stops nothing.
     pub fn warning(&mut self, text: &str) {
-        if !self.voice.quiet {
+        if !self.verbosity.quiet {
             let word = self.painted("33", "warning");
             self.line(&format!("{word}: "), text);
         }
@@ -115,7 +115,11 @@ impl<'a> Ui<'a> {
     }
 
     fn painted(&self, color: &str, word: &str) -> String {
-        if self.voice.colored { format!("\x1b[1;{color}m{word}\x1b[0m") } else { word.to_owned() }
+        if self.verbosity.colored {
+            format!("\x1b[1;{color}m{word}\x1b[0m")
+        } else {
+            word.to_owned()
+        }
     }
 
     fn line(&mut self, start: &str, text: &str) {
@@ -147,7 +151,7 @@ mod tests {
     fn errors_carry_their_class_and_quiet_keeps_them() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut ui = Ui::new(&mut out, &mut err);
-        ui.voice.quiet = true;
+        ui.verbosity.quiet = true;
         ui.note("n");
         ui.detail("d");
         ui.warning("w");

@@ -23,7 +23,7 @@ impl Session<'_> {
         store.clean()?;
         let mut runtimes = Vec::new();
         for spec in specs {
-            runtimes.push(store.expect(spec)?);
+            runtimes.push(store.require(spec)?);
         }
         if specs.is_empty() {
             runtimes = store.installed()?;

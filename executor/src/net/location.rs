@@ -94,7 +94,7 @@ impl Location {
     /// The reason why it is not followed: another scheme, plain http, out of the directory.
     pub fn of_archive(&self, download_url: &str) -> Result<Self, String> {
         let registry = match self {
-            Self::Http(registry) => return registry.lead(download_url).map(Self::Http),
+            Self::Http(registry) => return registry.with_url(download_url).map(Self::Http),
             Self::File(registry) => registry,
         };
         if let Some(url) = address::parse(download_url)? {

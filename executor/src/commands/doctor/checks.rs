@@ -144,7 +144,7 @@ pub fn store(root: &Path) -> Check {
              choose another with --store DIR, or remount it"
         ));
     }
-    let Some(free) = crate::fs::free_space::room(&stat) else {
+    let Some(free) = crate::fs::free_space::available(&stat) else {
         return Check::pass("store", format!("{shown}, on a file system without a size"));
     };
     let free_text = crate::commands::output::size(free);

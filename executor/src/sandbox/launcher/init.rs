@@ -26,7 +26,7 @@ use std::convert::Infallible;
 
 /// Forks a child that does the `rest`. The parent, which has every privilege dropped already, ends
 /// with the child, and with its status. That a signal ended it is told to `report`.
-pub(crate) fn stay(
+pub(crate) fn run_as_init(
     report: BorrowedFd<'_>,
     rest: &mut dyn FnMut() -> Infallible,
 ) -> Result<Infallible, Failure> {

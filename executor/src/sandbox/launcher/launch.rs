@@ -191,7 +191,7 @@ fn follow(
         let done = match step {
             Step::Init => {
                 let mut rest = || follow(sandbox, steps, index + 1, &mut *places);
-                let stayed = init::stay(sandbox.writer, &mut || finish(sandbox, &mut rest));
+                let stayed = init::run_as_init(sandbox.writer, &mut || finish(sandbox, &mut rest));
                 stayed.map(|never| match never {})
             }
             step => sandbox.apply(step, places),

@@ -86,8 +86,8 @@ impl Relay {
             Err(errno) => {
                 self.own = None;
                 // A reader that has gone is nothing that anybody need be told.
-                let tell = self.direction == Direction::Out && errno != Errno::PIPE;
-                self.refused = self.refused.or(tell.then_some(errno));
+                let report = self.direction == Direction::Out && errno != Errno::PIPE;
+                self.refused = self.refused.or(report.then_some(errno));
             }
         }
     }
