@@ -1,4 +1,4 @@
-//! What fuzzing feeds with bytes of strangers.
+//! What fuzzing feeds with untrusted bytes.
 //!
 //! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
 //! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
@@ -77,7 +77,7 @@ pub fn answer(bytes: &[u8]) {
     let Ok(head) = Head::read(&mut from) else { return };
     assert!((200..1000).contains(&head.status) || head.status < 100);
     let (behind, Ok(mut body)) = (from.len() as u64, head.body()) else { return };
-    let said = if let Body::Length(length) = body { length } else { behind };
+    let declared = if let Body::Length(length) = body { length } else { behind };
     let (mut read, mut buffer) = (0, [0; 7]);
     let whole = loop {
         match body.read(&mut from, &mut buffer) {
@@ -86,7 +86,7 @@ pub fn answer(bytes: &[u8]) {
             Err(_) => break false,
         }
     };
-    assert!(read <= said.min(behind));
+    assert!(read <= declared.min(behind));
     assert!(!whole || matches!(body.read(&mut from, &mut buffer), Ok(0)));
 }
 

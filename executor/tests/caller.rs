@@ -190,7 +190,7 @@ fn an_inherited_timer_ends_the_job() {
             let mut run = Command::new(world.path("timer"));
             run.args([kind, "300"]).args(program(world, false));
             run.args(World::shell(options, script)).current_dir(world.path("cwd"));
-            // What is written costs the launcher time, as an output that is no pipe does.
+            // What is written costs the launcher time, as an output that is not a pipe does.
             let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
             run.stdin(Stdio::null()).stdout(std::os::fd::OwnedFd::from(far)).stderr(Stdio::piped());
             if let Some(user) = user {

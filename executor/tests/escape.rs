@@ -69,7 +69,7 @@ fn a_link_leads_to_no_file_of_the_host() {
     }
 }
 
-/// SEC-B02: what every job gets fresh cannot be led away by links, or covered.
+/// SEC-B02: the mounts that every job gets of its own cannot be redirected by links, or covered.
 #[test]
 fn odd_root_directories_lead_nowhere() {
     let Some(world) = probed() else { return };
@@ -494,7 +494,7 @@ fn a_job_has_no_privilege_and_no_way_to_one() {
 
 /// SEC-B12: a host that hides parts of `/proc` is named, at once, and nothing weaker is run.
 #[test]
-fn a_masked_proc_is_named_with_its_cure() {
+fn a_masked_proc_is_named_with_its_fix() {
     let Some(world) = probed() else { return };
     for user in World::users().into_iter().flatten() {
         let before = wrapper(Some(user), "mount -t tmpfs t /proc/sys", "private");

@@ -333,7 +333,7 @@ fn a_terminal_comes_from_the_jobs_own_devpts() {
                         pty.expect("t-0\r\n");
                         assert_eq!(child.wait().unwrap().code(), Some(0));
                     } else {
-                        // It was opened, and is no terminal. What a terminal holds fits a buffer.
+                        // It was opened, and is not a terminal. What a terminal holds fits a buffer.
                         child.wait().unwrap();
                         let mut buffer = [0; 4096];
                         let len = pty.near.read(&mut buffer).unwrap_or(0);

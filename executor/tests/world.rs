@@ -127,7 +127,7 @@ fn a_parent_reaps_and_passes_signals_on() {
             ("trap '' TERM; echo ready; sleep 0.5; exit 9", Some(Signal::SIGTERM), 9),
             ("echo ready; kill -KILL $$", None, 137),
             ("echo ready; exit 125", None, 125),
-            // It is no PID 1, and an orphan finds one that reaps it.
+            // It is not PID 1, and an orphan finds one that reaps it.
             (
                 "test $$ = 2 && (sleep 0 & exec sleep 0); sleep 0.2; \
               [ /proc/[0-9]* = /proc/1 ] || echo ready; test ! -e /proc/4",

@@ -1,4 +1,4 @@
-//! What people and scripts get to see: data on stdout, everything else on stderr.
+//! Output: data on stdout, everything else on stderr.
 
 use super::args::{Color, Global};
 use super::escape::shown_in;
@@ -18,7 +18,7 @@ pub struct Ui<'a> {
     verbosity: Verbosity,
 }
 
-/// How much is said, and how.
+/// How much is printed, and in colour or not.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Verbosity {
     quiet: bool,
@@ -42,10 +42,10 @@ impl<'a> Ui<'a> {
         Self { out, err, verbosity }
     }
 
-    /// Passes on what another one has said to people.
-    pub fn pass(&mut self, said: &[u8]) {
+    /// Prints the messages that another one has collected.
+    pub fn pass(&mut self, messages: &[u8]) {
         // As in `line`.
-        progress::above(|| _ = self.err.write_all(said));
+        progress::above(|| _ = self.err.write_all(messages));
     }
 
     /// Follows `--quiet`, `--verbose` and `--color`.
@@ -67,7 +67,7 @@ impl<'a> Ui<'a> {
     /// Data, as it is.
     ///
     /// # Errors
-    /// When stdout cannot be written. A reader that went away is no error.
+    /// When stdout cannot be written. A reader that went away is not an error.
     pub fn data(&mut self, text: &str) -> Result<(), Error> {
         self.raw(text.as_bytes())
     }
@@ -86,14 +86,14 @@ impl<'a> Ui<'a> {
         }
     }
 
-    /// A line that people want to see, unless they said `--quiet`.
+    /// A line on stderr, unless `--quiet` is given.
     pub fn note(&mut self, text: &str) {
         if !self.verbosity.quiet {
             self.line("", text);
         }
     }
 
-    /// A line for those who said `--verbose`.
+    /// A line on stderr with `--verbose`.
     pub fn detail(&mut self, text: &str) {
         if self.verbosity.verbose {
             self.line("", text);
@@ -123,7 +123,7 @@ impl<'a> Ui<'a> {
     }
 
     fn line(&mut self, start: &str, text: &str) {
-        // Nobody is left to be told that stderr cannot be written.
+        // A failure to write to stderr cannot be reported anywhere.
         let shown = visible(&shown_in(text));
         let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
         let more = if end < shown.len() { "…" } else { "" };
@@ -142,9 +142,12 @@ mod tests {
         let mut out = Vec::new();
         let mut ui = Ui::new(&mut out, &mut err);
         ui.note(&format!("https://u:s3cret@h/?s3cret {}", "é".repeat(9000)));
-        let said = String::from_utf8(err).unwrap();
-        assert!(said.starts_with("https://…@h/?… éé") && said.ends_with("é…\n"), "{said}");
-        assert_eq!(said.chars().count(), LONGEST + 2);
+        let messages = String::from_utf8(err).unwrap();
+        assert!(
+            messages.starts_with("https://…@h/?… éé") && messages.ends_with("é…\n"),
+            "{messages}"
+        );
+        assert_eq!(messages.chars().count(), LONGEST + 2);
     }
 
     #[test]

@@ -63,8 +63,7 @@ impl Address {
         Self { url: url.clone(), token: None, insecure }.follow(url)
     }
 
-    /// The address `text`, which may be relative to this one, as this one leads to it: the token goes
-    /// along.
+    /// The address `text`, resolved against this one; the token goes along.
     ///
     /// # Errors
     /// The reason why it is not followed.

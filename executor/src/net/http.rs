@@ -1,4 +1,4 @@
-//! GET over https, with the redirects, the retries and the patience that are allowed.
+//! GET over https, with limits on redirects, retries and time.
 
 use super::address::Address;
 use super::connection::{self, Deadline, Fault, SLOWEST, Stream};
@@ -277,7 +277,7 @@ fn send(
     let token = token.as_deref().map(|token| ("Authorization", token));
     for (name, value) in headers.iter().copied().chain(token) {
         if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
-            return Err(failure(format!("what would be sent as {name} is no plain text"), false));
+            return Err(failure(format!("what would be sent as {name} is not plain text"), false));
         }
         request = request + name + ": " + value + "\r\n";
     }

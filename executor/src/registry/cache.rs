@@ -26,7 +26,7 @@ const FORMAT: &str = "joblet-registry-2";
 /// Length of the first line: the word, ten digits, 64 hex digits, with what parts them.
 const FIRST_LINE: usize = FORMAT.len() + 1 + 10 + 1 + 64 + 1;
 
-/// What stands in front of a copy.
+/// The header of a cached document.
 ///
 /// A cache file is `joblet-registry-2 LENGTH SHA256`, a newline, as many bytes of this as JSON, whose
 /// hash that is, and the document. It was fetched, or found unchanged, when the file was modified.
@@ -44,7 +44,7 @@ struct CacheHeader {
 /// A copy of a registry, and how old it is.
 #[derive(Debug)]
 pub struct CachedDocument {
-    /// What is known of it.
+    /// Its metadata.
     pub facts: Facts,
     /// The document.
     pub document: RegistryDocument,
@@ -52,7 +52,7 @@ pub struct CachedDocument {
     pub age: Duration,
 }
 
-/// What is known of a document beside what it says. Part of the format.
+/// Metadata of a document. Part of the format.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// What the server calls the document.
@@ -198,7 +198,7 @@ pub fn seen(cache: &Cache, url: &str) -> Option<String> {
     Some(text)
 }
 
-/// Remembers a time for [`seen`].
+/// Records a time for [`seen`].
 pub fn record_seen(cache: &Cache, url: &str, updated_at: &str) {
     // Best effort, as everything in the cache.
     _ = write(cache, &file_of(url, ".seen"), &[updated_at.as_bytes()], None);
@@ -206,7 +206,7 @@ pub fn record_seen(cache: &Cache, url: &str, updated_at: &str) {
 
 /// Waits until no other process asks the registry at `url`, at most `lock_timeout` seconds.
 ///
-/// None where there is no such lock, or somebody keeps it that long: asking twice does no harm.
+/// None where there is no such lock, or another process keeps it that long: asking twice does no harm.
 ///
 /// # Errors
 /// [`Error::Untrusted`] when the lock is something else.

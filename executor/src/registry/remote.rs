@@ -152,15 +152,15 @@ fn in_order(
         }
         Order::Later => {}
         Order::Future => ui.warning(&format!(
-            "registry {url}: it is of {updated_at}, which is to come; is the clock right?"
+            "registry {url}: it is dated {updated_at}, in the future; is the clock right?"
         )),
         Order::Earlier => {
             let seen = seen.unwrap_or_default();
             return Err(Error::Registry {
                 registry: url.to_string(),
                 reason: format!(
-                    "it is of {updated_at}, and one of {seen} was seen before; try again later, or \
-                     ask its maintainer"
+                    "it is dated {updated_at}, but one dated {seen} was seen before: \
+                     rollback is refused; try again later, or ask its maintainer"
                 ),
             });
         }

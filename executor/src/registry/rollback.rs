@@ -18,7 +18,7 @@ pub enum Order {
 
 /// Whether a document of the time `updated_at` may follow one of the time `seen`.
 ///
-/// Stamps that are no times decide nothing.
+/// Text that is not a timestamp decides nothing.
 pub fn order(updated_at: &str, seen: Option<&str>, now: SystemTime) -> Order {
     let latest = now.checked_add(TOLERANCE).unwrap_or(now);
     // What was seen by a clock that was wrong is forgotten.
@@ -89,7 +89,7 @@ mod tests {
 
     /// SEC-C04, SEC-D08
     #[test]
-    fn registries_do_not_go_back() {
+    fn rollback_is_refused() {
         let now = parse("2026-01-10T00:00:00Z").unwrap();
         let (old, new, far) =
             ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2099-01-01T00:00:00Z");

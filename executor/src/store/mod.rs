@@ -193,7 +193,7 @@ impl Store {
         spec.origin.is_none() || from() == spec.origin
     }
 
-    /// What is known of how an installed runtime came here.
+    /// The receipt of an installed runtime.
     pub fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
         serde_json::from_slice(&self.beside(runtime, "json")?).ok()
     }
@@ -201,7 +201,7 @@ impl Store {
     /// A file about an installed runtime, in the store that it is in.
     fn beside(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
         let around = self.around(runtime).ok()??;
-        let receipts = place::believed(around).ok()??.enter("receipts").ok()??;
+        let receipts = place::trusted(around).ok()??.enter("receipts").ok()??;
         let name = runtime.path.file_name()?.to_str()?;
         receipts.read(&format!("{name}.{kind}")).ok()
     }
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(store.remove(&installed).unwrap(), None);
         assert_eq!(store.installed().unwrap(), []);
         assert_eq!((work("staging"), work("removed"), work("receipts")), (0, 0, 0));
-        // What is no runtime is not replaced either.
+        // What is not a runtime is not replaced either.
         fs::create_dir(&target).unwrap();
         fs::write(target.join("precious"), "").unwrap();
         assert!(prepare().unwrap_err().to_string().starts_with("cannot rename"));

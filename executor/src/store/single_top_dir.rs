@@ -1,4 +1,4 @@
-//! Which directory of what an archive unpacked to is the runtime.
+//! The directory of the runtime in what an archive unpacked to.
 
 use crate::error::Error;
 use crate::fs::directory::Directory;
@@ -28,7 +28,7 @@ pub fn single_top_dir<'s>(staging: &'s Staging, archive: &str) -> Result<Prepare
     Err(Error::Archive { archive: archive.to_owned(), rule: no_runtime(unpacked, &children) })
 }
 
-/// Why an archive without `runtime.yml` is none of ours, for the person who wanted it.
+/// Why an archive without `runtime.yml` is refused, for the message.
 fn no_runtime(unpacked: &Directory, top: &[String]) -> String {
     let below = top.iter().filter_map(|name| unpacked.enter(name).ok()?);
     let inside = below.filter_map(|directory| directory.names().ok()).flatten();

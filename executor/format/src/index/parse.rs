@@ -27,7 +27,8 @@ impl Index {
         if bytes.len() as u64 > MAX_INDEX_BYTES {
             return Err(format!("it is longer than {MAX_INDEX_BYTES} bytes"));
         }
-        let bytes = bytes.strip_prefix(MAGIC).ok_or("it is no index that this program reads")?;
+        let bytes =
+            bytes.strip_prefix(MAGIC).ok_or("it is not an index that this program reads")?;
         let mut from = Reader { bytes, budget: MAX_MEMORY };
         let index = Self {
             directory: from.text()?.to_owned(),

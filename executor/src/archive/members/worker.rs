@@ -61,7 +61,7 @@ impl<'a> Worker<'a> {
                 Part::Zeros { .. }
                     if bytes.chunks(BLOCK).all(|some| *some == ZEROS[..some.len()]) => {}
                 Part::Zeros { .. } => {
-                    return Err(refuse(extraction, number, "bytes where only zeros may be"));
+                    return Err(refuse(extraction, number, "non-zero padding"));
                 }
             }
         }
@@ -91,7 +91,7 @@ impl<'a> Worker<'a> {
     fn headers(&mut self, number: usize, bytes: &[u8]) -> Result<(), Error> {
         let entry = &self.extraction.index.entries()[number];
         if bytes != entry.headers(self.extraction.index.directory()) {
-            let rule = format!("{:?}: its headers are others than the index says", entry.path);
+            let rule = format!("{:?}: tar header does not match the index", entry.path);
             return Err(Error::Archive { archive: self.extraction.archive.clone(), rule });
         }
         match &entry.body {

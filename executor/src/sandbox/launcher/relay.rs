@@ -85,7 +85,7 @@ impl Relay {
             Ok(false) => self.own = None,
             Err(errno) => {
                 self.own = None;
-                // A reader that has gone is nothing that anybody need be told.
+                // A reader that has gone is not reported.
                 let report = self.direction == Direction::Out && errno != Errno::PIPE;
                 self.refused = self.refused.or(report.then_some(errno));
             }
