@@ -226,9 +226,12 @@ containerEdits:
             ("devices: []".to_owned(), "no `kind`"),
             (device("env: [A]"), "has no `=`"),
             (device("deviceNodes: [{ path: /etc/passwd }]"), "not in /dev"),
-            (device("deviceNodes: [{ path: /dev/../etc/passwd }]"), "no absolute path"),
+            (device("deviceNodes: [{ path: /dev/../etc/passwd }]"), "not an absolute path"),
             (device("deviceNodes: [{ path: /dev/nothing-here }]"), "does not exist"),
-            (device("mounts: [{ hostPath: /etc/passwd, containerPath: x }]"), "no absolute path"),
+            (
+                device("mounts: [{ hostPath: /etc/passwd, containerPath: x }]"),
+                "not an absolute path",
+            ),
         ] {
             let error = found(&[("a.yaml", &text)], Wanted::All).unwrap_err().to_string();
             assert!(error.contains(want), "{text}: {error}");

@@ -148,7 +148,7 @@ fn in_order(
     let seen = cache::seen(cache, &key);
     match rollback::order(updated_at, seen.as_deref(), policy.now) {
         Order::Later if seen.as_deref() != Some(updated_at) => {
-            cache::record_seen(cache, &key, updated_at)
+            cache::record_seen(cache, &key, updated_at);
         }
         Order::Later => {}
         Order::Future => ui.warning(&format!(
