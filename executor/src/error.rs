@@ -265,7 +265,7 @@ impl Error {
     }
 }
 
-/// What cures the file errors that strangers meet first.
+/// How to fix the file errors that new users meet first.
 fn store_hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => "; choose a store of your own with --store DIR",

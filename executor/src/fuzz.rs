@@ -1,4 +1,4 @@
-//! What fuzzing feeds with bytes of strangers.
+//! What fuzzing feeds with untrusted bytes.
 //!
 //! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
 //! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
@@ -12,7 +12,7 @@ use crate::net::local::Local;
 use crate::net::location::Location;
 use crate::net::message::{Body, Head};
 use crate::registry::config;
-use crate::registry::document::Shelf;
+use crate::registry::document::RegistryDocument;
 use crate::registry::signature;
 use crate::runtime;
 use flate2::Crc;
@@ -47,7 +47,7 @@ pub fn address(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let far = Url::parse("https://example.org/a/registry.json").expect("it is an address");
     let far = Address::named(far, false).expect("it is one that is used");
-    if let Ok(there) = far.lead(text) {
+    if let Ok(there) = far.with_url(text) {
         let url = there.url();
         assert!(url.scheme() == "https" && url.username().is_empty() && url.password().is_none());
         let host = url.host().expect("https has a host");
@@ -77,7 +77,7 @@ pub fn answer(bytes: &[u8]) {
     let Ok(head) = Head::read(&mut from) else { return };
     assert!((200..1000).contains(&head.status) || head.status < 100);
     let (behind, Ok(mut body)) = (from.len() as u64, head.body()) else { return };
-    let said = if let Body::Length(length) = body { length } else { behind };
+    let declared = if let Body::Length(length) = body { length } else { behind };
     let (mut read, mut buffer) = (0, [0; 7]);
     let whole = loop {
         match body.read(&mut from, &mut buffer) {
@@ -86,7 +86,7 @@ pub fn answer(bytes: &[u8]) {
             Err(_) => break false,
         }
     };
-    assert!(read <= said.min(behind));
+    assert!(read <= declared.min(behind));
     assert!(!whole || matches!(body.read(&mut from, &mut buffer), Ok(0)));
 }
 
@@ -187,14 +187,17 @@ pub fn registry(bytes: &[u8]) {
         let slow: Contents = serde_json::from_slice(bytes).expect("what is quick is well-formed");
         assert_eq!(quick, slow);
     }
-    let shelf = Shelf::of(bytes.to_owned(), &Location::File(Local::of("registry.json".as_ref())));
+    let document = RegistryDocument::of(
+        bytes.to_owned(),
+        &Location::File(Local::of("registry.json".as_ref())),
+    );
     let whole = serde_json::from_slice::<Registry>(bytes);
-    let Ok(shelf) = shelf else { return };
-    let mut read = shelf.part(None).expect("it is in memory");
+    let Ok(document) = document else { return };
+    let mut read = document.part(None).expect("it is in memory");
     let whole = whole.expect("a document that was checked as a whole can be read as one");
     // A name that is written with escapes is found in the whole only.
     for (name, releases) in &whole.runtimes {
-        let part = shelf.part(Some(name)).expect("it is in memory");
+        let part = document.part(Some(name)).expect("it is in memory");
         assert!(part.runtimes.get(name).is_none_or(|part| part == releases));
     }
     read.refused.clear();

@@ -111,7 +111,7 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(dir, "runtime.yml", flags, Mode::empty()) {
         Ok(file) => file,
-        Err(Errno::NOENT) => return Err(refuse("is missing: this directory is no runtime")),
+        Err(Errno::NOENT) => return Err(refuse("is missing: this directory is not a runtime")),
         Err(Errno::LOOP | Errno::NXIO) => return Err(refuse("is not a regular file")),
         Err(errno) => return Err(Error::file("open", path)(errno)),
     };

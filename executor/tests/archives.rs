@@ -215,7 +215,7 @@ fn sec_a04_hard_links_that_lead_out() {
     }
 }
 
-/// SEC-A05: everything that is no directory, file or link. Nobody waits for a FIFO.
+/// SEC-A05: everything that is not a directory, file or link. Nobody waits for a FIFO.
 #[test]
 fn sec_a05_devices_and_unknown_kinds() {
     for mut place in Place::all() {
@@ -223,7 +223,7 @@ fn sec_a05_devices_and_unknown_kinds() {
             let tar = runtime().raw(kind, b"n", b"", 0o666, b"");
             tar.patch(512, 329, major).patch(512, 337, minor)
         };
-        let other = "an entry that is no directory, file or link";
+        let other = "an entry that is not a directory, file or link";
         let start = Instant::now();
         for (tar, rule) in [
             (runtime().raw(b'6', b"demo-1.3.1/fifo", b"", 0o666, b""), "a FIFO"),
@@ -348,7 +348,7 @@ fn sec_a08_smuggled_entries() {
         runtime().raw(b'5', b"demo-1.3.1/d", b"", 0o755, &inner),
         runtime().raw(b'1', b"demo-1.3.1/h", b"demo-1.3.1/runtime.yml", 0o644, &inner),
         runtime().raw(b'2', b"demo-1.3.1/s", b"t", 0o644, &inner),
-        // A size that is no octal number, a negative one, one in base 256.
+        // A size that is not an octal number, a negative one, one in base 256.
         runtime().file("demo-1.3.1/a", "x").patch(1024, 124, b"0000000001 \0"),
         runtime().file("demo-1.3.1/a", "x").patch(1024, 124, b"-0000000001\0"),
         runtime().file("demo-1.3.1/a", "x").patch(1024, 124, b"\x80\0\0\0\0\0\0\0\0\0\0\x01"),
@@ -806,7 +806,7 @@ fn sec_a17_the_target_of_a_link_is_never_opened() {
 
 /// SEC-A18: somebody puts links in the place of directories while a failed installation is removed.
 #[test]
-fn sec_a18_links_under_the_broom() {
+fn sec_a18_cleanup_does_not_follow_symlinks() {
     let mut place = Place::all().remove(0);
     let mut tar = runtime();
     for number in 0..300 {

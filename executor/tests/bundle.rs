@@ -145,7 +145,7 @@ fn a_bundle_of_a_signed_registry_needs_its_signature() {
     let strict = "--config config.yaml";
     assert_eq!(import(&world, strict).status, Some(0));
     fs::remove_dir_all(world.path("other")).unwrap();
-    // It is believed for the registry that it says it is of, and for no other.
+    // It is trusted under the keys of the registry that it names, and of no other.
     config("https://example.org/other");
     let other = import(&world, strict);
     assert_eq!(other.status, Some(11), "{other:?}");

@@ -3,12 +3,12 @@
 #[path = "support/attack.rs"]
 mod attack;
 mod common;
-#[path = "support/desk.rs"]
-mod desk;
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
 use attack::{WEAKEN, can_weaken, compile, files, program};
-use desk::Desk;
+use pty::Pty;
 use rustix::termios::tcgetattr;
 use std::{
     ffi::OsString,
@@ -91,10 +91,10 @@ fn a_group_of_its_own() {
                 assert_eq!(run("session").stdout, "", "{user:?}");
             }
         }
-        let mut desk = Desk::new();
+        let mut pty = Pty::new();
         let words = caller(world, UNHARMED, &["--tty"], &["files", "group"]);
-        let mut child = desk.start(user, &words, ":");
-        desk.expect("end 137 S 0 0");
+        let mut child = pty.start(user, &words, ":");
+        pty.expect("end 137 S 0 0");
         child.wait().unwrap();
     }
 }
@@ -190,7 +190,7 @@ fn an_inherited_timer_ends_the_job() {
             let mut run = Command::new(world.path("timer"));
             run.args([kind, "300"]).args(program(world, false));
             run.args(World::shell(options, script)).current_dir(world.path("cwd"));
-            // What is written costs the launcher time, as an output that is no pipe does.
+            // What is written costs the launcher time, as an output that is not a pipe does.
             let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
             run.stdin(Stdio::null()).stdout(std::os::fd::OwnedFd::from(far)).stderr(Stdio::piped());
             if let Some(user) = user {
@@ -210,16 +210,16 @@ fn an_inherited_timer_ends_the_job() {
     }
 }
 
-fn type_in(desk: &mut Desk, text: &str) {
-    desk.near.write_all(text.as_bytes()).unwrap();
+fn type_in(pty: &mut Pty, text: &str) {
+    pty.near.write_all(text.as_bytes()).unwrap();
 }
 
 /// A terminal's session that runs `script` with the words of a run.
-fn session(world: &World, desk: &Desk, user: Option<u32>, script: &str, job: &[&str]) -> Child {
+fn session(world: &World, pty: &Pty, user: Option<u32>, script: &str, job: &[&str]) -> Child {
     let mut words = caller(world, script, &[], &[]);
     words.truncate(words.len() - 2);
     words.extend(job.iter().map(OsString::from));
-    desk.start(user, &words, ":")
+    pty.start(user, &words, ":")
 }
 
 /// SEC-E02: a terminal that is an output only, or an input only, or neither of two.
@@ -235,23 +235,23 @@ fn terminals_in_part() {
             ("\"$@\" </dev/null 2>&1 | cat", &[], "end\r\n"),
             ("\"$@\" 2>/dev/null", &["--tty=never"], "end\r\n"),
         ] {
-            let mut desk = Desk::new();
-            let before = format!("{:?}", tcgetattr(&desk.near).unwrap());
+            let mut pty = Pty::new();
+            let before = format!("{:?}", tcgetattr(&pty.near).unwrap());
             let job = [options, &["--runtime=demo", "--", "bash", "-c", here]].concat();
-            let mut child = session(world, &desk, user, &format!("echo begin; {script}"), &job);
-            desk.expect("begin\r\n");
-            let shown = desk.until("end\r\n");
+            let mut child = session(world, &pty, user, &format!("echo begin; {script}"), &job);
+            pty.expect("begin\r\n");
+            let shown = pty.until("end\r\n");
             let shown =
                 shown.replace("stty: 'standard input': Inappropriate ioctl for device\r\n", "");
             assert_eq!(shown, want, "{user:?} {script} {options:?}");
             child.wait().unwrap();
-            assert_eq!(format!("{:?}", tcgetattr(&desk.near).unwrap()), before, "{script}");
+            assert_eq!(format!("{:?}", tcgetattr(&pty.near).unwrap()), before, "{script}");
         }
-        let mut desk = Desk::new();
+        let mut pty = Pty::new();
         let job = ["--runtime=demo", "--", "bash", "-c", "read -r a; echo got-$a"];
-        let mut child = session(world, &desk, user, "\"$@\" | cat", &job);
-        type_in(&mut desk, "words\r");
-        desk.expect("got-words\r\n");
+        let mut child = session(world, &pty, user, "\"$@\" | cat", &job);
+        type_in(&mut pty, "words\r");
+        pty.expect("got-words\r\n");
         child.wait().unwrap();
     }
 }
@@ -264,16 +264,16 @@ fn a_job_in_the_background_takes_nothing() {
     for user in World::users() {
         let file = format!("/tmp/.joblet-{}-{}", std::process::id(), user.unwrap_or(0));
         for redirect in ["", &format!("</dev/null >{file} 2>&1")] {
-            let mut desk = Desk::new();
+            let mut pty = Pty::new();
             let script = format!(
                 "set -m; \"$@\" {redirect} & read -r x; echo got-$x; wait $!; echo status-$?; \
                  cat {file} 2>/dev/null; rm -f {file}; echo over"
             );
             let job = ["--runtime=demo", "--", "bash", "-c", reads];
-            let mut child = session(world, &desk, user, &script, &job);
+            let mut child = session(world, &pty, user, &script, &job);
             thread::sleep(Duration::from_millis(300));
-            type_in(&mut desk, "words\r");
-            let shown = desk.until("over\r\n");
+            type_in(&mut pty, "words\r");
+            let shown = pty.until("over\r\n");
             assert!(shown.contains("got-words\r\n"), "{user:?} {redirect} {shown:?}");
             assert!(shown.contains("job--end\r\n"), "{user:?} {redirect} {shown:?}");
             assert!(shown.contains("No such device or address"), "{redirect} {shown:?}");
@@ -294,37 +294,37 @@ fn keys_reach_the_job() {
             for (job, key, status) in
                 [(plain, "\x03", 130), (plain, "\x1c", 131), (trap, "\x03", 7)]
             {
-                let mut desk = Desk::new();
+                let mut pty = Pty::new();
                 let script =
                     format!("trap : INT QUIT; \"$@\"{pipe}; echo status-${{PIPESTATUS[0]}}");
                 let words = ["--runtime=demo", "--", "bash", "-c", job];
-                let mut child = session(world, &desk, user, &script, &words);
-                desk.expect("ready");
+                let mut child = session(world, &pty, user, &script, &words);
+                pty.expect("ready");
                 thread::sleep(Duration::from_millis(400)); // until it is sleep
-                type_in(&mut desk, key);
-                desk.expect(&format!("status-{status}\r\n"));
+                type_in(&mut pty, key);
+                pty.expect(&format!("status-{status}\r\n"));
                 child.wait().unwrap();
             }
         }
         // Stopped, and continued by the caller's shell.
-        let mut desk = Desk::new();
+        let mut pty = Pty::new();
         let script = "set -m; \"$@\" | cat; echo stopped-$?; fg; echo end";
         let job = ["--runtime=demo", "--", "bash", "-c", "echo ready; sleep 1; echo on"];
-        let mut child = session(world, &desk, user, script, &job);
-        desk.expect("ready");
-        type_in(&mut desk, "\x1a");
-        desk.expect("stopped-147");
-        desk.expect("on\r\n");
-        desk.expect("end");
+        let mut child = session(world, &pty, user, script, &job);
+        pty.expect("ready");
+        type_in(&mut pty, "\x1a");
+        pty.expect("stopped-147");
+        pty.expect("on\r\n");
+        pty.expect("end");
         child.wait().unwrap();
         // In a terminal of its own there is no shell that could continue it.
-        let mut desk = Desk::new();
+        let mut pty = Pty::new();
         let job = ["--runtime=demo", "--", "bash", "-c", "echo ready; sleep 1; echo on"];
-        let mut child = session(world, &desk, user, "\"$@\"; echo end", &job);
-        desk.expect("ready");
-        type_in(&mut desk, "\x1a");
-        desk.expect("on\r\n");
-        desk.expect("end");
+        let mut child = session(world, &pty, user, "\"$@\"; echo end", &job);
+        pty.expect("ready");
+        type_in(&mut pty, "\x1a");
+        pty.expect("on\r\n");
+        pty.expect("end");
         child.wait().unwrap();
     }
 }
@@ -350,17 +350,17 @@ fn a_hangup_ends_all_that_is_there() {
             .enumerate()
             {
                 let mark = format!("NAME=6{round}{number}{kind}{}", std::process::id());
-                let mut desk = Desk::new();
+                let mut pty = Pty::new();
                 let mut words = caller(world, script, &[], &[]);
                 words.truncate(words.len() - 2);
                 *words.iter_mut().find(|word| *word == "run").unwrap() = verb.into();
                 words.extend(["--env".into(), OsString::from(&mark)]);
                 words.extend(job.iter().map(OsString::from));
-                let mut child = desk.start(user, &words, ":");
+                let mut child = pty.start(user, &words, ":");
                 thread::sleep(Duration::from_millis(300));
                 let running = processes(&mark);
-                assert!(running > 0, "{user:?} {script} {verb} {job:?} {:?}", desk.until(""));
-                drop(desk);
+                assert!(running > 0, "{user:?} {script} {verb} {job:?} {:?}", pty.until(""));
+                drop(pty);
                 child.wait().unwrap();
                 let ended = becomes(&mark, 0, Duration::from_secs(5));
                 assert!(ended, "{user:?} {script} {verb} {job:?} remains");

@@ -208,7 +208,7 @@ fn a_store_may_be_in_layers() {
     );
 }
 
-/// SEC-D02: the power goes. What the disk holds at a moment is what a copy of its image holds; the
+/// SEC-D02: power loss. What the disk holds at a moment is what a copy of its image holds; the
 /// file system's journal is replayed when that is mounted.
 fn power_cut(kind: &str, megabytes: u32) {
     if !rustix::process::geteuid().is_root() {
@@ -260,16 +260,16 @@ fn power_cut(kind: &str, megabytes: u32) {
 }
 
 #[test]
-fn the_power_goes_on_ext4() {
+fn power_loss_on_ext4() {
     power_cut("ext4", 96);
 }
 
 #[test]
-fn the_power_goes_on_xfs() {
+fn power_loss_on_xfs() {
     power_cut("xfs", 320);
 }
 
 #[test]
-fn the_power_goes_on_btrfs() {
+fn power_loss_on_btrfs() {
     power_cut("btrfs", 128);
 }

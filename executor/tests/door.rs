@@ -3,12 +3,12 @@
 #[path = "support/attack.rs"]
 mod attack;
 mod common;
-#[path = "support/desk.rs"]
-mod desk;
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
 use attack::{WEAKEN, can_weaken, compile, probed, program};
-use desk::Desk;
+use pty::Pty;
 use std::{
     ffi::OsString,
     fs,
@@ -157,9 +157,9 @@ fn trace(
     words.extend(options.iter().map(OsString::from));
     words.extend(["--runtime=demo", "--", "sleep", "0"].map(OsString::from));
     if options == ["--tty"] {
-        let mut desk = Desk::new();
-        let mut child = desk.start(None, &words, "echo over-$s");
-        desk.expect("over-");
+        let mut pty = Pty::new();
+        let mut child = pty.start(None, &words, "echo over-$s");
+        pty.expect("over-");
         return child.wait().unwrap().code();
     }
     let mut run = Command::new(&words[0]);

@@ -4,12 +4,12 @@
 #[path = "support/attack.rs"]
 mod attack;
 mod common;
-#[path = "support/desk.rs"]
-mod desk;
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
 use attack::{Attack, WEAKEN, attack, can_weaken, probed, program, root, start, wrapper};
-use desk::Desk;
+use pty::Pty;
 use serde_json::Value;
 use std::{
     ffi::OsString,
@@ -69,7 +69,7 @@ fn a_link_leads_to_no_file_of_the_host() {
     }
 }
 
-/// SEC-B02: what every job gets fresh cannot be led away by links, or covered.
+/// SEC-B02: the mounts that every job gets of its own cannot be redirected by links, or covered.
 #[test]
 fn odd_root_directories_lead_nowhere() {
     let Some(world) = probed() else { return };
@@ -422,16 +422,16 @@ fn a_job_cannot_type_for_its_caller() {
             if !without.is_empty() && !weak {
                 continue;
             }
-            let mut desk = Desk::new();
+            let mut pty = Pty::new();
             let variable = format!("{WEAKEN}={without}");
             let mut words: Vec<OsString> = vec!["env".into(), variable.into()];
             words.extend(program(world, !without.is_empty()));
             let job = World::shell(&[option], "probe type; echo done-$?");
             words.extend(job.into_iter().map(OsString::from));
             let after = "read -t 0.3 x; echo \"got-$x.\"";
-            let mut child = desk.start(user, &words, after);
-            desk.expect("done-");
-            desk.expect(got);
+            let mut child = pty.start(user, &words, after);
+            pty.expect("done-");
+            pty.expect(got);
             child.wait().unwrap();
         }
     }
@@ -494,7 +494,7 @@ fn a_job_has_no_privilege_and_no_way_to_one() {
 
 /// SEC-B12: a host that hides parts of `/proc` is named, at once, and nothing weaker is run.
 #[test]
-fn a_masked_proc_is_named_with_its_cure() {
+fn a_masked_proc_is_named_with_its_fix() {
     let Some(world) = probed() else { return };
     for user in World::users().into_iter().flatten() {
         let before = wrapper(Some(user), "mount -t tmpfs t /proc/sys", "private");

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use support::{NOBODY, say};
 
 /// A user that is neither root nor the one whose store it is.
-const STRANGER: u32 = 65533;
+const OTHER_USER: u32 = 65533;
 
 /// A world that `user` works in, and others can reach.
 struct Place {
@@ -95,7 +95,7 @@ impl Place {
 
     /// Gives a path to somebody else, if that can be done here.
     fn give_away(&self, path: &Path) -> bool {
-        let other = if self.user.is_none() { NOBODY } else { STRANGER };
+        let other = if self.user.is_none() { NOBODY } else { OTHER_USER };
         lchown(path, Some(other), Some(other)).is_ok()
     }
 
@@ -189,7 +189,7 @@ fn directories_of_others_in_a_store_are_refused() {
             }
             fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
             if place.give_away(&path) {
-                let other = if place.user.is_none() { NOBODY } else { STRANGER };
+                let other = if place.user.is_none() { NOBODY } else { OTHER_USER };
                 let reason = format!("it belongs to user {other}; chown it");
                 for args in CHANGES.into_iter().chain(starts.then_some(RUN)) {
                     place.assert_refused(args, object, &reason);
@@ -292,7 +292,7 @@ fn a_store_of_another_user_is_only_read() {
     if !rustix::process::geteuid().is_root() {
         return say("SKIPPED: root only");
     }
-    let mut place = Place::new(Some(STRANGER));
+    let mut place = Place::new(Some(OTHER_USER));
     place.renew();
     place.user = Some(NOBODY);
     assert_eq!(place.exec(RUN).status, Some(0));
@@ -303,7 +303,7 @@ fn a_store_of_another_user_is_only_read() {
     place.assert_refused("remove demo@1.0.0", "store/.joblet", reason);
 }
 
-/// SEC-E04: a configuration that others may write is not believed unless it was named.
+/// SEC-E04: a configuration that others may write is not trusted unless it was named.
 #[test]
 fn a_configuration_of_others_is_refused() {
     for place in Place::all() {
@@ -396,7 +396,7 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// A process of a stranger that holds a lock on a directory, until it is dropped.
+/// A process of another user that holds a lock on a directory, until it is dropped.
 struct Holder(Child);
 
 impl Holder {
@@ -405,7 +405,7 @@ impl Holder {
         command.args(["--nonblock", kind]).arg(directory);
         command.args(["sh", "-c", "echo held; exec sleep 1000"]).stdout(Stdio::piped());
         if rustix::process::geteuid().is_root() {
-            command.uid(STRANGER).gid(STRANGER);
+            command.uid(OTHER_USER).gid(OTHER_USER);
         }
         let mut child = command.process_group(0).spawn().unwrap();
         let mut line = String::new();
@@ -450,9 +450,9 @@ fn with_store(program: &Path, user: Option<u32>, store: &Path, args: &[&str]) ->
     command
 }
 
-/// SEC-E05: locks of strangers on a runtime make no start slower and keep no removal from happening.
+/// SEC-E05: locks of other users on a runtime make no start slower and keep no removal from happening.
 #[test]
-fn a_lock_of_a_stranger_slows_no_start_and_stops_no_removal() {
+fn a_lock_of_another_user_slows_no_start_and_stops_no_removal() {
     let Some(world) = support::World::get() else { return };
     let program = world.path("joblet-exec");
     for (number, user) in support::World::users().into_iter().enumerate() {
@@ -492,7 +492,7 @@ fn a_lock_of_a_stranger_slows_no_start_and_stops_no_removal() {
 
 /// SEC-E05: `prune` and `verify --repair` beside such locks; also what ordinary removal notes.
 #[test]
-fn prune_and_repair_work_beside_a_lock_of_a_stranger() {
+fn prune_and_repair_work_beside_a_lock_of_another_user() {
     for place in Place::all() {
         for kind in ["--exclusive", "--shared"] {
             place.renew();
@@ -545,7 +545,7 @@ fn end(mut child: Child) -> Vec<u8> {
     child.wait_with_output().unwrap().stdout
 }
 
-/// SEC-E05: whatever a stranger locks, no runtime is deleted below a running job, of its owner or of
+/// SEC-E05: whatever another user locks, no runtime is deleted below a running job, of its owner or of
 /// another user; afterwards it is.
 #[test]
 fn no_runtime_is_deleted_below_a_running_job() {
@@ -560,7 +560,7 @@ fn no_runtime_is_deleted_below_a_running_job() {
             if owner.is_some() && runner.is_none() {
                 continue; // Root uses no store of others.
             }
-            // An ordinary user sees no job of another one where a stranger keeps it from its lock.
+            // An ordinary user sees no job of another one where a third keeps it from its lock.
             let name = format!("use{number}{lock:?}{runner:?}");
             for weak in [false, true] {
                 let store = store_of(world, owner, &format!("{name}{weak}"));

@@ -342,7 +342,7 @@ fn failures_that_pass_are_tried_again_and_others_are_not() {
 }
 
 #[test]
-fn https_is_believed_only_with_a_known_authority() {
+fn https_is_trusted_only_with_a_known_authority() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let registry = world.path("registry");

@@ -153,7 +153,7 @@ fn indexes_of_something_else_are_refused() {
     let packed_index = gzip(&plain);
     let none = || json!({});
     refused(b"no gzip", none(), ".index: it is damaged or not a gzip file");
-    refused(&gzip(b"no index"), none(), "it is no index that this program reads");
+    refused(&gzip(b"no index"), none(), "it is not an index that this program reads");
     refused(&gzip(&plain[..plain.len() - 1]), none(), "it is cut off");
     refused(&gzip(&[&plain[..], b"x"].concat()), none(), "bytes after its end");
     refused(&[&packed_index[..], b"x"].concat(), none(), "bytes after the end of the gzip stream");
@@ -184,7 +184,7 @@ fn number(mut value: usize) -> Vec<u8> {
     bytes
 }
 
-/// Indexes that are no tree, that lie about lengths, or that are much larger than they look: each is
+/// Indexes that are not a tree, that lie about lengths, or that are much larger than they look: each is
 /// refused, in 64 MiB of memory.
 #[test]
 fn hostile_indexes_are_refused() {
@@ -266,8 +266,8 @@ fn hostile_indexes_are_refused() {
 /// The archive is as its index says in every hash, but one member is not what it should be.
 #[test]
 fn members_that_unpack_to_something_else_are_refused() {
-    let headers = "its headers are others than the index says";
-    let zeros = "bytes where only zeros may be";
+    let headers = "tar header does not match the index";
+    let zeros = "non-zero padding";
     let content = "it does not unpack to what the index promises";
     let refused = |edit: &dyn Fn(&mut Packed), message: &str| {
         let mut world = World::new();
@@ -323,7 +323,7 @@ fn members_that_unpack_to_something_else_are_refused() {
     let raw = |number: usize, make: &dyn Fn(&[u8]) -> Vec<u8>, message: &str| {
         refused(&|packed| packed.members[number] = make(&packed.cuts[number]), message);
     };
-    let shape = "it is no gzip member with its own length";
+    let shape = "it is not a gzip member with its own length";
     raw(4, &|cut| [&deflate(cut)[..], &trailer(cut)].concat(), shape);
     raw(4, &|cut| gzip(cut), shape);
     raw(4, &|cut| [&common::members::member(cut)[..], b"x"].concat(), shape);

@@ -4,12 +4,12 @@
 #[path = "support/attack.rs"]
 mod attack;
 mod common;
-#[path = "support/desk.rs"]
-mod desk;
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
 use attack::{Attack, WEAKEN, attack, can_weaken, probed, program, start, wrapper};
-use desk::Desk;
+use pty::Pty;
 use rustix::fs::{CWD, FileType, Mode, makedev, mkfifoat, mknodat};
 use std::{
     ffi::OsString,
@@ -323,20 +323,20 @@ fn a_terminal_comes_from_the_jobs_own_devpts() {
                         _ => &["ptmx"],
                     };
                     words.extend(job.iter().map(OsString::from));
-                    let mut desk = Desk::new();
-                    let mut child = desk.start(user, &words, ":");
+                    let mut pty = Pty::new();
+                    let mut child = pty.start(user, &words, ":");
                     if verb == "shell" {
-                        std::io::Write::write_all(&mut desk.near, b"test -t 0; echo t-$?; exit\r")
+                        std::io::Write::write_all(&mut pty.near, b"test -t 0; echo t-$?; exit\r")
                             .unwrap();
                     }
                     if without.is_empty() {
-                        desk.expect("t-0\r\n");
+                        pty.expect("t-0\r\n");
                         assert_eq!(child.wait().unwrap().code(), Some(0));
                     } else {
-                        // It was opened, and is no terminal. What a terminal holds fits a buffer.
+                        // It was opened, and is not a terminal. What a terminal holds fits a buffer.
                         child.wait().unwrap();
                         let mut buffer = [0; 4096];
-                        let len = desk.near.read(&mut buffer).unwrap_or(0);
+                        let len = pty.near.read(&mut buffer).unwrap_or(0);
                         let shown = String::from_utf8_lossy(&buffer[..len]);
                         opened += usize::from(shown.contains("Not a typewriter"));
                     }

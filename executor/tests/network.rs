@@ -376,12 +376,12 @@ fn odd_answers_are_refused_by_name() {
         (with(&format!("X: {}\r\n", "y".repeat(10 << 20))), too_long),
         ("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000).into_bytes(), too_long),
         (with(&format!("Content-Length: {length}\r\nContent-Length: 9\r\n")), "two lengths"),
-        (with("Content-Length: -1\r\n"), "is no number"),
-        (with("Content-Length: 99999999999999999999999\r\n"), "is no number"),
+        (with("Content-Length: -1\r\n"), "is not a number"),
+        (with("Content-Length: 99999999999999999999999\r\n"), "is not a number"),
         (with("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n"), "not used here"),
         (with("Transfer-Encoding: gzip, chunked\r\n"), "not used here"),
-        (with("X : y\r\n"), "a line that is no field"),
-        (with("X: y\r\n folded\r\n"), "a line that is no field"),
+        (with("X : y\r\n"), "a line that is not a field"),
+        (with("X: y\r\n folded\r\n"), "a line that is not a field"),
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), "does not speak HTTP/1.1"),
         (b"HTTP/2 200 OK\r\n\r\n".to_vec(), "does not speak HTTP/1.1"),
         (b"\x15\x03\x01\x00\x02\x02\n\x00".to_vec(), "does not speak HTTP/1.1"),
@@ -397,7 +397,7 @@ fn odd_answers_are_refused_by_name() {
     command.args(["list", "--available", "--registry", "http://localhost:1"]);
     command.env("JOBLET_EXEC_TIMEOUT", u64::MAX.to_string());
     assert_refused(&world.outcome(command.output().unwrap()), 10, "connection refused");
-    // What is no answer is not tried again; what is one, is one.
+    // What is not an answer is not tried again; what is one, is one.
     let hints =
         [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", &with("Set-Cookie: a=b\r\n")[..]].concat();
     let heads = Arc::new(Mutex::new(Vec::new()));

@@ -105,7 +105,7 @@ fn the_first_registry_with_the_name_serves_it() {
     assert_done(&exec(&world, "install demo"));
 }
 
-/// SEC-C11, SEC-E16: what strangers write does not steer the terminal and hides nothing, and `--json`
+/// SEC-C11, SEC-E16: untrusted text does not steer the terminal and hides nothing, and `--json`
 /// keeps it.
 #[test]
 fn hostile_text_is_shown_as_text() {
@@ -278,7 +278,7 @@ fn key(directory: &Path, name: &str) -> String {
 
 /// SEC-C06
 #[test]
-fn a_signed_registry_is_believed_only_with_its_signature() {
+fn a_signed_registry_is_trusted_only_with_its_signature() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let registry = world.path("registry");
@@ -304,13 +304,13 @@ fn a_signed_registry_is_believed_only_with_its_signature() {
     for (bad, message) in [
         (&b""[..], "it is empty"),
         (&by_a[..by_a.len() / 2], "it is"),
-        (&by_a[..by_a.len() - 2], "is no minisign signature"),
+        (&by_a[..by_a.len() - 2], "is not a minisign signature"),
         (b"<html>", "it is cut off"),
     ] {
         fs::write(&signed, bad).unwrap();
         assert_refused(&list(), 13, message);
     }
-    // What was believed last is still there, as long as nobody has to be asked.
+    // What was trusted last is still there, as long as nobody has to be asked.
     assert_done(&exec(&world, "list --available"));
     fs::write(&signed, &by_a).unwrap();
     let document = fs::read(registry.join("registry.json")).unwrap();
@@ -356,14 +356,15 @@ fn a_registry_does_not_go_back_and_does_not_freeze() {
         world.exec(args)
     };
     assert_done(&of("2025-10-20T23:56:08Z"));
-    let message = "it is of 2025-10-19T00:00:00Z, and one of 2025-10-20T23:56:08Z was seen before";
+    let message =
+        "it is dated 2025-10-19T00:00:00Z, but one dated 2025-10-20T23:56:08Z was seen before";
     assert_refused(&of("2025-10-19T00:00:00Z"), 11, message);
     assert_done(&world.exec(["list", "--available", "--registry", &server.address]));
     let future = of("2099-01-01T00:00:00Z");
     assert_done(&future);
-    assert!(future.stderr.contains("which is to come; is the clock right?"), "{future:?}");
+    assert!(future.stderr.contains("in the future; is the clock right?"), "{future:?}");
     assert_done(&of("2025-10-21T00:00:00Z"));
-    assert_refused(&of("2025-10-20T23:56:08Z"), 11, "was seen before");
+    assert_refused(&of("2025-10-20T23:56:08Z"), 11, "was seen before: rollback is refused");
 
     let a = key(&registry, "a");
     configure(&world, &format!("- {{ name: x, url: {}, public_key: {a} }}", registry.display()));
@@ -697,7 +698,7 @@ fn smuggle(world: &World, entries: &[(&str, &str)]) {
     fs::write(file, document.to_string()).unwrap();
 }
 
-/// SEC-C01: what is no name and no version becomes no path and no address.
+/// SEC-C01: what is neither a name nor a version becomes no path and no address.
 #[test]
 fn names_and_versions_that_break_the_grammar_are_left_out_with_one_warning() {
     let mut world = World::new();

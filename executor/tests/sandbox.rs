@@ -339,12 +339,12 @@ fn binds_and_directories_are_as_asked() {
         for (options, stdout, reason) in [
             (["--workdir", "/usr/bin"], "/usr/bin\n", ""),
             (["--workdir", "/no"], "", "does not exist in the job"),
-            (["--workdir", "/proc/self/fd/7"], "", "no directory to work in"),
-            (["--workdir", "/proc/self/cwd"], "", "no directory to work in"),
+            (["--workdir", "/proc/self/fd/7"], "", "not a directory to work in"),
+            (["--workdir", "/proc/self/cwd"], "", "not a directory to work in"),
             (["--bind", "/no:/data"], "", "cannot mount /no on /data read-only: No such file"),
             (["--bind", "/etc:/usr/no"], "", "mount point /usr/no does not exist"),
             (["--bind", "/etc:/work/a/b"], "/work\n", ""),
-            (["--bind", "/etc:/proc/x"], "", "gets fresh"),
+            (["--bind", "/etc:/proc/x"], "", "is reserved: every job gets its own"),
         ] {
             let output = world.run(user, &options, "pwd");
             assert_eq!(output.stdout, stdout, "{options:?} {output:?}");
@@ -482,7 +482,7 @@ fn hosts_without_user_namespaces_are_named_with_their_cure() {
     let (status, stderr, _) = inside(&["sh", "-c", none, "sh"]);
     assert_eq!(status, Some(125), "{stderr}");
     assert!(stderr.contains("switched off here by user.max_user_namespaces=0"), "{stderr}");
-    assert!(stderr.contains("`sysctl -w user.max_user_namespaces=15000` cures it"), "{stderr}");
+    assert!(stderr.contains("`sysctl -w user.max_user_namespaces=15000` fixes it"), "{stderr}");
 }
 
 #[test]

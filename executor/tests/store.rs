@@ -314,7 +314,7 @@ fn a_flipped_byte_a_missing_and_an_extra_file_are_found() {
     fs::create_dir(world.path("store/hand-1.0.0")).unwrap();
     fs::write(world.path("store/hand-1.0.0/runtime.yml"), "").unwrap();
     let hand = world.exec(["verify", "hand"]);
-    assert_eq!(hand.stderr, "~/store/hand-1.0.0: nothing is known to compare it with\n");
+    assert_eq!(hand.stderr, "~/store/hand-1.0.0: no index or file list recorded, cannot verify\n");
 }
 
 /// Equal files of different runtimes and kinds of archives are on the disk once, and `info` says so.

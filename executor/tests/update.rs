@@ -305,7 +305,7 @@ fn damage_is_found_and_repaired_with_little() {
     fs::remove_file(lib.join("small")).unwrap();
     fs::remove_file(lib.join("link")).unwrap();
     std::os::unix::fs::symlink("/etc", lib.join("link")).unwrap();
-    fs::write(lib.join("stranger"), "").unwrap();
+    fs::write(lib.join("stray"), "").unwrap();
     let found = world.exec(["verify", "demo"]);
     assert_eq!(found.status, Some(13), "{found:?}");
     assert_eq!(
@@ -313,7 +313,7 @@ fn damage_is_found_and_repaired_with_little() {
         "demo@2.0.0: isolated/lib/big has other content\n\
          demo@2.0.0: isolated/lib/link points elsewhere\n\
          demo@2.0.0: isolated/lib/small is missing\n\
-         demo@2.0.0: isolated/lib/stranger is not of this runtime\n\
+         demo@2.0.0: isolated/lib/stray is not of this runtime\n\
          demo@2.0.0: damaged\n"
     );
     assert!(found.stderr.contains("verify --repair"), "{found:?}");

@@ -1,15 +1,15 @@
 //! What a job is given: files, variables, a parent, a terminal, and how its end is told.
 
 mod common;
-#[path = "support/desk.rs"]
-mod desk;
+#[path = "support/pty.rs"]
+mod pty;
 mod support;
 
-use desk::Desk;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use pty::Pty;
 use rustix::termios::{LocalModes, tcgetattr};
 use std::{
     ffi::OsString,
@@ -127,7 +127,7 @@ fn a_parent_reaps_and_passes_signals_on() {
             ("trap '' TERM; echo ready; sleep 0.5; exit 9", Some(Signal::SIGTERM), 9),
             ("echo ready; kill -KILL $$", None, 137),
             ("echo ready; exit 125", None, 125),
-            // It is no PID 1, and an orphan finds one that reaps it.
+            // It is not PID 1, and an orphan finds one that reaps it.
             (
                 "test $$ = 2 && (sleep 0 & exec sleep 0); sleep 0.2; \
               [ /proc/[0-9]* = /proc/1 ] || echo ready; test ! -e /proc/4",
@@ -199,8 +199,8 @@ fn words_of(world: &World, verb: &str, words: &[&str]) -> Vec<OsString> {
     all
 }
 
-fn type_in(desk: &mut Desk, text: &str) {
-    desk.near.write_all(text.as_bytes()).unwrap();
+fn type_in(pty: &mut Pty, text: &str) {
+    pty.near.write_all(text.as_bytes()).unwrap();
 }
 
 /// What the session does afterwards: tells how many of three modes its terminal has, by which
@@ -208,8 +208,8 @@ fn type_in(desk: &mut Desk, text: &str) {
 const COOKED: &str = "stty -a | tr ' ' '\\n' | grep -cx -e echo -e icanon -e isig";
 
 /// Waits for the end of the session, which must find its terminal as it was.
-fn end(desk: &mut Desk, mut child: Child) -> Option<i32> {
-    desk.expect("3\r\n");
+fn end(pty: &mut Pty, mut child: Child) -> Option<i32> {
+    pty.expect("3\r\n");
     child.wait().unwrap().code()
 }
 
@@ -217,30 +217,30 @@ fn end(desk: &mut Desk, mut child: Child) -> Option<i32> {
 fn a_shell_has_a_terminal_of_its_own() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
-        let mut desk = Desk::new();
-        let child = desk.start(user, &words_of(world, "shell", &["demo"]), COOKED);
-        type_in(&mut desk, "stty size; tty; echo end-of-$((1+1))\r");
-        desk.expect("31 99");
-        desk.expect("/dev/pts/0");
-        desk.expect("end-of-2");
-        assert!(!tcgetattr(&desk.near).unwrap().local_modes.contains(LocalModes::ICANON));
+        let mut pty = Pty::new();
+        let child = pty.start(user, &words_of(world, "shell", &["demo"]), COOKED);
+        type_in(&mut pty, "stty size; tty; echo end-of-$((1+1))\r");
+        pty.expect("31 99");
+        pty.expect("/dev/pts/0");
+        pty.expect("end-of-2");
+        assert!(!tcgetattr(&pty.near).unwrap().local_modes.contains(LocalModes::ICANON));
         // The keys of job control: the job's terminal acts on them, the shell lives on.
-        type_in(&mut desk, "sleep 50\r");
-        desk.expect("sleep 50");
+        type_in(&mut pty, "sleep 50\r");
+        pty.expect("sleep 50");
         std::thread::sleep(Duration::from_millis(300));
-        type_in(&mut desk, "\x1a");
-        desk.expect("Stopped");
-        type_in(&mut desk, "jobs; fg\r");
-        desk.expect("sleep 50");
+        type_in(&mut pty, "\x1a");
+        pty.expect("Stopped");
+        type_in(&mut pty, "jobs; fg\r");
+        pty.expect("sleep 50");
         std::thread::sleep(Duration::from_millis(300));
-        type_in(&mut desk, "\x03");
-        type_in(&mut desk, "echo status-$?\r");
-        desk.expect("status-130");
+        type_in(&mut pty, "\x03");
+        type_in(&mut pty, "echo status-$?\r");
+        pty.expect("status-130");
         // A new size is passed on.
-        desk.resize(40, 120);
-        type_in(&mut desk, "sleep 0.2; stty size; exit 9\r");
-        desk.expect("40 120");
-        assert_eq!(end(&mut desk, child), Some(9));
+        pty.resize(40, 120);
+        type_in(&mut pty, "sleep 0.2; stty size; exit 9\r");
+        pty.expect("40 120");
+        assert_eq!(end(&mut pty, child), Some(9));
     }
 }
 
@@ -254,12 +254,12 @@ fn the_callers_terminal_is_itself_again_after_any_death() {
             (&["--tty", "--workdir=/no"], "", 125),
             (&["--tty"], "exec <&- >&- 2>&-; sleep 0.3; echo ready > /dev/tty; exit 4", 4),
         ] {
-            let mut desk = Desk::new();
+            let mut pty = Pty::new();
             let words = World::shell(options, script);
             let words: Vec<_> = words.iter().map(String::as_str).collect();
-            let child = desk.start(user, &words_of(world, "run", &words), COOKED);
-            desk.expect(if script.is_empty() { "does not exist in the job" } else { "ready" });
-            assert_eq!(end(&mut desk, child), Some(status), "{user:?} {script}");
+            let child = pty.start(user, &words_of(world, "run", &words), COOKED);
+            pty.expect(if script.is_empty() { "does not exist in the job" } else { "ready" });
+            assert_eq!(end(&mut pty, child), Some(status), "{user:?} {script}");
         }
     }
     let output = world.run(None, &["--tty"], ":");
@@ -271,11 +271,11 @@ fn the_callers_terminal_is_itself_again_after_any_death() {
 fn a_hangup_ends_a_shell() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
-        let mut desk = Desk::new();
-        let mut child = desk.start(user, &words_of(world, "shell", &["demo"]), ":");
-        type_in(&mut desk, "echo rea''dy\r");
-        desk.expect("ready");
-        drop(desk);
+        let mut pty = Pty::new();
+        let mut child = pty.start(user, &words_of(world, "shell", &["demo"]), ":");
+        type_in(&mut pty, "echo rea''dy\r");
+        pty.expect("ready");
+        drop(pty);
         // The session goes first; what it leaves is looked for by its store.
         child.wait().unwrap();
         let store = world.path("store").into_os_string().into_encoded_bytes();

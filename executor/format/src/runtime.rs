@@ -201,7 +201,7 @@ fn check_target(target: &str) -> Result<(), &'static str> {
         target.strip_prefix(*reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     if RESERVED_TARGETS.iter().any(below) {
-        return Err("is one that every job gets fresh");
+        return Err("is reserved: every job gets its own");
     }
     Ok(())
 }
@@ -281,10 +281,10 @@ mod tests {
             ("usr", "/", "names no file"),
             ("usr", "/..", "contains `.`"),
             ("usr", "/usr/../etc", "contains `.`"),
-            ("usr", "/proc", "gets fresh"),
-            ("usr", "/proc/x", "gets fresh"),
-            ("usr", "/dev/shm", "gets fresh"),
-            ("usr", "/work", "gets fresh"),
+            ("usr", "/proc", "is reserved: every job gets its own"),
+            ("usr", "/proc/x", "is reserved: every job gets its own"),
+            ("usr", "/dev/shm", "is reserved: every job gets its own"),
+            ("usr", "/work", "is reserved: every job gets its own"),
             ("usr", "/a\0b", "NUL"),
         ] {
             let error = parse(&mount(source, target)).unwrap_err().to_string();

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 /// `text` with everything in it made visible that is not seen, or changes how the rest is.
 ///
-/// Registries, archives and servers are written by strangers, and terminals obey what they print. All
+/// Registries, archives and servers are untrusted, and terminals obey what they print. All
 /// that comes from outside and is printed for people goes through this.
 pub fn visible(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
@@ -95,7 +95,7 @@ mod tests {
 
     /// SEC-C11
     #[test]
-    fn strangers_cannot_steer_the_terminal() {
+    fn untrusted_text_cannot_steer_the_terminal() {
         let text = "ok é \x1b[31mred\x07 \u{202e}txt\u{2028}\n";
         assert_eq!(visible(text), "ok é \\u{1b}[31mred\\u{7} \\u{202e}txt\\u{2028}\\n");
     }

@@ -98,7 +98,7 @@ fn lock() -> MutexGuard<'static, Option<Bar>> {
 }
 
 fn clear() {
-    // A terminal that went away is no reason to stop.
+    // A terminal that went away is not a reason to stop.
     _ = write!(stderr(), "\r\x1b[K");
 }
 

@@ -100,7 +100,7 @@ const JOB: &[Opt] = &[
     value("--cpu", "", "N", "how many processors' time it may use: 2, 1.5, 0.25"),
     value("--pids", "", "N", "how many processes and threads it may have at a time"),
     value("--gpu", "", "N|all", "how many of the host's GPUs it may use"),
-    switch("--init", "", "put a process before the job that passes signals on and reaps"),
+    switch("--init", "", "run an init as PID 1 that forwards signals and reaps zombies"),
     value(
         "--tty",
         "-t",
@@ -177,7 +177,7 @@ pub const COMMANDS: &[Cmd] = &[
         name: "info",
         also: "runtime info",
         usage: "SPEC",
-        help: "tell what is known of a runtime: versions, origin, size on disk, mounts, variables",
+        help: "show details of a runtime: versions, origin, size on disk, mounts, variables",
         options: &[],
         runs_job: false,
     },
@@ -185,7 +185,7 @@ pub const COMMANDS: &[Cmd] = &[
         name: "doctor",
         also: "",
         usage: "",
-        help: "look at what jobs and installations need of this host, and say what cures it",
+        help: "check what jobs and installations need of this host, and suggest fixes",
         options: &[switch(
             "--apparmor",
             "",
@@ -317,9 +317,7 @@ pub fn command_help(command: &Cmd) -> String {
         _ = writeln!(text, "Also:  joblet-exec {} {}", command.also, command.usage);
     }
     if command.name == "run" {
-        text.push_str(
-            "\nOptions end at the first word that is not one: what follows belongs to the job.\n",
-        );
+        text.push_str("\nOptions end at the first operand; the rest is the job's command line.\n");
     }
     if !command.options.is_empty() {
         text.push_str("\nOptions:\n");

@@ -1,4 +1,4 @@
-//! What people and scripts get to see: data on stdout, everything else on stderr.
+//! Output: data on stdout, everything else on stderr.
 
 use super::args::{Color, Global};
 use super::escape::shown_in;
@@ -15,12 +15,12 @@ const LONGEST: usize = 8192;
 pub struct Ui<'a> {
     out: &'a mut (dyn Write + Send),
     err: &'a mut (dyn Write + Send),
-    voice: Voice,
+    verbosity: Verbosity,
 }
 
-/// How much is said, and how.
+/// How much is printed, and in colour or not.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Voice {
+pub struct Verbosity {
     quiet: bool,
     verbose: bool,
     colored: bool,
@@ -29,30 +29,30 @@ pub struct Voice {
 impl<'a> Ui<'a> {
     /// Says what an unparsed command line allows: errors.
     pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send)) -> Self {
-        Self { out, err, voice: Voice::default() }
+        Self { out, err, verbosity: Verbosity::default() }
     }
 
     /// How this one speaks.
-    pub fn voice(&self) -> Voice {
-        self.voice
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity
     }
 
     /// One that speaks as another one does.
-    pub fn with(voice: Voice, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>) -> Self {
-        Self { out, err, voice }
+    pub fn with(verbosity: Verbosity, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>) -> Self {
+        Self { out, err, verbosity }
     }
 
-    /// Passes on what another one has said to people.
-    pub fn pass(&mut self, said: &[u8]) {
+    /// Prints the messages that another one has collected.
+    pub fn pass(&mut self, messages: &[u8]) {
         // As in `line`.
-        progress::above(|| _ = self.err.write_all(said));
+        progress::above(|| _ = self.err.write_all(messages));
     }
 
     /// Follows `--quiet`, `--verbose` and `--color`.
     pub fn set(&mut self, global: &Global, env: &Environment) {
-        self.voice.quiet = global.quiet;
-        self.voice.verbose = global.verbose;
-        self.voice.colored = match global.color {
+        self.verbosity.quiet = global.quiet;
+        self.verbosity.verbose = global.verbose;
+        self.verbosity.colored = match global.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => !env.no_color && io::stderr().is_terminal(),
@@ -61,13 +61,13 @@ impl<'a> Ui<'a> {
 
     /// Whether progress is shown, on a terminal.
     pub fn progress(&self) -> bool {
-        !self.voice.quiet
+        !self.verbosity.quiet
     }
 
     /// Data, as it is.
     ///
     /// # Errors
-    /// When stdout cannot be written. A reader that went away is no error.
+    /// When stdout cannot be written. A reader that went away is not an error.
     pub fn data(&mut self, text: &str) -> Result<(), Error> {
         self.raw(text.as_bytes())
     }
@@ -86,23 +86,23 @@ impl<'a> Ui<'a> {
         }
     }
 
-    /// A line that people want to see, unless they said `--quiet`.
+    /// A line on stderr, unless `--quiet` is given.
     pub fn note(&mut self, text: &str) {
-        if !self.voice.quiet {
+        if !self.verbosity.quiet {
             self.line("", text);
         }
     }
 
-    /// A line for those who said `--verbose`.
+    /// A line on stderr with `--verbose`.
     pub fn detail(&mut self, text: &str) {
-        if self.voice.verbose {
+        if self.verbosity.verbose {
             self.line("", text);
         }
     }
 
     /// Something that is not as it should be but stops nothing.
     pub fn warning(&mut self, text: &str) {
-        if !self.voice.quiet {
+        if !self.verbosity.quiet {
             let word = self.painted("33", "warning");
             self.line(&format!("{word}: "), text);
         }
@@ -115,11 +115,15 @@ impl<'a> Ui<'a> {
     }
 
     fn painted(&self, color: &str, word: &str) -> String {
-        if self.voice.colored { format!("\x1b[1;{color}m{word}\x1b[0m") } else { word.to_owned() }
+        if self.verbosity.colored {
+            format!("\x1b[1;{color}m{word}\x1b[0m")
+        } else {
+            word.to_owned()
+        }
     }
 
     fn line(&mut self, start: &str, text: &str) {
-        // Nobody is left to be told that stderr cannot be written.
+        // A failure to write to stderr cannot be reported anywhere.
         let shown = visible(&shown_in(text));
         let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
         let more = if end < shown.len() { "…" } else { "" };
@@ -138,16 +142,19 @@ mod tests {
         let mut out = Vec::new();
         let mut ui = Ui::new(&mut out, &mut err);
         ui.note(&format!("https://u:s3cret@h/?s3cret {}", "é".repeat(9000)));
-        let said = String::from_utf8(err).unwrap();
-        assert!(said.starts_with("https://…@h/?… éé") && said.ends_with("é…\n"), "{said}");
-        assert_eq!(said.chars().count(), LONGEST + 2);
+        let messages = String::from_utf8(err).unwrap();
+        assert!(
+            messages.starts_with("https://…@h/?… éé") && messages.ends_with("é…\n"),
+            "{messages}"
+        );
+        assert_eq!(messages.chars().count(), LONGEST + 2);
     }
 
     #[test]
     fn errors_carry_their_class_and_quiet_keeps_them() {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut ui = Ui::new(&mut out, &mut err);
-        ui.voice.quiet = true;
+        ui.verbosity.quiet = true;
         ui.note("n");
         ui.detail("d");
         ui.warning("w");

@@ -40,8 +40,8 @@ impl Session<'_> {
             (Wanted::Latest, Some(found)) if self.offline() => Ok(found),
             _ => {
                 let mut registries = self.registries()?;
-                let (runtime, did) = install_one(spec, store, &mut registries, ui)?;
-                ui.detail(&did);
+                let (runtime, summary) = install_one(spec, store, &mut registries, ui)?;
+                ui.detail(&summary);
                 Ok(runtime)
             }
         }
@@ -59,39 +59,39 @@ pub(super) fn install_all(
     ui: &mut Ui<'_>,
 ) -> Result<Vec<Installed>, Error> {
     if let [spec] = specs {
-        let (runtime, did) = install_one(spec, store, registries, ui)?;
-        ui.note(&did);
+        let (runtime, summary) = install_one(spec, store, registries, ui)?;
+        ui.note(&summary);
         return Ok(vec![runtime]);
     }
     // Versions of one runtime go one after the other: the later is made out of the earlier.
-    let mut lanes: Vec<Vec<(_, &Spec, _)>> = Vec::new();
-    let (mut count, mut silent) = (0, Vec::new());
+    let mut queues: Vec<Vec<(_, &Spec, _)>> = Vec::new();
+    let (mut count, mut unreachable) = (0, Vec::new());
     for spec in specs {
-        // Nobody answered to ask this of: it would be waited for and told once more.
-        if silent.contains(&&spec.origin) {
+        // Nobody answered to ask this of: it would be waited for and reported once more.
+        if unreachable.contains(&&spec.origin) {
             continue;
         }
         let catalog = serving(spec, store, registries, ui);
         if matches!(catalog, Err(Error::Net { .. })) {
-            silent.push(&spec.origin);
+            unreachable.push(&spec.origin);
         }
         let job = (count, spec, catalog);
         count += 1;
-        match lanes.iter_mut().find(|lane| lane[0].1.name == spec.name) {
-            Some(lane) => lane.push(job),
-            None => lanes.push(vec![job]),
+        match queues.iter_mut().find(|queue| queue[0].1.name == spec.name) {
+            Some(queue) => queue.push(job),
+            None => queues.push(vec![job]),
         }
     }
-    let (threads, voice) = (lanes.len().min(AT_ONCE), ui.voice());
-    let (lanes, report) = (Mutex::new(lanes.into_iter()), Mutex::new(Report::new(count, ui)));
+    let (threads, verbosity) = (queues.len().min(AT_ONCE), ui.verbosity());
+    let (queues, report) = (Mutex::new(queues.into_iter()), Mutex::new(Report::new(count, ui)));
     let work = || loop {
-        let next = lock(&lanes).next();
-        let Some(lane) = next else { return };
-        for (at, spec, catalog) in lane {
-            let (mut out, mut said) = (Vec::new(), Vec::new());
-            let mut ui = Ui::with(voice, &mut out, &mut said);
+        let next = lock(&queues).next();
+        let Some(queue) = next else { return };
+        for (at, spec, catalog) in queue {
+            let (mut out, mut messages) = (Vec::new(), Vec::new());
+            let mut ui = Ui::with(verbosity, &mut out, &mut messages);
             let done = catalog.and_then(|catalog| carry_out(spec, catalog, store, &mut ui));
-            lock(&report).put(at, said, done);
+            lock(&report).put(at, messages, done);
         }
     };
     thread::scope(|scope| {
@@ -110,13 +110,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What became of each spec, told in order, as soon as those before it are done.
+/// What became of each spec, reported in order, as soon as those before it are done.
 struct Report<'u, 'a> {
     ui: &'u mut Ui<'a>,
-    /// What was said, and the end.
+    /// Its messages, and its result.
     done: Vec<Option<(Vec<u8>, Done)>>,
-    /// How many were told.
-    told: usize,
+    /// How many are reported.
+    reported: usize,
     rows: Vec<Installed>,
     failed: Option<Error>,
 }
@@ -124,17 +124,17 @@ struct Report<'u, 'a> {
 impl<'u, 'a> Report<'u, 'a> {
     fn new(count: usize, ui: &'u mut Ui<'a>) -> Self {
         let done = (0..count).map(|_| None).collect();
-        Self { ui, done, told: 0, rows: Vec::new(), failed: None }
+        Self { ui, done, reported: 0, rows: Vec::new(), failed: None }
     }
 
-    fn put(&mut self, at: usize, said: Vec<u8>, done: Done) {
-        self.done[at] = Some((said, done));
-        while let Some((said, done)) = self.done.get_mut(self.told).and_then(Option::take) {
-            self.told += 1;
-            self.ui.pass(&said);
+    fn put(&mut self, at: usize, messages: Vec<u8>, done: Done) {
+        self.done[at] = Some((messages, done));
+        while let Some((messages, done)) = self.done.get_mut(self.reported).and_then(Option::take) {
+            self.reported += 1;
+            self.ui.pass(&messages);
             match done {
-                Ok((runtime, did)) => {
-                    self.ui.note(&did);
+                Ok((runtime, summary)) => {
+                    self.ui.note(&summary);
                     self.rows.push(runtime);
                 }
                 Err(error) if self.failed.is_none() => self.failed = Some(error),
@@ -168,12 +168,12 @@ fn serving(
 
 fn carry_out(spec: &Spec, catalog: Option<Catalog>, store: &Store, ui: &mut Ui<'_>) -> Done {
     let Some(catalog) = catalog else {
-        return Ok((store.expect(spec)?, format!("{spec} is installed already")));
+        return Ok((store.require(spec)?, format!("{spec} is installed already")));
     };
     let outcome = install::install(spec, &catalog, store, ui)?;
     let runtime = outcome.runtime;
     let version = runtime.version.as_ref().map(ToString::to_string).unwrap_or_default();
-    let did = match outcome.cost {
+    let summary = match outcome.cost {
         None => format!("{}@{version} is installed already", runtime.name),
         Some(cost) => format!(
             "installed {}@{version} ({}{} in {:.1} s)",
@@ -186,5 +186,5 @@ fn carry_out(spec: &Spec, catalog: Option<Catalog>, store: &Store, ui: &mut Ui<'
             outcome.seconds
         ),
     };
-    Ok((runtime, did))
+    Ok((runtime, summary))
 }

@@ -32,7 +32,7 @@ impl Session<'_> {
     }
 
     pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
-        let path = self.store()?.expect(spec)?.path;
+        let path = self.store()?.require(spec)?.path;
         if std::io::stdout().is_terminal() {
             return ui.data(&(visible(&path.to_string_lossy()) + "\n"));
         }

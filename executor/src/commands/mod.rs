@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// Seconds to wait while another process asks the registry, instead of asking as well.
-const MAX_PATIENCE: u64 = 60;
+const MAX_LOCK_TIMEOUT: u64 = 60;
 
 /// The options and the environment of one call.
 pub(crate) struct Session<'a> {
@@ -81,7 +81,7 @@ impl Session<'_> {
             refresh: self.global.refresh,
             now: SystemTime::now(),
             cache: self.env.cache().map(Cache::new),
-            patience: self.env.lock_timeout.min(MAX_PATIENCE),
+            lock_timeout: self.env.lock_timeout.min(MAX_LOCK_TIMEOUT),
         }
     }
 

@@ -16,7 +16,7 @@ impl Session<'_> {
         let store = self.store()?;
         store.clean()?;
         let mut rows = Vec::new();
-        for runtime in superfluous(&store, what)? {
+        for runtime in prunable(&store, what)? {
             let usage = Usage::of(store.open(&runtime)?, &runtime.path)?;
             if !what.dry_run {
                 match store.remove(&runtime) {
@@ -45,7 +45,7 @@ impl Session<'_> {
 }
 
 /// The versions that may go, beyond those of each runtime that stay.
-fn superfluous(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
+fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let old = |runtime: &Installed| {
         // Only what has a receipt is this program's to remove, and only from this store.

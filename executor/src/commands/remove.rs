@@ -11,7 +11,7 @@ impl Session<'_> {
         let store = self.store()?;
         store.clean()?;
         for spec in specs {
-            let runtime = store.expect_one(spec)?;
+            let runtime = store.require_one(spec)?;
             let users = store.remove(&runtime)?;
             ui.note(&format!("removed {}", runtime.path.display()));
             note_users(ui, &runtime, users.as_deref());

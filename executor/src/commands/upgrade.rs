@@ -48,7 +48,7 @@ impl Session<'_> {
         let missing = |name: &&RuntimeName| wanted.iter().all(|(spec, _)| spec.name != **name);
         if let Some(name) = names.iter().find(missing) {
             let spec = Spec { origin: None, name: name.clone(), wanted: Wanted::Any };
-            return store.expect(&spec).map(drop);
+            return store.require(&spec).map(drop);
         }
         wanted.retain(|(spec, _)| names.is_empty() || names.contains(&spec.name));
         let mut newer = Vec::new();

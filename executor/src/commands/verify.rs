@@ -23,7 +23,7 @@ impl Session<'_> {
         store.clean()?;
         let mut runtimes = Vec::new();
         for spec in specs {
-            runtimes.push(store.expect(spec)?);
+            runtimes.push(store.require(spec)?);
         }
         if specs.is_empty() {
             runtimes = store.installed()?;
@@ -34,7 +34,7 @@ impl Session<'_> {
                 (differences(&store, &runtime)?, &runtime.version)
             else {
                 ui.note(&format!(
-                    "{}: nothing is known to compare it with",
+                    "{}: no index or file list recorded, cannot verify",
                     runtime.path.display()
                 ));
                 continue;
@@ -60,7 +60,7 @@ impl Session<'_> {
     }
 }
 
-/// How a runtime differs from what is known of it; `None` if nothing is.
+/// How a runtime differs from its index or file list; `None` if neither is recorded.
 fn differences(store: &Store, runtime: &Installed) -> Result<Option<Vec<Difference>>, Error> {
     let open = || store.open(runtime);
     let index = store.kept(runtime, Kept::Index).and_then(|it| members::parse_index(&it));

@@ -77,7 +77,7 @@ pub(crate) fn open(
 /// Never waits for a FIFO, and what is a device or a socket is not opened.
 ///
 /// # Errors
-/// `EXDEV`; `EINVAL` for what is no regular file; `ELOOP`, and what openat(2) answers.
+/// `EXDEV`; `EINVAL` for what is not a regular file; `ELOOP`, and what openat(2) answers.
 pub(crate) fn file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     if weaken::without("within") {

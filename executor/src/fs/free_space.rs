@@ -8,10 +8,10 @@ use rustix::fd::AsFd;
 pub fn free(directory: &Directory) -> Result<u64, Error> {
     let found = rustix::fs::fstatvfs(directory.as_fd());
     let found = found.map_err(Error::file("stat", directory.path()))?;
-    Ok(room(&found).unwrap_or(u64::MAX))
+    Ok(available(&found).unwrap_or(u64::MAX))
 }
 
 /// What is free on a file system, in bytes. One without a size, like a ramfs, says nothing.
-pub(crate) fn room(found: &rustix::fs::StatVfs) -> Option<u64> {
+pub(crate) fn available(found: &rustix::fs::StatVfs) -> Option<u64> {
     (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
 }

@@ -73,7 +73,7 @@ fn load(directories: &str) -> Result<Vec<Spec>, Error> {
             let parsed = serde_yaml::from_str::<Value>(&text);
             let document = parsed.map_err(|error| refuse(&path, error.to_string()))?;
             let Some(kind) = document["kind"].as_str().map(str::to_owned) else {
-                return Err(refuse(&path, "has no `kind`: it is no CDI specification".into()));
+                return Err(refuse(&path, "has no `kind`: it is not a CDI specification".into()));
             };
             if kind.ends_with(CLASS) {
                 specs.push(Spec { path, kind, document });
@@ -149,7 +149,7 @@ fn edit(gpus: &mut Gpus, edits: &Value, runtime: &Runtime) -> Result<(), String>
 fn absolute(of: &Value, name: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(of[name].as_str().unwrap_or_default());
     let plain = path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
-    plain.then_some(path).ok_or_else(|| format!("{name} {} is no absolute path", of[name]))
+    plain.then_some(path).ok_or_else(|| format!("{name} {} is not an absolute path", of[name]))
 }
 
 fn exists(path: PathBuf) -> Result<PathBuf, String> {
@@ -226,9 +226,12 @@ containerEdits:
             ("devices: []".to_owned(), "no `kind`"),
             (device("env: [A]"), "has no `=`"),
             (device("deviceNodes: [{ path: /etc/passwd }]"), "not in /dev"),
-            (device("deviceNodes: [{ path: /dev/../etc/passwd }]"), "no absolute path"),
+            (device("deviceNodes: [{ path: /dev/../etc/passwd }]"), "not an absolute path"),
             (device("deviceNodes: [{ path: /dev/nothing-here }]"), "does not exist"),
-            (device("mounts: [{ hostPath: /etc/passwd, containerPath: x }]"), "no absolute path"),
+            (
+                device("mounts: [{ hostPath: /etc/passwd, containerPath: x }]"),
+                "not an absolute path",
+            ),
         ] {
             let error = found(&[("a.yaml", &text)], Wanted::All).unwrap_err().to_string();
             assert!(error.contains(want), "{text}: {error}");

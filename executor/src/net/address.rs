@@ -63,12 +63,11 @@ impl Address {
         Self { url: url.clone(), token: None, insecure }.follow(url)
     }
 
-    /// The address `text`, which may be relative to this one, as this one leads to it: the token goes
-    /// along.
+    /// The address `text`, resolved against this one; the token goes along.
     ///
     /// # Errors
     /// The reason why it is not followed.
-    pub fn lead(&self, text: &str) -> Result<Self, String> {
+    pub fn with_url(&self, text: &str) -> Result<Self, String> {
         let relative = || self.url.join(text).map_err(|error| error.to_string());
         self.follow(parse(text)?.map_or_else(relative, Ok)?)
     }
@@ -216,11 +215,11 @@ mod tests {
             ("https://sub.example.org/org/a", false),
             ("https://example.org.evil.org/org/a", false),
         ] {
-            let got = registry.lead(there).unwrap().authorization();
+            let got = registry.with_url(there).unwrap().authorization();
             assert_eq!(got, shown.then(|| "Bearer s3cret".to_owned()), "{there}");
         }
         let root = address("http://127.0.0.1:80/registry.json").with_token("t".into());
-        assert!(root.lead("http://127.0.0.1/x").unwrap().authorization().is_some());
+        assert!(root.with_url("http://127.0.0.1/x").unwrap().authorization().is_some());
         assert!(root.without_token().authorization().is_none());
     }
 
@@ -254,18 +253,18 @@ mod tests {
             for scheme in ["http", "https", "HTTP"] {
                 let there = format!("{scheme}://{here}/x");
                 for registry in [&far, &signed] {
-                    let refused = registry.lead(&there).unwrap_err();
+                    let refused = registry.with_url(&there).unwrap_err();
                     assert!(refused.contains("on this host"), "{there}: {refused}");
                 }
-                assert!(near.lead(&there).is_ok(), "{there}");
+                assert!(near.with_url(&there).is_ok(), "{there}");
                 assert!(Address::named(url(&there), false).is_ok(), "{there}");
             }
         }
         for there in ["http://example.org/", "http://127.0.0.1.example.org/", "http://10.0.0.1/"] {
             for registry in [&far, &near] {
-                assert!(registry.lead(there).unwrap_err().contains("plain http"), "{there}");
+                assert!(registry.with_url(there).unwrap_err().contains("plain http"), "{there}");
             }
-            assert!(signed.lead(there).is_ok(), "{there}");
+            assert!(signed.with_url(there).is_ok(), "{there}");
         }
     }
 

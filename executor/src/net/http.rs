@@ -1,4 +1,4 @@
-//! GET over https, with the redirects, the retries and the patience that are allowed.
+//! GET over https, with limits on redirects, retries and time.
 
 use super::address::Address;
 use super::connection::{self, Deadline, Fault, SLOWEST, Stream};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 /// How many times as long as a server may be silent its answer may take, however slow it is.
-const PATIENCE: u32 = 5;
+const ANSWER_TIMEOUTS: u32 = 5;
 
 /// An answer whose body is read no longer than is reasonable.
 pub struct Response {
@@ -40,7 +40,7 @@ impl Read for Response {
 
 /// How long `received` bytes may take to arrive.
 fn longest(received: u64) -> Duration {
-    env::timeout() * PATIENCE + Duration::from_secs(received / SLOWEST)
+    env::timeout() * ANSWER_TIMEOUTS + Duration::from_secs(received / SLOWEST)
 }
 
 impl Response {
@@ -136,7 +136,7 @@ pub fn resume(
         return Ok(Resumed::Whole(response));
     }
     let wanted = format!("bytes {offset}-{}/{size}", size.saturating_sub(1));
-    Ok(match expect_range(url, response, &wanted) {
+    Ok(match require_range(url, response, &wanted) {
         Ok(response) => Resumed::Rest(response),
         Err(error) => Resumed::Neither(error),
     })
@@ -175,11 +175,11 @@ pub fn get_range(
 ) -> Result<Response, Error> {
     let (first, last) = (range.start, range.end.saturating_sub(1));
     let response = ask(url, &[("Range", &format!("bytes={first}-{last}"))], tries)?;
-    expect_range(url, response, &format!("bytes {first}-{last}/{size}"))
+    require_range(url, response, &format!("bytes {first}-{last}/{size}"))
 }
 
 /// Passes an answer on if it is the part of the file that was asked for.
-fn expect_range(url: &Address, response: Response, wanted: &str) -> Result<Response, Error> {
+fn require_range(url: &Address, response: Response, wanted: &str) -> Result<Response, Error> {
     let got = response.header("content-range");
     if response.status() == 206 && got == Some(wanted) {
         return Ok(response);
@@ -246,7 +246,7 @@ fn try_get(url: &Address, headers: &[(&'static str, &str)]) -> Result<Response, 
         let refuse = |reason: &str| {
             failure(format!("redirect to {} refused: {reason}", shown(target)), false)
         };
-        let next = url.lead(target).map_err(|reason| refuse(&reason))?;
+        let next = url.with_url(target).map_err(|reason| refuse(&reason))?;
         // https never leads back to http, not even on loopback.
         if next.is_plain() && !url.is_plain() {
             return Err(refuse("it leaves https"));
@@ -277,7 +277,7 @@ fn send(
     let token = token.as_deref().map(|token| ("Authorization", token));
     for (name, value) in headers.iter().copied().chain(token) {
         if !value.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
-            return Err(failure(format!("what would be sent as {name} is no plain text"), false));
+            return Err(failure(format!("what would be sent as {name} is not plain text"), false));
         }
         request = request + name + ": " + value + "\r\n";
     }

@@ -1,6 +1,6 @@
 //! Files of a registry that is a directory of this host.
 //!
-//! Who wrote the directory may be a stranger: a bundle on a stick, an unpacked archive. Nothing in it
+//! Whoever wrote the directory may be untrusted: a bundle on a stick, an unpacked archive. Nothing in it
 //! leads out of it, and only regular files are read.
 
 use crate::error::Error;
@@ -62,7 +62,7 @@ impl Local {
     /// Opens it for reading. Never waits, for a FIFO, or opens a device.
     ///
     /// # Errors
-    /// [`Error::File`]; also when a link leads out of the directory, and for what is no regular file.
+    /// [`Error::File`]; also when a link leads out of the directory, and for what is not a regular file.
     pub fn open(&self) -> Result<File, Error> {
         let here = self.directory.as_os_str().is_empty();
         let directory = if here { Path::new(".") } else { &self.directory };

@@ -38,7 +38,7 @@ impl Location {
         Self::of_configured(text, false).and_then(|found| {
             found.ok_or_else(|| {
                 Error::Usage(format!(
-                    "registry {:?} is no existing directory or file, no address and no owner/repo",
+                    "registry {:?} is not an existing directory or file, an address or an owner/repo",
                     shown(text)
                 ))
             })
@@ -94,7 +94,7 @@ impl Location {
     /// The reason why it is not followed: another scheme, plain http, out of the directory.
     pub fn of_archive(&self, download_url: &str) -> Result<Self, String> {
         let registry = match self {
-            Self::Http(registry) => return registry.lead(download_url).map(Self::Http),
+            Self::Http(registry) => return registry.with_url(download_url).map(Self::Http),
             Self::File(registry) => registry,
         };
         if let Some(url) = address::parse(download_url)? {
@@ -117,7 +117,7 @@ impl fmt::Display for Location {
 fn registry_url(text: &str, insecure: bool) -> Result<Address, Error> {
     let refuse = |reason| Error::Net { url: shown(text), reason };
     let url = address::parse(text).map_err(refuse)?;
-    let mut url = url.ok_or_else(|| refuse("it is no whole address".into()))?;
+    let mut url = url.ok_or_else(|| refuse("it is not a complete address".into()))?;
     let address = Address::named(url.clone(), insecure).map_err(refuse)?;
     if url.host_str() == Some("github.com") {
         let repository = url.path().trim_matches('/').trim_end_matches(".git");
@@ -182,9 +182,9 @@ mod tests {
             ("file:///etc/passwd", "\"file\" addresses"),
             ("https://user:secret@example.org/", "user name or password"),
             ("https://", "empty host"),
-            ("nonsense", "is no existing directory"),
-            ("a/b/c", "is no existing directory"),
-            ("", "is no existing directory"),
+            ("nonsense", "is not an existing directory"),
+            ("a/b/c", "is not an existing directory"),
+            ("", "is not an existing directory"),
         ] {
             let error = Location::of_registry(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");

@@ -84,14 +84,14 @@ impl Head {
             let token =
                 |byte: &u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(byte);
             if name.is_empty() || !name.iter().all(token) {
-                return Err(odd("the head of its answer has a line that is no field"));
+                return Err(odd("the head of its answer has a line that is not a field"));
             }
             let value = value[1..].trim_ascii();
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
             if value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
                 head.fields.push((name, String::from_utf8_lossy(value).into_owned()));
             } else if matches!(name.as_str(), "content-length" | "transfer-encoding") {
-                return Err(odd("the length of its answer is no number"));
+                return Err(odd("the length of its answer is not a number"));
             }
         }
     }
@@ -121,7 +121,7 @@ impl Head {
             (None, None) => Ok(Body::Close),
             (None, Some(length)) => number(length.as_bytes(), 10)
                 .map(Body::Length)
-                .ok_or_else(|| odd("the length of its answer is no number")),
+                .ok_or_else(|| odd("the length of its answer is not a number")),
             (Some(coding), None)
                 if coding.eq_ignore_ascii_case("chunked") && codings.next().is_none() =>
             {
@@ -232,11 +232,11 @@ mod tests {
             ("HTTP/1.1 +20 OK\n\n", "does not speak"),
             ("HTTP/1.1 2000\n\n", "does not speak"),
             ("SSH-2.0-x\n\n", "does not speak"),
-            ("HTTP/1.1 200 OK\nA: 1\n folded\n\n", "is no field"),
-            ("HTTP/1.1 200 OK\nA : 1\n\n", "is no field"),
-            ("HTTP/1.1 200 OK\nnothing\n\n", "is no field"),
-            ("HTTP/1.1 200 OK\n: 1\n\n", "is no field"),
-            ("HTTP/1.1 200 OK\ncontent-length: \u{661}\n\n", "is no number"),
+            ("HTTP/1.1 200 OK\nA: 1\n folded\n\n", "is not a field"),
+            ("HTTP/1.1 200 OK\nA : 1\n\n", "is not a field"),
+            ("HTTP/1.1 200 OK\nnothing\n\n", "is not a field"),
+            ("HTTP/1.1 200 OK\n: 1\n\n", "is not a field"),
+            ("HTTP/1.1 200 OK\ncontent-length: \u{661}\n\n", "is not a number"),
         ] {
             assert!(head(text).unwrap_err().contains(message), "{text:?}");
         }
@@ -256,10 +256,10 @@ mod tests {
             ("content-length: 7\nContent-Length: 7\n", Ok(Body::Length(7))),
             ("transfer-encoding: Chunked\n", Ok(Body::Chunked(0))),
             ("content-length: 7\ncontent-length: 8\n", Err("two lengths")),
-            ("content-length: +7\n", Err("no number")),
-            ("content-length: -1\n", Err("no number")),
-            ("content-length: 99999999999999999999\n", Err("no number")),
-            ("content-length:\n", Err("no number")),
+            ("content-length: +7\n", Err("not a number")),
+            ("content-length: -1\n", Err("not a number")),
+            ("content-length: 99999999999999999999\n", Err("not a number")),
+            ("content-length:\n", Err("not a number")),
             ("content-length: 7\ntransfer-encoding: chunked\n", Err("not used here")),
             ("transfer-encoding: gzip, chunked\n", Err("not used here")),
             ("transfer-encoding: gzip\ntransfer-encoding: chunked\n", Err("not used here")),

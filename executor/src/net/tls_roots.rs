@@ -1,4 +1,4 @@
-//! Whom to believe on https.
+//! TLS root certificates.
 
 use super::tls;
 use rustls::pki_types::CertificateDer;

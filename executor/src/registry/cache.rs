@@ -1,6 +1,6 @@
 //! The copies of registries that are kept for an hour, and what was seen of each.
 
-use super::document::{Label, Shelf};
+use super::document::{RegistryDocument, SectionIndex};
 use crate::error::Error;
 use crate::fs::directory::{Directory, is_ours};
 use crate::fs::lock::{self, Lock};
@@ -26,32 +26,33 @@ const FORMAT: &str = "joblet-registry-2";
 /// Length of the first line: the word, ten digits, 64 hex digits, with what parts them.
 const FIRST_LINE: usize = FORMAT.len() + 1 + 10 + 1 + 64 + 1;
 
-/// What stands in front of a copy.
+/// The header of a cached document.
 ///
 /// A cache file is `joblet-registry-2 LENGTH SHA256`, a newline, as many bytes of this as JSON, whose
 /// hash that is, and the document. It was fetched, or found unchanged, when the file was modified.
 /// Only this program reads it; one that is not as it was written counts as absent.
 #[derive(Serialize, Deserialize)]
-struct Stamp {
+struct CacheHeader {
     url: String,
     /// By which keys it was verified, as [`Source::trust`](crate::registry::config::Source::trust) says it.
     trust: String,
     facts: Facts,
-    label: Label,
+    #[serde(rename = "label")]
+    section_index: SectionIndex,
 }
 
 /// A copy of a registry, and how old it is.
 #[derive(Debug)]
-pub struct Copy {
-    /// What is known of it.
+pub struct CachedDocument {
+    /// Its metadata.
     pub facts: Facts,
     /// The document.
-    pub shelf: Shelf,
+    pub document: RegistryDocument,
     /// Since it was fetched. A time in the future counts as infinitely old.
     pub age: Duration,
 }
 
-/// What is known of a document beside what it says. Part of the format.
+/// Metadata of a document. Part of the format.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Facts {
     /// What the server calls the document.
@@ -128,7 +129,7 @@ fn file_of(url: &str, kind: &str) -> String {
 /// The copy of the registry at `url`, if there is one that this user or root wrote.
 ///
 /// Anything that is wrong with the cache makes it empty: it can always be fetched again.
-pub fn load(cache: &Cache, url: &str, trust: &str, now: SystemTime) -> Option<Copy> {
+pub fn load(cache: &Cache, url: &str, trust: &str, now: SystemTime) -> Option<CachedDocument> {
     let mut file = cache.open(&file_of(url, ".2"))?;
     let metadata = file.metadata().ok()?;
     let mut line = [0; FIRST_LINE];
@@ -141,18 +142,21 @@ pub fn load(cache: &Cache, url: &str, trust: &str, now: SystemTime) -> Option<Co
     }
     let mut json = Vec::new();
     (&file).take(length).read_to_end(&mut json).ok()?;
-    let stamp: Stamp = serde_json::from_slice(&json)
+    let header: CacheHeader = serde_json::from_slice(&json)
         .ok()
         .filter(|_| sha256 == hex::encode(Sha256::digest(&json)))?;
-    if stamp.url != url || stamp.trust != trust || metadata.len() - offset != stamp.label.length {
+    if header.url != url
+        || header.trust != trust
+        || metadata.len() - offset != header.section_index.length
+    {
         return None;
     }
     let age = now.duration_since(metadata.modified().ok()?).unwrap_or(Duration::MAX);
-    let shelf = Shelf::in_file(stamp.label, file, offset);
-    Some(Copy { facts: stamp.facts, shelf, age })
+    let document = RegistryDocument::in_file(header.section_index, file, offset);
+    Some(CachedDocument { facts: header.facts, document, age })
 }
 
-/// Keeps `shelf`, whose document is in memory, as the copy of the registry at `url`, fetched `now`.
+/// Keeps `document`, whose document is in memory, as the copy of the registry at `url`, fetched `now`.
 ///
 /// # Errors
 /// [`Error::File`]; the caller goes on without a cache.
@@ -160,28 +164,28 @@ pub fn save(
     cache: &Cache,
     (url, trust): (&str, &str),
     facts: Facts,
-    shelf: &mut Shelf,
+    document: &mut RegistryDocument,
     now: SystemTime,
 ) -> Result<(), Error> {
-    shelf.seal();
+    document.hash_sections();
     let (url, trust) = (url.to_owned(), trust.to_owned());
     let name = file_of(&url, ".2");
-    let label = shelf.label.clone();
-    let stamp = Stamp { url, trust, facts, label };
-    let json = serde_json::to_vec(&stamp).expect("a stamp is plain JSON");
+    let section_index = document.section_index.clone();
+    let header = CacheHeader { url, trust, facts, section_index };
+    let json = serde_json::to_vec(&header).expect("a header is plain JSON");
     let line = format!("{FORMAT} {:010} {}\n", json.len(), hex::encode(Sha256::digest(&json)));
-    let body = shelf.body().unwrap_or_default();
+    let body = document.body().unwrap_or_default();
     write(cache, &name, &[line.as_bytes(), &json, &body], Some(now))
 }
 
 /// Notes that the copy of the registry at `url` is what the registry has `now`.
-pub fn confirm(cache: &Cache, url: &str, now: SystemTime) {
+pub fn revalidate(cache: &Cache, url: &str, now: SystemTime) {
     // One that cannot be noted is asked for again.
     _ = cache.open(&file_of(url, ".2")).map(|file| file.set_modified(now));
 }
 
-/// Forgets the copy of the registry at `url`, which is damaged.
-pub fn forget(cache: &Cache, url: &str) {
+/// Removes the copy of the registry at `url`, which is damaged.
+pub fn evict(cache: &Cache, url: &str) {
     // One that stays is replaced by the next answer.
     _ = cache.made().and_then(|directory| directory.remove_file(&file_of(url, ".2")));
 }
@@ -194,20 +198,20 @@ pub fn seen(cache: &Cache, url: &str) -> Option<String> {
     Some(text)
 }
 
-/// Remembers a time for [`seen`].
-pub fn see(cache: &Cache, url: &str, updated_at: &str) {
+/// Records a time for [`seen`].
+pub fn record_seen(cache: &Cache, url: &str, updated_at: &str) {
     // Best effort, as everything in the cache.
     _ = write(cache, &file_of(url, ".seen"), &[updated_at.as_bytes()], None);
 }
 
-/// Waits until no other process asks the registry at `url`, at most `patience` seconds.
+/// Waits until no other process asks the registry at `url`, at most `lock_timeout` seconds.
 ///
-/// None where there is no such lock, or somebody keeps it that long: asking twice does no harm.
+/// None where there is no such lock, or another process keeps it that long: asking twice does no harm.
 ///
 /// # Errors
 /// [`Error::Untrusted`] when the lock is something else.
-pub fn lock(cache: &Cache, url: &str, patience: u64) -> Result<Option<Lock>, Error> {
-    match cache.made().and_then(|directory| Lock::wait(directory, url, patience)) {
+pub fn lock(cache: &Cache, url: &str, lock_timeout: u64) -> Result<Option<Lock>, Error> {
+    match cache.made().and_then(|directory| Lock::wait(directory, url, lock_timeout)) {
         Err(error @ Error::Untrusted { .. }) => Err(error),
         lock => Ok(lock.ok()),
     }
@@ -262,9 +266,9 @@ mod tests {
 
     fn keep(cache: &Cache, url: &str, name: &str, now: SystemTime) {
         let location = Location::File(Local::of("r".as_ref()));
-        let mut shelf = Shelf::of(document(name).into_bytes(), &location).unwrap();
+        let mut document = RegistryDocument::of(document(name).into_bytes(), &location).unwrap();
         let facts = Facts { expires: 7, ..Facts::default() };
-        save(cache, (url, "anybody"), facts, &mut shelf, now).unwrap();
+        save(cache, (url, "anybody"), facts, &mut document, now).unwrap();
     }
 
     #[test]
@@ -277,15 +281,15 @@ mod tests {
         keep(cache, URL, "demo", at(1000));
         let copy = load(cache, URL, "anybody", at(5000)).unwrap();
         assert_eq!((copy.age.as_secs(), copy.facts.expires), (4000, 7));
-        assert_eq!(copy.shelf.body().unwrap(), document("demo").into_bytes());
-        assert_eq!(copy.shelf.part(None).unwrap().runtimes.len(), 1);
+        assert_eq!(copy.document.body().unwrap(), document("demo").into_bytes());
+        assert_eq!(copy.document.part(None).unwrap().runtimes.len(), 1);
         assert!(load(cache, URL, "somebody", at(5000)).is_none(), "verified by others");
         // Of a clock that ran ahead, an hour or ten years.
         assert_eq!(age(999), Some(Duration::MAX));
-        confirm(cache, URL, at(4500));
+        revalidate(cache, URL, at(4500));
         assert_eq!(age(5000), Some(Duration::from_secs(500)));
-        see(cache, URL, "2026-01-01T00:00:00Z");
-        forget(cache, URL);
+        record_seen(cache, URL, "2026-01-01T00:00:00Z");
+        evict(cache, URL);
         assert_eq!((age(5000), seen(cache, URL).unwrap().len()), (None, 20));
         assert_eq!(fs::read_dir(place.path().join("joblet/registries")).unwrap().count(), 1);
     }
@@ -299,7 +303,7 @@ mod tests {
         let file = registries.join(file_of(URL, ".2"));
         let here = || {
             let copy = load(cache, URL, "anybody", at(1000));
-            copy.is_some_and(|copy| copy.shelf.part(None).is_some())
+            copy.is_some_and(|copy| copy.document.part(None).is_some())
         };
         let odd = |spoil: &dyn Fn()| {
             _ = fs::remove_file(&file);
@@ -316,7 +320,7 @@ mod tests {
         for length in [0, 10, FIRST_LINE - 1, FIRST_LINE, 300, whole - 1] {
             odd(&|| fs::write(&file, &bytes()[..length]).unwrap());
         }
-        // A flipped bit in the first line, in the stamp and in the document.
+        // A flipped bit in the first line, in the header and in the document.
         for place in [3, 25, 60, 200, whole - 60] {
             odd(&|| {
                 let mut spoiled = bytes();
@@ -382,7 +386,7 @@ mod tests {
             _ = (fs::remove_dir_all(&joblet), fs::remove_dir_all(&elsewhere));
             let cache = Cache::new(joblet.clone());
             cache.check().unwrap();
-            see(&cache, URL, "2026-01-01T00:00:00Z");
+            record_seen(&cache, URL, "2026-01-01T00:00:00Z");
             if !possible {
                 continue;
             }

@@ -30,7 +30,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Whom a document of it is believed for, as one word.
+    /// The keys that its documents are trusted by, as one word.
     pub fn trust(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(PublicKey::to_string).collect();
         format!("{} of {}", self.threshold, keys.join(","))
@@ -143,7 +143,7 @@ fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
 /// # Errors
 /// Line and rule.
 pub fn parse(text: &str) -> Result<Vec<Source>, String> {
-    // An empty file, or one of comments, is nothing, which is no map.
+    // An empty file, or one of comments, is nothing, which is not a map.
     let document: Option<Document> =
         serde_yaml::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
     let runtimes = document.and_then(|document| document.runtimes);
@@ -166,7 +166,7 @@ pub fn parse(text: &str) -> Result<Vec<Source>, String> {
 fn checked(entry: Entry) -> Result<Source, String> {
     let location = Location::of_configured(&entry.url, entry.insecure);
     let location = location.map_err(|error| error.to_string())?.ok_or_else(|| {
-        format!("url {:?} is no address, no owner/repo and no absolute path", shown(&entry.url))
+        format!("url {:?} is not an address, an owner/repo or an absolute path", shown(&entry.url))
     })?;
     let mut keys = entry.public_keys;
     keys.extend(entry.public_key);
@@ -259,13 +259,13 @@ mod tests {
             ("    - name: a\n      name: b\n      url: /r\n", "duplicate field `name`"),
             ("    - { name: a }\n", "line 4: runtimes.registries[0]: missing field `url`"),
             ("    - { name: a/b, url: /r }\n", "\"a/b\" is not a registry's name"),
-            ("    - { name: a, url: rel }\n", "registry a: url \"rel\" is no address"),
+            ("    - { name: a, url: rel }\n", "registry a: url \"rel\" is not an address"),
             (
                 "    - { name: a, url: \"http://example.org\" }\n",
                 "registry a: http://example.org: plain http",
             ),
             ("    - { name: a, url: /r, enabled: maybe }\n", "line 4: "),
-            ("    - { name: a, url: /r, public_key: RWQ }\n", "is no minisign public key"),
+            ("    - { name: a, url: /r, public_key: RWQ }\n", "is not a minisign public key"),
             (
                 "    - { name: a, url: /r, threshold: 2 }\n",
                 "registry a: threshold 2 of 0 public keys",

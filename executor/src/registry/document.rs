@@ -10,15 +10,15 @@ use std::os::unix::fs::FileExt;
 
 /// A document that was checked as a whole.
 #[derive(Debug)]
-pub struct Shelf {
+pub struct RegistryDocument {
     /// What was found in it.
-    pub label: Label,
+    pub section_index: SectionIndex,
     body: Body,
 }
 
 /// What a document contains. Part of the format of cached copies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Label {
+pub struct SectionIndex {
     /// When the newest version was published, as the document says.
     pub updated_at: String,
     /// Entries that broke a rule: name, version, rule.
@@ -46,7 +46,7 @@ enum Body {
     File(File, u64),
 }
 
-impl Shelf {
+impl RegistryDocument {
     /// Checks the document that was read from `location`.
     ///
     /// # Errors
@@ -66,29 +66,30 @@ impl Shelf {
             None => serde_json::from_slice(&body)
                 .map_err(|error| refuse(format!("not a registry.json: {error}")))?,
         };
-        let label = Label::of(contents, &body);
-        Ok(Self { label, body: Body::Memory(body) })
+        let section_index = SectionIndex::of(contents, &body);
+        Ok(Self { section_index, body: Body::Memory(body) })
     }
 
-    /// A document that lies in a file from `offset` on, as it was labelled when it was put there.
-    pub fn in_file(label: Label, file: File, offset: u64) -> Self {
-        Self { label, body: Body::File(file, offset) }
+    /// A document that lies in a file from `offset` on, with the index that was made of it when it was
+    /// put there.
+    pub fn in_file(section_index: SectionIndex, file: File, offset: u64) -> Self {
+        Self { section_index, body: Body::File(file, offset) }
     }
 
     /// Whether anything in it is called `name`.
     pub fn has(&self, name: &RuntimeName) -> bool {
-        self.label.sections.iter().any(|section| section.name == *name)
-            || self.label.refused.iter().any(|(refused, ..)| refused == name.as_str())
+        self.section_index.sections.iter().any(|section| section.name == *name)
+            || self.section_index.refused.iter().any(|(refused, ..)| refused == name.as_str())
     }
 
     /// The runtimes in it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.label.sections.iter().map(|section| section.name.as_str())
+        self.section_index.sections.iter().map(|section| section.name.as_str())
     }
 
     /// Entries that broke a rule.
     pub fn refused(&self) -> impl ExactSizeIterator<Item = Refused> {
-        self.label.refused.iter().cloned().map(|(name, version, reason)| Refused {
+        self.section_index.refused.iter().cloned().map(|(name, version, reason)| Refused {
             name,
             version,
             reason,
@@ -98,8 +99,8 @@ impl Shelf {
     /// What it says of `name`, or of all; none if the file is not what it was.
     pub fn part(&self, name: Option<&RuntimeName>) -> Option<Registry> {
         let mut registry =
-            Registry { updated_at: self.label.updated_at.clone(), ..Registry::default() };
-        for section in &self.label.sections {
+            Registry { updated_at: self.section_index.updated_at.clone(), ..Registry::default() };
+        for section in &self.section_index.sections {
             if name.is_none_or(|name| section.name == *name) {
                 let text = self.read(section.start, section.length)?;
                 if !section.sha256.is_empty() && section.sha256 != digest(&text) {
@@ -117,7 +118,7 @@ impl Shelf {
 
     /// The whole document.
     pub fn body(&self) -> Option<Vec<u8>> {
-        self.read(0, self.label.length)
+        self.read(0, self.section_index.length)
     }
 
     fn read(&self, start: u64, length: u64) -> Option<Vec<u8>> {
@@ -135,17 +136,17 @@ impl Shelf {
     }
 
     /// Hashes each section, so that a copy can be told from what it was.
-    pub fn seal(&mut self) {
-        let sections = std::mem::take(&mut self.label.sections);
-        let sealed = sections.into_iter().map(|section| {
+    pub fn hash_sections(&mut self) {
+        let sections = std::mem::take(&mut self.section_index.sections);
+        let hashed = sections.into_iter().map(|section| {
             let text = self.read(section.start, section.length).unwrap_or_default();
             Section { sha256: digest(&text), ..section }
         });
-        self.label.sections = sealed.collect();
+        self.section_index.sections = hashed.collect();
     }
 }
 
-impl Label {
+impl SectionIndex {
     fn of(contents: Contents<'_>, body: &[u8]) -> Self {
         // A name is a part of the document: where it is in memory tells where it is in there.
         let place = |name: &str| name.as_ptr() as usize - body.as_ptr() as usize;
@@ -202,28 +203,28 @@ mod tests {
     fn a_part_is_what_the_whole_says() {
         let document = document();
         let whole: Registry = serde_json::from_str(&document).unwrap();
-        let shelf = Shelf::of(document.into_bytes(), &location()).unwrap();
-        assert_eq!(shelf.part(None).unwrap(), whole);
+        let document = RegistryDocument::of(document.into_bytes(), &location()).unwrap();
+        assert_eq!(document.part(None).unwrap(), whole);
         for name in ["a", "b"] {
             let name = name.parse().unwrap();
-            let part = shelf.part(Some(&name)).unwrap();
+            let part = document.part(Some(&name)).unwrap();
             assert_eq!(part.runtimes.len(), 1);
             assert_eq!(part.runtimes[&name], whole.runtimes[&name]);
             assert_eq!(part.runtimes[&name].len(), 2);
         }
         let none = "c".parse().unwrap();
-        assert!(!shelf.has(&none) && shelf.part(Some(&none)).unwrap().runtimes.is_empty());
-        assert_eq!(shelf.names().collect::<Vec<_>>(), ["a", "b", "a"]);
+        assert!(!document.has(&none) && document.part(Some(&none)).unwrap().runtimes.is_empty());
+        assert_eq!(document.names().collect::<Vec<_>>(), ["a", "b", "a"]);
     }
 
     #[test]
     fn a_name_is_found_only_as_it_is_written() {
         let escaped = document().replace("\"b\"", "\"\\u0062\"");
-        let shelf = Shelf::of(escaped.into_bytes(), &location()).unwrap();
-        let refused: Vec<_> = shelf.refused().collect();
+        let document = RegistryDocument::of(escaped.into_bytes(), &location()).unwrap();
+        let refused: Vec<_> = document.refused().collect();
         assert_eq!((refused.len(), refused[0].name.as_str()), (1, "b"));
         assert_eq!(refused[0].reason, "its name is written with escapes");
-        assert!(shelf.part(None).unwrap().runtimes.len() == 1);
+        assert!(document.part(None).unwrap().runtimes.len() == 1);
     }
 
     /// SEC-C10
@@ -249,13 +250,15 @@ mod tests {
             (good.replace("\"runtimes\"", "\"runtime\""), "missing field `runtimes`"),
         ];
         for (body, message) in cases {
-            let error = Shelf::of(body.clone().into_bytes(), &location()).unwrap_err().to_string();
+            let error = RegistryDocument::of(body.clone().into_bytes(), &location())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(message), "{body}: {error}");
         }
         let many: Vec<_> = (0..1001).map(|n| entry(&format!("1.{n}"))).collect();
         let broken =
             format!("{{\"version\": \"1\", \"runtimes\": {{\"a\": {{{}}}}}}}", many.join(","));
-        let error = Shelf::of(broken.into_bytes(), &location()).unwrap_err().to_string();
+        let error = RegistryDocument::of(broken.into_bytes(), &location()).unwrap_err().to_string();
         assert!(error.contains("more than 1000 of its entries are broken"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::net::location::Location;
 use cache::Cache;
 use config::Source;
-use document::Shelf;
+use document::RegistryDocument;
 use joblet_format::{Origin, Registry, RuntimeName, Spec, Wanted, nearest};
 use std::time::SystemTime;
 
@@ -46,7 +46,7 @@ pub struct Policy {
     /// Where copies are kept.
     pub cache: Option<Cache>,
     /// How long to wait while another process asks, in seconds.
-    pub patience: u64,
+    pub lock_timeout: u64,
 }
 
 /// The registries, in the order in which they are asked. Each is read once at most.
@@ -59,7 +59,7 @@ pub struct Registries {
 /// A document that was read.
 #[derive(Debug)]
 pub struct Document {
-    shelf: Shelf,
+    document: RegistryDocument,
     /// When its signature expires, in seconds since 1970.
     expires: u64,
 }
@@ -83,7 +83,7 @@ impl Registries {
                 continue;
             }
             let document = document(source, read, &self.policy, ui)?;
-            if document.shelf.has(&spec.name) {
+            if document.document.has(&spec.name) {
                 let expired = document.expired(&self.policy);
                 if expired && !matches!(spec.wanted, Wanted::Exact(_)) {
                     let reason = format!("{EXPIRED}; ask its maintainer, or name an exact version");
@@ -147,7 +147,7 @@ impl Registries {
             return Error::NotFound(format!("no registry called {origin} is configured; {hint}"));
         }
         let read = self.sources.iter().filter_map(|(_, document)| document.as_ref());
-        let names = read.flat_map(|document| document.shelf.names());
+        let names = read.flat_map(|document| document.document.names());
         let hint = match nearest(name.as_str(), names) {
             Some(near) => format!("did you mean {near}?"),
             None => "joblet-exec list --available shows what there is".to_owned(),
@@ -165,12 +165,12 @@ fn part(
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Catalog, Error> {
-    let mut registry = document(source, read, policy, ui)?.shelf.part(name);
+    let mut registry = document(source, read, policy, ui)?.document.part(name);
     if let (None, Some(cache)) = (&registry, &policy.cache) {
         // The copy is damaged where nobody has looked yet.
-        cache::forget(cache, &source.location.key());
+        cache::evict(cache, &source.location.key());
         *read = None;
-        registry = document(source, read, policy, ui)?.shelf.part(name);
+        registry = document(source, read, policy, ui)?.document.part(name);
     }
     let (origin, location) = (source.origin.clone(), source.location.clone());
     let registry = registry.ok_or_else(|| Error::Registry {
@@ -189,11 +189,11 @@ fn document<'r>(
 ) -> Result<&'r Document, Error> {
     if read.is_none() {
         let document = remote::document(source, policy, ui)?;
-        if let Some(first) = document.shelf.refused().next() {
+        if let Some(first) = document.document.refused().next() {
             ui.warning(&format!(
                 "registry {}: {} broken and ignored, the first is {:?}@{:?}: {}",
                 source.location,
-                match document.shelf.refused().len() {
+                match document.document.refused().len() {
                     1 => "one entry is".to_owned(),
                     count => format!("{count} entries are"),
                 },

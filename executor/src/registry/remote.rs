@@ -2,7 +2,7 @@
 
 use super::cache::{self, Cache, Facts};
 use super::config::Source;
-use super::document::Shelf;
+use super::document::RegistryDocument;
 use super::rollback::{self, Order};
 use super::signature;
 use super::{Document, Policy};
@@ -30,18 +30,18 @@ pub(super) fn document(
     let Location::Http(address) = location else {
         let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
         let (_, expires) = signed(source, &body)?;
-        return Ok(Document { shelf: Shelf::of(body, location)?, expires });
+        return Ok(Document { document: RegistryDocument::of(body, location)?, expires });
     };
     let (url, key, trust) = (address.to_string(), address.key(), source.trust());
     let cache = policy.cache.as_ref();
     cache.map_or(Ok(()), Cache::check)?;
     let load = |now| cache.and_then(|cache| cache::load(cache, &key, &trust, now));
-    let fresh = |copy: &cache::Copy| copy.age < cache::FRESH && !policy.refresh;
+    let fresh = |copy: &cache::CachedDocument| copy.age < cache::FRESH && !policy.refresh;
     let mut copy = load(policy.now);
     let mut _asking = None;
     if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
         // One process asks; those that waited use its answer.
-        _asking = cache.map(|cache| cache::lock(cache, &key, policy.patience)).transpose()?;
+        _asking = cache.map(|cache| cache::lock(cache, &key, policy.lock_timeout)).transpose()?;
         // Whoever asked meanwhile may have begun later: by the time at which this process began, its
         // answer would be of a time to come.
         copy = load(policy.now.max(SystemTime::now()));
@@ -83,9 +83,9 @@ pub(super) fn original(source: &Source) -> Result<(Vec<u8>, String), Error> {
     Ok((body, minisig))
 }
 
-impl From<cache::Copy> for Document {
-    fn from(copy: cache::Copy) -> Self {
-        Self { shelf: copy.shelf, expires: copy.facts.expires }
+impl From<cache::CachedDocument> for Document {
+    fn from(copy: cache::CachedDocument) -> Self {
+        Self { document: copy.document, expires: copy.facts.expires }
     }
 }
 
@@ -95,7 +95,7 @@ impl From<cache::Copy> for Document {
 fn ask(
     source: &Source,
     address: &Address,
-    copy: Option<&cache::Copy>,
+    copy: Option<&cache::CachedDocument>,
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Option<Document>, Error> {
@@ -107,53 +107,60 @@ fn ask(
         return unchanged(source, &key, copy, policy);
     };
     let (minisig, expires) = signed(source, &body)?;
-    let mut shelf = Shelf::of(body, location)?;
-    in_order(&shelf.label.updated_at, address, policy, ui)?;
+    let mut document = RegistryDocument::of(body, location)?;
+    in_order(&document.section_index.updated_at, address, policy, ui)?;
     let facts = Facts { validators, minisig, expires };
-    keep(cache, (&key, &source.trust()), facts, &mut shelf, policy, ui);
-    Ok(Some(Document { shelf, expires }))
+    keep(cache, (&key, &source.trust()), facts, &mut document, policy, ui);
+    Ok(Some(Document { document, expires }))
 }
 
 /// What to do when the document has not changed: the signature may have.
 fn unchanged(
     source: &Source,
     key: &str,
-    copy: Option<&cache::Copy>,
+    copy: Option<&cache::CachedDocument>,
     policy: &Policy,
 ) -> Result<Option<Document>, Error> {
     let (Some(copy), Some(cache)) = (copy, policy.cache.as_ref()) else { return Ok(None) };
     if source.keys.is_empty() || minisig(source)? == copy.facts.minisig.as_bytes() {
-        cache::confirm(cache, key, policy.now);
+        cache::revalidate(cache, key, policy.now);
         return Ok(None);
     }
     // Signed again: the next question, which has no copy, gets both.
-    let Some(body) = copy.shelf.body() else { return Ok(None) };
+    let Some(body) = copy.document.body() else { return Ok(None) };
     let (minisig, expires) = signed(source, &body)?;
-    let mut shelf = Shelf::of(body, &source.location)?;
+    let mut document = RegistryDocument::of(body, &source.location)?;
     let facts = Facts { validators: copy.facts.validators.clone(), minisig, expires };
     // A copy that cannot be kept is asked for again.
-    _ = cache::save(cache, (key, &source.trust()), facts, &mut shelf, policy.now);
-    Ok(Some(Document { shelf, expires }))
+    _ = cache::save(cache, (key, &source.trust()), facts, &mut document, policy.now);
+    Ok(Some(Document { document, expires }))
 }
 
 /// Refuses a document that is older than one seen before, and remembers what was seen.
-fn in_order(stamp: &str, url: &Address, policy: &Policy, ui: &mut Ui<'_>) -> Result<(), Error> {
+fn in_order(
+    updated_at: &str,
+    url: &Address,
+    policy: &Policy,
+    ui: &mut Ui<'_>,
+) -> Result<(), Error> {
     let Some(cache) = policy.cache.as_ref() else { return Ok(()) };
     let key = url.key();
     let seen = cache::seen(cache, &key);
-    match rollback::order(stamp, seen.as_deref(), policy.now) {
-        Order::Later if seen.as_deref() != Some(stamp) => cache::see(cache, &key, stamp),
+    match rollback::order(updated_at, seen.as_deref(), policy.now) {
+        Order::Later if seen.as_deref() != Some(updated_at) => {
+            cache::record_seen(cache, &key, updated_at);
+        }
         Order::Later => {}
         Order::Future => ui.warning(&format!(
-            "registry {url}: it is of {stamp}, which is to come; is the clock right?"
+            "registry {url}: it is dated {updated_at}, in the future; is the clock right?"
         )),
         Order::Earlier => {
             let seen = seen.unwrap_or_default();
             return Err(Error::Registry {
                 registry: url.to_string(),
                 reason: format!(
-                    "it is of {stamp}, and one of {seen} was seen before; try again later, or \
-                     ask its maintainer"
+                    "it is dated {updated_at}, but one dated {seen} was seen before: \
+                     rollback is refused; try again later, or ask its maintainer"
                 ),
             });
         }
@@ -165,11 +172,11 @@ fn keep(
     cache: Option<&Cache>,
     place: (&str, &str),
     facts: Facts,
-    shelf: &mut Shelf,
+    document: &mut RegistryDocument,
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) {
-    let saved = cache.map(|cache| cache::save(cache, place, facts, shelf, policy.now));
+    let saved = cache.map(|cache| cache::save(cache, place, facts, document, policy.now));
     if let Some(Err(error)) = saved {
         ui.detail(&format!("the registry's copy is not kept: {error}"));
     }

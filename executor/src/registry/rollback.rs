@@ -16,16 +16,16 @@ pub enum Order {
     Earlier,
 }
 
-/// Whether a document of the time `stamp` may follow one of the time `seen`.
+/// Whether a document of the time `updated_at` may follow one of the time `seen`.
 ///
-/// Stamps that are no times decide nothing.
-pub fn order(stamp: &str, seen: Option<&str>, now: SystemTime) -> Order {
+/// Text that is not a timestamp decides nothing.
+pub fn order(updated_at: &str, seen: Option<&str>, now: SystemTime) -> Order {
     let latest = now.checked_add(TOLERANCE).unwrap_or(now);
     // What was seen by a clock that was wrong is forgotten.
     let seen = seen.and_then(parse).filter(|seen| *seen <= latest);
-    match (parse(stamp), seen) {
-        (Some(stamp), _) if stamp > latest => Order::Future,
-        (Some(stamp), Some(seen)) if stamp < seen => Order::Earlier,
+    match (parse(updated_at), seen) {
+        (Some(updated_at), _) if updated_at > latest => Order::Future,
+        (Some(updated_at), Some(seen)) if updated_at < seen => Order::Earlier,
         _ => Order::Later,
     }
 }
@@ -89,11 +89,11 @@ mod tests {
 
     /// SEC-C04, SEC-D08
     #[test]
-    fn registries_do_not_go_back() {
+    fn rollback_is_refused() {
         let now = parse("2026-01-10T00:00:00Z").unwrap();
         let (old, new, far) =
             ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z", "2099-01-01T00:00:00Z");
-        for (stamp, seen, want) in [
+        for (updated_at, seen, want) in [
             (new, None, Order::Later),
             (new, Some(old), Order::Later),
             (new, Some(new), Order::Later),
@@ -104,7 +104,7 @@ mod tests {
             ("yesterday", Some(new), Order::Later),
             (old, Some("yesterday"), Order::Later),
         ] {
-            assert_eq!(order(stamp, seen, now), want, "{stamp} after {seen:?}");
+            assert_eq!(order(updated_at, seen, now), want, "{updated_at} after {seen:?}");
         }
         let wrong = parse("2016-01-10T00:00:00Z").unwrap();
         assert_eq!(order(new, Some(new), wrong), Order::Future);

@@ -28,7 +28,8 @@ impl TryFrom<String> for PublicKey {
 
     fn try_from(text: String) -> Result<Self, String> {
         let parts = decode::<42>(text.trim()).filter(|bytes| bytes.starts_with(b"Ed"));
-        let bytes = parts.ok_or_else(|| format!("{text:?} is no minisign public key like RWQ…"))?;
+        let bytes =
+            parts.ok_or_else(|| format!("{text:?} is not a minisign public key like RWQ…"))?;
         let (mut id, mut key) = ([0; 8], [0; 32]);
         id.copy_from_slice(&bytes[2..10]);
         key.copy_from_slice(&bytes[10..]);
@@ -126,7 +127,7 @@ impl<'a> Signature<'a> {
         let plain = untrusted.starts_with("untrusted comment:");
         let parts = decode::<74>(signature).zip(comment).zip(decode::<64>(comment_proof));
         let Some(((head, comment), comment_proof)) = parts.filter(|_| plain) else {
-            return Err("it is no minisign signature".into());
+            return Err("it is not a minisign signature".into());
         };
         match &head[..2] {
             b"ED" => {}
@@ -204,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn minisigns_own_example_is_believed() {
+    fn minisigns_own_example_is_trusted() {
         let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3".to_owned();
         let minisig = include_bytes!("../../fuzz/corpus/minisign/example");
         let key = PublicKey::try_from(key).unwrap();
@@ -223,8 +224,8 @@ mod tests {
             (String::new(), "it is empty"),
             ("\n\n".into(), "it is empty"),
             (lines[..3].join("\n"), "it is cut off before its end"),
-            (good.replace("trusted comment: t", "comment: t"), "is no minisign signature"),
-            (good.replace(lines[1], &lines[1][..96]), "is no minisign signature"),
+            (good.replace("trusted comment: t", "comment: t"), "is not a minisign signature"),
+            (good.replace(lines[1], &lines[1][..96]), "is not a minisign signature"),
             (good.replace("timestamp:1", "timestamp:2"), "of its trusted comment by key 01010101"),
             (a.sign(b"other", ""), "of the document by key 0101010101010101 is wrong"),
             (b.sign(DOCUMENT, ""), "0 of 1 signatures by 0101010101010101 (it is signed by 0202"),
@@ -288,7 +289,7 @@ mod tests {
         assert!(PublicKey::try_from(format!(" {good}\n")).is_ok());
         for bad in ["", "RWQ", &good[1..], &STANDARD.encode([&b"ED"[..], &[7; 40]].concat())] {
             let error = PublicKey::try_from(bad.to_owned()).unwrap_err();
-            assert!(error.ends_with("is no minisign public key like RWQ…"), "{error}");
+            assert!(error.ends_with("is not a minisign public key like RWQ…"), "{error}");
         }
     }
 }

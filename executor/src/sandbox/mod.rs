@@ -2,7 +2,7 @@
 //!
 //! In: a [`Runtime`] and a [`Job`]. Out: how the job ended, or why it never began.
 //!
-//! A sandbox is first a value: [`plan()`] turns a [`Runtime`], a [`Job`] and what is known of the
+//! A sandbox is first a value: [`plan()`] turns a [`Runtime`], a [`Job`] and the properties of the
 //! host into [`Step`]s, without touching anything. [`run`] then applies them in order, in a child
 //! that begins in new namespaces and ends as the job, while this process waits for it.
 
@@ -46,7 +46,7 @@ pub fn nothing() -> Job {
 /// Whether a job can have these limits.
 ///
 /// # Errors
-/// Why not, and what cures it.
+/// Why not, and how to fix it.
 pub fn can_limit(limits: Limits) -> Result<(), String> {
     launcher::cgroup::Cgroup::make(limits).map(drop)
 }

@@ -297,7 +297,7 @@ pub(super) fn duplicate_to(fd: BorrowedFd<'_>, number: libc::c_int) -> Result<()
     Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
 }
 
-/// Executes the file that is open as `fd`, which is no script.
+/// Executes the file that is open as `fd`, which is not a script.
 ///
 /// # Errors
 /// As execveat(2).

@@ -1,4 +1,4 @@
-//! Files that another runtime has, too, take no room twice.
+//! Deduplication: files that another runtime has, too, take no space twice.
 //!
 //! An update takes equal files from an older version while it is made. Whatever came in another way
 //! is compared with all that is installed, before it gets its name.
@@ -15,14 +15,14 @@ use std::path::Path;
 /// Gives the files of `own`, which lie in `root`, the disk blocks of equal files of `others`.
 ///
 /// Best effort: a file that cannot share stays as it is. What it finds elsewhere is read again, so that
-/// nothing a disk has lost is handed on. `twin` is a name that is free on the same file system.
+/// nothing a disk has lost is handed on. `temporary_link` is a name that is free on the same file system.
 pub fn share(
     own: &Listing,
     root: &Directory,
-    twin: (&Directory, &str),
+    temporary_link: (&Directory, &str),
     others: &[(Listing, OwnedFd)],
 ) {
-    if twin.0.has(twin.1) {
+    if temporary_link.0.has(temporary_link.1) {
         return;
     }
     let known = Listing::by_content(others.iter().map(|(list, _)| list));
@@ -38,7 +38,7 @@ pub fn share(
         let there = &mut walks[number];
         if key.is_in(there, other) {
             // What does not work for one file may for the next: too many names of one, for example.
-            _ = replace((there, other), (&mut walk, path), twin, &mut reflinks);
+            _ = replace((there, other), (&mut walk, path), temporary_link, &mut reflinks);
         }
     }
 }
@@ -47,17 +47,18 @@ pub fn share(
 fn replace(
     other: (&mut Walk, &Path),
     (walk, path): (&mut Walk, &Path),
-    twin: (&Directory, &str),
+    temporary_link: (&Directory, &str),
     reflinks: &mut bool,
 ) -> Result<(), Errno> {
     let (parent, name) = walk.parent(path)?;
     let (around, data) = (fstat(parent)?, statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?);
-    let made = twin_of(other, twin, &data, reflinks);
-    let done =
-        made.and_then(|()| rustix::fs::renameat(twin.0.as_fd(), OsStr::new(twin.1), parent, name));
+    let made = make_temporary_link(other, temporary_link, &data, reflinks);
+    let done = made.and_then(|()| {
+        rustix::fs::renameat(temporary_link.0.as_fd(), OsStr::new(temporary_link.1), parent, name)
+    });
     if done.is_err() {
         // There is nothing where it could not be made.
-        _ = twin.0.remove_file(twin.1);
+        _ = temporary_link.0.remove_file(temporary_link.1);
     }
     // The directory is as old as it was.
     let time = times(u64::try_from(around.st_mtime).unwrap_or_default());
@@ -65,15 +66,15 @@ fn replace(
     done
 }
 
-fn twin_of(
+fn make_temporary_link(
     (there, other): (&mut Walk, &Path),
-    (around, twin): (&Directory, &str),
+    (around, temporary_link): (&Directory, &str),
     data: &Stat,
     reflinks: &mut bool,
 ) -> Result<(), Errno> {
     if *reflinks {
         let mode = Mode::from_raw_mode(data.st_mode & 0o777);
-        let file = create(around.as_fd(), OsStr::new(twin), mode)?;
+        let file = create(around.as_fd(), OsStr::new(temporary_link), mode)?;
         let source = there.file(other)?;
         match rustix::fs::ioctl_ficlone(&file, &source) {
             Ok(()) => {
@@ -82,8 +83,8 @@ fn twin_of(
             }
             Err(_) => *reflinks = false,
         }
-        rustix::fs::unlinkat(around.as_fd(), OsStr::new(twin), AtFlags::empty())?;
+        rustix::fs::unlinkat(around.as_fd(), OsStr::new(temporary_link), AtFlags::empty())?;
     }
     let (parent, name) = there.parent(other)?;
-    rustix::fs::linkat(parent, name, around.as_fd(), OsStr::new(twin), AtFlags::empty())
+    rustix::fs::linkat(parent, name, around.as_fd(), OsStr::new(temporary_link), AtFlags::empty())
 }

@@ -2,7 +2,7 @@
 
 use super::dedup;
 use super::file_list::Listing;
-use super::wrapper::wrapper;
+use super::single_top_dir::single_top_dir;
 use crate::archive::members::{self, Update};
 use crate::archive::plain;
 use crate::cli::escape::shown;
@@ -50,7 +50,7 @@ struct Fetched {
     staging: Staging,
     /// Its archive's index, as it was fetched.
     index: Option<Vec<u8>>,
-    /// The room that it takes, in bytes.
+    /// The space that it takes, in bytes.
     needed: u64,
     cost: Cost,
 }
@@ -89,7 +89,7 @@ pub fn install(
         None => work.whole(&source, ui)?,
     };
     let name = source.to_string();
-    let prepared = wrapper(&staging, &name)?;
+    let prepared = single_top_dir(&staging, &name)?;
     let (directory, place) = (&prepared.directory, prepared.directory.path());
     let copy = || directory.as_fd().try_clone_to_owned();
     runtime::of(copy().map_err(Error::file("open", place))?, place)?;
@@ -100,8 +100,13 @@ pub fn install(
     };
     if cost.reused == 0 {
         let own = lists(kind, &kept);
-        let (around, twin) = staging.beside();
-        dedup::share(&own.unwrap_or_default(), directory, (around, &twin), &all_lists(store)?);
+        let (around, temporary_link) = staging.beside();
+        dedup::share(
+            &own.unwrap_or_default(),
+            directory,
+            (around, &temporary_link),
+            &all_lists(store)?,
+        );
     }
     let (path, new) = store
         .publish(&prepared, &receipt, (kind, &kept))
@@ -182,10 +187,10 @@ pub fn repair(
     let source = parts(catalog, &choice, exact)?;
     let work = Work { exact, choice: &choice, catalog, store, lock: &lock };
     let Fetched { staging, cost, .. } = match &choice.artifact.index {
-        Some(promise) => work.mended(&source, promise, runtime, ui)?,
+        Some(promise) => work.repaired(&source, promise, runtime, ui)?,
         None => work.whole(&source, ui)?,
     };
-    let prepared = wrapper(&staging, &source.to_string())?;
+    let prepared = single_top_dir(&staging, &source.to_string())?;
     Ok((cost, store.replace(&prepared, runtime)?))
 }
 
@@ -224,12 +229,13 @@ impl Work<'_> {
         // One local file is read where it lies.
         let local = matches!(source.list(), [Part { location: Location::File(_), .. }]);
         let copy = if local { 0 } else { artifact.size };
-        self.store.room(artifact.unpacked_size.unwrap_or_default().saturating_add(copy))?;
+        self.store
+            .require_space(artifact.unpacked_size.unwrap_or_default().saturating_add(copy))?;
         let downloads = self.store.downloads()?;
         let archive = download::archive(source, artifact, &downloads, ui.progress())
             .map_err(|error| self.store.explain(error, copy))?;
         let needed = artifact.unpacked_size.unwrap_or_else(|| unpacked(&archive));
-        self.store.room(needed)?;
+        self.store.require_space(needed)?;
         let staging = self.store.stage(self.lock)?;
         let progress = Progress::bytes(format!("unpacking {}", self.exact), needed, ui.progress());
         plain::unpack(
@@ -257,7 +263,7 @@ impl Work<'_> {
         let (index, packed) = self.index(promise)?;
         let what = format!("installing {}", self.exact);
         if let Some(update) = self.update(&index)? {
-            self.store.room(update.fetched())?;
+            self.store.require_space(update.fetched())?;
             let (staging, into) = self.stage()?;
             let progress = Progress::bytes(what.clone(), update.fetched(), ui.progress());
             match update.unpack(source, &index, into, &progress) {
@@ -272,7 +278,7 @@ impl Work<'_> {
             }
         }
         let needed = index.unpacked_size();
-        self.store.room(needed)?;
+        self.store.require_space(needed)?;
         let (staging, into) = self.stage()?;
         let progress = Progress::bytes(what, artifact.size, ui.progress());
         members::unpack(source, artifact, &index, into, &progress)
@@ -291,7 +297,7 @@ impl Work<'_> {
     }
 
     /// Makes an archive in members out of the damaged `runtime` and what of it is lost.
-    fn mended(
+    fn repaired(
         &self,
         source: &Parts,
         promise: &IndexFile,

@@ -38,8 +38,8 @@ pub(crate) mod install;
 mod installed;
 mod place;
 mod receipt;
+mod single_top_dir;
 mod usage;
-mod wrapper;
 
 pub use change::{Prepared, Staging};
 pub use hold::hold;
@@ -124,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] with what is installed instead.
-    pub fn expect(&self, spec: &Spec) -> Result<Installed, Error> {
+    pub fn require(&self, spec: &Spec) -> Result<Installed, Error> {
         if let Some(found) = self.find(spec)? {
             return Ok(found);
         }
@@ -143,12 +143,12 @@ impl Store {
         Err(Error::NotFound(format!("{spec} is not installed; {hint}")))
     }
 
-    /// As [`Store::expect`], for a command that must not guess among several versions.
+    /// As [`Store::require`], for a command that must not guess among several versions.
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Usage`] with the specs to choose from.
-    pub fn expect_one(&self, spec: &Spec) -> Result<Installed, Error> {
-        let found = self.expect(spec)?;
+    pub fn require_one(&self, spec: &Spec) -> Result<Installed, Error> {
+        let found = self.require(spec)?;
         let mut same = self.installed()?;
         same.retain(|runtime| runtime.name == spec.name);
         if matches!(spec.wanted, Wanted::Exact(_)) || same.len() == 1 {
@@ -193,7 +193,7 @@ impl Store {
         spec.origin.is_none() || from() == spec.origin
     }
 
-    /// What is known of how an installed runtime came here.
+    /// The receipt of an installed runtime.
     pub fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
         serde_json::from_slice(&self.beside(runtime, "json")?).ok()
     }
@@ -201,7 +201,7 @@ impl Store {
     /// A file about an installed runtime, in the store that it is in.
     fn beside(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
         let around = self.around(runtime).ok()??;
-        let receipts = place::believed(around).ok()??.enter("receipts").ok()??;
+        let receipts = place::trusted(around).ok()??.enter("receipts").ok()??;
         let name = runtime.path.file_name()?.to_str()?;
         receipts.read(&format!("{name}.{kind}")).ok()
     }
@@ -210,7 +210,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::File`] when the store cannot be made.
-    pub fn room(&self, needed: u64) -> Result<(), Error> {
+    pub fn require_space(&self, needed: u64) -> Result<(), Error> {
         let free = free(&self.part(Part::Staging)?)?;
         if free < needed {
             return Err(Error::Full { path: self.root.clone(), needed, free });
@@ -223,8 +223,8 @@ impl Store {
         let full = |source: &std::io::Error| {
             matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         };
-        let room = || self.own()?.map_or(Ok(u64::MAX), free);
-        match (error, room()) {
+        let available = || self.own()?.map_or(Ok(u64::MAX), free);
+        match (error, available()) {
             // What a file takes is more than its length.
             (Error::File { source, .. }, Ok(free)) if full(&source) => {
                 let needed = needed.max(free + 1);
@@ -296,7 +296,7 @@ mod tests {
             assert_eq!(path(spec).as_deref(), want, "{spec}");
         }
         assert_eq!(store.installed().unwrap().len(), 6);
-        let missing = |spec: &str| store.expect(&spec.parse().unwrap()).unwrap_err().to_string();
+        let missing = |spec: &str| store.require(&spec.parse().unwrap()).unwrap_err().to_string();
         assert!(missing("demo@3.0.0").contains("installed: 1.9.0, 1.10.0, 2.0.0-rc.1"));
         assert!(missing("dmeo").contains("did you mean demo?"));
         assert!(missing("ruby").contains("joblet-exec list"));
@@ -321,11 +321,11 @@ mod tests {
         let work =
             |part| fs::read_dir(base.path().join("store/.joblet").join(part)).unwrap().count();
         assert_eq!((work("staging"), work("receipts")), (0, 2));
-        let installed = store.expect(&"demo".parse().unwrap()).unwrap();
+        let installed = store.require(&"demo".parse().unwrap()).unwrap();
         assert_eq!(store.remove(&installed).unwrap(), None);
         assert_eq!(store.installed().unwrap(), []);
         assert_eq!((work("staging"), work("removed"), work("receipts")), (0, 0, 0));
-        // What is no runtime is not replaced either.
+        // What is not a runtime is not replaced either.
         fs::create_dir(&target).unwrap();
         fs::write(target.join("precious"), "").unwrap();
         assert!(prepare().unwrap_err().to_string().starts_with("cannot rename"));
@@ -348,7 +348,7 @@ mod tests {
     fn the_system_store_is_not_changed() {
         let (base, store) = store();
         put(&base.path().join("system"), "tool-1.0.0", "");
-        let tool = store.expect(&"tool".parse().unwrap()).unwrap();
+        let tool = store.require(&"tool".parse().unwrap()).unwrap();
         let error = store.remove(&tool).unwrap_err().to_string();
         assert!(error.contains("which is not changed"), "{error}");
     }

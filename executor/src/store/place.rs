@@ -132,7 +132,7 @@ impl Store {
     /// [`Error::Untrusted`].
     pub(super) fn workshop(&self) -> Result<Option<Directory>, Error> {
         let Some(own) = self.own()? else { return Ok(None) };
-        match believed(own) {
+        match trusted(own) {
             Ok(Some(work)) if owner(&work)? == user() => Ok(Some(work)),
             Err(Error::File { .. }) | Ok(_) => Ok(None),
             Err(error) => Err(error),
@@ -144,7 +144,7 @@ impl Store {
 ///
 /// # Errors
 /// [`Error::Untrusted`]; [`Error::File`] where it may not be opened.
-pub(super) fn believed(around: &Directory) -> Result<Option<Directory>, Error> {
+pub(super) fn trusted(around: &Directory) -> Result<Option<Directory>, Error> {
     let Some(work) = around.enter(WORK)? else { return Ok(None) };
     let refused = distrust(&work.stat()?);
     match refused {

@@ -223,7 +223,7 @@ fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Reads one request and answers it. A client that goes away early is no fault of the test.
+/// Reads one request and answers it. A client that goes away early is not a fault of the test.
 fn answer(stream: impl Read + Write, seen: &Mutex<Vec<String>>, handler: &Handler) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut lines = stream.by_ref().lines();

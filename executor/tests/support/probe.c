@@ -203,7 +203,7 @@ int main(int argc, char **argv)
 	const char *verb = argc > 1 ? argv[1] : "", *what = argc > 2 ? argv[2] : "";
 	char name[65] = "";
 	if (gethostname(name, sizeof name) || strcmp(name, "joblet")) {
-		fputs("probe: this is no job\n", stderr);
+		fputs("probe: this is not a job\n", stderr);
 		return 2;
 	}
 	if (!*verb) {

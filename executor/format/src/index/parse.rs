@@ -27,8 +27,9 @@ impl Index {
         if bytes.len() as u64 > MAX_INDEX_BYTES {
             return Err(format!("it is longer than {MAX_INDEX_BYTES} bytes"));
         }
-        let bytes = bytes.strip_prefix(MAGIC).ok_or("it is no index that this program reads")?;
-        let mut from = Reader { bytes, room: MAX_MEMORY };
+        let bytes =
+            bytes.strip_prefix(MAGIC).ok_or("it is not an index that this program reads")?;
+        let mut from = Reader { bytes, budget: MAX_MEMORY };
         let index = Self {
             directory: from.text()?.to_owned(),
             members: from.members()?,
@@ -171,7 +172,7 @@ const TOO_LARGE: &str = "it stands for more than a reader can keep in memory";
 /// What is left of the bytes, and of the memory.
 struct Reader<'a> {
     bytes: &'a [u8],
-    room: usize,
+    budget: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -229,7 +230,7 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             let before = entries.last().map_or("", |entry| entry.path.as_str());
             let entry = self.entry(before)?;
-            self.room = self.room.checked_sub(memory(&entry)).ok_or(TOO_LARGE)?;
+            self.budget = self.budget.checked_sub(memory(&entry)).ok_or(TOO_LARGE)?;
             entries.push(entry);
         }
         Ok(entries)

@@ -199,7 +199,7 @@ impl<'d> Scan<'d> {
         }
     }
 
-    /// The next byte that is no white space.
+    /// The next byte that is not white space.
     fn token(&mut self) -> Option<u8> {
         let mut rest = self.text.as_bytes().get(self.at..)?;
         // Most of a document's white space is indentation.

@@ -17,7 +17,7 @@ impl Inflate {
     /// The rule that was broken. `unpacked` is then worthless.
     pub fn member(&mut self, member: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
         let Some((deflate, _, size)) = open_member(member) else {
-            return Err("it is no gzip member with its own length");
+            return Err("it is not a gzip member with its own length");
         };
         // Compares CRC-32 and length with the eight bytes behind the deflate stream.
         let inflated = self.0.gzip_decompress(member, unpacked);

@@ -42,7 +42,7 @@ pub use verify::{Difference, verify};
 
 /// An archive and the tree that it becomes.
 #[derive(Debug)]
-struct Site<'a> {
+struct Extraction<'a> {
     /// The archive's address or file.
     archive: String,
     index: &'a Index,
@@ -85,8 +85,8 @@ pub fn parse_index(packed: &[u8]) -> Option<Index> {
 fn inflate(packed: &[u8]) -> Result<Vec<u8>, String> {
     // Its last four bytes say how much it is; if they lie, less or more is read all the same.
     let length = packed.last_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
-    let room = usize::try_from(length.min(MAX_INDEX_BYTES)).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(room);
+    let capacity = usize::try_from(length.min(MAX_INDEX_BYTES)).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(capacity);
     let mut gzip = GzDecoder::new(packed);
     let read = gzip.by_ref().take(MAX_INDEX_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("it is damaged or not a gzip file: {error}"))?;
@@ -130,15 +130,16 @@ pub fn unpack(
 ) -> Result<(), Error> {
     let mut archive = Archive::open(parts)?;
     let plan = Plan::new(index);
-    let site = Site { archive: parts.to_string(), index, plan, root: into, wanted: None };
-    tree::directories(&site)?;
+    let extraction =
+        Extraction { archive: parts.to_string(), index, plan, root: into, wanted: None };
+    tree::directories(&extraction)?;
     let all: Vec<_> = (0..index.members().len()).collect();
-    pipeline::run(&mut archive, &all, &site, progress)?;
+    pipeline::run(&mut archive, &all, &extraction, progress)?;
     archive.finish(artifact.checksum)?;
-    tree::finish(&site, site.plan.shared())
+    tree::finish(&extraction, extraction.plan.shared())
 }
 
-impl Site<'_> {
+impl Extraction<'_> {
     fn walk(&self) -> Result<Walk, Error> {
         Walk::new(self.root.as_fd()).map_err(Error::file("open", self.index.directory()))
     }

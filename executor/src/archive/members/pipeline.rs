@@ -2,8 +2,8 @@
 //!
 //! Buffers go round between them: how many there are bounds memory, whatever the archive's size.
 
-use super::Site;
-use super::worker::{Worker, room};
+use super::Extraction;
+use super::worker::{Worker, resized};
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use joblet_format::index::Index;
@@ -32,7 +32,7 @@ pub trait Members {
 /// The number of a member, and the buffer that begins with it.
 type Job = (usize, Vec<u8>);
 
-/// Reads the members `numbers` and unpacks them into the site's tree.
+/// Reads the members `numbers` and unpacks them into the extraction's tree.
 ///
 /// Its threads have ended when this returns: jobs are forked from a process with one.
 ///
@@ -41,38 +41,38 @@ type Job = (usize, Vec<u8>);
 pub fn run(
     archive: &mut impl Members,
     numbers: &[usize],
-    site: &Site<'_>,
+    extraction: &Extraction<'_>,
     progress: &Progress,
 ) -> Result<(), Error> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let count = workers(site.index, cores);
-    let crew: Vec<_> = (0..count).map(|_| Worker::new(site)).collect::<Result<_, _>>()?;
-    let desk = Desk::new(count + AHEAD);
+    let count = worker_count(extraction.index, cores);
+    let workers: Vec<_> = (0..count).map(|_| Worker::new(extraction)).collect::<Result<_, _>>()?;
+    let queue = WorkQueue::new(count + AHEAD);
     thread::scope(|scope| {
         let mut threads = Vec::new();
-        for worker in crew {
-            let desk = &desk;
-            match thread::Builder::new().spawn_scoped(scope, move || work(worker, desk)) {
+        for worker in workers {
+            let queue = &queue;
+            match thread::Builder::new().spawn_scoped(scope, move || work(worker, queue)) {
                 Ok(thread) => threads.push(thread),
                 // Fewer do, where the number of threads is limited.
                 Err(_) if !threads.is_empty() => break,
-                Err(error) => desk.fail(Error::file("start", "a thread")(error)),
+                Err(error) => queue.fail(Error::file("start", "a thread")(error)),
             }
         }
-        match feed(archive, numbers, site.index, &desk, progress) {
-            Ok(()) => desk.close(),
-            Err(error) => desk.fail(error),
+        match feed(archive, numbers, extraction.index, &queue, progress) {
+            Ok(()) => queue.close(),
+            Err(error) => queue.fail(error),
         }
         // Not left to the scope: it waits for what threads do, not for their end.
         for thread in threads {
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
-    desk.into_result()
+    queue.into_result()
 }
 
 /// How many threads unpack: one per core, fewer where members are so large that memory would not do.
-fn workers(index: &Index, cores: usize) -> usize {
+fn worker_count(index: &Index, cores: usize) -> usize {
     let largest = |length: fn(&joblet_format::index::Member) -> u32| {
         index.members().iter().map(length).max().unwrap_or_default() as usize
     };
@@ -86,32 +86,32 @@ fn feed(
     archive: &mut impl Members,
     numbers: &[usize],
     index: &Index,
-    desk: &Desk,
+    queue: &WorkQueue,
     progress: &Progress,
 ) -> Result<(), Error> {
     for &number in numbers {
         let member = index.members()[number];
-        let Some(mut buffer) = desk.take_free() else { break };
-        archive.read(number, room(&mut buffer, member.length))?;
+        let Some(mut buffer) = queue.take_free() else { break };
+        archive.read(number, resized(&mut buffer, member.length))?;
         progress.advance(member.length.into());
-        desk.put_job((number, buffer));
+        queue.put_job((number, buffer));
     }
     Ok(())
 }
 
 /// Unpacks members until there are no more or somebody has failed.
-fn work(mut worker: Worker<'_>, desk: &Desk) {
-    while let Some((number, member)) = desk.take_job() {
+fn work(mut worker: Worker<'_>, queue: &WorkQueue) {
+    while let Some((number, member)) = queue.take_job() {
         match worker.member(number, &member) {
-            Ok(()) => desk.put_free(member),
-            Err(error) => desk.fail(error),
+            Ok(()) => queue.put_free(member),
+            Err(error) => queue.fail(error),
         }
     }
 }
 
-/// Where the threads meet.
+/// The members that were read and the buffers that are free, shared by the threads.
 #[derive(Debug)]
-struct Desk {
+struct WorkQueue {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -128,7 +128,7 @@ struct State {
     failure: Option<Error>,
 }
 
-impl Desk {
+impl WorkQueue {
     fn new(buffers: usize) -> Self {
         let state = State { free: vec![Vec::new(); buffers], ..State::default() };
         Self { state: Mutex::new(state), changed: Condvar::new() }

@@ -2,7 +2,7 @@
 //!
 //! Directories come first, links last: while files are written no path can lead through a link.
 
-use super::Site;
+use super::Extraction;
 use crate::error::Error;
 use crate::fs::walk::{Walk, make_directory, set_times};
 use joblet_format::index::Body;
@@ -13,8 +13,8 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// [`Error::Archive`] when two are one here, otherwise [`Error::File`].
-pub fn directories(site: &Site<'_>) -> Result<(), Error> {
-    each(site, is_directory, |walk, path, ()| {
+pub fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
+    each(extraction, is_directory, |walk, path, ()| {
         let (parent, name) = walk.parent(path)?;
         make_directory(parent, name).map(drop)
     })
@@ -25,19 +25,22 @@ pub fn directories(site: &Site<'_>) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`directories`].
-pub fn finish(site: &Site<'_>, shared: impl Iterator<Item = usize>) -> Result<(), Error> {
-    each(site, target, |walk, path, target| {
+pub fn finish(
+    extraction: &Extraction<'_>,
+    shared: impl Iterator<Item = usize>,
+) -> Result<(), Error> {
+    each(extraction, target, |walk, path, target| {
         let (parent, name) = walk.parent(path)?;
         rustix::fs::symlinkat(target, parent, name)?;
         set_times(parent, name, MTIME)
     })?;
-    let mut walk = site.walk()?;
+    let mut walk = extraction.walk()?;
     for entry in shared {
-        let path = site.path(entry);
+        let path = extraction.path(entry);
         let done = walk.parent(&path).and_then(|(parent, name)| set_times(parent, name, MTIME));
-        done.map_err(|errno| site.refused(&path, errno))?;
+        done.map_err(|errno| extraction.refused(&path, errno))?;
     }
-    each(site, is_directory, |walk, path, ()| {
+    each(extraction, is_directory, |walk, path, ()| {
         walk.parent(path).and_then(|(parent, name)| set_times(parent, name, MTIME))
     })
 }
@@ -52,15 +55,15 @@ fn target(body: &Body) -> Option<&str> {
 
 /// Does `step` with every entry that `choose` says something of, in order.
 fn each<'s, T>(
-    site: &'s Site<'_>,
+    extraction: &'s Extraction<'_>,
     choose: impl Fn(&'s Body) -> Option<T>,
     step: impl Fn(&mut Walk, &str, T) -> Result<(), Errno>,
 ) -> Result<(), Error> {
-    let mut walk = site.walk()?;
-    for (number, entry) in site.index.entries().iter().enumerate() {
+    let mut walk = extraction.walk()?;
+    for (number, entry) in extraction.index.entries().iter().enumerate() {
         if let Some(chosen) = choose(&entry.body) {
-            let path = site.path(number);
-            step(&mut walk, &path, chosen).map_err(|errno| site.refused(&path, errno))?;
+            let path = extraction.path(number);
+            step(&mut walk, &path, chosen).map_err(|errno| extraction.refused(&path, errno))?;
         }
     }
     Ok(())

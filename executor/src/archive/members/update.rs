@@ -7,7 +7,7 @@
 //! were installed, and pieces that are copied are hashed again.
 
 use super::ranges::Ranges;
-use super::{Plan, Site, pipeline, tree};
+use super::{Extraction, Plan, pipeline, tree};
 use crate::archive::reuse::{self, Here, Source};
 use crate::cli::progress::Progress;
 use crate::error::Error;
@@ -82,39 +82,41 @@ impl Update {
         for (entry, source) in &self.plan.files {
             wanted[*entry] = matches!(source, Source::Pieces(_));
         }
-        let site = Site {
+        let extraction = Extraction {
             archive: parts.to_string(),
             index,
             plan: Plan::new(index),
             root: into,
             wanted: Some(wanted),
         };
-        tree::directories(&site)?;
-        self.take(&site)?;
+        tree::directories(&extraction)?;
+        self.take(&extraction)?;
         let mut ranges = Ranges::new(parts, index, &self.plan.members);
-        pipeline::run(&mut ranges, &self.plan.members, &site, progress)?;
+        pipeline::run(&mut ranges, &self.plan.members, &extraction, progress)?;
         let pieces = self.plan.files.iter();
         let pieces = pieces.filter(|(_, source)| matches!(source, Source::Pieces(_)));
-        tree::finish(&site, pieces.map(|(entry, _)| *entry))
+        tree::finish(&extraction, pieces.map(|(entry, _)| *entry))
     }
 
     /// Links and copies what the old version has.
-    fn take(&self, site: &Site<'_>) -> Result<(), Error> {
+    fn take(&self, extraction: &Extraction<'_>) -> Result<(), Error> {
         let mut from =
-            Walk::new(self.old.root.as_fd()).map_err(Error::file("open", &site.archive))?;
-        let mut to = site.walk()?;
+            Walk::new(self.old.root.as_fd()).map_err(Error::file("open", &extraction.archive))?;
+        let mut to = extraction.walk()?;
         let mut link = Link::Reflink;
         for (number, source) in &self.plan.files {
-            let path = site.path(*number);
+            let path = extraction.path(*number);
             let done = match source {
                 Source::Same(same) => {
                     let (old, new) =
-                        (&self.old.index.entries()[*same], &site.index.entries()[*number]);
+                        (&self.old.index.entries()[*same], &extraction.index.entries()[*number]);
                     link.make(&mut from, old, &mut to, &path, new)
                 }
-                Source::Pieces(_) => self.copy(&mut from, &mut to, &path, site, *number, source),
+                Source::Pieces(_) => {
+                    self.copy(&mut from, &mut to, &path, extraction, *number, source)
+                }
             };
-            done.map_err(|errno| site.refused(&path, errno))?;
+            done.map_err(|errno| extraction.refused(&path, errno))?;
         }
         Ok(())
     }
@@ -125,11 +127,11 @@ impl Update {
         from: &mut Walk,
         to: &mut Walk,
         path: &str,
-        site: &Site<'_>,
+        extraction: &Extraction<'_>,
         number: usize,
         source: &Source,
     ) -> Result<(), Errno> {
-        let entry = &site.index.entries()[number];
+        let entry = &extraction.index.entries()[number];
         let (Source::Pieces(places), Body::File { pieces, .. }) = (source, &entry.body) else {
             return Ok(());
         };

@@ -21,7 +21,7 @@ use std::thread;
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
 /// What stands where a file must be, and is not read.
-const NO_FILE: &str = "is no regular file";
+const NO_FILE: &str = "is not a regular file";
 
 /// A path that is not as it was installed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -107,9 +107,9 @@ fn difference(walk: &mut Walk, entry: &Entry) -> Result<Option<&'static str>, Er
     let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let kind = FileType::from_raw_mode(found.st_mode);
     Ok(match &entry.body {
-        Body::Directory if !kind.is_dir() => Some("is no directory"),
+        Body::Directory if !kind.is_dir() => Some("is not a directory"),
         Body::Directory => (found.st_mode & 0o7777 != 0o755).then_some("has other permissions"),
-        Body::Symlink(_) if !kind.is_symlink() => Some("is no symbolic link"),
+        Body::Symlink(_) if !kind.is_symlink() => Some("is not a symbolic link"),
         Body::Symlink(target) => {
             let there = rustix::fs::readlinkat(parent, name, Vec::new())?;
             (there.as_bytes() != target.as_bytes()).then_some("points elsewhere")

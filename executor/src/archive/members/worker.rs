@@ -1,6 +1,6 @@
 //! One member: verified, inflated, compared, written.
 
-use super::Site;
+use super::Extraction;
 use super::inflate::Inflate;
 use super::plan::Part;
 use crate::error::Error;
@@ -21,7 +21,7 @@ const ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// What one thread needs for itself.
 pub struct Worker<'a> {
-    site: &'a Site<'a>,
+    extraction: &'a Extraction<'a>,
     walk: Walk,
     inflate: Inflate,
     /// What the member unpacked to, and what is left of a larger one before it.
@@ -29,13 +29,13 @@ pub struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    /// Prepares to write into the site's tree.
+    /// Prepares to write into the extraction's tree.
     ///
     /// # Errors
     /// [`Error::File`] when no descriptor is left.
-    pub fn new(site: &'a Site<'a>) -> Result<Self, Error> {
-        let (walk, inflate) = (site.walk()?, Inflate::new());
-        Ok(Self { site, walk, inflate, unpacked: Vec::new() })
+    pub fn new(extraction: &'a Extraction<'a>) -> Result<Self, Error> {
+        let (walk, inflate) = (extraction.walk()?, Inflate::new());
+        Ok(Self { extraction, walk, inflate, unpacked: Vec::new() })
     }
 
     /// Writes the files, and pieces of files, of the member that `buffer` begins with.
@@ -44,13 +44,13 @@ impl<'a> Worker<'a> {
     /// [`Error::Checksum`], [`Error::Archive`] with the rule that was broken, [`Error::File`] when
     /// they cannot be written.
     pub fn member(&mut self, number: usize, buffer: &[u8]) -> Result<(), Error> {
-        let member = &buffer[..self.site.index.members()[number].length as usize];
+        let member = &buffer[..self.extraction.index.members()[number].length as usize];
         self.verify(number, member)?;
         self.inflate(number, member)?;
         let mut at = 0;
-        let site = self.site;
+        let extraction = self.extraction;
         let unpacked = std::mem::take(&mut self.unpacked);
-        for part in site.plan.parts(number) {
+        for part in extraction.plan.parts(number) {
             let bytes = &unpacked[at..at + part.length()];
             at += part.length();
             match part {
@@ -61,7 +61,7 @@ impl<'a> Worker<'a> {
                 Part::Zeros { .. }
                     if bytes.chunks(BLOCK).all(|some| *some == ZEROS[..some.len()]) => {}
                 Part::Zeros { .. } => {
-                    return Err(refuse(site, number, "bytes where only zeros may be"));
+                    return Err(refuse(extraction, number, "non-zero padding"));
                 }
             }
         }
@@ -71,28 +71,28 @@ impl<'a> Worker<'a> {
 
     /// Nothing of a member is looked at before it is known to be the promised one.
     fn verify(&self, number: usize, member: &[u8]) -> Result<(), Error> {
-        let expected = Checksum::from_digest(self.site.index.members()[number].sha256);
+        let expected = Checksum::from_digest(self.extraction.index.members()[number].sha256);
         let actual = Checksum::from_digest(Sha256::digest(member).into());
         if actual == expected {
             return Ok(());
         }
-        let object = format!("{}: member {number}", self.site.archive);
+        let object = format!("{}: member {number}", self.extraction.archive);
         Err(Error::Checksum { object, expected, actual })
     }
 
     fn inflate(&mut self, number: usize, member: &[u8]) -> Result<(), Error> {
-        let wanted = self.site.index.members()[number].unpacked;
-        let unpacked = room(&mut self.unpacked, wanted);
+        let wanted = self.extraction.index.members()[number].unpacked;
+        let unpacked = resized(&mut self.unpacked, wanted);
         let done = self.inflate.member(member, unpacked);
-        done.map_err(|rule| refuse(self.site, number, rule))
+        done.map_err(|rule| refuse(self.extraction, number, rule))
     }
 
     /// The headers must be those that the index stands for: nothing in them is interpreted.
     fn headers(&mut self, number: usize, bytes: &[u8]) -> Result<(), Error> {
-        let entry = &self.site.index.entries()[number];
-        if bytes != entry.headers(self.site.index.directory()) {
-            let rule = format!("{:?}: its headers are others than the index says", entry.path);
-            return Err(Error::Archive { archive: self.site.archive.clone(), rule });
+        let entry = &self.extraction.index.entries()[number];
+        if bytes != entry.headers(self.extraction.index.directory()) {
+            let rule = format!("{:?}: tar header does not match the index", entry.path);
+            return Err(Error::Archive { archive: self.extraction.archive.clone(), rule });
         }
         match &entry.body {
             Body::File { pieces, .. } if pieces.is_empty() => self.body(number, 0, true, &[]),
@@ -101,14 +101,15 @@ impl<'a> Worker<'a> {
     }
 
     fn body(&mut self, entry: usize, offset: u64, whole: bool, bytes: &[u8]) -> Result<(), Error> {
-        if !self.site.wants(entry) {
+        if !self.extraction.wants(entry) {
             return Ok(());
         }
         // What is here of it may have been written.
-        let whole = whole && self.site.wanted.is_none();
-        let path = self.site.path(entry);
-        let file =
-            self.open(entry, &path, whole).map_err(|errno| self.site.refused(&path, errno))?;
+        let whole = whole && self.extraction.wanted.is_none();
+        let path = self.extraction.path(entry);
+        let file = self
+            .open(entry, &path, whole)
+            .map_err(|errno| self.extraction.refused(&path, errno))?;
         write_all(&file, bytes, offset).map_err(Error::file("write", &path))?;
         if bytes.len() >= EARLY {
             // Writing to the disk begins now, so that the sync at the end has less to wait for.
@@ -118,15 +119,17 @@ impl<'a> Worker<'a> {
         }
         if whole {
             let done = rustix::fs::futimens(&file, &times(MTIME));
-            done.map_err(|errno| self.site.refused(&path, errno))?;
+            done.map_err(|errno| self.extraction.refused(&path, errno))?;
         }
         close(file).map_err(Error::file("write", &path))
     }
 
     /// Creates the file, or, if it is `whole` in no member, opens it where another thread has.
     fn open(&mut self, entry: usize, path: &str, whole: bool) -> Result<OwnedFd, Errno> {
-        let executable =
-            matches!(self.site.index.entries()[entry].body, Body::File { executable: true, .. });
+        let executable = matches!(
+            self.extraction.index.entries()[entry].body,
+            Body::File { executable: true, .. }
+        );
         let mode = Mode::from_raw_mode(if executable { 0o755 } else { 0o644 });
         let mut flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         flags.set(OFlags::EXCL, whole);
@@ -137,7 +140,7 @@ impl<'a> Worker<'a> {
 
 /// The first `length` bytes of `buffer`, which grows if need be. What they are is left open: writing
 /// zeros first would cost as much as what is written then.
-pub fn room(buffer: &mut Vec<u8>, length: u32) -> &mut [u8] {
+pub fn resized(buffer: &mut Vec<u8>, length: u32) -> &mut [u8] {
     let length = length as usize;
     if buffer.len() < length {
         *buffer = vec![0; length];
@@ -154,7 +157,7 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Er
     Ok(())
 }
 
-fn refuse(site: &Site<'_>, number: usize, rule: &str) -> Error {
+fn refuse(extraction: &Extraction<'_>, number: usize, rule: &str) -> Error {
     let rule = format!("member {number}: {rule}");
-    Error::Archive { archive: site.archive.clone(), rule }
+    Error::Archive { archive: extraction.archive.clone(), rule }
 }

@@ -186,7 +186,7 @@ impl<R: Read> Entries<R> {
         Ok(())
     }
 
-    /// A pax header for all entries that follow: its comments are accepted, its powers are not.
+    /// A pax header for all entries that follow: only `comment` keys are accepted.
     fn global(&mut self, header: &Header, extension: &Extension) -> Result<(), EntryError> {
         if let Some(seen) = extension.seen {
             return Err(refused(format!("a global pax header between a {seen} and its entry")));
@@ -317,7 +317,7 @@ fn type_rule(kind: EntryType) -> &'static str {
         EntryType::Char | EntryType::Block => "a device",
         EntryType::Fifo => "a FIFO",
         EntryType::GNUSparse => "a sparse file",
-        _ => "an entry that is no directory, file or link",
+        _ => "an entry that is not a directory, file or link",
     }
 }
 

@@ -233,12 +233,12 @@ fn only_directories_files_and_links_are_unpacked() {
         (b'3', "a device"),
         (b'4', "a device"),
         (b'6', "a FIFO"),
-        (b'7', "no directory, file or link"),
+        (b'7', "not a directory, file or link"),
         (b'S', "a sparse file"),
-        (b'D', "no directory, file or link"),
-        (b'M', "no directory, file or link"),
-        (b'V', "no directory, file or link"),
-        (b'Z', "no directory, file or link"),
+        (b'D', "not a directory, file or link"),
+        (b'M', "not a directory, file or link"),
+        (b'V', "not a directory, file or link"),
+        (b'Z', "not a directory, file or link"),
     ] {
         let error = refusal(&gzip(&Tar::default().raw(kind, b"x", b"", 0o644, b"").end()));
         assert!(error.contains(rule), "{error}");

@@ -88,7 +88,7 @@ pub enum Command {
     Outdated,
     /// Install the latest version of these runtimes; of all that are installed if empty.
     Upgrade(Vec<RuntimeName>),
-    /// Tell what is known of a runtime.
+    /// Show details of a runtime.
     Info(Spec),
     /// Remove old versions.
     Prune(Prune),
@@ -232,7 +232,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Cli, Error> {
 /// Whether the command line is one of `run` or `shell`, whose failures have statuses of their own.
 pub fn runs_job(args: &[OsString]) -> bool {
     sort(args.to_vec()).map_or_else(
-        // A broken line: they are recognised by the first words that are no options.
+        // A broken line: they are recognised by the first words that are not options.
         |_| {
             let words: Vec<_> = args.iter().filter(|w| !is_option(w)).take(2).collect();
             words.first().is_some_and(|word| *word == "run" || *word == "shell")
@@ -588,7 +588,7 @@ mod tests {
             ("run --runtime=a --network=lan ls", "--network is none or host"),
             ("run --runtime=a --env =x ls", "--env: \"=x\" has no name"),
             ("run --runtime=a --upload= ls", "--upload: is empty"),
-            ("run --runtime=a --status-fd 0 ls", "--status-fd: \"0\" is no descriptor"),
+            ("run --runtime=a --status-fd 0 ls", "--status-fd: \"0\" is not a descriptor"),
             ("shell", "shell needs a runtime"),
             ("shell a b", "shell takes one SPEC"),
             ("shell a --runtime b", "unknown option \"--runtime\""),

@@ -73,7 +73,7 @@ pub(super) fn file(word: &OsStr) -> Result<PathBuf, String> {
 /// The number of a file descriptor that can be written to.
 pub(super) fn descriptor(word: &OsStr) -> Result<i32, String> {
     let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("{word:?} is no descriptor to write to, such as 3"))
+    number.ok_or_else(|| format!("{word:?} is not a descriptor to write to, such as 3"))
 }
 
 /// `4096`, `64K`, `64M`, `2G`: a size in bytes, units of 1024.

@@ -97,7 +97,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The registry in a bundle: believed as the one that it is of, if that is configured.
+    /// The registry in a bundle: trusted under the same keys as its registry, if that is configured.
     fn bundled(&self, label: &Label, from: &Path) -> Result<Source, Error> {
         let config = self.config()?;
         let from = std::path::absolute(from).map_err(Error::file("find", from))?;
@@ -106,7 +106,7 @@ impl Session<'_> {
         let known = config.into_iter().find(|it| it.location.to_string() == label.registry);
         match known {
             Some(source) => Ok(Source { location, token_env: None, ..source }),
-            // Where registries must be signed, a bundle does not get around that by its label.
+            // Where registries must be signed, a bundle does not get around that by the registry it names.
             None if signed => Err(Error::Registry {
                 registry: shown(&label.registry),
                 reason: "the bundle's registry is not configured here; add it with its key".into(),

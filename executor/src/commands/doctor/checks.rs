@@ -33,7 +33,7 @@ pub struct Check {
     pub status: State,
     /// What was found.
     pub detail: String,
-    /// What cures it; null if nothing has to be done.
+    /// How to fix it; null if nothing has to be done.
     pub remedy: Option<String>,
     /// The class of the failure that it leads to.
     #[serde(skip)]
@@ -144,7 +144,7 @@ pub fn store(root: &Path) -> Check {
              choose another with --store DIR, or remount it"
         ));
     }
-    let Some(free) = crate::fs::free_space::room(&stat) else {
+    let Some(free) = crate::fs::free_space::available(&stat) else {
         return Check::pass("store", format!("{shown}, on a file system without a size"));
     };
     let free_text = crate::commands::output::size(free);
@@ -164,10 +164,10 @@ pub fn clock(now: SystemTime) -> Check {
     let installed = fs::metadata("/proc/self/exe").and_then(|data| data.modified());
     let remedy = "certificates and caches will be refused; set the clock (NTP, date --set)";
     if now < start {
-        return fail(&format!("the clock stands before 2025: {remedy}"));
+        return fail(&format!("the system clock is before 2025: {remedy}"));
     }
     if installed.is_ok_and(|time| now + DAY < time) {
-        return fail(&format!("the clock stands before this program was installed: {remedy}"));
+        return fail(&format!("the system clock is before this program was installed: {remedy}"));
     }
     Check::pass("clock", "plausible")
 }

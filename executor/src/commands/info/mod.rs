@@ -15,7 +15,7 @@ use crate::store::{Installed, Receipt, Usage};
 use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
-    /// Tells what is known of a runtime, here and in the registry.
+    /// Shows details of a runtime, here and in the registry.
     pub(crate) fn info(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;

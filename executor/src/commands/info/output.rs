@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
 
-/// An installed version and what is known of it.
+/// An installed version and its details.
 #[derive(Debug)]
 pub struct Here {
     /// Where it is.
@@ -41,7 +41,7 @@ struct Row<'a> {
     config: &'a RuntimeYml,
 }
 
-/// What is known of the runtime `name`: of the version in `here`, and of those a registry has.
+/// Details of the runtime `name`: of the version in `here`, and of those a registry has.
 pub fn text(
     name: &RuntimeName,
     here: Option<&Here>,

@@ -23,8 +23,8 @@ use std::path::PathBuf;
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
-/// Bytes after which a connection that breaks has not been in vain.
-const HEADWAY: u64 = 1 << 20;
+/// Progress, in bytes, that resets the retry counter.
+const RETRY_RESET_BYTES: u64 = 1 << 20;
 /// Longest entity tag that is kept, in bytes: file names end at 255.
 const MAX_ETAG: usize = 90;
 
@@ -164,7 +164,7 @@ impl<'d> Partial<'d> {
                 return copied.map_err(Error::file("read", local.path()));
             }
         };
-        let (mut tries, mut headway) = (Tries::new(), arriving.at);
+        let (mut tries, mut last_reset) = (Tries::new(), arriving.at);
         loop {
             let answer = if arriving.at == 0 {
                 Resumed::Whole(http::get(url)?)
@@ -184,8 +184,8 @@ impl<'d> Partial<'d> {
                 }
             };
             let Err(error) = self.copy(&mut body, part, arriving)? else { return Ok(()) };
-            if arriving.at >= headway + HEADWAY {
-                (tries, headway) = (Tries::new(), arriving.at);
+            if arriving.at >= last_reset + RETRY_RESET_BYTES {
+                (tries, last_reset) = (Tries::new(), arriving.at);
             }
             tries.again(fetch::read_failed(&part.location, error))?;
         }

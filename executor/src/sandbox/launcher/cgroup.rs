@@ -68,7 +68,7 @@ impl Cgroup {
     /// Makes a group with these limits.
     ///
     /// # Errors
-    /// Why none can be made, and what cures it.
+    /// Why none can be made, and how to fix it.
     pub(crate) fn make(limits: Limits) -> Result<Self, String> {
         let parent = parent(&limits.controllers())?;
         group::sweep(&parent);

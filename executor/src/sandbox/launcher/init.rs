@@ -1,4 +1,4 @@
-//! A parent for the job: PID 1, which passes signals on and reaps.
+//! The init of the job: PID 1, which forwards signals and reaps zombies.
 //!
 //! A program that is PID 1 gets no default action of a signal from inside its namespace, and
 //! inherits orphans. Under this one it is a process like any other.
@@ -25,8 +25,8 @@ use rustix::{
 use std::convert::Infallible;
 
 /// Forks a child that does the `rest`. The parent, which has every privilege dropped already, ends
-/// with the child, and with its status. That a signal ended it is told to `report`.
-pub(crate) fn stay(
+/// with the child, and with its status. That a signal ended it is written to `report`.
+pub(crate) fn run_as_init(
     report: BorrowedFd<'_>,
     rest: &mut dyn FnMut() -> Infallible,
 ) -> Result<Infallible, Failure> {
@@ -78,7 +78,7 @@ pub(crate) const SIGNALED: u8 = 3;
 /// Ends as if `signal` had: PID 1 cannot really be ended by one.
 fn end(report: BorrowedFd<'_>, signal: Signal) -> ! {
     let number = (signal as libc::c_int).to_le_bytes()[0];
-    // The launcher may be gone; then nobody is left to be told.
+    // The launcher may be gone; then there is no one to report to.
     _ = write(report, &[SIGNALED, number]);
     sys::exit_now(128 + i32::from(number))
 }

@@ -167,11 +167,11 @@ fn child(sandbox: Sandbox<'_>, steps: &[Step]) -> Infallible {
     })
 }
 
-/// Does `work`, which comes back only if it fails, and then tells the launcher. Not even a panic
+/// Does `work`, which comes back only if it fails, and then reports to the launcher. Not even a panic
 /// comes back from here.
 fn finish(sandbox: Sandbox<'_>, work: &mut dyn FnMut() -> Vec<u8>) -> Infallible {
     if let Ok(report) = catch_unwind(AssertUnwindSafe(work)) {
-        // The launcher may be gone; then nobody is left to be told.
+        // The launcher may be gone; then there is no one to report to.
         _ = write(sandbox.writer, &report);
     }
     sys::exit_now(125)
@@ -191,7 +191,7 @@ fn follow(
         let done = match step {
             Step::Init => {
                 let mut rest = || follow(sandbox, steps, index + 1, &mut *places);
-                let stayed = init::stay(sandbox.writer, &mut || finish(sandbox, &mut rest));
+                let stayed = init::run_as_init(sandbox.writer, &mut || finish(sandbox, &mut rest));
                 stayed.map(|never| match never {})
             }
             step => sandbox.apply(step, places),

@@ -85,9 +85,9 @@ impl Relay {
             Ok(false) => self.own = None,
             Err(errno) => {
                 self.own = None;
-                // A reader that has gone is nothing that anybody need be told.
-                let tell = self.direction == Direction::Out && errno != Errno::PIPE;
-                self.refused = self.refused.or(tell.then_some(errno));
+                // A reader that has gone is not reported.
+                let report = self.direction == Direction::Out && errno != Errno::PIPE;
+                self.refused = self.refused.or(report.then_some(errno));
             }
         }
     }

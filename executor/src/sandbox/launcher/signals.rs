@@ -110,7 +110,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // Fails for a set that is no set only.
+        // Fails for an invalid set only.
         _ = self.before.thread_set_mask();
     }
 }

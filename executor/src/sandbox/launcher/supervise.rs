@@ -1,4 +1,4 @@
-//! What the launcher does while the job runs: passes signals on, and waits for the end.
+//! What the launcher does while the job runs: forwards signals, and waits for the end.
 
 use super::{
     init::SIGNALED,
@@ -91,7 +91,7 @@ struct Job {
     timed_out: bool,
 }
 
-/// Waits for the child `pid`, whose report comes from `pipe`, and passes signals on meanwhile, and
+/// Waits for the child `pid`, whose report comes from `pipe`, and forwards signals meanwhile, and
 /// what is typed, read and written. `init` if it stays the parent of the job.
 pub(crate) fn supervise(
     signals: &Signals,

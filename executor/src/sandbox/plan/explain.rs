@@ -1,4 +1,4 @@
-//! What is behind an error number of a step, and what cures it.
+//! What is behind an error number of a step, and how to fix it.
 
 use super::step::Step;
 use nix::errno::Errno;
@@ -38,8 +38,8 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
             "; this kernel lacks CONFIG_SECCOMP_FILTER"
         }
         Errno::EINVAL if matches!(step, Step::PrivateMounts) => {
-            "; the root directory is no mount here (a chroot): `mount --bind DIR DIR` before the \
-             chroot cures it"
+            "; the root directory is not a mount here (a chroot): `mount --bind DIR DIR` before the \
+             chroot fixes it"
         }
         Errno::EPERM if early => {
             "; this container lacks CAP_SYS_ADMIN: start it with that capability"
@@ -55,7 +55,7 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
 /// The first of the usual reasons why a user may not have a user namespace. `read` reads a file.
 fn why_no_user_namespace(read: impl Fn(&str) -> Option<String>) -> String {
     let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
-    for (name, value, cure) in [
+    for (name, value, remedy) in [
         ("user.max_user_namespaces", "0", "15000"),
         ("kernel.unprivileged_userns_clone", "0", "1"),
         ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
@@ -67,7 +67,7 @@ fn why_no_user_namespace(read: impl Fn(&str) -> Option<String>) -> String {
                 ""
             };
             return format!(
-                "user namespaces are switched off here by {name}={value}: as root, `sysctl -w {name}={cure}`{profile} cures it"
+                "user namespaces are switched off here by {name}={value}: as root, `sysctl -w {name}={remedy}`{profile} fixes it"
             );
         }
     }

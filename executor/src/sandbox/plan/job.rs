@@ -19,7 +19,7 @@ pub struct Job {
     pub network: Network,
     /// Where in the job it starts; `/work` if not given.
     pub workdir: Option<PathBuf>,
-    /// Whether the caller's current directory shines through `/work`.
+    /// Whether the caller's current directory is the read-only lower layer of `/work`.
     pub share_cwd: bool,
     /// What is put into its directory beside that.
     pub uploads: Vec<Upload>,
@@ -39,7 +39,7 @@ pub struct Job {
     pub search: Vec<(OsString, OsString)>,
     /// What it may use.
     pub limits: Limits,
-    /// Whether a process stands before it that passes signals on and reaps.
+    /// Whether an init runs as PID 1, which forwards signals and reaps zombies.
     pub init: bool,
     /// What of a terminal of its own it has, behind the caller's.
     pub terminal: Terminal,

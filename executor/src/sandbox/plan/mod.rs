@@ -1,6 +1,6 @@
 //! The sandbox as a value: what is to be done, in which order.
 //!
-//! In: a runtime, a [`Job`] and what is known of the [`Host`]. Out: the [`Step`]s that make the sandbox, in
+//! In: a runtime, a [`Job`] and the properties of the [`Host`]. Out: the [`Step`]s that make the sandbox, in
 //! their order. Touches nothing.
 
 pub(crate) mod explain;
@@ -134,7 +134,7 @@ fn check(job: &Job) -> Result<(), Error> {
         return usage(format!("workdir {} is not absolute", path.display()));
     }
     if let Some(path) = job.workdir.as_ref().filter(|path| path.starts_with("/proc")) {
-        return usage(format!("workdir {} is no directory to work in", path.display()));
+        return usage(format!("workdir {} is not a directory to work in", path.display()));
     }
     let name = job.hostname.as_deref().unwrap_or(HOSTNAME);
     if name.is_empty() || name.len() > 64 || name.contains('\0') {
@@ -160,7 +160,7 @@ fn check_target(target: &Path) -> Result<(), &'static str> {
         return Err("is the root itself");
     }
     if ["/proc", "/dev", "/sys"].iter().any(|reserved| target.starts_with(reserved)) {
-        return Err("is one that every job gets fresh");
+        return Err("is reserved: every job gets its own");
     }
     Ok(())
 }
@@ -420,11 +420,14 @@ mod tests {
             (bind("data"), "target data is not absolute"),
             (bind("/"), "the root itself"),
             (bind("/a/../.."), "contains `..`"),
-            (bind("/proc/1"), "gets fresh"),
-            (bind("/sys"), "gets fresh"),
+            (bind("/proc/1"), "is reserved: every job gets its own"),
+            (bind("/sys"), "is reserved: every job gets its own"),
             (Job { uploads: vec![upload(true)], ..bind("/work/") }, "hide what --upload puts"),
             (Job { workdir: Some("x".into()), ..job() }, "workdir x is not absolute"),
-            (Job { workdir: Some("/proc/self/fd/7".into()), ..job() }, "no directory to work in"),
+            (
+                Job { workdir: Some("/proc/self/fd/7".into()), ..job() },
+                "not a directory to work in",
+            ),
             (Job { hostname: Some(String::new()), ..job() }, "hostname"),
             (Job { env: vec![("A=B".into(), "".into())], ..job() }, "\"A=B\" cannot be a variable"),
         ] {

@@ -89,7 +89,7 @@ pub enum Step {
     },
     /// A directory of elsewhere, with changes that only this job sees.
     Overlay {
-        /// What shines through.
+        /// The read-only lower layer.
         source: Origin,
         /// Where.
         #[serde(serialize_with = "lossy")]
@@ -143,7 +143,7 @@ pub enum Step {
     },
     /// The filter of system calls.
     Seccomp,
-    /// Another process goes on from here; this one passes signals on and reaps.
+    /// A child goes on from here; this process is its init: it forwards signals and reaps zombies.
     Init,
     /// The job itself.
     Exec {

@@ -136,10 +136,12 @@ pub(crate) fn failed(errno: Errno, detail: &str) -> Failure {
         }
         (Errno::EACCES, "") => format!("{file} or its interpreter cannot be executed"),
         (Errno::EACCES, name) => format!("its interpreter {name} cannot be executed"),
-        (Errno::ELIBBAD, name) => format!("its interpreter {name} is no program of this machine"),
+        (Errno::ELIBBAD, name) => {
+            format!("its interpreter {name} is not a program of this machine")
+        }
         (Errno::ELOOP, name) => format!("its interpreter {name} is a loop of scripts or links"),
         (Errno::ENOEXEC, _) => {
-            format!("{file} is no program of this machine, and has no #! line")
+            format!("{file} is not a program of this machine, and has no #! line")
         }
         (Errno::E2BIG, _) => "its arguments and environment are too long".into(),
         (errno, _) => errno.desc().into(),

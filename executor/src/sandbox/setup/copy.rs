@@ -41,9 +41,7 @@ pub(crate) fn file(
     let mut to = File::from(to);
     io::copy(&mut File::from(from), &mut to).map_err(|error| {
         match Errno::from_io_error(&error) {
-            Some(Errno::NOSPC) => {
-                Failure::launch("the memory for it does not suffice; show it with --bind instead")
-            }
+            Some(Errno::NOSPC) => Failure::launch("not enough memory for the copy; use --bind"),
             errno => errno.unwrap_or(Errno::IO).into(),
         }
     })?;
@@ -51,7 +49,7 @@ pub(crate) fn file(
     Ok(fchmod(&to, Mode::from_raw_mode(mode))?)
 }
 
-/// Refuses what is no regular file.
+/// Refuses what is not a regular file.
 fn check_file(file: BorrowedFd<'_>) -> Result<(), Failure> {
     match FileType::from_raw_mode(fstat(file)?.st_mode) {
         FileType::RegularFile => Ok(()),

@@ -99,7 +99,7 @@ impl Places {
                     "does not exist, and nothing is made in the runtime or on the host",
                 ));
             }
-            Err(Errno::EXIST) => return Err(refuse("is a link to nowhere")),
+            Err(Errno::EXIST) => return Err(refuse("is a dangling symlink")),
             Err(Errno::NOTDIR) => return Err(refuse("lies below a file")),
             Err(Errno::LOOP) => return Err(refuse("is a loop of links")),
             other => other?,

@@ -36,7 +36,7 @@ pub(crate) fn drop_all(user: Option<Ids>) -> Result<(), Failure> {
     if let Some(ids) = user {
         let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
         match set_thread_groups(&[]) {
-            // In a user namespace of a stranger's making, where nobody may change groups.
+            // In a user namespace that another user made, where nobody may change groups.
             Err(Errno::PERM) if groups_are_fixed() => {}
             other => other?,
         }

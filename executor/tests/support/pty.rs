@@ -15,22 +15,22 @@ use std::{
 };
 
 /// The test types at the near end and reads there; a session has the far one.
-pub(crate) struct Desk {
+pub(crate) struct Pty {
     pub(crate) near: File,
     far: OwnedFd,
     seen: String,
 }
 
-impl Desk {
+impl Pty {
     pub(crate) fn new() -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let near = openpt(flags).unwrap();
         unlockpt(&near).unwrap();
         let far = ioctl_tiocgptpeer(&near, flags).unwrap();
         fcntl_setfl(&near, OFlags::NONBLOCK).unwrap();
-        let desk = Self { near: near.into(), far, seen: String::new() };
-        desk.resize(31, 99);
-        desk
+        let pty = Self { near: near.into(), far, seen: String::new() };
+        pty.resize(31, 99);
+        pty
     }
 
     pub(crate) fn resize(&self, ws_row: u16, ws_col: u16) {
@@ -59,7 +59,7 @@ impl Desk {
         self.until(text);
     }
 
-    /// As [`Desk::expect`]; what it showed up to the end of `text`.
+    /// As [`Pty::expect`]; what it showed up to the end of `text`.
     pub(crate) fn until(&mut self, text: &str) -> String {
         let begin = Instant::now();
         while !self.seen.contains(text) {

@@ -1,4 +1,4 @@
-//! Which directory of what an archive unpacked to is the runtime.
+//! The directory of the runtime in what an archive unpacked to.
 
 use crate::error::Error;
 use crate::fs::directory::Directory;
@@ -9,7 +9,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Error::Archive`] if there is none, [`Error::File`].
-pub fn wrapper<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, Error> {
+pub fn single_top_dir<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, Error> {
     let unpacked = staging.directory();
     if unpacked.has("runtime.yml") {
         return staging.prepared(None);
@@ -28,7 +28,7 @@ pub fn wrapper<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, 
     Err(Error::Archive { archive: archive.to_owned(), rule: no_runtime(unpacked, &children) })
 }
 
-/// Why an archive without `runtime.yml` is none of ours, for the person who wanted it.
+/// Why an archive without `runtime.yml` is refused, for the message.
 fn no_runtime(unpacked: &Directory, top: &[String]) -> String {
     let below = top.iter().filter_map(|name| unpacked.enter(name).ok()?);
     let inside = below.filter_map(|directory| directory.names().ok()).flatten();
