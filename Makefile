@@ -24,7 +24,7 @@ bench:   ## Measure installing, updating and starting jobs beside the usual tool
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start && .ci/bench-site
 bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench large
-fuzz:    ## Look for inputs that break what reads strangers' files, until one is found
+fuzz:    ## Look for inputs that break the parsers of untrusted files, until one is found
 	@.ci/fuzz
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean

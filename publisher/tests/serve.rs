@@ -58,7 +58,7 @@ impl Drop for Served {
     }
 }
 
-/// A site of two files, and things beside and in it that are nobody's business.
+/// A site of two files, and things beside and in it that must not be served.
 fn site() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("site");
@@ -169,11 +169,12 @@ fn nothing_else_on_the_host_is_served() {
     assert!(said.starts_with(&message) && said.ends_with("another with --port, or 0\n"), "{said}");
     let missing = publish(&["serve", "/nowhere"]);
     let said = String::from_utf8(missing.stderr).unwrap();
-    let message = "error[NOTFOUND]: nothing to serve: /nowhere is no directory; run `site` first\n";
+    let message =
+        "error[NOTFOUND]: nothing to serve: /nowhere is not a directory; run `site` first\n";
     assert_eq!((missing.status.code(), said.as_str()), (Some(12), message));
 }
 
-/// SEC-E15: links and what is no file, at the place of a page and of the page that says so.
+/// SEC-E15: links and what is not a file, at the place of a page and of the page that says so.
 #[test]
 fn what_is_no_file_of_the_site_is_not_served() {
     let (_dir, root) = site();
@@ -204,7 +205,7 @@ fn what_is_no_file_of_the_site_is_not_served() {
     assert_eq!(server.ask("GET /nothing", &[]).1, b"no such file\n");
 }
 
-/// SEC-E15: clients that hang keep nobody waiting.
+/// SEC-E15: clients that hang do not delay others.
 #[test]
 fn others_are_answered_meanwhile() {
     let (_dir, root) = site();

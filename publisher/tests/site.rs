@@ -460,7 +460,7 @@ fn what_was_taken_back_is_listed_with_reason_and_remedy() {
         assert!(page.contains(text), "{text}");
     }
     assert!(!page.contains("openjdk"));
-    assert!(site_of(&[])["yanked.html"].contains("No version was taken back."));
+    assert!(site_of(&[])["yanked.html"].contains("No version is yanked."));
 }
 
 #[test]

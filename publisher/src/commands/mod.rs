@@ -76,7 +76,7 @@ fn cache(option: Option<&Path>) -> Result<PathBuf, Error> {
     option.map(Path::to_owned).or_else(env::default_cache).ok_or_else(no_cache)
 }
 
-/// A size for people.
+/// A size as text.
 #[allow(clippy::cast_precision_loss)] // one digit after the point is shown
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)

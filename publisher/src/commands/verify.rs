@@ -1,6 +1,6 @@
 //! `verify`: a published version is built once more from what was kept beside its record, and compared.
 
-use super::make::{Made, Recipe, Workshop};
+use super::make::{BuildInput, Builder, BuiltTree};
 use super::published::{find, wanted};
 use crate::error::Error;
 use crate::registry::remote::Place;
@@ -112,18 +112,19 @@ impl Kept {
         note: Note,
     ) -> Result<(pack::Packed, Rebuilt), Error> {
         let Self { source, dir, lock } = self;
-        let workshop = Workshop::new(making);
+        let builder = Builder::new(making);
         let directory = source.directory();
         let step = |step: &str| note(&format!("verify {directory} {arch}: {step}"));
         let inputs = super::build::locked(source, lock, arch, spool)?;
         let native = lock.of(Arch::NATIVE).unwrap_or_default();
         let timestamp = &lock.timestamp;
-        let recipe = Recipe { source, source_dir: dir, arch, inputs, native, timestamp };
-        let Made { tree, runtime_yml, components } = workshop.make(&recipe, spool, &step)?;
+        let build_input = BuildInput { source, source_dir: dir, arch, inputs, native, timestamp };
+        let BuiltTree { tree, runtime_yml, components } =
+            builder.make(&build_input, spool, &step)?;
         step("packing");
         let target = record::archive_name(&source.name, &source.version, arch);
         let (packed, index) =
-            pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), workshop.jobs)?;
+            pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), builder.jobs)?;
         Ok((packed, Rebuilt { index, contents: contents::list(&tree, &components) }))
     }
 }

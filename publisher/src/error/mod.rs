@@ -9,7 +9,7 @@ pub(crate) mod tail;
 use joblet_format::Checksum;
 use std::{io, path::PathBuf};
 
-/// Tells people about progress. Data never goes this way.
+/// Reports progress to the user. Data never goes this way.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
 /// The classes of failure. Each is an exit status; those that `joblet-exec` has too share its number.
@@ -117,12 +117,12 @@ pub enum Error {
         /// The rule, with the member's name.
         rule: String,
     },
-    /// There is no room for a build, which did not begin.
+    /// There is no space for a build, which did not begin.
     #[error(
-        "{}: the build needs about {} MB there, {} MB are free; make room, or say --out and --cache of another disk",
+        "{}: the build needs about {} MB there, {} MB are free; free some space, or give --out and --cache on another disk",
         dir.display(), needed.div_ceil(1_000_000), free / 1_000_000
     )]
-    Room {
+    Space {
         /// Where.
         dir: PathBuf,
         /// Bytes it takes, by what the lock says of its inputs.
@@ -184,7 +184,7 @@ impl Error {
             Self::NotFound(_) => Class::NotFound,
             Self::Differs { .. } | Self::Rebuilt { .. } => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
-            Self::File { .. } | Self::Room { .. } => Class::Store,
+            Self::File { .. } | Self::Space { .. } => Class::Store,
             Self::Config { .. } => Class::Config,
             Self::Check { .. } => Class::Check,
             Self::Tool { .. } => Class::Tool,
@@ -296,7 +296,7 @@ mod tests {
                 "cannot read /x: permission denied".to_owned(),
             ),
             (
-                Error::Room { dir: "dist".into(), needed: 1_000_001, free: 999_999 },
+                Error::Space { dir: "dist".into(), needed: 1_000_001, free: 999_999 },
                 "STORE",
                 "dist: the build needs about 2 MB there, 0 MB are free; make room, or say --out and \
                  --cache of another disk"

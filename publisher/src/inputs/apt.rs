@@ -1,4 +1,4 @@
-//! Debian packages → inputs, by apt in a private root: the host's own packages play no part.
+//! Debian packages → inputs, by apt in a private root: the host's own packages do not matter.
 
 use crate::{
     error::{Error, shown},

@@ -39,7 +39,7 @@ pub struct Store<'s> {
     pub places: Option<&'s Places>,
     /// The lock's timestamp.
     pub timestamp: &'s str,
-    /// Told about progress, for people.
+    /// Called with progress, for the user.
     pub note: &'s (dyn Fn(&str) + Sync),
 }
 
@@ -58,7 +58,7 @@ impl Store<'_> {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(input) = inputs.get(index) else { return };
                 if let Err(error) = self.have(input, &|bytes| progress.came(bytes)) {
-                    next.store(inputs.len(), Ordering::Relaxed); // nobody begins another one
+                    next.store(inputs.len(), Ordering::Relaxed); // no thread begins another one
                     let mut failed =
                         failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     if failed.as_ref().is_none_or(|(first, _)| index < *first) {
@@ -122,7 +122,7 @@ impl Store<'_> {
         Ok(input)
     }
 
-    /// Makes sure that `input` is in the cache with the right bytes. `came` is told of bytes as they
+    /// Makes sure that `input` is in the cache with the right bytes. `came` is called with the bytes as they
     /// arrive.
     fn have(&self, input: &Input, came: Came) -> Result<(), Error> {
         let path = self.path(input);
@@ -261,10 +261,10 @@ fn limit(input: &Input) -> u64 {
     input.size.unwrap_or(MAX_UNKNOWN)
 }
 
-/// Told how many bytes have just arrived.
+/// Called with how many bytes have just arrived.
 type Came<'c> = &'c dyn Fn(u64);
 
-/// A body whose own errors are told from those of the file it is written to.
+/// A body whose own errors are distinguished from those of the file it is written to.
 struct Body<'c, R> {
     from: R,
     failed: Option<String>,

@@ -1,4 +1,4 @@
-//! Where inputs are. The lock says what; this is the host's business.
+//! Where inputs are. The lock says what they are; where is configured on the host.
 
 use crate::{
     env,

@@ -1,4 +1,4 @@
-//! A registry in the field: its document, the indexes of its archives, and the archives themselves.
+//! Reads a published registry: its document, the indexes of its archives, and the archives themselves.
 
 use crate::{
     error::{Error, shown},
@@ -55,7 +55,7 @@ impl Place {
         };
         let bytes = read(body, MAX_REGISTRY_BYTES, &shown)?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| Error::config(shown, format!("is no registry: {error}")))
+            .map_err(|error| Error::config(shown, format!("is not a registry: {error}")))
     }
 
     /// Length and SHA-256 of the archive as it is served, its parts joined.

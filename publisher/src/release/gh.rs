@@ -1,4 +1,4 @@
-//! Releases on GitHub, through its own program `gh`: it is on every runner and knows how to sign in.
+//! Releases on GitHub, through its own program `gh`, which every runner has, signed in.
 
 use super::{
     host::{Host, State},
@@ -74,8 +74,7 @@ fn failed(words: &[&str], said: &[u8]) -> Error {
 }
 
 fn parse<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| tool(format!("answered what is no such list: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| tool(format!("unexpected answer: {error}")))
 }
 
 impl Host for GitHub {

@@ -101,7 +101,7 @@ fn is_promised(object: &str, bytes: &[u8], promised: &IndexFile) -> Result<(), E
     Err(Error::checksum(object, promised.checksum, actual, hint))
 }
 
-/// What a record says of bytes is final; whether the version is withdrawn is not.
+/// What a record says of bytes is final; whether the version is yanked is not.
 fn same(before: &Record, record: &Record) -> Result<(), Error> {
     if before.release.artifacts == record.release.artifacts {
         return Ok(());

@@ -73,7 +73,7 @@ impl Content {
         Ok(bytes)
     }
 
-    /// All bytes, if they are no more than `limit`: whoever packed them may have promised any number.
+    /// All bytes, if they are no more than `limit`: the package may declare any number.
     ///
     /// # Errors
     /// As [`Content::head`]; `FileTooLarge`, before anything is read.
@@ -127,7 +127,7 @@ impl Content {
     }
 
     /// Fills `bytes` with those that stand `at` bytes behind the first one. Deflated content is
-    /// inflated from its beginning each time: whoever needs all of it takes a [`Content::reader`].
+    /// inflated from its beginning each time: to read all of it, take a [`Content::reader`].
     ///
     /// # Errors
     /// As [`Content::head`]; `UnexpectedEof` if there are not that many.

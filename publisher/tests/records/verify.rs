@@ -101,7 +101,7 @@ fn a_record_that_lost_what_belongs_to_it_is_told() {
 }
 
 #[test]
-fn a_registry_in_the_field_is_challenged() {
+fn a_published_registry_is_compared() {
     let world = published();
     let line = |registry: &str| format!("{VERIFY} --arch amd64 --against {registry}");
     let server = Server::files(world.path("dist"));
@@ -123,7 +123,7 @@ fn a_registry_in_the_field_is_challenged() {
         "{complaint}"
     );
 
-    // It promises, and serves, what nobody can have built from this source.
+    // It promises, and serves, what cannot have been built from this source.
     let other = world.path("other");
     world.build("--out other").done();
     fs::rename(other.join("demo-1.1.0-amd64.tar.gz"), other.join("demo-1.0.0-amd64.tar.gz"))

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long a client may take for the head of a request, and to take what it is sent.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest head of a request, in bytes.
 const MAX_HEAD: u64 = 16 << 10;
 
@@ -39,10 +39,10 @@ pub(super) fn serve(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) {
 
 fn converse(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::Result<()> {
     client.set_nodelay(true)?;
-    client.set_write_timeout(Some(PATIENCE))?;
+    client.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     let mut from = BufReader::new(Punctual { client, until: Instant::now() });
     loop {
-        from.get_mut().until = Instant::now() + PATIENCE;
+        from.get_mut().until = Instant::now() + CLIENT_TIMEOUT;
         match Request::read(&mut from)? {
             Some(Ok(request)) => {
                 let goes_on = request.goes_on;

@@ -1,4 +1,4 @@
-//! A build that a disk has no room for does not begin.
+//! A build that a disk has no space for does not begin.
 
 #[path = "common/small.rs"]
 mod small;
