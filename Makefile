@@ -14,7 +14,7 @@ static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
 programs: ## Build both programs as they are released, into dist/bin
 	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
-reproduce: ## Build every runtime that can be had here three times, each time as another user elsewhere, and compare
+reproduce: ## Build every runtime that is available here three times, each time as another user elsewhere, and compare
 	@.ci/reproduce
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release

@@ -119,7 +119,7 @@ fn files_are_served_as_a_web_server_does() {
 }
 
 #[test]
-fn a_part_and_what_is_known_already_are_told_apart() {
+fn ranges_and_conditional_requests() {
     let (_dir, root) = site();
     let server = Served::new(&root);
     let (head, _) = server.ask("GET /data.bin", &[]);
@@ -199,7 +199,7 @@ fn what_is_no_file_of_the_site_is_not_served() {
         if missing == "lost" {
             symlink("../secret", root.join("404.html")).unwrap();
         }
-        // The second time it leads out, afterwards it is not read at all.
+        // The second time it points outside, afterwards it is not read at all.
     }
     assert!(Command::new("mkfifo").arg(root.join("404.html")).status().unwrap().success());
     assert_eq!(server.ask("GET /nothing", &[]).1, b"no such file\n");

@@ -57,7 +57,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
                 note(&format!("verify {object}: downloading"));
                 let (_, served) = place.archive(&artifact)?;
                 if served != artifact.checksum {
-                    let hint = "its archive is not the one that its registry promises";
+                    let hint = "its archive is not the one that its registry.json names";
                     return Err(Error::checksum(object, artifact.checksum, served, hint));
                 }
             }
@@ -143,7 +143,7 @@ fn explain(
             return named(&differences, same);
         }
         Ok(None) => "it was published without an index".to_owned(),
-        Err(error) => format!("its index cannot be had ({error})"),
+        Err(error) => format!("its index is not available ({error})"),
     };
     let Some(list) = list else {
         return format!("\n  which entries differ is not known: {without}");

@@ -72,7 +72,7 @@ pub enum Error {
     /// The command line is wrong; nothing was touched.
     #[error("{0}")]
     Usage(String),
-    /// `what` could not be had.
+    /// `what` is not available.
     #[error("{what}: {reason}")]
     Net {
         /// What was asked for.
@@ -83,7 +83,7 @@ pub enum Error {
     /// Something that a command needs does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// `object` has other bytes than were promised.
+    /// `object` has other bytes than were expected.
     #[error("{object}: {field} differs: expected {expected}, got {actual}; {hint}")]
     Differs {
         /// The input, or the published version.
@@ -119,7 +119,7 @@ pub enum Error {
     },
     /// There is no space for a build, which did not begin.
     #[error(
-        "{}: the build needs about {} MB there, {} MB are free; free some space, or give --out and --cache on another disk",
+        "{}: the build needs about {} MB there, {} MB are free; free some space, or use --out and --cache on another disk",
         dir.display(), needed.div_ceil(1_000_000), free / 1_000_000
     )]
     Space {
@@ -298,8 +298,8 @@ mod tests {
             (
                 Error::Space { dir: "dist".into(), needed: 1_000_001, free: 999_999 },
                 "STORE",
-                "dist: the build needs about 2 MB there, 0 MB are free; make room, or say --out and \
-                 --cache of another disk"
+                "dist: the build needs about 2 MB there, 0 MB are free; free some space, or use \
+         --out and --cache on another disk"
                     .to_owned(),
             ),
             (Error::config("m.yaml", "line 1"), "CONFIG", "m.yaml: line 1".to_owned()),

@@ -100,7 +100,7 @@ fn credentials(url: &mut Url) -> Option<(String, String)> {
     Some((name, password))
 }
 
-/// `%2b` → `+`. What is no UTF-8 then is replaced.
+/// `%2b` → `+`. What is not UTF-8 then is replaced.
 pub(crate) fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }

@@ -95,7 +95,7 @@ pub fn make(
         artifacts,
         yanked: before.and_then(|record| record.release.yanked.clone()),
     };
-    let files = files::promises(files, &release, before);
+    let files = files::described(files, &release, before);
     let unchanged = before.filter(|record| record.release == release && record.files == files);
     let published_at = unchanged.map_or(now, |record| record.published_at.clone());
     Record { name: source.name.clone(), published_at, release, files }

@@ -136,7 +136,7 @@ enum Part<'a> {
     Runtime(&'a RuntimeName, &'a BTreeMap<Version, Release>),
 }
 
-/// The whole site. Lists come after what they list, so that links seldom lead nowhere.
+/// The whole site. Lists come after what they list, so that links are seldom dangling.
 fn parts<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Part<'a>> {
     let assets = sources.assets().map(|(path, text)| Page::Asset { path, text });
     let schemas = template::SCHEMAS.map(|(name, text)| Page::Schema { name, text });
@@ -182,7 +182,7 @@ fn pages<'a>(
     let mut pages = Vec::new();
     for record in releases.keys().filter_map(|version| catalogue.record(name, version)) {
         let files = record.files.iter();
-        pages.extend(files.map(|(name, promised)| Page::Beside(record, name, *promised)));
+        pages.extend(files.map(|(name, expected)| Page::Beside(record, name, *expected)));
         pages.push(Page::RecordFile(record));
     }
     pages.extend(releases.values().map(|release| Page::Version(name, release)));
@@ -237,8 +237,8 @@ impl Page<'_> {
                 let key = theme.key("record", record);
                 output.put(&path, &key, || Ok(record::render(record).into()))
             }
-            Self::Beside(record, name, promised) => {
-                output.put(&path, &promised.checksum.hex(), || {
+            Self::Beside(record, name, expected) => {
+                output.put(&path, &expected.checksum.hex(), || {
                     Ok(files::read(site.place, record, name)?.unwrap_or_default())
                 })
             }

@@ -166,7 +166,7 @@ impl Url {
     }
 
     /// What upstream says its hash is.
-    pub fn promised(&self, arch: Arch) -> Option<Checksum> {
+    pub fn expected(&self, arch: Arch) -> Option<Checksum> {
         self.sha256.get(&arch).and_then(|hex| Checksum::from_hex(hex).ok())
     }
 }

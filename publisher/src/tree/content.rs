@@ -61,7 +61,7 @@ impl Content {
     /// The first bytes, at most `limit`.
     ///
     /// # Errors
-    /// Of reading the file; `InvalidData` if it does not inflate to what was promised.
+    /// Of reading the file; `InvalidData` if it does not inflate to what was expected.
     pub fn head(&self, limit: u64) -> io::Result<Vec<u8>> {
         let length = self.len().min(limit);
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
@@ -191,7 +191,7 @@ enum Origin {
 }
 
 impl Reader {
-    /// At the end, which reading behind the last byte is, too: refuses content that goes on, or has another CRC-32 than was promised.
+    /// At the end, which reading behind the last byte is, too: refuses content that goes on, or has another CRC-32 than was expected.
     ///
     /// # Errors
     /// `InvalidData`.

@@ -20,10 +20,10 @@ const WIDTH: f64 = 760.0;
 
 /// The files beside a record for programs and people, in the order of the page.
 pub(super) fn listed(record: &Record) -> Vec<Listed> {
-    let listed = |(name, promised): (&String, &joblet_format::IndexFile)| Listed {
+    let listed = |(name, expected): (&String, &joblet_format::IndexFile)| Listed {
         name: name.clone(),
-        size: human_size(promised.size),
-        checksum: promised.checksum.hex(),
+        size: human_size(expected.size),
+        checksum: expected.checksum.hex(),
     };
     record.files.iter().map(listed).collect()
 }
