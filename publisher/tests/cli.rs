@@ -148,7 +148,7 @@ fn an_architecture_that_was_never_locked_is_not_built_empty() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_an_error() {
+fn a_dangling_symlink_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     demo(dir);

@@ -22,8 +22,8 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
     let records = record::read_all(&options.records)?;
     let found: Vec<_> =
         options.specs.iter().map(|spec| find(&records, spec)).collect::<Result<_, _>>()?;
-    let field = options.against.as_deref().map(Place::new);
-    let registry = field.as_ref().map(Place::registry).transpose()?;
+    let published = options.against.as_deref().map(Place::new);
+    let registry = published.as_ref().map(Place::registry).transpose()?;
     let mut report = String::new();
     for record in found {
         let dir = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
@@ -45,7 +45,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
             let (packed, rebuilt) = kept.rebuild(arch, &options.making, dir.path(), note)?;
             // Beside the records of a build lie its archives.
             let beside = || Place::File(options.records.join("../registry.json"));
-            let place = field.clone().unwrap_or_else(beside);
+            let place = published.clone().unwrap_or_else(beside);
             if packed.checksum != artifact.checksum {
                 let (expected, actual) = (artifact.checksum, packed.checksum);
                 let list =
@@ -53,7 +53,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
                 let reason = explain(place.index(&artifact), list.ok().flatten(), &rebuilt);
                 return Err(Error::Rebuilt { object, expected, actual, reason });
             }
-            if field.is_some() {
+            if published.is_some() {
                 note(&format!("verify {object}: downloading"));
                 let (_, served) = place.archive(&artifact)?;
                 if served != artifact.checksum {

@@ -85,8 +85,8 @@ pub struct Branch<'a> {
 }
 
 impl Branch<'_> {
-    /// Pushes what `change` does to a fresh checkout; again on what is there by then, when somebody
-    /// else was faster. `change` returns the message of the commit, or none for nothing to do.
+    /// Pushes what `change` does to a fresh checkout; again on what is there by then, when another
+    /// push came first. `change` returns the message of the commit, or none for nothing to do.
     ///
     /// Returns whether something was pushed.
     ///

@@ -1,4 +1,4 @@
-//! One client: its requests, one after the other, and how long it is waited for. HTTP/1.1, RFC 9112.
+//! One client: its requests, one after the other, and its time limit. HTTP/1.1, RFC 9112.
 
 use std::{
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
@@ -30,7 +30,7 @@ pub(super) struct Answer {
     length: u64,
 }
 
-/// Answers the requests of `client` until it goes, breaks a rule or hangs.
+/// Answers the requests of `client` until it disconnects, violates the protocol or times out.
 pub(super) fn serve(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) {
     // Whatever fails here ends the connection, which is all that a client can be told.
     _ = converse(client, answer);
