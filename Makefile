@@ -14,7 +14,7 @@ static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
 programs: ## Build both programs as they are released, into dist/bin
 	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
-reproduce: ## Build every runtime that can be had here three times, each time as another user elsewhere, and compare
+reproduce: ## Build every runtime that is available here three times, each time as another user elsewhere, and compare
 	@.ci/reproduce
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
@@ -24,7 +24,7 @@ bench:   ## Measure installing, updating and starting jobs beside the usual tool
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start && .ci/bench-site
 bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench large
-fuzz:    ## Look for inputs that break what reads strangers' files, until one is found
+fuzz:    ## Look for inputs that break the parsers of untrusted files, until one is found
 	@.ci/fuzz
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean

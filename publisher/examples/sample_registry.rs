@@ -1,4 +1,4 @@
-//! Writes records of a registry that nobody published, to look at its site and to measure it.
+//! Writes records of a made-up registry, to look at its site and to measure it.
 //!
 //! ```text
 //! cargo run --release -p joblet-publish --example sample_registry -- OUT [RUNTIMES VERSIONS]

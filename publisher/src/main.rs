@@ -10,7 +10,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    // Progress is one line that is written over, for people at a terminal alone.
+    // Progress is one line that is written over, on a terminal alone.
     let terminal = std::io::stderr().is_terminal();
     let note = |text: &str| {
         if terminal {
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Text(text)) => match print(&text) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE, // nobody reads any more
+            Err(_) => ExitCode::FAILURE, // the reader has closed it
         },
         Ok(Outcome::Serve(server)) => {
             _ = print(&format!("{}\n", server.address())); // it can be used all the same

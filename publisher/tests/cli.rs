@@ -107,7 +107,7 @@ fn faults_have_a_class_and_a_message() {
             "error[CONFIG]: runtimes-src/demo/versions.lock: does not exist",
         ),
         ("lock demo --mirror nowhere", 2, "error[USAGE]: \"nowhere\" is not an http or https"),
-        ("index", 12, "error[NOTFOUND]: no records: registry-site/records is no directory\n"),
+        ("index", 12, "error[NOTFOUND]: no records: registry-site/records is not a directory\n"),
         ("check demo --joblet-exec x", 19, "error[TOOL]: joblet-exec: x does not exist\n"),
         ("build --all --sources none", 12, "error[NOTFOUND]: no runtime in none; `new NAME`"),
     ] {
@@ -148,20 +148,20 @@ fn an_architecture_that_was_never_locked_is_not_built_empty() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_an_error() {
+fn a_dangling_symlink_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     demo(dir);
     manifest(dir, &FILES_ONLY.replace("hello", "gone"));
     publish(dir, "lock demo --mirror http://127.0.0.1:9");
     let outcome = publish(dir, "build demo --offline");
-    let message = "error[CONFIG]: runtimes-src/demo/manifest.yaml: links: `bin/hi` leads nowhere; is \
+    let message = "error[CONFIG]: runtimes-src/demo/manifest.yaml: links: `bin/hi` is a dangling symlink; is \
                    its package listed?\n";
     assert_eq!((outcome.status, outcome.stderr.as_str()), (17, message));
 }
 
 #[test]
-fn a_runtime_that_fails_keeps_no_other_from_being_built() {
+fn a_failed_runtime_does_not_stop_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     demo(dir);

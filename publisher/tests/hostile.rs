@@ -1,4 +1,4 @@
-//! What somebody else may have put into a checkout, a directory of records or a registry: links that lead
+//! Untrusted content of a checkout, a directory of records or a registry: links that lead
 //! out, FIFOs, sockets and devices, addresses with passwords, texts that read as others, and files that
 //! blow up. All of it is refused by name and at once.
 

@@ -17,7 +17,7 @@ use std::process::{Command, Output};
 const NOBODY: u32 = 65534;
 const RUNTIME: &str = "python-3.11";
 
-/// Set to `must-work` where the locked inputs have to be there or to be had, as in CI.
+/// Set to `must-work` where the locked inputs have to be available, as in CI.
 const INPUTS: &str = "JOBLET_TEST_INPUTS";
 
 /// Runs in the job. Says everything that a job must be able to do, and what it must not.
@@ -76,7 +76,7 @@ fn joblet_exec() -> PathBuf {
     )
 }
 
-/// Builds the runtime for this host and its registry; none where the inputs cannot be had.
+/// Builds the runtime for this host and its registry; none where the inputs are not available.
 fn publish(out: &Path) -> bool {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtimes-src");
     let publish = || Command::new(env!("CARGO_BIN_EXE_joblet-publish"));

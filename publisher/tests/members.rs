@@ -1,4 +1,4 @@
-//! Archives in members: an index tells the whole of its archive, and a small change of a tree is a
+//! Archives in members: an index describes the whole of its archive, and a small change of a tree is a
 //! small change of its pieces and members.
 
 use flate2::read::{GzDecoder, MultiGzDecoder};
@@ -57,7 +57,7 @@ fn tree(random: &mut Random, files: usize) -> Tree {
     tree
 }
 
-/// An archive, what was told of it, and its index.
+/// An archive, what was reported of it, and its index.
 struct Archive {
     packed: Packed,
     bytes: Vec<u8>,

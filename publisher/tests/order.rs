@@ -1,5 +1,5 @@
 //! The order of the stages: a folder of `src/` imports only itself and folders before it in one list, which
-//! ARCHITECTURE.md shows, too. So no folders form a circle.
+//! ARCHITECTURE.md shows, too. So there is no cycle of folders.
 
 use std::{collections::BTreeSet, path::Path};
 

@@ -1,4 +1,4 @@
-//! Releases, rehearsed: a bare repository plays GitHub's, a directory plays the release host, and the
+//! Releases, rehearsed: a bare repository stands for GitHub's, a directory for the release host, and the
 //! commands are those of `RELEASING.md`, which are those of the workflow.
 
 use std::collections::BTreeMap;
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// The registry on main. Everything that it promises is there, and so are the records.
+    /// The registry on main. Everything that it names is there, and so are the records.
     fn registry(&self) -> Registry {
         self.git(&["fetch", "--quiet", "origin", "main"]);
         let text = self.git(&["show", "FETCH_HEAD:registry.json"]);
@@ -289,7 +289,7 @@ fn a_lock_that_a_killed_git_left_is_named() {
     follow_advice(&world);
     fs::write(world.path("origin.git/HEAD.lock"), "").unwrap();
     follow_advice(&world);
-    // One that goes away was somebody else's push.
+    // A lock that disappears belonged to another push.
     fs::write(&lock, "").unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -374,7 +374,7 @@ fn tags_that_a_shell_would_run_stop_at_the_plan() {
     {
         let said = complaint(&world.step("plan", tag).output().unwrap(), 2);
         assert!(
-            said.starts_with(&format!("error[USAGE]: {tag:?} is no tag of a release")),
+            said.starts_with(&format!("error[USAGE]: {tag:?} is not a tag of a release")),
             "{said}"
         );
     }
@@ -495,7 +495,7 @@ fn the_registry_is_signed_whenever_it_changes() {
         .unwrap();
 }
 
-/// The same through `gh`, played by a script that keeps releases in a directory.
+/// The same through `gh`, replaced by a script that keeps releases in a directory.
 #[test]
 fn github_is_asked_through_its_own_program() {
     let world = World::new(&["a"]);

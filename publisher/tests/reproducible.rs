@@ -15,7 +15,7 @@ use std::{
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_joblet-publish");
-/// Set to `must-work` where the locked inputs have to be there or to be had, as in CI.
+/// Set to `must-work` where the locked inputs have to be available, as in CI.
 const INPUTS: &str = "JOBLET_TEST_INPUTS";
 const NOBODY: u32 = 65534;
 
@@ -107,7 +107,7 @@ fn copy_tree(from: &Path, to: &Path, mode: u32) {
 }
 
 #[test]
-fn two_builds_are_equal_whoever_wherever_and_whenever() {
+fn builds_are_equal_for_any_user_place_and_time() {
     // The first build fetches into a cache that stays, so that a second run of the tests is quick.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs");
     let dir = tempfile::tempdir().unwrap();

@@ -58,7 +58,7 @@ impl Drop for Served {
     }
 }
 
-/// A site of two files, and things beside and in it that are nobody's business.
+/// A site of two files, and things beside and in it that must not be served.
 fn site() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("site");
@@ -119,7 +119,7 @@ fn files_are_served_as_a_web_server_does() {
 }
 
 #[test]
-fn a_part_and_what_is_known_already_are_told_apart() {
+fn ranges_and_conditional_requests() {
     let (_dir, root) = site();
     let server = Served::new(&root);
     let (head, _) = server.ask("GET /data.bin", &[]);
@@ -169,11 +169,12 @@ fn nothing_else_on_the_host_is_served() {
     assert!(said.starts_with(&message) && said.ends_with("another with --port, or 0\n"), "{said}");
     let missing = publish(&["serve", "/nowhere"]);
     let said = String::from_utf8(missing.stderr).unwrap();
-    let message = "error[NOTFOUND]: nothing to serve: /nowhere is no directory; run `site` first\n";
+    let message =
+        "error[NOTFOUND]: nothing to serve: /nowhere is not a directory; run `site` first\n";
     assert_eq!((missing.status.code(), said.as_str()), (Some(12), message));
 }
 
-/// SEC-E15: links and what is no file, at the place of a page and of the page that says so.
+/// SEC-E15: links and what is not a file, at the place of a page and of the page that says so.
 #[test]
 fn what_is_no_file_of_the_site_is_not_served() {
     let (_dir, root) = site();
@@ -198,13 +199,13 @@ fn what_is_no_file_of_the_site_is_not_served() {
         if missing == "lost" {
             symlink("../secret", root.join("404.html")).unwrap();
         }
-        // The second time it leads out, afterwards it is not read at all.
+        // The second time it points outside, afterwards it is not read at all.
     }
     assert!(Command::new("mkfifo").arg(root.join("404.html")).status().unwrap().success());
     assert_eq!(server.ask("GET /nothing", &[]).1, b"no such file\n");
 }
 
-/// SEC-E15: clients that hang keep nobody waiting.
+/// SEC-E15: clients that hang do not delay others.
 #[test]
 fn others_are_answered_meanwhile() {
     let (_dir, root) = site();

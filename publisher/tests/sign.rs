@@ -81,9 +81,9 @@ fn what_cannot_be_signed_is_named() {
     let dir = dir.path();
     refused(&publish(dir, "sign --key none.key"), 15, "cannot read none.key");
     fs::write(dir.join("text.key"), "no key\n").unwrap();
-    refused(&publish(dir, "sign --key text.key"), 17, "text.key: is no minisign secret key");
+    refused(&publish(dir, "sign --key text.key"), 17, "text.key: is not a minisign secret key");
     done(&publish(dir, "keygen a.key --no-password"));
     fs::write(dir.join("page.json"), "<html>").unwrap();
-    refused(&publish(dir, "sign page.json --key a.key"), 17, "page.json: is no registry");
+    refused(&publish(dir, "sign page.json --key a.key"), 17, "page.json: is not a registry");
     assert!(!dir.join("page.json.minisig").exists());
 }

@@ -360,11 +360,11 @@ fn with_contents(records: &Path, record: &mut Record, packages: &[(&str, &str, u
             packages.iter().map(line).collect::<String>().into_bytes(),
         ),
     ]);
-    let promise = |bytes: &Vec<u8>| joblet_format::IndexFile {
+    let describe = |bytes: &Vec<u8>| joblet_format::IndexFile {
         checksum: joblet_format::Checksum::from_digest(Sha256::digest(bytes).into()),
         size: bytes.len() as u64,
     };
-    record.files = files.iter().map(|(name, bytes)| (name.clone(), promise(bytes))).collect();
+    record.files = files.iter().map(|(name, bytes)| (name.clone(), describe(bytes))).collect();
     joblet_publish::record::files::write(records, record, &files, None).unwrap();
 }
 
@@ -460,7 +460,7 @@ fn what_was_taken_back_is_listed_with_reason_and_remedy() {
         assert!(page.contains(text), "{text}");
     }
     assert!(!page.contains("openjdk"));
-    assert!(site_of(&[])["yanked.html"].contains("No version was taken back."));
+    assert!(site_of(&[])["yanked.html"].contains("No version is yanked."));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the workflows promise: nothing that a stranger may write reaches a shell as text, nothing runs
+//! What the workflows ensure: nothing untrusted reaches a shell as text, nothing runs
 //! that was not looked at, and the commands are those of RELEASING.md.
 
 use serde_yaml::Value;

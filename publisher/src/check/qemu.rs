@@ -1,7 +1,7 @@
-//! qemu-user: runs programs of another architecture, if the kernel is told of it.
+//! qemu-user: runs programs of another architecture, if it is registered with the kernel.
 //!
-//! Where the host has told its kernel (binfmt_misc), nothing is left to do. Elsewhere a user namespace
-//! tells it for itself alone, which Linux can do since 6.7: the host stays as it was.
+//! Where the host has registered it (binfmt_misc), nothing is left to do. Elsewhere a user namespace
+//! registers it for itself alone, which Linux can do since 6.7: the host stays as it was.
 
 use crate::{env, fs::paths, tree::elf_gate};
 use joblet_format::Arch;
@@ -12,10 +12,10 @@ use std::{
     process::Command,
 };
 
-/// Where the kernel is told.
+/// Where it is registered.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
-/// Tells the kernel in namespaces of its own and becomes the rest of its words: `$1` is the rule.
+/// Registers it in namespaces of its own and executes the remaining arguments: `$1` is the rule.
 const SCRIPT: &str = r#"mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && printf %s "$1" >/proc/sys/fs/binfmt_misc/register || exit 125; shift; exec "$@""#;
 
 /// A way to run programs of another architecture.

@@ -24,7 +24,7 @@ const OUT_DIST: Opt = ("--out", "DIR", "where archives and records/ lie [dist]")
 const JOBLET_EXEC: Opt =
     ("--joblet-exec", "FILE", "the joblet-exec to use [$JOBLET_EXEC, beside, dist/bin, PATH]");
 const TAG: Opt = ("--tag", "TAG", "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version");
-const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory that plays a release host");
+const HOST: Opt = ("--host", "HOST", "github:OWNER/REPO, or a directory used as a release host");
 const CACHE: Opt = ("--cache", "DIR", "where fetched inputs are kept [the user's cache]");
 const JOBS: Opt = ("--jobs", "N", "threads [as many as there are processors]");
 const OFFLINE: Opt = ("--offline", "", "fetch nothing: every input must be in the cache");
@@ -95,7 +95,11 @@ pub(crate) const VERBS: [Verb; 14] = [
         positionals: "NAME[@VERSION]…",
         summary: "build a published version once more and compare every entry",
         options: &[
-            ("--against", "REGISTRY", "a registry to challenge: its promise and its archive"),
+            (
+                "--against",
+                "REGISTRY",
+                "a registry to compare with: its registry.json and its archive",
+            ),
             ("--arch", "ARCH", "amd64, arm64 or all [all that were published]"),
             CACHE,
             JOBS,
@@ -128,7 +132,7 @@ pub(crate) const VERBS: [Verb; 14] = [
         options: &[
             ("--key", "FILE", "the secret key, as keygen or minisign wrote it"),
             PASSWORD_FILE,
-            ("--expires", "DAYS", "when the signature is no longer to be believed [never]"),
+            ("--expires", "DAYS", "days until the signature expires [never]"),
             ("--add", "", "keep the signatures by other keys"),
         ],
     },

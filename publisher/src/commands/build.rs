@@ -1,12 +1,12 @@
 //! `build`: inputs → tree → gate → archive → record.
 
-use super::make::{Made, Recipe, Workshop};
+use super::make::{BuildInput, Builder, BuiltTree};
 use super::{arches, megabytes, sources};
 use crate::cli::args::Selection;
 use crate::error::Error;
 use crate::lock::{self, Input};
 use crate::pack::{self, Packed, PackedPart};
-use crate::record::build_cache::Stamp;
+use crate::record::build_cache::BuildKey;
 use crate::record::files::Files;
 use crate::source::Source;
 use crate::{
@@ -39,11 +39,11 @@ struct Built {
 
 pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error> {
     let mut built = Vec::new();
-    let workshop = Workshop::new(&options.making);
+    let builder = Builder::new(&options.making);
     let mut failed = Vec::new();
     // One that fails keeps none of the others from being built.
     for source in sources(&options.sources, &options.selection)? {
-        match build_source(&source, &workshop, options, note) {
+        match build_source(&source, &builder, options, note) {
             Ok(more) => built.extend(more),
             Err(error) => failed.push((format!("{}@{}", source.name, source.version), error)),
         }
@@ -64,7 +64,7 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
 /// The archives of one runtime, and its record.
 fn build_source(
     source: &Source,
-    workshop: &Workshop,
+    builder: &Builder,
     options: &args::Build,
     note: Note,
 ) -> Result<Vec<Built>, Error> {
@@ -86,18 +86,18 @@ fn build_source(
         let native = lock.of(Arch::NATIVE).unwrap_or_default();
         let timestamp = lock.timestamp.as_str();
         let target = options.out.join(record::archive_name(&source.name, &source.version, arch));
-        let stamp = Stamp::new(&cache, &kept, arch, options.part_size)?;
+        let key = BuildKey::new(&cache, &kept, arch, options.part_size)?;
         let there = match &before {
-            Some(record) => stamp.find(arch, &target, (&records, record), &mut files)?,
+            Some(record) => key.find(arch, &target, (&records, record), &mut files)?,
             None => None,
         };
         let unchanged = there.is_some();
         let packed = if let Some(packed) = there {
             packed
         } else {
-            let recipe = Recipe { source, source_dir, arch, inputs, native, timestamp };
-            let packed = build_one(&recipe, workshop, options, &target, &mut files, note)?;
-            stamp.write(&packed);
+            let build_input = BuildInput { source, source_dir, arch, inputs, native, timestamp };
+            let packed = build_one(&build_input, builder, options, &target, &mut files, note)?;
+            key.write(&packed);
             packed
         };
         let download = inputs.iter().filter_map(|input| input.size).sum();
@@ -126,23 +126,31 @@ pub(super) fn locked<'l>(
     })
 }
 
-/// One archive: inputs → tree → gate → file. What is told of it goes into `files`.
+/// One archive: inputs → tree → gate → file. What describes it goes into `files`.
 fn build_one(
-    recipe: &Recipe,
-    workshop: &Workshop,
+    build_input: &BuildInput,
+    builder: &Builder,
     options: &args::Build,
     target: &Path,
     files: &mut Files,
     note: Note,
 ) -> Result<Packed, Error> {
-    let (name, version, arch) = (&recipe.source.name, &recipe.source.version, recipe.arch);
+    let (name, version, arch) =
+        (&build_input.source.name, &build_input.source.version, build_input.arch);
     let step = |step: &str| note(&format!("build {name}@{version} {arch}: {step}"));
-    let Made { tree, runtime_yml, components } = workshop.make(recipe, &options.out, &step)?;
+    let BuiltTree { tree, runtime_yml, components } =
+        builder.make(build_input, &options.out, &step)?;
     step("packing");
-    let (directory, jobs) = (recipe.source.directory(), workshop.jobs);
+    let (directory, jobs) = (build_input.source.directory(), builder.jobs);
     let packed = pack::pack(&tree, &runtime_yml, &directory, target, options.part_size, jobs)?;
     let contents = contents::list(&tree, &components);
-    let sbom = sbom::document(recipe.source, arch, packed.checksum, &components, recipe.timestamp);
+    let sbom = sbom::document(
+        build_input.source,
+        arch,
+        packed.checksum,
+        &components,
+        build_input.timestamp,
+    );
     files.insert(record::files::contents(arch), contents.into_bytes());
     files.insert(record::files::sbom(arch), sbom.into_bytes());
     Ok(packed)

@@ -42,7 +42,7 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     Ok(report)
 }
 
-/// All inputs of `source` for `arch`, by way of `store` where only their bytes tell what they are.
+/// All inputs of `source` for `arch`, by way of `store` where only their bytes say what they are.
 fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Error> {
     let Some(places) = store.places else { return Ok(Vec::new()) };
     let mut inputs = Vec::new();
@@ -55,7 +55,7 @@ fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Err
     }
     for url in &source.urls {
         if let Some(address) = url.address(arch) {
-            inputs.push(store.measure(address, url.promised(arch))?);
+            inputs.push(store.measure(address, url.expected(arch))?);
         }
     }
     Ok(inputs)

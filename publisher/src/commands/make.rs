@@ -22,8 +22,8 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// What one tree is made of.
-pub(super) struct Recipe<'r> {
+/// What one tree is built from.
+pub(super) struct BuildInput<'r> {
     pub(super) source: &'r Source,
     /// Where its manifest lies.
     pub(super) source_dir: &'r Path,
@@ -36,15 +36,15 @@ pub(super) struct Recipe<'r> {
     pub(super) timestamp: &'r str,
 }
 
-/// What trees are made with.
-pub(super) struct Workshop<'w> {
+/// Builds trees.
+pub(super) struct Builder<'w> {
     making: &'w args::Making,
     /// Threads.
     pub(super) jobs: NonZero<usize>,
 }
 
 /// A tree that passed the gate.
-pub(super) struct Made {
+pub(super) struct BuiltTree {
     /// The root filesystem.
     pub(super) tree: Tree,
     /// The text of its `runtime.yml`.
@@ -53,22 +53,22 @@ pub(super) struct Made {
     pub(super) components: Vec<Component>,
 }
 
-impl<'w> Workshop<'w> {
+impl<'w> Builder<'w> {
     pub(super) fn new(making: &'w args::Making) -> Self {
         let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         Self { making, jobs: making.jobs.unwrap_or_else(cores) }
     }
 
-    /// Makes the tree of `recipe`. Contents of packages lie in nameless files in `spool`.
+    /// Makes the tree of `build_input`. Contents of packages lie in nameless files in `spool`.
     pub(super) fn make(
         &self,
-        recipe: &Recipe,
+        build_input: &BuildInput,
         spool: &Path,
         step: &(dyn Fn(&str) + Sync),
-    ) -> Result<Made, Error> {
-        let Recipe { source, source_dir, arch, inputs, .. } = *recipe;
-        self.room(inputs, spool, step)?;
-        let files = self.inputs(inputs, recipe.timestamp, step)?;
+    ) -> Result<BuiltTree, Error> {
+        let BuildInput { source, source_dir, arch, inputs, .. } = *build_input;
+        self.check_space(inputs, spool, step)?;
+        let files = self.inputs(inputs, build_input.timestamp, step)?;
         paths::create_dirs(spool)?;
         step("unpacking");
         let read = |input: &Input, file: &Path| unpack::read(source, arch, input, file, spool);
@@ -80,26 +80,26 @@ impl<'w> Workshop<'w> {
         fixups::apply(&mut tree, arch, links.iter().map(String::as_str), &manifest)?;
         if let Some(python) = source.python.as_ref().filter(|python| python.compile) {
             step("compiling Python modules");
-            let compiler = self.compiler(recipe, &tree, spool, step)?;
+            let compiler = self.compiler(build_input, &tree, spool, step)?;
             pyc::compile(&mut tree, &python.version, &compiler, spool, self.jobs)?;
         }
         step("checking libraries");
         elf_gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
         let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
         let components = components::of(inputs, &files, &tree)?;
-        Ok(Made { tree, runtime_yml, components })
+        Ok(BuiltTree { tree, runtime_yml, components })
     }
 
     /// The interpreter that compiles, out of `tree` if it is for this machine, else out of the same
     /// lock's packages for this machine.
     fn compiler(
         &self,
-        recipe: &Recipe,
+        build_input: &BuildInput,
         tree: &Tree,
         spool: &Path,
         step: &(dyn Fn(&str) + Sync),
     ) -> Result<JobletExec, Error> {
-        let Recipe { source, source_dir, arch, native, timestamp, .. } = *recipe;
+        let BuildInput { source, source_dir, arch, native, timestamp, .. } = *build_input;
         let program = joblet_exec::find(self.making.joblet_exec.as_deref())?;
         let manifest = source_dir.join(source::MANIFEST);
         let wanted =
@@ -125,21 +125,23 @@ impl<'w> Workshop<'w> {
         write(&assemble::assemble_packages(packages, &manifest)?)
     }
 
-    /// Says what room a build of `inputs` takes, and fails where there is less.
-    fn room(
+    /// Reports how much space a build of `inputs` takes, and fails where there is less.
+    fn check_space(
         &self,
         inputs: &[Input],
         spool: &Path,
         step: &(dyn Fn(&str) + Sync),
     ) -> Result<(), Error> {
         let cache = super::cache(self.making.cache.as_deref())?;
-        let room = space::needed(inputs, |input| cache::path(&cache, input).exists());
-        let (fetched, made) = (super::megabytes(room.cache), super::megabytes(room.out));
+        let needed = space::needed(inputs, |input| cache::path(&cache, input).exists());
+        let (fetched, made) = (super::megabytes(needed.cache), super::megabytes(needed.out));
         step(&format!("needs about {fetched} of the cache's disk, {made} of the archives'"));
         // Where nothing may be fetched, what is missing has a better message.
-        let room =
-            free_space::Room { cache: if self.making.offline { 0 } else { room.cache }, ..room };
-        free_space::check(room, &cache, spool)
+        let needed = free_space::Space {
+            cache: if self.making.offline { 0 } else { needed.cache },
+            ..needed
+        };
+        free_space::check(needed, &cache, spool)
     }
 
     /// The files of `inputs`, in their order.

@@ -26,7 +26,7 @@ fn allowed(registry: &Registry, out: &Path) -> Result<Option<String>, Error> {
             return Ok(None);
         }
         let before = document::beyond(&bytes, &text)
-            .map_err(|error| Error::config(out, format!("is no registry: {error}")))?;
+            .map_err(|error| Error::config(out, format!("is not a registry: {error}")))?;
         document::check(&before, registry)?;
     }
     Ok(Some(text))

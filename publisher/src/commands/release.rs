@@ -77,7 +77,7 @@ pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String,
         let before = paths::read_below(checkout, &index.out)?;
         publish::index(&index)?;
         let signed = index.out.with_extension("json.minisig").exists();
-        // A signature tells its time: it is made once for the same bytes.
+        // A signature contains its time: it is made once for the same bytes.
         match &options.key {
             Some(_) if signed && before == paths::read_below(checkout, &index.out)? => Ok(()),
             Some(key) => sign::sign(&args::Sign {

@@ -1,6 +1,6 @@
 //! `verify`: a published version is built once more from what was kept beside its record, and compared.
 
-use super::make::{Made, Recipe, Workshop};
+use super::make::{BuildInput, Builder, BuiltTree};
 use super::published::{find, wanted};
 use crate::error::Error;
 use crate::registry::remote::Place;
@@ -22,8 +22,8 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
     let records = record::read_all(&options.records)?;
     let found: Vec<_> =
         options.specs.iter().map(|spec| find(&records, spec)).collect::<Result<_, _>>()?;
-    let field = options.against.as_deref().map(Place::new);
-    let registry = field.as_ref().map(Place::registry).transpose()?;
+    let published = options.against.as_deref().map(Place::new);
+    let registry = published.as_ref().map(Place::registry).transpose()?;
     let mut report = String::new();
     for record in found {
         let dir = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
@@ -45,7 +45,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
             let (packed, rebuilt) = kept.rebuild(arch, &options.making, dir.path(), note)?;
             // Beside the records of a build lie its archives.
             let beside = || Place::File(options.records.join("../registry.json"));
-            let place = field.clone().unwrap_or_else(beside);
+            let place = published.clone().unwrap_or_else(beside);
             if packed.checksum != artifact.checksum {
                 let (expected, actual) = (artifact.checksum, packed.checksum);
                 let list =
@@ -53,11 +53,11 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
                 let reason = explain(place.index(&artifact), list.ok().flatten(), &rebuilt);
                 return Err(Error::Rebuilt { object, expected, actual, reason });
             }
-            if field.is_some() {
+            if published.is_some() {
                 note(&format!("verify {object}: downloading"));
                 let (_, served) = place.archive(&artifact)?;
                 if served != artifact.checksum {
-                    let hint = "its archive is not the one that its registry promises";
+                    let hint = "its archive is not the one that its registry.json names";
                     return Err(Error::checksum(object, artifact.checksum, served, hint));
                 }
             }
@@ -112,18 +112,19 @@ impl Kept {
         note: Note,
     ) -> Result<(pack::Packed, Rebuilt), Error> {
         let Self { source, dir, lock } = self;
-        let workshop = Workshop::new(making);
+        let builder = Builder::new(making);
         let directory = source.directory();
         let step = |step: &str| note(&format!("verify {directory} {arch}: {step}"));
         let inputs = super::build::locked(source, lock, arch, spool)?;
         let native = lock.of(Arch::NATIVE).unwrap_or_default();
         let timestamp = &lock.timestamp;
-        let recipe = Recipe { source, source_dir: dir, arch, inputs, native, timestamp };
-        let Made { tree, runtime_yml, components } = workshop.make(&recipe, spool, &step)?;
+        let build_input = BuildInput { source, source_dir: dir, arch, inputs, native, timestamp };
+        let BuiltTree { tree, runtime_yml, components } =
+            builder.make(&build_input, spool, &step)?;
         step("packing");
         let target = record::archive_name(&source.name, &source.version, arch);
         let (packed, index) =
-            pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), workshop.jobs)?;
+            pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), builder.jobs)?;
         Ok((packed, Rebuilt { index, contents: contents::list(&tree, &components) }))
     }
 }
@@ -142,7 +143,7 @@ fn explain(
             return named(&differences, same);
         }
         Ok(None) => "it was published without an index".to_owned(),
-        Err(error) => format!("its index cannot be had ({error})"),
+        Err(error) => format!("its index is not available ({error})"),
     };
     let Some(list) = list else {
         return format!("\n  which entries differ is not known: {without}");

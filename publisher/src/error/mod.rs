@@ -9,7 +9,7 @@ pub(crate) mod tail;
 use joblet_format::Checksum;
 use std::{io, path::PathBuf};
 
-/// Tells people about progress. Data never goes this way.
+/// Reports progress to the user. Data never goes this way.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
 /// The classes of failure. Each is an exit status; those that `joblet-exec` has too share its number.
@@ -72,7 +72,7 @@ pub enum Error {
     /// The command line is wrong; nothing was touched.
     #[error("{0}")]
     Usage(String),
-    /// `what` could not be had.
+    /// `what` is not available.
     #[error("{what}: {reason}")]
     Net {
         /// What was asked for.
@@ -83,7 +83,7 @@ pub enum Error {
     /// Something that a command needs does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// `object` has other bytes than were promised.
+    /// `object` has other bytes than were expected.
     #[error("{object}: {field} differs: expected {expected}, got {actual}; {hint}")]
     Differs {
         /// The input, or the published version.
@@ -117,12 +117,12 @@ pub enum Error {
         /// The rule, with the member's name.
         rule: String,
     },
-    /// There is no room for a build, which did not begin.
+    /// There is no space for a build, which did not begin.
     #[error(
-        "{}: the build needs about {} MB there, {} MB are free; make room, or say --out and --cache of another disk",
+        "{}: the build needs about {} MB there, {} MB are free; free some space, or use --out and --cache on another disk",
         dir.display(), needed.div_ceil(1_000_000), free / 1_000_000
     )]
-    Room {
+    Space {
         /// Where.
         dir: PathBuf,
         /// Bytes it takes, by what the lock says of its inputs.
@@ -184,7 +184,7 @@ impl Error {
             Self::NotFound(_) => Class::NotFound,
             Self::Differs { .. } | Self::Rebuilt { .. } => Class::Integrity,
             Self::Archive { .. } => Class::Archive,
-            Self::File { .. } | Self::Room { .. } => Class::Store,
+            Self::File { .. } | Self::Space { .. } => Class::Store,
             Self::Config { .. } => Class::Config,
             Self::Check { .. } => Class::Check,
             Self::Tool { .. } => Class::Tool,
@@ -296,10 +296,10 @@ mod tests {
                 "cannot read /x: permission denied".to_owned(),
             ),
             (
-                Error::Room { dir: "dist".into(), needed: 1_000_001, free: 999_999 },
+                Error::Space { dir: "dist".into(), needed: 1_000_001, free: 999_999 },
                 "STORE",
-                "dist: the build needs about 2 MB there, 0 MB are free; make room, or say --out and \
-                 --cache of another disk"
+                "dist: the build needs about 2 MB there, 0 MB are free; free some space, or use \
+         --out and --cache on another disk"
                     .to_owned(),
             ),
             (Error::config("m.yaml", "line 1"), "CONFIG", "m.yaml: line 1".to_owned()),

@@ -28,7 +28,7 @@ const SECRETS: [&str; 13] = [
     "token",
 ];
 
-/// Whether `char` has no picture of its own, or changes how others are shown.
+/// Whether `char` has no glyph of its own, or changes how others are shown.
 pub fn is_hidden(char: char) -> bool {
     char.is_control()
         || reorders(char)
@@ -96,7 +96,7 @@ pub fn address(text: &str) -> String {
         Some(at) => path.split_at(at + 3),
         None => ("", path),
     };
-    // In what is no address, a password may hold a slash.
+    // In what is not an address, a password may hold a slash.
     let whole = Url::parse(text).is_err_and(|_| rest.contains('@')) || scheme.is_empty();
     let end = if whole { rest.rfind('@') } else { rest[..host_end(rest)].rfind('@') };
     format!("{scheme}{}{query}", &rest[end.map_or(0, |at| at + 1)..])

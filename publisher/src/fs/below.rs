@@ -21,7 +21,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Longest file that is read as a whole unless somebody says otherwise, in bytes.
+/// Longest file that is read as a whole unless a limit is given, in bytes.
 pub const MAX_WHOLE: u64 = 256 << 20;
 
 const WALK: OFlags =
@@ -73,7 +73,7 @@ impl Below {
     /// The directory `path`, which begins with this one's; none if there is nothing.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is no directory; [`Error::File`].
+    /// [`Error::Config`] for what is not a directory; [`Error::File`].
     pub fn dir(&self, path: &Path) -> Result<Option<Self>, Error> {
         let mut dir = Self { fd: self.again()?, path: self.path.clone() };
         for name in self.names(path)? {
@@ -90,7 +90,7 @@ impl Below {
     /// The regular file `path`, which begins with this directory's; none if there is nothing.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is no file; [`Error::File`].
+    /// [`Error::Config`] for what is not a file; [`Error::File`].
     pub fn file(&self, path: &Path) -> Result<Option<File>, Error> {
         let Some((dir, name)) = self.place(path)? else { return Ok(None) };
         dir.open_file(name)
@@ -99,7 +99,7 @@ impl Below {
     /// All of the regular file `path`, which begins with this directory's; none if there is nothing.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is no file or longer than `limit`; [`Error::File`].
+    /// [`Error::Config`] for what is not a file or longer than `limit`; [`Error::File`].
     pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         let file = self.file(path)?;
         file.map(|file| whole(file, path, limit)).transpose()
@@ -108,7 +108,7 @@ impl Below {
     /// The directory that `path` lies in, made where it is not there, and the last name.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is no directory; [`Error::File`].
+    /// [`Error::Config`] for what is not a directory; [`Error::File`].
     pub fn made<'p>(&self, path: &'p Path) -> Result<(Self, &'p OsStr), Error> {
         let names = self.names(path)?;
         let Some((last, parents)) = names.split_last() else {
@@ -198,10 +198,10 @@ impl Below {
     }
 
     /// Everything below, sorted by name within each directory, which stands before what is in it: the
-    /// path from here, and what it is. Links are told, not followed.
+    /// path from here, and what it is. Links are reported, not followed.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is no file, directory or link, and for files that have more than
+    /// [`Error::Config`] for what is not a file, directory or link, and for files that have more than
     /// `limit` bytes together; [`Error::File`].
     pub fn walk(&self, limit: u64) -> Result<Vec<(PathBuf, Node)>, Error> {
         let (mut found, mut left) = (Vec::new(), limit);

@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 /// Opens a regular file to read it. Links that lead to it are followed.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Config`] for what is no regular file.
+/// [`Error::File`]; [`Error::Config`] for what is not a regular file.
 pub fn open(path: &Path) -> Result<File, Error> {
     // Not even opened: opening a device may do something, and a socket cannot be.
     let metadata = fs::metadata(path).map_err(Error::file("read", path))?;
@@ -52,7 +52,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     below::whole(open(path)?, path, MAX_WHOLE)
 }
 
-/// Reads a short file that somebody names who may mean a pipe, such as a key: at most 1 MiB.
+/// Reads a short file that was named and may be a pipe, such as a key: at most 1 MiB.
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] for a longer one.
@@ -201,7 +201,7 @@ pub fn publish_as(staged: NamedTempFile, target: &Path, shown: &Path) -> Result<
     staged.persist(target).map(drop).map_err(|error| Error::file("write", shown)(error.error))
 }
 
-/// Writes a whole file, or leaves what was there. Equal content is left untouched; what is no regular
+/// Writes a whole file, or leaves what was there. Equal content is left untouched; what is not a regular
 /// file is replaced.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Debian packages → inputs, by apt in a private root: the host's own packages play no part.
+//! Debian packages → inputs, by apt in a private root: the host's own packages do not matter.
 
 use crate::{
     error::{Error, shown},
@@ -21,7 +21,7 @@ const KEYRING: &[u8] = include_bytes!("../../keyrings/debian-archive-keyring.gpg
 /// keyring of this program.
 ///
 /// # Errors
-/// [`Error::Tool`] without `apt-get`; [`Error::Net`] if package lists cannot be had or verified;
+/// [`Error::Tool`] without `apt-get`; [`Error::Net`] if package lists cannot be fetched or verified;
 /// [`Error::NotFound`] for packages that the suite does not have.
 pub fn resolve(
     mirrors: &Mirrors,

@@ -39,7 +39,7 @@ pub struct Store<'s> {
     pub places: Option<&'s Places>,
     /// The lock's timestamp.
     pub timestamp: &'s str,
-    /// Told about progress, for people.
+    /// Called with progress, for the user.
     pub note: &'s (dyn Fn(&str) + Sync),
 }
 
@@ -47,7 +47,7 @@ impl Store<'_> {
     /// The files of `inputs`, in their order, fetched where the cache lacks them.
     ///
     /// # Errors
-    /// Of the first input that cannot be had: [`Error::Net`] with every address that was tried,
+    /// Of the first input that is not available: [`Error::Net`] with every address that was tried,
     /// [`Error::Differs`] if only other bytes were served, [`Error::File`].
     pub fn files(&self, inputs: &[Input]) -> Result<Vec<PathBuf>, Error> {
         let next = AtomicUsize::new(0);
@@ -58,7 +58,7 @@ impl Store<'_> {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(input) = inputs.get(index) else { return };
                 if let Err(error) = self.have(input, &|bytes| progress.came(bytes)) {
-                    next.store(inputs.len(), Ordering::Relaxed); // nobody begins another one
+                    next.store(inputs.len(), Ordering::Relaxed); // no thread begins another one
                     let mut failed =
                         failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     if failed.as_ref().is_none_or(|(first, _)| index < *first) {
@@ -86,14 +86,14 @@ impl Store<'_> {
 
     /// The archive at `address` as an input: fetched into the cache, if it is not there already.
     ///
-    /// Where it cannot be had, but upstream's hash is known, its size stays unknown.
+    /// Where it is not available, but upstream's hash is known, its size stays unknown.
     ///
     /// # Errors
-    /// [`Error::Net`], [`Error::Differs`] if it has not the hash that was promised, [`Error::File`].
-    pub fn measure(&self, address: &str, promised: Option<Checksum>) -> Result<Input, Error> {
+    /// [`Error::Net`], [`Error::Differs`] if it has not the hash that was expected, [`Error::File`].
+    pub fn measure(&self, address: &str, expected: Option<Checksum>) -> Result<Input, Error> {
         let input =
             |size, sha256| Input { kind: Kind::Tar, name: address.to_owned(), size, sha256 };
-        if let Some(sha256) = promised {
+        if let Some(sha256) = expected {
             let input = input(None, sha256);
             let size = match self.have(&input, &|_| {}) {
                 Err(Error::Net { .. }) => None,
@@ -105,7 +105,7 @@ impl Store<'_> {
         let shown = shown::address(address);
         (self.note)(&format!("fetching {shown}"));
         let failed = |reason| {
-            let advice = "say its sha256 in the manifest to lock it unseen";
+            let advice = "give its sha256 in the manifest to lock it unseen";
             Error::Net { what: shown.clone(), reason: format!("{reason}; {advice}") }
         };
         let answer =
@@ -122,7 +122,7 @@ impl Store<'_> {
         Ok(input)
     }
 
-    /// Makes sure that `input` is in the cache with the right bytes. `came` is told of bytes as they
+    /// Makes sure that `input` is in the cache with the right bytes. `came` is called with the bytes as they
     /// arrive.
     fn have(&self, input: &Input, came: Came) -> Result<(), Error> {
         let path = self.path(input);
@@ -175,7 +175,7 @@ impl Store<'_> {
                     format!("fetch it on another machine and put it here as {}", path.display())
                 }
             };
-            missing(format!("cannot be had from {}; {advice}", tried.join(", ")))
+            missing(format!("not available from {}; {advice}", tried.join(", ")))
         }))
     }
 }
@@ -261,10 +261,10 @@ fn limit(input: &Input) -> u64 {
     input.size.unwrap_or(MAX_UNKNOWN)
 }
 
-/// Told how many bytes have just arrived.
+/// Called with how many bytes have just arrived.
 type Came<'c> = &'c dyn Fn(u64);
 
-/// A body whose own errors are told from those of the file it is written to.
+/// A body whose own errors are distinguished from those of the file it is written to.
 struct Body<'c, R> {
     from: R,
     failed: Option<String>,
@@ -441,7 +441,7 @@ mod tests {
                 "gone",
                 "gone",
                 "NET",
-                "gone: cannot be had from ADDRESS/debian/pool/gone: HTTP status 404",
+                "gone: not available from ADDRESS/debian/pool/gone: HTTP status 404",
             ),
             ("broken", "x", "NET", "broken: HTTP status 500"),
             ("short", "short", "NET", "short: ended after 3 of 5 bytes"),

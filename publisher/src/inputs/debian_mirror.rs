@@ -1,4 +1,4 @@
-//! Where inputs are. The lock says what; this is the host's business.
+//! Where inputs are. The lock says what they are; where is configured on the host.
 
 use crate::{
     env,
@@ -94,7 +94,7 @@ fn from_host(root: &Path) -> Result<Mirrors, Error> {
         Error::config(
             apt,
             format!(
-                "no source of Debian packages; say --mirror URL or set {}, or install \
+                "no source of Debian packages; use --mirror URL or set {}, or install \
                  python-apt-common",
                 env::DEBIAN_MIRROR
             ),
@@ -215,7 +215,7 @@ mod tests {
     fn a_host_is_asked_for_its_sources_then_for_the_template() {
         let root = tempfile::tempdir().unwrap();
         let error = from_host(root.path()).unwrap_err().to_string();
-        assert!(error.contains("no source of Debian packages; say --mirror URL"), "{error}");
+        assert!(error.contains("no source of Debian packages; use --mirror URL"), "{error}");
         let template = root.path().join("usr/share/python-apt/templates/Debian.info");
         let text = "Suite: sid\n\nSuite: {series}\nBaseURI: https://t.example.org/debian/\n\
                     Suite: {series}-security\nBaseURI: https://s.example.org/\n";

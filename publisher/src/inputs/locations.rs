@@ -22,7 +22,7 @@ impl Places {
     /// The host's, but for a Debian mirror that is named.
     ///
     /// # Errors
-    /// [`Error::Usage`] if that is no address.
+    /// [`Error::Usage`] if that is not an address.
     pub fn new(mirror: Option<&str>) -> Result<Self, Error> {
         let named = mirror.map(|mirror| debian_mirror::find(Some(mirror)).map(Self::from));
         named.unwrap_or_else(|| Ok(Self::default()))

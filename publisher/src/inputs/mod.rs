@@ -1,7 +1,7 @@
 //! Locked inputs → files.
 //!
 //! In: requirements of a manifest (to resolve them) or inputs of a lock (to fetch them). Out: inputs for a
-//! lock; files in the cache, each with the SHA-256 that the lock promises.
+//! lock; files in the cache, each with the SHA-256 of the lock.
 
 pub mod apt;
 pub mod cache;

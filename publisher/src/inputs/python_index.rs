@@ -163,7 +163,7 @@ impl UvToml {
     }
 }
 
-/// The index that pip or uv asks if nobody tells it another one.
+/// The index that pip or uv asks unless another one is configured.
 fn built_in() -> Option<String> {
     let ask = |words: &[&str]| {
         let mut command = Command::new(words[0]);

@@ -45,7 +45,7 @@ pub(super) fn find(index: &str, project: &str, file_name: &str) -> Result<String
     let found = found.ok_or_else(|| refused("does not list it"))?;
     let mut url = base.join(&found).map_err(|error| refused(&error.to_string()))?;
     url.set_fragment(None);
-    // Who may read the page may read the files beside it.
+    // Credentials for the page are valid for the files beside it.
     if let Ok(index) = Url::parse(index) {
         if index.origin() == url.origin() && url.username().is_empty() {
             _ = url.set_username(index.username()); // an address with an origin can have both

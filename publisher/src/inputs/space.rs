@@ -1,21 +1,21 @@
-//! How much room a build's inputs take on the disk.
+//! How much space a build's inputs take on the disk.
 
 use crate::{
-    fs::free_space::Room,
+    fs::free_space::Space,
     lock::{Input, Kind},
 };
 
 /// Packages unpack to at least so many times their length: xz makes a quarter of programs, gzip a third.
 const UNPACKED: u64 = 3;
 
-/// What a build of `inputs` takes. `cached` tells which are in the cache.
-pub fn needed(inputs: &[Input], cached: impl Fn(&Input) -> bool) -> Room {
+/// What a build of `inputs` takes. `cached` says which are in the cache.
+pub fn needed(inputs: &[Input], cached: impl Fn(&Input) -> bool) -> Space {
     let size = |input: &Input| input.size.unwrap_or_default();
     let all: u64 = inputs.iter().map(size).sum();
     let cache = inputs.iter().filter(|input| !cached(input)).map(size).sum();
     let packages = inputs.iter().filter(|input| input.kind != Kind::Wheel);
     let unpacked = packages.map(size).sum::<u64>().saturating_mul(UNPACKED);
-    Room { cache, out: unpacked.saturating_add(all) }
+    Space { cache, out: unpacked.saturating_add(all) }
 }
 
 #[cfg(test)]
@@ -34,9 +34,9 @@ mod tests {
             input(Kind::Wheel, "w", Some(100)),
             input(Kind::Tar, "https://x/t", None),
         ];
-        assert_eq!(needed(&inputs, |_| false), Room { cache: 110, out: 140 });
-        let room = needed(&inputs, |input| input.kind == Kind::Wheel);
-        assert_eq!(room, Room { cache: 10, out: 140 });
-        assert_eq!(needed(&[], |_| false), Room { cache: 0, out: 0 });
+        assert_eq!(needed(&inputs, |_| false), Space { cache: 110, out: 140 });
+        let space = needed(&inputs, |input| input.kind == Kind::Wheel);
+        assert_eq!(space, Space { cache: 10, out: 140 });
+        assert_eq!(needed(&[], |_| false), Space { cache: 0, out: 0 });
     }
 }

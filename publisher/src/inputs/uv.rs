@@ -127,8 +127,8 @@ fn parse(text: &str, minor: u32, arch: Arch) -> Result<Vec<Input>, String> {
             ));
         };
         let sum = wheel.hashes.sha256.as_deref().and_then(|sum| Checksum::from_hex(sum).ok());
-        let sha256 = sum
-            .ok_or_else(|| format!("says no sha256 of {file_name}: its index does not tell it"))?;
+        let sha256 =
+            sum.ok_or_else(|| format!("has no sha256 of {file_name}: its index does not list it"))?;
         Ok(Input { kind: Kind::Wheel, name: file_name, size: wheel.size, sha256 })
     };
     lock.packages.iter().map(input).collect()
@@ -178,7 +178,7 @@ mod tests {
             (wheel("c-1-py3-none-any.whl"), "chose a-b, of which no wheel fits"),
             (
                 wheel("a_b-1-py3-none-any.whl").replace("sha256", "sha512"),
-                "says no sha256 of a_b-1-py3-none-any.whl: its index does not tell it",
+                "has no sha256 of a_b-1-py3-none-any.whl: its index does not list it",
             ),
         ] {
             let error = parse(&lock(&wheels), 11, Arch::Amd64).unwrap_err();

@@ -61,7 +61,7 @@ pub struct Input {
     /// Its name without a place. A deb: `ARCHIVE/pool/…`, percent-encoded as the mirror has it. A
     /// wheel: its file name. A tar: the address in the manifest, the one place it has.
     pub name: String,
-    /// Length, in bytes. `null` where nobody has fetched it yet: its hash alone says what it is, and
+    /// Length, in bytes. `null` where it was not fetched yet: its hash alone says what it is, and
     /// `lock` fills it in where it can be reached. Never of a deb.
     pub size: Option<u64>,
     /// SHA-256, 64 hex digits in the file.

@@ -33,7 +33,7 @@ pub struct Fit {
 }
 
 impl<'n> WheelName<'n> {
-    /// None if it is no wheel's file name.
+    /// None if it is not a wheel's file name.
     pub fn parse(file_name: &'n str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+!".contains(&byte);
         let stem = file_name.strip_suffix(".whl").filter(|stem| stem.bytes().all(plain))?;

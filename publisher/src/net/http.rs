@@ -1,4 +1,4 @@
-//! GET, with the certificates of the host and a time limit. What may pass by itself is told apart.
+//! GET, with the certificates of the host and a time limit. Errors that may pass by themselves are marked.
 
 use crate::{error::shown, net::tls_roots};
 use std::{io::Read, time::Duration};
@@ -100,7 +100,7 @@ fn credentials(url: &mut Url) -> Option<(String, String)> {
     Some((name, password))
 }
 
-/// `%2b` → `+`. What is no UTF-8 then is replaced.
+/// `%2b` → `+`. What is not UTF-8 then is replaced.
 pub(crate) fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -122,7 +122,7 @@ mod tests {
         assert_eq!(url.as_str(), "https://example.org/");
     }
 
-    /// A server that answers all requests so, and tells their heads.
+    /// A server that answers all requests so, and reports their heads.
     fn serve(answer: String) -> (String, mpsc::Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();

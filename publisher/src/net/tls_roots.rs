@@ -1,4 +1,4 @@
-//! Whom to believe on https: the certificates of `SSL_CERT_FILE`, else of the host.
+//! TLS root certificates: those of `SSL_CERT_FILE`, else of the host.
 
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ pub fn of_the_host() -> &'static [CertificateDer<'static>] {
         // Another one that is installed already will do.
         _ = rustls::crypto::ring::default_provider().install_default();
         let mut certificates = rustls_native_certs::load_native_certs().certs;
-        // One that it cannot use must not spoil the others.
+        // One that it cannot use must not make the others unusable.
         let mut store = RootCertStore::empty();
         certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
         certificates

@@ -16,25 +16,25 @@ use std::{io, ops::Range};
 /// Of 0 to 12. 9 makes archives 0.9 % smaller and takes 2.7 times as long.
 const LEVEL: i32 = 6;
 
-/// A member, and what it tells the index.
-pub(super) struct Made {
+/// A compressed member, and what the index says of it.
+pub(super) struct PackedMember {
     /// The member as it stands in the file.
     pub(super) bytes: Vec<u8>,
-    /// Its row in the index.
+    /// Its entry in the index.
     pub(super) member: Member,
     /// The pieces of files that are in it, each with the number of its entry.
     pub(super) pieces: Vec<(usize, Piece)>,
 }
 
-/// What one thread makes members with.
-pub(super) struct Bench<'s> {
+/// Compresses members; one for each thread.
+pub(super) struct MemberEncoder<'s> {
     stream: &'s Stream,
     compressor: Compressor,
     /// What the member unpacks to.
     plain: Vec<u8>,
 }
 
-impl<'s> Bench<'s> {
+impl<'s> MemberEncoder<'s> {
     pub(super) fn new(stream: &'s Stream) -> Self {
         let level = CompressionLvl::new(LEVEL).expect("libdeflate knows the level");
         Self { stream, compressor: Compressor::new(level), plain: Vec::new() }
@@ -44,7 +44,7 @@ impl<'s> Bench<'s> {
     ///
     /// # Errors
     /// Of reading files.
-    pub(super) fn make(&mut self, cut: &Cut, bytes: Vec<u8>) -> io::Result<Made> {
+    pub(super) fn make(&mut self, cut: &Cut, bytes: Vec<u8>) -> io::Result<PackedMember> {
         self.plain.clear();
         let mut pieces = Vec::new();
         match &cut.plan {
@@ -64,7 +64,7 @@ impl<'s> Bench<'s> {
             self.plain.extend([0; END]);
         }
         let (bytes, member) = self.compress(bytes)?;
-        Ok(Made { bytes, member, pieces })
+        Ok(PackedMember { bytes, member, pieces })
     }
 
     /// Puts a stretch of an entry's body behind what is there, with all that touches it. Without the

@@ -3,7 +3,7 @@
 //! In: a [`Tree`]. Out: the archive, whole or in parts, and `….tar.gz.index`.
 //!
 //! tree → entries ([`stream`]) → what each member holds ([`cut`], [`gear`]) → members, made on all
-//! cores ([`member`], [`row`]) → the file, in order → its index ([`joblet_format::index`]).
+//! cores ([`member`], [`parallel`]) → the file, in order → its index ([`joblet_format::index`]).
 //!
 //! The bytes of both files depend on the tree, the directory's name and the pinned libdeflate alone.
 
@@ -11,8 +11,8 @@ mod cut;
 mod gear;
 mod member;
 mod names;
+mod parallel;
 mod parts;
-mod row;
 mod stream;
 
 use crate::{error::Error, tree::Tree};
@@ -119,7 +119,7 @@ fn write(
     let (mut size, mut hash, mut members) = (0, Sha256::new(), Vec::new());
     let mut pieces: Vec<Vec<Piece>> = vec![Vec::new(); stream.items.len()];
     let reading = |error| Error::file("pack", target)(error);
-    row::make(&stream, jobs, reading, |made| {
+    parallel::make(&stream, jobs, reading, |made| {
         put(&made.bytes, &hash)?;
         size += made.bytes.len() as u64;
         hash.update(&made.bytes);

@@ -17,7 +17,7 @@ use tempfile::NamedTempFile;
 /// Largest file of an archive, in bytes: what Joblet's client and the hosts of release assets accept.
 pub const MAX_PART: u64 = (2 << 30) - 1;
 
-/// After how many bytes the kernel is told to begin with writing them to the disk: otherwise all of
+/// After how many bytes the kernel is asked to begin writing them to the disk: otherwise all of
 /// an archive would be waited for at its end.
 const WRITEBACK: u64 = 4 << 20;
 
@@ -46,7 +46,7 @@ pub(super) struct Parts<'t> {
     file: NamedTempFile,
     /// Bytes in `file`.
     size: u64,
-    /// How many of them the kernel was told to write.
+    /// How many of them the kernel was asked to write.
     told: u64,
     /// Of `file`. The first one's hash is the archive's so far: nothing is hashed twice where there is
     /// no second one.

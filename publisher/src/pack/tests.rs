@@ -1,4 +1,4 @@
-//! What is told of an archive is what lies there; faults leave nothing.
+//! What is reported of an archive is what lies there; faults leave nothing.
 
 use super::*;
 use crate::fs::paths;
@@ -120,7 +120,7 @@ fn nothing_is_left_of_a_failure() {
 fn a_full_disk_ends_all_threads() {
     let stream = Stream::new("d-1.0.0", &tree("a", noise(1, 20 << 20).into()), "").unwrap();
     let mut written = 0;
-    let result = row::make(
+    let result = parallel::make(
         &stream,
         TWO,
         |error| error.to_string(),

@@ -18,9 +18,9 @@ use std::{
 };
 
 /// Where it is noted what a build makes.
-pub struct Stamp(PathBuf);
+pub struct BuildKey(PathBuf);
 
-impl Stamp {
+impl BuildKey {
     /// Of a build for `arch` from `source`, the files that are kept beside its record.
     ///
     /// # Errors

@@ -91,8 +91,7 @@ pub fn packages(sbom: &[u8], contents: &str) -> Result<Packages, String> {
         checksum_value: String,
     }
     let document: Document = serde_json::from_slice(sbom).map_err(|error| error.to_string())?;
-    let lines: Vec<Line> =
-        contents::parse(contents).ok_or("its list of contents is no such list")?;
+    let lines: Vec<Line> = contents::parse(contents).ok_or("its list of contents is malformed")?;
     let sizes = contents::sizes(&lines);
     // The first is the runtime itself.
     let packages = document.packages.into_iter().skip(1).map(|entry| {

@@ -77,7 +77,7 @@ fn package(input: &Input, file: &Path, tree: &Tree) -> Result<Component, Error> 
 fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
     let label = input.file_name();
     let refused = |rule: &str| Error::Archive { archive: label.into(), rule: rule.into() };
-    let name = WheelName::parse(label).ok_or_else(|| refused("is no wheel's name"))?;
+    let name = WheelName::parse(label).ok_or_else(|| refused("is not a wheel's name"))?;
     let is_metadata =
         |path: &&str| path.ends_with(".dist-info/METADATA") && tree.owner(path) == Some(label);
     let metadata = tree.iter().map(|(path, _)| path).find(is_metadata).and_then(|it| tree.file(it));

@@ -59,7 +59,7 @@ fn escaped(text: &str) -> String {
 pub struct Line<'l> {
     /// `dir`, `file`, `exec` or `link`.
     pub kind: &'l str,
-    /// In bytes; 0 for what is no file.
+    /// In bytes; 0 for what is not a file.
     pub size: u64,
     /// The package that brought it; none for what a build makes, and for directories.
     pub component: Option<&'l str>,

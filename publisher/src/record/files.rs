@@ -46,24 +46,24 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.starts_with('.') && !name.is_empty() && name.bytes().all(plain)
 }
 
-/// What a record promises of `files`, and of those in `before` about architectures that the release
+/// What a record says of `files`, and of those in `before` about architectures that the release
 /// still has.
-pub(super) fn promises(
+pub(super) fn described(
     files: &Files,
     release: &Release,
     before: Option<&Record>,
 ) -> BTreeMap<String, IndexFile> {
     let about = |name: &str| name.split('.').next().and_then(|arch| arch.parse::<Arch>().ok());
     let kept = before.map(|record| record.files.clone()).unwrap_or_default();
-    let mut promises: BTreeMap<_, _> = kept
+    let mut described: BTreeMap<_, _> = kept
         .into_iter()
         .filter(|(name, _)| about(name).is_some_and(|arch| release.artifacts.contains_key(&arch)))
         .collect();
-    promises.extend(files.iter().map(|(name, bytes)| (name.clone(), promise(bytes))));
-    promises
+    described.extend(files.iter().map(|(name, bytes)| (name.clone(), describe(bytes))));
+    described
 }
 
-fn promise(bytes: &[u8]) -> IndexFile {
+fn describe(bytes: &[u8]) -> IndexFile {
     let checksum = Checksum::from_digest(Sha256::digest(bytes).into());
     IndexFile { checksum, size: bytes.len() as u64 }
 }
@@ -73,22 +73,22 @@ fn promise(bytes: &[u8]) -> IndexFile {
 /// # Errors
 /// [`Error::NotFound`] if it is not there; [`Error::Differs`] if it is another one; [`Error::File`].
 pub fn read(records: &Path, record: &Record, name: &str) -> Result<Option<Vec<u8>>, Error> {
-    let Some(promised) = record.files.get(name) else { return Ok(None) };
+    let Some(expected) = record.files.get(name) else { return Ok(None) };
     let path = dir(records, &record.name, &record.release.version).join(name);
     let root = Below::open(records)?;
-    // Nothing longer can be what is promised.
-    let limit = promised.size.max(below::MAX_WHOLE);
+    // Nothing longer can be what is expected.
+    let limit = expected.size.max(below::MAX_WHOLE);
     let Some(bytes) = root.map_or(Ok(None), |root| root.read(&path, limit))? else {
         let path = path.display();
         let reason = format!("{path} does not exist, but the record names it; restore it");
         return Err(Error::NotFound(reason));
     };
-    let actual = promise(&bytes).checksum;
-    if actual == promised.checksum {
+    let actual = describe(&bytes).checksum;
+    if actual == expected.checksum {
         return Ok(Some(bytes));
     }
     let hint = "the record names another file; restore it";
-    Err(Error::checksum(path.display().to_string(), promised.checksum, actual, hint))
+    Err(Error::checksum(path.display().to_string(), expected.checksum, actual, hint))
 }
 
 /// Writes `files` beside `record`, and what it names beyond them from `before` (records and their

@@ -95,7 +95,7 @@ pub fn make(
         artifacts,
         yanked: before.and_then(|record| record.release.yanked.clone()),
     };
-    let files = files::promises(files, &release, before);
+    let files = files::described(files, &release, before);
     let unchanged = before.filter(|record| record.release == release && record.files == files);
     let published_at = unchanged.map_or(now, |record| record.published_at.clone());
     Record { name: source.name.clone(), published_at, release, files }
@@ -119,9 +119,9 @@ pub fn read(root: &Path, path: &Path) -> Result<Option<Record>, Error> {
 /// The rule that it breaks.
 pub fn parse(bytes: &[u8]) -> Result<Record, String> {
     let record: Record =
-        serde_json::from_slice(bytes).map_err(|error| format!("is no record: {error}"))?;
+        serde_json::from_slice(bytes).map_err(|error| format!("is not a record: {error}"))?;
     if let Some(name) = record.files.keys().find(|name| !files::is_name(name)) {
-        return Err(format!("is no record: {name:?} is no name of a file beside it"));
+        return Err(format!("is not a record: {name:?} is not the name of a file beside it"));
     }
     let artifacts = record.release.artifacts.values();
     let parts = artifacts
@@ -169,11 +169,11 @@ pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
     Ok(one)
 }
 
-/// Every `NAME/VERSION.json` below `records`; also what is no file, to be refused by name.
+/// Every `NAME/VERSION.json` below `records`; also what is not a file, to be refused by name.
 fn listed(records: &Path) -> Result<Vec<PathBuf>, Error> {
     let absent = || {
         let records = records.display();
-        Error::NotFound(format!("no records: {records} is no directory"))
+        Error::NotFound(format!("no records: {records} is not a directory"))
     };
     let is_dir = records.is_dir();
     let root = Below::open(records).ok().flatten().filter(|_| is_dir).ok_or_else(absent)?;
@@ -280,6 +280,6 @@ mod tests {
         assert!(error.contains("1.0.1.json: is the record that belongs to "), "{error}");
         paths::write(&wrong, b"{}").unwrap();
         let error = read_all(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("is no record: missing field"), "{error}");
+        assert!(error.contains("is not a record: missing field"), "{error}");
     }
 }

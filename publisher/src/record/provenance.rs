@@ -93,7 +93,7 @@ pub fn lay_out(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error
             let kind = entry.header().entry_type();
             if !(kind.is_file() || kind.is_dir() || kind.is_symlink()) {
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                return Err(refused(FILES, format!("`{name}` is no file, directory or link")));
+                return Err(refused(FILES, format!("`{name}` is not a file, directory or link")));
             }
             let inside = entry.unpack_in(&place).map_err(Error::file("write below", &place))?;
             if !inside {

@@ -134,7 +134,7 @@ const NEXT: &str = ",\n    \"";
 /// What the text `before` says beyond `after`, which [`render`] made: reads what differs, not all.
 ///
 /// # Errors
-/// Why `before` is no registry.
+/// Why `before` is not a registry.
 pub fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry> {
     let differing = std::str::from_utf8(before).map(|before| without_common(before, after));
     match differing.map(|text| serde_json::from_str(&text)) {

@@ -1,4 +1,4 @@
-//! A registry in the field: its document, the indexes of its archives, and the archives themselves.
+//! Reads a published registry: its document, the indexes of its archives, and the archives themselves.
 
 use crate::{
     error::{Error, shown},
@@ -55,7 +55,7 @@ impl Place {
         };
         let bytes = read(body, MAX_REGISTRY_BYTES, &shown)?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| Error::config(shown, format!("is no registry: {error}")))
+            .map_err(|error| Error::config(shown, format!("is not a registry: {error}")))
     }
 
     /// Length and SHA-256 of the archive as it is served, its parts joined.
@@ -80,19 +80,19 @@ impl Place {
         Ok((size, Checksum::from_digest(hash.finalize().into())))
     }
 
-    /// The index of the archive, if it is the one that was promised.
+    /// The index of the archive, if it is the one that was expected.
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::File`]; [`Error::Differs`] for another one.
     pub fn index(&self, artifact: &Artifact) -> Result<Option<Index>, Error> {
-        let Some(promised) = artifact.index else { return Ok(None) };
+        let Some(expected) = artifact.index else { return Ok(None) };
         let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
         let (shown, body) = self.open(&url)?;
         let bytes = read(body, MAX_INDEX_BYTES, &shown)?;
         let actual = Checksum::from_digest(Sha256::digest(&bytes).into());
-        if actual != promised.checksum {
+        if actual != expected.checksum {
             let hint = "another file is served there";
-            return Err(Error::checksum(shown, promised.checksum, actual, hint));
+            return Err(Error::checksum(shown, expected.checksum, actual, hint));
         }
         let plain = read(Box::new(GzDecoder::new(bytes.as_slice())), MAX_INDEX_BYTES, &shown)?;
         Index::parse(&plain).map(Some).map_err(|rule| Error::config(shown, rule))

@@ -43,7 +43,9 @@ impl Server {
     pub fn open(root: &Path, port: u16) -> Result<Self, Error> {
         let missing = || {
             let root = root.display();
-            Error::NotFound(format!("nothing to serve: {root} is no directory; run `site` first"))
+            Error::NotFound(format!(
+                "nothing to serve: {root} is not a directory; run `site` first"
+            ))
         };
         let root = root.canonicalize().ok().filter(|it| it.is_dir()).ok_or_else(missing)?;
         let taken = |error: io::Error| Error::Net {
@@ -63,7 +65,7 @@ impl Server {
         format!("http://{}/", self.address)
     }
 
-    /// Answers until the process ends. Each client has a thread: one that hangs keeps nobody waiting.
+    /// Answers until the process ends. Each client has a thread: one that hangs does not delay the others.
     pub fn run(&self) {
         thread::scope(|scope| {
             loop {

@@ -39,8 +39,8 @@ pub fn sign<E: From<String>>(
     let mut secret = encoded
         .filter(|bytes| bytes.starts_with(b"Ed"))
         .and_then(|bytes| SecretKey::from_bytes(&bytes).ok())
-        .ok_or_else(|| "is no minisign secret key".to_owned())?;
-    // Minisign writes no checksum into a key without a password, which the library's own reading wants.
+        .ok_or_else(|| "is not a minisign secret key".to_owned())?;
+    // Minisign writes no checksum into a key without a password, which the library's own reader requires.
     if secret.is_encrypted() {
         let boxed = SecretKeyBox::from_string(key).map_err(text)?;
         secret = boxed.into_secret_key(Some(password()?)).map_err(text)?;

@@ -75,20 +75,20 @@ pub fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result<Bundle
     for artifact in record.release.artifacts.values() {
         let archive = file_name(&artifact.download_url);
         if artifact.parts.is_empty() {
-            assets.push(expect(outs, archive, artifact.checksum)?);
+            assets.push(require(outs, archive, artifact.checksum)?);
         }
         for part in &artifact.parts {
-            assets.push(expect(outs, file_name(&part.download_url), part.checksum)?);
+            assets.push(require(outs, file_name(&part.download_url), part.checksum)?);
         }
         if let Some(index) = &artifact.index {
             let name = pack::index_path(Path::new(archive)).to_string_lossy().into_owned();
-            assets.push(expect(outs, &name, index.checksum)?);
+            assets.push(require(outs, &name, index.checksum)?);
         }
     }
     let beside: Vec<_> =
         outs.iter().map(|out| files::dir(&out.join("records"), &record.name, version)).collect();
-    for (name, promised) in &record.files {
-        let asset = expect(&beside, name, promised.checksum)?;
+    for (name, expected) in &record.files {
+        let asset = require(&beside, name, expected.checksum)?;
         assets.push(Asset { name: format!("{directory}.{name}"), ..asset });
     }
     let text = record::render(&record);
@@ -118,7 +118,7 @@ pub fn staged(staging: &Path, name: String, bytes: &[u8]) -> Result<Asset, Error
     look_at(name, path, file)
 }
 
-fn expect(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Error> {
+fn require(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Error> {
     let mut other = None;
     for dir in dirs {
         let path = dir.join(name);

@@ -48,7 +48,7 @@ impl Host for Directory {
     }
 
     fn draft(&self, tag: &Tag) -> Result<(), Error> {
-        // The mark is there before anybody sees the directory.
+        // The mark is there before the directory is visible.
         let new = self.0.join(format!(".new-{}-{tag}", std::process::id()));
         paths::write_below(&self.0, &new.join(DRAFT), b"")?;
         fs::rename(&new, self.of(tag)).map_err(Error::file("create", self.of(tag)))

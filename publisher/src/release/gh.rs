@@ -1,4 +1,4 @@
-//! Releases on GitHub, through its own program `gh`: it is on every runner and knows how to sign in.
+//! Releases on GitHub, through its own program `gh`, which every runner has, signed in.
 
 use super::{
     host::{Host, State},
@@ -58,7 +58,7 @@ impl GitHub {
             .map_err(|error| tool(format!("cannot be run: {error}; install gh")))
     }
 
-    fn expect(&self, words: &[&str]) -> Result<Vec<u8>, Error> {
+    fn require(&self, words: &[&str]) -> Result<Vec<u8>, Error> {
         let output = self.run(words)?;
         if output.status.success() { Ok(output.stdout) } else { Err(failed(words, &output.stderr)) }
     }
@@ -74,8 +74,7 @@ fn failed(words: &[&str], said: &[u8]) -> Error {
 }
 
 fn parse<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| tool(format!("answered what is no such list: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| tool(format!("unexpected answer: {error}")))
 }
 
 impl Host for GitHub {
@@ -95,7 +94,7 @@ impl Host for GitHub {
     fn draft(&self, tag: &Tag) -> Result<(), Error> {
         let tag = tag.to_string();
         let notes = format!("Runtimes of {tag}. Install with `joblet-exec install NAME@VERSION`.");
-        self.expect(&[
+        self.require(&[
             "create",
             &tag,
             "--draft",
@@ -114,7 +113,7 @@ impl Host for GitHub {
         let link = dir.path().join(name);
         let target = std::path::absolute(from).map_err(Error::file("find", from))?;
         symlink(target, &link).map_err(Error::file("create", &link))?;
-        self.expect(&["upload", &tag.to_string(), &link.to_string_lossy(), "--clobber"]).map(drop)
+        self.require(&["upload", &tag.to_string(), &link.to_string_lossy(), "--clobber"]).map(drop)
     }
 
     fn download(&self, tag: &Tag, name: &str, to: &mut dyn Write) -> Result<(), Error> {
@@ -136,11 +135,11 @@ impl Host for GitHub {
     }
 
     fn publish(&self, tag: &Tag) -> Result<(), Error> {
-        self.expect(&["edit", &tag.to_string(), "--draft=false"]).map(drop)
+        self.require(&["edit", &tag.to_string(), "--draft=false"]).map(drop)
     }
 
     fn all(&self) -> Result<Vec<(Tag, bool)>, Error> {
-        let answer = self.expect(&["list", "--limit", MOST, "--json", "tagName,isDraft"])?;
+        let answer = self.require(&["list", "--limit", MOST, "--json", "tagName,isDraft"])?;
         let listed: Vec<Listed> = parse(&answer)?;
         Ok(listed
             .into_iter()

@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How often a push is tried that somebody else's push came before.
+/// How often a push is tried that another push came before.
 const TRIES: u32 = 12;
 
 /// How long the lock of a branch may be held by a push that is alive.
@@ -85,8 +85,8 @@ pub struct Branch<'a> {
 }
 
 impl Branch<'_> {
-    /// Pushes what `change` does to a fresh checkout; again on what is there by then, when somebody
-    /// else was faster. `change` returns the message of the commit, or none for nothing to do.
+    /// Pushes what `change` does to a fresh checkout; again on what is there by then, when another
+    /// push came first. `change` returns the message of the commit, or none for nothing to do.
     ///
     /// Returns whether something was pushed.
     ///
@@ -155,7 +155,7 @@ impl Branch<'_> {
     fn checkout(&self) -> Result<(TempDir, PathBuf), Error> {
         let work = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
         let checkout = work.path().join("checkout");
-        // A local directory is no address: only those know what a depth is.
+        // A local directory is not an address: only those know what a depth is.
         let local = Path::new(self.repository).canonicalize();
         let address =
             local.map_or(self.repository.to_owned(), |it| format!("file://{}", it.display()));

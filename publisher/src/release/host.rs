@@ -13,7 +13,7 @@ use std::{
 /// A release as its host has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
-    /// Not to be seen by anybody yet.
+    /// Not public yet.
     pub draft: bool,
     /// Size in bytes of each file that arrived.
     pub files: BTreeMap<String, u64>,

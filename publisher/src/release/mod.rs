@@ -32,8 +32,8 @@ pub fn named(text: &str) -> Result<Box<dyn Host>, Error> {
         Some(repository) if repository.split('/').filter(|part| !part.is_empty()).count() == 2 => {
             Ok(Box::new(GitHub(repository.to_owned())))
         }
-        Some(_) => {
-            Err(Error::Usage(format!("{text:?} is no host; use github:OWNER/REPO or a directory")))
-        }
+        Some(_) => Err(Error::Usage(format!(
+            "{text:?} is not a host; use github:OWNER/REPO or a directory"
+        ))),
     }
 }

@@ -116,7 +116,7 @@ fn is_new(
         return Ok(());
     };
     let record: Record = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::config(&path, format!("is no record: {error}")))?;
+        .map_err(|error| Error::config(&path, format!("is not a record: {error}")))?;
     let url = &record.release.download_url;
     let under = url.rsplit('/').nth(1).unwrap_or_default();
     if under == tag.to_string() {

@@ -80,9 +80,9 @@ fn take(host: &dyn Host, tag: &Tag, checkout: &Path, records: &Path) -> Result<V
             continue;
         }
         upload::complete(&state, &record).map_err(refused)?;
-        for (file, promised) in &record.files {
-            let bytes = host::read(host, tag, &format!("{directory}.{file}"), promised.size)?;
-            is_promised(&format!("{directory}.{file} of {tag}"), &bytes, promised)?;
+        for (file, expected) in &record.files {
+            let bytes = host::read(host, tag, &format!("{directory}.{file}"), expected.size)?;
+            is_expected(&format!("{directory}.{file} of {tag}"), &bytes, expected)?;
             let place = record::files::dir(records, runtime, version).join(file);
             paths::write_below(checkout, &place, &bytes)?;
         }
@@ -92,16 +92,16 @@ fn take(host: &dyn Host, tag: &Tag, checkout: &Path, records: &Path) -> Result<V
     Ok(new)
 }
 
-fn is_promised(object: &str, bytes: &[u8], promised: &IndexFile) -> Result<(), Error> {
+fn is_expected(object: &str, bytes: &[u8], expected: &IndexFile) -> Result<(), Error> {
     let actual = Checksum::from_digest(Sha256::digest(bytes).into());
-    if actual == promised.checksum {
+    if actual == expected.checksum {
         return Ok(());
     }
     let hint = "its record names another file; run its release again";
-    Err(Error::checksum(object, promised.checksum, actual, hint))
+    Err(Error::checksum(object, expected.checksum, actual, hint))
 }
 
-/// What a record says of bytes is final; whether the version is withdrawn is not.
+/// What a record says of bytes is final; whether the version is yanked is not.
 fn same(before: &Record, record: &Record) -> Result<(), Error> {
     if before.release.artifacts == record.release.artifacts {
         return Ok(());

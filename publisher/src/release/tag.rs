@@ -27,7 +27,7 @@ impl Tag {
 impl FromStr for Tag {
     type Err = String;
 
-    /// A tag comes from whoever may push one: whatever is not to the letter a tag of ours is refused.
+    /// A tag is untrusted: what does not match the format exactly is refused.
     fn from_str(text: &str) -> Result<Self, String> {
         let tag = match text.split_once('@') {
             Some((name, version)) => match (name.parse(), version.parse()) {
@@ -38,7 +38,7 @@ impl FromStr for Tag {
         };
         tag.ok_or_else(|| {
             format!(
-                "{text:?} is no tag of a release; use NAME@X.Y.Z, or vX.Y.Z for every runtime of it"
+                "{text:?} is not a tag of a release; use NAME@X.Y.Z, or vX.Y.Z for every runtime of it"
             )
         })
     }
@@ -68,7 +68,7 @@ mod tests {
             ["$(id)@1.0.0", "a@1.0.0;id", "`id`@1.0.0", "a@1.0.0\nid", "a b@1.0.0", "v1.0.0 x"];
         for text in hostile.iter().chain(&shell) {
             let error = text.parse::<Tag>().unwrap_err();
-            assert!(error.starts_with(&format!("{text:?} is no tag")), "{error}");
+            assert!(error.starts_with(&format!("{text:?} is not a tag")), "{error}");
             assert!(!error.contains('\n'), "{error}");
         }
     }

@@ -33,7 +33,7 @@ pub fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Reco
     if there {
         let bytes = host::read(host, tag, &name, MAX_RECORD)?;
         let before: Record = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::config(name, format!("is no record: {error}")))?;
+            .map_err(|error| Error::config(name, format!("is not a record: {error}")))?;
         record.published_at = before.published_at;
     }
     Ok(record)

@@ -60,7 +60,7 @@ enum Page<'a> {
     },
     Home,
     Changelog,
-    Withdrawn,
+    Yanked,
     /// Of one runtime, or of all.
     Feed(Option<&'a RuntimeName>),
     Runtime(&'a RuntimeName),
@@ -136,12 +136,12 @@ enum Part<'a> {
     Runtime(&'a RuntimeName, &'a BTreeMap<Version, Release>),
 }
 
-/// The whole site. Lists come after what they list, so that links seldom lead nowhere.
+/// The whole site. Lists come after what they list, so that links are seldom dangling.
 fn parts<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Part<'a>> {
     let assets = sources.assets().map(|(path, text)| Page::Asset { path, text });
     let schemas = template::SCHEMAS.map(|(name, text)| Page::Schema { name, text });
     let plain = template::PLAIN.map(|path| Page::Plain { path });
-    let lists = [Page::Withdrawn, Page::Changelog, Page::Feed(None), Page::Home];
+    let lists = [Page::Yanked, Page::Changelog, Page::Feed(None), Page::Home];
     let runtimes = registry.runtimes.iter().map(|(name, releases)| Part::Runtime(name, releases));
     let pages = schemas.into_iter().chain(plain).chain(lists).map(Part::Page);
     assets.map(Part::Page).chain(runtimes).chain(pages).collect()
@@ -182,7 +182,7 @@ fn pages<'a>(
     let mut pages = Vec::new();
     for record in releases.keys().filter_map(|version| catalogue.record(name, version)) {
         let files = record.files.iter();
-        pages.extend(files.map(|(name, promised)| Page::Beside(record, name, *promised)));
+        pages.extend(files.map(|(name, expected)| Page::Beside(record, name, *expected)));
         pages.push(Page::RecordFile(record));
     }
     pages.extend(releases.values().map(|release| Page::Version(name, release)));
@@ -198,7 +198,7 @@ impl Page<'_> {
             Self::Schema { name, .. } => format!("schema/{name}"),
             Self::Home => "index.html".to_owned(),
             Self::Changelog => "changelog.html".to_owned(),
-            Self::Withdrawn => "yanked.html".to_owned(),
+            Self::Yanked => "yanked.html".to_owned(),
             Self::Feed(None) => "feed.xml".to_owned(),
             Self::Feed(Some(name)) => format!("runtimes/{name}/feed.xml"),
             Self::Runtime(name) => format!("runtimes/{name}/index.html"),
@@ -225,7 +225,7 @@ impl Page<'_> {
             Self::Plain { path } => put.page(path, ()),
             Self::Home => put.page("home.html", catalogue.home()),
             Self::Changelog => put.page("changelog.html", catalogue.changelog()),
-            Self::Withdrawn => put.page("yanked.html", catalogue.withdrawn()),
+            Self::Yanked => put.page("yanked.html", catalogue.yanked_versions()),
             Self::Feed(of) => put.page("feed.xml", catalogue.feed(of)),
             Self::Runtime(name) => put.page("runtime.html", catalogue.runtime(name)),
             Self::RuntimeFile(name) => put.json(&catalogue.runtime_file(name)),
@@ -237,8 +237,8 @@ impl Page<'_> {
                 let key = theme.key("record", record);
                 output.put(&path, &key, || Ok(record::render(record).into()))
             }
-            Self::Beside(record, name, promised) => {
-                output.put(&path, &promised.checksum.hex(), || {
+            Self::Beside(record, name, expected) => {
+                output.put(&path, &expected.checksum.hex(), || {
                     Ok(files::read(site.place, record, name)?.unwrap_or_default())
                 })
             }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 /// `text` on one line, with every character that hides, reorders or controls spelled out.
 ///
 /// An ESC becomes `\u{1b}`, a right-to-left override `\u{202e}`; runs of white space become one
-/// space. What is left is legal in XML. HTML escaping is the templates' business.
+/// space. What is left is legal in XML. HTML is escaped by the templates.
 pub(super) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for char in text.trim().chars() {

@@ -166,7 +166,7 @@ impl Url {
     }
 
     /// What upstream says its hash is.
-    pub fn promised(&self, arch: Arch) -> Option<Checksum> {
+    pub fn expected(&self, arch: Arch) -> Option<Checksum> {
         self.sha256.get(&arch).and_then(|hex| Checksum::from_hex(hex).ok())
     }
 }
@@ -228,7 +228,7 @@ pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
 /// followed: one on the way is refused, those inside are part of the runtime.
 ///
 /// # Errors
-/// [`Error::Config`] for what is no file, directory or link, or too much; [`Error::File`].
+/// [`Error::Config`] for what is not a file, directory or link, or too much; [`Error::File`].
 pub fn own_files(source_dir: &Path, files: &str) -> Result<Vec<(PathBuf, below::Node)>, Error> {
     let dir = source_dir.join(files);
     let root = Below::open(source_dir.parent().unwrap_or(source_dir))?;

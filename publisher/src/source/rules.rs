@@ -1,4 +1,4 @@
-//! What a manifest must keep to, beyond what its types say, and how a breach is told.
+//! The rules of a manifest beyond its types, and how a violation is reported.
 
 use super::{Python, Source, Url, expand};
 use crate::error::shown;
@@ -60,7 +60,7 @@ pub(super) fn check(source: &Source) -> Result<(), String> {
     if let Some(debian) = &source.debian {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if debian.suite.is_empty() || !debian.suite.bytes().all(plain) {
-            return Err(format!("debian.suite: {:?} is no code name", debian.suite));
+            return Err(format!("debian.suite: {:?} is not a code name", debian.suite));
         }
         for package in &debian.packages {
             if !is_package(package) {
@@ -126,7 +126,7 @@ fn check_url(url: &Url) -> Result<(), String> {
         if archive_suffix(address).is_none() {
             let known = ARCHIVES.map(|(suffix, _)| suffix).join(", ");
             let shown = shown::address(address);
-            return Err(format!("urls: {shown:?} is no archive; known: {known}"));
+            return Err(format!("urls: {shown:?} is not an archive; known: {known}"));
         }
     }
     match url.sha256.values().find(|hex| Checksum::from_hex(hex).is_err()) {

@@ -49,7 +49,7 @@ fn faults_name_line_and_remedy() {
         ("links: { a: '{arch}' }\n", "links: unknown placeholder {arch}; known: {deb_arch}, "),
         ("files: ../x\n", "files: \"../x\" contains `.`, `..` or an empty component"),
         ("check: [[]]\n", "check: each command is a list of words"),
-        ("debian: { suite: ../x, packages: [] }\n", "debian.suite: \"../x\" is no code name"),
+        ("debian: { suite: ../x, packages: [] }\n", "debian.suite: \"../x\" is not a code name"),
         (
             "debian: { suite: b, packages: ['-oX=y'] }\n",
             "debian.packages: \"-oX=y\" is neither NAME nor NAME=VERSION",
@@ -77,7 +77,7 @@ fn faults_name_line_and_remedy() {
         ),
         (
             "urls: [{ into: opt, amd64: 'https://x/a.7z' }]\n",
-            "urls: \"https://x/a.7z\" is no archive; known: .tar.gz, .tgz, .tar.xz",
+            "urls: \"https://x/a.7z\" is not an archive; known: .tar.gz, .tgz, .tar.xz",
         ),
         ("urls: [{ into: opt, sha256: { amd64: 00 } }]\n", "is not 64 hex digits"),
     ] {

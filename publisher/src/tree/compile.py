@@ -1,6 +1,6 @@
 # Compiles modules: from standard input to standard output, one after the other. A module is the length of
 # its path and of its source, 32 bits each, little-endian, and both; its answer a length and a .pyc file.
-# The file is one whose source nobody looks at again (PEP 552, "unchecked hash"). 0 if it is no module.
+# The file is an unchecked hash-based pyc (PEP 552): its source is not looked at again. 0 if it is not a module.
 import marshal
 import struct
 import sys

@@ -61,7 +61,7 @@ impl Content {
     /// The first bytes, at most `limit`.
     ///
     /// # Errors
-    /// Of reading the file; `InvalidData` if it does not inflate to what was promised.
+    /// Of reading the file; `InvalidData` if it does not inflate to what was expected.
     pub fn head(&self, limit: u64) -> io::Result<Vec<u8>> {
         let length = self.len().min(limit);
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
@@ -73,7 +73,7 @@ impl Content {
         Ok(bytes)
     }
 
-    /// All bytes, if they are no more than `limit`: whoever packed them may have promised any number.
+    /// All bytes, if they are no more than `limit`: the package may declare any number.
     ///
     /// # Errors
     /// As [`Content::head`]; `FileTooLarge`, before anything is read.
@@ -127,7 +127,7 @@ impl Content {
     }
 
     /// Fills `bytes` with those that stand `at` bytes behind the first one. Deflated content is
-    /// inflated from its beginning each time: whoever needs all of it takes a [`Content::reader`].
+    /// inflated from its beginning each time: to read all of it, take a [`Content::reader`].
     ///
     /// # Errors
     /// As [`Content::head`]; `UnexpectedEof` if there are not that many.
@@ -191,7 +191,7 @@ enum Origin {
 }
 
 impl Reader {
-    /// At the end, which reading behind the last byte is, too: refuses content that goes on, or has another CRC-32 than was promised.
+    /// At the end, which reading behind the last byte is, too: refuses content that goes on, or has another CRC-32 than was expected.
     ///
     /// # Errors
     /// `InvalidData`.

@@ -26,7 +26,7 @@ const SHOWN: usize = 20;
 /// Objects named with one missing library.
 const WANTERS: usize = 3;
 
-/// Libraries that wheels and upstream archives often want of the system, and Debian's packages of them.
+/// Libraries that wheels and upstream archives often need from the system, and Debian's packages of them.
 const PACKAGES: [(&str, &str); 24] = [
     ("libGL.so.1", "libgl1"),
     ("libX11.so.6", "libx11-6"),
@@ -54,7 +54,7 @@ const PACKAGES: [(&str, &str); 24] = [
     ("libz.so.1", "zlib1g"),
 ];
 
-/// What the gate wants to know of one ELF object.
+/// What the gate reads of one ELF object.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Needs {
     interpreter: Option<String>,
@@ -67,7 +67,7 @@ struct Needs {
 /// `allow_missing` are sonames that the host brings.
 ///
 /// # Errors
-/// [`Error::Check`] with every fault: the missing library and who wants it; [`Error::File`].
+/// [`Error::Check`] with every fault: the missing library and what needs it; [`Error::File`].
 pub fn check(
     tree: &Tree,
     runtime: &str,
@@ -334,7 +334,7 @@ mod tests {
         tree.insert("lib64", Node::Link("usr/lib64".into())).unwrap();
         run(&tree, Arch::Amd64, &["libx.so.1"]).unwrap();
         tree.insert("opt/libx.so.1", Node::Link("libx.so.1.2".into())).unwrap();
-        assert!(run(&tree, Arch::Amd64, &[]).is_err(), "a link that leads nowhere is no library");
+        assert!(run(&tree, Arch::Amd64, &[]).is_err(), "a dangling symlink is not a library");
         put(&mut tree, "opt/libx.so.1.2", b"");
         run(&tree, Arch::Amd64, &[]).unwrap();
         let error = run(&tree, Arch::Arm64, &[]).unwrap_err();

@@ -53,7 +53,7 @@ const ALTERNATIVES: [(&str, &[&str]); 13] = [
 /// Applies all fix-ups. `links` are the manifest's.
 ///
 /// # Errors
-/// [`Error::Config`] if a link of the manifest leads nowhere, or `files` or `links` put something
+/// [`Error::Config`] if a link of the manifest is dangling, or `files` or `links` put something
 /// in the way; [`Error::File`].
 pub fn apply<'l>(
     tree: &mut Tree,
@@ -157,7 +157,7 @@ fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
     Ok(())
 }
 
-/// Takes away links that lead nowhere, and those that led to them. Links into `/proc`, `/dev` and
+/// Removes dangling symlinks, and links to them. Links into `/proc`, `/dev` and
 /// `/sys` lead somewhere in a job.
 fn drop_dangling(tree: &mut Tree) {
     loop {
@@ -180,7 +180,7 @@ fn drop_dangling(tree: &mut Tree) {
     }
 }
 
-/// Reports a link of the manifest that leads nowhere: dropping it in silence would hide a slip.
+/// Reports a link of the manifest that is dangling: dropping it silently would hide a mistake.
 fn check_links<'l>(
     tree: &Tree,
     links: impl Iterator<Item = &'l str>,
@@ -188,7 +188,7 @@ fn check_links<'l>(
 ) -> Result<(), Error> {
     for link in links {
         if tree.resolve(link).is_none() {
-            let reason = format!("links: `{link}` leads nowhere; is its package listed?");
+            let reason = format!("links: `{link}` is a dangling symlink; is its package listed?");
             return Err(Error::config(manifest, reason));
         }
     }
@@ -287,7 +287,7 @@ mod tests {
         assert!(tree.is_dir("tmp") && tree.file("etc/passwd").is_some());
         let manifest = Path::new("m.yaml");
         let error = check_links(&tree, ["etc/a"].into_iter(), manifest).unwrap_err().to_string();
-        assert_eq!(error, "m.yaml: links: `etc/a` leads nowhere; is its package listed?");
+        assert_eq!(error, "m.yaml: links: `etc/a` is a dangling symlink; is its package listed?");
     }
 
     #[test]

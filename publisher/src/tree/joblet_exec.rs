@@ -39,7 +39,7 @@ pub fn find(option: Option<&Path>) -> Result<PathBuf, Error> {
     let found = found.and_then(|path| std::path::absolute(path).ok());
     found.ok_or_else(|| Error::Tool {
         tool: PROGRAM.into(),
-        reason: format!("not found; say --joblet-exec FILE or set {}", env::JOBLET_EXEC),
+        reason: format!("not found; use --joblet-exec FILE or set {}", env::JOBLET_EXEC),
     })
 }
 
@@ -65,7 +65,7 @@ impl JobletExec {
         let store = tempfile::Builder::new().prefix(".tool-").tempdir_in(&dir);
         let store = store.map_err(Error::file("create below", dir))?;
         let runtime = store.path().join(RUNTIME);
-        // Nothing of a tree lies below a link, so no link leads a write astray.
+        // Nothing of a tree lies below a link, so no link redirects a write.
         for (path, node) in tree.iter().filter(|(path, _)| wanted(path)) {
             let target = runtime.join("isolated").join(path);
             match node {

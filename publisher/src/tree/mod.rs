@@ -1,6 +1,6 @@
 //! A root filesystem as a value: nothing of it lies on the building machine's disk by name.
 //!
-//! So no link of a package can lead a write astray, the umask and the user do not matter, and a
+//! So no link of a package can redirect a write, the umask and the user do not matter, and a
 //! failed build leaves nothing behind.
 //!
 //! In: the members of packages, and a manifest. Out: one [`Tree`], assembled, repaired and checked.
@@ -171,7 +171,7 @@ impl Tree {
                     }
                     todo.extend(target.split('/').rev().map(str::to_owned));
                 }
-                // A path that goes on below a file leads nowhere: no key lies below one.
+                // A path that goes on below a file does not exist: no key lies below one.
                 Node::Dir | Node::File { .. } => here = next,
             }
         }

@@ -1,4 +1,4 @@
-//! Modules of a tree → compiled ones beside them, so that nobody waits for it at every start.
+//! Modules of a tree → compiled ones beside them, so that programs start faster.
 //!
 //! The interpreter of the building machine's architecture compiles, from the same lock, in a sandbox of
 //! `joblet-exec`: no network, nothing of the host, nothing written. It is the one program of a target that
@@ -31,7 +31,7 @@ type Module = (String, Content);
 /// Adds compiled modules to `tree`, for Python `version`, by way of `command`, which runs an interpreter
 /// with the words that follow. `jobs` of them run at once; what they make does not depend on how many.
 ///
-/// Tests are left out: hardly anybody imports them.
+/// Tests are left out: they are hardly ever imported.
 ///
 /// # Errors
 /// [`Error::Tool`] if the interpreter fails; [`Error::File`].

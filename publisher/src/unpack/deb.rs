@@ -70,7 +70,7 @@ fn member(file: File, wanted: &str) -> Result<(String, Content), String> {
     let size = file.metadata().map_err(failed)?.len();
     let mut magic = [0; MAGIC.len()];
     if file.read_exact_at(&mut magic, 0).is_err() || magic != MAGIC {
-        return Err("is no ar archive".into());
+        return Err("is not an ar archive".into());
     }
     let mut at = MAGIC.len() as u64;
     for _ in 0..MAX_MEMBERS {
@@ -83,7 +83,7 @@ fn member(file: File, wanted: &str) -> Result<(String, Content), String> {
             String::from_utf8_lossy(&header[from..to]).trim_end_matches(' ').to_owned()
         };
         let length = column(48, 58).parse::<u64>().ok().filter(|_| whole);
-        let length = length.ok_or("is no ar archive: it has a broken header")?;
+        let length = length.ok_or("is not an ar archive: it has a broken header")?;
         let (name, begin) = (column(0, 16), at + HEADER as u64);
         let name = name.trim_end_matches('/');
         if begin + length > size {
@@ -183,8 +183,8 @@ mod tests {
         for (kind, name, target, rule) in [
             (EntryType::Regular, "/etc/passwd", "x", "the name `/etc/passwd` is absolute"),
             (EntryType::Regular, "./a/../../x", "x", "the name `./a/../../x` contains `..`"),
-            (EntryType::Regular, "./", "x", "`./` is no name"),
-            (EntryType::Char, "./dev/null", "", "`./dev/null` is no file, directory or link"),
+            (EntryType::Regular, "./", "x", "`./` is not a name"),
+            (EntryType::Char, "./dev/null", "", "`./dev/null` is not a file, directory or link"),
             (EntryType::Block, "./dev/sda", "", "but type `4`"),
             (EntryType::Fifo, "./fifo", "", "but type `6`"),
             (EntryType::Link, "./b", "/etc/shadow", "the name `/etc/shadow` is absolute"),
@@ -199,22 +199,22 @@ mod tests {
         let good = deb("", &tar(&[(EntryType::Regular, "./a", "hello")]));
         for (bytes, rule) in [
             ([MAGIC, &good[8..72].repeat(33)].concat(), "has more than 32 members"),
-            (b"garbage".to_vec(), "is no ar archive"),
+            (b"garbage".to_vec(), "is not an ar archive"),
             (good[..good.len() - 1534].to_vec(), "a.deb: ends within `data.tar`"),
             (deb("", &tar(&[(EntryType::Regular, "./a", "hello")])[..514]), "ends within `./a`"),
             (deb(".lz", b"x"), "`data.tar.lz` has a compression that is not known"),
             (deb(".xz", b"garbage"), "`data.tar.xz` cannot be unpacked"),
-            (deb("", &[1; 1024]), "is no tar archive"),
+            (deb("", &[1; 1024]), "is not a tar archive"),
             (good[..68].to_vec(), "ends within `debian-binary`"),
             (good[..72].to_vec(), "has no data.tar"),
-            (good[..80].to_vec(), "is no ar archive: it has a broken header"),
+            (good[..80].to_vec(), "is not an ar archive: it has a broken header"),
         ] {
             let error = unpack(&bytes).unwrap_err();
             assert!(error.contains(rule), "{rule}: {error}");
         }
     }
 
-    /// SEC-E12: names and attributes that fill the memory, and xz that wants it.
+    /// SEC-E12: names and attributes that fill the memory, and xz that needs it.
     #[test]
     fn packages_that_blow_up_are_refused() {
         let mut header = ::tar::Header::new_gnu();

@@ -79,7 +79,7 @@ pub(crate) fn decompress<'r>(
 fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
     let left = Cell::new(0);
     let mut archive = tar::Archive::new(Frugal { file: spool, left: &left });
-    let broken = |error: io::Error| format!("is no tar archive: {error}");
+    let broken = |error: io::Error| format!("is not a tar archive: {error}");
     let length = spool.metadata().map_err(broken)?.len();
     let mut members: Vec<Member> = Vec::new();
     let mut files: BTreeMap<String, Node> = BTreeMap::new();
@@ -122,12 +122,14 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
             },
             other => {
                 let kind = char::from(other.as_byte());
-                return Err(format!("`{name}` is no file, directory or link, but type `{kind}`"));
+                return Err(format!(
+                    "`{name}` is not a file, directory or link, but type `{kind}`"
+                ));
             }
         };
         if path.is_empty() {
             if !matches!(node, Node::Dir) {
-                return Err(format!("`{name}` is no name"));
+                return Err(format!("`{name}` is not a name"));
             }
             continue;
         }

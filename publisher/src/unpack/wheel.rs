@@ -52,13 +52,14 @@ impl Places {
 /// Reads the wheel at `path`, whose name is `file_name`. Its files stay in it until they are read.
 ///
 /// # Errors
-/// [`Error::Archive`] if it is no wheel of that name, or writes outside the places of one;
+/// [`Error::Archive`] if it is not a wheel of that name, or writes outside the places of one;
 /// [`Error::File`].
 pub fn read(path: &Path, file_name: &str, places: &Places) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: file_name.to_owned(), rule };
     let file = Arc::new(paths::open(path)?);
     let entries = zip::entries(&file).map_err(refused)?;
-    let name = WheelName::parse(file_name).ok_or_else(|| refused("is no wheel's name".into()))?;
+    let name =
+        WheelName::parse(file_name).ok_or_else(|| refused("is not a wheel's name".into()))?;
     install(entries, name, places).map_err(refused)
 }
 

@@ -1,7 +1,7 @@
 //! The files that installing a wheel makes, and the `RECORD` of them.
 //!
 //! `RECORD` is CSV: path relative to the packages' directory, `sha256=` and the hash in base64 for
-//! addresses without padding, length. Ours is sorted, and tells who installed.
+//! addresses without padding, length. Ours is sorted, and names the installer.
 
 use crate::{
     error::shown,

@@ -69,7 +69,7 @@ fn directory(file: &File, size: u64) -> Result<(u64, Vec<u8>), String> {
         end.starts_with(b"PK\x05\x06") && u64::from(half(end, 20)) == (end.len() - END) as u64
     };
     let at = (0..(tail.len() + 1).saturating_sub(END)).rev().find(is_end);
-    let at = at.ok_or("is no zip file: its end is missing")?;
+    let at = at.ok_or("is not a zip file: its end is missing")?;
     let end = &tail[at..];
     let mut behind = size - (tail.len() - at) as u64;
     let mut place = (u64::from(word(end, 12)), u64::from(word(end, 16)));
@@ -179,7 +179,7 @@ impl<'d> Header<'d> {
             0 | 0o10_0000 if !path.is_empty() => {
                 Node::File { executable: self.mode & 0o100 != 0, content }
             }
-            _ => return Err(format!("`{name}` is no file, directory or link")),
+            _ => return Err(format!("`{name}` is not a file, directory or link")),
         };
         Ok(Entry { path, node })
     }
@@ -348,9 +348,9 @@ pub(crate) mod tests {
             ("a\\b", 0, "contains a backslash or a control character"),
             ("a\nb", 0, "contains a backslash or a control character"),
             ("./", 0o10_0644, ""),
-            (".", 0o10_0644, "`.` is no file, directory or link"),
-            ("fifo", 0o01_0644, "`fifo` is no file, directory or link"),
-            ("dev", 0o02_0644, "`dev` is no file, directory or link"),
+            (".", 0o10_0644, "`.` is not a file, directory or link"),
+            ("fifo", 0o01_0644, "`fifo` is not a file, directory or link"),
+            ("dev", 0o02_0644, "`dev` is not a file, directory or link"),
             ("link", 0o12_0777, "the link `link` has no target"),
         ] {
             match read(&zip(&[(name, mode, b"")])) {
@@ -382,11 +382,11 @@ pub(crate) mod tests {
         }
         for (bytes, rule) in [
             (large, "has more than 17179869184 bytes in its members"),
-            (b"garbage".to_vec(), "is no zip file"),
-            (Vec::new(), "is no zip file"),
-            (good[..good.len() - 1].to_vec(), "is no zip file"),
+            (b"garbage".to_vec(), "is not a zip file"),
+            (Vec::new(), "is not a zip file"),
+            (good[..good.len() - 1].to_vec(), "is not a zip file"),
             ([b"x", good.as_slice()].concat(), "has a broken central directory"),
-            ([good.as_slice(), b"x"].concat(), "is no zip file"),
+            ([good.as_slice(), b"x"].concat(), "is not a zip file"),
             (changed(end + 12, 1), "has a broken central directory"),
             (changed(first, b'x'), "has a broken central directory"),
             (changed(first + 28, 200), "has a broken central directory"),

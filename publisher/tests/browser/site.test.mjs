@@ -167,11 +167,11 @@ test("a command is copied as it stands", async () => {
   });
 });
 
-test("a page that is missing leads home from any depth", async () => {
+test("a missing page links to the start page from any depth", async () => {
   for (const path of ["nothing", "runtimes/nobody/9.9.9.html", "runtimes/nobody/"]) {
     await visit("few", path, async (page, faults) => {
       assert.equal(faults.splice(0).length, 2, "its status, as response and on the console");
-      assert.equal(await page.locator("h1").textContent(), "Not on this shelf.");
+      assert.equal(await page.locator("h1").textContent(), "Page not found");
       assert.equal(await page.locator("[data-home]").evaluate((link) => link.href), servers.few.address);
     });
   }

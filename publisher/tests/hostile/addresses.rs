@@ -115,7 +115,7 @@ fn secrets_are_refused_where_they_would_be_published() {
             "has a signature or token in its query",
         ),
         (format!("https:/me:{SECRET}@example.org/a.tar.gz"), "is not an http or https address"),
-        (format!("https://example.org/a.7z?{SECRET}"), "is no archive"),
+        (format!("https://example.org/a.7z?{SECRET}"), "is not an archive"),
     ] {
         let urls = format!("urls: [{{ into: opt, amd64: \"{address}\" }}]\n");
         fs::write(&manifest, format!("{MANIFEST}{urls}")).unwrap();

@@ -66,7 +66,7 @@ fn links_of_the_runtime_are_kept_as_links() {
     for link in ["/bin/hi -> hello", "/bin/absolute -> hello", "/bin/above -> hello"] {
         assert!(list.contains(link), "{list}");
     }
-    // The directory of all sources is named by whoever runs the command.
+    // The directory of all sources is named on the command line.
     symlink("main/runtimes-src", world.path("linked")).unwrap();
     let built = world.run(&["build", "demo", "--offline", "--sources", "../linked"]);
     assert!(built.status.success(), "{built:?}");
@@ -96,7 +96,7 @@ fn a_link_among_the_sources_is_no_runtime() {
 
 /// SEC-E11: templates and assets become pages.
 #[test]
-fn the_theme_of_a_site_lies_in_its_directory() {
+fn a_theme_is_read_inside_its_directory() {
     let world = World::new();
     assert!(world.run(&["build", "demo", "--offline"]).status.success());
     let site = ["site", "--records", "dist/records"];

@@ -12,7 +12,7 @@ use std::{
 /// Stands in every file and address that must not be shown.
 pub const SECRET: &str = "s3cr3tOfTheHost";
 /// Far longer than any of these commands takes, far shorter than for ever.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub const MANIFEST: &str = "name: demo\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
                             description: a demo\nfiles: own/files/\n";
@@ -91,7 +91,7 @@ impl World {
 /// What a command that is given up on after a while has said.
 pub fn finished(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > end {
             child.kill().unwrap();

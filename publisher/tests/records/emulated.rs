@@ -41,7 +41,7 @@ fn built(status: u16) -> World {
 #[test]
 fn the_other_architecture_is_checked_where_qemu_is_installed() {
     if Arch::NATIVE == Arch::Arm64 {
-        return; // the program above would be no foreign one
+        return; // the program above would not be a foreign one
     }
     let line = format!("check demo --arch arm64 --joblet-exec {}", joblet_exec().display());
     let world = built(0);

@@ -72,7 +72,7 @@ fn a_deb_that_has_vanished() {
     ];
     let tiers: Vec<_> = tiers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let complaint = fails(&world, 10, || world.publish_with(&line, &tiers));
-    let start = "error[NET]: demo_1_all.deb: cannot be had from ";
+    let start = "error[NET]: demo_1_all.deb: not available from ";
     assert!(complaint.starts_with(start), "{complaint}");
     assert!(complaint.contains("lock again"), "{complaint}");
     let path = name.strip_prefix("debian/").unwrap();
@@ -134,7 +134,7 @@ fn a_deb_with_another_hash() {
 }
 
 #[test]
-fn a_library_that_nobody_brings() {
+fn a_missing_library() {
     let world = world();
     let program = fs::read("/bin/true").unwrap();
     let control = "Package: demo\nVersion: 2\n";

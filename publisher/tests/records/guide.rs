@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-/// Set to `must-work` where the locked inputs have to be to be had, as in CI.
+/// Set to `must-work` where the locked inputs have to be available, as in CI.
 const INPUTS: &str = "JOBLET_TEST_INPUTS";
 
 /// The fenced blocks of a language, in their order.
@@ -62,7 +62,7 @@ fn the_guide_leads_from_an_idea_to_a_published_runtime() {
         return;
     }
     assert!(output.status.success(), "{said}{complaint}");
-    // What the guide promises on the way.
+    // What the guide says on the way.
     for line in [
         "runtimes-src/jq-1/manifest.yaml\n",
         "runtimes-src/jq-1/versions.lock: arm64: ",

@@ -1,4 +1,4 @@
-//! A published version is built again from what lies beside its record, whatever became of its source.
+//! A published version is built again from what lies beside its record, even if its source is gone.
 
 use super::{
     server::{Reply, Server},
@@ -74,18 +74,18 @@ fn the_entries_that_differ_are_named() {
     fs::remove_file(world.path("dist/demo-1.0.0-amd64.tar.gz.index")).unwrap();
     let complaint = world.publish(VERIFY).failed(13);
     let lines: Vec<_> = complaint.lines().collect();
-    assert!(lines[1].starts_with("  its index cannot be had (cannot read "), "{complaint}");
+    assert!(lines[1].starts_with("  its index is not available (cannot read "), "{complaint}");
     assert!(lines[1].ends_with("): compared by the record's list"), "{complaint}");
     assert_eq!(lines[2..], want, "{complaint}");
     let list = "dist/records/demo/1.0.0.files/amd64.contents.txt";
     fs::remove_file(world.path(list)).unwrap();
     let complaint = world.publish(VERIFY).failed(13);
-    let start = "\n  which entries differ is not known: its index cannot be had (cannot read ";
+    let start = "\n  which entries differ is not known: its index is not available (cannot read ";
     assert!(complaint.contains(start), "{complaint}");
 }
 
 #[test]
-fn a_record_that_lost_what_belongs_to_it_is_told() {
+fn a_record_without_its_files_is_refused() {
     let world = published();
     let lock = "dist/records/demo/1.0.0.files/versions.lock";
     let before = world.read(lock);
@@ -101,7 +101,7 @@ fn a_record_that_lost_what_belongs_to_it_is_told() {
 }
 
 #[test]
-fn a_registry_in_the_field_is_challenged() {
+fn a_published_registry_is_compared() {
     let world = published();
     let line = |registry: &str| format!("{VERIFY} --arch amd64 --against {registry}");
     let server = Server::files(world.path("dist"));
@@ -111,7 +111,7 @@ fn a_registry_in_the_field_is_challenged() {
     }
     assert!(server.requests().contains(&"/demo-1.0.0-amd64.tar.gz".to_owned()));
 
-    // It serves another archive than it promises.
+    // It serves another archive than its registry.json says.
     let root = world.path("dist");
     let evil = Server::new(move |path, _| {
         let body = fs::read(root.join(path.trim_start_matches('/'))).unwrap();
@@ -119,11 +119,11 @@ fn a_registry_in_the_field_is_challenged() {
     });
     let complaint = world.publish(&line(&evil.address)).failed(13);
     assert!(
-        complaint.contains("its archive is not the one that its registry promises"),
+        complaint.contains("its archive is not the one that its registry.json names"),
         "{complaint}"
     );
 
-    // It promises, and serves, what nobody can have built from this source.
+    // It declares, and serves, what cannot have been built from this source.
     let other = world.path("other");
     world.build("--out other").done();
     fs::rename(other.join("demo-1.1.0-amd64.tar.gz"), other.join("demo-1.0.0-amd64.tar.gz"))

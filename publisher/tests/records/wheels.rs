@@ -200,7 +200,7 @@ fn a_wheel_that_has_vanished() {
     let complaint =
         world.publish_with("build demo --cache cache", &[("PIP_INDEX_URL", &index)]).failed(10);
     let want = format!(
-        "error[NET]: {name}: cannot be had from {}/simple/a-b/: does not list it; if the index has \
+        "error[NET]: {name}: not available from {}/simple/a-b/: does not list it; if the index has \
          dropped it, lock again",
         server.address
     );

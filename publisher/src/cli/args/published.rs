@@ -14,7 +14,7 @@ pub struct Verify {
     pub arches: Vec<Arch>,
     /// Where the records lie.
     pub records: PathBuf,
-    /// The registry that is challenged: its address, or a directory. None: the record.
+    /// The registry to compare with: its address, or a directory. None: the record.
     pub against: Option<String>,
     /// How trees are made.
     pub making: Making,

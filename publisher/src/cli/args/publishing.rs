@@ -34,7 +34,7 @@ pub struct Sign {
     pub key: PathBuf,
     /// Its password.
     pub password_file: Option<PathBuf>,
-    /// After how many days the signature is no longer to be believed.
+    /// After how many days the signature is no longer trusted.
     pub expires: Option<NonZero<u32>>,
     /// Keep the signatures by other keys.
     pub add: bool,

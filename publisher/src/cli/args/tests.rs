@@ -1,4 +1,4 @@
-//! The command line, as people type it.
+//! The command line, as typed.
 
 use super::*;
 use crate::{cli::table::VERBS, error::Class};

@@ -35,7 +35,7 @@ impl Values {
             .collect()
     }
 
-    /// The words that are no option. All options must have been taken before.
+    /// The operands: words that are not options. All options must have been taken before.
     pub(super) fn positionals(self) -> Result<Vec<String>, Error> {
         let verb = self.verb;
         let words = rest(self.args)?;

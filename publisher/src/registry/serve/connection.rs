@@ -1,4 +1,4 @@
-//! One client: its requests, one after the other, and how long it is waited for. HTTP/1.1, RFC 9112.
+//! One client: its requests, one after the other, and its time limit. HTTP/1.1, RFC 9112.
 
 use std::{
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
@@ -7,7 +7,7 @@ use std::{
 };
 
 /// How long a client may take for the head of a request, and to take what it is sent.
-const PATIENCE: Duration = Duration::from_secs(20);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest head of a request, in bytes.
 const MAX_HEAD: u64 = 16 << 10;
 
@@ -30,7 +30,7 @@ pub(super) struct Answer {
     length: u64,
 }
 
-/// Answers the requests of `client` until it goes, breaks a rule or hangs.
+/// Answers the requests of `client` until it disconnects, violates the protocol or times out.
 pub(super) fn serve(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) {
     // Whatever fails here ends the connection, which is all that a client can be told.
     _ = converse(client, answer);
@@ -39,10 +39,10 @@ pub(super) fn serve(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) {
 
 fn converse(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::Result<()> {
     client.set_nodelay(true)?;
-    client.set_write_timeout(Some(PATIENCE))?;
+    client.set_write_timeout(Some(CLIENT_TIMEOUT))?;
     let mut from = BufReader::new(Punctual { client, until: Instant::now() });
     loop {
-        from.get_mut().until = Instant::now() + PATIENCE;
+        from.get_mut().until = Instant::now() + CLIENT_TIMEOUT;
         match Request::read(&mut from)? {
             Some(Ok(request)) => {
                 let goes_on = request.goes_on;

@@ -18,12 +18,12 @@ const NAMED: usize = 7;
 /// Width of the picture, in its own units.
 const WIDTH: f64 = 760.0;
 
-/// The files beside a record that programs and people want, in the order of the page.
+/// The files beside a record for programs and people, in the order of the page.
 pub(super) fn listed(record: &Record) -> Vec<Listed> {
-    let listed = |(name, promised): (&String, &joblet_format::IndexFile)| Listed {
+    let listed = |(name, expected): (&String, &joblet_format::IndexFile)| Listed {
         name: name.clone(),
-        size: human_size(promised.size),
-        checksum: promised.checksum.hex(),
+        size: human_size(expected.size),
+        checksum: expected.checksum.hex(),
     };
     record.files.iter().map(listed).collect()
 }
@@ -82,7 +82,7 @@ struct Difference {
     unchanged: usize,
 }
 
-/// What is inside `record`, and what differs from `before`; none where the record does not tell.
+/// What is inside `record`, and what differs from `before`; none where the record does not say.
 ///
 /// # Errors
 /// A file beside a record that is missing, another one, or of another form.

@@ -1,4 +1,4 @@
-//! What a runtime's name tells of it.
+//! The language that a runtime's name implies.
 
 use joblet_format::RuntimeName;
 

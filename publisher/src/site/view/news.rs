@@ -1,4 +1,4 @@
-//! What was published when: the changelog, the Atom feeds, and what was taken back.
+//! What was published when: the changelog, the Atom feeds, and what was yanked.
 
 use super::{
     super::text::{day, hex, shortened, visible},
@@ -14,7 +14,7 @@ const CHANGES: usize = 200;
 /// Number of publications in a feed.
 const FEED: usize = 50;
 
-/// Time of a feed without entries; Atom wants one.
+/// Time of a feed without entries; Atom requires one.
 const NEVER: &str = "1970-01-01T00:00:00Z";
 
 #[derive(Serialize)]
@@ -52,9 +52,9 @@ pub(in crate::site) struct Feed<'a> {
     entries: Vec<Change<'a>>,
 }
 
-/// A version that was taken back.
+/// A yanked version.
 #[derive(Serialize)]
-pub(in crate::site) struct Withdrawn<'a> {
+pub(in crate::site) struct YankedVersion<'a> {
     name: &'a str,
     version: String,
     reason: String,
@@ -90,7 +90,7 @@ impl<'a> Catalogue<'a> {
         let oldest = news().next_back().map(|(record, _)| identity(record));
         let about = of.map_or("feed ".to_owned(), |name| format!("feed of {name} "));
         Feed {
-            // A registry only grows, so its oldest publication tells it from every other one.
+            // A registry only grows, so its oldest publication identifies it.
             id: urn(&(about + &oldest.unwrap_or_default())),
             of: of.map(RuntimeName::as_str),
             updated: news().next().map_or(NEVER, |(record, _)| &record.published_at),
@@ -99,11 +99,11 @@ impl<'a> Catalogue<'a> {
     }
 
     /// Every yanked version, by name, the highest first.
-    pub(in crate::site) fn withdrawn(&self) -> Vec<Withdrawn<'a>> {
+    pub(in crate::site) fn yanked_versions(&self) -> Vec<YankedVersion<'a>> {
         let releases = self.registry.runtimes.iter();
         let releases = releases.flat_map(|(name, it)| it.values().rev().map(move |it| (name, it)));
-        let withdrawn = |(name, release): (&'a RuntimeName, &Release)| {
-            Some(Withdrawn {
+        let version = |(name, release): (&'a RuntimeName, &Release)| {
+            Some(YankedVersion {
                 name: name.as_str(),
                 version: release.version.to_string(),
                 reason: yanked(release)?,
@@ -111,7 +111,7 @@ impl<'a> Catalogue<'a> {
                 latest: self.latest(name).map(|latest| latest.version.to_string()),
             })
         };
-        releases.filter_map(withdrawn).collect()
+        releases.filter_map(version).collect()
     }
 }
 

@@ -37,7 +37,7 @@ struct Row<'a> {
     sizes: Vec<Option<String>>,
 }
 
-/// What a program that follows one runtime wants to know: `runtimes/NAME/index.json`.
+/// What a program that follows one runtime needs: `runtimes/NAME/index.json`.
 ///
 /// ```json
 /// { "name": "node-20", "latest": "1.3.0",

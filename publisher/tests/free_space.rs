@@ -1,11 +1,11 @@
-//! A build that a disk has no room for does not begin.
+//! A build that a disk has no space for does not begin.
 
 #[path = "common/small.rs"]
 mod small;
 
 use std::process::Command;
 
-/// Set to `must-work` where a mount namespace has to be had, as in CI.
+/// Set to `must-work` where a mount namespace has to be available, as in CI.
 const SANDBOX: &str = "JOBLET_TEST_SANDBOX";
 
 #[test]
@@ -34,8 +34,8 @@ fn a_small_disk_is_refused_before_anything_is_done() {
     }
     assert_eq!(small.status.code(), Some(15), "{complaint}");
     let want = format!(
-        "error[STORE]: {}: the build needs about 5 MB there, 2 MB are free; make room, or say --out \
-         and --cache of another disk\n",
+        "error[STORE]: {}: the build needs about 5 MB there, 2 MB are free; free some space, or use \
+         --out and --cache on another disk\n",
         out.display()
     );
     assert_eq!((&*complaint, small.stdout.as_slice()), (&*want, b"".as_slice()), "nothing is left");

@@ -1,8 +1,8 @@
-//! All members, made on all cores, in the order of the file.
+//! Compresses members in parallel, on all cores, and writes them in the order of the file.
 
 use super::{
     cut::{Cut, Cuts},
-    member::{Bench, Made},
+    member::{MemberEncoder, PackedMember},
     stream::Stream,
 };
 use std::{
@@ -26,11 +26,11 @@ struct Source<'s> {
     /// slower than the threads holds them up.
     spare: Receiver<Vec<u8>>,
     /// To the writer, in order: where each member will come from.
-    row: Sender<Receiver<io::Result<Made>>>,
+    ordered: Sender<Receiver<io::Result<PackedMember>>>,
 }
 
 /// A member that a thread has to make, in this buffer, and where it goes.
-type Job = (io::Result<Cut>, Vec<u8>, Sender<io::Result<Made>>);
+type Job = (io::Result<Cut>, Vec<u8>, Sender<io::Result<PackedMember>>);
 
 impl Source<'_> {
     /// None at the end of the stream, and after the writer gave up.
@@ -38,7 +38,7 @@ impl Source<'_> {
         let cut = self.cuts.next()?;
         let buffer = self.spare.recv().ok()?;
         let (reply, member) = mpsc::channel();
-        self.row.send(member).ok()?;
+        self.ordered.send(member).ok()?;
         Some((cut, buffer, reply))
     }
 }
@@ -52,17 +52,17 @@ pub(super) fn make<E: Send>(
     stream: &Stream,
     jobs: NonZero<usize>,
     reading: impl Fn(io::Error) -> E + Send,
-    mut write: impl FnMut(&Made) -> Result<(), E> + Send,
+    mut write: impl FnMut(&PackedMember) -> Result<(), E> + Send,
 ) -> Result<(), E> {
     let (give_back, spare) = mpsc::channel();
-    let (row, members) = mpsc::channel();
-    let source = Arc::new(Mutex::new(Source { cuts: Cuts::new(stream), spare, row }));
+    let (ordered, members) = mpsc::channel();
+    let source = Arc::new(Mutex::new(Source { cuts: Cuts::new(stream), spare, ordered }));
     // What the scope owns is dropped before it waits for its threads: that is how they learn that the
     // writer gave up, and it that they are done.
     thread::scope(move |scope| {
         for _ in 0..jobs.get() {
             let source = Arc::clone(&source);
-            scope.spawn(move || work(&source, Bench::new(stream)));
+            scope.spawn(move || work(&source, MemberEncoder::new(stream)));
         }
         drop(source);
         for _ in 0..BUFFERS * jobs.get() {
@@ -79,9 +79,9 @@ pub(super) fn make<E: Send>(
 }
 
 /// Makes one member after the other until there are none.
-fn work(source: &Mutex<Source>, mut bench: Bench) {
+fn work(source: &Mutex<Source>, mut encoder: MemberEncoder) {
     let take = || source.lock().expect("nothing panics with the lock").take();
     while let Some((cut, buffer, reply)) = take() {
-        _ = reply.send(cut.and_then(|cut| bench.make(&cut, buffer))); // fails if nobody waits any more
+        _ = reply.send(cut.and_then(|cut| encoder.make(&cut, buffer))); // fails if the writer gave up
     }
 }
