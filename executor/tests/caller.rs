@@ -60,6 +60,7 @@ const UNHARMED: &str = "sleep 1000 & \"$@\"; s=$?; \
 #[test]
 fn a_group_of_its_own() {
     let Some(world) = files() else { return };
+    let nice = rustix::process::nice(0).unwrap();
     for user in World::users() {
         for (options, status) in
             [(&[][..], 0), (&["--timeout=60"], 0), (&["--init"], 137), (&["--network=host"], 0)]
@@ -78,7 +79,6 @@ fn a_group_of_its_own() {
                 finish(run.spawn().unwrap())
             };
             let output = run("");
-            let nice = rustix::process::nice(0).unwrap();
             assert_eq!(
                 output.stdout,
                 format!("end {status} S {nice} {nice}\n"),
@@ -94,7 +94,7 @@ fn a_group_of_its_own() {
         let mut pty = Pty::new();
         let words = caller(world, UNHARMED, &["--tty"], &["files", "group"]);
         let mut child = pty.start(user, &words, ":");
-        pty.expect("end 137 S 0 0");
+        pty.expect(&format!("end 137 S {nice} {nice}"));
         child.wait().unwrap();
     }
 }

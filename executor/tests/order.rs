@@ -134,3 +134,22 @@ fn names_are_read_out_of_paths_and_lists() {
     let code = "use crate::{\n    a::{b, c},\n    d,\n};\nuse crate::e::f; crate::g(h, i)";
     assert_eq!(Vec::from_iter(named(code, "crate::")), ["a", "d", "e", "g"]);
 }
+
+/// Each test that SECURITY.md names for a promise exists.
+#[test]
+fn promises_are_held_by_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut all = Vec::new();
+    for part in ["executor/src", "executor/tests", "publisher/src", "publisher/tests"] {
+        sources(&root.join(part), &mut all);
+    }
+    let security = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    // What stands between backquotes and reads like the name of a test: not a file or a call.
+    let quoted = security.split('`').skip(1).step_by(2);
+    let names: Vec<_> = quoted.filter(|name| name.matches('_').count() > 2).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        let begins = format!("fn {name}(");
+        assert!(all.iter().any(|(_, code)| code.contains(&begins)), "no test {name}");
+    }
+}
