@@ -17,8 +17,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// The label's file name.
-pub const LABEL: &str = "bundle.json";
+/// The manifest's file name.
+pub const MANIFEST: &str = "bundle.json";
 /// The name of the registry's document in a bundle, as in any registry.
 pub const DOCUMENT: &str = "registry.json";
 
@@ -30,7 +30,7 @@ pub const DOCUMENT: &str = "registry.json";
 ///
 /// Example: `{"registry":"https://example.org/registry.json","runtimes":["demo@1.0.0"]}`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Label {
+pub struct BundleManifest {
     /// Where its registry was, without the query of an address.
     pub registry: String,
     /// `NAME@VERSION` of each runtime.
@@ -41,7 +41,7 @@ pub struct Label {
 #[derive(Debug)]
 pub struct Bundle<'a> {
     directory: &'a Path,
-    label: Label,
+    manifest: BundleManifest,
     /// Of its registry: [`Location::key`](crate::net::location::Location::key).
     key: String,
     runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Release>>,
@@ -51,10 +51,11 @@ pub struct Bundle<'a> {
 impl<'a> Bundle<'a> {
     /// An empty one, for runtimes of the registry of `catalog`, in the empty `directory`.
     pub fn new(directory: &'a Path, catalog: &Catalog) -> Self {
-        let label = Label { registry: catalog.location.to_string(), runtimes: Vec::new() };
+        let manifest =
+            BundleManifest { registry: catalog.location.to_string(), runtimes: Vec::new() };
         let updated_at = catalog.registry.updated_at.clone();
         let key = catalog.location.key();
-        Self { directory, label, key, runtimes: BTreeMap::new(), updated_at }
+        Self { directory, manifest, key, runtimes: BTreeMap::new(), updated_at }
     }
 
     /// Whether runtimes of this catalog belong in it.
@@ -100,11 +101,11 @@ impl<'a> Bundle<'a> {
         release.artifacts = BTreeMap::from([(arch, artifact)]);
         let versions = self.runtimes.entry(spec.name.clone()).or_default();
         versions.insert(release.version.clone(), release);
-        self.label.runtimes.push(exact.to_string());
+        self.manifest.runtimes.push(exact.to_string());
         Ok(exact)
     }
 
-    /// Writes the registry, `original` and its signature if it is signed, and the label.
+    /// Writes the registry, `original` and its signature if it is signed, and the manifest.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -121,7 +122,7 @@ impl<'a> Bundle<'a> {
             let registry = Registry { updated_at, runtimes, ..Registry::default() };
             write(&document, &json(&registry))?;
         }
-        write(&self.directory.join(LABEL), &json(&self.label))?;
+        write(&self.directory.join(MANIFEST), &json(&self.manifest))?;
         let directory = File::open(self.directory).map_err(Error::file("open", self.directory))?;
         rustix::fs::syncfs(directory).map_err(Error::file("sync", self.directory))
     }

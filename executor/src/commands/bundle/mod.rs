@@ -9,7 +9,7 @@ use super::Session;
 use super::install::install_all;
 use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
-use crate::commands::bundle::layout::{Bundle, DOCUMENT, LABEL, Label};
+use crate::commands::bundle::layout::{Bundle, BundleManifest, DOCUMENT, MANIFEST};
 use crate::commands::output;
 use crate::error::Error;
 use crate::net::local::Local;
@@ -21,8 +21,8 @@ use joblet_format::{Arch, Spec};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Longest label that is read, in bytes.
-const MAX_LABEL_BYTES: u64 = 1 << 20;
+/// Longest manifest that is read, in bytes.
+const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 impl Session<'_> {
     /// Writes a bundle of runtimes into the new directory `to`.
@@ -77,16 +77,16 @@ impl Session<'_> {
 
     /// Installs what is in the bundle `from`: all of it, or `specs`.
     pub(crate) fn import(&self, from: &Path, ui: &mut Ui<'_>) -> Result<(), Error> {
-        let file = from.join(LABEL);
-        let location = Location::File(Local::new(from, LABEL));
-        let label = fetch::document(&location, MAX_LABEL_BYTES)?;
+        let file = from.join(MANIFEST);
+        let location = Location::File(Local::new(from, MANIFEST));
+        let manifest = fetch::document(&location, MAX_MANIFEST_BYTES)?;
         let refuse = |reason: String| Error::Config { path: file.clone(), reason };
-        let label: Label =
-            serde_json::from_slice(&label).map_err(|error| refuse(error.to_string()))?;
-        let source = self.bundled(&label, from)?;
+        let manifest: BundleManifest =
+            serde_json::from_slice(&manifest).map_err(|error| refuse(error.to_string()))?;
+        let source = self.bundled(&manifest, from)?;
         let store = self.store()?;
         store.clean()?;
-        let parsed = label.runtimes.iter().map(|text| text.parse::<Spec>());
+        let parsed = manifest.runtimes.iter().map(|text| text.parse::<Spec>());
         let specs = parsed.collect::<Result<Vec<_>, _>>();
         let specs = specs.map_err(|error| refuse(error.to_string()))?;
         let mut registries = Registries::new(vec![source], self.policy());
@@ -98,17 +98,17 @@ impl Session<'_> {
     }
 
     /// The registry in a bundle: trusted under the same keys as its registry, if that is configured.
-    fn bundled(&self, label: &Label, from: &Path) -> Result<Source, Error> {
+    fn bundled(&self, manifest: &BundleManifest, from: &Path) -> Result<Source, Error> {
         let config = self.config()?;
         let from = std::path::absolute(from).map_err(Error::file("find", from))?;
         let location = Location::File(Local::new(&from, DOCUMENT));
         let signed = config.iter().any(|source| !source.keys.is_empty());
-        let known = config.into_iter().find(|it| it.location.to_string() == label.registry);
+        let known = config.into_iter().find(|it| it.location.to_string() == manifest.registry);
         match known {
             Some(source) => Ok(Source { location, token_env: None, ..source }),
             // Where registries must be signed, a bundle does not get around that by the registry it names.
             None if signed => Err(Error::Registry {
-                registry: shown(&label.registry),
+                registry: shown(&manifest.registry),
                 reason: "the bundle's registry is not configured here; add it with its key".into(),
             }),
             None => Ok(Source::plain(location)),
