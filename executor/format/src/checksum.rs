@@ -21,7 +21,7 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// A text that is no [`Checksum`].
+/// A text that is not a [`Checksum`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChecksumError(String);
 

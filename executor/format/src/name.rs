@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 64;
 #[serde(try_from = "String", into = "String")]
 pub struct RuntimeName(String);
 
-/// A text that is no [`RuntimeName`], and the rule it breaks.
+/// A text that is not a [`RuntimeName`], and the rule it breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NameError {
     text: String,

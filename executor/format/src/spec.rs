@@ -33,7 +33,7 @@ pub enum Wanted {
     Exact(Version),
 }
 
-/// A text that is no [`Spec`].
+/// A text that is not a [`Spec`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpecError {
     /// The part before `/`.

@@ -11,7 +11,7 @@ use std::{fmt, str::FromStr};
 #[serde(try_from = "String", into = "String")]
 pub struct Version(semver::Version);
 
-/// A text that is no [`Version`].
+/// A text that is not a [`Version`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionError {
     text: String,
