@@ -24,7 +24,7 @@ pub struct Platform {
     arch: Arch,
 }
 
-/// A text that is not a [`Arch`] or [`Platform`].
+/// A text that is not an [`Arch`] or [`Platform`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformError(String);
 

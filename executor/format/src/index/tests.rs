@@ -64,7 +64,9 @@ fn what_is_written_is_what_was_read() {
         assert!(Index::parse(&bytes[..end]).is_err(), "{end}");
     }
     assert!(Index::parse(&[&bytes[..], b"x"].concat()).unwrap_err().contains("after its end"));
-    assert!(Index::parse(b"joblet-index 2\n").unwrap_err().contains("not an index that this program"));
+    assert!(
+        Index::parse(b"joblet-index 2\n").unwrap_err().contains("not an index that this program")
+    );
 }
 
 #[test]
