@@ -17,7 +17,7 @@ programs: ## Build both programs as they are released, into dist/bin
 reproduce: ## Build every runtime that is available here three times, each time as another user elsewhere, and compare
 	@.ci/reproduce
 rehearse: ## Rehearse a release without GitHub
-	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test release
+	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test all release::
 fresh:   ## Try `make demo` and `make test` in a Debian 12 just debootstrapped, as root and as a user (as root)
 	@.ci/fresh
 bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)

@@ -2,11 +2,9 @@
 //!
 //! As root every case is tried a second time as an ordinary user.
 
-mod common;
-
-use common::tar::{ATTRIBUTES, Tar};
-use common::victim::Victim;
-use common::{Outcome, World, gzip, list, program, snapshot};
+use crate::common::tar::{ATTRIBUTES, Tar};
+use crate::common::victim::Victim;
+use crate::common::{Outcome, World, gzip, list, program, snapshot};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use std::collections::BTreeMap;

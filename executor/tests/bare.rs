@@ -1,10 +1,8 @@
 //! SEC-D10: nothing but the static binary in a root that cannot be written: no certificates, no
 //! resolv.conf, no passwd, no /tmp, no HOME. It works, or one line names what is missing.
 
-mod common;
-
-use common::server::{Reply, Server};
-use common::{World, say};
+use crate::common::server::{Reply, Server};
+use crate::common::{World, say};
 use std::fs;
 use std::process::{Command, Output};
 
@@ -19,7 +17,7 @@ fn exec(world: &World, env: &[(&str, &str)], args: &[&str]) -> Option<Output> {
     }
     let root = world.path("root");
     fs::create_dir_all(root.join("store")).unwrap();
-    fs::copy(common::program(), root.join("joblet-exec")).unwrap();
+    fs::copy(crate::common::program(), root.join("joblet-exec")).unwrap();
     let script = "mount --bind \"$0\" \"$0\" && mount -t tmpfs -o mode=755 none \"$0/store\" &&
         mount -o remount,ro,bind \"$0\" && exec chroot \"$0\" /joblet-exec \"$@\"";
     let mut command = Command::new("unshare");
@@ -51,7 +49,7 @@ fn world() -> World {
     world.publish("demo", "1.0.0");
     let registry = world.path("root/registry");
     fs::create_dir_all(&registry).unwrap();
-    for name in common::list(&world.path("registry")) {
+    for name in crate::common::list(&world.path("registry")) {
         fs::copy(world.path("registry").join(&name), registry.join(&name)).unwrap();
     }
     world

@@ -1,9 +1,7 @@
 //! Runtimes for hosts without network: export and import.
 
-mod common;
-
-use common::server::Server;
-use common::{Outcome, World, list, members, program, say};
+use crate::common::server::Server;
+use crate::common::{Outcome, World, list, members, program, say};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;

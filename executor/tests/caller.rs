@@ -1,14 +1,8 @@
 //! What a job can do to its caller's processes and terminal, and what they do to the job.
 
-#[path = "support/attack.rs"]
-mod attack;
-mod common;
-#[path = "support/pty.rs"]
-mod pty;
-mod support;
-
-use attack::{WEAKEN, can_weaken, compile, files, program};
-use pty::Pty;
+use crate::support::attack::{WEAKEN, can_weaken, compile, files, program};
+use crate::support::pty::Pty;
+use crate::support::{World, finish, skip};
 use rustix::termios::tcgetattr;
 use std::{
     ffi::OsString,
@@ -21,7 +15,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use support::{World, finish, skip};
 
 /// How many processes have this argument.
 fn processes(mark: &str) -> usize {
@@ -137,7 +130,7 @@ fn a_job_ends_with_its_launcher() {
             let ended = told.recv_timeout(Duration::from_secs(2));
             if verb == "thread-exec" && options.is_empty() {
                 if ended.is_err() {
-                    support::say("a known limit: a job outlives its launcher by a thread");
+                    crate::support::say("a known limit: a job outlives its launcher by a thread");
                     kill_marked(&mark);
                 }
                 continue;
@@ -148,7 +141,7 @@ fn a_job_ends_with_its_launcher() {
     if can_weaken(world) {
         let mark = format!("79{}", std::process::id());
         let words = ["--runtime=demo", "--", "files", "unfollow", &mark].map(str::to_owned);
-        let mut child = attack::start(world, &["env".into()], "seccomp", &words);
+        let mut child = crate::support::attack::start(world, &["env".into()], "seccomp", &words);
         child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,9 +1,7 @@
 //! The command line as people and scripts meet it.
 
-mod common;
-
-use common::World;
-use common::server::{Reply, Server};
+use crate::common::World;
+use crate::common::server::{Reply, Server};
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -86,7 +84,7 @@ fn colours_only_where_they_are_wanted() {
 
 /// Runs the program on a terminal and returns everything that the terminal got.
 fn on_a_terminal(world: &World, args: &str) -> String {
-    let program = common::program();
+    let program = crate::common::program();
     let mut script = Command::new("script");
     script.args(["-qefc", &format!("{} {args}", program.display()), "/dev/null"]);
     for (name, value) in world.command().get_envs() {

@@ -1,8 +1,6 @@
 //! What shells make of our completions, and man of our page.
 
-mod common;
-
-use common::{World, say};
+use crate::common::{World, say};
 use std::process::Command;
 
 /// Whether the shell is here; says so if it is not. The bash of every Debian is asked for.
@@ -20,9 +18,9 @@ fn ask(world: &World, shell: &str, script: &str) -> String {
     let mut command = Command::new(shell);
     command.args(["-c", script]).env_clear().current_dir(world.base.path());
     command.envs(world.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let directory = common::program().parent().unwrap().to_owned();
+    let directory = crate::common::program().parent().unwrap().to_owned();
     command.env("PATH", format!("{}:/usr/bin:/bin", directory.display()));
-    let output = command.env("exec", common::program()).output().unwrap();
+    let output = command.env("exec", crate::common::program()).output().unwrap();
     let outcome = world.outcome(output);
     assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{shell}: {script}");
     outcome.stdout

@@ -1,10 +1,8 @@
 //! Stores on other file systems: full, closed, layered, and without power from one moment to the next.
 
-mod common;
-
-use common::members::{directory, file, noise, pack, runtime};
-use common::tar::{ATTRIBUTES, Tar};
-use common::{World, gzip, say, tar};
+use crate::common::members::{directory, file, noise, pack, runtime};
+use crate::common::tar::{ATTRIBUTES, Tar};
+use crate::common::{World, gzip, say, tar};
 use std::process::{Command, Output};
 
 /// Runs `script` in a mount namespace of its own, with `$exec` for the program and `$base` for the
@@ -21,7 +19,7 @@ fn in_mounts(world: &World, script: &str) -> Option<Output> {
     command.args([kind, "sh", "-ec", script]).env_clear();
     command.envs(world.command().get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command.env("exec", common::program()).env("base", world.base.path());
+    command.env("exec", crate::common::program()).env("base", world.base.path());
     Some(command.output().unwrap())
 }
 

@@ -1,8 +1,6 @@
 //! `doctor`, on this host and on hosts that lack something.
 
-mod common;
-
-use common::World;
+use crate::common::World;
 use serde_json::Value;
 use std::io::Write;
 use std::process::Command;
@@ -15,7 +13,7 @@ fn diagnosis(world: &World, script: &str) -> Option<(Option<i32>, Value)> {
     let mut command = Command::new("unshare");
     command
         .args(["-Um", "--map-user=1000", "--map-group=1000", "--keep-caps", "sh", "-c", &inner])
-        .arg(common::program());
+        .arg(crate::common::program());
     command.env("JOBLET_EXEC_STORE", world.path("store"));
     command.env("JOBLET_EXEC_REGISTRY", world.path("registry"));
     let output = command.output().unwrap();
@@ -95,7 +93,7 @@ fn the_status_is_that_of_the_first_failure() {
         assert_eq!(bad.status, Some(status), "{bad:?}");
     }
     let profile = world.exec(["doctor", "--apparmor"]);
-    let program = common::program();
+    let program = crate::common::program();
     let program = program.canonicalize().unwrap();
     let want =
         format!("profile joblet-exec \"{}\" flags=(unconfined) {{\n  userns,", program.display());

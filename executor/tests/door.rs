@@ -1,14 +1,8 @@
 //! What a job's program can lead the kernel to while it executes it: nothing of the host.
 
-#[path = "support/attack.rs"]
-mod attack;
-mod common;
-#[path = "support/pty.rs"]
-mod pty;
-mod support;
-
-use attack::{WEAKEN, can_weaken, compile, probed, program};
-use pty::Pty;
+use crate::support::attack::{WEAKEN, can_weaken, compile, probed, program};
+use crate::support::pty::Pty;
+use crate::support::{Output, World, finish, skip};
 use std::{
     ffi::OsString,
     fs,
@@ -20,7 +14,6 @@ use std::{
     process::{Command, Stdio},
     time::{SystemTime, UNIX_EPOCH},
 };
-use support::{Output, World, finish, skip};
 
 /// The world with the program `victim` outside of store and current directory.
 fn guarded() -> Option<&'static World> {
@@ -137,7 +130,7 @@ fn elf(mut file: Vec<u8>, interpreter: &str) -> Vec<u8> {
 
 /// All that must be as it was: what is outside, the store, and the program itself.
 fn all_of(world: &World, store: &str) -> impl PartialEq + use<> {
-    let part = |path: &str| common::snapshot(&world.path(path));
+    let part = |path: &str| crate::common::snapshot(&world.path(path));
     (part("outside"), part(store), fs::read(world.path("joblet-exec")).unwrap())
 }
 
@@ -367,11 +360,11 @@ fn no_random_program_leads_out_of_the_job() {
         let user = users[random.below(users.len())];
         let options: &[&str] = [&[][..], &["--init"], &["--network=host"]][random.below(3)];
         door.put(&way);
-        let own = common::snapshot(&door.bin);
+        let own = crate::common::snapshot(&door.bin);
         let output = door.run(user, options, &fds, "");
         let at = format!("JOBLET_TEST_SEED={seed}, round {round}: {user:?} {options:?} {way:?}");
         assert!(!output.stdout.contains("VICTIM"), "{at} {output:?}");
-        assert!(own == common::snapshot(&door.bin), "{at}");
+        assert!(own == crate::common::snapshot(&door.bin), "{at}");
     }
     assert!(all_of(world, "store/demo") == before, "JOBLET_TEST_SEED={seed}");
 }

@@ -1,15 +1,11 @@
 //! Attacks of a job on its host. Each fails against the program under test, and succeeds against a
 //! build that lacks the one protection it is about (`examples/weakened.rs`): else it proves nothing.
 
-#[path = "support/attack.rs"]
-mod attack;
-mod common;
-#[path = "support/pty.rs"]
-mod pty;
-mod support;
-
-use attack::{Attack, WEAKEN, attack, can_weaken, probed, program, root, start, wrapper};
-use pty::Pty;
+use crate::support::attack::{
+    Attack, WEAKEN, attack, can_weaken, probed, program, root, start, wrapper,
+};
+use crate::support::pty::Pty;
+use crate::support::{Output, World, finish};
 use serde_json::Value;
 use std::{
     ffi::OsString,
@@ -27,7 +23,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use support::{Output, World, finish};
 
 #[test]
 fn what_is_shipped_cannot_be_weakened() {
@@ -36,7 +31,7 @@ fn what_is_shipped_cannot_be_weakened() {
         let bytes = fs::read(path).unwrap();
         bytes.windows(WEAKEN.len()).any(|part| part == WEAKEN.as_bytes())
     };
-    assert!(!contains(&common::program()));
+    assert!(!contains(&crate::common::program()));
     if can_weaken(world) {
         assert!(contains(&world.path("weakened")));
     }
@@ -168,7 +163,7 @@ fn a_runtime_yml_is_checked_before_anything_is_done() {
         ("\u{feff}name: bad\nmounts: []\n".into(), "line 1 begins with a byte order mark"),
     ];
     let root = world.copy_runtime("bad");
-    let mut installer = common::World::new();
+    let mut installer = crate::common::World::new();
     for (index, (yaml, reason)) in cases.iter().enumerate() {
         fs::write(root.join("runtime.yml"), yaml).unwrap();
         let begin = Instant::now();
@@ -184,7 +179,7 @@ fn a_runtime_yml_is_checked_before_anything_is_done() {
         let version = format!("1.0.{index}");
         let (directory, usr) =
             (format!("bad-{version}/runtime.yml"), format!("bad-{version}/isolated/usr/x"));
-        let archive = common::gzip(&common::tar(&[(&directory, yaml), (&usr, "")]));
+        let archive = crate::common::gzip(&crate::common::tar(&[(&directory, yaml), (&usr, "")]));
         installer.publish_archive("bad", &version, &archive);
         let outcome = installer.exec(["install", &format!("bad@{version}")]);
         assert_eq!(outcome.status, Some(17), "{yaml:.300} {outcome:?}");
@@ -203,7 +198,7 @@ fn a_job_cannot_write_its_runtime() {
     let Some(world) = probed() else { return };
     let loose = world.path("store/demo/isolated/usr/share/loose");
     let prepare = format!("mount -t tmpfs -o mode=777 t {}/nested", loose.display());
-    let before = common::snapshot(&loose);
+    let before = crate::common::snapshot(&loose);
     let script = "cd /usr/share/loose; { echo x > x && echo here; echo x > nested/x && echo below; \
                   mv x y && echo moved; mount -o remount,rw /usr && echo remounted; \
                   chmod 700 nested && echo mode; rm -rf /usr; } 2>/dev/null; ls -d /usr/bin/bash";
@@ -228,7 +223,7 @@ fn a_job_cannot_write_its_runtime() {
         ));
         assert_eq!(output.stdout, held, "{output:?}");
     }
-    assert!(common::snapshot(&loose) == before);
+    assert!(crate::common::snapshot(&loose) == before);
     attack(
         &World::users(),
         ":",
@@ -409,7 +404,9 @@ fn a_job_cannot_type_for_its_caller() {
     let legacy = fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti");
     let possible = legacy.map_or(true, |value| value.trim() == "1");
     if !possible {
-        support::say("SKIPPED: the kernel lets nobody type for others (dev.tty.legacy_tiocsti=0)");
+        crate::support::say(
+            "SKIPPED: the kernel lets nobody type for others (dev.tty.legacy_tiocsti=0)",
+        );
     }
     let weak = can_weaken(world) && possible;
     for user in World::users() {

@@ -3,10 +3,8 @@
 //! strace kills at, or makes fail, one system call after the other. `JOBLET_TEST_FAULTS=all` takes
 //! every call that there is instead of every tenth.
 
-mod common;
-
-use common::members::{directory, file, link, noise, pack, runtime};
-use common::{Outcome, World, list, say, snapshot};
+use crate::common::members::{directory, file, link, noise, pack, runtime};
+use crate::common::{Outcome, World, list, say, snapshot};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};

@@ -1,12 +1,10 @@
 //! What other users of a machine do to a store: links and directories where this program works,
 //! locks on what it runs, other names for the directory while it is at work.
 
-mod common;
-mod support;
-
-use common::server::{Reply, Server};
-use common::victim::Victim;
-use common::{Outcome, World, list};
+use crate::common::server::{Reply, Server};
+use crate::common::victim::Victim;
+use crate::common::{Outcome, World, list};
+use crate::support::{NOBODY, say};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -14,7 +12,6 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use support::{NOBODY, say};
 
 /// A user that is neither root nor the one whose store it is.
 const OTHER_USER: u32 = 65533;
@@ -31,7 +28,7 @@ struct Place {
 impl Place {
     /// One for each user that can be played here.
     fn all() -> Vec<Self> {
-        support::World::users().into_iter().map(Self::new).collect()
+        crate::support::World::users().into_iter().map(Self::new).collect()
     }
 
     fn new(user: Option<u32>) -> Self {
@@ -39,7 +36,7 @@ impl Place {
         world.publish("demo", "1.0.0");
         world.publish("demo", "1.1.0");
         fs::set_permissions(world.base.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::copy(common::program(), world.path("joblet-exec")).unwrap();
+        fs::copy(crate::common::program(), world.path("joblet-exec")).unwrap();
         fs::create_dir(world.path("store")).unwrap();
         for below in ["store", "home", "cache"] {
             chown(world.path(below), user, user).unwrap();
@@ -48,7 +45,7 @@ impl Place {
         let built = built.parent().unwrap().parent().unwrap().join("examples/weakened");
         let weakened = fs::copy(built, world.path("weakened")).ok().map(|_| world.path("weakened"));
         if weakened.is_none() {
-            support::skip(
+            crate::support::skip(
                 "negative proofs: cargo build -p joblet-exec --features weaken --example weakened",
             );
         }
@@ -426,7 +423,7 @@ impl Drop for Holder {
 }
 
 /// A copy of the tests' runtime in a store of `user` alone.
-fn store_of(world: &support::World, user: Option<u32>, name: &str) -> PathBuf {
+fn store_of(world: &crate::support::World, user: Option<u32>, name: &str) -> PathBuf {
     let store = world.path(name);
     fs::create_dir(&store).unwrap();
     let copied = Command::new("cp").arg("-r").arg(world.path("store/demo")).arg(&store).status();
@@ -453,9 +450,9 @@ fn with_store(program: &Path, user: Option<u32>, store: &Path, args: &[&str]) ->
 /// SEC-E05: locks of other users on a runtime make no start slower and keep no removal from happening.
 #[test]
 fn a_lock_of_another_user_slows_no_start_and_stops_no_removal() {
-    let Some(world) = support::World::get() else { return };
+    let Some(world) = crate::support::World::get() else { return };
     let program = world.path("joblet-exec");
-    for (number, user) in support::World::users().into_iter().enumerate() {
+    for (number, user) in crate::support::World::users().into_iter().enumerate() {
         for kind in ["--exclusive", "--shared"] {
             let store = store_of(world, user, &format!("lock{kind}{number}"));
             let exec = |args: &[&str]| with_store(&program, user, &store, args).output().unwrap();
@@ -549,9 +546,9 @@ fn end(mut child: Child) -> Vec<u8> {
 /// another user; afterwards it is.
 #[test]
 fn no_runtime_is_deleted_below_a_running_job() {
-    let Some(world) = support::World::get() else { return };
+    let Some(world) = crate::support::World::get() else { return };
     let (program, weakened) = (world.path("joblet-exec"), world.path("weakened"));
-    let users = support::World::users();
+    let users = crate::support::World::users();
     for (number, owner) in users.iter().copied().enumerate() {
         for (lock, runner) in [None, Some("--exclusive"), Some("--shared")]
             .into_iter()
@@ -566,7 +563,7 @@ fn no_runtime_is_deleted_below_a_running_job() {
                 let store = store_of(world, owner, &format!("{name}{weak}"));
                 let tool = if weak { &weakened } else { &program };
                 if !tool.exists() {
-                    support::skip("negative proofs: no examples/weakened");
+                    crate::support::skip("negative proofs: no examples/weakened");
                     continue;
                 }
                 let holder = lock.map(|kind| Holder::new(&store.join("demo"), kind));
@@ -598,7 +595,7 @@ fn no_runtime_is_deleted_below_a_running_job() {
 /// that there is none; none fails halfway.
 #[test]
 fn jobs_begin_while_their_runtime_comes_and_goes() {
-    let Some(world) = support::World::get() else { return };
+    let Some(world) = crate::support::World::get() else { return };
     let program = world.path("joblet-exec");
     let store = store_of(world, None, "busy");
     let spare = world.path("store/demo");
@@ -630,12 +627,13 @@ fn jobs_begin_while_their_runtime_comes_and_goes() {
 /// SEC-E04: a runtime that was unpacked by hand, and that others may change.
 #[test]
 fn root_runs_no_runtime_that_others_may_write() {
-    let Some(world) = support::World::get() else { return };
+    let Some(world) = crate::support::World::get() else { return };
     if !rustix::process::geteuid().is_root() {
         return;
     }
     let loose = world.copy_runtime("loose");
-    let run = || support::finish(world.command(None, &["--runtime=loose", "id"]).spawn().unwrap());
+    let run =
+        || crate::support::finish(world.command(None, &["--runtime=loose", "id"]).spawn().unwrap());
     assert_eq!(run().status, Some(0));
     for (mode, owner) in [(0o777, 0), (0o775, 0), (0o755, 65533)] {
         fs::set_permissions(&loose, fs::Permissions::from_mode(mode)).unwrap();

@@ -1,10 +1,7 @@
 //! Jobs with GPUs: those of a specification that the test writes, with devices that every host has.
 
-mod common;
-mod support;
-
+use crate::support::{Output, World, finish};
 use std::{fs, os::unix::fs::symlink, sync::Once};
-use support::{Output, World, finish};
 
 /// Two GPUs, `zero` and `full` of the host, with a driver.
 fn specification(driver: &str) -> String {

@@ -1,9 +1,7 @@
 //! install, list, path, remove: end to end, against directories and a loopback server.
 
-mod common;
-
-use common::server::{Reply, Server};
-use common::{World, checksum, gzip, list, runtime_archive, tar};
+use crate::common::server::{Reply, Server};
+use crate::common::{World, checksum, gzip, list, runtime_archive, tar};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -464,7 +462,7 @@ fn installed_files_do_not_depend_on_the_umask() {
             shell.env(name, value);
         }
     }
-    let status = shell.args(["-c", script]).arg(common::program()).status().unwrap();
+    let status = shell.args(["-c", script]).arg(crate::common::program()).status().unwrap();
     assert!(status.success());
     let mode = |path: &str| fs::metadata(world.path(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode("store/demo-1.0.0/isolated/etc"), 0o755);

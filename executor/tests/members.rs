@@ -1,12 +1,10 @@
 //! Installing archives in members: end to end, against directories and a loopback server.
 
-mod common;
-
-use common::members::{
+use crate::common::members::{
     Packed, beside, deflate, directory, file, link, member_of, noise, pack, runtime, trailer,
 };
-use common::server::{Reply, Server};
-use common::{World, checksum, gzip, list, snapshot};
+use crate::common::server::{Reply, Server};
+use crate::common::{World, checksum, gzip, list, snapshot};
 use joblet_format::index::Index;
 use serde_json::json;
 use std::fs;
@@ -193,7 +191,7 @@ fn hostile_indexes_are_refused() {
     let mut world = World::new();
     let refused = |world: &mut World, index: &[u8], message: &str| {
         world.publish_indexed("demo", "1.0.0", &archive, &gzip(index), json!({}));
-        let program = common::program();
+        let program = crate::common::program();
         let mut command = std::process::Command::new("sh");
         command.args(["-c", "ulimit -d 65536; exec \"$0\" install demo"]).arg(program);
         let inner = world.command();
@@ -326,8 +324,8 @@ fn members_that_unpack_to_something_else_are_refused() {
     let shape = "it is not a gzip member with its own length";
     raw(4, &|cut| [&deflate(cut)[..], &trailer(cut)].concat(), shape);
     raw(4, &|cut| gzip(cut), shape);
-    raw(4, &|cut| [&common::members::member(cut)[..], b"x"].concat(), shape);
-    raw(4, &|cut| common::members::member(cut)[..29].to_vec(), shape);
+    raw(4, &|cut| [&crate::common::members::member(cut)[..], b"x"].concat(), shape);
+    raw(4, &|cut| crate::common::members::member(cut)[..29].to_vec(), shape);
     raw(4, &|cut| member_of(&deflate(&cut[1..]), cut), content);
     raw(4, &|cut| member_of(&deflate(&[cut, b"x"].concat()), cut), content);
     raw(4, &|cut| member_of(&deflate(cut), b"other"), content);

@@ -4,11 +4,7 @@
 //! No other test has these: control groups of version 2 with all controllers, a root that cannot
 //! be exchanged (an initramfs), no /proc, no overlayfs until its module is loaded.
 
-#![cfg(target_arch = "x86_64")]
-
-mod common;
-
-use common::members::{directory, file, link, pack};
+use crate::common::members::{directory, file, link, pack};
 use std::{
     fs,
     io::Write,
@@ -140,7 +136,7 @@ fn boot(suite: &str) {
 /// The root file system of the host, as the kernel unpacks it.
 fn root_of(kernel: &Path) -> Vec<u8> {
     let busybox = fs::read("/bin/busybox").unwrap();
-    let mut world = common::World::new();
+    let mut world = crate::common::World::new();
     let mut tree = vec![directory(""), directory("isolated"), directory("isolated/bin")];
     tree.push(file("isolated/bin/busybox", &busybox));
     tree.extend(TOOLS.map(|tool| link(&format!("isolated/bin/{tool}"), "busybox")));
@@ -157,10 +153,10 @@ fn root_of(kernel: &Path) -> Vec<u8> {
         assert!(cc.args(["-static", "-o"]).arg(&to).arg(source).status().unwrap().success());
         add(&mut image, name, 0o100_755, &fs::read(to).unwrap());
     }
-    add(&mut image, "joblet-exec", 0o100_755, &fs::read(common::program()).unwrap());
+    add(&mut image, "joblet-exec", 0o100_755, &fs::read(crate::common::program()).unwrap());
     add(&mut image, "overlay.ko", 0o100_644, &fs::read(kernel.join("overlay.ko")).unwrap());
     add(&mut image, "registry", 0o040_755, b"");
-    for name in common::list(&world.path("registry")) {
+    for name in crate::common::list(&world.path("registry")) {
         let content = fs::read(world.path("registry").join(&name)).unwrap();
         add(&mut image, &format!("registry/{name}"), 0o100_644, &content);
     }

@@ -1,15 +1,9 @@
 //! What of the host is mounted in a job: nothing that is live, unless it was asked for, and no
 //! device that a job could take from others.
 
-#[path = "support/attack.rs"]
-mod attack;
-mod common;
-#[path = "support/pty.rs"]
-mod pty;
-mod support;
-
-use attack::{Attack, WEAKEN, attack, can_weaken, probed, program, start, wrapper};
-use pty::Pty;
+use crate::support::attack::{Attack, WEAKEN, attack, can_weaken, probed, program, start, wrapper};
+use crate::support::pty::Pty;
+use crate::support::{NOBODY, World, finish};
 use rustix::fs::{CWD, FileType, Mode, makedev, mkfifoat, mknodat};
 use std::{
     ffi::OsString,
@@ -23,7 +17,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
 };
-use support::{NOBODY, World, finish};
 
 /// The users for whom root's mounts are locked.
 fn others() -> Vec<Option<u32>> {
@@ -371,7 +364,7 @@ impl Drop for Node {
 fn devices_of_the_host_keep_their_modes() {
     let Some(world) = probed() else { return };
     if !nix::unistd::geteuid().is_root() {
-        return support::skip("devices of a caller's own: only root makes nodes");
+        return crate::support::skip("devices of a caller's own: only root makes nodes");
     }
     let cdi = world.path("cdi");
     fs::create_dir(&cdi).unwrap();

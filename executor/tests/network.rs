@@ -1,9 +1,7 @@
 //! Addresses, servers and answers as an attacker would have them.
 
-mod common;
-
-use common::server::{Reply, Server, Tunnel};
-use common::{Outcome, World};
+use crate::common::server::{Reply, Server, Tunnel};
+use crate::common::{Outcome, World};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -142,7 +140,7 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
         document["runtimes"]["demo"]["1.0.0"]["download_url"] = url(host).into();
         fs::write(world.path("registry/registry.json"), document.to_string()).unwrap();
         // The archive is there again, elsewhere: it was parted.
-        fs::write(&archive, common::runtime_archive("demo", "1.0.0")).unwrap();
+        fs::write(&archive, crate::common::runtime_archive("demo", "1.0.0")).unwrap();
         for registry in [world.path("registry").to_str().unwrap(), &here.address] {
             let outcome = world.exec(["install", "demo", "--refresh", "--registry", registry]);
             assert_eq!(outcome.status, Some(0), "{host}: {outcome:?}");
@@ -158,7 +156,7 @@ fn with_secret(directory: &Path) -> Vec<(PathBuf, u32)> {
     while let Some(path) = left.pop() {
         let data = path.symlink_metadata().unwrap();
         if data.is_dir() {
-            left.extend(common::list(&path).iter().map(|name| path.join(name)));
+            left.extend(crate::common::list(&path).iter().map(|name| path.join(name)));
         } else if fs::read(&path).unwrap().windows(6).any(|it| it == b"s3cret") {
             found.push((path.clone(), data.mode() & 0o777));
         }
@@ -505,7 +503,7 @@ fn a_redirect_to_https_is_verified_as_any_https() {
 fn an_address_of_ipv6_is_an_address() {
     let world = World::new();
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        return common::say("SKIPPED: no IPv6 here");
+        return crate::common::say("SKIPPED: no IPv6 here");
     };
     let port = listener.local_addr().unwrap().port();
     let body = fs::read(world.path("registry/registry.json")).unwrap();

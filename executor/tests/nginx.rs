@@ -1,9 +1,7 @@
 //! A server that nobody here wrote: nginx serves the registry and what is fetched of it.
 
-mod common;
-
-use common::members::{directory, file, noise, pack, runtime};
-use common::{Outcome, World, gzip, list, say, snapshot, tar};
+use crate::common::members::{directory, file, noise, pack, runtime};
+use crate::common::{Outcome, World, gzip, list, say, snapshot, tar};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

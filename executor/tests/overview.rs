@@ -3,11 +3,8 @@
 //! The runtimes are named as there. Their `python` and `java` are shells: what is shown is how jobs
 //! are run, not what they compute.
 
-mod common;
-mod support;
-
+use crate::support::{World, finish};
 use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, sync::OnceLock};
-use support::{World, finish};
 
 /// Runtimes of the guide: `python SCRIPT` and `java -jar SCRIPT` run it, knowing the version.
 const RUNTIMES: [&str; 9] = [

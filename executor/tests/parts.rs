@@ -1,10 +1,8 @@
 //! Archives in parts: the same installation as from one file, wherever the borders lie.
 
-mod common;
-
-use common::members::{Packed, directory, file, noise, pack, runtime};
-use common::server::{Reply, Server};
-use common::{World, checksum, snapshot};
+use crate::common::members::{Packed, directory, file, noise, pack, runtime};
+use crate::common::server::{Reply, Server};
+use crate::common::{World, checksum, snapshot};
 use serde_json::json;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +31,7 @@ fn world(indexed: bool, sizes: &[usize]) -> World {
     world
 }
 
-fn install(world: &World, registry: &str) -> common::Outcome {
+fn install(world: &World, registry: &str) -> crate::common::Outcome {
     world.exec(["install", "demo", "--refresh", "--registry", registry])
 }
 

@@ -1,9 +1,7 @@
 //! Proxies between the program and a registry: where they are used, and what they say.
 
-mod common;
-
-use common::server::{Reply, Server, Tunnel};
-use common::{Outcome, World};
+use crate::common::server::{Reply, Server, Tunnel};
+use crate::common::{Outcome, World};
 use std::fs;
 
 /// A registry of `demo` at a server that is called `name`, whose authority `ca.pem` is.

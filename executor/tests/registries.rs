@@ -1,9 +1,7 @@
 //! Registries by name, tokens, signatures, copies and their age: end to end.
 
-mod common;
-
-use common::server::{Reply, Server};
-use common::{Outcome, World, checksum, runtime_archive};
+use crate::common::server::{Reply, Server};
+use crate::common::{Outcome, World, checksum, runtime_archive};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -90,17 +88,17 @@ fn the_first_registry_with_the_name_serves_it() {
     assert_done(&exec(&world, "install y/demo@1.0.0"));
     let different = runtime_archive("demo", "1.0.0-rc");
     other.publish_archive("demo", "1.0.0", &different);
-    let before = common::snapshot(&world.path("store/demo-1.0.0"));
+    let before = crate::common::snapshot(&world.path("store/demo-1.0.0"));
     let outcome = exec(&world, "install y/demo@1.0.0");
     assert_refused(&outcome, 13, &checksum(&different));
     assert!(outcome.stderr.contains(&checksum(&runtime_archive("demo", "1.0.0"))), "{outcome:?}");
-    assert_eq!(common::snapshot(&world.path("store/demo-1.0.0")), before);
+    assert_eq!(crate::common::snapshot(&world.path("store/demo-1.0.0")), before);
     assert_eq!(receipt(&world, "demo-1.0.0")["origin"], "x");
     // Who wants that one removes the other.
     assert_done(&exec(&world, "remove demo@1.0.0"));
     assert_done(&exec(&world, "install y/demo@1.0.0"));
     assert_eq!(receipt(&world, "demo-1.0.0")["origin"], "y");
-    assert_ne!(common::snapshot(&world.path("store/demo-1.0.0")), before);
+    assert_ne!(crate::common::snapshot(&world.path("store/demo-1.0.0")), before);
     world.publish("demo", "1.1.0");
     assert_done(&exec(&world, "install demo"));
 }
@@ -157,13 +155,13 @@ fn a_published_version_does_not_change() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     assert_done(&world.exec(["install", "demo"]));
-    let before = common::snapshot(&world.path("store/demo-1.0.0"));
+    let before = crate::common::snapshot(&world.path("store/demo-1.0.0"));
     let other = runtime_archive("demo", "1.0.1");
     world.publish_archive("demo", "1.0.0", &other);
     let outcome = world.exec(["install", "demo"]);
     assert_refused(&outcome, 13, &checksum(&other));
     assert!(outcome.stderr.contains(&checksum(&runtime_archive("demo", "1.0.0"))), "{outcome:?}");
-    assert_eq!(common::snapshot(&world.path("store/demo-1.0.0")), before);
+    assert_eq!(crate::common::snapshot(&world.path("store/demo-1.0.0")), before);
     // What is installed goes on working without anybody being asked.
     assert_done(&world.exec(["install", "demo@1.0.0"]));
 }
@@ -386,7 +384,7 @@ fn a_registry_does_not_go_back_and_does_not_freeze() {
 /// The copy of the only registry that was asked.
 fn copy(world: &World) -> PathBuf {
     let directory = world.path("cache/joblet/registries");
-    let names = common::list(&directory);
+    let names = crate::common::list(&directory);
     let copies: Vec<_> = names.iter().filter(|name| name.ends_with(".2")).collect();
     assert_eq!(copies.len(), 1, "{names:?}");
     directory.join(copies[0])
@@ -566,7 +564,9 @@ fn a_server_is_not_waited_for_or_listened_to_without_end() {
         assert!(matches!(outcome.status, Some(10 | 11)), "{length}: {outcome:?}");
     }
     assert!(
-        common::list(&world.path("cache/joblet/registries")).iter().all(|it| !it.ends_with(".2"))
+        crate::common::list(&world.path("cache/joblet/registries"))
+            .iter()
+            .all(|it| !it.ends_with(".2"))
     );
 }
 
@@ -599,10 +599,11 @@ fn https_is_not_left_and_certificates_are_of_their_time_and_place() {
 #[test]
 fn a_download_goes_on_in_the_next_call_where_that_is_right() {
     let mut world = World::new();
-    let noise = common::members::noise(300_000);
+    let noise = crate::common::members::noise(300_000);
     let text: String = noise.iter().map(|byte| char::from(b'!' + byte % 90)).collect();
     let yml = "name: demo\nversion: 1.0.0\nmounts:\n  - { source: etc, target: /etc }\n";
-    let body = common::gzip(&common::tar(&[("runtime.yml", yml), ("etc/noise", &text)]));
+    let body =
+        crate::common::gzip(&crate::common::tar(&[("runtime.yml", yml), ("etc/noise", &text)]));
     world.publish_archive("demo", "1.0.0", &body);
     let digest = checksum(&body).split_off("sha256:".len());
     let downloads = world.path("store/.joblet/downloads");
@@ -653,7 +654,7 @@ fn a_download_goes_on_in_the_next_call_where_that_is_right() {
             });
             let args = ["install", "demo", "--registry", server.address.as_str()];
             assert_refused(&world.exec(args), 10, "404");
-            let kept = common::list(&downloads);
+            let kept = crate::common::list(&downloads);
             assert_eq!(kept, [format!("{digest}-{}", hex::encode("\"a\""))], "{mode}");
             let file = downloads.join(&kept[0]);
             assert_eq!(fs::read(&file).unwrap(), body_of(&world)[..cut]);
@@ -675,7 +676,7 @@ fn a_download_goes_on_in_the_next_call_where_that_is_right() {
             };
             assert_eq!(*heads, wanted, "{mode} {cut}");
             world.assert_store(&["demo-1.0.0"]);
-            assert_eq!(common::list(&downloads), Vec::<String>::new(), "{mode} {cut}");
+            assert_eq!(crate::common::list(&downloads), Vec::<String>::new(), "{mode} {cut}");
             assert_done(&world.exec(["remove", "demo"]));
         }
     }

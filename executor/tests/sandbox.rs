@@ -1,8 +1,6 @@
 //! Jobs in real namespaces, as root and as an ordinary user.
 
-mod common;
-mod support;
-
+use crate::support::{World, finish};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -15,7 +13,6 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use support::{World, finish};
 
 /// Runs each script as each user and compares its output and status.
 fn check(table: &[(&[&str], &str, &str, i32)]) {

@@ -1,11 +1,7 @@
 //! What a job can do to its caller's standard files: read the one, write to the others, in order.
 
-#[path = "support/attack.rs"]
-mod attack;
-mod common;
-mod support;
-
-use attack::{WEAKEN, can_weaken, files, program, wrapper};
+use crate::support::attack::{WEAKEN, can_weaken, files, program, wrapper};
+use crate::support::{Output, World, finish};
 use rustix::{
     fs::{OFlags, fcntl_getfl, fstat},
     pipe::pipe,
@@ -25,7 +21,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-use support::{Output, World, finish};
 
 /// A run of `words` in the runtime, without the protections `weak`.
 fn job(world: &World, user: Option<u32>, weak: &str, options: &[&str], words: &[&str]) -> Command {
@@ -379,7 +374,12 @@ fn an_output_that_takes_no_more() {
             let script = format!("\"$@\" {}", name(init.unwrap_or(redirect)));
             before.extend(["bash", "-c", &script, "bash"].map(Into::into));
             let job = "while echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; do :; done";
-            let output = finish(attack::start(world, &before, "", &World::shell(options, job)));
+            let output = finish(crate::support::attack::start(
+                world,
+                &before,
+                "",
+                &World::shell(options, job),
+            ));
             assert_eq!(output.status, Some(status), "{user:?} {redirect} {output:?}");
             let told = format!("{}{}", output.stdout, output.stderr);
             assert!(told.contains(text), "{user:?} {redirect} {output:?}");

@@ -1,9 +1,7 @@
 //! The store and its commands: what is used stays, what is old can go, and many at once share.
 
-mod common;
-
-use common::server::Server;
-use common::{World, list, members};
+use crate::common::server::Server;
+use crate::common::{World, list, members};
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -172,7 +170,9 @@ fn slow(world: &World) -> Server {
         while path.ends_with(".tar.gz") && !release.exists() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        common::server::Reply::ok(&fs::read(root.join(path.trim_start_matches('/'))).unwrap())
+        crate::common::server::Reply::ok(
+            &fs::read(root.join(path.trim_start_matches('/'))).unwrap(),
+        )
     })
 }
 
@@ -331,7 +331,7 @@ fn equal_files_take_no_room_twice() {
             (format!("{root}/isolated/own"), root.clone()),
         ];
         let files: Vec<_> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
-        world.publish_archive(name, version, &common::gzip(&common::tar(&files)));
+        world.publish_archive(name, version, &crate::common::gzip(&crate::common::tar(&files)));
     }
     for spec in ["one@1.0.0", "one@2.0.0", "two"] {
         assert_eq!(world.exec(["install", spec]).status, Some(0));

@@ -1,10 +1,8 @@
 //! A new version out of an old one: what is fetched, what is not, and that the result is the same.
 
-mod common;
-
-use common::members::{Packed, directory, file, link, noise, pack, runtime};
-use common::server::Server;
-use common::{Outcome, World, snapshot};
+use crate::common::members::{Packed, directory, file, link, noise, pack, runtime};
+use crate::common::server::Server;
+use crate::common::{Outcome, World, snapshot};
 use joblet_format::index::{Body, Entry, Piece};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};

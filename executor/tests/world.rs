@@ -1,15 +1,11 @@
 //! What a job is given: files, variables, a parent, a terminal, and how its end is told.
 
-mod common;
-#[path = "support/pty.rs"]
-mod pty;
-mod support;
-
+use crate::support::pty::Pty;
+use crate::support::{Output, World, finish};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use pty::Pty;
 use rustix::termios::{LocalModes, tcgetattr};
 use std::{
     ffi::OsString,
@@ -19,7 +15,6 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use support::{Output, World, finish};
 
 /// Runs `script` in the directory `cwd` of the world.
 fn run_in(world: &World, cwd: &str, user: Option<u32>, options: &[&str], script: &str) -> Output {

@@ -1,8 +1,5 @@
 //! A build that a disk has no space for does not begin.
 
-#[path = "common/small.rs"]
-mod small;
-
 use std::process::Command;
 
 /// Set to `must-work` where a mount namespace has to be available, as in CI.
@@ -11,7 +8,8 @@ const SANDBOX: &str = "JOBLET_TEST_SANDBOX";
 #[test]
 fn a_small_disk_is_refused_before_anything_is_done() {
     let dir = tempfile::tempdir().unwrap();
-    let (sources, cache) = small::locked(dir.path(), &[("./usr/bin/demo", &vec![7; 1 << 20])]);
+    let (sources, cache) =
+        crate::common::small::locked(dir.path(), &[("./usr/bin/demo", &vec![7; 1 << 20])]);
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     let build = |size: &str| {

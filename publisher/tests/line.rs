@@ -1,12 +1,9 @@
 //! The whole line, once, on real input: committed lock → archive → registry and site → loopback
 //! server → installed by `joblet-exec` → a Python script that runs in it.
 
+use crate::server::Server;
 #[allow(dead_code, reason = "this test uses a part of it")]
-#[path = "../../executor/tests/common/server.rs"]
-mod server;
-
 use joblet_format::Arch;
-use server::Server;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

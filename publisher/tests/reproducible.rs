@@ -1,9 +1,6 @@
 //! The bytes of an archive depend on its sources alone: not on user, umask, time zone, locale,
 //! directory or time.
 
-#[path = "common/small.rs"]
-mod small;
-
 use std::{
     fs,
     os::unix::{
@@ -169,7 +166,7 @@ fn a_small_build_is_the_same_every_time() {
     let dir = tempfile::tempdir().unwrap();
     let files: [(&str, &[u8]); 2] =
         [("./usr/bin/demo", b"#!/bin/sh\necho hello\n"), ("./etc/demo", b"x\n")];
-    let (sources, cache) = small::locked(dir.path(), &files);
+    let (sources, cache) = crate::common::small::locked(dir.path(), &files);
     let mut seen = Vec::new();
     for (umask, zone) in [("077", "Asia/Tokyo"), ("000", "UTC")] {
         let variables = [("TZ", zone), ("LC_ALL", "C"), ("LANG", "C")];

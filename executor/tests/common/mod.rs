@@ -1,5 +1,4 @@
 //! What the end-to-end tests share: the program, archives, a registry, a server.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};

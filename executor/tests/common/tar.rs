@@ -1,5 +1,4 @@
 //! Tar streams made by hand, entry by entry, good ones and others.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use ::tar::Header;
 

@@ -1,5 +1,4 @@
 //! Attacks of jobs, tried against the program under test and against the weakened one.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use crate::support::{World, finish, skip};
 use std::{

@@ -1,5 +1,7 @@
 //! A small runtime of the host's own tools, and a way to run commands in it.
-#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub(crate) mod attack;
+pub(crate) mod pty;
 
 use std::{
     ffi::{OsStr, OsString},

@@ -32,7 +32,7 @@ fn program(status: u16) -> Vec<u8> {
 fn built(status: u16) -> World {
     let world = World::new();
     let control = "Package: demo\nVersion: 1\n";
-    let bytes = super::debs::deb(control, &[("./usr/bin/demo", &program(status))]);
+    let bytes = crate::common::debs::deb(control, &[("./usr/bin/demo", &program(status))]);
     world.runtime("1.0.0", &[("debian/pool/demo_1.deb".into(), bytes)], "check: [[demo]]\n");
     world.build("--arch arm64").done();
     world

@@ -1,10 +1,8 @@
 //! What can go wrong on the way from a manifest to an archive: each fault says what a maintainer needs
 //! to know, and leaves nothing behind that was not there before.
 
-use super::{
-    server::{Reply, Server},
-    world::{Deb, Outcome, World, cached, deb, joblet_exec, noise},
-};
+use super::world::{Deb, Outcome, World, cached, deb, joblet_exec, noise};
+use crate::server::{Reply, Server};
 use joblet_format::Arch;
 use std::{fs, process::Command};
 
@@ -138,7 +136,7 @@ fn a_missing_library() {
     let world = world();
     let program = fs::read("/bin/true").unwrap();
     let control = "Package: demo\nVersion: 2\n";
-    let broken = super::debs::deb(control, &[("./usr/bin/demo", &program)]);
+    let broken = crate::common::debs::deb(control, &[("./usr/bin/demo", &program)]);
     world.runtime("1.0.1", &[("debian/pool/demo_2.deb".into(), broken)], "");
     let complaint = fails(&world, 18, || world.build(&format!("--arch {}", Arch::NATIVE)));
     assert!(complaint.starts_with("error[CHECK]: demo-1.0.1"), "{complaint}");
@@ -165,7 +163,8 @@ fn a_full_disk() {
     let world = World::new();
     // Random enough that packing does not make it smaller.
     let noise = noise(2_000_000);
-    let large = super::debs::deb("Package: demo\nVersion: 1\n", &[("./usr/bin/demo", &noise)]);
+    let large =
+        crate::common::debs::deb("Package: demo\nVersion: 1\n", &[("./usr/bin/demo", &noise)]);
     world.runtime("1.0.0", &[("debian/pool/demo_1.deb".into(), large)], "");
     for size in ["1m", "2500k"] {
         world.write("dist/kept", "");

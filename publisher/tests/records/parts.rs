@@ -1,10 +1,7 @@
 //! Archives that are too large for one file, from the build to an installed runtime.
 
-use super::{
-    debs,
-    server::Server,
-    world::{World, joblet_exec, noise},
-};
+use super::world::{World, joblet_exec, noise};
+use crate::{common::debs, server::Server};
 use joblet_format::Arch;
 use serde_json::Value;
 use std::process::Command;

@@ -1,9 +1,7 @@
 //! Archives at addresses as inputs.
 
-use super::{
-    server::{Reply, Server},
-    world::{World, sha256},
-};
+use super::world::{World, sha256};
+use crate::server::{Reply, Server};
 use std::io::Write;
 
 /// A `.tar.gz` with one directory, and in it a program and a link to it.

@@ -1,9 +1,7 @@
 //! A published version is built again from what lies beside its record, even if its source is gone.
 
-use super::{
-    server::{Reply, Server},
-    world::{World, deb},
-};
+use super::world::{World, deb};
+use crate::server::{Reply, Server};
 use std::fs;
 
 const LINKS: &str = "files: own\nlinks: { usr/bin/d: demo }\n";

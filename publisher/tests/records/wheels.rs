@@ -1,9 +1,7 @@
 //! Python wheels as inputs: resolved by uv and fetched from a package index on loopback.
 
-use super::{
-    server::{Reply, Server},
-    world::{World, noise, sha256},
-};
+use super::world::{World, noise, sha256};
+use crate::server::{Reply, Server};
 use joblet_format::Checksum;
 use std::{
     collections::BTreeMap,

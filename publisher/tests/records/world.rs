@@ -1,6 +1,6 @@
 //! Runtimes made of packages that are made on the spot: no mirror is asked unless a test names one.
 
-use super::debs;
+use crate::common::debs;
 use joblet_format::Checksum;
 use sha2::{Digest, Sha256};
 use std::{

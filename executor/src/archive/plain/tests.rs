@@ -6,6 +6,7 @@ use rustix::fd::AsFd;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+#[allow(dead_code, reason = "the end-to-end tests use all of it")]
 #[path = "../../../tests/common/tar.rs"]
 mod builder;
 

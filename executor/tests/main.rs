@@ -1,0 +1,36 @@
+//! Every test of the program as its users run it, one module a subject: `cargo test --test all SUBJECT::`.
+
+mod common;
+mod support;
+
+mod archives;
+mod bare;
+mod bundle;
+mod caller;
+mod cli;
+mod completions;
+mod disks;
+mod doctor;
+mod door;
+mod escape;
+mod faults;
+mod foreign;
+mod fuzz;
+mod gpu;
+mod install;
+mod members;
+#[cfg(target_arch = "x86_64")]
+mod minimal;
+mod mounts;
+mod network;
+mod nginx;
+mod order;
+mod overview;
+mod parts;
+mod proxies;
+mod registries;
+mod sandbox;
+mod standard_files;
+mod store;
+mod update;
+mod world;

@@ -1,0 +1,4 @@
+//! What several subjects build on.
+
+pub(crate) mod debs;
+pub(crate) mod small;

@@ -1,0 +1,21 @@
+//! Every test of the program as its users run it, one module a subject: `cargo test --test all SUBJECT::`.
+
+mod common;
+#[allow(dead_code, reason = "the executor's tests use all of it")]
+#[path = "../../executor/tests/common/server.rs"]
+mod server;
+
+mod cli;
+mod free_space;
+mod hostile;
+mod line;
+mod members;
+mod order;
+mod pack;
+mod records;
+mod release;
+mod reproducible;
+mod serve;
+mod sign;
+mod site;
+mod workflows;
