@@ -56,16 +56,6 @@ pub(super) fn set_mount_flags(
     Errno::result(rc).map(drop)
 }
 
-/// Whether the kernel has `mount_setattr(2)`, as it has since Linux 5.12.
-pub(super) fn has_mount_setattr() -> bool {
-    let (none, size) = (ptr::null::<MountAttr>(), size_of::<MountAttr>());
-    // SAFETY: nothing is read or written: the call is refused for its flags, or as unknown.
-    let rc = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), libc::c_uint::MAX, none, size)
-    };
-    Errno::result(rc) != Err(Errno::ENOSYS)
-}
-
 /// `struct clone_args` of linux/sched.h, as of Linux 5.7.
 #[repr(C)]
 #[derive(Default)]

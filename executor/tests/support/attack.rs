@@ -6,17 +6,16 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     process::{Child, Command, Stdio},
-    sync::OnceLock,
 };
 
 /// Names of protections, for `weakened`.
 pub(crate) const WEAKEN: &str = "JOBLET_EXEC_WEAKEN";
 
 /// The world, with a static probe in its runtime.
+#[track_caller]
 pub(crate) fn probed() -> Option<&'static World> {
-    static PROBE: OnceLock<bool> = OnceLock::new();
     let world = World::get()?;
-    let built = PROBE.get_or_init(|| {
+    let built = world.once("probe", || {
         let built = compile(world, "probe", "store/demo/isolated/usr/bin/probe");
         let loose = world.path("store/demo/isolated/usr/share/loose/nested");
         fs::create_dir_all(&loose).unwrap();
@@ -44,11 +43,11 @@ pub(crate) fn compile(world: &World, name: &str, to: &str) -> bool {
 }
 
 /// The world, with the program `files` in its runtime.
+#[track_caller]
 pub(crate) fn files() -> Option<&'static World> {
-    static FILES: OnceLock<bool> = OnceLock::new();
     let world = probed()?;
     let to = "store/demo/isolated/usr/bin/files";
-    FILES.get_or_init(|| compile(world, "files", to)).then_some(world)
+    world.once("files", || compile(world, "files", to)).then_some(world)
 }
 
 /// The words before a job's options: the program under test, or the weakened one.
@@ -106,6 +105,7 @@ pub(crate) fn start(world: &World, before: &[OsString], weak: &str, words: &[Str
 }
 
 /// Tries each attack as each of these users, with and without its protection.
+#[track_caller]
 pub(crate) fn attack(users: &[Option<u32>], prepare: &str, attacks: &[Attack]) {
     let Some(world) = probed() else { return };
     let weak = can_weaken(world);

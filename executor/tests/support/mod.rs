@@ -4,15 +4,17 @@ pub(crate) mod attack;
 pub(crate) mod pty;
 
 use std::{
+    collections::BTreeMap,
     ffi::{OsStr, OsString},
     fs,
     os::unix::{
         fs::{PermissionsExt, symlink},
         process::CommandExt,
     },
+    panic::Location,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{Mutex, PoisonError},
 };
 
 pub(crate) use crate::common::say;
@@ -26,6 +28,8 @@ const TOOLS: &str = "bash cat chmod chroot env grep head id ls mkdir mount mv ns
 /// A directory with a runtime, a current directory, and the program under test.
 pub(crate) struct World {
     dir: tempfile::TempDir,
+    /// What was made once in it, and whether it could be.
+    made: Mutex<BTreeMap<&'static str, bool>>,
 }
 
 /// What a finished command left.
@@ -37,23 +41,30 @@ pub(crate) struct Output {
 }
 
 impl World {
-    /// The one world of a test program; `None`, with a word about it, where nothing can be tested.
+    /// The world of the test file that asks; `None`, with a word about it, where nothing can be tested.
+    #[track_caller]
     pub(crate) fn get() -> Option<&'static Self> {
-        static WORLD: OnceLock<Option<World>> = OnceLock::new();
-        let world = WORLD.get_or_init(|| {
-            let world = Self::make();
+        static WORLDS: Mutex<BTreeMap<&str, Option<&World>>> = Mutex::new(BTreeMap::new());
+        let mut worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
+        *worlds.entry(Location::caller().file()).or_insert_with(|| {
+            let world = Box::leak(Box::new(Self::make()));
             let probe = world.run(None, &[], ":");
             if probe.status == Some(0) {
                 return Some(world);
             }
             skip(&format!("no sandbox here: {}", probe.stderr));
             None
-        });
-        world.as_ref()
+        })
+    }
+
+    /// What `make` said when it was called for `name` first in this world.
+    pub(crate) fn once(&self, name: &'static str, make: impl FnOnce() -> bool) -> bool {
+        let mut known = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        *known.entry(name).or_insert_with(make)
     }
 
     fn make() -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap() };
+        let world = Self { dir: tempfile::tempdir().unwrap(), made: Mutex::default() };
         open_to_all(world.dir.path());
         let usr = world.path("store/demo/isolated/usr");
         fs::create_dir_all(usr.join("bin")).unwrap();

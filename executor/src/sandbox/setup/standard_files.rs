@@ -15,8 +15,9 @@
 use super::{
     descriptors,
     failure::Failure,
-    mount_calls::{self, identity},
+    mount_calls::{self, here, identity},
     mounts::{self, Places},
+    seal,
 };
 use crate::env::weaken;
 use crate::error::Error;
@@ -28,22 +29,34 @@ use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
-        Access, CWD, FileType, Mode, OFlags, SeekFrom, Stat, access, fchmod, fcntl_getfl,
+        Access, AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Stat, access, fchmod, fcntl_getfl,
         fcntl_setfl, fstat, fstatfs, major, minor, open, openat, readlink, seek, stat, tell,
+        unlinkat,
     },
     io::Errno,
+    mount::{UnmountFlags, unmount},
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
     pipe::{PipeFlags, pipe_with},
+    process::fchdir,
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout},
     termios::isatty,
 };
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
 
 /// Their names, by number.
 pub(crate) const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
 /// `statfs.f_type` of pipes without a name, linux/magic.h.
 const PIPEFS: u32 = 0x5049_5045;
+
+/// Of the mounts on which files are read.
+const SEALED: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+/// Where such a mount is attached for a moment, in the job's root.
+const POINT: &str = ".read-only";
 
 /// Devices that every job has of its own, by major and minor number.
 const DEVICES: [(u32, u32, &str); 5] = [
@@ -238,7 +251,7 @@ impl StandardFiles {
                     opened.as_fd()
                 }
                 Given::ReadOnly(path, identity, offset) => {
-                    opened = read_only(places, path, *identity).map_err(refuse)?;
+                    opened = read_only(places, path, *identity)?;
                     seek(&opened, SeekFrom::Start(*offset)).map_err(refuse)?;
                     if let (0, Some((_, socket))) = (number, &self.opened) {
                         descriptors::send(socket.as_fd(), &[opened.as_fd()]).map_err(refuse)?;
@@ -307,22 +320,35 @@ fn readable(number: usize, fd: BorrowedFd<'_>, this: &Stat) -> Option<(PathBuf, 
     let path = readlink(format!("/proc/self/fd/{number}"), Vec::new()).ok()?;
     let found = stat(&path).ok()?;
     let same = (found.st_dev, found.st_ino) == (this.st_dev, this.st_ino);
-    let able = access(&path, Access::READ_OK).is_ok() && sys::has_mount_setattr();
+    let able = access(&path, Access::READ_OK).is_ok();
     let path = PathBuf::from(OsStr::from_bytes(path.to_bytes()));
     Some((path, tell(fd).ok()?)).filter(|_| same && able)
 }
 
 /// Opens the host's file `path` on a mount of its own that is read-only: opened once more through
 /// /proc it is read-only as well, and neither mode nor owner can be changed.
-fn read_only(places: &Places, path: &PathBuf, this: (u64, u64)) -> Result<OwnedFd, Errno> {
+fn read_only(places: &Places, path: &PathBuf, this: (u64, u64)) -> Result<OwnedFd, Failure> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(CWD, path, flags, Mode::empty())?;
     if identity(file.as_fd())? != this {
-        return Err(Errno::STALE);
+        return Err(Errno::STALE.into());
     }
     let mount = mount_calls::clone_tree(file.as_fd(), false)?;
-    let sealed = RDONLY | NOSUID | NODEV | NOEXEC;
-    sys::set_mount_flags(mount.as_fd(), c"", sealed, false)
-        .map_err(|errno: NixErrno| Errno::from_raw_os_error(errno as i32))?;
-    mounts::open_again(places, mount.as_fd(), OFlags::RDONLY | OFlags::NOCTTY)
+    let open = || mounts::open_again(places, mount.as_fd(), OFlags::RDONLY | OFlags::NOCTTY);
+    match sys::set_mount_flags(mount.as_fd(), c"", SEALED, false) {
+        Ok(()) => Ok(open()?),
+        Err(NixErrno::ENOSYS) => {
+            // Before Linux 5.12 a mount must be attached for it. What is open keeps it afterwards.
+            let point = places.target(Path::new(POINT), true)?;
+            mount_calls::attach(&mount, here(&point))?;
+            seal::seal(&places.proc, mount.as_fd(), SEALED, false)?;
+            let opened = open()?;
+            fchdir(&places.root)?;
+            unmount(POINT, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
+            unlinkat(&places.root, POINT, AtFlags::empty())?;
+            fchdir(&places.cwd)?;
+            Ok(opened)
+        }
+        Err(errno) => Err(errno.into()),
+    }
 }
