@@ -130,7 +130,7 @@ fn a_job_ends_with_its_launcher() {
             let ended = told.recv_timeout(Duration::from_secs(2));
             if verb == "thread-exec" && options.is_empty() {
                 if ended.is_err() {
-                    crate::support::say("a known limit: a job outlives its launcher by a thread");
+                    crate::support::note("a known limit: a job outlives its launcher by a thread");
                     kill_marked(&mark);
                 }
                 continue;

@@ -18,7 +18,9 @@ use std::{
 /// The world with the program `victim` outside of store and current directory.
 fn guarded() -> Option<&'static World> {
     let world = probed()?;
-    world.once("victim", || compile(world, "victim", "outside/victim")).then_some(world)
+    let built = world.once("victim", || compile(world, "victim", "outside/victim"));
+    assert!(built, "support/victim.c cannot be compiled, support/probe.c can");
+    Some(world)
 }
 
 /// What a caller may leave open as number `fd`: three directories that lead to the victim, and itself.

@@ -404,8 +404,8 @@ fn a_job_cannot_type_for_its_caller() {
     let legacy = fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti");
     let possible = legacy.map_or(true, |value| value.trim() == "1");
     if !possible {
-        crate::support::say(
-            "SKIPPED: the kernel lets nobody type for others (dev.tty.legacy_tiocsti=0)",
+        crate::support::not_applicable(
+            "the kernel lets nobody insert input (dev.tty.legacy_tiocsti=0)",
         );
     }
     let weak = can_weaken(world) && possible;

@@ -4,7 +4,7 @@
 use crate::common::server::{Reply, Server};
 use crate::common::victim::Victim;
 use crate::common::{Outcome, World, list};
-use crate::support::{NOBODY, say};
+use crate::support::{NOBODY, not_applicable};
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -251,7 +251,7 @@ fn locks_of_others_are_refused_and_left_as_they_are() {
 #[test]
 fn root_uses_no_store_that_others_may_write() {
     if !rustix::process::geteuid().is_root() {
-        return say("SKIPPED: root only");
+        return not_applicable("only root has stores of several users");
     }
     let place = Place::new(None);
     let store = place.path("store");
@@ -287,7 +287,7 @@ fn root_uses_no_store_that_others_may_write() {
 #[test]
 fn a_store_of_another_user_is_only_read() {
     if !rustix::process::geteuid().is_root() {
-        return say("SKIPPED: root only");
+        return not_applicable("only root has stores of several users");
     }
     let mut place = Place::new(Some(OTHER_USER));
     place.renew();
@@ -629,7 +629,7 @@ fn jobs_begin_while_their_runtime_comes_and_goes() {
 fn root_runs_no_runtime_that_others_may_write() {
     let Some(world) = crate::support::World::get() else { return };
     if !rustix::process::geteuid().is_root() {
-        return;
+        return not_applicable("what only root refuses");
     }
     let loose = world.copy_runtime("loose");
     let run =

@@ -56,8 +56,9 @@ fn limits_hold_or_the_reason_is_said() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         let output = world.run(user, &["--pids", "7"], "cat /proc/self/cgroup");
-        if output.status == Some(0) {
+        if crate::support::can_limit(user) {
             assert!(output.stdout.contains("0::/\n"), "{output:?}");
+            assert_eq!(output.status, Some(0), "{output:?}");
         } else {
             let reason = "error[LAUNCH]: cannot limit to 7 processes: ";
             assert!(output.stderr.starts_with(reason) && output.stdout.is_empty(), "{output:?}");
@@ -134,7 +135,6 @@ fn a_job_has_no_privileges() {
             "",
             0,
         ),
-        (&[], "id -u | { read u; test $u = 0 -o $u = 65534 -o $u -gt 0 && echo ok; }", "ok\n", 0),
     ]);
     let Some(world) = World::get() else { return };
     for user in World::users() {

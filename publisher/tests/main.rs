@@ -4,6 +4,8 @@ mod common;
 #[allow(dead_code, reason = "the executor's tests use all of it")]
 #[path = "../../executor/tests/common/server.rs"]
 mod server;
+#[path = "../../executor/tests/common/skip.rs"]
+mod skip;
 
 mod cli;
 mod free_space;

@@ -47,7 +47,9 @@ pub(crate) fn compile(world: &World, name: &str, to: &str) -> bool {
 pub(crate) fn files() -> Option<&'static World> {
     let world = probed()?;
     let to = "store/demo/isolated/usr/bin/files";
-    world.once("files", || compile(world, "files", to)).then_some(world)
+    let built = world.once("files", || compile(world, "files", to));
+    assert!(built, "support/files.c cannot be compiled, support/probe.c can");
+    Some(world)
 }
 
 /// The words before a job's options: the program under test, or the weakened one.

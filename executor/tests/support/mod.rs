@@ -17,7 +17,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-pub(crate) use crate::common::say;
+pub(crate) use crate::common::skip::{not_applicable, note, skip};
 
 /// The user of the second half of each test, when the tests run as root.
 pub(crate) const NOBODY: u32 = 65534;
@@ -173,11 +173,26 @@ impl World {
     }
 }
 
-/// Says that something is not tested here; a failure where everything must be.
-pub(crate) fn skip(what: &str) {
-    let must = std::env::var_os("JOBLET_TEST_SANDBOX").is_some_and(|how| how == "must-work");
-    assert!(!must, "must work here: {what}");
-    say(&format!("SKIPPED: {what}"));
+/// Whether `user` can limit jobs here, as `doctor` reports it. Root always can where version 2 of
+/// control groups has the controllers, else a `doctor` that finds nothing would hide a fault.
+pub(crate) fn can_limit(user: Option<u32>) -> bool {
+    let world = World::get().expect("called from a test of the sandbox");
+    let mut command = Command::new(world.path("joblet-exec"));
+    command.args(["doctor", "--json", "--offline"]).current_dir(world.path("cwd"));
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
+    let report = command.output().unwrap().stdout;
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let row = report.as_array().unwrap().iter().find(|row| row["check"] == "limits").unwrap();
+    let can = row["status"] == "PASS";
+    if user.is_none() && nix::unistd::geteuid().is_root() {
+        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+        let controllers = controllers.unwrap_or_default(); // version 1
+        let all = ["memory", "cpu", "pids"].iter().all(|name| controllers.contains(name));
+        assert_eq!(can, all, "{row}");
+    }
+    can
 }
 
 /// Waits for a command.

@@ -1,6 +1,7 @@
 //! What others read is checked with the standards' own tools: SPDX and JSON Schema.
 
 use super::world::{World, deb, repository};
+use crate::skip::skip;
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -32,10 +33,7 @@ for number, path in zip(rest[::2], rest[1::2]):
 fn tools() -> Option<PathBuf> {
     let tools = std::env::var_os(TOOLS).map(PathBuf::from);
     if tools.is_none() {
-        #[allow(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("SKIPPED: {TOOLS} names no directory with the tools; .ci/test makes one");
-        }
+        skip(&format!("{TOOLS} names no directory with the tools; .ci/test makes one"));
     }
     tools
 }

@@ -2,6 +2,7 @@
 
 use super::world::{World, noise, sha256};
 use crate::server::{Reply, Server};
+use crate::skip::skip;
 use joblet_format::Checksum;
 use std::{
     collections::BTreeMap,
@@ -13,10 +14,7 @@ use std::{
 fn tools() -> Option<PathBuf> {
     let tools = std::env::var_os("JOBLET_TEST_STANDARDS").map(PathBuf::from);
     if tools.is_none() {
-        #[allow(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("SKIPPED: JOBLET_TEST_STANDARDS names no directory with uv");
-        }
+        skip("JOBLET_TEST_STANDARDS names no directory with uv");
     }
     tools
 }
