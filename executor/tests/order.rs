@@ -153,3 +153,49 @@ fn promises_are_held_by_tests() {
         assert!(all.iter().any(|(_, code)| code.contains(&begins)), "no test {name}");
     }
 }
+
+/// The catalogue of cases names tests that exist and name the case; no test names a case without it.
+#[test]
+fn catalogue_names_its_tests() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut files = Vec::new();
+    for part in [
+        "executor/src",
+        "executor/format/src",
+        "executor/tests",
+        "publisher/src",
+        "publisher/tests",
+    ] {
+        sources(&root.join(part), &mut files);
+    }
+    let others = [".ci/test", "publisher/tests/browser/site.test.mjs"].map(|path| root.join(path));
+    let paths = files.into_iter().map(|(path, _)| path).chain(others);
+    let files: Vec<_> = paths.map(|path| (fs::read_to_string(&path).unwrap(), path)).collect();
+    let ids = |text: &str| -> BTreeSet<String> {
+        let found = text.split("SEC-").skip(1);
+        let found = found.map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next().unwrap());
+        // In a name: a letter and two digits; in prose also `SEC-…`.
+        found.filter(|id| id.len() == 3).map(str::to_owned).collect()
+    };
+    let catalogue = fs::read_to_string(root.join("CASES.md")).unwrap();
+    let mut known = BTreeSet::new();
+    for case in catalogue.split("\n- **SEC-").skip(1) {
+        let (id, case) = case.split_once("** [P").unwrap();
+        assert!(known.insert(id.to_owned()), "SEC-{id} twice");
+        let (_, tests) = case.split_once("*Tests:*").unwrap_or_else(|| panic!("SEC-{id}: no test"));
+        let tests: Vec<_> = tests.split("\n## ").next().unwrap().split('`').collect();
+        assert!(tests.len() > 2, "SEC-{id}: no test");
+        for name in tests.into_iter().skip(1).step_by(2) {
+            let begins = format!("fn {name}(");
+            let holds = |(text, path): &(String, PathBuf)| {
+                let named = path.ends_with(name) || text.contains(&begins);
+                named && ids(text).contains(id)
+            };
+            assert!(files.iter().any(holds), "SEC-{id}: no test {name} in a file that names it");
+        }
+    }
+    for (text, path) in &files {
+        let unknown: Vec<_> = ids(text).difference(&known).cloned().collect();
+        assert!(unknown.is_empty(), "{}: not in CASES.md: {unknown:?}", path.display());
+    }
+}
