@@ -133,7 +133,7 @@ fn its_options_are_accepted() {
         let words = [&[spec], options, &["python", "train.py"]].concat();
         let mut run = world.command(None, &words);
         let output = finish(run.current_dir(world.path("guide")).spawn().unwrap());
-        if crate::support::can_limit(None) {
+        if world.can_limit(None) {
             let want = ("python-3.11-pytorch-cuda-2.1.0\n", Some(0));
             assert_eq!((output.stdout.as_str(), output.status), want, "{output:?}");
         } else {

@@ -56,7 +56,7 @@ fn limits_hold_or_the_reason_is_said() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         let output = world.run(user, &["--pids", "7"], "cat /proc/self/cgroup");
-        if crate::support::can_limit(user) {
+        if world.can_limit(user) {
             assert!(output.stdout.contains("0::/\n"), "{output:?}");
             assert_eq!(output.status, Some(0), "{output:?}");
         } else {

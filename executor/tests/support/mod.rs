@@ -167,32 +167,31 @@ impl World {
         words.map(str::to_owned).collect()
     }
 
+    /// Whether `user` can limit jobs here, as `doctor` reports it. Root always can where version 2 of
+    /// control groups has the controllers, else a `doctor` that finds nothing would hide a fault.
+    pub(crate) fn can_limit(&self, user: Option<u32>) -> bool {
+        let mut command = Command::new(self.path("joblet-exec"));
+        command.args(["doctor", "--json", "--offline"]).current_dir(self.path("cwd"));
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let report = command.output().unwrap().stdout;
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        let row = report.as_array().unwrap().iter().find(|row| row["check"] == "limits").unwrap();
+        let can = row["status"] == "PASS";
+        if user.is_none() && nix::unistd::geteuid().is_root() {
+            let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
+            let controllers = controllers.unwrap_or_default(); // version 1
+            let all = ["memory", "cpu", "pids"].iter().all(|name| controllers.contains(name));
+            assert_eq!(can, all, "{row}");
+        }
+        can
+    }
+
     /// Runs `script` in the runtime `demo`.
     pub(crate) fn run(&self, user: Option<u32>, options: &[&str], script: &str) -> Output {
         finish(self.command(user, &Self::shell(options, script)).spawn().unwrap())
     }
-}
-
-/// Whether `user` can limit jobs here, as `doctor` reports it. Root always can where version 2 of
-/// control groups has the controllers, else a `doctor` that finds nothing would hide a fault.
-pub(crate) fn can_limit(user: Option<u32>) -> bool {
-    let world = World::get().expect("called from a test of the sandbox");
-    let mut command = Command::new(world.path("joblet-exec"));
-    command.args(["doctor", "--json", "--offline"]).current_dir(world.path("cwd"));
-    if let Some(user) = user {
-        command.uid(user).gid(user);
-    }
-    let report = command.output().unwrap().stdout;
-    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
-    let row = report.as_array().unwrap().iter().find(|row| row["check"] == "limits").unwrap();
-    let can = row["status"] == "PASS";
-    if user.is_none() && nix::unistd::geteuid().is_root() {
-        let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
-        let controllers = controllers.unwrap_or_default(); // version 1
-        let all = ["memory", "cpu", "pids"].iter().all(|name| controllers.contains(name));
-        assert_eq!(can, all, "{row}");
-    }
-    can
 }
 
 /// Waits for a command.
