@@ -152,7 +152,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
             }
         }
     }
-    serde_yaml::from_str(text).map_err(|error| error.to_string())
+    yaml_serde::from_str(text).map_err(|error| error.to_string())
 }
 
 /// What lies at `source` in the runtime `dir`; of a directory, whether it is empty if `look_inside`.

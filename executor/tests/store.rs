@@ -360,3 +360,17 @@ fn equal_files_take_no_room_twice() {
     assert_eq!(world.exec(["remove", "one@1.0.0", "two"]).status, Some(0));
     assert_eq!(world.exec(["verify"]).stdout, "one@2.0.0: intact\n");
 }
+
+/// SEC-B16: the YAML engine's time grows with the square of the nesting, also where only a version is looked for.
+#[test]
+fn a_runtime_yml_that_nests_deeply_delays_no_list() {
+    let world = World::new();
+    fs::create_dir_all(world.path("store/demo")).unwrap();
+    let nested = format!("name: demo\nmounts: {}", "[".repeat(200_000));
+    fs::write(world.path("store/demo/runtime.yml"), nested).unwrap();
+    let begin = std::time::Instant::now();
+    let listed = world.exec(["list"]);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(listed.status, Some(0), "{listed:?}");
+    assert!(listed.stdout.contains("demo"), "{listed:?}");
+}

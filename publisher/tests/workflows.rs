@@ -1,9 +1,9 @@
 //! What the workflows ensure: nothing untrusted reaches a shell as text, nothing runs
 //! that was not looked at, and the commands are those of RELEASING.md.
 
-use serde_yaml::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use yaml_serde::Value;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -14,7 +14,7 @@ fn workflows() -> Vec<(String, Value)> {
     let dir = root().join(".github/workflows");
     let read = |path: PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        (name, serde_yaml::from_str(&fs::read_to_string(path).unwrap()).unwrap())
+        (name, yaml_serde::from_str(&fs::read_to_string(path).unwrap()).unwrap())
     };
     fs::read_dir(dir).unwrap().map(|entry| read(entry.unwrap().path())).collect()
 }
@@ -108,7 +108,7 @@ fn ten_lines_release_from_another_repository() {
     let (_, shown) = page.split_once("<code>name: release").unwrap();
     let shown = format!("name: release{}", shown.split_once("</code>").unwrap().0);
     assert_eq!(shown.lines().count(), 10);
-    let shown: Value = serde_yaml::from_str(&shown).unwrap();
+    let shown: Value = yaml_serde::from_str(&shown).unwrap();
     let job = &shown["jobs"]["release"];
     let all = workflows();
     let workflow = |name: &str| &all.iter().find(|(it, _)| it == name).unwrap().1;

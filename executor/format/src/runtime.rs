@@ -227,8 +227,8 @@ fn yes() -> bool {
 mod tests {
     use super::*;
 
-    fn parse(yaml: &str) -> Result<RuntimeYml, serde_yaml::Error> {
-        serde_yaml::from_str(yaml)
+    fn parse(yaml: &str) -> Result<RuntimeYml, yaml_serde::Error> {
+        yaml_serde::from_str(yaml)
     }
 
     fn mount(source: &str, target: &str) -> String {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn what_is_written_is_what_was_read() {
         let yml = parse(include_str!("../fixtures/runtime-of-the-description.yml")).unwrap();
-        assert_eq!(parse(&serde_yaml::to_string(&yml).unwrap()).unwrap(), yml);
+        assert_eq!(parse(&yaml_serde::to_string(&yml).unwrap()).unwrap(), yml);
     }
 
     #[test]

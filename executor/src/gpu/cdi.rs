@@ -70,7 +70,7 @@ fn load(directories: &str) -> Result<Vec<Spec>, Error> {
         for path in paths {
             let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
             // JSON is YAML.
-            let parsed = serde_yaml::from_str::<Value>(&text);
+            let parsed = yaml_serde::from_str::<Value>(&text);
             let document = parsed.map_err(|error| refuse(&path, error.to_string()))?;
             let Some(kind) = document["kind"].as_str().map(str::to_owned) else {
                 return Err(refuse(&path, "has no `kind`: it is not a CDI specification".into()));

@@ -145,7 +145,7 @@ fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
 pub fn parse(text: &str) -> Result<Vec<Source>, String> {
     // An empty file, or one of comments, is nothing, which is not a map.
     let document: Option<Document> =
-        serde_yaml::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
+        yaml_serde::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
     let runtimes = document.and_then(|document| document.runtimes);
     let mut entries = runtimes.map_or_else(Vec::new, |runtimes| runtimes.registries);
     entries.sort_by_key(|entry| entry.priority.unwrap_or(100));
@@ -191,7 +191,7 @@ fn checked(entry: Entry) -> Result<Source, String> {
 }
 
 /// Rewords what the YAML engine says about a key, and puts the line first.
-fn explain(error: &serde_yaml::Error) -> String {
+fn explain(error: &yaml_serde::Error) -> String {
     let text = error.to_string();
     let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
     let text = text.split(" at line ").next().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::fs::directory::Directory;
-use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, RuntimeYml, Version, split_directory};
+use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeName, Version, split_directory};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, openat};
 use serde::Serialize;
@@ -52,7 +52,7 @@ fn identify(directory: &str, root: &Directory) -> Option<Installed> {
     let file = openat(root.as_fd(), OsStr::new(&yml), flags, Mode::empty()).map(File::from).ok()?;
     // An unreadable file has no version; running it names the reason.
     _ = file.take(MAX_RUNTIME_YML_BYTES).read_to_string(&mut text);
-    let yml = serde_yaml::from_str::<RuntimeYml>(&text).ok();
+    let yml = crate::runtime::parse(text.as_bytes()).ok();
     let version = yml.and_then(|yml| yml.version().parse().ok());
     Some(Installed { name, version, path })
 }

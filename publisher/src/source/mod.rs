@@ -242,7 +242,7 @@ pub fn own_files(source_dir: &Path, files: &str) -> Result<Vec<(PathBuf, below::
 /// The line and the rule it breaks, with the nearest known key for an unknown one.
 pub fn parse(text: &str) -> Result<Source, String> {
     rules::check_text(text)?;
-    let source: Source = serde_yaml::from_str(text).map_err(|error| rules::explain(&error))?;
+    let source: Source = yaml_serde::from_str(text).map_err(|error| rules::explain(&error))?;
     rules::check(&source)?;
     Ok(source)
 }

@@ -5,7 +5,7 @@ use crate::error::shown;
 use joblet_format::{Arch, Checksum, nearest};
 
 /// Rewords what the YAML engine says about a key, and puts the line first.
-pub(super) fn explain(error: &serde_yaml::Error) -> String {
+pub(super) fn explain(error: &yaml_serde::Error) -> String {
     let text = error.to_string();
     let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);

@@ -52,7 +52,7 @@ pub fn render(tree: &Tree, source: &Source, arch: Arch, manifest: &Path) -> Resu
     let description = &source.description;
     let yml = RuntimeYml::new(name, &version, description, mounts, environment, &[arch]);
     let yml = yml.map_err(refused)?;
-    serde_yaml::to_string(&yml).map_err(|error| refused(error.to_string()))
+    yaml_serde::to_string(&yml).map_err(|error| refused(error.to_string()))
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
         )
         .unwrap();
         let text = render(&tree, &source, Arch::Arm64, Path::new("m")).unwrap();
-        let yml: RuntimeYml = serde_yaml::from_str(&text).unwrap();
+        let yml: RuntimeYml = yaml_serde::from_str(&text).unwrap();
         let mounts: Vec<_> =
             yml.mounts().iter().map(|mount| (mount.target.as_str(), mount.readonly)).collect();
         assert_eq!(
