@@ -1,0 +1,52 @@
+"""Keeps the raw runs behind the tables of the benchmarks: RUNS=.ci/runs .ci/bench-start
+
+One file a run, JSON lines: first machine, commit and command, then every sample of each table. Without
+RUNS nothing is kept.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+
+# The descriptor of the file, for a benchmark that executes itself again, also as another user.
+VARIABLE = "JOBLET_BENCH_RUN"
+
+
+def start(program):
+    """Begins the file of a run of this program, unless a caller of this process has."""
+    if VARIABLE in os.environ or not os.environ.get("RUNS"):
+        return
+    script = pathlib.Path(sys.argv[0])
+    name = f"{script.name}-{time.strftime('%Y-%m-%d-%H%M%S')}.jsonl"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+    file = os.open(pathlib.Path(os.environ["RUNS"]) / name, flags, 0o644)
+    os.set_inheritable(file, True)
+    os.environ[VARIABLE] = str(file)
+    model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=script.resolve().parent,
+                            capture_output=True, text=True).stdout.strip()
+    settings = {name: os.environ[name] for name in ("ROUNDS", "START_ROUNDS") if name in os.environ}
+    write({"command": [script.name, *sys.argv[1:]], "settings": settings, "commit": commit, "program": hashlib.sha256(program.read_bytes()).hexdigest(),
+           "date": time.strftime("%F"),
+           "system": platform.platform(), "cpu": model[0] if model else platform.machine(),
+           "cores": os.cpu_count(), "load": os.getloadavg()[0]})
+
+
+def descriptors():
+    """What a child that goes on with the same run has to inherit."""
+    return [int(os.environ[VARIABLE])] if VARIABLE in os.environ else []
+
+
+def record(title, columns, measured):
+    """Keeps the samples of a table: a list for each row, of numbers or of one tuple per run."""
+    write({"title": title, "columns": columns, "samples": measured})
+
+
+def write(line):
+    for file in descriptors():
+        os.write(file, json.dumps(line).encode() + b"\n")
