@@ -81,6 +81,8 @@ pub enum Error {
         url: String,
         /// What happened, and what to do.
         reason: String,
+        /// The status of the answer that was not used.
+        status: Option<u16>,
     },
     /// The document at `registry` was refused.
     #[error("registry {registry}: {reason}")]
@@ -253,6 +255,11 @@ impl Error {
             Self::NotExecutable { .. } => Class::NotExecutable,
             Self::NoCommand { .. } => Class::NoCommand,
         }
+    }
+
+    /// Makes an [`Error::Net`] where there is no answer.
+    pub fn net(url: impl ToString, reason: String) -> Self {
+        Self::Net { url: url.to_string(), reason, status: None }
     }
 
     /// Makes an [`Error::File`] out of an [`io::Error`], for `map_err`.

@@ -82,8 +82,8 @@ pub fn plan(old: &Index, new: &Index, here: &Here) -> Plan {
     plan
 }
 
-/// Ranges of members to ask for, each with its place in the archive, in bytes.
-pub fn ranges(new: &Index, members: &[usize]) -> Vec<(Range<usize>, Range<u64>)> {
+/// Stretches of the archive to ask for, which hold `members`, in bytes.
+pub fn ranges(new: &Index, members: &[usize]) -> Vec<Range<u64>> {
     let mut ends = Vec::with_capacity(new.members().len());
     let mut end = 0;
     for member in new.members() {
@@ -91,14 +91,11 @@ pub fn ranges(new: &Index, members: &[usize]) -> Vec<(Range<usize>, Range<u64>)>
         ends.push(end);
     }
     let start = |member: usize| if member == 0 { 0 } else { ends[member - 1] };
-    let mut ranges: Vec<(Range<usize>, Range<u64>)> = Vec::new();
+    let mut ranges: Vec<Range<u64>> = Vec::new();
     for &member in members {
         match ranges.last_mut() {
-            Some((numbers, bytes)) if start(member) - bytes.end <= GAP => {
-                numbers.end = member + 1;
-                bytes.end = ends[member];
-            }
-            _ => ranges.push((member..member + 1, start(member)..ends[member])),
+            Some(bytes) if start(member) - bytes.end <= GAP => bytes.end = ends[member],
+            _ => ranges.push(start(member)..ends[member]),
         }
     }
     ranges
@@ -198,7 +195,7 @@ mod tests {
         // `big` begins at 1024: the second piece is 3024..4024, `new` lies at 4608 + 512.
         assert_eq!(plan.members, [2, 3, 5]);
         assert_eq!((plan.fetched, plan.reused), (300, 2096));
-        assert_eq!(ranges(&new, &plan.members), [(2..6, 200..600)]);
+        assert_eq!(ranges(&new, &plan.members), [200..600]);
     }
 
     #[test]
@@ -222,8 +219,7 @@ mod tests {
     #[test]
     fn ranges_that_are_far_apart_stay_apart() {
         let new = index(&[("a", &[(1, 500 * 1024)])]);
-        let numbers: Vec<_> = ranges(&new, &[0, 1, 2, 400]).into_iter().map(|it| it.0).collect();
-        assert_eq!(numbers, [0..3, 400..401]);
+        assert_eq!(ranges(&new, &[0, 1, 2, 400]), [0..300, 40_000..40_100]);
         assert_eq!(ranges(&new, &[]), []);
     }
 

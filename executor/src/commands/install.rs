@@ -4,6 +4,7 @@ use super::Session;
 use super::output;
 use crate::cli::ui::Ui;
 use crate::error::Error;
+use crate::net;
 use crate::registry::{Catalog, Registries};
 use crate::store::install;
 use crate::store::{Installed, Store};
@@ -41,6 +42,8 @@ impl Session<'_> {
             _ => {
                 let mut registries = self.registries()?;
                 let (runtime, summary) = install_one(spec, store, &mut registries, ui)?;
+                // The job runs for as long as it likes, and needs none.
+                net::disconnect();
                 ui.detail(&summary);
                 Ok(runtime)
             }

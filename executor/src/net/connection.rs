@@ -8,31 +8,27 @@ use super::tls_roots;
 use crate::env;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
-use std::cell::Cell;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 use url::{Host, Url};
 
 /// Longest time to connect to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Bytes that come and go.
-pub trait Stream: Read + Write {}
+/// Bytes that come and go, each of them before a deadline.
+pub trait Stream: Read + Write + Send {
+    /// Moves the deadline of everything that follows.
+    fn set_deadline(&mut self, end: Instant);
+}
 
-impl<T: Read + Write> Stream for T {}
-
-/// When what is awaited must be here. Those of one connection are one: it is moved while an answer
-/// arrives.
-#[derive(Debug, Clone)]
-pub struct Deadline(Rc<Cell<Instant>>);
-
-/// Why there is no connection.
+/// Why there is no answer.
 #[derive(Debug)]
 pub enum Fault {
     /// The network, or the server.
     Io(io::Error),
+    /// The host's name has no address: nobody was asked.
+    Name,
     /// The status by which the proxy refused.
     Proxy(u16),
 }
@@ -43,35 +39,23 @@ impl From<io::Error> for Fault {
     }
 }
 
-impl Deadline {
-    /// A deadline at `end`.
-    pub fn new(end: Instant) -> Self {
-        Self(Rc::new(Cell::new(end)))
-    }
+/// How long to wait for the next bytes: until `end`, and no longer than a server may be silent.
+fn left(end: Instant) -> io::Result<Duration> {
+    let left = end.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(slow()) } else { Ok(left.min(env::timeout())) }
+}
 
-    /// Moves it.
-    pub fn set(&self, end: Instant) {
-        self.0.set(end);
-    }
-
-    /// How long to wait for the next bytes: until then, and no longer than a server may be silent.
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.0.get().saturating_duration_since(Instant::now());
-        if left.is_zero() { Err(slow()) } else { Ok(left.min(env::timeout())) }
-    }
-
-    /// Repeats what a signal interrupted, as stopping and going on does, and names what took too long.
-    fn keep(&self, mut act: impl FnMut(Duration) -> io::Result<usize>) -> io::Result<usize> {
-        loop {
-            let done = act(self.left()?);
-            match done.as_ref().map_err(io::Error::kind) {
-                Err(io::ErrorKind::Interrupted) => {}
-                Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    self.left()?;
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                _ => return done,
+/// Repeats what a signal interrupted, as stopping and going on does, and names what took too long.
+fn keep(end: Instant, mut act: impl FnMut(Duration) -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        let done = act(left(end)?);
+        match done.as_ref().map_err(io::Error::kind) {
+            Err(io::ErrorKind::Interrupted) => {}
+            Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                left(end)?;
+                return Err(io::ErrorKind::TimedOut.into());
             }
+            _ => return done,
         }
     }
 }
@@ -88,25 +72,23 @@ fn slow() -> io::Error {
 /// A TCP connection that keeps a deadline in everything that goes over it, handshakes included.
 struct Socket {
     tcp: TcpStream,
-    deadline: Deadline,
+    deadline: Instant,
 }
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let tcp = &mut self.tcp;
-        self.deadline.keep(|left| {
-            tcp.set_read_timeout(Some(left))?;
-            tcp.read(buffer)
+        keep(self.deadline, |left| {
+            self.tcp.set_read_timeout(Some(left))?;
+            self.tcp.read(buffer)
         })
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let tcp = &mut self.tcp;
-        self.deadline.keep(|left| {
-            tcp.set_write_timeout(Some(left))?;
-            tcp.write(bytes)
+        keep(self.deadline, |left| {
+            self.tcp.set_write_timeout(Some(left))?;
+            self.tcp.write(bytes)
         })
     }
 
@@ -115,15 +97,23 @@ impl Write for Socket {
     }
 }
 
+impl Stream for Socket {
+    fn set_deadline(&mut self, end: Instant) {
+        self.deadline = end;
+    }
+}
+
+impl Stream for StreamOwned<ClientConnection, Box<dyn Stream>> {
+    fn set_deadline(&mut self, end: Instant) {
+        self.sock.set_deadline(end);
+    }
+}
+
 /// Connects to the server of `url`.
 ///
 /// # Errors
 /// [`Fault`].
-pub fn open(
-    url: &Url,
-    proxy: Option<&Proxy>,
-    deadline: &Deadline,
-) -> Result<Box<dyn Stream>, Fault> {
+pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Instant) -> Result<Box<dyn Stream>, Fault> {
     let host = url.host().unwrap_or(Host::Domain(""));
     let port = url.port_or_known_default().unwrap_or_default();
     let tls = url.scheme() == "https";
@@ -151,27 +141,31 @@ pub fn open(
 }
 
 /// Connects to the first address of `host` that can be reached.
-fn dial(host: &Host<&str>, port: u16, deadline: &Deadline) -> io::Result<Socket> {
+fn dial(host: &Host<&str>, port: u16, deadline: Instant) -> Result<Socket, Fault> {
     let at = |address: IpAddr| SocketAddr::new(address, port);
     let addresses = match *host {
         // Whatever a name server says of that name.
         Host::Domain(name) if is_localhost(name) => {
             vec![at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())]
         }
-        Host::Domain(name) => (name, port).to_socket_addrs()?.collect(),
+        Host::Domain(name) => (name, port).to_socket_addrs().map_err(|_| Fault::Name)?.collect(),
         Host::Ipv4(address) => vec![at(address.into())],
         Host::Ipv6(address) => vec![at(address.into())],
     };
     let mut first = None;
     for address in addresses {
-        match TcpStream::connect_timeout(&address, deadline.left()?.min(CONNECT_TIMEOUT)) {
-            Ok(tcp) => return Ok(Socket { tcp, deadline: deadline.clone() }),
+        match TcpStream::connect_timeout(&address, left(deadline)?.min(CONNECT_TIMEOUT)) {
+            Ok(tcp) => {
+                // A request is one packet and waits for none before it.
+                _ = tcp.set_nodelay(true);
+                return Ok(Socket { tcp, deadline });
+            }
             Err(error) => {
                 first.get_or_insert(error);
             }
         }
     }
-    Err(first.unwrap_or_else(|| io::Error::other("the host's name has no address")))
+    Err(first.map_or(Fault::Name, Fault::Io))
 }
 
 /// Makes a connection one of TLS with `host`.

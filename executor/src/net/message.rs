@@ -13,6 +13,8 @@ const MAX_CHUNK_LINE: u64 = 256;
 pub struct Head {
     /// The three digits.
     pub status: u16,
+    /// Whether the server speaks HTTP/1.1, in which connections are kept unless it says otherwise.
+    current: bool,
     /// Names in lower case, and values: those that are plain text.
     fields: Vec<(String, String)>,
 }
@@ -73,7 +75,8 @@ impl Head {
         });
         let status = status.and_then(|status| u16::try_from(status).ok());
         let status = status.ok_or_else(|| odd("the server does not speak HTTP/1.1"))?;
-        let mut head = Self { status, fields: Vec::new() };
+        let current = first.get(7) == Some(&b'1');
+        let mut head = Self { status, current, fields: Vec::new() };
         loop {
             let line = line(from)?;
             if line.is_empty() {
@@ -103,6 +106,12 @@ impl Head {
 
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(move |field| field.0 == name).map(|field| field.1.as_str())
+    }
+
+    /// Whether another request may follow on the same connection.
+    pub fn keeps_connection(&self) -> bool {
+        let mut options = self.all("connection").flat_map(|value| value.split(','));
+        self.current && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
     }
 
     /// How the body is told from what follows it.
@@ -245,6 +254,19 @@ mod tests {
         let hints = "HTTP/1.1 100 Go\n\n".repeat(20_000);
         for text in [long, many, hints] {
             assert_eq!(head(&text).unwrap_err(), "the head of its answer is too long");
+        }
+    }
+
+    #[test]
+    fn connections_are_kept_unless_the_server_says_otherwise() {
+        for (text, want) in [
+            ("HTTP/1.1 200 OK\n\nBODY", true),
+            ("HTTP/1.1 200 OK\nConnection: keep-alive\n\nBODY", true),
+            ("HTTP/1.1 200 OK\nConnection: x, Close\n\nBODY", false),
+            ("HTTP/1.1 200 OK\nConnection: x\nconnection: close\n\nBODY", false),
+            ("HTTP/1.0 200 OK\nConnection: keep-alive\n\nBODY", false),
+        ] {
+            assert_eq!(head(text).unwrap().keeps_connection(), want, "{text:?}");
         }
     }
 

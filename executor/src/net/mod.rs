@@ -5,13 +5,22 @@
 
 pub(crate) mod address;
 mod connection;
+mod exchange;
+mod failure;
 pub(crate) mod http;
 pub(crate) mod local;
 pub(crate) mod location;
 pub(crate) mod message;
 pub(crate) mod parts;
+mod pool;
 mod proxy;
+mod redirect;
 pub(crate) mod retry;
 mod tls;
 mod tls_roots;
 pub(crate) mod transfer;
+
+/// Closes every connection that is kept for another request: for who fetches nothing more.
+pub(crate) fn disconnect() {
+    pool::close();
+}

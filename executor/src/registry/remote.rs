@@ -51,7 +51,7 @@ pub(super) fn document(
         return Ok(copy.into());
     }
     let answer = if policy.offline {
-        Err(Error::Net { url: url.clone(), reason: "not asked, because of --offline".into() })
+        Err(Error::net(&url, "not asked, because of --offline".into()))
     } else {
         ui.detail(&format!("registry {url}: asking"));
         ask(source, address, copy.as_ref(), policy, ui)
@@ -59,18 +59,17 @@ pub(super) fn document(
     let usable = copy.filter(|copy| copy.age < cache::USABLE);
     match (answer, usable) {
         (Ok(Some(document)), _) => Ok(document),
-        (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| Error::Net {
-            url,
-            reason: "nothing has changed, but the copy is gone; try again".into(),
+        (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| {
+            Error::net(url, "nothing has changed, but the copy is gone; try again".into())
         }),
         (Err(error @ Error::Net { .. }), Some(copy)) => {
             ui.warning(&format!("{error}; using the copy of {} ago", spoken(copy.age)));
             Ok(copy.into())
         }
-        (Err(Error::Net { url, reason }), None) => {
+        (Err(Error::Net { url, reason, status }), None) => {
             let advice = "no copy of it is younger than 30 days; go online once, or name a local \
                           registry with --registry DIR";
-            Err(Error::Net { url, reason: format!("{reason}; {advice}") })
+            Err(Error::Net { url, reason: format!("{reason}; {advice}"), status })
         }
         (Err(error), _) => Err(error),
     }
@@ -215,7 +214,7 @@ fn minisig(source: &Source) -> Result<Vec<u8>, Error> {
         Error::File { source: ref io, .. } if io.kind() == std::io::ErrorKind::NotFound => {
             refused(source, "there is none".into())
         }
-        Error::Net { reason, .. } if reason.contains(" 404 ") || reason.contains(" 410 ") => {
+        Error::Net { reason, status: Some(404 | 410), .. } => {
             refused(source, format!("there is none: {reason}"))
         }
         other => other,

@@ -11,11 +11,10 @@
 //!    └───────────── the buffer ────────────┘
 //! ```
 
-mod archive;
 mod inflate;
 mod pipeline;
 mod plan;
-mod ranges;
+mod source;
 mod tree;
 mod update;
 mod verify;
@@ -28,7 +27,6 @@ use crate::fs::walk::Walk;
 use crate::net::location::Location;
 use crate::net::parts::Parts;
 use crate::net::transfer::fetch;
-use archive::Archive;
 use flate2::bufread::GzDecoder;
 pub(crate) use inflate::Inflate;
 use joblet_format::index::{Index, MAX_INDEX_BYTES};
@@ -36,6 +34,7 @@ use joblet_format::{Artifact, IndexFile};
 pub(crate) use plan::Plan;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use source::Source;
 use std::io::Read;
 pub use update::Update;
 pub use verify::{Difference, verify};
@@ -128,7 +127,7 @@ pub fn unpack(
     into: OwnedFd,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let mut archive = Archive::open(parts)?;
+    let mut archive = Source::whole(parts, index);
     let plan = Plan::new(index);
     let extraction =
         Extraction { archive: parts.to_string(), index, plan, root: into, wanted: None };

@@ -6,7 +6,7 @@
 //! touched it: length, permissions and the constant time of everything in a runtime are as they
 //! were installed, and pieces that are copied are hashed again.
 
-use super::ranges::Ranges;
+use super::source;
 use super::{Extraction, Plan, pipeline, tree};
 use crate::archive::reuse::{self, Here, Source};
 use crate::cli::progress::Progress;
@@ -91,7 +91,7 @@ impl Update {
         };
         tree::directories(&extraction)?;
         self.take(&extraction)?;
-        let mut ranges = Ranges::new(parts, index, &self.plan.members);
+        let mut ranges = source::Source::some(parts, index, &self.plan.members);
         pipeline::run(&mut ranges, &self.plan.members, &extraction, progress)?;
         let pieces = self.plan.files.iter();
         let pieces = pieces.filter(|(_, source)| matches!(source, Source::Pieces(_)));

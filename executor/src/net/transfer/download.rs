@@ -8,11 +8,10 @@ use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::lock;
-use crate::net::http::{self, Resumed};
 use crate::net::location::Location;
 use crate::net::parts::{Part, Parts};
-use crate::net::retry::Tries;
 use crate::net::transfer::fetch;
+use crate::net::transfer::stretch::{Chunk, Transfer};
 use joblet_format::{Artifact, Checksum};
 use rustix::fs::{FlockOperation, OFlags};
 use sha2::{Digest, Sha256};
@@ -23,8 +22,6 @@ use std::path::PathBuf;
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
-/// Progress, in bytes, that resets the retry counter.
-const RETRY_RESET_BYTES: u64 = 1 << 20;
 /// Longest entity tag that is kept, in bytes: file names end at 255.
 const MAX_ETAG: usize = 90;
 
@@ -154,40 +151,23 @@ impl<'d> Partial<'d> {
 
     /// Fetches what is missing of a part.
     fn fetch(&mut self, part: &Part, arriving: &mut Arriving<'_>) -> Result<(), Error> {
-        let url = match &part.location {
-            Location::Http(url) => url,
-            Location::File(local) => {
-                let mut file = local.open()?;
-                let start = SeekFrom::Start(arriving.at);
-                file.seek(start).map_err(Error::file("seek", local.path()))?;
-                let copied = self.copy(&mut file, part, arriving)?;
-                return copied.map_err(Error::file("read", local.path()));
-            }
-        };
-        let (mut tries, mut last_reset) = (Tries::new(), arriving.at);
+        let mut transfer = Transfer::whole(part, arriving.at, self.etag.clone())?;
+        let mut buffer = vec![0; BUFFER];
         loop {
-            let answer = if arriving.at == 0 {
-                Resumed::Whole(http::get(url)?)
-            } else {
-                let etag = self.etag.as_deref();
-                http::resume(url, arriving.at, part.size(), etag, &mut tries)?
-            };
-            let mut body = match answer {
-                Resumed::Rest(body) => body,
-                other => {
+            match transfer.read(&mut buffer)? {
+                Chunk::End => return Ok(()),
+                Chunk::Restart => {
                     (arriving.hash, arriving.at) = (Sha256::new(), 0);
                     self.restart(part.place.start)?;
-                    let body =
-                        if let Resumed::Whole(body) = other { body } else { http::get(url)? };
-                    self.call(http::strong_etag(&body));
-                    body
+                    self.call(transfer.etag().map(str::to_owned));
                 }
-            };
-            let Err(error) = self.copy(&mut body, part, arriving)? else { return Ok(()) };
-            if arriving.at >= last_reset + RETRY_RESET_BYTES {
-                (tries, last_reset) = (Tries::new(), arriving.at);
+                Chunk::Bytes(count) => {
+                    let bytes = &buffer[..count];
+                    self.file.write_all(bytes).map_err(Error::file("write", self.path()))?;
+                    // Hashing does not fail.
+                    _ = arriving.write(bytes);
+                }
             }
-            tries.again(fetch::read_failed(&part.location, error))?;
         }
     }
 
@@ -200,34 +180,6 @@ impl<'d> Partial<'d> {
         let name = format!("{digest}{suffix}");
         if self.directory.rename(&self.name, self.directory, &name).is_ok() {
             self.name = name;
-        }
-    }
-
-    /// Appends what `from` has, to the end of the part. The inner error is one of reading.
-    fn copy(
-        &mut self,
-        from: &mut impl Read,
-        part: &Part,
-        arriving: &mut Arriving<'_>,
-    ) -> Result<io::Result<()>, Error> {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let count = match from.read(&mut buffer) {
-                Ok(0) if arriving.at < part.size() => {
-                    return Err(part.wrong_size(arriving.at.to_string()));
-                }
-                Ok(0) => return Ok(Ok(())),
-                Ok(count) => count,
-                // Everything is here: how its connection ends does not matter.
-                Err(_) if arriving.at == part.size() => return Ok(Ok(())),
-                Err(error) => return Ok(Err(error)),
-            };
-            if arriving.at + count as u64 > part.size() {
-                return Err(part.wrong_size("more"));
-            }
-            self.file.write_all(&buffer[..count]).map_err(Error::file("write", self.path()))?;
-            // Hashing does not fail.
-            _ = arriving.write(&buffer[..count]);
         }
     }
 }

@@ -142,8 +142,6 @@ pub fn open(path: &Path) -> Result<File, Error> {
 pub fn read_failed(location: &Location, error: io::Error) -> Error {
     match location {
         Location::File(file) => Error::File { verb: "read", path: file.path(), source: error },
-        Location::Http(url) => {
-            Error::Net { url: url.to_string(), reason: http::explain_io(&error) }
-        }
+        Location::Http(url) => Error::net(url, http::explain_io(&error)),
     }
 }

@@ -5,3 +5,4 @@
 
 pub(crate) mod download;
 pub(crate) mod fetch;
+pub(crate) mod stretch;
