@@ -258,7 +258,7 @@ impl Error {
     }
 
     /// Makes an [`Error::Net`] where there is no answer.
-    pub fn net(url: impl ToString, reason: String) -> Self {
+    pub fn net(url: &impl ToString, reason: String) -> Self {
         Self::Net { url: url.to_string(), reason, status: None }
     }
 

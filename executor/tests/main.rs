@@ -18,6 +18,7 @@ mod foreign;
 mod fuzz;
 mod gpu;
 mod install;
+mod kept;
 mod members;
 #[cfg(target_arch = "x86_64")]
 mod minimal;

@@ -16,6 +16,9 @@ const ANSWER_TIMEOUTS: u32 = 5;
 /// Longest body of an answer that is of no use and still read, in bytes, to keep its connection.
 const MAX_UNUSED: u64 = 16 << 10;
 
+/// Names and values of what a request says beside its address.
+pub type Headers<'a> = &'a [(&'static str, &'a str)];
+
 /// An answer whose body is read no longer than is reasonable.
 pub struct Response {
     head: Head,
@@ -48,7 +51,7 @@ fn longest(received: u64) -> Duration {
 
 impl Response {
     fn new(
-        (head, body): (Head, Body),
+        (body, head): (Body, Head),
         connection: Connection,
         target: Address,
         asked_at: Instant,
@@ -85,6 +88,11 @@ impl Response {
         _ = io::copy(&mut self.by_ref().take(MAX_UNUSED), &mut io::sink());
     }
 
+    /// Requests that were sent behind this one and are not answered.
+    pub fn waiting(&self) -> usize {
+        self.connection.as_ref().map_or(0, Connection::waiting)
+    }
+
     /// Whether further requests may be sent before this answer has ended: the server has answered
     /// before on this connection, and keeps it.
     pub fn may_ask_ahead(&self) -> bool {
@@ -96,7 +104,7 @@ impl Response {
     ///
     /// # Errors
     /// What writing answers.
-    pub fn ask_ahead(&mut self, headers: &[(&'static str, &str)]) -> Result<(), Fault> {
+    pub fn ask_ahead(&mut self, headers: Headers<'_>) -> Result<(), Fault> {
         let request = request(&self.target, headers).map_err(io::Error::other)?;
         let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected);
         Ok(connection.map_err(io::Error::from)?.send(&request)?)
@@ -115,8 +123,7 @@ impl Response {
         let asked_at = Instant::now();
         connection.set_deadline(asked_at + longest(0));
         let head = connection.receive()?;
-        let body = head.body()?;
-        Ok(Self::new((head, body), connection, self.target, asked_at))
+        Ok(Self::new((head.body()?, head), connection, self.target, asked_at))
     }
 
     fn release_unless_waiting(&mut self) {
@@ -144,7 +151,7 @@ impl fmt::Debug for Response {
 ///
 /// # Errors
 /// Which header would not be plain text.
-fn request(target: &Address, headers: &[(&'static str, &str)]) -> Result<String, String> {
+fn request(target: &Address, headers: Headers<'_>) -> Result<String, String> {
     let url = target.url();
     let mut request = format!("GET {}", url.path());
     if let Some(query) = url.query() {
@@ -166,19 +173,50 @@ fn request(target: &Address, headers: &[(&'static str, &str)]) -> Result<String,
     Ok(request + "\r\n")
 }
 
+/// A request whose answer is waited for later.
+pub struct Asked {
+    connection: Connection,
+    target: Address,
+    since: Instant,
+}
+
+impl Asked {
+    /// Asks for `target` on a connection that is kept; none if there is none to its server.
+    pub fn on_kept(target: &Address, headers: Headers<'_>) -> Option<Self> {
+        let mut connection = Connection::kept(target.url())?;
+        let since = Instant::now();
+        connection.set_deadline(since + longest(0));
+        connection.send(&request(target, headers).ok()?).ok()?;
+        Some(Self { connection, target: target.clone(), since })
+    }
+
+    /// Its answer; none if the connection was closed instead.
+    pub fn answer(self) -> Option<Response> {
+        let Self { mut connection, target, since } = self;
+        let head = connection.receive().ok()?;
+        Some(Response::new((head.body().ok()?, head), connection, target, since))
+    }
+}
+
 /// One request, and the head of its answer; `asked_at` is when the first one of a row was made.
+///
+/// On a connection that has proven to be kept those with the headers `ahead` follow at once:
+/// [`Response::next`] returns their answers, of which there are [`Response::waiting`].
 pub fn send(
     target: &Address,
-    headers: &[(&'static str, &str)],
+    headers: Headers<'_>,
+    ahead: &[String],
     asked_at: Instant,
 ) -> Result<Response, Failure> {
     let request = request(target, headers).map_err(|reason| Failure::lasting(target, reason))?;
     let deadline = asked_at + longest(0);
     // Whoever closed a connection that was kept did so before this request: it is made once more.
     if let Some(connection) = Connection::kept(target.url()) {
-        match answer(connection, &request, deadline) {
-            Ok((head, body, connection)) if head.status != TOO_LATE => {
-                return Ok(Response::new((head, body), connection, target.clone(), asked_at));
+        let ahead = ahead.iter().map(|range| self::request(target, &[("Range", range)]));
+        let row: Vec<_> = std::iter::once(request.clone()).chain(ahead.flatten()).collect();
+        match answer(connection, &row, deadline) {
+            Ok((body, head, connection)) if head.status != TOO_LATE => {
+                return Ok(Response::new((body, head), connection, target.clone(), asked_at));
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 return Err(Failure::of_connection(target, &error.into(), None));
@@ -191,12 +229,12 @@ pub fn send(
     let proxy = proxy.map_err(|reason| Failure::lasting(target, reason))?;
     let open = || {
         let stream = connection::open(target.url(), proxy.as_ref(), deadline)?;
-        Ok(answer(Connection::new(stream, target.url()), &request, deadline)?)
+        Ok(answer(Connection::new(stream, target.url()), &[request], deadline)?)
     };
-    let (head, body, connection) = open().map_err(|fault: Fault| {
+    let (body, head, connection) = open().map_err(|fault: Fault| {
         Failure::of_connection(target, &fault, proxy.as_ref().map(ToString::to_string))
     })?;
-    Ok(Response::new((head, body), connection, target.clone(), asked_at))
+    Ok(Response::new((body, head), connection, target.clone(), asked_at))
 }
 
 /// How a server says that it waited too long for a request, which was sent at that moment.
@@ -204,14 +242,15 @@ const TOO_LATE: u16 = 408;
 
 fn answer(
     mut connection: Connection,
-    request: &str,
+    requests: &[String],
     deadline: Instant,
-) -> io::Result<(Head, Body, Connection)> {
+) -> io::Result<(Body, Head, Connection)> {
     connection.set_deadline(deadline);
-    connection.send(request)?;
+    for request in requests {
+        connection.send(request)?;
+    }
     let head = connection.receive()?;
-    let body = head.body()?;
-    Ok((head, body, connection))
+    Ok((head.body()?, head, connection))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::address::Address;
 pub use super::exchange::Response;
 pub use super::failure::explain_io;
 use super::failure::{Failure, spoken};
-use super::redirect;
+use super::redirect::{self, Wanted};
 use super::retry::Tries;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,15 @@ use std::ops::Range;
 /// # Errors
 /// [`Error::Net`] with the address that failed and the reason.
 pub fn get(url: &Address) -> Result<Response, Error> {
-    ask(url, &[], &mut Tries::new())
+    ask(url, &Wanted::default(), &mut Tries::new())
+}
+
+/// As [`get`]; `then` is what will be asked for next.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_before(url: &Address, then: &Address) -> Result<Response, Error> {
+    ask(url, &Wanted { then: Some(then), ..Wanted::default() }, &mut Tries::new())
 }
 
 /// What a server calls the bytes of an answer.
@@ -43,7 +51,7 @@ pub fn get_if_changed(url: &Address, known: &Validators) -> Result<Response, Err
     let mut headers = Vec::new();
     headers.extend(known.etag.as_deref().map(|value| ("If-None-Match", value)));
     headers.extend(known.last_modified.as_deref().map(|value| ("If-Modified-Since", value)));
-    ask(url, &headers, &mut Tries::new())
+    ask(url, &Wanted { headers: &headers, ..Wanted::default() }, &mut Tries::new())
 }
 
 /// What a server has of a file that is here in part.
@@ -72,7 +80,7 @@ pub fn resume(
     let range = format!("bytes={offset}-");
     let mut headers = vec![("Range", range.as_str())];
     headers.extend(etag.map(|etag| ("If-Range", etag)));
-    let response = ask(url, &headers, tries)?;
+    let response = ask(url, &Wanted { headers: &headers, ..Wanted::default() }, tries)?;
     if response.status() == 200 {
         return Ok(Resumed::Whole(response));
     }
@@ -82,17 +90,20 @@ pub fn resume(
     })
 }
 
-/// Asks for `range` of the `size` bytes that `url` has in all.
+/// Asks for `range` of the `size` bytes that `url` has in all, and for the ranges `ahead` where the server
+/// is known to answer several requests in a row: [`Response::waiting`] says how many.
 ///
 /// # Errors
 /// As [`get`]; also when the answer is anything else than that range.
 pub fn get_range(
     url: &Address,
     range: &Range<u64>,
+    ahead: &[String],
     size: u64,
     tries: &mut Tries,
 ) -> Result<Response, Error> {
-    let response = ask(url, &[("Range", &bytes(range))], tries)?;
+    let wanted = Wanted { headers: &[("Range", &bytes(range))], ahead, then: None };
+    let response = ask(url, &wanted, tries)?;
     require_range(url, &response, range, size)?;
     Ok(response)
 }
@@ -131,13 +142,9 @@ pub fn strong_etag(response: &Response) -> Option<String> {
 }
 
 /// One request, tried again as long as `tries` allows.
-fn ask(
-    url: &Address,
-    headers: &[(&'static str, &str)],
-    tries: &mut Tries,
-) -> Result<Response, Error> {
+fn ask(url: &Address, wanted: &Wanted<'_>, tries: &mut Tries) -> Result<Response, Error> {
     loop {
-        match redirect::get(url, headers) {
+        match redirect::get(url, wanted) {
             Ok(response) => return Ok(response),
             Err(Failure { error, passing: true, asked }) => tries.again_after(asked, error)?,
             Err(Failure { error, .. }) => return Err(error),

@@ -115,7 +115,7 @@ impl fmt::Display for Location {
 }
 
 fn registry_url(text: &str, insecure: bool) -> Result<Address, Error> {
-    let refuse = |reason| Error::net(shown(text), reason);
+    let refuse = |reason| Error::net(&shown(text), reason);
     let url = address::parse(text).map_err(refuse)?;
     let mut url = url.ok_or_else(|| refuse("it is not a complete address".into()))?;
     let address = Address::named(url.clone(), insecure).map_err(refuse)?;

@@ -22,5 +22,6 @@ pub(crate) mod transfer;
 
 /// Closes every connection that is kept for another request: for who fetches nothing more.
 pub(crate) fn disconnect() {
+    redirect::close();
     pool::close();
 }

@@ -60,7 +60,7 @@ pub(super) fn document(
     match (answer, usable) {
         (Ok(Some(document)), _) => Ok(document),
         (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| {
-            Error::net(url, "nothing has changed, but the copy is gone; try again".into())
+            Error::net(&url, "nothing has changed, but the copy is gone; try again".into())
         }),
         (Err(error @ Error::Net { .. }), Some(copy)) => {
             ui.warning(&format!("{error}; using the copy of {} ago", spoken(copy.age)));

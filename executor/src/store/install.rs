@@ -260,7 +260,7 @@ impl Work<'_> {
         ui: &mut Ui<'_>,
     ) -> Result<Fetched, Error> {
         let artifact = &self.choice.artifact;
-        let (index, packed) = self.index(promise)?;
+        let (index, packed) = self.index(source, promise)?;
         let what = format!("installing {}", self.exact);
         if let Some(update) = self.update(&index)? {
             self.store.require_space(update.fetched())?;
@@ -304,7 +304,7 @@ impl Work<'_> {
         runtime: &Installed,
         ui: &mut Ui<'_>,
     ) -> Result<Fetched, Error> {
-        let (index, packed) = self.index(promise)?;
+        let (index, packed) = self.index(source, promise)?;
         let root = self.store.open(runtime)?;
         let good = members::verify(&index, &root, &runtime.path)?.good;
         let update = Update::repair(&index, root, &good);
@@ -319,12 +319,12 @@ impl Work<'_> {
     }
 
     /// The archive's index; also as it was fetched.
-    fn index(&self, promise: &IndexFile) -> Result<(Index, Vec<u8>), Error> {
+    fn index(&self, source: &Parts, promise: &IndexFile) -> Result<(Index, Vec<u8>), Error> {
         let artifact = &self.choice.artifact;
         let archive = address(self.catalog, &artifact.download_url, self.exact)?;
         let beside = archive.beside(".index");
         let directory = self.exact.name.directory(&self.choice.release.version);
-        members::index(&beside, promise, artifact, &directory)
+        members::index(&beside, promise, artifact, &directory, source)
     }
 
     /// The installed version of the same runtime out of which `index` is made for the least.

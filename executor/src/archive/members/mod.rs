@@ -51,7 +51,7 @@ struct Extraction<'a> {
     wanted: Option<Vec<bool>>,
 }
 
-/// Reads the index at `location` of an archive that holds `directory`; also as it was fetched.
+/// Reads the index at `location` of the archive in `parts`, which holds `directory`; also as it was fetched.
 ///
 /// One that was promised and does not arrive is an error, as for the archive itself: a registry is
 /// copied whole.
@@ -64,12 +64,14 @@ pub fn index(
     promise: &IndexFile,
     artifact: &Artifact,
     directory: &str,
+    parts: &Parts,
 ) -> Result<(Index, Vec<u8>), Error> {
     let refuse = |rule: String| Error::Archive { archive: location.to_string(), rule };
     if promise.size > MAX_INDEX_BYTES {
         return Err(refuse(format!("it is longer than {MAX_INDEX_BYTES} bytes")));
     }
-    let packed = fetch::promised(location, promise)?;
+    let packed =
+        fetch::promised(location, promise, parts.list().first().map(|part| &part.location))?;
     let index = inflate(&packed).and_then(|bytes| Index::parse(&bytes)).map_err(refuse)?;
     agrees(&index, artifact, directory).map_err(refuse)?;
     Ok((index, packed))

@@ -22,6 +22,8 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
+use std::thread;
 
 /// An installed version whose files may be used again.
 #[derive(Debug)]
@@ -90,21 +92,36 @@ impl Update {
             wanted: Some(wanted),
         };
         tree::directories(&extraction)?;
-        self.take(&extraction)?;
+        // Workers write into the files that are made of pieces; whole ones are linked meanwhile.
+        self.take(&extraction, |source| matches!(source, Source::Pieces(_)))?;
         let mut ranges = source::Source::some(parts, index, &self.plan.members);
-        pipeline::run(&mut ranges, &self.plan.members, &extraction, progress)?;
+        let links = || self.take(&extraction, |source| matches!(source, Source::Same(_)));
+        thread::scope(|scope| {
+            let linking = thread::Builder::new().spawn_scoped(scope, links);
+            let fetched = pipeline::run(&mut ranges, &self.plan.members, &extraction, progress);
+            let linked = match linking {
+                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                // Here, where the number of threads is limited.
+                Err(_) => links(),
+            };
+            fetched.and(linked)
+        })?;
         let pieces = self.plan.files.iter();
         let pieces = pieces.filter(|(_, source)| matches!(source, Source::Pieces(_)));
         tree::finish(&extraction, pieces.map(|(entry, _)| *entry))
     }
 
-    /// Links and copies what the old version has.
-    fn take(&self, extraction: &Extraction<'_>) -> Result<(), Error> {
+    /// Links and copies what the old version has of the files whose source is `wanted`.
+    fn take(
+        &self,
+        extraction: &Extraction<'_>,
+        wanted: impl Fn(&Source) -> bool,
+    ) -> Result<(), Error> {
         let mut from =
             Walk::new(self.old.root.as_fd()).map_err(Error::file("open", &extraction.archive))?;
         let mut to = extraction.walk()?;
         let mut link = Link::Reflink;
-        for (number, source) in &self.plan.files {
+        for (number, source) in self.plan.files.iter().filter(|(_, source)| wanted(source)) {
             let path = extraction.path(*number);
             let done = match source {
                 Source::Same(same) => {

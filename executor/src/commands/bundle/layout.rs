@@ -90,7 +90,7 @@ impl<'a> Bundle<'a> {
         io::copy(&mut archive, &mut file).map_err(Error::file("write", &path))?;
         if let Some(promise) = &choice.artifact.index {
             let url = install::address(catalog, &choice.artifact.download_url, &exact)?;
-            let index = fetch::promised(&url.beside(".index"), promise)?;
+            let index = fetch::promised(&url.beside(".index"), promise, None)?;
             write(&self.directory.join(format!("{name}.index")), &index)?;
         }
         let mut release = choice.release.clone();

@@ -55,14 +55,23 @@ fn whole(from: &mut impl Read, location: &Location, limit: u64) -> Result<Vec<u8
     Ok(body)
 }
 
-/// Reads the small file at `location`, whose size and checksum are those of `promise`.
+/// Reads the small file at `location`, whose size and checksum are those of `promise`; `then` is what will
+/// be read next, if anything.
 ///
 /// # Errors
 /// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
-pub fn promised(location: &Location, promise: &IndexFile) -> Result<Vec<u8>, Error> {
+pub fn promised(
+    location: &Location,
+    promise: &IndexFile,
+    then: Option<&Location>,
+) -> Result<Vec<u8>, Error> {
+    let mut from: Box<dyn Read> = match (location, then) {
+        (Location::Http(url), Some(Location::Http(then))) => Box::new(http::get_before(url, then)?),
+        _ => reader(location)?,
+    };
     let mut body = Vec::new();
     let promise = (promise.size, promise.checksum);
-    verify(&mut reader(location)?, &mut body, location, promise, &Progress::none())?;
+    verify(&mut from, &mut body, location, promise, &Progress::none())?;
     Ok(body)
 }
 

@@ -41,7 +41,7 @@ pub struct Transfer<'a> {
 #[derive(Debug)]
 enum Source<'a> {
     File(File),
-    Http(Remote<'a>),
+    Http(Box<Remote<'a>>),
 }
 
 #[derive(Debug)]
@@ -77,8 +77,8 @@ impl<'a> Transfer<'a> {
     /// # Errors
     /// [`Error::File`] or [`Error::Size`] for a local file.
     pub fn whole(part: &'a Part, from: u64, etag: Option<String>) -> Result<Self, Error> {
-        let range = from..part.size();
-        let wanted = if range.is_empty() { VecDeque::new() } else { [range].into() };
+        let range = Some(from..part.size()).filter(|range| !range.is_empty());
+        let wanted = range.into_iter().collect();
         let transfer = Self { part, wanted, whole: true, source: Source::open(part, etag)? };
         if let Source::File(file) = &transfer.source {
             let length = file.metadata().map_err(|error| read_failed(&part.location, error))?.len();
@@ -123,7 +123,7 @@ impl<'a> Transfer<'a> {
                 })?;
             }
             Source::Http(remote) => {
-                let Remote { url, .. } = *remote;
+                let url = remote.url;
                 loop {
                     let before = match &remote.answer {
                         Some(_) => 0,
@@ -173,7 +173,8 @@ impl<'a> Transfer<'a> {
                 .map_err(|error| read_failed(&self.part.location, error))?,
             Source::Http(remote) => loop {
                 if remote.answer.is_none() && remote.rest_or_all(self.part, range.start)? {
-                    self.wanted = [0..self.part.size()].into();
+                    self.wanted.clear();
+                    self.wanted.push_back(0..self.part.size());
                     return Ok(Chunk::Restart);
                 }
                 let answer = remote.answer.as_mut().map(|answer| answer.read(&mut buffer[..most]));
@@ -197,9 +198,10 @@ impl<'a> Transfer<'a> {
     /// [`Error::Size`].
     pub fn finish(&mut self) -> Result<(), Error> {
         let answer = match &mut self.source {
-            Source::Http(Remote { answer: Some(answer), .. }) if self.whole => answer,
-            _ => return Ok(()),
+            Source::Http(remote) if self.whole => remote.answer.as_mut(),
+            _ => None,
         };
+        let Some(answer) = answer else { return Ok(()) };
         // Everything that was promised is here: how its connection ends does not matter.
         match answer.read(&mut [0]) {
             Ok(count) if count > 0 => Err(self.part.wrong_size("more")),
@@ -231,7 +233,7 @@ impl<'a> Source<'a> {
     fn open(part: &'a Part, etag: Option<String>) -> Result<Self, Error> {
         Ok(match &part.location {
             Location::File(local) => Self::File(local.open()?),
-            Location::Http(url) => Self::Http(Remote {
+            Location::Http(url) => Self::Http(Box::new(Remote {
                 url,
                 etag,
                 answer: None,
@@ -240,7 +242,7 @@ impl<'a> Source<'a> {
                 begun: false,
                 tries: Tries::new(),
                 arrived: 0,
-            }),
+            })),
         })
     }
 }
@@ -249,7 +251,11 @@ impl Remote<'_> {
     /// Asks for the first of the ranges that are `wanted`.
     fn range(&mut self, part: &Part, wanted: &VecDeque<Range<u64>>) -> Result<(), Error> {
         let Some(range) = wanted.front() else { return Ok(()) };
-        self.answer = Some(http::get_range(self.url, range, part.size(), &mut self.tries)?);
+        let many = if self.asks_ahead() { AHEAD } else { 0 };
+        let ahead: Vec<_> = wanted.iter().skip(1).take(many).map(http::bytes).collect();
+        let answer = http::get_range(self.url, range, &ahead, part.size(), &mut self.tries)?;
+        self.ahead = answer.waiting();
+        self.answer = Some(answer);
         Ok(())
     }
 
@@ -310,12 +316,17 @@ impl Remote<'_> {
         }
     }
 
+    fn asks_ahead(&self) -> bool {
+        self.disappointments < MAX_DISAPPOINTMENTS
+    }
+
     /// Asks for ranges behind the first of those `wanted`, as many as may be on their way.
     fn ask_ahead(&mut self, wanted: &VecDeque<Range<u64>>) {
-        let Some(answer) = &mut self.answer else { return };
-        if self.disappointments >= MAX_DISAPPOINTMENTS || !answer.may_ask_ahead() {
+        let asks = self.asks_ahead();
+        let Some(answer) = self.answer.as_mut().filter(|answer| asks && answer.may_ask_ahead())
+        else {
             return;
-        }
+        };
         while let Some(range) = wanted.get(self.ahead + 1).filter(|_| self.ahead < AHEAD) {
             // One that cannot be sent is not answered either, and then asked for again.
             _ = answer.ask_ahead(&[("Range", &http::bytes(range))]);

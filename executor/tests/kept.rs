@@ -1,0 +1,299 @@
+//! Connections that are kept, redirects that are remembered and ranges that are asked for ahead, and what
+//! servers do with them.
+
+use crate::common::kept::{Answer, Asked, Kept, reply, serve};
+use crate::common::members::{directory, file, noise, pack, runtime};
+use crate::common::{Outcome, World, snapshot};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Files of each version.
+const FILES: usize = 40;
+
+/// Two versions: every fourth file differs, so that an update takes many ranges.
+fn world() -> World {
+    let mut world = World::new();
+    for version in ["1.0.0", "2.0.0"] {
+        let mut more = vec![directory("isolated/lib")];
+        for number in 0..FILES {
+            let mut content = noise(40_000 + number).split_off(number);
+            if version == "2.0.0" && number % 4 == 0 {
+                content[7..20].fill(1);
+            }
+            more.push(file(&format!("isolated/lib/{number:02}"), &content));
+        }
+        let packed = pack(&format!("demo-{version}"), runtime("demo", version, more), 20_000);
+        world.publish_members("demo", version, &packed);
+    }
+    world
+}
+
+/// The three hosts of a release: the registry, one that redirects, and one that has the archives.
+struct Hosts {
+    registry: Kept,
+    redirect: Kept,
+    archives: Kept,
+}
+
+impl Hosts {
+    /// `archives` answers for the archives.
+    fn new(world: &mut World, archives: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        let archives = Kept::new(archives);
+        let (there, count) = (archives.address.clone(), AtomicUsize::new(0));
+        let redirect = Kept::new(move |asked| {
+            let number = count.fetch_add(1, Ordering::Relaxed);
+            let to = format!("{there}{}?signature={number}", asked.path);
+            Answer::Bytes(reply("302 Found", &[("Location", &to)], b"elsewhere"))
+        });
+        for version in ["1.0.0", "2.0.0"] {
+            let url = format!("{}/demo-{version}.tar.gz", redirect.address);
+            world.edit("demo", version, |entry| {
+                entry["download_url"] = url.as_str().into();
+                for arch in ["amd64", "arm64"] {
+                    entry["artifacts"][arch]["download_url"] = url.as_str().into();
+                }
+            });
+        }
+        let root = world.path("registry");
+        let registry = Kept::new(move |asked| Answer::Bytes(serve(&root, asked)));
+        Self { registry, redirect, archives }
+    }
+
+    fn install(&self, world: &World, version: &str) -> Outcome {
+        let spec = format!("demo@{version}");
+        let args = ["install", &spec, "--refresh", "-v", "--registry", &self.registry.address];
+        world.exec(args)
+    }
+
+    /// What was asked for of the archive of 2.0.0.
+    fn ranges(&self) -> Vec<Asked> {
+        let mut asked = self.archives.asked();
+        asked.retain(|asked| asked.path.starts_with("/demo-2.0.0.tar.gz?"));
+        asked
+    }
+}
+
+type Tree = BTreeMap<String, (u32, i64, i64, Vec<u8>)>;
+
+/// The tree that 2.0.0 is.
+fn want(world: &World) -> Tree {
+    let full = world.path("full");
+    let outcome = world.exec(["install", "demo@2.0.0", "--store", full.to_str().unwrap()]);
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    snapshot(&full.join("demo-2.0.0"))
+}
+
+/// Updates from 1.0.0 to 2.0.0, whose archive is served as `archives` says, and compares.
+#[track_caller]
+fn updated(
+    archives: impl Fn(&PathBuf, &Asked) -> Answer + Send + Sync + 'static,
+) -> (Hosts, Outcome) {
+    let mut world = world();
+    let want = want(&world);
+    let root = world.path("registry");
+    let hosts = Hosts::new(&mut world, move |asked| {
+        if asked.path.starts_with("/demo-2.0.0.tar.gz?") {
+            archives(&root, asked)
+        } else {
+            Answer::Bytes(serve(&root, asked))
+        }
+    });
+    assert_eq!(hosts.install(&world, "1.0.0").status, Some(0));
+    let outcome = hosts.install(&world, "2.0.0");
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert_eq!(snapshot(&world.path("store/demo-2.0.0")), want);
+    world.assert_store(&["demo-1.0.0", "demo-2.0.0"]);
+    (hosts, outcome)
+}
+
+#[test]
+fn each_host_is_connected_to_once_and_asked_once_where_a_file_is() {
+    let (hosts, outcome) = updated(|root, asked| Answer::Bytes(serve(root, asked)));
+    assert!(outcome.stderr.contains(" reused"), "{outcome:?}");
+    // Two calls of the program.
+    assert_eq!(hosts.registry.connections(), 2);
+    assert_eq!(hosts.redirect.connections(), 2);
+    assert_eq!(hosts.archives.connections(), 2);
+    let redirected: Vec<_> = hosts.redirect.asked().into_iter().map(|asked| asked.path).collect();
+    let each = ["1.0.0", "2.0.0"].map(|version| format!("/demo-{version}.tar.gz"));
+    let each = each.map(|path| [format!("{path}.index"), path]).concat();
+    assert_eq!(redirected, each);
+    assert!(hosts.ranges().len() > 8, "{:?}", hosts.ranges());
+    assert!(hosts.ranges().iter().all(|asked| asked.range.is_some()));
+}
+
+/// A server that answers nothing before it has two requests would wait for ever if the second came after
+/// the first answer.
+#[test]
+fn ranges_are_asked_for_ahead() {
+    let waiting = Mutex::new(Vec::new());
+    let (hosts, _) = updated(move |root, asked| {
+        let mut waiting = waiting.lock().unwrap();
+        waiting.extend(serve(root, asked));
+        // The index came on this connection, and with the ranges an odd number of requests.
+        if asked.number == 1 { Answer::Later } else { Answer::Bytes(std::mem::take(&mut waiting)) }
+    });
+    assert_eq!(hosts.archives.connections(), 2);
+}
+
+#[test]
+fn an_address_that_has_expired_is_asked_for_again() {
+    for status in ["403 Forbidden", "400 Bad Request", "404 Not Found", "410 Gone"] {
+        let limits = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
+        let (hosts, outcome) = updated(move |root, asked| {
+            let mut limits = limits.lock().unwrap();
+            let used = limits.entry(asked.path.clone()).or_default();
+            *used += 1;
+            // Each address serves three ranges.
+            Answer::Bytes(if *used > 3 {
+                reply(status, &[], b"expired")
+            } else {
+                serve(root, asked)
+            })
+        });
+        assert!(outcome.stderr.contains(" reused"), "{status}: {outcome:?}");
+        let addresses: std::collections::BTreeSet<_> =
+            hosts.ranges().into_iter().map(|asked| asked.path).collect();
+        assert!(addresses.len() > 2, "{status}: {addresses:?}");
+    }
+}
+
+/// One that never works is not asked for for ever.
+#[test]
+fn an_address_that_is_always_refused_is_given_up() {
+    let mut world = world();
+    let root = world.path("registry");
+    let hosts = Hosts::new(&mut world, move |asked| {
+        let refused = asked.path.starts_with("/demo-1.0.0.tar.gz?");
+        let answer = if refused { reply("403 Forbidden", &[], b"") } else { serve(&root, asked) };
+        Answer::Bytes(answer)
+    });
+    let outcome = hosts.install(&world, "1.0.0");
+    assert_eq!(outcome.status, Some(10), "{outcome:?}");
+    assert!(outcome.stderr.contains("the server answered 403 Forbidden"), "{outcome:?}");
+    assert_eq!(hosts.archives.asked().len(), 2);
+    world.assert_store(&[]);
+}
+
+/// SEC-C08: neither the redirect nor what it led to, remembered or not, gets the token.
+#[test]
+fn a_token_does_not_follow_a_remembered_redirect() {
+    let mut world = world();
+    let root = world.path("registry");
+    let hosts = Hosts::new(&mut world, move |asked| Answer::Bytes(serve(&root, asked)));
+    let config = format!(
+        "runtimes:\n  registries:\n    - name: own\n      url: {}/registry.json\n      \
+         auth: {{ type: token, token_env: TOKEN }}\n",
+        hosts.registry.address
+    );
+    std::fs::write(world.path("config.yaml"), config).unwrap();
+    for version in ["1.0.0", "2.0.0"] {
+        let mut command = world.command();
+        command.env_remove("JOBLET_EXEC_REGISTRY").env("TOKEN", "s3cret");
+        command.args(["install", "--refresh", "--config"]).arg(world.path("config.yaml"));
+        let outcome = world.outcome(command.arg(format!("demo@{version}")).output().unwrap());
+        assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    }
+    assert!(hosts.registry.asked().iter().all(|asked| asked.token));
+    assert!(!hosts.redirect.asked().iter().any(|asked| asked.token));
+    assert!(!hosts.archives.asked().iter().any(|asked| asked.token));
+}
+
+#[test]
+fn a_kept_connection_may_be_closed_at_any_byte() {
+    // Of what a connection brings: the head of an answer, its body, the border of two.
+    let places: Vec<usize> = (0..300).step_by(23).chain((300..160_000).step_by(13_331)).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(&place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let sent = Mutex::new(BTreeMap::<usize, usize>::new());
+                    let broken = AtomicUsize::new(0);
+                    updated(move |root, asked| {
+                        let bytes = serve(root, asked);
+                        let mut sent = sent.lock().unwrap();
+                        let sent = sent.entry(asked.connection).or_default();
+                        let left = place.saturating_sub(*sent);
+                        if left >= bytes.len() || broken.load(Ordering::Relaxed) == 2 {
+                            *sent += bytes.len();
+                            return Answer::Bytes(bytes);
+                        }
+                        broken.fetch_add(1, Ordering::Relaxed);
+                        Answer::Last(bytes[..left].to_vec())
+                    });
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_server_that_closes_behind_each_answer_is_asked_again() {
+    // It says so, or it does not.
+    for says in [true, false] {
+        let (hosts, outcome) = updated(move |root, asked| {
+            let mut bytes = serve(root, asked);
+            if says {
+                let line = bytes.windows(2).position(|end| end == b"\r\n").unwrap() + 2;
+                bytes.splice(line..line, *b"Connection: close\r\n");
+            }
+            Answer::Last(bytes)
+        });
+        assert!(outcome.stderr.contains(" reused"), "{outcome:?}");
+        assert!(hosts.archives.connections() > 8);
+    }
+}
+
+#[test]
+fn answers_in_the_wrong_order_or_of_another_range_are_not_used() {
+    // What came before on the same connection is sent in place of what was asked for.
+    let before = Mutex::new(None);
+    updated(move |root, asked| {
+        let bytes = serve(root, asked);
+        let last = before.lock().unwrap().replace(bytes.clone()).filter(|_| asked.number > 1);
+        Answer::Bytes(last.unwrap_or(bytes))
+    });
+    // Always another range: then all of it is fetched.
+    let (_, outcome) = updated(|root, asked| {
+        let range = asked.range.map(|(first, last)| (first + 1, last.map(|last| last + 1)));
+        Answer::Bytes(serve(root, &Asked { range, ..asked.clone() }))
+    });
+    assert!(outcome.stderr.contains("fetching all of it"), "{outcome:?}");
+    // The right name of the range, and other bytes.
+    let (_, outcome) = updated(|root, asked| {
+        let mut bytes = serve(root, asked);
+        if asked.range.is_some() {
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+        }
+        Answer::Bytes(bytes)
+    });
+    assert!(outcome.stderr.contains("fetching all of it"), "{outcome:?}");
+}
+
+#[test]
+fn servers_without_ranges_or_without_keeping_serve_all_of_it() {
+    let (hosts, outcome) =
+        updated(|root, asked| Answer::Bytes(serve(root, &Asked { range: None, ..asked.clone() })));
+    assert!(outcome.stderr.contains("fetching all of it"), "{outcome:?}");
+    assert_eq!(hosts.ranges().last().map(|asked| asked.range), Some(None));
+    // Of HTTP/1.0, where the end of the connection is the end of the answer.
+    updated(|root, asked| {
+        let bytes = serve(root, asked);
+        Answer::Last([b"HTTP/1.0", &bytes[8..]].concat())
+    });
+}
+
+/// Bytes that nobody asked for are not taken for the next answer.
+#[test]
+fn what_follows_an_answer_is_not_another_one() {
+    let (_, outcome) = updated(|root, asked| {
+        let answer = serve(root, asked);
+        let more = reply("200 OK", &[], b"smuggled");
+        Answer::Bytes([answer, more].concat())
+    });
+    assert_eq!(outcome.status, Some(0));
+}
