@@ -1,70 +1,9 @@
 //! Why `joblet-exec` gave up.
 
+pub use joblet_cli::Class;
+use joblet_cli::Usage;
 use joblet_format::Checksum;
 use std::{io, path::PathBuf, time::Duration};
-
-/// The classes of failure. Each is an exit status of the commands that run no job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// The command line is wrong; nothing was touched.
-    Usage,
-    /// No answer, TLS, timeout, 5xx.
-    Net,
-    /// The registry's document was refused.
-    Registry,
-    /// A name, version or platform that the registry does not have.
-    NotFound,
-    /// Size, checksum or signature differs.
-    Integrity,
-    /// The archive was refused by the extraction policy.
-    Archive,
-    /// No space, read-only, no permission.
-    Store,
-    /// Waiting for a lock took too long.
-    Busy,
-    /// `runtime.yml` or the configuration was refused.
-    Config,
-    /// The sandbox could not be set up as it must be.
-    Launch,
-    /// The job's command exists but cannot be executed.
-    NotExecutable,
-    /// The job's command does not exist in the runtime.
-    NoCommand,
-}
-
-impl Class {
-    /// Every class: name in messages, status of commands that run no job, status of `run`, meaning.
-    ///
-    /// This one table is tested, printed by `--help`, and decides every status of ours.
-    pub const TABLE: [(Self, &'static str, u8, u8, &'static str); 12] = [
-        (Self::Usage, "USAGE", 2, 125, "the command line is wrong"),
-        (Self::Net, "NET", 10, 125, "no answer, TLS, timeout, server error"),
-        (Self::Registry, "REGISTRY", 11, 125, "the registry's document was refused"),
-        (Self::NotFound, "NOTFOUND", 12, 125, "no such name, version or platform"),
-        (Self::Integrity, "INTEGRITY", 13, 125, "size, checksum or signature differs"),
-        (Self::Archive, "ARCHIVE", 14, 125, "refused by the extraction policy"),
-        (Self::Store, "STORE", 15, 125, "no space, read-only, no permission"),
-        (Self::Busy, "BUSY", 16, 125, "lock wait timed out, or in use by a job"),
-        (Self::Config, "CONFIG", 17, 125, "runtime.yml or configuration refused"),
-        (Self::Launch, "LAUNCH", 125, 125, "the sandbox could not be set up"),
-        (Self::NotExecutable, "COMMAND", 126, 126, "the command cannot be executed"),
-        (Self::NoCommand, "COMMAND", 127, 127, "the command was not found"),
-    ];
-
-    fn row(self) -> &'static (Self, &'static str, u8, u8, &'static str) {
-        Self::TABLE.iter().find(|row| row.0 == self).expect("every class has a row")
-    }
-
-    /// The word in `error[WORD]`.
-    pub fn word(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Exit status; `runs_job` for `run` and `shell`, whose low statuses belong to the job.
-    pub fn exit_code(self, runs_job: bool) -> u8 {
-        if runs_job { self.row().3 } else { self.row().2 }
-    }
-}
 
 /// Why `joblet-exec` gave up. Each variant names the step and the object it failed on.
 ///
@@ -272,6 +211,12 @@ impl Error {
     }
 }
 
+impl From<Usage> for Error {
+    fn from(Usage(reason): Usage) -> Self {
+        Self::Usage(reason)
+    }
+}
+
 /// How to fix the file errors that new users meet first.
 fn store_hint(source: &io::Error) -> &'static str {
     match source.kind() {
@@ -279,20 +224,5 @@ fn store_hint(source: &io::Error) -> &'static str {
         io::ErrorKind::ReadOnlyFilesystem => "; choose a writable store with --store DIR",
         io::ErrorKind::StorageFull => "; free some space or choose another store with --store DIR",
         _ => "",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_class_has_its_status() {
-        let statuses = Class::TABLE.map(|(class, word, plain, run, _)| {
-            assert_eq!(class.word(), word);
-            (class.exit_code(false), class.exit_code(true), plain, run)
-        });
-        assert!(statuses.iter().all(|&(a, b, plain, run)| (a, b) == (plain, run)));
-        assert_eq!(statuses.map(|row| row.0), [2, 10, 11, 12, 13, 14, 15, 16, 17, 125, 126, 127]);
     }
 }

@@ -19,7 +19,6 @@ mod store;
 
 use cli::args::{self, Cli, Command};
 use cli::ui::Ui;
-use cli::{completions, man, table};
 use commands::Session;
 use env::Environment;
 use error::Error;
@@ -39,12 +38,7 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
     global.refresh |= matches!(command, Command::Doctor { .. }) && !global.offline;
     let session = Session { global: &global, env };
     match command {
-        Command::Help(None) => ui.data(&table::help())?,
-        Command::Help(Some(name)) => {
-            let command = table::COMMANDS.iter().find(|command| command.name == name);
-            ui.data(&command.map(table::command_help).unwrap_or_default())?;
-        }
-        Command::Version => ui.data(concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"))?,
+        Command::Print(text) => ui.data(&text)?,
         Command::Install(specs) => session.install(&specs, ui)?,
         Command::Remove(specs) => session.remove(&specs, ui)?,
         Command::List { available: false, .. } => session.list(ui)?,
@@ -56,8 +50,6 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
         Command::Info(spec) => session.info(&spec, ui)?,
         Command::Export { specs, to, arch } => session.export(&specs, &to, arch, ui)?,
         Command::Import(from) => session.import(&from, ui)?,
-        Command::Completions(shell) => ui.data(&completions::script(shell))?,
-        Command::Man => ui.data(&man::page())?,
         Command::Doctor { apparmor } => return session.doctor(apparmor, ui),
         Command::Prune(what) => session.prune(&what, ui)?,
         Command::Path(spec) => session.path(&spec, ui)?,

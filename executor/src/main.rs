@@ -19,7 +19,8 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             ui.error(&error);
-            ExitCode::from(error.class().exit_code(runs_job))
+            let class = error.class();
+            ExitCode::from(if runs_job { class.exit_code_beside_job() } else { class.exit_code() })
         }
     }
 }

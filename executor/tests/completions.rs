@@ -1,13 +1,14 @@
 //! What shells make of our completions, and man of our page.
 
+use crate::common::shells::{self, assert_completes};
 use crate::common::{World, skip::skip};
 use std::process::Command;
 
 /// Whether the shell is installed; a skip where it is not.
 fn has(shell: &str) -> bool {
-    let has = Command::new(shell).args(["-c", ":"]).status().is_ok_and(|status| status.success());
+    let has = Command::new(shell).arg("--version").output().is_ok_and(|it| it.status.success());
     if !has {
-        skip(&format!("there is no {shell} (.ci/deps shells)"));
+        skip(&format!("there is no {shell} (.ci/deps shells manual)"));
     }
     has
 }
@@ -56,55 +57,34 @@ const TABLE: &[(&str, &str)] = &[
     ("prune --keep ", ""),
 ];
 
-fn assert_completes(shell: &str, line: &str, got: &str, want: &str) {
-    let mut got: Vec<_> = got.split_whitespace().collect();
-    got.sort_unstable();
-    got.dedup();
-    if let Some(some) = want.strip_prefix("… ") {
-        assert!(some.split(' ').all(|word| got.contains(&word)), "{shell}: {got:?}");
-        return;
-    }
-    let mut want: Vec<_> = want.split_whitespace().collect();
-    want.sort_unstable();
-    assert_eq!(got, want, "{shell}: {line:?}");
+fn complete(world: &World, shell: &str, line: &str) -> String {
+    ask(world, shell, &shells::complete(shell, "joblet-exec", line))
 }
 
 #[test]
 fn bash_completes() {
     let world = world();
     assert!(has("bash"));
-    let complete = |line: &str| {
-        let script = "source <(\"$exec\" completions bash); complete -p joblet-exec >/dev/null; \
-                      COMP_LINE=\"joblet-exec $0\" COMP_POINT=${#COMP_LINE}; \
-                      COMP_LINE=\"joblet-exec $LINE\"; COMP_POINT=${#COMP_LINE}; \
-                      _joblet_exec joblet-exec; echo \"${COMPREPLY[*]}\"";
-        ask(&world, "bash", &format!("LINE='{line}'; {script}"))
-    };
     for (line, want) in TABLE {
-        assert_completes("bash", line, &complete(line), want);
+        assert_completes("bash", line, &complete(&world, "bash", line), want);
     }
     // Bash puts in place of what follows the last `=` or `@`.
-    assert_completes("bash", "", &complete("run --runtime=d"), "demo demo@1.0.0 demo@1.1.0");
-    assert_completes("bash", "", &complete("run --runtime=demo@"), "1.0.0 1.1.0");
-    assert_completes("bash", "", &complete("path demo@1.0"), "1.0.0");
+    for (line, want) in [
+        ("run --runtime=d", "demo demo@1.0.0 demo@1.1.0"),
+        ("run --runtime=demo@", "1.0.0 1.1.0"),
+        ("path demo@1.0", "1.0.0"),
+    ] {
+        assert_completes("bash", line, &complete(&world, "bash", line), want);
+    }
 }
 
-/// zsh has no way to ask its completions but a terminal; a stand-in for its builtins says what they got.
 #[test]
 fn zsh_completes() {
     let world = world();
-    if !has("zsh") {
-        return;
-    }
-    for (line, want) in TABLE {
-        let script = format!(
-            "compdef() {{ :; }}; compset() {{ :; }}; _files() {{ print -l -- ${{cur}}*(N); }}; \
-             compadd() {{ shift; print -l -- ${{(M)@:#${{cur}}*}}; }}; \
-             source <($exec completions zsh); \
-             words=(joblet-exec ${{=:-{line}X}}); words[-1]=${{words[-1]%X}}; CURRENT=$#words; \
-             _joblet_exec"
-        );
-        assert_completes("zsh", line, &ask(&world, "zsh", &script), want);
+    if has("zsh") {
+        for (line, want) in TABLE {
+            assert_completes("zsh", line, &complete(&world, "zsh", line), want);
+        }
     }
 }
 
@@ -114,17 +94,10 @@ fn fish_completes() {
     if !has("fish") {
         return;
     }
-    for (line, want) in TABLE {
-        let script = format!(
-            "$exec completions fish | source; complete -C 'joblet-exec {line}' | string split -f 1 \\t"
-        );
-        // Fish does not know where a job begins, nor a store that an option names.
-        let got = ask(&world, "fish", &format!("{script}; true")).replace("/\n", "\n");
-        if !["-q --store ./store path d", "runtime install t", "run --runtime=demo ls --r"]
-            .contains(line)
-        {
-            assert_completes("fish", line, &got, want);
-        }
+    // Fish does not know where a job begins, nor a store that an option names.
+    let other = ["-q --store ./store path d", "runtime install t", "run --runtime=demo ls --r"];
+    for (line, want) in TABLE.iter().filter(|(line, _)| !other.contains(line)) {
+        assert_completes("fish", line, &complete(&world, "fish", line), want);
     }
 }
 
@@ -132,19 +105,16 @@ fn fish_completes() {
 fn the_manual_page_is_whole_and_well_formed() {
     let world = World::new();
     let page = world.exec(["man"]).stdout;
-    for part in [".TH JOBLET-EXEC 1", ".SS run ", "\\-\\-runtime", "JOBLET_EXEC_STORE", "INTEGRITY"]
-    {
-        assert!(page.contains(part), "{part}");
-    }
-    assert!(page.lines().all(|line| !line.is_empty() && !line.starts_with('\'')), "{page}");
-    let Ok(groff) = Command::new("groff").arg("--version").output() else {
-        return skip("there is no groff (.ci/deps manual)");
-    };
-    assert!(groff.status.success());
-    let script = "\"$exec\" man | groff -man -Tutf8 -ww";
-    let shown = ask(&world, "sh", script);
-    // Bold letters are typed twice.
-    let bold = |letter: char| format!("{letter}\u{8}{letter}");
-    assert!(shown.contains(&"COMMANDS".chars().map(bold).collect::<String>()), "{shown}");
-    assert!(shown.contains("its timeout"), "{shown}");
+    let shown = has("groff").then(|| ask(&world, "sh", shells::MAN));
+    let parts = [
+        ".TH JOBLET\\-EXEC 1",
+        ".SS run ",
+        "\\-\\-runtime",
+        "JOBLET_EXEC_STORE",
+        "INTEGRITY",
+        "\n.B ~/.rnx/config.yaml\n",
+        "\n.B joblet\\-exec list \\-\\-available\n",
+        "after its timeout",
+    ];
+    shells::assert_is_page(&page, shown.as_deref(), &parts);
 }

@@ -40,8 +40,7 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Serve { root, port } => {
             return serve::Server::open(&root, port).map(Outcome::Serve);
         }
-        Command::Help(text) => Ok(text),
-        Command::Version => Ok(concat!("joblet-publish ", env!("CARGO_PKG_VERSION"), "\n").into()),
+        Command::Print(text) => Ok(text),
         Command::Lock(options) => commands::lock(&options, note),
         Command::Build(options) => return commands::build(&options, note),
         Command::Check(options) => commands::check(&options, note),

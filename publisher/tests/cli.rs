@@ -99,7 +99,7 @@ fn faults_have_a_class_and_a_message() {
     let dir = dir.path();
     demo(dir);
     for (line, status, message) in [
-        ("bulid demo", 2, "error[USAGE]: unknown command `bulid`; did you mean `build`?\n"),
+        ("bulid demo", 2, "error[USAGE]: unknown command \"bulid\"; did you mean \"build\"?\n"),
         ("build demoo --offline", 12, "error[NOTFOUND]: no runtime `demoo`: "),
         (
             "build demo --offline",

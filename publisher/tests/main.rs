@@ -4,10 +4,13 @@ mod common;
 #[allow(dead_code, reason = "the executor's tests use all of it")]
 #[path = "../../executor/tests/common/server.rs"]
 mod server;
+#[path = "../../executor/tests/common/shells.rs"]
+mod shells;
 #[path = "../../executor/tests/common/skip.rs"]
 mod skip;
 
 mod cli;
+mod completions;
 mod free_space;
 mod hostile;
 mod line;

@@ -116,7 +116,11 @@ fn ended(result: &Result<Option<Exit>, Error>) -> String {
         },
         Err(error) => {
             let class = error.class();
-            (class.exit_code(true), "joblet-exec", format!(",\"class\":\"{}\"", class.word()))
+            (
+                class.exit_code_beside_job(),
+                "joblet-exec",
+                format!(",\"class\":\"{}\"", class.word()),
+            )
         }
     };
     format!("{{\"by\":\"{by}\",\"status\":{status}{more}}}\n")

@@ -46,6 +46,16 @@ pub const VARIABLES: [(&str, &str); 13] = [
     ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
 ];
 
+/// Files that are read or written unless something else is said, for the manual page.
+pub const FILES: [(&str, &str); 6] = [
+    (SYSTEM_STORE, "the store that root fills and everybody may use"),
+    ("$XDG_DATA_HOME/joblet/runtimes, ~/.local/share/joblet/runtimes", "an ordinary user's store"),
+    ("~/.rnx/config.yaml", "which registries there are, and the keys they are trusted by"),
+    (SYSTEM_CONFIG, "the same for the host, where a user has none"),
+    ("$XDG_CACHE_HOME/joblet, ~/.cache/joblet", "copies of registries, an ordinary user's"),
+    (SYSTEM_CACHE, "copies of registries, root's"),
+];
+
 /// The store that root fills and everybody may read.
 pub const SYSTEM_STORE: &str = "/opt/joblet/runtimes";
 

@@ -14,6 +14,7 @@ use std::process::{Command, Output};
 pub mod kept;
 pub mod members;
 pub mod server;
+pub mod shells;
 pub mod skip;
 pub mod tar;
 pub mod victim;

@@ -32,6 +32,33 @@ pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
 /// What tells `joblet-exec` that runtimes are for another architecture.
 pub const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
 
+/// Variables that users may set, and what they mean, for the manual page.
+pub const VARIABLES: [(&str, &str); 13] = [
+    (DEBIAN_MIRROR, "as --mirror"),
+    (DEBIAN_SNAPSHOT, "a snapshot service of Debian, for packages that no mirror has any more"),
+    (INPUT_STORE, "an address below which inputs lie, each named by its sha256; tried last"),
+    (JOBLET_EXEC, "as --joblet-exec"),
+    (SIGN_PASSWORD, "the password of the key that sign and reconcile use"),
+    ("UV_DEFAULT_INDEX, UV_INDEX_URL, PIP_INDEX_URL", "the package index of Python"),
+    ("UV_INDEX, UV_EXTRA_INDEX_URL, PIP_EXTRA_INDEX_URL", "more indexes"),
+    ("UV_FIND_LINKS, PIP_FIND_LINKS", "directories with wheels"),
+    (PIP_CONFIG_FILE, "a configuration file of pip"),
+    ("HOME", "below it are the cache and the configuration of pip and uv"),
+    ("XDG_CACHE_HOME", "fetched inputs are in joblet-publish below it"),
+    ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
+];
+
+/// Files that are read or written unless something else is said, for the manual page.
+pub const FILES: [(&str, &str); 6] = [
+    ("runtimes-src/NAME/manifest.yaml", "what a runtime is made of"),
+    ("runtimes-src/NAME/versions.lock", "the exact files that it is made of, as lock wrote them"),
+    ("dist", "archives, their indexes and records, as build wrote them"),
+    ("registry-site/records", "records of what is published"),
+    ("registry.json", "the registry, and registry.json.minisig its signature"),
+    ("$XDG_CACHE_HOME/joblet-publish, ~/.cache/joblet-publish", "fetched inputs, by sha256"),
+];
+
 /// The value of a variable; an empty one counts as unset.
 pub fn var(name: &str) -> Option<String> {
     var_os(name)?.into_string().ok().filter(|value| !value.is_empty())

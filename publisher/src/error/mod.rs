@@ -6,63 +6,13 @@
 pub mod shown;
 pub(crate) mod tail;
 
+pub use joblet_cli::Class;
+use joblet_cli::Usage;
 use joblet_format::Checksum;
 use std::{io, path::PathBuf};
 
 /// Reports progress to the user. Data never goes this way.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
-
-/// The classes of failure. Each is an exit status; those that `joblet-exec` has too share its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// The command line is wrong; nothing was touched.
-    Usage,
-    /// No answer, TLS, timeout, 5xx, or a file that no mirror has any more.
-    Net,
-    /// A runtime, an archive or a record that does not exist.
-    NotFound,
-    /// Size or checksum differs, or a published version would change.
-    Integrity,
-    /// A package that breaks a rule of unpacking.
-    Archive,
-    /// No space, read-only, no permission.
-    Store,
-    /// A manifest, lock, record or registry was refused.
-    Config,
-    /// The runtime does not work: a library is missing, or a check command failed.
-    Check,
-    /// An outside program (`apt-get`, `joblet-exec`) is missing or failed.
-    Tool,
-}
-
-impl Class {
-    /// Every class: name in messages, exit status, meaning. Tested, and printed by `--help`.
-    pub const TABLE: [(Self, &'static str, u8, &'static str); 9] = [
-        (Self::Usage, "USAGE", 2, "the command line is wrong"),
-        (Self::Net, "NET", 10, "no answer, TLS, timeout, server error, input gone"),
-        (Self::NotFound, "NOTFOUND", 12, "no such runtime, archive or record"),
-        (Self::Integrity, "INTEGRITY", 13, "size or checksum differs, published version changed"),
-        (Self::Archive, "ARCHIVE", 14, "a package breaks a rule of unpacking"),
-        (Self::Store, "STORE", 15, "no space, read-only, no permission"),
-        (Self::Config, "CONFIG", 17, "manifest, lock, record or registry refused"),
-        (Self::Check, "CHECK", 18, "a library is missing or a check command failed"),
-        (Self::Tool, "TOOL", 19, "an outside program is missing or failed"),
-    ];
-
-    fn row(self) -> &'static (Self, &'static str, u8, &'static str) {
-        Self::TABLE.iter().find(|row| row.0 == self).expect("every class has a row")
-    }
-
-    /// The word in `error[WORD]`.
-    pub fn word(self) -> &'static str {
-        self.row().1
-    }
-
-    /// The exit status.
-    pub fn exit_code(self) -> u8 {
-        self.row().2
-    }
-}
 
 /// Why `joblet-publish` gave up. Each variant names the step and the object it failed on.
 ///
@@ -232,18 +182,15 @@ impl Error {
     }
 }
 
+impl From<Usage> for Error {
+    fn from(Usage(reason): Usage) -> Self {
+        Self::Usage(reason)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_class_has_its_status() {
-        let statuses = Class::TABLE.map(|(class, word, code, _)| {
-            assert_eq!((class.word(), class.exit_code()), (word, code));
-            code
-        });
-        assert_eq!(statuses, [2, 10, 12, 13, 14, 15, 17, 18, 19]);
-    }
 
     #[test]
     fn several_failures_are_all_said() {

@@ -64,8 +64,9 @@ impl Sources {
     /// What `directory` has in `templates/` and `assets/`; the built-in text for the rest.
     pub(super) fn load(directory: &Path) -> Result<Self, Error> {
         let templates = directory.join("templates");
-        let templates =
-            TEMPLATES.map(|(name, text)| Ok((name, load(directory, &templates.join(name), text)?)));
+        let templates = TEMPLATES.map(|(name, text)| {
+            Ok::<_, Error>((name, load(directory, &templates.join(name), text)?))
+        });
         let mut assets = ASSETS.map(|_| (String::new(), String::new()));
         for ((name, built_in), asset) in ASSETS.into_iter().zip(&mut assets) {
             let text = load(directory, &directory.join("assets").join(name), built_in)?;

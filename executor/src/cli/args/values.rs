@@ -1,10 +1,10 @@
 //! The values that options take.
 
-use super::{BindArg, TmpfsArg};
+use super::{BindArg, Color, Terminal, TmpfsArg};
 use crate::gpu::Wanted;
-use joblet_format::Arch;
+use joblet_format::{Arch, Spec};
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::num::NonZero;
 use std::time::Duration;
 
 /// `K=V`, or `K` for the caller's value.
@@ -65,11 +65,6 @@ pub(super) fn user(word: &OsStr) -> Result<(u32, u32), String> {
     Ok((number(uid)?, number(gid)?))
 }
 
-/// A path.
-pub(super) fn file(word: &OsStr) -> Result<PathBuf, String> {
-    if word.is_empty() { Err("is empty".to_owned()) } else { Ok(word.into()) }
-}
-
 /// The number of a file descriptor that can be written to.
 pub(super) fn descriptor(word: &OsStr) -> Result<i32, String> {
     let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
@@ -112,20 +107,44 @@ pub(super) fn gpus(word: &OsStr) -> Result<Wanted, String> {
 
 /// A number above zero.
 pub(super) fn positive(word: &OsStr) -> Result<u32, String> {
-    let number = utf8(word)?.parse().ok().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("{word:?} is not a number above zero"))
+    joblet_cli::positive::<NonZero<u32>>(word).map(NonZero::get)
 }
 
 /// `amd64` or `arm64`.
 pub(super) fn arch(word: &OsStr) -> Result<Arch, String> {
-    let found = Arch::ALL.into_iter().find(|arch| word == arch.as_str());
-    found.ok_or_else(|| format!("{word:?} is neither amd64 nor arm64"))
+    one_of(word, &Arch::ALL.map(|arch| (arch.as_str(), arch)))
 }
 
-/// `3`: how many.
-pub(super) fn count(word: &OsStr) -> Result<usize, String> {
-    let text = utf8(word)?;
-    text.parse().map_err(|_| format!("{text:?} is not a number"))
+/// `--color`
+pub(super) fn color(word: &OsStr) -> Result<Color, String> {
+    let words = [("auto", Color::Auto), ("always", Color::Always), ("never", Color::Never)];
+    one_of(word, &words)
+}
+
+/// `--tty`, which without a value is `always`.
+pub(super) fn terminal(word: &OsStr) -> Result<Terminal, String> {
+    let words =
+        [("auto", Terminal::Auto), ("always", Terminal::Always), ("never", Terminal::Never)];
+    if word.is_empty() { Ok(Terminal::Always) } else { one_of(word, &words) }
+}
+
+/// `--network`: whether it is the host's.
+pub(super) fn host_network(word: &OsStr) -> Result<bool, String> {
+    one_of(word, &[("none", false), ("host", true)])
+}
+
+/// What the word stands for among these.
+fn one_of<T: Copy>(word: &OsStr, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(known, _)| word == *known);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let all: Vec<_> = words.iter().map(|(known, _)| *known).collect();
+        format!("{word:?} is not one of {}", all.join(", "))
+    })
+}
+
+/// `NAME` or `NAME@VERSION`.
+pub(super) fn spec(word: &OsStr) -> Result<Spec, String> {
+    utf8(word)?.parse().map_err(|error| format!("{error}"))
 }
 
 /// `90`, `1.5s`, `5m`, `2h`, `30d`: a time.
@@ -142,7 +161,7 @@ pub(super) fn duration(word: &OsStr) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is not a time like 90s"))
 }
 
-pub(super) fn utf8(word: &OsStr) -> Result<&str, String> {
+fn utf8(word: &OsStr) -> Result<&str, String> {
     word.to_str().ok_or_else(|| format!("{word:?} is not UTF-8"))
 }
 

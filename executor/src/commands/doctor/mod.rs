@@ -42,7 +42,7 @@ impl Session<'_> {
         checks.push(checks::gpu(gpu::find(gpu::Wanted::All, directories, &runtime::empty()?)));
         ui.data(&checks::report(&checks, self.global.json))?;
         let failed = checks.iter().find(|check| check.status == State::Fail);
-        Ok(failed.map_or(0, |check| check.class.exit_code(false)))
+        Ok(failed.map_or(0, |check| check.class.exit_code()))
     }
 
     fn registry(&self, ui: &mut Ui<'_>) -> Check {

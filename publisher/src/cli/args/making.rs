@@ -1,10 +1,14 @@
-//! The words of `lock`, `build` and `check`, which make runtimes.
+//! `new`, `lock`, `build` and `check`, which make runtimes.
 
-use super::{RECORDS, Values};
-use crate::error::Error;
+use super::Command as Parsed;
+use super::options::{
+    ALL, CACHE, JOBLET_EXEC, JOBS, JSON, MIRROR, NAMES, OFFLINE, OUT, RECORDS, SOURCES, arch,
+};
 use crate::error::shown;
 use crate::pack::MAX_PART;
+use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Status, Usage, text};
 use joblet_format::{Arch, RuntimeName};
+use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -85,84 +89,159 @@ pub struct Check {
     pub joblet_exec: Option<PathBuf>,
 }
 
-impl Values {
-    pub(super) fn check(mut self, all: bool) -> Result<Check, Error> {
-        Ok(Check {
-            sources: self.sources()?,
-            arches: self.arches()?,
-            out: self.path("--out", "dist")?,
-            joblet_exec: self.value("--joblet-exec")?.map(PathBuf::from),
-            selection: self.selection(all)?,
-        })
-    }
-
-    pub(super) fn lock(mut self, all: bool) -> Result<Lock, Error> {
-        Ok(Lock {
-            sources: self.sources()?,
-            arches: self.arches()?,
-            mirror: self.text("--mirror")?,
-            cache: self.value("--cache")?.map(PathBuf::from),
-            selection: self.selection(all)?,
-        })
-    }
-
-    pub(super) fn build(mut self, all: bool) -> Result<Build, Error> {
-        Ok(Build {
-            sources: self.sources()?,
-            arches: self.arches()?,
-            out: self.path("--out", "dist")?,
-            records: self.path("--records", RECORDS)?,
-            base_url: self.base_url()?,
-            part_size: self.part_size()?,
-            making: self.making()?,
-            json: self.args.contains("--json"),
-            selection: self.selection(all)?,
-        })
-    }
-
-    pub(super) fn making(&mut self) -> Result<Making, Error> {
-        Ok(Making {
-            cache: self.value("--cache")?.map(PathBuf::from),
-            jobs: self.jobs()?,
-            offline: self.args.contains("--offline"),
-            mirror: self.text("--mirror")?,
-            joblet_exec: self.value("--joblet-exec")?.map(PathBuf::from),
-        })
-    }
-
-    fn base_url(&mut self) -> Result<Option<String>, Error> {
-        let base = self.text("--base-url")?;
-        match base.as_deref().and_then(shown::secret) {
-            Some(secret) => {
-                Err(Error::Usage(format!("--base-url has {secret}, and records are public")))
-            }
-            None => Ok(base),
+pub(super) static NEW: Command<Parsed> = Command {
+    name: "new",
+    also: &[],
+    operands: Operands::new("NAME", Complete::Nothing),
+    help: "write a first runtimes-src/NAME/manifest.yaml",
+    about: "Nothing is written over.",
+    options: &[&SOURCES.row],
+    examples: &[("joblet-publish new tools-1", "runtimes-src/tools-1/manifest.yaml")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let sources = call.needed(&SOURCES)?;
+        match <[RuntimeName; 1]>::try_from(call.parsed()?) {
+            Ok([name]) => Ok(Parsed::New { name, sources }),
+            Err(_) => Err(Usage("new needs one NAME".into())),
         }
-    }
+    }),
+};
 
-    fn part_size(&mut self) -> Result<u64, Error> {
-        let Some(size) = self.text("--part-size")? else { return Ok(MAX_PART) };
-        let number = size.parse().ok().filter(|size| (1..=MAX_PART).contains(size));
-        number.ok_or_else(|| {
-            Error::Usage(format!("--part-size needs a number from 1 to {MAX_PART}, not `{size}`"))
-        })
-    }
+static ARCH: Opt<Vec<Arch>> = arch("which architectures of the manifest");
 
-    fn jobs(&mut self) -> Result<Option<NonZero<usize>>, Error> {
-        let Some(jobs) = self.text("--jobs")? else { return Ok(None) };
-        let number = jobs.parse().map(Some);
-        number.map_err(|_| Error::Usage(format!("--jobs needs a number from 1, not `{jobs}`")))
-    }
+pub(super) static LOCK: Command<Parsed> = Command {
+    name: "lock",
+    also: &[],
+    operands: Operands::new("NAME…|--all", NAMES),
+    help: "resolve every input and write versions.lock",
+    about: "It needs apt-get and, for manifests with python, uv.",
+    options: &[&ALL.row, &SOURCES.row, &ARCH.row, &CACHE.row, &MIRROR.row],
+    examples: &[
+        ("joblet-publish lock python-3.11", "runtimes-src/python-3.11/versions.lock"),
+        ("joblet-publish lock python-3.11 --arch arm64", "the other architecture stays as it is"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Lock(Lock {
+            selection: selection(call)?,
+            sources: call.needed(&SOURCES)?,
+            arches: call.needed(&ARCH)?,
+            mirror: call.value(&MIRROR)?,
+            cache: call.value(&CACHE)?,
+        }))
+    }),
+};
 
-    fn selection(self, all: bool) -> Result<Selection, Error> {
-        let verb = self.verb.name;
-        match (self.names()?, all) {
-            (names, true) if names.is_empty() => Ok(Selection::All),
-            (_, true) => Err(Error::Usage("give names or --all, not both".into())),
-            (names, false) if names.is_empty() => {
-                Err(Error::Usage(format!("`{verb}` needs a runtime's NAME or --all")))
-            }
-            (names, false) => Ok(Selection::Names(names)),
+static BASE_URL: Opt<String> = Opt::value(
+    "--base-url",
+    "URL",
+    Complete::Nothing,
+    base_url,
+    "where the archives will be published, instead of beside registry.json",
+);
+static PART_SIZE: Opt<u64> = Opt::value(
+    "--part-size",
+    "BYTES",
+    Complete::Nothing,
+    part_size,
+    "cut larger archives into parts",
+)
+.or("2147483647");
+
+pub(super) static BUILD: Command<Parsed> = Command {
+    name: "build",
+    also: &[],
+    operands: Operands::new("NAME…|--all", NAMES),
+    help: "make OUT/NAME-VERSION-ARCH.tar.gz, its index and OUT/records/NAME/VERSION.json",
+    about: "The bytes depend on the manifest and its lock alone. What is unchanged is not built again.",
+    options: &[
+        &ALL.row,
+        &SOURCES.row,
+        &ARCH.row,
+        &OUT.row,
+        &CACHE.row,
+        &JOBS.row,
+        &OFFLINE.row,
+        &BASE_URL.row,
+        &PART_SIZE.row,
+        &JOBLET_EXEC.row,
+        &MIRROR.row,
+        &RECORDS.row,
+        &JSON.row,
+    ],
+    examples: &[
+        ("joblet-publish build python-3.11 --arch amd64", "one archive, in dist"),
+        ("joblet-publish build --all --offline", "all, of inputs that were fetched before"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Build(Build {
+            selection: selection(call)?,
+            sources: call.needed(&SOURCES)?,
+            arches: call.needed(&ARCH)?,
+            out: call.needed(&OUT)?,
+            records: call.needed(&RECORDS)?,
+            base_url: call.value(&BASE_URL)?,
+            part_size: call.needed(&PART_SIZE)?,
+            making: making(call)?,
+            json: call.switch(&JSON),
+        }))
+    }),
+};
+
+static RUNNABLE: Opt<Vec<Arch>> = arch("which; all: this machine's, and what qemu-user can run");
+
+pub(super) static CHECK: Command<Parsed> = Command {
+    name: "check",
+    also: &[],
+    operands: Operands::new("NAME…|--all", NAMES),
+    help: "run the manifest's check commands in the packed runtime",
+    about: "Each runs in a sandbox without a network, as a job of joblet-exec.",
+    options: &[&ALL.row, &SOURCES.row, &RUNNABLE.row, &OUT.row, &JOBLET_EXEC.row],
+    examples: &[("joblet-publish check python-3.11", "what build has written to dist")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Check(Check {
+            selection: selection(call)?,
+            sources: call.needed(&SOURCES)?,
+            arches: call.needed(&RUNNABLE)?,
+            out: call.needed(&OUT)?,
+            joblet_exec: call.value(&JOBLET_EXEC)?,
+        }))
+    }),
+};
+
+pub(super) fn making(call: &mut Call) -> Result<Making, Usage> {
+    Ok(Making {
+        cache: call.value(&CACHE)?,
+        jobs: call.value(&JOBS)?,
+        offline: call.switch(&OFFLINE),
+        mirror: call.value(&MIRROR)?,
+        joblet_exec: call.value(&JOBLET_EXEC)?,
+    })
+}
+
+fn base_url(word: &OsStr) -> Result<String, String> {
+    let base = text(word)?;
+    match shown::secret(&base) {
+        Some(secret) => Err(format!("it has {secret}, and records are public")),
+        None => Ok(base),
+    }
+}
+
+fn part_size(word: &OsStr) -> Result<u64, String> {
+    let number = word.to_str().and_then(|word| word.parse().ok());
+    let number = number.filter(|size| (1..=MAX_PART).contains(size));
+    number.ok_or_else(|| format!("{word:?} is not a number from 1 to {MAX_PART}"))
+}
+
+fn selection(call: &mut Call) -> Result<Selection, Usage> {
+    match (call.parsed::<RuntimeName>()?, call.switch(&ALL)) {
+        (names, true) if names.is_empty() => Ok(Selection::All),
+        (_, true) => Err(Usage("give names or --all, not both".into())),
+        (names, false) if names.is_empty() => {
+            Err(Usage(format!("{} needs a runtime's NAME or --all", call.command())))
         }
+        (names, false) => Ok(Selection::Names(names)),
     }
 }

@@ -1,7 +1,8 @@
-//! The words of `verify` and `diff`, which look at what was published.
+//! `verify` and `diff`, which look at what was published.
 
-use super::{Making, RECORDS, Values};
-use crate::error::Error;
+use super::options::{CACHE, JOBLET_EXEC, JOBS, JSON, MIRROR, OFFLINE, RECORDED, RECORDS, arch};
+use super::{Command as Parsed, Making, making};
+use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Status, Usage, text};
 use joblet_format::{Arch, Spec};
 use std::path::PathBuf;
 
@@ -35,33 +36,78 @@ pub struct Diff {
     pub json: bool,
 }
 
-impl Values {
-    pub(super) fn verify(mut self) -> Result<Verify, Error> {
-        let (arches, records) = (self.arches()?, self.path("--records", RECORDS)?);
-        let (against, making) = (self.text("--against")?, self.making()?);
-        let specs = self.specs()?;
+static AGAINST: Opt<String> = Opt::value(
+    "--against",
+    "REGISTRY",
+    Complete::Files,
+    text,
+    "a registry to compare with: its registry.json and its archive",
+);
+static PUBLISHED: Opt<Vec<Arch>> = arch("which of those that were published");
+
+pub(super) static VERIFY: Command<Parsed> = Command {
+    name: "verify",
+    also: &[],
+    operands: Operands::new("NAME[@VERSION]…", RECORDED),
+    help: "build a published version once more and compare every entry",
+    about: "",
+    options: &[
+        &AGAINST.row,
+        &PUBLISHED.row,
+        &CACHE.row,
+        &JOBS.row,
+        &OFFLINE.row,
+        &JOBLET_EXEC.row,
+        &MIRROR.row,
+        &RECORDS.row,
+    ],
+    examples: &[
+        ("joblet-publish verify python-3.11@1.0.0", "by its record"),
+        ("joblet-publish verify python-3.11 --against dist", "the latest, by what lies in dist"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let specs = specs(call)?;
         if specs.is_empty() {
-            return Err(Error::Usage("`verify` needs NAME or NAME@VERSION".into()));
+            return Err(Usage("verify needs NAME or NAME@VERSION".into()));
         }
-        Ok(Verify { specs, arches, records, against, making })
-    }
+        Ok(Parsed::Verify(Verify {
+            specs,
+            arches: call.needed(&PUBLISHED)?,
+            records: call.needed(&RECORDS)?,
+            against: call.value(&AGAINST)?,
+            making: making::making(call)?,
+        }))
+    }),
+};
 
-    pub(super) fn diff(mut self) -> Result<Diff, Error> {
-        let (arches, records) = (self.arches()?, self.path("--records", RECORDS)?);
-        let json = self.args.contains("--json");
-        match <[Spec; 2]>::try_from(self.specs()?) {
-            Ok([before, after]) => Ok(Diff { before, after, arches, records, json }),
-            Err(_) => Err(Error::Usage("`diff` needs two of NAME or NAME@VERSION".into())),
-        }
-    }
+static COMMON: Opt<Vec<Arch>> = arch("which of those that both have");
 
-    fn specs(self) -> Result<Vec<Spec>, Error> {
-        let spec = |word: &String| match word.parse::<Spec>() {
-            Ok(Spec { origin: Some(_), .. }) => {
-                Err(Error::Usage(format!("`{word}`: a registry is named with --against here")))
-            }
-            spec => spec.map_err(|error| Error::Usage(error.to_string())),
-        };
-        self.positionals()?.iter().map(spec).collect()
+pub(super) static DIFF: Command<Parsed> = Command {
+    name: "diff",
+    also: &[],
+    operands: Operands::new("A[@VERSION] B[@VERSION]", RECORDED),
+    help: "say which packages were added, removed and changed, and what they weigh",
+    about: "",
+    options: &[&COMMON.row, &RECORDS.row, &JSON.row],
+    examples: &[("joblet-publish diff node-20@1.0.0 node-20@1.1.0", "two versions of one runtime")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| match <[Spec; 2]>::try_from(specs(call)?) {
+        Ok([before, after]) => Ok(Parsed::Diff(Diff {
+            before,
+            after,
+            arches: call.needed(&COMMON)?,
+            records: call.needed(&RECORDS)?,
+            json: call.switch(&JSON),
+        })),
+        Err(_) => Err(Usage("diff needs two of NAME or NAME@VERSION".into())),
+    }),
+};
+
+fn specs(call: &mut Call) -> Result<Vec<Spec>, Usage> {
+    let specs = call.parsed::<Spec>()?;
+    match specs.iter().find(|spec| spec.origin.is_some()) {
+        Some(spec) => Err(Usage(format!("{spec}: a registry is named with --against here"))),
+        None => Ok(specs),
     }
 }

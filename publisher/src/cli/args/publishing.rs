@@ -1,7 +1,9 @@
-//! The words of `index`, `site`, `serve`, `sign` and `keygen`, which make and show a registry.
+//! `index`, `site`, `serve`, `sign` and `keygen`, which make and show a registry.
 
-use super::{Command, RECORDS, Values};
-use crate::error::Error;
+use super::Command as Parsed;
+use super::options::{PASSWORD_FILE, RECORDS};
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, positive};
+use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
@@ -51,61 +53,127 @@ pub struct Keygen {
     pub no_password: bool,
 }
 
-impl Values {
-    pub(super) fn index(mut self) -> Result<Index, Error> {
-        let records = self.path("--records", RECORDS)?;
-        let out = self.path("--out", "registry.json")?;
-        self.nothing_more()?;
-        Ok(Index { records, out })
-    }
+static REGISTRY_FILE: Opt<PathBuf> =
+    Opt::path("--out", "FILE", "the registry to write").or("registry.json");
 
-    pub(super) fn site(mut self) -> Result<Site, Error> {
-        let records = self.path("--records", RECORDS)?;
-        let source = self.path("--theme", "registry-site")?;
-        let out = self.path("--out", "dist/site")?;
-        self.nothing_more()?;
-        Ok(Site { records, source, out })
-    }
+pub(super) static INDEX: Command<Parsed> = Command {
+    name: "index",
+    also: &[],
+    operands: Operands::NONE,
+    help: "write registry.json from the records",
+    about: "It is refused if a version that is published would change.",
+    options: &[&RECORDS.row, &REGISTRY_FILE.row],
+    examples: &[(
+        "joblet-publish index --records dist/records --out dist/registry.json",
+        "a registry of what was built here",
+    )],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let (records, out) = (call.needed(&RECORDS)?, call.needed(&REGISTRY_FILE)?);
+        Ok(Parsed::Index(Index { records, out }))
+    }),
+};
 
-    pub(super) fn serve(mut self) -> Result<Command, Error> {
-        let port = match self.text("--port")? {
-            None => 8000,
-            Some(port) => port.parse().map_err(|_| {
-                Error::Usage(format!("--port needs a number up to 65535, not `{port}`"))
-            })?,
-        };
-        match self.positionals()?.as_slice() {
-            [] => Ok(Command::Serve { root: "dist/site".into(), port }),
-            [root] => Ok(Command::Serve { root: root.into(), port }),
-            [_, extra, ..] => Err(Error::Usage(format!("unexpected argument `{extra}`"))),
-        }
-    }
+static THEME: Opt<PathBuf> =
+    Opt::path("--theme", "DIR", "templates/ and assets/ of the site").or("registry-site");
+static SITE_DIR: Opt<PathBuf> = Opt::path("--out", "DIR", "the directory to write").or("dist/site");
 
-    pub(super) fn sign(mut self) -> Result<Sign, Error> {
-        let key = self.value("--key")?.map(PathBuf::from);
-        let key = key.ok_or_else(|| Error::Usage("`sign` needs --key FILE".into()))?;
-        let password_file = self.value("--password-file")?.map(PathBuf::from);
-        let expires = match self.text("--expires")? {
-            None => None,
-            Some(days) => Some(days.parse().map_err(|_| {
-                Error::Usage(format!("--expires needs a number of days from 1, not `{days}`"))
-            })?),
-        };
-        let add = self.args.contains("--add");
-        let registry = match self.positionals()?.as_slice() {
-            [] => "registry.json".into(),
-            [file] => file.into(),
-            [_, extra, ..] => return Err(Error::Usage(format!("unexpected argument `{extra}`"))),
-        };
-        Ok(Sign { registry, key, password_file, expires, add })
-    }
+pub(super) static SITE: Command<Parsed> = Command {
+    name: "site",
+    also: &[],
+    operands: Operands::NONE,
+    help: "write the static site and its registry.json from the records",
+    about: "",
+    options: &[&RECORDS.row, &THEME.row, &SITE_DIR.row],
+    examples: &[("joblet-publish site", "dist/site, of what is published")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Site(Site {
+            records: call.needed(&RECORDS)?,
+            source: call.needed(&THEME)?,
+            out: call.needed(&SITE_DIR)?,
+        }))
+    }),
+};
 
-    pub(super) fn keygen(mut self) -> Result<Keygen, Error> {
-        let password_file = self.value("--password-file")?.map(PathBuf::from);
-        let no_password = self.args.contains("--no-password");
-        match self.positionals()?.as_slice() {
-            [file] => Ok(Keygen { key: file.into(), password_file, no_password }),
-            _ => Err(Error::Usage("`keygen` needs one FILE".into())),
-        }
-    }
+static PORT: Opt<u16> = Opt::value(
+    "--port",
+    "N",
+    Complete::Nothing,
+    port,
+    "where to listen; 0: at a port that is free",
+)
+.or("8000");
+
+pub(super) static SERVE: Command<Parsed> = Command {
+    name: "serve",
+    also: &[],
+    operands: Operands::new("[DIR]", Complete::Files),
+    help: "show a site and its registry on loopback",
+    about: "DIR is dist/site unless it is given.",
+    options: &[&PORT.row],
+    examples: &[("joblet-publish serve dist/site --port 0", "its address is printed")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let root = call.operand().map_or_else(|| "dist/site".into(), PathBuf::from);
+        Ok(Parsed::Serve { root, port: call.needed(&PORT)? })
+    }),
+};
+
+fn port(word: &OsStr) -> Result<u16, String> {
+    let number = word.to_str().and_then(|word| word.parse().ok());
+    number.ok_or_else(|| format!("{word:?} is not a number up to 65535"))
 }
+
+static KEY: Opt<PathBuf> =
+    Opt::path("--key", "FILE", "the secret key, as keygen or minisign wrote it");
+static EXPIRES: Opt<NonZero<u32>> = Opt::value(
+    "--expires",
+    "DAYS",
+    Complete::Nothing,
+    positive,
+    "days until the signature expires; without it, it does not",
+);
+static ADD: Opt<()> = Opt::switch("--add", "keep the signatures by other keys");
+
+pub(super) static SIGN: Command<Parsed> = Command {
+    name: "sign",
+    also: &[],
+    operands: Operands::new("--key=FILE [FILE]", Complete::Files),
+    help: "write FILE.minisig, the signature of a registry",
+    about: "FILE is registry.json unless it is given.",
+    options: &[&KEY.row, &PASSWORD_FILE.row, &EXPIRES.row, &ADD.row],
+    examples: &[("joblet-publish sign --key company.key --expires 30", "registry.json.minisig")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let registry = call.operand().map_or_else(|| "registry.json".into(), PathBuf::from);
+        Ok(Parsed::Sign(Sign {
+            registry,
+            key: call.needed(&KEY)?,
+            password_file: call.value(&PASSWORD_FILE)?,
+            expires: call.value(&EXPIRES)?,
+            add: call.switch(&ADD),
+        }))
+    }),
+};
+
+static NO_PASSWORD: Opt<()> = Opt::switch("--no-password", "leave the secret key unencrypted");
+
+pub(super) static KEYGEN: Command<Parsed> = Command {
+    name: "keygen",
+    also: &[],
+    operands: Operands::new("FILE", Complete::Files),
+    help: "write a new secret key to FILE and its public key to FILE.pub",
+    about: "Nothing is written over.",
+    options: &[&PASSWORD_FILE.row, &NO_PASSWORD.row],
+    examples: &[("joblet-publish keygen company.key", "company.key and company.key.pub")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let password_file = call.value(&PASSWORD_FILE)?;
+        let no_password = call.switch(&NO_PASSWORD);
+        match call.operands().as_slice() {
+            [file] => Ok(Parsed::Keygen(Keygen { key: file.into(), password_file, no_password })),
+            _ => Err(Usage("keygen needs one FILE".into())),
+        }
+    }),
+};

@@ -1,8 +1,9 @@
-//! The words of `plan`, `release` and `reconcile`, which get versions out.
+//! `plan`, `release` and `reconcile`, which publish versions.
 
-use super::{RECORDS, Values};
-use crate::error::Error;
+use super::Command as Parsed;
+use super::options::{HOST, OUT, RECORDS, SOURCES, TAG};
 use crate::release::Tag;
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, text};
 use std::path::PathBuf;
 
 /// `plan`
@@ -46,63 +47,76 @@ pub struct Reconcile {
     pub key: Option<PathBuf>,
 }
 
-impl Values {
-    pub(super) fn plan(mut self) -> Result<Plan, Error> {
-        let plan = Plan {
-            tag: self.needed_tag()?,
-            sources: self.sources()?,
-            records: self.path("--records", RECORDS)?,
-            branch: self.text("--branch")?.unwrap_or_else(|| "origin/main".into()),
-        };
-        self.nothing_more()?;
-        Ok(plan)
-    }
+static RELEASE_BRANCH: Opt<String> =
+    Opt::value("--branch", "REF", Complete::Nothing, text, "the branch that releases come from")
+        .or("origin/main");
 
-    pub(super) fn release(mut self) -> Result<Release, Error> {
-        let release = Release {
-            tag: self.needed_tag()?,
-            host: self.needed("--host")?,
-            outs: self.paths("--out", "dist")?,
-        };
-        self.nothing_more()?;
-        Ok(release)
-    }
+pub(super) static PLAN: Command<Parsed> = Command {
+    name: "plan",
+    also: &[],
+    operands: Operands::new("--tag=TAG", Complete::Nothing),
+    help: "say what a tag releases, checked, as JSON",
+    about: "It runs in a git checkout of the tag.",
+    options: &[&TAG.row, &SOURCES.row, &RECORDS.row, &RELEASE_BRANCH.row],
+    examples: &[("joblet-publish plan --tag python-3.11@1.4.0", "one version of one runtime")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Plan(Plan {
+            tag: call.needed(&TAG)?,
+            sources: call.needed(&SOURCES)?,
+            records: call.needed(&RECORDS)?,
+            branch: call.needed(&RELEASE_BRANCH)?,
+        }))
+    }),
+};
 
-    pub(super) fn reconcile(mut self) -> Result<Reconcile, Error> {
-        let reconcile = Reconcile {
-            tag: self.tag()?,
-            host: self.needed("--host")?,
-            repository: self.needed("--repository")?,
-            branch: self.text("--branch")?.unwrap_or_else(|| "main".into()),
-            records: self.path("--records", RECORDS)?,
-            key: self.value("--key")?.map(PathBuf::from),
-        };
-        self.nothing_more()?;
-        Ok(reconcile)
-    }
+pub(super) static RELEASE: Command<Parsed> = Command {
+    name: "release",
+    also: &[],
+    operands: Operands::new("--tag=TAG --host=HOST", Complete::Nothing),
+    help: "publish what was built: draft, upload, download, compare, publish",
+    about: "--out may be given more than once, for what was built on several machines.",
+    options: &[&TAG.row, &HOST.row, &OUT.row],
+    examples: &[(
+        "joblet-publish release --tag python-3.11@1.4.0 --host github:owner/repo",
+        "a release on GitHub, by gh",
+    )],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Release(Release {
+            tag: call.needed(&TAG)?,
+            host: call.needed(&HOST)?,
+            outs: call.values(&OUT)?,
+        }))
+    }),
+};
 
-    fn tag(&mut self) -> Result<Option<Tag>, Error> {
-        self.text("--tag")?.map(|text| text.parse().map_err(Error::Usage)).transpose()
-    }
+static REPOSITORY: Opt<String> =
+    Opt::value("--repository", "URL", Complete::Files, text, "the git repository of the registry");
+static BRANCH: Opt<String> =
+    Opt::value("--branch", "NAME", Complete::Nothing, text, "its branch").or("main");
+static KEY: Opt<PathBuf> = Opt::path("--key", "FILE", "sign registry.json with this minisign key");
 
-    fn needed_tag(&mut self) -> Result<Tag, Error> {
-        self.tag()?.ok_or_else(|| self.lacks("--tag"))
-    }
-
-    fn needed(&mut self, option: &'static str) -> Result<String, Error> {
-        self.text(option)?.ok_or_else(|| self.lacks(option))
-    }
-
-    fn lacks(&self, option: &str) -> Error {
-        Error::Usage(format!("`{}` needs {option}; see --help", self.verb.name))
-    }
-
-    /// The values of an option that may be given more than once.
-    fn paths(&mut self, option: &'static str, default: &str) -> Result<Vec<PathBuf>, Error> {
-        let mut all = Vec::new();
-        while let Some(value) = self.value(option)? {
-            all.push(value.into());
-        }
-        Ok(if all.is_empty() { vec![default.into()] } else { all })
-    }
-}
+pub(super) static RECONCILE: Command<Parsed> = Command {
+    name: "reconcile",
+    also: &[],
+    operands: Operands::new("--host=HOST --repository=URL", Complete::Nothing),
+    help: "record what is published and push registry.json, of one tag or of all",
+    about: "It can be run again at any time: what is recorded already is left alone.",
+    options: &[&TAG.row, &HOST.row, &REPOSITORY.row, &BRANCH.row, &RECORDS.row, &KEY.row],
+    examples: &[(
+        "joblet-publish reconcile --host github:owner/repo --repository https://github.com/owner/repo",
+        "all that is published there",
+    )],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Reconcile(Reconcile {
+            tag: call.value(&TAG)?,
+            host: call.needed(&HOST)?,
+            repository: call.needed(&REPOSITORY)?,
+            branch: call.needed(&BRANCH)?,
+            records: call.needed(&RECORDS)?,
+            key: call.value(&KEY)?,
+        }))
+    }),
+};

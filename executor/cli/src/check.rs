@@ -1,0 +1,67 @@
+//! What the compiler cannot see in a table.
+
+use crate::option::{HELP, Row, VERSION};
+use crate::{Command, Example, Parsed, Program};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+impl<C> Program<C> {
+    /// What is wrong with the table, for a test: names that stand twice, texts that are not as help and
+    /// manual page want them, examples that do not parse.
+    pub fn faults(&'static self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut names = BTreeSet::new();
+        self.examples(self.name, self.examples, &mut faults);
+        for command in self.commands {
+            for name in [command.name].iter().chain(command.also) {
+                if !names.insert(*name) {
+                    faults.push(format!("{name} names two commands"));
+                }
+            }
+            line(command.name, command.help, &mut faults);
+            self.examples(command.name, command.examples, &mut faults);
+            self.options(command, &mut faults);
+        }
+        faults
+    }
+
+    fn options(&'static self, command: &Command<C>, faults: &mut Vec<String>) {
+        let mut names = BTreeSet::new();
+        let all: Vec<&Row> = command.options.iter().chain(self.options).copied().collect();
+        for row in all.into_iter().chain([&HELP.row, &VERSION.row]) {
+            for name in [row.long, row.short].into_iter().filter(|name| !name.is_empty()) {
+                if !names.insert(name) {
+                    faults.push(format!("{}: {name} stands twice", command.name));
+                }
+            }
+            line(row.long, row.help, faults);
+        }
+    }
+
+    fn examples(&'static self, whose: &str, examples: &[Example], faults: &mut Vec<String>) {
+        for (line, _) in examples {
+            // What shells make of the rest of a line is not for a command line to say.
+            let words = line.split(['|', '>', ')']).next().unwrap_or_default().split_whitespace();
+            let mut words = words.skip_while(|word| word.trim_start_matches("<(") != self.name);
+            if words.next().is_none() {
+                faults.push(format!("{whose}: {line} does not call {}", self.name));
+            }
+            let words = words.map(|word| OsString::from(word.trim_matches('\''))).collect();
+            // The options of every command are the caller's to take, so that nothing is said of what is left.
+            let read = |parsed| match parsed {
+                Parsed::Text(_) => Ok(()),
+                Parsed::Call(read, mut call) => read(&mut call).map(drop),
+            };
+            if let Err(error) = self.parse(words).and_then(read) {
+                faults.push(format!("{whose}: {line}: {error}"));
+            }
+        }
+    }
+}
+
+/// A line of help begins small, has no full stop and an end.
+fn line(whose: &str, text: &str, faults: &mut Vec<String>) {
+    if text.is_empty() || text.ends_with('.') || text.len() > 100 || text.contains('\n') {
+        faults.push(format!("{whose}: {text:?} is not one line without a full stop"));
+    }
+}

@@ -1,0 +1,243 @@
+//! `run` and `shell`, and the options of jobs.
+
+use super::runtimes::INSTALLED;
+use super::{BindArg, Command as Parsed, Run, Terminal, TmpfsArg, one_spec, values};
+use crate::gpu::Wanted;
+use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, file, text};
+use joblet_format::Spec;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+static RUNTIME: Opt<Spec> = Opt::value(
+    "--runtime",
+    "SPEC",
+    INSTALLED,
+    values::spec,
+    "the runtime: NAME, NAME@VERSION or NAME@latest",
+)
+.about("NAME is the highest version that is installed, or else the latest of the registry.");
+static ENV: Opt<(OsString, Option<OsString>)> = Opt::value(
+    "--env",
+    "K[=V]",
+    Complete::Nothing,
+    values::variable,
+    "set a variable, or pass the caller's on",
+)
+.short("-e");
+static ENV_FILE: Opt<PathBuf> =
+    Opt::path("--env-file", "FILE", "set the variables of FILE: lines of K=V or K");
+static UPLOAD: Opt<PathBuf> =
+    Opt::path("--upload", "PATH", "put a private copy of a file or directory into /work");
+static BIND: Opt<BindArg> = Opt::value(
+    "--bind",
+    "SRC:DST[:rw]",
+    Complete::Files,
+    values::bind,
+    "show a file or directory of the host to the job, live sockets included",
+);
+static TMPFS: Opt<TmpfsArg> = Opt::value(
+    "--tmpfs",
+    "DST[:SIZE]",
+    Complete::Nothing,
+    values::tmpfs,
+    "an empty writable directory, of at most SIZE (64M, 2G)",
+);
+static WORKDIR: Opt<PathBuf> = Opt::value(
+    "--workdir",
+    "DIR",
+    Complete::Files,
+    file,
+    "directory of the job to start in, instead of /work",
+);
+static USER: Opt<(u32, u32)> = Opt::value(
+    "--user",
+    "UID[:GID]",
+    Complete::Nothing,
+    values::user,
+    "run as this user and group, by number",
+);
+static HOSTNAME: Opt<String> = Opt::value(
+    "--hostname",
+    "NAME",
+    Complete::Nothing,
+    text,
+    "name of the host as the job sees it",
+);
+static NETWORK: Opt<bool> = Opt::choice(
+    "--network",
+    "none|host",
+    values::host_network,
+    "none: loopback only; host: the host's",
+)
+.or("none");
+static TIMEOUT: Opt<Duration> = Opt::value(
+    "--timeout",
+    "TIME",
+    Complete::Nothing,
+    values::duration,
+    "after TIME (90, 30s, 5m, 2h) TERM, 10 s later KILL; status 124",
+);
+static MEMORY: Opt<u64> = Opt::value(
+    "--memory",
+    "SIZE",
+    Complete::Nothing,
+    values::memory,
+    "how much memory it may use: 8192 (MiB), 512M, 8G",
+);
+static CPU: Opt<u32> = Opt::value(
+    "--cpu",
+    "N",
+    Complete::Nothing,
+    values::processors,
+    "how many processors' time it may use: 2, 1.5, 0.25",
+);
+static PIDS: Opt<u32> = Opt::value(
+    "--pids",
+    "N",
+    Complete::Nothing,
+    values::positive,
+    "how many processes and threads it may have at a time",
+);
+static GPU: Opt<Wanted> = Opt::value(
+    "--gpu",
+    "N|all",
+    Complete::Nothing,
+    values::gpus,
+    "how many of the host's GPUs it may use",
+);
+static INIT: Opt<()> =
+    Opt::switch("--init", "run an init as PID 1 that forwards signals and reaps zombies");
+static TTY: Opt<Terminal> = Opt::choice(
+    "--tty",
+    "auto|always|never",
+    values::terminal,
+    "a terminal of its own for the job; --tty is --tty=always",
+)
+.optional()
+.short("-t")
+.or("auto")
+.about("auto: where input and output are a terminal here.");
+static STATUS_FD: Opt<i32> = Opt::value(
+    "--status-fd",
+    "N",
+    Complete::Nothing,
+    values::descriptor,
+    "write a line of JSON on how it ended to descriptor N",
+);
+static DRY_RUN: Opt<()> =
+    Opt::switch("--dry-run", "print what would be done to start the job, and stop");
+
+/// Options of the commands that run jobs. The first is not one of `shell`, which has an operand.
+static JOB: [&Row; 19] = [
+    &RUNTIME.row,
+    &ENV.row,
+    &ENV_FILE.row,
+    &UPLOAD.row,
+    &BIND.row,
+    &TMPFS.row,
+    &WORKDIR.row,
+    &USER.row,
+    &HOSTNAME.row,
+    &NETWORK.row,
+    &TIMEOUT.row,
+    &MEMORY.row,
+    &CPU.row,
+    &PIDS.row,
+    &GPU.row,
+    &INIT.row,
+    &TTY.row,
+    &STATUS_FD.row,
+    &DRY_RUN.row,
+];
+
+pub(super) static RUN: Command<Parsed> = Command {
+    name: "run",
+    also: &["job run"],
+    operands: Operands {
+        usage: "--runtime=SPEC [OPTION…] [--] COMMAND [ARG…]",
+        complete: Complete::Files,
+        end_options: true,
+    },
+    help: "run a job in a runtime; installs it first if no version is installed",
+    about: "Options end at the first operand; the rest is the job's command line. The job starts in \
+            /work, an empty directory of its own; standard input and output are the caller's.",
+    options: &JOB,
+    examples: &[
+        ("joblet-exec run --runtime=python-3.11 python3 -V", "a program of the runtime"),
+        (
+            "joblet-exec run --runtime=python-3.11 --upload main.py python3 main.py",
+            "a script of this host",
+        ),
+        (
+            "joblet-exec run --runtime=node-20 --bind .:/src:rw --workdir /src npm test",
+            "this directory, writable",
+        ),
+        (
+            "joblet-exec run --runtime=openjdk-21 --memory 2G --timeout 5m java -version",
+            "with limits",
+        ),
+    ],
+    status: Status::OfJob,
+    action: Action::Call(|call| {
+        let spec = call.value(&RUNTIME)?.ok_or_else(|| {
+            Usage("run needs --runtime=SPEC; joblet-exec list shows what is installed".into())
+        })?;
+        let argv = call.operands();
+        if argv.is_empty() {
+            return Err(Usage("run needs a COMMAND after its options".into()));
+        }
+        job(call, spec, argv)
+    }),
+};
+
+pub(super) static SHELL: Command<Parsed> = Command {
+    name: "shell",
+    also: &[],
+    operands: Operands::new("SPEC [OPTION…]", INSTALLED),
+    help: "run a shell in a runtime, with a terminal of its own",
+    about: "bash, where the runtime has one, or else sh.",
+    options: JOB.split_at(1).1,
+    examples: &[
+        ("joblet-exec shell python-3.11", "a look around"),
+        (
+            "joblet-exec shell node-20 --network host --bind .:/src:rw",
+            "this directory, and a network",
+        ),
+    ],
+    status: Status::OfJob,
+    action: Action::Call(|call| {
+        let spec = one_spec(call)?;
+        job(call, spec, SHELL_ARGV.map(Into::into).into())
+    }),
+};
+
+/// What `shell` runs: the shell that people expect, or the one that is there.
+pub(super) const SHELL_ARGV: [&str; 3] =
+    ["sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"];
+
+/// A job with the options of the call.
+fn job(call: &mut Call, spec: Spec, argv: Vec<OsString>) -> Result<Parsed, Usage> {
+    Ok(Parsed::Run(Box::new(Run {
+        spec,
+        env: call.values(&ENV)?,
+        env_files: call.values(&ENV_FILE)?,
+        uploads: call.values(&UPLOAD)?,
+        binds: call.values(&BIND)?,
+        tmpfs: call.values(&TMPFS)?,
+        workdir: call.value(&WORKDIR)?,
+        user: call.value(&USER)?,
+        hostname: call.value(&HOSTNAME)?,
+        host_network: call.needed(&NETWORK)?,
+        timeout: call.value(&TIMEOUT)?,
+        memory: call.value(&MEMORY)?,
+        cpu: call.value(&CPU)?,
+        pids: call.value(&PIDS)?,
+        gpu: call.value(&GPU)?,
+        init: call.switch(&INIT),
+        terminal: call.needed(&TTY)?,
+        status_fd: call.value(&STATUS_FD)?,
+        dry_run: call.switch(&DRY_RUN),
+        argv,
+    })))
+}

@@ -1,0 +1,184 @@
+//! Commands on runtimes in the store: `install`, `remove`, `list`, `upgrade`, `info`, `prune`, `path`, `verify`.
+
+use super::{Command as Parsed, one_spec, specs, values};
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, count};
+use std::time::Duration;
+
+/// What `prune` may remove.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Prune {
+    /// How many versions of each runtime stay.
+    pub keep: usize,
+    /// Only what was installed longer ago.
+    pub older_than: Option<Duration>,
+    /// Only say it.
+    pub dry_run: bool,
+}
+
+/// What is in the store.
+pub(super) const INSTALLED: Complete = Complete::Runtimes("list");
+
+pub(super) static INSTALL: Command<Parsed> = Command {
+    name: "install",
+    also: &["runtime install"],
+    operands: Operands::new("SPEC…", Complete::Runtimes("list --available --all-versions")),
+    help: "install runtimes from the registry",
+    about: "SPEC is NAME for the latest version, or NAME@VERSION. What is installed already is left alone.",
+    options: &[],
+    examples: &[
+        ("joblet-exec install python-3.11 node-20@1.0.0", "two runtimes"),
+        ("joblet-exec install openjdk-21 --registry owner/repo", "from another registry"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| Ok(Parsed::Install(specs(call)?))),
+};
+
+pub(super) static REMOVE: Command<Parsed> = Command {
+    name: "remove",
+    also: &["runtime remove"],
+    operands: Operands::new("SPEC…", INSTALLED),
+    help: "remove installed runtimes",
+    about: "NAME removes every version of it. A version that a job uses is not removed.",
+    options: &[],
+    examples: &[("joblet-exec remove python-3.11@1.0.0", "one version")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| Ok(Parsed::Remove(specs(call)?))),
+};
+
+static AVAILABLE: Opt<()> = Opt::switch("--available", "list what the registry offers instead");
+static ALL_VERSIONS: Opt<()> =
+    Opt::switch("--all-versions", "with --available: every version, not only the latest");
+static WITH_NEWER: Opt<()> =
+    Opt::switch("--outdated", "list those of which the registry has a newer version");
+
+pub(super) static LIST: Command<Parsed> = Command {
+    name: "list",
+    also: &["runtime list"],
+    operands: Operands::NONE,
+    help: "list installed runtimes",
+    about: "",
+    options: &[&AVAILABLE.row, &ALL_VERSIONS.row, &WITH_NEWER.row],
+    examples: &[
+        ("joblet-exec list", "what is installed"),
+        ("joblet-exec list --available --all-versions", "all that the registry has"),
+        ("joblet-exec list --json", "the same for programs"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let outdated = call.switch(&WITH_NEWER);
+        let (available, all_versions) = (call.switch(&AVAILABLE), call.switch(&ALL_VERSIONS));
+        match outdated {
+            true if available || all_versions => Err(Usage("--outdated stands alone".into())),
+            true => Ok(Parsed::Outdated),
+            false => Ok(Parsed::List { available, all_versions }),
+        }
+    }),
+};
+
+pub(super) static OUTDATED: Command<Parsed> = Command {
+    name: "outdated",
+    also: &["runtime outdated"],
+    operands: Operands::NONE,
+    help: "list installed runtimes of which the registry has a newer version",
+    about: "",
+    options: &[],
+    examples: &[("joblet-exec outdated", "what upgrade would install")],
+    status: Status::OfProgram,
+    action: Action::Call(|_| Ok(Parsed::Outdated)),
+};
+
+pub(super) static UPGRADE: Command<Parsed> = Command {
+    name: "upgrade",
+    also: &["runtime upgrade"],
+    operands: Operands::new("[NAME…]", INSTALLED),
+    help: "install the latest version of installed runtimes, beside the older ones",
+    about: "prune removes the older ones afterwards.",
+    options: &[],
+    examples: &[
+        ("joblet-exec upgrade", "of all that is installed"),
+        ("joblet-exec upgrade python-3.11", "of this one"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| Ok(Parsed::Upgrade(call.parsed()?))),
+};
+
+pub(super) static INFO: Command<Parsed> = Command {
+    name: "info",
+    also: &["runtime info"],
+    operands: Operands::new("SPEC", INSTALLED),
+    help: "show details of a runtime: versions, origin, size on disk, mounts, variables",
+    about: "",
+    options: &[],
+    examples: &[("joblet-exec info python-3.11", "whether it is installed or not")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| Ok(Parsed::Info(one_spec(call)?))),
+};
+
+static KEEP: Opt<usize> = Opt::value(
+    "--keep",
+    "N",
+    Complete::Nothing,
+    count,
+    "versions of each runtime that stay, latest first",
+)
+.or("1");
+static OLDER_THAN: Opt<Duration> = Opt::value(
+    "--older-than",
+    "TIME",
+    Complete::Nothing,
+    values::duration,
+    "only what was installed longer ago (12h, 30d)",
+);
+static DRY_RUN: Opt<()> = Opt::switch("--dry-run", "say what would be removed, and stop");
+
+pub(super) static PRUNE: Command<Parsed> = Command {
+    name: "prune",
+    also: &["runtime prune"],
+    operands: Operands::NONE,
+    help: "remove old versions of installed runtimes, but none that a job uses",
+    about: "",
+    options: &[&KEEP.row, &OLDER_THAN.row, &DRY_RUN.row],
+    examples: &[
+        ("joblet-exec prune --dry-run", "what would go"),
+        ("joblet-exec prune --keep 2 --older-than 30d", "two versions of each stay"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Prune(Prune {
+            keep: call.needed(&KEEP)?,
+            older_than: call.value(&OLDER_THAN)?,
+            dry_run: call.switch(&DRY_RUN),
+        }))
+    }),
+};
+
+pub(super) static PATH: Command<Parsed> = Command {
+    name: "path",
+    also: &["runtime path"],
+    operands: Operands::new("SPEC", INSTALLED),
+    help: "print the directory of an installed runtime",
+    about: "",
+    options: &[],
+    examples: &[("joblet-exec path python-3.11", "of its latest installed version")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| Ok(Parsed::Path(one_spec(call)?))),
+};
+
+static REPAIR: Opt<()> = Opt::switch("--repair", "fetch again what is damaged");
+
+pub(super) static VERIFY: Command<Parsed> = Command {
+    name: "verify",
+    also: &["runtime verify"],
+    operands: Operands::new("[SPEC…]", INSTALLED),
+    help: "compare installed runtimes with what was published, file by file",
+    about: "",
+    options: &[&REPAIR.row],
+    examples: &[
+        ("joblet-exec verify", "all that is installed"),
+        ("joblet-exec verify python-3.11 --repair", "this one, and make it good again"),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        Ok(Parsed::Verify { specs: call.parsed()?, repair: call.switch(&REPAIR) })
+    }),
+};

@@ -1,0 +1,164 @@
+//! The command line, as typed.
+
+use super::*;
+use joblet_format::Spec;
+
+fn parse_words(line: &str) -> Result<Cli, Error> {
+    parse(line.split_whitespace().map(OsString::from).collect())
+}
+
+fn command(line: &str) -> Command {
+    parse_words(line).unwrap().command
+}
+
+fn spec(text: &str) -> Spec {
+    text.parse().unwrap()
+}
+
+#[test]
+fn joblets_own_spellings_mean_the_same() {
+    for (ours, theirs) in [
+        ("install a b@1.0.0", "runtime install a b@1.0.0"),
+        ("remove a@1.0.0", "runtime remove a@1.0.0"),
+        ("list --available", "runtime list --available"),
+        ("outdated", "list --outdated"),
+        ("info a", "runtime info a"),
+        ("upgrade", "runtime upgrade"),
+        ("prune --keep 2 --older-than 30d", "runtime prune --older-than 720h --keep=2"),
+        ("run --runtime=a python x.py", "job run --runtime=a python x.py"),
+    ] {
+        assert_eq!(command(ours), command(theirs), "{ours}");
+    }
+}
+
+#[test]
+fn options_end_where_the_job_begins() {
+    for line in [
+        "run --runtime=a@1.0.0 -e K=V -q ls --runtime=b -la -- x",
+        "run --runtime a@1.0.0 --env K=V -q -- ls --runtime=b -la -- x",
+        "-q job run -e K=V --runtime a@1.0.0 ls --runtime=b -la -- x",
+    ] {
+        let cli = parse_words(line).unwrap();
+        assert!(cli.global.quiet, "{line}");
+        let Command::Run(run) = cli.command else { panic!("{line}") };
+        assert_eq!(run.spec, spec("a@1.0.0"));
+        assert_eq!(run.env, [("K".into(), Some("V".into()))]);
+        assert_eq!(run.argv, ["ls", "--runtime=b", "-la", "--", "x"]);
+    }
+}
+
+#[test]
+fn values_may_be_anything() {
+    let Command::Run(run) = command("run --runtime a -e A= -e B -e C=D=E --workdir -x ls") else {
+        panic!()
+    };
+    let variable = |k: &str, v: Option<&str>| (k.into(), v.map(Into::into));
+    let env = [variable("A", Some("")), variable("B", None), variable("C", Some("D=E"))];
+    assert_eq!(run.env, env);
+    assert_eq!(run.workdir, Some("-x".into()));
+    // A value is not an option, whatever it looks like.
+    let cli = parse_words("run --runtime a --workdir --json --hostname=--offline ls").unwrap();
+    let Command::Run(run) = cli.command else { panic!() };
+    assert_eq!((run.workdir, run.hostname), (Some("--json".into()), Some("--offline".into())));
+    assert!(!cli.global.json && !cli.global.offline);
+}
+
+#[test]
+fn a_shell_is_a_job() {
+    let Command::Run(run) = command("shell a@1.0.0 --init --network host") else { panic!() };
+    assert_eq!((run.spec, run.terminal), (spec("a@1.0.0"), Terminal::Auto));
+    assert!(run.init && run.host_network && run.argv == jobs::SHELL_ARGV);
+    let Command::Run(run) = command("run -t --runtime a --status-fd 3 ls") else { panic!() };
+    assert_eq!((run.terminal, run.status_fd), (Terminal::Always, Some(3)));
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (line, message) in [
+        ("", "no command given; joblet-exec --help lists them"),
+        ("instal a", "unknown command \"instal\"; did you mean \"install\"?"),
+        ("frobnicate", "unknown command \"frobnicate\"; joblet-exec --help lists them"),
+        ("runtime instal a", "did you mean \"runtime install\"?"),
+        ("runtime", "unknown command \"runtime\""),
+        ("list --availible", "unknown option \"--availible\"; did you mean --available?"),
+        ("list --zzz", "joblet-exec list --help lists them"),
+        ("--runtime=a run ls", "options of a command stand after it"),
+        ("list x", "unexpected argument \"x\""),
+        ("list --json=yes", "--json takes no value"),
+        ("list --store", "--store needs a value: DIR"),
+        ("list --store a --store b", "option --store is given twice"),
+        ("list --color=blue", "--color: \"blue\" is not one of auto, always, never"),
+        ("list --offline --refresh", "exclude each other"),
+        ("install", "install needs a runtime"),
+        ("install A", "\"A\" is not a runtime name"),
+        ("install a@1.0", "\"1.0\" is not a version like 1.4.0"),
+        ("path a b", "path takes one SPEC"),
+        ("info", "info needs a runtime"),
+        ("upgrade a@1.0.0", "\"a@1.0.0\" is not a runtime name"),
+        ("list --outdated --available", "--outdated stands alone"),
+        ("outdated x", "unexpected argument"),
+        ("prune x", "unexpected argument"),
+        ("export a", "export needs --to=DIR: the directory to make"),
+        ("export --to=x", "export needs a runtime"),
+        ("export --to=x --arch=mips a", "--arch: \"mips\" is not one of amd64, arm64"),
+        ("import", "import takes the directory of one bundle"),
+        ("completions tcsh", "one of bash, zsh and fish"),
+        ("man ls", "unexpected argument"),
+        ("help instal", "unknown command \"instal\"; did you mean \"install\"?"),
+        ("help install x", "unknown command \"install x\""),
+        ("prune --keep some", "--keep: \"some\" is not a number"),
+        ("prune --older-than 1y", "--older-than: \"1y\" is not a time"),
+        ("run ls", "run needs --runtime=SPEC"),
+        ("run --runtime=a", "run needs a COMMAND"),
+        ("run --runtime=a --network=lan ls", "--network: \"lan\" is not one of none, host"),
+        ("run --runtime=a --env =x ls", "--env: \"=x\" has no name"),
+        ("run --runtime=a --upload= ls", "--upload: is empty"),
+        ("run --runtime=a --status-fd 0 ls", "--status-fd: \"0\" is not a descriptor"),
+        ("shell", "shell needs a runtime"),
+        ("shell a b", "shell takes one SPEC"),
+        ("shell a --runtime b", "unknown option \"--runtime\""),
+        ("run --runtime=a --bind x ls", "--bind: \"x\" is not SRC:DST"),
+    ] {
+        match parse_words(line) {
+            Err(Error::Usage(text)) => assert!(text.contains(message), "{line}: {text}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn help_and_version_need_nothing_else() {
+    let printed = |line| match command(line) {
+        Command::Print(text) => text,
+        other => panic!("{line}: {other:?}"),
+    };
+    for (line, part) in [
+        ("--help", "Exit status:"),
+        ("help", "Exit status:"),
+        ("-h", "joblet-exec COMMAND -h lists"),
+        ("install -h", "Usage: joblet-exec install SPEC…\n"),
+        ("runtime install --help", "Also:  joblet-exec runtime install\n"),
+        ("help runtime install", "Also:  joblet-exec runtime install\n"),
+        ("help install", "Examples:\n  joblet-exec install python-3.11"),
+        ("-V", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n")),
+        ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n")),
+        ("man", ".SH EXAMPLES\n"),
+        ("completions fish", "complete -c joblet-exec"),
+    ] {
+        assert!(printed(line).contains(part), "{line}: {}", printed(line));
+    }
+    // The short form has a line for each option, and none of those of every command.
+    let short = printed("prune -h");
+    assert!(!short.contains("Examples:") && !short.contains("--registry"), "{short}");
+    assert_eq!(short.lines().filter(|line| line.contains("  --")).count(), 3, "{short}");
+}
+
+#[test]
+fn a_broken_run_is_still_a_run() {
+    let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+    assert!(runs_job(&words("run --bogus ls")));
+    assert!(runs_job(&words("job run ls")));
+    assert!(runs_job(&words("shell --bogus a")));
+    assert!(!runs_job(&words("install run")));
+    assert!(!runs_job(&words("lst --bogus")));
+}

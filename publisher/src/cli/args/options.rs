@@ -1,0 +1,80 @@
+//! Options that several commands share.
+
+use crate::release::Tag;
+use joblet_cli::{Complete, Opt, positive, text};
+use joblet_format::Arch;
+use std::ffi::OsStr;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+/// The runtimes that there are sources of.
+pub(super) const NAMES: Complete = Complete::Directory("runtimes-src");
+/// The runtimes that there are records of.
+pub(super) const RECORDED: Complete = Complete::Directory("registry-site/records");
+
+pub(super) static ALL: Opt<()> = Opt::switch("--all", "every runtime below the sources directory");
+pub(super) static SOURCES: Opt<PathBuf> =
+    Opt::path("--sources", "DIR", "where NAME/manifest.yaml lies").or("runtimes-src");
+pub(super) static OUT: Opt<PathBuf> =
+    Opt::path("--out", "DIR", "where archives and records/ lie").or("dist");
+pub(super) static RECORDS: Opt<PathBuf> =
+    Opt::path("--records", "DIR", "the published records").or("registry-site/records");
+pub(super) static CACHE: Opt<PathBuf> =
+    Opt::path("--cache", "DIR", "where fetched inputs are kept, instead of the user's cache");
+pub(super) static OFFLINE: Opt<()> =
+    Opt::switch("--offline", "fetch nothing: every input must be in the cache");
+pub(super) static JSON: Opt<()> = Opt::switch("--json", "print the report as JSON");
+pub(super) static JOBS: Opt<NonZero<usize>> = Opt::value(
+    "--jobs",
+    "N",
+    Complete::Nothing,
+    positive,
+    "threads, instead of as many as there are processors",
+);
+pub(super) static MIRROR: Opt<String> = Opt::value(
+    "--mirror",
+    "URL",
+    Complete::Nothing,
+    text,
+    "where debian/ and debian-security/ lie, instead of where the host's apt looks",
+);
+pub(super) static JOBLET_EXEC: Opt<PathBuf> =
+    Opt::path("--joblet-exec", "FILE", "the joblet-exec to use").about(
+        "Without it: $JOBLET_EXEC, the one beside this program, dist/bin, or the one in PATH.",
+    );
+pub(super) static TAG: Opt<Tag> = Opt::value(
+    "--tag",
+    "TAG",
+    Complete::Nothing,
+    tag,
+    "NAME@X.Y.Z, or vX.Y.Z for every runtime of that version",
+);
+pub(super) static HOST: Opt<String> = Opt::value(
+    "--host",
+    "HOST",
+    Complete::Files,
+    text,
+    "github:OWNER/REPO, or a directory used as a release host",
+);
+pub(super) static PASSWORD_FILE: Opt<PathBuf> =
+    Opt::path("--password-file", "FILE", "the key's password")
+        .about("Without it: $JOBLET_PUBLISH_SIGN_PASSWORD, or else the terminal is asked.");
+
+/// `--arch`, and which architectures are meant without it.
+pub(super) const fn arch(help: &'static str) -> Opt<Vec<Arch>> {
+    Opt::choice("--arch", "amd64|arm64|all", arches, help).or("all")
+}
+
+/// None is all that there are.
+fn arches(word: &OsStr) -> Result<Vec<Arch>, String> {
+    let one = || word.to_str().and_then(|word| word.parse().ok());
+    match one() {
+        _ if word == "all" => Ok(Vec::new()),
+        Some(arch) => Ok(vec![arch]),
+        None => Err(format!("{word:?} is not one of amd64, arm64, all")),
+    }
+}
+
+fn tag(word: &OsStr) -> Result<Tag, String> {
+    text(word)?.parse()
+}
