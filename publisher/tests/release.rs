@@ -374,7 +374,7 @@ fn tags_that_a_shell_would_run_stop_at_the_plan() {
     {
         let said = complaint(&world.step("plan", tag).output().unwrap(), 2);
         assert!(
-            said.starts_with(&format!("error[USAGE]: {tag:?} is not a tag of a release")),
+            said.starts_with(&format!("error[USAGE]: --tag: {tag:?} is not a tag of a release")),
             "{said}"
         );
     }

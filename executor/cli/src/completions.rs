@@ -162,12 +162,13 @@ fn words(text: &mut String, pattern: &str, want: &str) {
 
 fn want<C>(program: &'static Program<C>) -> String {
     let options = || program.commands.iter().flat_map(|it| it.options).copied();
-    let valued = options().chain(global(program)).filter(|row| takes_word(row));
+    let with_value = options().chain(global(program)).filter(|row| takes_word(row));
     // Each once; commands that share a name for an option mean the same kind of value by it.
-    let valued: BTreeMap<_, _> = valued.map(|row| (row.long, row)).collect();
-    let names_of_valued: BTreeSet<_> = valued.values().flat_map(|it| [it.long, it.short]).collect();
+    let with_value: BTreeMap<_, _> = with_value.map(|row| (row.long, row)).collect();
+    let names_of_valued: BTreeSet<_> =
+        with_value.values().flat_map(|it| [it.long, it.short]).collect();
     let (mut values, mut own, mut operands) = (String::new(), String::new(), String::new());
-    for row in valued.values() {
+    for row in with_value.values() {
         case(&mut values, &joined([row.long, row.short], "|"), of_value(row));
     }
     let values = values.replace(" ;;", "; return ;;");

@@ -171,17 +171,14 @@ impl<C> Program<C> {
 
     /// Whether the command line is one whose low exit statuses are those of a job.
     pub fn runs_job(&'static self, args: &[OsString]) -> bool {
-        let command = match words::sort(self, args.to_vec()) {
-            Ok(words) => words.command,
-            // A broken line: the command is recognised by the first words that are not options.
-            Err(_) => {
-                let mut words = args.iter().filter(|word| !words::is_option(word)).cloned();
-                words.next().and_then(|first| {
-                    let more = words.take(words::length(self, &first) - 1);
-                    words::command(self, &[first].into_iter().chain(more).collect::<Vec<_>>()).ok()
-                })
-            }
+        // Of a broken line the command is recognised by the first words that are not options.
+        let recognise = |_| {
+            let mut words = args.iter().filter(|word| !words::is_option(word)).cloned();
+            let first = words.next()?;
+            let more = words.take(words::length(self, &first) - 1);
+            words::command(self, &[first].into_iter().chain(more).collect::<Vec<_>>()).ok()
         };
+        let command = words::sort(self, args.to_vec()).map_or_else(recognise, |it| it.command);
         command.is_some_and(|command| command.status == Status::OfJob)
     }
 }
