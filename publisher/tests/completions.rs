@@ -1,6 +1,7 @@
 //! What shells make of our completions, and man of our page.
 
 use crate::shells::{MAN, assert_completes, assert_is_page, complete};
+use crate::skip::skip;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -22,8 +23,13 @@ fn ask(shell: &str, script: &str) -> String {
     stdout
 }
 
+/// Whether a program is installed; a skip where it is not.
 fn has(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|it| it.status.success())
+    let has = Command::new(program).arg("--version").output().is_ok_and(|it| it.status.success());
+    if !has {
+        skip(&format!("there is no {program} (.ci/deps shells manual)"));
+    }
+    has
 }
 
 #[test]
