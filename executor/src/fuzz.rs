@@ -59,7 +59,7 @@ pub fn address(bytes: &[u8]) {
         let whole = whole.expect("it is one that is used");
         assert!(there.url().query().is_some() || whole == there);
     }
-    // Whatever a parser takes for a secret in it is not shown, if it does not stand elsewhere, too.
+    // Whatever a parser takes for a secret in it is not shown, if it is nowhere else.
     let Ok(url) = Url::parse(text) else { return };
     let host = url.host_str().filter(|_| text.contains("://") && !url.cannot_be_a_base());
     let secrets = [Some(url.username()), url.password(), url.query(), url.fragment()];
@@ -121,7 +121,7 @@ pub fn archive(bytes: &[u8]) {
     }
 }
 
-/// Gives every block that stands where a header is expected a right checksum.
+/// Gives every block that is where a header is expected a right checksum.
 fn seal_headers(stream: &mut [u8]) {
     let mut rest = stream;
     while let Some((header, behind)) = rest.split_at_mut_checked(512) {

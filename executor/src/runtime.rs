@@ -24,7 +24,7 @@ pub struct Runtime {
     pub path: PathBuf,
     /// Its `runtime.yml`.
     pub config: RuntimeYml,
-    /// What lies at the source of each mount of `config`, in the same order.
+    /// What is at the source of each mount of `config`, in the same order.
     pub sources: Vec<Source>,
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     yaml_serde::from_str(text).map_err(|error| error.to_string())
 }
 
-/// What lies at `source` in the runtime `dir`; of a directory, whether it is empty if `look_inside`.
+/// What is at `source` in the runtime `dir`; of a directory, whether it is empty if `look_inside`.
 fn source(dir: BorrowedFd<'_>, source: &str, look_inside: bool) -> Result<Source, Errno> {
     let found = match beneath::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
         Err(Errno::NOENT) => return Ok(Source::Missing),

@@ -21,8 +21,8 @@
 //! ```
 //!
 //! Every archive has exactly one index, and a valid index exactly one tar stream: headers are those
-//! of [`crate::ustar`]. Paths stand in walking order (a directory is followed by all that is in it,
-//! names in byte order), each below a directory that stands before it.
+//! of [`crate::ustar`]. Paths are in walking order (a directory is followed by all that is in it,
+//! names in byte order), each below a directory that comes before it.
 
 mod parse;
 
@@ -87,7 +87,7 @@ pub struct Piece {
     pub sha256: [u8; 32],
 }
 
-/// Where an entry lies in the tar stream, in bytes from its beginning.
+/// Where an entry is in the tar stream, in bytes from its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Where its headers begin.
@@ -163,7 +163,7 @@ impl Index {
         self.entries.iter().map(Entry::size).sum()
     }
 
-    /// Where each entry lies in the tar stream, in order.
+    /// Where each entry is in the tar stream, in order.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         let mut next = 0;
         self.entries.iter().map(move |entry| {

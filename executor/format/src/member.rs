@@ -11,9 +11,9 @@
 //! … deflate …   CRC-32   length of what it unpacks to
 //! ```
 
-/// What stands before the deflate stream of a member, in bytes. Part of the format.
+/// What comes before the deflate stream of a member, in bytes. Part of the format.
 pub const MEMBER_HEADER: usize = 20;
-/// What stands behind it: CRC-32 and length, in bytes. Part of the format (RFC 1952).
+/// What is behind it: CRC-32 and length, in bytes. Part of the format (RFC 1952).
 pub const MEMBER_TRAILER: usize = 8;
 /// Most that one member unpacks to, in bytes. Part of the format: readers keep whole members in
 /// memory, one per processor.

@@ -43,9 +43,9 @@ pub struct Registry {
 /// An entry of a registry that was left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// The entry's name as it stands in the document: any text at all.
+    /// The entry's name as it is in the document: any text at all.
     pub name: String,
-    /// The entry's version as it stands in the document: any text at all.
+    /// The entry's version as it is in the document: any text at all.
     pub version: String,
     /// The rule it breaks.
     pub reason: String,
@@ -56,7 +56,7 @@ pub struct Refused {
 /// The members beside `artifacts` describe the amd64 artifact, for Joblet's client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Release {
-    /// The same version as the key it stands under.
+    /// The same version as the key it is under.
     pub version: Version,
     /// One line for people.
     pub description: String,
@@ -156,7 +156,7 @@ impl Release {
         })
     }
 
-    /// Whether any of its archives is in parts: such a release stands under `extended`.
+    /// Whether any of its archives is in parts: such a release is under `extended`.
     pub fn in_parts(&self) -> bool {
         self.artifacts.values().any(|artifact| !artifact.parts.is_empty())
     }

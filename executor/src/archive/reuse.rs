@@ -1,13 +1,13 @@
 //! What of a new version is here already: two indexes → what to take from where. Pure.
 //!
 //! Files are compared, and pieces of large ones, not members: the archive's directory has the version
-//! in its name and so stands in every header, and members begin where that does not matter.
+//! in its name and so is in every header, and members begin where that does not matter.
 
 use joblet_format::index::{Body, Index, Piece};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-/// Ranges of the archive that are this close are fetched as one, in bytes: what lies between costs
+/// Ranges of the archive that are this close are fetched as one, in bytes: what is between costs
 /// less than another request.
 const GAP: u64 = 16 << 10;
 
@@ -192,7 +192,7 @@ mod tests {
         let place = |offset| Some(OldPiece { entry: 1, offset });
         let parts = Source::Pieces(vec![place(0), None, place(4000)]);
         assert_eq!(plan.files, [(1, parts), (2, Source::Pieces(vec![None]))]);
-        // `big` begins at 1024: the second piece is 3024..4024, `new` lies at 4608 + 512.
+        // `big` begins at 1024: the second piece is 3024..4024, `new` is at 4608 + 512.
         assert_eq!(plan.members, [2, 3, 5]);
         assert_eq!((plan.fetched, plan.reused), (300, 2096));
         assert_eq!(ranges(&new, &plan.members).first(), Some(&(200..600)));

@@ -1,4 +1,4 @@
-//! The world outside the command line: variables, user, directories. Each name stands here once.
+//! The world outside the command line: variables, user, directories. Each name is written here alone.
 //!
 //! In: the process's variables, user and host. Out: an [`Environment`] that the other stages ask.
 

@@ -1,4 +1,4 @@
-//! Directories that are open: what lies in them is named below their descriptor, never through a link.
+//! Directories that are open: what is in them is named below their descriptor, never through a link.
 //!
 //! A path means whatever is there when it is resolved; whoever may rename one of its directories
 //! decides what that is. A descriptor means the directory that was checked.
@@ -159,7 +159,7 @@ impl Directory {
         self.look(name).is_ok()
     }
 
-    /// The names in it, in no order. One that is not UTF-8 stands there as no file is called.
+    /// The names in it, in no order. One that is not UTF-8 is replaced by a name that no file has.
     ///
     /// # Errors
     /// [`Error::File`].

@@ -2,7 +2,7 @@
 //!
 //! In: which processors are wanted, and a runtime. Out: [`Gpus`]: device nodes, files and variables.
 //!
-//! What the driver brings stands in directories of its own, which come last in the job's search
+//! What the driver brings is in directories of its own, which come last in the job's search
 //! paths, and nothing that the runtime has itself is taken from the host.
 
 mod cdi;
@@ -24,7 +24,7 @@ pub const LIBRARIES: &str = "/run/gpu/lib";
 pub const PROGRAMS: &str = "/run/gpu/bin";
 
 /// Where specifications are, in the order in which they count: what was generated since the host
-/// was booted goes before what stands in its configuration.
+/// was booted goes before what is in its configuration.
 pub const SPECIFICATIONS: &str = "/var/run/cdi:/etc/cdi";
 
 /// How many a job wants.
@@ -116,7 +116,7 @@ fn is_library(name: &str) -> bool {
     name.split('.').any(|part| part == "so")
 }
 
-/// `name` and the links to it that stand beside the library: programs ask for `libcuda.so.1`, a
+/// `name` and the links to it that are beside the library: programs ask for `libcuda.so.1`, a
 /// link to the file with the driver's version in its name.
 fn names_of(library: &Path, name: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::from([name.to_owned()]);

@@ -70,7 +70,7 @@ impl RegistryDocument {
         Ok(Self { section_index, body: Body::Memory(body) })
     }
 
-    /// A document that lies in a file from `offset` on, with the index that was made of it when it was
+    /// A document that is in a file from `offset` on, with the index that was made of it when it was
     /// put there.
     pub fn in_file(section_index: SectionIndex, file: File, offset: u64) -> Self {
         Self { section_index, body: Body::File(file, offset) }

@@ -1,4 +1,4 @@
-//! A registry's document: read where it lies, asked for, or the copy of it.
+//! A registry's document: read where it is, asked for, or the copy of it.
 
 use super::cache::{self, Cache, Facts};
 use super::config::Source;
@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 /// The document of a registry.
 ///
-/// A local one is read where it lies. A remote one is asked for at most once an hour, and sent only if
+/// A local one is read where it is. A remote one is asked for at most once an hour, and sent only if
 /// it has changed; when it does not answer, a copy of up to thirty days serves, with a warning.
 pub(super) fn document(
     source: &mut Source,

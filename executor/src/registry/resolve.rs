@@ -59,7 +59,7 @@ pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String
     format!("{}-{arch}.tar.gz", name.directory(version))
 }
 
-/// Takes an archive from beside a local registry if it lies there under its usual name, wherever the
+/// Takes an archive from beside a local registry if it is there under its usual name, wherever the
 /// registry says that it is: so that a registry can be brought along with a few of its archives.
 pub fn prefer_beside(choice: &mut Choice<'_>, location: &Location, name: &RuntimeName, arch: Arch) {
     let file = archive_name(name, &choice.release.version, arch);

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Gives the files of `own`, which lie in `root`, the disk blocks of equal files of `others`.
+/// Gives the files of `own`, which are in `root`, the disk blocks of equal files of `others`.
 ///
 /// Best effort: a file that cannot share stays as it is. What it finds elsewhere is read again, so that
 /// nothing a disk has lost is handed on. `temporary_link` is a name that is free on the same file system.

@@ -156,7 +156,7 @@ impl Listing {
         })
     }
 
-    /// Where files lie that are in any of these lists: the list's number, and the path.
+    /// Where files are that are in any of these lists: the list's number, and the path.
     pub fn by_content<'l>(
         lists: impl Iterator<Item = &'l Self>,
     ) -> BTreeMap<Content, (usize, &'l Path)> {

@@ -28,7 +28,7 @@ use std::time::{Instant, SystemTime};
 /// What an installation did.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The runtime, as it lies in the store now.
+    /// The runtime, as it is in the store now.
     pub runtime: Installed,
     /// What it took; none if it was there already.
     pub cost: Option<Cost>,
@@ -226,7 +226,7 @@ impl Work<'_> {
     /// Fetches an archive of any make, then unpacks it.
     fn whole(&self, source: &Parts, ui: &Ui<'_>) -> Result<Fetched, Error> {
         let artifact = &self.choice.artifact;
-        // One local file is read where it lies.
+        // One local file is read where it is.
         let local = matches!(source.list(), [Part { location: Location::File(_), .. }]);
         let copy = if local { 0 } else { artifact.size };
         self.store

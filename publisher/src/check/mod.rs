@@ -29,7 +29,7 @@ const SHOWN: usize = 20;
 pub struct Check<'c> {
     /// The manifest.
     pub source: &'c Source,
-    /// Where it lies: `/work` of every command.
+    /// Where it is: `/work` of every command.
     pub source_dir: &'c Path,
     /// Where `build` wrote.
     pub out: &'c Path,
@@ -41,7 +41,7 @@ pub struct Check<'c> {
     pub joblet_exec: &'c Path,
 }
 
-/// Whether the archive of `source` for `arch` and its record lie in `out`.
+/// Whether the archive of `source` for `arch` and its record are in `out`.
 ///
 /// # Errors
 /// [`Error::File`] and [`Error::Config`] for a record that cannot be read.

@@ -67,7 +67,7 @@ fn machine(arch: Arch) -> &'static str {
     }
 }
 
-/// Whether a rule that the host has holds in a job's root, too, where qemu does not lie: `F`.
+/// Whether a rule that the host has holds in a job's root, too, where qemu is not: `F`.
 fn is_in_force(rule: &str) -> bool {
     let flags = rule.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
     rule.starts_with("enabled\n") && flags.contains('F')

@@ -49,7 +49,7 @@ pub(crate) fn diff(options: &args::Diff) -> Result<String, Error> {
     })
 }
 
-/// What lies beside `record` about `arch`.
+/// What is beside `record` about `arch`.
 fn packages(records: &Path, record: &Record, arch: Arch) -> Result<Packages, Error> {
     let read = |name: String| {
         let bytes = files::read(records, record, &name)?;

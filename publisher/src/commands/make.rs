@@ -25,7 +25,7 @@ use std::thread;
 /// What one tree is built from.
 pub(super) struct BuildInput<'r> {
     pub(super) source: &'r Source,
-    /// Where its manifest lies.
+    /// Where its manifest is.
     pub(super) source_dir: &'r Path,
     pub(super) arch: Arch,
     /// What the lock has for `arch`.
@@ -59,7 +59,7 @@ impl<'w> Builder<'w> {
         Self { making, jobs: making.jobs.unwrap_or_else(cores) }
     }
 
-    /// Makes the tree of `build_input`. Contents of packages lie in nameless files in `spool`.
+    /// Makes the tree of `build_input`. Contents of packages are in nameless files in `spool`.
     pub(super) fn make(
         &self,
         build_input: &BuildInput,

@@ -43,7 +43,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
             let artifact =
                 artifact.ok_or_else(|| Error::NotFound(format!("{object}: is not in {place}")))?;
             let (packed, rebuilt) = kept.rebuild(arch, &options.making, dir.path(), note)?;
-            // Beside the records of a build lie its archives.
+            // Beside the records of a build are its archives.
             let beside = || Place::File(options.records.join("../registry.json"));
             let place = published.clone().unwrap_or_else(beside);
             if packed.checksum != artifact.checksum {
@@ -86,7 +86,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Lays out what lies beside `record` below `dir`.
+    /// Lays out what is beside `record` below `dir`.
     fn lay_out(records: &Path, record: &Record, dir: &Path) -> Result<Self, Error> {
         let mut files = record::files::Files::new();
         for name in provenance::NAMES {

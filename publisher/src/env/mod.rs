@@ -1,4 +1,4 @@
-//! The environment, the clock and the processors. Each variable's name stands here once.
+//! The environment, the clock and the processors. Each variable's name is written here alone.
 //!
 //! In: this process's environment. Out: values of variables, default paths, the time, work on all processors.
 
@@ -10,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// Address below which `debian/` and `debian-security/` lie.
+/// Address below which `debian/` and `debian-security/` are.
 pub const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
 /// Address of a snapshot service: `ADDRESS/archive/ARCHIVE/TIME/pool/…`. Tried after the mirror.
 pub const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";

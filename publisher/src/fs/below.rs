@@ -40,7 +40,7 @@ pub struct Below {
     path: PathBuf,
 }
 
-/// What lies at a path.
+/// What is at a path.
 #[derive(Debug)]
 pub enum Node {
     /// A directory.
@@ -105,7 +105,7 @@ impl Below {
         file.map(|file| whole(file, path, limit)).transpose()
     }
 
-    /// The directory that `path` lies in, made where it is not there, and the last name.
+    /// The directory that `path` is in, made where it is not there, and the last name.
     ///
     /// # Errors
     /// [`Error::Config`] for what is not a directory; [`Error::File`].
@@ -197,7 +197,7 @@ impl Below {
         Ok(self.kind(name)?.is_some())
     }
 
-    /// Everything below, sorted by name within each directory, which stands before what is in it: the
+    /// Everything below, sorted by name within each directory, which comes before what is in it: the
     /// path from here, and what it is. Links are reported, not followed.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 pub struct Space {
     /// Of the cache: the inputs that are not there.
     pub cache: u64,
-    /// Of the directory of archives: what packages unpack to (wheels are read where they lie), in
+    /// Of the directory of archives: what packages unpack to (wheels are read where they are), in
     /// files that go away, and the archive.
     pub out: u64,
 }

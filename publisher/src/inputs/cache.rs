@@ -180,7 +180,7 @@ impl Store<'_> {
     }
 }
 
-/// Where `input` lies in `cache`, if it is there.
+/// Where `input` is in `cache`, if it is there.
 pub fn path(cache: &Path, input: &Input) -> PathBuf {
     cache.join("sha256").join(input.sha256.hex())
 }

@@ -21,7 +21,7 @@ pub struct Mirrors {
 }
 
 impl Mirrors {
-    /// Mirrors from one address below which both archives lie; the `debian` archive's own does too.
+    /// Mirrors from one address below which both archives are; the `debian` archive's own does too.
     fn below(address: &str) -> Self {
         let address = address.trim_end_matches('/');
         let base = address.strip_suffix("/debian").unwrap_or(address);

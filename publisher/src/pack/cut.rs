@@ -3,7 +3,7 @@
 //!
 //! A *large* file (its body is [`LARGE`] bytes or more) begins a member; its body is cut by
 //! [`super::gear`], and each piece ends one: the first member holds its headers, the last one the
-//! zeros behind it. All other entries stand in groups, and a group is a member. An entry begins a new
+//! zeros behind it. All other entries are in groups, and a group is a member. An entry begins a new
 //! group
 //!
 //! - behind a large file, or at the beginning;

@@ -18,7 +18,7 @@ const LEVEL: i32 = 6;
 
 /// A compressed member, and what the index says of it.
 pub(super) struct PackedMember {
-    /// The member as it stands in the file.
+    /// The member as it is in the file.
     pub(super) bytes: Vec<u8>,
     /// Its entry in the index.
     pub(super) member: Member,

@@ -33,7 +33,7 @@ use stream::{Item, Stream};
 /// Of the index, which is mostly hashes: the highest level that costs nothing.
 const INDEX_LEVEL: i32 = 9;
 
-/// An archive as it lies on disk.
+/// An archive as it is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// SHA-256 of the whole.
@@ -50,7 +50,7 @@ pub struct Packed {
     pub index: IndexFile,
 }
 
-/// Where the index of `archive` lies.
+/// Where the index of `archive` is.
 pub fn index_path(archive: &Path) -> PathBuf {
     let mut path = archive.as_os_str().to_owned();
     path.push(".index");
@@ -58,10 +58,10 @@ pub fn index_path(archive: &Path) -> PathBuf {
 }
 
 /// Packs `tree` and `runtime_yml` below `directory` into `target`, with `jobs` threads, and writes the
-/// index beside it. What lies at `target` is whole, and the index beside it is its own.
+/// index beside it. What is at `target` is whole, and the index beside it is its own.
 ///
-/// An archive of more than `part_size` bytes lies in parts beside `target` ([`part_path`]), each of
-/// them as large at most; nothing lies at `target` then.
+/// An archive of more than `part_size` bytes is in parts beside `target` ([`part_path`]), each of
+/// them as large at most; nothing is at `target` then.
 ///
 /// # Errors
 /// [`Error::Check`] if it breaks a rule of the format (a path that is too long); [`Error::Usage`] if

@@ -21,7 +21,7 @@ pub const MAX_PART: u64 = (2 << 30) - 1;
 /// an archive would be waited for at its end.
 const WRITEBACK: u64 = 4 << 20;
 
-/// A part of an archive as it lies on disk.
+/// A part of an archive as it is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedPart {
     /// Length of the file, in bytes.
@@ -30,7 +30,7 @@ pub struct PackedPart {
     pub checksum: Checksum,
 }
 
-/// Where part `number`, counted from 0, of `archive` lies: `ARCHIVE.001` and so on.
+/// Where part `number`, counted from 0, of `archive` is: `ARCHIVE.001` and so on.
 pub fn part_path(archive: &Path, number: usize) -> PathBuf {
     let mut path = archive.as_os_str().to_owned();
     path.push(format!(".{:03}", number + 1));
@@ -97,7 +97,7 @@ impl<'t> Parts<'t> {
 
     /// Gives archive and index their names. Returns the parts, none where the archive is one file.
     ///
-    /// An archive never lies beside the index of another one: that goes first, and equal indexes are
+    /// An archive is never beside the index of another one: that goes first, and equal indexes are
     /// those of equal archives.
     pub(super) fn publish(
         mut self,

@@ -39,7 +39,7 @@ impl Stream {
         let below = tree.iter().map(|(path, node)| (format!("isolated/{path}"), node.clone()));
         items.extend(below.map(|(path, node)| Item { path, node }));
         // A directory is followed by all that is in it, which the byte order of paths does not give:
-        // `a.b` stands between `a` and `a/c` there. Readers set a directory's time when they leave
+        // `a.b` is between `a` and `a/c` there. Readers set a directory's time when they leave
         // it, and keep it open until then.
         items[2..].sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
         let runtime_yml = Node::File { executable: false, content };

@@ -1,4 +1,4 @@
-//! What is reported of an archive is what lies there; faults leave nothing.
+//! What is reported of an archive is what is there; faults leave nothing.
 
 use super::*;
 use crate::fs::paths;

@@ -1,8 +1,8 @@
-//! What was built before from the same inputs and still lies where it was put.
+//! What was built before from the same inputs and is still where it was put.
 //!
 //! `CACHE/built/HEX` holds the checksum of an archive. HEX is the SHA-256 of everything that decides
 //! the archive's bytes: this program, the source as it is kept beside records, the architecture and
-//! the limit of its parts. It says what a build would make; that it lies there whole is looked up.
+//! the limit of its parts. It says what a build would make; that it is there whole is looked up.
 
 use crate::{
     error::Error,
@@ -88,7 +88,7 @@ fn packed(artifact: &Artifact) -> Option<Packed> {
     })
 }
 
-/// Whether the archive, its index and no part too much lie at `target`.
+/// Whether the archive, its index and no part too much are at `target`.
 fn lies_whole(artifact: &Artifact, target: &Path) -> Result<bool, Error> {
     let parts = artifact.parts.len();
     let paths: Vec<PathBuf> = match parts {

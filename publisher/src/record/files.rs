@@ -23,7 +23,7 @@ use std::{
 /// Contents of files, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Where the files of one version lie below `records`.
+/// Where the files of one version are below `records`.
 ///
 /// No record has this path: those end in `.json`.
 pub fn dir(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {

@@ -36,7 +36,7 @@ pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String
     format!("{}-{arch}.tar.gz", name.directory(version))
 }
 
-/// Where the record of one version lies below `records`.
+/// Where the record of one version is below `records`.
 pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
     records.join(name.as_str()).join(format!("{version}.json"))
 }
@@ -45,7 +45,7 @@ pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
 ///
 /// Architectures that were not built now are taken from `before`, the record of an earlier build;
 /// it also keeps its time if nothing differs. `files` go beside the record. `base_url` is where the archives will be published;
-/// without it they lie beside `registry.json`.
+/// without it they are beside `registry.json`.
 pub fn make(
     source: &Source,
     built: &BTreeMap<Arch, Packed>,

@@ -143,7 +143,7 @@ pub fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry> {
     }
 }
 
-/// `before` without the runtimes that stand letter for letter in `after`.
+/// `before` without the runtimes that are letter for letter in `after`.
 ///
 /// No text in JSON holds a line break, so a piece that begins and ends as these do is a whole member
 /// in `after`, and the same tokens in `before`. What is laid out otherwise stays.

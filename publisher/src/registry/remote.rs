@@ -27,7 +27,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// `text` is the address or path of the document, or of the directory that it lies in, or
+    /// `text` is the address or path of the document, or of the directory that it is in, or
     /// `owner/repo` or its page on GitHub.
     pub fn new(text: &str) -> Self {
         let is_document = Path::new(text).extension().is_some_and(|it| it == "json");
@@ -98,7 +98,7 @@ impl Place {
         Index::parse(&plain).map(Some).map_err(|rule| Error::config(shown, rule))
     }
 
-    /// What `url`, as it stands in the document, names.
+    /// What `url`, as it is in the document, names.
     fn open(&self, url: &str) -> Result<(String, Box<dyn Read>), Error> {
         if is_web(url) {
             if matches!(self, Self::Address(document) if leaves_https(document, url)) {

@@ -1,6 +1,6 @@
 //! Who published a registry: minisign keys and signatures.
 //!
-//! The signature covers the exact bytes of `registry.json`; it lies beside it as
+//! The signature covers the exact bytes of `registry.json`; it is beside it as
 //! `registry.json.minisig`. Files are those of the program minisign, in both directions.
 
 use base64::Engine;

@@ -25,7 +25,7 @@ pub const SUMS: &str = ".SHA256SUMS";
 pub struct Asset {
     /// As it is called there.
     pub name: String,
-    /// Where it lies here.
+    /// Where it is here.
     pub path: PathBuf,
     /// In bytes.
     pub size: u64,

@@ -34,11 +34,11 @@ struct Build {
 pub struct Place<'a> {
     /// The checkout of the tag.
     pub checkout: &'a Path,
-    /// Where runtimes lie.
+    /// Where runtimes are.
     pub sources: &'a Path,
     /// The branch that releases come from, such as `origin/main`.
     pub branch: &'a str,
-    /// Where records lie, from the top of the repository.
+    /// Where records are, from the top of the repository.
     pub records: &'a Path,
 }
 

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Links are relative, so the site works below any path and from a local directory. Beside the page of
-//! a version lies its record with its files, beside that of a runtime a list of its versions.
+//! a version is its record with its files, beside that of a runtime a list of its versions.
 
 mod output;
 mod template;
@@ -83,7 +83,7 @@ struct Context<'a, T> {
 
 /// Writes the site of `registry` to the directory `out`.
 ///
-/// `place` is the directory of `records`, with the files that lie beside them. `source` may hold `templates/` and `assets/`; what it lacks comes from the program itself. Times
+/// `place` is the directory of `records`, with the files that are beside them. `source` may hold `templates/` and `assets/`; what it lacks comes from the program itself. Times
 /// of publication come from `records`; a version without a record has none. `registry.json` is not
 /// written here, but the pages link to it at the root of the site.
 ///

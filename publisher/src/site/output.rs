@@ -171,7 +171,7 @@ impl<'p> Output<'p> {
         let parents = target.ancestors().skip(1).take_while(|parent| *parent != self.directory);
         for parent in parents {
             if fs::remove_dir(parent).is_err() {
-                break; // something else lies there, and stays
+                break; // something else is there, and stays
             }
         }
         Ok(true)
@@ -215,7 +215,7 @@ impl<'p> Output<'p> {
     }
 }
 
-/// Whether `target` is a regular file whose directory really lies in `directory`.
+/// Whether `target` is a regular file whose directory really is in `directory`.
 fn is_inside(directory: &Path, target: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     let inside = match (real(directory), target.parent().and_then(real)) {

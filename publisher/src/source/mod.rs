@@ -224,7 +224,7 @@ pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
     Ok(names)
 }
 
-/// What lies in the directory `files` beside the manifest in `source_dir`, in a fixed order. No link is
+/// What is in the directory `files` beside the manifest in `source_dir`, in a fixed order. No link is
 /// followed: one on the way is refused, those inside are part of the runtime.
 ///
 /// # Errors

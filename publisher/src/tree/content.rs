@@ -1,4 +1,4 @@
-//! The bytes of a file, wherever they lie: nothing is copied to disk to be packed.
+//! The bytes of a file, wherever they are: nothing is copied to disk to be packed.
 
 use flate2::{Crc, read::DeflateDecoder};
 use std::{
@@ -126,7 +126,7 @@ impl Content {
         reader.finish()
     }
 
-    /// Fills `bytes` with those that stand `at` bytes behind the first one. Deflated content is
+    /// Fills `bytes` with those that are `at` bytes behind the first one. Deflated content is
     /// inflated from its beginning each time: to read all of it, take a [`Content::reader`].
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl JobletExec {
         let store = tempfile::Builder::new().prefix(".tool-").tempdir_in(&dir);
         let store = store.map_err(Error::file("create below", dir))?;
         let runtime = store.path().join(RUNTIME);
-        // Nothing of a tree lies below a link, so no link redirects a write.
+        // Nothing of a tree is below a link, so no link redirects a write.
         for (path, node) in tree.iter().filter(|(path, _)| wanted(path)) {
             let target = runtime.join("isolated").join(path);
             match node {

@@ -1,4 +1,4 @@
-//! A root filesystem as a value: nothing of it lies on the building machine's disk by name.
+//! A root filesystem as a value: nothing of it is on the building machine's disk by name.
 //!
 //! So no link of a package can redirect a write, the umask and the user do not matter, and a
 //! failed build leaves nothing behind.
@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// Most links followed on the way to one file, as in Linux.
 const MAX_LINKS: u32 = 40;
 
-/// What stands at a path.
+/// What is at a path.
 #[derive(Debug, Clone)]
 pub enum Node {
     /// A directory.
@@ -55,7 +55,7 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// What stands at `path` itself.
+    /// What is at `path` itself.
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)
     }
@@ -92,7 +92,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds a file or link in place of the file or link that stands there.
+    /// Adds a file or link in place of the file or link that is there.
     ///
     /// # Errors
     /// As [`Tree::insert`]; a directory is not replaced.
@@ -104,7 +104,7 @@ impl Tree {
         self.insert(path, node)
     }
 
-    /// Adds a node if nothing stands there.
+    /// Adds a node if nothing is there.
     ///
     /// # Errors
     /// As [`Tree::insert`].
@@ -171,7 +171,7 @@ impl Tree {
                     }
                     todo.extend(target.split('/').rev().map(str::to_owned));
                 }
-                // A path that goes on below a file does not exist: no key lies below one.
+                // A path that goes on below a file does not exist: no key is below one.
                 Node::Dir | Node::File { .. } => here = next,
             }
         }
@@ -225,7 +225,7 @@ pub fn relative(link: &str, path: &str) -> String {
     from.pop();
     let to: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-    // A link into the directory it lies in, or above, still needs a name: `.` or `..`.
+    // A link into the directory it is in, or above, still needs a name: `.` or `..`.
     let mut parts = vec![".."; from.len() - common];
     parts.extend(&to[common..]);
     if parts.is_empty() { ".".to_owned() } else { parts.join("/") }

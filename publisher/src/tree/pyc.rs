@@ -94,7 +94,7 @@ fn modules(tree: &Tree, version: &str) -> Vec<Module> {
     below.filter_map(module).collect()
 }
 
-/// Compiles `modules` with one interpreter. The answers lie in a nameless file.
+/// Compiles `modules` with one interpreter. The answers are in a nameless file.
 fn run(
     joblet_exec: &JobletExec,
     version: &str,

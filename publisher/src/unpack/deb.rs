@@ -23,7 +23,7 @@ const HEADER: usize = 60;
 /// Most members of it: a package has three, and signatures.
 const MAX_MEMBERS: usize = 32;
 
-/// Reads the package at `path`. File contents lie in a nameless file in `spool_dir`.
+/// Reads the package at `path`. File contents are in a nameless file in `spool_dir`.
 ///
 /// Modes are reduced to executable or not; owners and times are ignored; a hard link becomes a copy.
 ///

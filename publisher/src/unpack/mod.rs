@@ -21,7 +21,7 @@ use joblet_format::Arch;
 use std::{io, path::Path, sync::Arc};
 use wheel::Places;
 
-/// Reads one input of `source` for `arch` out of its `file`. What has to be unpacked lies in nameless
+/// Reads one input of `source` for `arch` out of its `file`. What has to be unpacked is in nameless
 /// files in `spool_dir`.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ const MAX_NAMES: u64 = 1 << 20;
 /// Most memory for unpacking xz, in bytes: `xz -9` takes 65 MiB.
 const MAX_XZ: u64 = 256 << 20;
 
-/// Reads the tar file `name` from `packed`, which is compressed as `suffix` says. File contents lie
+/// Reads the tar file `name` from `packed`, which is compressed as `suffix` says. File contents are
 /// in a nameless file in `spool_dir`.
 ///
 /// Modes are reduced to executable or not; owners and times are ignored; a hard link becomes a copy.

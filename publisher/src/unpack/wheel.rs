@@ -26,7 +26,7 @@ pub struct Places {
     site: String,
     /// Header files of C.
     include: String,
-    /// What stands behind `#!` in programs.
+    /// What is behind `#!` in programs.
     interpreter: String,
 }
 

@@ -122,7 +122,7 @@ impl<'d> Header<'d> {
         let mode = if header[5] == 3 { word(header, 38) >> 16 } else { 0 };
         let mut wide =
             [24, 20, 42].map(|at| (word(header, at) == u32::MAX, u64::from(word(header, at))));
-        // What does not fit into 32 bits stands in an extra field, in this order.
+        // What does not fit into 32 bits is in an extra field, in this order.
         let mut large = field_64(&header[ENTRY + name..ENTRY + name + extra]).unwrap_or_default();
         for (is_wide, value) in &mut wide {
             if *is_wide && large.len() >= 8 {

@@ -19,7 +19,7 @@ const MAX_REFUSED: usize = 1000;
 pub struct Contents<'d> {
     /// When the newest version was published, RFC 3339 in UTC. Empty where the document has none.
     pub updated_at: String,
-    /// The names, each where it stands in the document, the same one possibly twice: under `runtimes`
+    /// The names, each where it is in the document, the same one possibly twice: under `runtimes`
     /// and under `extended`. What follows is `"`, `:` and the runtime's versions.
     pub names: Vec<&'d str>,
     /// Entries that broke a rule.

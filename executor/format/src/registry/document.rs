@@ -1,4 +1,4 @@
-//! The document itself: its members as they stand there, and the rules on them.
+//! The document itself: its members as they are there, and the rules on them.
 
 use super::{Artifact, IndexFile, Part, Refused, Registry, Release};
 use crate::{Arch, RuntimeName, Version, unique};
@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
-/// The version of the format, as it stands in the document. Part of the format.
+/// The version of the format, as it is in the document. Part of the format.
 const FORMAT: &str = "1";
 
 impl Serialize for Registry {
@@ -25,7 +25,7 @@ impl Serialize for Registry {
     }
 }
 
-/// Releases as they stand in the document.
+/// Releases as they are in the document.
 #[derive(Serialize)]
 struct Listed<'r>(BTreeMap<&'r RuntimeName, BTreeMap<&'r Version, &'r Release>>);
 
@@ -69,7 +69,7 @@ struct RawRuntimes<'d>(
     #[serde(borrow, deserialize_with = "unique::map")] BTreeMap<Text<'d>, RawVersions<'d>>,
 );
 
-/// The versions of one runtime, as they stand in the document.
+/// The versions of one runtime, as they are in the document.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub struct RawVersions<'d>(

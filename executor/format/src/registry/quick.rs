@@ -236,7 +236,7 @@ impl<'d> Scan<'d> {
         self.string_with(false)
     }
 
-    /// A text as it stands there; one with escapes, but not of code points, only if they are `allowed`.
+    /// A text as it is there; one with escapes, but not of code points, only if they are `allowed`.
     fn string_with(&mut self, allowed: bool) -> Option<&'d str> {
         self.byte(b'"')?;
         let (start, bytes) = (self.at, self.text.as_bytes());

@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 const BLOCK: usize = 512;
 /// Largest extension header (pax records, a GNU long name), in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
-/// Smallest size that may stand in a pax record and not in the header: eleven octal digits end there.
+/// Smallest size that may be in a pax record and not in the header: eleven octal digits end there.
 const OCTAL_LIMIT: u64 = 1 << 33;
 /// More than any file system holds, in bytes.
 const SIZE_LIMIT: u64 = 1 << 62;
@@ -20,11 +20,11 @@ const SIZE_LIMIT: u64 = 1 << 62;
 /// One member of an archive. Its body, if it is a file, is read next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The name as it stands in the archive.
+    /// The name as it is in the archive.
     pub name: Vec<u8>,
     /// What it is.
     pub kind: Kind,
-    /// Permission bits as they stand in the archive.
+    /// Permission bits as they are in the archive.
     pub mode: u32,
     /// Modification time, in seconds since 1970.
     pub mtime: u64,
@@ -303,7 +303,7 @@ fn number<T>(value: io::Result<T>, field: &str) -> Result<T, EntryError> {
     value.map_err(|_| refused(format!("a header whose {field} is not a number")))
 }
 
-/// A number that may stand in base 256: then it is positive, and fits into 63 bits.
+/// A number that may be in base 256: then it is positive, and fits into 63 bits.
 fn wide(field: &[u8; 12], value: io::Result<u64>, what: &str) -> Result<u64, EntryError> {
     let value = number(value, what)?;
     if field[0] >= 0x80 && (field[..4] != [0x80, 0, 0, 0] || value > i64::MAX as u64) {

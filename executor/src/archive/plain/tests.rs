@@ -128,7 +128,7 @@ fn names_and_links_never_leave() {
             "more than 4095",
         ),
     ] {
-        // A link whose own name ends in `/` is only refused where something lies below it.
+        // A link whose own name ends in `/` is only refused where something is below it.
         let tar = if rule == "\"l/\"" { tar.file("l/escaped", "") } else { tar };
         let error = refusal(&gzip(&tar.end()));
         assert!(error.contains(rule.trim_matches('"')), "{rule}: {error}");

@@ -1,6 +1,6 @@
 //! The control group of one job: its mark, its lock, and its end.
 //!
-//! Groups of others lie beside it, and some have names like ours. So nothing is ended or removed
+//! Groups of others are beside it, and some have names like ours. So nothing is ended or removed
 //! but what has the whole mark of this program, see [`is_ours`], and never what this process is in.
 
 use rustix::{

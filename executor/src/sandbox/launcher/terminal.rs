@@ -1,4 +1,4 @@
-//! A terminal of the job's own, and the launcher that stands between it and the caller's.
+//! A terminal of the job's own, and the launcher that is between it and the caller's.
 //!
 //! The job gets the far end of a new pair of its own `/dev/pts`, as its controlling terminal: it
 //! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes

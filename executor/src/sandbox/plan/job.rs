@@ -100,7 +100,7 @@ pub struct Upload {
     pub directory: bool,
     /// Permission bits of a file.
     pub mode: u32,
-    /// Whether it lies in the current directory itself, which a job sees anyway.
+    /// Whether it is in the current directory itself, which a job sees anyway.
     pub here: bool,
 }
 

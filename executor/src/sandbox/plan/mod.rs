@@ -60,7 +60,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     // First of all mounts: later steps look into it.
     steps.push(Step::Proc { protect: host.privileged });
     steps.push(Step::Dev { make_nodes: host.privileged, more: job.devices.clone() });
-    // While nothing of the runtime can lie over a device.
+    // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);
     steps.extend(mounts(runtime, ids));
     if !network {

@@ -168,7 +168,7 @@ fn write(path: &str, text: &str) -> Result<(), Failure> {
 /// Makes the new root `/` and detaches the old one, as `pivot_root(2)` describes for `"."`.
 ///
 /// Where the old root is the kernel's first one (an initramfs) or no mount at all (a chroot), it
-/// cannot be exchanged. The new root already lies over it there, so chroot(2) is what is left:
+/// cannot be exchanged. The new root is already over it there, so chroot(2) is what is left:
 /// the old one has no name any more, and a job has no capability to leave a chroot with.
 fn enter(places: &Places) -> Result<(), Failure> {
     fchdir(&places.root)?;

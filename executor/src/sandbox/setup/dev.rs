@@ -44,7 +44,7 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Mounts a new `/dev`. Nodes are made if `make_nodes`, else the host's are mounted one by one: in
 /// a user namespace no new node can be opened.
-/// `more` are nodes of the host, with the directories that they lie in.
+/// `more` are nodes of the host, with the directories that they are in.
 pub(crate) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Result<(), Failure> {
     let target = places.target(Path::new("/dev"), false)?;
     // A directory of the root, mounted on itself: it keeps its devices when the root, which was
@@ -127,7 +127,7 @@ fn add(dev: &OwnedFd, device: &Device) -> Result<(), Errno> {
     if !matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
         return Err(Errno::NOTBLK);
     }
-    // Nothing but what is made here lies in this directory: no link leads out of it.
+    // Nothing but what is made here is in this directory: no link leads out of it.
     let parents = device.path.ancestors().skip(1).filter(|parent| parent.as_os_str() != "");
     let parents: Vec<_> = parents.collect();
     for parent in parents.into_iter().rev() {

@@ -39,7 +39,7 @@ const SOURCE: &str = ".current-directory";
 /// Most entries that are shown one by one.
 const MOST: usize = 4096;
 
-/// How deep these may lie: a directory on the way takes four descriptors.
+/// How deep these may be: a directory on the way takes four descriptors.
 const DEEPEST: usize = 100;
 
 /// What all of a view have in common.
@@ -60,7 +60,7 @@ pub(crate) fn mount(
     (user_namespace, overlays): (bool, bool),
 ) -> Result<(), Failure> {
     let point = mount_calls::directory(&places.root, SOURCE, 0o700)?;
-    // With the mounts below it: the kernel refuses to uncover what lies under them. What is cloned
+    // With the mounts below it: the kernel refuses to uncover what is under them. What is cloned
     // of it has its flags.
     let tree = mount_calls::clone_tree(source.as_fd(), true)?;
     seal::attach_sealed(&places.proc, &tree, here(&point), RDONLY | NOSUID | NODEV, true)?;

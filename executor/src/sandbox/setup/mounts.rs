@@ -184,7 +184,7 @@ impl Places {
         let directory = FileType::from_raw_mode(fstat(source)?.st_mode) == FileType::Directory;
         let writable = writable || weaken::without("read-only");
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
-        // With the mounts below it: the kernel refuses to uncover what lies under them.
+        // With the mounts below it: the kernel refuses to uncover what is under them.
         let tree = clone_tree(source.as_fd(), true)?;
         let recursive = !weaken::without("recursive");
         let found;

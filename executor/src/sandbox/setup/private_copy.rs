@@ -26,7 +26,7 @@ pub(crate) fn mount(
     let source = places.find(origin)?;
     let mode = if cwd { 0o755 } else { fstat(&source)?.st_mode & 0o1777 };
     // Without the mounts below it: an overlay shows one file system. In a user namespace the
-    // kernel refuses to uncover what lies under them.
+    // kernel refuses to uncover what is under them.
     let tree = mount_calls::clone_tree(source.as_fd(), false);
     let overlays = tree.is_err();
     let done = tree
@@ -41,7 +41,7 @@ pub(crate) fn mount(
     mirrored.map_err(|failure| explain(refused, &failure.detail, origin, user_namespace))
 }
 
-/// What stands behind the few errno values of overlay mounts, what else failed (`more`), and the
+/// What is behind the few errno values of overlay mounts, what else failed (`more`), and the
 /// way out.
 fn explain(failure: Failure, more: &str, origin: &Origin, user_namespace: bool) -> Failure {
     let remedy = match origin {

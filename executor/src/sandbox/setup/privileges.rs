@@ -68,7 +68,7 @@ fn keyring() -> Result<(), Failure> {
     }
 }
 
-/// No core files by default: they would lie in the job's directory and vanish with it. The hard
+/// No core files by default: they would be in the job's directory and vanish with it. The hard
 /// limit stays, so that a job can ask for them.
 fn limit_cores() -> Result<(), Errno> {
     let maximum = getrlimit(Resource::Core).maximum;

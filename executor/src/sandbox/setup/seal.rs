@@ -87,7 +87,7 @@ fn remount(
     let top = table.iter().find(|mount| Some(mount.id) == id).ok_or(Errno::NOENT)?;
     let mut found = BTreeSet::from([top.id]);
     let mut list = vec![top];
-    // A mount stands after its parent, unless it was moved there: repeat until nothing is new.
+    // A mount comes after its parent, unless it was moved there: repeat until nothing is new.
     loop {
         let known = list.len();
         for mount in table.iter().filter(|_| recursive) {

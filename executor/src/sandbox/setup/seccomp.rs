@@ -153,12 +153,12 @@ fn rules() -> Vec<(u32, Answer)> {
         (number(libc::SYS_mkdirat), FailBits(2, SET_ID)),
         (number(libc::SYS_mknodat), FailBits(2, SET_ID)),
         (number(libc::SYS_openat), FailCreate(3)),
-        // Its mode lies in memory. Programs fall back to openat.
+        // Its mode is in memory. Programs fall back to openat.
         (number(libc::SYS_openat2), Fail(libc::ENOSYS)),
         (number(libc::SYS_fcntl), FailIf(1, LEASES, libc::EPERM)),
         (number(libc::SYS_prctl), FailDeathSignal),
         (number(libc::SYS_prlimit64), FailIf(0, INIT, libc::EPERM)),
-        // Its flags lie in memory, where a filter cannot look. C libraries fall back to clone.
+        // Its flags are in memory, where a filter cannot look. C libraries fall back to clone.
         (number(libc::SYS_clone3), Fail(libc::ENOSYS)),
         // As on a kernel without it: programs then use what they used before.
         (number(libc::SYS_io_uring_setup), Fail(libc::ENOSYS)),
@@ -247,7 +247,7 @@ fn compile(rules: Vec<(u32, Answer)>) -> Vec<Instruction> {
 struct Tail {
     /// Its instructions, the last one first.
     reversed: Vec<Instruction>,
-    /// What answers stand in it already, and where: as an index of `reversed`.
+    /// What answers are in it already, and where: as an index of `reversed`.
     answers: Vec<(Answer, usize)>,
 }
 

@@ -280,7 +280,7 @@ impl StandardFiles {
         }
     }
 
-    /// At the end of the job: the caller's input stands where the job has stopped reading, a pipe
+    /// At the end of the job: the caller's input is where the job has stopped reading, a pipe
     /// that was given as it is has the flags that it had, and every pipe its permissions.
     pub(crate) fn settle(self) {
         if let (Given::ReadOnly(.., offset), Some((socket, _))) = (&self.given[0], &self.opened) {

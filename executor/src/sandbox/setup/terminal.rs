@@ -32,7 +32,7 @@ pub(crate) fn open(
     owner: Ids,
 ) -> Result<(), Failure> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // Not by its path: a mount of the runtime may lie there.
+    // Not by its path: a mount of the runtime may be there.
     let pts = places.pts.get().ok_or(Errno::NOENT)?;
     let near = if weaken::without("own-terminals") {
         openat(&places.root, "dev/pts/ptmx", flags, Mode::empty())

@@ -27,7 +27,7 @@ const NAME: &str = ".trampoline";
 // Its arguments are a path, a text for the report, and the arguments of the program at that path;
 // its environment is the program's. It marks the pipe as close-on-exec and executes the program. If
 // that fails it reports EXEC_FAILED, a step number of 32 bits (zero), the error number of 32 bits, and
-// its first two arguments with their NULs, which lie one after the other in memory.
+// its first two arguments with their NULs, which are one after the other in memory.
 //
 // Executed without the pipe, as the interpreter `/proc/self/exe` of a job's script, it does nothing
 // and exits with 126: "not executable".
@@ -147,7 +147,7 @@ unsafe extern "C" {
 fn code() -> &'static [u8] {
     let start = &raw const TRAMPOLINE;
     let len = (&raw const TRAMPOLINE_END).addr() - start.addr();
-    // SAFETY: both stand in one read-only section, in this order, with the code in between.
+    // SAFETY: both are in one read-only section, in this order, with the code in between.
     unsafe { std::slice::from_raw_parts(start, len) }
 }
 

@@ -38,7 +38,7 @@ pub(in crate::site) struct VersionPage<'a> {
     repository: Option<String>,
     /// The part after the slash, which is the directory of a clone.
     repository_name: Option<String>,
-    /// Whether the record lies beside the page, and what lies beside the record.
+    /// Whether the record is beside the page, and what is beside the record.
     record: bool,
     files: Vec<Listed>,
     /// The same of the version before, which `inside` is compared with.
