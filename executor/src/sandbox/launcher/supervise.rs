@@ -4,7 +4,7 @@ use super::{
     init::SIGNALED,
     relay::Relay,
     signals::{Disposition, ENDING, Signals, disposition},
-    terminal::Terminal,
+    terminal::{Arrived, Terminal},
 };
 use crate::sandbox::sys;
 use nix::{
@@ -155,7 +155,8 @@ impl Launcher<'_> {
 
     /// Passes on what was typed, read and written.
     fn pass_on(&mut self, ready: &Ready) {
-        let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.typed, ready.near));
+        let arrived = Arrived { typed: ready.typed, near: ready.near };
+        let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(arrived));
         if hung_up {
             self.job.pass_on(Signal::SIGHUP, To::First);
             // The job's hangs up, too: who ignores the signal finds nothing more to read.

@@ -30,6 +30,12 @@ pub(crate) struct Terminal {
     full: bool,
 }
 
+/// What a wait has found: keys that were typed, output at the near end.
+pub(crate) struct Arrived {
+    pub(crate) typed: bool,
+    pub(crate) near: bool,
+}
+
 impl Terminal {
     /// Looks at the caller's terminal and, if the job's is a `full` one, puts it into raw mode: every
     /// key is the job's. Else the job's is for output alone, which the caller's processes.
@@ -83,9 +89,8 @@ impl Terminal {
         (keys, PollFd::from_borrowed_fd(self.near.as_fd(), PollFlags::IN | typed))
     }
 
-    /// Moves what there is, after a wait: whether keys were typed, whether the near end is ready.
-    /// Returns whether the caller's terminal has just hung up.
-    pub(crate) fn pump(&mut self, typed: bool, near: bool) -> bool {
+    /// Moves what there is, after a wait. Returns whether the caller's terminal has just hung up.
+    pub(crate) fn pump(&mut self, Arrived { typed, near }: Arrived) -> bool {
         let mut hung_up = false;
         if self.far.is_none() {
             // A child that fails before it has a terminal says so elsewhere.

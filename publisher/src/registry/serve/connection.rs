@@ -46,12 +46,13 @@ fn converse(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::Resu
         match Request::read(&mut from)? {
             Some(Ok(request)) => {
                 let goes_on = request.goes_on;
-                answer(&request).send(client, request.method == "HEAD", goes_on)?;
+                let after = if goes_on { After::KeepAlive } else { After::Close };
+                answer(&request).send(client, request.method == "HEAD", after)?;
                 if goes_on {
                     continue;
                 }
             }
-            Some(Err(status)) => Answer::empty(status).send(client, false, false)?,
+            Some(Err(status)) => Answer::empty(status).send(client, false, After::Close)?,
             None => return Ok(()),
         }
         // Closed with bytes unread, the connection would break before the answer has arrived.
@@ -59,6 +60,13 @@ fn converse(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::Resu
         from.get_mut().until = Instant::now() + Duration::from_secs(1);
         return io::copy(&mut from.take(MAX_HEAD), &mut io::sink()).map(drop);
     }
+}
+
+/// What becomes of a connection after an answer.
+#[derive(Clone, Copy)]
+enum After {
+    KeepAlive,
+    Close,
 }
 
 /// Reads from a client until a time.
@@ -151,7 +159,7 @@ impl Answer {
         self
     }
 
-    fn send(self, client: &TcpStream, head_only: bool, goes_on: bool) -> io::Result<()> {
+    fn send(self, client: &TcpStream, head_only: bool, after: After) -> io::Result<()> {
         let mut to = BufWriter::with_capacity(64 << 10, client);
         write!(to, "HTTP/1.1 {} {}\r\n", self.status, reason(self.status))?;
         for (name, value) in &self.headers {
@@ -160,7 +168,10 @@ impl Answer {
         if self.status != 304 {
             write!(to, "Content-Length: {}\r\n", self.length)?;
         }
-        to.write_all(if goes_on { b"\r\n" } else { b"Connection: close\r\n\r\n" })?;
+        to.write_all(match after {
+            After::KeepAlive => b"\r\n",
+            After::Close => b"Connection: close\r\n\r\n",
+        })?;
         if !head_only && io::copy(&mut self.body.take(self.length), &mut to)? < self.length {
             return Err(io::ErrorKind::UnexpectedEof.into()); // the file has become shorter
         }
