@@ -1,9 +1,8 @@
 //! An installed runtime: its directory and its checked `runtime.yml`.
 
-use crate::env;
 use crate::error::Error;
 use crate::fs::beneath::{self, Create, Escape};
-use joblet_format::{MAX_RUNTIME_YML_BYTES, RuntimeYml};
+use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES, RuntimeYml};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{Dir, FileType, Mode, OFlags, fstat, open, openat},
@@ -45,29 +44,28 @@ pub enum Source {
     Missing,
 }
 
-/// Opens the runtime in the directory `path` and checks everything that can be known before a job.
-///
-/// # Errors
-/// [`Error::Config`] naming the rule, with the line or the entry, and [`Error::File`] if the
-/// directory cannot be opened.
-pub fn load(path: &Path) -> Result<Runtime, Error> {
+/// As [`load_open`], of the runtime in the directory `path`, on this machine.
+#[cfg(test)]
+pub(crate) fn load(path: &Path) -> Result<Runtime, Error> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    of(open(path, flags, Mode::empty()).map_err(Error::file("open", path))?, path)
+    let dir = open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
+    load_open(dir, path, Arch::NATIVE)
 }
 
-/// As [`load`], of the runtime that is open as `dir`; it was found at `path`.
+/// Checks everything that can be known before a job of the runtime that is open as `dir`, found at
+/// `path`, where programs for `arch` run.
 ///
 /// # Errors
-/// As there.
-pub fn of(dir: OwnedFd, path: &Path) -> Result<Runtime, Error> {
+/// [`Error::Config`] naming the rule, with the line or the entry, and [`Error::File`] if something
+/// in it cannot be opened.
+pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime, Error> {
     let file = path.join("runtime.yml");
     let refuse = |reason: String| Error::Config { path: file.clone(), reason };
     let config = parse(&read(dir.as_fd(), &file)?).map_err(refuse)?;
-    let native = env::arch();
-    if !config.runs_on(native) {
+    if !config.runs_on(arch) {
         let declared = config.requirements().architectures.join(", ");
         return Err(refuse(format!(
-            "runs on {declared}, not on {native}: install its {native} version"
+            "runs on {declared}, not on {arch}: install its {arch} version"
         )));
     }
     let sources = config.mounts().iter().enumerate().map(|(index, mount)| {
@@ -180,7 +178,6 @@ fn source(dir: BorrowedFd<'_>, source: &str, look_inside: bool) -> Result<Source
 #[cfg(test)]
 mod tests {
     use super::*;
-    use joblet_format::Arch;
     use std::{fs, os::unix::fs::symlink};
 
     fn runtime(yaml: &[u8]) -> tempfile::TempDir {

@@ -28,6 +28,13 @@ pub struct Platform {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlatformError(String);
 
+impl Default for Arch {
+    /// This program's own.
+    fn default() -> Self {
+        Self::NATIVE
+    }
+}
+
 impl Arch {
     /// All architectures, in the order of their names.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];

@@ -6,7 +6,7 @@ use super::escape::visible;
 use super::progress;
 use crate::env::Environment;
 use crate::error::Error;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 /// Longest message, in letters: what a server says of itself has no end.
 const LONGEST: usize = 8192;
@@ -55,7 +55,7 @@ impl<'a> Ui<'a> {
         self.verbosity.colored = match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => !env.no_color && io::stderr().is_terminal(),
+            Color::Auto => !env.no_color && env.terminals.error,
         };
     }
 

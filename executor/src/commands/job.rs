@@ -1,18 +1,18 @@
 //! What `run` was asked for, as a job: the files and variables that it names are looked up here.
 
 use crate::cli::args::{self, Run};
+use crate::env::{Environment, Terminals};
 use crate::error::Error;
 use crate::gpu::{self, Gpus};
 use crate::sandbox::{self, Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload};
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// What the sandbox is asked for.
-pub(super) fn wanted(run: Run) -> Result<Job, Error> {
+pub(super) fn wanted(run: Run, terminals: Terminals) -> Result<Job, Error> {
     let bind = |bind: args::BindArg| {
         let args::BindArg { source, target, writable } = bind;
         Bind { source, target, writable }
@@ -31,7 +31,7 @@ pub(super) fn wanted(run: Run) -> Result<Job, Error> {
     }
     env.extend(run.env);
     let env = env.into_iter().filter_map(|(name, value): (OsString, Option<OsString>)| {
-        let value = value.or_else(|| std::env::var_os(&name))?;
+        let value = value.or_else(|| Environment::variable(&name))?;
         Some((name, value))
     });
     Ok(Job {
@@ -47,7 +47,7 @@ pub(super) fn wanted(run: Run) -> Result<Job, Error> {
         limits: Limits { memory: run.memory, cpu: run.cpu, pids: run.pids },
         // The signal of a limit on CPU time does nothing to a first process.
         init: run.init || sandbox::has_cpu_limit(),
-        terminal: terminal(run.terminal)?,
+        terminal: terminal(run.terminal, terminals)?,
         ..Job::new(run.argv)
     })
 }
@@ -98,19 +98,18 @@ fn lies_here(path: &Path) -> std::io::Result<bool> {
     Ok(plain && !found.is_symlink() && found.dev() == here.dev())
 }
 
-fn terminal(asked: args::Terminal) -> Result<Terminal, Error> {
-    let (input, output) = (std::io::stdin(), std::io::stdout());
-    let here = input.is_terminal() && output.is_terminal();
+fn terminal(asked: args::Terminal, terminals: Terminals) -> Result<Terminal, Error> {
+    let here = terminals.input && terminals.output;
     match asked {
         args::Terminal::Always if !here => {
             Err(Error::Usage("--tty needs a terminal as standard input and output".into()))
         }
         args::Terminal::Always => Ok(Terminal::Full),
         // A caller in the background goes on without the terminal's keys.
-        args::Terminal::Auto if here && sandbox::is_in_foreground(&input) => Ok(Terminal::Full),
-        args::Terminal::Auto if output.is_terminal() || std::io::stderr().is_terminal() => {
-            Ok(Terminal::Output)
+        args::Terminal::Auto if here && sandbox::is_in_foreground(&std::io::stdin()) => {
+            Ok(Terminal::Full)
         }
+        args::Terminal::Auto if terminals.output || terminals.error => Ok(Terminal::Output),
         args::Terminal::Auto | args::Terminal::Never => Ok(Terminal::None),
     }
 }

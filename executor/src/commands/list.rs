@@ -6,7 +6,6 @@ use crate::cli::escape::visible;
 use crate::cli::ui::Ui;
 use crate::error::Error;
 use joblet_format::Spec;
-use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 
 impl Session<'_> {
@@ -28,12 +27,18 @@ impl Session<'_> {
         let catalogs = self.registries()?.all(ui)?;
         // Without a store nothing is installed: the list is useful all the same.
         let here = self.store().and_then(|store| store.installed()).unwrap_or_default();
-        ui.data(&output::available(&catalogs, &here, all_versions, self.global.json))
+        let offer = output::Offer {
+            here: &here,
+            arch: self.env.arch,
+            all_versions,
+            json: self.global.json,
+        };
+        ui.data(&output::available(&catalogs, &offer))
     }
 
     pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
         let path = self.store()?.require(spec)?.path;
-        if std::io::stdout().is_terminal() {
+        if self.env.terminals.output {
             return ui.data(&(visible(&path.to_string_lossy()) + "\n"));
         }
         ui.raw(&[path.as_os_str().as_bytes(), b"\n"].concat())

@@ -46,7 +46,7 @@ impl Session<'_> {
         };
         // Mounts and receipts need a path that means the same from everywhere.
         let root = std::path::absolute(&root).map_err(Error::file("find", &root))?;
-        Ok(Store::new(&root, system, self.env.lock_timeout))
+        Ok(Store::new(&root, system, self.env.lock_timeout, self.env.arch))
     }
 
     pub(crate) fn default_store(&self) -> Result<PathBuf, Error> {
@@ -60,7 +60,7 @@ impl Session<'_> {
         let config = self.config()?;
         let named = self.global.registry.as_ref().or(self.env.registry.as_ref());
         let sources = match named {
-            Some(named) => vec![one(named, config)?],
+            Some(named) => vec![named_source(named, config)?],
             None if config.is_empty() => vec![Source::plain(Location::default_registry())],
             None => config,
         };
@@ -70,8 +70,8 @@ impl Session<'_> {
     /// The registries of the configuration.
     pub(crate) fn config(&self) -> Result<Vec<Source>, Error> {
         match self.global.config.as_ref().or(self.env.config.as_ref()) {
-            Some(file) => config::of_file(file),
-            None => config::of_first(&self.env.configs()),
+            Some(file) => config::read_file(file),
+            None => config::read_first(&self.env.configs()),
         }
     }
 
@@ -82,6 +82,7 @@ impl Session<'_> {
             now: SystemTime::now(),
             cache: self.env.cache().map(Cache::new),
             lock_timeout: self.env.lock_timeout.min(MAX_LOCK_TIMEOUT),
+            variable: env::named,
         }
     }
 
@@ -92,7 +93,7 @@ impl Session<'_> {
 
 /// The registry called `named`, by its name or by where it is: if it is configured, with the keys
 /// and the token that it is configured with.
-fn one(named: &str, config: Vec<Source>) -> Result<Source, Error> {
+fn named_source(named: &str, config: Vec<Source>) -> Result<Source, Error> {
     let called = |source: &Source| source.origin.as_ref().is_some_and(|it| it.as_str() == named);
     if let Some(source) = config.iter().find(|source| called(source)) {
         return Ok(source.clone());

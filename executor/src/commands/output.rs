@@ -2,7 +2,6 @@
 
 use crate::archive::members::Difference;
 use crate::cli::escape::visible;
-use crate::env;
 use crate::registry::Catalog;
 use crate::sandbox::Step;
 use crate::store::Installed;
@@ -67,8 +66,21 @@ pub fn installed(runtimes: &[Installed], json: bool) -> String {
     table(["NAME", "VERSION", "PATH"], runtimes.iter().map(row))
 }
 
-/// What registries offer, as a table or as JSON. A name is the first one's that has it.
-pub fn available(catalogs: &[Catalog], here: &[Installed], all: bool, json: bool) -> String {
+/// What [`available`] compares with, and how much of it is shown.
+pub struct Offer<'a> {
+    /// What is installed.
+    pub here: &'a [Installed],
+    /// The architecture whose archives' sizes are shown.
+    pub arch: Arch,
+    /// Every version of every registry, instead of the latest of the first that has the name.
+    pub all_versions: bool,
+    /// JSON instead of a table.
+    pub json: bool,
+}
+
+/// What registries offer. A name is the first one's that has it.
+pub fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
+    let &Offer { here, arch, all_versions: all, json } = offer;
     let rows = catalogs.iter().enumerate().flat_map(|(number, catalog)| {
         let before = &catalogs[..number];
         let hidden = move |name: &RuntimeName| {
@@ -81,7 +93,9 @@ pub fn available(catalogs: &[Catalog], here: &[Installed], all: bool, json: bool
                 .values()
                 .rev()
                 .filter(move |release| all || Some(&release.version) == latest)
-                .map(move |release| available_row(catalog.origin.as_ref(), name, release, here))
+                .map(move |release| {
+                    available_row(catalog.origin.as_ref(), (name, release), here, arch)
+                })
         })
     });
     if json {
@@ -135,12 +149,12 @@ pub fn pruned(rows: &[Pruned], json: bool) -> String {
     table(["NAME", "VERSION", "FREED"], rows.iter().map(row))
 }
 
-/// What a registry offers of one version.
+/// What a registry offers of one version. The size is that of the archive for `arch`.
 pub fn available_row<'a>(
     registry: Option<&'a Origin>,
-    name: &'a RuntimeName,
-    release: &'a Release,
+    (name, release): (&'a RuntimeName, &'a Release),
     here: &[Installed],
+    arch: Arch,
 ) -> AvailableRow<'a> {
     let version = Some(&release.version);
     AvailableRow {
@@ -148,7 +162,7 @@ pub fn available_row<'a>(
         name,
         version: &release.version,
         architectures: release.architectures(),
-        size: release.artifact(env::arch()).map(|artifact| artifact.size),
+        size: release.artifact(arch).map(|artifact| artifact.size),
         installed: here.iter().any(|own| own.name == *name && own.version.as_ref() == version),
         yanked: release.yanked.as_deref(),
         description: &release.description,

@@ -36,7 +36,7 @@ impl Session<'_> {
         let (spec, dry_run, gpu) = (run.spec.clone(), run.dry_run, run.gpu);
         let store = self.store()?;
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
-        let mut job = job::wanted(run)?;
+        let mut job = job::wanted(run, self.env.terminals)?;
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
             let gpus = gpu::find(wanted, directories, &runtime)?;
@@ -80,7 +80,7 @@ impl Session<'_> {
             let found = self.provide(spec, store, ui)?;
             let loaded = store.open(&found).and_then(|directory| {
                 store::hold(&directory);
-                runtime::of(directory, &found.path)
+                runtime::load_open(directory, &found.path, store.arch())
             });
             tries += 1;
             match loaded {

@@ -4,12 +4,11 @@ use super::Session;
 use super::install::install_all;
 use super::output;
 use crate::cli::ui::Ui;
-use crate::env;
 use crate::error::Error;
 use crate::registry::resolve;
 use crate::registry::{Catalog, Registries};
 use crate::store::{Installed, Store};
-use joblet_format::{RuntimeName, Spec, Version, Wanted};
+use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted};
 
 impl Session<'_> {
     /// Lists what has a newer version, and what was withdrawn.
@@ -27,7 +26,8 @@ impl Session<'_> {
             let name = spec.name.clone();
             let release = catalog.registry.runtimes.get(&name).and_then(|all| all.get(&installed));
             let yanked = release.and_then(|release| release.yanked.clone());
-            let latest = latest(&catalog, &spec).ok().filter(|latest| *latest > installed);
+            let latest =
+                latest(&catalog, &spec, self.env.arch).ok().filter(|latest| *latest > installed);
             if latest.is_some() || yanked.is_some() {
                 rows.push(output::Outdated { name, installed, latest, yanked });
             }
@@ -54,7 +54,9 @@ impl Session<'_> {
         let mut newer = Vec::new();
         for (spec, installed) in wanted {
             let name = &spec.name;
-            let found = registries.serving(&spec, ui).and_then(|catalog| latest(&catalog, &spec));
+            let found = registries
+                .serving(&spec, ui)
+                .and_then(|catalog| latest(&catalog, &spec, self.env.arch));
             match found {
                 Ok(latest) if latest > installed => newer.push(spec.exactly(&latest)),
                 Ok(_) => ui.detail(&format!("{name}@{installed} is the latest")),
@@ -92,7 +94,7 @@ fn newest(store: &Store, registries: &Registries) -> Result<Vec<(Spec, Version)>
 }
 
 /// The latest version that runs here.
-fn latest(catalog: &Catalog, spec: &Spec) -> Result<Version, Error> {
-    let choice = resolve::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
+fn latest(catalog: &Catalog, spec: &Spec, arch: Arch) -> Result<Version, Error> {
+    let choice = resolve::resolve(&catalog.registry, &catalog.location, spec, arch)?;
     Ok(choice.release.version.clone())
 }

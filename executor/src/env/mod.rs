@@ -5,7 +5,14 @@
 pub(crate) mod weaken;
 
 use joblet_format::Arch;
-use std::{env, ffi::OsString, path::PathBuf, sync::OnceLock, time::Duration};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    io::{IsTerminal, stderr, stdin, stdout},
+    path::PathBuf,
+    sync::OnceLock,
+    time::Duration,
+};
 
 /// The architecture that runtimes are for, where the kernel runs such programs through an emulator.
 pub const ARCH: &str = "JOBLET_EXEC_ARCH";
@@ -74,11 +81,6 @@ const DEFAULT_TIMEOUT: u64 = 60;
 /// Longest time that it may say, in seconds: a year.
 const LONGEST_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 
-/// The architecture that runtimes are for: this machine's unless [`ARCH`] says otherwise.
-pub fn arch() -> Arch {
-    env::var(ARCH).ok().and_then(|arch| arch.parse().ok()).unwrap_or(Arch::NATIVE)
-}
-
 /// How long a server may be silent, in the head of its answer as in the body.
 pub fn timeout() -> Duration {
     static READ: OnceLock<u64> = OnceLock::new();
@@ -93,9 +95,24 @@ pub fn named(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
+/// Which of the standard files are terminals.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terminals {
+    /// Standard input.
+    pub input: bool,
+    /// Standard output.
+    pub output: bool,
+    /// Standard error.
+    pub error: bool,
+}
+
 /// The environment as read once at start.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
+    /// The architecture that runtimes are for: this machine's unless `JOBLET_EXEC_ARCH` names another.
+    pub arch: Arch,
+    /// Which of the standard files are terminals.
+    pub terminals: Terminals,
     /// `JOBLET_EXEC_REGISTRY`
     pub registry: Option<String>,
     /// `JOBLET_EXEC_STORE`
@@ -123,7 +140,14 @@ impl Environment {
         let text = |name| env::var_os(name).filter(|value: &OsString| !value.is_empty());
         // The XDG specification: a relative path in these variables is to be ignored.
         let directory = |name| text(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let arch = env::var(ARCH).ok().and_then(|arch| arch.parse().ok());
         Self {
+            arch: arch.unwrap_or(Arch::NATIVE),
+            terminals: Terminals {
+                input: stdin().is_terminal(),
+                output: stdout().is_terminal(),
+                error: stderr().is_terminal(),
+            },
             registry: text(REGISTRY).and_then(|value| value.into_string().ok()),
             store: text(STORE).map(PathBuf::from),
             config: text(CONFIG).map(PathBuf::from),
@@ -138,6 +162,11 @@ impl Environment {
             data_home: directory(XDG_DATA_HOME),
             cache_home: directory(XDG_CACHE_HOME),
         }
+    }
+
+    /// The value of a variable that the caller names (`--env NAME`).
+    pub fn variable(name: &OsStr) -> Option<OsString> {
+        env::var_os(name)
     }
 
     /// The store that this user fills by default, if the environment allows to name one.

@@ -96,7 +96,7 @@ struct Auth {
 ///
 /// # Errors
 /// [`Error::Config`] with line and rule, [`Error::File`] for one that is there but cannot be read.
-pub fn of_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
+pub fn read_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
     for file in files.iter().map(AsRef::as_ref) {
         match read(file, true) {
             Err(Error::File { source, .. })
@@ -114,8 +114,8 @@ pub fn of_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
 /// The registries of one file.
 ///
 /// # Errors
-/// As [`of_first`]; also when there is no such file.
-pub fn of_file(file: &Path) -> Result<Vec<Source>, Error> {
+/// As [`read_first`]; also when there is no such file.
+pub fn read_file(file: &Path) -> Result<Vec<Source>, Error> {
     read(file, false)
 }
 

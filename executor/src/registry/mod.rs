@@ -47,6 +47,8 @@ pub struct Policy {
     pub cache: Option<Cache>,
     /// How long to wait while another process asks, in seconds.
     pub lock_timeout: u64,
+    /// The value of a variable that the configuration names, unless it is empty.
+    pub variable: fn(&str) -> Option<String>,
 }
 
 /// The registries, in the order in which they are asked. Each is read once at most.

@@ -7,7 +7,6 @@ use super::rollback::{self, Order};
 use super::signature;
 use super::{Document, Policy};
 use crate::cli::ui::Ui;
-use crate::env;
 use crate::error::Error;
 use crate::net::address::Address;
 use crate::net::http::Validators;
@@ -25,7 +24,7 @@ pub(super) fn document(
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Document, Error> {
-    add_token(source)?;
+    add_token(source, policy)?;
     let location = &source.location;
     let Location::Http(address) = location else {
         let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
@@ -181,12 +180,12 @@ fn keep(
     }
 }
 
-/// Takes a registry's token out of the environment.
-fn add_token(source: &mut Source) -> Result<(), Error> {
+/// Adds a registry's token, which is in the variable that the configuration names.
+fn add_token(source: &mut Source, policy: &Policy) -> Result<(), Error> {
     let (Some(variable), Location::Http(address)) = (&source.token_env, &source.location) else {
         return Ok(());
     };
-    let Some(token) = env::named(variable) else {
+    let Some(token) = (policy.variable)(variable) else {
         return Err(Error::Usage(format!(
             "the token for registry {} is to be in the variable {variable}, which is not set",
             source.location

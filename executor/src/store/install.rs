@@ -8,7 +8,6 @@ use crate::archive::plain;
 use crate::cli::escape::shown;
 use crate::cli::progress::Progress;
 use crate::cli::ui::Ui;
-use crate::env;
 use crate::error::Error;
 use crate::fs::lock::Lock;
 use crate::net::location::Location;
@@ -19,7 +18,7 @@ use crate::registry::resolve::{self, Choice};
 use crate::runtime;
 use crate::store::{Installed, Kept, Receipt, Staging, Store};
 use joblet_format::index::Index;
-use joblet_format::{IndexFile, Spec};
+use joblet_format::{Arch, IndexFile, Spec};
 use rustix::fd::{AsFd, OwnedFd};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -66,7 +65,7 @@ pub fn install(
     ui: &mut Ui<'_>,
 ) -> Result<Outcome, Error> {
     let start = Instant::now();
-    let choice = choose(spec, catalog)?;
+    let choice = choose(spec, catalog, store.arch())?;
     let exact = spec.exactly(&choice.release.version);
     if let Some(reason) = &choice.release.yanked {
         ui.warning(&format!("{exact} was withdrawn: {reason}"));
@@ -92,8 +91,8 @@ pub fn install(
     let prepared = single_top_dir(&staging, &name)?;
     let (directory, place) = (&prepared.directory, prepared.directory.path());
     let copy = || directory.as_fd().try_clone_to_owned();
-    runtime::of(copy().map_err(Error::file("open", place))?, place)?;
-    let receipt = receipt(spec, catalog, &choice, name);
+    runtime::load_open(copy().map_err(Error::file("open", place))?, place, store.arch())?;
+    let receipt = receipt(spec, catalog, &choice, (name, store.arch()));
     let (kind, kept) = match index {
         Some(index) => (Kept::Index, index),
         None => (Kept::Files, Listing::take(directory, place)?.to_bytes()),
@@ -139,11 +138,11 @@ fn all_lists(store: &Store) -> Result<Vec<(Listing, OwnedFd)>, Error> {
     Ok(all.into_iter().filter_map(list).collect())
 }
 
-/// What `spec` means on this host.
-fn choose<'c>(spec: &Spec, catalog: &'c Catalog) -> Result<Choice<'c>, Error> {
+/// What `spec` means for `arch`.
+fn choose<'c>(spec: &Spec, catalog: &'c Catalog, arch: Arch) -> Result<Choice<'c>, Error> {
     let Catalog { registry, location, .. } = catalog;
-    let mut choice = resolve::resolve(registry, location, spec, env::arch())?;
-    resolve::prefer_beside(&mut choice, location, &spec.name, env::arch());
+    let mut choice = resolve::resolve(registry, location, spec, arch)?;
+    resolve::prefer_beside(&mut choice, location, &spec.name, arch);
     Ok(choice)
 }
 
@@ -181,7 +180,7 @@ pub fn repair(
     store: &Store,
     ui: &mut Ui<'_>,
 ) -> Result<(Cost, Option<String>), Error> {
-    let choice = choose(exact, catalog)?;
+    let choice = choose(exact, catalog, store.arch())?;
     same(store, exact, catalog, &choice)?;
     let lock = store.lock(&exact.name, &choice.release.version)?;
     let source = parts(catalog, &choice, exact)?;
@@ -352,12 +351,13 @@ fn unpacked(archive: &File) -> u64 {
     u32::from_le_bytes(length).into()
 }
 
-fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, url: String) -> Receipt {
+fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, of: (String, Arch)) -> Receipt {
+    let (url, arch) = of;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Receipt {
         name: spec.name.clone(),
         version: choice.release.version.clone(),
-        arch: env::arch(),
+        arch,
         origin: catalog.origin.clone(),
         registry: catalog.location.to_string(),
         url,

@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::free_space::free;
 use crate::fs::lock::Lock;
-use joblet_format::{RuntimeName, Spec, Version, Wanted, nearest};
+use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted, nearest};
 use place::Part;
 use rustix::fd::OwnedFd;
 use std::io::ErrorKind;
@@ -59,17 +59,24 @@ pub struct Store {
     system: Option<PathBuf>,
     /// How long to wait for a lock, in seconds.
     lock_timeout: u64,
+    /// The architecture that its runtimes are installed for.
+    arch: Arch,
     /// Both, each opened when it is first needed.
     opened: (OnceLock<Directory>, OnceLock<Directory>),
 }
 
 impl Store {
-    /// The store at `root`, and one more that is only read.
-    pub fn new(root: &Path, system: Option<PathBuf>, lock_timeout: u64) -> Self {
+    /// The store at `root`, and one more that is only read; locks are waited for `lock_timeout` seconds.
+    pub fn new(root: &Path, system: Option<PathBuf>, lock_timeout: u64, arch: Arch) -> Self {
         // Behind a slash at its end, a link would be followed.
         let root: PathBuf = root.components().collect();
         let system = system.filter(|system| *system != root);
-        Self { root, system, lock_timeout, opened: Default::default() }
+        Self { root, system, lock_timeout, arch, opened: Default::default() }
+    }
+
+    /// The architecture that its runtimes are installed for.
+    pub fn arch(&self) -> Arch {
+        self.arch
     }
 
     /// The directory that is changed.
@@ -238,12 +245,17 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use joblet_format::{Arch, Checksum};
+    use joblet_format::Checksum;
     use std::fs;
 
     fn store() -> (tempfile::TempDir, Store) {
         let base = tempfile::tempdir().unwrap();
-        let store = Store::new(&base.path().join("store"), Some(base.path().join("system")), 1);
+        let store = Store::new(
+            &base.path().join("store"),
+            Some(base.path().join("system")),
+            1,
+            Arch::NATIVE,
+        );
         (base, store)
     }
 

@@ -7,7 +7,6 @@ mod output;
 use super::Session;
 use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
-use crate::env;
 use crate::error::Error;
 use crate::registry::resolve;
 use crate::runtime;
@@ -21,7 +20,8 @@ impl Session<'_> {
         store.clean()?;
         let here = match store.find(spec)? {
             Some(runtime) => {
-                let loaded = runtime::of(store.open(&runtime)?, &runtime.path)?;
+                let loaded =
+                    runtime::load_open(store.open(&runtime)?, &runtime.path, store.arch())?;
                 let disk = Usage::of(&loaded.dir, &runtime.path)?;
                 // Earlier versions wrote addresses whole.
                 let receipt = store.receipt(&runtime).map(|receipt| Receipt {
@@ -45,10 +45,16 @@ impl Session<'_> {
         };
         if let (None, Wanted::Exact(_), Some(catalog)) = (&here, &spec.wanted, &catalog) {
             // The error names what there is instead.
-            resolve::resolve(&catalog.registry, &catalog.location, spec, env::arch())?;
+            resolve::resolve(&catalog.registry, &catalog.location, spec, store.arch())?;
         }
         let mut same = store.installed()?;
         same.retain(|runtime: &Installed| runtime.name == spec.name);
-        ui.data(&output::text(&spec.name, here.as_ref(), catalog.as_ref(), &same, self.global.json))
+        ui.data(&output::details(
+            &spec.name,
+            here.as_ref(),
+            catalog.as_ref(),
+            (&same, store.arch()),
+            self.global.json,
+        ))
     }
 }

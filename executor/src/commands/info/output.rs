@@ -4,7 +4,7 @@ use crate::cli::escape::visible;
 use crate::commands::output::{self, AvailableRow};
 use crate::registry::Catalog;
 use crate::store::{Installed, Receipt, Usage};
-use joblet_format::{RuntimeName, RuntimeYml, Version};
+use joblet_format::{Arch, RuntimeName, RuntimeYml, Version};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -41,18 +41,19 @@ struct Row<'a> {
     config: &'a RuntimeYml,
 }
 
-/// Details of the runtime `name`: of the version in `here`, and of those a registry has.
-pub fn text(
+/// Details of the runtime `name`: of the version in `here`, of those in `same`, and of those a registry
+/// has for `arch`.
+pub fn details(
     name: &RuntimeName,
     here: Option<&Here>,
     catalog: Option<&Catalog>,
-    same: &[Installed],
+    (same, arch): (&[Installed], Arch),
     json: bool,
 ) -> String {
     let releases = catalog.and_then(|it| it.registry.runtimes.get(name));
     let origin = catalog.and_then(|catalog| catalog.origin.as_ref());
     let rows = releases.into_iter().flat_map(|releases| releases.values().rev());
-    let rows = rows.map(|release| output::available_row(origin, name, release, same));
+    let rows = rows.map(|release| output::available_row(origin, (name, release), same, arch));
     if json {
         let installed = here.map(|here| Row {
             version: here.runtime.version.as_ref(),
