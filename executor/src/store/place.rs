@@ -36,7 +36,7 @@ impl Part {
         [Self::Downloads, Self::Staging, Self::Removed, Self::Receipts];
 
     /// Its name, and the permissions it is made with: what nobody else needs, nobody else can open.
-    fn of(self) -> (&'static str, u32) {
+    fn name_and_mode(self) -> (&'static str, u32) {
         match self {
             Self::Downloads => ("downloads", 0o700),
             Self::Staging => ("staging", 0o700),
@@ -83,7 +83,7 @@ impl Store {
 
     /// A part of it, made if it is missing.
     pub(super) fn part(&self, part: Part) -> Result<Directory, Error> {
-        let (name, mode) = part.of();
+        let (name, mode) = part.name_and_mode();
         self.work()?.own(name, mode)
     }
 
@@ -169,7 +169,7 @@ impl Directory {
     /// # Errors
     /// [`Error::Untrusted`].
     pub(super) fn opened_part(&self, part: Part) -> Result<Option<Self>, Error> {
-        match self.enter(part.of().0) {
+        match self.enter(part.name_and_mode().0) {
             Ok(Some(found)) => found.trusted().map(Some),
             Ok(None) | Err(Error::File { .. }) => Ok(None),
             Err(error) => Err(error),

@@ -152,8 +152,8 @@ fn run_one(check: &Check, arguments: &[OsString], words: &[String]) -> Result<()
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     // A job may print without end: the last of it is kept.
     let (said, complained) = thread::scope(|scope| {
-        let said = scope.spawn(|| stdout.map(tail::of).unwrap_or_default());
-        let complained = stderr.map(tail::of).unwrap_or_default();
+        let said = scope.spawn(|| stdout.map(tail::read_end).unwrap_or_default());
+        let complained = stderr.map(tail::read_end).unwrap_or_default();
         (said.join().unwrap_or_default(), complained)
     });
     let status = child.wait().map_err(|error| failed(error.to_string()))?;

@@ -83,7 +83,7 @@ fn build_source(
         record::read(&options.out, &record::path(&records, &source.name, &source.version))?;
     for (arch, inputs) in jobs {
         let began = Instant::now();
-        let native = lock.of(Arch::NATIVE).unwrap_or_default();
+        let native = lock.inputs_for(Arch::NATIVE).unwrap_or_default();
         let timestamp = lock.timestamp.as_str();
         let target = options.out.join(record::archive_name(&source.name, &source.version, arch));
         let key = BuildKey::new(&cache, &kept, arch, options.part_size)?;
@@ -119,7 +119,7 @@ pub(super) fn locked<'l>(
     arch: Arch,
     sources: &Path,
 ) -> Result<&'l [Input], Error> {
-    lock.of(arch).ok_or_else(|| {
+    lock.inputs_for(arch).ok_or_else(|| {
         let name = &source.name;
         let reason = format!("has nothing for {arch}; run `joblet-publish lock {name}`");
         Error::config(lock::path(sources, name), reason)

@@ -86,7 +86,7 @@ impl<'w> Builder<'w> {
         step("checking libraries");
         elf_gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
         let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
-        let components = components::of(inputs, &files, &tree)?;
+        let components = components::collect(inputs, &files, &tree)?;
         Ok(BuiltTree { tree, runtime_yml, components })
     }
 

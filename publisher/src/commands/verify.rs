@@ -116,7 +116,7 @@ impl Kept {
         let directory = source.directory();
         let step = |step: &str| note(&format!("verify {directory} {arch}: {step}"));
         let inputs = super::build::locked(source, lock, arch, spool)?;
-        let native = lock.of(Arch::NATIVE).unwrap_or_default();
+        let native = lock.inputs_for(Arch::NATIVE).unwrap_or_default();
         let timestamp = &lock.timestamp;
         let build_input = BuildInput { source, source_dir: dir, arch, inputs, native, timestamp };
         let BuiltTree { tree, runtime_yml, components } =

@@ -6,7 +6,7 @@ use std::io::Read;
 const KEPT: usize = 64 << 10;
 
 /// Reads `from` to its end, or until it breaks, and returns its last bytes.
-pub fn of(mut from: impl Read) -> Vec<u8> {
+pub fn read_end(mut from: impl Read) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), vec![0; KEPT]);
     loop {
         match from.read(&mut buffer) {
@@ -30,8 +30,8 @@ mod tests {
     #[test]
     fn the_end_of_much_is_kept() {
         let much = std::io::repeat(b'x').take(10 << 20).chain(&b"the end"[..]);
-        let kept = of(much);
+        let kept = read_end(much);
         assert_eq!((kept.len(), kept.ends_with(b"xthe end")), (KEPT, true));
-        assert_eq!(of(&b"little"[..]), b"little");
+        assert_eq!(read_end(&b"little"[..]), b"little");
     }
 }

@@ -115,7 +115,7 @@ impl Input {
 
 impl Lock {
     /// The inputs for `arch`; none if it was never resolved.
-    pub fn of(&self, arch: Arch) -> Option<&[Input]> {
+    pub fn inputs_for(&self, arch: Arch) -> Option<&[Input]> {
         self.inputs.get(&arch).map(Vec::as_slice)
     }
 }

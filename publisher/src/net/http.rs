@@ -80,7 +80,7 @@ fn ask(
         request = request.basic_auth(name, Some(password));
     }
     if url.scheme() == "https" {
-        for certificate in tls_roots::of_the_host() {
+        for certificate in tls_roots::host_roots() {
             request = request.add_root_certificate(certificate.clone());
         }
     }

@@ -38,7 +38,7 @@ pub struct Component {
 ///
 /// # Errors
 /// [`Error::Archive`] for an input without a name or a version; [`Error::File`].
-pub fn of(inputs: &[Input], files: &[PathBuf], tree: &Tree) -> Result<Vec<Component>, Error> {
+pub fn collect(inputs: &[Input], files: &[PathBuf], tree: &Tree) -> Result<Vec<Component>, Error> {
     let component = |(input, file): (&Input, &PathBuf)| match input.kind {
         Kind::Deb => package(input, file, tree),
         Kind::Wheel => wheel(input, tree),

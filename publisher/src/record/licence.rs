@@ -115,7 +115,7 @@ impl Licence {
         for part in text.split(", and ") {
             let mut choices = Vec::new();
             for choice in part.replace(", or ", " or ").split(" or ") {
-                let names = choice.split(" and ").map(|name| self.one(name.trim()));
+                let names = choice.split(" and ").map(|name| self.single(name.trim()));
                 choices.push(names.collect::<Option<Vec<_>>>()?);
             }
             match choices.as_mut_slice() {
@@ -129,7 +129,7 @@ impl Licence {
     }
 
     /// One name, with its exception.
-    fn one(&mut self, name: &str) -> Option<String> {
+    fn single(&mut self, name: &str) -> Option<String> {
         let prose = name.contains(',') || name.split(' ').count() > 4;
         if name.is_empty() || name.len() > MAX_NAME || prose {
             return None;

@@ -83,18 +83,18 @@ impl Server {
 
     fn answer(&self, request: &Request) -> Answer {
         if !self.is_meant(request) {
-            return text(403, "this server answers to 127.0.0.1 and localhost only\n");
+            return text_answer(403, "this server answers to 127.0.0.1 and localhost only\n");
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
-            return text(405, "GET and HEAD only\n").with("Allow", "GET, HEAD");
+            return text_answer(405, "GET and HEAD only\n").with("Allow", "GET, HEAD");
         }
         let asked = request.target.split(['?', '#']).next().unwrap_or_default();
         match self.find(asked) {
             Found::File(path) => match self.open_file(&path) {
-                Some(open) => file(&path, open, request).unwrap_or_else(|_| self.missing()),
+                Some(open) => file_answer(&path, open, request).unwrap_or_else(|_| self.missing()),
                 None => self.missing(),
             },
-            Found::Directory => text(301, "").with("Location", &format!("{asked}/")),
+            Found::Directory => text_answer(301, "").with("Location", &format!("{asked}/")),
             Found::Nothing => self.missing(),
         }
     }
@@ -146,7 +146,7 @@ impl Server {
                 Answer::new(404, Box::new(io::Cursor::new(page)), length)
                     .with("Content-Type", "text/html; charset=utf-8")
             }
-            None => text(404, "no such file\n"),
+            None => text_answer(404, "no such file\n"),
         }
     }
 }
@@ -160,7 +160,7 @@ enum Found {
 }
 
 /// A file, which is `path`, or what was asked of it.
-fn file(path: &Path, mut file: File, request: &Request) -> io::Result<Answer> {
+fn file_answer(path: &Path, mut file: File, request: &Request) -> io::Result<Answer> {
     let metadata = file.metadata()?;
     let (etag, size) = (etag(&metadata), metadata.len());
     let with = |answer: Answer| {
@@ -181,7 +181,7 @@ fn file(path: &Path, mut file: File, request: &Request) -> io::Result<Answer> {
             let range = format!("bytes {first}-{last}/{size}");
             Ok(with(Answer::new(206, Box::new(file), length)).with("Content-Range", &range))
         }
-        Part::Beyond => Ok(text(416, "").with("Content-Range", &format!("bytes */{size}"))),
+        Part::Beyond => Ok(text_answer(416, "").with("Content-Range", &format!("bytes */{size}"))),
     }
 }
 
@@ -245,7 +245,7 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
     (!bytes.contains(&0)).then_some(bytes)
 }
 
-fn text(status: u16, text: &'static str) -> Answer {
+fn text_answer(status: u16, text: &'static str) -> Answer {
     Answer::new(status, Box::new(text.as_bytes()), text.len() as u64)
         .with("Content-Type", "text/plain; charset=utf-8")
 }

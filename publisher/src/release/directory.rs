@@ -21,13 +21,13 @@ pub struct Directory(pub PathBuf);
 const DRAFT: &str = ".draft";
 
 impl Directory {
-    fn of(&self, tag: &Tag) -> PathBuf {
+    fn release_dir(&self, tag: &Tag) -> PathBuf {
         self.0.join(tag.to_string())
     }
 
     /// The release of `tag`, if there is one.
     fn open(&self, tag: &Tag) -> Result<Option<Below>, Error> {
-        Below::open(&self.0)?.map_or(Ok(None), |root| root.dir(&self.of(tag)))
+        Below::open(&self.0)?.map_or(Ok(None), |root| root.dir(&self.release_dir(tag)))
     }
 }
 
@@ -38,7 +38,7 @@ impl Host for Directory {
         for (name, _) in dir.entries()? {
             let name = name.to_string_lossy().into_owned();
             if !name.starts_with('.') {
-                let path = self.of(tag).join(&name);
+                let path = self.release_dir(tag).join(&name);
                 let Some(file) = dir.file(&path)? else { continue };
                 let size = file.metadata().map_err(Error::file("look at", &path))?.len();
                 state.files.insert(name, size);
@@ -51,11 +51,12 @@ impl Host for Directory {
         // The mark is there before the directory is visible.
         let new = self.0.join(format!(".new-{}-{tag}", std::process::id()));
         paths::write_below(&self.0, &new.join(DRAFT), b"")?;
-        fs::rename(&new, self.of(tag)).map_err(Error::file("create", self.of(tag)))
+        fs::rename(&new, self.release_dir(tag))
+            .map_err(Error::file("create", self.release_dir(tag)))
     }
 
     fn upload(&self, tag: &Tag, name: &str, from: &Path) -> Result<(), Error> {
-        let to = self.of(tag).join(name);
+        let to = self.release_dir(tag).join(name);
         let Some(dir) = self.open(tag)? else {
             let absent = io::Error::from(io::ErrorKind::NotFound);
             return Err(Error::file("write", to)(absent));
@@ -68,7 +69,7 @@ impl Host for Directory {
     }
 
     fn download(&self, tag: &Tag, name: &str, to: &mut dyn Write) -> Result<(), Error> {
-        let path = self.of(tag).join(name);
+        let path = self.release_dir(tag).join(name);
         let Some(mut file) = paths::open_below(&self.0, &path)? else {
             let absent = io::Error::from(io::ErrorKind::NotFound);
             return Err(Error::file("read", path)(absent));

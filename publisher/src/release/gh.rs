@@ -124,7 +124,7 @@ impl Host for GitHub {
         let mut body = child.stdout.take().expect("is piped");
         let stderr = child.stderr.take().expect("is piped");
         let (copied, said) = thread::scope(|scope| {
-            let said = scope.spawn(|| tail::of(stderr));
+            let said = scope.spawn(|| tail::read_end(stderr));
             let copied = io::copy(&mut body, to);
             drop(body); // if it could not be written, gh is not to wait for us
             (copied, said.join().unwrap_or_default())

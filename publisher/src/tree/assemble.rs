@@ -167,7 +167,7 @@ fn same(old: Option<&Node>, new: &Node) -> Result<bool, Error> {
     else {
         return Ok(false);
     };
-    old.is(new).map_err(Error::file("read", "an input"))
+    old.equals(new).map_err(Error::file("read", "an input"))
 }
 
 /// `lib/x` → `usr/lib/x`.

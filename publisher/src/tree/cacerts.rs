@@ -31,9 +31,9 @@ pub(crate) fn store(entries: &[Entry]) -> Vec<u8> {
     out.extend(u32::try_from(entries.len()).unwrap_or(u32::MAX).to_be_bytes());
     for (alias, der) in entries {
         out.extend(2_u32.to_be_bytes());
-        text(&mut out, alias);
+        put_text(&mut out, alias);
         out.extend(TIME.to_be_bytes());
-        text(&mut out, "X.509");
+        put_text(&mut out, "X.509");
         out.extend(length(der));
         out.extend(der);
     }
@@ -46,7 +46,7 @@ pub(crate) fn store(entries: &[Entry]) -> Vec<u8> {
 }
 
 /// A text of at most 255 bytes, a file's name, behind its length.
-fn text(out: &mut Vec<u8>, text: &str) {
+fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
     out.extend(text.as_bytes());
 }

@@ -98,7 +98,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::head`].
-    pub fn is(&self, other: &Self) -> io::Result<bool> {
+    pub fn equals(&self, other: &Self) -> io::Result<bool> {
         const AT_ONCE: u64 = 256 << 10;
         if self.len() != other.len() {
             return Ok(false);
@@ -270,9 +270,9 @@ mod tests {
             assert_eq!((content.head(2).unwrap(), content.len()), (b"he".to_vec(), 5));
             let error = content.whole(4).unwrap_err().to_string();
             assert_eq!(error, "has 5 bytes; at most 4 are read");
-            assert!(content.is(&b"hello".to_vec().into()).unwrap());
-            assert!(!content.is(&b"hallo".to_vec().into()).unwrap());
-            assert!(!content.is(&b"hell".to_vec().into()).unwrap());
+            assert!(content.equals(&b"hello".to_vec().into()).unwrap());
+            assert!(!content.equals(&b"hallo".to_vec().into()).unwrap());
+            assert!(!content.equals(&b"hell".to_vec().into()).unwrap());
             let mut all = Vec::new();
             content.reader().read_to_end(&mut all).unwrap();
             assert_eq!(all, b"hello");

@@ -112,7 +112,7 @@ fn run(
     };
     let (received, complaint) = thread::scope(|scope| {
         let asking = scope.spawn(move || ask(questions, modules));
-        let complaint = scope.spawn(move || tail::of(complaints));
+        let complaint = scope.spawn(move || tail::read_end(complaints));
         let received = receive(answers, modules.len(), spool_dir);
         let received = match asking.join() {
             Ok(asked) => received.and_then(|received| asked.map(|()| received)),

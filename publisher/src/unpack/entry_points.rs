@@ -28,7 +28,7 @@ pub(super) fn scripts(text: &str, interpreter: &str) -> Result<BTreeMap<String, 
             format!("entry_points.txt: {line} is not NAME = MODULE:FUNCTION")
         };
         let (name, code) = parse(line).ok_or_else(refused)?;
-        scripts.insert(name.to_owned(), code.text(interpreter));
+        scripts.insert(name.to_owned(), code.script(interpreter));
     }
     Ok(scripts)
 }
@@ -60,7 +60,7 @@ fn parse(line: &str) -> Option<(&str, Code<'_>)> {
 
 impl Code<'_> {
     /// As other installers write it.
-    fn text(&self, interpreter: &str) -> String {
+    fn script(&self, interpreter: &str) -> String {
         let Self { module, function } = self;
         let import = function.split('.').next().unwrap_or_default();
         format!(

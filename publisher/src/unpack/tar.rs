@@ -94,12 +94,12 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
         if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
             continue; // a comment on the whole archive, as git writes it
         }
-        let name = text(&entry.path_bytes())?;
+        let name = utf8(&entry.path_bytes())?;
         let path = clean(&name)?;
         let header = entry.header();
         let kind = header.entry_type();
         let target = || match entry.link_name_bytes() {
-            Some(target) if !target.is_empty() => text(&target),
+            Some(target) if !target.is_empty() => utf8(&target),
             _ => Err(format!("the link `{name}` has no target")),
         };
         if entry.raw_file_position().saturating_add(entry.size()) > length {
@@ -165,7 +165,7 @@ impl Seek for Frugal<'_> {
     }
 }
 
-pub(crate) fn text(bytes: &[u8]) -> Result<String, String> {
+pub(crate) fn utf8(bytes: &[u8]) -> Result<String, String> {
     let text = String::from_utf8(bytes.to_vec());
     let text =
         text.map_err(|_| format!("the name `{}` is not UTF-8", String::from_utf8_lossy(bytes)))?;

@@ -79,14 +79,14 @@ fn install(
             }
         }
     }
-    let metadata = text(&entries, &format!("{info}/WHEEL"))?.ok_or("has no file WHEEL")?;
+    let metadata = member_text(&entries, &format!("{info}/WHEEL"))?.ok_or("has no file WHEEL")?;
     let version = metadata.lines().find_map(|line| line.strip_prefix("Wheel-Version:"));
     if version.is_none_or(|version| !version.trim().starts_with("1.")) {
         let version = shown::quoted(version.unwrap_or_default().trim());
         return Err(format!("has wheel version {version}; this program reads 1"));
     }
-    let record = text(&entries, &format!("{info}/RECORD"))?.ok_or("has no file RECORD")?;
-    let points = text(&entries, &format!("{info}/entry_points.txt"))?.unwrap_or_default();
+    let record = member_text(&entries, &format!("{info}/RECORD"))?.ok_or("has no file RECORD")?;
+    let points = member_text(&entries, &format!("{info}/entry_points.txt"))?.unwrap_or_default();
     let mut files = Files::new(&places.site, &info, &record)?;
     for zip::Entry { path, node } in entries {
         let (executable, content) = match node {
@@ -146,7 +146,7 @@ fn data_path<'p>(path: &'p str, info: &str) -> Option<(&'p str, &'p str)> {
     path.strip_prefix(stem)?.strip_prefix(".data/")?.split_once('/')
 }
 
-fn text(entries: &[zip::Entry], path: &str) -> Result<Option<String>, String> {
+fn member_text(entries: &[zip::Entry], path: &str) -> Result<Option<String>, String> {
     let entry = entries.iter().find(|entry| entry.path == path);
     let Some(Node::File { content, .. }) = entry.map(|entry| &entry.node) else { return Ok(None) };
     let bytes = content.whole(MAX_TEXT);

@@ -32,7 +32,7 @@ const LANGUAGES: [(&str, &str, &str); 22] = [
 const OTHER: (&str, &str) = ("Other", "sh -c 'echo hello'");
 
 /// Language and example: `python-3.11-ml` and `python3` are both Python.
-fn of(name: &RuntimeName) -> (&'static str, &'static str) {
+fn for_name(name: &RuntimeName) -> (&'static str, &'static str) {
     let name = name.as_str();
     let end = name.find(|char: char| !char.is_ascii_lowercase()).unwrap_or(name.len());
     let known = LANGUAGES.into_iter().find(|&(stem, ..)| stem == &name[..end]);
@@ -41,12 +41,12 @@ fn of(name: &RuntimeName) -> (&'static str, &'static str) {
 
 /// The language that a runtime is for.
 pub(super) fn language(name: &RuntimeName) -> &'static str {
-    of(name).0
+    for_name(name).0
 }
 
 /// A command that makes sense in a runtime.
 pub(super) fn example(name: &RuntimeName) -> &'static str {
-    of(name).1
+    for_name(name).1
 }
 
 #[cfg(test)]
