@@ -187,7 +187,7 @@ pub fn registry(bytes: &[u8]) {
         let slow: Contents = serde_json::from_slice(bytes).expect("what is quick is well-formed");
         assert_eq!(quick, slow);
     }
-    let document = RegistryDocument::of(
+    let document = RegistryDocument::parse(
         bytes.to_owned(),
         &Location::File(Local::of("registry.json".as_ref())),
     );

@@ -76,9 +76,7 @@ pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime
             Ok(source) => Ok(source),
             Err(Errno::XDEV) => Err(refuse("leads out of the runtime's directory by a link")),
             Err(Errno::LOOP) => Err(refuse("is a loop of links")),
-            Err(Errno::NOTDIR) => {
-                Err(refuse("lies below a file, or is neither file nor directory"))
-            }
+            Err(Errno::NOTDIR) => Err(refuse("is below a file, or is neither file nor directory")),
             Err(errno) => Err(Error::file("open", path.join(&mount.source))(errno)),
         }
     });

@@ -105,7 +105,7 @@ fn terminal(asked: args::Terminal, terminals: Terminals) -> Result<Terminal, Err
             Err(Error::Usage("--tty needs a terminal as standard input and output".into()))
         }
         args::Terminal::Always => Ok(Terminal::Full),
-        // A caller in the background goes on without the terminal's keys.
+        // In the background a job runs without the terminal's keys.
         args::Terminal::Auto if here && sandbox::is_in_foreground(&std::io::stdin()) => {
             Ok(Terminal::Full)
         }

@@ -11,7 +11,7 @@ use joblet_format::Version;
 use std::time::{Duration, SystemTime};
 
 impl Session<'_> {
-    /// Removes old versions that came from a registry: what somebody unpacked by hand stays.
+    /// Removes old versions that came from a registry: one that was unpacked by hand is kept.
     pub(crate) fn prune(&self, what: &Prune, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;

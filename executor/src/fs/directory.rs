@@ -1,6 +1,6 @@
 //! Directories that are open: what is in them is named below their descriptor, never through a link.
 //!
-//! A path means whatever is there when it is resolved; whoever may rename one of its directories
+//! A path means whatever is there when it is resolved; who may rename one of its directories
 //! decides what that is. A descriptor means the directory that was checked.
 
 use super::walk::close;
@@ -42,7 +42,7 @@ impl Directory {
     }
 
     /// As [`Directory::open`]; the last component may be a link only of root's or of the caller's:
-    /// in a directory for everybody, somebody else's leads astray.
+    /// in a world-writable directory, a link of another user is refused.
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`]; none where nothing is there.
@@ -66,8 +66,8 @@ impl Directory {
         }
     }
 
-    /// Makes the directory at `path`, and those above it that are missing. The umask, which may
-    /// allow more than `mode`, allows it to nobody.
+    /// Makes the directory at `path`, and those above it that are missing, each with `mode` less what the
+    /// umask takes.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -165,7 +165,7 @@ impl Directory {
     /// [`Error::File`].
     pub fn names(&self) -> Result<Vec<String>, Error> {
         let read = || -> Result<_, Errno> {
-            // Read from its beginning, whoever else reads it.
+            // Read from its beginning: the offset is shared with other readers.
             let mut entries =
                 Dir::new(openat(self.as_fd(), OsStr::new("."), OPEN, Mode::empty())?)?;
             let mut names = Vec::new();
@@ -199,7 +199,7 @@ impl Directory {
         file.read_to_end(&mut bytes).map(|_| bytes)
     }
 
-    /// Writes a file whose name nobody looks for yet. What had the name is no longer there then.
+    /// Writes a file whose name is not in use yet. What had the name is no longer there then.
     ///
     /// # Errors
     /// [`Error::File`].

@@ -5,7 +5,7 @@
 //! two machines do not see each other's, more is fetched than need be, and nothing is lost.
 //!
 //! All locks of a directory are in one file, which stays: a lock file that its holder removes has to
-//! be looked for again by whoever waits, and is found where it no longer is by a file system that
+//! be looked for again by each waiter, and is found where it no longer is by a file system that
 //! remembers names (NFS). It is a range of bytes that is locked, by an open file description lock
 //! (fcntl_locking(2)): the kernel releases it with its holder, however that ends; network file
 //! systems carry it to other machines where they keep flock(2) to themselves; and threads that
@@ -64,7 +64,7 @@ impl Lock {
         }
     }
 
-    /// Takes the lock called `name` in `directory` if nobody holds it.
+    /// Takes the lock called `name` in `directory` if it is free.
     ///
     /// # Errors
     /// [`Error::Untrusted`] when the file is something else, [`Error::File`].
@@ -95,7 +95,7 @@ impl Lock {
             }
         }
         let record = format!("{} {}\n", std::process::id(), host());
-        // Without it nobody is named: no reason to fail, on a full disk least of all.
+        // It only names the holder in messages: no reason to fail, on a full disk least of all.
         _ = file.write_all_at(record.as_bytes(), at);
         Ok(Some(Self { name, file: Some(file) }))
     }
@@ -126,7 +126,7 @@ fn open(directory: &Directory) -> Result<File, Error> {
     }
 }
 
-/// What keeps a file from being one that this program has made, and that nobody else can open.
+/// Why a file is not one that this program has made and no other user can open.
 fn wrong(stat: &Stat) -> Option<&'static str> {
     if weaken::without("store-owners") {
         None
@@ -135,7 +135,7 @@ fn wrong(stat: &Stat) -> Option<&'static str> {
     } else if stat.st_nlink != 1 {
         Some("it has other names (hard links)")
     } else if !is_ours(stat) {
-        Some("it belongs to somebody else")
+        Some("it belongs to another user")
     } else {
         (stat.st_mode & 0o077 != 0).then_some("others may open it")
     }
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(mode & 0o7777, 0o600, "nobody else may open it");
     }
 
-    /// SEC-E04: a lock that somebody else has made.
+    /// SEC-E04: a lock that another user has made.
     #[test]
     fn what_is_not_a_lock_is_refused_and_left_as_it_is() {
         let base = tempfile::tempdir().unwrap();
@@ -220,7 +220,7 @@ mod tests {
             (&|| fs::create_dir(&lock).unwrap(), "it is not a file", true),
             (&|| fs::hard_link(&other, &lock).unwrap(), "it has other names", true),
             (&open_to_all, "others may open it", true),
-            (&foreign, "it belongs to somebody else", root),
+            (&foreign, "it belongs to another user", root),
         ];
         for (make, reason, _) in cases.into_iter().filter(|case| case.2) {
             make();

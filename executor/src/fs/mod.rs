@@ -1,6 +1,6 @@
 //! Files and directories below open descriptors.
 //!
-//! In: a descriptor and a relative path that nobody need trust. Out: descriptors of what is there,
+//! In: a descriptor and an untrusted relative path. Out: descriptors of what is there,
 //! reached through no symbolic link that leads elsewhere; locks.
 
 pub(crate) mod beneath;

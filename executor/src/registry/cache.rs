@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 /// How long a copy is used without asking.
 pub const FRESH: Duration = Duration::from_secs(60 * 60);
-/// How long a copy is used when nobody answers.
+/// How long a copy is used when the registry does not answer.
 pub const USABLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The first word of a cache file. Part of the format; another version is another file name, too.
@@ -159,7 +159,7 @@ pub fn load(cache: &Cache, url: &str, trust: &str, now: SystemTime) -> Option<Ca
 /// Keeps `document`, whose document is in memory, as the copy of the registry at `url`, fetched `now`.
 ///
 /// # Errors
-/// [`Error::File`]; the caller goes on without a cache.
+/// [`Error::File`]; the caller continues without a cache.
 pub fn save(
     cache: &Cache,
     (url, trust): (&str, &str),
@@ -190,7 +190,7 @@ pub fn evict(cache: &Cache, url: &str) {
     _ = cache.made().and_then(|directory| directory.remove_file(&file_of(url, ".2")));
 }
 
-/// The newest time that a document of the registry at `url` has said of itself. It is kept apart from
+/// The newest `updated_at` seen of the registry at `url`. It is kept apart from
 /// the copy: a copy that is spoiled does not take it along.
 pub fn seen(cache: &Cache, url: &str) -> Option<String> {
     let mut text = String::new();
@@ -266,7 +266,7 @@ mod tests {
 
     fn keep(cache: &Cache, url: &str, name: &str, now: SystemTime) {
         let location = Location::File(Local::of("r".as_ref()));
-        let mut document = RegistryDocument::of(document(name).into_bytes(), &location).unwrap();
+        let mut document = RegistryDocument::parse(document(name).into_bytes(), &location).unwrap();
         let facts = Facts { expires: 7, ..Facts::default() };
         save(cache, (url, "anybody"), facts, &mut document, now).unwrap();
     }

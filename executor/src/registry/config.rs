@@ -21,7 +21,7 @@ pub struct Source {
     pub origin: Option<Origin>,
     /// Where its document is.
     pub location: Location,
-    /// Who must have signed the document; nobody if empty.
+    /// The keys that must have signed the document; it may be unsigned if empty.
     pub keys: Vec<PublicKey>,
     /// How many of them.
     pub threshold: usize,
@@ -36,7 +36,7 @@ impl Source {
         format!("{} of {}", self.threshold, keys.join(","))
     }
 
-    /// A registry that nobody has configured: unsigned, without a token.
+    /// A registry that is not configured: unsigned, without a token.
     pub fn plain(location: Location) -> Self {
         Self { origin: None, location, keys: Vec::new(), threshold: 1, token_env: None }
     }
@@ -119,8 +119,8 @@ pub fn read_file(file: &Path) -> Result<Vec<Source>, Error> {
     read(file, false)
 }
 
-/// The registries of one file. One that nobody has named must be the caller's or root's, and nobody
-/// else may write it: whoever does says whose runtimes are run.
+/// The registries of one file. One that was found, not named, must be the caller's or root's, and no
+/// other user may write it: its writer decides whose runtimes are run.
 fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
     let opened = fetch::open(file)?;
     let stat = rustix::fs::fstat(&opened).map_err(Error::file("stat", file))?;

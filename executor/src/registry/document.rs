@@ -51,7 +51,7 @@ impl RegistryDocument {
     ///
     /// # Errors
     /// [`Error::Registry`] with the rule that the document breaks.
-    pub fn of(body: Vec<u8>, location: &Location) -> Result<Self, Error> {
+    pub fn parse(body: Vec<u8>, location: &Location) -> Result<Self, Error> {
         let refuse = |reason| Error::Registry { registry: location.to_string(), reason };
         match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
             None => return Err(refuse("the document is empty; check the address".into())),
@@ -66,7 +66,7 @@ impl RegistryDocument {
             None => serde_json::from_slice(&body)
                 .map_err(|error| refuse(format!("not a registry.json: {error}")))?,
         };
-        let section_index = SectionIndex::of(contents, &body);
+        let section_index = SectionIndex::hash(contents, &body);
         Ok(Self { section_index, body: Body::Memory(body) })
     }
 
@@ -135,7 +135,7 @@ impl RegistryDocument {
         }
     }
 
-    /// Hashes each section, so that a copy can be told from what it was.
+    /// Hashes each section, so that a changed copy is found.
     pub fn hash_sections(&mut self) {
         let sections = std::mem::take(&mut self.section_index.sections);
         let hashed = sections.into_iter().map(|section| {
@@ -147,8 +147,8 @@ impl RegistryDocument {
 }
 
 impl SectionIndex {
-    fn of(contents: Contents<'_>, body: &[u8]) -> Self {
-        // A name is a part of the document: where it is in memory tells where it is in there.
+    fn hash(contents: Contents<'_>, body: &[u8]) -> Self {
+        // A name is a part of the document: its address in memory gives its offset.
         let place = |name: &str| name.as_ptr() as usize - body.as_ptr() as usize;
         let mut names = contents.names;
         names.sort_unstable_by_key(|name| place(name));
@@ -203,7 +203,7 @@ mod tests {
     fn a_part_is_what_the_whole_says() {
         let document = document();
         let whole: Registry = serde_json::from_str(&document).unwrap();
-        let document = RegistryDocument::of(document.into_bytes(), &location()).unwrap();
+        let document = RegistryDocument::parse(document.into_bytes(), &location()).unwrap();
         assert_eq!(document.part(None).unwrap(), whole);
         for name in ["a", "b"] {
             let name = name.parse().unwrap();
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_name_is_found_only_as_it_is_written() {
         let escaped = document().replace("\"b\"", "\"\\u0062\"");
-        let document = RegistryDocument::of(escaped.into_bytes(), &location()).unwrap();
+        let document = RegistryDocument::parse(escaped.into_bytes(), &location()).unwrap();
         let refused: Vec<_> = document.refused().collect();
         assert_eq!((refused.len(), refused[0].name.as_str()), (1, "b"));
         assert_eq!(refused[0].reason, "its name is written with escapes");
@@ -250,7 +250,7 @@ mod tests {
             (good.replace("\"runtimes\"", "\"runtime\""), "missing field `runtimes`"),
         ];
         for (body, message) in cases {
-            let error = RegistryDocument::of(body.clone().into_bytes(), &location())
+            let error = RegistryDocument::parse(body.clone().into_bytes(), &location())
                 .unwrap_err()
                 .to_string();
             assert!(error.contains(message), "{body}: {error}");
@@ -258,7 +258,8 @@ mod tests {
         let many: Vec<_> = (0..1001).map(|n| entry(&format!("1.{n}"))).collect();
         let broken =
             format!("{{\"version\": \"1\", \"runtimes\": {{\"a\": {{{}}}}}}}", many.join(","));
-        let error = RegistryDocument::of(broken.into_bytes(), &location()).unwrap_err().to_string();
+        let error =
+            RegistryDocument::parse(broken.into_bytes(), &location()).unwrap_err().to_string();
         assert!(error.contains("more than 1000 of its entries are broken"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ use document::RegistryDocument;
 use joblet_format::{Origin, Registry, RuntimeName, Spec, Wanted, nearest};
 use std::time::SystemTime;
 
-/// Said of a registry that nobody has signed again in time.
+/// What is wrong with a registry whose signature has expired.
 const EXPIRED: &str = "its signature has expired: what it says may be out of date";
 
 /// What a registry offers, and where it is.
@@ -34,18 +34,18 @@ pub struct Catalog {
     pub registry: Registry,
 }
 
-/// Whom to ask.
+/// How registries are read.
 #[derive(Debug)]
 pub struct Policy {
-    /// Ask nobody.
+    /// Make no request.
     pub offline: bool,
-    /// Ask even if the copy is fresh.
+    /// Make a request even if the copy is fresh.
     pub refresh: bool,
     /// The time by which copies are old.
     pub now: SystemTime,
     /// Where copies are kept.
     pub cache: Option<Cache>,
-    /// How long to wait while another process asks, in seconds.
+    /// How long to wait for another process's request, in seconds.
     pub lock_timeout: u64,
     /// The value of a variable that the configuration names, unless it is empty.
     pub variable: fn(&str) -> Option<String>,
@@ -61,7 +61,7 @@ pub struct Registries {
 /// A document that was read.
 #[derive(Debug)]
 pub struct Document {
-    document: RegistryDocument,
+    content: RegistryDocument,
     /// When its signature expires, in seconds since 1970.
     expires: u64,
 }
@@ -85,7 +85,7 @@ impl Registries {
                 continue;
             }
             let document = document(source, read, &self.policy, ui)?;
-            if document.document.has(&spec.name) {
+            if document.content.has(&spec.name) {
                 let expired = document.expired(&self.policy);
                 if expired && !matches!(spec.wanted, Wanted::Exact(_)) {
                     let reason = format!("{EXPIRED}; ask its maintainer, or name an exact version");
@@ -104,7 +104,7 @@ impl Registries {
     ///
     /// # Errors
     /// [`Error::Net`] when there is neither an answer nor a copy, [`Error::Registry`] when the
-    /// document is refused; what was cached stays then. [`Error::Signature`] when it is not signed as
+    /// document is refused; the cache is then unchanged. [`Error::Signature`] when it is not signed as
     /// it must be.
     pub fn all(&mut self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
         let mut all = Vec::new();
@@ -149,7 +149,7 @@ impl Registries {
             return Error::NotFound(format!("no registry called {origin} is configured; {hint}"));
         }
         let read = self.sources.iter().filter_map(|(_, document)| document.as_ref());
-        let names = read.flat_map(|document| document.document.names());
+        let names = read.flat_map(|document| document.content.names());
         let hint = match nearest(name.as_str(), names) {
             Some(near) => format!("did you mean {near}?"),
             None => "joblet-exec list --available shows what there is".to_owned(),
@@ -167,12 +167,12 @@ fn part(
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Catalog, Error> {
-    let mut registry = document(source, read, policy, ui)?.document.part(name);
+    let mut registry = document(source, read, policy, ui)?.content.part(name);
     if let (None, Some(cache)) = (&registry, &policy.cache) {
-        // The copy is damaged where nobody has looked yet.
+        // The copy is damaged in a part that was not read before.
         cache::evict(cache, &source.location.key());
         *read = None;
-        registry = document(source, read, policy, ui)?.document.part(name);
+        registry = document(source, read, policy, ui)?.content.part(name);
     }
     let (origin, location) = (source.origin.clone(), source.location.clone());
     let registry = registry.ok_or_else(|| Error::Registry {
@@ -191,11 +191,11 @@ fn document<'r>(
 ) -> Result<&'r Document, Error> {
     if read.is_none() {
         let document = remote::document(source, policy, ui)?;
-        if let Some(first) = document.document.refused().next() {
+        if let Some(first) = document.content.refused().next() {
             ui.warning(&format!(
                 "registry {}: {} broken and ignored, the first is {:?}@{:?}: {}",
                 source.location,
-                match document.document.refused().len() {
+                match document.content.refused().len() {
                     1 => "one entry is".to_owned(),
                     count => format!("{count} entries are"),
                 },

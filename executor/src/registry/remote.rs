@@ -29,7 +29,7 @@ pub(super) fn document(
     let Location::Http(address) = location else {
         let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
         let (_, expires) = signed(source, &body)?;
-        return Ok(Document { document: RegistryDocument::of(body, location)?, expires });
+        return Ok(Document { content: RegistryDocument::parse(body, location)?, expires });
     };
     let (url, key, trust) = (address.to_string(), address.key(), source.trust());
     let cache = policy.cache.as_ref();
@@ -83,7 +83,7 @@ pub(super) fn original(source: &Source) -> Result<(Vec<u8>, String), Error> {
 
 impl From<cache::CachedDocument> for Document {
     fn from(copy: cache::CachedDocument) -> Self {
-        Self { document: copy.document, expires: copy.facts.expires }
+        Self { content: copy.document, expires: copy.facts.expires }
     }
 }
 
@@ -105,11 +105,11 @@ fn ask(
         return unchanged(source, &key, copy, policy);
     };
     let (minisig, expires) = signed(source, &body)?;
-    let mut document = RegistryDocument::of(body, location)?;
+    let mut document = RegistryDocument::parse(body, location)?;
     in_order(&document.section_index.updated_at, address, policy, ui)?;
     let facts = Facts { validators, minisig, expires };
     keep(cache, (&key, &source.trust()), facts, &mut document, policy, ui);
-    Ok(Some(Document { document, expires }))
+    Ok(Some(Document { content: document, expires }))
 }
 
 /// What to do when the document has not changed: the signature may have.
@@ -127,11 +127,11 @@ fn unchanged(
     // Signed again: the next question, which has no copy, gets both.
     let Some(body) = copy.document.body() else { return Ok(None) };
     let (minisig, expires) = signed(source, &body)?;
-    let mut document = RegistryDocument::of(body, &source.location)?;
+    let mut document = RegistryDocument::parse(body, &source.location)?;
     let facts = Facts { validators: copy.facts.validators.clone(), minisig, expires };
     // A copy that cannot be kept is asked for again.
     _ = cache::save(cache, (key, &source.trust()), facts, &mut document, policy.now);
-    Ok(Some(Document { document, expires }))
+    Ok(Some(Document { content: document, expires }))
 }
 
 /// Refuses a document that is older than one seen before, and remembers what was seen.

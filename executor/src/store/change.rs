@@ -69,7 +69,7 @@ impl Store {
             prepared.staging.put(content, &receipts, &file(kind.extension()))?;
             prepared.sync()?;
             let new = match prepared.around().rename_new(prepared.name(), own, &name) {
-                // Where locks are not seen everywhere, somebody else was first.
+                // Where locks are not seen everywhere, another process was first.
                 Err(Errno::EXIST | Errno::NOTEMPTY) if there() => false,
                 done => done.map(|()| true).map_err(Error::file("rename", &target))?,
             };
@@ -188,8 +188,8 @@ fn discard(removed: &Directory, name: &str) -> Result<Option<String>, Error> {
     }
 }
 
-/// Removes a runtime that cannot be renamed. Without its `runtime.yml` nobody begins to use it, and
-/// whoever did before is seen.
+/// Removes a runtime that cannot be renamed. Without its `runtime.yml` no job begins to use it, and
+/// those that did before are seen.
 fn remove_in_place(own: &Directory, name: &str) -> Result<(), Error> {
     let Some(directory) = own.enter(name)? else { return Ok(()) };
     let failed = || Error::file::<Errno>("remove", own.at(name));

@@ -15,7 +15,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::time::Duration;
 
-/// How long something stays that another machine may still be working on.
+/// How long something is kept that another machine may still be working on.
 const ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Makes a directory in `around` for `version` (`NAME-VERSION`); its name.
@@ -53,7 +53,7 @@ pub(super) fn version(name: &str) -> &str {
     name.split('@').next().unwrap_or_default()
 }
 
-/// Whether nobody works on what is called `name` in `around` any more, given the `lock` of its
+/// Whether no process works on what is called `name` in `around` any more, given the `lock` of its
 /// version.
 pub(super) fn is_left(around: &Directory, name: &str, lock: &Lock) -> bool {
     let mut parts = name.split('@').skip(1);
@@ -67,7 +67,7 @@ pub(super) fn is_left(around: &Directory, name: &str, lock: &Lock) -> bool {
     }
 }
 
-/// Which boot of this machine it is; empty where nobody tells.
+/// Which boot of this machine it is; empty where the kernel does not say.
 fn boot() -> String {
     let mut id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.truncate(8);

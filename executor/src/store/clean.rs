@@ -56,7 +56,7 @@ impl Store {
     }
 }
 
-/// Removes downloads that nobody has gone on with for a week, and what is none.
+/// Removes downloads that were not resumed for a week, and everything else in their directory.
 fn clean_downloads(downloads: &Directory) {
     for name in names(downloads) {
         let digest = name.get(..64).is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -66,7 +66,7 @@ fn clean_downloads(downloads: &Directory) {
     }
 }
 
-/// Removes what nobody prepares any more.
+/// Removes what no process prepares any more.
 fn clean_staging(own: &Directory, work: &Directory, staging: &Directory) -> Result<(), Error> {
     for name in names(staging) {
         let version = claim::version(&name);
@@ -96,7 +96,7 @@ fn clean_receipts(
             continue;
         }
         let Some(_lock) = free(work, version)? else { continue };
-        // Where locks are not seen everywhere: somebody may be about to give it its name.
+        // Where locks are not seen everywhere: another machine may be about to give it its name.
         let coming = staging.map(names).unwrap_or_default();
         if coming.iter().any(|name| claim::version(name) == version) || whole(version) {
             continue;
@@ -107,7 +107,7 @@ fn clean_receipts(
     Ok(())
 }
 
-/// The lock of `version` if nobody works on it.
+/// The lock of `version` if no process works on it.
 fn free(work: &Directory, version: &str) -> Result<Option<Lock>, Error> {
     match Lock::try_now(work, version) {
         // A disk that can only be read, for example.

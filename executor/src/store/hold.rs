@@ -1,11 +1,11 @@
-//! What is removed stays on the disk as long as jobs run in it.
+//! Removed runtimes remain on the disk as long as jobs run in them.
 //!
 //! A job needs no path of its runtime once it has begun: its mounts keep what they were made of, and
 //! what hurts it is only that files are deleted. So a runtime that is removed or replaced loses its
-//! name at once, by rename(2), whoever uses it, and goes to `.joblet/removed` under a name that
-//! nothing else ever has. From then on nobody begins to use it: who opened it before finds that it
-//! is not where it was, and looks again. Its files are deleted when nobody uses it any more, at once
-//! or by a later command. Whether somebody does is asked in two ways:
+//! name at once, by rename(2), although jobs use it, and goes to `.joblet/removed` under a name that
+//! nothing else ever has. From then on no job begins to use it: one that opened it before finds that it
+//! is not where it was, and looks again. Its files are deleted when no process uses it any more, at once
+//! or by a later command. Whether one does is found in two ways:
 //!
 //! * `/proc`: no process has the directory open, or has anything in it mounted. The kernel shows
 //!   paths as they are now, so that one name is looked for in them. A launcher has its runtime open
@@ -16,7 +16,7 @@
 //!   on other machines if the file system carries locks.
 //!
 //! Anybody who may open the directory may hold such a lock, also an exclusive one. What that can do
-//! is bounded: a start tries once, and goes on without; removal gives the name free; what is left is
+//! is bounded: a start tries once, and continues without; removal frees the name; what is left is
 //! that files stay on the disk until the holder ends, who is named, which anybody reaches by running
 //! a job, too. And who holds an exclusive lock while a job begins takes from this job the second way
 //! of being seen, not the first.
@@ -36,11 +36,11 @@ use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 /// Tells those who would delete the runtime that is open as `directory` that it is used, as long as
 /// it is open.
 pub fn hold(directory: impl AsFd) {
-    // Where there are no such locks, or somebody keeps others from them: see above.
+    // Where there are no such locks, or another user holds them: see above.
     _ = flock(directory, FlockOperation::NonBlockingLockShared);
 }
 
-/// The processes that use the runtime called `name` in `around`, for messages; none if nobody does.
+/// The processes that use the runtime called `name` in `around`, for messages; none if none does.
 ///
 /// Nobody can begin to use it who has not opened it yet: it must have a name of its own by now, or
 /// be [`Named::InPlace`].
@@ -66,12 +66,12 @@ pub(super) fn users(around: &Directory, name: &str, named: Named) -> Option<Stri
     used.then(|| if pids.is_empty() { "unknown".to_owned() } else { pids.join(", ") })
 }
 
-/// Whether the name of a runtime tells it apart from all others on this host.
+/// Whether the name of a runtime is unique on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
     /// By a name that nothing else ever has.
     Uniquely,
-    /// By its own: one in another store has the same, so that it is told apart by what it is.
+    /// By its own: one in another store has the same, so that it is recognised by what it is.
     InPlace,
 }
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub struct Installed {
     /// Its name.
     pub name: RuntimeName,
-    /// Its version; null for a directory `NAME/` that somebody unpacked by hand and that names none.
+    /// Its version; null for a directory `NAME/` that was unpacked by hand and names none.
     pub version: Option<Version>,
     /// Its directory.
     pub path: PathBuf,

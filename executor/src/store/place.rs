@@ -1,13 +1,13 @@
 //! The store's directories, each opened once and checked.
 //!
 //! Whoever may write a store decides what runs from it. Root uses only a store that is root's and
-//! that nobody else may write. An ordinary user may run from anybody's, and changes only one whose
+//! that no other user may write. An ordinary user may run from any, and changes only one whose
 //! `.joblet` is the user's own or root's. Whatever is done is done below the descriptor that was
 //! checked, so it does not matter who renames what above it afterwards.
 //!
-//! What is *not* promised: where somebody else may rename a directory above the store (`--store
+//! What is *not* promised: where another user may rename a directory above the store (`--store
 //! /home/u/store`, by root), that one decides which directory of root's is found there. It is one
-//! of root's that nobody else may write, or it is refused.
+//! of root's that no other user may write, or it is refused.
 
 use super::{Installed, Store, WORK};
 use crate::error::Error;
@@ -35,7 +35,7 @@ impl Part {
     pub(super) const ALL: [Self; 4] =
         [Self::Downloads, Self::Staging, Self::Removed, Self::Receipts];
 
-    /// Its name, and the permissions it is made with: what nobody else needs, nobody else can open.
+    /// Its name, and the permissions it is made with: what other users do not need, they cannot open.
     fn name_and_mode(self) -> (&'static str, u32) {
         match self {
             Self::Downloads => ("downloads", 0o700),

@@ -29,7 +29,7 @@ pub const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
 /// The `joblet-exec` that `check` and `build` run.
 pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
-/// What tells `joblet-exec` that runtimes are for another architecture.
+/// Makes `joblet-exec` use runtimes of another architecture.
 pub const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
 
 /// Variables that users may set, and what they mean, for the manual page.

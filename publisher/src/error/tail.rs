@@ -17,7 +17,7 @@ pub fn read_end(mut from: impl Read) -> Vec<u8> {
                 kept.drain(..beyond);
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return kept, // whoever wrote it has failed, too, and says why by its status
+            Err(_) => return kept, // the writer has failed, too; its status says why
         }
     }
 }

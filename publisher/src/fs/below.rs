@@ -235,8 +235,7 @@ impl Below {
                     let Some(file) = self.open_file(&name)? else { continue };
                     let metadata = file.metadata().map_err(Error::file("read", &own))?;
                     if metadata.len() > *left {
-                        let reason =
-                            "is too large, with what lies before it; at most 1 GiB is read";
+                        let reason = "is too large, with what precedes it; at most 1 GiB is read";
                         return Err(Error::config(own, reason));
                     }
                     let mode = metadata.permissions();

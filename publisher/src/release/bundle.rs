@@ -36,7 +36,7 @@ pub struct Asset {
 /// One version, with everything that is published of it.
 #[derive(Debug)]
 pub struct Bundle {
-    /// What is said of it.
+    /// Its description.
     pub record: Record,
     /// Its files, sorted by name.
     pub assets: Vec<Asset>,

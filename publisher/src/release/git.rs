@@ -123,7 +123,7 @@ impl Branch<'_> {
     }
 
     /// Looks for locks of the branch in a local repository, where a git that was killed leaves them: they
-    /// would be in the way for ever. Returns what was found, to be told `before` the next time.
+    /// would be in the way for ever. Returns what was found, which is `before` of the next call.
     ///
     /// # Errors
     /// [`Error::Tool`] for those that are there as they were before and are older than any push takes.
@@ -166,7 +166,7 @@ impl Branch<'_> {
     }
 }
 
-/// Commits what is staged, as whoever git is configured for, else as the publisher itself.
+/// Commits what is staged, as the user that git is configured for, else as the publisher itself.
 fn commit(checkout: &Path, message: &str) -> Result<(), Error> {
     let known = output(checkout, &["config", "user.email"])?.status.success();
     let name = ["-c", "user.name=joblet-publish", "-c", "user.email=joblet-publish@localhost"];

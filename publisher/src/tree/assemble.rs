@@ -313,7 +313,7 @@ mod tests {
             (
                 member("usr/x", link("../../etc")),
                 member("usr/x/passwd", file("evil")),
-                "b.deb: `usr/x/passwd` lies below the link `usr/x`",
+                "b.deb: `usr/x/passwd` is below the link `usr/x`",
             ),
             (
                 member("usr/x", file("1")),
@@ -347,6 +347,6 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("files/bin")).unwrap();
         std::fs::write(dir.path().join("files/bin/z"), "z").unwrap();
         let error = assemble(packages(), &source, dir.path(), Arch::Amd64).unwrap_err().to_string();
-        assert!(error.ends_with("files/: `bin/z` lies below the link `bin`"), "{error}");
+        assert!(error.ends_with("files/: `bin/z` is below the link `bin`"), "{error}");
     }
 }

@@ -191,7 +191,7 @@ enum Origin {
 }
 
 impl Reader {
-    /// At the end, which reading behind the last byte is, too: refuses content that goes on, or has another CRC-32 than was expected.
+    /// At the end, which reading behind the last byte is, too: refuses content that is longer, or has another CRC-32 than was expected.
     ///
     /// # Errors
     /// `InvalidData`.

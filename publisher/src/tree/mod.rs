@@ -134,7 +134,7 @@ impl Tree {
             match self.nodes.get(parent) {
                 Some(Node::Dir) => {}
                 Some(other) => {
-                    return Err(format!("`{path}` lies below the {} `{parent}`", kind(other)));
+                    return Err(format!("`{path}` is below the {} `{parent}`", kind(other)));
                 }
                 None => {
                     self.nodes.insert(parent.to_owned(), Node::Dir);
@@ -254,9 +254,9 @@ mod tests {
     fn nothing_is_written_through_or_over() {
         let mut tree = tree(&[("bin", "usr/bin"), ("out", "../..")], &["usr/bin/sh"]);
         for (path, node, rule) in [
-            ("bin/sh", file(), "`bin/sh` lies below the link `bin`"),
-            ("out/etc/x", file(), "`out/etc/x` lies below the link `out`"),
-            ("usr/bin/sh/x", file(), "`usr/bin/sh/x` lies below the file `usr/bin/sh`"),
+            ("bin/sh", file(), "`bin/sh` is below the link `bin`"),
+            ("out/etc/x", file(), "`out/etc/x` is below the link `out`"),
+            ("usr/bin/sh/x", file(), "`usr/bin/sh/x` is below the file `usr/bin/sh`"),
             ("usr/bin/sh", file(), "`usr/bin/sh` is a file and a file"),
             ("usr/bin", Node::Link("x".into()), "`usr/bin` is a directory and a link"),
             ("bin", Node::Link("x".into()), "`bin` is a link and a link"),

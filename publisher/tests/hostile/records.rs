@@ -148,7 +148,7 @@ fn records_and_files_have_a_bound() {
     let message = "demo-1.0.0.record.json of demo@1.0.0: is larger than 16777216 bytes";
     world.refused(&["release", "--tag", "demo@1.0.0", "--host", "../host"], 17, message);
     large(&world.main("runtimes-src/demo/own/files/large"), 2 << 30);
-    let message = "own/files/large: is too large, with what lies before it; at most 1 GiB is read";
+    let message = "own/files/large: is too large, with what precedes it; at most 1 GiB is read";
     let output = world.run(&["build", "demo", "--offline"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(17) && said.contains(message), "{said}");

@@ -102,7 +102,7 @@ fn check_entries(entries: &[Entry]) -> Result<(), String> {
             return refuse(rule);
         }
         if before.path.split('/').ge(entry.path.split('/')) && !before.path.is_empty() {
-            return refuse("it stands twice or out of order");
+            return refuse("it is listed twice or out of order");
         }
         let parent = entry.path.rsplit_once('/').map_or("", |(parent, _)| parent);
         while open.last().is_some_and(|directory| *directory != parent) {
@@ -167,7 +167,7 @@ fn memory(entry: &Entry) -> usize {
     size_of::<Entry>() + entry.path.len() + more
 }
 
-const TOO_LARGE: &str = "it stands for more than a reader can keep in memory";
+const TOO_LARGE: &str = "it describes more than a reader can keep in memory";
 
 /// What is left of the bytes, and of the memory.
 struct Reader<'a> {

@@ -200,7 +200,7 @@ fn a_short_index_does_not_stand_for_more_than_memory_holds() {
     }
     assert_eq!(
         Index::parse(&bytes).unwrap_err(),
-        "it stands for more than a reader can keep in memory"
+        "it describes more than a reader can keep in memory"
     );
     // Who writes an index keeps to it, too.
     let links =

@@ -187,7 +187,7 @@ impl Registry {
         let (name, release) = checked(name, version, raw)?;
         let releases = self.runtimes.entry(name).or_default();
         if releases.contains_key(&release.version) {
-            return Err("it stands under `runtimes` and under `extended`".to_owned());
+            return Err("it is under `runtimes` and under `extended`".to_owned());
         }
         releases.insert(release.version.clone(), release);
         Ok(())

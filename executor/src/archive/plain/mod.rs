@@ -50,7 +50,7 @@ pub struct Budget {
 /// Unpacks `archive` into the empty directory `into`.
 ///
 /// `archive` was verified when it was fetched; it is hashed again while it is read, so that what is
-/// unpacked is what was verified even if somebody else may write to the file.
+/// unpacked is what was verified even if another process writes to the file.
 ///
 /// # Errors
 /// [`Error::Archive`] with the rule that was broken, [`Error::Checksum`] when the file changed,

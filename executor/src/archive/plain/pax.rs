@@ -77,7 +77,7 @@ fn number(value: &[u8]) -> Result<u64, String> {
 fn set<T>(slot: &mut Option<T>, value: T, keyword: &str) -> Result<(), String> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(format!("{keyword} stands twice")),
+        Some(_) => Err(format!("{keyword} is given twice")),
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
             (b"2 ", "length is wrong"),
             (b"8 path=\n", "path is empty"),
             (b"12 path=a\0b\n", "contains a NUL"),
-            (b"9 path=a\n9 path=b\n", "path stands twice"),
+            (b"9 path=a\n9 path=b\n", "path is given twice"),
             (b"12 size=+12\n", "size is not a number"),
             (b"11 size=-1\n", "size is not a number"),
             (b"22 GNU.sparse.major=1\n", "a sparse file"),

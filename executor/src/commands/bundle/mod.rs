@@ -64,7 +64,7 @@ impl Session<'_> {
             let (bundle, location) = bundle.get_or_insert_with(new);
             if !bundle.is_of(&catalog) {
                 return Err(Error::Usage(format!(
-                    "{spec} is of {}, what stands before it of {location}; export them apart",
+                    "{spec} is of {}, what precedes it of {location}; export them apart",
                     catalog.location
                 )));
             }

@@ -104,7 +104,7 @@ fn container() -> Option<&'static str> {
     found.or_else(systemd)
 }
 
-/// Whether the current directory can shine through `/work`, by `/proc/filesystems`.
+/// Whether the current directory can be the lower layer of `/work`, by `/proc/filesystems`.
 pub fn overlay(filesystems: &str, privileged: bool, release: &str) -> Check {
     let warn = |message| Check::bad("overlay", State::Warn, Class::Launch, message);
     let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());

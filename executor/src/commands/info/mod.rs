@@ -35,7 +35,7 @@ impl Session<'_> {
         };
         let catalog = match self.registries().and_then(|mut all| all.serving(spec, ui)) {
             Ok(catalog) => Some(catalog),
-            // What is here can be told all the same.
+            // What is installed can be shown without it.
             Err(Error::NotFound(_)) if here.is_some() => None,
             Err(error) if here.is_some() => {
                 ui.warning(&error.to_string());

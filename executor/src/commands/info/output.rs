@@ -16,7 +16,7 @@ pub struct Here {
     pub runtime: Installed,
     /// Its `runtime.yml`.
     pub config: RuntimeYml,
-    /// How it came here; none if somebody unpacked it by hand.
+    /// How it came here; none if it was unpacked by hand.
     pub receipt: Option<Receipt>,
     /// What it takes.
     pub disk: Usage,

@@ -155,7 +155,7 @@ fn prepare(dir: BorrowedFd<'_>, controllers: &[&str], own: bool) -> Result<(), S
         ));
     }
     let writable = rustix::fs::accessat(dir, ".", rustix::fs::Access::WRITE_OK, AtFlags::EACCESS);
-    writable.map_err(|_| format!("belongs to somebody else; {SCOPE}"))?;
+    writable.map_err(|_| format!("belongs to another user; {SCOPE}"))?;
     // A group with processes in it cannot have children with controllers. The first of all can,
     // and it alone has no type.
     let ordinary = statat(dir, "cgroup.type", AtFlags::empty()).is_ok();
@@ -167,7 +167,7 @@ fn prepare(dir: BorrowedFd<'_>, controllers: &[&str], own: bool) -> Result<(), S
         let enable: String = missing.iter().map(|name| format!("+{name} ")).collect();
         write(dir, "cgroup.subtree_control", &enable).map_err(|errno| match errno {
             Errno::ACCESS | Errno::PERM | Errno::ROFS => {
-                format!("belongs to somebody else; {SCOPE}")
+                format!("belongs to another user; {SCOPE}")
             }
             errno => errno.to_string(),
         })?;

@@ -117,7 +117,7 @@ fn denial(file: &Path) -> String {
             format!("{shown} has no execute permission (chmod +x)")
         }
         _ => format!(
-            "{shown} lies on a file system mounted noexec, or below a directory it cannot enter"
+            "{shown} is on a file system mounted noexec, or below a directory it cannot enter"
         ),
     }
 }

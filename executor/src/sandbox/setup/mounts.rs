@@ -100,7 +100,7 @@ impl Places {
                 ));
             }
             Err(Errno::EXIST) => return Err(refuse("is a dangling symlink")),
-            Err(Errno::NOTDIR) => return Err(refuse("lies below a file")),
+            Err(Errno::NOTDIR) => return Err(refuse("is below a file")),
             Err(Errno::LOOP) => return Err(refuse("is a loop of links")),
             other => other?,
         };

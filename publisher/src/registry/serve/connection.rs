@@ -32,7 +32,7 @@ pub(super) struct Answer {
 
 /// Answers the requests of `client` until it disconnects, violates the protocol or times out.
 pub(super) fn serve(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) {
-    // Whatever fails here ends the connection, which is all that a client can be told.
+    // Whatever fails here ends the connection, which is all that a client can see.
     _ = converse(client, answer);
     _ = client.shutdown(Shutdown::Both);
 }
