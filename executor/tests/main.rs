@@ -28,6 +28,7 @@ mod nginx;
 mod order;
 mod overview;
 mod parts;
+mod progress;
 mod proxies;
 mod registries;
 mod sandbox;

@@ -2,19 +2,17 @@
 
 use joblet_publish::{
     Outcome,
+    env::terminal,
     error::{Error, shown},
 };
-use std::{
-    io::{IsTerminal, Write},
-    process::ExitCode,
-};
+use std::{io::Write, process::ExitCode};
 
 fn main() -> ExitCode {
     // Progress is one line that is written over, on a terminal alone.
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = terminal::is_drawn_on();
     let note = |text: &str| {
         if terminal {
-            let text = shown::message(text);
+            let text = terminal::fitting(&shown::message(text), terminal::columns());
             _ = write!(std::io::stderr(), "\r\x1b[K{text}"); // a closed stderr must not stop a build
         }
     };

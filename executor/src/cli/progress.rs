@@ -1,4 +1,4 @@
-//! A progress bar on a terminal, nothing in a pipe.
+//! A progress bar on a terminal, as wide as that is; nothing in a pipe, or on a terminal that only types.
 //!
 //! Drawn here: the usual library for it would take 40 KB of the 2 MiB that the program may have.
 
@@ -8,8 +8,16 @@ use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Cells of the bar.
-const WIDTH: u64 = 30;
+/// Most cells of the bar.
+const WIDEST: usize = 30;
+/// Columns around its cells: a space and brackets.
+const BRACKETS: usize = 3;
+/// Columns below which there is no bar.
+const NARROWEST: usize = BRACKETS + 8;
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+/// How long after the beginning what is left is estimated.
+const ESTIMATED_AFTER: Duration = Duration::from_secs(1);
 /// Least time between two drawings.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -97,6 +105,14 @@ fn lock() -> MutexGuard<'static, Option<Bar>> {
     BAR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Columns of the terminal, as it is now.
+fn columns() -> usize {
+    match rustix::termios::tcgetwinsize(stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => COLUMNS,
+    }
+}
+
 fn clear() {
     // A terminal that went away is not a reason to stop.
     _ = write!(stderr(), "\r\x1b[K");
@@ -111,29 +127,48 @@ impl Bar {
     fn draw(&mut self) {
         self.drawn = Instant::now();
         // As above.
-        _ = write!(stderr(), "\r{}\x1b[K", self.line(self.begin.elapsed()));
+        _ = write!(stderr(), "\r{}\x1b[K", self.line(self.begin.elapsed(), columns()));
     }
 
-    fn line(&self, elapsed: Duration) -> String {
+    /// The line for a terminal of so many columns: what there is no room for is left out.
+    fn line(&self, elapsed: Duration, columns: usize) -> String {
         let (done, total) = (self.done.min(self.total), self.total.max(1));
         let more = match self.what.len() {
             0 | 1 => String::new(),
             count => format!(" and {} more", count - 1),
         };
-        let full = usize::try_from(done.saturating_mul(WIDTH) / total).unwrap_or_default();
-        let empty = usize::try_from(WIDTH).unwrap_or_default().saturating_sub(full);
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = (done.saturating_mul(1000) / millis).max(1);
-        format!(
-            "{}{more} [{}{}] {} of {}, {}/s, {} s left",
-            self.what.first().map(|what| visible(what)).unwrap_or_default(),
-            "#".repeat(full),
-            " ".repeat(empty),
-            Megabytes(done),
-            Megabytes(total),
-            Megabytes(rate),
-            (total - done) / rate,
-        )
+        let what = self.what.first().map(|what| visible(what)).unwrap_or_default() + &more;
+        let amount = format!(" {} of {}", Megabytes(done), Megabytes(total));
+        let (mut speed, mut left) = (String::new(), String::new());
+        // Before that, the first bytes and the connection before them say nothing of the others.
+        if elapsed >= ESTIMATED_AFTER && done > 0 {
+            let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            let rate = (done.saturating_mul(1000) / millis).max(1);
+            speed = format!(", {}/s", Megabytes(rate));
+            left = format!(", {} left", Clock((total - done) / rate));
+        }
+        // In the last column some terminals begin a new line.
+        let columns = columns.saturating_sub(1);
+        let room = |texts: &[&String]| {
+            columns.checked_sub(texts.iter().map(|text| text.chars().count()).sum())
+        };
+        if let Some(cells) =
+            room(&[&what, &amount, &speed, &left]).filter(|room| *room >= NARROWEST)
+        {
+            let cells = (cells - BRACKETS).min(WIDEST);
+            let full = done.saturating_mul(cells as u64) / total;
+            let full = usize::try_from(full).unwrap_or_default();
+            let (full, empty) = ("#".repeat(full), " ".repeat(cells.saturating_sub(full)));
+            return format!("{what} [{full}{empty}]{amount}{speed}{left}");
+        }
+        for texts in
+            [&[&what, &amount, &speed, &left][..], &[&what, &amount, &left], &[&what, &amount]]
+        {
+            if room(texts).is_some() {
+                return texts.iter().map(|text| text.as_str()).collect();
+            }
+        }
+        what.chars().take(columns).collect()
     }
 }
 
@@ -147,25 +182,68 @@ impl Display for Megabytes {
     }
 }
 
+/// Seconds as minutes and seconds, with hours before them if there are any.
+struct Clock(u64);
+
+impl Display for Clock {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (minutes, seconds) = (self.0 / 60, self.0 % 60);
+        match minutes / 60 {
+            0 => write!(to, "{minutes}:{seconds:02}"),
+            hours => write!(to, "{hours}:{:02}:{seconds:02}", minutes % 60),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn bar(done: u64, total: u64) -> Bar {
+        Bar { what: vec!["fetching a".to_owned()], total, done, ..Bar::new() }
+    }
+
     #[test]
     fn a_line_says_how_far_how_fast_and_how_long() {
-        let bar =
-            |done, total| Bar { what: vec!["fetching a".to_owned()], total, done, ..Bar::new() };
+        let line = |bar: &Bar, seconds| bar.line(Duration::from_secs(seconds), 120);
         assert_eq!(
-            bar(30_000_000, 90_000_000).line(Duration::from_secs(3)),
-            "fetching a [##########                    ] 30.0 MB of 90.0 MB, 10.0 MB/s, 6 s left"
+            line(&bar(30_000_000, 90_000_000), 3),
+            "fetching a [##########                    ] 30.0 MB of 90.0 MB, 10.0 MB/s, 0:06 left"
         );
         let mut several = bar(30_000_000, 90_000_000);
         several.what.extend(["b".to_owned(), "c".to_owned()]);
-        let line = several.line(Duration::from_secs(3));
-        assert!(line.starts_with("fetching a and 2 more [####"), "{line}");
-        let odd = bar(5, 0).line(Duration::ZERO);
+        let text = line(&several, 3);
+        assert!(text.starts_with("fetching a and 2 more [####"), "{text}");
+        let odd = line(&bar(5, 0), 0);
         assert!(odd.contains("0.0 MB of 0.0 MB"), "{odd}");
-        let more = bar(9, 8).line(Duration::from_secs(1));
+        let more = line(&bar(9, 8), 1);
         assert!(more.contains("[##############################]"), "{more}");
+        // Nothing is estimated of nothing, or of the first moment.
+        for (done, seconds) in [(0, 9), (5_000_000, 0)] {
+            let text = line(&bar(done, 90_000_000), seconds);
+            assert!(text.ends_with(" of 90.0 MB"), "{text}");
+        }
+        let times = [0, 59, 60, 83, 3599, 3600, 36_061].map(|seconds| Clock(seconds).to_string());
+        assert_eq!(times, ["0:00", "0:59", "1:00", "1:23", "59:59", "1:00:00", "10:01:01"]);
+    }
+
+    #[test]
+    fn a_line_fits_the_terminal() {
+        let bar = bar(30_000_000, 90_000_000);
+        for (columns, want) in [
+            (79, "fetching a [########                ] 30.0 MB of 90.0 MB, 10.0 MB/s, 0:06 left"),
+            (70, "fetching a [#####          ] 30.0 MB of 90.0 MB, 10.0 MB/s, 0:06 left"),
+            (60, "fetching a 30.0 MB of 90.0 MB, 10.0 MB/s, 0:06 left"),
+            (45, "fetching a 30.0 MB of 90.0 MB, 0:06 left"),
+            (32, "fetching a 30.0 MB of 90.0 MB"),
+            (20, "fetching a"),
+            (5, "fetc"),
+        ] {
+            assert_eq!(bar.line(Duration::from_secs(3), columns), want, "{columns}");
+        }
+        for columns in 0..150 {
+            let length = bar.line(Duration::from_secs(3), columns).len();
+            assert!(length < columns.max(1), "{length} of {columns}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub struct Verbosity {
     quiet: bool,
     verbose: bool,
     colored: bool,
+    /// Whether the terminal only types.
+    dumb: bool,
 }
 
 impl<'a> Ui<'a> {
@@ -52,6 +54,7 @@ impl<'a> Ui<'a> {
     pub fn set(&mut self, global: &Global, env: &Environment) {
         self.verbosity.quiet = global.quiet;
         self.verbosity.verbose = global.verbose;
+        self.verbosity.dumb = env.dumb;
         self.verbosity.colored = match global.color {
             Color::Always => true,
             Color::Never => false,
@@ -61,7 +64,7 @@ impl<'a> Ui<'a> {
 
     /// Whether progress is shown, on a terminal.
     pub fn progress(&self) -> bool {
-        !self.verbosity.quiet
+        !self.verbosity.quiet && !self.verbosity.dumb
     }
 
     /// Data, as it is.

@@ -35,9 +35,10 @@ const HOME: &str = "HOME";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const NO_COLOR: &str = "NO_COLOR";
+const TERM: &str = "TERM";
 
 /// What of the environment this program heeds, and what for.
-pub const VARIABLES: [(&str, &str); 13] = [
+pub const VARIABLES: [(&str, &str); 14] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
@@ -49,6 +50,7 @@ pub const VARIABLES: [(&str, &str); 13] = [
     (XDG_DATA_HOME, "the store of an ordinary user is in joblet/runtimes below it"),
     (XDG_CACHE_HOME, "copies of registries are in joblet below it"),
     (NO_COLOR, "no colours, unless --color says otherwise"),
+    (TERM, "no progress is shown if it is dumb"),
     ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
 ];
@@ -127,6 +129,8 @@ pub struct Environment {
     pub lock_timeout: u64,
     /// Whether `NO_COLOR` asks for plain text.
     pub no_color: bool,
+    /// Whether the terminal, if there is one, only types: nothing can be drawn over.
+    pub dumb: bool,
     /// Whether the effective user is root.
     pub root: bool,
     home: Option<PathBuf>,
@@ -157,6 +161,7 @@ impl Environment {
                 .and_then(|value| value.to_str()?.parse().ok())
                 .unwrap_or(DEFAULT_LOCK_TIMEOUT),
             no_color: text(NO_COLOR).is_some(),
+            dumb: text(TERM).is_some_and(|term| term == "dumb"),
             root: rustix::process::geteuid().is_root(),
             home: directory(HOME),
             data_home: directory(XDG_DATA_HOME),

@@ -54,6 +54,19 @@ impl Pty {
         run.spawn().unwrap()
     }
 
+    /// Its far end, as a standard file.
+    pub(crate) fn far(&self) -> Stdio {
+        self.far.try_clone().unwrap().into()
+    }
+
+    /// What it has shown so far.
+    pub(crate) fn shown(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // It ends with `WouldBlock`, since the far end stays open.
+        _ = self.near.read_to_end(&mut bytes);
+        String::from_utf8(bytes).unwrap()
+    }
+
     /// Reads until the terminal shows `text`.
     pub(crate) fn expect(&mut self, text: &str) {
         self.until(text);

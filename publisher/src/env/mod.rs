@@ -3,6 +3,7 @@
 //! In: this process's environment. Out: values of variables, default paths, the time, work on all processors.
 
 pub(crate) mod cores;
+pub mod terminal;
 
 use std::{
     env::var_os,

@@ -1,0 +1,51 @@
+//! The terminal that progress is drawn on.
+
+use std::io::{IsTerminal, stderr};
+
+/// Columns of a terminal that does not say how many it has.
+const COLUMNS: usize = 80;
+
+/// Whether stderr is a terminal on which a line can be written over.
+pub fn is_drawn_on() -> bool {
+    stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Its columns, as it is now.
+pub fn columns() -> usize {
+    match rustix::termios::tcgetwinsize(stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => COLUMNS,
+    }
+}
+
+/// The beginning of a line that fits: one that does not would leave a line at each redraw.
+pub fn fitting(line: &str, columns: usize) -> String {
+    // In the last column some terminals begin a new line.
+    let room = columns.saturating_sub(1);
+    if line.chars().count() <= room {
+        return line.to_owned();
+    }
+    let mut text: String = line.chars().take(room.saturating_sub(1)).collect();
+    text.extend((room > 0).then_some('…'));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_fits_or_ends_where_the_terminal_does() {
+        for (columns, want) in [
+            (0, ""),
+            (1, ""),
+            (2, "…"),
+            (5, "pac…"),
+            (7, "packi…"),
+            (8, "packing"),
+            (80, "packing"),
+        ] {
+            assert_eq!(fitting("packing", columns), want, "{columns}");
+        }
+    }
+}
