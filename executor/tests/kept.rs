@@ -3,7 +3,7 @@
 
 use crate::common::kept::{Answer, Asked, Kept, reply, serve};
 use crate::common::members::{directory, file, noise, pack, runtime};
-use crate::common::{Outcome, World, snapshot};
+use crate::common::{Outcome, World, list, snapshot};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -296,4 +296,137 @@ fn what_follows_an_answer_is_not_another_one() {
         Answer::Bytes([answer, more].concat())
     });
     assert_eq!(outcome.status, Some(0));
+}
+
+/// An installation of 2.0.0 that `stop` stops, then one that is not stopped; what that one asked for of the
+/// archive, in bytes, and what it said.
+fn interrupted(update: bool, stop: impl FnOnce(&World, &Hosts)) -> (u64, Outcome) {
+    let mut world = world();
+    let want = want(&world);
+    let root = world.path("registry");
+    let stalled = Arc::new(AtomicUsize::new(0));
+    let stalls = Arc::clone(&stalled);
+    let hosts = Hosts::new(&mut world, move |asked| {
+        let bytes = serve(&root, asked);
+        if !asked.path.starts_with("/demo-2.0.0.tar.gz?") {
+            return Answer::Bytes(bytes);
+        }
+        // Half of it, and then nothing: the client waits.
+        match stalls.load(Ordering::Relaxed) {
+            0 if asked.range.is_none() => {
+                stalls.store(1, Ordering::Relaxed);
+                Answer::Bytes(bytes[..bytes.len() / 2].to_vec())
+            }
+            0 if asked.number < 5 => Answer::Bytes(bytes),
+            0 => {
+                stalls.store(1, Ordering::Relaxed);
+                Answer::Later
+            }
+            1 => Answer::Later,
+            _ => Answer::Bytes(bytes),
+        }
+    });
+    if update {
+        assert_eq!(hosts.install(&world, "1.0.0").status, Some(0));
+    }
+    stop(&world, &hosts);
+    assert_eq!(stalled.swap(2, Ordering::Relaxed), 1);
+    assert!(!world.path("store/demo-2.0.0").exists());
+    // What others do does not touch it.
+    assert_eq!(world.exec(["list"]).status, Some(0));
+    assert_eq!(world.exec(["prune"]).status, Some(0));
+    let before = hosts.ranges().len();
+    let outcome = hosts.install(&world, "2.0.0");
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert_eq!(snapshot(&world.path("store/demo-2.0.0")), want);
+    let installed: &[_] = if update { &["demo-1.0.0", "demo-2.0.0"] } else { &["demo-2.0.0"] };
+    world.assert_store(installed);
+    assert_eq!(list(&world.path("store/.joblet/interrupted")), Vec::<String>::new());
+    let size = |asked: &Asked| match asked.range {
+        Some((first, Some(last))) => last - first + 1,
+        _ => usize::MAX,
+    };
+    (hosts.ranges()[before..].iter().map(|asked| size(asked) as u64).sum(), outcome)
+}
+
+fn archive_size() -> u64 {
+    std::fs::metadata(world().path("registry/demo-2.0.0.tar.gz")).unwrap().len()
+}
+
+/// Stops it by a signal, once the server is silent and what has come is unpacked.
+fn by_signal(signal: rustix::process::Signal) -> impl FnOnce(&World, &Hosts) {
+    move |world, hosts| {
+        let args = ["install", "demo@2.0.0", "-q", "--registry", &hosts.registry.address];
+        let mut child = world.command().args(args).spawn().unwrap();
+        let start = std::time::Instant::now();
+        while hosts.ranges().is_empty() && start.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let id = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(id, signal).unwrap();
+        assert_eq!(child.wait().unwrap().code(), None);
+    }
+}
+
+#[test]
+fn an_interrupted_installation_is_gone_on_with() {
+    use rustix::process::Signal;
+    let size = archive_size();
+    for signal in [Signal::INT, Signal::KILL, Signal::TERM] {
+        let (fetched, outcome) = interrupted(false, by_signal(signal));
+        assert!(fetched < size * 6 / 10, "{fetched} of {size}");
+        let said = "demo@2.0.0: going on where an installation was interrupted, ";
+        assert!(outcome.stderr.contains(said), "{outcome:?}");
+    }
+    let (fetched, _) = interrupted(true, by_signal(Signal::INT));
+    assert!(fetched < size * 3 / 10, "{fetched} of {size}");
+}
+
+#[test]
+fn a_network_that_fails_is_gone_on_with() {
+    let size = archive_size();
+    let (fetched, _) = interrupted(false, |world, hosts| {
+        let mut command = world.command();
+        command.args(["install", "demo@2.0.0", "--registry", &hosts.registry.address]);
+        let outcome = world.outcome(command.env("JOBLET_EXEC_TIMEOUT", "1").output().unwrap());
+        assert_eq!(outcome.status, Some(10), "{outcome:?}");
+        world.assert_store(&[]);
+    });
+    assert!(fetched < size * 6 / 10, "{fetched} of {size}");
+}
+
+/// Nothing of what was left is believed: what was changed meanwhile is fetched, and another index begins anew.
+#[test]
+fn what_an_interrupted_installation_left_is_verified() {
+    use rustix::process::Signal;
+    let left = "store/.joblet/staging";
+    let (_, outcome) = interrupted(false, |world, hosts| {
+        by_signal(Signal::INT)(world, hosts);
+        let [staging] = list(&world.path(left)).try_into().unwrap();
+        let lib = world.path(left).join(staging).join("demo-2.0.0/isolated/lib");
+        let mut spoiled = 0;
+        for name in list(&lib) {
+            // The length, the permissions and the time stay.
+            let path = lib.join(name);
+            let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            if let Some(first) = bytes.first_mut() {
+                *first ^= 1;
+                spoiled += 1;
+            }
+            std::fs::write(&path, bytes).unwrap();
+            std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }
+        assert!(spoiled > 3);
+    });
+    assert_eq!(outcome.status, Some(0));
+    let (fetched, outcome) = interrupted(false, |world, hosts| {
+        by_signal(Signal::INT)(world, hosts);
+        let [staging] = list(&world.path(left)).try_into().unwrap();
+        let mark = world.path(left).join(staging).join(".joblet-index");
+        std::fs::write(mark, "of another archive").unwrap();
+    });
+    assert!(!outcome.stderr.contains("interrupted"), "{outcome:?}");
+    assert!(fetched >= archive_size(), "{fetched}");
 }

@@ -217,6 +217,11 @@ impl Staging {
         &self.directory
     }
 
+    /// The directory that it is in, and its name there.
+    pub(super) fn place(&self) -> (&Directory, &str) {
+        (&self.around, &self.name)
+    }
+
     /// A place beside it for one file, as long as it is there: the directory and the name.
     pub fn beside(&self) -> (&Directory, String) {
         (&self.around, format!("{}.tmp", self.name))

@@ -1,7 +1,7 @@
 //! What processes that died have left in the store is removed by the next command.
 
 use super::place::Part;
-use super::{Store, claim, hold};
+use super::{Store, claim, hold, interrupted};
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::lock::Lock;
@@ -21,11 +21,14 @@ impl Store {
     pub fn clean(&self) -> Result<(), Error> {
         let (Some(own), Some(work)) = (self.own()?, self.workshop()?) else { return Ok(()) };
         let open = |part| work.opened_part(part);
-        let [downloads, staging, removed, receipts] = Part::ALL.map(open);
-        let (downloads, staging) = (downloads?, staging?);
+        let [downloads, staging, interrupted, removed, receipts] = Part::ALL.map(open);
+        let (downloads, staging, interrupted) = (downloads?, staging?, interrupted?);
         let (removed, receipts) = (removed?, receipts?);
         if let Some(downloads) = downloads {
             clean_downloads(&downloads);
+        }
+        if let Some(interrupted) = interrupted {
+            clean_interrupted(own, &work, &interrupted)?;
         }
         if let Some(staging) = &staging {
             clean_staging(own, &work, staging)?;
@@ -66,7 +69,22 @@ fn clean_downloads(downloads: &Directory) {
     }
 }
 
-/// Removes what no process prepares any more.
+/// Removes what was interrupted and is installed by now, or that no installation has gone on with for a week.
+fn clean_interrupted(
+    own: &Directory,
+    work: &Directory,
+    interrupted: &Directory,
+) -> Result<(), Error> {
+    for version in names(interrupted) {
+        if own.has(&format!("{version}/runtime.yml")) || interrupted.is_older(&version, KEPT_FOR) {
+            let Some(_lock) = free(work, &version)? else { continue };
+            _ = interrupted.remove_tree(&version);
+        }
+    }
+    Ok(())
+}
+
+/// Removes what no process prepares any more, or sets it aside for the next installation.
 fn clean_staging(own: &Directory, work: &Directory, staging: &Directory) -> Result<(), Error> {
     for name in names(staging) {
         let version = claim::version(&name);
@@ -76,7 +94,11 @@ fn clean_staging(own: &Directory, work: &Directory, staging: &Directory) -> Resu
             if let Ok(Some(left)) = staging.enter(&name) {
                 _ = left.rename_new(ASIDE, own, version);
             }
-            _ = staging.remove_tree(&name);
+            let kept = !own.has(&format!("{version}/runtime.yml"))
+                && interrupted::set_aside(work, staging, &name);
+            if !kept {
+                _ = staging.remove_tree(&name);
+            }
         }
     }
     Ok(())

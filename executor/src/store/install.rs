@@ -7,6 +7,7 @@ use crate::archive::members::{self, Update};
 use crate::archive::plain;
 use crate::cli::escape::shown;
 use crate::cli::progress::Progress;
+use crate::cli::size::size;
 use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::lock::Lock;
@@ -110,6 +111,7 @@ pub fn install(
     let (path, new) = store
         .publish(&prepared, &receipt, (kind, &kept))
         .map_err(|error| store.explain(error, needed))?;
+    store.forget_interrupted(&spec.name.directory(&choice.release.version))?;
     if !new {
         // Another process, or machine, whose lock was not seen: it must be of the same archive.
         same(store, &exact, catalog, &choice)?;
@@ -261,9 +263,11 @@ impl Work<'_> {
         let artifact = &self.choice.artifact;
         let (index, packed) = self.index(source, promise)?;
         let what = format!("installing {}", self.exact);
-        if let Some(update) = self.update(&index)? {
+        let version = self.exact.name.directory(&self.choice.release.version);
+        if let Some(update) = self.update(&index, &version, &packed, ui)? {
             self.store.require_space(update.fetched())?;
             let (staging, into) = self.stage()?;
+            staging.mark(&packed).map_err(|error| self.store.explain(error, update.fetched()))?;
             let progress = Progress::bytes(what.clone(), update.fetched(), ui.progress());
             match update.unpack(source, &index, into, &progress) {
                 Ok(()) => {
@@ -271,6 +275,11 @@ impl Work<'_> {
                     let cost = Cost { fetched, reused: update.reused() };
                     let needed = update.fetched();
                     return Ok(Fetched { staging, index: Some(packed), needed, cost });
+                }
+                // The next call goes on from here.
+                Err(error @ Error::Net { status: None, .. }) => {
+                    self.store.set_aside(staging)?;
+                    return Err(error);
                 }
                 // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
                 Err(error) => ui.detail(&format!("{error}; fetching all of it")),
@@ -280,8 +289,15 @@ impl Work<'_> {
         self.store.require_space(needed)?;
         let (staging, into) = self.stage()?;
         let progress = Progress::bytes(what, artifact.size, ui.progress());
-        members::unpack(source, artifact, &index, into, &progress)
-            .map_err(|error| self.store.explain(error, needed))?;
+        staging.mark(&packed).map_err(|error| self.store.explain(error, needed))?;
+        match members::unpack(source, artifact, &index, into, &progress) {
+            Ok(()) => {}
+            Err(error @ Error::Net { .. }) => {
+                self.store.set_aside(staging)?;
+                return Err(error);
+            }
+            Err(error) => return Err(self.store.explain(error, needed)),
+        }
         let cost = Cost { fetched: artifact.size + promise.size, reused: 0 };
         Ok(Fetched { staging, index: Some(packed), needed, cost })
     }
@@ -326,8 +342,15 @@ impl Work<'_> {
         members::index(&beside, promise, artifact, &directory, source)
     }
 
-    /// The installed version of the same runtime out of which `index` is made for the least.
-    fn update(&self, index: &Index) -> Result<Option<Update>, Error> {
+    /// The installed version of the same runtime out of which `index` is made for the least, or what an
+    /// interrupted installation of `version` has left.
+    fn update(
+        &self,
+        index: &Index,
+        version: &str,
+        packed: &[u8],
+        ui: &mut Ui<'_>,
+    ) -> Result<Option<Update>, Error> {
         let mut best: Option<Update> = None;
         for (old, root) in self.store.indexes(&self.exact.name)? {
             let Some(old) = members::parse_index(&old) else { continue };
@@ -337,7 +360,21 @@ impl Work<'_> {
                 }
             }
         }
-        Ok(best)
+        let Some(left) = self.store.interrupted(version, packed)? else { return Ok(best) };
+        let good = members::verify(index, &left, self.store.root())?.good;
+        let update = Update::repair(index, left, &good);
+        if best.as_ref().is_some_and(|best| best.fetched() <= update.fetched())
+            || update.fetched() * 10 > index.archive_size() * 9
+        {
+            return Ok(best);
+        }
+        ui.note(&format!(
+            "{}: going on where an installation was interrupted, {} of {} are to be fetched",
+            self.exact,
+            size(update.fetched()),
+            size(index.archive_size())
+        ));
+        Ok(Some(update))
     }
 }
 

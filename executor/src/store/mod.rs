@@ -36,6 +36,7 @@ pub(crate) mod file_list;
 mod hold;
 pub(crate) mod install;
 mod installed;
+mod interrupted;
 mod place;
 mod receipt;
 mod single_top_dir;

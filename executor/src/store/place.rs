@@ -25,6 +25,8 @@ pub(super) enum Part {
     Downloads,
     /// Versions that are being prepared.
     Staging,
+    /// Versions whose preparation was interrupted.
+    Interrupted,
     /// Versions that were removed while jobs ran in them.
     Removed,
     /// How runtimes came here, and what they are compared with.
@@ -32,17 +34,24 @@ pub(super) enum Part {
 }
 
 impl Part {
-    pub(super) const ALL: [Self; 4] =
-        [Self::Downloads, Self::Staging, Self::Removed, Self::Receipts];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Downloads, Self::Staging, Self::Interrupted, Self::Removed, Self::Receipts];
 
     /// Its name, and the permissions it is made with: what other users do not need, they cannot open.
     fn name_and_mode(self) -> (&'static str, u32) {
         match self {
             Self::Downloads => ("downloads", 0o700),
             Self::Staging => ("staging", 0o700),
+            Self::Interrupted => ("interrupted", 0o700),
             Self::Removed => ("removed", 0o700),
             Self::Receipts => ("receipts", 0o755),
         }
+    }
+
+    /// It in `work`, made if it is missing.
+    pub(super) fn made(self, work: &Directory) -> Result<Directory, Error> {
+        let (name, mode) = self.name_and_mode();
+        work.own(name, mode)
     }
 }
 
@@ -83,8 +92,7 @@ impl Store {
 
     /// A part of it, made if it is missing.
     pub(super) fn part(&self, part: Part) -> Result<Directory, Error> {
-        let (name, mode) = part.name_and_mode();
-        self.work()?.own(name, mode)
+        part.made(&self.work()?)
     }
 
     /// The directory that `runtime` is in; none if that is not of this store.

@@ -1,5 +1,6 @@
 //! The directory of the runtime in what an archive unpacked to.
 
+use super::interrupted::MARK;
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::store::{Prepared, Staging};
@@ -14,7 +15,8 @@ pub fn single_top_dir<'s>(staging: &'s Staging, archive: &str) -> Result<Prepare
     if unpacked.has("runtime.yml") {
         return staging.prepared(None);
     }
-    let children = unpacked.names()?;
+    let mut children = unpacked.names()?;
+    children.retain(|name| name != MARK);
     if let [only] = children.as_slice() {
         match unpacked.enter(only) {
             Ok(Some(directory)) if directory.has("runtime.yml") => {
