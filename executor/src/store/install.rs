@@ -278,7 +278,7 @@ impl Work<'_> {
                 }
                 // The next call goes on from here.
                 Err(error @ Error::Net { status: None, .. }) => {
-                    self.store.set_aside(staging)?;
+                    self.store.set_aside(&staging)?;
                     return Err(error);
                 }
                 // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
@@ -293,7 +293,7 @@ impl Work<'_> {
         match members::unpack(source, artifact, &index, into, &progress) {
             Ok(()) => {}
             Err(error @ Error::Net { .. }) => {
-                self.store.set_aside(staging)?;
+                self.store.set_aside(&staging)?;
                 return Err(error);
             }
             Err(error) => return Err(self.store.explain(error, needed)),

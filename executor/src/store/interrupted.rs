@@ -42,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub fn set_aside(&self, staging: Staging) -> Result<(), Error> {
+    pub fn set_aside(&self, staging: &Staging) -> Result<(), Error> {
         if let Some(work) = self.workshop()? {
             let (around, name) = staging.place();
             set_aside(&work, around, name);

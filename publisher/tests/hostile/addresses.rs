@@ -88,7 +88,11 @@ fn secrets_are_refused_where_they_would_be_published() {
     let world = World::new();
     let base = format!("https://me:{SECRET}@example.org/r");
     let build = ["build", "demo", "--offline", "--base-url", &base];
-    world.refused(&build, 2, "error[USAGE]: --base-url: it has a user name or password, and records");
+    world.refused(
+        &build,
+        2,
+        "error[USAGE]: --base-url: it has a user name or password, and records",
+    );
     assert!(world.run(&["build", "demo", "--offline"]).status.success());
     // A record from elsewhere, and a lock.
     let record = world.main("dist/records/demo/1.0.0.json");
