@@ -2,18 +2,22 @@
 //!
 //! One straight line: cli → registry → net → archive → store → runtime → sandbox. Which stage imports
 //! which is listed in ARCHITECTURE.md, and held by `tests/order.rs`.
+#![warn(unreachable_pub)]
 
 mod archive;
+#[allow(unreachable_pub)] // these three, and archive/members, are still to be done
 pub mod cli;
+#[allow(unreachable_pub)]
 mod commands;
 pub mod env;
 pub mod error;
 mod fs;
 pub mod fuzz;
-pub mod gpu;
+mod gpu;
+#[allow(unreachable_pub)]
 mod net;
 mod registry;
-pub mod runtime;
+mod runtime;
 pub mod sandbox;
 mod store;
 

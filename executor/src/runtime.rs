@@ -91,7 +91,7 @@ pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime
 ///
 /// # Errors
 /// [`Error::File`] if `/` cannot be opened.
-pub fn empty() -> Result<Runtime, Error> {
+pub(crate) fn empty() -> Result<Runtime, Error> {
     let path = PathBuf::from("/");
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;

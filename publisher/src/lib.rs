@@ -3,24 +3,26 @@
 //! A folder for each stage. A folder imports only folders above it in the list of `tests/order.rs`, which
 //! fails otherwise; ARCHITECTURE.md has what goes into each and what comes out.
 #![forbid(unsafe_code)]
+#![warn(unreachable_pub)]
 
-pub mod check;
+mod check;
+#[allow(unreachable_pub)] // still to be done
 mod cli;
 mod commands;
 pub mod env;
 pub mod error;
-pub mod fs;
-pub mod inputs;
+mod fs;
+mod inputs;
 pub mod lock;
 mod net;
 pub mod pack;
 pub mod record;
-pub mod registry;
-pub mod release;
+mod registry;
+mod release;
 pub mod site;
 pub mod source;
 pub mod tree;
-pub mod unpack;
+mod unpack;
 
 pub use commands::Outcome;
 pub use error::Note;

@@ -13,7 +13,7 @@ const GAP: u64 = 16 << 10;
 
 /// What of a version is here as it must be.
 #[derive(Debug, Default)]
-pub struct Here {
+pub(crate) struct Here {
     /// The files that are whole, by their numbers in its index.
     pub files: BTreeSet<usize>,
     /// Pieces of other files: the file's number, and the piece's in it.
@@ -22,7 +22,7 @@ pub struct Here {
 
 /// Where the content of a new version comes from.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// For each entry of the new index that is a file, in order: its number and its source.
     pub files: Vec<(usize, Source)>,
     /// The members that hold what is not here, by number, ascending.
@@ -35,7 +35,7 @@ pub struct Plan {
 
 /// Where one file comes from.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Source {
+pub(super) enum Source {
     /// Entry of the old index that is the same file.
     Same(usize),
     /// For each piece: a place in an old file, or the archive.
@@ -44,7 +44,7 @@ pub enum Source {
 
 /// A piece of a file that is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OldPiece {
+pub(super) struct OldPiece {
     /// Its entry in the old index.
     pub entry: usize,
     /// Where it begins in that file, in bytes.
@@ -52,7 +52,7 @@ pub struct OldPiece {
 }
 
 /// Plans the files of `new`, given what of `old` is here.
-pub fn plan(old: &Index, new: &Index, here: &Here) -> Plan {
+pub(super) fn plan(old: &Index, new: &Index, here: &Here) -> Plan {
     let (whole, pieces) = inventory(old, here);
     let starts = member_starts(new);
     let mut plan = Plan { files: Vec::new(), members: Vec::new(), fetched: 0, reused: 0 };
@@ -83,7 +83,7 @@ pub fn plan(old: &Index, new: &Index, here: &Here) -> Plan {
 }
 
 /// Stretches of the archive to ask for, which hold `members`, in bytes.
-pub fn ranges(new: &Index, members: &[usize]) -> Vec<Range<u64>> {
+pub(super) fn ranges(new: &Index, members: &[usize]) -> Vec<Range<u64>> {
     let mut ends = Vec::with_capacity(new.members().len());
     let mut end = 0;
     for member in new.members() {

@@ -25,7 +25,7 @@ const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 
 /// An open directory.
 #[derive(Debug)]
-pub struct Directory {
+pub(crate) struct Directory {
     fd: OwnedFd,
     /// Where it was found: for messages only.
     path: PathBuf,
@@ -36,7 +36,7 @@ impl Directory {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open(path: &Path) -> Result<Self, Errno> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
         let fd = rustix::fs::open(path, OPEN, Mode::empty())?;
         Ok(Self { fd, path: path.to_owned() })
     }
@@ -46,7 +46,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`]; none where nothing is there.
-    pub fn open_own(path: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn open_own(path: &Path) -> Result<Option<Self>, Error> {
         let opened = match rustix::fs::open(path, OPEN | no_follow(), Mode::empty()) {
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 let link = rustix::fs::lstat(path).map_err(Error::file("open", path))?;
@@ -71,7 +71,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn make_all(path: &Path, mode: u32) -> Result<(), Error> {
+    pub(crate) fn make_all(path: &Path, mode: u32) -> Result<(), Error> {
         let done = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
         done.map_err(Error::file("create", path))
     }
@@ -80,7 +80,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Untrusted`] if it is something else, [`Error::File`]; none where nothing is there.
-    pub fn enter(&self, name: &str) -> Result<Option<Self>, Error> {
+    pub(crate) fn enter(&self, name: &str) -> Result<Option<Self>, Error> {
         let path = self.at(name);
         match openat(self.as_fd(), OsStr::new(name), OPEN | no_follow(), Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path })),
@@ -97,7 +97,7 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::enter`] and [`Directory::trusted`].
-    pub fn own(&self, name: &str, mode: u32) -> Result<Self, Error> {
+    pub(crate) fn own(&self, name: &str, mode: u32) -> Result<Self, Error> {
         loop {
             if let Some(found) = self.enter(name)? {
                 return found.trusted();
@@ -113,7 +113,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`].
-    pub fn trusted(self) -> Result<Self, Error> {
+    pub(crate) fn trusted(self) -> Result<Self, Error> {
         match distrust(&self.stat()?) {
             Some(reason) => Err(untrusted(&self.path, reason)),
             None => Ok(self),
@@ -124,17 +124,17 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn stat(&self) -> Result<Stat, Error> {
+    pub(crate) fn stat(&self) -> Result<Stat, Error> {
         fstat(&self.fd).map_err(Error::file("stat", &self.path))
     }
 
     /// Where it was found: for messages only.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where `name` in it is: for messages only.
-    pub fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
@@ -142,12 +142,12 @@ impl Directory {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn look(&self, name: &str) -> Result<Stat, Errno> {
+    pub(crate) fn look(&self, name: &str) -> Result<Stat, Errno> {
         rustix::fs::statat(self.as_fd(), OsStr::new(name), AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// Whether what is called `name` in it was modified longer ago.
-    pub fn is_older(&self, name: &str, limit: Duration) -> bool {
+    pub(crate) fn is_older(&self, name: &str, limit: Duration) -> bool {
         let Ok(stat) = self.look(name) else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = u64::try_from(stat.st_mtime).unwrap_or_default();
@@ -155,7 +155,7 @@ impl Directory {
     }
 
     /// Whether anything is called `name` in it.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.look(name).is_ok()
     }
 
@@ -163,7 +163,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn names(&self) -> Result<Vec<String>, Error> {
+    pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         let read = || -> Result<_, Errno> {
             // Read from its beginning: the offset is shared with other readers.
             let mut entries =
@@ -181,7 +181,7 @@ impl Directory {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
+    pub(crate) fn file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
         let flags = flags | no_follow() | OFlags::NONBLOCK | OFlags::CLOEXEC;
         openat(self.as_fd(), OsStr::new(name), flags, Mode::RUSR | Mode::WUSR).map(File::from)
     }
@@ -190,7 +190,7 @@ impl Directory {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut file = self.file(name, OFlags::RDONLY)?;
         if !file.metadata()?.is_file() {
             return Err(Errno::NOENT.into());
@@ -203,7 +203,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         self.remove_file(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let done = || -> io::Result<()> {
@@ -219,7 +219,7 @@ impl Directory {
     ///
     /// # Errors
     /// `EEXIST` or `ENOTEMPTY` where something has it; otherwise what the kernel says.
-    pub fn rename_new(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
+    pub(crate) fn rename_new(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
         let (here, to) = ((self.as_fd(), OsStr::new(from)), (there.as_fd(), OsStr::new(to)));
         match renameat_with(here.0, here.1, to.0, to.1, RenameFlags::NOREPLACE) {
             // File systems without that flag: rename(2) replaces no directory that has entries.
@@ -232,7 +232,7 @@ impl Directory {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn rename(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
+    pub(crate) fn rename(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
         renameat(self.as_fd(), OsStr::new(from), there.as_fd(), OsStr::new(to))
     }
 
@@ -240,7 +240,7 @@ impl Directory {
     ///
     /// # Errors
     /// `EINVAL` or `ENOSYS` where that cannot be done; otherwise what the kernel says.
-    pub fn exchange(&self, name: &str, there: &Self, other: &str) -> Result<(), Errno> {
+    pub(crate) fn exchange(&self, name: &str, there: &Self, other: &str) -> Result<(), Errno> {
         let (name, other) = (OsStr::new(name), OsStr::new(other));
         renameat_with(self.as_fd(), name, there.as_fd(), other, RenameFlags::EXCHANGE)
     }
@@ -249,7 +249,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn remove_file(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn remove_file(&self, name: &str) -> Result<(), Error> {
         match unlinkat(self.as_fd(), OsStr::new(name), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Error::file("remove", self.at(name))(errno)),
@@ -260,7 +260,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn remove_tree(&self, name: &str) -> Result<(), Error> {
+    pub(crate) fn remove_tree(&self, name: &str) -> Result<(), Error> {
         remove_tree(self.as_fd(), OsStr::new(name)).map_err(Error::file("remove", self.at(name)))
     }
 
@@ -268,7 +268,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn sync(&self) -> Result<(), Error> {
+    pub(crate) fn sync(&self) -> Result<(), Error> {
         rustix::fs::fsync(&self.fd).map_err(Error::file("sync", &self.path))
     }
 }
@@ -314,13 +314,13 @@ fn no_follow() -> OFlags {
 }
 
 /// The user that this process acts as.
-pub fn user() -> u32 {
+pub(crate) fn user() -> u32 {
     static ASKED: OnceLock<u32> = OnceLock::new();
     *ASKED.get_or_init(|| rustix::process::geteuid().as_raw())
 }
 
 /// Whether a file or directory belongs to the caller or to root.
-pub fn is_ours(stat: &Stat) -> bool {
+pub(crate) fn is_ours(stat: &Stat) -> bool {
     [0, user()].contains(&stat.st_uid)
 }
 
@@ -328,7 +328,7 @@ pub fn is_ours(stat: &Stat) -> bool {
 ///
 /// A group may be of one user alone, as many distributions have it, and who is not root may trust
 /// it; root does not.
-pub fn distrust(stat: &Stat) -> Option<String> {
+pub(crate) fn distrust(stat: &Stat) -> Option<String> {
     if weaken::without("store-owners") {
         return None;
     }
@@ -341,7 +341,7 @@ pub fn distrust(stat: &Stat) -> Option<String> {
 }
 
 /// The refusal of `path`.
-pub fn untrusted(path: &Path, reason: String) -> Error {
+pub(crate) fn untrusted(path: &Path, reason: String) -> Error {
     Error::Untrusted { path: path.to_owned(), reason, option: "--store DIR" }
 }
 

@@ -5,7 +5,7 @@ use crate::error::Error;
 use rustix::fd::AsFd;
 
 /// What this user may still write to the file system of `directory`, in bytes.
-pub fn free(directory: &Directory) -> Result<u64, Error> {
+pub(crate) fn free(directory: &Directory) -> Result<u64, Error> {
     let found = rustix::fs::fstatvfs(directory.as_fd());
     let found = found.map_err(Error::file("stat", directory.path()))?;
     Ok(available(&found).unwrap_or(u64::MAX))

@@ -26,7 +26,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// The file's name in its directory.
-pub const FILE: &str = "lock";
+pub(crate) const FILE: &str = "lock";
 /// How often a waiting process looks again.
 const POLL: Duration = Duration::from_millis(50);
 /// Length of what the holder of a lock writes about itself there, in bytes.
@@ -37,7 +37,7 @@ const RECORD: usize = 64;
 
 /// A held lock.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     name: String,
     /// The lock goes with it; none where the file system has no locks.
     file: Option<File>,
@@ -48,7 +48,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Busy`] with the holder, [`Error::Untrusted`], [`Error::File`].
-    pub fn wait(directory: &Directory, name: &str, timeout: u64) -> Result<Self, Error> {
+    pub(crate) fn wait(directory: &Directory, name: &str, timeout: u64) -> Result<Self, Error> {
         let start = Instant::now();
         let timeout = Duration::from_secs(timeout);
         loop {
@@ -68,7 +68,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Untrusted`] when the file is something else, [`Error::File`].
-    pub fn try_now(directory: &Directory, name: &str) -> Result<Option<Self>, Error> {
+    pub(crate) fn try_now(directory: &Directory, name: &str) -> Result<Option<Self>, Error> {
         let file = open(directory)?;
         let at = place(name);
         let range = libc::flock {
@@ -101,12 +101,12 @@ impl Lock {
     }
 
     /// What is locked: `NAME-VERSION`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Whether others are kept out.
-    pub fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.file.is_some()
     }
 }
@@ -149,7 +149,7 @@ fn place(name: &str) -> u64 {
 }
 
 /// What this machine is called.
-pub fn host() -> String {
+pub(crate) fn host() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
     let mut name = name.to_string_lossy().into_owned();
     name.retain(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.'));

@@ -15,7 +15,7 @@ const MODE: Mode = Mode::from_raw_mode(0o755);
 /// Trees are walked directory by directory, so most paths reuse all of these. Each was opened below
 /// its parent with `O_NOFOLLOW`: no path is ever resolved twice, or through a link.
 #[derive(Debug)]
-pub struct Walk {
+pub(crate) struct Walk {
     root: OwnedFd,
     open: Vec<Level>,
 }
@@ -34,7 +34,7 @@ impl Walk {
     ///
     /// # Errors
     /// When no descriptor is left.
-    pub fn new(root: BorrowedFd<'_>) -> Result<Self, Errno> {
+    pub(crate) fn new(root: BorrowedFd<'_>) -> Result<Self, Errno> {
         Ok(Self { root: rustix::io::fcntl_dupfd_cloexec(root, 3)?, open: Vec::new() })
     }
 
@@ -42,7 +42,7 @@ impl Walk {
     ///
     /// # Errors
     /// When one of its directories cannot be opened, or is none; `EEXIST` for the root itself.
-    pub fn parent<'p>(
+    pub(crate) fn parent<'p>(
         &mut self,
         path: &'p (impl AsRef<Path> + ?Sized),
     ) -> Result<(BorrowedFd<'_>, &'p OsStr), Errno> {
@@ -53,7 +53,7 @@ impl Walk {
     ///
     /// # Errors
     /// As there, and when one cannot be made.
-    pub fn made_parent<'p>(
+    pub(crate) fn made_parent<'p>(
         &mut self,
         path: &'p Path,
     ) -> Result<(BorrowedFd<'_>, &'p OsStr), Errno> {
@@ -64,7 +64,7 @@ impl Walk {
     ///
     /// # Errors
     /// As [`Walk::parent`].
-    pub fn file(&mut self, path: &(impl AsRef<Path> + ?Sized)) -> Result<OwnedFd, Errno> {
+    pub(crate) fn file(&mut self, path: &(impl AsRef<Path> + ?Sized)) -> Result<OwnedFd, Errno> {
         let (parent, name) = self.parent(path)?;
         // Something else may have taken the place of what was a file: a FIFO would be waited for.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -76,7 +76,7 @@ impl Walk {
     ///
     /// # Errors
     /// As [`Walk::made_parent`].
-    pub fn directory(&mut self, path: &Path, mode: Mode, mtime: u64) -> Result<(), Errno> {
+    pub(crate) fn directory(&mut self, path: &Path, mode: Mode, mtime: u64) -> Result<(), Errno> {
         self.enter(path, true)?;
         if let Some(level) = self.open.last_mut() {
             rustix::fs::fchmod(&level.directory, mode)?;
@@ -89,7 +89,7 @@ impl Walk {
     ///
     /// # Errors
     /// When a time cannot be set.
-    pub fn finish(mut self) -> Result<(), Errno> {
+    pub(crate) fn finish(mut self) -> Result<(), Errno> {
         self.leave(0)
     }
 
@@ -155,7 +155,7 @@ impl Walk {
 ///
 /// # Errors
 /// What the kernel says, with the path where it did.
-pub fn visit(
+pub(crate) fn visit(
     root: BorrowedFd<'_>,
     found: &mut dyn FnMut(&Path, &Stat) -> bool,
 ) -> Result<(), (PathBuf, Errno)> {
@@ -185,7 +185,7 @@ pub fn visit(
 ///
 /// # Errors
 /// `EEXIST` when anything is there; otherwise what the kernel says.
-pub fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::mkdirat(parent, name, MODE)?;
     let directory = open(parent, name)?;
     rustix::fs::fchmod(&directory, MODE)?;
@@ -196,7 +196,7 @@ pub fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, E
 ///
 /// # Errors
 /// `EEXIST` when anything is there; otherwise what the kernel says.
-pub fn create(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<OwnedFd, Errno> {
+pub(crate) fn create(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, mode)
 }
@@ -205,12 +205,12 @@ pub fn create(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<OwnedF
 ///
 /// # Errors
 /// What the kernel says.
-pub fn set_times(parent: BorrowedFd<'_>, name: &OsStr, mtime: u64) -> Result<(), Errno> {
+pub(crate) fn set_times(parent: BorrowedFd<'_>, name: &OsStr, mtime: u64) -> Result<(), Errno> {
     rustix::fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Both times of a file, from seconds since 1970.
-pub fn times(mtime: u64) -> Timestamps {
+pub(crate) fn times(mtime: u64) -> Timestamps {
     let time = Timespec { tv_sec: i64::try_from(mtime).unwrap_or(i64::MAX), tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
 }
@@ -224,6 +224,6 @@ fn open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
 ///
 /// # Errors
 /// What the kernel says; the file is closed all the same.
-pub fn close(file: impl IntoRawFd) -> Result<(), Errno> {
+pub(crate) fn close(file: impl IntoRawFd) -> Result<(), Errno> {
     nix::unistd::close(file).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }

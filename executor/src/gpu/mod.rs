@@ -18,14 +18,14 @@ use std::{
 };
 
 /// Where jobs find the libraries of the driver.
-pub const LIBRARIES: &str = "/run/gpu/lib";
+pub(crate) const LIBRARIES: &str = "/run/gpu/lib";
 
 /// Where jobs find its programs, such as `nvidia-smi`.
-pub const PROGRAMS: &str = "/run/gpu/bin";
+pub(crate) const PROGRAMS: &str = "/run/gpu/bin";
 
 /// Where specifications are, in the order in which they count: what was generated since the host
 /// was booted goes before what is in its configuration.
-pub const SPECIFICATIONS: &str = "/var/run/cdi:/etc/cdi";
+pub(crate) const SPECIFICATIONS: &str = "/var/run/cdi:/etc/cdi";
 
 /// How many a job wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub enum Wanted {
 
 /// What a job needs of the host to use graphics processors.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Gpus {
+pub(crate) struct Gpus {
     /// How many they are.
     pub count: usize,
     /// Where that is known from, for people.
@@ -80,7 +80,7 @@ impl Gpus {
 ///
 /// # Errors
 /// [`Error::Launch`] if the host has less, and [`Error::Config`] for a broken specification.
-pub fn find(wanted: Wanted, directories: &str, runtime: &Runtime) -> Result<Gpus, Error> {
+pub(crate) fn find(wanted: Wanted, directories: &str, runtime: &Runtime) -> Result<Gpus, Error> {
     let refuse =
         |reason: String| Error::Launch { step: "cannot give the job a GPU".into(), reason };
     let mut gpus = cdi::find(wanted, directories, runtime)?;

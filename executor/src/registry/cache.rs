@@ -17,9 +17,9 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 /// How long a copy is used without asking.
-pub const FRESH: Duration = Duration::from_secs(60 * 60);
+pub(crate) const FRESH: Duration = Duration::from_secs(60 * 60);
 /// How long a copy is used when the registry does not answer.
-pub const USABLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const USABLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The first word of a cache file. Part of the format; another version is another file name, too.
 const FORMAT: &str = "joblet-registry-2";
@@ -43,7 +43,7 @@ struct CacheHeader {
 
 /// A copy of a registry, and how old it is.
 #[derive(Debug)]
-pub struct CachedDocument {
+pub(crate) struct CachedDocument {
     /// Its metadata.
     pub facts: Facts,
     /// The document.
@@ -54,7 +54,7 @@ pub struct CachedDocument {
 
 /// Metadata of a document. Part of the format.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// What the server calls the document.
     pub validators: Validators,
     /// Its signature file; empty where there need be none.
@@ -65,14 +65,14 @@ pub struct Facts {
 
 /// The directory with the copies, opened when it is first needed and used by descriptor from then on.
 #[derive(Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     path: PathBuf,
     opened: OnceLock<Directory>,
 }
 
 impl Cache {
     /// The cache at `path`. Nothing is made before something is kept.
-    pub fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, opened: OnceLock::new() }
     }
 
@@ -80,7 +80,7 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Untrusted`]. One that cannot be opened is an empty one.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         match self.registries() {
             Err(error @ Error::Untrusted { .. }) => Err(error),
             _ => Ok(()),
@@ -129,7 +129,12 @@ fn file_of(url: &str, kind: &str) -> String {
 /// The copy of the registry at `url`, if there is one that this user or root wrote.
 ///
 /// Anything that is wrong with the cache makes it empty: it can always be fetched again.
-pub fn load(cache: &Cache, url: &str, trust: &str, now: SystemTime) -> Option<CachedDocument> {
+pub(crate) fn load(
+    cache: &Cache,
+    url: &str,
+    trust: &str,
+    now: SystemTime,
+) -> Option<CachedDocument> {
     let mut file = cache.open(&file_of(url, ".2"))?;
     let metadata = file.metadata().ok()?;
     let mut line = [0; FIRST_LINE];
@@ -160,7 +165,7 @@ pub fn load(cache: &Cache, url: &str, trust: &str, now: SystemTime) -> Option<Ca
 ///
 /// # Errors
 /// [`Error::File`]; the caller continues without a cache.
-pub fn save(
+pub(crate) fn save(
     cache: &Cache,
     (url, trust): (&str, &str),
     facts: Facts,
@@ -179,27 +184,27 @@ pub fn save(
 }
 
 /// Notes that the copy of the registry at `url` is what the registry has `now`.
-pub fn revalidate(cache: &Cache, url: &str, now: SystemTime) {
+pub(crate) fn revalidate(cache: &Cache, url: &str, now: SystemTime) {
     // One that cannot be noted is asked for again.
     _ = cache.open(&file_of(url, ".2")).map(|file| file.set_modified(now));
 }
 
 /// Removes the copy of the registry at `url`, which is damaged.
-pub fn evict(cache: &Cache, url: &str) {
+pub(crate) fn evict(cache: &Cache, url: &str) {
     // One that stays is replaced by the next answer.
     _ = cache.made().and_then(|directory| directory.remove_file(&file_of(url, ".2")));
 }
 
 /// The newest `updated_at` seen of the registry at `url`. It is kept apart from
 /// the copy: a copy that is spoiled does not take it along.
-pub fn seen(cache: &Cache, url: &str) -> Option<String> {
+pub(crate) fn seen(cache: &Cache, url: &str) -> Option<String> {
     let mut text = String::new();
     cache.open(&file_of(url, ".seen"))?.take(64).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
 /// Records a time for [`seen`].
-pub fn record_seen(cache: &Cache, url: &str, updated_at: &str) {
+pub(crate) fn record_seen(cache: &Cache, url: &str, updated_at: &str) {
     // Best effort, as everything in the cache.
     _ = write(cache, &file_of(url, ".seen"), &[updated_at.as_bytes()], None);
 }
@@ -210,7 +215,7 @@ pub fn record_seen(cache: &Cache, url: &str, updated_at: &str) {
 ///
 /// # Errors
 /// [`Error::Untrusted`] when the lock is something else.
-pub fn lock(cache: &Cache, url: &str, lock_timeout: u64) -> Result<Option<Lock>, Error> {
+pub(crate) fn lock(cache: &Cache, url: &str, lock_timeout: u64) -> Result<Option<Lock>, Error> {
     match cache.made().and_then(|directory| Lock::wait(directory, url, lock_timeout)) {
         Err(error @ Error::Untrusted { .. }) => Err(error),
         lock => Ok(lock.ok()),

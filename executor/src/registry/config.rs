@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// A registry, and what is needed to use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub(crate) struct Source {
     /// What the configuration calls it: `ORIGIN/NAME@VERSION` names a runtime of it.
     pub origin: Option<Origin>,
     /// Where its document is.
@@ -31,13 +31,13 @@ pub struct Source {
 
 impl Source {
     /// The keys that its documents are trusted by, as one word.
-    pub fn trust(&self) -> String {
+    pub(crate) fn trust(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(PublicKey::to_string).collect();
         format!("{} of {}", self.threshold, keys.join(","))
     }
 
     /// A registry that is not configured: unsigned, without a token.
-    pub fn plain(location: Location) -> Self {
+    pub(crate) fn plain(location: Location) -> Self {
         Self { origin: None, location, keys: Vec::new(), threshold: 1, token_env: None }
     }
 }
@@ -96,7 +96,7 @@ struct Auth {
 ///
 /// # Errors
 /// [`Error::Config`] with line and rule, [`Error::File`] for one that is there but cannot be read.
-pub fn read_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
+pub(crate) fn read_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
     for file in files.iter().map(AsRef::as_ref) {
         match read(file, true) {
             Err(Error::File { source, .. })
@@ -115,7 +115,7 @@ pub fn read_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
 ///
 /// # Errors
 /// As [`read_first`]; also when there is no such file.
-pub fn read_file(file: &Path) -> Result<Vec<Source>, Error> {
+pub(crate) fn read_file(file: &Path) -> Result<Vec<Source>, Error> {
     read(file, false)
 }
 
@@ -142,7 +142,7 @@ fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
 ///
 /// # Errors
 /// Line and rule.
-pub fn parse(text: &str) -> Result<Vec<Source>, String> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Source>, String> {
     // An empty file, or one of comments, is nothing, which is not a map.
     let document: Option<Document> =
         yaml_serde::from_str(text).map_err(|error| shown_in(&explain(&error)))?;

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 /// A document that was checked as a whole.
 #[derive(Debug)]
-pub struct RegistryDocument {
+pub(crate) struct RegistryDocument {
     /// What was found in it.
     pub section_index: SectionIndex,
     body: Body,
@@ -18,7 +18,7 @@ pub struct RegistryDocument {
 
 /// What a document contains. Part of the format of cached copies.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct SectionIndex {
+pub(crate) struct SectionIndex {
     /// When the newest version was published, as the document says.
     pub updated_at: String,
     /// Entries that broke a rule: name, version, rule.
@@ -51,7 +51,7 @@ impl RegistryDocument {
     ///
     /// # Errors
     /// [`Error::Registry`] with the rule that the document breaks.
-    pub fn parse(body: Vec<u8>, location: &Location) -> Result<Self, Error> {
+    pub(crate) fn parse(body: Vec<u8>, location: &Location) -> Result<Self, Error> {
         let refuse = |reason| Error::Registry { registry: location.to_string(), reason };
         match body.iter().find(|byte| !byte.is_ascii_whitespace()) {
             None => return Err(refuse("the document is empty; check the address".into())),
@@ -72,23 +72,23 @@ impl RegistryDocument {
 
     /// A document that is in a file from `offset` on, with the index that was made of it when it was
     /// put there.
-    pub fn in_file(section_index: SectionIndex, file: File, offset: u64) -> Self {
+    pub(crate) fn in_file(section_index: SectionIndex, file: File, offset: u64) -> Self {
         Self { section_index, body: Body::File(file, offset) }
     }
 
     /// Whether anything in it is called `name`.
-    pub fn has(&self, name: &RuntimeName) -> bool {
+    pub(crate) fn has(&self, name: &RuntimeName) -> bool {
         self.section_index.sections.iter().any(|section| section.name == *name)
             || self.section_index.refused.iter().any(|(refused, ..)| refused == name.as_str())
     }
 
     /// The runtimes in it.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.section_index.sections.iter().map(|section| section.name.as_str())
     }
 
     /// Entries that broke a rule.
-    pub fn refused(&self) -> impl ExactSizeIterator<Item = Refused> {
+    pub(crate) fn refused(&self) -> impl ExactSizeIterator<Item = Refused> {
         self.section_index.refused.iter().cloned().map(|(name, version, reason)| Refused {
             name,
             version,
@@ -97,7 +97,7 @@ impl RegistryDocument {
     }
 
     /// What it says of `name`, or of all; none if the file is not what it was.
-    pub fn part(&self, name: Option<&RuntimeName>) -> Option<Registry> {
+    pub(crate) fn part(&self, name: Option<&RuntimeName>) -> Option<Registry> {
         let mut registry =
             Registry { updated_at: self.section_index.updated_at.clone(), ..Registry::default() };
         for section in &self.section_index.sections {
@@ -117,7 +117,7 @@ impl RegistryDocument {
     }
 
     /// The whole document.
-    pub fn body(&self) -> Option<Vec<u8>> {
+    pub(crate) fn body(&self) -> Option<Vec<u8>> {
         self.read(0, self.section_index.length)
     }
 
@@ -136,7 +136,7 @@ impl RegistryDocument {
     }
 
     /// Hashes each section, so that a changed copy is found.
-    pub fn hash_sections(&mut self) {
+    pub(crate) fn hash_sections(&mut self) {
         let sections = std::mem::take(&mut self.section_index.sections);
         let hashed = sections.into_iter().map(|section| {
             let text = self.read(section.start, section.length).unwrap_or_default();

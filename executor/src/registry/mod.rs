@@ -25,7 +25,7 @@ const EXPIRED: &str = "its signature has expired: what it says may be out of dat
 
 /// What a registry offers, and where it is.
 #[derive(Debug)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     /// What the configuration calls it.
     pub origin: Option<Origin>,
     /// Where the document is.
@@ -36,7 +36,7 @@ pub struct Catalog {
 
 /// How registries are read.
 #[derive(Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Make no request.
     pub offline: bool,
     /// Make a request even if the copy is fresh.
@@ -53,14 +53,14 @@ pub struct Policy {
 
 /// The registries, in the order in which they are asked. Each is read once at most.
 #[derive(Debug)]
-pub struct Registries {
+pub(crate) struct Registries {
     sources: Vec<(Source, Option<Document>)>,
     policy: Policy,
 }
 
 /// A document that was read.
 #[derive(Debug)]
-pub struct Document {
+pub(crate) struct Document {
     content: RegistryDocument,
     /// When its signature expires, in seconds since 1970.
     expires: u64,
@@ -68,7 +68,7 @@ pub struct Document {
 
 impl Registries {
     /// None is read before it is needed.
-    pub fn new(sources: Vec<Source>, policy: Policy) -> Self {
+    pub(crate) fn new(sources: Vec<Source>, policy: Policy) -> Self {
         Self { sources: sources.into_iter().map(|source| (source, None)).collect(), policy }
     }
 
@@ -78,7 +78,7 @@ impl Registries {
     /// # Errors
     /// [`Error::NotFound`] when there is none, and what [`Registries::all`] says. [`Error::Registry`]
     /// when its signature has expired, unless `spec` is exact.
-    pub fn serving(&mut self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Catalog, Error> {
+    pub(crate) fn serving(&mut self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Catalog, Error> {
         let mut asked = Vec::new();
         for (source, read) in &mut self.sources {
             if spec.origin.is_some() && spec.origin != source.origin {
@@ -106,7 +106,7 @@ impl Registries {
     /// [`Error::Net`] when there is neither an answer nor a copy, [`Error::Registry`] when the
     /// document is refused; the cache is then unchanged. [`Error::Signature`] when it is not signed as
     /// it must be.
-    pub fn all(&mut self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
+    pub(crate) fn all(&mut self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
         let mut all = Vec::new();
         for (source, read) in &mut self.sources {
             if document(source, read, &self.policy, ui)?.expired(&self.policy) {
@@ -122,7 +122,7 @@ impl Registries {
     ///
     /// # Errors
     /// As [`Registries::all`].
-    pub fn original(&self, location: &Location) -> Result<Option<(Vec<u8>, String)>, Error> {
+    pub(crate) fn original(&self, location: &Location) -> Result<Option<(Vec<u8>, String)>, Error> {
         let found = self.sources.iter().find(|(source, _)| source.location == *location);
         match found {
             Some((source, _)) if !source.keys.is_empty() => remote::original(source).map(Some),
@@ -131,7 +131,7 @@ impl Registries {
     }
 
     /// Whether one of them is called `origin`.
-    pub fn knows(&self, origin: &Origin) -> bool {
+    pub(crate) fn knows(&self, origin: &Origin) -> bool {
         self.sources.iter().any(|(source, _)| source.origin.as_ref() == Some(origin))
     }
 

@@ -8,7 +8,7 @@ use joblet_format::{
 
 /// A release that was chosen from a registry, with its archive for this host.
 #[derive(Debug)]
-pub struct Choice<'r> {
+pub(crate) struct Choice<'r> {
     /// The release.
     pub release: &'r Release,
     /// Its archive for the architecture that was asked for.
@@ -19,7 +19,7 @@ pub struct Choice<'r> {
 ///
 /// # Errors
 /// [`Error::NotFound`] with what exists instead; [`Error::Registry`] when the entry was refused.
-pub fn resolve<'r>(
+pub(crate) fn resolve<'r>(
     registry: &'r Registry,
     location: &Location,
     spec: &Spec,
@@ -55,13 +55,18 @@ pub fn resolve<'r>(
 }
 
 /// What the archive of a version is usually called.
-pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
+pub(crate) fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
     format!("{}-{arch}.tar.gz", name.directory(version))
 }
 
 /// Takes an archive from beside a local registry if it is there under its usual name, wherever the
 /// registry says that it is: so that a registry can be brought along with a few of its archives.
-pub fn prefer_beside(choice: &mut Choice<'_>, location: &Location, name: &RuntimeName, arch: Arch) {
+pub(crate) fn prefer_beside(
+    choice: &mut Choice<'_>,
+    location: &Location,
+    name: &RuntimeName,
+    arch: Arch,
+) {
     let file = archive_name(name, &choice.release.version, arch);
     if let Location::File(registry) = location {
         // Whatever it is: what may not be read is refused then, and not looked for elsewhere.

@@ -7,7 +7,7 @@ const TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why a document must not follow the one that was seen last, if so.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Order {
+pub(super) enum Order {
     /// It may, and is remembered.
     Later,
     /// It may, but is from a time to come: it is not remembered, or it would shut out all others.
@@ -19,7 +19,7 @@ pub enum Order {
 /// Whether a document of the time `updated_at` may follow one of the time `seen`.
 ///
 /// Text that is not a timestamp decides nothing.
-pub fn order(updated_at: &str, seen: Option<&str>, now: SystemTime) -> Order {
+pub(super) fn order(updated_at: &str, seen: Option<&str>, now: SystemTime) -> Order {
     let latest = now.checked_add(TOLERANCE).unwrap_or(now);
     // What was seen by a clock that was wrong is forgotten.
     let seen = seen.and_then(parse).filter(|seen| *seen <= latest);
@@ -31,7 +31,7 @@ pub fn order(updated_at: &str, seen: Option<&str>, now: SystemTime) -> Order {
 }
 
 /// A time in the form `2025-10-20T23:56:08Z`.
-pub fn parse(text: &str) -> Option<SystemTime> {
+pub(super) fn parse(text: &str) -> Option<SystemTime> {
     let bytes = text.as_bytes();
     let form = "dddd-dd-ddTdd:dd:ddZ".bytes();
     let fits =

@@ -11,14 +11,14 @@ use serde::Deserialize;
 use std::fmt;
 
 /// Largest signature file that is read, in bytes.
-pub const MAX_SIGNATURE_BYTES: u64 = 64 << 10;
+pub(crate) const MAX_SIGNATURE_BYTES: u64 = 64 << 10;
 
 /// A public key, as minisign prints it: base64 of `Ed`, 8 bytes of id, 32 bytes of key.
 ///
 /// Example: `RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
-pub struct PublicKey {
+pub(crate) struct PublicKey {
     id: [u8; 8],
     key: [u8; 32],
 }
@@ -61,7 +61,7 @@ impl PublicKey {
 ///
 /// # Errors
 /// What is wrong with the file.
-pub fn verify(
+pub(crate) fn verify(
     document: &[u8],
     minisig: &[u8],
     keys: &[PublicKey],

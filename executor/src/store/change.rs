@@ -19,7 +19,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
-    pub fn stage(&self, lock: &Lock) -> Result<Staging, Error> {
+    pub(crate) fn stage(&self, lock: &Lock) -> Result<Staging, Error> {
         let around = self.part(Part::Staging)?;
         let name = claim::make(&around, lock.name())?;
         match around.enter(&name) {
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
-    pub fn downloads(&self) -> Result<Directory, Error> {
+    pub(crate) fn downloads(&self) -> Result<Directory, Error> {
         self.part(Part::Downloads)
     }
 
@@ -47,7 +47,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`]; the version is then not installed.
-    pub fn publish(
+    pub(crate) fn publish(
         &self,
         prepared: &Prepared<'_>,
         receipt: &Receipt,
@@ -94,7 +94,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`]; the runtime is then as it was.
-    pub fn replace(
+    pub(crate) fn replace(
         &self,
         prepared: &Prepared<'_>,
         runtime: &Installed,
@@ -140,7 +140,7 @@ impl Store {
     /// # Errors
     /// [`Error::InUse`] where it cannot be moved away, [`Error::Busy`], [`Error::Untrusted`],
     /// [`Error::File`]; [`Error::NotFound`] when the directory is not in this store.
-    pub fn remove(&self, runtime: &Installed) -> Result<Option<String>, Error> {
+    pub(crate) fn remove(&self, runtime: &Installed) -> Result<Option<String>, Error> {
         let (own, name) = self.mine(runtime)?;
         let _lock = Lock::wait(&self.work()?, name, self.lock_timeout)?;
         let (removed, receipts) = (self.part(Part::Removed)?, self.part(Part::Receipts)?);
@@ -205,7 +205,7 @@ fn remove_in_place(own: &Directory, name: &str) -> Result<(), Error> {
 
 /// A directory below `.joblet/staging` that is removed when it is no longer needed.
 #[derive(Debug)]
-pub struct Staging {
+pub(crate) struct Staging {
     around: Directory,
     name: String,
     directory: Directory,
@@ -213,7 +213,7 @@ pub struct Staging {
 
 impl Staging {
     /// The directory.
-    pub fn directory(&self) -> &Directory {
+    pub(crate) fn directory(&self) -> &Directory {
         &self.directory
     }
 
@@ -223,7 +223,7 @@ impl Staging {
     }
 
     /// A place beside it for one file, as long as it is there: the directory and the name.
-    pub fn beside(&self) -> (&Directory, String) {
+    pub(crate) fn beside(&self) -> (&Directory, String) {
         (&self.around, format!("{}.tmp", self.name))
     }
 
@@ -231,7 +231,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`].
-    pub fn prepared(&self, child: Option<String>) -> Result<Prepared<'_>, Error> {
+    pub(crate) fn prepared(&self, child: Option<String>) -> Result<Prepared<'_>, Error> {
         let name = child.as_deref().unwrap_or(".");
         let directory = self.directory.enter(name)?;
         let gone = || Error::file("open", self.directory.at(name))(Errno::NOENT);
@@ -261,7 +261,7 @@ impl Drop for Staging {
 
 /// A runtime in a staging directory.
 #[derive(Debug)]
-pub struct Prepared<'s> {
+pub(crate) struct Prepared<'s> {
     /// Its directory.
     pub directory: Directory,
     staging: &'s Staging,

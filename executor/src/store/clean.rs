@@ -18,7 +18,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`]: then nothing was removed.
-    pub fn clean(&self) -> Result<(), Error> {
+    pub(crate) fn clean(&self) -> Result<(), Error> {
         let (Some(own), Some(work)) = (self.own()?, self.workshop()?) else { return Ok(()) };
         let open = |part| work.opened_part(part);
         let [downloads, staging, interrupted, removed, receipts] = Part::ALL.map(open);
@@ -47,7 +47,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::clean`].
-    pub fn clean_if_needed(&self) -> Result<(), Error> {
+    pub(crate) fn clean_if_needed(&self) -> Result<(), Error> {
         if self.is_tidy()? {
             return Ok(());
         }

@@ -16,7 +16,7 @@ use std::path::Path;
 ///
 /// Best effort: a file that cannot share stays as it is. What it finds elsewhere is read again, so that
 /// nothing a disk has lost is handed on. `temporary_link` is a name that is free on the same file system.
-pub fn share(
+pub(super) fn share(
     own: &Listing,
     root: &Directory,
     temporary_link: (&Directory, &str),

@@ -30,7 +30,7 @@ use std::thread;
 /// Example: `100755 1700000000 5 2cf2… isolated/usr/bin/demo`. Only this program reads it; one that
 /// does not parse counts as absent.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Listing(Vec<Entry>);
+pub(crate) struct Listing(Vec<Entry>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
@@ -49,7 +49,7 @@ impl Listing {
     ///
     /// # Errors
     /// [`Error::File`] when something cannot be read.
-    pub fn take(root: impl AsFd, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn take(root: impl AsFd, path: &Path) -> Result<Self, Error> {
         let mut entries = Vec::new();
         let failed =
             |(below, errno): (PathBuf, Errno)| Error::file("read", path.join(below))(errno);
@@ -68,7 +68,7 @@ impl Listing {
     }
 
     /// The file's bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for Entry { path, mode, mtime, size, sha256 } in &self.0 {
             let sha256 = hex::encode(sha256);
@@ -81,13 +81,13 @@ impl Listing {
     }
 
     /// Reads a file that was kept; `None` if it is damaged.
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let records = bytes.strip_suffix(&[0])?.split(|&byte| byte == 0);
         records.map(Entry::parse).collect::<Option<_>>().map(Self)
     }
 
     /// How what is `there` differs from this.
-    pub fn differences(&self, there: &Self) -> Vec<Difference> {
+    pub(crate) fn differences(&self, there: &Self) -> Vec<Difference> {
         let mut left: BTreeMap<_, _> = there.0.iter().map(|entry| (&entry.path, entry)).collect();
         let mut found = Vec::new();
         let mut differs = |entry: &Entry, what| {
@@ -110,7 +110,7 @@ impl Listing {
 
 /// What makes two files equal: permissions, time, length in bytes, SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Content {
+pub(crate) struct Content {
     mode: u32,
     mtime: i64,
     size: u64,
@@ -119,7 +119,7 @@ pub struct Content {
 
 impl Content {
     /// Whether the file at `path` below `walk` is such a one, and the caller's or root's: it is read.
-    pub fn is_in(&self, walk: &mut Walk, path: &Path) -> bool {
+    pub(crate) fn is_in(&self, walk: &mut Walk, path: &Path) -> bool {
         let data = walk
             .parent(path)
             .and_then(|(parent, name)| rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW));
@@ -134,7 +134,7 @@ impl Content {
 
 impl Listing {
     /// What an index says of the files that are in one piece: the others are known by their pieces.
-    pub fn of_index(index: &Index) -> Self {
+    pub(crate) fn of_index(index: &Index) -> Self {
         let entry = |entry: &index::Entry| match &entry.body {
             Body::File { executable, pieces } if pieces.len() == 1 => Some(Entry {
                 path: entry.path.clone().into_bytes(),
@@ -149,7 +149,7 @@ impl Listing {
     }
 
     /// The regular files that are not empty: path and content.
-    pub fn contents(&self) -> impl Iterator<Item = (&Path, Content)> {
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&Path, Content)> {
         let files = self.0.iter().filter(|entry| entry.mode & KIND == FILE && entry.size > 0);
         files.map(|&Entry { ref path, mode, mtime, size, sha256 }| {
             (Path::new(OsStr::from_bytes(path)), Content { mode, mtime, size, sha256 })
@@ -157,7 +157,7 @@ impl Listing {
     }
 
     /// Where files are that are in any of these lists: the list's number, and the path.
-    pub fn by_content<'l>(
+    pub(crate) fn by_content<'l>(
         lists: impl Iterator<Item = &'l Self>,
     ) -> BTreeMap<Content, (usize, &'l Path)> {
         let mut known = BTreeMap::new();

@@ -35,7 +35,7 @@ use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 
 /// Tells those who would delete the runtime that is open as `directory` that it is used, as long as
 /// it is open.
-pub fn hold(directory: impl AsFd) {
+pub(crate) fn hold(directory: impl AsFd) {
     // Where there are no such locks, or another user holds them: see above.
     _ = flock(directory, FlockOperation::NonBlockingLockShared);
 }

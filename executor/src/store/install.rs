@@ -27,7 +27,7 @@ use std::time::{Instant, SystemTime};
 
 /// What an installation did.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The runtime, as it is in the store now.
     pub runtime: Installed,
     /// What it took; none if it was there already.
@@ -38,7 +38,7 @@ pub struct Outcome {
 
 /// What an installation read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Of the archive and its index, in bytes.
     pub fetched: u64,
     /// Content taken from another version, in bytes.
@@ -59,7 +59,7 @@ struct Fetched {
 ///
 /// # Errors
 /// Any class but those of a job; the store is then as it was before.
-pub fn install(
+pub(crate) fn install(
     spec: &Spec,
     catalog: &Catalog,
     store: &Store,
@@ -175,7 +175,7 @@ fn same(
 ///
 /// # Errors
 /// As [`install`]; the runtime is then as it was. Processes that use the damaged one are named.
-pub fn repair(
+pub(crate) fn repair(
     runtime: &Installed,
     exact: &Spec,
     catalog: &Catalog,
@@ -199,7 +199,7 @@ pub fn repair(
 ///
 /// # Errors
 /// As [`address`].
-pub fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Parts, Error> {
+pub(crate) fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Parts, Error> {
     Parts::of(&choice.artifact, |url| address(catalog, url, exact))
 }
 
@@ -207,7 +207,7 @@ pub fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Par
 ///
 /// # Errors
 /// [`Error::Registry`] if it must not lead there.
-pub fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
+pub(crate) fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
     catalog.location.of_archive(url).map_err(|reason| Error::Registry {
         registry: catalog.location.to_string(),
         reason: format!("the address {:?} of {exact} is refused: {reason}", shown(url)),

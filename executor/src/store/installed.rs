@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// A runtime that is there; one object of `list --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Installed {
+pub(crate) struct Installed {
     /// Its name.
     pub name: RuntimeName,
     /// Its version; null for a directory `NAME/` that was unpacked by hand and names none.

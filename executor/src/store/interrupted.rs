@@ -18,7 +18,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn mark(&self, index: &[u8]) -> Result<(), Error> {
+    pub(crate) fn mark(&self, index: &[u8]) -> Result<(), Error> {
         self.directory().write(MARK, index)
     }
 }
@@ -29,7 +29,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub fn interrupted(&self, version: &str, index: &[u8]) -> Result<Option<OwnedFd>, Error> {
+    pub(crate) fn interrupted(
+        &self,
+        version: &str,
+        index: &[u8],
+    ) -> Result<Option<OwnedFd>, Error> {
         let Some(work) = self.workshop()? else { return Ok(None) };
         let Some(all) = work.opened_part(Part::Interrupted)? else { return Ok(None) };
         let Ok(Some(left)) = all.enter(version) else { return Ok(None) };
@@ -42,7 +46,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub fn set_aside(&self, staging: &Staging) -> Result<(), Error> {
+    pub(crate) fn set_aside(&self, staging: &Staging) -> Result<(), Error> {
         if let Some(work) = self.workshop()? {
             let (around, name) = staging.place();
             set_aside(&work, around, name);
@@ -54,7 +58,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub fn forget_interrupted(&self, version: &str) -> Result<(), Error> {
+    pub(crate) fn forget_interrupted(&self, version: &str) -> Result<(), Error> {
         let Some(work) = self.workshop()? else { return Ok(()) };
         if let Some(all) = work.opened_part(Part::Interrupted)? {
             // What cannot be removed now is tried again by a later command.

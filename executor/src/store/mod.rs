@@ -42,18 +42,18 @@ mod receipt;
 mod single_top_dir;
 mod usage;
 
-pub use change::{Prepared, Staging};
-pub use hold::hold;
-pub use installed::Installed;
-pub use receipt::{Kept, Receipt};
-pub use usage::Usage;
+pub(crate) use change::{Prepared, Staging};
+pub(crate) use hold::hold;
+pub(crate) use installed::Installed;
+pub(crate) use receipt::{Kept, Receipt};
+pub(crate) use usage::Usage;
 
 /// Where this program works, below the store's own directory.
 const WORK: &str = ".joblet";
 
 /// The directories of runtimes on this host.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     /// The store that is changed.
     root: PathBuf,
     /// Another one that is only read.
@@ -68,7 +68,7 @@ pub struct Store {
 
 impl Store {
     /// The store at `root`, and one more that is only read; locks are waited for `lock_timeout` seconds.
-    pub fn new(root: &Path, system: Option<PathBuf>, lock_timeout: u64, arch: Arch) -> Self {
+    pub(crate) fn new(root: &Path, system: Option<PathBuf>, lock_timeout: u64, arch: Arch) -> Self {
         // Behind a slash at its end, a link would be followed.
         let root: PathBuf = root.components().collect();
         let system = system.filter(|system| *system != root);
@@ -76,12 +76,12 @@ impl Store {
     }
 
     /// The architecture that its runtimes are installed for.
-    pub fn arch(&self) -> Arch {
+    pub(crate) fn arch(&self) -> Arch {
         self.arch
     }
 
     /// The directory that is changed.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -89,7 +89,7 @@ impl Store {
     ///
     /// # Errors
     /// When a directory that exists cannot be read.
-    pub fn installed(&self) -> Result<Vec<Installed>, Error> {
+    pub(crate) fn installed(&self) -> Result<Vec<Installed>, Error> {
         self.beginning("")
     }
 
@@ -117,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::installed`].
-    pub fn find(&self, spec: &Spec) -> Result<Option<Installed>, Error> {
+    pub(crate) fn find(&self, spec: &Spec) -> Result<Option<Installed>, Error> {
         let mut fitting = self.beginning(spec.name.as_str())?;
         fitting.retain(|runtime| runtime.name == spec.name && self.is_of(runtime, spec));
         if let Wanted::Exact(version) = &spec.wanted {
@@ -132,7 +132,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] with what is installed instead.
-    pub fn require(&self, spec: &Spec) -> Result<Installed, Error> {
+    pub(crate) fn require(&self, spec: &Spec) -> Result<Installed, Error> {
         if let Some(found) = self.find(spec)? {
             return Ok(found);
         }
@@ -155,7 +155,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Usage`] with the specs to choose from.
-    pub fn require_one(&self, spec: &Spec) -> Result<Installed, Error> {
+    pub(crate) fn require_one(&self, spec: &Spec) -> Result<Installed, Error> {
         let found = self.require(spec)?;
         let mut same = self.installed()?;
         same.retain(|runtime| runtime.name == spec.name);
@@ -172,7 +172,7 @@ impl Store {
     /// # Errors
     /// [`Error::Busy`] after the timeout, [`Error::Untrusted`], [`Error::File`] when the store cannot
     /// be written.
-    pub fn lock(&self, name: &RuntimeName, version: &Version) -> Result<Lock, Error> {
+    pub(crate) fn lock(&self, name: &RuntimeName, version: &Version) -> Result<Lock, Error> {
         Lock::wait(&self.work()?, &name.directory(version), self.lock_timeout)
     }
 
@@ -180,7 +180,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::installed`].
-    pub fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, OwnedFd)>, Error> {
+    pub(crate) fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, OwnedFd)>, Error> {
         let Some(own) = self.own()? else { return Ok(Vec::new()) };
         let mut found = installed::scan(own, name.as_str())?;
         found.retain(|runtime| runtime.name == *name);
@@ -191,7 +191,7 @@ impl Store {
     }
 
     /// What was kept of an installed runtime to compare it with.
-    pub fn kept(&self, runtime: &Installed, kind: Kept) -> Option<Vec<u8>> {
+    pub(crate) fn kept(&self, runtime: &Installed, kind: Kept) -> Option<Vec<u8>> {
         self.beside(runtime, kind.extension())
     }
 
@@ -202,7 +202,7 @@ impl Store {
     }
 
     /// The receipt of an installed runtime.
-    pub fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
+    pub(crate) fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
         serde_json::from_slice(&self.beside(runtime, "json")?).ok()
     }
 
@@ -218,7 +218,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::File`] when the store cannot be made.
-    pub fn require_space(&self, needed: u64) -> Result<(), Error> {
+    pub(crate) fn require_space(&self, needed: u64) -> Result<(), Error> {
         let free = free(&self.part(Part::Staging)?)?;
         if free < needed {
             return Err(Error::Full { path: self.root.clone(), needed, free });
@@ -227,7 +227,7 @@ impl Store {
     }
 
     /// `error`, with what was `needed` and what is free, in bytes, if the disk is full.
-    pub fn explain(&self, error: Error, needed: u64) -> Error {
+    pub(crate) fn explain(&self, error: Error, needed: u64) -> Error {
         let full = |source: &std::io::Error| {
             matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         };

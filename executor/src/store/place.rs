@@ -70,7 +70,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Untrusted`]. One that cannot be opened is not refused.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         match self.workshop() {
             Err(error @ Error::Untrusted { .. }) => Err(error),
             _ => Ok(()),
@@ -108,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn open(&self, runtime: &Installed) -> Result<OwnedFd, Error> {
+    pub(crate) fn open(&self, runtime: &Installed) -> Result<OwnedFd, Error> {
         let refused = |errno| Error::file("open", &runtime.path)(errno);
         let around = self.around(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
         let name = runtime.path.file_name().unwrap_or_default();
@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// Whether what is open as `directory` is what `runtime` names now.
-    pub fn is_there(&self, runtime: &Installed, directory: &OwnedFd) -> bool {
+    pub(crate) fn is_there(&self, runtime: &Installed, directory: &OwnedFd) -> bool {
         let Ok(Some(around)) = self.around(runtime) else { return false };
         let name = runtime.path.file_name().unwrap_or_default();
         match (fstat(directory), statat(around.as_fd(), name, AtFlags::empty())) {

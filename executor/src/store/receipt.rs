@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Informative: a runtime without a receipt works.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// The runtime.
     pub name: RuntimeName,
     /// Its version.
@@ -31,7 +31,7 @@ pub struct Receipt {
 
 /// What is kept beside a receipt to compare the runtime with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
+pub(crate) enum Kept {
     /// The index of an archive in members, as it was fetched.
     Index,
     /// The list of what any other archive has left.
@@ -40,7 +40,7 @@ pub enum Kept {
 
 impl Kept {
     /// Of the file's name.
-    pub fn extension(self) -> &'static str {
+    pub(crate) fn extension(self) -> &'static str {
         match self {
             Self::Index => "index",
             Self::Files => "files",
@@ -48,7 +48,7 @@ impl Kept {
     }
 
     /// The other one: a runtime has one of both.
-    pub fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         if self == Self::Index { Self::Files } else { Self::Index }
     }
 }

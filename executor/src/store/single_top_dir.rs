@@ -10,7 +10,10 @@ use std::path::Path;
 ///
 /// # Errors
 /// [`Error::Archive`] if there is none, [`Error::File`].
-pub fn single_top_dir<'s>(staging: &'s Staging, archive: &str) -> Result<Prepared<'s>, Error> {
+pub(super) fn single_top_dir<'s>(
+    staging: &'s Staging,
+    archive: &str,
+) -> Result<Prepared<'s>, Error> {
     let unpacked = staging.directory();
     if unpacked.has("runtime.yml") {
         return staging.prepared(None);

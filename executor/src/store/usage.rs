@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// What a runtime takes of the disk, as `info --json` prints it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Files and links, each name counted.
     pub files: u64,
     /// Blocks of all it holds, in bytes.
@@ -26,7 +26,7 @@ impl Usage {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn of(directory: impl AsFd, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn of(directory: impl AsFd, path: &Path) -> Result<Self, Error> {
         let mut usage = Self::default();
         // Files of several names: how many are known, and how large each file is, in bytes.
         let mut linked: HashMap<_, (u64, u64, u64)> = HashMap::new();

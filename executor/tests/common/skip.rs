@@ -10,7 +10,7 @@ const VARIABLE: &str = "JOBLET_TEST_ALL";
 ///
 /// # Panics
 /// Under `JOBLET_TEST_ALL=must-work`.
-pub fn skip(what: &str) {
+pub(crate) fn skip(what: &str) {
     let must = match std::env::var_os(VARIABLE) {
         None => false,
         Some(value) if value == "must-work" => true,
@@ -22,12 +22,12 @@ pub fn skip(what: &str) {
 
 /// Reports that a test does not apply to this user or kernel, whatever is installed: it needs
 /// root, or the kernel has no such feature to attack. No failure, under `must-work` neither.
-pub fn not_applicable(what: &str) {
+pub(crate) fn not_applicable(what: &str) {
     note(&format!("SKIPPED (not applicable): {what}"));
 }
 
 /// Prints a line past the harness.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     // A test program without standard error has no reader.
     _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -3,7 +3,7 @@
 use ::tar::Header;
 
 /// What an archive may say of a file beside its content, in every spelling that readers know.
-pub const ATTRIBUTES: [(&str, &str); 6] = [
+pub(crate) const ATTRIBUTES: [(&str, &str); 6] = [
     ("SCHILY.xattr.security.capability", "\u{1}\u{0}\u{0}\u{2}"),
     ("SCHILY.xattr.trusted.overlay.opaque", "y"),
     ("SCHILY.xattr.user.x", "y"),
@@ -14,11 +14,18 @@ pub const ATTRIBUTES: [(&str, &str); 6] = [
 
 /// A tar stream under construction.
 #[derive(Default, Clone)]
-pub struct Tar(pub Vec<u8>);
+pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 impl Tar {
     /// An entry with any name, type and link, in a header with a right checksum.
-    pub fn raw(mut self, kind: u8, name: &[u8], link: &[u8], mode: u32, body: &[u8]) -> Self {
+    pub(crate) fn raw(
+        mut self,
+        kind: u8,
+        name: &[u8],
+        link: &[u8],
+        mode: u32,
+        body: &[u8],
+    ) -> Self {
         let mut header = Header::new_ustar();
         header.as_mut_bytes()[..name.len()].copy_from_slice(name);
         header.as_mut_bytes()[156] = kind;
@@ -34,29 +41,29 @@ impl Tar {
     }
 
     /// A body that belongs to the header before it.
-    pub fn body(mut self, body: &[u8]) -> Self {
+    pub(crate) fn body(mut self, body: &[u8]) -> Self {
         self.0.extend_from_slice(body);
         self.0.resize(self.0.len().next_multiple_of(512), 0);
         self
     }
 
-    pub fn file(self, name: &str, body: &str) -> Self {
+    pub(crate) fn file(self, name: &str, body: &str) -> Self {
         self.raw(b'0', name.as_bytes(), b"", 0o644, body.as_bytes())
     }
 
-    pub fn directory(self, name: &str) -> Self {
+    pub(crate) fn directory(self, name: &str) -> Self {
         self.raw(b'5', name.as_bytes(), b"", 0o755, b"")
     }
 
-    pub fn symlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
         self.raw(b'2', name.as_bytes(), target.as_bytes(), 0o777, b"")
     }
 
-    pub fn hard_link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, name: &str, target: &str) -> Self {
         self.raw(b'1', name.as_bytes(), target.as_bytes(), 0o644, b"")
     }
 
-    pub fn pax(self, records: &[(&str, &str)]) -> Self {
+    pub(crate) fn pax(self, records: &[(&str, &str)]) -> Self {
         let body: String = records
             .iter()
             .map(|(key, value)| {
@@ -71,12 +78,12 @@ impl Tar {
     }
 
     /// GNU's header for a long name (`L`) or a long link (`K`).
-    pub fn long(self, kind: u8, text: &[u8]) -> Self {
+    pub(crate) fn long(self, kind: u8, text: &[u8]) -> Self {
         self.raw(kind, b"././@LongLink", b"", 0, text)
     }
 
     /// Changes the header that begins so far from the end, and makes its checksum right again.
-    pub fn patch(mut self, from_end: usize, at: usize, bytes: &[u8]) -> Self {
+    pub(crate) fn patch(mut self, from_end: usize, at: usize, bytes: &[u8]) -> Self {
         let start = self.0.len() - from_end;
         let header = &mut self.0[start..start + 512];
         header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -87,7 +94,7 @@ impl Tar {
     }
 
     /// The stream with its two end blocks.
-    pub fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }

@@ -26,7 +26,7 @@ use std::{
 const SHOWN: usize = 20;
 
 /// What is checked, and by what.
-pub struct Check<'c> {
+pub(crate) struct Check<'c> {
     /// The manifest.
     pub source: &'c Source,
     /// Where it is: `/work` of every command.
@@ -45,7 +45,7 @@ pub struct Check<'c> {
 ///
 /// # Errors
 /// [`Error::File`] and [`Error::Config`] for a record that cannot be read.
-pub fn built(source: &Source, out: &Path, arch: Arch) -> Result<Option<Record>, Error> {
+pub(crate) fn built(source: &Source, out: &Path, arch: Arch) -> Result<Option<Record>, Error> {
     let (name, version) = (&source.name, &source.version);
     let archive = out.join(archive_name(name, version, arch));
     let record = record::read(out, &record::path(&out.join("records"), name, version))?;
@@ -59,7 +59,7 @@ pub fn built(source: &Source, out: &Path, arch: Arch) -> Result<Option<Record>, 
 /// # Errors
 /// [`Error::NotFound`] if it was not built; [`Error::Check`] with the first command that fails and
 /// the end of its output; [`Error::Tool`].
-pub fn run(check: &Check, note: &dyn Fn(&str)) -> Result<usize, Error> {
+pub(crate) fn run(check: &Check, note: &dyn Fn(&str)) -> Result<usize, Error> {
     let Check { source, out, arch, .. } = *check;
     let (name, version) = (&source.name, &source.version);
     let out = &std::path::absolute(out).map_err(Error::file("find", out))?;

@@ -20,7 +20,7 @@ const SCRIPT: &str = r#"mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && pr
 
 /// A way to run programs of another architecture.
 #[derive(Debug, Clone)]
-pub struct Emulator {
+pub(crate) struct Emulator {
     /// The rule for the kernel; none where the host has one.
     rule: Option<String>,
 }
@@ -30,7 +30,7 @@ impl Emulator {
     ///
     /// # Errors
     /// What this host lacks.
-    pub fn find(arch: Arch) -> Result<Self, String> {
+    pub(crate) fn find(arch: Arch) -> Result<Self, String> {
         let name = format!("qemu-{}", machine(arch));
         let told = fs::read_to_string(Path::new(BINFMT).join(&name)).unwrap_or_default();
         if is_in_force(&told) {
@@ -50,7 +50,7 @@ impl Emulator {
     }
 
     /// Runs `program`, with the words that are to follow, where programs of the other architecture run.
-    pub fn command(&self, program: &OsStr) -> Command {
+    pub(crate) fn command(&self, program: &OsStr) -> Command {
         let Some(rule) = &self.rule else { return Command::new(program) };
         let mut command = Command::new("unshare");
         command.args(["--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT, "sh", rule]);

@@ -12,29 +12,30 @@ use std::{
 };
 
 /// Address below which `debian/` and `debian-security/` are.
-pub const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
+pub(crate) const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
 /// Address of a snapshot service: `ADDRESS/archive/ARCHIVE/TIME/pool/…`. Tried after the mirror.
-pub const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";
+pub(crate) const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";
 /// Address of a store of inputs, each named by its sha256 in hex. Tried last.
-pub const INPUT_STORE: &str = "JOBLET_PUBLISH_INPUT_STORE";
+pub(crate) const INPUT_STORE: &str = "JOBLET_PUBLISH_INPUT_STORE";
 /// Address of the package index of Python, the first that is set.
-pub const INDEX: [&str; 3] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"];
+pub(crate) const INDEX: [&str; 3] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"];
 /// Addresses of more indexes.
-pub const MORE_INDEXES: [&str; 3] = ["UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"];
+pub(crate) const MORE_INDEXES: [&str; 3] =
+    ["UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"];
 /// Directories with wheels.
-pub const FIND_LINKS: [&str; 2] = ["UV_FIND_LINKS", "PIP_FIND_LINKS"];
+pub(crate) const FIND_LINKS: [&str; 2] = ["UV_FIND_LINKS", "PIP_FIND_LINKS"];
 /// A configuration file of pip.
-pub const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
+pub(crate) const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
 /// The password of the key that `sign` uses.
-pub const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
+pub(crate) const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
 /// The `joblet-exec` that `check` and `build` run.
-pub const JOBLET_EXEC: &str = "JOBLET_EXEC";
+pub(crate) const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
 /// Makes `joblet-exec` use runtimes of another architecture.
-pub const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
+pub(crate) const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
 
 /// Variables that users may set, and what they mean, for the manual page.
-pub const VARIABLES: [(&str, &str); 13] = [
+pub(crate) const VARIABLES: [(&str, &str); 13] = [
     (DEBIAN_MIRROR, "as --mirror"),
     (DEBIAN_SNAPSHOT, "a snapshot service of Debian, for packages that no mirror has any more"),
     (INPUT_STORE, "an address below which inputs lie, each named by its sha256; tried last"),
@@ -51,7 +52,7 @@ pub const VARIABLES: [(&str, &str); 13] = [
 ];
 
 /// Files that are read or written unless something else is said, for the manual page.
-pub const FILES: [(&str, &str); 6] = [
+pub(crate) const FILES: [(&str, &str); 6] = [
     ("runtimes-src/NAME/manifest.yaml", "what a runtime is made of"),
     ("runtimes-src/NAME/versions.lock", "the exact files that it is made of, as lock wrote them"),
     ("dist", "archives, their indexes and records, as build wrote them"),
@@ -61,12 +62,12 @@ pub const FILES: [(&str, &str); 6] = [
 ];
 
 /// The value of a variable; an empty one counts as unset.
-pub fn var(name: &str) -> Option<String> {
+pub(crate) fn var(name: &str) -> Option<String> {
     var_os(name)?.into_string().ok().filter(|value| !value.is_empty())
 }
 
 /// Where fetched inputs are kept unless `--cache` says otherwise.
-pub fn default_cache() -> Option<PathBuf> {
+pub(crate) fn default_cache() -> Option<PathBuf> {
     let cache = match var("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()) {
         Some(cache) => cache,
         None => PathBuf::from(var("HOME")?).join(".cache"),
@@ -75,7 +76,7 @@ pub fn default_cache() -> Option<PathBuf> {
 }
 
 /// Where the configuration `file` of `program` may be: the user's, then the system's.
-pub fn config_files(program: &str, file: &str) -> Vec<PathBuf> {
+pub(crate) fn config_files(program: &str, file: &str) -> Vec<PathBuf> {
     let user = var("XDG_CONFIG_HOME").map(PathBuf::from);
     let user = user.or_else(|| Some(PathBuf::from(var("HOME")?).join(".config")));
     let system = ["/etc/xdg", "/etc"].map(PathBuf::from);
@@ -84,17 +85,17 @@ pub fn config_files(program: &str, file: &str) -> Vec<PathBuf> {
 }
 
 /// The directories of `PATH`.
-pub fn path() -> Vec<PathBuf> {
+pub(crate) fn path() -> Vec<PathBuf> {
     var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 /// The time now: RFC 3339, in UTC, whole seconds.
-pub fn now() -> String {
+pub(crate) fn now() -> String {
     rfc3339(seconds())
 }
 
 /// The time now, in seconds since 1970.
-pub fn seconds() -> u64 {
+pub(crate) fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 

@@ -6,7 +6,7 @@ use std::io::Read;
 const KEPT: usize = 64 << 10;
 
 /// Reads `from` to its end, or until it breaks, and returns its last bytes.
-pub fn read_end(mut from: impl Read) -> Vec<u8> {
+pub(crate) fn read_end(mut from: impl Read) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), vec![0; KEPT]);
     loop {
         match from.read(&mut buffer) {

@@ -22,7 +22,7 @@ use std::{
 };
 
 /// Longest file that is read as a whole unless a limit is given, in bytes.
-pub const MAX_WHOLE: u64 = 256 << 20;
+pub(crate) const MAX_WHOLE: u64 = 256 << 20;
 
 const WALK: OFlags =
     OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -34,7 +34,7 @@ const READ: OFlags = OFlags::RDONLY
 
 /// A directory, by descriptor.
 #[derive(Debug)]
-pub struct Below {
+pub(crate) struct Below {
     fd: OwnedFd,
     /// As the caller names it, for messages.
     path: PathBuf,
@@ -61,7 +61,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn open(root: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn open(root: &Path) -> Result<Option<Self>, Error> {
         let path = if root.as_os_str().is_empty() { Path::new(".") } else { root };
         match rustix::fs::open(path, WALK.difference(OFlags::NOFOLLOW), Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path: root.to_owned() })),
@@ -74,7 +74,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::Config`] for what is not a directory; [`Error::File`].
-    pub fn dir(&self, path: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn dir(&self, path: &Path) -> Result<Option<Self>, Error> {
         let mut dir = Self { fd: self.again()?, path: self.path.clone() };
         for name in self.names(path)? {
             let path = dir.path.join(name);
@@ -91,7 +91,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::Config`] for what is not a file; [`Error::File`].
-    pub fn file(&self, path: &Path) -> Result<Option<File>, Error> {
+    pub(crate) fn file(&self, path: &Path) -> Result<Option<File>, Error> {
         let Some((dir, name)) = self.place(path)? else { return Ok(None) };
         dir.open_file(name)
     }
@@ -100,7 +100,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::Config`] for what is not a file or longer than `limit`; [`Error::File`].
-    pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
         let file = self.file(path)?;
         file.map(|file| whole(file, path, limit)).transpose()
     }
@@ -109,7 +109,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::Config`] for what is not a directory; [`Error::File`].
-    pub fn made<'p>(&self, path: &'p Path) -> Result<(Self, &'p OsStr), Error> {
+    pub(crate) fn made<'p>(&self, path: &'p Path) -> Result<(Self, &'p OsStr), Error> {
         let names = self.names(path)?;
         let Some((last, parents)) = names.split_last() else {
             return Err(Error::config(path, "is a directory"));
@@ -129,7 +129,7 @@ impl Below {
     }
 
     /// A path of this directory that stays its own whatever becomes of its names, while it is open.
-    pub fn held(&self) -> PathBuf {
+    pub(crate) fn held(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
     }
 
@@ -137,7 +137,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn write_new(&self, name: &OsStr, bytes: &[u8]) -> Result<bool, Error> {
+    pub(crate) fn write_new(&self, name: &OsStr, bytes: &[u8]) -> Result<bool, Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let failed = |error: std::io::Error| Error::file("write", self.path.join(name))(error);
         match rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o666)) {
@@ -151,7 +151,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::File`] for anything but absence.
-    pub fn remove(&self, name: &OsStr) -> Result<(), Error> {
+    pub(crate) fn remove(&self, name: &OsStr) -> Result<(), Error> {
         match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Error::file("remove", self.path.join(name))(errno)),
@@ -162,7 +162,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Error> {
+    pub(crate) fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Error> {
         let renamed = rustix::fs::renameat(&self.fd, from, &self.fd, to);
         renamed.map_err(Error::file("rename", self.path.join(to)))
     }
@@ -171,7 +171,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn entries(&self) -> Result<Vec<(OsString, FileType)>, Error> {
+    pub(crate) fn entries(&self) -> Result<Vec<(OsString, FileType)>, Error> {
         let failed = |errno: Errno| Error::file("list", &self.path)(errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.fd, ".", flags, Mode::empty()).map_err(failed)?;
@@ -193,7 +193,7 @@ impl Below {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn has(&self, name: &OsStr) -> Result<bool, Error> {
+    pub(crate) fn has(&self, name: &OsStr) -> Result<bool, Error> {
         Ok(self.kind(name)?.is_some())
     }
 
@@ -203,7 +203,7 @@ impl Below {
     /// # Errors
     /// [`Error::Config`] for what is not a file, directory or link, and for files that have more than
     /// `limit` bytes together; [`Error::File`].
-    pub fn walk(&self, limit: u64) -> Result<Vec<(PathBuf, Node)>, Error> {
+    pub(crate) fn walk(&self, limit: u64) -> Result<Vec<(PathBuf, Node)>, Error> {
         let (mut found, mut left) = (Vec::new(), limit);
         self.walk_into(Path::new(""), &mut left, &mut found)?;
         Ok(found)

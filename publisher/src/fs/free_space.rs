@@ -5,7 +5,7 @@ use std::{os::unix::fs::MetadataExt, path::Path};
 
 /// What a build takes, in bytes. Of inputs without a known length nothing is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
+pub(crate) struct Space {
     /// Of the cache: the inputs that are not there.
     pub cache: u64,
     /// Of the directory of archives: what packages unpack to (wheels are read where they are), in
@@ -17,7 +17,7 @@ pub struct Space {
 ///
 /// # Errors
 /// [`Error::Space`], [`Error::File`].
-pub fn check(needed: Space, cache: &Path, out: &Path) -> Result<(), Error> {
+pub(crate) fn check(needed: Space, cache: &Path, out: &Path) -> Result<(), Error> {
     let device = |dir: &Path| {
         paths::create_dirs(dir)?;
         std::fs::metadata(dir).map(|it| it.dev()).map_err(Error::file("read", dir))

@@ -2,7 +2,7 @@
 //!
 //! In: paths. Out: open files, whole contents and atomically written files; errors name the path.
 
-pub mod below;
-pub mod free_space;
+pub(crate) mod below;
+pub(crate) mod free_space;
 mod kind;
-pub mod paths;
+pub(crate) mod paths;

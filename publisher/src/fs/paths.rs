@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] for what is not a regular file.
-pub fn open(path: &Path) -> Result<File, Error> {
+pub(crate) fn open(path: &Path) -> Result<File, Error> {
     // Not even opened: opening a device may do something, and a socket cannot be.
     let metadata = fs::metadata(path).map_err(Error::file("read", path))?;
     is_regular(&metadata, path)?;
@@ -32,7 +32,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
 ///
 /// # Errors
 /// As [`open`], for anything but absence.
-pub fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
+pub(crate) fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
     match open(path) {
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         file => file.map(Some),
@@ -40,7 +40,7 @@ pub fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
 }
 
 /// Whether a regular file is there, and no link to one.
-pub fn is_file(path: &Path) -> bool {
+pub(crate) fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|it| it.is_file())
 }
 
@@ -48,7 +48,7 @@ pub fn is_file(path: &Path) -> bool {
 ///
 /// # Errors
 /// As [`open`]; [`Error::Config`] for a longer one.
-pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     below::whole(open(path)?, path, MAX_WHOLE)
 }
 
@@ -56,7 +56,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] for a longer one.
-pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
     below::whole(File::open(path).map_err(Error::file("read", path))?, path, 1 << 20)
 }
 
@@ -64,7 +64,7 @@ pub fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`read_given`], for anything but absence.
-pub fn read_given_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn read_given_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match read_given(path) {
         Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         bytes => bytes.map(Some),
@@ -75,7 +75,7 @@ pub fn read_given_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 ///
 /// # Errors
 /// As [`read`], for anything but absence.
-pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     open_if_there(path)?.map(|file| below::whole(file, path, MAX_WHOLE)).transpose()
 }
 
@@ -84,7 +84,7 @@ pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 ///
 /// # Errors
 /// As [`Below::read`].
-pub fn read_below(root: &Path, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn read_below(root: &Path, path: &Path) -> Result<Option<Vec<u8>>, Error> {
     Below::open(root)?.map_or(Ok(None), |root| root.read(path, MAX_WHOLE))
 }
 
@@ -92,7 +92,7 @@ pub fn read_below(root: &Path, path: &Path) -> Result<Option<Vec<u8>>, Error> {
 ///
 /// # Errors
 /// As [`Below::file`].
-pub fn open_below(root: &Path, path: &Path) -> Result<Option<File>, Error> {
+pub(crate) fn open_below(root: &Path, path: &Path) -> Result<Option<File>, Error> {
     Below::open(root)?.map_or(Ok(None), |root| root.file(path))
 }
 
@@ -100,7 +100,7 @@ pub fn open_below(root: &Path, path: &Path) -> Result<Option<File>, Error> {
 ///
 /// # Errors
 /// As [`Below::made`].
-pub fn write_below(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write_below(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     create_dirs(root)?;
     let Some(root) = Below::open(root)? else {
         return Err(Error::file("write", path)(io::Error::from(io::ErrorKind::NotFound)));
@@ -117,7 +117,7 @@ pub fn write_below(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> 
 }
 
 /// Whether a regular file at `target`, and no link to one, holds `bytes`.
-pub fn same(target: &Path, bytes: &[u8]) -> bool {
+pub(crate) fn same(target: &Path, bytes: &[u8]) -> bool {
     let old = || below::whole(open(target)?, target, bytes.len() as u64);
     is_file(target) && old().is_ok_and(|old| old == bytes)
 }
@@ -126,7 +126,7 @@ pub fn same(target: &Path, bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Error::File`] for anything but absence.
-pub fn remove_if_there(path: &Path) -> Result<(), Error> {
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(Error::file("remove", path)(error))
@@ -139,7 +139,7 @@ pub fn remove_if_there(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn create_dirs(path: &Path) -> Result<(), Error> {
+pub(crate) fn create_dirs(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(Error::file("create", path))
 }
 
@@ -147,7 +147,7 @@ pub fn create_dirs(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::File`] for anything but absence.
-pub fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(Error::file("list", path))?,
@@ -164,7 +164,7 @@ pub fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn stage(target: &Path) -> Result<NamedTempFile, Error> {
+pub(crate) fn stage(target: &Path) -> Result<NamedTempFile, Error> {
     let dir = target.parent().unwrap_or(Path::new("."));
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     create_dirs(dir)?;
@@ -175,7 +175,7 @@ pub fn stage(target: &Path) -> Result<NamedTempFile, Error> {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn stage_whole(target: &Path, bytes: &[u8]) -> Result<NamedTempFile, Error> {
+pub(crate) fn stage_whole(target: &Path, bytes: &[u8]) -> Result<NamedTempFile, Error> {
     let mut staged = stage(target)?;
     let written = staged.write_all(bytes).and_then(|()| staged.as_file().sync_all());
     written.map_err(Error::file("write", target)).map(|()| staged)
@@ -185,7 +185,7 @@ pub fn stage_whole(target: &Path, bytes: &[u8]) -> Result<NamedTempFile, Error> 
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn publish(staged: NamedTempFile, target: &Path) -> Result<(), Error> {
+pub(crate) fn publish(staged: NamedTempFile, target: &Path) -> Result<(), Error> {
     publish_as(staged, target, target)
 }
 
@@ -193,7 +193,7 @@ pub fn publish(staged: NamedTempFile, target: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`publish`].
-pub fn publish_as(staged: NamedTempFile, target: &Path, shown: &Path) -> Result<(), Error> {
+pub(crate) fn publish_as(staged: NamedTempFile, target: &Path, shown: &Path) -> Result<(), Error> {
     let file = staged.as_file();
     file.set_permissions(fs::Permissions::from_mode(0o644))
         .and_then(|()| file.sync_all())
@@ -206,7 +206,7 @@ pub fn publish_as(staged: NamedTempFile, target: &Path, shown: &Path) -> Result<
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if same(path, bytes) {
         return Ok(());
     }

@@ -23,7 +23,7 @@ const KEYRING: &[u8] = include_bytes!("../../keyrings/debian-archive-keyring.gpg
 /// # Errors
 /// [`Error::Tool`] without `apt-get`; [`Error::Net`] if package lists cannot be fetched or verified;
 /// [`Error::NotFound`] for packages that the suite does not have.
-pub fn resolve(
+pub(crate) fn resolve(
     mirrors: &Mirrors,
     suite: &str,
     packages: &[&str],

@@ -32,7 +32,7 @@ const ATTEMPTS: u32 = 3;
 const MAX_UNKNOWN: u64 = 16 << 30;
 
 /// Where inputs come from.
-pub struct Store<'s> {
+pub(crate) struct Store<'s> {
     /// The cache's directory.
     pub cache: &'s Path,
     /// Where to fetch what it lacks; none: fetch nothing.
@@ -49,7 +49,7 @@ impl Store<'_> {
     /// # Errors
     /// Of the first input that is not available: [`Error::Net`] with every address that was tried,
     /// [`Error::Differs`] if only other bytes were served, [`Error::File`].
-    pub fn files(&self, inputs: &[Input]) -> Result<Vec<PathBuf>, Error> {
+    pub(crate) fn files(&self, inputs: &[Input]) -> Result<Vec<PathBuf>, Error> {
         let next = AtomicUsize::new(0);
         let progress = Progress::new(inputs, self.note);
         let failed: Mutex<Option<(usize, Error)>> = Mutex::new(None);
@@ -90,7 +90,11 @@ impl Store<'_> {
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::Differs`] if it has not the hash that was expected, [`Error::File`].
-    pub fn measure(&self, address: &str, expected: Option<Checksum>) -> Result<Input, Error> {
+    pub(crate) fn measure(
+        &self,
+        address: &str,
+        expected: Option<Checksum>,
+    ) -> Result<Input, Error> {
         let input =
             |size, sha256| Input { kind: Kind::Tar, name: address.to_owned(), size, sha256 };
         if let Some(sha256) = expected {
@@ -181,7 +185,7 @@ impl Store<'_> {
 }
 
 /// Where `input` is in `cache`, if it is there.
-pub fn path(cache: &Path, input: &Input) -> PathBuf {
+pub(crate) fn path(cache: &Path, input: &Input) -> PathBuf {
     cache.join("sha256").join(input.sha256.hex())
 }
 

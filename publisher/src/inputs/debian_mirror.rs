@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Places to fetch inputs from, in the order in which they are tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mirrors {
+pub(crate) struct Mirrors {
     /// The `debian` archive's address, without a slash at the end.
     pub debian: String,
     /// The `debian-security` archive's address, without a slash at the end.
@@ -30,7 +30,7 @@ impl Mirrors {
     }
 
     /// Addresses of `input`, best first. `timestamp` is the lock's.
-    pub fn addresses(&self, input: &Input, timestamp: &str) -> Vec<String> {
+    pub(crate) fn addresses(&self, input: &Input, timestamp: &str) -> Vec<String> {
         let Some((archive, path)) = input.name.split_once('/') else { return Vec::new() };
         let base = if archive == "debian" { &self.debian } else { &self.security };
         let mut addresses = vec![format!("{base}/{path}")];
@@ -42,7 +42,7 @@ impl Mirrors {
     }
 
     /// What `address`, as apt printed it, is called in a lock: `ARCHIVE/pool/…`.
-    pub fn name_of(&self, address: &str) -> Option<String> {
+    pub(crate) fn name_of(&self, address: &str) -> Option<String> {
         let below = |base: &str| address.strip_prefix(base)?.strip_prefix('/').map(str::to_owned);
         // The longer address first: one may be the beginning of the other.
         below(&self.security)
@@ -55,7 +55,7 @@ impl Mirrors {
 ///
 /// # Errors
 /// [`Error::Usage`] for an address that is none; [`Error::Config`] if nothing says where Debian is.
-pub fn find(option: Option<&str>) -> Result<Mirrors, Error> {
+pub(crate) fn find(option: Option<&str>) -> Result<Mirrors, Error> {
     let named = option.map(str::to_owned).or_else(|| env::var(env::DEBIAN_MIRROR));
     let mut mirrors = match named {
         Some(address) if is_address(&address) => Mirrors::below(&address),

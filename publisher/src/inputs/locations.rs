@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 
 /// What this host says.
 #[derive(Debug, Default)]
-pub struct Places {
+pub(crate) struct Places {
     mirrors: OnceLock<Mirrors>,
     indexes: OnceLock<Indexes>,
 }
@@ -23,7 +23,7 @@ impl Places {
     ///
     /// # Errors
     /// [`Error::Usage`] if that is not an address.
-    pub fn new(mirror: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn new(mirror: Option<&str>) -> Result<Self, Error> {
         let named = mirror.map(|mirror| debian_mirror::find(Some(mirror)).map(Self::from));
         named.unwrap_or_else(|| Ok(Self::default()))
     }
@@ -32,7 +32,7 @@ impl Places {
     ///
     /// # Errors
     /// As [`debian_mirror::find`].
-    pub fn mirrors(&self) -> Result<&Mirrors, Error> {
+    pub(crate) fn mirrors(&self) -> Result<&Mirrors, Error> {
         once(&self.mirrors, || debian_mirror::find(None))
     }
 
@@ -40,7 +40,7 @@ impl Places {
     ///
     /// # Errors
     /// As [`python_index::find`].
-    pub fn indexes(&self) -> Result<&Indexes, Error> {
+    pub(crate) fn indexes(&self) -> Result<&Indexes, Error> {
         once(&self.indexes, python_index::find)
     }
 
@@ -49,7 +49,7 @@ impl Places {
     ///
     /// # Errors
     /// As [`Places::mirrors`] and [`Places::indexes`].
-    pub fn addresses(
+    pub(crate) fn addresses(
         &self,
         input: &Input,
         timestamp: &str,

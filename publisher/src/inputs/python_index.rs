@@ -13,7 +13,7 @@ use std::{
 
 /// Indexes, best first, and directories with wheels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Indexes {
+pub(crate) struct Indexes {
     /// The address that stands for all others: pip's `index-url`, uv's `default-index`.
     pub main: Option<String>,
     /// More addresses.
@@ -48,7 +48,7 @@ impl Indexes {
 ///
 /// # Errors
 /// [`Error::Config`] if nothing says where one is; [`Error::File`].
-pub fn find() -> Result<Indexes, Error> {
+pub(crate) fn find() -> Result<Indexes, Error> {
     let mut found = from_environment(env::var);
     for path in pip_files() {
         if let Some(bytes) = paths::read_given_if_there(&path)? {

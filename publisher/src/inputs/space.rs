@@ -9,7 +9,7 @@ use crate::{
 const UNPACKED: u64 = 3;
 
 /// What a build of `inputs` takes. `cached` says which are in the cache.
-pub fn needed(inputs: &[Input], cached: impl Fn(&Input) -> bool) -> Space {
+pub(crate) fn needed(inputs: &[Input], cached: impl Fn(&Input) -> bool) -> Space {
     let size = |input: &Input| input.size.unwrap_or_default();
     let all: u64 = inputs.iter().map(size).sum();
     let cache = inputs.iter().filter(|input| !cached(input)).map(size).sum();

@@ -19,7 +19,7 @@ use std::process::Command;
 ///
 /// # Errors
 /// [`Error::Tool`] without `uv`, or where that finds no Python; [`Error::NotFound`] for what cannot be resolved, with uv's reason.
-pub fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Input>, Error> {
+pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Input>, Error> {
     let failed = |reason: String| Error::Tool { tool: "uv".into(), reason };
     let dir = tempfile::Builder::new().prefix("joblet-lock-").tempdir();
     let dir = dir.map_err(Error::file("create below", std::env::temp_dir()))?;

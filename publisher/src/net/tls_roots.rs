@@ -4,7 +4,7 @@ use rustls::{RootCertStore, pki_types::CertificateDer};
 use std::sync::OnceLock;
 
 /// The certificates that the TLS library can use, read once. Empty on a host that has none.
-pub fn host_roots() -> &'static [CertificateDer<'static>] {
+pub(super) fn host_roots() -> &'static [CertificateDer<'static>] {
     static ROOTS: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
     ROOTS.get_or_init(|| {
         // Another one that is installed already will do.

@@ -11,7 +11,7 @@ use std::{
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 
 /// The registry that these records make. `updated_at` is the newest record's time.
-pub fn make(records: &[Record]) -> Registry {
+pub(crate) fn make(records: &[Record]) -> Registry {
     let mut registry = Registry::default();
     let runtimes: Vec<_> = records.chunk_by(|one, next| one.name == next.name).collect();
     let releases = |records: &&[Record]| {
@@ -34,7 +34,7 @@ pub fn make(records: &[Record]) -> Registry {
 ///
 /// # Errors
 /// [`Error::Differs`] with both values.
-pub fn check(before: &Registry, after: &Registry) -> Result<(), Error> {
+pub(crate) fn check(before: &Registry, after: &Registry) -> Result<(), Error> {
     for (name, releases) in &before.runtimes {
         for (version, old) in releases {
             let object = format!("{name}@{version}");
@@ -86,7 +86,7 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
 }
 
 /// The text of `registry.json`: what serde makes of `registry`, one runtime beside the other.
-pub fn render(registry: &Registry) -> String {
+pub(crate) fn render(registry: &Registry) -> String {
     let frame = Registry { updated_at: registry.updated_at.clone(), ..Registry::default() };
     let frame = pretty(&frame);
     let mut text = frame.strip_suffix("{}\n}").expect("the last member is `runtimes`").to_owned();
@@ -135,7 +135,7 @@ const NEXT: &str = ",\n    \"";
 ///
 /// # Errors
 /// Why `before` is not a registry.
-pub fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry> {
+pub(crate) fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry> {
     let differing = std::str::from_utf8(before).map(|before| without_common(before, after));
     match differing.map(|text| serde_json::from_str(&text)) {
         Ok(Ok(registry)) => Ok(registry),

@@ -2,7 +2,7 @@
 //!
 //! In: records. Out: the registry document and its signature; a published one, read back or served.
 
-pub mod document;
-pub mod remote;
-pub mod serve;
-pub mod sign;
+pub(crate) mod document;
+pub(crate) mod remote;
+pub(crate) mod serve;
+pub(crate) mod sign;

@@ -19,7 +19,7 @@ use std::{
 
 /// Where a registry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// The address of `registry.json`.
     Address(String),
     /// Its file.
@@ -29,7 +29,7 @@ pub enum Place {
 impl Place {
     /// `text` is the address or path of the document, or of the directory that it is in, or
     /// `owner/repo` or its page on GitHub.
-    pub fn new(text: &str) -> Self {
+    pub(crate) fn new(text: &str) -> Self {
         let is_document = Path::new(text).extension().is_some_and(|it| it == "json");
         let page = text.strip_prefix("https://github.com/");
         let repository = page.or_else(|| (!Path::new(text).exists()).then_some(text));
@@ -48,7 +48,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::File`]; [`Error::Config`] if it is refused.
-    pub fn registry(&self) -> Result<Registry, Error> {
+    pub(crate) fn registry(&self) -> Result<Registry, Error> {
         let (shown, body) = match self {
             Self::Address(address) => (shown::address(address), open_address(address)?),
             Self::File(path) => (path.display().to_string(), open_file(path, path)?),
@@ -62,7 +62,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::File`].
-    pub fn archive(&self, artifact: &Artifact) -> Result<(u64, Checksum), Error> {
+    pub(crate) fn archive(&self, artifact: &Artifact) -> Result<(u64, Checksum), Error> {
         let whole = [artifact.download_url.as_str()];
         let parts: Vec<_> = artifact.parts.iter().map(|part| part.download_url.as_str()).collect();
         let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
@@ -84,7 +84,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::File`]; [`Error::Differs`] for another one.
-    pub fn index(&self, artifact: &Artifact) -> Result<Option<Index>, Error> {
+    pub(crate) fn index(&self, artifact: &Artifact) -> Result<Option<Index>, Error> {
         let Some(expected) = artifact.index else { return Ok(None) };
         let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
         let (shown, body) = self.open(&url)?;

@@ -12,7 +12,7 @@ use std::io::Cursor;
 ///
 /// # Errors
 /// What the library says.
-pub fn generate(password: Option<String>) -> Result<(String, String), String> {
+pub(crate) fn generate(password: Option<String>) -> Result<(String, String), String> {
     let pair = match password {
         Some(password) => KeyPair::generate_encrypted_keypair(Some(password)),
         None => KeyPair::generate_unencrypted_keypair(),
@@ -29,7 +29,7 @@ pub fn generate(password: Option<String>) -> Result<(String, String), String> {
 ///
 /// # Errors
 /// What is wrong with key or password.
-pub fn sign<E: From<String>>(
+pub(crate) fn sign<E: From<String>>(
     document: &[u8],
     key: &str,
     password: impl FnOnce() -> Result<String, E>,
@@ -52,7 +52,7 @@ pub fn sign<E: From<String>>(
 }
 
 /// `signature`, and those of `others` that are by other keys.
-pub fn beside(signature: &str, others: &str) -> String {
+pub(crate) fn beside(signature: &str, others: &str) -> String {
     // The second line begins with algorithm and key: 10 bytes, of which base64 shows 13 letters whole.
     let key = |block: &[&str]| block.get(1).map(|line| line.chars().take(13).collect::<String>());
     let own: Vec<_> = signature.lines().collect();

@@ -16,13 +16,13 @@ use std::{
 };
 
 /// Ends the name of the file that is the record itself.
-pub const RECORD: &str = ".record.json";
+pub(crate) const RECORD: &str = ".record.json";
 /// Ends the name of the list of checksums, which `sha256sum -c` reads.
-pub const SUMS: &str = ".SHA256SUMS";
+pub(crate) const SUMS: &str = ".SHA256SUMS";
 
 /// One file of a release.
 #[derive(Debug)]
-pub struct Asset {
+pub(crate) struct Asset {
     /// As it is called there.
     pub name: String,
     /// Where it is here.
@@ -35,7 +35,7 @@ pub struct Asset {
 
 /// One version, with everything that is published of it.
 #[derive(Debug)]
-pub struct Bundle {
+pub(crate) struct Bundle {
     /// Its description.
     pub record: Record,
     /// Its files, sorted by name.
@@ -47,7 +47,11 @@ pub struct Bundle {
 ///
 /// # Errors
 /// [`Error::NotFound`] if there is none; [`Error::Config`] for builds that do not belong together.
-pub fn record_of(outs: &[PathBuf], name: &RuntimeName, version: &Version) -> Result<Record, Error> {
+pub(crate) fn record_of(
+    outs: &[PathBuf],
+    name: &RuntimeName,
+    version: &Version,
+) -> Result<Record, Error> {
     let mut whole: Option<Record> = None;
     for out in outs {
         let path = record::path(&out.join("records"), name, version);
@@ -68,7 +72,7 @@ pub fn record_of(outs: &[PathBuf], name: &RuntimeName, version: &Version) -> Res
 ///
 /// # Errors
 /// [`Error::NotFound`] for a file that is not there; [`Error::Differs`] for one that is another.
-pub fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result<Bundle, Error> {
+pub(crate) fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result<Bundle, Error> {
     let version = &record.release.version;
     let directory = record.name.directory(version);
     let mut assets = Vec::new();
@@ -103,7 +107,7 @@ pub fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result<Bundle
 }
 
 /// The last part of an address.
-pub fn file_name(url: &str) -> &str {
+pub(crate) fn file_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
@@ -111,7 +115,7 @@ pub fn file_name(url: &str) -> &str {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn staged(staging: &Path, name: String, bytes: &[u8]) -> Result<Asset, Error> {
+pub(crate) fn staged(staging: &Path, name: String, bytes: &[u8]) -> Result<Asset, Error> {
     let path = staging.join(&name);
     paths::write(&path, bytes)?;
     let file = paths::open(&path)?;

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// The directory.
-pub struct Directory(pub PathBuf);
+pub(super) struct Directory(pub PathBuf);
 
 const DRAFT: &str = ".draft";
 

@@ -15,7 +15,7 @@ use std::{
 };
 
 /// `OWNER/REPO`.
-pub struct GitHub(pub String);
+pub(super) struct GitHub(pub String);
 
 /// The most releases that are looked through.
 const MOST: &str = "10000";

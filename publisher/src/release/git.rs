@@ -29,7 +29,7 @@ struct Held {
 ///
 /// # Errors
 /// [`Error::Tool`] with what git said.
-pub fn git(dir: &Path, words: &[&str]) -> Result<String, Error> {
+pub(crate) fn git(dir: &Path, words: &[&str]) -> Result<String, Error> {
     let output = output(dir, words)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
@@ -56,7 +56,7 @@ fn failed(words: &[&str], output: &Output) -> Error {
 ///
 /// # Errors
 /// [`Error::Tool`], also when one of them does not exist.
-pub fn is_ancestor(dir: &Path, commit: &str, branch: &str) -> Result<bool, Error> {
+pub(crate) fn is_ancestor(dir: &Path, commit: &str, branch: &str) -> Result<bool, Error> {
     let words = ["merge-base", "--is-ancestor", commit, branch];
     let output = output(dir, &words)?;
     match output.status.code() {
@@ -70,14 +70,14 @@ pub fn is_ancestor(dir: &Path, commit: &str, branch: &str) -> Result<bool, Error
 ///
 /// # Errors
 /// [`Error::Tool`].
-pub fn show(dir: &Path, branch: &str, path: &str) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn show(dir: &Path, branch: &str, path: &str) -> Result<Option<Vec<u8>>, Error> {
     git(dir, &["rev-parse", "--verify", "--quiet", &format!("{branch}^{{commit}}")])?;
     let output = output(dir, &["cat-file", "blob", &format!("{branch}:{path}")])?;
     Ok(output.status.success().then_some(output.stdout))
 }
 
 /// A branch of a repository that changes are pushed to.
-pub struct Branch<'a> {
+pub(crate) struct Branch<'a> {
     /// Address or directory of the repository.
     pub repository: &'a str,
     /// Name of the branch.
@@ -92,7 +92,7 @@ impl Branch<'_> {
     ///
     /// # Errors
     /// Those of `change`; [`Error::Tool`].
-    pub fn change(
+    pub(crate) fn change(
         &self,
         note: Note,
         mut change: impl FnMut(&Path) -> Result<Option<String>, Error>,

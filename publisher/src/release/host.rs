@@ -12,7 +12,7 @@ use std::{
 
 /// A release as its host has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct State {
+pub(crate) struct State {
     /// Not public yet.
     pub draft: bool,
     /// Size in bytes of each file that arrived.
@@ -20,7 +20,7 @@ pub struct State {
 }
 
 /// A release host.
-pub trait Host {
+pub(crate) trait Host {
     /// The release of `tag`, if there is one.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ pub trait Host {
 ///
 /// # Errors
 /// As [`Host::download`]; [`Error::Config`] for a longer one.
-pub fn read(host: &dyn Host, tag: &Tag, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(host: &dyn Host, tag: &Tag, name: &str, limit: u64) -> Result<Vec<u8>, Error> {
     let mut whole = Whole { bytes: Vec::new(), limit, full: false };
     let outcome = host.download(tag, name, &mut whole);
     if whole.full {
@@ -95,7 +95,7 @@ impl Write for Whole {
 ///
 /// # Errors
 /// As [`Host::download`].
-pub fn checksum(host: &dyn Host, tag: &Tag, name: &str) -> Result<Checksum, Error> {
+pub(crate) fn checksum(host: &dyn Host, tag: &Tag, name: &str) -> Result<Checksum, Error> {
     let mut hash = Hash(Sha256::new());
     host.download(tag, name, &mut hash)?;
     Ok(Checksum::from_digest(hash.0.finalize().into()))

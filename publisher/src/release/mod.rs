@@ -5,18 +5,18 @@
 //! Every step looks at what is there before it acts, so that it may be run again after any failure,
 //! and nothing that was published is ever replaced by other bytes.
 
-pub mod bundle;
+pub(crate) mod bundle;
 mod directory;
 mod gh;
-pub mod git;
-pub mod host;
-pub mod plan;
-pub mod reconcile;
-pub mod tag;
-pub mod upload;
+pub(crate) mod git;
+pub(crate) mod host;
+pub(crate) mod plan;
+pub(crate) mod reconcile;
+pub(crate) mod tag;
+pub(crate) mod upload;
 
-pub use host::Host;
-pub use tag::Tag;
+pub(crate) use host::Host;
+pub(crate) use tag::Tag;
 
 use crate::error::Error;
 use directory::Directory;
@@ -26,7 +26,7 @@ use gh::GitHub;
 ///
 /// # Errors
 /// [`Error::Usage`].
-pub fn named(text: &str) -> Result<Box<dyn Host>, Error> {
+pub(crate) fn named(text: &str) -> Result<Box<dyn Host>, Error> {
     match text.strip_prefix("github:") {
         None => Ok(Box::new(Directory(text.into()))),
         Some(repository) if repository.split('/').filter(|part| !part.is_empty()).count() == 2 => {

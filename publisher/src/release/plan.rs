@@ -15,7 +15,7 @@ use std::path::Path;
 /// {"tag":"a@1.0.0","runtimes":["a"],"builds":[{"name":"a","version":"1.0.0","arch":"amd64"}]}
 /// ```
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     tag: String,
     /// Names, for commands that take them all.
     runtimes: Vec<RuntimeName>,
@@ -31,7 +31,7 @@ struct Build {
 }
 
 /// Where a release is planned from.
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The checkout of the tag.
     pub checkout: &'a Path,
     /// Where runtimes are.
@@ -48,7 +48,7 @@ pub struct Place<'a> {
 /// # Errors
 /// [`Error::Config`] with what disagrees; [`Error::NotFound`]; [`Error::Differs`] for a version that
 /// is out; [`Error::Tool`].
-pub fn make(tag: &Tag, place: &Place<'_>) -> Result<Plan, Error> {
+pub(crate) fn make(tag: &Tag, place: &Place<'_>) -> Result<Plan, Error> {
     let name = tag.to_string();
     let refused = |reason: String| Error::config(&name, reason);
     let commit = git::git(

@@ -23,7 +23,7 @@ use std::{collections::BTreeSet, path::Path};
 /// # Errors
 /// [`Error::Differs`] for a release that says something else than the record of its version;
 /// [`Error::Config`] for a release that cannot be what it says; those of host and git.
-pub fn reconcile(
+pub(crate) fn reconcile(
     host: &dyn Host,
     branch: &Branch<'_>,
     only: Option<&Tag>,

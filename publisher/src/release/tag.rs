@@ -7,7 +7,7 @@ use std::{fmt, str::FromStr};
 ///
 /// Written `NAME@X.Y.Z` for one runtime, `vX.Y.Z` for every runtime whose manifest has that version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tag {
+pub(crate) enum Tag {
     /// One version of one runtime.
     One(RuntimeName, Version),
     /// All runtimes of this version.
@@ -16,7 +16,7 @@ pub enum Tag {
 
 impl Tag {
     /// Whether the release of this tag may hold that version.
-    pub fn covers(&self, name: &RuntimeName, version: &Version) -> bool {
+    pub(crate) fn covers(&self, name: &RuntimeName, version: &Version) -> bool {
         match self {
             Self::One(its, of) => (its, of) == (name, version),
             Self::All(of) => of == version,

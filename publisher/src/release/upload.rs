@@ -13,7 +13,7 @@ use joblet_format::Record;
 
 /// What was done.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Files of the release.
     pub files: usize,
     /// Files that were not there yet.
@@ -27,7 +27,7 @@ pub struct Summary {
 ///
 /// # Errors
 /// As [`Host::find`]; [`Error::Config`] for a record that is none.
-pub fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Record, Error> {
+pub(crate) fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Record, Error> {
     let name = format!("{}{RECORD}", record.name.directory(&record.release.version));
     let there = host.find(tag)?.is_some_and(|state| state.files.contains_key(&name));
     if there {
@@ -43,7 +43,7 @@ pub fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Reco
 ///
 /// # Errors
 /// [`Error::Differs`] when the host has other bytes; those of the host.
-pub fn release(
+pub(crate) fn release(
     host: &dyn Host,
     tag: &Tag,
     bundles: &[Bundle],
@@ -97,7 +97,7 @@ fn differs(tag: &Tag, asset: &Asset, field: &'static str, actual: String) -> Err
 ///
 /// # Errors
 /// The first that is missing.
-pub fn complete(state: &State, record: &Record) -> Result<(), String> {
+pub(crate) fn complete(state: &State, record: &Record) -> Result<(), String> {
     let wanted = record.release.artifacts.values().flat_map(|artifact| {
         let parts = artifact.parts.iter().map(|part| (&part.download_url, part.size));
         let whole = artifact.parts.is_empty().then_some((&artifact.download_url, artifact.size));

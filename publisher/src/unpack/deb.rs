@@ -30,7 +30,7 @@ const MAX_MEMBERS: usize = 32;
 /// # Errors
 /// [`Error::Archive`] for anything but files, directories and links with clean relative names;
 /// [`Error::File`].
-pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, Error> {
+pub(crate) fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
     let (name, data) = member(paths::open(path)?, "data.tar").map_err(refused)?;
     let suffix = name.strip_prefix("data.tar").unwrap_or_default();
@@ -41,7 +41,7 @@ pub fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, E
 ///
 /// # Errors
 /// [`Error::Archive`] if it has none; [`Error::File`].
-pub fn control(path: &Path, label: &str) -> Result<String, Error> {
+pub(crate) fn control(path: &Path, label: &str) -> Result<String, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
     let broken = |error: io::Error| refused(format!("has no control file: {error}"));
     let (name, control) = member(paths::open(path)?, "control.tar").map_err(refused)?;

@@ -3,10 +3,10 @@
 //! In: one file of the cache (`.deb`, wheel, tar or zip). Out: the members of a [`Package`]; a file that breaks
 //! a rule is refused.
 
-pub mod deb;
+pub(crate) mod deb;
 mod entry_points;
 mod tar;
-pub mod wheel;
+pub(crate) mod wheel;
 mod wheel_record;
 mod zip;
 
@@ -26,7 +26,7 @@ use wheel::Places;
 ///
 /// # Errors
 /// [`Error::Archive`] if it breaks a rule of its kind; [`Error::File`].
-pub fn read(
+pub(crate) fn read(
     source: &Source,
     arch: Arch,
     input: &Input,

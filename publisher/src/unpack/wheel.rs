@@ -21,7 +21,7 @@ use std::{path::Path, sync::Arc};
 
 /// Where a wheel's files go in a tree.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub(crate) struct Places {
     /// Packages and modules.
     site: String,
     /// Header files of C.
@@ -40,7 +40,7 @@ const DATA: &str = "usr/local";
 
 impl Places {
     /// Those of Debian's CPython `version`, such as `3.11`.
-    pub fn of(version: &str) -> Self {
+    pub(crate) fn of(version: &str) -> Self {
         Self {
             site: format!("usr/local/lib/python{version}/dist-packages"),
             include: format!("usr/local/include/python{version}"),
@@ -54,7 +54,7 @@ impl Places {
 /// # Errors
 /// [`Error::Archive`] if it is not a wheel of that name, or writes outside the places of one;
 /// [`Error::File`].
-pub fn read(path: &Path, file_name: &str, places: &Places) -> Result<Vec<Member>, Error> {
+pub(crate) fn read(path: &Path, file_name: &str, places: &Places) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: file_name.to_owned(), rule };
     let file = Arc::new(paths::open(path)?);
     let entries = zip::entries(&file).map_err(refused)?;

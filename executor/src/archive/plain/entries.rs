@@ -19,7 +19,7 @@ const SIZE_LIMIT: u64 = 1 << 62;
 
 /// One member of an archive. Its body, if it is a file, is read next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The name as it is in the archive.
     pub name: Vec<u8>,
     /// What it is.
@@ -32,7 +32,7 @@ pub struct Entry {
 
 /// What a member is. Everything else that tar knows is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A directory.
     Directory,
     /// A regular file of this length, in bytes.
@@ -45,7 +45,7 @@ pub enum Kind {
 
 /// Why reading stopped.
 #[derive(Debug)]
-pub enum EntryError {
+pub(crate) enum EntryError {
     /// The stream breaks a rule; the text says which, with the entry where one is known.
     Refused(String),
     /// The stream cannot be read: it is damaged or cut off.
@@ -60,7 +60,7 @@ impl From<io::Error> for EntryError {
 
 /// Reads entries one after the other from an uncompressed tar stream.
 #[derive(Debug)]
-pub struct Entries<R> {
+pub(crate) struct Entries<R> {
     stream: R,
     /// What is left of the current file's body, in bytes.
     body: u64,
@@ -79,7 +79,7 @@ struct Extension {
 
 impl<R: Read> Entries<R> {
     /// Starts at the first byte of `stream`.
-    pub fn new(stream: R) -> Self {
+    pub(crate) fn new(stream: R) -> Self {
         Self { stream, body: 0, padding: 0 }
     }
 
@@ -89,7 +89,7 @@ impl<R: Read> Entries<R> {
     ///
     /// # Errors
     /// [`EntryError`]; the stream cannot be read on then.
-    pub fn next(&mut self) -> Result<Option<Entry>, EntryError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, EntryError> {
         self.finish_body()?;
         let mut extension = Extension::default();
         loop {
@@ -124,7 +124,7 @@ impl<R: Read> Entries<R> {
     ///
     /// # Errors
     /// When the stream cannot be read.
-    pub fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.body).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
@@ -326,7 +326,7 @@ fn refused(rule: String) -> EntryError {
 }
 
 /// A name of an archive as people may safely see it.
-pub fn shown(name: &[u8]) -> String {
+pub(crate) fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 200;
     match name.get(..LONGEST) {
         Some(start) => format!("\"{}…\"", start.escape_ascii()),

@@ -40,7 +40,7 @@ const BUFFER: usize = 128 << 10;
 
 /// What an archive may unpack to.
 #[derive(Debug, Clone, Copy)]
-pub struct Budget {
+pub(crate) struct Budget {
     /// Bytes of file content that may still come.
     pub bytes: u64,
     /// Entries that may still come.
@@ -55,7 +55,7 @@ pub struct Budget {
 /// # Errors
 /// [`Error::Archive`] with the rule that was broken, [`Error::Checksum`] when the file changed,
 /// [`Error::File`] when the directory cannot be written. The directory's content is then worthless.
-pub fn unpack(
+pub(crate) fn unpack(
     archive: File,
     name: &str,
     artifact: &Artifact,
@@ -97,7 +97,7 @@ fn check_rest(mut rest: BufReader<Hashed>, name: &str, artifact: &Artifact) -> R
 }
 
 /// What the registry promises, or else what an honest archive of this size may need.
-pub fn budget(artifact: &Artifact) -> Budget {
+pub(crate) fn budget(artifact: &Artifact) -> Budget {
     let bytes = artifact
         .unpacked_size
         .unwrap_or_else(|| artifact.size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE));

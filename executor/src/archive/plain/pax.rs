@@ -2,7 +2,7 @@
 
 /// What pax records say about an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Records {
+pub(super) struct Records {
     /// `path`
     pub path: Option<Vec<u8>>,
     /// `linkpath`
@@ -23,7 +23,7 @@ const IGNORED_SCHILY: [&str; 6] = ["dev", "ino", "nlink", "fflags", "devmajor", 
 ///
 /// # Errors
 /// The rule that was broken, for a message.
-pub fn records(mut body: &[u8]) -> Result<Records, String> {
+pub(super) fn records(mut body: &[u8]) -> Result<Records, String> {
     let mut records = Records::default();
     while !body.is_empty() {
         let (keyword, value, rest) = record(body).ok_or("a record whose length is wrong")?;
