@@ -5,7 +5,7 @@ help:    ## List these targets
 demo:    ## Build a runtime from its sources and run a Python script in it
 	@.ci/demo
 quick:   ## Check format and lints, and run the unit tests
-	@.ci/deps rust cc lint pip && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings && cargo test --workspace --locked --lib
+	@.ci/deps rust cc lint pip && cargo fmt --all --check && cargo clippy --workspace --all-targets --all-features --locked -- -D warnings && cargo test --workspace --locked --lib
 test:    ## Run every test
 	@.ci/test
 lint:    ## Check format, lints, shell scripts and the licences of dependencies

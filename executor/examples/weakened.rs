@@ -11,7 +11,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::from(error.class().exit_code(true))
+            ExitCode::from(error.class().exit_code())
         }
     }
 }

@@ -20,6 +20,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// A run of `words` in the runtime, without the protections `weak`.
@@ -41,7 +42,11 @@ fn done(run: &mut Command) -> Output {
 
 /// A new file of the user's, with this content.
 fn own_file(world: &World, user: Option<u32>, name: &str, content: &str) -> PathBuf {
-    let path = world.path("outside").join(format!("{name}-{}", user.unwrap_or(0)));
+    // A file for each call: what was locked stays locked as long as a process that another test is
+    // just starting has it open, too.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = world.path("outside").join(format!("{name}-{number}"));
     fs::write(&path, content).unwrap();
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     chown(&path, user, user).unwrap();

@@ -6,6 +6,10 @@ use nix::{
     libc::{self, c_long},
     unistd::Pid,
 };
+use rustix::{
+    event::{PollFd, Timespec, poll},
+    io,
+};
 use std::{
     convert::Infallible,
     ffi::{CStr, CString},
@@ -354,31 +358,40 @@ unsafe extern "C" {
     static READ_ONLY_END: u8;
 }
 
-/// Gives the memory back that this program's code and constants occupy. What is still needed comes
-/// back by itself, from the file: for a launcher that only waits, little.
-pub(super) fn release_code() {
+/// Polls `fds` after it has given the memory back that this program's code and constants occupy: a
+/// launcher only waits. What is needed comes back by itself, from the file: to wait, one or two pages
+/// and what the kernel maps around them.
+///
+/// # Errors
+/// As ppoll(2).
+#[inline(never)]
+pub(super) fn poll_with_little_memory(
+    fds: &mut [PollFd<'_>],
+    timeout: Option<&Timespec>,
+) -> io::Result<usize> {
     const PAGE: usize = 1 << 16; // the largest page of both architectures
     let start = (&raw const PROGRAM_START).addr().next_multiple_of(PAGE);
     let end = (&raw const READ_ONLY_END).addr() & !(PAGE - 1);
     if let Some(len) = end.checked_sub(start).filter(|len| *len > 0) {
-        let at = (&raw const PROGRAM_START).with_addr(start).cast_mut().cast();
+        let at: *mut libc::c_void = (&raw const PROGRAM_START).with_addr(start).cast_mut().cast();
         // SAFETY: what is mapped here from the program's file is never written, so a page that is
         // dropped is read again with the same bytes. Only the initial values of thread-local
         // variables may have been, by the loader; they are for threads that are yet to be made,
         // and this process, which has one, makes none any more.
-        unsafe { libc::madvise(at, len, libc::MADV_DONTNEED) };
+        unsafe { libc::syscall(libc::SYS_madvise, at, len, libc::MADV_DONTNEED) };
     }
+    poll(fds, timeout)
 }
 
 /// Installs `filter` for this process and what it executes; cannot be undone.
 ///
 /// # Errors
 /// `EACCES` without `no_new_privs`, `EINVAL` where the kernel has no seccomp filters.
-pub(super) fn install_filter(filter: &mut [Instruction]) -> Result<(), Errno> {
+pub(super) fn install_filter(filter: &[Instruction]) -> Result<(), Errno> {
     let len = u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?;
-    let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+    let program = libc::sock_fprog { len, filter: filter.as_ptr().cast_mut() };
     let (nr, op) = (libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER);
-    // SAFETY: the kernel copies `len` instructions from `filter`, which outlives the call, and
+    // SAFETY: the kernel reads `len` instructions from `filter`, which outlives the call, and
     // checks that every jump stays inside before it accepts them.
     Errno::result(unsafe { libc::syscall(nr, op, 0, &raw const program) }).map(drop)
 }

@@ -150,7 +150,7 @@ impl Launcher<'_> {
     /// When there is something to do even if nothing happens.
     fn next(&self) -> Option<Instant> {
         let turn = self.relays.iter().any(Relay::waits).then(|| Instant::now() + TURN);
-        self.deadline.into_iter().chain(self.settled).chain(turn).min()
+        self.deadline.into_iter().chain(turn).min()
     }
 
     /// Passes on what was typed, read and written.
@@ -183,12 +183,7 @@ impl Launcher<'_> {
 
     /// Does what it is time for.
     fn keep_time(&mut self) {
-        let over = |time: Option<Instant>| time.is_some_and(|time| Instant::now() >= time);
-        if over(self.settled) {
-            self.settled = None;
-            sys::release_code();
-        }
-        if over(self.deadline) {
+        if self.deadline.is_some_and(|time| Instant::now() >= time) {
             self.deadline = self.job.time_out();
         }
     }
@@ -222,11 +217,8 @@ impl Launcher<'_> {
 
     /// Waits until `deadline`, or until one of these is ready: a signal, the pipe, the caller's
     /// terminal, the job's, a relay.
-    fn wait(&self, deadline: Option<Instant>) -> Result<Ready, Errno> {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // Rounded up: a wait of nearly nothing would spin.
-        let round = |left: Duration| left + Duration::from_millis((!left.is_zero()).into());
-        let left = left.map(|left| Timespec::try_from(round(left)).unwrap_or_default());
+    fn wait(&mut self, deadline: Option<Instant>) -> Result<Ready, Errno> {
+        let settled = self.settled.filter(|settled| deadline.is_none_or(|time| *settled < time));
         let queue = self.signals.queue.as_fd();
         let nothing = || PollFd::from_borrowed_fd(queue, PollFlags::empty());
         let terminal = self.terminal.as_ref();
@@ -238,14 +230,28 @@ impl Launcher<'_> {
             near,
         ];
         fds.extend(self.relays.iter().map(|relay| relay.polled().unwrap_or_else(nothing)));
-        match poll(&mut fds, left.as_ref()) {
+        let mut waited = poll(&mut fds, left(settled.or(deadline)).as_ref());
+        if let (Ok(0), Some(_)) = (waited, settled) {
+            waited = sys::poll_with_little_memory(&mut fds, left(deadline).as_ref());
+        }
+        match waited {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
         }
         let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         let [signal, report, typed, near] = [0, 1, 2, 3].map(|index| ready[index]);
+        if settled.is_some_and(|settled| Instant::now() >= settled) {
+            self.settled = None;
+        }
         Ok(Ready { signal, report, typed, near, relays: ready[4..].to_vec() })
     }
+}
+
+/// The time until `deadline`, rounded up: a wait of nearly nothing would spin.
+fn left(deadline: Option<Instant>) -> Option<Timespec> {
+    let left = deadline?.saturating_duration_since(Instant::now());
+    let round = Duration::from_millis((!left.is_zero()).into());
+    Some(Timespec::try_from(left + round).unwrap_or_default())
 }
 
 /// What is ready after a wait.

@@ -150,11 +150,11 @@ pub(crate) fn failed(errno: Errno, detail: &str) -> Failure {
 
 /// The interpreter that `file` asks for.
 fn interpreter(file: &Path) -> Option<String> {
-    let mut head = Vec::new();
+    let mut head = [0; 4096];
     // What has become a FIFO since must not hang here.
     let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(file);
-    opened.ok()?.take(4096).read_to_end(&mut head).ok()?;
-    parse_interpreter(&head)
+    let len = opened.ok()?.read(&mut head).ok()?;
+    parse_interpreter(&head[..len])
 }
 
 /// The interpreter that a file beginning with `head` asks for, by `#!` or as a 64-bit ELF.
