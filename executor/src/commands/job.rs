@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// What the sandbox is asked for.
-pub(super) fn wanted(run: Run, terminals: Terminals) -> Result<Job, Error> {
+pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
     let bind = |bind: args::BindArg| {
         let args::BindArg { source, target, writable } = bind;
         Bind { source, target, writable }
@@ -36,6 +36,7 @@ pub(super) fn wanted(run: Run, terminals: Terminals) -> Result<Job, Error> {
     });
     Ok(Job {
         env: env.collect(),
+        term: caller.term.clone(),
         network: if run.host_network { Network::Host } else { Network::None },
         workdir: run.workdir,
         uploads: run.uploads.into_iter().map(upload).collect::<Result<_, _>>()?,
@@ -47,7 +48,7 @@ pub(super) fn wanted(run: Run, terminals: Terminals) -> Result<Job, Error> {
         limits: Limits { memory: run.memory, cpu: run.cpu, pids: run.pids },
         // The signal of a limit on CPU time does nothing to a first process.
         init: run.init || sandbox::has_cpu_limit(),
-        terminal: terminal(run.terminal, terminals)?,
+        terminal: terminal(run.terminal, caller.terminals)?,
         ..Job::new(run.argv)
     })
 }

@@ -36,7 +36,7 @@ impl Session<'_> {
         let (spec, dry_run, gpu) = (run.spec.clone(), run.dry_run, run.gpu);
         let store = self.store()?;
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
-        let mut job = job::wanted(run, self.env.terminals)?;
+        let mut job = job::wanted(run, self.env)?;
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
             let gpus = gpu::find(wanted, directories, &runtime)?;

@@ -115,6 +115,8 @@ pub struct Environment {
     pub arch: Arch,
     /// Which of the standard files are terminals.
     pub terminals: Terminals,
+    /// `TERM`, if one of them is a terminal.
+    pub term: Option<OsString>,
     /// `JOBLET_EXEC_REGISTRY`
     pub registry: Option<String>,
     /// `JOBLET_EXEC_STORE`
@@ -144,14 +146,19 @@ impl Environment {
         let text = |name| env::var_os(name).filter(|value: &OsString| !value.is_empty());
         // The XDG specification: a relative path in these variables is to be ignored.
         let directory = |name| text(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let terminals = Terminals {
+            input: stdin().is_terminal(),
+            output: stdout().is_terminal(),
+            error: stderr().is_terminal(),
+        };
         let arch = env::var(ARCH).ok().and_then(|arch| arch.parse().ok());
         Self {
             arch: arch.unwrap_or(Arch::NATIVE),
-            terminals: Terminals {
-                input: stdin().is_terminal(),
-                output: stdout().is_terminal(),
-                error: stderr().is_terminal(),
-            },
+            terminals,
+            term: env::var_os(TERM).filter(|_| {
+                let Terminals { input, output, error } = terminals;
+                input || output || error
+            }),
             registry: text(REGISTRY).and_then(|value| value.into_string().ok()),
             store: text(STORE).map(PathBuf::from),
             config: text(CONFIG).map(PathBuf::from),

@@ -7,7 +7,6 @@ use rustix::{
     io::Errno,
     process, thread,
 };
-use std::{env, ffi::OsString, io::IsTerminal};
 
 /// What a plan must know of the host and of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +17,6 @@ pub struct Host {
     pub privileged: bool,
     /// Whether the caller's current directory may be shown to a job.
     pub cwd: Cwd,
-    /// `TERM`, if the caller has it and talks to a terminal.
-    pub term: Option<OsString>,
 }
 
 /// Whether a current directory may shine through `/work`.
@@ -37,14 +34,10 @@ impl Host {
         let ids = Ids { uid: process::geteuid().as_raw(), gid: process::getegid().as_raw() };
         let admin = thread::capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(thread::CapabilitySet::SYS_ADMIN));
-        let terminal = std::io::stdin().is_terminal()
-            || std::io::stdout().is_terminal()
-            || std::io::stderr().is_terminal();
         Self {
             ids,
             privileged: ids.uid == 0 && admin,
             cwd: if cwd_is_private().unwrap_or(true) { Cwd::Private } else { Cwd::Files },
-            term: env::var_os("TERM").filter(|_| terminal),
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Job {
     pub argv: Vec<OsString>,
     /// Variables beside those of the runtime, which they override.
     pub env: Vec<(OsString, OsString)>,
+    /// The kind of the caller's terminal, if it has one: `TERM`, which the runtime may override.
+    pub term: Option<OsString>,
     /// What of the network it sees.
     pub network: Network,
     /// Where in the job it starts; `/work` if not given.
@@ -51,6 +53,7 @@ impl Job {
         Self {
             argv,
             env: Vec::new(),
+            term: None,
             network: Network::None,
             workdir: None,
             share_cwd: true,

@@ -103,7 +103,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     // A terminal's signals do nothing by themselves to PID 1.
     let init = job.init || job.terminal == Terminal::Full;
     steps.extend(init.then_some(Step::Init));
-    steps.push(Step::Exec { argv: job.argv.clone(), env: environment(runtime, job, host) });
+    steps.push(Step::Exec { argv: job.argv.clone(), env: environment(runtime, job) });
     Ok(steps)
 }
 
@@ -198,11 +198,11 @@ fn mounts(runtime: &Runtime, owner: Ids) -> Vec<Step> {
 }
 
 /// All variables of the job: defaults, then the runtime's, then the job's own.
-fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, OsString> {
+fn environment(runtime: &Runtime, job: &Job) -> BTreeMap<OsString, OsString> {
     let defaults = [("PATH", PATH), ("HOME", HOME)];
     let mut env: BTreeMap<OsString, OsString> =
         defaults.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    env.extend(host.term.iter().map(|term| ("TERM".into(), term.clone())));
+    env.extend(job.term.iter().map(|term| ("TERM".into(), term.clone())));
     env.extend(runtime.config.environment().iter().map(|(k, v)| (k.into(), v.into())));
     env.extend(job.env.iter().cloned());
     for (name, directory) in &job.search {
@@ -222,8 +222,7 @@ mod tests {
     use crate::runtime;
     use std::fs;
 
-    const ROOT: Host =
-        Host { ids: Ids { uid: 0, gid: 0 }, privileged: true, cwd: Cwd::Files, term: None };
+    const ROOT: Host = Host { ids: Ids { uid: 0, gid: 0 }, privileged: true, cwd: Cwd::Files };
 
     const USER: Host = Host { ids: Ids { uid: 1000, gid: 100 }, privileged: false, ..ROOT };
 
@@ -395,8 +394,8 @@ mod tests {
     fn the_job_overrides_the_runtime_overrides_the_defaults() {
         let mut job = job();
         job.env = vec![("B".into(), "job".into()), ("C".into(), "job".into())];
-        let host = Host { term: Some("xterm".into()), ..USER };
-        let env = environment(&runtime(&[]), &job, &host);
+        job.term = Some("xterm".into());
+        let env = environment(&runtime(&[]), &job);
         let env: Vec<_> = env
             .iter()
             .map(|(k, v)| format!("{}={}", k.to_str().unwrap(), v.to_str().unwrap()))
