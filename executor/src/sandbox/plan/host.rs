@@ -19,7 +19,7 @@ pub struct Host {
     pub cwd: Cwd,
 }
 
-/// Whether a current directory may shine through `/work`.
+/// Whether a current directory can be the lower layer of `/work`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cwd {
     /// It holds files.
