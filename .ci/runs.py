@@ -24,15 +24,17 @@ def start(program):
     script = pathlib.Path(sys.argv[0])
     name = f"{script.name}-{time.strftime('%Y-%m-%d-%H%M%S')}.jsonl"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-    file = os.open(pathlib.Path(os.environ["RUNS"]) / name, flags, 0o644)
+    directory = pathlib.Path(os.environ["RUNS"])
+    directory.mkdir(parents=True, exist_ok=True)
+    file = os.open(directory / name, flags, 0o644)
     os.set_inheritable(file, True)
     os.environ[VARIABLE] = str(file)
     model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=script.resolve().parent,
                             capture_output=True, text=True).stdout.strip()
     settings = {name: os.environ[name] for name in ("ROUNDS", "START_ROUNDS", "ONLY", "BEFORE") if name in os.environ}
-    write({"command": [script.name, *sys.argv[1:]], "settings": settings, "commit": commit, "program": hashlib.sha256(program.read_bytes()).hexdigest(),
-           "date": time.strftime("%F"),
+    write({"command": [script.name, *sys.argv[1:]], "settings": settings, "commit": commit,
+           "program": hashlib.sha256(program.read_bytes()).hexdigest(), "date": time.strftime("%F"),
            "system": platform.platform(), "cpu": model[0] if model else platform.machine(),
            "cores": os.cpu_count(), "load": os.getloadavg()[0]})
 
