@@ -41,6 +41,7 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
     // Whether the registry can be reached is not for a cached copy to say.
     global.refresh |= matches!(command, Command::Doctor { .. }) && !global.offline;
     let session = Session { global: &global, env };
+    session.check_json()?;
     match command {
         Command::Print(text) => ui.data(&text)?,
         Command::Install(specs) => session.install(&specs, ui)?,

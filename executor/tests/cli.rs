@@ -149,3 +149,33 @@ fn progress_shows_no_secrets_and_what_is_not_seen() {
     let printed = world.exec(["path", "demo", "--store", "store\u{200b}"]).stdout;
     assert_eq!(printed, "~/store\u{200b}/demo-1.0.0\n");
 }
+
+/// JSON is UTF-8: a store whose path is not is refused before anything is done, and usable without.
+#[test]
+fn json_names_no_path_that_is_not_utf_8() {
+    use std::os::unix::ffi::OsStrExt;
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let store = std::ffi::OsStr::from_bytes(b"st\xffre");
+    let exec = |words: &[&str]| {
+        let mut command = world.command();
+        world.outcome(command.args(words).env("JOBLET_EXEC_STORE", store).output().unwrap())
+    };
+    for (words, status) in [
+        (&["install", "demo", "--json"][..], 2),
+        (&["list", "--json"], 2),
+        (&["info", "demo", "--json"], 2),
+        (&["run", "--runtime=demo", "--dry-run", "--json", "true"], 125),
+    ] {
+        let outcome = exec(words);
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(status), ""), "{words:?}");
+        let message = "error[USAGE]: --json cannot name the store ~/st\u{fffd}re, which is not UTF-8; \
+                       leave --json out, or name another store with --store DIR\n";
+        assert_eq!(outcome.stderr, message);
+    }
+    assert!(!world.path("").join(store).exists());
+    assert_eq!(exec(&["install", "demo"]).status, Some(0));
+    let list = world.command().arg("list").env("JOBLET_EXEC_STORE", store).output().unwrap();
+    assert_eq!(list.status.code(), Some(0));
+    assert_eq!(exec(&["man", "--json"]).status, Some(0), "what names no path is printed");
+}

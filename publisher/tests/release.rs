@@ -518,7 +518,7 @@ fn github_is_asked_through_its_own_program() {
     assert_eq!(world.versions(), ["a@1.0.0"]);
     fs::write(&gh, "#!/bin/sh\necho 'HTTP 401: Bad credentials' >&2\nexit 1\n").unwrap();
     let said = complaint(&run("release"), 19);
-    assert_eq!(said, "error[TOOL]: gh: release view failed: HTTP 401: Bad credentials\n");
+    assert_eq!(said, "error[TOOL]: gh: release list failed: HTTP 401: Bad credentials\n");
 }
 
 const GH: &str = r#"#!/usr/bin/env bash

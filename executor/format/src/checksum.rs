@@ -75,19 +75,7 @@ impl fmt::Debug for Checksum {
     }
 }
 
-impl TryFrom<String> for Checksum {
-    type Error = ChecksumError;
-
-    fn try_from(text: String) -> Result<Self, ChecksumError> {
-        text.parse()
-    }
-}
-
-impl From<Checksum> for String {
-    fn from(checksum: Checksum) -> Self {
-        checksum.to_string()
-    }
-}
+crate::as_text!(Checksum, ChecksumError);
 
 impl fmt::Display for ChecksumError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,26 @@
 //! callers bring the engine, these types bring the rules.
 #![forbid(unsafe_code)]
 
+/// Makes a type that is a text in files one for serde, by its `FromStr` and `Display`.
+macro_rules! as_text {
+    ($type:ty, $error:ty) => {
+        impl TryFrom<String> for $type {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(it: $type) -> Self {
+                it.to_string()
+            }
+        }
+    };
+}
+pub(crate) use as_text;
+
 mod checksum;
 pub mod index;
 pub mod member;
@@ -12,21 +32,26 @@ mod name;
 mod nearest;
 mod platform;
 mod registry;
+mod repository;
 mod runtime;
 mod spec;
+pub mod text;
+mod time;
 mod unique;
 pub mod ustar;
 mod version;
 
 pub use checksum::{Checksum, ChecksumError};
 pub use name::{NameError, RuntimeName, split_directory};
-pub use nearest::nearest;
+pub use nearest::{nearest, unknown_key};
 pub use platform::{Arch, Platform, PlatformError};
 pub use registry::{
     Artifact, Contents, IndexFile, MAX_REGISTRY_BYTES, Part, RawVersions, Record, Refused,
     Registry, Release,
 };
+pub use repository::Repository;
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};
 pub use spec::{Origin, Spec, SpecError, Wanted};
+pub use time::{Timestamp, TimestampError};
 pub use unique::map as unique_map;
 pub use version::{Version, VersionError};

@@ -1,6 +1,6 @@
 //! The name of a runtime, and the directory it is installed in.
 
-use crate::Version;
+use crate::{Arch, Version};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -32,6 +32,11 @@ impl RuntimeName {
     /// The directory of one version of this runtime: `NAME-VERSION`.
     pub fn directory(&self, version: &Version) -> String {
         format!("{}-{version}", self.0)
+    }
+
+    /// File name of the archive of one version for one architecture: `NAME-VERSION-ARCH.tar.gz`.
+    pub fn archive(&self, version: &Version, arch: Arch) -> String {
+        format!("{}-{arch}.tar.gz", self.directory(version))
     }
 }
 
@@ -82,19 +87,7 @@ impl fmt::Display for RuntimeName {
     }
 }
 
-impl TryFrom<String> for RuntimeName {
-    type Error = NameError;
-
-    fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
-    }
-}
-
-impl From<RuntimeName> for String {
-    fn from(name: RuntimeName) -> Self {
-        name.0
-    }
-}
+crate::as_text!(RuntimeName, NameError);
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -38,6 +38,20 @@ fn distance(a: &str, b: &str) -> usize {
     above[b.len()]
 }
 
+/// Rewords what serde says about a key that it does not know: `a: unknown field `x`, expected one of `b`, `c``.
+/// None for any other message.
+pub fn unknown_key(message: &str) -> Option<String> {
+    let (place, rest) = message.split_once("unknown field `")?;
+    let mut quoted = rest.split('`');
+    let key = quoted.next().unwrap_or_default();
+    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
+    let hint = match nearest(key, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("known here: {}", known.join(", ")),
+    };
+    Some(format!("{place}unknown key `{key}`; {hint}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +69,24 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(nearest(typed, names), want, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_explained() {
+        let known = "expected one of `suite`, `packages`";
+        for (message, want) in [
+            (
+                format!("debian: unknown field `siute`, {known}"),
+                Some("debian: unknown key `siute`; did you mean `suite`?"),
+            ),
+            (
+                format!("unknown field `x`, {known}"),
+                Some("unknown key `x`; known here: suite, packages"),
+            ),
+            ("missing field `suite`".to_owned(), None),
+        ] {
+            assert_eq!(unknown_key(&message).as_deref(), want);
         }
     }
 }

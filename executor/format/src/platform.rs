@@ -106,19 +106,7 @@ impl fmt::Display for Platform {
     }
 }
 
-impl TryFrom<String> for Platform {
-    type Error = PlatformError;
-
-    fn try_from(text: String) -> Result<Self, PlatformError> {
-        text.parse()
-    }
-}
-
-impl From<Platform> for String {
-    fn from(platform: Platform) -> Self {
-        platform.to_string()
-    }
-}
+crate::as_text!(Platform, PlatformError);
 
 impl fmt::Display for PlatformError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,5 +6,4 @@
 pub mod args;
 pub(crate) mod escape;
 pub(crate) mod progress;
-pub(crate) mod size;
 pub mod ui;

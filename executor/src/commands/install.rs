@@ -8,6 +8,7 @@ use crate::net;
 use crate::registry::{Catalog, Registries};
 use crate::store::install;
 use crate::store::{Installed, Store};
+use joblet_format::text::size;
 use joblet_format::{Spec, Wanted};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -181,10 +182,10 @@ fn carry_out(spec: &Spec, catalog: Option<Catalog>, store: &Store, ui: &mut Ui<'
         Some(cost) => format!(
             "installed {}@{version} ({}{} in {:.1} s)",
             runtime.name,
-            output::size(cost.fetched),
+            size(cost.fetched),
             match cost.reused {
                 0 => String::new(),
-                reused => format!(" fetched, {} reused,", output::size(reused)),
+                reused => format!(" fetched, {} reused,", size(reused)),
             },
             outcome.seconds
         ),

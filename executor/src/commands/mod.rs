@@ -39,6 +39,12 @@ pub(crate) struct Session<'a> {
 
 impl Session<'_> {
     pub(crate) fn store(&self) -> Result<Store, Error> {
+        let (root, system) = self.roots()?;
+        Ok(Store::new(&root, system, self.env.lock_timeout, self.env.arch))
+    }
+
+    /// The store's directory, and that of the system where it is read, too.
+    fn roots(&self) -> Result<(PathBuf, Option<PathBuf>), Error> {
         let named = self.global.store.clone().or_else(|| self.env.store.clone());
         let (root, system) = match named {
             Some(root) => (root, None),
@@ -46,7 +52,22 @@ impl Session<'_> {
         };
         // Mounts and receipts need a path that means the same from everywhere.
         let root = std::path::absolute(&root).map_err(Error::file("find", &root))?;
-        Ok(Store::new(&root, system, self.env.lock_timeout, self.env.arch))
+        Ok((root, system))
+    }
+
+    /// Refuses `--json` where it could not say the paths of the store: JSON is UTF-8, and a path that is
+    /// nearly the right one is worse than none. Nothing was done yet.
+    pub(crate) fn check_json(&self) -> Result<(), Error> {
+        match self.roots() {
+            Ok((root, _)) if self.global.json && root.to_str().is_none() => {
+                Err(Error::Usage(format!(
+                    "--json cannot name the store {}, which is not UTF-8; leave --json out, or \
+                     name another store with --store DIR",
+                    root.display()
+                )))
+            }
+            _ => Ok(()), // commands that need no store do without one
+        }
     }
 
     pub(crate) fn default_store(&self) -> Result<PathBuf, Error> {

@@ -2,10 +2,10 @@
 
 use crate::archive::members::Difference;
 use crate::cli::escape::visible;
-pub use crate::cli::size::size;
 use crate::registry::Catalog;
 use crate::sandbox::Step;
 use crate::store::Installed;
+use joblet_format::text::size;
 use joblet_format::{Arch, Origin, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;

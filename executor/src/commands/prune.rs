@@ -8,6 +8,7 @@ use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::store::{Installed, Store, Usage};
 use joblet_format::Version;
+use joblet_format::text::size;
 use std::time::{Duration, SystemTime};
 
 impl Session<'_> {
@@ -37,7 +38,7 @@ impl Session<'_> {
         if self.global.json {
             return Ok(());
         }
-        let total = output::size(rows.iter().map(|row| row.freed).sum());
+        let total = size(rows.iter().map(|row| row.freed).sum());
         let verb = if what.dry_run { "would be freed" } else { "freed" };
         ui.note(&format!("{total} {verb}"));
         Ok(())

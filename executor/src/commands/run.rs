@@ -40,7 +40,7 @@ impl Session<'_> {
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
             let gpus = gpu::find(wanted, directories, &runtime)?;
-            gpus.notes.iter().for_each(|note| ui.detail(note));
+            gpus.notes.iter().chain(&gpus.missing).for_each(|note| ui.detail(note));
             job::add_gpus(&mut job, gpus);
         }
         if dry_run {

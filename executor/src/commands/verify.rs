@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::store::file_list::Listing;
 use crate::store::install;
 use crate::store::{Installed, Kept, Store};
+use joblet_format::text::size;
 use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
@@ -49,7 +50,7 @@ impl Session<'_> {
                 let catalog = registries.serving(&exact, ui)?;
                 let (cost, users) = install::repair(&runtime, &exact, &catalog, &store, ui)?;
                 note_users(ui, &runtime, users.as_deref());
-                ui.note(&format!("repaired {exact} ({} fetched)", output::size(cost.fetched)));
+                ui.note(&format!("repaired {exact} ({} fetched)", size(cost.fetched)));
             }
             found.push(output::Verified { runtime: exact.to_string(), differences, repaired });
         }

@@ -47,9 +47,9 @@ pub(super) fn find(wanted: Wanted, runtime: &Runtime) -> Gpus {
         }
     }
     if !Path::new("/dev/nvidia-uvm").exists() && !Path::new("/dev/dxg").exists() {
-        gpus.notes.push(
-            "/dev/nvidia-uvm is missing, which CUDA needs: as root, nvidia-modprobe -u -c=0".into(),
-        );
+        let missing =
+            "/dev/nvidia-uvm is missing, which CUDA needs; as root, nvidia-modprobe -u -c=0";
+        gpus.missing = Some(missing.into());
     }
     gpus
 }

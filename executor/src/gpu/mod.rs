@@ -51,6 +51,8 @@ pub(crate) struct Gpus {
     pub env: Vec<(String, String)>,
     /// What a job goes without, for people.
     pub notes: Vec<String>,
+    /// What the host lacks that a job may need, and after `; ` how it gets it.
+    pub missing: Option<String>,
 }
 
 impl Gpus {

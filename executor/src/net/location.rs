@@ -4,6 +4,7 @@ use super::address::{self, Address};
 use super::local::Local;
 use crate::cli::escape::shown;
 use crate::error::Error;
+use joblet_format::Repository;
 use std::fmt;
 use std::path::Path;
 use url::Url;
@@ -135,14 +136,7 @@ fn registry_url(text: &str, insecure: bool) -> Result<Address, Error> {
 
 /// The fixed address that Joblet's client reads for `owner/repo`.
 fn github(repository: &str) -> Option<Address> {
-    let (owner, name) = repository.split_once('/')?;
-    let plain = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-    };
-    (plain(owner) && plain(name)).then_some(())?;
-    let raw = format!("https://raw.githubusercontent.com/{owner}/{name}/main/{DOCUMENT}");
+    let raw = repository.parse::<Repository>().ok()?.registry();
     Address::named(Url::parse(&raw).ok()?, false).ok()
 }
 

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::fs::directory::distrust;
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
-use joblet_format::{Origin, nearest};
+use joblet_format::{Origin, unknown_key};
 use serde::Deserialize;
 use std::io::{self, Read};
 use std::path::Path;
@@ -195,15 +195,7 @@ fn explain(error: &yaml_serde::Error) -> String {
     let text = error.to_string();
     let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
     let text = text.split(" at line ").next().unwrap_or_default();
-    // serde's words: "runtimes: unknown field `x`, expected one of `a`, `b`"
-    let Some((place, rest)) = text.split_once("unknown field `") else {
-        return line + text;
-    };
-    let mut quoted = rest.split('`');
-    let key = quoted.next().unwrap_or_default();
-    let hint = nearest(key, quoted.skip(1).step_by(2))
-        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-    format!("{line}{place}unknown key `{key}`{hint}")
+    line + &unknown_key(text).unwrap_or_else(|| text.to_owned())
 }
 
 #[cfg(test)]

@@ -54,20 +54,10 @@ pub(crate) fn resolve<'r>(
     Ok(Choice { release, artifact })
 }
 
-/// What the archive of a version is usually called.
-pub(crate) fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
-    format!("{}-{arch}.tar.gz", name.directory(version))
-}
-
 /// Takes an archive from beside a local registry if it is there under its usual name, wherever the
 /// registry says that it is: so that a registry can be brought along with a few of its archives.
-pub(crate) fn prefer_beside(
-    choice: &mut Choice<'_>,
-    location: &Location,
-    name: &RuntimeName,
-    arch: Arch,
-) {
-    let file = archive_name(name, &choice.release.version, arch);
+pub(crate) fn prefer_beside(choice: &mut Choice<'_>, location: &Location, name: &RuntimeName, arch: Arch) {
+    let file = name.archive(&choice.release.version, arch);
     if let Location::File(registry) = location {
         // Whatever it is: what may not be read is refused then, and not looked for elsewhere.
         if registry.below(&file).is_some_and(|beside| beside.exists()) {

@@ -9,8 +9,7 @@ use crate::{
     env,
     error::{Error, tail},
     fs::paths,
-    pack,
-    record::{self, archive_name},
+    pack, record,
     registry::document,
     source::Source,
 };
@@ -47,7 +46,7 @@ pub(crate) struct Check<'c> {
 /// [`Error::File`] and [`Error::Config`] for a record that cannot be read.
 pub(crate) fn built(source: &Source, out: &Path, arch: Arch) -> Result<Option<Record>, Error> {
     let (name, version) = (&source.name, &source.version);
-    let archive = out.join(archive_name(name, version, arch));
+    let archive = out.join(name.archive(version, arch));
     let record = record::read(out, &record::path(&out.join("records"), name, version))?;
     let there = |artifact: &Artifact| files(&archive, artifact).iter().all(|it| paths::is_file(it));
     Ok(record.filter(|it| it.release.artifacts.get(&arch).is_some_and(there)))
@@ -63,7 +62,7 @@ pub(crate) fn run(check: &Check, note: &dyn Fn(&str)) -> Result<usize, Error> {
     let Check { source, out, arch, .. } = *check;
     let (name, version) = (&source.name, &source.version);
     let out = &std::path::absolute(out).map_err(Error::file("find", out))?;
-    let archive = out.join(archive_name(name, version, arch));
+    let archive = out.join(name.archive(version, arch));
     let Some(record) = built(source, out, arch)? else {
         let archive = archive.display();
         return Err(Error::NotFound(format!(
@@ -191,8 +190,7 @@ mod tests {
     /// A directory with an archive, its record, and a `joblet-exec` that is this script.
     fn made(script: &str) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let archive =
-            dir.path().join(archive_name(&source().name, &source().version, Arch::NATIVE));
+        let archive = dir.path().join(source().name.archive(&source().version, Arch::NATIVE));
         let tree = crate::tree::Tree::default();
         let packed = pack::pack(
             &tree,

@@ -1,7 +1,7 @@
 //! `build`: inputs → tree → gate → archive → record.
 
 use super::make::{BuildInput, Builder, BuiltTree};
-use super::{arches, megabytes, sources};
+use super::{arches, sources};
 use crate::cli::args::Selection;
 use crate::error::Error;
 use crate::lock::{self, Input};
@@ -17,7 +17,7 @@ use crate::{
     fs::paths,
     record::{self, contents, provenance, sbom},
 };
-use joblet_format::{Arch, Record};
+use joblet_format::{Arch, Record, text};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -85,7 +85,7 @@ fn build_source(
         let began = Instant::now();
         let native = lock.inputs_for(Arch::NATIVE).unwrap_or_default();
         let timestamp = lock.timestamp.as_str();
-        let target = options.out.join(record::archive_name(&source.name, &source.version, arch));
+        let target = options.out.join(source.name.archive(&source.version, arch));
         let key = BuildKey::new(&cache, &kept, arch, options.part_size)?;
         let there = match &before {
             Some(record) => key.find(arch, &target, (&records, record), &mut files)?,
@@ -171,7 +171,7 @@ fn write_record(
         None => (&options.records, record::read(&options.records, &published)?),
     };
     let (base_url, before) = (options.base_url.as_deref(), before.as_ref());
-    let record = record::make(source, archives, files, base_url, env::now(), before);
+    let record = record::make(source, archives, files, base_url, env::now().to_string(), before);
     let before = before.map(|record| (place.as_path(), record));
     record::files::write(&records, &record, files, before)?;
     paths::write_below(&options.out, &path, record::render(&record).as_bytes())?;
@@ -180,9 +180,9 @@ fn write_record(
 
 fn as_text(built: &[Built], out: &Path) -> String {
     let line = |Built { record, arch, packed, unchanged, .. }: &Built| {
-        let file = record::archive_name(&record.name, &record.release.version, *arch);
+        let file = record.name.archive(&record.release.version, *arch);
         let (path, checksum) = (out.join(file), packed.checksum);
-        let (size, unpacked) = (megabytes(packed.size), megabytes(packed.unpacked_size));
+        let (size, unpacked) = (text::size(packed.size), text::size(packed.unpacked_size));
         let path = path.display();
         let parts = match packed.parts.len() {
             0 => String::new(),
@@ -207,9 +207,9 @@ fn as_table(built: &[Built], missing: &[String]) -> String {
             format!("{}@{}", it.record.name, it.record.release.version),
             it.arch.to_string(),
             it.inputs.to_string(),
-            megabytes(it.download),
-            megabytes(it.packed.size),
-            megabytes(it.packed.unpacked_size),
+            text::size(it.download),
+            text::size(it.packed.size),
+            text::size(it.packed.unpacked_size),
             if it.unchanged { "unchanged".to_owned() } else { format!("{seconds:.1}") },
         ]
     }));
@@ -235,7 +235,7 @@ fn as_table(built: &[Built], missing: &[String]) -> String {
 fn as_json(built: &[Built], out: &Path) -> String {
     let entry = |Built { record, arch, packed, unchanged, .. }: &Built| {
         let version = &record.release.version;
-        let path = out.join(record::archive_name(&record.name, version, *arch));
+        let path = out.join(record.name.archive(version, *arch));
         let part = |(number, part): (usize, &PackedPart)| {
             serde_json::json!({
                 "path": pack::part_path(&path, number),

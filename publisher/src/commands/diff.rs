@@ -1,12 +1,11 @@
 //! `diff`: packages of two published versions, from the bills of materials beside their records.
 
-use super::megabytes;
 use super::published::{find, wanted};
 use crate::error::Error;
 use crate::record::changes::{self, Changes, Package, Packages};
 use crate::record::files;
 use crate::{cli::args, error::shown, record};
-use joblet_format::{Arch, Artifact, Record};
+use joblet_format::{Arch, Artifact, Record, text};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -66,7 +65,7 @@ fn packages(records: &Path, record: &Record, arch: Arch) -> Result<Packages, Err
 
 fn as_text(before: &str, after: &str, arch: Arch, compared: &Compared) -> String {
     let Compared { before: old, after: new, changes } = compared;
-    let sizes = |old: u64, new: u64| format!("{} → {}", megabytes(old), megabytes(new));
+    let sizes = |old: u64, new: u64| format!("{} → {}", text::size(old), text::size(new));
     let mut text = format!("{before} → {after} {arch}: {}", sizes(old.size, new.size));
     if let Some((old, new)) = old.unpacked_size.zip(new.unpacked_size) {
         _ = write!(text, ", unpacked {}", sizes(old, new)); // a String never fails
@@ -75,7 +74,7 @@ fn as_text(before: &str, after: &str, arch: Arch, compared: &Compared) -> String
     let mut line = |sign: char, name: &str, version: &str, size: &str| {
         _ = writeln!(text, "  {sign} {name:<28} {version:<36} {size}"); // neither
     };
-    let one = |package: &Package| (package.version.clone(), megabytes(package.size));
+    let one = |package: &Package| (package.version.clone(), text::size(package.size));
     for package in &changes.added {
         let (version, size) = one(package);
         line('+', &package.name, &version, &size);

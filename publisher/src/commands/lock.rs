@@ -1,6 +1,6 @@
 //! `lock`: every input of every architecture, resolved.
 
-use super::{arches, cache, megabytes, sources};
+use super::{arches, cache, sources};
 use crate::error::Error;
 use crate::inputs::cache::Store;
 use crate::inputs::locations::Places;
@@ -8,7 +8,7 @@ use crate::inputs::uv;
 use crate::lock::Input;
 use crate::source::Source;
 use crate::{cli::args, env, error::Note, fs::paths, inputs::apt, lock};
-use joblet_format::Arch;
+use joblet_format::{Arch, text};
 use std::fmt::Write as _;
 
 pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
@@ -27,11 +27,11 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
             note(&format!("lock {}: {arch}", source.name));
             inputs.insert(arch, resolve(&source, arch, &store)?);
         }
-        let lock = lock::make(&source, inputs, env::now(), before.as_ref());
+        let lock = lock::make(&source, inputs, env::now().to_string(), before.as_ref());
         paths::write_below(&options.sources, &path, lock::render(&lock).as_bytes())?;
         for (arch, inputs) in &lock.inputs {
             let (count, path) = (inputs.len(), path.display());
-            let size = megabytes(inputs.iter().filter_map(|input| input.size).sum());
+            let size = text::size(inputs.iter().filter_map(|input| input.size).sum());
             let unknown = inputs.iter().filter(|input| input.size.is_none());
             let unknown: String =
                 unknown.map(|it| format!("; size not known yet: {}", it.file_name())).collect();

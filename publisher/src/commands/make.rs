@@ -17,7 +17,7 @@ use crate::{
     tree::{elf_gate, fixups, joblet_exec, runtime_yml},
     unpack,
 };
-use joblet_format::Arch;
+use joblet_format::{Arch, text};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -134,7 +134,7 @@ impl<'w> Builder<'w> {
     ) -> Result<(), Error> {
         let cache = super::cache(self.making.cache.as_deref())?;
         let needed = space::needed(inputs, |input| cache::path(&cache, input).exists());
-        let (fetched, made) = (super::megabytes(needed.cache), super::megabytes(needed.out));
+        let (fetched, made) = (text::size(needed.cache), text::size(needed.out));
         step(&format!("needs about {fetched} of the cache's disk, {made} of the archives'"));
         // Where nothing may be fetched, what is missing has a better message.
         let needed = free_space::Space {

@@ -75,9 +75,3 @@ fn cache(option: Option<&Path>) -> Result<PathBuf, Error> {
     let no_cache = || Error::Usage("no cache directory: HOME is not set; use --cache DIR".into());
     option.map(Path::to_owned).or_else(env::default_cache).ok_or_else(no_cache)
 }
-
-/// A size as text.
-#[allow(clippy::cast_precision_loss)] // one digit after the point is shown
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
-}

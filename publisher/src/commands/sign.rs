@@ -14,7 +14,7 @@ pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
     let document = paths::read(file)?;
     serde_json::from_slice::<Registry>(&document)
         .map_err(|error| Error::config(file, format!("is not a registry: {error}")))?;
-    let now = env::seconds();
+    let now = env::now().seconds();
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let mut comment = format!("timestamp:{now}\tfile:{name}\thashed");
     if let Some(days) = options.expires {

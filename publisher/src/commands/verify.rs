@@ -122,7 +122,7 @@ impl Kept {
         let BuiltTree { tree, runtime_yml, components } =
             builder.make(&build_input, spool, &step)?;
         step("packing");
-        let target = record::archive_name(&source.name, &source.version, arch);
+        let target = source.name.archive(&source.version, arch);
         let (packed, index) =
             pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), builder.jobs)?;
         Ok((packed, Rebuilt { index, contents: contents::list(&tree, &components) }))

@@ -5,11 +5,8 @@
 pub(crate) mod cores;
 pub mod terminal;
 
-use std::{
-    env::var_os,
-    path::PathBuf,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use joblet_format::Timestamp;
+use std::{env::var_os, path::PathBuf, time::SystemTime};
 
 /// Address below which `debian/` and `debian-security/` are.
 pub(crate) const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
@@ -89,49 +86,7 @@ pub(crate) fn path() -> Vec<PathBuf> {
     var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
-/// The time now: RFC 3339, in UTC, whole seconds.
-pub(crate) fn now() -> String {
-    rfc3339(seconds())
-}
-
-/// The time now, in seconds since 1970.
-pub(crate) fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// `seconds` since 1970 as RFC 3339 in UTC, such as `2025-10-20T23:56:08Z`.
-fn rfc3339(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    // Howard Hinnant's civil_from_days: years begin in March, eras are 400 years of 146,097 days.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_rfc_3339() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (315_532_800, "1980-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_761_004_568, "2025-10-20T23:56:08Z"),
-            (4_107_542_399, "2100-02-28T23:59:59Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(rfc3339(seconds), text);
-        }
-    }
+/// The time now.
+pub(crate) fn now() -> Timestamp {
+    SystemTime::now().into()
 }

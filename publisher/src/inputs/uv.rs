@@ -54,15 +54,15 @@ pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<
         failed(format!("{error}; `lock` needs it (`pip install uv`), `build` does not"))
     })?;
     if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        if text.contains("No interpreter found") {
+        // 1 is for what cannot be resolved, 2 for what uv could not do.
+        if output.status.code() == Some(2) && !has_python() {
             return Err(failed(
                 "found no Python on this host, which it asks what Python is; `lock` needs one \
                  (`apt-get install python3`), `build` does not"
                     .into(),
             ));
         }
-        let text = shown::addresses(&text);
+        let text = shown::addresses(&String::from_utf8_lossy(&output.stderr));
         let words: Vec<&str> = text.split_whitespace().collect();
         return Err(Error::NotFound(format!(
             "cannot resolve the Python packages for {arch} with wheels from before {}: {}",
@@ -72,6 +72,11 @@ pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<
     }
     let text = paths::read(&found)?;
     parse(&String::from_utf8_lossy(&text), python.minor(), arch).map_err(failed)
+}
+
+/// Whether a Python is in `PATH`.
+fn has_python() -> bool {
+    env::path().iter().any(|dir| ["python3", "python"].iter().any(|name| dir.join(name).is_file()))
 }
 
 /// Of a `pylock.toml` (PEP 751), what is needed here.

@@ -31,11 +31,6 @@ use std::{
 /// Longest record, in bytes.
 pub const MAX_RECORD: u64 = 16 << 20;
 
-/// File name of one architecture's archive.
-pub fn archive_name(name: &RuntimeName, version: &Version, arch: Arch) -> String {
-    format!("{}-{arch}.tar.gz", name.directory(version))
-}
-
 /// Where the record of one version is below `records`.
 pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
     records.join(name.as_str()).join(format!("{version}.json"))
@@ -61,7 +56,7 @@ pub fn make(
         .filter(|(arch, _)| source.arches().contains(arch))
         .collect();
     for (arch, packed) in built {
-        let file = archive_name(&source.name, &source.version, *arch);
+        let file = source.name.archive(&source.version, *arch);
         let download_url = match base_url {
             Some(base) => format!("{}/{file}", base.trim_end_matches('/')),
             None => file,

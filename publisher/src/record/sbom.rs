@@ -10,6 +10,7 @@ use crate::{
     source::Source,
 };
 use joblet_format::{Arch, Checksum};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -114,15 +115,9 @@ fn locator(component: &Component, source: &Source, arch: Arch) -> String {
 }
 
 fn percent(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(byte.into());
-        } else {
-            _ = write!(encoded, "%{byte:02X}"); // a String never fails
-        }
-    }
-    encoded
+    const ESCAPED: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// Identifiers have letters, digits, `.` and `-`: other bytes of a name are spelled in hex.

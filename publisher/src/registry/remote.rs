@@ -8,7 +8,7 @@ use crate::{
 };
 use flate2::read::GzDecoder;
 use joblet_format::{
-    Artifact, Checksum, MAX_REGISTRY_BYTES, Registry,
+    Artifact, Checksum, MAX_REGISTRY_BYTES, Registry, Repository,
     index::{Index, MAX_INDEX_BYTES},
 };
 use sha2::{Digest, Sha256};
@@ -31,10 +31,12 @@ impl Place {
     /// `owner/repo` or its page on GitHub.
     pub(crate) fn new(text: &str) -> Self {
         let is_document = Path::new(text).extension().is_some_and(|it| it == "json");
-        let page = text.strip_prefix("https://github.com/");
-        let repository = page.or_else(|| (!Path::new(text).exists()).then_some(text));
-        if let Some(document) = repository.filter(|_| !is_document).and_then(github) {
-            return Self::Address(document);
+        let name = || text.trim_end_matches('/').trim_end_matches(".git").parse().ok();
+        let repository = Repository::of_page(text)
+            .or_else(|| (!Path::new(text).exists()).then(name).flatten())
+            .filter(|_| !is_document);
+        if let Some(repository) = repository {
+            return Self::Address(repository.registry());
         }
         let document = if is_document {
             text.to_owned()
@@ -120,18 +122,6 @@ impl Place {
             }
         }
     }
-}
-
-/// The fixed address that Joblet's client reads for `owner/repo`.
-fn github(repository: &str) -> Option<String> {
-    let repository = repository.trim_end_matches('/').trim_end_matches(".git");
-    let (owner, name) = repository.split_once('/')?;
-    let plain = |part: &str| {
-        let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        !part.is_empty() && !part.starts_with('.') && part.bytes().all(byte)
-    };
-    let is_one = plain(owner) && plain(name);
-    is_one.then(|| format!("https://raw.githubusercontent.com/{owner}/{name}/main/registry.json"))
 }
 
 fn is_web(text: &str) -> bool {

@@ -235,14 +235,11 @@ fn kind(path: &Path) -> &'static str {
 
 /// `%20` and the like as bytes; nothing if one is broken, or stands for the byte 0.
 fn decoded(text: &str) -> Option<Vec<u8>> {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next()?.as_bytes().to_vec();
-    for part in parts {
-        let digits = part.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        bytes.extend(&part.as_bytes()[2..]);
-    }
-    (!bytes.contains(&0)).then_some(bytes)
+    let two =
+        |part: &str| part.as_bytes().iter().take(2).filter(|it| it.is_ascii_hexdigit()).count();
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+    let whole = text.split('%').skip(1).all(|part| two(part) == 2);
+    (whole && !bytes.contains(&0)).then_some(bytes)
 }
 
 fn text_answer(status: u16, text: &'static str) -> Answer {

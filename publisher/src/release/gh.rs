@@ -82,9 +82,9 @@ impl Host for GitHub {
         let words = ["view", &tag.to_string(), "--json", "isDraft,assets"];
         let output = self.run(&words)?;
         if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let absent = said.contains("release not found");
-            return if absent { Ok(None) } else { Err(failed(&words, &output.stderr)) };
+            // gh has one status for a release that is not there and for every other failure.
+            let is_there = self.all()?.iter().any(|(known, _)| known == tag);
+            return if is_there { Err(failed(&words, &output.stderr)) } else { Ok(None) };
         }
         let View { is_draft: draft, assets } = parse(&output.stdout)?;
         let whole = assets.into_iter().filter(|asset| asset.state == "uploaded");

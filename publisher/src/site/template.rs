@@ -1,7 +1,7 @@
 //! Templates and assets: the maintainer's own, or those built into the program.
 
-use super::text::{base64, hex};
 use crate::{error::Error, fs::paths};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use minijinja::{AutoEscape, Environment, Output, State, UndefinedBehavior, Value};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -99,7 +99,7 @@ impl Sources {
             environment.add_global(name, Value::from(path.as_str()));
             // For 404.html, which is shown below any path and so cannot link to its assets.
             environment.add_global(format!("{name}_text"), Value::from_safe_string(text.clone()));
-            let digest = format!("sha256-{}", base64(&Sha256::digest(text)));
+            let digest = format!("sha256-{}", STANDARD.encode(Sha256::digest(text)));
             environment.add_global(format!("{name}_digest"), Value::from(digest));
             salt.update(Sha256::digest(text));
         }
@@ -119,7 +119,7 @@ impl Theme<'_> {
     pub(super) fn key(&self, template: &str, context: &(impl Serialize + ?Sized)) -> String {
         let json = serde_json::to_vec(context).expect("contexts are structs of text and numbers");
         let digest = self.salt.clone().chain_update(template).chain_update([0]).chain_update(json);
-        hex(&digest.finalize()[..16])
+        hex::encode(&digest.finalize()[..16])
     }
 
     /// The bytes of a page.
@@ -149,7 +149,7 @@ fn load(directory: &Path, path: &Path, built_in: &str) -> Result<String, Error> 
 
 /// `assets/joblet.0123456789ab.css`: other content has another address, so caches never mix.
 fn asset_path(name: &str, text: &str) -> String {
-    let digest = hex(&Sha256::digest(text)[..6]);
+    let digest = hex::encode(&Sha256::digest(text)[..6]);
     let (stem, extension) = name.split_once('.').unwrap_or((name, "txt"));
     format!("assets/{stem}.{digest}.{extension}")
 }

@@ -1,50 +1,14 @@
 //! Text from outside, made fit to be shown; and numbers as people read them.
 
-use crate::error::shown::is_hidden;
-use std::fmt::Write as _;
+use joblet_format::{Repository, Timestamp, text};
 
 /// `text` on one line, with every character that hides, reorders or controls spelled out.
 ///
 /// An ESC becomes `\u{1b}`, a right-to-left override `\u{202e}`; runs of white space become one
 /// space. What is left is legal in XML. HTML is escaped by the templates.
 pub(super) fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for char in text.trim().chars() {
-        if char.is_ascii_whitespace() {
-            if !shown.ends_with(' ') {
-                shown.push(' ');
-            }
-        } else if is_hidden(char) {
-            shown.extend(char.escape_unicode());
-        } else {
-            shown.push(char);
-        }
-    }
-    shown
-}
-
-/// The first `limit` characters of `text`, with an ellipsis where more were cut.
-pub(super) fn shortened(text: String, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        None => text,
-        Some((at, _)) => format!("{}…", text[..at].trim_end()),
-    }
-}
-
-/// `129.4 MB`: three or four digits, decimal units.
-#[expect(clippy::cast_precision_loss)] // one decimal is shown
-pub(super) fn human_size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 1000 {
-        return format!("{bytes} bytes");
-    }
-    let mut size = bytes as f64 / 1000.0;
-    let mut unit = 0;
-    while size >= 999.95 {
-        size /= 1000.0;
-        unit += 1;
-    }
-    format!("{size:.1} {}", UNITS[unit])
+    let words: Vec<_> = text.trim().split_ascii_whitespace().collect();
+    text::visible(&words.join(" "))
 }
 
 /// `129,400,000`.
@@ -62,9 +26,7 @@ pub(super) fn grouped(number: u64) -> String {
 
 /// The day of a time such as `2025-10-20T23:56:08Z`; nothing of any other text.
 pub(super) fn day(time: &str) -> Option<&str> {
-    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
-    let shape: Vec<u8> = time.bytes().map(shape).collect();
-    (shape == b"0000-00-00T00:00:00Z").then(|| &time[..10])
+    time.parse::<Timestamp>().is_ok().then(|| &time[..10])
 }
 
 /// `text` as one word of a POSIX shell.
@@ -104,43 +66,14 @@ pub(super) fn address(url: &str) -> Address<'_> {
 }
 
 /// `owner/repo` of an address of a GitHub release.
-pub(super) fn repository(url: &str) -> Option<&str> {
-    let path = url.strip_prefix("https://github.com/")?;
-    let (repository, _) = path.split_once("/releases/download/")?;
-    let (owner, name) = repository.split_once('/')?;
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let word = |part: &str| part.bytes().all(legal) && part.bytes().any(|byte| byte != b'.');
-    (word(owner) && word(name)).then_some(repository)
+pub(super) fn repository(url: &str) -> Option<Repository> {
+    Repository::of_page(url.split_once("/releases/download/")?.0)
 }
 
 /// The file name in `url`, if it has one.
 pub(super) fn file_name(url: &str) -> Option<&str> {
     let path = url.split(['?', '#']).next()?;
     path.rsplit_once('/').map_or(Some(path), |(_, name)| Some(name)).filter(|name| !name.is_empty())
-}
-
-/// The hex digits of `bytes`.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}"); // writing to a string does not fail
-        text
-    })
-}
-
-/// `bytes` in base 64 with padding, as a content security policy spells a digest.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let group = chunk.iter().fold(0, |group, &byte| group << 8 | usize::from(byte));
-        let group = group << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let legible = digit <= chunk.len();
-            let index = group >> (18 - 6 * digit) & 63;
-            text.push(if legible { char::from(DIGITS[index]) } else { '=' });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -165,22 +98,9 @@ mod tests {
 
     #[test]
     fn numbers() {
-        for (bytes, want) in [
-            (0, "0 bytes"),
-            (999, "999 bytes"),
-            (1000, "1.0 kB"),
-            (129_400_000, "129.4 MB"),
-            (999_949_999, "999.9 MB"),
-            (999_950_000, "1.0 GB"),
-            (u64::MAX, "18.4 EB"),
-        ] {
-            assert_eq!(human_size(bytes), want);
-        }
         for (number, want) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(grouped(number), want);
         }
-        assert_eq!(shortened("abcd".into(), 4), "abcd");
-        assert_eq!(shortened("ab cd".into(), 3), "ab…");
     }
 
     #[test]
@@ -231,15 +151,11 @@ mod tests {
             assert_eq!(file_name(url), want, "{url}");
         }
         let release = "https://github.com/o-w/re.po/releases/download/a%401.0.0/a.tar.gz";
-        assert_eq!(repository(release), Some("o-w/re.po"));
+        assert_eq!(repository(release).unwrap().as_str(), "o-w/re.po");
         for bad in ["http:", "https://github.com/o/../releases/download/a", "https://github.com/o"]
         {
             assert_eq!(repository(bad), None, "{bad}");
         }
-        for (bytes, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v")] {
-            assert_eq!(base64(bytes.as_bytes()), want);
-        }
-        assert_eq!(hex(&[0, 0xab]), "00ab");
         assert_eq!(shell_word("it's"), r"'it'\''s'");
     }
 }

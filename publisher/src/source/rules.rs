@@ -2,27 +2,19 @@
 
 use super::{Python, Source, Url, expand};
 use crate::error::shown;
-use joblet_format::{Arch, Checksum, nearest};
+use joblet_format::{Arch, Checksum, unknown_key};
 
 /// Rewords what the YAML engine says about a key, and puts the line first.
 pub(super) fn explain(error: &yaml_serde::Error) -> String {
     let text = error.to_string();
     let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    // serde's words: "debian: unknown field `x`, expected one of `suite`, `packages`"
-    let Some((place, rest)) = text.split_once("unknown field `") else {
-        // A rule of ours (`"1.0" is not a version`) is reported at the start of the whole map.
-        let line = if text.contains(" is not a ") { String::new() } else { line };
-        return format!("{line}{}", text.replace("duplicate field", "duplicate key"));
-    };
-    let mut quoted = rest.split('`');
-    let key = quoted.next().unwrap_or_default();
-    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
-    let hint = match nearest(key, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("known here: {}", known.join(", ")),
-    };
-    format!("{line}{place}unknown key `{key}`; {hint}")
+    if let Some(explained) = unknown_key(text) {
+        return line + &explained;
+    }
+    // A rule of ours (`"1.0" is not a version`) is reported at the start of the whole map.
+    let line = if text.contains(" is not a ") { String::new() } else { line };
+    format!("{line}{}", text.replace("duplicate field", "duplicate key"))
 }
 
 /// Refuses characters that make the text read as another one, in a comment, too.

@@ -1,5 +1,6 @@
 //! Certificates → a Java keystore, `cacerts`, as a JDK reads it.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
 
 /// Time of every entry, in milliseconds since 1970: 1980-01-01, as in archives.
@@ -51,26 +52,9 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// Decodes standard base64, line ends and padding ignored. None for any other character.
+/// Decodes standard base64, line ends ignored. None for any other character.
 fn base64(text: &str) -> Option<Vec<u8>> {
-    let (mut bits, mut count, mut out) = (0_u32, 0, Vec::new());
-    for byte in text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=') {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count & 0xff).unwrap_or(0));
-        }
-    }
-    Some(out)
+    STANDARD.decode(text.split_ascii_whitespace().collect::<String>()).ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::{
     error::shown,
     tree::{Member, Node, content::Content, relative},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -99,7 +100,7 @@ impl<'w> Files<'w> {
 fn hash(content: &Content) -> std::io::Result<String> {
     let mut hash = Sha256::new();
     std::io::copy(&mut content.reader(), &mut hash)?;
-    Ok(format!("sha256={},{}", base64(&hash.finalize()), content.len()))
+    Ok(format!("sha256={},{}", URL_SAFE_NO_PAD.encode(hash.finalize()), content.len()))
 }
 
 /// The first field of a line of CSV, and the rest.
@@ -126,19 +127,4 @@ fn quoted(path: &str) -> String {
     } else {
         path.into()
     }
-}
-
-/// Base64 with the alphabet for addresses, without padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for digit in 0..=chunk.len() {
-            let value = bits >> (18 - 6 * digit) & 63;
-            text.push(char::from(ALPHABET[value as usize]));
-        }
-    }
-    text
 }

@@ -68,7 +68,11 @@ fn registries_and_repositories_are_shown_without_secrets() {
     assert!(world.run(&["build", "demo", "--offline", "--arch", "arm64"]).status.success());
     let nowhere = format!("http://me:{SECRET}@127.0.0.1:9/x?sig={SECRET}");
     let verify = ["verify", "demo", "--records", "dist/records", "--against"];
-    world.refused(&[&verify[..], &[&nowhere]].concat(), 10, "error[NET]: http://127.0.0.1:9/x?…: ");
+    world.refused(
+        &[&verify[..], &[&nowhere]].concat(),
+        10,
+        "error[NET]: http://…@127.0.0.1:9/x?…: ",
+    );
     let git = format!("http://me:{SECRET}@127.0.0.1:9/x.git");
     let release = ["release", "--tag", "demo@1.0.0", "--host", "../host"];
     assert!(world.run(&release).status.success());

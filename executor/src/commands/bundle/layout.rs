@@ -79,7 +79,7 @@ impl<'a> Bundle<'a> {
         if let Some(reason) = &choice.release.yanked {
             ui.warning(&format!("{exact} was withdrawn: {reason}"));
         }
-        let name = resolve::archive_name(&spec.name, &choice.release.version, arch);
+        let name = spec.name.archive(&choice.release.version, arch);
         let path = self.directory.join(&name);
         let parts = install::parts(catalog, &choice, &exact)?;
         let progress = ui.progress();
@@ -97,7 +97,7 @@ impl<'a> Bundle<'a> {
         let mut artifact = choice.artifact;
         (artifact.download_url, artifact.parts) = (name, Vec::new());
         // Not the registry's own address of it, which may hold a secret.
-        release.download_url = resolve::archive_name(&spec.name, &release.version, Arch::Amd64);
+        release.download_url = spec.name.archive(&release.version, Arch::Amd64);
         release.artifacts = BTreeMap::from([(arch, artifact)]);
         let versions = self.runtimes.entry(spec.name.clone()).or_default();
         versions.insert(release.version.clone(), release);

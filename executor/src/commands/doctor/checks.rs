@@ -147,7 +147,7 @@ pub fn store(root: &Path) -> Check {
     let Some(free) = crate::fs::free_space::available(&stat) else {
         return Check::pass("store", format!("{shown}, on a file system without a size"));
     };
-    let free_text = crate::commands::output::size(free);
+    let free_text = joblet_format::text::size(free);
     if free < ENOUGH {
         let message = format!("{shown}: {free_text} free; free some space, or --store DIR");
         return Check::bad("store", State::Warn, Class::Store, &message);
@@ -175,12 +175,10 @@ pub fn clock(now: SystemTime) -> Check {
 /// What was found of GPUs.
 pub fn gpu(found: Result<Gpus, Error>) -> Check {
     match found {
-        Ok(gpus) => {
-            match gpus.notes.iter().find(|note| note.contains("; ") || note.contains(": as root")) {
-                Some(note) => Check::bad("gpu", State::Warn, Class::Launch, note),
-                None => Check::pass("gpu", format!("{} ({})", gpus.count, gpus.origin)),
-            }
-        }
+        Ok(gpus) => match gpus.missing {
+            Some(missing) => Check::bad("gpu", State::Warn, Class::Launch, &missing),
+            None => Check::pass("gpu", format!("{} ({})", gpus.count, gpus.origin)),
+        },
         Err(Error::Launch { .. }) => Check::pass("gpu", "none"),
         Err(error) => Check { status: State::Warn, ..Check::of_error("gpu", &error) },
     }

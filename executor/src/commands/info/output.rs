@@ -4,6 +4,7 @@ use crate::cli::escape::visible;
 use crate::commands::output::{self, AvailableRow};
 use crate::registry::Catalog;
 use crate::store::{Installed, Receipt, Usage};
+use joblet_format::text::size;
 use joblet_format::{Arch, RuntimeName, RuntimeYml, Version};
 use serde::Serialize;
 use std::fmt::Write;
@@ -72,8 +73,8 @@ pub fn details(
     }
     for (label, row) in std::iter::once("versions").chain(std::iter::repeat("")).zip(rows) {
         let mut text = row.version.to_string();
-        if let Some(size) = row.size {
-            _ = write!(text, ", {} to fetch", output::size(size));
+        if let Some(bytes) = row.size {
+            _ = write!(text, ", {} to fetch", size(bytes));
         } else {
             text.push_str(", not for this host");
         }
@@ -95,15 +96,15 @@ fn installed(lines: &mut Lines, here: &Here) {
     lines.add("about", here.config.description());
     lines.add("path", &here.runtime.path.to_string_lossy());
     let Usage { files, bytes, shared } = here.disk;
-    let mut disk = format!("{} in {files} files", output::size(bytes));
+    let mut disk = format!("{} in {files} files", size(bytes));
     if shared > 0 {
-        _ = write!(disk, ", {} of it shared with other versions", output::size(shared));
+        _ = write!(disk, ", {} of it shared with other versions", size(shared));
     }
     lines.add("disk", &disk);
     if let Some(receipt) = &here.receipt {
         let origin = receipt.origin.as_ref().map_or(String::new(), |it| format!("{it}, "));
         lines.add("registry", &format!("{origin}{}", receipt.registry));
-        lines.add("archive", &format!("{} ({})", receipt.url, output::size(receipt.size)));
+        lines.add("archive", &format!("{} ({})", receipt.url, size(receipt.size)));
         lines.add("checksum", &receipt.checksum.to_string());
     }
     for mount in here.config.mounts() {

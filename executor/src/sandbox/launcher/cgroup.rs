@@ -19,7 +19,7 @@ use rustix::{
     process::getpid,
 };
 use std::{
-    fs,
+    fmt, fs,
     path::{Component, Path, PathBuf},
 };
 
@@ -107,25 +107,26 @@ fn parent(controllers: &[&str]) -> Result<OwnedFd, String> {
     let (root, mut path) = hierarchy()?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut own = true;
-    let mut reasons = Vec::new();
+    let mut nearest = None;
     loop {
         let name = if path.as_os_str().is_empty() { ".".into() } else { path.clone() };
         let shown = || format!("/{}", path.display());
         let prepared = openat(&root, &name, flags, Mode::empty())
             .and_then(of_groups)
-            .map_err(|errno| errno.to_string())
+            .map_err(|errno| Refusal::Unusable(errno.to_string()))
             .and_then(|dir| prepare(dir.as_fd(), controllers, own).map(|()| dir));
-        match prepared {
+        let refusal = match prepared {
             Ok(dir) => return Ok(dir),
-            Err(reason) => reasons.push(format!("{} {reason}", shown())),
-        }
+            Err(refusal) => refusal,
+        };
+        let reason = format!("{} {refusal}", shown());
         own = false;
         if !path.pop() {
             // The topmost says whether the kernel has what it takes; else what is nearest counts.
-            let missing = reasons.last().is_some_and(|reason| reason.contains(UNAVAILABLE));
-            let telling = if missing { reasons.pop() } else { reasons.into_iter().next() };
-            return Err(telling.unwrap_or_default());
+            let missing = matches!(refusal, Refusal::NoController(_));
+            return Err(nearest.filter(|_| !missing).unwrap_or(reason));
         }
+        nearest.get_or_insert(reason);
     }
 }
 
@@ -137,11 +138,30 @@ fn of_groups(dir: OwnedFd) -> Result<OwnedFd, Errno> {
     if i128::from(magic) == MAGIC { Ok(dir) } else { Err(Errno::NOTDIR) }
 }
 
-/// Begins the reason why no group of a host has a controller.
-const UNAVAILABLE: &str = "has no controller for";
+/// Why a group can have no children with the controllers.
+enum Refusal<'c> {
+    /// It does not have this one itself: no group below it does, and of the topmost, none of the host.
+    NoController(&'c str),
+    /// It is not to be used: whose it is, what it holds.
+    Unusable(String),
+}
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoController(name) => write!(
+                f,
+                "has no controller for {name}: version 1 of cgroups has it, or it is switched off; boot the \
+                 host with systemd.unified_cgroup_hierarchy=1, or give the group that controller"
+            ),
+            Self::Unusable(reason) => f.write_str(reason),
+        }
+    }
+}
 
 /// Makes sure that children of `dir` can have `controllers`, and that one can be made.
-fn prepare(dir: BorrowedFd<'_>, controllers: &[&str], own: bool) -> Result<(), String> {
+fn prepare<'c>(dir: BorrowedFd<'_>, controllers: &[&'c str], own: bool) -> Result<(), Refusal<'c>> {
+    let elsewhere = || Refusal::Unusable(format!("belongs to another user; {SCOPE}"));
     let list = |file| read(dir, file).unwrap_or_default();
     let words = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
     let enabled = list("cgroup.subtree_control");
@@ -149,27 +169,22 @@ fn prepare(dir: BorrowedFd<'_>, controllers: &[&str], own: bool) -> Result<(), S
         controllers.iter().copied().filter(|name| !words(&enabled, name)).collect();
     let available = list("cgroup.controllers");
     if let Some(name) = missing.iter().find(|name| !words(&available, name)) {
-        return Err(format!(
-            "{UNAVAILABLE} {name}: version 1 of cgroups has it, or it is switched off; boot the \
-             host with systemd.unified_cgroup_hierarchy=1, or give the group that controller"
-        ));
+        return Err(Refusal::NoController(name));
     }
     let writable = rustix::fs::accessat(dir, ".", rustix::fs::Access::WRITE_OK, AtFlags::EACCESS);
-    writable.map_err(|_| format!("belongs to another user; {SCOPE}"))?;
+    writable.map_err(|_| elsewhere())?;
     // A group with processes in it cannot have children with controllers. The first of all can,
     // and it alone has no type.
     let ordinary = statat(dir, "cgroup.type", AtFlags::empty()).is_ok();
     let empty = || read(dir, "cgroup.procs").is_ok_and(|list| list.is_empty());
     if ordinary && !empty() && !(own && step_aside(dir)) {
-        return Err(format!("holds other processes; {SCOPE}"));
+        return Err(Refusal::Unusable(format!("holds other processes; {SCOPE}")));
     }
     if !missing.is_empty() {
         let enable: String = missing.iter().map(|name| format!("+{name} ")).collect();
         write(dir, "cgroup.subtree_control", &enable).map_err(|errno| match errno {
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => {
-                format!("belongs to another user; {SCOPE}")
-            }
-            errno => errno.to_string(),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => elsewhere(),
+            errno => Refusal::Unusable(errno.to_string()),
         })?;
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! What a version has changed since the one before it.
 
-use super::super::text::{grouped, human_size, visible};
+use super::super::text::{grouped, visible};
 use super::{Catalogue, archives};
-use joblet_format::{Artifact, Platform, Release, RuntimeName};
+use joblet_format::{Artifact, Platform, Release, RuntimeName, text};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -67,8 +67,8 @@ fn rows(was: &Artifact, is: &Artifact) -> Vec<Row> {
     let unpacked = was.unpacked_size.zip(is.unpacked_size);
     let entries = was.entries.zip(is.entries);
     [
-        Some(row("Download", was.size, is.size, human_size)),
-        unpacked.map(|(was, is)| row("Unpacked", was, is, human_size)),
+        Some(row("Download", was.size, is.size, text::size)),
+        unpacked.map(|(was, is)| row("Unpacked", was, is, text::size)),
         entries.map(|(was, is)| row("Entries", was, is, grouped)),
     ]
     .into_iter()

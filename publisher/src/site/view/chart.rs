@@ -1,8 +1,7 @@
 //! The size of a runtime's archives over its versions, as coordinates of a drawing.
 
-use super::super::text::human_size;
 use super::{Catalogue, archives};
-use joblet_format::{Arch, Release, RuntimeName};
+use joblet_format::{Arch, Release, RuntimeName, text};
 use serde::Serialize;
 
 /// The drawing's own units; the template scales it.
@@ -122,7 +121,7 @@ impl Series {
     fn new(arch: Arch, steps: &[Step], x: &impl Fn(f64) -> f64, y: &impl Fn(u64) -> f64) -> Self {
         let dot = |step: &Step| {
             let artifact = step.release.artifact(arch)?;
-            let (version, size) = (&step.release.version, human_size(artifact.size));
+            let (version, size) = (&step.release.version, text::size(artifact.size));
             let day = step.day.map(|day| format!(", {day}")).unwrap_or_default();
             let yanked = step.release.yanked.is_some();
             let text =
@@ -145,7 +144,7 @@ fn scale(largest: u64) -> (u64, u64) {
 
 /// `150 MB`: a round size needs no decimals.
 fn tick(size: u64) -> String {
-    if size == 0 { "0".to_owned() } else { human_size(size).replace(".0 ", " ") }
+    if size == 0 { "0".to_owned() } else { text::size(size).replace(".0 ", " ") }
 }
 
 /// Days from a fixed one to `YYYY-MM-DD`, near enough to draw with: months have 31 of them.

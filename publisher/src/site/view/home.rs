@@ -1,11 +1,11 @@
 //! The home page: every runtime, with what the filters go by.
 
-use super::super::text::{day, grouped, human_size, shortened};
+use super::super::text::{day, grouped};
 use super::{
     Catalogue, SUMMARY, architectures, archives, description,
     language::{example, language},
 };
-use joblet_format::{Release, RuntimeName, Version};
+use joblet_format::{Release, RuntimeName, Version, text};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,13 +64,13 @@ impl<'a> Catalogue<'a> {
         let bytes = sizes.max().unwrap_or(0);
         Listed {
             name: name.as_str(),
-            description: shortened(description(latest, releases), SUMMARY),
+            description: text::shortened(&description(latest, releases), SUMMARY),
             language: language(name),
             latest: latest.map(|release| release.version.to_string()),
             prerelease: latest.is_some_and(|release| release.version.is_prerelease()),
             architectures: latest.into_iter().flat_map(architectures).collect(),
             bytes,
-            size: human_size(bytes),
+            size: text::size(bytes),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is inside a version: its packages, what they weigh, and which differ from the version before.
 
-use super::super::text::{human_size, visible};
+use super::super::text::visible;
 use crate::{
     error::Error,
     record::{
@@ -8,7 +8,7 @@ use crate::{
         files,
     },
 };
-use joblet_format::{Arch, Record};
+use joblet_format::{Arch, Record, text};
 use serde::Serialize;
 use std::{cmp::Reverse, path::Path};
 
@@ -22,7 +22,7 @@ const WIDTH: f64 = 760.0;
 pub(super) fn listed(record: &Record) -> Vec<Listed> {
     let listed = |(name, expected): (&String, &joblet_format::IndexFile)| Listed {
         name: name.clone(),
-        size: human_size(expected.size),
+        size: text::size(expected.size),
         checksum: expected.checksum.hex(),
     };
     record.files.iter().map(listed).collect()
@@ -154,7 +154,7 @@ impl Picture {
             let width = WIDTH * share;
             let part = Part {
                 name,
-                size: human_size(size),
+                size: text::size(size),
                 share: format!("{:.1}", 100.0 * share),
                 x: round(x),
                 width: round(width),
@@ -173,7 +173,7 @@ impl Row {
             name: visible(&package.name),
             version: visible(&package.version),
             licence: if unknown { String::new() } else { visible(&package.licence) },
-            size: human_size(package.size),
+            size: text::size(package.size),
         }
     }
 }

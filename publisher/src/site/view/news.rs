@@ -1,10 +1,10 @@
 //! What was published when: the changelog, the Atom feeds, and what was yanked.
 
 use super::{
-    super::text::{day, hex, shortened, visible},
+    super::text::{day, visible},
     Catalogue, SUMMARY, yanked,
 };
-use joblet_format::{Record, Release, RuntimeName};
+use joblet_format::{Record, Release, RuntimeName, text};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -119,8 +119,8 @@ fn change<'a>(&(record, release): &(&'a Record, &'a Release)) -> Change<'a> {
     Change {
         name: record.name.as_str(),
         version: release.version.to_string(),
-        description: shortened(visible(&release.description), SUMMARY),
-        yanked: yanked(release).map(|reason| shortened(reason, SUMMARY)),
+        description: text::shortened(&visible(&release.description), SUMMARY),
+        yanked: yanked(release).map(|reason| text::shortened(&reason, SUMMARY)),
         prerelease: release.version.is_prerelease(),
         time: &record.published_at,
         id: urn(&identity(record)),
@@ -140,7 +140,7 @@ fn urn(text: &str) -> String {
     uuid.copy_from_slice(&digest[..16]);
     uuid[6] = 0x80 | uuid[6] & 0x0f;
     uuid[8] = 0x80 | uuid[8] & 0x3f;
-    let hex = hex(&uuid);
+    let hex = hex::encode(uuid);
     let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
     format!("urn:uuid:{}", parts.join("-"))
 }

@@ -1,11 +1,10 @@
 //! The page of one runtime, and the same for programs.
 
-use super::super::text::{human_size, shortened};
 use super::{
     Catalogue, SUMMARY, architectures, chart::Chart, description, language::example, platforms,
     yanked,
 };
-use joblet_format::{Arch, Release, RuntimeName};
+use joblet_format::{Arch, Release, RuntimeName, text};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -72,11 +71,11 @@ impl<'a> Catalogue<'a> {
             version: release.version.to_string(),
             latest: latest.is_some_and(|latest| latest.version == release.version),
             prerelease: release.version.is_prerelease(),
-            yanked: yanked(release).map(|reason| shortened(reason, SUMMARY)),
+            yanked: yanked(release).map(|reason| text::shortened(&reason, SUMMARY)),
             day: self.day(name, release),
             sizes: columns
                 .iter()
-                .map(|arch| release.artifact(*arch).map(|artifact| human_size(artifact.size)))
+                .map(|arch| release.artifact(*arch).map(|artifact| text::size(artifact.size)))
                 .collect(),
         };
         RuntimePage {

@@ -1,8 +1,6 @@
 //! The page of one version.
 
-use super::super::text::{
-    Address, address, file_name, grouped, human_size, repository, shell_word, visible,
-};
+use super::super::text::{Address, address, file_name, grouped, repository, shell_word, visible};
 use super::{
     Catalogue, archives,
     changes::Changes,
@@ -11,7 +9,7 @@ use super::{
     platforms, yanked,
 };
 use crate::error::Error;
-use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version};
+use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version, text};
 use serde::Serialize;
 use std::path::Path;
 
@@ -110,8 +108,8 @@ impl<'a> Catalogue<'a> {
             in_parts: release.in_parts(),
             archives: archives(release).map(archive).collect(),
             changes: before.map(|before| Changes::new(before, release)),
-            repository: repository.map(str::to_owned),
-            repository_name: repository.and_then(file_name).map(str::to_owned),
+            repository_name: repository.as_ref().map(|it| it.name().to_owned()),
+            repository: repository.map(|it| it.as_str().to_owned()),
             record: record.is_some(),
             files: files(record),
             files_before: files(record_before),
@@ -149,14 +147,14 @@ impl Archive {
         let files: Vec<_> = urls.iter().map(|url| File::new(url, root)).collect();
         Self {
             architecture: arch.as_str(),
-            file: format!("{}-{arch}.tar.gz", name.directory(version)),
+            file: name.archive(version, arch),
             fetchable: files.iter().all(|file| file.fetch.is_some()),
             files,
             in_parts: !artifact.parts.is_empty(),
             relative: urls.iter().any(|url| matches!(address(url), Address::Relative(_))),
-            size: human_size(artifact.size),
+            size: text::size(artifact.size),
             bytes: grouped(artifact.size),
-            unpacked: artifact.unpacked_size.map(|size| (human_size(size), grouped(size))),
+            unpacked: artifact.unpacked_size.map(|size| (text::size(size), grouped(size))),
             entries: artifact.entries.map(grouped),
             sha256: artifact.checksum.hex(),
         }

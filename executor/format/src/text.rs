@@ -1,0 +1,200 @@
+//! What is shown of texts that come from outside, and sizes as people read them.
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+/// `text` with everything in it made visible that is not seen, or changes how the rest is.
+///
+/// Registries, archives and servers are untrusted, and terminals obey what they print. All
+/// that comes from outside and is printed for people goes through this.
+pub fn visible(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_hidden(letter) {
+            _ = write!(safe, "{}", letter.escape_default());
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
+}
+
+/// Whether a character has no glyph of its own, or changes how others are shown.
+pub fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || UNSEEN.iter().any(|range| range.contains(&letter))
+        || u32::from(letter) & 0xfffe == 0xfffe // not characters; XML refuses two of them
+}
+
+/// The first `limit` characters of `text`, with an ellipsis where there are more.
+pub fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        None => text.to_owned(),
+        Some((at, _)) => format!("{}…", text[..at].trim_end()),
+    }
+}
+
+/// A number of bytes with a decimal unit and one digit behind the point: `129.4 MB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    // In tenths of the unit, rounded; a thousand of one unit is one of the next.
+    let (mut tenths, mut unit) = ((u128::from(bytes) * 10 + 500) / 1000, 0);
+    let mut one = 1000;
+    while tenths >= 10_000 {
+        one *= 1000;
+        unit += 1;
+        tenths = (u128::from(bytes) * 10 + one / 2) / one;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+/// Beside control characters: those of Unicode that `Default_Ignorable_Code_Point` or the categories
+/// Cf, Zl and Zp say are shown as nothing or as a change of direction or line.
+const UNSEEN: [RangeInclusive<char>; 19] = [
+    '\u{ad}'..='\u{ad}',
+    '\u{34f}'..='\u{34f}',
+    '\u{61c}'..='\u{61c}',
+    '\u{115f}'..='\u{1160}',
+    '\u{17b4}'..='\u{17b5}',
+    '\u{180b}'..='\u{180f}',
+    '\u{200b}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2060}'..='\u{206f}',
+    '\u{2800}'..='\u{2800}',
+    '\u{3164}'..='\u{3164}',
+    '\u{fe00}'..='\u{fe0f}',
+    '\u{feff}'..='\u{feff}',
+    '\u{ffa0}'..='\u{ffa0}',
+    '\u{fff0}'..='\u{fffb}',
+    '\u{13430}'..='\u{1343f}',
+    '\u{1bca0}'..='\u{1bca3}',
+    '\u{1d173}'..='\u{1d17a}',
+    '\u{e0000}'..='\u{e0fff}',
+];
+
+/// What stands for a query that is not shown.
+pub const HIDDEN: &str = "?…";
+
+/// `text`, which is meant to be one address, without what may be secret in it.
+pub fn shown(text: &str) -> String {
+    let scheme = text.find("://").filter(|end| {
+        text[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    });
+    let (scheme, rest) = text.split_at(scheme.map_or(0, |end| end + 3));
+    format!("{scheme}{}", hide(rest))
+}
+
+/// A message without what may be secret in the addresses in it, whoever wrote them.
+pub fn shown_in(message: &str) -> String {
+    let mut shown = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(slashes) = rest.find("://") {
+        let (before, after) = rest.split_at(slashes + 3);
+        let end = after.find(|letter: char| letter.is_whitespace() || letter == '"');
+        let (address, behind) = after.split_at(end.unwrap_or(after.len()));
+        shown.push_str(before);
+        shown.push_str(&hide(address));
+        rest = behind;
+    }
+    shown + rest
+}
+
+/// Leaves user, password, query and fragment out of an address without its scheme.
+fn hide(address: &str) -> String {
+    // Parsers of addresses take any number of slashes for two.
+    let (slashes, address) =
+        address.split_at(address.len() - address.trim_start_matches(['/', '\\']).len());
+    let authority = address.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let port = authority.rsplit_once(':').filter(|_| !authority.ends_with(']'));
+    let odd = port.is_some_and(|(_, port)| port.parse::<u16>().is_err());
+    // A password with a slash in it ends the host's name: then anything before an @ may be one.
+    let user = if odd { address.rfind('@') } else { authority.rfind('@') };
+    let (user, rest) = user.map_or(("", address), |at| ("…", &address[at..]));
+    match rest.find(['?', '#']) {
+        Some(query) if rest.len() > query + 1 && !rest[query..].starts_with(HIDDEN) => {
+            format!("{slashes}{user}{}{HIDDEN}", &rest[..query])
+        }
+        _ => format!("{slashes}{user}{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_ends() {
+        for (bytes, want) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (1_049, "1.0 kB"),
+            (1_050, "1.1 kB"),
+            (129_400_000, "129.4 MB"),
+            (999_949_999, "999.9 MB"),
+            (999_950_000, "1.0 GB"),
+            (u64::MAX, "18.4 EB"),
+        ] {
+            assert_eq!(size(bytes), want);
+        }
+        assert_eq!(shortened("abcd", 4), "abcd");
+        assert_eq!(shortened("ab cd", 3), "ab…");
+    }
+
+    /// SEC-E14
+    #[test]
+    fn credentials_and_queries_are_not_shown() {
+        for (text, want) in [
+            ("https://me:s%2bcret@example.org/simple", "https://…@example.org/simple"),
+            ("https://token@example.org:8443/a?sig=b", "https://…@example.org:8443/a?…"),
+            ("https://example.org/a@1.0.0/b.tar.gz#x@y", "https://example.org/a@1.0.0/b.tar.gz?…"),
+            ("https://example.org?sig=x/y@z", "https://example.org?…"),
+            ("https://me:p@ss@example.org/a", "https://…@example.org/a"),
+            ("https://me:p/ss@example.org/a", "https://…@example.org/a"),
+            ("https:/me:pass@example.org/", "…@example.org/"),
+            ("me:pass@example.org", "…@example.org"),
+            ("no address", "no address"),
+        ] {
+            assert_eq!(shown(text), want);
+        }
+        let said = "fatal: unable to access 'https://x:tok@h.example/a.git/': (see \
+                    http://u@p:3128?k=v) x://";
+        assert_eq!(
+            shown_in(said),
+            "fatal: unable to access 'https://…@h.example/a.git/': (see http://…@p:3128?… x://"
+        );
+        assert_eq!(shown_in("http://h/x?…: no answer"), "http://h/x?…: no answer");
+    }
+
+    /// SEC-C11
+    #[test]
+    fn untrusted_text_cannot_steer_the_terminal() {
+        let text = "ok é \x1b[31mred\x07 \u{202e}txt\u{2028}\n";
+        assert_eq!(visible(text), "ok é \\u{1b}[31mred\\u{7} \\u{202e}txt\\u{2028}\\n");
+    }
+
+    /// SEC-E16
+    #[test]
+    fn what_is_not_seen_is_shown() {
+        let unseen = ["\u{61c}", "\u{ad}", "\u{feff}", "\u{9b}", "\u{7f}", "\u{3164}", "\u{e0041}"];
+        let ranges = [
+            '\u{200b}'..='\u{200f}',
+            '\u{2028}'..='\u{202e}',
+            '\u{2060}'..='\u{206f}',
+            '\u{fe00}'..='\u{fe0f}',
+        ];
+        let all = unseen.map(str::to_owned).into_iter();
+        for letter in all.chain(ranges.into_iter().flatten().map(String::from)) {
+            let letter = letter.chars().next().unwrap();
+            let want = format!("a\\u{{{:x}}}b", u32::from(letter));
+            assert_eq!(visible(&format!("a{letter}b")), want);
+        }
+        assert_eq!(visible("\u{85}\u{ffff}\u{1fffe}"), "\\u{85}\\u{ffff}\\u{1fffe}");
+        let plain = "Größe · 数据 · данные · \u{a0}… ↑ ☃ 𝒳 العربية हिन्दी \\ \"'";
+        assert_eq!(visible(plain), plain);
+        assert!(UNSEEN.windows(2).all(|pair| pair[0].end() < pair[1].start()));
+    }
+}
