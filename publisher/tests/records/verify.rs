@@ -176,5 +176,5 @@ fn two_versions_are_compared_by_their_packages() {
     let same = world.publish("diff demo@1.1.0 demo --records dist/records --arch amd64").done();
     assert!(same.ends_with("  = 2 packages                   unchanged\n"), "{same}");
     let complaint = world.publish("diff demo --records dist/records").failed(2);
-    assert_eq!(complaint, "error[USAGE]: `diff` needs two of NAME or NAME@VERSION");
+    assert_eq!(complaint, "error[USAGE]: diff needs two of NAME or NAME@VERSION");
 }
