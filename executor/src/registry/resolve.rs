@@ -56,7 +56,12 @@ pub(crate) fn resolve<'r>(
 
 /// Takes an archive from beside a local registry if it is there under its usual name, wherever the
 /// registry says that it is: so that a registry can be brought along with a few of its archives.
-pub(crate) fn prefer_beside(choice: &mut Choice<'_>, location: &Location, name: &RuntimeName, arch: Arch) {
+pub(crate) fn prefer_beside(
+    choice: &mut Choice<'_>,
+    location: &Location,
+    name: &RuntimeName,
+    arch: Arch,
+) {
     let file = name.archive(&choice.release.version, arch);
     if let Location::File(registry) = location {
         // Whatever it is: what may not be read is refused then, and not looked for elsewhere.
