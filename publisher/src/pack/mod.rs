@@ -10,7 +10,6 @@
 mod cut;
 mod gear;
 mod member;
-mod names;
 mod parallel;
 mod parts;
 mod stream;

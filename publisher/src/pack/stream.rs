@@ -28,8 +28,8 @@ impl Stream {
     /// `directory/`, the tree as `directory/isolated/`, and `directory/runtime.yml`.
     ///
     /// # Errors
-    /// [`Error::Check`] for a file that is too large for the format, and for two names that are one
-    /// elsewhere.
+    /// [`Error::Check`] for a file that is too large for the format. Names that differ in case or in
+    /// composition are two files on Linux.
     pub(super) fn new(directory: &str, tree: &Tree, runtime_yml: &str) -> Result<Self, Error> {
         let content = Content::from(runtime_yml.as_bytes().to_vec());
         let mut items = vec![
@@ -48,7 +48,6 @@ impl Stream {
         if let Some(item) = items.iter().find(|item| item.size() > MAX_FILE) {
             return Err(refuse(format!("`{}` is larger than {MAX_FILE} bytes", item.path)));
         }
-        super::names::distinct(items.iter().map(|item| item.path.as_str())).map_err(refuse)?;
         Ok(Self { directory: directory.to_owned(), items })
     }
 

@@ -159,11 +159,45 @@ impl Extraction<'_> {
     /// What the kernel's refusal says about the archive, or about the disk.
     fn refused(&self, path: &str, errno: Errno) -> Error {
         let rule = match errno {
-            // Where names that differ in case are one.
-            Errno::EXIST => "the same path twice",
-            Errno::LOOP | Errno::NOTDIR => "a parent that is a link or a file",
+            // An index has every path once.
+            Errno::EXIST => self.folded(path),
+            Errno::LOOP | Errno::NOTDIR => "a parent that is a link or a file".to_owned(),
             _ => return Error::file("unpack", path)(errno),
         };
         Error::Archive { archive: self.archive.clone(), rule: format!("{path:?}: {rule}") }
+    }
+
+    /// Why `path` is taken although the index has it once: by a name that the file system holds for the same.
+    fn folded(&self, path: &str) -> String {
+        let paths = (0..self.index.entries().len()).map(|entry| self.path(entry));
+        let other = paths.filter(|it| it != path).find(|it| it.eq_ignore_ascii_case(path));
+        let other = other.map_or_else(|| "another entry".to_owned(), |other| format!("{other:?}"));
+        format!("the store's file system takes it for {other}; use --store with one that does not")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use joblet_format::index::{Body, Entry, Member};
+
+    /// SEC-A12: such a file system is no part of every kernel; this is what its refusal becomes.
+    #[test]
+    fn names_that_the_file_system_takes_for_one_are_both_named() {
+        let entry = |path: &str| Entry { path: path.to_owned(), body: Body::Directory };
+        let entries = ["", "isolated", "isolated/A", "isolated/a", "isolated/\u{e9}"].map(entry);
+        let member = Member { length: 100, unpacked: 4096, sha256: [0; 32] };
+        let index = Index::new("demo-1.0.0".into(), vec![member], entries.into()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(dir.path()).unwrap().into();
+        let (archive, plan) = ("x.tar.gz".to_owned(), Plan::new(&index));
+        let extraction = Extraction { archive, index: &index, plan, root, wanted: None };
+        for (path, other) in [("a", "\"demo-1.0.0/isolated/A\""), ("\u{e9}", "another entry")] {
+            let path = format!("demo-1.0.0/isolated/{path}");
+            let error = extraction.refused(&path, Errno::EXIST);
+            let want = format!("{path:?}: the store's file system takes it for {other};");
+            assert!(error.to_string().contains(&want), "{error}");
+            assert_eq!(error.class().word(), "ARCHIVE");
+        }
     }
 }

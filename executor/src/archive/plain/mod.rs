@@ -203,7 +203,7 @@ impl Unpacking<'_> {
     /// What the kernel's refusal says about the archive, or about the disk.
     fn tree_error(&self, entry: &Entry, errno: Errno) -> Error {
         let rule = match errno {
-            Errno::EXIST => "the same path twice",
+            Errno::EXIST => "the same path twice, or one that the file system takes for it",
             // O_NOFOLLOW and O_DIRECTORY found a link or a file where a directory must be.
             Errno::LOOP | Errno::NOTDIR => "a parent that is a link or a file",
             Errno::NOENT | Errno::INVAL if matches!(entry.kind, Kind::HardLink(_)) => {
