@@ -16,6 +16,8 @@ programs: ## Build both programs as they are released, into dist/bin
 	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
 reproduce: ## Build every runtime that is available here three times, each time as another user elsewhere, and compare
 	@.ci/reproduce
+packages: ## Build a runtime of each of 150 Debian packages, and use each once (an hour or two)
+	@.ci/packages
 rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test all release::
 fresh:   ## Try `make demo` and `make test` in a Debian 12 just debootstrapped, as root and as a user (as root)
@@ -31,4 +33,4 @@ fuzz:    ## Look for inputs that break the parsers of untrusted files, until one
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo quick test lint static programs reproduce rehearse fresh bench bench-large bench-line fuzz clean
+.PHONY: help demo quick test lint static programs reproduce packages rehearse fresh bench bench-large bench-line fuzz clean

@@ -38,9 +38,16 @@ fn main() -> ExitCode {
             server.run();
             ExitCode::SUCCESS
         }
-        Ok(Outcome::Partly(text, error)) => {
-            _ = print(&text); // the failure counts
-            fail(error)
+        Ok(Outcome::Built { text, warnings, error }) => {
+            for warning in warnings {
+                let warning = shown::message(&warning);
+                _ = writeln!(std::io::stderr(), "warning: {warning}"); // as above
+            }
+            match (print(&text), error) {
+                (_, Some(error)) => fail(error),
+                (Ok(()), None) => ExitCode::SUCCESS,
+                (Err(_), None) => ExitCode::FAILURE,
+            }
         }
         Err(error) => fail(error),
     }

@@ -14,6 +14,7 @@ use std::process::{Command, Output};
 
 const NOBODY: u32 = 65534;
 const RUNTIME: &str = "python-3.11";
+const VERSION: &str = "1.4.0";
 
 /// Runs in the job. Says everything that a job must be able to do, and what it must not.
 const SCRIPT: &str = r#"
@@ -146,13 +147,13 @@ fn installs_once_an_hour(line: &Line, user: Option<u32>, server: &Server) {
 
 /// What `joblet-exec` unpacked is what GNU tar unpacks, but for the sticky bit of `tmp`.
 fn unpacks_like_gnu_tar(line: &Line) {
-    let archive = format!("{RUNTIME}-1.0.0-{}.tar.gz", Arch::NATIVE);
+    let archive = format!("{RUNTIME}-{VERSION}-{}.tar.gz", Arch::NATIVE);
     let gnu = line.path("gnu");
     fs::create_dir(&gnu).unwrap();
     let mut tar = Command::new("tar");
     tar.arg("-xzpf").arg(line.path("registry").join(archive)).arg("-C").arg(&gnu);
     succeeded(&tar.output().unwrap());
-    let name = format!("{RUNTIME}-1.0.0");
+    let name = format!("{RUNTIME}-{VERSION}");
     let mut theirs = tree(&gnu.join(&name));
     let tmp = theirs.get_mut(Path::new("isolated/tmp")).unwrap();
     assert_eq!(tmp.0 & 0o7777, 0o1777);
@@ -182,7 +183,7 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, i64, Vec<u8>)> {
 }
 
 fn refuses_a_flipped_byte(line: &Line, server: &Server) {
-    let archive = format!("{RUNTIME}-1.0.0-{}.tar.gz", Arch::NATIVE);
+    let archive = format!("{RUNTIME}-{VERSION}-{}.tar.gz", Arch::NATIVE);
     let archive = line.path("registry").join(archive);
     let mut bytes = fs::read(&archive).unwrap();
     let middle = bytes.len() / 2;

@@ -756,3 +756,26 @@ fn a_thousand_runtimes_of_fifty_versions() {
     assert_eq!(written, 58);
     assert!(more < 2.0, "{more} s");
 }
+
+/// Whoever builds it: a web server that runs as another user serves it.
+#[test]
+fn a_site_is_readable_under_any_umask() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = tempfile::tempdir().unwrap();
+    let record = record("node-20", "1.0.0", "2025-11-03");
+    let records = place.path().join("records/node-20");
+    fs::create_dir_all(&records).unwrap();
+    fs::write(records.join("1.0.0.json"), serde_json::to_vec(&record).unwrap()).unwrap();
+    let script = "umask 077 && exec \"$0\" site --records records --theme none --out new/site";
+    let program = env!("CARGO_BIN_EXE_joblet-publish");
+    let mut command = std::process::Command::new("sh");
+    let output = command.args(["-c", script, program]).current_dir(place.path()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let site = place.path().join("new/site");
+    for entry in walkdir::WalkDir::new(&site).into_iter().map(Result::unwrap) {
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        let want = if entry.file_type().is_dir() { 0o755 } else { 0o644 };
+        assert_eq!(format!("{mode:o}"), format!("{want:o}"), "{}", entry.path().display());
+    }
+    assert!(site.join("registry.json").is_file());
+}

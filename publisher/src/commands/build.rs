@@ -40,11 +40,14 @@ struct Built {
 pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error> {
     let mut built = Vec::new();
     let builder = Builder::new(&options.making);
-    let mut failed = Vec::new();
+    let (mut failed, mut warnings) = (Vec::new(), Vec::new());
     // One that fails keeps none of the others from being built.
     for source in sources(&options.sources, &options.selection)? {
         match build_source(&source, &builder, options, note) {
-            Ok(more) => built.extend(more),
+            Ok((more, said)) => {
+                built.extend(more);
+                warnings.extend(said);
+            }
             Err(error) => failed.push((format!("{}@{}", source.name, source.version), error)),
         }
     }
@@ -55,19 +58,19 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
         Selection::Names(_) => as_text(&built, &options.out),
     };
     match Error::all(failed) {
-        Ok(()) => Ok(Outcome::Text(text)),
+        Ok(()) => Ok(Outcome::Built { text, warnings, error: None }),
         Err(error) if options.json || built.is_empty() => Err(error),
-        Err(error) => Ok(Outcome::Partly(text, error)),
+        Err(error) => Ok(Outcome::Built { text, warnings, error: Some(error) }),
     }
 }
 
-/// The archives of one runtime, and its record.
+/// The archives of one runtime, and what its maintainer should know of them; its record is written.
 fn build_source(
     source: &Source,
     builder: &Builder,
     options: &args::Build,
     note: Note,
-) -> Result<Vec<Built>, Error> {
+) -> Result<(Vec<Built>, Vec<String>), Error> {
     let lock = lock::read(&options.sources, source)?;
     let mut jobs = Vec::new();
     for arch in arches(source, &options.arches)? {
@@ -75,7 +78,7 @@ fn build_source(
     }
     let kept = provenance::keep(&options.sources, source)?;
     let (mut archives, mut files) = (BTreeMap::new(), kept.clone());
-    let mut all = Vec::new();
+    let (mut all, mut warnings) = (Vec::new(), Vec::new());
     let source_dir = &options.sources.join(source.name.as_str());
     let cache = super::cache(options.making.cache.as_deref())?;
     let records = options.out.join("records");
@@ -96,7 +99,9 @@ fn build_source(
             packed
         } else {
             let build_input = BuildInput { source, source_dir, arch, inputs, native, timestamp };
-            let packed = build_one(&build_input, builder, options, &target, &mut files, note)?;
+            let (packed, more) =
+                build_one(&build_input, builder, options, &target, &mut files, note)?;
+            warnings.extend(more);
             key.write(&packed);
             packed
         };
@@ -109,7 +114,7 @@ fn build_source(
         let packed = archives[&arch].clone();
         Built { record: record.clone(), arch, packed, inputs, download, took, unchanged }
     };
-    Ok(all.into_iter().map(built).collect())
+    Ok((all.into_iter().map(built).collect(), warnings))
 }
 
 /// What `lock` has for `arch`.
@@ -126,7 +131,8 @@ pub(super) fn locked<'l>(
     })
 }
 
-/// One archive: inputs → tree → gate → file. What describes it goes into `files`.
+/// One archive: inputs → tree → gate → file, and what its maintainer should know. What describes it goes
+/// into `files`.
 fn build_one(
     build_input: &BuildInput,
     builder: &Builder,
@@ -134,12 +140,21 @@ fn build_one(
     target: &Path,
     files: &mut Files,
     note: Note,
-) -> Result<Packed, Error> {
+) -> Result<(Packed, Vec<String>), Error> {
     let (name, version, arch) =
         (&build_input.source.name, &build_input.source.version, build_input.arch);
     let step = |step: &str| note(&format!("build {name}@{version} {arch}: {step}"));
-    let BuiltTree { tree, runtime_yml, components } =
+    let BuiltTree { tree, runtime_yml, components, unanswered, mut warnings } =
         builder.make(build_input, &options.out, &step)?;
+    if options.release && !unanswered.is_empty() {
+        let reason = format!(
+            "maintainer scripts do what the build does not:\n  {}\ndo it with `run`, leave the package's \
+             files out with `exclude`, or answer `postinst: {{ NAME: ignore }}`",
+            unanswered.join("\n  ")
+        );
+        return Err(Error::Check { runtime: format!("{name}@{version} ({arch})"), reason });
+    }
+    warnings.extend(unanswered.iter().map(|what| format!("{what}, which the build does not do")));
     step("packing");
     let (directory, jobs) = (build_input.source.directory(), builder.jobs);
     let packed = pack::pack(&tree, &runtime_yml, &directory, target, options.part_size, jobs)?;
@@ -153,7 +168,8 @@ fn build_one(
     );
     files.insert(record::files::contents(arch), contents.into_bytes());
     files.insert(record::files::sbom(arch), sbom.into_bytes());
-    Ok(packed)
+    let warnings = warnings.iter().map(|what| format!("{name}@{version} {arch}: {what}")).collect();
+    Ok((packed, warnings))
 }
 
 fn write_record(

@@ -1,5 +1,6 @@
 //! Locked inputs → the tree of a runtime, checked: what `build` packs and `verify` packs again.
 
+use crate::check::qemu::Emulator;
 use crate::error::Error;
 use crate::inputs::cache::{self, Store};
 use crate::inputs::locations::Places;
@@ -7,17 +8,23 @@ use crate::lock::{Input, Kind};
 use crate::record::components::{self, Component};
 use crate::source::{self, Source};
 use crate::tree::Tree;
-use crate::tree::assemble::{self, Package};
+use crate::tree::assemble::{self, Assembled, Package};
+use crate::tree::elf_gate::Gate;
 use crate::tree::joblet_exec::JobletExec;
 use crate::tree::pyc;
+use crate::tree::scripts::package_name;
+use crate::tree::working_tree::{self, WorkingTree};
 use crate::{
     cli::args,
     fs::{free_space, paths},
     inputs::space,
-    tree::{elf_gate, fixups, joblet_exec, runtime_yml},
+    tree::{elf_gate, finish, fixups, joblet_exec, ld_cache, runtime_yml},
     unpack,
 };
+use joblet_format::ustar::MTIME;
 use joblet_format::{Arch, text};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -51,6 +58,16 @@ pub(super) struct BuiltTree {
     pub(super) runtime_yml: String,
     /// What its inputs are.
     pub(super) components: Vec<Component>,
+    /// Packages whose maintainer scripts do what no build does, and what, one line each.
+    pub(super) unanswered: Vec<String>,
+    /// What else its maintainer should know, one line each.
+    pub(super) warnings: Vec<String>,
+}
+
+/// The names of the Debian packages among `inputs`.
+fn locked_packages(inputs: &[Input]) -> BTreeSet<String> {
+    let debs = inputs.iter().filter(|input| input.kind == Kind::Deb);
+    debs.map(|input| package_name(input.file_name())).collect()
 }
 
 impl<'w> Builder<'w> {
@@ -74,20 +91,96 @@ impl<'w> Builder<'w> {
         let read = |input: &Input, file: &Path| unpack::read(source, arch, input, file, spool);
         let packages = unpack(inputs, &files, self.jobs, read)?;
         let manifest = source_dir.join(source::MANIFEST);
-        let mut tree = assemble::assemble(packages, source, source_dir, arch)?;
+        let Assembled { mut tree, effects, notes: mut warnings } =
+            assemble::assemble(packages, source, source_dir, arch)?;
         let links: Vec<String> =
             source.links.keys().filter_map(|link| source::expand(link, arch).ok()).collect();
-        fixups::apply(&mut tree, arch, links.iter().map(String::as_str), &manifest)?;
+        fixups::apply(&mut tree, arch, &effects, links.iter().map(String::as_str), &manifest)?;
+        self.finish(build_input, &mut tree, spool, step)?;
         if let Some(python) = source.python.as_ref().filter(|python| python.compile) {
             step("compiling Python modules");
             let compiler = self.compiler(build_input, &tree, spool, step)?;
             pyc::compile(&mut tree, &python.version, &compiler, spool, self.jobs)?;
         }
+        fixups::drop_dangling(&mut tree);
         step("checking libraries");
-        elf_gate::check(&tree, &source.directory(), arch, &source.allow_missing)?;
+        let locked = locked_packages(inputs);
+        let (runtime, allow_missing) = (&source.directory(), &source.allow_missing);
+        let gate = Gate { runtime, arch, allow_missing, locked: &locked };
+        warnings.extend(elf_gate::check(&tree, &gate)?);
+        let unanswered = effects.unanswered(&tree, |name| source.postinst.contains_key(name));
         let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
         let components = components::collect(inputs, &files, &tree)?;
-        Ok(BuiltTree { tree, runtime_yml, components })
+        Ok(BuiltTree { tree, runtime_yml, components, unanswered, warnings })
+    }
+
+    /// Does what triggers of packages and the manifest's `run` do, by programs of `tree`.
+    fn finish(
+        &self,
+        build_input: &BuildInput,
+        tree: &mut Tree,
+        spool: &Path,
+        step: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), Error> {
+        let BuildInput { source, arch, .. } = *build_input;
+        let due = finish::is_due(tree, arch);
+        if !due && source.run.is_empty() {
+            return Ok(());
+        }
+        let working = self.working_tree(build_input, tree, spool, false)?;
+        if due {
+            finish::triggers(tree, arch, &working, spool, step)?;
+        }
+        if source.run.is_empty() {
+            return ld_cache::write(tree, arch);
+        }
+        // Once more elsewhere, in another order of files: what differs would differ on another machine, too.
+        let mut again = tree.clone();
+        let other = self.working_tree(build_input, &again, spool, true)?;
+        for words in &source.run {
+            step(&format!("running {}", words.join(" ")));
+            working.run(words)?;
+            other.run(words)?;
+        }
+        working.take(tree, spool)?;
+        other.take(&mut again, spool)?;
+        ld_cache::write(tree, arch)?;
+        ld_cache::write(&mut again, arch)?;
+        let differences = working_tree::differences(tree, &again)?;
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let (count, shown) = (differences.len(), &differences[..differences.len().min(20)]);
+        let reason = format!(
+            "run: {count} files differ between two runs: {}; remove them in `run`, or make them the same \
+             (SOURCE_DATE_EPOCH is set)",
+            shown.join(", ")
+        );
+        Err(Error::Check { runtime: format!("{} ({arch})", source.directory()), reason })
+    }
+
+    /// `tree` on disk, where its programs run and write.
+    fn working_tree(
+        &self,
+        build_input: &BuildInput,
+        tree: &Tree,
+        spool: &Path,
+        backwards: bool,
+    ) -> Result<WorkingTree, Error> {
+        let BuildInput { source, source_dir, arch, .. } = *build_input;
+        let program = joblet_exec::find(self.making.joblet_exec.as_deref())?;
+        let manifest = source_dir.join(source::MANIFEST);
+        let runtime_yml = runtime_yml::render(tree, source, arch, &manifest)?;
+        let exec = JobletExec::new(program, tree, &runtime_yml, spool, |_| true, backwards)?;
+        if arch == Arch::NATIVE {
+            return WorkingTree::new(exec, MTIME);
+        }
+        let emulator = Emulator::find(arch).map_err(|reason| Error::Tool {
+            tool: format!("finishing {} for {arch}", source.directory()),
+            reason: format!("runs programs of it: {reason}, or build it on {arch}"),
+        })?;
+        let emulated = Box::new(move |program: &OsStr| emulator.command(program));
+        WorkingTree::new(exec.emulated(arch, emulated), MTIME)
     }
 
     /// The interpreter that compiles, out of `tree` if it is for this machine, else out of the same
@@ -106,7 +199,7 @@ impl<'w> Builder<'w> {
             |path: &str| !path.starts_with("usr/local/") && !path.starts_with("usr/share/");
         let write = |tree: &Tree| {
             let runtime_yml = runtime_yml::render(tree, source, Arch::NATIVE, &manifest)?;
-            JobletExec::new(program, tree, &runtime_yml, spool, wanted)
+            JobletExec::new(program, tree, &runtime_yml, spool, wanted, false)
         };
         if arch == Arch::NATIVE {
             return write(tree);
@@ -122,7 +215,9 @@ impl<'w> Builder<'w> {
         let read =
             |input: &Input, file: &Path| unpack::read(source, Arch::NATIVE, input, file, spool);
         let packages = unpack(&debs, &files, self.jobs, read)?;
-        write(&assemble::assemble_packages(packages, &manifest)?)
+        let mut tree = assemble::assemble_packages(packages, &manifest, &[])?.tree;
+        fixups::drop_dangling(&mut tree);
+        write(&tree)
     }
 
     /// Reports how much space a build of `inputs` takes, and fails where there is less.

@@ -37,8 +37,15 @@ use std::path::{Path, PathBuf};
 pub enum Outcome {
     /// Print this on stdout.
     Text(String),
-    /// Print this on stdout, then say what failed all the same.
-    Partly(String, Error),
+    /// Print the text on stdout, warnings on stderr, and then what failed all the same.
+    Built {
+        /// Data.
+        text: String,
+        /// One line each.
+        warnings: Vec<String>,
+        /// What failed.
+        error: Option<Error>,
+    },
     /// Print its address, and run it.
     Serve(Server),
 }

@@ -4,7 +4,9 @@ use crate::error::Error;
 use crate::{cli::args, fs::paths, record, registry::document, site};
 use joblet_format::Registry;
 use std::collections::BTreeMap;
-use std::{panic::resume_unwind, path::Path, sync::OnceLock, thread};
+use std::{
+    fs, os::unix::fs::PermissionsExt, panic::resume_unwind, path::Path, sync::OnceLock, thread,
+};
 
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let registry = document::make(&record::read_all(&options.records)?);
@@ -37,6 +39,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let all = record::read_all(&options.records)?;
     let registry = document::make(&all);
     let place = options.out.join("registry.json");
+    let new = !options.out.exists();
     // Both take long for a large registry, so which pages differ is found out meanwhile.
     let (text, check) = (OnceLock::new(), || allowed(&registry, &place));
     let permit = || match text.get_or_init(check) {
@@ -57,6 +60,11 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let site::Summary { files, written, removed } = written?;
     if let Some(staged) = staged? {
         paths::publish(staged, &place)?;
+    }
+    if new {
+        // Whatever the umask: a site is for others to read.
+        let readable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(&options.out, readable).map_err(Error::file("make", &options.out))?;
     }
     let out = options.out.display();
     Ok(format!("{out}: {files} files, {written} written, {removed} removed\n"))

@@ -119,7 +119,7 @@ impl Kept {
         let native = lock.inputs_for(Arch::NATIVE).unwrap_or_default();
         let timestamp = &lock.timestamp;
         let build_input = BuildInput { source, source_dir: dir, arch, inputs, native, timestamp };
-        let BuiltTree { tree, runtime_yml, components } =
+        let BuiltTree { tree, runtime_yml, components, .. } =
             builder.make(&build_input, spool, &step)?;
         step("packing");
         let target = source.name.archive(&source.version, arch);

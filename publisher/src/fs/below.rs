@@ -117,12 +117,19 @@ impl Below {
         let mut dir = Self { fd: self.again()?, path: self.path.clone() };
         for name in parents {
             let path = dir.path.join(name);
-            match rustix::fs::mkdirat(&dir.fd, *name, Mode::from_raw_mode(0o777)) {
-                Ok(()) | Err(Errno::EXIST) => {}
+            let new = match rustix::fs::mkdirat(&dir.fd, *name, Mode::from_raw_mode(0o755)) {
+                Ok(()) => true,
+                Err(Errno::EXIST) => false,
                 Err(errno) => return Err(Error::file("create", path)(errno)),
-            }
+            };
             let fd = rustix::fs::openat(&dir.fd, *name, WALK, Mode::empty());
             let fd = fd.map_err(|errno| dir.refused(name, "a directory", errno))?;
+            if new {
+                // Whatever the umask: what is written there is for others to read.
+                let mode = Mode::from_raw_mode(0o755);
+                let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                rustix::fs::chmod(place, mode).map_err(Error::file("create", &path))?;
+            }
             dir = Self { fd, path };
         }
         Ok((dir, last))
@@ -141,7 +148,13 @@ impl Below {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let failed = |error: std::io::Error| Error::file("write", self.path.join(name))(error);
         match rustix::fs::openat(&self.fd, name, flags, Mode::from_raw_mode(0o666)) {
-            Ok(fd) => File::from(fd).write_all(bytes).map_err(failed).map(|()| true),
+            Ok(fd) => {
+                let mut file = File::from(fd);
+                // As above.
+                let readable = std::fs::Permissions::from_mode(0o644);
+                file.set_permissions(readable).map_err(failed)?;
+                file.write_all(bytes).map_err(failed).map(|()| true)
+            }
             Err(Errno::EXIST) => Ok(false),
             Err(errno) => Err(failed(errno.into())),
         }

@@ -6,8 +6,9 @@ use crate::{
     inputs::debian_mirror::Mirrors,
     lock::{Input, Kind},
 };
-use joblet_format::{Arch, Checksum};
+use joblet_format::{Arch, Checksum, nearest};
 use std::{
+    collections::BTreeSet,
     path::Path,
     process::{Command, Output},
 };
@@ -55,25 +56,90 @@ pub(crate) fn resolve(
     words.extend(["-o", "Acquire::ForceHash=SHA256", "--"]);
     words.extend(packages);
     let resolved = apt_get(dir, &words)?;
+    let cache = |words: &[&str]| {
+        let output = run("apt-cache", dir, words)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
     if !resolved.status.success() {
+        let complaint = complaint(&resolved);
+        if let Some(package) = complained_of(packages, &complaint) {
+            return Err(Error::NotFound(explain(package, suite, arch, cache)?));
+        }
         return Err(Error::NotFound(format!(
-            "cannot resolve the packages in {suite} for {arch}: {}",
-            complaint(&resolved)
+            "cannot resolve the packages in {suite} for {arch}: {complaint}"
         )));
     }
-    parse(&String::from_utf8_lossy(&resolved.stdout), mirrors)
-        .map_err(|reason| Error::Tool { tool: "apt-get".into(), reason })
+    let inputs = parse(&String::from_utf8_lossy(&resolved.stdout), mirrors)
+        .map_err(|reason| Error::Tool { tool: "apt-get".into(), reason })?;
+    match absent(packages, &inputs) {
+        None => Ok(inputs),
+        Some(package) => Err(Error::NotFound(explain(package, suite, arch, cache)?)),
+    }
+}
+
+/// The first of `packages` that apt resolved to something else. It takes a name that no package has for a
+/// virtual package, a pattern or one to remove, and succeeds.
+fn absent<'p>(packages: &[&'p str], inputs: &[Input]) -> Option<&'p str> {
+    let locked: BTreeSet<String> =
+        inputs.iter().map(|input| package_name(input.file_name())).collect();
+    let names = packages.iter().map(|package| package.split('=').next().unwrap_or(package));
+    names.into_iter().find(|name| !locked.contains(*name))
+}
+
+/// The one of `packages` that apt says it does not have.
+fn complained_of<'p>(packages: &[&'p str], complaint: &str) -> Option<&'p str> {
+    let named = |package: &&&str| {
+        complaint.contains(&format!("'{package}' has no installation candidate"))
+            || complaint.lines().any(|line| {
+                line.split("; ").any(|it| it.ends_with(&format!("locate package {package}")))
+            })
+    };
+    packages.iter().find(named).copied()
+}
+
+/// Why `package` is none of `suite`: what provides it, or which name is near. `cache` runs apt-cache.
+fn explain(
+    package: &str,
+    suite: &str,
+    arch: Arch,
+    cache: impl Fn(&[&str]) -> Result<String, Error>,
+) -> Result<String, Error> {
+    // It takes a name that no package has for a pattern, too.
+    let shown = cache(&["showpkg", "--", package])?;
+    let its = shown.split("Package: ").find(|text| text.lines().next() == Some(package));
+    let provided = its.and_then(|text| text.split("Reverse Provides:").nth(1)).unwrap_or_default();
+    let names = provided.lines().filter_map(|line| line.split_whitespace().next());
+    let providers: BTreeSet<&str> = names.collect();
+    if !providers.is_empty() {
+        let providers = providers.into_iter().collect::<Vec<_>>().join(", ");
+        return Ok(format!(
+            "`{package}` is a virtual package in {suite} for {arch}; name one that provides it: {providers}"
+        ));
+    }
+    let all = cache(&["pkgnames"])?;
+    let near = nearest(package, all.lines().map(str::trim));
+    let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    Ok(format!("no package `{package}` in {suite} for {arch}{hint}"))
+}
+
+/// `git_2.39_amd64.deb` → `git`. Mirrors write `+` as `%2b`.
+fn package_name(file_name: &str) -> String {
+    file_name.split('_').next().unwrap_or(file_name).replace("%2b", "+")
 }
 
 fn apt_get(dir: &Path, words: &[&str]) -> Result<Output, Error> {
-    Command::new("apt-get")
+    run("apt-get", dir, words)
+}
+
+fn run(program: &str, dir: &Path, words: &[&str]) -> Result<Output, Error> {
+    Command::new(program)
         .args(words)
         .env("APT_CONFIG", dir.join("apt.conf"))
         .env("LC_ALL", "C")
         .current_dir(dir)
         .output()
         .map_err(|error| Error::Tool {
-            tool: "apt-get".into(),
+            tool: program.into(),
             reason: format!("{error}; `lock` needs apt, `build` does not"),
         })
 }
@@ -167,6 +233,53 @@ mod tests {
             assert!(error.contains("which names no deb with a SHA256"), "{error}");
         }
         assert_eq!(parse("\n", &mirrors).unwrap_err(), "printed no package at all");
+    }
+
+    #[test]
+    fn what_was_asked_for_is_what_was_locked() {
+        let input = |name: &str| {
+            let (name, sha256) =
+                (format!("debian/pool/main/x/{name}"), Checksum::from_digest([1; 32]));
+            Input { kind: Kind::Deb, name, size: Some(1), sha256 }
+        };
+        let inputs = ["bash_5.2_amd64.deb", "g%2b%2b_12_amd64.deb", "node-js_1_all.deb"].map(input);
+        for (packages, want) in [
+            (&["bash", "g++"][..], None),
+            (&["bash=5.2", "g++"][..], None),
+            (&["bash", "node.js"][..], Some("node.js")),
+            (&["awk"][..], Some("awk")),
+        ] {
+            assert_eq!(absent(packages, &inputs), want);
+        }
+        for (complaint, want) in [
+            ("Package 'awk' has no installation candidate", Some("awk")),
+            ("Unable to locate package awk; x", Some("awk")),
+            ("Unable to locate package awkward", None),
+        ] {
+            assert_eq!(complained_of(&["bash", "awk"], complaint), want, "{complaint}");
+        }
+        let cache = |words: &[&str]| {
+            Ok(match words {
+                ["showpkg", "--", "awk"] => {
+                    "Package: awk\nReverse Depends: \n  x,awk\nReverse Provides: \nmawk 1 (= )\ngawk 5 (= )\n"
+                }
+                ["showpkg", "--", "node.js"] => "Package: node-js\nReverse Provides: \nx 1 (= )\n",
+                ["showpkg", ..] => "",
+                _ => "bash\nphp8.2\n",
+            }
+            .to_owned())
+        };
+        for (package, want) in [
+            (
+                "awk",
+                "`awk` is a virtual package in bookworm for amd64; name one that provides it: gawk, mawk",
+            ),
+            ("php8.1", "no package `php8.1` in bookworm for amd64; did you mean `php8.2`?"),
+            ("node.js", "no package `node.js` in bookworm for amd64"),
+            ("zzzzzzzz", "no package `zzzzzzzz` in bookworm for amd64"),
+        ] {
+            assert_eq!(explain(package, "bookworm", Arch::Amd64, cache).unwrap(), want);
+        }
     }
 
     #[test]

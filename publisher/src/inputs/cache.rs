@@ -6,7 +6,7 @@
 use crate::{
     error::{Error, shown},
     fs::paths,
-    inputs::locations::Places,
+    inputs::{locations::Places, python_index::LOCAL},
     lock::{Input, Kind},
     net::http,
 };
@@ -201,6 +201,10 @@ enum Fault {
 
 /// Fetches `address` into `file`. Only what may pass by itself is tried again.
 fn download(address: &str, file: &mut File, input: &Input, came: Came) -> Result<(), Fault> {
+    if let Some(path) = address.strip_prefix(LOCAL) {
+        let from = File::open(path).map_err(|error| Fault::Net(error.to_string()))?;
+        return receive(Body { from, failed: None, came }, file, input, address);
+    }
     let mut attempt = 1;
     loop {
         let answer = http::get(address, "*/*", input.size.unwrap_or(MAX_UNKNOWN));

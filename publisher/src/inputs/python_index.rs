@@ -3,13 +3,16 @@
 //! In this order: the environment, pip's configuration files, uv's, and the default that these programs
 //! are built with, which their help texts tell. A lock never says where a wheel is.
 
-use crate::{env, error::Error, fs::paths};
+use crate::{env, error::Error, fs::paths, source::is_address};
 use crate::{inputs::simple_api, lock::wheel_tags::WheelName};
 use serde::Deserialize;
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
+
+/// Begins the address of a file on this host.
+pub(super) const LOCAL: &str = "file://";
 
 /// Indexes, best first, and directories with wheels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,8 +21,8 @@ pub(crate) struct Indexes {
     pub main: Option<String>,
     /// More addresses.
     pub more: Vec<String>,
-    /// Directories, or none.
-    pub links: Vec<PathBuf>,
+    /// Directories with wheels, and addresses of pages that list them.
+    pub links: Vec<String>,
 }
 
 impl Indexes {
@@ -27,7 +30,21 @@ impl Indexes {
     pub(crate) fn addresses(&self, file_name: &str) -> Vec<Result<String, String>> {
         let Some(wheel) = WheelName::parse(file_name) else { return Vec::new() };
         let indexes = self.main.iter().chain(&self.more);
-        indexes.map(|index| simple_api::find(index, wheel.name, file_name)).collect()
+        let listed = indexes.map(|index| simple_api::find(index, wheel.name, file_name));
+        let linked = self.links.iter().map(|place| {
+            if is_address(place) {
+                return simple_api::find_on_page(place, file_name);
+            }
+            let path = Path::new(place).join(file_name);
+            let absent = || format!("{place}: does not have it");
+            path.is_file().then(|| format!("{LOCAL}{}", path.display())).ok_or_else(absent)
+        });
+        // What lies on this host is looked at first: the hash decides.
+        let (mut first, rest): (Vec<_>, Vec<_>) =
+            linked.partition(|it| it.as_ref().is_ok_and(|address| address.starts_with(LOCAL)));
+        first.extend(listed);
+        first.extend(rest);
+        first
     }
 
     /// Takes over what `other` says and this one does not.
@@ -87,10 +104,14 @@ fn from_environment(var: impl Fn(&str) -> Option<String>) -> Indexes {
     Indexes { main, more, links: links.collect() }
 }
 
-/// A directory out of a `find-links` entry. Pages that list wheels are not read.
-fn directory(text: &str) -> Option<PathBuf> {
-    let path = Path::new(text.strip_prefix("file://").unwrap_or(text));
-    path.is_dir().then(|| path.to_owned())
+/// A directory or a page out of a `find-links` entry.
+fn directory(text: &str) -> Option<String> {
+    let path = text.strip_prefix(LOCAL).unwrap_or(text);
+    if is_address(text) {
+        return Some(text.to_owned());
+    }
+    let path = std::path::absolute(path).ok().filter(|path| path.is_dir())?;
+    path.to_str().map(str::to_owned)
 }
 
 /// pip's configuration files, the one that counts most first.
@@ -231,6 +252,20 @@ mod tests {
             assert_eq!(default_in(help).unwrap(), "https://a.example.org/simple");
         }
         assert_eq!(default_in("pip: no such option"), None);
+    }
+
+    #[test]
+    fn wheels_in_directories_serve_builds_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().to_str().unwrap().to_owned();
+        std::fs::write(dir.path().join("a-1-py3-none-any.whl"), "x").unwrap();
+        let var = |name: &str| (name == "PIP_FIND_LINKS").then(|| format!("{place} /nowhere"));
+        let found = from_environment(var);
+        assert_eq!(found.links, std::slice::from_ref(&place));
+        let addresses = found.addresses("a-1-py3-none-any.whl");
+        assert_eq!(addresses, [Ok(format!("file://{place}/a-1-py3-none-any.whl"))]);
+        let error = found.addresses("b-1-py3-none-any.whl").remove(0).unwrap_err();
+        assert_eq!(error, format!("{place}: does not have it"));
     }
 
     #[test]

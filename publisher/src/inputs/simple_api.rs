@@ -32,8 +32,16 @@ struct File {
 /// The page's address, and why there is none.
 pub(super) fn find(index: &str, project: &str, file_name: &str) -> Result<String, String> {
     let page = format!("{}/{}/", index.trim_end_matches('/'), normal(project));
-    let refused = |reason: &str| format!("{}: {reason}", shown::address(&page));
-    let (address, text) = read(&page).map_err(|reason| refused(&reason))?;
+    find_on_page(&page, file_name)
+}
+
+/// Where `page` lists the file `file_name`.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn find_on_page(page: &str, file_name: &str) -> Result<String, String> {
+    let refused = |reason: &str| format!("{}: {reason}", shown::address(page));
+    let (address, text) = read(page).map_err(|reason| refused(&reason))?;
     let base = Url::parse(&address).map_err(|error| refused(&error.to_string()))?;
     let found = if text.trim_start().starts_with('{') {
         let page: Page =
@@ -46,7 +54,7 @@ pub(super) fn find(index: &str, project: &str, file_name: &str) -> Result<String
     let mut url = base.join(&found).map_err(|error| refused(&error.to_string()))?;
     url.set_fragment(None);
     // Credentials for the page are valid for the files beside it.
-    if let Ok(index) = Url::parse(index) {
+    if let Ok(index) = Url::parse(page) {
         if index.origin() == url.origin() && url.username().is_empty() {
             _ = url.set_username(index.username()); // an address with an origin can have both
             _ = url.set_password(index.password());

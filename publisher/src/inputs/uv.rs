@@ -45,8 +45,8 @@ pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<
     if !indexes.more.is_empty() {
         command.env(env::MORE_INDEXES[0], indexes.more.join(" "));
     }
-    for dir in &indexes.links {
-        command.arg("--find-links").arg(dir);
+    if !indexes.links.is_empty() {
+        command.env(env::FIND_LINKS[0], indexes.links.join(","));
     }
     command.arg("--output-file").arg(&found).arg(&wanted);
     command.env("UV_PYTHON_DOWNLOADS", "never").env("NO_COLOR", "1").current_dir(dir.path());

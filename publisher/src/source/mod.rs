@@ -30,7 +30,7 @@ pub const MANIFEST: &str = "manifest.yaml";
 const MAX_FILES: u64 = 1 << 30;
 
 /// Packages that every Debian tree gets: nothing else pulls them in when no package is installed yet.
-pub const BASE_PACKAGES: [&str; 17] = [
+pub const BASE_PACKAGES: [&str; 27] = [
     "bash",
     "dash",
     "coreutils",
@@ -41,6 +41,8 @@ pub const BASE_PACKAGES: [&str; 17] = [
     "diffutils",
     "tar",
     "gzip",
+    "xz-utils",
+    "bzip2",
     "curl",
     "wget",
     "ca-certificates",
@@ -48,6 +50,14 @@ pub const BASE_PACKAGES: [&str; 17] = [
     "libstdc++6",
     "tzdata",
     "netbase",
+    "util-linux",
+    "hostname",
+    "procps",
+    "perl-base",
+    "ncurses-base",
+    "ncurses-bin",
+    "less",
+    "usr-is-merged", // instead of a program that merges them, in Perl
 ];
 
 /// A manifest that keeps every rule.
@@ -65,9 +75,12 @@ pub const BASE_PACKAGES: [&str; 17] = [
 /// urls: [{ into: opt/x, strip: 1, amd64: "https://….tar.gz", arm64: "https://…",
 ///          sha256: { amd64: … } }]  # as upstream says it, for what cannot be reached everywhere
 /// files: files/                  # a directory beside the manifest, copied last
-/// links: { usr/bin/python3: python3.11 }    # "{deb_arch}", "{multiarch}" are replaced, here,
-/// environment: { PATH: "/usr/bin:/bin" }    # here
-/// allow_missing: [libcuda.so.1]             # and here
+/// links: { usr/bin/python3: python3.11 }    # "{deb_arch}", "{multiarch}" are replaced, here
+/// environment: { PATH: "/usr/bin:/bin" }    # and here
+/// exclude: ["usr/share/doc/**"]  # what of the packages is left out
+/// run: [[dot, -c]]               # finishes the tree, as a job; what it changes becomes part of it
+/// postinst: { git: ignore }      # what a maintainer script would do is not missed, or done by `run`
+/// allow_missing: [libcuda.so.1]
 /// check: [[python3, -c, "import numpy"]]
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -97,12 +110,31 @@ pub struct Source {
     /// Variables of every job.
     #[serde(default, deserialize_with = "unique_map")]
     pub environment: BTreeMap<String, String>,
-    /// Sonames that the host brings.
+    /// Patterns of paths of packages that are left out: `*` and `?` within a component, `**` across them.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Commands that finish the tree, as jobs that may change it.
+    #[serde(default)]
+    pub run: Vec<Vec<String>>,
+    /// Debian packages whose maintainer scripts do what no build does → why that is right.
+    #[serde(default, deserialize_with = "unique_map")]
+    pub postinst: BTreeMap<String, Postinst>,
+    /// Sonames that the host brings, and interpreters of scripts that may be missing.
     #[serde(default)]
     pub allow_missing: BTreeSet<String>,
     /// Commands that must succeed in the packed runtime.
     #[serde(default)]
     pub check: Vec<Vec<String>>,
+}
+
+/// What becomes of a maintainer script that no build does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Postinst {
+    /// No job misses it.
+    Ignore,
+    /// The manifest's `run`, `links` or `files` do it.
+    Run,
 }
 
 /// Packages of one Debian suite.
@@ -121,13 +153,18 @@ pub struct Debian {
 pub struct Python {
     /// `MAJOR.MINOR` of the interpreter.
     pub version: String,
-    /// Nothing uploaded on or after this day is used: `YYYY-MM-DD`.
+    /// Nothing uploaded on or after this day is used: `YYYY-MM-DD`. Needed with `packages` alone.
+    #[serde(default)]
     pub before: String,
     /// Whether `.pyc` files are made.
     #[serde(default)]
     pub compile: bool,
     /// Requirements, such as `numpy==1.26.2`.
+    #[serde(default)]
     pub packages: Vec<String>,
+    /// Projects whose files stay where another project's have the same names. No lock depends on it.
+    #[serde(default, skip_serializing)]
+    pub prefer: Vec<String>,
 }
 
 /// One upstream archive per architecture.

@@ -31,6 +31,8 @@ fn check_escaped(source: &Source) -> Result<(), String> {
     let texts = links.map(|text| ("links or environment", text));
     let texts = texts.chain([("description", &source.description)]);
     let texts = texts.chain(source.check.iter().flatten().map(|word| ("check", word)));
+    let texts = texts.chain(source.run.iter().flatten().map(|word| ("run", word)));
+    let texts = texts.chain(source.exclude.iter().map(|pattern| ("exclude", pattern)));
     let texts = texts.chain(source.urls.iter().map(|url| ("urls.into", &url.into)));
     for (key, text) in texts.chain(source.files.iter().map(|files| ("files", files))) {
         if let Some((_, code)) = shown::first_reordering(text) {
@@ -60,6 +62,11 @@ pub(super) fn check(source: &Source) -> Result<(), String> {
                     "debian.packages: {package:?} is neither NAME nor NAME=VERSION"
                 ));
             }
+            if package.ends_with('-') {
+                return Err(format!(
+                    "debian.packages: apt would take {package:?} as a package to remove"
+                ));
+            }
         }
     }
     source.python.as_ref().map_or(Ok(()), check_python)?;
@@ -72,8 +79,20 @@ pub(super) fn check(source: &Source) -> Result<(), String> {
     if let Some((path, _)) = source.links.iter().find(|(_, target)| target.is_empty()) {
         return Err(format!("links: {path:?} has no target"));
     }
-    if source.check.iter().any(|command| command.first().is_none_or(String::is_empty)) {
-        return Err("check: each command is a list of words, such as [python3, --version]".into());
+    for (key, commands) in [("check", &source.check), ("run", &source.run)] {
+        if commands.iter().any(|command| command.first().is_none_or(String::is_empty)) {
+            return Err(format!(
+                "{key}: each command is a list of words, such as [python3, --version]"
+            ));
+        }
+    }
+    if source.exclude.iter().any(|pattern| pattern.trim_matches('/').is_empty()) {
+        return Err(
+            "exclude: a pattern names a path below the root, such as usr/share/doc/**".into()
+        );
+    }
+    if let Some(package) = source.postinst.keys().find(|package| !is_package(package)) {
+        return Err(format!("postinst: {package:?} is not the name of a Debian package"));
     }
     for text in source.links.iter().flat_map(|(path, target)| [path, target]) {
         expand(text, Arch::Amd64).map_err(|rule| format!("links: {rule}"))?;
@@ -89,6 +108,9 @@ fn check_python(python: &Python) -> Result<(), String> {
         return Err(format!("python.version: {:?} is not a version like 3.11", python.version));
     }
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if python.packages.is_empty() && python.before.is_empty() {
+        return Ok(());
+    }
     let lengths: Vec<usize> = python.before.split('-').map(str::len).collect();
     if lengths != [4, 2, 2] || !python.before.split('-').all(digits) {
         return Err(format!("python.before: {:?} is not a day like 2024-01-01", python.before));

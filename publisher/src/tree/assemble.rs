@@ -3,8 +3,12 @@
 use crate::{
     error::Error,
     fs::below,
+    lock::wheel_tags::normal,
     source::{self, Source, expand},
-    tree::{Member, Node, Tree, link_path, relative},
+    tree::{
+        Member, Node, Tree, link_path, pattern, relative,
+        scripts::{Diversions, Effects, Scripts, package_name},
+    },
 };
 use joblet_format::Arch;
 use std::{path::Path, sync::Arc};
@@ -13,11 +17,14 @@ use std::{path::Path, sync::Arc};
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
 /// What of a package is kept, by its first component.
-const KEPT: [&str; 7] = ["bin", "sbin", "lib", "lib64", "usr", "etc", "tmp"];
+const KEPT: [&str; 8] = ["bin", "sbin", "lib", "lib64", "usr", "etc", "tmp", "var"];
 
-/// What no job needs: manuals, translations, and what only a running system uses.
-const DROPPED: [&str; 55] = [
-    "etc/X11",
+/// What below `var` is kept: files that programs of the package read. Nobody writes there in a job.
+const KEPT_VAR: &str = "var/lib/";
+
+/// What no job needs: manuals, translations, completions of shells, and what only a running system uses.
+const DROPPED: [&str; 57] = [
+    "etc/X11/Xsession.d",
     "etc/apt",
     "etc/bash_completion.d",
     "etc/cron.d",
@@ -57,9 +64,7 @@ const DROPPED: [&str; 55] = [
     "usr/share/bug",
     "usr/share/debconf",
     "usr/share/doc-base",
-    "usr/share/dpkg",
-    "usr/share/fish",
-    "usr/share/gdb",
+    "usr/share/fish/vendor_completions.d",
     "usr/share/icons",
     "usr/share/info",
     "usr/share/lintian",
@@ -67,11 +72,15 @@ const DROPPED: [&str; 55] = [
     "usr/share/man",
     "usr/share/menu",
     "usr/share/perl5/Debconf",
-    "usr/share/perl5/Debian",
     "usr/share/pixmaps",
     "usr/share/polkit-1",
-    "usr/share/zsh",
-    "usr/src",
+    "usr/share/zsh/vendor-completions",
+    "var/lib/apt",
+    "var/lib/dbus",
+    "var/lib/dpkg",
+    "var/lib/pam",
+    "var/lib/systemd",
+    "var/lib/ucf",
 ];
 
 /// The members of one package, and what it is called.
@@ -82,9 +91,42 @@ pub struct Package {
     pub members: Vec<Member>,
     /// A package of Debian: parts that no job needs are left out, and no other one brings its files.
     pub debian: bool,
+    /// What is done when it is installed.
+    pub scripts: Scripts,
 }
 
-/// Puts the tree together: packages in their order, then the manifest's `links`, then its `files`.
+impl Package {
+    /// What it is called in Debian.
+    pub(super) fn name(&self) -> String {
+        package_name(&self.label)
+    }
+
+    fn is_wheel(&self) -> bool {
+        is_wheel(&self.label)
+    }
+}
+
+fn is_wheel(label: &str) -> bool {
+    Path::new(label).extension().is_some_and(|extension| extension == "whl")
+}
+
+/// Whether the input of this name is a package of Debian.
+pub(super) fn is_deb(label: &str) -> bool {
+    Path::new(label).extension().is_some_and(|extension| extension == "deb")
+}
+
+/// A tree of packages, and what their scripts would do.
+pub struct Assembled {
+    /// The tree.
+    pub tree: Tree,
+    /// What maintainer scripts would do.
+    pub effects: Effects,
+    /// What its maintainer should know, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Puts the tree together: packages in their order without what is excluded, then the manifest's `links`, then
+/// its `files`.
 ///
 /// # Errors
 /// [`Error::Archive`] if two packages bring different things to one path, or one writes through a
@@ -94,9 +136,11 @@ pub fn assemble(
     source: &Source,
     source_dir: &Path,
     arch: Arch,
-) -> Result<Tree, Error> {
+) -> Result<Assembled, Error> {
     let manifest = source_dir.join(crate::source::MANIFEST);
-    let mut tree = assemble_packages(packages, &manifest)?;
+    let prefer = source.python.as_ref().map_or(&[][..], |python| &python.prefer);
+    let mut assembled = merge_packages(packages, &manifest, &source.exclude, prefer)?;
+    let tree = &mut assembled.tree;
     let refused = |rule: String| Error::config(&manifest, rule);
     for (link, target) in &source.links {
         let link = expand(link, arch).map_err(refused)?;
@@ -105,41 +149,98 @@ pub fn assemble(
         tree.replace(&link, node).map_err(|rule| refused(format!("links: {rule}")))?;
     }
     if let Some(files) = &source.files {
-        copy(&mut tree, source_dir, files)?;
+        copy(tree, source_dir, files)?;
     }
-    Ok(tree)
+    Ok(assembled)
 }
 
-/// Puts the tree of packages alone together, in a merged `/usr`.
+/// Puts the tree of packages alone together, in a merged `/usr`, without paths that fit a pattern of `exclude`.
 ///
 /// # Errors
 /// [`Error::Archive`] as [`assemble`].
-pub fn assemble_packages(packages: Vec<Package>, manifest: &Path) -> Result<Tree, Error> {
-    let mut tree = Tree::default();
+pub fn assemble_packages(
+    packages: Vec<Package>,
+    manifest: &Path,
+    exclude: &[String],
+) -> Result<Assembled, Error> {
+    merge_packages(packages, manifest, exclude, &[])
+}
+
+fn merge_packages(
+    packages: Vec<Package>,
+    manifest: &Path,
+    exclude: &[String],
+    prefer: &[String],
+) -> Result<Assembled, Error> {
+    let effects = Effects::read_all(&packages);
+    let mut rules = Rules {
+        diversions: &effects.diversions,
+        exclude,
+        used: vec![false; exclude.len()],
+        prefer,
+    };
+    let (mut tree, mut notes) = (Tree::default(), Vec::new());
     for package in packages {
-        add(&mut tree, package)?;
+        add(&mut tree, package, &mut rules, &mut notes)?;
     }
+    let unused = rules.used.iter().zip(exclude).filter(|(used, _)| !**used);
+    notes.extend(unused.map(|(_, pattern)| format!("exclude: `{pattern}` fits nothing")));
     for name in MERGED {
         let target = format!("usr/{name}");
         if tree.is_dir(&target) {
             tree.insert(name, Node::Link(target)).map_err(|rule| Error::config(manifest, rule))?;
         }
     }
-    Ok(tree)
+    Ok(Assembled { tree, effects, notes })
+}
+
+/// What decides where members of packages go.
+struct Rules<'r> {
+    diversions: &'r Diversions,
+    exclude: &'r [String],
+    /// Which patterns of `exclude` fitted something.
+    used: Vec<bool>,
+    /// Python projects whose files stay where another one's have their names.
+    prefer: &'r [String],
+}
+
+impl Rules<'_> {
+    fn excludes(&mut self, path: &str) -> bool {
+        let mut excluded = false;
+        for (pattern, used) in self.exclude.iter().zip(&mut self.used) {
+            if pattern::fits(pattern, path) {
+                (excluded, *used) = (true, true);
+            }
+        }
+        excluded
+    }
+
+    /// Whether the project of the wheel `label` is preferred.
+    fn prefers(&self, label: &str) -> bool {
+        let project = label.split('-').next().unwrap_or_default();
+        self.prefer.iter().any(|preferred| normal(preferred) == normal(project))
+    }
 }
 
 /// Adds the members of one package, at the places they have in a merged `/usr`.
-fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
+fn add(
+    tree: &mut Tree,
+    package: Package,
+    rules: &mut Rules,
+    notes: &mut Vec<String>,
+) -> Result<(), Error> {
     let owner: Arc<str> = package.label.as_str().into();
+    let (name, wheel, mut overwritten) = (package.name(), package.is_wheel(), Vec::new());
     for Member { path, node } in package.members {
-        let merged = merge(&path);
+        let place = rules.diversions.place(&path, &name);
+        let merged = merged_path(place);
         let dropped = package.debian && !kept(&merged, matches!(node, Node::Dir));
-        if MERGED.contains(&path.as_str()) || dropped {
+        if MERGED.contains(&path.as_str()) || dropped || rules.excludes(&merged) {
             continue;
         }
         let node = match node {
             Node::Link(target) => {
-                let target = merge(&link_path(&path, &target));
+                let target = merged_path(&link_path(&path, &target));
                 Node::Link(relative(&merged, &target))
             }
             node => node,
@@ -147,6 +248,17 @@ fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
         let is_dir = matches!(node, Node::Dir);
         if !package.debian && same(tree.get(&merged), &node)? {
             continue; // several wheels bring the same `__init__.py`
+        }
+        if let Some(other) = tree.owner(&merged).filter(|other| wheel && is_wheel(other)) {
+            if matches!((tree.get(&merged), &node), (Some(Node::File { .. }), Node::File { .. })) {
+                // As pip and uv do it: the one that is installed last overwrites.
+                let stays = rules.prefers(other) && !rules.prefers(&package.label);
+                overwritten.push((merged.clone(), other.to_owned(), stays));
+                if stays {
+                    continue;
+                }
+                tree.remove(&merged);
+            }
         }
         tree.insert(&merged, node).map_err(|rule| {
             let other = tree
@@ -158,7 +270,28 @@ fn add(tree: &mut Tree, package: Package) -> Result<(), Error> {
             tree.own(merged, Arc::clone(&owner));
         }
     }
+    notes.extend(overwritten_note(&package.label, &overwritten, rules));
     Ok(())
+}
+
+/// What is said of the files that `label` and other wheels bring: path, the other wheel, whether that one's stays.
+fn overwritten_note(
+    label: &str,
+    overwritten: &[(String, String, bool)],
+    rules: &Rules,
+) -> Option<String> {
+    let (path, other, stays) = overwritten.first()?;
+    if rules.prefers(label) || rules.prefers(other) {
+        return None;
+    }
+    let count = overwritten.len();
+    let project = |label: &str| label.split('-').next().unwrap_or_default().to_owned();
+    let (winner, loser) = if *stays { (other.as_str(), label) } else { (label, other.as_str()) };
+    Some(format!(
+        "{winner} overwrites {count} files of {loser}, such as `{path}`; say which one stays with \
+         `python: {{ prefer: [{}] }}`",
+        project(winner)
+    ))
 }
 
 /// Whether both are files with the same bytes.
@@ -171,7 +304,7 @@ fn same(old: Option<&Node>, new: &Node) -> Result<bool, Error> {
 }
 
 /// `lib/x` → `usr/lib/x`.
-fn merge(path: &str) -> String {
+pub(super) fn merged_path(path: &str) -> String {
     let first = path.split('/').next().unwrap_or_default();
     if MERGED.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
 }
@@ -184,6 +317,9 @@ fn kept(path: &str, is_dir: bool) -> bool {
     };
     if !KEPT.contains(&first) || DROPPED.iter().any(below) {
         return false;
+    }
+    if first == "var" {
+        return !is_dir && path.starts_with(KEPT_VAR);
     }
     match path.strip_prefix("usr/share/doc/") {
         // Licences stay; a directory appears with its first file.
@@ -233,7 +369,7 @@ mod tests {
     }
 
     fn package(label: &str, members: Vec<Member>) -> Package {
-        Package { label: label.into(), members, debian: true }
+        Package { label: label.into(), members, debian: true, scripts: Scripts::default() }
     }
 
     fn source(more: &str) -> Source {
@@ -266,7 +402,8 @@ mod tests {
             Path::new("."),
             Arch::Amd64,
         )
-        .unwrap();
+        .unwrap()
+        .tree;
         for (path, want) in [
             ("bin", "usr/bin"),
             ("lib64", "usr/lib64"),
@@ -278,7 +415,7 @@ mod tests {
         ] {
             assert_eq!(target(&tree, path), want, "{path}");
         }
-        assert!(tree.get("usr/share/locale").is_none() && tree.get("var").is_none());
+        assert!(tree.get("usr/share/locale").is_none() && tree.get("var/lib/x").is_some());
         assert_eq!(tree.resolve("usr/bin/ld").unwrap(), "usr/lib/x86_64-linux-gnu/ld.so");
     }
 
@@ -296,6 +433,14 @@ mod tests {
             ("etc/cron.daily/x", false, false),
             ("etc/ssl/openssl.cnf", false, true),
             ("var/x", false, false),
+            ("var/lib/aspell/x", false, true),
+            ("var/lib/aspell", true, false),
+            ("var/lib/dpkg/x", false, false),
+            ("usr/share/zsh/functions/x", false, true),
+            ("usr/share/zsh/vendor-completions/_x", false, false),
+            ("usr/share/gdb/python/x", false, true),
+            ("usr/share/fish/functions/x", false, true),
+            ("usr/share/fish/vendor_completions.d/x", false, false),
             ("root", true, false),
         ] {
             assert_eq!(kept(path, is_dir), want, "{path}");
@@ -326,7 +471,7 @@ mod tests {
                 "b.deb: `usr/bin/x` is a file and a file, which a.deb brings too",
             ),
         ] {
-            assert_eq!(assemble(a, b).unwrap_err().to_string(), rule);
+            assert_eq!(assemble(a, b).err().unwrap().to_string(), rule);
         }
     }
 
@@ -340,13 +485,66 @@ mod tests {
         std::os::unix::fs::symlink("/usr/bin/x", files.join("y")).unwrap();
         let packages = || vec![package("a", vec![member("usr/bin/x", file("old"))])];
         let source = source("files: files/\n");
-        let tree = assemble(packages(), &source, dir.path(), Arch::Amd64).unwrap();
+        let tree = assemble(packages(), &source, dir.path(), Arch::Amd64).unwrap().tree;
         let (executable, content) = tree.file("usr/bin/y").unwrap();
         assert_eq!((executable, content.read().unwrap()), (true, b"new".to_vec()));
         assert_eq!(target(&tree, "usr/bin/y"), "x");
         std::fs::create_dir_all(dir.path().join("files/bin")).unwrap();
         std::fs::write(dir.path().join("files/bin/z"), "z").unwrap();
-        let error = assemble(packages(), &source, dir.path(), Arch::Amd64).unwrap_err().to_string();
+        let error =
+            assemble(packages(), &source, dir.path(), Arch::Amd64).err().unwrap().to_string();
         assert!(error.ends_with("files/: `bin/z` is below the link `bin`"), "{error}");
+    }
+
+    #[test]
+    fn diverted_and_excluded_files() {
+        let mut parallel =
+            package("parallel_1_all.deb", vec![member("usr/bin/parallel", file("gnu"))]);
+        parallel.scripts.preinst = "#!/bin/sh\ndpkg-divert --package parallel --divert \
+             /usr/bin/parallel.moreutils --rename /usr/bin/parallel\n"
+            .into();
+        let members = vec![
+            member("usr/bin/parallel", file("other")),
+            member("usr/share/doc/x/copyright", file("x")),
+            member("usr/lib/x/tests/a", file("x")),
+        ];
+        let source = source("exclude: [\"**/tests\", usr/share/doc, nothing]\n");
+        let packages = vec![package("moreutils_1_all.deb", members), parallel];
+        let Assembled { tree, notes, .. } =
+            assemble(packages, &source, Path::new("."), Arch::Amd64).unwrap();
+        let paths: Vec<_> =
+            tree.iter().filter(|it| !tree.is_dir(it.0)).map(|(path, _)| path).collect();
+        assert_eq!(paths, ["usr/bin/parallel", "usr/bin/parallel.moreutils"]);
+        assert_eq!(tree.file("usr/bin/parallel").unwrap().1.read().unwrap(), b"gnu");
+        assert_eq!(notes, ["exclude: `nothing` fits nothing"]);
+    }
+
+    #[test]
+    fn of_two_wheels_the_last_overwrites_unless_the_other_is_preferred() {
+        let wheel = |name: &str| Package {
+            label: format!("{name}-1-py3-none-any.whl"),
+            members: vec![member("usr/local/x.py", file(name))],
+            debian: false,
+            scripts: Scripts::default(),
+        };
+        for (prefer, content, count) in [("", "b", 1), ("A", "a", 0), ("b", "b", 0)] {
+            let source = source(&format!(
+                "python: {{ version: '3.11', before: 2024-01-01, packages: [], prefer: [{prefer}] }}\n"
+            ));
+            let Assembled { tree, notes, .. } =
+                assemble(vec![wheel("a"), wheel("b")], &source, Path::new("."), Arch::Amd64)
+                    .unwrap();
+            let bytes = tree.file("usr/local/x.py").unwrap().1.read().unwrap();
+            assert_eq!(
+                (bytes.as_slice(), notes.len()),
+                (content.as_bytes(), count),
+                "{prefer}: {notes:?}"
+            );
+            if let [note] = notes.as_slice() {
+                let want = "b-1-py3-none-any.whl overwrites 1 files of a-1-py3-none-any.whl, such as \
+                            `usr/local/x.py`; say which one stays with `python: { prefer: [b] }`";
+                assert_eq!(note, want);
+            }
+        }
     }
 }

@@ -4,12 +4,14 @@
 
 use crate::{
     error::Error,
-    tree::{Node, Tree, cacerts, link_path},
+    tree::{Node, Tree, cacerts, finish, ld_cache, link_path, scripts::Effects},
 };
 use joblet_format::Arch;
 use std::path::Path;
 
 const CERTIFICATES: &str = "usr/share/ca-certificates/mozilla";
+/// Certificates that `files` may bring, in PEM, named `.crt`.
+const LOCAL_CERTIFICATES: &str = "usr/local/share/ca-certificates";
 /// Most bytes of certificates, which are put into one file in memory.
 const MAX_CERTIFICATES: u64 = 64 << 20;
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
@@ -33,6 +35,12 @@ const FILES: [(&str, &str); 6] = [
     ("etc/resolv.conf", ""),
 ];
 
+/// Configuration that scripts of the base list copy, and where to.
+const COPIES: [(&str, &str); 2] = [
+    ("usr/share/readline/inputrc", "etc/inputrc"),
+    ("usr/share/base-files/profile", "etc/profile"),
+];
+
 /// Debian's alternatives: link below `usr/bin`, and the programs that can stand for it, best first.
 const ALTERNATIVES: [(&str, &[&str]); 13] = [
     ("awk", &["gawk", "mawk"]),
@@ -50,7 +58,7 @@ const ALTERNATIVES: [(&str, &[&str]); 13] = [
     ("which", &["which.debianutils"]),
 ];
 
-/// Applies all fix-ups. `links` are the manifest's.
+/// Applies all fix-ups. `effects` are those of maintainer scripts, `links` the manifest's.
 ///
 /// # Errors
 /// [`Error::Config`] if a link of the manifest is dangling, or `files` or `links` put something
@@ -58,6 +66,7 @@ const ALTERNATIVES: [(&str, &[&str]); 13] = [
 pub fn apply<'l>(
     tree: &mut Tree,
     arch: Arch,
+    effects: &Effects,
     links: impl Iterator<Item = &'l str>,
     manifest: &Path,
 ) -> Result<(), Error> {
@@ -68,10 +77,19 @@ pub fn apply<'l>(
     for (path, text) in FILES {
         tree.supply(path, file(text.as_bytes().to_vec())).map_err(refused)?;
     }
+    for (from, to) in COPIES {
+        if let Some((executable, content)) = tree.file(from) {
+            let content = content.clone();
+            tree.supply(to, Node::File { executable, content }).map_err(refused)?;
+        }
+    }
     certificates(tree)?.map_err(refused)?;
-    alternatives(tree).and_then(|()| java(tree, arch)).map_err(refused)?;
+    // One path of the JDK for both architectures before what its packages say.
+    java(tree, arch).and_then(|()| effects.apply(tree)).map_err(refused)?;
+    alternatives(tree).map_err(refused)?;
+    finish::php_modules(tree)?;
+    ld_cache::write(tree, arch)?;
     check_links(tree, links, manifest)?;
-    drop_dangling(tree);
     Ok(())
 }
 
@@ -82,7 +100,7 @@ fn file(bytes: Vec<u8>) -> Node {
 /// The bundle that programs read, out of the certificates that Debian ships one by one.
 fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
     let (mut bundle, mut trusted) = (Vec::new(), Vec::new());
-    for (path, node) in tree.below(CERTIFICATES) {
+    for (path, node) in tree.below(CERTIFICATES).chain(tree.below(LOCAL_CERTIFICATES)) {
         let Node::File { content, .. } = node else { continue };
         if Path::new(path).extension().is_some_and(|extension| extension == "crt") {
             // Debian's have 2 kB each, 200 kB together.
@@ -157,9 +175,9 @@ fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
     Ok(())
 }
 
-/// Removes dangling symlinks, and links to them. Links into `/proc`, `/dev` and
+/// Last of all, when programs of the tree have run: removes dangling symlinks, and links to them. Links into `/proc`, `/dev` and
 /// `/sys` lead somewhere in a job.
-fn drop_dangling(tree: &mut Tree) {
+pub fn drop_dangling(tree: &mut Tree) {
     loop {
         let dangling = |path: &str, target: &str| {
             let first = link_path(path, target);
@@ -208,8 +226,14 @@ mod tests {
             };
             tree.insert(path.split(" -> ").next().unwrap(), node).unwrap();
         }
-        apply(&mut tree, Arch::Amd64, [].into_iter(), Path::new("m.yaml")).unwrap();
+        apply_all(&mut tree);
         tree
+    }
+
+    fn apply_all(tree: &mut Tree) {
+        let effects = Effects::default();
+        apply(tree, Arch::Amd64, &effects, [].into_iter(), Path::new("m.yaml")).unwrap();
+        drop_dangling(tree);
     }
 
     fn links(tree: &Tree) -> Vec<String> {
@@ -273,10 +297,11 @@ mod tests {
             "usr/share/ca-certificates/mozilla/b.crt",
             "usr/share/ca-certificates/mozilla/a.crt",
             "usr/share/ca-certificates/mozilla/x.txt",
+            "usr/local/share/ca-certificates/own.crt",
             "usr/lib/ssl/openssl.cnf",
         ]);
         let (_, content) = tree.file("usr/lib/ssl/cert.pem").unwrap();
-        assert_eq!(content.read().unwrap(), b"a.crt\nb.crt\n");
+        assert_eq!(content.read().unwrap(), b"a.crt\nb.crt\nown.crt\n");
     }
 
     #[test]
@@ -294,7 +319,7 @@ mod tests {
     fn what_is_there_stays() {
         let mut tree = Tree::default();
         tree.insert("etc/passwd", file(b"mine".to_vec())).unwrap();
-        apply(&mut tree, Arch::Amd64, [].into_iter(), Path::new("m.yaml")).unwrap();
+        apply_all(&mut tree);
         assert_eq!(tree.file("etc/passwd").unwrap().1.read().unwrap(), b"mine");
     }
 }

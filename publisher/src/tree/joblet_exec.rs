@@ -8,6 +8,7 @@ use crate::{
 };
 use joblet_format::Arch;
 use std::{
+    ffi::OsStr,
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
@@ -47,10 +48,18 @@ pub fn find(option: Option<&Path>) -> Result<PathBuf, Error> {
 pub struct JobletExec {
     program: PathBuf,
     store: TempDir,
+    /// The architecture of the tree.
+    arch: Arch,
+    /// Runs `joblet-exec` where programs of another architecture run.
+    emulator: Option<Box<Emulated>>,
 }
 
+/// A command that runs the program it is given, and takes its arguments.
+pub type Emulated = dyn Fn(&OsStr) -> Command + Send + Sync;
+
 impl JobletExec {
-    /// Writes what of `tree` is `wanted` below `dir`.
+    /// Writes what of `tree` is `wanted` below `dir`; `backwards` in the other order, which programs must not
+    /// depend on.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -60,13 +69,18 @@ impl JobletExec {
         runtime_yml: &str,
         dir: &Path,
         wanted: impl Fn(&str) -> bool,
+        backwards: bool,
     ) -> Result<Self, Error> {
         let dir = std::path::absolute(dir).map_err(Error::file("find", dir))?;
         let store = tempfile::Builder::new().prefix(".tool-").tempdir_in(&dir);
         let store = store.map_err(Error::file("create below", dir))?;
         let runtime = store.path().join(RUNTIME);
         // Nothing of a tree is below a link, so no link redirects a write.
-        for (path, node) in tree.iter().filter(|(path, _)| wanted(path)) {
+        let mut nodes: Vec<_> = tree.iter().filter(|(path, _)| wanted(path)).collect();
+        if backwards {
+            nodes.reverse();
+        }
+        for (path, node) in nodes {
             let target = runtime.join("isolated").join(path);
             match node {
                 Node::Dir => paths::create_dirs(&target)?,
@@ -97,14 +111,28 @@ impl JobletExec {
             &runtime.join("runtime.yml"),
             format!("name: tool\nversion: 1.0.0\n{text}").as_bytes(),
         )?;
-        Ok(Self { program, store })
+        Ok(Self { program, store, arch: Arch::NATIVE, emulator: None })
+    }
+
+    /// The same for a tree of `arch`, whose programs run below `emulator`.
+    #[must_use]
+    pub fn emulated(self, arch: Arch, emulator: Box<Emulated>) -> Self {
+        Self { arch, emulator: Some(emulator), ..self }
+    }
+
+    /// Where the tree lies.
+    pub(super) fn root(&self) -> PathBuf {
+        self.store.path().join(RUNTIME).join("isolated")
     }
 
     /// `joblet-exec … run …`: options of `run` and the job's words are to follow.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
-        // Whatever the caller runs through an emulator: this is run by the kernel itself.
-        command.env(env::JOBLET_EXEC_ARCH, Arch::NATIVE.as_str());
+        let mut command = match &self.emulator {
+            None => Command::new(&self.program),
+            Some(emulator) => emulator(self.program.as_os_str()),
+        };
+        // Whatever the caller runs through an emulator.
+        command.env(env::JOBLET_EXEC_ARCH, self.arch.as_str());
         command.arg("--offline").arg("--store").arg(self.store.path());
         command.args(["run", "--runtime=tool@1.0.0"]).current_dir(self.store.path());
         command

@@ -9,10 +9,15 @@ pub mod assemble;
 mod cacerts;
 pub mod content;
 pub mod elf_gate;
+pub mod finish;
 pub mod fixups;
 pub mod joblet_exec;
+pub mod ld_cache;
+mod pattern;
 pub mod pyc;
 pub mod runtime_yml;
+pub mod scripts;
+pub mod working_tree;
 
 use crate::tree::content::Content;
 use std::{collections::BTreeMap, sync::Arc};
@@ -61,7 +66,7 @@ impl Tree {
     }
 
     /// Everything, in byte order of the paths.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&str, &Node)> {
         self.nodes.iter().map(|(path, node)| (path.as_str(), node))
     }
 

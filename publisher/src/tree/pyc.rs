@@ -200,7 +200,7 @@ mod tests {
             tree.insert(&format!("{DIR}/{path}"), Node::File { executable: false, content })
                 .unwrap();
         }
-        let exec = JobletExec::new(program, &tree, "mounts: []\n", dir.path(), |_| true)?;
+        let exec = JobletExec::new(program, &tree, "mounts: []\n", dir.path(), |_| true, false)?;
         let jobs = NonZero::new(jobs).unwrap();
         compile(&mut tree, "3.11", &exec, dir.path(), jobs).map(|()| tree)
     }

@@ -3,10 +3,11 @@
 use crate::{
     error::Error,
     fs::paths,
-    tree::{Member, content::Content},
+    tree::{Member, content::Content, scripts::Scripts},
     unpack::tar,
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
@@ -16,6 +17,8 @@ use std::{
 
 /// Most bytes of an unpacked `control.tar` that are looked at.
 const MAX_CONTROL: u64 = 16 << 20;
+/// Longest control file or maintainer script, in bytes: Debian's largest has 60 kB.
+const MAX_SCRIPT: u64 = 1 << 20;
 /// Begins an ar archive.
 const MAGIC: &[u8] = b"!<arch>\n";
 /// Length of a member's header in it, in bytes.
@@ -42,19 +45,54 @@ pub(crate) fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Mem
 /// # Errors
 /// [`Error::Archive`] if it has none; [`Error::File`].
 pub(crate) fn control(path: &Path, label: &str) -> Result<String, Error> {
+    let mut found = control_files(path, label, &["control"])?;
+    found.remove("control").ok_or_else(|| Error::Archive {
+        archive: label.to_owned(),
+        rule: "has no control file".into(),
+    })
+}
+
+/// What the package at `path` does when it is installed.
+///
+/// # Errors
+/// [`Error::Archive`] for a control archive that is broken, or a script that is too long; [`Error::File`].
+pub(crate) fn scripts(path: &Path, label: &str) -> Result<Scripts, Error> {
+    let mut found = control_files(path, label, &["preinst", "postinst", "triggers"])?;
+    let mut take = |name: &str| found.remove(name).unwrap_or_default();
+    Ok(Scripts { preinst: take("preinst"), postinst: take("postinst"), triggers: take("triggers") })
+}
+
+/// The files of these names in the control archive of the package at `path`.
+fn control_files(
+    path: &Path,
+    label: &str,
+    wanted: &[&str],
+) -> Result<BTreeMap<String, String>, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
     let broken = |error: io::Error| refused(format!("has no control file: {error}"));
     let (name, control) = member(paths::open(path)?, "control.tar").map_err(refused)?;
     let suffix = name.strip_prefix("control.tar").unwrap_or_default();
     let plain = tar::decompress(&name, suffix, control.reader()).map_err(refused)?;
+    let mut found = BTreeMap::new();
     for member in ::tar::Archive::new(plain.take(MAX_CONTROL)).entries().map_err(broken)? {
         let mut member = member.map_err(broken)?;
-        if matches!(&*member.path_bytes(), b"./control" | b"control") {
-            let mut text = String::new();
-            return member.read_to_string(&mut text).map(|_| text).map_err(broken);
+        let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
+        let name = name.strip_prefix("./").unwrap_or(&name);
+        if !wanted.contains(&name) {
+            continue;
         }
+        if member.size() > MAX_SCRIPT {
+            let size = member.size();
+            return Err(refused(format!(
+                "`{name}` has {size} bytes; at most {MAX_SCRIPT} are read"
+            )));
+        }
+        let name = name.to_owned();
+        let mut bytes = Vec::new();
+        member.read_to_end(&mut bytes).map_err(broken)?;
+        found.insert(name, String::from_utf8_lossy(&bytes).into_owned());
     }
-    Err(refused("has no control file".into()))
+    Ok(found)
 }
 
 /// The first member of an ar archive whose name begins with `wanted`: its name, and its bytes.
@@ -212,6 +250,30 @@ mod tests {
             let error = unpack(&bytes).unwrap_err();
             assert!(error.contains(rule), "{rule}: {error}");
         }
+    }
+
+    #[test]
+    fn scripts_are_read_within_bounds() {
+        let control = |text: &str| {
+            let data = tar(&[
+                (EntryType::Regular, "./control", "Package: a\n"),
+                (EntryType::Regular, "./postinst", text),
+                (EntryType::Regular, "./triggers", "interest /x\n"),
+            ]);
+            let mut builder = ar::Builder::new(Vec::new());
+            let header = ar::Header::new("control.tar".into(), data.len() as u64);
+            builder.append(&header, data.as_slice()).unwrap();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), builder.into_inner().unwrap()).unwrap();
+            scripts(file.path(), "a.deb").map_err(|error| error.to_string())
+        };
+        let found = control("#!/bin/sh\nldconfig\n").unwrap();
+        let postinst = "#!/bin/sh\nldconfig\n".to_owned();
+        let triggers = "interest /x\n".to_owned();
+        assert_eq!(found, Scripts { postinst, triggers, ..Scripts::default() });
+        // SEC-E12
+        let error = control(&"x".repeat((1 << 20) + 1)).unwrap_err();
+        assert_eq!(error, "a.deb: `postinst` has 1048577 bytes; at most 1048576 are read");
     }
 
     /// SEC-E12: names and attributes that fill the memory, and xz that needs it.

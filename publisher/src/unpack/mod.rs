@@ -15,7 +15,7 @@ use crate::{
     fs::paths,
     lock::{Input, Kind},
     source::{Source, Url, archive_suffix},
-    tree::{Member, Node, assemble::Package, link_path, relative},
+    tree::{Member, Node, assemble::Package, link_path, relative, scripts::Scripts},
 };
 use joblet_format::Arch;
 use std::{io, path::Path, sync::Arc};
@@ -34,8 +34,12 @@ pub(crate) fn read(
     spool_dir: &Path,
 ) -> Result<Package, Error> {
     let label = input.file_name().to_owned();
+    let mut scripts = Scripts::default();
     let members = match input.kind {
-        Kind::Deb => deb::read(file, &label, spool_dir)?,
+        Kind::Deb => {
+            scripts = deb::scripts(file, &label)?;
+            deb::read(file, &label, spool_dir)?
+        }
         Kind::Wheel => {
             let version = source.python.as_ref().map_or("", |python| &python.version);
             wheel::read(file, &label, &Places::of(version))?
@@ -50,7 +54,7 @@ pub(crate) fn read(
             members
         }
     };
-    Ok(Package { label, members, debian: input.kind == Kind::Deb })
+    Ok(Package { label, members, debian: input.kind == Kind::Deb, scripts })
 }
 
 /// The members of an upstream archive, at the places that the manifest gives them.

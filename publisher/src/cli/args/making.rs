@@ -57,6 +57,8 @@ pub struct Build {
     pub making: Making,
     /// Report as JSON.
     pub json: bool,
+    /// Refuse what a release must not leave open.
+    pub release: bool,
 }
 
 /// How a tree is made of its inputs: what `build` and `verify` share.
@@ -148,6 +150,9 @@ static PART_SIZE: Opt<u64> = Opt::value(
 )
 .or("2147483647");
 
+static RELEASE: Opt<()> =
+    Opt::switch("--release", "refuse maintainer scripts that the manifest has no answer to");
+
 pub(super) static BUILD: Command<Parsed> = Command {
     name: "build",
     also: &[],
@@ -167,6 +172,7 @@ pub(super) static BUILD: Command<Parsed> = Command {
         &JOBLET_EXEC.row,
         &MIRROR.row,
         &RECORDS.row,
+        &RELEASE.row,
         &JSON.row,
     ],
     examples: &[
@@ -185,6 +191,7 @@ pub(super) static BUILD: Command<Parsed> = Command {
             part_size: call.needed(&PART_SIZE)?,
             making: making(call)?,
             json: call.switch(&JSON),
+            release: call.switch(&RELEASE),
         }))
     }),
 };

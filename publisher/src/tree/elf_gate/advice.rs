@@ -1,0 +1,77 @@
+//! Which Debian package has a library that is missing.
+
+use std::collections::BTreeSet;
+
+/// Libraries whose packages have other names than the rule says, by their names without a `t64` at the end.
+const PACKAGES: [(&str, &str); 14] = [
+    ("libBLT.2.5.so.8.6", "tk8.6-blt2.5"),
+    ("libGL.so.1", "libgl1"),
+    ("libblas.so.3", "libblas3"),
+    ("libexpat.so.1", "libexpat1"),
+    ("libgcc_s.so.1", "libgcc-s1"),
+    ("libglib-2.0.so.0", "libglib2.0-0"),
+    ("libgobject-2.0.so.0", "libglib2.0-0"),
+    ("libgthread-2.0.so.0", "libglib2.0-0"),
+    ("libharfbuzz.so.0", "libharfbuzz0b"),
+    ("libjvm.so", "default-jre-headless"),
+    ("liblapack.so.3", "liblapack3"),
+    ("libssl.so.3", "libssl3"),
+    ("libstdc++.so.6", "libstdc++6"),
+    ("libz.so.1", "zlib1g"),
+];
+
+/// What to do about `library`, as words that follow its name: it may lie at `place` in the tree, and the packages
+/// of the lock are `locked`.
+pub(super) fn on(library: &str, place: Option<&str>, locked: &BTreeSet<String>) -> String {
+    if let Some(place) = place {
+        let dir = place.rsplit_once('/').map_or("", |(dir, _)| dir);
+        return format!(
+            " (it lies in /{dir}, where the loader does not look: name that in etc/ld.so.conf.d)"
+        );
+    }
+    let known = PACKAGES.iter().find(|(name, _)| *name == library);
+    let Some(package) =
+        known.map(|(_, package)| (*package).to_owned()).or_else(|| by_rule(library))
+    else {
+        return String::new();
+    };
+    // Debian renamed packages for times of 64 bits.
+    for name in [package.clone(), format!("{package}t64")] {
+        if locked.contains(&name) {
+            return format!(" (Debian: {name}, which is in the lock, has lost it)");
+        }
+    }
+    let perhaps = if known.is_some() { "" } else { "perhaps " };
+    format!(" (Debian: {perhaps}{package})")
+}
+
+/// What Debian's policy (8.1) calls the package of a library: `libfoo.so.1` → `libfoo1`, `libfoo-2.so.1` or
+/// `libfoo2.so.1` → `libfoo2-1`.
+fn by_rule(library: &str) -> Option<String> {
+    let (name, version) = library.split_once(".so.")?;
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    let dash = if name.ends_with(|c: char| c.is_ascii_digit()) { "-" } else { "" };
+    Some(format!("{name}{dash}{version}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_libraries() {
+        assert!(PACKAGES.is_sorted());
+        let locked = BTreeSet::from(["libglib2.0-0t64".to_owned(), "zlib1g".into()]);
+        for (library, advice) in [
+            ("libgomp.so.1", " (Debian: perhaps libgomp1)"),
+            ("libX11.so.6", " (Debian: perhaps libx11-6)"),
+            ("libfreetype.so.6", " (Debian: perhaps libfreetype6)"),
+            ("libGL.so.1", " (Debian: libgl1)"),
+            ("libglib-2.0.so.0", " (Debian: libglib2.0-0t64, which is in the lock, has lost it)"),
+            ("libz.so.1", " (Debian: zlib1g, which is in the lock, has lost it)"),
+            ("libplugin.so", ""),
+        ] {
+            assert_eq!(on(library, None, &locked), advice, "{library}");
+        }
+    }
+}

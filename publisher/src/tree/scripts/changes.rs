@@ -1,0 +1,130 @@
+//! `ucf`, `cp`, `mv` and `ln` in maintainer scripts → files and links, where all words are known.
+//!
+//! Conditions are not looked at, so nothing is done that could be wrong in a new tree: what is there stays, and
+//! nothing is moved away. Most of these commands tidy up after older versions, of which nothing is here.
+
+use super::{Fault, shell::Call};
+use crate::tree::{Node, Tree, assemble::merged_path, link_path, relative};
+
+/// A change of the tree. Paths have no first slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The file at the first path is copied to the second.
+    Copy(String, String),
+    /// The file at the first path would be moved.
+    Move(String),
+    /// A link at the first path leads to the second.
+    Link(String, String),
+}
+
+/// The change that a call makes; none of one that makes none.
+///
+/// # Errors
+/// Words that are not known, or more of them than these.
+pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
+    let name = super::name(call);
+    let unknown = || Fault(format!("runs `{name}` with words that only running it would tell"));
+    let words: Option<Vec<&str>> = call.iter().skip(1).map(Option::as_deref).collect();
+    let Some(words) = words else { return Err(unknown()) };
+    let operands: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with('-')).collect();
+    let recursive = words.iter().any(|word| matches!(*word, "-a" | "-r" | "-R"));
+    let absolute = |path: &str| path.strip_prefix('/').map(str::to_owned);
+    let change = match (name, operands.as_slice()) {
+        ("ucf", [_]) => return Ok(None), // --purge FILE
+        ("ucf" | "cp", [from, to]) if !recursive => {
+            let file = from.rsplit('/').next().unwrap_or(from);
+            let to = if to.ends_with('/') { format!("{to}{file}") } else { (*to).to_owned() };
+            absolute(from).zip(absolute(&to)).map(|(from, to)| Change::Copy(from, to))
+        }
+        ("mv", [from, _]) => absolute(from).map(Change::Move),
+        ("ln", [to, link]) if words.iter().any(|word| word.starts_with("-s")) => absolute(link)
+            .map(|link| {
+                let to = link_path(&link, to);
+                Change::Link(link, to)
+            }),
+        _ => None,
+    };
+    change.map(Some).ok_or_else(unknown)
+}
+
+impl Change {
+    /// Makes it. What is there already stays, and what leads nowhere is not made.
+    ///
+    /// # Errors
+    /// A file stands where a directory is needed.
+    pub(super) fn apply(&self, tree: &mut Tree) -> Result<(), String> {
+        match self {
+            Self::Copy(from, to) => {
+                let (from, to) = (merged_path(from), merged_path(to));
+                let Some((executable, content)) = tree.file(&from) else { return Ok(()) };
+                let content = content.clone();
+                tree.supply(&to, Node::File { executable, content })
+            }
+            Self::Link(link, to) => {
+                let (link, to) = (merged_path(link), merged_path(to));
+                if tree.resolve(&to).is_none() {
+                    return Ok(());
+                }
+                tree.supply(&link, Node::Link(relative(&link, &to)))
+            }
+            Self::Move(_) => Ok(()),
+        }
+    }
+
+    /// What is not done of it in `tree`, in which all changes were made.
+    pub(super) fn fault(&self, tree: &Tree) -> Option<Fault> {
+        let there = |path: &str| tree.resolve(&merged_path(path)).is_some();
+        match self {
+            Self::Move(from) if there(from) => Some(Fault(format!("moves `/{from}`"))),
+            Self::Copy(..) | Self::Link(..) | Self::Move(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::scripts::shell;
+
+    #[test]
+    fn what_is_known_is_done_and_what_is_there_stays() {
+        let mut tree = Tree::default();
+        for path in ["usr/share/a/x.conf", "etc/there", "usr/bin/tool"] {
+            let content = path.as_bytes().to_vec().into();
+            tree.insert(path, Node::File { executable: false, content }).unwrap();
+        }
+        let script = "ucf --three-way /usr/share/a/x.conf /etc/a.conf; cp -p /usr/share/a/x.conf /etc/a.d/\n\
+                      cp /usr/share/a/x.conf /etc/there; cp /gone /etc/b; ln -sf tool /bin/t; ln -s /gone /etc/c\n\
+                      ucf --purge /etc/d; mv /etc/old /etc/new; mv /etc/there /etc/away";
+        let calls = shell::calls(script, &["configure"]);
+        let changes: Vec<Change> = calls.iter().filter_map(|call| read(call).unwrap()).collect();
+        for change in &changes {
+            change.apply(&mut tree).unwrap();
+        }
+        let text = |path: &str| tree.file(path).map(|it| it.1.read().unwrap());
+        for (path, want) in [
+            ("etc/a.conf", Some("usr/share/a/x.conf")),
+            ("etc/a.d/x.conf", Some("usr/share/a/x.conf")),
+            ("etc/there", Some("etc/there")),
+            ("usr/bin/t", Some("usr/bin/tool")),
+            ("etc/b", None),
+            ("etc/c", None),
+            ("etc/away", None),
+        ] {
+            assert_eq!(text(path).as_deref(), want.map(str::as_bytes), "{path}");
+        }
+        let faults: Vec<_> = changes.iter().filter_map(|change| change.fault(&tree)).collect();
+        assert_eq!(faults, [Fault("moves `/etc/there`".into())]);
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        for script in ["cp $(x) /etc/y", "cp -a /a /b", "ln /a /b", "cp a b", "mv /a /b /c"] {
+            let calls = shell::calls(script, &[]);
+            assert!(
+                read(&calls[0]).unwrap_err().0.contains("only running it would tell"),
+                "{script}"
+            );
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A tree on disk in which programs of it run and write; what they change becomes part of the tree.
+//!
+//! In: a tree. Out: the same tree with what jobs of `joblet-exec` have changed, normalised: owners and times do
+//! not count, modes are executable or not. Jobs have no network, a fixed environment and nothing of the host.
+
+use crate::{
+    error::{Error, tail},
+    fs::paths,
+    tree::{Node, Tree, content::Content, joblet_exec::JobletExec, link_path, relative},
+};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+/// Lines of a failed command's output that are shown.
+const SHOWN: usize = 20;
+
+/// What is left behind there is of one run, not of the runtime.
+const PASSING: [&str; 9] = [
+    "tmp",
+    "var/backups",
+    "var/cache/ldconfig",
+    "var/lib/dpkg",
+    "var/lib/ucf",
+    "var/lock",
+    "var/log",
+    "var/run",
+    "var/tmp",
+];
+
+/// Directories that a job finds even where the tree has none.
+const VAR: [&str; 5] = ["var", "var/cache", "var/lib", "var/log", "var/tmp"];
+
+/// A tree on disk, and what was there before a job ran.
+pub struct WorkingTree {
+    joblet_exec: JobletExec,
+    before: BTreeMap<String, Stamp>,
+    /// `SOURCE_DATE_EPOCH` of every job.
+    epoch: String,
+}
+
+/// What changes when a file does. The time of the last change of an inode cannot be set.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    changed: (i64, i64),
+    mode: u32,
+}
+
+impl Stamp {
+    fn new(metadata: &Metadata) -> Self {
+        Self {
+            inode: metadata.ino(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            mode: metadata.mode(),
+        }
+    }
+}
+
+impl WorkingTree {
+    /// Takes over the whole tree that `joblet_exec` has written. `epoch` is the time that programs are to
+    /// use, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn new(joblet_exec: JobletExec, epoch: u64) -> Result<Self, Error> {
+        for dir in VAR {
+            paths::create_dirs(&joblet_exec.root().join(dir))?;
+        }
+        let before = stamps(&joblet_exec.root())?;
+        Ok(Self { joblet_exec, before, epoch: epoch.to_string() })
+    }
+
+    /// Runs `words` as root of the tree, which it may change.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] with the end of what it printed, if it fails or cannot be started.
+    pub fn run(&self, words: &[String]) -> Result<(), Error> {
+        let failed =
+            |reason: String| Error::Tool { tool: format!("`{}`", words.join(" ")), reason };
+        let mut command = self.joblet_exec.command();
+        command.args(["--user", "0:0", "--workdir", "/"]);
+        let root = self.joblet_exec.root();
+        for entry in fs::read_dir(&root).map_err(Error::file("list", &root))? {
+            let entry = entry.map_err(Error::file("list", &root))?;
+            // A link, such as `lib`, is a mount of its own.
+            if entry.path().is_dir() && entry.file_name() != "tmp" {
+                let place = fs::canonicalize(entry.path());
+                let mut bind = place.map_err(Error::file("find", entry.path()))?.into_os_string();
+                bind.push(":/");
+                bind.push(entry.file_name());
+                bind.push(":rw");
+                command.arg("--bind").arg(bind);
+            }
+        }
+        for (name, value) in
+            [("LC_ALL", "C.UTF-8"), ("TZ", "UTC0"), ("SOURCE_DATE_EPOCH", &self.epoch)]
+        {
+            command.arg("--env").arg(format!("{name}={value}"));
+        }
+        command.arg("--").args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (said, complained) = std::thread::scope(|scope| {
+            let said = scope.spawn(|| stdout.map(tail::read_end).unwrap_or_default());
+            let complained = stderr.map(tail::read_end).unwrap_or_default();
+            (said.join().unwrap_or_default(), complained)
+        });
+        let status = child.wait().map_err(|error| failed(error.to_string()))?;
+        if status.success() {
+            return Ok(());
+        }
+        let text = [said, complained].concat();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        let end = lines[lines.len().saturating_sub(SHOWN)..].join("\n  ");
+        Err(failed(format!("{status}:\n  {end}")))
+    }
+
+    /// Brings what was changed into `tree`; contents lie in a nameless file in `spool_dir`. Returns the paths.
+    ///
+    /// # Errors
+    /// [`Error::Tool`] for what is not a file, directory or link, and names that are not UTF-8;
+    /// [`Error::File`].
+    pub fn take(&self, tree: &mut Tree, spool_dir: &Path) -> Result<Vec<String>, Error> {
+        let root = &self.joblet_exec.root();
+        let after = stamps(root)?;
+        let mut changed = Vec::new();
+        let gone = self.before.keys().rev().filter(|path| !after.contains_key(*path));
+        for path in gone.filter(|path| !is_passing(path)) {
+            if tree.get(path).is_some() {
+                tree.remove(path);
+                changed.push(path.clone());
+            }
+        }
+        let mut spool = Spool::new(spool_dir)?;
+        let new = after.iter().filter(|(path, stamp)| self.before.get(*path) != Some(*stamp));
+        for (path, _) in new.filter(|(path, _)| !is_passing(path)) {
+            if let Some(node) = read(&root.join(path), path, &mut spool)? {
+                if matches!(tree.get(path), Some(Node::Dir)) {
+                    tree.remove(path); // a link or file in place of an empty directory
+                }
+                let failed = |reason| Error::Tool { tool: "run".into(), reason };
+                tree.replace(path, node).map_err(failed)?;
+                changed.push(path.clone());
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// Whether `path` is of one run, not of the runtime.
+fn is_passing(path: &str) -> bool {
+    PASSING.iter().any(|dir| {
+        path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+/// The stamp of everything below `root`.
+fn stamps(root: &Path) -> Result<BTreeMap<String, Stamp>, Error> {
+    let (mut found, mut todo) = (BTreeMap::new(), vec![(root.to_owned(), String::new())]);
+    while let Some((dir, prefix)) = todo.pop() {
+        for entry in fs::read_dir(&dir).map_err(Error::file("list", &dir))? {
+            let entry = entry.map_err(Error::file("list", &dir))?;
+            let name = entry.file_name().into_string().map_err(|name| Error::Tool {
+                tool: "run".into(),
+                reason: format!("left {} in /{prefix}, which is not UTF-8", name.to_string_lossy()),
+            })?;
+            let path = format!("{prefix}{name}");
+            let metadata = entry.metadata().map_err(Error::file("read", entry.path()))?;
+            if metadata.is_dir() {
+                todo.push((entry.path(), format!("{path}/")));
+            }
+            found.insert(path, Stamp::new(&metadata));
+        }
+    }
+    Ok(found)
+}
+
+/// What lies at `file`, which is `path` in the tree; none for a directory: they follow from what is in them.
+fn read(file: &Path, path: &str, spool: &mut Spool) -> Result<Option<Node>, Error> {
+    let metadata = fs::symlink_metadata(file).map_err(Error::file("read", file))?;
+    let refused = |what: &str| {
+        let reason = format!("left /{path}, {what}");
+        Err(Error::Tool { tool: "run".into(), reason })
+    };
+    let kind = metadata.file_type();
+    if kind.is_dir() {
+        return Ok(None);
+    }
+    if kind.is_symlink() {
+        let target = fs::read_link(file).map_err(Error::file("read", file))?;
+        let Some(target) = target.to_str() else { return refused("a link that is not UTF-8") };
+        return Ok(Some(Node::Link(relative(path, &link_path(path, target)))));
+    }
+    if !kind.is_file() {
+        return refused("which is not a file, directory or link");
+    }
+    let content = spool.copy(file)?;
+    Ok(Some(Node::File { executable: metadata.mode() & 0o100 != 0, content }))
+}
+
+/// A nameless file with the contents of others, one after the other.
+struct Spool {
+    file: Arc<File>,
+    dir: PathBuf,
+    length: u64,
+}
+
+impl Spool {
+    fn new(dir: &Path) -> Result<Self, Error> {
+        let file = tempfile::tempfile_in(dir).map_err(Error::file("write below", dir))?;
+        Ok(Self { file: Arc::new(file), dir: dir.to_owned(), length: 0 })
+    }
+
+    fn copy(&mut self, path: &Path) -> Result<Content, Error> {
+        let mut from = File::open(path).map_err(Error::file("read", path))?;
+        let copied = io::copy(&mut from, &mut &*self.file);
+        let copied = copied.map_err(Error::file("write below", &self.dir))?;
+        let content = Content::stretch(Arc::clone(&self.file), self.length, copied);
+        self.length += copied;
+        Ok(content)
+    }
+}
+
+/// The names of files, links and modes that differ between `a` and `b`.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn differences(a: &Tree, b: &Tree) -> Result<Vec<String>, Error> {
+    let same = |path: &str, node: &Node| {
+        Ok::<bool, Error>(match (node, b.get(path)) {
+            (Node::Dir, Some(Node::Dir)) => true,
+            (Node::Link(a), Some(Node::Link(b))) => a == b,
+            (
+                Node::File { executable, content },
+                Some(Node::File { executable: other, content: bytes }),
+            ) => executable == other && content.equals(bytes).map_err(Error::file("read", path))?,
+            _ => false,
+        })
+    };
+    let mut found = Vec::new();
+    for (path, node) in a.iter() {
+        if !same(path, node)? {
+            found.push(path.to_owned());
+        }
+    }
+    found.extend(
+        b.iter().filter(|(path, _)| a.get(path).is_none()).map(|(path, _)| path.to_owned()),
+    );
+    Ok(found)
+}
