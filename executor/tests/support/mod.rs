@@ -48,6 +48,7 @@ impl World {
         let mut worlds = WORLDS.lock().unwrap_or_else(PoisonError::into_inner);
         *worlds.entry(Location::caller().file()).or_insert_with(|| {
             let world = Box::leak(Box::new(Self::make()));
+            remove_at_exit(world.dir.path());
             let probe = world.run(None, &[], ":");
             if probe.status == Some(0) {
                 return Some(world);
@@ -192,6 +193,23 @@ impl World {
     pub(crate) fn run(&self, user: Option<u32>, options: &[&str], script: &str) -> Output {
         finish(self.command(user, &Self::shell(options, script)).spawn().unwrap())
     }
+}
+
+/// Removes `dir` when this process ends: what is static is never dropped.
+#[allow(unsafe_code, reason = "the standard library has no atexit(3)")]
+fn remove_at_exit(dir: &Path) {
+    static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    extern "C" fn remove() {
+        for dir in MADE.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            _ = fs::remove_dir_all(dir);
+        }
+    }
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if made.is_empty() {
+        // SAFETY: `remove` is a function of this program, which is never unloaded.
+        unsafe { nix::libc::atexit(remove) };
+    }
+    made.push(dir.to_owned());
 }
 
 /// Waits for a command.
