@@ -73,8 +73,8 @@ enum Given {
     Same,
     /// A device of the job's root.
     Device(&'static str, OFlags),
-    /// A descriptor that the launcher has prepared.
-    Prepared(OwnedFd),
+    /// What the launcher has opened for it, [`StandardFiles::prepared`].
+    Prepared,
     /// What the one before it gets: both are one file of the caller's.
     AsOutput,
     /// A file to be read, by its path and what makes it itself, from this offset on.
@@ -86,6 +86,8 @@ enum Given {
 /// The standard files of a job, as its launcher prepares them.
 pub(crate) struct StandardFiles {
     given: [Given; 3],
+    /// The child's, until the launcher gives them up.
+    prepared: [Option<OwnedFd>; 3],
     /// Over which the child sends back what it opened on a read-only mount.
     opened: Option<(OwnedFd, OwnedFd)>,
     /// What the launcher passes on.
@@ -143,6 +145,7 @@ impl StandardFiles {
     pub(crate) fn prepare(terminal: Terminal) -> Result<Self, Error> {
         let mut files = Self {
             given: [Given::Same, Given::Same, Given::Same],
+            prepared: [None, None, None],
             opened: None,
             piped: Vec::new(),
             flags: [None; 3],
@@ -205,12 +208,11 @@ impl StandardFiles {
         }
         let flags_of_new = mode | OFlags::NOCTTY | OFlags::CLOEXEC;
         if kind == FileType::Fifo && i128::from(fstatfs(fd)?.f_type) == i128::from(PIPEFS) {
-            return Ok(
-                match open(format!("/proc/self/fd/{number}"), flags_of_new, Mode::empty()) {
-                    Ok(anew) => Given::Prepared(anew),
-                    Err(_) => Given::Same, // another user's pipe, or no /proc
-                },
-            );
+            let anew = open(format!("/proc/self/fd/{number}"), flags_of_new, Mode::empty());
+            // Not if it is another user's pipe, or without /proc.
+            self.prepared[number] = anew.ok();
+            let opened = self.prepared[number].is_some();
+            return Ok(if opened { Given::Prepared } else { Given::Same });
         }
         if kind == FileType::RegularFile && input {
             if let Some((path, offset)) = readable(number, fd, stat) {
@@ -232,7 +234,8 @@ impl StandardFiles {
         let (own, given, direction) =
             if input { (writer, reader, Direction::In) } else { (reader, writer, Direction::Out) };
         self.piped.push(Piped::new(NAMES[number], fd, own, direction)?);
-        Ok(Given::Prepared(given))
+        self.prepared[number] = Some(given);
+        Ok(Given::Prepared)
     }
 
     /// In the child: puts the job's files in place of the caller's, but for a terminal, which comes
@@ -244,7 +247,10 @@ impl StandardFiles {
             let fd = match given {
                 Given::Same | Given::Terminal => continue,
                 Given::AsOutput => stdout(),
-                Given::Prepared(fd) => fd.as_fd(),
+                Given::Prepared => match &self.prepared[number] {
+                    Some(fd) => fd.as_fd(),
+                    None => continue,
+                },
                 Given::Device(path, mode) => {
                     let flags = *mode | OFlags::NOCTTY | OFlags::CLOEXEC;
                     opened = openat(&places.root, *path, flags, Mode::empty()).map_err(refuse)?;
@@ -273,11 +279,7 @@ impl StandardFiles {
 
     /// In the launcher, after the clone: gives up what is the child's.
     pub(crate) fn let_go(&mut self) {
-        for given in &mut self.given {
-            if let Given::Prepared(_) = given {
-                *given = Given::Device("", OFlags::empty());
-            }
-        }
+        self.prepared = [None, None, None];
     }
 
     /// At the end of the job: the caller's input is where the job has stopped reading, a pipe
