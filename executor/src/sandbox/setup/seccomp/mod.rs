@@ -8,7 +8,10 @@
 //! Calls are looked up by a binary search over ranges of equal answers. Every call of a job passes
 //! this, and the kernel runs it once for each known call when it is installed.
 
-use crate::sandbox::sys::{self, Instruction};
+mod filter;
+
+use crate::sandbox::sys;
+use filter::Filter;
 use nix::libc::{self, c_long};
 
 /// What is answered to a call.
@@ -29,34 +32,7 @@ enum Answer {
     FailDeathSignal,
 }
 
-impl Answer {
-    /// Whether it is this one: `==` is not for constants.
-    const fn is(self, other: Self) -> bool {
-        match (self, other) {
-            (Allow, Allow) | (FailDeathSignal, FailDeathSignal) => true,
-            (Fail(a), Fail(b)) => a == b,
-            (FailBits(a, bits), FailBits(b, others)) => a == b && bits == others,
-            (FailCreate(a), FailCreate(b)) => a == b,
-            (FailIf(a, values, errno), FailIf(b, others, another)) => {
-                a == b && errno == another && same(values, others)
-            }
-            _ => false,
-        }
-    }
-}
-
-const fn same(values: &[u32], others: &[u32]) -> bool {
-    let mut index = 0;
-    while index < values.len() && index < others.len() {
-        if values[index] != others[index] {
-            return false;
-        }
-        index += 1;
-    }
-    values.len() == others.len()
-}
-
-use Answer::{Allow, Fail, FailBits, FailCreate, FailDeathSignal, FailIf};
+use Answer::{Fail, FailBits, FailCreate, FailDeathSignal, FailIf};
 
 /// `AUDIT_ARCH_…` of linux/audit.h for this architecture.
 const ARCH: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
@@ -244,192 +220,6 @@ const fn number(nr: c_long) -> u32 {
     assert!(nr >= 0 && nr <= u32::MAX as c_long, "a number of a call");
     nr as u32
 }
-/// Places in `struct seccomp_data` of linux/seccomp.h. Arguments are 64 bits, low half first.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
-const ARGUMENTS: u32 = 16;
-
-const fn load(place: u32) -> Instruction {
-    statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, place)
-}
-
-/// Loads the low half of an argument: the kernel looks at no more of those that are compared.
-const fn load_argument(argument: u8) -> Instruction {
-    load(ARGUMENTS + 8 * argument as u32)
-}
-
-const fn reply(value: u32) -> Instruction {
-    statement(libc::BPF_RET | libc::BPF_K, value)
-}
-
-const fn fail(errno: i32) -> Instruction {
-    reply(libc::SECCOMP_RET_ERRNO | errno.unsigned_abs())
-}
-
-const fn statement(code: u32, k: u32) -> Instruction {
-    jump(code, k, 0, 0)
-}
-
-#[allow(clippy::cast_possible_truncation, reason = "checked")]
-const fn jump(code: u32, k: u32, yes: usize, no: usize) -> Instruction {
-    assert!(yes < 256 && no < 256, "the table is short enough");
-    assert!(code < 1 << 16, "codes of instructions are 16 bits");
-    Instruction { code: code as u16, jt: yes as u8, jf: no as u8, k }
-}
-
-/// A filter while it is made, from its end: jumps go forward only.
-#[derive(Clone, Copy)]
-struct Filter {
-    /// Its instructions; those from `start` on are made.
-    code: [Instruction; Self::MOST],
-    start: usize,
-    /// What answers are in it already, and where.
-    answers: [(Answer, usize); Self::ANSWERS],
-    known: usize,
-}
-
-impl Filter {
-    /// More instructions than it has.
-    const MOST: usize = 256;
-    /// More different answers than it has.
-    const ANSWERS: usize = 32;
-
-    /// The whole filter for a table of rules.
-    const fn compile(rules: &[Rule]) -> Self {
-        const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-        let mut filter = Self {
-            code: [reply(0); Self::MOST],
-            start: Self::MOST,
-            answers: [(Allow, 0); Self::ANSWERS],
-            known: 0,
-        };
-        let (ranges, count) = ranges(rules);
-        filter.search(&ranges, 0, count);
-        filter.push(load(NUMBER));
-        filter.push(fail(libc::ENOSYS));
-        filter.push(jump(EQUAL, ARCH, 1, 0));
-        filter.push(load(ARCHITECTURE));
-        filter
-    }
-
-    /// Its instructions, the first one first.
-    fn code(&self) -> &[Instruction] {
-        &self.code[self.start..]
-    }
-
-    /// A binary search for the range of the loaded number, among those from `first` to before
-    /// `end`. Returns where it begins.
-    const fn search(&mut self, ranges: &Ranges, first: usize, end: usize) -> usize {
-        if end - first == 1 {
-            return self.answer(ranges[first].1);
-        }
-        let middle = first + (end - first) / 2;
-        let high = self.search(ranges, middle, end);
-        let low = self.search(ranges, first, middle);
-        self.jump(libc::BPF_JGE, ranges[middle].0, high, low)
-    }
-
-    /// Where the code of `answer` begins.
-    const fn answer(&mut self, answer: Answer) -> usize {
-        let mut index = 0;
-        while index < self.known {
-            if answer.is(self.answers[index].0) {
-                return self.answers[index].1;
-            }
-            index += 1;
-        }
-        let at = match answer {
-            Allow => self.push(reply(libc::SECCOMP_RET_ALLOW)),
-            Fail(errno) => self.push(fail(errno)),
-            FailBits(argument, bits) => {
-                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
-                self.jump(libc::BPF_JSET, bits, fail, allow);
-                self.push(load_argument(argument))
-            }
-            FailCreate(mode) => {
-                let (allow, check) = (self.answer(Allow), self.answer(FailBits(mode, SET_ID)));
-                self.jump(libc::BPF_JSET, CREATES, check, allow);
-                self.push(load_argument(mode - 1))
-            }
-            FailDeathSignal => {
-                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
-                self.jump(libc::BPF_JEQ, libc::SIGKILL.unsigned_abs(), allow, fail);
-                let check = self.push(load_argument(1));
-                self.jump(libc::BPF_JEQ, libc::PR_SET_PDEATHSIG.unsigned_abs(), check, allow);
-                self.push(load_argument(0))
-            }
-            FailIf(argument, values, errno) => {
-                let (mut next, fail) = (self.answer(Allow), self.answer(Fail(errno)));
-                let mut index = 0;
-                while index < values.len() {
-                    next = self.jump(libc::BPF_JEQ, values[index], fail, next);
-                    index += 1;
-                }
-                self.push(load_argument(argument))
-            }
-        };
-        self.answers[self.known] = (answer, at);
-        self.known += 1;
-        at
-    }
-
-    const fn push(&mut self, instruction: Instruction) -> usize {
-        self.start -= 1;
-        self.code[self.start] = instruction;
-        self.start
-    }
-
-    /// Compares what is loaded with `k`.
-    const fn jump(&mut self, test: u32, k: u32, yes: usize, no: usize) -> usize {
-        let code = libc::BPF_JMP | test | libc::BPF_K;
-        self.push(jump(code, k, yes - self.start, no - self.start))
-    }
-}
-
-/// The first call and the answer of each range of calls with equal answers, in order.
-type Ranges = [Rule; 192];
-
-/// The ranges of a table of rules, and how many there are.
-const fn ranges(rules: &[Rule]) -> (Ranges, usize) {
-    let mut ranges = [(0, Allow); 192];
-    let (mut count, mut next) = (1, 0);
-    // Of those rules that are left, the one with the smallest number.
-    while let Some((nr, answer)) = first_from(rules, next) {
-        // What it follows on directly is not a range of its own.
-        if ranges[count - 1].0 == nr {
-            count -= 1;
-        }
-        if count == 0 || !answer.is(ranges[count - 1].1) {
-            ranges[count] = (nr, answer);
-            count += 1;
-        }
-        if nr > LAST {
-            break;
-        }
-        ranges[count] = (nr + 1, Allow);
-        (count, next) = (count + 1, nr + 1);
-    }
-    (ranges, count)
-}
-
-/// Of the rules for calls from `least` on, the first.
-const fn first_from(rules: &[Rule], least: u32) -> Option<Rule> {
-    let mut found: Option<Rule> = None;
-    let mut index = 0;
-    while index < rules.len() {
-        let rule = rules[index];
-        let before = match found {
-            Some((nr, _)) => rule.0 < nr,
-            None => true,
-        };
-        if rule.0 >= least && before {
-            found = Some(rule);
-        }
-        index += 1;
-    }
-    found
-}
-
 /// Installs the filter of jobs. Needs `no_new_privs`, or `CAP_SYS_ADMIN`.
 pub(crate) fn install() -> Result<(), nix::errno::Errno> {
     sys::install_filter(FILTER.code())
@@ -449,7 +239,8 @@ pub fn pretend_without(calls: &[c_long]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{filter::ranges, *};
+    use crate::sandbox::sys::Instruction;
 
     /// What the filter answers: a value of `SECCOMP_RET_*`.
     fn answer(filter: &[Instruction], arch: u32, nr: u32, arguments: [u64; 4]) -> u32 {
