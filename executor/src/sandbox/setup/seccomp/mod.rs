@@ -279,7 +279,9 @@ mod tests {
         for nr in 0..=LAST {
             let want = match table.get(&nr) {
                 None
-                | Some(Allow | FailBits(..) | FailCreate(_) | FailDeathSignal | FailIf(..)) => MADE,
+                | Some(
+                    Answer::Allow | FailBits(..) | FailCreate(_) | FailDeathSignal | FailIf(..),
+                ) => MADE,
                 Some(Fail(errno)) => failed(*errno),
             };
             assert_eq!(answer(filter, ARCH, nr, [0; 4]), want, "call {nr}");
