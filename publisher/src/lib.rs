@@ -30,7 +30,7 @@ pub use error::Note;
 use cli::args::{self, Command};
 use error::Error;
 use registry::serve;
-use source::template;
+use source::{import, template};
 use std::ffi::OsString;
 
 /// Does what the arguments after the program's name say.
@@ -55,9 +55,14 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Reconcile(options) => commands::reconcile(&options, note),
         Command::Verify(options) => commands::verify(&options, note),
         Command::Diff(options) => commands::diff(&options),
-        Command::New { name, sources } => {
-            let path = template::write(&sources, &name)?.display().to_string();
-            Ok(format!("{path}\nnext: joblet-publish lock {name}\n"))
+        Command::New { name, sources, from } => {
+            let (path, notes) = match from {
+                None => (template::write(&sources, &name)?, Vec::new()),
+                Some(from) => import::write(&sources, &name, &from, &env::tomorrow())?,
+            };
+            let (path, warnings) = (path.display(), notes);
+            let text = format!("{path}\nnext: joblet-publish lock {name}\n");
+            return Ok(Outcome::Built { text, warnings, error: None });
         }
     };
     text.map(Outcome::Text)

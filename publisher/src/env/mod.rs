@@ -6,7 +6,11 @@ pub(crate) mod cores;
 pub mod terminal;
 
 use joblet_format::Timestamp;
-use std::{env::var_os, path::PathBuf, time::SystemTime};
+use std::{
+    env::var_os,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 /// Address below which `debian/` and `debian-security/` are.
 pub(crate) const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
@@ -84,6 +88,12 @@ pub(crate) fn config_files(program: &str, file: &str) -> Vec<PathBuf> {
 /// The directories of `PATH`.
 pub(crate) fn path() -> Vec<PathBuf> {
     var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
+/// The day after this one, `YYYY-MM-DD`: everything that was uploaded until now is from before it.
+pub(crate) fn tomorrow() -> String {
+    let day: Timestamp = (SystemTime::now() + Duration::from_secs(24 * 60 * 60)).into();
+    day.to_string().chars().take(10).collect()
 }
 
 /// The time now.

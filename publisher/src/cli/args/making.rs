@@ -91,19 +91,31 @@ pub struct Check {
     pub joblet_exec: Option<PathBuf>,
 }
 
+static FROM: Opt<PathBuf> = Opt::path(
+    "--from",
+    "FILE",
+    "requirements.txt, pyproject.toml, uv.lock, pylock.toml or an old manifest.yaml",
+);
+
 pub(super) static NEW: Command<Parsed> = Command {
     name: "new",
     also: &[],
     operands: Operands::new("NAME", Complete::Nothing),
     help: "write a first runtimes-src/NAME/manifest.yaml",
     about: "Nothing is written over.",
-    options: &[&SOURCES.row],
-    examples: &[("joblet-publish new tools-1", "runtimes-src/tools-1/manifest.yaml")],
+    options: &[&SOURCES.row, &FROM.row],
+    examples: &[
+        ("joblet-publish new tools-1", "runtimes-src/tools-1/manifest.yaml"),
+        (
+            "joblet-publish new my-app --from ../app/uv.lock",
+            "a runtime for a project, as it is locked",
+        ),
+    ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
-        let sources = call.needed(&SOURCES)?;
+        let (sources, from) = (call.needed(&SOURCES)?, call.value(&FROM)?);
         match <[RuntimeName; 1]>::try_from(call.parsed()?) {
-            Ok([name]) => Ok(Parsed::New { name, sources }),
+            Ok([name]) => Ok(Parsed::New { name, sources, from }),
             Err(_) => Err(Usage("new needs one NAME".into())),
         }
     }),

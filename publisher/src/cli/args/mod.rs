@@ -63,6 +63,8 @@ pub enum Command {
         name: RuntimeName,
         /// Where runtimes lie.
         sources: PathBuf,
+        /// What a project has, out of which it is written.
+        from: Option<PathBuf>,
     },
 }
 

@@ -1,0 +1,237 @@
+//! A first manifest out of what a project has: its requirements or its lock, or a manifest of the project that
+//! Joblet's runtimes came from.
+//!
+//! In: the text of one file. Out: a [`Draft`], written as a manifest with notes on what has no counterpart.
+
+mod python_lock;
+mod requirements;
+mod upstream;
+
+use crate::{error::Error, fs::paths, source};
+use joblet_format::RuntimeName;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+/// What a manifest is written from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Draft {
+    version: Option<String>,
+    description: Option<String>,
+    platforms: Vec<String>,
+    /// What the project says of its interpreter, such as `>=3.11` or `3.11.7`; none without Python.
+    python: Option<String>,
+    requirements: Vec<String>,
+    /// Debian packages.
+    packages: Vec<String>,
+    environment: BTreeMap<String, String>,
+    /// What has no counterpart, one line each.
+    notes: Vec<String>,
+}
+
+/// Interpreters that Debian has: the second number of the version, and the suite.
+const PYTHONS: [(u32, &str); 2] = [(11, "bookworm"), (13, "trixie")];
+
+/// Platforms of a manifest that names none.
+const PLATFORMS: &str = "ubuntu-amd64, ubuntu-arm64, rhel-amd64, rhel-arm64, amzn-amd64, amzn-arm64, debian-amd64, debian-arm64";
+
+/// Writes `sources/NAME/manifest.yaml` out of the file `from`, and returns its path and the notes. Without a lock
+/// nothing uploaded on or after the day `before` counts.
+///
+/// # Errors
+/// [`Error::Config`] if there is a manifest already, or `from` is none of the kinds that are known or broken;
+/// [`Error::File`].
+pub fn write(
+    sources: &Path,
+    name: &RuntimeName,
+    from: &Path,
+    before: &str,
+) -> Result<(PathBuf, Vec<String>), Error> {
+    let path = source::manifest_path(sources, name);
+    if std::fs::symlink_metadata(&path).is_ok() {
+        return Err(Error::config(path, "exists already"));
+    }
+    let refused = |reason: String| Error::config(from, reason);
+    let text = String::from_utf8(paths::read(from)?).map_err(|_| refused("is not UTF-8".into()))?;
+    let draft =
+        read(&from.file_name().unwrap_or_default().to_string_lossy(), &text).map_err(refused)?;
+    let (text, notes) = render(name, draft, before).map_err(refused)?;
+    // What is written is a manifest, whatever was read.
+    source::parse(&text).map_err(|reason| refused(format!("makes no manifest: {reason}")))?;
+    paths::write_below(sources, &path, text.as_bytes())?;
+    Ok((path, notes))
+}
+
+/// Reads the text of the file called `name`.
+fn read(name: &str, text: &str) -> Result<Draft, String> {
+    let extension = name.rsplit('.').next().unwrap_or_default();
+    match name {
+        "pyproject.toml" => requirements::pyproject(text),
+        "uv.lock" => python_lock::uv(text),
+        _ if name.starts_with("pylock.") && extension == "toml" => python_lock::pylock(text),
+        _ if matches!(extension, "txt" | "in") => Ok(requirements::lines(text)),
+        _ if matches!(extension, "yaml" | "yml") => upstream::manifest(text),
+        _ => Err("is not known: requirements*.txt, pyproject.toml, uv.lock, pylock.toml or manifest.yaml \
+                  can be read"
+            .into()),
+    }
+}
+
+/// The interpreter for `wanted`: the second number of its version, and the suite that has it.
+fn interpreter(wanted: &str) -> Option<(u32, &'static str)> {
+    let fits = |minor: u32| {
+        wanted.split(',').map(str::trim).filter(|clause| !clause.is_empty()).all(|clause| {
+            let version = clause.trim_start_matches(|c: char| !c.is_ascii_digit());
+            let operator = clause[..clause.len() - version.len()].trim();
+            let mut numbers = version.split('.').map(|part| part.parse::<u32>().ok());
+            let (major, other) = (numbers.next().flatten(), numbers.next().flatten());
+            let wanted = (major.unwrap_or(3), other.unwrap_or(0));
+            let patch = numbers.next().flatten().is_some_and(|patch| patch > 0);
+            match operator {
+                ">=" => (3, minor) >= wanted,
+                ">" => (3, minor) > wanted || (3, minor) == wanted && patch,
+                "<" => (3, minor) < wanted || (3, minor) == wanted && patch,
+                "<=" => (3, minor) <= wanted,
+                "!=" => patch || (3, minor) != wanted,
+                "~=" => (3, minor) >= wanted && major == Some(3),
+                _ => (3, minor) == wanted,
+            }
+        })
+    };
+    PYTHONS.into_iter().find(|(minor, _)| fits(*minor))
+}
+
+fn render(
+    name: &RuntimeName,
+    mut draft: Draft,
+    before: &str,
+) -> Result<(String, Vec<String>), String> {
+    let quoted = |text: &str| Value::from(text).to_string(); // YAML reads JSON's texts
+    let list = |texts: &[String]| texts.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", ");
+    let version = draft.version.as_deref().unwrap_or("1.0.0");
+    let description = draft.description.as_deref().unwrap_or("One line for people");
+    let mut text =
+        format!("name: {name}\nversion: {version}\ndescription: {}\n", quoted(description));
+    let platforms =
+        if draft.platforms.is_empty() { PLATFORMS.to_owned() } else { draft.platforms.join(", ") };
+    _ = writeln!(text, "platforms:\n  [{platforms}]"); // a String never fails, here and below
+    let mut suite = "bookworm";
+    if let Some(wanted) = &draft.python {
+        let (minor, of) = interpreter(wanted).ok_or_else(|| {
+            let known = PYTHONS.map(|(minor, suite)| format!("3.{minor} ({suite})")).join(", ");
+            format!("wants Python {wanted:?}; Debian has {known}")
+        })?;
+        suite = of;
+        draft.packages.insert(0, format!("python3.{minor}"));
+        _ = writeln!(text, "debian:\n  suite: {suite}\n  packages: [{}]", list(&draft.packages));
+        _ = writeln!(
+            text,
+            "python:\n  version: \"3.{minor}\"\n  before: {before}\n  compile: true"
+        );
+        _ = writeln!(text, "  packages:");
+        for requirement in &draft.requirements {
+            _ = writeln!(text, "    - {}", quoted(requirement));
+        }
+        if draft.requirements.is_empty() {
+            text.push_str("    []\n");
+        }
+    } else {
+        _ = writeln!(text, "debian:\n  suite: {suite}\n  packages: [{}]", list(&draft.packages));
+    }
+    if !draft.environment.is_empty() {
+        text.push_str("environment:\n");
+        for (variable, value) in &draft.environment {
+            _ = writeln!(text, "  {variable}: {}", quoted(value));
+        }
+    }
+    let project = |requirement: &String| {
+        let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)));
+        requirement[..end.unwrap_or(requirement.len())].to_owned()
+    };
+    let plain = draft.requirements.iter().filter(|it| !it.contains(';')).map(project);
+    let projects = plain.collect::<Vec<_>>().join(" ");
+    if draft.python.is_some() {
+        let code =
+            format!("import importlib.metadata as m; [m.version(n) for n in '{projects}'.split()]");
+        _ = writeln!(text, "check:\n  - [python3, -c, {}]", quoted(&code));
+    } else {
+        text.push_str("check:\n  - [sh, -c, \"true\"]\n");
+    }
+    let notes: String =
+        draft.notes.iter().fold(String::new(), |all, note| all + "# note: " + note + "\n");
+    Ok((notes + &text, draft.notes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpreters() {
+        for (wanted, minor) in [
+            ("", Some(11)),
+            (">=3.9", Some(11)),
+            (">=3.12", Some(13)),
+            (">=3.11,<3.13", Some(11)),
+            ("==3.13.*", Some(13)),
+            ("3.11.7", Some(11)),
+            ("~=3.11", Some(11)),
+            ("<3.11", None),
+            (">=3.14", None),
+            ("!=3.11.0, >=3.8", Some(13)),
+        ] {
+            assert_eq!(interpreter(wanted).map(|it| it.0), minor, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn a_project_becomes_a_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let name: RuntimeName = "my-app".parse().unwrap();
+        for (file, text, requirements, notes) in [
+            (
+                "requirements.txt",
+                "# x\nnumpy==1.26.2 \\\n    --hash=sha256:00\nrequests[socks]>=2 ; python_version < '4'\n-r more.txt\n\
+                 ./local\nflask @ https://example.org/f.whl\n",
+                &["numpy==1.26.2", "requests[socks]>=2 ; python_version < '4'"][..],
+                3,
+            ),
+            (
+                "pyproject.toml",
+                "[project]\nname = 'x'\ndescription = 'An app'\nrequires-python = '>=3.11'\n\
+                 dependencies = ['numpy>=1']\n[project.optional-dependencies]\na = ['b']\n",
+                &["numpy>=1"],
+                1,
+            ),
+            (
+                "pylock.toml",
+                "lock-version = '1.0'\nrequires-python = '>=3.11'\n[[packages]]\nname = 'a'\nversion = '1'\n\
+                 marker = \"sys_platform == 'linux'\"\n[[packages]]\nname = 'b'\n[packages.vcs]\nurl = 'x'\n",
+                &["a==1 ; sys_platform == 'linux'"],
+                1,
+            ),
+        ] {
+            let from = dir.path().join(file);
+            std::fs::write(&from, text).unwrap();
+            let sources = dir.path().join(file.replace('.', "-"));
+            let (_, found) = write(&sources, &name, &from, "2026-01-01").unwrap();
+            let source = source::read(&sources, &name).unwrap();
+            let python = source.python.unwrap();
+            assert_eq!(python.packages, requirements, "{file}");
+            assert_eq!(
+                (python.version.as_str(), found.len()),
+                ("3.11", notes),
+                "{file}: {found:?}"
+            );
+            let error = write(&sources, &name, &from, "2026-01-01").unwrap_err().to_string();
+            assert!(error.ends_with("exists already"), "{error}");
+        }
+        let odd = dir.path().join("setup.cfg");
+        std::fs::write(&odd, "").unwrap();
+        let error = write(dir.path(), &name, &odd, "2026-01-01").unwrap_err().to_string();
+        assert!(error.contains("is not known: requirements*.txt"), "{error}");
+    }
+}
