@@ -246,8 +246,23 @@ fn kill_after(mut child: Child, delay: Duration) -> Option<ExitStatus> {
     let ended = child.try_wait().unwrap();
     let group = format!("-{}", child.id());
     _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+    // A call that another process of the group is in, a rename, may end only now.
+    let until = Instant::now() + Duration::from_secs(2);
+    while lives(child.id()) && Instant::now() < until {
+        thread::sleep(Duration::from_millis(1));
+    }
     child.wait().unwrap();
     ended
+}
+
+/// Whether a process of this group has not ended yet, proc_pid_stat(5).
+fn lives(group: u32) -> bool {
+    let stats = fs::read_dir("/proc").unwrap().flatten();
+    stats.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok()).any(|stat| {
+        let mut fields = stat.rsplit(')').next().unwrap_or("").split_whitespace();
+        let state = fields.next().unwrap_or("Z");
+        !matches!(state, "Z" | "X") && fields.nth(1) == Some(group.to_string().as_str())
+    })
 }
 
 /// Locks of the branch in the repository, which a git that is killed leaves.
