@@ -45,7 +45,7 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Print(text) => Ok(text),
         Command::Lock(options) => commands::lock(&options, note),
         Command::Build(options) => return commands::build(&options, note),
-        Command::Check(options) => commands::check(&options, note),
+        Command::Check(options) => return commands::check(&options, note),
         Command::Sign(options) => commands::sign(&options),
         Command::Keygen(options) => commands::keygen(&options),
         Command::Index(options) => commands::index(&options),

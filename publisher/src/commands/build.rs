@@ -91,6 +91,8 @@ fn build_source(
         let target = options.out.join(source.name.archive(&source.version, arch));
         let key = BuildKey::new(&cache, &kept, arch, options.part_size)?;
         let there = match &before {
+            // What was built without a word on its scripts is looked at once more.
+            Some(_) if options.release => None,
             Some(record) => key.find(arch, &target, (&records, record), &mut files)?,
             None => None,
         };
@@ -108,6 +110,19 @@ fn build_source(
         let download = inputs.iter().filter_map(|input| input.size).sum();
         archives.insert(arch, packed);
         all.push((arch, inputs.len(), download, began.elapsed(), unchanged));
+    }
+    let published = record::path(&options.records, &source.name, &source.version);
+    if let Some(record) = record::read(&options.records, &published)? {
+        let other = |arch: &&Arch| {
+            let artifact = record.release.artifacts.get(*arch);
+            artifact.is_some_and(|it| it.checksum != archives[*arch].checksum)
+        };
+        warnings.extend(archives.keys().filter(other).map(|arch| {
+            format!(
+                "{}@{} {arch}: is recorded with another checksum, which never changes: raise `version`",
+                source.name, source.version
+            )
+        }));
     }
     let record = write_record(source, &archives, &files, options)?;
     let built = |(arch, inputs, download, took, unchanged)| {

@@ -1,43 +1,101 @@
 //! `check`: the manifest's commands in the packed runtime.
 
-use super::{arches, sources};
+use super::{Outcome, arches, sources};
 use crate::check::qemu::Emulator;
 use crate::check::{self, Check};
+use crate::cli::args::Selection;
 use crate::error::Error;
+use crate::source::Source;
 use crate::{cli::args, error::Note, tree::joblet_exec};
 use joblet_format::Arch;
-use std::fmt::Write as _;
+use std::path::Path;
 
-pub(crate) fn check(options: &args::Check, note: Note) -> Result<String, Error> {
-    let mut report = String::new();
+/// One runtime, its architecture, and how its check ended.
+type Row = (String, Arch, String);
+
+pub(crate) fn check(options: &args::Check, note: Note) -> Result<Outcome, Error> {
     let joblet_exec = &joblet_exec::find(options.joblet_exec.as_deref())?;
-    let (out, asked) = (options.out.as_path(), !options.arches.is_empty());
+    let all = options.selection == Selection::All;
+    let (mut rows, mut failed): (Vec<Row>, Vec<Error>) = (Vec::new(), Vec::new());
     for source in &sources(&options.sources, &options.selection)? {
-        let source_dir = &options.sources.join(source.name.as_str());
         for arch in arches(source, &options.arches)? {
-            let native = arch == Arch::NATIVE;
-            let left = !native && !asked && source.arches().contains(&Arch::NATIVE);
-            if left && check::built(source, out, arch)?.is_none() {
-                continue; // as `build --arch` does it
+            let row = |result: String| (source.directory(), arch, result);
+            match check_one(source, arch, options, joblet_exec, note) {
+                Ok(result) => rows.extend(result.map(row)),
+                // One that fails keeps none of the others from being checked.
+                Err(Error::NotFound(_)) if all => rows.push(row("not built".into())),
+                Err(error) if all => {
+                    rows.push(row("FAILED".into()));
+                    failed.push(error);
+                }
+                Err(error) => return Err(error),
             }
-            let what = format!("{} {arch}", source.directory());
-            let emulator = if native { Ok(None) } else { Emulator::find(arch).map(Some) };
-            let emulator = match emulator {
-                Ok(emulator) => emulator,
-                Err(reason) if asked => {
-                    return Err(Error::Tool { tool: format!("check of {what}"), reason });
-                }
-                Err(reason) => {
-                    _ = writeln!(report, "{what}: NOT CHECKED: {reason}"); // a String never fails
-                    continue;
-                }
-            };
-            let emulator = emulator.as_ref();
-            let check = Check { source, source_dir, out, arch, emulator, joblet_exec };
-            let count = check::run(&check, note)?;
-            let by = if native { "" } else { ", through qemu-user" };
-            _ = writeln!(report, "{what}: checks passed: {count}{by}"); // the same
         }
     }
-    Ok(report)
+    let text = if all { as_table(&rows) } else { as_text(&rows) };
+    if all && failed.is_empty() && rows.iter().all(|(.., result)| result == "not built") {
+        let out = options.out.display();
+        return Err(Error::NotFound(format!("{out} has none of the runtimes; build them first")));
+    }
+    let error = Error::all(failed).err();
+    Ok(Outcome::Built { text, warnings: Vec::new(), error })
+}
+
+/// How the check of `source` for `arch` ended; none where it was not asked for.
+fn check_one(
+    source: &Source,
+    arch: Arch,
+    options: &args::Check,
+    joblet_exec: &Path,
+    note: Note,
+) -> Result<Option<String>, Error> {
+    let (out, asked) = (options.out.as_path(), !options.arches.is_empty());
+    let source_dir = &options.sources.join(source.name.as_str());
+    let native = arch == Arch::NATIVE;
+    let left = !native && !asked && source.arches().contains(&Arch::NATIVE);
+    if left && check::built(source, out, arch)?.is_none() {
+        return Ok(None); // as `build --arch` does it
+    }
+    let emulator = if native { Ok(None) } else { Emulator::find(arch).map(Some) };
+    let emulator = match emulator {
+        Ok(emulator) => emulator,
+        Err(reason) if asked => {
+            let what = format!("{} {arch}", source.directory());
+            return Err(Error::Tool { tool: format!("check of {what}"), reason });
+        }
+        Err(reason) => return Ok(Some(format!("NOT CHECKED: {reason}"))),
+    };
+    let emulator = emulator.as_ref();
+    let check = Check { source, source_dir, out, arch, emulator, joblet_exec };
+    let count = check::run(&check, note)?;
+    let by = if native { "" } else { ", through qemu-user" };
+    Ok(Some(format!("checks passed: {count}{by}")))
+}
+
+fn as_text(rows: &[Row]) -> String {
+    rows.iter().map(|(runtime, arch, result)| format!("{runtime} {arch}: {result}\n")).collect()
+}
+
+/// A row for each, in columns.
+fn as_table(rows: &[Row]) -> String {
+    let width = rows.iter().map(|(runtime, ..)| runtime.len()).max().unwrap_or_default();
+    let line = |(runtime, arch, result): &Row| format!("{runtime:<width$}  {arch}  {result}\n");
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_listed() {
+        let row =
+            |runtime: &str, result: &str| (runtime.to_owned(), Arch::Amd64, result.to_owned());
+        let rows = [row("a-1.0.0", "checks passed: 2"), row("longer-1.0.0", "not built")];
+        assert_eq!(
+            as_table(&rows),
+            "a-1.0.0       amd64  checks passed: 2\nlonger-1.0.0  amd64  not built\n"
+        );
+        assert_eq!(as_text(&rows[..1]), "a-1.0.0 amd64: checks passed: 2\n");
+    }
 }

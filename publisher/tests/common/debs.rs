@@ -2,7 +2,16 @@
 
 /// A package with these fields in its control file and these executable files.
 pub fn deb(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
-    let control = tar(&[("./control", control.as_bytes())]);
+    deb_with(control, "", files)
+}
+
+/// The same with a postinst, unless that is empty.
+pub fn deb_with(control: &str, postinst: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut members = vec![("./control", control.as_bytes())];
+    if !postinst.is_empty() {
+        members.push(("./postinst", postinst.as_bytes()));
+    }
+    let control = tar(&members);
     let data = tar(files);
     let mut outer = ar::Builder::new(Vec::new());
     for (name, bytes) in [("control.tar", &control), ("data.tar", &data)] {

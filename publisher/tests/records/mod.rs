@@ -3,6 +3,7 @@
 
 mod emulated;
 mod failures;
+mod finishing;
 mod guide;
 mod parts;
 mod sources;

@@ -3,12 +3,13 @@
 use super::{Fault, shell::Call};
 
 /// What a job has no use for, what changes nothing, and what is done for every tree.
-const COVERED: [&str; 133] = [
+const COVERED: [&str; 140] = [
     ".",
     ":",
     "[",
     "[[",
     "add-shell",
+    "aspell-autobuildhash",
     "awk",
     "basename",
     "break",
@@ -41,6 +42,7 @@ const COVERED: [&str; 133] = [
     "db_version",
     "deb-systemd-helper",
     "deb-systemd-invoke",
+    "declare",
     "diff",
     "dirname",
     "dpkg",
@@ -90,6 +92,7 @@ const COVERED: [&str; 133] = [
     "phpenmod",
     "phpquery",
     "pidof",
+    "print",
     "printf",
     "pwd",
     "py3clean",
@@ -99,6 +102,7 @@ const COVERED: [&str; 133] = [
     "pypy3compile",
     "read",
     "readlink",
+    "readonly",
     "realpath",
     "remove-shell",
     "return",
@@ -132,6 +136,9 @@ const COVERED: [&str; 133] = [
     "unset",
     "update-alternatives",
     "update-desktop-database",
+    "update-dictcommon-aspell",
+    "update-dictcommon-hunspell",
+    "update-gsfontmap",
     "update-shells",
     "wait",
     "wc",
