@@ -26,6 +26,7 @@ macro_rules! as_text {
 pub(crate) use as_text;
 
 mod checksum;
+pub mod frames;
 pub mod index;
 pub mod member;
 mod name;
@@ -47,7 +48,7 @@ pub use nearest::{nearest, unknown_key};
 pub use platform::{Arch, Platform, PlatformError};
 pub use registry::{
     Artifact, Contents, IndexFile, MAX_REGISTRY_BYTES, Part, RawVersions, Record, Refused,
-    Registry, Release,
+    Registry, Release, Zstd,
 };
 pub use repository::Repository;
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};

@@ -98,6 +98,25 @@ pub struct Artifact {
     /// The index of the archive, at its own address with `.index` behind it, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexFile>,
+    /// The same tar stream in zstd frames, where there is one. Only with an index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zstd: Option<Zstd>,
+}
+
+/// The tar stream of an archive in zstd frames ([`crate::frames`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zstd {
+    /// Where the file is: an address, or a path relative to the registry's own address.
+    pub download_url: String,
+    /// SHA-256 of the file, whole.
+    pub checksum: Checksum,
+    /// Length of the file, whole, in bytes.
+    pub size: u64,
+    /// The files that are this one when they follow each other, where it is not one file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+    /// The table of frames that the file begins with.
+    pub table: IndexFile,
 }
 
 /// A stretch of an archive that is a file of its own. No part is empty, together they have the
@@ -153,10 +172,11 @@ impl Release {
             unpacked_size: None,
             entries: None,
             index: None,
+            zstd: None,
         })
     }
 
-    /// Whether any of its archives is in parts: such a release is under `extended`.
+    /// Whether any of its archives for Joblet's client is in parts: such a release is under `extended`.
     pub fn in_parts(&self) -> bool {
         self.artifacts.values().any(|artifact| !artifact.parts.is_empty())
     }

@@ -1,6 +1,6 @@
 //! The document itself: its members as they are there, and the rules on them.
 
-use super::{Artifact, IndexFile, Part, Refused, Registry, Release};
+use super::{Artifact, IndexFile, Part, Refused, Registry, Release, Zstd};
 use crate::{Arch, RuntimeName, Version, unique};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -110,6 +110,21 @@ struct RawArtifact<'d> {
     entries: Option<u64>,
     #[serde(borrow, default)]
     index: Option<RawIndexFile<'d>>,
+    #[serde(borrow, default)]
+    zstd: Option<RawZstd<'d>>,
+}
+
+#[derive(Deserialize)]
+struct RawZstd<'d> {
+    #[serde(borrow)]
+    download_url: Text<'d>,
+    #[serde(borrow)]
+    checksum: Text<'d>,
+    size: u64,
+    #[serde(borrow, default)]
+    parts: Vec<RawPart<'d>>,
+    #[serde(borrow)]
+    table: RawIndexFile<'d>,
 }
 
 #[derive(Deserialize)]
@@ -232,21 +247,41 @@ impl TryFrom<RawArtifact<'_>> for Artifact {
     type Error = String;
 
     fn try_from(raw: RawArtifact) -> Result<Self, String> {
-        let parts = raw.parts.into_iter().map(Part::try_from).collect::<Result<Vec<_>, _>>()?;
-        let length = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.size));
-        if !parts.is_empty() && length != raw.size {
-            return Err(format!("its parts have {length} bytes, it has {}", raw.size));
-        }
         Ok(Self {
             download_url: raw.download_url.0.into_owned(),
             checksum: raw.checksum.parse().map_err(text)?,
             size: raw.size,
-            parts,
+            parts: parts(raw.parts, raw.size)?,
             unpacked_size: raw.unpacked_size,
             entries: raw.entries,
             index: raw.index.map(IndexFile::try_from).transpose()?,
+            zstd: raw.zstd.map(Zstd::try_from).transpose()?,
         })
     }
+}
+
+impl TryFrom<RawZstd<'_>> for Zstd {
+    type Error = String;
+
+    fn try_from(raw: RawZstd) -> Result<Self, String> {
+        Ok(Self {
+            download_url: raw.download_url.0.into_owned(),
+            checksum: raw.checksum.parse().map_err(text)?,
+            size: raw.size,
+            parts: parts(raw.parts, raw.size)?,
+            table: raw.table.try_into()?,
+        })
+    }
+}
+
+/// The parts of a file of `size` bytes.
+fn parts(raw: Vec<RawPart<'_>>, size: u64) -> Result<Vec<Part>, String> {
+    let parts = raw.into_iter().map(Part::try_from).collect::<Result<Vec<_>, _>>()?;
+    let length = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.size));
+    if !parts.is_empty() && length != size {
+        return Err(format!("its parts have {length} bytes, it has {size}"));
+    }
+    Ok(parts)
 }
 
 impl TryFrom<RawPart<'_>> for Part {

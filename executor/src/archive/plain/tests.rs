@@ -27,6 +27,7 @@ fn artifact(bytes: &[u8]) -> Artifact {
         unpacked_size: None,
         entries: None,
         index: None,
+        zstd: None,
     }
 }
 

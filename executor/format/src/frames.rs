@@ -1,0 +1,205 @@
+//! Frames: the tar stream of an archive as independent zstd frames, `NAME-VERSION-ARCH.tar.zst`.
+//!
+//! The file begins with a skippable frame (RFC 8878, 3.1.2) that lists the others, so that `zstd -d` reads the
+//! whole file as one stream, and a reader that has begun with it can check each frame before it decompresses
+//! it. A frame holds what some members of the `.tar.gz` hold ([`crate::index`]), one after the other; all
+//! frames together hold what all members hold, in their order.
+//!
+//! ```text
+//! 5e 2a 4d 18  LL LL LL LL   "joblet-frames 1\n"   a skippable frame and its length
+//! for each frame:
+//!     length    u32          in the file, in bytes
+//!     members   u32          of the `.tar.gz`, whose content it has
+//!     sha256    32 bytes     of its bytes in the file
+//! frames
+//! ```
+//!
+//! Numbers are little-endian. A frame says the length of its content and has no checksum of zstd's own.
+
+use crate::index::Index;
+
+/// First bytes of the table. Part of the format.
+const SKIPPABLE: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
+/// What follows the length of the skippable frame. Part of the format.
+const MAGIC: &[u8; 16] = b"joblet-frames 1\n";
+/// Length of what comes before the first row, in bytes.
+const HEAD: usize = SKIPPABLE.len() + 4 + MAGIC.len();
+/// Length of a row, in bytes.
+const ROW: usize = 4 + 4 + 32;
+
+/// Most that one frame holds, in bytes: the window that a reader must have. Part of the format.
+pub const MAX_FRAME: u64 = 8 << 20;
+/// Longest frame in the file, in bytes: what does not compress is stored, a few bytes longer.
+pub const MAX_FRAME_LENGTH: u64 = MAX_FRAME + (MAX_FRAME >> 8) + 64;
+/// Longest table that a reader accepts, in bytes: enough for 200 GB.
+pub const MAX_TABLE_BYTES: u64 = 1 << 20;
+
+/// A frame of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
+    /// Length in the file, in bytes.
+    pub length: u32,
+    /// How many members of the `.tar.gz` hold what it holds.
+    pub members: u32,
+    /// SHA-256 of its bytes in the file.
+    pub sha256: [u8; 32],
+}
+
+/// The table of a file with these `frames`, as it is at the file's beginning.
+///
+/// # Panics
+/// If there are more than 100 million.
+pub fn table(frames: &[Frame]) -> Vec<u8> {
+    let length = u32::try_from(MAGIC.len() + frames.len() * ROW).expect("there are fewer frames");
+    let mut bytes = SKIPPABLE.to_vec();
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(MAGIC);
+    for frame in frames {
+        bytes.extend(frame.length.to_le_bytes());
+        bytes.extend(frame.members.to_le_bytes());
+        bytes.extend(frame.sha256);
+    }
+    bytes
+}
+
+/// Reads the table `bytes` of a file of `size` bytes, whose content is that of the archive that `index` describes.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn parse(bytes: &[u8], size: u64, index: &Index) -> Result<Vec<Frame>, String> {
+    let length = u32::try_from(bytes.len().saturating_sub(8)).unwrap_or_default();
+    let rows = bytes
+        .strip_prefix(&SKIPPABLE)
+        .and_then(|rest| rest.strip_prefix(&length.to_le_bytes()))
+        .and_then(|rest| rest.strip_prefix(MAGIC))
+        .filter(|rows| rows.len() % ROW == 0);
+    let rows = rows.ok_or("it is not a table of frames that this program reads")?;
+    let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
+    let row = |row: &[u8]| Frame {
+        length: number(&row[..4]),
+        members: number(&row[4..8]),
+        sha256: row[8..].try_into().expect("a row has 40 bytes"),
+    };
+    let frames: Vec<_> = rows.chunks_exact(ROW).map(row).collect();
+    check(&frames, index)?;
+    let frames_length: u64 = frames.iter().map(|frame| u64::from(frame.length)).sum();
+    if bytes.len() as u64 + frames_length != size {
+        return Err("its frames have another length than the file".to_owned());
+    }
+    Ok(frames)
+}
+
+/// Every member is in exactly one frame, in order, and no frame is too large.
+fn check(frames: &[Frame], index: &Index) -> Result<(), String> {
+    let mut members = index.members();
+    for (number, frame) in frames.iter().enumerate() {
+        let count = usize::try_from(frame.members).unwrap_or(usize::MAX);
+        let taken = members.split_at_checked(count).filter(|_| count > 0);
+        let (inside, rest) = taken.ok_or("its frames do not hold the members of the archive")?;
+        members = rest;
+        let content: u64 = inside.iter().map(|member| u64::from(member.unpacked)).sum();
+        if content > MAX_FRAME || u64::from(frame.length) > MAX_FRAME_LENGTH || frame.length == 0 {
+            return Err(format!("frame {number} is empty or too large"));
+        }
+    }
+    if members.is_empty() {
+        Ok(())
+    } else {
+        Err("its frames do not hold the members of the archive".to_owned())
+    }
+}
+
+/// How many members each frame takes: as many as fit.
+pub fn plan(index: &Index) -> Vec<u32> {
+    let (mut counts, mut size) = (Vec::new(), MAX_FRAME);
+    for member in index.members() {
+        let unpacked = u64::from(member.unpacked);
+        match counts.last_mut() {
+            Some(count) if size + unpacked <= MAX_FRAME => {
+                *count += 1;
+                size += unpacked;
+            }
+            _ => {
+                counts.push(1);
+                size = unpacked;
+            }
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::{Body, Entry, Member, Piece};
+
+    /// An index of one file in members of `sizes` bytes.
+    fn index(sizes: &[u32]) -> Index {
+        let length: u64 = sizes.iter().map(|size| u64::from(*size)).sum();
+        let size = length - 1024 - 1024;
+        let pieces = vec![Piece { size, sha256: [1; 32] }];
+        let root = Entry { path: String::new(), body: Body::Directory };
+        let file = Entry { path: "a".into(), body: Body::File { executable: false, pieces } };
+        let member =
+            |&unpacked: &u32| Member { length: 30 + unpacked / 2, unpacked, sha256: [0; 32] };
+        let members = sizes.iter().map(member).collect();
+        Index::new("demo-1.0.0".into(), members, vec![root, file]).unwrap()
+    }
+
+    fn frame(length: u32, members: u32) -> Frame {
+        Frame { length, members, sha256: [7; 32] }
+    }
+
+    #[test]
+    fn a_table_comes_back() {
+        let index = index(&[1 << 20, 1 << 20, 1 << 20]);
+        let frames = [frame(10, 1), frame(20, 2)];
+        let bytes = table(&frames);
+        assert_eq!(bytes.len(), HEAD + 2 * ROW);
+        assert_eq!(parse(&bytes, bytes.len() as u64 + 30, &index).unwrap(), frames);
+        assert_eq!(bytes[..8], [0x5e, 0x2a, 0x4d, 0x18, 96, 0, 0, 0]);
+    }
+
+    #[test]
+    fn tables_that_lie_are_refused() {
+        let index = index(&[1 << 20; 9]);
+        for (frames, rule) in [
+            (vec![frame(10, 8), frame(10, 1)], None),
+            (vec![frame(10, 9)], Some("frame 0 is empty or too large")),
+            (vec![frame(10, 8)], Some("do not hold the members")),
+            (vec![frame(10, 8), frame(10, 2)], Some("do not hold the members")),
+            (vec![frame(10, 8), frame(10, 0), frame(10, 1)], Some("do not hold the members")),
+            (vec![frame(10, 8), frame(10, u32::MAX)], Some("do not hold the members")),
+            (vec![frame(0, 8), frame(10, 1)], Some("frame 0 is empty or too large")),
+            (vec![frame(u32::MAX, 8), frame(1, 1)], Some("frame 0 is empty or too large")),
+            (vec![], Some("do not hold the members")),
+        ] {
+            let bytes = table(&frames);
+            let size = frames.iter().map(|frame| u64::from(frame.length)).sum::<u64>();
+            let got = parse(&bytes, size + bytes.len() as u64, &index);
+            match rule {
+                None => assert_eq!(got.as_deref(), Ok(frames.as_slice())),
+                Some(rule) => assert!(got.as_ref().unwrap_err().contains(rule), "{got:?}"),
+            }
+        }
+        let good = table(&[frame(10, 8), frame(10, 1)]);
+        let size = good.len() as u64 + 20;
+        assert!(parse(&good, size + 1, &index).unwrap_err().contains("another length"));
+        for byte in 0..HEAD {
+            let mut bytes = good.clone();
+            bytes[byte] ^= 1;
+            assert!(parse(&bytes, size, &index).unwrap_err().contains("not a table"), "{byte}");
+        }
+        for length in 0..good.len() {
+            assert!(parse(&good[..length], size, &index).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn frames_take_what_fits() {
+        assert_eq!(plan(&index(&[1 << 20; 17])), [8, 8, 1]);
+        let mut sizes = [1 << 20; 10];
+        sizes[3] = 4608;
+        assert_eq!(plan(&index(&sizes)), [8, 2]);
+    }
+}
