@@ -196,6 +196,15 @@ impl Error {
         }
     }
 
+    /// Whether it says that there is no such file, and nothing else.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Net { status, .. } => matches!(status, Some(403 | 404 | 410)),
+            Self::File { source, .. } => source.kind() == io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+
     /// Makes an [`Error::Net`] where there is no answer.
     pub fn net(url: &impl ToString, reason: String) -> Self {
         Self::Net { url: url.to_string(), reason, status: None }

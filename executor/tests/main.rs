@@ -36,3 +36,4 @@ mod standard_files;
 mod store;
 mod update;
 mod world;
+mod zstd;

@@ -22,8 +22,6 @@ use crate::index::Index;
 const SKIPPABLE: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
 /// What follows the length of the skippable frame. Part of the format.
 const MAGIC: &[u8; 16] = b"joblet-frames 1\n";
-/// Length of what comes before the first row, in bytes.
-const HEAD: usize = SKIPPABLE.len() + 4 + MAGIC.len();
 /// Length of a row, in bytes.
 const ROW: usize = 4 + 4 + 32;
 
@@ -132,6 +130,9 @@ pub fn plan(index: &Index) -> Vec<u32> {
 mod tests {
     use super::*;
     use crate::index::{Body, Entry, Member, Piece};
+
+    /// Length of what comes before the first row, in bytes.
+    const HEAD: usize = 24;
 
     /// An index of one file in members of `sizes` bytes.
     fn index(sizes: &[u32]) -> Index {

@@ -1,6 +1,6 @@
 //! A progress bar on a terminal, as wide as that is; nothing in a pipe, or on a terminal that only types.
 //!
-//! Drawn here: the usual library for it would take 40 KB of the 2 MiB that the program may have.
+//! Drawn here: the usual library for it would take 40 KB of the 2.25 MiB that the program may have.
 
 use super::escape::visible;
 use std::fmt::{self, Display};

@@ -2,7 +2,7 @@
 
 use super::location::Location;
 use crate::error::Error;
-use joblet_format::{Artifact, Checksum};
+use joblet_format::{Artifact, Checksum, Zstd};
 use std::fmt;
 use std::ops::Range;
 
@@ -34,18 +34,39 @@ impl Parts {
         artifact: &Artifact,
         find: impl Fn(&str) -> Result<Location, Error>,
     ) -> Result<Self, Error> {
-        let name = find(&artifact.download_url)?;
-        let mut list = Vec::with_capacity(artifact.parts.len().max(1));
+        let file = (artifact.size, artifact.checksum);
+        Self::new(&artifact.download_url, file, &artifact.parts, find)
+    }
+
+    /// The files of `zstd`.
+    ///
+    /// # Errors
+    /// As [`Parts::of`].
+    pub fn of_zstd(
+        zstd: &Zstd,
+        find: impl Fn(&str) -> Result<Location, Error>,
+    ) -> Result<Self, Error> {
+        Self::new(&zstd.download_url, (zstd.size, zstd.checksum), &zstd.parts, find)
+    }
+
+    fn new(
+        url: &str,
+        (size, checksum): (u64, Checksum),
+        parts: &[joblet_format::Part],
+        find: impl Fn(&str) -> Result<Location, Error>,
+    ) -> Result<Self, Error> {
+        let name = find(url)?;
+        let mut list = Vec::with_capacity(parts.len().max(1));
         let mut at = 0;
-        for part in &artifact.parts {
+        for part in parts {
             let place = at..at + part.size;
             at = place.end;
             let location = find(&part.download_url)?;
             list.push(Part { location, place, checksum: part.checksum });
         }
         if list.is_empty() {
-            let (location, place) = (name.clone(), 0..artifact.size);
-            list.push(Part { location, place, checksum: artifact.checksum });
+            let (location, place) = (name.clone(), 0..size);
+            list.push(Part { location, place, checksum });
         }
         Ok(Self { name, list })
     }

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::net::location::Location;
 use joblet_format::{
-    Arch, Artifact, Registry, Release, RuntimeName, Spec, Version, Wanted, nearest,
+    Arch, Artifact, Registry, Release, RuntimeName, Spec, Version, Wanted, Zstd, nearest,
 };
 
 /// A release that was chosen from a registry, with its archive for this host.
@@ -66,6 +66,12 @@ pub(crate) fn prefer_beside(
     if let Location::File(registry) = location {
         // Whatever it is: what may not be read is refused then, and not looked for elsewhere.
         if registry.below(&file).is_some_and(|beside| beside.exists()) {
+            let frames = file.replace(".tar.gz", ".tar.zst");
+            let beside = |_: &Zstd| registry.below(&frames).is_some_and(|beside| beside.exists());
+            choice.artifact.zstd = choice.artifact.zstd.take().filter(beside);
+            if let Some(zstd) = &mut choice.artifact.zstd {
+                (zstd.download_url, zstd.parts) = (frames, Vec::new());
+            }
             (choice.artifact.download_url, choice.artifact.parts) = (file, Vec::new());
         }
     }

@@ -19,7 +19,7 @@ use crate::runtime;
 use crate::store::{Installed, Kept, Receipt, Staging, Store};
 use joblet_format::index::Index;
 use joblet_format::text::size;
-use joblet_format::{Arch, IndexFile, Spec};
+use joblet_format::{Arch, IndexFile, Spec, Zstd};
 use rustix::fd::{AsFd, OwnedFd};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -214,6 +214,17 @@ pub(crate) fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Loca
     })
 }
 
+/// One way to make the tree of a version.
+#[derive(Clone, Copy)]
+struct Attempt<'a> {
+    /// The archive's index, as it was fetched.
+    packed: &'a [u8],
+    /// What is fetched for it, in bytes.
+    fetched: u64,
+    /// The space that it takes, in bytes.
+    needed: u64,
+}
+
 /// One version that is being installed.
 struct Work<'a> {
     exact: &'a Spec,
@@ -261,45 +272,87 @@ impl Work<'_> {
         ui: &mut Ui<'_>,
     ) -> Result<Fetched, Error> {
         let artifact = &self.choice.artifact;
-        let (index, packed) = self.index(source, promise)?;
-        let what = format!("installing {}", self.exact);
+        let frames = artifact.zstd.as_ref();
+        let frames = frames.map(|zstd| self.frames(zstd).map(|parts| (zstd, parts))).transpose()?;
+        // Without an older version all of it is fetched.
+        let first = match &frames {
+            Some((_, frames)) if self.store.indexes(&self.exact.name)?.is_empty() => frames,
+            _ => source,
+        };
+        let (index, packed) = self.index(first, promise)?;
         let version = self.exact.name.directory(&self.choice.release.version);
-        if let Some(update) = self.update(&index, &version, &packed, ui)? {
-            self.store.require_space(update.fetched())?;
-            let (staging, into) = self.stage()?;
-            staging.mark(&packed).map_err(|error| self.store.explain(error, update.fetched()))?;
-            let progress = Progress::bytes(what.clone(), update.fetched(), ui.progress());
-            match update.unpack(source, &index, into, &progress) {
-                Ok(()) => {
+        let all = frames.as_ref().map_or(artifact.size, |(zstd, _)| zstd.size);
+        let update = self.update(&index, &version, &packed, ui)?;
+        if let Some(update) = update.filter(|update| update.fetched() < all) {
+            let attempt =
+                Attempt { packed: &packed, fetched: update.fetched(), needed: update.fetched() };
+            let done = self.attempt(attempt, ui, |into, progress| {
+                update.unpack(source, &index, into, progress)
+            });
+            match done {
+                Ok(staging) => {
                     let fetched = update.fetched() + promise.size;
                     let cost = Cost { fetched, reused: update.reused() };
                     let needed = update.fetched();
                     return Ok(Fetched { staging, index: Some(packed), needed, cost });
                 }
                 // The next call goes on from here.
-                Err(error @ Error::Net { status: None, .. }) => {
-                    self.store.set_aside(&staging)?;
-                    return Err(error);
-                }
+                Err(error @ Error::Net { status: None, .. }) => return Err(error),
                 // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
                 Err(error) => ui.detail(&format!("{error}; fetching all of it")),
             }
         }
         let needed = index.unpacked_size();
-        self.store.require_space(needed)?;
-        let (staging, into) = self.stage()?;
-        let progress = Progress::bytes(what, artifact.size, ui.progress());
-        staging.mark(&packed).map_err(|error| self.store.explain(error, needed))?;
-        match members::unpack(source, artifact, &index, into, &progress) {
-            Ok(()) => {}
-            Err(error @ Error::Net { .. }) => {
-                self.store.set_aside(&staging)?;
-                return Err(error);
+        if let Some((zstd, frames)) = &frames {
+            let attempt = Attempt { packed: &packed, fetched: zstd.size, needed };
+            let done = self.attempt(attempt, ui, |into, progress| {
+                members::unpack_frames(frames, zstd, &index, into, progress)
+            });
+            match done {
+                Ok(staging) => {
+                    let cost = Cost { fetched: zstd.size + promise.size, reused: 0 };
+                    return Ok(Fetched { staging, index: Some(packed), needed, cost });
+                }
+                Err(error) if error.is_absence() => {
+                    ui.detail(&format!("{error}; fetching {source}"));
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(self.store.explain(error, needed)),
         }
+        let attempt = Attempt { packed: &packed, fetched: artifact.size, needed };
+        let staging = self.attempt(attempt, ui, |into, progress| {
+            members::unpack(source, artifact, &index, into, progress)
+        })?;
         let cost = Cost { fetched: artifact.size + promise.size, reused: 0 };
         Ok(Fetched { staging, index: Some(packed), needed, cost })
+    }
+
+    /// Does `unpack` in an empty staging directory. What it leaves when the network fails is set aside.
+    fn attempt(
+        &self,
+        attempt: Attempt<'_>,
+        ui: &Ui<'_>,
+        unpack: impl FnOnce(OwnedFd, &Progress) -> Result<(), Error>,
+    ) -> Result<Staging, Error> {
+        let Attempt { packed, fetched, needed } = attempt;
+        self.store.require_space(needed)?;
+        let (staging, into) = self.stage()?;
+        staging.mark(packed).map_err(|error| self.store.explain(error, needed))?;
+        let what = format!("installing {}", self.exact);
+        let progress = Progress::bytes(what, fetched, ui.progress());
+        match unpack(into, &progress) {
+            Ok(()) => Ok(staging),
+            Err(error @ Error::Net { status: None, .. }) => {
+                self.store.set_aside(&staging)?;
+                Err(error)
+            }
+            Err(error) => Err(self.store.explain(error, needed)),
+        }
+    }
+
+    /// The files of the zstd frames.
+    fn frames(&self, zstd: &Zstd) -> Result<Parts, Error> {
+        Parts::of_zstd(zstd, |url| address(self.catalog, url, self.exact))
     }
 
     /// An empty directory to prepare the version in, and a descriptor of it.

@@ -1,6 +1,7 @@
 //! Archives in members, good ones and others, as a publisher would make them.
 
 use super::{World, checksum};
+use joblet_format::frames::{self, Frame};
 use joblet_format::index::{Body, Entry, Index, Member, Piece};
 use joblet_format::member::{MEMBER_HEADER, MEMBER_TRAILER, member_header};
 use joblet_format::ustar::{BLOCK, END};
@@ -162,6 +163,41 @@ impl World {
         )
     }
 
+    /// Publishes the tar stream of `packed` beside its archive, in zstd frames of `members` members each;
+    /// `edit` changes the frames before their table is made, and the table.
+    pub fn publish_zstd(
+        &mut self,
+        (name, version): (&str, &str),
+        packed: &Packed,
+        members: usize,
+        edit: impl FnOnce(&mut Vec<Vec<u8>>, &mut Vec<Frame>),
+    ) -> PathBuf {
+        let chunks: Vec<_> = packed.cuts.chunks(members).collect();
+        let mut files: Vec<_> = chunks.iter().map(|cuts| zstd(&cuts.concat())).collect();
+        let row = |(file, cuts): (&Vec<u8>, &&[Vec<u8>])| Frame {
+            length: u32::try_from(file.len()).unwrap(),
+            members: u32::try_from(cuts.len()).unwrap(),
+            sha256: Sha256::digest(file).into(),
+        };
+        let mut frames: Vec<_> = files.iter().zip(&chunks).map(row).collect();
+        edit(&mut files, &mut frames);
+        let table = frames::table(&frames);
+        let bytes = [&table[..], &files.concat()].concat();
+        let file = format!("{name}-{version}.tar.zst");
+        let path = self.path("registry").join(&file);
+        fs::write(&path, &bytes).unwrap();
+        let zstd = json!({
+            "download_url": file, "checksum": checksum(&bytes), "size": bytes.len(),
+            "table": { "checksum": checksum(&table), "size": table.len() },
+        });
+        self.edit(name, version, |entry| {
+            for arch in ["amd64", "arm64"] {
+                entry["artifacts"][arch]["zstd"] = zstd.clone();
+            }
+        });
+        path
+    }
+
     /// Publishes any bytes as archive and index; `artifact` says what else the registry does.
     pub fn publish_indexed(
         &mut self,
@@ -182,6 +218,14 @@ impl World {
         });
         path
     }
+}
+
+/// One zstd frame.
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; zstd_safe::compress_bound(bytes.len())];
+    let length = zstd_safe::compress(&mut frame[..], bytes, 1).unwrap();
+    frame.truncate(length);
+    frame
 }
 
 /// The index's file beside that of the archive.

@@ -95,6 +95,8 @@ fn lay_out(dir: &Path, archive: &Path, mut record: Record, arch: Arch) -> Result
             place(&pack::index_path(archive), dir)?;
         }
         artifact.download_url = name(archive);
+        // What is checked is the archive: `build` has made its frames of it.
+        artifact.zstd = None;
         for (number, part) in artifact.parts.iter_mut().enumerate() {
             part.download_url = name(&pack::part_path(archive, number));
         }

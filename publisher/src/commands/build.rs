@@ -6,7 +6,7 @@ use crate::cli::args::Selection;
 use crate::error::Error;
 use crate::lock::{self, Input};
 use crate::pack::{self, Packed, PackedPart};
-use crate::record::build_cache::BuildKey;
+use crate::record::build_cache::{self, BuildKey};
 use crate::record::files::Files;
 use crate::source::Source;
 use crate::{
@@ -17,9 +17,10 @@ use crate::{
     fs::paths,
     record::{self, contents, provenance, sbom},
 };
-use joblet_format::{Arch, Record, text};
+use joblet_format::{Arch, Artifact, Record, text};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZero;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,15 @@ fn build_source(
             key.write(&packed);
             packed
         };
+        let packed = if options.zstd {
+            let before = before.as_ref().and_then(|record| record.release.artifacts.get(&arch));
+            let step = |step: &str| {
+                note(&format!("build {}@{} {arch}: {step}", source.name, source.version));
+            };
+            with_frames(packed, before, &target, (options.part_size, builder.jobs), &step)?
+        } else {
+            packed
+        };
         let download = inputs.iter().filter_map(|input| input.size).sum();
         archives.insert(arch, packed);
         all.push((arch, inputs.len(), download, began.elapsed(), unchanged));
@@ -130,6 +140,24 @@ fn build_source(
         Built { record: record.clone(), arch, packed, inputs, download, took, unchanged }
     };
     Ok((all.into_iter().map(built).collect(), warnings))
+}
+
+/// The same archive with zstd frames, if those in the record `before` are not there.
+fn with_frames(
+    packed: Packed,
+    before: Option<&Artifact>,
+    target: &Path,
+    (part_size, jobs): (u64, NonZero<usize>),
+    step: &dyn Fn(&str),
+) -> Result<Packed, Error> {
+    let same = before.filter(|before| before.checksum == packed.checksum);
+    let known = same.and_then(|before| before.zstd.as_ref());
+    if known.map_or(Ok(false), |zstd| build_cache::has_frames(zstd, target))? {
+        return Ok(packed);
+    }
+    step("compressing with zstd");
+    let zstd = pack::frames(target, packed.parts.len(), part_size, jobs)?;
+    Ok(Packed { zstd: Some(zstd), ..packed })
 }
 
 /// What `lock` has for `arch`.
@@ -210,7 +238,7 @@ fn write_record(
 }
 
 fn as_text(built: &[Built], out: &Path) -> String {
-    let line = |Built { record, arch, packed, unchanged, .. }: &Built| {
+    let line = |Built { record, arch, packed, took, unchanged, .. }: &Built| {
         let file = record.name.archive(&record.release.version, *arch);
         let (path, checksum) = (out.join(file), packed.checksum);
         let (size, unpacked) = (text::size(packed.size), text::size(packed.unpacked_size));
@@ -221,8 +249,14 @@ fn as_text(built: &[Built], out: &Path) -> String {
         };
         let entries = packed.entries;
         let unchanged = if *unchanged { "\n  unchanged: there was nothing to build" } else { "" };
+        let zstd = record.release.artifacts.get(arch).and_then(|artifact| artifact.zstd.as_ref());
+        let zstd = zstd.map_or_else(String::new, |zstd| {
+            let took = took.as_secs();
+            let took = packed.zstd.as_ref().map(|_| format!(", in {}:{:02}", took / 60, took % 60));
+            format!("\n  {} as .tar.zst{}", text::size(zstd.size), took.unwrap_or_default())
+        });
         format!(
-            "{path}\n  {checksum}\n  {size}{parts}, {unpacked} in {entries} entries{unchanged}\n"
+            "{path}\n  {checksum}\n  {size}{parts}, {unpacked} in {entries} entries{zstd}{unchanged}\n"
         )
     };
     built.iter().map(line).collect()

@@ -13,6 +13,7 @@ mod member;
 mod parallel;
 mod parts;
 mod stream;
+mod zstd;
 
 use crate::{error::Error, tree::Tree};
 use joblet_format::{
@@ -28,6 +29,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use stream::{Item, Stream};
+pub use zstd::{PackedZstd, frames, zstd_path};
 
 /// Of the index, which is mostly hashes: the highest level that costs nothing.
 const INDEX_LEVEL: i32 = 9;
@@ -47,6 +49,8 @@ pub struct Packed {
     pub entries: u64,
     /// The index beside it.
     pub index: IndexFile,
+    /// The same in zstd frames, if they were made.
+    pub zstd: Option<PackedZstd>,
 }
 
 /// Where the index of `archive` is.
@@ -144,6 +148,7 @@ fn write(
             checksum: Checksum::from_digest(Sha256::digest(&file).into()),
             size: file.len() as u64,
         },
+        zstd: None,
     };
     Ok(Written { packed, index, file, hash })
 }

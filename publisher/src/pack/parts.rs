@@ -95,15 +95,16 @@ impl<'t> Parts<'t> {
         (self.size, self.told) = (0, 0);
     }
 
+    /// Gives a file without an index its name. Returns the parts, none where it is one file.
+    pub(super) fn publish_alone(self, whole: &Sha256) -> Result<Vec<PackedPart>, Error> {
+        self.named(whole)
+    }
+
     /// Gives archive and index their names. Returns the parts, none where the archive is one file.
     ///
     /// An archive is never beside the index of another one: that goes first, and equal indexes are
     /// those of equal archives.
-    pub(super) fn publish(
-        mut self,
-        index: &[u8],
-        whole: &Sha256,
-    ) -> Result<Vec<PackedPart>, Error> {
+    pub(super) fn publish(self, index: &[u8], whole: &Sha256) -> Result<Vec<PackedPart>, Error> {
         let target = self.target;
         let path = index_path(target);
         if paths::read_if_there(&path)?.as_deref() != Some(index) {
@@ -111,6 +112,11 @@ impl<'t> Parts<'t> {
             paths::remove_if_there(target)?;
             paths::write(&path, index)?;
         }
+        self.named(whole)
+    }
+
+    fn named(mut self, whole: &Sha256) -> Result<Vec<PackedPart>, Error> {
+        let target = self.target;
         if self.done.is_empty() {
             paths::publish(self.file, target)?;
             remove(target, 0)?;

@@ -10,7 +10,7 @@ use crate::{
     pack::{self, Packed, PackedPart},
     record::files::{self, Files},
 };
-use joblet_format::{Arch, Artifact, Checksum, Record};
+use joblet_format::{Arch, Artifact, Checksum, Record, Zstd};
 use sha2::{Digest, Sha256};
 use std::{
     io,
@@ -85,7 +85,21 @@ fn packed(artifact: &Artifact) -> Option<Packed> {
         unpacked_size: artifact.unpacked_size?,
         entries: artifact.entries?,
         index: artifact.index?,
+        zstd: None,
     })
+}
+
+/// Whether the frames of the archive `target` are there as `zstd` says.
+///
+/// # Errors
+/// [`Error::File`] for anything but absence.
+pub fn has_frames(zstd: &Zstd, target: &Path) -> Result<bool, Error> {
+    let path = pack::zstd_path(target);
+    let paths: Vec<PathBuf> = match zstd.parts.len() {
+        0 => vec![path],
+        parts => (0..parts).map(|number| pack::part_path(&path, number)).collect(),
+    };
+    Ok(digest(&paths)? == Some((zstd.checksum, zstd.size)))
 }
 
 /// Whether the archive, its index and no part too much are at `target`.

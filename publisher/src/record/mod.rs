@@ -17,11 +17,11 @@ use crate::{
     env::cores::side_by_side,
     error::{Error, shown},
     fs::below::Below,
-    pack::{self, Packed, PackedPart},
+    pack::{self, Packed, PackedPart, PackedZstd},
     source::Source,
 };
 use files::Files;
-use joblet_format::{Arch, Artifact, Part, Record, Release, RuntimeName, Version};
+use joblet_format::{Arch, Artifact, Part, Record, Release, RuntimeName, Version, Zstd};
 use rustix::fs::FileType;
 use std::{
     collections::BTreeMap,
@@ -74,7 +74,13 @@ pub fn make(
             unpacked_size: Some(packed.unpacked_size),
             entries: Some(packed.entries),
             index: Some(packed.index),
+            zstd: packed.zstd.as_ref().map(|zstd| described(zstd, &download_url)),
         };
+        // Frames that were made before are those of the same archive.
+        let same = artifacts.get(arch).filter(|before| before.checksum == artifact.checksum);
+        let before = same.and_then(|before| before.zstd.clone());
+        let zstd = artifact.zstd.or(before);
+        let artifact = Artifact { zstd, ..artifact };
         artifacts.insert(*arch, artifact);
     }
     // The first is amd64 wherever there is one: it stands for the version in Joblet's client.
@@ -94,6 +100,23 @@ pub fn make(
     let unchanged = before.filter(|record| record.release == release && record.files == files);
     let published_at = unchanged.map_or(now, |record| record.published_at.clone());
     Record { name: source.name.clone(), published_at, release, files }
+}
+
+/// What a record says of the frames of the archive at `download_url`.
+fn described(zstd: &PackedZstd, download_url: &str) -> Zstd {
+    let url = pack::zstd_path(download_url.as_ref());
+    let part = |(number, part): (usize, &PackedPart)| Part {
+        download_url: pack::part_path(&url, number).display().to_string(),
+        size: part.size,
+        checksum: part.checksum,
+    };
+    Zstd {
+        download_url: url.display().to_string(),
+        checksum: zstd.checksum,
+        size: zstd.size,
+        parts: zstd.parts.iter().enumerate().map(part).collect(),
+        table: zstd.table,
+    }
 }
 
 /// Reads the record at `path`, which begins with `root`, if it exists. No link is followed behind `root`.
@@ -121,7 +144,11 @@ pub fn parse(bytes: &[u8]) -> Result<Record, String> {
     let artifacts = record.release.artifacts.values();
     let parts = artifacts
         .flat_map(|it| it.parts.iter().map(|part| &part.download_url).chain([&it.download_url]));
-    let secret = parts.chain([&record.release.download_url]).find_map(|url| shown::secret(url));
+    let zstd = record.release.artifacts.values().filter_map(|it| it.zstd.as_ref());
+    let zstd = zstd
+        .flat_map(|it| it.parts.iter().map(|part| &part.download_url).chain([&it.download_url]));
+    let secret =
+        parts.chain(zstd).chain([&record.release.download_url]).find_map(|url| shown::secret(url));
     match secret {
         Some(secret) => {
             Err(format!("has {secret} in the address of an archive; records are public"))
@@ -230,7 +257,15 @@ mod tests {
     fn packed(byte: u8) -> Packed {
         let checksum = Checksum::from_digest([byte; 32]);
         let index = joblet_format::IndexFile { checksum, size: 5 };
-        Packed { checksum, size: 10, parts: Vec::new(), unpacked_size: 20, entries: 3, index }
+        Packed {
+            checksum,
+            size: 10,
+            parts: Vec::new(),
+            unpacked_size: 20,
+            entries: 3,
+            index,
+            zstd: None,
+        }
     }
 
     #[test]

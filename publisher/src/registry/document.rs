@@ -72,6 +72,12 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
         if was.size != is.size {
             return Err(differs("size", &was.size, &is.size));
         }
+        // Frames may be made later; made once, they stay.
+        if let Some(zstd) = was.zstd.as_ref().filter(|zstd| is.zstd.as_ref() != Some(zstd)) {
+            let actual =
+                is.zstd.map_or_else(|| "none".to_owned(), |zstd| zstd.checksum.to_string());
+            return Err(differs(".tar.zst", &zstd.checksum, &actual));
+        }
         if was.index != is.index {
             let text = |index: Option<IndexFile>| {
                 index.map_or_else(|| "none".to_owned(), |index| index.checksum.to_string())

@@ -84,6 +84,14 @@ pub(crate) fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result
         for part in &artifact.parts {
             assets.push(require(outs, file_name(&part.download_url), part.checksum)?);
         }
+        if let Some(zstd) = &artifact.zstd {
+            if zstd.parts.is_empty() {
+                assets.push(require(outs, file_name(&zstd.download_url), zstd.checksum)?);
+            }
+            for part in &zstd.parts {
+                assets.push(require(outs, file_name(&part.download_url), part.checksum)?);
+            }
+        }
         if let Some(index) = &artifact.index {
             let name = pack::index_path(Path::new(archive)).to_string_lossy().into_owned();
             assets.push(require(outs, &name, index.checksum)?);

@@ -101,7 +101,11 @@ pub(crate) fn complete(state: &State, record: &Record) -> Result<(), String> {
     let wanted = record.release.artifacts.values().flat_map(|artifact| {
         let parts = artifact.parts.iter().map(|part| (&part.download_url, part.size));
         let whole = artifact.parts.is_empty().then_some((&artifact.download_url, artifact.size));
-        parts.chain(whole)
+        let zstd = artifact.zstd.iter().flat_map(|zstd| {
+            let parts = zstd.parts.iter().map(|part| (&part.download_url, part.size));
+            parts.chain(zstd.parts.is_empty().then_some((&zstd.download_url, zstd.size)))
+        });
+        parts.chain(whole).chain(zstd)
     });
     for (url, size) in wanted {
         let name = bundle::file_name(url);

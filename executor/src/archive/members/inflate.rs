@@ -1,7 +1,31 @@
-//! One gzip member of ours → what it unpacks to.
+//! One gzip member of ours, or one zstd frame → what it unpacks to.
 
 use joblet_format::member::{MEMBER_TRAILER, open_member};
 use libdeflater::Decompressor;
+
+/// What decompressing frames needs, used again for each.
+pub struct Decompress(zstd_safe::DCtx<'static>);
+
+impl Decompress {
+    pub fn new() -> Self {
+        Self(zstd_safe::DCtx::create())
+    }
+
+    /// Fills `unpacked` with what `frame` must unpack to, exactly. Nothing else is needed in memory: the
+    /// window is what was unpacked before.
+    ///
+    /// # Errors
+    /// The rule that was broken. `unpacked` is then worthless.
+    pub fn frame(&mut self, frame: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
+        if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
+            return Err("it is not one zstd frame");
+        }
+        match self.0.decompress(unpacked, frame) {
+            Ok(length) if length == unpacked.len() => Ok(()),
+            _ => Err("it does not unpack to what the index promises"),
+        }
+    }
+}
 
 /// What inflating needs, used again for each member.
 pub struct Inflate(Decompressor);

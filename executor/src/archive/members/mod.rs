@@ -16,6 +16,7 @@ mod pipeline;
 mod plan;
 mod source;
 mod tree;
+mod unit;
 mod update;
 mod verify;
 mod worker;
@@ -29,13 +30,16 @@ use crate::net::parts::Parts;
 use crate::net::transfer::fetch;
 use flate2::bufread::GzDecoder;
 pub(crate) use inflate::Inflate;
+use joblet_format::frames::{self, MAX_TABLE_BYTES};
 use joblet_format::index::{Index, MAX_INDEX_BYTES};
-use joblet_format::{Artifact, IndexFile};
+use joblet_format::{Artifact, Checksum, IndexFile, Zstd};
 pub(crate) use plan::Plan;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 use source::Source;
 use std::io::Read;
+use unit::Units;
 pub use update::Update;
 pub use verify::{Difference, verify};
 
@@ -46,6 +50,7 @@ struct Extraction<'a> {
     archive: String,
     index: &'a Index,
     plan: Plan,
+    units: Units,
     root: OwnedFd,
     /// Which entries are made of members, if not all are.
     wanted: Option<Vec<bool>>,
@@ -129,14 +134,55 @@ pub fn unpack(
     into: OwnedFd,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let mut archive = Source::whole(parts, index);
-    let plan = Plan::new(index);
-    let extraction =
-        Extraction { archive: parts.to_string(), index, plan, root: into, wanted: None };
+    let (units, archive) = (Units::members(index), Source::whole(parts));
+    whole(archive, units, artifact.checksum, index, into, progress)
+}
+
+/// The same of the frames of `zstd`, which is in `parts`.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_frames(
+    parts: &Parts,
+    zstd: &Zstd,
+    index: &Index,
+    into: OwnedFd,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let refuse = |rule: String| Error::Archive { archive: parts.to_string(), rule };
+    let length = zstd.table.size;
+    if length > MAX_TABLE_BYTES || length > zstd.size {
+        return Err(refuse(format!("its table of frames is longer than {MAX_TABLE_BYTES} bytes")));
+    }
+    let mut archive = Source::whole(parts);
+    let mut table = vec![0; usize::try_from(length).unwrap_or_default()];
+    archive.read_at(0, &mut table, progress)?;
+    let actual = Checksum::from_digest(Sha256::digest(&table).into());
+    if actual != zstd.table.checksum {
+        let object = format!("{parts}: table of frames");
+        return Err(Error::Checksum { object, expected: zstd.table.checksum, actual });
+    }
+    let frames = frames::parse(&table, zstd.size, index).map_err(refuse)?;
+    let units = Units::frames(index, &frames, length);
+    whole(archive, units, zstd.checksum, index, into, progress)
+}
+
+/// Unpacks all of an archive.
+fn whole(
+    archive: Source<'_>,
+    units: Units,
+    checksum: Checksum,
+    index: &Index,
+    into: OwnedFd,
+    progress: &Progress,
+) -> Result<(), Error> {
+    let mut archive = archive.in_units(&units);
+    let (plan, name) = (Plan::new(index), archive.to_string());
+    let extraction = Extraction { archive: name, index, plan, units, root: into, wanted: None };
     tree::directories(&extraction)?;
-    let all: Vec<_> = (0..index.members().len()).collect();
+    let all: Vec<_> = (0..extraction.units.list.len()).collect();
     pipeline::run(&mut archive, &all, &extraction, progress)?;
-    archive.finish(artifact.checksum)?;
+    archive.finish(checksum)?;
     tree::finish(&extraction, extraction.plan.shared())
 }
 

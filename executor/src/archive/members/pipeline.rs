@@ -3,10 +3,10 @@
 //! Buffers go round between them: how many there are bounds memory, whatever the archive's size.
 
 use super::Extraction;
+use super::unit::{Coding, Unit, Units};
 use super::worker::{Worker, resized};
 use crate::cli::progress::Progress;
 use crate::error::Error;
-use joblet_format::index::Index;
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -19,14 +19,17 @@ const MAX_WORKERS: usize = 8;
 const AHEAD: usize = 2;
 /// Most memory for members, packed and unpacked, in bytes.
 const MEMORY: usize = 10 << 20;
+/// Most memory for the content of frames, in bytes, and for frames.
+const FRAMES_UNPACKED: usize = 16 << 20;
+const FRAMES_PACKED: usize = 11 << 20;
 
-/// Where members come from, in ascending order.
-pub trait Members {
-    /// Fills `buffer` with the bytes of member `number`.
+/// Where units come from, in ascending order.
+pub trait Packed {
+    /// Fills `buffer` with the bytes of unit `number`, and counts them.
     ///
     /// # Errors
     /// When they cannot be had.
-    fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<(), Error>;
+    fn read(&mut self, number: usize, buffer: &mut [u8], progress: &Progress) -> Result<(), Error>;
 }
 
 /// The number of a member, and the buffer that begins with it.
@@ -39,13 +42,13 @@ type Job = (usize, Vec<u8>);
 /// # Errors
 /// The first one, of whichever thread; the others stop then.
 pub fn run(
-    archive: &mut impl Members,
+    archive: &mut impl Packed,
     numbers: &[usize],
     extraction: &Extraction<'_>,
     progress: &Progress,
 ) -> Result<(), Error> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let count = worker_count(extraction.index, cores);
+    let count = worker_count(&extraction.units, cores);
     let workers: Vec<_> = (0..count).map(|_| Worker::new(extraction)).collect::<Result<_, _>>()?;
     let queue = WorkQueue::new(count + AHEAD);
     thread::scope(|scope| {
@@ -59,7 +62,7 @@ pub fn run(
                 Err(error) => queue.fail(Error::file("start", "a thread")(error)),
             }
         }
-        match feed(archive, numbers, extraction.index, &queue, progress) {
+        match feed(archive, numbers, &extraction.units, &queue, progress) {
             Ok(()) => queue.close(),
             Err(error) => queue.fail(error),
         }
@@ -72,28 +75,29 @@ pub fn run(
 }
 
 /// How many threads unpack: one per core, fewer where members are so large that memory would not do.
-fn worker_count(index: &Index, cores: usize) -> usize {
-    let largest = |length: fn(&joblet_format::index::Member) -> u32| {
-        index.members().iter().map(length).max().unwrap_or_default() as usize
+fn worker_count(units: &Units, cores: usize) -> usize {
+    let largest =
+        |length: fn(&Unit) -> u32| units.list.iter().map(length).max().unwrap_or_default() as usize;
+    let (packed, unpacked) = (largest(|unit| unit.length), largest(|unit| unit.unpacked));
+    let fitting = match units.coding {
+        Coding::Gzip => MEMORY.saturating_sub(AHEAD * packed) / (packed + unpacked).max(1),
+        Coding::Zstd => FRAMES_UNPACKED / unpacked.max(1),
     };
-    let (packed, unpacked) = (largest(|member| member.length), largest(|member| member.unpacked));
-    let fitting = MEMORY.saturating_sub(AHEAD * packed) / (packed + unpacked).max(1);
     cores.min(MAX_WORKERS).min(fitting).max(1)
 }
 
 /// Reads members into free buffers, until there are no more or somebody has failed.
 fn feed(
-    archive: &mut impl Members,
+    archive: &mut impl Packed,
     numbers: &[usize],
-    index: &Index,
+    units: &Units,
     queue: &WorkQueue,
     progress: &Progress,
 ) -> Result<(), Error> {
     for &number in numbers {
-        let member = index.members()[number];
-        let Some(mut buffer) = queue.take_free() else { break };
-        archive.read(number, resized(&mut buffer, member.length))?;
-        progress.advance(member.length.into());
+        let length = units.list[number].length;
+        let Some(mut buffer) = queue.take_free(length as usize) else { break };
+        archive.read(number, resized(&mut buffer, length), progress)?;
         queue.put_job((number, buffer));
     }
     Ok(())
@@ -102,7 +106,7 @@ fn feed(
 /// Unpacks members until there are no more or somebody has failed.
 fn work(mut worker: Worker<'_>, queue: &WorkQueue) {
     while let Some((number, member)) = queue.take_job() {
-        match worker.member(number, &member) {
+        match worker.unit(number, &member) {
             Ok(()) => queue.put_free(member),
             Err(error) => queue.fail(error),
         }
@@ -122,6 +126,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// Buffers that wait for a member.
     free: Vec<Vec<u8>>,
+    /// Length of the buffers that do not, in bytes.
+    used: usize,
     /// Whether no more members come.
     closed: bool,
     /// What went wrong first: everybody stops then.
@@ -144,8 +150,15 @@ impl WorkQueue {
         self.change(|state| state.jobs.push_back(job));
     }
 
-    fn put_free(&self, buffer: Vec<u8>) {
-        self.change(|state| state.free.push(buffer));
+    /// A large one is not kept: the next frame may be a small one.
+    fn put_free(&self, mut buffer: Vec<u8>) {
+        self.change(|state| {
+            state.used = state.used.saturating_sub(buffer.len());
+            if buffer.len() > MEMORY / 4 {
+                buffer = Vec::new();
+            }
+            state.free.push(buffer);
+        });
     }
 
     fn close(&self) {
@@ -163,9 +176,16 @@ impl WorkQueue {
         self.take(|state| state.jobs.pop_front())
     }
 
-    /// A buffer, once there is one; none when somebody has failed.
-    fn take_free(&self) -> Option<Vec<u8>> {
-        self.take(|state| state.free.pop())
+    /// A buffer, once there is one and the memory for `length` bytes; none when somebody has failed.
+    fn take_free(&self, length: usize) -> Option<Vec<u8>> {
+        self.take(|state| {
+            if state.used > 0 && state.used + length > FRAMES_PACKED {
+                return None;
+            }
+            let buffer = state.free.pop()?;
+            state.used += length.max(buffer.len());
+            Some(buffer)
+        })
     }
 
     fn take<T>(&self, mut from: impl FnMut(&mut State) -> Option<T>) -> Option<T> {

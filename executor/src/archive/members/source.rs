@@ -1,20 +1,24 @@
 //! Members of an archive, each read from where it stands: all of them, or those that are not here.
 
-use super::pipeline::Members;
-use crate::archive::reuse;
+use super::pipeline::Packed;
+use super::unit::Units;
+use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::net::parts::Parts;
 use crate::net::transfer::stretch::Transfer;
 use joblet_format::Checksum;
-use joblet_format::index::Index;
 use sha2::{Digest, Sha256};
+use std::fmt;
 use std::ops::Range;
+
+/// Bytes that are read at a time, and from which a broken connection goes on.
+const STRETCH: usize = 512 << 10;
 
 /// An archive that is being read.
 #[derive(Debug)]
 pub struct Source<'a> {
     parts: &'a Parts,
-    /// Where each member begins, in bytes of the archive.
+    /// Where each unit begins, in bytes of the archive.
     starts: Vec<u64>,
     /// The stretches of the archive that are read, in bytes; none if all of it is.
     wanted: Option<Vec<Range<u64>>>,
@@ -28,15 +32,19 @@ pub struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Reads all of the archive in `parts`.
-    pub fn whole(parts: &'a Parts, index: &Index) -> Self {
-        let starts = starts(index);
-        Self { parts, starts, wanted: None, open: None, at: 0, hash: Sha256::new() }
+    pub fn whole(parts: &'a Parts) -> Self {
+        Self { parts, starts: Vec::new(), wanted: None, open: None, at: 0, hash: Sha256::new() }
     }
 
-    /// Reads `members`, and what lies between those that are near each other.
-    pub fn some(parts: &'a Parts, index: &Index, members: &[usize]) -> Self {
-        let wanted = reuse::ranges(index, members);
-        Self { wanted: Some(wanted), ..Self::whole(parts, index) }
+    /// Reads the stretches `wanted` alone.
+    pub fn some(parts: &'a Parts, wanted: Vec<Range<u64>>) -> Self {
+        Self { wanted: Some(wanted), ..Self::whole(parts) }
+    }
+
+    /// The same, in these units.
+    #[must_use]
+    pub fn in_units(self, units: &Units) -> Self {
+        Self { starts: units.starts(), ..self }
     }
 
     /// Checks that nothing follows, and that what was read is what `checksum` says.
@@ -74,13 +82,23 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Members for Source<'_> {
-    /// Fills `buffer`, the member `number`.
+impl Packed for Source<'_> {
+    fn read(&mut self, number: usize, buffer: &mut [u8], progress: &Progress) -> Result<(), Error> {
+        self.read_at(self.starts[number], buffer, progress)
+    }
+}
+
+impl Source<'_> {
+    /// Fills `buffer` with what stands at `start` of the archive.
     ///
     /// # Errors
     /// As [`Transfer::fill`].
-    fn read(&mut self, number: usize, mut buffer: &mut [u8]) -> Result<(), Error> {
-        let mut start = self.starts[number];
+    pub fn read_at(
+        &mut self,
+        mut start: u64,
+        mut buffer: &mut [u8],
+        progress: &Progress,
+    ) -> Result<(), Error> {
         while !buffer.is_empty() {
             let holding = self.parts.holding(start);
             let part = &self.parts.list()[holding];
@@ -88,7 +106,7 @@ impl Members for Source<'_> {
             if left == 0 {
                 return Err(part.wrong_size("less"));
             }
-            let (now, later) = buffer.split_at_mut(left.min(buffer.len()));
+            let (now, later) = buffer.split_at_mut(left.min(buffer.len()).min(STRETCH));
             let gap = self.gap(start, &part.place);
             let transfer = self.open(holding)?;
             transfer.skip(gap)?;
@@ -96,15 +114,14 @@ impl Members for Source<'_> {
             if self.wanted.is_none() {
                 self.hash.update(&*now);
             }
+            progress.advance(now.len() as u64);
             start += now.len() as u64;
             self.at = start;
             buffer = later;
         }
         Ok(())
     }
-}
 
-impl Source<'_> {
     /// What lies in `part` before `start`, in the stretch that holds it, and was not read, in bytes.
     fn gap(&self, start: u64, part: &Range<u64>) -> u64 {
         let stretch = self.wanted.iter().flatten().find(|range| range.contains(&start));
@@ -113,10 +130,10 @@ impl Source<'_> {
     }
 }
 
-/// Where each member begins in the archive, in bytes.
-fn starts(index: &Index) -> Vec<u64> {
-    let lengths = index.members().iter().map(|member| u64::from(member.length));
-    lengths.scan(0, |at, length| Some(std::mem::replace(at, *at + length))).collect()
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.fmt(f)
+    }
 }
 
 /// What of `wanted` lies in a part, in bytes of the part.

@@ -7,6 +7,7 @@
 //! were installed, and pieces that are copied are hashed again.
 
 use super::source;
+use super::unit::Units;
 use super::{Extraction, Plan, pipeline, tree};
 use crate::archive::reuse::{self, Here, Source};
 use crate::cli::progress::Progress;
@@ -88,13 +89,15 @@ impl Update {
             archive: parts.to_string(),
             index,
             plan: Plan::new(index),
+            units: Units::members(index),
             root: into,
             wanted: Some(wanted),
         };
         tree::directories(&extraction)?;
         // Workers write into the files that are made of pieces; whole ones are linked meanwhile.
         self.take(&extraction, |source| matches!(source, Source::Pieces(_)))?;
-        let mut ranges = source::Source::some(parts, index, &self.plan.members);
+        let wanted = reuse::ranges(index, &self.plan.members);
+        let mut ranges = source::Source::some(parts, wanted).in_units(&extraction.units);
         let links = || self.take(&extraction, |source| matches!(source, Source::Same(_)));
         thread::scope(|scope| {
             let linking = thread::Builder::new().spawn_scoped(scope, links);

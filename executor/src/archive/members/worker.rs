@@ -1,8 +1,9 @@
-//! One member: verified, inflated, compared, written.
+//! One unit of an archive: verified, decompressed, compared, written.
 
 use super::Extraction;
-use super::inflate::Inflate;
+use super::inflate::{Decompress, Inflate};
 use super::plan::Part;
+use super::unit::{Coding, Unit};
 use crate::error::Error;
 use crate::fs::walk::{Walk, close, times};
 use joblet_format::Checksum;
@@ -23,9 +24,15 @@ const ZEROS: [u8; BLOCK] = [0; BLOCK];
 pub struct Worker<'a> {
     extraction: &'a Extraction<'a>,
     walk: Walk,
-    inflate: Inflate,
-    /// What the member unpacked to, and what is left of a larger one before it.
+    decoder: Decoder,
+    /// What the unit unpacked to, and what is left of a larger one before it.
     unpacked: Vec<u8>,
+}
+
+/// What the units of an archive are decompressed with.
+enum Decoder {
+    Gzip(Inflate),
+    Zstd(Decompress),
 }
 
 impl<'a> Worker<'a> {
@@ -34,23 +41,32 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// [`Error::File`] when no descriptor is left.
     pub fn new(extraction: &'a Extraction<'a>) -> Result<Self, Error> {
-        let (walk, inflate) = (extraction.walk()?, Inflate::new());
-        Ok(Self { extraction, walk, inflate, unpacked: Vec::new() })
+        let decoder = match extraction.units.coding {
+            Coding::Gzip => Decoder::Gzip(Inflate::new()),
+            Coding::Zstd => Decoder::Zstd(Decompress::new()),
+        };
+        Ok(Self { extraction, walk: extraction.walk()?, decoder, unpacked: Vec::new() })
     }
 
-    /// Writes the files, and pieces of files, of the member that `buffer` begins with.
+    /// Writes the files, and pieces of files, of the unit that `buffer` begins with.
     ///
     /// # Errors
     /// [`Error::Checksum`], [`Error::Archive`] with the rule that was broken, [`Error::File`] when
     /// they cannot be written.
-    pub fn member(&mut self, number: usize, buffer: &[u8]) -> Result<(), Error> {
-        let member = &buffer[..self.extraction.index.members()[number].length as usize];
-        self.verify(number, member)?;
-        self.inflate(number, member)?;
-        let mut at = 0;
+    pub fn unit(&mut self, number: usize, buffer: &[u8]) -> Result<(), Error> {
         let extraction = self.extraction;
+        let unit = &extraction.units.list[number];
+        let packed = &buffer[..unit.length as usize];
+        self.verify(number, unit, packed)?;
+        let unpacked = resized(&mut self.unpacked, unit.unpacked);
+        let done = match &mut self.decoder {
+            Decoder::Gzip(inflate) => inflate.member(packed, unpacked),
+            Decoder::Zstd(decompress) => decompress.frame(packed, unpacked),
+        };
+        done.map_err(|rule| refuse(extraction, number, rule))?;
+        let mut at = 0;
         let unpacked = std::mem::take(&mut self.unpacked);
-        for part in extraction.plan.parts(number) {
+        for part in unit.members.clone().flat_map(|member| extraction.plan.parts(member)) {
             let bytes = &unpacked[at..at + part.length()];
             at += part.length();
             match part {
@@ -69,22 +85,15 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Nothing of a member is looked at before it is known to be the promised one.
-    fn verify(&self, number: usize, member: &[u8]) -> Result<(), Error> {
-        let expected = Checksum::from_digest(self.extraction.index.members()[number].sha256);
-        let actual = Checksum::from_digest(Sha256::digest(member).into());
+    /// Nothing of a unit is looked at before it is known to be the promised one.
+    fn verify(&self, number: usize, unit: &Unit, packed: &[u8]) -> Result<(), Error> {
+        let expected = Checksum::from_digest(unit.sha256);
+        let actual = Checksum::from_digest(Sha256::digest(packed).into());
         if actual == expected {
             return Ok(());
         }
-        let object = format!("{}: member {number}", self.extraction.archive);
+        let object = format!("{}: {}", self.extraction.archive, named(self.extraction, number));
         Err(Error::Checksum { object, expected, actual })
-    }
-
-    fn inflate(&mut self, number: usize, member: &[u8]) -> Result<(), Error> {
-        let wanted = self.extraction.index.members()[number].unpacked;
-        let unpacked = resized(&mut self.unpacked, wanted);
-        let done = self.inflate.member(member, unpacked);
-        done.map_err(|rule| refuse(self.extraction, number, rule))
     }
 
     /// The headers must be those that the index stands for: nothing in them is interpreted.
@@ -158,6 +167,14 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> Result<(), Er
 }
 
 fn refuse(extraction: &Extraction<'_>, number: usize, rule: &str) -> Error {
-    let rule = format!("member {number}: {rule}");
+    let rule = format!("{}: {rule}", named(extraction, number));
     Error::Archive { archive: extraction.archive.clone(), rule }
+}
+
+/// What a unit is called in messages.
+fn named(extraction: &Extraction<'_>, number: usize) -> String {
+    match extraction.units.coding {
+        Coding::Gzip => format!("member {number}"),
+        Coding::Zstd => format!("frame {number}"),
+    }
 }

@@ -96,6 +96,8 @@ impl<'a> Bundle<'a> {
         let mut release = choice.release.clone();
         let mut artifact = choice.artifact;
         (artifact.download_url, artifact.parts) = (name, Vec::new());
+        // A bundle has one file of each archive: the one that other programs read, too.
+        artifact.zstd = None;
         // Not the registry's own address of it, which may hold a secret.
         release.download_url = spec.name.archive(&release.version, Arch::Amd64);
         release.artifacts = BTreeMap::from([(arch, artifact)]);

@@ -53,6 +53,8 @@ pub struct Build {
     pub base_url: Option<String>,
     /// Larger archives are cut into parts of at most so many bytes.
     pub part_size: u64,
+    /// Whether zstd frames are made, too.
+    pub zstd: bool,
     /// How trees are made.
     pub making: Making,
     /// Report as JSON.
@@ -164,6 +166,10 @@ static PART_SIZE: Opt<u64> = Opt::value(
 
 static RELEASE: Opt<()> =
     Opt::switch("--release", "refuse maintainer scripts that the manifest has no answer to");
+static ZSTD: Opt<()> = Opt::switch(
+    "--zstd",
+    "also make OUT/NAME-VERSION-ARCH.tar.zst, which is smaller; about 2.5 MB/s a processor",
+);
 
 pub(super) static BUILD: Command<Parsed> = Command {
     name: "build",
@@ -181,6 +187,7 @@ pub(super) static BUILD: Command<Parsed> = Command {
         &OFFLINE.row,
         &BASE_URL.row,
         &PART_SIZE.row,
+        &ZSTD.row,
         &JOBLET_EXEC.row,
         &MIRROR.row,
         &RECORDS.row,
@@ -201,6 +208,7 @@ pub(super) static BUILD: Command<Parsed> = Command {
             records: call.needed(&RECORDS)?,
             base_url: call.value(&BASE_URL)?,
             part_size: call.needed(&PART_SIZE)?,
+            zstd: call.switch(&ZSTD),
             making: making(call)?,
             json: call.switch(&JSON),
             release: call.switch(&RELEASE),

@@ -1,0 +1,67 @@
+//! What is verified and decompressed at once: a gzip member, or a zstd frame with the content of several.
+
+use joblet_format::frames::Frame;
+use joblet_format::index::Index;
+use std::ops::Range;
+
+/// How the content is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coding {
+    /// Members of a `.tar.gz`.
+    Gzip,
+    /// Frames of a `.tar.zst`.
+    Zstd,
+}
+
+/// A stretch of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// Length in the file, in bytes.
+    pub length: u32,
+    /// Length of its content, in bytes.
+    pub unpacked: u32,
+    /// SHA-256 of its bytes in the file.
+    pub sha256: [u8; 32],
+    /// The members of the index whose content it has.
+    pub members: Range<usize>,
+}
+
+/// A file as a row of units.
+#[derive(Debug)]
+pub struct Units {
+    pub coding: Coding,
+    pub list: Vec<Unit>,
+    /// Where the first one begins, in bytes of the file.
+    start: u64,
+}
+
+impl Units {
+    /// Those of the `.tar.gz` that `index` describes.
+    pub fn members(index: &Index) -> Self {
+        let list = index.members().iter().enumerate().map(|(number, member)| Unit {
+            length: member.length,
+            unpacked: member.unpacked,
+            sha256: member.sha256,
+            members: number..number + 1,
+        });
+        Self { coding: Coding::Gzip, list: list.collect(), start: 0 }
+    }
+
+    /// Those of a `.tar.zst` whose table, of `start` bytes, lists `frames`, and agrees with `index`.
+    pub fn frames(index: &Index, frames: &[Frame], start: u64) -> Self {
+        let mut next = 0;
+        let list = frames.iter().map(|frame| {
+            let members = next..next + frame.members as usize;
+            next = members.end;
+            let unpacked = index.members()[members.clone()].iter().map(|it| it.unpacked).sum();
+            Unit { length: frame.length, unpacked, sha256: frame.sha256, members }
+        });
+        Self { coding: Coding::Zstd, list: list.collect(), start }
+    }
+
+    /// Where each begins, in bytes of the file.
+    pub fn starts(&self) -> Vec<u64> {
+        let lengths = self.list.iter().map(|unit| u64::from(unit.length));
+        lengths.scan(self.start, |at, length| Some(std::mem::replace(at, *at + length))).collect()
+    }
+}
