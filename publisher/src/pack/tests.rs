@@ -147,3 +147,47 @@ fn an_archive_never_lies_beside_the_index_of_another() {
         pack(&tree("a", vec![3].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap_err();
     assert!(error.to_string().contains("d.tar.gz.index: "), "{error}");
 }
+
+#[test]
+fn frames_are_the_same_stream_whoever_makes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("d.tar.gz");
+    let mut tree = tree("a", noise(1, 9_000_000).into());
+    let text = b"much the same ".repeat(400_000).into();
+    tree.insert("b", Node::File { executable: false, content: text }).unwrap();
+    let pack = |part_size| super::pack(&tree, "", "d-1.0.0", &target, part_size, TWO).unwrap();
+    pack(MAX_PART);
+    let mut plain = Vec::new();
+    let gzip = paths::open(&target).unwrap();
+    std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(gzip), &mut plain).unwrap();
+    let one = frames(&target, 0, MAX_PART, NonZero::<usize>::MIN).unwrap();
+    let path = zstd_path(&target);
+    assert_eq!(path, dir.path().join("d.tar.zst"));
+    let bytes = paths::read(&path).unwrap();
+    assert_eq!((one.size, one.checksum), (bytes.len() as u64, checksum(&bytes)));
+    let table = usize::try_from(one.table.size).unwrap();
+    assert_eq!(one.table.checksum, checksum(&bytes[..table]));
+    let index = Index::parse(&gunzip(&paths::read(&index_path(&target)).unwrap())).unwrap();
+    let listed = joblet_format::frames::parse(&bytes[..table], one.size, &index).unwrap();
+    assert_eq!(listed.len(), 2);
+    // Any reader of zstd reads all of it as one stream.
+    let mut unpacked = vec![0; plain.len() + 1];
+    let length = zstd_safe::decompress(&mut unpacked[..], &bytes).unwrap();
+    assert!(unpacked[..length] == plain);
+    assert_eq!(frames(&target, 0, MAX_PART, TWO).unwrap(), one);
+    assert!(paths::read(&path).unwrap() == bytes);
+    // Of an archive in parts, and in parts.
+    let packed = pack(4_000_000);
+    assert!(packed.parts.len() > 1);
+    let parted = frames(&target, packed.parts.len(), 9_000_000, TWO).unwrap();
+    let read = |number| paths::read(&part_path(&path, number)).unwrap();
+    let joined: Vec<_> = (0..parted.parts.len()).map(read).collect();
+    assert!(parted.parts.len() > 1 && joined.concat() == bytes);
+    assert_eq!((parted.checksum, parted.size, parted.table), (one.checksum, one.size, one.table));
+}
+
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes), &mut plain).unwrap();
+    plain
+}
