@@ -145,6 +145,9 @@ fn compress(members: Members<'_>, jobs: NonZero<usize>, to: &mut File) -> io::Re
     })
 }
 
+/// How many members a frame has, these members, and where it goes.
+type Job = (u32, io::Result<Vec<Vec<u8>>>, SyncSender<Made>);
+
 /// A frame, and how many members it has.
 type Made = io::Result<(u32, Vec<u8>)>;
 
@@ -159,7 +162,7 @@ struct Source<'i> {
 
 impl Source<'_> {
     /// None at the end, and after the writer gave up.
-    fn take(&mut self) -> Option<(u32, io::Result<Vec<Vec<u8>>>, SyncSender<Made>)> {
+    fn take(&mut self) -> Option<Job> {
         let count = self.plan.next()?;
         let (reply, made) = mpsc::sync_channel(1);
         self.ordered.send(made).ok()?;

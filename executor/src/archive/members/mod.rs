@@ -237,7 +237,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(dir.path()).unwrap().into();
         let (archive, plan) = ("x.tar.gz".to_owned(), Plan::new(&index));
-        let extraction = Extraction { archive, index: &index, plan, root, wanted: None };
+        let units = Units::members(&index);
+        let extraction = Extraction { archive, index: &index, plan, units, root, wanted: None };
         for (path, other) in [("a", "\"demo-1.0.0/isolated/A\""), ("\u{e9}", "another entry")] {
             let path = format!("demo-1.0.0/isolated/{path}");
             let error = extraction.refused(&path, Errno::EXIST);
