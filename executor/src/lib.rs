@@ -47,8 +47,8 @@ pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8
         Command::Install(specs) => session.install(&specs, ui)?,
         Command::Remove(specs) => session.remove(&specs, ui)?,
         Command::List { available: false, .. } => session.list(ui)?,
-        Command::List { available: true, all_versions } => {
-            session.list_available(all_versions, ui)?;
+        Command::List { available: true, all_versions, words } => {
+            session.list_available(all_versions, &words, ui)?;
         }
         Command::Outdated => session.outdated(ui)?,
         Command::Upgrade(names) => session.upgrade(&names, ui)?,

@@ -125,8 +125,8 @@ fn prune_removes_what_is_old_and_nothing_else() {
     ];
     let rows = json(&world, "prune --dry-run --keep 2");
     let versions: Vec<_> = rows.as_array().unwrap().iter().map(|row| &row["version"]).collect();
-    // Pre-releases count last, as everywhere.
-    assert_eq!(versions, ["1.0.0", "2.0.0-rc.1"]);
+    // A pre-release of what comes next is not old.
+    assert_eq!(versions, ["1.0.0"]);
     assert!(rows[0]["freed"].as_u64().unwrap() > 0, "{rows}");
     world.assert_store(&all);
     let young = world.exec(["prune", "--older-than", "1h"]);
@@ -139,8 +139,17 @@ fn prune_removes_what_is_old_and_nothing_else() {
     let done = world.exec(["runtime", "prune", "--older-than", "1h"]);
     assert!(done.stdout.starts_with("NAME  VERSION  FREED\ndemo  1.9.0    "), "{done:?}");
     assert_eq!(world.exec(["prune"]).status, Some(0));
-    world.assert_store(&["demo-1.10.0", "hand-1.0.0", "hand-2.0.0", "tool-1.0.0"]);
-    assert_eq!(world.exec(["prune", "--keep", "0"]).status, Some(0));
+    world.assert_store(&[
+        "demo-1.10.0",
+        "demo-2.0.0-rc.1",
+        "hand-1.0.0",
+        "hand-2.0.0",
+        "tool-1.0.0",
+    ]);
+    let all = world.exec(["prune", "--keep", "0"]);
+    assert_eq!(all.status, Some(2), "{all:?}");
+    assert!(all.stderr.contains("removes every version; add --yes"), "{all:?}");
+    assert_eq!(world.exec(["prune", "--keep", "0", "--yes"]).status, Some(0));
     world.assert_store(&["hand-1.0.0", "hand-2.0.0"]);
     assert_eq!(list(&world.path("store/.joblet/receipts")), Vec::<String>::new());
 }

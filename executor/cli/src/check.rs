@@ -1,7 +1,7 @@
 //! What the compiler cannot see in a table.
 
 use crate::option::{HELP, Row, VERSION};
-use crate::{Command, Example, Parsed, Program};
+use crate::{Command, Example, Habit, Meaning, Parsed, Program};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
@@ -22,7 +22,27 @@ impl<C> Program<C> {
             self.examples(command.name, command.examples, &mut faults);
             self.options(command, &mut faults);
         }
+        self.habits(&names, &mut faults);
         faults
+    }
+
+    /// A habit that the table hides, or that belongs to no command, is never met.
+    fn habits(&'static self, names: &BTreeSet<&str>, faults: &mut Vec<String>) {
+        for Habit { word, commands, meaning } in self.habits {
+            let hidden = |command: &&&Command<C>| {
+                let mut rows = command.options.iter().chain(self.options);
+                commands.contains(&command.name)
+                    && !matches!(meaning, Meaning::SameBefore(..))
+                    && rows.any(|row| row.long == *word || row.short == *word)
+            };
+            let is_command = commands.is_empty() && names.contains(word);
+            if is_command || self.commands.iter().find(hidden).is_some() {
+                faults.push(format!("{word} is a habit and a word of the table"));
+            }
+            if let Some(command) = commands.iter().find(|command| !names.contains(*command)) {
+                faults.push(format!("{word} is a habit in {command}, which is not a command"));
+            }
+        }
     }
 
     fn options(&'static self, command: &Command<C>, faults: &mut Vec<String>) {

@@ -14,9 +14,9 @@ pub(crate) enum Length {
 }
 
 /// Longest line, in characters.
-const WIDTH: usize = 100;
+const WIDTH: usize = 80;
 /// Column in which the meaning of an option begins.
-const COLUMN: usize = 31;
+const COLUMN: usize = 30;
 
 /// The help of the program.
 pub(crate) fn program<C>(program: &Program<C>, length: Length) -> String {
@@ -28,7 +28,7 @@ pub(crate) fn program<C>(program: &Program<C>, length: Length) -> String {
     text.push_str("\nCommands:\n");
     for command in program.commands {
         // Writing to a String does not fail.
-        _ = writeln!(text, "  {:<12} {}", command.name, command.help);
+        _ = writeln!(text, "  {:<12} {}", command.name, wrapped(command.help, 15));
     }
     text.push_str("\nOptions of every command:\n");
     options(&mut text, program.options.iter().copied().chain([&HELP.row, &VERSION.row]), length);

@@ -14,6 +14,7 @@ mod call;
 mod check;
 mod class;
 mod completions;
+mod habit;
 mod help;
 mod man;
 mod option;
@@ -21,6 +22,7 @@ mod words;
 
 pub use call::{Call, Usage};
 pub use class::Class;
+pub use habit::{Habit, Meaning};
 pub use option::{Complete, Opt, Row, Value, count, file, positive, text};
 
 use std::ffi::OsString;
@@ -39,6 +41,8 @@ pub struct Program<C: 'static> {
     pub options: &'static [&'static Row],
     /// Its commands, in the order of `--help`.
     pub commands: &'static [&'static Command<C>],
+    /// What users of other tools type instead.
+    pub habits: &'static [Habit],
     /// Its main uses.
     pub examples: &'static [Example],
     /// Files that it reads or writes unless it is told otherwise, and what they are.

@@ -1,9 +1,11 @@
 //! The words of a command line, before they mean anything.
 
 use crate::call::{Call, Usage};
+use crate::habit::{self, Meaning};
 use crate::option::{HELP, Row, VERSION, Value};
 use crate::{Command, Program};
 use joblet_format::nearest;
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -19,32 +21,20 @@ pub(crate) fn sort<C>(
     args: Vec<OsString>,
 ) -> Result<Words<C>, Usage> {
     let mut words = Words { command: None, call: Call::default() };
-    let mut args = args.into_iter();
-    while let Some(word) = args.next() {
+    let mut args = VecDeque::from(args);
+    while let Some(word) = args.pop_front() {
         if word == "--" {
-            words.call.operands.extend(args.by_ref());
+            words.call.operands.extend(args.drain(..));
         } else if is_option(&word) {
-            let (name, inline) = split_value(&word);
-            let row = option(program, &name.to_string_lossy(), words.command)?;
-            let value = match (row.value, inline) {
-                (Value::None, Some(_)) => {
-                    return Err(Usage(format!("{} takes no value", row.long)));
-                }
-                (Value::None | Value::Optional(..), None) => OsString::new(),
-                (_, Some(value)) => value,
-                (Value::Needed(name, _), None) => args
-                    .next()
-                    .ok_or_else(|| Usage(format!("{} needs a value: {name}", row.long)))?,
-            };
-            words.call.options.push((row, name, value));
+            words.call.options.extend(option(program, words.command, word, &mut args)?);
         } else if let Some(command) = words.command {
             words.call.operands.push(word);
             if command.operands.end_options {
-                words.call.operands.extend(args.by_ref());
+                words.call.operands.extend(args.drain(..));
             }
         } else {
-            let more = length(program, &word) - 1;
-            let names: Vec<_> = [word].into_iter().chain(args.by_ref().take(more)).collect();
+            let more = (length(program, &word) - 1).min(args.len());
+            let names: Vec<_> = [word].into_iter().chain(args.drain(..more)).collect();
             let command = command(program, &names)?;
             words.call.command = command.name;
             words.call.unread = command.options.iter().map(|row| row.long).collect();
@@ -52,6 +42,62 @@ pub(crate) fn sort<C>(
         }
     }
     Ok(words)
+}
+
+/// Reads the option that begins with `word`: its row, its name and its value, which may be the next of `args`.
+/// None for one that changes nothing.
+fn option<C>(
+    program: &'static Program<C>,
+    command: Option<&'static Command<C>>,
+    word: OsString,
+    args: &mut VecDeque<OsString>,
+) -> Result<Option<(&'static Row, OsString, OsString)>, Usage> {
+    let (mut name, mut inline) = split_value(&word);
+    let text = name.to_string_lossy().into_owned();
+    let habit = |word: &str| habit::of_option(program, command?.name, word);
+    let known =
+        |name: &str| known(program, command).find(|row| row.long == name || row.short == name);
+    let row = match (habit(&text), known(&text)) {
+        (Some(Meaning::SameBefore(row, is_value)), _)
+            if args.front().is_some_and(|next| is_value(next)) =>
+        {
+            row
+        }
+        (_, Some(row)) => row,
+        (Some(Meaning::Same(row)), None) => row,
+        (Some(Meaning::Implied), None) => return Ok(None),
+        (Some(Meaning::Advice(advice)), None) => return Err(Usage(format!("{text}: {advice}"))),
+        _ => {
+            // -qv is -q -v, and -m2G is -m 2G.
+            let letters = || text[1..].chars().map(|letter| format!("-{letter}"));
+            let is_switch = |name: String| {
+                matches!(habit(&name), Some(Meaning::Implied))
+                    || known(&name).is_some_and(|row| !matches!(row.value, Value::Needed(..)))
+            };
+            if letters().count() > 1 && letters().all(is_switch) {
+                letters().rev().for_each(|letter| args.push_front(letter.into()));
+                return Ok(None);
+            }
+            let with_value =
+                (word.len() > 2 && word.as_bytes().is_ascii()).then(|| text.split_at(2));
+            match with_value.and_then(|(first, value)| Some((known(first)?, first, value))) {
+                Some((row, first, value)) if matches!(row.value, Value::Needed(..)) => {
+                    (name, inline) = (first.into(), Some(value.into()));
+                    row
+                }
+                _ => return Err(unknown(program, command, &text)),
+            }
+        }
+    };
+    let value = match (row.value, inline) {
+        (Value::None, Some(_)) => return Err(Usage(format!("{} takes no value", row.long))),
+        (Value::None | Value::Optional(..), None) => OsString::new(),
+        (_, Some(value)) => value,
+        (Value::Needed(name, _), None) => {
+            args.pop_front().ok_or_else(|| Usage(format!("{} needs a value: {name}", row.long)))?
+        }
+    };
+    Ok(Some((row, name, value)))
 }
 
 pub(crate) fn is_option(word: &OsStr) -> bool {
@@ -66,25 +112,28 @@ fn split_value(word: &OsStr) -> (OsString, Option<OsString>) {
     at.map_or((own(bytes), None), |at| (own(&bytes[..at]), Some(own(&bytes[at + 1..]))))
 }
 
-/// The option called `name`, among those of the program and of `command`.
-fn option<C>(
+/// The options of the program and of `command`.
+fn known<C>(
     program: &'static Program<C>,
-    name: &str,
     command: Option<&'static Command<C>>,
-) -> Result<&'static Row, Usage> {
+) -> impl Iterator<Item = &'static Row> {
     let own = command.map_or(&[][..], |command| command.options);
-    let all = || own.iter().chain(program.options).copied().chain([&HELP.row, &VERSION.row]);
-    if let Some(row) = all().find(|row| name == row.long || name == row.short) {
-        return Ok(row);
-    }
-    let hint = nearest(name, all().map(|row| row.long)).map_or_else(
+    own.iter().chain(program.options).copied().chain([&HELP.row, &VERSION.row])
+}
+
+fn unknown<C>(
+    program: &'static Program<C>,
+    command: Option<&'static Command<C>>,
+    name: &str,
+) -> Usage {
+    let hint = nearest(name, known(program, command).map(|row| row.long)).map_or_else(
         || match command {
             Some(command) => format!("{} {} --help lists them", program.name, command.name),
             None => "options of a command stand after it".to_owned(),
         },
         |near| format!("did you mean {near}?"),
     );
-    Err(Usage(format!("unknown option {name:?}; {hint}")))
+    Usage(format!("unknown option {name:?}; {hint}"))
 }
 
 /// How many words name a command whose first word is this.
@@ -107,6 +156,9 @@ pub(crate) fn command<C>(
     };
     if let Some((_, command)) = all().find(|(name, _)| *name == typed) {
         return Ok(command);
+    }
+    if let Some(advice) = habit::of_command(program, &typed) {
+        return Err(Usage(format!("{typed} is not a command here: {advice}")));
     }
     let hint = nearest(&typed, all().map(|(name, _)| name)).map_or_else(
         || format!("{} --help lists them", program.name),

@@ -55,4 +55,4 @@ pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};
 pub use spec::{Origin, Spec, SpecError, Wanted};
 pub use time::{Timestamp, TimestampError};
 pub use unique::map as unique_map;
-pub use version::{Version, VersionError};
+pub use version::{Series, Version, VersionError};

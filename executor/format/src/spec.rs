@@ -1,6 +1,6 @@
-//! `NAME`, `NAME@VERSION`, `NAME@latest`, each also as `ORIGIN/…`.
+//! `NAME`, `NAME@VERSION`, `NAME@1.3`, `NAME@latest`, each also as `ORIGIN/…`.
 
-use crate::{NameError, RuntimeName, Version, VersionError};
+use crate::{NameError, RuntimeName, Series, Version, VersionError};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -29,6 +29,8 @@ pub enum Wanted {
     Any,
     /// `@latest`: the latest of the registry.
     Latest,
+    /// `@1.3` or `@1`: the highest of these that is installed, else the latest of the registry.
+    Series(Series),
     /// `@VERSION`: this one and no other.
     Exact(Version),
 }
@@ -42,6 +44,13 @@ pub enum SpecError {
     Name(NameError),
     /// The part after `@`.
     Version(VersionError),
+    /// What another tool would take, and what it is here.
+    Foreign {
+        /// As it was typed.
+        typed: String,
+        /// What is meant.
+        meant: String,
+    },
 }
 
 impl Spec {
@@ -56,6 +65,7 @@ impl FromStr for Spec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
+        let typed = text;
         let (origin, text) = match text.split_once('/') {
             None => (None, text),
             Some((origin, rest)) => (Some(origin.parse().map_err(SpecError::Origin)?), rest),
@@ -63,12 +73,34 @@ impl FromStr for Spec {
         let (name, wanted) = match text.split_once('@') {
             None => (text, Wanted::Any),
             Some((name, "latest")) => (name, Wanted::Latest),
-            Some((name, version)) => {
-                (name, Wanted::Exact(version.parse().map_err(SpecError::Version)?))
-            }
+            Some((name, version)) => match version.parse() {
+                Ok(series) => (name, Wanted::Series(series)),
+                Err(_) => (name, Wanted::Exact(version.parse().map_err(SpecError::Version)?)),
+            },
         };
-        Ok(Self { origin, name: name.parse().map_err(SpecError::Name)?, wanted })
+        let name = name.parse().map_err(|error| match translated(typed) {
+            Some(meant) => SpecError::Foreign { typed: typed.to_owned(), meant },
+            None => SpecError::Name(error),
+        })?;
+        Ok(Self { origin, name, wanted })
     }
+}
+
+/// What `python:3.11`, `python==1.3.2` and `Python-3.11` are here, if that is a [`Spec`].
+fn translated(typed: &str) -> Option<String> {
+    let small = typed.to_lowercase();
+    let meant = if let Some((name, tag)) = small.split_once(':') {
+        // A tag of an image is its version, or which of its kind it is.
+        let is_version = tag == "latest" || tag.parse::<Version>().is_ok();
+        format!("{name}{}{tag}", if is_version { '@' } else { '-' })
+    } else if let Some((name, version)) = small.split_once(['=', '>', '<', '~', '^']) {
+        format!("{}@{}", name.trim_end(), version.trim_start_matches(['=', ' ']))
+    } else {
+        small
+    };
+    // Nothing that is translated once more: it is one, or there is no advice.
+    let known = meant != typed && !meant.contains([':', '=', '>', '<', '~', '^']);
+    (known && meant.parse::<Spec>().is_ok()).then_some(meant)
 }
 
 impl Origin {
@@ -107,6 +139,7 @@ impl fmt::Display for Spec {
         match &self.wanted {
             Wanted::Any => write!(f, "{}", self.name),
             Wanted::Latest => write!(f, "{}@latest", self.name),
+            Wanted::Series(series) => write!(f, "{}@{series}", self.name),
             Wanted::Exact(version) => write!(f, "{}@{version}", self.name),
         }
     }
@@ -118,6 +151,9 @@ impl fmt::Display for SpecError {
             Self::Origin(error) => f.write_str(error),
             Self::Name(error) => error.fmt(f),
             Self::Version(error) => error.fmt(f),
+            Self::Foreign { typed, meant } => {
+                write!(f, "{typed:?} is not how a runtime is named; did you mean {meant}?")
+            }
         }
     }
 }
@@ -134,6 +170,8 @@ mod tests {
             ("python-3.11-ml", Wanted::Any),
             ("python-3.11-ml@latest", Wanted::Latest),
             ("python-3.11-ml@1.4.0-beta", Wanted::Exact("1.4.0-beta".parse().unwrap())),
+            ("python-3.11-ml@1.4", Wanted::Series("1.4".parse().unwrap())),
+            ("python-3.11-ml@2", Wanted::Series("2".parse().unwrap())),
         ] {
             let spec: Spec = text.parse().unwrap();
             assert_eq!((spec.name.as_str(), &spec.wanted), ("python-3.11-ml", &wanted));
@@ -146,7 +184,8 @@ mod tests {
             "",
             "@1.0.0",
             "a@",
-            "a@1.0",
+            "a@1.",
+            "a@1.x",
             "a@1.0.0@2.0.0",
             "A@1.0.0",
             "a@LATEST",
@@ -157,6 +196,27 @@ mod tests {
             ".x/a",
         ] {
             assert!(bad.parse::<Spec>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_tools_are_translated() {
+        for (typed, meant) in [
+            ("python:3.11", Some("python-3.11")),
+            ("python:1.3.2", Some("python@1.3.2")),
+            ("python-3.11:latest", Some("python-3.11@latest")),
+            ("python==1.3.2", Some("python@1.3.2")),
+            ("python>=1.3", Some("python@1.3")),
+            ("Python-3.11", Some("python-3.11")),
+            ("a:b:c", None),
+            ("_", None),
+        ] {
+            let error = typed.parse::<Spec>().unwrap_err();
+            let said = match &error {
+                SpecError::Foreign { meant, .. } => Some(meant.as_str()),
+                _ => None,
+            };
+            assert_eq!(said, meant, "{typed}: {error}");
         }
     }
 }

@@ -11,6 +11,41 @@ use std::{fmt, str::FromStr};
 #[serde(try_from = "String", into = "String")]
 pub struct Version(semver::Version);
 
+/// The versions that begin with the same numbers: `1` or `1.3`, as `NAME@1.3` asks for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Series {
+    major: u64,
+    minor: Option<u64>,
+}
+
+impl Series {
+    /// Whether `version` is one of them.
+    pub fn has(self, version: &Version) -> bool {
+        version.0.major == self.major && self.minor.is_none_or(|minor| version.0.minor == minor)
+    }
+}
+
+impl FromStr for Series {
+    type Err = VersionError;
+
+    fn from_str(text: &str) -> Result<Self, VersionError> {
+        let (major, minor) = match text.split_once('.') {
+            None => (text, None),
+            Some((major, minor)) => (major, Some(minor)),
+        };
+        // The grammar of the numbers is that of a whole version.
+        let whole: Version = format!("{major}.{}.0", minor.unwrap_or("0")).parse()?;
+        Ok(Self { major: whole.0.major, minor: minor.map(|_| whole.0.minor) })
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.major)?;
+        self.minor.map_or(Ok(()), |minor| write!(f, ".{minor}"))
+    }
+}
+
 /// A text that is not a [`Version`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionError {
@@ -87,6 +122,21 @@ mod tests {
         let only_pre = ["2.0.0-rc.1", "2.0.0-rc.2"].map(version);
         assert_eq!(Version::latest(only_pre.iter()), Some(&version("2.0.0-rc.2")));
         assert_eq!(Version::latest([].iter()), None);
+    }
+
+    #[test]
+    fn series_begin_alike() {
+        let of = |series: &str| {
+            let series: Series = series.parse().unwrap();
+            let all = ["1.3.0", "1.3.10", "1.30.0", "2.3.0"].map(version);
+            all.into_iter().filter(|it| series.has(it)).map(|it| it.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("1.3"), ["1.3.0", "1.3.10"]);
+        assert_eq!(of("1"), ["1.3.0", "1.3.10", "1.30.0"]);
+        assert_eq!("1.3".parse::<Series>().unwrap().to_string(), "1.3");
+        for bad in ["", "1.", ".1", "1.2.3", "01", "1.x", "v1", "1-0", "1.0-rc", "1.0+1"] {
+            assert!(bad.parse::<Series>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Drawn here: the usual library for it would take 40 KB of the 2.25 MiB that the program may have.
 
 use super::escape::visible;
+use rustix::fd::AsFd;
 use std::fmt::{self, Display};
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -105,9 +106,9 @@ fn lock() -> MutexGuard<'static, Option<Bar>> {
     BAR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Columns of the terminal, as it is now.
-fn columns() -> usize {
-    match rustix::termios::tcgetwinsize(stderr()) {
+/// Columns of a terminal, as it is now.
+pub(crate) fn columns(terminal: impl AsFd) -> usize {
+    match rustix::termios::tcgetwinsize(terminal) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
         _ => COLUMNS,
     }
@@ -127,7 +128,7 @@ impl Bar {
     fn draw(&mut self) {
         self.drawn = Instant::now();
         // As above.
-        _ = write!(stderr(), "\r{}\x1b[K", self.line(self.begin.elapsed(), columns()));
+        _ = write!(stderr(), "\r{}\x1b[K", self.line(self.begin.elapsed(), columns(stderr())));
     }
 
     /// The line for a terminal of so many columns: what there is no room for is left out.

@@ -96,6 +96,14 @@ impl<'a> Ui<'a> {
         }
     }
 
+    /// A question on stderr, whose answer is typed behind it.
+    pub fn ask(&mut self, text: &str) {
+        // As in `line`.
+        progress::above(|| {
+            _ = write!(self.err, "{}", visible(text)).and_then(|()| self.err.flush())
+        });
+    }
+
     /// A line on stderr with `--verbose`.
     pub fn detail(&mut self, text: &str) {
         if self.verbosity.verbose {

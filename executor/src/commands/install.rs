@@ -22,7 +22,12 @@ impl Session<'_> {
         store.clean()?;
         let rows = install_all(specs, &store, &mut self.registries()?, ui)?;
         if self.global.json {
-            ui.data(&output::installed(&rows, true))?;
+            ui.data(&output::plain(&rows))?;
+        } else if let ([runtime, ..], true) = (rows.as_slice(), self.env.terminals.error) {
+            let name = &runtime.name;
+            ui.note(&format!(
+                "next: joblet-exec run --runtime={name} COMMAND, or joblet-exec shell {name}"
+            ));
         }
         Ok(())
     }
@@ -37,7 +42,7 @@ impl Session<'_> {
         store.clean_if_needed()?;
         let found = store.find(spec)?;
         match (&spec.wanted, found) {
-            (Wanted::Any | Wanted::Exact(_), Some(found)) => Ok(found),
+            (Wanted::Any | Wanted::Series(_) | Wanted::Exact(_), Some(found)) => Ok(found),
             // Nobody can be asked which version is the latest: the highest one here is.
             (Wanted::Latest, Some(found)) if self.offline() => Ok(found),
             _ => {

@@ -3,8 +3,10 @@
 use super::Session;
 use super::output;
 use crate::cli::escape::visible;
+use crate::cli::progress;
 use crate::cli::ui::Ui;
 use crate::error::Error;
+use crate::store::Installed;
 use joblet_format::Spec;
 use std::os::unix::ffi::OsStrExt;
 
@@ -20,20 +22,55 @@ impl Session<'_> {
             ));
             return Ok(());
         }
-        ui.data(&output::installed(&runtimes, self.global.json))
+        let row = |runtime: Installed| {
+            let receipt = store.receipt(&runtime);
+            output::InstalledRow::new(runtime, receipt.as_ref())
+        };
+        let rows: Vec<_> = runtimes.into_iter().map(row).collect();
+        ui.data(&output::installed(&rows, self.width(), self.global.json))
     }
 
-    pub(crate) fn list_available(&self, all_versions: bool, ui: &mut Ui<'_>) -> Result<(), Error> {
+    /// Columns of the terminal that data goes to; none where it goes elsewhere.
+    fn width(&self) -> Option<usize> {
+        self.env.terminals.output.then(|| progress::columns(std::io::stdout()))
+    }
+
+    pub(crate) fn list_available(
+        &self,
+        all_versions: bool,
+        words: &[String],
+        ui: &mut Ui<'_>,
+    ) -> Result<(), Error> {
         let catalogs = self.registries()?.all(ui)?;
+        if catalogs.iter().all(|catalog| catalog.registry.runtimes.is_empty()) && !self.global.json
+        {
+            let places: Vec<_> = catalogs.iter().map(|it| it.location.to_string()).collect();
+            ui.note(&format!(
+                "nothing is published in {} yet; --registry WHERE names another registry",
+                places.join(" or ")
+            ));
+            return Ok(());
+        }
         // Without a store nothing is installed: the list is useful all the same.
         let here = self.store().and_then(|store| store.installed()).unwrap_or_default();
         let offer = output::Offer {
             here: &here,
             arch: self.env.arch,
             all_versions,
+            words,
+            width: self.width(),
             json: self.global.json,
         };
-        ui.data(&output::available(&catalogs, &offer))
+        let table = output::available(&catalogs, &offer);
+        if !words.is_empty() && !self.global.json && table.lines().count() == 1 {
+            ui.note(&format!(
+                "nothing that is offered has {:?} in its name or description; joblet-exec list \
+                 --available shows what there is",
+                words.join(" ")
+            ));
+            return Ok(());
+        }
+        ui.data(&table)
     }
 
     pub(crate) fn path(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {

@@ -1,12 +1,12 @@
 //! What `list` and `run --dry-run` print.
 
 use crate::archive::members::Difference;
-use crate::cli::escape::visible;
+use crate::cli::escape::{shown, visible};
 use crate::registry::Catalog;
 use crate::sandbox::Step;
-use crate::store::Installed;
-use joblet_format::text::size;
-use joblet_format::{Arch, Origin, Release, RuntimeName, Version};
+use crate::store::{Installed, Receipt};
+use joblet_format::text::{shortened, size};
+use joblet_format::{Arch, Origin, Release, RuntimeName, Timestamp, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -52,19 +52,71 @@ pub struct Pruned {
     pub freed: u64,
 }
 
-/// The installed runtimes, as a table or as JSON.
-pub fn installed(runtimes: &[Installed], json: bool) -> String {
-    let row = |runtime: &'_ Installed| {
+/// A line of `list`, and one object of its JSON.
+#[derive(Debug, Serialize)]
+pub struct InstalledRow {
+    /// The runtime.
+    #[serde(flatten)]
+    pub runtime: Installed,
+    /// Of the archive that it came in, in bytes; null if it was unpacked by hand, as are the others then.
+    pub size: Option<u64>,
+    /// When it was installed, in RFC 3339.
+    pub installed_at: Option<String>,
+    /// The registry that it came from: what the configuration calls it, or where it is.
+    pub registry: Option<String>,
+}
+
+impl InstalledRow {
+    /// What is known of a runtime with this receipt.
+    pub fn new(runtime: Installed, receipt: Option<&Receipt>) -> Self {
+        let time = |receipt: &Receipt| Timestamp::from_seconds(receipt.installed_at).to_string();
+        let registry = |receipt: &Receipt| {
+            let origin = receipt.origin.as_ref().map(ToString::to_string);
+            // Earlier versions wrote addresses whole.
+            origin.unwrap_or_else(|| shown(&receipt.registry))
+        };
+        Self {
+            runtime,
+            size: receipt.map(|receipt| receipt.size),
+            installed_at: receipt.map(time),
+            registry: receipt.map(registry),
+        }
+    }
+}
+
+/// The installed runtimes, as a table of at most `width` columns or as JSON.
+pub fn installed(rows: &[InstalledRow], width: Option<usize>, json: bool) -> String {
+    if json {
+        return to_json(rows.iter());
+    }
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let row = |row: &InstalledRow| {
+        let date = |time: &String| time.split('T').next().unwrap_or_default().to_owned();
         [
-            runtime.name.to_string(),
-            runtime.version.as_ref().map_or("-".to_owned(), Version::to_string),
-            visible(&runtime.path.to_string_lossy()),
+            row.runtime.name.to_string(),
+            or_none(row.runtime.version.as_ref().map(Version::to_string)),
+            or_none(row.size.map(size)),
+            or_none(row.installed_at.as_ref().map(date)),
+            or_none(row.registry.as_ref().map(|place| visible(in_short(place)))),
         ]
     };
-    if json {
-        return to_json(runtimes.iter());
+    table(["NAME", "VERSION", "SIZE", "INSTALLED", "FROM"], rows.iter().map(row), width)
+}
+
+/// The address of a registry without what all of them have: `owner/repo` of one on GitHub, else no scheme
+/// and no `registry.json`.
+fn in_short(registry: &str) -> &str {
+    let bare = registry.strip_suffix("/registry.json").unwrap_or(registry);
+    let github = bare.strip_prefix("https://raw.githubusercontent.com/");
+    match github.and_then(|path| path.strip_suffix("/main")) {
+        Some(repository) => repository,
+        None => bare.strip_prefix("https://").unwrap_or(bare),
     }
-    table(["NAME", "VERSION", "PATH"], runtimes.iter().map(row))
+}
+
+/// Runtimes as JSON alone.
+pub fn plain(runtimes: &[Installed]) -> String {
+    to_json(runtimes.iter())
 }
 
 /// What [`available`] compares with, and how much of it is shown.
@@ -75,13 +127,21 @@ pub struct Offer<'a> {
     pub arch: Arch,
     /// Every version of every registry, instead of the latest of the first that has the name.
     pub all_versions: bool,
+    /// Only those whose name or description has all of these, in small letters.
+    pub words: &'a [String],
+    /// Columns of the table, if there is a limit.
+    pub width: Option<usize>,
     /// JSON instead of a table.
     pub json: bool,
 }
 
 /// What registries offer. A name is the first one's that has it.
 pub fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
-    let &Offer { here, arch, all_versions: all, json } = offer;
+    let &Offer { here, arch, all_versions: all, words, width, json } = offer;
+    let fits = |row: &AvailableRow<'_>| {
+        let text = format!("{} {}", row.name, row.description).to_lowercase();
+        words.iter().all(|word| text.contains(word.as_str()))
+    };
     let rows = catalogs.iter().enumerate().flat_map(|(number, catalog)| {
         let before = &catalogs[..number];
         let hidden = move |name: &RuntimeName| {
@@ -99,6 +159,7 @@ pub fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
                 })
         })
     });
+    let rows = rows.filter(fits);
     if json {
         return to_json(rows);
     }
@@ -118,6 +179,7 @@ pub fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
                 visible(&(withdrawn + row.description)),
             ]
         }),
+        width,
     )
 }
 
@@ -135,7 +197,7 @@ pub fn outdated(rows: &[Outdated], json: bool) -> String {
             withdrawn.unwrap_or_default(),
         ]
     };
-    table(["NAME", "INSTALLED", "LATEST", ""], rows.iter().map(row))
+    table(["NAME", "INSTALLED", "LATEST", ""], rows.iter().map(row), None)
 }
 
 /// Versions that were removed, as a table or as JSON.
@@ -147,7 +209,7 @@ pub fn pruned(rows: &[Pruned], json: bool) -> String {
         let version = row.runtime.version.as_ref().map_or(String::new(), Version::to_string);
         [row.runtime.name.to_string(), version, size(row.freed)]
     };
-    table(["NAME", "VERSION", "FREED"], rows.iter().map(row))
+    table(["NAME", "VERSION", "FREED"], rows.iter().map(row), None)
 }
 
 /// What a registry offers of one version. The size is that of the archive for `arch`.
@@ -215,45 +277,98 @@ pub(crate) fn to_json(rows: impl Iterator<Item = impl Serialize>) -> String {
     serde_json::to_string_pretty(&rows).expect("rows are plain JSON") + "\n"
 }
 
-/// Columns as wide as their widest cell; the last one is as long as it is.
-fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+/// Columns as wide as their widest cell; the last one is as long as it is, or as `width` leaves room for.
+fn table<const N: usize>(
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    width: Option<usize>,
+) -> String {
     let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let widths: [usize; N] = std::array::from_fn(|column| width(column).unwrap_or_default());
+    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let mut widths: [usize; N] = std::array::from_fn(|column| widest(column).unwrap_or_default());
+    if let (Some(width), Some((last, others))) = (width, widths.split_last_mut()) {
+        let before = others.iter().map(|column| column + GAP).sum();
+        *last = (*last).min(width.saturating_sub(before).max(LEAST));
+    }
     let mut text = String::new();
     for row in &rows {
-        let cells: Vec<_> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
+        let cells = row.iter().zip(widths).map(|(cell, width)| match cell.chars().count() {
+            length if length > width => shortened(cell, width - 1),
+            _ => format!("{cell:width$}"),
+        });
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
     text
 }
 
+/// Columns between the cells of a table.
+const GAP: usize = 2;
+/// Columns that are left to the last one however narrow the terminal is.
+const LEAST: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joblet_format::Checksum;
+
+    fn rows() -> [InstalledRow; 2] {
+        let receipt = Receipt {
+            name: "demo".parse().unwrap(),
+            version: "1.10.0".parse().unwrap(),
+            arch: Arch::Amd64,
+            origin: None,
+            registry: "https://raw.githubusercontent.com/owner/repo/main/registry.json".into(),
+            url: "x".into(),
+            checksum: Checksum::from_digest([0; 32]),
+            size: 52_428_800,
+            installed_at: 1_761_004_568,
+        };
+        let demo = Installed {
+            name: "demo".parse().unwrap(),
+            version: Some("1.10.0".parse().unwrap()),
+            path: "/store/demo-1.10.0".into(),
+        };
+        let name = "by-hand".parse().unwrap();
+        let by_hand = Installed { name, version: None, path: "/s/by-hand".into() };
+        [InstalledRow::new(demo, Some(&receipt)), InstalledRow::new(by_hand, None)]
+    }
 
     #[test]
     fn installed_runtimes_are_listed_for_people_and_for_scripts() {
-        let runtimes = [
-            Installed {
-                name: "demo".parse().unwrap(),
-                version: Some("1.10.0".parse().unwrap()),
-                path: "/store/demo-1.10.0".into(),
-            },
-            Installed {
-                name: "by-hand".parse().unwrap(),
-                version: None,
-                path: "/s/by-hand".into(),
-            },
-        ];
-        assert_eq!(
-            installed(&runtimes, false),
-            "NAME     VERSION  PATH\ndemo     1.10.0   /store/demo-1.10.0\nby-hand  -        /s/by-hand\n"
-        );
-        let json: serde_json::Value = serde_json::from_str(&installed(&runtimes, true)).unwrap();
+        let table = "NAME     VERSION  SIZE     INSTALLED   FROM\n\
+                     demo     1.10.0   52.4 MB  2025-10-20  owner/repo\n\
+                     by-hand  -        -        -           -\n";
+        assert_eq!(installed(&rows(), None, false), table);
+        let json: serde_json::Value =
+            serde_json::from_str(&installed(&rows(), None, true)).unwrap();
         assert_eq!(json[0]["version"], "1.10.0");
+        assert_eq!(json[0]["path"], "/store/demo-1.10.0");
+        assert_eq!(json[0]["installed_at"], "2025-10-20T23:56:08Z");
         assert_eq!(json[1]["version"], serde_json::Value::Null);
+        assert_eq!(json[1]["size"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn the_last_column_is_shortened_to_the_terminal() {
+        let width = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+        let mut rows = rows();
+        rows[0].registry = Some("/home/somebody/projects/a/long/way/to/runtimes/dist/demo".into());
+        assert!(width(&installed(&rows, None, false)) > 80);
+        let table = installed(&rows, Some(80), false);
+        assert_eq!(width(&table), 80, "{table}");
+        assert!(table.contains("  /home/somebody/") && table.contains("…\n"), "{table}");
+    }
+
+    #[test]
+    fn registries_are_called_in_short() {
+        for (registry, short) in [
+            ("https://raw.githubusercontent.com/owner/repo/main/registry.json", "owner/repo"),
+            ("https://example.org/runtimes/registry.json", "example.org/runtimes"),
+            ("/srv/dist/registry.json", "/srv/dist"),
+            ("company", "company"),
+        ] {
+            assert_eq!(in_short(registry), short);
+        }
     }
 }

@@ -14,35 +14,79 @@ use std::time::{Duration, SystemTime};
 impl Session<'_> {
     /// Removes old versions that came from a registry: one that was unpacked by hand is kept.
     pub(crate) fn prune(&self, what: &Prune, ui: &mut Ui<'_>) -> Result<(), Error> {
+        let terminals = self.env.terminals;
+        let may_ask = terminals.input && terminals.error && !self.global.json;
+        if what.keep == 0 && !may_ask && !what.yes && !what.dry_run {
+            let reason = "prune --keep 0 removes every version; add --yes if that is meant";
+            return Err(Error::Usage(reason.to_owned()));
+        }
         let store = self.store()?;
         store.clean()?;
         let mut rows = Vec::new();
         for runtime in prunable(&store, what)? {
             let usage = Usage::of(store.open(&runtime)?, &runtime.path)?;
-            if !what.dry_run {
-                match store.remove(&runtime) {
-                    Err(error @ (Error::InUse { .. } | Error::Busy { .. })) => {
-                        ui.note(&format!("kept: {error}"));
-                        continue;
-                    }
-                    removed => note_users(ui, &runtime, removed?.as_deref()),
-                }
-            }
             rows.push(output::Pruned { runtime, freed: usage.bytes - usage.shared });
+        }
+        let ask = may_ask && !what.yes && !what.dry_run && !rows.is_empty();
+        if ask {
+            ui.data(&output::pruned(&rows, false))?;
+            if !agreed(&rows, ui)? {
+                ui.note("nothing was removed");
+                return Ok(());
+            }
+        }
+        if !what.dry_run {
+            rows = remove(rows, &store, ui)?;
         }
         if rows.is_empty() && !self.global.json {
             ui.note("nothing to remove");
             return Ok(());
         }
-        ui.data(&output::pruned(&rows, self.global.json))?;
+        if !ask {
+            ui.data(&output::pruned(&rows, self.global.json))?;
+        }
         if self.global.json {
             return Ok(());
         }
-        let total = size(rows.iter().map(|row| row.freed).sum());
         let verb = if what.dry_run { "would be freed" } else { "freed" };
-        ui.note(&format!("{total} {verb}"));
+        ui.note(&format!("{} {verb}", total(&rows)));
         Ok(())
     }
+}
+
+/// Whether the user agrees that these versions go.
+fn agreed(rows: &[output::Pruned], ui: &mut Ui<'_>) -> Result<bool, Error> {
+    let versions = if rows.len() == 1 { "this version" } else { "these versions" };
+    ui.ask(&format!("remove {versions}, {}? [y/N] ", total(rows)));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Error::file("read", "standard input"))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Removes these versions; those that a job uses stay. Returns those that went.
+fn remove(
+    rows: Vec<output::Pruned>,
+    store: &Store,
+    ui: &mut Ui<'_>,
+) -> Result<Vec<output::Pruned>, Error> {
+    let mut gone = Vec::new();
+    for row in rows {
+        match store.remove(&row.runtime) {
+            Err(error @ (Error::InUse { .. } | Error::Busy { .. })) => {
+                ui.note(&format!("kept: {error}"));
+            }
+            removed => {
+                note_users(ui, &row.runtime, removed?.as_deref());
+                gone.push(row);
+            }
+        }
+    }
+    Ok(gone)
+}
+
+/// What they take that nothing else does, as people read it.
+fn total(rows: &[output::Pruned]) -> String {
+    size(rows.iter().map(|row| row.freed).sum())
 }
 
 /// The versions that may go, beyond those of each runtime that stay.
@@ -60,10 +104,15 @@ fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
     let mut found = Vec::new();
     for group in store.installed()?.chunk_by(|a, b| a.name == b.name) {
         let mut left: Vec<_> = group.iter().filter(|it| it.version.is_some()).collect();
+        let highest = Version::latest(left.iter().filter_map(|it| it.version.as_ref())).cloned();
         for _ in 0..what.keep {
             let versions = left.iter().filter_map(|runtime| runtime.version.as_ref());
             let latest = Version::latest(versions).cloned();
             left.retain(|runtime| runtime.version != latest);
+        }
+        if what.keep > 0 {
+            // A pre-release of what comes next is not an old version.
+            left.retain(|runtime| runtime.version < highest);
         }
         found.extend(left.into_iter().filter(|runtime| old(runtime)).cloned());
     }

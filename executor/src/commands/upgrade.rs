@@ -5,22 +5,29 @@ use super::install::install_all;
 use super::output;
 use crate::cli::ui::Ui;
 use crate::error::Error;
+use crate::net::location::Location;
+use crate::registry::config::Source;
 use crate::registry::resolve;
 use crate::registry::{Catalog, Registries};
-use crate::store::{Installed, Store};
+use crate::store::{Installed, Receipt, Store};
 use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted};
+use std::collections::BTreeMap;
 
 impl Session<'_> {
     /// Lists what has a newer version, and what was withdrawn.
     pub(crate) fn outdated(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
-        let (mut registries, mut rows) = (self.registries()?, Vec::new());
-        for (spec, installed) in newest(&store, &registries)? {
-            let catalog = match registries.serving(&spec, ui) {
+        let (mut places, mut rows) = (Places::new(self)?, Vec::new());
+        for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
+            let catalog = match places.of(&from).serving(&spec, ui) {
                 Ok(catalog) => catalog,
                 // What no registry has is not outdated.
                 Err(Error::NotFound(_)) => continue,
+                Err(error) if from.is_some() => {
+                    ui.warning(&error.to_string());
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             let name = spec.name.clone();
@@ -43,33 +50,48 @@ impl Session<'_> {
     pub(crate) fn upgrade(&self, names: &[RuntimeName], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
-        let mut registries = self.registries()?;
-        let mut wanted = newest(&store, &registries)?;
-        let missing = |name: &&RuntimeName| wanted.iter().all(|(spec, _)| spec.name != **name);
+        let mut places = Places::new(self)?;
+        let mut wanted = newest(&store, &places.usual)?;
+        let missing = |name: &&RuntimeName| wanted.iter().all(|it| it.spec.name != **name);
         if let Some(name) = names.iter().find(missing) {
             let spec = Spec { origin: None, name: name.clone(), wanted: Wanted::Any };
             return store.require(&spec).map(drop);
         }
-        wanted.retain(|(spec, _)| names.is_empty() || names.contains(&spec.name));
-        let mut newer = Vec::new();
-        for (spec, installed) in wanted {
+        wanted.retain(|it| names.is_empty() || names.contains(&it.spec.name));
+        let mut newer: BTreeMap<Option<String>, Vec<Spec>> = BTreeMap::new();
+        for Newest { spec, version: installed, from } in wanted {
             let name = &spec.name;
-            let found = registries
+            let found = places
+                .of(&from)
                 .serving(&spec, ui)
                 .and_then(|catalog| latest(&catalog, &spec, self.env.arch));
             match found {
-                Ok(latest) if latest > installed => newer.push(spec.exactly(&latest)),
+                Ok(latest) if latest > installed => {
+                    newer.entry(from).or_default().push(spec.exactly(&latest));
+                }
                 Ok(_) => ui.detail(&format!("{name}@{installed} is the latest")),
                 // Of all, some may be from elsewhere.
                 Err(error @ Error::NotFound(_)) if names.is_empty() => {
                     ui.detail(&error.to_string());
                 }
+                // One registry that is gone does not keep the others' runtimes old.
+                Err(error) if names.is_empty() && from.is_some() => ui.warning(&error.to_string()),
                 Err(error) => return Err(error),
             }
         }
-        let rows = install_all(&newer, &store, &mut registries, ui)?;
+        let (mut rows, mut failed) = (Vec::new(), None);
+        for (from, specs) in newer {
+            match install_all(&specs, &store, places.of(&from), ui) {
+                Ok(done) => rows.extend(done),
+                Err(error) if failed.is_none() => failed = Some(error),
+                Err(error) => ui.warning(&error.to_string()),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
         if self.global.json {
-            return ui.data(&output::installed(&rows, true));
+            return ui.data(&output::plain(&rows));
         }
         if rows.is_empty() {
             ui.note("every installed runtime is the latest");
@@ -78,17 +100,60 @@ impl Session<'_> {
     }
 }
 
-/// Each installed runtime, of the registry that it came from, and the version that its name means.
-fn newest(store: &Store, registries: &Registries) -> Result<Vec<(Spec, Version)>, Error> {
+/// The registries of this call, and those that installed runtimes came from.
+struct Places<'s> {
+    session: &'s Session<'s>,
+    usual: Registries,
+    configured: Vec<Source>,
+    /// Each by where it is, as receipts have it.
+    own: BTreeMap<String, Registries>,
+}
+
+impl<'s> Places<'s> {
+    fn new(session: &'s Session<'s>) -> Result<Self, Error> {
+        let (usual, configured) = (session.registries()?, session.config()?);
+        Ok(Self { session, usual, configured, own: BTreeMap::new() })
+    }
+
+    /// Where to look for what came `from` a registry that no configuration names. One that this call names
+    /// is looked in for everything.
+    fn of(&mut self, from: &Option<String>) -> &mut Registries {
+        let Self { session, usual, configured, own } = self;
+        let named = session.global.registry.is_some() || session.env.registry.is_some();
+        let Some(from) = from.as_ref().filter(|_| !named) else { return usual };
+        // What is not a whole address any more, as where a query was left out, is of no use.
+        let Ok(Some(location)) = Location::of_configured(from, false) else { return usual };
+        let new = || Registries::at(configured, location, session.policy());
+        own.entry(from.clone()).or_insert_with(new)
+    }
+}
+
+/// What is installed of a runtime.
+struct Newest {
+    /// The runtime, of the registry that it came from if that is configured.
+    spec: Spec,
+    /// The version that its name means.
+    version: Version,
+    /// Where the registry is that it came from, if that had no name.
+    from: Option<String>,
+}
+
+/// Each installed runtime.
+fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newest>, Error> {
     let all = store.installed()?;
     let of = |group: &[Installed]| {
         let versions = group.iter().filter_map(|runtime| runtime.version.as_ref());
         let version = Version::latest(versions)?;
         let newest = group.iter().find(|runtime| runtime.version.as_ref() == Some(version))?;
-        let origin = store.receipt(newest).and_then(|receipt| receipt.origin);
+        let receipt = store.receipt(newest);
+        let (origin, from) = match receipt {
+            Some(Receipt { origin: Some(origin), .. }) => (Some(origin), None),
+            Some(receipt) => (None, Some(receipt.registry)),
+            None => (None, None),
+        };
         let origin = origin.filter(|origin| registries.knows(origin));
         let spec = Spec { origin, name: newest.name.clone(), wanted: Wanted::Latest };
-        Some((spec, version.clone()))
+        Some(Newest { spec, version: version.clone(), from })
     };
     Ok(all.chunk_by(|a, b| a.name == b.name).filter_map(of).collect())
 }

@@ -130,6 +130,12 @@ impl Registries {
         }
     }
 
+    /// One that is read as these are: that at `location`, with its keys if it is one of these.
+    pub(crate) fn at(sources: &[Source], location: Location, policy: Policy) -> Self {
+        let source = sources.iter().find(|source| source.location == location).cloned();
+        Self::new(vec![source.unwrap_or_else(|| Source::plain(location))], policy)
+    }
+
     /// Whether one of them is called `origin`.
     pub(crate) fn knows(&self, origin: &Origin) -> bool {
         self.sources.iter().any(|(source, _)| source.origin.as_ref() == Some(origin))
@@ -148,8 +154,15 @@ impl Registries {
             };
             return Error::NotFound(format!("no registry called {origin} is configured; {hint}"));
         }
-        let read = self.sources.iter().filter_map(|(_, document)| document.as_ref());
-        let names = read.flat_map(|document| document.content.names());
+        let read = || self.sources.iter().filter_map(|(_, document)| document.as_ref());
+        let mut names = read().flat_map(|document| document.content.names()).peekable();
+        if names.peek().is_none() && !asked.is_empty() {
+            let places = asked.join(" or ");
+            return Error::NotFound(format!(
+                "there is no {name}: nothing is published in {places} yet; --registry WHERE names \
+                 another registry"
+            ));
+        }
         let hint = match nearest(name.as_str(), names) {
             Some(near) => format!("did you mean {near}?"),
             None => "joblet-exec list --available shows what there is".to_owned(),

@@ -50,7 +50,12 @@ pub(super) fn document(
         return Ok(copy.into());
     }
     let answer = if policy.offline {
-        Err(Error::net(&url, "not asked, because of --offline".into()))
+        let reason = if copy.as_ref().is_some_and(|copy| copy.age < cache::USABLE) {
+            "not asked, because of --offline"
+        } else {
+            "no copy of it is younger than 30 days; run the command once without --offline"
+        };
+        Err(Error::net(&url, reason.into()))
     } else {
         ui.detail(&format!("registry {url}: asking"));
         ask(source, address, copy.as_ref(), policy, ui)
@@ -64,11 +69,6 @@ pub(super) fn document(
         (Err(error @ Error::Net { .. }), Some(copy)) => {
             ui.warning(&format!("{error}; using the copy of {} ago", spoken(copy.age)));
             Ok(copy.into())
-        }
-        (Err(Error::Net { url, reason, status }), None) => {
-            let advice = "no copy of it is younger than 30 days; go online once, or name a local \
-                          registry with --registry DIR";
-            Err(Error::Net { url, reason: format!("{reason}; {advice}"), status })
         }
         (Err(error), _) => Err(error),
     }

@@ -42,6 +42,13 @@ pub(crate) fn resolve<'r>(
                     listed(releases.keys())
                 ))
             })?,
+        Wanted::Series(series) => registry
+            .latest(&spec.name, |it| series.has(&it.version) && it.artifact(arch).is_some())
+            .or_else(|| registry.latest(&spec.name, |it| series.has(&it.version)))
+            .ok_or_else(|| {
+                let versions = listed(releases.keys());
+                Error::NotFound(format!("no version of {spec} in {location}, only {versions}"))
+            })?,
     };
     let artifact = release.artifact(arch).ok_or_else(|| {
         Error::NotFound(format!(
@@ -163,6 +170,8 @@ mod tests {
         assert_eq!(chosen("demo", Arch::Amd64).unwrap(), "1.11.0");
         assert_eq!(chosen("demo@latest", Arch::Arm64).unwrap(), "1.10.0");
         assert_eq!(chosen("demo@2.0.0-rc.1", Arch::Arm64).unwrap(), "2.0.0-rc.1");
+        assert_eq!(chosen("demo@1", Arch::Arm64).unwrap(), "1.10.0");
+        assert_eq!(chosen("demo@1.9", Arch::Amd64).unwrap(), "1.9.0");
         assert_eq!(chosen("gone@1.0.0", Arch::Amd64).unwrap(), "1.0.0");
     }
 
@@ -173,6 +182,7 @@ mod tests {
             ("ruby", "list --available shows what there is"),
             ("demo@3.0.0", "has no version 3.0.0 in registry.json, only 1.9.0, 1.10.0, 1.11.0, 2."),
             ("demo@1.11.0", "demo@1.11.0 is not built for arm64, only for amd64"),
+            ("demo@1.12", "no version of demo@1.12 in registry.json, only 1.9.0, 1.10.0"),
             ("gone", "every version in registry.json is withdrawn: 1.0.0"),
             ("bad@1.0.0", "its entry \"bad\"@\"1.0.0\" is refused: checksum"),
         ] {

@@ -123,6 +123,9 @@ impl Store {
         if let Wanted::Exact(version) = &spec.wanted {
             return Ok(fitting.into_iter().find(|found| found.version.as_ref() == Some(version)));
         }
+        if let Wanted::Series(series) = spec.wanted {
+            fitting.retain(|found| found.version.as_ref().is_some_and(|it| series.has(it)));
+        }
         let latest = Version::latest(fitting.iter().filter_map(|found| found.version.as_ref()));
         let latest = latest.cloned();
         Ok(fitting.into_iter().find(|found| found.version == latest))
@@ -159,12 +162,20 @@ impl Store {
         let found = self.require(spec)?;
         let mut same = self.installed()?;
         same.retain(|runtime| runtime.name == spec.name);
+        if let Wanted::Series(series) = spec.wanted {
+            same.retain(|found| found.version.as_ref().is_some_and(|it| series.has(it)));
+        }
         if matches!(spec.wanted, Wanted::Exact(_)) || same.len() == 1 {
             return Ok(found);
         }
         let versions = same.iter().filter_map(|found| found.version.as_ref());
         let specs: Vec<_> = versions.map(|version| spec.exactly(version).to_string()).collect();
-        Err(Error::Usage(format!("which one? {} are installed", specs.join(", "))))
+        Err(Error::Usage(format!(
+            "{} versions of {} are installed; name those to remove: joblet-exec remove {}",
+            specs.len(),
+            spec.name,
+            specs.join(" ")
+        )))
     }
 
     /// Waits until no other process changes this version, and keeps them out from then on.
@@ -300,7 +311,10 @@ mod tests {
             ("demo@latest", Some("store/demo-1.10.0")),
             ("demo@1.9.0", Some("store/demo-1.9.0")),
             ("demo@2.0.0-rc.1", Some("store/demo-2.0.0-rc.1")),
+            ("demo@1", Some("store/demo-1.10.0")),
+            ("demo@1.9", Some("store/demo-1.9.0")),
             ("demo@3.0.0", None),
+            ("demo@3", None),
             ("hand@3.1.0", Some("store/hand")),
             ("bare", Some("store/bare")),
             ("tool", Some("system/tool-1.0.0")),

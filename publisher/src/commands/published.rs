@@ -12,6 +12,10 @@ pub(super) fn find<'r>(records: &'r [Record], spec: &Spec) -> Result<&'r Record,
         Wanted::Any | Wanted::Latest => {
             Version::latest(of_name().map(|record| &record.release.version))
         }
+        Wanted::Series(series) => {
+            let versions = of_name().map(|record| &record.release.version);
+            Version::latest(versions.filter(|version| series.has(version)))
+        }
     };
     let record = of_name().find(|record| Some(&record.release.version) == version);
     record.ok_or_else(|| {

@@ -36,6 +36,13 @@ static BIND: Opt<BindArg> = Opt::value(
     values::bind,
     "show a file or directory of the host to the job, live sockets included",
 );
+pub(super) static VOLUME: Opt<BindArg> = Opt::value(
+    "--volume",
+    "SRC:DST[:ro]",
+    Complete::Files,
+    values::volume,
+    "the same, but writable unless :ro ends it; also -v SRC:DST",
+);
 static TMPFS: Opt<TmpfsArg> = Opt::value(
     "--tmpfs",
     "DST[:SIZE]",
@@ -49,14 +56,16 @@ static WORKDIR: Opt<PathBuf> = Opt::value(
     Complete::Files,
     file,
     "directory of the job to start in, instead of /work",
-);
+)
+.short("-w");
 static USER: Opt<(u32, u32)> = Opt::value(
     "--user",
     "UID[:GID]",
     Complete::Nothing,
     values::user,
     "run as this user and group, by number",
-);
+)
+.short("-u");
 static HOSTNAME: Opt<String> = Opt::value(
     "--hostname",
     "NAME",
@@ -64,7 +73,7 @@ static HOSTNAME: Opt<String> = Opt::value(
     text,
     "name of the host as the job sees it",
 );
-static NETWORK: Opt<bool> = Opt::choice(
+pub(super) static NETWORK: Opt<bool> = Opt::choice(
     "--network",
     "none|host",
     values::host_network,
@@ -84,22 +93,23 @@ static MEMORY: Opt<u64> = Opt::value(
     Complete::Nothing,
     values::memory,
     "how much memory it may use: 8192 (MiB), 512M, 8G",
-);
-static CPU: Opt<u32> = Opt::value(
+)
+.short("-m");
+pub(super) static CPU: Opt<u32> = Opt::value(
     "--cpu",
     "N",
     Complete::Nothing,
     values::processors,
     "how many processors' time it may use: 2, 1.5, 0.25",
 );
-static PIDS: Opt<u32> = Opt::value(
+pub(super) static PIDS: Opt<u32> = Opt::value(
     "--pids",
     "N",
     Complete::Nothing,
     values::positive,
     "how many processes and threads it may have at a time",
 );
-static GPU: Opt<Wanted> = Opt::value(
+pub(super) static GPU: Opt<Wanted> = Opt::value(
     "--gpu",
     "N|all",
     Complete::Nothing,
@@ -108,7 +118,7 @@ static GPU: Opt<Wanted> = Opt::value(
 );
 static INIT: Opt<()> =
     Opt::switch("--init", "run an init as PID 1 that forwards signals and reaps zombies");
-static TTY: Opt<Terminal> = Opt::choice(
+pub(super) static TTY: Opt<Terminal> = Opt::choice(
     "--tty",
     "auto|always|never",
     values::terminal,
@@ -129,12 +139,13 @@ static DRY_RUN: Opt<()> =
     Opt::switch("--dry-run", "print what would be done to start the job, and stop");
 
 /// Options of the commands that run jobs. The first is not one of `shell`, which has an operand.
-static JOB: [&Row; 19] = [
+static JOB: [&Row; 20] = [
     &RUNTIME.row,
     &ENV.row,
     &ENV_FILE.row,
     &UPLOAD.row,
     &BIND.row,
+    &VOLUME.row,
     &TMPFS.row,
     &WORKDIR.row,
     &USER.row,
@@ -160,11 +171,13 @@ pub(super) static RUN: Command<Parsed> = Command {
         end_options: true,
     },
     help: "run a job in a runtime; installs it first if no version is installed",
-    about: "Options end at the first operand; the rest is the job's command line. The job starts in \
-            /work, an empty directory of its own; standard input and output are the caller's.",
+    about: "Options end at the first operand; the rest is the job's command line. Without --runtime, the \
+            first operand is the runtime. The job starts in /work, a private copy of the current \
+            directory; standard input and output are the caller's.",
     options: &JOB,
     examples: &[
         ("joblet-exec run --runtime=python-3.11 python3 -V", "a program of the runtime"),
+        ("joblet-exec run python-3.11 python3 -V", "the same"),
         (
             "joblet-exec run --runtime=python-3.11 --upload main.py python3 main.py",
             "a script of this host",
@@ -180,12 +193,16 @@ pub(super) static RUN: Command<Parsed> = Command {
     ],
     status: Status::OfJob,
     action: Action::Call(|call| {
-        let spec = call.value(&RUNTIME)?.ok_or_else(|| {
-            Usage("run needs --runtime=SPEC; joblet-exec list shows what is installed".into())
-        })?;
-        let argv = call.operands();
+        let named = call.value(&RUNTIME)?;
+        let mut argv = call.operands();
+        let spec = match named {
+            Some(spec) => spec,
+            None => first_operand(&mut argv)?,
+        };
         if argv.is_empty() {
-            return Err(Usage("run needs a COMMAND after its options".into()));
+            return Err(Usage(format!(
+                "run needs a COMMAND after the runtime; joblet-exec shell {spec} gives you a shell"
+            )));
         }
         job(call, spec, argv)
     }),
@@ -216,14 +233,38 @@ pub(super) static SHELL: Command<Parsed> = Command {
 pub(super) const SHELL_ARGV: [&str; 3] =
     ["sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"];
 
+/// The runtime of `run SPEC COMMAND…`, taken off the job's command line.
+fn first_operand(argv: &mut Vec<OsString>) -> Result<Spec, Usage> {
+    if argv.is_empty() {
+        let hint = "joblet-exec list shows what is installed";
+        return Err(Usage(format!("run needs --runtime=SPEC and a COMMAND; {hint}")));
+    }
+    let spec = argv.remove(0);
+    let spec = values::spec(&spec)
+        .map_err(|reason| Usage(format!("run needs --runtime=SPEC: {reason}")))?;
+    match argv.first().and_then(|word| word.to_str()) {
+        Some("--") => _ = argv.remove(0),
+        Some(word) if word.starts_with('-') => {
+            return Err(Usage(format!(
+                "{word} stands after the runtime {spec}, where the job's command begins; options \
+                 stand before it"
+            )));
+        }
+        _ => {}
+    }
+    Ok(spec)
+}
+
 /// A job with the options of the call.
 fn job(call: &mut Call, spec: Spec, argv: Vec<OsString>) -> Result<Parsed, Usage> {
+    let mut binds = call.values(&BIND)?;
+    binds.extend(call.values(&VOLUME)?);
     Ok(Parsed::Run(Box::new(Run {
         spec,
         env: call.values(&ENV)?,
         env_files: call.values(&ENV_FILE)?,
         uploads: call.values(&UPLOAD)?,
-        binds: call.values(&BIND)?,
+        binds,
         tmpfs: call.values(&TMPFS)?,
         workdir: call.value(&WORKDIR)?,
         user: call.value(&USER)?,

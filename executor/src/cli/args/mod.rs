@@ -3,6 +3,7 @@
 //! In: argv. Out: a [`Command`] and the options of all commands, or [`Error::Usage`] with a hint. Each file
 //! has the rows of some commands and the functions that read them.
 
+mod habits;
 mod jobs;
 mod registries;
 mod runtimes;
@@ -50,6 +51,8 @@ pub enum Command {
         available: bool,
         /// Every version of them.
         all_versions: bool,
+        /// Those whose name or description has all of these words.
+        words: Vec<String>,
     },
     /// List installed runtimes that have a newer version.
     Outdated,

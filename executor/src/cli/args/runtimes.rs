@@ -13,6 +13,8 @@ pub struct Prune {
     pub older_than: Option<Duration>,
     /// Only say it.
     pub dry_run: bool,
+    /// Do not ask.
+    pub yes: bool,
 }
 
 /// What is in the store.
@@ -20,10 +22,11 @@ pub(super) const INSTALLED: Complete = Complete::Runtimes("list");
 
 pub(super) static INSTALL: Command<Parsed> = Command {
     name: "install",
-    also: &["runtime install"],
+    also: &["runtime install", "add", "pull"],
     operands: Operands::new("SPEC…", Complete::Runtimes("list --available --all-versions")),
     help: "install runtimes from the registry",
-    about: "SPEC is NAME for the latest version, or NAME@VERSION. What is installed already is left alone.",
+    about: "SPEC is NAME for the latest version, NAME@VERSION for exactly that one, or NAME@1.3 for the \
+            highest 1.3.x. What is installed already is left alone.",
     options: &[],
     examples: &[
         ("joblet-exec install python-3.11 node-20@1.0.0", "two runtimes"),
@@ -35,10 +38,10 @@ pub(super) static INSTALL: Command<Parsed> = Command {
 
 pub(super) static REMOVE: Command<Parsed> = Command {
     name: "remove",
-    also: &["runtime remove"],
+    also: &["runtime remove", "rm", "uninstall", "rmi"],
     operands: Operands::new("SPEC…", INSTALLED),
     help: "remove installed runtimes",
-    about: "NAME removes every version of it. A version that a job uses is not removed.",
+    about: "NAME is enough where one version of it is installed. A version that a job uses is not removed.",
     options: &[],
     examples: &[("joblet-exec remove python-3.11@1.0.0", "one version")],
     status: Status::OfProgram,
@@ -47,16 +50,17 @@ pub(super) static REMOVE: Command<Parsed> = Command {
 
 static AVAILABLE: Opt<()> = Opt::switch("--available", "list what the registry offers instead");
 static ALL_VERSIONS: Opt<()> =
-    Opt::switch("--all-versions", "with --available: every version, not only the latest");
+    Opt::switch("--all-versions", "every version that the registry offers, not only the latest");
 static WITH_NEWER: Opt<()> =
     Opt::switch("--outdated", "list those of which the registry has a newer version");
 
 pub(super) static LIST: Command<Parsed> = Command {
     name: "list",
-    also: &["runtime list"],
+    also: &["runtime list", "ls", "images"],
     operands: Operands::NONE,
     help: "list installed runtimes",
-    about: "",
+    about: "SIZE is that of the archive, as with --available; info shows what a runtime takes on disk. FROM \
+            is the registry that it came from.",
     options: &[&AVAILABLE.row, &ALL_VERSIONS.row, &WITH_NEWER.row],
     examples: &[
         ("joblet-exec list", "what is installed"),
@@ -70,8 +74,24 @@ pub(super) static LIST: Command<Parsed> = Command {
         match outdated {
             true if available || all_versions => Err(Usage("--outdated stands alone".into())),
             true => Ok(Parsed::Outdated),
-            false => Ok(Parsed::List { available, all_versions }),
+            false => Ok(Parsed::List { available, all_versions, words: Vec::new() }),
         }
+    }),
+};
+
+pub(super) static SEARCH: Command<Parsed> = Command {
+    name: "search",
+    also: &["runtime search"],
+    operands: Operands::new("[WORD…]", Complete::Nothing),
+    help: "list what the registry offers of which name or description has every WORD",
+    about: "Small and capital letters are the same.",
+    options: &[&ALL_VERSIONS.row],
+    examples: &[("joblet-exec search python", "what there is of Python")],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let words = call.operands();
+        let words = words.iter().map(|word| word.to_string_lossy().to_lowercase()).collect();
+        Ok(Parsed::List { available: true, all_versions: call.switch(&ALL_VERSIONS), words })
     }),
 };
 
@@ -89,10 +109,11 @@ pub(super) static OUTDATED: Command<Parsed> = Command {
 
 pub(super) static UPGRADE: Command<Parsed> = Command {
     name: "upgrade",
-    also: &["runtime upgrade"],
+    also: &["runtime upgrade", "update", "runtime update"],
     operands: Operands::new("[NAME…]", INSTALLED),
     help: "install the latest version of installed runtimes, beside the older ones",
-    about: "prune removes the older ones afterwards.",
+    about: "Each is looked for in the registry that it came from, unless --registry names another. prune \
+            removes the older ones afterwards.",
     options: &[],
     examples: &[
         ("joblet-exec upgrade", "of all that is installed"),
@@ -104,7 +125,7 @@ pub(super) static UPGRADE: Command<Parsed> = Command {
 
 pub(super) static INFO: Command<Parsed> = Command {
     name: "info",
-    also: &["runtime info"],
+    also: &["runtime info", "show"],
     operands: Operands::new("SPEC", INSTALLED),
     help: "show details of a runtime: versions, origin, size on disk, mounts, variables",
     about: "",
@@ -130,14 +151,17 @@ static OLDER_THAN: Opt<Duration> = Opt::value(
     "only what was installed longer ago (12h, 30d)",
 );
 static DRY_RUN: Opt<()> = Opt::switch("--dry-run", "say what would be removed, and stop");
+pub(super) static YES: Opt<()> = Opt::switch("--yes", "do not ask")
+    .short("-y")
+    .about("It is asked for on a terminal; where there is none, --keep 0 needs it.");
 
 pub(super) static PRUNE: Command<Parsed> = Command {
     name: "prune",
-    also: &["runtime prune"],
+    also: &["runtime prune", "clean"],
     operands: Operands::NONE,
     help: "remove old versions of installed runtimes, but none that a job uses",
-    about: "",
-    options: &[&KEEP.row, &OLDER_THAN.row, &DRY_RUN.row],
+    about: "Of each runtime the highest release stays, and what is newer than that, such as a pre-release.",
+    options: &[&KEEP.row, &OLDER_THAN.row, &DRY_RUN.row, &YES.row],
     examples: &[
         ("joblet-exec prune --dry-run", "what would go"),
         ("joblet-exec prune --keep 2 --older-than 30d", "two versions of each stay"),
@@ -148,13 +172,14 @@ pub(super) static PRUNE: Command<Parsed> = Command {
             keep: call.needed(&KEEP)?,
             older_than: call.value(&OLDER_THAN)?,
             dry_run: call.switch(&DRY_RUN),
+            yes: call.switch(&YES),
         }))
     }),
 };
 
 pub(super) static PATH: Command<Parsed> = Command {
     name: "path",
-    also: &["runtime path"],
+    also: &["runtime path", "which"],
     operands: Operands::new("SPEC", INSTALLED),
     help: "print the directory of an installed runtime",
     about: "",

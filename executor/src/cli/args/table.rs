@@ -1,6 +1,6 @@
 //! The command line of `joblet-exec`: everything that parsing, help, the manual page and completions follow from.
 
-use super::{Command, jobs, registries, runtimes};
+use super::{Command, habits, jobs, registries, runtimes};
 use crate::env;
 use joblet_cli::{Class, Program};
 
@@ -19,6 +19,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &runtimes::INSTALL,
         &runtimes::REMOVE,
         &runtimes::LIST,
+        &runtimes::SEARCH,
         &runtimes::OUTDATED,
         &runtimes::UPGRADE,
         &runtimes::INFO,
@@ -33,6 +34,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &joblet_cli::Command::HELP,
         &joblet_cli::Command::VERSION,
     ],
+    habits: &habits::HABITS,
     examples: &[
         ("joblet-exec list --available", "what the registry offers"),
         ("joblet-exec install python-3.11", "the latest version of it"),

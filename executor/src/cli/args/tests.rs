@@ -90,8 +90,9 @@ fn mistakes_are_named() {
         ("list --color=blue", "--color: \"blue\" is not one of auto, always, never"),
         ("list --offline --refresh", "exclude each other"),
         ("install", "install needs a runtime"),
-        ("install A", "\"A\" is not a runtime name"),
-        ("install a@1.0", "\"1.0\" is not a version like 1.4.0"),
+        ("install A", "\"A\" is not how a runtime is named; did you mean a?"),
+        ("install _", "\"_\" is not a runtime name"),
+        ("install a@1.x", "\"1.x\" is not a version like 1.4.0"),
         ("path a b", "path takes one SPEC"),
         ("info", "info needs a runtime"),
         ("upgrade a@1.0.0", "\"a@1.0.0\" is not a runtime name"),
@@ -108,7 +109,8 @@ fn mistakes_are_named() {
         ("help install x", "unknown command \"install x\""),
         ("prune --keep some", "--keep: \"some\" is not a number"),
         ("prune --older-than 1y", "--older-than: \"1y\" is not a time"),
-        ("run ls", "run needs --runtime=SPEC"),
+        ("run", "run needs --runtime=SPEC and a COMMAND"),
+        ("run ls", "run needs a COMMAND after the runtime; joblet-exec shell ls gives you a shell"),
         ("run --runtime=a", "run needs a COMMAND"),
         ("run --runtime=a --network=lan ls", "--network: \"lan\" is not one of none, host"),
         ("run --runtime=a --env =x ls", "--env: \"=x\" has no name"),
@@ -161,4 +163,64 @@ fn a_broken_run_is_still_a_run() {
     assert!(runs_job(&words("shell --bogus a")));
     assert!(!runs_job(&words("install run")));
     assert!(!runs_job(&words("lst --bogus")));
+}
+
+/// What the first words of neighbouring tools' users do: what they mean, or the advice that they get.
+#[test]
+fn habits_of_other_tools_are_met() {
+    for (habit, ours) in [
+        ("uninstall a@1.0.0", "remove a@1.0.0"),
+        ("rm a", "remove a"),
+        ("rmi a", "remove a"),
+        ("ls", "list"),
+        ("images --json", "list"),
+        ("update", "upgrade"),
+        ("pull a@1.0.0", "install a@1.0.0"),
+        ("install -y a", "install a"),
+        ("prune -f", "prune --yes"),
+        ("which a", "path a"),
+        ("help run", "run --help"),
+        ("run a ls -la", "run --runtime=a ls -la"),
+        ("run a -- ls", "run --runtime=a ls"),
+        ("run --rm -it a bash", "run --tty --runtime=a bash"),
+        ("run -ti a bash", "run --tty --runtime=a bash"),
+        ("run -m 2g a ls", "run --memory 2G --runtime=a ls"),
+        ("run -m2g a ls", "run --memory 2G --runtime=a ls"),
+        ("run -w /x -u 7 a ls", "run --workdir /x --user 7 --runtime=a ls"),
+        ("run -eA=b a ls", "run --env A=b --runtime=a ls"),
+        ("run -v /tmp:/data a ls", "run --bind /tmp:/data:rw --runtime=a ls"),
+        ("run -v /tmp:/data:ro a ls", "run --bind /tmp:/data --runtime=a ls"),
+        ("run --volume=/tmp:/data a ls", "run --bind /tmp:/data:rw --runtime=a ls"),
+        ("run --net=host --gpus all --cpus 2 a ls", "run --network host --gpu all --cpu 2 a ls"),
+        ("shell a -v /tmp:/data", "shell a --bind /tmp:/data:rw"),
+    ] {
+        assert_eq!(command(habit), command(ours), "{habit}");
+    }
+    // -v is still --verbose before anything that is not SRC:DST, and a switch can stand beside another.
+    for line in ["run -v a ls", "run -qv a http://x/:/y", "list -qv"] {
+        assert!(parse_words(line).unwrap().global.verbose, "{line}");
+    }
+    let Command::List { available, words, .. } = command("search Python ML") else { panic!() };
+    assert!(available && words == ["python", "ml"]);
+    for (habit, advice) in [
+        ("run -p 80:80 a ls", "-p: ports need no publishing: with --network host"),
+        ("run --name x a ls", "--name: jobs have no name; --hostname NAME"),
+        ("run -d a ls", "-d: a job runs as long as joblet-exec; end the line with &"),
+        ("run --privileged a ls", "--privileged: jobs never have privileges"),
+        ("run a --memory 2G ls", "--memory stands after the runtime a, where the job's command"),
+        ("run --rm -it python:3.11 bash", "did you mean python-3.11?"),
+        ("install python:3.11", "did you mean python-3.11?"),
+        ("install x==1.3.2", "did you mean x@1.3.2?"),
+        ("exec a ls", "exec is not a command here: use joblet-exec run --runtime=SPEC COMMAND"),
+        ("ps", "ps is not a command here: jobs are processes of this host"),
+        ("job list", "job list is not a command here: it needs a Joblet server"),
+        ("job log 1", "job log is not a command here: it needs a Joblet server"),
+        ("node list", "node is not a command here: it needs a Joblet server"),
+        ("runtime build x", "joblet-publish build"),
+    ] {
+        match parse_words(habit) {
+            Err(Error::Usage(text)) => assert!(text.contains(advice), "{habit}: {text}"),
+            other => panic!("{habit}: {other:?}"),
+        }
+    }
 }

@@ -47,6 +47,17 @@ pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
     Ok(BindArg { source: source.into(), target: target.into(), writable })
 }
 
+/// The same for `--volume`, which another tool has made writable unless `:ro` ends it.
+pub(super) fn volume(word: &OsStr) -> Result<BindArg, String> {
+    let read_only = word.as_encoded_bytes().ends_with(b":ro");
+    bind(word).map(|bind| BindArg { writable: !read_only, ..bind })
+}
+
+/// Whether a word is `SRC:DST`, and not the first word of a command.
+pub(super) fn is_volume(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|text| text.contains(":/") && !text.contains("://"))
+}
+
 /// `DST` or `DST:SIZE`.
 pub(super) fn tmpfs(word: &OsStr) -> Result<TmpfsArg, String> {
     let text = utf8(word)?;
@@ -71,10 +82,13 @@ pub(super) fn descriptor(word: &OsStr) -> Result<i32, String> {
     number.ok_or_else(|| format!("{word:?} is not a descriptor to write to, such as 3"))
 }
 
-/// `4096`, `64K`, `64M`, `2G`: a size in bytes, units of 1024.
+/// `4096`, `64K`, `64M`, `2G`: a size in bytes, units of 1024; `2g`, `2GB` and `2GiB` are the same.
 fn bytes(text: &str) -> Result<u64, String> {
-    let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
-    let unit = units.into_iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)));
+    let units = [('k', 10), ('m', 20), ('g', 30), ('t', 40)];
+    let small = text.to_ascii_lowercase();
+    let short = small.strip_suffix('b').unwrap_or(&small);
+    let short = short.strip_suffix('i').unwrap_or(short);
+    let unit = units.into_iter().find_map(|(unit, shift)| Some((short.strip_suffix(unit)?, shift)));
     let (digits, shift) = unit.unwrap_or((text, 0));
     let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
     number.filter(|&number| number > 0).ok_or_else(|| format!("{text:?} is not a size like 64M"))
@@ -176,6 +190,8 @@ mod tests {
         assert_eq!(read("a b:/data").unwrap(), want);
         assert_eq!(read("a b:/data:ro").unwrap(), want);
         assert!(read("a:/data:rw").unwrap().writable);
+        let as_volume = |text| volume(OsStr::new(text)).unwrap().writable;
+        assert!(as_volume("a:/data") && as_volume("a:/data:rw") && !as_volume("a:/data:ro"));
         for bad in ["a", "a:b", ":/b", "a:/b:rx", ""] {
             assert!(read(bad).is_err(), "{bad}");
         }
@@ -196,10 +212,17 @@ mod tests {
 
     #[test]
     fn sizes_times_and_users() {
-        for (text, want) in [("1", Some(1)), ("64K", Some(65536)), ("2G", Some(2 << 30))] {
+        for (text, want) in [
+            ("1", Some(1)),
+            ("64K", Some(65536)),
+            ("2G", Some(2 << 30)),
+            ("64m", Some(64 << 20)),
+            ("2gb", Some(2 << 30)),
+            ("2GiB", Some(2 << 30)),
+        ] {
             assert_eq!(bytes(text).ok(), want, "{text}");
         }
-        for bad in ["", "0", "-1", "1.5G", "G", "64m", "99999999999T"] {
+        for bad in ["", "0", "-1", "1.5G", "G", "b", "64b", "64i", "64x", "99999999999T"] {
             assert!(bytes(bad).is_err(), "{bad}");
         }
         for (text, want) in

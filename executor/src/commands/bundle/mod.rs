@@ -92,7 +92,7 @@ impl Session<'_> {
         let mut registries = Registries::new(vec![source], self.policy());
         let rows = install_all(&specs, &store, &mut registries, ui)?;
         if self.global.json {
-            ui.data(&output::installed(&rows, true))?;
+            ui.data(&output::plain(&rows))?;
         }
         Ok(())
     }

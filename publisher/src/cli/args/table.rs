@@ -33,6 +33,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &joblet_cli::Command::HELP,
         &joblet_cli::Command::VERSION,
     ],
+    habits: &[],
     examples: &[
         ("joblet-publish new tools-1", "a first runtimes-src/tools-1/manifest.yaml, to be edited"),
         ("joblet-publish lock tools-1", "which files it is made of: commit the lock"),

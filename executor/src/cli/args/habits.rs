@@ -1,0 +1,75 @@
+//! What users of Docker, Apptainer, package managers and Joblet's `rnx` type, and what it means here.
+
+use super::{jobs, values};
+use joblet_cli::Habit;
+use joblet_cli::Meaning::{Advice, Implied, Same, SameBefore};
+
+/// Commands whose options are those of jobs.
+const JOBS: &[&str] = &["run", "shell"];
+
+const SERVER: &str =
+    "it needs a Joblet server and its rnx; joblet-exec runs jobs on this host alone";
+
+pub(super) static HABITS: [Habit; 42] = [
+    Habit::option(JOBS, "-v", SameBefore(&jobs::VOLUME.row, values::is_volume)),
+    Habit::option(JOBS, "-B", Same(&jobs::VOLUME.row)),
+    Habit::option(JOBS, "--net", Same(&jobs::NETWORK.row)),
+    Habit::option(JOBS, "--gpus", Same(&jobs::GPU.row)),
+    Habit::option(JOBS, "--cpus", Same(&jobs::CPU.row)),
+    Habit::option(JOBS, "--pids-limit", Same(&jobs::PIDS.row)),
+    Habit::option(JOBS, "--rm", Implied),
+    Habit::option(JOBS, "-i", Implied),
+    Habit::option(JOBS, "--interactive", Implied),
+    Habit::option(JOBS, "--read-only", Implied),
+    Habit::option(JOBS, "-p", Advice(PORTS)),
+    Habit::option(JOBS, "--publish", Advice(PORTS)),
+    Habit::option(
+        JOBS,
+        "--name",
+        Advice("jobs have no name; --hostname NAME is what the job sees as its host's"),
+    ),
+    Habit::option(JOBS, "-d", Advice(DETACH)),
+    Habit::option(JOBS, "--detach", Advice(DETACH)),
+    Habit::option(JOBS, "--entrypoint", Advice("the command after the options is what is run")),
+    Habit::option(
+        JOBS,
+        "--mount",
+        Advice("use --bind SRC:DST, with :rw at its end if it is to be writable"),
+    ),
+    Habit::option(
+        JOBS,
+        "--privileged",
+        Advice("jobs never have privileges; --bind and --gpu give what they need"),
+    ),
+    Habit::option(JOBS, "--nv", Advice("use --gpu all")),
+    Habit::option(&["prune"], "-f", Same(&super::runtimes::YES.row)),
+    Habit::option(&["prune"], "--force", Same(&super::runtimes::YES.row)),
+    Habit::option(&["install", "remove", "upgrade"], "-y", Implied),
+    Habit::option(&["install", "remove", "upgrade"], "--yes", Implied),
+    Habit::option(
+        &["install"],
+        "-r",
+        Advice("a runtime has its packages; install one that has those that you need"),
+    ),
+    Habit::command("exec", "use joblet-exec run --runtime=SPEC COMMAND"),
+    Habit::command("ps", "jobs are processes of this host; ps shows them"),
+    Habit::command("build", "runtimes are built with joblet-publish build"),
+    Habit::command("push", "runtimes are published with joblet-publish"),
+    Habit::command("create", "runtimes are built with joblet-publish, see joblet-publish new"),
+    Habit::command("activate", "use joblet-exec shell SPEC"),
+    Habit::command("login", "a registry's token is named in the configuration, as auth"),
+    Habit::command("job list", SERVER),
+    Habit::command("job", SERVER),
+    Habit::command("runtime build", "runtimes are built with joblet-publish build"),
+    Habit::command("runtime test", "use joblet-exec verify SPEC"),
+    Habit::command("runtime validate", "use joblet-exec verify SPEC"),
+    Habit::command("volume", SERVER),
+    Habit::command("network", SERVER),
+    Habit::command("monitor", SERVER),
+    Habit::command("node", SERVER),
+    Habit::command("workflow", SERVER),
+    Habit::command("schedule", SERVER),
+];
+
+const PORTS: &str = "ports need no publishing: with --network host the job listens on this host's";
+const DETACH: &str = "a job runs as long as joblet-exec; end the line with & or use systemd-run";
