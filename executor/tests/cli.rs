@@ -10,12 +10,13 @@ fn help_goes_to_stdout_and_succeeds() {
     let world = World::new();
     let help = world.exec(["--help"]);
     assert_eq!((help.status, help.stderr.as_str()), (Some(0), ""));
-    for part in ["run ", "Examples:", "13  INTEGRITY", "126 if the command cannot be executed"] {
-        assert!(help.stdout.contains(part), "{part}: {}", help.stdout);
+    let words = help.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["run ", "Examples:", "13 INTEGRITY", "126 if the command cannot be executed"] {
+        assert!(words.contains(part), "{part}: {}", help.stdout);
     }
     let run = world.exec(["job", "run", "--help"]);
     assert!(run.stdout.contains("Usage: joblet-exec run --runtime=SPEC"), "{}", run.stdout);
-    assert!(run.stdout.contains("Also:  joblet-exec job run"), "{}", run.stdout);
+    assert!(run.stdout.contains("Also:  job run"), "{}", run.stdout);
     let version = world.exec(["version"]);
     assert_eq!(version.stdout, format!("joblet-exec {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -45,7 +46,7 @@ fn a_run_that_cannot_begin_says_125_and_the_class() {
     let outcome = world.exec(["run", "--runtime=demo", "true"]);
     assert_eq!(outcome.status, Some(125));
     assert!(
-        outcome.stderr.starts_with("error[NOTFOUND]: no runtime is called demo"),
+        outcome.stderr.starts_with("error[NOTFOUND]: there is no demo: nothing is published in"),
         "{outcome:?}"
     );
 }

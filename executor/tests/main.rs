@@ -17,6 +17,7 @@ mod faults;
 mod foreign;
 mod fuzz;
 mod gpu;
+mod habits;
 mod install;
 mod kept;
 mod members;

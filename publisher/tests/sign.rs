@@ -87,3 +87,20 @@ fn what_cannot_be_signed_is_named() {
     refused(&publish(dir, "sign page.json --key a.key"), 17, "page.json: is not a registry");
     assert!(!dir.join("page.json.minisig").exists());
 }
+
+/// A key is not written where `git add .` would publish it.
+#[test]
+fn a_secret_key_is_kept_out_of_work_trees() {
+    let dir = registry();
+    let dir = dir.path();
+    fs::create_dir_all(dir.join("tree/below")).unwrap();
+    // Of a linked work tree it is a file.
+    fs::write(dir.join("tree/.git"), "gitdir: elsewhere\n").unwrap();
+    let below = dir.join("tree/below");
+    let said = "from where a secret key is easily published; name a file elsewhere, or add";
+    refused(&publish(&below, "keygen a.key --no-password"), 17, said);
+    assert!(!below.join("a.key").exists() && !below.join("a.key.pub").exists());
+    done(&publish(&below, "keygen ../../a.key --no-password"));
+    done(&publish(&below, "keygen a.key --no-password --in-work-tree"));
+    assert!(below.join("a.key").exists());
+}

@@ -21,7 +21,8 @@ const COLUMN: usize = 30;
 /// The help of the program.
 pub(crate) fn program<C>(program: &Program<C>, length: Length) -> String {
     let name = program.name;
-    let mut text = format!("{}.\n\nUsage: {name} [OPTION…] COMMAND …\n", sentence(program.help));
+    let help = wrapped(&format!("{}.", sentence(program.help)), 0);
+    let mut text = format!("{help}\n\nUsage: {name} [OPTION…] COMMAND …\n", sentence(program.help));
     if length == Length::Long {
         paragraph(&mut text, program.about);
     }
@@ -37,7 +38,8 @@ pub(crate) fn program<C>(program: &Program<C>, length: Length) -> String {
         text.push_str("\nExit status:\n    0  done\n");
         for class in program.classes.iter().filter(|class| class.exit_code() < 125) {
             let word = class.word();
-            _ = writeln!(text, "  {:>3}  {word:<9} {}", class.exit_code(), class.meaning());
+            let meaning = wrapped(class.meaning(), 17);
+            _ = writeln!(text, "  {:>3}  {word:<9} {meaning}", class.exit_code());
         }
         paragraph(&mut text, program.status);
     }
@@ -49,10 +51,11 @@ pub(crate) fn program<C>(program: &Program<C>, length: Length) -> String {
 pub(crate) fn command<C>(program: &Program<C>, command: &Command<C>, length: Length) -> String {
     let name = program.name;
     let usage = format!("{name} {} {}", command.name, command.operands.usage);
-    let mut text = format!("{}.\n\nUsage: {}\n", sentence(command.help), usage.trim_end());
+    let help = wrapped(&format!("{}.", sentence(command.help)), 0);
+    let mut text = format!("{help}\n\nUsage: {}\n", wrapped(usage.trim_end(), 7));
     if length == Length::Long {
         if !command.also.is_empty() {
-            _ = writeln!(text, "Also:  {name} {}", command.also.join(&format!(", {name} ")));
+            _ = writeln!(text, "Also:  {}", wrapped(&command.also.join(", "), 7));
         }
         paragraph(&mut text, command.about);
     }
@@ -97,7 +100,7 @@ fn examples(text: &mut String, examples: &[Example]) {
         text.push_str("\nExamples:\n");
     }
     for (line, meaning) in examples {
-        _ = writeln!(text, "  {line}\n      {}", wrapped(meaning, 6));
+        _ = writeln!(text, "  {}\n      {}", wrapped(line, 6), wrapped(meaning, 6));
     }
 }
 

@@ -12,6 +12,7 @@ use crate::registry::{Catalog, Registries};
 use crate::store::{Installed, Receipt, Store};
 use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 impl Session<'_> {
     /// Lists what has a newer version, and what was withdrawn.
@@ -123,6 +124,13 @@ impl<'s> Places<'s> {
         let Some(from) = from.as_ref().filter(|_| !named) else { return usual };
         // What is not a whole address any more, as where a query was left out, is of no use.
         let Ok(Some(location)) = Location::of_configured(from, false) else { return usual };
+        // Nor is a medium that was taken away; and where registries must be signed, an unsigned one is
+        // asked only if it is named.
+        let gone = matches!(location, Location::File(_)) && !Path::new(from).exists();
+        let must_be_signed = configured.iter().any(|source| !source.keys.is_empty());
+        if gone || (must_be_signed && configured.iter().all(|it| it.location != location)) {
+            return usual;
+        }
         let new = || Registries::at(configured, location, session.policy());
         own.entry(from.clone()).or_insert_with(new)
     }

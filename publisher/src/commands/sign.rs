@@ -52,6 +52,16 @@ impl From<String> for Refused {
 
 /// Writes a new pair of keys, never over an old one.
 pub(crate) fn keygen(options: &args::Keygen) -> Result<String, Error> {
+    if !options.in_work_tree
+        && let Some(tree) = work_tree(&options.key)?
+    {
+        let place = format!(
+            "is in the git work tree {}, from where a secret key is easily published; name a file \
+             elsewhere, or add --in-work-tree",
+            tree.display()
+        );
+        return Err(Error::config(&options.key, place));
+    }
     let ask = || password(options.password_file.as_deref(), &options.key);
     let secret = if options.no_password { None } else { Some(ask()?) };
     let (secret, public) =
@@ -64,6 +74,16 @@ pub(crate) fn keygen(options: &args::Keygen) -> Result<String, Error> {
     }
     let key = public.lines().nth(1).unwrap_or_default();
     Ok(format!("{}\n{}\npublic_key: {key}\n", options.key.display(), beside.display()))
+}
+
+/// The git work tree that a file would be in.
+fn work_tree(file: &Path) -> Result<Option<PathBuf>, Error> {
+    let named = std::path::absolute(file).map_err(Error::file("find", file))?;
+    let directory = named.parent().unwrap_or(&named);
+    // Where the directory does not exist, the file cannot be created either, and that says so.
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    let is_tree = |place: &&Path| place.join(".git").symlink_metadata().is_ok();
+    Ok(directory.ancestors().find(is_tree).map(Path::to_owned))
 }
 
 /// The password of the key in `key`: of a file, else of the environment, else of a terminal.

@@ -139,8 +139,8 @@ fn help_and_version_need_nothing_else() {
         ("help", "Exit status:"),
         ("-h", "joblet-exec COMMAND -h lists"),
         ("install -h", "Usage: joblet-exec install SPEC…\n"),
-        ("runtime install --help", "Also:  joblet-exec runtime install\n"),
-        ("help runtime install", "Also:  joblet-exec runtime install\n"),
+        ("runtime install --help", "Also:  runtime install, "),
+        ("help runtime install", "Also:  runtime install, "),
         ("help install", "Examples:\n  joblet-exec install python-3.11"),
         ("-V", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n")),
         ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -152,7 +152,7 @@ fn help_and_version_need_nothing_else() {
     // The short form has a line for each option, and none of those of every command.
     let short = printed("prune -h");
     assert!(!short.contains("Examples:") && !short.contains("--registry"), "{short}");
-    assert_eq!(short.lines().filter(|line| line.contains("  --")).count(), 3, "{short}");
+    assert_eq!(short.lines().filter(|line| line.contains(" --")).count(), 5, "{short}");
 }
 
 #[test]

@@ -37,6 +37,9 @@ impl Session<'_> {
             return Err(Error::Usage(format!("{} exists; name a new directory", to.display())));
         }
         let partial = PathBuf::from(format!("{}.partial", to.display()));
+        if let Some(above) = to.parent().filter(|above| !above.as_os_str().is_empty()) {
+            fs::create_dir_all(above).map_err(Error::file("create", above))?;
+        }
         fs::create_dir(&partial).map_err(Error::file("create", &partial))?;
         let done = self.fill(specs, &partial, arch, ui);
         if let Err(error) = done {

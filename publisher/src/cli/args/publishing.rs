@@ -51,6 +51,8 @@ pub struct Keygen {
     pub password_file: Option<PathBuf>,
     /// Leave it unencrypted.
     pub no_password: bool,
+    /// Write it into a git work tree all the same.
+    pub in_work_tree: bool,
 }
 
 static REGISTRY_FILE: Opt<PathBuf> =
@@ -143,7 +145,10 @@ pub(super) static SIGN: Command<Parsed> = Command {
     help: "write FILE.minisig, the signature of a registry",
     about: "FILE is registry.json unless it is given.",
     options: &[&KEY.row, &PASSWORD_FILE.row, &EXPIRES.row, &ADD.row],
-    examples: &[("joblet-publish sign --key company.key --expires 30", "registry.json.minisig")],
+    examples: &[(
+        "joblet-publish sign --key ../company.key --expires 30 dist/site/registry.json",
+        "dist/site/registry.json.minisig",
+    )],
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let registry = call.operand().map_or_else(|| "registry.json".into(), PathBuf::from);
@@ -158,21 +163,29 @@ pub(super) static SIGN: Command<Parsed> = Command {
 };
 
 static NO_PASSWORD: Opt<()> = Opt::switch("--no-password", "leave the secret key unencrypted");
+static IN_WORK_TREE: Opt<()> =
+    Opt::switch("--in-work-tree", "write the key even where git could commit it");
 
 pub(super) static KEYGEN: Command<Parsed> = Command {
     name: "keygen",
     also: &[],
     operands: Operands::new("FILE", Complete::Files),
     help: "write a new secret key to FILE and its public key to FILE.pub",
-    about: "Nothing is written over.",
-    options: &[&PASSWORD_FILE.row, &NO_PASSWORD.row],
-    examples: &[("joblet-publish keygen company.key", "company.key and company.key.pub")],
+    about: "Nothing is written over. A git work tree is no place for a secret key, and is refused.",
+    options: &[&PASSWORD_FILE.row, &NO_PASSWORD.row, &IN_WORK_TREE.row],
+    examples: &[("joblet-publish keygen ../company.key", "../company.key and ../company.key.pub")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let password_file = call.value(&PASSWORD_FILE)?;
         let no_password = call.switch(&NO_PASSWORD);
+        let in_work_tree = call.switch(&IN_WORK_TREE);
         match call.operands().as_slice() {
-            [file] => Ok(Parsed::Keygen(Keygen { key: file.into(), password_file, no_password })),
+            [file] => Ok(Parsed::Keygen(Keygen {
+                key: file.into(),
+                password_file,
+                no_password,
+                in_work_tree,
+            })),
             _ => Err(Usage("keygen needs one FILE".into())),
         }
     }),

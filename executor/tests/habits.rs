@@ -1,0 +1,202 @@
+//! What a new user types first, and the first line of each answer.
+
+use crate::common::World;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+/// A world with two versions of a runtime in its registry, the older one installed.
+fn world() -> World {
+    let mut world = World::new();
+    for version in ["1.3.1", "1.3.2", "2.0.0"] {
+        world.publish("python-3.11", version);
+    }
+    assert_eq!(world.exec(["install", "python-3.11@1.3.1"]).status, Some(0));
+    world
+}
+
+#[test]
+fn twenty_habits_have_the_wanted_first_line() {
+    let world = world();
+    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    for (line, want) in [
+        ("help", "Install Joblet runtimes and run jobs in them: no daemon, no root."),
+        ("help run", "Run a job in a runtime; installs it first if no version is installed."),
+        ("ls", "NAME         VERSION  SIZE"),
+        ("images", "NAME         VERSION  SIZE"),
+        ("search PYTHON", "NAME         VERSION  SIZE"),
+        ("search nothing-like-it", "nothing that is offered has \"nothing-like-it\" in its name"),
+        ("update", "installed python-3.11@2.0.0 ("),
+        ("pull python-3.11@1.3", "installed python-3.11@1.3.2 ("),
+        ("install python-3.11@1.3", "python-3.11@1.3.2 is installed already"),
+        ("install python-3.11@1.4", "error[NOTFOUND]: no version of python-3.11@1.4 in "),
+        ("install python", "error[NOTFOUND]: no runtime is called python in "),
+        (
+            "install python:3.11",
+            "error[USAGE]: \"python:3.11\" is not how a runtime is named; did ",
+        ),
+        (
+            "install python-3.11==1.3.2",
+            "error[USAGE]: \"python-3.11==1.3.2\" is not how a runtime is",
+        ),
+        ("uninstall python-3.11", "error[USAGE]: 3 versions of python-3.11 are installed; name "),
+        ("rm python-3.11@1.3.1", "removed "),
+        (
+            "run --rm -it python:3.11 bash",
+            "error[USAGE]: run needs --runtime=SPEC: \"python:3.11\"",
+        ),
+        ("run -p 80:80 python-3.11 ls", "error[USAGE]: -p: ports need no publishing"),
+        ("run --name x python-3.11 ls", "error[USAGE]: --name: jobs have no name"),
+        (
+            "run python-3.11",
+            "error[USAGE]: run needs a COMMAND after the runtime; joblet-exec shell",
+        ),
+        ("run python-3.11 -m 2g ls", "error[USAGE]: -m stands after the runtime python-3.11"),
+        ("job list", "error[USAGE]: job list is not a command here: it needs a Joblet server"),
+        ("prune --keep 0", "error[USAGE]: prune --keep 0 removes every version; add --yes"),
+    ] {
+        let outcome = world.exec(line.split(' '));
+        let output = if outcome.stdout.is_empty() { &outcome.stderr } else { &outcome.stdout };
+        assert!(first(output).starts_with(want), "{line}: {outcome:?}");
+        assert!(outcome.stderr.lines().count() <= 1, "one line: {outcome:?}");
+    }
+    // What the job would be given, without one.
+    let plan = "run -v /tmp:/data -m 2g --rm --dry-run python-3.11 -- ls";
+    let outcome = world.exec(plan.split(' '));
+    assert!(
+        outcome.stdout.contains("/data") && !outcome.stdout.contains("read-only /data"),
+        "{outcome:?}"
+    );
+}
+
+/// `rnx` may be a link to the program: the lines of Joblet's description work as they stand.
+#[test]
+fn it_answers_as_rnx() {
+    let world = world();
+    let link = world.path("rnx");
+    std::os::unix::fs::symlink(crate::common::program(), &link).unwrap();
+    for (line, want) in [
+        ("runtime install python-3.11@1.3.2", "installed python-3.11@1.3.2 ("),
+        ("runtime list", "NAME "),
+        ("job run --runtime=python-3.11@1.3.2 --dry-run python x.py", ""),
+    ] {
+        let mut command = Command::new(&link);
+        for (name, value) in world.command().get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let output = command.current_dir(world.path("")).args(line.split(' ')).output().unwrap();
+        let outcome = world.outcome(output);
+        assert_eq!(outcome.status, Some(0), "{line}: {outcome:?}");
+        assert!((outcome.stdout + &outcome.stderr).starts_with(want), "{line}");
+    }
+}
+
+#[test]
+fn an_empty_registry_is_said_in_words() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let document = r#"{"version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": {}}"#;
+    std::fs::write(world.path("registry/registry.json"), document).unwrap();
+    for (line, want) in [
+        (
+            "list --available",
+            "nothing is published in ~/registry/registry.json yet; --registry WHERE",
+        ),
+        ("search x", "nothing is published in ~/registry/registry.json yet; --registry WHERE"),
+        ("install demo", "error[NOTFOUND]: there is no demo: nothing is published in ~/registry"),
+    ] {
+        let outcome = world.exec(line.split(' '));
+        assert!(outcome.stderr.starts_with(want), "{line}: {outcome:?}");
+    }
+}
+
+/// What was installed from a registry that no configuration names is upgraded from there.
+#[test]
+fn upgrades_come_from_where_the_runtime_came_from() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let other = world.path("other");
+    std::fs::create_dir(&other).unwrap();
+    let registry = world.path("registry").to_str().unwrap().to_owned();
+    assert_eq!(world.exec(["install", "demo", "--registry", &registry]).status, Some(0));
+    world.publish("demo", "1.1.0");
+    // No registry is named, and the configured one is another.
+    let config = world.path("config.yaml");
+    let document = r#"{"version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": {}}"#;
+    std::fs::write(other.join("registry.json"), document).unwrap();
+    let yaml = format!("runtimes: {{ registries: [{{ name: other, url: {:?} }}] }}", other);
+    std::fs::write(&config, yaml).unwrap();
+    let exec = |world: &World, words: &[&str]| {
+        let mut command = world.command();
+        command.env_remove("JOBLET_EXEC_REGISTRY").arg("--config").arg(&config).args(words);
+        world.outcome(command.output().unwrap())
+    };
+    let outdated = exec(&world, &["outdated"]);
+    assert!(outdated.stdout.contains("demo  1.0.0      1.1.0"), "{outdated:?}");
+    let upgraded = exec(&world, &["upgrade"]);
+    assert!(upgraded.stderr.starts_with("installed demo@1.1.0 ("), "{upgraded:?}");
+    world.publish("demo", "1.2.0");
+    // One that answers with nonsense is named, and keeps nothing else from being upgraded.
+    let document = world.path("registry/registry.json");
+    let good = std::fs::read(&document).unwrap();
+    std::fs::write(&document, "x").unwrap();
+    let broken = exec(&world, &["upgrade"]);
+    assert_eq!(broken.status, Some(0), "{broken:?}");
+    assert!(
+        broken.stderr.starts_with("warning: registry ~/registry/registry.json: "),
+        "{broken:?}"
+    );
+    std::fs::write(&document, good).unwrap();
+    // Where registries must be signed, one that is not is asked only if it is named.
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    let yaml = format!(
+        "runtimes: {{ registries: [{{ name: other, url: {other:?}, public_key: {key} }}] }}"
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let signed = exec(&world, &["upgrade"]);
+    assert!(
+        signed.stderr.starts_with("warning: registry ~/other/registry.json: its signature"),
+        "{signed:?}"
+    );
+    assert!(!world.path("store/demo-1.2.0").exists());
+    let named = exec(&world, &["upgrade", "--registry", &registry]);
+    assert!(named.stderr.starts_with("installed demo@1.2.0 ("), "{named:?}");
+}
+
+/// Runs a line of the program on a terminal where `typed` is typed, and returns what the terminal got.
+fn on_a_terminal(world: &World, line: &str, typed: &str) -> String {
+    let mut script = Command::new("script");
+    let program = crate::common::program();
+    let line = format!("stty cols 80 -echo; {} {line}", program.display());
+    script.args(["-qec", &line, "/dev/null"]);
+    for (name, value) in world.command().get_envs() {
+        script.env(name, value.unwrap_or_default());
+    }
+    script.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(typed.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_terminal_gets_a_question_a_next_step_and_lines_that_fit() {
+    let world = world();
+    let installed = on_a_terminal(&world, "install python-3.11@1.3.2", "");
+    let next =
+        "next: joblet-exec run --runtime=python-3.11 COMMAND, or joblet-exec shell python-3.11";
+    assert!(installed.contains(next), "{installed:?}");
+    for line in ["list", "list --available --all-versions", "--help", "run --help"] {
+        let shown = on_a_terminal(&world, line, "");
+        let widest = shown.lines().map(|line| line.trim_end().chars().count()).max().unwrap();
+        assert!(widest <= 80, "{line}: {widest}: {shown}");
+    }
+    let kept = on_a_terminal(&world, "prune", "n\n");
+    assert!(kept.contains("? [y/N] ") && kept.contains("nothing was removed"), "{kept:?}");
+    world.assert_store(&["python-3.11-1.3.1", "python-3.11-1.3.2"]);
+    let pruned = on_a_terminal(&world, "prune", "y\n");
+    assert!(pruned.contains("freed"), "{pruned:?}");
+    world.assert_store(&["python-3.11-1.3.2"]);
+}
