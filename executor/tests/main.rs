@@ -31,6 +31,7 @@ mod overview;
 mod parts;
 mod progress;
 mod proxies;
+mod readme;
 mod registries;
 mod sandbox;
 mod standard_files;

@@ -22,7 +22,7 @@ const COLUMN: usize = 30;
 pub(crate) fn program<C>(program: &Program<C>, length: Length) -> String {
     let name = program.name;
     let help = wrapped(&format!("{}.", sentence(program.help)), 0);
-    let mut text = format!("{help}\n\nUsage: {name} [OPTION…] COMMAND …\n", sentence(program.help));
+    let mut text = format!("{help}\n\nUsage: {name} [OPTION…] COMMAND …\n");
     if length == Length::Long {
         paragraph(&mut text, program.about);
     }

@@ -6,6 +6,7 @@ mod failures;
 mod finishing;
 mod guide;
 mod parts;
+mod readme;
 mod sources;
 mod standards;
 mod verify;
