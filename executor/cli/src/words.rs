@@ -26,7 +26,7 @@ pub(crate) fn sort<C>(
         if word == "--" {
             words.call.operands.extend(args.drain(..));
         } else if is_option(&word) {
-            words.call.options.extend(option(program, words.command, word, &mut args)?);
+            words.call.options.extend(option(program, words.command, &word, &mut args)?);
         } else if let Some(command) = words.command {
             words.call.operands.push(word);
             if command.operands.end_options {
@@ -49,10 +49,10 @@ pub(crate) fn sort<C>(
 fn option<C>(
     program: &'static Program<C>,
     command: Option<&'static Command<C>>,
-    word: OsString,
+    word: &OsStr,
     args: &mut VecDeque<OsString>,
 ) -> Result<Option<(&'static Row, OsString, OsString)>, Usage> {
-    let (mut name, mut inline) = split_value(&word);
+    let (mut name, mut inline) = split_value(word);
     let text = name.to_string_lossy().into_owned();
     let habit = |word: &str| habit::of_option(program, command?.name, word);
     let known =
@@ -69,24 +69,20 @@ fn option<C>(
         (Some(Meaning::Advice(advice)), None) => return Err(Usage(format!("{text}: {advice}"))),
         _ => {
             // -qv is -q -v, and -m2G is -m 2G.
-            let letters = || text[1..].chars().map(|letter| format!("-{letter}"));
-            let is_switch = |name: String| {
-                matches!(habit(&name), Some(Meaning::Implied))
-                    || known(&name).is_some_and(|row| !matches!(row.value, Value::Needed(..)))
+            let is_switch = |name: &str| {
+                matches!(habit(name), Some(Meaning::Implied))
+                    || known(name).is_some_and(|row| !matches!(row.value, Value::Needed(..)))
             };
-            if letters().count() > 1 && letters().all(is_switch) {
-                letters().rev().for_each(|letter| args.push_front(letter.into()));
+            let letters: Vec<_> = text[1..].chars().map(|letter| format!("-{letter}")).collect();
+            if letters.len() > 1 && letters.iter().all(|name| is_switch(name)) {
+                letters.into_iter().rev().for_each(|letter| args.push_front(letter.into()));
                 return Ok(None);
             }
-            let with_value =
-                (word.len() > 2 && word.as_bytes().is_ascii()).then(|| text.split_at(2));
-            match with_value.and_then(|(first, value)| Some((known(first)?, first, value))) {
-                Some((row, first, value)) if matches!(row.value, Value::Needed(..)) => {
-                    (name, inline) = (first.into(), Some(value.into()));
-                    row
-                }
-                _ => return Err(unknown(program, command, &text)),
-            }
+            let first = letters.first().and_then(|name| known(name));
+            let row = first.filter(|row| matches!(row.value, Value::Needed(..)));
+            let row = row.ok_or_else(|| unknown(program, command, &text))?;
+            (name, inline) = (row.short.into(), Some(OsStr::from_bytes(&word.as_bytes()[2..]).into()));
+            row
         }
     };
     let value = match (row.value, inline) {

@@ -100,7 +100,7 @@ impl<'a> Ui<'a> {
     pub fn ask(&mut self, text: &str) {
         // As in `line`.
         progress::above(|| {
-            _ = write!(self.err, "{}", visible(text)).and_then(|()| self.err.flush())
+            _ = write!(self.err, "{}", visible(text)).and_then(|()| self.err.flush());
         });
     }
 

@@ -21,7 +21,7 @@ impl Session<'_> {
         store.clean()?;
         let (mut places, mut rows) = (Places::new(self)?, Vec::new());
         for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
-            let catalog = match places.of(&from).serving(&spec, ui) {
+            let catalog = match places.of(from.as_ref()).serving(&spec, ui) {
                 Ok(catalog) => catalog,
                 // What no registry has is not outdated.
                 Err(Error::NotFound(_)) => continue,
@@ -63,7 +63,7 @@ impl Session<'_> {
         for Newest { spec, version: installed, from } in wanted {
             let name = &spec.name;
             let found = places
-                .of(&from)
+                .of(from.as_ref())
                 .serving(&spec, ui)
                 .and_then(|catalog| latest(&catalog, &spec, self.env.arch));
             match found {
@@ -82,7 +82,7 @@ impl Session<'_> {
         }
         let (mut rows, mut failed) = (Vec::new(), None);
         for (from, specs) in newer {
-            match install_all(&specs, &store, places.of(&from), ui) {
+            match install_all(&specs, &store, places.of(from.as_ref()), ui) {
                 Ok(done) => rows.extend(done),
                 Err(error) if failed.is_none() => failed = Some(error),
                 Err(error) => ui.warning(&error.to_string()),
@@ -118,10 +118,10 @@ impl<'s> Places<'s> {
 
     /// Where to look for what came `from` a registry that no configuration names. One that this call names
     /// is looked in for everything.
-    fn of(&mut self, from: &Option<String>) -> &mut Registries {
+    fn of(&mut self, from: Option<&String>) -> &mut Registries {
         let Self { session, usual, configured, own } = self;
         let named = session.global.registry.is_some() || session.env.registry.is_some();
-        let Some(from) = from.as_ref().filter(|_| !named) else { return usual };
+        let Some(from) = from.filter(|_| !named) else { return usual };
         // What is not a whole address any more, as where a query was left out, is of no use.
         let Ok(Some(location)) = Location::of_configured(from, false) else { return usual };
         // Nor is a medium that was taken away; and where registries must be signed, an unsigned one is
