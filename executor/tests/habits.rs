@@ -123,7 +123,7 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     let config = world.path("config.yaml");
     let document = r#"{"version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": {}}"#;
     std::fs::write(other.join("registry.json"), document).unwrap();
-    let yaml = format!("runtimes: {{ registries: [{{ name: other, url: {:?} }}] }}", other);
+    let yaml = format!("runtimes: {{ registries: [{{ name: other, url: {other:?} }}] }}");
     std::fs::write(&config, yaml).unwrap();
     let exec = |world: &World, words: &[&str]| {
         let mut command = world.command();

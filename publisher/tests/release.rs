@@ -257,8 +257,8 @@ fn kill_after(mut child: Child, delay: Duration) -> Option<ExitStatus> {
 
 /// Whether a process of this group has not ended yet, proc_pid_stat(5).
 fn lives(group: u32) -> bool {
-    let stats = fs::read_dir("/proc").unwrap().flatten();
-    stats.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok()).any(|stat| {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    processes.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok()).any(|stat| {
         let mut fields = stat.rsplit(')').next().unwrap_or("").split_whitespace();
         let state = fields.next().unwrap_or("Z");
         !matches!(state, "Z" | "X") && fields.nth(1) == Some(group.to_string().as_str())

@@ -81,7 +81,8 @@ fn option<C>(
             let first = letters.first().and_then(|name| known(name));
             let row = first.filter(|row| matches!(row.value, Value::Needed(..)));
             let row = row.ok_or_else(|| unknown(program, command, &text))?;
-            (name, inline) = (row.short.into(), Some(OsStr::from_bytes(&word.as_bytes()[2..]).into()));
+            (name, inline) =
+                (row.short.into(), Some(OsStr::from_bytes(&word.as_bytes()[2..]).into()));
             row
         }
     };
