@@ -33,6 +33,11 @@ impl FromStr for Series {
             None => (text, None),
             Some((major, minor)) => (major, Some(minor)),
         };
+        let refuse =
+            || VersionError { text: text.to_owned(), reason: "two numbers at most".into() };
+        if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return Err(refuse());
+        }
         // The grammar of the numbers is that of a whole version.
         let whole: Version = format!("{major}.{}.0", minor.unwrap_or("0")).parse()?;
         Ok(Self { major: whole.0.major, minor: minor.map(|_| whole.0.minor) })
@@ -134,7 +139,9 @@ mod tests {
         assert_eq!(of("1.3"), ["1.3.0", "1.3.10"]);
         assert_eq!(of("1"), ["1.3.0", "1.3.10", "1.30.0"]);
         assert_eq!("1.3".parse::<Series>().unwrap().to_string(), "1.3");
-        for bad in ["", "1.", ".1", "1.2.3", "01", "1.x", "v1", "1-0", "1.0-rc", "1.0+1"] {
+        for bad in
+            ["", "1.", ".1", "1.2.3", "01", "1.x", "v1", "1-0", "1.0-rc", "1.0+1", "1.4.0-beta"]
+        {
             assert!(bad.parse::<Series>().is_err(), "{bad}");
         }
     }
