@@ -3,6 +3,10 @@
 use crate::support::attack::{WEAKEN, can_weaken, compile, files, program};
 use crate::support::pty::Pty;
 use crate::support::{World, finish, skip};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use rustix::termios::tcgetattr;
 use std::{
     ffi::OsString,
@@ -319,6 +323,42 @@ fn keys_reach_the_job() {
         pty.expect("on\r\n");
         pty.expect("end");
         child.wait().unwrap();
+    }
+}
+
+/// SEC-E03: a terminal that nobody reads keeps neither the timeout nor a signal from the job.
+#[test]
+fn a_terminal_that_is_not_read_holds_nobody() {
+    let Some(world) = files() else { return };
+    for user in World::users() {
+        for (options, signal, status) in
+            [(&["--timeout=1"][..], None, 124), (&[], Some(Signal::SIGTERM), 143)]
+        {
+            let pty = Pty::new();
+            if let Some(user) = user {
+                pty.give_to(user);
+            }
+            let script = "while :; do echo much to read; done";
+            let mut command = world.command(user, &World::shell(options, script));
+            command.stdin(pty.far()).stdout(pty.far()).stderr(pty.far());
+            let mut child = command.spawn().unwrap();
+            thread::sleep(Duration::from_millis(1500));
+            if let Some(signal) = signal {
+                kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+            }
+            let until = Instant::now() + Duration::from_secs(20);
+            let ended = loop {
+                match child.try_wait().unwrap() {
+                    Some(ended) => break Some(ended),
+                    None if Instant::now() > until => break None,
+                    None => thread::sleep(Duration::from_millis(20)),
+                }
+            };
+            if ended.is_none() {
+                child.kill().unwrap();
+            }
+            assert_eq!(ended.and_then(|ended| ended.code()), Some(status), "{user:?} {options:?}");
+        }
     }
 }
 

@@ -48,10 +48,15 @@ impl Pty {
         let far = || Stdio::from(self.far.try_clone().unwrap());
         run.stdin(far()).stdout(far()).stderr(far());
         if let Some(user) = user {
-            std::os::unix::fs::fchown(&self.far, Some(user), Some(user)).unwrap();
+            self.give_to(user);
             run.uid(user).gid(user);
         }
         run.spawn().unwrap()
+    }
+
+    /// Makes this user the owner, as a login does.
+    pub(crate) fn give_to(&self, user: u32) {
+        std::os::unix::fs::fchown(&self.far, Some(user), Some(user)).unwrap();
     }
 
     /// Its far end, as a standard file.

@@ -57,6 +57,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// needed again at once, to end.
 const SETTLED: Duration = Duration::from_millis(50);
 
+/// How long a reader may take nothing of a job that was asked to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How soon to ask again whether it is the launcher's turn to read from the caller's terminal.
 const TURN: Duration = Duration::from_millis(200);
 
@@ -88,6 +91,8 @@ struct Job {
     begun: bool,
     /// The signal that it was killed for, because nothing else would have ended it.
     killed_for: Option<u8>,
+    /// Whether a signal that is meant to end it was passed on.
+    asked: bool,
     timed_out: bool,
 }
 
@@ -102,7 +107,7 @@ pub(crate) fn supervise(
 ) -> Result<Ended, Errno> {
     let mut launcher = Launcher {
         signals,
-        job: Job { pid, init, begun: false, killed_for: None, timed_out: false },
+        job: Job { pid, init, begun: false, killed_for: None, asked: false, timed_out: false },
         deadline: timeout.map(|timeout| Instant::now() + timeout),
         settled: None,
         pipe: Some(File::from(pipe)),
@@ -122,8 +127,8 @@ pub(crate) fn supervise(
             }
         }
     };
-    launcher.terminal = None; // shows what is left, and gives the caller's its modes back
     launcher.drain()?;
+    launcher.terminal = None; // gives the caller's its modes back
     if let Some(mut file) = launcher.pipe.take() {
         file.read_to_end(&mut launcher.report).map_err(|_| Errno::EIO)?;
     }
@@ -155,8 +160,7 @@ impl Launcher<'_> {
 
     /// Passes on what was typed, read and written.
     fn pass_on(&mut self, ready: &Ready) {
-        let arrived = Arrived { typed: ready.typed, near: ready.near };
-        let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(arrived));
+        let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.terminal));
         if hung_up {
             self.job.pass_on(Signal::SIGHUP, To::First);
             // The job's hangs up, too: who ignores the signal finds nothing more to read.
@@ -196,14 +200,24 @@ impl Launcher<'_> {
     }
 
     /// After the end of the job: passes on what it has written. A reader that takes nothing is not
-    /// waited for against the caller's will.
+    /// waited for against the caller's will: not for long after a signal that ends or the timeout.
     fn drain(&mut self) -> Result<(), Errno> {
         self.relays.retain(Relay::is_output);
+        if let Some(terminal) = &mut self.terminal {
+            terminal.stop_typing();
+        }
         loop {
             // Where nothing is held, all that there is can be read at once.
-            let idle = self.relays.iter().all(Relay::is_idle);
-            let ready = self.wait(idle.then(Instant::now))?;
-            if idle && !ready.relays.contains(&true) {
+            let idle = self.relays.iter().all(Relay::is_idle)
+                && self.terminal.as_ref().is_none_or(Terminal::is_idle);
+            let patience = match (idle, self.job.asked || self.job.timed_out) {
+                (true, _) => Some(Duration::ZERO),
+                (false, true) => Some(PATIENCE),
+                (false, false) => None,
+            };
+            let ready = self.wait(patience.map(|patience| Instant::now() + patience))?;
+            let Arrived { near, room, .. } = ready.terminal;
+            if patience.is_some() && !(near || room || ready.relays.contains(&true)) {
                 return Ok(());
             }
             self.pass_on(&ready);
@@ -222,12 +236,14 @@ impl Launcher<'_> {
         let queue = self.signals.queue.as_fd();
         let nothing = || PollFd::from_borrowed_fd(queue, PollFlags::empty());
         let terminal = self.terminal.as_ref();
-        let (typed, near) = terminal.map_or_else(|| (None, nothing()), Terminal::polled);
+        let (typed, near, room) =
+            terminal.map_or_else(|| (None, nothing(), None), Terminal::polled);
         let mut fds = vec![
             PollFd::from_borrowed_fd(queue, PollFlags::IN),
             self.pipe.as_ref().map_or_else(nothing, |pipe| PollFd::new(pipe, PollFlags::IN)),
             typed.unwrap_or_else(nothing),
             near,
+            room.unwrap_or_else(nothing),
         ];
         fds.extend(self.relays.iter().map(|relay| relay.polled().unwrap_or_else(nothing)));
         let mut waited = poll(&mut fds, left(settled.or(deadline)).as_ref());
@@ -239,11 +255,12 @@ impl Launcher<'_> {
             Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
         }
         let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let [signal, report, typed, near] = [0, 1, 2, 3].map(|index| ready[index]);
+        let [signal, report, typed, near, room] = [0, 1, 2, 3, 4].map(|index| ready[index]);
         if settled.is_some_and(|settled| Instant::now() >= settled) {
             self.settled = None;
         }
-        Ok(Ready { signal, report, typed, near, relays: ready[4..].to_vec() })
+        let terminal = Arrived { typed, near, room };
+        Ok(Ready { signal, report, terminal, relays: ready[5..].to_vec() })
     }
 }
 
@@ -258,8 +275,7 @@ fn left(deadline: Option<Instant>) -> Option<Timespec> {
 struct Ready {
     signal: bool,
     report: bool,
-    typed: bool,
-    near: bool,
+    terminal: Arrived,
     relays: Vec<bool>,
 }
 
@@ -270,6 +286,7 @@ impl Job {
             (Signal::SIGCHLD, _) => {}
             (Signal::SIGWINCH, Some(terminal)) => terminal.resize(),
             (signal, terminal) => {
+                self.asked |= ENDING.contains(&signal);
                 self.pass_on(signal, if from_terminal { To::Group } else { To::First });
                 if let (Signal::SIGCONT, Some(terminal)) = (signal, terminal) {
                     terminal.resume();

@@ -7,8 +7,8 @@
 use crate::sandbox::setup::{descriptors::receive, terminal::Wanted};
 use rustix::{
     event::{PollFd, PollFlags},
-    fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{OFlags, fcntl_setfl},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fs::{Mode, OFlags, fcntl_setfl, open},
     io::{Errno, read, retry_on_intr, write},
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
     stdio::{stderr, stdout},
@@ -19,6 +19,9 @@ use std::io::{Stdin, stdin};
 /// The launcher's side. The caller's terminal gets its modes back when this is dropped.
 pub(crate) struct Terminal {
     caller: (Stdin, BorrowedFd<'static>),
+    /// The caller's terminal opened anew, so as not to wait for who does not read it. None if it is
+    /// another user's, as after su(1).
+    shown: Option<OwnedFd>,
     before: Termios,
     /// The socket that both ends come from, then the near end.
     near: OwnedFd,
@@ -26,14 +29,18 @@ pub(crate) struct Terminal {
     far: Option<OwnedFd>,
     /// What was typed and is not taken yet.
     typed: Vec<u8>,
+    /// What the job wrote and the caller's terminal has not taken yet.
+    written: Vec<u8>,
     typing: bool,
     full: bool,
 }
 
-/// What a wait has found: keys that were typed, output at the near end.
+/// What a wait has found: keys that were typed, output at the near end, room at the caller's terminal.
+#[derive(Clone, Copy)]
 pub(crate) struct Arrived {
     pub(crate) typed: bool,
     pub(crate) near: bool,
+    pub(crate) room: bool,
 }
 
 impl Terminal {
@@ -52,8 +59,19 @@ impl Terminal {
         if !full {
             modes.make_raw();
         }
-        let (far, typed) = (None, Vec::new());
-        let terminal = Self { caller, before, near, far, typed, typing: full, full };
+        let anew = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
+        let terminal = Self {
+            caller,
+            shown: open(path, anew, Mode::empty()).ok(),
+            before,
+            near,
+            far: None,
+            typed: Vec::new(),
+            written: Vec::new(),
+            typing: full,
+            full,
+        };
         terminal.raw()?;
         Ok((terminal, Wanted { socket, modes, size, full }))
     }
@@ -81,16 +99,37 @@ impl Terminal {
         }
     }
 
-    /// What is to be waited for: the caller's keys, where they are wanted, and the near end.
-    pub(crate) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>) {
+    /// What is to be waited for: the caller's keys, where they are wanted, the near end, and the
+    /// caller's terminal, where there is something for it.
+    pub(crate) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>, Option<PollFd<'_>>) {
         let typing = self.far.is_some() && self.typing && self.typed.is_empty();
         let keys = typing.then(|| PollFd::from_borrowed_fd(self.caller.0.as_fd(), PollFlags::IN));
-        let typed = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
-        (keys, PollFd::from_borrowed_fd(self.near.as_fd(), PollFlags::IN | typed))
+        let mut near = PollFlags::empty();
+        near.set(PollFlags::IN, self.is_idle());
+        near.set(PollFlags::OUT, !self.typed.is_empty());
+        let room = PollFd::from_borrowed_fd(self.screen(), PollFlags::OUT);
+        let near = PollFd::from_borrowed_fd(self.near.as_fd(), near);
+        (keys, near, (!self.is_idle()).then_some(room))
+    }
+
+    /// Where what the job writes is shown.
+    fn screen(&self) -> BorrowedFd<'_> {
+        self.shown.as_ref().map_or(self.caller.1, OwnedFd::as_fd)
+    }
+
+    /// Whether the caller's terminal has taken all that was read from the job's.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.written.is_empty()
+    }
+
+    /// After the end of the job: nobody reads keys any more.
+    pub(crate) fn stop_typing(&mut self) {
+        self.typing = false;
+        self.typed.clear();
     }
 
     /// Moves what there is, after a wait. Returns whether the caller's terminal has just hung up.
-    pub(crate) fn pump(&mut self, Arrived { typed, near }: Arrived) -> bool {
+    pub(crate) fn pump(&mut self, Arrived { typed, near, room }: Arrived) -> bool {
         let mut hung_up = false;
         if self.far.is_none() {
             // A child that fails before it has a terminal says so elsewhere.
@@ -118,31 +157,35 @@ impl Terminal {
         if let Ok(len) = write(&self.near, &self.typed) {
             self.typed.drain(..len);
         }
-        if near {
+        if near && self.is_idle() {
+            let mut buffer = [0; 4096];
+            let len = read(&self.near, &mut buffer).unwrap_or(0);
+            self.written.extend(&buffer[..len]);
+            self.show();
+        } else if room {
             self.show();
         }
         hung_up
     }
 
-    /// Shows what the job wrote, at most one buffer. Whether there was anything.
-    fn show(&self) -> bool {
-        let mut buffer = [0; 4096];
-        let len = read(&self.near, &mut buffer).unwrap_or(0);
-        let mut rest = &buffer[..len];
-        while let (false, Ok(len)) = (rest.is_empty(), retry_on_intr(|| write(self.caller.1, rest)))
-        {
-            rest = &rest[len..];
+    /// Shows what the job wrote, as much as the caller's terminal takes.
+    fn show(&mut self) {
+        while !self.written.is_empty() {
+            match retry_on_intr(|| write(self.screen(), &self.written)) {
+                Ok(len) => drop(self.written.drain(..len)),
+                Err(Errno::AGAIN) => break,
+                Err(_) => self.written.clear(), // it is gone
+            }
         }
-        len > 0
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        while self.far.is_some() && self.show() {}
         if self.full {
-            // A terminal that is gone has no modes to be given back.
-            _ = tcsetattr(&self.caller.0, OptionalActions::Drain, &self.before);
+            // A terminal that is gone has no modes to be given back, and one that nobody reads is not
+            // waited for.
+            _ = tcsetattr(&self.caller.0, OptionalActions::Now, &self.before);
         }
     }
 }
