@@ -26,6 +26,22 @@ pub fn is_hidden(letter: char) -> bool {
         || u32::from(letter) & 0xfffe == 0xfffe // not characters; XML refuses two of them
 }
 
+/// JSON with the same meaning in which every character is seen: strings have escapes for the others.
+pub fn visible_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for letter in json.chars() {
+        // Between strings there are spaces and the ends of lines only.
+        if is_hidden(letter) && letter != '\n' {
+            let mut units = [0; 2];
+            let units = letter.encode_utf16(&mut units).iter();
+            safe.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            safe.push(letter);
+        }
+    }
+    safe
+}
+
 /// The first `limit` characters of `text`, with an ellipsis where there are more.
 pub fn shortened(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
@@ -142,6 +158,15 @@ mod tests {
         }
         assert_eq!(shortened("abcd", 4), "abcd");
         assert_eq!(shortened("ab cd", 3), "ab…");
+    }
+
+    /// SEC-E16
+    #[test]
+    fn json_shows_every_character() {
+        let value = ["a\u{9b}\u{202e}\u{200b}\u{e0001}ä\n\"", "\u{7f}"];
+        let json = visible_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(json.contains(r"a\u009b\u202e\u200b\udb40\udc01ä\n"), "{json}");
+        assert_eq!(serde_json::from_str::<[String; 2]>(&json).unwrap(), value);
     }
 
     /// SEC-E14

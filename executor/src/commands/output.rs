@@ -5,7 +5,7 @@ use crate::cli::escape::{shown, visible};
 use crate::registry::Catalog;
 use crate::sandbox::Step;
 use crate::store::{Installed, Receipt};
-use joblet_format::text::{shortened, size};
+use joblet_format::text::{shortened, size, visible_json};
 use joblet_format::{Arch, Origin, Release, RuntimeName, Timestamp, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -272,9 +272,15 @@ pub fn verified(runtimes: &[Verified], json: bool) -> String {
     text
 }
 
+/// A value as JSON that a terminal shows as it is.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    let json = serde_json::to_string_pretty(value).expect("a value of ours is plain JSON");
+    visible_json(&json) + "\n"
+}
+
 pub(crate) fn to_json(rows: impl Iterator<Item = impl Serialize>) -> String {
     let rows: Vec<_> = rows.collect();
-    serde_json::to_string_pretty(&rows).expect("rows are plain JSON") + "\n"
+    json(&rows)
 }
 
 /// Columns as wide as their widest cell; the last one is as long as it is, or as `width` leaves room for.

@@ -64,7 +64,7 @@ pub fn details(
             config: &here.config,
         });
         let object = Object { name, installed, available: rows.collect() };
-        return serde_json::to_string_pretty(&object).expect("an object of plain JSON") + "\n";
+        return output::json(&object);
     }
     let mut lines = Lines::default();
     lines.add("name", name.as_str());
