@@ -59,6 +59,10 @@ fn twenty_habits_have_the_wanted_first_line() {
         assert!(first(output).starts_with(want), "{line}: {outcome:?}");
         assert!(outcome.stderr.lines().count() <= 1, "one line: {outcome:?}");
     }
+    // What is wrong with the call is said before anything is installed for it.
+    let missing = world.exec(["run", "--upload", "none", "python-3.11@1.3.1", "ls"]);
+    assert!(!world.path("store/python-3.11-1.3.1").exists());
+    assert!(missing.stderr.starts_with("error[USAGE]: --upload none: "), "{missing:?}");
     // What the job would be given, without one.
     let plan = "run -v /tmp:/data -m 2g --rm --dry-run python-3.11 -- ls";
     let outcome = world.exec(plan.split(' '));
@@ -102,6 +106,7 @@ fn an_empty_registry_is_said_in_words() {
             "nothing is published in ~/registry/registry.json yet; --registry WHERE",
         ),
         ("search x", "nothing is published in ~/registry/registry.json yet; --registry WHERE"),
+        ("update", "no runtime is installed in ~/store"),
         ("install demo", "error[NOTFOUND]: there is no demo: nothing is published in ~/registry"),
     ] {
         let outcome = world.exec(line.split(' '));

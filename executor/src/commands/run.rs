@@ -34,9 +34,10 @@ impl Session<'_> {
     /// How the job ended; nothing if it was not to be run.
     fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
         let (spec, dry_run, gpu) = (run.spec.clone(), run.dry_run, run.gpu);
+        // Before a runtime is installed for it.
+        let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
-        let mut job = job::wanted(run, self.env)?;
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
             let gpus = gpu::find(wanted, directories, &runtime)?;

@@ -41,7 +41,7 @@ impl Session<'_> {
             }
         }
         if rows.is_empty() && !self.global.json {
-            ui.note("every installed runtime is the latest");
+            ui.note(&nothing_newer(&store)?);
             return Ok(());
         }
         ui.data(&output::outdated(&rows, self.global.json))
@@ -95,10 +95,19 @@ impl Session<'_> {
             return ui.data(&output::plain(&rows));
         }
         if rows.is_empty() {
-            ui.note("every installed runtime is the latest");
+            ui.note(&nothing_newer(&store)?);
         }
         Ok(())
     }
+}
+
+/// What is said where there is nothing to upgrade.
+fn nothing_newer(store: &Store) -> Result<String, Error> {
+    Ok(if store.installed()?.is_empty() {
+        format!("no runtime is installed in {}", store.root().display())
+    } else {
+        "every installed runtime is the latest".to_owned()
+    })
 }
 
 /// The registries of this call, and those that installed runtimes came from.
