@@ -29,6 +29,7 @@ mod nginx;
 mod order;
 mod overview;
 mod parts;
+mod places;
 mod progress;
 mod proxies;
 mod readme;

@@ -40,10 +40,12 @@ fn uploads_are_private_copies() {
             output.stdout, "data\nin.txt\ntable.csv\nhello\n1,2\ndeep\nnew\nsub\n",
             "{user:?} {output:?}"
         );
-        // Its permissions are kept, it is the job's, and another upload of its name wins.
+        // Its permissions are kept, it is the job's, and no other upload has its name.
         let script = "stat -c %a:%u table.csv";
         let owner = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let output = world.run(user, &["--upload", &file, "--upload", &file], script);
+        assert!(output.stderr.contains("have one name in /work"), "{output:?}");
+        let output = world.run(user, &["--upload", &file], script);
         assert_eq!(output.stdout, format!("644:{owner}\n"), "{output:?}");
         // An entry of the current directory is there in any case, a link's target is copied.
         let output = run_in(world, "given", user, &["--upload=table.csv"], "cat table.csv");

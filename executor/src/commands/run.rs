@@ -45,7 +45,7 @@ impl Session<'_> {
             job::add_gpus(&mut job, gpus);
         }
         if dry_run {
-            let steps = sandbox::plan(&runtime, &job, &sandbox::Host::observe())?;
+            let steps = sandbox::plan(&runtime, &job, &sandbox::Host::observe(job.user))?;
             ui.data(&output::plan(&steps, self.global.json))?;
             return Ok(None);
         }

@@ -60,7 +60,7 @@ pub fn can_limit(limits: Limits) -> Result<(), String> {
 /// [`Error::Launch`] and [`Error::Config`] if the sandbox cannot be set up, [`Error::NoCommand`]
 /// and [`Error::NotExecutable`]; in none of these cases has the job begun.
 pub fn run(runtime: &Runtime, job: &Job) -> Result<Exit, Error> {
-    let host = Host::observe();
+    let host = Host::observe(job.user);
     let steps = plan(runtime, job, &host)?;
     launcher::launch::run(runtime, &steps, job, &host)
 }

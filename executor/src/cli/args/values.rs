@@ -5,6 +5,7 @@ use crate::gpu::Wanted;
 use joblet_format::{Arch, Spec};
 use std::ffi::{OsStr, OsString};
 use std::num::NonZero;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `K=V`, or `K` for the caller's value.
@@ -28,23 +29,50 @@ pub(crate) fn env_line(line: &OsStr) -> Result<Option<(OsString, Option<OsString
     if matches!(line, [] | [b'#', ..]) {
         return Ok(None);
     }
+    let name = line.split(|&byte| byte == b'=').next().unwrap_or_default();
+    if name.iter().any(u8::is_ascii_whitespace) {
+        let name = String::from_utf8_lossy(name);
+        return Err(format!("the name {name:?} contains a blank; a line is K=V, without export"));
+    }
     variable(OsStr::from_bytes(line)).map(Some)
 }
 
-/// `SRC:DST` or `SRC:DST:rw` or `SRC:DST:ro`.
+/// `SRC:DST` or `SRC:DST:rw` or `SRC:DST:ro`, of any bytes. DST begins at the last `:/`; a colon that
+/// could be mistaken for one of these has a `\` before it.
 pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
-    let text = utf8(word)?;
-    let (paths, writable) = match text.rsplit_once(':') {
-        Some((paths, "rw")) => (paths, true),
-        Some((paths, "ro")) => (paths, false),
-        _ => (text, false),
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let bytes = word.as_bytes();
+    let colons = || {
+        let all = bytes.iter().enumerate().filter(|(_, byte)| **byte == b':').map(|(at, _)| at);
+        all.filter(|at| at.checked_sub(1).is_none_or(|before| bytes[before] != b'\\'))
     };
-    let (source, target) =
-        paths.split_once(':').ok_or_else(|| format!("{text:?} is not SRC:DST or SRC:DST:rw"))?;
-    if source.is_empty() || !target.starts_with('/') || target.contains(':') {
-        return Err(format!("{text:?}: SRC is a path of the host, DST an absolute one of the job"));
+    let (end, writable) = match colons().next_back().map(|at| (at, &bytes[at + 1..])) {
+        Some((at, b"rw")) => (at, true),
+        Some((at, b"ro")) => (at, false),
+        _ => (bytes.len(), false),
+    };
+    let mut before = colons().filter(|at| *at < end);
+    let at = before.rfind(|at| bytes[at + 1..end].starts_with(b"/"));
+    let at = at.ok_or_else(|| {
+        format!("{word:?} is not SRC:DST or SRC:DST:rw with an absolute DST, a path of the job")
+    })?;
+    if at == 0 || colons().any(|colon| colon > at && colon < end) {
+        return Err(format!(
+            "{word:?}: SRC is a path of the host, DST an absolute one of the job; a colon in DST is \
+             written \\:"
+        ));
     }
-    Ok(BindArg { source: source.into(), target: target.into(), writable })
+    let path = |bytes: &[u8]| {
+        let mut path = bytes.to_vec();
+        let mut index = 0;
+        // A backslash before a colon is no part of the name.
+        path.retain(|byte| {
+            index += 1;
+            *byte != b'\\' || bytes.get(index) != Some(&b':')
+        });
+        PathBuf::from(OsString::from_vec(path))
+    };
+    Ok(BindArg { source: path(&bytes[..at]), target: path(&bytes[at + 1..end]), writable })
 }
 
 /// The same for `--volume`, which another tool has made writable unless `:ro` ends it.
@@ -192,9 +220,22 @@ mod tests {
         assert!(read("a:/data:rw").unwrap().writable);
         let as_volume = |text| volume(OsStr::new(text)).unwrap().writable;
         assert!(as_volume("a:/data") && as_volume("a:/data:rw") && !as_volume("a:/data:ro"));
-        for bad in ["a", "a:b", ":/b", "a:/b:rx", ""] {
+        for (text, source, target) in [
+            ("a:b:/data", "a:b", "/data"),
+            (r"a\:/x:/data\:rw", "a:/x", "/data:rw"),
+            (r"c\d:/e\f:ro", r"c\d", r"/e\f"),
+            ("a:/b:/c", "a:/b", "/c"),
+        ] {
+            let want = BindArg { source: source.into(), target: target.into(), writable: false };
+            assert_eq!(read(text).unwrap(), want, "{text}");
+        }
+        for bad in ["a", "a:b", ":/b", "a:/b:rx", "", ":rw", r"a\:/b"] {
             assert!(read(bad).is_err(), "{bad}");
         }
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = bind(OsStr::from_bytes(b"\xff:/\xfe:rw")).unwrap();
+        assert_eq!(bytes.source.as_os_str().as_bytes(), b"\xff");
+        assert_eq!((bytes.target.as_os_str().as_bytes(), bytes.writable), (&b"/\xfe"[..], true));
     }
 
     #[test]
@@ -207,7 +248,9 @@ mod tests {
         assert_eq!(read("A=b # \"c\" "), variable("A", Some("b # \"c\" ")));
         assert_eq!(read("  A=b\r"), variable("A", Some("b")));
         assert_eq!(read("HOME"), variable("HOME", None));
-        assert!(read("=b").is_err());
+        for bad in ["=b", "export A=1", "A =1", "A B"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Session<'_> {
         }
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok();
         let mut checks = vec![checks::kernel(release.as_deref())];
-        let host = Host::observe();
+        let host = Host::observe(None);
         checks.extend(isolation(&host)?);
         let filesystems = fs::read_to_string("/proc/filesystems").unwrap_or_default();
         let release = release.unwrap_or_default();

@@ -270,7 +270,7 @@ mod tests {
     fn memory_is_lent_where_nothing_waits() {
         let bind = |source| Step::Bind { source, target: "/a".into(), writable: false };
         for (step, want) in [
-            (Step::Root, Memory::Lent),
+            (Step::Root { size: None }, Memory::Lent),
             (bind(Origin::Runtime("a".into())), Memory::Lent),
             (Step::Limit(Limits { pids: Some(1), ..Limits::default() }), Memory::Lent),
             (bind(Origin::Host("/far".into())), Memory::Copied),

@@ -16,7 +16,7 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
                 | Step::PrivateMounts
                 | Step::Loopback
                 | Step::Hostname { .. }
-                | Step::Root
+                | Step::Root { .. }
         );
     if user_namespace && (namespaces && errno == Errno::ENOSPC || early && denied) {
         return format!("{plain}; {}", why_no_user_namespace(|path| fs::read_to_string(path).ok()));
@@ -31,7 +31,7 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
              user.max_*_namespaces above 0"
         }
         Errno::EAGAIN if namespaces => "; too many processes (ulimit -u, pids.max)",
-        Errno::ENOSYS if matches!(step, Step::Root) => {
+        Errno::ENOSYS if matches!(step, Step::Root { .. }) => {
             "; Linux 5.2 or later is needed, without a filter on its mount calls"
         }
         Errno::EINVAL | Errno::ENOSYS if matches!(step, Step::Seccomp) => {
@@ -110,7 +110,7 @@ mod tests {
         for (step, errno, want) in [
             (&namespaces, Errno::ENOSPC, "/proc/sys/user"),
             (&namespaces, Errno::EPERM, "CAP_SYS_ADMIN"),
-            (&Step::Root, Errno::ENOSYS, "Linux 5.2"),
+            (&Step::Root { size: None }, Errno::ENOSYS, "Linux 5.2"),
             (&Step::PrivateMounts, Errno::EINVAL, "mount --bind"),
             (&Step::Seccomp, Errno::EINVAL, "CONFIG_SECCOMP_FILTER"),
             (&Step::EnterRoot, Errno::EIO, Errno::EIO.desc()),

@@ -17,6 +17,10 @@ pub struct Host {
     pub privileged: bool,
     /// Whether the caller's current directory may be shown to a job.
     pub cwd: Cwd,
+    /// Name of the user that the job runs as.
+    pub user: String,
+    /// Name of its group.
+    pub group: String,
 }
 
 /// Whether a current directory can be the lower layer of `/work`.
@@ -29,17 +33,50 @@ pub enum Cwd {
 }
 
 impl Host {
-    /// Looks at this process and its current directory.
-    pub fn observe() -> Self {
+    /// Looks at this process and its current directory, for a job that runs as `user`.
+    pub fn observe(user: Option<Ids>) -> Self {
         let ids = Ids { uid: process::geteuid().as_raw(), gid: process::getegid().as_raw() };
         let admin = thread::capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(thread::CapabilitySet::SYS_ADMIN));
+        let of_job = user.unwrap_or(ids);
+        let user = account("/etc/passwd", of_job.uid).or_else(|| caller(of_job.uid == ids.uid));
+        let user = user.unwrap_or_else(|| "user".into());
+        let group = account("/etc/group", of_job.gid).unwrap_or_else(|| user.clone());
         Self {
             ids,
+            user,
+            group,
             privileged: ids.uid == 0 && admin,
             cwd: if cwd_is_private().unwrap_or(true) { Cwd::Private } else { Cwd::Files },
         }
     }
+}
+
+/// The name that has this `number` in a file such as `/etc/passwd`: `name:…:number:…`.
+fn account(path: &str, number: u32) -> Option<String> {
+    if number == 0 {
+        return Some("root".into());
+    }
+    let text = std::fs::read(path).ok()?;
+    let number = number.to_string();
+    text.split(|&byte| byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number.as_bytes()).then(|| is_name(name)).flatten()
+    })
+}
+
+/// The caller's name as its session has it, where users are not in a file, if the job `is_caller`.
+fn caller(is_caller: bool) -> Option<String> {
+    let names = ["LOGNAME", "USER"].into_iter().filter_map(env::var_os);
+    names.filter(|_| is_caller).find_map(|name| is_name(name.as_encoded_bytes()))
+}
+
+/// A name that can be one in `/etc/passwd`, and that is not another user's everywhere.
+fn is_name(name: &[u8]) -> Option<String> {
+    let good = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b':' | b'/' | b',');
+    let ok = !name.is_empty() && name.len() <= 256 && name.iter().all(good) && name != b"root";
+    ok.then(|| String::from_utf8_lossy(name).into_owned())
 }
 
 /// File systems that show the kernel, not files, by their magic number (statfs(2)): proc, sysfs,

@@ -14,7 +14,8 @@ use host::{Cwd, Host};
 use job::{Ids, Job, Network, Terminal, Upload};
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
 use step::{Origin, Step};
@@ -55,17 +56,29 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     if network {
         steps.push(Step::Loopback);
     }
-    steps.push(Step::Hostname { name: job.hostname.as_deref().unwrap_or(HOSTNAME).to_owned() });
-    steps.push(Step::Root);
+    // Beside the host's network its own name is what its resolver knows.
+    let name = job.hostname.as_deref().or(network.then_some(HOSTNAME)).map(str::to_owned);
+    steps.extend(name.clone().map(|name| Step::Hostname { name }));
+    // What a job writes to memory counts as memory that it uses.
+    steps.push(Step::Root { size: job.limits.memory.map(|bytes| bytes / 2) });
     // First of all mounts: later steps look into it.
     steps.push(Step::Proc { protect: host.privileged });
     steps.push(Step::Dev { make_nodes: host.privileged, more: job.devices.clone() });
     // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);
     steps.extend(mounts(runtime, ids));
+    steps.push(Step::Directories { owner: ids });
     if !network {
         steps.extend(NAMES.map(|path| Step::Names { path }));
     }
+    let env = environment(runtime, job, host);
+    // A field of a line: what cannot be one is not told.
+    let is_field = |home: &&OsString| !home.as_bytes().iter().any(|byte| b":\n".contains(byte));
+    let home = env.get(OsStr::new("HOME")).filter(is_field);
+    let home = home.map_or_else(|| HOME.into(), PathBuf::from);
+    let (user, group) = (host.user.clone(), host.group.clone());
+    steps.push(Step::Account { ids, user, group, home });
+    steps.extend(name.map(|name| Step::Hosts { name }));
     let work = PathBuf::from(WORK);
     let shown = job.share_cwd && host.cwd == Cwd::Files;
     // What an option puts there is all that is there.
@@ -103,7 +116,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     // A terminal's signals do nothing by themselves to PID 1.
     let init = job.init || job.terminal == Terminal::Full;
     steps.extend(init.then_some(Step::Init));
-    steps.push(Step::Exec { argv: job.argv.clone(), env: environment(runtime, job) });
+    steps.push(Step::Exec { argv: job.argv.clone(), env });
     Ok(steps)
 }
 
@@ -128,6 +141,15 @@ fn check(job: &Job) -> Result<(), Error> {
         }
         if target == Path::new(WORK) && !job.uploads.is_empty() {
             return usage(format!("target {WORK} would hide what --upload puts there"));
+        }
+    }
+    for (index, upload) in job.uploads.iter().enumerate() {
+        if let Some(other) = job.uploads[..index].iter().find(|other| other.name == upload.name) {
+            let (one, two) = (other.source.display(), upload.source.display());
+            return usage(format!(
+                "--upload {one} and --upload {two} have one name in {WORK}; upload the directory \
+                 that holds one of them, or rename it"
+            ));
         }
     }
     if let Some(path) = job.workdir.as_ref().filter(|path| !path.is_absolute()) {
@@ -198,8 +220,9 @@ fn mounts(runtime: &Runtime, owner: Ids) -> Vec<Step> {
 }
 
 /// All variables of the job: defaults, then the runtime's, then the job's own.
-fn environment(runtime: &Runtime, job: &Job) -> BTreeMap<OsString, OsString> {
-    let defaults = [("PATH", PATH), ("HOME", HOME)];
+fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, OsString> {
+    let user = host.user.as_str();
+    let defaults = [("PATH", PATH), ("HOME", HOME), ("USER", user), ("LOGNAME", user)];
     let mut env: BTreeMap<OsString, OsString> =
         defaults.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     env.extend(job.term.iter().map(|term| ("TERM".into(), term.clone())));
@@ -222,9 +245,16 @@ mod tests {
     use crate::runtime;
     use std::fs;
 
-    const ROOT: Host = Host { ids: Ids { uid: 0, gid: 0 }, privileged: true, cwd: Cwd::Files };
+    fn root() -> Host {
+        let ids = Ids { uid: 0, gid: 0 };
+        let (user, group) = ("root".into(), "root".into());
+        Host { ids, user, group, privileged: true, cwd: Cwd::Files }
+    }
 
-    const USER: Host = Host { ids: Ids { uid: 1000, gid: 100 }, privileged: false, ..ROOT };
+    fn user() -> Host {
+        let (user, group) = ("me".into(), "us".into());
+        Host { ids: Ids { uid: 1000, gid: 100 }, user, group, privileged: false, ..root() }
+    }
 
     /// A runtime with these mounts: source, target, readonly. What is named `…/full` holds a file.
     fn runtime(mounts: &[(&str, &str, bool)]) -> Runtime {
@@ -263,12 +293,12 @@ mod tests {
         let middle = ["mount isolated/usr of the runtime on /usr read-only"];
         for (host, begin, end) in [
             (
-                &ROOT,
+                &root(),
                 vec!["make namespaces: mount pid ipc uts cgroup network"],
                 "drop all privileges as 0:0",
             ),
             (
-                &USER,
+                &user(),
                 vec![
                     "make namespaces: mount pid ipc uts cgroup network user",
                     "map user 1000:100 to 1000:100",
@@ -276,10 +306,12 @@ mod tests {
                 "drop all privileges",
             ),
         ] {
-            let (proc, dev) = if host.privileged {
-                ("mount /proc, kernel settings read-only", "mount /dev with new nodes")
+            let (proc, dev, names) = if host.privileged {
+                let names = "name the user root, the group root";
+                ("mount /proc, kernel settings read-only", "mount /dev with new nodes", names)
             } else {
-                ("mount /proc", "mount /dev with the host's nodes")
+                let names = "name the user me, the group us";
+                ("mount /proc", "mount /dev with the host's nodes", names)
             };
             let mut want = begin;
             want.extend(["make all mounts private", "bring the loopback interface up"]);
@@ -287,6 +319,9 @@ mod tests {
             want.push("replace the standard files by the job's own");
             want.push("mount an empty /tmp (mode 1777)");
             want.extend(middle);
+            want.push("make /run, /var/tmp, /home and such");
+            want.push(names);
+            want.push("give joblet an address");
             want.push("mount a private copy of the current directory on /work");
             want.push("make the root read-only");
             want.extend(["enter the root and detach the host's", "begin a session"]);
@@ -312,7 +347,7 @@ mod tests {
                 "/tmp 1777, /usr ro, /usr/a ro, /usr/a/b ro",
             ),
         ] {
-            let found = super::mounts(&runtime(&mounts), ROOT.ids);
+            let found = super::mounts(&runtime(&mounts), root().ids);
             let found: Vec<_> = found
                 .iter()
                 .map(|step| match step {
@@ -335,7 +370,7 @@ mod tests {
             let mut job = job();
             change(&mut job);
             let (plain, changed) =
-                (lines(&runtime, &self::job(), &USER), lines(&runtime, &job, &USER));
+                (lines(&runtime, &self::job(), &user()), lines(&runtime, &job, &user()));
             changed.into_iter().filter(|line| !plain.contains(line)).collect::<Vec<_>>()
         };
         for (found, want) in [
@@ -349,7 +384,6 @@ mod tests {
             (change(|job| job.limits.pids = Some(7)), "limit to 7 processes"),
             (change(|job| job.share_cwd = false), "mount an empty /work (mode 755)"),
             (change(|job| job.workdir = Some("/usr".into())), "change to /usr"),
-            (change(|job| job.hostname = Some("h".into())), "set the host name h"),
             (change(|job| job.user = Some(Ids { uid: 0, gid: 0 })), "map user 1000:100 to 0:0"),
             (
                 change(|job| {
@@ -367,6 +401,10 @@ mod tests {
         ] {
             assert_eq!(found, [want]);
         }
+        let named = change(|job| job.hostname = Some("h".into()));
+        assert_eq!(named, ["set the host name h", "give h an address"]);
+        let limited = change(|job| job.limits.memory = Some(1 << 20));
+        assert_eq!(limited, ["limit to 1 MiB of memory", "mount an empty root of 524288 bytes"]);
         let network = change(|job| job.network = Network::Host);
         let want = [
             "make namespaces: mount pid ipc uts cgroup user",
@@ -374,7 +412,7 @@ mod tests {
             "show the host's /etc/hosts",
         ];
         assert_eq!(network, want);
-        let own = |job: &Job| lines(&runtime, job, &USER).join("; ");
+        let own = |job: &Job| lines(&runtime, job, &user()).join("; ");
         let mut given = job();
         given.binds.push(Bind { source: ".".into(), target: "/work".into(), writable: false });
         let (plain, bound) = (own(&job()), own(&given));
@@ -382,8 +420,8 @@ mod tests {
         assert_eq!(bound, plain.replace(copy, "mount . on /work read-only"));
         let here = Upload { here: true, ..upload(false) };
         let here = Job { uploads: vec![here], ..job() };
-        assert_eq!(lines(&runtime, &here, &USER), lines(&runtime, &job(), &USER));
-        let private = Host { cwd: Cwd::Private, ..USER };
+        assert_eq!(lines(&runtime, &here, &user()), lines(&runtime, &job(), &user()));
+        let private = Host { cwd: Cwd::Private, ..user() };
         let steps = lines(&runtime, &here, &private);
         for want in ["mount an empty /work (mode 755)", "copy ../f to /work/f"] {
             assert!(steps.contains(&want.to_owned()));
@@ -395,14 +433,23 @@ mod tests {
         let mut job = job();
         job.env = vec![("B".into(), "job".into()), ("C".into(), "job".into())];
         job.term = Some("xterm".into());
-        let env = environment(&runtime(&[]), &job);
+        let env = environment(&runtime(&[]), &job, &user());
         let env: Vec<_> = env
             .iter()
             .map(|(k, v)| format!("{}={}", k.to_str().unwrap(), v.to_str().unwrap()))
             .collect();
         assert_eq!(
             env,
-            ["A=runtime", "B=job", "C=job", "HOME=/tmp", &format!("PATH={PATH}"), "TERM=xterm"]
+            [
+                "A=runtime",
+                "B=job",
+                "C=job",
+                "HOME=/tmp",
+                "LOGNAME=me",
+                &format!("PATH={PATH}"),
+                "TERM=xterm",
+                "USER=me"
+            ]
         );
     }
 
@@ -422,6 +469,10 @@ mod tests {
             (bind("/proc/1"), "is reserved: every job gets its own"),
             (bind("/sys"), "is reserved: every job gets its own"),
             (Job { uploads: vec![upload(true)], ..bind("/work/") }, "hide what --upload puts"),
+            (
+                Job { uploads: vec![upload(true), upload(false)], ..job() },
+                "--upload ../f and --upload ../f have one name in /work",
+            ),
             (Job { workdir: Some("x".into()), ..job() }, "workdir x is not absolute"),
             (
                 Job { workdir: Some("/proc/self/fd/7".into()), ..job() },
@@ -430,7 +481,7 @@ mod tests {
             (Job { hostname: Some(String::new()), ..job() }, "hostname"),
             (Job { env: vec![("A=B".into(), "".into())], ..job() }, "\"A=B\" cannot be a variable"),
         ] {
-            let error = plan(&runtime, &job, &USER).unwrap_err();
+            let error = plan(&runtime, &job, &user()).unwrap_err();
             assert!(
                 matches!(error, Error::Usage(_)) && error.to_string().contains(reason),
                 "{error}"
@@ -440,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_plan_is_data() {
-        let steps = plan(&runtime(&[("usr", "/usr", true)]), &job(), &USER).unwrap();
+        let steps = plan(&runtime(&[("usr", "/usr", true)]), &job(), &user()).unwrap();
         let json: Vec<_> = steps.iter().map(|step| serde_json::to_string(step).unwrap()).collect();
         for want in [
             r#"{"step":"namespaces","user":true,"network":true}"#,

@@ -51,7 +51,11 @@ pub enum Step {
         name: String,
     },
     /// An empty tmpfs over `/`, which becomes the job's root.
-    Root,
+    Root {
+        /// How much it may hold, in bytes; half of the memory if not given.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
+    },
     /// A fresh `/proc`, without what leaks.
     Proc {
         /// Whether the job's user owns the settings of the kernel: then they become read-only.
@@ -110,7 +114,29 @@ pub enum Step {
         /// Whose it is.
         owner: Ids,
     },
-    /// A file by which the host finds others, if the runtime has one to be covered.
+    /// Directories that every program may expect, where the runtime has none.
+    Directories {
+        /// Whose those are that can be written to.
+        owner: Ids,
+    },
+    /// The names of the job's user and group, for programs that look them up.
+    Account {
+        /// Whose.
+        ids: Ids,
+        /// Name of the user.
+        user: String,
+        /// Name of the group.
+        group: String,
+        /// The user's home directory.
+        #[serde(serialize_with = "lossy")]
+        home: PathBuf,
+    },
+    /// The address of the job's host name: its own.
+    Hosts {
+        /// The name.
+        name: String,
+    },
+    /// A file by which the host finds others.
     Names {
         /// The file, here and there.
         path: &'static str,
@@ -183,7 +209,10 @@ impl fmt::Display for Step {
             Self::PrivateMounts => f.write_str("make all mounts private"),
             Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Hostname { name } => write!(f, "set the host name {name}"),
-            Self::Root => f.write_str("mount an empty root"),
+            Self::Root { size } => {
+                f.write_str("mount an empty root")?;
+                size.map_or(Ok(()), |size| write!(f, " of {size} bytes"))
+            }
             Self::Proc { protect: true } => f.write_str("mount /proc, kernel settings read-only"),
             Self::Proc { protect: false } => f.write_str("mount /proc"),
             Self::Dev { make_nodes, more } => {
@@ -206,6 +235,11 @@ impl fmt::Display for Step {
             Self::Copy { source, target, .. } => {
                 write!(f, "copy {} to {}", source.display(), target.display())
             }
+            Self::Directories { .. } => f.write_str("make /run, /var/tmp, /home and such"),
+            Self::Account { user, group, .. } => {
+                write!(f, "name the user {user}, the group {group}")
+            }
+            Self::Hosts { name } => write!(f, "give {name} an address"),
             Self::Names { path } => write!(f, "show the host's {path}"),
             Self::SealRoot => f.write_str("make the root read-only"),
             Self::EnterRoot => f.write_str("enter the root and detach the host's"),

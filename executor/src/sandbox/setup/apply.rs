@@ -4,15 +4,12 @@ use super::{
     command, copy, dev,
     failure::{Failure, Kind},
     mounts::Places,
-    private_copy, privileges, proc, seal, seccomp,
+    names, places, private_copy, privileges, proc, seal, seccomp,
     standard_files::StandardFiles,
     terminal,
 };
 use crate::fs::beneath::{self, Create, Escape};
-use crate::sandbox::{
-    plan::step::Step,
-    sys::{self, NODEV, RDONLY},
-};
+use crate::sandbox::{plan::step::Step, sys};
 use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd},
@@ -22,7 +19,7 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{chroot, fchdir, pivot_root, umask},
 };
-use std::{fs, path::Path};
+use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 
 /// What the steps need that no step says. All of it is the launcher's: with memory that is lent to
 /// the child, nothing of it may be dropped there.
@@ -64,9 +61,9 @@ impl Sandbox<'_> {
                 Ok(sys::loopback_up(socket.as_fd())?)
             }
             Step::Hostname { name } => Ok(nix::unistd::sethostname(name)?),
-            Step::Root => {
+            Step::Root { size } => {
                 umask(Mode::from_raw_mode(0o022));
-                *places = Some(Places::open(self.runtime.0, self.runtime.1)?);
+                *places = Some(Places::open(self.runtime.0, self.runtime.1, *size)?);
                 Ok(())
             }
             Step::DropPrivileges { user } => privileges::drop_all(*user),
@@ -96,12 +93,17 @@ impl Sandbox<'_> {
             Step::Copy { source, target, mode, owner } => {
                 copy::file(places, source, target, *mode, *owner)
             }
-            Step::Names { path } => copy::names(places, Path::new(path)),
+            Step::Directories { owner } => places::make(places, *owner),
+            Step::Account { ids, user, group, home } => {
+                names::account(places, *ids, (user, group), home.as_os_str().as_bytes())
+            }
+            Step::Hosts { name } => names::host(places, name),
+            Step::Names { path } => names::of_host(places, Path::new(path)),
             Step::Terminal { owner } => {
                 let none = || Failure::launch("the caller has none");
                 terminal::open(places, self.terminal.ok_or_else(none)?, self.files, *owner)
             }
-            Step::SealRoot => seal::seal(&places.proc, places.root.as_fd(), NODEV | RDONLY, false),
+            Step::SealRoot => places.seal(),
             Step::EnterRoot => enter(places),
             Step::StandardFiles => self.files.install(places),
             Step::Session => Ok(nix::unistd::setsid().map(|_| ())?),

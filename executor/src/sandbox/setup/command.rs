@@ -33,15 +33,24 @@ pub(crate) fn execute(
 ) -> Failure {
     let executed = || {
         let name = argv.first().ok_or(Errno::EINVAL)?;
-        let words =
+        let mut words =
             argv.iter().map(|word| c_string(word.clone())).collect::<Result<Vec<_>, _>>()?;
         let variables = env.iter().map(|(name, value)| {
             c_string([name.as_os_str(), value.as_os_str()].join(OsStr::new("=")))
         });
         let variables = variables.collect::<Result<Vec<_>, _>>()?;
         let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let file = find(name, &path)?;
-        let named = interpreter(&file).unwrap_or_default();
+        let mut file = find(name, &path)?;
+        let mut head = [0; 4096];
+        let len = begin(&file, &mut head);
+        let named = if len.is_some_and(|len| is_plain_script(&head[..len])) {
+            // As execvp(3) does: the name that was looked for becomes the shell's first argument.
+            let script = c_string(std::mem::replace(&mut file, SHELL.into()).into_os_string())?;
+            words.splice(..1, [c_string(SHELL.into())?, script]);
+            SHELL.to_owned()
+        } else {
+            len.and_then(|len| parse_interpreter(&head[..len])).unwrap_or_default()
+        };
         if named.starts_with("/proc/") {
             return Err(not_executable(format!(
                 "its interpreter {named} is not a file of the runtime"
@@ -148,13 +157,21 @@ pub(crate) fn failed(errno: Errno, detail: &str) -> Failure {
     })
 }
 
-/// The interpreter that `file` asks for.
-fn interpreter(file: &Path) -> Option<String> {
-    let mut head = [0; 4096];
+/// The shell that executes scripts without a `#!` line.
+const SHELL: &str = "/bin/sh";
+
+/// Reads what `file` begins with into `head`; its length.
+fn begin(file: &Path, head: &mut [u8]) -> Option<usize> {
     // What has become a FIFO since must not hang here.
     let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(file);
-    let len = opened.ok()?.read(&mut head).ok()?;
-    parse_interpreter(&head[..len])
+    opened.ok()?.read(head).ok()
+}
+
+/// Whether a file beginning with `head` is text that names no interpreter: as shells do it, by a first
+/// line without NUL.
+fn is_plain_script(head: &[u8]) -> bool {
+    let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    !head.starts_with(b"#!") && !head.starts_with(b"\x7fELF") && !line.contains(&0)
 }
 
 /// The interpreter that a file beginning with `head` asks for, by `#!` or as a 64-bit ELF.
@@ -197,6 +214,19 @@ mod tests {
         ] {
             let want: Vec<_> = want.into_iter().map(PathBuf::from).collect();
             assert_eq!(candidates(OsStr::new(name), OsStr::new(path)), want);
+        }
+    }
+
+    #[test]
+    fn scripts_without_an_interpreter() {
+        for (head, want) in [
+            (&b"echo hello\n\0"[..], true),
+            (b"", true),
+            (b"#!/bin/sh\n", false),
+            (b"\x7fELF\x02\n", false),
+            (b"\xca\xfe\0\n", false),
+        ] {
+            assert_eq!(is_plain_script(head), want, "{head:?}");
         }
     }
 

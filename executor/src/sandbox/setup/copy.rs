@@ -1,7 +1,7 @@
 //! Files of the host, copied into a job's own directory.
 
-use super::{failure::Failure, mirror, mounts::Places};
-use crate::sandbox::plan::{job::Ids, step::Origin};
+use super::{failure::Failure, mount_calls, mounts::Places};
+use crate::sandbox::plan::job::Ids;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, unlinkat},
@@ -26,7 +26,7 @@ pub(crate) fn file(
         Ok(()) | Err(Errno::NOENT) => {}
         Err(Errno::BUSY) => {
             // A file of a mirrored directory.
-            mirror::uncover(&parent, name)?;
+            mount_calls::uncover(&parent, name)?;
             fchdir(&places.cwd)?;
             unlinkat(&parent, name, AtFlags::empty())?;
         }
@@ -50,25 +50,9 @@ pub(crate) fn file(
 }
 
 /// Refuses what is not a regular file.
-fn check_file(file: BorrowedFd<'_>) -> Result<(), Failure> {
+pub(super) fn check_file(file: BorrowedFd<'_>) -> Result<(), Failure> {
     match FileType::from_raw_mode(fstat(file)?.st_mode) {
         FileType::RegularFile => Ok(()),
         _ => Err(Failure::launch("it is not a regular file; replace it by one")),
-    }
-}
-
-/// Shows the host's file `path` at the same place, where the runtime has a file that can be
-/// covered. Where either is missing, names are not what it is for.
-pub(crate) fn names(places: &Places, path: &Path) -> Result<(), Failure> {
-    let source = match places.find(&Origin::Host(path.into())) {
-        Err(Errno::NOENT) => return Ok(()),
-        source => source?,
-    };
-    check_file(source.as_fd())?;
-    match places.bind_found(&source, path, false) {
-        Err(failure) if failure.errno == 0 || failure.errno == Errno::NOENT.raw_os_error() => {
-            Ok(())
-        }
-        other => other,
     }
 }

@@ -23,8 +23,6 @@ use rustix::{
         symlinkat, unlinkat,
     },
     io::Errno,
-    mount::{UnmountFlags, unmount},
-    path::Arg,
     process::fchdir,
 };
 use std::{
@@ -68,15 +66,9 @@ pub(crate) fn mount(
     let work = view.cover(target, 0o755)?;
     places.owns(work.as_fd())?;
     view.fill(&tree, list(&tree)?, &work, overlays, 0)?;
-    uncover(&places.root, SOURCE)?;
+    mount_calls::uncover(&places.root, SOURCE)?;
     unlinkat(&places.root, SOURCE, AtFlags::REMOVEDIR)?;
     Ok(fchdir(&places.cwd)?)
-}
-
-/// Unmounts what is mounted on `name` in `dir`, which becomes the current directory.
-pub(crate) fn uncover(dir: &OwnedFd, name: impl Arg) -> Result<(), Errno> {
-    fchdir(dir)?;
-    unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
 }
 
 fn list(dir: &OwnedFd) -> Result<Dir, Errno> {
@@ -87,7 +79,7 @@ fn list(dir: &OwnedFd) -> Result<Dir, Errno> {
 impl View<'_> {
     /// Mounts an empty directory over `target`, whatever is left there of an attempt to overlay it.
     fn cover(&self, target: &OwnedFd, mode: RawMode) -> Result<OwnedFd, Errno> {
-        let tmpfs = mount_calls::tmpfs(mode, Some(self.owner), &[], NOSUID | NODEV)?;
+        let tmpfs = mount_calls::tmpfs(mode, Some(self.owner), self.places.size, NOSUID | NODEV)?;
         mount_calls::attach(&tmpfs, here(target))?;
         Ok(tmpfs)
     }

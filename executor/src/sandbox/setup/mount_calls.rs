@@ -6,10 +6,12 @@ use rustix::{
     fs::{Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat},
     io::Errno,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+        fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount,
+        open_tree, unmount,
     },
     path::Arg,
+    process::fchdir,
 };
 use std::path::Path;
 
@@ -33,16 +35,18 @@ pub(crate) fn identity(dir: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Makes a mount of a new tmpfs, attached nowhere. `owner` is the process's own if not given.
+/// Makes a mount of a new tmpfs of `size` bytes (half of the memory if not given), attached nowhere.
+/// `owner` is the process's own if not given.
 pub(crate) fn tmpfs(
     mode: u32,
     owner: Option<Ids>,
-    options: &[(&str, &str)],
+    size: Option<u64>,
     flags: u64,
 ) -> Result<OwnedFd, Errno> {
     let mode = format!("{mode:o}");
     let mut all = vec![("mode", mode.as_str())];
-    all.extend(options);
+    let size = size.map(|bytes| bytes.to_string());
+    all.extend(size.iter().map(|bytes| ("size", bytes.as_str())));
     let ids = owner.map(|ids| (ids.uid.to_string(), ids.gid.to_string()));
     if let Some((uid, gid)) = &ids {
         all.extend([("uid", uid.as_str()), ("gid", gid.as_str())]);
@@ -89,4 +93,10 @@ pub(crate) fn attach(mount: &OwnedFd, (dir, name): Point<'_>) -> Result<(), Errn
 pub(crate) fn directory(dir: &OwnedFd, name: impl Arg + Copy, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(dir, name, Mode::from_raw_mode(mode))?;
     openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Unmounts what is mounted on `name` in `dir`, which becomes the current directory.
+pub(crate) fn uncover(dir: &OwnedFd, name: impl Arg) -> Result<(), Errno> {
+    fchdir(dir)?;
+    unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
 }

@@ -3,6 +3,7 @@
 
 use super::{
     failure::Failure,
+    layer::{self, Base, Layers},
     mount_calls::{self, attach, clone_tree, here, set_owner, tmpfs},
     seal, trampoline,
 };
@@ -14,7 +15,7 @@ use crate::sandbox::{
 };
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{FileType, Mode, OFlags, fstat, mkdirat, open, openat},
+    fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdirat, open, openat, unlinkat},
     io::Errno,
 };
 use std::{
@@ -39,6 +40,12 @@ pub(crate) struct Places {
     pub pts: OnceCell<OwnedFd>,
     /// The file systems of the job alone (`st_dev`): mount points are made on these only.
     own: RefCell<Vec<u64>>,
+    /// How much each of its places in memory may hold, in bytes.
+    pub size: Option<u64>,
+    /// What has the mount points that the runtime does not have.
+    layers: Layers,
+    /// Names of files in the root that go when it is sealed.
+    temporary: RefCell<Vec<String>>,
 }
 
 impl Places {
@@ -47,7 +54,11 @@ impl Places {
     /// A mount over `/` needs no directory of the host, and changes nothing for this process: its
     /// own `/` stays the directory below. `runtime` is opened again by its path and must be the
     /// directory that was checked, `identity`.
-    pub(crate) fn open(runtime: &Path, identity: (u64, u64)) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        runtime: &Path,
+        identity: (u64, u64),
+        size: Option<u64>,
+    ) -> Result<Self, Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let refuse = |what| {
             move |errno| Failure::launch(format!("{what} directory cannot be opened: {errno}"))
@@ -57,13 +68,24 @@ impl Places {
         if mount_calls::identity(runtime.as_fd())? != identity {
             return Err(Failure::launch("the runtime's directory was replaced; try again"));
         }
-        let root = tmpfs(0o755, None, &[], NOSUID)?;
+        let root = tmpfs(0o755, None, size, NOSUID)?;
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, here(&slash))?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
         let trampoline = trampoline::prepare(&root)?;
         let (proc, pts) = (OnceCell::new(), OnceCell::new());
-        Ok(Self { runtime, cwd, root, trampoline, proc, pts, own })
+        Ok(Self {
+            runtime,
+            cwd,
+            root,
+            trampoline,
+            proc,
+            pts,
+            own,
+            size,
+            layers: Layers::default(),
+            temporary: RefCell::default(),
+        })
     }
 
     /// Opens what `origin` names.
@@ -95,9 +117,18 @@ impl Places {
         let create = if file { Create::File(&own) } else { Create::Directory(&own) };
         let found = match beneath::open(self.root.as_fd(), target, Escape::Clamp, create) {
             Err(Errno::ROFS) => {
-                return Err(refuse(
-                    "does not exist, and nothing is made in the runtime or on the host",
-                ));
+                drop(own);
+                let (root, proc, cwd) = (&self.root, &self.proc, &self.cwd);
+                let base = Base { root, proc, cwd, layers: &self.layers };
+                return match layer::make(base, target, file) {
+                    Err(failure) if failure.errno == Errno::ROFS.raw_os_error() => Err(refuse(
+                        "does not exist, and nothing is made in a writable directory of the host",
+                    )),
+                    Err(failure) if layer::is_refused(&failure) => Err(refuse(
+                        "does not exist, and this kernel cannot add it to a read-only directory",
+                    )),
+                    made => made,
+                };
             }
             Err(Errno::EXIST) => return Err(refuse("is a dangling symlink")),
             Err(Errno::NOTDIR) => return Err(refuse("is below a file")),
@@ -105,11 +136,22 @@ impl Places {
             other => other?,
         };
         // A link of the runtime may lead there. Nothing may cover what later steps read in it.
-        let device = self.proc.get().map(fstat).transpose()?.map(|stat| stat.st_dev);
-        if device == Some(fstat(&found)?.st_dev) {
+        if self.is_proc(found.as_fd())? {
             return Err(refuse("is a link into /proc"));
         }
         Ok(found)
+    }
+
+    /// Whether `file` is in the job's `/proc`.
+    pub(crate) fn is_proc(&self, file: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let device = self.proc.get().map(fstat).transpose()?.map(|stat| stat.st_dev);
+        Ok(device == Some(fstat(file)?.st_dev))
+    }
+
+    /// Makes the file `target`, which is missing, where its place is the job's own.
+    pub(crate) fn own_target(&self, target: &Path) -> Result<OwnedFd, Errno> {
+        let own = self.own.borrow();
+        beneath::open(self.root.as_fd(), target, Escape::Clamp, Create::File(&own))
     }
 
     /// The name of the mount point `target` if it is a new directory in the root, as most are.
@@ -139,9 +181,7 @@ impl Places {
     ) -> Result<(), Failure> {
         let target = self.target(target, false)?;
         if size.is_some() || !self.is_free(target.as_fd())? {
-            let size = size.map(|bytes| bytes.to_string());
-            let options: Vec<_> = size.iter().map(|bytes| ("size", bytes.as_str())).collect();
-            let tmpfs = tmpfs(mode, Some(owner), &options, NOSUID | NODEV)?;
+            let tmpfs = tmpfs(mode, Some(owner), size.or(self.size), NOSUID | NODEV)?;
             attach(&tmpfs, here(&target))?;
             return Ok(self.owns(tmpfs.as_fd())?);
         }
@@ -149,6 +189,22 @@ impl Places {
         set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
         // A clone has the flags of the root, nosuid and nodev.
         Ok(attach(&clone_tree(target.as_fd(), false)?, here(&target))?)
+    }
+
+    /// A name for a file in the root, where no job will see it.
+    pub(crate) fn temporary(&self, name: &str) -> String {
+        let name = format!(".{name}");
+        self.temporary.borrow_mut().push(name.clone());
+        name
+    }
+
+    /// Makes the root read-only.
+    pub(crate) fn seal(&self) -> Result<(), Failure> {
+        self.layers.remove(&self.root, &self.cwd)?;
+        for name in self.temporary.borrow().iter() {
+            unlinkat(&self.root, name, AtFlags::empty())?;
+        }
+        seal::seal(&self.proc, self.root.as_fd(), NODEV | RDONLY, false)
     }
 
     /// Remembers that the file system of `mount` is the job's alone.

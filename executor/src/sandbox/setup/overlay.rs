@@ -35,7 +35,7 @@ pub(crate) fn stack(
     let layers = if places.is_free(target.as_fd())? {
         target
     } else {
-        other = mount_calls::tmpfs(0o755, None, &[], NOSUID | NODEV)?;
+        other = mount_calls::tmpfs(0o755, None, places.size, NOSUID | NODEV)?;
         mount_calls::attach(&other, here(target))?;
         &other
     };

@@ -12,7 +12,7 @@ use crate::sandbox::sys::{self, NODEV, NOEXEC, NOSUID, RDONLY};
 use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-    fs::{CWD, Mode, OFlags, openat},
+    fs::{CWD, Mode, OFlags, openat, readlinkat},
     io::Errno,
     mount::{MountFlags, mount_remount},
     process::fchdir,
@@ -76,15 +76,11 @@ fn remount(
     flags: u64,
     recursive: bool,
 ) -> Result<(), Failure> {
-    // The job's own /proc, mounted before anything that comes here.
-    let proc = proc.get().ok_or(Errno::NOENT)?;
     let here = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let proc = openat(proc, "self", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let fdinfo = read(proc.as_fd(), &format!("fdinfo/{}", mount.as_raw_fd()))?;
-    let id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
+    let proc = own_process(proc)?;
     let mountinfo = read(proc.as_fd(), "mountinfo")?;
     let table: Vec<_> = mountinfo.lines().filter_map(Mount::parse).collect();
-    let top = table.iter().find(|mount| Some(mount.id) == id).ok_or(Errno::NOENT)?;
+    let top = find(&table, proc.as_fd(), mount)?;
     let mut found = BTreeSet::from([top.id]);
     let mut list = vec![top];
     // A mount comes after its parent, unless it was moved there: repeat until nothing is new.
@@ -115,6 +111,55 @@ fn remount(
         mount_remount(format!("fd/{}", fd.as_raw_fd()), flags, c"")?;
     }
     Ok(fchdir(&here)?)
+}
+
+/// This process in the job's own /proc, mounted before anything that comes here.
+fn own_process(proc: &OnceCell<OwnedFd>) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    openat(proc.get().ok_or(Errno::NOENT)?, "self", flags, Mode::empty())
+}
+
+/// The mount that the open `file` is on, in `table`.
+fn find<'a, 't>(
+    table: &'t [Mount<'a>],
+    process: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+) -> Result<&'t Mount<'a>, Failure> {
+    let fdinfo = read(process, &format!("fdinfo/{}", file.as_raw_fd()))?;
+    let id = fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
+    Ok(table.iter().find(|mount| Some(mount.id) == id).ok_or(Errno::NOENT)?)
+}
+
+/// Where, below the directory `dir`, something is mounted on its own mount.
+pub(crate) fn mounts_below(
+    proc: &OnceCell<OwnedFd>,
+    dir: BorrowedFd<'_>,
+) -> Result<Vec<PathBuf>, Failure> {
+    let process = own_process(proc)?;
+    let mountinfo = read(process.as_fd(), "mountinfo")?;
+    let table: Vec<_> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let top = find(&table, process.as_fd(), dir)?.id;
+    let path = path_of(process.as_fd(), dir)?;
+    let below = table.iter().filter(|mount| mount.parent == top);
+    let below = below.filter_map(|mount| Some(mount.path.strip_prefix(&path).ok()?.to_owned()));
+    Ok(below.filter(|path| !path.as_os_str().is_empty()).collect())
+}
+
+/// Where the open `file` is.
+fn path_of(process: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<PathBuf, Errno> {
+    let path = readlinkat(process, format!("fd/{}", file.as_raw_fd()), Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
+}
+
+/// The path of the open `file` in the directory `dir`.
+pub(crate) fn path_below(
+    proc: &OnceCell<OwnedFd>,
+    dir: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+) -> Result<PathBuf, Failure> {
+    let process = own_process(proc)?;
+    let (dir, file) = (path_of(process.as_fd(), dir)?, path_of(process.as_fd(), file)?);
+    Ok(file.strip_prefix(dir).map_err(|_| Errno::XDEV)?.to_owned())
 }
 
 /// The flags of mount(2) for those of `mount_setattr(2)`.

@@ -1,0 +1,165 @@
+//! Files by which a job knows itself: who it is, and what its host is called.
+//!
+//! They are made once, in the root's own memory, and mounted over those of the runtime. Where the
+//! place is the job's own they are written there, without a mount; where the runtime has a read-only
+//! directory without such a file, its programs do not look for one.
+
+use super::{
+    copy::check_file,
+    failure::Failure,
+    layer,
+    mount_calls::{self, here},
+    mounts::{Places, open_again},
+    seal,
+};
+use crate::fs::beneath::{self, Create, Escape};
+use crate::sandbox::{
+    plan::{job::Ids, step::Origin},
+    sys::{NODEV, NOEXEC, NOSUID, RDONLY},
+};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{FileType, Mode, OFlags, fstat, openat},
+    io::Errno,
+};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    path::Path,
+};
+
+/// Most bytes of a runtime's file that are kept.
+const MOST: u64 = 1 << 20;
+
+/// Puts the lines of `user` and `group` before those of the runtime's `passwd` and `group`.
+pub(crate) fn account(
+    places: &Places,
+    ids: Ids,
+    (user, group): (&str, &str),
+    home: &[u8],
+) -> Result<(), Failure> {
+    let Ids { uid, gid } = ids;
+    let mut line = format!("{user}:x:{uid}:{gid}:{user}:").into_bytes();
+    line.extend(home);
+    line.extend(b":/bin/sh\n");
+    show(places, "/etc/passwd", |old| with_account(&line, (user, uid), old))?;
+    let line = format!("{group}:x:{gid}:\n").into_bytes();
+    show(places, "/etc/group", |old| with_account(&line, (group, gid), old))
+}
+
+/// `line` before those of `old` that have neither this name nor this number.
+fn with_account(line: &[u8], (name, number): (&str, u32), old: &[u8]) -> Vec<u8> {
+    let number = number.to_string();
+    let others = old.split_inclusive(|&byte| byte == b'\n').filter(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        fields.next() != Some(name.as_bytes()) && fields.nth(1) != Some(number.as_bytes())
+    });
+    [line].into_iter().chain(others).collect::<Vec<_>>().concat()
+}
+
+/// Adds the job's host `name` to the runtime's `hosts`.
+pub(crate) fn host(places: &Places, name: &str) -> Result<(), Failure> {
+    show(places, "/etc/hosts", |old| with_host(name, old))
+}
+
+fn with_host(name: &str, old: &[u8]) -> Vec<u8> {
+    let local = b"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+    let mut text = if old.trim_ascii().is_empty() { local.to_vec() } else { old.to_vec() };
+    if text.last() != Some(&b'\n') {
+        text.push(b'\n');
+    }
+    // A name that would be another line, or more than one name, stays unknown.
+    if !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
+        text.extend(format!("127.0.0.1\t{name}\n").bytes());
+    }
+    text
+}
+
+/// Shows what `make` makes of the runtime's file `path` instead of it.
+fn show(
+    places: &Places,
+    path: &'static str,
+    make: impl FnOnce(&[u8]) -> Vec<u8>,
+) -> Result<(), Failure> {
+    // Its name is not one that the job could see: it goes when the root is sealed. Until then what is
+    // mounted can be moved, which the kernel refuses to what has no name.
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let path = Path::new(path);
+    let write = |file: OwnedFd, text: &[u8]| {
+        let done = File::from(file).write_all(text);
+        done.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    };
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let mode = Mode::from_raw_mode(0o644);
+    let found = match beneath::open(places.root.as_fd(), path, Escape::Clamp, Create::Nothing) {
+        Err(Errno::NOENT) => {
+            // A place of the job's own, or none that could have one.
+            let Ok(made) = places.own_target(path) else { return Ok(()) };
+            let file = open_again(places, made.as_fd(), OFlags::WRONLY)?;
+            return Ok(write(file, &make(b""))?);
+        }
+        Err(_) => return Ok(()), // a loop of links, a name below a file: not what programs read
+        Ok(found) => found,
+    };
+    if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::RegularFile
+        || places.is_proc(found.as_fd())?
+    {
+        return Ok(());
+    }
+    let mut old = Vec::new();
+    // One that this user may not read is replaced as if it were empty.
+    if let Ok(file) = open_again(places, found.as_fd(), OFlags::RDONLY) {
+        let read = File::from(file).take(MOST).read_to_end(&mut old);
+        read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    }
+    let file = openat(&places.root, places.temporary(name), flags | OFlags::EXCL, mode)?;
+    let tree = mount_calls::clone_tree(file.as_fd(), false)?;
+    write(file, &make(&old))?;
+    let flags = RDONLY | NOSUID | NODEV | NOEXEC;
+    seal::attach_sealed(&places.proc, &tree, here(&found), flags, false)
+}
+
+/// Shows the host's file `path` at the same place. Where the host has none, the runtime's stays.
+pub(crate) fn of_host(places: &Places, path: &Path) -> Result<(), Failure> {
+    let source = match places.find(&Origin::Host(path.into())) {
+        Err(Errno::NOENT) => return Ok(()),
+        source => source?,
+    };
+    check_file(source.as_fd())?;
+    match places.bind_found(&source, path, false) {
+        // Without a directory for it in the runtime, and no way to have one: programs do without.
+        Err(failure) if failure.errno == 0 || layer::is_refused(&failure) => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_the_first_of_its_name_and_number() {
+        for (old, want) in [
+            ("", "me:x:7:7\n"),
+            ("root:x:0:0\n", "me:x:7:7\nroot:x:0:0\n"),
+            ("me:x:1:1\nyou:x:7:7\nroot:x:0:0", "me:x:7:7\nroot:x:0:0"),
+            ("me2:x:70:7\n\n# 7\n", "me:x:7:7\nme2:x:70:7\n\n# 7\n"),
+        ] {
+            let text = with_account(b"me:x:7:7\n", ("me", 7), old.as_bytes());
+            assert_eq!(String::from_utf8(text).unwrap(), want, "{old}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_one_line_more() {
+        for (name, old, want) in [
+            ("h", "127.0.0.1 localhost", "127.0.0.1 localhost\n127.0.0.1\th\n"),
+            ("a b", "127.0.0.1 localhost\n", "127.0.0.1 localhost\n"),
+            ("a\nb", "1.2.3.4 x\n", "1.2.3.4 x\n"),
+        ] {
+            assert_eq!(String::from_utf8(with_host(name, old.as_bytes())).unwrap(), want, "{name}");
+        }
+        let made = String::from_utf8(with_host("h", b"\n")).unwrap();
+        assert!(made.contains("::1\tlocalhost") && made.ends_with("127.0.0.1\th\n"), "{made}");
+    }
+}

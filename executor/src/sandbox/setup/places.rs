@@ -1,0 +1,50 @@
+//! Directories that every program may expect: `/run` and `/var/tmp` can be written to, the others are
+//! there to be found, and to mount something on.
+
+use super::{failure::Failure, mounts::Places};
+use crate::fs::beneath::{self, Create, Escape};
+use crate::sandbox::plan::job::Ids;
+use rustix::{
+    fd::AsFd,
+    fs::{Mode, mkdirat, symlinkat},
+    io::Errno,
+};
+use std::path::Path;
+
+/// Those that are empty.
+const EMPTY: [&str; 4] = ["home", "opt", "mnt", "media"];
+
+/// Makes what the runtime does not have; what it writes to there is `owner`'s.
+pub(crate) fn make(places: &Places, owner: Ids) -> Result<(), Failure> {
+    let new = |name: &str| match mkdirat(&places.root, name, Mode::from_raw_mode(0o755)) {
+        Err(Errno::EXIST) => Ok(false),
+        other => other.map(|()| true),
+    };
+    for name in EMPTY {
+        new(name)?;
+    }
+    if new("run")? {
+        places.scratch(Path::new("/run"), 0o755, owner, None)?;
+    }
+    // The same as /tmp where it need not be a mount of its own.
+    if new("var")? {
+        return Ok(symlinkat("../tmp", &places.root, "var/tmp")?);
+    }
+    let root = places.root.as_fd();
+    let tmp = Path::new("/var/tmp");
+    let found = beneath::open(root, tmp, Escape::Clamp, Create::Nothing);
+    if found.is_ok_and(|found| rustix::fs::fstatvfs(&found).is_ok_and(is_writable)) {
+        return Ok(()); // the runtime's own
+    }
+    match places.scratch(tmp, 0o1777, owner, None) {
+        // Something else than a directory, or nothing that this kernel could add: as the runtime is.
+        Err(failure) if failure.errno == 0 || failure.errno == Errno::NOTDIR.raw_os_error() => {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn is_writable(found: rustix::fs::StatVfs) -> bool {
+    !found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)
+}

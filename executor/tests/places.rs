@@ -1,0 +1,192 @@
+//! The world of a job that programs know: a user and a host with names, directories that are always
+//! there, and mount points that a runtime does not have.
+
+use crate::support::{Output, World, finish};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+};
+
+/// Makes the runtime `full` once: as `demo`, with `/etc` read-only, as published runtimes are.
+fn full(world: &World) {
+    world.once("full", || {
+        let root = world.copy_runtime("full");
+        let etc = root.join("isolated/etc");
+        fs::create_dir(&etc).unwrap();
+        for (name, text) in [
+            ("passwd", "root:x:0:0:root:/work:/bin/sh\ngames:x:5:60:games:/g:/bin/no\n"),
+            ("group", "root:x:0:\nusers:x:100:\n"),
+            ("hosts", "127.0.0.1\tlocalhost\n"),
+            ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+        ] {
+            fs::write(etc.join(name), text).unwrap();
+        }
+        let yml = fs::read_to_string(root.join("runtime.yml")).unwrap();
+        let more = "mounts:\n  - { source: isolated/etc, target: /etc }\n";
+        let yml = yml.replace("mounts:\n", more).replace("name: demo", "name: full");
+        fs::write(root.join("runtime.yml"), yml).unwrap();
+        true
+    });
+}
+
+fn run(world: &World, user: Option<u32>, options: &[&str], script: &str) -> Output {
+    full(world);
+    let words = options.iter().copied().chain(["--runtime=full", "--", "bash", "-c", script]);
+    finish(world.command(user, &words.collect::<Vec<_>>()).spawn().unwrap())
+}
+
+/// The name of `number` in a file of the host such as `/etc/passwd`.
+fn name_on_host(file: &str, number: u32) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    let number = number.to_string();
+    let found = text.lines().find(|line| line.split(':').nth(2) == Some(&number));
+    found.map_or_else(|| "user".into(), |line| line.split(':').next().unwrap().to_owned())
+}
+
+#[test]
+fn the_user_has_a_name() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let uid = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        let gid = user.unwrap_or_else(|| nix::unistd::getegid().as_raw());
+        let (name, group) = (name_on_host("/etc/passwd", uid), name_on_host("/etc/group", gid));
+        let script = "id -un; id -gn; echo $USER $LOGNAME; cd; pwd; cat /etc/passwd /etc/group; \
+                      cd ~games 2>&1 | grep -o /g: || cd ~$USER; pwd; HOME=; unset HOME; cd ~; pwd; \
+                      : > /etc/passwd";
+        let output = run(world, user, &[], script);
+        let lines: Vec<_> = output.stdout.lines().collect();
+        let want = [&name, &group, &format!("{name} {name}"), "/tmp"];
+        assert_eq!(lines[..4], want, "{user:?} {output:?}");
+        let line = format!("{name}:x:{uid}:{gid}:{name}:/tmp:/bin/sh");
+        assert_eq!(lines.iter().filter(|other| **other == line).count(), 1, "{output:?}");
+        // Lines of others are still there, another one of this user's is not.
+        assert!(lines.contains(&"games:x:5:60:games:/g:/bin/no"), "{output:?}");
+        assert!(lines.contains(&"users:x:100:"), "{output:?}");
+        assert_eq!(output.stdout.contains(":/work:"), uid != 0, "{output:?}");
+        assert!(output.stderr.contains("/etc/passwd: Read-only file system"), "{output:?}");
+        // Nobody else's name, and a home that was asked for.
+        let options = ["--user=12345:54321", "-e", "HOME=/opt"];
+        let output = run(world, user, &options, "id -un; id -gn; echo ~; cat /etc/passwd");
+        assert!(output.stdout.starts_with("user\nuser\n/opt\nuser:x:12345:54321:user:/opt:"));
+        // Without /etc in the runtime its files are made; with one that lacks them, programs do not look.
+        let output = world.run(user, &[], "id -un; cat /etc/hosts");
+        assert!(output.stdout.starts_with(&format!("{name}\n")), "{output:?}");
+        assert!(output.stdout.ends_with("127.0.0.1\tjoblet\n"), "{output:?}");
+    }
+}
+
+#[test]
+fn the_host_has_a_name() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (options, want) in [
+            (&[][..], "joblet\n127.0.0.1\tlocalhost\n127.0.0.1\tjoblet\n"),
+            (&["--hostname=h"], "h\n127.0.0.1\tlocalhost\n127.0.0.1\th\n"),
+            (&["--hostname=a b"], "a b\n127.0.0.1\tlocalhost\n"),
+        ] {
+            let output = run(world, user, options, "cat /proc/sys/kernel/hostname /etc/hosts");
+            assert_eq!(output.stdout, want, "{user:?} {output:?}");
+        }
+        let own = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let script = "cat /proc/sys/kernel/hostname; cat /etc/resolv.conf";
+        let output = run(world, user, &["--network=host"], script);
+        // The runtime has no such file: it is made in a layer, and everything else stays.
+        let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        assert_eq!(output.stdout, own + &resolver, "{user:?} {output:?}");
+        let output = run(world, user, &["--network=host"], "cat /etc/nsswitch.conf; id -un");
+        assert!(output.stdout.starts_with("passwd: files\n"), "{output:?}");
+        let output = run(world, user, &["--network=host", "--hostname=h"], script);
+        assert!(output.stdout.starts_with("h\n"), "{output:?}");
+    }
+}
+
+#[test]
+fn directories_that_programs_expect() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let script = "for d in /tmp /var/tmp /run; do echo $d > $d/x && cat $d/x; done; \
+                      for d in /home /opt /mnt /media; do test -d $d && ! touch $d/x && echo $d; done";
+        for output in [run(world, user, &[], script), world.run(user, &[], script)] {
+            let want = "/tmp\n/var/tmp\n/run\n/home\n/opt\n/mnt\n/media\n";
+            assert_eq!(output.stdout, want, "{user:?} {output:?}");
+        }
+        if world.can_limit(user) {
+            let script = "head -c 200M /dev/zero > /tmp/big; echo $?";
+            let output = run(world, user, &["--memory=200M"], script);
+            assert_eq!(output.stdout, "1\n", "{output:?}");
+            assert!(output.stderr.contains("No space left on device"), "{output:?}");
+        }
+    }
+}
+
+/// What a runtime does not have is shown in a layer over it; nothing is made in the runtime or on the host.
+#[test]
+fn mount_points_that_the_runtime_lacks() {
+    let Some(world) = World::get() else { return };
+    full(world);
+    let dir = world.path("outside/a:b");
+    fs::create_dir_all(dir.join("sub")).unwrap();
+    fs::write(dir.join("file"), "file\n").unwrap();
+    let odd = world.path("outside").join(OsStr::from_bytes(b"odd-\xff"));
+    fs::write(&odd, "odd\n").unwrap();
+    let isolated = world.path("store/full/isolated");
+    fs::create_dir_all(isolated.join("usr/share/x")).unwrap();
+    fs::write(isolated.join("usr/share/x/own"), "own\n").unwrap();
+    _ = symlink("/nowhere/at/all", isolated.join("usr/share/x/dangling"));
+    let before = listing(&isolated);
+    for user in World::users() {
+        let bind = |target: &str| format!("--bind={}:{target}", dir.display());
+        let file = |target: &str| format!("--bind={}/file:{target}", dir.display());
+        let options = [
+            bind("/usr/share/x/a/b"),
+            file("/usr/share/x/c"),
+            file("/etc/app/conf.d/f"),
+            "--tmpfs=/usr/share/scratch".into(),
+            "--bind=/usr/bin:/usr/share/x/host".into(),
+        ];
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
+        let script = "cat /usr/share/x/a/b/file /usr/share/x/c /etc/app/conf.d/f /usr/share/x/own; \
+                      echo > /usr/share/scratch/x && test -x /usr/share/x/host/env && id -un >&2 && \
+                      ! touch /usr/share/y /etc/y /usr/share/x/a/y && echo done";
+        let output = run(world, user, &options, script);
+        assert_eq!(output.stdout, "file\nfile\nfile\nown\ndone\n", "{user:?} {output:?}");
+        // Of any bytes; with a colon in the target, too.
+        let mut word = OsString::from("--bind=");
+        word.push(&odd);
+        word.push(OsStr::from_bytes(b":/data\\:\xfe"));
+        let mut words = vec![word];
+        words.extend(["--runtime=full", "bash", "-c", "cat /data:*"].map(OsString::from));
+        let output = finish(world.command(user, &words).spawn().unwrap());
+        assert_eq!(output.stdout, "odd\n", "{output:?}");
+        // Not on the host.
+        let outside = format!("--bind={}:/data:rw", dir.display());
+        let output = run(world, user, &[&outside, "--bind=/usr:/data/no"], ":");
+        assert!(output.stderr.contains("in a writable directory of the host"), "{output:?}");
+    }
+    assert_eq!(listing(&isolated), before);
+    assert!(!dir.join("no").exists());
+}
+
+fn listing(dir: &std::path::Path) -> String {
+    let output =
+        std::process::Command::new("find").arg(dir).args(["-printf", "%p %m %s\n"]).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_script_without_an_interpreter_is_the_shells() {
+    let Some(world) = World::get() else { return };
+    let script = "echo 'echo $0 $1' > s; chmod +x s; : > empty; chmod +x empty; exec env ./s a";
+    for user in World::users() {
+        let output = run(world, user, &[], script);
+        assert_eq!(output.stdout, "./s a\n", "{output:?}");
+        fs::write(world.path("cwd/plain"), "echo $0 $1\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(world.path("cwd/plain"), mode).unwrap();
+        let words = ["--runtime=full", "./plain", "a"];
+        let output = finish(world.command(user, &words).spawn().unwrap());
+        assert_eq!(output.stdout, "./plain a\n", "{output:?}");
+    }
+    fs::remove_file(world.path("cwd/plain")).unwrap();
+}
