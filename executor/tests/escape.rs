@@ -375,7 +375,7 @@ fn kernel_settings_are_read_only() {
                   probe read /proc/kcore | grep -c -e -1 -e 'result.: 3'; ls -A /sys 2>/dev/null; \
                   mount -t proc p /tmp 2>/dev/null || mount -t sysfs s /tmp 2>/dev/null || \
                   mount -t cgroup2 c /tmp 2>/dev/null || echo no mount";
-    let held = format!("{REFUSED} 1\nno mount\n");
+    let held = format!("{REFUSED} 1\ndevices\nfs\nno mount\n");
     let Some(world) = probed() else { return };
     let pattern = || fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
     let before = pattern();
@@ -591,7 +591,10 @@ fn a_large_environment_stays_outside() {
         }
         let run = run.env("LD_PRELOAD", "/nowhere/evil.so").env("LD_LIBRARY_PATH", "/nowhere");
         let output = finish(run.spawn().unwrap());
-        assert_eq!(output.stdout, "FOO=bar\nHOME=/tmp\nPATH=/usr/bin:/bin\n", "{output:?}");
+        let name = if user.is_some() { "nobody" } else { "root" };
+        let want =
+            format!("FOO=bar\nHOME=/tmp\nLOGNAME={name}\nPATH=/usr/bin:/bin\nUSER={name}\n");
+        assert_eq!(output.stdout, want, "{output:?}");
     }
 }
 

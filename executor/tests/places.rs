@@ -190,3 +190,38 @@ fn a_script_without_an_interpreter_is_the_shells() {
     }
     fs::remove_file(world.path("cwd/plain")).unwrap();
 }
+
+/// What programs size themselves by, and nothing of the host's devices; nothing of it can be written,
+/// whoever asks: a group of another could be joined, a processor switched off.
+#[test]
+fn sys_has_processors_memory_and_the_own_group() {
+    let Some(world) = World::get() else { return };
+    let cpus = fs::read_to_string("/sys/devices/system/cpu/online").unwrap();
+    let version_1 = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let limited = version_1.lines().any(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        fields[1] == "memory" && fields[2] != "/"
+    });
+    for user in World::users() {
+        let script = "cat /sys/devices/system/cpu/online; ls /sys /sys/devices /sys/fs";
+        let output = run(world, user, &[], script);
+        let want = "/sys:\ndevices\nfs\n\n/sys/devices:\nsystem\n\n/sys/fs:\ncgroup\n";
+        assert_eq!(output.stdout, cpus.clone() + want, "{user:?} {output:?}");
+        let script = "while read -r _ _ _ _ at flags _; do case $at in /sys*) echo $at $flags;; esac; \
+                      done < /proc/self/mountinfo";
+        let mounts = run(world, user, &[], script).stdout;
+        assert!(mounts.contains("/sys/devices/system "), "{mounts}");
+        for line in mounts.lines() {
+            assert!(line.contains(" ro,nosuid,nodev,noexec"), "{line}");
+        }
+        let script = "echo 0 > /sys/fs/cgroup/memory/cgroup.procs; cat /proc/self/cgroup; \
+                      cat /sys/fs/cgroup/memory/memory.limit_in_bytes; ls /sys/fs/cgroup/memory";
+        let output = run(world, user, &[], script);
+        if limited {
+            assert!(output.stderr.contains("Read-only file system"), "{output:?}");
+            assert!(output.stdout.contains(":memory:/\n"), "{output:?}");
+            // Its own group is the root, with no way to one above.
+            assert!(output.stdout.contains("memory.usage_in_bytes"), "{output:?}");
+        }
+    }
+}

@@ -102,7 +102,7 @@ fn names_of_other_hosts_come_with_their_network() {
             let words = [options, &["--runtime=named", "cat", "/etc/resolv.conf", "/etc/hosts"]];
             finish(world.command(user, &words.concat()).spawn().unwrap())
         };
-        assert_eq!(run(&[]).stdout, "runtime\n");
+        assert_eq!(run(&[]).stdout, "runtime\n127.0.0.1\tjoblet\n");
         let want = host("/etc/resolv.conf") + &host("/etc/hosts");
         let output = run(&["--network", "host"]);
         assert_eq!(output.stdout, want, "{output:?}");

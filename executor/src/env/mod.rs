@@ -32,13 +32,15 @@ pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
 pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
 
 const HOME: &str = "HOME";
+const LOGNAME: &str = "LOGNAME";
+const USER: &str = "USER";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const NO_COLOR: &str = "NO_COLOR";
 const TERM: &str = "TERM";
 
 /// What of the environment this program heeds, and what for.
-pub const VARIABLES: [(&str, &str); 14] = [
+pub const VARIABLES: [(&str, &str); 15] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
@@ -49,6 +51,7 @@ pub const VARIABLES: [(&str, &str); 14] = [
     (HOME, "below it are store, cache and configuration of an ordinary user"),
     (XDG_DATA_HOME, "the store of an ordinary user is in joblet/runtimes below it"),
     (XDG_CACHE_HOME, "copies of registries are in joblet below it"),
+    ("LOGNAME, USER", "the user's name in jobs, where /etc/passwd has none"),
     (NO_COLOR, "no colours, unless --color says otherwise"),
     (TERM, "no progress is shown if it is dumb"),
     ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
@@ -174,6 +177,11 @@ impl Environment {
             data_home: directory(XDG_DATA_HOME),
             cache_home: directory(XDG_CACHE_HOME),
         }
+    }
+
+    /// What the caller's session calls its user, the best first.
+    pub(crate) fn user_names() -> impl Iterator<Item = OsString> {
+        [LOGNAME, USER].into_iter().filter_map(env::var_os)
     }
 
     /// The value of a variable that the caller names (`--env NAME`).

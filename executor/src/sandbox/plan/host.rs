@@ -1,12 +1,14 @@
 //! What a plan must know of the host and of the caller.
 
 use super::job::Ids;
+use crate::env::Environment;
 use rustix::{
     fd::{AsFd, BorrowedFd},
     fs,
     io::Errno,
     process, thread,
 };
+use serde::Serialize;
 
 /// What a plan must know of the host and of the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,20 @@ pub struct Host {
     pub user: String,
     /// Name of its group.
     pub group: String,
+    /// The control groups that the caller is in.
+    pub groups: Groups,
+}
+
+/// The control groups of a host that limit something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Groups {
+    /// None: the caller is in the topmost group of each hierarchy of version 1.
+    None,
+    /// Version 2.
+    Two,
+    /// Version 1: controllers of each hierarchy, with `,` between them.
+    One(Vec<String>),
 }
 
 /// Whether a current directory can be the lower layer of `/work`.
@@ -46,10 +62,30 @@ impl Host {
             ids,
             user,
             group,
+            groups: groups(&std::fs::read("/proc/self/cgroup").unwrap_or_default()),
             privileged: ids.uid == 0 && admin,
             cwd: if cwd_is_private().unwrap_or(true) { Cwd::Private } else { Cwd::Files },
         }
     }
+}
+
+/// What programs look at in hierarchies of version 1.
+const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "cpuset"];
+
+/// Reads `/proc/self/cgroup`, cgroups(7): lines of number, controllers and group.
+fn groups(text: &[u8]) -> Groups {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<_> =
+        text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')).collect();
+    let known = |names: &str| names.split(',').any(|name| CONTROLLERS.contains(&name));
+    let ones: Vec<_> = lines.into_iter().filter(|(names, _)| known(names)).collect();
+    if ones.is_empty() {
+        return if text.is_empty() { Groups::None } else { Groups::Two };
+    }
+    if ones.iter().all(|(_, group)| *group == "/") {
+        return Groups::None;
+    }
+    Groups::One(ones.into_iter().map(|(names, _)| names.to_owned()).collect())
 }
 
 /// The name that has this `number` in a file such as `/etc/passwd`: `name:…:number:…`.
@@ -68,8 +104,7 @@ fn account(path: &str, number: u32) -> Option<String> {
 
 /// The caller's name as its session has it, where users are not in a file, if the job `is_caller`.
 fn caller(is_caller: bool) -> Option<String> {
-    let names = ["LOGNAME", "USER"].into_iter().filter_map(env::var_os);
-    names.filter(|_| is_caller).find_map(|name| is_name(name.as_encoded_bytes()))
+    is_caller.then(|| Environment::user_names().find_map(|name| is_name(name.as_encoded_bytes())))?
 }
 
 /// A name that can be one in `/etc/passwd`, and that is not another user's everywhere.
@@ -116,4 +151,32 @@ fn cwd_is_private() -> Result<bool, Errno> {
     let (root, dir) = (fs::stat("/")?, fs::open(".", flags, fs::Mode::empty())?);
     let here = fs::fstat(&dir)?;
     Ok(is_kernel_view(dir.as_fd())? || (root.st_dev, root.st_ino) == (here.st_dev, here.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_both_versions() {
+        let one = |list: &[&str]| Groups::One(list.iter().map(|name| (*name).to_owned()).collect());
+        for (text, want) in [
+            ("", Groups::None),
+            ("0::/\n", Groups::Two),
+            ("0::/user.slice/x\n1:name=systemd:/\n", Groups::Two),
+            ("3:memory:/\n2:cpu,cpuacct:/\n0::/a\n", Groups::None),
+            ("3:memory:/a\n2:cpu,cpuacct:/\n1:name=x:/a\n", one(&["memory", "cpu,cpuacct"])),
+        ] {
+            assert_eq!(groups(text.as_bytes()), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_that_can_be_in_a_file() {
+        for (name, good) in
+            [("me", true), ("müller", false), ("", false), ("a:b", false), ("root", false)]
+        {
+            assert_eq!(is_name(name.as_bytes()).is_some(), good, "{name}");
+        }
+    }
 }

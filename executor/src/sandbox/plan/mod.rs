@@ -64,6 +64,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     // First of all mounts: later steps look into it.
     steps.push(Step::Proc { protect: host.privileged });
     steps.push(Step::Dev { make_nodes: host.privileged, more: job.devices.clone() });
+    steps.push(Step::Sys { groups: host.groups.clone() });
     // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);
     steps.extend(mounts(runtime, ids));
@@ -240,6 +241,7 @@ fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, 
 
 #[cfg(test)]
 mod tests {
+    use super::host::Groups;
     use super::job::{Bind, Tmpfs};
     use super::*;
     use crate::runtime;
@@ -248,7 +250,8 @@ mod tests {
     fn root() -> Host {
         let ids = Ids { uid: 0, gid: 0 };
         let (user, group) = ("root".into(), "root".into());
-        Host { ids, user, group, privileged: true, cwd: Cwd::Files }
+        let groups = Groups::Two;
+        Host { ids, user, group, groups, privileged: true, cwd: Cwd::Files }
     }
 
     fn user() -> Host {
@@ -316,6 +319,7 @@ mod tests {
             let mut want = begin;
             want.extend(["make all mounts private", "bring the loopback interface up"]);
             want.extend(["set the host name joblet", "mount an empty root", proc, dev]);
+            want.push("mount /sys with processors, memory and control groups");
             want.push("replace the standard files by the job's own");
             want.push("mount an empty /tmp (mode 1777)");
             want.extend(middle);

@@ -1,5 +1,6 @@
 //! One step of a sandbox: plain data, comparable and printable.
 
+use super::host::Groups;
 use super::job::{Device, Ids, Limits, lossy};
 use serde::{Serialize, Serializer};
 use std::{
@@ -68,6 +69,11 @@ pub enum Step {
         /// Devices of the host that a job sees beside those.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         more: Vec<Device>,
+    },
+    /// A read-only `/sys` with processors, memory and the job's own control groups.
+    Sys {
+        /// Which control groups it has.
+        groups: Groups,
     },
     /// An empty writable directory.
     Tmpfs {
@@ -219,6 +225,9 @@ impl fmt::Display for Step {
                 let nodes = if *make_nodes { "new nodes" } else { "the host's nodes" };
                 write!(f, "mount /dev with {nodes}")?;
                 more.iter().try_for_each(|device| write!(f, ", {}", device.path.display()))
+            }
+            Self::Sys { .. } => {
+                f.write_str("mount /sys with processors, memory and control groups")
             }
             Self::Tmpfs { target, mode, size, .. } => {
                 write!(f, "mount an empty {} (mode {mode:o}", target.display())?;

@@ -6,7 +6,7 @@ use super::{
     mounts::Places,
     names, places, private_copy, privileges, proc, seal, seccomp,
     standard_files::StandardFiles,
-    terminal,
+    sysfs, terminal,
 };
 use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::{plan::step::Step, sys};
@@ -83,6 +83,7 @@ impl Sandbox<'_> {
         match step {
             Step::Proc { protect } => proc::mount(places, *protect),
             Step::Dev { make_nodes, more } => dev::mount(places, *make_nodes, more),
+            Step::Sys { groups } => sysfs::mount(places, groups),
             Step::Tmpfs { target, mode, size, owner } => {
                 places.scratch(target, *mode, *owner, *size)
             }

@@ -23,5 +23,6 @@ mod proc;
 pub(crate) mod seal;
 pub mod seccomp;
 pub(crate) mod standard_files;
+mod sysfs;
 pub(crate) mod terminal;
 mod trampoline;
