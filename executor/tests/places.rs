@@ -37,7 +37,7 @@ fn run(world: &World, user: Option<u32>, options: &[&str], script: &str) -> Outp
 }
 
 /// The name of `number` in a file of the host such as `/etc/passwd`.
-fn name_on_host(file: &str, number: u32) -> String {
+pub(crate) fn name_on_host(file: &str, number: u32) -> String {
     let text = fs::read_to_string(file).unwrap();
     let number = number.to_string();
     let found = text.lines().find(|line| line.split(':').nth(2) == Some(&number));
@@ -152,10 +152,10 @@ fn mount_points_that_the_runtime_lacks() {
         let output = run(world, user, &options, script);
         assert_eq!(output.stdout, "file\nfile\nfile\nown\ndone\n", "{user:?} {output:?}");
         // Of any bytes; with a colon in the target, too.
-        let mut word = OsString::from("--bind=");
-        word.push(&odd);
-        word.push(OsStr::from_bytes(b":/data\\:\xfe"));
-        let mut words = vec![word];
+        let mut odd_bind = OsString::from("--bind=");
+        odd_bind.push(&odd);
+        odd_bind.push(OsStr::from_bytes(b":/data\\:\xfe"));
+        let mut words = vec![odd_bind];
         words.extend(["--runtime=full", "bash", "-c", "cat /data:*"].map(OsString::from));
         let output = finish(world.command(user, &words).spawn().unwrap());
         assert_eq!(output.stdout, "odd\n", "{output:?}");

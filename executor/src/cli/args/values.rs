@@ -210,6 +210,7 @@ fn utf8(word: &OsStr) -> Result<&str, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::ffi::OsStrExt;
 
     #[test]
     fn binds() {
@@ -232,7 +233,6 @@ mod tests {
         for bad in ["a", "a:b", ":/b", "a:/b:rx", "", ":rw", r"a\:/b"] {
             assert!(read(bad).is_err(), "{bad}");
         }
-        use std::os::unix::ffi::OsStrExt;
         let bytes = bind(OsStr::from_bytes(b"\xff:/\xfe:rw")).unwrap();
         assert_eq!(bytes.source.as_os_str().as_bytes(), b"\xff");
         assert_eq!((bytes.target.as_os_str().as_bytes(), bytes.writable), (&b"/\xfe"[..], true));

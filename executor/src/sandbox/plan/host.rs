@@ -104,7 +104,8 @@ fn account(path: &str, number: u32) -> Option<String> {
 
 /// The caller's name as its session has it, where users are not in a file, if the job `is_caller`.
 fn caller(is_caller: bool) -> Option<String> {
-    is_caller.then(|| Environment::user_names().find_map(|name| is_name(name.as_encoded_bytes())))?
+    is_caller
+        .then(|| Environment::user_names().find_map(|name| is_name(name.as_encoded_bytes())))?
 }
 
 /// A name that can be one in `/etc/passwd`, and that is not another user's everywhere.

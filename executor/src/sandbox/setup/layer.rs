@@ -79,23 +79,20 @@ pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd,
         return Err(Errno::ROFS.into());
     }
     let known = base.layers.made.borrow().iter().position(|(device, _)| *device == found.st_dev);
-    match known {
+    if let Some(number) = known {
         // Again, with one mount point more: overlays cannot be stacked as often as one likes.
-        Some(number) => {
-            let made = base.layers.made.borrow();
-            let on = &made[number].1;
-            let inside = seal::path_below(base.proc, on.as_fd(), dir.as_fd())?;
-            let overlay = stack(base, number, on, &inside.join(missing), file)?;
-            replace(base, on, &overlay)?;
-            drop(made);
-            base.layers.made.borrow_mut()[number] = (fstat(&overlay)?.st_dev, overlay);
-        }
-        None => {
-            let number = base.layers.made.borrow().len();
-            let overlay = stack(base, number, &dir, missing, file)?;
-            replace(base, &dir, &overlay)?;
-            base.layers.made.borrow_mut().push((fstat(&overlay)?.st_dev, overlay));
-        }
+        let made = base.layers.made.borrow();
+        let on = &made[number].1;
+        let inside = seal::path_below(base.proc, on.as_fd(), dir.as_fd())?;
+        let overlay = stack(base, number, on, &inside.join(missing), file)?;
+        replace(base, on, &overlay)?;
+        drop(made);
+        base.layers.made.borrow_mut()[number] = (fstat(&overlay)?.st_dev, overlay);
+    } else {
+        let number = base.layers.made.borrow().len();
+        let overlay = stack(base, number, &dir, missing, file)?;
+        replace(base, &dir, &overlay)?;
+        base.layers.made.borrow_mut().push((fstat(&overlay)?.st_dev, overlay));
     }
     Ok(open(target)?)
 }

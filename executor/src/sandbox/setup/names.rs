@@ -94,8 +94,8 @@ fn show(
     let found = match beneath::open(places.root.as_fd(), path, Escape::Clamp, Create::Nothing) {
         Err(Errno::NOENT) => {
             // A place of the job's own, or none that could have one.
-            let Ok(made) = places.own_target(path) else { return Ok(()) };
-            let file = open_again(places, made.as_fd(), OFlags::WRONLY)?;
+            let Ok(new) = places.own_target(path) else { return Ok(()) };
+            let file = open_again(places, new.as_fd(), OFlags::WRONLY)?;
             return Ok(write(file, &make(b""))?);
         }
         Err(_) => return Ok(()), // a loop of links, a name below a file: not what programs read

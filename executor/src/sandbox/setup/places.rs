@@ -6,7 +6,7 @@ use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
     fd::AsFd,
-    fs::{Mode, mkdirat, symlinkat},
+    fs::{Mode, StatVfsMountFlags, fstatvfs, mkdirat, symlinkat},
     io::Errno,
 };
 use std::path::Path;
@@ -33,7 +33,8 @@ pub(crate) fn make(places: &Places, owner: Ids) -> Result<(), Failure> {
     let root = places.root.as_fd();
     let tmp = Path::new("/var/tmp");
     let found = beneath::open(root, tmp, Escape::Clamp, Create::Nothing);
-    if found.is_ok_and(|found| rustix::fs::fstatvfs(&found).is_ok_and(is_writable)) {
+    let flags = found.and_then(fstatvfs).map(|found| found.f_flag);
+    if flags.is_ok_and(|flags| !flags.contains(StatVfsMountFlags::RDONLY)) {
         return Ok(()); // the runtime's own
     }
     match places.scratch(tmp, 0o1777, owner, None) {
@@ -43,8 +44,4 @@ pub(crate) fn make(places: &Places, owner: Ids) -> Result<(), Failure> {
         }
         other => other,
     }
-}
-
-fn is_writable(found: rustix::fs::StatVfs) -> bool {
-    !found.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY)
 }
