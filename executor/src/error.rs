@@ -3,7 +3,11 @@
 pub use joblet_cli::Class;
 use joblet_cli::Usage;
 use joblet_format::Checksum;
-use std::{io, path::PathBuf, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Why `joblet-exec` gave up. Each variant names the step and the object it failed on.
 ///
@@ -88,7 +92,7 @@ pub enum Error {
         rule: String,
     },
     /// `verb` ("read", "rename") failed on `path`.
-    #[error("cannot {verb} {}: {source}{}", path.display(), store_hint(source))]
+    #[error("cannot {verb} {}: {source}{}", path.display(), file_hint(path, source))]
     File {
         /// What was to be done.
         verb: &'static str,
@@ -220,14 +224,20 @@ impl Error {
     }
 }
 
+/// What a [`Error::File`] calls the file that this program prints to.
+pub(crate) const STANDARD_OUTPUT: &str = "standard output";
+
 impl From<Usage> for Error {
     fn from(Usage(reason): Usage) -> Self {
         Self::Usage(reason)
     }
 }
 
-/// How to fix the file errors that new users meet first.
-fn store_hint(source: &io::Error) -> &'static str {
+/// How to fix the file errors that new users meet first. What is printed is in no store.
+fn file_hint(path: &Path, source: &io::Error) -> &'static str {
+    if path == Path::new(STANDARD_OUTPUT) {
+        return "";
+    }
     match source.kind() {
         io::ErrorKind::PermissionDenied => "; choose a store of your own with --store DIR",
         io::ErrorKind::ReadOnlyFilesystem => "; choose a writable store with --store DIR",

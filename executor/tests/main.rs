@@ -34,6 +34,7 @@ mod progress;
 mod proxies;
 mod readme;
 mod registries;
+mod results;
 mod sandbox;
 mod standard_files;
 mod store;

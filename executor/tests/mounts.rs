@@ -172,7 +172,8 @@ fn a_mirrored_directory_is_private() {
         let before = wrapper(user, &prepare, "private");
         let output = finish(start(world, &before, "", &World::shell(&[], script)));
         let want = "low\ndeep\ndeep\nno\nnor\nclosed dir f fifo g link\nnew\ny\ndrwxr-x---\n\
-                    prw-r--r--\n0\nbin\ndev\nlib\nlib64\nproc\ntmp\nusr\nvar\nwork\nheld\n";
+                    prw-r--r--\n0\nbin\ndev\netc\nhome\nlib\nlib64\nmedia\nmnt\nopt\nproc\n\
+                    run\nsys\ntmp\nusr\nvar\nwork\nheld\n";
         assert_eq!(output.stdout, want, "{user:?} {output:?}");
         for reason in ["f: Read-only file system", "'f': Device or resource busy"] {
             assert!(output.stderr.contains(reason), "{output:?}");

@@ -225,3 +225,27 @@ fn sys_has_processors_memory_and_the_own_group() {
         }
     }
 }
+
+/// `--here`: what is written stays, wherever the directory is.
+#[test]
+fn the_current_directory_at_its_own_path() {
+    let Some(world) = World::get() else { return };
+    let dir = world.path("outside/here");
+    fs::create_dir_all(dir.join("sub")).unwrap();
+    for path in [&dir, &dir.join("sub")] {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    }
+    for user in World::users() {
+        let script = "pwd; echo new > new && mv new sub/kept && ls /work";
+        let mut run = world.command(user, &World::shell(&["--here"], script));
+        let output = finish(run.current_dir(&dir).spawn().unwrap());
+        assert_eq!(output.stdout, format!("{}\n", dir.display()), "{user:?} {output:?}");
+        assert_eq!(fs::read_to_string(dir.join("sub/kept")).unwrap(), "new\n");
+        fs::remove_file(dir.join("sub/kept")).unwrap();
+        let mut run = world.command(user, &World::shell(&["--here", "--workdir=/"], "pwd"));
+        assert_eq!(finish(run.current_dir(&dir).spawn().unwrap()).stdout, "/\n");
+        let mut run = world.command(user, &World::shell(&["--here"], ":"));
+        let output = finish(run.current_dir("/").spawn().unwrap());
+        assert!(output.stderr.contains("target / is the root itself"), "{output:?}");
+    }
+}

@@ -77,7 +77,12 @@ fn variables_come_from_files_too() {
         let mut run = world.command(user, &options);
         let run = run.current_dir(world.path("outside")).env("PASSED", "on");
         let output = finish(run.spawn().unwrap());
-        let want = "A=1\nB=x y\nC=own\nFOO=bar\nHOME=/tmp\nPASSED=on\nPATH=/usr/bin:/bin\n";
+        let uid = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
+        let name = crate::places::name_on_host("/etc/passwd", uid);
+        let want = format!(
+            "A=1\nB=x y\nC=own\nFOO=bar\nHOME=/tmp\nLOGNAME={name}\nPASSED=on\n\
+             PATH=/usr/bin:/bin\nUSER={name}\n"
+        );
         assert_eq!(output.stdout, want, "{output:?}");
         let output = run_in(world, "outside", user, &["--env-file=bad"], ":");
         assert!(output.stderr.contains("bad: line 2: \"=x\" has no name"), "{output:?}");

@@ -5,7 +5,7 @@ use super::escape::shown_in;
 use super::escape::visible;
 use super::progress;
 use crate::env::Environment;
-use crate::error::Error;
+use crate::error::{Error, STANDARD_OUTPUT};
 use std::io::{self, Write};
 
 /// Longest message, in letters: what a server says of itself has no end.
@@ -83,7 +83,7 @@ impl<'a> Ui<'a> {
         let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
         match written {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Error::file("write", "standard output")(error))
+                Err(Error::file("write", STANDARD_OUTPUT)(error))
             }
             _ => Ok(()),
         }
@@ -102,6 +102,11 @@ impl<'a> Ui<'a> {
         progress::above(|| {
             _ = write!(self.err, "{}", visible(text)).and_then(|()| self.err.flush());
         });
+    }
+
+    /// Whether `--verbose` is given.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity.verbose
     }
 
     /// A line on stderr with `--verbose`.

@@ -34,13 +34,22 @@ pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
         let value = value.or_else(|| Environment::variable(&name))?;
         Some((name, value))
     });
+    let mut binds: Vec<_> = run.binds.into_iter().map(bind).collect();
+    let mut workdir = run.workdir;
+    if run.here {
+        let here = std::env::current_dir();
+        let here = here.map_err(|error| Error::Usage(format!("--here: {error}")))?;
+        binds.insert(0, Bind { source: ".".into(), target: here.clone(), writable: true });
+        workdir = workdir.or(Some(here));
+    }
     Ok(Job {
+        share_cwd: !run.here,
         env: env.collect(),
         term: caller.term.clone(),
         network: if run.host_network { Network::Host } else { Network::None },
-        workdir: run.workdir,
+        workdir,
         uploads: run.uploads.into_iter().map(upload).collect::<Result<_, _>>()?,
-        binds: run.binds.into_iter().map(bind).collect(),
+        binds,
         tmpfs: run.tmpfs.into_iter().map(tmpfs).collect(),
         hostname: run.hostname,
         user: run.user.map(|(uid, gid)| Ids { uid, gid }),

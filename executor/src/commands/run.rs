@@ -7,12 +7,13 @@ use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::gpu;
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{self, Exit, Limits};
+use crate::sandbox::{self, Exit, Limits, Results};
 use crate::store;
 use crate::store::{Installed, Store};
 use joblet_format::Spec;
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 /// How often to look again for a runtime that was removed or replaced since it was found, and how
@@ -34,6 +35,8 @@ impl Session<'_> {
     /// How the job ended; nothing if it was not to be run.
     fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
         let (spec, dry_run, gpu) = (run.spec.clone(), run.dry_run, run.gpu);
+        let output = run.output.clone();
+        let mine = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
         // Before a runtime is installed for it.
         let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
@@ -49,8 +52,11 @@ impl Session<'_> {
             ui.data(&output::plan(&steps, self.global.json))?;
             return Ok(None);
         }
+        // Asked for, or told where somebody reads it.
+        let told = mine && (self.env.terminals.error || ui.is_verbose());
+        job.results = output.is_some() || told;
         let mut tries = 0;
-        let exit = loop {
+        let (exit, results) = loop {
             match sandbox::run(&runtime, &job) {
                 // It was replaced before the sandbox had it: no job was started.
                 Err(Error::Launch { .. })
@@ -65,6 +71,9 @@ impl Session<'_> {
         if exit == Exit::OutOfMemory {
             let memory = Limits { memory: job.limits.memory, ..Limits::default() };
             ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
+        }
+        if let Some(results) = results {
+            keep(&results, output.as_deref(), ui)?;
         }
         Ok(Some(exit))
     }
@@ -94,6 +103,27 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Copies what the job left in its directory, or says that it is gone.
+fn keep(results: &Results, to: Option<&Path>, ui: &mut Ui<'_>) -> Result<(), Error> {
+    let Some(to) = to else {
+        let files = results.count().files;
+        if files > 0 {
+            let them = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
+            ui.note(&format!(
+                "{them} that the job made or changed in /work went with it; keep them with \
+                 --output DIR, or run with --here"
+            ));
+        }
+        return Ok(());
+    };
+    let found = results.copy(to).map_err(Error::file("copy what the job made to", to))?;
+    if found.others > 0 {
+        ui.note(&format!("{} links and special files were not copied", found.others));
+    }
+    ui.detail(&format!("{} files copied to {}", found.files, to.display()));
+    Ok(())
 }
 
 fn status_file(fd: i32) -> Result<File, Error> {

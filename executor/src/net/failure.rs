@@ -3,6 +3,7 @@
 use super::address::Address;
 use super::connection::Fault;
 use super::retry::LONGEST_WAIT;
+use super::tls;
 use crate::env;
 use crate::error::Error;
 use std::io;
@@ -95,14 +96,22 @@ pub fn explain_io(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "the connection ended early".into(),
         io::ErrorKind::ConnectionRefused => "connection refused; is the server running?".into(),
         io::ErrorKind::InvalidInput => error.to_string(),
-        _ if is_about_a_certificate(error) => {
+        _ if certificate(error).is_some_and(tls::is_authority) => {
+            "the server shows a certificate of an authority (CA), as openssl req -x509 makes them, \
+             that is not trusted here; name that certificate in SSL_CERT_FILE"
+                .into()
+        }
+        _ if certificate(error).is_some() => {
             format!("{error}; check the clock and whether a proxy re-signs connections")
         }
         _ => error.to_string(),
     }
 }
 
-fn is_about_a_certificate(error: &io::Error) -> bool {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+/// What is wrong with the server's certificate, if that is it.
+fn certificate(error: &io::Error) -> Option<&rustls::CertificateError> {
+    match error.get_ref()?.downcast_ref() {
+        Some(rustls::Error::InvalidCertificate(reason)) => Some(reason),
+        _ => None,
+    }
 }

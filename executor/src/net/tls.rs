@@ -4,13 +4,18 @@
 //! Every server of TLS 1.3 knows AES-GCM (RFC 8446, section 9.1), and so do those of 1.2 on the web.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring::{cipher_suite as suite, kx_group};
 use rustls::crypto::{
     CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms,
 };
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::SigningKey;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme as Scheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
+    SignatureScheme as Scheme,
+};
 use std::sync::Arc;
 use webpki::ring as signed;
 
@@ -30,11 +35,81 @@ pub fn config(roots: RootCertStore) -> ClientConfig {
         secure_random: &System,
         key_provider: &System,
     };
-    ClientConfig::builder_with_provider(Arc::new(provider))
+    let (provider, roots) = (Arc::new(provider), Arc::new(roots));
+    let usual = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("there are suites of both versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth()
+        .expect("there are suites of both versions");
+    match usual.build() {
+        Ok(usual) => {
+            let verifier = Arc::new(Verifier { usual, roots });
+            builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+        }
+        // Nobody is trusted: so no connection is made.
+        Err(_) => builder.with_root_certificates(roots).with_no_client_auth(),
+    }
+}
+
+/// Whether a certificate was refused because it is that of an authority.
+pub(super) fn is_authority(reason: &CertificateError) -> bool {
+    let CertificateError::Other(OtherError(other)) = reason else { return false };
+    matches!(other.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// Verifies servers as usual, and takes one that shows the certificate of a trusted authority itself, as
+/// private servers with one certificate do: it has the authority's name and key, with which it could sign
+/// any other. Its dates are not looked at: it is trusted until it is removed.
+#[derive(Debug)]
+struct Verifier {
+    usual: Arc<WebPkiServerVerifier>,
+    roots: Arc<RootCertStore>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.usual.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+            Err(rustls::Error::InvalidCertificate(reason))
+                if is_authority(&reason)
+                    && webpki::anchor_from_trusted_cert(end_entity)
+                        .is_ok_and(|anchor| self.roots.roots.contains(&anchor)) =>
+            {
+                let certificate = webpki::EndEntityCert::try_from(end_entity);
+                let named = certificate.and_then(|it| it.verify_is_valid_for_subject_name(name));
+                named.map_err(|_| CertificateError::NotValidForName)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.usual.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<Scheme> {
+        self.usual.supported_verify_schemes()
+    }
 }
 
 /// What certificates and handshakes may be signed with. In TLS 1.2 a scheme does not fix the curve.

@@ -16,7 +16,11 @@ use crate::runtime::Runtime;
 use rustix::process;
 use std::{fs::File, io};
 
-pub use launcher::{relay::is_in_foreground, supervise::Exit};
+pub use launcher::{
+    relay::is_in_foreground,
+    results::{Found, Results},
+    supervise::Exit,
+};
 pub use plan::{
     host::{Cwd, Host},
     job::{Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload},
@@ -51,7 +55,8 @@ pub fn can_limit(limits: Limits) -> Result<(), String> {
     launcher::cgroup::Cgroup::make(limits).map(drop)
 }
 
-/// Runs `job` in `runtime` and waits for its end.
+/// Runs `job` in `runtime` and waits for its end; what it left in its private directory, if that is
+/// wanted.
 ///
 /// While the job runs, signals to this process go on to it. Panics if this process has more than
 /// one thread.
@@ -59,7 +64,7 @@ pub fn can_limit(limits: Limits) -> Result<(), String> {
 /// # Errors
 /// [`Error::Launch`] and [`Error::Config`] if the sandbox cannot be set up, [`Error::NoCommand`]
 /// and [`Error::NotExecutable`]; in none of these cases has the job begun.
-pub fn run(runtime: &Runtime, job: &Job) -> Result<Exit, Error> {
+pub fn run(runtime: &Runtime, job: &Job) -> Result<(Exit, Option<Results>), Error> {
     let host = Host::observe(job.user);
     let steps = plan(runtime, job, &host)?;
     launcher::launch::run(runtime, &steps, job, &host)

@@ -43,6 +43,16 @@ pub(super) static VOLUME: Opt<BindArg> = Opt::value(
     values::volume,
     "the same, but writable unless :ro ends it; also -v SRC:DST",
 );
+static HERE: Opt<()> = Opt::switch(
+    "--here",
+    "show the current directory to the job, read-write at its own path, and start there",
+)
+.about("What the job writes there stays. Without it /work has a private copy of the directory.");
+static OUTPUT: Opt<PathBuf> = Opt::path(
+    "--output",
+    "DIR",
+    "copy the files that the job makes or changes in /work to DIR at its end",
+);
 static TMPFS: Opt<TmpfsArg> = Opt::value(
     "--tmpfs",
     "DST[:SIZE]",
@@ -139,13 +149,15 @@ static DRY_RUN: Opt<()> =
     Opt::switch("--dry-run", "print what would be done to start the job, and stop");
 
 /// Options of the commands that run jobs. The first is not one of `shell`, which has an operand.
-static JOB: [&Row; 20] = [
+static JOB: [&Row; 22] = [
     &RUNTIME.row,
     &ENV.row,
     &ENV_FILE.row,
     &UPLOAD.row,
     &BIND.row,
     &VOLUME.row,
+    &HERE.row,
+    &OUTPUT.row,
     &TMPFS.row,
     &WORKDIR.row,
     &USER.row,
@@ -265,6 +277,8 @@ fn job(call: &mut Call, spec: Spec, argv: Vec<OsString>) -> Result<Parsed, Usage
         env_files: call.values(&ENV_FILE)?,
         uploads: call.values(&UPLOAD)?,
         binds,
+        here: call.switch(&HERE),
+        output: call.value(&OUTPUT)?,
         tmpfs: call.values(&TMPFS)?,
         workdir: call.value(&WORKDIR)?,
         user: call.value(&USER)?,

@@ -102,6 +102,10 @@ pub struct Run {
     pub uploads: Vec<PathBuf>,
     /// `--bind`
     pub binds: Vec<BindArg>,
+    /// `--here`
+    pub here: bool,
+    /// `--output`
+    pub output: Option<PathBuf>,
     /// `--tmpfs`
     pub tmpfs: Vec<TmpfsArg>,
     /// `--workdir`

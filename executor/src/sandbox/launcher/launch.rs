@@ -4,6 +4,7 @@ use super::{
     cgroup::Cgroup,
     init,
     relay::Relay,
+    results::{Expected, Results},
     signals::Signals,
     supervise::{Exit, supervise},
     terminal::Terminal,
@@ -43,7 +44,7 @@ pub(crate) fn run(
     steps: &[Step],
     job: &Job,
     host: &Host,
-) -> Result<Exit, Error> {
+) -> Result<(Exit, Option<Results>), Error> {
     let launch = |errno: Errno| Error::Launch {
         step: "start the job".to_owned(),
         reason: errno.desc().to_owned(),
@@ -59,6 +60,7 @@ pub(crate) fn run(
             (Some(begun.0), Some(begun.1))
         }
     };
+    let expected = job.results.then(Expected::new).transpose().map_err(raw)?;
     let signals = Signals::block().map_err(launch)?;
     let cgroup = limit(steps)?;
     let sandbox = Sandbox {
@@ -67,6 +69,7 @@ pub(crate) fn run(
         ignored: &signals.ignored,
         files: &files,
         terminal: wanted.as_ref(),
+        results: expected.as_ref().map(|expected| expected.far.as_fd()),
         entrance: None,
         reader: reader.as_fd(),
         writer: writer.as_fd(),
@@ -89,10 +92,13 @@ pub(crate) fn run(
             let reason = Errno::from_raw(errno.raw_os_error()).desc();
             Err(Error::Launch { step, reason: format!("{name}: {reason}") })
         }
-        None => Ok(match (cgroup, ended.exit) {
-            (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
-            (_, exit) => exit,
-        }),
+        None => {
+            let exit = match (cgroup, ended.exit) {
+                (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
+                (_, exit) => exit,
+            };
+            Ok((exit, expected.and_then(Expected::take)))
+        }
     }
 }
 

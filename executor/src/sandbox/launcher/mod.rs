@@ -8,6 +8,7 @@ mod group;
 mod init;
 pub(crate) mod launch;
 pub(crate) mod relay;
+pub(crate) mod results;
 mod signals;
 pub(crate) mod supervise;
 pub(crate) mod terminal;

@@ -39,6 +39,8 @@ pub struct Job {
     pub devices: Vec<Device>,
     /// Directories at the end of search paths: the variable, and the directory.
     pub search: Vec<(OsString, OsString)>,
+    /// Whether what it leaves in its private directory is wanted afterwards.
+    pub results: bool,
     /// What it may use.
     pub limits: Limits,
     /// Whether an init runs as PID 1, which forwards signals and reaps zombies.
@@ -65,6 +67,7 @@ impl Job {
             timeout: None,
             devices: Vec::new(),
             search: Vec::new(),
+            results: false,
             limits: Limits::default(),
             init: false,
             terminal: Terminal::None,

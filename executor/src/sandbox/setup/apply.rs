@@ -1,7 +1,7 @@
 //! The steps of a plan, done one after the other in the child.
 
 use super::{
-    command, copy, dev,
+    command, copy, descriptors, dev,
     failure::{Failure, Kind},
     mounts::Places,
     names, places, private_copy, privileges, proc, seal, seccomp,
@@ -31,6 +31,8 @@ pub(crate) struct Sandbox<'a> {
     pub user_namespace: bool,
     /// Signals that the job ignores, as its caller does.
     pub ignored: &'a [i32],
+    /// Where it sends its private directory.
+    pub results: Option<BorrowedFd<'a>>,
     /// Where it joins its control group, if it was not started there.
     pub entrance: Option<BorrowedFd<'a>>,
     /// Its standard files.
@@ -104,7 +106,12 @@ impl Sandbox<'_> {
                 let none = || Failure::launch("the caller has none");
                 terminal::open(places, self.terminal.ok_or_else(none)?, self.files, *owner)
             }
-            Step::SealRoot => places.seal(),
+            Step::SealRoot => {
+                if let Some(socket) = self.results {
+                    descriptors::send(socket, &[places.own_work()?.as_fd()])?;
+                }
+                places.seal()
+            }
             Step::EnterRoot => enter(places),
             Step::StandardFiles => self.files.install(places),
             Step::Session => Ok(nix::unistd::setsid().map(|_| ())?),

@@ -40,6 +40,8 @@ pub(crate) struct Places {
     pub pts: OnceCell<OwnedFd>,
     /// The file systems of the job alone (`st_dev`): mount points are made on these only.
     own: RefCell<Vec<u64>>,
+    /// The layer of `/work` that has the job's changes alone, if there are layers.
+    pub results: OnceCell<OwnedFd>,
     /// How much each of its places in memory may hold, in bytes.
     pub size: Option<u64>,
     /// What has the mount points that the runtime does not have.
@@ -73,7 +75,7 @@ impl Places {
         attach(&root, here(&slash))?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
         let trampoline = trampoline::prepare(&root)?;
-        let (proc, pts) = (OnceCell::new(), OnceCell::new());
+        let (proc, pts, results) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Ok(Self {
             runtime,
             cwd,
@@ -81,6 +83,7 @@ impl Places {
             trampoline,
             proc,
             pts,
+            results,
             own,
             size,
             layers: Layers::default(),
@@ -113,11 +116,8 @@ impl Places {
     /// As [`Places::target`], wherever it is.
     fn walked_target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
-        let own = self.own.borrow();
-        let create = if file { Create::File(&own) } else { Create::Directory(&own) };
-        let found = match beneath::open(self.root.as_fd(), target, Escape::Clamp, create) {
+        let found = match self.own_target(target, file) {
             Err(Errno::ROFS) => {
-                drop(own);
                 let (root, proc, cwd) = (&self.root, &self.proc, &self.cwd);
                 let base = Base { root, proc, cwd, layers: &self.layers };
                 return match layer::make(base, target, file) {
@@ -148,10 +148,12 @@ impl Places {
         Ok(device == Some(fstat(file)?.st_dev))
     }
 
-    /// Makes the file `target`, which is missing, where its place is the job's own.
-    pub(crate) fn own_target(&self, target: &Path) -> Result<OwnedFd, Errno> {
+    /// Opens `target` and makes it, a file or a directory, if it is missing where its place is the job's
+    /// own.
+    pub(crate) fn own_target(&self, target: &Path, file: bool) -> Result<OwnedFd, Errno> {
         let own = self.own.borrow();
-        beneath::open(self.root.as_fd(), target, Escape::Clamp, Create::File(&own))
+        let create = if file { Create::File(&own) } else { Create::Directory(&own) };
+        beneath::open(self.root.as_fd(), target, Escape::Clamp, create)
     }
 
     /// The name of the mount point `target` if it is a new directory in the root, as most are.
@@ -189,6 +191,15 @@ impl Places {
         set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
         // A clone has the flags of the root, nosuid and nodev.
         Ok(attach(&clone_tree(target.as_fd(), false)?, here(&target))?)
+    }
+
+    /// The directory that will have what the job makes and changes in its `/work`.
+    pub(crate) fn own_work(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match self.results.get() {
+            Some(layer) => openat(layer, ".", flags, Mode::empty()),
+            None => openat(&self.root, "work", flags, Mode::empty()),
+        }
     }
 
     /// A name for a file in the root, where no job will see it.

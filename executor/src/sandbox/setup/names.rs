@@ -94,7 +94,7 @@ fn show(
     let found = match beneath::open(places.root.as_fd(), path, Escape::Clamp, Create::Nothing) {
         Err(Errno::NOENT) => {
             // A place of the job's own, or none that could have one.
-            let Ok(new) = places.own_target(path) else { return Ok(()) };
+            let Ok(new) = places.own_target(path, true) else { return Ok(()) };
             let file = open_again(places, new.as_fd(), OFlags::WRONLY)?;
             return Ok(write(file, &make(b""))?);
         }

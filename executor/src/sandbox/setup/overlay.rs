@@ -22,7 +22,7 @@ use rustix::{
 /// The layers are directories in `target` itself, with `tree` mounted on one of them; the overlay
 /// then covers them. So they have the short relative names that follow, whatever characters the
 /// path of `tree` has, and nothing else can ever reach them. What `target` is on must be a tmpfs
-/// of the job: if it is not the root's, one is mounted there first.
+/// of the job: if it is not the root's, one is mounted there first. Returns the upper layer.
 pub(crate) fn stack(
     places: &Places,
     tree: &OwnedFd,
@@ -30,7 +30,7 @@ pub(crate) fn stack(
     mode: u32,
     owner: Ids,
     user_namespace: bool,
-) -> Result<(), Failure> {
+) -> Result<OwnedFd, Failure> {
     let other;
     let layers = if places.is_free(target.as_fd())? {
         target
@@ -56,5 +56,6 @@ pub(crate) fn stack(
     let overlay = mount_calls::filesystem("overlay", &options, NOSUID | NODEV)?;
     mount_calls::attach(&overlay, here(target))?;
     places.owns(overlay.as_fd())?;
-    Ok(fchdir(&places.cwd)?)
+    fchdir(&places.cwd)?;
+    Ok(upper)
 }

@@ -1,12 +1,12 @@
 //! Directories that every program may expect: `/run` and `/var/tmp` can be written to, the others are
 //! there to be found, and to mount something on.
 
-use super::{failure::Failure, mounts::Places};
+use super::{failure::Failure, mount_calls, mounts::Places};
 use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
     fd::AsFd,
-    fs::{Mode, StatVfsMountFlags, fstatvfs, mkdirat, symlinkat},
+    fs::{Mode, OFlags, StatVfsMountFlags, fstatvfs, mkdirat, openat, symlinkat},
     io::Errno,
 };
 use std::path::Path;
@@ -30,12 +30,17 @@ pub(crate) fn make(places: &Places, owner: Ids) -> Result<(), Failure> {
     if new("var")? {
         return Ok(symlinkat("../tmp", &places.root, "var/tmp")?);
     }
-    let root = places.root.as_fd();
     let tmp = Path::new("/var/tmp");
-    let found = beneath::open(root, tmp, Escape::Clamp, Create::Nothing);
-    let flags = found.and_then(fstatvfs).map(|found| found.f_flag);
+    let open = || beneath::open(places.root.as_fd(), tmp, Escape::Clamp, Create::Nothing);
+    let flags = open().and_then(fstatvfs).map(|found| found.f_flag);
     if flags.is_ok_and(|flags| !flags.contains(StatVfsMountFlags::RDONLY)) {
         return Ok(()); // the runtime's own
+    }
+    if flags.is_err() && places.own_target(tmp, false).is_ok() {
+        // In a copy of the runtime's /var.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(&open()?, ".", flags, Mode::empty())?;
+        return Ok(mount_calls::set_owner(made.as_fd(), 0o1777, owner)?);
     }
     match places.scratch(tmp, 0o1777, owner, None) {
         // Something else than a directory, or nothing that this kernel could add: as the runtime is.

@@ -32,7 +32,14 @@ pub(crate) fn mount(
     let done = tree
         .map_err(Failure::from)
         .and_then(|tree| overlay::stack(places, &tree, &target, mode, owner, user_namespace));
-    let Err(refused) = done else { return Ok(()) };
+    let refused = match done {
+        Ok(upper) if cwd => {
+            places.results.get_or_init(|| upper);
+            return Ok(());
+        }
+        Ok(_) => return Ok(()),
+        Err(refused) => refused,
+    };
     let mirrored = if cwd {
         mirror::mount(places, &source, &target, owner, (user_namespace, overlays))
     } else {

@@ -1,0 +1,132 @@
+//! What a job has left in its private `/work`: the child sends the directory before it becomes the job,
+//! and the launcher looks into it when nobody can change it any more.
+//!
+//! All names and files in it are the job's choice: no link is followed, nothing is waited for, and what
+//! is copied replaces what had its name, below the directory that was named and nowhere else.
+
+use crate::sandbox::setup::descriptors::receive;
+use rustix::{
+    fd::{AsFd, BorrowedFd, OwnedFd},
+    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, unlinkat},
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+};
+use std::{fs::File, io, path::Path};
+
+/// How many entries are counted, and how deep: enough to say "many".
+const MOST: u64 = 100_000;
+const DEEPEST: u32 = 256;
+
+/// Where the directory comes from.
+pub(crate) struct Expected {
+    near: OwnedFd,
+    /// For the child.
+    pub far: OwnedFd,
+}
+
+/// A directory that a finished job has left.
+#[derive(Debug)]
+pub struct Results(OwnedFd);
+
+/// What was found in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Files that the job made or changed.
+    pub files: u64,
+    /// Links and other things that are no files.
+    pub others: u64,
+}
+
+impl Expected {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let flags = SocketFlags::CLOEXEC;
+        let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        Ok(Self { near, far })
+    }
+
+    /// The directory, if it came.
+    pub(crate) fn take(self) -> Option<Results> {
+        let [directory] = receive::<1>(self.near.as_fd())?;
+        Some(Results(directory))
+    }
+}
+
+impl Results {
+    /// Counts what is there.
+    pub fn count(&self) -> Found {
+        let mut found = Found::default();
+        // What cannot be read any more is not worth a message.
+        _ = visit(self.0.as_fd(), None, DEEPEST, &mut found);
+        found
+    }
+
+    /// Copies what is there to the directory `to`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// When something cannot be read or written.
+    pub fn copy(&self, to: &Path) -> io::Result<Found> {
+        std::fs::create_dir_all(to)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let to = openat(CWD, to, flags, Mode::empty())?;
+        let mut found = Found::default();
+        visit(self.0.as_fd(), Some(to.as_fd()), DEEPEST, &mut found)?;
+        Ok(found)
+    }
+}
+
+/// Counts what is in `from`, and copies it to `to` if that is given.
+fn visit(
+    from: BorrowedFd<'_>,
+    to: Option<BorrowedFd<'_>>,
+    deeper: u32,
+    found: &mut Found,
+) -> io::Result<()> {
+    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for entry in Dir::new(openat(from, ".", directory, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if to.is_none() && found.files + found.others >= MOST {
+            return Ok(());
+        }
+        let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let stat = fstat(openat(from, name, look, Mode::empty())?)?;
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory if deeper > 0 => {
+                let below = openat(from, name, directory, Mode::empty())?;
+                let Some(to) = to else {
+                    visit(below.as_fd(), None, deeper - 1, found)?;
+                    continue;
+                };
+                match mkdirat(to, name, Mode::from_raw_mode(0o700)) {
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+                let into = openat(to, name, directory, Mode::empty())?;
+                visit(below.as_fd(), Some(into.as_fd()), deeper - 1, found)?;
+                fchmod(&into, mode)?;
+            }
+            FileType::RegularFile => {
+                found.files += 1;
+                let Some(to) = to else { continue };
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mut source = File::from(openat(from, name, flags, Mode::empty())?);
+                match unlinkat(to, name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(errno) => return Err(errno.into()),
+                }
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let mut copy = File::from(openat(to, name, flags, Mode::from_raw_mode(0o600))?);
+                io::copy(&mut source, &mut copy)?;
+                fchmod(&copy, mode)?;
+            }
+            // The overlay's mark of a name that the job removed.
+            FileType::CharacterDevice => {}
+            _ => found.others += 1,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! What a job leaves in its private directory: told, or copied out, and never more than its files.
+
+use crate::support::{World, finish};
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    process::Stdio,
+};
+
+/// Makes and changes files, removes one, and lays traps for whoever copies them.
+const SCRIPT: &str = "echo new > new; echo changed > in.txt; rm old.txt; mkdir -p d/e; echo deep > d/e/deep; \
+                      chmod 750 d; chmod 711 new; ln -s /etc/passwd link; ln -s .. d/up; mkdir taken; \
+                      echo x > taken/x";
+
+#[test]
+fn new_and_changed_files_are_copied_out() {
+    let Some(world) = World::get() else { return };
+    for (number, user) in World::users().into_iter().enumerate() {
+        let here = world.path(&format!("results-{number}"));
+        fs::create_dir(&here).unwrap();
+        for name in ["in.txt", "old.txt", "same.txt"] {
+            fs::write(here.join(name), "before\n").unwrap();
+            if let Some(user) = user {
+                std::os::unix::fs::chown(here.join(name), Some(user), Some(user)).unwrap();
+            }
+        }
+        let outside = world.path(&format!("outside/of-{number}"));
+        let to = world.path(&format!("outside/to-{number}"));
+        for dir in [&outside, &to] {
+            fs::create_dir(dir).unwrap();
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        // A link where a file is to be is replaced, one where a directory is to be is refused below.
+        symlink(outside.join("victim"), to.join("new")).unwrap();
+        let run = |script: &str, to: &std::path::Path| {
+            let option = format!("--output={}", to.display());
+            let mut run = world.command(user, &World::shell(&[&option], script));
+            finish(run.current_dir(&here).spawn().unwrap())
+        };
+        let output = run(&format!("{SCRIPT}; exit 7"), &to);
+        assert_eq!(output.status, Some(7), "{user:?} {output:?}");
+        assert!(output.stderr.contains("2 links and special files were not copied"), "{output:?}");
+        let read = |name: &str| fs::read_to_string(to.join(name)).unwrap();
+        assert_eq!(
+            (read("new"), read("in.txt"), read("d/e/deep"), read("taken/x")),
+            ("new\n".into(), "changed\n".into(), "deep\n".into(), "x\n".into())
+        );
+        let mode = |name: &str| fs::symlink_metadata(to.join(name)).unwrap().permissions().mode();
+        assert_eq!((mode("new") & 0o7777, mode("d") & 0o7777), (0o711, 0o750));
+        assert!(mode("new") & 0o170_000 == 0o100_000, "a file in place of the link");
+        let names: Vec<_> = fs::read_dir(&to).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names.len(), 4, "{names:?}");
+        // Nothing came to where the links lead.
+        fs::remove_file(to.join("taken/x")).unwrap();
+        fs::remove_dir(to.join("taken")).unwrap();
+        symlink(&outside, to.join("taken")).unwrap();
+        let output = run(SCRIPT, &to);
+        assert_eq!(output.status, Some(125), "{output:?}");
+        assert!(output.stderr.contains("cannot copy what the job made to"), "{output:?}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        // From where nothing is shared, too.
+        let option = format!("--output={}", to.join("more").display());
+        let mut run = world.command(user, &World::shell(&[&option], "echo root > r"));
+        assert_eq!(finish(run.current_dir("/").spawn().unwrap()).status, Some(0));
+        assert_eq!(read("more/r"), "root\n");
+    }
+}
+
+#[test]
+fn what_is_lost_is_told() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (options, script, want) in [
+            (&["-v"][..], "echo > a; mkdir d; echo > d/b", "2 files that the job made or changed"),
+            (&["-v"], "echo > a", "1 file that the job made or changed in /work went with it"),
+            (&["-v"], "rm -f in.txt; mkdir d; cat in.txt; :", ""),
+            (&["-v", "--here"], "cd /work; echo > a; cd /", ""),
+            (&[], "echo > a", ""),
+        ] {
+            let output = world.run(user, options, script);
+            let told = output.stderr.lines().find(|line| line.contains("that the job made"));
+            let told = told.unwrap_or_default();
+            assert!(told.contains(want) && told.is_empty() == want.is_empty(), "{output:?}");
+        }
+        // A directory that is as full of traps as can be ends nothing: it is counted up to a bound.
+        let script = "for i in {1..400}; do mkdir d && cd d; done; echo > deep";
+        let mut run = world.command(user, &World::shell(&["-v"], script));
+        let output = finish(run.stdin(Stdio::null()).spawn().unwrap());
+        assert_eq!(output.status, Some(0), "{output:?}");
+    }
+}
