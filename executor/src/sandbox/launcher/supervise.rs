@@ -221,6 +221,10 @@ impl Launcher<'_> {
                 return Ok(());
             }
             self.pass_on(&ready);
+            // A child that failed before it had a terminal has sent none, and never will.
+            if near && self.terminal.as_ref().is_some_and(|terminal| !terminal.has_come()) {
+                self.terminal = None;
+            }
             while let Some((signal, _)) = self.signals.queue.read()? {
                 if ENDING.contains(&signal) {
                     return Ok(());

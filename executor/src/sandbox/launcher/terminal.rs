@@ -122,6 +122,11 @@ impl Terminal {
         self.written.is_empty()
     }
 
+    /// Whether the child has sent it.
+    pub(crate) fn has_come(&self) -> bool {
+        self.far.is_some()
+    }
+
     /// After the end of the job: nobody reads keys any more.
     pub(crate) fn stop_typing(&mut self) {
         self.typing = false;
