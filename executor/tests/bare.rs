@@ -38,7 +38,7 @@ fn check(world: &World, env: &[(&str, &str)], args: &[&str], want: &str, status:
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(status), "{args:?} {stdout}{stderr}");
     if status == 0 {
-        assert!(stdout.contains(want), "{args:?} {stdout}{stderr}");
+        assert!(format!("{stdout}{stderr}").contains(want), "{args:?} {stdout}{stderr}");
     } else {
         assert!(stderr.contains(want) && stderr.lines().count() == 1, "{args:?} {stderr}");
         assert_eq!(stdout, "", "{args:?} {stderr}");

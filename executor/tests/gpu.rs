@@ -63,7 +63,7 @@ fn a_job_sees_the_gpus_it_asked_for() {
     each(&["--gpu=1"], "cdi", "echo >/run/gpu/lib/libcuda.so.1; echo >/dev/nvidia0", |output| {
         assert!(output.stderr.contains("Read-only") && output.status == Some(0), "{output:?}");
     });
-    each(&[], "cdi", "ls -d /dev/nvidia0 /run; echo $DRIVER", |output| {
+    each(&[], "cdi", "ls -d /dev/nvidia0 /run/gpu; echo $DRIVER", |output| {
         assert_eq!(output.stdout, "\n", "{output:?}");
     });
 }

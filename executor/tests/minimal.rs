@@ -16,7 +16,7 @@ use std::{
 const TOOLS: [&str; 5] = ["cat", "dd", "id", "sh", "sleep"];
 
 /// What each case of `minimal-init.sh` must print (in part, where it ends with `…`), and its status.
-const CASES: [(&str, &str, i32); 27] = [
+const CASES: [(&str, &str, i32); 28] = [
     ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"), 0),
     ("bare-list", "no runtime is installed in /opt/joblet/runtimes; …", 0),
     ("bare-install", "installed demo@1.0.0 …", 0),
@@ -24,6 +24,8 @@ const CASES: [(&str, &str, i32); 27] = [
     ("install", "demo@1.0.0 is installed already\n", 0),
     ("run", "1 0 /work\njoblet\n", 0),
     ("limited", "0::/\n", 0),
+    // What is written to memory has half of the limit.
+    ("full", FULL, 1),
     ("out-of-memory", OUT_OF_MEMORY, 137),
     // Before it could begin: the launcher lives to tell it.
     ("starved", STARVED, 137),
@@ -50,6 +52,9 @@ const CASES: [(&str, &str, i32); 27] = [
     ("user-alone", "0::/\n", 0),
     ("clean", "\n", 0),
 ];
+
+const FULL: &str =
+    "dd: error writing '/tmp/x': No space left on device\n8+0 records in\n7+0 records out\n";
 
 const OUT_OF_MEMORY: &str =
     "the job was killed: it needed more than its 16 MiB of memory (--memory)\n";

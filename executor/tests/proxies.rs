@@ -130,7 +130,7 @@ fn a_proxy_that_refuses_is_named() {
     }
     let outcome = install(&world, registry, &[("HTTPS_PROXY", "http://user:s3cret@localhost:1")]);
     let want = format!(
-        "error[NET]: {registry}: connection refused; is the server running? (proxy localhost:1);"
+        "error[NET]: {registry}: connection refused; is the server running? (proxy localhost:1)\n"
     );
     assert_eq!(outcome.status, Some(10));
     assert!(outcome.stderr.starts_with(&want), "{outcome:?}");

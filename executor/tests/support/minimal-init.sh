@@ -80,7 +80,8 @@ b mount -t devtmpfs dev /dev
 try install exec_ install demo --registry /registry
 try run run "" 'echo $$ $(id -u) $PWD; cat /proc/sys/kernel/hostname'
 try limited run "--memory 64 --cpu 0.5 --pids 20" "cat /proc/self/cgroup"
-try out-of-memory run "--memory 16" "dd if=/dev/zero of=/tmp/x bs=1M count=64"
+try full run "--memory 16" "dd if=/dev/zero of=/tmp/x bs=1M count=64"
+try out-of-memory run "--memory 16" "dd if=/dev/zero of=/dev/null bs=64M count=1"
 try starved run "--memory 16K" "echo alive"
 b mkdir /cg
 b mount -t cgroup2 cgroup2 /cg
@@ -118,7 +119,7 @@ b mkdir -m 700 $root
 try user user_run other "" 'echo $(id -u) $(id -g)'
 try user-fifo as_user other "cd /data; /joblet-exec run --timeout 5 --runtime=demo -- sh -c 'cat in; echo x >fifo; echo live'"
 try user-refused user_run other "--pids 5" :
-try user-limited user_run given/session "--memory 16 --pids 5" 'cat /proc/self/cgroup; dd if=/dev/zero of=/tmp/x bs=1M count=64' '; echo $?'
+try user-limited user_run given/session "--memory 16 --pids 5" 'cat /proc/self/cgroup; dd if=/dev/zero of=/dev/null bs=64M count=1' '; echo $?'
 try user-siblings b rmdir $root
 try user-alone user_run alone "--pids 5" "cat /proc/self/cgroup"
 try clean groups

@@ -117,7 +117,8 @@ impl World {
     pub fn python(&self, requirement: &str) {
         let manifest = format!(
             "name: demo\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
-             python: {{ version: '3.11', before: 2024-01-01, packages: [{requirement}] }}\n"
+             python: {{ version: '3.11', before: 2024-01-01, packages: [{requirement}] }}\n\
+             allow_missing: [/usr/bin/python3.11]\n"
         );
         self.write("runtimes-src/demo/manifest.yaml", manifest);
     }
