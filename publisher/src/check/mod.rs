@@ -18,11 +18,7 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    thread,
 };
-
-/// Lines of a failed command's output that are shown.
-const SHOWN: usize = 20;
 
 /// What is checked, and by what.
 pub(crate) struct Check<'c> {
@@ -148,23 +144,11 @@ fn run_one(check: &Check, arguments: &[OsString], words: &[String]) -> Result<()
     };
     command.env(env::JOBLET_EXEC_ARCH, arch.as_str());
     command.args(arguments).current_dir(source_dir).stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     // A job may print without end: the last of it is kept.
-    let (said, complained) = thread::scope(|scope| {
-        let said = scope.spawn(|| stdout.map(tail::read_end).unwrap_or_default());
-        let complained = stderr.map(tail::read_end).unwrap_or_default();
-        (said.join().unwrap_or_default(), complained)
-    });
-    let status = child.wait().map_err(|error| failed(error.to_string()))?;
+    let (status, end) = tail::run(&mut command).map_err(|error| failed(error.to_string()))?;
     if status.success() {
         return Ok(());
     }
-    let text = [said, complained].concat();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    let end = lines[lines.len().saturating_sub(SHOWN)..].join("\n  ");
     let reason = format!("`{}` failed ({status}):\n  {end}", words.join(" "));
     if status.code() == Some(125) {
         return Err(failed(reason)); // joblet-exec itself: nothing is known of the runtime

@@ -1,6 +1,10 @@
 //! The end of what a program prints, however much that is.
 
-use std::io::Read;
+use std::{
+    io::{self, Read},
+    process::{Command, ExitStatus, Stdio},
+    thread,
+};
 
 /// How much of it is kept, in bytes.
 const KEPT: usize = 64 << 10;
@@ -20,6 +24,26 @@ pub(crate) fn read_end(mut from: impl Read) -> Vec<u8> {
             Err(_) => return kept, // the writer has failed, too; its status says why
         }
     }
+}
+
+/// How many of its last lines are shown.
+const SHOWN: usize = 20;
+
+/// Runs `command` to its end. Returns how that was, and the last lines that it printed: those of its
+/// output, then those of its errors, indented.
+pub(crate) fn run(command: &mut Command) -> io::Result<(ExitStatus, String)> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let (said, complained) = thread::scope(|scope| {
+        let said = scope.spawn(|| stdout.map(read_end).unwrap_or_default());
+        let complained = stderr.map(read_end).unwrap_or_default();
+        (said.join().unwrap_or_default(), complained)
+    });
+    let status = child.wait()?;
+    let text = [said, complained].concat();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok((status, lines[lines.len().saturating_sub(SHOWN)..].join("\n  ")))
 }
 
 #[cfg(test)]

@@ -18,9 +18,6 @@ use std::{
     sync::Arc,
 };
 
-/// Lines of a failed command's output that are shown.
-const SHOWN: usize = 20;
-
 /// What is left behind there is of one run, not of the runtime.
 const PASSING: [&str; 9] = [
     "tmp",
@@ -105,22 +102,11 @@ impl WorkingTree {
             command.arg("--env").arg(format!("{name}={value}"));
         }
         command.arg("--").args(words);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let (said, complained) = std::thread::scope(|scope| {
-            let said = scope.spawn(|| stdout.map(tail::read_end).unwrap_or_default());
-            let complained = stderr.map(tail::read_end).unwrap_or_default();
-            (said.join().unwrap_or_default(), complained)
-        });
-        let status = child.wait().map_err(|error| failed(error.to_string()))?;
+        let (status, end) =
+            tail::run(command.stdin(Stdio::null())).map_err(|error| failed(error.to_string()))?;
         if status.success() {
             return Ok(());
         }
-        let text = [said, complained].concat();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().collect();
-        let end = lines[lines.len().saturating_sub(SHOWN)..].join("\n  ");
         Err(failed(format!("{status}:\n  {end}")))
     }
 
