@@ -5,16 +5,13 @@
 #![warn(unreachable_pub)]
 
 mod archive;
-#[allow(unreachable_pub)] // these three, and archive/members, are still to be done
 pub mod cli;
-#[allow(unreachable_pub)]
 mod commands;
 pub mod env;
 pub mod error;
 mod fs;
 pub mod fuzz;
 mod gpu;
-#[allow(unreachable_pub)]
 mod net;
 mod registry;
 mod runtime;

@@ -6,7 +6,6 @@
 #![warn(unreachable_pub)]
 
 mod check;
-#[allow(unreachable_pub)] // still to be done
 mod cli;
 mod commands;
 pub mod env;

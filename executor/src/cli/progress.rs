@@ -27,7 +27,7 @@ static BAR: Mutex<Option<Bar>> = Mutex::new(None);
 
 /// How far something that takes a while has come: it, where it is drawn.
 #[derive(Debug)]
-pub struct Progress(Option<String>);
+pub(crate) struct Progress(Option<String>);
 
 #[derive(Debug)]
 struct Bar {
@@ -43,7 +43,7 @@ struct Bar {
 
 impl Progress {
     /// A bar for `total` bytes of `what`, if stderr is a terminal and `wanted`.
-    pub fn bytes(what: String, total: u64, wanted: bool) -> Self {
+    pub(crate) fn bytes(what: String, total: u64, wanted: bool) -> Self {
         if !wanted || !stderr().is_terminal() {
             return Self(None);
         }
@@ -56,12 +56,12 @@ impl Progress {
     }
 
     /// No bar at all.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self(None)
     }
 
     /// Counts `bytes` more.
-    pub fn advance(&self, bytes: u64) {
+    pub(crate) fn advance(&self, bytes: u64) {
         if self.0.is_none() {
             return;
         }
@@ -90,7 +90,7 @@ impl Drop for Progress {
 }
 
 /// Writes lines where the bar is; it goes on below them.
-pub fn above(write: impl FnOnce()) {
+pub(crate) fn above(write: impl FnOnce()) {
     let mut bar = lock();
     if bar.is_some() {
         clear();

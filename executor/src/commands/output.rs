@@ -13,7 +13,7 @@ use std::fmt::Write;
 
 /// One line of `list --available`, and one object of its JSON.
 #[derive(Debug, Serialize)]
-pub struct AvailableRow<'a> {
+pub(super) struct AvailableRow<'a> {
     /// What the configuration calls the registry; null for one that it does not name.
     registry: Option<&'a Origin>,
     name: &'a RuntimeName,
@@ -31,7 +31,7 @@ pub struct AvailableRow<'a> {
 
 /// One line of `outdated`, and one object of its JSON.
 #[derive(Debug, Serialize)]
-pub struct Outdated {
+pub(super) struct Outdated {
     /// The runtime.
     pub name: RuntimeName,
     /// The highest version that is here.
@@ -44,7 +44,7 @@ pub struct Outdated {
 
 /// A version that was, or would be, removed: one line of `prune`, and one object of its JSON.
 #[derive(Debug, Serialize)]
-pub struct Pruned {
+pub(super) struct Pruned {
     /// The version.
     #[serde(flatten)]
     pub runtime: Installed,
@@ -54,7 +54,7 @@ pub struct Pruned {
 
 /// A line of `list`, and one object of its JSON.
 #[derive(Debug, Serialize)]
-pub struct InstalledRow {
+pub(super) struct InstalledRow {
     /// The runtime.
     #[serde(flatten)]
     pub runtime: Installed,
@@ -68,7 +68,7 @@ pub struct InstalledRow {
 
 impl InstalledRow {
     /// What is known of a runtime with this receipt.
-    pub fn new(runtime: Installed, receipt: Option<&Receipt>) -> Self {
+    pub(super) fn new(runtime: Installed, receipt: Option<&Receipt>) -> Self {
         let time = |receipt: &Receipt| Timestamp::from_seconds(receipt.installed_at).to_string();
         let registry = |receipt: &Receipt| {
             let origin = receipt.origin.as_ref().map(ToString::to_string);
@@ -85,7 +85,7 @@ impl InstalledRow {
 }
 
 /// The installed runtimes, as a table of at most `width` columns or as JSON.
-pub fn installed(rows: &[InstalledRow], width: Option<usize>, json: bool) -> String {
+pub(super) fn installed(rows: &[InstalledRow], width: Option<usize>, json: bool) -> String {
     if json {
         return to_json(rows.iter());
     }
@@ -115,12 +115,12 @@ fn in_short(registry: &str) -> &str {
 }
 
 /// Runtimes as JSON alone.
-pub fn plain(runtimes: &[Installed]) -> String {
+pub(super) fn plain(runtimes: &[Installed]) -> String {
     to_json(runtimes.iter())
 }
 
 /// What [`available`] compares with, and how much of it is shown.
-pub struct Offer<'a> {
+pub(super) struct Offer<'a> {
     /// What is installed.
     pub here: &'a [Installed],
     /// The architecture whose archives' sizes are shown.
@@ -136,7 +136,7 @@ pub struct Offer<'a> {
 }
 
 /// What registries offer. A name is the first one's that has it.
-pub fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
+pub(super) fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
     let &Offer { here, arch, all_versions: all, words, width, json } = offer;
     let fits = |row: &AvailableRow<'_>| {
         let text = format!("{} {}", row.name, row.description).to_lowercase();
@@ -184,7 +184,7 @@ pub fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
 }
 
 /// Installed runtimes that have a newer version or were withdrawn, as a table or as JSON.
-pub fn outdated(rows: &[Outdated], json: bool) -> String {
+pub(super) fn outdated(rows: &[Outdated], json: bool) -> String {
     if json {
         return to_json(rows.iter());
     }
@@ -201,7 +201,7 @@ pub fn outdated(rows: &[Outdated], json: bool) -> String {
 }
 
 /// Versions that were removed, as a table or as JSON.
-pub fn pruned(rows: &[Pruned], json: bool) -> String {
+pub(super) fn pruned(rows: &[Pruned], json: bool) -> String {
     if json {
         return to_json(rows.iter());
     }
@@ -213,7 +213,7 @@ pub fn pruned(rows: &[Pruned], json: bool) -> String {
 }
 
 /// What a registry offers of one version. The size is that of the archive for `arch`.
-pub fn available_row<'a>(
+pub(super) fn available_row<'a>(
     registry: Option<&'a Origin>,
     (name, release): (&'a RuntimeName, &'a Release),
     here: &[Installed],
@@ -233,7 +233,7 @@ pub fn available_row<'a>(
 }
 
 /// The steps of a plan, one a line or as JSON.
-pub fn plan(steps: &[Step], json: bool) -> String {
+pub(super) fn plan(steps: &[Step], json: bool) -> String {
     if json {
         return to_json(steps.iter());
     }
@@ -242,7 +242,7 @@ pub fn plan(steps: &[Step], json: bool) -> String {
 
 /// What `verify` found of one runtime; one object of its JSON.
 #[derive(Debug, Serialize)]
-pub struct Verified {
+pub(super) struct Verified {
     /// `NAME@VERSION`.
     pub runtime: String,
     /// What differs; empty if it is intact. After a repair: what differed.
@@ -252,7 +252,7 @@ pub struct Verified {
 }
 
 /// What `verify` found, a line for each difference and each runtime, or as JSON.
-pub fn verified(runtimes: &[Verified], json: bool) -> String {
+pub(super) fn verified(runtimes: &[Verified], json: bool) -> String {
     if json {
         return to_json(runtimes.iter());
     }

@@ -13,7 +13,7 @@ use url::{Host, Url};
 /// It has no user name and no password. Its query may be a secret: `Display` and `Debug` leave it out,
 /// and [`Address::url`], for requests, alone has it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address {
+pub(crate) struct Address {
     url: Url,
     token: Option<Arc<Token>>,
     /// Whether plain http may be used, for a registry that must be signed.
@@ -22,7 +22,7 @@ pub struct Address {
 
 /// A secret, and where it may be shown: below the directory of the registry that it was given for.
 #[derive(PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     value: String,
     /// Scheme, host, port and path of the directory count.
     scope: Url,
@@ -32,7 +32,7 @@ pub struct Token {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn parse(text: &str) -> Result<Option<Url>, String> {
+pub(crate) fn parse(text: &str) -> Result<Option<Url>, String> {
     // Refused, since parsers would leave them out, or take a backslash for a slash.
     if text.contains(|letter: char| letter.is_control() || letter == '\\') {
         return Err("an address has no control characters and no backslashes".into());
@@ -59,7 +59,7 @@ impl Address {
     ///
     /// # Errors
     /// The reason why it is not used.
-    pub fn named(url: Url, insecure: bool) -> Result<Self, String> {
+    pub(crate) fn named(url: Url, insecure: bool) -> Result<Self, String> {
         Self { url: url.clone(), token: None, insecure }.follow(url)
     }
 
@@ -67,7 +67,7 @@ impl Address {
     ///
     /// # Errors
     /// The reason why it is not followed.
-    pub fn with_url(&self, text: &str) -> Result<Self, String> {
+    pub(crate) fn with_url(&self, text: &str) -> Result<Self, String> {
         let relative = || self.url.join(text).map_err(|error| error.to_string());
         self.follow(parse(text)?.map_or_else(relative, Ok)?)
     }
@@ -93,37 +93,37 @@ impl Address {
 
     /// The same address with a token for everything below the directory that it is in.
     #[must_use]
-    pub fn with_token(self, value: String) -> Self {
+    pub(crate) fn with_token(self, value: String) -> Self {
         let scope = self.url.join(".").unwrap_or_else(|_| self.url.clone());
         Self { token: Some(Arc::new(Token { value, scope })), ..self }
     }
 
     /// The same address without a token.
     #[must_use]
-    pub fn without_token(self) -> Self {
+    pub(crate) fn without_token(self) -> Self {
         Self { token: None, ..self }
     }
 
     /// The address of the file whose name is longer by `suffix`.
     #[must_use]
-    pub fn beside(&self, suffix: &str) -> Self {
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
         let mut beside = self.clone();
         beside.url.set_path(&format!("{}{suffix}", self.url.path()));
         beside
     }
 
     /// The whole of it, for requests: never to be shown.
-    pub fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
     /// Whether what is sent there can be read and changed on the way.
-    pub fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         self.url.scheme() == "http"
     }
 
     /// What tells it from every other address and betrays no secret.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         match self.url.query() {
             Some(_) => format!("{self}#{}", hex::encode(Sha256::digest(self.url.as_str()))),
             None => self.to_string(),
@@ -131,7 +131,7 @@ impl Address {
     }
 
     /// The value of `Authorization` for a request there, if a token is meant for that place.
-    pub fn authorization(&self) -> Option<String> {
+    pub(crate) fn authorization(&self) -> Option<String> {
         let token = self.token.as_ref().filter(|token| token.reaches(&self.url))?;
         Some(format!("Bearer {}", token.value))
     }
@@ -161,7 +161,7 @@ fn is_this_host(url: &Url) -> bool {
 }
 
 /// Whether a host's name is one of loopback, which nobody is asked for (RFC 6761, section 6.3).
-pub fn is_localhost(name: &str) -> bool {
+pub(crate) fn is_localhost(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")
 }

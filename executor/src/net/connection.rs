@@ -17,14 +17,14 @@ use url::{Host, Url};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Bytes that come and go, each of them before a deadline.
-pub trait Stream: Read + Write + Send {
+pub(super) trait Stream: Read + Write + Send {
     /// Moves the deadline of everything that follows.
     fn set_deadline(&mut self, end: Instant);
 }
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The network, or the server.
     Io(io::Error),
     /// The host's name has no address: nobody was asked.
@@ -61,7 +61,7 @@ fn keep(end: Instant, mut act: impl FnMut(Duration) -> io::Result<usize>) -> io:
 }
 
 /// Bytes a second below which an answer takes too long, once it has taken its time.
-pub const SLOWEST: u64 = 1024;
+pub(super) const SLOWEST: u64 = 1024;
 
 /// One that was as slow as that once will be so again.
 fn slow() -> io::Error {
@@ -113,7 +113,11 @@ impl Stream for StreamOwned<ClientConnection, Box<dyn Stream>> {
 ///
 /// # Errors
 /// [`Fault`].
-pub fn open(url: &Url, proxy: Option<&Proxy>, deadline: Instant) -> Result<Box<dyn Stream>, Fault> {
+pub(super) fn open(
+    url: &Url,
+    proxy: Option<&Proxy>,
+    deadline: Instant,
+) -> Result<Box<dyn Stream>, Fault> {
     let host = url.host().unwrap_or(Host::Domain(""));
     let port = url.port_or_known_default().unwrap_or_default();
     let tls = url.scheme() == "https";

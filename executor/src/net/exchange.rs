@@ -17,10 +17,10 @@ const ANSWER_TIMEOUTS: u32 = 5;
 const MAX_UNUSED: u64 = 16 << 10;
 
 /// Names and values of what a request says beside its address.
-pub type Headers<'a> = &'a [(&'static str, &'a str)];
+pub(super) type Headers<'a> = &'a [(&'static str, &'a str)];
 
 /// An answer whose body is read no longer than is reasonable.
-pub struct Response {
+pub(crate) struct Response {
     head: Head,
     body: Body,
     /// None once it is kept for others.
@@ -65,17 +65,17 @@ impl Response {
     }
 
     /// Its status.
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.status
     }
 
     /// The value of a header, if it is plain text; `name` is in lower case.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.field(name)
     }
 
     /// What of the body is still to come, in bytes, where that is said.
-    pub fn length(&self) -> Option<u64> {
+    pub(crate) fn length(&self) -> Option<u64> {
         match self.body {
             Body::Length(length) => Some(length),
             Body::Chunked(_) | Body::Close => None,
@@ -83,19 +83,19 @@ impl Response {
     }
 
     /// Reads what is left of a body that is of no use, if that is little: then its connection is kept.
-    pub fn discard(mut self) {
+    pub(crate) fn discard(mut self) {
         // One that fails is closed, as one of too much is.
         _ = io::copy(&mut self.by_ref().take(MAX_UNUSED), &mut io::sink());
     }
 
     /// Requests that were sent behind this one and are not answered.
-    pub fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.connection.as_ref().map_or(0, Connection::waiting)
     }
 
     /// Whether further requests may be sent before this answer has ended: the server has answered
     /// before on this connection, and keeps it.
-    pub fn may_ask_ahead(&self) -> bool {
+    pub(crate) fn may_ask_ahead(&self) -> bool {
         let keeps = self.head.keeps_connection() && !matches!(self.body, Body::Close);
         keeps && self.connection.as_ref().is_some_and(Connection::is_proven)
     }
@@ -104,7 +104,7 @@ impl Response {
     ///
     /// # Errors
     /// What writing answers.
-    pub fn ask_ahead(&mut self, headers: Headers<'_>) -> Result<(), Fault> {
+    pub(crate) fn ask_ahead(&mut self, headers: Headers<'_>) -> Result<(), Fault> {
         let request = request(&self.target, headers).map_err(io::Error::other)?;
         let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected);
         Ok(connection.map_err(io::Error::from)?.send(&request)?)
@@ -114,7 +114,7 @@ impl Response {
     ///
     /// # Errors
     /// What reading it answers.
-    pub fn next(mut self) -> Result<Self, Fault> {
+    pub(crate) fn next(mut self) -> Result<Self, Fault> {
         let connection = self.connection.take().ok_or(io::ErrorKind::NotConnected);
         let mut connection = connection.map_err(io::Error::from)?;
         if self.body != Body::Length(0) || !self.head.keeps_connection() {
@@ -174,7 +174,7 @@ fn request(target: &Address, headers: Headers<'_>) -> Result<String, String> {
 }
 
 /// A request whose answer is waited for later.
-pub struct Asked {
+pub(super) struct Asked {
     connection: Connection,
     target: Address,
     since: Instant,
@@ -182,7 +182,7 @@ pub struct Asked {
 
 impl Asked {
     /// Asks for `target` on a connection that is kept; none if there is none to its server.
-    pub fn on_kept(target: &Address, headers: Headers<'_>) -> Option<Self> {
+    pub(super) fn on_kept(target: &Address, headers: Headers<'_>) -> Option<Self> {
         let mut connection = Connection::kept(target.url())?;
         let since = Instant::now();
         connection.set_deadline(since + longest(0));
@@ -191,7 +191,7 @@ impl Asked {
     }
 
     /// Its answer; none if the connection was closed instead.
-    pub fn answer(self) -> Option<Response> {
+    pub(super) fn answer(self) -> Option<Response> {
         let Self { mut connection, target, since } = self;
         let head = connection.receive().ok()?;
         Some(Response::new((head.body().ok()?, head), connection, target, since))
@@ -202,7 +202,7 @@ impl Asked {
 ///
 /// On a connection that has proven to be kept those with the headers `ahead` follow at once:
 /// [`Response::next`] returns their answers, of which there are [`Response::waiting`].
-pub fn send(
+pub(super) fn send(
     target: &Address,
     headers: Headers<'_>,
     ahead: &[String],

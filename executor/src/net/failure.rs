@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// Why one try failed, and whether another one may succeed.
 #[derive(Debug)]
-pub struct Failure {
+pub(super) struct Failure {
     /// What to say when there is no other try.
     pub error: Error,
     /// Whether the same request may succeed a moment later.
@@ -22,12 +22,12 @@ pub struct Failure {
 
 impl Failure {
     /// One that the next try would only repeat.
-    pub fn lasting(url: &Address, reason: String) -> Self {
+    pub(super) fn lasting(url: &Address, reason: String) -> Self {
         Self { error: Error::net(url, reason), passing: false, asked: None }
     }
 
     /// One of the connection, through `proxy` if there is one.
-    pub fn of_connection(url: &Address, fault: &Fault, proxy: Option<String>) -> Self {
+    pub(super) fn of_connection(url: &Address, fault: &Fault, proxy: Option<String>) -> Self {
         let mut reason = match fault {
             Fault::Io(error) => explain_io(error),
             Fault::Name => "the host's name has no address; is the network up?".into(),
@@ -40,7 +40,7 @@ impl Failure {
     }
 
     /// An answer that is neither a success nor a redirect; `asked` is the time to wait that it names.
-    pub fn of_status(url: &Address, status: u16, asked: Option<Duration>) -> Self {
+    pub(super) fn of_status(url: &Address, status: u16, asked: Option<Duration>) -> Self {
         let hint = match (status, url.authorization()) {
             (401 | 403, Some(_)) => "; is the registry's token valid?".to_owned(),
             (401 | 403, None) => "; if it needs a token, configure the registry's auth".to_owned(),
@@ -56,7 +56,7 @@ impl Failure {
 }
 
 /// A status in digits and in words.
-pub fn spoken(status: u16) -> String {
+pub(super) fn spoken(status: u16) -> String {
     let words = match status {
         200 => "OK",
         206 => "Partial Content",
@@ -88,7 +88,7 @@ fn is_passing(fault: &Fault) -> bool {
 }
 
 /// What a failed read or write of a connection means.
-pub fn explain_io(error: &io::Error) -> String {
+pub(crate) fn explain_io(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             format!("no answer within {} s", env::timeout().as_secs())

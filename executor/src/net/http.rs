@@ -1,8 +1,8 @@
 //! GET over https, with limits on redirects, retries and time.
 
 use super::address::Address;
-pub use super::exchange::Response;
-pub use super::failure::explain_io;
+pub(crate) use super::exchange::Response;
+pub(crate) use super::failure::explain_io;
 use super::failure::{Failure, spoken};
 use super::redirect::{self, Wanted};
 use super::retry::Tries;
@@ -16,7 +16,7 @@ use std::ops::Range;
 ///
 /// # Errors
 /// [`Error::Net`] with the address that failed and the reason.
-pub fn get(url: &Address) -> Result<Response, Error> {
+pub(crate) fn get(url: &Address) -> Result<Response, Error> {
     ask(url, &Wanted::default(), &mut Tries::new())
 }
 
@@ -24,20 +24,20 @@ pub fn get(url: &Address) -> Result<Response, Error> {
 ///
 /// # Errors
 /// As [`get`].
-pub fn get_before(url: &Address, then: &Address) -> Result<Response, Error> {
+pub(crate) fn get_before(url: &Address, then: &Address) -> Result<Response, Error> {
     ask(url, &Wanted { then: Some(then), ..Wanted::default() }, &mut Tries::new())
 }
 
 /// What a server calls the bytes of an answer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Validators {
+pub(crate) struct Validators {
     etag: Option<String>,
     last_modified: Option<String>,
 }
 
 impl Validators {
     /// Those of an answer.
-    pub fn of(response: &Response) -> Self {
+    pub(crate) fn of(response: &Response) -> Self {
         let header = |name| response.header(name).map(str::to_owned);
         Self { etag: header("etag"), last_modified: header("last-modified") }
     }
@@ -47,7 +47,7 @@ impl Validators {
 ///
 /// # Errors
 /// As [`get`].
-pub fn get_if_changed(url: &Address, known: &Validators) -> Result<Response, Error> {
+pub(crate) fn get_if_changed(url: &Address, known: &Validators) -> Result<Response, Error> {
     let mut headers = Vec::new();
     headers.extend(known.etag.as_deref().map(|value| ("If-None-Match", value)));
     headers.extend(known.last_modified.as_deref().map(|value| ("If-Modified-Since", value)));
@@ -56,7 +56,7 @@ pub fn get_if_changed(url: &Address, known: &Validators) -> Result<Response, Err
 
 /// What a server has of a file that is here in part.
 #[derive(Debug)]
-pub enum Resumed {
+pub(crate) enum Resumed {
     /// Exactly the rest.
     Rest(Response),
     /// All of it: the server knows no ranges, or has other bytes by now.
@@ -70,7 +70,7 @@ pub enum Resumed {
 ///
 /// # Errors
 /// As [`get`].
-pub fn resume(
+pub(crate) fn resume(
     url: &Address,
     offset: u64,
     size: u64,
@@ -95,7 +95,7 @@ pub fn resume(
 ///
 /// # Errors
 /// As [`get`]; also when the answer is anything else than that range.
-pub fn get_range(
+pub(crate) fn get_range(
     url: &Address,
     range: &Range<u64>,
     ahead: &[String],
@@ -109,7 +109,7 @@ pub fn get_range(
 }
 
 /// The value of `Range` for `range`.
-pub fn bytes(range: &Range<u64>) -> String {
+pub(crate) fn bytes(range: &Range<u64>) -> String {
     format!("bytes={}-{}", range.start, range.end.saturating_sub(1))
 }
 
@@ -117,7 +117,7 @@ pub fn bytes(range: &Range<u64>) -> String {
 ///
 /// # Errors
 /// [`Error::Net`] with what it is instead.
-pub fn require_range(
+pub(crate) fn require_range(
     url: &Address,
     response: &Response,
     range: &Range<u64>,
@@ -136,7 +136,7 @@ pub fn require_range(
 }
 
 /// The entity tag of an answer, if it stands for exact bytes.
-pub fn strong_etag(response: &Response) -> Option<String> {
+pub(crate) fn strong_etag(response: &Response) -> Option<String> {
     let etag = response.header("etag")?;
     (etag.len() > 2 && etag.starts_with('"')).then(|| etag.to_owned())
 }

@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// A file below the directory of a local registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Local {
+pub(crate) struct Local {
     directory: PathBuf,
     /// A path without `..` and without a root.
     file: PathBuf,
@@ -24,18 +24,18 @@ pub struct Local {
 
 impl Local {
     /// The file `name` in the directory of a registry.
-    pub fn new(directory: &Path, name: &str) -> Self {
+    pub(crate) fn new(directory: &Path, name: &str) -> Self {
         Self { directory: directory.to_owned(), file: name.into() }
     }
 
     /// The file of a registry that is named by its own path.
-    pub fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         let name = path.file_name().map(PathBuf::from).unwrap_or_default();
         Self { directory: path.parent().unwrap_or(Path::new("")).to_owned(), file: name }
     }
 
     /// The file at `path` below the same directory; none if the path does not stay there.
-    pub fn below(&self, path: &str) -> Option<Self> {
+    pub(crate) fn below(&self, path: &str) -> Option<Self> {
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         let stays = !path.is_empty() && Path::new(path).components().all(inside);
         stays.then(|| Self { directory: self.directory.clone(), file: path.into() })
@@ -43,19 +43,19 @@ impl Local {
 
     /// The file whose name is longer by `suffix`.
     #[must_use]
-    pub fn beside(&self, suffix: &str) -> Self {
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
         let mut file: OsString = self.file.clone().into();
         file.push(suffix);
         Self { directory: self.directory.clone(), file: file.into() }
     }
 
     /// Where it is, for messages.
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.join(&self.file)
     }
 
     /// Whether there is anything of that name, be it what it must be or not.
-    pub fn exists(&self) -> bool {
+    pub(crate) fn exists(&self) -> bool {
         self.path().symlink_metadata().is_ok()
     }
 
@@ -63,7 +63,7 @@ impl Local {
     ///
     /// # Errors
     /// [`Error::File`]; also when a link leads out of the directory, and for what is not a regular file.
-    pub fn open(&self) -> Result<File, Error> {
+    pub(crate) fn open(&self) -> Result<File, Error> {
         let here = self.directory.as_os_str().is_empty();
         let directory = if here { Path::new(".") } else { &self.directory };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -17,7 +17,7 @@ const DOCUMENT: &str = "registry.json";
 
 /// Where something can be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
+pub(crate) enum Location {
     /// A file of a registry on this host.
     File(Local),
     /// An address.
@@ -31,7 +31,7 @@ impl Location {
     ///
     /// # Errors
     /// [`Error::Usage`] when it is none of these, [`Error::Net`] for an address that is not used.
-    pub fn of_registry(text: &str) -> Result<Self, Error> {
+    pub(crate) fn of_registry(text: &str) -> Result<Self, Error> {
         let path = Path::new(text);
         if !text.contains("://") && (path.exists() || text.starts_with('.')) {
             return Ok(Self::local(path));
@@ -51,7 +51,7 @@ impl Location {
     ///
     /// # Errors
     /// [`Error::Net`] for an address that is not used.
-    pub fn of_configured(text: &str, insecure: bool) -> Result<Option<Self>, Error> {
+    pub(crate) fn of_configured(text: &str, insecure: bool) -> Result<Option<Self>, Error> {
         if text.contains("://") {
             return registry_url(text, insecure).map(|address| Some(Self::Http(address)));
         }
@@ -63,7 +63,7 @@ impl Location {
     }
 
     /// The registry that is used when nobody says otherwise.
-    pub fn default_registry() -> Self {
+    pub(crate) fn default_registry() -> Self {
         Self::Http(github(DEFAULT_REGISTRY).expect("the default is owner/repo"))
     }
 
@@ -73,7 +73,7 @@ impl Location {
     }
 
     /// What tells it from every other place and betrays no secret.
-    pub fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         match self {
             Self::File(file) => file.to_string(),
             Self::Http(address) => address.key(),
@@ -82,7 +82,7 @@ impl Location {
 
     /// The file beside this one whose name is longer by `suffix`.
     #[must_use]
-    pub fn beside(&self, suffix: &str) -> Self {
+    pub(crate) fn beside(&self, suffix: &str) -> Self {
         match self {
             Self::File(file) => Self::File(file.beside(suffix)),
             Self::Http(address) => Self::Http(address.beside(suffix)),
@@ -93,7 +93,7 @@ impl Location {
     ///
     /// # Errors
     /// The reason why it is not followed: another scheme, plain http, out of the directory.
-    pub fn of_archive(&self, download_url: &str) -> Result<Self, String> {
+    pub(crate) fn of_archive(&self, download_url: &str) -> Result<Self, String> {
         let registry = match self {
             Self::Http(registry) => return registry.with_url(download_url).map(Self::Http),
             Self::File(registry) => registry,

@@ -10,7 +10,7 @@ const MAX_CHUNK_LINE: u64 = 256;
 
 /// What stands before the body.
 #[derive(Debug)]
-pub struct Head {
+pub(crate) struct Head {
     /// The three digits.
     pub status: u16,
     /// Whether the server speaks HTTP/1.1, in which connections are kept unless it says otherwise.
@@ -21,7 +21,7 @@ pub struct Head {
 
 /// What of the body is still to come.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Body {
+pub(crate) enum Body {
     /// So many bytes.
     Length(u64),
     /// So many bytes of a chunk, and others.
@@ -52,7 +52,7 @@ impl Head {
     ///
     /// # Errors
     /// `InvalidData` with the rule that it breaks, and what reading answers.
-    pub fn read(from: &mut impl BufRead) -> io::Result<Self> {
+    pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Self> {
         let mut from = from.take(MAX_HEAD);
         let read = loop {
             match Self::read_one(&mut from) {
@@ -100,7 +100,7 @@ impl Head {
     }
 
     /// The value of a field, if it is plain text; `name` is in lower case.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.all(name).next()
     }
 
@@ -109,7 +109,7 @@ impl Head {
     }
 
     /// Whether another request may follow on the same connection.
-    pub fn keeps_connection(&self) -> bool {
+    pub(crate) fn keeps_connection(&self) -> bool {
         let mut options = self.all("connection").flat_map(|value| value.split(','));
         self.current && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
     }
@@ -118,7 +118,7 @@ impl Head {
     ///
     /// # Errors
     /// `InvalidData` where that is not clear.
-    pub fn body(&self) -> io::Result<Body> {
+    pub(crate) fn body(&self) -> io::Result<Body> {
         let mut lengths = self.all("content-length");
         let length = lengths.next();
         if lengths.any(|other| Some(other) != length) {
@@ -146,7 +146,7 @@ impl Body {
     ///
     /// # Errors
     /// `UnexpectedEof` when the connection ends before the body, `InvalidData` for chunks that are none.
-    pub fn read(&mut self, from: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, from: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }

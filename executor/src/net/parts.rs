@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// Where the bytes of an archive are.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     /// The archive's own address, for people; where it is in parts, nothing is there.
     name: Location,
     list: Vec<Part>,
@@ -16,7 +16,7 @@ pub struct Parts {
 
 /// A file that is a stretch of an archive.
 #[derive(Debug)]
-pub struct Part {
+pub(crate) struct Part {
     /// Where it is.
     pub location: Location,
     /// Its place in the archive, in bytes.
@@ -30,7 +30,7 @@ impl Parts {
     ///
     /// # Errors
     /// Those of `find`.
-    pub fn of(
+    pub(crate) fn of(
         artifact: &Artifact,
         find: impl Fn(&str) -> Result<Location, Error>,
     ) -> Result<Self, Error> {
@@ -42,7 +42,7 @@ impl Parts {
     ///
     /// # Errors
     /// As [`Parts::of`].
-    pub fn of_zstd(
+    pub(crate) fn of_zstd(
         zstd: &Zstd,
         find: impl Fn(&str) -> Result<Location, Error>,
     ) -> Result<Self, Error> {
@@ -72,24 +72,24 @@ impl Parts {
     }
 
     /// The files, in order; at least one.
-    pub fn list(&self) -> &[Part] {
+    pub(crate) fn list(&self) -> &[Part] {
         &self.list
     }
 
     /// The number of the file that holds the archive's byte at `offset`; of the last one behind all.
-    pub fn holding(&self, offset: u64) -> usize {
+    pub(crate) fn holding(&self, offset: u64) -> usize {
         self.list.partition_point(|part| part.place.end <= offset).min(self.list.len() - 1)
     }
 }
 
 impl Part {
     /// Its length, in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.place.end - self.place.start
     }
 
     /// The error of a file that has another length; `actual` is a count, or `more` or `less`.
-    pub fn wrong_size(&self, actual: impl Into<String>) -> Error {
+    pub(crate) fn wrong_size(&self, actual: impl Into<String>) -> Error {
         let (object, actual) = (self.location.to_string(), actual.into());
         Error::Size { object, expected: self.size(), actual }
     }

@@ -19,7 +19,7 @@ const MAX_KEPT: usize = 12;
 static IDLE: Mutex<Vec<(Connection, Instant)>> = Mutex::new(Vec::new());
 
 /// A connection to one host, on which requests are answered one after the other.
-pub struct Connection {
+pub(super) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
     /// Scheme, host and port of the server. The proxy before it, if any, is always the same one.
     host: String,
@@ -31,12 +31,12 @@ pub struct Connection {
 
 impl Connection {
     /// One that was just opened, to the server of `url`.
-    pub fn new(stream: Box<dyn Stream>, url: &Url) -> Self {
+    pub(super) fn new(stream: Box<dyn Stream>, url: &Url) -> Self {
         Self { stream: BufReader::new(stream), host: host(url), answers: 0, waiting: 0 }
     }
 
     /// One that is kept, to the server of `url`.
-    pub fn kept(url: &Url) -> Option<Self> {
+    pub(super) fn kept(url: &Url) -> Option<Self> {
         let (host, now) = (host(url), Instant::now());
         let mut idle = lock();
         idle.retain(|(_, since)| now.duration_since(*since) < MAX_IDLE);
@@ -46,12 +46,12 @@ impl Connection {
     }
 
     /// Whether it has brought an answer and was not closed behind it.
-    pub fn is_proven(&self) -> bool {
+    pub(super) fn is_proven(&self) -> bool {
         self.answers > 0
     }
 
     /// Requests whose answers have not begun.
-    pub fn waiting(&self) -> usize {
+    pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
 
@@ -59,7 +59,7 @@ impl Connection {
     ///
     /// # Errors
     /// What writing answers.
-    pub fn send(&mut self, request: &str) -> io::Result<()> {
+    pub(super) fn send(&mut self, request: &str) -> io::Result<()> {
         let stream = self.stream.get_mut();
         stream.write_all(request.as_bytes()).and_then(|()| stream.flush())?;
         self.waiting += 1;
@@ -70,7 +70,7 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Head::read`].
-    pub fn receive(&mut self) -> io::Result<Head> {
+    pub(super) fn receive(&mut self) -> io::Result<Head> {
         let head = Head::read(&mut self.stream)?;
         self.waiting = self.waiting.saturating_sub(1);
         self.answers += 1;
@@ -81,17 +81,17 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Body::read`].
-    pub fn read(&mut self, body: &mut Body, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, body: &mut Body, buffer: &mut [u8]) -> io::Result<usize> {
         body.read(&mut self.stream, buffer)
     }
 
     /// Moves the deadline of everything that follows.
-    pub fn set_deadline(&mut self, end: Instant) {
+    pub(super) fn set_deadline(&mut self, end: Instant) {
         self.stream.get_mut().set_deadline(end);
     }
 
     /// Keeps it for the next request; its last answer has been read to the end.
-    pub fn keep(self) {
+    pub(super) fn keep(self) {
         // What nobody has asked for would be taken for the next answer.
         if self.waiting > 0 || !self.stream.buffer().is_empty() {
             return;
@@ -105,7 +105,7 @@ impl Connection {
 }
 
 /// Closes every connection that is kept.
-pub fn close() {
+pub(super) fn close() {
     lock().clear();
 }
 

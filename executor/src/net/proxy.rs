@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use url::{Host, Url};
 
 /// An HTTP proxy, which connects to the server for us.
-pub struct Proxy {
+pub(super) struct Proxy {
     url: Url,
 }
 
@@ -17,7 +17,7 @@ pub struct Proxy {
 /// # Errors
 /// When a variable names something else than a proxy that can be used: going past it would not be what
 /// was asked for.
-pub fn of(server: &Url) -> Result<Option<Proxy>, String> {
+pub(super) fn of(server: &Url) -> Result<Option<Proxy>, String> {
     let value = |names: [&str; 2]| names.into_iter().find_map(env::named);
     let Some(named) =
         value(["https_proxy", "HTTPS_PROXY"]).or_else(|| value(["all_proxy", "ALL_PROXY"]))
@@ -78,14 +78,14 @@ impl Proxy {
     }
 
     /// Where it is: host, port, and whether it is spoken to by TLS.
-    pub fn place(&self) -> (Host<&str>, u16, bool) {
+    pub(super) fn place(&self) -> (Host<&str>, u16, bool) {
         let host = self.url.host().unwrap_or(Host::Domain(""));
         let port = self.url.port_or_known_default().unwrap_or_default();
         (host, port, self.url.scheme() == "https")
     }
 
     /// The value of `Proxy-Authorization`, if its address says who asks.
-    pub fn authorization(&self) -> Option<String> {
+    pub(super) fn authorization(&self) -> Option<String> {
         let user = decoded(self.url.username());
         let password = decoded(self.url.password().unwrap_or_default());
         let who = [&user[..], &password].join(&b':');

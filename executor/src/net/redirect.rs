@@ -24,7 +24,7 @@ static ASKED: Mutex<Vec<(Address, Asked)>> = Mutex::new(Vec::new());
 
 /// What is asked for, beside one address.
 #[derive(Debug, Default)]
-pub struct Wanted<'a> {
+pub(super) struct Wanted<'a> {
     /// What the request says.
     pub headers: Headers<'a>,
     /// Ranges that are wanted after it, where the server answers several requests in a row.
@@ -35,7 +35,7 @@ pub struct Wanted<'a> {
 }
 
 /// Asks for `url`, and returns the first answer that is not a redirect and is a success.
-pub fn get(url: &Address, wanted: &Wanted<'_>) -> Result<Response, Failure> {
+pub(super) fn get(url: &Address, wanted: &Wanted<'_>) -> Result<Response, Failure> {
     let (headers, ahead) = (wanted.headers, wanted.ahead);
     let asked_at = Instant::now();
     if let Some(target) = remembered(url) {
@@ -141,6 +141,6 @@ fn lock<T>(list: &'static Mutex<Vec<T>>) -> MutexGuard<'static, Vec<T>> {
 }
 
 /// Closes the connections of answers that nobody has waited for.
-pub fn close() {
+pub(super) fn close() {
     lock(&ASKED).clear();
 }

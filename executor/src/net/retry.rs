@@ -8,15 +8,15 @@ use std::time::Duration;
 const WAITS: [Duration; 3] =
     [Duration::from_millis(300), Duration::from_secs(1), Duration::from_secs(3)];
 /// Longest wait that a server may ask for.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// How often something is tried that may succeed a moment later.
 #[derive(Debug)]
-pub struct Tries(usize);
+pub(crate) struct Tries(usize);
 
 impl Tries {
     /// Four tries: three waits between them, each longer than the one before.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(0)
     }
 
@@ -24,7 +24,7 @@ impl Tries {
     ///
     /// # Errors
     /// `error`, when that was the last one.
-    pub fn again(&mut self, error: Error) -> Result<(), Error> {
+    pub(crate) fn again(&mut self, error: Error) -> Result<(), Error> {
         self.again_after(None, error)
     }
 
@@ -32,7 +32,11 @@ impl Tries {
     ///
     /// # Errors
     /// As [`Tries::again`]; also when that is longer than is reasonable.
-    pub fn again_after(&mut self, asked: Option<Duration>, error: Error) -> Result<(), Error> {
+    pub(crate) fn again_after(
+        &mut self,
+        asked: Option<Duration>,
+        error: Error,
+    ) -> Result<(), Error> {
         let wait = wait(self.0, RandomState::new().hash_one(0), asked).ok_or(error)?;
         self.0 += 1;
         std::thread::sleep(wait);

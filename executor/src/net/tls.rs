@@ -20,7 +20,7 @@ use std::sync::Arc;
 use webpki::ring as signed;
 
 /// A client that trusts whoever `roots` vouch for.
-pub fn config(roots: RootCertStore) -> ClientConfig {
+pub(super) fn config(roots: RootCertStore) -> ClientConfig {
     let provider = CryptoProvider {
         cipher_suites: vec![
             suite::TLS13_AES_256_GCM_SHA384,

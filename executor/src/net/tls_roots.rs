@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 /// # Errors
 /// `InvalidInput` when the variables are set and name nothing usable: what was meant to be trusted
 /// is then unknown, and something else must not take its place.
-pub fn config() -> io::Result<Arc<ClientConfig>> {
+pub(super) fn config() -> io::Result<Arc<ClientConfig>> {
     static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
     let reason =
         "SSL_CERT_FILE and SSL_CERT_DIR name no readable certificate; correct or unset them";

@@ -3,4 +3,4 @@
 //! In: the arguments after the program's name, and nothing else. Out: one command with its options, by the
 //! table that help, the manual page and completions follow from, too.
 
-pub mod args;
+pub(crate) mod args;

@@ -4,10 +4,10 @@ use joblet_format::member::{MEMBER_TRAILER, open_member};
 use libdeflater::Decompressor;
 
 /// What decompressing frames needs, used again for each.
-pub struct Decompress(zstd_safe::DCtx<'static>);
+pub(super) struct Decompress(zstd_safe::DCtx<'static>);
 
 impl Decompress {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(zstd_safe::DCtx::create())
     }
 
@@ -16,7 +16,7 @@ impl Decompress {
     ///
     /// # Errors
     /// The rule that was broken. `unpacked` is then worthless.
-    pub fn frame(&mut self, frame: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
+    pub(super) fn frame(&mut self, frame: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
         if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
             return Err("it is not one zstd frame");
         }
@@ -28,10 +28,10 @@ impl Decompress {
 }
 
 /// What inflating needs, used again for each member.
-pub struct Inflate(Decompressor);
+pub(crate) struct Inflate(Decompressor);
 
 impl Inflate {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Decompressor::new())
     }
 
@@ -39,7 +39,11 @@ impl Inflate {
     ///
     /// # Errors
     /// The rule that was broken. `unpacked` is then worthless.
-    pub fn member(&mut self, member: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
+    pub(crate) fn member(
+        &mut self,
+        member: &[u8],
+        unpacked: &mut [u8],
+    ) -> Result<(), &'static str> {
         let Some((deflate, _, size)) = open_member(member) else {
             return Err("it is not a gzip member with its own length");
         };

@@ -40,8 +40,8 @@ use sha2::{Digest, Sha256};
 use source::Source;
 use std::io::Read;
 use unit::Units;
-pub use update::Update;
-pub use verify::{Difference, verify};
+pub(crate) use update::Update;
+pub(crate) use verify::{Difference, verify};
 
 /// An archive and the tree that it becomes.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ struct Extraction<'a> {
 /// # Errors
 /// [`Error::Net`] or [`Error::File`] without an answer, [`Error::Size`] or [`Error::Checksum`] when
 /// it is another one, [`Error::Archive`] when it says other things than the registry.
-pub fn index(
+pub(crate) fn index(
     location: &Location,
     promise: &IndexFile,
     artifact: &Artifact,
@@ -83,7 +83,7 @@ pub fn index(
 }
 
 /// Reads an index that was kept from an installation; `None` if it is damaged.
-pub fn parse_index(packed: &[u8]) -> Option<Index> {
+pub(crate) fn parse_index(packed: &[u8]) -> Option<Index> {
     Index::parse(&inflate(packed).ok()?).ok()
 }
 
@@ -127,7 +127,7 @@ fn agrees(index: &Index, artifact: &Artifact, directory: &str) -> Result<(), Str
 /// [`Error::Net`] when it does not arrive, [`Error::Size`] or [`Error::Checksum`] when it is another
 /// one, [`Error::Archive`] with the rule that was broken, [`Error::File`] when the directory cannot
 /// be written. The directory's content is then worthless.
-pub fn unpack(
+pub(crate) fn unpack(
     parts: &Parts,
     artifact: &Artifact,
     index: &Index,
@@ -142,7 +142,7 @@ pub fn unpack(
 ///
 /// # Errors
 /// As [`unpack`].
-pub fn unpack_frames(
+pub(crate) fn unpack_frames(
     parts: &Parts,
     zstd: &Zstd,
     index: &Index,

@@ -24,7 +24,7 @@ const FRAMES_UNPACKED: usize = 16 << 20;
 const FRAMES_PACKED: usize = 11 << 20;
 
 /// Where units come from, in ascending order.
-pub trait Packed {
+pub(super) trait Packed {
     /// Fills `buffer` with the bytes of unit `number`, and counts them.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ type Job = (usize, Vec<u8>);
 ///
 /// # Errors
 /// The first one, of whichever thread; the others stop then.
-pub fn run(
+pub(super) fn run(
     archive: &mut impl Packed,
     numbers: &[usize],
     extraction: &Extraction<'_>,

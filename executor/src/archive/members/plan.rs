@@ -4,7 +4,7 @@ use joblet_format::index::Index;
 
 /// The members of an archive, as stretches of its tar stream.
 #[derive(Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Where each entry lies.
     spans: Vec<Span>,
     /// Where each member begins, and where the last one ends, in bytes of the tar stream.
@@ -26,7 +26,7 @@ struct Span {
 
 /// A stretch of a member. Entries are numbers in [`Index::entries`], lengths are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub(crate) enum Part {
     /// All headers of an entry.
     Headers {
         /// Which.
@@ -54,7 +54,7 @@ pub enum Part {
 
 impl Part {
     /// How much of the member it is, in bytes.
-    pub fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         let (Self::Headers { length, .. } | Self::Body { length, .. } | Self::Zeros { length }) =
             self;
         *length
@@ -63,7 +63,7 @@ impl Part {
 
 impl Plan {
     /// Lays the members of `index` over its entries.
-    pub fn new(index: &Index) -> Self {
+    pub(crate) fn new(index: &Index) -> Self {
         let spans: Vec<_> = (index.places().zip(index.entries()))
             .map(|(place, entry)| Span {
                 body: place.body,
@@ -86,7 +86,7 @@ impl Plan {
     }
 
     /// What the member is made of, in order; together exactly what it unpacks to.
-    pub fn parts(&self, member: usize) -> impl Iterator<Item = Part> {
+    pub(crate) fn parts(&self, member: usize) -> impl Iterator<Item = Part> {
         let (mut at, end) = (self.starts[member], self.starts[member + 1]);
         let mut entry = self.first[member];
         std::iter::from_fn(move || {
@@ -118,7 +118,7 @@ impl Plan {
     }
 
     /// The files that lie in several members.
-    pub fn shared(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn shared(&self) -> impl Iterator<Item = usize> {
         let mut before = None;
         (self.first.iter().zip(&self.starts)).filter_map(move |(&entry, &start)| {
             let span = self.spans.get(entry)?;

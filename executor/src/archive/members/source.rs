@@ -16,7 +16,7 @@ const STRETCH: usize = 512 << 10;
 
 /// An archive that is being read.
 #[derive(Debug)]
-pub struct Source<'a> {
+pub(super) struct Source<'a> {
     parts: &'a Parts,
     /// Where each unit begins, in bytes of the archive.
     starts: Vec<u64>,
@@ -32,18 +32,18 @@ pub struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Reads all of the archive in `parts`.
-    pub fn whole(parts: &'a Parts) -> Self {
+    pub(super) fn whole(parts: &'a Parts) -> Self {
         Self { parts, starts: Vec::new(), wanted: None, open: None, at: 0, hash: Sha256::new() }
     }
 
     /// Reads the stretches `wanted` alone.
-    pub fn some(parts: &'a Parts, wanted: Vec<Range<u64>>) -> Self {
+    pub(super) fn some(parts: &'a Parts, wanted: Vec<Range<u64>>) -> Self {
         Self { wanted: Some(wanted), ..Self::whole(parts) }
     }
 
     /// The same, in these units.
     #[must_use]
-    pub fn in_units(self, units: &Units) -> Self {
+    pub(super) fn in_units(self, units: &Units) -> Self {
         Self { starts: units.starts(), ..self }
     }
 
@@ -51,7 +51,7 @@ impl<'a> Source<'a> {
     ///
     /// # Errors
     /// [`Error::Size`] or [`Error::Checksum`].
-    pub fn finish(mut self, checksum: Checksum) -> Result<(), Error> {
+    pub(super) fn finish(mut self, checksum: Checksum) -> Result<(), Error> {
         if let Some((_, transfer)) = &mut self.open {
             transfer.finish()?;
         }
@@ -93,7 +93,7 @@ impl Source<'_> {
     ///
     /// # Errors
     /// As [`Transfer::fill`].
-    pub fn read_at(
+    pub(super) fn read_at(
         &mut self,
         mut start: u64,
         mut buffer: &mut [u8],

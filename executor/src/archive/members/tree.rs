@@ -13,7 +13,7 @@ use rustix::io::Errno;
 ///
 /// # Errors
 /// [`Error::Archive`] when two are one here, otherwise [`Error::File`].
-pub fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
+pub(super) fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
     each(extraction, is_directory, |walk, path, ()| {
         let (parent, name) = walk.parent(path)?;
         make_directory(parent, name).map(drop)
@@ -25,7 +25,7 @@ pub fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
 ///
 /// # Errors
 /// As [`directories`].
-pub fn finish(
+pub(super) fn finish(
     extraction: &Extraction<'_>,
     shared: impl Iterator<Item = usize>,
 ) -> Result<(), Error> {

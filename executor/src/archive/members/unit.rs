@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// How the content is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
+pub(super) enum Coding {
     /// Members of a `.tar.gz`.
     Gzip,
     /// Frames of a `.tar.zst`.
@@ -15,7 +15,7 @@ pub enum Coding {
 
 /// A stretch of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unit {
+pub(super) struct Unit {
     /// Length in the file, in bytes.
     pub length: u32,
     /// Length of its content, in bytes.
@@ -28,7 +28,7 @@ pub struct Unit {
 
 /// A file as a row of units.
 #[derive(Debug)]
-pub struct Units {
+pub(super) struct Units {
     pub coding: Coding,
     pub list: Vec<Unit>,
     /// Where the first one begins, in bytes of the file.
@@ -37,7 +37,7 @@ pub struct Units {
 
 impl Units {
     /// Those of the `.tar.gz` that `index` describes.
-    pub fn members(index: &Index) -> Self {
+    pub(super) fn members(index: &Index) -> Self {
         let list = index.members().iter().enumerate().map(|(number, member)| Unit {
             length: member.length,
             unpacked: member.unpacked,
@@ -48,7 +48,7 @@ impl Units {
     }
 
     /// Those of a `.tar.zst` whose table, of `start` bytes, lists `frames`, and agrees with `index`.
-    pub fn frames(index: &Index, frames: &[Frame], start: u64) -> Self {
+    pub(super) fn frames(index: &Index, frames: &[Frame], start: u64) -> Self {
         let mut next = 0;
         let list = frames.iter().map(|frame| {
             let members = next..next + frame.members as usize;
@@ -60,7 +60,7 @@ impl Units {
     }
 
     /// Where each begins, in bytes of the file.
-    pub fn starts(&self) -> Vec<u64> {
+    pub(super) fn starts(&self) -> Vec<u64> {
         let lengths = self.list.iter().map(|unit| u64::from(unit.length));
         lengths.scan(self.start, |at, length| Some(std::mem::replace(at, *at + length))).collect()
     }

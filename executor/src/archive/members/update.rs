@@ -28,7 +28,7 @@ use std::thread;
 
 /// An installed version whose files may be used again.
 #[derive(Debug)]
-pub struct Old {
+pub(super) struct Old {
     index: Index,
     /// Its directory.
     root: OwnedFd,
@@ -36,7 +36,7 @@ pub struct Old {
 
 /// What an update would do.
 #[derive(Debug)]
-pub struct Update {
+pub(crate) struct Update {
     old: Old,
     plan: reuse::Plan,
 }
@@ -45,7 +45,7 @@ impl Update {
     /// Plans to make `new` out of the version that is open as `root`, installed with the index `old`.
     ///
     /// `None` when it would save less than half.
-    pub fn plan(old: Index, root: OwnedFd, new: &Index) -> Option<Self> {
+    pub(crate) fn plan(old: Index, root: OwnedFd, new: &Index) -> Option<Self> {
         let old = Old { index: old, root };
         let untouched = old.untouched().ok()?;
         let plan = reuse::plan(&old.index, new, &untouched);
@@ -53,19 +53,19 @@ impl Update {
     }
 
     /// Plans to make the version that is open as `root` anew, of which `good` is as it must be.
-    pub fn repair(index: &Index, root: OwnedFd, good: &Here) -> Self {
+    pub(crate) fn repair(index: &Index, root: OwnedFd, good: &Here) -> Self {
         let old = Old { index: index.clone(), root };
         let plan = reuse::plan(&old.index, index, good);
         Self { old, plan }
     }
 
     /// Length of the members that will be fetched, in bytes.
-    pub fn fetched(&self) -> u64 {
+    pub(crate) fn fetched(&self) -> u64 {
         self.plan.fetched
     }
 
     /// Length of the content that is taken from the old version, in bytes.
-    pub fn reused(&self) -> u64 {
+    pub(crate) fn reused(&self) -> u64 {
         self.plan.reused
     }
 
@@ -74,7 +74,7 @@ impl Update {
     /// # Errors
     /// As [`super::unpack`], and [`Error::Net`] from a server that knows no ranges. The directory's
     /// content is then worthless.
-    pub fn unpack(
+    pub(crate) fn unpack(
         &self,
         parts: &Parts,
         index: &Index,

@@ -25,7 +25,7 @@ const NO_FILE: &str = "is not a regular file";
 
 /// A path that is not as it was installed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// Below the runtime's directory.
     pub path: String,
     /// What differs.
@@ -34,7 +34,7 @@ pub struct Difference {
 
 /// What was found.
 #[derive(Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     /// Sorted by path.
     pub differences: Vec<Difference>,
     /// What is as it must be.
@@ -46,7 +46,7 @@ pub struct Report {
 ///
 /// # Errors
 /// [`Error::File`] when the directory cannot be read.
-pub fn verify(index: &Index, root: &OwnedFd, path: &Path) -> Result<Report, Error> {
+pub(crate) fn verify(index: &Index, root: &OwnedFd, path: &Path) -> Result<Report, Error> {
     let next = AtomicUsize::new(0);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let mut report = Report::default();

@@ -21,7 +21,7 @@ const EARLY: usize = 64 << 10;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// What one thread needs for itself.
-pub struct Worker<'a> {
+pub(super) struct Worker<'a> {
     extraction: &'a Extraction<'a>,
     walk: Walk,
     decoder: Decoder,
@@ -40,7 +40,7 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// [`Error::File`] when no descriptor is left.
-    pub fn new(extraction: &'a Extraction<'a>) -> Result<Self, Error> {
+    pub(super) fn new(extraction: &'a Extraction<'a>) -> Result<Self, Error> {
         let decoder = match extraction.units.coding {
             Coding::Gzip => Decoder::Gzip(Inflate::new()),
             Coding::Zstd => Decoder::Zstd(Decompress::new()),
@@ -53,7 +53,7 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// [`Error::Checksum`], [`Error::Archive`] with the rule that was broken, [`Error::File`] when
     /// they cannot be written.
-    pub fn unit(&mut self, number: usize, buffer: &[u8]) -> Result<(), Error> {
+    pub(super) fn unit(&mut self, number: usize, buffer: &[u8]) -> Result<(), Error> {
         let extraction = self.extraction;
         let unit = &extraction.units.list[number];
         let packed = &buffer[..unit.length as usize];
@@ -149,7 +149,7 @@ impl<'a> Worker<'a> {
 
 /// The first `length` bytes of `buffer`, which grows if need be. What they are is left open: writing
 /// zeros first would cost as much as what is written then.
-pub fn resized(buffer: &mut Vec<u8>, length: u32) -> &mut [u8] {
+pub(super) fn resized(buffer: &mut Vec<u8>, length: u32) -> &mut [u8] {
     let length = length as usize;
     if buffer.len() < length {
         *buffer = vec![0; length];

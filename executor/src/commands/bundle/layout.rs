@@ -18,9 +18,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The manifest's file name.
-pub const MANIFEST: &str = "bundle.json";
+pub(super) const MANIFEST: &str = "bundle.json";
 /// The name of the registry's document in a bundle, as in any registry.
-pub const DOCUMENT: &str = "registry.json";
+pub(super) const DOCUMENT: &str = "registry.json";
 
 /// What is in a bundle: `bundle.json`.
 ///
@@ -30,7 +30,7 @@ pub const DOCUMENT: &str = "registry.json";
 ///
 /// Example: `{"registry":"https://example.org/registry.json","runtimes":["demo@1.0.0"]}`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct BundleManifest {
+pub(super) struct BundleManifest {
     /// Where its registry was, without the query of an address.
     pub registry: String,
     /// `NAME@VERSION` of each runtime.
@@ -39,7 +39,7 @@ pub struct BundleManifest {
 
 /// A bundle that is being written.
 #[derive(Debug)]
-pub struct Bundle<'a> {
+pub(super) struct Bundle<'a> {
     directory: &'a Path,
     manifest: BundleManifest,
     /// Of its registry: [`Location::key`](crate::net::location::Location::key).
@@ -50,7 +50,7 @@ pub struct Bundle<'a> {
 
 impl<'a> Bundle<'a> {
     /// An empty one, for runtimes of the registry of `catalog`, in the empty `directory`.
-    pub fn new(directory: &'a Path, catalog: &Catalog) -> Self {
+    pub(super) fn new(directory: &'a Path, catalog: &Catalog) -> Self {
         let manifest =
             BundleManifest { registry: catalog.location.to_string(), runtimes: Vec::new() };
         let updated_at = catalog.registry.updated_at.clone();
@@ -59,7 +59,7 @@ impl<'a> Bundle<'a> {
     }
 
     /// Whether runtimes of this catalog belong in it.
-    pub fn is_of(&self, catalog: &Catalog) -> bool {
+    pub(super) fn is_of(&self, catalog: &Catalog) -> bool {
         self.key == catalog.location.key()
     }
 
@@ -67,7 +67,7 @@ impl<'a> Bundle<'a> {
     ///
     /// # Errors
     /// As for an installation.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         spec: &Spec,
         arch: Arch,
@@ -111,7 +111,7 @@ impl<'a> Bundle<'a> {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn finish(self, original: Option<(Vec<u8>, String)>) -> Result<(), Error> {
+    pub(super) fn finish(self, original: Option<(Vec<u8>, String)>) -> Result<(), Error> {
         let document = self.directory.join(DOCUMENT);
         if let Some((body, signature)) = original {
             let mode = if names_secrets(&body) { 0o600 } else { 0o644 };

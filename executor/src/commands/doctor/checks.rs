@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 /// How it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum State {
+pub(super) enum State {
     /// As it should be.
     Pass,
     /// Something that not every job needs is missing.
@@ -25,7 +25,7 @@ pub enum State {
 
 /// One thing that was looked at; one object of the JSON.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub(super) struct Check {
     /// What.
     #[serde(rename = "check")]
     pub name: &'static str,
@@ -42,13 +42,13 @@ pub struct Check {
 
 impl Check {
     /// All is well.
-    pub fn pass(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn pass(name: &'static str, detail: impl Into<String>) -> Self {
         let (status, detail) = (State::Pass, detail.into());
         Self { name, status, detail, remedy: None, class: Class::Launch }
     }
 
     /// Something is wrong. Messages say after `; ` what to do.
-    pub fn bad(name: &'static str, status: State, class: Class, message: &str) -> Self {
+    pub(super) fn bad(name: &'static str, status: State, class: Class, message: &str) -> Self {
         let message = shown_in(message);
         let (detail, remedy) = message.split_once("; ").unwrap_or((&message, ""));
         let remedy = (!remedy.is_empty()).then(|| remedy.to_owned());
@@ -56,13 +56,13 @@ impl Check {
     }
 
     /// What an error says.
-    pub fn of_error(name: &'static str, error: &Error) -> Self {
+    pub(super) fn of_error(name: &'static str, error: &Error) -> Self {
         Self::bad(name, State::Fail, error.class(), &error.to_string())
     }
 }
 
 /// The table, or JSON.
-pub fn report(checks: &[Check], json: bool) -> String {
+pub(super) fn report(checks: &[Check], json: bool) -> String {
     if json {
         return crate::commands::output::to_json(checks.iter());
     }
@@ -82,7 +82,7 @@ pub fn report(checks: &[Check], json: bool) -> String {
 }
 
 /// The kernel: its version, by `/proc/sys/kernel/osrelease`.
-pub fn kernel(release: Option<&str>) -> Check {
+pub(super) fn kernel(release: Option<&str>) -> Check {
     let Some(release) = release.map(str::trim) else {
         let message = "/proc is not mounted; mount -t proc proc /proc";
         return Check::bad("kernel", State::Warn, Class::Launch, message);
@@ -105,7 +105,7 @@ fn container() -> Option<&'static str> {
 }
 
 /// Whether the current directory can be the lower layer of `/work`, by `/proc/filesystems`.
-pub fn overlay(filesystems: &str, privileged: bool, release: &str) -> Check {
+pub(super) fn overlay(filesystems: &str, privileged: bool, release: &str) -> Check {
     let warn = |message| Check::bad("overlay", State::Warn, Class::Launch, message);
     let mut numbers = release.split('.').map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -125,7 +125,7 @@ pub fn overlay(filesystems: &str, privileged: bool, release: &str) -> Check {
 }
 
 /// The file system of the store, or of the directory that it will be made in.
-pub fn store(root: &Path) -> Check {
+pub(super) fn store(root: &Path) -> Check {
     const ENOUGH: u64 = 2 << 30; // bytes: what a large runtime takes
     let fail = |message: String| Check::bad("store", State::Fail, Class::Store, &message);
     let shown = root.display();
@@ -156,7 +156,7 @@ pub fn store(root: &Path) -> Check {
 }
 
 /// The clock, which decides whether certificates and signatures are valid.
-pub fn clock(now: SystemTime) -> Check {
+pub(super) fn clock(now: SystemTime) -> Check {
     const DAY: Duration = Duration::from_secs(86_400);
     let fail = |message: &str| Check::bad("clock", State::Fail, Class::Net, message);
     // Whoever wrote this program did so after 2025 began.
@@ -173,7 +173,7 @@ pub fn clock(now: SystemTime) -> Check {
 }
 
 /// What was found of GPUs.
-pub fn gpu(found: Result<Gpus, Error>) -> Check {
+pub(super) fn gpu(found: Result<Gpus, Error>) -> Check {
     match found {
         Ok(gpus) => match gpus.missing {
             Some(missing) => Check::bad("gpu", State::Warn, Class::Launch, &missing),
@@ -185,7 +185,7 @@ pub fn gpu(found: Result<Gpus, Error>) -> Check {
 }
 
 /// The profile that allows this program user namespaces where AppArmor keeps them from others.
-pub fn apparmor_profile(program: &Path) -> String {
+pub(super) fn apparmor_profile(program: &Path) -> String {
     format!(
         "# Lets joblet-exec make user namespaces. As root:\n\
          #   joblet-exec doctor --apparmor > /etc/apparmor.d/joblet-exec\n\
@@ -198,7 +198,7 @@ pub fn apparmor_profile(program: &Path) -> String {
 }
 
 /// Whether AppArmor keeps user namespaces from programs without a profile.
-pub fn apparmor_restricts() -> bool {
+pub(super) fn apparmor_restricts() -> bool {
     let path = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
     fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// An installed version and its details.
 #[derive(Debug)]
-pub struct Here {
+pub(super) struct Here {
     /// Where it is.
     pub runtime: Installed,
     /// Its `runtime.yml`.
@@ -44,7 +44,7 @@ struct Row<'a> {
 
 /// Details of the runtime `name`: of the version in `here`, of those in `same`, and of those a registry
 /// has for `arch`.
-pub fn details(
+pub(super) fn details(
     name: &RuntimeName,
     here: Option<&Here>,
     catalog: Option<&Catalog>,

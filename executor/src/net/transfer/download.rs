@@ -44,7 +44,7 @@ struct Partial<'d> {
 /// # Errors
 /// [`Error::Net`] when it does not arrive, [`Error::Size`] or [`Error::Checksum`] when it is another one,
 /// [`Error::File`] when the directory cannot be written.
-pub fn archive(
+pub(crate) fn archive(
     parts: &Parts,
     artifact: &Artifact,
     directory: &Directory,

@@ -22,7 +22,7 @@ const BUFFER: usize = 256 << 10;
 /// # Errors
 /// [`Error::Net`] when there is no answer, [`Error::File`] when the file cannot be read,
 /// [`Error::Registry`] when it is too long.
-pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
     whole(&mut reader(location)?, location, limit)
 }
 
@@ -30,7 +30,7 @@ pub fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`document`].
-pub fn changed(
+pub(crate) fn changed(
     url: &Address,
     limit: u64,
     known: &Validators,
@@ -60,7 +60,7 @@ fn whole(from: &mut impl Read, location: &Location, limit: u64) -> Result<Vec<u8
 ///
 /// # Errors
 /// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
-pub fn promised(
+pub(crate) fn promised(
     location: &Location,
     promise: &IndexFile,
     then: Option<&Location>,
@@ -79,7 +79,7 @@ pub fn promised(
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Size`] or [`Error::Checksum`].
-pub fn local(part: &Part, local: &Local, progress: &Progress) -> Result<File, Error> {
+pub(crate) fn local(part: &Part, local: &Local, progress: &Progress) -> Result<File, Error> {
     let mut file = local.open()?;
     let promise = (part.size(), part.checksum);
     verify(&mut file, &mut io::sink(), &part.location, promise, progress)?;
@@ -135,7 +135,7 @@ fn verify(
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn open(path: &Path) -> Result<File, Error> {
+pub(crate) fn open(path: &Path) -> Result<File, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(Error::file("open", path))?;
     let file = File::from(file);
@@ -148,7 +148,7 @@ pub fn open(path: &Path) -> Result<File, Error> {
 }
 
 /// The failure to read from `location`.
-pub fn read_failed(location: &Location, error: io::Error) -> Error {
+pub(crate) fn read_failed(location: &Location, error: io::Error) -> Error {
     match location {
         Location::File(file) => Error::File { verb: "read", path: file.path(), source: error },
         Location::Http(url) => Error::net(url, http::explain_io(&error)),

@@ -29,7 +29,7 @@ const UNUSED: usize = 16 << 10;
 
 /// A file that is being read, whole or in ranges.
 #[derive(Debug)]
-pub struct Transfer<'a> {
+pub(crate) struct Transfer<'a> {
     part: &'a Part,
     /// What is still to be read, in bytes of the file. None of them is empty.
     wanted: VecDeque<Range<u64>>,
@@ -62,7 +62,7 @@ struct Remote<'a> {
 
 /// What [`Transfer::read`] has read.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Chunk {
+pub(crate) enum Chunk {
     /// So many bytes.
     Bytes(usize),
     /// Nothing: what follows is the file from its first byte on, whatever came before.
@@ -76,7 +76,7 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Size`] for a local file.
-    pub fn whole(part: &'a Part, from: u64, etag: Option<String>) -> Result<Self, Error> {
+    pub(crate) fn whole(part: &'a Part, from: u64, etag: Option<String>) -> Result<Self, Error> {
         let range = Some(from..part.size()).filter(|range| !range.is_empty());
         let wanted = range.into_iter().collect();
         let transfer = Self { part, wanted, whole: true, source: Source::open(part, etag)? };
@@ -93,12 +93,12 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// [`Error::File`] for a local file.
-    pub fn ranges(part: &'a Part, wanted: Vec<Range<u64>>) -> Result<Self, Error> {
+    pub(crate) fn ranges(part: &'a Part, wanted: Vec<Range<u64>>) -> Result<Self, Error> {
         Ok(Self { part, wanted: wanted.into(), whole: false, source: Source::open(part, None)? })
     }
 
     /// What the server calls the bytes of the file, if that stands for exact ones.
-    pub fn etag(&self) -> Option<&str> {
+    pub(crate) fn etag(&self) -> Option<&str> {
         match &self.source {
             Source::File(_) => None,
             Source::Http(remote) => remote.etag.as_deref(),
@@ -111,7 +111,7 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// [`Error::Net`] when four tries in a row did not bring it, [`Error::File`], [`Error::Size`].
-    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
         let Some(range) = self.wanted.front().cloned() else {
             return if buffer.is_empty() { Ok(()) } else { Err(self.part.wrong_size("less")) };
         };
@@ -147,7 +147,7 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// As [`Transfer::fill`].
-    pub fn skip(&mut self, mut count: u64) -> Result<(), Error> {
+    pub(crate) fn skip(&mut self, mut count: u64) -> Result<(), Error> {
         let mut unused = [0; UNUSED];
         while count > 0 {
             let length = usize::try_from(count).unwrap_or(UNUSED).min(UNUSED);
@@ -161,7 +161,7 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// As [`Transfer::fill`].
-    pub fn read(&mut self, buffer: &mut [u8]) -> Result<Chunk, Error> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Chunk, Error> {
         let Some(range) = self.wanted.front().cloned() else {
             return self.finish().map(|()| Chunk::End);
         };
@@ -196,7 +196,7 @@ impl<'a> Transfer<'a> {
     ///
     /// # Errors
     /// [`Error::Size`].
-    pub fn finish(&mut self) -> Result<(), Error> {
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
         let answer = match &mut self.source {
             Source::Http(remote) if self.whole => remote.answer.as_mut(),
             _ => None,

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 /// Which runtimes are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Selection {
+pub(crate) enum Selection {
     /// Every directory with a manifest.
     All,
     /// These.
@@ -23,7 +23,7 @@ pub enum Selection {
 
 /// `lock`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lock {
+pub(crate) struct Lock {
     /// Which runtimes.
     pub selection: Selection,
     /// Where runtimes lie.
@@ -38,7 +38,7 @@ pub struct Lock {
 
 /// `build`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Build {
+pub(crate) struct Build {
     /// Which runtimes.
     pub selection: Selection,
     /// Where runtimes lie.
@@ -65,7 +65,7 @@ pub struct Build {
 
 /// How a tree is made of its inputs: what `build` and `verify` share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Making {
+pub(crate) struct Making {
     /// Where fetched inputs are kept, if not in the user's cache.
     pub cache: Option<PathBuf>,
     /// Threads; none: as many as there are processors.
@@ -80,7 +80,7 @@ pub struct Making {
 
 /// `check`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub(crate) struct Check {
     /// Which runtimes.
     pub selection: Selection,
     /// Where runtimes lie.

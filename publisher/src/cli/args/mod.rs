@@ -10,10 +10,10 @@ mod publishing;
 mod releasing;
 mod table;
 
-pub use making::{Build, Check, Lock, Making, Selection};
-pub use published::{Diff, Verify};
-pub use publishing::{Index, Keygen, Sign, Site};
-pub use releasing::{Plan, Reconcile, Release};
+pub(crate) use making::{Build, Check, Lock, Making, Selection};
+pub(crate) use published::{Diff, Verify};
+pub(crate) use publishing::{Index, Keygen, Sign, Site};
+pub(crate) use releasing::{Plan, Reconcile, Release};
 
 use crate::error::Error;
 use joblet_cli::Parsed;
@@ -23,7 +23,7 @@ use table::PROGRAM;
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// Print a text: help, version, the manual page, completions.
     Print(String),
     /// Resolve inputs and write `versions.lock`.
@@ -72,7 +72,7 @@ pub enum Command {
 ///
 /// # Errors
 /// [`Error::Usage`], with the nearest known command or option where one is near.
-pub fn parse(args: Vec<OsString>) -> Result<Command, Error> {
+pub(crate) fn parse(args: Vec<OsString>) -> Result<Command, Error> {
     match PROGRAM.parse(args)? {
         Parsed::Text(text) => Ok(Command::Print(text)),
         Parsed::Call(read, mut call) => {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// `verify`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verify {
+pub(crate) struct Verify {
     /// What is built once more; the latest version where none is named.
     pub specs: Vec<Spec>,
     /// These alone; empty: all that were published.
@@ -23,7 +23,7 @@ pub struct Verify {
 
 /// `diff`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diff {
+pub(crate) struct Diff {
     /// The older one, or any.
     pub before: Spec,
     /// What it is compared with.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// `index`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Index {
+pub(crate) struct Index {
     /// Where the records lie.
     pub records: PathBuf,
     /// The `registry.json` to write.
@@ -18,7 +18,7 @@ pub struct Index {
 
 /// `site`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
+pub(crate) struct Site {
     /// Where the records lie.
     pub records: PathBuf,
     /// Where the templates and assets lie.
@@ -29,7 +29,7 @@ pub struct Site {
 
 /// `sign`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sign {
+pub(crate) struct Sign {
     /// The `registry.json` to sign.
     pub registry: PathBuf,
     /// The secret key.
@@ -44,7 +44,7 @@ pub struct Sign {
 
 /// `keygen`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keygen {
+pub(crate) struct Keygen {
     /// Where the secret key goes.
     pub key: PathBuf,
     /// Its password.

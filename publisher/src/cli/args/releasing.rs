@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 /// `plan`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// What is to be released.
     pub tag: Tag,
     /// Where runtimes lie.
@@ -21,7 +21,7 @@ pub struct Plan {
 
 /// `release`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Release {
+pub(crate) struct Release {
     /// What is released.
     pub tag: Tag,
     /// Where to.
@@ -32,7 +32,7 @@ pub struct Release {
 
 /// `reconcile`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reconcile {
+pub(crate) struct Reconcile {
     /// This release alone.
     pub tag: Option<Tag>,
     /// Where releases are.
