@@ -3,7 +3,7 @@
 //! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
 //! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
 
-use crate::archive::members::{Inflate, Plan};
+use crate::archive::members::{Inflate, MemberMap};
 use crate::archive::plain::entries::{Entries, Kind};
 use crate::archive::plain::member_path;
 use crate::cli::escape::shown;
@@ -144,7 +144,7 @@ pub fn index(bytes: &[u8]) {
         // There is one way to write it.
         assert_eq!(index.to_bytes(), bytes);
         // It says of every byte of every member what it is.
-        let plan = Plan::new(&index);
+        let plan = MemberMap::new(&index);
         for (number, member) in index.members().iter().enumerate() {
             let length: usize = plan.parts(number).map(|part| part.length()).sum();
             assert_eq!(length, member.unpacked as usize, "member {number}");

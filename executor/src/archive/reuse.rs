@@ -22,9 +22,9 @@ pub(crate) struct Here {
 
 /// Where the content of a new version comes from.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct ReusePlan {
     /// For each entry of the new index that is a file, in order: its number and its source.
-    pub files: Vec<(usize, Source)>,
+    pub files: Vec<(usize, FileSource)>,
     /// The members that hold what is not here, by number, ascending.
     pub members: Vec<usize>,
     /// Length of those members in the archive, in bytes.
@@ -35,7 +35,7 @@ pub(super) struct Plan {
 
 /// Where one file comes from.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum FileSource {
     /// Entry of the old index that is the same file.
     Same(usize),
     /// For each piece: a place in an old file, or the archive.
@@ -52,15 +52,15 @@ pub(super) struct OldPiece {
 }
 
 /// Plans the files of `new`, given what of `old` is here.
-pub(super) fn plan(old: &Index, new: &Index, here: &Here) -> Plan {
+pub(super) fn plan(old: &Index, new: &Index, here: &Here) -> ReusePlan {
     let (whole, pieces) = inventory(old, here);
     let starts = member_starts(new);
-    let mut plan = Plan { files: Vec::new(), members: Vec::new(), fetched: 0, reused: 0 };
+    let mut plan = ReusePlan { files: Vec::new(), members: Vec::new(), fetched: 0, reused: 0 };
     let mut wanted = BTreeSet::new();
     for (number, (entry, place)) in new.entries().iter().zip(new.places()).enumerate() {
         let Body::File { executable, pieces: parts } = &entry.body else { continue };
         if let Some(same) = whole.get(&(*executable, parts.as_slice())) {
-            plan.files.push((number, Source::Same(*same)));
+            plan.files.push((number, FileSource::Same(*same)));
             plan.reused += entry.size();
             continue;
         }
@@ -75,7 +75,7 @@ pub(super) fn plan(old: &Index, new: &Index, here: &Here) -> Plan {
             from.push(found);
             at += part.size;
         }
-        plan.files.push((number, Source::Pieces(from)));
+        plan.files.push((number, FileSource::Pieces(from)));
     }
     plan.fetched = wanted.iter().map(|&member| u64::from(new.members()[member].length)).sum();
     plan.members = wanted.into_iter().collect();
@@ -179,8 +179,8 @@ mod tests {
         let new = index(&[("b", &[(2, 512)]), ("c", &[(1, 512)]), ("d", &[(3, 512)])]);
         let plan = plan(&old, &new, &whole(0..9));
         // `x` is executable and `d` is not: the same content, but another file.
-        let copied = Source::Pieces(vec![Some(OldPiece { entry: 3, offset: 0 })]);
-        assert_eq!(plan.files, [(1, Source::Same(2)), (2, Source::Same(1)), (3, copied)]);
+        let copied = FileSource::Pieces(vec![Some(OldPiece { entry: 3, offset: 0 })]);
+        assert_eq!(plan.files, [(1, FileSource::Same(2)), (2, FileSource::Same(1)), (3, copied)]);
         assert_eq!((plan.members.len(), plan.fetched, plan.reused), (0, 0, 1536));
     }
 
@@ -190,8 +190,8 @@ mod tests {
         let new = index(&[("big", &[(1, 2000), (9, 1000), (3, 96)]), ("new", &[(8, 1)])]);
         let plan = plan(&old, &new, &whole(0..9));
         let place = |offset| Some(OldPiece { entry: 1, offset });
-        let parts = Source::Pieces(vec![place(0), None, place(4000)]);
-        assert_eq!(plan.files, [(1, parts), (2, Source::Pieces(vec![None]))]);
+        let parts = FileSource::Pieces(vec![place(0), None, place(4000)]);
+        assert_eq!(plan.files, [(1, parts), (2, FileSource::Pieces(vec![None]))]);
         // `big` begins at 1024: the second piece is 3024..4024, `new` is at 4608 + 512.
         assert_eq!(plan.members, [2, 3, 5]);
         assert_eq!((plan.fetched, plan.reused), (300, 2096));
@@ -202,7 +202,7 @@ mod tests {
     fn what_was_touched_is_fetched() {
         let both = index(&[("a", &[(1, 512)]), ("b", &[(2, 512)])]);
         let plan = plan(&both, &both, &whole(1..2));
-        assert_eq!(plan.files, [(1, Source::Same(1)), (2, Source::Pieces(vec![None]))]);
+        assert_eq!(plan.files, [(1, FileSource::Same(1)), (2, FileSource::Pieces(vec![None]))]);
     }
 
     #[test]
@@ -211,7 +211,7 @@ mod tests {
         let here = Here { pieces: [(1, 0), (1, 2)].into(), ..Here::default() };
         let plan = plan(&both, &both, &here);
         let place = |offset| Some(OldPiece { entry: 1, offset });
-        assert_eq!(plan.files, [(1, Source::Pieces(vec![place(0), None, place(4000)]))]);
+        assert_eq!(plan.files, [(1, FileSource::Pieces(vec![place(0), None, place(4000)]))]);
         // It begins at 1024: the second piece is 3024..5024.
         assert_eq!((plan.members, plan.reused), (vec![2, 3, 4], 2096));
     }
@@ -227,6 +227,6 @@ mod tests {
     fn empty_files_need_nothing() {
         let (old, new) = (index(&[]), index(&[("empty", &[])]));
         let plan = plan(&old, &new, &whole(0..9));
-        assert_eq!((plan.files, plan.members), (vec![(1, Source::Pieces(vec![]))], vec![]));
+        assert_eq!((plan.files, plan.members), (vec![(1, FileSource::Pieces(vec![]))], vec![]));
     }
 }

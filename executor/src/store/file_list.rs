@@ -30,10 +30,10 @@ use std::thread;
 /// Example: `100755 1700000000 5 2cf2… isolated/usr/bin/demo`. Only this program reads it; one that
 /// does not parse counts as absent.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Listing(Vec<Entry>);
+pub(crate) struct Listing(Vec<ListedFile>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+struct ListedFile {
     path: Vec<u8>,
     mode: u32,
     mtime: i64,
@@ -58,7 +58,7 @@ impl Listing {
             let directory = FileType::from_raw_mode(data.st_mode).is_dir();
             let size = u64::try_from(data.st_size).unwrap_or_default();
             let (mtime, size) = if directory { (0, 0) } else { (data.st_mtime, size) };
-            entries.push(Entry { path, mode: data.st_mode, mtime, size, sha256: [0; 32] });
+            entries.push(ListedFile { path, mode: data.st_mode, mtime, size, sha256: [0; 32] });
             true
         })
         .map_err(failed)?;
@@ -70,7 +70,7 @@ impl Listing {
     /// The file's bytes.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        for Entry { path, mode, mtime, size, sha256 } in &self.0 {
+        for ListedFile { path, mode, mtime, size, sha256 } in &self.0 {
             let sha256 = hex::encode(sha256);
             // Writing to a Vec does not fail.
             _ = write!(bytes, "{mode:o} {mtime} {size} {sha256} ");
@@ -83,14 +83,14 @@ impl Listing {
     /// Reads a file that was kept; `None` if it is damaged.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let records = bytes.strip_suffix(&[0])?.split(|&byte| byte == 0);
-        records.map(Entry::parse).collect::<Option<_>>().map(Self)
+        records.map(ListedFile::parse).collect::<Option<_>>().map(Self)
     }
 
     /// How what is `there` differs from this.
     pub(crate) fn differences(&self, there: &Self) -> Vec<Difference> {
         let mut left: BTreeMap<_, _> = there.0.iter().map(|entry| (&entry.path, entry)).collect();
         let mut found = Vec::new();
-        let mut differs = |entry: &Entry, what| {
+        let mut differs = |entry: &ListedFile, what| {
             let path = String::from_utf8_lossy(&entry.path).into_owned();
             found.push(Difference { path, what });
         };
@@ -136,7 +136,7 @@ impl Listing {
     /// What an index says of the files that are in one piece: the others are known by their pieces.
     pub(crate) fn of_index(index: &Index) -> Self {
         let entry = |entry: &index::Entry| match &entry.body {
-            Body::File { executable, pieces } if pieces.len() == 1 => Some(Entry {
+            Body::File { executable, pieces } if pieces.len() == 1 => Some(ListedFile {
                 path: entry.path.clone().into_bytes(),
                 mode: FILE | if *executable { 0o755 } else { 0o644 },
                 mtime: i64::try_from(MTIME).ok()?,
@@ -151,7 +151,7 @@ impl Listing {
     /// The regular files that are not empty: path and content.
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&Path, Content)> {
         let files = self.0.iter().filter(|entry| entry.mode & KIND == FILE && entry.size > 0);
-        files.map(|&Entry { ref path, mode, mtime, size, sha256 }| {
+        files.map(|&ListedFile { ref path, mode, mtime, size, sha256 }| {
             (Path::new(OsStr::from_bytes(path)), Content { mode, mtime, size, sha256 })
         })
     }
@@ -170,7 +170,7 @@ impl Listing {
     }
 }
 
-impl Entry {
+impl ListedFile {
     fn parse(record: &[u8]) -> Option<Self> {
         let mut fields = record.splitn(5, |&byte| byte == b' ');
         let mut text = || std::str::from_utf8(fields.next()?).ok();
@@ -198,7 +198,7 @@ const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
 /// Fills in the hashes. Entries are taken one by one, for a few are much larger than the others.
-fn hash_all(root: BorrowedFd<'_>, entries: &mut [Entry]) -> Result<(), (PathBuf, Errno)> {
+fn hash_all(root: BorrowedFd<'_>, entries: &mut [ListedFile]) -> Result<(), (PathBuf, Errno)> {
     let left = Mutex::new(entries.iter_mut());
     let work = || {
         let mut walk = Walk::new(root).map_err(|errno| (PathBuf::new(), errno))?;

@@ -104,14 +104,14 @@ fn from_host(root: &Path) -> Result<Mirrors, Error> {
 
 /// One apt source: address, suites, components.
 #[derive(Debug, PartialEq, Eq)]
-struct Entry {
+struct AptSource {
     address: String,
     suites: Vec<String>,
     components: Vec<String>,
 }
 
 /// The entries of a `.list` file: `deb [options] ADDRESS SUITE COMPONENT…`.
-fn one_line(text: &str) -> Vec<Entry> {
+fn one_line(text: &str) -> Vec<AptSource> {
     let entry = |line: &str| {
         let line = line.split('#').next()?.trim().strip_prefix("deb ")?.trim_start();
         let line = match line.strip_prefix('[') {
@@ -120,13 +120,13 @@ fn one_line(text: &str) -> Vec<Entry> {
         };
         let mut words = line.split_whitespace().map(str::to_owned);
         let (address, suite) = (words.next()?, words.next()?);
-        Some(Entry { address, suites: vec![suite], components: words.collect() })
+        Some(AptSource { address, suites: vec![suite], components: words.collect() })
     };
     text.lines().filter_map(entry).collect()
 }
 
 /// The entries of a `.sources` file: stanzas of `Key: value`, comments within, lines continued.
-fn deb822(text: &str) -> Vec<Entry> {
+fn deb822(text: &str) -> Vec<AptSource> {
     let text: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     let text = text.join(
         "
@@ -145,7 +145,7 @@ fn deb822(text: &str) -> Vec<Entry> {
         }
         let (suites, components) = (value("Suites")?, value("Components").unwrap_or_default());
         let entry =
-            |address| Entry { address, suites: suites.clone(), components: components.clone() };
+            |address| AptSource { address, suites: suites.clone(), components: components.clone() };
         Some(value("URIs")?.into_iter().map(entry).collect::<Vec<_>>())
     };
     text.split("\n\n").filter_map(stanza).flatten().collect()
@@ -155,10 +155,10 @@ fn deb822(text: &str) -> Vec<Entry> {
 ///
 /// Others end in `/debian` too (vendors' repositories): an archive has a component `main`, and the
 /// one that carries `SUITE-updates` is preferred.
-fn from_sources(entries: &[Entry]) -> Option<Mirrors> {
+fn from_sources(entries: &[AptSource]) -> Option<Mirrors> {
     let archives = |name: &str| {
         let suffix = format!("/{name}");
-        let archive = |entry: &&Entry| {
+        let archive = |entry: &&AptSource| {
             is_address(&entry.address)
                 && entry.address.trim_end_matches('/').ends_with(&suffix)
                 && entry.components.iter().any(|component| component == "main")
@@ -166,7 +166,8 @@ fn from_sources(entries: &[Entry]) -> Option<Mirrors> {
         entries.iter().filter(archive).collect::<Vec<_>>()
     };
     let debian = archives("debian");
-    let updates = |entry: &&&Entry| entry.suites.iter().any(|suite| suite.ends_with("-updates"));
+    let updates =
+        |entry: &&&AptSource| entry.suites.iter().any(|suite| suite.ends_with("-updates"));
     let main = debian.iter().find(updates).or(debian.first())?;
     let mut mirrors = Mirrors::below(&main.address);
     main.address.trim_end_matches('/').clone_into(&mut mirrors.debian);

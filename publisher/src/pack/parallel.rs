@@ -20,7 +20,7 @@ use std::{
 const BUFFERS: usize = 2;
 
 /// What the threads take their work from, one after the other.
-struct Source<'s> {
+struct WorkQueue<'s> {
     cuts: Cuts<'s>,
     /// Buffers that the writer is done with. There is a fixed number of them, so a writer that is
     /// slower than the threads holds them up.
@@ -32,7 +32,7 @@ struct Source<'s> {
 /// A member that a thread has to make, in this buffer, and where it goes.
 type Job = (io::Result<Cut>, Vec<u8>, Sender<io::Result<PackedMember>>);
 
-impl Source<'_> {
+impl WorkQueue<'_> {
     /// None at the end of the stream, and after the writer gave up.
     fn take(&mut self) -> Option<Job> {
         let cut = self.cuts.next()?;
@@ -56,15 +56,15 @@ pub(super) fn make<E: Send>(
 ) -> Result<(), E> {
     let (give_back, spare) = mpsc::channel();
     let (ordered, members) = mpsc::channel();
-    let source = Arc::new(Mutex::new(Source { cuts: Cuts::new(stream), spare, ordered }));
+    let queue = Arc::new(Mutex::new(WorkQueue { cuts: Cuts::new(stream), spare, ordered }));
     // What the scope owns is dropped before it waits for its threads: that is how they learn that the
     // writer gave up, and it that they are done.
     thread::scope(move |scope| {
         for _ in 0..jobs.get() {
-            let source = Arc::clone(&source);
-            scope.spawn(move || work(&source, MemberEncoder::new(stream)));
+            let queue = Arc::clone(&queue);
+            scope.spawn(move || work(&queue, MemberEncoder::new(stream)));
         }
-        drop(source);
+        drop(queue);
         for _ in 0..BUFFERS * jobs.get() {
             _ = give_back.send(Vec::new()); // fails if the threads are done, as below
         }
@@ -79,8 +79,8 @@ pub(super) fn make<E: Send>(
 }
 
 /// Makes one member after the other until there are none.
-fn work(source: &Mutex<Source>, mut encoder: MemberEncoder) {
-    let take = || source.lock().expect("nothing panics with the lock").take();
+fn work(queue: &Mutex<WorkQueue>, mut encoder: MemberEncoder) {
+    let take = || queue.lock().expect("nothing panics with the lock").take();
     while let Some((cut, buffer, reply)) = take() {
         _ = reply.send(cut.and_then(|cut| encoder.make(&cut, buffer))); // fails if the writer gave up
     }

@@ -125,14 +125,14 @@ fn compress(members: Members<'_>, jobs: NonZero<usize>, to: &mut File) -> io::Re
     let plan = frames::plan(members.index).into_iter();
     // As many frames wait for their turn as there are threads.
     let (ordered, replies) = mpsc::sync_channel(jobs.get());
-    let source = Arc::new(Mutex::new(Source { members, plan, ordered }));
+    let queue = Arc::new(Mutex::new(WorkQueue { members, plan, ordered }));
     thread::scope(move |scope| {
         for _ in 0..jobs.get() {
-            let source = Arc::clone(&source);
-            scope.spawn(move || work(&source));
+            let queue = Arc::clone(&queue);
+            scope.spawn(move || work(&queue));
         }
         // The channel ends with the last thread.
-        drop(source);
+        drop(queue);
         let mut listed = Vec::new();
         for made in replies {
             let Ok(made) = made.recv() else { break }; // its thread panicked; the scope does, too
@@ -152,7 +152,7 @@ type Job = (u32, io::Result<Vec<Vec<u8>>>, SyncSender<Made>);
 type Made = io::Result<(u32, Vec<u8>)>;
 
 /// What the threads take their work from, one after the other.
-struct Source<'i> {
+struct WorkQueue<'i> {
     members: Members<'i>,
     /// How many members each frame has.
     plan: std::vec::IntoIter<u32>,
@@ -160,7 +160,7 @@ struct Source<'i> {
     ordered: SyncSender<Receiver<Made>>,
 }
 
-impl Source<'_> {
+impl WorkQueue<'_> {
     /// None at the end, and after the writer gave up.
     fn take(&mut self) -> Option<Job> {
         let count = self.plan.next()?;
@@ -171,8 +171,8 @@ impl Source<'_> {
 }
 
 /// Makes one frame after the other until there are none.
-fn work(source: &Mutex<Source<'_>>) {
-    let take = || source.lock().expect("nothing panics with the lock").take();
+fn work(queue: &Mutex<WorkQueue<'_>>) {
+    let take = || queue.lock().expect("nothing panics with the lock").take();
     while let Some((count, members, reply)) = take() {
         let made = members.and_then(|members| frame(&members));
         _ = reply.send(made.map(|bytes| (count, bytes))); // fails if the writer gave up

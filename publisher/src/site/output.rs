@@ -51,10 +51,10 @@ pub(super) type Coming<'p> = dyn Fn() -> Vec<String> + Sync + 'p;
 /// Whether files may change; asked again where the answer was an error.
 pub(super) type Permit<'p> = dyn Fn() -> Result<(), Error> + Sync + 'p;
 
-type Manifest = BTreeMap<String, Entry>;
+type Manifest = BTreeMap<String, PageRecord>;
 
 #[derive(Clone, PartialEq, Eq)]
-struct Entry {
+struct PageRecord {
     key: String,
     size: u64,
 }
@@ -62,7 +62,7 @@ struct Entry {
 /// A file that is as it should be.
 pub(super) struct Done {
     path: String,
-    entry: Entry,
+    entry: PageRecord,
     written: bool,
 }
 
@@ -85,8 +85,8 @@ impl<'p> Output<'p> {
         let listed: Vec<_> = listed.take_while(|(path, _)| path.starts_with(directory)).collect();
         let ((path, whole), files) = listed.split_first()?;
         let same = *path == directory && whole.key == key && whole.size == files.len() as u64;
-        let there = |(path, entry): &(&String, &Entry)| self.has(path, entry);
-        let done = |(path, entry): &(&String, &Entry)| Done {
+        let there = |(path, entry): &(&String, &PageRecord)| self.has(path, entry);
+        let done = |(path, entry): &(&String, &PageRecord)| Done {
             path: (*path).clone(),
             entry: (*entry).clone(),
             written: false,
@@ -96,13 +96,13 @@ impl<'p> Output<'p> {
 
     /// Adds to `files` what they are together: all that is below `directory`, made from `key`.
     pub(super) fn whole(directory: String, key: String, mut files: Vec<Done>) -> Vec<Done> {
-        let entry = Entry { key, size: files.len() as u64 };
+        let entry = PageRecord { key, size: files.len() as u64 };
         files.push(Done { path: directory, entry, written: false });
         files
     }
 
     /// Whether a regular file of that length is there.
-    fn has(&self, path: &str, entry: &Entry) -> bool {
+    fn has(&self, path: &str, entry: &PageRecord) -> bool {
         let metadata = fs::symlink_metadata(self.directory.join(path));
         metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size)
     }
@@ -121,7 +121,7 @@ impl<'p> Output<'p> {
         }
         let bytes = render()?;
         self.announce()?;
-        let entry = Entry { key: key.to_owned(), size: bytes.len() as u64 };
+        let entry = PageRecord { key: key.to_owned(), size: bytes.len() as u64 };
         let written = self.replace(path, &bytes)?;
         Ok(Done { path: path.to_owned(), entry, written })
     }
@@ -237,7 +237,7 @@ fn parse_manifest(text: &str) -> Manifest {
     let entry = |line: &str| {
         let mut parts = line.splitn(3, ' ');
         let (key, size, path) = (parts.next()?, parts.next()?, parts.next()?);
-        Some((path.to_owned(), Entry { key: key.to_owned(), size: size.parse().ok()? }))
+        Some((path.to_owned(), PageRecord { key: key.to_owned(), size: size.parse().ok()? }))
     };
     lines.lines().filter_map(entry).collect()
 }

@@ -64,7 +64,7 @@ fn archive(url: &Url, path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<
     let members = match archive_suffix(label).unwrap_or_default() {
         ".zip" => {
             let entries = zip::entries(&Arc::new(file)).map_err(refused)?;
-            entries.into_iter().map(|zip::Entry { path, node }| Member { path, node }).collect()
+            entries.into_iter().map(|zip::ZipEntry { path, node }| Member { path, node }).collect()
         }
         suffix => tar::read(label, suffix, io::BufReader::new(file), spool_dir, refused)?,
     };

@@ -64,7 +64,7 @@ pub(crate) fn read(path: &Path, file_name: &str, places: &Places) -> Result<Vec<
 }
 
 fn install(
-    entries: Vec<zip::Entry>,
+    entries: Vec<zip::ZipEntry>,
     wheel: WheelName,
     places: &Places,
 ) -> Result<Vec<Member>, String> {
@@ -88,7 +88,7 @@ fn install(
     let record = member_text(&entries, &format!("{info}/RECORD"))?.ok_or("has no file RECORD")?;
     let points = member_text(&entries, &format!("{info}/entry_points.txt"))?.unwrap_or_default();
     let mut files = Files::new(&places.site, &info, &record)?;
-    for zip::Entry { path, node } in entries {
+    for zip::ZipEntry { path, node } in entries {
         let (executable, content) = match node {
             Node::Dir => continue, // appears with its first file
             Node::File { executable, content } => (executable, content),
@@ -124,8 +124,8 @@ fn install(
 }
 
 /// The name of the one directory with the wheel's metadata.
-fn info_dir(entries: &[zip::Entry], wheel: WheelName) -> Result<String, String> {
-    let top = |entry: &zip::Entry| entry.path.split('/').next().unwrap_or_default().to_owned();
+fn info_dir(entries: &[zip::ZipEntry], wheel: WheelName) -> Result<String, String> {
+    let top = |entry: &zip::ZipEntry| entry.path.split('/').next().unwrap_or_default().to_owned();
     let is_info = |dir: &String| dir.ends_with(".dist-info");
     let mut dirs: Vec<String> = entries.iter().map(top).filter(is_info).collect();
     dirs.sort_unstable();
@@ -146,7 +146,7 @@ fn data_path<'p>(path: &'p str, info: &str) -> Option<(&'p str, &'p str)> {
     path.strip_prefix(stem)?.strip_prefix(".data/")?.split_once('/')
 }
 
-fn member_text(entries: &[zip::Entry], path: &str) -> Result<Option<String>, String> {
+fn member_text(entries: &[zip::ZipEntry], path: &str) -> Result<Option<String>, String> {
     let entry = entries.iter().find(|entry| entry.path == path);
     let Some(Node::File { content, .. }) = entry.map(|entry| &entry.node) else { return Ok(None) };
     let bytes = content.whole(MAX_TEXT);

@@ -22,7 +22,7 @@ const MAX_TARGET: u64 = 4096;
 
 /// One member.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ZipEntry {
     /// Without a leading slash, normal, UTF-8. Empty for the root itself.
     pub(crate) path: String,
     /// What it is; links have the text of the archive.
@@ -33,7 +33,7 @@ pub(crate) struct Entry {
 ///
 /// # Errors
 /// The rule it breaks.
-pub(crate) fn entries(file: &Arc<File>) -> Result<Vec<Entry>, String> {
+pub(crate) fn entries(file: &Arc<File>) -> Result<Vec<ZipEntry>, String> {
     let size = file.metadata().map_err(|error| error.to_string())?.len();
     let (offset, directory) = directory(file, size)?;
     let (mut rest, mut entries) = (directory.as_slice(), Vec::new());
@@ -152,7 +152,7 @@ impl<'d> Header<'d> {
         Ok(stretch)
     }
 
-    fn entry(&self, file: &Arc<File>, stretch: u64) -> Result<Entry, String> {
+    fn entry(&self, file: &Arc<File>, stretch: u64) -> Result<ZipEntry, String> {
         let name = std::str::from_utf8(self.name)
             .map_err(|_| format!("has a name that is not UTF-8: {:?}", self.name.escape_ascii()))?;
         if name.contains('\\') || name.chars().any(char::is_control) {
@@ -181,7 +181,7 @@ impl<'d> Header<'d> {
             }
             _ => return Err(format!("`{name}` is not a file, directory or link")),
         };
-        Ok(Entry { path, node })
+        Ok(ZipEntry { path, node })
     }
 }
 
@@ -262,7 +262,7 @@ pub(crate) mod tests {
         out
     }
 
-    fn read(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+    fn read(bytes: &[u8]) -> Result<Vec<ZipEntry>, String> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         entries(&Arc::new(file))
@@ -279,7 +279,7 @@ pub(crate) mod tests {
             }
         };
         let entries = read(bytes).unwrap().into_iter();
-        entries.map(|Entry { path, node }| (path, kind(node))).collect()
+        entries.map(|ZipEntry { path, node }| (path, kind(node))).collect()
     }
 
     const LONG: &str = "a long text, a long text, a long text";

@@ -12,8 +12,8 @@
 //! ```
 
 mod inflate;
+mod member_map;
 mod pipeline;
-mod plan;
 mod source;
 mod tree;
 mod unit;
@@ -33,11 +33,11 @@ pub(crate) use inflate::Inflate;
 use joblet_format::frames::{self, MAX_TABLE_BYTES};
 use joblet_format::index::{Index, MAX_INDEX_BYTES};
 use joblet_format::{Artifact, Checksum, IndexFile, Zstd};
-pub(crate) use plan::Plan;
+pub(crate) use member_map::MemberMap;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
-use source::Source;
+use source::ArchiveReader;
 use std::io::Read;
 use unit::Units;
 pub(crate) use update::Update;
@@ -49,7 +49,7 @@ struct Extraction<'a> {
     /// The archive's address or file.
     archive: String,
     index: &'a Index,
-    plan: Plan,
+    plan: MemberMap,
     units: Units,
     root: OwnedFd,
     /// Which entries are made of members, if not all are.
@@ -134,7 +134,7 @@ pub(crate) fn unpack(
     into: OwnedFd,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let (units, archive) = (Units::members(index), Source::whole(parts));
+    let (units, archive) = (Units::members(index), ArchiveReader::whole(parts));
     whole(archive, units, artifact.checksum, index, into, progress)
 }
 
@@ -154,7 +154,7 @@ pub(crate) fn unpack_frames(
     if length > MAX_TABLE_BYTES || length > zstd.size {
         return Err(refuse(format!("its table of frames is longer than {MAX_TABLE_BYTES} bytes")));
     }
-    let mut archive = Source::whole(parts);
+    let mut archive = ArchiveReader::whole(parts);
     let mut table = vec![0; usize::try_from(length).unwrap_or_default()];
     archive.read_at(0, &mut table, progress)?;
     let actual = Checksum::from_digest(Sha256::digest(&table).into());
@@ -169,7 +169,7 @@ pub(crate) fn unpack_frames(
 
 /// Unpacks all of an archive.
 fn whole(
-    archive: Source<'_>,
+    archive: ArchiveReader<'_>,
     units: Units,
     checksum: Checksum,
     index: &Index,
@@ -177,7 +177,7 @@ fn whole(
     progress: &Progress,
 ) -> Result<(), Error> {
     let mut archive = archive.in_units(&units);
-    let (plan, name) = (Plan::new(index), archive.to_string());
+    let (plan, name) = (MemberMap::new(index), archive.to_string());
     let extraction = Extraction { archive: name, index, plan, units, root: into, wanted: None };
     tree::directories(&extraction)?;
     let all: Vec<_> = (0..extraction.units.list.len()).collect();
@@ -236,7 +236,7 @@ mod tests {
         let index = Index::new("demo-1.0.0".into(), vec![member], entries.into()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let root = std::fs::File::open(dir.path()).unwrap().into();
-        let (archive, plan) = ("x.tar.gz".to_owned(), Plan::new(&index));
+        let (archive, plan) = ("x.tar.gz".to_owned(), MemberMap::new(&index));
         let units = Units::members(&index);
         let extraction = Extraction { archive, index: &index, plan, units, root, wanted: None };
         for (path, other) in [("a", "\"demo-1.0.0/isolated/A\""), ("\u{e9}", "another entry")] {

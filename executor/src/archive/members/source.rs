@@ -16,7 +16,7 @@ const STRETCH: usize = 512 << 10;
 
 /// An archive that is being read.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub(super) struct ArchiveReader<'a> {
     parts: &'a Parts,
     /// Where each unit begins, in bytes of the archive.
     starts: Vec<u64>,
@@ -30,7 +30,7 @@ pub(super) struct Source<'a> {
     hash: Sha256,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ArchiveReader<'a> {
     /// Reads all of the archive in `parts`.
     pub(super) fn whole(parts: &'a Parts) -> Self {
         Self { parts, starts: Vec::new(), wanted: None, open: None, at: 0, hash: Sha256::new() }
@@ -82,13 +82,13 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Packed for Source<'_> {
+impl Packed for ArchiveReader<'_> {
     fn read(&mut self, number: usize, buffer: &mut [u8], progress: &Progress) -> Result<(), Error> {
         self.read_at(self.starts[number], buffer, progress)
     }
 }
 
-impl Source<'_> {
+impl ArchiveReader<'_> {
     /// Fills `buffer` with what stands at `start` of the archive.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Source<'_> {
     }
 }
 
-impl fmt::Display for Source<'_> {
+impl fmt::Display for ArchiveReader<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.parts.fmt(f)
     }

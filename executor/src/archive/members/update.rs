@@ -8,8 +8,8 @@
 
 use super::source;
 use super::unit::Units;
-use super::{Extraction, Plan, pipeline, tree};
-use crate::archive::reuse::{self, Here, Source};
+use super::{Extraction, MemberMap, pipeline, tree};
+use crate::archive::reuse::{self, FileSource, Here};
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::fs::directory::is_ours;
@@ -38,7 +38,7 @@ pub(super) struct Old {
 #[derive(Debug)]
 pub(crate) struct Update {
     old: Old,
-    plan: reuse::Plan,
+    plan: reuse::ReusePlan,
 }
 
 impl Update {
@@ -83,22 +83,22 @@ impl Update {
     ) -> Result<(), Error> {
         let mut wanted = vec![false; index.entries().len()];
         for (entry, source) in &self.plan.files {
-            wanted[*entry] = matches!(source, Source::Pieces(_));
+            wanted[*entry] = matches!(source, FileSource::Pieces(_));
         }
         let extraction = Extraction {
             archive: parts.to_string(),
             index,
-            plan: Plan::new(index),
+            plan: MemberMap::new(index),
             units: Units::members(index),
             root: into,
             wanted: Some(wanted),
         };
         tree::directories(&extraction)?;
         // Workers write into the files that are made of pieces; whole ones are linked meanwhile.
-        self.take(&extraction, |source| matches!(source, Source::Pieces(_)))?;
+        self.take(&extraction, |source| matches!(source, FileSource::Pieces(_)))?;
         let wanted = reuse::ranges(index, &self.plan.members);
-        let mut ranges = source::Source::some(parts, wanted).in_units(&extraction.units);
-        let links = || self.take(&extraction, |source| matches!(source, Source::Same(_)));
+        let mut ranges = source::ArchiveReader::some(parts, wanted).in_units(&extraction.units);
+        let links = || self.take(&extraction, |source| matches!(source, FileSource::Same(_)));
         thread::scope(|scope| {
             let linking = thread::Builder::new().spawn_scoped(scope, links);
             let fetched = pipeline::run(&mut ranges, &self.plan.members, &extraction, progress);
@@ -110,7 +110,7 @@ impl Update {
             fetched.and(linked)
         })?;
         let pieces = self.plan.files.iter();
-        let pieces = pieces.filter(|(_, source)| matches!(source, Source::Pieces(_)));
+        let pieces = pieces.filter(|(_, source)| matches!(source, FileSource::Pieces(_)));
         tree::finish(&extraction, pieces.map(|(entry, _)| *entry))
     }
 
@@ -118,7 +118,7 @@ impl Update {
     fn take(
         &self,
         extraction: &Extraction<'_>,
-        wanted: impl Fn(&Source) -> bool,
+        wanted: impl Fn(&FileSource) -> bool,
     ) -> Result<(), Error> {
         let mut from =
             Walk::new(self.old.root.as_fd()).map_err(Error::file("open", &extraction.archive))?;
@@ -127,12 +127,12 @@ impl Update {
         for (number, source) in self.plan.files.iter().filter(|(_, source)| wanted(source)) {
             let path = extraction.path(*number);
             let done = match source {
-                Source::Same(same) => {
+                FileSource::Same(same) => {
                     let (old, new) =
                         (&self.old.index.entries()[*same], &extraction.index.entries()[*number]);
                     link.make(&mut from, old, &mut to, &path, new)
                 }
-                Source::Pieces(_) => {
+                FileSource::Pieces(_) => {
                     self.copy(&mut from, &mut to, &path, extraction, *number, source)
                 }
             };
@@ -149,10 +149,10 @@ impl Update {
         path: &str,
         extraction: &Extraction<'_>,
         number: usize,
-        source: &Source,
+        source: &FileSource,
     ) -> Result<(), Errno> {
         let entry = &extraction.index.entries()[number];
-        let (Source::Pieces(places), Body::File { pieces, .. }) = (source, &entry.body) else {
+        let (FileSource::Pieces(places), Body::File { pieces, .. }) = (source, &entry.body) else {
             return Ok(());
         };
         let (parent, name) = to.parent(path)?;

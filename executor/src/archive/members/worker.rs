@@ -2,7 +2,7 @@
 
 use super::Extraction;
 use super::inflate::{Decompress, Inflate};
-use super::plan::Part;
+use super::member_map::Part;
 use super::unit::{Coding, Unit};
 use crate::error::Error;
 use crate::fs::walk::{Walk, close, times};

@@ -19,7 +19,7 @@ const SIZE_LIMIT: u64 = 1 << 62;
 
 /// One member of an archive. Its body, if it is a file, is read next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct TarEntry {
     /// The name as it is in the archive.
     pub name: Vec<u8>,
     /// What it is.
@@ -89,7 +89,7 @@ impl<R: Read> Entries<R> {
     ///
     /// # Errors
     /// [`EntryError`]; the stream cannot be read on then.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>, EntryError> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarEntry>, EntryError> {
         self.finish_body()?;
         let mut extension = Extension::default();
         loop {
@@ -138,7 +138,7 @@ impl<R: Read> Entries<R> {
     }
 
     /// An entry proper, with what its extension headers said.
-    fn entry(&mut self, header: &Header, extension: Extension) -> Result<Entry, EntryError> {
+    fn entry(&mut self, header: &Header, extension: Extension) -> Result<TarEntry, EntryError> {
         let name = extension.path.unwrap_or_else(|| header_name(header));
         let fail = |rule: &str| refused(format!("{}: {rule}", shown(&name)));
         let stated = wide(&header.as_old().size, header.entry_size(), "size")?;
@@ -170,7 +170,7 @@ impl<R: Read> Entries<R> {
         }
         let mode = number(header.mode(), "mode")?;
         let mtime = wide(&header.as_old().mtime, header.mtime(), "mtime")?;
-        Ok(Entry { name, kind, mode, mtime })
+        Ok(TarEntry { name, kind, mode, mtime })
     }
 
     fn pax(&mut self, header: &Header, extension: &mut Extension) -> Result<(), EntryError> {

@@ -11,7 +11,7 @@ mod pax;
 
 use crate::error::Error;
 use crate::fs::walk::{Walk, close, create, set_times, times};
-use entries::{Entries, Entry, EntryError, Kind, shown};
+use entries::{Entries, EntryError, Kind, TarEntry, shown};
 use flate2::bufread::MultiGzDecoder;
 use joblet_format::{Artifact, Checksum};
 use rustix::fd::BorrowedFd;
@@ -116,7 +116,7 @@ struct Unpacking<'a> {
 impl Unpacking<'_> {
     fn entry<R: Read>(
         &mut self,
-        entry: &Entry,
+        entry: &TarEntry,
         entries: &mut Entries<R>,
         advance: &mut impl FnMut(u64),
     ) -> Result<(), Error> {
@@ -153,7 +153,7 @@ impl Unpacking<'_> {
 
     fn file<R: Read>(
         &mut self,
-        entry: &Entry,
+        entry: &TarEntry,
         path: &Path,
         entries: &mut Entries<R>,
         advance: &mut impl FnMut(u64),
@@ -201,7 +201,7 @@ impl Unpacking<'_> {
     }
 
     /// What the kernel's refusal says about the archive, or about the disk.
-    fn tree_error(&self, entry: &Entry, errno: Errno) -> Error {
+    fn tree_error(&self, entry: &TarEntry, errno: Errno) -> Error {
         let rule = match errno {
             Errno::EXIST => "the same path twice, or one that the file system takes for it",
             // O_NOFOLLOW and O_DIRECTORY found a link or a file where a directory must be.

@@ -4,7 +4,7 @@ use joblet_format::index::Index;
 
 /// The members of an archive, as stretches of its tar stream.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct MemberMap {
     /// Where each entry lies.
     spans: Vec<Span>,
     /// Where each member begins, and where the last one ends, in bytes of the tar stream.
@@ -61,7 +61,7 @@ impl Part {
     }
 }
 
-impl Plan {
+impl MemberMap {
     /// Lays the members of `index` over its entries.
     pub(crate) fn new(index: &Index) -> Self {
         let spans: Vec<_> = (index.places().zip(index.entries()))
@@ -166,7 +166,7 @@ mod tests {
         let files = [entry("a".into(), &[700]), entry("b".into(), &[]), entry("c".into(), &[512])];
         let entries = tree(files.into_iter());
         // Headers at 0, 512, 2048, 2560; contents at 1024 and 3072; the end at 3584.
-        let plan = Plan::new(&index(entries, &[1124, 624, 1324, 1000, 536]).unwrap());
+        let plan = MemberMap::new(&index(entries, &[1124, 624, 1324, 1000, 536]).unwrap());
         let headers = |entry| Part::Headers { entry, length: 512 };
         let body = |entry, offset, length, whole| Part::Body { entry, offset, length, whole };
         let zeros = |length| Part::Zeros { length };
@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn check(index: &Index, places: &[joblet_format::index::Place]) {
-        let plan = Plan::new(index);
+        let plan = MemberMap::new(index);
         let mut at = 0;
         let mut written = vec![0; index.entries().len()];
         let mut in_parts = std::collections::BTreeSet::new();
