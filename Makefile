@@ -13,7 +13,7 @@ lint:    ## Check format, lints, shell scripts and the licences of dependencies
 static:  ## Build dist/bin/joblet-exec, statically linked
 	@.ci/static
 programs: ## Build both programs as they are released, into dist/bin
-	@.ci/static && cargo build --locked --release -p joblet-publish && install -D target/release/joblet-publish dist/bin/joblet-publish
+	@.ci/static && .ci/static joblet-publish
 reproduce: ## Build every runtime that is available here three times, each time as another user elsewhere, and compare
 	@.ci/reproduce
 packages: ## Build a runtime of each of 150 Debian packages, and use each once (an hour or two)
@@ -22,6 +22,8 @@ rehearse: ## Rehearse a release without GitHub
 	@.ci/deps rust cc && cargo test --locked -p joblet-publish --test all release::
 fresh:   ## Try `make demo` and `make test` in a Debian 12 just debootstrapped, as root and as a user (as root)
 	@.ci/fresh
+field:   ## Run the workflows' own steps in such a Debian, with a stand-in for GitHub (as root; WORKFLOWS="runtime pages")
+	@.ci/field
 bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start && .ci/bench-site
 bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
@@ -33,4 +35,4 @@ fuzz:    ## Look for inputs that break the parsers of untrusted files, until one
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo quick test lint static programs reproduce packages rehearse fresh bench bench-large bench-line fuzz clean
+.PHONY: help demo quick test lint static programs reproduce packages rehearse fresh field bench bench-large bench-line fuzz clean

@@ -48,6 +48,7 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Sign(options) => commands::sign(&options),
         Command::Keygen(options) => commands::keygen(&options),
         Command::Index(options) => commands::index(&options),
+        Command::Adopt(options) => commands::adopt(&options),
         Command::Site(options) => commands::site(&options),
         Command::Plan(options) => commands::plan(&options),
         Command::Release(options) => commands::release(&options, note),

@@ -4,6 +4,7 @@
 //!
 //! Together with `lib.rs`, this is the only place that joins stages.
 
+mod adopt;
 mod build;
 mod check;
 mod diff;
@@ -13,8 +14,10 @@ mod publish;
 mod published;
 mod release;
 mod sign;
+mod signer;
 mod verify;
 
+pub(crate) use adopt::adopt;
 pub(crate) use build::build;
 pub(crate) use check::check;
 pub(crate) use diff::diff;

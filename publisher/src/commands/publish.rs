@@ -1,5 +1,6 @@
 //! `index` and `site`: records → registry.json and pages.
 
+use super::signer::{self, Signer};
 use crate::error::Error;
 use crate::{cli::args, fs::paths, record, registry::document, site};
 use joblet_format::Registry;
@@ -10,23 +11,33 @@ use std::{
 
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let registry = document::make(&record::read_all(&options.records)?);
-    if let Some(text) = allowed(&registry, &options.out)? {
+    let signer = Signer::open(&options.signing)?;
+    if let Some(text) = allowed(&registry, &options.out, signer.as_ref())? {
         paths::publish(paths::stage_whole(&options.out, text.as_bytes())?, &options.out)?;
     }
+    signer::settle(parent(&options.out), &options.out, signer.as_ref())?;
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (options.out.display(), registry.runtimes.len());
     Ok(format!("{out}: runtimes: {runtimes}, versions: {versions}\n"))
 }
 
-/// The text of a registry, unless one is there whose published checksums it would change. None where
-/// the same text is there.
-fn allowed(registry: &Registry, out: &Path) -> Result<Option<String>, Error> {
+fn parent(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+/// The text of a registry, unless one is there whose published checksums it would change, or which is signed
+/// and there is no key. None where the same text is there.
+fn allowed(
+    registry: &Registry,
+    out: &Path,
+    signer: Option<&Signer>,
+) -> Result<Option<String>, Error> {
     let text = document::render(registry);
-    let dir = out.parent().unwrap_or(Path::new(""));
-    if let Some(bytes) = paths::read_below(dir, out)? {
+    if let Some(bytes) = paths::read_below(parent(out), out)? {
         if bytes == text.as_bytes() {
             return Ok(None);
         }
+        signer::may_write(out, signer)?;
         let before = document::beyond(&bytes, &text)
             .map_err(|error| Error::config(out, format!("is not a registry: {error}")))?;
         document::check(&before, registry)?;
@@ -37,11 +48,12 @@ fn allowed(registry: &Registry, out: &Path) -> Result<Option<String>, Error> {
 /// The pages, and the registry that they link to. Nothing is written if that would be refused.
 pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let all = record::read_all(&options.records)?;
+    let signer = Signer::open(&options.signing)?;
     let registry = document::make(&all);
     let place = options.out.join("registry.json");
     let new = !options.out.exists();
     // Both take long for a large registry, so which pages differ is found out meanwhile.
-    let (text, check) = (OnceLock::new(), || allowed(&registry, &place));
+    let (text, check) = (OnceLock::new(), || allowed(&registry, &place, signer.as_ref()));
     let permit = || match text.get_or_init(check) {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::config(&place, "refused")), // the reason is returned below
@@ -53,7 +65,8 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let (written, staged) = thread::scope(|scope| {
         let staging = scope.spawn(stage);
         let (records, source, out) = (&options.records, &options.source, &options.out);
-        let written = site::write_if(&permit, &registry, &all, records, source, out);
+        let address = options.registry.as_deref();
+        let written = site::write_if(&permit, &registry, &all, records, source, out, address);
         (written, staging.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     text.into_inner().transpose()?;
@@ -61,6 +74,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     if let Some(staged) = staged? {
         paths::publish(staged, &place)?;
     }
+    signer::settle(&options.out, &place, signer.as_ref())?;
     if new {
         // Whatever the umask: a site is for others to read.
         let readable = fs::Permissions::from_mode(0o755);

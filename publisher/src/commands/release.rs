@@ -1,6 +1,6 @@
 //! `plan`, `release` and `reconcile`: from a tag to a published, recorded version.
 
-use super::{publish, sign};
+use super::publish;
 use crate::error::Error;
 use crate::fs::{below::Below, paths};
 use crate::release::{self, Tag, bundle, git, plan, reconcile as records, upload};
@@ -13,8 +13,13 @@ use std::path::{Path, PathBuf};
 pub(crate) fn plan(options: &args::Plan) -> Result<String, Error> {
     let checkout = Path::new(".");
     let (sources, branch) = (&options.sources, options.branch.as_str());
-    let place = plan::Place { checkout, sources, branch, records: &options.records };
+    let host = options.host.as_deref().map(release::named).transpose()?;
+    let host = host.as_deref();
+    let place = plan::Place { checkout, sources, branch, records: &options.records, host };
     let plan = plan::make(&options.tag, &place)?;
+    // What `reconcile` will do at the end, rehearsed: with this key, on the branch as it is now.
+    let (_keep, rehearsal) = git::exported(checkout, branch, &options.records)?;
+    remade(&rehearsal, &options.records, &options.signing)?;
     Ok(format!("{}\n", serde_json::to_string(&plan).expect("texts are JSON")))
 }
 
@@ -67,34 +72,23 @@ fn built(tag: &Tag, outs: &[PathBuf]) -> Result<BTreeSet<(RuntimeName, Version)>
 pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String, Error> {
     let host = release::named(&options.host)?;
     let branch = git::Branch { repository: &options.repository, name: &options.branch };
-    let finish = |checkout: &Path| {
-        let index = args::Index {
-            records: checkout.join(&options.records),
-            out: checkout.join("registry.json"),
-        };
-        // No link on the way to what is read and written.
-        Below::open(checkout)?.map_or(Ok(None), |root| root.dir(&index.records))?;
-        let before = paths::read_below(checkout, &index.out)?;
-        publish::index(&index)?;
-        let signed = index.out.with_extension("json.minisig").exists();
-        // A signature contains its time: it is made once for the same bytes.
-        match &options.key {
-            Some(_) if signed && before == paths::read_below(checkout, &index.out)? => Ok(()),
-            Some(key) => sign::sign(&args::Sign {
-                registry: index.out,
-                key: key.clone(),
-                password_file: None,
-                expires: None,
-                add: false,
-            })
-            .map(drop),
-            None => Ok(()),
-        }
-    };
+    let finish = |checkout: &Path| remade(checkout, &options.records, &options.signing);
     let only = options.tag.as_ref();
     let new = records::reconcile(&*host, &branch, only, &options.records, &finish, note)?;
     if new.is_empty() {
         return Ok("every published version is recorded\n".to_owned());
     }
     Ok(new.iter().map(|version| format!("recorded {version}\n")).collect())
+}
+
+/// Makes `registry.json` of the records again, and its signature, in a checkout of the branch.
+fn remade(checkout: &Path, records: &Path, signing: &args::Signing) -> Result<(), Error> {
+    let index = args::Index {
+        records: checkout.join(records),
+        out: checkout.join("registry.json"),
+        signing: signing.clone(),
+    };
+    // No link on the way to what is read and written.
+    Below::open(checkout)?.map_or(Ok(None), |root| root.dir(&index.records))?;
+    publish::index(&index).map(drop)
 }

@@ -1,9 +1,9 @@
 //! `sign` and `keygen`.
 
+use super::signer::{Signer, signature_of};
 use crate::error::Error;
 use crate::{cli::args, env, fs::paths, registry::sign};
 use joblet_format::Registry;
-use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,40 +14,20 @@ pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
     let document = paths::read(file)?;
     serde_json::from_slice::<Registry>(&document)
         .map_err(|error| Error::config(file, format!("is not a registry: {error}")))?;
-    let now = env::now().seconds();
+    let signer = Signer::open(&options.signing)?.ok_or_else(|| {
+        let key = env::SIGN_KEY;
+        Error::Usage(format!("sign needs a secret key: --key=FILE, or its text in {key}"))
+    })?;
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let mut comment = format!("timestamp:{now}\tfile:{name}\thashed");
-    if let Some(days) = options.expires {
-        // Writing to a String does not fail.
-        _ = write!(comment, "\texpires:{}", now + u64::from(days.get()) * 86_400);
-    }
-    let key = String::from_utf8_lossy(&paths::read_given(&options.key)?).into_owned();
-    let refused = |reason: Refused| match reason {
-        Refused::Key(reason) => Error::config(&options.key, reason),
-        Refused::Password(error) => error,
-    };
-    let password =
-        || password(options.password_file.as_deref(), &options.key).map_err(Refused::Password);
-    let mut signature = sign::sign(&document, &key, password, &comment).map_err(refused)?;
-    let target = suffixed(file, ".minisig");
+    let expires = options.expires.map(|days| u64::from(days.get()) * 86_400);
+    let mut signature = signer.sign(&document, &name, expires)?;
+    let target = signature_of(file);
     if options.add {
         let others = paths::read_if_there(&target)?.unwrap_or_default();
         signature = sign::beside(&signature, &String::from_utf8_lossy(&others));
     }
     paths::write(&target, signature.as_bytes())?;
     Ok(format!("{}\n", target.display()))
-}
-
-/// Why nothing was signed.
-enum Refused {
-    Key(String),
-    Password(Error),
-}
-
-impl From<String> for Refused {
-    fn from(reason: String) -> Self {
-        Self::Key(reason)
-    }
 }
 
 /// Writes a new pair of keys, never over an old one.
@@ -87,7 +67,7 @@ fn work_tree(file: &Path) -> Result<Option<PathBuf>, Error> {
 }
 
 /// The password of the key in `key`: of a file, else of the environment, else of a terminal.
-fn password(file: Option<&Path>, key: &Path) -> Result<String, Error> {
+pub(super) fn password(file: Option<&Path>, key: &Path) -> Result<String, Error> {
     if let Some(file) = file {
         let text = String::from_utf8_lossy(&paths::read_given(file)?).into_owned();
         return Ok(text.trim_end_matches(['\r', '\n']).to_owned());

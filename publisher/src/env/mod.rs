@@ -27,7 +27,9 @@ pub(crate) const MORE_INDEXES: [&str; 3] =
 pub(crate) const FIND_LINKS: [&str; 2] = ["UV_FIND_LINKS", "PIP_FIND_LINKS"];
 /// A configuration file of pip.
 pub(crate) const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
-/// The password of the key that `sign` uses.
+/// The text of the key that signs a registry, as a workflow has it of a secret.
+pub(crate) const SIGN_KEY: &str = "JOBLET_PUBLISH_SIGN_KEY";
+/// The password of the key that signs a registry.
 pub(crate) const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
 /// The `joblet-exec` that `check` and `build` run.
 pub(crate) const JOBLET_EXEC: &str = "JOBLET_EXEC";
@@ -36,12 +38,13 @@ pub(crate) const JOBLET_EXEC: &str = "JOBLET_EXEC";
 pub(crate) const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
 
 /// Variables that users may set, and what they mean, for the manual page.
-pub(crate) const VARIABLES: [(&str, &str); 13] = [
+pub(crate) const VARIABLES: [(&str, &str); 14] = [
     (DEBIAN_MIRROR, "as --mirror"),
     (DEBIAN_SNAPSHOT, "a snapshot service of Debian, for packages that no mirror has any more"),
     (INPUT_STORE, "an address below which inputs lie, each named by its sha256; tried last"),
     (JOBLET_EXEC, "as --joblet-exec"),
-    (SIGN_PASSWORD, "the password of the key that sign and reconcile use"),
+    (SIGN_KEY, "the text of the key that signs registry.json, in place of --key"),
+    (SIGN_PASSWORD, "its password"),
     ("UV_DEFAULT_INDEX, UV_INDEX_URL, PIP_INDEX_URL", "the package index of Python"),
     ("UV_INDEX, UV_EXTRA_INDEX_URL, PIP_EXTRA_INDEX_URL", "more indexes"),
     ("UV_FIND_LINKS, PIP_FIND_LINKS", "directories with wheels"),

@@ -5,7 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
+use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox, SignatureBox};
 use std::io::Cursor;
 
 /// A new pair of keys: the text of the secret key's file, and of the public key's.
@@ -23,32 +23,57 @@ pub(crate) fn generate(password: Option<String>) -> Result<(String, String), Str
     Ok((secret.to_string(), public.to_string()))
 }
 
-/// The text of a signature of `document` with the secret key in `key`.
-///
-/// `password` is asked for the password, if the key has one. `comment` is signed, too.
-///
-/// # Errors
-/// What is wrong with key or password.
-pub(crate) fn sign<E: From<String>>(
-    document: &[u8],
-    key: &str,
-    password: impl FnOnce() -> Result<String, E>,
-    comment: &str,
-) -> Result<String, E> {
-    let encoded = key.lines().nth(1).and_then(|line| STANDARD.decode(line).ok());
-    let mut secret = encoded
-        .filter(|bytes| bytes.starts_with(b"Ed"))
-        .and_then(|bytes| SecretKey::from_bytes(&bytes).ok())
-        .ok_or_else(|| "is not a minisign secret key".to_owned())?;
-    // Minisign writes no checksum into a key without a password, which the library's own reader requires.
-    if secret.is_encrypted() {
-        let boxed = SecretKeyBox::from_string(key).map_err(text)?;
-        secret = boxed.into_secret_key(Some(password()?)).map_err(text)?;
+/// A secret key that is ready to sign.
+pub(crate) struct Key {
+    secret: SecretKey,
+    public: PublicKey,
+}
+
+impl Key {
+    /// Reads the text of a secret key's file. `password` is asked for the password, if it has one.
+    ///
+    /// # Errors
+    /// What is wrong with key or password.
+    pub(crate) fn open<E: From<String>>(
+        key: &str,
+        password: impl FnOnce() -> Result<String, E>,
+    ) -> Result<Self, E> {
+        let encoded = key.lines().nth(1).and_then(|line| STANDARD.decode(line).ok());
+        let mut secret = encoded
+            .filter(|bytes| bytes.starts_with(b"Ed"))
+            .and_then(|bytes| SecretKey::from_bytes(&bytes).ok())
+            .ok_or_else(|| "is not a minisign secret key".to_owned())?;
+        // Minisign writes no checksum into a key without a password, which the library's own reader requires.
+        if secret.is_encrypted() {
+            let boxed = SecretKeyBox::from_string(key).map_err(text)?;
+            secret = boxed.into_secret_key(Some(password()?)).map_err(text)?;
+        }
+        let public = PublicKey::from_secret_key(&secret).map_err(text)?;
+        Ok(Self { secret, public })
     }
-    let public = PublicKey::from_secret_key(&secret).map_err(text)?;
-    let signature =
-        minisign::sign(Some(&public), &secret, Cursor::new(document), Some(comment), None);
-    Ok(signature.map_err(text)?.to_string())
+
+    /// The text of a signature of `document`. `comment` is signed, too.
+    ///
+    /// # Errors
+    /// What the library says.
+    pub(crate) fn sign(&self, document: &[u8], comment: &str) -> Result<String, String> {
+        let document = Cursor::new(document);
+        let signature =
+            minisign::sign(Some(&self.public), &self.secret, document, Some(comment), None);
+        Ok(signature.map_err(text)?.to_string())
+    }
+
+    /// Whether the text `signatures` has one of `document` by this key.
+    pub(crate) fn has_signed(&self, document: &[u8], signatures: &str) -> bool {
+        let lines: Vec<_> = signatures.lines().collect();
+        lines.chunks(4).any(|block| {
+            let signature = SignatureBox::from_string(&block.join("\n"));
+            let document = Cursor::new(document);
+            signature.is_ok_and(|it| {
+                minisign::verify(&self.public, &it, document, true, false, false).is_ok()
+            })
+        })
+    }
 }
 
 /// `signature`, and those of `others` that are by other keys.
@@ -70,7 +95,10 @@ mod tests {
     use super::*;
 
     fn signed(document: &[u8], key: &str, password: &str) -> Result<String, String> {
-        sign(document, key, || Ok(password.to_owned()), "timestamp:1")
+        let key = Key::open(key, || Ok::<_, String>(password.to_owned()))?;
+        let signature = key.sign(document, "timestamp:1")?;
+        assert!(key.has_signed(document, &signature) && !key.has_signed(b"other", &signature));
+        Ok(signature)
     }
 
     #[test]
@@ -97,6 +125,11 @@ mod tests {
         let first = signed(b"1", &a, "").unwrap();
         let both = beside(&signed(b"1", &b, "").unwrap(), &first);
         assert_eq!(both.lines().count(), 8);
+        let a_key = Key::open(&a, || Ok::<_, String>(String::new())).unwrap();
+        assert!(a_key.has_signed(b"1", &both) && !a_key.has_signed(b"2", &both));
+        for none in ["", "text", "a\nb\nc\nd\n"] {
+            assert!(!a_key.has_signed(b"1", none), "{none:?}");
+        }
         assert!(both.ends_with(&(first.trim_end().to_owned() + "\n")));
         let again = beside(&signed(b"2", &b, "").unwrap(), &both);
         assert_eq!((again.lines().count(), again == both), (8, false));

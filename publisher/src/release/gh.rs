@@ -93,7 +93,10 @@ impl Host for GitHub {
 
     fn draft(&self, tag: &Tag) -> Result<(), Error> {
         let tag = tag.to_string();
-        let notes = format!("Runtimes of {tag}. Install with `joblet-exec install NAME@VERSION`.");
+        let notes = format!(
+            "Runtimes of {tag}. Install with `joblet-exec --registry {} install NAME@VERSION`.",
+            self.0
+        );
         self.require(&[
             "create",
             &tag,

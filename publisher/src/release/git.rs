@@ -76,6 +76,35 @@ pub(crate) fn show(dir: &Path, branch: &str, path: &str) -> Result<Option<Vec<u8
     Ok(output.status.success().then_some(output.stdout))
 }
 
+/// The registry, its signature and `records` as they are on `branch` in the checkout `dir`, in a directory of
+/// their own.
+///
+/// # Errors
+/// [`Error::Tool`]; [`Error::File`].
+pub(crate) fn exported(
+    dir: &Path,
+    branch: &str,
+    records: &Path,
+) -> Result<(TempDir, PathBuf), Error> {
+    let records = records.to_string_lossy();
+    let wanted = ["registry.json", "registry.json.minisig", &records];
+    let there = git(dir, &[&["ls-tree", "--name-only", branch, "--"], &wanted[..]].concat())?;
+    let work = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
+    let place = work.path().join("exported");
+    std::fs::create_dir_all(place.join(&*records)).map_err(Error::file("create", &place))?;
+    let there: Vec<_> = there.lines().collect();
+    if !there.is_empty() {
+        let words = [&["archive", "--format=tar", branch, "--"], &there[..]].concat();
+        let output = output(dir, &words)?;
+        if !output.status.success() {
+            return Err(failed(&words, &output));
+        }
+        let mut archive = tar::Archive::new(output.stdout.as_slice());
+        archive.unpack(&place).map_err(Error::file("unpack to", &place))?;
+    }
+    Ok((work, place))
+}
+
 /// A branch of a repository that changes are pushed to.
 pub(crate) struct Branch<'a> {
     /// Address or directory of the repository.
@@ -111,6 +140,15 @@ impl Branch<'_> {
             let output = output(&checkout, &push)?;
             if output.status.success() {
                 return Ok(true);
+            }
+            if protected(&output) {
+                let reason = format!(
+                    "push failed: {} is protected, and this token may not push to it; let its owner \
+                     bypass the protection, or give REGISTRY_TOKEN of somebody who may (RELEASING.md), \
+                     then run this again",
+                    self.name
+                );
+                return Err(Error::Tool { tool: "git".into(), reason });
             }
             if !overtaken(&output) || attempt == TRIES {
                 return Err(failed(&push, &output));
@@ -181,6 +219,12 @@ fn overtaken(output: &Output) -> bool {
     ["fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref"]
         .iter()
         .any(|sign| said.contains(sign))
+}
+
+/// Whether a push failed because of a rule of the branch: GitHub's words, and git's for any server's hook.
+fn protected(output: &Output) -> bool {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ["protected branch", "repository rule", "hook declined"].iter().any(|sign| said.contains(sign))
 }
 
 /// Longer from try to try, and not the same for two that started together.

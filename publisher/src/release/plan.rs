@@ -1,12 +1,15 @@
 //! What a tag releases, checked before anything is built.
 
-use super::{Tag, git};
+use super::{Host, Tag, git, upload};
 use crate::{
     error::{Error, shown},
-    lock, record, source,
+    lock,
+    record::{self, provenance},
+    source::{self, Source},
 };
-use joblet_format::{Arch, Record, RuntimeName, Version};
+use joblet_format::{Arch, Checksum, Record, RuntimeName, Version};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// What is to be done for a tag. Printed as one line of JSON, for a workflow's matrix.
@@ -40,10 +43,13 @@ pub(crate) struct Place<'a> {
     pub branch: &'a str,
     /// Where records are, from the top of the repository.
     pub records: &'a Path,
+    /// Where it will be released, if that is looked at.
+    pub host: Option<&'a dyn Host>,
 }
 
 /// Plans the release of `tag`: it must be the commit that is checked out, on the branch, and say
-/// what manifest and lock say; the version must be new, or be released under this tag already.
+/// what manifest and lock say; the version must be new, or be released under this tag already, of the same
+/// manifest, lock and files. A tag of all leaves out what is released already under a tag of its own.
 ///
 /// # Errors
 /// [`Error::Config`] with what disagrees; [`Error::NotFound`]; [`Error::Differs`] for a version that
@@ -77,10 +83,16 @@ pub(crate) fn make(tag: &Tag, place: &Place<'_>) -> Result<Plan, Error> {
             return Err(Error::config(manifest, reason));
         }
         lock::read(place.sources, &source)?;
-        is_new(tag, &runtime, version, place)?;
+        if !is_to_do(tag, &source, place)? {
+            continue;
+        }
         let build = |arch| Build { name: runtime.clone(), version: version.clone(), arch };
         plan.builds.extend(source.arches().into_iter().map(build));
         plan.runtimes.push(runtime);
+    }
+    if plan.builds.is_empty() {
+        let reason = "every runtime of it is published already; raise a version in its manifest";
+        return Err(refused(reason.to_owned()));
     }
     Ok(plan)
 }
@@ -104,29 +116,62 @@ fn runtimes(tag: &Tag, sources: &Path) -> Result<Vec<RuntimeName>, Error> {
     Ok(of_it)
 }
 
-/// A version is published once: under this tag, if it was already.
-fn is_new(
-    tag: &Tag,
-    name: &RuntimeName,
-    version: &Version,
-    place: &Place<'_>,
-) -> Result<(), Error> {
+/// Whether the version of `source` is still to be released, or this tag's release of it to be finished. A version
+/// is published once, of one manifest, lock and files.
+fn is_to_do(tag: &Tag, source: &Source, place: &Place<'_>) -> Result<bool, Error> {
+    let (name, version) = (&source.name, &source.version);
     let path = record::path(place.records, name, version);
-    let Some(bytes) = git::show(place.checkout, place.branch, &path.to_string_lossy())? else {
-        return Ok(());
-    };
-    let record: Record = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::config(&path, format!("is not a record: {error}")))?;
-    let url = &record.release.download_url;
-    let under = url.rsplit('/').nth(1).unwrap_or_default();
-    if under == tag.to_string() {
-        return Ok(()); // a rerun: the same bytes again, or they will be refused
+    let bytes = git::show(place.checkout, place.branch, &path.to_string_lossy())?;
+    let recorded = bytes.map(|bytes| parsed(&path, &bytes)).transpose()?;
+    if let Some(record) = &recorded {
+        let url = &record.release.download_url;
+        let under = url.rsplit('/').nth(1).unwrap_or_default();
+        if under != tag.to_string() {
+            if let Tag::All(_) = tag {
+                return Ok(false);
+            }
+            return Err(Error::Differs {
+                object: format!("{name}@{version}"),
+                field: "release",
+                expected: tag.to_string(),
+                actual: shown::address(url),
+                hint: "it is published already and never changes; raise the version in its manifest",
+            });
+        }
     }
-    Err(Error::Differs {
-        object: format!("{name}@{version}"),
-        field: "release",
-        expected: tag.to_string(),
-        actual: shown::address(url),
-        hint: "it is published already and never changes; raise the version in its manifest",
-    })
+    // Released and not recorded, or a draft: its own record is with it.
+    let released =
+        || place.host.map_or(Ok(None), |host| upload::record_of(host, tag, name, version));
+    match recorded.map_or_else(released, |record| Ok(Some(record)))? {
+        Some(record) => is_same(tag, source, &record, place).map(|()| true),
+        None => Ok(true),
+    }
+}
+
+/// Refuses what `release` would refuse after both builds: another source of what is there.
+fn is_same(tag: &Tag, source: &Source, record: &Record, place: &Place<'_>) -> Result<(), Error> {
+    let now = provenance::keep(place.sources, source)?;
+    for name in provenance::NAMES {
+        let actual = now.get(name).map(|bytes| Checksum::from_digest(Sha256::digest(bytes).into()));
+        let expected = record.files.get(name).map(|file| file.checksum);
+        // A record that another program wrote knows nothing of its sources.
+        if record.files.is_empty() || actual == expected {
+            continue;
+        }
+        let text =
+            |sum: Option<Checksum>| sum.map_or_else(|| "none".to_owned(), |it| it.to_string());
+        return Err(Error::Differs {
+            object: format!("{}@{} of {tag}: {name}", source.name, source.version),
+            field: "checksum",
+            expected: text(expected),
+            actual: text(actual),
+            hint: "a release of other sources is there: raise the version in its manifest, or delete it if \
+                   it is a draft",
+        });
+    }
+    Ok(())
+}
+
+fn parsed(path: &Path, bytes: &[u8]) -> Result<Record, Error> {
+    record::parse(bytes).map_err(|reason| Error::config(path, reason))
 }

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Note},
     record::MAX_RECORD,
 };
-use joblet_format::Record;
+use joblet_format::{Record, RuntimeName, Version};
 
 /// What was done.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,18 +22,34 @@ pub(crate) struct Summary {
     pub published: bool,
 }
 
+/// The record that the release of `tag` has of a version, if it has one: of an earlier run that was published,
+/// or interrupted.
+///
+/// # Errors
+/// As [`Host::find`]; [`Error::Config`] for a record that is none.
+pub(crate) fn record_of(
+    host: &dyn Host,
+    tag: &Tag,
+    runtime: &RuntimeName,
+    version: &Version,
+) -> Result<Option<Record>, Error> {
+    let name = format!("{}{RECORD}", runtime.directory(version));
+    if !host.find(tag)?.is_some_and(|state| state.files.contains_key(&name)) {
+        return Ok(None);
+    }
+    let bytes = host::read(host, tag, &name, MAX_RECORD)?;
+    let record = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::config(name, format!("is not a record: {error}")))?;
+    Ok(Some(record))
+}
+
 /// Gives `record` the time that an earlier, interrupted run of the same release gave it: but for
 /// that, a rerun makes the same bytes.
 ///
 /// # Errors
-/// As [`Host::find`]; [`Error::Config`] for a record that is none.
+/// As [`record_of`].
 pub(crate) fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Result<Record, Error> {
-    let name = format!("{}{RECORD}", record.name.directory(&record.release.version));
-    let there = host.find(tag)?.is_some_and(|state| state.files.contains_key(&name));
-    if there {
-        let bytes = host::read(host, tag, &name, MAX_RECORD)?;
-        let before: Record = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::config(name, format!("is not a record: {error}")))?;
+    if let Some(before) = record_of(host, tag, &record.name, &record.release.version)? {
         record.published_at = before.published_at;
     }
     Ok(record)

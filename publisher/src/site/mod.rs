@@ -97,11 +97,11 @@ pub fn write(
     source: &Path,
     out: &Path,
 ) -> Result<Summary, Error> {
-    write_if(&|| Ok(()), registry, records, place, source, out)
+    write_if(&|| Ok(()), registry, records, place, source, out, None)
 }
 
 /// As [`write()`], with a question that is asked before the first file changes, while it is found out
-/// which pages differ. An error is the answer that nothing may.
+/// which pages differ. An error is the answer that nothing may. `address` is where visitors find the registry.
 pub(crate) fn write_if(
     permit: &Permit,
     registry: &Registry,
@@ -109,9 +109,11 @@ pub(crate) fn write_if(
     place: &Path,
     source: &Path,
     out: &Path,
+    address: Option<&str>,
 ) -> Result<Summary, Error> {
     let sources = Sources::load(source)?;
-    let theme = sources.theme()?;
+    let option = address.map(|it| format!(" --registry {it}")).unwrap_or_default();
+    let theme = sources.theme(&option)?;
     let catalogue = Catalogue::new(registry, records);
     let parts = parts(registry, &sources);
     let coming = || parts.iter().flat_map(|part| part.paths(&catalogue)).collect();

@@ -81,7 +81,7 @@ impl Sources {
     }
 
     /// Compiles the templates.
-    pub(super) fn theme(&self) -> Result<Theme<'_>, Error> {
+    pub(super) fn theme(&self, option: &str) -> Result<Theme<'_>, Error> {
         let mut environment = Environment::empty();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_formatter(escape);
@@ -89,11 +89,12 @@ impl Sources {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_keep_trailing_newline(true);
-        let mut salt = Sha256::new().chain_update(env!("CARGO_PKG_VERSION"));
+        let mut salt = Sha256::new().chain_update(env!("CARGO_PKG_VERSION")).chain_update(option);
         for (name, text) in &self.templates {
             environment.add_template(name, text).map_err(|source| broken(name, &source))?;
             salt.update(Sha256::digest(text));
         }
+        environment.add_global("registry", Value::from(option));
         let [style, script, icon] = &self.assets;
         for (name, (path, text)) in [("style", style), ("script", script), ("icon", icon)] {
             environment.add_global(name, Value::from(path.as_str()));

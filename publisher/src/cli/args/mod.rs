@@ -11,8 +11,9 @@ mod releasing;
 mod table;
 
 pub(crate) use making::{Build, Check, Lock, Making, Selection};
+pub(crate) use options::Signing;
 pub(crate) use published::{Diff, Verify};
-pub(crate) use publishing::{Index, Keygen, Sign, Site};
+pub(crate) use publishing::{Adopt, Index, Keygen, Sign, Site};
 pub(crate) use releasing::{Plan, Reconcile, Release};
 
 use crate::error::Error;
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Write `registry.json` from the records.
     Index(Index),
+    /// Write the records of a registry.
+    Adopt(Adopt),
     /// Write the site from the records.
     Site(Site),
     /// Show a directory on loopback.

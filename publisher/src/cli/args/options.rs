@@ -1,7 +1,7 @@
 //! Options that several commands share.
 
 use crate::release::Tag;
-use joblet_cli::{Complete, Opt, positive, text};
+use joblet_cli::{Call, Complete, Opt, Usage, positive, text};
 use joblet_format::Arch;
 use std::ffi::OsStr;
 use std::num::NonZero;
@@ -56,9 +56,25 @@ pub(super) static HOST: Opt<String> = Opt::value(
     text,
     "github:OWNER/REPO, or a directory used as a release host",
 );
+pub(super) static KEY: Opt<PathBuf> =
+    Opt::path("--key", "FILE", "the secret key, as keygen or minisign wrote it")
+        .about("Without it: the text of one in $JOBLET_PUBLISH_SIGN_KEY.");
 pub(super) static PASSWORD_FILE: Opt<PathBuf> =
     Opt::path("--password-file", "FILE", "the key's password")
         .about("Without it: $JOBLET_PUBLISH_SIGN_PASSWORD, or else the terminal is asked.");
+
+/// `--key` and `--password-file`: what signs a registry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Signing {
+    /// The secret key.
+    pub key: Option<PathBuf>,
+    /// Its password.
+    pub password_file: Option<PathBuf>,
+}
+
+pub(super) fn signing(call: &mut Call) -> Result<Signing, Usage> {
+    Ok(Signing { key: call.value(&KEY)?, password_file: call.value(&PASSWORD_FILE)? })
+}
 
 /// `--arch`, and which architectures are meant without it.
 pub(super) const fn arch(help: &'static str) -> Opt<Vec<Arch>> {

@@ -1,8 +1,8 @@
 //! `index`, `site`, `serve`, `sign` and `keygen`, which make and show a registry.
 
 use super::Command as Parsed;
-use super::options::{PASSWORD_FILE, RECORDS};
-use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, positive};
+use super::options::{KEY, PASSWORD_FILE, RECORDS, Signing, signing};
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, positive, text};
 use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -14,6 +14,17 @@ pub(crate) struct Index {
     pub records: PathBuf,
     /// The `registry.json` to write.
     pub out: PathBuf,
+    /// What signs it, where it is signed.
+    pub signing: Signing,
+}
+
+/// `adopt`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Adopt {
+    /// An existing `registry.json`.
+    pub registry: PathBuf,
+    /// Where the records go.
+    pub records: PathBuf,
 }
 
 /// `site`
@@ -25,6 +36,10 @@ pub(crate) struct Site {
     pub source: PathBuf,
     /// The directory to write.
     pub out: PathBuf,
+    /// What `--registry` visitors give to `joblet-exec`; none where it looks by itself.
+    pub registry: Option<String>,
+    /// What signs `registry.json`, where it is signed.
+    pub signing: Signing,
 }
 
 /// `sign`
@@ -32,10 +47,8 @@ pub(crate) struct Site {
 pub(crate) struct Sign {
     /// The `registry.json` to sign.
     pub registry: PathBuf,
-    /// The secret key.
-    pub key: PathBuf,
-    /// Its password.
-    pub password_file: Option<PathBuf>,
+    /// What signs it.
+    pub signing: Signing,
     /// After how many days the signature is no longer trusted.
     pub expires: Option<NonZero<u32>>,
     /// Keep the signatures by other keys.
@@ -63,8 +76,8 @@ pub(super) static INDEX: Command<Parsed> = Command {
     also: &[],
     operands: Operands::NONE,
     help: "write registry.json from the records",
-    about: "It is refused if a version that is published would change.",
-    options: &[&RECORDS.row, &REGISTRY_FILE.row],
+    about: "It is refused if a version that is published would change, and without the key if it is signed.",
+    options: &[&RECORDS.row, &REGISTRY_FILE.row, &KEY.row, &PASSWORD_FILE.row],
     examples: &[(
         "joblet-publish index --records dist/records --out dist/registry.json",
         "a registry of what was built here",
@@ -72,13 +85,52 @@ pub(super) static INDEX: Command<Parsed> = Command {
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let (records, out) = (call.needed(&RECORDS)?, call.needed(&REGISTRY_FILE)?);
-        Ok(Parsed::Index(Index { records, out }))
+        Ok(Parsed::Index(Index { records, out, signing: signing(call)? }))
+    }),
+};
+
+pub(super) static ADOPT: Command<Parsed> = Command {
+    name: "adopt",
+    also: &[],
+    operands: Operands::new("[FILE]", Complete::Files),
+    help: "write the records of the versions in an existing registry.json",
+    about: "FILE is registry.json unless it is given. Records that are there stay. Afterwards index makes the \
+            same registry of them, and new versions join it.",
+    options: &[&RECORDS.row],
+    examples: &[(
+        "joblet-publish adopt && joblet-publish index",
+        "a registry that other tools wrote",
+    )],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let registry = call.operand().map_or_else(|| "registry.json".into(), PathBuf::from);
+        Ok(Parsed::Adopt(Adopt { registry, records: call.needed(&RECORDS)? }))
     }),
 };
 
 static THEME: Opt<PathBuf> =
     Opt::path("--theme", "DIR", "templates/ and assets/ of the site").or("registry-site");
 static SITE_DIR: Opt<PathBuf> = Opt::path("--out", "DIR", "the directory to write").or("dist/site");
+static ADDRESS: Opt<String> = Opt::value(
+    "--registry",
+    "ADDRESS",
+    Complete::Nothing,
+    address,
+    "where this registry will be, for the commands that the pages show",
+);
+
+/// The address goes into commands that people copy: nothing that a shell would take for more.
+fn address(word: &OsStr) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/:@%+".contains(c);
+    match text(word)? {
+        address
+            if !address.is_empty() && !address.starts_with('-') && address.chars().all(plain) =>
+        {
+            Ok(address)
+        }
+        address => Err(format!("{address:?} is neither OWNER/REPO nor an address")),
+    }
+}
 
 pub(super) static SITE: Command<Parsed> = Command {
     name: "site",
@@ -86,7 +138,7 @@ pub(super) static SITE: Command<Parsed> = Command {
     operands: Operands::NONE,
     help: "write the static site and its registry.json from the records",
     about: "",
-    options: &[&RECORDS.row, &THEME.row, &SITE_DIR.row],
+    options: &[&RECORDS.row, &THEME.row, &SITE_DIR.row, &ADDRESS.row, &KEY.row, &PASSWORD_FILE.row],
     examples: &[("joblet-publish site", "dist/site, of what is published")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -94,6 +146,8 @@ pub(super) static SITE: Command<Parsed> = Command {
             records: call.needed(&RECORDS)?,
             source: call.needed(&THEME)?,
             out: call.needed(&SITE_DIR)?,
+            registry: call.value(&ADDRESS)?,
+            signing: signing(call)?,
         }))
     }),
 };
@@ -127,8 +181,6 @@ fn port(word: &OsStr) -> Result<u16, String> {
     number.ok_or_else(|| format!("{word:?} is not a number up to 65535"))
 }
 
-static KEY: Opt<PathBuf> =
-    Opt::path("--key", "FILE", "the secret key, as keygen or minisign wrote it");
 static EXPIRES: Opt<NonZero<u32>> = Opt::value(
     "--expires",
     "DAYS",
@@ -141,7 +193,7 @@ static ADD: Opt<()> = Opt::switch("--add", "keep the signatures by other keys");
 pub(super) static SIGN: Command<Parsed> = Command {
     name: "sign",
     also: &[],
-    operands: Operands::new("--key=FILE [FILE]", Complete::Files),
+    operands: Operands::new("[FILE]", Complete::Files),
     help: "write FILE.minisig, the signature of a registry",
     about: "FILE is registry.json unless it is given.",
     options: &[&KEY.row, &PASSWORD_FILE.row, &EXPIRES.row, &ADD.row],
@@ -154,8 +206,7 @@ pub(super) static SIGN: Command<Parsed> = Command {
         let registry = call.operand().map_or_else(|| "registry.json".into(), PathBuf::from);
         Ok(Parsed::Sign(Sign {
             registry,
-            key: call.needed(&KEY)?,
-            password_file: call.value(&PASSWORD_FILE)?,
+            signing: signing(call)?,
             expires: call.value(&EXPIRES)?,
             add: call.switch(&ADD),
         }))

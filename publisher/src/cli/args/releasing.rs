@@ -1,7 +1,7 @@
 //! `plan`, `release` and `reconcile`, which publish versions.
 
 use super::Command as Parsed;
-use super::options::{HOST, OUT, RECORDS, SOURCES, TAG};
+use super::options::{HOST, KEY, OUT, PASSWORD_FILE, RECORDS, SOURCES, Signing, TAG, signing};
 use crate::release::Tag;
 use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, text};
 use std::path::PathBuf;
@@ -17,6 +17,10 @@ pub(crate) struct Plan {
     pub records: PathBuf,
     /// The branch that releases come from.
     pub branch: String,
+    /// Where it will be released, to look at what is there already.
+    pub host: Option<String>,
+    /// What will sign `registry.json`.
+    pub signing: Signing,
 }
 
 /// `release`
@@ -43,8 +47,8 @@ pub(crate) struct Reconcile {
     pub branch: String,
     /// Where the records lie in it.
     pub records: PathBuf,
-    /// The secret key that signs `registry.json`.
-    pub key: Option<PathBuf>,
+    /// What signs `registry.json`.
+    pub signing: Signing,
 }
 
 static RELEASE_BRANCH: Opt<String> =
@@ -56,8 +60,18 @@ pub(super) static PLAN: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("--tag=TAG", Complete::Nothing),
     help: "say what a tag releases, checked, as JSON",
-    about: "It runs in a git checkout of the tag.",
-    options: &[&TAG.row, &SOURCES.row, &RECORDS.row, &RELEASE_BRANCH.row],
+    about: "It runs in a git checkout of the tag. What release and reconcile would refuse when everything \
+            is built is refused here: with --host also what is released already, and a key that does not \
+            sign.",
+    options: &[
+        &TAG.row,
+        &SOURCES.row,
+        &RECORDS.row,
+        &RELEASE_BRANCH.row,
+        &HOST.row,
+        &KEY.row,
+        &PASSWORD_FILE.row,
+    ],
     examples: &[("joblet-publish plan --tag python-3.11@1.4.0", "one version of one runtime")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -66,6 +80,8 @@ pub(super) static PLAN: Command<Parsed> = Command {
             sources: call.needed(&SOURCES)?,
             records: call.needed(&RECORDS)?,
             branch: call.needed(&RELEASE_BRANCH)?,
+            host: call.value(&HOST)?,
+            signing: signing(call)?,
         }))
     }),
 };
@@ -95,15 +111,24 @@ static REPOSITORY: Opt<String> =
     Opt::value("--repository", "URL", Complete::Files, text, "the git repository of the registry");
 static BRANCH: Opt<String> =
     Opt::value("--branch", "NAME", Complete::Nothing, text, "its branch").or("main");
-static KEY: Opt<PathBuf> = Opt::path("--key", "FILE", "sign registry.json with this minisign key");
 
 pub(super) static RECONCILE: Command<Parsed> = Command {
     name: "reconcile",
     also: &[],
     operands: Operands::new("--host=HOST --repository=URL", Complete::Nothing),
     help: "record what is published and push registry.json, of one tag or of all",
-    about: "It can be run again at any time: what is recorded already is left alone.",
-    options: &[&TAG.row, &HOST.row, &REPOSITORY.row, &BRANCH.row, &RECORDS.row, &KEY.row],
+    about: "It can be run again at any time: what is recorded already is left alone. Where registry.json is \
+            signed, it is signed again when it changes or its signature does not fit; without the key, \
+            that is refused.",
+    options: &[
+        &TAG.row,
+        &HOST.row,
+        &REPOSITORY.row,
+        &BRANCH.row,
+        &RECORDS.row,
+        &KEY.row,
+        &PASSWORD_FILE.row,
+    ],
     examples: &[(
         "joblet-publish reconcile --host github:owner/repo --repository https://github.com/owner/repo",
         "all that is published there",
@@ -116,7 +141,7 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
             repository: call.needed(&REPOSITORY)?,
             branch: call.needed(&BRANCH)?,
             records: call.needed(&RECORDS)?,
-            key: call.value(&KEY)?,
+            signing: signing(call)?,
         }))
     }),
 };

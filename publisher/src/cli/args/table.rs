@@ -19,6 +19,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &making::BUILD,
         &making::CHECK,
         &publishing::INDEX,
+        &publishing::ADOPT,
         &publishing::SITE,
         &publishing::SERVE,
         &publishing::KEYGEN,

@@ -30,11 +30,12 @@ fn commands() {
     assert_eq!((lock.selection, lock.arches), (Selection::All, vec![]));
     let Command::Check(check) = parse("check a --joblet-exec x").unwrap() else { panic!() };
     assert_eq!(check.joblet_exec, Some("x".into()));
-    let index = Index { records: "registry-site/records".into(), out: "r.json".into() };
+    let (records, signing) = ("registry-site/records".into(), Signing::default());
+    let index = Index { records, out: "r.json".into(), signing };
     assert_eq!(parse("index --out r.json").unwrap(), Command::Index(index));
     assert!(matches!(parse("site").unwrap(), Command::Site(_)));
     let Command::Sign(sign) = parse("sign --key k --expires 30").unwrap() else { panic!() };
-    assert_eq!((sign.registry, sign.key), ("registry.json".into(), "k".into()));
+    assert_eq!((sign.registry, sign.signing.key), ("registry.json".into(), Some("k".into())));
     assert_eq!((sign.expires, sign.add), (NonZero::new(30), false));
     assert!(matches!(parse("keygen k --no-password").unwrap(), Command::Keygen(_)));
     assert!(matches!(parse("new a").unwrap(), Command::New { .. }));
@@ -101,7 +102,6 @@ fn slips_are_answered() {
         ("index x", "unexpected argument \"x\""),
         ("serve a b", "unexpected argument \"b\""),
         ("serve --port 65536", "--port: \"65536\" is not a number up to 65535"),
-        ("sign", "sign needs --key=FILE: the secret key, as keygen or minisign wrote it"),
         ("sign --key k a b", "unexpected argument \"b\""),
         ("sign --key k --expires 0", "--expires: \"0\" is not a number above zero"),
         ("keygen", "keygen needs one FILE"),

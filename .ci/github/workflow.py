@@ -1,0 +1,238 @@
+"""Runs a workflow: its jobs in order, their steps with their own shells, what they hand on to each other."""
+
+import json
+import pathlib
+import shutil
+import time
+
+import yaml
+
+from . import actions, machine
+from .expression import evaluate, filled, shown
+from .server import token
+
+SHELLS = {
+    "bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail"],
+    "sh": ["sh", "-e"],
+    # Where no shell is named: on a runner and in a container.
+    "runner": ["bash", "-e"],
+    "container": ["sh", "-e"],
+}
+DEFAULT_BRANCH = "main"
+
+
+class Failed(Exception):
+    """A job that GitHub would show in red."""
+
+
+def say(text):
+    print(f"field: {text}", flush=True)
+
+
+class Run:
+    """One run of a workflow, with those that it calls."""
+
+    def __init__(self, world, name, event, secrets, inputs=None, caller=None, permissions=None):
+        self.world, self.name, self.event, self.caller = world, name, event, caller
+        self.secrets, self.inputs = secrets, inputs or {}
+        self.allowed = permissions
+        self.file = yaml.safe_load((world.workflows / name).read_text())
+        self.artifacts = caller.artifacts if caller else world.work / "artifacts"
+        if not caller:
+            shutil.rmtree(self.artifacts, ignore_errors=True)
+            self.artifacts.mkdir()
+        triggers = self.file[True]  # `on`, as YAML 1.1 reads it
+        wanted = "workflow_call" if caller else event["name"]
+        if wanted not in triggers:
+            raise Failed(f"{name} is not started by {wanted}")
+
+    def github(self):
+        event = self.event
+        kind, _, name = event["ref"].removeprefix("refs/").partition("/")
+        payload = dict(event.get("payload", {}))
+        if event["name"] != "schedule":  # whose payload is the line of the schedule
+            payload["repository"] = {"default_branch": DEFAULT_BRANCH}
+        return {
+            "ref": event["ref"], "ref_name": name, "ref_type": {"heads": "branch", "tags": "tag"}[kind],
+            "sha": event["sha"], "repository": self.world.repository, "event_name": event["name"],
+            "server_url": self.world.server, "event": payload, "workflow": self.file["name"],
+        }
+
+    def jobs(self):
+        done = {}
+        waiting = dict(self.file["jobs"])
+        while waiting:
+            name = next(it for it, job in waiting.items() if all(need in done for need in needs(job)))
+            job = waiting.pop(name)
+            before = {need: done[need] for need in needs(job)}
+            contexts = {"github": self.github(), "inputs": self.inputs, "needs": before, "secrets": self.secrets}
+            if "if" in job and not evaluate(str(job["if"]).removeprefix("${{").removesuffix("}}"), contexts):
+                say(f"{self.name}: {name} is skipped")
+                done[name] = {"outputs": {}, "result": "skipped"}
+                continue
+            done[name] = {"outputs": self.job(name, job, contexts), "result": "success"}
+
+    def job(self, name, job, contexts):
+        asked = filled(job.get("permissions", self.file.get("permissions", {})), contexts)
+        for what, how in asked.items():
+            if self.allowed is not None and self.allowed.get(what) not in (how, "write"):
+                raise Failed(f"{self.name}: {name} asks for {what}: {how}, which its caller does not give")
+        if "uses" in job:
+            return self.call(name, job, contexts, asked)
+        matrix = filled(job.get("strategy", {}).get("matrix", {}), contexts).get("include", [{}])
+        outputs = {}
+        for row in matrix:
+            title = " ".join([f"{self.name}: {name}", *map(str, row.values())])
+            outputs = Job(self, name, job, {**contexts, "matrix": row}, asked, title).run()
+        return outputs
+
+    def call(self, name, job, contexts, permissions):
+        if not job["uses"].startswith("$/.github/workflows/"):
+            raise Failed(f"{self.name}: {name}: {job['uses']} is not known here")
+        inputs = filled(job.get("with", {}), contexts)
+        secrets = filled(job.get("secrets", {}), contexts)
+        Run(self.world, job["uses"].rsplit("/", 1)[1], self.event, secrets, inputs, self, permissions).jobs()
+        return {}
+
+
+def needs(job):
+    needed = job.get("needs", [])
+    return [needed] if isinstance(needed, str) else needed
+
+
+class Job:
+    """One job on one machine. What actions ask of it: `outside`, `owned`, `permissions`, `environment`."""
+
+    def __init__(self, run, name, job, contexts, permissions, title):
+        self.run_of, self.name, self.job, self.title = run, name, job, title
+        self.world, self.artifacts, self.permissions = run.world, run.artifacts, permissions
+        self.state, self.server = run.world.state, run.world.server
+        self.kind = "container" if "container" in job else "runner"
+        self.environment = job.get("environment", {}).get("name")
+        may = token(permissions)
+        github = {**contexts["github"], "token": may}
+        # A tag that this workflow was called with: `job.workflow_…` is of the workflow's own file.
+        known = {"workflow_repository": run.world.repository, "workflow_sha": run.world.programs or github["sha"]}
+        # A secret that is not there is empty, and a token of the repository's own may what it says.
+        self.contexts = {**contexts, "github": github, "job": known, "steps": {}}
+        self.env = self.filled_env(run.file.get("env", {}), {})
+        self.env = self.filled_env(job.get("env", {}), self.env)
+        self.added, self.paths = {}, []
+
+    def filled_env(self, variables, before):
+        values = filled(variables, {**self.contexts, "env": before})
+        return {**before, **{name: shown(value) for name, value in values.items()}}
+
+    def run(self):
+        say(f"{self.title} on a {self.kind}")
+        if self.environment == "github-pages" and self.contexts["github"]["ref"] != f"refs/heads/{DEFAULT_BRANCH}":
+            reference = self.contexts["github"]["ref_name"]
+            raise Failed(f'{self.title}: "{reference}" is not allowed to deploy to github-pages due to environment '
+                         "protection rules")
+        image = self.job.get("container", {}).get("image", "")
+        if self.kind == "container" and not image.startswith("debian:bookworm"):
+            raise Failed(f"{self.title}: {image} is not played here")
+        project = self.world.repository.split("/")[1]
+        work, self.home = (("/__w", "/github/home") if self.kind == "container"
+                           else ("/home/runner/work", "/home/runner"))
+        self.workspace, self.temporary = f"{work}/{project}/{project}", f"{work}/_temp"
+        lower = machine.base(self.world.work, self.kind)
+        top = self.world.work / "system"
+        with machine.Machine(self.world.work, top, self.kind, [f"{self.state}=/field"], lower) as self.machine:
+            self.top = top
+            machine.put_programs(top)
+            for place in (self.workspace, self.temporary, self.home):
+                self.inside(place).mkdir(parents=True, exist_ok=True)
+            shutil.copytree(top / "etc/skel", self.inside(self.home), dirs_exist_ok=True)
+            # The runner's user owns what GitHub mounts, also where steps are root.
+            machine.give(self.inside(work))
+            if self.kind == "runner":
+                machine.give(self.inside(self.home))
+            else:
+                self.inside("/github").chmod(0o755)
+            for number, step in enumerate(self.job["steps"]):
+                self.step(number, step)
+        outputs = filled(self.job.get("outputs", {}), self.contexts)
+        return {name: shown(value) for name, value in outputs.items()}
+
+    def inside(self, path):
+        return self.top / path.lstrip("/")
+
+    def outside(self, path):
+        """Where a path of a step is, seen from here."""
+        return self.inside(path if path.startswith("/") else f"{self.workspace}/{path}")
+
+    def owned(self, place):
+        if self.kind == "runner":
+            machine.give(place)
+
+    def step(self, number, step):
+        unknown = set(step) - {"name", "id", "run", "uses", "with", "env", "shell"}
+        if unknown:
+            raise Failed(f"{self.title}: step {number + 1}: {', '.join(unknown)}: not known here")
+        began = time.monotonic()
+        log = self.world.work / "log" / f"{self.title}-{number + 1}.log".replace(": ", "-").replace(" ", "-")
+        log.parent.mkdir(exist_ok=True)
+        if "uses" in step:
+            title = step["uses"].split("@")[0]
+            try:
+                outputs = actions.run(step["uses"], filled(step.get("with", {}), self.contexts), self)
+            except actions.Refused as error:
+                raise Failed(f"{self.title}: {title}: {error}") from error
+        else:
+            title = (step.get("name") or step["run"].strip().splitlines()[0])[:60]
+            outputs = self.script(number, step, log)
+        if "id" in step:
+            self.contexts["steps"][step["id"]] = {"outputs": outputs}
+        say(f"    {title}: {time.monotonic() - began:.0f} s")
+
+    def script(self, number, step, log):
+        commands = f"{self.temporary}/_runner_file_commands"
+        self.inside(commands).mkdir(exist_ok=True)
+        files = {}
+        for name in ("OUTPUT", "ENV", "PATH", "STEP_SUMMARY"):
+            files[f"GITHUB_{name}"] = f"{commands}/{name}-{number}"
+            self.inside(files[f"GITHUB_{name}"]).touch()
+        script = f"{self.temporary}/step-{number}.sh"
+        self.inside(script).write_text(filled(step["run"], self.contexts))
+        machine.give(self.inside(self.temporary)) if number == 0 else None
+        if self.kind == "runner":
+            for path in files.values():
+                machine.os.chown(self.inside(path), machine.UID, machine.UID)
+        env = self.filled_env(step.get("env", {}), {**self.env, **self.added})
+        shell = SHELLS[step.get("shell") or self.run_of.file.get("defaults", {}).get("run", {}).get("shell") or self.kind]
+        system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        variables = {**machine.host_variables(), **self.given(files), **env, "PATH": ":".join([*self.paths, system])}
+        with open(log, "w") as file:
+            done = self.machine.inside("root" if self.kind == "container" else "runner", [*shell, script],
+                                       variables, self.workspace, stdout=file, stderr=file)
+        if done.returncode:
+            raise Failed(f"{self.title}: step {number + 1} ended with {done.returncode}; {log}:\n{tail(log)}")
+        self.added.update(self.lines(files["GITHUB_ENV"]))
+        added = self.inside(files["GITHUB_PATH"]).read_text().split()
+        self.paths = added[::-1] + self.paths
+        return self.lines(files["GITHUB_OUTPUT"])
+
+    def lines(self, path):
+        return dict(line.split("=", 1) for line in self.inside(path).read_text().splitlines() if line)
+
+    def given(self, files):
+        """What GitHub sets."""
+        github = self.contexts["github"]
+        event = f"{self.temporary}/event.json"
+        self.inside(event).write_text(json.dumps(github["event"]))
+        user = {} if self.kind == "container" else {"USER": "runner"}
+        return {
+            **user, **files, "HOME": self.home, "CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": self.workspace,
+            "GITHUB_REPOSITORY": github["repository"], "GITHUB_REPOSITORY_OWNER": github["repository"].split("/")[0],
+            "GITHUB_SERVER_URL": self.server, "GITHUB_SHA": github["sha"], "GITHUB_REF": github["ref"],
+            "GITHUB_REF_NAME": github["ref_name"], "GITHUB_REF_TYPE": github["ref_type"], "GITHUB_JOB": self.name,
+            "GITHUB_EVENT_NAME": github["event_name"], "GITHUB_EVENT_PATH": event, "GITHUB_RUN_ID": "1",
+            "GITHUB_RUN_ATTEMPT": "1", "GITHUB_WORKFLOW": github["workflow"], "RUNNER_TEMP": self.temporary,
+            "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64", "FIELD_KIND": self.kind, "FIELD_REUSE": self.world.reuse,
+            "SMOKE_WAIT": "1",
+        }
+
+
+def tail(log):
+    return "\n".join("    " + line for line in pathlib.Path(log).read_text(errors="replace").splitlines()[-15:])

@@ -1,0 +1,114 @@
+//! Who writes `registry.json` signs it, or refuses: a signature that does not fit breaks every client.
+
+use crate::error::Error;
+use crate::{cli::args, env, fs::paths, registry::sign};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// A key that has been opened, and where it came from.
+pub(super) struct Signer {
+    key: sign::Key,
+    place: PathBuf,
+}
+
+impl Signer {
+    /// The key of `--key`, else of the environment; none where neither is given.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a key that is none, or another password; [`Error::File`].
+    pub(super) fn open(signing: &args::Signing) -> Result<Option<Self>, Error> {
+        let (place, text) = match &signing.key {
+            Some(file) => {
+                (file.clone(), String::from_utf8_lossy(&paths::read_given(file)?).into_owned())
+            }
+            None => match env::var(env::SIGN_KEY) {
+                Some(text) => (PathBuf::from(env::SIGN_KEY), text),
+                None => return Ok(None),
+            },
+        };
+        let password = || {
+            let file = signing.password_file.as_deref();
+            super::sign::password(file, &place).map_err(Refused::Password)
+        };
+        let key = sign::Key::open(&text, password).map_err(|reason| match reason {
+            Refused::Key(reason) => Error::config(&place, reason),
+            Refused::Password(error) => error,
+        })?;
+        Ok(Some(Self { key, place }))
+    }
+
+    /// The text of a signature of `document`, which is the file `name`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the key.
+    pub(super) fn sign(
+        &self,
+        document: &[u8],
+        name: &str,
+        expires: Option<u64>,
+    ) -> Result<String, Error> {
+        let now = env::now().seconds();
+        let mut comment = format!("timestamp:{now}\tfile:{name}\thashed");
+        if let Some(seconds) = expires {
+            // Writing to a String does not fail.
+            _ = write!(comment, "\texpires:{}", now + seconds);
+        }
+        self.key.sign(document, &comment).map_err(|reason| Error::config(&self.place, reason))
+    }
+}
+
+/// Why a key was not opened.
+enum Refused {
+    Key(String),
+    Password(Error),
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self::Key(reason)
+    }
+}
+
+/// Where the signature of the registry at `registry` is.
+pub(super) fn signature_of(registry: &Path) -> PathBuf {
+    let mut name = registry.to_owned().into_os_string();
+    name.push(".minisig");
+    name.into()
+}
+
+/// Refuses to write other bytes to `registry` where they would be left with the signature of what is there.
+///
+/// # Errors
+/// [`Error::Config`].
+pub(super) fn may_write(registry: &Path, signer: Option<&Signer>) -> Result<(), Error> {
+    let signature = signature_of(registry);
+    if signer.is_some() || signature.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let reason = format!(
+        "is signed, and would change without its signature; give the key (--key FILE or {}), or let \
+         the workflow reconcile write it; to stop signing, delete {}",
+        env::SIGN_KEY,
+        signature.display()
+    );
+    Err(Error::config(registry, reason))
+}
+
+/// Signs the registry at `registry`, which lies below `root`, unless its signature by this key is there.
+///
+/// A signature contains its time: made once for the same bytes, it changes nothing when run again.
+///
+/// # Errors
+/// As [`Signer::sign`]; [`Error::File`].
+pub(super) fn settle(root: &Path, registry: &Path, signer: Option<&Signer>) -> Result<(), Error> {
+    let Some(signer) = signer else { return Ok(()) };
+    let Some(document) = paths::read_below(root, registry)? else { return Ok(()) };
+    let place = signature_of(registry);
+    let before = paths::read_below(root, &place)?.unwrap_or_default();
+    if signer.key.has_signed(&document, &String::from_utf8_lossy(&before)) {
+        return Ok(());
+    }
+    let name = registry.file_name().unwrap_or_default().to_string_lossy();
+    let signature = signer.sign(&document, &name, None)?;
+    paths::write_below(root, &place, signature.as_bytes())
+}
