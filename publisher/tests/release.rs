@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 use joblet_format::{Checksum, Record, Registry};
 use sha2::{Digest, Sha256};
 
+mod moved;
+mod signed;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_joblet-publish");
 const BASE: &str = "https://example.org/releases";
 
@@ -124,8 +127,13 @@ impl World {
     }
 
     fn release_all(&self, tag: &str) {
+        self.release_all_of(tag, "1.0.0");
+    }
+
+    fn release_all_of(&self, tag: &str, version: &str) {
         for name in ["plan", "build", "check", "rebuild", "release", "record"] {
-            self.done(name, tag);
+            let output = self.step(name, tag).env("VERSION", version).output().unwrap();
+            assert!(output.status.success(), "{name} {tag}: {output:?}");
         }
     }
 
@@ -445,9 +453,11 @@ fn what_is_out_never_changes() {
     assert_eq!(world.registry(), registry);
     // The same version under the tag of all.
     world.git(&["tag", "v1.0.0"]);
-    let said = complaint(&world.step("plan", "v1.0.0").output().unwrap(), 13);
-    assert!(said.contains("a@1.0.0: release differs: expected v1.0.0, got"), "{said}");
-    assert!(said.contains("it is published already"), "{said}");
+    let said = complaint(&world.step("plan", "v1.0.0").output().unwrap(), 17);
+    assert!(said.contains("every runtime of it is published already"), "{said}");
+    // The plan says so before anything is built again.
+    let said = complaint(&world.step("plan", "a@1.0.0").output().unwrap(), 13);
+    assert!(said.contains("a@1.0.0 of a@1.0.0: files.tar: checksum differs"), "{said}");
 }
 
 #[test]
@@ -479,6 +489,17 @@ fn one_tag_releases_every_runtime_of_its_version() {
     let registry = world.registry();
     let release = registry.runtimes.values().next().unwrap().values().next().unwrap();
     assert_eq!(release.artifacts.len(), 2, "both machines");
+    // One of them under a tag of its own does not stop the others.
+    for name in ["a", "b", "c"] {
+        world.write(name, "3.0.0", "third\n");
+    }
+    world.push("third");
+    world.tag("a@3.0.0");
+    world.release_all_of("a@3.0.0", "3.0.0");
+    world.tag("v3.0.0");
+    world.git(&["fetch", "--quiet", "origin"]);
+    let plan = world.done("plan", "v3.0.0");
+    assert!(plan.contains(r#""runtimes":["b","c"]"#), "{plan}");
 }
 
 #[test]

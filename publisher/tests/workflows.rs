@@ -102,32 +102,77 @@ fn covers(allowed: Option<&str>, wanted: &str) -> bool {
 }
 
 #[test]
-fn ten_lines_release_from_another_repository() {
+fn one_file_makes_a_registry_of_another_repository() {
     let page = fs::read_to_string(root().join("registry-site/templates/host-your-own.html"));
     let page = page.unwrap();
-    let (_, shown) = page.split_once("<code>name: release").unwrap();
-    let shown = format!("name: release{}", shown.split_once("</code>").unwrap().0);
-    assert_eq!(shown.lines().count(), 10);
+    let (_, shown) = page.split_once("<code>name: registry").unwrap();
+    let shown = format!("name: registry{}", shown.split_once("</code>").unwrap().0);
     let shown: Value = yaml_serde::from_str(&shown).unwrap();
-    let job = &shown["jobs"]["release"];
     let all = workflows();
     let workflow = |name: &str| &all.iter().find(|(it, _)| it == name).unwrap().1;
-    assert!(job["uses"].as_str().unwrap().contains("/.github/workflows/release-runtime.yml@"));
-    let called = workflow("release-runtime.yml");
-    for (given, declared) in [("with", "inputs"), ("secrets", "secrets")] {
-        let names = |map: &Value| -> Vec<String> {
-            map.as_mapping().unwrap().keys().map(|it| it.as_str().unwrap().to_owned()).collect()
-        };
-        assert_eq!(names(&job[given]), names(&called["on"]["workflow_call"][declared]));
+    let names = |map: &Value| -> Vec<String> {
+        let names = map.as_mapping().into_iter().flat_map(|it| it.keys());
+        names.map(|it| it.as_str().unwrap().to_owned()).collect()
+    };
+    let called = [
+        ("release", "release-runtime.yml", vec![]),
+        ("registry", "reconcile.yml", vec!["pages.yml"]),
+    ];
+    for (job, name, further) in called {
+        let job = &shown["jobs"][job];
+        assert!(job["uses"].as_str().unwrap().contains(&format!("/.github/workflows/{name}@")));
+        for (given, declared) in [("with", "inputs"), ("secrets", "secrets")] {
+            let declared = &workflow(name)["on"]["workflow_call"][declared];
+            assert_eq!(names(&job[given]), names(declared), "{name}");
+        }
+        // A called workflow gets no more than its caller has.
+        let mut asked = Vec::new();
+        for name in further.into_iter().chain([name]) {
+            values(&workflow(name)["jobs"], "permissions", &mut asked);
+        }
+        assert!(asked.len() > 3);
+        for (name, wanted) in asked.iter().flat_map(|it| it.as_mapping().unwrap()) {
+            let allowed = job["permissions"].get(name).and_then(Value::as_str);
+            assert!(covers(allowed, wanted.as_str().unwrap()), "{name:?}: {wanted:?}");
+        }
     }
-    // A called workflow gets no more than its caller has.
-    let mut asked = Vec::new();
-    for name in ["release-runtime.yml", "pages.yml"] {
-        values(&workflow(name)["jobs"], "permissions", &mut asked);
+}
+
+/// What GitHub would do otherwise: stop seven builds for one, keep artifacts for months, take what an image is
+/// called by then, go on after the failure of a pipe or of a command whose output is evaluated.
+#[test]
+fn what_github_does_by_itself_is_said_otherwise() {
+    for (name, workflow) in workflows() {
+        let mut found = Vec::new();
+        values(&workflow, "strategy", &mut found);
+        for strategy in found {
+            assert_eq!(strategy["fail-fast"].as_bool(), Some(false), "{name}");
+        }
+        let mut steps = Vec::new();
+        values(&workflow, "steps", &mut steps);
+        for step in steps.iter().flat_map(|steps| steps.as_sequence().unwrap()) {
+            if step["uses"].as_str().is_some_and(|uses| uses.contains("/upload-")) {
+                assert!(step["with"]["retention-days"].as_u64().is_some(), "{name}: {step:?}");
+            }
+        }
+        for image in texts(&workflow, "image") {
+            let digest = image.split_once("@sha256:").map_or(0, |(_, digest)| digest.len());
+            assert_eq!(digest, 64, "{name}: {image}");
+        }
+        for script in texts(&workflow, "run") {
+            assert!(!script.contains("eval \"$("), "{name}: {script}");
+            let fetches = ["git fetch", "$FETCH", "$PROGRAMS"].iter().any(|it| script.contains(it));
+            assert!(!fetches || name == "ci.yml" || has_token(&steps, &script), "{name}: {script}");
+        }
+        if name != "ci.yml" {
+            assert_eq!(workflow["defaults"]["run"]["shell"].as_str(), Some("bash"), "{name}");
+        }
     }
-    assert!(asked.len() > 5);
-    for (name, wanted) in asked.iter().flat_map(|it| it.as_mapping().unwrap()) {
-        let allowed = job["permissions"].get(name).and_then(Value::as_str);
-        assert!(covers(allowed, wanted.as_str().unwrap()), "{name:?}: {wanted:?}");
-    }
+}
+
+/// Whether each step with this script is given a token, for a repository that is private.
+fn has_token(steps: &[&Value], script: &str) -> bool {
+    let all = steps.iter().flat_map(|steps| steps.as_sequence().unwrap());
+    all.filter(|step| step["run"].as_str() == Some(script))
+        .all(|step| step["env"]["GH_TOKEN"].as_str().is_some())
 }

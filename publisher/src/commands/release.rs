@@ -1,6 +1,9 @@
 //! `plan`, `release` and `reconcile`: from a tag to a published, recorded version.
 
-use super::publish;
+use super::{
+    publish,
+    signer::{self, Signer},
+};
 use crate::error::Error;
 use crate::fs::{below::Below, paths};
 use crate::release::{self, Tag, bundle, git, plan, reconcile as records, upload};
@@ -17,6 +20,13 @@ pub(crate) fn plan(options: &args::Plan) -> Result<String, Error> {
     let host = host.as_deref();
     let place = plan::Place { checkout, sources, branch, records: &options.records, host };
     let plan = plan::make(&options.tag, &place)?;
+    // A version more changes the registry.
+    let registry = Path::new("registry.json");
+    let signature = signer::signature_of(registry);
+    let signed = git::show(checkout, branch, &signature.to_string_lossy())?.is_some();
+    if signed && Signer::open(&options.signing)?.is_none() {
+        return Err(signer::needs_key(registry));
+    }
     // What `reconcile` will do at the end, rehearsed: with this key, on the branch as it is now.
     let (_keep, rehearsal) = git::exported(checkout, branch, &options.records)?;
     remade(&rehearsal, &options.records, &options.signing)?;

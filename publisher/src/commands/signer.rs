@@ -85,13 +85,17 @@ pub(super) fn may_write(registry: &Path, signer: Option<&Signer>) -> Result<(), 
     if signer.is_some() || signature.symlink_metadata().is_err() {
         return Ok(());
     }
+    Err(needs_key(registry))
+}
+
+/// Why the signed registry at `registry` does not change without a key.
+pub(super) fn needs_key(registry: &Path) -> Error {
     let reason = format!(
         "is signed, and would change without its signature; give the key (--key FILE or {}), or let \
-         the workflow reconcile write it; to stop signing, delete {}",
-        env::SIGN_KEY,
-        signature.display()
+         the workflow reconcile write it; to stop signing, delete the .minisig",
+        env::SIGN_KEY
     );
-    Err(Error::config(registry, reason))
+    Error::config(registry, reason)
 }
 
 /// Signs the registry at `registry`, which lies below `root`, unless its signature by this key is there.

@@ -45,7 +45,7 @@ pub(crate) fn check(before: &Registry, after: &Registry) -> Result<(), Error> {
                     field: "record",
                     expected: "one, as it is in the registry".into(),
                     actual: "none".into(),
-                    hint: "a published version does not vanish; restore the record, or yank it",
+                    hint: "a published version does not vanish; restore the record, yank it, or, for a registry of other tools, run joblet-publish adopt",
                 });
             };
             check_release(&object, old, new)?;
