@@ -212,7 +212,9 @@ pub fn config(bytes: &[u8]) {
     if let Ok(sources) =
         std::str::from_utf8(bytes).map_err(drop).and_then(|text| config::parse(text).map_err(drop))
     {
-        assert!(sources.iter().all(|source| source.threshold <= source.keys.len().max(1)));
+        assert!(
+            sources.registries.iter().all(|source| source.threshold <= source.keys.len().max(1))
+        );
     }
 }
 

@@ -12,6 +12,7 @@ mod completions;
 mod disks;
 mod doctor;
 mod door;
+mod engines;
 mod escape;
 mod faults;
 mod foreign;

@@ -7,8 +7,9 @@ use crate::gpu::{self, Gpus};
 use crate::sandbox::{self, Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 /// What the sandbox is asked for.
@@ -30,10 +31,16 @@ pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
         }
     }
     env.extend(run.env);
-    let env = env.into_iter().filter_map(|(name, value): (OsString, Option<OsString>)| {
-        let value = value.or_else(|| Environment::variable(&name))?;
-        Some((name, value))
-    });
+    let mut variables = Vec::new();
+    for (name, value) in env {
+        match name.as_bytes().strip_suffix(b"*") {
+            Some(prefix) if value.is_none() => variables.extend(Environment::beginning(prefix)),
+            _ => {
+                let value = value.or_else(|| Environment::variable(&name));
+                variables.extend(value.map(|value| (name, value)));
+            }
+        }
+    }
     let mut binds: Vec<_> = run.binds.into_iter().map(bind).collect();
     let mut workdir = run.workdir;
     if run.here {
@@ -44,9 +51,12 @@ pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
     }
     Ok(Job {
         share_cwd: !run.here,
-        env: env.collect(),
+        env: variables,
         term: caller.term.clone(),
-        network: if run.host_network { Network::Host } else { Network::None },
+        network: if run.host_network == Some(true) { Network::Host } else { Network::None },
+        host_ipc: run.shared.ipc == Some(true),
+        devices: devices(&run.shared.devices)?,
+        descriptors: run.shared.descriptors,
         workdir,
         uploads: run.uploads.into_iter().map(upload).collect::<Result<_, _>>()?,
         binds,
@@ -62,8 +72,57 @@ pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
     })
 }
 
+/// The devices of the host at these paths: each a node below `/dev`, or all that are in a directory there.
+fn devices(paths: &[PathBuf]) -> Result<Vec<Device>, Error> {
+    let is_device = |path: &Path| {
+        let kind = fs::metadata(path).map(|found| found.file_type());
+        kind.is_ok_and(|kind| kind.is_char_device() || kind.is_block_device())
+    };
+    let mut found = Vec::new();
+    for path in paths {
+        let before = found.len();
+        let mut all = vec![path.clone()];
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            all.push(entry.path());
+        }
+        for host in all {
+            let below = host.strip_prefix("/dev").ok().filter(|_| is_device(&host));
+            let below = below.filter(|it| it.components().all(|part| part != Component::ParentDir));
+            found.extend(below.map(|below| Device { host: host.clone(), path: below.into() }));
+        }
+        if found.len() == before {
+            let reason = "names no device below /dev";
+            return Err(Error::Usage(format!("--device {} {reason}", path.display())));
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses descriptors that a job cannot keep. To be called before anything is opened, which could get
+/// the number of one that is not there.
+pub(super) fn check_descriptors(kept: &[RawFd]) -> Result<(), Error> {
+    for fd in kept {
+        let found = sandbox::descriptor(*fd).and_then(|file| file.metadata());
+        let reason = match found {
+            Ok(_) if *fd < 3 => "is open in every job",
+            // What is above it could be reached from there.
+            Ok(found) if found.is_dir() => "is a directory; use --bind",
+            Ok(_) => continue,
+            Err(_) => "is not open",
+        };
+        return Err(Error::Usage(format!("--keep-fd {fd} {reason}")));
+    }
+    Ok(())
+}
+
 /// Shows GPUs to the job. Its own options go before what their driver says.
 pub(super) fn add_gpus(job: &mut Job, gpus: Gpus) {
+    // What was passed on counts the GPUs of the host.
+    let passed_on = |(name, value): &(OsString, OsString)| {
+        gpus.env.iter().any(|(own, _)| name == own.as_str())
+            && Environment::variable(name).as_ref() == Some(value)
+    };
+    job.env.retain(|variable| !passed_on(variable));
     let device = |(host, path)| Device { host, path };
     job.devices.extend(gpus.nodes.into_iter().map(device));
     let bind = |(source, target)| Bind { source, target, writable: false };

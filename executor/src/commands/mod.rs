@@ -11,9 +11,11 @@ mod install;
 mod job;
 mod list;
 mod output;
+mod profile;
 mod prune;
 mod remove;
 mod run;
+mod scratch;
 mod upgrade;
 mod verify;
 
@@ -22,7 +24,7 @@ use crate::env::{self, Environment};
 use crate::error::Error;
 use crate::net::location::Location;
 use crate::registry::cache::Cache;
-use crate::registry::config::{self, Source};
+use crate::registry::config::{self, Config, Source};
 use crate::registry::{Policy, Registries};
 use crate::store::Store;
 use std::path::PathBuf;
@@ -90,9 +92,15 @@ impl Session<'_> {
 
     /// The registries of the configuration.
     pub(crate) fn config(&self) -> Result<Vec<Source>, Error> {
+        let found = self.first(&|config: &Config| !config.registries.is_empty())?;
+        Ok(found.map_or_else(Vec::new, |config| config.registries))
+    }
+
+    /// The configuration that was named, else the first that has what is `wanted`.
+    fn first(&self, wanted: &dyn Fn(&Config) -> bool) -> Result<Option<Config>, Error> {
         match self.global.config.as_ref().or(self.env.config.as_ref()) {
-            Some(file) => config::read_file(file),
-            None => config::read_first(&self.env.configs()),
+            Some(file) => config::read_file(file).map(Some),
+            None => config::read_first(&self.env.configs(), wanted),
         }
     }
 

@@ -1,11 +1,14 @@
 //! `run` and `shell`.
 
 use super::output;
-use super::{Session, job};
+use super::scratch::Scratch;
+use super::{Session, job, profile};
 use crate::cli::args::Run;
+use crate::cli::escape::visible;
 use crate::cli::ui::Ui;
+use crate::env::Environment;
 use crate::error::Error;
-use crate::gpu;
+use crate::gpu::{self, Allotted};
 use crate::runtime::{self, Runtime};
 use crate::sandbox::{self, Exit, Limits, Results};
 use crate::store;
@@ -22,7 +25,15 @@ const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Session<'_> {
-    pub(crate) fn run(&self, run: Run, ui: &mut Ui<'_>) -> Result<u8, Error> {
+    pub(crate) fn run(&self, mut run: Run, ui: &mut Ui<'_>) -> Result<u8, Error> {
+        let profiles = self.profiles(&run.shared.profiles)?;
+        profile::add(&mut run, &profiles)?;
+        if run.dry_run && !self.global.json {
+            for profile in &profiles {
+                ui.data(&format!("profile {}\n", visible(&profile.shown())))?;
+            }
+        }
+        job::check_descriptors(&run.shared.descriptors)?;
         let status = run.status_fd.map(status_file).transpose()?;
         let result = self.start(run, ui);
         if let Some(mut file) = status {
@@ -35,7 +46,7 @@ impl Session<'_> {
     /// How the job ended; nothing if it was not to be run.
     fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
         let (spec, dry_run, gpu) = (run.spec.clone(), run.dry_run, run.gpu);
-        let output = run.output.clone();
+        let (output, tmp) = (run.output.clone(), run.shared.tmp.clone());
         let mine = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
         // Before a runtime is installed for it.
         let mut job = job::wanted(run, self.env)?;
@@ -43,7 +54,9 @@ impl Session<'_> {
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
-            let gpus = gpu::find(wanted, directories, &runtime)?;
+            let mut told = Environment::gpus();
+            let allotted = told.find_map(|(name, value)| Allotted::parse(name, &value));
+            let gpus = gpu::find(wanted, directories, &runtime, allotted.as_ref())?;
             gpus.notes.iter().chain(&gpus.missing).for_each(|note| ui.detail(note));
             job::add_gpus(&mut job, gpus);
         }
@@ -52,6 +65,8 @@ impl Session<'_> {
             ui.data(&output::plan(&steps, self.global.json))?;
             return Ok(None);
         }
+        // Removed when it goes out of scope.
+        let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
         // Asked for, or told where somebody reads it.
         let told = mine && (self.env.terminals.error || ui.is_verbose());
         job.results = output.is_some() || told;

@@ -31,6 +31,16 @@ pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
 /// How long a server may be silent, in seconds.
 pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
 
+/// The profile of all jobs: what `--profile` takes.
+pub const PROFILE: &str = "JOBLET_EXEC_PROFILE";
+/// Stores that are only read, with `:` between them.
+pub const SHARED_STORES: &str = "JOBLET_EXEC_SHARED_STORES";
+/// Variables by which engines tell which GPUs they have given to a process, the most exact first.
+const GPUS: [&str; 4] =
+    ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "SLURM_STEP_GPUS"];
+/// What no pattern passes on: how this host finds programs and libraries, and where it keeps files.
+const OF_HOST: [&str; 8] = ["PATH", "HOME", "PWD", "OLDPWD", "TMPDIR", "SHELL", "SHLVL", "_"];
+
 const HOME: &str = "HOME";
 const LOGNAME: &str = "LOGNAME";
 const USER: &str = "USER";
@@ -40,10 +50,15 @@ const NO_COLOR: &str = "NO_COLOR";
 const TERM: &str = "TERM";
 
 /// What of the environment this program heeds, and what for.
-pub const VARIABLES: [(&str, &str); 15] = [
+pub const VARIABLES: [(&str, &str); 18] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
+    (PROFILE, "as --profile"),
+    (
+        SHARED_STORES,
+        "stores that are only read, beside the one that is filled, with : between them",
+    ),
     (OFFLINE, "as --offline, if it is neither empty nor 0"),
     (ARCH, "the architecture of runtimes, where an emulator runs it (default: this machine's)"),
     (LOCK_TIMEOUT, "how long to wait for another process's lock, in seconds (default: 600)"),
@@ -52,6 +67,7 @@ pub const VARIABLES: [(&str, &str); 15] = [
     (XDG_DATA_HOME, "the store of an ordinary user is in joblet/runtimes below it"),
     (XDG_CACHE_HOME, "copies of registries are in joblet below it"),
     ("LOGNAME, USER", "the user's name in jobs, where /etc/passwd has none"),
+    ("CUDA_VISIBLE_DEVICES, SLURM_STEP_GPUS, …", "which GPUs --gpu may give to a job"),
     (NO_COLOR, "no colours, unless --color says otherwise"),
     (TERM, "no progress is shown if it is dumb"),
     ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
@@ -126,6 +142,10 @@ pub struct Environment {
     pub store: Option<PathBuf>,
     /// `JOBLET_EXEC_CONFIG`
     pub config: Option<PathBuf>,
+    /// `JOBLET_EXEC_PROFILE`
+    pub profile: Option<String>,
+    /// `JOBLET_EXEC_SHARED_STORES`: those with an absolute path.
+    pub shared_stores: Vec<PathBuf>,
     /// `JOBLET_EXEC_OFFLINE`
     pub offline: bool,
     /// `JOBLET_EXEC_CDI`
@@ -165,6 +185,10 @@ impl Environment {
             registry: text(REGISTRY).and_then(|value| value.into_string().ok()),
             store: text(STORE).map(PathBuf::from),
             config: text(CONFIG).map(PathBuf::from),
+            profile: text(PROFILE).and_then(|value| value.into_string().ok()),
+            shared_stores: text(SHARED_STORES).map_or_else(Vec::new, |value| {
+                env::split_paths(&value).filter(|path| path.is_absolute()).collect()
+            }),
             cdi: text(CDI).and_then(|value| value.into_string().ok()),
             offline: text(OFFLINE).is_some_and(|value| value != "0"),
             lock_timeout: text(LOCK_TIMEOUT)
@@ -187,6 +211,22 @@ impl Environment {
     /// The value of a variable that the caller names (`--env NAME`).
     pub fn variable(name: &OsStr) -> Option<OsString> {
         env::var_os(name)
+    }
+
+    /// The variables whose names begin with `prefix`, but those of the host itself.
+    pub(crate) fn beginning(prefix: &[u8]) -> Vec<(OsString, OsString)> {
+        let mut all: Vec<_> = env::vars_os().collect();
+        all.retain(|(name, _)| {
+            let bytes = name.as_encoded_bytes();
+            let of_host = OF_HOST.iter().any(|own| name == *own) || bytes.starts_with(b"LD_");
+            bytes.starts_with(prefix) && !of_host
+        });
+        all
+    }
+
+    /// What engines say of the GPUs that they have given to this process: variables and their values.
+    pub(crate) fn gpus() -> impl Iterator<Item = (&'static str, String)> {
+        GPUS.into_iter().filter_map(|name| Some((name, env::var(name).ok()?)))
     }
 
     /// The store that this user fills by default, if the environment allows to name one.

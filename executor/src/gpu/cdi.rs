@@ -14,7 +14,8 @@
 //! and so are hooks, which are programs for other launchers: what those of NVIDIA do, links to
 //! libraries and the loader's cache, is not needed here.
 
-use super::{Gpus, Wanted};
+use super::allotted::{Named, may_open};
+use super::{Allotted, Gpus, Wanted};
 use crate::error::Error;
 use crate::runtime::Runtime;
 use serde_json::Value;
@@ -34,18 +35,35 @@ struct Spec {
     document: Value,
 }
 
-/// What the specifications in `directories` say of so many devices; of none if there are none.
-pub(super) fn find(wanted: Wanted, directories: &str, runtime: &Runtime) -> Result<Gpus, Error> {
+/// What the specifications in `directories` say of so many devices; of none if there are none. Without an
+/// origin if they name no device, allotted or not.
+pub(super) fn find(
+    wanted: Wanted,
+    directories: &str,
+    runtime: &Runtime,
+    allotted: Option<&Allotted>,
+) -> Result<Gpus, Error> {
     let specs = load(directories)?;
-    let chosen = choose(&specs, wanted);
-    let mut gpus = Gpus { count: chosen.len(), ..Gpus::default() };
+    let mut all = devices(&specs);
+    let first = all.first().map(|(spec, ..)| spec.path.display().to_string());
+    all.retain(|(_, device, _)| nodes(device).all(|node| may_open(Path::new(node))));
+    let named: Vec<_> = all.iter_mut().map(|(.., named)| std::mem::take(named)).collect();
+    let mut chosen: Vec<_> = match allotted {
+        Some(allotted) => allotted.choose(&named).into_iter().map(|at| all[at].clone()).collect(),
+        None => all,
+    };
+    if let Wanted::Count(count) = wanted {
+        chosen.truncate(count as usize);
+    }
+    let origin = first.unwrap_or_default();
+    let mut gpus = Gpus { count: chosen.len(), origin, ..Gpus::default() };
     for spec in &specs {
-        let own: Vec<_> = chosen.iter().filter(|(of, _)| std::ptr::eq(*of, spec)).collect();
+        let own: Vec<_> = chosen.iter().filter(|(of, ..)| std::ptr::eq(*of, spec)).collect();
         if own.is_empty() {
             continue;
         }
         gpus.origin = spec.path.display().to_string();
-        let all = own.iter().map(|(_, device)| *device).chain([&spec.document]);
+        let all = own.iter().map(|(_, device, _)| *device).chain([&spec.document]);
         for edits in all.map(|part| &part["containerEdits"]) {
             edit(&mut gpus, edits, runtime).map_err(|reason| refuse(&spec.path, reason))?;
         }
@@ -87,11 +105,18 @@ fn list<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     of[name].as_array().into_iter().flatten()
 }
 
-/// The first so many devices. Drivers name each several times (by number, by serial number, `all`):
+/// The nodes of a device on the host.
+fn nodes(device: &Value) -> impl Iterator<Item = &str> {
+    let nodes = list(&device["containerEdits"], "deviceNodes");
+    nodes.filter_map(|node| node["hostPath"].as_str().or_else(|| node["path"].as_str()))
+}
+
+/// All devices, each with its names. Drivers name each several times (by number, by serial number, `all`):
 /// it counts once, and `all` only where there is nothing else.
-fn choose(specs: &[Spec], wanted: Wanted) -> Vec<(&Spec, &Value)> {
-    let (mut names, mut seen) = (BTreeSet::new(), BTreeSet::new());
-    let mut found = Vec::new();
+fn devices(specs: &[Spec]) -> Vec<(&Spec, &Value, Named)> {
+    let mut names = BTreeSet::new();
+    // Each with what makes it itself.
+    let mut found: Vec<((&Spec, &Value, Named), Vec<&str>)> = Vec::new();
     let mut all = Vec::new();
     for spec in specs {
         for device in list(&spec.document, "devices") {
@@ -103,20 +128,18 @@ fn choose(specs: &[Spec], wanted: Wanted) -> Vec<(&Spec, &Value)> {
             let nodes = list(&device["containerEdits"], "deviceNodes");
             let mut key: Vec<_> = nodes.filter_map(|node| node["path"].as_str()).collect();
             key.sort_unstable();
-            if name == "all" {
-                all.push((spec, device));
-            } else if key.is_empty() || seen.insert(key) {
-                found.push((spec, device));
+            let same = found.iter_mut().find(|(_, other)| !key.is_empty() && *other == key);
+            match same {
+                _ if name == "all" => all.push((spec, device, Named::default())),
+                Some(((.., named), _)) => named.names.push(name.to_owned()),
+                None => {
+                    let names = vec![name.to_owned()];
+                    found.push(((spec, device, Named { number: name.parse().ok(), names }), key));
+                }
             }
         }
     }
-    if found.is_empty() {
-        found = all;
-    }
-    if let Wanted::Count(count) = wanted {
-        found.truncate(count as usize);
-    }
-    found
+    if found.is_empty() { all } else { found.into_iter().map(|(device, _)| device).collect() }
 }
 
 /// Does the edits that a specification asks for.
@@ -188,7 +211,7 @@ containerEdits:
         for (name, text) in files {
             fs::write(cdi.join(name), text).unwrap();
         }
-        find(wanted, &format!("/nowhere:{}", cdi.display()), &runtime)
+        find(wanted, &format!("/nowhere:{}", cdi.display()), &runtime, None)
     }
 
     #[test]

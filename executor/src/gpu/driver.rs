@@ -1,6 +1,7 @@
 //! What NVIDIA's driver brings, on hosts without a specification of it.
 
-use super::{Gpus, Wanted, is_library};
+use super::allotted::{Named, may_open, names_of};
+use super::{Allotted, Gpus, Wanted, is_library};
 use crate::runtime::Runtime;
 use std::{
     collections::BTreeSet,
@@ -24,9 +25,22 @@ const DIRECTORIES: [&str; 5] =
 /// The driver's programs.
 const PROGRAMS: [&str; 2] = ["/usr/bin/nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi"];
 
-/// The nodes and libraries of the driver for so many devices.
-pub(super) fn find(wanted: Wanted, runtime: &Runtime) -> Gpus {
+/// The nodes and libraries of the driver for so many devices. Without an origin where there are none,
+/// allotted or not.
+pub(super) fn find(wanted: Wanted, runtime: &Runtime, allotted: Option<&Allotted>) -> Gpus {
     let mut nodes = devices(&names(Path::new("/dev")));
+    if nodes.is_empty() {
+        return Gpus::default();
+    }
+    nodes.retain(|name| may_open(&Path::new("/dev").join(name)));
+    if let Some(allotted) = allotted {
+        let named = |node: &String| {
+            let number = number(node);
+            Named { number, names: number.map(names_of).unwrap_or_default() }
+        };
+        let named: Vec<_> = nodes.iter().map(named).collect();
+        nodes = allotted.choose(&named).into_iter().map(|at| nodes[at].clone()).collect();
+    }
     if let Wanted::Count(count) = wanted {
         nodes.truncate(count as usize);
     }
@@ -59,11 +73,15 @@ fn names(directory: &Path) -> Vec<String> {
     entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
+/// The number of a node that is a device.
+fn number(node: &str) -> Option<usize> {
+    node.strip_prefix("nvidia")?.parse().ok()
+}
+
 /// The nodes that are a device each, by number.
 fn devices(names: &[String]) -> Vec<String> {
-    let number = |name: &String| name.strip_prefix("nvidia")?.parse::<u32>().ok();
     let mut found: Vec<_> = names.iter().filter(|name| number(name).is_some()).cloned().collect();
-    found.sort_by_key(number);
+    found.sort_by_key(|name| number(name));
     if found.is_empty() {
         found.extend(names.iter().filter(|name| *name == "dxg").cloned());
     }

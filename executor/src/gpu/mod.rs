@@ -5,14 +5,18 @@
 //! What the driver brings is in directories of its own, which come last in the job's search
 //! paths, and nothing that the runtime has itself is taken from the host.
 
+mod allotted;
 mod cdi;
 mod driver;
+
+pub(crate) use allotted::Allotted;
 
 use crate::error::Error;
 use crate::runtime::Runtime;
 use std::{
     collections::BTreeSet,
     env::consts::ARCH,
+    fmt::Write,
     fs,
     path::{Path, PathBuf},
 };
@@ -78,32 +82,51 @@ impl Gpus {
 }
 
 /// Finds what a job in `runtime` needs for so many GPUs: what the specifications in `directories`
-/// say, else the nodes and libraries of the driver.
+/// say, else the nodes and libraries of the driver. Of those that can be opened, and that are
+/// `allotted`, if anything says so.
 ///
 /// # Errors
 /// [`Error::Launch`] if the host has less, and [`Error::Config`] for a broken specification.
-pub(crate) fn find(wanted: Wanted, directories: &str, runtime: &Runtime) -> Result<Gpus, Error> {
+pub(crate) fn find(
+    wanted: Wanted,
+    directories: &str,
+    runtime: &Runtime,
+    allotted: Option<&Allotted>,
+) -> Result<Gpus, Error> {
     let refuse =
         |reason: String| Error::Launch { step: "cannot give the job a GPU".into(), reason };
-    let mut gpus = cdi::find(wanted, directories, runtime)?;
-    if gpus.count == 0 {
-        gpus = driver::find(wanted, runtime);
+    let mut gpus = cdi::find(wanted, directories, runtime, allotted)?;
+    if gpus.origin.is_empty() {
+        gpus = driver::find(wanted, runtime, allotted);
+    }
+    if let Some(Allotted { variable, names }) = allotted.filter(|_| !gpus.origin.is_empty()) {
+        _ = write!(gpus.origin, ", {variable}={}", names.join(","));
     }
     match wanted {
+        _ if gpus.count == 0 && !gpus.origin.is_empty() => Err(refuse(format!(
+            "this process was given none ({}); ask the engine that started it for one",
+            gpus.origin
+        ))),
         _ if gpus.count == 0 => Err(refuse(format!(
             "no CDI specification in {directories} names one, and there is no /dev/nvidia0; \
              install the driver, or write a specification (nvidia-ctk cdi generate \
              --output=/etc/cdi/nvidia.yaml)"
         ))),
-        Wanted::Count(count) if gpus.count < count as usize => Err(refuse(format!(
-            "this host has {}, and {count} were asked for ({})",
-            gpus.count, gpus.origin
-        ))),
+        Wanted::Count(count) if gpus.count < count as usize => {
+            let who = if allotted.is_some() { "process was given" } else { "host has" };
+            Err(refuse(format!(
+                "this {who} {}, and {count} were asked for ({})",
+                gpus.count, gpus.origin
+            )))
+        }
         _ => {
             let mut seen = BTreeSet::new();
             gpus.files.retain(|(_, target)| seen.insert(target.clone()));
             let mut seen = BTreeSet::new();
             gpus.nodes.retain(|(_, path)| seen.insert(path.clone()));
+            // Others are not there: numbers begin at zero.
+            let inside = allotted.map(|it| (it.variable.to_owned(), it.inside(gpus.count)));
+            gpus.env.extend(inside);
             Ok(gpus)
         }
     }

@@ -8,8 +8,9 @@ use crate::net::location::Location;
 use crate::net::transfer::fetch;
 use joblet_format::{Origin, unknown_key};
 use serde::Deserialize;
+use serde_json::Value;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Largest configuration that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -54,6 +55,8 @@ impl Source {
 ///       public_key: RWQ…                       # or public_keys: [RWQ…, RWR…] and threshold: 2
 ///       auth: { type: token, token_env: COMPANY_TOKEN }
 ///       insecure: true                         # plain http is allowed: with public_key, without auth
+///   profiles:                                  # for --profile: options of run
+///     gpu: [--here, --network=host, --gpu=1, "--tmp=${TMPDIR:-/scratch}", "--env=SLURM_*"]
 /// ```
 #[derive(Deserialize)]
 struct Document {
@@ -66,6 +69,17 @@ struct Document {
 struct Runtimes {
     #[serde(default)]
     registries: Vec<Entry>,
+    #[serde(default)]
+    profiles: Value,
+}
+
+/// What a file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Its registries, in the order in which they are asked.
+    pub registries: Vec<Source>,
+    /// Its profiles: lists of options of `run`, under their names.
+    pub profiles: Value,
 }
 
 #[derive(Deserialize)]
@@ -92,36 +106,39 @@ struct Auth {
     token_env: String,
 }
 
-/// The registries of the first of `files` that names any, in the order in which they are asked.
+/// The first of `files` that has what is `wanted`, if one has.
 ///
 /// # Errors
 /// [`Error::Config`] with line and rule, [`Error::File`] for one that is there but cannot be read.
-pub(crate) fn read_first(files: &[impl AsRef<Path>]) -> Result<Vec<Source>, Error> {
-    for file in files.iter().map(AsRef::as_ref) {
+pub(crate) fn read_first(
+    files: &[PathBuf],
+    wanted: &dyn Fn(&Config) -> bool,
+) -> Result<Option<Config>, Error> {
+    for file in files {
         match read(file, true) {
             Err(Error::File { source, .. })
                 if matches!(
                     source.kind(),
                     io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
                 ) => {}
-            Ok(registries) if registries.is_empty() => {}
-            other => return other,
+            Ok(config) if !wanted(&config) => {}
+            other => return other.map(Some),
         }
     }
-    Ok(Vec::new())
+    Ok(None)
 }
 
-/// The registries of one file.
+/// One file.
 ///
 /// # Errors
 /// As [`read_first`]; also when there is no such file.
-pub(crate) fn read_file(file: &Path) -> Result<Vec<Source>, Error> {
+pub(crate) fn read_file(file: &Path) -> Result<Config, Error> {
     read(file, false)
 }
 
-/// The registries of one file. One that was found, not named, must be the caller's or root's, and no
+/// One file. One that was found, not named, must be the caller's or root's, and no
 /// other user may write it: its writer decides whose runtimes are run.
-fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
+fn read(file: &Path, found: bool) -> Result<Config, Error> {
     let opened = fetch::open(file)?;
     let stat = rustix::fs::fstat(&opened).map_err(Error::file("stat", file))?;
     if let (true, Some(reason)) = (found, distrust(&stat)) {
@@ -138,16 +155,24 @@ fn read(file: &Path, found: bool) -> Result<Vec<Source>, Error> {
     parsed.map_err(|reason| Error::Config { path: file.to_owned(), reason })
 }
 
-/// The registries of a configuration, sorted by priority.
+/// What a configuration says; its registries sorted by priority.
 ///
 /// # Errors
 /// Line and rule.
-pub(crate) fn parse(text: &str) -> Result<Vec<Source>, String> {
+pub(crate) fn parse(text: &str) -> Result<Config, String> {
     // An empty file, or one of comments, is nothing, which is not a map.
     let document: Option<Document> =
         yaml_serde::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
     let runtimes = document.and_then(|document| document.runtimes);
-    let mut entries = runtimes.map_or_else(Vec::new, |runtimes| runtimes.registries);
+    let Some(Runtimes { registries: mut entries, profiles }) = runtimes else {
+        return Ok(Config::default());
+    };
+    let is_list =
+        |value: &Value| value.as_array().is_some_and(|words| words.iter().all(Value::is_string));
+    let known = profiles.as_object();
+    if !profiles.is_null() && !known.is_some_and(|all| all.values().all(is_list)) {
+        return Err("runtimes.profiles: a profile is NAME: [OPTION, …]".into());
+    }
     entries.sort_by_key(|entry| entry.priority.unwrap_or(100));
     let mut registries: Vec<Source> = Vec::new();
     for entry in entries {
@@ -160,7 +185,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Source>, String> {
             registries.push(registry);
         }
     }
-    Ok(registries)
+    Ok(Config { registries, profiles })
 }
 
 fn checked(entry: Entry) -> Result<Source, String> {
@@ -206,6 +231,7 @@ mod tests {
 
     fn registries(entries: &str) -> Result<Vec<Source>, String> {
         parse(&format!("nodes: {{ default: x }}\nruntimes:\n  registries:\n{entries}"))
+            .map(|config| config.registries)
     }
 
     #[test]
@@ -226,7 +252,7 @@ mod tests {
         let raw = "https://raw.githubusercontent.com/me/runtimes/main/registry.json";
         assert_eq!(found[2].location.to_string(), raw);
         for nothing in ["", "# nothing\n", "nodes: 1\n", "runtimes:\n", "runtimes: {}\n"] {
-            assert_eq!(parse(nothing), Ok(Vec::new()), "{nothing:?}");
+            assert_eq!(parse(nothing), Ok(Config::default()), "{nothing:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `run` and `shell`, and the options of jobs.
 
 use super::runtimes::INSTALLED;
+use super::shared::{self, DEVICE, IPC, KEEP_FD, PROFILE, TMP};
 use super::{BindArg, Command as Parsed, Run, Terminal, TmpfsArg, one_spec, values};
 use crate::gpu::Wanted;
 use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, file, text};
@@ -22,7 +23,7 @@ static ENV: Opt<(OsString, Option<OsString>)> = Opt::value(
     "K[=V]",
     Complete::Nothing,
     values::variable,
-    "set a variable, or pass the caller's on",
+    "set a variable, or pass the caller's on; 'SLURM_*' passes all that begin so",
 )
 .short("-e");
 static ENV_FILE: Opt<PathBuf> =
@@ -86,10 +87,9 @@ static HOSTNAME: Opt<String> = Opt::value(
 pub(super) static NETWORK: Opt<bool> = Opt::choice(
     "--network",
     "none|host",
-    values::host_network,
-    "none: loopback only; host: the host's",
-)
-.or("none");
+    values::of_host,
+    "none: loopback only (default); host: the host's",
+);
 static TIMEOUT: Opt<Duration> = Opt::value(
     "--timeout",
     "TIME",
@@ -149,7 +149,7 @@ static DRY_RUN: Opt<()> =
     Opt::switch("--dry-run", "print what would be done to start the job, and stop");
 
 /// Options of the commands that run jobs. The first is not one of `shell`, which has an operand.
-static JOB: [&Row; 22] = [
+static JOB: [&Row; 27] = [
     &RUNTIME.row,
     &ENV.row,
     &ENV_FILE.row,
@@ -158,19 +158,24 @@ static JOB: [&Row; 22] = [
     &VOLUME.row,
     &HERE.row,
     &OUTPUT.row,
+    &TMP.row,
     &TMPFS.row,
     &WORKDIR.row,
     &USER.row,
     &HOSTNAME.row,
     &NETWORK.row,
+    &IPC.row,
     &TIMEOUT.row,
     &MEMORY.row,
     &CPU.row,
     &PIDS.row,
     &GPU.row,
+    &DEVICE.row,
+    &KEEP_FD.row,
     &INIT.row,
     &TTY.row,
     &STATUS_FD.row,
+    &PROFILE.row,
     &DRY_RUN.row,
 ];
 
@@ -283,7 +288,7 @@ fn job(call: &mut Call, spec: Spec, argv: Vec<OsString>) -> Result<Parsed, Usage
         workdir: call.value(&WORKDIR)?,
         user: call.value(&USER)?,
         hostname: call.value(&HOSTNAME)?,
-        host_network: call.needed(&NETWORK)?,
+        host_network: call.value(&NETWORK)?,
         timeout: call.value(&TIMEOUT)?,
         memory: call.value(&MEMORY)?,
         cpu: call.value(&CPU)?,
@@ -293,6 +298,7 @@ fn job(call: &mut Call, spec: Spec, argv: Vec<OsString>) -> Result<Parsed, Usage
         terminal: call.needed(&TTY)?,
         status_fd: call.value(&STATUS_FD)?,
         dry_run: call.switch(&DRY_RUN),
+        shared: shared::shared(call)?,
         argv,
     })))
 }

@@ -7,6 +7,7 @@ mod habits;
 mod jobs;
 mod registries;
 mod runtimes;
+mod shared;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,8 @@ mod values;
 
 pub use registries::{Color, Global};
 pub use runtimes::Prune;
+pub use shared::Shared;
+pub(crate) use shared::profile;
 pub(crate) use values::env_line;
 
 use crate::error::Error;
@@ -114,8 +117,8 @@ pub struct Run {
     pub user: Option<(u32, u32)>,
     /// `--hostname`
     pub hostname: Option<String>,
-    /// `--network host`
-    pub host_network: bool,
+    /// `--network`: whether it is the host's
+    pub host_network: Option<bool>,
     /// `--timeout`
     pub timeout: Option<Duration>,
     /// `--memory`, in bytes
@@ -134,6 +137,8 @@ pub struct Run {
     pub status_fd: Option<i32>,
     /// `--dry-run`
     pub dry_run: bool,
+    /// What it shares of the host.
+    pub shared: Shared,
     /// The job's command and its arguments.
     pub argv: Vec<OsString>,
 }

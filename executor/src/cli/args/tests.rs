@@ -67,7 +67,7 @@ fn values_may_be_anything() {
 fn a_shell_is_a_job() {
     let Command::Run(run) = command("shell a@1.0.0 --init --network host") else { panic!() };
     assert_eq!((run.spec, run.terminal), (spec("a@1.0.0"), Terminal::Auto));
-    assert!(run.init && run.host_network && run.argv == jobs::SHELL_ARGV);
+    assert!(run.init && run.host_network == Some(true) && run.argv == jobs::SHELL_ARGV);
     let Command::Run(run) = command("run -t --runtime a --status-fd 3 ls") else { panic!() };
     assert_eq!((run.terminal, run.status_fd), (Terminal::Always, Some(3)));
 }

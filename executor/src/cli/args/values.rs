@@ -170,8 +170,8 @@ pub(super) fn terminal(word: &OsStr) -> Result<Terminal, String> {
     if word.is_empty() { Ok(Terminal::Always) } else { one_of(word, &words) }
 }
 
-/// `--network`: whether it is the host's.
-pub(super) fn host_network(word: &OsStr) -> Result<bool, String> {
+/// `--network`, `--ipc`: whether it is the host's.
+pub(super) fn of_host(word: &OsStr) -> Result<bool, String> {
     one_of(word, &[("none", false), ("host", true)])
 }
 

@@ -6,6 +6,7 @@ mod checks;
 
 use super::Session;
 use crate::cli::ui::Ui;
+use crate::env::Environment;
 use crate::error::{Class, Error};
 use crate::gpu;
 use crate::runtime;
@@ -39,7 +40,11 @@ impl Session<'_> {
         checks.push(self.registry(ui));
         checks.push(checks::clock(SystemTime::now()));
         let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
-        checks.push(checks::gpu(gpu::find(gpu::Wanted::All, directories, &runtime::empty()?)));
+        let mut told = Environment::gpus();
+        let allotted = told.find_map(|(name, value)| gpu::Allotted::parse(name, &value));
+        let empty = runtime::empty()?;
+        let found = gpu::find(gpu::Wanted::All, directories, &empty, allotted.as_ref());
+        checks.push(checks::gpu(found));
         ui.data(&checks::report(&checks, self.global.json))?;
         let failed = checks.iter().find(|check| check.status == State::Fail);
         Ok(failed.map_or(0, |check| check.class.exit_code()))

@@ -49,9 +49,11 @@ impl Session<'_> {
         }
         let mut same = store.installed()?;
         same.retain(|runtime: &Installed| runtime.name == spec.name);
+        let profiles: Vec<_> =
+            self.profiles(&[])?.iter().map(super::profile::Profile::shown).collect();
         ui.data(&output::details(
             &spec.name,
-            here.as_ref(),
+            (here.as_ref(), &profiles),
             catalog.as_ref(),
             (&same, store.arch()),
             self.global.json,

@@ -29,6 +29,8 @@ struct Object<'a> {
     name: &'a RuntimeName,
     /// Null if no version that fits is installed.
     installed: Option<Row<'a>>,
+    /// The profiles of every job here: name, colon and options.
+    profiles: &'a [String],
     /// What the registry offers, highest version first.
     available: Vec<AvailableRow<'a>>,
 }
@@ -43,10 +45,10 @@ struct Row<'a> {
 }
 
 /// Details of the runtime `name`: of the version in `here`, of those in `same`, and of those a registry
-/// has for `arch`.
+/// has for `arch`. The `profiles` are those of every job here.
 pub(super) fn details(
     name: &RuntimeName,
-    here: Option<&Here>,
+    (here, profiles): (Option<&Here>, &[String]),
     catalog: Option<&Catalog>,
     (same, arch): (&[Installed], Arch),
     json: bool,
@@ -63,7 +65,7 @@ pub(super) fn details(
             disk: here.disk,
             config: &here.config,
         });
-        let object = Object { name, installed, available: rows.collect() };
+        let object = Object { name, installed, profiles, available: rows.collect() };
         return output::json(&object);
     }
     let mut lines = Lines::default();
@@ -86,6 +88,7 @@ pub(super) fn details(
         }
         lines.add(label, &text);
     }
+    profiles.iter().for_each(|profile| lines.add("profile", profile));
     lines.0
 }
 

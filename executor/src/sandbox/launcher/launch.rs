@@ -73,6 +73,7 @@ pub(crate) fn run(
         entrance: None,
         reader: reader.as_fd(),
         writer: writer.as_fd(),
+        report: (3..).find(|fd| !job.descriptors.contains(fd)).unwrap_or(3),
     };
     let pid = clone(steps, cgroup.as_ref(), sandbox)
         .map_err(|(at, errno)| explained(steps, job, host, at, Failure::from(errno)))?;
@@ -156,12 +157,13 @@ fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
 /// The flags of clone(2) for the step that makes namespaces. A process that is started in another
 /// control group makes the namespace for it there, when it has arrived.
 fn flags(step: &Step, limited: bool) -> libc::c_int {
-    let Step::Namespaces { user, network } = step else { return 0 };
-    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let Step::Namespaces { user, network, ipc } = step else { return 0 };
+    let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS;
+    let ipc = if *ipc { libc::CLONE_NEWIPC } else { 0 };
     let cgroup = if limited { 0 } else { libc::CLONE_NEWCGROUP };
     let user = if *user { libc::CLONE_NEWUSER } else { 0 };
     let network = if *network && !weaken::without("network") { libc::CLONE_NEWNET } else { 0 };
-    always | cgroup | user | network
+    always | ipc | cgroup | user | network
 }
 
 /// The child: never returns into the code of the launcher.

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn errors_that_mislead_are_explained() {
-        let namespaces = Step::Namespaces { user: false, network: true };
+        let namespaces = Step::Namespaces { user: false, network: true, ipc: true };
         for (step, errno, want) in [
             (&namespaces, Errno::ENOSPC, "/proc/sys/user"),
             (&namespaces, Errno::EPERM, "CAP_SYS_ADMIN"),

@@ -4,6 +4,7 @@ use serde::{Serialize, Serializer};
 use std::{
     ffi::OsString,
     fmt,
+    os::fd::RawFd,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -37,6 +38,10 @@ pub struct Job {
     pub timeout: Option<Duration>,
     /// Devices of the host that it sees.
     pub devices: Vec<Device>,
+    /// Whether it shares memory with processes of the host: `/dev/shm`, and what shmget(2) makes.
+    pub host_ipc: bool,
+    /// Descriptors of the caller, above 2, that stay open.
+    pub descriptors: Vec<RawFd>,
     /// Directories at the end of search paths: the variable, and the directory.
     pub search: Vec<(OsString, OsString)>,
     /// Whether what it leaves in its private directory is wanted afterwards.
@@ -66,6 +71,8 @@ impl Job {
             user: None,
             timeout: None,
             devices: Vec::new(),
+            host_ipc: false,
+            descriptors: Vec::new(),
             search: Vec::new(),
             results: false,
             limits: Limits::default(),

@@ -48,7 +48,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     if !job.limits.is_empty() {
         steps.push(Step::Limit(job.limits));
     }
-    steps.push(Step::Namespaces { user: !host.privileged, network });
+    steps.push(Step::Namespaces { user: !host.privileged, network, ipc: !job.host_ipc });
     if !host.privileged {
         steps.push(Step::MapIds { inside: ids, outside: host.ids });
     }
@@ -63,7 +63,8 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.push(Step::Root { size: job.limits.memory.map(|bytes| bytes / 2) });
     // First of all mounts: later steps look into it.
     steps.push(Step::Proc { protect: host.privileged });
-    steps.push(Step::Dev { make_nodes: host.privileged, more: job.devices.clone() });
+    let (more, shm) = (job.devices.clone(), job.host_ipc);
+    steps.push(Step::Dev { make_nodes: host.privileged, more, shm });
     steps.push(Step::Sys { groups: host.groups.clone() });
     // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);
@@ -113,7 +114,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.push(Step::Workdir { path });
     steps.push(Step::DropPrivileges { user: host.privileged.then_some(ids) });
     // Last: no step needs a file of the host any more.
-    steps.extend([Step::Seccomp, Step::CloseFiles]);
+    steps.extend([Step::Seccomp, Step::CloseFiles { kept: job.descriptors.clone() }]);
     // A terminal's signals do nothing by themselves to PID 1.
     let init = job.init || job.terminal == Terminal::Full;
     steps.extend(init.then_some(Step::Init));
@@ -498,7 +499,7 @@ mod tests {
         let steps = plan(&runtime(&[("usr", "/usr", true)]), &job(), &user()).unwrap();
         let json: Vec<_> = steps.iter().map(|step| serde_json::to_string(step).unwrap()).collect();
         for want in [
-            r#"{"step":"namespaces","user":true,"network":true}"#,
+            r#"{"step":"namespaces","user":true,"network":true,"ipc":true}"#,
             r#"{"step":"bind","source":{"from":"runtime","path":"usr"},"target":"/usr","writable":false}"#,
             r#"{"step":"workdir","path":"/work"}"#,
         ] {

@@ -7,6 +7,7 @@ use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
     fmt,
+    os::fd::RawFd,
     path::PathBuf,
 };
 
@@ -28,12 +29,14 @@ pub enum Origin {
 pub enum Step {
     /// A control group of its own, with these limits.
     Limit(Limits),
-    /// New namespaces: mount, PID, IPC, UTS and cgroup, and these.
+    /// New namespaces: mount, PID, UTS and cgroup, and these.
     Namespaces {
         /// A user namespace, for a caller without privileges.
         user: bool,
         /// A network namespace.
         network: bool,
+        /// An IPC namespace.
+        ipc: bool,
     },
     /// Users of the new user namespace: one, and no way to set groups.
     MapIds {
@@ -69,6 +72,9 @@ pub enum Step {
         /// Devices of the host that a job sees beside those.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         more: Vec<Device>,
+        /// Whether `/dev/shm` is the host's.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        shm: bool,
     },
     /// A read-only `/sys` with processors, memory and the job's own control groups.
     Sys {
@@ -166,8 +172,12 @@ pub enum Step {
         /// Whose it is.
         owner: Ids,
     },
-    /// Only standard input, output and error stay open.
-    CloseFiles,
+    /// Only standard input, output and error stay open, and what the caller leaves to the job.
+    CloseFiles {
+        /// That.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<RawFd>,
+    },
     /// No capability, no way to any, no keyring.
     DropPrivileges {
         /// Whom the job runs as, where that is not settled by the user namespace.
@@ -202,10 +212,11 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Limit(limits) => write!(f, "limit to {limits}"),
-            Self::Namespaces { user, network } => {
+            Self::Namespaces { user, network, ipc } => {
+                let ipc = if *ipc { " ipc" } else { "" };
                 let user = if *user { " user" } else { "" };
                 let network = if *network { " network" } else { "" };
-                write!(f, "make namespaces: mount pid ipc uts cgroup{network}{user}")
+                write!(f, "make namespaces: mount pid{ipc} uts cgroup{network}{user}")
             }
             Self::MapIds { inside, outside } => write!(
                 f,
@@ -221,10 +232,11 @@ impl fmt::Display for Step {
             }
             Self::Proc { protect: true } => f.write_str("mount /proc, kernel settings read-only"),
             Self::Proc { protect: false } => f.write_str("mount /proc"),
-            Self::Dev { make_nodes, more } => {
+            Self::Dev { make_nodes, more, shm } => {
                 let nodes = if *make_nodes { "new nodes" } else { "the host's nodes" };
                 write!(f, "mount /dev with {nodes}")?;
-                more.iter().try_for_each(|device| write!(f, ", {}", device.path.display()))
+                more.iter().try_for_each(|device| write!(f, ", {}", device.path.display()))?;
+                f.write_str(if *shm { ", the host's shm" } else { "" })
             }
             Self::Sys { .. } => {
                 f.write_str("mount /sys with processors, memory and control groups")
@@ -256,7 +268,10 @@ impl fmt::Display for Step {
             Self::StandardFiles => f.write_str("replace the standard files by the job's own"),
             Self::Session => f.write_str("begin a session"),
             Self::Terminal { .. } => f.write_str("open a terminal of the job's own"),
-            Self::CloseFiles => f.write_str("close files 3 and up"),
+            Self::CloseFiles { kept } => {
+                f.write_str("close files 3 and up")?;
+                kept.iter().try_for_each(|fd| write!(f, ", but not {fd}"))
+            }
             Self::DropPrivileges { user: Some(ids) } => {
                 write!(f, "drop all privileges as {}:{}", ids.uid, ids.gid)
             }

@@ -12,7 +12,7 @@ use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::{plan::step::Step, sys};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
     fs::{Dir, FileType, Mode, OFlags, fstat, openat},
     io::Errno,
     mount::{UnmountFlags, unmount},
@@ -43,6 +43,8 @@ pub(crate) struct Sandbox<'a> {
     pub reader: BorrowedFd<'a>,
     /// Where the child reports.
     pub writer: BorrowedFd<'a>,
+    /// The number of that in the trampoline: none that the job keeps.
+    pub report: RawFd,
 }
 
 impl Sandbox<'_> {
@@ -65,7 +67,7 @@ impl Sandbox<'_> {
             Step::Hostname { name } => Ok(nix::unistd::sethostname(name)?),
             Step::Root { size } => {
                 umask(Mode::from_raw_mode(0o022));
-                *places = Some(Places::open(self.runtime.0, self.runtime.1, *size)?);
+                *places = Some(Places::open(self.runtime.0, self.runtime.1, *size, self.report)?);
                 Ok(())
             }
             Step::DropPrivileges { user } => privileges::drop_all(*user),
@@ -74,7 +76,12 @@ impl Sandbox<'_> {
                 sys::reset_signals(self.ignored);
                 nix::sys::signal::SigSet::empty().thread_set_mask()?;
                 let places = places.as_ref().ok_or_else(no_root)?;
-                Err(command::execute(argv, env, places.trampoline.as_fd(), self.writer))
+                Err(command::execute(
+                    argv,
+                    env,
+                    places.trampoline.as_fd(),
+                    (self.writer, self.report),
+                ))
             }
             step => self.apply_mount(places.as_ref().ok_or_else(no_root)?, step),
         }
@@ -84,7 +91,7 @@ impl Sandbox<'_> {
     fn apply_mount(self, places: &Places, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Proc { protect } => proc::mount(places, *protect),
-            Step::Dev { make_nodes, more } => dev::mount(places, *make_nodes, more),
+            Step::Dev { make_nodes, more, shm } => dev::mount(places, *make_nodes, more, *shm),
             Step::Sys { groups } => sysfs::mount(places, groups),
             Step::Tmpfs { target, mode, size, owner } => {
                 places.scratch(target, *mode, *owner, *size)
@@ -115,7 +122,7 @@ impl Sandbox<'_> {
             Step::EnterRoot => enter(places),
             Step::StandardFiles => self.files.install(places),
             Step::Session => Ok(nix::unistd::setsid().map(|_| ())?),
-            Step::CloseFiles => close_files(places, self.writer),
+            Step::CloseFiles { kept } => close_files(places, self.writer, kept),
             Step::Workdir { path } => workdir(places, path),
             _ => Err(Failure::launch("not a step of the root")),
         }
@@ -134,16 +141,17 @@ fn no_root() -> Failure {
     Failure::launch("the plan has no root yet")
 }
 
-/// Closes every descriptor but standard input, output and error, the trampoline, and the pipe for
-/// the report. From here on, [`Places`] has nothing else that is open.
-fn close_files(places: &Places, writer: BorrowedFd<'_>) -> Result<(), Failure> {
-    let kept = [writer, places.trampoline.as_fd()].map(|fd| fd.as_raw_fd().unsigned_abs());
-    let (low, high) = (kept[0].min(kept[1]), kept[0].max(kept[1]));
-    for (first, last) in [(3, low), (low + 1, high), (high + 1, u32::MAX)] {
-        // The last range is up to the largest number, the others up to one that stays.
-        let last = if last == u32::MAX { last } else { last - 1 };
+/// Closes every descriptor but standard input, output and error, the trampoline, the pipe for the
+/// report, and those that the job keeps. From here on, [`Places`] has nothing else that is open.
+fn close_files(places: &Places, writer: BorrowedFd<'_>, kept: &[RawFd]) -> Result<(), Failure> {
+    let own = [writer, places.trampoline.as_fd()].map(|fd| fd.as_raw_fd());
+    let mut kept: Vec<_> = own.iter().chain(kept).map(|fd| fd.unsigned_abs()).collect();
+    kept.sort_unstable();
+    // The last range is up to the largest number, the others up to one that stays.
+    let ends = kept.iter().map(|fd| fd - 1).chain([u32::MAX]);
+    for (first, last) in [3].into_iter().chain(kept.iter().map(|fd| fd + 1)).zip(ends) {
         match if first <= last { sys::close_range(first, last) } else { Ok(()) } {
-            Err(NixErrno::ENOSYS) => return close_listed(places, kept),
+            Err(NixErrno::ENOSYS) => return close_listed(places, &kept),
             other => other?,
         }
     }
@@ -151,7 +159,7 @@ fn close_files(places: &Places, writer: BorrowedFd<'_>) -> Result<(), Failure> {
 }
 
 /// As [`close_files`], before Linux 5.9: one by one.
-fn close_listed(places: &Places, kept: [u32; 2]) -> Result<(), Failure> {
+fn close_listed(places: &Places, kept: &[u32]) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let list = openat(places.proc.get().ok_or(Errno::NOENT)?, "self/fd", flags, Mode::empty())?;
     let mut open = Vec::new();

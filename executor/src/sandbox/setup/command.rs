@@ -6,7 +6,7 @@ use super::{
 };
 use crate::env::weaken;
 use nix::{errno::Errno, unistd::execve};
-use rustix::fd::BorrowedFd;
+use rustix::fd::{BorrowedFd, RawFd};
 use std::{
     collections::BTreeMap,
     convert::Infallible,
@@ -20,8 +20,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Executes `argv` with the environment `env` by the `trampoline`, which reports to `writer` if that
-/// fails. Comes back only if there is nothing to execute.
+/// Executes `argv` with the environment `env` by the `trampoline`, which reports to
+/// `report`, a pipe and its number there, if that fails. Comes back only if there is nothing to execute.
 ///
 /// A command with a `/` is a path; any other is looked for along the job's own `PATH`, as
 /// execvp(3) does: a file without permission does not end the search.
@@ -29,7 +29,7 @@ pub(crate) fn execute(
     argv: &[OsString],
     env: &BTreeMap<OsString, OsString>,
     trampoline: BorrowedFd<'_>,
-    writer: BorrowedFd<'_>,
+    report: (BorrowedFd<'_>, RawFd),
 ) -> Failure {
     let executed = || {
         let name = argv.first().ok_or(Errno::EINVAL)?;
@@ -61,7 +61,7 @@ pub(crate) fn execute(
         if weaken::without("trampoline") {
             return Ok(execve(&file, &words, &variables)?);
         }
-        let done = trampoline::execute(trampoline, writer, (file, named), words, &variables);
+        let done = trampoline::execute(trampoline, report, (file, named), words, &variables);
         done.map_err(|errno| match errno {
             Errno::E2BIG => not_executable("its arguments and environment are too long".into()),
             errno => errno.into(),

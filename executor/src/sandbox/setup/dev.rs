@@ -44,8 +44,14 @@ const LINKS: [(&str, &str); 5] = [
 
 /// Mounts a new `/dev`. Nodes are made if `make_nodes`, else the host's are mounted one by one: in
 /// a user namespace no new node can be opened.
-/// `more` are nodes of the host, with the directories that they are in.
-pub(crate) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Result<(), Failure> {
+/// `more` are nodes of the host, with the directories that they are in. `/dev/shm` is the host's if
+/// `share_memory`, else the job's own.
+pub(crate) fn mount(
+    places: &Places,
+    make_nodes: bool,
+    more: &[Device],
+    share_memory: bool,
+) -> Result<(), Failure> {
     let target = places.target(Path::new("/dev"), false)?;
     // A directory of the root, mounted on itself: it keeps its devices when the root, which was
     // without nodev for it, loses them.
@@ -71,7 +77,14 @@ pub(crate) fn mount(places: &Places, make_nodes: bool, more: &[Device]) -> Resul
     }
     // It stays writable: cloned before the rest is sealed.
     let shm = mount_calls::directory(&dev, "shm", 0o1777)?;
-    let tree = mount_calls::clone_tree(shm.as_fd(), false)?;
+    let tree = if share_memory {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let refuse = |errno| Failure::launch(format!("the host's /dev/shm: {errno}"));
+        let host = openat(CWD, "/dev/shm", flags, Mode::empty()).map_err(refuse)?;
+        mount_calls::clone_tree(host.as_fd(), false)?
+    } else {
+        mount_calls::clone_tree(shm.as_fd(), false)?
+    };
     mkdir("pts", Mode::from_raw_mode(0o755))?;
     umask(before);
     // With the nodes of the host: whoever may open them can do so, but whose they are, and what

@@ -14,7 +14,7 @@ use crate::sandbox::{
     sys::{NODEV, NOSUID, RDONLY},
 };
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdirat, open, openat, unlinkat},
     io::Errno,
 };
@@ -60,6 +60,7 @@ impl Places {
         runtime: &Path,
         identity: (u64, u64),
         size: Option<u64>,
+        report: RawFd,
     ) -> Result<Self, Failure> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let refuse = |what| {
@@ -74,7 +75,7 @@ impl Places {
         let slash = open("/", flags, Mode::empty())?;
         attach(&root, here(&slash))?;
         let own = RefCell::new(vec![fstat(&root)?.st_dev]);
-        let trampoline = trampoline::prepare(&root)?;
+        let trampoline = trampoline::prepare(&root, report)?;
         let (proc, pts, results) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Ok(Self {
             runtime,

@@ -11,21 +11,20 @@
 use crate::sandbox::sys;
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::{BorrowedFd, OwnedFd},
+    fd::{BorrowedFd, OwnedFd, RawFd},
     fs::{AtFlags, Mode, OFlags, openat, unlinkat},
     io::{self, Errno},
 };
 use std::{arch::global_asm, convert::Infallible, ffi::CString};
 
-/// The descriptor of the report pipe in the trampoline.
-const REPORT: i32 = 3;
 /// The first byte of what the trampoline reports; `Kind::Exec` of `failure.rs`.
 pub(crate) const EXEC_FAILED: u8 = 4;
 /// The name of the file, while it has one.
 const NAME: &str = ".trampoline";
 
 // Its arguments are a path, a text for the report, and the arguments of the program at that path;
-// its environment is the program's. It marks the pipe as close-on-exec and executes the program. If
+// its environment is the program's. The number of the pipe, REPORT, is the last word of the code: one
+// that the job does not keep. It marks the pipe as close-on-exec and executes the program. If
 // that fails it reports EXEC_FAILED, a step number of 32 bits (zero), the error number of 32 bits, and
 // its first two arguments with their NULs, which are one after the other in memory.
 //
@@ -41,7 +40,7 @@ global_asm!(
     "lea rbx, [rsp + 8]", // argv
     "lea rbp, [rbx + rax * 8 + 8]", // envp
     "mov eax, 72", // fcntl(REPORT, F_SETFD, FD_CLOEXEC)
-    "mov edi, {report}",
+    "mov edi, dword ptr [rip + 3f]",
     "mov esi, 2",
     "mov edx, 1",
     "syscall",
@@ -59,12 +58,12 @@ global_asm!(
     "mov dword ptr [rsp + 1], 0",
     "mov [rsp + 5], eax",
     "mov eax, 1", // write(REPORT, rsp, 9)
-    "mov edi, {report}",
+    "mov edi, dword ptr [rip + 3f]",
     "mov rsi, rsp",
     "mov edx, 9",
     "syscall",
     "mov eax, 1", // write(REPORT, argv[0], argv[2] - argv[0])
-    "mov edi, {report}",
+    "mov edi, dword ptr [rip + 3f]",
     "mov rsi, [rbx]",
     "mov rdx, [rbx + 16]",
     "sub rdx, rsi",
@@ -73,11 +72,12 @@ global_asm!(
     "2:",
     "mov eax, 231", // exit_group
     "syscall",
+    "3:", // REPORT, see `image`
+    ".long 0",
     ".global joblet_trampoline_end",
     ".hidden joblet_trampoline_end",
     "joblet_trampoline_end:",
     ".popsection",
-    report = const REPORT,
     failed = const EXEC_FAILED,
 );
 
@@ -93,7 +93,7 @@ global_asm!(
     "add x21, x20, x19, lsl #3",
     "add x21, x21, #8", // envp
     "mov x8, #25", // fcntl(REPORT, F_SETFD, FD_CLOEXEC)
-    "mov x0, #{report}",
+    "ldr w0, 3f",
     "mov x1, #2",
     "mov x2, #1",
     "svc #0",
@@ -111,12 +111,12 @@ global_asm!(
     "stur wzr, [sp, #1]",
     "stur w0, [sp, #5]",
     "mov x8, #64", // write(REPORT, sp, 9)
-    "mov x0, #{report}",
+    "ldr w0, 3f",
     "mov x1, sp",
     "mov x2, #9",
     "svc #0",
     "mov x8, #64", // write(REPORT, argv[0], argv[2] - argv[0])
-    "mov x0, #{report}",
+    "ldr w0, 3f",
     "ldr x1, [x20]",
     "ldr x2, [x20, #16]",
     "sub x2, x2, x1",
@@ -126,11 +126,12 @@ global_asm!(
     "mov w0, w22",
     "mov x8, #94", // exit_group
     "svc #0",
+    "3:", // REPORT, see `image`
+    ".long 0",
     ".global joblet_trampoline_end",
     ".hidden joblet_trampoline_end",
     "joblet_trampoline_end:",
     ".popsection",
-    report = const REPORT,
     failed = const EXEC_FAILED,
 );
 
@@ -152,11 +153,12 @@ fn code() -> &'static [u8] {
 }
 
 /// Writes the trampoline into the job's `root`, which must still be writable, and removes its name.
-/// Returns a descriptor that can only be read, and executed.
-pub(crate) fn prepare(root: &OwnedFd) -> Result<OwnedFd, Errno> {
+/// Returns a descriptor that can only be read, and executed. `report` is the number of the report's
+/// pipe in it.
+pub(crate) fn prepare(root: &OwnedFd, report: RawFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = openat(root, NAME, flags, Mode::from_raw_mode(0o555))?;
-    let image = image(code());
+    let image = image(code(), report);
     if io::write(&file, &image)? != image.len() {
         return Err(Errno::NOSPC);
     }
@@ -168,21 +170,23 @@ pub(crate) fn prepare(root: &OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 /// Executes the trampoline, and it the program `path` with `words` and `variables`. Comes back only
-/// if the trampoline itself cannot be executed. `interpreter` is for the report, which goes to `writer`.
+/// if the trampoline itself cannot be executed. `interpreter` is for the report, which goes to `writer`, by
+/// the number that [`prepare`] was told.
 pub(crate) fn execute(
     trampoline: BorrowedFd<'_>,
-    writer: BorrowedFd<'_>,
+    (writer, report): (BorrowedFd<'_>, RawFd),
     (path, interpreter): (CString, CString),
     words: Vec<CString>,
     variables: &[CString],
 ) -> Result<Infallible, NixErrno> {
     let words: Vec<_> = [path, interpreter].into_iter().chain(words).collect();
-    sys::duplicate_to(writer, REPORT)?;
+    sys::duplicate_to(writer, report)?;
     sys::execute_file(trampoline, &words, variables)
 }
 
-/// An ELF file with one segment: its headers, and `code`, where it begins. As of elf(5).
-fn image(code: &[u8]) -> Vec<u8> {
+/// An ELF file with one segment: its headers, and `code`, where it begins, with `report` as its last
+/// word. As of elf(5).
+fn image(code: &[u8], report: RawFd) -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 2 * 56;
     let machine = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
@@ -223,6 +227,7 @@ fn image(code: &[u8]) -> Vec<u8> {
     for (value, width) in fields {
         file.extend(&value.to_le_bytes()[..width]);
     }
-    file.extend(code);
+    file.extend(&code[..code.len() - 4]);
+    file.extend(report.to_le_bytes());
     file
 }

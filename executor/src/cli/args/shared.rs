@@ -1,0 +1,122 @@
+//! The options by which a job shares more of its host, and the profiles that bundle options.
+//!
+//! In: a call; or the words of a profile. Out: [`Shared`]; or a [`Run`] beneath the one that was typed.
+
+use super::{Cli, Command, Run, Terminal, values};
+use crate::error::Error;
+use joblet_cli::{Call, Complete, Opt, Usage, text};
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+pub(super) static TMP: Opt<PathBuf> = Opt::path(
+    "--tmp",
+    "DIR",
+    "make the job's /tmp a new directory in DIR, on its disk, removed at the end",
+);
+pub(super) static IPC: Opt<bool> = Opt::choice(
+    "--ipc",
+    "none|host",
+    values::of_host,
+    "none: memory shared among its own processes (default); host: with the host's, by /dev/shm",
+);
+pub(super) static DEVICE: Opt<PathBuf> = Opt::path(
+    "--device",
+    "PATH",
+    "show a device of the host, or those in a directory of /dev, to the job",
+);
+pub(super) static KEEP_FD: Opt<RawFd> = Opt::value(
+    "--keep-fd",
+    "N",
+    Complete::Nothing,
+    values::descriptor,
+    "leave the caller's descriptor N open in the job: a socket, a pipe or a file",
+);
+pub(super) static PROFILE: Opt<String> = Opt::value(
+    "--profile",
+    "NAME",
+    Complete::Words("slurm|mpi|ci|none"),
+    text,
+    "the options of a profile: slurm, mpi, ci or one of the configuration; none: of none",
+)
+.about("What is typed beside it goes before it. JOBLET_EXEC_PROFILE names one for all jobs.");
+
+/// What a job shares of its host beside what it always does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Shared {
+    /// `--tmp`
+    pub tmp: Option<PathBuf>,
+    /// `--ipc`: whether it is the host's
+    pub ipc: Option<bool>,
+    /// `--device`
+    pub devices: Vec<PathBuf>,
+    /// `--keep-fd`
+    pub descriptors: Vec<RawFd>,
+    /// `--profile`
+    pub profiles: Vec<String>,
+}
+
+/// Reads these options.
+pub(super) fn shared(call: &mut Call) -> Result<Shared, Usage> {
+    Ok(Shared {
+        tmp: call.value(&TMP)?,
+        ipc: call.value(&IPC)?,
+        devices: call.values(&DEVICE)?,
+        descriptors: call.values(&KEEP_FD)?,
+        profiles: call.values(&PROFILE)?,
+    })
+}
+
+/// The options of a profile, as a `Run` whose runtime and command mean nothing.
+///
+/// # Errors
+/// [`Error::Usage`] with the word that is not an option of `run`.
+pub(crate) fn profile(words: Vec<OsString>) -> Result<Run, Error> {
+    let mut line = Vec::from(["run", "--runtime=x"].map(OsString::from));
+    line.extend(words);
+    line.extend(["--", "x"].map(OsString::from));
+    let refuse = || Error::Usage("a profile is a list of options of run, such as --here".into());
+    let Cli { global, command } = super::parse(line)?;
+    match command {
+        Command::Run(run) if run.argv == ["x"] && global == super::Global::default() => {
+            if run.shared.profiles.is_empty() { Ok(*run) } else { Err(refuse()) }
+        }
+        _ => Err(refuse()),
+    }
+}
+
+impl Run {
+    /// Adds the options of a profile: what was typed goes before them, or comes after them in a list.
+    pub(crate) fn add(&mut self, below: Self) {
+        fn before<T>(own: &mut Vec<T>, mut below: Vec<T>) {
+            below.append(own);
+            *own = below;
+        }
+        before(&mut self.env, below.env);
+        before(&mut self.env_files, below.env_files);
+        before(&mut self.uploads, below.uploads);
+        before(&mut self.binds, below.binds);
+        before(&mut self.tmpfs, below.tmpfs);
+        before(&mut self.shared.devices, below.shared.devices);
+        before(&mut self.shared.descriptors, below.shared.descriptors);
+        self.here |= below.here;
+        self.init |= below.init;
+        self.dry_run |= below.dry_run;
+        self.output = self.output.take().or(below.output);
+        self.workdir = self.workdir.take().or(below.workdir);
+        self.user = self.user.or(below.user);
+        self.hostname = self.hostname.take().or(below.hostname);
+        self.host_network = self.host_network.or(below.host_network);
+        self.timeout = self.timeout.or(below.timeout);
+        self.memory = self.memory.or(below.memory);
+        self.cpu = self.cpu.or(below.cpu);
+        self.pids = self.pids.or(below.pids);
+        self.gpu = self.gpu.or(below.gpu);
+        self.status_fd = self.status_fd.or(below.status_fd);
+        self.shared.tmp = self.shared.tmp.take().or(below.shared.tmp);
+        self.shared.ipc = self.shared.ipc.or(below.shared.ipc);
+        if self.terminal == Terminal::Auto {
+            self.terminal = below.terminal;
+        }
+    }
+}

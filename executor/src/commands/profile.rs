@@ -1,0 +1,182 @@
+//! Profiles: named options of `run`, shipped with this program or of the configuration.
+//!
+//! They are chosen, by `--profile` or `JOBLET_EXEC_PROFILE`, never guessed.
+
+use super::Session;
+use crate::cli::args::{self, Run};
+use crate::env::Environment;
+use crate::error::Error;
+use crate::registry::config;
+use joblet_format::nearest;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// Those that every host has. One of the configuration goes before one of the same name here.
+const SHIPPED: [(&str, &str); 3] = [
+    (
+        "slurm",
+        "--here --network=host --init --tmp=${TMPDIR:-/tmp} --env=SLURM* --env=OMP_* --env=NCCL_* \
+         --env=MASTER_* --env=RANK --env=LOCAL_RANK --env=WORLD_SIZE",
+    ),
+    (
+        "mpi",
+        "--here --network=host --ipc=host --init --tmp=${TMPDIR:-/tmp} --keep-fd=$PMI_FD \
+         --bind=$PMIX_SERVER_TMPDIR:$PMIX_SERVER_TMPDIR:rw --env=PMI* --env=MPI* --env=OMPI_* \
+         --env=UCX_* --env=FI_* --env=I_MPI_* --env=HYDRA_* --env=SLURM* --env=OMP_* --env=NCCL_*",
+    ),
+    (
+        "ci",
+        "--here --network=host --init --bind=$RUNNER_TEMP:$RUNNER_TEMP:rw --env=CI* --env=GITHUB_* \
+         --env=RUNNER_*",
+    ),
+];
+
+/// What `--profile` takes for: no profile, whatever the environment says.
+const NONE: &str = "none";
+
+/// A profile that is in force.
+pub(super) struct Profile {
+    /// What it is called.
+    pub name: String,
+    /// Its options, with the caller's variables put in.
+    pub words: Vec<OsString>,
+}
+
+impl Profile {
+    /// `NAME: OPTION…`, for people.
+    pub(super) fn shown(&self) -> String {
+        let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
+        format!("{}: {}", self.name, words.join(" "))
+    }
+}
+
+impl Session<'_> {
+    /// The profiles that are `named`, else that of the environment.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for one that there is not, and what the configuration is refused for.
+    pub(super) fn profiles(&self, named: &[String]) -> Result<Vec<Profile>, Error> {
+        let of_all = self.env.profile.iter().flat_map(|names| names.split(','));
+        let names: Vec<_> = match named {
+            [] => of_all.collect(),
+            named => named.iter().map(String::as_str).collect(),
+        };
+        let mut found = Vec::new();
+        for name in names.into_iter().filter(|name| *name != NONE) {
+            found.push(self.profile(name)?);
+        }
+        Ok(found)
+    }
+
+    fn profile(&self, name: &str) -> Result<Profile, Error> {
+        let config = self.first(&|config: &config::Config| config.profiles[name].is_array())?;
+        let config = config.unwrap_or_default();
+        let own = config.profiles[name].as_array();
+        let own = own.map(|words| words.iter().filter_map(|word| word.as_str()).collect());
+        let shipped = || {
+            let found = SHIPPED.into_iter().find(|(known, _)| *known == name)?;
+            Some(found.1.split(' ').collect())
+        };
+        let words: Vec<&str> = own.or_else(shipped).ok_or_else(|| {
+            let near = nearest(name, SHIPPED.into_iter().map(|(known, _)| known));
+            let hint = near.map_or_else(
+                || "profiles are in the configuration, under runtimes".to_owned(),
+                |near| format!("did you mean {near}?"),
+            );
+            Error::Usage(format!("there is no profile {name:?}; {hint}"))
+        })?;
+        let mut found = Profile { name: name.to_owned(), words: Vec::new() };
+        for word in words {
+            found.words.extend(expand(word, &|name| Environment::variable(name)));
+        }
+        Ok(found)
+    }
+}
+
+/// Adds the options of `profiles` to those that were typed; the first goes before the others.
+///
+/// # Errors
+/// [`Error::Usage`] with the profile and what is wrong in it.
+pub(super) fn add(run: &mut Run, profiles: &[Profile]) -> Result<(), Error> {
+    for Profile { name, words } in profiles {
+        let below = args::profile(words.clone());
+        run.add(below.map_err(|error| Error::Usage(format!("profile {name}: {error}")))?);
+    }
+    Ok(())
+}
+
+/// `word` with the values of `$NAME`, `${NAME}` and `${NAME:-VALUE}`; none if a variable is not set.
+fn expand(word: &str, value: &dyn Fn(&OsStr) -> Option<OsString>) -> Option<OsString> {
+    let mut parts = word.split('$');
+    let mut text = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let braced = part.strip_prefix('{').and_then(|part| part.split_once('}'));
+        let (name, rest) = braced.unwrap_or_else(|| {
+            let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+            part.split_at(part.find(is_end).unwrap_or(part.len()))
+        });
+        let (name, default) = name.split_once(":-").map_or((name, None), |it| (it.0, Some(it.1)));
+        let value = value(OsStr::new(name)).filter(|value| !value.is_empty());
+        text.extend(value.or_else(|| default.map(OsString::from))?.as_bytes());
+        text.extend(rest.as_bytes());
+    }
+    Some(OsString::from_vec(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_put_in_or_the_word_is_left_out() {
+        let value = |name: &OsStr| match name.to_str() {
+            Some("A") => Some("/a".into()),
+            Some("EMPTY") => Some(OsString::new()),
+            _ => None,
+        };
+        for (word, want) in [
+            ("--here", Some("--here")),
+            ("--tmp=$A", Some("--tmp=/a")),
+            ("--tmp=${A}x", Some("--tmp=/ax")),
+            ("--bind=$A:$A:rw", Some("--bind=/a:/a:rw")),
+            ("--tmp=${B:-/tmp}", Some("--tmp=/tmp")),
+            ("--tmp=${EMPTY:-/tmp}/x", Some("--tmp=/tmp/x")),
+            ("--tmp=${A:-/tmp}", Some("--tmp=/a")),
+            ("--keep-fd=$B", None),
+            ("--bind=$A:$B", None),
+            ("--env=$", None),
+        ] {
+            assert_eq!(expand(word, &value).as_deref(), want.map(OsStr::new), "{word}");
+        }
+    }
+
+    #[test]
+    fn shipped_profiles_are_options_of_run() {
+        for (name, words) in SHIPPED {
+            let all = |_: &OsStr| Some("7".into());
+            let words = words.split(' ').filter_map(|word| expand(word, &all));
+            let words: Vec<_> =
+                words.filter(|word| !word.to_string_lossy().contains("7:7")).collect();
+            let run = args::profile(words).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert!(run.here && run.init && run.host_network == Some(true), "{name}");
+        }
+        for bad in ["ls", "--bogus", "--json", "--profile=ci", "--help"] {
+            assert!(args::profile(vec![bad.into()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_typed_goes_before() {
+        let run =
+            |words: &[&str]| args::profile(words.iter().map(OsString::from).collect()).unwrap();
+        let mut typed = run(&["--network=none", "--env=A=typed", "--memory=1G"]);
+        typed.add(run(&["--network=host", "--env=A=profile", "--memory=2G", "--here", "--cpu=1"]));
+        assert_eq!(
+            (typed.host_network, typed.memory, typed.here),
+            (Some(false), Some(1 << 30), true)
+        );
+        assert_eq!(typed.cpu, Some(1000));
+        let values: Vec<_> = typed.env.iter().filter_map(|(_, value)| value.clone()).collect();
+        assert_eq!(values, ["profile", "typed"], "the last one counts");
+    }
+}

@@ -1,0 +1,209 @@
+//! What a job shares of its host where an engine asks for it: variables, memory, devices, descriptors,
+//! a `/tmp` on a disk; and the profiles that bundle this.
+
+use crate::support::{Output, World, finish, skip};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs `script` with `options`, started by the shell line `before`, which ends with `exec "$@"`.
+fn run_after(
+    world: &World,
+    user: Option<u32>,
+    before: &str,
+    options: &[&str],
+    script: &str,
+) -> Output {
+    let mut run = Command::new("bash");
+    run.args(["-c", &format!("{before}; exec \"$@\""), "bash"]);
+    run.args(world.program()).args(World::shell(options, script));
+    run.current_dir(world.path("cwd")).stdin(Stdio::null());
+    run.stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(user) = user {
+        run.uid(user).gid(user);
+    }
+    finish(run.spawn().unwrap())
+}
+
+#[test]
+fn variables_by_pattern() {
+    let Some(world) = World::get() else { return };
+    let show = "echo $A_1 $A_2 $B; echo $LD_X ${TMPDIR-none} $PATH; echo $C_1";
+    let before = "export A_1=a A_2=b B=c LD_X=d TMPDIR=/e PATH=$PATH:/f C_1=g";
+    for user in World::users() {
+        for (options, want) in [
+            (&["-e", "A_*"][..], "a b\nnone /usr/bin:/bin\n\n"),
+            (&["-e", "*"], "a b c\nnone /usr/bin:/bin\ng\n"),
+            (&["-e", "Z*"], "\nnone /usr/bin:/bin\n\n"),
+            (&["-e", "A_*", "-e", "A_2=own"], "a own\nnone /usr/bin:/bin\n\n"),
+            (&["-e", "LD_X", "-e", "TMPDIR"], "\nd /e /usr/bin:/bin\n\n"),
+        ] {
+            let output = run_after(world, user, before, options, show);
+            assert_eq!(output.stdout, want, "{options:?} {output:?}");
+        }
+    }
+}
+
+#[test]
+fn memory_is_shared_with_the_host_if_that_is_asked_for() {
+    let Some(world) = World::get() else { return };
+    let name = format!("joblet-test-{}", std::process::id());
+    let shared = Path::new("/dev/shm").join(&name);
+    if fs::write(&shared, "host\n").is_err() {
+        return skip("this host has no /dev/shm");
+    }
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o666)).unwrap();
+    let host = fs::read_link("/proc/self/ns/ipc").unwrap().display().to_string();
+    let script = format!(
+        "cat /dev/shm/{name}; ls -l /proc/self/ns/ipc | grep -o ipc:.*; echo job >/dev/shm/{name}"
+    );
+    for user in World::users() {
+        fs::write(&shared, "host\n").unwrap();
+        let output = world.run(user, &[], &script);
+        assert!(!output.stdout.contains("host") && !output.stdout.contains(&host), "{output:?}");
+        assert_eq!(fs::read_to_string(&shared).unwrap(), "host\n");
+        let output = world.run(user, &["--ipc=host"], &script);
+        assert_eq!(output.stdout, format!("host\n{host}\n"), "{output:?}");
+        assert_eq!(fs::read_to_string(&shared).unwrap(), "job\n");
+    }
+    fs::remove_file(shared).unwrap();
+}
+
+#[test]
+fn devices_of_the_host() {
+    let Some(world) = World::get() else { return };
+    let known = ["/dev/kmsg", "/dev/loop-control", "/dev/net/tun", "/dev/fuse", "/dev/console"];
+    let Some(device) = known.into_iter().find(|path| Path::new(path).exists()) else {
+        return skip("this host has no other device");
+    };
+    for user in World::users() {
+        let script = format!("test -c {device} && echo there");
+        assert_eq!(world.run(user, &[], &script).stdout, "");
+        let output = world.run(user, &["--device", device], &script);
+        assert_eq!(output.stdout, "there\n", "{output:?}");
+        for bad in ["/etc/passwd", "/dev/no-such", "/dev/shm", "/dev/../dev/null"] {
+            let output = world.run(user, &["--device", bad], ":");
+            let reason = format!("error[USAGE]: --device {bad} names no device below /dev\n");
+            assert_eq!((output.stderr, output.status), (reason, Some(125)));
+        }
+    }
+}
+
+#[test]
+fn descriptors_that_are_kept() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for fd in [3, 7] {
+            let before = format!("exec {fd}<in.txt 8<in.txt");
+            let script =
+                format!("cat <&{fd}; {{ cat <&8; }} 2>/dev/null || ls /proc/self/fd | wc -l");
+            let script = script.replace("ls /proc/self/fd | wc -l", "echo /proc/self/fd/*");
+            let output = run_after(world, user, &before, &["--keep-fd", &fd.to_string()], &script);
+            // 255 is bash's own.
+            let want = format!("hello\n/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2");
+            assert!(output.stdout.starts_with(&want), "{fd} {output:?}");
+            assert!(output.stdout.contains(&format!("/proc/self/fd/{fd}")), "{output:?}");
+            assert!(!output.stdout.contains("/proc/self/fd/8"), "{output:?}");
+            let output = run_after(world, user, &before, &[], &format!("cat <&{fd}"));
+            assert!(output.stderr.contains("Bad file descriptor"), "{output:?}");
+        }
+        // The report of a program that cannot be executed has another number then.
+        let before = "exec 3<in.txt; printf '#!/no/such\\n' >script; chmod 755 script";
+        let options = ["--keep-fd=3", "--runtime=demo", "--", "./script", "--"];
+        let output = run_after(world, user, before, &options, "");
+        assert_eq!(output.status, Some(126), "{output:?}");
+        assert!(
+            output.stderr.contains("its interpreter /no/such is not in the runtime"),
+            "{output:?}"
+        );
+        for (fd, before, reason) in [
+            ("7", ":", "is not open"),
+            ("1", ":", "is open in every job"),
+            ("7", "exec 7<.", "is a directory; use --bind"),
+        ] {
+            let output = run_after(world, user, before, &["--keep-fd", fd], ":");
+            let reason = format!("error[USAGE]: --keep-fd {fd} {reason}\n");
+            assert_eq!((output.stderr, output.status), (reason, Some(125)));
+        }
+    }
+    _ = fs::remove_file(world.path("cwd/script"));
+}
+
+#[test]
+fn a_tmp_on_a_disk() {
+    let Some(world) = World::get() else { return };
+    let disk = world.path("disk");
+    fs::create_dir(&disk).unwrap();
+    fs::set_permissions(&disk, fs::Permissions::from_mode(0o1777)).unwrap();
+    let option = format!("--tmp={}", disk.display());
+    let show = format!("--bind={}:/disk", disk.display());
+    for user in World::users() {
+        let script =
+            "echo x >/tmp/f; mkdir -p /tmp/d/e; stat -c %a /disk/*; cat /disk/*/f; echo $HOME";
+        let output = world.run(user, &[&option, &show], script);
+        assert_eq!(output.stdout, "700\nx\n/tmp\n", "{output:?}");
+        assert_eq!(fs::read_dir(&disk).unwrap().count(), 0, "nothing stays");
+    }
+    let output = world.run(None, &["--tmp=/no/such"], ":");
+    assert!(output.stderr.starts_with("error[STORE]: cannot open /no/such: "), "{output:?}");
+}
+
+#[test]
+fn profiles_are_options() {
+    let Some(world) = World::get() else { return };
+    let config = world.path("profiles.yaml");
+    let text = "runtimes:\n  profiles:\n    mine: [\"--env=A=$FROM\", --env=B=2, \"--tmp=$UNSET\", --hostname=p]\n    \
+                bad: [ls]\n    ci: [--env=A=own]\n";
+    fs::write(&config, text).unwrap();
+    let config = format!("--config={}", config.display());
+    let show = "echo $A $B $(cat /proc/sys/kernel/hostname)";
+    for user in World::users() {
+        let run = |before: &str, options: &[&str]| {
+            let options: Vec<_> =
+                [config.as_str()].into_iter().chain(options.iter().copied()).collect();
+            run_after(world, user, &format!("export FROM=1; {before}"), &options, show)
+        };
+        for (before, options, want) in [
+            (":", &[][..], "joblet\n"),
+            (":", &["--profile=mine"], "1 2 p\n"),
+            ("export JOBLET_EXEC_PROFILE=mine", &[], "1 2 p\n"),
+            ("export JOBLET_EXEC_PROFILE=mine", &["--profile=none"], "joblet\n"),
+            ("export JOBLET_EXEC_PROFILE=mine", &["--env=B=3", "--hostname=q"], "1 3 q\n"),
+            (":", &["--profile=mine", "--profile=ci"], "1 2 p\n"),
+            (":", &["--profile=ci"], "own joblet\n"),
+        ] {
+            let output = run(before, options);
+            assert_eq!(output.stdout, want, "{before} {options:?} {output:?}");
+        }
+        let output = run(":", &["--profile=mine", "--dry-run"]);
+        let first = output.stdout.lines().next();
+        assert_eq!(first, Some("profile mine: --env=A=1 --env=B=2 --hostname=p"), "{output:?}");
+        for (name, reason) in [
+            ("slrum", "there is no profile \"slrum\"; did you mean slurm?\n"),
+            ("bad", "profile bad: a profile is a list of options of run, such as --here\n"),
+        ] {
+            let output = run(":", &["--profile", name]);
+            assert_eq!(output.stderr, format!("error[USAGE]: {reason}"));
+            assert_eq!(output.status, Some(125));
+        }
+    }
+}
+
+/// The one for Slurm: results stay where they are made, names and variables are the host's.
+#[test]
+fn the_profile_for_slurm() {
+    let Some(world) = World::get() else { return };
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    for user in World::users() {
+        let here = world.path("cwd");
+        let before = "export SLURM_JOB_ID=7 SLURMD_NODENAME=n1 OTHER=x TMPDIR=";
+        let script = "echo $SLURM_JOB_ID $SLURMD_NODENAME $OTHER; cat /proc/sys/kernel/hostname; pwd; \
+                      echo result >made";
+        let output = run_after(world, user, before, &["--profile=slurm"], script);
+        assert_eq!(output.stdout, format!("7 n1\n{host}{}\n", here.display()), "{output:?}");
+        assert_eq!(fs::read_to_string(here.join("made")).unwrap(), "result\n");
+        fs::remove_file(here.join("made")).unwrap();
+    }
+}
