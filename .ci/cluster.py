@@ -20,15 +20,12 @@ def without_locks(command):
     jump = lambda value, yes, no: (0x15, yes, no, value)
     answer = lambda errno: (0x06, 0, 0, 0x50000 | errno)
     code = [
-        load(0), jump(72, 0, 5),                    # fcntl: its second argument is
-        load(24), jump(37, 2, 0), jump(38, 1, 0), jump(6, 0, 2),  # F_OFD_SETLK, F_OFD_SETLKW, F_SETLK
-        answer(37), answer(37),
-        load(0), jump(73, 0, 1), answer(38),        # flock
+        load(0), jump(72, 0, 5),                                  # fcntl: of its second argument
+        load(24), jump(37, 2, 0), jump(38, 1, 0), jump(6, 0, 3),  # F_OFD_SETLK, F_OFD_SETLKW, F_SETLK
+        answer(37),                                               # ENOLCK
+        jump(73, 0, 1), answer(38),                               # flock: ENOSYS
         (0x06, 0, 0, 0x7FFF0000),
     ]
-    # The jumps above lead to the answers of their calls or past them.
-    code[1] = jump(72, 0, 6)
-    code[3], code[4], code[5] = jump(37, 2, 0), jump(38, 1, 0), jump(6, 0, 2)
     text = b"".join(struct.pack("HBBI", *line) for line in code)
     buffer = ctypes.create_string_buffer(text)
     program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(buffer))
@@ -88,14 +85,15 @@ def make_registry(registry):
     for directory in ("bin", "lib", "lib64"):
         (usr / directory).mkdir(exist_ok=True)
         (top / "isolated" / directory).symlink_to(f"usr/{directory}")
-    mpi = shutil.which("mpicc")
+    mpi = shutil.which("mpicc.mpich")
     if mpi:
         source = work / "ranks.c"
         source.write_text(RANKS)
         subprocess.run([mpi, "-O2", "-o", str(work / "ranks"), str(source)], check=True)
         elf_with_libraries(str(work / "ranks"), usr)
-        elf_with_libraries(shutil.which("mpiexec.hydra") or shutil.which("mpiexec"), usr)
-        elf_with_libraries(shutil.which("hydra_pmi_proxy"), usr) if shutil.which("hydra_pmi_proxy") else None
+        for program in ("mpiexec.hydra", "hydra_pmi_proxy"):
+            elf_with_libraries(shutil.which(program), usr)
+        (usr / "bin/mpiexec").symlink_to("mpiexec.hydra")
     mounts = "".join(f"  - {{ source: isolated/{d}, target: /{d} }}\n" for d in ("usr", "bin", "lib", "lib64"))
     (top / "runtime.yml").write_text(
         f"name: tools\nversion: 1.0.0\nmounts:\n{mounts}environment: {{ PATH: \"/usr/bin:/bin\" }}\n")
@@ -356,8 +354,8 @@ def memory(cluster):
 
 def mpi(cluster):
     """One sandbox for a node, and one for each rank."""
-    if not shutil.which("mpicc"):
-        return check("MPI: mpicc is there", False, "apt-get install mpich")
+    if not shutil.which("mpicc.mpich"):
+        return check("MPI: mpicc.mpich is there", False, "apt-get install mpich libmpich-dev")
     env = f"export JOBLET_EXEC_STORE={MOUNTED}/store; cd {MOUNTED}/home; "
     done = cluster.sh(env + "srun -N1 $JX run --profile=mpi tools mpiexec -n 4 ranks 200", cwd=f"{MOUNTED}/home")
     check(f"MPI: one sandbox, four ranks within: {done.stdout.strip()}", "size 4 sum 6" in done.stdout, done)

@@ -132,11 +132,11 @@ pub enum Error {
         waited: Duration,
     },
     /// Jobs run in the runtime that was to be moved away.
-    #[error("{what} is used by running jobs (process {holders}); try again when they have ended")]
+    #[error("{what} is used by running jobs ({holders}); try again when they have ended")]
     InUse {
         /// The runtime's directory.
         what: String,
-        /// Their launchers' process ids.
+        /// Their launchers: `process 1, 2`.
         holders: String,
     },
     /// `path` (a `runtime.yml`, a config file) was refused.

@@ -31,7 +31,30 @@ use std::ffi::OsString;
 /// # Errors
 /// [`Error`]; its class decides the status.
 pub fn run(args: Vec<OsString>, env: &Environment, ui: &mut Ui<'_>) -> Result<u8, Error> {
-    let Cli { mut global, command } = args::parse(args)?;
+    carry_out(args::parse(args)?, env, ui)
+}
+
+/// As [`run`], for the command line of the program called `name`, see [`args::apptainer`].
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as(
+    name: &str,
+    args: Vec<OsString>,
+    env: &Environment,
+    ui: &mut Ui<'_>,
+) -> Result<u8, Error> {
+    let caller = args::apptainer::Caller {
+        directory: std::env::current_dir().ok(),
+        home: env.home().filter(|home| home.is_dir()).map(Into::into),
+        variables: Environment::beginning(b""),
+        gpu: gpu::is_there(),
+    };
+    carry_out(args::apptainer::parse(name, args, &caller)?, env, ui)
+}
+
+fn carry_out(cli: Cli, env: &Environment, ui: &mut Ui<'_>) -> Result<u8, Error> {
+    let Cli { mut global, command } = cli;
     ui.set(&global, env);
     // What is installed must be readable as its archive says, whatever the caller's umask.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);

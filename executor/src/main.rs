@@ -11,11 +11,19 @@ use std::process::ExitCode;
 static HEAP: Heap = Heap::new();
 
 fn main() -> ExitCode {
-    let args: Vec<_> = std::env::args_os().skip(1).collect();
-    let runs_job = args::runs_job(&args);
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<_> = args.collect();
+    let other = args::apptainer::name(&program);
+    let runs_job = other.is_some() || args::runs_job(&args);
     let (mut out, mut err) = (stdout(), stderr());
     let mut ui = Ui::new(&mut out, &mut err);
-    match joblet_exec::run(args, &Environment::read(), &mut ui) {
+    let env = Environment::read();
+    let done = match other {
+        Some(name) => joblet_exec::run_as(name, args, &env, &mut ui),
+        None => joblet_exec::run(args, &env, &mut ui),
+    };
+    match done {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             ui.error(&error);

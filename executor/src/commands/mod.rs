@@ -41,20 +41,24 @@ pub(crate) struct Session<'a> {
 
 impl Session<'_> {
     pub(crate) fn store(&self) -> Result<Store, Error> {
-        let (root, system) = self.roots()?;
-        Ok(Store::new(&root, system, self.env.lock_timeout, self.env.arch))
+        let (root, others) = self.roots()?;
+        Ok(Store::new(&root, others, self.env.lock_timeout, self.env.arch))
     }
 
-    /// The store's directory, and that of the system where it is read, too.
-    fn roots(&self) -> Result<(PathBuf, Option<PathBuf>), Error> {
+    /// The store's directory, and those that are read, too: shared ones, and that of the system.
+    fn roots(&self) -> Result<(PathBuf, Vec<PathBuf>), Error> {
         let named = self.global.store.clone().or_else(|| self.env.store.clone());
-        let (root, system) = match named {
-            Some(root) => (root, None),
-            None => (self.default_store()?, Some(PathBuf::from(env::SYSTEM_STORE))),
+        let mut others = self.env.shared_stores.clone();
+        let root = match named {
+            Some(root) => root,
+            None => {
+                others.push(env::SYSTEM_STORE.into());
+                self.default_store()?
+            }
         };
         // Mounts and receipts need a path that means the same from everywhere.
         let root = std::path::absolute(&root).map_err(Error::file("find", &root))?;
-        Ok((root, system))
+        Ok((root, others))
     }
 
     /// Refuses `--json` where it could not say the paths of the store: JSON is UTF-8, and a path that is

@@ -21,6 +21,10 @@ impl Session<'_> {
             return Err(Error::Usage(reason.to_owned()));
         }
         let store = self.store()?;
+        let store = match what.older_than {
+            Some(limit) if !what.dry_run => store.keeping(limit),
+            _ => store,
+        };
         store.clean()?;
         let mut rows = Vec::new();
         for runtime in prunable(&store, what)? {

@@ -25,7 +25,7 @@ pub(super) fn note_users(ui: &mut Ui<'_>, runtime: &Installed, users: Option<&st
     let Some(users) = users else { return };
     let name = runtime.path.file_name().unwrap_or_default().to_string_lossy();
     ui.note(&format!(
-        "the files of {name} stay on the disk as long as they are used (process {users}); a later \
+        "the files of {name} stay on the disk as long as they are used ({users}); a later \
          command deletes them"
     ));
 }

@@ -9,7 +9,7 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     io::{IsTerminal, stderr, stdin, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
 };
@@ -227,6 +227,11 @@ impl Environment {
     /// What engines say of the GPUs that they have given to this process: variables and their values.
     pub(crate) fn gpus() -> impl Iterator<Item = (&'static str, String)> {
         GPUS.into_iter().filter_map(|name| Some((name, env::var(name).ok()?)))
+    }
+
+    /// The home directory.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
     /// The store that this user fills by default, if the environment allows to name one.

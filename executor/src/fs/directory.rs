@@ -154,6 +154,14 @@ impl Directory {
         now.as_secs().saturating_sub(time) > limit.as_secs()
     }
 
+    /// Whether what is called `name` in it was changed, or got this name, within so long.
+    pub(crate) fn is_fresh(&self, name: &str, limit: Duration) -> bool {
+        let Ok(stat) = self.look(name) else { return false };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = u64::try_from(stat.st_ctime).unwrap_or_default();
+        now.as_secs().saturating_sub(time) < limit.as_secs()
+    }
+
     /// Whether anything is called `name` in it.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.look(name).is_ok()

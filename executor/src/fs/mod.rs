@@ -6,5 +6,6 @@
 pub(crate) mod beneath;
 pub(crate) mod directory;
 pub(crate) mod free_space;
+pub(crate) mod kind;
 pub(crate) mod lock;
 pub(crate) mod walk;

@@ -132,6 +132,11 @@ pub(crate) fn find(
     }
 }
 
+/// Whether the host has a driver for them.
+pub(crate) fn is_there() -> bool {
+    ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"].iter().any(|node| Path::new(node).exists())
+}
+
 /// Where the runtime's own files are mounted.
 fn places(runtime: &Runtime) -> impl Iterator<Item = &str> {
     runtime.config.mounts().iter().map(|mount| mount.target.as_str())

@@ -131,7 +131,7 @@ impl Store {
                 })?
             }
         };
-        discard(&removed, &aside)
+        self.discard(&removed, &aside)
     }
 
     /// Removes a version: at once from its name, then from the disk, unless processes use it, which
@@ -147,7 +147,7 @@ impl Store {
         let aside = match claim::remove(own, name, &removed, name) {
             // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
             Err(Errno::XDEV) => {
-                remove_in_place(own, name)?;
+                self.remove_in_place(own, name)?;
                 None
             }
             done => {
@@ -163,7 +163,7 @@ impl Store {
             // What stays is never read alone.
             _ = receipts.remove_file(&format!("{name}.{kind}"));
         }
-        aside.map_or(Ok(None), |aside| discard(&removed, &aside))
+        aside.map_or(Ok(None), |aside| self.discard(&removed, &aside))
     }
 
     /// The directory that `runtime` is in, and its name there, if it is the one that is changed.
@@ -178,27 +178,27 @@ impl Store {
         }
         Ok((self.made()?, name))
     }
-}
 
-/// Deletes what was moved to `removed`, unless processes use it, which are named.
-fn discard(removed: &Directory, name: &str) -> Result<Option<String>, Error> {
-    match hold::users(removed, name, hold::Named::Uniquely) {
-        None => removed.remove_tree(name).map(|()| None),
-        users => Ok(users),
+    /// Deletes what was moved to `removed`, unless processes use it, which are named.
+    fn discard(&self, removed: &Directory, name: &str) -> Result<Option<String>, Error> {
+        match hold::users(removed, name, hold::Named::Uniquely, self.kept) {
+            None => removed.remove_tree(name).map(|()| None),
+            users => Ok(users),
+        }
     }
-}
 
-/// Removes a runtime that cannot be renamed. Without its `runtime.yml` no job begins to use it, and
-/// those that did before are seen.
-fn remove_in_place(own: &Directory, name: &str) -> Result<(), Error> {
-    let Some(directory) = own.enter(name)? else { return Ok(()) };
-    let failed = || Error::file::<Errno>("remove", own.at(name));
-    directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
-    match hold::users(own, name, hold::Named::InPlace) {
-        None => own.remove_tree(name),
-        Some(holders) => {
-            directory.rename(HIDDEN, &directory, "runtime.yml").map_err(failed())?;
-            Err(Error::InUse { what: name.to_owned(), holders })
+    /// Removes a runtime that cannot be renamed. Without its `runtime.yml` no job begins to use it, and
+    /// those that did before are seen.
+    fn remove_in_place(&self, own: &Directory, name: &str) -> Result<(), Error> {
+        let Some(directory) = own.enter(name)? else { return Ok(()) };
+        let failed = || Error::file::<Errno>("remove", own.at(name));
+        directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
+        match hold::users(own, name, hold::Named::InPlace, self.kept) {
+            None => own.remove_tree(name),
+            Some(holders) => {
+                directory.rename(HIDDEN, &directory, "runtime.yml").map_err(failed())?;
+                Err(Error::InUse { what: name.to_owned(), holders })
+            }
         }
     }
 }

@@ -37,7 +37,7 @@ impl Store {
             clean_receipts(own, &work, staging.as_ref(), &receipts)?;
         }
         if let Some(removed) = removed {
-            hold::empty(&removed);
+            hold::empty(&removed, self.kept);
         }
         Ok(())
     }

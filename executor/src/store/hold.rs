@@ -15,6 +15,10 @@
 //!   `/proc` shows nothing: jobs of other users on a store of an ordinary user, in other containers,
 //!   on other machines if the file system carries locks.
 //!
+//! On a file system that machines share neither is enough: not all of them carry locks, and none shows the
+//! processes of others. There, files stay for a while after their runtime was removed ([`KEPT_FOR`], or
+//! what `prune --older-than` says), longer than jobs run.
+//!
 //! Anybody who may open the directory may hold such a lock, also an exclusive one. What that can do
 //! is bounded: a start tries once, and continues without; removal frees the name; what is left is
 //! that files stay on the disk until the holder ends, who is named, which anybody reaches by running
@@ -26,12 +30,17 @@
 
 use crate::env::weaken;
 use crate::fs::directory::Directory;
+use crate::fs::kind;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, openat};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
+use std::time::Duration;
+
+/// How long the files of a removed runtime stay where jobs of other machines may use them.
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Tells those who would delete the runtime that is open as `directory` that it is used, as long as
 /// it is open.
@@ -40,11 +49,17 @@ pub(crate) fn hold(directory: impl AsFd) {
     _ = flock(directory, FlockOperation::NonBlockingLockShared);
 }
 
-/// The processes that use the runtime called `name` in `around`, for messages; none if none does.
+/// Who uses the runtime called `name` in `around`, for messages; none if nobody does, as far as it is seen
+/// from here, or for `kept` after it was removed.
 ///
 /// Nobody can begin to use it who has not opened it yet: it must have a name of its own by now, or
 /// be [`Named::InPlace`].
-pub(super) fn users(around: &Directory, name: &str, named: Named) -> Option<String> {
+pub(super) fn users(
+    around: &Directory,
+    name: &str,
+    named: Named,
+    kept: Duration,
+) -> Option<String> {
     if weaken::without("in-use") {
         return None;
     }
@@ -63,7 +78,15 @@ pub(super) fn users(around: &Directory, name: &str, named: Named) -> Option<Stri
     let new: Vec<_> = seen.into_iter().filter(|pid| !found.contains(pid)).collect();
     found.extend(new);
     let pids: Vec<_> = found.iter().map(u32::to_string).collect();
-    used.then(|| if pids.is_empty() { "unknown".to_owned() } else { pids.join(", ") })
+    match kind::shared(around) {
+        _ if !pids.is_empty() => Some(format!("process {}", pids.join(", "))),
+        _ if used => Some("process unknown, of another user, container or machine".into()),
+        Some(kind) if named == Named::Uniquely && around.is_fresh(name, kept) => {
+            let days = kept.as_secs() / (24 * 60 * 60);
+            Some(format!("perhaps by other machines, for {days} days: the store is on {kind}"))
+        }
+        _ => None,
+    }
 }
 
 /// Whether the name of a runtime is unique on this host.
@@ -127,9 +150,9 @@ fn holders(file: &OwnedFd) -> Vec<u32> {
 }
 
 /// Deletes what was removed and is not used any more. Best effort.
-pub(super) fn empty(removed: &Directory) {
+pub(super) fn empty(removed: &Directory, kept: Duration) {
     for name in removed.names().unwrap_or_default() {
-        if users(removed, &name, Named::Uniquely).is_none() {
+        if users(removed, &name, Named::Uniquely, kept).is_none() {
             _ = removed.remove_tree(&name);
         }
     }

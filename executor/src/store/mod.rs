@@ -20,6 +20,7 @@
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::free_space::free;
+use crate::fs::kind;
 use crate::fs::lock::Lock;
 use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted, nearest};
 use place::Part;
@@ -27,6 +28,7 @@ use rustix::fd::OwnedFd;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 mod change;
 mod claim;
@@ -56,23 +58,55 @@ const WORK: &str = ".joblet";
 pub(crate) struct Store {
     /// The store that is changed.
     root: PathBuf,
-    /// Another one that is only read.
-    system: Option<PathBuf>,
+    /// Others that are only read, each opened when it is first needed.
+    others: Vec<(PathBuf, OnceLock<Directory>)>,
     /// How long to wait for a lock, in seconds.
     lock_timeout: u64,
     /// The architecture that its runtimes are installed for.
     arch: Arch,
-    /// Both, each opened when it is first needed.
-    opened: (OnceLock<Directory>, OnceLock<Directory>),
+    /// How long files stay that were removed where machines share the store.
+    kept: Duration,
+    /// The one that is changed, opened when it is first needed.
+    opened: OnceLock<Directory>,
 }
 
 impl Store {
-    /// The store at `root`, and one more that is only read; locks are waited for `lock_timeout` seconds.
-    pub(crate) fn new(root: &Path, system: Option<PathBuf>, lock_timeout: u64, arch: Arch) -> Self {
+    /// The store at `root`, and others that are only read; locks are waited for `lock_timeout` seconds.
+    pub(crate) fn new(root: &Path, others: Vec<PathBuf>, lock_timeout: u64, arch: Arch) -> Self {
         // Behind a slash at its end, a link would be followed.
         let root: PathBuf = root.components().collect();
-        let system = system.filter(|system| *system != root);
-        Self { root, system, lock_timeout, arch, opened: Default::default() }
+        let mut read_only = Vec::new();
+        for other in others {
+            let other: PathBuf = other.components().collect();
+            if other != root {
+                read_only.push((other, OnceLock::new()));
+            }
+        }
+        let (kept, opened) = (hold::KEPT_FOR, OnceLock::new());
+        Self { root, others: read_only, lock_timeout, arch, kept, opened }
+    }
+
+    /// As it is, but where machines share it, files stay for `kept` after they were removed.
+    pub(crate) fn keeping(self, kept: Duration) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// What is to be known of its file system, for people; nothing unless machines share it.
+    pub(crate) fn sharing(&self) -> String {
+        let Some(kind) = self.own().ok().flatten().and_then(kind::shared) else {
+            return String::new();
+        };
+        let work = self.workshop().ok().flatten();
+        let lock = work.and_then(|work| Lock::try_now(&work, "doctor").ok().flatten());
+        let locks = if lock.is_some_and(|lock| lock.holds()) {
+            "locks hold on this machine, elsewhere perhaps not"
+        } else {
+            "there are no locks"
+        };
+        format!(
+            ", on {kind}: {locks}, so machines may fetch a runtime once each; files stay for 7 days \
+             after a removal"
+        )
     }
 
     /// The architecture that its runtimes are installed for.
@@ -85,7 +119,7 @@ impl Store {
         &self.root
     }
 
-    /// Every runtime of both directories, sorted by name and version, the store's own first.
+    /// Every runtime of all directories, sorted by name and version, the store's own first.
     ///
     /// # Errors
     /// When a directory that exists cannot be read.
@@ -99,8 +133,8 @@ impl Store {
             root.map_or(Ok(Vec::new()), |root| installed::scan(root, prefix))
         };
         let mut all = scan(self.own()?)?;
-        if self.system.is_some() {
-            for runtime in scan(self.other()?)? {
+        for other in &self.others {
+            for runtime in scan(place::opened(&other.1, &other.0)?)? {
                 let same = |own: &Installed| {
                     (&own.name, &own.version) == (&runtime.name, &runtime.version)
                 };
@@ -264,7 +298,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let store = Store::new(
             &base.path().join("store"),
-            Some(base.path().join("system")),
+            vec![base.path().join("system"), base.path().join("more")],
             1,
             Arch::NATIVE,
         );
@@ -301,6 +335,8 @@ mod tests {
         put(&base.path().join("store"), "bare", "name: bare\nversion: 3.1\nmounts: []\n");
         put(&base.path().join("system"), "demo-1.9.0", "");
         put(&base.path().join("system"), "tool-1.0.0", "");
+        put(&base.path().join("more"), "tool-1.0.0", "");
+        put(&base.path().join("more"), "extra-1.0.0", "");
         fs::create_dir(base.path().join("store/empty-1.0.0")).unwrap();
         let path = |spec: &str| {
             let found = store.find(&spec.parse().unwrap()).unwrap()?;
@@ -318,11 +354,12 @@ mod tests {
             ("hand@3.1.0", Some("store/hand")),
             ("bare", Some("store/bare")),
             ("tool", Some("system/tool-1.0.0")),
+            ("extra", Some("more/extra-1.0.0")),
             ("empty", None),
         ] {
             assert_eq!(path(spec).as_deref(), want, "{spec}");
         }
-        assert_eq!(store.installed().unwrap().len(), 6);
+        assert_eq!(store.installed().unwrap().len(), 7);
         let missing = |spec: &str| store.require(&spec.parse().unwrap()).unwrap_err().to_string();
         assert!(missing("demo@3.0.0").contains("installed: 1.9.0, 1.10.0, 2.0.0-rc.1"));
         assert!(missing("dmeo").contains("did you mean demo?"));

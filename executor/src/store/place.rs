@@ -58,12 +58,7 @@ impl Part {
 impl Store {
     /// The directory that is changed; none where there is none yet.
     pub(super) fn own(&self) -> Result<Option<&Directory>, Error> {
-        opened(&self.opened.0, Some(&self.root))
-    }
-
-    /// The one that is only read.
-    pub(super) fn other(&self) -> Result<Option<&Directory>, Error> {
-        opened(&self.opened.1, self.system.as_deref())
+        opened(&self.opened, &self.root)
     }
 
     /// Refuses a store that must not be used.
@@ -99,8 +94,11 @@ impl Store {
     pub(super) fn around(&self, runtime: &Installed) -> Result<Option<&Directory>, Error> {
         match runtime.path.parent() {
             Some(parent) if parent == self.root => self.own(),
-            Some(parent) if self.system.as_deref() == Some(parent) => self.other(),
-            _ => Ok(None),
+            Some(parent) => {
+                let other = self.others.iter().find(|other| other.0 == parent);
+                other.map_or(Ok(None), |(path, cell)| opened(cell, path))
+            }
+            None => Ok(None),
         }
     }
 
@@ -204,14 +202,13 @@ impl Store {
     }
 }
 
-fn opened<'s>(
+pub(super) fn opened<'s>(
     cell: &'s OnceLock<Directory>,
-    path: Option<&Path>,
+    path: &Path,
 ) -> Result<Option<&'s Directory>, Error> {
     if let Some(found) = cell.get() {
         return Ok(Some(found));
     }
-    let Some(path) = path else { return Ok(None) };
     let Some(found) = Directory::open_own(path)? else { return Ok(None) };
     let root = user() == 0;
     let found = if root { found.trusted()? } else { found };

@@ -3,6 +3,7 @@
 //! In: argv. Out: a [`Command`] and the options of all commands, or [`Error::Usage`] with a hint. Each file
 //! has the rows of some commands and the functions that read them.
 
+pub mod apptainer;
 mod habits;
 mod jobs;
 mod registries;

@@ -41,7 +41,8 @@ pub(super) static REMOVE: Command<Parsed> = Command {
     also: &["runtime remove", "rm", "uninstall", "rmi"],
     operands: Operands::new("SPEC…", INSTALLED),
     help: "remove installed runtimes",
-    about: "NAME is enough where one version of it is installed. A version that a job uses is not removed.",
+    about: "NAME is enough where one version of it is installed. The files of one that a job uses stay on the \
+            disk until a command after its end.",
     options: &[],
     examples: &[("joblet-exec remove python-3.11@1.0.0", "one version")],
     status: Status::OfProgram,
@@ -149,6 +150,10 @@ static OLDER_THAN: Opt<Duration> = Opt::value(
     Complete::Nothing,
     values::duration,
     "only what was installed longer ago (12h, 30d)",
+)
+.about(
+    "On a file system that machines share, whose jobs are not all seen from here, files stay for 7 days \
+     after they were removed, or for this time.",
 );
 static DRY_RUN: Opt<()> = Opt::switch("--dry-run", "say what would be removed, and stop");
 pub(super) static YES: Opt<()> = Opt::switch("--yes", "do not ask")

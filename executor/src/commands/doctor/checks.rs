@@ -124,8 +124,9 @@ pub(super) fn overlay(filesystems: &str, privileged: bool, release: &str) -> Che
     Check::pass("overlay", "jobs see a private copy of the current directory")
 }
 
-/// The file system of the store, or of the directory that it will be made in.
-pub(super) fn store(root: &Path) -> Check {
+/// The file system of the store, or of the directory that it will be made in; `sharing` is what is to be
+/// added where machines share it.
+pub(super) fn store(root: &Path, sharing: &str) -> Check {
     const ENOUGH: u64 = 2 << 30; // bytes: what a large runtime takes
     let fail = |message: String| Check::bad("store", State::Fail, Class::Store, &message);
     let shown = root.display();
@@ -145,14 +146,14 @@ pub(super) fn store(root: &Path) -> Check {
         ));
     }
     let Some(free) = crate::fs::free_space::available(&stat) else {
-        return Check::pass("store", format!("{shown}, on a file system without a size"));
+        return Check::pass("store", format!("{shown}, on a file system without a size{sharing}"));
     };
     let free_text = joblet_format::text::size(free);
     if free < ENOUGH {
         let message = format!("{shown}: {free_text} free; free some space, or --store DIR");
         return Check::bad("store", State::Warn, Class::Store, &message);
     }
-    Check::pass("store", format!("{shown}, {free_text} free"))
+    Check::pass("store", format!("{shown}, {free_text} free{sharing}"))
 }
 
 /// The clock, which decides whether certificates and signatures are valid.
@@ -232,8 +233,8 @@ mod tests {
     #[test]
     fn stores_and_clocks() {
         let dir = tempfile::tempdir().unwrap();
-        assert_ne!(store(&dir.path().join("a/b")).status, State::Fail);
-        assert_eq!(store(Path::new("/etc/passwd/store")).status, State::Fail);
+        assert_ne!(store(&dir.path().join("a/b"), "").status, State::Fail);
+        assert_eq!(store(Path::new("/etc/passwd/store"), "").status, State::Fail);
         let now = SystemTime::now();
         assert_eq!(clock(now).status, State::Pass);
         let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);

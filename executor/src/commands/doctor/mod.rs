@@ -34,7 +34,7 @@ impl Session<'_> {
         checks.push(limits());
         let store = self.store().and_then(|store| store.check().map(|()| store));
         checks.push(match store {
-            Ok(store) => checks::store(store.root()),
+            Ok(store) => checks::store(store.root(), &store.sharing()),
             Err(error) => Check::of_error("store", &error),
         });
         checks.push(self.registry(ui));

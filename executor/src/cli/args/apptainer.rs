@@ -1,0 +1,352 @@
+//! The command line of Apptainer: this program, called as `apptainer` or `singularity` by a link.
+//!
+//! In: argv of `apptainer exec` and what Apptainer takes from its caller unasked. Out: the words of `run`
+//! that mean the same. Engines (HTCondor, Nextflow, Snakemake, examples for Slurm) call containers so. As
+//! there, a job sees the home directory, the current one and `/tmp` of its caller, its network and its
+//! variables, unless `--contain` and others keep them out. An image is `NAME@VERSION`, or the directory of a
+//! runtime in a store. What has no counterpart is refused by name.
+
+use super::{Cli, Command, Global};
+use crate::error::Error;
+use joblet_format::split_directory;
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The version that engines ask for, which must be 2.4.1 of Singularity or 1.0.0 of Apptainer at least.
+const VERSION: &str = "3.11.0";
+
+/// What Apptainer takes from its caller.
+#[derive(Debug, Default)]
+pub struct Caller {
+    /// The current directory.
+    pub directory: Option<PathBuf>,
+    /// The home directory, if there is one.
+    pub home: Option<PathBuf>,
+    /// All variables.
+    pub variables: Vec<(OsString, OsString)>,
+    /// Whether the host has a GPU: `--nv` without one is no failure.
+    pub gpu: bool,
+}
+
+/// What `program`, the path by which this one was called, names if it is Apptainer's or Singularity's.
+pub fn name(program: &OsStr) -> Option<&str> {
+    let name = Path::new(program).file_name()?.to_str()?;
+    matches!(name, "apptainer" | "singularity").then_some(name)
+}
+
+/// Parses the arguments after the program's `name`.
+///
+/// # Errors
+/// [`Error::Usage`] with what is not understood.
+pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Error> {
+    let mut args = VecDeque::from(args);
+    let mut words = Words::default();
+    let command = words.options(&mut args)?;
+    let command = command.to_str().unwrap_or_default();
+    if words.version || command == "version" {
+        let text = format!("{name} version {VERSION}\n");
+        return Ok(Cli { global: Global::default(), command: Command::Print(text) });
+    }
+    if !matches!(command, "exec" | "run" | "shell") {
+        return Err(refuse(name, command));
+    }
+    let image = words.options(&mut args)?;
+    words.of_caller(caller);
+    let (store, spec) = runtime(&image, caller)?;
+    words.out.extend(store.map(|store| joined("--store=", &store)));
+    let mut line = VecDeque::from(words.out);
+    if args.is_empty() && command != "exec" {
+        line.push_front("shell".into());
+        line.push_back(spec);
+    } else {
+        line.push_front("run".into());
+        line.extend([joined("--runtime=", &spec), "--".into()]);
+        line.extend(args);
+    }
+    super::parse(line.into())
+}
+
+fn refuse(name: &str, word: &str) -> Error {
+    Error::Usage(format!(
+        "{name} {word} has no counterpart in joblet-exec, which this {name} is; exec, run and shell have"
+    ))
+}
+
+fn joined(option: &str, value: impl AsRef<OsStr>) -> OsString {
+    let mut word = OsString::from(option);
+    word.push(value);
+    word
+}
+
+/// The store and the runtime that an image names.
+fn runtime(image: &OsStr, caller: &Caller) -> Result<(Option<OsString>, OsString), Error> {
+    let text = image.to_string_lossy();
+    if !text.contains('/') && !text.ends_with(".sif") {
+        return Ok((None, image.to_owned()));
+    }
+    let path = caller.directory.clone().unwrap_or_default().join(image);
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let spec = split_directory(name).map(|(name, version)| format!("{name}@{version}"));
+    match (spec, path.parent()) {
+        (Some(spec), Some(store)) if !text.contains("://") => Ok((Some(store.into()), spec.into())),
+        _ => Err(Error::Usage(format!(
+            "{text} is not a runtime; name one (NAME@VERSION), or its directory in a store"
+        ))),
+    }
+}
+
+/// The words of `run`, and what is still to be decided about them.
+#[derive(Default)]
+struct Words {
+    out: Vec<OsString>,
+    version: bool,
+    contained: bool,
+    clean: bool,
+    no_home: bool,
+    own_network: bool,
+    own_ipc: bool,
+    own_tmp: bool,
+    gpu: bool,
+    directory: bool,
+    home: Option<OsString>,
+    scratch: Option<OsString>,
+}
+
+impl Words {
+    /// Takes options up to the first word that is none, and that word; empty if there is none.
+    fn options(&mut self, args: &mut VecDeque<OsString>) -> Result<OsString, Error> {
+        while let Some(word) = args.pop_front() {
+            let bytes = word.as_bytes();
+            if !bytes.starts_with(b"-") {
+                return Ok(word);
+            }
+            let at = bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len());
+            let name = String::from_utf8_lossy(&bytes[..at]).into_owned();
+            if self.switch(&name) {
+                continue;
+            }
+            let inline = bytes.get(at + 1..).map(|value| OsStr::from_bytes(value).to_owned());
+            let value = inline.or_else(|| args.pop_front()).unwrap_or_default();
+            if !self.value(&name, value) {
+                return Err(refuse("apptainer", &name));
+            }
+        }
+        Ok(OsString::new())
+    }
+
+    /// An option without a value.
+    fn switch(&mut self, name: &str) -> bool {
+        match name {
+            // Every job has these, or needs none.
+            "-d" | "--debug" | "-v" | "--verbose" | "--nocolor" | "-p" | "--pid" | "--uts"
+            | "-u" | "--userns" | "--no-privs" | "--no-init" | "--no-umask" => {}
+            "--version" => self.version = true,
+            "-q" | "--quiet" | "-s" | "--silent" => self.out.push("--quiet".into()),
+            "-c" | "--contain" => self.contained = true,
+            "-C" | "--containall" => {
+                (self.contained, self.clean, self.own_ipc) = (true, true, true)
+            }
+            "-e" | "--cleanenv" => self.clean = true,
+            "--no-home" => self.no_home = true,
+            "-n" | "--net" => self.own_network = true,
+            "-i" | "--ipc" => self.own_ipc = true,
+            "--nv" | "--rocm" => self.gpu = true,
+            "--init" => self.out.push("--init".into()),
+            _ => return false,
+        }
+        true
+    }
+
+    /// An option with a value.
+    fn value(&mut self, name: &str, value: OsString) -> bool {
+        match name {
+            "-B" | "--bind" => self.binds(&value),
+            "--pwd" | "--cwd" => {
+                self.directory = true;
+                self.out.push(joined("--workdir=", value));
+            }
+            "-W" | "--workdir" => self.scratch = Some(value),
+            "-S" | "--scratch" if value == "/tmp" => self.own_tmp = true,
+            "-S" | "--scratch" => self.out.push(joined("--tmpfs=", value)),
+            "-H" | "--home" => self.home = Some(value),
+            "--env" => {
+                let pairs = value.as_bytes().split(|byte| *byte == b',');
+                self.out.extend(pairs.map(|pair| joined("--env=", OsStr::from_bytes(pair))));
+            }
+            "--env-file" => self.out.push(joined("--env-file=", value)),
+            "--hostname" => self.out.push(joined("--hostname=", value)),
+            "--network" if value == "none" => self.own_network = true,
+            "--memory" | "--cpus" | "--pids-limit" => {
+                let mut option = OsString::from(name);
+                option.push("=");
+                option.push(value);
+                self.out.push(option);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// `SRC[:DST[:ro|rw]],…`
+    fn binds(&mut self, value: &OsStr) {
+        for bind in value.as_bytes().split(|byte| *byte == b',').filter(|bind| !bind.is_empty()) {
+            let mut word = joined("--volume=", OsStr::from_bytes(bind));
+            if !bind.contains(&b':') {
+                word.push(":");
+                word.push(OsStr::from_bytes(bind));
+            }
+            self.out.push(word);
+        }
+    }
+
+    /// Adds what Apptainer takes from its caller. What was typed comes after it, and goes before it.
+    fn of_caller(&mut self, caller: &Caller) {
+        let typed = std::mem::take(&mut self.out);
+        if !self.own_network {
+            self.out.push("--network=host".into());
+        }
+        if !self.own_ipc {
+            self.out.push("--ipc=host".into());
+        }
+        if !self.clean {
+            self.out.push("--env=*".into());
+        }
+        if self.gpu && caller.gpu {
+            self.out.push("--gpu=all".into());
+        }
+        match self.scratch.take().filter(|_| self.contained || self.own_tmp) {
+            Some(scratch) => self.out.push(joined("--tmp=", scratch)),
+            None if self.contained || self.own_tmp => {}
+            None => self.binds(OsStr::new("/tmp,/var/tmp")),
+        }
+        let hidden = self.no_home || self.contained;
+        let own = caller.home.clone().filter(|_| !hidden).map(OsString::from);
+        if let Some(home) = self.home.take().or(own) {
+            self.binds(&home);
+            let inside = home.as_bytes().rsplit(|byte| *byte == b':').next().unwrap_or_default();
+            self.out.push(joined("--env=HOME=", OsStr::from_bytes(inside)));
+        }
+        let of_host = ["/proc", "/dev", "/sys"];
+        let here = caller.directory.as_deref().filter(|directory| {
+            let kernel = of_host.iter().any(|place| directory.starts_with(place));
+            !kernel && !self.contained && *directory != Path::new("/")
+        });
+        if here.is_some() {
+            self.out.push("--here".into());
+        } else if !self.directory {
+            self.out.push("--workdir=/".into());
+        }
+        for (name, value) in &caller.variables {
+            let name = name.as_bytes();
+            let own = name.strip_prefix(b"APPTAINER").or(name.strip_prefix(b"SINGULARITY"));
+            match own {
+                Some(b"_BIND" | b"_BINDPATH") => self.binds(value),
+                Some(rest) if rest.starts_with(b"ENV_") => {
+                    let mut word = joined("--env=", OsStr::from_bytes(&rest[4..]));
+                    word.push("=");
+                    word.push(value);
+                    self.out.push(word);
+                }
+                _ => {}
+            }
+        }
+        self.out.extend(typed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller() -> Caller {
+        let variable = |name: &str, value: &str| (name.into(), value.into());
+        Caller {
+            directory: Some("/data/run".into()),
+            home: Some("/home/me".into()),
+            variables: vec![
+                variable("APPTAINERENV_A", "1"),
+                variable("SINGULARITY_BIND", "/sw"),
+                variable("B", "2"),
+            ],
+            gpu: false,
+        }
+    }
+
+    fn parsed(name: &str, line: &str) -> Result<Cli, Error> {
+        parse(name, line.split(' ').map(OsString::from).collect(), &caller())
+    }
+
+    fn ours(line: &str) -> Cli {
+        crate::cli::args::parse(line.split(' ').map(OsString::from).collect()).unwrap()
+    }
+
+    #[test]
+    fn calls_of_engines_mean_runs() {
+        let host = "--network=host --ipc=host";
+        let open = "--env=* -v /tmp:/tmp -v /var/tmp:/var/tmp";
+        let home = "-v /home/me:/home/me --env=HOME=/home/me --here";
+        let own = "--env=A=1 -v /sw:/sw";
+        for (theirs, want) in [
+            (
+                "exec a@1.0.0 ls -la",
+                format!("run {host} {open} {home} {own} --runtime=a@1.0.0 -- ls -la"),
+            ),
+            // HTCondor
+            (
+                "exec -S /tmp -W /d --pwd /d -B /d --no-home -C /s/a-1.0.0 ./x",
+                format!(
+                    "run --network=host --tmp=/d {own} -w /d -v /d:/d --store=/s --runtime=a@1.0.0 -- ./x"
+                ),
+            ),
+            // Snakemake
+            (
+                "--quiet exec --home /data/run a@1.0.0 sh -c x",
+                format!(
+                    "-q run {host} {open} -v /data/run:/data/run --env=HOME=/data/run --here {own} \
+                     --runtime=a@1.0.0 -- sh -c x"
+                ),
+            ),
+            // Nextflow
+            (
+                "exec --no-home --pid -B /data/run ../a-1.0.0 /bin/bash",
+                format!(
+                    "run {host} {open} --here {own} -v /data/run:/data/run --store=/data/run/.. --runtime=a@1.0.0 -- /bin/bash"
+                ),
+            ),
+            (
+                "exec --cleanenv --env K=V,L=W -B /x:/y:ro,/z --nv a b",
+                format!(
+                    "run {host} -v /tmp:/tmp -v /var/tmp:/var/tmp {home} {own} --env=K=V --env=L=W \
+                     -v /x:/y:ro -v /z:/z --runtime=a -- b"
+                ),
+            ),
+            ("shell a", format!("shell {host} {open} {home} {own} a")),
+            ("run a x", format!("run {host} {open} {home} {own} --runtime=a -- x")),
+        ] {
+            assert_eq!(parsed("singularity", theirs).unwrap(), ours(&want), "{theirs}");
+        }
+    }
+
+    #[test]
+    fn versions_and_refusals() {
+        for name in ["apptainer", "singularity"] {
+            let Command::Print(text) = parsed(name, "--version").unwrap().command else { panic!() };
+            assert_eq!(text, format!("{name} version {VERSION}\n"));
+        }
+        for (line, part) in [
+            ("pull docker://x", "apptainer pull has no counterpart"),
+            ("exec --overlay x a b", "apptainer --overlay has no counterpart"),
+            ("exec --fakeroot a b", "apptainer --fakeroot has no counterpart"),
+            ("exec docker://python:3 b", "docker://python:3 is not a runtime; name one"),
+            ("exec x.sif b", "x.sif is not a runtime"),
+            ("exec a", "run needs a COMMAND"),
+        ] {
+            let error = parsed("apptainer", line).unwrap_err().to_string();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+        assert_eq!(super::name(OsStr::new("/usr/bin/apptainer")), Some("apptainer"));
+        assert_eq!(super::name(OsStr::new("joblet-exec")), None);
+    }
+}
