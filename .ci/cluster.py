@@ -357,14 +357,14 @@ def mpi(cluster):
     if not shutil.which("mpicc.mpich"):
         return check("MPI: mpicc.mpich is there", False, "apt-get install mpich libmpich-dev")
     env = f"export JOBLET_EXEC_STORE={MOUNTED}/store; cd {MOUNTED}/home; "
-    done = cluster.sh(env + "srun -N1 $JX run --profile=mpi tools mpiexec -n 4 ranks 200", cwd=f"{MOUNTED}/home")
+    done = cluster.sh(env + "srun -N1 $JX run --profile=mpi tools mpiexec -launcher fork -n 4 ranks 200", cwd=f"{MOUNTED}/home")
     check(f"MPI: one sandbox, four ranks within: {done.stdout.strip()}", "size 4 sum 6" in done.stdout, done)
-    done = cluster.sh(env + "srun -N1 mpiexec -n 4 $JX run --profile=mpi tools ranks 200", cwd=f"{MOUNTED}/home")
+    done = cluster.sh(env + "salloc -Q -N1 -n4 mpiexec -n 4 $JX run --profile=mpi tools ranks 200", cwd=f"{MOUNTED}/home")
     check(f"MPI: mpiexec, a sandbox for each rank: {done.stdout.strip()}", "size 4 sum 6" in done.stdout, done)
     done = cluster.sh(env + "srun -N2 --ntasks-per-node=2 --mpi=pmi2 $JX run --profile=mpi tools ranks 50", cwd=f"{MOUNTED}/home")
     check(f"MPI: srun --mpi=pmi2, two nodes, a sandbox for each rank: {done.stdout.strip()}",
           "size 4 sum 6" in done.stdout, done)
-    done = cluster.sh(env + "srun -N1 mpiexec -n 2 $JX run --here --env=PMI* tools ranks", cwd=f"{MOUNTED}/home", limit=30)
+    done = cluster.sh(env + "salloc -Q -N1 -n2 mpiexec -n 2 $JX run --here --env=PMI* tools ranks", cwd=f"{MOUNTED}/home", limit=30)
     check("MPI: without the descriptor it is no communicator of two", "size 2" not in done.stdout, done)
 
 

@@ -65,7 +65,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.push(Step::Proc { protect: host.privileged });
     let (more, shm) = (job.devices.clone(), job.host_ipc);
     steps.push(Step::Dev { make_nodes: host.privileged, more, shm });
-    steps.push(Step::Sys { groups: host.groups.clone() });
+    steps.push(Step::Sys { groups: host.groups.clone(), network: !network });
     // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);
     steps.extend(mounts(runtime, ids));

@@ -80,6 +80,9 @@ pub enum Step {
     Sys {
         /// Which control groups it has.
         groups: Groups,
+        /// Whether it shows the host's network interfaces.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        network: bool,
     },
     /// An empty writable directory.
     Tmpfs {
@@ -238,8 +241,9 @@ impl fmt::Display for Step {
                 more.iter().try_for_each(|device| write!(f, ", {}", device.path.display()))?;
                 f.write_str(if *shm { ", the host's shm" } else { "" })
             }
-            Self::Sys { .. } => {
-                f.write_str("mount /sys with processors, memory and control groups")
+            Self::Sys { network, .. } => {
+                let more = if *network { ", the host's network interfaces" } else { "" };
+                write!(f, "mount /sys with processors, memory and control groups{more}")
             }
             Self::Tmpfs { target, mode, size, .. } => {
                 write!(f, "mount an empty {} (mode {mode:o}", target.display())?;

@@ -92,7 +92,7 @@ impl Sandbox<'_> {
         match step {
             Step::Proc { protect } => proc::mount(places, *protect),
             Step::Dev { make_nodes, more, shm } => dev::mount(places, *make_nodes, more, *shm),
-            Step::Sys { groups } => sysfs::mount(places, groups),
+            Step::Sys { groups, network } => sysfs::mount(places, groups, *network),
             Step::Tmpfs { target, mode, size, owner } => {
                 places.scratch(target, *mode, *owner, *size)
             }

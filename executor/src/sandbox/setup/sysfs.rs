@@ -1,7 +1,8 @@
 //! A job's `/sys`: what programs size themselves by, and nothing of the host's devices.
 //!
 //! Secure by absence: the directory is the root's own, and shows the host's processors and memory
-//! (`devices/system`), and the job's own control group, as its root. All of it is read-only.
+//! (`devices/system`), and the job's own control group, as its root; beside the host's network its
+//! interfaces, too (`class/net`), by which UCX, and so MPI, knows that there is one. All of it is read-only.
 
 use super::{
     failure::Failure,
@@ -15,7 +16,7 @@ use crate::sandbox::{
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, CWD, Mode, OFlags, openat, statat, symlinkat},
+    fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat, symlinkat},
     io::Errno,
 };
 
@@ -23,8 +24,11 @@ use rustix::{
 const SYSTEM: &str = "/sys/devices/system";
 const FLAGS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
-/// Makes `/sys`. `groups` are those that the job is in.
-pub(crate) fn mount(places: &Places, groups: &Groups) -> Result<(), Failure> {
+/// What of `/sys/class` belongs to a network.
+const NETWORK: [&str; 3] = ["net", "infiniband", "infiniband_verbs"];
+
+/// Makes `/sys`. `groups` are those that the job is in; it has the host's network if `network`.
+pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(), Failure> {
     let sys = mount_calls::directory(&places.root, "sys", 0o755)?;
     // A host without it, or one that hides it, has nothing to show.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -34,6 +38,10 @@ pub(crate) fn mount(places: &Places, groups: &Groups) -> Result<(), Failure> {
         // With what is mounted below it, as in containers that show only some processors.
         let tree = clone_tree(host.as_fd(), true)?;
         seal::attach_sealed(&places.proc, &tree, here(&point), FLAGS, true)?;
+    }
+    if network {
+        let class = mount_calls::directory(&sys, "class", 0o755)?;
+        NETWORK.iter().try_for_each(|name| interfaces(places, &class, name))?;
     }
     let fs = mount_calls::directory(&sys, "fs", 0o755)?;
     let point = mount_calls::directory(&fs, "cgroup", 0o755)?;
@@ -63,6 +71,28 @@ pub(crate) fn mount(places: &Places, groups: &Groups) -> Result<(), Failure> {
                     }
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Shows what the host's `/sys/class/NAME` links to, each in the directory of its own name: no link leads to
+/// anything else of the host.
+fn interfaces(places: &Places, class: &OwnedFd, name: &str) -> Result<(), Failure> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let host = openat(CWD, format!("/sys/class/{name}"), flags, Mode::empty());
+    let Ok(mut list) = host.and_then(Dir::new) else { return Ok(()) };
+    let own = mount_calls::directory(class, name, 0o755)?;
+    while let Some(entry) = list.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Some are files; an interface may be gone by now.
+        let found = openat(list.fd()?, name, flags, Mode::empty());
+        if let (Ok(found), false) = (found, name.to_bytes().starts_with(b".")) {
+            let point = mount_calls::directory(&own, name, 0o755)?;
+            let tree = clone_tree(found.as_fd(), false)?;
+            seal::attach_sealed(&places.proc, &tree, here(&point), FLAGS, false)?;
         }
     }
     Ok(())
