@@ -102,8 +102,8 @@ fn descriptors_that_are_kept() {
             let script = script.replace("ls /proc/self/fd | wc -l", "echo /proc/self/fd/*");
             let output = run_after(world, user, &before, &["--keep-fd", &fd.to_string()], &script);
             // 255 is bash's own.
-            let want = format!("hello\n/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2");
-            assert!(output.stdout.starts_with(&want), "{fd} {output:?}");
+            let want = "hello\n/proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/2";
+            assert!(output.stdout.starts_with(want), "{fd} {output:?}");
             assert!(output.stdout.contains(&format!("/proc/self/fd/{fd}")), "{output:?}");
             assert!(!output.stdout.contains("/proc/self/fd/8"), "{output:?}");
             let output = run_after(world, user, &before, &[], &format!("cat <&{fd}"));

@@ -49,12 +49,11 @@ impl Session<'_> {
     fn roots(&self) -> Result<(PathBuf, Vec<PathBuf>), Error> {
         let named = self.global.store.clone().or_else(|| self.env.store.clone());
         let mut others = self.env.shared_stores.clone();
-        let root = match named {
-            Some(root) => root,
-            None => {
-                others.push(env::SYSTEM_STORE.into());
-                self.default_store()?
-            }
+        let root = if let Some(root) = named {
+            root
+        } else {
+            others.push(env::SYSTEM_STORE.into());
+            self.default_store()?
         };
         // Mounts and receipts need a path that means the same from everywhere.
         let root = std::path::absolute(&root).map_err(Error::file("find", &root))?;

@@ -51,15 +51,15 @@ impl Profile {
 }
 
 impl Session<'_> {
-    /// The profiles that are `named`, else that of the environment.
+    /// The profiles that were `asked` for, else that of the environment.
     ///
     /// # Errors
     /// [`Error::Usage`] for one that there is not, and what the configuration is refused for.
-    pub(super) fn profiles(&self, named: &[String]) -> Result<Vec<Profile>, Error> {
+    pub(super) fn profiles(&self, asked: &[String]) -> Result<Vec<Profile>, Error> {
         let of_all = self.env.profile.iter().flat_map(|names| names.split(','));
-        let names: Vec<_> = match named {
+        let names: Vec<_> = match asked {
             [] => of_all.collect(),
-            named => named.iter().map(String::as_str).collect(),
+            asked => asked.iter().map(String::as_str).collect(),
         };
         let mut found = Vec::new();
         for name in names.into_iter().filter(|name| *name != NONE) {

@@ -25,7 +25,6 @@ const SHARED: [(u32, &str); 13] = [
 /// What the file system of `file` is called, if machines share it.
 pub(crate) fn shared(file: impl AsFd) -> Option<&'static str> {
     let found = fstatfs(file).ok()?.f_type;
-    // Of another width and sign elsewhere; the number has 32 bits.
-    let number = found as u32;
-    SHARED.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+    // The number has 32 bits, in a type of another width and sign elsewhere.
+    SHARED.iter().find(|(number, _)| i64::from(*number) == found & 0xffff_ffff).map(|it| it.1)
 }

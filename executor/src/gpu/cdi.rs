@@ -28,6 +28,9 @@ use std::{
 /// The part of a kind, `vendor/class`, that all graphics processors have.
 const CLASS: &str = "/gpu";
 
+/// A device of a specification, and what it is called.
+type Device<'s> = (&'s Spec, &'s Value, Named);
+
 /// A specification of graphics processors.
 struct Spec {
     path: PathBuf,
@@ -113,10 +116,10 @@ fn nodes(device: &Value) -> impl Iterator<Item = &str> {
 
 /// All devices, each with its names. Drivers name each several times (by number, by serial number, `all`):
 /// it counts once, and `all` only where there is nothing else.
-fn devices(specs: &[Spec]) -> Vec<(&Spec, &Value, Named)> {
+fn devices(specs: &[Spec]) -> Vec<Device<'_>> {
     let mut names = BTreeSet::new();
     // Each with what makes it itself.
-    let mut found: Vec<((&Spec, &Value, Named), Vec<&str>)> = Vec::new();
+    let mut found: Vec<(Device<'_>, Vec<&str>)> = Vec::new();
     let mut all = Vec::new();
     for spec in specs {
         for device in list(&spec.document, "devices") {
@@ -131,7 +134,7 @@ fn devices(specs: &[Spec]) -> Vec<(&Spec, &Value, Named)> {
             let same = found.iter_mut().find(|(_, other)| !key.is_empty() && *other == key);
             match same {
                 _ if name == "all" => all.push((spec, device, Named::default())),
-                Some(((.., named), _)) => named.names.push(name.to_owned()),
+                Some(((.., called), _)) => called.names.push(name.to_owned()),
                 None => {
                     let names = vec![name.to_owned()];
                     found.push(((spec, device, Named { number: name.parse().ok(), names }), key));

@@ -146,7 +146,7 @@ impl Words {
             "-q" | "--quiet" | "-s" | "--silent" => self.out.push("--quiet".into()),
             "-c" | "--contain" => self.contained = true,
             "-C" | "--containall" => {
-                (self.contained, self.clean, self.own_ipc) = (true, true, true)
+                (self.contained, self.clean, self.own_ipc) = (true, true, true);
             }
             "-e" | "--cleanenv" => self.clean = true,
             "--no-home" => self.no_home = true,

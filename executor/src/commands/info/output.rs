@@ -88,7 +88,9 @@ pub(super) fn details(
         }
         lines.add(label, &text);
     }
-    profiles.iter().for_each(|profile| lines.add("profile", profile));
+    for profile in profiles {
+        lines.add("profile", profile);
+    }
     lines.0
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     cgroup::Cgroup,
-    init,
+    engine, init,
     relay::Relay,
     results::{Expected, Results},
     signals::Signals,
@@ -73,7 +73,7 @@ pub(crate) fn run(
         entrance: None,
         reader: reader.as_fd(),
         writer: writer.as_fd(),
-        report: (3..).find(|fd| !job.descriptors.contains(fd)).unwrap_or(3),
+        report: (3..=i32::MAX).find(|fd| !job.descriptors.contains(fd)).unwrap_or(3),
     };
     let pid = clone(steps, cgroup.as_ref(), sandbox)
         .map_err(|(at, errno)| explained(steps, job, host, at, Failure::from(errno)))?;
@@ -147,11 +147,14 @@ fn memory(steps: &[Step]) -> Memory {
     if steps.iter().any(own) { Memory::Copied } else { Memory::Lent }
 }
 
-/// Makes the control group of a plan with limits.
+/// Makes the control group of a plan with limits, unless an engine limits as tightly already.
 fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
     let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
-    Cgroup::make(*limits).map(Some).map_err(refuse)
+    match Cgroup::make(*limits) {
+        Err(_) if engine::meets(*limits) => Ok(None),
+        made => made.map(Some).map_err(refuse),
+    }
 }
 
 /// The flags of clone(2) for the step that makes namespaces. A process that is started in another

@@ -4,6 +4,7 @@
 //! signals, keys and bytes passed on while it runs; how it ended.
 
 pub(crate) mod cgroup;
+mod engine;
 mod group;
 mod init;
 pub(crate) mod launch;

@@ -91,7 +91,7 @@ impl Sandbox<'_> {
     fn apply_mount(self, places: &Places, step: &Step) -> Result<(), Failure> {
         match step {
             Step::Proc { protect } => proc::mount(places, *protect),
-            Step::Dev { make_nodes, more, shm } => dev::mount(places, *make_nodes, more, *shm),
+            Step::Dev { make_nodes, more, shm } => dev::mount(places, *make_nodes, (more, *shm)),
             Step::Sys { groups, network } => sysfs::mount(places, groups, *network),
             Step::Tmpfs { target, mode, size, owner } => {
                 places.scratch(target, *mode, *owner, *size)

@@ -49,8 +49,7 @@ const LINKS: [(&str, &str); 5] = [
 pub(crate) fn mount(
     places: &Places,
     make_nodes: bool,
-    more: &[Device],
-    share_memory: bool,
+    (more, share_memory): (&[Device], bool),
 ) -> Result<(), Failure> {
     let target = places.target(Path::new("/dev"), false)?;
     // A directory of the root, mounted on itself: it keeps its devices when the root, which was

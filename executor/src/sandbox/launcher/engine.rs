@@ -1,0 +1,81 @@
+//! Limits that hold already, because an engine has put this process below them.
+//!
+//! Engines such as Slurm own the control groups that they make, of version 1 or 2, and a user can make
+//! none there. What they limit as tightly as the job asked for is met.
+
+use crate::sandbox::plan::job::Limits;
+use rustix::thread::sched_getaffinity;
+use std::fs;
+use std::path::Path;
+
+/// Where the hierarchies are.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// Whether all of `limits` hold for this process, and so for what it starts.
+pub(crate) fn meets(limits: Limits) -> bool {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let least = |controller, files: [&str; 2]| least(&own, ROOT, controller, files);
+    let memory = || least("memory", ["memory.limit_in_bytes", "memory.max"]);
+    let pids = || least("pids", ["pids.max"; 2]);
+    let affinity = || sched_getaffinity(None).map_or(u64::MAX, |set| u64::from(set.count()) * 1000);
+    limits.memory.is_none_or(|wanted| memory() <= wanted)
+        && limits.pids.is_none_or(|wanted| pids() <= u64::from(wanted))
+        && limits.cpu.is_none_or(|wanted| affinity() <= u64::from(wanted))
+}
+
+/// The least value, of a process's group and of all above it, in the file of a controller, which has a
+/// name in version 1 and one in version 2. `own` is what `/proc/self/cgroup` says, cgroups(7).
+fn least(own: &str, root: &str, controller: &str, [one, two]: [&str; 2]) -> u64 {
+    let mut least = u64::MAX;
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(names), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let (base, file) = if names.is_empty() {
+            (root.to_owned(), two)
+        } else if names.split(',').any(|name| name == controller) {
+            (format!("{root}/{controller}"), one)
+        } else {
+            continue;
+        };
+        for group in Path::new(path.trim_start_matches('/')).ancestors() {
+            let text = fs::read_to_string(Path::new(&base).join(group).join(file));
+            let value = text.ok().and_then(|text| text.trim().parse().ok());
+            least = least.min(value.unwrap_or(u64::MAX));
+        }
+    }
+    least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_of_all_groups_above_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("memory/slurm/job_7/memory.limit_in_bytes", "100\n");
+        put("memory/slurm/job_7/step_0/memory.limit_in_bytes", "9223372036854771712\n");
+        put("pids/pids.max", "max\n");
+        put("slurm/memory.max", "50\n");
+        put("slurm/job/memory.max", "max\n");
+        let root = dir.path().to_str().unwrap();
+        let files = ["memory.limit_in_bytes", "memory.max"];
+        for (own, want) in [
+            ("4:memory:/slurm/job_7/step_0\n0::/\n", 100),
+            ("4:cpu,memory:/slurm/job_7/step_0\n", 100),
+            ("4:memory:/\n", u64::MAX),
+            ("0::/slurm/job\n", 50),
+            ("", u64::MAX),
+        ] {
+            assert_eq!(least(own, root, "memory", files), want, "{own}");
+        }
+        assert_eq!(least("3:pids:/\n", root, "pids", ["pids.max"; 2]), u64::MAX);
+        assert!(meets(Limits { cpu: Some(1 << 30), ..Limits::default() }));
+        assert!(!meets(Limits { cpu: Some(1), ..Limits::default() }));
+    }
+}
