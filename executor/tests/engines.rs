@@ -19,7 +19,7 @@ fn run_after(
     let mut run = Command::new("bash");
     run.args(["-c", &format!("{before}; exec \"$@\""), "bash"]);
     run.args(world.program()).args(World::shell(options, script));
-    run.current_dir(world.path("cwd")).stdin(Stdio::null());
+    run.current_dir(world.path("cwd")).env("HOME", world.path("cwd")).stdin(Stdio::null());
     run.stdout(Stdio::piped()).stderr(Stdio::piped());
     if let Some(user) = user {
         run.uid(user).gid(user);
