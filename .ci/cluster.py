@@ -380,6 +380,14 @@ def removal(cluster):
           "whole" in done.stdout and "removed" in done.stderr, done)
 
 
+def stays(cluster):
+    """Where machines share the file system, files stay after a removal: jobs elsewhere are not seen."""
+    done = cluster.sh(f"export JOBLET_EXEC_STORE={MOUNTED}/store; $JX doctor --offline | grep store; $JX remove tools; "
+                      f"ls {MOUNTED}/store/.joblet/removed; sleep 1; $JX prune --older-than 1s -q; ls {MOUNTED}/store/.joblet/removed")
+    check("a shared file system is named, and files stay after a removal until --older-than",
+          ", on fuse: " in done.stdout and done.stdout.count("tools-1.0.0@") == 1 and "for 7 days" in done.stderr, done)
+
+
 def killed(cluster):
     """Installers that are killed leave nothing that keeps others from installing."""
     wipe(cluster, f"{MOUNTED}/store3")
@@ -439,7 +447,7 @@ def main(kind):
                 cost(cluster, 200)
         with Cluster(JX_LOCKS="local") as cluster:
             arrays(cluster, tasks, ["shared, locks of each node"])
-            removal(cluster)
+            stays(cluster)
             killed(cluster)
         with Cluster(nodes=1, JX_GPUS="4") as cluster:
             gpus(cluster, False)

@@ -11,7 +11,8 @@ use joblet_format::nearest;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Those that every host has. One of the configuration goes before one of the same name here.
+/// Those that every host has. `UCX_POSIX_USE_PROC_LINK=n`: a sandbox has process ids of its own, so shared
+/// memory is found by its name in `/dev/shm`, else UCX sends by TCP. One of the configuration goes before one of the same name here.
 const SHIPPED: [(&str, &str); 3] = [
     (
         "slurm",
@@ -22,7 +23,8 @@ const SHIPPED: [(&str, &str); 3] = [
         "mpi",
         "--here --network=host --ipc=host --init --tmp=${TMPDIR:-/tmp} --keep-fd=$PMI_FD \
          --bind=$PMIX_SERVER_TMPDIR:$PMIX_SERVER_TMPDIR:rw --env=PMI* --env=MPI* --env=OMPI_* \
-         --env=UCX_* --env=FI_* --env=I_MPI_* --env=HYDRA_* --env=SLURM* --env=OMP_* --env=NCCL_*",
+         --env=UCX_POSIX_USE_PROC_LINK=n --env=UCX_* --env=FI_* --env=I_MPI_* --env=HYDRA_* --env=SLURM* \
+         --env=OMP_* --env=NCCL_*",
     ),
     (
         "ci",

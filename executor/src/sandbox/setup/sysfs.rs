@@ -32,8 +32,8 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
     let sys = mount_calls::directory(&places.root, "sys", 0o755)?;
     // A host without it, or one that hides it, has nothing to show.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let devices = mount_calls::directory(&sys, "devices", 0o755)?;
     if let Ok(host) = openat(CWD, SYSTEM, flags, Mode::empty()) {
-        let devices = mount_calls::directory(&sys, "devices", 0o755)?;
         let point = mount_calls::directory(&devices, "system", 0o755)?;
         // With what is mounted below it, as in containers that show only some processors.
         let tree = clone_tree(host.as_fd(), true)?;
@@ -41,7 +41,8 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
     }
     if network {
         let class = mount_calls::directory(&sys, "class", 0o755)?;
-        NETWORK.iter().try_for_each(|name| interfaces(places, &class, name))?;
+        let devices = mount_calls::directory(&devices, "virtual", 0o755)?;
+        NETWORK.iter().try_for_each(|name| interfaces(places, (&class, &devices), name))?;
     }
     let fs = mount_calls::directory(&sys, "fs", 0o755)?;
     let point = mount_calls::directory(&fs, "cgroup", 0o755)?;
@@ -76,13 +77,18 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
     Ok(())
 }
 
-/// Shows what the host's `/sys/class/NAME` links to, each in the directory of its own name: no link leads to
-/// anything else of the host.
-fn interfaces(places: &Places, class: &OwnedFd, name: &str) -> Result<(), Failure> {
+/// Shows what the host's `/sys/class/NAME` links to, each as a link to a device without hardware, as the
+/// kernel has those: UCX looks at links only.
+fn interfaces(
+    places: &Places,
+    (class, devices): (&OwnedFd, &OwnedFd),
+    kind: &str,
+) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let host = openat(CWD, format!("/sys/class/{name}"), flags, Mode::empty());
+    let host = openat(CWD, format!("/sys/class/{kind}"), flags, Mode::empty());
     let Ok(mut list) = host.and_then(Dir::new) else { return Ok(()) };
-    let own = mount_calls::directory(class, name, 0o755)?;
+    let class = mount_calls::directory(class, kind, 0o755)?;
+    let devices = mount_calls::directory(devices, kind, 0o755)?;
     while let Some(entry) = list.read() {
         let entry = entry?;
         let name = entry.file_name();
@@ -90,7 +96,9 @@ fn interfaces(places: &Places, class: &OwnedFd, name: &str) -> Result<(), Failur
         // Some are files; an interface may be gone by now.
         let found = openat(list.fd()?, name, flags, Mode::empty());
         if let (Ok(found), false) = (found, name.to_bytes().starts_with(b".")) {
-            let point = mount_calls::directory(&own, name, 0o755)?;
+            let point = mount_calls::directory(&devices, name, 0o755)?;
+            let link = format!("../../devices/virtual/{kind}/{}", name.to_string_lossy());
+            symlinkat(link, &class, name)?;
             let tree = clone_tree(found.as_fd(), false)?;
             seal::attach_sealed(&places.proc, &tree, here(&point), FLAGS, false)?;
         }
