@@ -397,6 +397,46 @@ def killed(cluster):
     check("after installers that were killed, all nodes install", done.stdout == "up\nup\nup\n", done)
 
 
+def libraries(name, *packages):
+    """Packages of the Python package index for this host's Python, installed once below target/."""
+    place = ROOT / "target" / f"cluster-{name}"
+    if not (place / "complete").exists():
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                        "--root-user-action=ignore", "--target", str(place), *packages], check=True)
+        (place / "complete").touch()
+    shutil.copytree(place, SHARED / name, symlinks=True)
+    return f"{MOUNTED}/{name}"
+
+
+def others(cluster):
+    """Other engines with the shipped examples."""
+    examples = ROOT / "executor/engines"
+    for example in ("submitit/work.py", "dask/work.py", "snakemake/Snakefile"):
+        to = SHARED / "home" / example.replace("/", "-")
+        shutil.copy(examples / example, to)
+        to.chmod(0o755)
+    python = libraries("python", "submitit==1.5.4", "dask-jobqueue==0.9.0")
+    tasks = f"{MOUNTED}/jx run --profile=slurm --bind={python}:{python} --env=PYTHONPATH --runtime=tools python3"
+    env = (f"export JOBLET_EXEC_STORE={MOUNTED}/store PYTHONPATH={python} MEMORY_OF_TASKS=400MB "
+           f"PYTHON_OF_TASKS='{tasks}'; cd {MOUNTED}/home; ")
+    done = cluster.sh(env.replace("400MB", "400M") + "/usr/bin/python3 submitit-work.py", cwd=f"{MOUNTED}/home")
+    check("submitit: three tasks", done.stdout == "[11, 22, 33]\n", done)
+    done = cluster.sh(env + "/usr/bin/python3 dask-work.py", cwd=f"{MOUNTED}/home")
+    check("dask-jobqueue: two workers", done.stdout == "285\n", done)
+    snakemake = libraries("snakemake", "snakemake==9.27.1")
+    (SHARED / "bin").mkdir(exist_ok=True)
+    for name in ("singularity", "apptainer"):
+        if not (SHARED / "bin" / name).exists():
+            (SHARED / "bin" / name).symlink_to("../jx")
+    done = cluster.sh(f"cd {MOUNTED}/home; export PATH={MOUNTED}/bin:$PATH PYTHONPATH={snakemake}; "
+                      f"/usr/bin/python3 -m snakemake -s snakemake-Snakefile --cores 1 --software-deployment-method apptainer "
+                      f"--config runtime={MOUNTED}/store/tools-1.0.0", cwd=f"{MOUNTED}/home")
+    made = SHARED / "home/squares.txt"
+    check("Snakemake: a rule in a runtime, by Singularity's command line",
+          made.exists() and made.read_text() == "[0, 1, 4, 9]\n", done)
+
+
 def cost(cluster, tasks):
     """An array of plain `true`, and the same in sandboxes: milliseconds a task, interleaved."""
     cluster.sh(f"export JOBLET_EXEC_STORE=/mnt/local/store JOBLET_EXEC_REGISTRY={MOUNTED}/registry; srun -N3 $JX install -q tools")
@@ -421,7 +461,8 @@ def cost(cluster, tasks):
     check(f"milliseconds a task of an array of {tasks}: {text}", own <= 1.15 * plain, times)
 
 
-def main(kind):
+def main(kind, only=""):
+    """`only` is the name of one check, for who works on it."""
     full = kind == "full"
     shutil.rmtree(RUN, ignore_errors=True)
     SHARED.mkdir(parents=True)
@@ -436,6 +477,11 @@ def main(kind):
     tasks = 200 if full else 60
     start = time.monotonic()
     try:
+        if only:
+            with Cluster() as cluster:
+                cluster.sh(f"JOBLET_EXEC_STORE={MOUNTED}/store $JX install -q --registry={MOUNTED}/registry tools")
+                globals()[only](cluster)
+            return 1 if failed else 0
         with Cluster() as cluster:
             arrays(cluster, tasks, ["node-local", "shared, without locks", "shared"])
             ends(cluster)
@@ -444,6 +490,7 @@ def main(kind):
             killed(cluster)
             mpi(cluster)
             if full:
+                others(cluster)
                 cost(cluster, 200)
         with Cluster(JX_LOCKS="local") as cluster:
             arrays(cluster, tasks, ["shared, locks of each node"])
@@ -466,4 +513,4 @@ def main(kind):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["without-locks"]:
         without_locks(sys.argv[2:])
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "short"))
+    sys.exit(main(*sys.argv[1:] or ["short"]))

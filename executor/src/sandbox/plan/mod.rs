@@ -413,10 +413,19 @@ mod tests {
         let network = change(|job| job.network = Network::Host);
         let want = [
             "make namespaces: mount pid ipc uts cgroup user",
+            "mount /sys with processors, memory and control groups, the host's network interfaces",
             "show the host's /etc/resolv.conf",
             "show the host's /etc/hosts",
         ];
         assert_eq!(network, want);
+        let memory = change(|job| job.host_ipc = true);
+        let want = [
+            "make namespaces: mount pid uts cgroup network user",
+            "mount /dev with the host's nodes, the host's shm",
+        ];
+        assert_eq!(memory, want);
+        let kept = change(|job| job.descriptors = vec![3, 7]);
+        assert_eq!(kept, ["close files 3 and up, but not 3, but not 7"]);
         let own = |job: &Job| lines(&runtime, job, &user()).join("; ");
         let mut given = job();
         given.binds.push(Bind { source: ".".into(), target: "/work".into(), writable: false });
