@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from . import machine, server, workflow
+from .expression import Unknown
 from .workflow import Failed, Run, say
 
 REPOSITORY = "somebody/registry"
@@ -169,7 +170,7 @@ def main():
     for name in os.environ.get("WORKFLOWS", " ".join(SCENES)).split():
         try:
             SCENES[name](world)
-        except Failed as error:
+        except (Failed, Unknown, subprocess.CalledProcessError) as error:
             print(f"field: FAILED: {error}", file=sys.stderr)
             return 1
         say(f"{name}: passed")

@@ -18,6 +18,8 @@ SHELLS = {
     "runner": ["bash", "-e"],
     "container": ["sh", "-e"],
 }
+# What jobs run on, and what is said of it: an arm64 machine is played by one of this architecture.
+RUNNERS = {"ubuntu-24.04": "", "ubuntu-24.04-arm": ", of this machine's architecture"}
 DEFAULT_BRANCH = "main"
 
 
@@ -124,7 +126,10 @@ class Job:
         return {**before, **{name: shown(value) for name, value in values.items()}}
 
     def run(self):
-        say(f"{self.title} on a {self.kind}")
+        label = filled(self.job["runs-on"], self.contexts)
+        if label not in RUNNERS:
+            raise Failed(f"{self.title}: {label} is not played here")
+        say(f"{self.title} on a {self.kind}{RUNNERS[label]}")
         if self.environment == "github-pages" and self.contexts["github"]["ref"] != f"refs/heads/{DEFAULT_BRANCH}":
             reference = self.contexts["github"]["ref_name"]
             raise Failed(f'{self.title}: "{reference}" is not allowed to deploy to github-pages due to environment '
