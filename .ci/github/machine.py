@@ -30,7 +30,7 @@ def base(work, kind):
         if kind == "runner":
             with Machine(work, new, kind, []) as machine:
                 machine.root("apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy "
-                             f"--no-install-recommends {RUNNER_PACKAGES} && apt-get clean")
+                             f"--no-install-recommends {RUNNER_PACKAGES}")
                 machine.root(f"useradd --create-home --uid {UID} --shell /bin/bash runner && "
                              "echo 'runner ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/runner")
         new.rename(place)
@@ -53,6 +53,10 @@ class Machine:
             self.top.mkdir()
             options = f"lowerdir={self.lower},upperdir={layers}/upper,workdir={layers}/work"
             subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", self.top], check=True)
+        # Packages are fetched once.
+        archives = self.work / "archives"
+        archives.mkdir(exist_ok=True)
+        self.places = [*self.places, f"{archives}=/var/cache/apt/archives"]
         words = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", SYSTEM, "hold", self.top]
         self.holder = subprocess.Popen([*words, *self.places], stdout=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "ready\n":
