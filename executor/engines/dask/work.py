@@ -3,7 +3,7 @@ import os
 from dask.distributed import Client
 from dask_jobqueue import SLURMCluster
 
-PYTHON = os.environ.get("PYTHON_OF_TASKS", "joblet-exec run --profile=slurm --runtime=python-3.11 python3")
+PYTHON = os.environ.get("PYTHON_OF_TASKS", "joblet-exec run --profile=slurm --env=DASK* --runtime=python-3.11 python3")
 
 
 def square(number):

@@ -2,7 +2,7 @@
 import os
 import submitit
 
-PYTHON = os.environ.get("PYTHON_OF_TASKS", "joblet-exec run --profile=slurm --runtime=python-3.11 python3")
+PYTHON = os.environ.get("PYTHON_OF_TASKS", "joblet-exec run --profile=slurm --env=SUBMITIT* --runtime=python-3.11 python3")
 
 
 def add(a, b):
