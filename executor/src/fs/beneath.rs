@@ -65,8 +65,11 @@ pub(crate) fn open(
         let resolve = inside | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let path = path.strip_prefix("/").unwrap_or(path);
-        if let Ok(found) = openat2(root, path, flags, Mode::empty(), resolve) {
-            return Ok(found);
+        match openat2(root, path, flags, Mode::empty(), resolve) {
+            // The one error that is the same for a walk.
+            Err(Errno::NOENT) if !path.as_os_str().is_empty() => return Err(Errno::NOENT),
+            Ok(found) => return Ok(found),
+            Err(_) => {}
         }
     }
     walk(root, path, escape, create)

@@ -9,6 +9,8 @@ use nix::{
 use rustix::{
     event::{PollFd, Timespec, poll},
     io,
+    ioctl::{Ioctl, IoctlOutput, Opcode, Setter, ioctl},
+    thread::{UnshareFlags, unshare_unsafe},
 };
 use std::{
     convert::Infallible,
@@ -126,12 +128,39 @@ pub(super) fn clone_alone(
     }
 }
 
+/// The size of the stack of a process that [`clone_beside`] makes, in bytes.
+const STACK: usize = 1 << 16;
+
+/// Starts a process that runs `child` beside this one: in its memory, on a stack of its own, with a
+/// copy of its descriptors. This process has it as a child that it must reap.
+///
+/// `child` must neither allocate nor call the C library: locks and `errno` are this process's. The
+/// stack and what `child` owns are given up, as nobody could say when they are free.
+///
+/// # Errors
+/// As clone(2).
+pub(super) fn clone_beside(child: Box<dyn FnMut() -> Infallible>) -> Result<(), io::Errno> {
+    let stack = Box::leak(Box::<[u128]>::new_uninit_slice(STACK / size_of::<u128>()));
+    let child: &mut &mut dyn FnMut() -> Infallible = Box::leak(Box::new(Box::leak(child)));
+    // Neither is negative.
+    let flags = (libc::CLONE_VM | libc::SIGCHLD).unsigned_abs().into();
+    let top = stack.as_mut_ptr_range().end.addr();
+    // SAFETY: the stack is the new process's alone, aligned for every use, and is never freed; nor is
+    // `child`, which only the new process uses.
+    let result = unsafe { clone(libc::SYS_clone, flags, top, &raw mut *child) };
+    match i32::try_from(result) {
+        Ok(errno @ ..0) => Err(io::Errno::from_raw_os_error(-errno)),
+        _ => Ok(()),
+    }
+}
+
 /// Calls clone(2) or clone3(2), number `nr`, with two arguments and zeros. The new process calls
 /// what is at `child`; the old one gets what the kernel answered.
 ///
 /// # Safety
 /// The arguments must give the new process this stack, and share memory with it only while this
-/// thread, which is the only one, is suspended (`CLONE_VFORK`). `child` must be valid.
+/// thread, which is the only one, is suspended (`CLONE_VFORK`); or a stack of its own, and a `child`
+/// that does only what [`clone_beside`] allows. `child` must be valid for as long as it runs.
 ///
 /// Then the new process may run any code: no lock is held by another thread. It calls from below
 /// this frame, which with shared memory is what the suspended thread still needs of the stack.
@@ -215,9 +244,8 @@ pub(super) fn exit_now(status: i32) -> ! {
 ///
 /// # Errors
 /// `EPERM` without `CAP_NET_ADMIN` over the network namespace.
-pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    // Of linux/sockios.h; the C libraries differ in the type of a request.
-    const SIOCSIFFLAGS: u16 = 0x8914;
+pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), io::Errno> {
+    const SIOCSIFFLAGS: Opcode = 0x8914; // linux/sockios.h
     // SAFETY: `ifreq` is plain data of integers, bytes and unions of them: all zero is a value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     // ASCII is the same whether or not this architecture's char has a sign.
@@ -226,10 +254,43 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
         request.ifr_name[..2].copy_from_slice(&[b'l' as libc::c_char, b'o' as libc::c_char]);
     }
     request.ifr_ifru.ifru_flags = 1; // IFF_UP
-    let request = &raw const request;
-    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which outlives the call, and writes nothing.
-    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCSIFFLAGS.into(), request) })
-        .map(drop)
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq` and writes nothing.
+    unsafe { ioctl(socket, Setter::<SIOCSIFFLAGS, libc::ifreq>::new(request)) }
+}
+
+/// Moves this process into a new network namespace.
+///
+/// # Errors
+/// As unshare(2): `EPERM` without `CAP_SYS_ADMIN`, `ENOSPC` at the limit of namespaces.
+pub(super) fn new_network() -> Result<(), io::Errno> {
+    // SAFETY: descriptors stay what they are.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }
+}
+
+/// The network namespace that `socket` is in.
+///
+/// # Errors
+/// `EPERM` without `CAP_NET_ADMIN` over it.
+pub(super) fn network_namespace(socket: BorrowedFd<'_>) -> Result<OwnedFd, io::Errno> {
+    /// `SIOCGSKNS` of linux/sockios.h: takes nothing, and returns a new descriptor.
+    struct Namespace;
+    // SAFETY: the request neither reads nor writes memory; what it returns is nobody else's.
+    unsafe impl Ioctl for Namespace {
+        type Output = OwnedFd;
+        const IS_MUTATING: bool = false;
+        fn opcode(&self) -> Opcode {
+            0x894c
+        }
+        fn as_ptr(&mut self) -> *mut libc::c_void {
+            ptr::null_mut()
+        }
+        unsafe fn output_from_ptr(fd: IoctlOutput, _: *mut libc::c_void) -> io::Result<OwnedFd> {
+            // SAFETY: as just said.
+            Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        }
+    }
+    // SAFETY: as above.
+    unsafe { ioctl(socket, Namespace) }
 }
 
 /// Gives this process a new, empty session keyring.

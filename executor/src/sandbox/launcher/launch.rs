@@ -22,13 +22,14 @@ use crate::sandbox::{
     setup::failure::{Failure, Kind},
     setup::mount_calls::identity,
     setup::mounts::Places,
+    setup::network,
     setup::standard_files::StandardFiles,
     sys::{self, Memory},
 };
 use nix::{errno::Errno, libc, unistd::Pid};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fd::{AsFd, BorrowedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     io::write,
     pipe::{PipeFlags, pipe_with},
     process::{Signal, set_parent_process_death_signal},
@@ -50,6 +51,8 @@ pub(crate) fn run(
         reason: errno.desc().to_owned(),
     };
     let raw = |errno: rustix::io::Errno| launch(Errno::from_raw(errno.raw_os_error()));
+    // First, so that it has the longest time.
+    let network = begin_network(steps, host);
     let mut files = StandardFiles::prepare(job.terminal)?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
@@ -69,6 +72,7 @@ pub(crate) fn run(
         ignored: &signals.ignored,
         files: &files,
         terminal: wanted.as_ref(),
+        network: network.as_ref().map(AsFd::as_fd),
         results: expected.as_ref().map(|expected| expected.far.as_fd()),
         entrance: None,
         reader: reader.as_fd(),
@@ -77,7 +81,7 @@ pub(crate) fn run(
     };
     let pid = clone(steps, cgroup.as_ref(), sandbox)
         .map_err(|(at, errno)| explained(steps, job, host, at, Failure::from(errno)))?;
-    drop(wanted);
+    drop((wanted, network));
     drop(writer);
     files.let_go();
     let init = steps.contains(&Step::Init);
@@ -101,6 +105,12 @@ pub(crate) fn run(
             Ok((exit, expected.and_then(Expected::take)))
         }
     }
+}
+
+/// Starts to make the network namespace of a plan with one. `None` where the child does it.
+fn begin_network(steps: &[Step], host: &Host) -> Option<OwnedFd> {
+    let wanted = steps.contains(&Step::Network) && !leaves_out(&Step::Network);
+    wanted.then(|| network::begin(!host.privileged).ok())?
 }
 
 /// Starts the child in its namespaces and its control group. An error tells the step it belongs to.
@@ -157,16 +167,15 @@ fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     }
 }
 
-/// The flags of clone(2) for the step that makes namespaces. A process that is started in another
+/// The flags of clone(2) for the step that makes namespaces, but for the network's. A process that is started in another
 /// control group makes the namespace for it there, when it has arrived.
 fn flags(step: &Step, limited: bool) -> libc::c_int {
-    let Step::Namespaces { user, network, ipc } = step else { return 0 };
+    let Step::Namespaces { user, ipc, .. } = step else { return 0 };
     let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS;
     let ipc = if *ipc { libc::CLONE_NEWIPC } else { 0 };
     let cgroup = if limited { 0 } else { libc::CLONE_NEWCGROUP };
     let user = if *user { libc::CLONE_NEWUSER } else { 0 };
-    let network = if *network && !weaken::without("network") { libc::CLONE_NEWNET } else { 0 };
-    always | ipc | cgroup | user | network
+    always | ipc | cgroup | user
 }
 
 /// The child: never returns into the code of the launcher.

@@ -8,15 +8,11 @@ use std::fs;
 pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String {
     let plain = errno.desc();
     let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
-    let namespaces = matches!(step, Step::Namespaces { .. });
+    let namespaces = matches!(step, Step::Namespaces { .. } | Step::Network);
     let early = namespaces
         || matches!(
             step,
-            Step::MapIds { .. }
-                | Step::PrivateMounts
-                | Step::Loopback
-                | Step::Hostname { .. }
-                | Step::Root { .. }
+            Step::MapIds { .. } | Step::PrivateMounts | Step::Hostname { .. } | Step::Root { .. }
         );
     if user_namespace && (namespaces && errno == Errno::ENOSPC || early && denied) {
         return format!("{plain}; {}", why_no_user_namespace(|path| fs::read_to_string(path).ok()));

@@ -33,10 +33,33 @@ pub struct Host {
 pub enum Groups {
     /// None: the caller is in the topmost group of each hierarchy of version 1.
     None,
-    /// Version 2.
-    Two,
-    /// Version 1: controllers of each hierarchy, with `,` between them.
-    One(Vec<String>),
+    /// Version 2: the caller's group.
+    Two(Group),
+    /// Version 1: the caller's group in each hierarchy.
+    One(Vec<Group>),
+}
+
+/// A control group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// Controllers of the hierarchy of version 1, with `,` between them; empty for version 2.
+    pub controllers: String,
+    /// Its path from the top of the hierarchy, as `/proc/self/cgroup` has it; empty if the job will be in
+    /// another one.
+    pub path: String,
+}
+
+impl Groups {
+    /// The same for a job that is in groups which are yet to be made.
+    #[must_use]
+    pub fn unknown(mut self) -> Self {
+        match &mut self {
+            Self::None => {}
+            Self::Two(group) => group.path.clear(),
+            Self::One(groups) => groups.iter_mut().for_each(|group| group.path.clear()),
+        }
+        self
+    }
 }
 
 /// Whether a current directory can be the lower layer of `/work`.
@@ -75,17 +98,22 @@ const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "cpuset"];
 /// Reads `/proc/self/cgroup`, cgroups(7): lines of number, controllers and group.
 fn groups(text: &[u8]) -> Groups {
     let text = String::from_utf8_lossy(text);
-    let lines: Vec<_> =
-        text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')).collect();
+    let group = |line: &str| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        Some(Group { controllers: controllers.into(), path: path.into() })
+    };
+    let groups: Vec<_> = text.lines().filter_map(group).collect();
     let known = |names: &str| names.split(',').any(|name| CONTROLLERS.contains(&name));
-    let ones: Vec<_> = lines.into_iter().filter(|(names, _)| known(names)).collect();
+    let (ones, others): (Vec<_>, Vec<_>) =
+        groups.into_iter().partition(|group| known(&group.controllers));
     if ones.is_empty() {
-        return if text.is_empty() { Groups::None } else { Groups::Two };
+        let two = others.into_iter().find(|group| group.controllers.is_empty());
+        return two.map_or(Groups::None, Groups::Two);
     }
-    if ones.iter().all(|(_, group)| *group == "/") {
+    if ones.iter().all(|group| group.path == "/") {
         return Groups::None;
     }
-    Groups::One(ones.into_iter().map(|(names, _)| names.to_owned()).collect())
+    Groups::One(ones)
 }
 
 /// The name that has this `number` in a file such as `/etc/passwd`: `name:…:number:…`.
@@ -160,13 +188,19 @@ mod tests {
 
     #[test]
     fn groups_of_both_versions() {
-        let one = |list: &[&str]| Groups::One(list.iter().map(|name| (*name).to_owned()).collect());
+        let group = |controllers: &str, path: &str| Group {
+            controllers: controllers.into(),
+            path: path.into(),
+        };
         for (text, want) in [
             ("", Groups::None),
-            ("0::/\n", Groups::Two),
-            ("0::/user.slice/x\n1:name=systemd:/\n", Groups::Two),
+            ("0::/\n", Groups::Two(group("", "/"))),
+            ("0::/user.slice/x\n1:name=systemd:/\n", Groups::Two(group("", "/user.slice/x"))),
             ("3:memory:/\n2:cpu,cpuacct:/\n0::/a\n", Groups::None),
-            ("3:memory:/a\n2:cpu,cpuacct:/\n1:name=x:/a\n", one(&["memory", "cpu,cpuacct"])),
+            (
+                "3:memory:/a\n2:cpu,cpuacct:/\n1:name=x:/a\n",
+                Groups::One(vec![group("memory", "/a"), group("cpu,cpuacct", "/")]),
+            ),
         ] {
             assert_eq!(groups(text.as_bytes()), want, "{text}");
         }

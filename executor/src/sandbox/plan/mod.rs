@@ -53,9 +53,6 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::MapIds { inside: ids, outside: host.ids });
     }
     steps.push(Step::PrivateMounts);
-    if network {
-        steps.push(Step::Loopback);
-    }
     // Beside the host's network its own name is what its resolver knows.
     let name = job.hostname.as_deref().or(network.then_some(HOSTNAME)).map(str::to_owned);
     steps.extend(name.clone().map(|name| Step::Hostname { name }));
@@ -65,7 +62,9 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.push(Step::Proc { protect: host.privileged });
     let (more, shm) = (job.devices.clone(), job.host_ipc);
     steps.push(Step::Dev { make_nodes: host.privileged, more, shm });
-    steps.push(Step::Sys { groups: host.groups.clone(), network: !network });
+    let groups = host.groups.clone();
+    let groups = if job.limits.is_empty() { groups } else { groups.unknown() };
+    steps.push(Step::Sys { groups, network: !network });
     // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);
     steps.extend(mounts(runtime, ids));
@@ -112,6 +111,8 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     let terminal = job.terminal != Terminal::None;
     steps.extend(terminal.then_some(Step::Terminal { owner: ids }));
     steps.push(Step::Workdir { path });
+    // As late as can be: it is made meanwhile.
+    steps.extend(network.then_some(Step::Network));
     steps.push(Step::DropPrivileges { user: host.privileged.then_some(ids) });
     // Last: no step needs a file of the host any more.
     steps.extend([Step::Seccomp, Step::CloseFiles { kept: job.descriptors.clone() }]);
@@ -251,7 +252,7 @@ mod tests {
     fn root() -> Host {
         let ids = Ids { uid: 0, gid: 0 };
         let (user, group) = ("root".into(), "root".into());
-        let groups = Groups::Two;
+        let groups = Groups::None;
         Host { ids, user, group, groups, privileged: true, cwd: Cwd::Files }
     }
 
@@ -318,8 +319,13 @@ mod tests {
                 ("mount /proc", "mount /dev with the host's nodes", names)
             };
             let mut want = begin;
-            want.extend(["make all mounts private", "bring the loopback interface up"]);
-            want.extend(["set the host name joblet", "mount an empty root", proc, dev]);
+            want.extend([
+                "make all mounts private",
+                "set the host name joblet",
+                "mount an empty root",
+                proc,
+                dev,
+            ]);
             want.push("mount /sys with processors, memory and control groups");
             want.push("replace the standard files by the job's own");
             want.push("mount an empty /tmp (mode 1777)");
@@ -330,8 +336,8 @@ mod tests {
             want.push("mount a private copy of the current directory on /work");
             want.push("make the root read-only");
             want.extend(["enter the root and detach the host's", "begin a session"]);
-            want.extend(["change to /work", end, "filter system calls"]);
-            want.extend(["close files 3 and up", "execute python3 x.py"]);
+            want.extend(["change to /work", "enter a network with a loopback interface", end]);
+            want.extend(["filter system calls", "close files 3 and up", "execute python3 x.py"]);
             assert_eq!(lines(&runtime, &job(), host), want);
         }
     }

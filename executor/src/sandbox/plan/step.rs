@@ -47,8 +47,6 @@ pub enum Step {
     },
     /// From here no mount is seen outside, and none from outside is seen.
     PrivateMounts,
-    /// The loopback interface, up.
-    Loopback,
     /// The host name.
     Hostname {
         /// The name.
@@ -175,6 +173,8 @@ pub enum Step {
         /// Whose it is.
         owner: Ids,
     },
+    /// The network namespace, with its loopback interface up.
+    Network,
     /// Only standard input, output and error stay open, and what the caller leaves to the job.
     CloseFiles {
         /// That.
@@ -227,7 +227,6 @@ impl fmt::Display for Step {
                 outside.uid, outside.gid, inside.uid, inside.gid
             ),
             Self::PrivateMounts => f.write_str("make all mounts private"),
-            Self::Loopback => f.write_str("bring the loopback interface up"),
             Self::Hostname { name } => write!(f, "set the host name {name}"),
             Self::Root { size } => {
                 f.write_str("mount an empty root")?;
@@ -272,6 +271,7 @@ impl fmt::Display for Step {
             Self::StandardFiles => f.write_str("replace the standard files by the job's own"),
             Self::Session => f.write_str("begin a session"),
             Self::Terminal { .. } => f.write_str("open a terminal of the job's own"),
+            Self::Network => f.write_str("enter a network with a loopback interface"),
             Self::CloseFiles { kept } => {
                 f.write_str("close files 3 and up")?;
                 kept.iter().try_for_each(|fd| write!(f, ", but not {fd}"))

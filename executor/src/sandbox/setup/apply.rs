@@ -4,7 +4,7 @@ use super::{
     command, copy, descriptors, dev,
     failure::{Failure, Kind},
     mounts::Places,
-    names, places, private_copy, privileges, proc, seal, seccomp,
+    names, network, places, private_copy, privileges, proc, seal, seccomp,
     standard_files::StandardFiles,
     sysfs, terminal,
 };
@@ -16,7 +16,6 @@ use rustix::{
     fs::{Dir, FileType, Mode, OFlags, fstat, openat},
     io::Errno,
     mount::{UnmountFlags, unmount},
-    net::{AddressFamily, SocketFlags, SocketType, socket_with},
     process::{chroot, fchdir, pivot_root, umask},
 };
 use std::{fs, os::unix::ffi::OsStrExt, path::Path};
@@ -31,6 +30,8 @@ pub(crate) struct Sandbox<'a> {
     pub user_namespace: bool,
     /// Signals that the job ignores, as its caller does.
     pub ignored: &'a [i32],
+    /// Where its network namespace comes from, if it does not make it itself.
+    pub network: Option<BorrowedFd<'a>>,
     /// Where it sends its private directory.
     pub results: Option<BorrowedFd<'a>>,
     /// Where it joins its control group, if it was not started there.
@@ -52,18 +53,18 @@ impl Sandbox<'_> {
     pub(crate) fn apply(self, step: &Step, places: &mut Option<Places>) -> Result<(), Failure> {
         match step {
             Step::Limit(_) => enter_group(self.entrance),
-            Step::Namespaces { .. } => Ok(()), // the clone that this process began with
+            // Made by the clone that this process began with, but for the network's.
+            Step::Namespaces { user: true, .. } => {
+                self.network.map_or(Ok(()), network::send_user_namespace)
+            }
+            Step::Namespaces { .. } => Ok(()),
             Step::MapIds { inside, outside } => {
                 write("/proc/self/setgroups", "deny")?;
                 write("/proc/self/uid_map", &format!("{} {} 1\n", inside.uid, outside.uid))?;
                 write("/proc/self/gid_map", &format!("{} {} 1\n", inside.gid, outside.gid))
             }
             Step::PrivateMounts => Ok(seal::make_private()?),
-            Step::Loopback => {
-                let flags = SocketFlags::CLOEXEC;
-                let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, flags, None)?;
-                Ok(sys::loopback_up(socket.as_fd())?)
-            }
+            Step::Network => network::enter(self.network),
             Step::Hostname { name } => Ok(nix::unistd::sethostname(name)?),
             Step::Root { size } => {
                 umask(Mode::from_raw_mode(0o022));

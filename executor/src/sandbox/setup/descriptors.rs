@@ -1,4 +1,4 @@
-//! Descriptors that the child sends to the launcher, over a socket.
+//! Descriptors that one process sends to another, over a socket.
 
 use rustix::{
     cmsg_space,
@@ -11,12 +11,30 @@ use rustix::{
 };
 use std::mem::MaybeUninit;
 
-/// Sends descriptors to the launcher.
+/// Sends descriptors.
 pub(crate) fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut message = SendAncillaryBuffer::new(&mut space);
     message.push(SendAncillaryMessage::ScmRights(fds));
     sendmsg(socket, &[IoSlice::new(b"t")], &mut message, SendFlags::NOSIGNAL).map(drop)
+}
+
+/// Waits for one descriptor, and allocates nothing. `None` if there will not be one.
+pub(crate) fn wait(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
+    let mut message = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    let mut bytes = [IoSliceMut::new(&mut byte)];
+    while let Err(errno) = recvmsg(socket, &mut bytes, &mut message, RecvFlags::CMSG_CLOEXEC) {
+        if errno != Errno::INTR {
+            return None;
+        }
+    }
+    let fds = message.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    fds.flatten().next()
 }
 
 /// Takes descriptors out of the socket, if that many have come.

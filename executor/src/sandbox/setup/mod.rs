@@ -29,6 +29,7 @@ mod mirror;
 pub(crate) mod mount_calls;
 pub(crate) mod mounts;
 mod names;
+pub(crate) mod network;
 mod overlay;
 mod places;
 mod private_copy;

@@ -76,11 +76,16 @@ pub(crate) fn filesystem(
 
 /// Makes a second mount of what `source` is, attached nowhere.
 pub(crate) fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
+    clone_at((source, Path::new("")), recursive)
+}
+
+/// As [`clone_tree`], of what is at `source`.
+pub(crate) fn clone_at((dir, name): Point<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
     let recursive = if recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH;
-    open_tree(source, "", flags | recursive)
+    open_tree(dir, name, flags | recursive)
 }
 
 /// Attaches `mount` at `target`, over anything that is mounted there.

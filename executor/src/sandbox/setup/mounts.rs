@@ -4,7 +4,7 @@
 use super::{
     failure::Failure,
     layer::{self, Base, Layers},
-    mount_calls::{self, attach, clone_tree, here, set_owner, tmpfs},
+    mount_calls::{self, attach, clone_at, clone_tree, here, set_owner, tmpfs},
     seal, trampoline,
 };
 use crate::env::weaken;
@@ -15,7 +15,10 @@ use crate::sandbox::{
 };
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
-    fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdirat, open, openat, unlinkat},
+    fs::{
+        AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mkdirat, open, openat,
+        unlinkat,
+    },
     io::Errno,
 };
 use std::{
@@ -182,6 +185,9 @@ impl Places {
         owner: Ids,
         size: Option<u64>,
     ) -> Result<(), Failure> {
+        if size.is_none() && self.new_scratch(target, mode, owner)? {
+            return Ok(());
+        }
         let target = self.target(target, false)?;
         if size.is_some() || !self.is_free(target.as_fd())? {
             let tmpfs = tmpfs(mode, Some(owner), size.or(self.size), NOSUID | NODEV)?;
@@ -192,6 +198,23 @@ impl Places {
         set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
         // A clone has the flags of the root, nosuid and nodev.
         Ok(attach(&clone_tree(target.as_fd(), false)?, here(&target))?)
+    }
+
+    /// As [`Places::scratch`], if `target` is a new directory in the root. Whether it is.
+    pub(crate) fn new_scratch(
+        &self,
+        target: &Path,
+        mode: u32,
+        owner: Ids,
+    ) -> Result<bool, Failure> {
+        let Some(name) = self.new_target(target, false)? else { return Ok(false) };
+        let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+        chownat(&self.root, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        chmodat(&self.root, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        let point = (self.root.as_fd(), name);
+        // It has the flags of the root, nosuid and nodev.
+        attach(&clone_at(point, false)?, point)?;
+        Ok(true)
     }
 
     /// The directory that will have what the job makes and changes in its `/work`.

@@ -23,9 +23,7 @@ pub(crate) fn make(places: &Places, owner: Ids) -> Result<(), Failure> {
     for name in EMPTY {
         new(name)?;
     }
-    if new("run")? {
-        places.scratch(Path::new("/run"), 0o755, owner, None)?;
-    }
+    places.new_scratch(Path::new("/run"), 0o755, owner)?;
     // The same as /tmp where it need not be a mount of its own.
     if new("var")? {
         return Ok(symlinkat("../tmp", &places.root, "var/tmp")?);

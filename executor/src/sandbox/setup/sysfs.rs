@@ -6,67 +6,76 @@
 
 use super::{
     failure::Failure,
-    mount_calls::{self, attach, clone_tree, here},
+    mount_calls::{self, clone_tree, here},
     mounts::Places,
     seal,
 };
 use crate::sandbox::{
-    plan::host::Groups,
+    plan::host::{Group, Groups},
     sys::{NODEV, NOEXEC, NOSUID, RDONLY},
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{AtFlags, CWD, Dir, Mode, OFlags, openat, statat, symlinkat},
+    fs::{AtFlags, CWD, Dir, Mode, OFlags, fstatfs, mkdirat, openat, statat, symlinkat},
     io::Errno,
 };
+use std::path::Path;
 
 /// The processors and the memory, here and there.
-const SYSTEM: &str = "/sys/devices/system";
+const SYSTEM: &str = "sys/devices/system";
+/// The control groups.
+const GROUPS: &str = "sys/fs/cgroup";
 const FLAGS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+
+/// `statfs.f_type` of control groups of both versions, linux/magic.h.
+const TWO: u32 = 0x6367_7270;
+const ONE: u32 = 0x0027_e0eb;
 
 /// What of `/sys/class` belongs to a network.
 const NETWORK: [&str; 3] = ["net", "infiniband", "infiniband_verbs"];
 
 /// Makes `/sys`. `groups` are those that the job is in; it has the host's network if `network`.
 pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(), Failure> {
-    let sys = mount_calls::directory(&places.root, "sys", 0o755)?;
+    // Nobody else can put anything in the place of one of them.
+    let directory = |path: &Path| mkdirat(&places.root, path, Mode::from_raw_mode(0o755));
+    for path in ["sys", "sys/devices", SYSTEM, "sys/fs", GROUPS] {
+        directory(Path::new(path))?;
+    }
+    let show = |tree: &OwnedFd, path: &Path| {
+        seal::attach_sealed(&places.proc, tree, (places.root.as_fd(), path), FLAGS, true)
+    };
     // A host without it, or one that hides it, has nothing to show.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let devices = mount_calls::directory(&sys, "devices", 0o755)?;
-    if let Ok(host) = openat(CWD, SYSTEM, flags, Mode::empty()) {
-        let point = mount_calls::directory(&devices, "system", 0o755)?;
+    if let Ok(host) = openat(CWD, format!("/{SYSTEM}"), flags, Mode::empty()) {
         // With what is mounted below it, as in containers that show only some processors.
-        let tree = clone_tree(host.as_fd(), true)?;
-        seal::attach_sealed(&places.proc, &tree, here(&point), FLAGS, true)?;
+        show(&clone_tree(host.as_fd(), true)?, Path::new(SYSTEM))?;
     }
     if network {
-        let class = mount_calls::directory(&sys, "class", 0o755)?;
-        let devices = mount_calls::directory(&devices, "virtual", 0o755)?;
-        NETWORK.iter().try_for_each(|name| interfaces(places, (&class, &devices), name))?;
+        let parents = ["sys/class", "sys/devices/virtual"];
+        let [class, devices] = parents.map(|path| mount_calls::directory(&places.root, path, 0o755));
+        let parents = (&class?, &devices?);
+        NETWORK.iter().try_for_each(|name| interfaces(places, parents, name))?;
     }
-    let fs = mount_calls::directory(&sys, "fs", 0o755)?;
-    let point = mount_calls::directory(&fs, "cgroup", 0o755)?;
+    let all = Path::new(GROUPS);
     match groups {
         Groups::None => {}
-        Groups::Two => {
-            let found = mount_calls::filesystem("cgroup2", &[], FLAGS);
+        Groups::Two(group) => {
             // Only the topmost group of a host has no type. It limits nothing, and has all others.
-            let is_own =
-                |group: &OwnedFd| statat(group.as_fd(), "cgroup.type", AtFlags::empty()).is_ok();
-            if let Some(group) = found.ok().filter(is_own) {
-                attach(&group, here(&point))?;
+            let is_own = |group: &OwnedFd| statat(group, "cgroup.type", AtFlags::empty()).is_ok();
+            if let Some(group) = find(group).filter(is_own) {
+                show(&group, all)?;
             }
         }
-        Groups::One(hierarchies) => {
-            for names in hierarchies {
-                let options: Vec<_> = names.split(',').map(|name| (name, "")).collect();
-                let Ok(group) = mount_calls::filesystem("cgroup", &options, FLAGS) else {
-                    continue;
-                };
-                attach(&group, here(&mount_calls::directory(&point, names.as_str(), 0o755)?))?;
+        Groups::One(groups) => {
+            for group in groups {
+                let Some(found) = find(group) else { continue };
+                let at = all.join(&group.controllers);
+                directory(&at)?;
+                show(&found, &at)?;
                 // Each controller by its name, where some have one hierarchy: cpu, cpuacct.
-                for name in names.split(',').filter(|_| options.len() > 1) {
-                    match symlinkat(names, &point, name) {
+                let names = group.controllers.split(',').filter(|name| **name != group.controllers);
+                for name in names {
+                    match symlinkat(&group.controllers, &places.root, all.join(name)) {
                         Ok(()) | Err(Errno::EXIST) => {}
                         Err(errno) => return Err(errno.into()),
                     }
@@ -75,6 +84,30 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
         }
     }
     Ok(())
+}
+
+/// A mount of `group`, attached nowhere: of its directory where hierarchies usually are, else of a new
+/// file system, whose root is the group that this process is in. That is slower, most of all to end.
+fn find(group: &Group) -> Option<OwnedFd> {
+    let Group { controllers, path } = group;
+    let version = if controllers.is_empty() { TWO } else { ONE };
+    let known = || {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // `/..` is above the group that this process may see.
+        let path = Some(path).filter(|path| path.starts_with('/') && !path.contains("/.."))?;
+        let path = format!("/{GROUPS}/{controllers}{path}");
+        let found = openat(CWD, path, flags, Mode::empty()).ok()?;
+        let magic = fstatfs(&found).ok()?.f_type;
+        // Not recursively: the kernel keeps what is mounted below, if anything is.
+        let is_one = i128::from(magic) == i128::from(version);
+        is_one.then(|| clone_tree(found.as_fd(), false).ok())?
+    };
+    known().or_else(|| {
+        let options: Vec<_> = controllers.split(',').map(|name| (name, "")).collect();
+        let (name, options) =
+            if controllers.is_empty() { ("cgroup2", &[][..]) } else { ("cgroup", &*options) };
+        mount_calls::filesystem(name, options, FLAGS).ok()
+    })
 }
 
 /// Shows what the host's `/sys/class/NAME` links to, each as a link to a device without hardware, as the
