@@ -242,6 +242,11 @@ impl Places {
         seal::seal(&self.proc, self.root.as_fd(), NODEV | RDONLY, false)
     }
 
+    /// Whether `dir` is on a file system of the job alone.
+    pub(crate) fn is_own(&self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(self.own.borrow().contains(&fstat(dir)?.st_dev))
+    }
+
     /// Remembers that the file system of `mount` is the job's alone.
     pub(crate) fn owns(&self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
         self.own.borrow_mut().push(fstat(mount)?.st_dev);

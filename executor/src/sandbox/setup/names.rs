@@ -93,7 +93,12 @@ fn show(
     let mode = Mode::from_raw_mode(0o644);
     let found = match beneath::open(places.root.as_fd(), path, Escape::Clamp, Create::Nothing) {
         Err(Errno::NOENT) => {
-            // A place of the job's own, or none that could have one.
+            // A place of the job's own, or none that could have one: most often it is the runtime's.
+            let parent = path.parent().unwrap_or(path);
+            let parent = beneath::open(places.root.as_fd(), parent, Escape::Clamp, Create::Nothing);
+            if parent.is_ok_and(|parent| places.is_own(parent.as_fd()) == Ok(false)) {
+                return Ok(());
+            }
             let Ok(new) = places.own_target(path, true) else { return Ok(()) };
             let file = open_again(places, new.as_fd(), OFlags::WRONLY)?;
             return Ok(write(file, &make(b""))?);
