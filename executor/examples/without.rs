@@ -35,6 +35,7 @@ fn number(name: &str) -> Option<i64> {
         "mount_setattr" => libc::SYS_mount_setattr,
         "openat2" => libc::SYS_openat2,
         "pidfd_open" => libc::SYS_pidfd_open,
+        "setns" => libc::SYS_setns,
         "pidfd_send_signal" => libc::SYS_pidfd_send_signal,
         _ => return None,
     })

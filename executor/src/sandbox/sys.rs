@@ -141,13 +141,13 @@ const STACK: usize = 1 << 16;
 /// As clone(2).
 pub(super) fn clone_beside(child: Box<dyn FnMut() -> Infallible>) -> Result<(), io::Errno> {
     let stack = Box::leak(Box::<[u128]>::new_uninit_slice(STACK / size_of::<u128>()));
-    let child: &mut &mut dyn FnMut() -> Infallible = Box::leak(Box::new(Box::leak(child)));
+    let child: *mut &mut dyn FnMut() -> Infallible = Box::into_raw(Box::new(Box::leak(child)));
     // Neither is negative.
     let flags = (libc::CLONE_VM | libc::SIGCHLD).unsigned_abs().into();
     let top = stack.as_mut_ptr_range().end.addr();
     // SAFETY: the stack is the new process's alone, aligned for every use, and is never freed; nor is
     // `child`, which only the new process uses.
-    let result = unsafe { clone(libc::SYS_clone, flags, top, &raw mut *child) };
+    let result = unsafe { clone(libc::SYS_clone, flags, top, child) };
     match i32::try_from(result) {
         Ok(errno @ ..0) => Err(io::Errno::from_raw_os_error(-errno)),
         _ => Ok(()),

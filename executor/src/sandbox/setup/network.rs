@@ -62,8 +62,9 @@ pub(crate) fn send_user_namespace(socket: BorrowedFd<'_>) -> Result<(), Failure>
 
 /// In the child: enters the namespace that comes over `socket`, or a new one.
 pub(crate) fn enter(socket: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
-    match socket.and_then(descriptors::wait) {
-        Some(network) => Ok(enter_namespace(network.as_fd(), Some(Kind::Network))?),
+    let enter = |network: OwnedFd| enter_namespace(network.as_fd(), Some(Kind::Network)).ok();
+    match socket.and_then(descriptors::wait).and_then(enter) {
+        Some(()) => Ok(()),
         None => Ok(make().map(drop)?),
     }
 }
