@@ -52,7 +52,8 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
     }
     if network {
         let parents = ["sys/class", "sys/devices/virtual"];
-        let [class, devices] = parents.map(|path| mount_calls::directory(&places.root, path, 0o755));
+        let [class, devices] =
+            parents.map(|path| mount_calls::directory(&places.root, path, 0o755));
         let parents = (&class?, &devices?);
         NETWORK.iter().try_for_each(|name| interfaces(places, parents, name))?;
     }
