@@ -17,14 +17,14 @@ pub enum Error {
     /// The command line is wrong; nothing was touched.
     #[error("{0}")]
     Usage(String),
-    /// No usable answer from `url`.
+    /// The request for `url` failed.
     #[error("{url}: {reason}")]
     Net {
-        /// What was asked for.
+        /// The requested address.
         url: String,
         /// What happened, and what to do.
         reason: String,
-        /// The status of the answer that was not used.
+        /// The HTTP status, if there was a response.
         status: Option<u16>,
     },
     /// The document at `registry` was refused.
@@ -35,10 +35,10 @@ pub enum Error {
         /// The rule it breaks, and what to do.
         reason: String,
     },
-    /// The registry or the store does not have what was asked for.
+    /// The registry or the store does not have the requested object.
     #[error("{0}")]
     NotFound(String),
-    /// `object` has other bytes than the registry promised.
+    /// `object` does not have the checksum that the registry states.
     #[error("{object}: checksum differs: expected {expected}, got {actual}; {}", TRY_AGAIN)]
     Checksum {
         /// The archive's address.
@@ -48,7 +48,7 @@ pub enum Error {
         /// What arrived.
         actual: Checksum,
     },
-    /// `object` has another length than the registry promised.
+    /// `object` does not have the length that the registry states.
     #[error("{object}: size differs: expected {expected} bytes, got {actual}; {}", TRY_AGAIN)]
     Size {
         /// The archive's address.
@@ -66,7 +66,7 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// A registry offers other bytes under the name of an installed version.
+    /// A registry has another archive for the name and version of an installed runtime.
     #[error(
         "{runtime} is installed with {installed}, but now there is {offered}; a published version \
          must not change: ask the maintainer, or remove the installed one to \
@@ -80,7 +80,7 @@ pub enum Error {
         /// Checksum and registry of what is offered.
         offered: String,
     },
-    /// Installed runtimes are not what was published.
+    /// Installed runtimes differ from their published archives.
     #[error("{0} differ from what was published; joblet-exec verify --repair fetches that again")]
     Damaged(String),
     /// The archive breaks a rule of the extraction policy. Nothing of it was installed.
@@ -101,24 +101,24 @@ pub enum Error {
         /// Why it failed.
         source: io::Error,
     },
-    /// `path` is a place where others than this program and its user decide what is there.
+    /// `path` is not trusted: another user owns it or may write it.
     #[error("{} is refused: {reason}, or name another place with {}", path.display(), option)]
     Untrusted {
         /// The file or directory.
         path: PathBuf,
         /// What is wrong with it, and what to do.
         reason: String,
-        /// What names another place.
+        /// The option or variable that sets another path.
         option: &'static str,
     },
-    /// There is not enough room for what was to be written to `path`.
+    /// `path` does not have enough free space.
     #[error("{}: {needed} bytes are needed and {free} are free; free some space or choose another store with --store DIR", path.display())]
     Full {
         /// The store.
         path: PathBuf,
-        /// For what was to be installed, in bytes.
+        /// Space needed, in bytes.
         needed: u64,
-        /// For this user, in bytes.
+        /// Space available to this user, in bytes.
         free: u64,
     },
     /// Another process holds the lock of `what`.
@@ -131,7 +131,7 @@ pub enum Error {
         /// How long this process waited.
         waited: Duration,
     },
-    /// Jobs run in the runtime that was to be moved away.
+    /// Jobs run in a runtime that can only be removed in place.
     #[error("{what} is used by running jobs ({holders}); try again when they have ended")]
     InUse {
         /// The runtime's directory.
@@ -147,10 +147,10 @@ pub enum Error {
         /// The rule it breaks, with line or entry.
         reason: String,
     },
-    /// The sandbox could not be set up as it must be; no job was started.
+    /// The sandbox could not be set up; no job was started.
     #[error("{step}: {reason}")]
     Launch {
-        /// What was to be done, and to which object.
+        /// The step that failed, and its object.
         step: String,
         /// Why it failed, and what to do.
         reason: String,
@@ -173,7 +173,7 @@ pub enum Error {
     },
 }
 
-/// Advice for bytes that are not the promised ones.
+/// The hint for a wrong checksum or size.
 const TRY_AGAIN: &str =
     "nothing was installed; if it happens again, tell the registry's maintainer";
 
@@ -200,7 +200,7 @@ impl Error {
         }
     }
 
-    /// Whether it says that there is no such file, and nothing else.
+    /// Whether it is an [`Error::File`] for a missing file.
     pub fn is_absence(&self) -> bool {
         match self {
             Self::Net { status, .. } => matches!(status, Some(403 | 404 | 410)),
@@ -209,7 +209,7 @@ impl Error {
         }
     }
 
-    /// Makes an [`Error::Net`] where there is no answer.
+    /// Makes an [`Error::Net`] without an HTTP status.
     pub fn net(url: &impl ToString, reason: String) -> Self {
         Self::Net { url: url.to_string(), reason, status: None }
     }
@@ -224,7 +224,7 @@ impl Error {
     }
 }
 
-/// What a [`Error::File`] calls the file that this program prints to.
+/// The path in an [`Error::File`] for standard output.
 pub(crate) const STANDARD_OUTPUT: &str = "standard output";
 
 impl From<Usage> for Error {
@@ -233,7 +233,7 @@ impl From<Usage> for Error {
     }
 }
 
-/// How to fix the file errors that new users meet first. What is printed is in no store.
+/// The hint for file errors that new users meet first; none for standard output.
 fn file_hint(path: &Path, source: &io::Error) -> &'static str {
     if path == Path::new(STANDARD_OUTPUT) {
         return "";

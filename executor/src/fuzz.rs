@@ -189,15 +189,15 @@ pub fn registry(bytes: &[u8]) {
     }
     let document = RegistryDocument::parse(
         bytes.to_owned(),
-        &Location::File(Local::of("registry.json".as_ref())),
+        &Location::File(Local::from_path("registry.json".as_ref())),
     );
     let whole = serde_json::from_slice::<Registry>(bytes);
     let Ok(document) = document else { return };
-    let mut read = document.part(None).expect("it is in memory");
+    let mut read = document.entries(None).expect("it is in memory");
     let whole = whole.expect("a document that was checked as a whole can be read as one");
     // A name that is written with escapes is found in the whole only.
     for (name, releases) in &whole.runtimes {
-        let part = document.part(Some(name)).expect("it is in memory");
+        let part = document.entries(Some(name)).expect("it is in memory");
         assert!(part.runtimes.get(name).is_none_or(|part| part == releases));
     }
     read.refused.clear();

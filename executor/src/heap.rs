@@ -1,7 +1,7 @@
-//! The memory of the program: Doug Lea's allocator behind the standard library's lock.
+//! The global allocator: dlmalloc with the standard library's mutex.
 //!
-//! musl's own allocator returns every few pages to the kernel at once, a tenth of what a job's
-//! start takes. The lock that the crate brings is the C library's, which is never inlined.
+//! musl's own allocator returns every few pages to the kernel at once, which takes a tenth of a job's
+//! start. The crate's own lock is the C library's, which is never inlined.
 #![allow(unsafe_code)]
 
 use dlmalloc::Dlmalloc;
@@ -19,7 +19,7 @@ impl Heap {
         Self(Mutex::new(Dlmalloc::new()))
     }
 
-    /// Nothing here panics, nor does the lock allocate.
+    /// No code under the lock panics, and the lock does not allocate.
     fn lock(&self) -> MutexGuard<'_, Dlmalloc> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

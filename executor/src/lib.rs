@@ -56,9 +56,9 @@ pub fn run_as(
 fn carry_out(cli: Cli, env: &Environment, ui: &mut Ui<'_>) -> Result<u8, Error> {
     let Cli { mut global, command } = cli;
     ui.set(&global, env);
-    // What is installed must be readable as its archive says, whatever the caller's umask.
+    // Installed files get the modes of their archive, independent of the caller's umask.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    // Whether the registry can be reached is not for a cached copy to say.
+    // `doctor` tests whether the registry can be reached: a cached document must not hide it.
     global.refresh |= matches!(command, Command::Doctor { .. }) && !global.offline;
     let session = Session { global: &global, env };
     session.check_json()?;

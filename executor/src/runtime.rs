@@ -19,32 +19,32 @@ use std::{
 pub struct Runtime {
     /// The directory with `runtime.yml` and `isolated/`.
     pub dir: OwnedFd,
-    /// Where it was found.
+    /// The path it was opened by.
     pub path: PathBuf,
     /// Its `runtime.yml`.
     pub config: RuntimeYml,
-    /// What is at the source of each mount of `config`, in the same order.
+    /// The source of each mount of `config`, in the same order.
     pub sources: Vec<Source>,
 }
 
-/// What the source of a mount is, behind links inside the runtime.
+/// The kind of a mount's source, after following links inside the runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A directory.
     Directory,
-    /// A directory without entries, and its permission bits. Read-only mounts are the same with
-    /// or without entries, so only writable ones and `/tmp` are looked into.
+    /// An empty directory, and its permission bits. Only the sources of writable mounts and of `/tmp`
+    /// are checked for entries: for read-only mounts it makes no difference.
     Empty(u32),
     /// A regular file.
     File,
-    /// Nothing: such a mount is left out.
+    /// It does not exist: the mount is omitted.
     ///
-    /// Archives that Joblet itself made declare directories they do not carry (`isolated/lib64`
-    /// on arm64), and its client mounts what is there.
+    /// Archives that Joblet itself made declare directories they do not contain (`isolated/lib64`
+    /// on arm64), and its client mounts those that exist.
     Missing,
 }
 
-/// As [`load_open`], of the runtime in the directory `path`, on this machine.
+/// As [`load_open`], for the runtime in the directory `path`, on this machine.
 #[cfg(test)]
 pub(crate) fn load(path: &Path) -> Result<Runtime, Error> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
@@ -52,8 +52,7 @@ pub(crate) fn load(path: &Path) -> Result<Runtime, Error> {
     load_open(dir, path, Arch::NATIVE)
 }
 
-/// Checks everything that can be known before a job of the runtime that is open as `dir`, found at
-/// `path`, where programs for `arch` run.
+/// Loads and checks the runtime that is open as `dir`, for programs of `arch`; `path` is for messages.
 ///
 /// # Errors
 /// [`Error::Config`] naming the rule, with the line or the entry, and [`Error::File`] if something
@@ -87,7 +86,7 @@ pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime
     Ok(Runtime { dir, path: path.to_owned(), config, sources })
 }
 
-/// A runtime without any file, for trying what every job needs.
+/// A runtime without files, to test what every job needs.
 ///
 /// # Errors
 /// [`Error::File`] if `/` cannot be opened.
@@ -103,7 +102,7 @@ pub(crate) fn empty() -> Result<Runtime, Error> {
 /// Reads `runtime.yml` in `dir`. `path` is for messages only.
 fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     let refuse = |reason: &str| Error::Config { path: path.to_owned(), reason: reason.to_owned() };
-    // Without O_NONBLOCK a FIFO would hang here.
+    // O_NONBLOCK: opening a FIFO would block.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(dir, "runtime.yml", flags, Mode::empty()) {
         Ok(file) => file,
@@ -125,7 +124,7 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// How many brackets may be open in a `runtime.yml`, which needs three; text may have some, too.
+/// Most nested brackets in a `runtime.yml`. It needs three; strings may contain more.
 const MAX_DEPTH: i32 = 500;
 
 /// Parses the bytes of a `runtime.yml`.
@@ -137,7 +136,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
         let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
         format!("line {line} is not UTF-8")
     })?;
-    // The parser's time grows with the square of it.
+    // The parser's time is quadratic in the nesting depth.
     let mut depth = 0_i32;
     for (line, index) in text.lines().zip(1..) {
         for byte in line.bytes() {
@@ -151,7 +150,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     yaml_serde::from_str(text).map_err(|error| error.to_string())
 }
 
-/// What is at `source` in the runtime `dir`; of a directory, whether it is empty if `look_inside`.
+/// The kind of `source` in the runtime `dir`; with `look_inside`, whether a directory is empty.
 fn source(dir: BorrowedFd<'_>, source: &str, look_inside: bool) -> Result<Source, Errno> {
     let found = match beneath::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
         Err(Errno::NOENT) => return Ok(Source::Missing),

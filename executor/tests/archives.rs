@@ -426,8 +426,8 @@ fn sec_a09_names_that_are_overridden() {
             (runtime().raw(b'x', b"p", b"", 0, b"123").file("c", ""), "length is wrong"),
             (runtime().raw(b'x', b"p", b"", 0, b"12 path=a\0b\n").file("c", ""), "a NUL byte"),
             (runtime().raw(b'x', b"p", b"", 0, b"8 path=\n").file("c", ""), "path is empty"),
-            (long(b'L', b"a\0b\0").file("c", ""), "not one text and a NUL"),
-            (long(b'L', b"").file("c", ""), "not one text and a NUL"),
+            (long(b'L', b"a\0b\0").file("c", ""), "not one NUL-terminated string"),
+            (long(b'L', b"").file("c", ""), "not one NUL-terminated string"),
         ] {
             place.refuse(tar, rule);
         }
@@ -587,7 +587,7 @@ fn sec_a13_names_that_are_too_long() {
         let through = format!("{deep}/f");
         for (tar, rule) in [
             (runtime().pax(&[("path", &"x".repeat(256))]).file("s", ""), "more than 255 bytes"),
-            (runtime().long(b'L', &[b'x'; 257]).file("s", ""), "not one text and a NUL"),
+            (runtime().long(b'L', &[b'x'; 257]).file("s", ""), "not one NUL-terminated string"),
             (runtime().pax(&[("path", &"x/".repeat(2500))]).directory("s"), "more than 4095 bytes"),
             (
                 runtime().pax(&[("linkpath", &"x/".repeat(2500))]).symlink("s", ""),

@@ -102,7 +102,7 @@ fn certificates_are_built_in_or_named() {
         check(&world, &env, &args, "UnknownIssuer", 10);
         check(&world, &[env.as_slice(), &[named]].concat(), &args, "demo", 0);
         let gone = ("SSL_CERT_FILE", "/nothing.pem");
-        let want = "SSL_CERT_FILE and SSL_CERT_DIR name no readable certificate";
+        let want = "SSL_CERT_FILE and SSL_CERT_DIR have no readable certificate";
         check(&world, &[env.as_slice(), &[gone]].concat(), &args, want, 10);
     }
 }

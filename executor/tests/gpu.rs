@@ -72,7 +72,7 @@ fn a_job_sees_the_gpus_it_asked_for() {
 fn a_host_without_them_says_so() {
     each(&["--gpu=3"], "cdi", "echo on", |output| {
         let reason =
-            "error[LAUNCH]: cannot give the job a GPU: this host has 2, and 3 were asked for";
+            "error[LAUNCH]: cannot give the job a GPU: this host has 2, and 3 were requested";
         assert!(output.stderr.starts_with(reason), "{output:?}");
         assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)));
     });

@@ -158,7 +158,10 @@ fn what_does_not_exist_is_named_with_what_does() {
             "error[NOTFOUND]: demo has no version 9.9.9 in ~/registry/registry.json, only 1.0.0, 1.1.0",
         ),
         ("install elsewhere", "error[NOTFOUND]: elsewhere@1.0.0 is not built for"),
-        ("path demo", "error[NOTFOUND]: demo is not installed; joblet-exec list shows what is"),
+        (
+            "path demo",
+            "error[NOTFOUND]: demo is not installed; joblet-exec list shows the installed ones",
+        ),
         ("remove demo", "error[NOTFOUND]: demo is not installed"),
     ] {
         assert_fails(&world, args, 12, message);
@@ -249,7 +252,7 @@ fn registries_that_are_none_are_refused_by_class() {
         &world,
         "install demo --registry http://example.org/",
         10,
-        "error[NET]: http://example.org/: plain http is used for this host itself only; use https",
+        "error[NET]: http://example.org/: plain http is allowed only to this host; use https",
     );
 }
 
@@ -437,7 +440,7 @@ fn many_processes_install_the_same_runtime_once() {
 }
 
 #[test]
-fn a_withdrawn_version_is_installed_only_by_name_and_with_a_warning() {
+fn a_yanked_version_is_installed_only_by_name_and_with_a_warning() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     world.publish("demo", "1.1.0");
@@ -445,7 +448,7 @@ fn a_withdrawn_version_is_installed_only_by_name_and_with_a_warning() {
     assert_eq!(world.exec(["install", "demo"]).status, Some(0));
     world.assert_store(&["demo-1.0.0"]);
     let outcome = world.exec(["install", "demo@1.1.0"]);
-    let warning = "warning: demo@1.1.0 was withdrawn: loses\\u{1b}[2J data\n";
+    let warning = "warning: demo@1.1.0 is yanked: loses\\u{1b}[2J data\n";
     assert!(outcome.stderr.starts_with(warning), "{}", outcome.stderr);
 }
 

@@ -83,7 +83,7 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
     ];
     let url = |host: &str| format!("http://{host}:{port}/demo-1.0.0.tar.gz");
     let whole = fs::read_to_string(world.path("registry/registry.json")).unwrap();
-    let message = "only a registry on this host leads to addresses of this host";
+    let message = "only a registry on this host may link to addresses of this host";
     for host in hosts {
         for url in
             [url(host), url(host).replace("http:", "https:"), url(host).replace("http:", "HTTP:")]
@@ -194,7 +194,7 @@ fn secrets_of_addresses_are_sent_and_never_shown() {
         outcome
     };
     let shown = format!("{}/registry.json?…", server.address);
-    assert!(said("install demo", 0).stderr.contains(&format!("registry {shown}: asking")));
+    assert!(said("install demo", 0).stderr.contains(&format!("registry {shown}: requesting")));
     let asked = ["/registry.json?token=s3cret", "/demo.tar.gz?sig=s3cret", "/there?x=s3cret"];
     assert_eq!(server.requests(), asked);
     let run = "run --runtime=demo --dry-run true";
@@ -368,18 +368,21 @@ fn odd_answers_are_refused_by_name() {
     let body = fs::read(world.path("registry/registry.json")).unwrap();
     let with = |head: &str| [b"HTTP/1.1 200 OK\r\n", head.as_bytes(), b"\r\n", &body].concat();
     let length = body.len();
-    let too_long = "the head of its answer is too long";
+    let too_long = "the head of the response is too long";
     for (answer, message) in [
         (with(&"X: y\r\n".repeat(1 << 20)), too_long),
         (with(&format!("X: {}\r\n", "y".repeat(10 << 20))), too_long),
         ("HTTP/1.1 103 Early Hints\r\n\r\n".repeat(100_000).into_bytes(), too_long),
-        (with(&format!("Content-Length: {length}\r\nContent-Length: 9\r\n")), "two lengths"),
+        (
+            with(&format!("Content-Length: {length}\r\nContent-Length: 9\r\n")),
+            "two Content-Length fields",
+        ),
         (with("Content-Length: -1\r\n"), "is not a number"),
         (with("Content-Length: 99999999999999999999999\r\n"), "is not a number"),
         (with("Content-Length: 9\r\nTransfer-Encoding: chunked\r\n"), "not used here"),
         (with("Transfer-Encoding: gzip, chunked\r\n"), "not used here"),
-        (with("X : y\r\n"), "a line that is not a field"),
-        (with("X: y\r\n folded\r\n"), "a line that is not a field"),
+        (with("X : y\r\n"), "a line that is not a header field"),
+        (with("X: y\r\n folded\r\n"), "a line that is not a header field"),
         (b"SSH-2.0-OpenSSH_9.2\r\n".to_vec(), "does not speak HTTP/1.1"),
         (b"HTTP/2 200 OK\r\n\r\n".to_vec(), "does not speak HTTP/1.1"),
         (b"\x15\x03\x01\x00\x02\x02\n\x00".to_vec(), "does not speak HTTP/1.1"),
@@ -435,10 +438,10 @@ fn redirects_lead_to_addresses_only() {
     });
     let host = server.address.trim_start_matches("http:");
     for (location, message) in [
-        ("file:///etc/passwd", "\"file\" addresses are not used"),
-        ("file://localhost/etc/passwd", "\"file\" addresses are not used"),
-        ("data:,{}", "\"data\" addresses are not used"),
-        ("javascript:1", "\"javascript\" addresses are not used"),
+        ("file:///etc/passwd", "\"file\" addresses are not supported"),
+        ("file://localhost/etc/passwd", "\"file\" addresses are not supported"),
+        ("data:,{}", "\"data\" addresses are not supported"),
+        ("javascript:1", "\"javascript\" addresses are not supported"),
         ("http://user@localhost/", "must not carry a user name or password"),
         ("//user:x@localhost/", "must not carry a user name or password"),
         ("\\\\example.org\\a", "no control characters and no backslashes"),
@@ -448,12 +451,12 @@ fn redirects_lead_to_addresses_only() {
         ("https:///localhost/a", "two slashes before its host"),
         ("http://[::1/", "invalid IPv6 address"),
         ("http://127.0.0.256/", "invalid IPv4 address"),
-        ("http://b\u{fc}cher.example/", "without an address"),
+        ("http://b\u{fc}cher.example/", "without a usable Location"),
         ("http://xn--/", "refused"),
         ("http://", "empty host"),
-        ("http://example.org/", "plain http is used for this host itself only"),
-        ("http://localhost.example.org/", "plain http is used for this host itself only"),
-        ("http://169.254.169.254/latest", "plain http is used for this host itself only"),
+        ("http://example.org/", "plain http is allowed only to this host"),
+        ("http://localhost.example.org/", "plain http is allowed only to this host"),
+        ("http://169.254.169.254/latest", "plain http is allowed only to this host"),
         ("registry.json", "more than 5 redirects"),
         ("", "more than 5 redirects"),
         ("/%2e%2e/none", "404 Not Found"),
@@ -493,7 +496,7 @@ fn a_redirect_to_https_is_verified_as_any_https() {
     assert_refused(
         &install(Some("none.pem")),
         10,
-        "name no readable certificate; correct or unset",
+        "have no readable certificate; correct or unset",
     );
     assert_eq!(install(Some("ca.pem")).status, Some(0));
 }

@@ -78,7 +78,7 @@ fn a_proxy_that_cannot_be_used_is_an_error() {
         for name in ["HTTPS_PROXY", "all_proxy"] {
             let outcome = install(&world, &server.address, &[(name, proxy)]);
             assert_eq!(outcome.status, Some(10), "{outcome:?}");
-            let message = "HTTPS_PROXY or ALL_PROXY names no proxy of http:// or https://";
+            let message = "HTTPS_PROXY or ALL_PROXY is not an http:// or https:// URL";
             assert!(outcome.stderr.contains(message), "{outcome:?}");
             assert!(!outcome.stderr.contains("s3cret"), "{outcome:?}");
         }

@@ -229,7 +229,7 @@ fn a_token_never_leaves_its_registry() {
     *back.lock().unwrap() = server.address.clone();
     let auth = "auth: { type: token, token_env: MY_TOKEN }";
     configure(&world, &format!("- {{ name: x, url: \"{}/org\", {auth} }}", server.address));
-    let message = "is to be in the variable MY_TOKEN, which is not set";
+    let message = "is expected in the environment variable MY_TOKEN, which is not set";
     assert_refused(&exec(&world, "install demo"), 2, message);
     let urls = ["to-301", "to-302", "to-303", "to-307", "to-308", "back", "evil", "archive"];
     let urls = urls.map(|path| format!("{}/org/{path}", server.address));
@@ -292,7 +292,7 @@ fn a_signed_registry_is_trusted_only_with_its_signature() {
     };
     let list = || exec(&world, "list --available --refresh");
     trust(&format!("public_key: {a}"));
-    assert_refused(&list(), 13, "its signature is refused: there is none");
+    assert_refused(&list(), 13, "its signature is refused: the signature file is missing");
     let by_b = sign("b", "");
     assert_refused(&list(), 13, "0 of 1 signatures by ");
     let by_a = sign("a", "");
@@ -487,7 +487,7 @@ fn a_silent_registry_is_bridged_for_thirty_days() {
     assert_refused(
         &exec("list --available --offline"),
         10,
-        "no copy of it is younger than 30 days; run the command once without --offline",
+        "no cached copy is younger than 30 days; run the command once without --offline",
     );
 }
 
@@ -583,7 +583,7 @@ fn https_is_not_left_and_certificates_are_of_their_time_and_place() {
     let down = plain.address.clone() + "/registry.json";
     let answer = move |_: &str, _| Reply::new("301 Moved", &[("Location", &down)], b"");
     for (name, years, message) in [
-        ("localhost", 1975..4096, "it leaves https"),
+        ("localhost", 1975..4096, "it leads from https to http"),
         ("localhost", 1975..1980, "check the clock"),
         ("localhost", 4000..4096, "check the clock"),
         ("example.org", 1975..4096, "not valid for name"),

@@ -49,7 +49,7 @@ fn newer_versions_are_named_and_installed_beside_the_older() {
             table,
             "NAME  INSTALLED  LATEST\n\
              demo  1.0.0      1.10.0\n\
-             tool  1.0.0      -       withdrawn: loses\\u{1b}data\n"
+             tool  1.0.0      -       yanked: loses\\u{1b}data\n"
         );
     }
     let rows = json(&world, "list --outdated");

@@ -1,4 +1,4 @@
-//! The values of a call, on their way into what a command needs.
+//! The options and operands of a parsed command line, as typed values.
 
 use crate::help::Length;
 use crate::option::{HELP, Opt, Row};
@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::str::FromStr;
 
-/// What is wrong with a command line, and what to do.
+/// A usage error: what is wrong with a command line, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage(pub String);
 
@@ -16,25 +16,25 @@ impl fmt::Display for Usage {
     }
 }
 
-/// Options and operands of a command line. They are taken out one by one; what is left at the end is wrong.
+/// The options and operands of a command line. A command takes its own; [`Call::finish`] refuses the rest.
 #[derive(Debug, Default)]
 pub struct Call {
-    /// The command as its table calls it.
+    /// The command's name in the table.
     pub(crate) command: &'static str,
-    /// Each with the name by which it was called.
+    /// Row, name as typed, and value of each option.
     pub(crate) options: Vec<(&'static Row, OsString, OsString)>,
     pub(crate) operands: Vec<OsString>,
-    /// Options that the command has and that nothing has asked for yet.
+    /// Options of the command that have not been read yet.
     pub(crate) unread: Vec<&'static str>,
 }
 
 impl Call {
-    /// What the command is called, for messages.
+    /// The command's name, for messages.
     pub fn command(&self) -> &'static str {
         self.command
     }
 
-    /// The first value of an option and how it was called.
+    /// Takes the first occurrence of an option: its name as typed and its value.
     fn take(&mut self, row: &Row) -> Option<(OsString, OsString)> {
         self.unread.retain(|long| *long != row.long);
         let at = self.options.iter().position(|(known, ..)| known.long == row.long)?;
@@ -50,7 +50,7 @@ impl Call {
     /// The value of an option, if it was given or has a default.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The value does not parse.
     pub fn value<T>(&mut self, option: &Opt<T>) -> Result<Option<T>, Usage> {
         let default = option.row.default;
         let given = self.take(&option.row).map(|(_, value)| value);
@@ -61,7 +61,7 @@ impl Call {
     /// The value of an option that must be given, or has a default.
     ///
     /// # Errors
-    /// What is wrong with it, or that it was not given.
+    /// The value does not parse, or is missing.
     pub fn needed<T>(&mut self, option: &Opt<T>) -> Result<T, Usage> {
         let command = self.command;
         let row = &option.row;
@@ -74,7 +74,7 @@ impl Call {
     /// Every value of an option that may be given more than once; its default if it was not given.
     ///
     /// # Errors
-    /// What is wrong with the first that is wrong.
+    /// The first value that does not parse.
     pub fn values<T>(&mut self, option: &Opt<T>) -> Result<Vec<T>, Usage> {
         let mut values = Vec::new();
         while let Some((_, value)) = self.take(&option.row) {
@@ -96,19 +96,19 @@ impl Call {
         (!self.operands.is_empty()).then(|| self.operands.remove(0))
     }
 
-    /// All operands, as what their texts are.
+    /// All operands, parsed.
     ///
     /// # Errors
-    /// What is wrong with the first that is wrong.
+    /// The first operand that does not parse.
     pub fn parsed<T: FromStr<Err: fmt::Display>>(&mut self) -> Result<Vec<T>, Usage> {
         let operands = self.operands();
         operands.iter().map(|word| parsed(&word.to_string_lossy())).collect()
     }
 
-    /// Refuses what was given and not taken.
+    /// Refuses options and operands that were given and not taken.
     ///
     /// # Errors
-    /// The operand that the command does not take, or the option that was given twice.
+    /// An unexpected operand, or an option that was given twice.
     pub fn finish(self) -> Result<(), Usage> {
         debug_assert!(self.unread.is_empty(), "{}: nothing reads {:?}", self.command, self.unread);
         if let Some(extra) = self.operands.first() {
@@ -120,7 +120,7 @@ impl Call {
         }
     }
 
-    /// Whether help was asked for, and how much.
+    /// Whether help was requested, and in which length.
     pub(crate) fn help(&mut self) -> Option<Length> {
         let (name, _) = self.take(&HELP.row)?;
         Some(if name == HELP.row.short { Length::Short } else { Length::Long })
@@ -131,7 +131,7 @@ fn read<T>(option: &Opt<T>, value: &OsStr) -> Result<T, Usage> {
     (option.read)(value).map_err(|reason| Usage(format!("{}: {reason}", option.row.long)))
 }
 
-/// A text as what it is.
+/// Parses an operand.
 fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, Usage> {
     text.parse().map_err(|error: T::Err| Usage(error.to_string()))
 }

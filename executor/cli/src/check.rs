@@ -1,4 +1,4 @@
-//! What the compiler cannot see in a table.
+//! Consistency checks of a table that the compiler cannot make, for a test.
 
 use crate::option::{HELP, Row, VERSION};
 use crate::{Command, Example, Habit, Meaning, Parsed, Program};
@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 impl<C> Program<C> {
-    /// What is wrong with the table, for a test: names that stand twice, texts that are not as help and
-    /// manual page want them, examples that do not parse.
+    /// The faults of the table, for a test: duplicate names, texts in the wrong form for help and manual
+    /// page, examples that do not parse.
     pub fn faults(&'static self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut names = BTreeSet::new();
@@ -26,7 +26,7 @@ impl<C> Program<C> {
         faults
     }
 
-    /// A habit that the table hides, or that belongs to no command, is never met.
+    /// Finds habits that can never match: hidden by the table, or of an unknown command.
     fn habits(&'static self, names: &BTreeSet<&str>, faults: &mut Vec<String>) {
         for Habit { word, commands, meaning } in self.habits {
             let hidden = |command: &&&Command<C>| {
@@ -51,7 +51,7 @@ impl<C> Program<C> {
         for row in all.into_iter().chain([&HELP.row, &VERSION.row]) {
             for name in [row.long, row.short].into_iter().filter(|name| !name.is_empty()) {
                 if !names.insert(name) {
-                    faults.push(format!("{}: {name} stands twice", command.name));
+                    faults.push(format!("{}: {name} is there twice", command.name));
                 }
             }
             line(row.long, row.help, faults);
@@ -60,14 +60,14 @@ impl<C> Program<C> {
 
     fn examples(&'static self, whose: &str, examples: &[Example], faults: &mut Vec<String>) {
         for (line, _) in examples {
-            // What shells make of the rest of a line is not for a command line to say.
+            // The rest of the line is shell syntax.
             let words = line.split(['|', '>', ')']).next().unwrap_or_default().split_whitespace();
             let mut words = words.skip_while(|word| word.trim_start_matches("<(") != self.name);
             if words.next().is_none() {
                 faults.push(format!("{whose}: {line} does not call {}", self.name));
             }
             let words = words.map(|word| OsString::from(word.trim_matches('\''))).collect();
-            // The options of every command are the caller's to take, so that nothing is said of what is left.
+            // The caller takes the global options, so `finish` is not called here.
             let read = |parsed| match parsed {
                 Parsed::Text(_) => Ok(()),
                 Parsed::Call(read, mut call) => read(&mut call).map(drop),
@@ -79,7 +79,7 @@ impl<C> Program<C> {
     }
 }
 
-/// A line of help begins small, has no full stop and an end.
+/// Checks that a line of help begins in lower case, has no full stop and is short.
 fn line(whose: &str, text: &str, faults: &mut Vec<String>) {
     if text.is_empty() || text.ends_with('.') || text.len() > 100 || text.contains('\n') {
         faults.push(format!("{whose}: {text:?} is not one line without a full stop"));

@@ -1,6 +1,6 @@
 //! The classes of failure of both programs, and their exit statuses.
 
-/// Writes the type and its table of one list, so that neither can lack what the other has.
+/// Generates the type and its table from one list, so that they cannot differ.
 macro_rules! classes {
     ($($(#[$doc:meta])* $class:ident = $code:literal $word:literal $meaning:literal;)*) => {
         /// A class of failure: a word in messages, and an exit status.
@@ -19,16 +19,16 @@ macro_rules! classes {
 
 classes! {
     Usage = 2 "USAGE" "the command line is wrong";
-    Net = 10 "NET" "no answer, TLS, timeout, server error, or a file is gone";
+    Net = 10 "NET" "connection, TLS, timeout or server error, or the server has no such file";
     Registry = 11 "REGISTRY" "the registry's document was refused";
     NotFound = 12 "NOTFOUND" "no such runtime, version, platform, archive or record";
     Integrity = 13 "INTEGRITY" "size, checksum or signature differs, or a published version changed";
-    Archive = 14 "ARCHIVE" "an archive or a package breaks a rule of extraction";
+    Archive = 14 "ARCHIVE" "an archive or a package is malformed or not allowed";
     Store = 15 "STORE" "no space, read-only, no permission";
     Busy = 16 "BUSY" "lock wait timed out, or in use by a job";
     Config = 17 "CONFIG" "runtime.yml, configuration, manifest, lock or record refused";
     Check = 18 "CHECK" "a library is missing or a check command failed";
-    Tool = 19 "TOOL" "an outside program is missing or failed";
+    Tool = 19 "TOOL" "an external program is missing or failed";
     Launch = 125 "LAUNCH" "the sandbox could not be set up";
     NotExecutable = 126 "COMMAND" "the command cannot be executed";
     NoCommand = 127 "COMMAND" "the command was not found";
@@ -40,7 +40,7 @@ impl Class {
         self.row().1
     }
 
-    /// What it means, for people.
+    /// Its description, for help texts.
     pub fn meaning(self) -> &'static str {
         self.row().2
     }
@@ -50,7 +50,7 @@ impl Class {
         self.row().0
     }
 
-    /// Exit status of a command that runs a job, to which the low ones belong.
+    /// Exit status of a command that runs a job, whose own statuses are 0 to 124.
     pub fn exit_code_beside_job(self) -> u8 {
         self.exit_code().max(125)
     }

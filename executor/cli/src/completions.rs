@@ -1,4 +1,4 @@
-//! Scripts that let shells complete command lines, from the table of a [`Program`].
+//! Shell completion scripts, from the table of a [`Program`].
 
 use crate::option::{Complete, HELP, Row, VERSION, Value};
 use crate::{Command, Program};
@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write;
 
-/// What bash and zsh do alike: `want` becomes words, or `@runtimes ARGS`, `@names DIRECTORY`, `@files`.
+/// Common part of bash and zsh: sets `want` to words, or to `@runtimes ARGS`, `@names DIRECTORY`, `@files`.
 ///
-/// The words before the one to complete are the arguments; that one is `cur`. `%NAME%` stands for
-/// what the table says.
+/// The arguments are the words before the one to complete, which is `cur`. `%NAME%` is replaced from the
+/// table.
 const WANT: &str = r#"%FUNCTION%_want() {
     local word command= value=
     want=
@@ -48,7 +48,7 @@ const WANT: &str = r#"%FUNCTION%_want() {
 }
 "#;
 
-/// Bash parts words at `=`, `@` and `:`; what stands before the last of them is not completed again.
+/// Bash splits words at `=`, `@` and `:`; the part before the last of them is cut off the completions.
 const BASH: &str = r#"%FUNCTION%() {
     local line=${COMP_LINE:0:COMP_POINT} cur= want words stem
     read -ra words <<<"$line"
@@ -102,15 +102,15 @@ pub(crate) fn script<C>(program: &'static Program<C>, shell: &OsStr) -> Option<S
     Some(script.replace("%FUNCTION%", &function).replace("%PROGRAM%", program.name))
 }
 
-/// What shells complete as its value.
-fn of_value(row: &Row) -> Complete {
+/// The completion of its value.
+fn value_completion(row: &Row) -> Complete {
     match row.value {
         Value::None => Complete::Nothing,
         Value::Needed(_, complete) | Value::Optional(_, complete) => complete,
     }
 }
 
-/// Whether the next word is its value.
+/// Whether the next word may be its value.
 fn takes_word(row: &Row) -> bool {
     matches!(row.value, Value::Needed(..))
 }
@@ -143,7 +143,7 @@ fn joined<'a>(words: impl IntoIterator<Item = &'a str>, between: &str) -> String
     words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(between)
 }
 
-/// A line of a `case`: for `pattern` is wanted what `complete` says.
+/// A line of a `case` that sets `want` for `pattern`.
 fn case(text: &mut String, pattern: &str, complete: Complete) {
     let want = match complete {
         Complete::Nothing => return,
@@ -156,20 +156,20 @@ fn case(text: &mut String, pattern: &str, complete: Complete) {
 }
 
 fn words(text: &mut String, pattern: &str, want: &str) {
-    // Writing to a String does not fail.
+    // Writing to a String cannot fail.
     _ = writeln!(text, "        ({pattern}) want=\"{want}\" ;;");
 }
 
 fn want<C>(program: &'static Program<C>) -> String {
     let options = || program.commands.iter().flat_map(|it| it.options).copied();
     let with_value = options().chain(global(program)).filter(|row| takes_word(row));
-    // Each once; commands that share a name for an option mean the same kind of value by it.
+    // Each once: an option name has the same kind of value in all commands.
     let with_value: BTreeMap<_, _> = with_value.map(|row| (row.long, row)).collect();
     let names_of_valued: BTreeSet<_> =
         with_value.values().flat_map(|it| [it.long, it.short]).collect();
     let (mut values, mut own, mut operands) = (String::new(), String::new(), String::new());
     for row in with_value.values() {
-        case(&mut values, &joined([row.long, row.short], "|"), of_value(row));
+        case(&mut values, &joined([row.long, row.short], "|"), value_completion(row));
     }
     let values = values.replace(" ;;", "; return ;;");
     for command in program.commands {
@@ -212,8 +212,8 @@ fn fish<C>(program: &'static Program<C>) -> String {
         }
         if takes_word(row) {
             // Without -f files are offered as well.
-            let how = if of_value(row) == Complete::Files { "" } else { " -f" };
-            _ = write!(text, " -r{how}{}", list(of_value(row)));
+            let how = if value_completion(row) == Complete::Files { "" } else { " -f" };
+            _ = write!(text, " -r{how}{}", list(value_completion(row)));
         }
         _ = writeln!(text, " -d '{}'", quoted(row.help));
     };

@@ -1,28 +1,28 @@
-//! What users of other tools type, and what it means here.
+//! Habits: options and commands of other tools that are accepted or explained.
 
 use crate::Program;
 use crate::option::Row;
 use std::ffi::OsStr;
 
-/// A word of another tool's command line.
+/// An option or command of another tool.
 pub struct Habit {
-    /// The word: an option with its dashes, a command, or a pair of words that names one.
+    /// The option with its dashes, or the command of one or two words.
     pub word: &'static str,
-    /// The commands whose option it is; none if it is a command itself.
+    /// The commands it is an option of; empty if it is itself a command.
     pub commands: &'static [&'static str],
-    /// What it means.
+    /// How it is handled.
     pub meaning: Meaning,
 }
 
-/// What a word of another tool means here.
+/// How an option or command of another tool is handled.
 pub enum Meaning {
-    /// The same as this option.
+    /// An alias of this option.
     Same(&'static Row),
-    /// The same as this option where the next word is such a value; elsewhere what the table says.
+    /// An alias of this option if the function accepts the next word; otherwise as in the table.
     SameBefore(&'static Row, fn(&OsStr) -> bool),
-    /// What is so anyway: the option changes nothing.
+    /// Ignored: it requests the default behaviour.
     Implied,
-    /// Nothing; this is what to do instead: a clause, without a full stop.
+    /// A usage error with this hint: a clause, without a full stop.
     Advice(&'static str),
 }
 
@@ -42,7 +42,7 @@ impl Habit {
     }
 }
 
-/// What the option `word` of `command` means to users of other tools.
+/// The habit for the option `word` of `command`.
 pub(crate) fn of_option<C>(
     program: &Program<C>,
     command: &str,
@@ -54,7 +54,7 @@ pub(crate) fn of_option<C>(
         .map(|habit| &habit.meaning)
 }
 
-/// What to do instead of the command that these words would be: all of them, or else the first.
+/// The hint for an unknown command, by all of its words or else by the first.
 pub(crate) fn of_command<C>(program: &Program<C>, typed: &str) -> Option<&'static str> {
     let find = |word: &str| {
         let mut habits = program.habits.iter().filter(|habit| habit.commands.is_empty());

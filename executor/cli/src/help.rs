@@ -1,4 +1,4 @@
-//! What `-h` and `--help` print.
+//! The texts of `-h` and `--help`.
 
 use crate::option::{HELP, Row, VERSION, Value};
 use crate::{Command, Example, Program};
@@ -15,7 +15,7 @@ pub(crate) enum Length {
 
 /// Longest line, in characters.
 const WIDTH: usize = 80;
-/// Column in which the meaning of an option begins.
+/// Column in which the description of an option begins.
 const COLUMN: usize = 30;
 
 /// The help of the program.
@@ -77,8 +77,8 @@ pub(crate) fn command<C>(program: &Program<C>, command: &Command<C>, length: Len
 fn options(text: &mut String, rows: impl Iterator<Item = &'static Row>, length: Length) {
     for row in rows {
         let short = if row.short.is_empty() { "    " } else { &format!("{}, ", row.short) };
-        let names = format!("  {short}{}", row.spelled());
-        // A name that is too long stands on a line of its own.
+        let names = format!("  {short}{}", row.synopsis());
+        // A name that is too long is on a line of its own.
         let end = if names.len() < COLUMN - 1 { format!("{names:<COLUMN$}") } else { names + "\n" };
         text.push_str(&end);
         let begin = if end.ends_with('\n') { COLUMN } else { 0 };
@@ -135,7 +135,7 @@ pub(crate) fn sentence(text: &str) -> String {
 }
 
 impl Row {
-    /// What its value is called; empty for a switch.
+    /// The name of its value; empty for a switch.
     pub(crate) fn value_name(&self) -> &'static str {
         match self.value {
             Value::None => "",
@@ -143,8 +143,8 @@ impl Row {
         }
     }
 
-    /// Its long name and its value, as they are typed.
-    pub(crate) fn spelled(&self) -> String {
+    /// Its long name and its value: `--store DIR`.
+    pub(crate) fn synopsis(&self) -> String {
         match self.value {
             Value::None => self.long.to_owned(),
             Value::Needed(name, _) => format!("{} {name}", self.long),

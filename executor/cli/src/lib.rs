@@ -1,11 +1,11 @@
-//! A command line as a table.
+//! Command-line parser, driven by a table.
 //!
-//! In: a [`Program`], which lists commands and options, and argv. Out: a [`Call`], whose values are typed;
-//! or the text of a help page, the manual page or a shell's completions, which follow from the same table.
+//! In: a [`Program`], which lists commands and options, and argv. Out: a [`Call`] with typed values, or the
+//! text of a help page, the manual page or shell completions, all from the same table.
 //!
-//! The compiler finds what was forgotten: a row is a struct whose fields all have to be given, a command
-//! has the function that reads it, an option the function that reads its value, and a row that no list
-//! names is dead code. What the compiler cannot see, [`Program::faults`] tells a test.
+//! The compiler checks that the table is complete: a row is a struct whose fields all have to be given, a
+//! command has the function that reads it, an option the function that parses its value, and a row that no
+//! list contains is dead code. [`Program::faults`] checks the rest, in a test.
 //!
 //! There is no I/O here, and no environment is read.
 #![forbid(unsafe_code)]
@@ -23,13 +23,13 @@ mod words;
 pub use call::{Call, Usage};
 pub use class::Class;
 pub use habit::{Habit, Meaning};
-pub use option::{Complete, Opt, Row, Value, count, file, positive, text};
+pub use option::{Complete, Opt, Row, Value, count, path, positive, utf8};
 
 use std::ffi::OsString;
 
-/// A program: `C` is what its commands are parsed into.
+/// A program; its commands are parsed into a `C`.
 pub struct Program<C: 'static> {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
     /// Its version.
     pub version: &'static str,
@@ -41,30 +41,30 @@ pub struct Program<C: 'static> {
     pub options: &'static [&'static Row],
     /// Its commands, in the order of `--help`.
     pub commands: &'static [&'static Command<C>],
-    /// What users of other tools type instead.
+    /// Options and commands of other tools that are accepted or explained.
     pub habits: &'static [Habit],
     /// Its main uses.
     pub examples: &'static [Example],
-    /// Files that it reads or writes unless it is told otherwise, and what they are.
+    /// Default paths of files that it reads or writes, with descriptions.
     pub files: &'static [(&'static str, &'static str)],
-    /// Variables that it reads, and what they mean.
+    /// Environment variables that it reads, with descriptions.
     pub environment: &'static [(&'static str, &'static str)],
     /// The classes of its failures.
     pub classes: &'static [Class],
-    /// What else there is to say on exit statuses: whole sentences, or nothing.
+    /// More on exit statuses: whole sentences, or empty.
     pub status: &'static str,
 }
 
-/// A command line that can be typed, and what it does.
+/// A complete command line, and what it does.
 pub type Example = (&'static str, &'static str);
 
 /// A command.
 pub struct Command<C: 'static> {
-    /// The word that names it.
+    /// Its name.
     pub name: &'static str,
-    /// Other words, or pairs of words, that mean the same.
+    /// Aliases: words or pairs of words.
     pub also: &'static [&'static str],
-    /// What follows the name.
+    /// Its operands.
     pub operands: Operands,
     /// What it does: one line, without a full stop.
     pub help: &'static str,
@@ -74,19 +74,19 @@ pub struct Command<C: 'static> {
     pub options: &'static [&'static Row],
     /// How it is used.
     pub examples: &'static [Example],
-    /// What a low exit status means.
+    /// Whose exit statuses below 125 are.
     pub status: Status,
-    /// What is done.
+    /// How it is executed.
     pub action: Action<C>,
 }
 
-/// What follows the name of a command.
+/// The operands of a command.
 pub struct Operands {
     /// As help shows it: `SPEC…`.
     pub usage: &'static str,
-    /// What an operand can be.
+    /// How shells complete an operand.
     pub complete: Complete,
-    /// Whether options end at the first operand, and all that follows is operands.
+    /// Whether options end at the first operand.
     pub end_options: bool,
 }
 
@@ -94,24 +94,24 @@ impl Operands {
     /// The command takes none.
     pub const NONE: Self = Self::new("", Complete::Nothing);
 
-    /// Operands between which options may stand.
+    /// Operands that may be mixed with options.
     pub const fn new(usage: &'static str, complete: Complete) -> Self {
         Self { usage, complete, end_options: false }
     }
 }
 
-/// What a low exit status means.
+/// Whose exit statuses below 125 are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// The [`Class`] of the program's failure.
+    /// The program's: the [`Class`] of its failure.
     OfProgram,
-    /// That of the job which the command has run; the program's own failures are 125 and above.
+    /// The job's, which the command runs; the program's own failures are 125 and above.
     OfJob,
 }
 
-/// What a command does.
+/// How a command is executed.
 pub enum Action<C: 'static> {
-    /// What the program makes of its values.
+    /// By the program, with the `C` that this function builds.
     Call(fn(&mut Call) -> Result<C, Usage>),
     /// Prints the help of the program, or of the command that is named.
     Help,
@@ -123,11 +123,11 @@ pub enum Action<C: 'static> {
     Completions,
 }
 
-/// What was asked for.
+/// The result of parsing.
 pub enum Parsed<C: 'static> {
-    /// Print this.
+    /// Print this text.
     Text(String),
-    /// Do this; the function makes it of the values.
+    /// Execute the `C` that the function builds from the call.
     Call(fn(&mut Call) -> Result<C, Usage>, Call),
 }
 
@@ -137,7 +137,7 @@ impl<C> Program<C> {
     /// The caller reads the options of every command, calls the function, and then [`Call::finish`].
     ///
     /// # Errors
-    /// The word that is wrong, with the nearest right one where one is near.
+    /// The wrong word, with a similar valid one if there is one.
     pub fn parse(&'static self, args: Vec<OsString>) -> Result<Parsed<C>, Usage> {
         let words::Words { command, mut call } = words::sort(self, args)?;
         if let Some(length) = call.help() {
@@ -173,9 +173,9 @@ impl<C> Program<C> {
         Ok(Parsed::Text(text))
     }
 
-    /// Whether the command line is one whose low exit statuses are those of a job.
+    /// Whether exit statuses below 125 of this command line are a job's.
     pub fn runs_job(&'static self, args: &[OsString]) -> bool {
-        // Of a broken line the command is recognised by the first words that are not options.
+        // In a command line that does not parse, the command is the first words that are not options.
         let recognise = |_| {
             let mut words = args.iter().filter(|word| !words::is_option(word)).cloned();
             let first = words.next()?;
@@ -194,9 +194,9 @@ impl<C> Command<C> {
         name: "completions",
         also: &[],
         operands: Operands::new("bash|zsh|fish", Complete::Words("bash|zsh|fish")),
-        help: "print a script with which a shell completes command lines",
-        about: "Bash and fish read it with source, in a start-up file; for zsh, write it to a file in a \
-                directory of fpath.",
+        help: "print the completion script for a shell",
+        about: "For bash and fish, source it in a start-up file; for zsh, write it to a file in a directory of \
+        fpath.",
         options: &[],
         examples: &[],
         status: Status::OfProgram,
@@ -208,7 +208,7 @@ impl<C> Command<C> {
         also: &[],
         operands: Operands::NONE,
         help: "print the manual page",
-        about: "Its format is man(7): pipe it into man -l -, or write it to a file in share/man/man1.",
+        about: "In the format of man(7): pipe it into man -l -, or write it to a file in share/man/man1.",
         options: &[],
         examples: &[],
         status: Status::OfProgram,

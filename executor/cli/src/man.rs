@@ -1,11 +1,11 @@
-//! The manual page, from the table that `--help` prints.
+//! The manual page, from the same table as `--help`.
 
 use crate::help::sentence;
 use crate::option::{HELP, Row, VERSION};
 use crate::{Example, Program};
 use std::fmt::Write;
 
-/// What `man` prints: man(7).
+/// The manual page, in man(7) format.
 pub(crate) fn page<C>(program: &Program<C>) -> String {
     let Program { name, version, help, .. } = program;
     let mut page = format!(
@@ -14,7 +14,7 @@ pub(crate) fn page<C>(program: &Program<C>) -> String {
         escaped(help)
     );
     for command in program.commands {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         _ = writeln!(page, ".B {} {}", escaped(name), command.name);
         lines(&mut page, command.operands.usage);
         page.push_str(".br\n");
@@ -56,7 +56,7 @@ pub(crate) fn page<C>(program: &Program<C>) -> String {
 fn options(page: &mut String, rows: impl Iterator<Item = &'static Row>) {
     for row in rows {
         let short = if row.short.is_empty() { "" } else { &format!("{}, ", row.short) };
-        let names = escaped(&format!("{short}{}", row.spelled()));
+        let names = escaped(&format!("{short}{}", row.synopsis()));
         let default = match row.default {
             "" => String::new(),
             default => format!(" (default: {default})"),
@@ -80,7 +80,7 @@ fn lines(page: &mut String, text: &str) {
     }
 }
 
-/// A minus is a minus, other letters than ASCII are named, and no line begins with a request.
+/// Escapes a text for roff: minus signs, non-ASCII characters, and a leading `.` or `'`.
 fn escaped(text: &str) -> String {
     let mut safe = String::from(if text.starts_with(['.', '\'']) { "\\&" } else { "" });
     for letter in text.chars() {

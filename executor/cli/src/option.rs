@@ -1,30 +1,30 @@
-//! Options, and the values that options of both programs take.
+//! Options, and parsers of values that both programs use.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// An option as parsers, help pages and completions see it.
+/// The description of an option, for parser, help and completions.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// With its dashes: `--store`.
     pub long: &'static str,
     /// With its dash: `-q`, or empty.
     pub short: &'static str,
-    /// What stands behind it.
+    /// Whether it takes a value.
     pub value: Value,
-    /// The value if it is not given, or empty.
+    /// Its default value, or empty.
     pub default: &'static str,
-    /// What it means: one line, without a full stop.
+    /// Its description: one line, without a full stop.
     pub help: &'static str,
-    /// More on it: whole sentences, or nothing.
+    /// More on it: whole sentences, or empty.
     pub about: &'static str,
 }
 
-/// What stands behind an option.
+/// Whether an option takes a value.
 #[derive(Debug, Clone, Copy)]
 pub enum Value {
-    /// Nothing: it is a switch.
+    /// No value: a switch.
     None,
     /// `=VALUE`, or the next word.
     Needed(&'static str, Complete),
@@ -32,7 +32,7 @@ pub enum Value {
     Optional(&'static str, Complete),
 }
 
-/// What shells complete in a place.
+/// How shells complete a value or operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Complete {
     /// Nothing.
@@ -41,8 +41,8 @@ pub enum Complete {
     Files,
     /// One of the words between `|`.
     Words(&'static str),
-    /// `NAME` and `NAME@VERSION` of what the program prints in two columns below a head if it is called with these
-    /// words.
+    /// `NAME` and `NAME@VERSION` from the first two columns, below a heading, that the program prints for
+    /// these arguments.
     Runtimes(&'static str),
     /// The names in this directory.
     Directory(&'static str),
@@ -51,9 +51,9 @@ pub enum Complete {
 /// An option whose value is a `T`.
 #[derive(Debug)]
 pub struct Opt<T> {
-    /// How it is shown.
+    /// Its description.
     pub row: Row,
-    /// Reads the value, or says what is wrong with it.
+    /// Parses the value; the error is the rule that it breaks.
     pub read: fn(&OsStr) -> Result<T, String>,
 }
 
@@ -66,7 +66,7 @@ impl Opt<()> {
 }
 
 impl<T> Opt<T> {
-    /// An option with a value, which help calls `name`.
+    /// An option with a value, whose name in help is `name`.
     pub const fn value(
         long: &'static str,
         name: &'static str,
@@ -88,28 +88,28 @@ impl<T> Opt<T> {
         Self::value(long, words, Complete::Words(words), read, help)
     }
 
-    /// With a short name.
+    /// Adds a short name.
     #[must_use]
     pub const fn short(mut self, short: &'static str) -> Self {
         self.row.short = short;
         self
     }
 
-    /// With a value where it is not given.
+    /// Adds a default value.
     #[must_use]
     pub const fn or(mut self, default: &'static str) -> Self {
         self.row.default = default;
         self
     }
 
-    /// With more on what it means.
+    /// Adds more description.
     #[must_use]
     pub const fn about(mut self, about: &'static str) -> Self {
         self.row.about = about;
         self
     }
 
-    /// Its value may be left out.
+    /// Makes its value optional.
     #[must_use]
     pub const fn optional(mut self) -> Self {
         if let Value::Needed(name, complete) = self.row.value {
@@ -120,35 +120,35 @@ impl<T> Opt<T> {
 }
 
 impl Opt<PathBuf> {
-    /// An option whose value is a path of this host, which help calls `name`.
+    /// An option whose value is a path on this host, whose name in help is `name`.
     pub const fn path(long: &'static str, name: &'static str, help: &'static str) -> Self {
-        Self::value(long, name, Complete::Files, file, help)
+        Self::value(long, name, Complete::Files, path, help)
     }
 }
 
-/// `--help`; what its two names print differs.
+/// `--help`, and `-h`, which prints less.
 pub(crate) static HELP: Opt<()> =
     Opt::switch("--help", "print help; -h prints the short form").short("-h");
 /// `--version`
 pub(crate) static VERSION: Opt<()> = Opt::switch("--version", "print the version").short("-V");
 
-/// Any text.
+/// Parses a string.
 ///
 /// # Errors
 /// If it is not UTF-8.
-pub fn text(word: &OsStr) -> Result<String, String> {
+pub fn utf8(word: &OsStr) -> Result<String, String> {
     word.to_str().map(str::to_owned).ok_or_else(|| format!("{word:?} is not UTF-8"))
 }
 
-/// A path.
+/// Parses a path.
 ///
 /// # Errors
 /// If it is empty.
-pub fn file(word: &OsStr) -> Result<PathBuf, String> {
+pub fn path(word: &OsStr) -> Result<PathBuf, String> {
     if word.is_empty() { Err("is empty".to_owned()) } else { Ok(word.into()) }
 }
 
-/// A number: how many.
+/// Parses a whole number.
 ///
 /// # Errors
 /// If it is not one.
@@ -157,7 +157,7 @@ pub fn count(word: &OsStr) -> Result<usize, String> {
     number.ok_or_else(|| format!("{word:?} is not a number"))
 }
 
-/// A number above zero, for the types of `NonZero`.
+/// Parses a number above zero, for the `NonZero` types.
 ///
 /// # Errors
 /// If it is not one.

@@ -1,4 +1,4 @@
-//! The words of a command line, before they mean anything.
+//! Splits a command line into options, command and operands.
 
 use crate::call::{Call, Usage};
 use crate::habit::{self, Meaning};
@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
-/// The words of a command line, sorted by what they are.
+/// A command line, split into command, options and operands.
 pub(crate) struct Words<C: 'static> {
     pub command: Option<&'static Command<C>>,
     pub call: Call,
 }
 
-/// Tells options, command and operands apart and checks that each option exists.
+/// Splits a command line, and checks that each option exists.
 pub(crate) fn sort<C>(
     program: &'static Program<C>,
     args: Vec<OsString>,
@@ -44,8 +44,8 @@ pub(crate) fn sort<C>(
     Ok(words)
 }
 
-/// Reads the option that begins with `word`: its row, its name and its value, which may be the next of `args`.
-/// None for one that changes nothing.
+/// Parses the option `word`: its row, its name and its value, which may be the next of `args`. `None` for
+/// an option that is ignored.
 fn option<C>(
     program: &'static Program<C>,
     command: Option<&'static Command<C>>,
@@ -101,7 +101,7 @@ pub(crate) fn is_option(word: &OsStr) -> bool {
     word.len() > 1 && word.as_bytes()[0] == b'-'
 }
 
-/// `--key=value` as its two halves.
+/// Splits `--key=value`.
 fn split_value(word: &OsStr) -> (OsString, Option<OsString>) {
     let bytes = word.as_bytes();
     let at = bytes.iter().position(|&byte| byte == b'=').filter(|_| bytes.starts_with(b"--"));
@@ -126,21 +126,21 @@ fn unknown<C>(
     let hint = nearest(name, known(program, command).map(|row| row.long)).map_or_else(
         || match command {
             Some(command) => format!("{} {} --help lists them", program.name, command.name),
-            None => "options of a command stand after it".to_owned(),
+            None => "options of a command come after it".to_owned(),
         },
         |near| format!("did you mean {near}?"),
     );
     Usage(format!("unknown option {name:?}; {hint}"))
 }
 
-/// How many words name a command whose first word is this.
+/// The number of words of a command whose first word is `word`.
 pub(crate) fn length<C>(program: &Program<C>, word: &OsStr) -> usize {
     let mut pairs = program.commands.iter().flat_map(|command| command.also);
     let is_group = |also: &&str| also.split_once(' ').is_some_and(|(group, _)| word == group);
     if pairs.any(is_group) { 2 } else { 1 }
 }
 
-/// The command that `words` name together.
+/// The command with the name or alias `words`.
 pub(crate) fn command<C>(
     program: &'static Program<C>,
     words: &[OsString],

@@ -1,20 +1,20 @@
 //! Frames: the tar stream of an archive as independent zstd frames, `NAME-VERSION-ARCH.tar.zst`.
 //!
-//! The file begins with a skippable frame (RFC 8878, 3.1.2) that lists the others, so that `zstd -d` reads the
-//! whole file as one stream, and a reader that has begun with it can check each frame before it decompresses
-//! it. A frame holds what some members of the `.tar.gz` hold ([`crate::index`]), one after the other; all
-//! frames together hold what all members hold, in their order.
+//! The file begins with a skippable frame (RFC 8878, 3.1.2) that lists the others: `zstd -d` reads the whole
+//! file as one stream, and a reader of the list can verify each frame before it is decompressed. A frame
+//! contains the content of consecutive members of the `.tar.gz` ([`crate::index`]); all frames together
+//! contain that of all members, in order.
 //!
 //! ```text
 //! 5e 2a 4d 18  LL LL LL LL   "joblet-frames 1\n"   a skippable frame and its length
 //! for each frame:
-//!     length    u32          in the file, in bytes
-//!     members   u32          of the `.tar.gz`, whose content it has
-//!     sha256    32 bytes     of its bytes in the file
+//!     length    u32          compressed length, in bytes
+//!     members   u32          number of members of the `.tar.gz` whose content it has
+//!     sha256    32 bytes     hash of its compressed bytes
 //! frames
 //! ```
 //!
-//! Numbers are little-endian. A frame says the length of its content and has no checksum of zstd's own.
+//! Numbers are little-endian. A frame states its content size and has no zstd checksum.
 
 use crate::index::Index;
 
@@ -25,9 +25,9 @@ const MAGIC: &[u8; 16] = b"joblet-frames 1\n";
 /// Length of a row, in bytes.
 const ROW: usize = 4 + 4 + 32;
 
-/// Most that one frame holds, in bytes: the window that a reader must have. Part of the format.
+/// Largest content of a frame, in bytes: the window that a reader needs. Part of the format.
 pub const MAX_FRAME: u64 = 8 << 20;
-/// Longest frame in the file, in bytes: what does not compress is stored, a few bytes longer.
+/// Longest compressed frame, in bytes: incompressible content is stored, a few bytes longer.
 pub const MAX_FRAME_LENGTH: u64 = MAX_FRAME + (MAX_FRAME >> 8) + 64;
 /// Longest table that a reader accepts, in bytes: enough for 200 GB.
 pub const MAX_TABLE_BYTES: u64 = 1 << 20;
@@ -37,18 +37,19 @@ pub const MAX_TABLE_BYTES: u64 = 1 << 20;
 pub struct Frame {
     /// Length in the file, in bytes.
     pub length: u32,
-    /// How many members of the `.tar.gz` hold what it holds.
+    /// Number of members of the `.tar.gz` whose content it has.
     pub members: u32,
     /// SHA-256 of its bytes in the file.
     pub sha256: [u8; 32],
 }
 
-/// The table of a file with these `frames`, as it is at the file's beginning.
+/// The table of `frames`, with which the file begins.
 ///
 /// # Panics
 /// If there are more than 100 million.
 pub fn table(frames: &[Frame]) -> Vec<u8> {
-    let length = u32::try_from(MAGIC.len() + frames.len() * ROW).expect("there are fewer frames");
+    let length =
+        u32::try_from(MAGIC.len() + frames.len() * ROW).expect("at most 100 million frames");
     let mut bytes = SKIPPABLE.to_vec();
     bytes.extend(length.to_le_bytes());
     bytes.extend(MAGIC);
@@ -60,7 +61,7 @@ pub fn table(frames: &[Frame]) -> Vec<u8> {
     bytes
 }
 
-/// Reads the table `bytes` of a file of `size` bytes, whose content is that of the archive that `index` describes.
+/// Parses the table `bytes` of a file of `size` bytes, whose archive has this `index`.
 ///
 /// # Errors
 /// The rule that is broken.
@@ -71,7 +72,7 @@ pub fn parse(bytes: &[u8], size: u64, index: &Index) -> Result<Vec<Frame>, Strin
         .and_then(|rest| rest.strip_prefix(&length.to_le_bytes()))
         .and_then(|rest| rest.strip_prefix(MAGIC))
         .filter(|rows| rows.len() % ROW == 0);
-    let rows = rows.ok_or("it is not a table of frames that this program reads")?;
+    let rows = rows.ok_or("it is not a table of frames of a supported version")?;
     let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);
     let row = |row: &[u8]| Frame {
         length: number(&row[..4]),
@@ -87,7 +88,7 @@ pub fn parse(bytes: &[u8], size: u64, index: &Index) -> Result<Vec<Frame>, Strin
     Ok(frames)
 }
 
-/// Every member is in exactly one frame, in order, and no frame is too large.
+/// Checks that every member is in exactly one frame, in order, and that no frame is too large.
 fn check(frames: &[Frame], index: &Index) -> Result<(), String> {
     let mut members = index.members();
     for (number, frame) in frames.iter().enumerate() {
@@ -107,7 +108,7 @@ fn check(frames: &[Frame], index: &Index) -> Result<(), String> {
     }
 }
 
-/// How many members each frame takes: as many as fit.
+/// The number of members in each frame: as many as fit.
 pub fn plan(index: &Index) -> Vec<u32> {
     let (mut counts, mut size) = (Vec::new(), MAX_FRAME);
     for member in index.members() {

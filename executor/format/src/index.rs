@@ -1,8 +1,8 @@
 //! The index of an archive: `NAME-VERSION-ARCH.tar.gz.index`.
 //!
-//! It names every member of the archive and every entry of its tar stream, so that a reader checks
-//! a member before it inflates it, knows what a member holds before it fetches it, and recognises
-//! files, and pieces of large ones, that it has already.
+//! It lists every member of the archive and every entry of its tar stream, so that a reader can verify
+//! a member before it is inflated, determine its content before it is fetched, and detect files, and
+//! pieces of large files, that are already installed.
 //!
 //! The file is one gzip stream. Inside, numbers are LEB128, texts are a length and UTF-8, and
 //! hashes are the 32 bytes of SHA-256:
@@ -10,19 +10,19 @@
 //! ```text
 //! "joblet-index 1\n"
 //! directory                                    the archive's one directory: NAME-VERSION
-//! count of members, then for each:             they follow each other from the file's first byte
-//!     length, unpacked, sha256                 in the file and unpacked, in bytes; of its bytes in the file
+//! count of members, then for each:             contiguous from the file's first byte
+//!     length, unpacked, sha256                 compressed and uncompressed length; hash of its compressed bytes
 //! count of entries, then for each:             in the order of the tar stream
 //!     kind                                     0 directory, 1 file, 2 executable file, 3 symbolic link
-//!     shared, rest                             the path below the directory: bytes it shares with the
-//!                                              path before it, and what follows them
+//!     shared, rest                             the path below the directory: length of the common prefix
+//!                                              with the previous path, and the rest
 //!     target                                   of a symbolic link
-//!     count of pieces, then for each: size, sha256     of a file: what it is made of, in bytes
+//!     count of pieces, then for each: size, sha256     of a file: its content in pieces, in bytes
 //! ```
 //!
-//! Every archive has exactly one index, and a valid index exactly one tar stream: headers are those
-//! of [`crate::ustar`]. Paths are in walking order (a directory is followed by all that is in it,
-//! names in byte order), each below a directory that comes before it.
+//! An archive determines its index, and a valid index determines the tar stream: headers are those of
+//! [`crate::ustar`]. Paths are in depth-first order (a directory is followed by its content, names in byte
+//! order), each below a directory that precedes it.
 
 mod parse;
 
@@ -34,7 +34,7 @@ const MAGIC: &[u8] = b"joblet-index 1\n";
 /// Largest index that a reader accepts, in bytes, compressed or not.
 pub const MAX_INDEX_BYTES: u64 = 8 << 20;
 
-/// The content of an index. A value of this type keeps every rule of the format.
+/// A valid index: a value of this type satisfies every rule of the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
     directory: String,
@@ -47,7 +47,7 @@ pub struct Index {
 pub struct Member {
     /// Length in the file, in bytes.
     pub length: u32,
-    /// Length of what it unpacks to, in bytes.
+    /// Uncompressed length, in bytes.
     pub unpacked: u32,
     /// SHA-256 of its bytes in the file.
     pub sha256: [u8; 32],
@@ -56,7 +56,7 @@ pub struct Member {
 /// One entry of the tar stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Below the archive's directory; empty for that directory itself.
+    /// Path below the archive's directory; empty for that directory itself.
     pub path: String,
     /// What it is.
     pub body: Body,
@@ -71,14 +71,14 @@ pub enum Body {
     File {
         /// Whether it may be executed.
         executable: bool,
-        /// What it is made of, in order. A file of one piece is known by that piece's hash.
+        /// Its content, in order.
         pieces: Vec<Piece>,
     },
     /// A symbolic link and its target.
     Symlink(String),
 }
 
-/// A stretch of a file's content.
+/// A range of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Piece {
     /// Its length, in bytes; not 0.
@@ -87,7 +87,7 @@ pub struct Piece {
     pub sha256: [u8; 32],
 }
 
-/// Where an entry is in the tar stream, in bytes from its beginning.
+/// The position of an entry in the tar stream, in bytes from its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// Where its headers begin.
@@ -107,7 +107,7 @@ impl Entry {
         }
     }
 
-    /// The blocks before its body.
+    /// The header blocks before its body.
     pub fn headers(&self, directory: &str) -> Vec<u8> {
         ustar::headers(directory, &self.path, self.kind())
     }
@@ -124,7 +124,7 @@ impl Entry {
 }
 
 impl Index {
-    /// Puts an index together by the rules that a reader applies.
+    /// Builds an index, and checks the rules that a reader applies.
     ///
     /// # Errors
     /// The rule that is broken, with the entry.
@@ -176,7 +176,7 @@ impl Index {
         })
     }
 
-    /// The bytes of the index before they are compressed.
+    /// The uncompressed bytes of the index.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         put_text(&mut bytes, &self.directory);

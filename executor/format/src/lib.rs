@@ -1,11 +1,11 @@
 //! The names and file formats of Joblet runtimes.
 //!
 //! Both programs share these types, so that the grammar of a name (a path-traversal check) and of a
-//! checksum (the trust decision) exist once. No I/O happens here, and no JSON or YAML is parsed:
-//! callers bring the engine, these types bring the rules.
+//! checksum (the trust decision) exist once. No I/O happens here; callers choose the JSON or YAML parser,
+//! these types implement the rules.
 #![forbid(unsafe_code)]
 
-/// Makes a type that is a text in files one for serde, by its `FromStr` and `Display`.
+/// Implements serde for a type that is a string in files, by its `FromStr` and `Display`.
 macro_rules! as_text {
     ($type:ty, $error:ty) => {
         impl TryFrom<String> for $type {

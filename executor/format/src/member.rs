@@ -1,21 +1,20 @@
-//! Members: an archive as a row of independent gzip streams.
+//! Members: an archive as a sequence of independent gzip streams.
 //!
-//! The tar stream of an archive is cut into pieces, and each is compressed alone, as one gzip
-//! member. Every gunzip reads members that follow each other as one stream (RFC 1952, 2.2), so the
-//! file stays an ordinary `.tar.gz`, while its members can be checked, fetched and inflated one by
-//! one and side by side.
+//! The tar stream of an archive is cut into pieces, each compressed as one gzip member. Decompressors read
+//! concatenated members as one stream (RFC 1952, 2.2), so the file is an ordinary `.tar.gz`, while its
+//! members can be verified, fetched and inflated separately and in parallel.
 //!
 //! ```text
 //! 1f 8b 08 04  00 00 00 00  00 ff    gzip, deflate, FEXTRA; no time, no flags, no system
 //! 08 00  4a 42  04 00  LL LL LL LL   one subfield `JB`: length of this member, little-endian
-//! … deflate …   CRC-32   length of what it unpacks to
+//! … deflate …   CRC-32   uncompressed length
 //! ```
 
-/// What comes before the deflate stream of a member, in bytes. Part of the format.
+/// Length of a member's header, before the deflate stream, in bytes. Part of the format.
 pub const MEMBER_HEADER: usize = 20;
-/// What is behind it: CRC-32 and length, in bytes. Part of the format (RFC 1952).
+/// Length of the trailer after it, CRC-32 and length, in bytes. Part of the format (RFC 1952).
 pub const MEMBER_TRAILER: usize = 8;
-/// Most that one member unpacks to, in bytes. Part of the format: readers keep whole members in
+/// Largest uncompressed length of a member, in bytes. Part of the format: readers keep whole members in
 /// memory, one per processor.
 pub const MAX_MEMBER: usize = 1 << 20;
 
@@ -30,8 +29,8 @@ pub fn member_header(length: u32) -> [u8; MEMBER_HEADER] {
     header
 }
 
-/// The deflate stream of `member`, its CRC-32, and the length it unpacks to, in bytes; `None` if it
-/// is not one of our members, or not the whole of it.
+/// The deflate stream of `member`, its CRC-32, and its uncompressed length, in bytes; `None` if it is not
+/// one complete member of this format.
 pub fn open_member(member: &[u8]) -> Option<(&[u8], u32, u32)> {
     let length = u32::try_from(member.len()).ok()?;
     let body = member.strip_prefix(&member_header(length))?;

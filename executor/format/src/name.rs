@@ -42,7 +42,7 @@ impl RuntimeName {
 
 /// Reads a directory name back: the inverse of [`RuntimeName::directory`].
 ///
-/// At most one `-` can part a valid name from a valid version; the rule on names sees to that.
+/// Unambiguous, since a name contains no `-` followed by a full version.
 pub fn split_directory(directory: &str) -> Option<(RuntimeName, Version)> {
     directory.match_indices('-').find_map(|(at, _)| {
         let name = directory[..at].parse().ok()?;
@@ -70,7 +70,7 @@ impl FromStr for RuntimeName {
         if text.contains("..") {
             return refuse("`..` is not allowed");
         }
-        // Exactly the names with which some version could be read as a part of another's directory.
+        // Exactly the names that would make a directory name ambiguous.
         let holds_a_version = |(at, _): (usize, &str)| {
             semver::Version::parse(&format!("{}-0.0.0", &text[at + 1..])).is_ok()
         };

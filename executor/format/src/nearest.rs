@@ -1,9 +1,9 @@
-//! Did you mean …?
+//! Suggestions for misspelled names: "did you mean …?"
 
-/// The candidate that is closest to what was typed, if any is close enough to be a slip.
+/// The candidate nearest to `typed`, if it is near enough to be a misspelling.
 ///
-/// Distance: Damerau-Levenshtein with adjacent transpositions; at most a third of the word's length
-/// and at most three edits. A candidate that `typed` is the beginning of also counts.
+/// The distance is Damerau-Levenshtein with adjacent transpositions: at most a third of the word's length
+/// and at most three edits. A candidate that begins with `typed` also counts.
 pub fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (typed.chars().count() / 3).clamp(1, 3);
     let mut best: Option<(usize, &str)> = None;
@@ -19,7 +19,7 @@ pub fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -
     best.map(|(_, candidate)| candidate)
 }
 
-/// Edits between two words, each row of the usual table kept for the transpositions of the next.
+/// The edit distance between two words.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut before: Vec<usize> = Vec::new();
@@ -38,8 +38,8 @@ fn distance(a: &str, b: &str) -> usize {
     above[b.len()]
 }
 
-/// Rewords what serde says about a key that it does not know: `a: unknown field `x`, expected one of `b`, `c``.
-/// None for any other message.
+/// Rewords serde's message for an unknown key, `a: unknown field `x`, expected one of `b`, `c``, with a
+/// suggestion. `None` for any other message.
 pub fn unknown_key(message: &str) -> Option<String> {
     let (place, rest) = message.split_once("unknown field `")?;
     let mut quoted = rest.split('`');

@@ -15,8 +15,8 @@ pub enum Arch {
 
 /// A kind of host that a version is declared for: `OS-ARCH`, such as `ubuntu-amd64`.
 ///
-/// A runtime carries its own libc: only the architecture decides which artifact is fetched. The
-/// name of the system says where its maintainers promise that it works.
+/// A runtime contains its own libc: only the architecture decides which artifact is fetched. The name of
+/// the system states where its maintainers support it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Platform {
@@ -29,7 +29,7 @@ pub struct Platform {
 pub struct PlatformError(String);
 
 impl Default for Arch {
-    /// This program's own.
+    /// The architecture this program was compiled for.
     fn default() -> Self {
         Self::NATIVE
     }

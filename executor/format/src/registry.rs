@@ -1,4 +1,4 @@
-//! `registry.json`: which runtimes exist, and where their archives are.
+//! `registry.json`: the published runtimes and their archives.
 
 mod contents;
 mod document;
@@ -27,14 +27,14 @@ pub const MAX_REGISTRY_BYTES: u64 = 96 << 20;
 /// `extended` holds the versions that have an archive in parts ([`Release::in_parts`]): Joblet's client,
 /// which reads whole archives only, does not see them. Readers treat both alike.
 ///
-/// Readers ignore members they do not know and refuse any other major version. Duplicate keys and
-/// wrong types condemn the document; an entry whose name, version, checksum or platform breaks a
-/// rule is left out and listed in [`Registry::refused`].
+/// Readers ignore unknown members and refuse any other major version. Duplicate keys and wrong types
+/// invalidate the whole document; an entry whose name, version, checksum or platform breaks a rule is left
+/// out and listed in [`Registry::refused`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registry {
-    /// When the newest version was published, RFC 3339 in UTC. Empty where the document has none.
+    /// When the newest version was published, RFC 3339 in UTC. Empty if the document has none.
     pub updated_at: String,
-    /// The releases of both members, by name and version.
+    /// The releases of `runtimes` and `extended`, by name and version.
     pub runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Release>>,
     /// Entries that broke a rule. Never written.
     pub refused: Vec<Refused>,
@@ -60,7 +60,7 @@ pub struct Release {
     pub version: Version,
     /// One line for people.
     pub description: String,
-    /// Where the archive is: an address, or a path relative to the registry's own address.
+    /// The archive's URL, or a path relative to the registry's own URL.
     pub download_url: String,
     /// SHA-256 of the archive.
     pub checksum: Checksum,
@@ -71,7 +71,7 @@ pub struct Release {
     /// One archive per architecture. Empty in registries that Joblet's own tools wrote.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub artifacts: BTreeMap<Arch, Artifact>,
-    /// Why this version should not be used any more, if so.
+    /// Why this version is yanked: it should no longer be used. `None` if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub yanked: Option<String>,
 }
@@ -79,26 +79,26 @@ pub struct Release {
 /// One archive of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// Where the archive is: an address, or a path relative to the registry's own address. Where it is
-    /// in parts, its index is beside this address and nothing is at it.
+    /// The archive's URL, or a path relative to the registry's own URL. If the archive is in parts, no
+    /// file has this URL, but the index's is derived from it.
     pub download_url: String,
-    /// SHA-256 of the archive, whole.
+    /// SHA-256 of the whole archive.
     pub checksum: Checksum,
-    /// Length of the archive, whole, in bytes.
+    /// Length of the whole archive, in bytes.
     pub size: u64,
-    /// The files that are the archive when they follow each other, where it is not one file.
+    /// The files whose concatenation is the archive; empty if it is one file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// Sum of the lengths of the regular files in the archive, in bytes, where it is known.
+    /// Sum of the lengths of the regular files in the archive, in bytes, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unpacked_size: Option<u64>,
-    /// Number of tar entries in the archive, where it is known.
+    /// Number of tar entries in the archive, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entries: Option<u64>,
-    /// The index of the archive, at its own address with `.index` behind it, where there is one.
+    /// The index of the archive, if it has one, at the archive's URL with `.index` appended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<IndexFile>,
-    /// The same tar stream in zstd frames, where there is one. Only with an index.
+    /// The same tar stream in zstd frames, if there is one. Only with an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zstd: Option<Zstd>,
 }
@@ -106,24 +106,23 @@ pub struct Artifact {
 /// The tar stream of an archive in zstd frames ([`crate::frames`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Zstd {
-    /// Where the file is: an address, or a path relative to the registry's own address.
+    /// The file's URL, or a path relative to the registry's own URL.
     pub download_url: String,
-    /// SHA-256 of the file, whole.
+    /// SHA-256 of the whole file.
     pub checksum: Checksum,
-    /// Length of the file, whole, in bytes.
+    /// Length of the whole file, in bytes.
     pub size: u64,
-    /// The files that are this one when they follow each other, where it is not one file.
+    /// The files whose concatenation is this file; empty if it is one file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
     /// The table of frames that the file begins with.
     pub table: IndexFile,
 }
 
-/// A stretch of an archive that is a file of its own. No part is empty, together they have the
-/// archive's length.
+/// A range of an archive in a file of its own. No part is empty; their lengths add up to the archive's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Where it is: an address, or a path relative to the registry's own address.
+    /// Its URL, or a path relative to the registry's own URL.
     pub download_url: String,
     /// Its length, in bytes.
     pub size: u64,
@@ -131,7 +130,7 @@ pub struct Part {
     pub checksum: Checksum,
 }
 
-/// What is promised of an archive's index ([`crate::index`]), and of a file beside a record.
+/// Size and checksum of an archive's index ([`crate::index`]), or of a file beside a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexFile {
     /// SHA-256 of the file.
@@ -140,9 +139,9 @@ pub struct IndexFile {
     pub size: u64,
 }
 
-/// What was published as one version of one runtime: `records/NAME/VERSION.json`.
+/// The record of a published version of a runtime: `records/NAME/VERSION.json`.
 ///
-/// A record is written once. Its checksums never change; `yanked` alone may be set later.
+/// A record is written once. Its checksums never change; only `yanked` may be set later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -150,10 +149,10 @@ pub struct Record {
     pub name: RuntimeName,
     /// When it was published: RFC 3339, in UTC, whole seconds.
     pub published_at: String,
-    /// What `registry.json` says of it.
+    /// Its entry in `registry.json`.
     pub release: Release,
-    /// Files in the directory `VERSION.files` beside the record, by name: what it was built from, and
-    /// what is inside.
+    /// Files in the directory `VERSION.files` beside the record, by name: its sources and lists of its
+    /// content.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, IndexFile>,
 }
@@ -176,12 +175,12 @@ impl Release {
         })
     }
 
-    /// Whether any of its archives for Joblet's client is in parts: such a release is under `extended`.
+    /// Whether any of its archives is in parts: such a release is under `extended`.
     pub fn in_parts(&self) -> bool {
         self.artifacts.values().any(|artifact| !artifact.parts.is_empty())
     }
 
-    /// The architectures that [`Release::artifact`] has an answer for.
+    /// The architectures for which [`Release::artifact`] returns an archive.
     pub fn architectures(&self) -> BTreeSet<Arch> {
         Arch::ALL.into_iter().filter(|&arch| self.artifact(arch).is_some()).collect()
     }
@@ -260,7 +259,7 @@ mod tests {
             ("\"demo\"", "\"../demo\"", "is not a runtime name"),
             ("\"demo\"", "\"demo-1.0.0\"", "ambiguous"),
             ("\"1.0.0\": {", "\"1.0\": {", "is not a version"),
-            ("\"1.0.0\": {", "\"1.0.1\": {", "says version \"1.0.0\" inside"),
+            ("\"1.0.0\": {", "\"1.0.1\": {", "its `version` is \"1.0.0\""),
             ("sha256:", "md5:", "is not `sha256:`"),
         ] {
             let registry = with(from, to).unwrap();

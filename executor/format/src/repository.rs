@@ -1,4 +1,4 @@
-//! Repositories on GitHub, where registries are.
+//! GitHub repositories of registries.
 
 use std::str::FromStr;
 
@@ -7,7 +7,7 @@ use std::str::FromStr;
 pub struct Repository(String);
 
 impl Repository {
-    /// The repository whose page `address` is.
+    /// The repository with the page `address`.
     pub fn of_page(address: &str) -> Option<Self> {
         let path = address.strip_prefix("https://github.com/")?.trim_end_matches('/');
         path.trim_end_matches(".git").parse().ok()
@@ -23,7 +23,7 @@ impl Repository {
         self.0.split_once('/').map_or("", |(_, name)| name)
     }
 
-    /// The fixed address of the registry of it that Joblet's client reads, too.
+    /// The URL of its registry, the same that Joblet's client reads.
     pub fn registry(&self) -> String {
         format!("https://raw.githubusercontent.com/{}/main/registry.json", self.0)
     }

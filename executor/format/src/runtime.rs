@@ -1,4 +1,4 @@
-//! `runtime.yml`: what of a runtime a job sees, and where.
+//! `runtime.yml`: which directories of a runtime a job sees, and where.
 
 use crate::{Arch, unique};
 use serde::{Deserialize, Serialize};
@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Largest `runtime.yml` that a reader accepts, in bytes.
 pub const MAX_RUNTIME_YML_BYTES: u64 = 256 << 10;
 
-/// Most mounts that one `runtime.yml` may ask for.
+/// Most mounts in one `runtime.yml`.
 const MAX_MOUNTS: usize = 256;
 
-/// Directories of a job that are made fresh for it: nothing of a runtime is mounted on or below them.
+/// Reserved targets: every job gets its own, so a runtime may not mount anything on or below them.
 const RESERVED_TARGETS: [&str; 4] = ["/dev", "/proc", "/sys", "/work"];
 
 /// The configuration of a runtime, beside its `isolated/` directory.
@@ -27,9 +27,9 @@ const RESERVED_TARGETS: [&str; 4] = ["/dev", "/proc", "/sys", "/work"];
 /// requirements: { architectures: [amd64] }
 /// ```
 ///
-/// Unknown and duplicate keys are refused. `language`, `packages` and `package_manager`, which
-/// Joblet's own runtimes carry, are accepted and have no meaning here. Joblet ignores keys it does
-/// not know. A value of this type keeps every rule of [`Mount`].
+/// Unknown and duplicate keys are refused. `language`, `packages` and `package_manager`, which Joblet's
+/// own runtimes have, are accepted and ignored. Joblet ignores unknown keys. A value of this type satisfies
+/// every rule of [`Mount`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawRuntimeYml")]
 pub struct RuntimeYml {
@@ -56,16 +56,16 @@ pub struct Mount {
     pub readonly: bool,
 }
 
-/// What a runtime needs of a host.
+/// Requirements of a runtime on its host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirements {
-    /// The architectures it runs on; empty: any. Other names than those of [`Arch`] match no host.
+    /// The architectures it runs on; empty for any. Names other than those of [`Arch`] match no host.
     #[serde(default)]
     pub architectures: Vec<String>,
 }
 
 impl RuntimeYml {
-    /// Puts a configuration together by the rules that a reader applies.
+    /// Builds a configuration, and checks the rules that a reader applies.
     ///
     /// # Errors
     /// The entry and the rule it breaks.
@@ -90,7 +90,7 @@ impl RuntimeYml {
         })
     }
 
-    /// The runtime's name. Informative: where it was installed from decides what it is.
+    /// The runtime's name. Informative: its directory in the store identifies it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -115,19 +115,19 @@ impl RuntimeYml {
         &self.environment
     }
 
-    /// Whether it says that it runs on `arch`.
+    /// Whether its requirements allow `arch`.
     pub fn runs_on(&self, arch: Arch) -> bool {
         let declared = &self.requirements.architectures;
         declared.is_empty() || declared.iter().any(|name| name == arch.as_str())
     }
 
-    /// What it needs of a host.
+    /// Its requirements on the host.
     pub fn requirements(&self) -> &Requirements {
         &self.requirements
     }
 }
 
-/// The file before its rules are applied.
+/// The file before the rules are applied.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRuntimeYml {
@@ -185,7 +185,7 @@ impl TryFrom<RawRuntimeYml> for RuntimeYml {
     }
 }
 
-/// Whether `source` is a plain path below the runtime's directory, by its text alone.
+/// Checks that `source` is a path below the runtime's directory, without file access.
 fn check_source(source: &str) -> Result<(), &'static str> {
     if source.starts_with('/') {
         return Err("is absolute: it must lie below the runtime's directory");
@@ -193,7 +193,7 @@ fn check_source(source: &str) -> Result<(), &'static str> {
     check_components(source)
 }
 
-/// Whether `target` is a place in the job that a runtime may fill, by its text alone.
+/// Checks that `target` is a path in the job that a runtime may mount on, without file access.
 fn check_target(target: &str) -> Result<(), &'static str> {
     let Some(inner) = target.strip_prefix('/') else { return Err("is not absolute") };
     check_components(inner)?;

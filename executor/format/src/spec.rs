@@ -4,14 +4,14 @@ use crate::{NameError, RuntimeName, Series, Version, VersionError};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// What a configuration calls one of its registries, such as `company`.
+/// The name of a registry in the configuration, such as `company`.
 ///
 /// Grammar: a letter or digit, then letters, digits, `.`, `_` and `-`; at most 64 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Origin(String);
 
-/// What a user asks for on a command line.
+/// A runtime on the command line: name, version and registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spec {
     /// The registry that it must come from, if one was named.
@@ -22,7 +22,7 @@ pub struct Spec {
     pub wanted: Wanted,
 }
 
-/// Which version of a runtime is meant.
+/// The version of a runtime in a [`Spec`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// No version was given: the highest one installed, else the latest of the registry.
@@ -31,7 +31,7 @@ pub enum Wanted {
     Latest,
     /// `@1.3` or `@1`: the highest of these that is installed, else the latest of the registry.
     Series(Series),
-    /// `@VERSION`: this one and no other.
+    /// `@VERSION`: exactly this one.
     Exact(Version),
 }
 
@@ -44,11 +44,11 @@ pub enum SpecError {
     Name(NameError),
     /// The part after `@`.
     Version(VersionError),
-    /// What another tool would take, and what it is here.
+    /// The syntax of another tool, and the equivalent spec.
     Foreign {
         /// As it was typed.
         typed: String,
-        /// What is meant.
+        /// The equivalent spec.
         meant: String,
     },
 }
@@ -86,11 +86,11 @@ impl FromStr for Spec {
     }
 }
 
-/// What `python:3.11`, `python==1.3.2` and `Python-3.11` are here, if that is a [`Spec`].
+/// Translates `python:3.11`, `python==1.3.2` and `Python-3.11` to a valid [`Spec`].
 fn translated(typed: &str) -> Option<String> {
     let small = typed.to_lowercase();
     let meant = if let Some((name, tag)) = small.split_once(':') {
-        // A tag of an image is its version, or which of its kind it is.
+        // The tag of an image is a version, or a part of the name here.
         let is_version = tag == "latest" || tag.parse::<Version>().is_ok();
         format!("{name}{}{tag}", if is_version { '@' } else { '-' })
     } else if let Some((name, version)) = small.split_once(['=', '>', '<', '~', '^']) {
@@ -98,7 +98,7 @@ fn translated(typed: &str) -> Option<String> {
     } else {
         small
     };
-    // Nothing that is translated once more: it is one, or there is no advice.
+    // Only if the result parses without a further translation.
     let known = meant != typed && !meant.contains([':', '=', '>', '<', '~', '^']);
     (known && meant.parse::<Spec>().is_ok()).then_some(meant)
 }

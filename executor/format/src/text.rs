@@ -1,12 +1,12 @@
-//! What is shown of texts that come from outside, and sizes as people read them.
+//! Escaping of untrusted text for display, redaction of addresses, human-readable sizes.
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-/// `text` with everything in it made visible that is not seen, or changes how the rest is.
+/// Escapes the invisible characters of `text`, and those that change how others are displayed.
 ///
-/// Registries, archives and servers are untrusted, and terminals obey what they print. All
-/// that comes from outside and is printed for people goes through this.
+/// Registries, archives and servers are untrusted, and terminals interpret control sequences. All
+/// external text that is printed goes through this function.
 pub fn visible(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -19,18 +19,18 @@ pub fn visible(text: &str) -> String {
     safe
 }
 
-/// Whether a character has no glyph of its own, or changes how others are shown.
+/// Whether a character is invisible, or changes how others are displayed.
 pub fn is_hidden(letter: char) -> bool {
     letter.is_control()
         || UNSEEN.iter().any(|range| range.contains(&letter))
         || u32::from(letter) & 0xfffe == 0xfffe // not characters; XML refuses two of them
 }
 
-/// JSON with the same meaning in which every character is seen: strings have escapes for the others.
+/// Equivalent JSON in which the invisible characters of strings are escaped.
 pub fn visible_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for letter in json.chars() {
-        // Between strings there are spaces and the ends of lines only.
+        // Outside strings only spaces and line breaks can occur.
         if is_hidden(letter) && letter != '\n' {
             let mut units = [0; 2];
             let units = letter.encode_utf16(&mut units).iter();
@@ -42,7 +42,7 @@ pub fn visible_json(json: &str) -> String {
     safe
 }
 
-/// The first `limit` characters of `text`, with an ellipsis where there are more.
+/// The first `limit` characters of `text`, with an ellipsis if it is longer.
 pub fn shortened(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => text.to_owned(),
@@ -50,13 +50,13 @@ pub fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
-/// A number of bytes with a decimal unit and one digit behind the point: `129.4 MB`.
+/// A number of bytes with a decimal unit and one decimal place: `129.4 MB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes} B");
     }
-    // In tenths of the unit, rounded; a thousand of one unit is one of the next.
+    // In tenths of the unit, rounded; 1000 of a unit become 1 of the next.
     let (mut tenths, mut unit) = ((u128::from(bytes) * 10 + 500) / 1000, 0);
     let mut one = 1000;
     while tenths >= 10_000 {
@@ -67,8 +67,8 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
-/// Beside control characters: those of Unicode that `Default_Ignorable_Code_Point` or the categories
-/// Cf, Zl and Zp say are shown as nothing or as a change of direction or line.
+/// Invisible characters besides control characters: those with the Unicode property
+/// `Default_Ignorable_Code_Point` or of the categories Cf, Zl and Zp.
 const UNSEEN: [RangeInclusive<char>; 19] = [
     '\u{ad}'..='\u{ad}',
     '\u{34f}'..='\u{34f}',
@@ -91,19 +91,19 @@ const UNSEEN: [RangeInclusive<char>; 19] = [
     '\u{e0000}'..='\u{e0fff}',
 ];
 
-/// What stands for a query that is not shown.
+/// The replacement of a redacted query.
 pub const HIDDEN: &str = "?…";
 
-/// `text`, which is meant to be one address, without what may be secret in it.
+/// Redacts the possible secrets in `text`, which is a single address.
 pub fn shown(text: &str) -> String {
     let scheme = text.find("://").filter(|end| {
         text[..*end].bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     });
     let (scheme, rest) = text.split_at(scheme.map_or(0, |end| end + 3));
-    format!("{scheme}{}", hide(rest))
+    format!("{scheme}{}", redact(rest))
 }
 
-/// A message without what may be secret in the addresses in it, whoever wrote them.
+/// Redacts the possible secrets in the addresses of a message.
 pub fn shown_in(message: &str) -> String {
     let mut shown = String::with_capacity(message.len());
     let mut rest = message;
@@ -112,21 +112,21 @@ pub fn shown_in(message: &str) -> String {
         let end = after.find(|letter: char| letter.is_whitespace() || letter == '"');
         let (address, behind) = after.split_at(end.unwrap_or(after.len()));
         shown.push_str(before);
-        shown.push_str(&hide(address));
+        shown.push_str(&redact(address));
         rest = behind;
     }
     shown + rest
 }
 
-/// Leaves user, password, query and fragment out of an address without its scheme.
-fn hide(address: &str) -> String {
-    // Parsers of addresses take any number of slashes for two.
+/// Redacts user, password, query and fragment of an address without its scheme.
+fn redact(address: &str) -> String {
+    // URL parsers accept any number of slashes.
     let (slashes, address) =
         address.split_at(address.len() - address.trim_start_matches(['/', '\\']).len());
     let authority = address.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let port = authority.rsplit_once(':').filter(|_| !authority.ends_with(']'));
     let odd = port.is_some_and(|(_, port)| port.parse::<u16>().is_err());
-    // A password with a slash in it ends the host's name: then anything before an @ may be one.
+    // A password with a slash would end the authority: anything before an @ may be part of it.
     let user = if odd { address.rfind('@') } else { authority.rfind('@') };
     let (user, rest) = user.map_or(("", address), |at| ("…", &address[at..]));
     match rest.find(['?', '#']) {

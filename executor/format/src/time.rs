@@ -1,4 +1,4 @@
-//! Times as every file of ours has them.
+//! Timestamps in files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,16 +6,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A time in UTC, in whole seconds since 1970.
 ///
-/// Text form: `2025-10-20T23:56:08Z`, the one form of RFC 3339 that sorts as it reads. Other forms are refused.
+/// Text form: `2025-10-20T23:56:08Z`, a form of RFC 3339 whose lexical order is that of time. Other forms are
+/// refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
-/// The text is not of the one form, or names no second since 1970.
+/// A text that is not in this form, or is not a time since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampError;
 
 impl Timestamp {
-    /// So many seconds after 1970 began.
+    /// The time `seconds` after the beginning of 1970.
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds)
     }

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
 /// Deserializes a map and refuses a key that appears twice.
 ///
-/// Serde's own maps keep the last of two equal keys; other readers keep the first. A document that
-/// two readers understand differently is not one to act on.
+/// Serde's own maps keep the last of two equal keys, other parsers the first. A document that two parsers
+/// read differently must be refused.
 ///
 /// # Errors
-/// The duplicate key, or what the deserializer says.
+/// The duplicate key, or the deserializer's error.
 pub fn map<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
 where
     D: Deserializer<'de>,

@@ -1,34 +1,34 @@
-//! The headers of our own archives, byte for byte.
+//! The tar headers of archives, byte for byte.
 //!
 //! Plain ustar: directories (0755, `isolated/tmp` 1777), regular files (0755 or 0644) and symbolic
 //! links (0777); uid and gid 0, no owner names, one constant time; pax records `path` and
-//! `linkpath` only where a name does not fit. Because nothing else is free, a reader that knows
-//! what an entry is knows its header, and compares instead of interpreting.
+//! `linkpath` only where a name does not fit. Nothing else varies: an entry determines its header, so a
+//! reader with an index compares headers instead of parsing them.
 
-/// Length of a header and unit of everything else, in bytes. Part of the format.
+/// Block size of tar, in bytes. Part of the format.
 pub const BLOCK: usize = 512;
-/// Time of every entry, in seconds since 1970: 1980-01-01. Part of the format: equal files of two
-/// versions are equal in everything.
+/// Modification time of every entry, in seconds since 1970: 1980-01-01. Part of the format: so equal
+/// files of two versions are equal in their metadata, too.
 pub const MTIME: u64 = 315_532_800;
 /// Largest file that a ustar header can describe: eleven octal digits, in bytes.
 pub const MAX_FILE: u64 = (1 << 33) - 1;
-/// Zeros behind the last entry, in bytes. Part of the format.
+/// Zeros after the last entry, in bytes. Part of the format.
 pub const END: usize = 2 * BLOCK;
 
-/// Most bytes of the fields for a name and for a link's target.
+/// Size of the header fields for a name and for a link's target, in bytes.
 const NAME: usize = 100;
 
-/// Name of a pax header itself: readers use it for nothing. Part of the format.
+/// Name of a pax header itself, which readers ignore. Part of the format.
 const PAX_NAME: &str = "././@PaxHeader";
 
-/// What an entry of an archive is.
+/// The kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind<'a> {
     /// A directory.
     Directory,
     /// A regular file.
     File {
-        /// Whether it is 0755 instead of 0644.
+        /// Mode 0755 instead of 0644.
         executable: bool,
         /// Its length, in bytes; at most [`MAX_FILE`].
         size: u64,
@@ -37,7 +37,7 @@ pub enum EntryKind<'a> {
     Symlink(&'a str),
 }
 
-/// The blocks before the body of the entry at `path` below the archive's one `directory`.
+/// The header blocks of the entry at `path` below the archive's `directory`.
 ///
 /// `path` is empty for that directory itself; neither begins or ends with a slash.
 pub fn headers(directory: &str, path: &str, kind: EntryKind<'_>) -> Vec<u8> {
@@ -77,22 +77,22 @@ pub fn headers(directory: &str, path: &str, kind: EntryKind<'_>) -> Vec<u8> {
     blocks
 }
 
-/// The length of what [`headers`] returns, in bytes.
+/// The length of [`headers`], in bytes.
 pub fn headers_length(directory: &str, path: &str, kind: EntryKind<'_>) -> usize {
     let target = if let EntryKind::Symlink(target) = kind { target } else { "" };
-    // With a slash between the two and one at the end.
+    // With a slash between the two, and one at the end of a directory.
     if directory.len() + path.len() + 2 <= NAME && target.len() <= NAME {
         return BLOCK;
     }
     headers(directory, path, kind).len()
 }
 
-/// The zeros between a body of `size` bytes and the next header, in bytes.
+/// The padding after a body of `size` bytes, in bytes.
 pub fn padding(size: u64) -> u64 {
     size.next_multiple_of(BLOCK as u64) - size
 }
 
-/// Beside a pax record the header's own field is for readers that know no pax: the end of the name.
+/// The header field beside a pax record, for readers without pax support: the end of the name.
 fn last_bytes(text: &str) -> &str {
     let mut at = text.len().saturating_sub(NAME);
     while !text.is_char_boundary(at) {
@@ -101,12 +101,12 @@ fn last_bytes(text: &str) -> &str {
     text[at..].trim_start_matches('/')
 }
 
-/// Parts a name into prefix (at most 155 bytes) and name (at most [`NAME`]) at a slash, if that is possible.
+/// Splits a name at a slash into prefix (at most 155 bytes) and name (at most [`NAME`]), if possible.
 fn split(name: &str) -> Option<(&str, &str)> {
     if name.len() <= NAME {
         return Some(("", name));
     }
-    // The earliest slash that leaves few enough bytes; one at the very end parts nothing.
+    // The earliest slash with a short enough rest; a trailing slash does not split.
     let slashes = name.trim_end_matches('/').match_indices('/').map(|(at, _)| at);
     let at = slashes.filter(|at| *at > 0).find(|at| name.len() - at - 1 <= NAME)?;
     (at <= 155).then(|| (&name[..at], &name[at + 1..]))

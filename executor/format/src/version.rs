@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
-/// A Semantic Versioning 2.0.0 version without build metadata, ordered as such (1.10.0 > 1.9.0).
+/// A Semantic Versioning 2.0.0 version without build metadata, in its order (1.10.0 > 1.9.0).
 ///
-/// Build metadata is refused because it does not take part in the order: two versions that differ
-/// there alone would be equal and different at once.
+/// Build metadata is refused because the order ignores it: two versions that differ only there would have
+/// equal precedence but different names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version(semver::Version);
 
-/// The versions that begin with the same numbers: `1` or `1.3`, as `NAME@1.3` asks for them.
+/// The versions that begin with the same numbers: `1` or `1.3`, as in `NAME@1.3`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Series {
     major: u64,
@@ -19,7 +19,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Whether `version` is one of them.
+    /// Whether `version` is in the series.
     pub fn has(self, version: &Version) -> bool {
         version.0.major == self.major && self.minor.is_none_or(|minor| version.0.minor == minor)
     }
@@ -38,7 +38,7 @@ impl FromStr for Series {
         if !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Err(refuse());
         }
-        // The grammar of the numbers is that of a whole version.
+        // Parsed as a full version, for the same grammar of numbers.
         let whole: Version = format!("{major}.{}.0", minor.unwrap_or("0")).parse()?;
         Ok(Self { major: whole.0.major, minor: minor.map(|_| whole.0.minor) })
     }
@@ -58,7 +58,7 @@ pub struct VersionError {
     reason: String,
 }
 
-/// Longest accepted version, in bytes: with a name of 64 it still fits into one path component.
+/// Longest accepted version, in bytes: with a name of 64 bytes it fits into one path component.
 const MAX_BYTES: usize = 128;
 
 impl Version {
@@ -67,7 +67,7 @@ impl Version {
         !self.0.pre.is_empty()
     }
 
-    /// The highest of `versions`. Pre-releases count only where there is nothing else.
+    /// The highest of `versions`. Pre-releases count only if there are no others.
     pub fn latest<'v>(versions: impl Iterator<Item = &'v Self>) -> Option<&'v Self> {
         versions.max_by_key(|version| (!version.is_prerelease(), *version))
     }
@@ -83,7 +83,7 @@ impl FromStr for Version {
         }
         let version = semver::Version::parse(text).map_err(|error| refuse(error.to_string()))?;
         if !version.build.is_empty() {
-            return Err(refuse("build metadata after `+` is not used here".to_owned()));
+            return Err(refuse("build metadata after `+` is not allowed".to_owned()));
         }
         Ok(Self(version))
     }

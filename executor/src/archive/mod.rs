@@ -1,7 +1,7 @@
-//! Archives become directories.
+//! Unpacks archives.
 //!
-//! In: the bytes of an archive and, for one in members, its index; an older version that is installed.
-//! Out: a complete tree below an open directory, or the refusal of the whole archive.
+//! In: the bytes of an archive and, for one in members, its index; an installed older version.
+//! Out: a complete tree below an open directory, or an error that refuses the whole archive.
 
 pub(crate) mod members;
 pub(crate) mod plain;

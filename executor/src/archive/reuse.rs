@@ -1,58 +1,58 @@
-//! What of a new version is here already: two indexes → what to take from where. Pure.
+//! Plans an update: two indexes → which files and pieces are reused, which members are fetched. No I/O.
 //!
-//! Files are compared, and pieces of large ones, not members: the archive's directory has the version
-//! in its name and so is in every header, and members begin where that does not matter.
+//! Files, and pieces of large files, are compared, not members: every header contains the archive's
+//! directory, whose name has the version in it, so that no two versions have an equal member.
 
 use joblet_format::index::{Body, Index, Piece};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-/// Ranges of the archive that are this close are fetched as one, in bytes: what is between costs
+/// Ranges of the archive with at most this gap between them are fetched as one, in bytes: the gap costs
 /// less than another request.
 const GAP: u64 = 16 << 10;
 
-/// What of a version is here as it must be.
+/// Files and pieces of an installed version that are intact.
 #[derive(Debug, Default)]
-pub(crate) struct Here {
-    /// The files that are whole, by their numbers in its index.
+pub(crate) struct Intact {
+    /// Intact files, by their numbers in its index.
     pub files: BTreeSet<usize>,
-    /// Pieces of other files: the file's number, and the piece's in it.
+    /// Intact pieces of damaged files: the file's number, and the piece's number in it.
     pub pieces: BTreeSet<(usize, usize)>,
 }
 
 /// Where the content of a new version comes from.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReusePlan {
-    /// For each entry of the new index that is a file, in order: its number and its source.
+    /// For each file of the new index, in order: its number and its source.
     pub files: Vec<(usize, FileSource)>,
-    /// The members that hold what is not here, by number, ascending.
+    /// The members to fetch, by number, ascending.
     pub members: Vec<usize>,
     /// Length of those members in the archive, in bytes.
     pub fetched: u64,
-    /// Length of the files' content that is here, in bytes.
+    /// Length of the content that is reused, in bytes.
     pub reused: u64,
 }
 
-/// Where one file comes from.
+/// The source of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum FileSource {
-    /// Entry of the old index that is the same file.
+    /// The equal file in the old version, by its number in the old index.
     Same(usize),
-    /// For each piece: a place in an old file, or the archive.
+    /// For each piece: its place in an old file, or `None` for the archive.
     Pieces(Vec<Option<OldPiece>>),
 }
 
-/// A piece of a file that is here.
+/// A piece of a file in the old version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OldPiece {
     /// Its entry in the old index.
     pub entry: usize,
-    /// Where it begins in that file, in bytes.
+    /// Its offset in that file, in bytes.
     pub offset: u64,
 }
 
-/// Plans the files of `new`, given what of `old` is here.
-pub(super) fn plan(old: &Index, new: &Index, here: &Here) -> ReusePlan {
+/// Plans the files of `new`, given the intact files of `old`.
+pub(super) fn plan(old: &Index, new: &Index, here: &Intact) -> ReusePlan {
     let (whole, pieces) = inventory(old, here);
     let starts = member_starts(new);
     let mut plan = ReusePlan { files: Vec::new(), members: Vec::new(), fetched: 0, reused: 0 };
@@ -82,7 +82,7 @@ pub(super) fn plan(old: &Index, new: &Index, here: &Here) -> ReusePlan {
     plan
 }
 
-/// Stretches of the archive to ask for, which hold `members`, in bytes.
+/// Ranges of the archive to request for `members`, in bytes.
 pub(super) fn ranges(new: &Index, members: &[usize]) -> Vec<Range<u64>> {
     let mut ends = Vec::with_capacity(new.members().len());
     let mut end = 0;
@@ -101,10 +101,10 @@ pub(super) fn ranges(new: &Index, members: &[usize]) -> Vec<Range<u64>> {
     ranges
 }
 
-/// Whole files by what they are, and pieces by what they hold. Of equals the first counts.
+/// Intact files by mode and pieces. The first of several equal files is used.
 type Whole<'a> = HashMap<(bool, &'a [Piece]), usize>;
 
-fn inventory<'a>(old: &'a Index, here: &Here) -> (Whole<'a>, HashMap<Piece, OldPiece>) {
+fn inventory<'a>(old: &'a Index, here: &Intact) -> (Whole<'a>, HashMap<Piece, OldPiece>) {
     let (mut whole, mut pieces) = (Whole::new(), HashMap::new());
     for (number, entry) in old.entries().iter().enumerate() {
         let Body::File { executable, pieces: parts } = &entry.body else { continue };
@@ -123,7 +123,7 @@ fn inventory<'a>(old: &'a Index, here: &Here) -> (Whole<'a>, HashMap<Piece, OldP
     (whole, pieces)
 }
 
-/// Where each member begins in the tar stream, and where the last one ends, in bytes.
+/// The offset of each member in the tar stream, and the end of the last one, in bytes.
 fn member_starts(index: &Index) -> Vec<u64> {
     let mut starts = vec![0];
     let mut at = 0;
@@ -134,7 +134,7 @@ fn member_starts(index: &Index) -> Vec<u64> {
     starts
 }
 
-/// The members that hold any byte of `range` of the tar stream.
+/// The members that contain any byte of `range` of the tar stream.
 fn covering(starts: &[u64], range: Range<u64>) -> Range<usize> {
     let first = starts.partition_point(|&start| start <= range.start) - 1;
     let last = starts.partition_point(|&start| start < range.end);
@@ -169,8 +169,8 @@ mod tests {
         size.next_multiple_of(512)
     }
 
-    fn whole(files: Range<usize>) -> Here {
-        Here { files: files.collect(), ..Here::default() }
+    fn whole(files: Range<usize>) -> Intact {
+        Intact { files: files.collect(), ..Intact::default() }
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn of_a_damaged_file_the_good_pieces_are_taken() {
         let both = index(&[("big", &[(1, 2000), (2, 2000), (3, 96)])]);
-        let here = Here { pieces: [(1, 0), (1, 2)].into(), ..Here::default() };
+        let here = Intact { pieces: [(1, 0), (1, 2)].into(), ..Intact::default() };
         let plan = plan(&both, &both, &here);
         let place = |offset| Some(OldPiece { entry: 1, offset });
         assert_eq!(plan.files, [(1, FileSource::Pieces(vec![place(0), None, place(4000)]))]);

@@ -41,7 +41,7 @@ impl Session<'_> {
         words: &[String],
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {
-        let catalogs = self.registries()?.all(ui)?;
+        let catalogs = self.registries()?.catalogs(ui)?;
         if catalogs.iter().all(|catalog| catalog.registry.runtimes.is_empty()) && !self.global.json
         {
             let places: Vec<_> = catalogs.iter().map(|it| it.location.to_string()).collect();

@@ -114,7 +114,7 @@ impl Session<'_> {
             now: SystemTime::now(),
             cache: self.env.cache().map(Cache::new),
             lock_timeout: self.env.lock_timeout.min(MAX_LOCK_TIMEOUT),
-            variable: env::named,
+            variable: env::nonempty_var,
         }
     }
 

@@ -24,7 +24,7 @@ pub(super) struct AvailableRow<'a> {
     pub size: Option<u64>,
     /// Whether it is here.
     pub installed: bool,
-    /// Why it was withdrawn; null if it was not.
+    /// Why it is yanked; null if it is not.
     pub yanked: Option<&'a str>,
     description: &'a str,
 }
@@ -38,7 +38,7 @@ pub(super) struct Outdated {
     pub installed: Version,
     /// The registry's, if it is newer.
     pub latest: Option<Version>,
-    /// Why the one that is here was withdrawn, if it was.
+    /// Why the installed one is yanked, if it is.
     pub yanked: Option<String>,
 }
 
@@ -168,7 +168,7 @@ pub(super) fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
         rows.map(|row| {
             let architectures: Vec<_> =
                 row.architectures.iter().map(|arch| arch.as_str()).collect();
-            let withdrawn = row.yanked.map_or(String::new(), |why| format!("(withdrawn: {why}) "));
+            let yanked = row.yanked.map_or(String::new(), |why| format!("(yanked: {why}) "));
             let origin = row.registry.map_or(String::new(), |origin| format!("{origin}/"));
             [
                 format!("{origin}{}", row.name),
@@ -176,25 +176,25 @@ pub(super) fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
                 row.size.map_or("-".to_owned(), size),
                 architectures.join(","),
                 if row.installed { "yes" } else { "-" }.to_owned(),
-                visible(&(withdrawn + row.description)),
+                visible(&(yanked + row.description)),
             ]
         }),
         width,
     )
 }
 
-/// Installed runtimes that have a newer version or were withdrawn, as a table or as JSON.
+/// Installed runtimes that have a newer version or are yanked, as a table or as JSON.
 pub(super) fn outdated(rows: &[Outdated], json: bool) -> String {
     if json {
         return to_json(rows.iter());
     }
     let row = |row: &Outdated| {
-        let withdrawn = row.yanked.as_ref().map(|why| visible(&format!("withdrawn: {why}")));
+        let yanked = row.yanked.as_ref().map(|why| visible(&format!("yanked: {why}")));
         [
             row.name.to_string(),
             row.installed.to_string(),
             row.latest.as_ref().map_or("-".to_owned(), Version::to_string),
-            withdrawn.unwrap_or_default(),
+            yanked.unwrap_or_default(),
         ]
     };
     table(["NAME", "INSTALLED", "LATEST", ""], rows.iter().map(row), None)

@@ -28,7 +28,7 @@ impl Session<'_> {
         store.clean()?;
         let mut rows = Vec::new();
         for runtime in prunable(&store, what)? {
-            let usage = Usage::of(store.open(&runtime)?, &runtime.path)?;
+            let usage = Usage::measure(store.open(&runtime)?, &runtime.path)?;
             rows.push(output::Pruned { runtime, freed: usage.bytes - usage.shared });
         }
         let ask = may_ask && !what.yes && !what.dry_run && !rows.is_empty();

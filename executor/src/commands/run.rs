@@ -75,7 +75,7 @@ impl Session<'_> {
             match sandbox::run(&runtime, &job) {
                 // It was replaced before the sandbox had it: no job was started.
                 Err(Error::Launch { .. })
-                    if tries < TRIES && !store.is_there(&installed, &runtime.dir) =>
+                    if tries < TRIES && !store.is_current(&installed, &runtime.dir) =>
                 {
                     tries += 1;
                     (installed, runtime) = self.hold(&spec, &store, ui)?;
@@ -109,7 +109,7 @@ impl Session<'_> {
             });
             tries += 1;
             match loaded {
-                Ok(runtime) if tries > TRIES || store.is_there(&found, &runtime.dir) => {
+                Ok(runtime) if tries > TRIES || store.is_current(&found, &runtime.dir) => {
                     return Ok((found, runtime));
                 }
                 // Found and gone: it is looked for again.

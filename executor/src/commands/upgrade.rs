@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 impl Session<'_> {
-    /// Lists what has a newer version, and what was withdrawn.
+    /// Lists what has a newer version, and what is yanked.
     pub(crate) fn outdated(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
@@ -140,7 +140,7 @@ impl<'s> Places<'s> {
         if gone || (must_be_signed && configured.iter().all(|it| it.location != location)) {
             return usual;
         }
-        let new = || Registries::at(configured, location, session.policy());
+        let new = || Registries::only(configured, location, session.policy());
         own.entry(from.clone()).or_insert_with(new)
     }
 }
@@ -168,7 +168,7 @@ fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newest>, Error> 
             Some(receipt) => (None, Some(receipt.registry)),
             None => (None, None),
         };
-        let origin = origin.filter(|origin| registries.knows(origin));
+        let origin = origin.filter(|origin| registries.has_origin(origin));
         let spec = Spec { origin, name: newest.name.clone(), wanted: Wanted::Latest };
         Some(Newest { spec, version: version.clone(), from })
     };

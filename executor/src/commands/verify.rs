@@ -69,6 +69,6 @@ fn differences(store: &Store, runtime: &Installed) -> Result<Option<Vec<Differen
         return Ok(Some(members::verify(&index, &open()?, &runtime.path)?.differences));
     }
     let files = store.kept(runtime, Kept::Files).and_then(|it| Listing::parse(&it));
-    let compare = |files: Listing| Ok(files.differences(&Listing::take(open()?, &runtime.path)?));
+    let compare = |files: Listing| Ok(files.differences(&Listing::scan(open()?, &runtime.path)?));
     files.map(compare).transpose()
 }

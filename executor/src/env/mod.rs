@@ -1,6 +1,6 @@
-//! The world outside the command line: variables, user, directories. Each name is written here alone.
+//! Environment variables, user and default paths. Each name is declared only here.
 //!
-//! In: the process's variables, user and host. Out: an [`Environment`] that the other stages ask.
+//! In: the process's variables, user and host. Out: an [`Environment`], passed to the other stages.
 
 pub(crate) mod weaken;
 
@@ -14,21 +14,21 @@ use std::{
     time::Duration,
 };
 
-/// The architecture that runtimes are for, where the kernel runs such programs through an emulator.
+/// The architecture of runtimes, if not this machine's: the kernel runs their programs in an emulator.
 pub const ARCH: &str = "JOBLET_EXEC_ARCH";
-/// The registry to use: what `--registry` takes.
+/// The registry to use, as `--registry`.
 pub const REGISTRY: &str = "JOBLET_EXEC_REGISTRY";
-/// The store to use: what `--store` takes.
+/// The store to use, as `--store`.
 pub const STORE: &str = "JOBLET_EXEC_STORE";
-/// The configuration to use: what `--config` takes.
+/// The configuration to use, as `--config`.
 pub const CONFIG: &str = "JOBLET_EXEC_CONFIG";
-/// Use what is cached and installed only: what `--offline` says, when set to anything but `0`.
+/// Make no request, as `--offline`, if set to anything but `0`.
 pub const OFFLINE: &str = "JOBLET_EXEC_OFFLINE";
-/// Directories with CDI specifications of devices, with `:` between them.
+/// Directories with CDI specifications of devices, separated by `:`.
 pub const CDI: &str = "JOBLET_EXEC_CDI";
 /// How long to wait for another process's lock, in seconds.
 pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
-/// How long a server may be silent, in seconds.
+/// Timeout for the next bytes of a server, in seconds.
 pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
 
 /// The profile of all jobs: what `--profile` takes.
@@ -49,7 +49,7 @@ const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const NO_COLOR: &str = "NO_COLOR";
 const TERM: &str = "TERM";
 
-/// What of the environment this program heeds, and what for.
+/// The environment variables that this program reads, for the manual page.
 pub const VARIABLES: [(&str, &str); 18] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
@@ -60,59 +60,62 @@ pub const VARIABLES: [(&str, &str); 18] = [
         "stores that are only read, beside the one that is filled, with : between them",
     ),
     (OFFLINE, "as --offline, if it is neither empty nor 0"),
-    (ARCH, "the architecture of runtimes, where an emulator runs it (default: this machine's)"),
+    (
+        ARCH,
+        "the architecture of runtimes, if an emulator runs their programs (default: this machine's)",
+    ),
     (LOCK_TIMEOUT, "how long to wait for another process's lock, in seconds (default: 600)"),
-    (TIMEOUT, "how long a server may be silent, in seconds (default: 60)"),
-    (HOME, "below it are store, cache and configuration of an ordinary user"),
-    (XDG_DATA_HOME, "the store of an ordinary user is in joblet/runtimes below it"),
-    (XDG_CACHE_HOME, "copies of registries are in joblet below it"),
-    ("LOGNAME, USER", "the user's name in jobs, where /etc/passwd has none"),
+    (TIMEOUT, "how long to wait for the next bytes of a server, in seconds (default: 60)"),
+    (HOME, "an ordinary user's store, cache and configuration are below it"),
+    (XDG_DATA_HOME, "an ordinary user's store is in joblet/runtimes below it"),
+    (XDG_CACHE_HOME, "cached registry documents are in joblet below it"),
+    ("LOGNAME, USER", "the user's name in jobs, if /etc/passwd has none"),
     ("CUDA_VISIBLE_DEVICES, SLURM_STEP_GPUS, …", "which GPUs --gpu may give to a job"),
     (NO_COLOR, "no colours, unless --color says otherwise"),
     (TERM, "no progress is shown if it is dumb"),
-    ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
+    ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and hosts that are reached without it"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
 ];
 
-/// Files that are read or written unless something else is said, for the manual page.
+/// Default paths, for the manual page.
 pub const FILES: [(&str, &str); 6] = [
-    (SYSTEM_STORE, "the store that root fills and everybody may use"),
+    (SYSTEM_STORE, "root's store, which every user may run jobs from"),
     ("$XDG_DATA_HOME/joblet/runtimes, ~/.local/share/joblet/runtimes", "an ordinary user's store"),
-    ("~/.rnx/config.yaml", "which registries there are, and the keys they are trusted by"),
-    (SYSTEM_CONFIG, "the same for the host, where a user has none"),
-    ("$XDG_CACHE_HOME/joblet, ~/.cache/joblet", "copies of registries, an ordinary user's"),
-    (SYSTEM_CACHE, "copies of registries, root's"),
+    ("~/.rnx/config.yaml", "registries and the keys they are trusted by"),
+    (SYSTEM_CONFIG, "the same for the host, for users without one"),
+    ("$XDG_CACHE_HOME/joblet, ~/.cache/joblet", "an ordinary user's cached registry documents"),
+    (SYSTEM_CACHE, "root's cached registry documents"),
 ];
 
-/// The store that root fills and everybody may read.
+/// Root's store, which every user may read.
 pub const SYSTEM_STORE: &str = "/opt/joblet/runtimes";
 
 /// The configuration of Joblet's client below the home directory, and that of the host.
 const USER_CONFIG: &str = ".rnx/config.yaml";
 const SYSTEM_CONFIG: &str = "/etc/joblet/config.yaml";
 
-/// The cache of root where `XDG_CACHE_HOME` says nothing else.
+/// Root's cache, unless `XDG_CACHE_HOME` is set.
 const SYSTEM_CACHE: &str = "/var/cache/joblet";
 
 /// Seconds to wait for a lock: longer than the download of a large runtime usually takes.
 const DEFAULT_LOCK_TIMEOUT: u64 = 600;
 
-/// How long a server may be silent unless [`TIMEOUT`] says otherwise, in seconds.
+/// Default of [`TIMEOUT`], in seconds.
 const DEFAULT_TIMEOUT: u64 = 60;
-/// Longest time that it may say, in seconds: a year.
-const LONGEST_TIMEOUT: u64 = 365 * 24 * 60 * 60;
+/// Largest accepted [`TIMEOUT`], in seconds: a year.
+const MAX_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 
-/// How long a server may be silent, in the head of its answer as in the body.
+/// How long to wait for the next bytes of a response, head or body.
 pub fn timeout() -> Duration {
     static READ: OnceLock<u64> = OnceLock::new();
     let read = || env::var(TIMEOUT).ok()?.parse().ok().filter(|&seconds| seconds > 0);
-    // Longer ones could not be added to the time of day.
-    let read = || read().unwrap_or(DEFAULT_TIMEOUT).min(LONGEST_TIMEOUT);
+    // A longer timeout could overflow an Instant.
+    let read = || read().unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT);
     Duration::from_secs(*READ.get_or_init(read))
 }
 
-/// The value of the variable that a configuration names.
-pub fn named(variable: &str) -> Option<String> {
+/// The value of an environment variable; `None` if it is empty, not set or not UTF-8.
+pub fn nonempty_var(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
@@ -154,7 +157,7 @@ pub struct Environment {
     pub lock_timeout: u64,
     /// Whether `NO_COLOR` asks for plain text.
     pub no_color: bool,
-    /// Whether the terminal, if there is one, only types: nothing can be drawn over.
+    /// Whether `TERM` is `dumb`: nothing can be redrawn.
     pub dumb: bool,
     /// Whether the effective user is root.
     pub root: bool,
@@ -167,7 +170,7 @@ impl Environment {
     /// Reads the variables and the effective user of this process.
     pub fn read() -> Self {
         let text = |name| env::var_os(name).filter(|value: &OsString| !value.is_empty());
-        // The XDG specification: a relative path in these variables is to be ignored.
+        // XDG Base Directory Specification: relative paths are ignored.
         let directory = |name| text(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let terminals = Terminals {
             input: stdin().is_terminal(),
@@ -203,7 +206,7 @@ impl Environment {
         }
     }
 
-    /// What the caller's session calls its user, the best first.
+    /// User names from the caller's environment, the most reliable first.
     pub(crate) fn user_names() -> impl Iterator<Item = OsString> {
         [LOGNAME, USER].into_iter().filter_map(env::var_os)
     }
@@ -234,7 +237,7 @@ impl Environment {
         self.home.as_deref()
     }
 
-    /// The store that this user fills by default, if the environment allows to name one.
+    /// The default store of this user; `None` without a home directory.
     pub fn default_store(&self) -> Option<PathBuf> {
         if self.root {
             return Some(PathBuf::from(SYSTEM_STORE));
@@ -244,13 +247,13 @@ impl Environment {
         Some(data.join("joblet/runtimes"))
     }
 
-    /// Where configurations are looked for, the most important one first.
+    /// The default configuration files, the first that exists counts.
     pub fn configs(&self) -> Vec<PathBuf> {
         let own = self.home.iter().map(|home| home.join(USER_CONFIG));
         own.chain([SYSTEM_CONFIG.into()]).collect()
     }
 
-    /// Where copies of registries are kept, if the environment allows to name a place.
+    /// The cache directory; `None` without a home directory.
     pub fn cache(&self) -> Option<PathBuf> {
         if let Some(cache) = &self.cache_home {
             return Some(cache.join("joblet"));

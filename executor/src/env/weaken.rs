@@ -1,11 +1,11 @@
-//! Protections left out one at a time, so that tests see an attack succeed without them: a test
+//! Disables one protection at a time, so that tests can show that an attack succeeds without it: a test
 //! of a protection that cannot fail would prove nothing.
 //!
-//! Only programs built with the feature `weaken` can do it, and none that is shipped is.
+//! Only in programs built with the feature `weaken`; shipped programs are built without it.
 
 #[cfg(feature = "weaken")]
 mod weak {
-    /// Names of protections: those of steps as in `--dry-run --json`, and those at their places.
+    /// Names of disabled protections: steps as in `--dry-run --json`, or arguments of [`without`].
     const VARIABLE: &str = "JOBLET_EXEC_WEAKEN";
 
     pub(crate) fn without(name: &str) -> bool {
@@ -15,7 +15,7 @@ mod weak {
 
 #[cfg(not(feature = "weaken"))]
 mod weak {
-    /// Whether the protection `name` is left out.
+    /// Whether the protection `name` is disabled.
     pub(crate) const fn without(_name: &str) -> bool {
         false
     }

@@ -1,11 +1,10 @@
-//! Paths that are resolved inside a directory, by descriptors.
+//! Path resolution confined to a directory, by descriptors.
 //!
-//! openat2(2) opens what exists in one call. What it cannot do is left to a walk of one component
-//! at a time: creating what is missing on the way, kernels before 5.6, and every error, so that
-//! what is refused, and why, is the same on every kernel. The walk is safe against changes under
-//! its feet: each step opens one name without following it, `..` goes back to a descriptor that is
-//! held open, and a link is text that is read and walked again. Links of `/proc` that lead
-//! elsewhere by magic are never followed: their text is walked like any other.
+//! openat2(2) opens an existing path in one call. A walk of one component at a time does the rest:
+//! creating missing components, kernels before 5.6, and every failure, so that the same paths are
+//! refused for the same reason on every kernel. The walk is safe against concurrent renames: each step
+//! opens one name with `O_NOFOLLOW`, `..` returns to a descriptor that is held open, and a symbolic link
+//! is read and its text is walked. Magic links of `/proc` are never followed: their text is walked, too.
 
 use crate::env::weaken;
 use rustix::{
@@ -32,7 +31,7 @@ pub(crate) enum Escape {
     Refuse,
 }
 
-/// What is created where the path does not exist, and on which file systems (`st_dev`) only.
+/// What is created where the path does not exist, and on which file systems (`st_dev`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Create<'a> {
     /// Nothing: `ENOENT`.
@@ -46,8 +45,9 @@ pub(crate) enum Create<'a> {
 /// Opens `path` inside `root` with `O_PATH`; an absolute path starts at `root`, too.
 ///
 /// # Errors
-/// `EXDEV` for [`Escape::Refuse`], `EROFS` where something would have to be created elsewhere, `ELOOP` for too many links, `EEXIST` where a link leads to a
-/// place that cannot be created, and what openat(2) and mkdirat(2) answer.
+/// `EXDEV` for [`Escape::Refuse`], `EROFS` where a component would have to be created on another file
+/// system, `ELOOP` for too many links, `EEXIST` where a dangling link is in the way, and those of
+/// openat(2) and mkdirat(2).
 pub(crate) fn open(
     root: BorrowedFd<'_>,
     path: &Path,
@@ -75,13 +75,13 @@ pub(crate) fn open(
     walk(root, path, escape, create)
 }
 
-/// Opens the regular file at `path` inside `root` for reading; a link that leads out is an error.
+/// Opens the regular file at `path` inside `root` for reading; a link that leads outside is an error.
 ///
-/// Never waits for a FIFO, and what is a device or a socket is not opened.
+/// Never blocks on a FIFO and never opens a device or socket.
 ///
 /// # Errors
-/// `EXDEV`; `EINVAL` for what is not a regular file; `ELOOP`, and what openat(2) answers.
-pub(crate) fn file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+/// `EXDEV`; `EINVAL` for anything but a regular file; `ELOOP`, and those of openat(2).
+pub(crate) fn open_file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     if weaken::without("within") {
         return openat(root, path, flags - OFlags::NONBLOCK, Mode::empty());
@@ -98,7 +98,7 @@ pub(crate) fn file(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> 
     let file = openat(parent, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
     let opened = fstat(&file)?;
     let same = (opened.st_dev, opened.st_ino) == (found.st_dev, found.st_ino);
-    // Another one by now: it may be tried again.
+    // Replaced since it was checked: the caller may retry.
     if same { Ok(file) } else { Err(Errno::STALE) }
 }
 
@@ -114,7 +114,7 @@ fn walk(
     }
 }
 
-/// What `path` leads to, behind the directories on the way below `root`, each with its name.
+/// Resolves `path`: the directories below `root` on the way, each with its name, then the result.
 fn descend(
     root: BorrowedFd<'_>,
     path: &Path,
@@ -154,7 +154,7 @@ fn descend(
     Ok(stack)
 }
 
-/// Puts the components of `path` before those that are still to be walked.
+/// Prepends the components of `path` to those that are still to be walked.
 fn prepend(pending: &mut VecDeque<OsString>, path: &[u8]) {
     for part in path.split(|&byte| byte == b'/').rev() {
         if !matches!(part, b"" | b".") {
@@ -163,7 +163,7 @@ fn prepend(pending: &mut VecDeque<OsString>, path: &[u8]) {
     }
 }
 
-/// Opens `name` in `parent` itself, be it a link or not, and creates it if it may.
+/// Opens `name` in `parent` with `O_NOFOLLOW`, and creates it if `create` allows.
 fn enter(
     parent: BorrowedFd<'_>,
     name: &OsStr,
@@ -291,7 +291,7 @@ mod tests {
             ("none", Err(Errno::NOENT)),
             ("loop", Err(Errno::LOOP)),
         ] {
-            assert_eq!(file(root.as_fd(), Path::new(path)).map(drop), want, "{path}");
+            assert_eq!(open_file(root.as_fd(), Path::new(path)).map(drop), want, "{path}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! Directories that are open: what is in them is named below their descriptor, never through a link.
+//! Open directories, whose entries are accessed by name relative to the descriptor, never through a link.
 //!
-//! A path means whatever is there when it is resolved; who may rename one of its directories
-//! decides what that is. A descriptor means the directory that was checked.
+//! A path is resolved anew at each use, and whoever may rename one of its directories decides what it
+//! resolves to. A descriptor refers to the directory that was checked.
 
 use super::walk::close;
 use crate::env::weaken;
@@ -27,25 +27,26 @@ const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEX
 #[derive(Debug)]
 pub(crate) struct Directory {
     fd: OwnedFd,
-    /// Where it was found: for messages only.
+    /// The path it was opened by, for messages only.
     path: PathBuf,
 }
 
 impl Directory {
-    /// Opens the directory at `path`, wherever links lead.
+    /// Opens the directory at `path`, following links.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// That of open(2).
     pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
         let fd = rustix::fs::open(path, OPEN, Mode::empty())?;
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// As [`Directory::open`]; the last component may be a link only of root's or of the caller's:
-    /// in a world-writable directory, a link of another user is refused.
+    /// As [`Directory::open`], but a link as the last component is followed only if it belongs to root or
+    /// to the caller: another user could have made it in a world-writable directory. `None` if the path
+    /// does not exist.
     ///
     /// # Errors
-    /// [`Error::Untrusted`], [`Error::File`]; none where nothing is there.
+    /// [`Error::Untrusted`], [`Error::File`].
     pub(crate) fn open_own(path: &Path) -> Result<Option<Self>, Error> {
         let opened = match rustix::fs::open(path, OPEN | no_follow(), Mode::empty()) {
             Err(Errno::NOTDIR | Errno::LOOP) => {
@@ -66,8 +67,7 @@ impl Directory {
         }
     }
 
-    /// Makes the directory at `path`, and those above it that are missing, each with `mode` less what the
-    /// umask takes.
+    /// Creates the directory at `path` and its missing parents, each with `mode` as masked by the umask.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -76,12 +76,12 @@ impl Directory {
         done.map_err(Error::file("create", path))
     }
 
-    /// Opens the directory `name` in this one.
+    /// Opens the directory `name` in this one; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] if it is something else, [`Error::File`]; none where nothing is there.
+    /// [`Error::Untrusted`] if it is not a directory, [`Error::File`].
     pub(crate) fn enter(&self, name: &str) -> Result<Option<Self>, Error> {
-        let path = self.at(name);
+        let path = self.path_of(name);
         match openat(self.as_fd(), OsStr::new(name), OPEN | no_follow(), Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path })),
             Err(Errno::NOENT) => Ok(None),
@@ -92,24 +92,23 @@ impl Directory {
         }
     }
 
-    /// Opens the directory `name` in this one, which this process or its like has made; makes it if
-    /// it is missing.
+    /// Opens the directory `name` in this one, which only this program creates; creates it if it is missing.
     ///
     /// # Errors
     /// As [`Directory::enter`] and [`Directory::trusted`].
-    pub(crate) fn own(&self, name: &str, mode: u32) -> Result<Self, Error> {
+    pub(crate) fn enter_or_create(&self, name: &str, mode: u32) -> Result<Self, Error> {
         loop {
             if let Some(found) = self.enter(name)? {
                 return found.trusted();
             }
             match rustix::fs::mkdirat(self.as_fd(), OsStr::new(name), Mode::from_raw_mode(mode)) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(Error::file("create", self.at(name))(errno)),
+                Err(errno) => return Err(Error::file("create", self.path_of(name))(errno)),
             }
         }
     }
 
-    /// Refuses a directory in which others decide what is there.
+    /// Refuses a directory that other users may write.
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`].
@@ -120,7 +119,7 @@ impl Directory {
         }
     }
 
-    /// What the kernel says of it.
+    /// Its fstat(2).
     ///
     /// # Errors
     /// [`Error::File`].
@@ -128,27 +127,27 @@ impl Directory {
         fstat(&self.fd).map_err(Error::file("stat", &self.path))
     }
 
-    /// Where it was found: for messages only.
+    /// The path it was opened by, for messages only.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where `name` in it is: for messages only.
-    pub(crate) fn at(&self, name: &str) -> PathBuf {
+    /// The path of `name` in it, for messages only.
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// What is called `name` in it, itself if it is a link.
+    /// The metadata of `name` in it; links are not followed.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(crate) fn look(&self, name: &str) -> Result<Stat, Errno> {
+    /// That of fstatat(2).
+    pub(crate) fn stat_entry(&self, name: &str) -> Result<Stat, Errno> {
         rustix::fs::statat(self.as_fd(), OsStr::new(name), AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Whether what is called `name` in it was modified longer ago.
+    /// Whether `name` in it was last modified longer than `limit` ago.
     pub(crate) fn is_older(&self, name: &str, limit: Duration) -> bool {
-        let Ok(stat) = self.look(name) else { return false };
+        let Ok(stat) = self.stat_entry(name) else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = u64::try_from(stat.st_mtime).unwrap_or_default();
         now.as_secs().saturating_sub(time) > limit.as_secs()
@@ -156,40 +155,40 @@ impl Directory {
 
     /// Whether what is called `name` in it was changed, or got this name, within so long.
     pub(crate) fn is_fresh(&self, name: &str, limit: Duration) -> bool {
-        let Ok(stat) = self.look(name) else { return false };
+        let Ok(stat) = self.stat_entry(name) else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let time = u64::try_from(stat.st_ctime).unwrap_or_default();
         now.as_secs().saturating_sub(time) < limit.as_secs()
     }
 
-    /// Whether anything is called `name` in it.
+    /// Whether `name` exists in it.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.look(name).is_ok()
+        self.stat_entry(name).is_ok()
     }
 
-    /// The names in it, in no order. One that is not UTF-8 is replaced by a name that no file has.
+    /// The names in it, unordered. A name that is not UTF-8 is replaced by one that no file has.
     ///
     /// # Errors
     /// [`Error::File`].
     pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
         let read = || -> Result<_, Errno> {
-            // Read from its beginning: the offset is shared with other readers.
+            // Reopened, to read from the beginning: the offset of a descriptor is shared.
             let mut entries =
                 Dir::new(openat(self.as_fd(), OsStr::new("."), OPEN, Mode::empty())?)?;
             let mut names = Vec::new();
             while let Some(entry) = entries.read() {
-                names.extend(named(entry)?.map(|name| name.to_string_lossy().into_owned()));
+                names.extend(entry_name(entry)?.map(|name| name.to_string_lossy().into_owned()));
             }
             Ok(names)
         };
         read().map_err(Error::file("read", self.path.clone()))
     }
 
-    /// Opens the file `name` in it; never waits for a FIFO.
+    /// Opens the file `name` in it; never blocks on a FIFO.
     ///
     /// # Errors
-    /// What the kernel says.
-    pub(crate) fn file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
+    /// That of openat(2).
+    pub(crate) fn open_file(&self, name: &str, flags: OFlags) -> Result<File, Errno> {
         let flags = flags | no_follow() | OFlags::NONBLOCK | OFlags::CLOEXEC;
         openat(self.as_fd(), OsStr::new(name), flags, Mode::RUSR | Mode::WUSR).map(File::from)
     }
@@ -197,9 +196,9 @@ impl Directory {
     /// Reads the regular file `name` in it.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// Those of openat(2) and read(2).
     pub(crate) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let mut file = self.file(name, OFlags::RDONLY)?;
+        let mut file = self.open_file(name, OFlags::RDONLY)?;
         if !file.metadata()?.is_file() {
             return Err(Errno::NOENT.into());
         }
@@ -207,7 +206,7 @@ impl Directory {
         file.read_to_end(&mut bytes).map(|_| bytes)
     }
 
-    /// Writes a file whose name is not in use yet. What had the name is no longer there then.
+    /// Writes a new file `name`; an existing one is removed first.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -220,59 +219,60 @@ impl Directory {
             file.write_all(bytes)?;
             Ok(close(file)?)
         };
-        done().map_err(Error::file("write", self.at(name)))
+        done().map_err(Error::file("write", self.path_of(name)))
     }
 
-    /// Gives what is called `from` in it the name `to` in `there`, which nothing has yet.
+    /// Renames `from` in it to `to` in `there`, without replacing anything.
     ///
     /// # Errors
-    /// `EEXIST` or `ENOTEMPTY` where something has it; otherwise what the kernel says.
+    /// `EEXIST` or `ENOTEMPTY` if `to` exists; otherwise that of renameat2(2).
     pub(crate) fn rename_new(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
         let (here, to) = ((self.as_fd(), OsStr::new(from)), (there.as_fd(), OsStr::new(to)));
         match renameat_with(here.0, here.1, to.0, to.1, RenameFlags::NOREPLACE) {
-            // File systems without that flag: rename(2) replaces no directory that has entries.
+            // File systems without RENAME_NOREPLACE: rename(2) never replaces a directory that is not empty.
             Err(Errno::INVAL | Errno::NOSYS) => renameat(here.0, here.1, to.0, to.1),
             done => done,
         }
     }
 
-    /// Gives what is called `from` in it the name `to` in `there`.
+    /// Renames `from` in it to `to` in `there`.
     ///
     /// # Errors
-    /// What the kernel says.
+    /// That of renameat(2).
     pub(crate) fn rename(&self, from: &str, there: &Self, to: &str) -> Result<(), Errno> {
         renameat(self.as_fd(), OsStr::new(from), there.as_fd(), OsStr::new(to))
     }
 
-    /// Exchanges what is called `name` in it with what is called `other` in `there`.
+    /// Exchanges `name` in it with `other` in `there`, atomically.
     ///
     /// # Errors
-    /// `EINVAL` or `ENOSYS` where that cannot be done; otherwise what the kernel says.
+    /// `EINVAL` or `ENOSYS` where the kernel or file system cannot; otherwise that of renameat2(2).
     pub(crate) fn exchange(&self, name: &str, there: &Self, other: &str) -> Result<(), Errno> {
         let (name, other) = (OsStr::new(name), OsStr::new(other));
         renameat_with(self.as_fd(), name, there.as_fd(), other, RenameFlags::EXCHANGE)
     }
 
-    /// Removes the file `name`; none is fine.
+    /// Removes the file `name`, if it exists.
     ///
     /// # Errors
     /// [`Error::File`].
     pub(crate) fn remove_file(&self, name: &str) -> Result<(), Error> {
         match unlinkat(self.as_fd(), OsStr::new(name), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(errno) => Err(Error::file("remove", self.at(name))(errno)),
+            Err(errno) => Err(Error::file("remove", self.path_of(name))(errno)),
         }
     }
 
-    /// Removes what is called `name` and all that is in it; nothing is fine.
+    /// Removes `name` and everything below it, if it exists.
     ///
     /// # Errors
     /// [`Error::File`].
     pub(crate) fn remove_tree(&self, name: &str) -> Result<(), Error> {
-        remove_tree(self.as_fd(), OsStr::new(name)).map_err(Error::file("remove", self.at(name)))
+        remove_tree(self.as_fd(), OsStr::new(name))
+            .map_err(Error::file("remove", self.path_of(name)))
     }
 
-    /// Its entries are on the disk then.
+    /// Writes its entries to the disk (fsync(2)).
     ///
     /// # Errors
     /// [`Error::File`].
@@ -287,8 +287,8 @@ impl AsFd for Directory {
     }
 }
 
-/// The name of an entry; none for `.` and `..`.
-fn named(entry: Result<rustix::fs::DirEntry, Errno>) -> Result<Option<CString>, Errno> {
+/// The name of an entry; `None` for `.` and `..`.
+fn entry_name(entry: Result<rustix::fs::DirEntry, Errno>) -> Result<Option<CString>, Errno> {
     let name = entry?.file_name().to_owned();
     Ok(Some(name).filter(|name| !matches!(name.to_bytes(), b"." | b"..")))
 }
@@ -296,7 +296,7 @@ fn named(entry: Result<rustix::fs::DirEntry, Errno>) -> Result<Option<CString>, 
 fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let refused = match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // A directory, by Linux and by POSIX.
+        // The errno for a directory: EISDIR on Linux, EPERM by POSIX.
         Err(errno @ (Errno::ISDIR | Errno::PERM)) => errno,
         Err(errno) => return Err(errno),
     };
@@ -307,7 +307,7 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     };
     let mut entries = Dir::new(entries)?;
     while let Some(entry) = entries.read() {
-        if let Some(name) = named(entry)? {
+        if let Some(name) = entry_name(entry)? {
             remove_tree(entries.fd()?, OsStr::from_bytes(name.to_bytes()))?;
         }
     }
@@ -321,21 +321,21 @@ fn no_follow() -> OFlags {
     if weaken::without("store-links") { OFlags::empty() } else { OFlags::NOFOLLOW }
 }
 
-/// The user that this process acts as.
+/// The effective user id of this process.
 pub(crate) fn user() -> u32 {
     static ASKED: OnceLock<u32> = OnceLock::new();
     *ASKED.get_or_init(|| rustix::process::geteuid().as_raw())
 }
 
-/// Whether a file or directory belongs to the caller or to root.
+/// Whether a file or directory belongs to the effective user or to root.
 pub(crate) fn is_ours(stat: &Stat) -> bool {
     [0, user()].contains(&stat.st_uid)
 }
 
-/// Why others decide what is in a file or directory, if they do.
+/// Why a file or directory is not trusted: another user owns it or may write it.
 ///
-/// A group may be of one user alone, as many distributions have it, and who is not root may trust
-/// it; root does not.
+/// Group write permission is accepted from an ordinary user, since many distributions give each user a
+/// group of their own; root does not accept it.
 pub(crate) fn distrust(stat: &Stat) -> Option<String> {
     if weaken::without("store-owners") {
         return None;
@@ -348,7 +348,7 @@ pub(crate) fn distrust(stat: &Stat) -> Option<String> {
     (mode & others != 0).then(|| format!("others may write it (mode {mode:o}); chmod go-w it"))
 }
 
-/// The refusal of `path`.
+/// The error that refuses `path`.
 pub(crate) fn untrusted(path: &Path, reason: String) -> Error {
     Error::Untrusted { path: path.to_owned(), reason, option: "--store DIR" }
 }
@@ -384,18 +384,21 @@ mod tests {
     fn a_directory_is_refused_for_its_kind_owner_or_mode() {
         let base = tempfile::tempdir().unwrap();
         let directory = open(base.path());
-        directory.own("real", 0o755).unwrap();
+        directory.enter_or_create("real", 0o755).unwrap();
         symlink("real", base.path().join("link")).unwrap();
         fs::write(base.path().join("file"), "").unwrap();
         for name in ["link", "file"] {
-            let error = directory.own(name, 0o755).unwrap_err().to_string();
+            let error = directory.enter_or_create(name, 0o755).unwrap_err().to_string();
             assert!(error.contains("is refused: it is not a directory; "), "{error}");
         }
         let root = rustix::process::geteuid().is_root();
         for (mode, refused) in [(0o755, false), (0o700, false), (0o775, root), (0o1777, true)] {
             let permissions = fs::Permissions::from_mode(mode);
             fs::set_permissions(base.path().join("real"), permissions).unwrap();
-            let found = directory.own("real", 0o755).map(drop).map_err(|error| error.to_string());
+            let found = directory
+                .enter_or_create("real", 0o755)
+                .map(drop)
+                .map_err(|error| error.to_string());
             let want = format!("is refused: others may write it (mode {mode:o})");
             let fits = found.as_ref().err().is_some_and(|error| error.contains(&want));
             assert!(fits == refused && found.is_err() == refused, "{mode:o}: {found:?}");
@@ -404,7 +407,7 @@ mod tests {
             let path = base.path().join("foreign");
             fs::create_dir(&path).unwrap();
             std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
-            let error = directory.own("foreign", 0o755).unwrap_err().to_string();
+            let error = directory.enter_or_create("foreign", 0o755).unwrap_err().to_string();
             assert!(error.contains("is refused: it belongs to user 65534"), "{error}");
             std::os::unix::fs::lchown(base.path().join("link"), Some(65534), None).unwrap();
             let error = Directory::open_own(&base.path().join("link")).unwrap_err().to_string();
@@ -413,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_taken_is_not_replaced() {
+    fn an_existing_name_is_not_replaced() {
         let base = tempfile::tempdir().unwrap();
         for directory in ["a", "b/full"] {
             fs::create_dir_all(base.path().join(directory)).unwrap();

@@ -1,16 +1,15 @@
-//! One process at a time changes a version, or asks a registry.
+//! Locks, by which one process at a time changes a version or requests a registry's document.
 //!
-//! Nothing is safe because of a lock: what is prepared has a name of its own, and rename(2) decides
-//! who was first. A lock saves the others the work. So where a file system has no locks, or where
-//! two machines do not see each other's, more is fetched than need be, and nothing is lost.
+//! Correctness does not depend on them: a version is prepared under a unique name, and rename(2) decides
+//! which process was first. A lock only avoids duplicate work. So where a file system has no locks, or
+//! does not share them between machines, data may be fetched twice, and nothing is lost.
 //!
-//! All locks of a directory are in one file, which stays: a lock file that its holder removes has to
-//! be looked for again by each waiter, and is found where it no longer is by a file system that
-//! remembers names (NFS). It is a range of bytes that is locked, by an open file description lock
-//! (fcntl_locking(2)): the kernel releases it with its holder, however that ends; network file
-//! systems carry it to other machines where they keep flock(2) to themselves; and threads that
-//! opened the file each for itself keep each other out. Who may not open the file can hold nothing
-//! in it, neither exclusively nor shared: it is its owner's alone (0600).
+//! All locks of a directory are in one permanent file: if a holder removed its lock file, each waiter
+//! would have to open it again, and NFS, which caches names, could return the removed one. A lock is an
+//! open file description lock (fcntl_locking(2)) on a range of bytes: the kernel releases it when its
+//! holder ends, network file systems propagate it to other machines, which they do not do for flock(2),
+//! and it works between threads that opened the file separately. The file has mode 0600, so that no other
+//! user can open it and hold a lock in it.
 
 use super::directory::{Directory, is_ours, untrusted};
 use crate::env::weaken;
@@ -27,19 +26,19 @@ use std::time::{Duration, Instant};
 
 /// The file's name in its directory.
 pub(crate) const FILE: &str = "lock";
-/// How often a waiting process looks again.
+/// Interval at which a waiting process tries again.
 const POLL: Duration = Duration::from_millis(50);
-/// Length of what the holder of a lock writes about itself there, in bytes.
+/// Length of a holder's record in the file, in bytes.
 ///
-/// It is `PID HOST` and a newline, anything behind which is of an earlier holder. Only this program
-/// reads it, and only to name who is waited for.
+/// It is `PID HOST` and a newline; anything after the newline is left from an earlier holder. Only this
+/// program reads it, and only to name the holder in messages.
 const RECORD: usize = 64;
 
 /// A held lock.
 #[derive(Debug)]
 pub(crate) struct Lock {
     name: String,
-    /// The lock goes with it; none where the file system has no locks.
+    /// Closing it releases the lock; `None` where the file system has no locks.
     file: Option<File>,
 }
 
@@ -67,10 +66,10 @@ impl Lock {
     /// Takes the lock called `name` in `directory` if it is free.
     ///
     /// # Errors
-    /// [`Error::Untrusted`] when the file is something else, [`Error::File`].
+    /// [`Error::Untrusted`] when the file is not this program's lock file, [`Error::File`].
     pub(crate) fn try_now(directory: &Directory, name: &str) -> Result<Option<Self>, Error> {
         let file = open(directory)?;
-        let at = place(name);
+        let at = offset(name);
         let range = libc::flock {
             l_type: i16::try_from(libc::F_WRLCK).unwrap_or_default(),
             l_whence: i16::try_from(libc::SEEK_SET).unwrap_or_default(),
@@ -85,37 +84,37 @@ impl Lock {
         match fcntl(&file, FcntlArg::F_OFD_SETLK(&range)) {
             Ok(_) => {}
             Err(NixErrno::EAGAIN | NixErrno::EACCES) => return Ok(None),
-            // No such locks: see above.
+            // The file system has no such locks: see above.
             Err(NixErrno::ENOLCK | NixErrno::ENOSYS | NixErrno::EOPNOTSUPP | NixErrno::EINVAL) => {
                 return Ok(Some(Self { name, file: None }));
             }
             Err(errno) => {
                 let errno = Errno::from_raw_os_error(errno as i32);
-                return Err(Error::file("lock", directory.at(FILE))(errno));
+                return Err(Error::file("lock", directory.path_of(FILE))(errno));
             }
         }
         let record = format!("{} {}\n", std::process::id(), host());
-        // It only names the holder in messages: no reason to fail, on a full disk least of all.
+        // Best effort, for example on a full disk: it only names the holder in messages.
         _ = file.write_all_at(record.as_bytes(), at);
         Ok(Some(Self { name, file: Some(file) }))
     }
 
-    /// What is locked: `NAME-VERSION`.
+    /// The name of the lock: `NAME-VERSION`.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether others are kept out.
+    /// Whether the lock is effective: false where the file system has no locks.
     pub(crate) fn holds(&self) -> bool {
         self.file.is_some()
     }
 }
 
-/// Opens the file with the locks of `directory`, which is made if it is missing.
+/// Opens the lock file of `directory`, and creates it if it is missing.
 fn open(directory: &Directory) -> Result<File, Error> {
-    let path = directory.at(FILE);
+    let path = directory.path_of(FILE);
     let odd = |what: &str| untrusted(&path, format!("{what}; move it away"));
-    let file = match directory.file(FILE, OFlags::RDWR | OFlags::CREATE) {
+    let file = match directory.open_file(FILE, OFlags::RDWR | OFlags::CREATE) {
         Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => return Err(odd("it is not a file")),
         file => file.map_err(Error::file("open", &path))?,
     };
@@ -126,7 +125,7 @@ fn open(directory: &Directory) -> Result<File, Error> {
     }
 }
 
-/// Why a file is not one that this program has made and no other user can open.
+/// Why a file is not a lock file that this program created and no other user can open.
 fn wrong(stat: &Stat) -> Option<&'static str> {
     if weaken::without("store-owners") {
         None
@@ -141,14 +140,14 @@ fn wrong(stat: &Stat) -> Option<&'static str> {
     }
 }
 
-/// Where in the file the lock called `name` is, in bytes. Two names may share a place: then one
-/// waits for the other.
-fn place(name: &str) -> u64 {
+/// The offset of the lock `name` in the file, in bytes. Two names may share an offset: then one waits
+/// for the other.
+fn offset(name: &str) -> u64 {
     let digest = Sha256::digest(name);
     u64::from(u16::from_be_bytes([digest[0], digest[1]]) & 0x3ff) * RECORD as u64
 }
 
-/// What this machine is called.
+/// The host name of this machine.
 pub(crate) fn host() -> String {
     let name = nix::unistd::gethostname().unwrap_or_default();
     let mut name = name.to_string_lossy().into_owned();
@@ -160,9 +159,9 @@ pub(crate) fn host() -> String {
 /// The process that holds a lock: `PID`, or `PID on HOST`.
 fn holder(directory: &Directory, name: &str) -> String {
     let mut record = [0; RECORD];
-    let read = directory.file(FILE, OFlags::RDONLY).map(|file| {
-        // What is shorter is of a file that is just being made.
-        _ = file.read_at(&mut record, place(name));
+    let read = directory.open_file(FILE, OFlags::RDONLY).map(|file| {
+        // The file is just being created.
+        _ = file.read_at(&mut record, offset(name));
     });
     let text = read.ok().and_then(|()| std::str::from_utf8(&record).ok()).unwrap_or_default();
     match text.lines().next().and_then(|line| line.split_once(' ')) {

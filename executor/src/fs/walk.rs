@@ -1,4 +1,4 @@
-//! Directories below one that is open, one component at a time, never through a link.
+//! Access to a tree below an open directory, one component at a time, never through a link.
 
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
@@ -7,13 +7,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-/// What a directory is made with. The one around it may pass on bits and rules of its own.
+/// Mode of a new directory, before the setgid bit and default ACL that its parent may impose.
 const MODE: Mode = Mode::from_raw_mode(0o755);
 
-/// A way into a tree: the directories that lead to the last path, open.
+/// A position in a tree: the chain of open directories that leads to the last path.
 ///
-/// Trees are walked directory by directory, so most paths reuse all of these. Each was opened below
-/// its parent with `O_NOFOLLOW`: no path is ever resolved twice, or through a link.
+/// Trees are walked directory by directory, so most paths reuse the whole chain. Each directory was opened
+/// relative to its parent with `O_NOFOLLOW`: no path is resolved twice, or through a link.
 #[derive(Debug)]
 pub(crate) struct Walk {
     root: OwnedFd,
@@ -24,24 +24,24 @@ pub(crate) struct Walk {
 struct Level {
     name: OsString,
     directory: OwnedFd,
-    /// Set when the walk leaves the directory, in seconds since 1970; what is written in it would
-    /// change it before.
+    /// The time that is set when the walk leaves the directory, in seconds since 1970: writing in it
+    /// before would change it.
     mtime: Option<u64>,
 }
 
 impl Walk {
-    /// Begins at `root`.
+    /// Starts at `root`.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// That of dup(2).
     pub(crate) fn new(root: BorrowedFd<'_>) -> Result<Self, Errno> {
         Ok(Self { root: rustix::io::fcntl_dupfd_cloexec(root, 3)?, open: Vec::new() })
     }
 
-    /// The open directory that holds `path`, and the name that `path` has there.
+    /// The open parent directory of `path`, and the last component of `path`.
     ///
     /// # Errors
-    /// When one of its directories cannot be opened, or is none; `EEXIST` for the root itself.
+    /// When a parent cannot be opened or is not a directory; `EEXIST` for the root itself.
     pub(crate) fn parent<'p>(
         &mut self,
         path: &'p (impl AsRef<Path> + ?Sized),
@@ -49,11 +49,11 @@ impl Walk {
         self.leading_to(path.as_ref(), false)
     }
 
-    /// As [`Walk::parent`], and makes the directories that are missing.
+    /// As [`Walk::parent`], and creates missing directories.
     ///
     /// # Errors
-    /// As there, and when one cannot be made.
-    pub(crate) fn made_parent<'p>(
+    /// As there, and that of mkdirat(2).
+    pub(crate) fn create_parent<'p>(
         &mut self,
         path: &'p Path,
     ) -> Result<(BorrowedFd<'_>, &'p OsStr), Errno> {
@@ -64,18 +64,21 @@ impl Walk {
     ///
     /// # Errors
     /// As [`Walk::parent`].
-    pub(crate) fn file(&mut self, path: &(impl AsRef<Path> + ?Sized)) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_file(
+        &mut self,
+        path: &(impl AsRef<Path> + ?Sized),
+    ) -> Result<OwnedFd, Errno> {
         let (parent, name) = self.parent(path)?;
-        // Something else may have taken the place of what was a file: a FIFO would be waited for.
+        // O_NONBLOCK: the file may have been replaced by a FIFO.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         rustix::fs::openat(parent, name, flags, Mode::empty())
     }
 
-    /// Makes the directory at `path` and what is missing before it, or takes over the one that is
-    /// there, and gives it these permissions, and this time once the walk leaves it.
+    /// Creates the directory at `path` and its missing parents, unless it exists, and sets its permissions
+    /// now and its time when the walk leaves it.
     ///
     /// # Errors
-    /// As [`Walk::made_parent`].
+    /// As [`Walk::create_parent`].
     pub(crate) fn directory(&mut self, path: &Path, mode: Mode, mtime: u64) -> Result<(), Errno> {
         self.enter(path, true)?;
         if let Some(level) = self.open.last_mut() {
@@ -122,11 +125,11 @@ impl Walk {
         }
         self.leave(common)?;
         for part in parts {
-            // Callers have checked the path: this is the last line.
+            // Callers have checked the path; checked once more in depth.
             let Component::Normal(name) = part else { return Err(Errno::INVAL) };
             let (directory, mtime) = match open(self.deepest(), name) {
                 Err(Errno::NOENT) if make => (make_directory(self.deepest(), name)?, None),
-                // It was filled before and will be again: it keeps the time that it has.
+                // An existing directory: it keeps its time.
                 Ok(directory) if make => {
                     let mtime = u64::try_from(rustix::fs::fstat(&directory)?.st_mtime).ok();
                     (directory, mtime)
@@ -150,11 +153,11 @@ impl Walk {
     }
 }
 
-/// Tells `found` of everything below `root`, with its path there, itself if it is a link. What is in
-/// a directory follows later, if `found` says so.
+/// Calls `found` with the path and metadata of everything below `root`; links are not followed. The
+/// entries of a directory follow later, if `found` returns true for it.
 ///
 /// # Errors
-/// What the kernel says, with the path where it did.
+/// The failed system call's, with the path.
 pub(crate) fn visit(
     root: BorrowedFd<'_>,
     found: &mut dyn FnMut(&Path, &Stat) -> bool,
@@ -181,10 +184,10 @@ pub(crate) fn visit(
     Ok(())
 }
 
-/// Makes a directory and opens it.
+/// Creates a directory and opens it.
 ///
 /// # Errors
-/// `EEXIST` when anything is there; otherwise what the kernel says.
+/// `EEXIST` when the name exists; otherwise those of mkdirat(2) and openat(2).
 pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::mkdirat(parent, name, MODE)?;
     let directory = open(parent, name)?;
@@ -195,16 +198,16 @@ pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Own
 /// Creates a file for writing.
 ///
 /// # Errors
-/// `EEXIST` when anything is there; otherwise what the kernel says.
+/// `EEXIST` when the name exists; otherwise that of openat(2).
 pub(crate) fn create(parent: BorrowedFd<'_>, name: &OsStr, mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, mode)
 }
 
-/// Sets the times of what is called `name`, itself if it is a link.
+/// Sets the times of `name`; links are not followed.
 ///
 /// # Errors
-/// What the kernel says.
+/// That of utimensat(2).
 pub(crate) fn set_times(parent: BorrowedFd<'_>, name: &OsStr, mtime: u64) -> Result<(), Errno> {
     rustix::fs::utimensat(parent, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
 }
@@ -220,10 +223,10 @@ fn open(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
-/// Closes a file that was written: there are file systems that say only then what was lost.
+/// Closes a file that was written: some file systems report write errors only at close(2).
 ///
 /// # Errors
-/// What the kernel says; the file is closed all the same.
+/// That of close(2); the descriptor is closed in any case.
 pub(crate) fn close(file: impl IntoRawFd) -> Result<(), Errno> {
     nix::unistd::close(file).map_err(|errno| Errno::from_raw_os_error(errno as i32))
 }

@@ -1,4 +1,4 @@
-//! The Container Device Interface: files in which drivers say what their devices need.
+//! The Container Device Interface (CDI): specifications of what devices need in a container.
 //!
 //! ```yaml
 //! cdiVersion: "0.5.0"
@@ -10,9 +10,9 @@
 //!   mounts: [{ hostPath: /usr/lib/libcuda.so.535.1, containerPath: /usr/lib/libcuda.so.535.1 }]
 //! ```
 //!
-//! Written by vendors' tools and by administrators. Members that are not known here are ignored,
-//! and so are hooks, which are programs for other launchers: what those of NVIDIA do, links to
-//! libraries and the loader's cache, is not needed here.
+//! Specifications are written by vendors' tools and by administrators. Unknown members are ignored. Hooks,
+//! programs for container runtimes, are not run: NVIDIA's create links to libraries and update the loader's
+//! cache, which is not needed here.
 
 use super::allotted::{Named, may_open};
 use super::{Allotted, Gpus, Wanted};
@@ -25,20 +25,20 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The part of a kind, `vendor/class`, that all graphics processors have.
+/// The class in a kind, `vendor/class`, of all GPUs.
 const CLASS: &str = "/gpu";
 
 /// A device of a specification, and what it is called.
 type Device<'s> = (&'s Spec, &'s Value, Named);
 
-/// A specification of graphics processors.
+/// A specification of GPUs.
 struct Spec {
     path: PathBuf,
     kind: String,
     document: Value,
 }
 
-/// What the specifications in `directories` say of so many devices; of none if there are none. Without an
+/// Applies the specifications in `directories` for the wanted number of devices. Without an
 /// origin if they name no device, allotted or not.
 pub(super) fn find(
     wanted: Wanted,
@@ -78,7 +78,7 @@ fn refuse(path: &Path, reason: String) -> Error {
     Error::Config { path: path.to_owned(), reason }
 }
 
-/// The specifications of graphics processors, those first that count before others.
+/// The specifications of GPUs, in order of precedence.
 fn load(directories: &str) -> Result<Vec<Spec>, Error> {
     let mut specs = Vec::new();
     for directory in directories.split(':') {
@@ -90,7 +90,7 @@ fn load(directories: &str) -> Result<Vec<Spec>, Error> {
         paths.sort();
         for path in paths {
             let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-            // JSON is YAML.
+            // JSON is a subset of YAML.
             let parsed = yaml_serde::from_str::<Value>(&text);
             let document = parsed.map_err(|error| refuse(&path, error.to_string()))?;
             let Some(kind) = document["kind"].as_str().map(str::to_owned) else {
@@ -124,7 +124,7 @@ fn devices(specs: &[Spec]) -> Vec<Device<'_>> {
     for spec in specs {
         for device in list(&spec.document, "devices") {
             let name = device["name"].as_str().unwrap_or_default();
-            // Of two specifications the first counts.
+            // The first of two specifications takes precedence.
             if !names.insert((spec.kind.as_str(), name)) {
                 continue;
             }
@@ -145,7 +145,7 @@ fn devices(specs: &[Spec]) -> Vec<Device<'_>> {
     if found.is_empty() { all } else { found.into_iter().map(|(device, _)| device).collect() }
 }
 
-/// Does the edits that a specification asks for.
+/// Applies the edits of a specification.
 fn edit(gpus: &mut Gpus, edits: &Value, runtime: &Runtime) -> Result<(), String> {
     for text in list(edits, "env").filter_map(Value::as_str) {
         let (name, value) =
@@ -166,7 +166,7 @@ fn edit(gpus: &mut Gpus, edits: &Value, runtime: &Runtime) -> Result<(), String>
     }
     for hook in list(edits, "hooks") {
         let path = hook["path"].as_str().unwrap_or_default();
-        gpus.notes.push(format!("the hook {path} of the GPU's specification is not run"));
+        gpus.notes.push(format!("the hook {path} of the CDI specification is not run"));
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ fn exists(path: PathBuf) -> Result<PathBuf, String> {
         return Ok(path);
     }
     Err(format!(
-        "{} does not exist: another driver is loaded now, or none; write the specification again \
+        "{} does not exist: the driver was changed or removed; generate the specification again \
          (nvidia-ctk cdi generate)",
         path.display()
     ))
@@ -218,7 +218,7 @@ containerEdits:
     }
 
     #[test]
-    fn so_many_devices() {
+    fn the_wanted_number_of_devices() {
         let one_more = ("b.json", r#"{"kind":"amd.com/gpu","devices":[{"name":"0"}]}"#);
         let only_all = ("c.yaml", "kind: x.org/gpu\ndevices: [{ name: all }]\n");
         let no_gpu = ("d.yaml", "kind: x.org/net\ndevices: [{ name: eth0 }]\n");

@@ -1,4 +1,4 @@
-//! What NVIDIA's driver brings, on hosts without a specification of it.
+//! Finds the files of NVIDIA's driver, on hosts without a CDI specification.
 
 use super::allotted::{Named, may_open, names_of};
 use super::{Allotted, Gpus, Wanted, is_library};
@@ -11,21 +11,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Nodes that every job with a GPU needs, below `/dev`; the last is that of Windows' subsystem.
+/// Device nodes that every job with a GPU needs, below `/dev`; the last one is WSL's.
 const SHARED: [&str; 5] = ["nvidiactl", "nvidia-uvm", "nvidia-uvm-tools", "nvidia-modeset", "dxg"];
 
-/// How the names of the driver's libraries begin.
+/// Prefixes of the names of the driver's libraries.
 const LIBRARIES: [&str; 5] =
     ["libcuda.so.", "libcudadebugger.so.", "libnvidia-", "libnvcuvid.so.", "libnvoptix.so."];
 
-/// Where they are, if the loader's cache does not say.
+/// Directories to search if the loader's cache does not list them.
 const DIRECTORIES: [&str; 5] =
     ["/usr/lib64", "/usr/lib", "/usr/lib/nvidia", "/usr/lib/wsl/lib", "/run/opengl-driver/lib"];
 
 /// The driver's programs.
 const PROGRAMS: [&str; 2] = ["/usr/bin/nvidia-smi", "/usr/lib/wsl/lib/nvidia-smi"];
 
-/// The nodes and libraries of the driver for so many devices. Without an origin where there are none,
+/// The device nodes and libraries of the driver for the wanted number of devices. Without an origin where there are none,
 /// allotted or not.
 pub(super) fn find(wanted: Wanted, runtime: &Runtime, allotted: Option<&Allotted>) -> Gpus {
     let mut nodes = devices(&names(Path::new("/dev")));
@@ -78,7 +78,7 @@ fn number(node: &str) -> Option<usize> {
     node.strip_prefix("nvidia")?.parse().ok()
 }
 
-/// The nodes that are a device each, by number.
+/// The device nodes of single GPUs, by number.
 fn devices(names: &[String]) -> Vec<String> {
     let mut found: Vec<_> = names.iter().filter(|name| number(name).is_some()).cloned().collect();
     found.sort_by_key(|name| number(name));
@@ -105,10 +105,11 @@ fn libraries() -> Vec<PathBuf> {
 fn is_of_driver(name: &str) -> bool {
     is_library(name)
         && LIBRARIES.iter().any(|start| name.starts_with(start))
-        && !name.starts_with("libnvidia-container") // of the container toolkit
+        && !name.starts_with("libnvidia-container") // part of the container toolkit
 }
 
-/// The paths of the driver's libraries in the loader's cache: its strings, whatever its version.
+/// The paths of the driver's libraries in the loader's cache, found as strings in any version of its
+/// format.
 fn cached(cache: &[u8]) -> Vec<PathBuf> {
     let texts = cache.split(|&byte| byte == 0).filter_map(|text| std::str::from_utf8(text).ok());
     let paths = texts.filter(|text| {
@@ -118,7 +119,7 @@ fn cached(cache: &[u8]) -> Vec<PathBuf> {
     paths.map(PathBuf::from).collect()
 }
 
-/// Whether this is a 64-bit ELF file of the machine that this program runs on, elf(5).
+/// Whether this is a 64-bit ELF file for this machine, elf(5).
 fn is_native(path: &Path) -> bool {
     let machine = if ARCH == "x86_64" { 62 } else { 183 };
     let mut head = [0; 20];

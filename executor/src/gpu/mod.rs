@@ -1,9 +1,9 @@
-//! Graphics processors for jobs: which device nodes, libraries and programs of the host a job needs.
+//! GPUs for jobs: which device nodes, libraries and programs of the host a job needs.
 //!
-//! In: which processors are wanted, and a runtime. Out: [`Gpus`]: device nodes, files and variables.
+//! In: how many GPUs are wanted, and a runtime. Out: [`Gpus`]: device nodes, files and variables.
 //!
-//! What the driver brings is in directories of its own, which come last in the job's search
-//! paths, and nothing that the runtime has itself is taken from the host.
+//! The driver's files are mounted in directories of their own, which come last in the job's search paths;
+//! files that the runtime itself has are not taken from the host.
 
 mod allotted;
 mod cdi;
@@ -21,47 +21,47 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where jobs find the libraries of the driver.
+/// The directory of the driver's libraries in jobs.
 pub(crate) const LIBRARIES: &str = "/run/gpu/lib";
 
-/// Where jobs find its programs, such as `nvidia-smi`.
+/// The directory of its programs in jobs, such as `nvidia-smi`.
 pub(crate) const PROGRAMS: &str = "/run/gpu/bin";
 
-/// Where specifications are, in the order in which they count: what was generated since the host
-/// was booted goes before what is in its configuration.
+/// Directories of CDI specifications, in order of precedence: those generated since boot come before
+/// those in the configuration.
 pub(crate) const SPECIFICATIONS: &str = "/var/run/cdi:/etc/cdi";
 
-/// How many a job wants.
+/// The number of GPUs that a job wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// All that the host has.
+    /// All GPUs of the host.
     All,
-    /// So many.
+    /// This number.
     Count(u32),
 }
 
 /// What a job needs of the host to use graphics processors.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gpus {
-    /// How many they are.
+    /// Their number.
     pub count: usize,
-    /// Where that is known from, for people.
+    /// The CDI specification or directory that this comes from, for messages.
     pub origin: String,
-    /// Device nodes: on the host, and below the job's `/dev`.
+    /// Device nodes: path on the host, and path below the job's `/dev`.
     pub nodes: Vec<(PathBuf, PathBuf)>,
-    /// Files and directories: on the host, and in the job.
+    /// Files and directories: path on the host, and path in the job.
     pub files: Vec<(PathBuf, PathBuf)>,
-    /// Variables.
+    /// Environment variables.
     pub env: Vec<(String, String)>,
-    /// What a job goes without, for people.
+    /// What the job does not get, for messages.
     pub notes: Vec<String>,
-    /// What the host lacks that a job may need, and after `; ` how it gets it.
+    /// What the host lacks that a job may need, and after `; ` the remedy.
     pub missing: Option<String>,
 }
 
 impl Gpus {
-    /// Adds a file or directory that belongs at `target`. Libraries and programs go to the
-    /// directories for them, each library under all the names that it has on the host.
+    /// Adds a file or directory that is specified for `target`. Libraries and programs go to
+    /// [`LIBRARIES`] and [`PROGRAMS`], a library with all names that it has on the host.
     fn add(&mut self, host: PathBuf, target: PathBuf, runtime: &Runtime) {
         let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if is_library(&name) {
@@ -81,12 +81,12 @@ impl Gpus {
     }
 }
 
-/// Finds what a job in `runtime` needs for so many GPUs: what the specifications in `directories`
-/// say, else the nodes and libraries of the driver. Of those that can be opened, and that are
-/// `allotted`, if anything says so.
+/// Finds what a job in `runtime` needs for the wanted GPUs: by the CDI specifications in `directories`,
+/// else by the device nodes and libraries of the driver. Only GPUs that can be opened are used, and only
+/// those `allotted` to this process, if an engine allots them.
 ///
 /// # Errors
-/// [`Error::Launch`] if the host has less, and [`Error::Config`] for a broken specification.
+/// [`Error::Launch`] if there are fewer, and [`Error::Config`] for a malformed specification.
 pub(crate) fn find(
     wanted: Wanted,
     directories: &str,
@@ -115,7 +115,7 @@ pub(crate) fn find(
         Wanted::Count(count) if gpus.count < count as usize => {
             let who = if allotted.is_some() { "process was given" } else { "host has" };
             Err(refuse(format!(
-                "this {who} {}, and {count} were asked for ({})",
+                "this {who} {}, and {count} were requested ({})",
                 gpus.count, gpus.origin
             )))
         }
@@ -137,7 +137,7 @@ pub(crate) fn is_there() -> bool {
     ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"].iter().any(|node| Path::new(node).exists())
 }
 
-/// Where the runtime's own files are mounted.
+/// The mount targets of the runtime.
 fn places(runtime: &Runtime) -> impl Iterator<Item = &str> {
     runtime.config.mounts().iter().map(|mount| mount.target.as_str())
 }
@@ -146,8 +146,8 @@ fn is_library(name: &str) -> bool {
     name.split('.').any(|part| part == "so")
 }
 
-/// `name` and the links to it that are beside the library: programs ask for `libcuda.so.1`, a
-/// link to the file with the driver's version in its name.
+/// `name` and the links to it in the library's directory: programs load `libcuda.so.1`, a link to the
+/// file with the driver's version in its name.
 fn names_of(library: &Path, name: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::from([name.to_owned()]);
     let (stem, _) = name.split_once(".so").unwrap_or((name, ""));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_its_place() {
+    fn targets_are_mapped_to_directories() {
         let dir = tempfile::tempdir().unwrap();
         let host = dir.path().join("host");
         fs::create_dir(&host).unwrap();

@@ -1,4 +1,4 @@
-//! An address: who may lead to it, and the token for it.
+//! URLs that requests are sent to: which are allowed, and which token goes with them.
 
 use crate::cli::escape::HIDDEN;
 use sha2::{Digest, Sha256};
@@ -7,38 +7,38 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use url::{Host, Url};
 
-/// An address that is used, with the token of the registry that named it where it is in that token's
-/// reach.
+/// A URL that passed the checks of [`Address::from_user`] or [`Address::with_url`], with the token of the
+/// registry that named it, if the URL is in the token's scope.
 ///
-/// It has no user name and no password. Its query may be a secret: `Display` and `Debug` leave it out,
-/// and [`Address::url`], for requests, alone has it.
+/// It has no user name and no password. Its query may be a secret: `Display` and `Debug` omit it, and
+/// only [`Address::url`], for requests, includes it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     url: Url,
     token: Option<Arc<Token>>,
-    /// Whether plain http may be used, for a registry that must be signed.
+    /// Whether plain http is allowed: only for a registry that must be signed.
     insecure: bool,
 }
 
-/// A secret, and where it may be shown: below the directory of the registry that it was given for.
+/// A bearer token and the URLs that it may be sent to: those below the directory of its registry.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Token {
     value: String,
-    /// Scheme, host, port and path of the directory count.
+    /// Compared by scheme, host, port and path of the directory.
     scope: Url,
 }
 
-/// The address that `text` is; none if it is a relative one.
+/// Parses an absolute URL; `None` for a relative one.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that `text` breaks.
 pub(crate) fn parse(text: &str) -> Result<Option<Url>, String> {
-    // Refused, since parsers would leave them out, or take a backslash for a slash.
+    // Refused, since URL parsers drop control characters and read a backslash as a slash.
     if text.contains(|letter: char| letter.is_control() || letter == '\\') {
         return Err("an address has no control characters and no backslashes".into());
     }
     match Url::parse(text) {
-        // To some `https:a/b` is relative and `https:///a` has no host, to others the host is `a`.
+        // Parsers disagree: `https:a/b` is relative or has the host `a`, `https:///a` no host or the host `a`.
         Ok(url) if url.has_host() && !has_two_slashes(text) => {
             Err("an address has two slashes before its host".into())
         }
@@ -54,19 +54,19 @@ fn has_two_slashes(text: &str) -> bool {
 }
 
 impl Address {
-    /// The address that somebody on this host names: a user, a configuration, a local registry.
-    /// `insecure` is for plain http elsewhere.
+    /// A URL given on this host: on the command line, in the configuration, in a local registry.
+    /// `insecure` allows plain http to other hosts.
     ///
     /// # Errors
-    /// The reason why it is not used.
+    /// Why it is refused.
     pub(crate) fn named(url: Url, insecure: bool) -> Result<Self, String> {
         Self { url: url.clone(), token: None, insecure }.follow(url)
     }
 
-    /// The address `text`, resolved against this one; the token goes along.
+    /// The URL reference `text` (RFC 3986, section 4.1), resolved against this address; the token is kept.
     ///
     /// # Errors
-    /// The reason why it is not followed.
+    /// Why it is refused.
     pub(crate) fn with_url(&self, text: &str) -> Result<Self, String> {
         let relative = || self.url.join(text).map_err(|error| error.to_string());
         self.follow(parse(text)?.map_or_else(relative, Ok)?)
@@ -78,33 +78,33 @@ impl Address {
         }
         let here = is_this_host(&url);
         if here && !is_this_host(&self.url) {
-            return Err("only a registry on this host leads to addresses of this host".into());
+            return Err("only a registry on this host may link to addresses of this host".into());
         }
         match url.scheme() {
             "https" => {}
             "http" if here || self.insecure => {}
-            "http" => return Err("plain http is used for this host itself only; use https".into()),
-            scheme => return Err(format!("{scheme:?} addresses are not used; use https")),
+            "http" => return Err("plain http is allowed only to this host; use https".into()),
+            scheme => return Err(format!("{scheme:?} addresses are not supported; use https")),
         }
-        // Never sent, and possibly a secret.
+        // A fragment is never sent, and may be a secret.
         url.set_fragment(None);
         Ok(Self { url, token: self.token.clone(), insecure: self.insecure })
     }
 
-    /// The same address with a token for everything below the directory that it is in.
+    /// Adds a token, whose scope is the directory of this address and everything below it.
     #[must_use]
     pub(crate) fn with_token(self, value: String) -> Self {
         let scope = self.url.join(".").unwrap_or_else(|_| self.url.clone());
         Self { token: Some(Arc::new(Token { value, scope })), ..self }
     }
 
-    /// The same address without a token.
+    /// Removes the token.
     #[must_use]
     pub(crate) fn without_token(self) -> Self {
         Self { token: None, ..self }
     }
 
-    /// The address of the file whose name is longer by `suffix`.
+    /// Appends `suffix` to the path.
     #[must_use]
     pub(crate) fn beside(&self, suffix: &str) -> Self {
         let mut beside = self.clone();
@@ -112,17 +112,17 @@ impl Address {
         beside
     }
 
-    /// The whole of it, for requests: never to be shown.
+    /// The complete URL, for requests only: it may hold secrets.
     pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
-    /// Whether what is sent there can be read and changed on the way.
+    /// Whether it is plain http, which can be read and changed on the network.
     pub(crate) fn is_plain(&self) -> bool {
         self.url.scheme() == "http"
     }
 
-    /// What tells it from every other address and betrays no secret.
+    /// A unique key that contains no secret: the query is hashed.
     pub(crate) fn key(&self) -> String {
         match self.url.query() {
             Some(_) => format!("{self}#{}", hex::encode(Sha256::digest(self.url.as_str()))),
@@ -130,7 +130,7 @@ impl Address {
         }
     }
 
-    /// The value of `Authorization` for a request there, if a token is meant for that place.
+    /// The value of the `Authorization` header, if this URL is in the scope of the token.
     pub(crate) fn authorization(&self) -> Option<String> {
         let token = self.token.as_ref().filter(|token| token.reaches(&self.url))?;
         Some(format!("Bearer {}", token.value))
@@ -139,20 +139,20 @@ impl Address {
 
 impl Token {
     fn reaches(&self, url: &Url) -> bool {
-        // A server may take `..%2f` for a way out of the directory.
+        // A server may decode `..%2f` and leave the directory.
         let plain = !url.path().to_ascii_lowercase().contains("%2f");
         url.origin() == self.scope.origin() && url.path().starts_with(self.scope.path()) && plain
     }
 }
 
-/// Whether `url` is on this host, by its text alone. `0.0.0.0` reaches it, too.
+/// Whether the host of `url` is this host, without a name lookup. `0.0.0.0` reaches it, too.
 fn is_this_host(url: &Url) -> bool {
     let here = |address: IpAddr| address.is_loopback() || address.is_unspecified();
     match url.host() {
         Some(Host::Domain(name)) => is_localhost(name),
         Some(Host::Ipv4(address)) => here(address.into()),
         Some(Host::Ipv6(address)) => {
-            // ::ffff:127.0.0.1 is, and so was ::127.0.0.1.
+            // IPv4-mapped (::ffff:127.0.0.1) and the deprecated IPv4-compatible form (::127.0.0.1).
             let old = address.to_ipv4().is_some_and(|it: Ipv4Addr| here(it.into()));
             here(address.into()) || old
         }
@@ -160,7 +160,7 @@ fn is_this_host(url: &Url) -> bool {
     }
 }
 
-/// Whether a host's name is one of loopback, which nobody is asked for (RFC 6761, section 6.3).
+/// Whether a host name is `localhost` or below it: resolved without DNS (RFC 6761, section 6.3).
 pub(crate) fn is_localhost(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")
@@ -177,7 +177,7 @@ impl fmt::Display for Address {
 }
 
 impl fmt::Debug for Address {
-    /// Never the secrets.
+    /// Omits the secrets, as `Display`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
@@ -225,7 +225,7 @@ mod tests {
 
     /// SEC-E13
     #[test]
-    fn this_host_is_not_for_others_to_ask() {
+    fn only_this_host_names_addresses_of_this_host() {
         let far = address("https://example.org/registry.json");
         let signed = Address::named(url("http://example.org/"), true).unwrap();
         let near = address("https://localhost/registry.json");

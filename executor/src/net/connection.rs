@@ -1,5 +1,5 @@
-//! A connection to a server: by TLS for https, through a proxy where there is one, and never slower
-//! than it may be.
+//! A connection to a server: with TLS for https, through a proxy if one is configured, with a minimum
+//! transfer rate.
 
 use super::address::is_localhost;
 use super::message::Head;
@@ -16,20 +16,20 @@ use url::{Host, Url};
 /// Longest time to connect to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Bytes that come and go, each of them before a deadline.
+/// A byte stream whose reads and writes fail after a deadline.
 pub(super) trait Stream: Read + Write + Send {
-    /// Moves the deadline of everything that follows.
+    /// Sets the deadline of all further reads and writes.
     fn set_deadline(&mut self, end: Instant);
 }
 
-/// Why there is no answer.
+/// Why a request got no response.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// The network, or the server.
     Io(io::Error),
-    /// The host's name has no address: nobody was asked.
+    /// The host name does not resolve; no connection was attempted.
     Name,
-    /// The status by which the proxy refused.
+    /// The status with which the proxy refused CONNECT.
     Proxy(u16),
 }
 
@@ -39,20 +39,23 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// How long to wait for the next bytes: until `end`, and no longer than a server may be silent.
-fn left(end: Instant) -> io::Result<Duration> {
+/// The timeout of one read or write: until `end`, but at most the idle timeout.
+fn time_left(end: Instant) -> io::Result<Duration> {
     let left = end.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(slow()) } else { Ok(left.min(env::timeout())) }
+    if left.is_zero() { Err(too_slow()) } else { Ok(left.min(env::timeout())) }
 }
 
-/// Repeats what a signal interrupted, as stopping and going on does, and names what took too long.
-fn keep(end: Instant, mut act: impl FnMut(Duration) -> io::Result<usize>) -> io::Result<usize> {
+/// Retries on `EINTR` (SIGCONT after SIGSTOP causes it), and tells an idle server from a slow one.
+fn with_deadline(
+    end: Instant,
+    mut act: impl FnMut(Duration) -> io::Result<usize>,
+) -> io::Result<usize> {
     loop {
-        let done = act(left(end)?);
+        let done = act(time_left(end)?);
         match done.as_ref().map_err(io::Error::kind) {
             Err(io::ErrorKind::Interrupted) => {}
             Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                left(end)?;
+                time_left(end)?;
                 return Err(io::ErrorKind::TimedOut.into());
             }
             _ => return done,
@@ -60,16 +63,16 @@ fn keep(end: Instant, mut act: impl FnMut(Duration) -> io::Result<usize>) -> io:
     }
 }
 
-/// Bytes a second below which an answer takes too long, once it has taken its time.
-pub(super) const SLOWEST: u64 = 1024;
+/// Minimum average transfer rate, in bytes per second, after the initial allowance of time.
+pub(super) const MIN_RATE: u64 = 1024;
 
-/// One that was as slow as that once will be so again.
-fn slow() -> io::Error {
-    let reason = format!("the server sends less than {SLOWEST} bytes a second");
+/// Not retried: a server this slow is slow the next time, too.
+fn too_slow() -> io::Error {
+    let reason = format!("the server sends less than {MIN_RATE} bytes a second");
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// A TCP connection that keeps a deadline in everything that goes over it, handshakes included.
+/// A TCP connection with a deadline for everything that goes over it, handshakes included.
 struct Socket {
     tcp: TcpStream,
     deadline: Instant,
@@ -77,7 +80,7 @@ struct Socket {
 
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        keep(self.deadline, |left| {
+        with_deadline(self.deadline, |left| {
             self.tcp.set_read_timeout(Some(left))?;
             self.tcp.read(buffer)
         })
@@ -86,7 +89,7 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        keep(self.deadline, |left| {
+        with_deadline(self.deadline, |left| {
             self.tcp.set_write_timeout(Some(left))?;
             self.tcp.write(bytes)
         })
@@ -125,7 +128,7 @@ pub(super) fn open(
         let socket = Box::new(dial(&host, port, deadline)?);
         return if tls { Ok(secure(socket, &host)?) } else { Ok(socket) };
     };
-    let (proxy_host, proxy_port, proxy_tls) = proxy.place();
+    let (proxy_host, proxy_port, proxy_tls) = proxy.endpoint();
     let mut stream: Box<dyn Stream> = Box::new(dial(&proxy_host, proxy_port, deadline)?);
     if proxy_tls {
         stream = secure(stream, &proxy_host)?;
@@ -136,7 +139,7 @@ pub(super) fn open(
     }
     stream.write_all((request + "\r\n").as_bytes())?;
     stream.flush()?;
-    // Byte by byte: what follows is not the proxy's.
+    // Read byte by byte: what follows the head comes from the server, not the proxy.
     let answer = Head::read(&mut BufReader::with_capacity(1, &mut stream))?;
     match answer.status {
         200..300 => Ok(secure(stream, &host)?),
@@ -144,11 +147,11 @@ pub(super) fn open(
     }
 }
 
-/// Connects to the first address of `host` that can be reached.
+/// Resolves `host` and connects to the first address that accepts.
 fn dial(host: &Host<&str>, port: u16, deadline: Instant) -> Result<Socket, Fault> {
     let at = |address: IpAddr| SocketAddr::new(address, port);
     let addresses = match *host {
-        // Whatever a name server says of that name.
+        // Not from DNS, which may answer anything for that name.
         Host::Domain(name) if is_localhost(name) => {
             vec![at(Ipv4Addr::LOCALHOST.into()), at(Ipv6Addr::LOCALHOST.into())]
         }
@@ -158,9 +161,9 @@ fn dial(host: &Host<&str>, port: u16, deadline: Instant) -> Result<Socket, Fault
     };
     let mut first = None;
     for address in addresses {
-        match TcpStream::connect_timeout(&address, left(deadline)?.min(CONNECT_TIMEOUT)) {
+        match TcpStream::connect_timeout(&address, time_left(deadline)?.min(CONNECT_TIMEOUT)) {
             Ok(tcp) => {
-                // A request is one packet and waits for none before it.
+                // TCP_NODELAY: a request is one packet and must not wait for an ACK.
                 _ = tcp.set_nodelay(true);
                 return Ok(Socket { tcp, deadline });
             }
@@ -172,12 +175,13 @@ fn dial(host: &Host<&str>, port: u16, deadline: Instant) -> Result<Socket, Fault
     Err(first.map_or(Fault::Name, Fault::Io))
 }
 
-/// Makes a connection one of TLS with `host`.
+/// Starts TLS with `host` on a connection.
 fn secure(mut stream: Box<dyn Stream>, host: &Host<&str>) -> io::Result<Box<dyn Stream>> {
     let odd = |error| io::Error::new(io::ErrorKind::InvalidData, error);
     let name = match *host {
-        Host::Domain(name) => ServerName::try_from(name.to_owned())
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the host's name is odd"))?,
+        Host::Domain(name) => ServerName::try_from(name.to_owned()).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, "the host name is not valid for TLS")
+        })?,
         Host::Ipv4(address) => IpAddr::from(address).into(),
         Host::Ipv6(address) => IpAddr::from(address).into(),
     };

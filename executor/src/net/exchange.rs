@@ -1,7 +1,7 @@
-//! One request and its answer, on a connection that is kept where it can be.
+//! One request and its response, on a connection that is kept alive where possible.
 
 use super::address::Address;
-use super::connection::{self, Fault, SLOWEST};
+use super::connection::{self, Fault, MIN_RATE};
 use super::failure::Failure;
 use super::message::{Body, Head};
 use super::pool::Connection;
@@ -11,21 +11,21 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// How many times as long as a server may be silent its answer may take, however slow it is.
+/// Time allowed for any response, as a multiple of the idle timeout, before the minimum rate applies.
 const ANSWER_TIMEOUTS: u32 = 5;
-/// Longest body of an answer that is of no use and still read, in bytes, to keep its connection.
+/// Longest unwanted body, in bytes, that is read to the end so that its connection can be reused.
 const MAX_UNUSED: u64 = 16 << 10;
 
-/// Names and values of what a request says beside its address.
+/// Names and values of the header fields of a request.
 pub(super) type Headers<'a> = &'a [(&'static str, &'a str)];
 
-/// An answer whose body is read no longer than is reasonable.
+/// A response whose body is read under a deadline.
 pub(crate) struct Response {
     head: Head,
     body: Body,
-    /// None once it is kept for others.
+    /// None once it is returned to the pool.
     connection: Option<Connection>,
-    /// Where it came from.
+    /// The address that was requested.
     target: Address,
     asked_at: Instant,
     received: u64,
@@ -34,7 +34,7 @@ pub(crate) struct Response {
 impl Read for Response {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(connection) = &mut self.connection else { return Ok(0) };
-        connection.set_deadline(self.asked_at + longest(self.received));
+        connection.set_deadline(self.asked_at + time_allowed(self.received));
         let count = connection.read(&mut self.body, buffer)?;
         self.received += count as u64;
         if self.body == Body::Length(0) {
@@ -44,9 +44,9 @@ impl Read for Response {
     }
 }
 
-/// How long `received` bytes may take to arrive.
-fn longest(received: u64) -> Duration {
-    env::timeout() * ANSWER_TIMEOUTS + Duration::from_secs(received / SLOWEST)
+/// How long a response may take until `received` bytes have arrived.
+fn time_allowed(received: u64) -> Duration {
+    env::timeout() * ANSWER_TIMEOUTS + Duration::from_secs(received / MIN_RATE)
 }
 
 impl Response {
@@ -64,17 +64,17 @@ impl Response {
         response
     }
 
-    /// Its status.
+    /// The status code.
     pub(crate) fn status(&self) -> u16 {
         self.head.status
     }
 
-    /// The value of a header, if it is plain text; `name` is in lower case.
+    /// The value of a header field, if it is printable ASCII; `name` is in lower case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.field(name)
     }
 
-    /// What of the body is still to come, in bytes, where that is said.
+    /// The remaining length of the body, in bytes, if the server stated it.
     pub(crate) fn length(&self) -> Option<u64> {
         match self.body {
             Body::Length(length) => Some(length),
@@ -82,38 +82,38 @@ impl Response {
         }
     }
 
-    /// Reads what is left of a body that is of no use, if that is little: then its connection is kept.
+    /// Reads the rest of an unwanted body if it is short, so that the connection can be reused.
     pub(crate) fn discard(mut self) {
-        // One that fails is closed, as one of too much is.
+        // On failure the connection is closed, as it is for a long body.
         _ = io::copy(&mut self.by_ref().take(MAX_UNUSED), &mut io::sink());
     }
 
-    /// Requests that were sent behind this one and are not answered.
+    /// How many requests were pipelined behind this one and have no response yet.
     pub(crate) fn waiting(&self) -> usize {
         self.connection.as_ref().map_or(0, Connection::waiting)
     }
 
-    /// Whether further requests may be sent before this answer has ended: the server has answered
-    /// before on this connection, and keeps it.
-    pub(crate) fn may_ask_ahead(&self) -> bool {
+    /// Whether requests may be pipelined before this response has ended: the server has answered before
+    /// on this connection, and keeps it alive.
+    pub(crate) fn may_pipeline(&self) -> bool {
         let keeps = self.head.keeps_connection() && !matches!(self.body, Body::Close);
         keeps && self.connection.as_ref().is_some_and(Connection::is_proven)
     }
 
-    /// Sends another request to the same place, whose answer [`Response::next`] returns.
+    /// Pipelines another request to the same address; [`Response::next`] returns its response.
     ///
     /// # Errors
-    /// What writing answers.
-    pub(crate) fn ask_ahead(&mut self, headers: Headers<'_>) -> Result<(), Fault> {
+    /// The failure to write.
+    pub(crate) fn pipeline(&mut self, headers: Headers<'_>) -> Result<(), Fault> {
         let request = request(&self.target, headers).map_err(io::Error::other)?;
         let connection = self.connection.as_mut().ok_or(io::ErrorKind::NotConnected);
         Ok(connection.map_err(io::Error::from)?.send(&request)?)
     }
 
-    /// The answer to the request that was sent ahead; this one was read to the end.
+    /// The response to the next pipelined request; this response must have been read to the end.
     ///
     /// # Errors
-    /// What reading it answers.
+    /// The failure to read.
     pub(crate) fn next(mut self) -> Result<Self, Fault> {
         let connection = self.connection.take().ok_or(io::ErrorKind::NotConnected);
         let mut connection = connection.map_err(io::Error::from)?;
@@ -121,7 +121,7 @@ impl Response {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         let asked_at = Instant::now();
-        connection.set_deadline(asked_at + longest(0));
+        connection.set_deadline(asked_at + time_allowed(0));
         let head = connection.receive()?;
         Ok(Self::new((head.body()?, head), connection, self.target, asked_at))
     }
@@ -132,7 +132,7 @@ impl Response {
         }
     }
 
-    /// Keeps the connection for others, or closes it.
+    /// Returns the connection to the pool, or closes it.
     fn release(&mut self) {
         let connection = self.connection.take().filter(|_| self.head.keeps_connection());
         if let Some(connection) = connection {
@@ -147,17 +147,17 @@ impl fmt::Debug for Response {
     }
 }
 
-/// A GET of `target`.
+/// Formats a GET of `target`.
 ///
 /// # Errors
-/// Which header would not be plain text.
+/// The header field that is not printable ASCII.
 fn request(target: &Address, headers: Headers<'_>) -> Result<String, String> {
     let url = target.url();
     let mut request = format!("GET {}", url.path());
     if let Some(query) = url.query() {
         request = request + "?" + query;
     }
-    // Neither a name nor a port is followed by anything else.
+    // No user name, password or fragment: an Address has none.
     let host = url.as_str().split('/').nth(2).unwrap_or_default();
     request = request + " HTTP/1.1\r\nHost: " + host;
     request += concat!("\r\nUser-Agent: joblet-exec/", env!("CARGO_PKG_VERSION"));
@@ -173,24 +173,24 @@ fn request(target: &Address, headers: Headers<'_>) -> Result<String, String> {
     Ok(request + "\r\n")
 }
 
-/// A request whose answer is waited for later.
-pub(super) struct Asked {
+/// A request whose response is read later.
+pub(super) struct PendingRequest {
     connection: Connection,
     target: Address,
     since: Instant,
 }
 
-impl Asked {
-    /// Asks for `target` on a connection that is kept; none if there is none to its server.
-    pub(super) fn on_kept(target: &Address, headers: Headers<'_>) -> Option<Self> {
-        let mut connection = Connection::kept(target.url())?;
+impl PendingRequest {
+    /// Requests `target` on a connection of the pool; none if the pool has none to its server.
+    pub(super) fn send(target: &Address, headers: Headers<'_>) -> Option<Self> {
+        let mut connection = Connection::take_idle(target.url())?;
         let since = Instant::now();
-        connection.set_deadline(since + longest(0));
+        connection.set_deadline(since + time_allowed(0));
         connection.send(&request(target, headers).ok()?).ok()?;
         Some(Self { connection, target: target.clone(), since })
     }
 
-    /// Its answer; none if the connection was closed instead.
+    /// Its response; none if the connection was closed instead.
     pub(super) fn answer(self) -> Option<Response> {
         let Self { mut connection, target, since } = self;
         let head = connection.receive().ok()?;
@@ -198,24 +198,25 @@ impl Asked {
     }
 }
 
-/// One request, and the head of its answer; `asked_at` is when the first one of a row was made.
+/// Sends one request and reads the head of its response; `asked_at` is when the first request of a
+/// chain of redirects was made.
 ///
-/// On a connection that has proven to be kept those with the headers `ahead` follow at once:
-/// [`Response::next`] returns their answers, of which there are [`Response::waiting`].
+/// On a connection that was kept alive before, requests for the ranges `ahead` are pipelined behind it:
+/// [`Response::next`] returns their responses, [`Response::waiting`] counts them.
 pub(super) fn send(
     target: &Address,
     headers: Headers<'_>,
     ahead: &[String],
     asked_at: Instant,
 ) -> Result<Response, Failure> {
-    let request = request(target, headers).map_err(|reason| Failure::lasting(target, reason))?;
-    let deadline = asked_at + longest(0);
-    // Whoever closed a connection that was kept did so before this request: it is made once more.
-    if let Some(connection) = Connection::kept(target.url()) {
+    let request = request(target, headers).map_err(|reason| Failure::permanent(target, reason))?;
+    let deadline = asked_at + time_allowed(0);
+    // The server closed an idle connection before this request reached it: it is sent once more.
+    if let Some(connection) = Connection::take_idle(target.url()) {
         let ahead = ahead.iter().map(|range| self::request(target, &[("Range", range)]));
         let row: Vec<_> = std::iter::once(request.clone()).chain(ahead.flatten()).collect();
         match answer(connection, &row, deadline) {
-            Ok((body, head, connection)) if head.status != TOO_LATE => {
+            Ok((body, head, connection)) if head.status != REQUEST_TIMEOUT => {
                 return Ok(Response::new((body, head), connection, target.clone(), asked_at));
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
@@ -224,9 +225,9 @@ pub(super) fn send(
             _ => {}
         }
     }
-    // Plain http is for this host, or for those that nothing is kept from.
-    let proxy = if target.is_plain() { Ok(None) } else { proxy::of(target.url()) };
-    let proxy = proxy.map_err(|reason| Failure::lasting(target, reason))?;
+    // No proxy for plain http: it goes to this host, or to one that the configuration marks insecure.
+    let proxy = if target.is_plain() { Ok(None) } else { proxy::for_server(target.url()) };
+    let proxy = proxy.map_err(|reason| Failure::permanent(target, reason))?;
     let open = || {
         let stream = connection::open(target.url(), proxy.as_ref(), deadline)?;
         Ok(answer(Connection::new(stream, target.url()), &[request], deadline)?)
@@ -237,8 +238,8 @@ pub(super) fn send(
     Ok(Response::new((body, head), connection, target.clone(), asked_at))
 }
 
-/// How a server says that it waited too long for a request, which was sent at that moment.
-const TOO_LATE: u16 = 408;
+/// "Request Timeout": the server gave up an idle connection just when a request was sent.
+const REQUEST_TIMEOUT: u16 = 408;
 
 fn answer(
     mut connection: Connection,
@@ -260,7 +261,7 @@ mod tests {
     /// SEC-C07
     #[test]
     fn an_answer_may_take_as_long_as_it_is_large() {
-        assert_eq!(longest(0), Duration::from_secs(300));
-        assert_eq!(longest(1 << 20), Duration::from_secs(300 + 1024));
+        assert_eq!(time_allowed(0), Duration::from_secs(300));
+        assert_eq!(time_allowed(1 << 20), Duration::from_secs(300 + 1024));
     }
 }

@@ -1,62 +1,62 @@
-//! Why a request has failed, in words, and whether another try may succeed.
+//! Why a request failed, as an error message, and whether it is retried.
 
 use super::address::Address;
 use super::connection::Fault;
-use super::retry::LONGEST_WAIT;
+use super::retry::MAX_RETRY_AFTER;
 use super::tls;
 use crate::env;
 use crate::error::Error;
 use std::io;
 use std::time::Duration;
 
-/// Why one try failed, and whether another one may succeed.
+/// Why one attempt failed, and whether another may succeed.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// What to say when there is no other try.
+    /// The error to report when no attempt is left.
     pub error: Error,
     /// Whether the same request may succeed a moment later.
-    pub passing: bool,
-    /// How long the server asks to wait.
-    pub asked: Option<Duration>,
+    pub transient: bool,
+    /// The delay of the response's `Retry-After`.
+    pub retry_after: Option<Duration>,
 }
 
 impl Failure {
-    /// One that the next try would only repeat.
-    pub(super) fn lasting(url: &Address, reason: String) -> Self {
-        Self { error: Error::net(url, reason), passing: false, asked: None }
+    /// A failure that is not retried.
+    pub(super) fn permanent(url: &Address, reason: String) -> Self {
+        Self { error: Error::net(url, reason), transient: false, retry_after: None }
     }
 
-    /// One of the connection, through `proxy` if there is one.
+    /// A failure of the connection, through `proxy` if one is used.
     pub(super) fn of_connection(url: &Address, fault: &Fault, proxy: Option<String>) -> Self {
         let mut reason = match fault {
             Fault::Io(error) => explain_io(error),
-            Fault::Name => "the host's name has no address; is the network up?".into(),
-            Fault::Proxy(status) => format!("the proxy answered {}", spoken(*status)),
+            Fault::Name => "the host name does not resolve; is the network up?".into(),
+            Fault::Proxy(status) => format!("the proxy answered {}", status_line(*status)),
         };
         if let Some(proxy) = proxy {
             reason = format!("{reason} (proxy {proxy})");
         }
-        Self { passing: is_passing(fault), ..Self::lasting(url, reason) }
+        Self { transient: is_transient(fault), ..Self::permanent(url, reason) }
     }
 
-    /// An answer that is neither a success nor a redirect; `asked` is the time to wait that it names.
-    pub(super) fn of_status(url: &Address, status: u16, asked: Option<Duration>) -> Self {
+    /// A response that is neither a success nor a redirect, with its `Retry-After`.
+    pub(super) fn of_status(url: &Address, status: u16, retry_after: Option<Duration>) -> Self {
         let hint = match (status, url.authorization()) {
             (401 | 403, Some(_)) => "; is the registry's token valid?".to_owned(),
             (401 | 403, None) => "; if it needs a token, configure the registry's auth".to_owned(),
-            _ => match asked.filter(|asked| *asked > LONGEST_WAIT) {
-                Some(asked) => format!("; try again in {} s", asked.as_secs()),
+            _ => match retry_after.filter(|retry_after| *retry_after > MAX_RETRY_AFTER) {
+                Some(retry_after) => format!("; try again in {} s", retry_after.as_secs()),
                 None => String::new(),
             },
         };
-        let reason = format!("the server answered {}{hint}", spoken(status));
+        let reason = format!("the server answered {}{hint}", status_line(status));
         let error = Error::Net { url: url.to_string(), reason, status: Some(status) };
-        Self { error, passing: matches!(status, 429 | 500..600), asked }
+        Self { error, transient: matches!(status, 429 | 500..600), retry_after }
     }
 }
 
-/// A status in digits and in words.
-pub(super) fn spoken(status: u16) -> String {
+/// A status code with its reason phrase.
+pub(super) fn status_line(status: u16) -> String {
     let words = match status {
         200 => "OK",
         206 => "Partial Content",
@@ -76,9 +76,9 @@ pub(super) fn spoken(status: u16) -> String {
 }
 
 /// Whether the same request may succeed a moment later.
-fn is_passing(fault: &Fault) -> bool {
+fn is_transient(fault: &Fault) -> bool {
     match fault {
-        // What a handshake or a head says will be the same next time, and so will this host's files.
+        // A failed handshake, a malformed head and this host's certificate files stay as they are.
         Fault::Io(error) => {
             !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
         }
@@ -87,7 +87,7 @@ fn is_passing(fault: &Fault) -> bool {
     }
 }
 
-/// What a failed read or write of a connection means.
+/// The message for a failed read or write of a connection.
 pub(crate) fn explain_io(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
@@ -96,9 +96,9 @@ pub(crate) fn explain_io(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => "the connection ended early".into(),
         io::ErrorKind::ConnectionRefused => "connection refused; is the server running?".into(),
         io::ErrorKind::InvalidInput => error.to_string(),
-        _ if certificate(error).is_some_and(tls::is_authority) => {
-            "the server shows a certificate of an authority (CA), as openssl req -x509 makes them, \
-             that is not trusted here; name that certificate in SSL_CERT_FILE"
+        _ if certificate(error).is_some_and(tls::is_ca_as_server) => {
+            "the server sent a certificate authority's (CA) own certificate, as openssl req -x509 \
+             makes them, which is not trusted here; name that certificate in SSL_CERT_FILE"
                 .into()
         }
         _ if certificate(error).is_some() => {
@@ -108,7 +108,7 @@ pub(crate) fn explain_io(error: &io::Error) -> String {
     }
 }
 
-/// What is wrong with the server's certificate, if that is it.
+/// The rule that the server's certificate breaks, if that is the cause.
 fn certificate(error: &io::Error) -> Option<&rustls::CertificateError> {
     match error.get_ref()?.downcast_ref() {
         Some(rustls::Error::InvalidCertificate(reason)) => Some(reason),

@@ -3,32 +3,32 @@
 use super::address::Address;
 pub(crate) use super::exchange::Response;
 pub(crate) use super::failure::explain_io;
-use super::failure::{Failure, spoken};
+use super::failure::{Failure, status_line};
 use super::redirect::{self, Wanted};
 use super::retry::Tries;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Asks for `url` and returns the answer once its status is a success.
+/// Requests `url` and returns the first response with a success status.
 ///
-/// Network failures, 429 and 5xx are tried again; other answers are final.
+/// Network failures, 429 and 5xx are retried; other statuses are final.
 ///
 /// # Errors
 /// [`Error::Net`] with the address that failed and the reason.
 pub(crate) fn get(url: &Address) -> Result<Response, Error> {
-    ask(url, &Wanted::default(), &mut Tries::new())
+    send(url, &Wanted::default(), &mut Tries::new())
 }
 
-/// As [`get`]; `then` is what will be asked for next.
+/// As [`get`]; `then` is the address that is requested next, to look up its redirect at the same time.
 ///
 /// # Errors
 /// As [`get`].
 pub(crate) fn get_before(url: &Address, then: &Address) -> Result<Response, Error> {
-    ask(url, &Wanted { then: Some(then), ..Wanted::default() }, &mut Tries::new())
+    send(url, &Wanted { then: Some(then), ..Wanted::default() }, &mut Tries::new())
 }
 
-/// What a server calls the bytes of an answer.
+/// The validators of a response (RFC 9110, section 8.8), to ask later whether it has changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Validators {
     etag: Option<String>,
@@ -36,14 +36,14 @@ pub(crate) struct Validators {
 }
 
 impl Validators {
-    /// Those of an answer.
-    pub(crate) fn of(response: &Response) -> Self {
+    /// The validators of `response`.
+    pub(crate) fn from_response(response: &Response) -> Self {
         let header = |name| response.header(name).map(str::to_owned);
         Self { etag: header("etag"), last_modified: header("last-modified") }
     }
 }
 
-/// As [`get`], unless the server still has what `known` stands for: then the status is 304.
+/// As [`get`], but conditional: the status is 304 if the validators `known` still match.
 ///
 /// # Errors
 /// As [`get`].
@@ -51,22 +51,22 @@ pub(crate) fn get_if_changed(url: &Address, known: &Validators) -> Result<Respon
     let mut headers = Vec::new();
     headers.extend(known.etag.as_deref().map(|value| ("If-None-Match", value)));
     headers.extend(known.last_modified.as_deref().map(|value| ("If-Modified-Since", value)));
-    ask(url, &Wanted { headers: &headers, ..Wanted::default() }, &mut Tries::new())
+    send(url, &Wanted { headers: &headers, ..Wanted::default() }, &mut Tries::new())
 }
 
-/// What a server has of a file that is here in part.
+/// The response to a request for the rest of a file.
 #[derive(Debug)]
 pub(crate) enum Resumed {
-    /// Exactly the rest.
+    /// Exactly the requested rest.
     Rest(Response),
-    /// All of it: the server knows no ranges, or has other bytes by now.
+    /// The whole file: the server does not support ranges, or the file has changed.
     Whole(Response),
-    /// Something else.
+    /// Neither.
     Neither(Error),
 }
 
-/// Asks for the bytes of `url` from `offset` on, of `size` that it has in all, in bytes, if they are
-/// still those that `etag` was said of.
+/// Requests the bytes of `url` from `offset` to its end at `size`, in bytes, if its entity tag is still
+/// `etag`.
 ///
 /// # Errors
 /// As [`get`].
@@ -80,7 +80,7 @@ pub(crate) fn resume(
     let range = format!("bytes={offset}-");
     let mut headers = vec![("Range", range.as_str())];
     headers.extend(etag.map(|etag| ("If-Range", etag)));
-    let response = ask(url, &Wanted { headers: &headers, ..Wanted::default() }, tries)?;
+    let response = send(url, &Wanted { headers: &headers, ..Wanted::default() }, tries)?;
     if response.status() == 200 {
         return Ok(Resumed::Whole(response));
     }
@@ -90,11 +90,11 @@ pub(crate) fn resume(
     })
 }
 
-/// Asks for `range` of the `size` bytes that `url` has in all, and for the ranges `ahead` where the server
-/// is known to answer several requests in a row: [`Response::waiting`] says how many.
+/// Requests `range` of the `size` bytes of `url`, and pipelines requests for the ranges `ahead` where the
+/// server is known to answer several in a row: [`Response::waiting`] counts those that were sent.
 ///
 /// # Errors
-/// As [`get`]; also when the answer is anything else than that range.
+/// As [`get`]; also when the response is anything but that range.
 pub(crate) fn get_range(
     url: &Address,
     range: &Range<u64>,
@@ -102,21 +102,21 @@ pub(crate) fn get_range(
     size: u64,
     tries: &mut Tries,
 ) -> Result<Response, Error> {
-    let wanted = Wanted { headers: &[("Range", &bytes(range))], ahead, then: None };
-    let response = ask(url, &wanted, tries)?;
+    let wanted = Wanted { headers: &[("Range", &range_header(range))], ahead, then: None };
+    let response = send(url, &wanted, tries)?;
     require_range(url, &response, range, size)?;
     Ok(response)
 }
 
-/// The value of `Range` for `range`.
-pub(crate) fn bytes(range: &Range<u64>) -> String {
+/// The value of the `Range` header for `range`.
+pub(crate) fn range_header(range: &Range<u64>) -> String {
     format!("bytes={}-{}", range.start, range.end.saturating_sub(1))
 }
 
-/// Whether an answer is `range` of the file that was asked for, and no other one.
+/// Checks that a response is 206 with exactly `range` of a file of `size` bytes.
 ///
 /// # Errors
-/// [`Error::Net`] with what it is instead.
+/// [`Error::Net`] with the status and range that it has.
 pub(crate) fn require_range(
     url: &Address,
     response: &Response,
@@ -131,22 +131,24 @@ pub(crate) fn require_range(
     }
     let got = got.unwrap_or("no range");
     let reason =
-        format!("asked for {wanted:?}, the server answered {got:?} and {}", spoken(status));
+        format!("asked for {wanted:?}, the server answered {got:?} and {}", status_line(status));
     Err(Error::Net { url: url.to_string(), reason, status: Some(status) })
 }
 
-/// The entity tag of an answer, if it stands for exact bytes.
+/// The entity tag of a response, if it is a strong one (RFC 9110, section 8.8.1).
 pub(crate) fn strong_etag(response: &Response) -> Option<String> {
     let etag = response.header("etag")?;
     (etag.len() > 2 && etag.starts_with('"')).then(|| etag.to_owned())
 }
 
-/// One request, tried again as long as `tries` allows.
-fn ask(url: &Address, wanted: &Wanted<'_>, tries: &mut Tries) -> Result<Response, Error> {
+/// Sends one request, and retries it as long as `tries` allows.
+fn send(url: &Address, wanted: &Wanted<'_>, tries: &mut Tries) -> Result<Response, Error> {
     loop {
         match redirect::get(url, wanted) {
             Ok(response) => return Ok(response),
-            Err(Failure { error, passing: true, asked }) => tries.again_after(asked, error)?,
+            Err(Failure { error, transient: true, retry_after }) => {
+                tries.again_after(retry_after, error)?;
+            }
             Err(Failure { error, .. }) => return Err(error),
         }
     }

@@ -1,7 +1,7 @@
-//! Files of a registry that is a directory of this host.
+//! Files of a registry that is a directory on this host.
 //!
-//! Whoever wrote the directory may be untrusted: a bundle on a stick, an unpacked archive. Nothing in it
-//! leads out of it, and only regular files are read.
+//! The directory may be untrusted (a bundle from removable media, an unpacked archive): paths and links
+//! in it are confined to it, and only regular files are read.
 
 use crate::error::Error;
 use crate::fs::beneath;
@@ -23,25 +23,25 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// The file `name` in the directory of a registry.
+    /// The file `name` in the registry directory `directory`.
     pub(crate) fn new(directory: &Path, name: &str) -> Self {
         Self { directory: directory.to_owned(), file: name.into() }
     }
 
-    /// The file of a registry that is named by its own path.
-    pub(crate) fn of(path: &Path) -> Self {
+    /// The file at `path`; its parent is the registry directory.
+    pub(crate) fn from_path(path: &Path) -> Self {
         let name = path.file_name().map(PathBuf::from).unwrap_or_default();
         Self { directory: path.parent().unwrap_or(Path::new("")).to_owned(), file: name }
     }
 
-    /// The file at `path` below the same directory; none if the path does not stay there.
+    /// The file at `path` below the same directory; none if the path is absolute or contains `..`.
     pub(crate) fn below(&self, path: &str) -> Option<Self> {
         let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
         let stays = !path.is_empty() && Path::new(path).components().all(inside);
         stays.then(|| Self { directory: self.directory.clone(), file: path.into() })
     }
 
-    /// The file whose name is longer by `suffix`.
+    /// Appends `suffix` to the file name.
     #[must_use]
     pub(crate) fn beside(&self, suffix: &str) -> Self {
         let mut file: OsString = self.file.clone().into();
@@ -49,17 +49,17 @@ impl Local {
         Self { directory: self.directory.clone(), file: file.into() }
     }
 
-    /// Where it is, for messages.
+    /// Its path, for messages only.
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.join(&self.file)
     }
 
-    /// Whether there is anything of that name, be it what it must be or not.
+    /// Whether the name exists, whatever kind of file it is.
     pub(crate) fn exists(&self) -> bool {
         self.path().symlink_metadata().is_ok()
     }
 
-    /// Opens it for reading. Never waits, for a FIFO, or opens a device.
+    /// Opens it for reading. Never blocks on a FIFO and never opens a device.
     ///
     /// # Errors
     /// [`Error::File`]; also when a link leads out of the directory, and for what is not a regular file.
@@ -68,7 +68,8 @@ impl Local {
         let directory = if here { Path::new(".") } else { &self.directory };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = rustix::fs::open(directory, flags, Mode::empty());
-        let file = directory.and_then(|directory| beneath::file(directory.as_fd(), &self.file));
+        let file =
+            directory.and_then(|directory| beneath::open_file(directory.as_fd(), &self.file));
         file.map(File::from).map_err(|errno| {
             let refuse = |why| Error::file("read", self.path())(io::Error::other(why));
             match errno {

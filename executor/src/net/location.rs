@@ -1,4 +1,4 @@
-//! Where a registry is, and where its archives are.
+//! The locations of a registry's document and of its archives: a local file or a URL.
 
 use super::address::{self, Address};
 use super::local::Local;
@@ -9,13 +9,13 @@ use std::fmt;
 use std::path::Path;
 use url::Url;
 
-/// The registry that is used when nobody says otherwise.
+/// The registry that is used unless one is configured or given.
 const DEFAULT_REGISTRY: &str = "ehsaniara/joblet-runtimes";
 
-/// The name of the document in a registry directory.
+/// The file name of the document in a registry directory.
 const DOCUMENT: &str = "registry.json";
 
-/// Where something can be read.
+/// A file to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     /// A file of a registry on this host.
@@ -25,12 +25,11 @@ pub(crate) enum Location {
 }
 
 impl Location {
-    /// Where the `registry.json` of the registry called `text` is.
-    ///
-    /// `text` is a directory or file that exists, an address, or `owner/repo` on GitHub.
+    /// The `registry.json` of the registry `text`, as given on the command line: an existing directory or
+    /// file, a URL, or `owner/repo` on GitHub.
     ///
     /// # Errors
-    /// [`Error::Usage`] when it is none of these, [`Error::Net`] for an address that is not used.
+    /// [`Error::Usage`] when it is none of these, [`Error::Net`] for a URL that is refused.
     pub(crate) fn of_registry(text: &str) -> Result<Self, Error> {
         let path = Path::new(text);
         if !text.contains("://") && (path.exists() || text.starts_with('.')) {
@@ -46,11 +45,11 @@ impl Location {
         })
     }
 
-    /// As [`Location::of_registry`], but the same in whatever directory it is said: `None` for a
-    /// relative path. `insecure` allows plain http.
+    /// As [`Location::of_registry`], for a configuration file, whose meaning must not depend on the current
+    /// directory: `None` for a relative path. `insecure` allows plain http.
     ///
     /// # Errors
-    /// [`Error::Net`] for an address that is not used.
+    /// [`Error::Net`] for a URL that is refused.
     pub(crate) fn of_configured(text: &str, insecure: bool) -> Result<Option<Self>, Error> {
         if text.contains("://") {
             return registry_url(text, insecure).map(|address| Some(Self::Http(address)));
@@ -62,17 +61,17 @@ impl Location {
         Ok(github(text).map(Self::Http))
     }
 
-    /// The registry that is used when nobody says otherwise.
+    /// The registry that is used unless one is configured or given.
     pub(crate) fn default_registry() -> Self {
         Self::Http(github(DEFAULT_REGISTRY).expect("the default is owner/repo"))
     }
 
-    /// The document of a registry on this host.
+    /// The document of the registry at `path` on this host.
     fn local(path: &Path) -> Self {
-        Self::File(if path.is_dir() { Local::new(path, DOCUMENT) } else { Local::of(path) })
+        Self::File(if path.is_dir() { Local::new(path, DOCUMENT) } else { Local::from_path(path) })
     }
 
-    /// What tells it from every other place and betrays no secret.
+    /// A unique key that contains no secret.
     pub(crate) fn key(&self) -> String {
         match self {
             Self::File(file) => file.to_string(),
@@ -80,7 +79,7 @@ impl Location {
         }
     }
 
-    /// The file beside this one whose name is longer by `suffix`.
+    /// Appends `suffix` to the file name.
     #[must_use]
     pub(crate) fn beside(&self, suffix: &str) -> Self {
         match self {
@@ -89,10 +88,10 @@ impl Location {
         }
     }
 
-    /// Where `download_url` of the registry at `self` leads.
+    /// Resolves `download_url` of the registry at `self`.
     ///
     /// # Errors
-    /// The reason why it is not followed: another scheme, plain http, out of the directory.
+    /// Why it is refused: another scheme, plain http, a path outside the directory.
     pub(crate) fn of_archive(&self, download_url: &str) -> Result<Self, String> {
         let registry = match self {
             Self::Http(registry) => return registry.with_url(download_url).map(Self::Http),
@@ -134,7 +133,7 @@ fn registry_url(text: &str, insecure: bool) -> Result<Address, Error> {
     Ok(address)
 }
 
-/// The fixed address that Joblet's client reads for `owner/repo`.
+/// The URL that Joblet's client reads for `owner/repo`.
 fn github(repository: &str) -> Option<Address> {
     let raw = repository.parse::<Repository>().ok()?.registry();
     Address::named(Url::parse(&raw).ok()?, false).ok()
@@ -188,7 +187,7 @@ mod tests {
     #[test]
     fn archives_are_found_beside_their_registry() {
         let web = Location::of_registry("https://example.org/r/registry.json").unwrap();
-        let local = Location::File(Local::of(Path::new("/r/registry.json")));
+        let local = Location::File(Local::from_path(Path::new("/r/registry.json")));
         for (registry, url, want) in [
             (&web, "a.tar.gz", Ok("https://example.org/r/a.tar.gz")),
             (&web, "../a.tar.gz", Ok("https://example.org/a.tar.gz")),

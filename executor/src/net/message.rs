@@ -1,41 +1,40 @@
-//! An answer in HTTP/1.1 (RFC 9112), read strictly: what two readers could understand differently is
-//! refused.
+//! An HTTP/1.1 response (RFC 9112), parsed strictly: what two parsers could read differently is refused.
 
 use std::io::{self, BufRead, Read};
 
-/// Longest head of an answer, in bytes, with all that come before it.
+/// Longest head of a response, in bytes, 1xx responses before it included.
 const MAX_HEAD: u64 = 64 << 10;
-/// Longest line that says how long a chunk is, in bytes.
+/// Longest chunk header line, in bytes.
 const MAX_CHUNK_LINE: u64 = 256;
 
-/// What stands before the body.
+/// Status line and header fields.
 #[derive(Debug)]
 pub(crate) struct Head {
-    /// The three digits.
+    /// The status code.
     pub status: u16,
-    /// Whether the server speaks HTTP/1.1, in which connections are kept unless it says otherwise.
-    current: bool,
-    /// Names in lower case, and values: those that are plain text.
+    /// Whether the version is 1.1, in which connections persist unless the server says otherwise.
+    is_http_1_1: bool,
+    /// Names in lower case, and values, if they are printable ASCII.
     fields: Vec<(String, String)>,
 }
 
-/// What of the body is still to come.
+/// The rest of the body, by its framing (RFC 9112, section 6.3).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Body {
-    /// So many bytes.
+    /// This many more bytes.
     Length(u64),
-    /// So many bytes of a chunk, and others.
+    /// This many more bytes of the chunk, then further chunks.
     Chunked(u64),
-    /// Everything until the connection ends.
+    /// Everything until the connection is closed.
     Close,
 }
 
-fn odd(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
+fn invalid(rule: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, rule)
 }
 
-/// Reads one line without its end.
-fn line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
+/// Reads one line, without its line terminator.
+fn read_line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     from.read_until(b'\n', &mut line)?;
     if line.pop() != Some(b'\n') {
@@ -48,24 +47,24 @@ fn line(from: &mut impl BufRead) -> io::Result<Vec<u8>> {
 }
 
 impl Head {
-    /// Reads the head of an answer, and nothing of what follows it.
+    /// Reads the head of a response, and no byte of the body.
     ///
     /// # Errors
-    /// `InvalidData` with the rule that it breaks, and what reading answers.
+    /// `InvalidData` with the rule that it breaks, and the failure to read.
     pub(crate) fn read(from: &mut impl BufRead) -> io::Result<Self> {
         let mut from = from.take(MAX_HEAD);
         let read = loop {
             match Self::read_one(&mut from) {
-                // More will follow.
+                // 1xx: the final response follows.
                 Ok(Self { status: 100..200, .. }) => {}
                 read => break read,
             }
         };
-        if from.limit() == 0 { Err(odd("the head of its answer is too long")) } else { read }
+        if from.limit() == 0 { Err(invalid("the head of the response is too long")) } else { read }
     }
 
     fn read_one(from: &mut impl BufRead) -> io::Result<Self> {
-        let first = line(from)?;
+        let first = read_line(from)?;
         let status = first.strip_prefix(b"HTTP/1.").and_then(|rest| match rest {
             [b'0' | b'1', b' ', digits @ ..] => match digits {
                 [a, b, c] | [a, b, c, b' ', ..] => number(&[*a, *b, *c], 10),
@@ -74,11 +73,11 @@ impl Head {
             _ => None,
         });
         let status = status.and_then(|status| u16::try_from(status).ok());
-        let status = status.ok_or_else(|| odd("the server does not speak HTTP/1.1"))?;
-        let current = first.get(7) == Some(&b'1');
-        let mut head = Self { status, current, fields: Vec::new() };
+        let status = status.ok_or_else(|| invalid("the server does not speak HTTP/1.1"))?;
+        let is_http_1_1 = first.get(7) == Some(&b'1');
+        let mut head = Self { status, is_http_1_1, fields: Vec::new() };
         loop {
-            let line = line(from)?;
+            let line = read_line(from)?;
             if line.is_empty() {
                 return Ok(head);
             }
@@ -87,88 +86,90 @@ impl Head {
             let token =
                 |byte: &u8| byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(byte);
             if name.is_empty() || !name.iter().all(token) {
-                return Err(odd("the head of its answer has a line that is not a field"));
+                return Err(invalid(
+                    "the head of the response has a line that is not a header field",
+                ));
             }
             let value = value[1..].trim_ascii();
             let name = String::from_utf8_lossy(name).to_ascii_lowercase();
             if value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t')) {
                 head.fields.push((name, String::from_utf8_lossy(value).into_owned()));
             } else if matches!(name.as_str(), "content-length" | "transfer-encoding") {
-                return Err(odd("the length of its answer is not a number"));
+                return Err(invalid("the length of the response is not a number"));
             }
         }
     }
 
-    /// The value of a field, if it is plain text; `name` is in lower case.
+    /// The value of a field, if it is printable ASCII; `name` is in lower case.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+        self.values(name).next()
     }
 
-    fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(move |field| field.0 == name).map(|field| field.1.as_str())
     }
 
-    /// Whether another request may follow on the same connection.
+    /// Whether the connection persists after this response.
     pub(crate) fn keeps_connection(&self) -> bool {
-        let mut options = self.all("connection").flat_map(|value| value.split(','));
-        self.current && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
+        let mut options = self.values("connection").flat_map(|value| value.split(','));
+        self.is_http_1_1 && !options.any(|option| option.trim().eq_ignore_ascii_case("close"))
     }
 
-    /// How the body is told from what follows it.
+    /// The framing of the body.
     ///
     /// # Errors
-    /// `InvalidData` where that is not clear.
+    /// `InvalidData` where the header fields are ambiguous.
     pub(crate) fn body(&self) -> io::Result<Body> {
-        let mut lengths = self.all("content-length");
+        let mut lengths = self.values("content-length");
         let length = lengths.next();
         if lengths.any(|other| Some(other) != length) {
-            return Err(odd("its answer has two lengths"));
+            return Err(invalid("the response has two Content-Length fields"));
         }
-        let mut codings = self.all("transfer-encoding");
+        let mut codings = self.values("transfer-encoding");
         match (codings.next(), length) {
             _ if matches!(self.status, 204 | 304) => Ok(Body::Length(0)),
             (None, None) => Ok(Body::Close),
             (None, Some(length)) => number(length.as_bytes(), 10)
                 .map(Body::Length)
-                .ok_or_else(|| odd("the length of its answer is not a number")),
+                .ok_or_else(|| invalid("the length of the response is not a number")),
             (Some(coding), None)
                 if coding.eq_ignore_ascii_case("chunked") && codings.next().is_none() =>
             {
                 Ok(Body::Chunked(0))
             }
-            _ => Err(odd("its answer is encoded in a way that is not used here")),
+            _ => Err(invalid("the Transfer-Encoding of the response is not supported")),
         }
     }
 }
 
 impl Body {
-    /// Reads some of the body; nothing at its end.
+    /// Reads some of the body; 0 at its end.
     ///
     /// # Errors
-    /// `UnexpectedEof` when the connection ends before the body, `InvalidData` for chunks that are none.
+    /// `UnexpectedEof` when the connection ends before the body, `InvalidData` for malformed chunks.
     pub(crate) fn read(&mut self, from: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
         }
         match self {
             Self::Length(0) => Ok(0),
-            Self::Length(left) => part(left, from, buffer),
+            Self::Length(left) => read_some(left, from, buffer),
             Self::Close => match from.read(buffer) {
-                // Some servers end a connection of TLS without saying so.
+                // Some servers close a TLS connection without close_notify.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
                 read => read,
             },
             Self::Chunked(left) => {
                 if *left == 0 {
-                    *left = chunk(from)?;
+                    *left = chunk_length(from)?;
                     if *left == 0 {
                         *self = Self::Length(0);
                         return Ok(0);
                     }
                 }
-                let count = part(left, from, buffer)?;
-                if *left == 0 && !line(&mut from.take(2))?.is_empty() {
-                    return Err(odd("a chunk of its answer is longer than it says"));
+                let count = read_some(left, from, buffer)?;
+                if *left == 0 && !read_line(&mut from.take(2))?.is_empty() {
+                    return Err(invalid("a chunk of the response is longer than its header says"));
                 }
                 Ok(count)
             }
@@ -176,8 +177,8 @@ impl Body {
     }
 }
 
-/// Reads some of `left` bytes that must be there.
-fn part(left: &mut u64, from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads some of the `left` bytes, whose absence is an error.
+fn read_some(left: &mut u64, from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
     let count = from.read(&mut buffer[..most])?;
     if count == 0 {
@@ -187,20 +188,20 @@ fn part(left: &mut u64, from: &mut impl Read, buffer: &mut [u8]) -> io::Result<u
     Ok(count)
 }
 
-/// Reads the length of the next chunk; behind the last one also what follows it.
-fn chunk(from: &mut impl BufRead) -> io::Result<u64> {
-    let size = line(&mut from.take(MAX_CHUNK_LINE))?;
+/// Reads the length of the next chunk; after the last one (0) also the trailer section.
+fn chunk_length(from: &mut impl BufRead) -> io::Result<u64> {
+    let size = read_line(&mut from.take(MAX_CHUNK_LINE))?;
     let digits = size.split(|byte| *byte == b';').next().unwrap_or_default();
     let size = number(digits.trim_ascii_end(), 16);
-    let size = size.ok_or_else(|| odd("a chunk of its answer has no length"))?;
+    let size = size.ok_or_else(|| invalid("a chunk of the response has no length"))?;
     if size == 0 {
         let mut trailer = from.take(MAX_HEAD);
-        while !line(&mut trailer)?.is_empty() {}
+        while !read_line(&mut trailer)?.is_empty() {}
     }
     Ok(size)
 }
 
-/// The number that digits, and nothing else, are.
+/// Parses a number that consists of digits only.
 fn number(digits: &[u8], base: u32) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok()?;
     let plain = text.chars().all(|digit| digit.is_digit(base));
@@ -241,10 +242,10 @@ mod tests {
             ("HTTP/1.1 +20 OK\n\n", "does not speak"),
             ("HTTP/1.1 2000\n\n", "does not speak"),
             ("SSH-2.0-x\n\n", "does not speak"),
-            ("HTTP/1.1 200 OK\nA: 1\n folded\n\n", "is not a field"),
-            ("HTTP/1.1 200 OK\nA : 1\n\n", "is not a field"),
-            ("HTTP/1.1 200 OK\nnothing\n\n", "is not a field"),
-            ("HTTP/1.1 200 OK\n: 1\n\n", "is not a field"),
+            ("HTTP/1.1 200 OK\nA: 1\n folded\n\n", "is not a header field"),
+            ("HTTP/1.1 200 OK\nA : 1\n\n", "is not a header field"),
+            ("HTTP/1.1 200 OK\nnothing\n\n", "is not a header field"),
+            ("HTTP/1.1 200 OK\n: 1\n\n", "is not a header field"),
             ("HTTP/1.1 200 OK\ncontent-length: \u{661}\n\n", "is not a number"),
         ] {
             assert!(head(text).unwrap_err().contains(message), "{text:?}");
@@ -253,7 +254,7 @@ mod tests {
         let many = format!("HTTP/1.1 200 OK\n{}\n", "A: 1\n".repeat(20_000));
         let hints = "HTTP/1.1 100 Go\n\n".repeat(20_000);
         for text in [long, many, hints] {
-            assert_eq!(head(&text).unwrap_err(), "the head of its answer is too long");
+            assert_eq!(head(&text).unwrap_err(), "the head of the response is too long");
         }
     }
 
@@ -277,7 +278,7 @@ mod tests {
             ("content-length: 7\n", Ok(Body::Length(7))),
             ("content-length: 7\nContent-Length: 7\n", Ok(Body::Length(7))),
             ("transfer-encoding: Chunked\n", Ok(Body::Chunked(0))),
-            ("content-length: 7\ncontent-length: 8\n", Err("two lengths")),
+            ("content-length: 7\ncontent-length: 8\n", Err("two Content-Length fields")),
             ("content-length: +7\n", Err("not a number")),
             ("content-length: -1\n", Err("not a number")),
             ("content-length: 99999999999999999999\n", Err("not a number")),

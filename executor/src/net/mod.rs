@@ -1,4 +1,4 @@
-//! Addresses and downloads.
+//! HTTP and local files: addresses, requests, verified transfers.
 //!
 //! In: a [`Location`](location::Location) and, where the registry states them, size and SHA-256. Out: its
 //! bytes, verified against both, after redirects, retries and resumed transfers.
@@ -20,7 +20,7 @@ mod tls;
 mod tls_roots;
 pub(crate) mod transfer;
 
-/// Closes every connection that is kept for another request: for who fetches nothing more.
+/// Closes every idle connection, once nothing more is fetched.
 pub(crate) fn disconnect() {
     redirect::close();
     pool::close();

@@ -1,4 +1,4 @@
-//! An archive as one file, or as several that follow each other.
+//! An archive as one file, or split into several that are concatenated.
 
 use super::location::Location;
 use crate::error::Error;
@@ -6,31 +6,31 @@ use joblet_format::{Artifact, Checksum, Zstd};
 use std::fmt;
 use std::ops::Range;
 
-/// Where the bytes of an archive are.
+/// The files that an archive consists of.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    /// The archive's own address, for people; where it is in parts, nothing is there.
+    /// The archive's own address, for messages; if it is split, no file is there.
     name: Location,
     list: Vec<Part>,
 }
 
-/// A file that is a stretch of an archive.
+/// One of the files, a byte range of the archive.
 #[derive(Debug)]
 pub(crate) struct Part {
     /// Where it is.
     pub location: Location,
-    /// Its place in the archive, in bytes.
+    /// Its range in the archive, in bytes.
     pub place: Range<u64>,
-    /// SHA-256 of the file. One for members is not compared: each member is known by its own.
+    /// SHA-256 of the file. Not compared where members are read: each has its own in the index.
     pub checksum: Checksum,
 }
 
 impl Parts {
-    /// The files of `artifact`; `find` says where an address of the registry leads.
+    /// The files of `artifact`; `find` resolves an address of the registry.
     ///
     /// # Errors
     /// Those of `find`.
-    pub(crate) fn of(
+    pub(crate) fn of_artifact(
         artifact: &Artifact,
         find: impl Fn(&str) -> Result<Location, Error>,
     ) -> Result<Self, Error> {
@@ -41,7 +41,7 @@ impl Parts {
     /// The files of `zstd`.
     ///
     /// # Errors
-    /// As [`Parts::of`].
+    /// As [`Parts::of_artifact`].
     pub(crate) fn of_zstd(
         zstd: &Zstd,
         find: impl Fn(&str) -> Result<Location, Error>,
@@ -76,7 +76,8 @@ impl Parts {
         &self.list
     }
 
-    /// The number of the file that holds the archive's byte at `offset`; of the last one behind all.
+    /// The number of the file that holds the archive's byte at `offset`; the last one for an offset past
+    /// the end.
     pub(crate) fn holding(&self, offset: u64) -> usize {
         self.list.partition_point(|part| part.place.end <= offset).min(self.list.len() - 1)
     }
@@ -88,7 +89,7 @@ impl Part {
         self.place.end - self.place.start
     }
 
-    /// The error of a file that has another length; `actual` is a count, or `more` or `less`.
+    /// The error for a file of the wrong length; `actual` is a count, or `more` or `less`.
     pub(crate) fn wrong_size(&self, actual: impl Into<String>) -> Error {
         let (object, actual) = (self.location.to_string(), actual.into());
         Error::Size { object, expected: self.size(), actual }

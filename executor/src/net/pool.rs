@@ -1,7 +1,7 @@
-//! Connections that are kept for the next request to the same host.
+//! Idle connections, kept alive for the next request to the same host.
 //!
-//! A handshake of TLS costs two round trips, and the first request a third. A connection is kept when its
-//! answer has been read to the end and neither side means to close it.
+//! A new connection costs two round trips for TCP and TLS before its first request. A connection is kept
+//! when its response has been read to the end and neither side announced to close it.
 
 use super::connection::Stream;
 use super::message::{Body, Head};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use url::Url;
 
-/// How long a connection is kept unused: servers close theirs after five seconds or more.
+/// How long an idle connection is kept: servers close theirs after five seconds or more.
 const MAX_IDLE: Duration = Duration::from_secs(4);
 /// Most connections that are kept: a registry, a host that redirects and one that has the archives,
 /// for each of the runtimes that are installed at once.
@@ -18,39 +18,39 @@ const MAX_KEPT: usize = 12;
 
 static IDLE: Mutex<Vec<(Connection, Instant)>> = Mutex::new(Vec::new());
 
-/// A connection to one host, on which requests are answered one after the other.
+/// A connection to one host, on which responses come in the order of the requests.
 pub(super) struct Connection {
     stream: BufReader<Box<dyn Stream>>,
-    /// Scheme, host and port of the server. The proxy before it, if any, is always the same one.
+    /// Scheme, host and port of the server; they determine the proxy, too.
     host: String,
-    /// Answers that have been read on it.
+    /// How many responses have been read on it.
     answers: usize,
-    /// Requests whose answers have not begun.
+    /// How many requests have no response yet.
     waiting: usize,
 }
 
 impl Connection {
-    /// One that was just opened, to the server of `url`.
+    /// A new connection to the server of `url`.
     pub(super) fn new(stream: Box<dyn Stream>, url: &Url) -> Self {
         Self { stream: BufReader::new(stream), host: host(url), answers: 0, waiting: 0 }
     }
 
-    /// One that is kept, to the server of `url`.
-    pub(super) fn kept(url: &Url) -> Option<Self> {
+    /// Takes an idle connection to the server of `url` out of the pool.
+    pub(super) fn take_idle(url: &Url) -> Option<Self> {
         let (host, now) = (host(url), Instant::now());
         let mut idle = lock();
         idle.retain(|(_, since)| now.duration_since(*since) < MAX_IDLE);
-        // The one used last is the one most likely to be open still.
+        // The most recently used one is the most likely to be open still.
         let at = idle.iter().rposition(|(connection, _)| connection.host == host)?;
         Some(idle.remove(at).0)
     }
 
-    /// Whether it has brought an answer and was not closed behind it.
+    /// Whether a response was read on it and the server kept it open.
     pub(super) fn is_proven(&self) -> bool {
         self.answers > 0
     }
 
-    /// Requests whose answers have not begun.
+    /// How many requests have no response yet.
     pub(super) fn waiting(&self) -> usize {
         self.waiting
     }
@@ -58,7 +58,7 @@ impl Connection {
     /// Sends a request.
     ///
     /// # Errors
-    /// What writing answers.
+    /// The failure to write.
     pub(super) fn send(&mut self, request: &str) -> io::Result<()> {
         let stream = self.stream.get_mut();
         stream.write_all(request.as_bytes()).and_then(|()| stream.flush())?;
@@ -66,7 +66,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads the head of the next answer.
+    /// Reads the head of the next response.
     ///
     /// # Errors
     /// As [`Head::read`].
@@ -77,7 +77,7 @@ impl Connection {
         Ok(head)
     }
 
-    /// Reads some of the body that is being received.
+    /// Reads some of the body of the current response.
     ///
     /// # Errors
     /// As [`Body::read`].
@@ -85,14 +85,14 @@ impl Connection {
         body.read(&mut self.stream, buffer)
     }
 
-    /// Moves the deadline of everything that follows.
+    /// Sets the deadline of all further reads and writes.
     pub(super) fn set_deadline(&mut self, end: Instant) {
         self.stream.get_mut().set_deadline(end);
     }
 
-    /// Keeps it for the next request; its last answer has been read to the end.
+    /// Puts it into the pool; its last response must have been read to the end.
     pub(super) fn keep(self) {
-        // What nobody has asked for would be taken for the next answer.
+        // Unsolicited bytes would be read as the next response.
         if self.waiting > 0 || !self.stream.buffer().is_empty() {
             return;
         }
@@ -104,7 +104,7 @@ impl Connection {
     }
 }
 
-/// Closes every connection that is kept.
+/// Closes every idle connection.
 pub(super) fn close() {
     lock().clear();
 }

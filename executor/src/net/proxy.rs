@@ -1,4 +1,4 @@
-//! The proxy between this host and a server, by the variables that curl(1) heeds.
+//! The HTTP proxy for a server, from the environment variables that curl(1) uses.
 
 use crate::env;
 use base64::Engine;
@@ -7,18 +7,18 @@ use std::fmt;
 use std::net::IpAddr;
 use url::{Host, Url};
 
-/// An HTTP proxy, which connects to the server for us.
+/// An HTTP proxy that tunnels connections (CONNECT, RFC 9110, section 9.3.6).
 pub(super) struct Proxy {
     url: Url,
 }
 
-/// The proxy for https to `server`; none if there need be none.
+/// The proxy for https to `server`, if one is configured.
 ///
 /// # Errors
-/// When a variable names something else than a proxy that can be used: going past it would not be what
-/// was asked for.
-pub(super) fn of(server: &Url) -> Result<Option<Proxy>, String> {
-    let value = |names: [&str; 2]| names.into_iter().find_map(env::named);
+/// When a variable is set but names no usable proxy: a direct connection would ignore the user's
+/// setting.
+pub(super) fn for_server(server: &Url) -> Result<Option<Proxy>, String> {
+    let value = |names: [&str; 2]| names.into_iter().find_map(env::nonempty_var);
     let Some(named) =
         value(["https_proxy", "HTTPS_PROXY"]).or_else(|| value(["all_proxy", "ALL_PROXY"]))
     else {
@@ -29,12 +29,12 @@ pub(super) fn of(server: &Url) -> Result<Option<Proxy>, String> {
         return Ok(None);
     }
     Proxy::parse(&named).map(Some).ok_or_else(|| {
-        "HTTPS_PROXY or ALL_PROXY names no proxy of http:// or https://; correct or unset it".into()
+        "HTTPS_PROXY or ALL_PROXY is not an http:// or https:// URL; correct or unset it".into()
     })
 }
 
-/// Whether `list`, which is `NO_PROXY`, has the host: a domain with all below it, an address, or a
-/// network such as `10.0.0.0/8`.
+/// Whether `list`, the value of `NO_PROXY`, matches the host. An item is a domain, which includes its
+/// subdomains, an IP address, or a network such as `10.0.0.0/8`.
 fn is_excluded(host: &Host<&str>, list: &str) -> bool {
     let list = list.trim();
     let mut entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
@@ -70,21 +70,21 @@ fn is_in(address: IpAddr, network: &str) -> bool {
 impl Proxy {
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        // curl(1): without a scheme it is one of http.
+        // As curl(1): the default scheme is http.
         let scheme = if text.contains("://") { "" } else { "http://" };
         let url = Url::parse(&format!("{scheme}{text}")).ok()?;
         let usable = matches!(url.scheme(), "http" | "https") && url.host().is_some();
         usable.then_some(Self { url })
     }
 
-    /// Where it is: host, port, and whether it is spoken to by TLS.
-    pub(super) fn place(&self) -> (Host<&str>, u16, bool) {
+    /// Host, port, and whether the connection to the proxy itself uses TLS.
+    pub(super) fn endpoint(&self) -> (Host<&str>, u16, bool) {
         let host = self.url.host().unwrap_or(Host::Domain(""));
         let port = self.url.port_or_known_default().unwrap_or_default();
         (host, port, self.url.scheme() == "https")
     }
 
-    /// The value of `Proxy-Authorization`, if its address says who asks.
+    /// The value of `Proxy-Authorization`, if the URL has a user name.
     pub(super) fn authorization(&self) -> Option<String> {
         let user = decoded(self.url.username());
         let password = decoded(self.url.password().unwrap_or_default());
@@ -94,14 +94,14 @@ impl Proxy {
 }
 
 impl fmt::Display for Proxy {
-    /// No more of its address, which may hold a password.
+    /// Host and port only: the URL may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, port, _) = self.place();
+        let (host, port, _) = self.endpoint();
         write!(f, "{host}:{port}")
     }
 }
 
-/// What percent-encoding stands for.
+/// Decodes percent-encoding.
 fn decoded(text: &str) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -138,7 +138,7 @@ mod tests {
                     let plain = STANDARD.decode(basic.strip_prefix("Basic ").unwrap()).unwrap();
                     String::from_utf8(plain).unwrap()
                 });
-                (proxy.to_string(), proxy.place().2, who)
+                (proxy.to_string(), proxy.endpoint().2, who)
             });
             let want =
                 want.map(|(place, tls, who)| (place.to_owned(), tls, who.map(str::to_owned)));

@@ -1,55 +1,55 @@
-//! Redirects, and where they led.
+//! Redirects, followed and remembered.
 //!
-//! A release host answers each request with the address of another host, which is valid for some minutes.
-//! It is asked once for each file: what follows goes to that address as long as that is answered.
+//! A release host redirects each request to a URL of another host that is valid for some minutes. The
+//! first request for a file follows the redirect; further ones go to its target as long as that works.
 
 use super::address::Address;
-use super::exchange::{self, Asked, Headers, Response};
-use super::failure::{Failure, spoken};
+use super::exchange::{self, Headers, PendingRequest, Response};
+use super::failure::{Failure, status_line};
 use crate::cli::escape::shown;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most redirects that are followed.
+/// Most redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 5;
 /// Most addresses that are remembered: an index and an archive of each runtime that is installed at once,
 /// and more.
 const MAX_REMEMBERED: usize = 64;
 
-/// First addresses, and where they led.
+/// Remembered redirects: the original address and the final target.
 static TARGETS: Mutex<Vec<(Address, Address)>> = Mutex::new(Vec::new());
 
-/// Addresses that were asked for ahead, to learn where they lead.
-static ASKED: Mutex<Vec<(Address, Asked)>> = Mutex::new(Vec::new());
+/// Requests that were sent early, only to learn the target of their redirect.
+static PREFETCHED: Mutex<Vec<(Address, PendingRequest)>> = Mutex::new(Vec::new());
 
-/// What is asked for, beside one address.
+/// The parameters of a request besides its address.
 #[derive(Debug, Default)]
 pub(super) struct Wanted<'a> {
-    /// What the request says.
+    /// Header fields.
     pub headers: Headers<'a>,
-    /// Ranges that are wanted after it, where the server answers several requests in a row.
+    /// Values of `Range` for requests that may be pipelined behind it.
     pub ahead: &'a [String],
-    /// The address that is asked for after this one: if this one leads elsewhere, that one may, too, and
-    /// its server is asked for both in one round trip.
+    /// The address that is requested after this one: if this one is redirected, that one probably is, too,
+    /// and both redirects are learned in one round trip.
     pub then: Option<&'a Address>,
 }
 
-/// Asks for `url`, and returns the first answer that is not a redirect and is a success.
+/// Requests `url`, follows redirects, and returns a response with a success status.
 pub(super) fn get(url: &Address, wanted: &Wanted<'_>) -> Result<Response, Failure> {
     let (headers, ahead) = (wanted.headers, wanted.ahead);
     let asked_at = Instant::now();
     if let Some(target) = remembered(url) {
         match exchange::send(&target, headers, ahead, asked_at) {
             Ok(response) if is_answer(&response, headers) => return Ok(response),
-            // It may have expired, or moved, or be out of order: the first address knows a better one.
+            // The target may have expired or moved, or be failing: the original address gives a new one.
             Ok(response) => response.discard(),
             Err(_) => {}
         }
         forget(url);
     }
-    let mut target = asked(url).unwrap_or_else(|| url.clone());
+    let mut target = prefetched(url).unwrap_or_else(|| url.clone());
     for count in 0..=MAX_REDIRECTS {
-        // One that leads elsewhere would do so for each of them.
+        // Not pipelined on the first request: each would be answered with the same redirect.
         let ahead = if target == *url { &[] } else { ahead };
         let response = exchange::send(&target, headers, ahead, asked_at)?;
         if is_answer(&response, headers) {
@@ -65,16 +65,16 @@ pub(super) fn get(url: &Address, wanted: &Wanted<'_>) -> Result<Response, Failur
             response.discard();
             return Err(failure);
         }
-        target = next(&target, &response)?;
+        target = redirect_target(&target, &response)?;
         response.discard();
         if let (0, Some(then)) = (count, wanted.then) {
-            ask(then);
+            prefetch(then);
         }
     }
-    Err(Failure::lasting(&target, format!("more than {MAX_REDIRECTS} redirects")))
+    Err(Failure::permanent(&target, format!("more than {MAX_REDIRECTS} redirects")))
 }
 
-/// Whether it is what was asked for, or says why that is not to be had.
+/// Whether the response is final for this request: success, 304, or 416 for a range.
 fn is_answer(response: &Response, headers: Headers<'_>) -> bool {
     let status = response.status();
     let unchanged = status == 304 && !headers.is_empty();
@@ -82,40 +82,41 @@ fn is_answer(response: &Response, headers: Headers<'_>) -> bool {
     (200..300).contains(&status) || unchanged || no_range
 }
 
-/// Where a redirect leads.
-fn next(url: &Address, response: &Response) -> Result<Address, Failure> {
+/// The target of a redirect.
+fn redirect_target(url: &Address, response: &Response) -> Result<Address, Failure> {
     let status = response.status();
     let Some(target) = response.header("location") else {
-        let reason = format!("the server answered {} without an address", spoken(status));
-        return Err(Failure::lasting(url, reason));
+        let reason =
+            format!("the server answered {} without a usable Location", status_line(status));
+        return Err(Failure::permanent(url, reason));
     };
     let refuse = |reason: &str| {
-        Failure::lasting(url, format!("redirect to {} refused: {reason}", shown(target)))
+        Failure::permanent(url, format!("redirect to {} refused: {reason}", shown(target)))
     };
     let next = url.with_url(target).map_err(|reason| refuse(&reason))?;
-    // https never leads back to http, not even on loopback.
+    // A redirect from https to http is refused, even on loopback.
     if next.is_plain() && !url.is_plain() {
-        return Err(refuse("it leaves https"));
+        return Err(refuse("it leads from https to http"));
     }
-    // A token that was left behind once does not come back.
+    // A token that was dropped by one redirect is not sent again after the next.
     Ok(if url.authorization().is_some() { next } else { next.without_token() })
 }
 
-/// Asks where `url` leads, and waits for no answer.
-fn ask(url: &Address) {
-    if let Some(asked) = Asked::on_kept(url, &[("Range", "bytes=0-0")]) {
-        lock(&ASKED).push((url.clone(), asked));
+/// Sends a request that learns the redirect of `url`, without waiting for the response.
+fn prefetch(url: &Address) {
+    if let Some(asked) = PendingRequest::send(url, &[("Range", "bytes=0-0")]) {
+        lock(&PREFETCHED).push((url.clone(), asked));
     }
 }
 
-/// Where `url` leads, if that was asked; it may lead on from there.
-fn asked(url: &Address) -> Option<Address> {
-    let mut all = lock(&ASKED);
+/// The target of `url` by a prefetched response; the target may redirect again.
+fn prefetched(url: &Address) -> Option<Address> {
+    let mut all = lock(&PREFETCHED);
     let at = all.iter().position(|(first, _)| first == url)?;
     let (_, asked) = all.remove(at);
     drop(all);
     let response = asked.answer().filter(|response| (300..400).contains(&response.status()))?;
-    let target = next(url, &response).ok()?;
+    let target = redirect_target(url, &response).ok()?;
     response.discard();
     Some(target)
 }
@@ -140,7 +141,7 @@ fn lock<T>(list: &'static Mutex<Vec<T>>) -> MutexGuard<'static, Vec<T>> {
     list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Closes the connections of answers that nobody has waited for.
+/// Closes the connections of prefetched responses that were not used.
 pub(super) fn close() {
-    lock(&ASKED).clear();
+    lock(&PREFETCHED).clear();
 }

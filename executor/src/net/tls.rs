@@ -1,7 +1,7 @@
-//! The part of TLS that a client of web servers needs.
+//! TLS client configuration with a reduced set of algorithms.
 //!
-//! The library's own set would link ChaCha20 and the signing of clients' certificates, too: 0.06 MB.
-//! Every server of TLS 1.3 knows AES-GCM (RFC 8446, section 9.1), and so do those of 1.2 on the web.
+//! The library's default set would also link ChaCha20 and client certificates: 0.06 MB. AES-GCM is
+//! mandatory in TLS 1.3 (RFC 8446, section 9.1), and every web server with TLS 1.2 supports it.
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls::client::WebPkiServerVerifier;
@@ -19,7 +19,7 @@ use rustls::{
 use std::sync::Arc;
 use webpki::ring as signed;
 
-/// A client that trusts whoever `roots` vouch for.
+/// A client configuration with the root certificates `roots`.
 pub(super) fn config(roots: RootCertStore) -> ClientConfig {
     let provider = CryptoProvider {
         cipher_suites: vec![
@@ -36,32 +36,32 @@ pub(super) fn config(roots: RootCertStore) -> ClientConfig {
         key_provider: &System,
     };
     let (provider, roots) = (Arc::new(provider), Arc::new(roots));
-    let usual = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
+    let webpki = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("there are suites of both versions");
-    match usual.build() {
-        Ok(usual) => {
-            let verifier = Arc::new(Verifier { usual, roots });
+        .expect("cipher suites for both versions");
+    match webpki.build() {
+        Ok(webpki) => {
+            let verifier = Arc::new(Verifier { webpki, roots });
             builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
         }
-        // Nobody is trusted: so no connection is made.
+        // Without roots no certificate is trusted: every handshake fails.
         Err(_) => builder.with_root_certificates(roots).with_no_client_auth(),
     }
 }
 
-/// Whether a certificate was refused because it is that of an authority.
-pub(super) fn is_authority(reason: &CertificateError) -> bool {
+/// Whether a certificate was refused because it is a CA certificate used as a server's.
+pub(super) fn is_ca_as_server(reason: &CertificateError) -> bool {
     let CertificateError::Other(OtherError(other)) = reason else { return false };
     matches!(other.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
 }
 
-/// Verifies servers as usual, and takes one that shows the certificate of a trusted authority itself, as
-/// private servers with one certificate do: it has the authority's name and key, with which it could sign
-/// any other. Its dates are not looked at: it is trusted until it is removed.
+/// Verifies servers by WebPKI, and also accepts a server whose certificate is itself one of the trusted
+/// roots, as private servers with a self-signed certificate have it: who holds the root's key could sign
+/// any other. Its validity period is not checked: it is trusted until it is removed.
 #[derive(Debug)]
 struct Verifier {
-    usual: Arc<WebPkiServerVerifier>,
+    webpki: Arc<WebPkiServerVerifier>,
     roots: Arc<RootCertStore>,
 }
 
@@ -74,9 +74,9 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.usual.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
+        match self.webpki.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
             Err(rustls::Error::InvalidCertificate(reason))
-                if is_authority(&reason)
+                if is_ca_as_server(&reason)
                     && webpki::anchor_from_trusted_cert(end_entity)
                         .is_ok_and(|anchor| self.roots.roots.contains(&anchor)) =>
             {
@@ -95,7 +95,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls12_signature(message, certificate, signed)
+        self.webpki.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -104,15 +104,15 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.usual.verify_tls13_signature(message, certificate, signed)
+        self.webpki.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<Scheme> {
-        self.usual.supported_verify_schemes()
+        self.webpki.supported_verify_schemes()
     }
 }
 
-/// What certificates and handshakes may be signed with. In TLS 1.2 a scheme does not fix the curve.
+/// Signature algorithms of certificates and handshakes. In TLS 1.2 a scheme does not fix the curve.
 const SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[
         signed::ECDSA_P256_SHA256,
@@ -143,7 +143,7 @@ const SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     ],
 };
 
-/// Random numbers of the kernel, and no private keys: clients show no certificate.
+/// Randomness from the kernel, and no private keys: no client certificates.
 #[derive(Debug)]
 struct System;
 
@@ -158,6 +158,6 @@ impl KeyProvider for System {
         &self,
         _: PrivateKeyDer<'static>,
     ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
-        Err(rustls::Error::General("clients show no certificate".into()))
+        Err(rustls::Error::General("client certificates are not supported".into()))
     }
 }

@@ -6,18 +6,18 @@ use rustls::{ClientConfig, RootCertStore};
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
 
-/// How TLS is spoken, and the certificates that a server may be vouched for by.
+/// The TLS configuration with its root certificates.
 ///
-/// Those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if they are set, else those of the host, else, on a
-/// host that has none, those built in, which are Mozilla's.
+/// The roots are those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if these are set, else the host's, else,
+/// on a host that has none, the built-in ones, which are Mozilla's.
 ///
 /// # Errors
-/// `InvalidInput` when the variables are set and name nothing usable: what was meant to be trusted
-/// is then unknown, and something else must not take its place.
+/// `InvalidInput` when the variables are set but name no usable certificate: other roots must not
+/// silently replace those that were asked for.
 pub(super) fn config() -> io::Result<Arc<ClientConfig>> {
     static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
     let reason =
-        "SSL_CERT_FILE and SSL_CERT_DIR name no readable certificate; correct or unset them";
+        "SSL_CERT_FILE and SSL_CERT_DIR have no readable certificate; correct or unset them";
     let config = CONFIG.get_or_init(|| Some(Arc::new(tls::config(trusted()?)))).clone();
     config.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, reason))
 }
@@ -31,7 +31,7 @@ fn trusted() -> Option<RootCertStore> {
     named.iter().all(Option::is_none).then(|| usable(built_in()))
 }
 
-/// Those that the TLS library can use: one odd certificate must not spoil the others.
+/// The certificates that the TLS library can parse: one that it cannot must not invalidate the others.
 fn usable(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(certificates);
@@ -42,7 +42,7 @@ fn usable(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
 fn built_in() -> Vec<CertificateDer<'static>> {
     let packed: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/roots.deflate"));
     let mut bytes = Vec::new();
-    // Our own bytes: if they do not inflate, no certificate is trusted, and the tests fail.
+    // Built-in bytes: if they did not inflate, no certificate would be trusted and the tests would fail.
     _ = flate2::read::DeflateDecoder::new(packed).read_to_end(&mut bytes);
     let (mut rest, mut certificates) = (bytes.as_slice(), Vec::new());
     while let Some((length, tail)) = rest.split_first_chunk() {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_certificate_is_left_out() {
+    fn a_certificate_that_cannot_be_parsed_is_left_out() {
         let good = built_in()[0].clone();
         let certificates = vec![CertificateDer::from(vec![1, 2, 3]), good];
         assert_eq!(usable(certificates).len(), 1);

@@ -1,4 +1,4 @@
-//! The copies of registries that are kept for an hour, and what was seen of each.
+//! Cached registry documents, and the newest date seen of each registry.
 
 use super::document::{RegistryDocument, SectionIndex};
 use crate::error::Error;
@@ -16,54 +16,54 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-/// How long a copy is used without asking.
+/// Age up to which a cached document is used without a request.
 pub(crate) const FRESH: Duration = Duration::from_secs(60 * 60);
-/// How long a copy is used when the registry does not answer.
+/// Age up to which a cached document is used when the request fails.
 pub(crate) const USABLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// The first word of a cache file. Part of the format; another version is another file name, too.
+/// The first word of a cache file. Part of the format; another version has another file name, too.
 const FORMAT: &str = "joblet-registry-2";
-/// Length of the first line: the word, ten digits, 64 hex digits, with what parts them.
+/// Length of the first line, in bytes: the word, ten digits, 64 hex digits, and their separators.
 const FIRST_LINE: usize = FORMAT.len() + 1 + 10 + 1 + 64 + 1;
 
 /// The header of a cached document.
 ///
-/// A cache file is `joblet-registry-2 LENGTH SHA256`, a newline, as many bytes of this as JSON, whose
-/// hash that is, and the document. It was fetched, or found unchanged, when the file was modified.
-/// Only this program reads it; one that is not as it was written counts as absent.
+/// A cache file is `joblet-registry-2 LENGTH SHA256`, a newline, this header as LENGTH bytes of JSON with
+/// that hash, and the document. The file's modification time is when the document was fetched or last
+/// revalidated. Only this program reads it; a damaged file counts as absent.
 #[derive(Serialize, Deserialize)]
 struct CacheHeader {
     url: String,
-    /// By which keys it was verified, as [`Source::trust`](crate::registry::config::Source::trust) says it.
+    /// The keys it was verified with: [`Source::trust`](crate::registry::config::Source::trust).
     trust: String,
     facts: Facts,
     #[serde(rename = "label")]
     section_index: SectionIndex,
 }
 
-/// A copy of a registry, and how old it is.
+/// A cached document and its age.
 #[derive(Debug)]
 pub(crate) struct CachedDocument {
     /// Its metadata.
     pub facts: Facts,
     /// The document.
     pub document: RegistryDocument,
-    /// Since it was fetched. A time in the future counts as infinitely old.
+    /// Time since it was fetched. A time in the future counts as infinitely old.
     pub age: Duration,
 }
 
 /// Metadata of a document. Part of the format.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Facts {
-    /// What the server calls the document.
+    /// The validators of the HTTP response.
     pub validators: Validators,
-    /// Its signature file; empty where there need be none.
+    /// Its signature file; empty for an unsigned registry.
     pub minisig: String,
-    /// When that expires, in seconds since 1970.
+    /// When the signature expires, in seconds since 1970.
     pub expires: u64,
 }
 
-/// The directory with the copies, opened when it is first needed and used by descriptor from then on.
+/// The cache directory, opened at first use and then used by descriptor.
 #[derive(Debug)]
 pub(crate) struct Cache {
     path: PathBuf,
@@ -71,15 +71,15 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// The cache at `path`. Nothing is made before something is kept.
+    /// The cache at `path`. The directory is created when something is first saved.
     pub(crate) fn new(path: PathBuf) -> Self {
         Self { path, opened: OnceLock::new() }
     }
 
-    /// Refuses a cache in which others decide what was seen.
+    /// Refuses a cache that other users may write: they could hide a rollback.
     ///
     /// # Errors
-    /// [`Error::Untrusted`]. One that cannot be opened is an empty one.
+    /// [`Error::Untrusted`]. A directory that cannot be opened counts as empty.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self.registries() {
             Err(error @ Error::Untrusted { .. }) => Err(error),
@@ -104,16 +104,16 @@ impl Cache {
         Ok(found?.map(|found| self.opened.get_or_init(|| found)))
     }
 
-    fn made(&self) -> Result<&Directory, Error> {
+    fn open_or_create(&self) -> Result<&Directory, Error> {
         if self.registries()?.is_none() {
             Directory::make_all(&self.path.join("registries"), 0o700)?;
         }
         self.registries()?.ok_or_else(|| Error::file("open", &self.path)(Errno::NOENT))
     }
 
-    /// Opens a regular file that this user or root wrote.
+    /// Opens a regular file that belongs to this user or root.
     fn open(&self, name: &str) -> Option<File> {
-        let file = self.registries().ok()??.file(name, OFlags::RDONLY).ok()?;
+        let file = self.registries().ok()??.open_file(name, OFlags::RDONLY).ok()?;
         let stat = fstat(&file).ok()?;
         let short = u64::try_from(stat.st_size).is_ok_and(|size| size < 2 * MAX_REGISTRY_BYTES);
         let plain = FileType::from_raw_mode(stat.st_mode).is_file();
@@ -121,21 +121,21 @@ impl Cache {
     }
 }
 
-/// The file of the registry at `url`.
-fn file_of(url: &str, kind: &str) -> String {
+/// The file name for the registry at `url`, with the extension `kind`.
+fn file_name(url: &str, kind: &str) -> String {
     hex::encode(Sha256::digest(url)) + kind
 }
 
-/// The copy of the registry at `url`, if there is one that this user or root wrote.
+/// Loads the cached document of the registry at `url`, if this user or root wrote it.
 ///
-/// Anything that is wrong with the cache makes it empty: it can always be fetched again.
+/// Any failure counts as absence: the document can be fetched again.
 pub(crate) fn load(
     cache: &Cache,
     url: &str,
     trust: &str,
     now: SystemTime,
 ) -> Option<CachedDocument> {
-    let mut file = cache.open(&file_of(url, ".2"))?;
+    let mut file = cache.open(&file_name(url, ".2"))?;
     let metadata = file.metadata().ok()?;
     let mut line = [0; FIRST_LINE];
     file.read_exact(&mut line).ok()?;
@@ -161,7 +161,7 @@ pub(crate) fn load(
     Some(CachedDocument { facts: header.facts, document, age })
 }
 
-/// Keeps `document`, whose document is in memory, as the copy of the registry at `url`, fetched `now`.
+/// Saves `document`, which is in memory, as that of the registry at `url`, fetched `now`.
 ///
 /// # Errors
 /// [`Error::File`]; the caller continues without a cache.
@@ -174,7 +174,7 @@ pub(crate) fn save(
 ) -> Result<(), Error> {
     document.hash_sections();
     let (url, trust) = (url.to_owned(), trust.to_owned());
-    let name = file_of(&url, ".2");
+    let name = file_name(&url, ".2");
     let section_index = document.section_index.clone();
     let header = CacheHeader { url, trust, facts, section_index };
     let json = serde_json::to_vec(&header).expect("a header is plain JSON");
@@ -183,66 +183,66 @@ pub(crate) fn save(
     write(cache, &name, &[line.as_bytes(), &json, &body], Some(now))
 }
 
-/// Notes that the copy of the registry at `url` is what the registry has `now`.
+/// Marks the cached document of the registry at `url` as current at `now`.
 pub(crate) fn revalidate(cache: &Cache, url: &str, now: SystemTime) {
-    // One that cannot be noted is asked for again.
-    _ = cache.open(&file_of(url, ".2")).map(|file| file.set_modified(now));
+    // Best effort: otherwise the next call revalidates again.
+    _ = cache.open(&file_name(url, ".2")).map(|file| file.set_modified(now));
 }
 
-/// Removes the copy of the registry at `url`, which is damaged.
+/// Removes the cached document of the registry at `url`, which is damaged.
 pub(crate) fn evict(cache: &Cache, url: &str) {
-    // One that stays is replaced by the next answer.
-    _ = cache.made().and_then(|directory| directory.remove_file(&file_of(url, ".2")));
+    // Best effort: the next response replaces it.
+    _ = cache.open_or_create().and_then(|directory| directory.remove_file(&file_name(url, ".2")));
 }
 
-/// The newest `updated_at` seen of the registry at `url`. It is kept apart from
-/// the copy: a copy that is spoiled does not take it along.
+/// The newest `updated_at` seen of the registry at `url`. It is in a file of its own, so that it
+/// outlives a damaged document.
 pub(crate) fn seen(cache: &Cache, url: &str) -> Option<String> {
     let mut text = String::new();
-    cache.open(&file_of(url, ".seen"))?.take(64).read_to_string(&mut text).ok()?;
+    cache.open(&file_name(url, ".seen"))?.take(64).read_to_string(&mut text).ok()?;
     Some(text)
 }
 
 /// Records a time for [`seen`].
 pub(crate) fn record_seen(cache: &Cache, url: &str, updated_at: &str) {
     // Best effort, as everything in the cache.
-    _ = write(cache, &file_of(url, ".seen"), &[updated_at.as_bytes()], None);
+    _ = write(cache, &file_name(url, ".seen"), &[updated_at.as_bytes()], None);
 }
 
-/// Waits until no other process asks the registry at `url`, at most `lock_timeout` seconds.
+/// Waits up to `lock_timeout` seconds for other processes' requests to the registry at `url`.
 ///
-/// None where there is no such lock, or another process keeps it that long: asking twice does no harm.
+/// `None` without support for locks, or after the timeout: a duplicate request does no harm.
 ///
 /// # Errors
-/// [`Error::Untrusted`] when the lock is something else.
+/// [`Error::Untrusted`] when the lock file is not this program's.
 pub(crate) fn lock(cache: &Cache, url: &str, lock_timeout: u64) -> Result<Option<Lock>, Error> {
-    match cache.made().and_then(|directory| Lock::wait(directory, url, lock_timeout)) {
+    match cache.open_or_create().and_then(|directory| Lock::wait(directory, url, lock_timeout)) {
         Err(error @ Error::Untrusted { .. }) => Err(error),
         lock => Ok(lock.ok()),
     }
 }
 
-/// Writes a file that has no name until it is complete, then calls it `name`.
+/// Writes a file under a temporary name, then renames it to `name`.
 fn write(
     cache: &Cache,
     name: &str,
     content: &[&[u8]],
     modified: Option<SystemTime>,
 ) -> Result<(), Error> {
-    let directory = cache.made()?;
+    let directory = cache.open_or_create()?;
     let temporary = format!(".{}.{}", lock::host(), std::process::id());
     directory.remove_file(&temporary)?;
     let result = || -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        let mut file = directory.file(&temporary, flags)?;
+        let mut file = directory.open_file(&temporary, flags)?;
         content.iter().try_for_each(|part| file.write_all(part))?;
         modified.map_or(Ok(()), |time| file.set_modified(time))?;
         Ok(directory.rename(&temporary, directory, name)?)
     };
     result().map_err(|error| {
-        // Best effort: the next writer of this name removes what is left.
+        // Best effort: the next write to the same temporary name removes it.
         _ = directory.remove_file(&temporary);
-        Error::file("write", directory.at(name))(error)
+        Error::file("write", directory.path_of(name))(error)
     })
 }
 
@@ -270,14 +270,14 @@ mod tests {
     }
 
     fn keep(cache: &Cache, url: &str, name: &str, now: SystemTime) {
-        let location = Location::File(Local::of("r".as_ref()));
+        let location = Location::File(Local::from_path("r".as_ref()));
         let mut document = RegistryDocument::parse(document(name).into_bytes(), &location).unwrap();
         let facts = Facts { expires: 7, ..Facts::default() };
         save(cache, (url, "anybody"), facts, &mut document, now).unwrap();
     }
 
     #[test]
-    fn a_copy_comes_back_with_its_age() {
+    fn a_saved_document_is_loaded_with_its_age() {
         let place = tempfile::tempdir().unwrap();
         let cache = &Cache::new(place.path().join("joblet"));
         let age = |now| load(cache, URL, "anybody", at(now)).map(|copy| copy.age);
@@ -287,9 +287,9 @@ mod tests {
         let copy = load(cache, URL, "anybody", at(5000)).unwrap();
         assert_eq!((copy.age.as_secs(), copy.facts.expires), (4000, 7));
         assert_eq!(copy.document.body().unwrap(), document("demo").into_bytes());
-        assert_eq!(copy.document.part(None).unwrap().runtimes.len(), 1);
+        assert_eq!(copy.document.entries(None).unwrap().runtimes.len(), 1);
         assert!(load(cache, URL, "somebody", at(5000)).is_none(), "verified by others");
-        // Of a clock that ran ahead, an hour or ten years.
+        // Written while the clock was ahead by an hour or by ten years.
         assert_eq!(age(999), Some(Duration::MAX));
         revalidate(cache, URL, at(4500));
         assert_eq!(age(5000), Some(Duration::from_secs(500)));
@@ -301,14 +301,14 @@ mod tests {
 
     /// SEC-D09
     #[test]
-    fn anything_odd_counts_as_absent() {
+    fn a_damaged_file_counts_as_absent() {
         let directory = tempfile::tempdir().unwrap();
         let cache = &Cache::new(directory.path().join("joblet"));
         let registries = directory.path().join("joblet/registries");
-        let file = registries.join(file_of(URL, ".2"));
+        let file = registries.join(file_name(URL, ".2"));
         let here = || {
             let copy = load(cache, URL, "anybody", at(1000));
-            copy.is_some_and(|copy| copy.document.part(None).is_some())
+            copy.is_some_and(|copy| copy.document.entries(None).is_some())
         };
         let odd = |spoil: &dyn Fn()| {
             _ = fs::remove_file(&file);
@@ -338,9 +338,9 @@ mod tests {
         odd(&|| {
             let other = "https://example.org/other.json";
             keep(cache, other, "demo", at(1000));
-            fs::copy(registries.join(file_of(other, ".2")), &file).unwrap();
+            fs::copy(registries.join(file_name(other, ".2")), &file).unwrap();
         });
-        // SEC-E14: what waits where a copy is written is not written into.
+        // SEC-E14: a file or link placed at the temporary name is not written through.
         let waiting = file.with_file_name(format!(".{}.{}", lock::host(), std::process::id()));
         for make in ["mkfifo", "touch", "ln -s /dev/null"] {
             let mut words = make.split(' ').chain(waiting.to_str());
@@ -362,10 +362,10 @@ mod tests {
         assert!(!here());
     }
 
-    /// What is done to a directory, to which, how it is refused, and whether it can be done here.
+    /// How a directory is changed, which one, its refusal, and whether this host allows the change.
     type Case<'a> = (&'a dyn Fn(&Path), &'a str, &'a str, bool);
 
-    /// SEC-E04: what was seen of a registry is not asked of what others may write.
+    /// SEC-E04: the date seen of a registry is not read from a directory that others may write.
     #[test]
     fn a_cache_that_others_may_write_is_refused() {
         use std::os::unix::fs::{PermissionsExt, chown, symlink};

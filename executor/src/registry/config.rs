@@ -1,4 +1,4 @@
-//! Which registries there are: `~/.rnx/config.yaml`, else `/etc/joblet/config.yaml`.
+//! The configured registries: `~/.rnx/config.yaml`, else `/etc/joblet/config.yaml`.
 
 use super::signature::PublicKey;
 use crate::cli::escape::{shown, shown_in};
@@ -15,35 +15,35 @@ use std::path::{Path, PathBuf};
 /// Largest configuration that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// A registry, and what is needed to use it.
+/// A registry's location, keys and token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// What the configuration calls it: `ORIGIN/NAME@VERSION` names a runtime of it.
+    /// Its name in the configuration: `ORIGIN/NAME@VERSION` is a runtime from it.
     pub origin: Option<Origin>,
-    /// Where its document is.
+    /// The location of its document.
     pub location: Location,
-    /// The keys that must have signed the document; it may be unsigned if empty.
+    /// The trusted keys; empty for a registry that need not be signed.
     pub keys: Vec<PublicKey>,
-    /// How many of them.
+    /// How many of them must have signed the document.
     pub threshold: usize,
-    /// The variable with the token for it.
+    /// The environment variable with its token.
     pub token_env: Option<String>,
 }
 
 impl Source {
-    /// The keys that its documents are trusted by, as one word.
+    /// Keys and threshold as one string, to compare.
     pub(crate) fn trust(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(PublicKey::to_string).collect();
         format!("{} of {}", self.threshold, keys.join(","))
     }
 
-    /// A registry that is not configured: unsigned, without a token.
+    /// A registry without configuration: no keys, no token.
     pub(crate) fn plain(location: Location) -> Self {
         Self { origin: None, location, keys: Vec::new(), threshold: 1, token_env: None }
     }
 }
 
-/// The file, which it shares with Joblet's client: members beside `runtimes` are the client's.
+/// The configuration file, shared with Joblet's client: keys beside `runtimes` are the client's.
 ///
 /// ```yaml
 /// runtimes:
@@ -51,7 +51,7 @@ impl Source {
 ///     - name: company
 ///       url: https://example.org/runtimes      # or owner/repo, or an absolute path
 ///       enabled: true                          # the default
-///       priority: 1                            # the lowest is asked first; the default is 100
+///       priority: 1                            # lower values come first; the default is 100
 ///       public_key: RWQ…                       # or public_keys: [RWQ…, RWR…] and threshold: 2
 ///       auth: { type: token, token_env: COMPANY_TOKEN }
 ///       insecure: true                         # plain http is allowed: with public_key, without auth
@@ -106,7 +106,7 @@ struct Auth {
     token_env: String,
 }
 
-/// The first of `files` that has what is `wanted`, if one has.
+/// The first of `files` that `wanted` accepts.
 ///
 /// # Errors
 /// [`Error::Config`] with line and rule, [`Error::File`] for one that is there but cannot be read.
@@ -128,16 +128,16 @@ pub(crate) fn read_first(
     Ok(None)
 }
 
-/// One file.
+/// Reads one file.
 ///
 /// # Errors
-/// As [`read_first`]; also when there is no such file.
+/// As [`read_first`]; also when the file does not exist.
 pub(crate) fn read_file(file: &Path) -> Result<Config, Error> {
     read(file, false)
 }
 
-/// One file. One that was found, not named, must be the caller's or root's, and no
-/// other user may write it: its writer decides whose runtimes are run.
+/// Reads one file. A file at a default path (`found`) must belong to the caller or root and not be writable
+/// by other users: its author decides whose runtimes are run.
 fn read(file: &Path, found: bool) -> Result<Config, Error> {
     let opened = fetch::open(file)?;
     let stat = rustix::fs::fstat(&opened).map_err(Error::file("stat", file))?;
@@ -160,7 +160,7 @@ fn read(file: &Path, found: bool) -> Result<Config, Error> {
 /// # Errors
 /// Line and rule.
 pub(crate) fn parse(text: &str) -> Result<Config, String> {
-    // An empty file, or one of comments, is nothing, which is not a map.
+    // An empty file, or one of comments only, parses as null, not as a map.
     let document: Option<Document> =
         yaml_serde::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
     let runtimes = document.and_then(|document| document.runtimes);
@@ -195,14 +195,14 @@ fn checked(entry: Entry) -> Result<Source, String> {
     })?;
     let mut keys = entry.public_keys;
     keys.extend(entry.public_key);
-    // Two signatures by one key are one.
+    // A key that is listed twice counts once.
     keys.sort();
     keys.dedup();
     let threshold = entry.threshold.unwrap_or(1);
     if threshold == 0 || threshold > keys.len().max(1) {
         return Err(format!("threshold {threshold} of {} public keys", keys.len()));
     }
-    // What is signed cannot be changed on the way; a token could be read.
+    // A signed document cannot be changed on the network; a token could be read.
     if entry.insecure && (keys.is_empty() || entry.auth.is_some()) {
         return Err("insecure is only for a registry with a public_key and without auth".into());
     }
@@ -215,7 +215,7 @@ fn checked(entry: Entry) -> Result<Source, String> {
     Ok(Source { origin: Some(entry.name), location, keys, threshold, token_env })
 }
 
-/// Rewords what the YAML engine says about a key, and puts the line first.
+/// Rewords the YAML parser's message on an unknown key, and puts the line first.
 fn explain(error: &yaml_serde::Error) -> String {
     let text = error.to_string();
     let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));

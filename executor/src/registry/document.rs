@@ -1,4 +1,4 @@
-//! A registry's document, of which only what is asked for is read.
+//! A registry's document, whose entries are parsed only when they are needed.
 
 use crate::error::Error;
 use crate::net::location::Location;
@@ -8,46 +8,46 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// A document that was checked as a whole.
+/// A document that was validated as a whole.
 #[derive(Debug)]
 pub(crate) struct RegistryDocument {
-    /// What was found in it.
+    /// Where its sections are.
     pub section_index: SectionIndex,
     body: Body,
 }
 
-/// What a document contains. Part of the format of cached copies.
+/// The index of a document's sections. Part of the format of cache files.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SectionIndex {
-    /// When the newest version was published, as the document says.
+    /// When the newest version was published, by the document's `updated_at`.
     pub updated_at: String,
     /// Entries that broke a rule: name, version, rule.
     refused: Vec<(String, String, String)>,
-    /// Where the versions of each runtime are.
+    /// One section per runtime: its versions.
     sections: Vec<Section>,
-    /// Of the document, in bytes.
+    /// Length of the document, in bytes.
     pub length: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Section {
     name: RuntimeName,
-    /// Of the text behind the name, in bytes.
+    /// Offset of the value after the name, in bytes.
     start: u64,
     length: u64,
-    /// Of that text, in hex; empty for a document that is in memory.
+    /// SHA-256 of that value, in hex; empty for a document in memory.
     sha256: String,
 }
 
 #[derive(Debug)]
 enum Body {
     Memory(Vec<u8>),
-    /// A file, and where in it the document begins, in bytes.
+    /// A file, and the offset of the document in it, in bytes.
     File(File, u64),
 }
 
 impl RegistryDocument {
-    /// Checks the document that was read from `location`.
+    /// Validates the document that was read from `location`.
     ///
     /// # Errors
     /// [`Error::Registry`] with the rule that the document breaks.
@@ -70,19 +70,18 @@ impl RegistryDocument {
         Ok(Self { section_index, body: Body::Memory(body) })
     }
 
-    /// A document that is in a file from `offset` on, with the index that was made of it when it was
-    /// put there.
+    /// A document in a file at `offset`, with its section index.
     pub(crate) fn in_file(section_index: SectionIndex, file: File, offset: u64) -> Self {
         Self { section_index, body: Body::File(file, offset) }
     }
 
-    /// Whether anything in it is called `name`.
+    /// Whether it has a runtime `name`.
     pub(crate) fn has(&self, name: &RuntimeName) -> bool {
         self.section_index.sections.iter().any(|section| section.name == *name)
             || self.section_index.refused.iter().any(|(refused, ..)| refused == name.as_str())
     }
 
-    /// The runtimes in it.
+    /// The names of its runtimes.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.section_index.sections.iter().map(|section| section.name.as_str())
     }
@@ -96,8 +95,8 @@ impl RegistryDocument {
         })
     }
 
-    /// What it says of `name`, or of all; none if the file is not what it was.
-    pub(crate) fn part(&self, name: Option<&RuntimeName>) -> Option<Registry> {
+    /// The entries of `name`, or all entries; `None` if the cache file has changed.
+    pub(crate) fn entries(&self, name: Option<&RuntimeName>) -> Option<Registry> {
         let mut registry =
             Registry { updated_at: self.section_index.updated_at.clone(), ..Registry::default() };
         for section in &self.section_index.sections {
@@ -108,10 +107,11 @@ impl RegistryDocument {
                 }
                 let versions = text.iter().position(|&byte| byte == b':')?;
                 let mut json = serde_json::Deserializer::from_slice(&text[versions + 1..]);
-                registry.take_in(section.name.as_str(), RawVersions::deserialize(&mut json).ok()?);
+                registry
+                    .add_versions(section.name.as_str(), RawVersions::deserialize(&mut json).ok()?);
             }
         }
-        // What was wrong with names is not in the sections.
+        // Entries with a bad name are not in any section.
         registry.refused = self.refused().collect();
         Some(registry)
     }
@@ -135,7 +135,7 @@ impl RegistryDocument {
         }
     }
 
-    /// Hashes each section, so that a changed copy is found.
+    /// Hashes each section, to detect a changed cache file.
     pub(crate) fn hash_sections(&mut self) {
         let sections = std::mem::take(&mut self.section_index.sections);
         let hashed = sections.into_iter().map(|section| {
@@ -148,13 +148,13 @@ impl RegistryDocument {
 
 impl SectionIndex {
     fn hash(contents: Contents<'_>, body: &[u8]) -> Self {
-        // A name is a part of the document: its address in memory gives its offset.
+        // A name borrows from the document: its address gives its offset.
         let place = |name: &str| name.as_ptr() as usize - body.as_ptr() as usize;
         let mut names = contents.names;
         names.sort_unstable_by_key(|name| place(name));
         let ends = names.iter().skip(1).map(|name| place(name) - 1).chain([body.len()]);
         let sections = names.iter().zip(ends).filter_map(|(name, end)| {
-            // Behind the quotation mark that ends the name.
+            // After the quotation mark that ends the name.
             let start = place(name) + name.len() + 1;
             let (start, length) = (start as u64, (end - start) as u64);
             Some(Section { name: name.parse().ok()?, start, length, sha256: String::new() })
@@ -179,7 +179,7 @@ mod tests {
     use crate::net::local::Local;
 
     fn location() -> Location {
-        Location::File(Local::of("registry.json".as_ref()))
+        Location::File(Local::from_path("registry.json".as_ref()))
     }
 
     fn entry(version: &str) -> String {
@@ -190,7 +190,7 @@ mod tests {
         )
     }
 
-    /// Two members, with a name in both, and the version behind everything.
+    /// `runtimes` and `extended` with a name in both, and `version` last.
     fn document() -> String {
         let (one, two) = (entry("1.0.0"), entry("2.0.0"));
         format!(
@@ -204,16 +204,16 @@ mod tests {
         let document = document();
         let whole: Registry = serde_json::from_str(&document).unwrap();
         let document = RegistryDocument::parse(document.into_bytes(), &location()).unwrap();
-        assert_eq!(document.part(None).unwrap(), whole);
+        assert_eq!(document.entries(None).unwrap(), whole);
         for name in ["a", "b"] {
             let name = name.parse().unwrap();
-            let part = document.part(Some(&name)).unwrap();
+            let part = document.entries(Some(&name)).unwrap();
             assert_eq!(part.runtimes.len(), 1);
             assert_eq!(part.runtimes[&name], whole.runtimes[&name]);
             assert_eq!(part.runtimes[&name].len(), 2);
         }
         let none = "c".parse().unwrap();
-        assert!(!document.has(&none) && document.part(Some(&none)).unwrap().runtimes.is_empty());
+        assert!(!document.has(&none) && document.entries(Some(&none)).unwrap().runtimes.is_empty());
         assert_eq!(document.names().collect::<Vec<_>>(), ["a", "b", "a"]);
     }
 
@@ -224,7 +224,7 @@ mod tests {
         let refused: Vec<_> = document.refused().collect();
         assert_eq!((refused.len(), refused[0].name.as_str()), (1, "b"));
         assert_eq!(refused[0].reason, "its name is written with escapes");
-        assert!(document.part(None).unwrap().runtimes.len() == 1);
+        assert!(document.entries(None).unwrap().runtimes.len() == 1);
     }
 
     /// SEC-C10
@@ -260,6 +260,6 @@ mod tests {
             format!("{{\"version\": \"1\", \"runtimes\": {{\"a\": {{{}}}}}}}", many.join(","));
         let error =
             RegistryDocument::parse(broken.into_bytes(), &location()).unwrap_err().to_string();
-        assert!(error.contains("more than 1000 of its entries are broken"), "{error}");
+        assert!(error.contains("more than 1000 of its entries break a rule"), "{error}");
     }
 }

@@ -1,7 +1,7 @@
-//! The registries that are in use, and which of them serves a name.
+//! The registries in use, and which of them serves a name.
 //!
-//! In: the configuration, and the name that is wanted. Out: a [`Catalog`]: what the registry that serves it
-//! offers, its signature verified, not older than what was seen before, from the network or the cache.
+//! In: the configuration, and a runtime's name. Out: a [`Catalog`]: the entries of the registry that serves
+//! it, from the network or the cache, with verified signature and not older than a document seen before.
 
 pub(crate) mod cache;
 pub(crate) mod config;
@@ -20,17 +20,17 @@ use document::RegistryDocument;
 use joblet_format::{Origin, Registry, RuntimeName, Spec, Wanted, nearest};
 use std::time::SystemTime;
 
-/// What is wrong with a registry whose signature has expired.
-const EXPIRED: &str = "its signature has expired: what it says may be out of date";
+/// The reason that refuses a registry, or warns, after its signature's expiry.
+const EXPIRED: &str = "its signature has expired: it may be out of date";
 
-/// What a registry offers, and where it is.
+/// The entries of a registry.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    /// What the configuration calls it.
+    /// Its name in the configuration.
     pub origin: Option<Origin>,
-    /// Where the document is.
+    /// The location of the document.
     pub location: Location,
-    /// The document, or the part of it that was asked for.
+    /// All entries, or those of one runtime.
     pub registry: Registry,
 }
 
@@ -39,45 +39,45 @@ pub(crate) struct Catalog {
 pub(crate) struct Policy {
     /// Make no request.
     pub offline: bool,
-    /// Make a request even if the copy is fresh.
+    /// Make a request even if the cached document is fresh.
     pub refresh: bool,
-    /// The time by which copies are old.
+    /// The current time, for the age of cached documents.
     pub now: SystemTime,
-    /// Where copies are kept.
+    /// The cache; `None` without one.
     pub cache: Option<Cache>,
     /// How long to wait for another process's request, in seconds.
     pub lock_timeout: u64,
-    /// The value of a variable that the configuration names, unless it is empty.
+    /// Reads an environment variable; `None` if it is empty or not set.
     pub variable: fn(&str) -> Option<String>,
 }
 
-/// The registries, in the order in which they are asked. Each is read once at most.
+/// The registries, in order of priority. Each is read at most once.
 #[derive(Debug)]
 pub(crate) struct Registries {
     sources: Vec<(Source, Option<Document>)>,
     policy: Policy,
 }
 
-/// A document that was read.
+/// A document and the expiry of its signature.
 #[derive(Debug)]
 pub(crate) struct Document {
     content: RegistryDocument,
-    /// When its signature expires, in seconds since 1970.
+    /// When the signature expires, in seconds since 1970.
     expires: u64,
 }
 
 impl Registries {
-    /// None is read before it is needed.
+    /// Reads nothing yet.
     pub(crate) fn new(sources: Vec<Source>, policy: Policy) -> Self {
         Self { sources: sources.into_iter().map(|source| (source, None)).collect(), policy }
     }
 
-    /// What the registry that serves `spec` says of its runtime: the one that was named, else the
-    /// first that has any version of it.
+    /// The entries of `spec`'s runtime in the registry that serves it: the one `spec` names, else the
+    /// first that has any version of the runtime.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none, and what [`Registries::all`] says. [`Error::Registry`]
-    /// when its signature has expired, unless `spec` is exact.
+    /// [`Error::NotFound`] when no registry has it, and those of [`Registries::catalogs`].
+    /// [`Error::Registry`] when the signature has expired, unless `spec` is exact.
     pub(crate) fn serving(&mut self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Catalog, Error> {
         let mut asked = Vec::new();
         for (source, read) in &mut self.sources {
@@ -93,35 +93,34 @@ impl Registries {
                 } else if expired {
                     ui.warning(&format!("registry {}: {EXPIRED}", source.location));
                 }
-                return part(source, read, Some(&spec.name), &self.policy, ui);
+                return entries(source, read, Some(&spec.name), &self.policy, ui);
             }
             asked.push(source.location.to_string());
         }
         Err(self.missing(spec, &asked))
     }
 
-    /// What all of them offer.
+    /// The entries of all registries.
     ///
     /// # Errors
-    /// [`Error::Net`] when there is neither an answer nor a copy, [`Error::Registry`] when the
-    /// document is refused; the cache is then unchanged. [`Error::Signature`] when it is not signed as
-    /// it must be.
-    pub(crate) fn all(&mut self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
+    /// [`Error::Net`] when the request fails and no usable document is cached, [`Error::Registry`] when
+    /// the document is refused; the cache is then unchanged. [`Error::Signature`] when the required
+    /// signatures are missing or wrong.
+    pub(crate) fn catalogs(&mut self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
         let mut all = Vec::new();
         for (source, read) in &mut self.sources {
             if document(source, read, &self.policy, ui)?.expired(&self.policy) {
                 ui.warning(&format!("registry {}: {EXPIRED}", source.location));
             }
-            all.push(part(source, read, None, &self.policy, ui)?);
+            all.push(entries(source, read, None, &self.policy, ui)?);
         }
         Ok(all)
     }
 
-    /// The document of the registry at `location` byte for byte, and its signature, if it must be
-    /// signed.
+    /// The document of the registry at `location`, byte for byte, and its signature file, if it has keys.
     ///
     /// # Errors
-    /// As [`Registries::all`].
+    /// As [`Registries::catalogs`].
     pub(crate) fn original(&self, location: &Location) -> Result<Option<(Vec<u8>, String)>, Error> {
         let found = self.sources.iter().find(|(source, _)| source.location == *location);
         match found {
@@ -130,14 +129,14 @@ impl Registries {
         }
     }
 
-    /// One that is read as these are: that at `location`, with its keys if it is one of these.
-    pub(crate) fn at(sources: &[Source], location: Location, policy: Policy) -> Self {
+    /// Only the registry at `location`, with its keys if it is one of `sources`.
+    pub(crate) fn only(sources: &[Source], location: Location, policy: Policy) -> Self {
         let source = sources.iter().find(|source| source.location == location).cloned();
         Self::new(vec![source.unwrap_or_else(|| Source::plain(location))], policy)
     }
 
-    /// Whether one of them is called `origin`.
-    pub(crate) fn knows(&self, origin: &Origin) -> bool {
+    /// Whether a registry named `origin` is configured.
+    pub(crate) fn has_origin(&self, origin: &Origin) -> bool {
         self.sources.iter().any(|(source, _)| source.origin.as_ref() == Some(origin))
     }
 
@@ -172,20 +171,20 @@ impl Registries {
     }
 }
 
-/// What a registry says of `name`, or of all.
-fn part(
+/// The entries of `name` in a registry, or all its entries.
+fn entries(
     source: &mut Source,
     read: &mut Option<Document>,
     name: Option<&RuntimeName>,
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Catalog, Error> {
-    let mut registry = document(source, read, policy, ui)?.content.part(name);
+    let mut registry = document(source, read, policy, ui)?.content.entries(name);
     if let (None, Some(cache)) = (&registry, &policy.cache) {
-        // The copy is damaged in a part that was not read before.
+        // The cache file is damaged in a section that was not read before.
         cache::evict(cache, &source.location.key());
         *read = None;
-        registry = document(source, read, policy, ui)?.content.part(name);
+        registry = document(source, read, policy, ui)?.content.entries(name);
     }
     let (origin, location) = (source.origin.clone(), source.location.clone());
     let registry = registry.ok_or_else(|| Error::Registry {
@@ -195,7 +194,7 @@ fn part(
     Ok(Catalog { origin, location, registry })
 }
 
-/// The document of a registry, read when first needed.
+/// The document of a registry, read at first use.
 fn document<'r>(
     source: &mut Source,
     read: &'r mut Option<Document>,

@@ -1,4 +1,4 @@
-//! A registry's document: read where it is, asked for, or the copy of it.
+//! A registry's document: from a local file, by a request, or from the cache.
 
 use super::cache::{self, Cache, Facts};
 use super::config::Source;
@@ -17,8 +17,8 @@ use std::time::{Duration, SystemTime};
 
 /// The document of a registry.
 ///
-/// A local one is read where it is. A remote one is asked for at most once an hour, and sent only if
-/// it has changed; when it does not answer, a copy of up to thirty days serves, with a warning.
+/// A local document is read in place. A remote one is requested at most once an hour, conditionally; when
+/// the request fails, a cached document of up to thirty days is used, with a warning.
 pub(super) fn document(
     source: &mut Source,
     policy: &Policy,
@@ -28,7 +28,7 @@ pub(super) fn document(
     let location = &source.location;
     let Location::Http(address) = location else {
         let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
-        let (_, expires) = signed(source, &body)?;
+        let (_, expires) = verify(source, &body)?;
         return Ok(Document { content: RegistryDocument::parse(body, location)?, expires });
     };
     let (url, key, trust) = (address.to_string(), address.key(), source.trust());
@@ -39,45 +39,45 @@ pub(super) fn document(
     let mut copy = load(policy.now);
     let mut _asking = None;
     if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
-        // One process asks; those that waited use its answer.
+        // One process sends the request; those that waited use its result.
         _asking = cache.map(|cache| cache::lock(cache, &key, policy.lock_timeout)).transpose()?;
-        // Whoever asked meanwhile may have begun later: by the time at which this process began, its
-        // answer would be of a time to come.
+        // Another process may have saved the document after `policy.now`: take the time anew, or its age
+        // would be negative.
         copy = load(policy.now.max(SystemTime::now()));
     }
     if let Some(copy) = copy.take_if(|copy| fresh(copy)) {
-        ui.detail(&format!("registry {url}: using the copy of {} ago", spoken(copy.age)));
+        ui.detail(&format!("registry {url}: using the copy of {} ago", rounded(copy.age)));
         return Ok(copy.into());
     }
     let answer = if policy.offline {
         let reason = if copy.as_ref().is_some_and(|copy| copy.age < cache::USABLE) {
-            "not asked, because of --offline"
+            "not requested, because of --offline"
         } else {
-            "no copy of it is younger than 30 days; run the command once without --offline"
+            "no cached copy is younger than 30 days; run the command once without --offline"
         };
         Err(Error::net(&url, reason.into()))
     } else {
-        ui.detail(&format!("registry {url}: asking"));
-        ask(source, address, copy.as_ref(), policy, ui)
+        ui.detail(&format!("registry {url}: requesting"));
+        request(source, address, copy.as_ref(), policy, ui)
     };
     let usable = copy.filter(|copy| copy.age < cache::USABLE);
     match (answer, usable) {
         (Ok(Some(document)), _) => Ok(document),
         (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| {
-            Error::net(&url, "nothing has changed, but the copy is gone; try again".into())
+            Error::net(&url, "it has not changed, but the cached copy is gone; try again".into())
         }),
         (Err(error @ Error::Net { .. }), Some(copy)) => {
-            ui.warning(&format!("{error}; using the copy of {} ago", spoken(copy.age)));
+            ui.warning(&format!("{error}; using the copy of {} ago", rounded(copy.age)));
             Ok(copy.into())
         }
         (Err(error), _) => Err(error),
     }
 }
 
-/// A registry's document as it is now, and its signature.
+/// A registry's current document and its signature file.
 pub(super) fn original(source: &Source) -> Result<(Vec<u8>, String), Error> {
     let body = fetch::document(&source.location, MAX_REGISTRY_BYTES)?;
-    let (minisig, _) = signed(source, &body)?;
+    let (minisig, _) = verify(source, &body)?;
     Ok((body, minisig))
 }
 
@@ -87,10 +87,10 @@ impl From<cache::CachedDocument> for Document {
     }
 }
 
-/// Asks for a document; none if `copy` is what the registry still has.
+/// Requests a document; `None` if `copy` is still current.
 ///
-/// A document that is refused does not take the place of a good copy.
-fn ask(
+/// A document that is refused does not replace the cached one.
+fn request(
     source: &Source,
     address: &Address,
     copy: Option<&cache::CachedDocument>,
@@ -104,15 +104,15 @@ fn ask(
     let Some((body, validators)) = fetch::changed(address, MAX_REGISTRY_BYTES, known)? else {
         return unchanged(source, &key, copy, policy);
     };
-    let (minisig, expires) = signed(source, &body)?;
+    let (minisig, expires) = verify(source, &body)?;
     let mut document = RegistryDocument::parse(body, location)?;
-    in_order(&document.section_index.updated_at, address, policy, ui)?;
+    check_rollback(&document.section_index.updated_at, address, policy, ui)?;
     let facts = Facts { validators, minisig, expires };
     keep(cache, (&key, &source.trust()), facts, &mut document, policy, ui);
     Ok(Some(Document { content: document, expires }))
 }
 
-/// What to do when the document has not changed: the signature may have.
+/// Handles a document that has not changed, whose signature may have.
 fn unchanged(
     source: &Source,
     key: &str,
@@ -124,18 +124,18 @@ fn unchanged(
         cache::revalidate(cache, key, policy.now);
         return Ok(None);
     }
-    // Signed again: the next question, which has no copy, gets both.
+    // Signed again: evict, so that the next request gets both.
     let Some(body) = copy.document.body() else { return Ok(None) };
-    let (minisig, expires) = signed(source, &body)?;
+    let (minisig, expires) = verify(source, &body)?;
     let mut document = RegistryDocument::parse(body, &source.location)?;
     let facts = Facts { validators: copy.facts.validators.clone(), minisig, expires };
-    // A copy that cannot be kept is asked for again.
+    // Best effort: without a cache file the document is requested again.
     _ = cache::save(cache, (key, &source.trust()), facts, &mut document, policy.now);
     Ok(Some(Document { content: document, expires }))
 }
 
-/// Refuses a document that is older than one seen before, and remembers what was seen.
-fn in_order(
+/// Refuses a document that is older than one seen before, and records its date.
+fn check_rollback(
     updated_at: &str,
     url: &Address,
     policy: &Policy,
@@ -176,18 +176,19 @@ fn keep(
 ) {
     let saved = cache.map(|cache| cache::save(cache, place, facts, document, policy.now));
     if let Some(Err(error)) = saved {
-        ui.detail(&format!("the registry's copy is not kept: {error}"));
+        ui.detail(&format!("the registry's document is not cached: {error}"));
     }
 }
 
-/// Adds a registry's token, which is in the variable that the configuration names.
+/// Adds a registry's token, from the environment variable that the configuration names.
 fn add_token(source: &mut Source, policy: &Policy) -> Result<(), Error> {
     let (Some(variable), Location::Http(address)) = (&source.token_env, &source.location) else {
         return Ok(());
     };
     let Some(token) = (policy.variable)(variable) else {
         return Err(Error::Usage(format!(
-            "the token for registry {} is to be in the variable {variable}, which is not set",
+            "the token for registry {} is expected in the environment variable {variable}, which is \
+             not set",
             source.location
         )));
     };
@@ -195,8 +196,8 @@ fn add_token(source: &mut Source, policy: &Policy) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the signature of a document, where one is wanted. Returns its file and when it expires.
-fn signed(source: &Source, body: &[u8]) -> Result<(String, u64), Error> {
+/// Verifies the signatures of a document, if the registry has keys. Returns the file and its expiry.
+fn verify(source: &Source, body: &[u8]) -> Result<(String, u64), Error> {
     if source.keys.is_empty() {
         return Ok((String::new(), u64::MAX));
     }
@@ -206,15 +207,15 @@ fn signed(source: &Source, body: &[u8]) -> Result<(String, u64), Error> {
     Ok((String::from_utf8_lossy(&minisig).into_owned(), expires))
 }
 
-/// The signature file of a registry that must have one.
+/// Fetches the signature file of a registry that has keys.
 fn minisig(source: &Source) -> Result<Vec<u8>, Error> {
     let beside = source.location.beside(".minisig");
     fetch::document(&beside, signature::MAX_SIGNATURE_BYTES).map_err(|error| match error {
         Error::File { source: ref io, .. } if io.kind() == std::io::ErrorKind::NotFound => {
-            refused(source, "there is none".into())
+            refused(source, "the signature file is missing".into())
         }
         Error::Net { reason, status: Some(404 | 410), .. } => {
-            refused(source, format!("there is none: {reason}"))
+            refused(source, format!("the signature file is missing: {reason}"))
         }
         other => other,
     })
@@ -224,8 +225,8 @@ fn refused(source: &Source, reason: String) -> Error {
     Error::Signature { registry: source.location.to_string(), reason }
 }
 
-/// A duration in the unit that people would choose.
-fn spoken(age: Duration) -> String {
+/// A duration, rounded down to a readable unit.
+fn rounded(age: Duration) -> String {
     match age.as_secs() {
         seconds @ 0..120 => format!("{seconds} s"),
         seconds @ 120..7200 => format!("{} min", seconds / 60),

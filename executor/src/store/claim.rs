@@ -1,9 +1,10 @@
-//! Names that no two processes give: of what one of them is preparing, and of what was removed.
+//! Unique names of staging directories and of removed runtimes.
 //!
-//! `NAME-VERSION@HOST@BOOT@N`: the machine, its boot (eight digits of
-//! `/proc/sys/kernel/random/boot_id`), and the first number that mkdir(2) gave no other process: ids of processes are not unique where there are PID namespaces. Whether its maker still works on it is told by the lock of
-//! `NAME-VERSION`, where that is known to be seen: by this machine since it was booted. What another
-//! one prepares is left alone for a day.
+//! A staging directory is `NAME-VERSION@HOST@BOOT@N`: the host name, eight digits of
+//! `/proc/sys/kernel/random/boot_id`, and the first number for which mkdir(2) succeeds. A process id would
+//! not be unique across PID namespaces. A directory of this boot is in use as long as the lock of
+//! `NAME-VERSION` is held; one of an earlier boot is stale; one of another host, whose locks may not be
+//! visible here, is kept for a day.
 
 use crate::error::Error;
 use crate::fs::directory::Directory;
@@ -15,10 +16,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::time::Duration;
 
-/// How long something is kept that another machine may still be working on.
-const ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
+/// Age up to which the staging directory of another host is kept.
+const KEEP_OTHER_HOSTS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Makes a directory in `around` for `version` (`NAME-VERSION`); its name.
+/// Creates a staging directory in `around` for `version` (`NAME-VERSION`), and returns its name.
 pub(super) fn make(around: &Directory, version: &str) -> Result<String, Error> {
     let mine = format!("{version}@{}@{}", lock::host(), boot());
     let mode = Mode::from_raw_mode(0o755);
@@ -28,46 +29,46 @@ pub(super) fn make(around: &Directory, version: &str) -> Result<String, Error> {
         match rustix::fs::mkdirat(around.as_fd(), OsStr::new(&name), mode) {
             Err(Errno::EXIST) if number < u32::MAX => number += 1,
             done => {
-                return done.map(|()| name).map_err(Error::file("create", around.at(version)));
+                return done.map(|()| name).map_err(Error::file("create", around.path_of(version)));
             }
         }
     }
 }
 
-/// Moves the runtime called `name` in `from` to `removed`, as `version`; its name there.
+/// Moves the runtime `name` in `from` to `removed`, and returns its new name.
 ///
-/// `NAME-VERSION@DEVICE@INODE`: it is looked for by its name on the whole machine.
+/// The name is `NAME-VERSION@DEVICE@INODE`, since processes that use it are found by its name on the
+/// whole machine.
 pub(super) fn remove(
     from: &Directory,
     name: &str,
     removed: &Directory,
     version: &str,
 ) -> Result<String, Errno> {
-    let stat = from.look(name)?;
+    let stat = from.stat_entry(name)?;
     let aside = format!("{version}@{:x}@{}", stat.st_dev, stat.st_ino);
     from.rename_new(name, removed, &aside).map(|()| aside)
 }
 
-/// The `NAME-VERSION` of a name.
+/// The `NAME-VERSION` of a staging or removed name.
 pub(super) fn version(name: &str) -> &str {
     name.split('@').next().unwrap_or_default()
 }
 
-/// Whether no process works on what is called `name` in `around` any more, given the `lock` of its
-/// version.
-pub(super) fn is_left(around: &Directory, name: &str, lock: &Lock) -> bool {
+/// Whether the staging directory `name` in `around` is stale; the caller holds the `lock` of its version.
+pub(super) fn is_stale(around: &Directory, name: &str, lock: &Lock) -> bool {
     let mut parts = name.split('@').skip(1);
     let (host, then) = (parts.next(), parts.next());
     match (host, then) {
         (Some(host), Some(then)) if host == lock::host() && then != boot() => true,
         (Some(host), _) if host != lock::host() || !lock.holds() => {
-            around.is_older(name, ELSEWHERE)
+            around.is_older(name, KEEP_OTHER_HOSTS)
         }
-        _ => lock.holds() || around.is_older(name, ELSEWHERE),
+        _ => lock.holds() || around.is_older(name, KEEP_OTHER_HOSTS),
     }
 }
 
-/// Which boot of this machine it is; empty where the kernel does not say.
+/// Identifies this boot of the machine; empty if the kernel provides no id.
 fn boot() -> String {
     let mut id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     id.truncate(8);
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leftovers_are_told_from_what_is_worked_on() {
+    fn stale_directories_are_told_from_those_in_use() {
         let base = tempfile::tempdir().unwrap();
         let around = Directory::open(base.path()).unwrap();
         let lock = Lock::wait(&around, "demo-1.0.0", 0).unwrap();
@@ -100,7 +101,7 @@ mod tests {
                 let flags = rustix::fs::AtFlags::empty();
                 rustix::fs::utimensat(&around, name, &time, flags).unwrap();
             }
-            assert_eq!(is_left(&around, name, &lock), left, "{name}");
+            assert_eq!(is_stale(&around, name, &lock), left, "{name}");
         }
     }
 }

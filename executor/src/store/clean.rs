@@ -1,4 +1,4 @@
-//! What processes that died have left in the store is removed by the next command.
+//! Removes what killed processes left in the store.
 
 use super::place::Part;
 use super::{Store, claim, hold, interrupted};
@@ -7,20 +7,22 @@ use crate::fs::directory::Directory;
 use crate::fs::lock::Lock;
 use std::time::Duration;
 
-/// In a staging directory: a runtime that is being replaced where two cannot be exchanged at once.
+/// In a staging directory: the old runtime during a replacement without exchange.
 pub(super) const ASIDE: &str = ".old";
-/// How long a download that broke off is kept.
+/// How long interrupted downloads and installations are kept.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Store {
-    /// Removes what processes that died have left, and what jobs used when it was removed. Best
-    /// effort: what cannot be removed now is tried again by the next command.
+    /// Removes the leftovers of killed processes, and removed runtimes that jobs no longer use. Best effort:
+    /// the next command tries again what cannot be removed now.
     ///
     /// # Errors
     /// [`Error::Untrusted`]: then nothing was removed.
     pub(crate) fn clean(&self) -> Result<(), Error> {
-        let (Some(own), Some(work)) = (self.own()?, self.workshop()?) else { return Ok(()) };
-        let open = |part| work.opened_part(part);
+        let (Some(own), Some(work)) = (self.open_root()?, self.open_own_work()?) else {
+            return Ok(());
+        };
+        let open = |part| work.open_part(part);
         let [downloads, staging, interrupted, removed, receipts] = Part::ALL.map(open);
         let (downloads, staging, interrupted) = (downloads?, staging?, interrupted?);
         let (removed, receipts) = (removed?, receipts?);
@@ -37,22 +39,22 @@ impl Store {
             clean_receipts(own, &work, staging.as_ref(), &receipts)?;
         }
         if let Some(removed) = removed {
-            hold::empty(&removed, self.kept);
+            hold::delete_unused(&removed, self.kept);
         }
         Ok(())
     }
 
-    /// As [`Store::clean`], for a command that must not lose time: two looks say whether there is
-    /// anything that would be in its way.
+    /// As [`Store::clean`], for a command that must start fast: two stat(2) calls decide whether there is
+    /// anything to clean.
     ///
     /// # Errors
     /// As [`Store::clean`].
     pub(crate) fn clean_if_needed(&self) -> Result<(), Error> {
-        if self.is_tidy()? {
+        if self.is_clean()? {
             return Ok(());
         }
-        let Some(work) = self.workshop()? else { return Ok(()) };
-        match work.opened_part(Part::Staging)? {
+        let Some(work) = self.open_own_work()? else { return Ok(()) };
+        match work.open_part(Part::Staging)? {
             Some(staging) if !names(&staging).is_empty() => self.clean(),
             _ => Ok(()),
         }
@@ -69,7 +71,7 @@ fn clean_downloads(downloads: &Directory) {
     }
 }
 
-/// Removes what was interrupted and is installed by now, or that no installation has gone on with for a week.
+/// Removes interrupted installations whose version is installed by now, or that are a week old.
 fn clean_interrupted(
     own: &Directory,
     work: &Directory,
@@ -84,13 +86,13 @@ fn clean_interrupted(
     Ok(())
 }
 
-/// Removes what no process prepares any more, or sets it aside for the next installation.
+/// Removes stale staging directories, or sets them aside for the next installation to resume.
 fn clean_staging(own: &Directory, work: &Directory, staging: &Directory) -> Result<(), Error> {
     for name in names(staging) {
         let version = claim::version(&name);
         let Some(lock) = free(work, version)? else { continue };
-        if claim::is_left(staging, &name, &lock) {
-            // Replaced by a process that died before the new one had the name.
+        if claim::is_stale(staging, &name, &lock) {
+            // The old runtime of a replacement that was killed before the new one was renamed.
             if let Ok(Some(left)) = staging.enter(&name) {
                 _ = left.rename_new(ASIDE, own, version);
             }
@@ -104,7 +106,7 @@ fn clean_staging(own: &Directory, work: &Directory, staging: &Directory) -> Resu
     Ok(())
 }
 
-/// Removes what was noted of runtimes that are not there, and what a removal in place has left.
+/// Removes receipts of runtimes that do not exist, and the rest of a removal in place.
 fn clean_receipts(
     own: &Directory,
     work: &Directory,
@@ -118,7 +120,7 @@ fn clean_receipts(
             continue;
         }
         let Some(_lock) = free(work, version)? else { continue };
-        // Where locks are not seen everywhere: another machine may be about to give it its name.
+        // Without shared locks, another machine may be about to rename it into place.
         let coming = staging.map(names).unwrap_or_default();
         if coming.iter().any(|name| claim::version(name) == version) || whole(version) {
             continue;
@@ -129,16 +131,16 @@ fn clean_receipts(
     Ok(())
 }
 
-/// The lock of `version` if no process works on it.
+/// Takes the lock of `version` if it is free.
 fn free(work: &Directory, version: &str) -> Result<Option<Lock>, Error> {
     match Lock::try_now(work, version) {
-        // A disk that can only be read, for example.
+        // A read-only file system, for example.
         Err(Error::File { .. }) => Ok(None),
         other => other,
     }
 }
 
-/// The names in a directory; none of one that cannot be read.
+/// The names in a directory; empty if it cannot be read.
 fn names(directory: &Directory) -> Vec<String> {
     directory.names().unwrap_or_default()
 }

@@ -1,7 +1,7 @@
-//! Deduplication: files that another runtime has, too, take no space twice.
+//! Deduplication: files that are equal in several runtimes share their blocks.
 //!
-//! An update takes equal files from an older version while it is made. Whatever came in another way
-//! is compared with all that is installed, before it gets its name.
+//! An update takes equal files from an older version while it is prepared. A runtime that was installed
+//! in another way is compared with all installed ones before it is published.
 
 use super::file_list::Listing;
 use crate::fs::directory::Directory;
@@ -12,10 +12,10 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// Gives the files of `own`, which are in `root`, the disk blocks of equal files of `others`.
+/// Replaces files of `own`, below `root`, by reflinks or hard links to equal files of `others`.
 ///
-/// Best effort: a file that cannot share stays as it is. What it finds elsewhere is read again, so that
-/// nothing a disk has lost is handed on. `temporary_link` is a name that is free on the same file system.
+/// Best effort: a file that cannot be shared stays as it is. The other file is read and hashed first, so
+/// that damaged content does not spread. `temporary_link` is a free name on the same file system.
 pub(super) fn share(
     own: &Listing,
     root: &Directory,
@@ -37,13 +37,13 @@ pub(super) fn share(
         let Some(&(number, other)) = known.get(&key) else { continue };
         let there = &mut walks[number];
         if key.is_in(there, other) {
-            // What does not work for one file may for the next: too many names of one, for example.
+            // A failure may concern one file only: EMLINK, for example.
             _ = replace((there, other), (&mut walk, path), temporary_link, &mut reflinks);
         }
     }
 }
 
-/// Puts a clone of `other`, else another name of it, in the place of the equal file at `path`.
+/// Replaces the file at `path` by a reflink, else a hard link, to the equal file `other`.
 fn replace(
     other: (&mut Walk, &Path),
     (walk, path): (&mut Walk, &Path),
@@ -57,10 +57,10 @@ fn replace(
         rustix::fs::renameat(temporary_link.0.as_fd(), OsStr::new(temporary_link.1), parent, name)
     });
     if done.is_err() {
-        // There is nothing where it could not be made.
+        // Nothing to remove if it was not created.
         _ = temporary_link.0.remove_file(temporary_link.1);
     }
-    // The directory is as old as it was.
+    // The rename changed the directory's time: restore it.
     let time = times(u64::try_from(around.st_mtime).unwrap_or_default());
     rustix::fs::futimens(parent, &time)?;
     done
@@ -75,7 +75,7 @@ fn make_temporary_link(
     if *reflinks {
         let mode = Mode::from_raw_mode(data.st_mode & 0o777);
         let file = create(around.as_fd(), OsStr::new(temporary_link), mode)?;
-        let source = there.file(other)?;
+        let source = there.open_file(other)?;
         match rustix::fs::ioctl_ficlone(&file, &source) {
             Ok(()) => {
                 let time = u64::try_from(data.st_mtime).unwrap_or_default();

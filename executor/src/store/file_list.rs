@@ -1,4 +1,4 @@
-//! What an ordinary archive has left, file by file: what an index says of an archive in members.
+//! The list of a runtime's files, recorded when an archive without an index is unpacked.
 
 use crate::archive::members::Difference;
 use crate::error::Error;
@@ -23,9 +23,9 @@ use std::thread;
 
 /// The files below a directory, sorted by path: `.joblet/receipts/NAME-VERSION.files`.
 ///
-/// A record for each file, directory and symbolic link, which ends with a NUL byte: mode in octal,
-/// time in seconds since 1970 (0 for directories, whose times are not kept), length in bytes, SHA-256
-/// of the content or of the link's target, path.
+/// A record for each file, directory and symbolic link, terminated by a NUL byte: mode in octal, time in
+/// seconds since 1970 (0 for directories, whose times are not compared), length in bytes, SHA-256 of the
+/// content or of the link's target, path.
 ///
 /// Example: `100755 1700000000 5 2cf2… isolated/usr/bin/demo`. Only this program reads it; one that
 /// does not parse counts as absent.
@@ -42,14 +42,14 @@ struct ListedFile {
 }
 
 impl Listing {
-    /// Lists what is below the directory that is open as `root`; `path` is for messages. Every file
-    /// is read, on all cores.
+    /// Lists the tree below the open directory `root`; `path` is for messages. Every file is read, on all
+    /// cores.
     ///
-    /// This process has one thread again when this returns.
+    /// All threads have ended when this returns.
     ///
     /// # Errors
     /// [`Error::File`] when something cannot be read.
-    pub(crate) fn take(root: impl AsFd, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn scan(root: impl AsFd, path: &Path) -> Result<Self, Error> {
         let mut entries = Vec::new();
         let failed =
             |(below, errno): (PathBuf, Errno)| Error::file("read", path.join(below))(errno);
@@ -72,7 +72,7 @@ impl Listing {
         let mut bytes = Vec::new();
         for ListedFile { path, mode, mtime, size, sha256 } in &self.0 {
             let sha256 = hex::encode(sha256);
-            // Writing to a Vec does not fail.
+            // Writing to a Vec cannot fail.
             _ = write!(bytes, "{mode:o} {mtime} {size} {sha256} ");
             bytes.extend(path);
             bytes.push(0);
@@ -80,13 +80,13 @@ impl Listing {
         bytes
     }
 
-    /// Reads a file that was kept; `None` if it is damaged.
+    /// Parses a recorded list; `None` if it is damaged.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let records = bytes.strip_suffix(&[0])?.split(|&byte| byte == 0);
         records.map(ListedFile::parse).collect::<Option<_>>().map(Self)
     }
 
-    /// How what is `there` differs from this.
+    /// How the list `there` differs from this one.
     pub(crate) fn differences(&self, there: &Self) -> Vec<Difference> {
         let mut left: BTreeMap<_, _> = there.0.iter().map(|entry| (&entry.path, entry)).collect();
         let mut found = Vec::new();
@@ -108,7 +108,7 @@ impl Listing {
     }
 }
 
-/// What makes two files equal: permissions, time, length in bytes, SHA-256.
+/// The properties that make two files equal: permissions, time, length in bytes, SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Content {
     mode: u32,
@@ -118,7 +118,7 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// Whether the file at `path` below `walk` is such a one, and the caller's or root's: it is read.
+    /// Whether the file at `path` has these properties and belongs to the caller or root. Reads it.
     pub(crate) fn is_in(&self, walk: &mut Walk, path: &Path) -> bool {
         let data = walk
             .parent(path)
@@ -133,7 +133,7 @@ impl Content {
 }
 
 impl Listing {
-    /// What an index says of the files that are in one piece: the others are known by their pieces.
+    /// The files of an index that have one piece: an index has no hash of a larger file as a whole.
     pub(crate) fn of_index(index: &Index) -> Self {
         let entry = |entry: &index::Entry| match &entry.body {
             Body::File { executable, pieces } if pieces.len() == 1 => Some(ListedFile {
@@ -148,7 +148,7 @@ impl Listing {
         Self(index.entries().iter().filter_map(entry).collect())
     }
 
-    /// The regular files that are not empty: path and content.
+    /// Path and properties of the regular files that are not empty.
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&Path, Content)> {
         let files = self.0.iter().filter(|entry| entry.mode & KIND == FILE && entry.size > 0);
         files.map(|&ListedFile { ref path, mode, mtime, size, sha256 }| {
@@ -156,7 +156,7 @@ impl Listing {
         })
     }
 
-    /// Where files are that are in any of these lists: the list's number, and the path.
+    /// Maps the properties of the files in these lists to the number of a list and the path in it.
     pub(crate) fn by_content<'l>(
         lists: impl Iterator<Item = &'l Self>,
     ) -> BTreeMap<Content, (usize, &'l Path)> {
@@ -192,12 +192,12 @@ impl ListedFile {
     }
 }
 
-/// The bits of a mode that say whether it is a file, a directory or a link.
+/// The file type bits of a mode.
 const KIND: u32 = 0o170_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
-/// Fills in the hashes. Entries are taken one by one, for a few are much larger than the others.
+/// Fills in the hashes. Threads take entries one by one, since their sizes differ widely.
 fn hash_all(root: BorrowedFd<'_>, entries: &mut [ListedFile]) -> Result<(), (PathBuf, Errno)> {
     let left = Mutex::new(entries.iter_mut());
     let work = || {
@@ -223,7 +223,7 @@ fn hash(walk: &mut Walk, path: &Path, mode: u32) -> Result<[u8; 32], Errno> {
     let mut hash = Sha256::new();
     match mode & KIND {
         FILE => {
-            let copied = io::copy(&mut File::from(walk.file(path)?), &mut hash);
+            let copied = io::copy(&mut File::from(walk.open_file(path)?), &mut hash);
             copied.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
         }
         LINK => {
@@ -242,7 +242,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     fn take(root: &Path) -> Listing {
-        Listing::take(File::open(root).unwrap(), root).unwrap()
+        Listing::scan(File::open(root).unwrap(), root).unwrap()
     }
 
     fn tree() -> tempfile::TempDir {

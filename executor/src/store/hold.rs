@@ -1,32 +1,31 @@
-//! Removed runtimes remain on the disk as long as jobs run in them.
+//! Detects whether jobs use a runtime, so that its files are kept until they end.
 //!
-//! A job needs no path of its runtime once it has begun: its mounts keep what they were made of, and
-//! what hurts it is only that files are deleted. So a runtime that is removed or replaced loses its
-//! name at once, by rename(2), although jobs use it, and goes to `.joblet/removed` under a name that
-//! nothing else ever has. From then on no job begins to use it: one that opened it before finds that it
-//! is not where it was, and looks again. Its files are deleted when no process uses it any more, at once
-//! or by a later command. Whether one does is found in two ways:
+//! A running job needs no path of its runtime: its mounts refer to the directories themselves, and only
+//! the deletion of files would harm it. So a runtime that is removed or replaced is renamed at once, even
+//! in use, to a unique name in `.joblet/removed`. From then on no new job uses it: one that opened it just
+//! before finds that the name refers to another directory, and starts over. Its files are deleted when no
+//! process uses it any more, at once or by a later command. Use is detected in two ways:
 //!
-//! * `/proc`: no process has the directory open, or has anything in it mounted. The kernel shows
-//!   paths as they are now, so that one name is looked for in them. A launcher has its runtime open
-//!   until its job has ended. Root sees all processes of its PID namespace and those below, another
-//!   user its own. Nobody can keep a process from being seen here.
-//! * flock(2): a job holds a shared lock on the directory, as far as it gets it. That is seen where
-//!   `/proc` shows nothing: jobs of other users on a store of an ordinary user, in other containers,
-//!   on other machines if the file system carries locks.
+//! * `/proc`: a process has the directory open, or something in it mounted. The kernel shows current
+//!   paths, so the unique name is searched for in them. A launcher keeps its runtime open until its job has
+//!   ended. Root sees all processes of its PID namespace and those below, another user only their own. A
+//!   process cannot prevent its detection here.
+//! * flock(2): a job takes a shared lock on the directory, if it can. This detects what `/proc` does not
+//!   show: jobs of other users in an ordinary user's store, in other containers, and on other machines if
+//!   the file system propagates locks.
 //!
-//! On a file system that machines share neither is enough: not all of them carry locks, and none shows the
-//! processes of others. There, files stay for a while after their runtime was removed ([`KEPT_FOR`], or
-//! what `prune --older-than` says), longer than jobs run.
+//! On a file system that machines share neither suffices: not all of them propagate locks, and `/proc` shows
+//! only this machine's processes. There, the files of a removed runtime are kept for a time ([`KEPT_FOR`], or
+//! that of `prune --older-than`) that exceeds the duration of jobs.
 //!
-//! Anybody who may open the directory may hold such a lock, also an exclusive one. What that can do
-//! is bounded: a start tries once, and continues without; removal frees the name; what is left is
-//! that files stay on the disk until the holder ends, who is named, which anybody reaches by running
-//! a job, too. And who holds an exclusive lock while a job begins takes from this job the second way
-//! of being seen, not the first.
+//! Whoever may open the directory may hold such a lock, even an exclusive one. The effect is limited: a
+//! starting job tries once and continues without the lock; a removal frees the name, and only the files
+//! stay on the disk until the holder, which is named in a message, ends. Running a job has the same
+//! effect. An exclusive lock that is held while a job starts disables the second way of detection for that
+//! job, not the first.
 //!
-//! No lock on a file in the store would do: users could not take one in root's store without being
-//! able to open that file, and then they could hold it against each other.
+//! A lock file in the store would not do: in root's store other users could lock it only if they could
+//! open it, and then they could hold it against each other.
 
 use crate::env::weaken;
 use crate::fs::directory::Directory;
@@ -39,21 +38,20 @@ use std::fs;
 use std::os::unix::{ffi::OsStrExt, fs::MetadataExt};
 use std::time::Duration;
 
-/// How long the files of a removed runtime stay where jobs of other machines may use them.
+/// How long the files of a removed runtime are kept in a store that other machines may use.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Tells those who would delete the runtime that is open as `directory` that it is used, as long as
-/// it is open.
+/// Marks the runtime that is open as `directory` as in use, as long as the descriptor is open.
 pub(crate) fn hold(directory: impl AsFd) {
-    // Where there are no such locks, or another user holds them: see above.
+    // Best effort: no support for locks, or an exclusive holder; see above.
     _ = flock(directory, FlockOperation::NonBlockingLockShared);
 }
 
-/// Who uses the runtime called `name` in `around`, for messages; none if nobody does, as far as it is seen
-/// from here, or for `kept` after it was removed.
+/// The detected users of the runtime `name` in `around`, for messages; `None` if there are none. In a store
+/// that machines share, a runtime counts as used for `kept` after its removal.
 ///
-/// Nobody can begin to use it who has not opened it yet: it must have a name of its own by now, or
-/// be [`Named::InPlace`].
+/// No new process may start to use it: it must have been renamed to a unique name before, or be
+/// [`Named::InPlace`].
 pub(super) fn users(
     around: &Directory,
     name: &str,
@@ -92,14 +90,14 @@ pub(super) fn users(
 /// Whether the name of a runtime is unique on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Named {
-    /// By a name that nothing else ever has.
+    /// A unique name.
     Uniquely,
-    /// By its own: one in another store has the same, so that it is recognised by what it is.
+    /// Its ordinary name, which a runtime in another store may have, too: compared by device and inode.
     InPlace,
 }
 
-/// The processes that have a directory called `name` open, or what is in it mounted; if it must be
-/// the one with this device and inode, those that have it open.
+/// The processes that have a directory called `name` open, or something in it mounted. With `only`, a
+/// device and inode, those that have this directory open.
 fn processes(name: &[u8], only: Option<(u64, u64)>) -> Vec<u32> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -134,7 +132,7 @@ fn leads_through(path: &[u8], name: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').any(|part| part == name)
 }
 
-/// The processes that hold a lock on `file`, as proc_locks(5) shows them; none if it does not.
+/// The processes that hold a lock on `file`, by proc_locks(5); empty if it shows none.
 fn holders(file: &OwnedFd) -> Vec<u32> {
     let (Ok(stat), Ok(locks)) = (fstat(file), fs::read_to_string("/proc/locks")) else {
         return Vec::new();
@@ -149,8 +147,8 @@ fn holders(file: &OwnedFd) -> Vec<u32> {
     pids.collect()
 }
 
-/// Deletes what was removed and is not used any more. Best effort.
-pub(super) fn empty(removed: &Directory, kept: Duration) {
+/// Deletes removed runtimes that are no longer in use. Best effort.
+pub(super) fn delete_unused(removed: &Directory, kept: Duration) {
     for name in removed.names().unwrap_or_default() {
         if users(removed, &name, Named::Uniquely, kept).is_none() {
             _ = removed.remove_tree(&name);

@@ -69,7 +69,7 @@ pub(crate) fn install(
     let choice = choose(spec, catalog, store.arch())?;
     let exact = spec.exactly(&choice.release.version);
     if let Some(reason) = &choice.release.yanked {
-        ui.warning(&format!("{exact} was withdrawn: {reason}"));
+        ui.warning(&format!("{exact} is yanked: {reason}"));
     }
     store.clean()?;
     let outcome = |runtime, cost| Outcome { runtime, cost, seconds: start.elapsed().as_secs_f64() };
@@ -96,7 +96,7 @@ pub(crate) fn install(
     let receipt = receipt(spec, catalog, &choice, (name, store.arch()));
     let (kind, kept) = match index {
         Some(index) => (Kept::Index, index),
-        None => (Kept::Files, Listing::take(directory, place)?.to_bytes()),
+        None => (Kept::Files, Listing::scan(directory, place)?.to_bytes()),
     };
     if cost.reused == 0 {
         let own = lists(kind, &kept);
@@ -200,7 +200,7 @@ pub(crate) fn repair(
 /// # Errors
 /// As [`address`].
 pub(crate) fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Result<Parts, Error> {
-    Parts::of(&choice.artifact, |url| address(catalog, url, exact))
+    Parts::of_artifact(&choice.artifact, |url| address(catalog, url, exact))
 }
 
 /// Where `url` of the registry leads.

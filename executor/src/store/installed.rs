@@ -1,4 +1,4 @@
-//! Which runtimes a store's directory holds.
+//! Lists the runtimes in a store's directory.
 
 use crate::error::Error;
 use crate::fs::directory::Directory;
@@ -11,22 +11,22 @@ use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 
-/// A runtime that is there; one object of `list --json`.
+/// An installed runtime; one object of `list --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Installed {
     /// Its name.
     pub name: RuntimeName,
-    /// Its version; null for a directory `NAME/` that was unpacked by hand and names none.
+    /// Its version; null for a directory `NAME/` that was unpacked by hand and has none.
     pub version: Option<Version>,
     /// Its directory.
     pub path: PathBuf,
 }
 
-/// The runtimes in `root`. With `prefix` only those whose directory's name begins so: a job's start
-/// does not look into all the others.
+/// The runtimes in `root` whose directory's name begins with `prefix`: a job's start does not read all
+/// the others.
 pub(super) fn scan(root: &Directory, prefix: &str) -> Result<Vec<Installed>, Error> {
     let mut found = Vec::new();
-    // Not the C library's list of a directory, which brings the C library's allocator to life.
+    // getdents64(2) directly: readdir(3) would initialise the C library's allocator.
     for name in root.names()? {
         if name.starts_with(prefix) {
             let yml = format!("{name}/runtime.yml");
@@ -39,9 +39,9 @@ pub(super) fn scan(root: &Directory, prefix: &str) -> Result<Vec<Installed>, Err
     Ok(found)
 }
 
-/// Which runtime a directory is: by its name, else by the version in its `runtime.yml`.
+/// Name and version of a directory: by its name, else by the version in its `runtime.yml`.
 fn identify(directory: &str, root: &Directory) -> Option<Installed> {
-    let path = root.at(directory);
+    let path = root.path_of(directory);
     if let Some((name, version)) = split_directory(directory) {
         return Some(Installed { name, version: Some(version), path });
     }
@@ -50,7 +50,7 @@ fn identify(directory: &str, root: &Directory) -> Option<Installed> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let yml = format!("{directory}/runtime.yml");
     let file = openat(root.as_fd(), OsStr::new(&yml), flags, Mode::empty()).map(File::from).ok()?;
-    // An unreadable file has no version; running it names the reason.
+    // No version if the file cannot be read; `run` reports the reason.
     _ = file.take(MAX_RUNTIME_YML_BYTES).read_to_string(&mut text);
     let yml = crate::runtime::parse(text.as_bytes()).ok();
     let version = yml.and_then(|yml| yml.version().parse().ok());

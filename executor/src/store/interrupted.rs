@@ -1,8 +1,8 @@
-//! What an installation that was interrupted has left: the next one goes on from there.
+//! Interrupted installations, which the next one resumes.
 //!
-//! `interrupted/NAME-VERSION` is what was its staging directory: the index that it was made by, and below
-//! `NAME-VERSION/` what had been written. Nothing of that is used unread: a file may be half written, and after
-//! a loss of power it may lack its content.
+//! `interrupted/NAME-VERSION` is the former staging directory: the archive's index, and below
+//! `NAME-VERSION/` the files that had been written. Each file is hashed before it is used: it may be
+//! incomplete, and after a power loss its content may be missing.
 
 use super::place::Part;
 use super::{Staging, Store, claim};
@@ -10,11 +10,11 @@ use crate::error::Error;
 use crate::fs::directory::Directory;
 use rustix::fd::{AsFd, OwnedFd};
 
-/// In a staging directory: the index of what is being unpacked there, as it was fetched.
+/// In a staging directory: the index of the archive that is unpacked there, as it was fetched.
 pub(super) const MARK: &str = ".joblet-index";
 
 impl Staging {
-    /// Notes that what is being unpacked here is what `index` says.
+    /// Records the `index` of the archive that is unpacked here.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -24,7 +24,7 @@ impl Staging {
 }
 
 impl Store {
-    /// What an interrupted installation of `version` (`NAME-VERSION`) by the same `index` has left; the
+    /// The directory of an interrupted installation of `version` (`NAME-VERSION`) with the same `index`; the
     /// caller holds its lock.
     ///
     /// # Errors
@@ -34,49 +34,49 @@ impl Store {
         version: &str,
         index: &[u8],
     ) -> Result<Option<OwnedFd>, Error> {
-        let Some(work) = self.workshop()? else { return Ok(None) };
-        let Some(all) = work.opened_part(Part::Interrupted)? else { return Ok(None) };
+        let Some(work) = self.open_own_work()? else { return Ok(None) };
+        let Some(all) = work.open_part(Part::Interrupted)? else { return Ok(None) };
         let Ok(Some(left)) = all.enter(version) else { return Ok(None) };
         let same = left.read(MARK).is_ok_and(|mark| mark == index);
         let tree = if same { left.enter(version).ok().flatten() } else { None };
         Ok(tree.and_then(|tree| tree.as_fd().try_clone_to_owned().ok()))
     }
 
-    /// Sets aside what could not be completed, for the next installation.
+    /// Sets aside an incomplete staging directory, for the next installation to resume.
     ///
     /// # Errors
     /// [`Error::Untrusted`].
     pub(crate) fn set_aside(&self, staging: &Staging) -> Result<(), Error> {
-        if let Some(work) = self.workshop()? {
+        if let Some(work) = self.open_own_work()? {
             let (around, name) = staging.place();
             set_aside(&work, around, name);
         }
         Ok(())
     }
 
-    /// Removes what is not gone on with any more; the caller holds the lock of `version`.
+    /// Removes an interrupted installation that is no longer needed; the caller holds the lock of `version`.
     ///
     /// # Errors
     /// [`Error::Untrusted`].
     pub(crate) fn forget_interrupted(&self, version: &str) -> Result<(), Error> {
-        let Some(work) = self.workshop()? else { return Ok(()) };
-        if let Some(all) = work.opened_part(Part::Interrupted)? {
-            // What cannot be removed now is tried again by a later command.
+        let Some(work) = self.open_own_work()? else { return Ok(()) };
+        if let Some(all) = work.open_part(Part::Interrupted)? {
+            // Best effort: a later command tries again.
             _ = all.remove_tree(version);
         }
         Ok(())
     }
 }
 
-/// Moves the leftover `name` of `staging` to where it is looked for; whether it was one to go on with.
+/// Moves the stale directory `name` of `staging` to `interrupted`; returns whether it can be resumed.
 pub(super) fn set_aside(work: &Directory, staging: &Directory, name: &str) -> bool {
     let version = claim::version(name);
     let marked = |left: &Directory| left.has(MARK) && left.has(version);
     if !staging.enter(name).is_ok_and(|left| left.as_ref().is_some_and(marked)) {
         return false;
     }
-    let Ok(all) = Part::Interrupted.made(work) else { return false };
-    // An earlier one was the beginning of this one, or of other bytes.
+    let Ok(all) = Part::Interrupted.open_or_create(work) else { return false };
+    // Replaces an earlier one: this one contains its files, or has another index.
     _ = all.remove_tree(version);
     staging.rename_new(name, &all, version).is_ok()
 }

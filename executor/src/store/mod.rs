@@ -1,20 +1,21 @@
 //! The directory where runtimes are installed.
 //!
-//! In: a spec and a catalogue, or the name of what is installed. Out: a version that is complete, with the
-//! receipt of how it came here.
+//! In: a spec and a catalogue, or the name of an installed runtime. Out: a complete version, with a receipt
+//! of its origin.
 //!
-//! `NAME-VERSION/` is complete whenever it exists: everything is prepared in `.joblet/` beside it,
-//! synced, and renamed without replacing anything.
+//! `NAME-VERSION/` is complete whenever it exists: it is prepared in `.joblet/` beside it, synced, and
+//! renamed without replacing anything.
 //!
 //! ```text
 //! STORE/python-3.11-1.0.0/                  runtime.yml, isolated/
 //! STORE/.joblet/lock                        see `fs/lock.rs`: one process at a time works on a version
-//! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  what it is working on; see `claim`
-//! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  what jobs still use; see `hold`
-//! STORE/.joblet/downloads/SHA256            what has arrived of an archive; see `net/transfer/download.rs`
-//! STORE/.joblet/receipts/python-3.11-1.0.0.json
-//! STORE/.joblet/receipts/python-3.11-1.0.0.index   of its archive, as it was fetched; or, without one:
-//! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of what it unpacked to
+//! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  being prepared; see `claim`
+//! STORE/.joblet/interrupted/python-3.11-1.0.0/  preparation interrupted, to be resumed; see `interrupted`
+//! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  removed, still used by jobs; see `hold`
+//! STORE/.joblet/downloads/SHA256            a partial download; see `net/transfer/download.rs`
+//! STORE/.joblet/receipts/python-3.11-1.0.0.json    its origin; see `receipt`
+//! STORE/.joblet/receipts/python-3.11-1.0.0.index   the index of its archive, as fetched; or, without one:
+//! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of its files; see `file_list`
 //! ```
 
 use crate::error::Error;
@@ -50,30 +51,30 @@ pub(crate) use installed::Installed;
 pub(crate) use receipt::{Kept, Receipt};
 pub(crate) use usage::Usage;
 
-/// Where this program works, below the store's own directory.
+/// The directory of this program's own files in a store.
 const WORK: &str = ".joblet";
 
-/// The directories of runtimes on this host.
+/// The stores of this host: one that is changed, and others that are only read.
 #[derive(Debug)]
 pub(crate) struct Store {
-    /// The store that is changed.
+    /// The writable store.
     root: PathBuf,
-    /// Others that are only read, each opened when it is first needed.
+    /// Read-only stores, each opened at first use.
     others: Vec<(PathBuf, OnceLock<Directory>)>,
     /// How long to wait for a lock, in seconds.
     lock_timeout: u64,
     /// The architecture that its runtimes are installed for.
     arch: Arch,
-    /// How long files stay that were removed where machines share the store.
+    /// How long the files of removed runtimes are kept in a store that machines share.
     kept: Duration,
-    /// The one that is changed, opened when it is first needed.
+    /// The writable store's directory, opened at first use.
     opened: OnceLock<Directory>,
 }
 
 impl Store {
-    /// The store at `root`, and others that are only read; locks are waited for `lock_timeout` seconds.
+    /// The store at `root`, and the read-only stores `others`; a lock is waited for `lock_timeout` seconds.
     pub(crate) fn new(root: &Path, others: Vec<PathBuf>, lock_timeout: u64, arch: Arch) -> Self {
-        // Behind a slash at its end, a link would be followed.
+        // With a trailing slash, a link would be followed.
         let root: PathBuf = root.components().collect();
         let mut read_only = Vec::new();
         for other in others {
@@ -86,17 +87,17 @@ impl Store {
         Self { root, others: read_only, lock_timeout, arch, kept, opened }
     }
 
-    /// As it is, but where machines share it, files stay for `kept` after they were removed.
+    /// Sets how long the files of removed runtimes are kept in a store that machines share.
     pub(crate) fn keeping(self, kept: Duration) -> Self {
         Self { kept, ..self }
     }
 
-    /// What is to be known of its file system, for people; nothing unless machines share it.
+    /// A message on its file system; empty unless it is one that machines share.
     pub(crate) fn sharing(&self) -> String {
-        let Some(kind) = self.own().ok().flatten().and_then(kind::shared) else {
+        let Some(kind) = self.open_root().ok().flatten().and_then(kind::shared) else {
             return String::new();
         };
-        let work = self.workshop().ok().flatten();
+        let work = self.open_own_work().ok().flatten();
         let lock = work.and_then(|work| Lock::try_now(&work, "doctor").ok().flatten());
         let locks = if lock.is_some_and(|lock| lock.holds()) {
             "locks hold on this machine, elsewhere perhaps not"
@@ -114,7 +115,7 @@ impl Store {
         self.arch
     }
 
-    /// The directory that is changed.
+    /// The writable store's directory.
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -124,15 +125,15 @@ impl Store {
     /// # Errors
     /// When a directory that exists cannot be read.
     pub(crate) fn installed(&self) -> Result<Vec<Installed>, Error> {
-        self.beginning("")
+        self.with_prefix("")
     }
 
-    /// Of all runtimes those whose directories' names begin with `prefix`.
-    fn beginning(&self, prefix: &str) -> Result<Vec<Installed>, Error> {
+    /// The runtimes whose directory's name begins with `prefix`.
+    fn with_prefix(&self, prefix: &str) -> Result<Vec<Installed>, Error> {
         let scan = |root: Option<&Directory>| {
             root.map_or(Ok(Vec::new()), |root| installed::scan(root, prefix))
         };
-        let mut all = scan(self.own()?)?;
+        let mut all = scan(self.open_root()?)?;
         for other in &self.others {
             for runtime in scan(place::opened(&other.1, &other.0)?)? {
                 let same = |own: &Installed| {
@@ -147,13 +148,13 @@ impl Store {
         Ok(all)
     }
 
-    /// The installed runtime that `spec` means, if there is one.
+    /// The installed runtime that `spec` selects, if there is one.
     ///
     /// # Errors
     /// As [`Store::installed`].
     pub(crate) fn find(&self, spec: &Spec) -> Result<Option<Installed>, Error> {
-        let mut fitting = self.beginning(spec.name.as_str())?;
-        fitting.retain(|runtime| runtime.name == spec.name && self.is_of(runtime, spec));
+        let mut fitting = self.with_prefix(spec.name.as_str())?;
+        fitting.retain(|runtime| runtime.name == spec.name && self.has_origin_of(runtime, spec));
         if let Wanted::Exact(version) = &spec.wanted {
             return Ok(fitting.into_iter().find(|found| found.version.as_ref() == Some(version)));
         }
@@ -168,7 +169,7 @@ impl Store {
     /// As [`Store::find`], for a command that needs one.
     ///
     /// # Errors
-    /// [`Error::NotFound`] with what is installed instead.
+    /// [`Error::NotFound`] with the installed versions.
     pub(crate) fn require(&self, spec: &Spec) -> Result<Installed, Error> {
         if let Some(found) = self.find(spec)? {
             return Ok(found);
@@ -178,7 +179,7 @@ impl Store {
         let hint = if same.is_empty() {
             match nearest(spec.name.as_str(), all.iter().map(|found| found.name.as_str())) {
                 Some(near) => format!("did you mean {near}?"),
-                None => "joblet-exec list shows what is".to_owned(),
+                None => "joblet-exec list shows the installed ones".to_owned(),
             }
         } else {
             let version = |found: &Installed| found.version.as_ref().map(Version::to_string);
@@ -188,7 +189,7 @@ impl Store {
         Err(Error::NotFound(format!("{spec} is not installed; {hint}")))
     }
 
-    /// As [`Store::require`], for a command that must not guess among several versions.
+    /// As [`Store::require`], but fails if several versions match.
     ///
     /// # Errors
     /// [`Error::NotFound`], and [`Error::Usage`] with the specs to choose from.
@@ -212,21 +213,21 @@ impl Store {
         )))
     }
 
-    /// Waits until no other process changes this version, and keeps them out from then on.
+    /// Takes the lock of this version, waiting for its holder.
     ///
     /// # Errors
     /// [`Error::Busy`] after the timeout, [`Error::Untrusted`], [`Error::File`] when the store cannot
     /// be written.
     pub(crate) fn lock(&self, name: &RuntimeName, version: &Version) -> Result<Lock, Error> {
-        Lock::wait(&self.work()?, &name.directory(version), self.lock_timeout)
+        Lock::wait(&self.open_or_create_work()?, &name.directory(version), self.lock_timeout)
     }
 
-    /// Installed versions of `name`, each open, with the index that was kept of it.
+    /// The installed versions of `name` with a recorded index: the index and the open directory.
     ///
     /// # Errors
     /// As [`Store::installed`].
     pub(crate) fn indexes(&self, name: &RuntimeName) -> Result<Vec<(Vec<u8>, OwnedFd)>, Error> {
-        let Some(own) = self.own()? else { return Ok(Vec::new()) };
+        let Some(own) = self.open_root()? else { return Ok(Vec::new()) };
         let mut found = installed::scan(own, name.as_str())?;
         found.retain(|runtime| runtime.name == *name);
         let index = |runtime: Installed| {
@@ -235,31 +236,31 @@ impl Store {
         Ok(found.into_iter().filter_map(index).collect())
     }
 
-    /// What was kept of an installed runtime to compare it with.
+    /// The recorded index or file list of an installed runtime.
     pub(crate) fn kept(&self, runtime: &Installed, kind: Kept) -> Option<Vec<u8>> {
-        self.beside(runtime, kind.extension())
+        self.read_receipt_file(runtime, kind.extension())
     }
 
-    /// Whether the runtime came from the registry that `spec` names, if it names one.
-    fn is_of(&self, runtime: &Installed, spec: &Spec) -> bool {
+    /// Whether the runtime was installed from the registry that `spec` names, if it names one.
+    fn has_origin_of(&self, runtime: &Installed, spec: &Spec) -> bool {
         let from = || self.receipt(runtime).and_then(|receipt| receipt.origin);
         spec.origin.is_none() || from() == spec.origin
     }
 
     /// The receipt of an installed runtime.
     pub(crate) fn receipt(&self, runtime: &Installed) -> Option<Receipt> {
-        serde_json::from_slice(&self.beside(runtime, "json")?).ok()
+        serde_json::from_slice(&self.read_receipt_file(runtime, "json")?).ok()
     }
 
-    /// A file about an installed runtime, in the store that it is in.
-    fn beside(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
-        let around = self.around(runtime).ok()??;
-        let receipts = place::trusted(around).ok()??.enter("receipts").ok()??;
+    /// Reads the file with the extension `kind` about an installed runtime, from the store that it is in.
+    fn read_receipt_file(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
+        let around = self.directory_of(runtime).ok()??;
+        let receipts = place::open_trusted_work(around).ok()??.enter("receipts").ok()??;
         let name = runtime.path.file_name()?.to_str()?;
         receipts.read(&format!("{name}.{kind}")).ok()
     }
 
-    /// Refuses to begin what cannot end: `needed` bytes must be free.
+    /// Fails early unless `needed` bytes are free.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::File`] when the store cannot be made.
@@ -271,14 +272,14 @@ impl Store {
         Ok(())
     }
 
-    /// `error`, with what was `needed` and what is free, in bytes, if the disk is full.
+    /// If the disk is full, adds to `error` what was `needed` and what is free, in bytes.
     pub(crate) fn explain(&self, error: Error, needed: u64) -> Error {
         let full = |source: &std::io::Error| {
             matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
         };
-        let available = || self.own()?.map_or(Ok(u64::MAX), free);
+        let available = || self.open_root()?.map_or(Ok(u64::MAX), free);
         match (error, available()) {
-            // What a file takes is more than its length.
+            // Files take whole blocks, more than their lengths.
             (Error::File { source, .. }, Ok(free)) if full(&source) => {
                 let needed = needed.max(free + 1);
                 Error::Full { path: self.root.clone(), needed, free }
@@ -378,7 +379,7 @@ mod tests {
         };
         let target = base.path().join("store/demo-1.0.0");
         assert_eq!(prepare().unwrap(), (target.clone(), true));
-        // Somebody whose lock was not seen was first: what is there stays.
+        // A process whose lock was not visible was first: its runtime stays.
         fs::write(target.join("first"), "").unwrap();
         assert_eq!(prepare().unwrap(), (target.clone(), false));
         assert!(target.join("first").exists());
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(store.remove(&installed).unwrap(), None);
         assert_eq!(store.installed().unwrap(), []);
         assert_eq!((work("staging"), work("removed"), work("receipts")), (0, 0, 0));
-        // What is not a runtime is not replaced either.
+        // A directory that is not a runtime is not replaced either.
         fs::create_dir(&target).unwrap();
         fs::write(target.join("precious"), "").unwrap();
         assert!(prepare().unwrap_err().to_string().starts_with("cannot rename"));
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_the_dead_are_removed_and_those_of_the_living_are_not() {
+    fn leftovers_of_killed_processes_are_removed_and_directories_in_use_are_not() {
         let (base, store) = store();
         let lock = store.lock(&"live".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap();
         let staging = store.stage(&lock).unwrap();

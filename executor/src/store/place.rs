@@ -1,13 +1,13 @@
-//! The store's directories, each opened once and checked.
+//! The store's directories, each opened once and checked for owner and mode.
 //!
-//! Whoever may write a store decides what runs from it. Root uses only a store that is root's and
-//! that no other user may write. An ordinary user may run from any, and changes only one whose
-//! `.joblet` is the user's own or root's. Whatever is done is done below the descriptor that was
-//! checked, so it does not matter who renames what above it afterwards.
+//! Whoever may write a store decides what runs from it. Root uses only a store that belongs to root and
+//! that no other user may write. An ordinary user may run from any store, and changes only one whose
+//! `.joblet` belongs to that user or to root. All operations are relative to the descriptor that was
+//! checked, so later renames above it have no effect.
 //!
-//! What is *not* promised: where another user may rename a directory above the store (`--store
-//! /home/u/store`, by root), that one decides which directory of root's is found there. It is one
-//! of root's that no other user may write, or it is refused.
+//! This is *not* guaranteed: if another user may rename a directory above the store (root uses `--store
+//! /home/u/store`), that user can choose which directory is found at the path. It is refused unless it
+//! belongs to root and no other user may write it.
 
 use super::{Installed, Store, WORK};
 use crate::error::Error;
@@ -18,18 +18,18 @@ use rustix::io::Errno;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// A part of `.joblet`.
+/// A subdirectory of `.joblet`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// What has arrived of archives.
+    /// Partial downloads.
     Downloads,
-    /// Versions that are being prepared.
+    /// Versions being prepared.
     Staging,
     /// Versions whose preparation was interrupted.
     Interrupted,
     /// Versions that were removed while jobs ran in them.
     Removed,
-    /// How runtimes came here, and what they are compared with.
+    /// Receipts, indexes and file lists.
     Receipts,
 }
 
@@ -37,7 +37,7 @@ impl Part {
     pub(super) const ALL: [Self; 5] =
         [Self::Downloads, Self::Staging, Self::Interrupted, Self::Removed, Self::Receipts];
 
-    /// Its name, and the permissions it is made with: what other users do not need, they cannot open.
+    /// Its name and mode: 0700 unless other users need it.
     fn name_and_mode(self) -> (&'static str, u32) {
         match self {
             Self::Downloads => ("downloads", 0o700),
@@ -48,52 +48,52 @@ impl Part {
         }
     }
 
-    /// It in `work`, made if it is missing.
-    pub(super) fn made(self, work: &Directory) -> Result<Directory, Error> {
+    /// Opens it in `work`, creating it if it is missing.
+    pub(super) fn open_or_create(self, work: &Directory) -> Result<Directory, Error> {
         let (name, mode) = self.name_and_mode();
-        work.own(name, mode)
+        work.enter_or_create(name, mode)
     }
 }
 
 impl Store {
-    /// The directory that is changed; none where there is none yet.
-    pub(super) fn own(&self) -> Result<Option<&Directory>, Error> {
+    /// Opens the writable store's directory; `None` if it does not exist.
+    pub(super) fn open_root(&self) -> Result<Option<&Directory>, Error> {
         opened(&self.opened, &self.root)
     }
 
-    /// Refuses a store that must not be used.
+    /// Refuses a store that is not trusted.
     ///
     /// # Errors
-    /// [`Error::Untrusted`]. One that cannot be opened is not refused.
+    /// [`Error::Untrusted`]. A store that cannot be opened is not refused.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        match self.workshop() {
+        match self.open_own_work() {
             Err(error @ Error::Untrusted { .. }) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// As [`Store::own`], made if it is missing.
-    pub(super) fn made(&self) -> Result<&Directory, Error> {
-        if self.own()?.is_none() {
+    /// As [`Store::open_root`], creating it if it is missing.
+    pub(super) fn open_or_create_root(&self) -> Result<&Directory, Error> {
+        if self.open_root()?.is_none() {
             Directory::make_all(&self.root, 0o755)?;
         }
-        self.own()?.ok_or_else(|| Error::file("open", &self.root)(Errno::NOENT))
+        self.open_root()?.ok_or_else(|| Error::file("open", &self.root)(Errno::NOENT))
     }
 
-    /// Where this program works, made if it is missing: for who changes something.
-    pub(super) fn work(&self) -> Result<Directory, Error> {
-        self.made()?.own(WORK, 0o755)
+    /// Opens `.joblet` for changes, creating it if it is missing.
+    pub(super) fn open_or_create_work(&self) -> Result<Directory, Error> {
+        self.open_or_create_root()?.enter_or_create(WORK, 0o755)
     }
 
-    /// A part of it, made if it is missing.
+    /// Opens a subdirectory of `.joblet`, creating it if it is missing.
     pub(super) fn part(&self, part: Part) -> Result<Directory, Error> {
-        part.made(&self.work()?)
+        part.open_or_create(&self.open_or_create_work()?)
     }
 
-    /// The directory that `runtime` is in; none if that is not of this store.
-    pub(super) fn around(&self, runtime: &Installed) -> Result<Option<&Directory>, Error> {
+    /// The store directory that contains `runtime`; `None` if it is neither of the two.
+    pub(super) fn directory_of(&self, runtime: &Installed) -> Result<Option<&Directory>, Error> {
         match runtime.path.parent() {
-            Some(parent) if parent == self.root => self.own(),
+            Some(parent) if parent == self.root => self.open_root(),
             Some(parent) => {
                 let other = self.others.iter().find(|other| other.0 == parent);
                 other.map_or(Ok(None), |(path, cell)| opened(cell, path))
@@ -108,23 +108,23 @@ impl Store {
     /// [`Error::File`].
     pub(crate) fn open(&self, runtime: &Installed) -> Result<OwnedFd, Error> {
         let refused = |errno| Error::file("open", &runtime.path)(errno);
-        let around = self.around(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
+        let around = self.directory_of(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
         let name = runtime.path.file_name().unwrap_or_default();
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
-            // Who may not list it may still use it.
+            // Search permission alone suffices to use it.
             Err(Errno::ACCESS) => openat(around.as_fd(), name, flags | OFlags::PATH, Mode::empty()),
             opened => opened,
         };
         let opened = opened.map_err(refused)?;
-        // One that was unpacked by hand may be anybody's.
+        // A directory that was unpacked by hand may belong to any user.
         let reason = if user() == 0 { distrust(&fstat(&opened).map_err(refused)?) } else { None };
         reason.map_or(Ok(opened), |reason| Err(untrusted(&runtime.path, reason)))
     }
 
-    /// Whether what is open as `directory` is what `runtime` names now.
-    pub(crate) fn is_there(&self, runtime: &Installed, directory: &OwnedFd) -> bool {
-        let Ok(Some(around)) = self.around(runtime) else { return false };
+    /// Whether the path of `runtime` still refers to the open `directory`.
+    pub(crate) fn is_current(&self, runtime: &Installed, directory: &OwnedFd) -> bool {
+        let Ok(Some(around)) = self.directory_of(runtime) else { return false };
         let name = runtime.path.file_name().unwrap_or_default();
         match (fstat(directory), statat(around.as_fd(), name, AtFlags::empty())) {
             (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
@@ -132,13 +132,13 @@ impl Store {
         }
     }
 
-    /// Where this program works, for who removes leftovers; none where they are not the caller's.
+    /// Opens `.joblet` of the writable store for cleanup; `None` if it does not belong to the caller.
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub(super) fn workshop(&self) -> Result<Option<Directory>, Error> {
-        let Some(own) = self.own()? else { return Ok(None) };
-        match trusted(own) {
+    pub(super) fn open_own_work(&self) -> Result<Option<Directory>, Error> {
+        let Some(own) = self.open_root()? else { return Ok(None) };
+        match open_trusted_work(own) {
             Ok(Some(work)) if owner(&work)? == user() => Ok(Some(work)),
             Err(Error::File { .. }) | Ok(_) => Ok(None),
             Err(error) => Err(error),
@@ -146,21 +146,24 @@ impl Store {
     }
 }
 
-/// Where this program works in `around`, to read what is kept there; none where there is nothing.
+/// Opens `.joblet` in `around` for reading; `None` if it does not exist.
 ///
 /// # Errors
-/// [`Error::Untrusted`]; [`Error::File`] where it may not be opened.
-pub(super) fn trusted(around: &Directory) -> Result<Option<Directory>, Error> {
+/// [`Error::Untrusted`]; [`Error::File`] where it cannot be opened.
+pub(super) fn open_trusted_work(around: &Directory) -> Result<Option<Directory>, Error> {
     let Some(work) = around.enter(WORK)? else { return Ok(None) };
     let refused = distrust(&work.stat()?);
     match refused {
-        Some(reason) if !somebody_elses(around, &work)? => Err(untrusted(work.path(), reason)),
+        Some(reason) if !is_of_one_other_user(around, &work)? => {
+            Err(untrusted(work.path(), reason))
+        }
         _ => Ok(Some(work)),
     }
 }
 
-/// Whether all of the store is another user's: what is kept there is as good as what is run.
-fn somebody_elses(around: &Directory, work: &Directory) -> Result<bool, Error> {
+/// Whether store and `.joblet` belong to the same other user: then the receipts are as trusted as the
+/// runtimes.
+fn is_of_one_other_user(around: &Directory, work: &Directory) -> Result<bool, Error> {
     let (root, own) = (user() == 0, work.stat()?);
     Ok(!root && !is_ours(&own) && own.st_uid == owner(around)?)
 }
@@ -170,11 +173,11 @@ fn owner(directory: &Directory) -> Result<u32, Error> {
 }
 
 impl Directory {
-    /// A part of this one, if it is there and can be opened.
+    /// Opens a subdirectory of `.joblet`, if it exists and can be opened.
     ///
     /// # Errors
     /// [`Error::Untrusted`].
-    pub(super) fn opened_part(&self, part: Part) -> Result<Option<Self>, Error> {
+    pub(super) fn open_part(&self, part: Part) -> Result<Option<Self>, Error> {
         match self.enter(part.name_and_mode().0) {
             Ok(Some(found)) => found.trusted().map(Some),
             Ok(None) | Err(Error::File { .. }) => Ok(None),
@@ -184,20 +187,19 @@ impl Directory {
 }
 
 impl Store {
-    /// Whether there is nothing to remove and nothing to refuse, as far as two looks can tell: in
-    /// doubt there is something.
-    pub(super) fn is_tidy(&self) -> Result<bool, Error> {
-        let Some(own) = self.own()? else { return Ok(true) };
+    /// Whether there is nothing to clean up or refuse, by two stat(2) calls; false in doubt.
+    pub(super) fn is_clean(&self) -> Result<bool, Error> {
+        let Some(own) = self.open_root()? else { return Ok(true) };
         let fine = |stat: &Stat| {
             FileType::from_raw_mode(stat.st_mode).is_dir() && distrust(stat).is_none()
         };
-        let Ok(work) = own.look(WORK) else { return Ok(true) };
+        let Ok(work) = own.stat_entry(WORK) else { return Ok(true) };
         if work.st_uid != user() {
             return Ok(fine(&work));
         }
-        // A directory has a name of its own, `.`, and one in each directory in it; file systems
-        // that do not count say 1.
-        let staging = own.look(".joblet/staging");
+        // The link count of a directory is 2 plus its subdirectories; file systems that do not count
+        // report 1.
+        let staging = own.stat_entry(".joblet/staging");
         Ok(fine(&work) && staging.map_or(true, |staging| fine(&staging) && staging.st_nlink == 2))
     }
 }

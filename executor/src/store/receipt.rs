@@ -1,9 +1,9 @@
-//! How a runtime came here.
+//! Receipts: the origin of an installed runtime.
 
 use joblet_format::{Arch, Checksum, Origin, RuntimeName, Version};
 use serde::{Deserialize, Serialize};
 
-/// What is known about how a runtime came here: `.joblet/receipts/NAME-VERSION.json`.
+/// The origin of an installed runtime: `.joblet/receipts/NAME-VERSION.json`.
 ///
 /// Informative: a runtime without a receipt works.
 #[derive(Debug, Serialize, Deserialize)]
@@ -14,32 +14,32 @@ pub(crate) struct Receipt {
     pub version: Version,
     /// The architecture of the archive.
     pub arch: Arch,
-    /// What the configuration called the registry that listed it, if it did.
+    /// The name of its registry in the configuration, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
-    /// Where that registry was.
+    /// The location of the registry.
     pub registry: String,
-    /// Where the archive came from.
+    /// The address of the archive.
     pub url: String,
-    /// Of the archive.
+    /// SHA-256 of the archive.
     pub checksum: Checksum,
-    /// Of the archive, in bytes.
+    /// Length of the archive, in bytes.
     pub size: u64,
-    /// Seconds since 1970.
+    /// When it was installed, in seconds since 1970.
     pub installed_at: u64,
 }
 
-/// What is kept beside a receipt to compare the runtime with.
+/// What is recorded beside a receipt to verify the runtime with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// The index of an archive in members, as it was fetched.
     Index,
-    /// The list of what any other archive has left.
+    /// The list of the files that any other archive unpacked to.
     Files,
 }
 
 impl Kept {
-    /// Of the file's name.
+    /// The extension of its file name.
     pub(crate) fn extension(self) -> &'static str {
         match self {
             Self::Index => "index",
@@ -47,8 +47,8 @@ impl Kept {
         }
     }
 
-    /// The other one: a runtime has one of both.
-    pub(crate) fn other(self) -> Self {
+    /// The other of the two: a runtime has one of them.
+    pub(crate) fn counterpart(self) -> Self {
         if self == Self::Index { Self::Files } else { Self::Index }
     }
 }

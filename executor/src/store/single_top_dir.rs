@@ -1,4 +1,4 @@
-//! The directory of the runtime in what an archive unpacked to.
+//! Finds the runtime's directory in an unpacked archive.
 
 use super::interrupted::MARK;
 use crate::error::Error;
@@ -6,7 +6,7 @@ use crate::fs::directory::Directory;
 use crate::store::{Prepared, Staging};
 use std::path::Path;
 
-/// The directory with `runtime.yml`: the unpacked one, or the only one in it.
+/// The directory with `runtime.yml`: the unpacked directory itself, or its only subdirectory.
 ///
 /// # Errors
 /// [`Error::Archive`] if there is none, [`Error::File`].
@@ -33,7 +33,7 @@ pub(super) fn single_top_dir<'s>(
     Err(Error::Archive { archive: archive.to_owned(), rule: no_runtime(unpacked, &children) })
 }
 
-/// Why an archive without `runtime.yml` is refused, for the message.
+/// The message that refuses an archive without `runtime.yml`.
 fn no_runtime(unpacked: &Directory, top: &[String]) -> String {
     let below = top.iter().filter_map(|name| unpacked.enter(name).ok()?);
     let inside = below.filter_map(|directory| directory.names().ok()).flatten();

@@ -1,4 +1,4 @@
-//! What a runtime takes of the disk.
+//! The disk usage of a runtime.
 
 use crate::error::Error;
 use crate::fs::walk::visit;
@@ -8,27 +8,28 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// What a runtime takes of the disk, as `info --json` prints it.
+/// The disk usage of a runtime, as `info --json` prints it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Usage {
-    /// Files and links, each name counted.
+    /// Number of files and links, counted by name.
     pub files: u64,
-    /// Blocks of all it holds, in bytes.
+    /// Allocated blocks, in bytes.
     pub bytes: u64,
-    /// Of these, the blocks of files that other runtimes have, too: removing this one frees them not.
+    /// Of these, blocks of files that are hard links to files of other runtimes: removing this one does not
+    /// free them.
     pub shared: u64,
 }
 
 impl Usage {
     /// Measures the runtime that is open as `directory`; `path` is for messages.
     ///
-    /// A file with more names than this runtime has for it is one of another runtime as well.
+    /// A file whose link count exceeds its names in this runtime is shared with another.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(crate) fn of(directory: impl AsFd, path: &Path) -> Result<Self, Error> {
+    pub(crate) fn measure(directory: impl AsFd, path: &Path) -> Result<Self, Error> {
         let mut usage = Self::default();
-        // Files of several names: how many are known, and how large each file is, in bytes.
+        // Files with several names: how many were found, and the size of the file in bytes.
         let mut linked: HashMap<_, (u64, u64, u64)> = HashMap::new();
         visit(directory.as_fd(), &mut |_, data| {
             let size = u64::try_from(data.st_blocks).unwrap_or_default() * 512;

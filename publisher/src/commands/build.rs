@@ -58,7 +58,7 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
         Selection::All => as_table(&built, &missing),
         Selection::Names(_) => as_text(&built, &options.out),
     };
-    match Error::all(failed) {
+    match Error::combined(failed) {
         Ok(()) => Ok(Outcome::Built { text, warnings, error: None }),
         Err(error) if options.json || built.is_empty() => Err(error),
         Err(error) => Ok(Outcome::Built { text, warnings, error: Some(error) }),

@@ -37,7 +37,7 @@ pub(crate) fn check(options: &args::Check, note: Note) -> Result<Outcome, Error>
         let out = options.out.display();
         return Err(Error::NotFound(format!("{out} has none of the runtimes; build them first")));
     }
-    let error = Error::all(failed).err();
+    let error = Error::combined(failed).err();
     Ok(Outcome::Built { text, warnings: Vec::new(), error })
 }
 

@@ -55,7 +55,7 @@ fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Err
     }
     for url in &source.urls {
         if let Some(address) = url.address(arch) {
-            inputs.push(store.measure(address, url.expected(arch))?);
+            inputs.push(store.lock_archive(address, url.expected(arch))?);
         }
     }
     Ok(inputs)

@@ -38,7 +38,7 @@ fn allowed(
             return Ok(None);
         }
         signer::may_write(out, signer)?;
-        let before = document::beyond(&bytes, &text)
+        let before = document::parse_different(&bytes, &text)
             .map_err(|error| Error::config(out, format!("is not a registry: {error}")))?;
         document::check(&before, registry)?;
     }

@@ -18,7 +18,7 @@ pub(crate) fn plan(options: &args::Plan) -> Result<String, Error> {
     let (sources, branch) = (&options.sources, options.branch.as_str());
     let host = options.host.as_deref().map(release::named).transpose()?;
     let host = host.as_deref();
-    let place = plan::Place { checkout, sources, branch, records: &options.records, host };
+    let place = plan::Context { checkout, sources, branch, records: &options.records, host };
     let plan = plan::make(&options.tag, &place)?;
     // A version more changes the registry.
     let registry = Path::new("registry.json");

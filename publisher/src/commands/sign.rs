@@ -24,7 +24,7 @@ pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
     let target = signature_of(file);
     if options.add {
         let others = paths::read_if_there(&target)?.unwrap_or_default();
-        signature = sign::beside(&signature, &String::from_utf8_lossy(&others));
+        signature = sign::merge(&signature, &String::from_utf8_lossy(&others));
     }
     paths::write(&target, signature.as_bytes())?;
     Ok(format!("{}\n", target.display()))

@@ -94,7 +94,7 @@ impl Kept {
                 files.insert(name.to_owned(), bytes);
             }
         }
-        let (source, dir_of_source) = provenance::lay_out(&files, dir)?;
+        let (source, dir_of_source) = provenance::restore(&files, dir)?;
         if (&source.name, &source.version) != (&record.name, &record.release.version) {
             let place = record::files::dir(records, &record.name, &record.release.version);
             let reason = format!("keeps the source of {}", source.directory());
@@ -124,7 +124,7 @@ impl Kept {
         step("packing");
         let target = source.name.archive(&source.version, arch);
         let (packed, index) =
-            pack::measure(&tree, &runtime_yml, &directory, target.as_ref(), builder.jobs)?;
+            pack::dry_run(&tree, &runtime_yml, &directory, target.as_ref(), builder.jobs)?;
         Ok((packed, Rebuilt { index, contents: contents::list(&tree, &components) }))
     }
 }

@@ -1,4 +1,4 @@
-//! Many small pieces of work, on all processors.
+//! Parallel work on all processors.
 
 use std::{
     panic::resume_unwind,
@@ -6,8 +6,8 @@ use std::{
     thread,
 };
 
-/// `work` on every item, on all processors; results in the order of the items.
-pub(crate) fn side_by_side<T: Sync, R: Send, E: Send>(
+/// Calls `work` on every item, on all processors; results are in the order of the items.
+pub(crate) fn parallel_map<T: Sync, R: Send, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {

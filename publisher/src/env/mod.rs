@@ -1,6 +1,6 @@
-//! The environment, the clock and the processors. Each variable's name is written here alone.
+//! Environment variables, clock and processors. Each variable's name is declared only here.
 //!
-//! In: this process's environment. Out: values of variables, default paths, the time, work on all processors.
+//! In: this process's environment. Out: values of variables, default paths, the time, parallel work.
 
 pub(crate) mod cores;
 pub mod terminal;
@@ -12,22 +12,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Address below which `debian/` and `debian-security/` are.
+/// Base address of the mirrors `debian/` and `debian-security/`.
 pub(crate) const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
 /// Address of a snapshot service: `ADDRESS/archive/ARCHIVE/TIME/pool/…`. Tried after the mirror.
 pub(crate) const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";
-/// Address of a store of inputs, each named by its sha256 in hex. Tried last.
+/// Address of a store of inputs, each named by its SHA-256 in hex. Tried last.
 pub(crate) const INPUT_STORE: &str = "JOBLET_PUBLISH_INPUT_STORE";
-/// Address of the package index of Python, the first that is set.
+/// Variables with the address of the Python package index; the first that is set counts.
 pub(crate) const INDEX: [&str; 3] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"];
-/// Addresses of more indexes.
+/// Variables with addresses of more indexes.
 pub(crate) const MORE_INDEXES: [&str; 3] =
     ["UV_INDEX", "UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"];
-/// Directories with wheels.
+/// Variables with directories of wheels.
 pub(crate) const FIND_LINKS: [&str; 2] = ["UV_FIND_LINKS", "PIP_FIND_LINKS"];
-/// A configuration file of pip.
+/// pip's configuration file.
 pub(crate) const PIP_CONFIG_FILE: &str = "PIP_CONFIG_FILE";
-/// The text of the key that signs a registry, as a workflow has it of a secret.
+/// The secret key that signs a registry, as text, for example from a secret of a CI workflow.
 pub(crate) const SIGN_KEY: &str = "JOBLET_PUBLISH_SIGN_KEY";
 /// The password of the key that signs a registry.
 pub(crate) const SIGN_PASSWORD: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
@@ -37,13 +37,13 @@ pub(crate) const JOBLET_EXEC: &str = "JOBLET_EXEC";
 /// Makes `joblet-exec` use runtimes of another architecture.
 pub(crate) const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
 
-/// Variables that users may set, and what they mean, for the manual page.
+/// Environment variables, for the manual page.
 pub(crate) const VARIABLES: [(&str, &str); 14] = [
     (DEBIAN_MIRROR, "as --mirror"),
-    (DEBIAN_SNAPSHOT, "a snapshot service of Debian, for packages that no mirror has any more"),
-    (INPUT_STORE, "an address below which inputs lie, each named by its sha256; tried last"),
+    (DEBIAN_SNAPSHOT, "a Debian snapshot service, for packages that the mirror no longer has"),
+    (INPUT_STORE, "the address of a store of inputs, each named by its SHA-256; tried last"),
     (JOBLET_EXEC, "as --joblet-exec"),
-    (SIGN_KEY, "the text of the key that signs registry.json, in place of --key"),
+    (SIGN_KEY, "the secret key that signs registry.json, as text, instead of --key"),
     (SIGN_PASSWORD, "its password"),
     ("UV_DEFAULT_INDEX, UV_INDEX_URL, PIP_INDEX_URL", "the package index of Python"),
     ("UV_INDEX, UV_EXTRA_INDEX_URL, PIP_EXTRA_INDEX_URL", "more indexes"),

@@ -1,7 +1,7 @@
 //! Why `joblet-publish` gave up.
 //!
-//! In: what failed, on which object; texts from outside. Out: one message, its class and exit status; texts
-//! that are safe to print.
+//! In: what failed, on which object; untrusted text. Out: one message, its class and exit status; text that
+//! is safe to print.
 
 pub mod shown;
 pub(crate) mod tail;
@@ -11,7 +11,7 @@ use joblet_cli::Usage;
 use joblet_format::Checksum;
 use std::{io, path::PathBuf};
 
-/// Reports progress to the user. Data never goes this way.
+/// Reports progress to the user, on standard error.
 pub type Note<'n> = &'n (dyn Fn(&str) + Sync);
 
 /// Why `joblet-publish` gave up. Each variant names the step and the object it failed on.
@@ -25,41 +25,41 @@ pub enum Error {
     /// `what` is not available.
     #[error("{what}: {reason}")]
     Net {
-        /// What was asked for.
+        /// The requested file, package or service.
         what: String,
-        /// What happened at each place, and what to do.
+        /// The failure at each address, and what to do.
         reason: String,
     },
     /// Something that a command needs does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// `object` has other bytes than were expected.
+    /// `object` does not have the expected content.
     #[error("{object}: {field} differs: expected {expected}, got {actual}; {hint}")]
     Differs {
         /// The input, or the published version.
         object: String,
         /// `checksum`, `size`, …
         field: &'static str,
-        /// What the lock or the registry says.
+        /// The value in the lock or the registry.
         expected: String,
-        /// What is there.
+        /// The value found.
         actual: String,
         /// What to do.
         hint: &'static str,
     },
-    /// A published version, built once more, is another archive.
+    /// A rebuild of a published version gives another archive.
     #[error("{object}: rebuilt archive differs: expected {expected}, got {actual}{reason}")]
     Rebuilt {
         /// The version and architecture.
         object: String,
-        /// What was published.
+        /// Checksum of the published archive.
         expected: Checksum,
-        /// What came out now.
+        /// Checksum of the rebuilt archive.
         actual: Checksum,
         /// Which entries differ, each on a line of its own.
         reason: String,
     },
-    /// The package breaks a rule of unpacking. Nothing of it was used.
+    /// The package is malformed or not allowed. Nothing of it was used.
     #[error("{archive}: {rule}")]
     Archive {
         /// The package.
@@ -67,17 +67,17 @@ pub enum Error {
         /// The rule, with the member's name.
         rule: String,
     },
-    /// There is no space for a build, which did not begin.
+    /// There is not enough space for a build, which was not started.
     #[error(
         "{}: the build needs about {} MB there, {} MB are free; free some space, or use --out and --cache on another disk",
         dir.display(), needed.div_ceil(1_000_000), free / 1_000_000
     )]
     Space {
-        /// Where.
+        /// The directory.
         dir: PathBuf,
-        /// Bytes it takes, by what the lock says of its inputs.
+        /// Estimated size of the build, from the sizes in the lock, in bytes.
         needed: u64,
-        /// Bytes that are free.
+        /// Available space, in bytes.
         free: u64,
     },
     /// `verb` ("read", "rename") failed on `path`.
@@ -106,18 +106,18 @@ pub enum Error {
         /// Each fault on a line of its own, and what to do.
         reason: String,
     },
-    /// An outside program is missing or failed.
+    /// An external program is missing or failed.
     #[error("{tool}: {reason}")]
     Tool {
         /// The program.
         tool: String,
-        /// What it was to do, what it said, what to do.
+        /// What failed, the program's output, what to do.
         reason: String,
     },
-    /// Several things failed that do not depend on each other.
+    /// Several independent operations failed.
     #[error("{first}{rest}")]
     Several {
-        /// The first, whose class counts.
+        /// The first, which decides the class.
         first: Box<Error>,
         /// Each of the others on a line of its own, as `main` prints one.
         rest: String,
@@ -150,11 +150,11 @@ impl Error {
         move |source| Self::File { verb, path, source: source.into() }
     }
 
-    /// Fails if anything in `failed` did.
+    /// Succeeds if `failed` is empty.
     ///
     /// # Errors
-    /// The one, or [`Error::Several`].
-    pub fn all(failed: Vec<Self>) -> Result<(), Self> {
+    /// The single error, or [`Error::Several`].
+    pub fn combined(failed: Vec<Self>) -> Result<(), Self> {
         let mut failed = failed.into_iter();
         let Some(first) = failed.next() else { return Ok(()) };
         let line = |error: Self| format!("\nerror[{}]: {error}", error.class().word());
@@ -193,13 +193,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn several_failures_are_all_said() {
-        assert!(Error::all(Vec::new()).is_ok());
+    fn several_failures_are_all_reported() {
+        assert!(Error::combined(Vec::new()).is_ok());
         let two = || vec![Error::Usage("a".into()), Error::NotFound("b".into())];
-        let error = Error::all(two()).unwrap_err();
+        let error = Error::combined(two()).unwrap_err();
         assert_eq!(error.to_string(), "a\nerror[NOTFOUND]: b");
         assert_eq!(error.class(), Class::Usage);
-        assert_eq!(Error::all(two().split_off(1)).unwrap_err().to_string(), "b");
+        assert_eq!(Error::combined(two().split_off(1)).unwrap_err().to_string(), "b");
     }
 
     #[test]

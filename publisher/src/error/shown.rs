@@ -1,5 +1,4 @@
-//! Texts from outside and addresses, made fit to be shown: nothing in them hides, steers a terminal or
-//! gives a secret away.
+//! Escaping and redaction for display: no invisible characters, terminal controls or secrets.
 
 pub use joblet_format::text::{is_hidden, shown as address, shown_in as addresses};
 use joblet_format::text::{shortened, visible};
@@ -10,7 +9,7 @@ use url::Url;
 const MAX_LINE: usize = 1000;
 const MAX_QUOTED: usize = 120;
 
-/// Parts of a query's names that say that the value is a secret.
+/// Words in the name of a query parameter that indicate a secret value.
 const SECRETS: [&str; 13] = [
     "apikey",
     "auth",
@@ -27,28 +26,28 @@ const SECRETS: [&str; 13] = [
     "token",
 ];
 
-/// Whether `char` is a mark of direction or has no width: with it, a text reads as another one.
+/// Whether `char` changes the direction of text or has no width, and so can make a text look like another.
 fn reorders(char: char) -> bool {
     matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A message of one line or more, as `main` prints it: lines are visible and not endless, and addresses
-/// in them hold no secret.
+/// Prepares a message of one or more lines for printing: escaped, shortened, with secrets in addresses
+/// redacted.
 pub fn message(text: &str) -> String {
     let line = |line: &str| {
-        // A tab in what a tool said is white space, not a control.
+        // Tabs in the output of tools count as white space.
         let line = visible(&addresses(&line.replace('\t', " ")));
         shortened(&line, MAX_LINE)
     };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The beginning of a line out of a file, in quotes.
+/// The beginning of a line of a file, quoted.
 pub fn quoted(line: &str) -> String {
     format!("{:?}", shortened(line, MAX_QUOTED))
 }
 
-/// What of `address` is a secret, which no file that is published may hold.
+/// The kind of secret in `address`, if any: published files must not contain one.
 pub fn secret(address: &str) -> Option<&'static str> {
     let url = Url::parse(address).ok()?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -62,11 +61,11 @@ pub fn secret(address: &str) -> Option<&'static str> {
     signed.then_some("a signature or token in its query")
 }
 
-/// The first character of `text` that [`reorders`]: its line, counted from 1, and its code point.
+/// Line (from 1) and code point of the first character of `text` for which [`reorders`] is true.
 pub fn first_reordering(text: &str) -> Option<(usize, String)> {
     let (at, char) = text.char_indices().find(|(_, char)| reorders(*char))?;
     let mut code = String::new();
-    _ = write!(code, "U+{:04X}", u32::from(char)); // a String never fails
+    _ = write!(code, "U+{:04X}", u32::from(char)); // writing to a String cannot fail
     Some((text[..at].matches('\n').count() + 1, code))
 }
 

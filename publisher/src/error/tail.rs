@@ -1,4 +1,4 @@
-//! The end of what a program prints, however much that is.
+//! Runs a program and keeps the end of its output.
 
 use std::{
     io::{self, Read},
@@ -6,10 +6,10 @@ use std::{
     thread,
 };
 
-/// How much of it is kept, in bytes.
+/// Length of the output that is kept, in bytes.
 const KEPT: usize = 64 << 10;
 
-/// Reads `from` to its end, or until it breaks, and returns its last bytes.
+/// Reads `from` to its end, or to an error, and returns its last bytes.
 pub(crate) fn read_end(mut from: impl Read) -> Vec<u8> {
     let (mut kept, mut buffer) = (Vec::new(), vec![0; KEPT]);
     loop {
@@ -26,11 +26,11 @@ pub(crate) fn read_end(mut from: impl Read) -> Vec<u8> {
     }
 }
 
-/// How many of its last lines are shown.
+/// Number of its last lines that are shown.
 const SHOWN: usize = 20;
 
-/// Runs `command` to its end. Returns how that was, and the last lines that it printed: those of its
-/// output, then those of its errors, indented.
+/// Runs `command` and waits for it. Returns its exit status and the last lines of its standard output and
+/// standard error, indented.
 pub(crate) fn run(command: &mut Command) -> io::Result<(ExitStatus, String)> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());

@@ -1,8 +1,8 @@
-//! Files below a directory in which others may have written: a checkout, records, a served site.
+//! Access to files below an untrusted directory: a checkout, records, a served site.
 //!
-//! The directory itself is named by the caller, and links that lead to it are followed. Below it, every
+//! The path of the directory itself comes from the caller, and links in it are followed. Below it, every
 //! component is opened by descriptor: a link on the way, or anything but a regular file at its end, is
-//! refused by name, and neither a FIFO nor a device is waited for.
+//! refused, and no FIFO or device is opened.
 
 use super::kind::{kind_name, regular};
 use crate::error::Error;
@@ -21,7 +21,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Longest file that is read as a whole unless a limit is given, in bytes.
+/// Default limit for files that are read as a whole, in bytes.
 pub(crate) const MAX_WHOLE: u64 = 256 << 20;
 
 const WALK: OFlags =
@@ -32,32 +32,32 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// A directory, by descriptor.
+/// An open directory.
 #[derive(Debug)]
 pub(crate) struct Below {
     fd: OwnedFd,
-    /// As the caller names it, for messages.
+    /// Its path, for messages.
     path: PathBuf,
 }
 
-/// What is at a path.
+/// A file, directory or link.
 #[derive(Debug)]
 pub enum Node {
     /// A directory.
     Dir,
-    /// A link, with the text of its target.
+    /// A symbolic link and its target.
     Link(OsString),
     /// A regular file.
     File {
         /// Whether its owner may execute it.
         executable: bool,
-        /// All of it.
+        /// Its content.
         bytes: Vec<u8>,
     },
 }
 
 impl Below {
-    /// Opens the directory `root`; none if there is nothing.
+    /// Opens the directory `root`; `None` if it does not exist.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -70,7 +70,7 @@ impl Below {
         }
     }
 
-    /// The directory `path`, which begins with this one's; none if there is nothing.
+    /// Opens the directory `path`, which begins with this one's path; `None` if it does not exist.
     ///
     /// # Errors
     /// [`Error::Config`] for what is not a directory; [`Error::File`].
@@ -87,29 +87,29 @@ impl Below {
         Ok(Some(dir))
     }
 
-    /// The regular file `path`, which begins with this directory's; none if there is nothing.
+    /// Opens the regular file `path`, which begins with this directory's path; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is not a file; [`Error::File`].
-    pub(crate) fn file(&self, path: &Path) -> Result<Option<File>, Error> {
+    /// [`Error::Config`] if it is not a regular file; [`Error::File`].
+    pub(crate) fn open_path(&self, path: &Path) -> Result<Option<File>, Error> {
         let Some((dir, name)) = self.place(path)? else { return Ok(None) };
         dir.open_file(name)
     }
 
-    /// All of the regular file `path`, which begins with this directory's; none if there is nothing.
+    /// Reads the regular file `path`, which begins with this directory's path; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is not a file or longer than `limit`; [`Error::File`].
+    /// [`Error::Config`] if it is not a regular file or longer than `limit`; [`Error::File`].
     pub(crate) fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Error> {
-        let file = self.file(path)?;
-        file.map(|file| whole(file, path, limit)).transpose()
+        let file = self.open_path(path)?;
+        file.map(|file| read_whole(file, path, limit)).transpose()
     }
 
-    /// The directory that `path` is in, made where it is not there, and the last name.
+    /// Opens the parent directory of `path`, creating missing ones, and returns it with the last name.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is not a directory; [`Error::File`].
-    pub(crate) fn made<'p>(&self, path: &'p Path) -> Result<(Self, &'p OsStr), Error> {
+    /// [`Error::Config`] if a parent is not a directory; [`Error::File`].
+    pub(crate) fn create_parent<'p>(&self, path: &'p Path) -> Result<(Self, &'p OsStr), Error> {
         let names = self.names(path)?;
         let Some((last, parents)) = names.split_last() else {
             return Err(Error::config(path, "is a directory"));
@@ -125,7 +125,7 @@ impl Below {
             let fd = rustix::fs::openat(&dir.fd, *name, WALK, Mode::empty());
             let fd = fd.map_err(|errno| dir.refused(name, "a directory", errno))?;
             if new {
-                // Whatever the umask: what is written there is for others to read.
+                // Readable by all users, independent of the umask.
                 let mode = Mode::from_raw_mode(0o755);
                 let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
                 rustix::fs::chmod(place, mode).map_err(Error::file("create", &path))?;
@@ -135,12 +135,12 @@ impl Below {
         Ok((dir, last))
     }
 
-    /// A path of this directory that stays its own whatever becomes of its names, while it is open.
-    pub(crate) fn held(&self) -> PathBuf {
+    /// A path that refers to this open directory even if it is renamed.
+    pub(crate) fn proc_path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.fd.as_raw_fd()).into()
     }
 
-    /// Writes a new file; false if anything has the name.
+    /// Writes a new file; returns false if the name exists.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -180,7 +180,7 @@ impl Below {
         renamed.map_err(Error::file("rename", self.path.join(to)))
     }
 
-    /// The names in this directory and what each is, sorted by name.
+    /// The entries of this directory with their types, sorted by name.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -193,7 +193,7 @@ impl Below {
             let entry = entry.map_err(failed)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
-                // Gone meanwhile: nothing is there.
+                // Removed concurrently.
                 let Some(kind) = self.kind(name)? else { continue };
                 entries.push((name.to_owned(), kind));
             }
@@ -202,7 +202,7 @@ impl Below {
         Ok(entries)
     }
 
-    /// Whether anything has this name here.
+    /// Whether the name exists in this directory.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -210,12 +210,12 @@ impl Below {
         Ok(self.kind(name)?.is_some())
     }
 
-    /// Everything below, sorted by name within each directory, which comes before what is in it: the
-    /// path from here, and what it is. Links are reported, not followed.
+    /// Everything below this directory with its relative path, a directory before its content, sorted by
+    /// name within each. Links are not followed.
     ///
     /// # Errors
-    /// [`Error::Config`] for what is not a file, directory or link, and for files that have more than
-    /// `limit` bytes together; [`Error::File`].
+    /// [`Error::Config`] for other kinds of files, and for files of more than `limit` bytes in all;
+    /// [`Error::File`].
     pub(crate) fn walk(&self, limit: u64) -> Result<Vec<(PathBuf, Node)>, Error> {
         let (mut found, mut left) = (Vec::new(), limit);
         self.walk_into(Path::new(""), &mut left, &mut found)?;
@@ -252,7 +252,7 @@ impl Below {
                         return Err(Error::config(own, reason));
                     }
                     let mode = metadata.permissions();
-                    let bytes = whole(file, &own, *left)?;
+                    let bytes = read_whole(file, &own, *left)?;
                     *left -= bytes.len() as u64;
                     let executable = mode.mode() & 0o100 != 0;
                     found.push((path, Node::File { executable, bytes }));
@@ -263,7 +263,7 @@ impl Below {
     }
 
     fn open_file(&self, name: &OsStr) -> Result<Option<File>, Error> {
-        // Not even opened: opening a device may do something.
+        // Checked before it is opened: opening a device may have side effects.
         match self.kind(name)? {
             None => return Ok(None),
             Some(FileType::RegularFile) => {}
@@ -333,8 +333,8 @@ impl Below {
     }
 }
 
-/// All of `file`, which `path` names.
-pub(super) fn whole(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
+/// Reads `file` to its end; `path` is for messages.
+pub(super) fn read_whole(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
     read.map_err(Error::file("read", path))?;

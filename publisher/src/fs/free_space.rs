@@ -1,19 +1,19 @@
-//! Whether the disk has space for a build: asked before it begins, not found out when it is half done.
+//! Checks the free space for a build before it starts.
 
 use crate::{error::Error, fs::paths};
 use std::{os::unix::fs::MetadataExt, path::Path};
 
-/// What a build takes, in bytes. Of inputs without a known length nothing is counted.
+/// The space that a build needs, in bytes. Inputs of unknown length are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Space {
-    /// Of the cache: the inputs that are not there.
+    /// In the cache: inputs that are not cached yet.
     pub cache: u64,
-    /// Of the directory of archives: what packages unpack to (wheels are read where they are), in
-    /// files that go away, and the archive.
+    /// In the directory of archives: temporary files with the unpacked packages (wheels are read in
+    /// place), and the archive.
     pub out: u64,
 }
 
-/// Refuses to begin where `cache` and `out`, which are made, have less than `needed` free.
+/// Checks that `cache` and `out`, which must exist, have `needed` free.
 ///
 /// # Errors
 /// [`Error::Space`], [`Error::File`].
@@ -36,7 +36,7 @@ fn has(dir: &Path, needed: u64) -> Result<(), Error> {
     paths::create_dirs(dir)?;
     let disk = rustix::fs::statvfs(dir).map_err(Error::file("read the free space of", dir))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    // A file system without a size, like a ramfs, says nothing.
+    // A file system without a size, such as ramfs, passes.
     if free >= needed || disk.f_blocks == 0 {
         return Ok(());
     }
@@ -54,7 +54,7 @@ mod tests {
         check(Space { cache: 1, out: 1 }, &cache, &out).unwrap();
         let error = check(Space { cache: 1 << 62, out: 1 << 62 }, &cache, &out).unwrap_err();
         let Error::Space { dir, needed, free } = &error else { panic!("{error}") };
-        // One disk has to take both.
+        // Both on one file system.
         assert_eq!((dir, *needed), (&out, 1 << 63));
         assert!(*free > 0 && error.class().word() == "STORE", "{error}");
     }

@@ -1,4 +1,4 @@
-//! The kind of a file, and the refusal of one that is not a regular file.
+//! File types, and the check for a regular file.
 
 use crate::error::Error;
 use rustix::fs::FileType;
@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-/// `file` if it is a regular one.
+/// Returns `file` if it is a regular file.
 pub(super) fn regular(file: File, path: &Path) -> Result<File, Error> {
     is_regular(&file.metadata().map_err(Error::file("read", path))?, path).map(|()| file)
 }

@@ -1,4 +1,4 @@
-//! Files and directories of this machine.
+//! File access.
 //!
 //! In: paths. Out: open files, whole contents and atomically written files; errors name the path.
 

@@ -1,7 +1,7 @@
-//! File calls that name their path, and files that appear whole or not at all.
+//! File operations whose errors contain the path, and atomic writes.
 //!
-//! What is read is a regular file: a FIFO or a device in its place is refused by name, not waited for.
-//! Where others may have written, [`below`] follows no link either.
+//! Only regular files are read: a FIFO or device is refused instead of opened. In untrusted directories
+//! [`below`] follows no link either.
 
 use super::below::{self, Below, MAX_WHOLE};
 use super::kind::{is_regular, regular};
@@ -15,12 +15,12 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Opens a regular file to read it. Links that lead to it are followed.
+/// Opens a regular file for reading. Links are followed.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Config`] for what is not a regular file.
+/// [`Error::File`]; [`Error::Config`] if it is not a regular file.
 pub(crate) fn open(path: &Path) -> Result<File, Error> {
-    // Not even opened: opening a device may do something, and a socket cannot be.
+    // Checked before it is opened: opening a device may have side effects, and a socket fails.
     let metadata = fs::metadata(path).map_err(Error::file("read", path))?;
     is_regular(&metadata, path)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -28,7 +28,7 @@ pub(crate) fn open(path: &Path) -> Result<File, Error> {
     regular(file.into(), path)
 }
 
-/// As [`open`]; none if there is nothing.
+/// As [`open`]; `None` if it does not exist.
 ///
 /// # Errors
 /// As [`open`], for anything but absence.
@@ -39,7 +39,7 @@ pub(crate) fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-/// Whether a regular file is there, and no link to one.
+/// Whether `path` is a regular file, not a link to one.
 pub(crate) fn is_file(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|it| it.is_file())
 }
@@ -49,18 +49,18 @@ pub(crate) fn is_file(path: &Path) -> bool {
 /// # Errors
 /// As [`open`]; [`Error::Config`] for a longer one.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    below::whole(open(path)?, path, MAX_WHOLE)
+    below::read_whole(open(path)?, path, MAX_WHOLE)
 }
 
-/// Reads a short file that was named and may be a pipe, such as a key: at most 1 MiB.
+/// Reads a short file that the user names, such as a key, and that may be a pipe: at most 1 MiB.
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] for a longer one.
 pub(crate) fn read_given(path: &Path) -> Result<Vec<u8>, Error> {
-    below::whole(File::open(path).map_err(Error::file("read", path))?, path, 1 << 20)
+    below::read_whole(File::open(path).map_err(Error::file("read", path))?, path, 1 << 20)
 }
 
-/// As [`read_given`], if it exists: this host's configuration, which may be a link to `/dev/null`.
+/// As [`read_given`], if it exists: for configuration files, which may be links to `/dev/null`.
 ///
 /// # Errors
 /// As [`read_given`], for anything but absence.
@@ -76,11 +76,11 @@ pub(crate) fn read_given_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error>
 /// # Errors
 /// As [`read`], for anything but absence.
 pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    open_if_there(path)?.map(|file| below::whole(file, path, MAX_WHOLE)).transpose()
+    open_if_there(path)?.map(|file| below::read_whole(file, path, MAX_WHOLE)).transpose()
 }
 
-/// Reads the file `path`, which begins with `root`, if it exists: as [`read`], but no link is followed
-/// behind `root`.
+/// Reads the file `path`, which begins with `root`, if it exists: as [`read`], but no link below `root` is
+/// followed.
 ///
 /// # Errors
 /// As [`Below::read`].
@@ -88,37 +88,37 @@ pub(crate) fn read_below(root: &Path, path: &Path) -> Result<Option<Vec<u8>>, Er
     Below::open(root)?.map_or(Ok(None), |root| root.read(path, MAX_WHOLE))
 }
 
-/// Opens the file `path`, which begins with `root`, if it exists, following no link behind `root`.
+/// Opens the file `path`, which begins with `root`, if it exists, following no link below `root`.
 ///
 /// # Errors
-/// As [`Below::file`].
+/// As [`Below::open_path`].
 pub(crate) fn open_below(root: &Path, path: &Path) -> Result<Option<File>, Error> {
-    Below::open(root)?.map_or(Ok(None), |root| root.file(path))
+    Below::open(root)?.map_or(Ok(None), |root| root.open_path(path))
 }
 
-/// Writes the file `path`, which begins with `root`, as [`write()`] does, following no link behind `root`.
+/// Writes the file `path`, which begins with `root`, as [`write()`] does, following no link below `root`.
 ///
 /// # Errors
-/// As [`Below::made`].
+/// As [`Below::create_parent`].
 pub(crate) fn write_below(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
     create_dirs(root)?;
     let Some(root) = Below::open(root)? else {
         return Err(Error::file("write", path)(io::Error::from(io::ErrorKind::NotFound)));
     };
-    let (dir, name) = root.made(path)?;
-    let target = dir.held().join(name);
-    if same(&target, bytes) {
+    let (dir, name) = root.create_parent(path)?;
+    let target = dir.proc_path().join(name);
+    if has_content(&target, bytes) {
         return Ok(());
     }
-    let mut staged = NamedTempFile::with_prefix_in(".staging-", dir.held())
+    let mut staged = NamedTempFile::with_prefix_in(".staging-", dir.proc_path())
         .map_err(Error::file("write", path))?;
     staged.write_all(bytes).map_err(Error::file("write", path))?;
     publish_as(staged, &target, path)
 }
 
-/// Whether a regular file at `target`, and no link to one, holds `bytes`.
-pub(crate) fn same(target: &Path, bytes: &[u8]) -> bool {
-    let old = || below::whole(open(target)?, target, bytes.len() as u64);
+/// Whether `target` is a regular file, not a link to one, with the content `bytes`.
+pub(crate) fn has_content(target: &Path, bytes: &[u8]) -> bool {
+    let old = || below::read_whole(open(target)?, target, bytes.len() as u64);
     is_file(target) && old().is_ok_and(|old| old == bytes)
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn remove_if_there(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes a directory and those above it.
+/// Creates a directory and its missing parents.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -143,7 +143,7 @@ pub(crate) fn create_dirs(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(Error::file("create", path))
 }
 
-/// The entries of a directory, sorted by name. None if it does not exist.
+/// The paths in a directory, sorted by name. Empty if it does not exist.
 ///
 /// # Errors
 /// [`Error::File`] for anything but absence.
@@ -160,7 +160,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, Error> {
     Ok(paths)
 }
 
-/// A temporary file in the directory where `target` is to appear. It goes away unless [`publish`]ed.
+/// Creates a temporary file in the directory of `target`. It is removed unless [`publish`]ed.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -171,7 +171,7 @@ pub(crate) fn stage(target: &Path) -> Result<NamedTempFile, Error> {
     NamedTempFile::with_prefix_in(".staging-", dir).map_err(Error::file("write below", dir))
 }
 
-/// As [`stage`], a file that holds `bytes`, durably.
+/// As [`stage`], with the content `bytes`, synced.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -181,7 +181,7 @@ pub(crate) fn stage_whole(target: &Path, bytes: &[u8]) -> Result<NamedTempFile, 
     written.map_err(Error::file("write", target)).map(|()| staged)
 }
 
-/// Gives a finished temporary file its name, durably, readable by everyone.
+/// Renames a finished temporary file to `target`, synced, readable by all users.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -189,7 +189,7 @@ pub(crate) fn publish(staged: NamedTempFile, target: &Path) -> Result<(), Error>
     publish_as(staged, target, target)
 }
 
-/// As [`publish`], to a target that is called otherwise in messages.
+/// As [`publish`], with another path in messages.
 ///
 /// # Errors
 /// As [`publish`].
@@ -201,13 +201,13 @@ pub(crate) fn publish_as(staged: NamedTempFile, target: &Path, shown: &Path) -> 
     staged.persist(target).map(drop).map_err(|error| Error::file("write", shown)(error.error))
 }
 
-/// Writes a whole file, or leaves what was there. Equal content is left untouched; what is not a regular
-/// file is replaced.
+/// Writes a file atomically. A regular file with equal content is left untouched; anything else is
+/// replaced.
 ///
 /// # Errors
 /// [`Error::File`].
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    if same(path, bytes) {
+    if has_content(path, bytes) {
         return Ok(());
     }
     publish(stage_whole(path, bytes)?, path)

@@ -1,4 +1,4 @@
-//! Debian packages → inputs, by apt in a private root: the host's own packages do not matter.
+//! Resolves Debian packages to inputs, by apt in a private root, independent of the host's packages.
 
 use crate::{
     error::{Error, shown},
@@ -62,7 +62,7 @@ pub(crate) fn resolve(
     };
     if !resolved.status.success() {
         let complaint = complaint(&resolved);
-        if let Some(package) = complained_of(packages, &complaint) {
+        if let Some(package) = reported_unknown(packages, &complaint) {
             return Err(Error::NotFound(explain(package, suite, arch, cache)?));
         }
         return Err(Error::NotFound(format!(
@@ -71,23 +71,23 @@ pub(crate) fn resolve(
     }
     let inputs = parse(&String::from_utf8_lossy(&resolved.stdout), mirrors)
         .map_err(|reason| Error::Tool { tool: "apt-get".into(), reason })?;
-    match absent(packages, &inputs) {
+    match not_resolved(packages, &inputs) {
         None => Ok(inputs),
         Some(package) => Err(Error::NotFound(explain(package, suite, arch, cache)?)),
     }
 }
 
-/// The first of `packages` that apt resolved to something else. It takes a name that no package has for a
-/// virtual package, a pattern or one to remove, and succeeds.
-fn absent<'p>(packages: &[&'p str], inputs: &[Input]) -> Option<&'p str> {
+/// The first of `packages` that is not among the resolved inputs: apt also accepts virtual packages,
+/// patterns and packages to remove.
+fn not_resolved<'p>(packages: &[&'p str], inputs: &[Input]) -> Option<&'p str> {
     let locked: BTreeSet<String> =
         inputs.iter().map(|input| package_name(input.file_name())).collect();
     let names = packages.iter().map(|package| package.split('=').next().unwrap_or(package));
     names.into_iter().find(|name| !locked.contains(*name))
 }
 
-/// The one of `packages` that apt says it does not have.
-fn complained_of<'p>(packages: &[&'p str], complaint: &str) -> Option<&'p str> {
+/// The one of `packages` that apt reports as unknown.
+fn reported_unknown<'p>(packages: &[&'p str], complaint: &str) -> Option<&'p str> {
     let named = |package: &&&str| {
         complaint.contains(&format!("'{package}' has no installation candidate"))
             || complaint.lines().any(|line| {
@@ -97,14 +97,15 @@ fn complained_of<'p>(packages: &[&'p str], complaint: &str) -> Option<&'p str> {
     packages.iter().find(named).copied()
 }
 
-/// Why `package` is none of `suite`: what provides it, or which name is near. `cache` runs apt-cache.
+/// Explains why `suite` has no `package`: packages that provide it, or a similar name. `cache` runs
+/// apt-cache.
 fn explain(
     package: &str,
     suite: &str,
     arch: Arch,
     cache: impl Fn(&[&str]) -> Result<String, Error>,
 ) -> Result<String, Error> {
-    // It takes a name that no package has for a pattern, too.
+    // apt-cache also matches the name as a pattern.
     let shown = cache(&["showpkg", "--", package])?;
     let its = shown.split("Package: ").find(|text| text.lines().next() == Some(package));
     let provided = its.and_then(|text| text.split("Reverse Provides:").nth(1)).unwrap_or_default();
@@ -152,7 +153,7 @@ fn complaint(output: &Output) -> String {
     if lines.is_empty() { output.status.to_string() } else { lines.join("; ") }
 }
 
-/// apt's whole configuration: nothing of the host's is read, nothing outside `dir` is written.
+/// apt's complete configuration: nothing of the host's is read, nothing outside `dir` is written.
 fn configuration(dir: &Path, arch: Arch) -> String {
     let dir = dir.display();
     format!(
@@ -195,7 +196,7 @@ fn parse(text: &str, mirrors: &Mirrors) -> Result<Vec<Input>, String> {
     let inputs = lines.map(|line| {
         let refused = || {
             let line = shown::quoted(&shown::addresses(line));
-            format!("printed {line}, which names no deb with a SHA256")
+            format!("printed {line}, which is not a deb with a SHA256")
         };
         input(line).ok_or_else(refused)
     });
@@ -230,13 +231,13 @@ mod tests {
             ("'https", "https"),
         ] {
             let error = parse(&good.replace(from, to), &mirrors).unwrap_err();
-            assert!(error.contains("which names no deb with a SHA256"), "{error}");
+            assert!(error.contains("which is not a deb with a SHA256"), "{error}");
         }
         assert_eq!(parse("\n", &mirrors).unwrap_err(), "printed no package at all");
     }
 
     #[test]
-    fn what_was_asked_for_is_what_was_locked() {
+    fn every_requested_package_is_locked() {
         let input = |name: &str| {
             let (name, sha256) =
                 (format!("debian/pool/main/x/{name}"), Checksum::from_digest([1; 32]));
@@ -249,14 +250,14 @@ mod tests {
             (&["bash", "node.js"][..], Some("node.js")),
             (&["awk"][..], Some("awk")),
         ] {
-            assert_eq!(absent(packages, &inputs), want);
+            assert_eq!(not_resolved(packages, &inputs), want);
         }
         for (complaint, want) in [
             ("Package 'awk' has no installation candidate", Some("awk")),
             ("Unable to locate package awk; x", Some("awk")),
             ("Unable to locate package awkward", None),
         ] {
-            assert_eq!(complained_of(&["bash", "awk"], complaint), want, "{complaint}");
+            assert_eq!(reported_unknown(&["bash", "awk"], complaint), want, "{complaint}");
         }
         let cache = |words: &[&str]| {
             Ok(match words {

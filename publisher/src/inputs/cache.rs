@@ -1,7 +1,7 @@
-//! Locked inputs → files in a cache that is keyed by SHA-256.
+//! Fetches locked inputs into a content-addressed cache.
 //!
-//! Cache layout: `CACHE/sha256/HEX`. A file there has that hash, or it is fetched anew: each is
-//! hashed before it is used.
+//! Cache layout: `CACHE/sha256/HEX`. Each file is hashed before it is used, and fetched again if the hash
+//! differs.
 
 use crate::{
     error::{Error, shown},
@@ -31,24 +31,24 @@ const ATTEMPTS: u32 = 3;
 /// Longest input whose size is not known, in bytes.
 const MAX_UNKNOWN: u64 = 16 << 30;
 
-/// Where inputs come from.
+/// The cache, and the addresses to fetch from.
 pub(crate) struct Store<'s> {
     /// The cache's directory.
     pub cache: &'s Path,
-    /// Where to fetch what it lacks; none: fetch nothing.
+    /// Where missing inputs are fetched; `None` for offline use.
     pub places: Option<&'s Places>,
     /// The lock's timestamp.
     pub timestamp: &'s str,
-    /// Called with progress, for the user.
+    /// Reports progress to the user.
     pub note: &'s (dyn Fn(&str) + Sync),
 }
 
 impl Store<'_> {
-    /// The files of `inputs`, in their order, fetched where the cache lacks them.
+    /// The cached files of `inputs`, in their order; missing ones are fetched.
     ///
     /// # Errors
-    /// Of the first input that is not available: [`Error::Net`] with every address that was tried,
-    /// [`Error::Differs`] if only other bytes were served, [`Error::File`].
+    /// For the first input that is not available: [`Error::Net`] with all addresses that were tried,
+    /// [`Error::Differs`] if only other content was served, [`Error::File`].
     pub(crate) fn files(&self, inputs: &[Input]) -> Result<Vec<PathBuf>, Error> {
         let next = AtomicUsize::new(0);
         let progress = Progress::new(inputs, self.note);
@@ -57,8 +57,8 @@ impl Store<'_> {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(input) = inputs.get(index) else { return };
-                if let Err(error) = self.have(input, &|bytes| progress.came(bytes)) {
-                    next.store(inputs.len(), Ordering::Relaxed); // no thread begins another one
+                if let Err(error) = self.ensure(input, &|bytes| progress.received(bytes)) {
+                    next.store(inputs.len(), Ordering::Relaxed); // no thread starts another input
                     let mut failed =
                         failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     if failed.as_ref().is_none_or(|(first, _)| index < *first) {
@@ -84,13 +84,13 @@ impl Store<'_> {
         path(self.cache, input)
     }
 
-    /// The archive at `address` as an input: fetched into the cache, if it is not there already.
+    /// Makes an input of the upstream archive at `address`, fetching it into the cache if it is missing.
     ///
-    /// Where it is not available, but upstream's hash is known, its size stays unknown.
+    /// If it is not available but its hash is given, its size stays unknown.
     ///
     /// # Errors
-    /// [`Error::Net`], [`Error::Differs`] if it has not the hash that was expected, [`Error::File`].
-    pub(crate) fn measure(
+    /// [`Error::Net`], [`Error::Differs`] if it does not have the expected hash, [`Error::File`].
+    pub(crate) fn lock_archive(
         &self,
         address: &str,
         expected: Option<Checksum>,
@@ -99,7 +99,7 @@ impl Store<'_> {
             |size, sha256| Input { kind: Kind::Tar, name: address.to_owned(), size, sha256 };
         if let Some(sha256) = expected {
             let input = input(None, sha256);
-            let size = match self.have(&input, &|_| {}) {
+            let size = match self.ensure(&input, &|_| {}) {
                 Err(Error::Net { .. }) => None,
                 Err(error) => return Err(error),
                 Ok(()) => Some(size(&self.path(&input))?),
@@ -109,13 +109,13 @@ impl Store<'_> {
         let shown = shown::address(address);
         (self.note)(&format!("fetching {shown}"));
         let failed = |reason| {
-            let advice = "give its sha256 in the manifest to lock it unseen";
+            let advice = "give its sha256 in the manifest to lock it without fetching it";
             Error::Net { what: shown.clone(), reason: format!("{reason}; {advice}") }
         };
         let answer =
             http::get(address, "*/*", MAX_UNKNOWN).map_err(|(reason, _)| failed(reason))?;
         let mut staged = paths::stage(&self.cache.join("sha256/new"))?;
-        let mut body = Body { from: answer.body, failed: None, came: &|_| {} };
+        let mut body = Body { from: answer.body, failed: None, received: &|_| {} };
         let copied = copy(&mut body, staged.as_file_mut(), MAX_UNKNOWN);
         if let Some(reason) = body.failed {
             return Err(failed(reason));
@@ -126,9 +126,9 @@ impl Store<'_> {
         Ok(input)
     }
 
-    /// Makes sure that `input` is in the cache with the right bytes. `came` is called with the bytes as they
-    /// arrive.
-    fn have(&self, input: &Input, came: Came) -> Result<(), Error> {
+    /// Ensures that `input` is in the cache with the right content. `received` is called with the number of
+    /// bytes that have arrived.
+    fn ensure(&self, input: &Input, received: Received) -> Result<(), Error> {
         let path = self.path(input);
         if let Some(file) = paths::open_if_there(&path)? {
             let (_, sum) =
@@ -137,15 +137,15 @@ impl Store<'_> {
                 return Ok(());
             }
         }
-        self.fetch(input, &path, came)
+        self.fetch(input, &path, received)
     }
 
-    fn fetch(&self, input: &Input, path: &Path, came: Came) -> Result<(), Error> {
+    fn fetch(&self, input: &Input, path: &Path, received: Received) -> Result<(), Error> {
         let missing = |reason| Error::Net { what: input.file_name().to_owned(), reason };
         let Some(places) = self.places else {
             let cache = self.cache.display();
             return Err(missing(format!(
-                "is not in the cache {cache} and --offline forbids to fetch it; build once without"
+                "is not in the cache {cache} and is not fetched with --offline; build once without"
             )));
         };
         let mut tried = Vec::new();
@@ -159,7 +159,7 @@ impl Store<'_> {
                 }
             };
             let mut staged = paths::stage(path)?;
-            match download(&address, staged.as_file_mut(), input, came) {
+            match download(&address, staged.as_file_mut(), input, received) {
                 Ok(()) => return paths::publish(staged, path),
                 Err(Fault::File(source)) => return Err(Error::file("write", path)(source)),
                 Err(Fault::Differs(error)) => differs = Some(error),
@@ -171,12 +171,12 @@ impl Store<'_> {
         Err(differs.unwrap_or_else(|| {
             let advice = match input.kind {
                 Kind::Deb => {
-                    "if the mirror has dropped it, lock again or name a snapshot service".into()
+                    "if the mirror no longer has it, lock again or set a snapshot service".into()
                 }
-                Kind::Wheel => "if the index has dropped it, lock again".into(),
+                Kind::Wheel => "if the index no longer has it, lock again".into(),
                 Kind::Tar => {
                     let path = self.path(input);
-                    format!("fetch it on another machine and put it here as {}", path.display())
+                    format!("fetch it on another machine and copy it to {}", path.display())
                 }
             };
             missing(format!("not available from {}; {advice}", tried.join(", ")))
@@ -184,34 +184,43 @@ impl Store<'_> {
     }
 }
 
-/// Where `input` is in `cache`, if it is there.
+/// The path of `input` in `cache`.
 pub(crate) fn path(cache: &Path, input: &Input) -> PathBuf {
     cache.join("sha256").join(input.sha256.hex())
 }
 
 /// Why an address did not serve an input.
 enum Fault {
-    /// No usable answer.
+    /// The request failed.
     Net(String),
-    /// An answer with other bytes: asking again does not help.
+    /// Other content was served: not retried.
     Differs(Error),
-    /// The answer could not be written.
+    /// The content could not be written.
     File(io::Error),
 }
 
-/// Fetches `address` into `file`. Only what may pass by itself is tried again.
-fn download(address: &str, file: &mut File, input: &Input, came: Came) -> Result<(), Fault> {
+/// Fetches `address` into `file`. Transient failures are retried.
+fn download(
+    address: &str,
+    file: &mut File,
+    input: &Input,
+    received: Received,
+) -> Result<(), Fault> {
     if let Some(path) = address.strip_prefix(LOCAL) {
         let from = File::open(path).map_err(|error| Fault::Net(error.to_string()))?;
-        return receive(Body { from, failed: None, came }, file, input, address);
+        return receive(Body { from, failed: None, received }, file, input, address);
     }
     let mut attempt = 1;
     loop {
         let answer = http::get(address, "*/*", input.size.unwrap_or(MAX_UNKNOWN));
         let (reason, passing) = match answer {
             Ok(answer) => {
-                match receive(Body { from: answer.body, failed: None, came }, file, input, address)
-                {
+                match receive(
+                    Body { from: answer.body, failed: None, received },
+                    file,
+                    input,
+                    address,
+                ) {
                     Err(Fault::Net(reason)) => (reason, true),
                     result => return result,
                 }
@@ -246,7 +255,7 @@ fn receive(
         return Ok(());
     }
     let hint = match input.kind {
-        Kind::Tar => "another file is served under this name; see what upstream says of it",
+        Kind::Tar => "another file is served under this name; check for a notice of upstream",
         Kind::Deb | Kind::Wheel => "the mirror serves another file under this name; lock again",
     };
     let object = shown::address(address);
@@ -264,36 +273,36 @@ fn size(path: &Path) -> Result<u64, Error> {
     std::fs::metadata(path).map(|it| it.len()).map_err(Error::file("read", path))
 }
 
-/// Most that is read of `input`, in bytes.
+/// Most bytes that are read of `input`.
 fn limit(input: &Input) -> u64 {
     input.size.unwrap_or(MAX_UNKNOWN)
 }
 
-/// Called with how many bytes have just arrived.
-type Came<'c> = &'c dyn Fn(u64);
+/// Called with the number of bytes that have just arrived.
+type Received<'c> = &'c dyn Fn(u64);
 
-/// A body whose own errors are distinguished from those of the file it is written to.
+/// A reader that records its errors, to distinguish them from those of the file that is written.
 struct Body<'c, R> {
     from: R,
     failed: Option<String>,
-    came: Came<'c>,
+    received: Received<'c>,
 }
 
 impl<R: Read> Read for Body<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer);
         let read = read.inspect_err(|error| self.failed = Some(error.to_string()))?;
-        (self.came)(read as u64);
+        (self.received)(read as u64);
         Ok(read)
     }
 }
 
-/// How far all inputs are.
+/// The progress of all inputs.
 struct Progress<'n> {
     note: &'n (dyn Fn(&str) + Sync),
     inputs: usize,
     done: AtomicUsize,
-    /// Bytes that were fetched.
+    /// Bytes fetched.
     bytes: AtomicU64,
 }
 
@@ -304,19 +313,19 @@ impl<'n> Progress<'n> {
 
     fn done(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
-        self.say();
+        self.report();
     }
 
-    /// Says so a few times a second at most, on usual lines.
-    fn came(&self, bytes: u64) {
+    /// Counts received bytes, and reports after each MiB.
+    fn received(&self, bytes: u64) {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before >> 20 != (before + bytes) >> 20 {
-            self.say();
+            self.report();
         }
     }
 
     #[allow(clippy::cast_precision_loss)] // one digit after the point is shown
-    fn say(&self) {
+    fn report(&self) {
         let (done, all) = (self.done.load(Ordering::Relaxed), self.inputs);
         let fetched = match self.bytes.load(Ordering::Relaxed) {
             0 => String::new(),
@@ -326,7 +335,7 @@ impl<'n> Progress<'n> {
     }
 }
 
-/// Copies at most `limit` + 1 bytes. Returns how many there were, and their hash.
+/// Copies at most `limit` + 1 bytes. Returns their number and hash.
 fn copy(from: impl Read, mut to: impl Write, limit: u64) -> io::Result<(u64, Checksum)> {
     let mut from = from.take(limit.saturating_add(1));
     let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
@@ -354,7 +363,7 @@ mod tests {
         Input { kind: Kind::Deb, name, size: Some(bytes.len() as u64), sha256 }
     }
 
-    /// A server that answers by file name, on the loopback device; returns its address.
+    /// A server on loopback that answers by file name; returns its address.
     fn serve() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -407,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_mirror_has_dropped_comes_from_the_snapshot() {
+    fn packages_that_the_mirror_no_longer_has_come_from_the_snapshot() {
         let address = serve();
         let mut mirrors = crate::inputs::debian_mirror::find(Some(&address)).unwrap();
         let cache = tempfile::tempdir().unwrap();
@@ -421,13 +430,13 @@ mod tests {
     }
 
     #[test]
-    fn progress_is_said_in_inputs_and_bytes() {
+    fn progress_is_reported_in_inputs_and_bytes() {
         let said = Mutex::new(Vec::new());
         let note = |text: &str| said.lock().unwrap().push(text.to_owned());
         let progress = Progress::new(&[input("a", b"a"), input("b", b"b")], &note);
         progress.done();
         for _ in 0..4 {
-            progress.came(600_000);
+            progress.received(600_000);
         }
         progress.done();
         let want = [

@@ -1,4 +1,4 @@
-//! Where inputs are. The lock says what they are; where is configured on the host.
+//! Addresses of Debian mirrors, from the configuration of the host. Locks do not contain them.
 
 use crate::{
     env,
@@ -9,19 +9,19 @@ use crate::{
 };
 use std::path::Path;
 
-/// Places to fetch inputs from, in the order in which they are tried.
+/// The addresses of Debian archives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mirrors {
-    /// The `debian` archive's address, without a slash at the end.
+    /// Address of the `debian` archive, without a trailing slash.
     pub debian: String,
-    /// The `debian-security` archive's address, without a slash at the end.
+    /// Address of the `debian-security` archive, without a trailing slash.
     pub security: String,
     /// A snapshot service, if one is configured.
     pub snapshot: Option<String>,
 }
 
 impl Mirrors {
-    /// Mirrors from one address below which both archives are; the `debian` archive's own does too.
+    /// Mirrors from the common base address of both archives, or from that of the `debian` archive.
     fn below(address: &str) -> Self {
         let address = address.trim_end_matches('/');
         let base = address.strip_suffix("/debian").unwrap_or(address);
@@ -29,7 +29,7 @@ impl Mirrors {
         Self { debian, security, snapshot: None }
     }
 
-    /// Addresses of `input`, best first. `timestamp` is the lock's.
+    /// Addresses of `input`, the preferred first. `timestamp` is the lock's.
     pub(crate) fn addresses(&self, input: &Input, timestamp: &str) -> Vec<String> {
         let Some((archive, path)) = input.name.split_once('/') else { return Vec::new() };
         let base = if archive == "debian" { &self.debian } else { &self.security };
@@ -41,10 +41,10 @@ impl Mirrors {
         addresses
     }
 
-    /// What `address`, as apt printed it, is called in a lock: `ARCHIVE/pool/…`.
+    /// The name in a lock for `address`, as apt printed it: `ARCHIVE/pool/…`.
     pub(crate) fn name_of(&self, address: &str) -> Option<String> {
         let below = |base: &str| address.strip_prefix(base)?.strip_prefix('/').map(str::to_owned);
-        // The longer address first: one may be the beginning of the other.
+        // The longer address first: one may be a prefix of the other.
         below(&self.security)
             .map(|path| format!("debian-security/{path}"))
             .or_else(|| below(&self.debian).map(|path| format!("debian/{path}")))
@@ -54,7 +54,7 @@ impl Mirrors {
 /// Finds the mirrors: `option`, else the environment, else the host's apt, else apt's template.
 ///
 /// # Errors
-/// [`Error::Usage`] for an address that is none; [`Error::Config`] if nothing says where Debian is.
+/// [`Error::Usage`] for a malformed address; [`Error::Config`] if no mirror is configured.
 pub(crate) fn find(option: Option<&str>) -> Result<Mirrors, Error> {
     let named = option.map(str::to_owned).or_else(|| env::var(env::DEBIAN_MIRROR));
     let mut mirrors = match named {
@@ -71,7 +71,7 @@ pub(crate) fn find(option: Option<&str>) -> Result<Mirrors, Error> {
     Ok(mirrors)
 }
 
-/// What the host below `root` says.
+/// The mirrors in the configuration of the host below `root`.
 fn from_host(root: &Path) -> Result<Mirrors, Error> {
     let apt = root.join("etc/apt");
     let mut entries = Vec::new();
@@ -94,7 +94,7 @@ fn from_host(root: &Path) -> Result<Mirrors, Error> {
         Error::config(
             apt,
             format!(
-                "no source of Debian packages; use --mirror URL or set {}, or install \
+                "no Debian mirror is configured; use --mirror URL or set {}, or install \
                  python-apt-common",
                 env::DEBIAN_MIRROR
             ),
@@ -151,10 +151,10 @@ fn deb822(text: &str) -> Vec<AptSource> {
     text.split("\n\n").filter_map(stanza).flatten().collect()
 }
 
-/// The Debian archives among a host's sources.
+/// Finds the Debian archives among a host's sources.
 ///
-/// Others end in `/debian` too (vendors' repositories): an archive has a component `main`, and the
-/// one that carries `SUITE-updates` is preferred.
+/// Addresses of vendors' repositories may end in `/debian`, too: a Debian archive has a component `main`,
+/// and one with a suite `SUITE-updates` is preferred.
 fn from_sources(entries: &[AptSource]) -> Option<Mirrors> {
     let archives = |name: &str| {
         let suffix = format!("/{name}");
@@ -213,10 +213,10 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_asked_for_its_sources_then_for_the_template() {
+    fn sources_of_the_host_come_before_the_template() {
         let root = tempfile::tempdir().unwrap();
         let error = from_host(root.path()).unwrap_err().to_string();
-        assert!(error.contains("no source of Debian packages; use --mirror URL"), "{error}");
+        assert!(error.contains("no Debian mirror is configured; use --mirror URL"), "{error}");
         let template = root.path().join("usr/share/python-apt/templates/Debian.info");
         let text = "Suite: sid\n\nSuite: {series}\nBaseURI: https://t.example.org/debian/\n\
                     Suite: {series}-security\nBaseURI: https://s.example.org/\n";

@@ -1,4 +1,5 @@
-//! Places where inputs may be, best first. Each kind's are asked for when the first input needs them.
+//! Addresses of inputs: Debian mirrors, package indexes, a store of inputs. Each kind is looked up when the
+//! first input needs it.
 
 use crate::{
     env,
@@ -11,7 +12,7 @@ use crate::{
 };
 use std::sync::OnceLock;
 
-/// What this host says.
+/// The locations that this host configures.
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     mirrors: OnceLock<Mirrors>,
@@ -19,10 +20,10 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The host's, but for a Debian mirror that is named.
+    /// The host's locations, with an optional Debian mirror in place of the configured one.
     ///
     /// # Errors
-    /// [`Error::Usage`] if that is not an address.
+    /// [`Error::Usage`] if the mirror is not an address.
     pub(crate) fn new(mirror: Option<&str>) -> Result<Self, Error> {
         let named = mirror.map(|mirror| debian_mirror::find(Some(mirror)).map(Self::from));
         named.unwrap_or_else(|| Ok(Self::default()))
@@ -33,7 +34,7 @@ impl Places {
     /// # Errors
     /// As [`debian_mirror::find`].
     pub(crate) fn mirrors(&self) -> Result<&Mirrors, Error> {
-        once(&self.mirrors, || debian_mirror::find(None))
+        get_or_try_init(&self.mirrors, || debian_mirror::find(None))
     }
 
     /// The package indexes of Python.
@@ -41,11 +42,11 @@ impl Places {
     /// # Errors
     /// As [`python_index::find`].
     pub(crate) fn indexes(&self) -> Result<&Indexes, Error> {
-        once(&self.indexes, python_index::find)
+        get_or_try_init(&self.indexes, python_index::find)
     }
 
-    /// Addresses of `input`, best first; for a place that was asked and does not have it, why.
-    /// `timestamp` is the lock's.
+    /// Addresses of `input`, the preferred first; an `Err` is an index that does not have it, with the
+    /// reason. `timestamp` is the lock's.
     ///
     /// # Errors
     /// As [`Places::mirrors`] and [`Places::indexes`].
@@ -72,8 +73,11 @@ impl From<Mirrors> for Places {
     }
 }
 
-/// What `cell` holds, found if it holds nothing. Two threads may look for it at once.
-fn once<T>(cell: &OnceLock<T>, find: impl FnOnce() -> Result<T, Error>) -> Result<&T, Error> {
+/// The value of `cell`, initialized by `find` if it is empty. Two threads may run `find` at once.
+fn get_or_try_init<T>(
+    cell: &OnceLock<T>,
+    find: impl FnOnce() -> Result<T, Error>,
+) -> Result<&T, Error> {
     if cell.get().is_none() {
         let found = find()?;
         _ = cell.set(found); // fails if another thread has found it

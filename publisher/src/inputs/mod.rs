@@ -1,7 +1,7 @@
-//! Locked inputs → files.
+//! Resolves requirements, and fetches locked inputs.
 //!
-//! In: requirements of a manifest (to resolve them) or inputs of a lock (to fetch them). Out: inputs for a
-//! lock; files in the cache, each with the SHA-256 of the lock.
+//! In: requirements of a manifest, or inputs of a lock. Out: inputs for a lock; files in the cache, each with
+//! the SHA-256 of the lock.
 
 pub(crate) mod apt;
 pub(crate) mod cache;

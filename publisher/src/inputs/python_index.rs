@@ -1,7 +1,7 @@
-//! Which package indexes this host uses: what pip and uv would ask.
+//! The Python package indexes that this host configures, as pip and uv use them.
 //!
-//! In this order: the environment, pip's configuration files, uv's, and the default that these programs
-//! are built with, which their help texts tell. A lock never says where a wheel is.
+//! In order of precedence: the environment, pip's configuration files, uv's, and the built-in default of
+//! these programs, read from their help texts. Locks do not contain addresses of wheels.
 
 use crate::{env, error::Error, fs::paths, source::is_address};
 use crate::{inputs::simple_api, lock::wheel_tags::WheelName};
@@ -11,22 +11,23 @@ use std::{
     process::Command,
 };
 
-/// Begins the address of a file on this host.
+/// URL prefix of a file on this host.
 pub(super) const LOCAL: &str = "file://";
 
-/// Indexes, best first, and directories with wheels.
+/// Package indexes, and directories with wheels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Indexes {
-    /// The address that stands for all others: pip's `index-url`, uv's `default-index`.
+    /// The main index: pip's `index-url`, uv's `default-index`.
     pub main: Option<String>,
-    /// More addresses.
+    /// Additional indexes.
     pub more: Vec<String>,
     /// Directories with wheels, and addresses of pages that list them.
     pub links: Vec<String>,
 }
 
 impl Indexes {
-    /// Addresses of the wheel `file_name`, best first; for an index that has none, why.
+    /// Addresses of the wheel `file_name`, the preferred first; an `Err` is an index that does not have it,
+    /// with the reason.
     pub(crate) fn addresses(&self, file_name: &str) -> Vec<Result<String, String>> {
         let Some(wheel) = WheelName::parse(file_name) else { return Vec::new() };
         let indexes = self.main.iter().chain(&self.more);
@@ -39,7 +40,7 @@ impl Indexes {
             let absent = || format!("{place}: does not have it");
             path.is_file().then(|| format!("{LOCAL}{}", path.display())).ok_or_else(absent)
         });
-        // What lies on this host is looked at first: the hash decides.
+        // Local directories first: the hash is checked in any case.
         let (mut first, rest): (Vec<_>, Vec<_>) =
             linked.partition(|it| it.as_ref().is_ok_and(|address| address.starts_with(LOCAL)));
         first.extend(listed);
@@ -47,7 +48,7 @@ impl Indexes {
         first
     }
 
-    /// Takes over what `other` says and this one does not.
+    /// Adds the settings of `other` that are missing here.
     fn or(self, other: impl FnOnce() -> Self) -> Self {
         if self.main.is_some() {
             return self;
@@ -64,7 +65,7 @@ impl Indexes {
 /// Finds the indexes.
 ///
 /// # Errors
-/// [`Error::Config`] if nothing says where one is; [`Error::File`].
+/// [`Error::Config`] if no index is configured; [`Error::File`].
 pub(crate) fn find() -> Result<Indexes, Error> {
     let mut found = from_environment(env::var);
     for path in pip_files() {
@@ -82,14 +83,14 @@ pub(crate) fn find() -> Result<Indexes, Error> {
     }
     let found = found.or(|| Indexes { main: built_in(), ..Indexes::default() });
     if found.main.is_none() && found.links.is_empty() {
-        let reason = "says nothing of a package index, and neither pip nor uv is installed here to tell \
-                      its default; set PIP_INDEX_URL or UV_DEFAULT_INDEX";
+        let reason = "configures no package index, and neither pip nor uv is installed, whose default could \
+        be used; set PIP_INDEX_URL or UV_DEFAULT_INDEX";
         return Err(Error::config("pip.conf", reason));
     }
     Ok(found)
 }
 
-/// What the variables of uv and pip say.
+/// The indexes in the environment variables of uv and pip.
 fn from_environment(var: impl Fn(&str) -> Option<String>) -> Indexes {
     let words = |name| {
         let text = var(name).unwrap_or_default();
@@ -104,7 +105,7 @@ fn from_environment(var: impl Fn(&str) -> Option<String>) -> Indexes {
     Indexes { main, more, links: links.collect() }
 }
 
-/// A directory or a page out of a `find-links` entry.
+/// A directory or page in a `find-links` entry.
 fn directory(text: &str) -> Option<String> {
     let path = text.strip_prefix(LOCAL).unwrap_or(text);
     if is_address(text) {
@@ -114,7 +115,7 @@ fn directory(text: &str) -> Option<String> {
     path.to_str().map(str::to_owned)
 }
 
-/// pip's configuration files, the one that counts most first.
+/// pip's configuration files, in order of precedence.
 fn pip_files() -> Vec<PathBuf> {
     let named = env::var(env::PIP_CONFIG_FILE).map(PathBuf::from);
     let user = env::var("HOME").map(|home| PathBuf::from(home).join(".pip/pip.conf"));
@@ -127,14 +128,14 @@ fn pip_files() -> Vec<PathBuf> {
         .collect()
 }
 
-/// The section `[global]` of pip's configuration, where `[install]` and `[download]` do not matter.
+/// The indexes in the section `[global]` of pip's configuration.
 fn from_pip(text: &str) -> Indexes {
     let (mut section, mut key, mut values) = ("", String::new(), Vec::new());
     for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
         if let Some(name) = line.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             (section, key) = (name, String::new());
         } else if line.starts_with([' ', '\t']) {
-            values.push((section, key.clone(), line.trim())); // goes on
+            values.push((section, key.clone(), line.trim())); // continuation line
         } else if let Some((name, value)) = line.split_once(['=', ':']) {
             key = name.trim().replace('_', "-").to_ascii_lowercase();
             values.push((section, key.clone(), value.trim()));
@@ -154,7 +155,7 @@ fn from_pip(text: &str) -> Indexes {
     }
 }
 
-/// What of `uv.toml` says where packages are.
+/// The keys of `uv.toml` for package indexes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 struct UvToml {
@@ -184,7 +185,7 @@ impl UvToml {
     }
 }
 
-/// The index that pip or uv asks unless another one is configured.
+/// The built-in default index of pip or uv.
 fn built_in() -> Option<String> {
     let ask = |words: &[&str]| {
         let mut command = Command::new(words[0]);
@@ -197,7 +198,7 @@ fn built_in() -> Option<String> {
         .or_else(|| ask(&["uv", "pip", "compile", "--help"]))
 }
 
-/// The default in the help text of the option `--index-url` or `--default-index`.
+/// Finds the default of the option `--index-url` or `--default-index` in a help text.
 fn default_in(help: &str) -> Option<String> {
     let (_, text) =
         help.split_once("--index-url").or_else(|| help.split_once("--default-index"))?;
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_speaks_for_uv_and_pip() {
+    fn the_environment_of_uv_and_pip_is_read() {
         let var = |name: &str| match name {
             "PIP_INDEX_URL" => Some("https://a.example.org/simple".to_owned()),
             "PIP_EXTRA_INDEX_URL" => Some("https://b.example.org\nhttps://c.example.org".into()),
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn help_texts_tell_the_default() {
+    fn the_default_is_read_from_help_texts() {
         for help in [
             "  -i, --index-url <url>  Base URL of the Index (default\n   https://a.example.org/simple). x",
             "  --default-index <X>\n  The index (by default: <https://a.example.org/simple>) [env]",
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_first_counts() {
+    fn the_first_setting_takes_precedence() {
         let first = indexes("https://a.example.org", &[]);
         assert_eq!(first.clone().or(|| unreachable!()), first);
         let more = Indexes { more: vec!["https://b.example.org".into()], ..Indexes::default() };

@@ -1,20 +1,20 @@
-//! The page of a project in a package index → the address of one file.
+//! Finds the address of a file in a Python package index.
 //!
-//! The simple repository API: JSON (PEP 691) where the index has it, else HTML (PEP 503).
+//! By the simple repository API: JSON (PEP 691) if the index supports it, else HTML (PEP 503).
 
-use crate::lock::wheel_tags::normal;
+use crate::lock::wheel_tags::normalized;
 use crate::{error::shown, net::http};
 use serde::Deserialize;
 use std::io::Read;
 use url::Url;
 
 const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
-/// Largest page, in bytes: the largest known ones have 30 MB.
+/// Largest page, in bytes; the largest known ones are 30 MB.
 const MAX_PAGE: u64 = 256 << 20;
 /// Attempts at one page.
 const ATTEMPTS: u32 = 3;
 
-/// Of PEP 691, what is needed here.
+/// The members of PEP 691 that are used here.
 #[derive(Deserialize)]
 struct Page {
     files: Vec<File>,
@@ -26,16 +26,16 @@ struct File {
     url: String,
 }
 
-/// Where `index` has the file `file_name` of `project`.
+/// The address of the file `file_name` of `project` in `index`.
 ///
 /// # Errors
-/// The page's address, and why there is none.
+/// The page's address, and the reason.
 pub(super) fn find(index: &str, project: &str, file_name: &str) -> Result<String, String> {
-    let page = format!("{}/{}/", index.trim_end_matches('/'), normal(project));
+    let page = format!("{}/{}/", index.trim_end_matches('/'), normalized(project));
     find_on_page(&page, file_name)
 }
 
-/// Where `page` lists the file `file_name`.
+/// The address of the file `file_name` on `page`.
 ///
 /// # Errors
 /// As [`find`].
@@ -53,17 +53,17 @@ pub(super) fn find_on_page(page: &str, file_name: &str) -> Result<String, String
     let found = found.ok_or_else(|| refused("does not list it"))?;
     let mut url = base.join(&found).map_err(|error| refused(&error.to_string()))?;
     url.set_fragment(None);
-    // Credentials for the page are valid for the files beside it.
+    // Credentials for the page are used for files on the same server.
     if let Ok(index) = Url::parse(page) {
         if index.origin() == url.origin() && url.username().is_empty() {
-            _ = url.set_username(index.username()); // an address with an origin can have both
+            _ = url.set_username(index.username()); // cannot fail for an address with a host
             _ = url.set_password(index.password());
         }
     }
     Ok(url.into())
 }
 
-/// Where the page was in the end, and its text.
+/// Fetches a page: its address after redirects, and its text.
 fn read(page: &str) -> Result<(String, String), String> {
     let mut attempt = 1;
     loop {
@@ -85,7 +85,7 @@ fn read(page: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The `href` of the anchor that leads to a file of this name.
+/// The `href` of the anchor for a file of this name.
 fn in_html(text: &str, file_name: &str) -> Option<String> {
     let anchors = text.split('<').filter(|tag| {
         tag.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("a ") || start == "a\n")

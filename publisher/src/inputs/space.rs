@@ -1,14 +1,14 @@
-//! How much space a build's inputs take on the disk.
+//! Estimates the disk space that a build needs.
 
 use crate::{
     fs::free_space::Space,
     lock::{Input, Kind},
 };
 
-/// Packages unpack to at least so many times their length: xz makes a quarter of programs, gzip a third.
+/// Assumed ratio of unpacked to packed size: xz compresses programs to a quarter, gzip to a third.
 const UNPACKED: u64 = 3;
 
-/// What a build of `inputs` takes. `cached` says which are in the cache.
+/// The space for a build of `inputs`. `cached` tells which are in the cache.
 pub(crate) fn needed(inputs: &[Input], cached: impl Fn(&Input) -> bool) -> Space {
     let size = |input: &Input| input.size.unwrap_or_default();
     let all: u64 = inputs.iter().map(size).sum();

@@ -1,4 +1,4 @@
-//! Python requirements → wheels, by uv. It looks at metadata only: no wheel is fetched, no code run.
+//! Resolves Python requirements to wheels, by uv, from metadata only: no wheel is fetched, no code is run.
 
 use crate::{
     env,
@@ -9,16 +9,17 @@ use crate::{
 };
 use crate::{
     inputs::python_index::Indexes,
-    lock::wheel_tags::{WheelName, normal},
+    lock::wheel_tags::{WheelName, normalized},
 };
 use joblet_format::{Arch, Checksum};
 use serde::Deserialize;
 use std::process::Command;
 
-/// Resolves the requirements of `python` for `arch` to one wheel for each project.
+/// Resolves the requirements of `python` for `arch` to one wheel per project.
 ///
 /// # Errors
-/// [`Error::Tool`] without `uv`, or where that finds no Python; [`Error::NotFound`] for what cannot be resolved, with uv's reason.
+/// [`Error::Tool`] if `uv` is missing or finds no Python; [`Error::NotFound`] if the requirements cannot be
+/// resolved, with uv's reason.
 pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<Vec<Input>, Error> {
     let failed = |reason: String| Error::Tool { tool: "uv".into(), reason };
     let dir = tempfile::Builder::new().prefix("joblet-lock-").tempdir();
@@ -35,7 +36,8 @@ pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<
     command.args(["--python-version", &python.version]);
     command.args(["--python-platform", &format!("{machine}-manylinux_2_28")]);
     command.args(["--exclude-newer", &format!("{}T00:00:00Z", python.before)]);
-    // By the environment: everybody on this host can read a command line, and addresses hold passwords.
+    // In the environment, not in arguments, which every user of this host can read: addresses may contain
+    // passwords.
     for name in env::INDEX.iter().chain(&env::MORE_INDEXES).filter(|name| name.starts_with("UV_")) {
         command.env_remove(name);
     }
@@ -54,11 +56,11 @@ pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<
         failed(format!("{error}; `lock` needs it (`pip install uv`), `build` does not"))
     })?;
     if !output.status.success() {
-        // 1 is for what cannot be resolved, 2 for what uv could not do.
+        // uv exits with 1 if resolution fails, with 2 on other errors.
         if output.status.code() == Some(2) && !has_python() {
             return Err(failed(
-                "found no Python on this host, which it asks what Python is; `lock` needs one \
-                 (`apt-get install python3`), `build` does not"
+                "found no Python on this host, which it needs to resolve packages; install one for `lock` \
+                (`apt-get install python3`), `build` needs none"
                     .into(),
             ));
         }
@@ -79,7 +81,7 @@ fn has_python() -> bool {
     env::path().iter().any(|dir| ["python3", "python"].iter().any(|name| dir.join(name).is_file()))
 }
 
-/// Of a `pylock.toml` (PEP 751), what is needed here.
+/// The keys of `pylock.toml` (PEP 751) that are used here.
 #[derive(Deserialize)]
 struct Lock {
     #[serde(default)]
@@ -121,14 +123,15 @@ fn parse(text: &str, minor: u32, arch: Arch) -> Result<Vec<Input>, String> {
         let name = &package.name;
         let fit = |wheel: &&Wheel| {
             let file_name = wheel.file_name();
-            let parsed = WheelName::parse(&file_name).filter(|it| normal(it.name) == normal(name));
+            let parsed =
+                WheelName::parse(&file_name).filter(|it| normalized(it.name) == normalized(name));
             parsed.and_then(|it| it.fit(minor, arch)).map(|fit| (fit, file_name))
         };
         let fitting = package.wheels.iter().filter_map(|wheel| Some((fit(&wheel)?, wheel)));
         let best = fitting.max_by(|(a, _), (b, _)| a.cmp(b));
         let Some(((_, file_name), wheel)) = best else {
             return Err(format!(
-                "chose {name}, of which no wheel fits CPython 3.{minor} on {arch}"
+                "chose {name}, which has no wheel for CPython 3.{minor} on {arch}"
             ));
         };
         let sum = wheel.hashes.sha256.as_deref().and_then(|sum| Checksum::from_hex(sum).ok());
@@ -173,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_locked_is_said() {
+    fn requirements_that_cannot_be_locked_are_reported() {
         for (wheels, message) in [
             (
                 wheel("a_b-1-cp312-cp312-manylinux_2_17_x86_64.whl"),
-                "chose a-b, of which no wheel fits CPython 3.11 on amd64",
+                "chose a-b, which has no wheel for CPython 3.11 on amd64",
             ),
-            (String::new(), "chose a-b, of which no wheel fits CPython 3.11 on amd64"),
-            (wheel("c-1-py3-none-any.whl"), "chose a-b, of which no wheel fits"),
+            (String::new(), "chose a-b, which has no wheel for CPython 3.11 on amd64"),
+            (wheel("c-1-py3-none-any.whl"), "chose a-b, which has no wheel for CPython"),
             (
                 wheel("a_b-1-py3-none-any.whl").replace("sha256", "sha512"),
                 "has no sha256 of a_b-1-py3-none-any.whl: its index does not list it",

@@ -1,6 +1,6 @@
-//! `versions.lock`: every input of a runtime, by content. It says what, not where.
+//! `versions.lock`: the inputs of a runtime, identified by their content, not by a location.
 //!
-//! In: a manifest and resolved inputs. Out: `versions.lock`; its [`Input`]s, if it is of that manifest.
+//! In: a manifest and resolved inputs. Out: `versions.lock`; its [`Input`]s, if it matches the manifest.
 
 pub mod wheel_tags;
 
@@ -46,23 +46,23 @@ pub struct Lock {
     format: u32,
     /// [`digest`] of the manifest it was resolved from.
     pub manifest: Checksum,
-    /// When it was resolved: RFC 3339, in UTC. A snapshot of that time has every input.
+    /// When it was resolved: RFC 3339, in UTC. A Debian snapshot of that time has all packages.
     pub timestamp: String,
     /// The inputs of each architecture.
     pub inputs: BTreeMap<Arch, Vec<Input>>,
 }
 
-/// One file that a runtime is made of.
+/// A file that a runtime is built from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Its name without a place. A deb: `ARCHIVE/pool/…`, percent-encoded as the mirror has it. A
-    /// wheel: its file name. A tar: the address in the manifest, the one place it has.
+    /// Its name, independent of a mirror. A deb: `ARCHIVE/pool/…`, percent-encoded as on the mirror. A
+    /// wheel: its file name. A tar: its only address, from the manifest.
     pub name: String,
-    /// Length, in bytes. `null` where it was not fetched yet: its hash alone says what it is, and
-    /// `lock` fills it in where it can be reached. Never of a deb.
+    /// Length, in bytes. `null` if it has not been fetched yet and only its hash is known; `lock` fills
+    /// it in when the address can be reached. Never `null` for a deb.
     pub size: Option<u64>,
     /// SHA-256, 64 hex digits in the file.
     #[serde(with = "hex_digits")]
@@ -75,14 +75,14 @@ pub struct Input {
 pub enum Kind {
     /// A Debian package.
     Deb,
-    /// A Python package, built.
+    /// A built Python package.
     Wheel,
-    /// An archive at an address: tar or zip.
+    /// An upstream archive: tar or zip.
     Tar,
 }
 
 impl Input {
-    /// Refuses a name that is none of its kind.
+    /// Checks the name for its kind.
     fn check(&self) -> Result<(), String> {
         let name = &self.name;
         match self.kind {
@@ -103,7 +103,7 @@ impl Input {
         }
     }
 
-    /// The last component of its name, without a query, for people.
+    /// The last component of its name, without a query, for display.
     pub fn file_name(&self) -> &str {
         let name = match self.kind {
             Kind::Tar => self.name.split(['?', '#']).next().unwrap_or_default(),
@@ -114,18 +114,18 @@ impl Input {
 }
 
 impl Lock {
-    /// The inputs for `arch`; none if it was never resolved.
+    /// The inputs for `arch`; `None` if it was never resolved.
     pub fn inputs_for(&self, arch: Arch) -> Option<&[Input]> {
         self.inputs.get(&arch).map(Vec::as_slice)
     }
 }
 
-/// The lock file of a runtime.
+/// The path of a runtime's lock file.
 pub fn path(sources: &Path, name: &RuntimeName) -> PathBuf {
     sources.join(name.as_str()).join("versions.lock")
 }
 
-/// SHA-256 of the fields of a manifest that decide which inputs it has.
+/// SHA-256 of the fields of a manifest that determine its inputs.
 pub fn digest(source: &Source) -> Checksum {
     /// The fields in a fixed order. Part of the format: another order makes every lock stale.
     #[derive(Serialize)]
@@ -155,7 +155,7 @@ fn is_pool_path(name: &str) -> bool {
     known && name.bytes().all(clean) && name.split('/').all(plain)
 }
 
-/// Puts a lock together, its inputs sorted. Equal inputs keep the time of `before`.
+/// Makes a lock with sorted inputs. If they equal those of `before`, its timestamp is kept.
 pub fn make(
     source: &Source,
     mut inputs: BTreeMap<Arch, Vec<Input>>,
@@ -203,7 +203,7 @@ pub fn read(sources: &Path, source: &Source) -> Result<Lock, Error> {
     Ok(lock)
 }
 
-/// Whether the wheel fits the manifest's Python.
+/// Whether the wheel is compatible with the manifest's Python.
 fn fits(wheel: &str, source: &Source, arch: Arch) -> bool {
     let minor = source.python.as_ref().map(crate::source::Python::minor);
     minor.is_some_and(|minor| {
@@ -226,7 +226,7 @@ pub fn parse(bytes: &[u8]) -> Result<Lock, String> {
     Ok(lock)
 }
 
-/// Writes a lock as its format says.
+/// Serializes a lock.
 pub fn render(lock: &Lock) -> String {
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let mut text = format!(
@@ -237,7 +237,7 @@ pub fn render(lock: &Lock) -> String {
     );
     for (index, (arch, inputs)) in lock.inputs.iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
-        _ = write!(text, "{comma}\n    \"{arch}\": ["); // writing to a String never fails
+        _ = write!(text, "{comma}\n    \"{arch}\": ["); // writing to a String cannot fail
         for (index, input) in inputs.iter().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             let line = serde_json::to_string(input).expect("texts and numbers are JSON");
@@ -249,7 +249,7 @@ pub fn render(lock: &Lock) -> String {
     text
 }
 
-/// A checksum as bare hex digits.
+/// Serde: a checksum as hex digits only.
 mod hex_digits {
     use joblet_format::Checksum;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -1,4 +1,4 @@
-//! Names of wheels, and which of them fit a runtime.
+//! File names of wheels, and their compatibility tags.
 //!
 //! A wheel is called `NAME-VERSION[-BUILD]-PYTHON-ABI-PLATFORM.whl`; the last three may be several
 //! tags joined by dots. (Python Packaging User Guide, "Binary distribution format" and "Platform
@@ -6,15 +6,15 @@
 
 use joblet_format::Arch;
 
-/// The newest glibc that a wheel may ask for, 2.N: that of Debian bookworm.
+/// The newest glibc that a wheel may require, 2.N: that of Debian bookworm.
 const GLIBC: u32 = 36;
 /// The older names of manylinux, and the N of their glibc 2.N.
 const LEGACY: [(&str, u32); 3] = [("manylinux1", 5), ("manylinux2010", 12), ("manylinux2014", 17)];
 
-/// A wheel's file name, taken apart.
+/// The parts of a wheel's file name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WheelName<'n> {
-    /// The project, as it is spelled here.
+    /// The project's name, not normalized.
     pub name: &'n str,
     /// Its version.
     pub version: &'n str,
@@ -24,7 +24,7 @@ pub struct WheelName<'n> {
     platform: &'n str,
 }
 
-/// How well a wheel fits; the greatest fits best. Interpreter, platform and build, as pip prefers them.
+/// The preference of a compatible wheel, by interpreter, platform and build as in pip; greater is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fit {
     interpreter: (u8, u32),
@@ -33,7 +33,7 @@ pub struct Fit {
 }
 
 impl<'n> WheelName<'n> {
-    /// None if it is not a wheel's file name.
+    /// Parses a file name; `None` if it is not a wheel's.
     pub fn parse(file_name: &'n str) -> Option<Self> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+!".contains(&byte);
         let stem = file_name.strip_suffix(".whl").filter(|stem| stem.bytes().all(plain))?;
@@ -49,7 +49,7 @@ impl<'n> WheelName<'n> {
         whole.then_some(Self { name, version, build, python, abi, platform })
     }
 
-    /// How well it fits CPython 3.`minor` on Linux; none if it does not.
+    /// Its preference for CPython 3.`minor` on Linux; `None` if it is not compatible.
     pub fn fit(&self, minor: u32, arch: Arch) -> Option<Fit> {
         let pythons = self.python.split('.');
         let tags = pythons.flat_map(|python| self.abi.split('.').map(move |abi| (python, abi)));
@@ -61,13 +61,13 @@ impl<'n> WheelName<'n> {
     }
 }
 
-/// The name of a project as an index has it: lower case, runs of `-`, `_` and `.` as one `-`.
-pub fn normal(name: &str) -> String {
+/// Normalizes a project's name (PEP 503): lower case, runs of `-`, `_` and `.` as one `-`.
+pub fn normalized(name: &str) -> String {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
-/// How near a wheel for `python` and `abi` is to CPython 3.`minor`.
+/// The preference of a wheel for `python` and `abi` with CPython 3.`minor`.
 fn interpreter(python: &str, abi: &str, minor: u32) -> Option<(u8, u32)> {
     let number = |prefix: &str| -> Option<u32> { python.strip_prefix(prefix)?.parse().ok() };
     match (number("cp3"), abi) {
@@ -83,7 +83,7 @@ fn interpreter(python: &str, abi: &str, minor: u32) -> Option<(u8, u32)> {
     }
 }
 
-/// The N of glibc 2.N that a wheel for `platform` asks for, and 1 more; 0 for any platform.
+/// N + 1 for a wheel for `platform` that requires glibc 2.N; 0 for any platform.
 fn glibc(platform: &str, arch: Arch) -> Option<u32> {
     let machine = match arch {
         Arch::Amd64 => "x86_64",
@@ -94,7 +94,7 @@ fn glibc(platform: &str, arch: Arch) -> Option<u32> {
     }
     let system = platform.strip_suffix(machine)?.strip_suffix('_')?;
     if system == "linux" {
-        return Some(1); // says nothing of its glibc
+        return Some(1); // states no glibc version
     }
     let legacy = LEGACY.iter().find(|(name, _)| *name == system).map(|(_, glibc)| *glibc);
     let glibc = legacy.or_else(|| system.strip_prefix("manylinux_2_")?.parse().ok())?;
@@ -128,7 +128,7 @@ mod tests {
             assert_eq!(WheelName::parse(name), None, "{name}");
         }
         for (name, want) in [("Scikit_Learn", "scikit-learn"), ("a.-_B", "a-b")] {
-            assert_eq!(normal(name), want);
+            assert_eq!(normalized(name), want);
         }
     }
 

@@ -1,48 +1,48 @@
-//! GET, with the certificates of the host and a time limit. Errors that may pass by themselves are marked.
+//! HTTP GET, with the host's root certificates and timeouts. Transient errors are marked.
 
 use crate::{error::shown, net::tls_roots};
 use std::{io::Read, time::Duration};
 use url::Url;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Without a byte.
+/// Longest time without data.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// For an answer, beside what its size may take.
+/// For a whole response, in addition to the time for its size at [`MIN_RATE`].
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(600);
-/// The slowest connection that is waited for, in bytes a second.
-const SLOWEST: u64 = 256 << 10;
+/// Minimum average transfer rate, in bytes per second.
+const MIN_RATE: u64 = 256 << 10;
 /// Most redirects that are followed.
 const MAX_REDIRECTS: u32 = 10;
 
-/// An answer with status 2xx.
-pub(crate) struct Answer<R> {
-    /// Where it came from, redirects followed.
+/// A response with status 2xx.
+pub(crate) struct Response<R> {
+    /// Its address after redirects.
     pub(crate) address: String,
-    /// The bytes.
+    /// The body.
     pub(crate) body: R,
 }
 
-/// Why there is no answer, and whether that may pass by itself.
-pub(crate) type Refusal = (String, bool);
+/// Why a request failed, and whether it may be retried.
+pub(crate) type Failure = (String, bool);
 
-/// Asks for `address`, of which about `size` bytes are expected. A name and password in the address go
-/// to its own server, as basic authentication, and to no other that it redirects to. No redirect leads
-/// from https to http.
+/// Requests `address`; about `size` bytes are expected. User name and password in the address are sent
+/// to its own server only, as basic authentication, not to the target of a redirect. A redirect from https
+/// to http is refused.
 ///
 /// # Errors
-/// What happened, without the address.
+/// The reason, without the address.
 pub(crate) fn get(
     address: &str,
     accept: &str,
     size: u64,
-) -> Result<Answer<impl Read + use<>>, Refusal> {
+) -> Result<Response<impl Read + use<>>, Failure> {
     let mut url = Url::parse(address).map_err(|error| (error.to_string(), false))?;
     let mut credentials = credentials(&mut url);
     for _ in 0..=MAX_REDIRECTS {
-        let response = ask(&url, credentials.as_ref(), accept, size)?;
+        let response = send(&url, credentials.as_ref(), accept, size)?;
         let (status, headers, body) = response.split();
         if status.is_success() {
-            return Ok(Answer { address: url.into(), body });
+            return Ok(Response { address: url.into(), body });
         }
         let location = headers.get("Location").filter(|_| status.is_redirection());
         let Some(location) = location else {
@@ -50,10 +50,13 @@ pub(crate) fn get(
             return Err((format!("HTTP status {}", status.as_u16()), passing));
         };
         let next = url.join(&String::from_utf8_lossy(location.as_bytes()));
-        let mut next = next.map_err(|error| (format!("a broken redirect: {error}"), false))?;
+        let mut next = next.map_err(|error| (format!("invalid redirect: {error}"), false))?;
         if url.scheme() == "https" && next.scheme() != "https" {
             let next = shown::address(next.as_str());
-            return Err((format!("redirect to {next} refused: it leaves https"), false));
+            return Err((
+                format!("redirect to {next} refused: it leads from https to http"),
+                false,
+            ));
         }
         let own = self::credentials(&mut next);
         let kept = credentials.filter(|_| url.origin() == next.origin());
@@ -63,19 +66,19 @@ pub(crate) fn get(
     Err((format!("more than {MAX_REDIRECTS} redirects"), false))
 }
 
-/// One request.
-fn ask(
+/// Sends one request.
+fn send(
     url: &Url,
     credentials: Option<&(String, String)>,
     accept: &str,
     size: u64,
-) -> Result<attohttpc::Response, Refusal> {
+) -> Result<attohttpc::Response, Failure> {
     let mut request = attohttpc::get(url.as_str())
         .follow_redirects(false)
         .header("Accept", accept)
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)
-        .timeout(TOTAL_TIMEOUT + Duration::from_secs(size / SLOWEST));
+        .timeout(TOTAL_TIMEOUT + Duration::from_secs(size / MIN_RATE));
     if let Some((name, password)) = credentials {
         request = request.basic_auth(name, Some(password));
     }
@@ -87,20 +90,20 @@ fn ask(
     request.send().map_err(|error| (error.to_string(), true))
 }
 
-/// Takes name and password out of an address.
+/// Removes user name and password from an address, and returns them.
 fn credentials(url: &mut Url) -> Option<(String, String)> {
     let plain = |text: &str| percent_decoded(text);
     let (name, password) = (plain(url.username()), plain(url.password().unwrap_or_default()));
     if name.is_empty() && password.is_empty() {
         return None;
     }
-    // Both fail for addresses without a host alone, which have no name either.
+    // These fail only for addresses without a host, which have no user name either.
     _ = url.set_username("");
     _ = url.set_password(None);
     Some((name, password))
 }
 
-/// `%2b` → `+`. What is not UTF-8 then is replaced.
+/// Decodes percent-encoding (`%2b` → `+`). Invalid UTF-8 is replaced.
 pub(crate) fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -122,7 +125,7 @@ mod tests {
         assert_eq!(url.as_str(), "https://example.org/");
     }
 
-    /// A server that answers all requests so, and reports their heads.
+    /// A server that sends `answer` to all requests, and reports their heads.
     fn serve(answer: String) -> (String, mpsc::Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -156,7 +159,7 @@ mod tests {
         assert!(first_heads.recv().unwrap().to_lowercase().contains("authorization: basic "));
         let head = heads.recv().unwrap().to_lowercase();
         assert!(head.starts_with("get /b?sig=x ") && !head.contains("authorization"), "{head}");
-        // To the same server they go on; an address's own credentials count more.
+        // They are sent to the same server again; credentials in the redirect's address take precedence.
         let (again, heads) = serve(redirect("/next"));
         let (reason, passing) = get(&format!("http://me:secret@{again}/"), "*/*", 0).err().unwrap();
         assert_eq!((reason.as_str(), passing), ("more than 10 redirects", false));

@@ -3,14 +3,14 @@
 use rustls::{RootCertStore, pki_types::CertificateDer};
 use std::sync::OnceLock;
 
-/// The certificates that the TLS library can use, read once. Empty on a host that has none.
+/// The root certificates that the TLS library can parse, read once. Empty on a host that has none.
 pub(super) fn host_roots() -> &'static [CertificateDer<'static>] {
     static ROOTS: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
     ROOTS.get_or_init(|| {
-        // Another one that is installed already will do.
+        // Fails if a provider is installed already, which is fine.
         _ = rustls::crypto::ring::default_provider().install_default();
         let mut certificates = rustls_native_certs::load_native_certs().certs;
-        // One that it cannot use must not make the others unusable.
+        // A certificate that it cannot parse must not invalidate the others.
         let mut store = RootCertStore::empty();
         certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
         certificates

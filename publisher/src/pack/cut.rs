@@ -1,26 +1,26 @@
-//! Where the tar stream is cut into members. The rule is part of the format of our archives (not of
-//! what readers accept): two archives with equal files in them have equal members but for headers.
+//! Divides the tar stream into members. The rule is part of the format of archives that this program writes
+//! (readers accept any division): archives with equal files have equal members except for headers.
 //!
 //! A *large* file (its body is [`LARGE`] bytes or more) begins a member; its body is cut by
-//! [`super::gear`], and each piece ends one: the first member holds its headers, the last one the
-//! zeros behind it. All other entries are in groups, and a group is a member. An entry begins a new
-//! group
+//! [`super::gear`], and each piece ends a member: the first member has the file's headers, the last one its
+//! padding. All other entries are in groups, and a group is a member. An entry begins a new group
 //!
-//! - behind a large file, or at the beginning;
-//! - if the group before it has come to [`MIN_GROUP`] and its path says so: the first eight bytes of the
-//!   SHA-256 of its path below the archive's directory, as a big-endian number, are below 2^64 × its
-//!   weight / ([`TARGET`] − [`MIN_GROUP`]);
-//! - if the group would weigh more than [`MAX_GROUP`] with it, or unpack to more than a reader accepts.
+//! - after a large file, or at the beginning;
+//! - if the previous group has reached [`MIN_GROUP`] and a hash of its path decides so: the first eight
+//!   bytes of the SHA-256 of its path below the archive's directory, as a big-endian number, are below
+//!   2^64 × its weight / ([`TARGET`] − [`MIN_GROUP`]);
+//! - if with it the group would exceed the weight [`MAX_GROUP`], or the unpacked size that readers accept.
 //!
-//! An entry's *weight* is one header block and its padded body, and a group weighs what its entries
-//! do: so cuts do not depend on the archive's directory, the length of which decides where pax headers
-//! are needed (but for a group of hundreds of empty files with pax headers, by a reader's limit). A chance by weight makes the distance between
-//! cuts one of bytes, whatever the sizes of the files.
+//! An entry's *weight* is one header block and its padded body, a group's the sum of its entries'. So cuts do
+//! not depend on the name of the archive's directory, whose length determines which entries need pax
+//! headers (except for groups of hundreds of empty files with pax headers, which reach the reader's limit).
+//! The probability is proportional to the weight, so that the distance between cuts is independent of the
+//! sizes of the files.
 //!
 //! The two zero blocks at the end of the stream belong to the last member.
 
 use super::{
-    gear::{self, LOOKED_AT},
+    gear::{self, LOOKAHEAD},
     stream::{Item, Stream},
 };
 use crate::tree::content::Reader;
@@ -34,34 +34,34 @@ use std::{
     ops::Range,
 };
 
-/// Least body of a large file, in bytes. Part of the format.
+/// Smallest body of a large file, in bytes. Part of the format.
 pub(super) const LARGE: u64 = 256 << 10;
-/// What a group weighs on average, in bytes. Part of the format.
+/// Average weight of a group, in bytes. Part of the format.
 const TARGET: u64 = 256 << 10;
-/// A group of less is not cut by the path of an entry, in bytes. Part of the format.
+/// Weight from which the path of an entry may end a group, in bytes. Part of the format.
 const MIN_GROUP: u64 = 64 << 10;
-/// A group does not weigh more, in bytes. Part of the format.
+/// Largest weight of a group, in bytes. Part of the format.
 const MAX_GROUP: u64 = 512 << 10;
-/// Most that a group unpacks to, in bytes: the end of the stream may have to fit in, too.
+/// Largest unpacked size of a group, in bytes: leaves room for the end of the stream.
 const MAX_UNPACKED: u64 = (MAX_MEMBER - END) as u64;
 
-/// What is in one member.
+/// The content of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Plan {
     /// These entries.
     Group(Range<usize>),
-    /// A stretch of a large file's body, with its headers or padding where it touches them.
+    /// A range of a large file's body, with its headers if it is the first, its padding if the last.
     Piece {
         /// The entry.
         item: usize,
-        /// From and to, in bytes of its body.
+        /// In bytes of its body.
         range: Range<u64>,
     },
 }
 
 impl Plan {
-    /// Whether it reaches the end of the last entry.
-    pub(super) fn reaches(&self, stream: &Stream) -> bool {
+    /// Whether it ends with the last entry of the stream.
+    pub(super) fn is_last(&self, stream: &Stream) -> bool {
         let last = stream.items.len() - 1;
         match self {
             Self::Group(items) => items.end > last,
@@ -70,8 +70,8 @@ impl Plan {
     }
 }
 
-/// A member's plan, and the bytes of its stretch if it is one: a large file is read once, from its
-/// beginning to its end, however many threads there are.
+/// A member's plan, and the bytes of its range of a large file: such a file is read once, sequentially,
+/// independent of the number of threads.
 pub(super) struct Cut {
     pub(super) plan: Plan,
     pub(super) body: Vec<u8>,
@@ -80,11 +80,11 @@ pub(super) struct Cut {
 /// The members of a stream, in order.
 pub(super) struct Cuts<'s> {
     stream: &'s Stream,
-    /// The first entry that is not in a member yet, or not with all of its body.
+    /// The first entry that is not completely in a member yet.
     next: usize,
-    /// How much of that entry's body is, in bytes.
+    /// How much of its body is, in bytes.
     inside: u64,
-    /// What was read of its body behind that.
+    /// Bytes of its body that were read ahead.
     buffer: Vec<u8>,
     reader: Option<Reader>,
 }
@@ -100,7 +100,7 @@ impl<'s> Cuts<'s> {
         let fits = |item: &&Item| {
             let more = self.stream.headers_length(item) + item.padded_size();
             let full = weight + self::weight(item) > MAX_GROUP || length + more > MAX_UNPACKED;
-            if weight > 0 && (is_large(item) || begins(item, weight) || full) {
+            if weight > 0 && (is_large(item) || begins_group(item, weight) || full) {
                 return false;
             }
             weight += self::weight(item);
@@ -116,7 +116,7 @@ impl<'s> Cuts<'s> {
         let (from, size) = (self.inside, item.size());
         let content = item.content().ok_or(io::ErrorKind::InvalidInput)?;
         let reader = self.reader.get_or_insert_with(|| content.reader());
-        let window = (size - from).min(LOOKED_AT as u64) - self.buffer.len() as u64;
+        let window = (size - from).min(LOOKAHEAD as u64) - self.buffer.len() as u64;
         let read = reader.take(window).read_to_end(&mut self.buffer)?;
         if read as u64 != window {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -155,8 +155,8 @@ fn weight(item: &Item) -> u64 {
     BLOCK as u64 + item.padded_size()
 }
 
-/// Whether the path of `item` says that a group begins with it, behind one of `group` bytes.
-fn begins(item: &Item, group: u64) -> bool {
+/// Whether a group begins with `item` by the hash of its path, after a group of weight `group`.
+fn begins_group(item: &Item, group: u64) -> bool {
     if group < MIN_GROUP {
         return false;
     }
@@ -227,7 +227,7 @@ mod tests {
             at = range.end;
         }
         assert_eq!(at, 3 << 20);
-        let reaching: Vec<_> = plans.iter().filter(|plan| plan.reaches(&stream)).collect();
+        let reaching: Vec<_> = plans.iter().filter(|plan| plan.is_last(&stream)).collect();
         assert_eq!(reaching, [last]);
     }
 

@@ -1,31 +1,30 @@
-//! Where the content of a large file is cut. Part of the format: equal content has equal pieces.
+//! Content-defined chunking of large files. Part of the format: equal content has equal pieces.
 //!
-//! A piece ends at the first place where the top [`BITS`] bits of a hash of the 64 bytes before it are
-//! zero, among those that are at least [`MIN_PIECE`] and at most [`MAX_PIECE`] bytes behind its
-//! beginning, and at least [`MIN_PIECE`] before the end of the file. Where there is none it ends with
-//! the file, if that is near enough, or else at the last of those places. So a piece is about 256 KiB
-//! on average, and where it ends depends on where it begins and on the bytes from there: behind bytes
-//! that were put in, the cuts meet the old ones again.
+//! A piece ends at the first offset where the top [`BITS`] bits of a hash of the 64 bytes before it are
+//! zero, among offsets at least [`MIN_PIECE`] and at most [`MAX_PIECE`] bytes after its beginning, and at
+//! least [`MIN_PIECE`] before the end of the file. If there is none, it ends with the file, if that is
+//! within reach, else at the last of those offsets. So a piece is about 256 KiB on average, and its end
+//! depends only on its beginning and the bytes from there: after an insertion, the cuts are the same again.
 //!
 //! The hash is *Gear*, as in FastCDC: for each byte `b`, `hash = 2 × hash + GEAR[b]` modulo 2^64,
-//! so that a byte has left it after 64 more. `GEAR[n]` is the number `n + 1` of the generator
-//! SplitMix64 that begins with 0: with `x = 0x9e3779b97f4a7c15 × (n + 1)`,
+//! so that it depends on the last 64 bytes only. `GEAR[n]` is output `n + 1` of the generator
+//! SplitMix64 with seed 0: with `x = 0x9e3779b97f4a7c15 × (n + 1)`,
 //! `x = (x ^ x >> 30) × 0xbf58476d1ce4e5b9`, `x = (x ^ x >> 27) × 0x94d049bb133111eb`,
 //! `GEAR[n] = x ^ x >> 31`.
 
-/// Least length of a piece, in bytes. Part of the format.
+/// Smallest length of a piece, in bytes, unless the file is shorter. Part of the format.
 pub(super) const MIN_PIECE: usize = 128 << 10;
-/// Most that a piece can be long, in bytes. Part of the format.
+/// Largest length of a piece, in bytes. Part of the format.
 pub(super) const MAX_PIECE: usize = 512 << 10;
 
-/// What [`cut`] needs to see, in bytes.
-pub(super) const LOOKED_AT: usize = MAX_PIECE + MIN_PIECE;
-/// One place of 2^17 is a cut: 128 KiB, on average, behind the least length. Part of the format.
+/// Input length that [`cut`] needs, in bytes.
+pub(super) const LOOKAHEAD: usize = MAX_PIECE + MIN_PIECE;
+/// One offset of 2^17 is a cut: on average 128 KiB after the smallest length. Part of the format.
 const BITS: u32 = 17;
 /// Bytes that the hash depends on. Part of the format.
 const WINDOW: usize = 64;
 
-/// What each value of a byte adds to the hash. Part of the format.
+/// The addend of each byte value. Part of the format.
 const GEAR: [u64; 256] = {
     let (mut table, mut n) = ([0; 256], 0);
     while n < 256 {
@@ -38,7 +37,7 @@ const GEAR: [u64; 256] = {
     table
 };
 
-/// Length of the first piece of `bytes`: all that is left of the file, or [`LOOKED_AT`] of it.
+/// Length of the first piece of `bytes`: the rest of the file, or its first [`LOOKAHEAD`] bytes.
 pub(super) fn cut(bytes: &[u8]) -> usize {
     let last = bytes.len().saturating_sub(MIN_PIECE).min(MAX_PIECE);
     if last >= MIN_PIECE {
@@ -108,8 +107,8 @@ mod tests {
             (2 * MIN_PIECE, 2 * MIN_PIECE),
             (MAX_PIECE, MAX_PIECE),
             (MAX_PIECE + 1, MAX_PIECE + 1 - MIN_PIECE),
-            (LOOKED_AT, MAX_PIECE),
-            (LOOKED_AT + 1, MAX_PIECE),
+            (LOOKAHEAD, MAX_PIECE),
+            (LOOKAHEAD + 1, MAX_PIECE),
         ] {
             assert_eq!(cut(&vec![0; length]), want, "{length}");
         }

@@ -1,11 +1,11 @@
-//! The tree → `NAME-VERSION-ARCH.tar.gz` and its index.
+//! Packs a tree into `NAME-VERSION-ARCH.tar.gz` with its index.
 //!
 //! In: a [`Tree`]. Out: the archive, whole or in parts, and `….tar.gz.index`.
 //!
-//! tree → entries ([`stream`]) → what each member holds ([`cut`], [`gear`]) → members, made on all
+//! tree → entries ([`stream`]) → content of each member ([`cut`], [`gear`]) → members, compressed on all
 //! cores ([`member`], [`parallel`]) → the file, in order → its index ([`joblet_format::index`]).
 //!
-//! The bytes of both files depend on the tree, the directory's name and the pinned libdeflate alone.
+//! The bytes of both files depend only on the tree, the directory's name and the pinned libdeflate.
 
 mod cut;
 mod gear;
@@ -31,17 +31,17 @@ use std::{
 use stream::{Item, Stream};
 pub use zstd::{PackedZstd, frames, zstd_path};
 
-/// Of the index, which is mostly hashes: the highest level that costs nothing.
+/// Compression level of the index. Higher levels gain nothing: it is mostly hashes.
 const INDEX_LEVEL: i32 = 9;
 
-/// An archive as it is on disk.
+/// A packed archive on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
-    /// SHA-256 of the whole.
+    /// SHA-256 of the whole archive.
     pub checksum: Checksum,
-    /// Length of the whole, in bytes.
+    /// Length of the whole archive, in bytes.
     pub size: u64,
-    /// The files that it is in, where it is not in one.
+    /// Its parts; empty if it is one file.
     pub parts: Vec<PackedPart>,
     /// Sum of the lengths of the regular files inside, in bytes.
     pub unpacked_size: u64,
@@ -49,11 +49,11 @@ pub struct Packed {
     pub entries: u64,
     /// The index beside it.
     pub index: IndexFile,
-    /// The same in zstd frames, if they were made.
+    /// The same tar stream in zstd frames, if made.
     pub zstd: Option<PackedZstd>,
 }
 
-/// Where the index of `archive` is.
+/// The path of the index of `archive`.
 pub fn index_path(archive: &Path) -> PathBuf {
     let mut path = archive.as_os_str().to_owned();
     path.push(".index");
@@ -61,10 +61,10 @@ pub fn index_path(archive: &Path) -> PathBuf {
 }
 
 /// Packs `tree` and `runtime_yml` below `directory` into `target`, with `jobs` threads, and writes the
-/// index beside it. What is at `target` is whole, and the index beside it is its own.
+/// index beside it. Both are published atomically; an archive is never beside the index of another.
 ///
-/// An archive of more than `part_size` bytes is in parts beside `target` ([`part_path`]), each of
-/// them as large at most; nothing is at `target` then.
+/// An archive of more than `part_size` bytes is split into parts of at most that size beside `target`
+/// ([`part_path`]); `target` does not exist then.
 ///
 /// # Errors
 /// [`Error::Check`] if it breaks a rule of the format (a path that is too long); [`Error::Usage`] if
@@ -85,11 +85,11 @@ pub fn pack(
     Ok(packed)
 }
 
-/// What [`pack`] would make, and its index, without a file. `target` is for messages.
+/// As [`pack`], without writing a file; also returns the index. `target` is for messages.
 ///
 /// # Errors
 /// As [`pack`].
-pub fn measure(
+pub fn dry_run(
     tree: &Tree,
     runtime_yml: &str,
     directory: &str,
@@ -101,17 +101,17 @@ pub fn measure(
     Ok((packed, index))
 }
 
-/// What is known of an archive when its last byte was written.
+/// The result of writing all members.
 struct Written {
     packed: Packed,
     index: Index,
     /// The index, compressed.
     file: Vec<u8>,
-    /// Of the whole archive.
+    /// SHA-256 of the whole archive.
     hash: Sha256,
 }
 
-/// Makes the members of `stream` and gives each to `put`, with the hash of those before it.
+/// Compresses the members of `stream` and passes each to `put`, with the hash of the previous ones.
 fn write(
     stream: Stream,
     target: &Path,
@@ -153,13 +153,13 @@ fn write(
     Ok(Written { packed, index, file, hash })
 }
 
-/// The file of an index: one gzip stream without name and time.
+/// Compresses an index: one gzip stream without name and time.
 fn compressed(index: &Index, directory: &str) -> Result<Vec<u8>, Error> {
     let plain = index.to_bytes();
-    let level = CompressionLvl::new(INDEX_LEVEL).expect("libdeflate knows the level");
+    let level = CompressionLvl::new(INDEX_LEVEL).expect("a level of libdeflate");
     let mut compressor = Compressor::new(level);
     let mut bytes = vec![0; compressor.gzip_compress_bound(plain.len())];
-    let length = compressor.gzip_compress(&plain, &mut bytes).expect("the bound is enough");
+    let length = compressor.gzip_compress(&plain, &mut bytes).expect("the bound suffices");
     bytes.truncate(length);
     if plain.len().max(length) as u64 > MAX_INDEX_BYTES {
         let reason = format!(

@@ -15,25 +15,23 @@ use std::{
     thread,
 };
 
-/// Members that may be in memory at once, for each thread: one that it makes, one that waits for
-/// its turn.
+/// Members in memory per thread: one being compressed, one waiting to be written.
 const BUFFERS: usize = 2;
 
-/// What the threads take their work from, one after the other.
+/// The source of work for the threads, behind a mutex.
 struct WorkQueue<'s> {
     cuts: Cuts<'s>,
-    /// Buffers that the writer is done with. There is a fixed number of them, so a writer that is
-    /// slower than the threads holds them up.
+    /// Buffers that the writer has returned. Their number is fixed, so a slow writer blocks the threads.
     spare: Receiver<Vec<u8>>,
-    /// To the writer, in order: where each member will come from.
+    /// To the writer: the channel of each member, in order.
     ordered: Sender<Receiver<io::Result<PackedMember>>>,
 }
 
-/// A member that a thread has to make, in this buffer, and where it goes.
+/// A member to compress, a buffer for it, and the channel for the result.
 type Job = (io::Result<Cut>, Vec<u8>, Sender<io::Result<PackedMember>>);
 
 impl WorkQueue<'_> {
-    /// None at the end of the stream, and after the writer gave up.
+    /// The next job; `None` at the end of the stream, or after the writer has failed.
     fn take(&mut self) -> Option<Job> {
         let cut = self.cuts.next()?;
         let buffer = self.spare.recv().ok()?;
@@ -43,11 +41,11 @@ impl WorkQueue<'_> {
     }
 }
 
-/// Calls `write` with every member of `stream`, in order. `jobs` threads make them; what is made
-/// does not depend on their number.
+/// Calls `write` with every member of `stream`, in order. `jobs` threads compress them; the result does
+/// not depend on their number.
 ///
 /// # Errors
-/// The first, in the order of the file: of reading, as `reading` says it, or of `write`.
+/// The first in the order of the file: a read error, converted by `reading`, or that of `write`.
 pub(super) fn make<E: Send>(
     stream: &Stream,
     jobs: NonZero<usize>,
@@ -57,8 +55,8 @@ pub(super) fn make<E: Send>(
     let (give_back, spare) = mpsc::channel();
     let (ordered, members) = mpsc::channel();
     let queue = Arc::new(Mutex::new(WorkQueue { cuts: Cuts::new(stream), spare, ordered }));
-    // What the scope owns is dropped before it waits for its threads: that is how they learn that the
-    // writer gave up, and it that they are done.
+    // The closure's values are dropped before the scope joins its threads: closed channels end the threads
+    // after the writer has failed, and the writer after the threads have.
     thread::scope(move |scope| {
         for _ in 0..jobs.get() {
             let queue = Arc::clone(&queue);
@@ -66,22 +64,22 @@ pub(super) fn make<E: Send>(
         }
         drop(queue);
         for _ in 0..BUFFERS * jobs.get() {
-            _ = give_back.send(Vec::new()); // fails if the threads are done, as below
+            _ = give_back.send(Vec::new()); // fails if the threads have ended, as below
         }
         for member in members {
             let Ok(made) = member.recv() else { break }; // its thread panicked; the scope does, too
             let made = made.map_err(&reading)?;
             write(&made)?;
-            _ = give_back.send(made.bytes); // fails when there is nothing left to do
+            _ = give_back.send(made.bytes); // fails if the threads have ended
         }
         Ok(())
     })
 }
 
-/// Makes one member after the other until there are none.
+/// Compresses members until there are no more.
 fn work(queue: &Mutex<WorkQueue>, mut encoder: MemberEncoder) {
-    let take = || queue.lock().expect("nothing panics with the lock").take();
+    let take = || queue.lock().expect("no code panics under the lock").take();
     while let Some((cut, buffer, reply)) = take() {
-        _ = reply.send(cut.and_then(|cut| encoder.make(&cut, buffer))); // fails if the writer gave up
+        _ = reply.send(cut.and_then(|cut| encoder.make(&cut, buffer))); // fails if the writer has failed
     }
 }

@@ -1,6 +1,6 @@
-//! An archive's bytes → its file, or its parts where one file would be too large.
+//! Writes an archive to one file, or to parts if it would be too large.
 //!
-//! They are written as they come, under no name until all of them are there: nothing is copied.
+//! The files are temporary until all of them are complete, then renamed.
 
 use super::index_path;
 use crate::{error::Error, fs::paths};
@@ -14,14 +14,14 @@ use std::{
 };
 use tempfile::NamedTempFile;
 
-/// Largest file of an archive, in bytes: what Joblet's client and the hosts of release assets accept.
+/// Largest file of an archive, in bytes: the limit of Joblet's client and of release hosts.
 pub const MAX_PART: u64 = (2 << 30) - 1;
 
-/// After how many bytes the kernel is asked to begin writing them to the disk: otherwise all of
-/// an archive would be waited for at its end.
+/// Interval at which the kernel is asked to start writeback, in bytes: otherwise the sync at the end would
+/// have to write the whole archive.
 const WRITEBACK: u64 = 4 << 20;
 
-/// A part of an archive as it is on disk.
+/// A part of an archive on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedPart {
     /// Length of the file, in bytes.
@@ -30,7 +30,7 @@ pub struct PackedPart {
     pub checksum: Checksum,
 }
 
-/// Where part `number`, counted from 0, of `archive` is: `ARCHIVE.001` and so on.
+/// The path of part `number`, counted from 0, of `archive`: `ARCHIVE.001` and so on.
 pub fn part_path(archive: &Path, number: usize) -> PathBuf {
     let mut path = archive.as_os_str().to_owned();
     path.push(format!(".{:03}", number + 1));
@@ -40,26 +40,26 @@ pub fn part_path(archive: &Path, number: usize) -> PathBuf {
 /// The files of an archive that is being written.
 pub(super) struct Parts<'t> {
     target: &'t Path,
-    /// Most bytes of a file.
+    /// Largest size of a file, in bytes.
     limit: u64,
     done: Vec<(NamedTempFile, PackedPart)>,
     file: NamedTempFile,
     /// Bytes in `file`.
     size: u64,
-    /// How many of them the kernel was asked to write.
-    told: u64,
-    /// Of `file`. The first one's hash is the archive's so far: nothing is hashed twice where there is
-    /// no second one.
+    /// How many of them writeback was started for.
+    written_back: u64,
+    /// Hash of `file`. `None` for the first file, whose hash is that of the archive so far: an archive
+    /// of one file is hashed once.
     hash: Option<Sha256>,
 }
 
 impl<'t> Parts<'t> {
     pub(super) fn new(target: &'t Path, limit: u64) -> Result<Self, Error> {
         let file = paths::stage(target)?;
-        Ok(Self { target, limit, done: Vec::new(), file, size: 0, told: 0, hash: None })
+        Ok(Self { target, limit, done: Vec::new(), file, size: 0, written_back: 0, hash: None })
     }
 
-    /// Adds a member, which is never cut. `whole` has hashed what was put before.
+    /// Appends a member, which is never split. `whole` is the hash of the members before.
     pub(super) fn put(&mut self, member: &[u8], whole: &Sha256) -> Result<(), Error> {
         let length = member.len() as u64;
         if length > self.limit {
@@ -75,11 +75,11 @@ impl<'t> Parts<'t> {
         self.file.write_all(member).map_err(Error::file("write", self.target))?;
         self.size += length;
         if let Some(more) =
-            NonZero::new(self.size - self.told).filter(|more| more.get() >= WRITEBACK)
+            NonZero::new(self.size - self.written_back).filter(|more| more.get() >= WRITEBACK)
         {
-            // It can only be slower without. What is being written stays in memory.
-            _ = fadvise(&self.file, self.told, Some(more), Advice::DontNeed);
-            self.told = self.size;
+            // Best effort. The pages stay in the page cache.
+            _ = fadvise(&self.file, self.written_back, Some(more), Advice::DontNeed);
+            self.written_back = self.size;
         }
         if let Some(hash) = &mut self.hash {
             hash.update(member);
@@ -92,18 +92,18 @@ impl<'t> Parts<'t> {
         let checksum = Checksum::from_digest(hash.finalize().into());
         let part = PackedPart { size: self.size, checksum };
         self.done.push((std::mem::replace(&mut self.file, next), part));
-        (self.size, self.told) = (0, 0);
+        (self.size, self.written_back) = (0, 0);
     }
 
-    /// Gives a file without an index its name. Returns the parts, none where it is one file.
+    /// Renames the files of an archive without an index. Returns the parts; empty if it is one file.
     pub(super) fn publish_alone(self, whole: &Sha256) -> Result<Vec<PackedPart>, Error> {
         self.named(whole)
     }
 
-    /// Gives archive and index their names. Returns the parts, none where the archive is one file.
+    /// Renames archive and index. Returns the parts; empty if the archive is one file.
     ///
-    /// An archive is never beside the index of another one: that goes first, and equal indexes are
-    /// those of equal archives.
+    /// An archive is never beside the index of another one: a different index is removed first, and equal
+    /// indexes belong to equal archives.
     pub(super) fn publish(self, index: &[u8], whole: &Sha256) -> Result<Vec<PackedPart>, Error> {
         let target = self.target;
         let path = index_path(target);
@@ -135,7 +135,7 @@ impl<'t> Parts<'t> {
     }
 }
 
-/// Takes away the parts of `archive` from number `first` on.
+/// Removes the parts of `archive` from number `first` on.
 fn remove(archive: &Path, first: usize) -> Result<(), Error> {
     let paths = (first..).map(|number| part_path(archive, number));
     paths.take_while(|path| path.exists()).try_for_each(|path| paths::remove_if_there(&path))

@@ -1,4 +1,4 @@
-//! A tree → the entries of the archive's tar stream, in order.
+//! The entries of the archive's tar stream, in order, from a tree.
 
 use crate::{
     error::Error,
@@ -9,7 +9,7 @@ use joblet_format::{
     ustar::{self, EntryKind, MAX_FILE},
 };
 
-/// What an archive holds, before it is cut.
+/// The tar stream of an archive.
 pub(super) struct Stream {
     /// The archive's one directory.
     pub(super) directory: String,
@@ -19,7 +19,7 @@ pub(super) struct Stream {
 
 /// One entry.
 pub(super) struct Item {
-    /// Below the directory.
+    /// Path below the directory.
     pub(super) path: String,
     node: Node,
 }
@@ -38,9 +38,8 @@ impl Stream {
         ];
         let below = tree.iter().map(|(path, node)| (format!("isolated/{path}"), node.clone()));
         items.extend(below.map(|(path, node)| Item { path, node }));
-        // A directory is followed by all that is in it, which the byte order of paths does not give:
-        // `a.b` is between `a` and `a/c` there. Readers set a directory's time when they leave
-        // it, and keep it open until then.
+        // Depth-first order, which differs from the byte order of paths: there, `a.b` is between `a` and
+        // `a/c`. Readers keep a directory open, and set its time when they leave it.
         items[2..].sort_by(|a, b| a.path.split('/').cmp(b.path.split('/')));
         let runtime_yml = Node::File { executable: false, content };
         items.push(Item { path: "runtime.yml".into(), node: runtime_yml });
@@ -56,7 +55,7 @@ impl Stream {
         self.items.iter().map(Item::size).sum()
     }
 
-    /// The blocks before the body of `item`.
+    /// The header blocks of `item`.
     pub(super) fn headers(&self, item: &Item) -> Vec<u8> {
         ustar::headers(&self.directory, &item.path, item.kind())
     }
@@ -68,7 +67,7 @@ impl Stream {
 }
 
 impl Item {
-    /// Its bytes, if it is a file.
+    /// Its content, if it is a file.
     pub(super) fn content(&self) -> Option<&Content> {
         match &self.node {
             Node::File { content, .. } => Some(content),
@@ -81,7 +80,7 @@ impl Item {
         self.content().map_or(0, Content::len)
     }
 
-    /// Its body and the zeros behind it, in bytes.
+    /// Length of its body with padding, in bytes.
     pub(super) fn padded_size(&self) -> u64 {
         self.size() + ustar::padding(self.size())
     }

@@ -1,8 +1,8 @@
-//! What was built before from the same inputs and is still where it was put.
+//! Finds the archive of an earlier build from the same inputs.
 //!
-//! `CACHE/built/HEX` holds the checksum of an archive. HEX is the SHA-256 of everything that decides
-//! the archive's bytes: this program, the source as it is kept beside records, the architecture and
-//! the limit of its parts. It says what a build would make; that it is there whole is looked up.
+//! `CACHE/built/HEX` contains the checksum of an archive. HEX is the SHA-256 of everything that determines
+//! the archive's bytes: this program, the source as kept beside records, the architecture and the part
+//! size. The archive itself is then verified on disk.
 
 use crate::{
     error::Error,
@@ -17,11 +17,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where it is noted what a build makes.
+/// The cache entry of a build.
 pub struct BuildKey(PathBuf);
 
 impl BuildKey {
-    /// Of a build for `arch` from `source`, the files that are kept beside its record.
+    /// The entry of a build for `arch` from `source`, the files kept beside its record.
     ///
     /// # Errors
     /// [`Error::File`] if this program cannot be read.
@@ -40,14 +40,14 @@ impl BuildKey {
         Ok(Self(cache.join("built").join(key.hex())))
     }
 
-    /// Notes what came out.
+    /// Records the result of a build.
     pub fn write(&self, packed: &Packed) {
-        // A cache that cannot be written makes the next build slow, not wrong.
+        // Best effort: without the entry the next build is only slower.
         _ = paths::write(&self.0, packed.checksum.to_string().as_bytes());
     }
 
-    /// The archive at `target`, if `record` (in `records`) and the disk still have what this build
-    /// would make. The files about it go into `files`.
+    /// The archive at `target`, if `record` (in `records`) and the disk have the result of this build. Its
+    /// files of the record are added to `files`.
     ///
     /// # Errors
     /// [`Error::File`] for anything but absence.
@@ -60,12 +60,12 @@ impl BuildKey {
     ) -> Result<Option<Packed>, Error> {
         let Some(checksum) = paths::read_if_there(&self.0)? else { return Ok(None) };
         let Some(artifact) = record.release.artifacts.get(&arch) else { return Ok(None) };
-        if artifact.checksum.to_string().as_bytes() != checksum || !lies_whole(artifact, target)? {
+        if artifact.checksum.to_string().as_bytes() != checksum || !is_complete(artifact, target)? {
             return Ok(None);
         }
         let mut beside = Files::new();
         for name in [files::contents(arch), files::sbom(arch)] {
-            // What is damaged there is written anew by a build.
+            // If they are damaged, a new build writes them again.
             let Ok(Some(bytes)) = files::read(records, record, &name) else { return Ok(None) };
             beside.insert(name, bytes);
         }
@@ -75,7 +75,7 @@ impl BuildKey {
     }
 }
 
-/// What `artifact` says of an archive that was packed here.
+/// The [`Packed`] of an `artifact` that was packed here.
 fn packed(artifact: &Artifact) -> Option<Packed> {
     let part = |part: &joblet_format::Part| PackedPart { size: part.size, checksum: part.checksum };
     Some(Packed {
@@ -89,7 +89,7 @@ fn packed(artifact: &Artifact) -> Option<Packed> {
     })
 }
 
-/// Whether the frames of the archive `target` are there as `zstd` says.
+/// Whether the frames of the archive `target` exist with size and checksum of `zstd`.
 ///
 /// # Errors
 /// [`Error::File`] for anything but absence.
@@ -102,14 +102,14 @@ pub fn has_frames(zstd: &Zstd, target: &Path) -> Result<bool, Error> {
     Ok(digest(&paths)? == Some((zstd.checksum, zstd.size)))
 }
 
-/// Whether the archive, its index and no part too much are at `target`.
-fn lies_whole(artifact: &Artifact, target: &Path) -> Result<bool, Error> {
+/// Whether the complete archive, its index, and no further part are at `target`.
+fn is_complete(artifact: &Artifact, target: &Path) -> Result<bool, Error> {
     let parts = artifact.parts.len();
     let paths: Vec<PathBuf> = match parts {
         0 => vec![target.to_owned()],
         _ => (0..parts).map(|number| pack::part_path(target, number)).collect(),
     };
-    // Parts of the right sizes that are the archive together are right each.
+    // Parts with the right sizes, whose concatenation has the right hash, are right.
     for (path, part) in paths.iter().zip(&artifact.parts) {
         if std::fs::metadata(path).is_ok_and(|it| it.len() != part.size) {
             return Ok(false);
@@ -122,7 +122,7 @@ fn lies_whole(artifact: &Artifact, target: &Path) -> Result<bool, Error> {
         && digest(&paths)? == Some((artifact.checksum, artifact.size)))
 }
 
-/// Checksum and length of `paths` one after the other; none if one does not exist.
+/// Checksum and length of the concatenation of `paths`; `None` if one does not exist.
 fn digest(paths: &[PathBuf]) -> Result<Option<(Checksum, u64)>, Error> {
     let (mut hash, mut size) = (Sha256::new(), 0);
     for path in paths {

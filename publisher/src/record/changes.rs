@@ -1,10 +1,10 @@
-//! Two bills of materials → what was added, removed and changed.
+//! Compares two bills of materials: packages added, removed and changed.
 
 use crate::record::contents::{self, Line};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A package inside a runtime, as its bill of materials has it.
+/// A package in the bill of materials of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Package {
     /// Its name.
@@ -13,22 +13,22 @@ pub struct Package {
     pub version: String,
     /// An SPDX licence expression.
     pub licence: String,
-    /// Bytes of its files in the runtime.
+    /// Size of its files in the runtime, in bytes.
     pub size: u64,
     /// SHA-256 of the input, in hex.
     pub sha256: String,
 }
 
-/// What one version has that another has not.
+/// The differences between the packages of two versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Changes {
-    /// In the second alone.
+    /// Packages only in the second version.
     pub added: Vec<Package>,
-    /// In the first alone.
+    /// Packages only in the first version.
     pub removed: Vec<Package>,
-    /// In both, of other inputs.
+    /// Packages in both, from different inputs.
     pub changed: Vec<Change>,
-    /// How many are of the same input in both.
+    /// Number of packages from the same input in both.
     pub unchanged: usize,
 }
 
@@ -44,7 +44,7 @@ pub struct Change {
 /// The packages of one archive, by their identifier in the bill of materials.
 pub type Packages = BTreeMap<String, Package>;
 
-/// What differs.
+/// Compares two sets of packages.
 pub fn between(before: &Packages, after: &Packages) -> Changes {
     let only = |these: &Packages, those: &Packages| {
         let these = these.iter().filter(|(id, _)| !those.contains_key(*id));
@@ -64,10 +64,10 @@ pub fn between(before: &Packages, after: &Packages) -> Changes {
     }
 }
 
-/// Reads a bill of materials that [`crate::record::sbom`] made, with the sizes of the list of contents.
+/// Parses a bill of materials made by [`crate::record::sbom`], with sizes from the list of contents.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that it breaks.
 pub fn packages(sbom: &[u8], contents: &str) -> Result<Packages, String> {
     #[derive(Deserialize)]
     struct Document {
@@ -93,7 +93,7 @@ pub fn packages(sbom: &[u8], contents: &str) -> Result<Packages, String> {
     let document: Document = serde_json::from_slice(sbom).map_err(|error| error.to_string())?;
     let lines: Vec<Line> = contents::parse(contents).ok_or("its list of contents is malformed")?;
     let sizes = contents::sizes(&lines);
-    // The first is the runtime itself.
+    // The first package is the runtime itself.
     let packages = document.packages.into_iter().skip(1).map(|entry| {
         let package = Package {
             size: sizes.get(&Some(entry.name.as_str())).copied().unwrap_or(0),

@@ -1,4 +1,4 @@
-//! Two archives that should be one: which entries differ, and in what.
+//! Compares a published archive with a rebuilt one, entry by entry.
 
 use crate::record::contents;
 use joblet_format::index::{Body, Entry, Index};
@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, fmt};
 /// An entry that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Below the runtime's root, or `runtime.yml`.
+    /// Path below the runtime's root, or `runtime.yml`.
     pub path: String,
-    /// What was published, and what was rebuilt.
+    /// The difference between published and rebuilt entry.
     pub what: String,
 }
 
@@ -19,7 +19,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The entries that differ, in byte order of their paths.
+/// The differences between two indexes, in byte order of the paths.
 pub fn indexes(published: &Index, rebuilt: &Index) -> Vec<Difference> {
     let entries = |index: &'_ Index| -> BTreeMap<String, Entry> {
         index.entries().iter().map(|entry| (shown(&entry.path), entry.clone())).collect()
@@ -27,7 +27,7 @@ pub fn indexes(published: &Index, rebuilt: &Index) -> Vec<Difference> {
     each(&entries(published), &entries(rebuilt), |old, new| describe(&old.body, &new.body))
 }
 
-/// The entries that differ by two lists that [`contents::list`] made.
+/// The differences between two lists made by [`contents::list`].
 pub fn lists(published: &str, rebuilt: &str) -> Vec<Difference> {
     let lines = |text: &str| -> BTreeMap<String, (String, u64, Option<String>)> {
         let lines = contents::parse(text).unwrap_or_default().into_iter();
@@ -49,7 +49,7 @@ pub fn lists(published: &str, rebuilt: &str) -> Vec<Difference> {
     })
 }
 
-/// Compares two maps key by key; `describe` says what differs between two values.
+/// Compares two maps key by key; `describe` describes the difference between two values, if any.
 pub(crate) fn each<V>(
     published: &BTreeMap<String, V>,
     rebuilt: &BTreeMap<String, V>,
@@ -100,7 +100,7 @@ fn files(old: &Body, new: &Body) -> Option<String> {
         };
         let (old, new) = (size(old), size(new));
         return Some(if old == new {
-            format!("published with other bytes, as many: {old}")
+            format!("published with different content of the same length: {old} bytes")
         } else {
             format!("published with {old} bytes, rebuilt with {new}")
         });
@@ -167,14 +167,14 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "b: published with other bytes, as many: 5",
+                "b: published with different content of the same length: 5 bytes",
                 "c: published executable, rebuilt not executable",
                 "d: published with 5 bytes, rebuilt with 6",
                 "e: published as a link to `x`, rebuilt to `y`",
                 "f: published, not rebuilt",
                 "g: published as a directory, rebuilt as a link",
                 "h: rebuilt, not published",
-                "runtime.yml: published with other bytes, as many: 5",
+                "runtime.yml: published with different content of the same length: 5 bytes",
             ]
         );
         assert_eq!(indexes(&old, &old), []);

@@ -1,4 +1,4 @@
-//! Inputs → what they are called, in which version, and under which licence.
+//! Determines name, version and licence of each input.
 
 use crate::{
     error::Error,
@@ -10,10 +10,10 @@ use crate::{
 use joblet_format::Checksum;
 use std::path::{Path, PathBuf};
 
-/// Most bytes of a copyright or metadata file that are looked at.
-const MAX_LOOKED_AT: u64 = 16 << 20;
+/// Most bytes of a copyright or metadata file that are read.
+const MAX_METADATA: u64 = 16 << 20;
 
-/// A package inside a runtime: what one locked input is.
+/// A package in a runtime, from one locked input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
     /// The input's kind.
@@ -26,15 +26,15 @@ pub struct Component {
     pub file: String,
     /// SHA-256 of the input.
     pub sha256: Checksum,
-    /// What it says of its licence.
+    /// Its declared licence.
     pub licence: Licence,
-    /// Its own address, if it is one of the web.
+    /// Its home page, if it has an http or https address.
     pub homepage: Option<String>,
-    /// Name and version of the source that it was built from, if it says so.
+    /// Name and version of its source package, if declared.
     pub source: Option<String>,
 }
 
-/// The components that `inputs`, whose files are `files`, bring into `tree`, in their order.
+/// The components of `inputs`, in their order; `files` are their files, `tree` the result.
 ///
 /// # Errors
 /// [`Error::Archive`] for an input without a name or a version; [`Error::File`].
@@ -58,7 +58,7 @@ fn package(input: &Input, file: &Path, tree: &Tree) -> Result<Component, Error> 
     let name = field("Package").ok_or_else(|| missing("Package"))?;
     let version = field("Version").ok_or_else(|| missing("Version"))?;
     let place = format!("usr/share/doc/{name}/copyright");
-    let copyright = tree.file(&place).map(|(_, content)| content.head(MAX_LOOKED_AT)).transpose();
+    let copyright = tree.file(&place).map(|(_, content)| content.head(MAX_METADATA)).transpose();
     let copyright = copyright.map_err(Error::file("read", file))?.unwrap_or_default();
     let source = field("Source").unwrap_or_else(|| name.clone());
     Ok(Component {
@@ -73,7 +73,7 @@ fn package(input: &Input, file: &Path, tree: &Tree) -> Result<Component, Error> 
     })
 }
 
-/// A wheel, as its metadata in the tree describes it.
+/// A wheel, by its metadata in the tree.
 fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
     let label = input.file_name();
     let refused = |rule: &str| Error::Archive { archive: label.into(), rule: rule.into() };
@@ -81,7 +81,7 @@ fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
     let is_metadata =
         |path: &&str| path.ends_with(".dist-info/METADATA") && tree.owner(path) == Some(label);
     let metadata = tree.iter().map(|(path, _)| path).find(is_metadata).and_then(|it| tree.file(it));
-    let metadata = metadata.ok_or_else(|| refused("has no file METADATA"))?.1.head(MAX_LOOKED_AT);
+    let metadata = metadata.ok_or_else(|| refused("has no file METADATA"))?.1.head(MAX_METADATA);
     let metadata = metadata.map_err(Error::file("read", label))?;
     let metadata = String::from_utf8_lossy(&metadata);
     let header = metadata.split("\n\n").next().unwrap_or_default();
@@ -99,7 +99,7 @@ fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
     })
 }
 
-/// An upstream archive, of which nothing but its file name is known.
+/// An upstream archive, for which only the file name is known.
 fn archive(input: &Input) -> Component {
     let file = input.file_name().to_owned();
     Component {
@@ -114,7 +114,7 @@ fn archive(input: &Input) -> Component {
     }
 }
 
-/// The value of a field of one line in a Debian control file.
+/// The value of a single-line field in a Debian control file.
 fn field(control: &str, name: &str) -> Option<String> {
     let mut lines = control.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = lines.find(|(key, _)| key.eq_ignore_ascii_case(name))?;

@@ -1,8 +1,8 @@
-//! Files beside a record, which names each of them with its checksum: `NAME/VERSION.files/…`.
+//! Files beside a record, which lists each of them with its checksum: `NAME/VERSION.files/…`.
 //!
 //! ```text
-//! manifest.yaml  versions.lock  files.tar     what the version was built from (`provenance`)
-//! ARCH.contents.txt                           what is inside (`contents`)
+//! manifest.yaml  versions.lock  files.tar     the sources of the version (`provenance`)
+//! ARCH.contents.txt                           the list of contents (`contents`)
 //! ARCH.spdx.json                              the bill of materials (`sbom`)
 //! ```
 
@@ -23,7 +23,7 @@ use std::{
 /// Contents of files, by name.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Where the files of one version are below `records`.
+/// The directory of a version's files below `records`.
 ///
 /// No record has this path: those end in `.json`.
 pub fn dir(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
@@ -40,15 +40,15 @@ pub fn sbom(arch: Arch) -> String {
     format!("{arch}.spdx.json")
 }
 
-/// Whether `name` stays inside the directory.
+/// Whether `name` is a plain file name.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     !name.starts_with('.') && !name.is_empty() && name.bytes().all(plain)
 }
 
-/// What a record says of `files`, and of those in `before` about architectures that the release
-/// still has.
-pub(super) fn described(
+/// The record's entries for `files`, and for those in `before` of architectures that the release still
+/// has.
+pub(super) fn entries(
     files: &Files,
     release: &Release,
     before: Option<&Record>,
@@ -68,15 +68,15 @@ fn describe(bytes: &[u8]) -> IndexFile {
     IndexFile { checksum, size: bytes.len() as u64 }
 }
 
-/// Reads the file `name` of `record`; none if the record names no such file.
+/// Reads the file `name` of `record`; `None` if the record does not list it.
 ///
 /// # Errors
-/// [`Error::NotFound`] if it is not there; [`Error::Differs`] if it is another one; [`Error::File`].
+/// [`Error::NotFound`] if it does not exist; [`Error::Differs`] if its checksum differs; [`Error::File`].
 pub fn read(records: &Path, record: &Record, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let Some(expected) = record.files.get(name) else { return Ok(None) };
     let path = dir(records, &record.name, &record.release.version).join(name);
     let root = Below::open(records)?;
-    // Nothing longer can be what is expected.
+    // A longer file cannot be the expected one.
     let limit = expected.size.max(below::MAX_WHOLE);
     let Some(bytes) = root.map_or(Ok(None), |root| root.read(&path, limit))? else {
         let path = path.display();
@@ -91,8 +91,8 @@ pub fn read(records: &Path, record: &Record, name: &str) -> Result<Option<Vec<u8
     Err(Error::checksum(path.display().to_string(), expected.checksum, actual, hint))
 }
 
-/// Writes `files` beside `record`, and what it names beyond them from `before` (records and their
-/// directory). Takes away what it does not name.
+/// Writes `files` beside `record`, and copies the other files that it lists from `before` (a directory of
+/// records and the record in it). Removes files that it does not list.
 ///
 /// # Errors
 /// As [`read`], of the files of `before`; [`Error::File`].

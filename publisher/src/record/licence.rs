@@ -1,25 +1,25 @@
-//! What packages say of their licences → SPDX licence expressions.
+//! SPDX licence expressions from the licence declarations of packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Longest name of a licence; what is longer is the text of one.
+/// Longest name of a licence; anything longer is a licence text.
 const MAX_NAME: usize = 40;
 
-/// A licence as the package itself declares it.
+/// The licence that a package declares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Licence {
-    /// An SPDX licence expression; none where the package says nothing.
+    /// An SPDX licence expression; `None` if the package declares none.
     pub expression: Option<String>,
-    /// The `LicenseRef-…` of the expression, each with the name that the package uses.
+    /// The `LicenseRef-…` in the expression, each with the name in the package.
     pub references: BTreeMap<String, String>,
-    /// What is known beside the expression, for people.
+    /// Further information, as a comment.
     pub comment: Option<String>,
 }
 
 /// Licences of a Debian package, from its copyright file.
 ///
-/// In the machine-readable format (DEP-5) the licences of all its stanzas hold together. Any other
-/// file is referred to as a whole.
+/// In the machine-readable format (DEP-5) the licences of all stanzas are combined with AND. Any other file
+/// becomes a reference to the whole file.
 pub fn of_debian(package: &str, copyright: &str) -> Licence {
     if copyright.is_empty() {
         return Licence::default();
@@ -50,8 +50,8 @@ pub fn of_debian(package: &str, copyright: &str) -> Licence {
     licence
 }
 
-/// Licences of a Python package, from the head of its METADATA: the expression, where it has one, else the
-/// licence that it names, else those of its classifiers.
+/// Licences of a Python package, from the header of its METADATA: the expression if there is one, else the
+/// field `License`, else the classifiers.
 pub fn of_python(package: &str, metadata: &str) -> Licence {
     let values = |name: &str| {
         let fields = metadata.lines().filter_map(|line| line.split_once(": "));
@@ -82,7 +82,7 @@ pub fn of_python(package: &str, metadata: &str) -> Licence {
     licence
 }
 
-/// Which of Debian's common licences a copyright file of free form points to.
+/// The common licences of Debian that a free-form copyright file refers to.
 fn mentioned(copyright: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
     let names = copyright.split("/common-licenses/").skip(1).filter_map(|rest| {
@@ -99,7 +99,7 @@ fn mentioned(copyright: &str) -> String {
 }
 
 impl Licence {
-    /// `LicenseRef-NAME`, remembered.
+    /// Makes `LicenseRef-NAME` and records it.
     fn refer(&mut self, name: &str) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "-.".contains(c) { c } else { '-' };
         let reference = format!("LicenseRef-{}", name.chars().map(plain).collect::<String>());
@@ -107,9 +107,9 @@ impl Licence {
         reference
     }
 
-    /// What holds together of a text such as `GPL-2+ or Artistic, and MIT`. None if it is prose.
+    /// Parses a synopsis such as `GPL-2+ or Artistic, and MIT` to terms for AND. `None` if it is prose.
     ///
-    /// `and` binds more than `or`, unless there is a comma before it.
+    /// `and` binds tighter than `or`, unless there is a comma before it.
     fn synopsis(&mut self, text: &str) -> Option<Vec<String>> {
         let mut terms = Vec::new();
         for part in text.split(", and ") {
@@ -158,7 +158,7 @@ fn exception_of(base: &str, exception: &str) -> Option<&'static str> {
     })
 }
 
-/// The SPDX identifier of a licence that Debian's packages, or Python's, call `name`.
+/// The SPDX identifier for a licence name in Debian or Python packages.
 fn spdx(name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     for family in ["agpl", "lgpl", "gpl", "gfdl"] {
@@ -183,7 +183,7 @@ fn spdx(name: &str) -> Option<String> {
     known.map(|(_, spdx)| (*spdx).to_owned())
 }
 
-/// Names in lower case, and the identifiers of the same licences in SPDX's list.
+/// Licence names in lower case, and their SPDX identifiers.
 const NAMES: [(&str, &str); 53] = [
     ("apache 2.0", "Apache-2.0"),
     ("apache-2", "Apache-2.0"),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_referred_to() {
+    fn free_form_files_become_references() {
         let licence =
             of_debian("demo", "See /usr/share/common-licenses/GPL-2.\nAnd …/common-licenses/GPL");
         assert_eq!(licence.expression.unwrap(), "LicenseRef-demo-copyright");

@@ -1,7 +1,7 @@
-//! What was built → `records/NAME/VERSION.json`, and back.
+//! Records: `records/NAME/VERSION.json`.
 //!
 //! In: packed archives, their trees and their inputs. Out: a record, and beside it lists of contents, SPDX
-//! documents and what the version was built from.
+//! documents and the sources of the version.
 
 pub mod build_cache;
 pub mod changes;
@@ -14,7 +14,7 @@ pub mod provenance;
 pub mod sbom;
 
 use crate::{
-    env::cores::side_by_side,
+    env::cores::parallel_map,
     error::{Error, shown},
     fs::below::Below,
     pack::{self, Packed, PackedPart, PackedZstd},
@@ -31,16 +31,16 @@ use std::{
 /// Longest record, in bytes.
 pub const MAX_RECORD: u64 = 16 << 20;
 
-/// Where the record of one version is below `records`.
+/// The path of a version's record below `records`.
 pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
     records.join(name.as_str()).join(format!("{version}.json"))
 }
 
-/// The record of what was built.
+/// Makes the record of a build.
 ///
-/// Architectures that were not built now are taken from `before`, the record of an earlier build;
-/// it also keeps its time if nothing differs. `files` go beside the record. `base_url` is where the archives will be published;
-/// without it they are beside `registry.json`.
+/// Architectures that were not built now are taken from `before`, the record of an earlier build, whose
+/// time is kept if nothing differs. `files` are to be written beside the record. `base_url` is the future
+/// address of the archives; without it they are beside `registry.json`.
 pub fn make(
     source: &Source,
     built: &BTreeMap<Arch, Packed>,
@@ -74,16 +74,16 @@ pub fn make(
             unpacked_size: Some(packed.unpacked_size),
             entries: Some(packed.entries),
             index: Some(packed.index),
-            zstd: packed.zstd.as_ref().map(|zstd| described(zstd, &download_url)),
+            zstd: packed.zstd.as_ref().map(|zstd| zstd_entry(zstd, &download_url)),
         };
-        // Frames that were made before are those of the same archive.
+        // Frames from an earlier build are kept: they are of the same archive.
         let same = artifacts.get(arch).filter(|before| before.checksum == artifact.checksum);
         let before = same.and_then(|before| before.zstd.clone());
         let zstd = artifact.zstd.or(before);
         let artifact = Artifact { zstd, ..artifact };
         artifacts.insert(*arch, artifact);
     }
-    // The first is amd64 wherever there is one: it stands for the version in Joblet's client.
+    // The first is amd64 if there is one: Joblet's client reads only this one.
     let main = artifacts.values().next().expect("a build makes at least one archive").clone();
     let platforms = source.platforms.iter().filter(|it| artifacts.contains_key(&it.arch()));
     let release = Release {
@@ -96,14 +96,14 @@ pub fn make(
         artifacts,
         yanked: before.and_then(|record| record.release.yanked.clone()),
     };
-    let files = files::described(files, &release, before);
+    let files = files::entries(files, &release, before);
     let unchanged = before.filter(|record| record.release == release && record.files == files);
     let published_at = unchanged.map_or(now, |record| record.published_at.clone());
     Record { name: source.name.clone(), published_at, release, files }
 }
 
-/// What a record says of the frames of the archive at `download_url`.
-fn described(zstd: &PackedZstd, download_url: &str) -> Zstd {
+/// The record's entry for the frames of the archive at `download_url`.
+fn zstd_entry(zstd: &PackedZstd, download_url: &str) -> Zstd {
     let url = pack::zstd_path(download_url.as_ref());
     let part = |(number, part): (usize, &PackedPart)| Part {
         download_url: pack::part_path(&url, number).display().to_string(),
@@ -119,7 +119,7 @@ fn described(zstd: &PackedZstd, download_url: &str) -> Zstd {
     }
 }
 
-/// Reads the record at `path`, which begins with `root`, if it exists. No link is followed behind `root`.
+/// Reads the record at `path`, which begins with `root`, if it exists. No link below `root` is followed.
 ///
 /// # Errors
 /// [`Error::Config`] if it is refused; [`Error::File`].
@@ -131,7 +131,7 @@ pub fn read(root: &Path, path: &Path) -> Result<Option<Record>, Error> {
     parse(&bytes).map(Some).map_err(|reason| Error::config(path, reason))
 }
 
-/// Reads the text of a record.
+/// Parses a record.
 ///
 /// # Errors
 /// The rule that it breaks.
@@ -157,10 +157,10 @@ pub fn parse(bytes: &[u8]) -> Result<Record, String> {
     }
 }
 
-/// One record of two that say different architectures of the same version, from two machines.
+/// Joins two records of the same version, for different architectures, built on two machines.
 ///
 /// # Errors
-/// What they disagree in.
+/// The field in which they differ.
 pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
     let about = |it: &Record| (it.name.clone(), it.release.version.clone());
     if about(&one) != about(&other) || one.release.description != other.release.description {
@@ -191,8 +191,8 @@ pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
     Ok(one)
 }
 
-/// Every `NAME/VERSION.json` below `records`; also what is not a file, to be refused by name.
-fn listed(records: &Path) -> Result<Vec<PathBuf>, Error> {
+/// Every `NAME/VERSION.json` below `records`, regular file or not: others are refused when they are read.
+fn list(records: &Path) -> Result<Vec<PathBuf>, Error> {
     let absent = || {
         let records = records.display();
         Error::NotFound(format!("no records: {records} is not a directory"))
@@ -215,12 +215,12 @@ fn listed(records: &Path) -> Result<Vec<PathBuf>, Error> {
 /// Reads every `NAME/VERSION.json` below `records`, sorted by name and version.
 ///
 /// # Errors
-/// [`Error::Config`] for a record whose place is not its name and version; [`Error::NotFound`] if
-/// there is no such directory.
+/// [`Error::Config`] for a record whose path does not match its name and version; [`Error::NotFound`] if
+/// the directory does not exist.
 pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
-    let found = listed(records)?;
+    let found = list(records)?;
     let mut all = Vec::new();
-    for (file, record) in found.iter().zip(side_by_side(&found, |file| read(records, file))?) {
+    for (file, record) in found.iter().zip(parallel_map(&found, |file| read(records, file))?) {
         if let Some(record) = record {
             let place = path(records, &record.name, &record.release.version);
             if place != *file {
@@ -234,7 +234,7 @@ pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
     Ok(all)
 }
 
-/// The text of a record.
+/// Serializes a record.
 pub fn render(record: &Record) -> String {
     let mut text = serde_json::to_string_pretty(record).expect("texts and numbers are JSON");
     text.push('\n');
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn records_lie_where_they_belong() {
+    fn records_have_the_path_of_their_name_and_version() {
         let dir = tempfile::tempdir().unwrap();
         let error = read_all(&dir.path().join("none")).unwrap_err();
         assert_eq!(error.class().word(), "NOTFOUND");

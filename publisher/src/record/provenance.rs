@@ -1,8 +1,8 @@
-//! What a version was built from, kept beside its record, and laid out again to build it once more.
+//! Keeps the sources of a version beside its record, and restores them for a rebuild.
 //!
-//! A published version stays buildable when its manifest has moved on: `manifest.yaml` and
-//! `versions.lock` byte for byte, and the directory that the manifest's `files` names as `files.tar`,
-//! whose bytes depend on names, contents, links and the owner's executable bit alone.
+//! So a published version can be rebuilt after its manifest has changed. `manifest.yaml` and `versions.lock`
+//! are kept byte for byte; the directory of the manifest's `files` as `files.tar`, whose bytes depend only on
+//! names, contents, links and the owner's executable bit.
 
 use crate::{
     error::Error,
@@ -19,13 +19,13 @@ use std::{
 const LOCK: &str = "versions.lock";
 /// Name of the kept `files` directory.
 const FILES: &str = "files.tar";
-/// All that may be kept.
+/// The names of all files that may be kept.
 pub const NAMES: [&str; 3] = [MANIFEST, LOCK, FILES];
 
-/// The files that `source` below `sources` is made of.
+/// The source files of `source` below `sources`.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Config`] for names that cannot be kept.
+/// [`Error::File`]; [`Error::Config`] for names that tar cannot represent.
 pub fn keep(sources: &Path, source: &Source) -> Result<Files, Error> {
     let dir = sources.join(source.name.as_str());
     let mut files = Files::new();
@@ -69,11 +69,11 @@ fn pack(files: Vec<(PathBuf, Node)>) -> io::Result<Vec<u8>> {
     to.into_inner()
 }
 
-/// Writes kept `files` below `sources` as the runtime they were, and returns its directory.
+/// Restores kept `files` below `sources`, and returns the source and its directory.
 ///
 /// # Errors
-/// [`Error::Config`] for a manifest or an archive that cannot be what was kept; [`Error::File`].
-pub fn lay_out(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error> {
+/// [`Error::Config`] for a malformed manifest or archive; [`Error::File`].
+pub fn restore(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error> {
     let refused = |name: &str, reason: String| Error::config(name, reason);
     let absent = |name: &str| refused(name, "is not kept beside the record".to_owned());
     let manifest = files.get(MANIFEST).ok_or_else(|| absent(MANIFEST))?;
@@ -98,7 +98,10 @@ pub fn lay_out(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error
             let inside = entry.unpack_in(&place).map_err(Error::file("write below", &place))?;
             if !inside {
                 let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-                return Err(refused(FILES, format!("the name `{name}` leads out of it")));
+                return Err(refused(
+                    FILES,
+                    format!("the path `{name}` is outside of the directory"),
+                ));
             }
         }
     }
@@ -113,7 +116,7 @@ mod tests {
     const MANIFEST_TEXT: &str = "name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\nfiles: own\n";
 
     #[test]
-    fn what_was_kept_is_laid_out_as_it_was() {
+    fn kept_files_are_restored_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let own = dir.path().join("d/own");
         fs::create_dir_all(own.join("bin")).unwrap();
@@ -126,14 +129,14 @@ mod tests {
         let source = source::parse(MANIFEST_TEXT).unwrap();
         let kept = keep(dir.path(), &source).unwrap();
         let again = tempfile::tempdir().unwrap();
-        let (same, place) = lay_out(&kept, again.path()).unwrap();
+        let (same, place) = restore(&kept, again.path()).unwrap();
         assert_eq!((same, &place), (source.clone(), &again.path().join("d")));
         assert_eq!(keep(again.path(), &source).unwrap(), kept);
         assert_eq!(fs::read_link(place.join("own/y")).unwrap(), Path::new("bin/x"));
     }
 
     #[test]
-    fn an_archive_that_leads_out_is_refused() {
+    fn an_archive_with_a_path_outside_is_refused() {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.as_gnu_mut().unwrap().name[..4].copy_from_slice(b"../x");
@@ -143,12 +146,12 @@ mod tests {
         tar.append(&header, io::empty()).unwrap();
         let mut files = Files::from([(MANIFEST.to_owned(), MANIFEST_TEXT.into())]);
         let dir = tempfile::tempdir().unwrap();
-        let error = lay_out(&files, dir.path()).unwrap_err().to_string();
+        let error = restore(&files, dir.path()).unwrap_err().to_string();
         assert_eq!(error, "versions.lock: is not kept beside the record");
         files.insert(LOCK.to_owned(), b"{}".to_vec());
         files.insert(FILES.to_owned(), tar.into_inner().unwrap());
-        let error = lay_out(&files, dir.path()).unwrap_err().to_string();
-        assert_eq!(error, "files.tar: the name `../x` leads out of it");
+        let error = restore(&files, dir.path()).unwrap_err().to_string();
+        assert_eq!(error, "files.tar: the path `../x` is outside of the directory");
         assert!(!dir.path().join("d/x").exists());
     }
 }

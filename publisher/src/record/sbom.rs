@@ -1,11 +1,10 @@
-//! Components → the software bill of materials of one archive: SPDX 2.3, as JSON.
+//! The software bill of materials of an archive: SPDX 2.3, as JSON.
 //!
-//! The document describes the runtime, which contains its components; inputs are known by their
-//! SHA-256, and nothing is said about where they came from. It is a function of what it describes:
-//! its time is the lock's.
+//! The document describes the runtime, which contains its components. Inputs are identified by SHA-256,
+//! without download locations. The document is reproducible: its time is the lock's.
 
 use crate::{
-    lock::{Kind, wheel_tags::normal},
+    lock::{Kind, wheel_tags::normalized},
     record::components::Component,
     source::Source,
 };
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// Stands where nothing is said. Part of SPDX.
+/// SPDX's value for unknown information.
 const NOTHING: &str = "NOASSERTION";
 /// The runtime's identifier in its own document.
 const RUNTIME: &str = "SPDXRef-Runtime";
@@ -84,7 +83,7 @@ fn package(component: &Component, source: &Source, arch: Arch) -> Value {
         "externalRefs": [{
             "referenceCategory": "PACKAGE-MANAGER",
             "referenceType": "purl",
-            "referenceLocator": locator(component, source, arch),
+            "referenceLocator": package_url(component, source, arch),
         }],
     });
     let mut say = |key: &str, text: Option<String>| {
@@ -98,8 +97,8 @@ fn package(component: &Component, source: &Source, arch: Arch) -> Value {
     package
 }
 
-/// What the documents of other tools call a component: a package URL.
-fn locator(component: &Component, source: &Source, arch: Arch) -> String {
+/// The package URL (purl) of a component.
+fn package_url(component: &Component, source: &Source, arch: Arch) -> String {
     let (name, version) = (percent(&component.name), percent(&component.version));
     match component.kind {
         Kind::Deb => {
@@ -107,7 +106,7 @@ fn locator(component: &Component, source: &Source, arch: Arch) -> String {
             format!("pkg:deb/debian/{name}@{version}?arch={arch}&distro={suite}")
         }
         Kind::Wheel => {
-            let name = percent(&normal(&component.name));
+            let name = percent(&normalized(&component.name));
             format!("pkg:pypi/{name}@{version}?file_name={}", percent(&component.file))
         }
         Kind::Tar => format!("pkg:generic/{name}?checksum=sha256:{}", component.sha256.hex()),
@@ -120,7 +119,7 @@ fn percent(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
-/// Identifiers have letters, digits, `.` and `-`: other bytes of a name are spelled in hex.
+/// An SPDX identifier: letters, digits, `.` and `-`; other bytes of a name are encoded in hex.
 fn identifier(component: &Component) -> String {
     let mut text = match component.kind {
         Kind::Deb => "SPDXRef-deb-".to_owned(),
@@ -131,7 +130,7 @@ fn identifier(component: &Component) -> String {
         if byte.is_ascii_alphanumeric() || b"-.".contains(&byte) {
             text.push(byte.into());
         } else {
-            _ = write!(text, ".{byte:02X}"); // a String never fails
+            _ = write!(text, ".{byte:02X}"); // writing to a String cannot fail
         }
     }
     text
@@ -145,7 +144,7 @@ fn sha256(checksum: Checksum) -> Value {
     json!([{ "algorithm": "SHA256", "checksumValue": checksum.hex() }])
 }
 
-/// The licences that SPDX's list does not have, and where their texts are.
+/// The licences that are not in SPDX's list, and where their texts are.
 fn own_licences(components: &[Component]) -> Vec<Value> {
     let mut licences: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
     for component in components {

@@ -1,6 +1,6 @@
-//! Records → `registry.json`: a pure function, append only.
+//! Generates `registry.json` from records, and checks that it only grows.
 
-use crate::{env::cores::side_by_side, error::Error};
+use crate::{env::cores::parallel_map, error::Error};
 use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::{
@@ -10,7 +10,7 @@ use std::{
 
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 
-/// The registry that these records make. `updated_at` is the newest record's time.
+/// The registry of `records`. `updated_at` is the time of the newest record.
 pub(crate) fn make(records: &[Record]) -> Registry {
     let mut registry = Registry::default();
     let runtimes: Vec<_> = records.chunk_by(|one, next| one.name == next.name).collect();
@@ -18,19 +18,19 @@ pub(crate) fn make(records: &[Record]) -> Registry {
         let releases = records.iter().map(|it| (it.release.version.clone(), it.release.clone()));
         Ok::<BTreeMap<_, _>, Infallible>(releases.collect())
     };
-    let Ok(made) = side_by_side(&runtimes, releases);
+    let Ok(made) = parallel_map(&runtimes, releases);
     for (records, mut releases) in runtimes.into_iter().zip(made) {
         registry.runtimes.entry(records[0].name.clone()).or_default().append(&mut releases);
     }
-    // RFC 3339 in UTC with whole seconds: the order of the texts is that of the times.
+    // RFC 3339 in UTC with whole seconds: lexical order is chronological.
     let newest = records.iter().map(|record| &record.published_at).max();
     registry.updated_at = newest.cloned().unwrap_or_default();
     registry
 }
 
-/// Refuses a registry in which something that `before` published is gone or different.
+/// Refuses a registry in which a release of `before` is missing or different.
 ///
-/// Addresses may change (archives can move), `yanked` too, and an architecture may be added.
+/// Addresses (archives can move) and `yanked` may change, and an architecture may be added.
 ///
 /// # Errors
 /// [`Error::Differs`] with both values.
@@ -45,7 +45,7 @@ pub(crate) fn check(before: &Registry, after: &Registry) -> Result<(), Error> {
                     field: "record",
                     expected: "one, as it is in the registry".into(),
                     actual: "none".into(),
-                    hint: "a published version does not vanish; restore the record, yank it, or, for a registry of other tools, run joblet-publish adopt",
+                    hint: "a published version must not disappear; restore the record, yank it, or, for a registry of other tools, run joblet-publish adopt",
                 });
             };
             check_release(&object, old, new)?;
@@ -72,7 +72,7 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
         if was.size != is.size {
             return Err(differs("size", &was.size, &is.size));
         }
-        // Frames may be made later; made once, they stay.
+        // Frames may be added later, and must not change then.
         if let Some(zstd) = was.zstd.as_ref().filter(|zstd| is.zstd.as_ref() != Some(zstd)) {
             let actual =
                 is.zstd.map_or_else(|| "none".to_owned(), |zstd| zstd.checksum.to_string());
@@ -91,7 +91,7 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
     Ok(())
 }
 
-/// The text of `registry.json`: what serde makes of `registry`, one runtime beside the other.
+/// Serializes `registry.json`, the runtimes in parallel; equal to serde's output for the whole.
 pub(crate) fn render(registry: &Registry) -> String {
     let frame = Registry { updated_at: registry.updated_at.clone(), ..Registry::default() };
     let frame = pretty(&frame);
@@ -99,7 +99,7 @@ pub(crate) fn render(registry: &Registry) -> String {
     let runtimes: Vec<_> = registry.runtimes.iter().collect();
     let member = |in_parts: bool| {
         let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, in_parts));
-        let Ok(lines): Result<_, Infallible> = side_by_side(&runtimes, lines);
+        let Ok(lines): Result<_, Infallible> = parallel_map(&runtimes, lines);
         let lines: Vec<_> = lines.into_iter().flatten().collect();
         if lines.is_empty() { None } else { Some(format!("{{\n{}\n  }}", lines.join(",\n"))) }
     };
@@ -112,7 +112,7 @@ pub(crate) fn render(registry: &Registry) -> String {
     text
 }
 
-/// The lines about one runtime, if any of its releases are, or are not, in parts.
+/// The lines of one runtime, with its releases that are, or are not, in parts; `None` if there are none.
 fn lines(
     name: &RuntimeName,
     releases: &BTreeMap<Version, Release>,
@@ -124,24 +124,25 @@ fn lines(
         return None;
     }
     let text = pretty(&BTreeMap::from([("", BTreeMap::from([(name, releases)]))]));
-    // As deep as in the document, so that these are its lines.
+    // Nested as deep as in the document, for the same indentation.
     let lines = text.strip_prefix("{\n  \"\": {\n").and_then(|it| it.strip_suffix("\n  }\n}"));
-    Some(lines.expect("that is how maps are laid out").to_owned())
+    Some(lines.expect("the layout of maps").to_owned())
 }
 
 fn pretty(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).expect("texts and numbers are JSON")
 }
 
-/// The end of a runtime in the text of `registry.json`, and the beginning of one that follows another.
+/// The text at the end of a runtime in `registry.json`, and before the next one.
 const END: &str = "\n    }";
 const NEXT: &str = ",\n    \"";
 
-/// What the text `before` says beyond `after`, which [`render`] made: reads what differs, not all.
+/// Parses the runtimes of `before` that differ from `after`, a text made by [`render`]; equal ones are
+/// skipped without parsing.
 ///
 /// # Errors
-/// Why `before` is not a registry.
-pub(crate) fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry> {
+/// `before` is not a registry.
+pub(crate) fn parse_different(before: &[u8], after: &str) -> serde_json::Result<Registry> {
     let differing = std::str::from_utf8(before).map(|before| without_common(before, after));
     match differing.map(|text| serde_json::from_str(&text)) {
         Ok(Ok(registry)) => Ok(registry),
@@ -149,10 +150,10 @@ pub(crate) fn beyond(before: &[u8], after: &str) -> serde_json::Result<Registry>
     }
 }
 
-/// `before` without the runtimes that are letter for letter in `after`.
+/// Removes from `before` the runtimes whose text is also in `after`.
 ///
-/// No text in JSON holds a line break, so a piece that begins and ends as these do is a whole member
-/// in `after`, and the same tokens in `before`. What is laid out otherwise stays.
+/// No JSON string contains a line break, so a piece between these delimiters is a whole member in `after`,
+/// and consists of the same tokens in `before`. Runtimes with another layout are not removed.
 fn without_common(before: &str, after: &str) -> String {
     let known: HashSet<_> = after.split(END).filter(|piece| piece.starts_with(NEXT)).collect();
     let differing: Vec<_> = before.split(END).filter(|piece| !known.contains(piece)).collect();
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_published_stays() {
+    fn published_releases_must_not_change() {
         let before = make(&[record("1.0.0", "1")]);
         let changed = |change: &dyn Fn(&mut Record)| {
             let mut record = record("1.0.0", "1");
@@ -249,7 +250,7 @@ mod tests {
             format!("d@1.0.0: index differs: expected none, got {other}; {HINT}")
         );
         assert!(
-            errors[4].contains("got none; a published version does not vanish"),
+            errors[4].contains("got none; a published version must not disappear"),
             "{}",
             errors[4]
         );
@@ -268,7 +269,7 @@ mod tests {
             let mut records = records.to_vec();
             change(&mut records);
             let after = make(&records);
-            let beyond = beyond(before.as_bytes(), &render(&after)).unwrap();
+            let beyond = parse_different(before.as_bytes(), &render(&after)).unwrap();
             let whole = check(&serde_json::from_str(&before).unwrap(), &after);
             let result = check(&beyond, &after);
             assert_eq!(result.is_ok(), whole.is_ok());
@@ -285,7 +286,9 @@ mod tests {
         // Laid out otherwise, all of it is read.
         let after = render(&make(&records));
         let compact = serde_json::to_vec(&make(&records)).unwrap();
-        assert_eq!(beyond(&compact, &after).unwrap(), make(&records));
-        assert!(beyond(b"{", &after).is_err() && beyond(b"\xff", &after).is_err());
+        assert_eq!(parse_different(&compact, &after).unwrap(), make(&records));
+        assert!(
+            parse_different(b"{", &after).is_err() && parse_different(b"\xff", &after).is_err()
+        );
     }
 }

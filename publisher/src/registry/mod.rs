@@ -1,6 +1,6 @@
-//! `registry.json`.
+//! The registry document, `registry.json`.
 //!
-//! In: records. Out: the registry document and its signature; a published one, read back or served.
+//! In: records. Out: the document and its signature; a published registry, read or served.
 
 pub(crate) mod document;
 pub(crate) mod remote;

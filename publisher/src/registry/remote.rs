@@ -1,4 +1,4 @@
-//! Reads a published registry: its document, the indexes of its archives, and the archives themselves.
+//! Reads a published registry: its document, indexes and archives.
 
 use crate::{
     error::{Error, shown},
@@ -17,18 +17,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where a registry is.
+/// The location of a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The address of `registry.json`.
+    /// The URL of `registry.json`.
     Address(String),
-    /// Its file.
+    /// The path of `registry.json`.
     File(PathBuf),
 }
 
 impl Place {
-    /// `text` is the address or path of the document, or of the directory that it is in, or
-    /// `owner/repo` or its page on GitHub.
+    /// Parses the URL or path of the document or its directory, `owner/repo`, or the URL of its GitHub page.
     pub(crate) fn new(text: &str) -> Self {
         let is_document = Path::new(text).extension().is_some_and(|it| it == "json");
         let name = || text.trim_end_matches('/').trim_end_matches(".git").parse().ok();
@@ -46,7 +45,7 @@ impl Place {
         if is_web(text) { Self::Address(document) } else { Self::File(document.into()) }
     }
 
-    /// The document.
+    /// Reads the document.
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::File`]; [`Error::Config`] if it is refused.
@@ -60,7 +59,7 @@ impl Place {
             .map_err(|error| Error::config(shown, format!("is not a registry: {error}")))
     }
 
-    /// Length and SHA-256 of the archive as it is served, its parts joined.
+    /// Reads the archive, with its parts joined, and returns its length and SHA-256.
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::File`].
@@ -82,10 +81,10 @@ impl Place {
         Ok((size, Checksum::from_digest(hash.finalize().into())))
     }
 
-    /// The index of the archive, if it is the one that was expected.
+    /// Reads and verifies the index of the archive, if it has one.
     ///
     /// # Errors
-    /// [`Error::Net`], [`Error::File`]; [`Error::Differs`] for another one.
+    /// [`Error::Net`], [`Error::File`]; [`Error::Differs`] if its checksum differs.
     pub(crate) fn index(&self, artifact: &Artifact) -> Result<Option<Index>, Error> {
         let Some(expected) = artifact.index else { return Ok(None) };
         let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
@@ -100,7 +99,7 @@ impl Place {
         Index::parse(&plain).map(Some).map_err(|rule| Error::config(shown, rule))
     }
 
-    /// What `url`, as it is in the document, names.
+    /// Opens `url`, as written in the document.
     fn open(&self, url: &str) -> Result<(String, Box<dyn Read>), Error> {
         if is_web(url) {
             if matches!(self, Self::Address(document) if leaves_https(document, url)) {
@@ -137,7 +136,7 @@ fn open_address(address: &str) -> Result<Box<dyn Read>, Error> {
     Ok(Box::new(http::get(address, "*/*", MAX_PART).map_err(refused)?.body))
 }
 
-/// Opens `path` in the directory of the registry `document`, out of which no name and no link leads.
+/// Opens `path` below the directory of the registry `document`; paths and links outside are refused.
 fn open_file(document: &Path, path: &Path) -> Result<Box<dyn Read>, Error> {
     let absent = || Error::file("read", path)(std::io::Error::from(std::io::ErrorKind::NotFound));
     let dir = document.parent().unwrap_or(Path::new(""));

@@ -1,8 +1,8 @@
-//! A directory, shown on loopback: to look at a site and to install from a registry before it is
+//! A web server for a directory, on loopback: to view a site and to install from a registry before it is
 //! published.
 //!
-//! It answers as a web server does for static files: a range, a directory's `index.html`,
-//! `If-None-Match`, and `404.html` for the rest. Nothing but this host reaches it.
+//! It supports static files, ranges, `index.html` of directories, `If-None-Match` and a `404.html`. It is
+//! reachable from this host only.
 
 mod connection;
 
@@ -22,24 +22,24 @@ use std::{
     time::Duration,
 };
 
-/// Memory of a thread that answers a client, in bytes.
+/// Stack size of a client's thread, in bytes.
 const STACK: usize = 256 << 10;
 /// Longest `404.html`, in bytes.
 const MAX_PAGE: u64 = 1 << 20;
 
-/// A server that listens, and has not answered yet.
+/// A listening server.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    /// The directory, without links in its path.
+    /// The served directory, as a canonical path.
     root: PathBuf,
 }
 
 impl Server {
-    /// Listens on loopback at `port`, or at one that is free if it is 0, for files below `root`.
+    /// Listens on loopback at `port`, or at a free one if it is 0, to serve files below `root`.
     ///
     /// # Errors
-    /// [`Error::NotFound`] if there is no such directory; [`Error::Net`] if the port is taken.
+    /// [`Error::NotFound`] if `root` is not a directory; [`Error::Net`] if the port is in use.
     pub fn open(root: &Path, port: u16) -> Result<Self, Error> {
         let missing = || {
             let root = root.display();
@@ -60,30 +60,30 @@ impl Server {
         Ok(Self { listener, address, root })
     }
 
-    /// Where it is: `http://127.0.0.1:8000/`.
+    /// Its URL: `http://127.0.0.1:8000/`.
     pub fn address(&self) -> String {
         format!("http://{}/", self.address)
     }
 
-    /// Answers until the process ends. Each client has a thread: one that hangs does not delay the others.
+    /// Serves until the process ends. Each client has its own thread, so that a slow one does not delay others.
     pub fn run(&self) {
         thread::scope(|scope| {
             loop {
-                // Too many open files, for example: that passes when clients go.
+                // EMFILE, for example: passes when clients disconnect.
                 let Ok((client, _)) = self.listener.accept() else {
                     thread::sleep(Duration::from_millis(50));
                     continue;
                 };
                 let answer = move || connection::serve(&client, &|request| self.answer(request));
-                // A client that there is no thread for finds its connection closed.
+                // If no thread can be started, the connection is closed.
                 _ = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, answer);
             }
         });
     }
 
     fn answer(&self, request: &Request) -> Answer {
-        if !self.is_meant(request) {
-            return text_answer(403, "this server answers to 127.0.0.1 and localhost only\n");
+        if !self.is_addressed(request) {
+            return text_answer(403, "this server is reachable as 127.0.0.1 and localhost only\n");
         }
         if !matches!(request.method.as_str(), "GET" | "HEAD") {
             return text_answer(405, "GET and HEAD only\n").with("Allow", "GET, HEAD");
@@ -99,15 +99,15 @@ impl Server {
         }
     }
 
-    /// Whether the request names this server: a page elsewhere whose name was made to lead here
-    /// (DNS rebinding) names itself.
-    fn is_meant(&self, request: &Request) -> bool {
+    /// Whether the `Host` of the request is this server. Another host name indicates DNS rebinding: a page
+    /// elsewhere whose name was made to resolve to loopback.
+    fn is_addressed(&self, request: &Request) -> bool {
         let port = self.address.port();
         let names = [self.address.to_string(), format!("localhost:{port}")];
         request.value("host").is_some_and(|host| names.iter().any(|name| name == host))
     }
 
-    /// The file that an address means. Nothing outside of the root and nothing that begins with a dot.
+    /// Resolves a path to a file below the root, without components that begin with a dot.
     fn find(&self, asked: &str) -> Found {
         let usual = asked.is_ascii() && !asked.contains("//");
         let Some(bytes) = decoded(asked).filter(|_| usual) else { return Found::Nothing };
@@ -118,7 +118,7 @@ impl Server {
             return Found::Nothing;
         }
         let Ok(path) = self.root.join(relative).canonicalize() else { return Found::Nothing };
-        // Where links lead counts: to nothing else, either.
+        // The target of links must be below the root, too.
         let inside = path.strip_prefix(&self.root).is_ok_and(|it| it.components().all(plain));
         match path.metadata() {
             Ok(metadata) if inside => match (metadata.is_dir(), bytes.ends_with(b"/")) {
@@ -131,7 +131,7 @@ impl Server {
         }
     }
 
-    /// The regular file `path`, which had no link in it when it was found.
+    /// Opens the regular file `path`, a canonical path.
     fn open_file(&self, path: &Path) -> Option<File> {
         paths::open_below(&self.root, path).ok().flatten()
     }
@@ -151,21 +151,21 @@ impl Server {
     }
 }
 
-/// What an address means.
+/// The result of resolving a path.
 enum Found {
     File(PathBuf),
-    /// A directory without the slash that relative links in its page count on.
+    /// A directory without a trailing slash: redirected, since relative links in its page need the slash.
     Directory,
     Nothing,
 }
 
-/// A file, which is `path`, or what was asked of it.
+/// The response for a file: all of it, a range, or 304.
 fn file_answer(path: &Path, mut file: File, request: &Request) -> io::Result<Answer> {
     let metadata = file.metadata()?;
     let (etag, size) = (etag(&metadata), metadata.len());
     let with = |answer: Answer| {
         let answer = answer.with("Content-Type", kind(path)).with("ETag", &etag);
-        // Kept, but asked for again each time.
+        // Cached, but revalidated on each use.
         answer.with("Cache-Control", "no-cache").with("Accept-Ranges", "bytes")
     };
     let same = |list: &str| list.split(',').any(|it| it.trim() == etag || it.trim() == "*");
@@ -185,17 +185,17 @@ fn file_answer(path: &Path, mut file: File, request: &Request) -> io::Result<Ans
     }
 }
 
-/// The bytes that a `Range` asks for.
+/// The bytes that a `Range` selects.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
-    /// All: there is no range, or one that may be ignored, such as several at once.
+    /// All: no range, or an unsupported one, such as several ranges.
     All,
     /// From the first to the last, which is included.
     Of(u64, u64),
     Beyond,
 }
 
-/// Reads `bytes=1-2`, `bytes=1-` and `bytes=-2` for a file of `size` bytes.
+/// Parses `bytes=1-2`, `bytes=1-` and `bytes=-2` for a file of `size` bytes.
 fn part(range: &str, size: u64) -> Part {
     let Some((first, last)) = range.strip_prefix("bytes=").and_then(|it| it.split_once('-')) else {
         return Part::All;
@@ -213,7 +213,7 @@ fn part(range: &str, size: u64) -> Part {
     if first < size { Part::Of(first, last.min(size - 1)) } else { Part::Beyond }
 }
 
-/// Changes whenever the file does.
+/// An entity tag that changes with the file.
 fn etag(metadata: &Metadata) -> String {
     let (inode, size) = (metadata.ino(), metadata.len());
     format!("\"{inode:x}-{size:x}-{:x}.{:x}\"", metadata.mtime(), metadata.mtime_nsec())
@@ -233,7 +233,7 @@ fn kind(path: &Path) -> &'static str {
     }
 }
 
-/// `%20` and the like as bytes; nothing if one is broken, or stands for the byte 0.
+/// Decodes percent-encoding; `None` if it is malformed or contains `%00`.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     let two =
         |part: &str| part.as_bytes().iter().take(2).filter(|it| it.is_ascii_hexdigit()).count();

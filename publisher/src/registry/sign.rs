@@ -1,39 +1,40 @@
-//! Who published a registry: minisign keys and signatures.
+//! Signs a registry with minisign keys.
 //!
-//! The signature covers the exact bytes of `registry.json`; it is beside it as
-//! `registry.json.minisig`. Files are those of the program minisign, in both directions.
+//! The signature covers the exact bytes of `registry.json` and is in `registry.json.minisig` beside it. Keys
+//! and signatures are compatible with the program minisign.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox, SignatureBox};
 use std::io::Cursor;
 
-/// A new pair of keys: the text of the secret key's file, and of the public key's.
+/// Generates a key pair: the texts of the secret and the public key file.
 ///
 /// # Errors
-/// What the library says.
+/// The library's.
 pub(crate) fn generate(password: Option<String>) -> Result<(String, String), String> {
     let pair = match password {
         Some(password) => KeyPair::generate_encrypted_keypair(Some(password)),
         None => KeyPair::generate_unencrypted_keypair(),
     };
-    let pair = pair.map_err(text)?;
-    let secret = pair.sk.to_box(Some("minisign secret key of a Joblet registry")).map_err(text)?;
-    let public = pair.pk.to_box().map_err(text)?;
+    let pair = pair.map_err(message)?;
+    let secret =
+        pair.sk.to_box(Some("minisign secret key of a Joblet registry")).map_err(message)?;
+    let public = pair.pk.to_box().map_err(message)?;
     Ok((secret.to_string(), public.to_string()))
 }
 
-/// A secret key that is ready to sign.
+/// A decrypted secret key.
 pub(crate) struct Key {
     secret: SecretKey,
     public: PublicKey,
 }
 
 impl Key {
-    /// Reads the text of a secret key's file. `password` is asked for the password, if it has one.
+    /// Parses and decrypts a secret key file. `password` is called if the key has a password.
     ///
     /// # Errors
-    /// What is wrong with key or password.
+    /// A malformed key, or a wrong password.
     pub(crate) fn open<E: From<String>>(
         key: &str,
         password: impl FnOnce() -> Result<String, E>,
@@ -43,27 +44,27 @@ impl Key {
             .filter(|bytes| bytes.starts_with(b"Ed"))
             .and_then(|bytes| SecretKey::from_bytes(&bytes).ok())
             .ok_or_else(|| "is not a minisign secret key".to_owned())?;
-        // Minisign writes no checksum into a key without a password, which the library's own reader requires.
+        // The library requires a checksum, which minisign does not write into a key without a password.
         if secret.is_encrypted() {
-            let boxed = SecretKeyBox::from_string(key).map_err(text)?;
-            secret = boxed.into_secret_key(Some(password()?)).map_err(text)?;
+            let boxed = SecretKeyBox::from_string(key).map_err(message)?;
+            secret = boxed.into_secret_key(Some(password()?)).map_err(message)?;
         }
-        let public = PublicKey::from_secret_key(&secret).map_err(text)?;
+        let public = PublicKey::from_secret_key(&secret).map_err(message)?;
         Ok(Self { secret, public })
     }
 
-    /// The text of a signature of `document`. `comment` is signed, too.
+    /// Signs `document` and the trusted comment `comment`; returns the signature file.
     ///
     /// # Errors
-    /// What the library says.
+    /// The library's.
     pub(crate) fn sign(&self, document: &[u8], comment: &str) -> Result<String, String> {
         let document = Cursor::new(document);
         let signature =
             minisign::sign(Some(&self.public), &self.secret, document, Some(comment), None);
-        Ok(signature.map_err(text)?.to_string())
+        Ok(signature.map_err(message)?.to_string())
     }
 
-    /// Whether the text `signatures` has one of `document` by this key.
+    /// Whether the signature file `signatures` contains a valid signature of `document` by this key.
     pub(crate) fn has_signed(&self, document: &[u8], signatures: &str) -> bool {
         let lines: Vec<_> = signatures.lines().collect();
         lines.chunks(4).any(|block| {
@@ -76,9 +77,9 @@ impl Key {
     }
 }
 
-/// `signature`, and those of `others` that are by other keys.
-pub(crate) fn beside(signature: &str, others: &str) -> String {
-    // The second line begins with algorithm and key: 10 bytes, of which base64 shows 13 letters whole.
+/// Adds to `signature` the signatures in `others` by other keys.
+pub(crate) fn merge(signature: &str, others: &str) -> String {
+    // The second line begins with algorithm and key id: 10 bytes, which determine 13 base64 characters.
     let key = |block: &[&str]| block.get(1).map(|line| line.chars().take(13).collect::<String>());
     let own: Vec<_> = signature.lines().collect();
     let lines: Vec<_> = others.lines().collect();
@@ -86,7 +87,7 @@ pub(crate) fn beside(signature: &str, others: &str) -> String {
     kept.fold(signature.trim_end().to_owned() + "\n", |all, block| all + &block.join("\n") + "\n")
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+fn message(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -123,7 +124,7 @@ mod tests {
     fn a_signature_takes_the_place_of_its_own_key_alone() {
         let (a, b) = (generate(None).unwrap().0, generate(None).unwrap().0);
         let first = signed(b"1", &a, "").unwrap();
-        let both = beside(&signed(b"1", &b, "").unwrap(), &first);
+        let both = merge(&signed(b"1", &b, "").unwrap(), &first);
         assert_eq!(both.lines().count(), 8);
         let a_key = Key::open(&a, || Ok::<_, String>(String::new())).unwrap();
         assert!(a_key.has_signed(b"1", &both) && !a_key.has_signed(b"2", &both));
@@ -131,7 +132,7 @@ mod tests {
             assert!(!a_key.has_signed(b"1", none), "{none:?}");
         }
         assert!(both.ends_with(&(first.trim_end().to_owned() + "\n")));
-        let again = beside(&signed(b"2", &b, "").unwrap(), &both);
+        let again = merge(&signed(b"2", &b, "").unwrap(), &both);
         assert_eq!((again.lines().count(), again == both), (8, false));
     }
 }

@@ -1,4 +1,4 @@
-//! The files of a release: archives, their indexes, and what is known of them.
+//! Collects the files of a release: archives, indexes, record and its files.
 
 use crate::{
     error::Error,
@@ -15,38 +15,38 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Ends the name of the file that is the record itself.
+/// Suffix of the name of the record.
 pub(crate) const RECORD: &str = ".record.json";
-/// Ends the name of the list of checksums, which `sha256sum -c` reads.
+/// Suffix of the name of the list of checksums, for `sha256sum -c`.
 pub(crate) const SUMS: &str = ".SHA256SUMS";
 
 /// One file of a release.
 #[derive(Debug)]
 pub(crate) struct Asset {
-    /// As it is called there.
+    /// Its name in the release.
     pub name: String,
-    /// Where it is here.
+    /// Its local path.
     pub path: PathBuf,
-    /// In bytes.
+    /// Its length, in bytes.
     pub size: u64,
     /// SHA-256.
     pub checksum: Checksum,
 }
 
-/// One version, with everything that is published of it.
+/// All files of one version.
 #[derive(Debug)]
 pub(crate) struct Bundle {
-    /// Its description.
+    /// Its record.
     pub record: Record,
     /// Its files, sorted by name.
     pub assets: Vec<Asset>,
 }
 
-/// The record of `name@version` that was made in `outs`, one per machine that built some
-/// architectures of it.
+/// The record of `name@version`, joined from those in `outs`, the output directories of machines that
+/// built some architectures each.
 ///
 /// # Errors
-/// [`Error::NotFound`] if there is none; [`Error::Config`] for builds that do not belong together.
+/// [`Error::NotFound`] if there is none; [`Error::Config`] if the records contradict each other.
 pub(crate) fn record_of(
     outs: &[PathBuf],
     name: &RuntimeName,
@@ -68,10 +68,10 @@ pub(crate) fn record_of(
     })
 }
 
-/// Gathers what `record` names from `outs`; small files that are made for the release go to `staging`.
+/// Collects the files of `record` from `outs`; files generated for the release are written to `staging`.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a file that is not there; [`Error::Differs`] for one that is another.
+/// [`Error::NotFound`] for a missing file; [`Error::Differs`] for one with another checksum.
 pub(crate) fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result<Bundle, Error> {
     let version = &record.release.version;
     let directory = record.name.directory(version);
@@ -108,18 +108,18 @@ pub(crate) fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result
     assets.sort_by(|a, b| a.name.cmp(&b.name));
     let mut sums = String::new();
     for asset in &assets {
-        _ = writeln!(sums, "{}  {}", asset.checksum.hex(), asset.name); // a String never fails
+        _ = writeln!(sums, "{}  {}", asset.checksum.hex(), asset.name); // writing to a String cannot fail
     }
     assets.push(staged(staging, format!("{directory}{SUMS}"), sums.as_bytes())?);
     Ok(Bundle { record, assets })
 }
 
-/// The last part of an address.
+/// The last component of an address.
 pub(crate) fn file_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
-/// A file of the release that is made for it.
+/// Writes a generated file of the release.
 ///
 /// # Errors
 /// [`Error::File`].

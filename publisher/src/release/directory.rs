@@ -1,4 +1,4 @@
-//! A directory that plays a release host: `DIR/TAG/FILE`, and `DIR/TAG/.draft` until it is published.
+//! A directory as a release host: `DIR/TAG/FILE`, and `DIR/TAG/.draft` until it is published.
 
 use super::{
     host::{Host, State},
@@ -39,7 +39,7 @@ impl Host for Directory {
             let name = name.to_string_lossy().into_owned();
             if !name.starts_with('.') {
                 let path = self.release_dir(tag).join(&name);
-                let Some(file) = dir.file(&path)? else { continue };
+                let Some(file) = dir.open_path(&path)? else { continue };
                 let size = file.metadata().map_err(Error::file("look at", &path))?.len();
                 state.files.insert(name, size);
             }
@@ -48,7 +48,7 @@ impl Host for Directory {
     }
 
     fn draft(&self, tag: &Tag) -> Result<(), Error> {
-        // The mark is there before the directory is visible.
+        // The mark is created before the directory is renamed into place.
         let new = self.0.join(format!(".new-{}-{tag}", std::process::id()));
         paths::write_below(&self.0, &new.join(DRAFT), b"")?;
         fs::rename(&new, self.release_dir(tag))
@@ -61,7 +61,7 @@ impl Host for Directory {
             let absent = io::Error::from(io::ErrorKind::NotFound);
             return Err(Error::file("write", to)(absent));
         };
-        let held = dir.held().join(name);
+        let held = dir.proc_path().join(name);
         let mut staged = paths::stage(&held)?;
         let mut from = paths::open(from)?;
         io::copy(&mut from, &mut staged).map_err(Error::file("write", &to))?;
@@ -79,10 +79,10 @@ impl Host for Directory {
 
     fn publish(&self, tag: &Tag) -> Result<(), Error> {
         let dir = self.open(tag)?;
-        dir.map_or(Ok(()), |dir| paths::remove_if_there(&dir.held().join(DRAFT)))
+        dir.map_or(Ok(()), |dir| paths::remove_if_there(&dir.proc_path().join(DRAFT)))
     }
 
-    fn all(&self) -> Result<Vec<(Tag, bool)>, Error> {
+    fn releases(&self) -> Result<Vec<(Tag, bool)>, Error> {
         let Some(root) = Below::open(&self.0)? else { return Ok(Vec::new()) };
         let mut all = Vec::new();
         for (name, _) in root.entries()? {

@@ -1,4 +1,4 @@
-//! Releases on GitHub, through its own program `gh`, which every runner has, signed in.
+//! GitHub as a release host, by the program `gh`, which is installed and authenticated on every runner.
 
 use super::{
     host::{Host, State},
@@ -17,7 +17,7 @@ use std::{
 /// `OWNER/REPO`.
 pub(super) struct GitHub(pub String);
 
-/// The most releases that are looked through.
+/// Most releases that are listed.
 const MOST: &str = "10000";
 
 /// What `gh release view --json isDraft,assets` prints.
@@ -28,7 +28,7 @@ struct View {
     assets: Vec<Asset>,
 }
 
-/// One file of a release. Only `uploaded` ones arrived whole.
+/// One file of a release. Only those in state `uploaded` are complete.
 #[derive(Deserialize)]
 struct Asset {
     name: String,
@@ -82,8 +82,8 @@ impl Host for GitHub {
         let words = ["view", &tag.to_string(), "--json", "isDraft,assets"];
         let output = self.run(&words)?;
         if !output.status.success() {
-            // gh has one status for a release that is not there and for every other failure.
-            let is_there = self.all()?.iter().any(|(known, _)| known == tag);
+            // gh has the same exit status for a missing release and for every other failure.
+            let is_there = self.releases()?.iter().any(|(known, _)| known == tag);
             return if is_there { Err(failed(&words, &output.stderr)) } else { Ok(None) };
         }
         let View { is_draft: draft, assets } = parse(&output.stdout)?;
@@ -111,7 +111,7 @@ impl Host for GitHub {
     }
 
     fn upload(&self, tag: &Tag, name: &str, from: &Path) -> Result<(), Error> {
-        // A file is named there as it is named here.
+        // gh uses the local file name as the name of the asset.
         let dir = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
         let link = dir.path().join(name);
         let target = std::path::absolute(from).map_err(Error::file("find", from))?;
@@ -129,7 +129,7 @@ impl Host for GitHub {
         let (copied, said) = thread::scope(|scope| {
             let said = scope.spawn(|| tail::read_end(stderr));
             let copied = io::copy(&mut body, to);
-            drop(body); // if it could not be written, gh is not to wait for us
+            drop(body); // after a write error, gh must not block on the pipe
             (copied, said.join().unwrap_or_default())
         });
         let status = child.wait().map_err(Error::file("wait for", "gh"))?;
@@ -141,7 +141,7 @@ impl Host for GitHub {
         self.require(&["edit", &tag.to_string(), "--draft=false"]).map(drop)
     }
 
-    fn all(&self) -> Result<Vec<(Tag, bool)>, Error> {
+    fn releases(&self) -> Result<Vec<(Tag, bool)>, Error> {
         let answer = self.require(&["list", "--limit", MOST, "--json", "tagName,isDraft"])?;
         let listed: Vec<Listed> = parse(&answer)?;
         Ok(listed

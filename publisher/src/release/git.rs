@@ -1,4 +1,4 @@
-//! git, called as a program: questions about a checkout, and changes pushed to a branch.
+//! git, as a program: queries of a checkout, and changes pushed to a branch.
 
 use crate::error::{Error, Note, shown};
 use std::{
@@ -10,10 +10,10 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// How often a push is tried that another push came before.
+/// Most attempts of a push that is rejected because of concurrent pushes.
 const TRIES: u32 = 12;
 
-/// How long the lock of a branch may be held by a push that is alive.
+/// Age from which the lock file of a branch is stale: no push takes as long.
 const STALE: Duration = Duration::from_secs(2);
 
 /// A lock file.
@@ -21,14 +21,14 @@ const STALE: Duration = Duration::from_secs(2);
 struct Held {
     place: PathBuf,
     inode: u64,
-    /// When it was made.
+    /// When it was created.
     since: SystemTime,
 }
 
-/// Runs git in `dir` and returns what it printed, without the last line's end.
+/// Runs git in `dir` and returns its output, without the final line break.
 ///
 /// # Errors
-/// [`Error::Tool`] with what git said.
+/// [`Error::Tool`] with git's message.
 pub(crate) fn git(dir: &Path, words: &[&str]) -> Result<String, Error> {
     let output = output(dir, words)?;
     if output.status.success() {
@@ -52,7 +52,7 @@ fn failed(words: &[&str], output: &Output) -> Error {
     Error::Tool { tool: "git".into(), reason }
 }
 
-/// Whether `commit` is on the way that led to `branch`, in the checkout `dir`.
+/// Whether `commit` is an ancestor of `branch`, in the checkout `dir`.
 ///
 /// # Errors
 /// [`Error::Tool`], also when one of them does not exist.
@@ -66,7 +66,7 @@ pub(crate) fn is_ancestor(dir: &Path, commit: &str, branch: &str) -> Result<bool
     }
 }
 
-/// The file `path` as it is on `branch` in the checkout `dir`; none if it does not exist there.
+/// The file `path` on `branch` in the checkout `dir`; `None` if it does not exist.
 ///
 /// # Errors
 /// [`Error::Tool`].
@@ -76,8 +76,8 @@ pub(crate) fn show(dir: &Path, branch: &str, path: &str) -> Result<Option<Vec<u8
     Ok(output.status.success().then_some(output.stdout))
 }
 
-/// The registry, its signature and `records` as they are on `branch` in the checkout `dir`, in a directory of
-/// their own.
+/// Exports the registry, its signature and `records` on `branch` of the checkout `dir` to a temporary
+/// directory.
 ///
 /// # Errors
 /// [`Error::Tool`]; [`Error::File`].
@@ -114,10 +114,10 @@ pub(crate) struct Branch<'a> {
 }
 
 impl Branch<'_> {
-    /// Pushes what `change` does to a fresh checkout; again on what is there by then, when another
-    /// push came first. `change` returns the message of the commit, or none for nothing to do.
+    /// Applies `change` to a new checkout, commits and pushes; repeated on a new checkout when another push
+    /// came first. `change` returns the commit message, or `None` if there is nothing to do.
     ///
-    /// Returns whether something was pushed.
+    /// Returns whether a commit was pushed.
     ///
     /// # Errors
     /// Those of `change`; [`Error::Tool`].
@@ -150,21 +150,21 @@ impl Branch<'_> {
                 );
                 return Err(Error::Tool { tool: "git".into(), reason });
             }
-            if !overtaken(&output) || attempt == TRIES {
+            if !lost_race(&output) || attempt == TRIES {
                 return Err(failed(&push, &output));
             }
             held = self.locks(&held)?;
-            note(&format!("{} moved on; trying again on what is there now", self.name));
+            note(&format!("{} has changed; trying again on its new state", self.name));
             thread::sleep(wait(attempt));
         }
         unreachable!("the last try returns")
     }
 
-    /// Looks for locks of the branch in a local repository, where a git that was killed leaves them: they
-    /// would be in the way for ever. Returns what was found, which is `before` of the next call.
+    /// Finds lock files of the branch in a local repository. Those of a killed git would block pushes for ever.
+    /// Returns the lock files, to pass as `before` to the next call.
     ///
     /// # Errors
-    /// [`Error::Tool`] for those that are there as they were before and are older than any push takes.
+    /// [`Error::Tool`] for lock files that are still the same and older than [`STALE`].
     fn locks(&self, before: &[Held]) -> Result<Vec<Held>, Error> {
         let repository = self.repository.strip_prefix("file://").unwrap_or(self.repository);
         let repository = Path::new(repository);
@@ -193,7 +193,7 @@ impl Branch<'_> {
     fn checkout(&self) -> Result<(TempDir, PathBuf), Error> {
         let work = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
         let checkout = work.path().join("checkout");
-        // A local directory is not an address: only those know what a depth is.
+        // git ignores --depth for a local path, but not for a file:// URL.
         let local = Path::new(self.repository).canonicalize();
         let address =
             local.map_or(self.repository.to_owned(), |it| format!("file://{}", it.display()));
@@ -204,7 +204,7 @@ impl Branch<'_> {
     }
 }
 
-/// Commits what is staged, as the user that git is configured for, else as the publisher itself.
+/// Commits the staged changes, as git's configured user, else as `joblet-publish`.
 fn commit(checkout: &Path, message: &str) -> Result<(), Error> {
     let known = output(checkout, &["config", "user.email"])?.status.success();
     let name = ["-c", "user.name=joblet-publish", "-c", "user.email=joblet-publish@localhost"];
@@ -213,21 +213,21 @@ fn commit(checkout: &Path, message: &str) -> Result<(), Error> {
     git(checkout, &all).map(drop)
 }
 
-/// Whether a push failed because the branch is no longer what was cloned, or is being written to.
-fn overtaken(output: &Output) -> bool {
+/// Whether a push failed because the branch has changed since it was cloned, or is locked.
+fn lost_race(output: &Output) -> bool {
     let said = String::from_utf8_lossy(&output.stderr);
     ["fetch first", "non-fast-forward", "cannot lock ref", "failed to update ref"]
         .iter()
         .any(|sign| said.contains(sign))
 }
 
-/// Whether a push failed because of a rule of the branch: GitHub's words, and git's for any server's hook.
+/// Whether a push was rejected by branch protection, by the messages of GitHub and of git for hooks.
 fn protected(output: &Output) -> bool {
     let said = String::from_utf8_lossy(&output.stderr);
     ["protected branch", "repository rule", "hook declined"].iter().any(|sign| said.contains(sign))
 }
 
-/// Longer from try to try, and not the same for two that started together.
+/// A growing delay with jitter.
 fn wait(attempt: u32) -> Duration {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let most = 200 * attempt.min(10);

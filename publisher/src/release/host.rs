@@ -1,4 +1,4 @@
-//! Where archives are published: a release per tag, with files by name.
+//! The interface of release hosts: a release per tag, with named files.
 
 use super::tag::Tag;
 use crate::error::Error;
@@ -10,12 +10,12 @@ use std::{
     path::Path,
 };
 
-/// A release as its host has it.
+/// The state of a release on its host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    /// Not public yet.
+    /// Whether it is a draft, not public yet.
     pub draft: bool,
-    /// Size in bytes of each file that arrived.
+    /// Size of each completely uploaded file, in bytes.
     pub files: BTreeMap<String, u64>,
 }
 
@@ -26,34 +26,34 @@ pub(crate) trait Host {
     /// # Errors
     /// [`Error::Tool`] or [`Error::File`], here and below.
     fn find(&self, tag: &Tag) -> Result<Option<State>, Error>;
-    /// Makes an empty draft.
+    /// Creates an empty draft.
     ///
     /// # Errors
     /// As [`Host::find`].
     fn draft(&self, tag: &Tag) -> Result<(), Error>;
-    /// Adds the file at `from` as `name`, in the place of one that did not arrive whole.
+    /// Uploads the file at `from` as `name`, replacing an incomplete one.
     ///
     /// # Errors
     /// As [`Host::find`].
     fn upload(&self, tag: &Tag, name: &str, from: &Path) -> Result<(), Error>;
-    /// Writes the file `name` to `to`.
+    /// Downloads the file `name` to `to`.
     ///
     /// # Errors
     /// As [`Host::find`].
     fn download(&self, tag: &Tag, name: &str, to: &mut dyn Write) -> Result<(), Error>;
-    /// Makes a draft visible.
+    /// Publishes a draft.
     ///
     /// # Errors
     /// As [`Host::find`].
     fn publish(&self, tag: &Tag) -> Result<(), Error>;
-    /// Every release of ours, and whether it is a draft.
+    /// The tags of all releases of runtimes, and whether each is a draft.
     ///
     /// # Errors
     /// As [`Host::find`].
-    fn all(&self) -> Result<Vec<(Tag, bool)>, Error>;
+    fn releases(&self) -> Result<Vec<(Tag, bool)>, Error>;
 }
 
-/// The file `name` of a release, as a whole: at most `limit` bytes.
+/// Reads the file `name` of a release, of at most `limit` bytes.
 ///
 /// # Errors
 /// As [`Host::download`]; [`Error::Config`] for a longer one.
@@ -69,7 +69,7 @@ pub(crate) fn read(host: &dyn Host, tag: &Tag, name: &str, limit: u64) -> Result
     outcome.map(|()| whole.bytes)
 }
 
-/// Keeps what is written to it, up to a limit.
+/// A writer to memory with a limit.
 struct Whole {
     bytes: Vec<u8>,
     limit: u64,
@@ -91,7 +91,7 @@ impl Write for Whole {
     }
 }
 
-/// The checksum of the file `name` as the host gives it out.
+/// Downloads the file `name`, and returns its checksum.
 ///
 /// # Errors
 /// As [`Host::download`].

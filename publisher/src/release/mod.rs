@@ -1,9 +1,9 @@
-//! From what was built to what is published: tag → plan → release host → record on the main branch.
+//! Publishes a version: tag → plan → release host → record on the main branch.
 //!
-//! In: a tag, and what was built of it. Out: a published release, its record and `registry.json` pushed.
+//! In: a tag, and the builds for it. Out: a published release, its record and `registry.json` pushed.
 //!
-//! Every step looks at what is there before it acts, so that it may be run again after any failure,
-//! and nothing that was published is ever replaced by other bytes.
+//! Every step is idempotent: it checks the current state first, so that it can be repeated after any failure.
+//! Published files are never replaced by different ones.
 
 pub(crate) mod bundle;
 mod directory;

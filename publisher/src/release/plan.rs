@@ -1,4 +1,4 @@
-//! What a tag releases, checked before anything is built.
+//! Plans the release of a tag, and checks it before anything is built.
 
 use super::{Host, Tag, git, upload};
 use crate::{
@@ -12,7 +12,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-/// What is to be done for a tag. Printed as one line of JSON, for a workflow's matrix.
+/// The builds for a tag. Printed as one line of JSON, for a workflow's matrix.
 ///
 /// ```json
 /// {"tag":"a@1.0.0","runtimes":["a"],"builds":[{"name":"a","version":"1.0.0","arch":"amd64"}]}
@@ -20,9 +20,9 @@ use std::path::Path;
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Plan {
     tag: String,
-    /// Names, for commands that take them all.
+    /// Names of all runtimes of the release.
     runtimes: Vec<RuntimeName>,
-    /// One archive each.
+    /// One build per archive.
     builds: Vec<Build>,
 }
 
@@ -33,28 +33,28 @@ struct Build {
     arch: Arch,
 }
 
-/// Where a release is planned from.
-pub(crate) struct Place<'a> {
+/// The repository and host of a release.
+pub(crate) struct Context<'a> {
     /// The checkout of the tag.
     pub checkout: &'a Path,
-    /// Where runtimes are.
+    /// The directory of sources.
     pub sources: &'a Path,
     /// The branch that releases come from, such as `origin/main`.
     pub branch: &'a str,
-    /// Where records are, from the top of the repository.
+    /// The directory of records, relative to the top of the repository.
     pub records: &'a Path,
-    /// Where it will be released, if that is looked at.
+    /// The release host, if it is to be checked.
     pub host: Option<&'a dyn Host>,
 }
 
-/// Plans the release of `tag`: it must be the commit that is checked out, on the branch, and say
-/// what manifest and lock say; the version must be new, or be released under this tag already, of the same
-/// manifest, lock and files. A tag of all leaves out what is released already under a tag of its own.
+/// Plans the release of `tag`. The tag must refer to the checked-out commit, on the branch, and agree with
+/// manifest and lock; the version must be new, or already released under this tag from the same
+/// manifest, lock and files. A tag of all runtimes leaves out those released under a tag of their own.
 ///
 /// # Errors
-/// [`Error::Config`] with what disagrees; [`Error::NotFound`]; [`Error::Differs`] for a version that
-/// is out; [`Error::Tool`].
-pub(crate) fn make(tag: &Tag, place: &Place<'_>) -> Result<Plan, Error> {
+/// [`Error::Config`] for a contradiction; [`Error::NotFound`]; [`Error::Differs`] for a version that is
+/// already published; [`Error::Tool`].
+pub(crate) fn make(tag: &Tag, place: &Context<'_>) -> Result<Plan, Error> {
     let name = tag.to_string();
     let refused = |reason: String| Error::config(&name, reason);
     let commit = git::git(
@@ -83,7 +83,7 @@ pub(crate) fn make(tag: &Tag, place: &Place<'_>) -> Result<Plan, Error> {
             return Err(Error::config(manifest, reason));
         }
         lock::read(place.sources, &source)?;
-        if !is_to_do(tag, &source, place)? {
+        if !is_pending(tag, &source, place)? {
             continue;
         }
         let build = |arch| Build { name: runtime.clone(), version: version.clone(), arch };
@@ -97,7 +97,7 @@ pub(crate) fn make(tag: &Tag, place: &Place<'_>) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// The runtimes that `tag` means: the one it names, or all of its version.
+/// The runtimes of `tag`: the one it names, or all with its version.
 fn runtimes(tag: &Tag, sources: &Path) -> Result<Vec<RuntimeName>, Error> {
     let version = match tag {
         Tag::One(name, _) => return Ok(vec![name.clone()]),
@@ -116,9 +116,9 @@ fn runtimes(tag: &Tag, sources: &Path) -> Result<Vec<RuntimeName>, Error> {
     Ok(of_it)
 }
 
-/// Whether the version of `source` is still to be released, or this tag's release of it to be finished. A version
-/// is published once, of one manifest, lock and files.
-fn is_to_do(tag: &Tag, source: &Source, place: &Place<'_>) -> Result<bool, Error> {
+/// Whether the version of `source` must be released, or its release under this tag be completed. A version is
+/// published once, from one manifest, lock and files.
+fn is_pending(tag: &Tag, source: &Source, place: &Context<'_>) -> Result<bool, Error> {
     let (name, version) = (&source.name, &source.version);
     let path = record::path(place.records, name, version);
     let bytes = git::show(place.checkout, place.branch, &path.to_string_lossy())?;
@@ -139,22 +139,27 @@ fn is_to_do(tag: &Tag, source: &Source, place: &Place<'_>) -> Result<bool, Error
             });
         }
     }
-    // Released and not recorded, or a draft: its own record is with it.
+    // Released but not recorded, or a draft: the release contains its record.
     let released =
         || place.host.map_or(Ok(None), |host| upload::record_of(host, tag, name, version));
     match recorded.map_or_else(released, |record| Ok(Some(record)))? {
-        Some(record) => is_same(tag, source, &record, place).map(|()| true),
+        Some(record) => check_same_sources(tag, source, &record, place).map(|()| true),
         None => Ok(true),
     }
 }
 
-/// Refuses what `release` would refuse after both builds: another source of what is there.
-fn is_same(tag: &Tag, source: &Source, record: &Record, place: &Place<'_>) -> Result<(), Error> {
+/// Checks that the release has the same sources; otherwise `release` would fail after the builds.
+fn check_same_sources(
+    tag: &Tag,
+    source: &Source,
+    record: &Record,
+    place: &Context<'_>,
+) -> Result<(), Error> {
     let now = provenance::keep(place.sources, source)?;
     for name in provenance::NAMES {
         let actual = now.get(name).map(|bytes| Checksum::from_digest(Sha256::digest(bytes).into()));
         let expected = record.files.get(name).map(|file| file.checksum);
-        // A record that another program wrote knows nothing of its sources.
+        // A record by another program does not list its sources.
         if record.files.is_empty() || actual == expected {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Published releases → records on the main branch, and the registry made of them.
+//! Commits the records of published releases to the main branch, with the registry generated from them.
 
 use super::{
     Tag,
@@ -16,13 +16,13 @@ use joblet_format::{Checksum, IndexFile, Record};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, path::Path};
 
-/// Records what is published: of `only`, or of every release. Returns the versions that were new.
+/// Records the published versions of the tag `only`, or of every release. Returns the new versions.
 ///
-/// `finish` makes what follows from all records, such as `registry.json`, in a checkout.
+/// `finish` generates the files that depend on all records, such as `registry.json`, in a checkout.
 ///
 /// # Errors
-/// [`Error::Differs`] for a release that says something else than the record of its version;
-/// [`Error::Config`] for a release that cannot be what it says; those of host and git.
+/// [`Error::Differs`] for a release that contradicts the record of its version; [`Error::Config`] for a
+/// malformed release; those of host and git.
 pub(crate) fn reconcile(
     host: &dyn Host,
     branch: &Branch<'_>,
@@ -32,7 +32,7 @@ pub(crate) fn reconcile(
     note: Note,
 ) -> Result<Vec<String>, Error> {
     let mut tags = Vec::new();
-    for (tag, draft) in host.all()? {
+    for (tag, draft) in host.releases()? {
         match (draft, only) {
             (_, Some(only)) if *only != tag => {}
             (true, _) => note(&format!("{tag} is a draft; run its release again to finish it")),
@@ -46,7 +46,7 @@ pub(crate) fn reconcile(
     let pushed = branch.change(note, |checkout| {
         new.clear();
         for tag in &tags {
-            new.extend(take(host, tag, checkout, &checkout.join(records))?);
+            new.extend(write_records(host, tag, checkout, &checkout.join(records))?);
         }
         finish(checkout)?;
         let names: Vec<_> = new.iter().map(String::as_str).collect();
@@ -59,9 +59,14 @@ pub(crate) fn reconcile(
     Ok(if pushed { new.into_iter().collect() } else { Vec::new() })
 }
 
-/// Writes the records of one release below `records` in `checkout`, and returns the versions that had
-/// none.
-fn take(host: &dyn Host, tag: &Tag, checkout: &Path, records: &Path) -> Result<Vec<String>, Error> {
+/// Writes the records of one release below `records` in `checkout`, and returns the versions that had no
+/// record.
+fn write_records(
+    host: &dyn Host,
+    tag: &Tag,
+    checkout: &Path,
+    records: &Path,
+) -> Result<Vec<String>, Error> {
     let Some(state) = host.find(tag)? else { return Ok(Vec::new()) };
     let mut new = Vec::new();
     for name in state.files.keys().filter(|name| name.ends_with(RECORD)) {
@@ -76,10 +81,10 @@ fn take(host: &dyn Host, tag: &Tag, checkout: &Path, records: &Path) -> Result<V
         }
         let path = record::path(records, runtime, version);
         if let Some(before) = record::read(checkout, &path)? {
-            same(&before, &record)?;
+            check_unchanged(&before, &record)?;
             continue;
         }
-        upload::complete(&state, &record).map_err(refused)?;
+        upload::check_complete(&state, &record).map_err(refused)?;
         for (file, expected) in &record.files {
             let bytes = host::read(host, tag, &format!("{directory}.{file}"), expected.size)?;
             is_expected(&format!("{directory}.{file} of {tag}"), &bytes, expected)?;
@@ -101,8 +106,8 @@ fn is_expected(object: &str, bytes: &[u8], expected: &IndexFile) -> Result<(), E
     Err(Error::checksum(object, expected.checksum, actual, hint))
 }
 
-/// What a record says of bytes is final; whether the version is yanked is not.
-fn same(before: &Record, record: &Record) -> Result<(), Error> {
+/// Checks that two records of a version differ in `yanked` at most: everything else is final.
+fn check_unchanged(before: &Record, record: &Record) -> Result<(), Error> {
     if before.release.artifacts == record.release.artifacts {
         return Ok(());
     }

@@ -1,9 +1,9 @@
-//! Tags that start a release.
+//! Release tags.
 
 use joblet_format::{RuntimeName, Version};
 use std::{fmt, str::FromStr};
 
-/// What a tag asks to be released.
+/// A tag that requests a release.
 ///
 /// Written `NAME@X.Y.Z` for one runtime, `vX.Y.Z` for every runtime whose manifest has that version.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,7 @@ pub(crate) enum Tag {
 }
 
 impl Tag {
-    /// Whether the release of this tag may hold that version.
+    /// Whether the release of this tag may contain that version.
     pub(crate) fn covers(&self, name: &RuntimeName, version: &Version) -> bool {
         match self {
             Self::One(its, of) => (its, of) == (name, version),
@@ -27,7 +27,7 @@ impl Tag {
 impl FromStr for Tag {
     type Err = String;
 
-    /// A tag is untrusted: what does not match the format exactly is refused.
+    /// Parses a tag, which is untrusted: it must match the format exactly.
     fn from_str(text: &str) -> Result<Self, String> {
         let tag = match text.split_once('@') {
             Some((name, version)) => match (name.parse(), version.parse()) {
@@ -63,7 +63,7 @@ mod tests {
             assert_eq!(text.parse::<Tag>().unwrap().to_string(), text);
         }
         let hostile = ["", "a", "a@", "a@1.0", "a@v1.0.0", "1.0.0", "v1", "V1.0.0", "exec-v1.0.0"];
-        // SEC-C12: what a shell would run, where a name or a version should be.
+        // SEC-C12: shell commands in place of a name or version.
         let shell =
             ["$(id)@1.0.0", "a@1.0.0;id", "`id`@1.0.0", "a@1.0.0\nid", "a b@1.0.0", "v1.0.0 x"];
         for text in hostile.iter().chain(&shell) {

@@ -1,4 +1,4 @@
-//! Draft → upload → download again and compare → publish.
+//! Publishes a release: create a draft, upload, download and compare, publish.
 
 use super::{
     Tag,
@@ -11,22 +11,22 @@ use crate::{
 };
 use joblet_format::{Record, RuntimeName, Version};
 
-/// What was done.
+/// The result of a release.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// Files of the release.
     pub files: usize,
-    /// Files that were not there yet.
+    /// Files that were uploaded now.
     pub uploaded: usize,
-    /// Whether it became visible now.
+    /// Whether the draft was published now.
     pub published: bool,
 }
 
-/// The record that the release of `tag` has of a version, if it has one: of an earlier run that was published,
+/// The record of a version in the release of `tag`, if there is one: from an earlier run that was completed
 /// or interrupted.
 ///
 /// # Errors
-/// As [`Host::find`]; [`Error::Config`] for a record that is none.
+/// As [`Host::find`]; [`Error::Config`] for a malformed record.
 pub(crate) fn record_of(
     host: &dyn Host,
     tag: &Tag,
@@ -43,8 +43,8 @@ pub(crate) fn record_of(
     Ok(Some(record))
 }
 
-/// Gives `record` the time that an earlier, interrupted run of the same release gave it: but for
-/// that, a rerun makes the same bytes.
+/// Sets the time of `record` to that of an earlier, interrupted run of the same release, so that a rerun
+/// gives the same bytes.
 ///
 /// # Errors
 /// As [`record_of`].
@@ -58,7 +58,7 @@ pub(crate) fn adopt_time(host: &dyn Host, tag: &Tag, mut record: Record) -> Resu
 /// Publishes `bundles` as the release of `tag`.
 ///
 /// # Errors
-/// [`Error::Differs`] when the host has other bytes; those of the host.
+/// [`Error::Differs`] when a file on the host differs; those of the host.
 pub(crate) fn release(
     host: &dyn Host,
     tag: &Tag,
@@ -77,7 +77,7 @@ pub(crate) fn release(
     for asset in assets() {
         match state.files.get(&asset.name) {
             Some(&size) if size == asset.size => continue,
-            // What is public never changes; what a draft has in another size did not arrive.
+            // A published file never changes; a file of a draft with another size is incomplete.
             Some(&size) if !state.draft => {
                 return Err(differs(tag, asset, "size", size.to_string()));
             }
@@ -109,11 +109,11 @@ fn differs(tag: &Tag, asset: &Asset, field: &'static str, actual: String) -> Err
     Error::Differs { object: format!("{} of {tag}", asset.name), field, expected, actual, hint }
 }
 
-/// Whether `state` has every file that `record` gives an address of, each in its size.
+/// Checks that `state` has every file of `record` with its size.
 ///
 /// # Errors
-/// The first that is missing.
-pub(crate) fn complete(state: &State, record: &Record) -> Result<(), String> {
+/// The first missing file.
+pub(crate) fn check_complete(state: &State, record: &Record) -> Result<(), String> {
     let wanted = record.release.artifacts.values().flat_map(|artifact| {
         let parts = artifact.parts.iter().map(|part| (&part.download_url, part.size));
         let whole = artifact.parts.is_empty().then_some((&artifact.download_url, artifact.size));
@@ -126,7 +126,9 @@ pub(crate) fn complete(state: &State, record: &Record) -> Result<(), String> {
     for (url, size) in wanted {
         let name = bundle::file_name(url);
         if state.files.get(name) != Some(&size) {
-            return Err(format!("{name} is not there with {size} bytes; run its release again"));
+            return Err(format!(
+                "{name} is missing or does not have {size} bytes; run its release again"
+            ));
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ mod text;
 mod view;
 
 use crate::{
-    env::cores::side_by_side,
+    env::cores::parallel_map,
     error::Error,
     record::{self, files},
 };
@@ -119,7 +119,7 @@ pub(crate) fn write_if(
     let coming = || parts.iter().flat_map(|part| part.paths(&catalogue)).collect();
     let output = Output::open(out, permit, &coming)?;
     let site = Site { catalogue: &catalogue, place, theme, output };
-    let done = side_by_side(&parts, |part| part.write(&site))?;
+    let done = parallel_map(&parts, |part| part.write(&site))?;
     site.output.finish(done.into_iter().flatten().collect())
 }
 

@@ -198,11 +198,11 @@ impl<'p> Output<'p> {
         let target = self.directory.join(path);
         let absent = || Error::file("write", &target)(io::Error::from(io::ErrorKind::NotFound));
         let root = Below::open(&self.directory)?.ok_or_else(absent)?;
-        let (dir, name) = root.made(&target)?;
+        let (dir, name) = root.create_parent(&target)?;
         if dir.write_new(name, bytes)? {
             return Ok(true);
         }
-        if paths::same(&dir.held().join(name), bytes) {
+        if paths::has_content(&dir.proc_path().join(name), bytes) {
             return Ok(false);
         }
         let mut temporary = name.to_owned();

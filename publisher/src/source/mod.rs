@@ -1,4 +1,4 @@
-//! `runtimes-src/NAME/manifest.yaml`: what a runtime is made of.
+//! `runtimes-src/NAME/manifest.yaml`: the manifest of a runtime.
 //!
 //! In: a manifest in YAML. Out: a checked [`Source`].
 
@@ -27,10 +27,11 @@ use std::{
 /// The manifest's file name.
 pub const MANIFEST: &str = "manifest.yaml";
 
-/// Most bytes that `files` may have: they are kept beside each record. More belongs into an archive.
+/// Largest total size of `files`, in bytes: they are kept beside each record. Larger data belongs in an
+/// upstream archive.
 const MAX_FILES: u64 = 1 << 30;
 
-/// Packages that every Debian tree gets: nothing else pulls them in when no package is installed yet.
+/// Packages of every Debian tree, which apt would assume to be installed.
 pub const BASE_PACKAGES: [&str; 27] = [
     "bash",
     "dash",
@@ -58,10 +59,10 @@ pub const BASE_PACKAGES: [&str; 27] = [
     "ncurses-base",
     "ncurses-bin",
     "less",
-    "usr-is-merged", // instead of a program that merges them, in Perl
+    "usr-is-merged", // instead of usrmerge, which needs Perl
 ];
 
-/// A manifest that keeps every rule.
+/// A valid manifest.
 ///
 /// Format (YAML), keys beside `name`, `version` and `platforms` optional; unknown and duplicate
 /// keys are refused:
@@ -74,13 +75,13 @@ pub const BASE_PACKAGES: [&str; 27] = [
 /// debian: { suite: bookworm, packages: [python3.11] }     # plus BASE_PACKAGES
 /// python: { version: "3.11", before: 2024-01-01, compile: true, packages: [numpy==1.26.2] }
 /// urls: [{ into: opt/x, strip: 1, amd64: "https://….tar.gz", arm64: "https://…",
-///          sha256: { amd64: … } }]  # as upstream says it, for what cannot be reached everywhere
+///          sha256: { amd64: … } }]  # published by upstream; locks an archive that cannot be fetched
 /// files: files/                  # a directory beside the manifest, copied last
 /// links: { usr/bin/python3: python3.11 }    # "{deb_arch}", "{multiarch}" are replaced, here
 /// environment: { PATH: "/usr/bin:/bin" }    # and here
-/// exclude: ["usr/share/doc/**"]  # what of the packages is left out
-/// run: [[dot, -c]]               # finishes the tree, as a job; what it changes becomes part of it
-/// postinst: { git: ignore }      # what a maintainer script would do is not missed, or done by `run`
+/// exclude: ["usr/share/doc/**"]  # files of packages to leave out
+/// run: [[dot, -c]]               # commands run in the tree, as jobs; their changes become part of it
+/// postinst: { git: ignore }      # a maintainer script that is not needed, or done by `run`
 /// allow_missing: [libcuda.so.1]
 /// check: [[python3, -c, "import numpy"]]
 /// ```
@@ -89,7 +90,7 @@ pub const BASE_PACKAGES: [&str; 27] = [
 pub struct Source {
     /// The runtime.
     pub name: RuntimeName,
-    /// The version that a build makes.
+    /// The version to build.
     pub version: Version,
     /// One line for people.
     #[serde(default)]
@@ -108,19 +109,19 @@ pub struct Source {
     /// Symbolic links: path below the root → target.
     #[serde(default, deserialize_with = "unique_map")]
     pub links: BTreeMap<String, String>,
-    /// Variables of every job.
+    /// Environment variables of every job.
     #[serde(default, deserialize_with = "unique_map")]
     pub environment: BTreeMap<String, String>,
-    /// Patterns of paths of packages that are left out: `*` and `?` within a component, `**` across them.
+    /// Patterns of paths of packages to leave out: `*` and `?` within a component, `**` across components.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// Commands that finish the tree, as jobs that may change it.
+    /// Commands that complete the tree, run as jobs that may change it.
     #[serde(default)]
     pub run: Vec<Vec<String>>,
-    /// Debian packages whose maintainer scripts do what no build does → why that is right.
+    /// Debian packages with maintainer scripts that a build does not run → why they are not needed.
     #[serde(default, deserialize_with = "unique_map")]
     pub postinst: BTreeMap<String, Postinst>,
-    /// Sonames that the host brings, and interpreters of scripts that may be missing.
+    /// Sonames that the host provides, and interpreters of scripts that may be missing.
     #[serde(default)]
     pub allow_missing: BTreeSet<String>,
     /// Commands that must succeed in the packed runtime.
@@ -128,13 +129,13 @@ pub struct Source {
     pub check: Vec<Vec<String>>,
 }
 
-/// What becomes of a maintainer script that no build does.
+/// Why a maintainer script that a build does not run is not needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Postinst {
-    /// No job misses it.
+    /// Jobs do not need its effect.
     Ignore,
-    /// The manifest's `run`, `links` or `files` do it.
+    /// The manifest's `run`, `links` or `files` have the same effect.
     Run,
 }
 
@@ -148,22 +149,22 @@ pub struct Debian {
     pub packages: Vec<String>,
 }
 
-/// Wheels for one Python.
+/// Python wheels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Python {
     /// `MAJOR.MINOR` of the interpreter.
     pub version: String,
-    /// Nothing uploaded on or after this day is used: `YYYY-MM-DD`. Needed with `packages` alone.
+    /// Only packages uploaded before this day are used: `YYYY-MM-DD`. Required with `packages`.
     #[serde(default)]
     pub before: String,
-    /// Whether `.pyc` files are made.
+    /// Whether modules are compiled to `.pyc` files.
     #[serde(default)]
     pub compile: bool,
     /// Requirements, such as `numpy==1.26.2`.
     #[serde(default)]
     pub packages: Vec<String>,
-    /// Projects whose files stay where another project's have the same names. No lock depends on it.
+    /// Projects whose files take precedence over equally named files of others. Does not affect locks.
     #[serde(default, skip_serializing)]
     pub prefer: Vec<String>,
 }
@@ -172,23 +173,23 @@ pub struct Python {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Url {
-    /// Where its files go, below the root.
+    /// Directory for its files, below the root.
     pub into: String,
-    /// How many leading path components are dropped.
+    /// Number of leading path components to remove.
     #[serde(default)]
     pub strip: u32,
     /// The archive for amd64.
     pub amd64: Option<String>,
     /// The archive for arm64.
     pub arm64: Option<String>,
-    /// The hash that upstream says each has: architecture → 64 hex digits. So it can be locked where
-    /// it cannot be reached.
+    /// SHA-256 published by upstream: architecture → 64 hex digits. With it, an archive can be locked
+    /// without fetching it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique_map")]
     pub sha256: BTreeMap<Arch, String>,
 }
 
 impl Python {
-    /// The second number of its version.
+    /// The minor version.
     pub fn minor(&self) -> u32 {
         self.version.strip_prefix("3.").and_then(|minor| minor.parse().ok()).unwrap_or_default()
     }
@@ -203,7 +204,7 @@ impl Url {
         }
     }
 
-    /// What upstream says its hash is.
+    /// The SHA-256 published by upstream.
     pub fn expected(&self, arch: Arch) -> Option<Checksum> {
         self.sha256.get(&arch).and_then(|hex| Checksum::from_hex(hex).ok())
     }
@@ -226,7 +227,10 @@ pub fn read(sources: &Path, name: &RuntimeName) -> Result<Source, Error> {
     let text = String::from_utf8(bytes).map_err(|_| refused("is not UTF-8".into()))?;
     let source = parse(&text).map_err(refused)?;
     if source.name != *name {
-        return Err(refused(format!("says name `{}`; it must be the directory's", source.name)));
+        return Err(refused(format!(
+            "has name `{}`; it must be the directory's name",
+            source.name
+        )));
     }
     Ok(source)
 }
@@ -236,11 +240,11 @@ pub fn manifest_path(sources: &Path, name: &RuntimeName) -> PathBuf {
     sources.join(name.as_str()).join(MANIFEST)
 }
 
-/// Every runtime below `sources`, sorted. What is not a directory is none, but a link that has the name
-/// of a runtime is refused where that is read.
+/// The names of all runtimes below `sources`, sorted: directories, and links, which are refused when they
+/// are read.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Config`] for a directory with a manifest whose name is none.
+/// [`Error::File`]; [`Error::Config`] for a directory with a manifest whose name is not valid.
 pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
     let Some(root) = Below::open(sources)? else { return Ok(Vec::new()) };
     let mut names = Vec::new();
@@ -262,11 +266,11 @@ pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
     Ok(names)
 }
 
-/// What is in the directory `files` beside the manifest in `source_dir`, in a fixed order. No link is
-/// followed: one on the way is refused, those inside are part of the runtime.
+/// The content of the directory `files` beside the manifest in `source_dir`, in a fixed order. No link is
+/// followed: a link in the path is refused, links inside become part of the runtime.
 ///
 /// # Errors
-/// [`Error::Config`] for what is not a file, directory or link, or too much; [`Error::File`].
+/// [`Error::Config`] for other kinds of files, and if it is too large; [`Error::File`].
 pub fn own_files(source_dir: &Path, files: &str) -> Result<Vec<(PathBuf, below::Node)>, Error> {
     let dir = source_dir.join(files);
     let root = Below::open(source_dir.parent().unwrap_or(source_dir))?;
@@ -288,7 +292,7 @@ pub fn parse(text: &str) -> Result<Source, String> {
 /// Replaces `{deb_arch}` (amd64) and `{multiarch}` (x86_64-linux-gnu).
 ///
 /// # Errors
-/// The placeholder that is not known.
+/// The unknown placeholder.
 pub fn expand(text: &str, arch: Arch) -> Result<String, String> {
     let text = text.replace("{deb_arch}", arch.as_str()).replace("{multiarch}", multiarch(arch));
     match text.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
@@ -299,7 +303,7 @@ pub fn expand(text: &str, arch: Arch) -> Result<String, String> {
     }
 }
 
-/// Debian's name for the directory of an architecture's libraries.
+/// Debian's multiarch triplet, the directory of an architecture's libraries.
 pub fn multiarch(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "x86_64-linux-gnu",

@@ -1,10 +1,10 @@
-//! The rules of a manifest beyond its types, and how a violation is reported.
+//! The rules of a manifest beyond its types, and the messages for violations.
 
 use super::{Python, Source, Url, expand};
 use crate::error::shown;
 use joblet_format::{Arch, Checksum, unknown_key};
 
-/// Rewords what the YAML engine says about a key, and puts the line first.
+/// Rewords the YAML parser's message on an unknown key, and puts the line first.
 pub(super) fn explain(error: &yaml_serde::Error) -> String {
     let text = error.to_string();
     let line = error.location().map_or_else(String::new, |at| format!("line {}: ", at.line()));
@@ -12,19 +12,19 @@ pub(super) fn explain(error: &yaml_serde::Error) -> String {
     if let Some(explained) = unknown_key(text) {
         return line + &explained;
     }
-    // A rule of ours (`"1.0" is not a version`) is reported at the start of the whole map.
+    // For a rule of our types (`"1.0" is not a version`) the parser reports the start of the whole map.
     let line = if text.contains(" is not a ") { String::new() } else { line };
     format!("{line}{}", text.replace("duplicate field", "duplicate key"))
 }
 
-/// Refuses characters that make the text read as another one, in a comment, too.
+/// Refuses invisible and reordering characters, in comments, too.
 pub(super) fn check_text(text: &str) -> Result<(), String> {
     shown::first_reordering(text).map_or(Ok(()), |(line, code)| {
         Err(format!("line {line}: contains the invisible character {code}; remove it"))
     })
 }
 
-/// Refuses what [`check_text`] does where YAML has spelled it with a backslash.
+/// As [`check_text`], for characters that are written as YAML escapes.
 fn check_escaped(source: &Source) -> Result<(), String> {
     let links =
         source.links.iter().chain(&source.environment).flat_map(|(key, value)| [key, value]);
@@ -42,7 +42,7 @@ fn check_escaped(source: &Source) -> Result<(), String> {
     Ok(())
 }
 
-/// The rules that types alone do not express.
+/// Checks the rules that the types do not express.
 pub(super) fn check(source: &Source) -> Result<(), String> {
     if source.platforms.is_empty() {
         return Err("platforms: at least one is needed, such as ubuntu-amd64".into());
@@ -115,7 +115,7 @@ fn check_python(python: &Python) -> Result<(), String> {
     if lengths != [4, 2, 2] || !python.before.split('-').all(digits) {
         return Err(format!("python.before: {:?} is not a day like 2024-01-01", python.before));
     }
-    // A name and what restricts it; no option of uv, no path, no address.
+    // A name with version constraints; not an option of uv, path or address.
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"@/\\#".contains(&byte) || byte == b' ';
     let begins = |text: &str| text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     match python.packages.iter().find(|text| !begins(text) || !text.bytes().all(plain)) {
@@ -149,7 +149,7 @@ fn check_url(url: &Url) -> Result<(), String> {
     }
 }
 
-/// What the names of archives end with, and how they are compressed, as `data.tar` of a deb says it.
+/// Extensions of archives, and their compression as in the name of `data.tar` in a deb.
 const ARCHIVES: [(&str, &str); 7] = [
     (".tar.gz", ".gz"),
     (".tgz", ".gz"),
@@ -160,7 +160,7 @@ const ARCHIVES: [(&str, &str); 7] = [
     (".zip", ".zip"),
 ];
 
-/// How the archive at `address` is compressed: `.gz`, `.xz`, `.zst`, `.zip` or nothing.
+/// The compression of the archive at `address`: `.gz`, `.xz`, `.zst`, `.zip`, or empty for none.
 pub fn archive_suffix(address: &str) -> Option<&'static str> {
     let path = address.split(['?', '#']).next().unwrap_or_default();
     ARCHIVES.iter().find(|(suffix, _)| path.ends_with(suffix)).map(|(_, kind)| *kind)
@@ -186,10 +186,10 @@ fn is_package(text: &str) -> bool {
         && version.bytes().all(version_byte)
 }
 
-/// Whether `path` stays below the root, by its text alone.
+/// Checks that `path` is below the root, without file access.
 fn check_path(path: &str) -> Result<(), &'static str> {
     if path.starts_with('/') {
-        return Err("is absolute: it is meant below the root");
+        return Err("is absolute: it must be relative to the root");
     }
     if path.split('/').any(|part| matches!(part, "" | "." | "..")) || path.contains('\0') {
         return Err("contains `.`, `..` or an empty component");

@@ -1,4 +1,4 @@
-//! A first manifest.
+//! The template of a new manifest.
 
 use crate::{error::Error, fs::paths, source};
 use joblet_format::RuntimeName;
@@ -36,7 +36,7 @@ check:
 /// Writes `sources/NAME/manifest.yaml` and returns its path.
 ///
 /// # Errors
-/// [`Error::Config`] if there is one already; [`Error::File`].
+/// [`Error::Config`] if it exists; [`Error::File`].
 pub fn write(sources: &Path, name: &RuntimeName) -> Result<PathBuf, Error> {
     let path = source::manifest_path(sources, name);
     if std::fs::symlink_metadata(&path).is_ok() {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_manifest_is_a_good_one() {
+    fn the_template_is_a_valid_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let name = "my-tool".parse().unwrap();
         write(dir.path(), &name).unwrap();

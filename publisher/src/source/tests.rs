@@ -43,7 +43,7 @@ fn faults_name_line_and_remedy() {
         ),
         ("version: 1.0.1\n", "duplicate key `version`"),
         ("links: { a: b, a: c }\n", "line 4: links: duplicate key \"a\""),
-        ("links: { /a: b }\n", "links: \"/a\" is absolute: it is meant below the root"),
+        ("links: { /a: b }\n", "links: \"/a\" is absolute: it must be relative to the root"),
         ("links: { a/../b: c }\n", "links: \"a/../b\" contains `.`, `..` or an empty component"),
         ("links: { a: '' }\n", "links: \"a\" has no target"),
         ("links: { a: '{arch}' }\n", "links: unknown placeholder {arch}; known: {deb_arch}, "),
@@ -111,5 +111,5 @@ fn a_missing_runtime_is_answered_with_the_nearest() {
     let error = read(dir.path(), &"pyhton-3.11".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("did you mean `python-3.11`?"), "{error}");
     let error = read(dir.path(), &"python-3.11".parse().unwrap()).unwrap_err().to_string();
-    assert!(error.ends_with("says name `d`; it must be the directory's"), "{error}");
+    assert!(error.ends_with("has name `d`; it must be the directory's name"), "{error}");
 }

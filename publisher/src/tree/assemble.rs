@@ -3,7 +3,7 @@
 use crate::{
     error::Error,
     fs::below,
-    lock::wheel_tags::normal,
+    lock::wheel_tags::normalized,
     source::{self, Source, expand},
     tree::{
         Member, Node, Tree, link_path, pattern, relative,
@@ -218,7 +218,7 @@ impl Rules<'_> {
     /// Whether the project of the wheel `label` is preferred.
     fn prefers(&self, label: &str) -> bool {
         let project = label.split('-').next().unwrap_or_default();
-        self.prefer.iter().any(|preferred| normal(preferred) == normal(project))
+        self.prefer.iter().any(|preferred| normalized(preferred) == normalized(project))
     }
 }
 

@@ -1,4 +1,4 @@
-//! One Debian package → its members. The package is refused, not repaired.
+//! Unpacks a Debian package. A malformed package is refused, not repaired.
 
 use crate::{
     error::Error,
@@ -15,23 +15,23 @@ use std::{
     sync::Arc,
 };
 
-/// Most bytes of an unpacked `control.tar` that are looked at.
+/// Most bytes of an unpacked `control.tar` that are read.
 const MAX_CONTROL: u64 = 16 << 20;
 /// Longest control file or maintainer script, in bytes: Debian's largest has 60 kB.
 const MAX_SCRIPT: u64 = 1 << 20;
-/// Begins an ar archive.
+/// Magic string of an ar archive.
 const MAGIC: &[u8] = b"!<arch>\n";
 /// Length of a member's header in it, in bytes.
 const HEADER: usize = 60;
-/// Most members of it: a package has three, and signatures.
+/// Most members of it: a package has three, plus signatures.
 const MAX_MEMBERS: usize = 32;
 
-/// Reads the package at `path`. File contents are in a nameless file in `spool_dir`.
+/// Reads the package at `path`. File contents are in an unlinked temporary file in `spool_dir`.
 ///
 /// Modes are reduced to executable or not; owners and times are ignored; a hard link becomes a copy.
 ///
 /// # Errors
-/// [`Error::Archive`] for anything but files, directories and links with clean relative names;
+/// [`Error::Archive`] for anything but files, directories and links with relative names without `..`;
 /// [`Error::File`].
 pub(crate) fn read(path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
@@ -52,10 +52,10 @@ pub(crate) fn control(path: &Path, label: &str) -> Result<String, Error> {
     })
 }
 
-/// What the package at `path` does when it is installed.
+/// The maintainer scripts and triggers of the package at `path`.
 ///
 /// # Errors
-/// [`Error::Archive`] for a control archive that is broken, or a script that is too long; [`Error::File`].
+/// [`Error::Archive`] for a malformed control archive, or a script that is too long; [`Error::File`].
 pub(crate) fn scripts(path: &Path, label: &str) -> Result<Scripts, Error> {
     let mut found = control_files(path, label, &["preinst", "postinst", "triggers"])?;
     let mut take = |name: &str| found.remove(name).unwrap_or_default();
@@ -98,8 +98,8 @@ fn control_files(
 /// The first member of an ar archive whose name begins with `wanted`: its name, and its bytes.
 ///
 /// A header is text in fixed columns: name (16 bytes), time (12), owner (6), group (6), mode (8), length
-/// (10), and two bytes that end it; each member begins at an even place. Names that do not fit into
-/// their column, which ar can have and packages do not, are names like others.
+/// (10), and two terminating bytes; each member begins at an even offset. ar's extensions for long names,
+/// which packages do not use, are not interpreted.
 ///
 /// # Errors
 /// The rule that it breaks.
@@ -121,7 +121,7 @@ fn member(file: File, wanted: &str) -> Result<(String, Content), String> {
             String::from_utf8_lossy(&header[from..to]).trim_end_matches(' ').to_owned()
         };
         let length = column(48, 58).parse::<u64>().ok().filter(|_| whole);
-        let length = length.ok_or("is not an ar archive: it has a broken header")?;
+        let length = length.ok_or("is not an ar archive: it has a malformed header")?;
         let (name, begin) = (column(0, 16), at + HEADER as u64);
         let name = name.trim_end_matches('/');
         if begin + length > size {
@@ -142,7 +142,7 @@ mod tests {
     use ::tar::EntryType;
     use std::io::Write;
 
-    /// A tar with these entries: type, name, target or content. Names are written as they are.
+    /// A tar with these entries: type, name, target or content. Names are written unchanged.
     fn tar(entries: &[(EntryType, &str, &str)]) -> Vec<u8> {
         let mut builder = ::tar::Builder::new(Vec::new());
         for (kind, name, text) in entries {
@@ -221,13 +221,13 @@ mod tests {
         for (kind, name, target, rule) in [
             (EntryType::Regular, "/etc/passwd", "x", "the name `/etc/passwd` is absolute"),
             (EntryType::Regular, "./a/../../x", "x", "the name `./a/../../x` contains `..`"),
-            (EntryType::Regular, "./", "x", "`./` is not a name"),
+            (EntryType::Regular, "./", "x", "`./` is not a valid name"),
             (EntryType::Char, "./dev/null", "", "`./dev/null` is not a file, directory or link"),
             (EntryType::Block, "./dev/sda", "", "but type `4`"),
             (EntryType::Fifo, "./fifo", "", "but type `6`"),
             (EntryType::Link, "./b", "/etc/shadow", "the name `/etc/shadow` is absolute"),
             (EntryType::Link, "./b", "../x", "the name `../x` contains `..`"),
-            (EntryType::Link, "./b", "./a", "is a hard link to `a`, no file before it"),
+            (EntryType::Link, "./b", "./a", "is a hard link to `a`, which is not an earlier file"),
             (EntryType::Symlink, "./b", "", "the link `./b` has no target"),
             (EntryType::Regular, "./a\nb", "x", "contains a control character"),
         ] {
@@ -240,12 +240,12 @@ mod tests {
             (b"garbage".to_vec(), "is not an ar archive"),
             (good[..good.len() - 1534].to_vec(), "a.deb: ends within `data.tar`"),
             (deb("", &tar(&[(EntryType::Regular, "./a", "hello")])[..514]), "ends within `./a`"),
-            (deb(".lz", b"x"), "`data.tar.lz` has a compression that is not known"),
+            (deb(".lz", b"x"), "`data.tar.lz` has an unknown compression"),
             (deb(".xz", b"garbage"), "`data.tar.xz` cannot be unpacked"),
             (deb("", &[1; 1024]), "is not a tar archive"),
             (good[..68].to_vec(), "ends within `debian-binary`"),
             (good[..72].to_vec(), "has no data.tar"),
-            (good[..80].to_vec(), "is not an ar archive: it has a broken header"),
+            (good[..80].to_vec(), "is not an ar archive: it has a malformed header"),
         ] {
             let error = unpack(&bytes).unwrap_err();
             assert!(error.contains(rule), "{rule}: {error}");
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(error, "a.deb: `postinst` has 1048577 bytes; at most 1048576 are read");
     }
 
-    /// SEC-E12: names and attributes that fill the memory, and xz that needs it.
+    /// SEC-E12: names and attributes that exhaust memory, and an xz dictionary that does.
     #[test]
     fn packages_that_blow_up_are_refused() {
         let mut header = ::tar::Header::new_gnu();
@@ -290,7 +290,7 @@ mod tests {
             let error = unpack(&deb("", &builder.into_inner().unwrap())).unwrap_err();
             assert!(error.contains("a name or attribute has more than 1048576 bytes"), "{error}");
         }
-        // The header of a block says how large its dictionary is: here 2 GiB.
+        // The header of a block declares the size of its dictionary: here 2 GiB.
         let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
         xz.write_all(&tar(&[(EntryType::Regular, "./a", "hello")])).unwrap();
         let mut xz = xz.finish().unwrap();

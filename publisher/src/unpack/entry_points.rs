@@ -1,15 +1,15 @@
-//! `entry_points.txt` → programs.
+//! Generates the programs of a wheel from its `entry_points.txt`.
 
 use crate::error::shown;
 use std::collections::BTreeMap;
 
-/// The groups that stand for programs.
+/// The groups that define programs.
 const GROUPS: [&str; 2] = ["console_scripts", "gui_scripts"];
 
-/// Each program's name and text, in order of the names.
+/// Name and text of each program, sorted by name.
 ///
 /// # Errors
-/// The line that is none.
+/// The malformed line.
 pub(super) fn scripts(text: &str, interpreter: &str) -> Result<BTreeMap<String, String>, String> {
     let (mut group, mut scripts) = ("", BTreeMap::new());
     for line in text.lines().map(str::trim) {
@@ -33,7 +33,7 @@ pub(super) fn scripts(text: &str, interpreter: &str) -> Result<BTreeMap<String, 
     Ok(scripts)
 }
 
-/// What a program calls: `function`, which may be one of an object, in `module`.
+/// The function that a program calls: `function`, possibly an attribute of an object, in `module`.
 struct Code<'c> {
     module: &'c str,
     function: &'c str,
@@ -59,7 +59,7 @@ fn parse(line: &str) -> Option<(&str, Code<'_>)> {
 }
 
 impl Code<'_> {
-    /// As other installers write it.
+    /// The text of the script, as other installers write it.
     fn script(&self, interpreter: &str) -> String {
         let Self { module, function } = self;
         let import = function.split('.').next().unwrap_or_default();
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_refused() {
+    fn malformed_lines_are_refused() {
         for line in ["x", "x = y", "x = y:", "../x = y:z", "x = y:z()", "x = os;evil:z", "x = 1a:z"]
         {
             let error = scripts(&format!("[console_scripts]\n{line}\n"), "/p").unwrap_err();

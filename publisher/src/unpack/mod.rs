@@ -1,7 +1,7 @@
-//! A locked input → what it brings to a tree.
+//! Unpacks locked inputs.
 //!
-//! In: one file of the cache (`.deb`, wheel, tar or zip). Out: the members of a [`Package`]; a file that breaks
-//! a rule is refused.
+//! In: one file of the cache (`.deb`, wheel, tar or zip). Out: the members of a [`Package`], or the rule that
+//! the file breaks.
 
 pub(crate) mod deb;
 mod entry_points;
@@ -21,8 +21,8 @@ use joblet_format::Arch;
 use std::{io, path::Path, sync::Arc};
 use wheel::Places;
 
-/// Reads one input of `source` for `arch` out of its `file`. What has to be unpacked is in nameless
-/// files in `spool_dir`.
+/// Reads one input of `source` for `arch` from its `file`. Unpacked content is in unlinked temporary files
+/// in `spool_dir`.
 ///
 /// # Errors
 /// [`Error::Archive`] if it breaks a rule of its kind; [`Error::File`].
@@ -42,7 +42,7 @@ pub(crate) fn read(
         }
         Kind::Wheel => {
             let version = source.python.as_ref().map_or("", |python| &python.version);
-            wheel::read(file, &label, &Places::of(version))?
+            wheel::read(file, &label, &Places::of_python(version))?
         }
         Kind::Tar => {
             let of = |url: &&Url| url.address(arch) == Some(&input.name);
@@ -57,7 +57,7 @@ pub(crate) fn read(
     Ok(Package { label, members, debian: input.kind == Kind::Deb, scripts })
 }
 
-/// The members of an upstream archive, at the places that the manifest gives them.
+/// The members of an upstream archive, at the paths that the manifest sets.
 fn archive(url: &Url, path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
     let file = paths::open(path)?;
@@ -76,7 +76,7 @@ fn archive(url: &Url, path: &Path, label: &str, spool_dir: &Path) -> Result<Vec<
             (false, "." | "") => rest,
             (false, into) => format!("{into}/{rest}"),
         };
-        // The assembler takes a target from where the link is.
+        // Relative targets are resolved from the link's directory.
         let node = match node {
             Node::Link(target) => Node::Link(relative(&path, &link_path(&path, &target))),
             node => node,

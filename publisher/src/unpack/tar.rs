@@ -1,4 +1,4 @@
-//! A tar file, compressed in one of the usual ways → its members. It is refused, not repaired.
+//! Unpacks a tar file, compressed or not. A malformed file is refused, not repaired.
 
 use crate::{
     error::Error,
@@ -13,22 +13,22 @@ use std::{
     sync::Arc,
 };
 
-/// Largest unpacked tar, in bytes: what a small file could blow up to.
+/// Largest unpacked tar, in bytes: a limit on decompression bombs.
 pub(crate) const MAX_DATA: u64 = 16 << 30;
-/// Most members: a header of 512 bytes packs to a few.
+/// Most members: a header of 512 bytes compresses to a few.
 const MAX_MEMBERS: usize = 1 << 20;
 /// Most bytes of a member's name, target and extended attributes, which are read into memory.
 const MAX_NAMES: u64 = 1 << 20;
-/// Most memory for unpacking xz, in bytes: `xz -9` takes 65 MiB.
+/// Most memory for decompressing xz, in bytes: `xz -9` needs 65 MiB.
 const MAX_XZ: u64 = 256 << 20;
 
-/// Reads the tar file `name` from `packed`, which is compressed as `suffix` says. File contents are
-/// in a nameless file in `spool_dir`.
+/// Reads the tar file `name` from `packed`, whose compression is given by `suffix`. File contents are in an
+/// unlinked temporary file in `spool_dir`.
 ///
 /// Modes are reduced to executable or not; owners and times are ignored; a hard link becomes a copy.
 ///
 /// # Errors
-/// `refused` with the rule, for anything but files, directories and links with clean relative names;
+/// `refused` with the rule, for anything but files, directories and links with relative names without `..`;
 /// [`Error::File`].
 pub(crate) fn read(
     name: &str,
@@ -51,10 +51,10 @@ pub(crate) fn read(
     members(&Arc::new(spool)).map_err(refused)
 }
 
-/// What `from` holds, a file `name` that is compressed as `suffix` says.
+/// Decompresses `from`, the file `name`, whose compression is given by `suffix`.
 ///
 /// # Errors
-/// A suffix that is not known, or a broken beginning.
+/// An unknown suffix, or a malformed header.
 pub(crate) fn decompress<'r>(
     name: &str,
     suffix: &str,
@@ -71,14 +71,14 @@ pub(crate) fn decompress<'r>(
         ".zst" => Box::new(
             ruzstd::decoding::StreamingDecoder::new(from).map_err(|error| error.to_string())?,
         ),
-        _ => return Err(format!("`{name}` has a compression that is not known")),
+        _ => return Err(format!("`{name}` has an unknown compression")),
     })
 }
 
 /// The members of the tar file `spool`, in its order, without the root itself.
 fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
     let left = Cell::new(0);
-    let mut archive = tar::Archive::new(Frugal { file: spool, left: &left });
+    let mut archive = tar::Archive::new(LimitedRead { file: spool, left: &left });
     let broken = |error: io::Error| format!("is not a tar archive: {error}");
     let length = spool.metadata().map_err(broken)?.len();
     let mut members: Vec<Member> = Vec::new();
@@ -92,10 +92,10 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
             return Err(format!("has more than {MAX_MEMBERS} members"));
         }
         if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
-            continue; // a comment on the whole archive, as git writes it
+            continue; // global header with a comment, as git writes it
         }
         let name = utf8(&entry.path_bytes())?;
-        let path = clean(&name)?;
+        let path = normalized_name(&name)?;
         let header = entry.header();
         let kind = header.entry_type();
         let target = || match entry.link_name_bytes() {
@@ -109,10 +109,10 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
             tar::EntryType::Directory => Node::Dir,
             tar::EntryType::Symlink => Node::Link(target()?),
             tar::EntryType::Link => {
-                let first = clean(&target()?)?;
+                let first = normalized_name(&target()?)?;
                 let copy = files.get(&first);
                 copy.ok_or_else(|| {
-                    format!("`{name}` is a hard link to `{first}`, no file before it")
+                    format!("`{name}` is a hard link to `{first}`, which is not an earlier file")
                 })?
                 .clone()
             }
@@ -129,7 +129,7 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
         };
         if path.is_empty() {
             if !matches!(node, Node::Dir) {
-                return Err(format!("`{name}` is not a name"));
+                return Err(format!("`{name}` is not a valid name"));
             }
             continue;
         }
@@ -140,14 +140,14 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
     }
 }
 
-/// A file of which few bytes are read before `left` is set anew. Contents of members are skipped over:
-/// what is read of a tar are headers, and names that are too long for them.
-struct Frugal<'f> {
+/// A file that limits the bytes read for each header. Contents of members are skipped by seeking; only
+/// headers and long names are read.
+struct LimitedRead<'f> {
     file: &'f File,
     left: &'f Cell<u64>,
 }
 
-impl Read for Frugal<'_> {
+impl Read for LimitedRead<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(buffer)?;
         let left = self.left.get().checked_sub(read as u64).ok_or_else(|| {
@@ -159,7 +159,7 @@ impl Read for Frugal<'_> {
     }
 }
 
-impl Seek for Frugal<'_> {
+impl Seek for LimitedRead<'_> {
     fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }
@@ -175,8 +175,8 @@ pub(crate) fn utf8(bytes: &[u8]) -> Result<String, String> {
     Ok(text)
 }
 
-/// `./usr//bin/` → `usr/bin`; the root is the empty text.
-pub(crate) fn clean(name: &str) -> Result<String, String> {
+/// Normalizes a name: `./usr//bin/` → `usr/bin`; the root becomes the empty string.
+pub(crate) fn normalized_name(name: &str) -> Result<String, String> {
     if name.starts_with('/') {
         return Err(format!("the name `{name}` is absolute"));
     }

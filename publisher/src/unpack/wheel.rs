@@ -1,6 +1,6 @@
-//! One wheel → the files that installing it makes, as members of a tree.
+//! Installs a wheel: its files, as members of a tree.
 //!
-//! No code of it runs. Where things go is Debian's scheme for what is not Debian's, below `/usr/local`.
+//! No code of it is run. The paths are Debian's scheme for local packages, below `/usr/local`.
 //! (Python Packaging User Guide, "Binary distribution format", "Recording installed projects",
 //! "Entry points".)
 
@@ -11,7 +11,7 @@ use crate::{
     unpack::zip,
 };
 use crate::{
-    lock::wheel_tags::{WheelName, normal},
+    lock::wheel_tags::{WheelName, normalized},
     unpack::{
         entry_points,
         wheel_record::{Files, Row},
@@ -19,19 +19,19 @@ use crate::{
 };
 use std::{path::Path, sync::Arc};
 
-/// Where a wheel's files go in a tree.
+/// The installation paths of wheels in a tree.
 #[derive(Debug, Clone)]
 pub(crate) struct Places {
     /// Packages and modules.
     site: String,
-    /// Header files of C.
+    /// C header files.
     include: String,
-    /// What is behind `#!` in programs.
+    /// The interpreter in the `#!` line of programs.
     interpreter: String,
 }
 
-/// Longest text of the metadata, and longest program whose first line is changed, in bytes: what a
-/// small wheel could blow up to. `RECORD` of the largest wheels known has 2 MB.
+/// Largest metadata file, and largest program whose first line is changed, in bytes: a limit on
+/// decompression bombs. `RECORD` of the largest known wheels has 2 MB.
 const MAX_TEXT: u64 = 16 << 20;
 /// Programs.
 const BIN: &str = "usr/local/bin";
@@ -39,8 +39,8 @@ const BIN: &str = "usr/local/bin";
 const DATA: &str = "usr/local";
 
 impl Places {
-    /// Those of Debian's CPython `version`, such as `3.11`.
-    pub(crate) fn of(version: &str) -> Self {
+    /// The paths for Debian's CPython `version`, such as `3.11`.
+    pub(crate) fn of_python(version: &str) -> Self {
         Self {
             site: format!("usr/local/lib/python{version}/dist-packages"),
             include: format!("usr/local/include/python{version}"),
@@ -49,10 +49,10 @@ impl Places {
     }
 }
 
-/// Reads the wheel at `path`, whose name is `file_name`. Its files stay in it until they are read.
+/// Reads the wheel at `path`, whose name is `file_name`. File contents are read from it on demand.
 ///
 /// # Errors
-/// [`Error::Archive`] if it is not a wheel of that name, or writes outside the places of one;
+/// [`Error::Archive`] if it is not a wheel of that name, or has files outside the installation paths;
 /// [`Error::File`].
 pub(crate) fn read(path: &Path, file_name: &str, places: &Places) -> Result<Vec<Member>, Error> {
     let refused = |rule: String| Error::Archive { archive: file_name.to_owned(), rule };
@@ -90,13 +90,13 @@ fn install(
     let mut files = Files::new(&places.site, &info, &record)?;
     for zip::ZipEntry { path, node } in entries {
         let (executable, content) = match node {
-            Node::Dir => continue, // appears with its first file
+            Node::Dir => continue, // created with its first file
             Node::File { executable, content } => (executable, content),
             Node::Link(_) => return Err(format!("`{path}` is a link")),
         };
         let row = Row::Of(path.clone());
         let Some((scheme, rest)) = data_path(&path, &info) else {
-            if !files.is_own(&path) {
+            if !files.is_generated(&path) {
                 files.add(format!("{}/{path}", places.site), executable, content, row);
             }
             continue;
@@ -114,7 +114,7 @@ fn install(
                 let content = script(content, &places.interpreter)?;
                 files.add(format!("{BIN}/{rest}"), true, content, Row::New);
             }
-            other => return Err(format!("`{path}` is for `{other}`, which no installer knows")),
+            other => return Err(format!("`{path}` is for the unknown scheme `{other}`")),
         }
     }
     for (program, code) in entry_points::scripts(&points, &places.interpreter)? {
@@ -134,13 +134,13 @@ fn info_dir(entries: &[zip::ZipEntry], wheel: WheelName) -> Result<String, Strin
         return Err(format!("has {} directories *.dist-info instead of one", dirs.len()));
     };
     let name = dir.trim_end_matches(".dist-info").split('-').next().unwrap_or_default();
-    if normal(name) != normal(wheel.name) {
+    if normalized(name) != normalized(wheel.name) {
         return Err(format!("has metadata of another project: {dir}"));
     }
     Ok(dir.clone())
 }
 
-/// `x.data/SCHEME/REST` → its two parts.
+/// Splits `x.data/SCHEME/REST` into scheme and rest.
 fn data_path<'p>(path: &'p str, info: &str) -> Option<(&'p str, &'p str)> {
     let stem = info.trim_end_matches(".dist-info");
     path.strip_prefix(stem)?.strip_prefix(".data/")?.split_once('/')
@@ -154,7 +154,7 @@ fn member_text(entries: &[zip::ZipEntry], path: &str) -> Result<Option<String>, 
     String::from_utf8(bytes).map(Some).map_err(|_| format!("`{path}` is not UTF-8"))
 }
 
-/// A program of the wheel; one that begins with `#!python` names the interpreter from now on.
+/// Rewrites the first line of a program that begins with `#!python` to the interpreter.
 fn script(content: Content, interpreter: &str) -> Result<Content, String> {
     let broken = |error: std::io::Error| format!("a program cannot be read: {error}");
     if content.head(8).map_err(broken)? != b"#!python" {
@@ -179,7 +179,7 @@ mod tests {
     fn unpack(name: &str, members: &[(&str, u32, &[u8])]) -> Result<Vec<Member>, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&zip(members)).unwrap();
-        read(file.path(), name, &Places::of("3.11")).map_err(|error| error.to_string())
+        read(file.path(), name, &Places::of_python("3.11")).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_wheel_is_refused() {
+    fn malformed_wheels_are_refused() {
         let (info, record) =
             (("d-1.dist-info/WHEEL", 0, WHEEL), ("d-1.dist-info/RECORD", 0, &b""[..]));
         let name = "d-1-py3-none-any.whl";
@@ -250,7 +250,7 @@ mod tests {
                 "has wheel version",
             ),
             (vec![info, record, ("a", 0o12_0777, b"/etc/passwd")], "`a` is a link"),
-            (vec![info, record, ("d-1.data/evil/x", 0, b"")], "which no installer knows"),
+            (vec![info, record, ("d-1.data/evil/x", 0, b"")], "is for the unknown scheme `evil`"),
             (
                 vec![info, record, ("x", 0, b""), ("d-1.data/purelib/x", 0, b"")],
                 "installs two files as `usr/local/lib/python3.11/dist-packages/x`",

@@ -1,7 +1,7 @@
-//! The files that installing a wheel makes, and the `RECORD` of them.
+//! The installed files of a wheel, and their `RECORD`.
 //!
-//! `RECORD` is CSV: path relative to the packages' directory, `sha256=` and the hash in base64 for
-//! addresses without padding, length. Ours is sorted, and names the installer.
+//! `RECORD` is CSV: path relative to the packages' directory, `sha256=` and the hash in unpadded URL-safe
+//! base64, length. The generated one is sorted and includes `INSTALLER`.
 
 use crate::{
     error::shown,
@@ -11,45 +11,45 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// What is in the file `INSTALLER`.
+/// Content of the file `INSTALLER`.
 const INSTALLER: &str = "joblet-publish\n";
 
-/// Where the row of a file comes from.
+/// The source of a file's row.
 pub(super) enum Row {
-    /// The wheel's own `RECORD` has one under this path.
+    /// The row of the wheel's own `RECORD` for this path.
     Of(String),
-    /// The file was made or changed here.
+    /// A new row: the file was generated or changed.
     New,
 }
 
-/// Files on their way into a tree.
+/// Collects the installed files of a wheel.
 pub(super) struct Files<'w> {
     site: &'w str,
     info: &'w str,
-    /// Hash and length of each path, as the wheel says them.
-    said: BTreeMap<String, String>,
+    /// Hash and length of each path in the wheel's `RECORD`.
+    recorded: BTreeMap<String, String>,
     members: BTreeMap<String, (Node, Row)>,
     twice: Option<String>,
 }
 
 impl<'w> Files<'w> {
     /// # Errors
-    /// A line of the wheel's `record` that is none.
+    /// A malformed line of the wheel's `record`.
     pub(super) fn new(site: &'w str, info: &'w str, record: &str) -> Result<Self, String> {
-        let mut said = BTreeMap::new();
+        let mut recorded = BTreeMap::new();
         for line in record.lines().filter(|line| !line.is_empty()) {
             let (path, rest) = field(line).ok_or_else(|| {
                 format!("RECORD: {} is not PATH,HASH,LENGTH", shown::quoted(line))
             })?;
             if rest.starts_with("sha256=") {
-                said.insert(path, rest.to_owned());
+                recorded.insert(path, rest.to_owned());
             }
         }
-        Ok(Self { site, info, said, members: BTreeMap::new(), twice: None })
+        Ok(Self { site, info, recorded, members: BTreeMap::new(), twice: None })
     }
 
-    /// Whether it is a file of the metadata that is written anew.
-    pub(super) fn is_own(&self, path: &str) -> bool {
+    /// Whether it is a metadata file that is generated, or dropped, here.
+    pub(super) fn is_generated(&self, path: &str) -> bool {
         let own =
             ["RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "RECORD.jws", "RECORD.p7s"];
         path.strip_prefix(self.info)
@@ -64,10 +64,10 @@ impl<'w> Files<'w> {
         }
     }
 
-    /// All files, `RECORD` among them.
+    /// All files, with `RECORD`.
     ///
     /// # Errors
-    /// A path that two files have, or a file that cannot be read.
+    /// A path of two files, or a file that cannot be read.
     pub(super) fn finish(mut self) -> Result<Vec<Member>, String> {
         let installer = INSTALLER.as_bytes().to_vec().into();
         self.add(format!("{}/{}/INSTALLER", self.site, self.info), false, installer, Row::New);
@@ -75,18 +75,18 @@ impl<'w> Files<'w> {
             return Err(format!("installs two files as `{path}`"));
         }
         let record = format!("{}/{}/RECORD", self.site, self.info);
-        // A path below the packages' directory, as seen from there.
+        // The path relative to the packages' directory.
         let seen = |path: &str| relative(&format!("{}/x", self.site), path);
         let mut rows = vec![format!("{},,", quoted(&seen(&record)))];
         for (path, (node, row)) in &self.members {
-            let said = match row {
-                Row::Of(old) => self.said.get(old).cloned(),
+            let recorded = match row {
+                Row::Of(old) => self.recorded.get(old).cloned(),
                 Row::New => None,
             };
             let Node::File { content, .. } = node else { continue };
-            let said = said.map_or_else(|| hash(content), Ok);
-            let said = said.map_err(|error| format!("`{path}` cannot be read: {error}"))?;
-            rows.push(format!("{},{said}", quoted(&seen(path))));
+            let recorded = recorded.map_or_else(|| hash(content), Ok);
+            let recorded = recorded.map_err(|error| format!("`{path}` cannot be read: {error}"))?;
+            rows.push(format!("{},{recorded}", quoted(&seen(path))));
         }
         rows.sort_unstable();
         let rows = rows.join("\n") + "\n";
@@ -103,7 +103,7 @@ fn hash(content: &Content) -> std::io::Result<String> {
     Ok(format!("sha256={},{}", URL_SAFE_NO_PAD.encode(hash.finalize()), content.len()))
 }
 
-/// The first field of a line of CSV, and the rest.
+/// Splits off the first field of a line of CSV.
 fn field(line: &str) -> Option<(String, &str)> {
     let Some(mut rest) = line.strip_prefix('"') else {
         return line.split_once(',').map(|(path, rest)| (path.to_owned(), rest));
@@ -120,7 +120,7 @@ fn field(line: &str) -> Option<(String, &str)> {
     }
 }
 
-/// A field of CSV.
+/// Quotes a field of CSV, if necessary.
 fn quoted(path: &str) -> String {
     if path.contains([',', '"']) {
         format!("\"{}\"", path.replace('"', "\"\""))

@@ -1,12 +1,13 @@
-//! A zip file → its members, which stay where they are until they are read. It is refused, not repaired.
+//! Reads a zip file. Contents of members are read on demand. A malformed file is refused, not repaired.
 //!
-//! The central directory says what there is. It has to end with the file, fill the space before its end
-//! record, and agree with the header before each member; no two members overlap, no two share a
-//! name. So there is one way to read the file. Formats: APPNOTE.TXT 6.3, sections 4.3.7 to 4.3.16.
+//! Members are listed by the central directory. Its end record must be at the end of the file, the directory
+//! directly before it, and each entry must match the member's local header; members must not overlap or
+//! share a name. So all parsers read the file in the same way. Formats: APPNOTE.TXT 6.3, sections 4.3.7 to
+//! 4.3.16.
 
 use crate::{
     tree::{Node, content::Content},
-    unpack::tar::{MAX_DATA, clean},
+    unpack::tar::{MAX_DATA, normalized_name},
 };
 use std::{collections::BTreeSet, fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
@@ -17,15 +18,15 @@ const ENTRY: usize = 46;
 const LOCAL: usize = 30;
 /// Largest central directory, in bytes: half a million members.
 const MAX_DIRECTORY: u64 = 64 << 20;
-/// Largest text of a link, in bytes.
+/// Longest target of a link, in bytes.
 const MAX_TARGET: u64 = 4096;
 
 /// One member.
 #[derive(Debug)]
 pub(crate) struct ZipEntry {
-    /// Without a leading slash, normal, UTF-8. Empty for the root itself.
+    /// Normalized, relative, UTF-8. Empty for the root itself.
     pub(crate) path: String,
-    /// What it is; links have the text of the archive.
+    /// Its type and content; the target of a link is unchanged.
     pub(crate) node: Node,
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn entries(file: &Arc<File>) -> Result<Vec<ZipEntry>, String> {
         if total > MAX_DATA {
             return Err(format!("has more than {MAX_DATA} bytes in its members"));
         }
-        let stretch = header.stretch(file, offset)?;
+        let stretch = header.data_offset(file, offset)?;
         stretches.push((header.local, stretch + header.packed));
         let entry = header.entry(file, stretch)?;
         if !names.insert(entry.path.clone()) {
@@ -60,42 +61,42 @@ pub(crate) fn entries(file: &Arc<File>) -> Result<Vec<ZipEntry>, String> {
     Ok(entries)
 }
 
-/// Where the central directory begins, and its bytes.
+/// Offset and bytes of the central directory.
 fn directory(file: &File, size: u64) -> Result<(u64, Vec<u8>), String> {
-    // The end record, and behind it a comment of at most 65,535 bytes.
+    // The end record, followed by a comment of at most 65,535 bytes.
     let tail = bytes(file, size.saturating_sub(END as u64 + 0xffff), size)?;
     let is_end = |at: &usize| {
         let end = &tail[*at..];
-        end.starts_with(b"PK\x05\x06") && u64::from(half(end, 20)) == (end.len() - END) as u64
+        end.starts_with(b"PK\x05\x06") && u64::from(u16_at(end, 20)) == (end.len() - END) as u64
     };
     let at = (0..(tail.len() + 1).saturating_sub(END)).rev().find(is_end);
     let at = at.ok_or("is not a zip file: its end is missing")?;
     let end = &tail[at..];
     let mut behind = size - (tail.len() - at) as u64;
-    let mut place = (u64::from(word(end, 12)), u64::from(word(end, 16)));
-    let mut disks = (u32::from(half(end, 4)), u32::from(half(end, 6)));
+    let mut place = (u64::from(u32_at(end, 12)), u64::from(u32_at(end, 16)));
+    let mut disks = (u32::from(u16_at(end, 4)), u32::from(u16_at(end, 6)));
     if at >= LOCATOR_64 && tail[at - LOCATOR_64..].starts_with(b"PK\x06\x07") {
-        let begin = long(&tail[at - LOCATOR_64..], 8);
+        let begin = u64_at(&tail[at - LOCATOR_64..], 8);
         let record = bytes(file, begin, begin.saturating_add(END_64 as u64))?;
         if !record.starts_with(b"PK\x06\x06")
             || begin
-                .checked_add(long(&record, 4))
+                .checked_add(u64_at(&record, 4))
                 .is_none_or(|end| end.checked_add(32) != Some(behind))
         {
-            return Err("has a broken zip64 record".into());
+            return Err("has a malformed zip64 record".into());
         }
-        place = (long(&record, 40), long(&record, 48));
-        disks = (word(&record, 16), word(&record, 20));
+        place = (u64_at(&record, 40), u64_at(&record, 48));
+        disks = (u32_at(&record, 16), u32_at(&record, 20));
         behind = begin;
     }
     let (length, offset) = place;
     if disks != (0, 0) || offset.checked_add(length) != Some(behind) || length > MAX_DIRECTORY {
-        return Err("has a broken central directory".into());
+        return Err("has a malformed central directory".into());
     }
     Ok((offset, bytes(file, offset, behind)?))
 }
 
-/// What the central directory says of one member.
+/// An entry of the central directory.
 struct Header<'d> {
     name: &'d [u8],
     flags: u16,
@@ -103,49 +104,49 @@ struct Header<'d> {
     crc: u32,
     packed: u64,
     length: u64,
-    /// Where its local header is.
+    /// Offset of its local header.
     local: u64,
-    /// Type and permissions as in Unix; 0 where another system made the archive.
+    /// Unix file mode; 0 if the archive was made on another system.
     mode: u32,
 }
 
 impl<'d> Header<'d> {
-    /// The first header of `bytes`, and what is behind it.
+    /// Parses the first entry of `bytes`, and returns the rest.
     fn parse(bytes: &'d [u8]) -> Result<(Self, &'d [u8]), String> {
-        let broken = "has a broken central directory";
+        let broken = "has a malformed central directory";
         if bytes.len() < ENTRY || !bytes.starts_with(b"PK\x01\x02") {
             return Err(broken.into());
         }
-        let (name, extra) = (usize::from(half(bytes, 28)), usize::from(half(bytes, 30)));
-        let whole = ENTRY + name + extra + usize::from(half(bytes, 32));
+        let (name, extra) = (usize::from(u16_at(bytes, 28)), usize::from(u16_at(bytes, 30)));
+        let whole = ENTRY + name + extra + usize::from(u16_at(bytes, 32));
         let (header, behind) = bytes.split_at_checked(whole).ok_or(broken)?;
-        let mode = if header[5] == 3 { word(header, 38) >> 16 } else { 0 };
+        let mode = if header[5] == 3 { u32_at(header, 38) >> 16 } else { 0 };
         let mut wide =
-            [24, 20, 42].map(|at| (word(header, at) == u32::MAX, u64::from(word(header, at))));
-        // What does not fit into 32 bits is in an extra field, in this order.
+            [24, 20, 42].map(|at| (u32_at(header, at) == u32::MAX, u64::from(u32_at(header, at))));
+        // Values that do not fit into 32 bits are in an extra field, in this order.
         let mut large = field_64(&header[ENTRY + name..ENTRY + name + extra]).unwrap_or_default();
         for (is_wide, value) in &mut wide {
             if *is_wide && large.len() >= 8 {
-                *value = long(large, 0);
+                *value = u64_at(large, 0);
                 large = &large[8..];
             }
         }
         let [(_, length), (_, packed), (_, local)] = wide;
-        let (flags, method, crc) = (half(header, 8), half(header, 10), word(header, 16));
+        let (flags, method, crc) = (u16_at(header, 8), u16_at(header, 10), u32_at(header, 16));
         let name = &header[ENTRY..ENTRY + name];
         Ok((Self { name, flags, method, crc, packed, length, local, mode }, behind))
     }
 
-    /// Where its bytes begin. They end before `limit`.
-    fn stretch(&self, file: &File, limit: u64) -> Result<u64, String> {
+    /// Offset of its data, which must end before `limit`.
+    fn data_offset(&self, file: &File, limit: u64) -> Result<u64, String> {
         let name = String::from_utf8_lossy(self.name);
         let begin = self.local.saturating_add((LOCAL + self.name.len()) as u64);
         let local = bytes(file, self.local, begin)?;
         let same = local.starts_with(b"PK\x03\x04") && local[LOCAL..] == *self.name;
-        if !same || half(&local, 8) != self.method {
+        if !same || u16_at(&local, 8) != self.method {
             return Err(format!("has two headers of `{name}` that differ"));
         }
-        let stretch = begin + u64::from(half(&local, 28));
+        let stretch = begin + u64::from(u16_at(&local, 28));
         if stretch.checked_add(self.packed).is_none_or(|end| end > limit) {
             return Err(format!("ends within `{name}`"));
         }
@@ -161,7 +162,7 @@ impl<'d> Header<'d> {
         if self.flags & 1 != 0 {
             return Err(format!("`{name}` is encrypted"));
         }
-        let path = clean(name)?;
+        let path = normalized_name(name)?;
         let content = match self.method {
             0 if self.packed == self.length => Content::stretch(file.clone(), stretch, self.length),
             8 => Content::deflated(file.clone(), stretch, self.packed, self.length, self.crc),
@@ -185,10 +186,10 @@ impl<'d> Header<'d> {
     }
 }
 
-/// The zip64 field among extra fields.
+/// Finds the zip64 extra field.
 fn field_64(mut extra: &[u8]) -> Option<&[u8]> {
     while extra.len() >= 4 {
-        let (id, length) = (half(extra, 0), usize::from(half(extra, 2)));
+        let (id, length) = (u16_at(extra, 0), usize::from(u16_at(extra, 2)));
         let (field, behind) = extra[4..].split_at_checked(length)?;
         if id == 1 {
             return Some(field);
@@ -210,16 +211,16 @@ fn bytes(file: &File, from: u64, to: u64) -> Result<Vec<u8>, String> {
     }
 }
 
-fn half(bytes: &[u8], at: usize) -> u16 {
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u32::from(half(bytes, at)) | u32::from(half(bytes, at + 2)) << 16
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
 }
 
-fn long(bytes: &[u8], at: usize) -> u64 {
-    u64::from(word(bytes, at)) | u64::from(word(bytes, at + 4)) << 32
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
 }
 
 #[cfg(test)]
@@ -268,7 +269,7 @@ pub(crate) mod tests {
         entries(&Arc::new(file))
     }
 
-    /// Every member: path and what it is.
+    /// Path and type of every member.
     fn listed(bytes: &[u8]) -> Vec<(String, String)> {
         let kind = |node: Node| match node {
             Node::Dir => "directory".to_owned(),
@@ -315,7 +316,7 @@ pub(crate) mod tests {
     fn zip64_is_read() {
         let small = zip(&[("a", 0o10_0644, b"hello")]);
         let end = small.len() - END;
-        let (offset, length) = (word(&small[end..], 16), word(&small[end..], 12));
+        let (offset, length) = (u32_at(&small[end..], 16), u32_at(&small[end..], 12));
         let mut header = small[offset as usize..end].to_vec();
         for at in [20, 24, 42] {
             header[at..at + 4].fill(0xff);
@@ -360,7 +361,7 @@ pub(crate) mod tests {
         }
         let good = zip(&[("a", 0, b"hello"), ("b", 0, b"world")]);
         let end = good.len() - END;
-        let first = word(&good[end..], 16) as usize;
+        let first = u32_at(&good[end..], 16) as usize;
         let second = first + ENTRY + 1;
         let changed = |at: usize, byte: u8| {
             let mut bytes = good.clone();
@@ -371,11 +372,11 @@ pub(crate) mod tests {
         let mut overlapping = changed(8, 8);
         overlapping[first + 10] = 8;
         overlapping[first + 20] = 30;
-        // Members that say to be 4 GiB long, each.
+        // Members that declare a length of 4 GiB each.
         let names = ["a", "b", "c", "d", "e"].map(|name| (name, 0, LONG.as_bytes()));
         let mut large = zip(&names);
         let behind = large.len() - END;
-        let mut at = word(&large[behind..], 16) as usize;
+        let mut at = u32_at(&large[behind..], 16) as usize;
         while at < behind {
             large[at + 24..at + 28].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
             at += ENTRY + 1;
@@ -385,11 +386,11 @@ pub(crate) mod tests {
             (b"garbage".to_vec(), "is not a zip file"),
             (Vec::new(), "is not a zip file"),
             (good[..good.len() - 1].to_vec(), "is not a zip file"),
-            ([b"x", good.as_slice()].concat(), "has a broken central directory"),
+            ([b"x", good.as_slice()].concat(), "has a malformed central directory"),
             ([good.as_slice(), b"x"].concat(), "is not a zip file"),
-            (changed(end + 12, 1), "has a broken central directory"),
-            (changed(first, b'x'), "has a broken central directory"),
-            (changed(first + 28, 200), "has a broken central directory"),
+            (changed(end + 12, 1), "has a malformed central directory"),
+            (changed(first, b'x'), "has a malformed central directory"),
+            (changed(first + 28, 200), "has a malformed central directory"),
             (changed(0, b'x'), "has two headers of `a` that differ"),
             (changed(30, b'x'), "has two headers of `a` that differ"),
             (changed(first + 8, 1), "`a` is encrypted"),

@@ -63,7 +63,7 @@ fn an_archive_at_an_address_is_locked_fetched_and_unpacked() {
     let complaint = world.publish("build demo --cache cache").failed(10);
     let start = format!(
         "error[NET]: gone.tar.gz: not available from {}/gone.tar.gz: HTTP status 404; fetch it on \
-         another machine and put it here as cache/sha256/7777",
+         another machine and copy it to cache/sha256/7777",
         server.address
     );
     assert!(complaint.starts_with(&start), "{complaint}");

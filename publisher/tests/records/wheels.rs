@@ -241,7 +241,7 @@ fn a_host_without_what_lock_needs() {
                 install uv`), `build` does not";
     assert_eq!(complaint, want);
     if let Some(tools) = tools() {
-        let want = "error[TOOL]: uv: found no Python on this host, which it asks what Python is; \
+        let want = "error[TOOL]: uv: found no Python on this host, which it needs to resolve packages; \
                     `lock` needs one (`apt-get install python3`), `build` does not";
         assert_eq!(lock(&tools.join("bin").display().to_string()), want);
     }

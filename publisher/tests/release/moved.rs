@@ -38,7 +38,7 @@ fn a_registry_with_versions_moves() {
     world.tag("a@1.0.0");
     // A release would drop them: said before anything is built.
     let said = complaint(&world.step("plan", "a@1.0.0").output().unwrap(), 13);
-    assert!(said.contains("a published version does not vanish"), "{said}");
+    assert!(said.contains("a published version must not disappear"), "{said}");
     assert!(said.contains("joblet-publish adopt"), "{said}");
 
     let output = world.publish(&["adopt"]).output().unwrap();

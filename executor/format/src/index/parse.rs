@@ -1,4 +1,4 @@
-//! Bytes → [`Index`], and the rules that every index keeps.
+//! Bytes → [`Index`], and the rules of the format.
 
 use super::{Body, Entry, Index, MAGIC, MAX_INDEX_BYTES, Member, Piece, stream_length};
 use crate::member::{MAX_MEMBER, MEMBER_HEADER, MEMBER_TRAILER};
@@ -11,15 +11,15 @@ const MAX_PATH: usize = 3900;
 const MAX_COMPONENT: usize = 255;
 /// Most components of a path.
 const MAX_DEPTH: usize = 127;
-/// Most memory that members, entries and pieces may take, in bytes: a short index can stand for long
-/// paths. Fifty thousand files of usual names take half of it.
+/// Most memory for members, entries and pieces, in bytes: prefix compression lets a short index expand to
+/// long paths. Fifty thousand files with usual names take half of it.
 const MAX_MEMORY: usize = 16 << 20;
-/// A deflate stream of `n` bytes of input is at most this much longer than them: five bytes for
-/// each stored block of at least 5,000 bytes, and some for the last one.
+/// A deflate stream is at most this much longer than its input: five bytes for each stored block of at
+/// least 5,000 bytes, and some for the last one.
 const MAX_EXPANSION: usize = MAX_MEMBER / 1000 + 64;
 
 impl Index {
-    /// Reads the bytes of an index after they were inflated.
+    /// Parses the uncompressed bytes of an index.
     ///
     /// # Errors
     /// The rule that is broken.
@@ -27,11 +27,10 @@ impl Index {
         if bytes.len() as u64 > MAX_INDEX_BYTES {
             return Err(format!("it is longer than {MAX_INDEX_BYTES} bytes"));
         }
-        let bytes =
-            bytes.strip_prefix(MAGIC).ok_or("it is not an index that this program reads")?;
+        let bytes = bytes.strip_prefix(MAGIC).ok_or("it is not an index of a supported version")?;
         let mut from = Reader { bytes, budget: MAX_MEMORY };
         let index = Self {
-            directory: from.text()?.to_owned(),
+            directory: from.string()?.to_owned(),
             members: from.members()?,
             entries: from.entries()?,
         };
@@ -55,7 +54,7 @@ impl Index {
         self.check_members()
     }
 
-    /// The members unpack to exactly the tar stream, and none of them parts a header.
+    /// Checks that the members unpack to exactly the tar stream, and that none begins inside a header.
     fn check_members(&self) -> Result<(), String> {
         let mut places = self.places().peekable();
         let (mut at, mut end) = (0_u64, 0);
@@ -67,7 +66,7 @@ impl Index {
             }
             let smallest = MEMBER_HEADER + MEMBER_TRAILER;
             if length <= smallest || length > unpacked + smallest + MAX_EXPANSION {
-                return refuse("its length cannot be that of what it unpacks to");
+                return refuse("its length is impossible for its uncompressed length");
             }
             while let Some(place) = places.next_if(|place| place.start < at) {
                 end = place.end;
@@ -79,13 +78,15 @@ impl Index {
         }
         let end = places.last().map_or(end, |place| place.end);
         if at != stream_length(end) {
-            return Err(format!("its members unpack to {at} bytes, its entries are others"));
+            return Err(format!(
+                "its members unpack to {at} bytes, which is not the length of its entries"
+            ));
         }
         Ok(())
     }
 }
 
-/// The entries are a tree in walking order.
+/// Checks that the entries are a tree in depth-first order.
 fn check_entries(entries: &[Entry]) -> Result<(), String> {
     let Some((first, rest)) = entries.split_first() else {
         return Err("it has no entries".to_owned());
@@ -93,7 +94,7 @@ fn check_entries(entries: &[Entry]) -> Result<(), String> {
     if !first.path.is_empty() || first.body != Body::Directory {
         return Err("its first entry is not the archive's directory".to_owned());
     }
-    // The directories that lead to the entry before.
+    // The directories that contain the previous entry.
     let mut open = vec![""];
     let mut before = first;
     for entry in rest {
@@ -109,7 +110,7 @@ fn check_entries(entries: &[Entry]) -> Result<(), String> {
             open.pop();
         }
         if open.is_empty() {
-            return refuse("no directory before it holds it");
+            return refuse("its directory is not listed before it");
         }
         check_body(entry).or_else(refuse)?;
         if entry.body == Body::Directory {
@@ -157,7 +158,7 @@ fn check_body(entry: &Entry) -> Result<(), &'static str> {
     }
 }
 
-/// About what an entry takes, in bytes.
+/// The approximate memory of an entry, in bytes.
 fn memory(entry: &Entry) -> usize {
     let more = match &entry.body {
         Body::Directory => 0,
@@ -167,9 +168,9 @@ fn memory(entry: &Entry) -> usize {
     size_of::<Entry>() + entry.path.len() + more
 }
 
-const TOO_LARGE: &str = "it describes more than a reader can keep in memory";
+const TOO_LARGE: &str = "it needs more memory than is allowed";
 
-/// What is left of the bytes, and of the memory.
+/// The remaining bytes and memory.
 struct Reader<'a> {
     bytes: &'a [u8],
     budget: usize,
@@ -203,7 +204,7 @@ impl<'a> Reader<'a> {
         usize::try_from(self.number()?).map_err(|_| "it is cut off".to_owned())
     }
 
-    fn text(&mut self) -> Result<&'a str, String> {
+    fn string(&mut self) -> Result<&'a str, String> {
         let length = self.length()?;
         std::str::from_utf8(self.take(length)?).map_err(|_| "a text that is not UTF-8".to_owned())
     }
@@ -241,11 +242,13 @@ impl<'a> Reader<'a> {
         let shared = self.length()?;
         let length = self.length()?;
         let rest = self.take(length)?;
-        // Paths may part inside a character: only the whole must be UTF-8.
-        let (same, other) =
-            before.as_bytes().split_at_checked(shared).ok_or("a path shares too much")?;
+        // The common prefix may end inside a character: only the whole path must be UTF-8.
+        let (same, other) = before
+            .as_bytes()
+            .split_at_checked(shared)
+            .ok_or("a path shares more than the previous path has")?;
         if !other.is_empty() && other.first() == rest.first() {
-            return Err("a path that shares more than it says".to_owned());
+            return Err("a path whose shared prefix is longer than stated".to_owned());
         }
         let mut path = Vec::with_capacity(shared + length);
         path.extend(same);
@@ -255,20 +258,20 @@ impl<'a> Reader<'a> {
             0 => Body::Directory,
             1 | 2 => {
                 let count = self.count(33)?;
-                // Of this size from the beginning: most files are of one piece.
+                // Capacity for one piece: most files have one.
                 let mut pieces = Vec::with_capacity(count);
                 for _ in 0..count {
                     pieces.push(Piece { size: self.number()?, sha256: self.sha256()? });
                 }
                 Body::File { executable: kind == 2, pieces }
             }
-            3 => Body::Symlink(self.text()?.to_owned()),
+            3 => Body::Symlink(self.string()?.to_owned()),
             _ => return Err("an entry of an unknown kind".to_owned()),
         };
         Ok(Entry { path, body })
     }
 
-    /// A count of things of at least `size` bytes each: more than there is room for are not tried.
+    /// Reads a count of items of at least `size` bytes each; refused if the remaining bytes are too few.
     fn count(&mut self, size: usize) -> Result<usize, String> {
         let count = self.length()?;
         if count > self.bytes.len() / size {

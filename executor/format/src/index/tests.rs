@@ -77,7 +77,10 @@ fn paths_share_all_they_can() {
     // Kind 1, one byte shared, one of its own; the same path without sharing.
     let at = bytes.windows(4).rposition(|window| window == [1, 1, 1, b'b']).unwrap();
     let longer = [&bytes[..=at], &[0, 2, b'x', b'b'], &bytes[at + 4..]].concat();
-    assert_eq!(Index::parse(&longer).unwrap_err(), "a path that shares more than it says");
+    assert_eq!(
+        Index::parse(&longer).unwrap_err(),
+        "a path whose shared prefix is longer than stated"
+    );
 }
 
 #[test]
@@ -198,10 +201,7 @@ fn a_short_index_does_not_stand_for_more_than_memory_holds() {
         put_number(&mut bytes, 200);
         put_text(&mut bytes, if depth % 2 == 0 { "a" } else { "b" });
     }
-    assert_eq!(
-        Index::parse(&bytes).unwrap_err(),
-        "it describes more than a reader can keep in memory"
-    );
+    assert_eq!(Index::parse(&bytes).unwrap_err(), "it needs more memory than is allowed");
     // Who writes an index keeps to it, too.
     let links =
         (0..5000).map(|number| entry(&format!("{number:05}"), Body::Symlink("t".repeat(3900))));

@@ -1,4 +1,4 @@
-//! A document as a whole: checked, and only what it contains is kept.
+//! Validates a whole document, and keeps only the names of its runtimes.
 
 use super::document::{RawVersions, Text, readable};
 use super::{Refused, Registry};
@@ -8,19 +8,19 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Most entries that may break a rule, before the document itself does.
+/// Most entries that may break a rule: with more the whole document is refused.
 const MAX_REFUSED: usize = 1000;
 
-/// Which runtimes a document has. Everything in it was checked as for [`Registry`].
+/// The runtimes of a document, which was checked as for [`Registry`].
 ///
 /// A document of thousands of runtimes is read in this way once; the versions of one runtime are then
-/// read from the place that its name points to, as [`RawVersions`].
+/// parsed from the position of its name, as [`RawVersions`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Contents<'d> {
     /// When the newest version was published, RFC 3339 in UTC. Empty where the document has none.
     pub updated_at: String,
-    /// The names, each where it is in the document, the same one possibly twice: under `runtimes`
-    /// and under `extended`. What follows is `"`, `:` and the runtime's versions.
+    /// The names, as slices of the document. A name may be there twice, under `runtimes` and under
+    /// `extended`. It is followed by `"`, `:` and the runtime's versions.
     pub names: Vec<&'d str>,
     /// Entries that broke a rule.
     pub refused: Vec<Refused>,
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Contents<'de> {
         document.runtimes.refused.append(&mut document.extended.refused);
         let Checked { names, refused } = document.runtimes;
         if refused.len() > MAX_REFUSED {
-            return Err(Error::custom("more than 1000 of its entries are broken"));
+            return Err(Error::custom("more than 1000 of its entries break a rule"));
         }
         Ok(Self { updated_at: document.updated_at.0.into_owned(), names, refused })
     }
@@ -79,7 +79,7 @@ impl<'de> Visitor<'de> for Names {
         while let Some(Text(name)) = access.next_key()? {
             let versions: RawVersions<'de> = access.next_value()?;
             let mut registry = Registry::default();
-            registry.take_in(&name, versions);
+            registry.add_versions(&name, versions);
             checked.refused.append(&mut registry.refused);
             match name {
                 Cow::Borrowed(name) if !registry.runtimes.is_empty() => checked.names.push(name),

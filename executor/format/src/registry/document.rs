@@ -1,4 +1,4 @@
-//! The document itself: its members as they are there, and the rules on them.
+//! The wire format of the document: its members, and the rules on them.
 
 use super::{Artifact, IndexFile, Part, Refused, Registry, Release, Zstd};
 use crate::{Arch, RuntimeName, Version, unique};
@@ -25,12 +25,12 @@ impl Serialize for Registry {
     }
 }
 
-/// Releases as they are in the document.
+/// Releases in the form of the document, for serialization.
 #[derive(Serialize)]
 struct Listed<'r>(BTreeMap<&'r RuntimeName, BTreeMap<&'r Version, &'r Release>>);
 
 impl<'r> Listed<'r> {
-    /// Those that are, or are not, in parts.
+    /// The releases that are, or are not, in parts.
     fn new(registry: &'r Registry, in_parts: bool) -> Self {
         let mut listed = BTreeMap::new();
         for (name, releases) in &registry.runtimes {
@@ -44,7 +44,7 @@ impl<'r> Listed<'r> {
     }
 }
 
-/// The document before the rules on its texts are applied. Texts stay where they are.
+/// The document before the rules on its strings are applied. Strings are borrowed.
 #[derive(Deserialize)]
 pub(super) struct Raw<'d> {
     #[serde(borrow)]
@@ -57,7 +57,7 @@ pub(super) struct Raw<'d> {
     extended: RawRuntimes<'d>,
 }
 
-/// A text of the document: a part of it, unless it is written with escapes.
+/// A string of the document, borrowed unless it contains escapes.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(transparent)]
 pub(super) struct Text<'d>(#[serde(borrow)] pub(super) Cow<'d, str>);
@@ -69,7 +69,7 @@ struct RawRuntimes<'d>(
     #[serde(borrow, deserialize_with = "unique::map")] BTreeMap<Text<'d>, RawVersions<'d>>,
 );
 
-/// The versions of one runtime, as they are in the document.
+/// The versions of one runtime, before the rules are applied.
 #[derive(Deserialize)]
 #[serde(transparent)]
 pub struct RawVersions<'d>(
@@ -151,7 +151,7 @@ impl Deref for Text<'_> {
     }
 }
 
-/// Serde's attribute `try_from` knows no types that borrow.
+/// Serde's attribute `try_from` does not support types that borrow.
 macro_rules! deserialize_through {
     ($($type:ty: $raw:ident),*) => {$(
         impl<'de> Deserialize<'de> for $type {
@@ -180,15 +180,15 @@ impl TryFrom<Raw<'_>> for Registry {
         readable(&raw.version)?;
         let mut registry = Self { updated_at: raw.updated_at.0.into_owned(), ..Self::default() };
         for (name, versions) in raw.runtimes.0.into_iter().chain(raw.extended.0) {
-            registry.take_in(&name, versions);
+            registry.add_versions(&name, versions);
         }
         Ok(registry)
     }
 }
 
 impl Registry {
-    /// Takes in the versions of one runtime; those that break a rule are refused.
-    pub fn take_in(&mut self, name: &str, versions: RawVersions) {
+    /// Adds the versions of one runtime; those that break a rule are listed in [`Registry::refused`].
+    pub fn add_versions(&mut self, name: &str, versions: RawVersions) {
         for (version, release) in versions.0 {
             if let Err(reason) = self.add(name, &version, release) {
                 let version = version.0.into_owned();
@@ -197,7 +197,10 @@ impl Registry {
         }
     }
 
-    /// Takes in one entry, if it breaks no rule.
+    /// Adds one entry.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
     fn add(&mut self, name: &str, version: &str, raw: RawRelease) -> Result<(), String> {
         let (name, release) = checked(name, version, raw)?;
         let releases = self.runtimes.entry(name).or_default();
@@ -209,12 +212,12 @@ impl Registry {
     }
 }
 
-/// One entry, if it breaks no rule.
+/// Checks one entry.
 fn checked(name: &str, key: &str, raw: RawRelease) -> Result<(RuntimeName, Release), String> {
     let name = name.parse::<RuntimeName>().map_err(|error| error.to_string())?;
     key.parse::<Version>().map_err(|error| error.to_string())?;
     if *raw.version != *key {
-        return Err(format!("it says version {:?} inside", raw.version.0));
+        return Err(format!("its `version` is {:?}", raw.version.0));
     }
     Ok((name, Release::try_from(raw)?))
 }
@@ -225,16 +228,16 @@ impl TryFrom<RawRelease<'_>> for Release {
     fn try_from(raw: RawRelease) -> Result<Self, String> {
         let mut artifacts = BTreeMap::new();
         for (arch, artifact) in raw.artifacts {
-            // An architecture that this version of the format does not know concerns no host it runs on.
+            // An unknown architecture is ignored: this program does not run on it.
             if let Ok(arch) = arch.parse::<Arch>() {
                 artifacts.insert(arch, Artifact::try_from(artifact)?);
             }
         }
         Ok(Self {
-            version: raw.version.parse().map_err(text)?,
+            version: raw.version.parse().map_err(message)?,
             description: raw.description.0.into_owned(),
             download_url: raw.download_url.0.into_owned(),
-            checksum: raw.checksum.parse().map_err(text)?,
+            checksum: raw.checksum.parse().map_err(message)?,
             size: raw.size,
             platforms: raw.platforms.iter().filter_map(|platform| platform.parse().ok()).collect(),
             artifacts,
@@ -249,7 +252,7 @@ impl TryFrom<RawArtifact<'_>> for Artifact {
     fn try_from(raw: RawArtifact) -> Result<Self, String> {
         Ok(Self {
             download_url: raw.download_url.0.into_owned(),
-            checksum: raw.checksum.parse().map_err(text)?,
+            checksum: raw.checksum.parse().map_err(message)?,
             size: raw.size,
             parts: parts(raw.parts, raw.size)?,
             unpacked_size: raw.unpacked_size,
@@ -266,7 +269,7 @@ impl TryFrom<RawZstd<'_>> for Zstd {
     fn try_from(raw: RawZstd) -> Result<Self, String> {
         Ok(Self {
             download_url: raw.download_url.0.into_owned(),
-            checksum: raw.checksum.parse().map_err(text)?,
+            checksum: raw.checksum.parse().map_err(message)?,
             size: raw.size,
             parts: parts(raw.parts, raw.size)?,
             table: raw.table.try_into()?,
@@ -291,7 +294,7 @@ impl TryFrom<RawPart<'_>> for Part {
         if raw.size == 0 {
             return Err("one of its parts is empty".to_owned());
         }
-        let checksum = raw.checksum.parse().map_err(text)?;
+        let checksum = raw.checksum.parse().map_err(message)?;
         Ok(Self { download_url: raw.download_url.0.into_owned(), size: raw.size, checksum })
     }
 }
@@ -300,10 +303,10 @@ impl TryFrom<RawIndexFile<'_>> for IndexFile {
     type Error = String;
 
     fn try_from(raw: RawIndexFile) -> Result<Self, String> {
-        Ok(Self { checksum: raw.checksum.parse().map_err(text)?, size: raw.size })
+        Ok(Self { checksum: raw.checksum.parse().map_err(message)?, size: raw.size })
     }
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+fn message(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

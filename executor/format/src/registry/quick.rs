@@ -1,18 +1,18 @@
-//! The contents of a document as programs write it, in one pass and without allocations.
+//! A fast parser for documents in the form in which programs write them: one pass, no allocations.
 //!
-//! Documents of thousands of runtimes are read by hosts that want one. What this reads is what serde
-//! reads, with the same result; of anything out of the ordinary it says nothing, and serde decides.
+//! Hosts that need one runtime read documents of thousands. A document that this parser accepts gives the
+//! same result with serde; anything unusual is left to serde.
 
 use super::contents::Contents;
 use super::document::readable;
 use crate::{Arch, Checksum, RuntimeName, Version};
 
-/// How deep members that nobody knows may be nested.
+/// Deepest nesting of unknown members.
 const MAX_DEPTH: usize = 8;
 
 impl<'d> Contents<'d> {
-    /// What a document contains, if no entry breaks a rule, names and versions ascend, and no text but
-    /// those for people is written with escapes. None says nothing of the document.
+    /// Parses a document in which no entry breaks a rule, names and versions ascend, and only descriptions
+    /// and the like contain escapes. `None` for any other document, valid or not.
     pub fn quick(document: &'d [u8]) -> Option<Self> {
         let mut scan = Scan { text: std::str::from_utf8(document).ok()?, at: 0 };
         let (mut updated_at, mut runtimes, mut extended) = ("", Vec::new(), Vec::new());
@@ -26,7 +26,7 @@ impl<'d> Contents<'d> {
                     4
                 }
                 "extended" => scan.runtimes(&mut extended).map(|()| 8)?,
-                _ => scan.anything(0).map(|()| 0)?,
+                _ => scan.skip_value(0).map(|()| 0)?,
             })
         })?;
         let whole = seen.all(1 | 2) && scan.token().is_none();
@@ -36,11 +36,11 @@ impl<'d> Contents<'d> {
     }
 }
 
-/// Which members an object has had, a bit for each that is known.
+/// The members of an object seen so far, one bit per known member.
 struct Seen(u8);
 
 impl Seen {
-    /// Notes a member that may be there once.
+    /// Records a member; `None` if it is there twice.
     fn once(&mut self, bit: u8) -> Option<()> {
         let twice = self.0 & bit != 0;
         self.0 |= bit;
@@ -52,12 +52,12 @@ impl Seen {
     }
 }
 
-// Members of files: archives, their parts, their indexes.
+// Members of the objects for archives, parts and indexes.
 const CHECKSUM: u8 = 1;
 const SIZE: u8 = 2;
 const ADDRESS: u8 = 4;
 
-/// A place in a document.
+/// A position in a document.
 struct Scan<'d> {
     text: &'d str,
     at: usize,
@@ -82,7 +82,7 @@ impl<'d> Scan<'d> {
                 }
                 scan.release(version)
             })?;
-            // What has no versions is not listed.
+            // A runtime without versions is not listed.
             names.extend(last.map(|_| name));
             Some(())
         })
@@ -100,7 +100,7 @@ impl<'d> Scan<'d> {
                 "platforms" => scan.array(|scan| scan.string().map(drop)).map(|()| 32)?,
                 "artifacts" => scan.artifacts().map(|()| 64)?,
                 "yanked" => scan.or_null(|scan| scan.string_with(true)).map(|()| 128)?,
-                _ => scan.anything(0).map(|()| 0)?,
+                _ => scan.skip_value(0).map(|()| 0)?,
             })
         })?;
         seen.all(CHECKSUM | SIZE | ADDRESS | 8).then_some(())
@@ -111,12 +111,12 @@ impl<'d> Scan<'d> {
         self.object(|scan, key| {
             let arch: Arch = key.parse().ok()?;
             seen.once(1 << arch as u8)?;
-            scan.file(CHECKSUM | SIZE | ADDRESS).map(drop)
+            scan.file_object(CHECKSUM | SIZE | ADDRESS).map(drop)
         })
     }
 
-    /// An archive, a part or an index: an object that has the members `needed`. Returns its size.
-    fn file(&mut self, needed: u8) -> Option<u64> {
+    /// Parses an archive, part or index: an object with at least the members `needed`. Returns its size.
+    fn file_object(&mut self, needed: u8) -> Option<u64> {
         let (mut seen, mut size, mut parts) = (Seen(0), 0, 0_u64);
         self.object(|scan, key| {
             seen.once(match key {
@@ -128,16 +128,16 @@ impl<'d> Scan<'d> {
                 "download_url" => scan.string().map(|_| ADDRESS)?,
                 "unpacked_size" => scan.or_null(Self::number).map(|()| 8)?,
                 "entries" => scan.or_null(Self::number).map(|()| 16)?,
-                "index" => scan.or_null(|scan| scan.file(CHECKSUM | SIZE)).map(|()| 32)?,
+                "index" => scan.or_null(|scan| scan.file_object(CHECKSUM | SIZE)).map(|()| 32)?,
                 "parts" => {
                     scan.array(|scan| {
-                        let part = scan.file(CHECKSUM | SIZE | ADDRESS)?;
+                        let part = scan.file_object(CHECKSUM | SIZE | ADDRESS)?;
                         parts = parts.checked_add(part)?;
                         (part > 0).then_some(())
                     })?;
                     64
                 }
-                _ => scan.anything(0).map(|()| 0)?,
+                _ => scan.skip_value(0).map(|()| 0)?,
             })
         })?;
         (seen.all(needed) && (parts == 0 || parts == size)).then_some(size)
@@ -147,12 +147,12 @@ impl<'d> Scan<'d> {
         self.string()?.parse::<Checksum>().ok().map(|_| CHECKSUM)
     }
 
-    /// Any value, `depth` levels below one that is known.
-    fn anything(&mut self, depth: usize) -> Option<()> {
+    /// Skips any value, at nesting `depth` of unknown members.
+    fn skip_value(&mut self, depth: usize) -> Option<()> {
         match self.token()? {
             _ if depth > MAX_DEPTH => None,
-            b'{' => self.object(|scan, _| scan.anything(depth + 1)),
-            b'[' => self.array(|scan| scan.anything(depth + 1)),
+            b'{' => self.object(|scan, _| scan.skip_value(depth + 1)),
+            b'[' => self.array(|scan| scan.skip_value(depth + 1)),
             b'"' => self.string_with(true).map(drop),
             b't' => self.word("true"),
             b'f' => self.word("false"),
@@ -202,7 +202,7 @@ impl<'d> Scan<'d> {
     /// The next byte that is not white space.
     fn token(&mut self) -> Option<u8> {
         let mut rest = self.text.as_bytes().get(self.at..)?;
-        // Most of a document's white space is indentation.
+        // Most white space in a document is indentation.
         while let [b' ', b' ', b' ', b' ', more @ ..] | [b' ' | b'\n' | b'\r' | b'\t', more @ ..] =
             rest
         {
@@ -220,7 +220,7 @@ impl<'d> Scan<'d> {
         self.text[self.at..].starts_with(word).then(|| self.at += word.len())
     }
 
-    /// A whole number; what follows it, a fraction included, is the caller's.
+    /// Parses a whole number; a fraction after it makes the caller fail.
     fn number(&mut self) -> Option<u64> {
         let first = self.token()?;
         let (start, mut number) = (self.at, 0_u64);
@@ -236,7 +236,7 @@ impl<'d> Scan<'d> {
         self.string_with(false)
     }
 
-    /// A text as it is there; one with escapes, but not of code points, only if they are `allowed`.
+    /// Parses a string, borrowed; simple escapes, but not `\u`, only if `allowed`.
     fn string_with(&mut self, allowed: bool) -> Option<&'d str> {
         self.byte(b'"')?;
         let (start, bytes) = (self.at, self.text.as_bytes());
@@ -256,10 +256,10 @@ impl<'d> Scan<'d> {
     }
 }
 
-/// Where the first byte is that ends a stretch of text, and which: `"`, `\` or a control character.
+/// Offset and value of the first byte that is `"`, `\` or a control character.
 fn special(text: &[u8]) -> Option<(usize, u8)> {
     const ONES: u64 = u64::MAX / 255;
-    // The highest bit of each byte that is less than `limit`, the lowest such byte being exact.
+    // Sets the highest bit of each byte less than `limit`; exact for the lowest such byte.
     let less = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & (ONES * 0x80);
     let mut at = 0;
     while let Some(word) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {

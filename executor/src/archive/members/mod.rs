@@ -76,7 +76,7 @@ pub(crate) fn index(
         return Err(refuse(format!("it is longer than {MAX_INDEX_BYTES} bytes")));
     }
     let packed =
-        fetch::promised(location, promise, parts.list().first().map(|part| &part.location))?;
+        fetch::verified(location, promise, parts.list().first().map(|part| &part.location))?;
     let index = inflate(&packed).and_then(|bytes| Index::parse(&bytes)).map_err(refuse)?;
     agrees(&index, artifact, directory).map_err(refuse)?;
     Ok((index, packed))

@@ -9,7 +9,7 @@
 use super::source;
 use super::unit::Units;
 use super::{Extraction, MemberMap, pipeline, tree};
-use crate::archive::reuse::{self, FileSource, Here};
+use crate::archive::reuse::{self, FileSource, Intact};
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::fs::directory::is_ours;
@@ -53,7 +53,7 @@ impl Update {
     }
 
     /// Plans to make the version that is open as `root` anew, of which `good` is as it must be.
-    pub(crate) fn repair(index: &Index, root: OwnedFd, good: &Here) -> Self {
+    pub(crate) fn repair(index: &Index, root: OwnedFd, good: &Intact) -> Self {
         let old = Old { index: index.clone(), root };
         let plan = reuse::plan(&old.index, index, good);
         Self { old, plan }
@@ -104,7 +104,7 @@ impl Update {
             let fetched = pipeline::run(&mut ranges, &self.plan.members, &extraction, progress);
             let linked = match linking {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                // Here, where the number of threads is limited.
+                // On this thread, where the number of threads is limited.
                 Err(_) => links(),
             };
             fetched.and(linked)
@@ -160,7 +160,7 @@ impl Update {
         let mut at = 0;
         for (piece, place) in pieces.iter().zip(places) {
             if let Some(place) = place {
-                let old = File::from(from.file(&self.old.index.entries()[place.entry].path)?);
+                let old = File::from(from.open_file(&self.old.index.entries()[place.entry].path)?);
                 let length = usize::try_from(piece.size).map_err(|_| Errno::FBIG)?;
                 let mut bytes = vec![0; length];
                 let read = old.read_exact_at(&mut bytes, place.offset);
@@ -180,9 +180,9 @@ impl Update {
 
 impl Old {
     /// The entries that lie there as they were installed.
-    fn untouched(&self) -> Result<Here, Errno> {
+    fn untouched(&self) -> Result<Intact, Errno> {
         let mut walk = Walk::new(self.root.as_fd())?;
-        let mut untouched = Here::default();
+        let mut untouched = Intact::default();
         for (number, entry) in self.index.entries().iter().enumerate() {
             if !matches!(entry.body, Body::File { .. }) {
                 continue;
@@ -219,7 +219,7 @@ impl Link {
         new: &Entry,
     ) -> Result<(), Errno> {
         if *self == Self::Reflink && new.size() > 0 {
-            let source = from.file(&old.path)?;
+            let source = from.open_file(&old.path)?;
             let (parent, name) = to.parent(path)?;
             let target = create(parent, name, mode(new))?;
             match rustix::fs::ioctl_ficlone(&target, &source) {

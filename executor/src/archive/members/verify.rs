@@ -1,7 +1,7 @@
 //! An installed tree against its index, on all cores.
 
 use super::update::looks_installed;
-use crate::archive::reuse::Here;
+use crate::archive::reuse::Intact;
 use crate::error::Error;
 use crate::fs::walk::{Walk, visit};
 use joblet_format::index::{Body, Entry, Index};
@@ -38,7 +38,7 @@ pub(crate) struct Report {
     /// Sorted by path.
     pub differences: Vec<Difference>,
     /// What is as it must be.
-    pub good: Here,
+    pub good: Intact,
 }
 
 /// Compares the runtime that is open as `root` with its index: every file is read. `path` is for
@@ -129,7 +129,7 @@ fn contents(
     buffer: &mut [u8],
 ) -> (Option<&'static str>, Vec<usize>) {
     let Body::File { pieces, .. } = &entry.body else { return (None, Vec::new()) };
-    let Ok(file) = walk.file(&entry.path).map(File::from) else {
+    let Ok(file) = walk.open_file(&entry.path).map(File::from) else {
         return (Some("cannot be read"), Vec::new());
     };
     let (mut bad, mut sound, mut offset) = (None, Vec::new(), 0);

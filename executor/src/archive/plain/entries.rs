@@ -1,8 +1,7 @@
-//! A tar stream as a list of entries, read strictly.
+//! Parses a tar stream into entries, strictly.
 //!
-//! Every reader of a tar archive should see the same entries. Where GNU tar, BSD tar and others are
-//! known to differ (two extension headers for one entry, a size in two places, what follows the
-//! end), the stream is refused instead of interpreted.
+//! Where GNU tar, BSD tar and other implementations are known to read a stream differently (two extension
+//! headers for one entry, a size in two places, bytes after the end), it is refused.
 
 use super::pax;
 use std::io::{self, Read};
@@ -14,23 +13,23 @@ const BLOCK: usize = 512;
 const MAX_EXTENSION: u64 = 1 << 20;
 /// Smallest size that may be in a pax record and not in the header: eleven octal digits end there.
 const OCTAL_LIMIT: u64 = 1 << 33;
-/// More than any file system holds, in bytes.
+/// More than any file system supports, in bytes.
 const SIZE_LIMIT: u64 = 1 << 62;
 
-/// One member of an archive. Its body, if it is a file, is read next.
+/// One entry of an archive. The body of a file is read next, with [`Entries::read_body`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TarEntry {
-    /// The name as it is in the archive.
+    /// The name, unchanged.
     pub name: Vec<u8>,
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
-    /// Permission bits as they are in the archive.
+    /// Permission bits, unchanged.
     pub mode: u32,
     /// Modification time, in seconds since 1970.
     pub mtime: u64,
 }
 
-/// What a member is. Everything else that tar knows is refused.
+/// The type of an entry. All other types of tar are refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A directory.
@@ -39,16 +38,16 @@ pub(crate) enum Kind {
     File(u64),
     /// A symbolic link with this target.
     Symlink(Vec<u8>),
-    /// Another name for the member with this name.
+    /// A hard link to the entry with this name.
     HardLink(Vec<u8>),
 }
 
 /// Why reading stopped.
 #[derive(Debug)]
 pub(crate) enum EntryError {
-    /// The stream breaks a rule; the text says which, with the entry where one is known.
+    /// The stream breaks this rule; with the entry if one is known.
     Refused(String),
-    /// The stream cannot be read: it is damaged or cut off.
+    /// The stream cannot be read: damaged or truncated.
     Read(io::Error),
 }
 
@@ -62,13 +61,13 @@ impl From<io::Error> for EntryError {
 #[derive(Debug)]
 pub(crate) struct Entries<R> {
     stream: R,
-    /// What is left of the current file's body, in bytes.
+    /// Remaining length of the current file's body, in bytes.
     body: u64,
-    /// The zeros that fill its last block.
+    /// Padding after it, in bytes.
     padding: u64,
 }
 
-/// What extension headers said about the entry that follows them.
+/// The extension headers of the next entry.
 #[derive(Default)]
 struct Extension {
     seen: Option<&'static str>,
@@ -83,12 +82,12 @@ impl<R: Read> Entries<R> {
         Self { stream, body: 0, padding: 0 }
     }
 
-    /// The next entry, or `None` behind the last one, when the whole stream was read and is sound.
+    /// The next entry, or `None` after the last one, when the whole stream has been read and is valid.
     ///
-    /// What was not read of the current body is skipped.
+    /// The rest of the current body is skipped.
     ///
     /// # Errors
-    /// [`EntryError`]; the stream cannot be read on then.
+    /// [`EntryError`]; no further entry can be read then.
     pub(crate) fn next(&mut self) -> Result<Option<TarEntry>, EntryError> {
         self.finish_body()?;
         let mut extension = Extension::default();
@@ -137,11 +136,11 @@ impl<R: Read> Entries<R> {
         Ok(count)
     }
 
-    /// An entry proper, with what its extension headers said.
+    /// Builds an entry from its header and extension headers.
     fn entry(&mut self, header: &Header, extension: Extension) -> Result<TarEntry, EntryError> {
         let name = extension.path.unwrap_or_else(|| header_name(header));
         let fail = |rule: &str| refused(format!("{}: {rule}", shown(&name)));
-        let stated = wide(&header.as_old().size, header.entry_size(), "size")?;
+        let stated = octal_or_base256(&header.as_old().size, header.entry_size(), "size")?;
         let size = match extension.size {
             Some(size) if size != stated && size < OCTAL_LIMIT => {
                 return Err(fail("its size differs between header and pax record"));
@@ -162,14 +161,14 @@ impl<R: Read> Entries<R> {
             other => return Err(fail(type_rule(other))),
         };
         if size > SIZE_LIMIT {
-            return Err(fail("a size that no file has"));
+            return Err(fail("a size that is too large for any file system"));
         }
         if let Kind::File(size) = kind {
             self.body = size;
             self.padding = size.next_multiple_of(BLOCK as u64) - size;
         }
         let mode = number(header.mode(), "mode")?;
-        let mtime = wide(&header.as_old().mtime, header.mtime(), "mtime")?;
+        let mtime = octal_or_base256(&header.as_old().mtime, header.mtime(), "mtime")?;
         Ok(TarEntry { name, kind, mode, mtime })
     }
 
@@ -206,7 +205,7 @@ impl<R: Read> Entries<R> {
         extension: &Extension,
         what: &'static str,
     ) -> Result<Vec<u8>, EntryError> {
-        // GNU tar writes a long link before a long name; any other pair is two voices for one entry.
+        // GNU tar writes a long link before a long name; any other pair is ambiguous.
         let pair = matches!(extension.seen, Some("GNU long link")) && what == "GNU long name";
         match extension.seen {
             Some(seen) if !pair => {
@@ -216,14 +215,14 @@ impl<R: Read> Entries<R> {
         }
         let mut body = self.extension_body(header)?;
         if body.pop() != Some(0) || body.is_empty() || body.contains(&0) {
-            return Err(refused(format!("a {what} that is not one text and a NUL")));
+            return Err(refused(format!("a {what} that is not one NUL-terminated string")));
         }
         Ok(body)
     }
 
-    /// The body of an extension header, with its padding.
+    /// Reads the body of an extension header and its padding.
     fn extension_body(&mut self, header: &Header) -> Result<Vec<u8>, EntryError> {
-        let size = wide(&header.as_old().size, header.entry_size(), "size")?;
+        let size = octal_or_base256(&header.as_old().size, header.entry_size(), "size")?;
         if size > MAX_EXTENSION {
             return Err(refused(format!("an extension header of {size} bytes")));
         }
@@ -247,7 +246,7 @@ impl<R: Read> Entries<R> {
         Ok(())
     }
 
-    /// Behind the first zero block: a second one, then nothing but zeros.
+    /// Reads the end of the archive after its first zero block: a second one, then only zeros.
     fn finish(&mut self) -> Result<(), EntryError> {
         let mut buffer = [0; 16 * BLOCK];
         let mut length = 0;
@@ -268,11 +267,11 @@ impl<R: Read> Entries<R> {
     }
 }
 
-/// Whether the block is a header of a format that is read here.
+/// Checks that the block is a ustar or GNU header with a correct checksum.
 fn check_header(header: &Header) -> Result<(), EntryError> {
     let bytes = header.as_bytes();
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
-    // The checksum counts its own eight bytes as blanks.
+    // The checksum is computed with blanks in its own field.
     let actual = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
     if header.cksum().ok() != Some(actual) {
         return Err(refused("a header with a wrong checksum: damaged or not a tar archive".into()));
@@ -303,8 +302,12 @@ fn number<T>(value: io::Result<T>, field: &str) -> Result<T, EntryError> {
     value.map_err(|_| refused(format!("a header whose {field} is not a number")))
 }
 
-/// A number that may be in base 256: then it is positive, and fits into 63 bits.
-fn wide(field: &[u8; 12], value: io::Result<u64>, what: &str) -> Result<u64, EntryError> {
+/// A number that may be in base 256; it must be positive and fit into 63 bits.
+fn octal_or_base256(
+    field: &[u8; 12],
+    value: io::Result<u64>,
+    what: &str,
+) -> Result<u64, EntryError> {
     let value = number(value, what)?;
     if field[0] >= 0x80 && (field[..4] != [0x80, 0, 0, 0] || value > i64::MAX as u64) {
         return Err(refused(format!("a header whose {what} is out of range")));
@@ -325,7 +328,7 @@ fn refused(rule: String) -> EntryError {
     EntryError::Refused(rule)
 }
 
-/// A name of an archive as people may safely see it.
+/// A name from an archive, escaped and shortened for messages.
 pub(crate) fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 200;
     match name.get(..LONGEST) {

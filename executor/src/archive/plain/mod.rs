@@ -24,10 +24,10 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Most entries of any archive, and of one of which the registry does not say how many it has.
+/// Most entries of an archive, and of one for which the registry does not state a number.
 const MAX_ENTRIES: u64 = 1_000_000;
-const MAX_UNSAID_ENTRIES: u64 = 200_000;
-/// Where the registry does not say: most bytes unpacked per byte of archive, after an allowance.
+const MAX_UNSTATED_ENTRIES: u64 = 200_000;
+/// If the registry does not state a size: most unpacked bytes per byte of archive, after an allowance.
 const MAX_RATIO: u64 = 100;
 const RATIO_ALLOWANCE: u64 = 64 << 20;
 /// Longest component of a path and longest path, in bytes, as on Linux.
@@ -38,19 +38,19 @@ const MAX_DEPTH: usize = 128;
 /// Bytes inflated at a time.
 const BUFFER: usize = 128 << 10;
 
-/// What an archive may unpack to.
+/// Limits on what an archive unpacks to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Budget {
-    /// Bytes of file content that may still come.
+    /// Remaining bytes of file content.
     pub bytes: u64,
-    /// Entries that may still come.
+    /// Remaining entries.
     pub entries: u64,
 }
 
 /// Unpacks `archive` into the empty directory `into`.
 ///
-/// `archive` was verified when it was fetched; it is hashed again while it is read, so that what is
-/// unpacked is what was verified even if another process writes to the file.
+/// `archive` was verified when it was fetched. It is hashed again while it is read, so that a concurrent
+/// change of the file is detected.
 ///
 /// # Errors
 /// [`Error::Archive`] with the rule that was broken, [`Error::Checksum`] when the file changed,
@@ -81,7 +81,7 @@ pub(crate) fn unpack(
     check_rest(rest, name, artifact)
 }
 
-/// All of the file was read, and it is still the file that was verified.
+/// Checks that the whole file was read, and that its hash is still the verified one.
 fn check_rest(mut rest: BufReader<Hashed>, name: &str, artifact: &Artifact) -> Result<(), Error> {
     let trailing = rest.fill_buf().map_err(Error::file("read", name))?;
     if !trailing.is_empty() {
@@ -96,18 +96,18 @@ fn check_rest(mut rest: BufReader<Hashed>, name: &str, artifact: &Artifact) -> R
     Ok(())
 }
 
-/// What the registry promises, or else what an honest archive of this size may need.
+/// The registry's figures, or limits derived from the size of the archive.
 pub(crate) fn budget(artifact: &Artifact) -> Budget {
     let bytes = artifact
         .unpacked_size
         .unwrap_or_else(|| artifact.size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE));
-    Budget { bytes, entries: artifact.entries.unwrap_or(MAX_UNSAID_ENTRIES).min(MAX_ENTRIES) }
+    Budget { bytes, entries: artifact.entries.unwrap_or(MAX_UNSTATED_ENTRIES).min(MAX_ENTRIES) }
 }
 
 struct Unpacking<'a> {
     name: &'a str,
     walk: Walk,
-    /// To the targets of hard links, which may be far from what is written.
+    /// A second position, for the targets of hard links.
     links: Walk,
     budget: Budget,
     buffer: Vec<u8>,
@@ -160,7 +160,7 @@ impl Unpacking<'_> {
     ) -> Result<(), Error> {
         let mode = permissions(entry.mode) | Mode::RUSR | Mode::WUSR;
         let file =
-            self.walk.made_parent(path).and_then(|(parent, name)| create(parent, name, mode));
+            self.walk.create_parent(path).and_then(|(parent, name)| create(parent, name, mode));
         let mut file = File::from(file.map_err(|errno| self.tree_error(entry, errno))?);
         loop {
             let count = entries
@@ -184,7 +184,7 @@ impl Unpacking<'_> {
 
     /// The target is data and not looked at.
     fn symlink(&mut self, path: &Path, target: &[u8], mtime: u64) -> Result<(), Errno> {
-        let (parent, name) = self.walk.made_parent(path)?;
+        let (parent, name) = self.walk.create_parent(path)?;
         rustix::fs::symlinkat(OsStr::from_bytes(target), parent, name)?;
         set_times(parent, name, mtime)
     }
@@ -196,7 +196,7 @@ impl Unpacking<'_> {
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
             return Err(Errno::INVAL);
         }
-        let (parent, name) = self.walk.made_parent(path)?;
+        let (parent, name) = self.walk.create_parent(path)?;
         rustix::fs::linkat(existing, file, parent, name, AtFlags::empty())
     }
 

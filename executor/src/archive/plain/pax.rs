@@ -1,6 +1,6 @@
 //! The records of a pax header.
 
-/// What pax records say about an entry.
+/// The pax records that affect an entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
     /// `path`
@@ -11,12 +11,12 @@ pub(super) struct Records {
     pub size: Option<u64>,
 }
 
-/// Keywords without influence here: times, owners, comments, extended attributes.
+/// Ignored keywords: times, owners, comments, extended attributes.
 ///
-/// None of them is restored: an installed runtime has no owners, attributes or labels of its own.
+/// They are not restored: an installed runtime has no owners, attributes or labels of its own.
 const IGNORED: [&str; 7] = ["mtime", "atime", "ctime", "uid", "gid", "uname", "gname"];
 const IGNORED_VENDORS: [&str; 4] = ["SCHILY.xattr.", "SCHILY.acl.", "LIBARCHIVE.", "RHT.security."];
-/// SCHILY's names for numbers of the archived file system.
+/// SCHILY's keywords for metadata of the archived file system.
 const IGNORED_SCHILY: [&str; 6] = ["dev", "ino", "nlink", "fflags", "devmajor", "devminor"];
 
 /// Parses `LENGTH KEYWORD=VALUE\n` …
@@ -29,8 +29,8 @@ pub(super) fn records(mut body: &[u8]) -> Result<Records, String> {
         let (keyword, value, rest) = record(body).ok_or("a record whose length is wrong")?;
         body = rest;
         match keyword {
-            "path" => set(&mut records.path, text(keyword, value)?, keyword)?,
-            "linkpath" => set(&mut records.link, text(keyword, value)?, keyword)?,
+            "path" => set(&mut records.path, string(keyword, value)?, keyword)?,
+            "linkpath" => set(&mut records.link, string(keyword, value)?, keyword)?,
             "size" => set(&mut records.size, number(value)?, keyword)?,
             "comment" => {}
             _ if keyword.starts_with("GNU.sparse.") || keyword == "SCHILY.realsize" => {
@@ -62,7 +62,7 @@ fn record(body: &[u8]) -> Option<(&str, &[u8], &[u8])> {
     Some((keyword, &record[equals + 1..], rest))
 }
 
-fn text(keyword: &str, value: &[u8]) -> Result<Vec<u8>, String> {
+fn string(keyword: &str, value: &[u8]) -> Result<Vec<u8>, String> {
     if value.is_empty() || value.contains(&0) {
         return Err(format!("{keyword} is empty or contains a NUL byte"));
     }

@@ -264,8 +264,8 @@ fn streams_that_two_readers_see_differently_are_refused() {
         ),
         (long(b'L', b"a\0").raw(b'L', b"x", b"", 0, b"b\0").file("c", ""), "after a GNU long name"),
         (long(b'L', b"a\0").pax(&[("path", "b")]).file("c", ""), "a pax header after a GNU"),
-        (long(b'L', b"a").file("c", ""), "not one text and a NUL"),
-        (long(b'L', b"a\0b\0").file("c", ""), "not one text and a NUL"),
+        (long(b'L', b"a").file("c", ""), "not one NUL-terminated string"),
+        (long(b'L', b"a\0b\0").file("c", ""), "not one NUL-terminated string"),
         (Tar::default().pax(&[("path", "a")]), "pax header without an entry"),
         (
             Tar::default().raw(b'g', b"g", b"", 0, b"15 path=../xyz\n").file("a", ""),
@@ -274,7 +274,7 @@ fn streams_that_two_readers_see_differently_are_refused() {
         (Tar::default().raw(b'g', b"g", b"", 0, b"9 size=1\n").file("a", ""), "global pax header"),
         (
             Tar::default().pax(&[("size", "18446744073709551615")]).file("a", ""),
-            "a size that no file has",
+            "too large for any file system",
         ),
         (
             Tar::default().file("a", "").patch(

@@ -4,7 +4,7 @@ use super::runtimes::INSTALLED;
 use super::shared::{self, DEVICE, IPC, KEEP_FD, PROFILE, TMP};
 use super::{BindArg, Command as Parsed, Run, Terminal, TmpfsArg, one_spec, values};
 use crate::gpu::Wanted;
-use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, file, text};
+use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, path, utf8};
 use joblet_format::Spec;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ static WORKDIR: Opt<PathBuf> = Opt::value(
     "--workdir",
     "DIR",
     Complete::Files,
-    file,
+    path,
     "directory of the job to start in, instead of /work",
 )
 .short("-w");
@@ -81,7 +81,7 @@ static HOSTNAME: Opt<String> = Opt::value(
     "--hostname",
     "NAME",
     Complete::Nothing,
-    text,
+    utf8,
     "name of the host as the job sees it",
 );
 pub(super) static NETWORK: Opt<bool> = Opt::choice(

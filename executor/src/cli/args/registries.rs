@@ -1,7 +1,7 @@
 //! The options of every command, which say what registries and stores there are; `export`, `import`, `doctor`.
 
 use super::{Command as Parsed, specs, values};
-use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, text};
+use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, utf8};
 use joblet_format::Arch;
 use std::path::PathBuf;
 
@@ -44,11 +44,11 @@ static REGISTRY: Opt<String> = Opt::value(
     "--registry",
     "WHERE",
     Complete::Files,
-    text,
+    utf8,
     "registry: owner/repo, https address, directory, file or name in the configuration",
 );
 static CONFIG: Opt<PathBuf> =
-    Opt::path("--config", "FILE", "which registries there are, instead of ~/.rnx/config.yaml");
+    Opt::path("--config", "FILE", "read the registries from FILE instead of ~/.rnx/config.yaml");
 static STORE: Opt<PathBuf> = Opt::path("--store", "DIR", "where runtimes are installed").about(
     "An ordinary user's is $XDG_DATA_HOME/joblet/runtimes, beside which the runtimes of \
      /opt/joblet/runtimes can be used; that one is root's.",

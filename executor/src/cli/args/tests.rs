@@ -82,7 +82,7 @@ fn mistakes_are_named() {
         ("runtime", "unknown command \"runtime\""),
         ("list --availible", "unknown option \"--availible\"; did you mean --available?"),
         ("list --zzz", "joblet-exec list --help lists them"),
-        ("--runtime=a run ls", "options of a command stand after it"),
+        ("--runtime=a run ls", "options of a command come after it"),
         ("list x", "unexpected argument \"x\""),
         ("list --json=yes", "--json takes no value"),
         ("list --store", "--store needs a value: DIR"),

@@ -77,7 +77,7 @@ impl<'a> Bundle<'a> {
         let choice = resolve::resolve(&catalog.registry, &catalog.location, spec, arch)?;
         let exact = Spec { origin: None, ..spec.exactly(&choice.release.version) };
         if let Some(reason) = &choice.release.yanked {
-            ui.warning(&format!("{exact} was withdrawn: {reason}"));
+            ui.warning(&format!("{exact} is yanked: {reason}"));
         }
         let name = spec.name.archive(&choice.release.version, arch);
         let path = self.directory.join(&name);
@@ -90,7 +90,7 @@ impl<'a> Bundle<'a> {
         io::copy(&mut archive, &mut file).map_err(Error::file("write", &path))?;
         if let Some(promise) = &choice.artifact.index {
             let url = install::address(catalog, &choice.artifact.download_url, &exact)?;
-            let index = fetch::promised(&url.beside(".index"), promise, None)?;
+            let index = fetch::verified(&url.beside(".index"), promise, None)?;
             write(&self.directory.join(format!("{name}.index")), &index)?;
         }
         let mut release = choice.release.clone();

@@ -54,7 +54,7 @@ impl Session<'_> {
         if self.offline() {
             return Check::pass("registry", "not asked: offline");
         }
-        match self.registries().and_then(|mut registries| registries.all(ui)) {
+        match self.registries().and_then(|mut registries| registries.catalogs(ui)) {
             Ok(all) => {
                 let count: usize = all.iter().map(|catalog| catalog.registry.runtimes.len()).sum();
                 let places: Vec<_> = all.iter().map(|it| it.location.to_string()).collect();

@@ -22,14 +22,14 @@ impl Session<'_> {
             Some(runtime) => {
                 let loaded =
                     runtime::load_open(store.open(&runtime)?, &runtime.path, store.arch())?;
-                let disk = Usage::of(&loaded.dir, &runtime.path)?;
+                let disk = Usage::measure(&loaded.dir, &runtime.path)?;
                 // Earlier versions wrote addresses whole.
                 let receipt = store.receipt(&runtime).map(|receipt| Receipt {
                     registry: shown(&receipt.registry),
                     url: shown(&receipt.url),
                     ..receipt
                 });
-                Some(output::Here { config: loaded.config, receipt, disk, runtime })
+                Some(output::InstalledDetails { config: loaded.config, receipt, disk, runtime })
             }
             None => None,
         };

@@ -12,7 +12,7 @@ use std::path::Path;
 
 /// An installed version and its details.
 #[derive(Debug)]
-pub(super) struct Here {
+pub(super) struct InstalledDetails {
     /// Where it is.
     pub runtime: Installed,
     /// Its `runtime.yml`.
@@ -48,7 +48,7 @@ struct Row<'a> {
 /// has for `arch`. The `profiles` are those of every job here.
 pub(super) fn details(
     name: &RuntimeName,
-    (here, profiles): (Option<&Here>, &[String]),
+    (here, profiles): (Option<&InstalledDetails>, &[String]),
     catalog: Option<&Catalog>,
     (same, arch): (&[Installed], Arch),
     json: bool,
@@ -84,7 +84,7 @@ pub(super) fn details(
             text.push_str(", installed");
         }
         if let Some(reason) = row.yanked {
-            _ = write!(text, ", withdrawn: {reason}");
+            _ = write!(text, ", yanked: {reason}");
         }
         lines.add(label, &text);
     }
@@ -94,7 +94,7 @@ pub(super) fn details(
     lines.0
 }
 
-fn installed(lines: &mut Lines, here: &Here) {
+fn installed(lines: &mut Lines, here: &InstalledDetails) {
     if let Some(version) = &here.runtime.version {
         lines.add("version", &version.to_string());
     }

@@ -1,8 +1,8 @@
-//! An archive of any make becomes a file, and a download goes on where it broke off: in this call, or
-//! in the next one.
+//! Downloads an archive to a file. A download that was interrupted is resumed, in this call or in the
+//! next one.
 //!
-//! What has arrived is `downloads/SHA256` in the store, or `downloads/SHA256-ETAG` once the server has
-//! said what it calls the bytes, both in hex. It stays when the network fails, and only then.
+//! The partial file is `downloads/SHA256` in the store, or `downloads/SHA256-ETAG` once the server has
+//! sent a strong entity tag, both in hex. It is kept when the network fails, and only then.
 
 use crate::cli::progress::Progress;
 use crate::error::Error;
@@ -25,25 +25,24 @@ const BUFFER: usize = 256 << 10;
 /// Longest entity tag that is kept, in bytes: file names end at 255.
 const MAX_ETAG: usize = 90;
 
-/// What has arrived of an archive.
+/// A partial download.
 #[derive(Debug)]
 struct Partial<'d> {
     directory: &'d Directory,
     file: File,
     name: String,
-    /// What the server calls the bytes.
+    /// The strong entity tag of the bytes.
     etag: Option<String>,
 }
 
-/// Returns the archive in `parts`, joined, as one file; each part has the size and checksum that it
-/// must have.
+/// Returns the archive in `parts` as one file; size and checksum of each part have been verified.
 ///
-/// A local archive is verified where it lies, unless it has to be joined. Any other is downloaded to a
-/// file in `directory`, which has no name any more when this returns.
+/// A local archive that is not split is verified in place. Any other is downloaded to a file in
+/// `directory`, which is unlinked but open when this returns.
 ///
 /// # Errors
-/// [`Error::Net`] when it does not arrive, [`Error::Size`] or [`Error::Checksum`] when it is another one,
-/// [`Error::File`] when the directory cannot be written.
+/// [`Error::Net`] when the transfer fails, [`Error::Size`] or [`Error::Checksum`] when the bytes differ
+/// from what the registry states, [`Error::File`] when the directory cannot be written.
 pub(crate) fn archive(
     parts: &Parts,
     artifact: &Artifact,
@@ -60,17 +59,17 @@ pub(crate) fn archive(
     let mut partial = Partial::open(directory, &artifact.checksum.hex())?;
     let here = partial.length()?;
     if here > artifact.size {
-        partial.restart(0)?;
+        partial.truncate(0)?;
     }
     let mut done = partial.fill(parts, progress);
     if here > 0 && matches!(done, Err(Error::Checksum { .. } | Error::Size { .. })) {
-        // What was here may have been of something else: once more, from the beginning.
-        partial.restart(0)?;
+        // The partial file may have been damaged: download once more, from the beginning.
+        partial.truncate(0)?;
         done = partial.fill(parts, progress);
     }
     let keep = matches!(done, Err(Error::Net { .. })) && partial.length()? > 0;
     if !keep {
-        // One that stays is used or removed by the next download.
+        // A file that cannot be removed is used or removed by the next download.
         _ = directory.remove_file(&partial.name);
     }
     done?;
@@ -80,7 +79,7 @@ pub(crate) fn archive(
 }
 
 impl<'d> Partial<'d> {
-    /// The file for the archive whose checksum is `hex`, locked.
+    /// Opens and locks the partial file of the archive whose checksum is `hex`.
     fn open(directory: &'d Directory, hex: &str) -> Result<Self, Error> {
         let mut found = directory.names().unwrap_or_default();
         found.retain(|name| name.starts_with(hex));
@@ -92,11 +91,11 @@ impl<'d> Partial<'d> {
         let etag =
             name.strip_prefix(hex).and_then(|rest| hex::decode(rest.strip_prefix('-')?).ok());
         let etag = etag.and_then(|etag| String::from_utf8(etag).ok());
-        if let Some(file) = directory.file(&name, OFlags::RDWR).ok().filter(is_ours) {
+        if let Some(file) = directory.open_file(&name, OFlags::RDWR).ok().filter(is_ours) {
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 return Ok(Self { directory, file, name, etag });
             }
-            // Somebody else is fetching the same: this one is for this process alone.
+            // Another process is downloading the same archive: use a file of our own.
             let own = format!("{hex}.{}.{}", lock::host(), std::process::id());
             directory.remove_file(&own)?;
             return Self::create(directory, own);
@@ -106,28 +105,28 @@ impl<'d> Partial<'d> {
     }
 
     fn create(directory: &'d Directory, name: String) -> Result<Self, Error> {
-        let file = directory.file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
-        let file = file.map_err(Error::file("create", directory.at(&name)))?;
-        // Nobody else has it open yet.
+        let file = directory.open_file(&name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL);
+        let file = file.map_err(Error::file("create", directory.path_of(&name)))?;
+        // Just created: no other process has it open.
         _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self { directory, file, name, etag: None })
     }
 
     fn path(&self) -> PathBuf {
-        self.directory.at(&self.name)
+        self.directory.path_of(&self.name)
     }
 
     fn length(&self) -> Result<u64, Error> {
         self.file.metadata().map(|it| it.len()).map_err(Error::file("stat", self.path()))
     }
 
-    /// Forgets everything from `length` on.
-    fn restart(&mut self, length: u64) -> Result<(), Error> {
+    /// Truncates the file to `length` bytes and continues there.
+    fn truncate(&mut self, length: u64) -> Result<(), Error> {
         let done = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
         done.map(drop).map_err(Error::file("write", self.path()))
     }
 
-    /// Hashes what is here, and fetches what is missing.
+    /// Hashes the bytes that are present, and fetches the others.
     fn fill(&mut self, parts: &Parts, progress: &Progress) -> Result<(), Error> {
         let here = self.length()?;
         for part in parts.list() {
@@ -149,7 +148,7 @@ impl<'d> Partial<'d> {
         Ok(())
     }
 
-    /// Fetches what is missing of a part.
+    /// Fetches the missing bytes of a part.
     fn fetch(&mut self, part: &Part, arriving: &mut Arriving<'_>) -> Result<(), Error> {
         let mut transfer = Transfer::whole(part, arriving.at, self.etag.clone())?;
         let mut buffer = vec![0; BUFFER];
@@ -158,21 +157,21 @@ impl<'d> Partial<'d> {
                 Chunk::End => return Ok(()),
                 Chunk::Restart => {
                     (arriving.hash, arriving.at) = (Sha256::new(), 0);
-                    self.restart(part.place.start)?;
-                    self.call(transfer.etag().map(str::to_owned));
+                    self.truncate(part.place.start)?;
+                    self.record_etag(transfer.etag().map(str::to_owned));
                 }
                 Chunk::Bytes(count) => {
                     let bytes = &buffer[..count];
                     self.file.write_all(bytes).map_err(Error::file("write", self.path()))?;
-                    // Hashing does not fail.
+                    // Hashing cannot fail.
                     _ = arriving.write(bytes);
                 }
             }
         }
     }
 
-    /// Notes what the server calls the bytes, for who goes on with them.
-    fn call(&mut self, etag: Option<String>) {
+    /// Records the entity tag in the file's name, for a later resumption.
+    fn record_etag(&mut self, etag: Option<String>) {
         self.etag = etag.filter(|etag| etag.len() <= MAX_ETAG);
         let Some(digest) = self.name.get(..64).filter(|_| !self.name.contains('.')) else { return };
         let suffix =
@@ -184,10 +183,10 @@ impl<'d> Partial<'d> {
     }
 }
 
-/// A part on its way: what is written here is hashed and counted.
+/// A writer that hashes and counts the bytes of a part.
 struct Arriving<'a> {
     hash: Sha256,
-    /// How much of it is here, in bytes.
+    /// How many bytes have arrived.
     at: u64,
     progress: &'a Progress,
 }
@@ -205,7 +204,7 @@ impl Write for Arriving<'_> {
     }
 }
 
-/// Whether it is a file that this user wrote, and that has no other name.
+/// Whether it is a regular file of this user, with one link.
 fn is_ours(file: &File) -> bool {
     let own = rustix::process::geteuid().as_raw();
     file.metadata().is_ok_and(|it| it.is_file() && it.uid() == own && it.nlink() == 1)

@@ -1,4 +1,4 @@
-//! Bytes of a [`Location`], checked against what the registry promised.
+//! Reads a [`Location`] into memory, or verifies a local file, against the registry's size and SHA-256.
 
 use crate::cli::progress::Progress;
 use crate::error::Error;
@@ -20,13 +20,13 @@ const BUFFER: usize = 256 << 10;
 /// Reads a whole document of at most `limit` bytes.
 ///
 /// # Errors
-/// [`Error::Net`] when there is no answer, [`Error::File`] when the file cannot be read,
+/// [`Error::Net`] when the request fails, [`Error::File`] when the file cannot be read,
 /// [`Error::Registry`] when it is too long.
 pub(crate) fn document(location: &Location, limit: u64) -> Result<Vec<u8>, Error> {
     whole(&mut reader(location)?, location, limit)
 }
 
-/// Reads the document at `url` unless it is still the one that `known` stands for; none then.
+/// Reads the document at `url`; `None` if the validators `known` still match.
 ///
 /// # Errors
 /// As [`document`].
@@ -39,7 +39,7 @@ pub(crate) fn changed(
     if response.status() == 304 {
         return Ok(None);
     }
-    let validators = Validators::of(&response);
+    let validators = Validators::from_response(&response);
     let body = whole(&mut response, &Location::Http(url.clone()), limit)?;
     Ok(Some((body, validators)))
 }
@@ -55,14 +55,14 @@ fn whole(from: &mut impl Read, location: &Location, limit: u64) -> Result<Vec<u8
     Ok(body)
 }
 
-/// Reads the small file at `location`, whose size and checksum are those of `promise`; `then` is what will
-/// be read next, if anything.
+/// Reads the small file at `location` and verifies size and checksum of `expected`; `then` is the file
+/// that is read next, if any.
 ///
 /// # Errors
-/// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes are others.
-pub(crate) fn promised(
+/// As [`document`], and [`Error::Size`] or [`Error::Checksum`] when the bytes differ.
+pub(crate) fn verified(
     location: &Location,
-    promise: &IndexFile,
+    expected: &IndexFile,
     then: Option<&Location>,
 ) -> Result<Vec<u8>, Error> {
     let mut from: Box<dyn Read> = match (location, then) {
@@ -70,24 +70,24 @@ pub(crate) fn promised(
         _ => reader(location)?,
     };
     let mut body = Vec::new();
-    let promise = (promise.size, promise.checksum);
-    verify(&mut from, &mut body, location, promise, &Progress::none())?;
+    let expected = (expected.size, expected.checksum);
+    verify(&mut from, &mut body, location, expected, &Progress::none())?;
     Ok(body)
 }
 
-/// Returns a local file, whose size and checksum are those of `part`.
+/// Opens a local file and verifies size and checksum of `part`.
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Size`] or [`Error::Checksum`].
 pub(crate) fn local(part: &Part, local: &Local, progress: &Progress) -> Result<File, Error> {
     let mut file = local.open()?;
-    let promise = (part.size(), part.checksum);
-    verify(&mut file, &mut io::sink(), &part.location, promise, progress)?;
+    let expected = (part.size(), part.checksum);
+    verify(&mut file, &mut io::sink(), &part.location, expected, progress)?;
     file.rewind().map_err(Error::file("rewind", local.path()))?;
     Ok(file)
 }
 
-/// The bytes at `location`, from its beginning on.
+/// Opens `location` for reading.
 fn reader(location: &Location) -> Result<Box<dyn Read>, Error> {
     Ok(match location {
         Location::File(file) => Box::new(file.open()?),
@@ -95,7 +95,7 @@ fn reader(location: &Location) -> Result<Box<dyn Read>, Error> {
     })
 }
 
-/// Copies `from` to `to` while hashing, and stops at the first byte too many.
+/// Copies `from` to `to` while hashing, and fails at the first byte past the expected size.
 fn verify(
     from: &mut impl Read,
     to: &mut impl Write,
@@ -147,7 +147,7 @@ pub(crate) fn open(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// The failure to read from `location`.
+/// The error for a failed read of `location`.
 pub(crate) fn read_failed(location: &Location, error: io::Error) -> Error {
     match location {
         Location::File(file) => Error::File { verb: "read", path: file.path(), source: error },

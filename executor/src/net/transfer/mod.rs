@@ -1,7 +1,7 @@
 //! Transfers of documents and archives.
 //!
-//! In: a location and what was promised of it. Out: verified bytes ([`fetch`]), or a file that is resumed
-//! after an interruption ([`download`]).
+//! In: a location with the expected size and SHA-256. Out: verified bytes ([`fetch`]), or a file whose
+//! download is resumed after an interruption ([`download`]).
 
 pub(crate) mod download;
 pub(crate) mod fetch;

@@ -1,8 +1,8 @@
-//! Stretches of one file, in order, over as many connections as that takes.
+//! Reads a file, or ascending ranges of it, and reconnects where the connection breaks.
 //!
-//! Ranges are asked for ahead: while one arrives, the next ones are on their way on the same connection
-//! (pipelining, RFC 9112, section 9.3.2), so that they cost bytes and no round trips. A server that closes
-//! the connection instead, or answers another range, is asked for one after the other from then on.
+//! Range requests are pipelined (RFC 9112, section 9.3.2): while one range arrives, the next ones have
+//! been requested on the same connection, so that they cost no round trips. With a server that closes the
+//! connection instead, or sends another range, pipelining stops.
 
 use super::fetch::read_failed;
 use crate::error::Error;
@@ -17,23 +17,23 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-/// Most ranges that are asked for ahead. Their answers fill the line: together they are larger than what is
-/// on its way in a round trip on all but the fastest lines.
+/// Most pipelined requests. Their responses together exceed the bandwidth-delay product of all but the
+/// fastest connections.
 const AHEAD: usize = 16;
-/// How often a server may disappoint who asks ahead before it is asked for one range after the other.
-const MAX_DISAPPOINTMENTS: usize = 2;
+/// After how many failures of pipelining with a server it is given up.
+const MAX_PIPELINE_FAILURES: usize = 2;
 /// Progress, in bytes, that resets the retry counter.
 const RETRY_RESET_BYTES: u64 = 1 << 20;
-/// Bytes that are read at a time where they are of no use.
+/// Bytes read at a time to skip them.
 const UNUSED: usize = 16 << 10;
 
-/// A file that is being read, whole or in ranges.
+/// A file that is being read, as a whole or in ranges.
 #[derive(Debug)]
 pub(crate) struct Transfer<'a> {
     part: &'a Part,
-    /// What is still to be read, in bytes of the file. None of them is empty.
+    /// The ranges still to be read, in bytes of the file. None is empty.
     wanted: VecDeque<Range<u64>>,
-    /// Whether the end of what is wanted must be the end of the file.
+    /// Whether the file must end where the last range ends.
     whole: bool,
     source: Source<'a>,
 }
@@ -47,32 +47,32 @@ enum Source<'a> {
 #[derive(Debug)]
 struct Remote<'a> {
     url: &'a Address,
-    /// What the first answer calls the bytes of the file.
+    /// The strong entity tag of the first response.
     etag: Option<String>,
-    /// The answer that is being read; it stands where the first wanted range begins.
+    /// The response that is being read; its next byte is the first of the first wanted range.
     answer: Option<Response>,
-    /// How many of the ranges after the first have been asked for.
+    /// How many ranges after the first have been requested.
     ahead: usize,
-    disappointments: usize,
+    pipeline_failures: usize,
     begun: bool,
     tries: Tries,
-    /// What has arrived since the retry counter was reset, in bytes.
+    /// Bytes received since the retry counter was reset.
     arrived: u64,
 }
 
-/// What [`Transfer::read`] has read.
+/// The result of [`Transfer::read`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Chunk {
-    /// So many bytes.
+    /// This many bytes were read.
     Bytes(usize),
-    /// Nothing: what follows is the file from its first byte on, whatever came before.
+    /// Nothing was read: the file is sent again from its first byte on.
     Restart,
-    /// Nothing: all of it has been read.
+    /// Nothing was read: the end.
     End,
 }
 
 impl<'a> Transfer<'a> {
-    /// All of `part` from `from` on, in bytes; `etag` is what its server called what came before.
+    /// Reads `part` from offset `from` to its end, in bytes; `etag` is the entity tag of the bytes before.
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Size`] for a local file.
@@ -89,7 +89,7 @@ impl<'a> Transfer<'a> {
         Ok(transfer)
     }
 
-    /// The bytes of `part` in `wanted`, ascending and apart.
+    /// Reads the ranges `wanted` of `part`, which ascend and do not touch.
     ///
     /// # Errors
     /// [`Error::File`] for a local file.
@@ -97,7 +97,7 @@ impl<'a> Transfer<'a> {
         Ok(Self { part, wanted: wanted.into(), whole: false, source: Source::open(part, None)? })
     }
 
-    /// What the server calls the bytes of the file, if that stands for exact ones.
+    /// The strong entity tag of the file.
     pub(crate) fn etag(&self) -> Option<&str> {
         match &self.source {
             Source::File(_) => None,
@@ -105,12 +105,13 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Fills `buffer`, which ends in the range that it begins in, with what comes next.
+    /// Fills `buffer` with the next bytes, which must lie in one range.
     ///
-    /// After a break it is asked for from its beginning on, and bytes before that are read past.
+    /// After a broken connection the whole buffer is requested again; bytes before it that the server sends
+    /// are skipped.
     ///
     /// # Errors
-    /// [`Error::Net`] when four tries in a row did not bring it, [`Error::File`], [`Error::Size`].
+    /// [`Error::Net`] after four failed attempts in a row, [`Error::File`], [`Error::Size`].
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
         let Some(range) = self.wanted.front().cloned() else {
             return if buffer.is_empty() { Ok(()) } else { Err(self.part.wrong_size("less")) };
@@ -127,10 +128,12 @@ impl<'a> Transfer<'a> {
                 loop {
                     let before = match &remote.answer {
                         Some(_) => 0,
-                        None if !self.whole => remote.range(self.part, &self.wanted).map(|()| 0)?,
-                        None => remote.rest(self.part, range.start)?,
+                        None if !self.whole => {
+                            remote.request_range(self.part, &self.wanted).map(|()| 0)?
+                        }
+                        None => remote.request_rest(self.part, range.start)?,
                     };
-                    remote.ask_ahead(&self.wanted);
+                    remote.pipeline(&self.wanted);
                     match remote.read_exact(before, buffer) {
                         Ok(()) => break,
                         Err(error) => remote.broken(url, &error)?,
@@ -143,7 +146,7 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    /// Reads past what comes next.
+    /// Skips the next `count` bytes.
     ///
     /// # Errors
     /// As [`Transfer::fill`].
@@ -157,7 +160,7 @@ impl<'a> Transfer<'a> {
         Ok(())
     }
 
-    /// Reads some of what comes next of a whole file, and what is left of it at its end.
+    /// Reads some of the next bytes of a whole file.
     ///
     /// # Errors
     /// As [`Transfer::fill`].
@@ -172,7 +175,7 @@ impl<'a> Transfer<'a> {
                 .read_at(&mut buffer[..most], range.start)
                 .map_err(|error| read_failed(&self.part.location, error))?,
             Source::Http(remote) => loop {
-                if remote.answer.is_none() && remote.rest_or_all(self.part, range.start)? {
+                if remote.answer.is_none() && remote.request_rest_or_all(self.part, range.start)? {
                     self.wanted.clear();
                     self.wanted.push_back(0..self.part.size());
                     return Ok(Chunk::Restart);
@@ -192,7 +195,7 @@ impl<'a> Transfer<'a> {
         Ok(Chunk::Bytes(count))
     }
 
-    /// Checks that nothing follows what was read.
+    /// Checks that the file ends here, if it was read as a whole.
     ///
     /// # Errors
     /// [`Error::Size`].
@@ -202,14 +205,14 @@ impl<'a> Transfer<'a> {
             _ => None,
         };
         let Some(answer) = answer else { return Ok(()) };
-        // Everything that was promised is here: how its connection ends does not matter.
+        // All expected bytes have arrived: how the connection ends does not matter.
         match answer.read(&mut [0]) {
             Ok(count) if count > 0 => Err(self.part.wrong_size("more")),
             _ => Ok(()),
         }
     }
 
-    /// Notes that `count` bytes have been read.
+    /// Records that `count` bytes have been read.
     fn advance(&mut self, count: u64) {
         let Some(range) = self.wanted.front_mut() else { return };
         range.start += count;
@@ -223,7 +226,7 @@ impl<'a> Transfer<'a> {
                 (remote.tries, remote.arrived) = (Tries::new(), 0);
             }
             if done && !self.whole {
-                remote.turn(self.part, &self.wanted);
+                remote.next_response(self.part, &self.wanted);
             }
         }
     }
@@ -238,7 +241,7 @@ impl<'a> Source<'a> {
                 etag,
                 answer: None,
                 ahead: 0,
-                disappointments: 0,
+                pipeline_failures: 0,
                 begun: false,
                 tries: Tries::new(),
                 arrived: 0,
@@ -248,28 +251,28 @@ impl<'a> Source<'a> {
 }
 
 impl Remote<'_> {
-    /// Asks for the first of the ranges that are `wanted`.
-    fn range(&mut self, part: &Part, wanted: &VecDeque<Range<u64>>) -> Result<(), Error> {
+    /// Requests the first of the ranges `wanted`.
+    fn request_range(&mut self, part: &Part, wanted: &VecDeque<Range<u64>>) -> Result<(), Error> {
         let Some(range) = wanted.front() else { return Ok(()) };
-        let many = if self.asks_ahead() { AHEAD } else { 0 };
-        let ahead: Vec<_> = wanted.iter().skip(1).take(many).map(http::bytes).collect();
+        let many = if self.may_pipeline() { AHEAD } else { 0 };
+        let ahead: Vec<_> = wanted.iter().skip(1).take(many).map(http::range_header).collect();
         let answer = http::get_range(self.url, range, &ahead, part.size(), &mut self.tries)?;
         self.ahead = answer.waiting();
         self.answer = Some(answer);
         Ok(())
     }
 
-    /// Asks for everything from `at` on. Returns how many bytes come before that.
-    fn rest(&mut self, part: &Part, at: u64) -> Result<u64, Error> {
+    /// Requests everything from `at` on. Returns how many bytes the response has before that.
+    fn request_rest(&mut self, part: &Part, at: u64) -> Result<u64, Error> {
         if !std::mem::replace(&mut self.begun, true) && at == 0 {
-            return self.all(part).map(|()| 0);
+            return self.request_all(part).map(|()| 0);
         }
         match http::resume(self.url, at, part.size(), self.etag.as_deref(), &mut self.tries)? {
             Resumed::Rest(answer) => {
                 self.answer = Some(answer);
                 Ok(0)
             }
-            // It knows no ranges, or has other bytes by now: each is checked like everything else.
+            // No support for ranges, or the file has changed: the checksum decides, as for all bytes.
             Resumed::Whole(answer) => {
                 self.answer = Some(answer);
                 Ok(at)
@@ -278,9 +281,8 @@ impl Remote<'_> {
         }
     }
 
-    /// Asks for everything from `at` on, or for the whole file where that is not to be had; says whether
-    /// it is the whole one.
-    fn rest_or_all(&mut self, part: &Part, at: u64) -> Result<bool, Error> {
+    /// Requests everything from `at` on, else the whole file; returns whether it is the whole file.
+    fn request_rest_or_all(&mut self, part: &Part, at: u64) -> Result<bool, Error> {
         if at > 0 {
             let etag = self.etag.as_deref();
             match http::resume(self.url, at, part.size(), etag, &mut self.tries)? {
@@ -295,16 +297,16 @@ impl Remote<'_> {
                 Resumed::Neither(_) => {}
             }
         }
-        self.all(part).map(|()| true)
+        self.request_all(part).map(|()| true)
     }
 
-    /// Asks for the whole file.
-    fn all(&mut self, part: &Part) -> Result<(), Error> {
+    /// Requests the whole file.
+    fn request_all(&mut self, part: &Part) -> Result<(), Error> {
         let answer = http::get(self.url)?;
         self.begin(part, answer)
     }
 
-    /// Takes an answer that is the whole file.
+    /// Starts reading a response that is the whole file.
     fn begin(&mut self, part: &Part, answer: Response) -> Result<(), Error> {
         self.etag = http::strong_etag(&answer);
         match answer.length() {
@@ -316,26 +318,26 @@ impl Remote<'_> {
         }
     }
 
-    fn asks_ahead(&self) -> bool {
-        self.disappointments < MAX_DISAPPOINTMENTS
+    fn may_pipeline(&self) -> bool {
+        self.pipeline_failures < MAX_PIPELINE_FAILURES
     }
 
-    /// Asks for ranges behind the first of those `wanted`, as many as may be on their way.
-    fn ask_ahead(&mut self, wanted: &VecDeque<Range<u64>>) {
-        let asks = self.asks_ahead();
-        let Some(answer) = self.answer.as_mut().filter(|answer| asks && answer.may_ask_ahead())
+    /// Pipelines requests for the ranges after the first of `wanted`, up to [`AHEAD`].
+    fn pipeline(&mut self, wanted: &VecDeque<Range<u64>>) {
+        let asks = self.may_pipeline();
+        let Some(answer) = self.answer.as_mut().filter(|answer| asks && answer.may_pipeline())
         else {
             return;
         };
         while let Some(range) = wanted.get(self.ahead + 1).filter(|_| self.ahead < AHEAD) {
-            // One that cannot be sent is not answered either, and then asked for again.
-            _ = answer.ask_ahead(&[("Range", &http::bytes(range))]);
+            // A request that could not be sent gets no response, and is sent again then.
+            _ = answer.pipeline(&[("Range", &http::range_header(range))]);
             self.ahead += 1;
         }
     }
 
-    /// Goes on to the answer for the first of the ranges `wanted`, if that has been asked for.
-    fn turn(&mut self, part: &Part, wanted: &VecDeque<Range<u64>>) {
+    /// Moves on to the pipelined response for the first of the ranges `wanted`, if there is one.
+    fn next_response(&mut self, part: &Part, wanted: &VecDeque<Range<u64>>) {
         let answer = self.answer.take().filter(|_| self.ahead > 0);
         let (Some(answer), Some(range)) = (answer, wanted.front()) else { return };
         self.ahead -= 1;
@@ -344,11 +346,11 @@ impl Remote<'_> {
             next.filter(|next| http::require_range(self.url, next, range, part.size()).is_ok());
         if self.answer.is_none() {
             self.ahead = 0;
-            self.disappointments += 1;
+            self.pipeline_failures += 1;
         }
     }
 
-    /// Reads past `before` bytes, and fills `buffer`.
+    /// Skips `before` bytes, then fills `buffer`.
     fn read_exact(&mut self, before: u64, buffer: &mut [u8]) -> io::Result<()> {
         let answer = self.answer.as_mut().ok_or(io::ErrorKind::NotConnected)?;
         let skipped = io::copy(&mut answer.take(before), &mut io::sink())?;
@@ -361,7 +363,7 @@ impl Remote<'_> {
         })
     }
 
-    /// Waits before the next try after the connection broke.
+    /// Waits before the next attempt after the connection broke.
     fn broken(&mut self, url: &Address, error: &io::Error) -> Result<(), Error> {
         (self.answer, self.ahead) = (None, 0);
         self.tries.again(Error::net(url, http::explain_io(error)))

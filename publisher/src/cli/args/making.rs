@@ -6,7 +6,7 @@ use super::options::{
 };
 use crate::error::shown;
 use crate::pack::MAX_PART;
-use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Status, Usage, text};
+use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Status, Usage, utf8};
 use joblet_format::{Arch, RuntimeName};
 use std::ffi::OsStr;
 use std::num::NonZero;
@@ -249,7 +249,7 @@ pub(super) fn making(call: &mut Call) -> Result<Making, Usage> {
 }
 
 fn base_url(word: &OsStr) -> Result<String, String> {
-    let base = text(word)?;
+    let base = utf8(word)?;
     match shown::secret(&base) {
         Some(secret) => Err(format!("it has {secret}, and records are public")),
         None => Ok(base),

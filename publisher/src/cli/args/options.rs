@@ -1,7 +1,7 @@
 //! Options that several commands share.
 
 use crate::release::Tag;
-use joblet_cli::{Call, Complete, Opt, Usage, positive, text};
+use joblet_cli::{Call, Complete, Opt, Usage, positive, utf8};
 use joblet_format::Arch;
 use std::ffi::OsStr;
 use std::num::NonZero;
@@ -35,7 +35,7 @@ pub(super) static MIRROR: Opt<String> = Opt::value(
     "--mirror",
     "URL",
     Complete::Nothing,
-    text,
+    utf8,
     "where debian/ and debian-security/ lie, instead of where the host's apt looks",
 );
 pub(super) static JOBLET_EXEC: Opt<PathBuf> =
@@ -53,7 +53,7 @@ pub(super) static HOST: Opt<String> = Opt::value(
     "--host",
     "HOST",
     Complete::Files,
-    text,
+    utf8,
     "github:OWNER/REPO, or a directory used as a release host",
 );
 pub(super) static KEY: Opt<PathBuf> =
@@ -92,5 +92,5 @@ fn arches(word: &OsStr) -> Result<Vec<Arch>, String> {
 }
 
 fn tag(word: &OsStr) -> Result<Tag, String> {
-    text(word)?.parse()
+    utf8(word)?.parse()
 }

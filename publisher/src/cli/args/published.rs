@@ -2,7 +2,7 @@
 
 use super::options::{CACHE, JOBLET_EXEC, JOBS, JSON, MIRROR, OFFLINE, RECORDED, RECORDS, arch};
 use super::{Command as Parsed, Making, making};
-use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Status, Usage, text};
+use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Status, Usage, utf8};
 use joblet_format::{Arch, Spec};
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ static AGAINST: Opt<String> = Opt::value(
     "--against",
     "REGISTRY",
     Complete::Files,
-    text,
+    utf8,
     "a registry to compare with: its registry.json and its archive",
 );
 static PUBLISHED: Opt<Vec<Arch>> = arch("which of those that were published");

@@ -2,7 +2,7 @@
 
 use super::Command as Parsed;
 use super::options::{KEY, PASSWORD_FILE, RECORDS, Signing, signing};
-use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, positive, text};
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, positive, utf8};
 use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -122,7 +122,7 @@ static ADDRESS: Opt<String> = Opt::value(
 /// The address goes into commands that people copy: nothing that a shell would take for more.
 fn address(word: &OsStr) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/:@%+".contains(c);
-    match text(word)? {
+    match utf8(word)? {
         address
             if !address.is_empty() && !address.starts_with('-') && address.chars().all(plain) =>
         {

@@ -3,7 +3,7 @@
 use super::Command as Parsed;
 use super::options::{HOST, KEY, OUT, PASSWORD_FILE, RECORDS, SOURCES, Signing, TAG, signing};
 use crate::release::Tag;
-use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, text};
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, utf8};
 use std::path::PathBuf;
 
 /// `plan`
@@ -52,7 +52,7 @@ pub(crate) struct Reconcile {
 }
 
 static RELEASE_BRANCH: Opt<String> =
-    Opt::value("--branch", "REF", Complete::Nothing, text, "the branch that releases come from")
+    Opt::value("--branch", "REF", Complete::Nothing, utf8, "the branch that releases come from")
         .or("origin/main");
 
 pub(super) static PLAN: Command<Parsed> = Command {
@@ -108,9 +108,9 @@ pub(super) static RELEASE: Command<Parsed> = Command {
 };
 
 static REPOSITORY: Opt<String> =
-    Opt::value("--repository", "URL", Complete::Files, text, "the git repository of the registry");
+    Opt::value("--repository", "URL", Complete::Files, utf8, "the git repository of the registry");
 static BRANCH: Opt<String> =
-    Opt::value("--branch", "NAME", Complete::Nothing, text, "its branch").or("main");
+    Opt::value("--branch", "NAME", Complete::Nothing, utf8, "its branch").or("main");
 
 pub(super) static RECONCILE: Command<Parsed> = Command {
     name: "reconcile",

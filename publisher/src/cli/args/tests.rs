@@ -72,7 +72,7 @@ fn texts_come_from_the_table() {
 fn slips_are_answered() {
     for (line, message) in [
         ("", "no command given; joblet-publish --help lists them"),
-        ("--all", "unknown option \"--all\"; options of a command stand after it"),
+        ("--all", "unknown option \"--all\"; options of a command come after it"),
         ("bulid a", "unknown command \"bulid\"; did you mean \"build\"?"),
         ("frobnicate", "unknown command \"frobnicate\"; joblet-publish --help lists them"),
         ("build a --ofline", "unknown option \"--ofline\"; did you mean --offline?"),

@@ -1,4 +1,4 @@
-//! One client: its requests, one after the other, and its time limit. HTTP/1.1, RFC 9112.
+//! The connection of one client: its requests in order, with a timeout. HTTP/1.1, RFC 9112.
 
 use std::{
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a client may take for the head of a request, and to take what it is sent.
+/// Timeout for the head of a request, and for sending a response.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest head of a request, in bytes.
 const MAX_HEAD: u64 = 16 << 10;
@@ -14,68 +14,68 @@ const MAX_HEAD: u64 = 16 << 10;
 /// The head of a request.
 pub(super) struct Request {
     pub(super) method: String,
-    /// The address as it was asked for: printable ASCII.
+    /// The request target: printable ASCII.
     pub(super) target: String,
     headers: Vec<(String, String)>,
-    /// Whether another request may follow.
-    goes_on: bool,
+    /// Whether the connection persists.
+    keep_alive: bool,
 }
 
-/// What is sent.
+/// A response.
 pub(super) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Box<dyn Read + Send>,
-    /// Of the body, in bytes.
+    /// Length of the body, in bytes.
     length: u64,
 }
 
-/// Answers the requests of `client` until it disconnects, violates the protocol or times out.
+/// Serves the requests of `client` until it disconnects, violates the protocol or times out.
 pub(super) fn serve(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) {
-    // Whatever fails here ends the connection, which is all that a client can see.
-    _ = converse(client, answer);
+    // Any error ends the connection; nothing else can be reported to the client.
+    _ = serve_requests(client, answer);
     _ = client.shutdown(Shutdown::Both);
 }
 
-fn converse(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::Result<()> {
+fn serve_requests(client: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::Result<()> {
     client.set_nodelay(true)?;
     client.set_write_timeout(Some(CLIENT_TIMEOUT))?;
-    let mut from = BufReader::new(Punctual { client, until: Instant::now() });
+    let mut from = BufReader::new(DeadlineReader { client, until: Instant::now() });
     loop {
         from.get_mut().until = Instant::now() + CLIENT_TIMEOUT;
         match Request::read(&mut from)? {
             Some(Ok(request)) => {
-                let goes_on = request.goes_on;
-                let after = if goes_on { After::KeepAlive } else { After::Close };
+                let keep_alive = request.keep_alive;
+                let after = if keep_alive { After::KeepAlive } else { After::Close };
                 answer(&request).send(client, request.method == "HEAD", after)?;
-                if goes_on {
+                if keep_alive {
                     continue;
                 }
             }
             Some(Err(status)) => Answer::empty(status).send(client, false, After::Close)?,
             None => return Ok(()),
         }
-        // Closed with bytes unread, the connection would break before the answer has arrived.
+        // Closing a socket with unread bytes sends a reset, which could destroy the response.
         client.shutdown(Shutdown::Write)?;
         from.get_mut().until = Instant::now() + Duration::from_secs(1);
         return io::copy(&mut from.take(MAX_HEAD), &mut io::sink()).map(drop);
     }
 }
 
-/// What becomes of a connection after an answer.
+/// Whether a connection persists after a response.
 #[derive(Clone, Copy)]
 enum After {
     KeepAlive,
     Close,
 }
 
-/// Reads from a client until a time.
-struct Punctual<'c> {
+/// A reader with a deadline.
+struct DeadlineReader<'c> {
     client: &'c TcpStream,
     until: Instant,
 }
 
-impl Read for Punctual<'_> {
+impl Read for DeadlineReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -87,7 +87,7 @@ impl Read for Punctual<'_> {
 }
 
 impl Request {
-    /// The next request; none if the client has gone; a status for what is none.
+    /// Reads the next request; `None` if the client has disconnected; a status for a malformed one.
     fn read(from: &mut impl BufRead) -> io::Result<Option<Result<Self, u16>>> {
         let mut head = from.take(MAX_HEAD);
         let mut lines = Vec::new();
@@ -102,7 +102,7 @@ impl Request {
                 line.pop();
             }
             match (line.is_empty(), lines.is_empty()) {
-                (true, true) => {} // before a request, RFC 9112, section 2.2
+                (true, true) => {} // empty line before a request, RFC 9112, section 2.2
                 (true, false) => return Ok(Some(Self::parse(&lines).ok_or(400))),
                 (false, _) => match String::from_utf8(line) {
                     Ok(line) => lines.push(line),
@@ -126,11 +126,11 @@ impl Request {
         };
         let headers = headers.iter().map(header).collect::<Option<Vec<_>>>()?;
         let (method, target) = (method.to_owned(), target.to_owned());
-        let mut request = Self { method, target, headers, goes_on: false };
+        let mut request = Self { method, target, headers, keep_alive: false };
         let has_body = request.value("content-length").is_some_and(|it| it != "0")
             || request.value("transfer-encoding").is_some();
         let closes = request.value("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
-        request.goes_on = match version {
+        request.keep_alive = match version {
             "HTTP/1.1" => !has_body && !closes,
             "HTTP/1.0" => false,
             _ => return None,
@@ -138,7 +138,7 @@ impl Request {
         Some(request)
     }
 
-    /// The first header of this name, which is in small letters.
+    /// The value of the first header `name`, in lower case.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(its, _)| its == name).map(|(_, value)| value.as_str())
     }
@@ -173,7 +173,7 @@ impl Answer {
             After::Close => b"Connection: close\r\n\r\n",
         })?;
         if !head_only && io::copy(&mut self.body.take(self.length), &mut to)? < self.length {
-            return Err(io::ErrorKind::UnexpectedEof.into()); // the file has become shorter
+            return Err(io::ErrorKind::UnexpectedEof.into()); // the file has been truncated
         }
         to.flush()
     }
