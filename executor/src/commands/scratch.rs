@@ -35,7 +35,7 @@ impl Scratch {
             }
         };
         let scratch = Self { around, name };
-        let path = scratch.around.at(&scratch.name);
+        let path = scratch.around.path_of(&scratch.name);
         // Before anybody else can enter it.
         let tmpfs = job.tmpfs.iter().map(|tmpfs| (&*tmpfs.target, true));
         let binds = job.binds.iter().map(|bind| (&*bind.target, bind.source.is_dir()));
