@@ -4,7 +4,7 @@
 
 use super::{Cli, Command, Run, Terminal, values};
 use crate::error::Error;
-use joblet_cli::{Call, Complete, Opt, Usage, text};
+use joblet_cli::{Call, Complete, Opt, Usage, utf8};
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub(super) static PROFILE: Opt<String> = Opt::value(
     "--profile",
     "NAME",
     Complete::Words("slurm|mpi|ci|none"),
-    text,
+    utf8,
     "the options of a profile: slurm, mpi, ci or one of the configuration; none: of none",
 )
 .about("What is typed beside it goes before it. JOBLET_EXEC_PROFILE names one for all jobs.");
