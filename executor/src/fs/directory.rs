@@ -3,6 +3,7 @@
 //! A path is resolved anew at each use, and whoever may rename one of its directories decides what it
 //! resolves to. A descriptor refers to the directory that was checked.
 
+use super::trust::{distrust, is_ours, untrusted};
 use super::walk::close;
 use crate::env::weaken;
 use crate::error::Error;
@@ -18,7 +19,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -319,38 +319,6 @@ fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
 
 fn no_follow() -> OFlags {
     if weaken::without("store-links") { OFlags::empty() } else { OFlags::NOFOLLOW }
-}
-
-/// The effective user id of this process.
-pub(crate) fn user() -> u32 {
-    static ASKED: OnceLock<u32> = OnceLock::new();
-    *ASKED.get_or_init(|| rustix::process::geteuid().as_raw())
-}
-
-/// Whether a file or directory belongs to the effective user or to root.
-pub(crate) fn is_ours(stat: &Stat) -> bool {
-    [0, user()].contains(&stat.st_uid)
-}
-
-/// Why a file or directory is not trusted: another user owns it or may write it.
-///
-/// Group write permission is accepted from an ordinary user, since many distributions give each user a
-/// group of their own; root does not accept it.
-pub(crate) fn distrust(stat: &Stat) -> Option<String> {
-    if weaken::without("store-owners") {
-        return None;
-    }
-    if !is_ours(stat) {
-        return Some(format!("it belongs to user {}; chown it", stat.st_uid));
-    }
-    let others = if user() == 0 { 0o022 } else { 0o002 };
-    let mode = stat.st_mode & 0o7777;
-    (mode & others != 0).then(|| format!("others may write it (mode {mode:o}); chmod go-w it"))
-}
-
-/// The error that refuses `path`.
-pub(crate) fn untrusted(path: &Path, reason: String) -> Error {
-    Error::Untrusted { path: path.to_owned(), reason, option: "--store DIR" }
 }
 
 #[cfg(test)]

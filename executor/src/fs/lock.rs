@@ -11,7 +11,8 @@
 //! and it works between threads that opened the file separately. The file has mode 0600, so that no other
 //! user can open it and hold a lock in it.
 
-use super::directory::{Directory, is_ours, untrusted};
+use super::directory::Directory;
+use super::trust::{is_ours, untrusted};
 use crate::env::weaken;
 use crate::error::Error;
 use nix::errno::Errno as NixErrno;

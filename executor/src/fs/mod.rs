@@ -8,4 +8,5 @@ pub(crate) mod directory;
 pub(crate) mod free_space;
 pub(crate) mod kind;
 pub(crate) mod lock;
+pub(crate) mod trust;
 pub(crate) mod walk;

@@ -2,8 +2,9 @@
 
 use super::document::{RegistryDocument, SectionIndex};
 use crate::error::Error;
-use crate::fs::directory::{Directory, is_ours};
+use crate::fs::directory::Directory;
 use crate::fs::lock::{self, Lock};
+use crate::fs::trust::is_ours;
 use crate::net::http::Validators;
 use joblet_format::MAX_REGISTRY_BYTES;
 use rustix::fs::{FileType, OFlags, fstat};

@@ -3,7 +3,7 @@
 use super::signature::PublicKey;
 use crate::cli::escape::{shown, shown_in};
 use crate::error::Error;
-use crate::fs::directory::distrust;
+use crate::fs::trust::distrust;
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
 use joblet_format::{Origin, unknown_key};

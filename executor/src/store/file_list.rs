@@ -2,7 +2,7 @@
 
 use crate::archive::members::Difference;
 use crate::error::Error;
-use crate::fs::directory::is_ours;
+use crate::fs::trust::is_ours;
 use crate::fs::walk::{Walk, visit};
 use joblet_format::index::{self, Body, Index};
 use joblet_format::ustar::MTIME;

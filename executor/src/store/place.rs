@@ -11,7 +11,8 @@
 
 use super::{Installed, Store, WORK};
 use crate::error::Error;
-use crate::fs::directory::{Directory, distrust, is_ours, untrusted, user};
+use crate::fs::directory::Directory;
+use crate::fs::trust::{distrust, is_ours, untrusted, user};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;

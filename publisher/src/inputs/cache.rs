@@ -6,30 +6,26 @@
 use crate::{
     error::{Error, shown},
     fs::paths,
-    inputs::{locations::Places, python_index::LOCAL},
+    inputs::{
+        download::{Body, Fault, MAX_UNKNOWN, Received, copy, download, limit},
+        locations::Places,
+    },
     lock::{Input, Kind},
     net::http,
 };
 use joblet_format::Checksum;
-use sha2::{Digest, Sha256};
 use std::{
-    fs::File,
-    io::{self, Read, Write},
+    io,
     path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 /// Files fetched at once.
 const PARALLEL: usize = 8;
-/// Attempts at one address.
-const ATTEMPTS: u32 = 3;
-/// Longest input whose size is not known, in bytes.
-const MAX_UNKNOWN: u64 = 16 << 30;
 
 /// The cache, and the addresses to fetch from.
 pub(crate) struct Store<'s> {
@@ -189,112 +185,9 @@ pub(crate) fn path(cache: &Path, input: &Input) -> PathBuf {
     cache.join("sha256").join(input.sha256.hex())
 }
 
-/// Why an address did not serve an input.
-enum Fault {
-    /// The request failed.
-    Net(String),
-    /// Other content was served: not retried.
-    Differs(Error),
-    /// The content could not be written.
-    File(io::Error),
-}
-
-/// Fetches `address` into `file`. Transient failures are retried.
-fn download(
-    address: &str,
-    file: &mut File,
-    input: &Input,
-    received: Received,
-) -> Result<(), Fault> {
-    if let Some(path) = address.strip_prefix(LOCAL) {
-        let from = File::open(path).map_err(|error| Fault::Net(error.to_string()))?;
-        return receive(Body { from, failed: None, received }, file, input, address);
-    }
-    let mut attempt = 1;
-    loop {
-        let answer = http::get(address, "*/*", input.size.unwrap_or(MAX_UNKNOWN));
-        let (reason, passing) = match answer {
-            Ok(answer) => {
-                match receive(
-                    Body { from: answer.body, failed: None, received },
-                    file,
-                    input,
-                    address,
-                ) {
-                    Err(Fault::Net(reason)) => (reason, true),
-                    result => return result,
-                }
-            }
-            Err(fault) => fault,
-        };
-        if !passing || attempt == ATTEMPTS {
-            return Err(Fault::Net(reason));
-        }
-        thread::sleep(Duration::from_millis(300) * attempt);
-        attempt += 1;
-    }
-}
-
-fn receive(
-    mut body: Body<impl Read>,
-    file: &mut File,
-    input: &Input,
-    address: &str,
-) -> Result<(), Fault> {
-    use std::io::Seek;
-    file.set_len(0).and_then(|()| file.rewind()).map_err(Fault::File)?;
-    let result = copy(&mut body, file, limit(input));
-    if let Some(reason) = body.failed {
-        return Err(Fault::Net(reason));
-    }
-    let (size, sum) = result.map_err(Fault::File)?;
-    if let Some(expected) = input.size.filter(|expected| size < *expected) {
-        return Err(Fault::Net(format!("ended after {size} of {expected} bytes")));
-    }
-    if sum == input.sha256 {
-        return Ok(());
-    }
-    let hint = match input.kind {
-        Kind::Tar => "another file is served under this name; check for a notice of upstream",
-        Kind::Deb | Kind::Wheel => "the mirror serves another file under this name; lock again",
-    };
-    let object = shown::address(address);
-    Err(Fault::Differs(match input.size.filter(|expected| size > *expected) {
-        None => Error::checksum(object, input.sha256, sum, hint),
-        Some(expected) => {
-            let (expected, actual) = (format!("{expected} bytes"), "more".to_owned());
-            Error::Differs { object, field: "size", expected, actual, hint }
-        }
-    }))
-}
-
 /// Length of a file, in bytes.
 fn size(path: &Path) -> Result<u64, Error> {
     std::fs::metadata(path).map(|it| it.len()).map_err(Error::file("read", path))
-}
-
-/// Most bytes that are read of `input`.
-fn limit(input: &Input) -> u64 {
-    input.size.unwrap_or(MAX_UNKNOWN)
-}
-
-/// Called with the number of bytes that have just arrived.
-type Received<'c> = &'c dyn Fn(u64);
-
-/// A reader that records its errors, to distinguish them from those of the file that is written.
-struct Body<'c, R> {
-    from: R,
-    failed: Option<String>,
-    received: Received<'c>,
-}
-
-impl<R: Read> Read for Body<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer);
-        let read = read.inspect_err(|error| self.failed = Some(error.to_string()))?;
-        (self.received)(read as u64);
-        Ok(read)
-    }
 }
 
 /// The progress of all inputs.
@@ -335,27 +228,15 @@ impl<'n> Progress<'n> {
     }
 }
 
-/// Copies at most `limit` + 1 bytes. Returns their number and hash.
-fn copy(from: impl Read, mut to: impl Write, limit: u64) -> io::Result<(u64, Checksum)> {
-    let mut from = from.take(limit.saturating_add(1));
-    let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
-    loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => return Ok((size, Checksum::from_digest(hash.finalize().into()))),
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        hash.update(&buffer[..read]);
-        to.write_all(&buffer[..read])?;
-        size += read as u64;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{net::TcpListener, slice::from_ref};
+    use sha2::{Digest, Sha256};
+    use std::{
+        io::{Read, Write},
+        net::TcpListener,
+        slice::from_ref,
+    };
 
     fn input(name: &str, bytes: &[u8]) -> Input {
         let sha256 = Checksum::from_digest(Sha256::digest(bytes).into());

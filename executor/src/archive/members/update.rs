@@ -12,7 +12,7 @@ use super::{Extraction, MemberMap, pipeline, tree};
 use crate::archive::reuse::{self, FileSource, Intact};
 use crate::cli::progress::Progress;
 use crate::error::Error;
-use crate::fs::directory::is_ours;
+use crate::fs::trust::is_ours;
 use crate::fs::walk::{Walk, close, create, times};
 use crate::net::parts::Parts;
 use joblet_format::index::{Body, Entry, Index};
