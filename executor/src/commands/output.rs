@@ -164,7 +164,7 @@ pub(super) fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
         return to_json(rows);
     }
     table(
-        ["NAME", "VERSION", "SIZE", "FOR", "HERE", "DESCRIPTION"],
+        ["NAME", "VERSION", "SIZE", "ARCH", "INSTALLED", "DESCRIPTION"],
         rows.map(|row| {
             let architectures: Vec<_> =
                 row.architectures.iter().map(|arch| arch.as_str()).collect();
