@@ -121,7 +121,8 @@ class World:
 
     def shown(self):
         for name in ("registry.json", "registry.json.minisig"):
-            if (self.state / "pages" / name).read_bytes() != (self.work / "checked" / name).read_bytes():
+            place = self.state / "pages" / name
+            if not place.exists() or place.read_bytes() != (self.work / "checked" / name).read_bytes():
                 raise Failed(f"{name} of the site is not that of main")
 
 
