@@ -1,4 +1,5 @@
-"""The scenario of `make field`: a version is released, shown, yanked and signed again; the programs are released."""
+"""The scenes of `make field`: a version is released, shown, yanked and signed again; the programs are released; another
+repository does the same with the workflows of this one."""
 
 import json
 import os
@@ -6,13 +7,12 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 
-from . import machine, server, workflow
+from . import machine
 from .expression import Unknown
 from .workflow import Failed, Run, say
+from .world import World
 
-REPOSITORY = "somebody/registry"
 RUNTIME = """name: field-1
 version: 1.0.0
 description: Python with one wheel
@@ -24,131 +24,38 @@ check: [[python3.11, -c, import six]]
 TAG = "field-1@1.0.0"
 
 
-class World:
-    def __init__(self, root):
-        self.work = root / "target/field"
-        self.state = self.work / "github"
-        self.workflows = root / ".github/workflows"
-        self.repository, self.programs = REPOSITORY, None
-        self.reuse = os.environ.get("REUSE", "")
-        for place in (self.state / "programs", self.work / "log"):
-            place.mkdir(parents=True, exist_ok=True)
-            place.chmod(0o777)
-        self.server = server.start(self.state, REPOSITORY)
-
-    def git(self, *words):
-        return machine.output("git", f"--git-dir={self.state}/repository.git", *words).strip()
-
-    def new(self):
-        """A repository with what is committed here, and what lies changed in the work tree."""
-        for name in ("repository.git", "releases", "pages", "maintainer"):
-            shutil.rmtree(self.state / name, ignore_errors=True)
-        for name in ("started", "attested"):
-            (self.state / name).unlink(missing_ok=True)
-            (self.state / name).touch()
-            (self.state / name).chmod(0o666)
-        for name in ("releases", "maintainer"):
-            (self.state / name).mkdir()
-            (self.state / name).chmod(0o777)
-        subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main",
-                        self.state / "repository.git"], check=True)
-        for name, value in {"uploadpack.allowAnySHA1InWant": "true", "http.receivepack": "true"}.items():
-            self.git("config", name, value)
-        changed = machine.output("git", "stash", "create").strip() or "HEAD"
-        subprocess.run(["git", "push", "--quiet", self.state / "repository.git", f"{changed}:refs/heads/main"],
-                       check=True)
-
-    def renew(self):
-        """Merges what is here now into main: all but what the scenes before have published."""
-        changed = machine.output("git", "stash", "create").strip() or "HEAD"
-        subprocess.run(["git", "push", "--quiet", "--force", self.state / "repository.git", f"{changed}:refs/heads/here"],
-                       check=True)
-        kept = ["runtimes-src", "registry-site/records", "registry.json", "registry.json.minisig"]
-        with tempfile.TemporaryDirectory() as place:
-            tree = ["--work-tree", place]
-            self.git(*tree, "read-tree", "here")
-            self.git(*tree, "rm", "-rq", "--cached", "--ignore-unmatch", "--", *kept)
-            listed = self.git("ls-tree", "-r", "main", "--", *kept)
-            subprocess.run(["git", f"--git-dir={self.state}/repository.git", "update-index", "--index-info"],
-                           input=listed + "\n", text=True, check=True)
-            author = ["-c", "user.name=Maintainer", "-c", "user.email=m@example.org"]
-            commit = self.git(*author, "commit-tree", "-p", "main", "-m", "what is here", self.git("write-tree"))
-            self.git("update-ref", "refs/heads/main", commit)
-
-    def maintainer(self, title, script):
-        """What a person does, with a clone of main and the programs."""
-        say(f"maintainer: {title}")
-        top = self.work / "system"
-        log = self.work / "log" / "maintainer.log"
-        with machine.Machine(self.work, top, "runner", [f"{self.state}=/field"],
-                             machine.base(self.work, "runner")) as it:
-            machine.put_programs(top)
-            variables = {**machine.host_variables(), "HOME": "/home/runner", "USER": "runner", "GH_TOKEN":
-                         server.token({"contents": "write"}), "FIELD_KIND": "runner", "FIELD_REUSE": self.reuse,
-                         "PATH": "/home/runner/registry/dist/bin:/home/runner/.local/bin:/usr/local/bin:/usr/bin:/bin"}
-            before = f"""
-                git config --global user.name Maintainer; git config --global user.email m@example.org
-                git config --global "credential.{self.server}.helper" \
-                    '!f() {{ echo username=x-access-token; echo "password=$GH_TOKEN"; }}; f'
-                git clone -q {self.server}/{REPOSITORY} registry; cd registry; make programs
-                git config --global advice.detachedHead false; export KEY=/field/maintainer/key
-                """
-            with open(log, "w") as file:
-                done = it.inside("runner", ["bash", "-euo", "pipefail", "-c", before + script], variables,
-                                 "/home/runner", stdout=file, stderr=file)
-        if done.returncode:
-            raise Failed(f"{title}: {log}:\n{workflow.tail(log)}")
-
-    def secrets(self):
-        place = self.state / "maintainer"
-        return {"MINISIGN_SECRET_KEY": (place / "key").read_text(), "MINISIGN_PASSWORD": "correct horse"}
-
-    def event(self, name, reference, **payload):
-        return {"name": name, "ref": reference, "sha": self.git("rev-parse", f"{reference}^{{commit}}"),
-                "payload": payload}
-
-    def registry(self):
-        """The registry on main, whose signature is looked at as a client does."""
-        checked = self.work / "checked"
-        checked.mkdir(exist_ok=True)
-        for name in ("registry.json", "registry.json.minisig"):
-            (checked / name).write_bytes(subprocess.run(
-                ["git", f"--git-dir={self.state}/repository.git", "show", f"main:{name}"], check=True,
-                capture_output=True).stdout)
-        subprocess.run(["minisign", "-Vqm", checked / "registry.json", "-p", self.state / "maintainer/key.pub"],
-                       check=True)
-        return json.loads((checked / "registry.json").read_text())
-
-    def shown(self):
-        for name in ("registry.json", "registry.json.minisig"):
-            place = self.state / "pages" / name
-            if not place.exists() or place.read_bytes() != (self.work / "checked" / name).read_bytes():
-                raise Failed(f"{name} of the site is not that of main")
-
-
 def need(holds, what):
     if not holds:
         raise Failed(what)
 
 
-def runtime(world):
+def first_version(world):
+    """A repository with a key, and a tag that was pushed."""
     world.new()
     world.maintainer("a key, a runtime, its lock and its tag", f"""
         echo 'correct horse' >/field/maintainer/password
         joblet-publish keygen $KEY --password-file /field/maintainer/password
-        rm -rf runtimes-src/*; mkdir runtimes-src/field-1
+        rm -rf runtimes-src/*; mkdir -p runtimes-src/field-1 registry-site/records; touch registry-site/records/.keep
         cat >runtimes-src/field-1/manifest.yaml <<'END'\n{RUNTIME}END
         python3 -m pip install --quiet --user --break-system-packages uv
-        .ci/deps inputs
+        ../programs/.ci/deps inputs
         joblet-publish lock field-1
         git add --all; git commit -qm 'field-1'; git push -q origin HEAD:main
         git tag '{TAG}'; git push -q origin '{TAG}'
         """)
-    Run(world, "release-runtime.yml", world.event("push", f"refs/tags/{TAG}"), world.secrets()).jobs()
+
+
+def released(world, started):
     need("1.0.0" in world.registry()["runtimes"]["field-1"], "the version is not in the registry")
     need(not (world.state / f"releases/{TAG}/.draft").exists(), "the release is a draft")
-    started = (world.state / "started").read_text()
-    need(started == '{"workflow": "pages.yml", "ref": "main"}\n', f"pages.yml was not started: {started!r}")
+    seen = (world.state / "started").read_text()
+    need(seen == json.dumps({"workflow": started, "ref": "main"}) + "\n", f"{started} was not started: {seen!r}")
+
+
+def runtime(world):
+    first_version(world)
+    Run(world, "release-runtime.yml", world.event("push", f"refs/tags/{TAG}"), world.secrets()).jobs()
+    released(world, "pages.yml")
 
 
 def pages(world):
@@ -182,16 +89,39 @@ def executor(world):
     need(set(programs) <= set(attested), "a program is not attested")
 
 
-SCENES = {"runtime": runtime, "pages": pages, "reconcile": reconcile, "executor": executor}
+def other(world):
+    """The workflow that the site shows, in a repository that has nothing else but runtimes."""
+    first_version(world)
+    page = pathlib.Path("registry-site/templates/host-your-own.html").read_text()
+    text = "name: registry" + page.split("<code>name: registry")[1].split("</code>")[0]
+    world.commit = machine.output("git", f"--git-dir={world.state}/programs.git", "rev-parse", "main").strip()
+    text = text.replace("ehsaniara/joblet-runtimes", world.programs).replace("@COMMIT", f"@{world.commit}")
+    world.own = world.state / "workflows"
+    world.own.mkdir(exist_ok=True)
+    (world.own / "registry.yml").write_text(text)
+    Run(world, "registry.yml", world.event("push", f"refs/tags/{TAG}"), world.secrets()).jobs()
+    released(world, "registry.yml")
+    Run(world, "registry.yml", world.event("workflow_dispatch", "refs/heads/main"), world.secrets()).jobs()
+    world.registry()
+    world.shown()
+    shown = (world.state / "pages/runtimes/field-1/1.0.0.html").read_text()
+    need(f" --registry {world.server}/{world.repository}/" in shown, "the pages name another registry")
+
+
+SCENES = {"runtime": runtime, "pages": pages, "reconcile": reconcile, "executor": executor, "other": other}
 
 
 def main():
-    world = World(pathlib.Path.cwd())
+    root = pathlib.Path.cwd()
+    world = World(root)
     for name in os.environ.get("WORKFLOWS", " ".join(SCENES)).split():
         try:
-            if name != "runtime":
-                world.renew()
-            SCENES[name](world)
+            if name == "other":
+                other(World(root, "other", "somebody/programs"))
+            else:
+                if name != "runtime":
+                    world.renew()
+                SCENES[name](world)
         except (Failed, Unknown, subprocess.CalledProcessError) as error:
             print(f"field: FAILED: {error}", file=sys.stderr)
             return 1

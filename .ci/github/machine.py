@@ -53,10 +53,10 @@ class Machine:
             self.top.mkdir()
             options = f"lowerdir={self.lower},upperdir={layers}/upper,workdir={layers}/work"
             subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", self.top], check=True)
-        # Packages are fetched once.
-        archives = self.work / "archives"
-        archives.mkdir(exist_ok=True)
-        self.places = [*self.places, f"{archives}=/var/cache/apt/archives"]
+        # Packages are fetched once, and programs built once: the stand-in of make keeps them.
+        for name, place in (("archives", "/var/cache/apt/archives"), ("programs", "/field-programs")):
+            (self.work / name).mkdir(exist_ok=True)
+            self.places = [*self.places, f"{self.work / name}={place}"]
         words = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", SYSTEM, "hold", self.top]
         self.holder = subprocess.Popen([*words, *self.places], stdout=subprocess.PIPE, text=True)
         if self.holder.stdout.readline() != "ready\n":

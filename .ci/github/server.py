@@ -26,7 +26,7 @@ def permissions(text):
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state: pathlib.Path
-    repository: str
+    repositories: dict  # OWNER/NAME: the bare repository in `state`; the first has the releases
 
     def log_message(self, *_):
         pass
@@ -45,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.unquote(path)
         if path.startswith("/pages/"):
             return self.file(self.state / "pages", path.removeprefix("/pages/") or "index.html")
-        released = f"/{self.repository}/releases/download/"
+        released = f"/{next(iter(self.repositories))}/releases/download/"
         if path.startswith(released):
             tag, _, name = path.removeprefix(released).partition("/")
             if (self.state / "releases" / tag / ".draft").exists():
@@ -80,8 +80,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind.lower() == "basic":
             user, _, password = base64.b64decode(coded).decode().partition(":")
             may = permissions(password) if user == "x-access-token" else None
-        prefix = f"/{self.repository}"
-        if may is None or not path.startswith(prefix):
+        asked = "/".join(path.split("/")[1:3]).removesuffix(".git")
+        if may is None or asked not in self.repositories:
             return self.answer(401, b"", [("WWW-Authenticate", 'Basic realm="GitHub"')])
         push = "git-receive-pack" in path + query
         if may.get("contents") not in (["write"] if push else ["read", "write"]):
@@ -90,13 +90,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         environment = {
             "PATH": os.environ["PATH"], "GIT_PROJECT_ROOT": str(self.state), "GIT_HTTP_EXPORT_ALL": "1",
             "REQUEST_METHOD": self.command, "QUERY_STRING": query, "REMOTE_USER": "x", "REMOTE_ADDR": "127.0.0.1",
-            "PATH_INFO": "/repository.git" + path.removeprefix(prefix).removeprefix(".git"),
+            "PATH_INFO": f"/{self.repositories[asked]}" + path[len(asked) + 1:].removeprefix(".git"),
             "CONTENT_TYPE": self.headers.get("Content-Type", ""), "CONTENT_LENGTH": str(len(body)),
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
             "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
-            # GitHub gives a commit by its hash, also one that no branch ends with.
-            "FIELD_BYPASS": "yes" if may.get("bypass") else "",
         }
         done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True)
         head, _, rest = done.stdout.partition(b"\r\n\r\n")
@@ -115,9 +113,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return whole
 
 
-def start(state, repository):
+def start(state, repositories):
     """Serves `state` on loopback and returns the address."""
-    handler = type("Here", (Handler,), {"state": state, "repository": repository})
+    handler = type("Here", (Handler,), {"state": state, "repositories": repositories})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"

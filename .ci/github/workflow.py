@@ -38,7 +38,8 @@ class Run:
         self.world, self.name, self.event, self.caller = world, name, event, caller
         self.secrets, self.inputs = secrets, inputs or {}
         self.allowed = permissions
-        self.file = yaml.safe_load((world.workflows / name).read_text())
+        # The workflows of a registry are its own; those that are called are of the programs' repository.
+        self.file = yaml.safe_load(((world.workflows if caller else world.own) / name).read_text())
         self.artifacts = caller.artifacts if caller else world.work / "artifacts"
         if not caller:
             shutil.rmtree(self.artifacts, ignore_errors=True)
@@ -89,11 +90,19 @@ class Run:
         return outputs
 
     def call(self, name, job, contexts, permissions):
-        if not job["uses"].startswith("$/.github/workflows/"):
+        place, _, commit = job["uses"].partition("@")
+        repository, _, file = place.partition("/.github/workflows/")
+        if (repository, commit) not in (("$", ""), (self.world.programs, self.world.commit)):
             raise Failed(f"{self.name}: {name}: {job['uses']} is not known here")
         inputs = filled(job.get("with", {}), contexts)
-        secrets = filled(job.get("secrets", {}), contexts)
-        Run(self.world, job["uses"].rsplit("/", 1)[1], self.event, secrets, inputs, self, permissions).jobs()
+        secrets = {it: value for it, value in filled(job.get("secrets", {}), contexts).items() if value is not None}
+        called = Run(self.world, file, self.event, secrets, inputs, self, permissions)
+        declared = called.file[True]["workflow_call"] or {}
+        for kind, given in (("inputs", inputs), ("secrets", secrets)):
+            if set(given) - set(declared.get(kind, {})):
+                raise Failed(f"{self.name}: {name}: {file} takes none of {sorted(given)}")
+        called.inputs = {it: row.get("default") for it, row in declared.get("inputs", {}).items()} | inputs
+        called.jobs()
         return {}
 
 
@@ -114,8 +123,7 @@ class Job:
         may = token(permissions)
         github = {**contexts["github"], "token": may}
         # A tag that this workflow was called with: `job.workflow_…` is of the workflow's own file.
-        known = {"workflow_repository": run.world.repository, "workflow_sha": run.world.programs or github["sha"]}
-        # A secret that is not there is empty, and a token of the repository's own may what it says.
+        known = {"workflow_repository": run.world.programs, "workflow_sha": run.world.commit or github["sha"]}
         self.contexts = {**contexts, "github": github, "job": known, "steps": {}}
         self.env = self.filled_env(run.file.get("env", {}), {})
         self.env = self.filled_env(job.get("env", {}), self.env)
