@@ -202,20 +202,73 @@ fn record(name: &str, version: &str, description: &str, arches: &str, build: Bui
     })
 }
 
-/// Package, first version, licence, and size in kB.
+/// Package, first version, licence as Debian 12 declares it, and size in kB.
 const PACKAGES: [(&str, &str, &str, u64); 12] = [
-    ("libc6", "2.36-9+deb12u4", "LGPL-2.1-or-later", 13_000),
-    ("coreutils", "9.1-1", "GPL-3.0-or-later", 17_900),
-    ("libssl3", "3.0.11-1~deb12u2", "Apache-2.0", 6_000),
-    ("bash", "5.2.15-2+b2", "GPL-3.0-or-later", 7_100),
-    ("perl-base", "5.36.0-7", "GPL-1.0-or-later OR Artistic-1.0-Perl", 7_600),
-    ("tzdata", "2024a-0+deb12u1", "", 3_300),
-    ("curl", "7.88.1-10+deb12u4", "curl", 500),
-    ("libcurl4", "7.88.1-10+deb12u4", "curl", 830),
-    ("ca-certificates", "20230311", "MPL-2.0 AND GPL-2.0-or-later", 380),
+    ("libc6", "2.36-9+deb12u14", "LicenseRef-libc6-copyright", 13_000),
+    (
+        "coreutils",
+        "9.1-1",
+        "BSD-4-Clause-UC AND FSFULLR AND GFDL-1.3-only AND GPL-3.0-or-later AND ISC",
+        17_900,
+    ),
+    (
+        "libssl3",
+        "3.0.22-1~deb12u2",
+        "Apache-2.0 AND Artistic-1.0-Perl AND (Artistic-1.0-Perl OR GPL-1.0-or-later) AND \
+         GPL-1.0-or-later",
+        6_000,
+    ),
+    (
+        "bash",
+        "5.2.15-2+b13",
+        "BSD-4-Clause-UC AND GFDL-1.3-only AND GPL-2.0-or-later AND GPL-3.0-or-later AND \
+         GPL-3.0-or-later WITH Bison-exception-2.2 AND LicenseRef-Latex2e AND LicenseRef-MIT-like \
+         AND LicenseRef-permissive",
+        7_100,
+    ),
+    (
+        "perl-base",
+        "5.36.0-7+deb12u4",
+        "Artistic-1.0-Perl AND (Artistic-1.0-Perl OR GPL-1.0-or-later OR \
+         LicenseRef-Artistic-dist) AND Artistic-2.0 AND BSD-3-Clause AND CC0-1.0 AND \
+         GPL-1.0-or-later AND (GPL-1.0-or-later OR Artistic-1.0-Perl) AND (GPL-1.0-or-later OR \
+         Artistic-1.0-Perl OR LicenseRef-Artistic-dist) AND GPL-2.0-or-later AND \
+         (GPL-2.0-or-later OR Artistic-1.0-Perl) AND LGPL-2.1-only AND LicenseRef-Artistic-dist \
+         AND LicenseRef-BSD-3-clause-GENERIC AND LicenseRef-BSD-3-clause-with-weird-numbering AND \
+         LicenseRef-BSD-4-clause-POWERDOG AND LicenseRef-BZIP AND LicenseRef-DONT-CHANGE-THE-GPL \
+         AND LicenseRef-GPL-3--WITH-BISON-EXCEPTION AND LicenseRef-HSIEH-BSD AND \
+         LicenseRef-HSIEH-DERIVATIVE AND LicenseRef-REGCOMP AND LicenseRef-RRA-KEEP-THIS-NOTICE \
+         AND LicenseRef-SDBM-PUBLIC-DOMAIN AND LicenseRef-TEXT-TABS AND LicenseRef-Unicode AND \
+         MIT AND (MIT OR GPL-1.0-or-later OR Artistic-1.0-Perl) AND Zlib",
+        7_600,
+    ),
+    ("tzdata", "2026f-0+deb12u1", "LicenseRef-public-domain", 3_300),
+    (
+        "curl",
+        "7.88.1-10+deb12u15",
+        "BSD-3-Clause AND BSD-4-Clause-UC AND FSFULLR AND GPL-2.0-or-later WITH \
+         Autoconf-exception-2.0 AND GPL-2.0-or-later WITH Libtool-exception AND GPL-3.0-or-later \
+         WITH Autoconf-exception-3.0 AND ISC AND OLDAP-2.8 AND X11 AND curl",
+        500,
+    ),
+    (
+        "libcurl4",
+        "7.88.1-10+deb12u15",
+        "BSD-3-Clause AND BSD-4-Clause-UC AND FSFULLR AND GPL-2.0-or-later WITH \
+         Autoconf-exception-2.0 AND GPL-2.0-or-later WITH Libtool-exception AND GPL-3.0-or-later \
+         WITH Autoconf-exception-3.0 AND ISC AND OLDAP-2.8 AND X11 AND curl",
+        830,
+    ),
+    ("ca-certificates", "20250419~deb12u2", "GPL-2.0-or-later AND MPL-2.0", 380),
     ("zlib1g", "1:1.2.13.dfsg-1", "Zlib", 160),
-    ("libstdc++6", "12.2.0-14", "GPL-3.0-or-later WITH GCC-exception-3.1", 2_700),
-    ("sed", "4.9-1", "GPL-3.0-or-later", 900),
+    ("libstdc++6", "12.2.0-14+deb12u1", "LicenseRef-libstdc--6-copyright", 2_700),
+    (
+        "sed",
+        "4.9-1+deb12u1",
+        "BSD-4-Clause-UC AND GFDL-1.3-or-later AND GPL-3.0-or-later AND ISC AND LicenseRef-BSL-1 \
+         AND LicenseRef-pcre AND X11",
+        900,
+    ),
 ];
 
 /// Bill of materials and list of contents of the `number`th version of `name`.
@@ -224,6 +277,13 @@ fn inside(name: &str, number: u64) -> (String, String) {
     let newest = (number % 2 == 0).then_some(("jq", "1.6-2.1", "MIT", 90));
     let mut packages = vec![json!({ "SPDXID": "SPDXRef-Runtime", "name": name, "checksums": [] })];
     let mut contents = String::new();
+    let program = match name.split_once('-').map_or(name, |(stem, _)| stem) {
+        "python" => "python3",
+        "node" => "npm",
+        "openjdk" | "graalvmjdk" => "javac",
+        _ => "git",
+    };
+    contents += &["exec\t9000\t-\tusr/bin/", program, "\n"].concat();
     for (at, (name, version, licence, size)) in
         [main].into_iter().chain(PACKAGES).chain(newest).enumerate()
     {

@@ -123,9 +123,9 @@ fn resolve(path: &str, link: &str) -> String {
 fn the_same_registry_gives_the_same_bytes() {
     let out = tempfile::tempdir().unwrap();
     let first = write(&sample(), out.path());
-    assert_eq!(first, Summary { files: 39, written: 39, removed: 0 });
+    assert_eq!(first, Summary { files: 42, written: 42, removed: 0 });
     let before = tree(out.path());
-    assert_eq!(write(&sample(), out.path()), Summary { files: 39, written: 0, removed: 0 });
+    assert_eq!(write(&sample(), out.path()), Summary { files: 42, written: 0, removed: 0 });
     assert_eq!(tree(out.path()), before);
     let mut shuffled = sample();
     shuffled.reverse();
@@ -178,7 +178,7 @@ fn a_version_can_be_installed_in_three_ways() {
     let page = &site["runtimes/openjdk-21/2.0.0.html"];
     let (amd64, arm64) = ("a".repeat(64), "b".repeat(64));
     for text in [
-        "joblet-exec install openjdk-21@2.0.0\n",
+        "joblet-exec install<span data-registry></span> openjdk-21@2.0.0\n",
         "rnx runtime install openjdk-21@2.0.0\n",
         "curl -fL --proto '=https' \\\n  &#39;https://example.org/openjdk-21-2.0.0-arm64.tar.gz&#39; \\\n",
         "  &gt; openjdk-21-2.0.0-arm64.tar.gz &amp;&amp;\n",
@@ -249,6 +249,9 @@ fn hostile_text_stays_text() {
         vec![plain, back, undated]
     };
     let harmless = site_of(&records("x", "ftp://example.org/x", "yesterday"));
+    let describes = |tag: &&str| {
+        tag.starts_with("meta name=\"description\"") || tag.starts_with("meta property")
+    };
     let shown = "&lt;/script&gt;&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x \
         onerror=alert(1)&gt;&quot; onmouseover=&quot;alert(1) &#39; onfocus=&#39;alert(1) &amp; \
         &amp;lt; --&gt; ]]&gt; {{ 7 * 7 }} {% raw %}\
@@ -269,7 +272,15 @@ fn hostile_text_stays_text() {
         assert_eq!(site.keys().collect::<Vec<_>>(), harmless.keys().collect::<Vec<_>>());
         let for_programs = |path: &str| path == ".site-manifest" || path.contains(".json");
         for (path, page) in site.iter().filter(|(path, _)| !for_programs(path)) {
-            assert_eq!(tags(page), tags(&harmless[path]), "{path}: {url}");
+            // A description is an attribute: whatever it says, it has one value in one pair of quotes.
+            let (shown, other): (Vec<_>, Vec<_>) = tags(page).into_iter().partition(describes);
+            let (harmless, want): (Vec<_>, _) =
+                tags(&harmless[path]).into_iter().partition::<Vec<_>, _>(describes);
+            assert_eq!(other, want, "{path}: {url}");
+            assert_eq!(shown.len(), harmless.len(), "{path}: {url}");
+            for tag in shown {
+                assert_eq!(tag.matches('"').count(), 4, "{path}: {tag}");
+            }
             let control = |char: char| (char.is_control() && char != '\n') || char == '\u{ffff}';
             let reorders = |char| matches!(char, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
             assert!(!page.contains(|char| control(char) || reorders(char)), "{path}: {url}");
@@ -385,8 +396,11 @@ fn a_version_tells_what_is_inside_and_which_packages_changed() {
     let site = tree(out.path());
     let page = &site["runtimes/demo/1.1.0.html"];
     for text in [
-        "<summary>3 packages on amd64, largest first</summary>",
-        "<tr><th scope=\"row\">libc6</th><td>2.37</td><td>MIT</td><td class=\"number\">3.0 MB</td></tr>",
+        "<summary>3 packages on amd64, largest first, with their licences</summary>",
+        "<tr><th scope=\"row\">libc6</th><td class=\"code\">2.37</td><td>\n\
+         <a href=\"https://spdx.org/licenses/MIT.html\" rel=\"nofollow\">MIT</a>\n\
+         </td><td class=\"number\">3.0 MB</td></tr>",
+        "<span class=\"code\">libc6</span> 2.37 <span class=\"muted\">3.0 MB</span>",
         "<title>libc6: 3.0 MB, 75.0 %</title>",
         "<span class=\"code\">libc6</span> 2.36 → 2.37</li>",
         "<li class=\"removed\"><span class=\"hush\">removed: </span><span class=\"code\">old</span>",
@@ -397,6 +411,16 @@ fn a_version_tells_what_is_inside_and_which_packages_changed() {
         assert!(page.contains(text), "{text}");
     }
     assert!(!page.contains(hostile));
+    let runtime = &site["runtimes/demo/index.html"];
+    assert!(runtime.contains("<a href=\"1.1.0.html#inside\">All 3 packages of 1.1.0</a>"));
+    let changes = "libc6 2.36 → 2.37, old 1 removed, &lt;script&gt;alert(1)&lt;/script&gt; \
+                   &lt;script&gt;alert(1)&lt;/script&gt; added";
+    assert!(site["changelog.html"].contains(&format!("<p>{changes}</p>")));
+    assert!(site["feed.xml"].contains(&format!("<summary>{changes}. About demo")));
+    let search = site["search.js"].strip_prefix("globalThis.jobletSearch = ").unwrap();
+    let search: serde_json::Value = serde_json::from_str(search.trim_end_matches(";\n")).unwrap();
+    let packages = json!([format!("{hostile} {hostile}"), "libc6 2.37", "same 1"]);
+    assert_eq!(search["demo"], json!({ "packages": packages, "commands": [] }));
     let list = "runtimes/demo/1.1.0.files/amd64.contents.txt";
     let beside = records_dir.path().join("demo/1.1.0.files/amd64.contents.txt");
     assert_eq!(site[list], fs::read_to_string(&beside).unwrap());
@@ -444,6 +468,54 @@ fn how_to_rebuild_names_the_repository_that_published_it() {
         let sums = format!("{}  rebuilt/demo-1.0.0-amd64.tar.gz\n", "a".repeat(64));
         assert!(page.contains(&sums), "{url}");
         assert!(page.contains("<code>joblet-publish verify demo@1.0.0</code>"), "{url}");
+    }
+}
+
+#[test]
+fn commands_name_the_registry_that_the_page_belongs_to() {
+    let published =
+        |by: &str| format!("https://github.com/{by}/releases/download/a%401.0.0/a.tar.gz");
+    for (url, install, rnx) in [
+        (
+            published("ehsaniara/joblet-runtimes"),
+            "joblet-exec install demo",
+            "rnx runtime install demo",
+        ),
+        (
+            published("someone/their-runtimes"),
+            "joblet-exec install --registry=someone/their-runtimes demo",
+            "rnx runtime install --registry=someone/their-runtimes demo",
+        ),
+        // Nobody knows where a registry with relative addresses lies, but the browser.
+        (
+            "demo/a.tar.gz".into(),
+            "joblet-exec install<span data-registry></span> demo",
+            "rnx runtime",
+        ),
+    ] {
+        let site = site_of(&[at(record("demo", "1.0.0", "2025-11-03"), &url)]);
+        for (path, spec) in [("index", ""), ("1.0.0", "@1.0.0")] {
+            let page = &site[&format!("runtimes/demo/{path}.html")];
+            for line in [install, rnx] {
+                assert!(
+                    page.contains(&format!("{line}{spec}")) || line == "rnx runtime",
+                    "{path}: {line}"
+                );
+            }
+        }
+        let run = install.replace("install", "run");
+        assert!(site["index.html"].contains(&run), "{run}");
+    }
+}
+
+#[test]
+fn figures_are_those_of_the_readme() {
+    let readme = include_str!("../../README.md");
+    let figures = &site_of(&[])["figures.html"];
+    for figure in ["about 0.6", "0.3 MiB", "2.3 MB", "1.0 s", "make bench-line", "make static"] {
+        let in_table = figure.strip_suffix(" s").map(|number| format!("<td>{number}</td>"));
+        assert!(readme.contains(figure), "{figure}");
+        assert!(figures.contains(in_table.as_deref().unwrap_or(figure)), "{figure}");
     }
 }
 
@@ -539,7 +611,7 @@ fn one_version_more_changes_only_what_shows_it() {
             "runtimes/openjdk-21/index.json",
         ]
     );
-    assert_eq!(summary, Summary { files: 41, written: 9, removed: 0 });
+    assert_eq!(summary, Summary { files: 44, written: 9, removed: 0 });
     assert_eq!(after, site_of(&records));
 }
 
@@ -637,7 +709,7 @@ fn a_damaged_or_foreign_manifest_costs_time_only() {
     ] {
         assert_ne!(damaged, *manifest, "{name}");
         fs::write(out.path().join(".site-manifest"), damaged).unwrap();
-        assert_eq!(write(&sample(), out.path()), Summary { files: 39, written: 0, removed: 0 });
+        assert_eq!(write(&sample(), out.path()), Summary { files: 42, written: 0, removed: 0 });
         assert_eq!(tree(out.path()), whole, "{name}");
     }
     // As another version of the program leaves it: other keys, and other pages of the same length.

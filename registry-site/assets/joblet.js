@@ -12,42 +12,125 @@
   root.search = root.hash = "";
   if (home) {
     root.pathname = root.pathname.replace(/\/(?:runtimes\/(?:[^/]+\/)?|assets\/)?[^/]*\/?$/, "/");
-    home.href = root.href;
-    home.hidden = false;
+    for (const link of all("[data-home] a, [data-nav] a")) link.href = new URL(link.getAttribute("href"), root).href;
+    for (const place of all("[data-home], [data-nav]")) place.hidden = false;
     document.querySelector("[data-lost]").hidden = true;
   }
   if (/^https?:$/.test(root.protocol)) {
     const address = root.href.replace(/\/$/, "");
     // The address becomes part of a command line: only letters that mean nothing to a shell.
     if (/^[\w:\/.~%-]+$/.test(address)) {
-      all("[data-site]").forEach((place) => { place.textContent = address; });
+      for (const place of all("[data-site]")) place.textContent = address;
+      for (const place of all("[data-registry]")) place.textContent = ` --registry=${address}/registry.json`;
     }
   }
 
+  // Whether `one` is `other` but for a letter that differs, is missing, is too many, or changed places with the next.
+  const similar = (one, other) => {
+    if (Math.abs(one.length - other.length) > 1) return false;
+    let from = 0;
+    while (from < one.length && one[from] === other[from]) from += 1;
+    const [a, b] = [one.slice(from), other.slice(from)];
+    return a.slice(1) === b.slice(1) || a.slice(1) === b || a === b.slice(1)
+      || (a[0] === b[1] && a[1] === b[0] && a.slice(2) === b.slice(2));
+  };
+
   const filter = document.querySelector(".filter");
   if (filter) {
-    const fields = ["query", "language", "architecture", "size"].map(one);
-    const rows = all(".runtimes > li").map((row) => ({
-      row,
-      text: row.querySelector(".what").textContent.toLowerCase(),
-      language: row.dataset.language,
-      architectures: row.dataset.architectures.split(" "),
-      bytes: Number(row.dataset.bytes),
-    }));
+    const fields = ["query", "language", "architecture", "size", "order"].map(one);
+    const list = document.querySelector(".runtimes");
+    const rows = all(".runtimes > li").map((row, at) => {
+      const text = row.querySelector(".what").textContent.toLowerCase();
+      return {
+        row,
+        at,
+        name: row.querySelector("h3").textContent.trim(),
+        text,
+        words: text.split(/[^a-z0-9+#]+/),
+        inside: [],
+        language: row.dataset.language,
+        architectures: row.dataset.architectures.split(" "),
+        bytes: Number(row.dataset.bytes),
+        day: row.dataset.day || "",
+      };
+    });
+
+    // Packages and commands are fetched when somebody begins to search.
+    let asked;
+    const inside = () => {
+      if (asked) return;
+      asked = document.createElement("script");
+      asked.src = new URL("search.js", root).href;
+      asked.addEventListener("load", () => {
+        for (const row of rows) {
+          const { packages = [], commands = [] } = globalThis.jobletSearch?.[row.name] ?? {};
+          row.inside = [...packages, ...commands.map((name) => `command ${name}`)];
+        }
+        update();
+      });
+      document.head.append(asked);
+    };
+
+    // What each word of the query is found as in a row: in its text (""), or as the package or command that has it.
+    const found = (word, { text, inside }) => {
+      if (text.includes(word)) return "";
+      const names = inside.filter((it) => it.toLowerCase().replace(/^command /, "").includes(word));
+      // The shortest one is what was meant: openssl rather than python3-openssl.
+      return names.sort((a, b) => a.length - b.length)[0];
+    };
+    const nearly = (word, { words, inside }) => {
+      if (word.length < 4) return undefined;
+      if (words.some((it) => similar(word, it))) return "";
+      return inside.find((it) => it.toLowerCase().replace(/^command /, "").split(/[ ]/).some((name) => similar(word, name)));
+    };
+
+    const compare = {
+      "": (a, b) => a.at - b.at,
+      newest: (a, b) => b.day.localeCompare(a.day) || a.at - b.at,
+      smallest: (a, b) => (a.bytes || Infinity) - (b.bytes || Infinity) || a.at - b.at,
+    };
+    let order = "";
+    const sort = (wanted) => {
+      if (wanted === order) return;
+      order = wanted;
+      list.append(...[...rows].sort(compare[wanted] ?? compare[""]).map(({ row }) => row));
+    };
+
     const update = () => {
-      const [query, language, architecture, size] = fields.map((field) => field.value);
-      const words = query.toLowerCase().split(/\s+/);
-      let shown = 0;
-      for (const { row, text, ...has } of rows) {
-        const fits = words.every((word) => text.includes(word))
-          && (!language || has.language === language)
-          && (!architecture || has.architectures.includes(architecture))
-          && (!size || has.bytes <= size * 1e6);
-        if (row.hidden === fits) row.hidden = !fits;
-        shown += fits;
+      const [query, language, architecture, size, wanted] = fields.map((field) => field.value);
+      const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+      const fits = (row) => (!language || row.language === language)
+        && (!architecture || row.architectures.includes(architecture))
+        && (!size || row.bytes <= size * 1e6);
+      // By `look`: the rows that have every word, and what is inside them of those.
+      const matches = (look) => {
+        const matching = new Map();
+        for (const row of rows) {
+          if (!fits(row)) continue;
+          const hits = words.map((word) => look(word, row));
+          if (hits.every((hit) => hit !== undefined)) matching.set(row, hits.filter(Boolean));
+        }
+        return matching;
+      };
+      let matching = matches(found);
+      const near = !matching.size && words.length > 0;
+      if (near) matching = matches((word, row) => found(word, row) ?? nearly(word, row));
+      sort(wanted);
+      for (const entry of rows) {
+        const { row } = entry;
+        const hits = matching.get(entry);
+        if (row.hidden === !!hits) row.hidden = !hits;
+        row.querySelector(".hit")?.remove();
+        if (hits?.length) {
+          const line = document.createElement("p");
+          line.className = "hit";
+          line.textContent = hits.join(", ");
+          row.querySelector(".what").append(line);
+        }
       }
       const asked = new URLSearchParams(fields.filter(({ value }) => value.trim()).map(({ id, value }) => [id, value]));
-      one("count").textContent = shown === rows.length ? `${shown} shown` : `${shown} of ${rows.length} shown`;
+      const shown = matching.size;
+      one("count").textContent = shown === rows.length ? `${shown} shown` : `${shown} of ${rows.length} shown${near && shown ? ", spelled differently" : ""}`;
       one("nothing").hidden = shown > 0;
       one("clear").hidden = !asked.size;
       return asked;
@@ -59,6 +142,8 @@
     };
     filter.hidden = false;
     filter.addEventListener("input", remember);
+    fields[0].addEventListener("focus", inside);
+    fields[0].addEventListener("input", inside);
     one("clear").addEventListener("click", () => {
       for (const field of fields) field.value = "";
       remember();
@@ -75,6 +160,7 @@
       const field = fields.find((field) => field.id === id);
       if (field) field.value = value;
     }
+    if (fields[0].value) inside();
     update(); // a browser that comes back to the page may have kept what was typed
   }
 

@@ -64,9 +64,12 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     };
     let (written, staged) = thread::scope(|scope| {
         let staging = scope.spawn(stage);
-        let (records, source, out) = (&options.records, &options.source, &options.out);
-        let address = options.registry.as_deref();
-        let written = site::write_if(&permit, &registry, &all, records, source, out, address);
+        let from = site::Options {
+            place: &options.records,
+            source: &options.source,
+            registry: options.registry.as_deref(),
+        };
+        let written = site::write_if(&permit, &registry, &all, &from, &options.out);
         (written, staging.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     text.into_inner().transpose()?;

@@ -6,8 +6,8 @@
 //! Equal inputs give equal bytes, and a file that is already right is not written again.
 //!
 //! ```text
-//! index.html  get-started.html  host-your-own.html  format.html  404.html
-//! changelog.html  yanked.html  feed.xml
+//! index.html  get-started.html  why.html  figures.html  host-your-own.html  format.html  404.html
+//! changelog.html  yanked.html  feed.xml  search.js
 //! runtimes/NAME/{index.html,index.json,feed.xml}  runtimes/NAME/VERSION.{html,json}
 //! runtimes/NAME/VERSION.files/…  schema/{registry,record}.schema.json
 //! assets/{joblet.HASH.css,joblet.HASH.js,icon.HASH.svg}  .site-manifest
@@ -17,6 +17,7 @@
 //! a version is its record with its files, beside that of a runtime a list of its versions.
 
 mod output;
+mod registry_name;
 mod template;
 mod text;
 mod view;
@@ -28,6 +29,7 @@ use crate::{
 };
 use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName, Version};
 use output::{Output, Permit};
+use registry_name::RegistryName;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
 use template::{Sources, Theme};
@@ -59,6 +61,7 @@ enum Page<'a> {
         text: &'static str,
     },
     Home,
+    Search,
     Changelog,
     Yanked,
     /// Of one runtime, or of all.
@@ -78,6 +81,8 @@ struct Context<'a, T> {
     root: &'static str,
     /// Path of the page below the root.
     path: &'a str,
+    /// What commands say of the registry that the page belongs to.
+    registry: &'a RegistryName,
     page: T,
 }
 
@@ -97,7 +102,17 @@ pub fn write(
     source: &Path,
     out: &Path,
 ) -> Result<Summary, Error> {
-    write_if(&|| Ok(()), registry, records, place, source, out, None)
+    write_if(&|| Ok(()), registry, records, &Options { place, source, registry: None }, out)
+}
+
+/// Where a site comes from, and what it is called.
+pub(crate) struct Options<'a> {
+    /// The directory of the records.
+    pub(crate) place: &'a Path,
+    /// The directory of templates and assets.
+    pub(crate) source: &'a Path,
+    /// What programs call the registry, `owner/repo` or an address; found out where it is not given.
+    pub(crate) registry: Option<&'a str>,
 }
 
 /// As [`write()`], with a question that is asked before the first file changes, while it is found out
@@ -106,19 +121,18 @@ pub(crate) fn write_if(
     permit: &Permit,
     registry: &Registry,
     records: &[Record],
-    place: &Path,
-    source: &Path,
+    options: &Options,
     out: &Path,
-    address: Option<&str>,
 ) -> Result<Summary, Error> {
+    let Options { place, source, .. } = *options;
     let sources = Sources::load(source)?;
-    let option = address.map(|it| format!(" --registry {it}")).unwrap_or_default();
-    let theme = sources.theme(&option)?;
+    let theme = sources.theme()?;
     let catalogue = Catalogue::new(registry, records);
     let parts = parts(registry, &sources);
     let coming = || parts.iter().flat_map(|part| part.paths(&catalogue)).collect();
     let output = Output::open(out, permit, &coming)?;
-    let site = Site { catalogue: &catalogue, place, theme, output };
+    let registry = RegistryName::new(options.registry, registry);
+    let site = Site { catalogue: &catalogue, place, theme, output, registry };
     let done = parallel_map(&parts, |part| part.write(&site))?;
     site.output.finish(done.into_iter().flatten().collect())
 }
@@ -129,6 +143,7 @@ struct Site<'a> {
     place: &'a Path,
     theme: Theme<'a>,
     output: Output<'a>,
+    registry: RegistryName,
 }
 
 /// What is made in one go.
@@ -143,7 +158,7 @@ fn parts<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Part<'a>> {
     let assets = sources.assets().map(|(path, text)| Page::Asset { path, text });
     let schemas = template::SCHEMAS.map(|(name, text)| Page::Schema { name, text });
     let plain = template::PLAIN.map(|path| Page::Plain { path });
-    let lists = [Page::Yanked, Page::Changelog, Page::Feed(None), Page::Home];
+    let lists = [Page::Yanked, Page::Changelog, Page::Feed(None), Page::Search, Page::Home];
     let runtimes = registry.runtimes.iter().map(|(name, releases)| Part::Runtime(name, releases));
     let pages = schemas.into_iter().chain(plain).chain(lists).map(Part::Page);
     assets.map(Part::Page).chain(runtimes).chain(pages).collect()
@@ -165,7 +180,7 @@ impl<'a> Part<'a> {
             Self::Runtime(name, releases) => (name, releases),
         };
         let directory = format!("runtimes/{name}/");
-        let key = site.theme.key("runtime", &site.catalogue.sources(name));
+        let key = site.theme.key("runtime", &(site.catalogue.sources(name), &site.registry));
         if let Some(done) = site.output.unchanged(&directory, &key) {
             return Ok(done);
         }
@@ -199,6 +214,7 @@ impl Page<'_> {
             Self::Asset { path, .. } | Self::Plain { path } => (*path).to_owned(),
             Self::Schema { name, .. } => format!("schema/{name}"),
             Self::Home => "index.html".to_owned(),
+            Self::Search => "search.js".to_owned(),
             Self::Changelog => "changelog.html".to_owned(),
             Self::Yanked => "yanked.html".to_owned(),
             Self::Feed(None) => "feed.xml".to_owned(),
@@ -219,17 +235,33 @@ impl Page<'_> {
         let Site { catalogue, theme, output, .. } = site;
         let path = self.path();
         let root = if path.starts_with("runtimes/") { "../../" } else { "" };
-        let put = Put { theme, output, root, path: &path };
+        let put = Put { theme, output, root, path: &path, registry: &site.registry };
         match *self {
             Self::Asset { text, .. } | Self::Schema { text, .. } => {
                 output.put(&path, &theme.key("", text), || Ok(text.into()))
             }
             Self::Plain { path } => put.page(path, ()),
             Self::Home => put.page("home.html", catalogue.home()),
-            Self::Changelog => put.page("changelog.html", catalogue.changelog()),
+            Self::Search => {
+                let mut search = catalogue.search();
+                output.put(&path, &theme.key("search", &search), || {
+                    search.look_inside(site.place)?;
+                    Ok(search.script())
+                })
+            }
+            Self::Changelog => {
+                let page = catalogue.changelog();
+                put.completed("changelog.html", page, |page| page.look_inside(site.place))
+            }
             Self::Yanked => put.page("yanked.html", catalogue.yanked_versions()),
-            Self::Feed(of) => put.page("feed.xml", catalogue.feed(of)),
-            Self::Runtime(name) => put.page("runtime.html", catalogue.runtime(name)),
+            Self::Feed(of) => {
+                let page = catalogue.feed(of);
+                put.completed("feed.xml", page, |page| page.look_inside(site.place))
+            }
+            Self::Runtime(name) => {
+                let page = catalogue.runtime(name);
+                put.completed("runtime.html", page, |page| page.look_inside(site.place))
+            }
             Self::RuntimeFile(name) => put.json(&catalogue.runtime_file(name)),
             Self::Version(name, release) => {
                 let page = catalogue.version(name, release, root);
@@ -254,6 +286,7 @@ struct Put<'a> {
     output: &'a Output<'a>,
     root: &'static str,
     path: &'a str,
+    registry: &'a RegistryName,
 }
 
 impl Put<'_> {
@@ -268,7 +301,8 @@ impl Put<'_> {
         page: T,
         complete: impl FnOnce(&mut T) -> Result<(), Error>,
     ) -> Result<output::Done, Error> {
-        let mut context = Context { root: self.root, path: self.path, page };
+        let mut context =
+            Context { root: self.root, path: self.path, registry: self.registry, page };
         let key = self.theme.key(template, &context);
         self.output.put(self.path, &key, || {
             complete(&mut context.page)?;

@@ -23,17 +23,21 @@ macro_rules! built_in {
     };
 }
 
-const TEMPLATES: [(&str, &str); 12] = [
+const TEMPLATES: [(&str, &str); 16] = [
     built_in!("templates", "base.html"),
     built_in!("templates", "home.html"),
     built_in!("templates", "runtime.html"),
     built_in!("templates", "size-chart.html"),
+    built_in!("templates", "makeup.html"),
+    built_in!("templates", "install.html"),
     built_in!("templates", "version.html"),
     built_in!("templates", "changelog.html"),
     built_in!("templates", "yanked.html"),
     built_in!("templates", "feed.xml"),
     built_in!("templates", "get-started.html"),
     built_in!("templates", "host-your-own.html"),
+    built_in!("templates", "why.html"),
+    built_in!("templates", "figures.html"),
     built_in!("templates", "format.html"),
     built_in!("templates", "404.html"),
 ];
@@ -50,8 +54,14 @@ pub(super) const SCHEMAS: [(&str, &str); 2] =
     [built_in!("schema", "registry.schema.json"), built_in!("schema", "record.schema.json")];
 
 /// Pages that show nothing of the registry: template and path are one name.
-pub(super) const PLAIN: [&str; 4] =
-    ["get-started.html", "host-your-own.html", "format.html", "404.html"];
+pub(super) const PLAIN: [&str; 6] = [
+    "get-started.html",
+    "why.html",
+    "figures.html",
+    "host-your-own.html",
+    "format.html",
+    "404.html",
+];
 
 /// The text of every template and asset.
 pub(super) struct Sources {
@@ -81,7 +91,7 @@ impl Sources {
     }
 
     /// Compiles the templates.
-    pub(super) fn theme(&self, option: &str) -> Result<Theme<'_>, Error> {
+    pub(super) fn theme(&self) -> Result<Theme<'_>, Error> {
         let mut environment = Environment::empty();
         environment.set_auto_escape_callback(|_| AutoEscape::Html);
         environment.set_formatter(escape);
@@ -89,12 +99,11 @@ impl Sources {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_keep_trailing_newline(true);
-        let mut salt = Sha256::new().chain_update(env!("CARGO_PKG_VERSION")).chain_update(option);
+        let mut salt = Sha256::new().chain_update(env!("CARGO_PKG_VERSION"));
         for (name, text) in &self.templates {
             environment.add_template(name, text).map_err(|source| broken(name, &source))?;
             salt.update(Sha256::digest(text));
         }
-        environment.add_global("registry", Value::from(option));
         let [style, script, icon] = &self.assets;
         for (name, (path, text)) in [("style", style), ("script", script), ("icon", icon)] {
             environment.add_global(name, Value::from(path.as_str()));

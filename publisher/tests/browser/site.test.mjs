@@ -22,6 +22,8 @@ const NARROW = { width: 320, height: 640 };
 const PAGES = [
   "index.html",
   "get-started.html",
+  "why.html",
+  "figures.html",
   "host-your-own.html",
   "format.html",
   "changelog.html",
@@ -103,6 +105,41 @@ test("a search leaves what has all words", async () => {
   });
 });
 
+test("packages and commands are found, with a letter wrong, and in the wanted order", async () => {
+  await visit("few", "", async (page) => {
+    await page.fill("#query", "libssl");
+    await page.locator(".hit").first().waitFor();
+    assert.match(await page.locator(".hit").first().textContent(), /^libssl3 3\.0\.22/);
+    await page.fill("#query", "javac");
+    assert.deepEqual(await names(page), ["graalvmjdk-21", "openjdk-21"]);
+    assert.equal(await page.locator(".hit:visible").first().textContent(), "command javac");
+    await page.fill("#query", "pyhton cuda");
+    assert.deepEqual(await names(page), ["python-3.11-pytorch-cuda"]);
+    assert.equal(await page.locator("#count").textContent(), "1 of 13 shown, spelled differently");
+    await page.fill("#query", "node");
+    assert.deepEqual(await names(page), ["node-20", "node-22"]);
+    await page.selectOption("#order", "newest");
+    assert.deepEqual(await names(page), ["node-22", "node-20"]);
+    await page.waitForURL("**/?query=node&order=newest");
+    await page.click("#clear");
+    assert.equal((await names(page))[0], "go-1.24", "by name again");
+  });
+});
+
+test("one way to install is shown at a time, by keys and without JavaScript", async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    await visit("few", "runtimes/python-3.11-ml/1.6.0.html", async (page) => {
+      const shown = () => page.locator(".way:visible").evaluateAll((all) => all.map((way) => way.className));
+      assert.deepEqual(await shown(), ["way exec"]);
+      await page.focus("#way-exec");
+      await page.keyboard.press("ArrowRight");
+      assert.deepEqual(await shown(), ["way rnx"]);
+      await page.click("text=by hand, arm64");
+      assert.deepEqual(await shown(), ["way arm64"]);
+    }, { javaScriptEnabled });
+  }
+});
+
 test("filters by language, architecture and size go together, and stay in the address", async () => {
   await visit("few", "", async (page) => {
     await page.selectOption("#language", "Python");
@@ -142,7 +179,8 @@ test("the keyboard reaches everything in order", async () => {
       await page.keyboard.press("Tab");
       order.push(await focused());
     }
-    assert.deepEqual(order, ["language", "architecture", "size", "clear", "node-20", "1.3.0"]);
+    assert.deepEqual(order, ["language", "architecture", "size", "order", "clear", "node-20"]);
+    await page.keyboard.press("Tab");
     await page.keyboard.press("Enter");
     await page.waitForURL("**/runtimes/node-20/1.3.0.html");
   });
@@ -172,7 +210,10 @@ test("a missing page links to the start page from any depth", async () => {
     await visit("few", path, async (page, faults) => {
       assert.equal(faults.splice(0).length, 2, "its status, as response and on the console");
       assert.equal(await page.locator("h1").textContent(), "Page not found");
-      assert.equal(await page.locator("[data-home]").evaluate((link) => link.href), servers.few.address);
+      assert.equal(await page.locator("[data-home] a").evaluate((link) => link.href), `${servers.few.address}index.html`);
+      const links = await page.locator("[data-nav] a").evaluateAll((all) => all.map((link) => link.href));
+      assert.equal(links.length, 5);
+      for (const link of links) assert.equal((await page.request.get(link)).status(), 200, link);
     });
   }
 });
@@ -185,7 +226,7 @@ test("without JavaScript everything can be read", async () => {
     await page.click("text=python-3.11-ml");
     await page.locator("svg[role=img]").waitFor();
     await page.getByRole("link", { name: "1.6.0", exact: true }).click();
-    await page.getByText("sha256sum -c").first().waitFor();
+    await page.getByText("sha256sum -c").last().waitFor();
     assert.equal(await page.locator("pre.command button").count(), 0);
   }, options);
   await visit("few", "404.html", async (page) => {

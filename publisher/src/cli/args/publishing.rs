@@ -36,7 +36,7 @@ pub(crate) struct Site {
     pub source: PathBuf,
     /// The directory to write.
     pub out: PathBuf,
-    /// What `--registry` visitors give to `joblet-exec`; none where it looks by itself.
+    /// What programs call the registry; found out where it is not given.
     pub registry: Option<String>,
     /// What signs `registry.json`, where it is signed.
     pub signing: Signing,
@@ -137,7 +137,8 @@ pub(super) static SITE: Command<Parsed> = Command {
     also: &[],
     operands: Operands::NONE,
     help: "write the static site and its registry.json from the records",
-    about: "",
+    about: "Without --registry, a registry whose archives are all in one repository on GitHub is called by that \
+            repository's name; on pages of another one, a script fills in the address of the site.",
     options: &[&RECORDS.row, &THEME.row, &SITE_DIR.row, &ADDRESS.row, &KEY.row, &PASSWORD_FILE.row],
     examples: &[("joblet-publish site", "dist/site, of what is published")],
     status: Status::OfProgram,

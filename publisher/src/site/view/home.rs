@@ -34,6 +34,8 @@ struct Listed<'a> {
     /// The largest download of the latest version: in bytes, and for people.
     bytes: u64,
     size: String,
+    /// When the latest version was published.
+    day: Option<&'a str>,
 }
 
 impl<'a> Catalogue<'a> {
@@ -71,6 +73,7 @@ impl<'a> Catalogue<'a> {
             architectures: latest.into_iter().flat_map(architectures).collect(),
             bytes,
             size: text::size(bytes),
+            day: latest.and_then(|latest| self.day(name, latest)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is inside a version: its packages, what they weigh, and which differ from the version before.
 
-use super::super::text::visible;
+use super::{super::text::visible, licence::Licence};
 use crate::{
     error::Error,
     record::{
@@ -58,6 +58,8 @@ struct Picture {
 #[derive(Serialize)]
 struct Part {
     name: String,
+    /// Empty for what is several packages.
+    version: String,
     size: String,
     /// Of the whole, in percent.
     share: String,
@@ -69,7 +71,7 @@ struct Part {
 struct Row {
     name: String,
     version: String,
-    licence: String,
+    licence: Licence,
     size: String,
 }
 
@@ -99,7 +101,15 @@ pub(super) fn inside(
     Ok(None)
 }
 
-fn packages(records: &Path, record: &Record, arch: Arch) -> Result<Option<Packages>, Error> {
+/// The packages of `record` for `arch`; none where the record does not say.
+///
+/// # Errors
+/// A file beside the record that is missing, another one, or of another form.
+pub(super) fn packages(
+    records: &Path,
+    record: &Record,
+    arch: Arch,
+) -> Result<Option<Packages>, Error> {
     let read = |name: String| files::read(records, record, &name);
     let (Some(sbom), Some(contents)) = (read(files::sbom(arch))?, read(files::contents(arch))?)
     else {
@@ -142,18 +152,20 @@ impl Picture {
     fn new(packages: &[Package]) -> Self {
         let named = if packages.len() > NAMED + 1 { NAMED } else { packages.len() };
         let (large, small) = packages.split_at(named);
-        let mut sizes: Vec<_> = large.iter().map(|it| (visible(&it.name), it.size)).collect();
+        let named = |it: &Package| (visible(&it.name), visible(&it.version), it.size);
+        let mut sizes: Vec<_> = large.iter().map(named).collect();
         if !small.is_empty() {
             let rest = small.iter().map(|it| it.size).sum();
-            sizes.push((format!("{} others", small.len()), rest));
+            sizes.push((format!("{} others", small.len()), String::new(), rest));
         }
-        let total = sizes.iter().map(|(_, size)| size).sum::<u64>().max(1);
+        let total = sizes.iter().map(|(_, _, size)| size).sum::<u64>().max(1);
         let mut x = 0.0;
-        let part = |(name, size)| {
+        let part = |(name, version, size)| {
             let share = share(size, total);
             let width = WIDTH * share;
             let part = Part {
                 name,
+                version,
                 size: text::size(size),
                 share: format!("{:.1}", 100.0 * share),
                 x: round(x),
@@ -168,11 +180,10 @@ impl Picture {
 
 impl Row {
     fn new(package: &Package) -> Self {
-        let unknown = package.licence.is_empty() || package.licence == "NOASSERTION";
         Self {
             name: visible(&package.name),
             version: visible(&package.version),
-            licence: if unknown { String::new() } else { visible(&package.licence) },
+            licence: Licence::new(&package.licence),
             size: text::size(package.size),
         }
     }

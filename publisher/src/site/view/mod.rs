@@ -9,8 +9,10 @@ mod chart;
 mod home;
 mod inside;
 mod language;
+mod licence;
 mod news;
 mod runtime;
+mod search;
 mod version;
 
 use super::text::{day, visible};

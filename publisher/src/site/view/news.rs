@@ -2,17 +2,27 @@
 
 use super::{
     super::text::{day, visible},
-    Catalogue, SUMMARY, yanked,
+    Catalogue, SUMMARY, archives,
+    inside::{Listed, listed, packages},
+    yanked,
 };
-use joblet_format::{Record, Release, RuntimeName, text};
+use crate::{
+    error::Error,
+    record::changes::{self, Change as Changed, Package},
+};
+use joblet_format::{Arch, Record, Release, RuntimeName, text};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use std::{cmp::Reverse, path::Path};
 
 /// Number of publications on the changelog page.
 const CHANGES: usize = 200;
 
 /// Number of publications in a feed.
 const FEED: usize = 50;
+
+/// Packages that a publication names as changed.
+const NAMED: usize = 4;
 
 /// Time of a feed without entries; Atom requires one.
 const NEVER: &str = "1970-01-01T00:00:00Z";
@@ -41,6 +51,18 @@ struct Change<'a> {
     prerelease: bool,
     time: &'a str,
     id: String,
+    /// The version before, if there is one.
+    before: Option<String>,
+    /// By how much the download grew, such as `+3.8 MB`; empty where it did not.
+    growth: String,
+    /// What differs from the version before, largest packages first: read by [`Change::look_inside`] from the
+    /// files of both records.
+    packages: Vec<String>,
+    /// How many packages differ beside those.
+    more: usize,
+    files: [Vec<Listed>; 2],
+    #[serde(skip)]
+    records: Option<(&'a Record, &'a Record)>,
 }
 
 #[derive(Serialize)]
@@ -66,7 +88,7 @@ pub(in crate::site) struct YankedVersion<'a> {
 impl<'a> Catalogue<'a> {
     pub(in crate::site) fn changelog(&self) -> Changelog<'a> {
         let mut days: Vec<Day> = Vec::new();
-        for change in self.news.iter().take(CHANGES).map(change) {
+        for change in self.news.iter().take(CHANGES).map(|it| self.change(it)) {
             let day = day(change.time).unwrap_or_default(); // `news` holds well-formed times only
             match days.last_mut().filter(|last| last.day == day) {
                 Some(last) => last.entries.push(change),
@@ -94,7 +116,7 @@ impl<'a> Catalogue<'a> {
             id: urn(&(about + &oldest.unwrap_or_default())),
             of: of.map(RuntimeName::as_str),
             updated: news().next().map_or(NEVER, |(record, _)| &record.published_at),
-            entries: news().take(FEED).map(change).collect(),
+            entries: news().take(FEED).map(|it| self.change(it)).collect(),
         }
     }
 
@@ -115,16 +137,97 @@ impl<'a> Catalogue<'a> {
     }
 }
 
-fn change<'a>(&(record, release): &(&'a Record, &'a Release)) -> Change<'a> {
-    Change {
-        name: record.name.as_str(),
-        version: release.version.to_string(),
-        description: text::shortened(&visible(&release.description), SUMMARY),
-        yanked: yanked(release).map(|reason| text::shortened(&reason, SUMMARY)),
-        prerelease: release.version.is_prerelease(),
-        time: &record.published_at,
-        id: urn(&identity(record)),
+impl<'a> Catalogue<'a> {
+    fn change(&self, &(record, release): &(&'a Record, &'a Release)) -> Change<'a> {
+        let before = self.before(&record.name, release);
+        let record_before = before.and_then(|before| self.record(&record.name, &before.version));
+        Change {
+            name: record.name.as_str(),
+            version: release.version.to_string(),
+            description: text::shortened(&visible(&release.description), SUMMARY),
+            yanked: yanked(release).map(|reason| text::shortened(&reason, SUMMARY)),
+            prerelease: release.version.is_prerelease(),
+            time: &record.published_at,
+            id: urn(&identity(record)),
+            before: before.map(|before| before.version.to_string()),
+            growth: before.map(|before| growth(before, release)).unwrap_or_default(),
+            packages: Vec::new(),
+            more: 0,
+            files: [Some(record), record_before].map(|it| it.map(listed).unwrap_or_default()),
+            records: record_before.map(|before| (before, record)),
+        }
     }
+}
+
+/// Of the download for the first architecture that both have.
+fn growth(before: &Release, after: &Release) -> String {
+    let sizes = archives(after).find_map(|(arch, is)| Some((before.artifact(arch)?.size, is.size)));
+    match sizes {
+        Some((was, is)) if is > was => format!("+{}", text::size(is - was)),
+        Some((was, is)) if is < was => format!("−{}", text::size(was - is)),
+        _ => String::new(),
+    }
+}
+
+impl Changelog<'_> {
+    /// Reads which packages differ from the files beside the records in the directory `records`.
+    ///
+    /// # Errors
+    /// A file that is missing, another one, or of another form.
+    pub(in crate::site) fn look_inside(&mut self, records: &Path) -> Result<(), Error> {
+        let mut entries = self.days.iter_mut().flat_map(|day| &mut day.entries);
+        entries.try_for_each(|change| change.look_inside(records))
+    }
+}
+
+impl Feed<'_> {
+    /// As [`Changelog::look_inside`].
+    ///
+    /// # Errors
+    /// A file that is missing, another one, or of another form.
+    pub(in crate::site) fn look_inside(&mut self, records: &Path) -> Result<(), Error> {
+        self.entries.iter_mut().try_for_each(|change| change.look_inside(records))
+    }
+}
+
+impl Change<'_> {
+    fn look_inside(&mut self, records: &Path) -> Result<(), Error> {
+        let Some((before, after)) = self.records else { return Ok(()) };
+        for arch in Arch::ALL {
+            let (Some(before), Some(after)) =
+                (packages(records, before, arch)?, packages(records, after, arch)?)
+            else {
+                continue;
+            };
+            let mut differences = differences(changes::between(&before, &after));
+            self.more = differences.len().saturating_sub(NAMED);
+            differences.truncate(NAMED);
+            self.packages = differences;
+            break;
+        }
+        Ok(())
+    }
+}
+
+/// One text for each package that differs, of the largest packages first.
+fn differences(changes: changes::Changes) -> Vec<String> {
+    let changes::Changes { added, removed, changed, .. } = changes;
+    let name = |package: &Package| visible(&package.name);
+    let version = |package: &Package| visible(&package.version);
+    let one = |word: &str, it: &Package| (it.size, format!("{} {} {word}", name(it), version(it)));
+    let pair = |Changed { before, after }: &Changed| {
+        let text = if before.version == after.version {
+            format!("{} {} built again", name(after), version(after))
+        } else {
+            format!("{} {} → {}", name(after), version(before), version(after))
+        };
+        (after.size, text)
+    };
+    let mut texts: Vec<_> = changed.iter().map(pair).collect();
+    texts.extend(added.iter().map(|it| one("added", it)));
+    texts.extend(removed.iter().map(|it| one("removed", it)));
+    texts.sort_by_key(|(size, _)| Reverse(*size));
+    texts.into_iter().map(|(_, text)| text).collect()
 }
 
 /// What never changes about a publication, in one text.

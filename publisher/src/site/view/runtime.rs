@@ -1,12 +1,17 @@
 //! The page of one runtime, and the same for programs.
 
 use super::{
-    Catalogue, SUMMARY, architectures, chart::Chart, description, language::example, platforms,
-    yanked,
+    Catalogue, SUMMARY, architectures, archives,
+    chart::Chart,
+    description,
+    inside::{Inside, Listed, inside, listed},
+    language::example,
+    platforms, yanked,
 };
-use joblet_format::{Arch, Release, RuntimeName, text};
+use crate::error::Error;
+use joblet_format::{Arch, Record, Release, RuntimeName, text};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 #[derive(Serialize)]
 pub(in crate::site) struct RuntimePage<'a> {
@@ -14,6 +19,16 @@ pub(in crate::site) struct RuntimePage<'a> {
     description: String,
     latest: Option<String>,
     command: &'static str,
+    /// When the latest version was published.
+    day: Option<&'a str>,
+    /// Architecture, size of the download and unpacked, of the latest version.
+    downloads: Vec<(&'static str, String, Option<String>)>,
+    /// Beside the record of the latest version.
+    files: Vec<Listed>,
+    /// Read from `files` by [`RuntimePage::look_inside`].
+    inside: Option<Inside>,
+    #[serde(skip)]
+    record: Option<&'a Record>,
     /// Of the latest version.
     platforms: Vec<String>,
     /// Whether Joblet's own client sees the latest version.
@@ -78,7 +93,19 @@ impl<'a> Catalogue<'a> {
                 .map(|arch| release.artifact(*arch).map(|artifact| text::size(artifact.size)))
                 .collect(),
         };
+        let record = latest.and_then(|latest| self.record(name, &latest.version));
         RuntimePage {
+            day: latest.and_then(|latest| self.day(name, latest)),
+            downloads: latest
+                .into_iter()
+                .flat_map(archives)
+                .map(|(arch, it)| {
+                    (arch.as_str(), text::size(it.size), it.unpacked_size.map(text::size))
+                })
+                .collect(),
+            files: record.map(listed).unwrap_or_default(),
+            inside: None,
+            record,
             name: name.as_str(),
             description: description(latest, releases),
             latest: latest.map(|release| release.version.to_string()),
@@ -107,5 +134,18 @@ impl<'a> Catalogue<'a> {
             latest: self.latest(name).map(|release| release.version.to_string()),
             versions: self.registry.runtimes[name].values().rev().map(version).collect(),
         }
+    }
+}
+
+impl RuntimePage<'_> {
+    /// Reads what is inside the latest version from the files beside its record in the directory `records`.
+    ///
+    /// # Errors
+    /// A file that is missing, another one, or of another form.
+    pub(in crate::site) fn look_inside(&mut self, records: &Path) -> Result<(), Error> {
+        if let Some(record) = self.record {
+            self.inside = inside(records, record, None)?;
+        }
+        Ok(())
     }
 }

@@ -1,0 +1,124 @@
+//! SPDX licence expressions as a page shows them.
+
+use super::super::text::visible;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// Licences that a row of a table shows before it says how many more there are.
+const SHOWN: usize = 2;
+
+/// Longest part of a licence's name that a row shows, in characters.
+const LONGEST: usize = 28;
+
+/// A licence expression. Debian's copyright files name every licence of every file: a dozen is usual.
+#[derive(Serialize)]
+pub(super) struct Licence {
+    /// The first licences, at most [`SHOWN`]; none where nothing is declared.
+    shown: Vec<Term>,
+    /// How many others there are.
+    more: usize,
+    /// The whole expression, in words and licences; empty where `more` is 0.
+    whole: Vec<Term>,
+}
+
+/// A word of an expression.
+#[derive(Serialize, Clone)]
+struct Term {
+    text: String,
+    /// Where the text of the licence is, for those of SPDX's list.
+    link: Option<String>,
+}
+
+impl Licence {
+    /// Of an expression as a bill of materials has it; `NOASSERTION` and nothing say nothing.
+    pub(super) fn new(expression: &str) -> Self {
+        let expression = visible(expression);
+        let mut words: Vec<Term> = Vec::new();
+        let mut exception = false;
+        for word in expression.split(' ').filter(|word| !matches!(*word, "" | "NOASSERTION")) {
+            match word {
+                "AND" | "OR" => words.push(Term { text: word.to_lowercase(), link: None }),
+                "WITH" => exception = true,
+                // An exception belongs to its licence: they are one thing in the list.
+                _ if exception => {
+                    exception = false;
+                    if let Some(last) = words.last_mut() {
+                        last.text = format!("{} with {}", last.text, word.trim_matches(['(', ')']));
+                    }
+                }
+                _ => words.push(Term::licence(word)),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let licences = words.iter().filter(|term| !matches!(term.text.as_str(), "and" | "or"));
+        let licences: Vec<_> =
+            licences.filter(|term| seen.insert(term.text.clone())).cloned().collect();
+        let more = licences.len().saturating_sub(SHOWN);
+        Self {
+            shown: licences.into_iter().take(SHOWN).collect(),
+            more,
+            whole: if more > 0 { words } else { Vec::new() },
+        }
+    }
+}
+
+impl Term {
+    fn licence(word: &str) -> Self {
+        let id = word.trim_matches(['(', ')']);
+        // A licence that SPDX's list lacks is named by the package; its text is in the package's files.
+        if let Some(own) = id.strip_prefix("LicenseRef-") {
+            // So the bill of materials calls a file that nobody can read by program.
+            let own = if own.ends_with("-copyright") { "its copyright file" } else { own };
+            return Self { text: joblet_format::text::shortened(own, LONGEST), link: None };
+        }
+        let listed = !id.is_empty()
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.+".contains(&byte));
+        let link = || format!("https://spdx.org/licenses/{}.html", id.trim_end_matches('+'));
+        Self { text: id.to_owned(), link: listed.then(link) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(terms: &[Term]) -> Vec<&str> {
+        terms.iter().map(|term| term.text.as_str()).collect()
+    }
+
+    #[test]
+    fn a_row_shows_the_first_licences_and_how_many_more() {
+        for (expression, shown, more) in [
+            ("MIT", vec!["MIT"], 0),
+            ("", vec![], 0),
+            ("NOASSERTION", vec![], 0),
+            ("MIT OR Apache-2.0", vec!["MIT", "Apache-2.0"], 0),
+            ("(MIT OR Apache-2.0) AND BSD-3-Clause AND MIT", vec!["MIT", "Apache-2.0"], 1),
+            (
+                "GPL-3.0-or-later WITH GCC-exception-3.1",
+                vec!["GPL-3.0-or-later with GCC-exception-3.1"],
+                0,
+            ),
+            ("LicenseRef-public-domain", vec!["public-domain"], 0),
+            ("LicenseRef-perl-base-copyright", vec!["its copyright file"], 0),
+        ] {
+            let licence = Licence::new(expression);
+            assert_eq!((texts(&licence.shown), licence.more), (shown, more), "{expression}");
+        }
+        let whole = Licence::new("(MIT OR X11) AND BSD-3-Clause").whole;
+        assert_eq!(texts(&whole), ["MIT", "or", "X11", "and", "BSD-3-Clause"]);
+    }
+
+    #[test]
+    fn only_identifiers_of_the_list_are_links() {
+        for (expression, want) in [
+            ("MIT", Some("https://spdx.org/licenses/MIT.html")),
+            ("GPL-2.0+", Some("https://spdx.org/licenses/GPL-2.0.html")),
+            ("LicenseRef-own", None),
+            ("\"><script>", None),
+            ("a/../b", None),
+        ] {
+            assert_eq!(Licence::new(expression).shown[0].link.as_deref(), want, "{expression}");
+        }
+    }
+}
