@@ -98,12 +98,12 @@ fn two_registries_have_their_own_records_and_addresses() {
         fs::read_to_string(world.path("site/runtimes/a/1.0.0.html")).unwrap()
     };
     let shown = page(&other, &["--registry", "somebody/registry"]);
-    assert!(shown.contains("joblet-exec --registry somebody/registry install a@1.0.0"), "{shown}");
-    assert!(shown.contains("rnx runtime install a@1.0.0 --registry somebody/registry"), "{shown}");
-    assert!(page(&one, &[]).contains("joblet-exec install a@1.0.0"));
+    assert!(shown.contains("joblet-exec install --registry=somebody/registry a@1.0.0"), "{shown}");
+    assert!(shown.contains("rnx runtime install a@1.0.0 --registry=somebody/registry"), "{shown}");
+    assert!(page(&one, &[]).contains("joblet-exec install<span data-registry></span> a@1.0.0"));
     // Another address makes other pages, in the same directory too.
     assert!(
-        page(&other, &["--registry", "another/one"]).contains("--registry another/one install")
+        page(&other, &["--registry", "another/one"]).contains("install --registry=another/one")
     );
     for hostile in ["a/b; id", "$(id)", "", "-x", "a'b"] {
         let site = other.publish(&["site", "--registry", hostile]).output().unwrap();
