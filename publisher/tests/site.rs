@@ -488,7 +488,10 @@ fn commands_name_the_registry_that_the_page_belongs_to() {
         let site = site_of(&[at(record("demo", "1.0.0", "2025-11-03"), &url)]);
         for (path, spec) in [("index", "demo"), ("1.0.0", "demo@1.0.0")] {
             let page = &site[&format!("runtimes/demo/{path}.html")];
-            assert!(page.contains(&format!("joblet-exec install{option} {spec}\n")), "{path} {option}");
+            assert!(
+                page.contains(&format!("joblet-exec install{option} {spec}\n")),
+                "{path} {option}"
+            );
             let line = format!("rnx runtime install {spec}{option}\n");
             assert_eq!(page.contains(&line), rnx, "{path} {option}");
         }
@@ -500,7 +503,7 @@ fn commands_name_the_registry_that_the_page_belongs_to() {
 fn figures_are_those_of_the_readme() {
     let readme = include_str!("../../README.md");
     let figures = &site_of(&[])["figures.html"];
-    for figure in ["about 0.6", "0.3 MiB", "2.3 MB", "1.0 s", "make bench-line", "make static"] {
+    for figure in ["about half", "0.3 MiB", "2.3 MB", "1.0 s", "make bench-line", "make static"] {
         let in_table = figure.strip_suffix(" s").map(|number| format!("<td>{number}</td>"));
         assert!(readme.contains(figure), "{figure}");
         assert!(figures.contains(in_table.as_deref().unwrap_or(figure)), "{figure}");
