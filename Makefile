@@ -4,6 +4,8 @@ help:    ## List these targets
 	@sed -n 's/^\([a-z-]*\): *## /  make \1	/p' Makefile
 demo:    ## Build a runtime from its sources and run a Python script in it
 	@.ci/demo
+recording: ## Record the README's first steps in a terminal, after `make demo`
+	@.ci/recording
 quick:   ## Check format and lints, and run the unit tests
 	@.ci/deps rust cc lint pip && cargo fmt --all --check && cargo clippy --workspace --all-targets --all-features --locked -- -D warnings && cargo test --workspace --locked --lib
 test:    ## Run every test
@@ -37,4 +39,4 @@ fuzz:    ## Look for inputs that break the parsers of untrusted files, until one
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo quick test lint static programs reproduce packages rehearse fresh field bench bench-large bench-line cluster fuzz clean
+.PHONY: help demo recording quick test lint static programs reproduce packages rehearse fresh field bench bench-large bench-line cluster fuzz clean

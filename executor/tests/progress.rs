@@ -37,3 +37,27 @@ fn a_terminal_that_only_types_shows_no_bar() {
     let shown = shown(80, "dumb");
     assert!(shown.starts_with("installed demo@1.0.0") && !shown.contains('\x1b'), "{shown:?}");
 }
+
+#[test]
+fn tables_fit_the_terminal_and_are_whole_in_a_pipe() {
+    let mut world = World::new();
+    let long = "A description that goes on and on, as those of registries do, ".repeat(3);
+    let tree = runtime("demo", "1.0.0", vec![file("isolated/noise", &noise(3000))]);
+    world.publish_members("demo", "1.0.0", &pack("demo-1.0.0", tree, 50_000));
+    world.edit("demo", "1.0.0", |entry| entry["description"] = long.trim().into());
+    assert_eq!(world.exec(["install", "demo"]).status, Some(0));
+    for args in [vec!["list"], vec!["list", "--available"]] {
+        let piped = world.exec(&args).stdout;
+        assert!(args.len() == 1 || piped.contains(long.trim()), "{piped}");
+        for columns in [80, 120] {
+            let mut pty = Pty::new();
+            pty.resize(24, columns);
+            let mut command = world.command();
+            command.args(&args).env("TERM", "xterm").env("LC_ALL", "C").stdout(pty.far());
+            assert_eq!(command.output().unwrap().status.code(), Some(0));
+            let shown = pty.shown();
+            let widest = shown.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+            assert!(widest <= usize::from(columns), "{columns}: {shown}");
+        }
+    }
+}

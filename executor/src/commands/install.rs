@@ -25,9 +25,7 @@ impl Session<'_> {
             ui.data(&output::plain(&rows))?;
         } else if let ([runtime, ..], true) = (rows.as_slice(), self.env.terminals.error) {
             let name = &runtime.name;
-            ui.note(&format!(
-                "next: joblet-exec run --runtime={name} COMMAND, or joblet-exec shell {name}"
-            ));
+            ui.note(&format!("next: joblet-exec run {name} COMMAND, or joblet-exec shell {name}"));
         }
         Ok(())
     }
