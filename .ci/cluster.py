@@ -214,9 +214,10 @@ class Cluster:
             {command} 2>{MOUNTED}/out/$SLURM_ARRAY_TASK_ID && echo done >{MOUNTED}/out/$SLURM_ARRAY_TASK_ID
             """)
         (SHARED / "array.sh").write_text(script)
-        start = time.monotonic()
+        start = time.time()
         ended = self.sh(f"sbatch --wait {MOUNTED}/array.sh", limit=300)
-        seconds = time.monotonic() - start
+        # sbatch itself looks every ten seconds.
+        seconds = max((each.stat().st_mtime for each in out.iterdir()), default=start) - start
         texts = [(out / str(task)).read_text() if (out / str(task)).exists() else "did not begin\n"
                  for task in range(1, tasks + 1)]
         wrong = [text for text in texts if text != "done\n"]

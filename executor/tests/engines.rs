@@ -224,3 +224,48 @@ fn interfaces_of_the_hosts_network() {
         assert_eq!(output.stdout, "none\n", "{output:?}");
     }
 }
+
+/// A link by the name of Apptainer or Singularity has that program's command line.
+#[test]
+fn called_as_apptainer() {
+    let Some(world) = World::get() else { return };
+    let links = world.path("links");
+    fs::create_dir(&links).unwrap();
+    for name in ["apptainer", "singularity"] {
+        std::os::unix::fs::symlink("../joblet-exec", links.join(name)).unwrap();
+    }
+    fs::create_dir_all(world.path("cwd/home")).unwrap();
+    world.copy_runtime("tools-1.0.0");
+    let call = |user: Option<u32>, name: &str, words: &[&str]| {
+        let mut run = Command::new(links.join(name));
+        run.args(words).current_dir(world.path("cwd")).env_clear();
+        run.env("HOME", world.path("cwd/home")).env("OWN", "1").env("APPTAINERENV_X", "2");
+        run.env("JOBLET_EXEC_STORE", world.path("store"));
+        run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(user) = user {
+            run.uid(user).gid(user);
+        }
+        finish(run.spawn().unwrap())
+    };
+    let image = world.path("store/tools-1.0.0").display().to_string();
+    let here = world.path("cwd").display().to_string();
+    for user in World::users() {
+        let script = "echo $OWN $X $HOME; pwd; cat in.txt";
+        let output = call(user, "singularity", &["exec", &image, "sh", "-c", script]);
+        assert_eq!(output.stdout, format!("1 2 {here}/home\n{here}\nhello\n"), "{output:?}");
+        let output = call(user, "apptainer", &["-q", "exec", "-C", &image, "sh", "-c", script]);
+        assert!(output.stdout.starts_with("2 /tmp\n/\n"), "{output:?}");
+        let bind = format!("{here}:/data:ro");
+        let words =
+            ["exec", "--cleanenv", "--env", "OWN=3", "-B", &bind, "--pwd", "/data", "tools@1.0.0"];
+        let words = [&words[..], &["sh", "-c", script]].concat();
+        let output = call(user, "apptainer", &words);
+        assert_eq!(output.stdout, format!("3 2 {here}/home\n/data\nhello\n"), "{output:?}");
+        let output = call(user, "apptainer", &["exec", &image, "sh", "-c", "exit 7"]);
+        assert_eq!(output.status, Some(7));
+        let output = call(user, "apptainer", &["exec", "--overlay", "x", &image, "ls"]);
+        assert!(output.stderr.starts_with("error[USAGE]: apptainer --overlay has no counterpart"));
+        assert_eq!(output.status, Some(125));
+    }
+    assert_eq!(call(None, "singularity", &["--version"]).stdout, "singularity version 3.11.0\n");
+}

@@ -35,10 +35,22 @@ fn driver(world: &World) {
 
 /// Runs `script` as each user with these options, with the specifications in `cdi`.
 fn each(options: &[&str], cdi: &str, script: &str, check: impl Fn(&Output)) {
+    each_with(&[], options, cdi, script, check);
+}
+
+/// The same, for a caller with these variables.
+fn each_with(
+    variables: &[(&str, &str)],
+    options: &[&str],
+    cdi: &str,
+    script: &str,
+    check: impl Fn(&Output),
+) {
     let Some(world) = World::get() else { return };
     driver(world);
     for user in World::users() {
         let mut command = world.command(user, &World::shell(options, script));
+        command.envs(variables.iter().copied());
         check(&finish(command.env("JOBLET_EXEC_CDI", world.path(cdi)).spawn().unwrap()));
     }
 }
@@ -84,4 +96,41 @@ fn a_host_without_them_says_so() {
         assert!(output.stderr.starts_with(reason), "{output:?}");
         assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)));
     });
+}
+
+/// Two tasks of an engine on one host have what it gave to each, and nothing else.
+#[test]
+fn a_job_sees_the_gpus_that_were_allotted() {
+    let show = "cd /dev; echo nvidia* $CUDA_VISIBLE_DEVICES $SLURM_STEP_GPUS";
+    for (variable, value, option, want) in [
+        ("CUDA_VISIBLE_DEVICES", "1", "--gpu=1", "nvidia1 0"),
+        ("CUDA_VISIBLE_DEVICES", "1,0", "--gpu=1", "nvidia1 0"),
+        ("CUDA_VISIBLE_DEVICES", "1,0", "--gpu=all", "nvidia0 nvidia1 0,1"),
+        ("NVIDIA_VISIBLE_DEVICES", "void", "--gpu=1", "nvidia0"),
+        ("SLURM_STEP_GPUS", "1", "--gpu=all", "nvidia1 0"),
+    ] {
+        // Passed on, it would count the GPUs of the host.
+        let passed_on = format!("--env={variable}");
+        let options = [option, passed_on.as_str()];
+        let options = if value == "void" { &options[..1] } else { &options[..] };
+        each_with(&[(variable, value)], options, "cdi", show, |output| {
+            assert_eq!(output.stdout.trim_end(), want, "{variable}={value} {output:?}");
+        });
+    }
+    for (value, option, reason) in [
+        ("1", "--gpu=2", "this process was given 1, and 2 were asked for ("),
+        ("", "--gpu=all", "this process was given none ("),
+        ("7", "--gpu=1", "this process was given none ("),
+        ("GPU-none", "--gpu=1", "this process was given none ("),
+    ] {
+        each_with(&[("CUDA_VISIBLE_DEVICES", value)], &[option], "cdi", "echo on", |output| {
+            let want = format!("error[LAUNCH]: cannot give the job a GPU: {reason}");
+            assert!(output.stderr.starts_with(&want), "{value} {output:?}");
+            assert!(
+                output.stderr.contains(&format!("CUDA_VISIBLE_DEVICES={value})")),
+                "{output:?}"
+            );
+            assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)));
+        });
+    }
 }

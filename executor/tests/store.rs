@@ -383,3 +383,28 @@ fn a_runtime_yml_that_nests_deeply_delays_no_list() {
     assert_eq!(listed.status, Some(0), "{listed:?}");
     assert!(listed.stdout.contains("demo"), "{listed:?}");
 }
+
+/// Stores that are only read are beside the one that is filled: what is there is not installed again, and
+/// not removed.
+#[test]
+fn shared_stores_are_read_and_not_changed() {
+    let mut world = world_with(&["1.0.0"]);
+    assert_eq!(world.exec(["install", "demo"]).status, Some(0));
+    let run = |world: &World, args: &[&str]| {
+        let mut command = world.command();
+        let shared = format!("{}/none:{}", world.path("").display(), world.path("store").display());
+        command.env("JOBLET_EXEC_SHARED_STORES", shared);
+        command.env("JOBLET_EXEC_STORE", world.path("own")).args(args);
+        world.outcome(command.output().unwrap())
+    };
+    assert_eq!(run(&world, &["path", "demo"]).stdout, "~/store/demo-1.0.0\n");
+    let again = run(&world, &["install", "demo@1.0.0"]);
+    assert_eq!(again.stderr, "demo@1.0.0 is installed already\n");
+    let removed = run(&world, &["remove", "demo"]);
+    assert!(removed.stderr.contains("demo is in ~/store, which is not changed"), "{removed:?}");
+    world.publish("demo", "1.1.0");
+    assert_eq!(run(&world, &["upgrade", "demo"]).status, Some(0));
+    assert_eq!(list(&world.path("own")), [".joblet", "demo-1.1.0"]);
+    assert_eq!(run(&world, &["path", "demo"]).stdout, "~/own/demo-1.1.0\n");
+    world.assert_store(&["demo-1.0.0"]);
+}
