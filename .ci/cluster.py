@@ -4,7 +4,7 @@
     cluster.py short|full    as root; the program is dist/bin/joblet-exec, or $JOBLET_EXEC
     cluster.py without-locks COMMAND…    used by a check: executes COMMAND where no file can be locked
 """
-import ctypes, hashlib, json, os, pathlib, re, shutil, signal, struct, subprocess, sys, tarfile, tempfile, textwrap, time
+import ctypes, hashlib, json, os, pathlib, re, shutil, struct, subprocess, sys, tarfile, tempfile, textwrap, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SLURM = ROOT / ".ci/slurm"
@@ -43,6 +43,13 @@ def check(name, good, detail=""):
     if not good:
         failed.append(name)
         print(textwrap.indent(str(detail)[-1500:], "    "), flush=True)
+
+
+def wait_for(done, seconds=6):
+    for _ in range(10 * seconds):
+        if done():
+            return
+        time.sleep(0.1)
 
 
 def elf_with_libraries(program, usr):
@@ -271,25 +278,21 @@ def ends(cluster):
     done = cluster.sh(f"export JOBLET_EXEC_STORE={MOUNTED}/store; "
                       "srun --bcast=/mnt/local/jx $JX run tools echo over")
     check("srun --bcast ships the program", done.stdout == "over\n", done)
-    for name, sent in (("scancel", "scancel"), ("scancel -s USR1", "scancel -s USR1"), ("scancel -s XCPU", "scancel -s XCPU")):
-        which = {"scancel": "TERM"}.get(name, name[-4:].strip())
-        log = SHARED / "signal"
+    for signal in ("TERM", "USR1", "XCPU"):
+        log = SHARED / f"signal-{signal}"
         log.unlink(missing_ok=True)
-        job = f"trap 'echo caught >>{MOUNTED}/signal' {which}; echo ready >>{MOUNTED}/signal; for i in 1 2 3 4 5 6 7 8; do sleep 0.5; done"
+        job = (f"trap 'echo caught >>{MOUNTED}/{log.name}' {signal}; echo ready >>{MOUNTED}/{log.name}; "
+               "for i in 1 2 3 4 5 6 7 8; do sleep 0.5; done")
         (SHARED / "signal.sh").write_text(
             f"#!/bin/bash\n#SBATCH --output=/dev/null --mem=50\nexport JOBLET_EXEC_STORE={MOUNTED}/store\n"
             f"srun $JX run --bind={MOUNTED}:{MOUNTED}:rw tools sh -c \"{job}\"\n")
         started = cluster.sh(f"sbatch --parsable {MOUNTED}/signal.sh")
-        for _ in range(60):
-            if log.exists():
-                break
-            time.sleep(0.1)
+        wait_for(lambda: log.exists())
+        sent = "scancel" if signal == "TERM" else f"scancel -s {signal}"
         cluster.sh(f"sleep 0.3; {sent} {started.stdout.strip()}")
-        for _ in range(60):
-            if "caught" in log.read_text():
-                break
-            time.sleep(0.1)
-        check(f"{name}: the job's handler runs, once", log.read_text().count("caught") == 1, log.read_text())
+        wait_for(lambda: "caught" in log.read_text())
+        time.sleep(1)
+        check(f"{sent}: the job's handler runs, once", log.read_text().count("caught") == 1, log.read_text())
     time.sleep(4)
     left = cluster.sh("squeue -h")
     alive = subprocess.run(["pgrep", "-u", USER, "-f", "[j]x run"], capture_output=True, text=True)
@@ -327,9 +330,14 @@ def world(cluster):
 def gpus(cluster, constrained):
     """Two jobs at once on one node have different GPUs, and no others."""
     how = "by control groups" if constrained else "by CUDA_VISIBLE_DEVICES alone"
-    job = (f"export JOBLET_EXEC_STORE={MOUNTED}/store; srun -w n1 --mem=50 --gres=gpu:{{n}} $JX run --profile=slurm --gpu={{n}} tools "
-           "sh -c 'cd /dev; echo nvidia[0-9]* $CUDA_VISIBLE_DEVICES; sleep 2'")
-    script = f"({job.format(n=1)}) & ({job.format(n=2)}) & wait"
+    for left in (SHARED / "home").glob("gpu-*"):
+        left.unlink()
+    # Each waits until both have begun.
+    inside = ("cd /dev; echo nvidia[0-9]* $CUDA_VISIBLE_DEVICES; cd - >/dev/null; echo >gpu-$SLURM_JOB_ID; "
+              "for i in $(seq 80); do set -- gpu-*; [ $# -lt 2 ] || break; sleep 0.25; done")
+    job = (f"srun -w n1 --mem=50 --gres=gpu:{{n}} $JX run --profile=slurm --gpu={{n}} tools sh -c '{inside}'")
+    script = (f"export JOBLET_EXEC_STORE={MOUNTED}/store; cd {MOUNTED}/home; "
+              f"({job.format(n=1)}) & ({job.format(n=2)}) & wait")
     done = cluster.sh(script)
     seen = sorted(done.stdout.splitlines(), key=len)
     words = [line.split() for line in seen]
@@ -453,6 +461,8 @@ def cost(cluster, tasks):
             shutil.copytree(next(pathlib.Path(SHARED / "store").glob("tools-*")) / "isolated", image, symlinks=True)
             for name in ("dev", "proc", "sys", "tmp", "etc", "mnt", "home", "root", "var", "run"):
                 (image / name).mkdir(exist_ok=True)
+            for name in ("passwd", "group", "hosts", "resolv.conf"):
+                (image / "etc" / name).touch()
         ways["ch-run"] = f"ch-run {MOUNTED}/image -- true"
     times = {way: [] for way in ways}
     for _ in range(3):
