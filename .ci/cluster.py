@@ -345,7 +345,7 @@ def gpus(cluster, constrained):
     check(f"two jobs have other GPUs, {how}", len(nodes) == 3 and len(set(nodes)) == 3 and
           [line[-1] for line in words] == ["0", "0,1"], done)
     done = srun(cluster, "-w n1 --mem=50 --gres=gpu:1", "--gpu=2 tools true")
-    check(f"more than was allotted is refused, {how}", done.returncode == 125 and "was given 1, and 2 were asked for" in done.stderr, done)
+    check(f"more than was allotted is refused, {how}", done.returncode == 125 and "was given 1, and 2 were requested" in done.stderr, done)
 
 
 def memory(cluster):

@@ -118,7 +118,7 @@ fn a_job_sees_the_gpus_that_were_allotted() {
         });
     }
     for (value, option, reason) in [
-        ("1", "--gpu=2", "this process was given 1, and 2 were asked for ("),
+        ("1", "--gpu=2", "this process was given 1, and 2 were requested ("),
         ("", "--gpu=all", "this process was given none ("),
         ("7", "--gpu=1", "this process was given none ("),
         ("GPU-none", "--gpu=1", "this process was given none ("),

@@ -401,7 +401,7 @@ fn shared_stores_are_read_and_not_changed() {
     let again = run(&world, &["install", "demo@1.0.0"]);
     assert_eq!(again.stderr, "demo@1.0.0 is installed already\n");
     let removed = run(&world, &["remove", "demo"]);
-    assert!(removed.stderr.contains("demo is in ~/store, which is not changed"), "{removed:?}");
+    assert!(removed.stderr.contains("demo is in ~/store, which is only read"), "{removed:?}");
     world.publish("demo", "1.1.0");
     assert_eq!(run(&world, &["upgrade", "demo"]).status, Some(0));
     assert_eq!(list(&world.path("own")), [".joblet", "demo-1.1.0"]);
