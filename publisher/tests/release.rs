@@ -433,6 +433,7 @@ fn plans_that_do_not_hold_are_refused() {
     refused("a@1.0.0", 17, "is not on origin/main; merge it there first");
 }
 
+/// SEC-C16
 #[test]
 fn what_is_out_never_changes() {
     let world = World::new(&["a"]);

@@ -30,6 +30,7 @@ fn of_others() -> String {
     )
 }
 
+/// SEC-C16
 #[test]
 fn a_registry_with_versions_moves() {
     let world = World::new(&["a"]);
@@ -67,6 +68,7 @@ fn a_registry_with_versions_moves() {
     assert!(before.runtimes.iter().all(|(name, releases)| after.runtimes[name] == *releases));
 }
 
+/// SEC-C16
 #[test]
 fn what_cannot_be_recorded_is_named() {
     let world = World::new(&["a"]);

@@ -62,6 +62,7 @@ fn done(output: &Output) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// SEC-C15
 #[test]
 fn a_key_with_a_password_signs() {
     let world = World::new(&["a"]);
@@ -86,6 +87,7 @@ fn a_key_with_a_password_signs() {
     );
 }
 
+/// SEC-C15
 #[test]
 fn a_yanked_version_is_signed_again_and_a_signature_repaired() {
     let world = World::new(&["a"]);
@@ -123,6 +125,7 @@ fn a_yanked_version_is_signed_again_and_a_signature_repaired() {
     assert_eq!(world.head(), head, "signed once for the same bytes");
 }
 
+/// SEC-C15
 #[test]
 fn without_its_key_a_signed_registry_does_not_change() {
     let world = World::new(&["a", "b"]);
