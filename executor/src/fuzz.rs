@@ -3,7 +3,7 @@
 //! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
 //! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
 
-use crate::archive::members::{Inflate, MemberMap};
+use crate::archive::members::{Decompress, Inflate, MemberMap};
 use crate::archive::plain::entries::{Entries, Kind};
 use crate::archive::plain::member_path;
 use crate::cli::escape::shown;
@@ -17,7 +17,8 @@ use crate::registry::signature;
 use crate::runtime;
 use flate2::Crc;
 use flate2::bufread::{DeflateDecoder, GzDecoder};
-use joblet_format::index::Index;
+use joblet_format::frames::{self, MAX_FRAME};
+use joblet_format::index::{self, Index};
 use joblet_format::member::{
     MAX_MEMBER, MEMBER_HEADER, MEMBER_TRAILER, member_header, open_member,
 };
@@ -30,11 +31,12 @@ use url::{Host, Url};
 pub type Target = fn(&[u8]);
 
 /// Every target, by its name in `fuzz/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("address", address),
     ("answer", answer),
     ("archive", archive),
     ("config", config),
+    ("frames", frames),
     ("index", index),
     ("member", member),
     ("minisign", minisign),
@@ -135,6 +137,38 @@ fn seal_headers(stream: &mut [u8]) {
         let body = size.saturating_add(511) / 512 * 512;
         let skipped = body.min(behind.len());
         rest = &mut behind[skipped..];
+    }
+}
+
+/// A table of frames, and one frame.
+pub fn frames(bytes: &[u8]) {
+    // Of an archive of one file in nine members of 1 MiB: eight of them fit into a frame.
+    const MEMBER: u32 = 1 << 20;
+    let piece = index::Piece { size: 9 * u64::from(MEMBER) - 2048, sha256: [1; 32] };
+    let file = index::Body::File { executable: false, pieces: vec![piece] };
+    let entry = |path: &str, body| index::Entry { path: path.into(), body };
+    let member = index::Member { length: MEMBER / 2, unpacked: MEMBER, sha256: [0; 32] };
+    let entries = vec![entry("", index::Body::Directory), entry("a", file)];
+    let index =
+        Index::new("demo-1.0.0".into(), vec![member; 9], entries).expect("it is well-formed");
+    // The length of the file that the rows promise: else all but few inputs end there.
+    let rows = bytes.get(24..).unwrap_or_default().chunks_exact(40);
+    let lengths =
+        rows.map(|row| u64::from(u32::from_le_bytes(row[..4].try_into().expect("4 bytes"))));
+    if let Ok(found) = frames::parse(bytes, bytes.len() as u64 + lengths.sum::<u64>(), &index) {
+        assert_eq!(frames::table(&found), bytes, "there is one way to write it");
+        assert_eq!(found.iter().map(|frame| frame.members as usize).sum::<usize>(), 9);
+        let largest = found.iter().map(|frame| u64::from(frame.members * MEMBER)).max();
+        assert!(largest.is_some_and(|size| size <= MAX_FRAME));
+    }
+    for size in [0, 1, 100, MEMBER as usize] {
+        let mut unpacked = vec![0; size];
+        let (mut one, mut again) = (Decompress::new(), vec![1; size]);
+        if one.frame(bytes, &mut unpacked).is_ok() {
+            // What was left of another frame has no part in it.
+            assert_eq!(one.frame(bytes, &mut again), Ok(()));
+            assert_eq!(unpacked, again);
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use joblet_format::member::{MEMBER_TRAILER, open_member};
 use libdeflater::Decompressor;
 
 /// What decompressing frames needs, used again for each.
-pub(super) struct Decompress(zstd_safe::DCtx<'static>);
+pub(crate) struct Decompress(zstd_safe::DCtx<'static>);
 
 impl Decompress {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(zstd_safe::DCtx::create())
     }
 
@@ -16,7 +16,7 @@ impl Decompress {
     ///
     /// # Errors
     /// The rule that was broken. `unpacked` is then worthless.
-    pub(super) fn frame(&mut self, frame: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
+    pub(crate) fn frame(&mut self, frame: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
         if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
             return Err("it is not one zstd frame");
         }

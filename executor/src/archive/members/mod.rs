@@ -29,7 +29,7 @@ use crate::net::location::Location;
 use crate::net::parts::Parts;
 use crate::net::transfer::fetch;
 use flate2::bufread::GzDecoder;
-pub(crate) use inflate::Inflate;
+pub(crate) use inflate::{Decompress, Inflate};
 use joblet_format::frames::{self, MAX_TABLE_BYTES};
 use joblet_format::index::{Index, MAX_INDEX_BYTES};
 use joblet_format::{Artifact, Checksum, IndexFile, Zstd};
