@@ -155,6 +155,11 @@ pub enum Error {
         /// Why it failed, and what to do.
         reason: String,
     },
+    /// The runtime's files cannot be served while it is being installed; no job was started.
+    #[error(
+        "the runtime cannot be used while it is being installed: {0}; without --lazy the job waits"
+    )]
+    NotServed(String),
     /// The job's command exists in the runtime but cannot be executed.
     #[error("{command}: {reason}")]
     NotExecutable {
@@ -194,7 +199,7 @@ impl Error {
             Self::File { .. } | Self::Full { .. } | Self::Untrusted { .. } => Class::Store,
             Self::Busy { .. } | Self::InUse { .. } => Class::Busy,
             Self::Config { .. } => Class::Config,
-            Self::Launch { .. } => Class::Launch,
+            Self::Launch { .. } | Self::NotServed(_) => Class::Launch,
             Self::NotExecutable { .. } => Class::NotExecutable,
             Self::NoCommand { .. } => Class::NoCommand,
         }

@@ -12,6 +12,7 @@ pub mod error;
 mod fs;
 pub mod fuzz;
 mod gpu;
+mod lazy;
 mod net;
 mod registry;
 mod runtime;

@@ -25,6 +25,9 @@ pub struct Runtime {
     pub config: RuntimeYml,
     /// The source of each mount of `config`, in the same order.
     pub sources: Vec<Source>,
+    /// Where the child sends the device of the file system that the runtime is served by, if its files are
+    /// not in `dir` yet.
+    pub server: Option<OwnedFd>,
 }
 
 /// The kind of a mount's source, after following links inside the runtime.
@@ -58,9 +61,25 @@ pub(crate) fn load(path: &Path) -> Result<Runtime, Error> {
 /// [`Error::Config`] naming the rule, with the line or the entry, and [`Error::File`] if something
 /// in it cannot be opened.
 pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime, Error> {
+    let bytes = read(dir.as_fd(), &path.join("runtime.yml"))?;
+    let (config, sources) =
+        check(&bytes, path, arch, |at, look_inside| source(dir.as_fd(), at, look_inside))?;
+    Ok(Runtime { dir, path: path.to_owned(), config, sources, server: None })
+}
+
+/// Checks `bytes` as the `runtime.yml` of a runtime at `path`; `source` looks for what a mount is made of.
+///
+/// # Errors
+/// As [`load_open`].
+pub(crate) fn check(
+    bytes: &[u8],
+    path: &Path,
+    arch: Arch,
+    source: impl Fn(&str, bool) -> Result<Source, Errno>,
+) -> Result<(RuntimeYml, Vec<Source>), Error> {
     let file = path.join("runtime.yml");
     let refuse = |reason: String| Error::Config { path: file.clone(), reason };
-    let config = parse(&read(dir.as_fd(), &file)?).map_err(refuse)?;
+    let config = parse(bytes).map_err(refuse)?;
     if !config.runs_on(arch) {
         let declared = config.requirements().architectures.join(", ");
         return Err(refuse(format!(
@@ -70,7 +89,7 @@ pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime
     let sources = config.mounts().iter().enumerate().map(|(index, mount)| {
         let refuse =
             |rule: &str| refuse(format!("mounts[{index}]: source {:?} {rule}", mount.source));
-        match source(dir.as_fd(), &mount.source, !mount.readonly || mount.target == "/tmp") {
+        match source(&mount.source, !mount.readonly || mount.target == "/tmp") {
             Ok(Source::File) if !mount.readonly => Err(refuse("is a file: it must be readonly")),
             Ok(source) => Ok(source),
             Err(Errno::XDEV) => Err(refuse("leads out of the runtime's directory by a link")),
@@ -83,7 +102,7 @@ pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime
     if !sources.is_empty() && sources.iter().all(|source| *source == Source::Missing) {
         return Err(refuse("none of its mounts is there; install the runtime again".into()));
     }
-    Ok(Runtime { dir, path: path.to_owned(), config, sources })
+    Ok((config, sources))
 }
 
 /// A runtime without files, to test what every job needs.
@@ -96,7 +115,7 @@ pub(crate) fn empty() -> Result<Runtime, Error> {
     let dir = open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;
     let config = parse(b"name: none\nmounts: []\n");
     let config = config.map_err(|reason| Error::Config { path: path.clone(), reason })?;
-    Ok(Runtime { dir, path, config, sources: Vec::new() })
+    Ok(Runtime { dir, path, config, sources: Vec::new(), server: None })
 }
 
 /// Reads `runtime.yml` in `dir`. `path` is for messages only.

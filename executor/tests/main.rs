@@ -21,6 +21,7 @@ mod gpu;
 mod habits;
 mod install;
 mod kept;
+mod lazy;
 mod members;
 #[cfg(target_arch = "x86_64")]
 mod minimal;

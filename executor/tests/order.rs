@@ -6,9 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders and files of `src/`.
-const STAGES: [&str; 16] = [
+const STAGES: [&str; 17] = [
     "error", "env", "fs", "runtime", "gpu", "cli", "net", "registry", "archive", "store",
-    "sandbox", "commands", "fuzz", "lib", "heap", "main",
+    "sandbox", "lazy", "commands", "fuzz", "lib", "heap", "main",
 ];
 
 /// Folders and files of `src/sandbox/`; its `mod.rs` alone sees all of them.

@@ -16,6 +16,7 @@ mod prune;
 mod remove;
 mod run;
 mod scratch;
+mod serve;
 mod upgrade;
 mod verify;
 

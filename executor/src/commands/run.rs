@@ -2,7 +2,7 @@
 
 use super::output;
 use super::scratch::Scratch;
-use super::{Session, job, profile};
+use super::{Session, job, profile, serve};
 use crate::cli::args::Run;
 use crate::cli::escape::visible;
 use crate::cli::ui::Ui;
@@ -10,7 +10,7 @@ use crate::env::Environment;
 use crate::error::Error;
 use crate::gpu::{self, Allotted};
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{self, Exit, Limits, Results};
+use crate::sandbox::{self, Exit, Job, Limits, Results};
 use crate::store;
 use crate::store::{Installed, Store};
 use joblet_format::Spec;
@@ -45,12 +45,24 @@ impl Session<'_> {
 
     /// How the job ended; nothing if it was not to be run.
     fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
-        let (spec, dry_run, gpu) = (run.spec.clone(), run.dry_run, run.gpu);
+        let (spec, dry_run, gpu, start) = (run.spec.clone(), run.dry_run, run.gpu, run.start);
         let (output, tmp) = (run.output.clone(), run.shared.tmp.clone());
         let mine = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
         // Before a runtime is installed for it.
         let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
+        let told = mine && (self.env.terminals.error || ui.is_verbose());
+        // Asked for, or told where somebody reads it.
+        job.results = output.is_some() || told;
+        let needs_files = gpu.is_some() || dry_run;
+        if let Some((runtime, serving)) =
+            self.serve(start, &spec, &store, (&job, needs_files), ui)?
+        {
+            // Removed when it goes out of scope.
+            let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
+            let ended = serve::run(&runtime, &job, serving, ui)?;
+            return tell(ended, output.as_deref(), &job, ui).map(Some);
+        }
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
@@ -67,11 +79,8 @@ impl Session<'_> {
         }
         // Removed when it goes out of scope.
         let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
-        // Asked for, or told where somebody reads it.
-        let told = mine && (self.env.terminals.error || ui.is_verbose());
-        job.results = output.is_some() || told;
         let mut tries = 0;
-        let (exit, results) = loop {
+        let ended = loop {
             match sandbox::run(&runtime, &job) {
                 // It was replaced before the sandbox had it: no job was started.
                 Err(Error::Launch { .. })
@@ -83,14 +92,7 @@ impl Session<'_> {
                 ended => break ended?,
             }
         };
-        if exit == Exit::OutOfMemory {
-            let memory = Limits { memory: job.limits.memory, ..Limits::default() };
-            ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
-        }
-        if let Some(results) = results {
-            keep(&results, output.as_deref(), ui)?;
-        }
-        Ok(Some(exit))
+        tell(ended, output.as_deref(), &job, ui).map(Some)
     }
 
     /// The runtime that a job asked for, installed if need be. Its files stay as long as it is open.
@@ -118,6 +120,23 @@ impl Session<'_> {
             }
         }
     }
+}
+
+/// Says what is to be said when a job has ended.
+fn tell(
+    (exit, results): (Exit, Option<Results>),
+    output: Option<&Path>,
+    job: &Job,
+    ui: &mut Ui<'_>,
+) -> Result<Exit, Error> {
+    if exit == Exit::OutOfMemory {
+        let memory = Limits { memory: job.limits.memory, ..Limits::default() };
+        ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
+    }
+    if let Some(results) = results {
+        keep(&results, output, ui)?;
+    }
+    Ok(exit)
 }
 
 /// Copies what the job left in its directory, or says that it is gone.

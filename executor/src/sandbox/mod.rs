@@ -16,6 +16,7 @@ use crate::runtime::Runtime;
 use rustix::process;
 use std::{fs::File, io};
 
+pub(crate) use launcher::apart;
 pub use launcher::{
     relay::is_in_foreground,
     results::{Found, Results},
@@ -24,9 +25,10 @@ pub use launcher::{
 pub use plan::{
     host::{Cwd, Host},
     job::{Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload},
-    plan,
+    owner, plan,
     step::{Origin, Step},
 };
+pub(crate) use setup::descriptors;
 pub use setup::seccomp;
 
 /// Whether this process, and so its job, may use only so much CPU time (`ulimit -t`).

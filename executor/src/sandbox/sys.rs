@@ -220,6 +220,21 @@ unsafe fn clone(
     result
 }
 
+/// Starts a process that runs `child`, and then ends, in a copy of this one's memory, as fork(2) does, and may make threads.
+///
+/// # Errors
+/// As fork(2). Panics if this process has more than one thread.
+pub(super) fn fork_alone(child: &mut dyn FnMut()) -> Result<Pid, Errno> {
+    assert!(is_alone(), "fork with several threads: the child could inherit a held lock");
+    // SAFETY: the child may run any code, since no other thread held a lock.
+    let forked = unsafe { nix::unistd::fork() }?;
+    if let nix::unistd::ForkResult::Parent { child } = forked {
+        return Ok(child);
+    }
+    child();
+    exit_now(0)
+}
+
 /// Whether this process has one thread. One that was joined may still be about to go, and is waited
 /// for, a second at most.
 fn is_alone() -> bool {

@@ -225,6 +225,12 @@ impl Staging {
         (&self.around, &self.name)
     }
 
+    /// Removes it before it is dropped.
+    pub(super) fn clear(&self) {
+        // What cannot be removed now is tried again by the next command.
+        _ = self.around.remove_tree(&self.name);
+    }
+
     /// A free name for one temporary file beside it: its parent directory and the name.
     pub(crate) fn beside(&self) -> (&Directory, String) {
         (&self.around, format!("{}.tmp", self.name))
@@ -257,8 +263,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // What cannot be removed now is tried again by the next command.
-        _ = self.around.remove_tree(&self.name);
+        self.clear();
     }
 }
 

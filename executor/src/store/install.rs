@@ -23,6 +23,7 @@ use joblet_format::{Arch, IndexFile, Spec, Zstd};
 use rustix::fd::{AsFd, OwnedFd};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 /// What an installation did.
@@ -88,17 +89,36 @@ pub(crate) fn install(
         Some(index) => work.members(&source, index, ui)?,
         None => work.whole(&source, ui)?,
     };
-    let name = source.to_string();
-    let prepared = single_top_dir(&staging, &name)?;
+    let receipt = receipt(spec, catalog, &choice, (source.to_string(), store.arch()));
+    let (path, new) = place(store, &staging, &receipt, index, (needed, cost.reused == 0))?;
+    if !new {
+        // Another process, or machine, whose lock was not seen: it must be of the same archive.
+        same(store, &exact, catalog, &choice)?;
+    }
+    let version = Some(choice.release.version.clone());
+    Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
+}
+
+/// Makes what is in `staging` the runtime of `receipt`; its directory, and whether it was not there before.
+///
+/// `index` is its archive's, as it was fetched. What it took is `needed` bytes; files that other runtimes
+/// have are shared with them if it is `new`.
+pub(super) fn place(
+    store: &Store,
+    staging: &Staging,
+    receipt: &Receipt,
+    index: Option<Vec<u8>>,
+    (needed, new): (u64, bool),
+) -> Result<(PathBuf, bool), Error> {
+    let prepared = single_top_dir(staging, &receipt.url)?;
     let (directory, place) = (&prepared.directory, prepared.directory.path());
     let copy = || directory.as_fd().try_clone_to_owned();
     runtime::load_open(copy().map_err(Error::file("open", place))?, place, store.arch())?;
-    let receipt = receipt(spec, catalog, &choice, (name, store.arch()));
     let (kind, kept) = match index {
         Some(index) => (Kept::Index, index),
         None => (Kept::Files, Listing::scan(directory, place)?.to_bytes()),
     };
-    if cost.reused == 0 {
+    if new {
         let own = lists(kind, &kept);
         let (around, temporary_link) = staging.beside();
         dedup::share(
@@ -108,16 +128,10 @@ pub(crate) fn install(
             &all_lists(store)?,
         );
     }
-    let (path, new) = store
-        .publish(&prepared, &receipt, (kind, &kept))
-        .map_err(|error| store.explain(error, needed))?;
-    store.forget_interrupted(&spec.name.directory(&choice.release.version))?;
-    if !new {
-        // Another process, or machine, whose lock was not seen: it must be of the same archive.
-        same(store, &exact, catalog, &choice)?;
-    }
-    let version = Some(choice.release.version.clone());
-    Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
+    let done = store.publish(&prepared, receipt, (kind, &kept));
+    let done = done.map_err(|error| store.explain(error, needed))?;
+    store.forget_interrupted(&receipt.name.directory(&receipt.version))?;
+    Ok(done)
 }
 
 /// The files of a runtime, by what was kept of it.
@@ -141,7 +155,11 @@ fn all_lists(store: &Store) -> Result<Vec<(Listing, OwnedFd)>, Error> {
 }
 
 /// What `spec` means for `arch`.
-fn choose<'c>(spec: &Spec, catalog: &'c Catalog, arch: Arch) -> Result<Choice<'c>, Error> {
+pub(super) fn choose<'c>(
+    spec: &Spec,
+    catalog: &'c Catalog,
+    arch: Arch,
+) -> Result<Choice<'c>, Error> {
     let Catalog { registry, location, .. } = catalog;
     let mut choice = resolve::resolve(registry, location, spec, arch)?;
     resolve::prefer_beside(&mut choice, location, &spec.name, arch);
@@ -152,7 +170,7 @@ fn choose<'c>(spec: &Spec, catalog: &'c Catalog, arch: Arch) -> Result<Choice<'c
 ///
 /// # Errors
 /// [`Error::Changed`] when it was installed from another archive than the registry has now.
-fn same(
+pub(super) fn same(
     store: &Store,
     exact: &Spec,
     catalog: &Catalog,
@@ -226,12 +244,12 @@ struct Attempt<'a> {
 }
 
 /// One version that is being installed.
-struct Work<'a> {
-    exact: &'a Spec,
-    choice: &'a Choice<'a>,
-    catalog: &'a Catalog,
-    store: &'a Store,
-    lock: &'a Lock,
+pub(super) struct Work<'a> {
+    pub(super) exact: &'a Spec,
+    pub(super) choice: &'a Choice<'a>,
+    pub(super) catalog: &'a Catalog,
+    pub(super) store: &'a Store,
+    pub(super) lock: &'a Lock,
 }
 
 impl Work<'_> {
@@ -351,7 +369,7 @@ impl Work<'_> {
     }
 
     /// The files of the zstd frames.
-    fn frames(&self, zstd: &Zstd) -> Result<Parts, Error> {
+    pub(super) fn frames(&self, zstd: &Zstd) -> Result<Parts, Error> {
         Parts::of_zstd(zstd, |url| address(self.catalog, url, self.exact))
     }
 
@@ -387,7 +405,11 @@ impl Work<'_> {
     }
 
     /// The archive's index; also as it was fetched.
-    fn index(&self, source: &Parts, promise: &IndexFile) -> Result<(Index, Vec<u8>), Error> {
+    pub(super) fn index(
+        &self,
+        source: &Parts,
+        promise: &IndexFile,
+    ) -> Result<(Index, Vec<u8>), Error> {
         let artifact = &self.choice.artifact;
         let archive = address(self.catalog, &artifact.download_url, self.exact)?;
         let beside = archive.beside(".index");
@@ -441,7 +463,12 @@ fn unpacked(archive: &File) -> u64 {
     u32::from_le_bytes(length).into()
 }
 
-fn receipt(spec: &Spec, catalog: &Catalog, choice: &Choice<'_>, of: (String, Arch)) -> Receipt {
+pub(super) fn receipt(
+    spec: &Spec,
+    catalog: &Catalog,
+    choice: &Choice<'_>,
+    of: (String, Arch),
+) -> Receipt {
     let (url, arch) = of;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Receipt {

@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+mod begun;
 mod change;
 mod claim;
 mod clean;
@@ -45,6 +46,7 @@ mod receipt;
 mod single_top_dir;
 mod usage;
 
+pub(crate) use begun::Begun;
 pub(crate) use change::{Prepared, Staging};
 pub(crate) use hold::hold;
 pub(crate) use installed::Installed;
@@ -220,6 +222,14 @@ impl Store {
     /// be written.
     pub(crate) fn lock(&self, name: &RuntimeName, version: &Version) -> Result<Lock, Error> {
         Lock::wait(&self.open_or_create_work()?, &name.directory(version), self.lock_timeout)
+    }
+
+    /// As [`Store::lock`] of `version` (`NAME-VERSION`), without waiting; none if another process has it.
+    ///
+    /// # Errors
+    /// [`Error::Untrusted`], [`Error::File`].
+    pub(crate) fn try_lock(&self, version: &str) -> Result<Option<Lock>, Error> {
+        Lock::try_now(&self.open_or_create_work()?, version)
     }
 
     /// The installed versions of `name` with a recorded index: the index and the open directory.

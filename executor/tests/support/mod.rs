@@ -105,7 +105,7 @@ impl World {
     }
 
     /// Copies a program of the host and its libraries to where its loader looks for them.
-    fn copy_program(usr: &Path, tool: &str) {
+    pub(crate) fn copy_program(usr: &Path, tool: &str) {
         let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|dir| Path::new(dir).join(tool));
         let Some(found) = found.iter().find(|path| path.exists()) else { return };
         fs::copy(found, usr.join("bin").join(tool)).unwrap();

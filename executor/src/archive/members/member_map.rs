@@ -1,6 +1,7 @@
 //! Which bytes of the tar stream lie in which member. Pure.
 
 use joblet_format::index::Index;
+use std::ops::Range;
 
 /// The members of an archive, as stretches of its tar stream.
 #[derive(Debug)]
@@ -115,6 +116,19 @@ impl MemberMap {
             }
             Some(part)
         })
+    }
+
+    /// The members that hold what the file `entry` has of `length` bytes at `offset`; none if it has nothing
+    /// there.
+    pub(super) fn members(&self, entry: usize, offset: u64, length: u64) -> Range<usize> {
+        let span = &self.spans[entry];
+        let start = span.body.saturating_add(offset).min(span.padding);
+        let end = start.saturating_add(length).min(span.padding);
+        if start == end {
+            return 0..0;
+        }
+        let first = self.starts.partition_point(|at| *at <= start) - 1;
+        first..self.starts.partition_point(|at| *at < end)
     }
 
     /// The files that lie in several members.

@@ -11,6 +11,7 @@
 //!    └───────────── the buffer ────────────┘
 //! ```
 
+mod demand;
 mod inflate;
 mod member_map;
 mod pipeline;
@@ -28,6 +29,7 @@ use crate::fs::walk::Walk;
 use crate::net::location::Location;
 use crate::net::parts::Parts;
 use crate::net::transfer::fetch;
+pub(crate) use demand::{Availability, Duty, OnDemand};
 use flate2::bufread::GzDecoder;
 pub(crate) use inflate::{Decompress, Inflate};
 use joblet_format::frames::{self, MAX_TABLE_BYTES};
@@ -39,7 +41,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use source::ArchiveReader;
 use std::io::Read;
-use unit::Units;
+pub(crate) use unit::Units;
 pub(crate) use update::Update;
 pub(crate) use verify::{Difference, verify};
 
@@ -149,12 +151,24 @@ pub(crate) fn unpack_frames(
     into: OwnedFd,
     progress: &Progress,
 ) -> Result<(), Error> {
+    let mut archive = ArchiveReader::whole(parts);
+    let units = table(&mut archive, parts, zstd, index, progress)?;
+    whole(archive, units, zstd.checksum, index, into, progress)
+}
+
+/// Reads the table of the frames of `zstd`, which is in `parts` and has been read up to it by `archive`.
+fn table(
+    archive: &mut ArchiveReader<'_>,
+    parts: &Parts,
+    zstd: &Zstd,
+    index: &Index,
+    progress: &Progress,
+) -> Result<Units, Error> {
     let refuse = |rule: String| Error::Archive { archive: parts.to_string(), rule };
     let length = zstd.table.size;
     if length > MAX_TABLE_BYTES || length > zstd.size {
         return Err(refuse(format!("its table of frames is longer than {MAX_TABLE_BYTES} bytes")));
     }
-    let mut archive = ArchiveReader::whole(parts);
     let mut table = vec![0; usize::try_from(length).unwrap_or_default()];
     archive.read_at(0, &mut table, progress)?;
     let actual = Checksum::from_digest(Sha256::digest(&table).into());
@@ -163,8 +177,17 @@ pub(crate) fn unpack_frames(
         return Err(Error::Checksum { object, expected: zstd.table.checksum, actual });
     }
     let frames = frames::parse(&table, zstd.size, index).map_err(refuse)?;
-    let units = Units::frames(index, &frames, length);
-    whole(archive, units, zstd.checksum, index, into, progress)
+    Ok(Units::frames(index, &frames, length))
+}
+
+/// The units of the frames of `zstd`, which is in `parts`, to be fetched one by one.
+///
+/// # Errors
+/// As [`unpack`].
+pub(crate) fn frames(parts: &Parts, zstd: &Zstd, index: &Index) -> Result<Units, Error> {
+    let table_only = 0..zstd.table.size;
+    let mut archive = ArchiveReader::some(parts, vec![table_only]);
+    table(&mut archive, parts, zstd, index, &Progress::none())
 }
 
 /// Unpacks all of an archive.

@@ -44,7 +44,13 @@ impl<'a> ArchiveReader<'a> {
     /// The same, in these units.
     #[must_use]
     pub(super) fn in_units(self, units: &Units) -> Self {
-        Self { starts: units.starts(), ..self }
+        self.at(units.starts())
+    }
+
+    /// The same, in units that begin at `starts`, in bytes of the archive.
+    #[must_use]
+    pub(super) fn at(self, starts: Vec<u64>) -> Self {
+        Self { starts, ..self }
     }
 
     /// Checks that nothing follows, and that what was read is what `checksum` says.

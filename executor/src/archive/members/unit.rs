@@ -27,17 +27,17 @@ pub(super) struct Unit {
 }
 
 /// A file as a row of units.
-#[derive(Debug)]
-pub(super) struct Units {
-    pub coding: Coding,
-    pub list: Vec<Unit>,
+#[derive(Debug, Clone)]
+pub(crate) struct Units {
+    pub(super) coding: Coding,
+    pub(super) list: Vec<Unit>,
     /// Where the first one begins, in bytes of the file.
     start: u64,
 }
 
 impl Units {
     /// Those of the `.tar.gz` that `index` describes.
-    pub(super) fn members(index: &Index) -> Self {
+    pub(crate) fn members(index: &Index) -> Self {
         let list = index.members().iter().enumerate().map(|(number, member)| Unit {
             length: member.length,
             unpacked: member.unpacked,

@@ -2,7 +2,7 @@
 
 use super::runtimes::INSTALLED;
 use super::shared::{self, DEVICE, IPC, KEEP_FD, PROFILE, TMP};
-use super::{BindArg, Command as Parsed, Run, Terminal, TmpfsArg, one_spec, values};
+use super::{BindArg, Command as Parsed, Run, Start, Terminal, TmpfsArg, one_spec, values};
 use crate::gpu::Wanted;
 use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, path, utf8};
 use joblet_format::Spec;
@@ -145,11 +145,16 @@ static STATUS_FD: Opt<i32> = Opt::value(
     values::descriptor,
     "write a line of JSON on how it ended to descriptor N",
 );
+static LAZY: Opt<()> = Opt::switch(
+    "--lazy",
+    "start while the runtime is still being installed, or fail with the reason",
+);
+static WAIT: Opt<()> = Opt::switch("--wait", "start when the runtime is installed");
 static DRY_RUN: Opt<()> =
     Opt::switch("--dry-run", "print what would be done to start the job, and stop");
 
 /// Options of the commands that run jobs. The first is not one of `shell`, which has an operand.
-static JOB: [&Row; 27] = [
+static JOB: [&Row; 29] = [
     &RUNTIME.row,
     &ENV.row,
     &ENV_FILE.row,
@@ -176,6 +181,8 @@ static JOB: [&Row; 27] = [
     &TTY.row,
     &STATUS_FD.row,
     &PROFILE.row,
+    &LAZY.row,
+    &WAIT.row,
     &DRY_RUN.row,
 ];
 
@@ -297,6 +304,11 @@ fn job(call: &mut Call, spec: Spec, argv: Vec<OsString>) -> Result<Parsed, Usage
         init: call.switch(&INIT),
         terminal: call.needed(&TTY)?,
         status_fd: call.value(&STATUS_FD)?,
+        start: match (call.switch(&LAZY), call.switch(&WAIT)) {
+            (true, true) => return Err(Usage("--lazy and --wait exclude each other".into())),
+            (true, false) => Start::Lazy,
+            (false, _) => Start::Installed,
+        },
         dry_run: call.switch(&DRY_RUN),
         shared: shared::shared(call)?,
         argv,

@@ -136,12 +136,23 @@ pub struct Run {
     pub terminal: Terminal,
     /// `--status-fd`
     pub status_fd: Option<i32>,
+    /// `--lazy`, `--wait`
+    pub start: Start,
     /// `--dry-run`
     pub dry_run: bool,
     /// What it shares of the host.
     pub shared: Shared,
     /// The job's command and its arguments.
     pub argv: Vec<OsString>,
+}
+
+/// When a job starts whose runtime is not installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// `--lazy`: while it is being installed, or not at all.
+    Lazy,
+    /// `--wait`: when it is installed.
+    Installed,
 }
 
 /// Whether a job gets a terminal of its own.

@@ -68,6 +68,7 @@ pub(crate) fn run(
     let cgroup = limit(steps)?;
     let sandbox = Sandbox {
         runtime: (&runtime.path, identity),
+        server: runtime.server.as_ref().map(AsFd::as_fd),
         user_namespace: !host.privileged,
         ignored: &signals.ignored,
         files: &files,
@@ -147,7 +148,7 @@ fn clone(
 /// Who needs more than its group may have is ended together with all that share its memory.
 fn memory(steps: &[Step]) -> Memory {
     let own = |step: &Step| match step {
-        Step::Copy { .. } | Step::Terminal { .. } | Step::Init => true,
+        Step::Copy { .. } | Step::Terminal { .. } | Step::Init | Step::Serve { .. } => true,
         Step::Bind { source, .. } | Step::Overlay { source, .. } => {
             matches!(source, Origin::Host(_))
         }
@@ -274,6 +275,9 @@ fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure
             let mut parts = Vec::from_iter((!failure.detail.is_empty()).then_some(failure.detail));
             if let (Some(step), true) = (step, failure.errno != 0) {
                 parts.push(explain(step, Errno::from_raw(failure.errno), !host.privileged));
+            }
+            if matches!(step, Some(Step::Serve { .. })) {
+                return Error::NotServed(parts.join(": "));
             }
             let step = step.map_or_else(|| "follow the plan".to_owned(), Step::to_string);
             Error::Launch { step: format!("cannot {step}"), reason: parts.join(": ") }

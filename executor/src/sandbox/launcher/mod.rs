@@ -3,6 +3,7 @@
 //! In: a runtime and the steps of a plan. Out: the child, cloned into its namespaces and control group;
 //! signals, keys and bytes passed on while it runs; how it ended.
 
+pub(crate) mod apart;
 pub(crate) mod cgroup;
 mod engine;
 mod group;

@@ -27,6 +27,7 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
              user.max_*_namespaces above 0"
         }
         Errno::EAGAIN if namespaces => "; too many processes (ulimit -u, pids.max)",
+        _ if matches!(step, Step::Serve { .. }) => explain_serve(errno),
         Errno::ENOSYS if matches!(step, Step::Root { .. }) => {
             "; Linux 5.2 or later is needed, without a filter on its mount calls"
         }
@@ -46,6 +47,20 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
         _ => "",
     };
     format!("{plain}{hint}")
+}
+
+/// Why there is no FUSE, and how to fix it.
+fn explain_serve(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => {
+            ", /dev/fuse; as root, modprobe fuse, or start the container with --device /dev/fuse"
+        }
+        Errno::EACCES => ", /dev/fuse; as root, chmod 0666 /dev/fuse",
+        Errno::EPERM | Errno::EINVAL => {
+            ", FUSE; in a user namespace it needs Linux 4.18 and no policy against it"
+        }
+        _ => ", FUSE",
+    }
 }
 
 /// The first of the usual reasons why a user may not have a user namespace. `read` reads a file.

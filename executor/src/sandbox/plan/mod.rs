@@ -67,6 +67,9 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.push(Step::Sys { groups, network: !network });
     // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);
+    if runtime.server.is_some() {
+        steps.push(Step::Serve { owner: owner(job, host) });
+    }
     steps.extend(mounts(runtime, ids));
     steps.push(Step::Directories { owner: ids });
     if !network {
@@ -121,6 +124,11 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.extend(init.then_some(Step::Init));
     steps.push(Step::Exec { argv: job.argv.clone(), env });
     Ok(steps)
+}
+
+/// Whose the files of a runtime are that is served to `job`: those of an installed one are the caller's.
+pub fn owner(job: &Job, host: &Host) -> Ids {
+    if host.privileged { host.ids } else { job.user.unwrap_or(host.ids) }
 }
 
 /// Where the options of `job` mount something.

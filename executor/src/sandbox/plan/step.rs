@@ -82,6 +82,11 @@ pub enum Step {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         network: bool,
     },
+    /// The runtime's files by FUSE, from a process that fetches them.
+    Serve {
+        /// Whose they are.
+        owner: Ids,
+    },
     /// An empty writable directory.
     Tmpfs {
         /// Where.
@@ -244,6 +249,7 @@ impl fmt::Display for Step {
                 let more = if *network { ", the host's network interfaces" } else { "" };
                 write!(f, "mount /sys with processors, memory and control groups{more}")
             }
+            Self::Serve { .. } => f.write_str("mount the runtime, whose files are served"),
             Self::Tmpfs { target, mode, size, .. } => {
                 write!(f, "mount an empty {} (mode {mode:o}", target.display())?;
                 size.map_or(Ok(()), |size| write!(f, ", {size} bytes"))?;

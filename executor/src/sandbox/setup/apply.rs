@@ -4,7 +4,7 @@ use super::{
     command, copy, descriptors, dev,
     failure::{Failure, Kind},
     mounts::Places,
-    names, network, places, private_copy, privileges, proc, seal, seccomp,
+    names, network, places, private_copy, privileges, proc, seal, seccomp, serve,
     standard_files::StandardFiles,
     sysfs, terminal,
 };
@@ -26,6 +26,8 @@ use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 pub(crate) struct Sandbox<'a> {
     /// The runtime's directory and what makes it itself.
     pub runtime: (&'a Path, (u64, u64)),
+    /// Where it sends the device that the runtime is served by.
+    pub server: Option<BorrowedFd<'a>>,
     /// Whether there is a user namespace.
     pub user_namespace: bool,
     /// Signals that the job ignores, as its caller does.
@@ -94,6 +96,7 @@ impl Sandbox<'_> {
             Step::Proc { protect } => proc::mount(places, *protect),
             Step::Dev { make_nodes, more, shm } => dev::mount(places, *make_nodes, (more, *shm)),
             Step::Sys { groups, network } => sysfs::mount(places, groups, *network),
+            Step::Serve { owner } => serve::mount(places, self.server.ok_or_else(no_root)?, *owner),
             Step::Tmpfs { target, mode, size, owner } => {
                 places.scratch(target, *mode, *owner, *size)
             }

@@ -37,6 +37,7 @@ mod privileges;
 mod proc;
 pub(crate) mod seal;
 pub mod seccomp;
+mod serve;
 pub(crate) mod standard_files;
 mod sysfs;
 pub(crate) mod terminal;

@@ -20,17 +20,23 @@ use rustix::{
         unlinkat,
     },
     io::Errno,
+    process::fchdir,
 };
 use std::{
     cell::{OnceCell, RefCell},
     path::Path,
 };
 
+/// Where in the root a runtime that is served is mounted, until all of its mounts are made.
+pub(super) const SERVED: &str = ".runtime";
+
 /// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
 /// be cloned from descriptors of the same namespace.
 pub(crate) struct Places {
     /// The runtime's directory.
     pub runtime: OwnedFd,
+    /// The same, if its files are served.
+    pub served: OnceCell<OwnedFd>,
     /// The caller's current directory.
     pub cwd: OwnedFd,
     /// The job's root.
@@ -82,6 +88,7 @@ impl Places {
         let (proc, pts, results) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Ok(Self {
             runtime,
+            served: OnceCell::new(),
             cwd,
             root,
             trampoline,
@@ -100,7 +107,8 @@ impl Places {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         match origin {
             Origin::Runtime(path) => {
-                beneath::open(self.runtime.as_fd(), path, Escape::Refuse, Create::Nothing)
+                let runtime = self.served.get().unwrap_or(&self.runtime);
+                beneath::open(runtime.as_fd(), path, Escape::Refuse, Create::Nothing)
             }
             Origin::Host(path) => openat(&self.cwd, path, flags, Mode::empty()),
             Origin::Cwd => openat(&self.cwd, ".", flags, Mode::empty()),
@@ -236,6 +244,11 @@ impl Places {
     /// Makes the root read-only.
     pub(crate) fn seal(&self) -> Result<(), Failure> {
         self.layers.remove(&self.root, &self.cwd)?;
+        if self.served.get().is_some() {
+            mount_calls::uncover(&self.root, SERVED)?;
+            unlinkat(&self.root, SERVED, AtFlags::REMOVEDIR)?;
+            fchdir(&self.cwd)?;
+        }
         for name in self.temporary.borrow().iter() {
             unlinkat(&self.root, name, AtFlags::empty())?;
         }

@@ -1,0 +1,357 @@
+//! An archive on demand: what somebody waits for is fetched first, all the rest in the background.
+//!
+//! In: an index, the units of an archive, and an open directory. Out: files in it, each readable as soon as
+//! the units that it lies in are verified and written, and at the end the tree of an installation.
+//!
+//! The units are those that an installation fetches, and each is fetched once: what is asked for only
+//! moves to the front. What lies behind it in the archive is of the same file or directory, so that is
+//! fetched next.
+
+use super::pipeline::Packed;
+use super::source::ArchiveReader;
+use super::unit::Units;
+use super::worker::{Worker, resized};
+use super::{Extraction, MemberMap, tree};
+use crate::cli::progress::Progress;
+use crate::error::Error;
+use crate::net::parts::Parts;
+use joblet_format::index::Index;
+use rustix::fd::OwnedFd;
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Bytes of the archive that are fetched at once while somebody waits for some of them: about what is on its
+/// way on a line of 50 ms and 200 Mbit/s, so that it delays the next one who waits by less than a round trip.
+const AT_ONCE: u64 = 1 << 20;
+/// The same while nobody has waited for [`QUIET`].
+const AT_ONCE_QUIET: u64 = 8 << 20;
+const QUIET: Duration = Duration::from_millis(300);
+/// How long the network may be away before those who wait are told.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait before it is tried again; and after that, once they were told.
+const PAUSE: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// An archive that is being unpacked in the order in which it is asked for.
+#[derive(Debug)]
+pub(crate) struct OnDemand<'a> {
+    extraction: Extraction<'a>,
+    /// The file that has the units.
+    parts: &'a Parts,
+    /// Where each unit begins, in bytes of the file.
+    starts: Vec<u64>,
+    /// The unit that each member of the index is in.
+    unit_of: Vec<usize>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// How far each unit is.
+    units: Vec<Stage>,
+    /// How many are not written.
+    left: usize,
+    /// Those that somebody waits for, in the order in which they were asked for.
+    asked: VecDeque<usize>,
+    /// The one behind the last that was asked for, and when that was.
+    next: usize,
+    last: Option<Instant>,
+    /// All, those last that are fetched first.
+    background: Vec<usize>,
+    /// Since when the network is away.
+    away: Option<Instant>,
+    /// Whether it is away for so long that those who wait were told.
+    given_up: bool,
+    /// Whether nobody reads any more.
+    closed: bool,
+    /// Whether it ended before everything was here, and why, until that is asked for.
+    failed: bool,
+    failure: Option<Error>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Missing,
+    Taken,
+    Written,
+}
+
+/// Whether content can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Availability {
+    /// Now.
+    Here,
+    /// When what was asked for has arrived.
+    Awaited,
+    /// Not at all, or not while the network is away.
+    Lost,
+}
+
+/// What one of the threads that fetch is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// What is asked for, and a little of the rest while nothing is.
+    Asked,
+    /// All the rest, and first what is asked for.
+    All,
+}
+
+impl<'a> OnDemand<'a> {
+    /// Makes the directories of the archive in `parts` below the empty directory `into`.
+    ///
+    /// # Errors
+    /// [`Error::Archive`], [`Error::File`].
+    pub(crate) fn new(
+        parts: &'a Parts,
+        units: Units,
+        index: &'a Index,
+        into: OwnedFd,
+    ) -> Result<Self, Error> {
+        let (plan, starts) = (MemberMap::new(index), units.starts());
+        let mut unit_of = vec![0; index.members().len()];
+        for (number, unit) in units.list.iter().enumerate() {
+            unit_of[unit.members.clone()].fill(number);
+        }
+        let background = background(index, &plan, &unit_of, units.list.len());
+        let left = units.list.len();
+        let archive = parts.to_string();
+        let extraction = Extraction { archive, index, plan, units, root: into, wanted: None };
+        tree::directories(&extraction)?;
+        let state = State {
+            units: vec![Stage::Missing; left],
+            left,
+            asked: VecDeque::new(),
+            next: 0,
+            last: None,
+            background,
+            away: None,
+            given_up: false,
+            closed: false,
+            failed: false,
+            failure: None,
+        };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Ok(Self { extraction, parts, starts, unit_of, state, changed })
+    }
+
+    /// Whether `length` bytes at `offset` of the file `entry` can be read; if not, asks for them.
+    pub(crate) fn ask(&self, entry: usize, offset: u64, length: u64) -> Availability {
+        let members = self.extraction.plan.members(entry, offset, length);
+        let Some(last) = members.clone().last() else { return Availability::Here };
+        let units = self.unit_of[members.start]..self.unit_of[last] + 1;
+        let mut state = self.lock();
+        if units.clone().all(|unit| state.units[unit] == Stage::Written) {
+            return Availability::Here;
+        }
+        if state.failed || state.given_up {
+            return Availability::Lost;
+        }
+        for unit in units.clone() {
+            if state.units[unit] == Stage::Missing && !state.asked.contains(&unit) {
+                state.asked.push_back(unit);
+            }
+        }
+        (state.next, state.last) = (units.end, Some(Instant::now()));
+        self.changed.notify_all();
+        Availability::Awaited
+    }
+
+    /// Fetches, until there is nothing more to fetch or that has failed. `turn` is called whenever that may
+    /// be news for somebody who waits.
+    pub(crate) fn work(&self, duty: Duty, turn: &dyn Fn()) {
+        let mut worker = match Worker::new(&self.extraction) {
+            Ok(worker) => worker,
+            Err(error) => return self.fail(error, 0..0, turn),
+        };
+        let mut buffer = Vec::new();
+        while let Some(batch) = self.take(duty) {
+            if let Err(error) = self.fetch(batch.clone(), &mut worker, &mut buffer, turn) {
+                let away = matches!(error, Error::Net { .. });
+                self.fail(error, batch, turn);
+                if away {
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Fetches what the file `entry` is made of, before there are threads that do.
+    ///
+    /// # Errors
+    /// As [`super::unpack`].
+    pub(crate) fn fetch_now(&self, entry: usize) -> Result<(), Error> {
+        let mut worker = Worker::new(&self.extraction)?;
+        while self.ask(entry, 0, u64::MAX) == Availability::Awaited {
+            let Some(unit) = self.take_asked() else { break };
+            self.fetch(unit..unit + 1, &mut worker, &mut Vec::new(), &|| ())?;
+        }
+        Ok(())
+    }
+
+    /// Says that nobody reads any more.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether those who wait were told that the network is away; nothing if it is not.
+    pub(crate) fn away(&self) -> Option<bool> {
+        let state = self.lock();
+        state.away.map(|_| state.given_up)
+    }
+
+    /// Completes the tree, all of which was fetched.
+    ///
+    /// # Errors
+    /// What ended it, or [`Error::File`].
+    pub(crate) fn finish(&self) -> Result<(), Error> {
+        let failure = self.lock().failure.take();
+        failure.map_or(Ok(()), Err)?;
+        tree::finish(&self.extraction, self.extraction.plan.shared())
+    }
+
+    /// Units to fetch, which follow each other; none if there are no more.
+    fn take(&self, duty: Duty) -> Option<Range<usize>> {
+        let mut state = self.lock();
+        let mut waited = false;
+        loop {
+            if state.failed || state.left == 0 {
+                return None;
+            }
+            if let Some(unit) = state.pop_asked() {
+                return Some(self.extend(&mut state, unit, AT_ONCE));
+            }
+            let quiet = state.closed || state.last.is_none_or(|last| last.elapsed() >= QUIET);
+            let may = match duty {
+                // One alone tries whether the network is back.
+                Duty::All => !state.given_up || waited,
+                Duty::Asked => !state.given_up && quiet,
+            };
+            let most = if quiet && duty == Duty::All { AT_ONCE_QUIET } else { AT_ONCE };
+            if let Some(unit) = may.then(|| state.pop_background()).flatten() {
+                return Some(self.extend(&mut state, unit, most));
+            }
+            waited = state.given_up;
+            let pause = if waited { AGAIN } else { QUIET };
+            let woken = self.changed.wait_timeout(state, pause);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn take_asked(&self) -> Option<usize> {
+        let mut state = self.lock();
+        let unit = state.pop_asked()?;
+        state.units[unit] = Stage::Taken;
+        Some(unit)
+    }
+
+    /// Takes `unit` and what follows it, as far as that is missing, up to `most` bytes.
+    fn extend(&self, state: &mut State, unit: usize, most: u64) -> Range<usize> {
+        let list = &self.extraction.units.list;
+        let (mut end, mut length) = (unit, 0);
+        while end < list.len()
+            && state.units[end] == Stage::Missing
+            && (end == unit || length + u64::from(list[end].length) <= most)
+        {
+            state.units[end] = Stage::Taken;
+            length += u64::from(list[end].length);
+            end += 1;
+        }
+        unit..end
+    }
+
+    fn fetch(
+        &self,
+        batch: Range<usize>,
+        worker: &mut Worker<'_>,
+        buffer: &mut Vec<u8>,
+        turn: &dyn Fn(),
+    ) -> Result<(), Error> {
+        let units = &self.extraction.units.list;
+        let length: u64 = units[batch.clone()].iter().map(|unit| u64::from(unit.length)).sum();
+        let start = self.starts[batch.start];
+        let range = start..start + length;
+        let mut source = ArchiveReader::some(self.parts, vec![range]).at(self.starts.clone());
+        for unit in batch {
+            source.read(unit, resized(buffer, units[unit].length), &Progress::none())?;
+            worker.unit(unit, buffer)?;
+            let mut state = self.lock();
+            state.units[unit] = Stage::Written;
+            state.left -= 1;
+            (state.away, state.given_up) = (None, false);
+            drop(state);
+            self.changed.notify_all();
+            turn();
+        }
+        Ok(())
+    }
+
+    /// Gives back what was taken, if the network may come back; else this is the end.
+    fn fail(&self, error: Error, batch: Range<usize>, turn: &dyn Fn()) {
+        let mut state = self.lock();
+        if matches!(error, Error::Net { .. }) && !state.closed {
+            let since = *state.away.get_or_insert_with(Instant::now);
+            for unit in batch {
+                if state.units[unit] == Stage::Taken {
+                    state.units[unit] = Stage::Missing;
+                    state.background.push(unit);
+                }
+            }
+            if since.elapsed() >= PATIENCE {
+                state.given_up = true;
+                state.asked.clear();
+            }
+        } else {
+            state.failed = true;
+            state.failure.get_or_insert(error);
+        }
+        drop(state);
+        self.changed.notify_all();
+        turn();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn pop_asked(&mut self) -> Option<usize> {
+        while let Some(unit) = self.asked.pop_front() {
+            if self.units[unit] == Stage::Missing {
+                return Some(unit);
+            }
+        }
+        None
+    }
+
+    fn pop_background(&mut self) -> Option<usize> {
+        if self.units.get(self.next) == Some(&Stage::Missing) {
+            return Some(self.next);
+        }
+        while let Some(unit) = self.background.pop() {
+            if self.units[unit] == Stage::Missing {
+                return Some(unit);
+            }
+        }
+        None
+    }
+}
+
+/// All units, those last in which most files are: a program that starts reads many small ones, and of large
+/// ones a part.
+fn background(index: &Index, plan: &MemberMap, unit_of: &[usize], count: usize) -> Vec<usize> {
+    let mut files = vec![0_u32; count];
+    for (entry, _) in index.entries().iter().enumerate() {
+        let members = plan.members(entry, 0, 1);
+        if let Some(unit) = unit_of.get(members.start).filter(|_| !members.is_empty()) {
+            files[*unit] += 1;
+        }
+    }
+    let mut order: Vec<_> = (0..count).collect();
+    order.sort_by_key(|unit| files[*unit]);
+    order
+}

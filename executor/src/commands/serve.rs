@@ -1,0 +1,65 @@
+//! `run --lazy`: a job in a runtime that is being installed.
+
+use super::Session;
+use crate::cli::args::Start;
+use crate::cli::ui::Ui;
+use crate::error::Error;
+use crate::lazy::{self, Client, Serving};
+use crate::net;
+use crate::runtime::Runtime;
+use crate::sandbox::{self, Exit, Job, Results};
+use crate::store::{Begun, Store};
+use joblet_format::{Spec, Wanted};
+
+impl Session<'_> {
+    /// The runtime that a job asked for, served while it is being installed; none where it is installed first.
+    ///
+    /// # Errors
+    /// As an installation; [`Error::NotServed`] where that is what was asked for, and cannot be.
+    pub(super) fn serve(
+        &self,
+        start: Start,
+        spec: &Spec,
+        store: &Store,
+        (job, needs_files): (&Job, bool),
+        ui: &mut Ui<'_>,
+    ) -> Result<Option<(Runtime, Serving)>, Error> {
+        if start == Start::Installed {
+            return Ok(None);
+        }
+        store.clean_if_needed()?;
+        if store.find(spec)?.is_some() && (spec.wanted != Wanted::Latest || self.offline()) {
+            return Ok(None);
+        }
+        if needs_files {
+            return Err(Error::NotServed("--gpu and --dry-run look into its files".to_owned()));
+        }
+        lazy::is_possible().map_err(Error::NotServed)?;
+        let catalog = self.registries()?.serving(spec, ui)?;
+        let begun = Begun::new(spec, &catalog, store, ui)?;
+        let begun = begun.map_err(|reason| Error::NotServed(reason.to_owned()))?;
+        let owner = sandbox::owner(job, &sandbox::Host::observe(job.user));
+        let (owner, terminal) = ((owner.uid, owner.gid), self.env.terminals.error);
+        let served = lazy::start(begun, &Client { owner, arch: store.arch(), terminal }, ui)?;
+        // The other process has them, too.
+        net::disconnect();
+        Ok(Some(served))
+    }
+}
+
+/// Runs a job in a runtime that is served, and waits until that is installed. If it is not, that is said: the
+/// job's end is its own.
+pub(super) fn run(
+    runtime: &Runtime,
+    job: &Job,
+    serving: Serving,
+    ui: &mut Ui<'_>,
+) -> Result<(Exit, Option<Results>), Error> {
+    let ended = sandbox::run(runtime, job);
+    if !matches!(ended, Err(Error::NotServed(_))) {
+        if let Some(why) = serving.finish(ui) {
+            ui.warning(&why);
+        }
+    }
+    ended
+}

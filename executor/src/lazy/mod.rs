@@ -1,0 +1,191 @@
+//! A runtime that jobs use while it is being installed.
+//!
+//! In: a version whose installation has begun. Out: a [`Runtime`] whose files are served by FUSE, from a
+//! process beside the job, and in the end an installed version.
+//!
+//! ```text
+//! launcher ── index, runtime.yml ── starts ─→ the process that serves ── fetches, verifies, writes ─→ store
+//!     │                                          ↑ device      ↑ reads
+//!     └─ starts ─→ child: opens /dev/fuse, mounts ┘            │
+//!                    └─ becomes the job ───────────────────────┘
+//! ```
+
+mod protocol;
+mod server;
+mod tree;
+
+use crate::archive::members::{Duty, OnDemand};
+use crate::cli::ui::Ui;
+use crate::error::Error;
+use crate::fs::walk::Walk;
+use crate::runtime::{self, Runtime};
+use crate::sandbox::apart::{self, Apart};
+use crate::sandbox::descriptors;
+use crate::store::Begun;
+use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use server::Server;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::thread;
+use tree::Tree;
+
+/// First byte of what the process reports: it is installed, or why not follows.
+const INSTALLED: u8 = b'+';
+const FAILED: u8 = b'-';
+
+/// The process that serves a runtime and installs it, as the launcher knows it.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    process: Apart,
+    report: File,
+    name: String,
+}
+
+/// Whom a process that serves is for.
+pub(crate) struct Client {
+    /// User and group whose the runtime's files are, as the job sees them.
+    pub owner: (u32, u32),
+    /// What the job runs on.
+    pub arch: Arch,
+    /// Whether the caller reads messages as they are written.
+    pub terminal: bool,
+}
+
+/// Whether this process may open `/dev/fuse`: why not, and how to fix it.
+pub(crate) fn is_possible() -> Result<(), String> {
+    use rustix::fs::{Mode, OFlags, open};
+    open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map(drop).map_err(|errno| {
+        let remedy = match errno {
+            Errno::ACCESS | Errno::PERM => "as root, chmod 0666 /dev/fuse",
+            _ => "as root, modprobe fuse, or start the container with --device /dev/fuse",
+        };
+        format!("/dev/fuse cannot be opened ({errno}); {remedy}")
+    })
+}
+
+/// Starts the process that serves what has `begun` and installs it.
+///
+/// # Errors
+/// As an installation; nothing is installed then.
+pub(crate) fn start(
+    begun: Begun<'_>,
+    client: &Client,
+    ui: &mut Ui<'_>,
+) -> Result<(Runtime, Serving), Error> {
+    let content = begun.on_demand()?;
+    let tree = Tree::new(begun.index(), client.owner);
+    let root = begun.tree()?;
+    let path = Path::new(begun.index().directory());
+    let bytes = runtime_yml(&content, &tree, &root, path)?;
+    let (config, sources) =
+        runtime::check(&bytes, path, client.arch, |at, look_inside| tree.source(at, look_inside))?;
+    let failed = |errno: Errno| Error::file("start", "a process")(errno);
+    let flags = SocketFlags::CLOEXEC;
+    let (near, far) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
+    let (report, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    let mut far = Some(far);
+    let mut work = || {
+        // The launcher's and the child's alone: when both have closed it, no device comes.
+        far = None;
+        let text = match serve(&begun, &content, (&tree, &root), &near, (&mut *ui, client.terminal))
+        {
+            Ok(()) => vec![INSTALLED],
+            Err(error) => {
+                begun.stop(&error);
+                [&[FAILED], error.to_string().as_bytes()].concat()
+            }
+        };
+        // The launcher may be gone.
+        _ = rustix::io::write(&writer, &text);
+    };
+    let process = apart::start(&mut work).map_err(Error::file("start", "a process"))?;
+    let name = begun.name();
+    drop((content, tree, writer));
+    begun.leave();
+    let runtime = Runtime { config, sources, server: far, ..runtime::empty()? };
+    Ok((runtime, Serving { process, report: report.into(), name }))
+}
+
+/// The content of `runtime.yml`, which is fetched first.
+fn runtime_yml(
+    content: &OnDemand<'_>,
+    tree: &Tree<'_>,
+    root: &OwnedFd,
+    path: &Path,
+) -> Result<Vec<u8>, Error> {
+    let refuse =
+        |reason: &str| Error::Config { path: path.join("runtime.yml"), reason: reason.to_owned() };
+    let found = tree.lookup(0, b"runtime.yml").filter(|number| tree.is_file(*number));
+    let number = found.ok_or_else(|| refuse("is missing: this archive is not of a runtime"))?;
+    if tree.entry(number).size() > MAX_RUNTIME_YML_BYTES {
+        return Err(refuse(&format!("is larger than {MAX_RUNTIME_YML_BYTES} bytes")));
+    }
+    content.fetch_now(number)?;
+    let file = Walk::new(root.as_fd()).and_then(|mut walk| walk.file("runtime.yml"));
+    let mut bytes = Vec::new();
+    let file = file.map(File::from).map_err(Error::file("open", path))?;
+    file.take(MAX_RUNTIME_YML_BYTES).read_to_end(&mut bytes).map_err(Error::file("read", path))?;
+    Ok(bytes)
+}
+
+/// What the process does: answers the kernel as long as the job has the runtime mounted, and installs it.
+fn serve<'a>(
+    begun: &Begun<'_>,
+    content: &'a OnDemand<'a>,
+    (tree, root): (&'a Tree<'a>, &OwnedFd),
+    socket: &OwnedFd,
+    told: (&'a mut Ui<'_>, bool),
+) -> Result<(), Error> {
+    let server = Server::new(tree, content, root, told).map_err(Error::file("open", "files"))?;
+    let turn = || server.turn();
+    thread::scope(|scope| {
+        let install = || {
+            content.work(Duty::All, &turn);
+            content.finish().and_then(|()| begun.complete())
+        };
+        let all = thread::Builder::new().spawn_scoped(scope, install);
+        let all = all.map_err(Error::file("start", "a thread"))?;
+        // Where the number of threads is limited, one does all of it.
+        _ = thread::Builder::new().spawn_scoped(scope, || content.work(Duty::Asked, &turn));
+        if let Some(device) = device(socket) {
+            server.run(device);
+        }
+        content.close();
+        all.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The device that the child has opened, once it has.
+fn device(socket: &OwnedFd) -> Option<OwnedFd> {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    while matches!(poll(&mut fds, None), Err(Errno::INTR)) {}
+    let [device] = descriptors::receive::<1>(socket.as_fd())?;
+    Some(device)
+}
+
+impl Serving {
+    /// Waits until it is installed; why it is not, if it failed.
+    pub(crate) fn finish(mut self, ui: &mut Ui<'_>) -> Option<String> {
+        ui.detail(&format!("{}: waiting until it is installed", self.name));
+        let mut fds = [PollFd::new(&self.report, PollFlags::IN)];
+        if matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0)) {
+            self.process.go_on();
+        }
+        let mut text = Vec::new();
+        // Without a report it was killed.
+        _ = self.report.read_to_end(&mut text);
+        match text.split_first() {
+            Some((&INSTALLED, _)) => None,
+            Some((_, why)) => Some(String::from_utf8_lossy(why).into_owned()),
+            None => Some("the process that served the runtime was killed".to_owned()),
+        }
+        .map(|why| format!("{} is not installed yet: {why}", self.name))
+    }
+}

@@ -1,0 +1,331 @@
+//! Messages of FUSE as linux/fuse.h has them, protocol 7.31: what a read-only file system is asked, and what
+//! it answers. Numbers are the machine's own; every structure is a multiple of eight bytes.
+
+use rustix::io::Errno;
+
+/// Largest message that is read, in bytes; requests that carry data are none of these.
+pub(super) const MAX_REQUEST: usize = 64 << 10;
+/// Length of `struct fuse_out_header`, in bytes.
+pub(super) const HEADER: usize = 16;
+/// Most that is read at once, in bytes: 256 pages.
+pub(super) const MAX_READ: u32 = 1 << 20;
+/// The node of the top directory. Part of the protocol.
+pub(super) const ROOT: u64 = 1;
+
+/// For how long names and attributes are valid, in seconds: nothing of a runtime ever changes.
+const FOREVER: u64 = 1 << 30;
+/// The protocol's version. The newer side speaks as the older one does.
+const MAJOR: u32 = 7;
+const MINOR: u32 = 31;
+/// Oldest minor version that has what is used here: Linux 5.4.
+const OLDEST: u32 = 31;
+
+/// Flags of `FUSE_INIT`, as in linux/fuse.h.
+mod flag {
+    /// Reads of one file at once, and by the kernel ahead of the program.
+    pub(super) const ASYNC_READ: u32 = 1 << 0;
+    /// Names with their attributes, where a program looks at all of them.
+    pub(super) const DO_READDIRPLUS: u32 = 1 << 13;
+    pub(super) const READDIRPLUS_AUTO: u32 = 1 << 14;
+    /// No message for opening a file: it is enough to read it.
+    pub(super) const NO_OPEN_SUPPORT: u32 = 1 << 17;
+    /// Names of one directory at once.
+    pub(super) const PARALLEL_DIROPS: u32 = 1 << 18;
+    /// Reads of more than 32 pages.
+    pub(super) const MAX_PAGES: u32 = 1 << 22;
+    /// Targets of links are kept.
+    pub(super) const CACHE_SYMLINKS: u32 = 1 << 23;
+    /// No message for opening a directory.
+    pub(super) const NO_OPENDIR_SUPPORT: u32 = 1 << 24;
+
+    pub(super) const ALL: u32 = ASYNC_READ
+        | DO_READDIRPLUS
+        | READDIRPLUS_AUTO
+        | NO_OPEN_SUPPORT
+        | PARALLEL_DIROPS
+        | MAX_PAGES
+        | CACHE_SYMLINKS
+        | NO_OPENDIR_SUPPORT;
+}
+
+/// What the kernel asks.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Request<'m> {
+    /// `FUSE_INIT`: which version it speaks, what it can, and how much it reads ahead, in bytes.
+    Init { minor: u32, flags: u32, readahead: u32 },
+    /// `FUSE_LOOKUP`: what has this name in a directory.
+    Lookup(&'m [u8]),
+    /// `FUSE_GETATTR`.
+    Attributes,
+    /// `FUSE_READLINK`.
+    Link,
+    /// `FUSE_READ`: so many bytes, from there.
+    Read { offset: u64, size: u32 },
+    /// `FUSE_READDIR`, or `FUSE_READDIRPLUS`: entries behind the first `offset`, in so many bytes.
+    Names { offset: u64, size: u32, plus: bool },
+    /// `FUSE_STATFS`.
+    FileSystem,
+    /// `FUSE_INTERRUPT`: who waits for the answer to this one waits no more.
+    Interrupt(u64),
+    /// `FUSE_FORGET` and `FUSE_BATCH_FORGET`: nothing to do, and no answer.
+    Forget,
+    /// `FUSE_RELEASE`, `FUSE_RELEASEDIR`, `FUSE_DESTROY`: nothing to do.
+    Nothing,
+    /// Anything else, which the kernel does without.
+    Other,
+}
+
+/// A message of the kernel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Message<'m> {
+    /// Its number, which the answer has.
+    pub(super) unique: u64,
+    /// What it is about.
+    pub(super) node: u64,
+    pub(super) request: Request<'m>,
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+impl<'m> Message<'m> {
+    /// Reads `struct fuse_in_header` and what follows it; nothing if that is not a message.
+    pub(super) fn parse(bytes: &'m [u8]) -> Option<Self> {
+        let (operation, unique, node) = (u32_at(bytes, 4)?, u64_at(bytes, 8)?, u64_at(bytes, 16)?);
+        let body = bytes.get(40..)?;
+        // `struct fuse_read_in`: file handle, offset, size.
+        let stretch = || Some((u64_at(body, 8)?, u32_at(body, 16)?));
+        let request = match operation {
+            1 => Request::Lookup(body.split(|byte| *byte == 0).next().unwrap_or_default()),
+            2 | 42 => Request::Forget,
+            3 => Request::Attributes,
+            5 => Request::Link,
+            15 => {
+                let (offset, size) = stretch()?;
+                Request::Read { offset, size }
+            }
+            17 => Request::FileSystem,
+            18 | 29 | 38 => Request::Nothing,
+            26 => Request::Init {
+                minor: if u32_at(body, 0)? > MAJOR { MINOR } else { u32_at(body, 4)? },
+                readahead: u32_at(body, 8)?,
+                flags: u32_at(body, 12)?,
+            },
+            28 | 44 => {
+                let (offset, size) = stretch()?;
+                Request::Names { offset, size, plus: operation == 44 }
+            }
+            36 => Request::Interrupt(u64_at(body, 0)?),
+            _ => Request::Other,
+        };
+        Some(Self { unique, node, request })
+    }
+}
+
+/// An answer that is being written: a header, and what follows it.
+#[derive(Debug)]
+pub(super) struct Answer(Vec<u8>);
+
+impl Answer {
+    /// The answer to the message `unique`.
+    pub(super) fn to(unique: u64) -> Self {
+        let mut bytes = vec![0; HEADER];
+        bytes[8..].copy_from_slice(&unique.to_ne_bytes());
+        Self(bytes)
+    }
+
+    /// The answer that something is not done, and why.
+    pub(super) fn refused(unique: u64, errno: Errno) -> Vec<u8> {
+        let mut answer = Self::to(unique);
+        answer.0[4..8].copy_from_slice(&(-errno.raw_os_error()).to_ne_bytes());
+        answer.done()
+    }
+
+    /// Its bytes.
+    pub(super) fn done(mut self) -> Vec<u8> {
+        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        self.0[..4].copy_from_slice(&length.to_ne_bytes());
+        self.0
+    }
+
+    /// How much follows its header, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.0.len() - HEADER
+    }
+
+    fn u32s(&mut self, numbers: &[u32]) {
+        self.0.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
+    }
+
+    fn u64s(&mut self, numbers: &[u64]) {
+        self.0.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
+    }
+
+    /// Bytes as they are.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+    }
+
+    /// `length` bytes that `read` fills; how many it did.
+    pub(super) fn filled(
+        &mut self,
+        length: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+    ) -> Result<(), Errno> {
+        self.0.resize(HEADER + length, 0);
+        let count = read(&mut self.0[HEADER..])?;
+        self.0.truncate(HEADER + count);
+        Ok(())
+    }
+
+    /// `struct fuse_init_out`; nothing where the kernel is too old.
+    pub(super) fn init(&mut self, minor: u32, flags: u32, readahead: u32) -> Option<()> {
+        if minor < OLDEST {
+            return None;
+        }
+        self.u32s(&[MAJOR, MINOR, readahead, flags & flag::ALL]);
+        // At once in the background 64, and congested from 48 on; then what may be written, at least a page;
+        // times in nanoseconds; pages of a read.
+        let (background, congested) = (64_u16, 48_u16);
+        self.bytes(&background.to_ne_bytes());
+        self.bytes(&congested.to_ne_bytes());
+        self.u32s(&[4096, 1, MAX_READ / 4096]);
+        self.u32s(&[0; 8]);
+        Some(())
+    }
+
+    /// `struct fuse_attr_out`.
+    pub(super) fn attributes(&mut self, attributes: &Attributes) {
+        self.u64s(&[FOREVER, 0]);
+        self.attr(attributes);
+    }
+
+    /// `struct fuse_entry_out`; of a name that is nothing's if there are none.
+    pub(super) fn entry(&mut self, attributes: Option<&Attributes>) {
+        let node = attributes.map_or(0, |attributes| attributes.node);
+        self.u64s(&[node, 0, FOREVER, FOREVER, 0]);
+        self.attr(attributes.unwrap_or(&Attributes::default()));
+    }
+
+    /// `struct fuse_attr`.
+    fn attr(&mut self, attributes: &Attributes) {
+        let Attributes { node, size, mtime, mode, links, uid, gid } = *attributes;
+        self.u64s(&[node, size, size.div_ceil(512), mtime, mtime, mtime]);
+        self.u32s(&[0, 0, 0, mode, links, uid, gid, 0, 4096, 0]);
+    }
+
+    /// `struct fuse_dirent`, or `struct fuse_direntplus` if that says of what it is (of nothing where the kernel is not to keep it); whether it had its place
+    /// in `room` bytes. `next` is where to go on behind it.
+    pub(super) fn name(
+        &mut self,
+        (node, kind, name): (u64, u32, &[u8]),
+        next: u64,
+        plus: Option<&Attributes>,
+        room: usize,
+    ) -> bool {
+        let length = if plus.is_some() { 128 + 24 } else { 24 } + name.len();
+        if self.length() + length.next_multiple_of(8) > room {
+            return false;
+        }
+        if let Some(attributes) = plus {
+            self.entry(Some(attributes));
+        }
+        self.u64s(&[node, next]);
+        self.u32s(&[u32::try_from(name.len()).unwrap_or(u32::MAX), kind >> 12]);
+        self.bytes(name);
+        self.0.resize(self.0.len().next_multiple_of(8), 0);
+        true
+    }
+
+    /// `struct fuse_kstatfs` of a file system that is full: `bytes` in so many `files`.
+    pub(super) fn file_system(&mut self, bytes: u64, files: u64) {
+        self.u64s(&[bytes.div_ceil(4096), 0, 0, files, 0]);
+        self.u32s(&[4096, 255, 4096]);
+        self.u32s(&[0; 7]);
+    }
+}
+
+/// What stat(2) says of a node.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attributes {
+    pub(super) node: u64,
+    /// In bytes.
+    pub(super) size: u64,
+    /// In seconds since 1970; of all its times.
+    pub(super) mtime: u64,
+    /// Type and permissions.
+    pub(super) mode: u32,
+    pub(super) links: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(operation: u32, body: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 40];
+        bytes[4..8].copy_from_slice(&operation.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&7_u64.to_ne_bytes());
+        bytes[16..24].copy_from_slice(&9_u64.to_ne_bytes());
+        bytes.extend(body);
+        bytes
+    }
+
+    /// SEC-F07
+    #[test]
+    fn messages_are_read_as_the_header_has_them() {
+        let mut read = Vec::new();
+        read.extend([1_u64, 4096].iter().flat_map(|number| number.to_ne_bytes()));
+        read.extend([300_u32, 0].iter().flat_map(|number| number.to_ne_bytes()));
+        let init: Vec<_> = [7_u32, 40, 131_072, 5].iter().flat_map(|n| n.to_ne_bytes()).collect();
+        for (operation, body, want) in [
+            (1, b"name\0".as_slice(), Request::Lookup(b"name")),
+            (2, &[], Request::Forget),
+            (15, &read, Request::Read { offset: 4096, size: 300 }),
+            (44, &read, Request::Names { offset: 4096, size: 300, plus: true }),
+            (26, &init, Request::Init { minor: 40, flags: 5, readahead: 131_072 }),
+            (36, &1_u64.to_ne_bytes(), Request::Interrupt(1)),
+            (16, &[], Request::Other),
+        ] {
+            let bytes = message(operation, body);
+            let want = Some(Message { unique: 7, node: 9, request: want });
+            assert_eq!(Message::parse(&bytes), want);
+        }
+        for cut in [0, 39, 40, 59] {
+            assert_eq!(Message::parse(&message(15, &read)[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn answers_have_the_lengths_that_the_kernel_requires() {
+        let length = |fill: &dyn Fn(&mut Answer)| {
+            let mut answer = Answer::to(1);
+            fill(&mut answer);
+            answer.length()
+        };
+        assert_eq!(length(&|answer| answer.init(31, 0, 0).unwrap()), 64);
+        assert_eq!(length(&|answer| answer.attributes(&Attributes::default())), 104);
+        assert_eq!(length(&|answer| answer.entry(None)), 128);
+        assert_eq!(length(&|answer| answer.file_system(1, 1)), 80);
+        assert_eq!(length(&|answer| assert!(answer.name((1, 0, b"a"), 1, None, 32))), 32);
+        assert_eq!(length(&|answer| assert!(!answer.name((1, 0, b"abcdefghi"), 1, None, 32))), 0);
+        assert_eq!(
+            length(&|answer| assert!(answer.name(
+                (1, 0, b"a"),
+                1,
+                Some(&Attributes::default()),
+                160
+            ))),
+            160
+        );
+        let refused = Answer::refused(7, Errno::IO);
+        assert_eq!(refused[..8], [16_i32, -5].map(i32::to_ne_bytes).concat());
+    }
+}

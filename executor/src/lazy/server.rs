@@ -1,0 +1,294 @@
+//! What answers the kernel: names and attributes out of the index at once, content as soon as it is here.
+//!
+//! One thread reads messages. A read of what is not here is set down and answered by the thread that
+//! brings it, so that nothing else waits for it; what is set down is bounded by the kernel, which has one
+//! message for each thread of the job that waits and 64 for what it reads ahead.
+
+use super::protocol::{Answer, Attributes, HEADER, MAX_READ, MAX_REQUEST, Message, Request};
+use super::tree::Tree;
+use crate::archive::members::{Availability, OnDemand};
+use crate::cli::ui::Ui;
+use crate::fs::walk::Walk;
+use joblet_format::index::Body;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// Most files that are kept open.
+const OPEN: usize = 32;
+
+/// A file system that is served.
+pub(super) struct Server<'a, 'u> {
+    tree: &'a Tree<'a>,
+    content: &'a OnDemand<'a>,
+    device: OnceLock<OwnedFd>,
+    files: Mutex<Files>,
+    waiting: Mutex<Vec<Waiting>>,
+    told: Mutex<Told<'a, 'u>>,
+}
+
+/// Files of the tree that were read last, each by the number of its entry.
+struct Files {
+    walk: Walk,
+    open: VecDeque<(usize, File)>,
+}
+
+/// A read that is answered later.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    unique: u64,
+    entry: usize,
+    offset: u64,
+    length: u32,
+}
+
+/// What the caller was told.
+struct Told<'a, 'u> {
+    ui: &'a mut Ui<'u>,
+    /// Whether somebody reads it as it is written.
+    terminal: bool,
+    /// That the network is away.
+    away: bool,
+    /// That a read has failed.
+    lost: bool,
+}
+
+impl<'a, 'u> Server<'a, 'u> {
+    /// Serves `tree`, whose files arrive in the directory `root` as `content` fetches them. What the caller
+    /// has to know goes to `ui`, which is a `terminal` or not.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(super) fn new(
+        tree: &'a Tree<'a>,
+        content: &'a OnDemand<'a>,
+        root: &OwnedFd,
+        (ui, terminal): (&'a mut Ui<'u>, bool),
+    ) -> Result<Self, Errno> {
+        let files = Files { walk: Walk::new(root.as_fd())?, open: VecDeque::new() };
+        let told = Told { ui, terminal, away: false, lost: false };
+        Ok(Self {
+            tree,
+            content,
+            device: OnceLock::new(),
+            files: Mutex::new(files),
+            waiting: Mutex::default(),
+            told: Mutex::new(told),
+        })
+    }
+
+    /// Answers what `device` brings, until nothing has its file system mounted any more.
+    pub(super) fn run(&self, device: OwnedFd) {
+        let device = self.device.get_or_init(|| device);
+        let mut buffer = vec![0; MAX_REQUEST];
+        loop {
+            match rustix::io::read(device, &mut buffer) {
+                Ok(length) => {
+                    let message = buffer.get(..length).and_then(Message::parse);
+                    if let Some(answer) = message.and_then(|message| self.answer(&message)) {
+                        self.send(&answer);
+                    }
+                }
+                // Who waited for an answer was interrupted before its message was read.
+                Err(Errno::INTR | Errno::NOENT | Errno::AGAIN) => {}
+                // `ENODEV`: unmounted.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Answers the reads that need wait no more, and says what is amiss.
+    pub(super) fn turn(&self) {
+        let mut waiting = lock(&self.waiting);
+        let mut ready = Vec::new();
+        waiting.retain(|read| match self.availability(read) {
+            Availability::Awaited => true,
+            found => {
+                ready.push((*read, found));
+                false
+            }
+        });
+        let first = waiting.first().copied();
+        drop(waiting);
+        self.tell(first);
+        for (read, found) in ready {
+            self.send(&self.read(&read, found));
+        }
+    }
+
+    fn answer(&self, message: &Message<'_>) -> Option<Vec<u8>> {
+        let mut answer = Answer::to(message.unique);
+        let done = match message.request {
+            Request::Forget => return None,
+            Request::Interrupt(unique) => return self.interrupt(unique),
+            Request::Read { offset, size } => match self.begin_read(message, offset, size) {
+                Ok(Some(bytes)) => return Some(bytes),
+                Ok(None) => return None,
+                Err(errno) => Err(errno),
+            },
+            Request::Init { minor, flags, readahead } => {
+                answer.init(minor, flags, readahead).ok_or(Errno::PROTO)
+            }
+            Request::Nothing => Ok(()),
+            // `ENOSYS` says that opening needs no message, and that there are no attributes beside those
+            // of stat(2).
+            Request::Other => Err(Errno::NOSYS),
+            _ => self.about_node(message, &mut answer),
+        };
+        Some(match done {
+            Ok(()) => answer.done(),
+            Err(errno) => Answer::refused(message.unique, errno),
+        })
+    }
+
+    /// Answers what the index knows.
+    fn about_node(&self, message: &Message<'_>, answer: &mut Answer) -> Result<(), Errno> {
+        let number = self.tree.entry_of(message.node)?;
+        let entry = self.tree.entry(number);
+        let directory = || (entry.body == Body::Directory).then_some(()).ok_or(Errno::NOTDIR);
+        match message.request {
+            Request::Lookup(name) => {
+                directory()?;
+                let found = self.tree.lookup(number, name);
+                answer.entry(found.map(|found| self.tree.attributes(found)).as_ref());
+            }
+            Request::Attributes => answer.attributes(&self.tree.attributes(number)),
+            Request::Link => match &entry.body {
+                Body::Symlink(target) => answer.bytes(target.as_bytes()),
+                _ => return Err(Errno::INVAL),
+            },
+            Request::Names { offset, size, plus } => {
+                directory()?;
+                self.names(number, (offset, size.min(MAX_READ) as usize), plus, answer);
+            }
+            Request::FileSystem => answer.file_system(self.tree.bytes(), self.tree.count()),
+            _ => return Err(Errno::NOSYS),
+        }
+        Ok(())
+    }
+
+    /// Names of the directory `number`, itself and the one above it first.
+    fn names(&self, number: usize, (skip, room): (u64, usize), plus: bool, answer: &mut Answer) {
+        let dots = [(number, "."), (self.tree.parent(number), "..")];
+        let children = self.tree.children(number).iter();
+        let all = dots.into_iter().chain(children.map(|child| (*child, self.tree.name(*child))));
+        let skipped = usize::try_from(skip).unwrap_or(usize::MAX);
+        for ((child, name), next) in all.zip(1..).skip(skipped) {
+            let attributes = self.tree.attributes(child);
+            // Of these two the kernel keeps nothing.
+            let known = if next > 2 { attributes } else { Attributes::default() };
+            let of = (attributes.node, attributes.mode, name.as_bytes());
+            if !answer.name(of, next, plus.then_some(&known), room) {
+                break;
+            }
+        }
+    }
+
+    /// Reads, or sets down what is to be read; nothing to send then.
+    fn begin_read(
+        &self,
+        message: &Message<'_>,
+        offset: u64,
+        size: u32,
+    ) -> Result<Option<Vec<u8>>, Errno> {
+        let entry = self.tree.entry_of(message.node)?;
+        let left = self.tree.entry(entry).size().saturating_sub(offset);
+        let length = size.min(MAX_READ).min(u32::try_from(left).unwrap_or(u32::MAX));
+        let read = Waiting { unique: message.unique, entry, offset, length };
+        // Whoever brings it looks into this list afterwards.
+        let mut waiting = lock(&self.waiting);
+        let found = self.availability(&read);
+        if found == Availability::Awaited {
+            waiting.push(read);
+            return Ok(None);
+        }
+        drop(waiting);
+        Ok(Some(self.read(&read, found)))
+    }
+
+    fn availability(&self, read: &Waiting) -> Availability {
+        self.content.ask(read.entry, read.offset, read.length.into())
+    }
+
+    /// The answer to a read that need not wait any more.
+    fn read(&self, read: &Waiting, found: Availability) -> Vec<u8> {
+        let path = &self.tree.entry(read.entry).path;
+        let mut answer = Answer::to(read.unique);
+        let done = match found {
+            _ if read.length == 0 => Ok(()),
+            Availability::Here => answer.filled(read.length as usize, |bytes| {
+                let mut files = lock(&self.files);
+                let file = files.open(read.entry, path)?;
+                let count = file.read_at(bytes, read.offset);
+                count.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+            }),
+            _ => Err(Errno::IO),
+        };
+        if done.is_err() {
+            self.tell_lost(path);
+            return Answer::refused(read.unique, Errno::IO);
+        }
+        answer.done()
+    }
+
+    /// Whoever waits for the answer to `unique` is about to end: without an answer it could not.
+    fn interrupt(&self, unique: u64) -> Option<Vec<u8>> {
+        let mut waiting = lock(&self.waiting);
+        let at = waiting.iter().position(|read| read.unique == unique)?;
+        waiting.swap_remove(at);
+        Some(Answer::refused(unique, Errno::INTR))
+    }
+
+    fn send(&self, answer: &[u8]) {
+        debug_assert!(answer.len() >= HEADER, "every answer has a header");
+        if let Some(device) = self.device.get() {
+            // Nobody may wait for it any more.
+            _ = rustix::io::write(device, answer);
+        }
+    }
+
+    /// Says once that the network is away, while somebody waits.
+    fn tell(&self, first: Option<Waiting>) {
+        let mut told = lock(&self.told);
+        let away = self.content.away();
+        if away.is_none() {
+            (told.away, told.lost) = (false, false);
+        }
+        if let (Some(false), Some(read), false, true) = (away, first, told.away, told.terminal) {
+            told.away = true;
+            let path = &self.tree.entry(read.entry).path;
+            told.ui
+                .warning(&format!("the job waits for {path} of its runtime: the network is away"));
+        }
+    }
+
+    /// Says once that a file could not be had.
+    fn tell_lost(&self, path: &str) {
+        let mut told = lock(&self.told);
+        if !std::mem::replace(&mut told.lost, true) {
+            let why = if self.content.away().is_some() { ": the network is away" } else { "" };
+            told.ui.warning(&format!(
+                "{path} of the runtime cannot be had{why}; the job got an I/O error"
+            ));
+        }
+    }
+}
+
+impl Files {
+    fn open(&mut self, entry: usize, path: &str) -> Result<&File, Errno> {
+        if let Some(at) = self.open.iter().position(|(open, _)| *open == entry) {
+            return Ok(&self.open[at].1);
+        }
+        let file = self.walk.file(path)?.into();
+        self.open.truncate(OPEN - 1);
+        self.open.push_front((entry, file));
+        Ok(&self.open[0].1)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,250 @@
+//! What goes wrong while a runtime is served.
+
+use super::host::Host;
+use super::world::{Cold, Encoding};
+use crate::common::members::{file, noise};
+use crate::support::World as Sandbox;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdout, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Length of the file that a host holds back, in bytes.
+const LARGE: usize = 6 << 20;
+/// The file, as the job sees it.
+const HELD: &str = "/usr/zz/held";
+
+/// A world whose archive comes from a host that holds back most of one file.
+fn held(user: Option<u32>, encoding: Encoding) -> Option<(Cold, Host)> {
+    let more = vec![
+        crate::common::members::directory("isolated/usr/zz"),
+        file("isolated/usr/zz/held", &noise(LARGE)),
+    ];
+    let mut cold = Cold::with(user, encoding, more)?;
+    let host = Host::new(cold.path("registry"));
+    cold.registry = Some(format!("{}/registry.json", host.address));
+    let name =
+        if encoding == Encoding::Frames { "demo-1.0.0.tar.zst" } else { "demo-1.0.0.tar.gz" };
+    let length = fs::metadata(cold.path("registry").join(name)).unwrap().len();
+    // It does not compress, and what follows it is small.
+    *host.rules.held.lock().unwrap() = Some(length - LARGE as u64 + (2 << 20)..length - (2 << 20));
+    Some((cold, host))
+}
+
+/// Starts a script, and waits for its first line.
+fn start(cold: &Cold, options: &[&str], script: &str) -> (Child, BufReader<ChildStdout>, String) {
+    let all: Vec<_> = ["--lazy"].iter().chain(options).copied().collect();
+    let mut command = cold.command(&all, &["bash", "-c", script]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    (child, out, line)
+}
+
+/// The rest of what a job printed, its status, and messages.
+fn end(mut child: Child, mut out: BufReader<ChildStdout>) -> (String, Option<i32>, String) {
+    let (mut rest, mut messages) = (String::new(), String::new());
+    out.read_to_string(&mut rest).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut messages).unwrap();
+    (rest, child.wait().unwrap().code(), messages)
+}
+
+/// Processes whose parent is `pid`.
+fn children(pid: u32) -> Vec<u32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// The process that serves: the child of the launcher that is in no other PID namespace.
+fn server(launcher: u32) -> u32 {
+    let serves = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+        ids.is_some_and(|ids| ids.split_whitespace().count() == 1)
+    };
+    // Behind unshare(1) the launcher is the same process: it executed the others.
+    children(launcher).into_iter().find(serves).expect("a process that serves")
+}
+
+fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// The store is as after an installation, and what was fetched before was not fetched again.
+fn goes_on(cold: &Cold, host: &Host) {
+    host.rules.away.store(false, Ordering::SeqCst);
+    host.rules.release.store(true, Ordering::SeqCst);
+    let output = cold.run(&[], &format!("wc -c < {HELD}"));
+    assert_eq!(
+        (output.status, output.stdout.trim()),
+        (Some(0), LARGE.to_string().as_str()),
+        "{}",
+        output.stderr
+    );
+    assert_eq!(cold.left(), [""; 0]);
+    assert_eq!(cold.exec(&["verify"]).status, Some(0));
+}
+
+/// A job begins, and ends, before everything is here; it waits for what it asks for.
+#[test]
+fn a_job_begins_before_everything_is_here() {
+    for encoding in [Encoding::Members, Encoding::Frames] {
+        let Some((cold, host)) = held(None, encoding) else { return };
+        let script = format!("echo begun; wc -c < {HELD}; exit 3");
+        let (child, out, line) = start(&cold, &[], &script);
+        assert_eq!(line, "begun\n");
+        let archive = fs::metadata(cold.path("registry/demo-1.0.0.tar.gz")).unwrap().len();
+        assert!(host.rules.sent.load(Ordering::SeqCst) < archive - (1 << 20));
+        host.rules.release.store(true, Ordering::SeqCst);
+        let (rest, status, messages) = end(child, out);
+        assert_eq!(
+            (rest.trim(), status, messages.as_str()),
+            (LARGE.to_string().as_str(), Some(3), "")
+        );
+        // Nothing was fetched twice.
+        let all = ["gz", "zst"]
+            .map(|kind| fs::metadata(cold.path(&format!("registry/demo-1.0.0.tar.{kind}"))));
+        let all = if encoding == Encoding::Frames { &all[1] } else { &all[0] };
+        assert_eq!(host.rules.sent.load(Ordering::SeqCst), all.as_ref().unwrap().len());
+        goes_on(&cold, &host);
+    }
+}
+
+/// SEC-F01
+#[test]
+fn who_kills_the_server_gets_errors_and_nothing_hangs() {
+    for user in Sandbox::users() {
+        let Some((cold, host)) = held(user, Encoding::Members) else { return };
+        let script = format!("echo begun; cat {HELD} >/dev/null && echo read; echo on; exit 4");
+        let (child, out, line) = start(&cold, &[], &script);
+        assert_eq!(line, "begun\n");
+        kill(server(child.id()), nix::sys::signal::Signal::SIGKILL);
+        let (rest, status, messages) = end(child, out);
+        // What bash needs for the rest is in memory or it dies of a signal; it never hangs.
+        assert!(!rest.contains("read") && status.is_some(), "{rest} {status:?} {messages}");
+        assert!(
+            messages
+                .contains("is not installed yet: the process that served the runtime was killed"),
+            "{messages}"
+        );
+        goes_on(&cold, &host);
+    }
+}
+
+/// SEC-F02
+#[test]
+fn a_job_that_waits_for_a_file_can_be_killed() {
+    let Some((cold, host)) = held(None, Encoding::Members) else { return };
+    let begin = Instant::now();
+    let script = format!("echo begun; exec cat {HELD}");
+    let (mut child, _out, line) = start(&cold, &["--timeout", "1s"], &script);
+    assert_eq!(line, "begun\n");
+    // The job has ended by then, and the installation waits for the host.
+    std::thread::sleep(Duration::from_secs(3).saturating_sub(begin.elapsed()));
+    let jobs = children(child.id());
+    assert_eq!(jobs, [server(child.id())], "the job is still there");
+    // The launcher is killed: so is what it started.
+    let server = jobs[0];
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    let gone = || {
+        !fs::read_to_string(format!("/proc/{server}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    assert!((0..100).any(|_| gone() || {
+        std::thread::sleep(Duration::from_millis(50));
+        false
+    }));
+    goes_on(&cold, &host);
+}
+
+/// SEC-F06: what a batch system does that suspends a job.
+#[test]
+fn a_server_that_is_stopped_stops_reads_and_nothing_else() {
+    let Some((cold, host)) = held(None, Encoding::Members) else { return };
+    let script = format!("echo begun; exec cat {HELD}");
+    let (child, out, line) = start(&cold, &["--timeout", "2s"], &script);
+    assert_eq!(line, "begun\n");
+    kill(server(child.id()), nix::sys::signal::Signal::SIGSTOP);
+    host.rules.release.store(true, Ordering::SeqCst);
+    // The job is ended, and then the installation goes on.
+    let (_, status, messages) = end(child, out);
+    assert_eq!((status, messages.as_str()), (Some(124), ""));
+    assert_eq!(cold.exec(&["verify"]).status, Some(0));
+}
+
+/// SEC-F03: a network that is away for long; half a minute.
+#[test]
+fn a_network_that_stays_away_is_an_io_error_that_names_the_file() {
+    let Some((cold, host)) = held(None, Encoding::Members) else { return };
+    let script =
+        format!("echo begun; cat {HELD} >/dev/null; echo $?; cat {HELD} >/dev/null; exit 5");
+    let (child, out, line) = start(&cold, &[], &script);
+    assert_eq!(line, "begun\n");
+    host.rules.away.store(true, Ordering::SeqCst);
+    let begin = Instant::now();
+    let (rest, status, messages) = end(child, out);
+    assert!(begin.elapsed() > Duration::from_secs(20) && begin.elapsed() < Duration::from_secs(90));
+    assert_eq!((rest.as_str(), status), ("1\n", Some(5)), "{messages}");
+    let named =
+        "usr/zz/held of the runtime cannot be had: the network is away; the job got an I/O error";
+    assert!(messages.contains(named) && messages.contains("Input/output error"), "{messages}");
+    assert!(messages.contains("demo@1.0.0 is not installed yet: "), "{messages}");
+    goes_on(&cold, &host);
+}
+
+/// SEC-F04
+#[test]
+fn an_archive_that_lies_is_never_given_to_the_job() {
+    for encoding in [Encoding::Members, Encoding::Frames] {
+        let Some((cold, host)) = held(None, encoding) else { return };
+        let name = if encoding == Encoding::Frames { "tar.zst" } else { "tar.gz" };
+        let archive = cold.path(&format!("registry/demo-1.0.0.{name}"));
+        let good = fs::read(&archive).unwrap();
+        let mut bytes = good.clone();
+        let at = bytes.len() - LARGE / 2;
+        bytes[at] ^= 1;
+        fs::write(&archive, bytes).unwrap();
+        host.rules.release.store(true, Ordering::SeqCst);
+        let script = format!("cat {HELD} >/dev/null; echo $?; echo {{1..9}}; exit 6");
+        let output = cold.run(&["--lazy"], &script);
+        assert_eq!(
+            (output.status, output.stdout.as_str()),
+            (Some(6), "1\n1 2 3 4 5 6 7 8 9\n"),
+            "{}",
+            output.stderr
+        );
+        assert!(output.stderr.contains("checksum differs"), "{}", output.stderr);
+        assert_eq!(cold.exec(&["path", "demo"]).status, Some(12), "it must not be installed");
+        assert_eq!(cold.left(), [""; 0]);
+        fs::write(&archive, good).unwrap();
+        goes_on(&cold, &host);
+    }
+}
+
+/// SEC-F05
+#[test]
+fn a_job_can_do_nothing_to_who_serves_it() {
+    for user in Sandbox::users() {
+        let Some(cold) = Cold::new(user, Encoding::Members) else { return };
+        let script = "umount /usr 2>/dev/null && echo unmounted; umount -l / 2>/dev/null && echo unmounted
+            kill -9 -1 2>/dev/null; kill -STOP -1 2>/dev/null
+            ls /proc | grep -c '^[0-9]' | { read n; [ $n -lt 10 ] || echo sees $n; }
+            for i in {1..2000}; do exec {fd}</usr/share/small || break; done; read -ru $fd word; echo $word
+            ls -d /.runtime 2>/dev/null; ls /dev/fuse 2>/dev/null
+            cat /usr/bin/* /usr/lib/*/* 2>/dev/null | wc -c | grep -q . && echo read
+            for i in {1..50}; do cat /usr/share/large & done >/dev/null; wait; exit 9";
+        let output = cold.run(&["--lazy"], script);
+        assert_eq!(
+            (output.status, output.stdout.as_str()),
+            (Some(9), "small\nread\n"),
+            "{}",
+            output.stderr
+        );
+        assert_eq!(output.stderr, "");
+        assert_eq!(cold.exec(&["verify"]).status, Some(0));
+    }
+}
