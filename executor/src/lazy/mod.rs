@@ -19,11 +19,10 @@ use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::walk::Walk;
 use crate::runtime::{self, Runtime};
-use crate::sandbox::apart::{self, Apart};
-use crate::sandbox::descriptors;
+use crate::sandbox::{apart, descriptors};
 use crate::store::Begun;
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -42,7 +41,6 @@ const FAILED: u8 = b'-';
 /// The process that serves a runtime and installs it, as the launcher knows it.
 #[derive(Debug)]
 pub(crate) struct Serving {
-    process: Apart,
     report: File,
     name: String,
 }
@@ -105,12 +103,12 @@ pub(crate) fn start(
         // The launcher may be gone.
         _ = rustix::io::write(&writer, &text);
     };
-    let process = apart::start(&mut work).map_err(Error::file("start", "a process"))?;
+    apart::start(&mut work).map_err(Error::file("start", "a process"))?;
     let name = begun.name();
     drop((content, tree, writer));
     begun.leave();
     let runtime = Runtime { config, sources, server: far, ..runtime::empty()? };
-    Ok((runtime, Serving { process, report: report.into(), name }))
+    Ok((runtime, Serving { report: report.into(), name }))
 }
 
 /// The content of `runtime.yml`, which is fetched first.
@@ -174,10 +172,6 @@ impl Serving {
     /// Waits until it is installed; why it is not, if it failed.
     pub(crate) fn finish(mut self, ui: &mut Ui<'_>) -> Option<String> {
         ui.detail(&format!("{}: waiting until it is installed", self.name));
-        let mut fds = [PollFd::new(&self.report, PollFlags::IN)];
-        if matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0)) {
-            self.process.go_on();
-        }
         let mut text = Vec::new();
         // Without a report it was killed.
         _ = self.report.read_to_end(&mut text);

@@ -2,10 +2,7 @@
 //! in its control group, and ends with the launcher.
 
 use crate::sandbox::sys;
-use nix::{
-    sys::signal::kill,
-    unistd::{Pid, getpid, getppid, setsid},
-};
+use nix::unistd::{getpid, getppid, setsid};
 use rustix::{
     fd::AsFd,
     fs::{Mode, OFlags, open},
@@ -13,25 +10,13 @@ use rustix::{
 };
 use std::io;
 
-/// Such a process. Whoever waits for children of the launcher may have waited for it already.
-#[derive(Debug)]
-pub(crate) struct Apart(Pid);
-
-impl Apart {
-    /// Lets it go on, if it was stopped; to be called as long as it is known not to have ended.
-    pub(crate) fn go_on(&self) {
-        // It may end just now.
-        _ = kill(self.0, nix::sys::signal::Signal::SIGCONT);
-    }
-}
-
 /// Starts a process that does `work` and then ends.
 ///
 /// Signals of the caller's terminal do not reach it, and it holds neither the caller's input nor its output.
 ///
 /// # Errors
 /// As fork(2). Panics if this process has more than one thread.
-pub(crate) fn start(work: &mut dyn FnMut()) -> io::Result<Apart> {
+pub(crate) fn start(work: &mut dyn FnMut()) -> io::Result<()> {
     let launcher = getpid();
     let mut child = || {
         // The first one fails for a leader of a group only, which a new process is not.
@@ -43,7 +28,7 @@ pub(crate) fn start(work: &mut dyn FnMut()) -> io::Result<Apart> {
             work();
         }
     };
-    Ok(Apart(sys::fork_alone(&mut child)?))
+    Ok(sys::fork_alone(&mut child).map(drop)?)
 }
 
 /// Puts `/dev/null` in the place of standard input and output.
