@@ -126,7 +126,7 @@ fn runtime_yml(
         return Err(refuse(&format!("is larger than {MAX_RUNTIME_YML_BYTES} bytes")));
     }
     content.fetch_now(number)?;
-    let file = Walk::new(root.as_fd()).and_then(|mut walk| walk.file("runtime.yml"));
+    let file = Walk::new(root.as_fd()).and_then(|mut walk| walk.open_file("runtime.yml"));
     let mut bytes = Vec::new();
     let file = file.map(File::from).map_err(Error::file("open", path))?;
     file.take(MAX_RUNTIME_YML_BYTES).read_to_end(&mut bytes).map_err(Error::file("read", path))?;

@@ -282,7 +282,7 @@ impl Files {
         if let Some(at) = self.open.iter().position(|(open, _)| *open == entry) {
             return Ok(&self.open[at].1);
         }
-        let file = self.walk.file(path)?.into();
+        let file = self.walk.open_file(path)?.into();
         self.open.truncate(OPEN - 1);
         self.open.push_front((entry, file));
         Ok(&self.open[0].1)

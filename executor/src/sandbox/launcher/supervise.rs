@@ -367,10 +367,16 @@ impl Job {
     /// Reaps all ended children; how the job ended, if it did.
     fn reap(&self) -> Result<Option<Exit>, Errno> {
         loop {
-            let (pid, exit) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
+            let (pid, exit) = match waitpid(None, Some(flags)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, Exit::Code(code.to_le_bytes()[0])),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
                     (pid, Exit::Signal((signal as i32).to_le_bytes()[0]))
+                }
+                // What serves the job: it could not even be killed while it waits for an answer.
+                Ok(WaitStatus::Stopped(pid, _)) if pid != self.pid => {
+                    _ = kill(pid, Signal::SIGCONT);
+                    continue;
                 }
                 Ok(WaitStatus::StillAlive) => return Ok(None),
                 Ok(_) | Err(Errno::EINTR) => continue,
