@@ -140,7 +140,7 @@ fn who_kills_the_server_gets_errors_and_nothing_hangs() {
 fn a_job_that_waits_for_a_file_can_be_killed() {
     let Some((cold, host)) = held(None, Encoding::Members) else { return };
     let begin = Instant::now();
-    let script = format!("echo begun; exec cat {HELD}");
+    let script = format!("echo begun; exec cat {HELD} >/dev/null");
     let (mut child, _out, line) = start(&cold, &["--timeout", "1s"], &script);
     assert_eq!(line, "begun\n");
     // The job has ended by then, and the installation waits for the host.
@@ -165,7 +165,7 @@ fn a_job_that_waits_for_a_file_can_be_killed() {
 #[test]
 fn a_server_that_is_stopped_goes_on() {
     let Some((cold, host)) = held(None, Encoding::Members) else { return };
-    let script = format!("echo begun; exec cat {HELD}");
+    let script = format!("echo begun; exec cat {HELD} >/dev/null");
     let (child, out, line) = start(&cold, &["--timeout", "2s"], &script);
     assert_eq!(line, "begun\n");
     let server = server(child.id());
