@@ -63,6 +63,7 @@ fn carry_out(cli: Cli, env: &Environment, ui: &mut Ui<'_>) -> Result<u8, Error> 
     global.refresh |= matches!(command, Command::Doctor { .. }) && !global.offline;
     let session = Session { global: &global, env };
     session.check_json()?;
+    session.name_ignored(ui);
     match command {
         Command::Print(text) => ui.data(&text)?,
         Command::Install(specs) => session.install(&specs, ui)?,

@@ -20,7 +20,7 @@ fn two(x: &[&str], y: &[&str]) -> (World, World) {
     configure(
         &first,
         &format!(
-            "- {{ name: y, url: {}, priority: 7 }}\n    - {{ name: x, url: {}, priority: 1 }}",
+            "- {{ name: y, url: {}, order: 7 }}\n    - {{ name: x, url: {}, order: 1 }}",
             url(&second),
             url(&first)
         ),

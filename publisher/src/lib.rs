@@ -43,6 +43,8 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         }
         Command::Print(text) => Ok(text),
         Command::Lock(options) => commands::lock(&options, note),
+        Command::Outdated(options) => return commands::outdated(&options, note),
+        Command::Bump(options) => commands::bump(&options, note),
         Command::Build(options) => return commands::build(&options, note),
         Command::Check(options) => return commands::check(&options, note),
         Command::Sign(options) => commands::sign(&options),

@@ -33,6 +33,10 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE, // the reader has closed it
         },
+        Ok(Outcome::Found(text, status)) => match print(&text) {
+            Ok(()) => ExitCode::from(status),
+            Err(_) => ExitCode::FAILURE, // as above
+        },
         Ok(Outcome::Serve(server)) => {
             _ = print(&format!("{}\n", server.address())); // it can be used all the same
             server.run();

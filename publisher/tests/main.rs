@@ -18,6 +18,7 @@ mod members;
 mod order;
 mod pack;
 mod records;
+mod refresh;
 mod release;
 mod reproducible;
 mod serve;

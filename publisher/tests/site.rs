@@ -330,6 +330,30 @@ fn an_archive_in_parts_is_joined_by_hand_and_not_offered_to_rnx() {
 }
 
 #[test]
+fn what_rnx_cannot_use_is_not_offered_to_it() {
+    let offered = record("offered", "1.0.0", "2025-11-03");
+    let broken = yanked(record("broken", "1.0.0", "2025-11-03"), "wrong");
+    let local = at(record("local", "1.0.0", "2025-11-03"), "local-1.0.0-amd64.tar.gz");
+    let mut arm = record("arm", "1.0.0", "2025-11-03");
+    arm.release.artifacts.remove(&joblet_format::Arch::Amd64);
+    let site = site_of(&[arm, broken, local, offered]);
+    for (name, why) in [
+        ("arm", Some("has no archive for amd64")),
+        ("broken", Some("is yanked")),
+        ("local", Some("is in a registry of relative addresses")),
+        ("offered", None),
+    ] {
+        let page = &site[&format!("runtimes/{name}/1.0.0.html")];
+        assert_eq!(page.contains("rnx runtime install"), why.is_none(), "{name}");
+        assert_eq!(page.contains("on amd64 alone"), why.is_none(), "{name}");
+        let why = why.map(|why| format!("It {why}, and so Joblet’s own client"));
+        assert!(why.is_none_or(|why| page.contains(&why)), "{name}");
+        // Its registry names fewer platforms, for rnx; the page says all of them.
+        assert!(page.contains("<li>rhel-arm64</li>"), "{name}");
+    }
+}
+
+#[test]
 fn a_version_says_what_changed_since_the_one_before() {
     let mut next = record("python-3.11-ml", "1.10.1", "2025-12-01");
     let amd64 = next.release.artifacts.get_mut(&joblet_format::Arch::Amd64).unwrap();

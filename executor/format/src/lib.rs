@@ -27,6 +27,7 @@ pub(crate) use as_text;
 
 mod checksum;
 pub mod frames;
+mod freshness;
 pub mod index;
 pub mod member;
 mod name;
@@ -43,11 +44,12 @@ pub mod ustar;
 mod version;
 
 pub use checksum::{Checksum, ChecksumError};
+pub use freshness::{Fresh, Freshness, MAX_FRESHNESS_BYTES};
 pub use name::{NameError, RuntimeName, split_directory};
 pub use nearest::{nearest, unknown_key};
 pub use platform::{Arch, Platform, PlatformError};
 pub use registry::{
-    Artifact, Contents, IndexFile, MAX_REGISTRY_BYTES, Part, RawVersions, Record, Refused,
+    Artifact, Contents, EPOCH, IndexFile, MAX_REGISTRY_BYTES, Part, RawVersions, Record, Refused,
     Registry, Release, Zstd,
 };
 pub use repository::Repository;

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Largest `registry.json` that a reader accepts, in bytes.
 pub const MAX_REGISTRY_BYTES: u64 = 96 << 20;
 
+/// `updated_at` of a registry without versions: Joblet's client reads no document where it is empty.
+pub const EPOCH: &str = "1970-01-01T00:00:00Z";
+
 /// A registry: every published version of every runtime.
 ///
 /// Wire format (JSON), as Joblet's client reads it:
@@ -24,15 +27,16 @@ pub const MAX_REGISTRY_BYTES: u64 = 96 << 20;
 ///   "extended": { "python-3.11-cuda": { "1.0.0": { "version": "1.0.0", "…": "see Release" } } } }
 /// ```
 ///
-/// `extended` holds the versions that have an archive in parts ([`Release::in_parts`]): Joblet's client,
-/// which reads whole archives only, does not see them. Readers treat both alike.
+/// `extended` holds the versions that Joblet's client must not see ([`Release::is_extended`]). Readers
+/// treat both alike.
 ///
 /// Readers ignore unknown members and refuse any other major version. Duplicate keys and wrong types
 /// invalidate the whole document; an entry whose name, version, checksum or platform breaks a rule is left
 /// out and listed in [`Registry::refused`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Registry {
-    /// When the newest version was published, RFC 3339 in UTC. Empty if the document has none.
+    /// When the newest version was published, RFC 3339 in UTC; [`EPOCH`] where nothing is. Empty where the
+    /// document that was read has none.
     pub updated_at: String,
     /// The releases of `runtimes` and `extended`, by name and version.
     pub runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Release>>,
@@ -175,7 +179,14 @@ impl Release {
         })
     }
 
-    /// Whether any of its archives is in parts: such a release is under `extended`.
+    /// Whether it is under `extended`, where Joblet's client does not look: that reads whole archives only,
+    /// knows no `yanked`, and takes the members beside `artifacts` for amd64.
+    pub fn is_extended(&self) -> bool {
+        let foreign = !self.artifacts.is_empty() && !self.artifacts.contains_key(&Arch::Amd64);
+        self.in_parts() || self.yanked.is_some() || foreign
+    }
+
+    /// Whether any of its archives is in parts.
     pub fn in_parts(&self) -> bool {
         self.artifacts.values().any(|artifact| !artifact.parts.is_empty())
     }
@@ -312,11 +323,31 @@ mod tests {
         let parts = &written["extended"]["demo"]["1.0.0"]["artifacts"]["amd64"]["parts"];
         assert_eq!(parts.as_array().unwrap().len(), 2);
         assert_eq!(serde_json::from_value::<Registry>(written).unwrap(), registry);
-        // What is not in parts is written under `runtimes`, and read wherever it stands.
+        // What Joblet's client can use is written under `runtimes`, and read wherever it stands.
         for member in ["runtimes", "extended"] {
             let written = serde_json::to_value(with_parts(member, "")).unwrap();
             assert!(written["runtimes"]["demo"].is_object() && written.get("extended").is_none());
         }
+    }
+
+    #[test]
+    fn what_joblets_client_must_not_take_is_extended() {
+        let mut registry = with_parts("runtimes", "");
+        let demo: RuntimeName = "demo".parse().unwrap();
+        let release = registry.runtimes.get_mut(&demo).unwrap().values_mut().next().unwrap();
+        assert!(!release.is_extended());
+        release.yanked = Some("broken".into());
+        let written = serde_json::to_value(&registry).unwrap();
+        assert_eq!(written["runtimes"], serde_json::json!({}));
+        assert_eq!(written["extended"]["demo"]["1.0.0"]["yanked"], "broken");
+        let release = registry.runtimes.get_mut(&demo).unwrap().values_mut().next().unwrap();
+        release.yanked = None;
+        let archive = release.artifacts.remove(&Arch::Amd64).unwrap();
+        release.artifacts.insert(Arch::Arm64, archive);
+        assert!(release.is_extended(), "an amd64 host would unpack arm64");
+        // As Joblet's own tools write it: one archive for whatever is declared.
+        release.artifacts.clear();
+        assert!(!release.is_extended());
     }
 
     #[test]

@@ -13,6 +13,9 @@ const MAX_MOUNTS: usize = 256;
 /// Reserved targets: every job gets its own, so a runtime may not mount anything on or below them.
 const RESERVED_TARGETS: [&str; 4] = ["/dev", "/proc", "/sys", "/work"];
 
+/// Those among them that Joblet's own runtimes mount: such a mount has no effect.
+const BROUGHT: [&str; 3] = ["/dev", "/proc", "/sys"];
+
 /// The configuration of a runtime, beside its `isolated/` directory.
 ///
 /// Wire format (YAML), as Joblet reads it:
@@ -27,9 +30,11 @@ const RESERVED_TARGETS: [&str; 4] = ["/dev", "/proc", "/sys", "/work"];
 /// requirements: { architectures: [amd64] }
 /// ```
 ///
-/// Unknown and duplicate keys are refused. `language`, `packages` and `package_manager`, which Joblet's
-/// own runtimes have, are accepted and ignored. Joblet ignores unknown keys. A value of this type satisfies
-/// every rule of [`Mount`].
+/// Unknown and duplicate keys are refused. `language` and `packages`, which Joblet's tools show, are
+/// accepted and have no meaning here. So are `type`, `init` and `package_manager`, `selective` of a
+/// mount, and mounts on `/dev`, `/proc` and `/sys`, which every job has anyway: these are named by
+/// [`RuntimeYml::ignored`]. Joblet ignores keys it does not know. A value of this type keeps every rule
+/// of [`Mount`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "RawRuntimeYml")]
 pub struct RuntimeYml {
@@ -41,25 +46,26 @@ pub struct RuntimeYml {
     mounts: Vec<Mount>,
     environment: BTreeMap<String, String>,
     requirements: Requirements,
+    #[serde(skip_serializing)]
+    ignored: Vec<String>,
 }
 
 /// One directory or file of a runtime that jobs see.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mount {
     /// Path below the runtime's directory: relative, without `.` and `..`.
     pub source: String,
     /// Path inside the job: absolute, normal, not `/` and not below `/dev`, `/proc`, `/sys`, `/work`.
     pub target: String,
     /// `false` gives each job a private writable copy. The runtime itself is never written.
-    #[serde(default = "yes")]
     pub readonly: bool,
 }
 
 /// Requirements of a runtime on its host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requirements {
-    /// The architectures it runs on; empty for any. Names other than those of [`Arch`] match no host.
+    /// The architectures it runs on, by the names of [`Arch`] or of the kernel (`x86_64`); empty: any.
+    /// Other names match no host.
     #[serde(default)]
     pub architectures: Vec<String>,
 }
@@ -81,7 +87,7 @@ impl RuntimeYml {
             name: name.to_owned(),
             version: version.to_owned(),
             description: description.to_owned(),
-            mounts,
+            mounts: mounts.into_iter().map(RawMount::from).collect(),
             environment,
             requirements: Requirements {
                 architectures: architectures.iter().map(Arch::to_string).collect(),
@@ -118,7 +124,16 @@ impl RuntimeYml {
     /// Whether its requirements allow `arch`.
     pub fn runs_on(&self, arch: Arch) -> bool {
         let declared = &self.requirements.architectures;
-        declared.is_empty() || declared.iter().any(|name| name == arch.as_str())
+        let kernels = match arch {
+            Arch::Amd64 => "x86_64",
+            Arch::Arm64 => "aarch64",
+        };
+        declared.is_empty() || declared.iter().any(|name| name == arch.as_str() || name == kernels)
+    }
+
+    /// What the file says that has no effect here, in words.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
     }
 
     /// Its requirements on the host.
@@ -136,7 +151,7 @@ struct RawRuntimeYml {
     version: String,
     #[serde(default)]
     description: String,
-    mounts: Vec<Mount>,
+    mounts: Vec<RawMount>,
     #[serde(default, deserialize_with = "unique::map")]
     environment: BTreeMap<String, String>,
     #[serde(default)]
@@ -145,8 +160,27 @@ struct RawRuntimeYml {
     _language: Option<serde::de::IgnoredAny>,
     #[serde(default, rename = "packages")]
     _packages: Option<serde::de::IgnoredAny>,
-    #[serde(default, rename = "package_manager")]
-    _package_manager: Option<serde::de::IgnoredAny>,
+    package_manager: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "type")]
+    kind: Option<serde::de::IgnoredAny>,
+    init: Option<serde::de::IgnoredAny>,
+}
+
+/// A mount before its rules are applied.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMount {
+    source: String,
+    target: String,
+    #[serde(default = "yes")]
+    readonly: bool,
+    selective: Option<serde::de::IgnoredAny>,
+}
+
+impl From<Mount> for RawMount {
+    fn from(Mount { source, target, readonly }: Mount) -> Self {
+        Self { source, target, readonly, selective: None }
+    }
 }
 
 impl TryFrom<RawRuntimeYml> for RuntimeYml {
@@ -156,11 +190,23 @@ impl TryFrom<RawRuntimeYml> for RuntimeYml {
         if raw.mounts.len() > MAX_MOUNTS {
             return Err(format!("{} mounts are more than {MAX_MOUNTS}", raw.mounts.len()));
         }
-        let mut targets = BTreeSet::new();
+        let mut ignored = Vec::new();
+        for (key, is_there) in [
+            ("type", raw.kind.is_some()),
+            ("init", raw.init.is_some()),
+            ("package_manager", raw.package_manager.is_some()),
+        ] {
+            ignored.extend(is_there.then(|| key.to_owned()));
+        }
+        let (mut targets, mut mounts) = (BTreeSet::new(), Vec::new());
         for (index, mount) in raw.mounts.iter().enumerate() {
             let refuse = |rule: &str| Err(format!("mounts[{index}]: {rule}"));
             if let Err(rule) = check_source(&mount.source) {
                 return refuse(&format!("source {:?} {rule}", mount.source));
+            }
+            if BROUGHT.contains(&mount.target.as_str()) {
+                ignored.push(format!("the mount on {}", mount.target));
+                continue;
             }
             if let Err(rule) = check_target(&mount.target) {
                 return refuse(&format!("target {:?} {rule}", mount.target));
@@ -168,6 +214,11 @@ impl TryFrom<RawRuntimeYml> for RuntimeYml {
             if !targets.insert(&mount.target) {
                 return refuse(&format!("target {:?} is mounted twice", mount.target));
             }
+            if mount.selective.is_some() {
+                ignored.push(format!("mounts[{index}].selective"));
+            }
+            let (source, target) = (mount.source.clone(), mount.target.clone());
+            mounts.push(Mount { source, target, readonly: mount.readonly });
         }
         for (name, value) in &raw.environment {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -178,9 +229,10 @@ impl TryFrom<RawRuntimeYml> for RuntimeYml {
             name: raw.name,
             version: raw.version,
             description: raw.description,
-            mounts: raw.mounts,
+            mounts,
             environment: raw.environment,
             requirements: raw.requirements,
+            ignored,
         })
     }
 }
@@ -261,6 +313,29 @@ mod tests {
     }
 
     #[test]
+    fn what_joblet_writes_is_accepted_and_what_has_no_effect_is_named() {
+        let yml = parse(
+            "name: openjdk-21\nversion: \"21\"\ntype: language-runtime\nlanguage: java\n\
+             packages: [jdk]\ninit: true\npackage_manager: { type: apt }\nmounts:\n\
+             - { source: isolated/usr, target: /usr, readonly: true, selective: [bin, lib] }\n\
+             - { source: isolated/proc, target: /proc, readonly: true }\n\
+             - { source: isolated/sys, target: /sys }\n- { source: isolated/dev, target: /dev }\n\
+             - { source: isolated/tmp, target: /tmp, readonly: false }\n\
+             requirements: { architectures: [x86_64], gpu: false }\n",
+        )
+        .unwrap();
+        let targets: Vec<_> = yml.mounts().iter().map(|mount| mount.target.as_str()).collect();
+        assert_eq!(targets, ["/usr", "/tmp"]);
+        let named = "type, init, package_manager, mounts[0].selective, the mount on /proc, \
+                     the mount on /sys, the mount on /dev";
+        assert_eq!(yml.ignored().join(", "), named);
+        assert!(yml.runs_on(Arch::Amd64) && !yml.runs_on(Arch::Arm64));
+        // What Joblet's tools show of a runtime is not named: every runtime of this project has it.
+        let plain = parse("name: d\nlanguage: java\npackages: [jdk]\nmounts: []\n").unwrap();
+        assert!(plain.ignored().is_empty() && plain.runs_on(Arch::Arm64));
+    }
+
+    #[test]
     fn what_is_written_is_what_was_read() {
         let yml = parse(include_str!("../fixtures/runtime-of-the-description.yml")).unwrap();
         assert_eq!(parse(&yaml_serde::to_string(&yml).unwrap()).unwrap(), yml);
@@ -281,7 +356,7 @@ mod tests {
             ("usr", "/", "names no file"),
             ("usr", "/..", "contains `.`"),
             ("usr", "/usr/../etc", "contains `.`"),
-            ("usr", "/proc", "is reserved: every job gets its own"),
+            ("/proc", "/proc", "is absolute"),
             ("usr", "/proc/x", "is reserved: every job gets its own"),
             ("usr", "/dev/shm", "is reserved: every job gets its own"),
             ("usr", "/work", "is reserved: every job gets its own"),

@@ -21,6 +21,7 @@ mod upgrade;
 mod verify;
 
 use crate::cli::args::Global;
+use crate::cli::ui::Ui;
 use crate::env::{self, Environment};
 use crate::error::Error;
 use crate::net::location::Location;
@@ -98,6 +99,20 @@ impl Session<'_> {
     pub(crate) fn config(&self) -> Result<Vec<Source>, Error> {
         let found = self.first(&|config: &Config| !config.registries.is_empty())?;
         Ok(found.map_or_else(Vec::new, |config| config.registries))
+    }
+
+    /// With `--verbose`, names what of the configuration has no effect here.
+    pub(crate) fn name_ignored(&self, ui: &mut Ui<'_>) {
+        if !ui.is_verbose() {
+            return;
+        }
+        // Who needs the configuration reports what is wrong with it.
+        let found = self.first(&|config: &Config| !config.ignored.is_empty());
+        if let Ok(Some(Config { ignored, .. })) = found
+            && !ignored.is_empty()
+        {
+            ui.detail(&format!("of the configuration, not used: {}", ignored.join(", ")));
+        }
     }
 
     /// The configuration that was named, else the first that has what is `wanted`.

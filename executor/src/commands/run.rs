@@ -64,6 +64,10 @@ impl Session<'_> {
             return tell(ended, output.as_deref(), &job, ui).map(Some);
         }
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
+        if ui.is_verbose() && !runtime.config.ignored().is_empty() {
+            let ignored = runtime.config.ignored().join(", ");
+            ui.detail(&format!("of runtime.yml, without effect here: {ignored}"));
+        }
         if let Some(wanted) = gpu {
             let directories = self.env.cdi.as_deref().unwrap_or(gpu::SPECIFICATIONS);
             let mut told = Environment::gpus();

@@ -8,7 +8,9 @@ use crate::net::location::Location;
 use crate::net::transfer::fetch;
 use joblet_format::{Origin, unknown_key};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -43,7 +45,8 @@ impl Source {
     }
 }
 
-/// The configuration file, shared with Joblet's client: keys beside `runtimes` are the client's.
+/// The file, which it shares with Joblet's client: members beside `runtimes` are the client's, and so
+/// are some of `runtimes` ([`Config::ignored`]).
 ///
 /// ```yaml
 /// runtimes:
@@ -51,7 +54,8 @@ impl Source {
 ///     - name: company
 ///       url: https://example.org/runtimes      # or owner/repo, or an absolute path
 ///       enabled: true                          # the default
-///       priority: 1                            # lower values come first; the default is 100
+///       order: 1                               # lower values come first; the default is 100
+///       priority: 10                           # as Joblet has it: of the same order, the highest is first
 ///       public_key: RWQ…                       # or public_keys: [RWQ…, RWR…] and threshold: 2
 ///       auth: { type: token, token_env: COMPANY_TOKEN }
 ///       insecure: true                         # plain http is allowed: with public_key, without auth
@@ -71,6 +75,36 @@ struct Runtimes {
     registries: Vec<Entry>,
     #[serde(default)]
     profiles: Value,
+    cache_dir: Option<IgnoredAny>,
+    cache_max_size_gb: Option<IgnoredAny>,
+    cache_retention_days: Option<IgnoredAny>,
+    cache_enabled: Option<IgnoredAny>,
+    download: Option<IgnoredAny>,
+    install: Option<IgnoredAny>,
+    version_resolution: Option<IgnoredAny>,
+    default_runtime: Option<IgnoredAny>,
+    aliases: Option<IgnoredAny>,
+}
+
+impl Runtimes {
+    /// The members that are of Joblet's client alone, as [`Config::ignored`].
+    fn ignored(&self) -> Vec<&'static str> {
+        let members = [
+            ("cache_dir", &self.cache_dir),
+            ("cache_max_size_gb", &self.cache_max_size_gb),
+            ("cache_retention_days", &self.cache_retention_days),
+            ("cache_enabled", &self.cache_enabled),
+            ("download", &self.download),
+            ("install", &self.install),
+            ("version_resolution", &self.version_resolution),
+            ("default_runtime", &self.default_runtime),
+            ("aliases", &self.aliases),
+        ];
+        let there = members.into_iter().filter(|(_, member)| member.is_some());
+        let unverified = self.registries.iter().any(|entry| entry.verify_checksums == Some(false));
+        let unverified = unverified.then_some("registries[].verify_checksums: false");
+        there.map(|(name, _)| name).chain(unverified).collect()
+    }
 }
 
 /// What a file says.
@@ -80,6 +114,8 @@ pub(crate) struct Config {
     pub registries: Vec<Source>,
     /// Its profiles: lists of options of `run`, under their names.
     pub profiles: Value,
+    /// The members of `runtimes` that have no effect here, as Joblet's client has them.
+    pub ignored: Vec<&'static str>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +124,9 @@ struct Entry {
     name: Origin,
     url: String,
     enabled: Option<bool>,
+    order: Option<i32>,
     priority: Option<i32>,
+    verify_checksums: Option<bool>,
     public_key: Option<PublicKey>,
     #[serde(default)]
     public_keys: Vec<PublicKey>,
@@ -155,7 +193,7 @@ fn read(file: &Path, found: bool) -> Result<Config, Error> {
     parsed.map_err(|reason| Error::Config { path: file.to_owned(), reason })
 }
 
-/// What a configuration says; its registries sorted by priority.
+/// What a configuration says; its registries sorted by order and priority.
 ///
 /// # Errors
 /// Line and rule.
@@ -163,17 +201,20 @@ pub(crate) fn parse(text: &str) -> Result<Config, String> {
     // An empty file, or one of comments only, parses as null, not as a map.
     let document: Option<Document> =
         yaml_serde::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
-    let runtimes = document.and_then(|document| document.runtimes);
-    let Some(Runtimes { registries: mut entries, profiles }) = runtimes else {
+    let Some(runtimes) = document.and_then(|document| document.runtimes) else {
         return Ok(Config::default());
     };
+    let ignored = runtimes.ignored();
+    let Runtimes { registries: mut entries, profiles, .. } = runtimes;
     let is_list =
         |value: &Value| value.as_array().is_some_and(|words| words.iter().all(Value::is_string));
     let known = profiles.as_object();
     if !profiles.is_null() && !known.is_some_and(|all| all.values().all(is_list)) {
         return Err("runtimes.profiles: a profile is NAME: [OPTION, …]".into());
     }
-    entries.sort_by_key(|entry| entry.priority.unwrap_or(100));
+    entries.sort_by_key(|entry| {
+        (entry.order.unwrap_or(100), Reverse(entry.priority.unwrap_or_default()))
+    });
     let mut registries: Vec<Source> = Vec::new();
     for entry in entries {
         let (name, enabled) = (entry.name.clone(), entry.enabled != Some(false));
@@ -185,11 +226,13 @@ pub(crate) fn parse(text: &str) -> Result<Config, String> {
             registries.push(registry);
         }
     }
-    Ok(Config { registries, profiles })
+    Ok(Config { registries, profiles, ignored })
 }
 
 fn checked(entry: Entry) -> Result<Source, String> {
-    let location = Location::of_configured(&entry.url, entry.insecure);
+    // `file:///home/user/runtimes`, as in Joblet's own example.
+    let path = entry.url.strip_prefix("file://").filter(|path| path.starts_with('/'));
+    let location = Location::of_configured(path.unwrap_or(&entry.url), entry.insecure);
     let location = location.map_err(|error| error.to_string())?.ok_or_else(|| {
         format!("url {:?} is not an address, an owner/repo or an absolute path", shown(&entry.url))
     })?;
@@ -235,12 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn registries_come_in_order_of_priority() {
+    fn registries_come_in_order() {
         let found = registries(&format!(
             "    - {{ name: last, url: me/runtimes }}\n    \
              - {{ name: off, url: /r, enabled: false }}\n    \
-             - {{ name: first, url: /r, priority: 1, enabled: true }}\n    \
-             - name: second\n      url: https://example.org/r\n      priority: 2\n      \
+             - {{ name: first, url: /r, order: 1, enabled: true }}\n    \
+             - name: second\n      url: https://example.org/r\n      order: 2\n      \
              public_key: {KEY}\n      auth: {{ type: token, token_env: TOKEN }}\n"
         ));
         let found = found.unwrap();
@@ -254,6 +297,28 @@ mod tests {
         for nothing in ["", "# nothing\n", "nodes: 1\n", "runtimes:\n", "runtimes: {}\n"] {
             assert_eq!(parse(nothing), Ok(Config::default()), "{nothing:?}");
         }
+    }
+
+    /// As Joblet's documentation has it, with every member that it knows.
+    #[test]
+    fn a_configuration_of_joblets_is_read_whole() {
+        let found = parse(include_str!("../../tests/data/config-of-joblet.yaml")).unwrap();
+        let of = |source: &Source| source.origin.as_ref().unwrap().to_string();
+        let names: Vec<_> = found.registries.iter().map(of).collect();
+        // The highest priority is first there, whatever it is: this program's own is `order`.
+        assert_eq!(names, ["local-dev", "company-private", "official"]);
+        assert_eq!(found.registries[0].location.to_string(), "/home/user/joblet-runtimes");
+        assert_eq!(found.registries[1].token_env.as_deref(), Some("GITHUB_TOKEN"));
+        let official =
+            "https://raw.githubusercontent.com/joblet/joblet-runtimes/main/registry.json";
+        assert_eq!(found.registries[2].location.to_string(), official);
+        let ignored = "cache_dir cache_max_size_gb cache_retention_days cache_enabled download install \
+                       version_resolution default_runtime aliases registries[].verify_checksums: false";
+        assert_eq!(found.ignored.join(" "), ignored);
+        let both = registries(
+            "    - { name: a, url: /a, priority: 9 }\n    - { name: b, url: /b, order: 99 }\n",
+        );
+        assert_eq!(both.unwrap()[0].location.to_string(), "/b");
     }
 
     #[test]

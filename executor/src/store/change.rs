@@ -172,6 +172,12 @@ impl Store {
         runtime: &'r Installed,
     ) -> Result<(&Directory, &'r str), Error> {
         let name = runtime.path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        if runtime.path.ancestors().nth(2) == Some(self.root.as_path()) {
+            return Err(Error::NotFound(format!(
+                "{} was installed by Joblet; remove it with `rnx runtime remove`",
+                runtime.path.display()
+            )));
+        }
         if runtime.path.parent() != Some(self.root.as_path()) || name.is_empty() {
             return Err(Error::NotFound(format!(
                 "{} is in {}, which is only read; name that store with --store to change it",

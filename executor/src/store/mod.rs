@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! STORE/python-3.11-1.0.0/                  runtime.yml, isolated/
+//! STORE/python-3.11/1.0.0/                  the same where Joblet has installed it; never changed
 //! STORE/.joblet/lock                        see `fs/lock.rs`: one process at a time works on a version
 //! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  being prepared; see `claim`
 //! STORE/.joblet/interrupted/python-3.11-1.0.0/  preparation interrupted, to be resumed; see `interrupted`
@@ -264,9 +265,9 @@ impl Store {
 
     /// Reads the file with the extension `kind` about an installed runtime, from the store that it is in.
     fn read_receipt_file(&self, runtime: &Installed, kind: &str) -> Option<Vec<u8>> {
-        let around = self.directory_of(runtime).ok()??;
+        let (around, name) = self.directory_of(runtime).ok()??;
+        let name = name.to_str().filter(|name| !name.contains('/'))?;
         let receipts = place::open_trusted_work(around).ok()??.enter("receipts").ok()??;
-        let name = runtime.path.file_name()?.to_str()?;
         receipts.read(&format!("{name}.{kind}")).ok()
     }
 
@@ -344,6 +345,11 @@ mod tests {
         }
         put(&base.path().join("store"), "hand", "name: hand\nversion: 3.1.0\nmounts: []\n");
         put(&base.path().join("store"), "bare", "name: bare\nversion: 3.1\nmounts: []\n");
+        for nested in ["rnx/1.2.0", "rnx/1.10.0", "rnx/notes", "demo/1.10.0", "demo/1.8.0"] {
+            put(&base.path().join("store"), nested, "");
+        }
+        put(&base.path().join("elsewhere"), "9.0.0", "");
+        std::os::unix::fs::symlink("../elsewhere", base.path().join("store/linked")).unwrap();
         put(&base.path().join("system"), "demo-1.9.0", "");
         put(&base.path().join("system"), "tool-1.0.0", "");
         put(&base.path().join("more"), "tool-1.0.0", "");
@@ -366,15 +372,27 @@ mod tests {
             ("bare", Some("store/bare")),
             ("tool", Some("system/tool-1.0.0")),
             ("extra", Some("more/extra-1.0.0")),
+            ("rnx", Some("store/rnx/1.10.0")),
+            ("rnx@1.2.0", Some("store/rnx/1.2.0")),
+            ("demo@1.8.0", Some("store/demo/1.8.0")),
+            ("linked", None),
             ("empty", None),
         ] {
             assert_eq!(path(spec).as_deref(), want, "{spec}");
         }
-        assert_eq!(store.installed().unwrap().len(), 7);
+        assert_eq!(store.installed().unwrap().len(), 10);
         let missing = |spec: &str| store.require(&spec.parse().unwrap()).unwrap_err().to_string();
-        assert!(missing("demo@3.0.0").contains("installed: 1.9.0, 1.10.0, 2.0.0-rc.1"));
+        assert!(missing("demo@3.0.0").contains("installed: 1.8.0, 1.9.0, 1.10.0, 2.0.0-rc.1"));
         assert!(missing("dmeo").contains("did you mean demo?"));
         assert!(missing("ruby").contains("joblet-exec list"));
+        let nested = store.require(&"rnx".parse().unwrap()).unwrap();
+        assert!(store.open(&nested).is_ok() && store.receipt(&nested).is_none());
+        let error = store.remove(&nested).unwrap_err().to_string();
+        assert!(
+            error.contains("installed by Joblet; remove it with `rnx runtime remove`"),
+            "{error}"
+        );
+        assert!(nested.path.join("runtime.yml").exists());
     }
 
     #[test]
@@ -425,6 +443,6 @@ mod tests {
         put(&base.path().join("system"), "tool-1.0.0", "");
         let tool = store.require(&"tool".parse().unwrap()).unwrap();
         let error = store.remove(&tool).unwrap_err().to_string();
-        assert!(error.contains("which is not changed"), "{error}");
+        assert!(error.contains("which is only read"), "{error}");
     }
 }

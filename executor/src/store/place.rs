@@ -91,16 +91,24 @@ impl Store {
         part.open_or_create(&self.open_or_create_work()?)
     }
 
-    /// The store directory that contains `runtime`; `None` if it is neither of the two.
-    pub(super) fn directory_of(&self, runtime: &Installed) -> Result<Option<&Directory>, Error> {
-        match runtime.path.parent() {
-            Some(parent) if parent == self.root => self.open_root(),
-            Some(parent) => {
-                let other = self.others.iter().find(|other| other.0 == parent);
-                other.map_or(Ok(None), |(path, cell)| opened(cell, path))
-            }
-            None => Ok(None),
+    /// The store directory that `runtime` is in, and its path there: `NAME-VERSION`, or
+    /// `NAME/VERSION` as Joblet has it; `None` if it is in another.
+    pub(super) fn directory_of<'r>(
+        &self,
+        runtime: &'r Installed,
+    ) -> Result<Option<(&Directory, &'r Path)>, Error> {
+        for above in runtime.path.ancestors().skip(1).take(2) {
+            let other = || self.others.iter().find(|other| other.0 == above);
+            let found = if above == self.root {
+                self.open_root()?
+            } else if let Some((root, cell)) = other() {
+                opened(cell, root)?
+            } else {
+                continue;
+            };
+            return Ok(found.zip(runtime.path.strip_prefix(above).ok()));
         }
+        Ok(None)
     }
 
     /// Opens an installed runtime.
@@ -109,8 +117,12 @@ impl Store {
     /// [`Error::File`].
     pub(crate) fn open(&self, runtime: &Installed) -> Result<OwnedFd, Error> {
         let refused = |errno| Error::file("open", &runtime.path)(errno);
-        let around = self.directory_of(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
-        let name = runtime.path.file_name().unwrap_or_default();
+        let (around, name) = self.directory_of(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
+        if let (0, Some(above)) = (user(), name.parent().and_then(Path::to_str)) {
+            // Who may rename in it decides which version is found there.
+            let above = if above.is_empty() { None } else { around.enter(above)? };
+            above.map(Directory::trusted).transpose()?;
+        }
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = match openat(around.as_fd(), name, flags | OFlags::RDONLY, Mode::empty()) {
             // Search permission alone suffices to use it.
@@ -125,8 +137,7 @@ impl Store {
 
     /// Whether the path of `runtime` still refers to the open `directory`.
     pub(crate) fn is_current(&self, runtime: &Installed, directory: &OwnedFd) -> bool {
-        let Ok(Some(around)) = self.directory_of(runtime) else { return false };
-        let name = runtime.path.file_name().unwrap_or_default();
+        let Ok(Some((around, name))) = self.directory_of(runtime) else { return false };
         match (fstat(directory), statat(around.as_fd(), name, AtFlags::empty())) {
             (Ok(own), Ok(there)) => (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino),
             _ => false,

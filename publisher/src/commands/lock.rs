@@ -45,6 +45,17 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
 /// All inputs of `source` for `arch`, by way of `store` where only their bytes say what they are.
 fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Error> {
     let Some(places) = store.places else { return Ok(Vec::new()) };
+    let mut inputs = packages(source, arch, places)?;
+    for url in &source.urls {
+        if let Some(address) = url.address(arch) {
+            inputs.push(store.lock_archive(address, url.expected(arch))?);
+        }
+    }
+    Ok(inputs)
+}
+
+/// Its packages alone: what another day may resolve to something else.
+pub(super) fn packages(source: &Source, arch: Arch, places: &Places) -> Result<Vec<Input>, Error> {
     let mut inputs = Vec::new();
     if let Some(debian) = &source.debian {
         let packages: Vec<&str> = source.packages().into_iter().collect();
@@ -52,11 +63,6 @@ fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Err
     }
     if let Some(python) = source.python.as_ref().filter(|python| !python.packages.is_empty()) {
         inputs.extend(uv::resolve(places.indexes()?, python, arch)?);
-    }
-    for url in &source.urls {
-        if let Some(address) = url.address(arch) {
-            inputs.push(store.lock_archive(address, url.expected(arch))?);
-        }
     }
     Ok(inputs)
 }

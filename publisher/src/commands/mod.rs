@@ -6,10 +6,12 @@
 
 mod adopt;
 mod build;
+mod bump;
 mod check;
 mod diff;
 mod lock;
 mod make;
+mod outdated;
 mod publish;
 mod published;
 mod release;
@@ -19,9 +21,11 @@ mod verify;
 
 pub(crate) use adopt::adopt;
 pub(crate) use build::build;
+pub(crate) use bump::bump;
 pub(crate) use check::check;
 pub(crate) use diff::diff;
 pub(crate) use lock::lock;
+pub(crate) use outdated::outdated;
 pub(crate) use publish::{index, site};
 pub(crate) use release::{plan, reconcile, release};
 pub(crate) use sign::{keygen, sign};
@@ -49,6 +53,8 @@ pub enum Outcome {
         /// What failed.
         error: Option<Error>,
     },
+    /// Print the text on stdout and end with this status, which is not a failure.
+    Found(String, u8),
     /// Print its address, and run it.
     Serve(Server),
 }

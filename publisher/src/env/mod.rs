@@ -16,6 +16,8 @@ use std::{
 pub(crate) const DEBIAN_MIRROR: &str = "JOBLET_PUBLISH_DEBIAN_MIRROR";
 /// Address of a snapshot service: `ADDRESS/archive/ARCHIVE/TIME/pool/…`. Tried after the mirror.
 pub(crate) const DEBIAN_SNAPSHOT: &str = "JOBLET_PUBLISH_DEBIAN_SNAPSHOT";
+/// A file with the public keys of a mirror that signs its package lists itself.
+pub(crate) const DEBIAN_KEYRING: &str = "JOBLET_PUBLISH_DEBIAN_KEYRING";
 /// Address of a store of inputs, each named by its SHA-256 in hex. Tried last.
 pub(crate) const INPUT_STORE: &str = "JOBLET_PUBLISH_INPUT_STORE";
 /// Variables with the address of the Python package index; the first that is set counts.
@@ -38,9 +40,13 @@ pub(crate) const JOBLET_EXEC: &str = "JOBLET_EXEC";
 pub(crate) const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
 
 /// Environment variables, for the manual page.
-pub(crate) const VARIABLES: [(&str, &str); 14] = [
+pub(crate) const VARIABLES: [(&str, &str); 15] = [
     (DEBIAN_MIRROR, "as --mirror"),
     (DEBIAN_SNAPSHOT, "a Debian snapshot service, for packages that the mirror no longer has"),
+    (
+        DEBIAN_KEYRING,
+        "a file with the keys that sign the mirror's package lists, instead of Debian's",
+    ),
     (INPUT_STORE, "the address of a store of inputs, each named by its SHA-256; tried last"),
     (JOBLET_EXEC, "as --joblet-exec"),
     (SIGN_KEY, "the secret key that signs registry.json, as text, instead of --key"),

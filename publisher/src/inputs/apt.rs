@@ -1,6 +1,7 @@
 //! Resolves Debian packages to inputs, by apt in a private root, independent of the host's packages.
 
 use crate::{
+    env,
     error::{Error, shown},
     fs::paths,
     inputs::debian_mirror::Mirrors,
@@ -19,7 +20,7 @@ const KEYRING: &[u8] = include_bytes!("../../keyrings/debian-archive-keyring.gpg
 /// Resolves `packages` of `suite` for `arch` to the whole closure of debs.
 ///
 /// Works as an ordinary user and for a foreign architecture. Package lists are verified with the
-/// keyring of this program.
+/// keyring of this program, or with the one that the environment names.
 ///
 /// # Errors
 /// [`Error::Tool`] without `apt-get`; [`Error::Net`] if package lists cannot be fetched or verified;
@@ -39,7 +40,9 @@ pub(crate) fn resolve(
         paths::create_dirs(&dir.join(sub))?;
     }
     paths::write(&dir.join("status"), b"")?;
-    paths::write(&dir.join("keyring.gpg"), KEYRING)?;
+    let keyring = env::var(env::DEBIAN_KEYRING).map(|file| paths::read(Path::new(&file)));
+    let keyring = keyring.transpose()?;
+    paths::write(&dir.join("keyring.gpg"), keyring.as_deref().unwrap_or(KEYRING))?;
     paths::write(&dir.join("x.sources"), sources(mirrors, suite, arch, dir).as_bytes())?;
     paths::write(&dir.join("apt.conf"), configuration(dir, arch).as_bytes())?;
     let updated = apt_get(dir, &["update", "-qq", "--error-on=any"])?;

@@ -12,6 +12,7 @@ pub mod files;
 pub mod licence;
 pub mod provenance;
 pub mod sbom;
+pub(crate) mod updates;
 
 use crate::{
     env::cores::parallel_map,

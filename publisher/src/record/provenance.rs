@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Name of the kept lock.
-const LOCK: &str = "versions.lock";
+pub(crate) const LOCK: &str = "versions.lock";
 /// Name of the kept `files` directory.
 const FILES: &str = "files.tar";
 /// The names of all files that may be kept.

@@ -1,7 +1,7 @@
 //! Generates `registry.json` from records, and checks that it only grows.
 
 use crate::{env::cores::parallel_map, error::Error};
-use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName, Version};
+use joblet_format::{EPOCH, IndexFile, Record, Registry, Release, RuntimeName, Version};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,11 +11,12 @@ use std::{
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 
 /// The registry of `records`. `updated_at` is the time of the newest record.
+/// `platforms` names the hosts of the architecture that Joblet's client would unpack: it looks at nothing else.
 pub(crate) fn make(records: &[Record]) -> Registry {
     let mut registry = Registry::default();
     let runtimes: Vec<_> = records.chunk_by(|one, next| one.name == next.name).collect();
     let releases = |records: &&[Record]| {
-        let releases = records.iter().map(|it| (it.release.version.clone(), it.release.clone()));
+        let releases = records.iter().map(|it| (it.release.version.clone(), offered(&it.release)));
         Ok::<BTreeMap<_, _>, Infallible>(releases.collect())
     };
     let Ok(made) = parallel_map(&runtimes, releases);
@@ -24,8 +25,17 @@ pub(crate) fn make(records: &[Record]) -> Registry {
     }
     // RFC 3339 in UTC with whole seconds: lexical order is chronological.
     let newest = records.iter().map(|record| &record.published_at).max();
-    registry.updated_at = newest.cloned().unwrap_or_default();
+    registry.updated_at = newest.cloned().unwrap_or_else(|| EPOCH.to_owned());
     registry
+}
+
+/// What the registry says of a release.
+fn offered(release: &Release) -> Release {
+    let mut offered = release.clone();
+    if let Some(main) = release.artifacts.keys().next() {
+        offered.platforms.retain(|platform| platform.arch() == *main);
+    }
+    offered
 }
 
 /// Refuses a registry in which a release of `before` is missing or different.
@@ -97,8 +107,8 @@ pub(crate) fn render(registry: &Registry) -> String {
     let frame = pretty(&frame);
     let mut text = frame.strip_suffix("{}\n}").expect("the last member is `runtimes`").to_owned();
     let runtimes: Vec<_> = registry.runtimes.iter().collect();
-    let member = |in_parts: bool| {
-        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, in_parts));
+    let member = |extended: bool| {
+        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, extended));
         let Ok(lines): Result<_, Infallible> = parallel_map(&runtimes, lines);
         let lines: Vec<_> = lines.into_iter().flatten().collect();
         if lines.is_empty() { None } else { Some(format!("{{\n{}\n  }}", lines.join(",\n"))) }
@@ -112,13 +122,13 @@ pub(crate) fn render(registry: &Registry) -> String {
     text
 }
 
-/// The lines of one runtime, with its releases that are, or are not, in parts; `None` if there are none.
+/// The lines of one runtime, with its releases that are, or are not, extended; `None` if there are none.
 fn lines(
     name: &RuntimeName,
     releases: &BTreeMap<Version, Release>,
-    in_parts: bool,
+    extended: bool,
 ) -> Option<String> {
-    let releases = releases.iter().filter(|(_, release)| release.in_parts() == in_parts);
+    let releases = releases.iter().filter(|(_, release)| release.is_extended() == extended);
     let releases: BTreeMap<_, _> = releases.collect();
     if releases.is_empty() {
         return None;
@@ -203,10 +213,31 @@ mod tests {
         };
         let whole = [named("a", "1.0.0"), named("a", "1.1.0"), named("b", "1.0.0")];
         let parts = [in_parts(named("b", "2.0.0")), in_parts(named("c", "1.0.0"))];
-        for records in [&[], &whole[..1], &whole, &parts, &[whole.as_slice(), &parts].concat()] {
+        let mut yanked = named("a", "1.2.0");
+        yanked.release.yanked = Some("broken".into());
+        let yanked = [named("a", "1.0.0"), yanked];
+        for records in
+            [&[], &whole[..1], &whole, &yanked, &parts, &[whole.as_slice(), &parts].concat()]
+        {
             let registry = make(records);
             assert_eq!(render(&registry), pretty(&registry) + "\n", "{}", records.len());
         }
+    }
+
+    #[test]
+    fn joblets_client_reads_it() {
+        // Go's time.Time reads no empty text.
+        assert_eq!(make(&[]).updated_at, "1970-01-01T00:00:00Z");
+        let mut record = record("1.0.0", "2026-01-01T00:00:00Z");
+        let archive = record.release.artifacts.values().next().unwrap().clone();
+        record.release.artifacts.insert(joblet_format::Arch::Arm64, archive);
+        record.release.platforms.push("ubuntu-arm64".parse().unwrap());
+        let registry = make(std::slice::from_ref(&record));
+        let release = registry.runtimes.values().flat_map(BTreeMap::values).next().unwrap();
+        // It would unpack the amd64 archive on any host that is listed.
+        assert_eq!(release.platforms, ["ubuntu-amd64".parse().unwrap()]);
+        assert_eq!(release.artifacts.len(), 2);
+        assert_eq!(record.release.platforms.len(), 2, "the record says all of them");
     }
 
     #[test]

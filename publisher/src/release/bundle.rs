@@ -1,10 +1,11 @@
 //! Collects the files of a release: archives, indexes, record and its files.
 
 use crate::{
-    error::Error,
+    error::{Error, shown},
     fs::paths,
     pack,
     record::{self, files},
+    source::is_address,
 };
 use joblet_format::{Checksum, Record, RuntimeName, Version};
 use sha2::Sha256;
@@ -71,10 +72,20 @@ pub(crate) fn record_of(
 /// Collects the files of `record` from `outs`; files generated for the release are written to `staging`.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a missing file; [`Error::Differs`] for one with another checksum.
+/// [`Error::NotFound`] for a missing file; [`Error::Differs`] for one with another checksum;
+/// [`Error::Usage`] for relative addresses, which only a local registry has.
 pub(crate) fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result<Bundle, Error> {
     let version = &record.release.version;
     let directory = record.name.directory(version);
+    let mut urls = record.release.artifacts.values().map(|artifact| &artifact.download_url);
+    if let Some(url) = urls.find(|url| !is_address(url)) {
+        return Err(Error::Usage(format!(
+            "{}@{version} has the relative address {}, which leads nowhere from a released registry; \
+             build it with --base-url",
+            record.name,
+            shown::quoted(url)
+        )));
+    }
     let mut assets = Vec::new();
     for artifact in record.release.artifacts.values() {
         let archive = file_name(&artifact.download_url);

@@ -2,6 +2,7 @@
 //!
 //! In: a manifest in YAML. Out: a checked [`Source`].
 
+pub(crate) mod edit;
 pub mod import;
 mod rules;
 pub mod template;

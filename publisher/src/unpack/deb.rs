@@ -62,6 +62,43 @@ pub(crate) fn scripts(path: &Path, label: &str) -> Result<Scripts, Error> {
     Ok(Scripts { preinst: take("preinst"), postinst: take("postinst"), triggers: take("triggers") })
 }
 
+/// What [`first_of`] found.
+pub(crate) enum Found {
+    /// The bytes of a regular file.
+    File(Vec<u8>),
+    /// The target of a symbolic link.
+    Link(String),
+}
+
+/// The first file or link of the package at `path` that has one of the names `wanted`; of a file at most 1
+/// MiB. Its other members are passed over.
+///
+/// # Errors
+/// [`Error::Archive`] for a data archive that is broken up to there; [`Error::File`].
+pub(crate) fn first_of(path: &Path, label: &str, wanted: &[&str]) -> Result<Option<Found>, Error> {
+    let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
+    let broken = |error: io::Error| refused(format!("is not a tar archive: {error}"));
+    let (name, data) = member(paths::open(path)?, "data.tar").map_err(refused)?;
+    let suffix = name.strip_prefix("data.tar").unwrap_or_default();
+    let plain = tar::decompress(&name, suffix, data.reader()).map_err(refused)?;
+    for member in ::tar::Archive::new(plain).entries().map_err(broken)? {
+        let mut member = member.map_err(broken)?;
+        let name = String::from_utf8_lossy(&member.path_bytes()).into_owned();
+        let name = name.trim_start_matches("./").trim_end_matches('/');
+        let kind = member.header().entry_type();
+        if !wanted.contains(&name) || kind.is_dir() {
+            continue;
+        }
+        if let Some(target) = member.link_name_bytes().filter(|_| kind.is_symlink()) {
+            return Ok(Some(Found::Link(String::from_utf8_lossy(&target).into_owned())));
+        }
+        let mut bytes = Vec::new();
+        member.by_ref().take(MAX_SCRIPT).read_to_end(&mut bytes).map_err(broken)?;
+        return Ok(Some(Found::File(bytes)));
+    }
+    Ok(None)
+}
+
 /// The files of these names in the control archive of the package at `path`.
 fn control_files(
     path: &Path,

@@ -3,6 +3,7 @@
 //! In: one file of the cache (`.deb`, wheel, tar or zip). Out: the members of a [`Package`], or the rule that
 //! the file breaks.
 
+pub(crate) mod changelog;
 pub(crate) mod deb;
 mod entry_points;
 mod tar;

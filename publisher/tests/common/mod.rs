@@ -1,4 +1,5 @@
 //! What several subjects build on.
 
 pub(crate) mod debs;
+pub(crate) mod mirror;
 pub(crate) mod small;

@@ -65,7 +65,9 @@ fn no_message_shows_what_an_address_hides() {
 #[test]
 fn registries_and_repositories_are_shown_without_secrets() {
     let world = with_inputs();
-    assert!(world.run(&["build", "demo", "--offline", "--arch", "arm64"]).status.success());
+    let base = "https://example.org/releases";
+    let build = ["build", "demo", "--offline", "--arch", "arm64", "--base-url", base];
+    assert!(world.run(&build).status.success());
     let nowhere = format!("http://me:{SECRET}@127.0.0.1:9/x?sig={SECRET}");
     let verify = ["verify", "demo", "--records", "dist/records", "--against"];
     world.refused(

@@ -20,6 +20,14 @@ fn recorded() -> World {
     world
 }
 
+/// The same with addresses, which a release must have.
+fn releasable() -> World {
+    let world = recorded();
+    let build = ["build", "demo", "--offline", "--base-url", "https://example.org/releases"];
+    assert!(world.run(&build).status.success());
+    world
+}
+
 /// SEC-E15, SEC-E11: records and the files beside them.
 #[test]
 fn records_lie_in_their_directory() {
@@ -110,7 +118,7 @@ fn a_registry_names_files_in_its_directory() {
 /// SEC-E15: what is released, and the directory that it is released to.
 #[test]
 fn a_release_host_is_its_directory() {
-    let world = recorded();
+    let world = releasable();
     let release = ["release", "--tag", "demo@1.0.0", "--host", "../host"];
     let place = world.main("dist/demo-1.0.0-amd64.tar.gz");
     for (is, make) in kinds() {
@@ -132,7 +140,7 @@ fn a_release_host_is_its_directory() {
 /// SEC-E12: what is read as a whole is not endless.
 #[test]
 fn records_and_files_have_a_bound() {
-    let world = recorded();
+    let world = releasable();
     let output = world.run(&["release", "--tag", "demo@1.0.0", "--host", "../host"]);
     assert!(output.status.success(), "{output:?}");
     let large = |path: &std::path::Path, length| {

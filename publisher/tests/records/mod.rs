@@ -11,4 +11,4 @@ mod sources;
 mod standards;
 mod verify;
 mod wheels;
-mod world;
+pub(crate) mod world;

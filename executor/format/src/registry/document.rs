@@ -30,11 +30,11 @@ impl Serialize for Registry {
 struct Listed<'r>(BTreeMap<&'r RuntimeName, BTreeMap<&'r Version, &'r Release>>);
 
 impl<'r> Listed<'r> {
-    /// The releases that are, or are not, in parts.
-    fn new(registry: &'r Registry, in_parts: bool) -> Self {
+    /// The releases that are, or are not, extended.
+    fn new(registry: &'r Registry, extended: bool) -> Self {
         let mut listed = BTreeMap::new();
         for (name, releases) in &registry.runtimes {
-            let fitting = releases.iter().filter(|(_, release)| release.in_parts() == in_parts);
+            let fitting = releases.iter().filter(|(_, release)| release.is_extended() == extended);
             let fitting: BTreeMap<_, _> = fitting.collect();
             if !fitting.is_empty() {
                 listed.insert(name, fitting);

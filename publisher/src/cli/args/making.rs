@@ -262,7 +262,7 @@ fn part_size(word: &OsStr) -> Result<u64, String> {
     number.ok_or_else(|| format!("{word:?} is not a number from 1 to {MAX_PART}"))
 }
 
-fn selection(call: &mut Call) -> Result<Selection, Usage> {
+pub(super) fn selection(call: &mut Call) -> Result<Selection, Usage> {
     match (call.parsed::<RuntimeName>()?, call.switch(&ALL)) {
         (names, true) if names.is_empty() => Ok(Selection::All),
         (_, true) => Err(Usage("give names or --all, not both".into())),

@@ -7,6 +7,7 @@ mod making;
 mod options;
 mod published;
 mod publishing;
+mod refreshing;
 mod releasing;
 mod table;
 
@@ -14,6 +15,7 @@ pub(crate) use making::{Build, Check, Lock, Making, Selection};
 pub(crate) use options::Signing;
 pub(crate) use published::{Diff, Verify};
 pub(crate) use publishing::{Adopt, Index, Keygen, Sign, Site};
+pub(crate) use refreshing::{Bump, Outdated};
 pub(crate) use releasing::{Plan, Reconcile, Release};
 
 use crate::error::Error;
@@ -29,6 +31,10 @@ pub(crate) enum Command {
     Print(String),
     /// Resolve inputs and write `versions.lock`.
     Lock(Lock),
+    /// Say what is newer than what is locked.
+    Outdated(Outdated),
+    /// Lock what is newer, as the next version.
+    Bump(Bump),
     /// Make archives and records.
     Build(Build),
     /// Run a runtime's check commands.

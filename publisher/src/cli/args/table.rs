@@ -1,6 +1,6 @@
 //! The command line of `joblet-publish`: everything that parsing, help, the manual page and completions follow from.
 
-use super::{Command, making, published, publishing, releasing};
+use super::{Command, making, published, publishing, refreshing, releasing};
 use crate::env;
 use joblet_cli::{Class, Program};
 
@@ -16,6 +16,8 @@ pub(super) static PROGRAM: Program<Command> = Program {
     commands: &[
         &making::NEW,
         &making::LOCK,
+        &refreshing::OUTDATED,
+        &refreshing::BUMP,
         &making::BUILD,
         &making::CHECK,
         &publishing::INDEX,

@@ -15,7 +15,7 @@ mod runtime;
 mod search;
 mod version;
 
-use super::text::{day, visible};
+use super::text::{Address, address, day, visible};
 use joblet_format::{Arch, Artifact, Platform, Record, Registry, Release, RuntimeName, Version};
 use std::{
     cmp::Reverse,
@@ -37,6 +37,14 @@ pub(super) struct Catalogue<'a> {
 }
 
 impl<'a> Catalogue<'a> {
+    /// A release with all platforms that it was published for: `registry.json` may name fewer.
+    fn declared<'r>(&self, name: &'a RuntimeName, release: &'r Release) -> &'r Release
+    where
+        'a: 'r,
+    {
+        self.record(name, &release.version).map_or(release, |record| &record.release)
+    }
+
     pub(super) fn new(registry: &'a Registry, records: &'a [Record]) -> Self {
         let mut news: Vec<_> = records
             .iter()
@@ -115,6 +123,23 @@ fn architectures(release: &Release) -> Vec<&'static str> {
 }
 
 /// The hosts that a release is declared for, sorted: `rhel-amd64`, …
+/// Why Joblet's own client does not install a release, if so.
+fn not_for_rnx(release: &Release) -> Option<&'static str> {
+    let local = matches!(address(&release.download_url), Address::Relative(_));
+    Some(match release {
+        _ if release.in_parts() => "is larger than one file may be",
+        _ if !release.architectures().contains(&Arch::Amd64) => "has no archive for amd64",
+        _ if release.yanked.is_some() => "is yanked",
+        _ if local => "is in a registry of relative addresses",
+        _ => return None,
+    })
+}
+
+/// Whether Joblet's own client would unpack an archive for another architecture on arm64.
+fn amd64_alone(release: &Release) -> bool {
+    not_for_rnx(release).is_none() && release.artifacts.contains_key(&Arch::Amd64)
+}
+
 fn platforms(release: &Release) -> Vec<String> {
     let platforms: BTreeSet<&Platform> = release.platforms.iter().collect();
     platforms.into_iter().map(ToString::to_string).collect()

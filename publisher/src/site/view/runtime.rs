@@ -1,12 +1,12 @@
 //! The page of one runtime, and the same for programs.
 
 use super::{
-    Catalogue, SUMMARY, architectures, archives,
+    Catalogue, SUMMARY, amd64_alone, architectures, archives,
     chart::Chart,
     description,
     inside::{Inside, Listed, inside, listed},
     language::example,
-    platforms, yanked,
+    not_for_rnx, platforms, yanked,
 };
 use crate::error::Error;
 use joblet_format::{Arch, Record, Release, RuntimeName, text};
@@ -31,8 +31,9 @@ pub(in crate::site) struct RuntimePage<'a> {
     record: Option<&'a Record>,
     /// Of the latest version.
     platforms: Vec<String>,
-    /// Whether Joblet's own client sees the latest version.
-    in_parts: bool,
+    /// Why Joblet's own client does not install the latest version, if so.
+    not_for_rnx: Option<&'static str>,
+    amd64_alone: bool,
     chart: Option<Chart>,
     /// Those that any version has; a column each.
     architectures: Vec<&'static str>,
@@ -110,8 +111,11 @@ impl<'a> Catalogue<'a> {
             description: description(latest, releases),
             latest: latest.map(|release| release.version.to_string()),
             command: example(name),
-            platforms: latest.map(platforms).unwrap_or_default(),
-            in_parts: latest.is_some_and(Release::in_parts),
+            platforms: latest
+                .map(|latest| platforms(self.declared(name, latest)))
+                .unwrap_or_default(),
+            not_for_rnx: latest.and_then(not_for_rnx),
+            amd64_alone: latest.is_some_and(amd64_alone),
             chart: self.chart(name),
             architectures: columns.iter().map(|arch| arch.as_str()).collect(),
             versions: releases.values().rev().map(row).collect(),

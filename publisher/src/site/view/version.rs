@@ -2,11 +2,11 @@
 
 use super::super::text::{Address, address, file_name, grouped, repository, shell_word, visible};
 use super::{
-    Catalogue, archives,
+    Catalogue, amd64_alone, archives,
     changes::Changes,
     inside::{Inside, Listed, inside, listed},
     language::example,
-    platforms, yanked,
+    not_for_rnx, platforms, yanked,
 };
 use crate::error::Error;
 use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version, text};
@@ -27,8 +27,9 @@ pub(in crate::site) struct VersionPage<'a> {
     day: Option<&'a str>,
     command: &'static str,
     platforms: Vec<String>,
-    /// Whether Joblet's own client cannot see it.
-    in_parts: bool,
+    /// Why Joblet's own client does not install it, if so.
+    not_for_rnx: Option<&'static str>,
+    amd64_alone: bool,
     archives: Vec<Archive>,
     /// Since the version before, if there is one.
     changes: Option<Changes>,
@@ -104,10 +105,13 @@ impl<'a> Catalogue<'a> {
             latest: latest == Some(&release.version),
             day: self.day(name, release),
             command: example(name),
-            platforms: platforms(release),
-            in_parts: release.in_parts(),
+            platforms: platforms(self.declared(name, release)),
+            not_for_rnx: not_for_rnx(release),
+            amd64_alone: amd64_alone(release),
             archives: archives(release).map(archive).collect(),
-            changes: before.map(|before| Changes::new(before, release)),
+            changes: before.map(|before| {
+                Changes::new(self.declared(name, before), self.declared(name, release))
+            }),
             repository_name: repository.as_ref().map(|it| it.name().to_owned()),
             repository: repository.map(|it| it.as_str().to_owned()),
             record: record.is_some(),
