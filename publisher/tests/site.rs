@@ -331,19 +331,18 @@ fn an_archive_in_parts_is_joined_by_hand_and_not_offered_to_rnx() {
 
 #[test]
 fn what_rnx_cannot_use_is_not_offered_to_it() {
-    let offered = record("offered", "1.0.0", "2025-11-03");
-    let broken = yanked(record("broken", "1.0.0", "2025-11-03"), "wrong");
-    let local = at(record("local", "1.0.0", "2025-11-03"), "local-1.0.0-amd64.tar.gz");
-    let mut arm = record("arm", "1.0.0", "2025-11-03");
+    let of = |name: &str| record(name, "1.0.0", "2025-11-03");
+    let address = "https://github.com/acme/runtimes/releases/download/x/x-amd64.tar.gz";
+    let mut arm = at(of("arm"), address);
     arm.release.artifacts.remove(&joblet_format::Arch::Amd64);
-    let site = site_of(&[arm, broken, local, offered]);
-    for (name, why) in [
-        ("arm", Some("has no archive for amd64")),
-        ("broken", Some("is yanked")),
-        ("local", Some("is in a registry of relative addresses")),
-        ("offered", None),
+    for (record, why) in [
+        (arm, Some("has no archive for amd64")),
+        (yanked(at(of("broken"), address), "wrong"), Some("is yanked")),
+        (at(of("local"), "local-amd64.tar.gz"), Some("is in a registry of relative addresses")),
+        (at(of("offered"), address), None),
     ] {
-        let page = &site[&format!("runtimes/{name}/1.0.0.html")];
+        let name = record.name.clone();
+        let page = &site_of(&[record])[&format!("runtimes/{name}/1.0.0.html")];
         assert_eq!(page.contains("rnx runtime install"), why.is_none(), "{name}");
         assert_eq!(page.contains("on amd64 alone"), why.is_none(), "{name}");
         let why = why.map(|why| format!("It {why}, and so Joblet’s own client"));
