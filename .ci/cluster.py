@@ -285,7 +285,7 @@ def ends(cluster):
                "for i in 1 2 3 4 5 6 7 8; do sleep 0.5; done")
         (SHARED / "signal.sh").write_text(
             f"#!/bin/bash\n#SBATCH --output=/dev/null --mem=50\nexport JOBLET_EXEC_STORE={MOUNTED}/store\n"
-            f"srun $JX run --bind={MOUNTED}:{MOUNTED}:rw tools sh -c \"{job}\"\n")
+            f"srun $JX run --init --bind={MOUNTED}:{MOUNTED}:rw tools sh -c \"{job}\"\n")
         started = cluster.sh(f"sbatch --parsable {MOUNTED}/signal.sh")
         wait_for(lambda: log.exists())
         sent = "scancel" if signal == "TERM" else f"scancel -s {signal}"
@@ -297,6 +297,24 @@ def ends(cluster):
     left = cluster.sh("squeue -h")
     alive = subprocess.run(["pgrep", "-u", USER, "-f", "[j]x run"], capture_output=True, text=True)
     check("nothing is left of what was cancelled", not alive.stdout, alive.stdout + left.stdout)
+
+
+def time_limit(cluster):
+    """Begins a job of a minute's time limit; a function that waits for its end and checks it."""
+    job = (f"trap 'echo warned >>{MOUNTED}/home/limit; exit 0' TERM; echo begun >>{MOUNTED}/home/limit; "
+           "for i in $(seq 600); do sleep 0.5; done")
+    (SHARED / "limit.sh").write_text(
+        f"#!/bin/bash\n#SBATCH --output=/dev/null --mem=50 --time=1\nexport JOBLET_EXEC_STORE={MOUNTED}/store\n"
+        f"cd {MOUNTED}/home\nsrun $JX run --profile=slurm tools sh -c \"{job}\"\n")
+    log = SHARED / "home/limit"
+    number = cluster.sh(f"sbatch --parsable {MOUNTED}/limit.sh").stdout.strip()
+
+    def ended():
+        wait_for(lambda: log.exists() and "warned" in log.read_text(), 150)
+        text = log.read_text() if log.exists() else ""
+        state = cluster.sh(f"sleep 1; scontrol show job {number} | grep -o JobState=.* | cut -d' ' -f1").stdout
+        check("a job at its time limit is warned once", text == "begun\nwarned\n" and "TIMEOUT" in state, text + state)
+    return ended
 
 
 def world(cluster):
@@ -499,6 +517,7 @@ def main(kind, only=""):
             return 1 if failed else 0
         with Cluster() as cluster:
             arrays(cluster, tasks, ["node-local", "shared, without locks", "shared"])
+            limited = time_limit(cluster) if full else lambda: None
             ends(cluster)
             world(cluster)
             removal(cluster)
@@ -507,6 +526,7 @@ def main(kind, only=""):
             if full:
                 others(cluster)
                 cost(cluster, 200)
+            limited()
         with Cluster(JX_LOCKS="local") as cluster:
             arrays(cluster, tasks, ["shared, locks of each node"])
             stays(cluster)

@@ -270,21 +270,32 @@ fn called_as_apptainer() {
     assert_eq!(call(None, "singularity", &["--version"]).stdout, "singularity version 3.11.0\n");
 }
 
-/// Slurm sends a signal to a task and to its process group, so that a launcher has it twice.
+/// Slurm sends a signal to a task and to its children, so that a launcher and its init have it.
 #[test]
 fn a_signal_that_comes_twice_is_one() {
     let Some(world) = World::get() else { return };
     let script =
         "trap 'echo caught' USR1; echo ready; for i in 1 2 3 4 5 6 7 8; do sleep 0.1; done";
-    for user in World::users() {
-        let mut job = world.command(user, &World::shell(&[], script)).spawn().unwrap();
+    let cases: [(&[&str], bool); 2] = [(&[], false), (&["--init"], true)];
+    for (user, (options, children)) in
+        World::users().into_iter().flat_map(|user| cases.map(|case| (user, case)))
+    {
+        let mut job = world.command(user, &World::shell(options, script)).spawn().unwrap();
         let mut begun = [0; 6];
         std::io::Read::read_exact(job.stdout.as_mut().unwrap(), &mut begun).unwrap();
-        let launcher = nix::unistd::Pid::from_raw(i32::try_from(job.id()).unwrap());
+        let mut targets = vec![job.id()];
+        let path = format!("/proc/{0}/task/{0}/children", job.id());
+        let all = fs::read_to_string(path).unwrap();
+        targets.extend(
+            all.split_whitespace().filter(|_| children).map(|it| it.parse::<u32>().unwrap()),
+        );
         for pause in [20, 250, 0] {
-            nix::sys::signal::kill(launcher, nix::sys::signal::Signal::SIGUSR1).unwrap();
+            for target in &targets {
+                let target = nix::unistd::Pid::from_raw(i32::try_from(*target).unwrap());
+                nix::sys::signal::kill(target, nix::sys::signal::Signal::SIGUSR1).unwrap();
+            }
             std::thread::sleep(std::time::Duration::from_millis(pause));
         }
-        assert_eq!(finish(job).stdout, "caught\ncaught\n");
+        assert_eq!(finish(job).stdout, "caught\ncaught\n", "{user:?} {options:?}");
     }
 }

@@ -143,6 +143,7 @@ fn run_one(check: &Check, arguments: &[OsString], words: &[String]) -> Result<()
         None => Command::new(joblet_exec),
     };
     command.env(env::JOBLET_EXEC_ARCH, arch.as_str());
+    command.env_remove(env::JOBLET_EXEC_PROFILE);
     command.args(arguments).current_dir(source_dir).stdin(Stdio::null());
     // A job may print without end: the last of it is kept.
     let (status, end) = tail::run(&mut command).map_err(|error| failed(error.to_string()))?;

@@ -92,31 +92,38 @@ impl Run {
             below.append(own);
             *own = below;
         }
-        before(&mut self.env, below.env);
-        before(&mut self.env_files, below.env_files);
-        before(&mut self.uploads, below.uploads);
-        before(&mut self.binds, below.binds);
-        before(&mut self.tmpfs, below.tmpfs);
-        before(&mut self.shared.devices, below.shared.devices);
-        before(&mut self.shared.descriptors, below.shared.descriptors);
-        self.here |= below.here;
-        self.init |= below.init;
-        self.dry_run |= below.dry_run;
-        self.output = self.output.take().or(below.output);
-        self.workdir = self.workdir.take().or(below.workdir);
-        self.user = self.user.or(below.user);
-        self.hostname = self.hostname.take().or(below.hostname);
-        self.host_network = self.host_network.or(below.host_network);
-        self.timeout = self.timeout.or(below.timeout);
-        self.memory = self.memory.or(below.memory);
-        self.cpu = self.cpu.or(below.cpu);
-        self.pids = self.pids.or(below.pids);
-        self.gpu = self.gpu.or(below.gpu);
-        self.status_fd = self.status_fd.or(below.status_fd);
-        self.shared.tmp = self.shared.tmp.take().or(below.shared.tmp);
-        self.shared.ipc = self.shared.ipc.or(below.shared.ipc);
+        // All of them are named: the compiler finds an option that was forgotten.
+        #[rustfmt::skip]
+        let Self {
+            spec: _, argv: _, env, env_files, uploads, binds, here, output, tmpfs, workdir, user, hostname,
+            host_network, timeout, memory, cpu, pids, gpu, init, terminal, status_fd, dry_run, shared,
+        } = below;
+        let Shared { tmp, ipc, devices, descriptors, profiles: _ } = shared;
+        before(&mut self.env, env);
+        before(&mut self.env_files, env_files);
+        before(&mut self.uploads, uploads);
+        before(&mut self.binds, binds);
+        before(&mut self.tmpfs, tmpfs);
+        before(&mut self.shared.devices, devices);
+        before(&mut self.shared.descriptors, descriptors);
+        self.here |= here;
+        self.init |= init;
+        self.dry_run |= dry_run;
+        self.output = self.output.take().or(output);
+        self.workdir = self.workdir.take().or(workdir);
+        self.user = self.user.or(user);
+        self.hostname = self.hostname.take().or(hostname);
+        self.host_network = self.host_network.or(host_network);
+        self.timeout = self.timeout.or(timeout);
+        self.memory = self.memory.or(memory);
+        self.cpu = self.cpu.or(cpu);
+        self.pids = self.pids.or(pids);
+        self.gpu = self.gpu.or(gpu);
+        self.status_fd = self.status_fd.or(status_fd);
+        self.shared.tmp = self.shared.tmp.take().or(tmp);
+        self.shared.ipc = self.shared.ipc.or(ipc);
         if self.terminal == Terminal::Auto {
-            self.terminal = below.terminal;
+            self.terminal = terminal;
         }
     }
 }

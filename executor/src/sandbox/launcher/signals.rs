@@ -15,7 +15,12 @@ use rustix::{
     fd::{AsFd, BorrowedFd},
     fs::{CWD, Mode, OFlags, openat},
 };
-use std::{fs::File, io::Read};
+use std::{
+    cell::Cell,
+    fs::File,
+    io::Read,
+    time::{Duration, Instant},
+};
 
 /// Signals that go on to the job. The first end what does nothing about them, see [`ENDING`].
 pub(crate) const FORWARDED: [Signal; 17] = [
@@ -45,8 +50,16 @@ pub(crate) const ENDING: &[Signal] = FORWARDED.split_at(8).0;
 /// Signals that a caller ignores on behalf of what it starts (`nohup`, `&` in a script).
 const INHERITED: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
 
+/// Within how long a signal that comes again is one: engines send it to a launcher and to its children, so
+/// that a launcher, or an init, has it from both.
+const ONE_SIGNAL: Duration = Duration::from_millis(100);
+
 /// The blocked signals of this process, to be read.
-pub(crate) struct Forwarded(SignalFd);
+pub(crate) struct Forwarded {
+    queue: SignalFd,
+    /// The last one of another process, and when it came.
+    last: Cell<Option<(Signal, Instant)>>,
+}
 
 impl Forwarded {
     /// Of those that are blocked, all that go on to the job, and SIGCHLD.
@@ -54,14 +67,26 @@ impl Forwarded {
         let mut set: SigSet = FORWARDED.into_iter().collect();
         set.add(Signal::SIGCHLD);
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&set, flags).map(Self)
+        SignalFd::with_flags(&set, flags).map(|queue| Self { queue, last: Cell::new(None) })
     }
 
     /// The next one, and whether the kernel sent it: then it comes from the terminal.
     pub(crate) fn read(&self) -> Result<Option<(Signal, bool)>, Errno> {
-        let Some(info) = self.0.read_signal()? else { return Ok(None) };
-        let number = i32::try_from(info.ssi_signo).map_err(|_| Errno::EINVAL)?;
-        Ok(Some((Signal::try_from(number)?, info.ssi_code == libc::SI_KERNEL)))
+        while let Some(info) = self.queue.read_signal()? {
+            let number = i32::try_from(info.ssi_signo).map_err(|_| Errno::EINVAL)?;
+            let (signal, now) = (Signal::try_from(number)?, Instant::now());
+            let from_terminal = info.ssi_code == libc::SI_KERNEL;
+            let again = |(last, at)| last == signal && now.duration_since(at) < ONE_SIGNAL;
+            let counts = signal != Signal::SIGCHLD && !from_terminal;
+            if counts && self.last.get().is_some_and(again) {
+                continue;
+            }
+            if counts {
+                self.last.set(Some((signal, now)));
+            }
+            return Ok(Some((signal, from_terminal)));
+        }
+        Ok(None)
     }
 
     /// Waits until there is one.
@@ -75,7 +100,7 @@ impl Forwarded {
 
 impl AsFd for Forwarded {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.queue.as_fd()
     }
 }
 

@@ -62,8 +62,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How soon to ask again whether it is the launcher's turn to read from the caller's terminal.
 const TURN: Duration = Duration::from_millis(200);
-/// Within how long a signal that comes again is one: engines send it to a process and to its group.
-const ONE_SIGNAL: Duration = Duration::from_millis(100);
 
 /// How the child came to its end.
 pub(crate) struct Ended {
@@ -116,7 +114,6 @@ pub(crate) fn supervise(
         report: Vec::new(),
         terminal,
         relays,
-        last: None,
     };
     let exit = loop {
         let ready = launcher.wait(launcher.next())?;
@@ -152,8 +149,6 @@ struct Launcher<'a> {
     report: Vec<u8>,
     terminal: Option<Terminal>,
     relays: Vec<Relay>,
-    /// The last signal of another process, and when it came.
-    last: Option<(Signal, Instant)>,
 }
 
 impl Launcher<'_> {
@@ -199,12 +194,6 @@ impl Launcher<'_> {
 
     fn handle_signals(&mut self) -> Result<(), Errno> {
         while let Some((signal, from_terminal)) = self.signals.queue.read()? {
-            let now = Instant::now();
-            let again = |(last, at)| last == signal && now.duration_since(at) < ONE_SIGNAL;
-            let counts = signal != Signal::SIGCHLD && !from_terminal;
-            if counts && self.last.replace((signal, now)).is_some_and(again) {
-                continue;
-            }
             self.job.handle(signal, from_terminal, self.terminal.as_ref());
         }
         Ok(())
