@@ -2,7 +2,7 @@
 //!
 //! In: a call; or the words of a profile. Out: [`Shared`]; or a [`Run`] beneath the one that was typed.
 
-use super::{Cli, Command, Run, Terminal, values};
+use super::{Cli, Command, Run, Start, Terminal, values};
 use crate::error::Error;
 use joblet_cli::{Call, Complete, Opt, Usage, utf8};
 use std::ffi::OsString;
@@ -96,7 +96,8 @@ impl Run {
         #[rustfmt::skip]
         let Self {
             spec: _, argv: _, env, env_files, uploads, binds, here, output, tmpfs, workdir, user, hostname,
-            host_network, timeout, memory, cpu, pids, gpu, init, terminal, status_fd, dry_run, shared,
+            host_network, timeout, memory, cpu, pids, gpu, init, terminal, status_fd, dry_run, start,
+            shared,
         } = below;
         let Shared { tmp, ipc, devices, descriptors, profiles: _ } = shared;
         before(&mut self.env, env);
@@ -124,6 +125,9 @@ impl Run {
         self.shared.ipc = self.shared.ipc.or(ipc);
         if self.terminal == Terminal::Auto {
             self.terminal = terminal;
+        }
+        if self.start == Start::Installed {
+            self.start = start;
         }
     }
 }
