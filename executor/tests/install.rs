@@ -372,7 +372,7 @@ fn https_is_trusted_only_with_a_known_authority() {
     assert_eq!(unknown.status, Some(10), "{unknown:?}");
     assert!(unknown.stderr.contains("UnknownIssuer"), "{unknown:?}");
     let missing = install(&server.address, "/no/such/file");
-    assert!(missing.stderr.contains("SSL_CERT_FILE and SSL_CERT_DIR name no"), "{missing:?}");
+    assert!(missing.stderr.contains("SSL_CERT_FILE and SSL_CERT_DIR have no"), "{missing:?}");
     let (other, _) = Server::tls("example.org", files);
     let wrong = install(&other.address, pem.to_str().unwrap());
     assert_eq!((wrong.status, other.requests().len()), (Some(10), 0), "{wrong:?}");

@@ -242,7 +242,7 @@ fn a_host_without_what_lock_needs() {
     assert_eq!(complaint, want);
     if let Some(tools) = tools() {
         let want = "error[TOOL]: uv: found no Python on this host, which it needs to resolve packages; \
-                    `lock` needs one (`apt-get install python3`), `build` does not";
+                    install one for `lock` (`apt-get install python3`), `build` needs none";
         assert_eq!(lock(&tools.join("bin").display().to_string()), want);
     }
     assert_eq!(server.requests(), [""; 0]);
