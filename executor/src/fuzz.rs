@@ -1,7 +1,7 @@
-//! What fuzzing feeds with untrusted bytes.
+//! Fuzz targets for the parsers of untrusted data.
 //!
-//! Each target panics when a promise is broken; refusing is none. `fuzz/` lets libFuzzer make up the
-//! bytes; `tests/fuzz.rs` replays the inputs that are kept there.
+//! A target panics when an invariant is violated; a refused input is not a failure. `fuzz/` runs them with
+//! libFuzzer; `tests/fuzz.rs` replays the inputs in its corpus.
 
 use crate::archive::members::{Decompress, Inflate, MemberMap};
 use crate::archive::plain::entries::{Entries, Kind};
@@ -27,10 +27,10 @@ use std::io::Read;
 use std::path::Component;
 use url::{Host, Url};
 
-/// Takes any bytes.
+/// A fuzz target.
 pub type Target = fn(&[u8]);
 
-/// Every target, by its name in `fuzz/`.
+/// All targets with their names in `fuzz/`.
 pub const TARGETS: [(&str, Target); 10] = [
     ("address", address),
     ("answer", answer),
@@ -44,7 +44,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("runtime", runtime),
 ];
 
-/// An address in a registry elsewhere.
+/// An address in the document of a remote registry.
 pub fn address(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let far = Url::parse("https://example.org/a/registry.json").expect("it is an address");
@@ -55,13 +55,13 @@ pub fn address(bytes: &[u8]) {
         let host = url.host().expect("https has a host");
         assert!(!matches!(host, Host::Ipv4(it) if it.is_loopback() || it.is_unspecified()));
         assert!(!matches!(host, Host::Ipv6(it) if it.to_canonical().is_loopback()));
-        // As it is shown, it has no query; without one, it is what it says.
+        // The displayed form has no query; an address without a query is displayed unchanged.
         let shown = there.to_string();
         let whole = Address::named(Url::parse(&shown).expect("it is an address"), false);
         let whole = whole.expect("it is one that is used");
         assert!(there.url().query().is_some() || whole == there);
     }
-    // Whatever a parser takes for a secret in it is not shown, if it is nowhere else.
+    // Parts that the URL parser identifies as secret are not displayed, unless they also occur elsewhere.
     let Ok(url) = Url::parse(text) else { return };
     let host = url.host_str().filter(|_| text.contains("://") && !url.cannot_be_a_base());
     let secrets = [Some(url.username()), url.password(), url.query(), url.fragment()];
@@ -73,7 +73,7 @@ pub fn address(bytes: &[u8]) {
     }
 }
 
-/// What a server answers: a head and a body.
+/// An HTTP response: a head and a body.
 pub fn answer(bytes: &[u8]) {
     let mut from = bytes;
     let Ok(head) = Head::read(&mut from) else { return };
@@ -92,11 +92,11 @@ pub fn answer(bytes: &[u8]) {
     assert!(!whole || matches!(body.read(&mut from, &mut buffer), Ok(0)));
 }
 
-/// A tar stream. Its headers get right checksums first: else all but one input in 2^32 end there.
+/// A tar stream. Header checksums are corrected first: otherwise almost every input would fail there.
 pub fn archive(bytes: &[u8]) {
     let mut stream = bytes.to_owned();
-    seal_headers(&mut stream);
-    // Whether bodies are read or skipped, the entries are the same.
+    fix_checksums(&mut stream);
+    // The entries are the same whether bodies are read or skipped.
     let mut skipping = Entries::new(&stream[..]);
     let mut reading = Entries::new(&stream[..]);
     loop {
@@ -123,8 +123,8 @@ pub fn archive(bytes: &[u8]) {
     }
 }
 
-/// Gives every block that is where a header is expected a right checksum.
-fn seal_headers(stream: &mut [u8]) {
+/// Corrects the checksum of every block at the position of a header.
+fn fix_checksums(stream: &mut [u8]) {
     let mut rest = stream;
     while let Some((header, behind)) = rest.split_at_mut_checked(512) {
         if header.iter().any(|&byte| byte != 0) {
@@ -172,12 +172,12 @@ pub fn frames(bytes: &[u8]) {
     }
 }
 
-/// An index after it was inflated.
+/// An uncompressed index.
 pub fn index(bytes: &[u8]) {
     if let Ok(index) = Index::parse(bytes) {
-        // There is one way to write it.
+        // Its encoding is unique.
         assert_eq!(index.to_bytes(), bytes);
-        // It says of every byte of every member what it is.
+        // It determines every byte of every member.
         let plan = MemberMap::new(&index);
         for (number, member) in index.members().iter().enumerate() {
             let length: usize = plan.parts(number).map(|part| part.length()).sum();
@@ -189,19 +189,19 @@ pub fn index(bytes: &[u8]) {
 
 /// A gzip member, or a deflate stream that becomes one.
 pub fn member(bytes: &[u8]) {
-    same_for_all(bytes);
+    check_with_flate2(bytes);
     let mut unpacked = Vec::new();
-    // What can be inflated of it, if not all can.
+    // The part of it that can be inflated.
     _ = DeflateDecoder::new(bytes).take(MAX_MEMBER as u64).read_to_end(&mut unpacked);
     let mut crc = Crc::new();
     crc.update(&unpacked);
     let length = u32::try_from(MEMBER_HEADER + bytes.len() + MEMBER_TRAILER).unwrap_or(u32::MAX);
     let trailer = [crc.sum().to_le_bytes(), crc.amount().to_le_bytes()].concat();
-    same_for_all(&[&member_header(length)[..], bytes, &trailer].concat());
+    check_with_flate2(&[&member_header(length)[..], bytes, &trailer].concat());
 }
 
-/// What we take for a member unpacks to the same for every reader of gzip.
-fn same_for_all(bytes: &[u8]) {
+/// Checks that an accepted member is decompressed equally by another gzip implementation.
+fn check_with_flate2(bytes: &[u8]) {
     let Some((_, _, size)) = open_member(bytes).filter(|found| found.2 as usize <= MAX_MEMBER)
     else {
         return;
@@ -229,7 +229,7 @@ pub fn registry(bytes: &[u8]) {
     let Ok(document) = document else { return };
     let mut read = document.entries(None).expect("it is in memory");
     let whole = whole.expect("a document that was checked as a whole can be read as one");
-    // A name that is written with escapes is found in the whole only.
+    // A name with escapes is found only when the whole document is parsed.
     for (name, releases) in &whole.runtimes {
         let part = document.entries(Some(name)).expect("it is in memory");
         assert!(part.runtimes.get(name).is_none_or(|part| part == releases));
@@ -256,7 +256,7 @@ pub fn config(bytes: &[u8]) {
 pub fn minisign(bytes: &[u8]) {
     let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
     let key = signature::PublicKey::try_from(key.to_owned()).expect("it is a key");
-    // Nobody but that program's author can make one for this document.
+    // Only the holder of that key could sign this document.
     assert!(signature::verify(b"document", bytes, &[key], 1).is_err());
 }
 

@@ -1,7 +1,7 @@
-//! A first manifest out of what a project has: its requirements or its lock, or a manifest of the project that
-//! Joblet's runtimes came from.
+//! Generates a manifest from the requirements or lock of a project, or from a manifest of the earlier Joblet
+//! runtimes project.
 //!
-//! In: the text of one file. Out: a [`Draft`], written as a manifest with notes on what has no counterpart.
+//! In: the text of one file. Out: a [`Draft`], written as a manifest with notes on what cannot be converted.
 
 mod python_lock;
 mod requirements;
@@ -16,33 +16,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// What a manifest is written from.
+/// The content of the new manifest.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Draft {
     version: Option<String>,
     description: Option<String>,
     platforms: Vec<String>,
-    /// What the project says of its interpreter, such as `>=3.11` or `3.11.7`; none without Python.
+    /// The project's requirement on its interpreter, such as `>=3.11` or `3.11.7`; `None` without Python.
     python: Option<String>,
     requirements: Vec<String>,
     /// Debian packages.
     packages: Vec<String>,
     environment: BTreeMap<String, String>,
-    /// What has no counterpart, one line each.
+    /// Notes on what cannot be converted, one line each.
     notes: Vec<String>,
 }
 
-/// Interpreters that Debian has: the second number of the version, and the suite.
+/// Debian's interpreters: minor version and suite.
 const PYTHONS: [(u32, &str); 2] = [(11, "bookworm"), (13, "trixie")];
 
-/// Platforms of a manifest that names none.
+/// Default platforms.
 const PLATFORMS: &str = "ubuntu-amd64, ubuntu-arm64, rhel-amd64, rhel-arm64, amzn-amd64, amzn-arm64, debian-amd64, debian-arm64";
 
-/// Writes `sources/NAME/manifest.yaml` out of the file `from`, and returns its path and the notes. Without a lock
-/// nothing uploaded on or after the day `before` counts.
+/// Writes `sources/NAME/manifest.yaml` from the file `from`, and returns its path and the notes. Without a
+/// lock, only packages uploaded before the day `before` are used.
 ///
 /// # Errors
-/// [`Error::Config`] if there is a manifest already, or `from` is none of the kinds that are known or broken;
+/// [`Error::Config`] if a manifest exists already, or `from` is malformed or of an unknown kind;
 /// [`Error::File`].
 pub fn write(
     sources: &Path,
@@ -59,13 +59,14 @@ pub fn write(
     let draft =
         read(&from.file_name().unwrap_or_default().to_string_lossy(), &text).map_err(refused)?;
     let (text, notes) = render(name, draft, before).map_err(refused)?;
-    // What is written is a manifest, whatever was read.
-    source::parse(&text).map_err(|reason| refused(format!("makes no manifest: {reason}")))?;
+    // The result must be a valid manifest.
+    source::parse(&text)
+        .map_err(|reason| refused(format!("does not give a valid manifest: {reason}")))?;
     paths::write_below(sources, &path, text.as_bytes())?;
     Ok((path, notes))
 }
 
-/// Reads the text of the file called `name`.
+/// Parses the file `name` by its kind.
 fn read(name: &str, text: &str) -> Result<Draft, String> {
     let extension = name.rsplit('.').next().unwrap_or_default();
     match name {
@@ -74,13 +75,13 @@ fn read(name: &str, text: &str) -> Result<Draft, String> {
         _ if name.starts_with("pylock.") && extension == "toml" => python_lock::pylock(text),
         _ if matches!(extension, "txt" | "in") => Ok(requirements::lines(text)),
         _ if matches!(extension, "yaml" | "yml") => upstream::manifest(text),
-        _ => Err("is not known: requirements*.txt, pyproject.toml, uv.lock, pylock.toml or manifest.yaml \
-                  can be read"
+        _ => Err("is of an unknown kind; use requirements*.txt, pyproject.toml, uv.lock, pylock.toml or \
+        manifest.yaml"
             .into()),
     }
 }
 
-/// The interpreter for `wanted`: the second number of its version, and the suite that has it.
+/// The interpreter for the requirement `wanted`: minor version and suite.
 fn interpreter(wanted: &str) -> Option<(u32, &'static str)> {
     let fits = |minor: u32| {
         wanted.split(',').map(str::trim).filter(|clause| !clause.is_empty()).all(|clause| {
@@ -109,7 +110,7 @@ fn render(
     mut draft: Draft,
     before: &str,
 ) -> Result<(String, Vec<String>), String> {
-    let quoted = |text: &str| Value::from(text).to_string(); // YAML reads JSON's texts
+    let quoted = |text: &str| Value::from(text).to_string(); // JSON strings are valid YAML
     let list = |texts: &[String]| texts.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", ");
     let version = draft.version.as_deref().unwrap_or("1.0.0");
     let description = draft.description.as_deref().unwrap_or("One line for people");
@@ -117,7 +118,7 @@ fn render(
         format!("name: {name}\nversion: {version}\ndescription: {}\n", quoted(description));
     let platforms =
         if draft.platforms.is_empty() { PLATFORMS.to_owned() } else { draft.platforms.join(", ") };
-    _ = writeln!(text, "platforms:\n  [{platforms}]"); // a String never fails, here and below
+    _ = writeln!(text, "platforms:\n  [{platforms}]"); // writing to a String cannot fail, here and below
     let mut suite = "bookworm";
     if let Some(wanted) = &draft.python {
         let (minor, of) = interpreter(wanted).ok_or_else(|| {
@@ -232,6 +233,6 @@ mod tests {
         let odd = dir.path().join("setup.cfg");
         std::fs::write(&odd, "").unwrap();
         let error = write(dir.path(), &name, &odd, "2026-01-01").unwrap_err().to_string();
-        assert!(error.contains("is not known: requirements*.txt"), "{error}");
+        assert!(error.contains("of an unknown kind; use requirements*.txt"), "{error}");
     }
 }

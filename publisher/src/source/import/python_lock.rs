@@ -1,4 +1,4 @@
-//! `pylock.toml` (PEP 751) and `uv.lock`: what they pin is pinned.
+//! Imports `pylock.toml` (PEP 751) and `uv.lock`, with exactly the pinned versions.
 
 use super::Draft;
 use serde::Deserialize;
@@ -21,8 +21,10 @@ struct Locked {
     directory: Option<toml::Value>,
 }
 
+/// Parses `pylock.toml`.
+///
 /// # Errors
-/// What is wrong with the file.
+/// The rule that the file breaks.
 pub(super) fn pylock(text: &str) -> Result<Draft, String> {
     let lock: PyLock = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     let mut draft =
@@ -81,10 +83,10 @@ impl Package {
     }
 }
 
-/// What the project needs, at the versions of its lock: groups for development and extras of its own are left out.
+/// Parses `uv.lock`: the dependencies of the project, without development groups and its own extras.
 ///
 /// # Errors
-/// What is wrong with the file; that it has no project.
+/// The rule that the file breaks; also if it has no project.
 pub(super) fn uv(text: &str) -> Result<Draft, String> {
     let lock: UvLock = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     let mut draft =
@@ -93,7 +95,7 @@ pub(super) fn uv(text: &str) -> Result<Draft, String> {
     if roots.is_empty() {
         return Err("has no project: a package whose source is virtual or editable".into());
     }
-    // Package and version → the markers under which it is needed; `None` among them: always.
+    // Package and version → the markers under which it is needed; `None` means always.
     let mut needed: BTreeMap<(String, String), BTreeSet<Option<String>>> = BTreeMap::new();
     let mut todo: Vec<(Dependency, Option<String>)> = Vec::new();
     todo.extend(
@@ -121,7 +123,7 @@ pub(super) fn uv(text: &str) -> Result<Draft, String> {
             }
             let extras = extra.iter().filter_map(|extra| package.extras.get(extra)).flatten();
             let more = package.dependencies.iter().filter(|_| new).chain(extras);
-            // A circle of extras ends where nothing new is needed.
+            // Terminates for cyclic extras: only new entries are followed.
             todo.extend(more.filter(|_| new).map(|it| (it.clone(), marker.clone())));
         }
     }

@@ -1,4 +1,4 @@
-//! `requirements.txt` and `pyproject.toml`. (PEP 508, 621; pip's requirements file format.)
+//! Imports `requirements.txt` and `pyproject.toml`. (PEP 508, 621; pip's requirements file format.)
 
 use super::Draft;
 use serde::Deserialize;
@@ -12,19 +12,19 @@ pub(super) fn lines(text: &str) -> Draft {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        // Hashes are what our lock has.
+        // Hashes are in the lock instead.
         let line = line.split(" --hash").next().unwrap_or_default().trim();
         add(&mut draft, line);
     }
     draft
 }
 
-/// Adds a requirement, or a note where it is none that wheels of an index fulfil.
+/// Adds a requirement, or a note if wheels of an index cannot satisfy it.
 pub(super) fn add(draft: &mut Draft, line: &str) {
     let (requirement, _) = line.split_once(';').unwrap_or((line, ""));
     if line.starts_with('-') {
         draft.notes.push(format!(
-            "`{line}` is left out: options are the host's, files are given one by one"
+            "`{line}` is left out: options are configured on the host, other files are imported separately"
         ));
     } else if requirement.contains(['@', '/', '\\']) {
         draft.notes.push(format!(
@@ -51,10 +51,10 @@ struct Project {
     optional_dependencies: BTreeMap<String, Vec<String>>,
 }
 
-/// The dependencies of a project; those that are optional are named.
+/// The dependencies of a project; optional ones are listed in notes.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// The rule that the file breaks.
 pub(super) fn pyproject(text: &str) -> Result<Draft, String> {
     let parsed: PyProject = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     let project = parsed.project.ok_or("has no table [project]")?;

@@ -1,10 +1,10 @@
-//! `manifest.yaml` of the project that Joblet's runtimes came from: name, version, platforms, packages of pip, and
-//! versions of Python and Java, beside scripts that set a runtime up.
+//! Imports a `manifest.yaml` of the earlier Joblet runtimes project: name, version, platforms, pip packages, and
+//! versions of Python and Java, beside scripts that installed a runtime.
 
 use super::Draft;
 use yaml_serde::Value;
 
-/// Keys that are read, or need none here.
+/// Keys that are converted or not needed.
 const KNOWN: [&str; 8] = [
     "description",
     "environment",
@@ -16,8 +16,10 @@ const KNOWN: [&str; 8] = [
     "version",
 ];
 
+/// Converts the manifest.
+///
 /// # Errors
-/// What is wrong with the file; that it is a manifest of this project already.
+/// The rule that the file breaks; also if it is a manifest of this project already.
 pub(super) fn manifest(text: &str) -> Result<Draft, String> {
     let map: yaml_serde::Mapping = yaml_serde::from_str(text).map_err(|error| error.to_string())?;
     if ["debian", "python", "urls"].iter().any(|key| map.contains_key(*key)) {
@@ -45,7 +47,7 @@ pub(super) fn manifest(text: &str) -> Result<Draft, String> {
         draft.packages.push(format!("openjdk-{major}-jdk-headless"));
         draft
             .notes
-            .push(format!("Java is Debian's newest {major}, not {java}; see which suite has it"));
+            .push(format!("Java is Debian's newest {major}, not {java}; set a suite that has it"));
     }
     for package in list("packages") {
         if draft.python.is_some() {
@@ -60,11 +62,11 @@ pub(super) fn manifest(text: &str) -> Result<Draft, String> {
         }
     }
     let other = map.keys().filter_map(Value::as_str).filter(|key| !KNOWN.contains(key));
-    draft.notes.extend(other.map(|key| format!("`{key}` has no counterpart")));
-    draft.notes.push("what setup-*.sh did is done by packages, `files`, `links` and `run`".into());
-    draft
-        .notes
-        .push("versions continue: raise `version` above the last one of the old registry".into());
+    draft.notes.extend(other.map(|key| format!("`{key}` has no equivalent")));
+    draft.notes.push("use packages, `files`, `links` and `run` in place of setup-*.sh".into());
+    draft.notes.push(
+        "versions continue: set `version` higher than the last one of the old registry".into(),
+    );
     Ok(draft)
 }
 
@@ -101,7 +103,7 @@ mod tests {
         let draft =
             manifest("name: graalvmjdk-21\njava_version: 21.0.1\ncomponents: [js]\n").unwrap();
         assert_eq!(draft.packages, ["openjdk-21-jdk-headless"]);
-        assert!(draft.notes.iter().any(|note| note == "`components` has no counterpart"));
+        assert!(draft.notes.iter().any(|note| note == "`components` has no equivalent"));
         assert!(manifest("debian: {}\n").unwrap_err().contains("already"));
     }
 }
