@@ -36,7 +36,7 @@ pub(super) struct MemberEncoder<'s> {
 
 impl<'s> MemberEncoder<'s> {
     pub(super) fn new(stream: &'s Stream) -> Self {
-        let level = CompressionLvl::new(LEVEL).expect("libdeflate knows the level");
+        let level = CompressionLvl::new(LEVEL).expect("a level of libdeflate");
         Self { stream, compressor: Compressor::new(level), plain: Vec::new() }
     }
 

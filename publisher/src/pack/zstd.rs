@@ -1,7 +1,7 @@
-//! A packed archive → the same tar stream in zstd frames, `….tar.zst`.
+//! Recompresses a packed archive: the same tar stream in zstd frames, `….tar.zst`.
 //!
-//! Its members are inflated again, joined to frames of 8 MiB at most and compressed at level 19, each alone and by
-//! one thread: the bytes depend on the archive and the pinned libzstd alone.
+//! Members are inflated, joined to frames of at most 8 MiB and compressed at level 19, each independently and
+//! by one thread: the bytes depend only on the archive and the pinned libzstd.
 
 use super::{
     PackedPart, index_path,
@@ -29,32 +29,32 @@ use std::{
 };
 use zstd_safe::{CCtx, CParameter};
 
-/// 3 makes files a third larger in a fortieth of the time.
+/// Compression level. Level 3 makes files a third larger, in a fortieth of the time.
 const LEVEL: i32 = 19;
 
-/// Frames of an archive as they are on disk.
+/// A `.tar.zst` on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedZstd {
-    /// SHA-256 of the whole.
+    /// SHA-256 of the whole file.
     pub checksum: Checksum,
-    /// Length of the whole, in bytes.
+    /// Length of the whole file, in bytes.
     pub size: u64,
-    /// The files that it is in, where it is not in one.
+    /// Its parts; empty if it is one file.
     pub parts: Vec<PackedPart>,
     /// The table at its beginning.
     pub table: IndexFile,
 }
 
-/// Where the frames of `archive`, a `.tar.gz`, are.
+/// The path of the frames of `archive`, a `.tar.gz`.
 pub fn zstd_path(archive: &Path) -> PathBuf {
     archive.with_extension("zst")
 }
 
-/// Makes the frames of the packed `archive`, which is in so many `parts` (0: one file), and has its index
-/// beside it, with `jobs` threads.
+/// Writes the frames of the packed `archive`, which has `parts` parts (0: one file) and its index beside it,
+/// with `jobs` threads.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Check`] for an archive that is not the one of its index.
+/// [`Error::File`]; [`Error::Check`] if the archive does not match its index.
 pub fn frames(
     archive: &Path,
     parts: usize,
@@ -65,7 +65,7 @@ pub fn frames(
     let index = index(archive)?.map_err(refused)?;
     let target = zstd_path(archive);
     let reading = Error::file("read", archive);
-    let members = Members { index: &index, files: files(archive, parts)?, at: 0 };
+    let members = Members { index: &index, files: open_parts(archive, parts)?, at: 0 };
     let spool = tempfile::tempfile_in(target.parent().unwrap_or(Path::new(".")));
     let mut spool = spool.map_err(Error::file("create", &target))?;
     let listed = compress(members, jobs, &mut spool).map_err(reading)?;
@@ -74,7 +74,7 @@ pub fn frames(
     write(&target, &table, &listed, spool, part_size)
 }
 
-/// The index beside an archive. The inner error is the rule that it breaks.
+/// Reads the index beside an archive. The inner error is the rule that it breaks.
 fn index(archive: &Path) -> Result<Result<Index, String>, Error> {
     let path = index_path(archive);
     let mut bytes = Vec::new();
@@ -83,8 +83,8 @@ fn index(archive: &Path) -> Result<Result<Index, String>, Error> {
     Ok(Index::parse(&bytes))
 }
 
-/// The archive's bytes, one part after the other.
-fn files(archive: &Path, parts: usize) -> Result<Box<dyn Read + Send>, Error> {
+/// Opens the archive, its parts concatenated.
+fn open_parts(archive: &Path, parts: usize) -> Result<Box<dyn Read + Send>, Error> {
     let mut all: Box<dyn Read + Send> = Box::new(io::empty());
     let paths = (0..parts).map(|number| part_path(archive, number));
     let paths: Vec<_> = if parts == 0 { vec![archive.to_owned()] } else { paths.collect() };
@@ -98,12 +98,12 @@ fn files(archive: &Path, parts: usize) -> Result<Box<dyn Read + Send>, Error> {
 struct Members<'i> {
     index: &'i Index,
     files: Box<dyn Read + Send>,
-    /// The next one.
+    /// Number of the next member.
     at: usize,
 }
 
 impl Members<'_> {
-    /// The next `count` members.
+    /// Reads and verifies the next `count` members.
     fn take(&mut self, count: u32) -> io::Result<Vec<Vec<u8>>> {
         let mut taken = Vec::new();
         for _ in 0..count {
@@ -111,7 +111,7 @@ impl Members<'_> {
             let mut bytes = vec![0; member.length as usize];
             self.files.read_exact(&mut bytes)?;
             if member.sha256 != *Sha256::digest(&bytes) {
-                return Err(io::Error::other("a member is not the one of the index"));
+                return Err(io::Error::other("a member does not match the index"));
             }
             taken.push(bytes);
             self.at += 1;
@@ -123,7 +123,7 @@ impl Members<'_> {
 /// Compresses all frames into `to`, in order.
 fn compress(members: Members<'_>, jobs: NonZero<usize>, to: &mut File) -> io::Result<Vec<Frame>> {
     let plan = frames::plan(members.index).into_iter();
-    // As many frames wait for their turn as there are threads.
+    // At most one finished frame per thread waits to be written.
     let (ordered, replies) = mpsc::sync_channel(jobs.get());
     let queue = Arc::new(Mutex::new(WorkQueue { members, plan, ordered }));
     thread::scope(move |scope| {
@@ -131,7 +131,7 @@ fn compress(members: Members<'_>, jobs: NonZero<usize>, to: &mut File) -> io::Re
             let queue = Arc::clone(&queue);
             scope.spawn(move || work(&queue));
         }
-        // The channel ends with the last thread.
+        // The channel is closed when the last thread ends.
         drop(queue);
         let mut listed = Vec::new();
         for made in replies {
@@ -145,23 +145,23 @@ fn compress(members: Members<'_>, jobs: NonZero<usize>, to: &mut File) -> io::Re
     })
 }
 
-/// How many members a frame has, these members, and where it goes.
-type Job = (u32, io::Result<Vec<Vec<u8>>>, SyncSender<Made>);
+/// The number of members of a frame, these members, and the channel for the result.
+type Job = (u32, io::Result<Vec<Vec<u8>>>, SyncSender<FrameResult>);
 
-/// A frame, and how many members it has.
-type Made = io::Result<(u32, Vec<u8>)>;
+/// A frame and its number of members.
+type FrameResult = io::Result<(u32, Vec<u8>)>;
 
-/// What the threads take their work from, one after the other.
+/// The source of work for the threads, behind a mutex.
 struct WorkQueue<'i> {
     members: Members<'i>,
-    /// How many members each frame has.
+    /// The number of members of each frame.
     plan: std::vec::IntoIter<u32>,
-    /// To the writer, in order: where each frame will come from.
-    ordered: SyncSender<Receiver<Made>>,
+    /// To the writer: the channel of each frame, in order.
+    ordered: SyncSender<Receiver<FrameResult>>,
 }
 
 impl WorkQueue<'_> {
-    /// None at the end, and after the writer gave up.
+    /// The next job; `None` at the end, or after the writer has failed.
     fn take(&mut self) -> Option<Job> {
         let count = self.plan.next()?;
         let (reply, made) = mpsc::sync_channel(1);
@@ -170,16 +170,16 @@ impl WorkQueue<'_> {
     }
 }
 
-/// Makes one frame after the other until there are none.
+/// Compresses frames until there are no more.
 fn work(queue: &Mutex<WorkQueue<'_>>) {
-    let take = || queue.lock().expect("nothing panics with the lock").take();
+    let take = || queue.lock().expect("no code panics under the lock").take();
     while let Some((count, members, reply)) = take() {
         let made = members.and_then(|members| frame(&members));
-        _ = reply.send(made.map(|bytes| (count, bytes))); // fails if the writer gave up
+        _ = reply.send(made.map(|bytes| (count, bytes))); // fails if the writer has failed
     }
 }
 
-/// One frame with the content of `members`.
+/// Compresses one frame with the content of `members`.
 fn frame(members: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     let mut inflater = Decompressor::new();
     let mut plain = Vec::new();
@@ -199,7 +199,7 @@ fn frame(members: &[Vec<u8>]) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes the table and the frames in `spool` to `target`, in parts where one file would be too large.
+/// Writes the table and the frames in `spool` to `target`, split into parts if it is too large for one file.
 fn write(
     target: &Path,
     table: &[u8],
