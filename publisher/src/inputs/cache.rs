@@ -304,7 +304,7 @@ mod tests {
         let old = input("old", b"old");
         let places = Places::from(mirrors.clone());
         let error = files(cache.path(), Some(&places), from_ref(&old)).unwrap_err().to_string();
-        assert!(error.contains("lock again or name a snapshot service"), "{error}");
+        assert!(error.contains("lock again or set a snapshot service"), "{error}");
         mirrors.snapshot = Some(format!("{address}/s"));
         let paths = files(cache.path(), Some(&Places::from(mirrors)), &[old]).unwrap();
         assert_eq!(paths::read(&paths[0]).unwrap(), b"old");

@@ -65,7 +65,9 @@ fn what_is_written_is_what_was_read() {
     }
     assert!(Index::parse(&[&bytes[..], b"x"].concat()).unwrap_err().contains("after its end"));
     assert!(
-        Index::parse(b"joblet-index 2\n").unwrap_err().contains("not an index that this program")
+        Index::parse(b"joblet-index 2\n")
+            .unwrap_err()
+            .contains("not an index of a supported version")
     );
 }
 
@@ -97,9 +99,9 @@ fn trees_that_are_none_are_refused() {
         (vec![file("a", &[1]), file("a", &[1])], "twice or out of order"),
         (vec![file("b", &[1]), file("a", &[1])], "twice or out of order"),
         (vec![file("a.b", &[1]), entry("a", Body::Directory)], "twice or out of order"),
-        (vec![file("a", &[1]), file("a/b", &[1])], "no directory before it"),
-        (vec![link("a", "/etc"), file("a/b", &[1])], "no directory before it"),
-        (vec![file("a/b", &[1])], "no directory before it"),
+        (vec![file("a", &[1]), file("a/b", &[1])], "its directory is not listed before it"),
+        (vec![link("a", "/etc"), file("a/b", &[1])], "its directory is not listed before it"),
+        (vec![file("a/b", &[1])], "its directory is not listed before it"),
         (
             vec![entry("a", Body::Directory), entry("b", Body::Directory), file("a/c", &[1])],
             "twice or out of order",
@@ -150,8 +152,8 @@ fn members_are_exactly_the_stream() {
         (|members| members.push(members[0]), "unpack to"),
         (|members| members[0].unpacked = 0, "to nothing"),
         (|members| members[0].unpacked = MAX_MEMBER as u32 + 1, "more than a mebibyte"),
-        (|members| members[0].length = 28, "its length cannot be"),
-        (|members| members[0].length = u32::MAX, "its length cannot be"),
+        (|members| members[0].length = 28, "its length is impossible"),
+        (|members| members[0].length = u32::MAX, "its length is impossible"),
         (
             |members| {
                 // The first member ends inside the second header.
@@ -206,7 +208,11 @@ fn a_short_index_does_not_stand_for_more_than_memory_holds() {
     let links =
         (0..5000).map(|number| entry(&format!("{number:05}"), Body::Symlink("t".repeat(3900))));
     let all = std::iter::once(entry("", Body::Directory)).chain(links).collect();
-    assert!(Index::new("demo-1.0.0".to_owned(), vec![], all).unwrap_err().contains("in memory"));
+    assert!(
+        Index::new("demo-1.0.0".to_owned(), vec![], all)
+            .unwrap_err()
+            .contains("more memory than is allowed")
+    );
 }
 
 #[test]

@@ -53,8 +53,8 @@ fn commands() {
 #[test]
 fn texts_come_from_the_table() {
     for (line, part) in [
-        ("--help", "   10  NET       no answer"),
-        ("help", "   10  NET       no answer"),
+        ("--help", "   10  NET       connection, TLS"),
+        ("help", "   10  NET       connection, TLS"),
         ("-h", "\n  build        make OUT/NAME-VERSION-ARCH.tar.gz"),
         ("build -h", "\nOptions:\n      --all "),
         ("build --help", "\nExamples:\n  joblet-publish build python-3.11"),
