@@ -348,6 +348,7 @@ def world(cluster):
 def gpus(cluster, constrained):
     """Two jobs at once on one node have different GPUs, and no others."""
     how = "by control groups" if constrained else "by CUDA_VISIBLE_DEVICES alone"
+    cluster.sh(f"$JX install -q --store={MOUNTED}/store --registry={MOUNTED}/registry tools")
     for left in (SHARED / "home").glob("gpu-*"):
         left.unlink()
     # Each waits until both have begun.
