@@ -51,6 +51,7 @@ fn each_cause_has_its_remedy() {
             "systempaths=unconfined",
         ),
         (":", "sandbox", "PASS", "as an ordinary user", ""),
+        ("mount --bind /dev/null /dev/fuse", "fuse", "WARN", "run --lazy: ", "in a user namespace"),
         // What tells no size is not full.
         (
             "mkdir $JOBLET_EXEC_STORE; mount -t ramfs none $JOBLET_EXEC_STORE",

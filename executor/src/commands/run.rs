@@ -35,16 +35,23 @@ impl Session<'_> {
         }
         job::check_descriptors(&run.shared.descriptors)?;
         let status = run.status_fd.map(status_file).transpose()?;
-        let result = self.start(run, ui);
+        let mut incomplete = false;
+        let result = self.start(run, &mut incomplete, ui);
         if let Some(mut file) = status {
             // Whoever asked for it may have gone; the job's end is not undone by that.
-            _ = file.write_all(ended(&result).as_bytes());
+            _ = file.write_all(ended(&result, incomplete).as_bytes());
         }
         result.map(|exit| exit.map_or(0, Exit::status))
     }
 
-    /// How the job ended; nothing if it was not to be run.
-    fn start(&self, run: Run, ui: &mut Ui<'_>) -> Result<Option<Exit>, Error> {
+    /// How the job ended; nothing if it was not to be run. `incomplete` is set if it ran in a runtime that
+    /// could not be installed meanwhile.
+    fn start(
+        &self,
+        run: Run,
+        incomplete: &mut bool,
+        ui: &mut Ui<'_>,
+    ) -> Result<Option<Exit>, Error> {
         let (spec, dry_run, gpu, start) = (run.spec.clone(), run.dry_run, run.gpu, run.start);
         let (output, tmp) = (run.output.clone(), run.shared.tmp.clone());
         let mine = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
@@ -60,7 +67,9 @@ impl Session<'_> {
         {
             // Removed when it goes out of scope.
             let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
-            let ended = serve::run(&runtime, &job, serving, ui)?;
+            let (ended, installed) = serve::run(&runtime, &job, serving, ui);
+            *incomplete = !installed;
+            let ended = ended?;
             return tell(ended, output.as_deref(), &job, ui).map(Some);
         }
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
@@ -173,8 +182,8 @@ fn status_file(fd: i32) -> Result<File, Error> {
 ///
 /// `status` is this program's exit status, `by` whose it is: `job` (with the job's own `code`, or
 /// the `signal` that ended it), `timeout`, `memory` (it needed more than it may have), or `joblet-exec` (with the `class` of the failure; no
-/// job was run). Readers ignore members that they do not know.
-fn ended(result: &Result<Option<Exit>, Error>) -> String {
+/// job was run). `"runtime":"incomplete"` is added if the job's runtime was served and is not installed. Readers ignore members that they do not know.
+fn ended(result: &Result<Option<Exit>, Error>, incomplete: bool) -> String {
     let (status, by, more) = match result {
         Ok(None) => (0, "joblet-exec", String::new()),
         Ok(Some(exit)) => match exit {
@@ -192,7 +201,8 @@ fn ended(result: &Result<Option<Exit>, Error>) -> String {
             )
         }
     };
-    format!("{{\"by\":\"{by}\",\"status\":{status}{more}}}\n")
+    let runtime = if incomplete { ",\"runtime\":\"incomplete\"" } else { "" };
+    format!("{{\"by\":\"{by}\",\"status\":{status}{more}{runtime}}}\n")
 }
 
 #[cfg(test)]
@@ -212,7 +222,7 @@ mod tests {
                 r#"{"by":"joblet-exec","status":125,"class":"NOTFOUND"}"#,
             ),
         ] {
-            let line = ended(&result);
+            let line = ended(&result, false);
             assert_eq!(line.trim_end(), want);
             serde_json::from_str::<serde_json::Value>(&line).unwrap();
         }

@@ -47,19 +47,19 @@ impl Session<'_> {
     }
 }
 
-/// Runs a job in a runtime that is served, and waits until that is installed. If it is not, that is said: the
-/// job's end is its own.
+/// Runs a job in a runtime that is served, and waits until that is installed: how the job ended, and whether it
+/// is. If it is not, that is said: the job's end is its own.
 pub(super) fn run(
     runtime: &Runtime,
     job: &Job,
     serving: Serving,
     ui: &mut Ui<'_>,
-) -> Result<(Exit, Option<Results>), Error> {
+) -> (Result<(Exit, Option<Results>), Error>, bool) {
     let ended = sandbox::run(runtime, job);
-    if !matches!(ended, Err(Error::NotServed(_))) {
-        if let Some(why) = serving.finish(ui) {
-            ui.warning(&why);
-        }
+    let served = !matches!(ended, Err(Error::NotServed(_)));
+    let why = served.then(|| serving.finish(ui)).flatten();
+    if let Some(why) = &why {
+        ui.warning(why);
     }
-    ended
+    (ended, why.is_none())
 }

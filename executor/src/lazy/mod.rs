@@ -19,7 +19,7 @@ use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::walk::Walk;
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{apart, descriptors};
+use crate::sandbox::{self, apart, descriptors};
 use crate::store::Begun;
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -67,6 +67,25 @@ pub(crate) fn is_possible() -> Result<(), String> {
     })
 }
 
+/// Whether a job's runtime can be served here: does all that it takes, short of serving.
+///
+/// # Errors
+/// [`Error::NotServed`] with the reason; others where no job can be run at all.
+pub(crate) fn check() -> Result<(), Error> {
+    let (_near, far) = sockets()?;
+    let runtime = Runtime { server: Some(far), ..runtime::empty()? };
+    match sandbox::run(&runtime, &sandbox::nothing()) {
+        Err(Error::NoCommand { .. }) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A socket for the device: the end of who serves, and that of the child.
+fn sockets() -> Result<(OwnedFd, OwnedFd), Error> {
+    let made = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    made.map_err(Error::file("make", "a socket"))
+}
+
 /// Starts the process that serves what has `begun` and installs it.
 ///
 /// # Errors
@@ -84,9 +103,7 @@ pub(crate) fn start(
     let (config, sources) =
         runtime::check(&bytes, path, client.arch, |at, look_inside| tree.source(at, look_inside))?;
     let failed = |errno: Errno| Error::file("start", "a process")(errno);
-    let flags = SocketFlags::CLOEXEC;
-    let (near, far) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).map_err(failed)?;
+    let (near, far) = sockets()?;
     let (report, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let mut far = Some(far);
     let mut work = || {

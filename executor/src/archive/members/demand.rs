@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 /// Bytes of the archive that are fetched at once while somebody waits for some of them: about what is on its
 /// way on a line of 50 ms and 200 Mbit/s, so that it delays the next one who waits by less than a round trip.
 const AT_ONCE: u64 = 1 << 20;
-/// The same while nobody has waited for [`QUIET`].
+/// The same while nobody waits, and has not for [`QUIET`].
 const AT_ONCE_QUIET: u64 = 8 << 20;
-const QUIET: Duration = Duration::from_millis(300);
+const QUIET: Duration = Duration::from_millis(150);
 /// How long the network may be away before those who wait are told.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before it is tried again; and after that, once they were told.
@@ -54,11 +54,13 @@ struct State {
     units: Vec<Stage>,
     /// How many are not written.
     left: usize,
-    /// Those that somebody waits for, in the order in which they were asked for.
+    /// Those that nobody fetches yet and somebody waits for, in the order in which they were asked for.
     asked: VecDeque<usize>,
-    /// The one behind the last that was asked for, and when that was.
+    /// All that somebody waits for.
+    awaited: Vec<usize>,
+    /// The one behind the last that was asked for, and when somebody has last waited.
     next: usize,
-    last: Option<Instant>,
+    last: Instant,
     /// All, those last that are fetched first.
     background: Vec<usize>,
     /// Since when the network is away.
@@ -124,8 +126,9 @@ impl<'a> OnDemand<'a> {
             units: vec![Stage::Missing; left],
             left,
             asked: VecDeque::new(),
+            awaited: Vec::new(),
             next: 0,
-            last: None,
+            last: Instant::now(),
             background,
             away: None,
             given_up: false,
@@ -153,8 +156,11 @@ impl<'a> OnDemand<'a> {
             if state.units[unit] == Stage::Missing && !state.asked.contains(&unit) {
                 state.asked.push_back(unit);
             }
+            if state.units[unit] != Stage::Written && !state.awaited.contains(&unit) {
+                state.awaited.push(unit);
+            }
         }
-        (state.next, state.last) = (units.end, Some(Instant::now()));
+        state.next = units.end;
         self.changed.notify_all();
         Availability::Awaited
     }
@@ -224,11 +230,11 @@ impl<'a> OnDemand<'a> {
             if let Some(unit) = state.pop_asked() {
                 return Some(self.extend(&mut state, unit, AT_ONCE));
             }
-            let quiet = state.closed || state.last.is_none_or(|last| last.elapsed() >= QUIET);
+            let quiet = state.closed || state.awaited.is_empty() && state.last.elapsed() >= QUIET;
             let may = match duty {
                 // One alone tries whether the network is back.
                 Duty::All => !state.given_up || waited,
-                Duty::Asked => !state.given_up && quiet,
+                Duty::Asked => quiet && !state.given_up,
             };
             let most = if quiet && duty == Duty::All { AT_ONCE_QUIET } else { AT_ONCE };
             if let Some(unit) = may.then(|| state.pop_background()).flatten() {
@@ -281,6 +287,10 @@ impl<'a> OnDemand<'a> {
             let mut state = self.lock();
             state.units[unit] = Stage::Written;
             state.left -= 1;
+            if let Some(at) = state.awaited.iter().position(|awaited| *awaited == unit) {
+                state.awaited.swap_remove(at);
+                state.last = Instant::now();
+            }
             (state.away, state.given_up) = (None, false);
             drop(state);
             self.changed.notify_all();
@@ -303,6 +313,7 @@ impl<'a> OnDemand<'a> {
             if since.elapsed() >= PATIENCE {
                 state.given_up = true;
                 state.asked.clear();
+                state.awaited.clear();
             }
         } else {
             state.failed = true;

@@ -9,6 +9,7 @@ use crate::cli::ui::Ui;
 use crate::env::Environment;
 use crate::error::{Class, Error};
 use crate::gpu;
+use crate::lazy;
 use crate::runtime;
 use crate::sandbox::{self, Host, Limits};
 use checks::{Check, State};
@@ -32,6 +33,7 @@ impl Session<'_> {
         let release = release.unwrap_or_default();
         checks.push(checks::overlay(&filesystems, host.privileged, &release));
         checks.push(limits());
+        checks.extend(served());
         let store = self.store().and_then(|store| store.check().map(|()| store));
         checks.push(match store {
             Ok(store) => checks::store(store.root(), &store.sharing()),
@@ -101,6 +103,18 @@ fn isolation(host: &Host) -> Result<Vec<Check>, Error> {
         break;
     }
     Ok(checks)
+}
+
+/// Whether jobs can start while their runtime is being installed; nothing where none can be run.
+fn served() -> Option<Check> {
+    match lazy::check() {
+        Ok(()) => Some(Check::pass("fuse", "run --lazy starts while a runtime is being installed")),
+        Err(Error::NotServed(reason)) => {
+            let message = format!("run --lazy: {reason}");
+            Some(Check::bad("fuse", State::Warn, Class::Launch, &message))
+        }
+        Err(_) => None,
+    }
 }
 
 /// Whether memory, processors and processes can be limited.
