@@ -1,7 +1,7 @@
 //! Runtimes that stay fresh: a mirror gets updates, one of them a security fix.
 
 use crate::common::mirror::Mirror;
-use crate::records::world::{Outcome, World};
+use crate::records::world::{Outcome, World, repository};
 use serde_json::json;
 
 const CHANGELOG: &str = "\
@@ -177,5 +177,161 @@ fn a_bump_is_the_next_version_with_todays_packages() {
         (&json!(30), &json!(2), &json!(1), &json!(["CVE-2026-13176"]))
     );
     assert_eq!(freshness["runtimes"]["demo"]["1.0.1"]["newer"], 0);
+    // The site says so.
+    refresh.publish("site --out site").done();
+    assert_eq!(refresh.world.read("site/freshness.json"), refresh.world.read("freshness.json"));
+    let page = refresh.world.read("site/runtimes/demo/1.0.0.html");
+    let checked = &freshness["checked_at"].as_str().unwrap()[..10];
+    for words in [
+        "1 of its 30 inputs have security fixes.</strong> Fixed since: CVE-2026-13176.",
+        "This version is superseded: use <a href=\"1.0.1.html\">demo 1.0.1</a>.",
+        "2 of 30 have newer versions as of",
+        &format!("<time datetime=\"{checked}\">{checked}</time>, the last refresh."),
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    let page = refresh.world.read("site/runtimes/demo/1.0.1.html");
+    assert!(page.contains("none of 30 has a newer version"), "{page}");
+    assert!(!page.contains("security fixes"), "{page}");
+    let page = refresh.world.read("site/runtimes/demo/index.html");
+    assert_eq!(page.matches("known fixes").count(), 1, "{page}");
+    // A registry is the same with it and without.
+    let registry = refresh.world.read("site/registry.json");
+    std::fs::remove_file(refresh.world.path("freshness.json")).unwrap();
+    refresh.publish("site --out plain").done();
+    assert_eq!(refresh.world.read("plain/registry.json"), registry);
+    assert!(!refresh.world.read("plain/runtimes/demo/1.0.0.html").contains("refresh"));
     assert_eq!(refresh.publish("outdated tools --published --cache cache").status, 12);
+}
+
+/// Stands in for GitHub's command line: what was asked is in `gh.log`, one open pull request a branch in `prs`.
+const GH: &str = r#"#!/bin/sh
+echo "$*" >>"$HOME/gh.log"
+verb=$2; branch=; file=
+while [ $# -gt 0 ]; do case $1 in --head) branch=$2 ;; --body-file) file=$2 ;; refresh/*) branch=$1 ;; esac; shift; done
+pr=$HOME/prs/$(basename "$branch")
+case $verb in
+    list) [ ! -e "$pr" ] || echo 7 ;;
+    create | edit) mkdir -p "$HOME/prs" && cp "$file" "$pr" ;;
+    merge) ;;
+    *) exit 1 ;;
+esac
+"#;
+
+/// A bare repository and a checkout of it, beside which `gh` and the program are called by name.
+impl Refresh {
+    fn repository(&self) {
+        let world = &self.world;
+        world.write("bin/gh", GH);
+        let program = env!("CARGO_BIN_EXE_joblet-publish");
+        world.write("bin/joblet-publish", format!("#!/bin/sh\nexec {program} \"$@\"\n"));
+        for name in ["gh", "joblet-publish"] {
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(world.path("bin").join(name), executable).unwrap();
+        }
+        self.run("", "git init -q -b main checkout");
+        self.run("", "cp -r runtimes-src registry-site checkout/");
+        self.run("", "git init -q --bare -b main origin.git");
+        self.run("checkout", "git remote add origin ../origin.git");
+        self.run("checkout", "git add .");
+        self.run("checkout", "git commit -q -m first");
+        self.run("checkout", "git push -q origin HEAD:main");
+    }
+
+    /// What `line` prints in this directory, as the workflow runs it.
+    #[track_caller]
+    fn run(&self, directory: &str, line: &str) -> String {
+        let home = self.world.path("");
+        let mut words = line.split_whitespace();
+        let output = std::process::Command::new(words.next().unwrap())
+            .args(words)
+            .current_dir(home.join(directory))
+            .env_clear()
+            .env("HOME", &home)
+            .env("PATH", format!("{}:/usr/bin:/bin", home.join("bin").display()))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_AUTHOR_NAME", "Refresh")
+            .env("GIT_AUTHOR_EMAIL", "refresh@example.org")
+            .env("GIT_COMMITTER_NAME", "Refresh")
+            .env("GIT_COMMITTER_EMAIL", "refresh@example.org")
+            .env("REFRESH_MERGE", "security")
+            .env("JOBLET_PUBLISH_DEBIAN_MIRROR", &self.mirror.address)
+            .env("JOBLET_PUBLISH_DEBIAN_KEYRING", self.mirror.keyring())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[track_caller]
+    fn script(&self, what: &str) {
+        self.run("checkout", &format!("{} {what}", repository(".ci/refresh").display()));
+    }
+
+    fn origin(&self, line: &str) -> String {
+        self.run("", &format!("git -C origin.git {line}"))
+    }
+}
+
+#[test]
+fn a_refresh_opens_and_updates_one_pull_request() {
+    let Some(mut refresh) = Refresh::new() else { return };
+    refresh.record();
+    refresh.repository();
+    let branches = |refresh: &Refresh| refresh.origin("branch --format=%(refname:short)");
+    let commit = |refresh: &Refresh| refresh.origin("rev-parse refresh/demo");
+    let log = |refresh: &Refresh| refresh.world.read("gh.log");
+
+    // Nothing is newer: nothing is opened.
+    refresh.script("pull-requests");
+    assert_eq!(branches(&refresh), "main\n");
+
+    refresh.update_library();
+    refresh.script("pull-requests");
+    assert_eq!(branches(&refresh), "main\nrefresh/demo\n");
+    let fix = "- libdemo 1.0-1 → 1.0-1+deb12u1 (security, urgency high): CVE-2026-13176\n";
+    let body = format!("## 1.0.1\n\nFixes CVE-2026-13176.\n\n{fix}");
+    assert_eq!(refresh.world.read("prs/demo").trim_end(), body.trim_end());
+    let asked = log(&refresh);
+    let created = "pr create --base main --head refresh/demo --title demo 1.0.1: security fixes";
+    assert!(asked.contains(created), "{asked}");
+    assert!(asked.contains("pr merge refresh/demo --auto --rebase"), "security alone: {asked}");
+    let files = ["CHANGELOG.md", "manifest.yaml", "versions.lock"];
+    let files = files.map(|it| format!("runtimes-src/demo/{it}\n")).concat();
+    assert_eq!(refresh.origin("diff --name-only main refresh/demo"), files);
+    let lock = refresh.origin("diff main refresh/demo -- runtimes-src/demo/versions.lock");
+    let new = lock.lines().filter(|line| line.starts_with('+') && line.contains("libdemo"));
+    assert_eq!(new.count(), 2, "one for each architecture: {lock}");
+
+    // The next day, nothing new: the branch stays, and its checks with it.
+    let before = commit(&refresh);
+    refresh.script("pull-requests");
+    assert_eq!(commit(&refresh), before);
+    // Then something new: the same pull request, and no merge without people.
+    refresh.update_tools();
+    refresh.script("pull-requests");
+    assert_ne!(commit(&refresh), before);
+    assert!(refresh.world.read("prs/demo").contains("- demo-tools 1.0-1 → 2.0-1"));
+    let asked = log(&refresh);
+    let count = |what: &str| asked.matches(what).count();
+    assert_eq!((count("pr create"), count("pr edit"), count("pr merge")), (1, 2, 2), "{asked}");
+}
+
+#[test]
+fn what_published_versions_lack_is_on_the_branch() {
+    let Some(mut refresh) = Refresh::new() else { return };
+    refresh.record();
+    refresh.repository();
+    refresh.update_library();
+    refresh.script("freshness");
+    let found = refresh.origin("show main:freshness.json");
+    let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["runtimes"]["demo"]["1.0.0"]["fixes"], json!(["CVE-2026-13176"]));
+    let before = refresh.origin("rev-parse main");
+    std::thread::sleep(std::time::Duration::from_secs(1)); // its time is another one
+    refresh.script("freshness");
+    assert_eq!(refresh.origin("rev-parse main"), before, "the time alone is no news");
+    refresh.update_tools();
+    refresh.script("freshness");
+    assert_ne!(refresh.origin("rev-parse main"), before);
 }

@@ -109,7 +109,7 @@ impl<'w> Builder<'w> {
         let gate = Gate { runtime, arch, allow_missing, locked: &locked };
         warnings.extend(elf_gate::check(&tree, &gate)?);
         let unanswered = effects.unanswered(&tree, |name| source.postinst.contains_key(name));
-        let runtime_yml = runtime_yml::render(&tree, source, arch, &manifest)?;
+        let runtime_yml = runtime_yml::render(&tree, source, inputs, arch, &manifest)?;
         let components = components::collect(inputs, &files, &tree)?;
         Ok(BuiltTree { tree, runtime_yml, components, unanswered, warnings })
     }
@@ -170,7 +170,7 @@ impl<'w> Builder<'w> {
         let BuildInput { source, source_dir, arch, .. } = *build_input;
         let program = joblet_exec::find(self.making.joblet_exec.as_deref())?;
         let manifest = source_dir.join(source::MANIFEST);
-        let runtime_yml = runtime_yml::render(tree, source, arch, &manifest)?;
+        let runtime_yml = runtime_yml::render(tree, source, &[], arch, &manifest)?;
         let exec = JobletExec::new(program, tree, &runtime_yml, spool, |_| true, backwards)?;
         if arch == Arch::NATIVE {
             return WorkingTree::new(exec, MTIME);
@@ -198,7 +198,7 @@ impl<'w> Builder<'w> {
         let wanted =
             |path: &str| !path.starts_with("usr/local/") && !path.starts_with("usr/share/");
         let write = |tree: &Tree| {
-            let runtime_yml = runtime_yml::render(tree, source, Arch::NATIVE, &manifest)?;
+            let runtime_yml = runtime_yml::render(tree, source, &[], Arch::NATIVE, &manifest)?;
             JobletExec::new(program, tree, &runtime_yml, spool, wanted, false)
         };
         if arch == Arch::NATIVE {

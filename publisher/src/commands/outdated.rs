@@ -243,9 +243,7 @@ impl<'n> Resolver<'n> {
                     return Ok(entries);
                 }
                 News::Of(other) => {
-                    let named = |it: &&Input| {
-                        updates::name_and_version(it).is_some_and(|(name, _)| name == other)
-                    };
+                    let named = |it: &&Input| it.package().is_some_and(|(name, _)| name == other);
                     let Some(found) = now.values().flatten().find(named) else { break };
                     (input, name) = (found.clone(), other);
                 }

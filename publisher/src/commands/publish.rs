@@ -3,7 +3,7 @@
 use super::signer::{self, Signer};
 use crate::error::Error;
 use crate::{cli::args, fs::paths, record, registry::document, site};
-use joblet_format::Registry;
+use joblet_format::{Freshness, Registry};
 use std::collections::BTreeMap;
 use std::{
     fs, os::unix::fs::PermissionsExt, panic::resume_unwind, path::Path, sync::OnceLock, thread,
@@ -45,11 +45,20 @@ fn allowed(
     Ok(Some(text))
 }
 
+/// What the last refresh wrote, as it is there and read; none where there was none.
+fn refreshed(file: &Path) -> Result<Option<(Vec<u8>, Freshness)>, Error> {
+    let Some(bytes) = paths::read_given_if_there(file)? else { return Ok(None) };
+    let read = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::config(file, format!("is not what a refresh wrote: {error}")))?;
+    Ok(Some((bytes, read)))
+}
+
 /// The pages, and the registry that they link to. Nothing is written if that would be refused.
 pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let all = record::read_all(&options.records)?;
     let signer = Signer::open(&options.signing)?;
     let registry = document::make(&all);
+    let refreshed = refreshed(&options.freshness)?;
     let place = options.out.join("registry.json");
     let new = !options.out.exists();
     // Both take long for a large registry, so which pages differ is found out meanwhile.
@@ -68,6 +77,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
             place: &options.records,
             source: &options.source,
             registry: options.registry.as_deref(),
+            freshness: refreshed.as_ref().map(|(_, freshness)| freshness),
         };
         let written = site::write_if(&permit, &registry, &all, &from, &options.out);
         (written, staging.join().unwrap_or_else(|panic| resume_unwind(panic)))
@@ -78,6 +88,13 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
         paths::publish(staged, &place)?;
     }
     signer::settle(&options.out, &place, signer.as_ref())?;
+    if let Some((bytes, _)) = &refreshed {
+        paths::write(&options.out.join("freshness.json"), bytes)?;
+        let signature = options.freshness.with_extension("json.minisig");
+        if let Some(bytes) = paths::read_given_if_there(&signature)? {
+            paths::write(&options.out.join("freshness.json.minisig"), &bytes)?;
+        }
+    }
     if new {
         // Whatever the umask: a site is for others to read.
         let readable = fs::Permissions::from_mode(0o755);

@@ -7,7 +7,8 @@ pub mod wheel_tags;
 use crate::{
     error::{Error, shown},
     fs::paths,
-    lock::wheel_tags::WheelName,
+    lock::wheel_tags::{WheelName, normalized},
+    net::http::percent_decoded,
     source::{Source, is_address},
 };
 use joblet_format::{Arch, Checksum, RuntimeName};
@@ -100,6 +101,23 @@ impl Input {
                 Err(format!("{:?} has a secret in it, and locks are public", shown::address(name)))
             }
             Kind::Deb | Kind::Wheel | Kind::Tar => Ok(()),
+        }
+    }
+
+    /// The package that it is, by the name of its file: name and version. A version of Debian's has no epoch
+    /// there. None for an archive.
+    pub(crate) fn package(&self) -> Option<(String, String)> {
+        match self.kind {
+            Kind::Deb => {
+                let file = percent_decoded(self.file_name());
+                let mut parts = file.split('_');
+                Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
+            }
+            Kind::Wheel => {
+                let wheel = WheelName::parse(&self.name)?;
+                Some((normalized(wheel.name), wheel.version.to_owned()))
+            }
+            Kind::Tar => None,
         }
     }
 

@@ -42,6 +42,11 @@ pub fn document(
         "licenseConcluded": NOTHING,
         "licenseDeclared": NOTHING,
         "copyrightText": NOTHING,
+        "externalRefs": [purl(&format!(
+            "pkg:generic/{}@{}?checksum=sha256:{hex}",
+            percent(source.name.as_str()),
+            source.version
+        ))],
     })];
     packages.extend(components.iter().map(|component| package(component, source, arch)));
     let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", RUNTIME)];
@@ -80,11 +85,7 @@ fn package(component: &Component, source: &Source, arch: Arch) -> Value {
         "licenseConcluded": NOTHING,
         "licenseDeclared": licence.expression.as_deref().unwrap_or(NOTHING),
         "copyrightText": NOTHING,
-        "externalRefs": [{
-            "referenceCategory": "PACKAGE-MANAGER",
-            "referenceType": "purl",
-            "referenceLocator": package_url(component, source, arch),
-        }],
+        "externalRefs": [purl(&package_url(component, source, arch))],
     });
     let mut say = |key: &str, text: Option<String>| {
         if let Some(text) = text {
@@ -103,7 +104,15 @@ fn package_url(component: &Component, source: &Source, arch: Arch) -> String {
     match component.kind {
         Kind::Deb => {
             let suite = source.debian.as_ref().map_or("", |debian| debian.suite.as_str());
-            format!("pkg:deb/debian/{name}@{version}?arch={arch}&distro={suite}")
+            // Advisories are about source packages.
+            let upstream = component.source.as_ref().map_or_else(String::new, |source| {
+                let mut parts = source.split([' ', '(', ')']).filter(|part| !part.is_empty());
+                let name = percent(parts.next().unwrap_or_default());
+                let version =
+                    parts.next().map_or_else(String::new, |it| format!("%40{}", percent(it)));
+                format!("&upstream={name}{version}")
+            });
+            format!("pkg:deb/debian/{name}@{version}?arch={arch}&distro={suite}{upstream}")
         }
         Kind::Wheel => {
             let name = percent(&normalized(&component.name));
@@ -111,6 +120,15 @@ fn package_url(component: &Component, source: &Source, arch: Arch) -> String {
         }
         Kind::Tar => format!("pkg:generic/{name}?checksum=sha256:{}", component.sha256.hex()),
     }
+}
+
+/// A reference by a package URL.
+fn purl(locator: &str) -> Value {
+    json!({
+        "referenceCategory": "PACKAGE-MANAGER",
+        "referenceType": "purl",
+        "referenceLocator": locator,
+    })
 }
 
 fn percent(text: &str) -> String {

@@ -1,8 +1,7 @@
 //! The inputs of a lock and those that would be locked now → what is newer, and what it fixes.
 
 use crate::{
-    lock::{Input, Kind, wheel_tags::WheelName, wheel_tags::normalized},
-    net::http::percent_decoded,
+    lock::{Input, Kind},
     unpack::changelog::Entry,
 };
 use joblet_format::Arch;
@@ -104,26 +103,10 @@ pub(crate) fn between(
 /// Inputs by kind and name, with their versions. Two of one name are as good as one.
 fn packages(inputs: &[Input]) -> BTreeMap<(Kind, String), (String, &Input)> {
     let named = inputs.iter().filter_map(|input| {
-        let (name, version) = name_and_version(input)?;
+        let (name, version) = input.package()?;
         Some(((input.kind, name), (version, input)))
     });
     named.collect()
-}
-
-/// The package that an input is, by the name of its file.
-pub(crate) fn name_and_version(input: &Input) -> Option<(String, String)> {
-    match input.kind {
-        Kind::Deb => {
-            let file = percent_decoded(input.file_name());
-            let mut parts = file.split('_');
-            Some((parts.next()?.to_owned(), parts.next()?.to_owned()))
-        }
-        Kind::Wheel => {
-            let wheel = WheelName::parse(&input.name)?;
-            Some((normalized(wheel.name), wheel.version.to_owned()))
-        }
-        Kind::Tar => None,
-    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::{
     error::Error,
     record::{self, files},
 };
-use joblet_format::{IndexFile, Record, Registry, Release, RuntimeName, Version};
+use joblet_format::{Freshness, IndexFile, Record, Registry, Release, RuntimeName, Version};
 use output::{Output, Permit};
 use registry_name::RegistryName;
 use serde::Serialize;
@@ -102,7 +102,13 @@ pub fn write(
     source: &Path,
     out: &Path,
 ) -> Result<Summary, Error> {
-    write_if(&|| Ok(()), registry, records, &Options { place, source, registry: None }, out)
+    write_if(
+        &|| Ok(()),
+        registry,
+        records,
+        &Options { place, source, registry: None, freshness: None },
+        out,
+    )
 }
 
 /// Where a site comes from, and what it is called.
@@ -113,6 +119,8 @@ pub(crate) struct Options<'a> {
     pub(crate) source: &'a Path,
     /// What programs call the registry, `owner/repo` or an address; found out where it is not given.
     pub(crate) registry: Option<&'a str>,
+    /// What the last refresh found, if there was one.
+    pub(crate) freshness: Option<&'a Freshness>,
 }
 
 /// As [`write()`], with a question that is asked before the first file changes, while it is found out
@@ -127,7 +135,7 @@ pub(crate) fn write_if(
     let Options { place, source, .. } = *options;
     let sources = Sources::load(source)?;
     let theme = sources.theme()?;
-    let catalogue = Catalogue::new(registry, records);
+    let catalogue = Catalogue::new(registry, records, options.freshness);
     let parts = parts(registry, &sources);
     let coming = || parts.iter().flat_map(|part| part.paths(&catalogue)).collect();
     let output = Output::open(out, permit, &coming)?;
@@ -180,7 +188,10 @@ impl<'a> Part<'a> {
             Self::Runtime(name, releases) => (name, releases),
         };
         let directory = format!("runtimes/{name}/");
-        let key = site.theme.key("runtime", &(site.catalogue.sources(name), &site.registry));
+        let key = site.theme.key(
+            "runtime",
+            &(site.catalogue.sources(name), &site.registry, site.catalogue.fresh(name)),
+        );
         if let Some(done) = site.output.unchanged(&directory, &key) {
             return Ok(done);
         }

@@ -4,6 +4,7 @@
 
 pub(crate) mod edit;
 pub mod import;
+pub(crate) mod language;
 mod rules;
 pub mod template;
 

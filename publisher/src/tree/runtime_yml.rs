@@ -2,11 +2,16 @@
 
 use crate::{
     error::Error,
-    source::{Source, expand},
+    lock::{Input, Kind},
+    source::{Source, expand, language::language},
     tree::Tree,
 };
 use joblet_format::{Arch, Mount, RuntimeYml};
-use std::{collections::BTreeMap, path::Path};
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 /// Directories that jobs see read-only, in the order in which they are mounted.
 const READ_ONLY: [&str; 6] = ["bin", "etc", "lib", "lib64", "sbin", "usr"];
@@ -20,9 +25,18 @@ const ENVIRONMENT: [(&str, &str); 2] =
 /// A top-level link (`bin` → `usr/bin`) is mounted like a directory. Other top-level entries, such
 /// as `opt`, are mounted read-only too; `tmp` is private and writable.
 ///
+/// `language` and `packages` are what Joblet's tools show of a runtime: the packages that the manifest asks
+/// for and every wheel of `inputs`, with their locked versions.
+///
 /// # Errors
 /// [`Error::Config`] if the manifest's `environment` cannot be one.
-pub fn render(tree: &Tree, source: &Source, arch: Arch, manifest: &Path) -> Result<String, Error> {
+pub(crate) fn render(
+    tree: &Tree,
+    source: &Source,
+    inputs: &[Input],
+    arch: Arch,
+    manifest: &Path,
+) -> Result<String, Error> {
     let refused = |reason: String| Error::config(manifest, reason);
     let is_top = |path: &&str| !path.contains('/') && tree.is_dir(path);
     let tops: Vec<&str> = tree.iter().map(|(path, _)| path).filter(is_top).collect();
@@ -52,7 +66,37 @@ pub fn render(tree: &Tree, source: &Source, arch: Arch, manifest: &Path) -> Resu
     let description = &source.description;
     let yml = RuntimeYml::new(name, &version, description, mounts, environment, &[arch]);
     let yml = yml.map_err(refused)?;
-    yaml_serde::to_string(&yml).map_err(|error| refused(error.to_string()))
+    let language = Some(language(&source.name).to_lowercase()).filter(|it| it != "other");
+    let file = ForJoblet { yml: &yml, language, packages: packages(source, inputs) };
+    yaml_serde::to_string(&file).map_err(|error| refused(error.to_string()))
+}
+
+/// `runtime.yml` with what Joblet's tools show.
+#[derive(Serialize)]
+struct ForJoblet<'a> {
+    #[serde(flatten)]
+    yml: &'a RuntimeYml,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    language: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    packages: Vec<String>,
+}
+
+/// `NAME=VERSION` of Debian packages that are asked for, `NAME==VERSION` of wheels, sorted.
+fn packages(source: &Source, inputs: &[Input]) -> Vec<String> {
+    let debian = source.debian.iter().flat_map(|debian| &debian.packages);
+    let asked: BTreeSet<_> =
+        debian.map(|package| package.split('=').next().unwrap_or(package)).collect();
+    let named = |input: &Input| {
+        let (name, version) = input.package()?;
+        match input.kind {
+            Kind::Deb => asked.contains(&*name).then(|| format!("{name}={version}")),
+            Kind::Wheel => Some(format!("{name}=={version}")),
+            Kind::Tar => None,
+        }
+    };
+    let named: BTreeSet<_> = inputs.iter().filter_map(named).collect();
+    named.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -76,7 +120,7 @@ mod tests {
              environment: { LANG: C, HOMES: '/x/{multiarch}' }\n",
         )
         .unwrap();
-        let text = render(&tree, &source, Arch::Arm64, Path::new("m")).unwrap();
+        let text = render(&tree, &source, &[], Arch::Arm64, Path::new("m")).unwrap();
         let yml: RuntimeYml = yaml_serde::from_str(&text).unwrap();
         let mounts: Vec<_> =
             yml.mounts().iter().map(|mount| (mount.target.as_str(), mount.readonly)).collect();
@@ -91,11 +135,40 @@ mod tests {
     }
 
     #[test]
+    fn joblets_tools_see_language_and_packages() {
+        let source = crate::source::parse(
+            "name: python-3.11-ml\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\n\
+             debian: { suite: bookworm, packages: [python3.11, g++=12] }\n",
+        )
+        .unwrap();
+        let input = |kind, name: &str| Input {
+            kind,
+            name: name.into(),
+            size: Some(1),
+            sha256: joblet_format::Checksum::from_digest([0; 32]),
+        };
+        let inputs = [
+            input(Kind::Wheel, "NumPy-1.26.2-py3-none-any.whl"),
+            input(Kind::Deb, "debian/pool/main/p/python3.11_3.11.2-6_amd64.deb"),
+            input(Kind::Deb, "debian/pool/main/g/g%2b%2b_12_amd64.deb"),
+            input(Kind::Deb, "debian/pool/main/b/bash_5_amd64.deb"),
+        ];
+        let text = render(&Tree::default(), &source, &inputs, Arch::Amd64, Path::new("m")).unwrap();
+        let shown =
+            "language: python\npackages:\n- g++=12\n- numpy==1.26.2\n- python3.11=3.11.2-6\n";
+        assert!(text.ends_with(shown), "{text}");
+        // And joblet-exec reads it.
+        let yml: RuntimeYml = yaml_serde::from_str(&text).unwrap();
+        assert!(yml.ignored().is_empty() && yml.name() == "python-3.11-ml");
+    }
+
+    #[test]
     fn an_environment_that_cannot_be_is_refused() {
         let source = crate::source::parse(
             "name: d\nversion: 1.0.0\nplatforms: [ubuntu-arm64]\nenvironment: { 'A=B': x }\n",
         );
-        let error = render(&Tree::default(), &source.unwrap(), Arch::Arm64, Path::new("m.yaml"));
+        let error =
+            render(&Tree::default(), &source.unwrap(), &[], Arch::Arm64, Path::new("m.yaml"));
         let error = error.unwrap_err().to_string();
         assert_eq!(error, "m.yaml: environment: \"A=B\" cannot be a variable");
     }

@@ -85,12 +85,19 @@ fn bills_of_materials_say_what_is_inside() {
     let checksum = record["release"]["artifacts"]["arm64"]["checksum"].as_str().unwrap();
     let hex = checksum.strip_prefix("sha256:").unwrap();
     assert_eq!(runtime["checksums"][0]["checksumValue"], hex);
+    // Scanners match by package URLs: every package has one.
+    for package in document["packages"].as_array().unwrap() {
+        let reference = &package["externalRefs"][0];
+        assert_eq!(reference["referenceType"], "purl", "{package}");
+        assert!(reference["referenceLocator"].as_str().unwrap().starts_with("pkg:"), "{package}");
+    }
     assert_eq!(document["creationInfo"]["created"], "2026-01-31T12:00:00Z");
     let package = &document["packages"][1];
     assert_eq!(package["versionInfo"], "1:2.0+dfsg~rc1-1");
     assert_eq!(package["sourceInfo"], "built from demo-src (9)");
     let locator = &package["externalRefs"][0]["referenceLocator"];
-    let want = "pkg:deb/debian/demo@1%3A2.0%2Bdfsg~rc1-1?arch=arm64&distro=bookworm";
+    let want = "pkg:deb/debian/demo@1%3A2.0%2Bdfsg~rc1-1?arch=arm64&distro=bookworm\
+                &upstream=demo-src%409";
     assert_eq!(locator, want);
     let licences: Vec<_> = document["packages"].as_array().unwrap()[1..]
         .iter()

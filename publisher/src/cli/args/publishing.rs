@@ -38,6 +38,8 @@ pub(crate) struct Site {
     pub out: PathBuf,
     /// What programs call the registry; found out where it is not given.
     pub registry: Option<String>,
+    /// What the last refresh found, if that file is there.
+    pub freshness: PathBuf,
     /// What signs `registry.json`, where it is signed.
     pub signing: Signing,
 }
@@ -68,6 +70,12 @@ pub(crate) struct Keygen {
     pub in_work_tree: bool,
 }
 
+static FRESHNESS: Opt<PathBuf> = Opt::path(
+    "--freshness",
+    "FILE",
+    "what the last refresh found, as outdated --save writes it; copied beside the registry",
+)
+.or("freshness.json");
 static REGISTRY_FILE: Opt<PathBuf> =
     Opt::path("--out", "FILE", "the registry to write").or("registry.json");
 
@@ -139,7 +147,15 @@ pub(super) static SITE: Command<Parsed> = Command {
     help: "write the static site and its registry.json from the records",
     about: "Without --registry, a registry whose archives are all in one repository on GitHub is called by that \
             repository's name; on pages of another one, a script fills in the address of the site.",
-    options: &[&RECORDS.row, &THEME.row, &SITE_DIR.row, &ADDRESS.row, &KEY.row, &PASSWORD_FILE.row],
+    options: &[
+        &RECORDS.row,
+        &THEME.row,
+        &SITE_DIR.row,
+        &ADDRESS.row,
+        &FRESHNESS.row,
+        &KEY.row,
+        &PASSWORD_FILE.row,
+    ],
     examples: &[("joblet-publish site", "dist/site, of what is published")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -148,6 +164,7 @@ pub(super) static SITE: Command<Parsed> = Command {
             source: call.needed(&THEME)?,
             out: call.needed(&SITE_DIR)?,
             registry: call.value(&ADDRESS)?,
+            freshness: call.needed(&FRESHNESS)?,
             signing: signing(call)?,
         }))
     }),

@@ -1,10 +1,8 @@
 //! The home page: every runtime, with what the filters go by.
 
 use super::super::text::{day, grouped};
-use super::{
-    Catalogue, SUMMARY, architectures, archives, description,
-    language::{example, language},
-};
+use super::{Catalogue, SUMMARY, architectures, archives, description};
+use crate::source::language::{example, language};
 use joblet_format::{Release, RuntimeName, Version, text};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,9 +6,9 @@
 
 mod changes;
 mod chart;
+mod fresh;
 mod home;
 mod inside;
-mod language;
 mod licence;
 mod news;
 mod runtime;
@@ -16,7 +16,9 @@ mod search;
 mod version;
 
 use super::text::{Address, address, day, visible};
-use joblet_format::{Arch, Artifact, Platform, Record, Registry, Release, RuntimeName, Version};
+use joblet_format::{
+    Arch, Artifact, Freshness, Platform, Record, Registry, Release, RuntimeName, Version,
+};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -34,6 +36,8 @@ pub(super) struct Catalogue<'a> {
     news: Vec<(&'a Record, &'a Release)>,
     /// Where in `news` the records of a runtime are.
     news_of: HashMap<&'a RuntimeName, Vec<usize>>,
+    /// What the last refresh found, if there was one.
+    freshness: Option<&'a Freshness>,
 }
 
 impl<'a> Catalogue<'a> {
@@ -45,7 +49,11 @@ impl<'a> Catalogue<'a> {
         self.record(name, &release.version).map_or(release, |record| &record.release)
     }
 
-    pub(super) fn new(registry: &'a Registry, records: &'a [Record]) -> Self {
+    pub(super) fn new(
+        registry: &'a Registry,
+        records: &'a [Record],
+        freshness: Option<&'a Freshness>,
+    ) -> Self {
         let mut news: Vec<_> = records
             .iter()
             .filter(|record| day(&record.published_at).is_some())
@@ -69,6 +77,7 @@ impl<'a> Catalogue<'a> {
             records: records.iter().map(key).collect(),
             news,
             news_of,
+            freshness,
         }
     }
 

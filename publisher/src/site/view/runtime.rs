@@ -4,11 +4,11 @@ use super::{
     Catalogue, SUMMARY, amd64_alone, architectures, archives,
     chart::Chart,
     description,
+    fresh::Freshness,
     inside::{Inside, Listed, inside, listed},
-    language::example,
     not_for_rnx, platforms, yanked,
 };
-use crate::error::Error;
+use crate::{error::Error, source::language::example};
 use joblet_format::{Arch, Record, Release, RuntimeName, text};
 use serde::Serialize;
 use std::{collections::BTreeSet, path::Path};
@@ -48,6 +48,7 @@ struct Row<'a> {
     prerelease: bool,
     yanked: Option<String>,
     day: Option<&'a str>,
+    fresh: Option<Freshness>,
     /// Of the download, one for each architecture of the page.
     sizes: Vec<Option<String>>,
 }
@@ -89,6 +90,7 @@ impl<'a> Catalogue<'a> {
             prerelease: release.version.is_prerelease(),
             yanked: yanked(release).map(|reason| text::shortened(&reason, SUMMARY)),
             day: self.day(name, release),
+            fresh: self.freshness(name, &release.version),
             sizes: columns
                 .iter()
                 .map(|arch| release.artifact(*arch).map(|artifact| text::size(artifact.size)))

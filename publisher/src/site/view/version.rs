@@ -4,11 +4,11 @@ use super::super::text::{Address, address, file_name, grouped, repository, shell
 use super::{
     Catalogue, amd64_alone, archives,
     changes::Changes,
+    fresh::Freshness,
     inside::{Inside, Listed, inside, listed},
-    language::example,
     not_for_rnx, platforms, yanked,
 };
-use crate::error::Error;
+use crate::{error::Error, source::language::example};
 use joblet_format::{Arch, Artifact, Record, Release, RuntimeName, Version, text};
 use serde::Serialize;
 use std::path::Path;
@@ -25,6 +25,7 @@ pub(in crate::site) struct VersionPage<'a> {
     newer: Option<String>,
     latest: bool,
     day: Option<&'a str>,
+    fresh: Option<Freshness>,
     command: &'static str,
     platforms: Vec<String>,
     /// Why Joblet's own client does not install it, if so.
@@ -104,6 +105,7 @@ impl<'a> Catalogue<'a> {
             newer: latest.filter(|latest| **latest != release.version).map(Version::to_string),
             latest: latest == Some(&release.version),
             day: self.day(name, release),
+            fresh: self.freshness(name, &release.version),
             command: example(name),
             platforms: platforms(self.declared(name, release)),
             not_for_rnx: not_for_rnx(release),

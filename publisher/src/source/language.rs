@@ -40,12 +40,12 @@ fn for_name(name: &RuntimeName) -> (&'static str, &'static str) {
 }
 
 /// The language that a runtime is for.
-pub(super) fn language(name: &RuntimeName) -> &'static str {
+pub(crate) fn language(name: &RuntimeName) -> &'static str {
     for_name(name).0
 }
 
 /// A command that makes sense in a runtime.
-pub(super) fn example(name: &RuntimeName) -> &'static str {
+pub(crate) fn example(name: &RuntimeName) -> &'static str {
     for_name(name).1
 }
 
