@@ -233,7 +233,7 @@ fn hostile_indexes_are_refused() {
         (index(&whole, &[root(), file(0, "../a", &[1])]), "a path with `.`, `..`"),
         (
             index(&whole, &[root(), entry(3, 0, "l", b"\x04/etc"), file(1, "/x", &[1])]),
-            "no directory",
+            "its directory is not listed before it",
         ),
         // Files that no member holds, members that hold nothing, or the same bytes twice.
         (index(&[], &[root(), file(0, "a", &[1])]), "unpack to 0 bytes"),
