@@ -16,7 +16,7 @@ use std::{
 const TOOLS: [&str; 5] = ["cat", "dd", "id", "sh", "sleep"];
 
 /// What each case of `minimal-init.sh` must print (in part, where it ends with `…`), and its status.
-const CASES: [(&str, &str, i32); 28] = [
+const CASES: [(&str, &str, i32); 30] = [
     ("version", concat!("joblet-exec ", env!("CARGO_PKG_VERSION"), "\n"), 0),
     ("bare-list", "no runtime is installed in /opt/joblet/runtimes; …", 0),
     ("bare-install", "installed demo@1.0.0 …", 0),
@@ -50,6 +50,8 @@ const CASES: [(&str, &str, i32); 28] = [
     ("user-limited", USER_LIMITED, 0),
     ("user-siblings", "", 0),
     ("user-alone", "0::/\n", 0),
+    ("served", "fuse\n0\n", 0),
+    ("user-served", "fuse\n1000\n", 0),
     ("clean", "\n", 0),
 ];
 
@@ -156,6 +158,9 @@ fn root_of(kernel: &Path) -> Vec<u8> {
     }
     add(&mut image, "joblet-exec", 0o100_755, &fs::read(crate::common::program()).unwrap());
     add(&mut image, "overlay.ko", 0o100_644, &fs::read(kernel.join("overlay.ko")).unwrap());
+    if let Ok(module) = fs::read(kernel.join("fuse.ko")) {
+        add(&mut image, "fuse.ko", 0o100_644, &module);
+    }
     add(&mut image, "registry", 0o040_755, b"");
     for name in crate::common::list(&world.path("registry")) {
         let content = fs::read(world.path("registry").join(&name)).unwrap();

@@ -122,5 +122,13 @@ try user-refused user_run other "--pids 5" :
 try user-limited user_run given/session "--memory 16 --pids 5" 'cat /proc/self/cgroup; dd if=/dev/zero of=/dev/null bs=64M count=1' '; echo $?'
 try user-siblings b rmdir $root
 try user-alone user_run alone "--pids 5" "cat /proc/self/cgroup"
+# While it is being installed: as root, and as a user who may open the device.
+[ ! -e /fuse.ko ] || b insmod /fuse.ko || echo "@@ fuse.ko does not load"
+b chmod 666 /dev/fuse
+b mkdir /mine
+b chown 1000 /mine
+types='while read line; do case $line in *fuse*) echo fuse;; esac; done </proc/mounts; id -u'
+try served run "--lazy --registry /registry --store /served" "$types"
+try user-served user_run other "--lazy --registry /registry --store /mine/store" "$types"
 try clean groups
 b poweroff -f
