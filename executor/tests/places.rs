@@ -111,6 +111,10 @@ fn directories_that_programs_expect() {
             let want = "/tmp\n/var/tmp\n/run\n/home\n/opt\n/mnt\n/media\n";
             assert_eq!(output.stdout, want, "{user:?} {output:?}");
         }
+        let script = "head -c 2M /dev/zero > /scratch/big; echo $?";
+        let output = run(world, user, &["--tmpfs=/scratch:1M"], script);
+        assert_eq!(output.stdout, "1\n", "{output:?}");
+        assert!(output.stderr.contains("No space left on device"), "{output:?}");
         if world.can_limit(user) {
             let script = "head -c 200M /dev/zero > /tmp/big; echo $?";
             let output = run(world, user, &["--memory=200M"], script);

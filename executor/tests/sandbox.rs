@@ -1,15 +1,16 @@
 //! Jobs in real namespaces, as root and as an ordinary user.
 
-use crate::support::{World, finish};
+use crate::common::skip;
+use crate::support::{World, finish, hierarchy};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    os::unix::fs::symlink,
-    process::{Child, Command},
+    io::{BufRead, BufReader, Read},
+    os::unix::{fs::symlink, process::CommandExt},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -66,6 +67,33 @@ fn limits_hold_or_the_reason_is_said() {
             assert!(output.stderr.starts_with(reason) && output.stdout.is_empty(), "{output:?}");
             assert_eq!(output.status, Some(125));
         }
+    }
+}
+
+/// As root. One process that needs too much ends the whole job, and no group is left.
+#[test]
+fn limits_hold_in_version_1_of_control_groups() {
+    let Some(world) = World::get() else { return };
+    let all = ["memory", "cpu", "pids"].map(hierarchy);
+    if !nix::unistd::geteuid().is_root() || all.contains(&None) {
+        skip::not_applicable("root limits by version 1 of control groups where a host has that");
+        return;
+    }
+    let grow = "(a=xxxxxxxxxxxxxxxx; while :; do a=$a$a; done); echo survived";
+    for (options, script, stdout, status) in [
+        (&["--memory=50M"][..], "cat /sys/fs/cgroup/memory/memory.limit_in_bytes", "52428800\n", 0),
+        (&["--cpu=0.5", "--memory=1G"], "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n", 0),
+        (&["--pids=3"], "{ sleep 9 & sleep 9 & sleep 9 & } 2>/dev/null; echo alive", "", 254),
+        (&["--memory=50M"], grow, "", 137),
+        (&["--memory=50M", "--init"], grow, "", 137),
+    ] {
+        let child = world.command(None, &World::shell(options, script)).spawn().unwrap();
+        let name = format!("joblet-exec.job.{}.", child.id());
+        let output = finish(child);
+        assert_eq!((output.stdout.as_str(), output.status), (stdout, Some(status)), "{output:?}");
+        assert_eq!(output.stderr.contains("more than its 50 MiB"), status == 137, "{output:?}");
+        let left = all.iter().flatten().flat_map(|dir| fs::read_dir(dir).unwrap().flatten());
+        assert!(!left.into_iter().any(|it| it.file_name().to_string_lossy().starts_with(&name)));
     }
 }
 
@@ -424,6 +452,71 @@ fn signals_do_what_they_do_to_any_program() {
             kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
             let output = finish(child);
             assert_eq!(output.status, Some(status), "{user:?} {script} {signal}");
+        }
+    }
+}
+
+/// SEC-B13: those that have no name of their own, and those that a watchdog or a limit sends.
+#[test]
+fn every_signal_that_can_be_caught_goes_on() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (script, number, status) in [
+            ("echo ready; sleep 60", 37, 165),
+            ("echo ready; sleep 60", 64, 192),
+            ("trap 'exit 7' RTMIN+3; echo ready; sleep 60 & wait", 37, 7),
+            ("echo ready; sleep 60", 6, 134),
+            ("echo ready; sleep 60", 14, 142),
+            ("trap 'exit 8' XCPU; echo ready; sleep 60 & wait", 24, 8),
+            ("echo ready; sleep 0.5; exit 9", 23, 9), // URG does nothing by itself
+        ] {
+            for options in [&[][..], &["--init"]] {
+                let words = World::shell(options, script);
+                let mut child = world.command(user, &words).spawn().unwrap();
+                child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+                send(&child, number);
+                let output = finish(child);
+                assert_eq!(output.status, Some(status), "{user:?} {options:?} {script} {number}");
+            }
+        }
+    }
+}
+
+fn send(child: &Child, number: i32) {
+    let words = [format!("-{number}"), child.id().to_string()];
+    assert!(Command::new("kill").args(words).status().unwrap().success());
+}
+
+/// The kernel spares PID 1 SIGPIPE: the launcher does what it would have done.
+#[test]
+fn a_job_that_nobody_reads_ends_as_any_program_does() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        for (script, read, status) in [
+            ("while :; do echo y; done", "head -1", 141),
+            ("while sleep 0.1; do echo y; done", "head -1", 141),
+            // It does something about the signal, or writes nothing more.
+            ("trap '' PIPE; while echo y; do :; done; exit 7", "head -1", 7),
+            ("echo y; sleep 1; exit 8", "head -1", 8),
+            ("for n in 1 2 3; do echo y; sleep 0.1; done; exit 9", "cat", 9),
+        ] {
+            for options in [&[][..], &["--init"]] {
+                let words = World::shell(options, script);
+                let pipe =
+                    format!("\"$@\" 2>/dev/null | {read} | sort -u; echo ${{PIPESTATUS[0]}}");
+                let mut run = Command::new("timeout");
+                run.args(["20", "bash", "-c", &pipe, "bash"]).args(world.program()).args(words);
+                run.current_dir(world.path("cwd")).stdin(Stdio::null()).stdout(Stdio::piped());
+                if let Some(user) = user {
+                    run.uid(user).gid(user);
+                }
+                let output = finish(run.spawn().unwrap());
+                assert_eq!(
+                    output.stdout,
+                    format!("y\n{status}\n"),
+                    "{user:?} {options:?} {script}"
+                );
+            }
         }
     }
 }

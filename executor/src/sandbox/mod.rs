@@ -49,12 +49,12 @@ pub fn nothing() -> Job {
     Job { share_cwd: false, ..Job::new(vec!["/nothing".into()]) }
 }
 
-/// Whether a job can have these limits.
+/// By what a job can have these limits: which version of control groups.
 ///
 /// # Errors
-/// Why not, and how to fix it.
-pub fn can_limit(limits: Limits) -> Result<(), String> {
-    launcher::cgroup::Cgroup::make(limits).map(drop)
+/// Why it cannot, and how to fix it.
+pub fn can_limit(limits: Limits) -> Result<&'static str, String> {
+    launcher::cgroup::Cgroup::make(limits).map(|group| group.version())
 }
 
 /// Runs `job` in `runtime` and waits for its end; what it left in its private directory, if that is

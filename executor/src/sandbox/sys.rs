@@ -424,6 +424,53 @@ pub(super) fn default_signal(signal: libc::c_int) {
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }
 
+/// Blocks the signals of `mask` (bit n-1 for signal n) as well. Returns what was blocked before.
+///
+/// # Errors
+/// None that can be met.
+pub(super) fn block_signals(mask: u64) -> Result<u64, Errno> {
+    change_blocked(libc::SIG_BLOCK, mask)
+}
+
+/// Blocks the signals of `mask`, and no others.
+///
+/// # Errors
+/// None that can be met.
+pub(super) fn set_blocked_signals(mask: u64) -> Result<(), Errno> {
+    change_blocked(libc::SIG_SETMASK, mask).map(drop)
+}
+
+/// As sigprocmask(2), of all signals: the C library's call leaves some out.
+fn change_blocked(how: libc::c_int, mask: u64) -> Result<u64, Errno> {
+    let (mut before, size) = (0_u64, size_of::<u64>());
+    let nr = libc::SYS_rt_sigprocmask;
+    // SAFETY: the kernel reads one mask and writes the other, of `size` bytes each.
+    let rc = unsafe { libc::syscall(nr, how, &raw const mask, &raw mut before, size) };
+    Errno::result(rc).map(|_| before)
+}
+
+/// A descriptor, which does not block, from which the blocked signals of `mask` can be read.
+///
+/// # Errors
+/// As signalfd(2).
+pub(super) fn signal_queue(mask: u64) -> Result<OwnedFd, Errno> {
+    let (flags, size) = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK, size_of::<u64>());
+    // SAFETY: the kernel reads one mask of `size` bytes.
+    let fd = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const mask, size, flags) };
+    let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: a new descriptor is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sends `signal` to the process `pid`, or if that is negative to the process group.
+///
+/// # Errors
+/// As kill(2).
+pub(super) fn send_signal(pid: libc::pid_t, signal: libc::c_int) -> Result<(), Errno> {
+    // SAFETY: no memory is passed. A signal to this process itself is blocked, or stops it.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
 unsafe extern "C" {
     /// Where the program begins in memory; defined by the linker.
     #[link_name = "__executable_start"]

@@ -168,7 +168,7 @@ impl World {
         words.map(str::to_owned).collect()
     }
 
-    /// Whether `user` can limit jobs here, as `doctor` reports it. Root always can where version 2 of
+    /// Whether `user` can limit jobs here, as `doctor` reports it. Root always can where a version of
     /// control groups has the controllers, else a `doctor` that finds nothing would hide a fault.
     pub(crate) fn can_limit(&self, user: Option<u32>) -> bool {
         let mut command = Command::new(self.path("joblet-exec"));
@@ -182,8 +182,9 @@ impl World {
         let can = row["status"] == "PASS";
         if user.is_none() && nix::unistd::geteuid().is_root() {
             let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers");
-            let controllers = controllers.unwrap_or_default(); // version 1
-            let all = ["memory", "cpu", "pids"].iter().all(|name| controllers.contains(name));
+            let controllers = controllers.unwrap_or_default();
+            let there = |name| controllers.contains(name) || hierarchy(name).is_some();
+            let all = ["memory", "cpu", "pids"].into_iter().all(there);
             assert_eq!(can, all, "{row}");
         }
         can
@@ -193,6 +194,14 @@ impl World {
     pub(crate) fn run(&self, user: Option<u32>, options: &[&str], script: &str) -> Output {
         finish(self.command(user, &Self::shell(options, script)).spawn().unwrap())
     }
+}
+
+/// Where version 1 of control groups has the controller `name`, below the caller's own group.
+pub(crate) fn hierarchy(name: &str) -> Option<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let path = own.lines().find_map(|line| line.split_once(&format!(":{name}:")).map(|it| it.1))?;
+    let directory = Path::new("/sys/fs/cgroup").join(name).join(path.trim_start_matches('/'));
+    directory.exists().then_some(directory)
 }
 
 /// Removes `dir` when this process ends: what is static is never dropped.

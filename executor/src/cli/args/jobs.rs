@@ -127,7 +127,10 @@ pub(super) static GPU: Opt<Wanted> = Opt::value(
     "how many of the host's GPUs it may use",
 );
 static INIT: Opt<()> =
-    Opt::switch("--init", "run an init as PID 1 that forwards signals and reaps zombies");
+    Opt::switch("--init", "run an init as PID 1 that forwards signals and reaps zombies").about(
+        "Without it, and without a terminal, the job is PID 1, and signals that it sends itself (raise, \
+         alarm, kill $$) do nothing unless it handles them; abort is a SEGV, 139.",
+    );
 pub(super) static TTY: Opt<Terminal> = Opt::choice(
     "--tty",
     "auto|always|never",

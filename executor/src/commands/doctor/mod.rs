@@ -124,8 +124,12 @@ fn limits() -> Check {
         Limits { cpu: Some(1000), ..Limits::default() },
         Limits { pids: Some(1000), ..Limits::default() },
     ];
-    match each.into_iter().try_for_each(sandbox::can_limit) {
-        Ok(()) => Check::pass("limits", "memory, processors and processes"),
+    match each.into_iter().map(sandbox::can_limit).collect::<Result<Vec<_>, _>>() {
+        Ok(by) => {
+            let by = by.last().copied().unwrap_or_default();
+            let message = format!("memory, processors and processes, by {by} of control groups");
+            Check::pass("limits", message)
+        }
         Err(reason) => {
             let message = format!("--memory, --cpu and --pids: {reason}");
             Check::bad("limits", State::Warn, Class::Launch, &message)

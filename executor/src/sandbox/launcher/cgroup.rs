@@ -1,11 +1,15 @@
-//! A job's share of memory, processors and processes: control groups, version 2.
+//! A job's share of memory, processors and processes: control groups of version 2, or of version 1 where
+//! those have the controllers ([`super::version_one`]).
 //!
 //! The launcher makes a group for each job and starts the job in it. Groups are made below the
 //! launcher's own, or below the nearest group above it that this user may change: what limits the
 //! launcher limits the job, too. A launcher holds a lock on its group; one without is left over
 //! from a launcher that was killed, and the next one removes it, see [`super::group`].
 
-use super::group::{self, Group, read, write};
+use super::{
+    group::{self, Group, read, write},
+    version_one,
+};
 use crate::sandbox::{
     plan::job::Limits,
     setup::mount_calls,
@@ -61,8 +65,13 @@ const LAUNCHER: &str = "launcher-of-joblet";
 /// What lets a user have groups where systemd gives them out.
 const SCOPE: &str = "start it in a scope of its own: systemd-run --user --scope joblet-exec …";
 
-/// The group of one job, with its limits.
-pub(crate) struct Cgroup(Group);
+/// The groups of one job, with its limits.
+pub(crate) enum Cgroup {
+    /// Version 1: one in each hierarchy.
+    One(Vec<Group>),
+    /// Version 2.
+    Two(Group),
+}
 
 impl Cgroup {
     /// Makes a group with these limits.
@@ -70,7 +79,14 @@ impl Cgroup {
     /// # Errors
     /// Why none can be made, and how to fix it.
     pub(crate) fn make(limits: Limits) -> Result<Self, String> {
-        let parent = parent(&limits.controllers())?;
+        let controllers = limits.controllers();
+        let parent = match parent(&controllers) {
+            Ok(parent) => parent,
+            Err(reason) => {
+                let made = version_one::make(limits, &controllers);
+                return made.map_or(Err(reason), |made| made.map(Self::One));
+            }
+        };
         group::sweep(&parent);
         let plain = |errno: Errno| format!("no group can be made: {errno}; {SCOPE}");
         let group = Group::make(parent).map_err(plain)?;
@@ -81,22 +97,55 @@ impl Cgroup {
                 Ok(()) => {}
             }
         }
-        Ok(Self(group))
+        Ok(Self::Two(group))
     }
 
-    /// Its directory.
-    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
-        self.0.dir.as_fd()
+    /// Which version it is of, as people call it.
+    pub(crate) fn version(&self) -> &'static str {
+        match self {
+            Self::One(_) => "version 1",
+            Self::Two(_) => "version 2",
+        }
     }
 
-    /// The file by which a process joins the group, on kernels that cannot start it there.
-    pub(crate) fn entrance(&self) -> Result<OwnedFd, Errno> {
-        openat(self.dir(), "cgroup.procs", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+    fn groups(&self) -> &[Group] {
+        match self {
+            Self::One(groups) => groups,
+            Self::Two(group) => std::slice::from_ref(group),
+        }
+    }
+
+    /// The directory of the group that a process can be started in.
+    pub(crate) fn dir(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::One(_) => None,
+            Self::Two(group) => Some(group.dir.as_fd()),
+        }
+    }
+
+    /// The files by which a process joins the groups, where it cannot be started there.
+    pub(crate) fn entrances(&self) -> Result<Vec<OwnedFd>, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = |group: &Group| openat(&group.dir, "cgroup.procs", flags, Mode::empty());
+        self.groups().iter().map(file).collect()
+    }
+
+    /// A descriptor that can be read when the job, as a whole, has run out of memory, where the kernel
+    /// does not end all of it.
+    pub(crate) fn watch_memory(&self) -> Option<OwnedFd> {
+        match self {
+            Self::One(groups) => groups.iter().find_map(version_one::watch_memory),
+            Self::Two(_) => None,
+        }
     }
 
     /// Whether the kernel ended the job because it needed more memory than it may have.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
-        let events = read(self.dir(), "memory.events").unwrap_or_default();
+        let group = match self {
+            Self::One(groups) => return groups.iter().any(version_one::ran_out_of_memory),
+            Self::Two(group) => group,
+        };
+        let events = read(group.dir.as_fd(), "memory.events").unwrap_or_default();
         let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
         kills.is_some_and(|count| count != "0")
     }
@@ -210,7 +259,7 @@ fn hierarchy() -> Result<(OwnedFd, PathBuf), String> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // A process outside of its namespace's part has a `..` there, which leads out of any mount.
     let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
-    for (top, point) in mounts.lines().filter_map(mount_of_v2) {
+    for (top, point) in mounts.lines().filter_map(mount_of_two) {
         let Ok(below) = Path::new(own).strip_prefix(&top) else { continue };
         if !below.components().all(plain) {
             continue;
@@ -232,11 +281,15 @@ fn hierarchy() -> Result<(OwnedFd, PathBuf), String> {
     })
 }
 
-/// Which group a line of mountinfo shows at which place, if it is a mount of version 2.
-fn mount_of_v2(line: &str) -> Option<(PathBuf, PathBuf)> {
+/// Which group a line of mountinfo shows at which place, if its file system, source and options are such.
+pub(super) fn mount_of(line: &str, is_it: impl Fn(&str) -> bool) -> Option<(PathBuf, PathBuf)> {
     let (mount, kind) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3).filter(|_| kind.starts_with("cgroup2 "));
+    let mut fields = mount.split(' ').skip(3).filter(|_| is_it(kind));
     Some((unescape(fields.next()?), unescape(fields.next()?)))
+}
+
+fn mount_of_two(line: &str) -> Option<(PathBuf, PathBuf)> {
+    mount_of(line, |kind| kind.starts_with("cgroup2 "))
 }
 
 #[cfg(test)]
@@ -275,7 +328,7 @@ mod tests {
             ("41 31", None),
         ] {
             let want = want.map(|(top, point)| (top.into(), point.into()));
-            assert_eq!(mount_of_v2(line), want, "{line}");
+            assert_eq!(mount_of_two(line), want, "{line}");
         }
     }
 }

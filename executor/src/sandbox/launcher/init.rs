@@ -3,24 +3,17 @@
 //! A program that is PID 1 gets no default action of a signal from inside its namespace, and
 //! inherits orphans. Under this one it is a process like any other.
 
-use super::signals::{ENDING, Forwarded};
+use super::signals::{Forwarded, Signal};
 use crate::env::weaken;
 use crate::sandbox::{
     setup::failure::Failure,
     sys::{self, Memory},
 };
-use nix::{
-    libc,
-    sys::{
-        signal::{Signal, kill},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 use rustix::{
     fd::BorrowedFd,
     io::write,
-    process::{DumpableBehavior, set_dumpable_behavior},
+    process::{DumpableBehavior, WaitOptions, set_dumpable_behavior, wait},
 };
 use std::convert::Infallible;
 
@@ -42,7 +35,7 @@ pub(crate) fn run_as_init(
     let signals = Forwarded::open()?;
     // What came too early for the job ends it before it begins.
     while let Some((signal, _)) = signals.read()? {
-        if ENDING.contains(&signal) {
+        if signal.is_ending() {
             end(report, signal);
         }
     }
@@ -51,9 +44,9 @@ pub(crate) fn run_as_init(
         signals.wait()?;
         while let Some((signal, from_terminal)) = signals.read()? {
             // What comes from the terminal went to all of its foreground group, so to the job.
-            if signal != Signal::SIGCHLD && !from_terminal {
+            if signal != Signal::CHLD && !from_terminal {
                 // Fails only for a job that has ended, which is seen below.
-                _ = kill(main, signal);
+                _ = sys::send_signal(main.as_raw(), signal.0);
             }
         }
         reap(main, report);
@@ -62,12 +55,15 @@ pub(crate) fn run_as_init(
 
 /// Reaps all that ended; ends with the main process.
 fn reap(main: Pid, report: BorrowedFd<'_>) {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        match status {
-            WaitStatus::Exited(pid, code) if pid == main => sys::exit_now(code),
-            WaitStatus::Signaled(pid, signal, _) if pid == main => end(report, signal),
-            WaitStatus::StillAlive => return,
-            _ => {}
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid.as_raw_nonzero().get() != main.as_raw() {
+            continue;
+        }
+        if let Some(code) = status.exit_status() {
+            sys::exit_now(code);
+        }
+        if let Some(signal) = status.terminating_signal() {
+            end(report, Signal(signal));
         }
     }
 }
@@ -77,7 +73,7 @@ pub(crate) const SIGNALED: u8 = 3;
 
 /// Ends as if `signal` had: PID 1 cannot really be ended by one.
 fn end(report: BorrowedFd<'_>, signal: Signal) -> ! {
-    let number = (signal as libc::c_int).to_le_bytes()[0];
+    let number = signal.number();
     // The launcher may be gone; then there is no one to report to.
     _ = write(report, &[SIGNALED, number]);
     sys::exit_now(128 + i32::from(number))

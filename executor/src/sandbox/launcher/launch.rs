@@ -3,6 +3,7 @@
 use super::{
     cgroup::Cgroup,
     engine, init,
+    reader::Reader,
     relay::Relay,
     results::{Expected, Results},
     signals::Signals,
@@ -75,7 +76,7 @@ pub(crate) fn run(
         terminal: wanted.as_ref(),
         network: network.as_ref().map(AsFd::as_fd),
         results: expected.as_ref().map(|expected| expected.far.as_fd()),
-        entrance: None,
+        entrances: &[],
         reader: reader.as_fd(),
         writer: writer.as_fd(),
         report: (3..=i32::MAX).find(|fd| !job.descriptors.contains(fd)).unwrap_or(3),
@@ -86,8 +87,11 @@ pub(crate) fn run(
     drop(writer);
     files.let_go();
     let init = steps.contains(&Step::Init);
+    let output = Reader::new(!init && files.shares_output());
+    let memory = cgroup.as_ref().and_then(Cgroup::watch_memory);
     let relays = std::mem::take(&mut files.piped).into_iter().map(Relay::new).collect();
-    let ended = supervise(&signals, pid, reader, (job.timeout, init), (terminal, relays));
+    let ended =
+        supervise(&signals, pid, reader, (job.timeout, init), (terminal, relays, output, memory));
     files.settle();
     let ended = ended.map_err(launch)?;
     match Failure::decode(&ended.report) {
@@ -122,18 +126,21 @@ fn clone(
 ) -> Result<Pid, (usize, Errno)> {
     let begin = steps.iter().position(|step| matches!(step, Step::Namespaces { .. })).unwrap_or(0);
     let flags = steps.get(begin).map_or(0, |step| flags(step, cgroup.is_some()));
-    let start = |cgroup, sandbox| {
-        sys::clone_alone(flags, memory(steps), cgroup, &mut || child(sandbox, steps))
+    let start = |group: Option<BorrowedFd<'_>>, entrances: &[OwnedFd]| {
+        let sandbox = Sandbox { entrances, ..sandbox };
+        sys::clone_alone(flags, memory(steps), group, &mut || child(sandbox, steps))
             .map_err(|errno| (begin, errno))
     };
-    let Some(cgroup) = cgroup else { return start(None, sandbox) };
-    match start(Some(cgroup.dir()), sandbox) {
+    let Some(cgroup) = cgroup else { return start(None, &[]) };
+    let join = || {
+        let entrances = cgroup.entrances();
+        let entrances = entrances.map_err(|errno| (0, Errno::from_raw(errno.raw_os_error())))?;
+        start(None, &entrances)
+    };
+    let Some(dir) = cgroup.dir() else { return join() };
+    match start(Some(dir), &[]) {
         // Before Linux 5.7, or in a container that knows no clone3.
-        Err((_, Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG)) => {
-            let entrance = cgroup.entrance();
-            let entrance = entrance.map_err(|errno| (0, Errno::from_raw(errno.raw_os_error())))?;
-            start(None, Sandbox { entrance: Some(entrance.as_fd()), ..sandbox })
-        }
+        Err((_, Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG)) => join(),
         // What the user may not do with groups.
         Err((_, errno @ (Errno::EACCES | Errno::EBUSY | Errno::EOPNOTSUPP))) => Err((0, errno)),
         other => other,

@@ -1,6 +1,6 @@
 //! Bytes that the launcher passes on between a standard file of the caller and a pipe of the job.
 
-use crate::sandbox::setup::standard_files::{Direction, Piped};
+use crate::sandbox::setup::standard_files::{Direction, NAMES, Piped};
 use rustix::{
     event::{PollFd, PollFlags},
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -74,8 +74,9 @@ impl Relay {
         is_in_foreground(&self.caller) && tcgetattr(self.caller).is_ok_and(lines)
     }
 
-    /// Passes on what there is. Call it when [`Relay::polled`] is ready.
-    pub(crate) fn pump(&mut self) {
+    /// Passes on what there is. Call it when [`Relay::polled`] is ready. Whether the reader of the job's
+    /// standard output turns out to have gone.
+    pub(crate) fn pump(&mut self) -> bool {
         let done = match self.direction {
             Direction::In => self.pump_in(),
             Direction::Out => self.pump_out(),
@@ -83,13 +84,17 @@ impl Relay {
         match done {
             Ok(true) | Err(Errno::AGAIN | Errno::INTR) => {}
             Ok(false) => self.own = None,
+            Err(Errno::PIPE) if self.direction == Direction::Out => {
+                self.own = None;
+                return self.name == NAMES[1];
+            }
             Err(errno) => {
                 self.own = None;
-                // A reader that has gone is not reported.
-                let report = self.direction == Direction::Out && errno != Errno::PIPE;
+                let report = self.direction == Direction::Out;
                 self.refused = self.refused.or(report.then_some(errno));
             }
         }
+        false
     }
 
     /// Whether there may be more.

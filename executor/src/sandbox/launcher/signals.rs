@@ -1,19 +1,12 @@
 //! The signals that go on from the launcher to the job, and what a job does about one.
 
 use crate::sandbox::{setup::mount_calls, sys};
-use nix::{
-    errno::Errno,
-    libc,
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
-    unistd::Pid,
-};
+use nix::{errno::Errno, libc, unistd::Pid};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fd::{AsFd, BorrowedFd},
+    fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{CWD, Mode, OFlags, openat},
+    io::read,
 };
 use std::{
     cell::Cell,
@@ -22,33 +15,91 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Signals that go on to the job. The first end what does nothing about them, see [`ENDING`].
-pub(crate) const FORWARDED: [Signal; 17] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    // A timer and a limit of the caller's hold for what it executes.
-    Signal::SIGALRM,
-    Signal::SIGVTALRM,
-    Signal::SIGPROF,
-    Signal::SIGXCPU,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGIO,
-    Signal::SIGPWR,
-    Signal::SIGWINCH,
-    Signal::SIGCONT,
-    Signal::SIGTSTP,
-    Signal::SIGTTIN,
-    Signal::SIGTTOU,
-];
+/// A signal by its number: those of real time have no other name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Signal(pub libc::c_int);
 
-/// Those that are meant to end a program.
-pub(crate) const ENDING: &[Signal] = FORWARDED.split_at(8).0;
+impl Signal {
+    pub(crate) const HUP: Self = Self(libc::SIGHUP);
+    pub(crate) const KILL: Self = Self(libc::SIGKILL);
+    pub(crate) const PIPE: Self = Self(libc::SIGPIPE);
+    pub(crate) const TERM: Self = Self(libc::SIGTERM);
+    pub(crate) const CHLD: Self = Self(libc::SIGCHLD);
+    pub(crate) const URG: Self = Self(libc::SIGURG);
+    pub(crate) const WINCH: Self = Self(libc::SIGWINCH);
+    pub(crate) const CONT: Self = Self(libc::SIGCONT);
+    pub(crate) const STOP: Self = Self(libc::SIGSTOP);
+    pub(crate) const TSTP: Self = Self(libc::SIGTSTP);
+    pub(crate) const TTIN: Self = Self(libc::SIGTTIN);
+    pub(crate) const TTOU: Self = Self(libc::SIGTTOU);
+
+    /// Its number, for an exit status and the report.
+    pub(crate) fn number(self) -> u8 {
+        self.0.to_le_bytes()[0]
+    }
+
+    /// Its bit in a mask of signals.
+    const fn bit(self) -> u64 {
+        1 << (self.0 - 1)
+    }
+
+    /// Whether each that is sent counts, and none stands for another.
+    pub(crate) fn is_real_time(self) -> bool {
+        self.0 >= FIRST_REAL_TIME
+    }
+
+    /// Whether its default action ends a program.
+    pub(crate) fn is_ending(self) -> bool {
+        OTHERS & self.bit() == 0
+    }
+}
+
+/// The first signal that programs can send as one of real time: C libraries keep those before it.
+const FIRST_REAL_TIME: libc::c_int = 34;
+
+/// The mask of `signals`.
+const fn mask(signals: &[Signal]) -> u64 {
+    let (mut mask, mut index) = (0, 0);
+    while index < signals.len() {
+        mask |= signals[index].bit();
+        index += 1;
+    }
+    mask
+}
+
+/// Signals whose default action does not end a program.
+const OTHERS: u64 = mask(&[
+    Signal::URG,
+    Signal::WINCH,
+    Signal::CONT,
+    Signal::TSTP,
+    Signal::TTIN,
+    Signal::TTOU,
+    Signal::CHLD,
+]);
+
+/// Signals that do not go on to the job: those that cannot be caught, those that are about what this
+/// process itself does, and the end of the job.
+const OWN: u64 = mask(&[
+    Signal::KILL,
+    Signal::STOP,
+    Signal::PIPE,
+    Signal::CHLD,
+    Signal(libc::SIGILL),
+    Signal(libc::SIGBUS),
+    Signal(libc::SIGFPE),
+    Signal(libc::SIGSEGV),
+    Signal(libc::SIGXFSZ),
+    Signal(32),
+    Signal(33),
+]);
+
+/// Signals that go on to the job: all others.
+const FORWARDED: u64 = !OWN;
 
 /// Signals that a caller ignores on behalf of what it starts (`nohup`, `&` in a script).
-const INHERITED: [Signal; 4] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM];
+const INHERITED: [Signal; 4] =
+    [Signal::HUP, Signal(libc::SIGINT), Signal(libc::SIGQUIT), Signal::TERM];
 
 /// Within how long a signal that comes again is one: engines send it to a launcher and to its children, so
 /// that a launcher, or an init, has it from both.
@@ -56,7 +107,7 @@ const ONE_SIGNAL: Duration = Duration::from_millis(100);
 
 /// The blocked signals of this process, to be read.
 pub(crate) struct Forwarded {
-    queue: SignalFd,
+    queue: OwnedFd,
     /// The last one of another process, and when it came.
     last: Cell<Option<(Signal, Instant)>>,
 }
@@ -64,20 +115,25 @@ pub(crate) struct Forwarded {
 impl Forwarded {
     /// Of those that are blocked, all that go on to the job, and SIGCHLD.
     pub(crate) fn open() -> Result<Self, Errno> {
-        let mut set: SigSet = FORWARDED.into_iter().collect();
-        set.add(Signal::SIGCHLD);
-        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-        SignalFd::with_flags(&set, flags).map(|queue| Self { queue, last: Cell::new(None) })
+        let queue = sys::signal_queue(FORWARDED | Signal::CHLD.bit())?;
+        Ok(Self { queue, last: Cell::new(None) })
     }
 
     /// The next one, and whether the kernel sent it: then it comes from the terminal.
     pub(crate) fn read(&self) -> Result<Option<(Signal, bool)>, Errno> {
-        while let Some(info) = self.queue.read_signal()? {
-            let number = i32::try_from(info.ssi_signo).map_err(|_| Errno::EINVAL)?;
-            let (signal, now) = (Signal::try_from(number)?, Instant::now());
-            let from_terminal = info.ssi_code == libc::SI_KERNEL;
+        loop {
+            // `struct signalfd_siginfo`: the signal, an error number, where it comes from.
+            let mut info = [0; 128];
+            match read(&self.queue, &mut info) {
+                Ok(_) => {}
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return Ok(None),
+                Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
+            }
+            let field = |at| i32::from_ne_bytes(std::array::from_fn(|byte| info[at + byte]));
+            let (signal, now) = (Signal(field(0)), Instant::now());
+            let from_terminal = field(8) == libc::SI_KERNEL;
             let again = |(last, at)| last == signal && now.duration_since(at) < ONE_SIGNAL;
-            let counts = signal != Signal::SIGCHLD && !from_terminal;
+            let counts = signal != Signal::CHLD && !from_terminal && !signal.is_real_time();
             if counts && self.last.get().is_some_and(again) {
                 continue;
             }
@@ -86,7 +142,6 @@ impl Forwarded {
             }
             return Ok(Some((signal, from_terminal)));
         }
-        Ok(None)
     }
 
     /// Waits until there is one.
@@ -108,7 +163,7 @@ impl AsFd for Forwarded {
 pub(crate) struct Signals {
     /// Those that came.
     pub queue: Forwarded,
-    before: SigSet,
+    before: u64,
     /// Those that the caller ignores: they stay ignored, here and in the job.
     pub ignored: Vec<libc::c_int>,
 }
@@ -117,26 +172,22 @@ impl Signals {
     /// Blocks all that is to be passed on. Must come before the clone, so that none is lost.
     pub(crate) fn block() -> Result<Self, Errno> {
         let ignored: Vec<_> =
-            INHERITED.into_iter().filter(|signal| sys::is_ignored(*signal as i32)).collect();
-        let mut set: SigSet =
-            FORWARDED.into_iter().filter(|signal| !ignored.contains(signal)).collect();
-        set.add(Signal::SIGCHLD);
+            INHERITED.into_iter().filter(|signal| sys::is_ignored(signal.0)).collect();
         // A caller that ignores it would let the kernel reap the job, and its status be lost.
         sys::default_signal(libc::SIGCHLD);
         // A file of the caller's that may not grow is an error of the write, to be told.
         sys::ignore_signal(libc::SIGXFSZ);
         let queue = Forwarded::open()?;
-        let before = SigSet::thread_get_mask()?;
-        set.thread_block()?;
-        let ignored = ignored.into_iter().map(|signal| signal as i32).collect();
+        let before = sys::block_signals((FORWARDED & !mask(&ignored)) | Signal::CHLD.bit())?;
+        let ignored = ignored.into_iter().map(|signal| signal.0).collect();
         Ok(Self { queue, before, ignored })
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // Fails for an invalid set only.
-        _ = self.before.thread_set_mask();
+        // Fails for an invalid address only.
+        _ = sys::set_blocked_signals(self.before);
     }
 }
 
@@ -173,7 +224,7 @@ fn parse_status(status: &str, signal: Signal) -> Disposition {
         let value = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         value.and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0)
     };
-    let bit = 1_u64 << (signal as i32 - 1);
+    let bit = signal.bit();
     if mask("SigCgt:") & bit != 0 {
         Disposition::Handled
     } else if mask("SigIgn:") & bit != 0 {
@@ -188,16 +239,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_goes_on_and_what_ends() {
+        for (number, goes_on, ends) in [
+            (libc::SIGTERM, true, true),
+            (libc::SIGABRT, true, true),
+            (libc::SIGXCPU, true, true),
+            (libc::SIGWINCH, true, false),
+            (libc::SIGURG, true, false),
+            (libc::SIGCONT, true, false),
+            (34, true, true),
+            (64, true, true),
+            (33, false, true),
+            (libc::SIGSEGV, false, true),
+            (libc::SIGCHLD, false, false),
+        ] {
+            let signal = Signal(number);
+            assert_eq!(FORWARDED & signal.bit() != 0, goes_on, "{number}");
+            assert_eq!(signal.is_ending(), ends, "{number}");
+        }
+    }
+
+    #[test]
     fn dispositions() {
         let status = "Name:\tx\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000000001\nSigCgt:\t0000000000004002\n";
         for (signal, want) in [
-            (Signal::SIGHUP, Disposition::Ignored),
-            (Signal::SIGINT, Disposition::Handled),
-            (Signal::SIGTERM, Disposition::Handled),
-            (Signal::SIGQUIT, Disposition::Default),
+            (Signal::HUP, Disposition::Ignored),
+            (Signal(libc::SIGINT), Disposition::Handled),
+            (Signal::TERM, Disposition::Handled),
+            (Signal(libc::SIGQUIT), Disposition::Default),
         ] {
-            assert_eq!(parse_status(status, signal), want, "{signal}");
+            assert_eq!(parse_status(status, signal), want, "{signal:?}");
         }
-        assert_eq!(parse_status("", Signal::SIGTERM), Disposition::Default);
+        assert_eq!(parse_status("", Signal::TERM), Disposition::Default);
     }
 }

@@ -2,22 +2,17 @@
 
 use super::{
     init::SIGNALED,
+    reader::Reader,
     relay::Relay,
-    signals::{Disposition, ENDING, Signals, disposition},
+    signals::{Disposition, Signal, Signals, disposition},
     terminal::{Arrived, Terminal},
 };
 use crate::sandbox::sys;
-use nix::{
-    errno::Errno,
-    sys::{
-        signal::{Signal, kill, killpg, raise},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::Pid,
-};
+use nix::{errno::Errno, unistd::Pid};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, OwnedFd},
+    process::{WaitOptions, getpid, wait},
 };
 use std::{
     fs::File,
@@ -94,6 +89,7 @@ struct Job {
     /// Whether a signal that is meant to end it was passed on.
     asked: bool,
     timed_out: bool,
+    out_of_memory: bool,
 }
 
 /// Waits for the child `pid`, whose report comes from `pipe`, and forwards signals meanwhile, and
@@ -103,17 +99,27 @@ pub(crate) fn supervise(
     pid: Pid,
     pipe: OwnedFd,
     (timeout, init): (Option<Duration>, bool),
-    (terminal, relays): (Option<Terminal>, Vec<Relay>),
+    (terminal, relays, reader, memory): (Option<Terminal>, Vec<Relay>, Reader, Option<OwnedFd>),
 ) -> Result<Ended, Errno> {
     let mut launcher = Launcher {
         signals,
-        job: Job { pid, init, begun: false, killed_for: None, asked: false, timed_out: false },
+        job: Job {
+            pid,
+            init,
+            begun: false,
+            killed_for: None,
+            asked: false,
+            timed_out: false,
+            out_of_memory: false,
+        },
         deadline: timeout.map(|timeout| Instant::now() + timeout),
         settled: None,
         pipe: Some(File::from(pipe)),
         report: Vec::new(),
         terminal,
         relays,
+        reader,
+        memory,
     };
     let exit = loop {
         let ready = launcher.wait(launcher.next())?;
@@ -149,25 +155,40 @@ struct Launcher<'a> {
     report: Vec<u8>,
     terminal: Option<Terminal>,
     relays: Vec<Relay>,
+    /// Who reads what the job writes.
+    reader: Reader,
+    /// What can be read when the job has run out of memory.
+    memory: Option<OwnedFd>,
 }
 
 impl Launcher<'_> {
     /// When there is something to do even if nothing happens.
     fn next(&self) -> Option<Instant> {
         let turn = self.relays.iter().any(Relay::waits).then(|| Instant::now() + TURN);
-        self.deadline.into_iter().chain(turn).min()
+        self.deadline.into_iter().chain(turn).chain(self.reader.next()).min()
     }
 
     /// Passes on what was typed, read and written.
     fn pass_on(&mut self, ready: &Ready) {
         let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.terminal));
         if hung_up {
-            self.job.pass_on(Signal::SIGHUP, To::First);
+            self.job.pass_on(Signal::HUP, To::First);
             // The job's hangs up, too: who ignores the signal finds nothing more to read.
             self.terminal = None;
         }
         for (relay, _) in self.relays.iter_mut().zip(&ready.relays).filter(|(_, ready)| **ready) {
-            relay.pump();
+            let gone = relay.pump();
+            if gone && !self.job.init {
+                self.reader.is_gone(self.job.pid);
+            }
+        }
+        if ready.memory {
+            self.memory = None;
+            self.job.out_of_memory = true;
+            self.job.send(Signal::KILL, To::First);
+        }
+        if ready.reader {
+            self.reader.is_gone(self.job.pid);
         }
     }
 
@@ -187,6 +208,11 @@ impl Launcher<'_> {
 
     /// Does what it is time for.
     fn keep_time(&mut self) {
+        if self.reader.next().is_some_and(|time| Instant::now() >= time)
+            && self.reader.ends(self.job.pid)
+        {
+            self.job.end_as_by(Signal::PIPE);
+        }
         if self.deadline.is_some_and(|time| Instant::now() >= time) {
             self.deadline = self.job.time_out();
         }
@@ -226,7 +252,7 @@ impl Launcher<'_> {
                 self.terminal = None;
             }
             while let Some((signal, _)) = self.signals.queue.read()? {
-                if ENDING.contains(&signal) {
+                if signal.is_ending() {
                     return Ok(());
                 }
             }
@@ -249,6 +275,10 @@ impl Launcher<'_> {
             near,
             room.unwrap_or_else(nothing),
         ];
+        // Before the job has begun, the child writes nothing there.
+        let reader = self.job.begun.then(|| self.reader.polled()).flatten();
+        fds.push(reader.unwrap_or_else(nothing));
+        fds.push(self.memory.as_ref().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::IN)));
         fds.extend(self.relays.iter().map(|relay| relay.polled().unwrap_or_else(nothing)));
         let mut waited = poll(&mut fds, left(settled.or(deadline)).as_ref());
         if let (Ok(0), Some(_)) = (waited, settled) {
@@ -259,12 +289,13 @@ impl Launcher<'_> {
             Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
         }
         let ready: Vec<_> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
-        let [signal, report, typed, near, room] = [0, 1, 2, 3, 4].map(|index| ready[index]);
+        let [signal, report, typed, near, room, reader, memory] =
+            std::array::from_fn(|index| ready[index]);
         if settled.is_some_and(|settled| Instant::now() >= settled) {
             self.settled = None;
         }
         let terminal = Arrived { typed, near, room };
-        Ok(Ready { signal, report, terminal, relays: ready[5..].to_vec() })
+        Ok(Ready { signal, report, terminal, reader, memory, relays: ready[7..].to_vec() })
     }
 }
 
@@ -275,11 +306,19 @@ fn left(deadline: Option<Instant>) -> Option<Timespec> {
     Some(Timespec::try_from(left + round).unwrap_or_default())
 }
 
+/// Stops this process until someone continues it.
+fn stop() {
+    // Nobody forbids a process to stop itself.
+    _ = sys::send_signal(getpid().as_raw_nonzero().get(), Signal::STOP.0);
+}
+
 /// What is ready after a wait.
 struct Ready {
     signal: bool,
     report: bool,
     terminal: Arrived,
+    reader: bool,
+    memory: bool,
     relays: Vec<bool>,
 }
 
@@ -287,16 +326,22 @@ impl Job {
     /// Does what is to be done when `signal` has come, perhaps from the caller's terminal.
     fn handle(&mut self, signal: Signal, from_terminal: bool, terminal: Option<&Terminal>) {
         match (signal, terminal) {
-            (Signal::SIGCHLD, _) => {}
-            (Signal::SIGWINCH, Some(terminal)) => terminal.resize(),
+            (Signal::CHLD, _) => {}
+            (Signal::WINCH, Some(terminal)) => terminal.resize(),
             (signal, terminal) => {
-                self.asked |= ENDING.contains(&signal);
+                self.asked |= signal.is_ending();
                 self.pass_on(signal, if from_terminal { To::Group } else { To::First });
-                if let (Signal::SIGCONT, Some(terminal)) = (signal, terminal) {
+                if let (Signal::CONT, Some(terminal)) = (signal, terminal) {
                     terminal.resume();
                 }
             }
         }
+    }
+
+    /// Ends it as if `signal` had, whose default action the kernel spares it.
+    fn end_as_by(&mut self, signal: Signal) {
+        self.killed_for = self.killed_for.or(Some(signal.number()));
+        self.send(Signal::KILL, To::First);
     }
 
     /// Passes `signal` on, so that it does to the job what it does to any program.
@@ -304,34 +349,31 @@ impl Job {
     /// The kernel spares PID 1 of a namespace the default actions; the launcher performs them.
     fn pass_on(&mut self, signal: Signal, to: To) {
         match (self.disposition(signal), signal) {
-            (_, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU) if self.init => {
+            (_, Signal::TSTP | Signal::TTIN | Signal::TTOU) if self.init => {
                 self.send(signal, to);
-                _ = raise(Signal::SIGSTOP);
-                self.send(Signal::SIGCONT, to);
+                stop();
+                self.send(Signal::CONT, to);
             }
-            (Disposition::Handled, _) | (_, Signal::SIGCONT) => self.send(signal, to),
-            (_, Signal::SIGWINCH) => {}
+            (Disposition::Handled, _) | (_, Signal::CONT) => self.send(signal, to),
+            (_, Signal::WINCH | Signal::URG) => {}
             // What the first process ignores, others of its group may not.
             (Disposition::Ignored, _) if to == To::Group => self.send(signal, to),
             (Disposition::Ignored, _) => {}
-            (Disposition::Default, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU) => {
-                self.send(Signal::SIGSTOP, to);
+            (Disposition::Default, Signal::TSTP | Signal::TTIN | Signal::TTOU) => {
+                self.send(Signal::STOP, to);
                 // Stops here until someone continues this process, and then the job.
-                _ = raise(Signal::SIGSTOP);
-                self.send(Signal::SIGCONT, to);
+                stop();
+                self.send(Signal::CONT, to);
             }
-            (Disposition::Default, _) => {
-                self.killed_for = self.killed_for.or(u8::try_from(signal as i32).ok());
-                self.send(Signal::SIGKILL, To::First);
-            }
+            (Disposition::Default, _) => self.end_as_by(signal),
         }
     }
 
     /// The time is over: asks the job to end, or ends it. Returns the next deadline.
     fn time_out(&mut self) -> Option<Instant> {
-        let ask = !self.timed_out && self.disposition(Signal::SIGTERM) == Disposition::Handled;
+        let ask = !self.timed_out && self.disposition(Signal::TERM) == Disposition::Handled;
         self.timed_out = true;
-        self.send(if ask { Signal::SIGTERM } else { Signal::SIGKILL }, To::First);
+        self.send(if ask { Signal::TERM } else { Signal::KILL }, To::First);
         ask.then(|| Instant::now() + GRACE)
     }
 
@@ -348,33 +390,35 @@ impl Job {
         // is not used again before that. An init passes on what it gets itself; before the job
         // has begun there is no group.
         _ = match to {
-            To::Group if self.begun && !self.init => killpg(self.pid, signal),
-            _ => kill(self.pid, signal),
+            To::Group if self.begun && !self.init => sys::send_signal(-self.pid.as_raw(), signal.0),
+            _ => sys::send_signal(self.pid.as_raw(), signal.0),
         };
     }
 
     /// Reaps all ended children; how the job ended, if it did.
     fn reap(&self) -> Result<Option<Exit>, Errno> {
         loop {
-            let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED;
-            let (pid, exit) = match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Exit::Code(code.to_le_bytes()[0])),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    (pid, Exit::Signal((signal as i32).to_le_bytes()[0]))
-                }
-                // What serves the job: it could not even be killed while it waits for an answer.
-                Ok(WaitStatus::Stopped(pid, _)) if pid != self.pid => {
-                    _ = kill(pid, Signal::SIGCONT);
-                    continue;
-                }
-                Ok(WaitStatus::StillAlive) => return Ok(None),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno),
+            let (pid, status) = match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                Ok(Some(ended)) => ended,
+                Ok(None) => return Ok(None),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(errno) => return Err(Errno::from_raw(errno.raw_os_error())),
             };
-            if pid != self.pid {
+            let pid = pid.as_raw_nonzero().get();
+            if pid != self.pid.as_raw() {
+                if status.stopped() {
+                    // What serves the job: it could not even be killed while it waits for an answer.
+                    _ = sys::send_signal(pid, Signal::CONT.0);
+                }
                 continue;
             }
-            return Ok(Some(exit));
+            let byte = |number: i32| number.to_le_bytes()[0];
+            if let Some(code) = status.exit_status() {
+                return Ok(Some(Exit::Code(byte(code))));
+            }
+            if let Some(signal) = status.terminating_signal() {
+                return Ok(Some(Exit::Signal(byte(signal))));
+            }
         }
     }
 
@@ -388,6 +432,7 @@ impl Job {
         let killed = exit == Exit::Signal(9);
         let exit = match (self.killed_for, report.as_slice()) {
             _ if self.timed_out => Exit::TimedOut,
+            _ if self.out_of_memory && killed => Exit::OutOfMemory,
             (Some(signal), _) if killed => Exit::Signal(signal),
             (_, [SIGNALED, signal]) => Exit::Signal(*signal),
             _ => exit,

@@ -31,7 +31,7 @@ pub struct Host {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Groups {
-    /// None: the caller is in the topmost group of each hierarchy of version 1.
+    /// None that limits anything.
     None,
     /// Version 2: the caller's group.
     Two(Group),
@@ -50,6 +50,16 @@ pub struct Group {
 }
 
 impl Groups {
+    /// The same for a job that is in its caller's groups: none where those are the topmost ones of version
+    /// 1. Of version 2, the topmost group of a host is only known when it is looked into.
+    #[must_use]
+    pub fn inherited(self) -> Self {
+        match self {
+            Self::One(groups) if groups.iter().all(|group| group.path == "/") => Self::None,
+            groups => groups,
+        }
+    }
+
     /// The same for a job that is in groups which are yet to be made.
     #[must_use]
     pub fn unknown(mut self) -> Self {
@@ -109,9 +119,6 @@ fn groups(text: &[u8]) -> Groups {
     if ones.is_empty() {
         let two = others.into_iter().find(|group| group.controllers.is_empty());
         return two.map_or(Groups::None, Groups::Two);
-    }
-    if ones.iter().all(|group| group.path == "/") {
-        return Groups::None;
     }
     Groups::One(ones)
 }
@@ -196,13 +203,18 @@ mod tests {
             ("", Groups::None),
             ("0::/\n", Groups::Two(group("", "/"))),
             ("0::/user.slice/x\n1:name=systemd:/\n", Groups::Two(group("", "/user.slice/x"))),
-            ("3:memory:/\n2:cpu,cpuacct:/\n0::/a\n", Groups::None),
+            (
+                "3:memory:/\n2:cpu,cpuacct:/\n0::/a\n",
+                Groups::One(vec![group("memory", "/"), group("cpu,cpuacct", "/")]),
+            ),
             (
                 "3:memory:/a\n2:cpu,cpuacct:/\n1:name=x:/a\n",
                 Groups::One(vec![group("memory", "/a"), group("cpu,cpuacct", "/")]),
             ),
         ] {
             assert_eq!(groups(text.as_bytes()), want, "{text}");
+            let top = text.starts_with("3:memory:/\n");
+            assert_eq!(groups(text.as_bytes()).inherited(), if top { Groups::None } else { want });
         }
     }
 

@@ -63,7 +63,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     let (more, shm) = (job.devices.clone(), job.host_ipc);
     steps.push(Step::Dev { make_nodes: host.privileged, more, shm });
     let groups = host.groups.clone();
-    let groups = if job.limits.is_empty() { groups } else { groups.unknown() };
+    let groups = if job.limits.is_empty() { groups.inherited() } else { groups.unknown() };
     steps.push(Step::Sys { groups, network: !network });
     // While nothing of the runtime can be over a device.
     steps.push(Step::StandardFiles);

@@ -12,7 +12,7 @@ use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::{plan::step::Step, sys};
 use nix::errno::Errno as NixErrno;
 use rustix::{
-    fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+    fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     fs::{Dir, FileType, Mode, OFlags, fstat, openat},
     io::Errno,
     mount::{UnmountFlags, unmount},
@@ -36,8 +36,8 @@ pub(crate) struct Sandbox<'a> {
     pub network: Option<BorrowedFd<'a>>,
     /// Where it sends its private directory.
     pub results: Option<BorrowedFd<'a>>,
-    /// Where it joins its control group, if it was not started there.
-    pub entrance: Option<BorrowedFd<'a>>,
+    /// Where it joins its control groups, if it was not started there.
+    pub entrances: &'a [OwnedFd],
     /// Its standard files.
     pub files: &'a StandardFiles,
     /// What a terminal of its own needs.
@@ -54,7 +54,7 @@ impl Sandbox<'_> {
     /// Does one step. [`Step::Root`] opens the `places`.
     pub(crate) fn apply(self, step: &Step, places: &mut Option<Places>) -> Result<(), Failure> {
         match step {
-            Step::Limit(_) => enter_group(self.entrance),
+            Step::Limit(_) => enter_groups(self.entrances),
             // Made by the clone that this process began with, but for the network's.
             Step::Namespaces { user: true, .. } => {
                 self.network.map_or(Ok(()), network::send_user_namespace)
@@ -133,9 +133,9 @@ impl Sandbox<'_> {
     }
 }
 
-/// Joins the group behind `entrance`, and lets this process see no group above its own.
-fn enter_group(entrance: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
-    if let Some(entrance) = entrance {
+/// Joins the groups behind `entrances`, and lets this process see no group above its own.
+fn enter_groups(entrances: &[OwnedFd]) -> Result<(), Failure> {
+    for entrance in entrances {
         rustix::io::write(entrance, b"0")?;
     }
     Ok(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)?)

@@ -277,6 +277,12 @@ impl StandardFiles {
             .try_for_each(|(number, _)| replace(number, far))
     }
 
+    /// Whether the job's standard output is the caller's pipe itself.
+    pub(crate) fn shares_output(&self) -> bool {
+        let pipe = self.modes[1].is_some();
+        pipe && self.piped.iter().all(|piped| piped.name != NAMES[1])
+    }
+
     /// In the launcher, after the clone: gives up what is the child's.
     pub(crate) fn let_go(&mut self) {
         self.prepared = [None, None, None];

@@ -1,0 +1,153 @@
+//! A job's share of memory, processors and processes in version 1 of control groups: a group in the
+//! hierarchy of each controller, below that of the launcher. Only root has any, unless some were given to
+//! a user.
+
+use super::{
+    cgroup::mount_of,
+    group::{Group, read, sweep, write},
+};
+use crate::sandbox::plan::job::Limits;
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    fd::{AsFd, AsRawFd, OwnedFd},
+    fs::{Mode, OFlags, open, openat},
+    io::Errno,
+};
+use std::{
+    fs,
+    path::{Component, Path},
+};
+
+/// How to have limits where version 1 refuses them.
+const REMEDY: &str = "with version 1 of control groups only root can limit; run as root, or boot the host with \
+                      systemd.unified_cgroup_hierarchy=1";
+
+/// Files and their content, of a controller; and whether a kernel may lack it.
+fn settings(limits: Limits, controller: &str) -> Vec<(&'static str, String, bool)> {
+    let all = match controller {
+        "memory" => limits.memory.map(|bytes| {
+            let bytes = bytes.to_string();
+            // With swap, which the second one counts, where that is counted at all.
+            vec![
+                ("memory.limit_in_bytes", bytes.clone(), false),
+                ("memory.memsw.limit_in_bytes", bytes, true),
+            ]
+        }),
+        "cpu" => limits.cpu.map(|thousandths| {
+            // Microseconds.
+            let quota = (u64::from(thousandths) * 100).to_string();
+            vec![
+                ("cpu.cfs_period_us", "100000".to_owned(), false),
+                ("cpu.cfs_quota_us", quota, false),
+            ]
+        }),
+        _ => limits.pids.map(|count| vec![("pids.max", count.to_string(), false)]),
+    };
+    all.unwrap_or_default()
+}
+
+/// Makes a group in each hierarchy that these limits take. `None` if the host does not have one of them.
+///
+/// # Errors
+/// Why none can be made, and how to fix it.
+pub(super) fn make(limits: Limits, controllers: &[&str]) -> Option<Result<Vec<Group>, String>> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut parents: Vec<(&str, OwnedFd, Vec<&str>)> = Vec::new();
+    for &controller in controllers {
+        let (names, path) = hierarchy(&own, controller)?;
+        match parents.iter_mut().find(|(others, ..)| *others == names) {
+            Some((.., controllers)) => controllers.push(controller),
+            None => parents.push((names, parent(&mounts, controller, path)?, vec![controller])),
+        }
+    }
+    let made = parents.into_iter().map(|(names, parent, controllers)| {
+        sweep(&parent);
+        let refuse = |errno: Errno| match errno {
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => REMEDY.to_owned(),
+            errno => format!("no group of {names} can be made: {errno}"),
+        };
+        let group = Group::make(parent).map_err(refuse)?;
+        let settings = controllers.into_iter().flat_map(|name| settings(limits, name));
+        for (file, value, optional) in settings {
+            match write(group.dir.as_fd(), file, &value) {
+                Err(Errno::NOENT) if optional => {}
+                Err(errno) => return Err(format!("{file} does not take {value}: {errno}")),
+                Ok(()) => {}
+            }
+        }
+        Ok(group)
+    });
+    Some(made.collect())
+}
+
+/// The controllers of the hierarchy that has this one, and the launcher's group in it, as
+/// `/proc/self/cgroup` has them.
+fn hierarchy<'a>(own: &'a str, controller: &str) -> Option<(&'a str, &'a str)> {
+    own.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        names.split(',').any(|name| name == controller).then_some((names, path))
+    })
+}
+
+/// The group `path` in the hierarchy that has the controller, where that is mounted.
+fn parent(mounts: &str, controller: &str, path: &str) -> Option<OwnedFd> {
+    let is_it = |kind: &str| {
+        let options = kind.strip_prefix("cgroup ").and_then(|kind| kind.rsplit(' ').next());
+        options.is_some_and(|options| options.split(',').any(|name| name == controller))
+    };
+    let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
+    mounts.lines().filter_map(|line| mount_of(line, is_it)).find_map(|(top, point)| {
+        let below = Path::new(path).strip_prefix(&top).ok()?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let point = point.join(below);
+        below.components().all(plain).then(|| open(point, flags, Mode::empty()).ok())?
+    })
+}
+
+/// A descriptor that can be read when a process of a group needs more memory than that may have: version
+/// 1 ends one, and the others would go on as if nothing had happened.
+pub(super) fn watch_memory(group: &Group) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let control = openat(&group.dir, "memory.oom_control", flags, Mode::empty()).ok()?;
+    let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
+    let words = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
+    write(group.dir.as_fd(), "cgroup.event_control", &words).ok()?;
+    Some(event)
+}
+
+/// Whether the kernel ended a process of the group because it needed too much memory.
+pub(super) fn ran_out_of_memory(group: &Group) -> bool {
+    let control = read(group.dir.as_fd(), "memory.oom_control").unwrap_or_default();
+    let kills = control.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    kills.is_some_and(|count| count != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_as_version_1_has_them() {
+        let limits = Limits { memory: Some(1 << 20), cpu: Some(1500), pids: Some(7) };
+        for (controller, want) in [
+            ("memory", "memory.limit_in_bytes=1048576 memory.memsw.limit_in_bytes=1048576"),
+            ("cpu", "cpu.cfs_period_us=100000 cpu.cfs_quota_us=150000"),
+            ("pids", "pids.max=7"),
+        ] {
+            let found = settings(limits, controller);
+            let found: Vec<_> =
+                found.iter().map(|(file, value, _)| format!("{file}={value}")).collect();
+            assert_eq!(found.join(" "), want);
+        }
+        assert!(settings(Limits::default(), "cpu").is_empty());
+    }
+
+    #[test]
+    fn a_controller_is_in_one_hierarchy() {
+        let own = "4:memory:/a\n2:cpu,cpuacct:/b:c\n1:name=systemd:/\n0::/\n";
+        assert_eq!(hierarchy(own, "memory"), Some(("memory", "/a")));
+        assert_eq!(hierarchy(own, "cpu"), Some(("cpu,cpuacct", "/b:c")));
+        assert_eq!(hierarchy(own, "pids"), None);
+    }
+}
