@@ -65,6 +65,20 @@ fn without_home_the_missing_piece_is_named() {
     }
 }
 
+/// What cannot be written is said with what it was, not as if it were the store.
+#[test]
+fn a_full_disk_behind_the_output_is_said() {
+    let world = World::new();
+    for verb in [&["--help"][..], &["list", "--json"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = world.command().args(verb).stdout(full).output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("standard output"), "{verb:?} {stderr}");
+        assert!(!stderr.contains("--store"), "{verb:?} {stderr}");
+        assert_ne!(output.status.code(), Some(0), "{verb:?}");
+    }
+}
+
 #[test]
 fn a_reader_that_goes_away_is_no_error() {
     let world = World::new();

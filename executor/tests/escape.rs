@@ -598,6 +598,33 @@ fn a_large_environment_stays_outside() {
     }
 }
 
+/// A job of root cannot change what its `/sys` shows, of its own group or of the host.
+#[test]
+fn sys_is_only_read() {
+    if !nix::unistd::geteuid().is_root() {
+        skip::not_applicable("what is in /sys is root's to write");
+        return;
+    }
+    // A setting that this does not change, and that every host with several processors has.
+    let path = "/sys/devices/system/cpu/cpu1/online";
+    if fs::metadata(path).is_err() {
+        skip::not_applicable("no processor here can be switched off");
+        return;
+    }
+    let script: &'static str = "probe write /sys/devices/system/cpu/cpu1/online";
+    attack(
+        &[None],
+        ":",
+        &[Attack {
+            without: "sealed-sys",
+            options: &[],
+            script,
+            held: "{\"result\": -1, \"errno\": 30}\n",
+            broken: "{\"result\": 3, \"errno\": 0}\n",
+        }],
+    );
+}
+
 /// SEC-B18: a network of its own.
 #[test]
 fn the_hosts_network_is_out_of_reach() {

@@ -1,6 +1,6 @@
 //! What a job leaves in its private directory: told, or copied out, and never more than its files.
 
-use crate::support::{World, finish};
+use crate::support::{World, attack::probed, finish};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -63,6 +63,43 @@ fn new_and_changed_files_are_copied_out() {
         let mut run = world.command(user, &World::shell(&[&option], "echo root > r"));
         assert_eq!(finish(run.current_dir("/").spawn().unwrap()).status, Some(0));
         assert_eq!(read("more/r"), "root\n");
+    }
+}
+
+/// A directory that is renamed stays one for programs of root's jobs, and is copied out whole.
+#[test]
+fn a_renamed_directory_is_whole() {
+    let Some(world) = probed() else { return };
+    for (number, user) in World::users().into_iter().enumerate() {
+        let here = world.path(&format!("renamed-{number}"));
+        let to = world.path(&format!("outside/of-renamed-{number}"));
+        fs::create_dir_all(here.join("old/sub")).unwrap();
+        fs::create_dir(&to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o777)).unwrap();
+        for (name, text) in [("old/a", "a\n"), ("old/sub/b", "b\n"), ("same", "same\n")] {
+            fs::write(here.join(name), text).unwrap();
+        }
+        if let Some(user) = user {
+            for name in ["old", "old/sub", "old/a", "old/sub/b"] {
+                std::os::unix::fs::chown(here.join(name), Some(user), Some(user)).unwrap();
+            }
+        }
+        let script = "probe rename old new || mv old new; echo c > new/c; ls . new";
+        let option = format!("--output={}", to.display());
+        let mut run = world.command(user, &World::shell(&[&option], script));
+        let output = finish(run.current_dir(&here).spawn().unwrap());
+        // A user's overlay cannot keep where a directory was: EXDEV, and programs copy it.
+        let done = match user.is_none() && nix::unistd::geteuid().is_root() {
+            true => "{\"result\": 0, \"errno\": 0}\n",
+            false => "{\"result\": -1, \"errno\": 18}\n",
+        };
+        let want = format!("{done}.:\nnew\nsame\n\nnew:\na\nc\nsub\n");
+        assert_eq!((output.stdout.as_str(), output.status), (want.as_str(), Some(0)), "{output:?}");
+        for (name, text) in [("new/a", "a\n"), ("new/sub/b", "b\n"), ("new/c", "c\n")] {
+            assert_eq!(fs::read_to_string(to.join(name)).unwrap(), text);
+        }
+        assert!(!to.join("same").exists() && !to.join("old").exists());
+        assert!(here.join("old/sub/b").exists());
     }
 }
 

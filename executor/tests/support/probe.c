@@ -234,6 +234,8 @@ int main(int argc, char **argv)
 		result = chown(what, getuid(), getgid());
 	else if (!strcmp(verb, "utimes"))
 		result = utimensat(AT_FDCWD, what, NULL, 0);
+	else if (!strcmp(verb, "rename"))
+		result = rename(what, argc > 3 ? argv[3] : "");
 	else if (!strcmp(verb, "tcp"))
 		result = dial(NULL, what);
 	else if (!strcmp(verb, "orphans"))

@@ -8,12 +8,12 @@
 
 use super::{
     group::{self, Group, read, write},
+    hierarchy::mount_of,
     version_one,
 };
 use crate::sandbox::{
     plan::job::Limits,
     setup::mount_calls,
-    setup::seal::unescape,
     sys::{NODEV, NOEXEC, NOSUID},
 };
 use rustix::{
@@ -279,13 +279,6 @@ fn hierarchy() -> Result<(OwnedFd, PathBuf), String> {
              cgroup2 cgroup2 /sys/fs/cgroup`"
         )
     })
-}
-
-/// Which group a line of mountinfo shows at which place, if its file system, source and options are such.
-pub(super) fn mount_of(line: &str, is_it: impl Fn(&str) -> bool) -> Option<(PathBuf, PathBuf)> {
-    let (mount, kind) = line.split_once(" - ")?;
-    let mut fields = mount.split(' ').skip(3).filter(|_| is_it(kind));
-    Some((unescape(fields.next()?), unescape(fields.next()?)))
 }
 
 fn mount_of_two(line: &str) -> Option<(PathBuf, PathBuf)> {

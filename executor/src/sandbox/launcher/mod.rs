@@ -7,6 +7,7 @@ pub(crate) mod apart;
 pub(crate) mod cgroup;
 mod engine;
 mod group;
+mod hierarchy;
 mod init;
 pub(crate) mod launch;
 mod reader;

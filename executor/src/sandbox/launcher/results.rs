@@ -7,7 +7,10 @@
 use crate::sandbox::setup::descriptors::receive;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, unlinkat},
+    fs::{
+        AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fgetxattr, fstat, mkdirat, openat,
+        unlinkat,
+    },
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
 };
@@ -26,7 +29,16 @@ pub(crate) struct Expected {
 
 /// A directory that a finished job has left.
 #[derive(Debug)]
-pub struct Results(OwnedFd);
+pub struct Results {
+    /// What the job made and changed.
+    layer: OwnedFd,
+    /// That over what was there before.
+    work: OwnedFd,
+}
+
+/// The attribute of a directory that was renamed: what is below it in the layer is what was changed there
+/// alone.
+const RENAMED: &str = "trusted.overlay.redirect";
 
 /// What was found in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,8 +58,8 @@ impl Expected {
 
     /// The directory, if it came.
     pub(crate) fn take(self) -> Option<Results> {
-        let [directory] = receive::<1>(self.near.as_fd())?;
-        Some(Results(directory))
+        let [layer, work] = receive::<2>(self.near.as_fd())?;
+        Some(Results { layer, work })
     }
 }
 
@@ -56,7 +68,7 @@ impl Results {
     pub fn count(&self) -> Found {
         let mut found = Found::default();
         // What cannot be read any more is not worth a message.
-        _ = visit(self.0.as_fd(), None, DEEPEST, &mut found);
+        _ = visit((self.layer.as_fd(), Some(self.work.as_fd())), None, DEEPEST, &mut found);
         found
     }
 
@@ -69,14 +81,16 @@ impl Results {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let to = openat(CWD, to, flags, Mode::empty())?;
         let mut found = Found::default();
-        visit(self.0.as_fd(), Some(to.as_fd()), DEEPEST, &mut found)?;
+        let from = (self.layer.as_fd(), Some(self.work.as_fd()));
+        visit(from, Some(to.as_fd()), DEEPEST, &mut found)?;
         Ok(found)
     }
 }
 
-/// Counts what is in `from`, and copies it to `to` if that is given.
+/// Counts what is in `from`, and copies it to `to` if that is given. Of a directory that was renamed it is
+/// what the same place in the `whole` has.
 fn visit(
-    from: BorrowedFd<'_>,
+    (from, whole): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
     to: Option<BorrowedFd<'_>>,
     deeper: u32,
     found: &mut Found,
@@ -97,8 +111,14 @@ fn visit(
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory if deeper > 0 => {
                 let below = openat(from, name, directory, Mode::empty())?;
+                let all = whole.and_then(|all| openat(all, name, directory, Mode::empty()).ok());
+                let renamed = fgetxattr(&below, RENAMED, &mut [0_u8; 0]).is_ok();
+                let below = match &all {
+                    Some(all) if renamed => (all.as_fd(), None),
+                    all => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
+                };
                 let Some(to) = to else {
-                    visit(below.as_fd(), None, deeper - 1, found)?;
+                    visit(below, None, deeper - 1, found)?;
                     continue;
                 };
                 match mkdirat(to, name, Mode::from_raw_mode(0o700)) {
@@ -106,7 +126,7 @@ fn visit(
                     Err(errno) => return Err(errno.into()),
                 }
                 let into = openat(to, name, directory, Mode::empty())?;
-                visit(below.as_fd(), Some(into.as_fd()), deeper - 1, found)?;
+                visit(below, Some(into.as_fd()), deeper - 1, found)?;
                 fchmod(&into, mode)?;
             }
             FileType::RegularFile => {

@@ -3,8 +3,8 @@
 //! a user.
 
 use super::{
-    cgroup::mount_of,
     group::{Group, read, sweep, write},
+    hierarchy::mount_of,
 };
 use crate::sandbox::plan::job::Limits;
 use rustix::{

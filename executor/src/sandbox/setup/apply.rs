@@ -119,7 +119,8 @@ impl Sandbox<'_> {
             }
             Step::SealRoot => {
                 if let Some(socket) = self.results {
-                    descriptors::send(socket, &[places.own_work()?.as_fd()])?;
+                    let work = places.own_work()?;
+                    descriptors::send(socket, &[work[0].as_fd(), work[1].as_fd()])?;
                 }
                 places.seal()
             }

@@ -225,13 +225,12 @@ impl Places {
         Ok(true)
     }
 
-    /// The directory that will have what the job makes and changes in its `/work`.
-    pub(crate) fn own_work(&self) -> Result<OwnedFd, Errno> {
+    /// The directory that will have what the job makes and changes in its `/work`, and that itself.
+    pub(crate) fn own_work(&self) -> Result<[OwnedFd; 2], Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match self.results.get() {
-            Some(layer) => openat(layer, ".", flags, Mode::empty()),
-            None => openat(&self.root, "work", flags, Mode::empty()),
-        }
+        let work = openat(&self.root, "work", flags, Mode::empty())?;
+        let layer = self.results.get().unwrap_or(&work);
+        Ok([openat(layer, ".", flags, Mode::empty())?, work])
     }
 
     /// A name for a file in the root, where no job will see it.

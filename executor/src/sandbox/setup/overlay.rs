@@ -53,6 +53,11 @@ pub(crate) fn stack(
         // The marks of deleted entries as user.* attributes: trusted.* needs real privileges.
         options.push(("userxattr", ""));
     }
+    if !user_namespace {
+        // A directory that is renamed stays one, with what is below it in the lower layer: programs that
+        // rename one do not expect EXDEV. It takes trusted.* attributes.
+        options.push(("redirect_dir", "on"));
+    }
     let overlay = mount_calls::filesystem("overlay", &options, NOSUID | NODEV)?;
     mount_calls::attach(&overlay, here(target))?;
     places.owns(overlay.as_fd())?;

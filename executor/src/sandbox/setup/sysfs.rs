@@ -10,6 +10,7 @@ use super::{
     mounts::Places,
     seal,
 };
+use crate::env::weaken;
 use crate::sandbox::{
     plan::host::{Group, Groups},
     sys::{NODEV, NOEXEC, NOSUID, RDONLY},
@@ -41,8 +42,10 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
     for path in ["sys", "sys/devices", SYSTEM, "sys/fs", GROUPS] {
         directory(Path::new(path))?;
     }
+    // Files there are root's to write, by their modes alone.
+    let flags = if weaken::without("sealed-sys") { FLAGS & !RDONLY } else { FLAGS };
     let show = |tree: &OwnedFd, path: &Path| {
-        seal::attach_sealed(&places.proc, tree, (places.root.as_fd(), path), FLAGS, true)
+        seal::attach_sealed(&places.proc, tree, (places.root.as_fd(), path), flags, true)
     };
     // A host without it, or one that hides it, has nothing to show.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
