@@ -1,6 +1,7 @@
 //! Attacks of a job on its host. Each fails against the program under test, and succeeds against a
 //! build that lacks the one protection it is about (`examples/weakened.rs`): else it proves nothing.
 
+use crate::common::skip::not_applicable;
 use crate::support::attack::{
     Attack, WEAKEN, attack, can_weaken, probed, program, root, start, wrapper,
 };
@@ -602,13 +603,13 @@ fn a_large_environment_stays_outside() {
 #[test]
 fn sys_is_only_read() {
     if !nix::unistd::geteuid().is_root() {
-        skip::not_applicable("what is in /sys is root's to write");
+        not_applicable("what is in /sys is root's to write");
         return;
     }
     // A setting that this does not change, and that every host with several processors has.
     let path = "/sys/devices/system/cpu/cpu1/online";
     if fs::metadata(path).is_err() {
-        skip::not_applicable("no processor here can be switched off");
+        not_applicable("no processor here can be switched off");
         return;
     }
     let script: &'static str = "probe write /sys/devices/system/cpu/cpu1/online";

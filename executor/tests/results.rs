@@ -89,10 +89,9 @@ fn a_renamed_directory_is_whole() {
         let mut run = world.command(user, &World::shell(&[&option], script));
         let output = finish(run.current_dir(&here).spawn().unwrap());
         // A user's overlay cannot keep where a directory was: EXDEV, and programs copy it.
-        let done = match user.is_none() && nix::unistd::geteuid().is_root() {
-            true => "{\"result\": 0, \"errno\": 0}\n",
-            false => "{\"result\": -1, \"errno\": 18}\n",
-        };
+        let root = user.is_none() && nix::unistd::geteuid().is_root();
+        let (result, errno) = if root { (0, 0) } else { (-1, 18) };
+        let done = format!("{{\"result\": {result}, \"errno\": {errno}}}\n");
         let want = format!("{done}.:\nnew\nsame\n\nnew:\na\nc\nsub\n");
         assert_eq!((output.stdout.as_str(), output.status), (want.as_str(), Some(0)), "{output:?}");
         for (name, text) in [("new/a", "a\n"), ("new/sub/b", "b\n"), ("new/c", "c\n")] {

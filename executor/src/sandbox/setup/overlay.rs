@@ -13,6 +13,7 @@ use crate::sandbox::{
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{Mode, OFlags, mkdirat, openat},
+    io::Errno,
     process::fchdir,
 };
 
@@ -53,12 +54,18 @@ pub(crate) fn stack(
         // The marks of deleted entries as user.* attributes: trusted.* needs real privileges.
         options.push(("userxattr", ""));
     }
-    if !user_namespace {
-        // A directory that is renamed stays one, with what is below it in the lower layer: programs that
-        // rename one do not expect EXDEV. It takes trusted.* attributes.
+    let mount = |options: &[_]| mount_calls::filesystem("overlay", options, NOSUID | NODEV);
+    // A directory that is renamed stays one, with what is below it in the lower layer: programs that
+    // rename one do not expect EXDEV. It takes trusted.* attributes, which not even root of another user
+    // namespace has.
+    let overlay = if user_namespace {
+        mount(&options)
+    } else {
         options.push(("redirect_dir", "on"));
-    }
-    let overlay = mount_calls::filesystem("overlay", &options, NOSUID | NODEV)?;
+        let mounted = mount(&options);
+        options.pop();
+        mounted.or_else(|errno| if errno == Errno::PERM { mount(&options) } else { Err(errno) })
+    }?;
     mount_calls::attach(&overlay, here(target))?;
     places.owns(overlay.as_fd())?;
     fchdir(&places.cwd)?;
