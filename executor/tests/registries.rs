@@ -274,6 +274,38 @@ fn key(directory: &Path, name: &str) -> String {
     text.lines().nth(1).unwrap().to_owned()
 }
 
+/// What a refresh found of a registry with a key counts only with a signature by it.
+#[test]
+fn freshness_of_a_signed_registry_is_signed() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let registry = world.path("registry");
+    let (a, _) = (key(&registry, "a"), key(&registry, "b"));
+    let server = Server::files(registry.clone());
+    configure(&world, &format!("- {{ name: x, url: \"{}\", public_key: {a} }}", server.address));
+    let sign = |key: &str, file: &str| minisign(&registry, &format!("-S -s {key}.key -m {file}"));
+    sign("a", "registry.json");
+    assert_done(&exec(&world, "install demo"));
+    world.publish("demo", "1.1.0");
+    sign("a", "registry.json");
+    let found = r#"{"version": "1", "checked_at": "2026-03-02T04:00:00Z", "runtimes": {"demo": {"1.0.0":
+        {"inputs_of": "2026-01-31T12:00:00Z", "inputs": 9, "newer": 1, "security": 1}}}}"#;
+    fs::write(registry.join("freshness.json"), found).unwrap();
+    let outdated = || exec(&world, "outdated --refresh -v");
+    let refused = |why: &str| {
+        let outcome = outdated();
+        assert_done(&outcome);
+        assert!(!outcome.stdout.contains("security fixes"), "{outcome:?}");
+        assert!(outcome.stderr.contains("freshness.json is not used: "), "{outcome:?}");
+        assert!(outcome.stderr.contains(why), "{outcome:?}");
+    };
+    refused("404");
+    sign("b", "freshness.json");
+    refused("0 of 1 signatures by ");
+    sign("a", "freshness.json");
+    assert!(outdated().stdout.contains("security fixes since, 1\n"), "{:?}", outdated());
+}
+
 /// SEC-C06
 #[test]
 fn a_signed_registry_is_trusted_only_with_its_signature() {

@@ -69,6 +69,45 @@ fn newer_versions_are_named_and_installed_beside_the_older() {
     assert_eq!(json(&world, "runtime upgrade --quiet")[0]["version"], "1.11.0");
 }
 
+/// What a refresh of the registry found is shown, and nothing depends on it.
+#[test]
+fn versions_with_known_fixes_are_named() {
+    let world = world_with(&["1.0.0"]);
+    assert_eq!(world.exec(["install", "demo"]).status, Some(0));
+    let mut world = world;
+    world.publish("demo", "1.1.0");
+    let table = |row: &str| format!("NAME  INSTALLED  LATEST\n{row}\n");
+    let plain = table("demo  1.0.0      1.1.0");
+    assert_eq!(world.exec(["outdated"]).stdout, plain);
+    let file = world.path("registry/freshness.json");
+    let found = serde_json::json!({
+        "version": "1", "checked_at": "2026-03-02T04:00:00Z",
+        "runtimes": { "demo": {
+            "1.0.0": { "inputs_of": "2026-01-31T12:00:00Z", "inputs": 120, "newer": 3, "security": 2,
+                       "fixes": ["CVE-2026-1", "CVE-2026-2", "CVE-2026-3", "CVE\u{1b}-4"] },
+            "1.1.0": { "inputs_of": "2026-03-01T12:00:00Z", "inputs": 120, "newer": 0, "security": 0 },
+        } },
+    });
+    fs::write(&file, found.to_string()).unwrap();
+    let fixes = "security fixes since, 2: CVE-2026-1, CVE-2026-2, CVE-2026-3, …";
+    let marked = table(&format!("demo  1.0.0      1.1.0   {fixes}"));
+    assert_eq!(world.exec(["outdated"]).stdout, marked);
+    assert_eq!(json(&world, "outdated")[0]["fresh"]["security"], 2);
+    let info = world.exec(["info", "demo"]).stdout;
+    let inputs = "inputs    of 2026-01-31; 3 of 120 have newer versions, as of 2026-03-02\n";
+    assert!(info.contains(inputs), "{info}");
+    assert!(info.contains(&format!(", installed, {fixes}\n")), "{info}");
+    assert_eq!(info.matches("security fixes").count(), 1, "{info}");
+    assert_eq!(json(&world, "info demo")["installed"]["fresh"]["newer"], 3);
+    // What is no such file, or of another format, is passed over; -v says why.
+    for bad in ["{", "[]", &found.to_string().replace("\"version\":\"1\"", "\"version\":\"2\"")] {
+        fs::write(&file, bad).unwrap();
+        let outcome = world.exec(["outdated", "-v"]);
+        assert_eq!((outcome.stdout.as_str(), outcome.status), (plain.as_str(), Some(0)), "{bad}");
+        assert!(outcome.stderr.contains("freshness.json is not used: "), "{outcome:?}");
+    }
+}
+
 #[test]
 fn info_tells_what_is_here_and_what_there_is() {
     let world = world_with(&["1.0.0", "1.1.0"]);

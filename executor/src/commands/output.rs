@@ -6,7 +6,7 @@ use crate::registry::Catalog;
 use crate::sandbox::Step;
 use crate::store::{Installed, Receipt};
 use joblet_format::text::{shortened, size, visible_json};
-use joblet_format::{Arch, Origin, Release, RuntimeName, Timestamp, Version};
+use joblet_format::{Arch, Fresh, Origin, Release, RuntimeName, Timestamp, Version};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -40,6 +40,8 @@ pub(super) struct Outdated {
     pub latest: Option<Version>,
     /// Why the installed one is yanked, if it is.
     pub yanked: Option<String>,
+    /// What the last refresh of the registry found of the installed one; null if it did not look.
+    pub fresh: Option<Fresh>,
 }
 
 /// A version that was, or would be, removed: one line of `prune`, and one object of its JSON.
@@ -190,14 +192,25 @@ pub(super) fn outdated(rows: &[Outdated], json: bool) -> String {
     }
     let row = |row: &Outdated| {
         let yanked = row.yanked.as_ref().map(|why| visible(&format!("yanked: {why}")));
+        let fixes = || row.fresh.as_ref().and_then(fixes);
         [
             row.name.to_string(),
             row.installed.to_string(),
             row.latest.as_ref().map_or("-".to_owned(), Version::to_string),
-            yanked.unwrap_or_default(),
+            yanked.or_else(fixes).unwrap_or_default(),
         ]
     };
     table(["NAME", "INSTALLED", "LATEST", ""], rows.iter().map(row), None)
+}
+
+/// `2 security fixes since: CVE-2026-1, CVE-2026-2, …`; `None` if there are none.
+pub(super) fn fixes(fresh: &Fresh) -> Option<String> {
+    let named: Vec<_> = fresh.fixes.iter().take(3).map(String::as_str).collect();
+    let named = visible(&named.join(", "));
+    let (colon, more) = (if named.is_empty() { "" } else { ": " }, fresh.fixes.len() > 3);
+    let more = if more { ", …" } else { "" };
+    let lacks = fresh.security > 0;
+    lacks.then(|| format!("security fixes since, {}{colon}{named}{more}", fresh.security))
 }
 
 /// Versions that were removed, as a table or as JSON.

@@ -10,7 +10,7 @@ use crate::registry::config::Source;
 use crate::registry::resolve;
 use crate::registry::{Catalog, Registries};
 use crate::store::{Installed, Receipt, Store};
-use joblet_format::{Arch, RuntimeName, Spec, Version, Wanted};
+use joblet_format::{Arch, Freshness, RuntimeName, Spec, Version, Wanted};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -20,6 +20,8 @@ impl Session<'_> {
         let store = self.store()?;
         store.clean()?;
         let (mut places, mut rows) = (Places::new(self)?, Vec::new());
+        // Most come from one registry, whose file is read once.
+        let mut refreshed: Option<(Location, Option<Freshness>)> = None;
         for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
             let catalog = match places.of(from.as_ref()).serving(&spec, ui) {
                 Ok(catalog) => catalog,
@@ -37,7 +39,14 @@ impl Session<'_> {
             let latest =
                 latest(&catalog, &spec, self.env.arch).ok().filter(|latest| *latest > installed);
             if latest.is_some() || yanked.is_some() {
-                rows.push(output::Outdated { name, installed, latest, yanked });
+                let location = &catalog.location;
+                if refreshed.as_ref().is_none_or(|(of, _)| of != location) {
+                    let found = places.of(from.as_ref()).freshness(location, ui);
+                    refreshed = Some((location.clone(), found));
+                }
+                let all = refreshed.as_ref().and_then(|(_, found)| found.as_ref());
+                let fresh = all.and_then(|all| all.of(&name, &installed)).cloned();
+                rows.push(output::Outdated { name, installed, latest, yanked, fresh });
             }
         }
         if rows.is_empty() && !self.global.json {

@@ -6,6 +6,7 @@
 pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod document;
+mod freshness;
 mod remote;
 pub(crate) mod resolve;
 mod rollback;
@@ -17,7 +18,7 @@ use crate::net::location::Location;
 use cache::Cache;
 use config::Source;
 use document::RegistryDocument;
-use joblet_format::{Origin, Registry, RuntimeName, Spec, Wanted, nearest};
+use joblet_format::{Freshness, Origin, Registry, RuntimeName, Spec, Wanted, nearest};
 use std::time::SystemTime;
 
 /// The reason that refuses a registry, or warns, after its signature's expiry.
@@ -127,6 +128,12 @@ impl Registries {
             Some((source, _)) if !source.keys.is_empty() => remote::original(source).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// What the last refresh of the registry at `location` found, if that is there.
+    pub(crate) fn freshness(&self, location: &Location, ui: &mut Ui<'_>) -> Option<Freshness> {
+        let (source, _) = self.sources.iter().find(|(source, _)| source.location == *location)?;
+        freshness::read(source, &self.policy, ui)
     }
 
     /// Only the registry at `location`, with its keys if it is one of `sources`.

@@ -8,7 +8,7 @@ use super::Session;
 use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
 use crate::error::Error;
-use crate::registry::resolve;
+use crate::registry::{Registries, resolve};
 use crate::runtime;
 use crate::store::{Installed, Receipt, Usage};
 use joblet_format::{Spec, Wanted};
@@ -33,7 +33,13 @@ impl Session<'_> {
             }
             None => None,
         };
-        let catalog = match self.registries().and_then(|mut all| all.serving(spec, ui)) {
+        let mut freshness = None;
+        let mut serving = |all: &mut Registries, ui: &mut Ui<'_>| {
+            let catalog = all.serving(spec, ui)?;
+            freshness = all.freshness(&catalog.location, ui);
+            Ok(catalog)
+        };
+        let catalog = match self.registries().and_then(|mut all| serving(&mut all, ui)) {
             Ok(catalog) => Some(catalog),
             // What is installed can be shown without it.
             Err(Error::NotFound(_)) if here.is_some() => None,
@@ -54,7 +60,7 @@ impl Session<'_> {
         ui.data(&output::details(
             &spec.name,
             (here.as_ref(), &profiles),
-            catalog.as_ref(),
+            (catalog.as_ref(), freshness.as_ref()),
             (&same, store.arch()),
             self.global.json,
         ))

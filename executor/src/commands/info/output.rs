@@ -5,7 +5,7 @@ use crate::commands::output::{self, AvailableRow};
 use crate::registry::Catalog;
 use crate::store::{Installed, Receipt, Usage};
 use joblet_format::text::size;
-use joblet_format::{Arch, RuntimeName, RuntimeYml, Version};
+use joblet_format::{Arch, Fresh, Freshness, RuntimeName, RuntimeYml, Version};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::Path;
@@ -40,6 +40,8 @@ struct Row<'a> {
     version: Option<&'a Version>,
     path: &'a Path,
     receipt: Option<&'a Receipt>,
+    /// What the last refresh of the registry found of it; null if it did not look.
+    fresh: Option<&'a Fresh>,
     disk: Usage,
     config: &'a RuntimeYml,
 }
@@ -49,7 +51,7 @@ struct Row<'a> {
 pub(super) fn details(
     name: &RuntimeName,
     (here, profiles): (Option<&InstalledDetails>, &[String]),
-    catalog: Option<&Catalog>,
+    (catalog, freshness): (Option<&Catalog>, Option<&Freshness>),
     (same, arch): (&[Installed], Arch),
     json: bool,
 ) -> String {
@@ -57,11 +59,13 @@ pub(super) fn details(
     let origin = catalog.and_then(|catalog| catalog.origin.as_ref());
     let rows = releases.into_iter().flat_map(|releases| releases.values().rev());
     let rows = rows.map(|release| output::available_row(origin, (name, release), same, arch));
+    let fresh = |version: &Version| freshness.and_then(|all| all.of(name, version));
     if json {
         let installed = here.map(|here| Row {
             version: here.runtime.version.as_ref(),
             path: &here.runtime.path,
             receipt: here.receipt.as_ref(),
+            fresh: here.runtime.version.as_ref().and_then(fresh),
             disk: here.disk,
             config: &here.config,
         });
@@ -72,6 +76,12 @@ pub(super) fn details(
     lines.add("name", name.as_str());
     if let Some(here) = here {
         installed(&mut lines, here);
+        let found = here.runtime.version.as_ref().and_then(fresh).zip(freshness);
+        if let Some((Fresh { inputs_of, inputs, newer, .. }, all)) = found {
+            let (of, checked) = (day(inputs_of), day(&all.checked_at));
+            let text = format!("of {of}; {newer} of {inputs} have newer versions, as of {checked}");
+            lines.add("inputs", &text);
+        }
     }
     for (label, row) in std::iter::once("versions").chain(std::iter::repeat("")).zip(rows) {
         let mut text = row.version.to_string();
@@ -86,12 +96,20 @@ pub(super) fn details(
         if let Some(reason) = row.yanked {
             _ = write!(text, ", yanked: {reason}");
         }
+        if let Some(fixes) = fresh(row.version).and_then(output::fixes) {
+            _ = write!(text, ", {fixes}");
+        }
         lines.add(label, &text);
     }
     for profile in profiles {
         lines.add("profile", profile);
     }
     lines.0
+}
+
+/// The day of a time.
+fn day(time: &str) -> &str {
+    time.get(..10).unwrap_or(time)
 }
 
 fn installed(lines: &mut Lines, here: &InstalledDetails) {
