@@ -114,8 +114,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def start(state, repositories):
-    """Serves `state` on loopback and returns the address."""
+    """Serves `state` on loopback and returns the address: the same one every time, records have it."""
     handler = type("Here", (Handler,), {"state": state, "repositories": repositories})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    kept = state / "port"
+    port = int(kept.read_text()) if kept.exists() else 0
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    kept.write_text(str(server.server_port))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
