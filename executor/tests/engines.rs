@@ -46,6 +46,7 @@ fn variables_by_pattern() {
     }
 }
 
+/// SEC-B19: and not otherwise.
 #[test]
 fn memory_is_shared_with_the_host_if_that_is_asked_for() {
     let Some(world) = World::get() else { return };
@@ -91,6 +92,7 @@ fn devices_of_the_host() {
     }
 }
 
+/// SEC-B19: those that are named, and no other.
 #[test]
 fn descriptors_that_are_kept() {
     let Some(world) = World::get() else { return };
