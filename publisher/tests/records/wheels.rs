@@ -196,8 +196,8 @@ fn a_wheel_that_has_vanished() {
     let complaint =
         world.publish_with("build demo --cache cache", &[("PIP_INDEX_URL", &index)]).failed(10);
     let want = format!(
-        "error[NET]: {name}: not available from {}/simple/a-b/: does not list it; if the index has \
-         dropped it, lock again",
+        "error[NET]: {name}: not available from {}/simple/a-b/: does not list it; if the index no \
+         longer has it, lock again",
         server.address.replace("://", "://…@")
     );
     assert_eq!(complaint, want, "and no password is shown");
