@@ -52,8 +52,10 @@ pub(crate) fn run(
         reason: errno.desc().to_owned(),
     };
     let raw = |errno: rustix::io::Errno| launch(Errno::from_raw(errno.raw_os_error()));
-    // First, so that it has the longest time.
-    let network = begin_network(steps, host);
+    // First, so that it has the longest time; but a group with another process in it can have none below it
+    // that is limited, so where there are limits it is made first.
+    let limited = steps.iter().any(|step| matches!(step, Step::Limit(_)));
+    let early = if limited { None } else { begin_network(steps, host) };
     let mut files = StandardFiles::prepare(job.terminal)?;
     let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(raw)?;
     let identity = identity(runtime.dir.as_fd()).map_err(raw)?;
@@ -67,6 +69,7 @@ pub(crate) fn run(
     let expected = job.results.then(Expected::new).transpose().map_err(raw)?;
     let signals = Signals::block().map_err(launch)?;
     let cgroup = limit(steps)?;
+    let network = if limited { begin_network(steps, host) } else { early };
     let sandbox = Sandbox {
         runtime: (&runtime.path, identity),
         server: runtime.server.as_ref().map(AsFd::as_fd),
