@@ -366,7 +366,9 @@ fn whatever_is_killed_is_run_again() {
             let left = locks(&world);
             if world.versions().contains(&"a@1.0.0".to_owned()) {
                 // It was pushed before the kill: nothing runs into what is left.
-                left.iter().for_each(|lock| fs::remove_file(lock).unwrap());
+                for lock in left {
+                    fs::remove_file(lock).unwrap();
+                }
             } else if !left.is_empty() {
                 follow_advice(&world);
             }
