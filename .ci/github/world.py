@@ -81,7 +81,8 @@ class World:
         with machine.Machine(self.work, top, "runner", [f"{self.state}=/field"],
                              machine.base(self.work, "runner")) as it:
             machine.put_programs(top)
-            variables = {**machine.host_variables(), "HOME": "/home/runner", "USER": "runner", "GH_TOKEN":
+            # CI: what is built here is kept for the jobs, and has to be what they would build.
+            variables = {**machine.host_variables(), "CI": "true", "HOME": "/home/runner", "USER": "runner", "GH_TOKEN":
                          server.token({"contents": "write"}), "FIELD_KIND": "runner", "FIELD_REUSE": self.reuse,
                          "PATH": "/home/runner/programs/dist/bin:/home/runner/.local/bin:/usr/local/bin:/usr/bin:/bin"}
             before = f"""
