@@ -97,8 +97,9 @@ pub fn archive(bytes: &[u8]) {
     let mut stream = bytes.to_owned();
     fix_checksums(&mut stream);
     // The entries are the same whether bodies are read or skipped.
-    let mut skipping = Entries::new(&stream[..]);
-    let mut reading = Entries::new(&stream[..]);
+    let (mut once, mut again) = (&stream[..], &stream[..]);
+    let mut skipping = Entries::new(&mut once);
+    let mut reading = Entries::new(&mut again);
     loop {
         let (skipped, read) = (skipping.next(), reading.next());
         let entry = match (skipped, read) {

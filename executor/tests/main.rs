@@ -19,6 +19,7 @@ mod foreign;
 mod fuzz;
 mod gpu;
 mod habits;
+mod images;
 mod install;
 mod kept;
 mod lazy;

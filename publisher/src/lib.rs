@@ -11,6 +11,7 @@ mod commands;
 pub mod env;
 pub mod error;
 mod fs;
+mod image;
 mod inputs;
 pub mod lock;
 mod net;
@@ -29,7 +30,6 @@ pub use error::Note;
 use cli::args::{self, Command};
 use error::Error;
 use registry::serve;
-use source::{import, template};
 use std::ffi::OsString;
 
 /// Does what the arguments after the program's name say.
@@ -57,15 +57,8 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Reconcile(options) => commands::reconcile(&options, note),
         Command::Verify(options) => commands::verify(&options, note),
         Command::Diff(options) => commands::diff(&options),
-        Command::New { name, sources, from } => {
-            let (path, notes) = match from {
-                None => (template::write(&sources, &name)?, Vec::new()),
-                Some(from) => import::write(&sources, &name, &from, &env::tomorrow())?,
-            };
-            let (path, warnings) = (path.display(), notes);
-            let text = format!("{path}\nnext: joblet-publish lock {name}\n");
-            return Ok(Outcome::Built { text, warnings, error: None });
-        }
+        Command::Oci(options) => commands::oci(&options, note),
+        Command::New(options) => return commands::new(&options, note),
     };
     text.map(Outcome::Text)
 }

@@ -28,6 +28,7 @@ pub(crate) use as_text;
 mod checksum;
 pub mod frames;
 mod freshness;
+pub mod image;
 pub mod index;
 pub mod member;
 mod name;

@@ -28,6 +28,7 @@ const BROUGHT: [&str; 3] = ["/dev", "/proc", "/sys"];
 ///   - { source: isolated/usr, target: /usr, readonly: true }
 /// environment: { PATH: "/usr/local/bin:/usr/bin:/bin" }
 /// requirements: { architectures: [amd64] }
+/// workdir: /app             # where jobs start, instead of /work; only runtimes made of images have it
 /// ```
 ///
 /// Unknown and duplicate keys are refused. `language` and `packages`, which Joblet's tools show, are
@@ -48,6 +49,8 @@ pub struct RuntimeYml {
     requirements: Requirements,
     #[serde(skip_serializing)]
     ignored: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workdir: Option<String>,
 }
 
 /// One directory or file of a runtime that jobs see.
@@ -94,6 +97,21 @@ impl RuntimeYml {
             },
             ..RawRuntimeYml::default()
         })
+    }
+
+    /// The same, with the directory that jobs start in.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn with_workdir(mut self, workdir: &str) -> Result<Self, String> {
+        check_workdir(workdir)?;
+        self.workdir = Some(workdir.to_owned());
+        Ok(self)
+    }
+
+    /// The directory that jobs start in, if it is another one than `/work`.
+    pub fn workdir(&self) -> Option<&str> {
+        self.workdir.as_deref()
     }
 
     /// The runtime's name. Informative: its directory in the store identifies it.
@@ -156,6 +174,8 @@ struct RawRuntimeYml {
     environment: BTreeMap<String, String>,
     #[serde(default)]
     requirements: Requirements,
+    #[serde(default)]
+    workdir: Option<String>,
     #[serde(default, rename = "language")]
     _language: Option<serde::de::IgnoredAny>,
     #[serde(default, rename = "packages")]
@@ -220,6 +240,7 @@ impl TryFrom<RawRuntimeYml> for RuntimeYml {
             let (source, target) = (mount.source.clone(), mount.target.clone());
             mounts.push(Mount { source, target, readonly: mount.readonly });
         }
+        raw.workdir.as_deref().map_or(Ok(()), check_workdir)?;
         for (name, value) in &raw.environment {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
                 return Err(format!("environment: {name:?} cannot be a variable"));
@@ -233,6 +254,7 @@ impl TryFrom<RawRuntimeYml> for RuntimeYml {
             environment: raw.environment,
             requirements: raw.requirements,
             ignored,
+            workdir: raw.workdir,
         })
     }
 }
@@ -243,6 +265,14 @@ fn check_source(source: &str) -> Result<(), &'static str> {
         return Err("is absolute: it must lie below the runtime's directory");
     }
     check_components(source)
+}
+
+/// Whether `workdir` is a directory of the job by its text alone.
+fn check_workdir(workdir: &str) -> Result<(), String> {
+    if workdir.starts_with('/') && !workdir.starts_with("/proc") && !workdir.contains('\0') {
+        return Ok(());
+    }
+    Err(format!("workdir {workdir:?} is not an absolute path to work in"))
 }
 
 /// Checks that `target` is a path in the job that a runtime may mount on, without file access.

@@ -15,6 +15,9 @@ pub const MAX_FILE: u64 = (1 << 33) - 1;
 /// Zeros after the last entry, in bytes. Part of the format.
 pub const END: usize = 2 * BLOCK;
 
+/// Directories of a layer that every user may write in. Part of the format.
+const SHARED: [&str; 3] = ["tmp", "var/tmp", "work"];
+
 /// Size of the header fields for a name and for a link's target, in bytes.
 const NAME: usize = 100;
 
@@ -39,15 +42,17 @@ pub enum EntryKind<'a> {
 
 /// The header blocks of the entry at `path` below the archive's `directory`.
 ///
-/// `path` is empty for that directory itself; neither begins or ends with a slash.
+/// `path` is empty for that directory itself; neither begins or ends with a slash. The layer of an image has
+/// no such directory: `directory` is empty, and `path` is what lies at the root.
 pub fn headers(directory: &str, path: &str, kind: EntryKind<'_>) -> Vec<u8> {
     let mut name = directory.to_owned();
-    if !path.is_empty() {
+    if !name.is_empty() && !path.is_empty() {
         name.push('/');
-        name.push_str(path);
     }
+    name.push_str(path);
+    let shared = if directory.is_empty() { SHARED.contains(&path) } else { path == "isolated/tmp" };
     let (mode, flag, target, size) = match kind {
-        EntryKind::Directory if path == "isolated/tmp" => (0o1777, b'5', "", 0),
+        EntryKind::Directory if shared => (0o1777, b'5', "", 0),
         EntryKind::Directory => (0o755, b'5', "", 0),
         EntryKind::File { executable, size } => {
             (if executable { 0o755 } else { 0o644 }, b'0', "", size)
@@ -192,6 +197,8 @@ mod tests {
                 assert_eq!(headers_length("d-1.0.0", &path, kind), whole, "{length} {kind:?}");
             }
         }
+        let layer = headers("", "work", EntryKind::Directory);
+        assert_eq!((&layer[..6], &layer[100..107]), (&b"work/\0"[..], &b"0001777"[..]));
         assert_eq!((padding(0), padding(1), padding(512), padding(513)), (0, 511, 0, 511));
     }
 }

@@ -8,6 +8,7 @@ use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::store::{Installed, Store, Usage};
 use joblet_format::Version;
+use joblet_format::image::RUNTIME;
 use joblet_format::text::size;
 use std::time::{Duration, SystemTime};
 
@@ -107,6 +108,17 @@ fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
     };
     let mut found = Vec::new();
     for group in store.installed()?.chunk_by(|a, b| a.name == b.name) {
+        if group[0].name.as_str() == RUNTIME {
+            // Their versions are digests, of which none is newer than another.
+            let age = |it: &Installed| store.receipt(it).map(|receipt| receipt.installed_at);
+            let mut images: Vec<_> = group.iter().map(|it| (age(it), it)).collect();
+            for _ in 0..what.keep {
+                let newest = (0..images.len()).max_by_key(|at| images[*at].0);
+                newest.map(|at| images.swap_remove(at));
+            }
+            found.extend(images.into_iter().map(|(_, image)| image).filter(|it| old(it)).cloned());
+            continue;
+        }
         let mut left: Vec<_> = group.iter().filter(|it| it.version.is_some()).collect();
         let highest = Version::latest(left.iter().filter_map(|it| it.version.as_ref())).cloned();
         for _ in 0..what.keep {

@@ -3,6 +3,7 @@
 use super::output;
 use super::scratch::Scratch;
 use super::{Session, job, profile, serve};
+use crate::archive::image::Image;
 use crate::cli::args::Run;
 use crate::cli::escape::visible;
 use crate::cli::ui::Ui;
@@ -52,12 +53,19 @@ impl Session<'_> {
         incomplete: &mut bool,
         ui: &mut Ui<'_>,
     ) -> Result<Option<Exit>, Error> {
-        let (spec, dry_run, gpu, start) = (run.spec.clone(), run.dry_run, run.gpu, run.start);
+        let (mut spec, dry_run, gpu, start) = (run.spec.clone(), run.dry_run, run.gpu, run.start);
+        let image = run.image.clone();
         let (output, tmp) = (run.output.clone(), run.shared.tmp.clone());
         let mine = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
         // Before a runtime is installed for it.
         let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
+        if let Some(image) = image {
+            if !cfg!(feature = "images") {
+                return Err(Error::Usage("this joblet-exec was built without --image".into()));
+            }
+            spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
+        }
         let told = mine && (self.env.terminals.error || ui.is_verbose());
         // Asked for, or told where somebody reads it.
         job.results = output.is_some() || told;

@@ -293,7 +293,11 @@ fn entry_name(entry: Result<rustix::fs::DirEntry, Errno>) -> Result<Option<CStri
     Ok(Some(name).filter(|name| !matches!(name.to_bytes(), b"." | b"..")))
 }
 
-fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+/// Removes what is called `name` in `parent` and all that is in it; nothing is fine.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let refused = match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         // The errno for a directory: EISDIR on Linux, EPERM by POSIX.

@@ -88,6 +88,14 @@ impl Walk {
         Ok(())
     }
 
+    /// Forgets every directory, which may not be where it was any more.
+    ///
+    /// # Errors
+    /// When a time cannot be set.
+    pub(crate) fn forget(&mut self) -> Result<(), Errno> {
+        self.leave(0)
+    }
+
     /// Leaves every directory.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ mod clean;
 mod dedup;
 pub(crate) mod file_list;
 mod hold;
+pub(crate) mod image;
 pub(crate) mod install;
 mod installed;
 mod interrupted;

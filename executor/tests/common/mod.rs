@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 pub mod kept;
+pub mod layout;
 pub mod members;
 pub mod server;
 pub mod shells;

@@ -3,13 +3,16 @@
 use super::{arches, cache, sources};
 use crate::error::Error;
 use crate::inputs::cache::Store;
+use crate::inputs::images::Image;
 use crate::inputs::locations::Places;
 use crate::inputs::uv;
 use crate::lock::Input;
 use crate::source::Source;
 use crate::{cli::args, env, error::Note, fs::paths, inputs::apt, lock};
+use joblet_format::image::Settings;
 use joblet_format::{Arch, text};
 use std::fmt::Write as _;
+use std::path::Path;
 
 pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     let places = Places::new(options.mirror.as_deref())?;
@@ -25,7 +28,7 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
         let mut inputs = fresh.map(|lock| lock.inputs.clone()).unwrap_or_default();
         for arch in arches(&source, &options.arches)? {
             note(&format!("lock {}: {arch}", source.name));
-            inputs.insert(arch, resolve(&source, arch, &store)?);
+            inputs.insert(arch, resolve(&source, &options.sources, arch, &store)?);
         }
         let lock = lock::make(&source, inputs, env::now().to_string(), before.as_ref());
         paths::write_below(&options.sources, &path, lock::render(&lock).as_bytes())?;
@@ -43,9 +46,26 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
 }
 
 /// All inputs of `source` for `arch`, by way of `store` where only their bytes say what they are.
-fn resolve(source: &Source, arch: Arch, store: &Store) -> Result<Vec<Input>, Error> {
+fn resolve(
+    source: &Source,
+    sources: &Path,
+    arch: Arch,
+    store: &Store,
+) -> Result<Vec<Input>, Error> {
     let Some(places) = store.places else { return Ok(Vec::new()) };
     let mut inputs = packages(source, arch, places)?;
+    if let Some((image, place)) = source.image.as_ref().and_then(|it| Some((it, it.place(arch)?))) {
+        let found = Image::open(&sources.join(source.name.as_str()).join(place), arch)?;
+        if let Some(expected) = image.digest.filter(|expected| *expected != found.digest) {
+            let hint =
+                "another image lies there; write its digest into the manifest if it is meant";
+            return Err(Error::checksum(place.to_owned(), expected, found.digest, hint));
+        }
+        if let Some(said) = found.config.config.as_ref().and_then(Settings::not_carried_over) {
+            (store.note)(&format!("lock {}: {arch}: not of a runtime: {said}", source.name));
+        }
+        inputs.extend(found.keep(store.cache)?);
+    }
     for url in &source.urls {
         if let Some(address) = url.address(arch) {
             inputs.push(store.lock_archive(address, url.expected(arch))?);

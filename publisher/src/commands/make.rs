@@ -1,19 +1,21 @@
 //! Locked inputs → the tree of a runtime, checked: what `build` packs and `verify` packs again.
 
 use crate::check::qemu::Emulator;
+use crate::env::cores;
 use crate::error::Error;
 use crate::inputs::cache::{self, Store};
 use crate::inputs::locations::Places;
 use crate::lock::{Input, Kind};
 use crate::record::components::{self, Component};
-use crate::source::{self, Source};
-use crate::tree::Tree;
+use crate::record::image_packages;
+use crate::source::{self, Inherited, Source};
 use crate::tree::assemble::{self, Assembled, Package};
 use crate::tree::elf_gate::Gate;
 use crate::tree::joblet_exec::JobletExec;
 use crate::tree::pyc;
 use crate::tree::scripts::package_name;
 use crate::tree::working_tree::{self, WorkingTree};
+use crate::tree::{Node, Tree};
 use crate::{
     cli::args,
     fs::{free_space, paths},
@@ -21,12 +23,14 @@ use crate::{
     tree::{elf_gate, finish, fixups, joblet_exec, ld_cache, runtime_yml},
     unpack,
 };
+use joblet_format::image::Config;
 use joblet_format::ustar::MTIME;
 use joblet_format::{Arch, text};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 
 /// What one tree is built from.
@@ -72,8 +76,7 @@ fn locked_packages(inputs: &[Input]) -> BTreeSet<String> {
 
 impl<'w> Builder<'w> {
     pub(super) fn new(making: &'w args::Making) -> Self {
-        let cores = || thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        Self { making, jobs: making.jobs.unwrap_or_else(cores) }
+        Self { making, jobs: making.jobs.unwrap_or_else(cores::available) }
     }
 
     /// Makes the tree of `build_input`. Contents of packages are in nameless files in `spool`.
@@ -91,8 +94,12 @@ impl<'w> Builder<'w> {
         let read = |input: &Input, file: &Path| unpack::read(source, arch, input, file, spool);
         let packages = unpack(inputs, &files, self.jobs, read)?;
         let manifest = source_dir.join(source::MANIFEST);
+        let image = image(source, inputs, &files, spool)?;
+        let build_input = &BuildInput { source: &image.source, ..*build_input };
+        let source = build_input.source;
         let Assembled { mut tree, effects, notes: mut warnings } =
-            assemble::assemble(packages, source, source_dir, arch)?;
+            assemble::assemble_over(image.tree, packages, source, source_dir, arch)?;
+        warnings.extend(image.notes);
         let links: Vec<String> =
             source.links.keys().filter_map(|link| source::expand(link, arch).ok()).collect();
         fixups::apply(&mut tree, arch, &effects, links.iter().map(String::as_str), &manifest)?;
@@ -110,7 +117,12 @@ impl<'w> Builder<'w> {
         warnings.extend(elf_gate::check(&tree, &gate)?);
         let unanswered = effects.unanswered(&tree, |name| source.postinst.contains_key(name));
         let runtime_yml = runtime_yml::render(&tree, source, inputs, arch, &manifest)?;
-        let components = components::collect(inputs, &files, &tree)?;
+        let mut components = components::collect(inputs, &files, &tree)?;
+        if source.inherited.is_image {
+            let (found, note) = image_packages::find(&tree, source, arch)?;
+            components.extend(found);
+            warnings.extend(note);
+        }
         Ok(BuiltTree { tree, runtime_yml, components, unanswered, warnings })
     }
 
@@ -251,6 +263,61 @@ impl<'w> Builder<'w> {
         let places = (!self.making.offline).then_some(&places);
         Store { cache: &cache, places, timestamp, note }.files(inputs)
     }
+}
+
+/// What the image of a manifest is for a build.
+struct FromImage {
+    tree: Tree,
+    /// The manifest, with what it inherits.
+    source: Source,
+    /// What was left out of it, one line each.
+    notes: Vec<String>,
+}
+
+/// The tree of the image among `inputs`; an empty one without an image.
+fn image(
+    source: &Source,
+    inputs: &[Input],
+    files: &[PathBuf],
+    spool: &Path,
+) -> Result<FromImage, Error> {
+    let mut made = FromImage { tree: Tree::default(), source: source.clone(), notes: Vec::new() };
+    let Some(image) = &source.image else { return Ok(made) };
+    let of = |kind: Kind| inputs.iter().zip(files).filter(move |(input, _)| input.kind == kind);
+    let layer = |(input, file): (&Input, &PathBuf)| (format!("layer {}", input.name), file.clone());
+    let layers: Vec<_> = of(Kind::Layer).map(layer).collect();
+    let layers: Vec<_> =
+        layers.iter().map(|(label, file)| (label.clone(), file.as_path())).collect();
+    let (mut tree, found) = unpack::image::tree(&layers, spool)?;
+    made.notes = unpack::image::judge(&found, &image.drop)?;
+    let owner: Arc<str> = assemble::IMAGE.into();
+    let leaves =
+        |(path, node): (&str, &Node)| (!matches!(node, Node::Dir)).then(|| path.to_owned());
+    let leaves: Vec<_> = tree.iter().filter_map(leaves).collect();
+    for path in leaves {
+        tree.own(path, Arc::clone(&owner));
+    }
+    let Some((_, config)) = of(Kind::Image).next() else {
+        let reason = "has no image for this architecture; lock it again";
+        return Err(Error::config(source.name.as_str(), reason));
+    };
+    let config: Config = serde_json::from_slice(&paths::read(config)?).map_err(|error| {
+        Error::config(config, format!("is not the configuration of an image: {error}"))
+    })?;
+    let settings = config.config.unwrap_or_default();
+    let plain = |(name, value): &(&str, &str)| {
+        !name.is_empty() && !name.contains('\0') && !value.contains('\0')
+    };
+    let environment = settings.variables().filter(plain);
+    let workdir = settings.working_dir.as_deref().map(|dir| dir.trim_end_matches('/'));
+    let inside = |dir: &&str| dir.starts_with('/') && tree.is_dir(dir.trim_start_matches('/'));
+    made.source.inherited = Inherited {
+        environment: environment.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        workdir: workdir.filter(inside).map(str::to_owned),
+        is_image: true,
+    };
+    made.tree = tree;
+    Ok(made)
 }
 
 /// Reads all packages, in `threads` threads, in the order of the lock.

@@ -1,10 +1,16 @@
 //! Parallel work on all processors.
 
 use std::{
+    num::NonZero,
     panic::resume_unwind,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
+
+/// How many there are.
+pub(crate) fn available() -> NonZero<usize> {
+    thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
 
 /// Calls `work` on every item, on all processors; results are in the order of the items.
 pub(crate) fn parallel_map<T: Sync, R: Send, E: Send>(
@@ -22,7 +28,7 @@ pub(crate) fn parallel_map<T: Sync, R: Send, E: Send>(
         }
         Ok(done)
     };
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len());
+    let threads = available().get().min(items.len());
     let mut done = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
         let mut all = Vec::with_capacity(items.len());

@@ -170,6 +170,7 @@ impl Store<'_> {
                     "if the mirror no longer has it, lock again or set a snapshot service".into()
                 }
                 Kind::Wheel => "if the index no longer has it, lock again".into(),
+                Kind::Image | Kind::Layer => "lock again where the image is".into(),
                 Kind::Tar => {
                     let path = self.path(input);
                     format!("fetch it on another machine and copy it to {}", path.display())

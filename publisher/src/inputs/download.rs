@@ -87,7 +87,7 @@ fn receive(
     }
     let hint = match input.kind {
         Kind::Tar => "another file is served under this name; check for a notice of upstream",
-        Kind::Deb | Kind::Wheel => "the mirror serves another file under this name; lock again",
+        _ => "the mirror serves another file under this name; lock again",
     };
     let object = shown::address(address);
     Err(Fault::Differs(match input.size.filter(|expected| size > *expected) {

@@ -59,6 +59,8 @@ impl Places {
             Kind::Deb => self.mirrors()?.addresses(input, timestamp).into_iter().map(Ok).collect(),
             Kind::Wheel => self.indexes()?.addresses(&input.name),
             Kind::Tar => vec![Ok(input.name.clone())],
+            // Only a lock looks for an image.
+            Kind::Image | Kind::Layer => vec![Err("this host's images".to_owned())],
         };
         if let Some(store) = env::var(env::INPUT_STORE) {
             addresses.push(Ok(format!("{}/{}", store.trim_end_matches('/'), input.sha256.hex())));

@@ -7,6 +7,7 @@ pub(crate) mod apt;
 pub(crate) mod cache;
 pub(crate) mod debian_mirror;
 mod download;
+pub(crate) mod images;
 pub(crate) mod locations;
 pub(crate) mod python_index;
 mod simple_api;

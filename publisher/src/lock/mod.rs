@@ -60,7 +60,8 @@ pub struct Input {
     /// Its kind.
     pub kind: Kind,
     /// Its name, independent of a mirror. A deb: `ARCHIVE/pool/…`, percent-encoded as on the mirror. A
-    /// wheel: its file name. A tar: its only address, from the manifest.
+    /// wheel: its file name. A tar: its only address, from the manifest. An image: the SHA-256 that names it;
+    /// its layers: 001 for the lowest, and so on.
     pub name: String,
     /// Length, in bytes. `null` if it has not been fetched yet and only its hash is known; `lock` fills
     /// it in when the address can be reached. Never `null` for a deb.
@@ -80,6 +81,10 @@ pub enum Kind {
     Wheel,
     /// An upstream archive: tar or zip.
     Tar,
+    /// The configuration of an image of containers.
+    Image,
+    /// A layer of it.
+    Layer,
 }
 
 impl Input {
@@ -100,7 +105,13 @@ impl Input {
             Kind::Tar if shown::secret(name).is_some() => {
                 Err(format!("{:?} has a secret in it, and locks are public", shown::address(name)))
             }
-            Kind::Deb | Kind::Wheel | Kind::Tar => Ok(()),
+            Kind::Image if name.parse::<Checksum>().is_err() => {
+                Err(format!("{name:?} is not what names an image"))
+            }
+            Kind::Layer if name.len() < 3 || !name.bytes().all(|it| it.is_ascii_digit()) => {
+                Err(format!("{name:?} is not the number of a layer"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -117,7 +128,7 @@ impl Input {
                 let wheel = WheelName::parse(&self.name)?;
                 Some((normalized(wheel.name), wheel.version.to_owned()))
             }
-            Kind::Tar => None,
+            Kind::Tar | Kind::Image | Kind::Layer => None,
         }
     }
 
@@ -125,7 +136,7 @@ impl Input {
     pub fn file_name(&self) -> &str {
         let name = match self.kind {
             Kind::Tar => self.name.split(['?', '#']).next().unwrap_or_default(),
-            Kind::Deb | Kind::Wheel => &self.name,
+            _ => &self.name,
         };
         name.rsplit('/').next().unwrap_or(name)
     }
@@ -153,6 +164,8 @@ pub fn digest(source: &Source) -> Checksum {
         python: &'s Option<crate::source::Python>,
         urls: &'s [crate::source::Url],
         architectures: Vec<Arch>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        image: &'s Option<crate::source::Image>,
     }
     let fields = Fields {
         suite: source.debian.as_ref().map(|debian| debian.suite.as_str()),
@@ -160,6 +173,7 @@ pub fn digest(source: &Source) -> Checksum {
         python: &source.python,
         urls: &source.urls,
         architectures: source.arches().into_iter().collect(),
+        image: &source.image,
     };
     let json = serde_json::to_vec(&fields).expect("texts and lists are JSON");
     Checksum::from_digest(Sha256::digest(json).into())

@@ -22,16 +22,18 @@ pub struct Component {
     pub name: String,
     /// The package's own version, with Debian's epoch.
     pub version: String,
-    /// File name of the input.
+    /// File name of the input; empty for a package of an image.
     pub file: String,
-    /// SHA-256 of the input.
-    pub sha256: Checksum,
+    /// SHA-256 of the input, if it is one.
+    pub sha256: Option<Checksum>,
     /// Its declared licence.
     pub licence: Licence,
     /// Its home page, if it has an http or https address.
     pub homepage: Option<String>,
     /// Name and version of its source package, if declared.
     pub source: Option<String>,
+    /// Its package URL, where that does not follow from the input.
+    pub purl: Option<String>,
 }
 
 /// The components of `inputs`, in their order; `files` are their files, `tree` the result.
@@ -40,11 +42,13 @@ pub struct Component {
 /// [`Error::Archive`] for an input without a name or a version; [`Error::File`].
 pub fn collect(inputs: &[Input], files: &[PathBuf], tree: &Tree) -> Result<Vec<Component>, Error> {
     let component = |(input, file): (&Input, &PathBuf)| match input.kind {
-        Kind::Deb => package(input, file, tree),
-        Kind::Wheel => wheel(input, tree),
-        Kind::Tar => Ok(archive(input)),
+        // What is in them is known by databases alone (`image_packages`).
+        Kind::Image | Kind::Layer => None,
+        Kind::Deb => Some(package(input, file, tree)),
+        Kind::Wheel => Some(wheel(input, tree)),
+        Kind::Tar => Some(Ok(archive(input))),
     };
-    inputs.iter().zip(files).map(component).collect()
+    inputs.iter().zip(files).filter_map(component).collect()
 }
 
 fn package(input: &Input, file: &Path, tree: &Tree) -> Result<Component, Error> {
@@ -69,7 +73,8 @@ fn package(input: &Input, file: &Path, tree: &Tree) -> Result<Component, Error> 
         name,
         version,
         file: label.to_owned(),
-        sha256: input.sha256,
+        sha256: Some(input.sha256),
+        purl: None,
     })
 }
 
@@ -93,7 +98,8 @@ fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
         name: name_of_package,
         version: field("Version").unwrap_or_else(|| name.version.to_owned()),
         file: label.to_owned(),
-        sha256: input.sha256,
+        sha256: Some(input.sha256),
+        purl: None,
         homepage: field("Home-page").filter(|address| is_web(address)),
         source: None,
     })
@@ -107,7 +113,8 @@ fn archive(input: &Input) -> Component {
         name: file.clone(),
         version: input.sha256.hex()[..12].to_owned(),
         file,
-        sha256: input.sha256,
+        sha256: Some(input.sha256),
+        purl: None,
         licence: Licence::default(),
         homepage: None,
         source: None,
@@ -115,13 +122,13 @@ fn archive(input: &Input) -> Component {
 }
 
 /// The value of a single-line field in a Debian control file.
-fn field(control: &str, name: &str) -> Option<String> {
+pub(super) fn field(control: &str, name: &str) -> Option<String> {
     let mut lines = control.lines().filter_map(|line| line.split_once(':'));
     let (_, value) = lines.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
     Some(value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-fn is_web(address: &str) -> bool {
+pub(super) fn is_web(address: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
     let rest = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://"));
     rest.is_some_and(|rest| !rest.is_empty()) && address.bytes().all(plain)

@@ -9,6 +9,7 @@ pub mod compare;
 pub mod components;
 pub mod contents;
 pub mod files;
+pub mod image_packages;
 pub mod licence;
 pub mod provenance;
 pub mod sbom;

@@ -78,20 +78,22 @@ fn package(component: &Component, source: &Source, arch: Arch) -> Value {
         "SPDXID": identifier(component),
         "name": name,
         "versionInfo": version,
-        "packageFileName": component.file,
         "downloadLocation": NOTHING,
         "filesAnalyzed": false,
-        "checksums": sha256(component.sha256),
         "licenseConcluded": NOTHING,
         "licenseDeclared": licence.expression.as_deref().unwrap_or(NOTHING),
         "copyrightText": NOTHING,
         "externalRefs": [purl(&package_url(component, source, arch))],
     });
+    if let Some(checksum) = component.sha256 {
+        package["checksums"] = sha256(checksum);
+    }
     let mut say = |key: &str, text: Option<String>| {
         if let Some(text) = text {
             package[key] = text.into();
         }
     };
+    say("packageFileName", Some(component.file.clone()).filter(|file| !file.is_empty()));
     say("licenseComments", licence.comment.clone());
     say("homepage", component.homepage.clone());
     say("sourceInfo", component.source.as_ref().map(|source| format!("built from {source}")));
@@ -100,6 +102,9 @@ fn package(component: &Component, source: &Source, arch: Arch) -> Value {
 
 /// The package URL (purl) of a component.
 fn package_url(component: &Component, source: &Source, arch: Arch) -> String {
+    if let Some(purl) = &component.purl {
+        return purl.clone();
+    }
     let (name, version) = (percent(&component.name), percent(&component.version));
     match component.kind {
         Kind::Deb => {
@@ -118,7 +123,10 @@ fn package_url(component: &Component, source: &Source, arch: Arch) -> String {
             let name = percent(&normalized(&component.name));
             format!("pkg:pypi/{name}@{version}?file_name={}", percent(&component.file))
         }
-        Kind::Tar => format!("pkg:generic/{name}?checksum=sha256:{}", component.sha256.hex()),
+        Kind::Tar | Kind::Image | Kind::Layer => {
+            let hex = component.sha256.map(|sha256| sha256.hex()).unwrap_or_default();
+            format!("pkg:generic/{name}?checksum=sha256:{hex}")
+        }
     }
 }
 
@@ -131,7 +139,7 @@ fn purl(locator: &str) -> Value {
     })
 }
 
-fn percent(text: &str) -> String {
+pub(super) fn percent(text: &str) -> String {
     const ESCAPED: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     utf8_percent_encode(text, ESCAPED).to_string()
@@ -143,6 +151,12 @@ fn identifier(component: &Component) -> String {
         Kind::Deb => "SPDXRef-deb-".to_owned(),
         Kind::Wheel => "SPDXRef-wheel-".to_owned(),
         Kind::Tar => "SPDXRef-tar-".to_owned(),
+        // Several package managers may have packages of one name.
+        Kind::Image | Kind::Layer => {
+            let purl = component.purl.as_deref().unwrap_or_default();
+            let manager = purl.trim_start_matches("pkg:").split('/').next().unwrap_or_default();
+            format!("SPDXRef-image-{manager}-")
+        }
     };
     for byte in component.name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-.".contains(&byte) {

@@ -13,7 +13,7 @@ use joblet_format::{
 };
 use sha2::{Digest, Sha256};
 use std::{
-    io::Read,
+    io::{self, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -64,6 +64,18 @@ impl Place {
     /// # Errors
     /// [`Error::Net`], [`Error::File`].
     pub(crate) fn archive(&self, artifact: &Artifact) -> Result<(u64, Checksum), Error> {
+        self.copy_archive(artifact, &mut io::sink())
+    }
+
+    /// As [`Place::archive`], and writes it to `to`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn copy_archive(
+        &self,
+        artifact: &Artifact,
+        to: &mut dyn Write,
+    ) -> Result<(u64, Checksum), Error> {
         let whole = [artifact.download_url.as_str()];
         let parts: Vec<_> = artifact.parts.iter().map(|part| part.download_url.as_str()).collect();
         let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
@@ -75,6 +87,7 @@ impl Place {
                     break;
                 }
                 hash.update(&buffer[..read]);
+                to.write_all(&buffer[..read]).map_err(Error::file("write", "a temporary file"))?;
                 size += read as u64;
             }
         }

@@ -76,11 +76,13 @@ pub const BASE_PACKAGES: [&str; 27] = [
 /// platforms: [ubuntu-amd64, ubuntu-arm64]
 /// debian: { suite: bookworm, packages: [python3.11] }     # plus BASE_PACKAGES
 /// python: { version: "3.11", before: 2024-01-01, compile: true, packages: [numpy==1.26.2] }
+/// image: { path: ../../images:tool }         # an image of containers, below all others; see Image
 /// urls: [{ into: opt/x, strip: 1, amd64: "https://….tar.gz", arm64: "https://…",
 ///          sha256: { amd64: … } }]  # published by upstream; locks an archive that cannot be fetched
 /// files: files/                  # a directory beside the manifest, copied last
 /// links: { usr/bin/python3: python3.11 }    # "{deb_arch}", "{multiarch}" are replaced, here
 /// environment: { PATH: "/usr/bin:/bin" }    # and here
+/// workdir: /app                  # where jobs start, instead of /work
 /// exclude: ["usr/share/doc/**"]  # files of packages to leave out
 /// run: [[dot, -c]]               # commands run in the tree, as jobs; their changes become part of it
 /// postinst: { git: ignore }      # a maintainer script that is not needed, or done by `run`
@@ -103,6 +105,8 @@ pub struct Source {
     pub debian: Option<Debian>,
     /// Python wheels.
     pub python: Option<Python>,
+    /// An image of containers.
+    pub image: Option<Image>,
     /// Upstream archives.
     #[serde(default)]
     pub urls: Vec<Url>,
@@ -114,6 +118,11 @@ pub struct Source {
     /// Environment variables of every job.
     #[serde(default, deserialize_with = "unique_map")]
     pub environment: BTreeMap<String, String>,
+    /// The directory that jobs start in, instead of `/work`.
+    pub workdir: Option<String>,
+    /// What the image says of its containers, while a build is made of it.
+    #[serde(skip)]
+    pub inherited: Inherited,
     /// Patterns of paths of packages to leave out: `*` and `?` within a component, `**` across components.
     #[serde(default)]
     pub exclude: Vec<String>,
@@ -139,6 +148,83 @@ pub enum Postinst {
     Ignore,
     /// The manifest's `run`, `links` or `files` have the same effect.
     Run,
+}
+
+/// An image of containers that lies on the host where the lock is made: an OCI layout, its tar file, or what
+/// `docker save` wrote.
+///
+/// ```yaml
+/// image: { path: ../../images:tool, digest: "sha256:…", drop: [set-id] }
+/// image: { amd64: tool-amd64.tar, arm64: tool-arm64.tar }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    /// Where it is, `PATH` or `PATH:TAG`, for every architecture: below the manifest's directory, or absolute.
+    pub path: Option<String>,
+    /// Where that for amd64 is.
+    pub amd64: Option<String>,
+    /// Where that for arm64 is.
+    pub arm64: Option<String>,
+    /// What its index, or else its manifest must be; of an archive of `docker save`, its configuration.
+    pub digest: Option<Checksum>,
+    /// What is left out, where it would be refused. No lock depends on it.
+    #[serde(default, skip_serializing)]
+    pub drop: BTreeSet<Dropped>,
+}
+
+/// What an image may have and no runtime has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dropped {
+    /// Devices and FIFOs.
+    Devices,
+    /// Set-id bits; the files stay.
+    SetId,
+    /// Names that are not UTF-8, or contain control characters.
+    Names,
+}
+
+/// What an image says of its containers that becomes the runtime's, unless the manifest says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inherited {
+    /// Variables.
+    pub environment: BTreeMap<String, String>,
+    /// Where jobs start.
+    pub workdir: Option<String>,
+    /// Whether there is an image.
+    pub is_image: bool,
+}
+
+impl Dropped {
+    /// Its word in a manifest.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Devices => "devices",
+            Self::SetId => "set-id",
+            Self::Names => "names",
+        }
+    }
+
+    /// What it is, for people.
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Devices => "devices or FIFOs",
+            Self::SetId => "files with set-id bits",
+            Self::Names => "names that are not plain UTF-8",
+        }
+    }
+}
+
+impl Image {
+    /// Where that for `arch` is.
+    pub fn place(&self, arch: Arch) -> Option<&str> {
+        let own = match arch {
+            Arch::Amd64 => &self.amd64,
+            Arch::Arm64 => &self.arm64,
+        };
+        own.as_deref().or(self.path.as_deref())
+    }
 }
 
 /// Packages of one Debian suite.

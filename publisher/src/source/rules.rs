@@ -70,6 +70,14 @@ pub(super) fn check(source: &Source) -> Result<(), String> {
         }
     }
     source.python.as_ref().map_or(Ok(()), check_python)?;
+    if let Some(image) = &source.image {
+        if let Some(arch) = source.arches().into_iter().find(|arch| image.place(*arch).is_none()) {
+            return Err(format!("image: has neither `path` nor `{arch}`"));
+        }
+    }
+    if source.workdir.as_deref().is_some_and(|dir| !dir.starts_with('/')) {
+        return Err("workdir: must be absolute, such as /app".into());
+    }
     source.urls.iter().try_for_each(check_url)?;
     let paths = source.links.keys().map(|path| ("links", path));
     let paths = paths.chain(source.urls.iter().map(|url| ("urls.into", &url.into)));

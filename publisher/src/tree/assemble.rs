@@ -83,6 +83,9 @@ const DROPPED: [&str; 57] = [
     "var/lib/ucf",
 ];
 
+/// Owner of what the image brought, over which a runtime is made.
+pub const IMAGE: &str = "image";
+
 /// The members of one package, and what it is called.
 pub struct Package {
     /// For messages.
@@ -137,9 +140,23 @@ pub fn assemble(
     source_dir: &Path,
     arch: Arch,
 ) -> Result<Assembled, Error> {
+    assemble_over(Tree::default(), packages, source, source_dir, arch)
+}
+
+/// As [`assemble`], over the tree `base` of an image, whose files packages replace.
+///
+/// # Errors
+/// As [`assemble`].
+pub fn assemble_over(
+    base: Tree,
+    packages: Vec<Package>,
+    source: &Source,
+    source_dir: &Path,
+    arch: Arch,
+) -> Result<Assembled, Error> {
     let manifest = source_dir.join(crate::source::MANIFEST);
     let prefer = source.python.as_ref().map_or(&[][..], |python| &python.prefer);
-    let mut assembled = merge_packages(packages, &manifest, &source.exclude, prefer)?;
+    let mut assembled = merge_packages(base, packages, &manifest, &source.exclude, prefer)?;
     let tree = &mut assembled.tree;
     let refused = |rule: String| Error::config(&manifest, rule);
     for (link, target) in &source.links {
@@ -163,10 +180,11 @@ pub fn assemble_packages(
     manifest: &Path,
     exclude: &[String],
 ) -> Result<Assembled, Error> {
-    merge_packages(packages, manifest, exclude, &[])
+    merge_packages(Tree::default(), packages, manifest, exclude, &[])
 }
 
 fn merge_packages(
+    base: Tree,
     packages: Vec<Package>,
     manifest: &Path,
     exclude: &[String],
@@ -179,7 +197,15 @@ fn merge_packages(
         used: vec![false; exclude.len()],
         prefer,
     };
-    let (mut tree, mut notes) = (Tree::default(), Vec::new());
+    let (mut tree, mut notes) = (base, Vec::new());
+    let excluded: Vec<_> = tree
+        .iter()
+        .filter(|(path, _)| rules.excludes(path))
+        .map(|(path, _)| path.to_owned())
+        .collect();
+    for path in &excluded {
+        tree.remove_all(path);
+    }
     for package in packages {
         add(&mut tree, package, &mut rules, &mut notes)?;
     }
@@ -187,7 +213,8 @@ fn merge_packages(
     notes.extend(unused.map(|(_, pattern)| format!("exclude: `{pattern}` fits nothing")));
     for name in MERGED {
         let target = format!("usr/{name}");
-        if tree.is_dir(&target) {
+        // An image has what it has: one that is not merged stays so.
+        if tree.is_dir(&target) && tree.get(name).is_none() {
             tree.insert(name, Node::Link(target)).map_err(|rule| Error::config(manifest, rule))?;
         }
     }
@@ -259,6 +286,9 @@ fn add(
                 }
                 tree.remove(&merged);
             }
+        }
+        if tree.owner(&merged) == Some(IMAGE) && !is_dir {
+            tree.remove(&merged);
         }
         tree.insert(&merged, node).map_err(|rule| {
             let other = tree

@@ -33,6 +33,9 @@ type Library = (String, String);
 /// # Errors
 /// [`Error::File`].
 pub fn write(tree: &mut Tree, arch: Arch) -> Result<(), Error> {
+    if has_musl(tree) {
+        return Ok(()); // whose loader reads no cache
+    }
     let mut libraries = Vec::new();
     for dir in directories(tree, arch)? {
         libraries.extend(libraries_in(tree, &dir, arch)?);
@@ -56,6 +59,9 @@ pub(super) fn directories(tree: &Tree, arch: Arch) -> Result<Vec<String>, Error>
     let multiarch = multiarch(arch);
     let usual = [format!("lib/{multiarch}"), format!("usr/lib/{multiarch}")];
     found.extend(usual.into_iter().chain(["lib", "usr/lib"].map(str::to_owned)));
+    if has_musl(tree) {
+        found.push("usr/local/lib".to_owned());
+    }
     let (mut dirs, mut places) = (Vec::new(), Vec::new());
     for dir in found {
         let Some(place) = tree.resolve(&dir).filter(|place| tree.is_dir(place)) else { continue };
@@ -65,6 +71,11 @@ pub(super) fn directories(tree: &Tree, arch: Arch) -> Result<Vec<String>, Error>
         }
     }
     Ok(dirs)
+}
+
+/// Whether the tree's loader is that of musl, as in Alpine.
+fn has_musl(tree: &Tree) -> bool {
+    tree.below("lib").any(|(path, _)| path.starts_with("lib/ld-musl-"))
 }
 
 /// Reads `ld.so.conf`: directories, and `include` with a pattern of file names.

@@ -123,6 +123,14 @@ impl Tree {
         self.owners.remove(path);
     }
 
+    /// Takes a node away, and all that is below it.
+    pub fn remove_all(&mut self, path: &str) {
+        let below: Vec<_> = self.below(path).map(|(path, _)| path.to_owned()).collect();
+        for path in below.iter().map(String::as_str).chain([path]) {
+            self.remove(path);
+        }
+    }
+
     /// Says which input brought the file or link at `path`.
     pub fn own(&mut self, path: String, owner: Arc<str>) {
         self.owners.insert(path, owner);

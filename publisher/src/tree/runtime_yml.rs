@@ -16,6 +16,9 @@ use std::{
 /// Directories that jobs see read-only, in the order in which they are mounted.
 const READ_ONLY: [&str; 6] = ["bin", "etc", "lib", "lib64", "sbin", "usr"];
 
+/// Directories of an image of which each job gets a copy that it may change, as `joblet-exec run --image` has it.
+const WRITABLE: [&str; 5] = ["home", "root", "run", "srv", "var"];
+
 /// Variables of every job unless the manifest has others.
 const ENVIRONMENT: [(&str, &str); 2] =
     [("LANG", "C.UTF-8"), ("PATH", "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin")];
@@ -38,7 +41,10 @@ pub(crate) fn render(
     manifest: &Path,
 ) -> Result<String, Error> {
     let refused = |reason: String| Error::config(manifest, reason);
-    let is_top = |path: &&str| !path.contains('/') && tree.is_dir(path);
+    let image = &source.inherited;
+    // Programs of images may lie at the top, such as /entrypoint.sh.
+    let is_file = |path: &str| image.is_image && tree.file(path).is_some();
+    let is_top = |path: &&str| !path.contains('/') && (tree.is_dir(path) || is_file(path));
     let tops: Vec<&str> = tree.iter().map(|(path, _)| path).filter(is_top).collect();
     let standard = READ_ONLY.iter().copied().filter(|name| tops.contains(name));
     let others = tops.iter().copied().filter(|name| !READ_ONLY.contains(name) && *name != "tmp");
@@ -47,7 +53,10 @@ pub(crate) fn render(
         target: format!("/{name}"),
         readonly,
     };
-    let mut mounts: Vec<Mount> = standard.chain(others).map(|name| mount(name, true)).collect();
+    let writes =
+        |name: &str| image.is_image && WRITABLE.contains(&name) && tree.below(name).count() > 0;
+    let mut mounts: Vec<Mount> =
+        standard.chain(others).map(|name| mount(name, !writes(name))).collect();
     if tops.contains(&"tmp") {
         mounts.push(mount("tmp", false));
     }
@@ -59,13 +68,17 @@ pub(crate) fn render(
         // For programs that a job brings along, whose OpenSSL looks elsewhere.
         environment.insert("SSL_CERT_FILE".into(), format!("/{bundle}"));
     }
+    environment.extend(image.environment.clone());
     for (name, value) in &source.environment {
         environment.insert(name.clone(), expand(value, arch).map_err(refused)?);
     }
     let (name, version) = (source.name.as_str(), source.version.to_string());
     let description = &source.description;
     let yml = RuntimeYml::new(name, &version, description, mounts, environment, &[arch]);
-    let yml = yml.map_err(refused)?;
+    let mut yml = yml.map_err(refused)?;
+    if let Some(workdir) = source.workdir.as_ref().or(image.workdir.as_ref()) {
+        yml = yml.with_workdir(workdir).map_err(refused)?;
+    }
     let language = Some(language(&source.name).to_lowercase()).filter(|it| it != "other");
     let file = ForJoblet { yml: &yml, language, packages: packages(source, inputs) };
     yaml_serde::to_string(&file).map_err(|error| refused(error.to_string()))
@@ -92,7 +105,7 @@ fn packages(source: &Source, inputs: &[Input]) -> Vec<String> {
         match input.kind {
             Kind::Deb => asked.contains(&*name).then(|| format!("{name}={version}")),
             Kind::Wheel => Some(format!("{name}=={version}")),
-            Kind::Tar => None,
+            Kind::Tar | Kind::Image | Kind::Layer => None,
         }
     };
     let named: BTreeSet<_> = inputs.iter().filter_map(named).collect();

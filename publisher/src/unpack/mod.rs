@@ -6,6 +6,7 @@
 pub(crate) mod changelog;
 pub(crate) mod deb;
 mod entry_points;
+pub(crate) mod image;
 mod tar;
 pub(crate) mod wheel;
 mod wheel_record;
@@ -37,6 +38,8 @@ pub(crate) fn read(
     let label = input.file_name().to_owned();
     let mut scripts = Scripts::default();
     let members = match input.kind {
+        // They are the tree below all packages.
+        Kind::Image | Kind::Layer => Vec::new(),
         Kind::Deb => {
             scripts = deb::scripts(file, &label)?;
             deb::read(file, &label, spool_dir)?

@@ -37,6 +37,21 @@ pub(crate) fn read(
     spool_dir: &Path,
     refused: impl Fn(String) -> Error,
 ) -> Result<Vec<Member>, Error> {
+    let spool = spool(name, suffix, packed, spool_dir, &refused)?;
+    members(&spool).map_err(refused)
+}
+
+/// The tar stream of the file `name`, decompressed, in a nameless file in `spool_dir`.
+///
+/// # Errors
+/// `refused` with the rule; [`Error::File`].
+pub(super) fn spool(
+    name: &str,
+    suffix: &str,
+    packed: impl Read,
+    spool_dir: &Path,
+    refused: impl Fn(String) -> Error,
+) -> Result<Arc<File>, Error> {
     let mut data = decompress(name, suffix, packed).map_err(&refused)?.take(MAX_DATA);
     let mut spool =
         tempfile::tempfile_in(spool_dir).map_err(Error::file("write below", spool_dir))?;
@@ -48,7 +63,7 @@ pub(crate) fn read(
         return Err(refused(format!("`{name}` is larger than {MAX_DATA} bytes")));
     }
     spool.rewind().map_err(Error::file("read", spool_dir))?;
-    members(&Arc::new(spool)).map_err(refused)
+    Ok(Arc::new(spool))
 }
 
 /// Decompresses `from`, the file `name`, whose compression is given by `suffix`.
@@ -77,35 +92,16 @@ pub(crate) fn decompress<'r>(
 
 /// The members of the tar file `spool`, in its order, without the root itself.
 fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
-    let left = Cell::new(0);
-    let mut archive = tar::Archive::new(LimitedRead { file: spool, left: &left });
-    let broken = |error: io::Error| format!("is not a tar archive: {error}");
-    let length = spool.metadata().map_err(broken)?.len();
     let mut members: Vec<Member> = Vec::new();
     let mut files: BTreeMap<String, Node> = BTreeMap::new();
-    let mut entries = archive.entries_with_seek().map_err(broken)?;
-    loop {
-        left.set(MAX_NAMES);
-        let Some(entry) = entries.next() else { return Ok(members) };
-        let entry = entry.map_err(broken)?;
-        if members.len() == MAX_MEMBERS {
-            return Err(format!("has more than {MAX_MEMBERS} members"));
-        }
-        if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
-            continue; // global header with a comment, as git writes it
-        }
-        let name = utf8(&entry.path_bytes())?;
+    entries(spool, &mut |entry| {
+        let name = utf8(entry.name)?;
         let path = normalized_name(&name)?;
-        let header = entry.header();
-        let kind = header.entry_type();
-        let target = || match entry.link_name_bytes() {
-            Some(target) if !target.is_empty() => utf8(&target),
+        let target = || match entry.link {
+            Some(target) if !target.is_empty() => utf8(target),
             _ => Err(format!("the link `{name}` has no target")),
         };
-        if entry.raw_file_position().saturating_add(entry.size()) > length {
-            return Err(format!("ends within `{name}`"));
-        }
-        let node = match kind {
+        let node = match entry.kind {
             tar::EntryType::Directory => Node::Dir,
             tar::EntryType::Symlink => Node::Link(target()?),
             tar::EntryType::Link => {
@@ -116,10 +112,9 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
                 })?
                 .clone()
             }
-            tar::EntryType::Regular => Node::File {
-                executable: header.mode().map_err(broken)? & 0o100 != 0,
-                content: Content::stretch(spool.clone(), entry.raw_file_position(), entry.size()),
-            },
+            tar::EntryType::Regular => {
+                Node::File { executable: entry.mode & 0o100 != 0, content: entry.content }
+            }
             other => {
                 let kind = char::from(other.as_byte());
                 return Err(format!(
@@ -131,13 +126,67 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
             if !matches!(node, Node::Dir) {
                 return Err(format!("`{name}` is not a valid name"));
             }
-            continue;
+            return Ok(());
         }
         if matches!(node, Node::File { .. }) {
             files.insert(path.clone(), node.clone());
         }
         members.push(Member { path, node });
+        Ok(())
+    })?;
+    Ok(members)
+}
+
+/// A member as a tar file has it.
+pub(super) struct Entry<'e> {
+    /// Its name.
+    pub(super) name: &'e [u8],
+    /// What it is.
+    pub(super) kind: tar::EntryType,
+    /// The target of a link.
+    pub(super) link: Option<&'e [u8]>,
+    /// Permission bits.
+    pub(super) mode: u32,
+    /// The bytes of a file.
+    pub(super) content: Content,
+}
+
+/// Calls `each` with every member of the tar file `spool`, in its order.
+///
+/// # Errors
+/// The rule that the file breaks, or what `each` says.
+pub(super) fn entries(
+    spool: &Arc<File>,
+    each: &mut dyn FnMut(Entry<'_>) -> Result<(), String>,
+) -> Result<(), String> {
+    let left = Cell::new(0);
+    let mut archive = tar::Archive::new(LimitedRead { file: spool, left: &left });
+    let broken = |error: io::Error| format!("is not a tar archive: {error}");
+    let length = spool.metadata().map_err(broken)?.len();
+    let mut entries = archive.entries_with_seek().map_err(broken)?;
+    for number in 0.. {
+        left.set(MAX_NAMES);
+        let Some(entry) = entries.next() else { break };
+        let entry = entry.map_err(broken)?;
+        if number == MAX_MEMBERS {
+            return Err(format!("has more than {MAX_MEMBERS} members"));
+        }
+        if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
+            continue; // a comment on the whole archive, as git writes it
+        }
+        let (name, link) = (entry.path_bytes(), entry.link_name_bytes());
+        if entry.raw_file_position().saturating_add(entry.size()) > length {
+            return Err(format!("ends within `{}`", String::from_utf8_lossy(&name)));
+        }
+        each(Entry {
+            name: &name,
+            kind: entry.header().entry_type(),
+            link: link.as_deref(),
+            mode: entry.header().mode().map_err(broken)?,
+            content: Content::stretch(spool.clone(), entry.raw_file_position(), entry.size()),
+        })?;
     }
+    Ok(())
 }
 
 /// A file that limits the bytes read for each header. Contents of members are skipped by seeking; only

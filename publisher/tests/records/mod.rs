@@ -5,6 +5,8 @@ mod emulated;
 mod failures;
 mod finishing;
 mod guide;
+mod image_sources;
+mod images;
 mod parts;
 mod readme;
 mod sources;

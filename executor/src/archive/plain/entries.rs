@@ -57,10 +57,59 @@ impl From<io::Error> for EntryError {
     }
 }
 
+/// Where a tar stream is read from. Smaller than `Read`, of which every type brings a dozen functions.
+pub(crate) trait Stream {
+    /// Reads some bytes; 0 at the end.
+    ///
+    /// # Errors
+    /// Of reading, and `InvalidData` for a stream that does not decompress.
+    fn some(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Leaves out the next `count` bytes.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are not there.
+    fn skip(&mut self, count: u64) -> io::Result<()> {
+        let mut buffer = [0; 16 * BLOCK];
+        let mut left = count;
+        while left > 0 {
+            let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.all(&mut buffer[..wanted])?;
+            left -= wanted as u64;
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer`.
+    ///
+    /// # Errors
+    /// As [`Stream::some`]; `UnexpectedEof` at the end.
+    fn all(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut at = 0;
+        while at < buffer.len() {
+            match self.some(&mut buffer[at..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => at += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// How many bytes are before the next one, where that is known.
+    fn position(&self) -> u64 {
+        0
+    }
+}
+
+impl Stream for &[u8] {
+    fn some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read(buffer)
+    }
+}
+
 /// Reads entries one after the other from an uncompressed tar stream.
-#[derive(Debug)]
-pub(crate) struct Entries<R> {
-    stream: R,
+pub(crate) struct Entries<'s> {
+    stream: &'s mut dyn Stream,
     /// Remaining length of the current file's body, in bytes.
     body: u64,
     /// Padding after it, in bytes.
@@ -76,10 +125,15 @@ struct Extension {
     size: Option<u64>,
 }
 
-impl<R: Read> Entries<R> {
+impl<'s> Entries<'s> {
     /// Starts at the first byte of `stream`.
-    pub(crate) fn new(stream: R) -> Self {
+    pub(crate) fn new(stream: &'s mut dyn Stream) -> Self {
         Self { stream, body: 0, padding: 0 }
+    }
+
+    /// Where in the stream the current body begins, as [`Stream::position`] counts, before any of it was read.
+    pub(crate) fn position(&self) -> u64 {
+        self.stream.position()
     }
 
     /// The next entry, or `None` after the last one, when the whole stream has been read and is valid.
@@ -93,7 +147,7 @@ impl<R: Read> Entries<R> {
         let mut extension = Extension::default();
         loop {
             let mut header = Header::new_old();
-            self.stream.read_exact(header.as_mut_bytes())?;
+            self.stream.all(header.as_mut_bytes())?;
             if header.as_bytes().iter().all(|&byte| byte == 0) {
                 if let Some(seen) = extension.seen {
                     return Err(refused(format!("{seen} without an entry after it")));
@@ -128,7 +182,7 @@ impl<R: Read> Entries<R> {
         if wanted == 0 {
             return Ok(0);
         }
-        let count = self.stream.read(&mut buffer[..wanted])?;
+        let count = self.stream.some(&mut buffer[..wanted])?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -227,21 +281,14 @@ impl<R: Read> Entries<R> {
             return Err(refused(format!("an extension header of {size} bytes")));
         }
         let padded = size.next_multiple_of(BLOCK as u64);
-        let mut body = Vec::new();
-        self.stream.by_ref().take(padded).read_to_end(&mut body)?;
-        if body.len() as u64 != padded {
-            return Err(EntryError::Read(io::ErrorKind::UnexpectedEof.into()));
-        }
+        let mut body = vec![0; usize::try_from(padded).unwrap_or_default()];
+        self.stream.all(&mut body)?;
         body.truncate(usize::try_from(size).expect("at most MAX_EXTENSION"));
         Ok(body)
     }
 
     fn finish_body(&mut self) -> Result<(), EntryError> {
-        let rest = self.body + self.padding;
-        let skipped = io::copy(&mut self.stream.by_ref().take(rest), &mut io::sink())?;
-        if skipped != rest {
-            return Err(EntryError::Read(io::ErrorKind::UnexpectedEof.into()));
-        }
+        self.stream.skip(self.body + self.padding)?;
         (self.body, self.padding) = (0, 0);
         Ok(())
     }
@@ -251,7 +298,7 @@ impl<R: Read> Entries<R> {
         let mut buffer = [0; 16 * BLOCK];
         let mut length = 0;
         loop {
-            let count = self.stream.read(&mut buffer)?;
+            let count = self.stream.some(&mut buffer)?;
             if count == 0 {
                 break;
             }

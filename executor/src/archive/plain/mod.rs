@@ -6,13 +6,14 @@
 //! other entry, every name that leaves the directory, and every stream that two readers could
 //! understand differently refuses the whole archive: nothing is skipped and nothing is repaired.
 
+pub(super) mod decompress;
 pub(crate) mod entries;
 mod pax;
 
 use crate::error::Error;
 use crate::fs::walk::{Walk, close, create, set_times, times};
+use decompress::Unpacked;
 use entries::{Entries, EntryError, Kind, TarEntry, shown};
-use flate2::bufread::MultiGzDecoder;
 use joblet_format::{Artifact, Checksum};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Mode};
@@ -20,12 +21,12 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Most entries of an archive, and of one for which the registry does not state a number.
-const MAX_ENTRIES: u64 = 1_000_000;
+pub(super) const MAX_ENTRIES: u64 = 1_000_000;
 const MAX_UNSTATED_ENTRIES: u64 = 200_000;
 /// If the registry does not state a size: most unpacked bytes per byte of archive, after an allowance.
 const MAX_RATIO: u64 = 100;
@@ -62,63 +63,86 @@ pub(crate) fn unpack(
     into: BorrowedFd<'_>,
     mut advance: impl FnMut(u64),
 ) -> Result<(), Error> {
-    let hashed = Hashed { source: archive, hash: Sha256::new() };
-    let mut inflated = MultiGzDecoder::new(BufReader::with_capacity(BUFFER, hashed));
-    let walk = || Walk::new(into).map_err(|errno| file_error("open", name, errno));
-    let mut unpacking = Unpacking {
-        name,
-        walk: walk()?,
-        links: walk()?,
-        budget: budget(artifact),
-        buffer: vec![0; BUFFER],
-    };
-    let mut entries = Entries::new(&mut inflated);
+    let mut unpacked = Unpacked::gzip(Hashed::new(archive));
+    let mut unpacking = Unpacking::new(name, into, budget(artifact))?;
+    let mut entries = Entries::new(&mut unpacked);
     while let Some(entry) = entries.next().map_err(|error| unpacking.entry_error(error))? {
         unpacking.entry(&entry, &mut entries, &mut advance)?;
     }
-    unpacking.walk.finish().map_err(|errno| file_error("set times in", name, errno))?;
-    let rest = inflated.into_inner();
-    check_rest(rest, name, artifact)
+    unpacking.finish()?;
+    check_rest(unpacked, name, name, artifact.checksum)
 }
 
-/// Checks that the whole file was read, and that its hash is still the verified one.
-fn check_rest(mut rest: BufReader<Hashed>, name: &str, artifact: &Artifact) -> Result<(), Error> {
-    let trailing = rest.fill_buf().map_err(Error::file("read", name))?;
-    if !trailing.is_empty() {
-        let rule = "bytes after the end of the gzip stream".to_owned();
-        return Err(Error::Archive { archive: name.to_owned(), rule });
+/// Checks that the whole file was read, and that its hash is still `expected`; `object` is what it is of.
+pub(super) fn check_rest(
+    unpacked: Unpacked,
+    name: &str,
+    object: &str,
+    expected: Checksum,
+) -> Result<(), Error> {
+    match unpacked.finish().map_err(Error::file("read", name))? {
+        None => {
+            let rule = "bytes after the end of the compressed stream".to_owned();
+            Err(Error::Archive { archive: object.to_owned(), rule })
+        }
+        Some(actual) if actual != expected => {
+            Err(Error::Checksum { object: object.to_owned(), expected, actual })
+        }
+        Some(_) => Ok(()),
     }
-    let actual = Checksum::from_digest(rest.into_inner().hash.finalize().into());
-    if actual != artifact.checksum {
-        let (object, expected) = (name.to_owned(), artifact.checksum);
-        return Err(Error::Checksum { object, expected, actual });
-    }
-    Ok(())
 }
 
 /// The registry's figures, or limits derived from the size of the archive.
 pub(crate) fn budget(artifact: &Artifact) -> Budget {
-    let bytes = artifact
-        .unpacked_size
-        .unwrap_or_else(|| artifact.size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE));
-    Budget { bytes, entries: artifact.entries.unwrap_or(MAX_UNSTATED_ENTRIES).min(MAX_ENTRIES) }
+    let entries = artifact.entries.unwrap_or(MAX_UNSTATED_ENTRIES).min(MAX_ENTRIES);
+    let unsaid = most_bytes(artifact.size, entries);
+    Budget { bytes: artifact.unpacked_size.unwrap_or(unsaid.bytes), ..unsaid }
 }
 
-struct Unpacking<'a> {
-    name: &'a str,
-    walk: Walk,
-    /// A second position, for the targets of hard links.
-    links: Walk,
+/// What an honest archive of `size` bytes may need.
+pub(super) fn most_bytes(size: u64, entries: u64) -> Budget {
+    Budget { bytes: size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE), entries }
+}
+
+/// A tree that is being filled.
+pub(super) struct Unpacking<'a> {
+    /// The archive, for messages.
+    pub(super) name: &'a str,
+    /// To what is written.
+    pub(super) walk: Walk,
+    /// To the targets of hard links, which may be far from that.
+    pub(super) links: Walk,
     budget: Budget,
     buffer: Vec<u8>,
 }
 
-impl Unpacking<'_> {
-    fn entry<R: Read>(
+impl<'a> Unpacking<'a> {
+    /// Fills the directory `into` with at most `budget`.
+    ///
+    /// # Errors
+    /// [`Error::File`] when no descriptor is left.
+    pub(super) fn new(name: &'a str, into: BorrowedFd<'_>, budget: Budget) -> Result<Self, Error> {
+        let walk = || Walk::new(into).map_err(|errno| file_error("open", name, errno));
+        Ok(Self { name, walk: walk()?, links: walk()?, budget, buffer: vec![0; BUFFER] })
+    }
+
+    /// Sets the times of the directories that are still open.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn finish(self) -> Result<(), Error> {
+        self.walk.finish().map_err(|errno| file_error("set times in", self.name, errno))
+    }
+
+    /// Adds `entry`, whose body is read from `entries`.
+    ///
+    /// # Errors
+    /// [`Error::Archive`], [`Error::File`].
+    pub(super) fn entry(
         &mut self,
         entry: &TarEntry,
-        entries: &mut Entries<R>,
-        advance: &mut impl FnMut(u64),
+        entries: &mut Entries<'_>,
+        advance: &mut dyn FnMut(u64),
     ) -> Result<(), Error> {
         let archive = self.name;
         let fail = |rule: &str| refuse(archive, &entry.name, rule);
@@ -151,12 +175,12 @@ impl Unpacking<'_> {
         .map_err(|errno| self.tree_error(entry, errno))
     }
 
-    fn file<R: Read>(
+    fn file(
         &mut self,
         entry: &TarEntry,
         path: &Path,
-        entries: &mut Entries<R>,
-        advance: &mut impl FnMut(u64),
+        entries: &mut Entries<'_>,
+        advance: &mut dyn FnMut(u64),
     ) -> Result<(), Error> {
         let mode = permissions(entry.mode) | Mode::RUSR | Mode::WUSR;
         let file =
@@ -214,7 +238,13 @@ impl Unpacking<'_> {
         refuse(self.name, &entry.name, rule)
     }
 
-    fn entry_error(&self, error: EntryError) -> Error {
+    /// Why the stream could not be read on.
+    pub(super) fn entry_error(&self, error: EntryError) -> Error {
+        Self::broken(self.name, error)
+    }
+
+    /// Why `archive` could not be read on.
+    pub(super) fn broken(archive: &str, error: EntryError) -> Error {
         let rule = match error {
             EntryError::Refused(rule) => rule,
             EntryError::Read(error) => match error.kind() {
@@ -222,18 +252,19 @@ impl Unpacking<'_> {
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
                     format!("it is damaged or not a gzip file: {error}")
                 }
-                _ => return Error::File { verb: "read", path: self.name.into(), source: error },
+                _ => return Error::File { verb: "read", path: archive.into(), source: error },
             },
         };
-        Error::Archive { archive: self.name.to_owned(), rule }
+        Error::Archive { archive: archive.to_owned(), rule }
     }
 }
 
-fn refuse(archive: &str, member: &[u8], rule: &str) -> Error {
+/// The refusal of an archive for one of its members.
+pub(super) fn refuse(archive: &str, member: &[u8], rule: &str) -> Error {
     Error::Archive { archive: archive.to_owned(), rule: format!("{}: {rule}", shown(member)) }
 }
 
-fn file_error(verb: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Error {
+pub(super) fn file_error(verb: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Error {
     Error::File { verb, path: path.into(), source: errno.into() }
 }
 
@@ -277,10 +308,22 @@ fn permissions(mode: u32) -> Mode {
     Mode::from_raw_mode(mode & 0o755)
 }
 
-/// Hashes what is read from a file.
-struct Hashed {
-    source: File,
+/// Hashes what is read.
+pub(super) struct Hashed {
+    source: Box<dyn Read>,
     hash: Sha256,
+}
+
+impl Hashed {
+    /// Reads `source`.
+    pub(super) fn new(source: impl Read + 'static) -> Self {
+        Self { source: Box::new(source), hash: Sha256::new() }
+    }
+
+    /// Of what was read.
+    pub(super) fn checksum(self) -> Checksum {
+        Checksum::from_digest(self.hash.finalize().into())
+    }
 }
 
 impl Read for Hashed {
@@ -292,4 +335,4 @@ impl Read for Hashed {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

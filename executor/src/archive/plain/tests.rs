@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 #[allow(dead_code, reason = "the end-to-end tests use all of it")]
 #[path = "../../../tests/common/tar.rs"]
-mod builder;
+pub(in crate::archive) mod builder;
 
 use builder::Tar;
 

@@ -6,6 +6,7 @@ use super::{BindArg, Command as Parsed, Run, Start, Terminal, TmpfsArg, one_spec
 use crate::gpu::Wanted;
 use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, path, utf8};
 use joblet_format::Spec;
+use joblet_format::image::RUNTIME as RUNTIME_OF_IMAGES;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,14 @@ static RUNTIME: Opt<Spec> = Opt::value(
     "the runtime: NAME, NAME@VERSION or NAME@latest",
 )
 .about("NAME is the highest version that is installed, or else the latest of the registry.");
+static IMAGE: Opt<OsString> = Opt::value(
+    "--image",
+    "PATH[:TAG]",
+    Complete::Files,
+    |word| Ok(word.to_owned()),
+    "instead of a runtime, an image: an OCI layout, its tar file, or what docker save wrote",
+)
+.about("It is unpacked into the store when it is first run. skopeo copies images from registries.");
 static ENV: Opt<(OsString, Option<OsString>)> = Opt::value(
     "--env",
     "K[=V]",
@@ -156,9 +165,10 @@ static WAIT: Opt<()> = Opt::switch("--wait", "start when the runtime is installe
 static DRY_RUN: Opt<()> =
     Opt::switch("--dry-run", "print what would be done to start the job, and stop");
 
-/// Options of the commands that run jobs. The first is not one of `shell`, which has an operand.
-static JOB: [&Row; 29] = [
+/// Options of the commands that run jobs. The first two are not of `shell`, which has an operand.
+static JOB: [&Row; 30] = [
     &RUNTIME.row,
+    &IMAGE.row,
     &ENV.row,
     &ENV_FILE.row,
     &UPLOAD.row,
@@ -214,24 +224,36 @@ pub(super) static RUN: Command<Parsed> = Command {
             "this directory, writable",
         ),
         (
+            "joblet-exec run --image alpine.tar cat /etc/os-release",
+            "an image that skopeo or docker save wrote",
+        ),
+        (
             "joblet-exec run --runtime=openjdk-21 --memory 2G --timeout 5m java -version",
             "with limits",
         ),
     ],
     status: Status::OfJob,
     action: Action::Call(|call| {
-        let named = call.value(&RUNTIME)?;
+        let (named, image) = (call.value(&RUNTIME)?, call.value(&IMAGE)?);
         let mut argv = call.operands();
         let spec = match named {
+            Some(_) if image.is_some() => {
+                return Err(Usage("--runtime and --image are two roots; name one".into()));
+            }
             Some(spec) => spec,
+            None if image.is_some() => RUNTIME_OF_IMAGES.parse().expect("it is a name"),
             None => first_operand(&mut argv)?,
         };
+        if argv.is_empty() && image.is_some() {
+            let what = "run --image needs a COMMAND: an image's own entrypoint is not run";
+            return Err(Usage(what.into()));
+        }
         if argv.is_empty() {
             return Err(Usage(format!(
                 "run needs a COMMAND after the runtime; joblet-exec shell {spec} gives you a shell"
             )));
         }
-        job(call, spec, argv)
+        job(call, spec, image, argv)
     }),
 };
 
@@ -241,7 +263,7 @@ pub(super) static SHELL: Command<Parsed> = Command {
     operands: Operands::new("SPEC [OPTION…]", INSTALLED),
     help: "run a shell in a runtime, with a terminal of its own",
     about: "bash, where the runtime has one, or else sh.",
-    options: JOB.split_at(1).1,
+    options: JOB.split_at(2).1,
     examples: &[
         ("joblet-exec shell python-3.11", "a look around"),
         (
@@ -252,7 +274,7 @@ pub(super) static SHELL: Command<Parsed> = Command {
     status: Status::OfJob,
     action: Action::Call(|call| {
         let spec = one_spec(call)?;
-        job(call, spec, SHELL_ARGV.map(Into::into).into())
+        job(call, spec, None, SHELL_ARGV.map(Into::into).into())
     }),
 };
 
@@ -283,11 +305,17 @@ fn first_operand(argv: &mut Vec<OsString>) -> Result<Spec, Usage> {
 }
 
 /// A job with the options of the call.
-fn job(call: &mut Call, spec: Spec, argv: Vec<OsString>) -> Result<Parsed, Usage> {
+fn job(
+    call: &mut Call,
+    spec: Spec,
+    image: Option<OsString>,
+    argv: Vec<OsString>,
+) -> Result<Parsed, Usage> {
     let mut binds = call.values(&BIND)?;
     binds.extend(call.values(&VOLUME)?);
     Ok(Parsed::Run(Box::new(Run {
         spec,
+        image,
         env: call.values(&ENV)?,
         env_files: call.values(&ENV_FILE)?,
         uploads: call.values(&UPLOAD)?,

@@ -98,6 +98,8 @@ pub enum Command {
 pub struct Run {
     /// The runtime.
     pub spec: Spec,
+    /// `--image`: it is made of this image first, and `spec` is not looked at.
+    pub image: Option<OsString>,
     /// `--env K=V`, or `--env K` with no value.
     pub env: Vec<(OsString, Option<OsString>)>,
     /// `--env-file`

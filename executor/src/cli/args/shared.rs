@@ -95,7 +95,7 @@ impl Run {
         // All of them are named: the compiler finds an option that was forgotten.
         #[rustfmt::skip]
         let Self {
-            spec: _, argv: _, env, env_files, uploads, binds, here, output, tmpfs, workdir, user, hostname,
+            spec: _, image: _, argv: _, env, env_files, uploads, binds, here, output, tmpfs, workdir, user, hostname,
             host_network, timeout, memory, cpu, pids, gpu, init, terminal, status_fd, dry_run, start,
             shared,
         } = below;

@@ -109,7 +109,8 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         let (source, target) = (Origin::Host(bind.source.clone()), bind.target.clone());
         steps.push(Step::Bind { source, target, writable: bind.writable });
     }
-    let path = job.workdir.clone().unwrap_or(work);
+    let usual = || runtime.config.workdir().map_or(work, PathBuf::from);
+    let path = job.workdir.clone().unwrap_or_else(usual);
     steps.extend([Step::SealRoot, Step::EnterRoot, Step::Session]);
     let terminal = job.terminal != Terminal::None;
     steps.extend(terminal.then_some(Step::Terminal { owner: ids }));

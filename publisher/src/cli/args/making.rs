@@ -93,6 +93,24 @@ pub(crate) struct Check {
     pub joblet_exec: Option<PathBuf>,
 }
 
+/// `new`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct New {
+    /// The runtime.
+    pub name: RuntimeName,
+    /// Where runtimes lie.
+    pub sources: PathBuf,
+    /// What a project has, out of which it is written.
+    pub from: Option<PathBuf>,
+    /// The image that it is made of.
+    pub image: Option<PathBuf>,
+}
+
+static FROM_IMAGE: Opt<PathBuf> = Opt::path(
+    "--from-image",
+    "PATH[:TAG]",
+    "an image of containers: an OCI layout, its tar file, or what docker save wrote",
+);
 static FROM: Opt<PathBuf> = Opt::path(
     "--from",
     "FILE",
@@ -105,19 +123,24 @@ pub(super) static NEW: Command<Parsed> = Command {
     operands: Operands::new("NAME", Complete::Nothing),
     help: "write a first runtimes-src/NAME/manifest.yaml",
     about: "Nothing is written over.",
-    options: &[&SOURCES.row, &FROM.row],
+    options: &[&SOURCES.row, &FROM.row, &FROM_IMAGE.row],
     examples: &[
         ("joblet-publish new tools-1", "runtimes-src/tools-1/manifest.yaml"),
         (
             "joblet-publish new my-app --from ../app/uv.lock",
             "a runtime for a project, as it is locked",
         ),
+        ("joblet-publish new tool-1 --from-image images:tool", "a runtime that is an image"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let (sources, from) = (call.needed(&SOURCES)?, call.value(&FROM)?);
+        let image = call.value(&FROM_IMAGE)?;
+        if from.is_some() && image.is_some() {
+            return Err(Usage("--from and --from-image are two beginnings; name one".into()));
+        }
         match <[RuntimeName; 1]>::try_from(call.parsed()?) {
-            Ok([name]) => Ok(Parsed::New { name, sources, from }),
+            Ok([name]) => Ok(Parsed::New(New { name, sources, from, image })),
             Err(_) => Err(Usage("new needs one NAME".into())),
         }
     }),

@@ -3,6 +3,7 @@
 //! In: the arguments after the program's name. Out: a [`Command`], or [`Error::Usage`]. Each file has the rows
 //! of some commands and the functions that read them.
 
+mod images;
 mod making;
 mod options;
 mod published;
@@ -11,7 +12,8 @@ mod refreshing;
 mod releasing;
 mod table;
 
-pub(crate) use making::{Build, Check, Lock, Making, Selection};
+pub(crate) use images::Oci;
+pub(crate) use making::{Build, Check, Lock, Making, New, Selection};
 pub(crate) use options::Signing;
 pub(crate) use published::{Diff, Verify};
 pub(crate) use publishing::{Adopt, Index, Keygen, Sign, Site};
@@ -20,7 +22,6 @@ pub(crate) use releasing::{Plan, Reconcile, Release};
 
 use crate::error::Error;
 use joblet_cli::Parsed;
-use joblet_format::RuntimeName;
 use std::{ffi::OsString, path::PathBuf};
 use table::PROGRAM;
 
@@ -66,15 +67,10 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Say what differs between two versions.
     Diff(Diff),
+    /// Write a version as an image.
+    Oci(Oci),
     /// Write a first manifest.
-    New {
-        /// The runtime.
-        name: RuntimeName,
-        /// Where runtimes lie.
-        sources: PathBuf,
-        /// What a project has, out of which it is written.
-        from: Option<PathBuf>,
-    },
+    New(New),
 }
 
 /// Parses the arguments after the program's name.

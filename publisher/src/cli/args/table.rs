@@ -1,6 +1,6 @@
 //! The command line of `joblet-publish`: everything that parsing, help, the manual page and completions follow from.
 
-use super::{Command, making, published, publishing, refreshing, releasing};
+use super::{Command, images, making, published, publishing, refreshing, releasing};
 use crate::env;
 use joblet_cli::{Class, Program};
 
@@ -28,6 +28,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &publishing::SIGN,
         &published::VERIFY,
         &published::DIFF,
+        &images::OCI,
         &releasing::PLAN,
         &releasing::RELEASE,
         &releasing::RECONCILE,

@@ -1,0 +1,101 @@
+//! Which image of a layout is meant: `PATH` or `PATH:TAG`, and the architecture.
+
+use crate::Arch;
+
+/// Where `text` may be parted into a path and a tag: itself first, without a tag. The first path that exists
+/// is meant, since both may contain colons.
+pub fn places(text: &[u8]) -> Vec<(&[u8], Option<&[u8]>)> {
+    let mut places = vec![(text, None)];
+    for (at, byte) in text.iter().enumerate() {
+        if *byte == b':' {
+            places.push((&text[..at], Some(&text[at + 1..])));
+        }
+    }
+    places
+}
+
+/// What an index says of an image.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Offer<'d> {
+    /// What it is called; empty where it has no name.
+    pub tag: &'d str,
+    /// What runs it; empty where it does not say so.
+    pub os: &'d str,
+    /// What runs it; empty where it does not say so.
+    pub architecture: &'d str,
+    /// What it is instead of an image; empty for an image.
+    pub artifact_type: &'d str,
+}
+
+/// The number of the image among `offers` that is called `tag` and runs on `arch`.
+///
+/// # Errors
+/// What there is instead, for a message.
+pub fn select(offers: &[Offer<'_>], tag: Option<&str>, arch: Arch) -> Result<usize, String> {
+    let (mut found, mut several, mut there) = (None, false, String::new());
+    for (number, offer) in offers.iter().enumerate() {
+        if !offer.artifact_type.is_empty() {
+            continue;
+        }
+        for word in [if there.is_empty() { "" } else { ", " }, offer.tag, " ", offer.architecture] {
+            there += word;
+        }
+        let runs = offer.architecture.is_empty()
+            || offer.os == "linux" && offer.architecture == arch.as_str();
+        if runs && tag.is_none_or(|tag| tag == offer.tag) {
+            several |= found.is_some();
+            found = Some(number);
+        }
+    }
+    match found {
+        Some(number) if !several => Ok(number),
+        _ => Err(format!(
+            "has {} image of this tag for {arch}; add :TAG, one of: {there}",
+            if several { "more than one" } else { "no" }
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image<'d>(tag: &'d str, architecture: &'d str) -> Offer<'d> {
+        let os = if architecture.is_empty() { "" } else { "linux" };
+        Offer { tag, os, architecture, artifact_type: "" }
+    }
+
+    #[test]
+    fn an_image_is_named_by_tag_and_architecture() {
+        let artifact = Offer { artifact_type: "x", ..image("1", "") };
+        let windows = Offer { os: "windows", ..image("2", "amd64") };
+        let all = [
+            image("1", "amd64"),
+            image("1", "arm64"),
+            image("2", "arm64"),
+            image("3", ""),
+            artifact,
+            windows,
+        ];
+        let found = |tag, arch| select(&all, tag, arch);
+        assert_eq!(found(Some("1"), Arch::Arm64), Ok(1));
+        assert_eq!(found(Some("3"), Arch::Amd64), Ok(3));
+        let refused = |tag, arch| found(tag, arch).unwrap_err();
+        let there = "1 amd64, 1 arm64, 2 arm64, 3 , 2 amd64";
+        let want = format!("has no image of this tag for amd64; add :TAG, one of: {there}");
+        assert_eq!(refused(Some("2"), Arch::Amd64), want);
+        let want =
+            format!("has more than one image of this tag for arm64; add :TAG, one of: {there}");
+        assert_eq!(refused(None, Arch::Arm64), want);
+        assert_eq!(select(&all[..2], None, Arch::Arm64), Ok(1));
+    }
+
+    #[test]
+    fn a_path_may_contain_colons() {
+        let all = places(b"a:b:c");
+        let want: [(&[u8], Option<&[u8]>); 3] =
+            [(b"a:b:c", None), (b"a", Some(b"b:c")), (b"a:b", Some(b"c"))];
+        assert_eq!(all, want);
+        assert_eq!(places(b"/x"), [(&b"/x"[..], None)]);
+    }
+}

@@ -1,0 +1,281 @@
+//! An image of containers → a directory.
+//!
+//! In: an OCI layout, as a directory or as one tar file, or an archive of `docker save`. Out: the tree that its
+//! layers make, or a refusal, by the rules of [`super::plain`].
+
+mod document;
+mod files;
+mod layer;
+
+use super::plain::decompress::Unpacked;
+use super::plain::entries::{EntryError, Stream};
+use super::plain::{Hashed, MAX_ENTRIES, Unpacking, check_rest, most_bytes};
+use crate::error::Error;
+use document::{text, texts};
+use files::{Files, Section};
+use joblet_format::image::{MAX_DOCUMENT_BYTES, MAX_LAYERS, Settings, media, places, select};
+use joblet_format::{Arch, Checksum};
+use rustix::fd::BorrowedFd;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+
+/// Most indexes that lead to one image.
+const MAX_INDEXES: usize = 4;
+
+/// An image whose documents were read and verified.
+pub(crate) struct Image {
+    /// SHA-256 of its manifest; of an image of `docker save`, of its configuration.
+    pub digest: Checksum,
+    /// How a container of it would be started.
+    pub settings: Settings,
+    /// What it is called: where it was found, with the tag.
+    pub name: String,
+    files: Files,
+    /// The lowest first.
+    layers: Vec<Layer>,
+}
+
+/// A layer, as the image names it.
+struct Layer {
+    /// Its path in the layout or archive.
+    path: String,
+    /// SHA-256 of that file.
+    digest: Checksum,
+    /// Its length, in bytes, where the image says it.
+    size: Option<u64>,
+}
+
+impl Image {
+    /// Finds the image `text`, a path or `PATH:TAG`, for `arch`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Archive`] for what is not an image, or another one than it says;
+    /// [`Error::File`].
+    pub(crate) fn open(place: &OsStr, arch: Arch) -> Result<Self, Error> {
+        let name = place.to_string_lossy().into_owned();
+        let mut found = None;
+        for (path, tag) in places(place.as_bytes()) {
+            if let Some(files) = Files::open(OsStr::from_bytes(path).as_ref())? {
+                found = Some((files, tag.map(String::from_utf8_lossy)));
+                break;
+            }
+        }
+        let reason = "no such file or directory";
+        let (files, tag) = found.ok_or_else(|| not_found(&name, reason))?;
+        let reader = Reader { files: &files, name: &name };
+        let (digest, layers, config) = match files.blob("index.json")? {
+            Some(index) => reader.layout(index, tag.as_deref(), arch)?,
+            None => reader.saved(tag.as_deref())?,
+        };
+        let of = text(&config["architecture"]);
+        if of != arch.as_str() || text(&config["os"]) != "linux" {
+            return Err(not_found(&name, &format!("it is for {of}, not for Linux on {arch}")));
+        }
+        let settings = document::settings(&config["config"]);
+        Ok(Self { digest, settings, name, files, layers })
+    }
+
+    /// Length of its layers, in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.layers.iter().filter_map(|layer| layer.size).sum()
+    }
+
+    /// Unpacks it into the empty directory `into`; `advance` is told how much of its layers was read, in bytes.
+    ///
+    /// Each layer is verified before anything of it is decompressed, and once more while it is.
+    ///
+    /// # Errors
+    /// [`Error::Archive`] with the rule that was broken, [`Error::Checksum`], [`Error::File`]. The directory's
+    /// content is then worthless.
+    pub(crate) fn unpack(
+        &self,
+        into: BorrowedFd<'_>,
+        advance: &mut dyn FnMut(u64),
+    ) -> Result<(), Error> {
+        let reader = Reader { files: &self.files, name: &self.name };
+        let budget = most_bytes(self.size(), MAX_ENTRIES);
+        let mut unpacking = Unpacking::new(&self.name, into, budget)?;
+        let mut first = true;
+        for layer in &self.layers {
+            let section = reader.layer(layer)?;
+            let (length, object) = (section.len(), format!("{}: {}", self.name, layer.path));
+            let again = section.again().map_err(Error::file("read", &self.name))?;
+            let mut verified = Hashed::new(again);
+            io::copy(&mut verified, &mut io::sink()).map_err(Error::file("read", &self.name))?;
+            same(&object, layer.digest, verified.checksum())?;
+            let unpacked = Unpacked::any(Hashed::new(section));
+            let broken = |error| Unpacking::broken(&self.name, EntryError::Read(error));
+            let mut unpacked = unpacked.map_err(broken)?;
+            layer::apply(&mut unpacking, &mut unpacked, first)?;
+            check_rest(unpacked, &self.name, &object, layer.digest)?;
+            advance(length);
+            first = false;
+        }
+        unpacking.finish()
+    }
+}
+
+fn not_found(name: &str, reason: &str) -> Error {
+    Error::NotFound(format!("image {name}: {reason}"))
+}
+
+fn same(object: &str, expected: Checksum, actual: Checksum) -> Result<(), Error> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(Error::Checksum { object: object.to_owned(), expected, actual })
+}
+
+fn sha256(bytes: &[u8]) -> Checksum {
+    Checksum::from_digest(Sha256::digest(bytes).into())
+}
+
+/// Reads documents of what is at a path.
+struct Reader<'f> {
+    files: &'f Files,
+    name: &'f str,
+}
+
+/// What names an image, its layers, and its configuration.
+type Found = (Checksum, Vec<Layer>, Value);
+
+impl Reader<'_> {
+    fn refuse(&self, rule: &str) -> Error {
+        Error::Archive { archive: self.name.to_owned(), rule: rule.to_owned() }
+    }
+
+    /// The image of a layout whose index is `index`.
+    fn layout(&self, index: Section, tag: Option<&str>, arch: Arch) -> Result<Found, Error> {
+        let mut document = self.parse("index.json", &self.whole(index)?)?;
+        let mut tag = tag;
+        for _ in 0..MAX_INDEXES {
+            let mut offers = Vec::new();
+            let manifests = self.list(&document["manifests"])?;
+            for manifest in manifests {
+                offers.push(document::offer(manifest));
+            }
+            let number = select(&offers, tag.take(), arch);
+            let number = number.map_err(|why| not_found(self.name, &why))?;
+            let digest = self.digest(&manifests[number])?;
+            document = self.document(digest)?;
+            if document["manifests"].is_array() {
+                continue;
+            }
+            let config = &document["config"];
+            if text(&config["mediaType"]) == media::EMPTY {
+                return Err(self.refuse(NOT_AN_IMAGE));
+            }
+            let mut layers = Vec::new();
+            for layer in self.list(&document["layers"])? {
+                let digest = self.digest(layer)?;
+                layers.push(Layer { path: blob(digest), digest, size: layer["size"].as_u64() });
+            }
+            return Ok((digest, layers, self.document(self.digest(config)?)?));
+        }
+        Err(self.refuse(NOT_AN_IMAGE))
+    }
+
+    /// The image of an archive of `docker save`.
+    fn saved(&self, tag: Option<&str>) -> Result<Found, Error> {
+        let Some(list) = self.files.blob("manifest.json")? else {
+            return Err(self.refuse(NOT_AN_IMAGE));
+        };
+        let list = self.parse("manifest.json", &self.whole(list)?)?;
+        let (mut found, mut several, mut there) = (None, false, Vec::new());
+        for image in self.list(&list)? {
+            let names = texts(&image["RepoTags"]);
+            let called = tag.is_none_or(|tag| {
+                names.iter().any(|name| name == tag || name.rsplit(':').next() == Some(tag))
+            });
+            there.extend(names);
+            if called {
+                several |= found.is_some();
+                found = Some(image);
+            }
+        }
+        let Some(image) = found.filter(|_| !several) else {
+            return Err(not_found(self.name, &format!("add :TAG of one of: {}", there.join(", "))));
+        };
+        let config = self.named(text(&image["Config"]))?;
+        let digest = sha256(&config);
+        let config = self.parse("its configuration", &config)?;
+        let (ids, paths) = (texts(&config["rootfs"]["diff_ids"]), texts(&image["Layers"]));
+        if ids.len() != paths.len() || ids.len() > MAX_LAYERS {
+            return Err(self.refuse(NOT_AN_IMAGE));
+        }
+        let mut layers = Vec::new();
+        for (path, id) in paths.into_iter().zip(ids) {
+            let size = self.files.blob(&path)?.map(|section| section.len());
+            layers.push(Layer { path, digest: self.checksum(&id)?, size });
+        }
+        Ok((digest, layers, config))
+    }
+
+    fn list<'v>(&self, value: &'v Value) -> Result<&'v [Value], Error> {
+        match value.as_array() {
+            Some(list) if list.len() <= MAX_LAYERS => Ok(list),
+            _ => Err(self.refuse(NOT_AN_IMAGE)),
+        }
+    }
+
+    /// What a reference to a blob names.
+    fn digest(&self, value: &Value) -> Result<Checksum, Error> {
+        self.checksum(text(&value["digest"]))
+    }
+
+    fn checksum(&self, text: &str) -> Result<Checksum, Error> {
+        text.parse().map_err(|_| self.refuse(NOT_AN_IMAGE))
+    }
+
+    /// The document with this SHA-256.
+    fn document(&self, digest: Checksum) -> Result<Value, Error> {
+        let path = blob(digest);
+        let bytes = self.named(&path)?;
+        same(&format!("{}: {path}", self.name), digest, sha256(&bytes))?;
+        self.parse(&path, &bytes)
+    }
+
+    fn parse(&self, path: &str, bytes: &[u8]) -> Result<Value, Error> {
+        serde_json::from_slice(bytes).map_err(|error| self.refuse(&format!("{path}: {error}")))
+    }
+
+    /// The bytes of the document called `path`.
+    fn named(&self, path: &str) -> Result<Vec<u8>, Error> {
+        let section = self.files.blob(path)?.ok_or_else(|| self.missing(path))?;
+        self.whole(section)
+    }
+
+    fn whole(&self, mut section: Section) -> Result<Vec<u8>, Error> {
+        if section.len() > MAX_DOCUMENT_BYTES {
+            return Err(self.refuse(NOT_AN_IMAGE));
+        }
+        let mut bytes = vec![0; usize::try_from(section.len()).unwrap_or_default()];
+        section.all(&mut bytes).map_err(Error::file("read", self.name))?;
+        Ok(bytes)
+    }
+
+    fn layer(&self, layer: &Layer) -> Result<Section, Error> {
+        self.files.blob(&layer.path)?.ok_or_else(|| self.missing(&layer.path))
+    }
+
+    fn missing(&self, path: &str) -> Error {
+        self.refuse(&format!(
+            "{path} is missing: a layer that lies elsewhere, or an incomplete copy"
+        ))
+    }
+}
+
+/// Why something is refused that is none of the known forms.
+const NOT_AN_IMAGE: &str =
+    "it is not an OCI layout with index.json, and not what docker save writes";
+
+/// Where a blob of a layout is.
+fn blob(digest: Checksum) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+#[cfg(test)]
+mod tests;

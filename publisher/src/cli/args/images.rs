@@ -1,0 +1,140 @@
+//! `oci`, which makes images.
+
+use super::Command as Parsed;
+use super::options::{JOBS, RECORDED, RECORDS, arch};
+use crate::image::Compression;
+use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, utf8};
+use joblet_format::{Arch, Spec};
+use std::ffi::OsStr;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+/// `oci`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Oci {
+    /// Of which version; the latest where none is named.
+    pub spec: Spec,
+    /// The layout to write: a directory, or a file that ends in `.tar`.
+    pub out: PathBuf,
+    /// For these alone; empty: all that were published.
+    pub arches: Vec<Arch>,
+    /// Where the records lie.
+    pub records: PathBuf,
+    /// The registry that has the archives: its address, or a directory. None: beside the records.
+    pub registry: Option<String>,
+    /// What layers are compressed with.
+    pub compression: Compression,
+    /// Threads; none: as many as there are processors.
+    pub jobs: Option<NonZero<usize>>,
+    /// `UID[:GID]` of its processes.
+    pub user: Option<String>,
+    /// The address of its source.
+    pub source: Option<String>,
+    /// The revision of its source.
+    pub revision: Option<String>,
+}
+
+static OUT: Opt<PathBuf> =
+    Opt::path("--out", "DIR|FILE.tar", "the OCI layout to write: a directory, or one file");
+static PUBLISHED: Opt<Vec<Arch>> = arch("which of those that were published");
+static REGISTRY: Opt<String> = Opt::value(
+    "--registry",
+    "REGISTRY",
+    Complete::Files,
+    utf8,
+    "where the archives are, instead of beside the records or where those say",
+);
+static COMPRESS: Opt<Compression> =
+    Opt::choice("--compress", "gzip|zstd", compression, "what layers are compressed with")
+        .or("gzip")
+        .about("zstd is smaller and takes long to make, about 2.5 MB/s a processor.");
+static USER: Opt<String> = Opt::value(
+    "--user",
+    "UID[:GID]",
+    Complete::Nothing,
+    user,
+    "who its processes are; without it the engine decides, and takes root",
+);
+static SOURCE: Opt<String> =
+    Opt::value("--source", "URL", Complete::Nothing, utf8, "annotation: where its source is");
+static REVISION: Opt<String> = Opt::value(
+    "--revision",
+    "REV",
+    Complete::Nothing,
+    utf8,
+    "annotation: which revision of the source it is made of",
+);
+
+pub(super) static OCI: Command<Parsed> = Command {
+    name: "oci",
+    also: &[],
+    operands: Operands::new("NAME[@VERSION]", RECORDED),
+    help: "write a version as an OCI image, for container engines and their registries",
+    about: "One image for every architecture, its bill of materials beside it. It has the version's tag, and the \
+            same digest whoever makes it. skopeo copies it to a registry.",
+    options: &[
+        &OUT.row,
+        &PUBLISHED.row,
+        &RECORDS.row,
+        &REGISTRY.row,
+        &COMPRESS.row,
+        &JOBS.row,
+        &USER.row,
+        &SOURCE.row,
+        &REVISION.row,
+    ],
+    examples: &[
+        (
+            "joblet-publish oci python-3.11@1.0.0 --out python-3.11.tar",
+            "for podman load -i python-3.11.tar",
+        ),
+        (
+            "joblet-publish oci python-3.11 --records dist/records --out layout",
+            "of what was built here; skopeo copy --all oci:layout docker://…",
+        ),
+    ],
+    status: Status::OfProgram,
+    action: Action::Call(|call| {
+        let spec = match <[Spec; 1]>::try_from(call.parsed::<Spec>()?) {
+            Ok([spec]) if spec.origin.is_none() => spec,
+            Ok([spec]) => {
+                return Err(Usage(format!("{spec}: a registry is named with --registry here")));
+            }
+            Err(_) => return Err(Usage("oci needs one NAME or NAME@VERSION".into())),
+        };
+        let Some(out) = call.value(&OUT)? else {
+            return Err(Usage("oci needs --out: a directory, or a file that ends in .tar".into()));
+        };
+        Ok(Parsed::Oci(Oci {
+            spec,
+            out,
+            arches: call.needed(&PUBLISHED)?,
+            records: call.needed(&RECORDS)?,
+            registry: call.value(&REGISTRY)?,
+            compression: call.needed(&COMPRESS)?,
+            jobs: call.value(&JOBS)?,
+            user: call.value(&USER)?,
+            source: call.value(&SOURCE)?,
+            revision: call.value(&REVISION)?,
+        }))
+    }),
+};
+
+fn compression(word: &OsStr) -> Result<Compression, String> {
+    match word.to_str() {
+        Some("gzip") => Ok(Compression::Gzip),
+        Some("zstd") => Ok(Compression::Zstd),
+        _ => Err(format!("{word:?} is not one of gzip, zstd")),
+    }
+}
+
+fn user(word: &OsStr) -> Result<String, String> {
+    let user = utf8(word)?;
+    let number =
+        |text: &str| text.parse::<u32>().is_ok() && text.bytes().all(|it| it.is_ascii_digit());
+    if user.split_once(':').map_or(number(&user), |(user, group)| number(user) && number(group)) {
+        Ok(user)
+    } else {
+        Err(format!("{user:?} is not UID or UID:GID, in numbers"))
+    }
+}

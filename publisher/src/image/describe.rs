@@ -1,0 +1,205 @@
+//! The documents of an image: configuration, manifests, indexes.
+
+use super::{
+    blocks::{Blob, Compression},
+    layer::Layers,
+    layout::Layout,
+};
+use crate::error::Error;
+use joblet_format::image::{
+    Config, Descriptor, Document, History, Nothing, Platform, REF_NAME, RootFs, Settings, media,
+};
+use joblet_format::{Arch, Artifact};
+use std::{collections::BTreeMap, fs::File};
+
+/// What of this project's own annotations there is, behind this prefix.
+const OURS: &str = "io.github.ehsaniara.joblet.";
+/// Media type of an SPDX document.
+const SPDX: &str = "application/spdx+json";
+
+/// What is said of a version's image, whatever the architecture.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    /// `NAME`
+    pub name: String,
+    /// `VERSION`: the tag, too.
+    pub version: String,
+    /// One line for people.
+    pub description: String,
+    /// When its inputs were locked, RFC 3339.
+    pub created: String,
+    /// Licences of what is inside, an SPDX expression; empty where none is known.
+    pub licences: String,
+    /// Where its source is, if that was said.
+    pub source: Option<String>,
+    /// Which revision of it, if that was said.
+    pub revision: Option<String>,
+    /// `UID[:GID]` of its processes; none: the engine's choice, which is root.
+    pub user: Option<String>,
+    /// The image that it was made of, if it was.
+    pub base: Option<String>,
+}
+
+/// What an image is made of, for one architecture.
+#[derive(Debug)]
+pub(crate) struct Arched {
+    /// The architecture.
+    pub arch: Arch,
+    /// What the record says of its archive.
+    pub artifact: Artifact,
+    /// Its layers.
+    pub layers: Layers,
+    /// The bill of materials, SPDX as JSON, if there is one.
+    pub sbom: Option<Vec<u8>>,
+}
+
+impl About {
+    /// The annotations that the specification names.
+    fn annotations(&self) -> BTreeMap<String, String> {
+        let all = [
+            ("created", Some(&self.created)),
+            ("title", Some(&self.name)),
+            ("version", Some(&self.version)),
+            ("description", Some(&self.description)),
+            ("licenses", Some(&self.licences)),
+            ("source", self.source.as_ref()),
+            ("revision", self.revision.as_ref()),
+            ("base.digest", self.base.as_ref()),
+        ];
+        let said = all.into_iter().filter_map(|(key, value)| Some((key, value?.clone())));
+        said.filter(|(_, value)| !value.is_empty())
+            .map(|(key, value)| (format!("org.opencontainers.image.{key}"), value))
+            .collect()
+    }
+}
+
+/// Puts the image of one architecture into `layout`; the descriptors of its manifest and of its bill of materials.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn image(
+    layout: &mut Layout,
+    about: &About,
+    of: Arched,
+    compression: Compression,
+) -> Result<Vec<Descriptor>, Error> {
+    let Arched { arch, artifact, layers, sbom } = of;
+    let mut annotations = about.annotations();
+    annotations.insert(format!("{OURS}archive"), artifact.checksum.to_string());
+    if let Some(index) = artifact.index {
+        annotations.insert(format!("{OURS}index"), index.checksum.to_string());
+    }
+    let config = config(about, arch, &layers, &annotations);
+    let config = descriptor(layout.json(&config)?, media::CONFIG);
+    let kind = match compression {
+        Compression::Gzip => media::LAYER_GZIP,
+        Compression::Zstd => media::LAYER_ZSTD,
+    };
+    let mut listed = Vec::new();
+    for (blob, file) in layers.blobs {
+        let Blob { digest, size, .. } = blob;
+        layout.file(digest, file)?;
+        listed.push(descriptor((digest, size), kind));
+    }
+    let manifest = Document {
+        config: Some(config),
+        layers: Some(listed),
+        annotations: Some(annotations),
+        ..document(media::MANIFEST)
+    };
+    let plain = descriptor(layout.json(&manifest)?, media::MANIFEST);
+    let platform = Platform { architecture: arch.to_string(), os: "linux".into() };
+    let mut all = vec![Descriptor { platform: Some(platform), ..plain.clone() }];
+    if let Some(sbom) = sbom {
+        all.push(referrer(layout, &plain, sbom)?);
+    }
+    Ok(all)
+}
+
+/// Puts `sbom` into `layout` as an artifact whose subject is the manifest `of`.
+///
+/// It stands in the index beside the image, for a platform that no engine has: so programs that know nothing of
+/// referrers copy it along, and take none for the image.
+fn referrer(layout: &mut Layout, of: &Descriptor, sbom: Vec<u8>) -> Result<Descriptor, Error> {
+    let empty = descriptor(layout.json(&Nothing {})?, media::EMPTY);
+    let sbom = descriptor(layout.bytes(sbom), SPDX);
+    let manifest = Document {
+        artifact_type: Some(SPDX.to_owned()),
+        config: Some(empty),
+        layers: Some(vec![sbom]),
+        subject: Some(of.clone()),
+        ..document(media::MANIFEST)
+    };
+    let unknown = || "unknown".to_owned();
+    // Without `artifactType` here, which older programs would lose, and the index its digest with it.
+    Ok(Descriptor {
+        platform: Some(Platform { architecture: unknown(), os: unknown() }),
+        ..descriptor(layout.json(&manifest)?, media::MANIFEST)
+    })
+}
+
+/// Puts the index of `images` into `layout`, which is then complete.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn index(
+    layout: &mut Layout,
+    about: &About,
+    images: Vec<Descriptor>,
+) -> Result<Descriptor, Error> {
+    let index = Document {
+        manifests: Some(images),
+        annotations: Some(about.annotations()),
+        ..document(media::INDEX)
+    };
+    let mut named = descriptor(layout.json(&index)?, media::INDEX);
+    let reference = format!("{}:{}", about.name, about.version);
+    named.annotations.insert(REF_NAME.to_owned(), reference);
+    layout.name(&Document { manifests: Some(vec![named.clone()]), ..document(media::INDEX) })?;
+    Ok(named)
+}
+
+fn config(
+    about: &About,
+    arch: Arch,
+    layers: &Layers,
+    annotations: &BTreeMap<String, String>,
+) -> Config {
+    let runtime = &layers.config;
+    let env = runtime.environment().iter().map(|(name, value)| format!("{name}={value}"));
+    let by = concat!("joblet-publish ", env!("CARGO_PKG_VERSION"), " oci");
+    let history = History { created: about.created.clone(), created_by: by.to_owned() };
+    Config {
+        created: Some(about.created.clone()),
+        architecture: arch.to_string(),
+        os: "linux".into(),
+        config: Some(Settings {
+            user: about.user.clone(),
+            env: Some(env.collect()),
+            cmd: layers.shell.map(|shell| vec![shell.to_owned()]),
+            working_dir: Some("/work".to_owned()),
+            labels: Some(annotations.clone()),
+            ..Settings::default()
+        }),
+        rootfs: RootFs {
+            kind: "layers".to_owned(),
+            diff_ids: layers.blobs.iter().map(|(blob, _): &(Blob, File)| blob.diff_id).collect(),
+        },
+        history: vec![history; layers.blobs.len()],
+    }
+}
+
+fn document(media_type: &str) -> Document {
+    Document { schema_version: 2, media_type: Some(media_type.to_owned()), ..Document::default() }
+}
+
+fn descriptor((digest, size): (joblet_format::Checksum, u64), media_type: &str) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest,
+        size,
+        platform: None,
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+    }
+}

@@ -1,0 +1,19 @@
+//! A packed archive → an OCI image: one or two layers for each architecture, under one index.
+//!
+//! In: archives of a version, its record and the files beside it. Out: a layout, as a directory or as one file.
+//!
+//! archive → layers ([`layer`]), compressed in blocks on all cores ([`blocks`]) → configuration and manifests
+//! ([`describe`]) → the layout ([`layout`]).
+//!
+//! Every byte depends on the archives, on the record's lists and on the pinned compressors alone: not on who
+//! makes the image, when, or with how many threads.
+
+mod blocks;
+mod describe;
+mod layer;
+mod layout;
+
+pub(crate) use blocks::Compression;
+pub(crate) use describe::{About, Arched, image, index};
+pub(crate) use layer::layers;
+pub(crate) use layout::Layout;

@@ -1,0 +1,298 @@
+//! Images of containers that lie on this host, as inputs of a lock.
+//!
+//! In: an OCI layout (a directory or its tar file) or an archive of `docker save`. Out: the configuration and the
+//! layers of one image, verified, in the cache.
+
+use crate::{
+    error::Error,
+    fs::paths,
+    inputs::cache,
+    lock::{Input, Kind},
+};
+use joblet_format::image::{
+    Config, Descriptor, Document, MAX_DOCUMENT_BYTES, MAX_LAYERS, Saved, places, select,
+};
+use joblet_format::{Arch, Checksum};
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fs::File,
+    io::{self, Read},
+    os::unix::{ffi::OsStrExt, fs::FileExt},
+    path::{Path, PathBuf},
+};
+
+/// Most indexes that lead to one image.
+const MAX_INDEXES: usize = 4;
+
+/// An image that was found.
+pub(crate) struct Image {
+    /// What names it: SHA-256 of the index or manifest in `index.json`; of an archive of `docker save`, of the
+    /// configuration.
+    pub(crate) digest: Checksum,
+    /// Its configuration.
+    pub(crate) config: Config,
+    config_bytes: Vec<u8>,
+    /// Path and SHA-256 of each layer, the lowest first.
+    layers: Vec<(String, Checksum)>,
+    files: Files,
+}
+
+impl Image {
+    /// Finds the image at `place`, a path or `PATH:TAG`, for `arch`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Config`] for what is not an image; [`Error::Differs`]; [`Error::File`].
+    pub(crate) fn open(place: &Path, arch: Arch) -> Result<Self, Error> {
+        let text = place.as_os_str().as_bytes();
+        let mut found = None;
+        for (path, tag) in places(text) {
+            let path = Path::new(OsStr::from_bytes(path));
+            if path.exists() {
+                found = Some((Files::open(path)?, tag.map(String::from_utf8_lossy)));
+                break;
+            }
+        }
+        let absent = || Error::NotFound(format!("there is no image {}", place.display()));
+        let (files, tag) = found.ok_or_else(absent)?;
+        match files.read("index.json")? {
+            Some(index) => Self::of_layout(files, &index, tag.as_deref(), arch),
+            None => Self::saved(files, tag.as_deref()),
+        }
+        .and_then(|image| image.for_arch(arch))
+    }
+
+    fn of_layout(files: Files, index: &[u8], tag: Option<&str>, arch: Arch) -> Result<Self, Error> {
+        let mut document: Document = files.parse("index.json", index)?;
+        let (mut tag, mut named) = (tag, None);
+        for _ in 0..MAX_INDEXES {
+            let manifests = document.manifests.unwrap_or_default();
+            let offers: Vec<_> = manifests.iter().map(Descriptor::offer).collect();
+            let chosen = select(&offers, tag.take(), arch).map(|number| &manifests[number]);
+            let chosen =
+                chosen.map_err(|why| Error::NotFound(format!("{}: it {why}", files.shown())))?;
+            let digest = *named.get_or_insert(chosen.digest);
+            document = files.document(chosen)?;
+            if let (Some(config), Some(layers)) = (&document.config, &document.layers) {
+                if layers.len() > MAX_LAYERS {
+                    return Err(files.refused("it has too many layers"));
+                }
+                let config_bytes = files.whole(config)?;
+                let config = files.parse(&blob(config.digest), &config_bytes)?;
+                let layers = layers.iter().map(|it| (blob(it.digest), it.digest)).collect();
+                return Ok(Self { digest, config, config_bytes, layers, files });
+            }
+        }
+        Err(files.refused("an index of indexes of indexes"))
+    }
+
+    fn saved(files: Files, tag: Option<&str>) -> Result<Self, Error> {
+        let Some(list) = files.read("manifest.json")? else {
+            return Err(files.refused(
+                "it has neither index.json nor manifest.json: not an OCI layout, and not what docker save writes",
+            ));
+        };
+        let list: Vec<Saved> = files.parse("manifest.json", &list)?;
+        let ends = |name: &String, tag| name == tag || name.rsplit(':').next() == Some(tag);
+        let called = |it: &&Saved| {
+            tag.is_none_or(|tag| it.repo_tags.iter().flatten().any(|name| ends(name, tag)))
+        };
+        let mut found = list.iter().filter(called);
+        let (Some(saved), None) = (found.next(), found.next()) else {
+            return Err(Error::NotFound(format!("{}: add :TAG of one image", files.shown())));
+        };
+        let absent = || files.refused(&format!("{} is missing", saved.config));
+        let config_bytes = files.read(&saved.config)?.ok_or_else(absent)?;
+        let config: Config = files.parse(&saved.config, &config_bytes)?;
+        let ids = &config.rootfs.diff_ids;
+        if ids.len() != saved.layers.len() || ids.len() > MAX_LAYERS {
+            return Err(files.refused("it has another number of layers than it says"));
+        }
+        let layers = saved.layers.iter().cloned().zip(ids.iter().copied()).collect();
+        Ok(Self { digest: sha256(&config_bytes), config, config_bytes, layers, files })
+    }
+
+    fn for_arch(self, arch: Arch) -> Result<Self, Error> {
+        let Config { os, architecture, .. } = &self.config;
+        if os == "linux" && architecture == arch.as_str() {
+            return Ok(self);
+        }
+        let place = self.files.shown();
+        Err(Error::NotFound(format!("{place}: it is for {os} {architecture}, not for {arch}")))
+    }
+
+    /// Puts its configuration and its layers into `cache`, where they are not there already.
+    ///
+    /// # Errors
+    /// [`Error::Differs`] if a layer has other bytes than the image says; [`Error::Config`] if it is missing;
+    /// [`Error::File`].
+    pub(crate) fn keep(&self, cache: &Path) -> Result<Vec<Input>, Error> {
+        let config = Input {
+            kind: Kind::Image,
+            name: self.digest.to_string(),
+            size: Some(self.config_bytes.len() as u64),
+            sha256: sha256(&self.config_bytes),
+        };
+        paths::write(&cache::path(cache, &config), &self.config_bytes)?;
+        let mut inputs = vec![config];
+        for ((path, digest), number) in self.layers.iter().zip(1..) {
+            let absent =
+                || self.files.refused(&format!("{path} is missing: a layer that lies elsewhere"));
+            let mut layer = self.files.open_file(path)?.ok_or_else(absent)?;
+            let name = format!("{number:03}");
+            let input =
+                Input { kind: Kind::Layer, name, size: Some(layer.length), sha256: *digest };
+            let target = cache::path(cache, &input);
+            let mut staged = paths::stage(&target)?;
+            let mut hash = Sha256::new();
+            let mut tee = io::BufReader::with_capacity(1 << 20, &mut layer);
+            let copied = io::copy(&mut tee, &mut Both(staged.as_file_mut(), &mut hash));
+            copied.map_err(Error::file("write", &target))?;
+            let actual = Checksum::from_digest(hash.finalize().into());
+            if actual != *digest {
+                let object = format!("{}: {path}", self.files.shown());
+                let hint = "the copy is damaged, or a layer in it is compressed; skopeo copy it to an OCI layout";
+                return Err(Error::checksum(object, *digest, actual, hint));
+            }
+            paths::publish(staged, &target)?;
+            inputs.push(input);
+        }
+        Ok(inputs)
+    }
+}
+
+/// Writes to a file and to its hash.
+struct Both<'w>(&'w mut File, &'w mut Sha256);
+
+impl io::Write for Both<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.0.write(bytes)?;
+        self.1.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Checksum {
+    Checksum::from_digest(Sha256::digest(bytes).into())
+}
+
+fn blob(digest: Checksum) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+/// The files of an image.
+enum Files {
+    Directory(PathBuf),
+    /// Of a tar file: where each member begins, and its length, in bytes.
+    Archive(PathBuf, BTreeMap<String, (u64, u64)>),
+}
+
+/// A stretch of a file.
+struct Stretch {
+    file: File,
+    at: u64,
+    length: u64,
+}
+
+impl Read for Stretch {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let limit = usize::try_from(self.length).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.file.read_at(&mut buffer[..limit], self.at)?;
+        self.at += read as u64;
+        self.length -= read as u64;
+        Ok(read)
+    }
+}
+
+impl Files {
+    fn open(path: &Path) -> Result<Self, Error> {
+        if path.is_dir() {
+            return Ok(Self::Directory(path.to_owned()));
+        }
+        let broken = |error: io::Error| {
+            Error::config(
+                path,
+                format!("is not a tar file: {error}; decompress it first if it is compressed"),
+            )
+        };
+        let mut archive = tar::Archive::new(paths::open(path)?);
+        let mut members = BTreeMap::new();
+        for entry in archive.entries_with_seek().map_err(broken)? {
+            let entry = entry.map_err(broken)?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = name.trim_start_matches("./").to_owned();
+            if entry.header().entry_type().is_file() {
+                members.insert(name, (entry.raw_file_position(), entry.size()));
+            }
+        }
+        Ok(Self::Archive(path.to_owned(), members))
+    }
+
+    fn path(&self) -> &Path {
+        let (Self::Directory(path) | Self::Archive(path, _)) = self;
+        path
+    }
+
+    fn shown(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn refused(&self, reason: &str) -> Error {
+        Error::config(self.path(), reason)
+    }
+
+    fn open_file(&self, name: &str) -> Result<Option<Stretch>, Error> {
+        match self {
+            // A name of a document is not trusted.
+            _ if name.starts_with('/') || name.split('/').any(|part| part == "..") => Ok(None),
+            Self::Directory(path) => {
+                let file = paths::open_if_there(&path.join(name))?;
+                let length = |file: &File| file.metadata().map(|it| it.len());
+                file.map(|file| Ok(Stretch { at: 0, length: length(&file)?, file }))
+                    .transpose()
+                    .map_err(Error::file::<io::Error>("read", path.join(name)))
+            }
+            Self::Archive(path, members) => {
+                let Some(&(at, length)) = members.get(name) else { return Ok(None) };
+                Ok(Some(Stretch { file: paths::open(path)?, at, length }))
+            }
+        }
+    }
+
+    /// The whole document `name`.
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(file) = self.open_file(name)? else { return Ok(None) };
+        if file.length > MAX_DOCUMENT_BYTES {
+            return Err(self.refused(&format!("{name} is larger than {MAX_DOCUMENT_BYTES} bytes")));
+        }
+        let mut bytes = Vec::new();
+        let mut file = file;
+        file.read_to_end(&mut bytes).map_err(Error::file("read", self.path()))?;
+        Ok(Some(bytes))
+    }
+
+    fn whole(&self, of: &Descriptor) -> Result<Vec<u8>, Error> {
+        let path = blob(of.digest);
+        let bytes = self.read(&path)?.ok_or_else(|| self.refused(&format!("{path} is missing")))?;
+        let actual = sha256(&bytes);
+        if actual != of.digest {
+            let object = format!("{}: {path}", self.shown());
+            return Err(Error::checksum(object, of.digest, actual, "the copy is damaged"));
+        }
+        Ok(bytes)
+    }
+
+    fn document<T: DeserializeOwned>(&self, of: &Descriptor) -> Result<T, Error> {
+        self.parse(&blob(of.digest), &self.whole(of)?)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, name: &str, bytes: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(bytes).map_err(|error| self.refused(&format!("{name}: {error}")))
+    }
+}
