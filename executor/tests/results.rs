@@ -102,6 +102,52 @@ fn a_renamed_directory_is_whole() {
     }
 }
 
+/// What cannot be kept is said before the job computes it, and nothing of the host is taken for a result.
+#[test]
+fn what_cannot_be_kept_is_refused_before_the_job() {
+    let Some(world) = World::get() else { return };
+    for (number, user) in World::users().into_iter().enumerate() {
+        let here = world.path(&format!("refused-{number}"));
+        fs::create_dir_all(here.join("data")).unwrap();
+        fs::write(here.join("data/d"), "d\n").unwrap();
+        fs::write(here.join("file"), "\n").unwrap();
+        fs::write(world.path("outside/given"), "given\n").unwrap();
+        let to = world.path(&format!("outside/of-refused-{number}"));
+        fs::create_dir(&to).unwrap();
+        fs::set_permissions(&to, fs::Permissions::from_mode(0o777)).unwrap();
+        let run = |options: &[&str], script: &str| {
+            let mut run = world.command(user, &World::shell(options, script));
+            finish(run.current_dir(&here).spawn().unwrap())
+        };
+        let output = |path: &std::path::Path| format!("--output={}", path.display());
+        for (options, want) in [
+            (vec!["--here".to_owned(), output(&to)], "it is in that directory already"),
+            (vec!["--bind=.:/work".to_owned(), output(&to)], "it is in that directory already"),
+            (vec![output(&here.join("file"))], "File exists"),
+            (vec!["--output=/proc/none".to_owned()], "--output /proc/none: "),
+        ] {
+            let options: Vec<_> = options.iter().map(String::as_str).collect();
+            let output = run(&options, "echo ran");
+            assert_eq!((output.status, output.stdout.as_str()), (Some(125), ""), "{options:?}");
+            assert!(output.stderr.contains(want), "{options:?}: {output:?}");
+        }
+        // A directory of the host that is mounted there stays where it is; an upload is no result until it is changed.
+        let upload = format!("--upload={}", world.path("outside/given").display());
+        let options = ["--bind=data:/work/bound", upload.as_str(), &output(&to)];
+        assert_eq!(run(&options, "cat given bound/d; echo > new").stdout, "given\nd\n");
+        let names = |dir| -> Vec<_> {
+            let mut names: Vec<_> =
+                fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&to), ["bound", "new"]);
+        assert_eq!(names(&to.join("bound")), Vec::<std::ffi::OsString>::new());
+        run(&options, "echo more >> given");
+        assert_eq!(fs::read_to_string(to.join("given")).unwrap(), "given\nmore\n");
+    }
+}
+
 #[test]
 fn what_is_lost_is_told() {
     let Some(world) = World::get() else { return };

@@ -66,6 +66,15 @@ impl FromStr for Spec {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let typed = text;
+        if text.starts_with(['/', '.', '~']) {
+            return Err(SpecError::Origin(format!(
+                "{text:?} is a path, not the name of a runtime"
+            )));
+        }
+        if text.contains("://") {
+            let why = "is an address; an image that was copied to this host is run with --image";
+            return Err(SpecError::Origin(format!("{text:?} {why}")));
+        }
         let (origin, text) = match text.split_once('/') {
             None => (None, text),
             Some((origin, rest)) => (Some(origin.parse().map_err(SpecError::Origin)?), rest),

@@ -11,13 +11,15 @@ use crate::env::Environment;
 use crate::error::Error;
 use crate::gpu::{self, Allotted};
 use crate::runtime::{self, Runtime};
-use crate::sandbox::{self, Exit, Job, Limits, Results};
+use crate::sandbox::{self, Exit, Given, Job, Limits, Results, Upload};
 use crate::store;
 use crate::store::{Installed, Store};
 use joblet_format::Spec;
-use std::fs::File;
+use rustix::fd::OwnedFd;
+use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often to look again for a runtime that was removed or replaced since it was found, and how
@@ -56,9 +58,15 @@ impl Session<'_> {
         let (mut spec, dry_run, gpu, start) = (run.spec.clone(), run.dry_run, run.gpu, run.start);
         let image = run.image.clone();
         let (output, tmp) = (run.output.clone(), run.shared.tmp.clone());
-        let mine = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
+        let private = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
+        if output.is_some() && !private {
+            let reason = "--output copies what a job leaves in its private /work; with --here, or with /work \
+                          bound, it is in that directory already";
+            return Err(Error::Usage(reason.into()));
+        }
         // Before a runtime is installed for it.
         let mut job = job::wanted(run, self.env)?;
+        let output = output.filter(|_| !dry_run).map(Output::prepare).transpose()?;
         let store = self.store()?;
         if let Some(image) = image {
             if !cfg!(feature = "images") {
@@ -66,7 +74,7 @@ impl Session<'_> {
             }
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
         }
-        let told = mine && (self.env.terminals.error || ui.is_verbose());
+        let told = private && (self.env.terminals.error || ui.is_verbose());
         // Asked for, or told where somebody reads it.
         job.results = output.is_some() || told;
         let needs_files = gpu.is_some() || dry_run;
@@ -78,7 +86,7 @@ impl Session<'_> {
             let (ended, installed) = serve::run(&runtime, &job, serving, ui);
             *incomplete = !installed;
             let ended = ended?;
-            return tell(ended, output.as_deref(), &job, ui).map(Some);
+            return tell(ended, output.as_ref(), &job, ui).map(Some);
         }
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
         if ui.is_verbose() && !runtime.config.ignored().is_empty() {
@@ -113,7 +121,7 @@ impl Session<'_> {
                 ended => break ended?,
             }
         };
-        tell(ended, output.as_deref(), &job, ui).map(Some)
+        tell(ended, output.as_ref(), &job, ui).map(Some)
     }
 
     /// The runtime that a job asked for, installed if need be. Its files stay as long as it is open.
@@ -146,7 +154,7 @@ impl Session<'_> {
 /// Says what is to be said when a job has ended.
 fn tell(
     (exit, results): (Exit, Option<Results>),
-    output: Option<&Path>,
+    output: Option<&Output>,
     job: &Job,
     ui: &mut Ui<'_>,
 ) -> Result<Exit, Error> {
@@ -155,15 +163,38 @@ fn tell(
         ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
     }
     if let Some(results) = results {
-        keep(&results, output, ui)?;
+        keep(&results, output, job, ui)?;
     }
     Ok(exit)
 }
 
+/// The directory of `--output`, open since before the job: what it computed for hours is not lost to a typing error.
+struct Output {
+    path: PathBuf,
+    directory: OwnedFd,
+}
+
+impl Output {
+    fn prepare(path: PathBuf) -> Result<Self, Error> {
+        let refuse = |error| Error::Usage(format!("--output {}: {error}", path.display()));
+        let directory = Results::prepare(&path).map_err(refuse)?;
+        Ok(Self { path, directory })
+    }
+}
+
 /// Copies what the job left in its directory, or says that it is gone.
-fn keep(results: &Results, to: Option<&Path>, ui: &mut Ui<'_>) -> Result<(), Error> {
+fn keep(results: &Results, to: Option<&Output>, job: &Job, ui: &mut Ui<'_>) -> Result<(), Error> {
+    let given = |upload: &'_ Upload| {
+        let host = fs::metadata(&upload.source).ok()?;
+        Some((i64::try_from(host.size()).ok()?, host.mtime(), host.mtime_nsec()))
+    };
+    let given: Vec<_> = job
+        .uploads
+        .iter()
+        .filter_map(|upload| Some(Given { name: &upload.name, state: given(upload)? }))
+        .collect();
     let Some(to) = to else {
-        let files = results.count().files;
+        let files = results.count(&given).files;
         if files > 0 {
             let them = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
             ui.note(&format!(
@@ -173,11 +204,15 @@ fn keep(results: &Results, to: Option<&Path>, ui: &mut Ui<'_>) -> Result<(), Err
         }
         return Ok(());
     };
-    let found = results.copy(to).map_err(Error::file("copy what the job made to", to))?;
+    let path = to.path.display();
+    let found = results.copy(&to.directory, &given).map_err(|error| Error::Launch {
+        step: format!("cannot copy what the job made to {path}"),
+        reason: format!("{error}; what is not there is lost, run it again"),
+    })?;
     if found.others > 0 {
         ui.note(&format!("{} links and special files were not copied", found.others));
     }
-    ui.detail(&format!("{} files copied to {}", found.files, to.display()));
+    ui.detail(&format!("{} files copied to {path}", found.files));
     Ok(())
 }
 

@@ -19,7 +19,7 @@ use std::{fs::File, io};
 pub(crate) use launcher::apart;
 pub use launcher::{
     relay::is_in_foreground,
-    results::{Found, Results},
+    results::{Found, Given, Results},
     supervise::Exit,
 };
 pub use plan::{

@@ -83,7 +83,10 @@ pub(super) fn volume(word: &OsStr) -> Result<BindArg, String> {
 
 /// Whether a word is `SRC:DST`, and not the first word of a command.
 pub(super) fn is_volume(word: &OsStr) -> bool {
-    word.to_str().is_some_and(|text| text.contains(":/") && !text.contains("://"))
+    word.to_str().is_some_and(|text| {
+        let path = text.starts_with(['/', '.', '~']);
+        !text.contains("://") && (text.contains(":/") || (path && text.contains(':')))
+    })
 }
 
 /// `DST` or `DST:SIZE`.

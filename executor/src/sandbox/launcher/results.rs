@@ -8,13 +8,19 @@ use crate::sandbox::setup::descriptors::receive;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
-        AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, fgetxattr, fstat, mkdirat, openat,
-        unlinkat,
+        Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, accessat, fchmod, fgetxattr,
+        fstat, mkdirat, openat, unlinkat,
     },
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
 };
-use std::{fs::File, io, path::Path};
+use std::{
+    ffi::{CStr, OsStr},
+    fs::File,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
 
 /// How many entries are counted, and how deep: enough to say "many".
 const MOST: u64 = 100_000;
@@ -63,27 +69,53 @@ impl Expected {
     }
 }
 
-impl Results {
-    /// Counts what is there.
-    pub fn count(&self) -> Found {
-        let mut found = Found::default();
-        // What cannot be read any more is not worth a message.
-        _ = visit((self.layer.as_fd(), Some(self.work.as_fd())), None, DEEPEST, &mut found);
-        found
-    }
+/// A file that a job was given a copy of: it is no result while it is as it was.
+#[derive(Debug)]
+pub struct Given<'a> {
+    /// Its name in the directory.
+    pub name: &'a OsStr,
+    /// Its length in bytes, and when it was changed, in seconds and nanoseconds.
+    pub state: (i64, i64, i64),
+}
 
-    /// Copies what is there to the directory `to`, which is made if it is missing.
+impl Results {
+    /// Opens the directory `to` for what a job will leave; it is made if it is missing.
     ///
     /// # Errors
-    /// When something cannot be read or written.
-    pub fn copy(&self, to: &Path) -> io::Result<Found> {
+    /// When it cannot be made, or this process may not make files in it.
+    pub fn prepare(to: &Path) -> io::Result<OwnedFd> {
         std::fs::create_dir_all(to)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let to = openat(CWD, to, flags, Mode::empty())?;
+        accessat(&to, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)?;
+        Ok(to)
+    }
+
+    /// Counts what is there, but for what was `given` and is as it was.
+    pub fn count(&self, given: &[Given<'_>]) -> Found {
         let mut found = Found::default();
         let from = (self.layer.as_fd(), Some(self.work.as_fd()));
-        visit(from, Some(to.as_fd()), DEEPEST, &mut found)?;
+        // What cannot be read any more is not worth a message.
+        _ = visit(from, None, (DEEPEST, given), &mut found);
+        found
+    }
+
+    /// Copies that to the directory `to`.
+    ///
+    /// # Errors
+    /// When something cannot be read or written.
+    pub fn copy(&self, to: &OwnedFd, given: &[Given<'_>]) -> io::Result<Found> {
+        let mut found = Found::default();
+        let from = (self.layer.as_fd(), Some(self.work.as_fd()));
+        visit(from, Some(to.as_fd()), (DEEPEST, given), &mut found)?;
         Ok(found)
+    }
+}
+
+impl Given<'_> {
+    fn is(&self, name: &CStr, stat: &Stat) -> bool {
+        let state = (stat.st_size, stat.st_mtime, stat.st_mtime_nsec.cast_signed());
+        name.to_bytes() == self.name.as_bytes() && state == self.state
     }
 }
 
@@ -92,9 +124,10 @@ impl Results {
 fn visit(
     (from, whole): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
     to: Option<BorrowedFd<'_>>,
-    deeper: u32,
+    (deeper, given): (u32, &[Given<'_>]),
     found: &mut Found,
 ) -> io::Result<()> {
+    let device = fstat(from)?.st_dev;
     let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for entry in Dir::new(openat(from, ".", directory, Mode::empty())?)? {
         let entry = entry?;
@@ -109,6 +142,9 @@ fn visit(
         let stat = fstat(openat(from, name, look, Mode::empty())?)?;
         let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
         match FileType::from_raw_mode(stat.st_mode) {
+            // Something else is mounted there, a directory of the host perhaps.
+            FileType::Directory if stat.st_dev != device => {}
+            FileType::RegularFile if given.iter().any(|given| given.is(name, &stat)) => {}
             FileType::Directory if deeper > 0 => {
                 let below = openat(from, name, directory, Mode::empty())?;
                 let all = whole.and_then(|all| openat(all, name, directory, Mode::empty()).ok());
@@ -118,7 +154,7 @@ fn visit(
                     all => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
                 };
                 let Some(to) = to else {
-                    visit(below, None, deeper - 1, found)?;
+                    visit(below, None, (deeper - 1, &[]), found)?;
                     continue;
                 };
                 match mkdirat(to, name, Mode::from_raw_mode(0o700)) {
@@ -126,7 +162,7 @@ fn visit(
                     Err(errno) => return Err(errno.into()),
                 }
                 let into = openat(to, name, directory, Mode::empty())?;
-                visit(below, Some(into.as_fd()), deeper - 1, found)?;
+                visit(below, Some(into.as_fd()), (deeper - 1, &[]), found)?;
                 fchmod(&into, mode)?;
             }
             FileType::RegularFile => {

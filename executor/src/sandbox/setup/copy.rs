@@ -4,7 +4,10 @@ use super::{failure::Failure, mount_calls, mounts::Places};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, openat, unlinkat},
+    fs::{
+        AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, fchmod, fchown, fstat,
+        futimens, openat, unlinkat,
+    },
     io::Errno,
     process::fchdir,
 };
@@ -36,6 +39,9 @@ pub(crate) fn file(
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let from = openat(&places.cwd, source, flags, Mode::empty())?;
     check_file(from.as_fd())?;
+    let stat = fstat(&from)?;
+    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() };
+    let times = Timestamps { last_access: time, last_modification: time };
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let to: OwnedFd = openat(&parent, name, flags, Mode::from_raw_mode(0o600))?;
     let mut to = File::from(to);
@@ -46,6 +52,8 @@ pub(crate) fn file(
         }
     })?;
     fchown(&to, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    // As old as it is on the host: so make(1) takes it, and so it is known whether the job changed it.
+    futimens(&to, &times)?;
     Ok(fchmod(&to, Mode::from_raw_mode(mode))?)
 }
 
