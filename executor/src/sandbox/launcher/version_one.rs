@@ -105,14 +105,17 @@ fn parent(mounts: &str, controller: &str, path: &str) -> Option<OwnedFd> {
     })
 }
 
-/// A descriptor that can be read when a process of a group needs more memory than that may have: version
-/// 1 ends one, and the others would go on as if nothing had happened.
+/// A descriptor that can be read when a process of a group needs more memory than that may have. The kernel is
+/// told to let it wait for memory then: else it would end that process alone, and the others would go on as if
+/// nothing had happened until the job is ended.
 pub(super) fn watch_memory(group: &Group) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let control = openat(&group.dir, "memory.oom_control", flags, Mode::empty()).ok()?;
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
     let words = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
     write(group.dir.as_fd(), "cgroup.event_control", &words).ok()?;
+    // Where that cannot be had, the job is ended as soon as its process was.
+    _ = write(group.dir.as_fd(), "memory.oom_control", "1");
     Some(event)
 }
 
