@@ -392,6 +392,11 @@ fn a_hangup_ends_all_that_is_there() {
                 words.extend(["--env".into(), OsString::from(&mark)]);
                 words.extend(job.iter().map(OsString::from));
                 let mut child = pty.start(user, &words, ":");
+                // It is there, and what it begins with is over; on a busy host that takes longer.
+                let until = Instant::now() + Duration::from_secs(10);
+                while processes(&mark) == 0 && Instant::now() < until {
+                    thread::sleep(Duration::from_millis(20));
+                }
                 thread::sleep(Duration::from_millis(300));
                 let running = processes(&mark);
                 assert!(running > 0, "{user:?} {script} {verb} {job:?} {:?}", pty.until(""));
