@@ -5,13 +5,18 @@ use joblet_publish::{
     env::terminal,
     error::{Error, shown},
 };
-use std::{io::Write, process::ExitCode};
+use std::{
+    io::Write,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 fn main() -> ExitCode {
     // Progress is one line that is written over, on a terminal alone.
     let terminal = terminal::is_drawn_on();
+    let drawn = AtomicBool::new(false);
     let note = |text: &str| {
-        if terminal {
+        if terminal && (drawn.swap(!text.is_empty(), Relaxed) || !text.is_empty()) {
             let text = terminal::fitting(&shown::message(text), terminal::columns());
             _ = write!(std::io::stderr(), "\r\x1b[K{text}"); // a closed stderr must not stop a build
         }

@@ -290,3 +290,23 @@ fn a_site_that_would_change_what_is_out_is_not_written() {
         fs::write(&record, &published).unwrap();
     }
 }
+
+/// A line is wiped where one was drawn, and nowhere else.
+#[test]
+fn nothing_is_wiped_off_a_terminal_that_nothing_was_drawn_on() {
+    let dir = tempfile::tempdir().unwrap();
+    demo(dir.path());
+    let shown = |line: &str| {
+        let line = format!("{} {line}", env!("CARGO_BIN_EXE_joblet-publish"));
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).current_dir(dir.path());
+        let output = command.env("HOME", dir.path()).env("TERM", "xterm").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let version = shown("--version");
+    assert!(version.starts_with("joblet-publish "), "{version:?}");
+    let lock = shown("lock demo");
+    assert!(!lock.contains("\r\x1b[K\r\x1b[K"), "{lock:?}");
+    let built = shown("build demo --arch amd64");
+    assert!(built.starts_with("\r\x1b[K") && built.contains("demo-1.0.0"), "{built:?}");
+}

@@ -25,6 +25,8 @@ const TOOLS: &str = "demo-tools (2.0-1) bookworm; urgency=low\n\n  * New upstrea
 struct Refresh {
     world: World,
     mirror: Mirror,
+    /// The secret key that the workflow has.
+    key: Option<String>,
 }
 
 impl Refresh {
@@ -41,7 +43,7 @@ impl Refresh {
              platforms: [ubuntu-amd64, ubuntu-arm64]\n\
              debian: { suite: bookworm, packages: [demo] }\n",
         );
-        let refresh = Self { world, mirror };
+        let refresh = Self { world, mirror, key: None };
         refresh.publish("lock demo --cache cache").done();
         Some(refresh)
     }
@@ -241,9 +243,15 @@ impl Refresh {
     /// What `line` prints in this directory, as the workflow runs it.
     #[track_caller]
     fn run(&self, directory: &str, line: &str) -> String {
+        let output = self.output(directory, line);
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn output(&self, directory: &str, line: &str) -> std::process::Output {
         let home = self.world.path("");
         let mut words = line.split_whitespace();
-        let output = std::process::Command::new(words.next().unwrap())
+        std::process::Command::new(words.next().unwrap())
             .args(words)
             .current_dir(home.join(directory))
             .env_clear()
@@ -257,10 +265,9 @@ impl Refresh {
             .env("REFRESH_MERGE", "security")
             .env("JOBLET_PUBLISH_DEBIAN_MIRROR", &self.mirror.address)
             .env("JOBLET_PUBLISH_DEBIAN_KEYRING", self.mirror.keyring())
+            .envs(self.key.as_ref().map(|key| ("JOBLET_PUBLISH_SIGN_KEY", key)))
             .output()
-            .unwrap();
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+            .unwrap()
     }
 
     #[track_caller]
@@ -334,4 +341,45 @@ fn what_published_versions_lack_is_on_the_branch() {
     refresh.update_tools();
     refresh.script("freshness");
     assert_ne!(refresh.origin("rev-parse main"), before);
+}
+
+/// A registry that has a key has both documents signed, and neither without it.
+#[test]
+fn what_published_versions_lack_is_signed_as_the_registry_is() {
+    let Some(mut refresh) = Refresh::new() else { return };
+    refresh.record();
+    refresh.repository();
+    refresh.script("freshness");
+    assert_eq!(refresh.origin("ls-tree --name-only main freshness.json.minisig"), "");
+    refresh.publish("keygen a.key --no-password").done();
+    refresh.key = Some(refresh.world.read("a.key"));
+    // What it says is the same, but there is a key now.
+    refresh.script("freshness");
+    let signed = |refresh: &Refresh| {
+        for file in ["freshness.json", "freshness.json.minisig"] {
+            let text = refresh.origin(&format!("show main:{file}"));
+            refresh.world.write(file, text);
+        }
+        refresh.run("", "minisign -V -q -p a.key.pub -m freshness.json");
+        refresh.origin("rev-parse main")
+    };
+    let before = signed(&refresh);
+    refresh.script("freshness");
+    assert_eq!(refresh.origin("rev-parse main"), before, "nothing is news");
+    refresh.update_library();
+    refresh.script("freshness");
+    let before = signed(&refresh);
+    // Without the key, nothing is left that clients would refuse.
+    refresh.run("checkout", "git checkout -q origin/main");
+    refresh.world.write("checkout/registry.json.minisig", "a signature");
+    refresh.run("checkout", "git add registry.json.minisig");
+    refresh.run("checkout", "git commit -q -m signed");
+    refresh.run("checkout", "git push -q origin HEAD:main");
+    refresh.update_tools();
+    refresh.key = None;
+    let script = repository(".ci/refresh").display().to_string();
+    let output = refresh.output("checkout", &format!("{script} freshness"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("set JOBLET_PUBLISH_SIGN_KEY"), "{said}");
+    assert_eq!(refresh.origin("rev-parse main^").trim(), before.trim(), "nothing was pushed");
 }

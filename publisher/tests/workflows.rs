@@ -138,6 +138,31 @@ fn one_file_makes_a_registry_of_another_repository() {
     }
 }
 
+/// What locks runtimes with Python needs uv, and what writes to a registry its key.
+#[test]
+fn a_refresh_has_what_its_commands_need() {
+    let all = workflows();
+    let (_, refresh) = all.iter().find(|(name, _)| name == "refresh.yml").unwrap();
+    for (job, script) in [("pull-requests", "pull-requests"), ("freshness", "freshness")] {
+        let steps = refresh["jobs"][job]["steps"].as_sequence().unwrap();
+        let with = |part: &str| {
+            let runs = |step: &Value| step["run"].as_str().is_some_and(|it| it.contains(part));
+            steps.iter().position(runs).unwrap_or_else(|| panic!("{job}: no {part}"))
+        };
+        let at = with(&format!(".ci/refresh {script}"));
+        assert!(with("pip install") < at && with("^uv==") < at && with(".ci/deps inputs") < at);
+        let key = steps[at]["env"]["JOBLET_PUBLISH_SIGN_KEY"].as_str();
+        assert_eq!(key.is_some(), script == "freshness", "{job}: {key:?}");
+    }
+    let pinned = fs::read_to_string(root().join(".ci/standards.txt")).unwrap();
+    assert_eq!(pinned.lines().filter(|line| line.starts_with("uv==")).count(), 1);
+    let (_, pages) = all.iter().find(|(name, _)| name == "pages.yml").unwrap();
+    let paths = pages["on"]["push"]["paths"].as_sequence().unwrap();
+    for shown in ["registry.json", "freshness.json"] {
+        assert!(paths.iter().any(|path| path.as_str() == Some(shown)), "{shown}");
+    }
+}
+
 /// What GitHub would do otherwise: stop seven builds for one, keep artifacts for months, take what an image is
 /// called by then, go on after the failure of a pipe or of a command whose output is evaluated.
 #[test]

@@ -3,7 +3,7 @@
 use super::signer::{Signer, signature_of};
 use crate::error::Error;
 use crate::{cli::args, env, fs::paths, registry::sign};
-use joblet_format::Registry;
+use joblet_format::{Freshness, Registry};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,8 +12,11 @@ use std::path::{Path, PathBuf};
 pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
     let file = &options.registry;
     let document = paths::read(file)?;
-    serde_json::from_slice::<Registry>(&document)
-        .map_err(|error| Error::config(file, format!("is not a registry: {error}")))?;
+    if serde_json::from_slice::<Freshness>(&document).is_err() {
+        serde_json::from_slice::<Registry>(&document).map_err(|error| {
+            Error::config(file, format!("is not a registry, nor a freshness.json: {error}"))
+        })?;
+    }
     let signer = Signer::open(&options.signing)?.ok_or_else(|| {
         let key = env::SIGN_KEY;
         Error::Usage(format!("sign needs a secret key: --key=FILE, or its text in {key}"))
