@@ -123,8 +123,7 @@ fn info_tells_what_is_here_and_what_there_is() {
         "checksum  sha256:",
         "mount     /etc ← isolated/etc\n",
         "versions  1.1.0, ",
-        "          1.0.0, ",
-        " to fetch, installed\n",
+        " to fetch\n          1.0.0, installed\n",
     ] {
         assert!(text.stdout.contains(part), "{part}: {}", text.stdout);
     }

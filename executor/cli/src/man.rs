@@ -80,13 +80,15 @@ fn lines(page: &mut String, text: &str) {
     }
 }
 
-/// Escapes a text for roff: minus signs, non-ASCII characters, and a leading `.` or `'`.
+/// Escapes a text for roff: minus signs, non-ASCII characters, and a leading `.` or `'`. Devices without an
+/// ellipsis would leave it out, and they put nothing else in its place.
 fn escaped(text: &str) -> String {
     let mut safe = String::from(if text.starts_with(['.', '\'']) { "\\&" } else { "" });
     for letter in text.chars() {
         match letter {
             '\\' => safe.push_str("\\e"),
             '-' => safe.push_str("\\-"),
+            '…' => safe.push_str("..."),
             _ if letter.is_ascii() => safe.push(letter),
             _ => _ = write!(safe, "\\[u{:04X}]", u32::from(letter)),
         }

@@ -82,7 +82,7 @@ impl Session<'_> {
         let words: Vec<&str> = own.or_else(shipped).ok_or_else(|| {
             let near = nearest(name, SHIPPED.into_iter().map(|(known, _)| known));
             let hint = near.map_or_else(
-                || "profiles are in the configuration, under runtimes".to_owned(),
+                || "there are slurm, mpi, ci and none, and those of the configuration".to_owned(),
                 |near| format!("did you mean {near}?"),
             );
             Error::Usage(format!("there is no profile {name:?}; {hint}"))

@@ -70,7 +70,10 @@ pub const VARIABLES: [(&str, &str); 18] = [
     (XDG_DATA_HOME, "an ordinary user's store is in joblet/runtimes below it"),
     (XDG_CACHE_HOME, "cached registry documents are in joblet below it"),
     ("LOGNAME, USER", "the user's name in jobs, if /etc/passwd has none"),
-    ("CUDA_VISIBLE_DEVICES, SLURM_STEP_GPUS, …", "which GPUs --gpu may give to a job"),
+    (
+        "CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, SLURM_STEP_GPUS",
+        "which GPUs --gpu may give to a job",
+    ),
     (NO_COLOR, "no colours, unless --color says otherwise"),
     (TERM, "no progress is shown if it is dumb"),
     ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and hosts that are reached without it"),

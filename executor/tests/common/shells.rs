@@ -36,8 +36,8 @@ pub fn assert_completes(shell: &str, line: &str, got: &str, want: &str) {
     assert_eq!(got, want, "{shell}: {line:?}");
 }
 
-/// What groff makes of the manual page, without a warning.
-pub const MAN: &str = "\"$exec\" man | groff -man -Tutf8 -ww";
+/// What groff makes of the manual page for a terminal with ASCII alone, without a warning.
+pub const MAN: &str = "\"$exec\" man | LC_ALL=C groff -man -Tascii -ww";
 
 /// The page has these parts, and no line of it is a request by accident.
 pub fn assert_is_page(page: &str, shown: Option<&str>, parts: &[&str]) {
@@ -55,5 +55,8 @@ pub fn assert_is_page(page: &str, shown: Option<&str>, parts: &[&str]) {
     for part in parts {
         assert!(page.contains(part), "{part}: {page}");
     }
+    // Nothing that a terminal without it would leave out.
+    assert!(page.is_ascii() && !page.contains("\\[u"), "{page}");
+    assert!(page.lines().all(|line| !line.starts_with(".B ") || !line.ends_with(',')), "{page}");
     assert!(page.lines().all(|line| !line.is_empty() && !line.starts_with('\'')), "{page}");
 }

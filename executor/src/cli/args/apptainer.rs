@@ -45,6 +45,9 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
     let mut words = Words::default();
     let command = words.options(&mut args)?;
     let command = command.to_str().unwrap_or_default();
+    if words.help || matches!(command, "" | "help") && !words.version {
+        return Ok(usage(name));
+    }
     if words.version || command == "version" {
         let text = format!("{name} version {VERSION}\n");
         return Ok(Cli { global: Global::default(), command: Command::Print(text) });
@@ -53,6 +56,9 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
         return Err(refuse(name, command));
     }
     let image = words.options(&mut args)?;
+    if words.help {
+        return Ok(usage(name));
+    }
     words.of_caller(caller);
     let (store, spec) = runtime(&image, caller)?;
     words.out.extend(store.map(|store| joined("--store=", &store)));
@@ -66,6 +72,30 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
         line.extend(args);
     }
     super::parse(line.into())
+}
+
+/// What is taken here of Apptainer's command line.
+fn usage(name: &str) -> Cli {
+    let text = format!(
+        "Usage: {name} exec|run|shell [OPTION...] IMAGE [COMMAND [ARG...]]
+       {name} --version
+
+This {name} is joblet-exec. IMAGE is a runtime, NAME or NAME@VERSION, or its
+directory in a store. Options:
+  -B, --bind SRC[:DST[:ro|rw]],...   -H, --home SRC[:DST]   --no-home
+  --pwd, --cwd DIR   -W, --workdir DIR   -S, --scratch DIR
+  -c, --contain   -C, --containall   -e, --cleanenv
+  --env K=V,...   --env-file FILE
+  -n, --net   --network none   -i, --ipc   --hostname NAME
+  --nv, --rocm   --init   -q, --quiet   -s, --silent
+  --memory SIZE   --cpus N   --pids-limit N
+These change nothing: -d, -v, -p, -u, --debug, --verbose, --nocolor, --pid,
+--uts, --userns, --no-privs, --no-init, --no-umask
+
+joblet-exec --help tells of all else.
+"
+    );
+    Cli { global: Global::default(), command: Command::Print(text) }
 }
 
 fn refuse(name: &str, word: &str) -> Error {
@@ -101,6 +131,7 @@ fn runtime(image: &OsStr, caller: &Caller) -> Result<(Option<OsString>, OsString
 #[derive(Default)]
 struct Words {
     out: Vec<OsString>,
+    help: bool,
     version: bool,
     contained: bool,
     clean: bool,
@@ -142,6 +173,7 @@ impl Words {
             // Every job has these, or needs none.
             "-d" | "--debug" | "-v" | "--verbose" | "--nocolor" | "-p" | "--pid" | "--uts"
             | "-u" | "--userns" | "--no-privs" | "--no-init" | "--no-umask" => {}
+            "-h" | "--help" => self.help = true,
             "--version" => self.version = true,
             "-q" | "--quiet" | "-s" | "--silent" => self.out.push("--quiet".into()),
             "-c" | "--contain" => self.contained = true,
@@ -334,6 +366,25 @@ mod tests {
         for name in ["apptainer", "singularity"] {
             let Command::Print(text) = parsed(name, "--version").unwrap().command else { panic!() };
             assert_eq!(text, format!("{name} version {VERSION}\n"));
+        }
+        for line in ["--help", "-h", "help", "", "exec --help", "run -h x", "help exec"] {
+            let args = line.split_whitespace().map(OsString::from).collect();
+            let Command::Print(text) = parse("apptainer", args, &caller()).unwrap().command else {
+                panic!("{line}")
+            };
+            assert!(
+                text.starts_with("Usage: apptainer exec|run|shell [OPTION...] IMAGE"),
+                "{text}"
+            );
+            // Each option of it is one.
+            let all = text.split(|c: char| c.is_whitespace() || ",/".contains(c));
+            let options: Vec<_> = all.filter(|word| word.starts_with("--")).collect();
+            assert!(options.len() > 30, "{options:?}");
+            for option in options.into_iter().filter(|it| !["--version", "--help"].contains(it)) {
+                let mut words = Words::default();
+                let value = if option == "--network" { "none" } else { "1" };
+                assert!(words.switch(option) || words.value(option, value.into()), "{option}");
+            }
         }
         for (line, part) in [
             ("pull docker://x", "apptainer pull has no counterpart"),

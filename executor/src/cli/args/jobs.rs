@@ -133,7 +133,7 @@ pub(super) static GPU: Opt<Wanted> = Opt::value(
     "N|all",
     Complete::Nothing,
     values::gpus,
-    "how many of the host's GPUs it may use",
+    "give the job N of the host's GPUs (or all), with the driver's libraries",
 );
 static INIT: Opt<()> =
     Opt::switch("--init", "run an init as PID 1 that forwards signals and reaps zombies").about(
@@ -235,13 +235,15 @@ pub(super) static RUN: Command<Parsed> = Command {
     status: Status::OfJob,
     action: Action::Call(|call| {
         let (named, image) = (call.value(&RUNTIME)?, call.value(&IMAGE)?);
+        // Before the operands: an option that has taken the runtime for its value says so.
+        let run = job(call)?;
         let mut argv = call.operands();
         let spec = match named {
             Some(_) if image.is_some() => {
                 return Err(Usage("--runtime and --image are two roots; name one".into()));
             }
             Some(spec) => spec,
-            None if image.is_some() => RUNTIME_OF_IMAGES.parse().expect("it is a name"),
+            None if image.is_some() => run.spec.clone(),
             None => first_operand(&mut argv)?,
         };
         if argv.is_empty() && image.is_some() {
@@ -253,7 +255,7 @@ pub(super) static RUN: Command<Parsed> = Command {
                 "run needs a COMMAND after the runtime; joblet-exec shell {spec} gives you a shell"
             )));
         }
-        job(call, spec, image, argv)
+        Ok(Parsed::Run(Box::new(Run { spec, image, argv, ..run })))
     }),
 };
 
@@ -273,8 +275,9 @@ pub(super) static SHELL: Command<Parsed> = Command {
     ],
     status: Status::OfJob,
     action: Action::Call(|call| {
-        let spec = one_spec(call)?;
-        job(call, spec, None, SHELL_ARGV.map(Into::into).into())
+        let (run, spec) = (job(call)?, one_spec(call)?);
+        let argv = SHELL_ARGV.map(Into::into).into();
+        Ok(Parsed::Run(Box::new(Run { spec, argv, ..run })))
     }),
 };
 
@@ -304,18 +307,14 @@ fn first_operand(argv: &mut Vec<OsString>) -> Result<Spec, Usage> {
     Ok(spec)
 }
 
-/// A job with the options of the call.
-fn job(
-    call: &mut Call,
-    spec: Spec,
-    image: Option<OsString>,
-    argv: Vec<OsString>,
-) -> Result<Parsed, Usage> {
+/// A job with the options of the call; what is run, and in which runtime, is for the caller to say.
+fn job(call: &mut Call) -> Result<Run, Usage> {
     let mut binds = call.values(&BIND)?;
     binds.extend(call.values(&VOLUME)?);
-    Ok(Parsed::Run(Box::new(Run {
-        spec,
-        image,
+    Ok(Run {
+        spec: RUNTIME_OF_IMAGES.parse().expect("it is a name"),
+        image: None,
+        argv: Vec::new(),
         env: call.values(&ENV)?,
         env_files: call.values(&ENV_FILE)?,
         uploads: call.values(&UPLOAD)?,
@@ -342,6 +341,5 @@ fn job(
         },
         dry_run: call.switch(&DRY_RUN),
         shared: shared::shared(call)?,
-        argv,
-    })))
+    })
 }

@@ -84,7 +84,7 @@ pub(super) static SEARCH: Command<Parsed> = Command {
     name: "search",
     also: &["runtime search"],
     operands: Operands::new("[WORD…]", Complete::Nothing),
-    help: "list what the registry offers of which name or description has every WORD",
+    help: "list runtimes whose name or description contains every WORD",
     about: "Small and capital letters are the same.",
     options: &[&ALL_VERSIONS.row],
     examples: &[("joblet-exec search python", "what there is of Python")],

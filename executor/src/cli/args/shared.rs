@@ -37,9 +37,14 @@ pub(super) static PROFILE: Opt<String> = Opt::value(
     "NAME",
     Complete::Words("slurm|mpi|ci|none"),
     utf8,
-    "the options of a profile: slurm, mpi, ci or one of the configuration; none: of none",
+    "the options of a profile: slurm, mpi, ci or one of the configuration; none: no profile",
 )
-.about("What is typed beside it goes before it. JOBLET_EXEC_PROFILE names one for all jobs.");
+.about(
+    "Options on the command line override the profile's. slurm: --here, --network host, --init, a --tmp in \
+     $TMPDIR, variables of Slurm, OpenMP, NCCL and torchrun. mpi: these, --ipc host, the socket and directory of \
+     PMI, variables of MPI. ci: --here, --network host, --init, $RUNNER_TEMP, variables CI*, GITHUB_*, RUNNER_*. \
+     JOBLET_EXEC_PROFILE names one for all jobs; --dry-run shows it whole.",
+);
 
 /// What a job shares of its host beside what it always does.
 #[derive(Debug, Default, PartialEq, Eq)]

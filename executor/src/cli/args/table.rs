@@ -56,8 +56,8 @@ pub(super) static PROGRAM: Program<Command> = Program {
         Class::NotExecutable,
         Class::NoCommand,
     ],
-    status: "run and shell return the job's own status, 128+n if signal n killed it, 124 after its \
-             timeout, 125 if joblet-exec failed, 126 if the command cannot be executed, 127 if it was \
+    status: "2 to 17 are of all commands but run and shell. These return the job's own status, 128+n if signal n \
+             killed it, 124 after its timeout, 125 for every failure of joblet-exec itself, 126 if the command cannot be executed, 127 if it was \
              not found.",
 };
 

@@ -129,7 +129,8 @@ fn bytes(text: &str) -> Result<u64, String> {
 pub(super) fn memory(word: &OsStr) -> Result<u64, String> {
     let text = utf8(word)?;
     let plain = text.bytes().all(|byte| byte.is_ascii_digit());
-    if plain { bytes(&format!("{text}M")) } else { bytes(text) }
+    let read = if plain { bytes(&format!("{text}M")) } else { bytes(text) };
+    read.map_err(|_| format!("{text:?} is not a number of MiB, or a size like 8G"))
 }
 
 /// `1.5` processors, in thousandths; the kernel takes no less than a hundredth.
@@ -147,7 +148,10 @@ pub(super) fn processors(word: &OsStr) -> Result<u32, String> {
 
 /// `1`, or `all`.
 pub(super) fn gpus(word: &OsStr) -> Result<Wanted, String> {
-    if word == "all" { Ok(Wanted::All) } else { positive(word).map(Wanted::Count) }
+    if word == "all" {
+        return Ok(Wanted::All);
+    }
+    positive(word).map(Wanted::Count).map_err(|reason| reason + ", or all")
 }
 
 /// A number above zero.

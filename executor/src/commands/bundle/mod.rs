@@ -48,7 +48,7 @@ impl Session<'_> {
             return Err(error);
         }
         fs::rename(&partial, to).map_err(Error::file("rename", to))?;
-        ui.note(&format!("{}: joblet-exec import DIR installs it", to.display()));
+        ui.note(&format!("{}: install it there with: joblet-exec import DIR", to.display()));
         Ok(())
     }
 

@@ -85,13 +85,10 @@ pub(super) fn details(
     }
     for (label, row) in std::iter::once("versions").chain(std::iter::repeat("")).zip(rows) {
         let mut text = row.version.to_string();
-        if let Some(bytes) = row.size {
-            _ = write!(text, ", {} to fetch", size(bytes));
-        } else {
-            text.push_str(", not for this host");
-        }
-        if row.installed {
-            text.push_str(", installed");
+        match row.size {
+            _ if row.installed => text.push_str(", installed"),
+            Some(bytes) => _ = write!(text, ", {} to fetch", size(bytes)),
+            None => text.push_str(", not for this host"),
         }
         if let Some(reason) = row.yanked {
             _ = write!(text, ", yanked: {reason}");
