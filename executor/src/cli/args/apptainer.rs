@@ -59,6 +59,9 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
     if words.help {
         return Ok(usage(name));
     }
+    if image.is_empty() {
+        return Err(Error::Usage(format!("{name} {command} needs an IMAGE: NAME or NAME@VERSION")));
+    }
     words.of_caller(caller);
     let (store, spec) = runtime(&image, caller)?;
     words.out.extend(store.map(|store| joined("--store=", &store)));
@@ -393,6 +396,7 @@ mod tests {
             ("exec docker://python:3 b", "docker://python:3 is not a runtime; name one"),
             ("exec x.sif b", "x.sif is not a runtime"),
             ("exec a", "run needs a COMMAND"),
+            ("exec --nv", "apptainer exec needs an IMAGE"),
         ] {
             let error = parsed("apptainer", line).unwrap_err().to_string();
             assert!(error.contains(part), "{line}: {error}");

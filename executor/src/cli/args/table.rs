@@ -56,7 +56,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         Class::NotExecutable,
         Class::NoCommand,
     ],
-    status: "2 to 17 are of all commands but run and shell. These return the job's own status, 128+n if signal n \
+    status: "2 to 17 are the statuses of all commands but run and shell. Those two return the job's own status, 128+n if signal n \
              killed it, 124 after its timeout, 125 for every failure of joblet-exec itself, 126 if the command cannot be executed, 127 if it was \
              not found.",
 };
