@@ -1,7 +1,7 @@
 //! Images of containers, run where they lie.
 
 use crate::common::layout::{Layout, write_archive, write_directory};
-use crate::common::skip::{not_applicable, skip};
+use crate::common::skip::skip;
 use crate::common::tar::Tar;
 use crate::common::{list, snapshot};
 use crate::support::{Output, World, finish};
@@ -41,16 +41,6 @@ fn store(world: &World, user: Option<u32>) -> PathBuf {
     store
 }
 
-/// Whether the program under test was built with images.
-fn supported(world: &World) -> bool {
-    let output = exec(world, None, ["run", "--image", "none", "true"]);
-    let without = output.stderr.contains("built without --image");
-    if without {
-        not_applicable("joblet-exec was built without the feature `images`");
-    }
-    !without
-}
-
 /// The tree of the runtime `demo` as one layer.
 fn layer(world: &World) -> Vec<u8> {
     let mut tar = Command::new("tar");
@@ -69,7 +59,7 @@ fn settings() -> Value {
 
 #[test]
 fn an_image_is_run_like_a_runtime_and_unpacked_once() {
-    let Some(world) = World::get().filter(|world| supported(world)) else { return };
+    let Some(world) = World::get() else { return };
     let above = Tar::default().file("app/data", "of the layer above").file("var/lib/.wh.state", "");
     let mut image = Layout::of(&[]).layer("tar", layer(world), <[u8]>::to_owned);
     image = image.layer("tar", above.end(), <[u8]>::to_owned);
@@ -123,7 +113,7 @@ fn an_image_is_run_like_a_runtime_and_unpacked_once() {
 
 #[test]
 fn what_is_not_an_image_leaves_nothing() {
-    let Some(world) = World::get().filter(|world| supported(world)) else { return };
+    let Some(world) = World::get() else { return };
     let hostile = Tar::default().symlink("out", "/").file("out/escaped", "x");
     write_directory(&Layout::of(&[hostile]).files("t"), &world.path("images/hostile"));
     let device = Tar::default().raw(b'3', b"dev/null", b"", 0o666, b"");
@@ -156,7 +146,7 @@ fn what_is_not_an_image_leaves_nothing() {
 
 #[test]
 fn roots_of_musl_work() {
-    let Some(world) = World::get().filter(|world| supported(world)) else { return };
+    let Some(world) = World::get() else { return };
     let loader = Path::new(if cfg!(target_arch = "aarch64") {
         "/lib/ld-musl-aarch64.so.1"
     } else {
@@ -215,7 +205,7 @@ fn kept(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
 
 #[test]
 fn images_of_other_tools_become_the_trees_that_those_unpack() {
-    let Some(world) = World::get().filter(|world| supported(world)) else { return };
+    let Some(world) = World::get() else { return };
     let base = world.path("tools");
     fs::create_dir_all(&base).unwrap();
     let at = |name: &str| base.join(name).to_str().unwrap().to_owned();

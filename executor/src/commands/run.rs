@@ -69,9 +69,6 @@ impl Session<'_> {
         let output = output.filter(|_| !dry_run).map(Output::prepare).transpose()?;
         let store = self.store()?;
         if let Some(image) = image {
-            if !cfg!(feature = "images") {
-                return Err(Error::Usage("this joblet-exec was built without --image".into()));
-            }
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
         }
         let told = private && (self.env.terminals.error || ui.is_verbose());

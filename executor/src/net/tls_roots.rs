@@ -1,7 +1,7 @@
 //! TLS root certificates.
 
 use super::tls;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, Der, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
 use std::io::{self, Read};
 use std::sync::{Arc, OnceLock};
@@ -28,7 +28,7 @@ fn trusted() -> Option<RootCertStore> {
     if !host.is_empty() {
         return Some(host);
     }
-    named.iter().all(Option::is_none).then(|| usable(built_in()))
+    named.iter().all(Option::is_none).then(|| RootCertStore { roots: built_in() })
 }
 
 /// The certificates that the TLS library can parse: one that it cannot must not invalidate the others.
@@ -39,20 +39,27 @@ fn usable(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
 }
 
 /// Mozilla's, as `build.rs` packed them.
-fn built_in() -> Vec<CertificateDer<'static>> {
+fn built_in() -> Vec<TrustAnchor<'static>> {
     let packed: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/roots.deflate"));
     let mut bytes = Vec::new();
     // Built-in bytes: if they did not inflate, no certificate would be trusted and the tests would fail.
     _ = flate2::read::DeflateDecoder::new(packed).read_to_end(&mut bytes);
-    let (mut rest, mut certificates) = (bytes.as_slice(), Vec::new());
-    while let Some((length, tail)) = rest.split_first_chunk() {
-        let Some((der, tail)) = tail.split_at_checked(u16::from_be_bytes(*length).into()) else {
-            break;
-        };
-        certificates.push(CertificateDer::from(der.to_vec()));
-        rest = tail;
-    }
-    certificates
+    let mut rest = bytes.as_slice();
+    std::iter::from_fn(|| {
+        let [subject, subject_public_key_info, constraints] =
+            [der(&mut rest)?, der(&mut rest)?, der(&mut rest)?];
+        let name_constraints = (!constraints.is_empty()).then_some(constraints);
+        Some(TrustAnchor { subject, subject_public_key_info, name_constraints })
+    })
+    .collect()
+}
+
+/// The next value, behind its length in two bytes.
+fn der(rest: &mut &[u8]) -> Option<Der<'static>> {
+    let (length, tail) = rest.split_first_chunk()?;
+    let (value, tail) = tail.split_at_checked(u16::from_be_bytes(*length).into())?;
+    *rest = tail;
+    Some(value.to_vec().into())
 }
 
 #[cfg(test)]
@@ -60,15 +67,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_certificates_built_in_are_all_usable() {
-        let certificates = built_in();
-        assert!(certificates.len() > 100);
-        assert_eq!(usable(certificates.clone()).len(), certificates.len());
+    fn the_anchors_built_in_are_those_of_mozilla() {
+        assert_eq!(built_in(), webpki_roots::TLS_SERVER_ROOTS);
+        assert!(built_in().len() > 100);
     }
 
     #[test]
     fn a_certificate_that_cannot_be_parsed_is_left_out() {
-        let good = built_in()[0].clone();
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let good = key.cert.der().clone();
         let certificates = vec![CertificateDer::from(vec![1, 2, 3]), good];
         assert_eq!(usable(certificates).len(), 1);
     }

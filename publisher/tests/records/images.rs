@@ -1,10 +1,7 @@
 //! Published versions as images of containers.
 
 use super::world::{World, deb, joblet_exec, noise, repository};
-use crate::{
-    common::debs,
-    skip::{not_applicable, skip},
-};
+use crate::{common::debs, skip::skip};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{
@@ -223,17 +220,6 @@ fn versions_that_differ_in_wheels_share_the_layer_of_their_packages() {
     }
 }
 
-/// Whether the joblet-exec under test was built with images.
-fn runs_images() -> bool {
-    let output = Command::new(joblet_exec()).args(["run", "--image", "none", "true"]).output();
-    let without =
-        String::from_utf8_lossy(&output.unwrap().stderr).contains("built without --image");
-    if without {
-        not_applicable("joblet-exec was built without the feature `images`");
-    }
-    !without
-}
-
 /// What a tool prints.
 fn tool(world: &World, line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
@@ -255,9 +241,6 @@ fn other_tools_copy_it_and_joblet_exec_runs_it() {
     tool(&world, "skopeo copy -q --all oci-archive:a.tar:demo:1.0.0 oci:back:demo:1.0.0");
     assert_eq!(tool(&world, "skopeo inspect --raw oci:back:demo:1.0.0").unwrap(), raw);
     assert_eq!(world.tree("back/blobs"), world.tree("l/blobs"));
-    if !runs_images() {
-        return;
-    }
     // And to a runtime once more, which has what the archive has, and the places that an image adds.
     let arch = joblet_format::Arch::NATIVE;
     tool(&world, &format!("tar -xzf dist/demo-1.0.0-{arch}.tar.gz")).unwrap();
@@ -290,9 +273,6 @@ fn the_guide_leads_from_docker_to_joblet_and_back() {
     };
     if Command::new("skopeo").arg("--version").output().is_err() {
         return skip("no skopeo here: the commands of IMAGES.md");
-    }
-    if !runs_images() {
-        return;
     }
     let guide = fs::read_to_string(repository("IMAGES.md")).unwrap();
     let blocks: Vec<_> =

@@ -114,7 +114,7 @@ impl Results {
 
 impl Given<'_> {
     fn is(&self, name: &CStr, stat: &Stat) -> bool {
-        let state = (stat.st_size, stat.st_mtime, stat.st_mtime_nsec.cast_signed());
+        let state = (stat.st_size, stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
         name.to_bytes() == self.name.as_bytes() && state == self.state
     }
 }

@@ -40,7 +40,8 @@ pub(crate) fn file(
     let from = openat(&places.cwd, source, flags, Mode::empty())?;
     check_file(from.as_fd())?;
     let stat = fstat(&from)?;
-    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() };
+    let time =
+        Timespec { tv_sec: stat.st_mtime, tv_nsec: i64::try_from(stat.st_mtime_nsec).unwrap_or(0) };
     let times = Timestamps { last_access: time, last_modification: time };
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let to: OwnedFd = openat(&parent, name, flags, Mode::from_raw_mode(0o600))?;
