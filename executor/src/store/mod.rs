@@ -13,7 +13,7 @@
 //! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  being prepared; see `claim`
 //! STORE/.joblet/interrupted/python-3.11-1.0.0/  preparation interrupted, to be resumed; see `interrupted`
 //! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  removed, still used by jobs; see `hold`
-//! STORE/.joblet/downloads/SHA256            a partial download; see `net/transfer/download.rs`
+//! STORE/.joblet/downloads/SHA256…           a partial download; see `net/transfer/download.rs`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.json    its origin; see `receipt`
 //! STORE/.joblet/receipts/python-3.11-1.0.0.index   the index of its archive, as fetched; or, without one:
 //! STORE/.joblet/receipts/python-3.11-1.0.0.files   the list of its files; see `file_list`

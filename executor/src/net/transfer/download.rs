@@ -2,7 +2,9 @@
 //! next one.
 //!
 //! The partial file is `downloads/SHA256` in the store, or `downloads/SHA256-ETAG` once the server has
-//! sent a strong entity tag, both in hex. It is kept when the network fails, and only then.
+//! sent a strong entity tag, both in hex. It is kept when the network fails, and only then. While a process
+//! downloads, the name ends in `.HOST.PID.TIME`: whoever has renamed a file to such a name has it alone, on file
+//! systems without locks, too.
 
 use crate::cli::progress::Progress;
 use crate::error::Error;
@@ -19,11 +21,12 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Bytes read at a time.
 const BUFFER: usize = 256 << 10;
 /// Longest entity tag that is kept, in bytes: file names end at 255.
-const MAX_ETAG: usize = 90;
+const MAX_ETAG: usize = 70;
 
 /// A partial download.
 #[derive(Debug)]
@@ -67,8 +70,9 @@ pub(crate) fn archive(
         partial.truncate(0)?;
         done = partial.fill(parts, progress);
     }
-    let keep = matches!(done, Err(Error::Net { .. })) && partial.length()? > 0;
-    if !keep {
+    if matches!(done, Err(Error::Net { .. })) && partial.length()? > 0 {
+        partial.keep();
+    } else {
         // A file that cannot be removed is used or removed by the next download.
         _ = directory.remove_file(&partial.name);
     }
@@ -79,29 +83,53 @@ pub(crate) fn archive(
 }
 
 impl<'d> Partial<'d> {
-    /// Opens and locks the partial file of the archive whose checksum is `hex`.
+    /// Takes the partial file of the archive whose checksum is `hex`, or makes one.
     fn open(directory: &'d Directory, hex: &str) -> Result<Self, Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let own = format!(".{}.{}.{:08x}", lock::host(), std::process::id(), now.subsec_nanos());
         let mut found = directory.names().unwrap_or_default();
         found.retain(|name| name.starts_with(hex));
         found.sort();
-        let name = found.pop().unwrap_or_else(|| hex.to_owned());
-        for other in found {
-            _ = directory.remove_file(&other);
-        }
-        let etag =
-            name.strip_prefix(hex).and_then(|rest| hex::decode(rest.strip_prefix('-')?).ok());
-        let etag = etag.and_then(|etag| String::from_utf8(etag).ok());
-        if let Some(file) = directory.open_file(&name, OFlags::RDWR).ok().filter(is_ours) {
-            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                return Ok(Self { directory, file, name, etag });
+        let mut taken = None;
+        for name in found.iter().rev() {
+            if taken.is_none() {
+                taken = Self::take(directory, name, &own);
+            } else if !name.contains('.') {
+                _ = directory.remove_file(name);
             }
-            // Another process is downloading the same archive: use a file of our own.
-            let own = format!("{hex}.{}.{}", lock::host(), std::process::id());
-            directory.remove_file(&own)?;
-            return Self::create(directory, own);
         }
-        directory.remove_file(&name)?;
-        Self::create(directory, hex.to_owned())
+        match taken {
+            Some(partial) => Ok(partial),
+            None => Self::create(directory, format!("{hex}{own}")),
+        }
+    }
+
+    /// Takes the file `name` for this process, whose names end in `own`. `None` if another one uses it, or it is not
+    /// a partial download of this user.
+    fn take(directory: &'d Directory, name: &str, own: &str) -> Option<Self> {
+        let (free, user) = name.split_at(name.find('.').unwrap_or(name.len()));
+        let here = user.starts_with(&format!(".{}.", lock::host()));
+        let file = directory.open_file(name, OFlags::RDWR).ok().filter(is_ours);
+        let Some(file) = file else {
+            if user.is_empty() {
+                // It would be in the way of one that is kept.
+                _ = directory.remove_file(name);
+            }
+            return None;
+        };
+        // A process of this host that was killed holds its lock no more; of another host nobody knows.
+        let left = user.is_empty() || here;
+        if !left || rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return None;
+        }
+        let taken = format!("{free}{own}");
+        directory.rename(name, directory, &taken).ok()?;
+        let is_it = directory.stat_entry(&taken).is_ok_and(|it| {
+            file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (it.st_dev, it.st_ino))
+        });
+        let etag = free.get(64..).and_then(|rest| hex::decode(rest.strip_prefix('-')?).ok());
+        let etag = etag.and_then(|etag| String::from_utf8(etag).ok());
+        is_it.then_some(Self { directory, file, name: taken, etag })
     }
 
     fn create(directory: &'d Directory, name: String) -> Result<Self, Error> {
@@ -110,6 +138,13 @@ impl<'d> Partial<'d> {
         // Just created: no other process has it open.
         _ = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
         Ok(Self { directory, file, name, etag: None })
+    }
+
+    /// Leaves the file to the next call.
+    fn keep(&self) {
+        let free = self.name.split('.').next().unwrap_or_default();
+        // A file that keeps its name is taken by the next call on this host.
+        _ = self.directory.rename(&self.name, self.directory, free);
     }
 
     fn path(&self) -> PathBuf {
@@ -173,10 +208,10 @@ impl<'d> Partial<'d> {
     /// Records the entity tag in the file's name, for a later resumption.
     fn record_etag(&mut self, etag: Option<String>) {
         self.etag = etag.filter(|etag| etag.len() <= MAX_ETAG);
-        let Some(digest) = self.name.get(..64).filter(|_| !self.name.contains('.')) else { return };
+        let Some((digest, own)) = self.name.get(..64).zip(self.name.find('.')) else { return };
         let suffix =
             self.etag.as_ref().map_or(String::new(), |etag| format!("-{}", hex::encode(etag)));
-        let name = format!("{digest}{suffix}");
+        let name = format!("{digest}{suffix}{}", &self.name[own..]);
         if self.directory.rename(&self.name, self.directory, &name).is_ok() {
             self.name = name;
         }
