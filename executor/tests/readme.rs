@@ -17,7 +17,7 @@ fn blocks(text: &str) -> Vec<&str> {
 
 /// Publishes `python-3.11` with the tools of the tests' runtime.
 fn publish(world: &mut World, tools: &support::World) {
-    let root = tools.copy_runtime("python-3.11-1.0.0");
+    let root = tools.copy_runtime("python-3.11-1.4.0");
     let python = root.join("isolated/usr/bin/python");
     fs::write(&python, "#!/bin/sh\n[ \"$1\" = -c ] || cat \"$1\" >/dev/null && echo \"ran $*\"\n")
         .unwrap();
@@ -25,10 +25,10 @@ fn publish(world: &mut World, tools: &support::World) {
     let yml = fs::read_to_string(root.join("runtime.yml")).unwrap();
     fs::write(root.join("runtime.yml"), yml.replace("name: demo", "name: python-3.11")).unwrap();
     let mut tar = Command::new("tar");
-    tar.arg("-C").arg(root.parent().unwrap()).args(["-cz", "python-3.11-1.0.0"]);
+    tar.arg("-C").arg(root.parent().unwrap()).args(["-cz", "python-3.11-1.4.0"]);
     let archive = tar.output().unwrap();
     assert!(archive.status.success(), "{archive:?}");
-    world.publish_archive("python-3.11", "1.0.0", &archive.stdout);
+    world.publish_archive("python-3.11", "1.4.0", &archive.stdout);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn its_commands_run_as_they_stand() {
     let outcome = world.outcome(command.output().unwrap());
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     assert_eq!(outcome.stdout.matches("ran script.py\n").count(), 3, "{outcome:?}");
-    for line in ["ran -c print(\"hello from a runtime\")\n", "python-3.11@1.0.0: intact\n"] {
+    for line in ["ran -c print(\"hello from a runtime\")\n", "python-3.11@1.4.0: intact\n"] {
         assert!(outcome.stdout.contains(line), "{line}: {outcome:?}");
     }
     assert!(world.path("usb/ml/registry.json").is_file());
