@@ -92,13 +92,16 @@ fn devices_of_the_host() {
     }
 }
 
+/// Why a file is not kept.
+const FILE: &str = "is a file that the job could open again for writing; make it standard input or a pipe, or use --bind";
+
 /// SEC-B19: those that are named, and no other.
 #[test]
 fn descriptors_that_are_kept() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         for fd in [3, 7] {
-            let before = format!("exec {fd}<in.txt 8<in.txt");
+            let before = format!("exec {fd}< <(cat in.txt) 8< <(cat in.txt)");
             let script =
                 format!("cat <&{fd}; {{ cat <&8; }} 2>/dev/null || ls /proc/self/fd | wc -l");
             let script = script.replace("ls /proc/self/fd | wc -l", "echo /proc/self/fd/*");
@@ -112,7 +115,7 @@ fn descriptors_that_are_kept() {
             assert!(output.stderr.contains("Bad file descriptor"), "{output:?}");
         }
         // The report of a program that cannot be executed has another number then.
-        let before = "exec 3<in.txt; printf '#!/no/such\\n' >script; chmod 755 script";
+        let before = "exec 3< <(:); printf '#!/no/such\\n' >script; chmod 755 script";
         let options = ["--keep-fd=3", "--runtime=demo", "--", "./script", "--"];
         let output = run_after(world, user, before, &options, "");
         assert_eq!(output.status, Some(126), "{output:?}");
@@ -124,6 +127,10 @@ fn descriptors_that_are_kept() {
             ("7", ":", "is not open"),
             ("1", ":", "is open in every job"),
             ("7", "exec 7<.", "is a directory; use --bind"),
+            // What is opened again would be writable.
+            ("7", "exec 7<in.txt", FILE),
+            ("7", "exec 7>>in.txt", FILE),
+            ("7", "exec 7</proc/self/ns/user", FILE),
         ] {
             let output = run_after(world, user, before, &["--keep-fd", fd], ":");
             let reason = format!("error[USAGE]: --keep-fd {fd} {reason}\n");

@@ -171,3 +171,41 @@ fn what_is_lost_is_told() {
         assert_eq!(output.status, Some(0), "{output:?}");
     }
 }
+
+/// SEC-B20: the store is in a directory that a job may write to, and stays what it is.
+#[test]
+fn a_store_below_what_a_job_may_write_to_is_read_only() {
+    let Some(world) = World::get() else { return };
+    for user in World::users() {
+        let store = world.path("store");
+        let above = store.parent().unwrap().display().to_string();
+        let write = "echo x > $S/demo/isolated/new; echo x > $S/new; mv $S/demo $S/other; rm -rf $S/demo; ls $S";
+        let bound = format!("--bind={above}:/all:rw");
+        for (options, at) in [
+            (vec!["--here"], store.display().to_string()),
+            (vec![bound.as_str()], "/all/store".to_owned()),
+        ] {
+            let script = format!("S={at}; {write}");
+            let mut run = world.command(user, &World::shell(&options, &script));
+            let output = finish(run.current_dir(&above).spawn().unwrap());
+            assert!(
+                output.stderr.matches("Read-only file system").count() >= 2,
+                "{options:?} {output:?}"
+            );
+            assert!(!store.join("new").exists() && store.join("demo/isolated").exists());
+        }
+        for options in [
+            format!("--bind={}:/s:rw", store.display()),
+            format!("--bind={}/demo:/s:rw", store.display()),
+            format!("--output={}/demo/new", store.display()),
+        ] {
+            let output = world.run(user, &[&options], ":");
+            assert!(
+                output.stderr.contains("into a store of runtimes, which no job may change"),
+                "{output:?}"
+            );
+            assert_eq!(output.status, Some(125));
+        }
+        assert!(!store.join("demo/new").exists());
+    }
+}

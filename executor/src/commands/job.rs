@@ -5,6 +5,7 @@ use crate::env::{Environment, Terminals};
 use crate::error::Error;
 use crate::gpu::{self, Gpus};
 use crate::sandbox::{self, Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload};
+use rustix::fs::{OFlags, fcntl_getfl};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::fd::RawFd;
@@ -107,12 +108,30 @@ pub(super) fn check_descriptors(kept: &[RawFd]) -> Result<(), Error> {
             Ok(_) if *fd < 3 => "is open in every job",
             // What is above it could be reached from there.
             Ok(found) if found.is_dir() => "is a directory; use --bind",
+            Ok(found) if found.is_file() && !is_writable(*fd) => {
+                "is a file that the job could open again for writing; make it standard input or a pipe, or use --bind"
+            }
+            Ok(_) if is_path(*fd) => "is not open for reading or writing",
             Ok(_) => continue,
             Err(_) => "is not open",
         };
         return Err(Error::Usage(format!("--keep-fd {fd} {reason}")));
     }
     Ok(())
+}
+
+/// Whether a descriptor may write anywhere in its file: what is opened again by way of `/proc` may not do more.
+fn is_writable(fd: RawFd) -> bool {
+    let flags = sandbox::descriptor(fd).ok().and_then(|file| fcntl_getfl(&file).ok());
+    flags.is_some_and(|flags| {
+        flags & OFlags::RWMODE == OFlags::RDWR && !flags.intersects(OFlags::APPEND | OFlags::PATH)
+    })
+}
+
+/// Whether a descriptor only stands for a path, which could be opened.
+fn is_path(fd: RawFd) -> bool {
+    let flags = sandbox::descriptor(fd).ok().and_then(|file| fcntl_getfl(&file).ok());
+    flags.is_none_or(|flags| flags.contains(OFlags::PATH))
 }
 
 /// Shows GPUs to the job. Its own options go before what their driver says.

@@ -12,6 +12,7 @@ mod job;
 mod list;
 mod output;
 mod profile;
+mod protect;
 mod prune;
 mod remove;
 mod run;
@@ -45,6 +46,13 @@ impl Session<'_> {
     pub(crate) fn store(&self) -> Result<Store, Error> {
         let (root, others) = self.roots()?;
         Ok(Store::new(&root, others, self.env.lock_timeout, self.env.arch))
+    }
+
+    /// Where the stores are in which jobs may find a runtime.
+    pub(crate) fn store_paths(&self) -> Result<Vec<PathBuf>, Error> {
+        let (root, mut others) = self.roots()?;
+        others.push(root);
+        Ok(others)
     }
 
     /// The store's directory, and those that are read, too: shared ones, and that of the system.

@@ -2,7 +2,7 @@
 
 use super::output;
 use super::scratch::Scratch;
-use super::{Session, job, profile, serve};
+use super::{Session, job, profile, protect, serve};
 use crate::archive::image::Image;
 use crate::cli::args::Run;
 use crate::cli::escape::visible;
@@ -66,8 +66,9 @@ impl Session<'_> {
         }
         // Before a runtime is installed for it.
         let mut job = job::wanted(run, self.env)?;
-        let output = output.filter(|_| !dry_run).map(Output::prepare).transpose()?;
         let store = self.store()?;
+        protect::stores(&mut job, output.as_deref(), &self.store_paths()?)?;
+        let output = output.filter(|_| !dry_run).map(Output::prepare).transpose()?;
         if let Some(image) = image {
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
         }

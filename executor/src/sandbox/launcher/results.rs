@@ -8,8 +8,8 @@ use crate::sandbox::setup::descriptors::receive;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
-        Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, accessat, fchmod, fgetxattr,
-        fstat, mkdirat, openat, unlinkat,
+        Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, fchmod,
+        fgetxattr, fstat, mkdirat, openat, seek, unlinkat,
     },
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
@@ -17,7 +17,7 @@ use rustix::{
 use std::{
     ffi::{CStr, OsStr},
     fs::File,
-    io,
+    io::{self, Read},
     os::unix::ffi::OsStrExt,
     path::Path,
 };
@@ -112,6 +112,24 @@ impl Results {
     }
 }
 
+/// Copies what a file holds; its holes stay holes, which take no room.
+fn copy_data(from: &mut File, to: &mut File) -> io::Result<()> {
+    let length = from.metadata()?.len();
+    let mut end = 0;
+    loop {
+        let start = match seek(&*from, SeekFrom::Data(end)) {
+            Ok(start) => start,
+            // Nothing but a hole is left.
+            Err(Errno::NXIO) => return to.set_len(length),
+            Err(errno) => return Err(errno.into()),
+        };
+        end = seek(&*from, SeekFrom::Hole(start))?;
+        seek(&*from, SeekFrom::Start(start))?;
+        seek(&*to, SeekFrom::Start(start))?;
+        io::copy(&mut from.take(end - start), to)?;
+    }
+}
+
 impl Given<'_> {
     fn is(&self, name: &CStr, stat: &Stat) -> bool {
         let state = (stat.st_size, stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
@@ -176,8 +194,12 @@ fn visit(
                 }
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let mut copy = File::from(openat(to, name, flags, Mode::from_raw_mode(0o600))?);
-                io::copy(&mut source, &mut copy)?;
-                fchmod(&copy, mode)?;
+                let done = copy_data(&mut source, &mut copy);
+                if let Err(error) = done.and_then(|()| Ok(fchmod(&copy, mode)?)) {
+                    // A part of it would look like the whole.
+                    _ = unlinkat(to, name, AtFlags::empty());
+                    return Err(error);
+                }
             }
             // The overlay's mark of a name that the job removed.
             FileType::CharacterDevice => {}
@@ -185,4 +207,31 @@ fn visit(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write, os::unix::fs::MetadataExt};
+
+    #[test]
+    fn holes_stay_holes() {
+        const MIB: u64 = 1 << 20;
+        for (data, length) in [(vec![], 0), (vec![], 4096 * MIB), (vec![0, 700 * MIB], 800 * MIB)] {
+            let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            for at in &data {
+                seek(&from, SeekFrom::Start(*at)).unwrap();
+                from.write_all(b"data").unwrap();
+            }
+            from.set_len(length).unwrap();
+            copy_data(&mut from, &mut to).unwrap();
+            assert_eq!(to.metadata().unwrap().len(), length);
+            assert!(to.metadata().unwrap().blocks() < 1000);
+            for at in &data {
+                let mut bytes = [0; 4];
+                std::os::unix::fs::FileExt::read_exact_at(&to, &mut bytes, *at).unwrap();
+                assert_eq!(&bytes, b"data");
+            }
+        }
+    }
 }
