@@ -171,7 +171,8 @@ pub(super) fn entries(
         if number == MAX_MEMBERS {
             return Err(format!("has more than {MAX_MEMBERS} members"));
         }
-        if entry.header().entry_type() == tar::EntryType::XGlobalHeader {
+        let kind = entry.header().entry_type();
+        if kind == tar::EntryType::XGlobalHeader {
             continue; // a comment on the whole archive, as git writes it
         }
         let (name, link) = (entry.path_bytes(), entry.link_name_bytes());
@@ -180,9 +181,10 @@ pub(super) fn entries(
         }
         each(Entry {
             name: &name,
-            kind: entry.header().entry_type(),
+            kind,
             link: link.as_deref(),
-            mode: entry.header().mode().map_err(broken)?,
+            // Some archives leave it out for links.
+            mode: if kind.is_file() { entry.header().mode().map_err(broken)? } else { 0 },
             content: Content::stretch(spool.clone(), entry.raw_file_position(), entry.size()),
         })?;
     }
