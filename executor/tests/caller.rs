@@ -408,3 +408,16 @@ fn a_hangup_ends_all_that_is_there() {
         }
     }
 }
+
+/// A job that asks its parent to trace it goes on at the next signal.
+#[test]
+fn a_job_that_wants_to_be_traced_goes_on() {
+    let Some(world) = crate::support::attack::probed() else { return };
+    for user in World::users() {
+        for options in [&["--timeout=10"][..], &["--timeout=10", "--init"]] {
+            let output = world.run(user, options, "exec probe traced -");
+            let want = ("{\"result\": 0, \"errno\": 0}\n", Some(0));
+            assert_eq!((output.stdout.as_str(), output.status), want, "{options:?} {output:?}");
+        }
+    }
+}

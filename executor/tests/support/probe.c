@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -220,7 +221,11 @@ int main(int argc, char **argv)
 		result = open(what, O_RDONLY);
 	else if (!strcmp(verb, "reopen"))
 		result = reopen(what, 1000);
-	else if (!strcmp(verb, "ptrace"))
+	else if (!strcmp(verb, "traced")) {
+		/* Whoever is asked to trace has to say how to go on. */
+		signal(SIGUSR1, SIG_IGN);
+		result = ptrace(PTRACE_TRACEME, 0, 0, 0) ? -1 : raise(SIGUSR1);
+	} else if (!strcmp(verb, "ptrace"))
 		result = ptrace(PTRACE_SEIZE, atoi(what), 0, 0);
 	else if (!strcmp(verb, "abstract"))
 		result = dial(what, NULL);

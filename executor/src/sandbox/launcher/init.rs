@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use rustix::{
     fd::BorrowedFd,
     io::write,
-    process::{DumpableBehavior, WaitOptions, set_dumpable_behavior, wait},
+    process::{DumpableBehavior, WaitOptions, WaitStatus, set_dumpable_behavior, wait},
 };
 use std::convert::Infallible;
 
@@ -56,7 +56,9 @@ pub(crate) fn run_as_init(
 /// Reaps all that ended; ends with the main process.
 fn reap(main: Pid, report: BorrowedFd<'_>) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-        if pid.as_raw_nonzero().get() != main.as_raw() {
+        let pid = pid.as_raw_nonzero().get();
+        go_on(pid, status);
+        if pid != main.as_raw() {
             continue;
         }
         if let Some(code) = status.exit_status() {
@@ -66,6 +68,16 @@ fn reap(main: Pid, report: BorrowedFd<'_>) {
             end(report, Signal(signal));
         }
     }
+}
+
+/// A child that asked its parent to trace it (PTRACE_TRACEME) stops at each signal until that says how to go on: it
+/// goes on as if it had not asked.
+pub(super) fn go_on(pid: i32, status: WaitStatus) {
+    let Some(number) = status.stopping_signal() else { return };
+    // The trap is tracing's own. One that is stopped but not traced is left alone: the call fails.
+    let signal = nix::sys::signal::Signal::try_from(number).ok();
+    let signal = signal.filter(|signal| *signal != nix::sys::signal::Signal::SIGTRAP);
+    _ = nix::sys::ptrace::detach(nix::unistd::Pid::from_raw(pid), signal);
 }
 
 /// The first byte of the report that a signal ended the job; the signal's number follows.

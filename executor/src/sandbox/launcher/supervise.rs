@@ -1,7 +1,7 @@
 //! What the launcher does while the job runs: forwards signals, and waits for the end.
 
 use super::{
-    init::SIGNALED,
+    init::{SIGNALED, go_on},
     reader::Reader,
     relay::Relay,
     signals::{Disposition, Signal, Signals, disposition},
@@ -412,6 +412,7 @@ impl Job {
                 }
                 continue;
             }
+            go_on(pid, status);
             let byte = |number: i32| number.to_le_bytes()[0];
             if let Some(code) = status.exit_status() {
                 return Ok(Some(Exit::Code(byte(code))));
