@@ -153,14 +153,14 @@ fn what_is_lost_is_told() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         for (options, script, want) in [
-            (&["-v"][..], "echo > a; mkdir d; echo > d/b", "2 files that the job made or changed"),
-            (&["-v"], "echo > a", "1 file that the job made or changed in /work went with it"),
+            (&["-v"][..], "echo > a; mkdir d; echo > d/b", "2 files written in /work discarded"),
+            (&["-v"], "echo > a", "1 file written in /work discarded"),
             (&["-v"], "rm -f in.txt; mkdir d; cat in.txt; :", ""),
             (&["-v", "--here"], "cd /work; echo > a; cd /", ""),
             (&[], "echo > a", ""),
         ] {
             let output = world.run(user, options, script);
-            let told = output.stderr.lines().find(|line| line.contains("that the job made"));
+            let told = output.stderr.lines().find(|line| line.contains(" discarded; "));
             let told = told.unwrap_or_default();
             assert!(told.contains(want) && told.is_empty() == want.is_empty(), "{output:?}");
         }

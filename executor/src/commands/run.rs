@@ -196,8 +196,7 @@ fn keep(results: &Results, to: Option<&Output>, job: &Job, ui: &mut Ui<'_>) -> R
         if files > 0 {
             let them = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
             ui.note(&format!(
-                "{them} that the job made or changed in /work went with it; keep them with \
-                 --output DIR, or run with --here"
+                "{them} written in /work discarded; --output DIR or --here keeps them"
             ));
         }
         return Ok(());
