@@ -30,7 +30,7 @@ pub(super) static KEEP_FD: Opt<RawFd> = Opt::value(
     "N",
     Complete::Nothing,
     values::descriptor,
-    "leave the caller's descriptor N open in the job: a socket or a pipe, or a file opened for reading and writing",
+    "leave the caller's descriptor N open in the job: a socket or a pipe",
 );
 pub(super) static PROFILE: Opt<String> = Opt::value(
     "--profile",
