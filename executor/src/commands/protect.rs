@@ -5,8 +5,8 @@ use crate::error::Error;
 use crate::sandbox::{Bind, Job};
 use std::path::{Path, PathBuf};
 
-/// Mounts each of `stores` that is below a writable directory of the job over itself, read-only. One in a store is
-/// refused, and so is an `output` there.
+/// Mounts each of `stores` that is a writable directory of the job, or below one, over itself, read-only. An `output`
+/// in one is refused. A directory within a store that is named as writable is meant: a build changes its tree so.
 ///
 /// # Errors
 /// [`Error::Usage`].
@@ -18,18 +18,15 @@ pub(super) fn stores(
     // What is not there cannot be written to.
     let real = |path: &Path| path.canonicalize().ok();
     let stores: Vec<_> = stores.iter().filter_map(|store| real(store)).collect();
-    let inside = |path: &Path| stores.iter().any(|store| path.starts_with(store));
     // A directory that is to be made is where its parents lead.
     let output = output.and_then(|path| path.ancestors().find_map(real));
-    if output.is_some_and(|path| inside(&path)) {
-        return Err(refused("--output"));
+    if output.is_some_and(|path| stores.iter().any(|store| path.starts_with(store))) {
+        let reason = "--output leads into a store of runtimes, which no job may change";
+        return Err(Error::Usage(reason.into()));
     }
     let mut covers = Vec::new();
     for bind in job.binds.iter().filter(|bind| bind.writable) {
         let Some(source) = real(&bind.source) else { continue };
-        if inside(&source) {
-            return Err(refused("a writable --bind"));
-        }
         covers.extend(stores.iter().filter_map(|store| {
             let target = bind.target.join(store.strip_prefix(&source).ok()?);
             Some(Bind { source: store.clone(), target, writable: false })
@@ -37,8 +34,4 @@ pub(super) fn stores(
     }
     job.binds.extend(covers);
     Ok(())
-}
-
-fn refused(what: &str) -> Error {
-    Error::Usage(format!("{what} leads into a store of runtimes, which no job may change"))
 }
