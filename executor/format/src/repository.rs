@@ -7,6 +7,9 @@ use std::str::FromStr;
 pub struct Repository(String);
 
 impl Repository {
+    /// The one whose registry programs ask where none is named.
+    pub const DEFAULT: &str = "ehsaniara/joblet-runtimes";
+
     /// The repository with the page `address`.
     pub fn of_page(address: &str) -> Option<Self> {
         let path = address.strip_prefix("https://github.com/")?.trim_end_matches('/');

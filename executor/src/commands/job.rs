@@ -103,15 +103,17 @@ fn devices(paths: &[PathBuf]) -> Result<Vec<Device>, Error> {
 /// the number of one that is not there.
 pub(super) fn check_descriptors(kept: &[RawFd]) -> Result<(), Error> {
     for fd in kept {
-        let found = sandbox::descriptor(*fd).and_then(|file| file.metadata());
+        let found =
+            sandbox::descriptor(*fd).and_then(|file| Ok((file.metadata()?, fcntl_getfl(&file)?)));
         let reason = match found {
             Ok(_) if *fd < 3 => "is open in every job",
             // What is above it could be reached from there.
-            Ok(found) if found.is_dir() => "is a directory; use --bind",
-            Ok(found) if found.is_file() && !is_writable(*fd) => {
+            Ok((found, _)) if found.is_dir() => "is a directory; use --bind",
+            Ok((found, flags)) if found.is_file() && !is_writable(flags) => {
                 "is a file that the job could open again for writing; make it standard input or a pipe, or use --bind"
             }
-            Ok(_) if is_path(*fd) => "is not open for reading or writing",
+            // It only stands for a path, which could be opened.
+            Ok((_, flags)) if flags.contains(OFlags::PATH) => "is not open for reading or writing",
             Ok(_) => continue,
             Err(_) => "is not open",
         };
@@ -120,18 +122,10 @@ pub(super) fn check_descriptors(kept: &[RawFd]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a descriptor may write anywhere in its file: what is opened again by way of `/proc` may not do more.
-fn is_writable(fd: RawFd) -> bool {
-    let flags = sandbox::descriptor(fd).ok().and_then(|file| fcntl_getfl(&file).ok());
-    flags.is_some_and(|flags| {
-        flags & OFlags::RWMODE == OFlags::RDWR && !flags.intersects(OFlags::APPEND | OFlags::PATH)
-    })
-}
-
-/// Whether a descriptor only stands for a path, which could be opened.
-fn is_path(fd: RawFd) -> bool {
-    let flags = sandbox::descriptor(fd).ok().and_then(|file| fcntl_getfl(&file).ok());
-    flags.is_none_or(|flags| flags.contains(OFlags::PATH))
+/// Whether a descriptor with these flags may write anywhere in its file: what is opened again by way of `/proc` may
+/// not do more.
+fn is_writable(flags: OFlags) -> bool {
+    flags & OFlags::RWMODE == OFlags::RDWR && !flags.intersects(OFlags::APPEND | OFlags::PATH)
 }
 
 /// Shows GPUs to the job. Its own options go before what their driver says.

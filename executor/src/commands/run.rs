@@ -67,7 +67,10 @@ impl Session<'_> {
         // Before a runtime is installed for it.
         let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
-        protect::stores(&mut job, output.as_deref(), &self.store_paths()?)?;
+        // Most jobs write to nothing of the host's: their start does not look for stores.
+        if output.is_some() || job.binds.iter().any(|bind| bind.writable) {
+            protect::stores(&mut job, output.as_deref(), &self.store_paths()?)?;
+        }
         let output = output.filter(|_| !dry_run).map(Output::prepare).transpose()?;
         if let Some(image) = image {
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;

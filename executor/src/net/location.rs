@@ -9,9 +9,6 @@ use std::fmt;
 use std::path::Path;
 use url::Url;
 
-/// The registry that is used unless one is configured or given.
-const DEFAULT_REGISTRY: &str = "ehsaniara/joblet-runtimes";
-
 /// The file name of the document in a registry directory.
 const DOCUMENT: &str = "registry.json";
 
@@ -63,7 +60,7 @@ impl Location {
 
     /// The registry that is used unless one is configured or given.
     pub(crate) fn default_registry() -> Self {
-        Self::Http(github(DEFAULT_REGISTRY).expect("the default is owner/repo"))
+        Self::Http(github(Repository::DEFAULT).expect("the default is owner/repo"))
     }
 
     /// The document of the registry at `path` on this host.

@@ -1,17 +1,14 @@
 //! What programs call the registry that a page belongs to.
 
-use super::text::{repository, shell_word};
-use joblet_format::Registry;
+use super::text::repository;
+use joblet_format::{Registry, Repository};
 use serde::Serialize;
 use std::collections::BTreeSet;
-
-/// The registry that programs ask where none is named.
-const DEFAULT: &str = "ehsaniara/joblet-runtimes";
 
 /// How commands on the pages name the registry.
 #[derive(Serialize, Debug, PartialEq, Eq)]
 pub(super) struct RegistryName {
-    /// `owner/repo` or an address, as a word of a shell; empty where it is unknown.
+    /// `owner/repo` or an address, of letters that mean nothing to a shell; empty where it is unknown.
     name: String,
     /// ` --registry=…`; empty for the registry that programs ask anyway.
     option: String,
@@ -33,11 +30,9 @@ impl RegistryName {
             let unknown = !registry.runtimes.is_empty();
             return Self { name: String::new(), option: String::new(), unknown, repository: None };
         };
-        let repository = name.parse::<joblet_format::Repository>().ok();
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:%".contains(&byte);
-        let word = if name.bytes().all(plain) { name.clone() } else { shell_word(&name) };
-        let option = if name == DEFAULT { String::new() } else { format!(" --registry={word}") };
-        let repository = repository.map(|it| it.as_str().to_owned());
-        Self { name: word, option, unknown: false, repository }
+        let option =
+            if name == Repository::DEFAULT { String::new() } else { format!(" --registry={name}") };
+        let repository = name.parse().ok().map(|it: Repository| it.as_str().to_owned());
+        Self { name, option, unknown: false, repository }
     }
 }

@@ -93,10 +93,23 @@ pub(super) fn inside(
     record: &Record,
     before: Option<&Record>,
 ) -> Result<Option<Inside>, Error> {
+    let Some((arch, packages)) = first_packages(records, record)? else { return Ok(None) };
+    let old = before.map(|before| self::packages(records, before, arch)).transpose()?.flatten();
+    Ok(Some(Inside::new(arch, packages, old)))
+}
+
+/// The packages of `record` for the first architecture that it says them of.
+///
+/// # Errors
+/// As [`packages`].
+pub(super) fn first_packages(
+    records: &Path,
+    record: &Record,
+) -> Result<Option<(Arch, Packages)>, Error> {
     for arch in Arch::ALL {
-        let Some(packages) = packages(records, record, arch)? else { continue };
-        let old = before.map(|before| self::packages(records, before, arch)).transpose()?.flatten();
-        return Ok(Some(Inside::new(arch, packages, old)));
+        if let Some(packages) = packages(records, record, arch)? {
+            return Ok(Some((arch, packages)));
+        }
     }
     Ok(None)
 }

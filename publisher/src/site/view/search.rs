@@ -1,11 +1,11 @@
 //! What the search of the home page finds beside names and descriptions: packages and commands.
 
-use super::{super::text::visible, Catalogue, inside::packages};
+use super::{super::text::visible, Catalogue, inside::first_packages};
 use crate::{
     error::Error,
-    record::{contents, files},
+    record::{changes::Package, contents, files},
 };
-use joblet_format::{Arch, IndexFile, Record};
+use joblet_format::{IndexFile, Record};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -74,19 +74,13 @@ impl Search<'_> {
 }
 
 fn found(records: &Path, record: &Record) -> Result<Option<Found>, Error> {
-    for arch in Arch::ALL {
-        let Some(packages) = packages(records, record, arch)? else { continue };
-        let text = files::read(records, record, &files::contents(arch))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let named = |it: &crate::record::changes::Package| {
-            format!("{} {}", visible(&it.name), visible(&it.version))
-        };
-        return Ok(Some(Found {
-            packages: packages.values().map(named).collect::<BTreeSet<_>>().into_iter().collect(),
-            commands: commands(&text),
-        }));
-    }
-    Ok(None)
+    let Some((arch, packages)) = first_packages(records, record)? else { return Ok(None) };
+    let text = files::read(records, record, &files::contents(arch))?.unwrap_or_default();
+    let named = |it: &Package| format!("{} {}", visible(&it.name), visible(&it.version));
+    Ok(Some(Found {
+        packages: packages.values().map(named).collect::<BTreeSet<_>>().into_iter().collect(),
+        commands: commands(&String::from_utf8_lossy(&text)),
+    }))
 }
 
 /// Names of what can be called in the list of contents `text`.
