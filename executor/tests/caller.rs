@@ -398,8 +398,10 @@ fn a_hangup_ends_all_that_is_there() {
                     thread::sleep(Duration::from_millis(20));
                 }
                 thread::sleep(Duration::from_millis(300));
-                let running = processes(&mark);
-                assert!(running > 0, "{user:?} {script} {verb} {job:?} {:?}", pty.until(""));
+                if processes(&mark) == 0 {
+                    let (status, shown) = (child.wait().unwrap(), pty.shown());
+                    panic!("{user:?} {script} {verb} {job:?}: {status}, {shown:?}");
+                }
                 drop(pty);
                 child.wait().unwrap();
                 let ended = becomes(&mark, 0, Duration::from_secs(5));

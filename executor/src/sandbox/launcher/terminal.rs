@@ -138,7 +138,9 @@ impl Terminal {
         let mut hung_up = false;
         if self.far.is_none() {
             // A child that fails before it has a terminal says so elsewhere.
-            if let (true, Some([near, far])) = (near, receive(self.near.as_fd())) {
+            // Nothing is received before it is waited for: what was received would be closed.
+            let ends = if near { receive(self.near.as_fd()) } else { None };
+            if let Some([near, far]) = ends {
                 // Where it cannot be set, reads block until there is something, which is waited for.
                 _ = fcntl_setfl(&near, OFlags::NONBLOCK);
                 (self.near, self.far) = (near, Some(far));
@@ -192,5 +194,39 @@ impl Drop for Terminal {
             // waited for.
             _ = tcsetattr(&self.caller.0, OptionalActions::Now, &self.before);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::setup::descriptors::send;
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+
+    /// The child may send them between a wait, which something else has ended, and what follows.
+    #[test]
+    fn ends_that_come_after_the_wait_are_kept_for_the_next() {
+        let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let near = OwnedFd::from(openpt(open).unwrap());
+        unlockpt(&near).unwrap();
+        let far = ioctl_tiocgptpeer(&near, open).unwrap();
+        let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+        let (socket, child) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
+        let mut terminal = Terminal {
+            caller: (stdin(), stdout()),
+            shown: None,
+            before: tcgetattr(&far).unwrap(),
+            near: socket,
+            far: None,
+            typed: Vec::new(),
+            written: Vec::new(),
+            typing: false,
+            full: false,
+        };
+        send(child.as_fd(), &[near.as_fd(), far.as_fd()]).unwrap();
+        let nothing = Arrived { typed: false, near: false, room: false };
+        terminal.pump(nothing);
+        terminal.pump(Arrived { near: true, ..nothing });
+        assert!(terminal.has_come());
     }
 }
