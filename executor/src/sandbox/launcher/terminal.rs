@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn ends_that_come_after_the_wait_are_kept_for_the_next() {
         let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let near = OwnedFd::from(openpt(open).unwrap());
+        let near = openpt(open).unwrap();
         unlockpt(&near).unwrap();
         let far = ioctl_tiocgptpeer(&near, open).unwrap();
         let kind = (AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC);
