@@ -9,13 +9,14 @@ use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
         Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, fchmod,
-        fgetxattr, fstat, mkdirat, openat, seek, unlinkat,
+        fgetxattr, fstat, linkat, mkdirat, openat, seek, unlinkat,
     },
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
 };
 use std::{
-    ffi::{CStr, OsStr},
+    collections::HashMap,
+    ffi::{CStr, CString, OsStr},
     fs::File,
     io::{self, Read},
     os::unix::ffi::OsStrExt,
@@ -41,6 +42,10 @@ pub struct Results {
     /// That over what was there before.
     work: OwnedFd,
 }
+
+/// How directories are opened: no link is followed.
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// The attribute of a directory that was renamed: what is below it in the layer is what was changed there
 /// alone.
@@ -107,8 +112,45 @@ impl Results {
     pub fn copy(&self, to: &OwnedFd, given: &[Given<'_>]) -> io::Result<Found> {
         let mut found = Found::default();
         let from = (self.layer.as_fd(), Some(self.work.as_fd()));
-        visit(from, Some(to.as_fd()), (DEEPEST, given), &mut found)?;
+        let mut links = Links { root: to.as_fd(), path: Vec::new(), copies: HashMap::new() };
+        visit(from, Some((to.as_fd(), &mut links)), (DEEPEST, given), &mut found)?;
         Ok(found)
+    }
+}
+
+/// The copies of files that have more than one name: the other names become hard links to them, since a job
+/// can give one file so many names that their copies fill a disk.
+struct Links<'a> {
+    /// The directory that is copied to.
+    root: BorrowedFd<'a>,
+    /// The names that lead from it to the directory that is being filled.
+    path: Vec<CString>,
+    /// Device and inode number of a file, and the path of its copy below `root`.
+    copies: HashMap<(u64, u64), Vec<CString>>,
+}
+
+impl Links<'_> {
+    /// Makes `name` in `to` a link to the copy of the file that `stat` describes. Returns whether there is
+    /// one; if not, `name` is noted as the copy.
+    fn link(&mut self, stat: &Stat, to: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+        if stat.st_nlink < 2 {
+            return Ok(false);
+        }
+        let Some(copy) = self.copies.get(&(stat.st_dev, stat.st_ino)) else {
+            let path = self.path.iter().cloned().chain([name.to_owned()]).collect();
+            self.copies.insert((stat.st_dev, stat.st_ino), path);
+            return Ok(false);
+        };
+        let (last, parents) = copy.split_last().ok_or(Errno::INVAL)?;
+        let mut directory = openat(self.root, ".", DIRECTORY, Mode::empty())?;
+        for parent in parents {
+            directory = openat(&directory, parent, DIRECTORY, Mode::empty())?;
+        }
+        match linkat(&directory, last, to, name, AtFlags::empty()) {
+            // A file system without hard links, or a file that has too many.
+            Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => Ok(false),
+            linked => Ok(linked.map(|()| true)?),
+        }
     }
 }
 
@@ -141,13 +183,12 @@ impl Given<'_> {
 /// what the same place in the `whole` has.
 fn visit(
     (from, whole): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
-    to: Option<BorrowedFd<'_>>,
+    mut to: Option<(BorrowedFd<'_>, &mut Links<'_>)>,
     (deeper, given): (u32, &[Given<'_>]),
     found: &mut Found,
 ) -> io::Result<()> {
     let device = fstat(from)?.st_dev;
-    let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    for entry in Dir::new(openat(from, ".", directory, Mode::empty())?)? {
+    for entry in Dir::new(openat(from, ".", DIRECTORY, Mode::empty())?)? {
         let entry = entry?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
@@ -164,33 +205,39 @@ fn visit(
             FileType::Directory if stat.st_dev != device => {}
             FileType::RegularFile if given.iter().any(|given| given.is(name, &stat)) => {}
             FileType::Directory if deeper > 0 => {
-                let below = openat(from, name, directory, Mode::empty())?;
-                let all = whole.and_then(|all| openat(all, name, directory, Mode::empty()).ok());
+                let below = openat(from, name, DIRECTORY, Mode::empty())?;
+                let all = whole.and_then(|all| openat(all, name, DIRECTORY, Mode::empty()).ok());
                 let renamed = fgetxattr(&below, RENAMED, &mut [0_u8; 0]).is_ok();
                 let below = match &all {
                     Some(all) if renamed => (all.as_fd(), None),
                     all => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
                 };
-                let Some(to) = to else {
+                let Some((to, links)) = &mut to else {
                     visit(below, None, (deeper - 1, &[]), found)?;
                     continue;
                 };
-                match mkdirat(to, name, Mode::from_raw_mode(0o700)) {
+                match mkdirat(*to, name, Mode::from_raw_mode(0o700)) {
                     Ok(()) | Err(Errno::EXIST) => {}
                     Err(errno) => return Err(errno.into()),
                 }
-                let into = openat(to, name, directory, Mode::empty())?;
-                visit(below, Some(into.as_fd()), (deeper - 1, &[]), found)?;
+                let into = openat(*to, name, DIRECTORY, Mode::empty())?;
+                links.path.push(name.to_owned());
+                visit(below, Some((into.as_fd(), &mut **links)), (deeper - 1, &[]), found)?;
+                links.path.pop();
                 fchmod(&into, mode)?;
             }
             FileType::RegularFile => {
                 found.files += 1;
-                let Some(to) = to else { continue };
+                let Some((to, links)) = &mut to else { continue };
+                let to = *to;
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let mut source = File::from(openat(from, name, flags, Mode::empty())?);
                 match unlinkat(to, name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(errno) => return Err(errno.into()),
+                }
+                if links.link(&stat, to, name)? {
+                    continue;
                 }
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
                 let mut copy = File::from(openat(to, name, flags, Mode::from_raw_mode(0o600))?);
@@ -213,6 +260,30 @@ fn visit(
 mod tests {
     use super::*;
     use std::{io::Write, os::unix::fs::MetadataExt};
+
+    #[test]
+    fn names_of_one_file_stay_names_of_one_file() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(from.path().join("d/e")).unwrap();
+        std::fs::write(from.path().join("d/e/first"), "new").unwrap();
+        for name in ["second", "d/third"] {
+            std::fs::hard_link(from.path().join("d/e/first"), from.path().join(name)).unwrap();
+        }
+        std::fs::write(from.path().join("alone"), "new").unwrap();
+        std::fs::write(to.path().join("second"), "old").unwrap();
+        let open = |path: &Path| OwnedFd::from(File::open(path).unwrap());
+        let results = Results { layer: open(from.path()), work: open(from.path()) };
+        let found = results.copy(&open(to.path()), &[]).unwrap();
+        assert_eq!(found, Found { files: 4, others: 0 });
+        let seen = |name| {
+            let file = to.path().join(name);
+            (std::fs::read_to_string(&file).unwrap(), file.metadata().unwrap().nlink())
+        };
+        for name in ["d/e/first", "second", "d/third"] {
+            assert_eq!(seen(name), ("new".to_owned(), 3), "{name}");
+        }
+        assert_eq!(seen("alone").1, 1);
+    }
 
     #[test]
     fn holes_stay_holes() {
