@@ -46,7 +46,7 @@ impl Place {
                 chown(world.path(directory), user, user).unwrap();
             }
             // Another user cannot reach the one that was built.
-            fs::copy(program(), world.path("joblet-exec")).unwrap();
+            crate::common::copy_program(program(), world.path("joblet-exec"));
         }
         let victim = Victim::new(world.path("victim"), user);
         Self { world, user, victim, setup: String::new(), installed: Vec::new() }
@@ -150,7 +150,7 @@ fn sec_a02_files_through_links() {
     // Once more as on Linux 5.5, which has no openat2.
     let built = Path::new(env!("CARGO_BIN_EXE_joblet-exec")).with_file_name("examples/without");
     let old = Place::all().into_iter().map(|mut place| {
-        fs::copy(&built, place.world.path("home/without")).unwrap();
+        crate::common::copy_program(&built, place.world.path("home/without"));
         place.setup = "exec home/without openat2 \"$0\" \"$@\";".to_owned();
         place
     });

@@ -16,7 +16,7 @@ fn exec(world: &World, env: &[(&str, &str)], args: &[&str]) -> Option<Output> {
     }
     let root = world.path("root");
     fs::create_dir_all(root.join("store")).unwrap();
-    fs::copy(crate::common::program(), root.join("joblet-exec")).unwrap();
+    crate::common::copy_program(crate::common::program(), root.join("joblet-exec"));
     let script = "mount --bind \"$0\" \"$0\" && mount -t tmpfs -o mode=755 none \"$0/store\" &&
         mount -o remount,ro,bind \"$0\" && exec chroot \"$0\" /joblet-exec \"$@\"";
     let mut command = Command::new("unshare");

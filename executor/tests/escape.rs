@@ -467,7 +467,7 @@ fn a_job_has_no_privilege_and_no_way_to_one() {
         }
     }
     let file = world.path("store/demo/isolated/usr/bin/su-id");
-    fs::copy(world.path("store/demo/isolated/usr/bin/id"), &file).unwrap();
+    crate::common::copy_program(world.path("store/demo/isolated/usr/bin/id"), &file);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o4755)).unwrap();
     for user in World::users() {
         assert_eq!(world.run(user, &["--user=1234"], "su-id -u").stdout, "1234\n");

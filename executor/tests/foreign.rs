@@ -36,15 +36,17 @@ impl Place {
         world.publish("demo", "1.0.0");
         world.publish("demo", "1.1.0");
         fs::set_permissions(world.base.path(), Permissions::from_mode(0o755)).unwrap();
-        fs::copy(crate::common::program(), world.path("joblet-exec")).unwrap();
+        crate::common::copy_program(crate::common::program(), world.path("joblet-exec"));
         fs::create_dir(world.path("store")).unwrap();
         for below in ["store", "home", "cache"] {
             chown(world.path(below), user, user).unwrap();
         }
         let built = std::env::current_exe().unwrap();
         let built = built.parent().unwrap().parent().unwrap().join("examples/weakened");
-        let weakened = fs::copy(built, world.path("weakened")).ok().map(|_| world.path("weakened"));
-        if weakened.is_none() {
+        let weakened = built.exists().then(|| world.path("weakened"));
+        if let Some(to) = &weakened {
+            crate::common::copy_program(built, to);
+        } else {
             crate::support::skip(
                 "negative proofs: cargo build -p joblet-exec --features weaken --example weakened",
             );

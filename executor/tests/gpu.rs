@@ -25,7 +25,10 @@ fn driver(world: &World) {
         fs::create_dir_all(&driver).unwrap();
         fs::write(driver.join("libcuda.so.535.1"), "library\n").unwrap();
         fs::write(driver.join("icd"), "icd\n").unwrap();
-        fs::copy(world.path("store/demo/isolated/usr/bin/id"), driver.join("nvidia-smi")).unwrap();
+        crate::common::copy_program(
+            world.path("store/demo/isolated/usr/bin/id"),
+            driver.join("nvidia-smi"),
+        );
         symlink("libcuda.so.535.1", driver.join("libcuda.so.1")).unwrap();
         fs::create_dir(world.path("cdi")).unwrap();
         let text = specification(driver.to_str().unwrap());

@@ -108,7 +108,14 @@ fn from_a_committed_lock_to_a_running_job() {
     for page in ["index.html", "registry.json", &format!("runtimes/{RUNTIME}/index.html")] {
         assert!(line.path("registry").join(page).is_file(), "{page}");
     }
-    fs::copy(joblet_exec(), line.path("joblet-exec")).expect("first: cargo build");
+    // By another process: what another test starts meanwhile would hold it open for writing.
+    let copied = Command::new("cp")
+        .arg("--preserve=mode")
+        .arg(joblet_exec())
+        .arg(line.path("joblet-exec"))
+        .status()
+        .unwrap();
+    assert!(copied.success(), "first: cargo build");
     for home in ["home", "home-nobody", "job"] {
         fs::create_dir(line.path(home)).unwrap();
         fs::set_permissions(line.path(home), Permissions::from_mode(0o777)).unwrap();

@@ -125,8 +125,10 @@ fn builds_are_equal_for_any_user_place_and_time() {
     let built = || Path::new(PROGRAM).with_file_name("joblet-exec");
     let jobs = std::env::var_os("JOBLET_EXEC_UNDER_TEST").map_or_else(built, PathBuf::from);
     for (from, to) in [(Path::new(PROGRAM), &program), (&jobs, &dir.path().join("joblet-exec"))] {
-        fs::copy(from, to).unwrap();
-        fs::set_permissions(to, PermissionsExt::from_mode(0o755)).unwrap();
+        // By another process: what another test starts meanwhile would hold it open for writing.
+        assert!(
+            Command::new("cp").arg("--preserve=mode").arg(from).arg(to).status().unwrap().success()
+        );
     }
     copy_tree(&sources(), &sources_copy, 0o600 | 0o044);
     let cache_copy = dir.path().join("cache");

@@ -26,6 +26,13 @@ pub fn program() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_joblet-exec").into(), PathBuf::from)
 }
 
+/// Copies a program by another process. This one would have the copy open for writing meanwhile, and so would
+/// whatever another test's thread starts then: the copy could not be executed ("text file busy").
+pub fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    let copied = Command::new("cp").arg("--preserve=mode").arg(from).arg(to).status().unwrap();
+    assert!(copied.success());
+}
+
 /// A directory with a store, a cache and a registry, and the program that uses them.
 pub struct World {
     pub base: tempfile::TempDir,

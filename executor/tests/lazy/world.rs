@@ -118,7 +118,7 @@ impl Cold {
             for own in ["store", "home", "cache"] {
                 chown(world.path(own), Some(user), Some(user)).unwrap();
             }
-            fs::copy(crate::common::program(), world.path("joblet-exec")).unwrap();
+            crate::common::copy_program(crate::common::program(), world.path("joblet-exec"));
         }
         Some(Self { world, user, registry: None })
     }

@@ -91,14 +91,12 @@ impl World {
             std::os::unix::fs::chown(world.path("cwd/in.txt"), Some(NOBODY), Some(NOBODY)).unwrap();
         }
         // Copies, which another user can reach.
-        fs::copy(crate::common::program(), world.path("joblet-exec")).unwrap();
+        crate::common::copy_program(crate::common::program(), world.path("joblet-exec"));
         let built = std::env::current_exe().unwrap();
         let examples = built.parent().unwrap().parent().unwrap().join("examples");
         for name in ["without", "weakened"] {
-            if let Ok(program) = fs::read(examples.join(name)) {
-                fs::write(world.path(name), program).unwrap();
-                let mode = fs::Permissions::from_mode(0o755);
-                fs::set_permissions(world.path(name), mode).unwrap();
+            if examples.join(name).exists() {
+                crate::common::copy_program(examples.join(name), world.path(name));
             }
         }
         world
@@ -108,13 +106,13 @@ impl World {
     pub(crate) fn copy_program(usr: &Path, tool: &str) {
         let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|dir| Path::new(dir).join(tool));
         let Some(found) = found.iter().find(|path| path.exists()) else { return };
-        fs::copy(found, usr.join("bin").join(tool)).unwrap();
+        crate::common::copy_program(found, usr.join("bin").join(tool));
         let libraries = Command::new("ldd").arg(found).output().unwrap().stdout;
         for word in String::from_utf8(libraries).unwrap().split_whitespace() {
             let Some(below) = word.strip_prefix('/') else { continue };
             let to = usr.join(below.strip_prefix("usr/").unwrap_or(below));
             fs::create_dir_all(to.parent().unwrap()).unwrap();
-            fs::copy(word, to).unwrap();
+            crate::common::copy_program(word, to);
         }
     }
 
