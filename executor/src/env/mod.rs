@@ -46,11 +46,13 @@ const LOGNAME: &str = "LOGNAME";
 const USER: &str = "USER";
 const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
+const DBUS_SESSION_BUS_ADDRESS: &str = "DBUS_SESSION_BUS_ADDRESS";
 const NO_COLOR: &str = "NO_COLOR";
 const TERM: &str = "TERM";
 
 /// The environment variables that this program reads, for the manual page.
-pub const VARIABLES: [(&str, &str); 18] = [
+pub const VARIABLES: [(&str, &str); 19] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
@@ -69,6 +71,10 @@ pub const VARIABLES: [(&str, &str); 18] = [
     (HOME, "an ordinary user's store, cache and configuration are below it"),
     (XDG_DATA_HOME, "an ordinary user's store is in joblet/runtimes below it"),
     (XDG_CACHE_HOME, "cached registry documents are in joblet below it"),
+    (
+        "DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR",
+        "where an ordinary user's systemd manager is asked for a scope to limit in",
+    ),
     ("LOGNAME, USER", "the user's name in jobs, if /etc/passwd has none"),
     (
         "CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, SLURM_STEP_GPUS",
@@ -212,6 +218,16 @@ impl Environment {
     /// User names from the caller's environment, the most reliable first.
     pub(crate) fn user_names() -> impl Iterator<Item = OsString> {
         [LOGNAME, USER].into_iter().filter_map(env::var_os)
+    }
+
+    /// Sockets where the bus of this user may listen, the most likely first.
+    pub(crate) fn user_buses() -> impl Iterator<Item = PathBuf> {
+        let named = nonempty_var(DBUS_SESSION_BUS_ADDRESS);
+        let named = named
+            .and_then(|all| Some(all.strip_prefix("unix:path=")?.split([',', ';']).next()?.into()));
+        let user = rustix::process::geteuid().as_raw();
+        let usual = nonempty_var(XDG_RUNTIME_DIR).unwrap_or_else(|| format!("/run/user/{user}"));
+        named.into_iter().chain([Path::new(&usual).join("bus")])
     }
 
     /// The value of a variable that the caller names (`--env NAME`).

@@ -49,12 +49,12 @@ pub fn nothing() -> Job {
     Job { share_cwd: false, ..Job::new(vec!["/nothing".into()]) }
 }
 
-/// By what a job can have these limits: which version of control groups.
+/// By what a job can have these limits.
 ///
 /// # Errors
 /// Why it cannot, and how to fix it.
 pub fn can_limit(limits: Limits) -> Result<&'static str, String> {
-    launcher::cgroup::Cgroup::make(limits).map(|group| group.version())
+    launcher::cgroup::Cgroup::make(limits).map(|group| group.kind())
 }
 
 /// Runs `job` in `runtime` and waits for its end; what it left in its private directory, if that is

@@ -9,7 +9,7 @@
 use super::{
     group::{self, Group, read, write},
     hierarchy::mount_of,
-    version_one,
+    scope, version_one,
 };
 use crate::sandbox::{
     plan::job::Limits,
@@ -69,8 +69,8 @@ const SCOPE: &str = "start it in a scope of its own: systemd-run --user --scope 
 pub(crate) enum Cgroup {
     /// Version 1: one in each hierarchy.
     One(Vec<Group>),
-    /// Version 2.
-    Two(Group),
+    /// Version 2; whether it is in a scope of the user's systemd manager.
+    Two(Group, bool),
 }
 
 impl Cgroup {
@@ -80,8 +80,8 @@ impl Cgroup {
     /// Why none can be made, and how to fix it.
     pub(crate) fn make(limits: Limits) -> Result<Self, String> {
         let controllers = limits.controllers();
-        let parent = match parent(&controllers) {
-            Ok(parent) => parent,
+        let (parent, scope) = match parent(&controllers) {
+            Ok(found) => found,
             Err(reason) => {
                 let made = version_one::make(limits, &controllers);
                 return made.map_or(Err(reason), |made| made.map(Self::One));
@@ -97,21 +97,22 @@ impl Cgroup {
                 Ok(()) => {}
             }
         }
-        Ok(Self::Two(group))
+        Ok(Self::Two(group, scope))
     }
 
-    /// Which version it is of, as people call it.
-    pub(crate) fn version(&self) -> &'static str {
+    /// By what it limits, as people call it.
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
-            Self::One(_) => "version 1",
-            Self::Two(_) => "version 2",
+            Self::One(_) => "version 1 of control groups",
+            Self::Two(_, false) => "version 2 of control groups",
+            Self::Two(_, true) => "a scope of the user's systemd manager",
         }
     }
 
     fn groups(&self) -> &[Group] {
         match self {
             Self::One(groups) => groups,
-            Self::Two(group) => std::slice::from_ref(group),
+            Self::Two(group, _) => std::slice::from_ref(group),
         }
     }
 
@@ -119,7 +120,7 @@ impl Cgroup {
     pub(crate) fn dir(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::One(_) => None,
-            Self::Two(group) => Some(group.dir.as_fd()),
+            Self::Two(group, _) => Some(group.dir.as_fd()),
         }
     }
 
@@ -135,7 +136,7 @@ impl Cgroup {
     pub(crate) fn watch_memory(&self) -> Option<OwnedFd> {
         match self {
             Self::One(groups) => groups.iter().find_map(version_one::watch_memory),
-            Self::Two(_) => None,
+            Self::Two(..) => None,
         }
     }
 
@@ -143,7 +144,7 @@ impl Cgroup {
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         let group = match self {
             Self::One(groups) => return groups.iter().any(version_one::ran_out_of_memory),
-            Self::Two(group) => group,
+            Self::Two(group, _) => group,
         };
         let events = read(group.dir.as_fd(), "memory.events").unwrap_or_default();
         let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -151,32 +152,53 @@ impl Cgroup {
     }
 }
 
-/// The nearest group, from the launcher's own upwards, whose children can have `controllers`.
-fn parent(controllers: &[&str]) -> Result<OwnedFd, String> {
-    let (root, mut path) = hierarchy()?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut own = true;
-    let mut nearest = None;
-    loop {
-        let name = if path.as_os_str().is_empty() { ".".into() } else { path.clone() };
-        let shown = || format!("/{}", path.display());
-        let prepared = openat(&root, &name, flags, Mode::empty())
-            .and_then(of_groups)
-            .map_err(|errno| Refusal::Unusable(errno.to_string()))
-            .and_then(|dir| prepare(dir.as_fd(), controllers, own).map(|()| dir));
-        let refusal = match prepared {
-            Ok(dir) => return Ok(dir),
-            Err(refusal) => refusal,
-        };
-        let reason = format!("{} {refusal}", shown());
-        own = false;
-        if !path.pop() {
-            // The topmost says whether the kernel has what it takes; else what is nearest counts.
-            let missing = matches!(refusal, Refusal::NoController(_));
-            return Err(nearest.filter(|_| !missing).unwrap_or(reason));
+/// The nearest group, from the launcher's own upwards, whose children can have `controllers`; and whether
+/// it is a scope that the launcher was given for it.
+fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
+    let (root, mut path, own) = hierarchy()?;
+    let mut nearest = match usable(&root, &path, controllers, true) {
+        Ok(dir) => return Ok((dir, false)),
+        Err(refusal) => format!("/{} {refusal}", path.display()),
+    };
+    // Before those above: systemd changes what it owns at any time, and would take the limits away.
+    let available = lacking(root.as_fd(), "cgroup.controllers", controllers).is_empty();
+    match available.then(|| scope::enter(&own)).flatten() {
+        Some(Ok(())) => {
+            let (root, path, _) = hierarchy()?;
+            let dir = usable(&root, &path, controllers, true);
+            return dir.map(|dir| (dir, true)).map_err(|it| format!("/{} {it}", path.display()));
         }
-        nearest.get_or_insert(reason);
+        Some(Err(error)) => {
+            nearest += &format!("; no scope from the user's systemd manager: {error}")
+        }
+        None => {}
     }
+    while path.pop() {
+        match usable(&root, &path, controllers, false) {
+            Ok(dir) => return Ok((dir, false)),
+            // The topmost says whether the kernel has what it takes; else what is nearest counts.
+            Err(refusal @ Refusal::NoController(_)) if path.as_os_str().is_empty() => {
+                nearest = format!("/ {refusal}");
+            }
+            Err(_) => {}
+        }
+    }
+    Err(nearest)
+}
+
+/// The group at `path` below `root`, if its children can have `controllers`.
+fn usable<'c>(
+    root: &OwnedFd,
+    path: &Path,
+    controllers: &[&'c str],
+    own: bool,
+) -> Result<OwnedFd, Refusal<'c>> {
+    let name = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(root, name, flags, Mode::empty())
+        .and_then(of_groups)
+        .map_err(|errno| Refusal::Unusable(errno.to_string()))?;
+    prepare(dir.as_fd(), controllers, own).map(|()| dir)
 }
 
 /// Passes a directory of the file system of groups on; something else may be mounted there.
@@ -208,16 +230,18 @@ impl fmt::Display for Refusal<'_> {
     }
 }
 
+/// Those of `controllers` that a group's `file` does not list.
+fn lacking<'c>(dir: BorrowedFd<'_>, file: &str, controllers: &[&'c str]) -> Vec<&'c str> {
+    let list = read(dir, file).unwrap_or_default();
+    let listed = |name: &&str| list.split_whitespace().any(|word| word == *name);
+    controllers.iter().copied().filter(|name| !listed(name)).collect()
+}
+
 /// Makes sure that children of `dir` can have `controllers`, and that one can be made.
 fn prepare<'c>(dir: BorrowedFd<'_>, controllers: &[&'c str], own: bool) -> Result<(), Refusal<'c>> {
     let elsewhere = || Refusal::Unusable(format!("belongs to another user; {SCOPE}"));
-    let list = |file| read(dir, file).unwrap_or_default();
-    let words = |text: &str, name: &str| text.split_whitespace().any(|word| word == name);
-    let enabled = list("cgroup.subtree_control");
-    let missing: Vec<_> =
-        controllers.iter().copied().filter(|name| !words(&enabled, name)).collect();
-    let available = list("cgroup.controllers");
-    if let Some(name) = missing.iter().find(|name| !words(&available, name)) {
+    let missing = lacking(dir, "cgroup.subtree_control", controllers);
+    if let Some(name) = lacking(dir, "cgroup.controllers", &missing).first() {
         return Err(Refusal::NoController(name));
     }
     let writable = rustix::fs::accessat(dir, ".", rustix::fs::Access::WRITE_OK, AtFlags::EACCESS);
@@ -248,32 +272,33 @@ fn step_aside(dir: BorrowedFd<'_>) -> bool {
         && write(dir, &format!("{LAUNCHER}/cgroup.procs"), &own).is_ok()
 }
 
-/// The topmost visible group, and the path of the launcher's own below it.
+/// The topmost visible group, the path of the launcher's own below it, and what the kernel calls that.
 ///
 /// Without a mount of cgroup v2, as on a host that has just booted, root makes one that nobody
 /// else sees. Not where there is one: the options of the newest mount hold for all of them.
-fn hierarchy() -> Result<(OwnedFd, PathBuf), String> {
+fn hierarchy() -> Result<(OwnedFd, PathBuf, String), String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     // A process outside of its namespace's part has a `..` there, which leads out of any mount.
     let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
     for (top, point) in mounts.lines().filter_map(mount_of_two) {
-        let Ok(below) = Path::new(own).strip_prefix(&top) else { continue };
+        let Ok(below) = Path::new(&own).strip_prefix(&top) else { continue };
         if !below.components().all(plain) {
             continue;
         }
         if let Ok(root) = open(&point, flags, Mode::empty()) {
-            return Ok((root, below.to_owned()));
+            let below = below.to_owned();
+            return Ok((root, below, own));
         }
     }
     let options = [("nsdelegate", ""), ("memory_recursiveprot", "")]; // as systemd does
     let flags = NOSUID | NODEV | NOEXEC;
     let mounted = mount_calls::filesystem("cgroup2", &options, flags)
         .or_else(|_| mount_calls::filesystem("cgroup2", &[], flags));
-    let own = PathBuf::from(own.trim_start_matches('/'));
-    mounted.map(|root| (root, own)).map_err(|errno| {
+    let below = PathBuf::from(own.trim_start_matches('/'));
+    mounted.map(|root| (root, below, own)).map_err(|errno| {
         format!(
             "version 2 of cgroups is not mounted, and cannot be: {errno}; as root, `mount -t \
              cgroup2 cgroup2 /sys/fs/cgroup`"

@@ -14,13 +14,16 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Whether all of `limits` hold for this process, and so for what it starts.
 pub(crate) fn meets(limits: Limits) -> bool {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let least = |controller, files: [&str; 2]| least(&own, ROOT, controller, files);
-    let memory = || least("memory", ["memory.limit_in_bytes", "memory.max"]);
-    let pids = || least("pids", ["pids.max"; 2]);
+    let pids = || least(&own, ROOT, "pids", ["pids.max"; 2]);
     let affinity = || sched_getaffinity(None).map_or(u64::MAX, |set| u64::from(set.count()) * 1000);
-    limits.memory.is_none_or(|wanted| memory() <= wanted)
+    limits.memory.is_none_or(|wanted| memory(&own) <= wanted)
         && limits.pids.is_none_or(|wanted| pids() <= u64::from(wanted))
         && limits.cpu.is_none_or(|wanted| affinity() <= u64::from(wanted))
+}
+
+/// The least limit of memory, in bytes, of the groups `own` and all above them.
+pub(super) fn memory(own: &str) -> u64 {
+    least(own, ROOT, "memory", ["memory.limit_in_bytes", "memory.max"])
 }
 
 /// The least value, of a process's group and of all above it, in the file of a controller, which has a

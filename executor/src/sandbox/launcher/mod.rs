@@ -4,6 +4,7 @@
 //! signals, keys and bytes passed on while it runs; how it ended.
 
 pub(crate) mod apart;
+mod bus;
 pub(crate) mod cgroup;
 mod engine;
 mod group;
@@ -13,6 +14,7 @@ pub(crate) mod launch;
 mod reader;
 pub(crate) mod relay;
 pub(crate) mod results;
+mod scope;
 mod signals;
 pub(crate) mod supervise;
 pub(crate) mod terminal;

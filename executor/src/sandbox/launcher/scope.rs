@@ -1,0 +1,212 @@
+//! A scope of the user's systemd manager: a control group that the user may change.
+//!
+//! Where systemd owns the groups, a user gets one by asking for it: `StartTransientUnit` of
+//! org.freedesktop.systemd1(5), on the user's bus.
+
+use super::{
+    bus::{Bus, Bytes, ERROR, Object, SIGNAL, number, text},
+    engine,
+};
+use crate::env::Environment;
+use rustix::process::{geteuid, getpid};
+use std::{
+    hash::{BuildHasher, RandomState},
+    io::{Error, ErrorKind, Result},
+};
+
+/// Messages that are read at most: those expected are four.
+const MESSAGES: usize = 100;
+
+const BUS: Object = ["org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus"];
+const MANAGER: Object =
+    ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
+
+/// Moves this process, in the group `own`, to a scope of its own, which ends with it. `None` where that is
+/// not to be had: no manager can be reached, or this is not a process of the user's session.
+///
+/// Whoever is in a group of an engine stays there, below its limits. So does who is below a limit of memory
+/// in the session itself.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn enter(own: &str) -> Option<Result<()>> {
+    let user = geteuid();
+    let slice = format!("/user-{}.slice", user.as_raw());
+    let (above, _) = own.split_once(&format!("{slice}/")).filter(|_| !user.is_root())?;
+    let memory = |group: &str| engine::memory(&format!("0::{group}"));
+    if memory(own) < memory(&format!("{above}{slice}")) {
+        return None;
+    }
+    let bus = Environment::user_buses().find_map(|path| Bus::connect(&path).ok())?;
+    Some(ask(bus))
+}
+
+fn ask(mut bus: Bus) -> Result<()> {
+    let digits = RandomState::new().hash_one(0);
+    let unit = format!("joblet-exec-{}-{digits:016x}.scope", getpid().as_raw_nonzero());
+    bus.authenticate()?;
+    let mut rule = Bytes::default();
+    rule.text(&format!(
+        "type='signal',interface='{}',member='JobRemoved',arg2='{unit}'",
+        MANAGER[2]
+    ));
+    let calls = [
+        Bytes::call(1, BUS, "Hello", ("", &Bytes::default())),
+        Bytes::call(2, BUS, "AddMatch", ("s", &rule)),
+        Bytes::call(3, MANAGER, "StartTransientUnit", ("ssa(sv)a(sa(sv))", &scope(&unit))),
+    ];
+    bus.send(&calls.map(|call| call.0).concat())?;
+    for _ in 0..MESSAGES {
+        let refused = match bus.receive()? {
+            (ERROR, body) => text(&mut &*body).unwrap_or("refused").to_owned(),
+            (SIGNAL, body) => match removed(&body) {
+                Some((of, "done")) if of == unit => return Ok(()),
+                Some((of, result)) if of == unit => result.to_owned(),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        return Err(Error::other(refused));
+    }
+    Err(ErrorKind::TimedOut.into())
+}
+
+/// The arguments of `StartTransientUnit`: a scope with this process, whose groups are left to it.
+fn scope(unit: &str) -> Bytes {
+    let mut all = Bytes::default();
+    all.text(unit);
+    all.text("fail"); // if there is one of this name
+    all.structures(|properties| {
+        // Bytes of the list, and 0: who calls, whatever its number is in the manager's PID namespace.
+        properties.property("PIDs", "au");
+        properties.number(4);
+        properties.number(0);
+        properties.property("Delegate", "b");
+        properties.number(1);
+        // It does not stay where a process of it was killed.
+        properties.property("CollectMode", "s");
+        properties.text("inactive-or-failed");
+    });
+    all.structures(|_| {}); // no other units
+    all
+}
+
+/// The unit and the result of a job, of the arguments of `JobRemoved`: number, job, unit, result.
+fn removed(mut body: &[u8]) -> Option<(&str, &str)> {
+    let body = &mut body;
+    number(body)?;
+    text(body)?;
+    Some((text(body)?, text(body)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+        thread,
+    };
+
+    /// A message of this type with these arguments, without fields.
+    fn message(kind: u8, arguments: &Bytes) -> Vec<u8> {
+        let mut all = Bytes(vec![b'l', kind, 0, 1]);
+        for number in [arguments.0.len(), 1, 0] {
+            all.number(number.try_into().unwrap());
+        }
+        [all.0, arguments.0.clone()].concat()
+    }
+
+    fn texts(texts: &[&str]) -> Bytes {
+        let mut all = Bytes::default();
+        texts.iter().for_each(|text| all.text(text));
+        all
+    }
+
+    /// `JobRemoved` of `unit`.
+    fn job_removed(unit: &str, result: &str) -> Vec<u8> {
+        let mut all = Bytes::default();
+        all.number(7);
+        ["/job/7", unit, result].map(|text| all.text(text));
+        message(SIGNAL, &all)
+    }
+
+    /// What comes of a bus that answers `greeting`, and then what `answers` makes of the unit's name.
+    fn asked(greeting: &str, answers: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let greeting = greeting.to_owned();
+        let bus = thread::spawn(move || {
+            let mut heard = Vec::new();
+            let mut wait_for = |what: &[u8], far: &mut UnixStream| {
+                let mut part = [0; 4096];
+                while !heard.windows(what.len()).any(|it| it == what) {
+                    match far.read(&mut part) {
+                        Ok(0) | Err(_) => return heard.clone(),
+                        Ok(len) => heard.extend(&part[..len]),
+                    }
+                }
+                heard.clone()
+            };
+            wait_for(b"\r\n", &mut far);
+            far.write_all(greeting.as_bytes()).unwrap();
+            if greeting.is_empty() {
+                return;
+            }
+            let heard = wait_for(b"inactive-or-failed", &mut far);
+            let heard = String::from_utf8_lossy(&heard);
+            let unit = heard.split("arg2='").nth(1).and_then(|it| it.split('\'').next());
+            // It may have hung up.
+            _ = far.write_all(&answers(unit.unwrap_or_default()));
+        });
+        let result = ask(Bus(near));
+        bus.join().unwrap();
+        result.map_or_else(|error| error.to_string(), |()| "moved".to_owned())
+    }
+
+    #[test]
+    fn answers_of_a_bus() {
+        const OK: &str = "OK 0123456789abcdef0123456789abcdef\r\n";
+        const END: &str = "failed to fill whole buffer";
+        let other = || job_removed("other.scope", "failed");
+        let acquired = || message(SIGNAL, &texts(&[":1.7"]));
+        let reply = || message(2, &texts(&[":1.7"]));
+        let usual = [reply(), acquired(), reply(), other(), reply()].concat();
+        let before = usual.clone();
+        let moved = move |unit: &str| [before.clone(), job_removed(unit, "done")].concat();
+        assert_eq!(asked(OK, moved), "moved");
+        let refused = "Sender is not authorized";
+        let error = move |_: &str| [reply(), message(ERROR, &texts(&[refused]))].concat();
+        assert_eq!(asked(OK, error), refused);
+        assert_eq!(asked(OK, |_: &str| message(ERROR, &Bytes::default())), "refused");
+        assert_eq!(asked(OK, |unit: &str| job_removed(unit, "canceled")), "canceled");
+        assert_eq!(
+            asked("REJECTED EXTERNAL\r\n", |_: &str| Vec::new()),
+            "the bus does not accept this user"
+        );
+        // It hangs up: at once, in the middle, after messages that are not the expected one.
+        assert_eq!(asked("", |_: &str| Vec::new()), END);
+        assert_eq!(asked(OK, |unit: &str| job_removed(unit, "done")[..40].to_vec()), END);
+        assert_eq!(asked(OK, move |_: &str| usual.clone()), END);
+        // Lengths that no message has, another order of bytes.
+        let long = || Bytes(b"l\x04\0\x01\xff\xff\xff\xff\x01\0\0\0\0\0\0\0".to_vec()).0;
+        assert_eq!(asked(OK, move |_: &str| long()), "invalid data");
+        let swapped = |unit: &str| [&b"B"[..], &job_removed(unit, "done")[1..]].concat();
+        assert_eq!(asked(OK, swapped), "invalid data");
+        // Without an end.
+        let many = move |_: &str| (0..=MESSAGES).flat_map(|_| acquired()).collect();
+        assert_eq!(asked(OK, many), "timed out");
+    }
+
+    /// Only groups of this user's session are left; root never asks.
+    #[test]
+    fn whoever_is_elsewhere_does_not_ask() {
+        for own in ["/", "/slurm/job_7", "/user.slice", "/system.slice/cron.service"] {
+            assert!(enter(own).is_none(), "{own}");
+        }
+        let user = geteuid();
+        let others = format!("/user.slice/user-{}.slice/session-1.scope", user.as_raw() + 1);
+        assert!(enter(&others).is_none());
+        let own = format!("/user.slice/user-{}.slice/session-1.scope", user.as_raw());
+        assert!(!user.is_root() || enter(&own).is_none());
+    }
+}
