@@ -244,6 +244,58 @@ fn a_directory_with_mounts_is_a_copy() {
     assert_eq!(fs::read_to_string(dir.join("a/b/f")).unwrap(), "f\n");
 }
 
+/// What was shown of it one by one is no result, wherever that is copied to; all that the job made is.
+#[test]
+fn results_of_a_copy_are_the_jobs_alone() {
+    let Some(world) = probed() else { return };
+    for (number, user) in others().into_iter().enumerate() {
+        let dir = world.path(&format!("outside/copied-{number}"));
+        let to = world.path(&format!("outside/results-{number}"));
+        for name in ["a/deep", "m/n"] {
+            fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        fs::create_dir(&to).unwrap();
+        for name in ["keep", "a/f", "m/keep"] {
+            fs::write(dir.join(name), "before\n").unwrap();
+        }
+        for name in ["", "keep", "a", "a/f", "a/deep", "m", "m/keep"] {
+            open_to_all(&dir.join(name));
+            chown(dir.join(name), Some(NOBODY), Some(NOBODY)).ok();
+        }
+        open_to_all(&to);
+        let prepare = format!(
+            "cd {}; mount -t tmpfs -o mode=777 t m/n; echo in > m/n/in; chmod 666 m/n/in",
+            dir.display()
+        );
+        let before = wrapper(user, &prepare, "private");
+        let script =
+            "echo new > new; echo changed > a/f; echo x > a/deep/x; echo y > m/n/y; echo z > m/z";
+        for to in [to.display().to_string(), ".".to_owned()] {
+            let option = format!("--output={to}");
+            let output = finish(start(world, &before, "", &World::shell(&["-v", &option], script)));
+            assert_eq!(output.status, Some(0), "{user:?} {output:?}");
+            assert!(output.stderr.starts_with("5 files copied to "), "{output:?}");
+        }
+        let told =
+            finish(start(world, &before, "", &World::shell(&["-v"], "echo > a/b; echo > c")));
+        assert!(told.stderr.contains("2 files written in /work discarded"), "{told:?}");
+        let read = |path: &Path| fs::read_to_string(path).unwrap_or_else(|_| "none".to_owned());
+        for (name, there, here) in [
+            ("new", "new\n", "new\n"),
+            ("a/f", "changed\n", "changed\n"),
+            ("a/deep/x", "x\n", "x\n"),
+            ("m/n/y", "y\n", "none"),
+            ("m/z", "z\n", "z\n"),
+            ("keep", "none", "before\n"),
+            ("m/keep", "none", "before\n"),
+            ("m/n/in", "none", "none"),
+        ] {
+            assert_eq!(read(&to.join(name)), there, "{user:?} {name}");
+            assert_eq!(read(&dir.join(name)), here, "{user:?} {name}");
+        }
+    }
+}
+
 /// SEC-E07: a view of the kernel that is mounted below the directory, as in one that is the root
 /// of a container: by its links a job would reach all of the host.
 #[test]

@@ -133,7 +133,9 @@ fn what_cannot_be_kept_is_refused_before_the_job() {
         }
         // A directory of the host that is mounted there stays where it is; an upload is no result until it is changed.
         let upload = format!("--upload={}", world.path("outside/given").display());
-        let options = ["--bind=data:/work/bound", upload.as_str(), &output(&to)];
+        // A file that is mounted there is none either.
+        let file = "--bind=file:/work/file-of-host";
+        let options = ["--bind=data:/work/bound", file, upload.as_str(), &output(&to)];
         assert_eq!(run(&options, "cat given bound/d; echo > new").stdout, "given\nd\n");
         let names = |dir| -> Vec<_> {
             let mut names: Vec<_> =

@@ -163,8 +163,17 @@ fn tell(
         let memory = Limits { memory: job.limits.memory, ..Limits::default() };
         ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
     }
-    if let Some(results) = results {
-        keep(&results, output, job, ui)?;
+    match (results, output) {
+        (Some(results), _) => keep(&results, output, job, ui)?,
+        (None, Some(to)) => {
+            return Err(Error::Launch {
+                step: format!("cannot copy what the job made to {}", to.path.display()),
+                reason: "the current directory was shown in too many parts; use --here, or start \
+                         from another one"
+                    .to_owned(),
+            });
+        }
+        (None, None) => {}
     }
     Ok(exit)
 }

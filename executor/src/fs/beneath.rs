@@ -42,6 +42,9 @@ pub(crate) enum Create<'a> {
     File(&'a [u64]),
 }
 
+/// A bit of the mode of empty files that are made to be mounted on: nobody takes them for a job's results.
+pub(crate) const POINT: u32 = 0o1000;
+
 /// Opens `path` inside `root` with `O_PATH`; an absolute path starts at `root`, too.
 ///
 /// # Errors
@@ -186,7 +189,7 @@ fn enter(
     }
     if file {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        openat(parent, name, flags, Mode::from_raw_mode(0o644))?;
+        openat(parent, name, flags, Mode::from_raw_mode(0o644 | POINT))?;
     } else {
         mkdirat(parent, name, Mode::from_raw_mode(0o755))?;
     }

@@ -4,7 +4,7 @@
 //! All names and files in it are the job's choice: no link is followed, nothing is waited for, and what
 //! is copied replaces what had its name, below the directory that was named and nowhere else.
 
-use crate::sandbox::setup::descriptors::receive;
+use crate::{fs::beneath::POINT, sandbox::setup::descriptors::receive};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
@@ -41,6 +41,8 @@ pub struct Results {
     layer: OwnedFd,
     /// That over what was there before.
     work: OwnedFd,
+    /// Directories that were covered while the job ran, each with what has the job's changes there.
+    parts: Vec<[OwnedFd; 2]>,
 }
 
 /// How directories are opened: no link is followed.
@@ -69,8 +71,9 @@ impl Expected {
 
     /// The directory, if it came.
     pub(crate) fn take(self) -> Option<Results> {
-        let [layer, work] = receive::<2>(self.near.as_fd())?;
-        Some(Results { layer, work })
+        let [layer, work] = receive(self.near.as_fd())?;
+        let parts = std::iter::from_fn(|| receive(self.near.as_fd())).collect();
+        Some(Results { layer, work, parts })
     }
 }
 
@@ -101,7 +104,7 @@ impl Results {
         let mut found = Found::default();
         let from = (self.layer.as_fd(), Some(self.work.as_fd()));
         // What cannot be read any more is not worth a message.
-        _ = visit(from, None, (DEEPEST, given), &mut found);
+        _ = visit((from, &self.parts), None, (DEEPEST, given), &mut found);
         found
     }
 
@@ -113,7 +116,8 @@ impl Results {
         let mut found = Found::default();
         let from = (self.layer.as_fd(), Some(self.work.as_fd()));
         let mut links = Links { root: to.as_fd(), path: Vec::new(), copies: HashMap::new() };
-        visit(from, Some((to.as_fd(), &mut links)), (DEEPEST, given), &mut found)?;
+        let to = Some((to.as_fd(), &mut links));
+        visit((from, &self.parts), to, (DEEPEST, given), &mut found)?;
         Ok(found)
     }
 }
@@ -172,6 +176,11 @@ fn copy_data(from: &mut File, to: &mut File) -> io::Result<()> {
     }
 }
 
+/// Whether a file was made as a mount point.
+fn is_point(stat: &Stat) -> bool {
+    stat.st_mode & POINT != 0 && stat.st_size == 0
+}
+
 impl Given<'_> {
     fn is(&self, name: &CStr, stat: &Stat) -> bool {
         let state = (stat.st_size, stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0));
@@ -182,7 +191,7 @@ impl Given<'_> {
 /// Counts what is in `from`, and copies it to `to` if that is given. Of a directory that was renamed it is
 /// what the same place in the `whole` has.
 fn visit(
-    (from, whole): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
+    ((from, whole), parts): ((BorrowedFd<'_>, Option<BorrowedFd<'_>>), &[[OwnedFd; 2]]),
     mut to: Option<(BorrowedFd<'_>, &mut Links<'_>)>,
     (deeper, given): (u32, &[Given<'_>]),
     found: &mut Found,
@@ -203,28 +212,39 @@ fn visit(
         match FileType::from_raw_mode(stat.st_mode) {
             // Something else is mounted there, a directory of the host perhaps.
             FileType::Directory if stat.st_dev != device => {}
+            // A file was mounted on it, which is none of the job's.
+            FileType::RegularFile if is_point(&stat) => {}
             FileType::RegularFile if given.iter().any(|given| given.is(name, &stat)) => {}
             FileType::Directory if deeper > 0 => {
                 let below = openat(from, name, DIRECTORY, Mode::empty())?;
                 let all = whole.and_then(|all| openat(all, name, DIRECTORY, Mode::empty()).ok());
                 let renamed = fgetxattr(&below, RENAMED, &mut [0_u8; 0]).is_ok();
-                let below = match &all {
-                    Some(all) if renamed => (all.as_fd(), None),
-                    all => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
+                let is_it = |at: &BorrowedFd<'_>| {
+                    fstat(at).is_ok_and(|at| (at.st_dev, at.st_ino) == (stat.st_dev, stat.st_ino))
+                };
+                let part = parts.iter().find(|[point, _]| is_it(&point.as_fd()));
+                let below = match (&all, part) {
+                    (_, Some([_, layer])) => (layer.as_fd(), None),
+                    (Some(all), _) if renamed => (all.as_fd(), None),
+                    (all, _) => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
                 };
                 let Some((to, links)) = &mut to else {
-                    visit(below, None, (deeper - 1, &[]), found)?;
+                    visit((below, parts), None, (deeper - 1, &[]), found)?;
                     continue;
                 };
-                match mkdirat(*to, name, Mode::from_raw_mode(0o700)) {
-                    Ok(()) | Err(Errno::EXIST) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
+                let made = match mkdirat(*to, name, Mode::from_raw_mode(0o700)) {
+                    Err(Errno::EXIST) => false,
+                    made => made.map(|()| true)?,
+                };
                 let into = openat(*to, name, DIRECTORY, Mode::empty())?;
                 links.path.push(name.to_owned());
-                visit(below, Some((into.as_fd(), &mut **links)), (deeper - 1, &[]), found)?;
+                let to = Some((into.as_fd(), &mut **links));
+                visit((below, parts), to, (deeper - 1, &[]), found)?;
                 links.path.pop();
-                fchmod(&into, mode)?;
+                match fchmod(&into, mode) {
+                    Err(Errno::PERM) if !made => {} // somebody else's
+                    done => done?,
+                }
             }
             FileType::RegularFile => {
                 found.files += 1;

@@ -119,8 +119,9 @@ impl Sandbox<'_> {
             }
             Step::SealRoot => {
                 if let Some(socket) = self.results {
-                    let work = places.own_work()?;
-                    descriptors::send(socket, &[work[0].as_fd(), work[1].as_fd()])?;
+                    for [first, second] in places.own_work()? {
+                        descriptors::send(socket, &[first.as_fd(), second.as_fd()])?;
+                    }
                 }
                 places.seal()
             }

@@ -12,6 +12,7 @@ use super::{
     mounts::Places,
     overlay, seal,
 };
+use crate::fs::beneath::POINT;
 use crate::sandbox::{
     plan::{host::is_kernel_view, job::Ids},
     sys::{NODEV, NOSUID, RDONLY},
@@ -137,7 +138,7 @@ impl View<'_> {
                 return self.directory(found, (to, name), mode & 0o1777, overlays, depth);
             }
             FileType::RegularFile => {
-                mknodat(to, name, kind, bits, 0)?;
+                mknodat(to, name, kind, bits | Mode::from_raw_mode(POINT), 0)?;
                 let file = mount_calls::clone_tree(found.as_fd(), false)?;
                 mount_calls::attach(
                     &file,
@@ -172,11 +173,15 @@ impl View<'_> {
         let tree = if overlays { mount_calls::clone_tree(found.as_fd(), false).ok() } else { None };
         if let Some(tree) = tree {
             let (places, owner) = (self.places, self.owner);
-            if overlay::stack(places, &tree, &new, mode, owner, self.user_namespace).is_ok() {
-                return Ok(());
+            match overlay::stack(places, &tree, &new, mode, owner, self.user_namespace) {
+                Ok(upper) => places.part_of_work(new, upper),
+                Err(_) => {
+                    let over = self.cover(&new, mode)?;
+                    self.fill(found, list, &over, false, depth + 1)?;
+                    places.part_of_work(new, over);
+                }
             }
-            let over = self.cover(&new, mode)?;
-            return self.fill(found, list, &over, false, depth + 1);
+            return Ok(());
         }
         mount_calls::set_owner(new.as_fd(), mode, self.owner)?;
         self.fill(found, list, &new, overlays, depth + 1)

@@ -30,6 +30,10 @@ use std::{
 /// Where in the root a runtime that is served is mounted, until all of its mounts are made.
 pub(super) const SERVED: &str = ".runtime";
 
+/// How many parts of `/work` are kept apart, and sent to the launcher before it reads: a socket has room
+/// for more.
+const PARTS: usize = 100;
+
 /// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
 /// be cloned from descriptors of the same namespace.
 pub(crate) struct Places {
@@ -51,6 +55,8 @@ pub(crate) struct Places {
     own: RefCell<Vec<u64>>,
     /// The layer of `/work` that has the job's changes alone, if there are layers.
     pub results: OnceCell<OwnedFd>,
+    /// Directories of `/work` that something else is mounted on, each with what has the job's changes there.
+    parts: RefCell<Vec<[OwnedFd; 2]>>,
     /// How much each of its places in memory may hold, in bytes.
     pub size: Option<u64>,
     /// What has the mount points that the runtime does not have.
@@ -97,6 +103,7 @@ impl Places {
             results,
             own,
             size,
+            parts: RefCell::default(),
             layers: Layers::default(),
             temporary: RefCell::default(),
         })
@@ -225,12 +232,26 @@ impl Places {
         Ok(true)
     }
 
-    /// The directory that will have what the job makes and changes in its `/work`, and that itself.
-    pub(crate) fn own_work(&self) -> Result<[OwnedFd; 2], Errno> {
+    /// The directory that will have what the job makes and changes in its `/work`, and that itself; then the
+    /// same of its parts. Empty if there are more parts than a message has room for.
+    pub(crate) fn own_work(&self) -> Result<Vec<[OwnedFd; 2]>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let work = openat(&self.root, "work", flags, Mode::empty())?;
         let layer = self.results.get().unwrap_or(&work);
-        Ok([openat(layer, ".", flags, Mode::empty())?, work])
+        let mut all = vec![[openat(layer, ".", flags, Mode::empty())?, work]];
+        all.append(&mut self.parts.borrow_mut());
+        if all.len() > PARTS {
+            all.clear();
+        }
+        Ok(all)
+    }
+
+    /// Remembers that `layer` has the job's changes in the directory `point` of `/work`.
+    pub(crate) fn part_of_work(&self, point: OwnedFd, layer: OwnedFd) {
+        let mut parts = self.parts.borrow_mut();
+        if parts.len() < PARTS {
+            parts.push([point, layer]);
+        }
     }
 
     /// A name for a file in the root, where no job will see it.

@@ -19,7 +19,7 @@ use crate::sandbox::{
 };
 use rustix::{
     fd::{AsFd, OwnedFd},
-    fs::{FileType, Mode, OFlags, fstat, openat},
+    fs::{FileType, Mode, OFlags, fchmod, fstat, openat},
     io::Errno,
 };
 use std::{
@@ -101,6 +101,7 @@ fn show(
             }
             let Ok(new) = places.own_target(path, true) else { return Ok(()) };
             let file = open_again(places, new.as_fd(), OFlags::WRONLY)?;
+            fchmod(&file, mode)?;
             return Ok(write(file, &make(b""))?);
         }
         Err(_) => return Ok(()), // a loop of links, a name below a file: not what programs read
