@@ -169,7 +169,8 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
             return dir.map(|dir| (dir, true)).map_err(|it| format!("/{} {it}", path.display()));
         }
         Some(Err(error)) => {
-            nearest += &format!("; no scope from the user's systemd manager: {error}")
+            nearest.push_str("; no scope from the user's systemd manager: ");
+            nearest.push_str(&error.to_string());
         }
         None => {}
     }

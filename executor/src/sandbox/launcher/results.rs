@@ -232,9 +232,9 @@ fn visit(
                     visit((below, parts), None, (deeper - 1, &[]), found)?;
                     continue;
                 };
-                let made = match mkdirat(*to, name, Mode::from_raw_mode(0o700)) {
-                    Err(Errno::EXIST) => false,
-                    made => made.map(|()| true)?,
+                let old = match mkdirat(*to, name, Mode::from_raw_mode(0o700)) {
+                    Err(Errno::EXIST) => true,
+                    new => new.map(|()| false)?,
                 };
                 let into = openat(*to, name, DIRECTORY, Mode::empty())?;
                 links.path.push(name.to_owned());
@@ -242,7 +242,7 @@ fn visit(
                 visit((below, parts), to, (deeper - 1, &[]), found)?;
                 links.path.pop();
                 match fchmod(&into, mode) {
-                    Err(Errno::PERM) if !made => {} // somebody else's
+                    Err(Errno::PERM) if old => {} // somebody else's
                     done => done?,
                 }
             }
@@ -292,7 +292,8 @@ mod tests {
         std::fs::write(from.path().join("alone"), "new").unwrap();
         std::fs::write(to.path().join("second"), "old").unwrap();
         let open = |path: &Path| OwnedFd::from(File::open(path).unwrap());
-        let results = Results { layer: open(from.path()), work: open(from.path()) };
+        let (layer, work) = (open(from.path()), open(from.path()));
+        let results = Results { layer, work, parts: Vec::new() };
         let found = results.copy(&open(to.path()), &[]).unwrap();
         assert_eq!(found, Found { files: 4, others: 0 });
         let seen = |name| {

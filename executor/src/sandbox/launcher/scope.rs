@@ -119,7 +119,9 @@ mod tests {
 
     fn texts(texts: &[&str]) -> Bytes {
         let mut all = Bytes::default();
-        texts.iter().for_each(|text| all.text(text));
+        for text in texts {
+            all.text(text);
+        }
         all
     }
 
@@ -127,7 +129,9 @@ mod tests {
     fn job_removed(unit: &str, result: &str) -> Vec<u8> {
         let mut all = Bytes::default();
         all.number(7);
-        ["/job/7", unit, result].map(|text| all.text(text));
+        for text in ["/job/7", unit, result] {
+            all.text(text);
+        }
         message(SIGNAL, &all)
     }
 

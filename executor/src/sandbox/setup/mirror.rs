@@ -173,14 +173,15 @@ impl View<'_> {
         let tree = if overlays { mount_calls::clone_tree(found.as_fd(), false).ok() } else { None };
         if let Some(tree) = tree {
             let (places, owner) = (self.places, self.owner);
-            match overlay::stack(places, &tree, &new, mode, owner, self.user_namespace) {
-                Ok(upper) => places.part_of_work(new, upper),
-                Err(_) => {
-                    let over = self.cover(&new, mode)?;
-                    self.fill(found, list, &over, false, depth + 1)?;
-                    places.part_of_work(new, over);
-                }
-            }
+            let stacked = overlay::stack(places, &tree, &new, mode, owner, self.user_namespace);
+            let layer = if let Ok(upper) = stacked {
+                upper
+            } else {
+                let over = self.cover(&new, mode)?;
+                self.fill(found, list, &over, false, depth + 1)?;
+                over
+            };
+            places.part_of_work(new, layer);
             return Ok(());
         }
         mount_calls::set_owner(new.as_fd(), mode, self.owner)?;
