@@ -66,7 +66,7 @@ def prepare(runtimes):
         step("dpkg-deb", "-x", *(WORK / "debs").glob("libpython3.11-testsuite_*.deb"), WORK / "testsuite.new")
         # The runtime has the beginning of the same directory.
         own = next(STORE.glob("python-3.11-[0-9]*")) / "isolated/usr/lib/python3.11/test"
-        step("cp", "-a", "--update=none", f"{own}/.", WORK / "testsuite.new/usr/lib/python3.11/test")
+        step("cp", "-an", f"{own}/.", WORK / "testsuite.new/usr/lib/python3.11/test")
         (WORK / "testsuite.new").rename(WORK / "testsuite")
     if not (WORK / "pytest").exists():
         step("python3", "-m", "pip", "install", "-q", "--target", WORK / "pytest", "pytest<9", "pytest-timeout", "hypothesis<7")
