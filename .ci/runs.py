@@ -22,7 +22,8 @@ def start(program):
     if VARIABLE in os.environ or not os.environ.get("RUNS"):
         return
     script = pathlib.Path(sys.argv[0])
-    name = f"{script.name}-{time.strftime('%Y-%m-%d-%H%M%S')}.jsonl"
+    called = script.parent.name if script.name == "__main__.py" else script.name
+    name = f"{called}-{time.strftime('%Y-%m-%d-%H%M%S')}.jsonl"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
     directory = pathlib.Path(os.environ["RUNS"])
     directory.mkdir(parents=True, exist_ok=True)
@@ -33,7 +34,7 @@ def start(program):
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=script.resolve().parent,
                             capture_output=True, text=True).stdout.strip()
     settings = {name: os.environ[name] for name in ("ROUNDS", "START_ROUNDS", "ONLY", "BEFORE") if name in os.environ}
-    write({"command": [script.name, *sys.argv[1:]], "settings": settings, "commit": commit,
+    write({"command": [called, *sys.argv[1:]], "settings": settings, "commit": commit,
            "program": hashlib.sha256(program.read_bytes()).hexdigest(), "date": time.strftime("%F"),
            "system": platform.platform(), "cpu": model[0] if model else platform.machine(),
            "cores": os.cpu_count(), "load": os.getloadavg()[0]})

@@ -10,13 +10,14 @@ import sys
 
 from . import machine
 from .expression import Unknown
+from .mirror import Mirror
 from .workflow import Failed, Run, say
 from .world import World
 
 RUNTIME = """name: field-1
 version: 1.0.0
 description: Python with one wheel
-platforms: [ubuntu-amd64]
+platforms: [ubuntu-amd64, ubuntu-arm64]
 debian: { suite: bookworm, packages: [python3.11-minimal] }
 python: { version: "3.11", before: 2024-01-01, packages: [six] }
 check: [[python3.11, -c, import six]]
@@ -108,7 +109,61 @@ def other(world):
     need(f" --registry {world.server}/{world.repository}/" in shown, "the pages name another registry")
 
 
-SCENES = {"runtime": runtime, "pages": pages, "reconcile": reconcile, "executor": executor, "other": other}
+def refresh(world):
+    """One package of the released version gets a security update: what comes of it by the next morning."""
+    version = max(world.registry()["runtimes"].get("field-1", {}), default=None)
+    need(version, "there is no version that is not yanked: the scene `runtime` makes one")
+    pulls = world.state / "pulls"
+    shutil.rmtree(pulls, ignore_errors=True)
+    pulls.mkdir()
+    world.git("update-ref", "-d", "refs/heads/refresh/field-1")
+    world.maintainer("the packages of the version, for a mirror of its own", """
+        for arch in amd64 arm64; do
+            joblet-publish build field-1 --arch $arch --cache /field/maintainer/cache --out out
+        done
+        cp runtimes-src/field-1/versions.lock /field/maintainer/
+        """)
+    mirror = Mirror(world.state / "mirror")
+    mirror.take(world.state / "maintainer/versions.lock", world.state / "maintainer/cache")
+    fixed = mirror.fix("hostname", "CVE-2026-13176")
+    world.mirrors = {"JOBLET_PUBLISH_DEBIAN_MIRROR": f"{world.server}/mirror",
+                     "JOBLET_PUBLISH_DEBIAN_KEYRING": "/field/mirror/keyring.gpg"}
+    world.variables = {"REFRESH_MERGE": "security"}
+    Run(world, "refresh.yml", world.event("schedule", "refs/heads/main"), world.secrets()).jobs()
+    opened = [json.loads(it.read_text()) for it in pulls.iterdir()]
+    need(len(opened) == 1, f"not one pull request: {opened}")
+    pull, = opened
+    need(pull["head"] == "refresh/field-1" and pull["title"].endswith(": security fixes"), f"its title: {pull}")
+    need("Fixes CVE-2026-13176." in pull["body"] and f"→ {fixed} (security, urgency high)" in pull["body"], f"its words: {pull}")
+    need(pull.get("merge") == "auto", "it is not merged by itself, although the repository says so")
+    changed = world.git("diff", "--name-only", "main...refresh/field-1").split()
+    need(changed == [f"runtimes-src/field-1/{it}" for it in ("CHANGELOG.md", "manifest.yaml", "versions.lock")], f"{changed}")
+    world.registry()
+    world.shown()
+    need(world.git("show", "main:freshness.json.minisig"), "freshness.json is not signed")
+    page = (world.state / f"pages/runtimes/field-1/{version}.html").read_text()
+    need("have security fixes.</strong> Fixed since: CVE-2026-13176." in page, "the site does not say what is fixed")
+    # Its checks, on what GitHub makes of the branch and main.
+    tree = world.git("merge-tree", "--write-tree", "main", "refresh/field-1")
+    author = ["-c", "user.name=GitHub", "-c", "user.email=noreply@example.org"]
+    merge = world.git(*author, "commit-tree", "-p", "main", "-p", "refresh/field-1", "-m", "merge", tree)
+    world.git("update-ref", "refs/pull/1/merge", merge)
+    Run(world, "refresh.yml", world.event("pull_request", "refs/pull/1/merge"), {}).jobs()
+    world.git("update-ref", "refs/heads/main", merge)
+    world.maintainer("what the merge changes for who installs it", f"""
+        joblet-publish build field-1 --arch amd64 --cache /field/maintainer/cache --out out
+        cp -rn registry-site/records/. out/records
+        new=$(sed -n 's/^version: *//p' runtimes-src/field-1/manifest.yaml)
+        joblet-publish diff field-1@{version} "field-1@$new" --arch amd64 --records out/records >/field/maintainer/diff
+        """)
+    diff = (world.state / "maintainer/diff").read_text()
+    need("~ hostname" in diff and fixed in diff, f"the new version's diff: {diff}")
+    world.mirrors, world.variables = {}, {}
+
+
+# `reconcile` yanks the version that `refresh` goes on with.
+SCENES = {"runtime": runtime, "pages": pages, "refresh": refresh, "reconcile": reconcile, "executor": executor,
+          "other": other}
 
 
 def main():

@@ -45,6 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = urllib.parse.unquote(path)
         if path.startswith("/pages/"):
             return self.file(self.state / "pages", path.removeprefix("/pages/") or "index.html")
+        if path.startswith("/mirror/"):
+            return self.file(self.state / "mirror", path.removeprefix("/mirror/"))
         released = f"/{next(iter(self.repositories))}/releases/download/"
         if path.startswith(released):
             tag, _, name = path.removeprefix(released).partition("/")

@@ -1,5 +1,6 @@
 """Runs a workflow: its jobs in order, their steps with their own shells, what they hand on to each other."""
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -56,7 +57,7 @@ class Run:
         if event["name"] != "schedule":  # whose payload is the line of the schedule
             payload["repository"] = {"default_branch": DEFAULT_BRANCH}
         return {
-            "ref": event["ref"], "ref_name": name, "ref_type": {"heads": "branch", "tags": "tag"}[kind],
+            "ref": event["ref"], "ref_name": name, "ref_type": "tag" if kind == "tags" else "branch",
             "sha": event["sha"], "repository": self.world.repository, "event_name": event["name"],
             "server_url": self.world.server, "event": payload, "workflow": self.file["name"],
         }
@@ -68,7 +69,8 @@ class Run:
             name = next(it for it, job in waiting.items() if all(need in done for need in needs(job)))
             job = waiting.pop(name)
             before = {need: done[need] for need in needs(job)}
-            contexts = {"github": self.github(), "inputs": self.inputs, "needs": before, "secrets": self.secrets}
+            contexts = {"github": self.github(), "inputs": self.inputs, "needs": before, "secrets": self.secrets,
+                        "vars": self.world.variables}
             if "if" in job and not evaluate(str(job["if"]).removeprefix("${{").removesuffix("}}"), contexts):
                 say(f"{self.name}: {name} is skipped")
                 done[name] = {"outputs": {}, "result": "skipped"}
@@ -82,9 +84,9 @@ class Run:
                 raise Failed(f"{self.name}: {name} asks for {what}: {how}, which its caller does not give")
         if "uses" in job:
             return self.call(name, job, contexts, asked)
-        matrix = filled(job.get("strategy", {}).get("matrix", {}), contexts).get("include", [{}])
+        matrix = filled(job.get("strategy", {}).get("matrix", {}), contexts)
         outputs = {}
-        for row in matrix:
+        for row in rows(matrix):
             title = " ".join([f"{self.name}: {name}", *map(str, row.values())])
             outputs = Job(self, name, job, {**contexts, "matrix": row}, asked, title).run()
         return outputs
@@ -104,6 +106,13 @@ class Run:
         called.inputs = {it: row.get("default") for it, row in declared.get("inputs", {}).items()} | inputs
         called.jobs()
         return {}
+
+
+def rows(matrix):
+    """The jobs of a matrix: those that it lists, or each value of one with each of another."""
+    if "include" in matrix:
+        return matrix["include"]
+    return [dict(zip(matrix, values)) for values in itertools.product(*matrix.values())]
 
 
 def needs(job):
@@ -215,7 +224,7 @@ class Job:
         env = self.filled_env(step.get("env", {}), {**self.env, **self.added})
         shell = SHELLS[step.get("shell") or self.run_of.file.get("defaults", {}).get("run", {}).get("shell") or self.kind]
         system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        variables = {**machine.host_variables(), **self.given(files), **env, "PATH": ":".join([*self.paths, system])}
+        variables = {**machine.host_variables(), **self.world.mirrors, **self.given(files), **env, "PATH": ":".join([*self.paths, system])}
         with open(log, "w") as file:
             done = self.machine.inside("root" if self.kind == "container" else "runner", [*shell, script],
                                        variables, self.workspace, stdout=file, stderr=file)

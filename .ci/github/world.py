@@ -27,6 +27,8 @@ class World:
         self.workflows = self.own = root / ".github/workflows"
         self.repository, self.programs = REPOSITORY, programs
         self.commit = None  # of the programs, where that is not the event's
+        self.variables = {}  # of the repository
+        self.mirrors = {}  # what a machine's environment says of them, beside what this host's does
         self.reuse = os.environ.get("REUSE", "")
         for place in (self.state, self.work / "programs", self.work / "log"):
             place.mkdir(parents=True, exist_ok=True)
@@ -42,13 +44,13 @@ class World:
 
     def new(self):
         """A repository without releases: of what is here, or, where the programs are another's, an empty one."""
-        for name in ("repository.git", "programs.git", "releases", "pages", "maintainer"):
+        for name in ("repository.git", "programs.git", "releases", "pages", "maintainer", "pulls"):
             shutil.rmtree(self.state / name, ignore_errors=True)
         for name in ("started", "attested"):
             (self.state / name).unlink(missing_ok=True)
             (self.state / name).touch()
             (self.state / name).chmod(0o666)
-        for name in ("releases", "maintainer"):
+        for name in ("releases", "maintainer", "pulls"):
             (self.state / name).mkdir()
             (self.state / name).chmod(0o777)
         for name in self.repositories.values():
@@ -61,7 +63,8 @@ class World:
     def renew(self):
         """Merges what is here now into main: all but what the scenes before have published."""
         push_here(self.state / "repository.git", "here")
-        kept = ["runtimes-src", "registry-site/records", "registry.json", "registry.json.minisig"]
+        kept = ["runtimes-src", "registry-site/records", "registry.json", "registry.json.minisig", "freshness.json",
+                "freshness.json.minisig"]
         with tempfile.TemporaryDirectory() as place:
             tree = ["--work-tree", place]
             self.git(*tree, "read-tree", "here")
@@ -82,7 +85,7 @@ class World:
                              machine.base(self.work, "runner")) as it:
             machine.put_programs(top)
             # CI: what is built here is kept for the jobs, and has to be what they would build.
-            variables = {**machine.host_variables(), "CI": "true", "HOME": "/home/runner", "USER": "runner", "GH_TOKEN":
+            variables = {**machine.host_variables(), **self.mirrors, "CI": "true", "HOME": "/home/runner", "USER": "runner", "GH_TOKEN":
                          server.token({"contents": "write"}), "FIELD_KIND": "runner", "FIELD_REUSE": self.reuse,
                          "PATH": "/home/runner/programs/dist/bin:/home/runner/.local/bin:/usr/local/bin:/usr/bin:/bin"}
             before = f"""

@@ -272,6 +272,23 @@ fn called_as_apptainer() {
         assert_eq!(output.stdout, format!("3 2 {here}/home\n/data\nhello\n"), "{output:?}");
         let output = call(user, "apptainer", &["exec", &image, "sh", "-c", "exit 7"]);
         assert_eq!(output.status, Some(7));
+        let output = call(user, "singularity", &["run", &image, "sh", "-c", "echo run $OWN"]);
+        assert_eq!(output.stdout, "run 1\n", "{output:?}");
+        // A shell ends with its input, which is nothing here.
+        let output = call(user, "apptainer", &["shell", &image]);
+        assert_eq!((output.status, output.stdout.as_str()), (Some(0), ""), "{output:?}");
+        // As HTCondor calls it: /tmp is below the directory of -W, and the job starts in that of --pwd.
+        let words = ["exec", "-S", "/tmp", "-W", &here, "--pwd", &here, "-B", &here];
+        let script = "echo x >/tmp/f; pwd; cat in.txt; ls -d $PWD/*/f; echo $HOME $OWN";
+        let words = [&words[..], &["--no-home", "-C", &image, "sh", "-c", script]].concat();
+        let output = call(user, "singularity", &words);
+        let lines: Vec<_> = output.stdout.lines().collect();
+        assert_eq!((lines[0], lines[1], lines[3]), (here.as_str(), "hello", "/tmp"), "{output:?}");
+        assert!(lines[2].starts_with(&here) && lines[2].ends_with("/f"), "{output:?}");
+        // As Snakemake and Nextflow do: another home, its own process ids, less of what it says.
+        let home = format!("{here}/home");
+        let words = ["-q", "exec", "--home", &home, "--pid", &image, "sh", "-c", "echo $HOME $$"];
+        assert_eq!(call(user, "singularity", &words).stdout, format!("{home} 1\n"));
         let output = call(user, "apptainer", &["exec", "--overlay", "x", &image, "ls"]);
         assert!(output.stderr.starts_with("error[USAGE]: apptainer --overlay has no counterpart"));
         assert_eq!(output.status, Some(125));

@@ -11,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -204,67 +205,139 @@ fn client() -> Option<(PathBuf, PathBuf)> {
     Some((sources, go))
 }
 
+/// Where Debian's golang-gopkg-yaml.v3-dev has the one package that the client takes from elsewhere.
+const YAML: &str = "/usr/share/gocode/src/gopkg.in/yaml.v3";
+
+/// Installs as the server of Joblet does, then finds the runtime as a job does: prints both as JSON, last.
 const PROGRAM: &str = r#"package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 
-	"github.com/ehsaniara/joblet/pkg/registry"
-	"github.com/ehsaniara/joblet/pkg/runtime"
+	"github.com/ehsaniara/joblet/internal/joblet/core"
+	"github.com/ehsaniara/joblet/internal/joblet/runtime"
+	"github.com/ehsaniara/joblet/pkg/config"
+	"github.com/ehsaniara/joblet/pkg/logger"
+	"github.com/ehsaniara/joblet/pkg/platform"
 )
 
 func main() {
-	spec, err := runtime.ParseRuntimeSpec(os.Args[2])
+	settings := &config.Config{}
+	settings.Runtime.BasePath = os.Args[3]
+	installer := core.NewRuntimeInstaller(settings, logger.New(), platform.NewPlatform())
+	request := &core.RuntimeInstallFromRegistryRequest{RuntimeSpec: os.Args[2], RegistryURL: os.Args[1]}
+	result, err := installer.InstallFromRegistry(context.Background(), request)
 	if err != nil {
 		panic(err)
 	}
-	client := registry.NewClient()
-	resolved, entry, err := client.ResolveVersion(context.Background(), spec, os.Args[1])
+	resolver := runtime.NewResolver(os.Args[3], platform.NewPlatform())
+	directory, err := resolver.FindRuntimeDirectory("demo")
 	if err != nil {
 		panic(err)
 	}
-	err = registry.NewDownloader().DownloadAndVerify(context.Background(), entry.DownloadURL, entry.Checksum, os.Args[3], nil)
+	found, err := resolver.ResolveRuntime("demo")
 	if err != nil {
 		panic(err)
 	}
-	fmt.Println(resolved.String())
+	listed, err := resolver.ListRuntimes()
+	if err != nil {
+		panic(err)
+	}
+	text, _ := json.Marshal(map[string]any{
+		"installed": result.InstallPath, "directory": directory, "runtime": found, "listed": listed,
+	})
+	fmt.Printf("\n%s\n", text)
 }
 "#;
 
-/// The same by the client itself: it resolves `@latest`, downloads and verifies.
+/// Copies the sources of a Go package, without its tests.
+fn take(world: &World, from: &Path, to: &str) {
+    let files =
+        std::fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    for file in files.map(|it| it.unwrap().path()) {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".go") && !name.ends_with("_test.go") {
+            world.write(&format!("{to}/{name}"), std::fs::read(&file).unwrap());
+        }
+    }
+}
+
+/// The same by the client itself, its registry, installer and resolver: it resolves `@latest`, downloads, verifies and
+/// unpacks, and a job's runtime is found.
 #[test]
 fn the_client_itself_installs_it() {
     let Some((sources, go)) = client() else { return };
-    let (world, server) = published();
-    for part in ["pkg/registry", "pkg/runtime", "pkg/semver"] {
-        world.write(&format!("go/{part}/.keep"), "");
-        let files = std::fs::read_dir(sources.join(part)).unwrap().map(|it| it.unwrap().path());
-        for file in files.filter(|it| it.extension().is_some_and(|it| it == "go")) {
-            let name = file.file_name().unwrap().to_str().unwrap();
-            if !name.ends_with("_test.go") {
-                world.write(&format!("go/{part}/{name}"), std::fs::read(&file).unwrap());
-            }
-        }
+    if !Path::new(YAML).exists() {
+        return not_applicable(
+            "Joblet's own client is not run: apt-get install golang-gopkg-yaml.v3-dev",
+        );
     }
-    world.write("go/go.mod", "module github.com/ehsaniara/joblet\n\ngo 1.21\n");
+    let (world, server) = published();
+    for part in ["registry", "runtime", "semver", "config", "logger", "platform"] {
+        take(&world, &sources.join("pkg").join(part), &format!("go/pkg/{part}"));
+    }
+    take(&world, &sources.join("internal/joblet/runtime"), "go/internal/joblet/runtime");
+    // Of its package the installer alone: the others need what is generated, and more of others.
+    let installer = "internal/joblet/core/runtime_installer.go";
+    world.write(&format!("go/{installer}"), std::fs::read(sources.join(installer)).unwrap());
+    take(&world, Path::new(YAML), "go/yaml");
+    world.write("go/yaml/go.mod", "module gopkg.in/yaml.v3\n\ngo 1.21\n");
+    world.write(
+        "go/go.mod",
+        "module github.com/ehsaniara/joblet\n\ngo 1.21\n\nrequire gopkg.in/yaml.v3 v3.0.1\n\n\
+         replace gopkg.in/yaml.v3 => ./yaml\n",
+    );
     world.write("go/try/main.go", PROGRAM);
+    let built = Command::new(&go)
+        .args(["build", "-o", "client", "./try"])
+        .current_dir(world.path("go"))
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOPROXY", "off")
+        .env("GOTOOLCHAIN", "local")
+        .env("GOCACHE", world.path("gocache"))
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let base = world.path("store");
     let run = |spec: &str| {
-        Command::new(&go)
-            .args(["run", "./try", server.address.trim_end_matches('/'), spec])
-            .arg(world.path("archive.tar.gz"))
-            .current_dir(world.path("go"))
-            .env("GOFLAGS", "-mod=mod")
-            .env("GOTOOLCHAIN", "local")
-            .env("GOCACHE", world.path("gocache"))
-            .output()
-            .unwrap()
+        // As root it prepares below /opt/joblet, which shall stay as it is.
+        let script = "[ $(id -u) != 0 ] || mount -t tmpfs tmpfs /opt; exec \"$@\"";
+        let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let before: &[&str] = if is_root { &["unshare", "--mount"] } else { &["env"] };
+        let mut command = Command::new(before[0]);
+        command.args(&before[1..]).args(["sh", "-c", script, "sh"]).arg(world.path("go/client"));
+        command.arg(server.address.trim_end_matches('/')).arg(spec).arg(&base);
+        command.env("TMPDIR", world.path("")).output().unwrap()
     };
     let output = run("demo@latest");
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "demo@1.1.0\n");
-    unpack(&std::fs::read(world.path("archive.tar.gz")).unwrap(), &world.path("store/demo/1.1.0"));
-    assert!(world.path("store/demo/1.1.0/runtime.yml").is_file());
-    assert!(!run("demo@1.2.0").status.success(), "yanked");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let found: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let place = base.join("demo/1.1.0");
+    let place = place.to_str().unwrap();
+    assert_eq!((&found["installed"], &found["directory"]), (&place.into(), &place.into()));
+    let runtime = &found["runtime"];
+    assert_eq!((&runtime["name"], &runtime["version"]), (&"demo".into(), &"1.1.0".into()));
+    assert_eq!(runtime["packages"], serde_json::json!(["demo=1.1.0"]));
+    assert_eq!(runtime["environment"]["DEMO"], "1: \"one\"");
+    assert_eq!(found["listed"][0]["Version"], "1.1.0", "{found}");
+    for mount in runtime["mounts"].as_array().unwrap() {
+        let source = mount["source"].as_str().unwrap();
+        assert!(Path::new(place).join(source).exists(), "{mount}");
+    }
+    // What the exchange above says that it unpacks is what it has unpacked.
+    let archive = world.path("dist/demo-1.1.0-amd64.tar.gz");
+    unpack(&std::fs::read(archive).unwrap(), &world.path("again"));
+    let compared = Command::new("diff")
+        .args(["-r", "--no-dereference", place])
+        .arg(world.path("again"))
+        .output()
+        .unwrap();
+    assert!(compared.status.success(), "{compared:?}");
+    let output = run("demo@1.2.0");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("not found"), "yanked: {said}");
 }

@@ -1,5 +1,16 @@
-"""Ray (not tested): workers in a runtime that has Ray, started on the node's own Ray."""
+"""Ray: on the nodes of a cluster, each of which is in a sandbox."""
+import socket
+import time
 import ray
 
-ray.init(runtime_env={"py_executable": "joblet-exec run --here --network=host --ipc=host --bind=/tmp/ray:/tmp/ray:rw "
-                                       "--env=RAY_* --runtime=python-3.11 python3"})
+
+@ray.remote(scheduling_strategy="SPREAD")
+def square(number):
+    time.sleep(2)  # long enough that one node does not do all of them
+    return number * number, socket.gethostname()
+
+
+if __name__ == "__main__":
+    ray.init()
+    squares, hosts = zip(*ray.get([square.remote(number) for number in range(10)]))
+    print(sum(squares), "by", len(set(hosts)), "nodes")

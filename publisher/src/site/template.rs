@@ -49,9 +49,12 @@ const ASSETS: [(&str, &str); 3] = [
     built_in!("assets", "icon.svg"),
 ];
 
-/// What `registry.json` and the records look like, for programs: name in `schema/`, text.
-pub(super) const SCHEMAS: [(&str, &str); 2] =
-    [built_in!("schema", "registry.schema.json"), built_in!("schema", "record.schema.json")];
+/// What `registry.json`, the records and `freshness.json` look like, for programs: name in `schema/`, text.
+pub(super) const SCHEMAS: [(&str, &str); 3] = [
+    built_in!("schema", "registry.schema.json"),
+    built_in!("schema", "record.schema.json"),
+    built_in!("schema", "freshness.schema.json"),
+];
 
 /// Pages that show nothing of the registry: template and path are one name.
 pub(super) const PLAIN: [&str; 6] = [

@@ -2,8 +2,10 @@
 
 use super::world::{World, deb, repository};
 use crate::skip::skip;
+use joblet_format::{Fresh, Freshness};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -124,6 +126,21 @@ fn set(document: &Value, pointer: &str, value: Value) -> Value {
     document
 }
 
+/// A `freshness.json` as a refresh writes it.
+fn freshness() -> Value {
+    let found = Fresh {
+        inputs_of: "2026-01-31T12:00:00Z".into(),
+        inputs: 120,
+        newer: 3,
+        security: 1,
+        fixes: vec!["CVE-2026-13176".into()],
+    };
+    let versions = BTreeMap::from([("1.0.0".parse().unwrap(), found)]);
+    let runtimes = BTreeMap::from([("demo".parse().unwrap(), versions)]);
+    let freshness = Freshness::new("2026-03-02T04:00:00Z".into(), runtimes);
+    serde_json::to_value(freshness).unwrap()
+}
+
 #[test]
 fn registry_and_records_follow_their_schemas() {
     let Some(tools) = tools() else { return };
@@ -137,8 +154,10 @@ fn registry_and_records_follow_their_schemas() {
     extended["extended"] = extended["runtimes"].take();
     extended["runtimes"] = json!({});
     // The first are right, each of the others has something wrong.
-    let right = 3;
-    let mut documents = vec![(0, registry.clone()), (1, record.clone()), (0, extended.clone())];
+    let fresh = freshness();
+    let right = 4;
+    let mut documents =
+        vec![(0, registry.clone()), (1, record.clone()), (0, extended.clone()), (2, fresh.clone())];
     documents
         .push((0, set(&extended, "/extended/demo/1.0.0/artifacts/arm64/parts/0/size", json!(0))));
     let release = "/runtimes/demo/1.0.0";
@@ -165,7 +184,17 @@ fn registry_and_records_follow_their_schemas() {
         documents.push((1, set(&record, below, value)));
     }
     documents.push((1, json!({ "name": "demo", "release": record["release"] })));
-    let schemas = ["registry", "record"]
+    for (below, value) in [
+        ("/version", json!("2")),
+        ("/checked_at", json!("2026-03-02")),
+        ("/runtimes/demo/1.0.0/security", json!(-1)),
+        ("/runtimes/demo/1.0.0/fixes/0", json!(7)),
+        ("/runtimes/demo/1.0.0/inputs_of", json!(null)),
+        ("/runtimes", json!({ "../demo": {} })),
+    ] {
+        documents.push((2, set(&fresh, below, value)));
+    }
+    let schemas = ["registry", "record", "freshness"]
         .map(|name| repository(&format!("registry-site/schema/{name}.schema.json")));
     let mut arguments = vec!["-c".to_owned(), VALIDATE.to_owned(), schemas.len().to_string()];
     arguments.extend(schemas.iter().map(|path| path.to_str().unwrap().to_owned()));

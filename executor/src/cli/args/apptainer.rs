@@ -365,6 +365,53 @@ mod tests {
     }
 
     #[test]
+    fn gpus_and_variables_are_the_callers() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect();
+        let gpu = Caller { gpu: true, ..Caller::default() };
+        for option in ["--nv", "--rocm"] {
+            let theirs = parse("apptainer", words(&format!("exec {option} -C a b")), &gpu);
+            let want = ours("run --network=host --gpu=all -w / --runtime=a -- b");
+            assert_eq!(theirs.unwrap(), want);
+        }
+        let variables = [
+            ("SINGULARITYENV_A", "1"),
+            ("APPTAINERENV_B", "2"),
+            ("APPTAINER_BINDPATH", "/x,/y:/z"),
+        ];
+        let variables = variables.map(|(name, value)| (name.into(), value.into())).into();
+        let caller = Caller { variables, ..Caller::default() };
+        let theirs = parse("singularity", words("exec --env A=3 -C a b"), &caller).unwrap();
+        let own = "--env=A=1 --env=B=2 -v /x:/x -v /y:/z";
+        let want = format!("run --network=host -w / {own} --env=A=3 --runtime=a -- b");
+        assert_eq!(theirs, ours(&want));
+    }
+
+    /// Those of Apptainer 1.3 that mean something else than every job has.
+    #[test]
+    fn what_has_no_counterpart_is_refused_by_name() {
+        for option in "--add-caps --allow-setuid --app --apply-cgroups --authfile --blkio-weight --compat \
+             --cpu-shares --disable-cache --dns --docker-login --drop-caps --fakeroot --fusemount --keep-privs \
+             --mount --network-args --no-mount --nvccli --oom-kill-disable --overlay --passphrase --pem-path \
+             --security --sharens --underlay --unsquash --vm --writable --writable-tmpfs -f -w -o"
+            .split_whitespace()
+        {
+            let error = parsed("apptainer", &format!("exec {option} x a b")).unwrap_err();
+            let want = format!("apptainer {option} has no counterpart in joblet-exec");
+            assert!(error.to_string().starts_with(&want), "{option}: {error}");
+        }
+        let error = parsed("apptainer", "exec --network bridge a b").unwrap_err().to_string();
+        assert!(error.starts_with("apptainer --network has no counterpart"), "{error}");
+        for command in
+            "build cache capability checkpoint config delete inspect instance key keyserver oci overlay \
+             plugin pull push registry remote search sif sign test verify"
+                .split_whitespace()
+        {
+            let error = parsed("singularity", &format!("{command} x")).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("singularity {command} has no")), "{error}");
+        }
+    }
+
+    #[test]
     fn versions_and_refusals() {
         for name in ["apptainer", "singularity"] {
             let Command::Print(text) = parsed(name, "--version").unwrap().command else { panic!() };

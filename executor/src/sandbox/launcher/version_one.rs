@@ -19,8 +19,8 @@ use std::{
 };
 
 /// How to have limits where version 1 refuses them.
-const REMEDY: &str = "with version 1 of control groups only root can limit; run as root, or boot the host with \
-                      systemd.unified_cgroup_hierarchy=1";
+const REMEDY: &str = "with version 1 of control groups only root can limit; have the engine limit it (srun --mem), run \
+                      as root, or boot the host with systemd.unified_cgroup_hierarchy=1";
 
 /// Files and their content, of a controller; and whether a kernel may lack it.
 fn settings(limits: Limits, controller: &str) -> Vec<(&'static str, String, bool)> {

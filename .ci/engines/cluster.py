@@ -1,0 +1,177 @@
+"""A cluster while it is used, and what counts the checks."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import textwrap
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+SLURM = ROOT / ".ci/slurm"
+RUN = pathlib.Path(os.environ.get("JX_RUN", "/tmp/joblet-cluster"))
+# The shared file system, as this machine and as the nodes see it.
+SHARED, MOUNTED = RUN / "shared", "/mnt/shared"
+USER = "nobody"
+REGISTRY = "http://127.0.0.1:8123"
+
+SERVER = r"""
+import http.server, os, sys
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, form, *args):
+        with open(sys.argv[2], "a") as log:
+            log.write(self.path + "\n")
+os.chdir(sys.argv[1])
+server = http.server.ThreadingHTTPServer(("0.0.0.0", 8123), Handler)
+open(sys.argv[2], "w").close()
+server.serve_forever()
+"""
+
+
+class Checks:
+    """What was checked, and what did not hold."""
+
+    def __init__(self):
+        self.failed, self.count, self.began = [], 0, time.monotonic()
+
+    def check(self, name, good, detail=""):
+        """Counts and prints a check; the details of one that failed."""
+        self.count += 1
+        print(f"{'ok' if good else 'not ok'} {name}", flush=True)
+        if not good:
+            self.failed.append(name)
+            print(textwrap.indent(shown(detail), "    "), flush=True)
+
+    def summary(self):
+        took = time.monotonic() - self.began
+        return f"{self.count - len(self.failed)} of {self.count} checks hold, {took:.0f} s"
+
+
+def shown(detail):
+    """What a command wrote, or anything else: beginning and end of it."""
+    if isinstance(detail, subprocess.CompletedProcess):
+        detail = f"status {detail.returncode}\n{detail.stdout}\n{detail.stderr}"
+    text = str(detail)
+    return text if len(text) < 4000 else f"{text[:2000]}\n…\n{text[-2000:]}"
+
+
+CHECKS = Checks()
+check = CHECKS.check
+
+
+def example(name, changed=()):
+    """Puts a shipped example (executor/engines) into the home directory of the nodes, with texts changed where a site
+    would; its name there."""
+    text = (ROOT / "executor/engines" / name).read_text()
+    for before, after in dict(changed).items():
+        if before not in text:
+            raise SystemExit(f"cluster: {name} has no {before!r}")
+        text = text.replace(before, after)
+    to = SHARED / "home" / name.replace("/", "-")
+    to.write_text(text)
+    to.chmod(0o755)
+    return to.name
+
+
+def wait_for(done, seconds=60):
+    """Waits until `done()`, on a busy machine for long. Whether it came to that."""
+    for _ in range(10 * seconds):
+        if done():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+class Cluster:
+    """A cluster while it is used: `with Cluster(JX_GPUS=4) as cluster`."""
+
+    def __init__(self, nodes=3, **settings):
+        self.nodes, self.servers = nodes, []
+        self.env = {**os.environ, "JX_RUN": str(RUN), "JX_USER": USER, "JX_CPUS": "8", "JX_KILLWAIT": "15",
+                    "JX_ENV": f"HOME={MOUNTED}/home XDG_CACHE_HOME=/mnt/local/cache PATH={MOUNTED}/bin:{os.environ['PATH']} "
+                              f"JX={MOUNTED}/jx", **settings}
+
+    def __enter__(self):
+        started = subprocess.run([SLURM, "start", str(self.nodes)], env=self.env, stderr=subprocess.PIPE, text=True)
+        if started.returncode:
+            raise SystemExit(f"cluster: Slurm does not start: {started.stderr}")
+        return self
+
+    def __exit__(self, *_):
+        for server in self.servers:
+            server.kill()
+            server.wait()
+        subprocess.run([SLURM, "stop"], env=self.env, stderr=subprocess.DEVNULL)
+
+    def run(self, host, *command, who="user", limit=300, cwd=MOUNTED):
+        """Runs a command on a host; its result, with 137 after a time limit."""
+        line = ["timeout", "-s", "KILL", str(limit), SLURM, who, host, "env", "-C", cwd, *command]
+        return subprocess.run(line, env=self.env, capture_output=True, text=True, cwd="/", stdin=subprocess.DEVNULL)
+
+    def sh(self, script, **more):
+        """Runs a script of the user on the head node."""
+        return self.run("head", "bash", "-c", script, **more)
+
+    def srun(self, options, words, store=f"{MOUNTED}/store", **more):
+        """Runs `joblet-exec run` of these words by srun."""
+        return self.sh(f"export JOBLET_EXEC_STORE={store} JOBLET_EXEC_REGISTRY={MOUNTED}/registry; "
+                       f"srun {options} $JX run {words}", **more)
+
+    def here(self, script, **more):
+        """Runs a script of the user in the home directory that the nodes share, with a store there."""
+        before = f"export JOBLET_EXEC_STORE={MOUNTED}/store JOBLET_EXEC_REGISTRY={MOUNTED}/registry; "
+        return self.sh(before + script, cwd=f"{MOUNTED}/home", **more)
+
+    def batch(self, name, options, script):
+        """Submits a script; the job's number."""
+        (SHARED / name).write_text(f"#!/bin/bash\n#SBATCH --output=/dev/null --mem=50 {options}\n{script}\n")
+        return self.here(f"sbatch --parsable {MOUNTED}/{name}").stdout.strip()
+
+    def wipe(self, store):
+        """Empties a store, on every node."""
+        for node in range(self.nodes):
+            self.run(f"n{node + 1}", "rm", "-rf", store, who="exec")
+
+    def serve(self):
+        """A registry at port 8123 of each node; what is asked for is counted."""
+        if self.servers:
+            return
+        (RUN / "server.py").write_text(SERVER)
+        logs = [SHARED / f"requests-n{node + 1}" for node in range(self.nodes)]
+        for node, log in enumerate(logs):
+            log.unlink(missing_ok=True)
+            line = [SLURM, "exec", f"n{node + 1}", "python3", str(RUN / "server.py"), f"{MOUNTED}/registry",
+                    f"{MOUNTED}/{log.name}"]
+            self.servers.append(subprocess.Popen(line, env=self.env, stderr=subprocess.DEVNULL))
+        if not wait_for(lambda: all(log.exists() for log in logs)):
+            raise SystemExit("cluster: no server of the registry")
+
+    def archives(self):
+        """How often the archive was asked for, all nodes together; the count begins again."""
+        total = 0
+        for log in SHARED.glob("requests-*"):
+            total += sum(".tar." in line and ".index" not in line for line in log.read_text().splitlines())
+            log.write_text("")
+        return total
+
+    def array(self, tasks, store, command, registry=REGISTRY):
+        """Runs an array: how many of its tasks succeeded, what the others said, and the seconds from the submission to
+        the end of the last one."""
+        out = SHARED / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(mode=0o777)
+        out.chmod(0o777)
+        (SHARED / "array.sh").write_text(textwrap.dedent(f"""\
+            #!/bin/bash
+            #SBATCH --array=1-{tasks} --output=/dev/null --mem=50
+            export JOBLET_EXEC_STORE={store} JOBLET_EXEC_REGISTRY={registry}
+            {command} 2>{MOUNTED}/out/$SLURM_ARRAY_TASK_ID && echo done >{MOUNTED}/out/$SLURM_ARRAY_TASK_ID
+            """))
+        start = time.time()
+        ended = self.sh(f"sbatch --wait {MOUNTED}/array.sh", limit=600)
+        # sbatch itself looks every ten seconds.
+        seconds = max((each.stat().st_mtime for each in out.iterdir()), default=start) - start
+        texts = [(out / str(task)).read_text() if (out / str(task)).exists() else "did not begin\n"
+                 for task in range(1, tasks + 1)]
+        wrong = [text for text in texts if text != "done\n"]
+        return tasks - len(wrong), "".join(sorted(set(wrong))) + (ended.stderr if wrong else ""), seconds

@@ -1,0 +1,47 @@
+"""What a task of an array costs, in sandboxes and without, interleaved."""
+
+import shutil
+import statistics
+
+import runs
+
+from .cluster import MOUNTED, SHARED, check
+
+BWRAP = ("bwrap --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64 --proc /proc "
+         "--dev /dev --unshare-all true")
+
+
+def ways():
+    """How a task may be started."""
+    found = {"true": "true", "joblet-exec": "$JX run tools true", "bwrap": BWRAP}
+    image = SHARED / "image"
+    if shutil.which("ch-run"):
+        if not image.exists():
+            shutil.copytree(next((SHARED / "store").glob("tools-*")) / "isolated", image, symlinks=True)
+            for name in ("dev", "proc", "sys", "tmp", "etc", "mnt", "home", "root", "var", "run"):
+                (image / name).mkdir(exist_ok=True)
+            for name in ("passwd", "group", "hosts", "resolv.conf"):
+                (image / "etc" / name).touch()
+        found["ch-run"] = f"ch-run {MOUNTED}/image -- true"
+    return found
+
+
+def cost(cluster, tasks, rounds, most):
+    """Milliseconds a task, of an array on node-local stores: at most `most` times what plain `true` takes."""
+    store = "/mnt/local/store"
+    cluster.here(f"srun -N{cluster.nodes} $JX install -q --store={store} tools")
+    times = {way: [] for way in ways()}
+    for round_ in range(rounds):
+        # Not always in the same order: what is first finds another cache.
+        order = list(ways().items())
+        for way, command in order if round_ % 2 == 0 else order[::-1]:
+            good, wrong, seconds = cluster.array(tasks, store, command)
+            if good != tasks:
+                check(f"cost of {way}", False, wrong)
+            times[way].append(1000 * seconds / tasks)
+    nodes = "one node" if cluster.nodes == 1 else f"{cluster.nodes} nodes"
+    runs.write({"table": f"an array of {tasks} tasks on {nodes}", "unit": "ms a task", "samples": times})
+    medians = {way: statistics.median(found) for way, found in times.items()}
+    text = ", ".join(f"{way} {found:.1f}" for way, found in medians.items())
+    check(f"milliseconds a task of an array of {tasks} on {nodes}: {text}",
+          medians["joblet-exec"] <= most * medians["true"], times)

@@ -1,0 +1,71 @@
+"""Other engines, with the examples that are shipped (executor/engines)."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from .cluster import MOUNTED, ROOT, SHARED, check, example
+
+# As they are tested; executor/engines/README.md names the same.
+SUBMITIT, DASK, SNAKEMAKE, PARSL, RAY = ("submitit==1.5.4", "dask-jobqueue==0.9.0", "snakemake==9.27.1",
+                                        "parsl==2026.10.26", "ray==2.60.0")
+
+
+def packages(name, *wanted):
+    """Packages of the Python package index for this host's Python, installed once below target/; where nodes see them."""
+    place = ROOT / "target" / f"cluster-{name}"
+    complete = place / "complete"
+    if not complete.exists() or complete.read_text() != " ".join(wanted):
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+                        "--root-user-action=ignore", "--target", str(place), *wanted], check=True)
+        # Programs find the Python of where they are.
+        for script in filter(pathlib.Path.is_file, (place / "bin").iterdir()):
+            lines = script.read_bytes().split(b"\n", 1)
+            if lines[0].startswith(b"#!") and b"python" in lines[0]:
+                script.write_bytes(b"#!/usr/bin/env python3\n" + lines[1])
+        complete.write_text(" ".join(wanted))
+    shutil.copytree(place, SHARED / name, symlinks=True)
+    return f"{MOUNTED}/{name}"
+
+
+def run_of(place, *options):
+    """How the examples start tasks, with packages in the runtime that a runtime of theirs would have."""
+    return " ".join([f"{MOUNTED}/jx run --profile=slurm --bind={place}:{place} --env=PYTHONPATH={place} "
+                     f"--env=PATH={place}/bin:/usr/bin:/bin", *options, "--runtime=tools"])
+
+
+def by_python(cluster):
+    """Engines that start Python: submitit, dask-jobqueue, Parsl."""
+    place = packages("python", SUBMITIT, DASK, PARSL)
+    run = run_of(place, "--env=SUBMITIT*", "--env=DASK*")
+    before = (f"export PATH={MOUNTED}/bin:{place}/bin:/usr/bin:/bin PYTHONPATH={place} RUN_OF_TASKS='{run}' "
+              f"PYTHON_OF_TASKS='{run} python3' MEMORY_OF_TASKS=")
+    done = cluster.here(f"{before}400M; python3 {example('submitit/work.py')}")
+    check(f"{SUBMITIT}: three tasks", done.stdout.endswith("[11, 22, 33]\n"), done)
+    done = cluster.here(f"{before}400MB; python3 {example('dask/work.py')}")
+    check(f"{DASK}: two workers", done.stdout == "285\n", done)
+    done = cluster.here(f"{before}1; python3 {example('parsl/work.py')}")
+    check(f"{PARSL}: ten calls", done.stdout.endswith("285\n"), done)
+
+
+def ray(cluster):
+    """Ray, all of it on each node in a sandbox."""
+    place = packages("ray", RAY)
+    example("ray/work.py")
+    name = example("ray/ray.sbatch", {"joblet-exec run --profile=slurm --runtime=python-3.11": run_of(place, "--env=RAY*"),
+                                      "work.py": "ray-work.py", "--mem=8G": "--mem=3000 --output=ray.out"})
+    done = cluster.here(f"sbatch --wait {name}; cat ray.out")
+    check(f"{RAY}: two nodes, each in a sandbox", "285 by 2 nodes" in done.stdout, done)
+
+
+def by_apptainer(cluster):
+    """Engines that call Singularity or Apptainer."""
+    snakemake = packages("snakemake", SNAKEMAKE)
+    done = cluster.here(f"export PYTHONPATH={snakemake}; $JX install -q tools; "
+                        f"/usr/bin/python3 -m snakemake -s {example('snakemake/Snakefile')} --cores 1 "
+                        f"--software-deployment-method apptainer --config runtime={MOUNTED}/store/tools-1.0.0")
+    made = SHARED / "home/squares.txt"
+    check(f"{SNAKEMAKE}: a rule in a runtime, by Singularity's command line",
+          made.exists() and made.read_text() == "[0, 1, 4, 9]\n", done)
