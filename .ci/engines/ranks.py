@@ -115,8 +115,9 @@ def torch(cluster):
     (SHARED / "home/train.py").write_text(TRAIN)
     before = (f"export JOBLET_EXEC_REGISTRY={MOUNTED}/torch-registry JOBLET_EXEC_STORE={MOUNTED}/torch-store "
               "OMP_NUM_THREADS=1; $JX install -q torch-1; ")
+    # 1.13 does not read the default of -r and -t with Python 3.11, whose flags are no longer listed with none of them set.
     name = example("slurm/torch.sbatch", {"--gres=gpu:4": "--mem=1500 --output=torch.out", " --gpu=4": "", "_node=4": "_node=2",
-                                          "python-3.11-pytorch-cuda": "torch-1"})
+                                          "python-3.11-pytorch-cuda": "torch-1", "train.py": "-r 1 -t 1 train.py"})
     done = cluster.here(f"{before} sbatch --wait {name}; cat torch.out")
     check("slurm/torch.sbatch: torchrun on two nodes that meet by name, two ranks each",
           "4 ranks on n1 n2 agree: True" in done.stdout, done)
