@@ -116,7 +116,7 @@ def examples(cluster):
           done)
     name = example("slurm/array.sbatch", {**runtime, **registry, "/local/$USER": "/mnt/local/example",
                                           "1-200 --mem=2G": "1-6 --mem=50 --output=/dev/null"})
-    done = cluster.here(f"unset JOBLET_EXEC_STORE JOBLET_EXEC_REGISTRY; sbatch --wait {name}; ls made-*")
+    done = cluster.here(f"unset JOBLET_EXEC_STORE JOBLET_EXEC_REGISTRY; sbatch --wait {name}; ls made-[0-9]*")
     check("slurm/array.sbatch: six tasks", done.stdout.split()[-6:] == [f"made-{n}" for n in range(1, 7)], done)
     prolog = example("slurm/taskprolog.sh", {**registry, "/local/$SLURM_JOB_USER": "/mnt/local/prolog",
                                                "/shared/joblet": f"{MOUNTED}/store"})

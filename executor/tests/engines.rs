@@ -282,9 +282,9 @@ fn called_as_apptainer() {
         let script = "echo x >/tmp/f; pwd; cat in.txt; ls -d $PWD/*/f; echo $HOME $OWN";
         let words = [&words[..], &["--no-home", "-C", &image, "sh", "-c", script]].concat();
         let output = call(user, "singularity", &words);
-        let lines: Vec<_> = output.stdout.lines().collect();
-        assert_eq!((lines[0], lines[1], lines[3]), (here.as_str(), "hello", "/tmp"), "{output:?}");
-        assert!(lines[2].starts_with(&here) && lines[2].ends_with("/f"), "{output:?}");
+        let told: Vec<_> = output.stdout.lines().collect();
+        assert_eq!((told[0], told[1], told[3]), (here.as_str(), "hello", "/tmp"), "{output:?}");
+        assert!(told[2].starts_with(&here) && told[2].ends_with("/f"), "{output:?}");
         // As Snakemake and Nextflow do: another home, its own process ids, less of what it says.
         let home = format!("{here}/home");
         let words = ["-q", "exec", "--home", &home, "--pid", &image, "sh", "-c", "echo $HOME $$"];

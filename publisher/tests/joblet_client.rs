@@ -259,7 +259,7 @@ fn take(world: &World, from: &Path, to: &str) {
         std::fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
     for file in files.map(|it| it.unwrap().path()) {
         let name = file.file_name().unwrap().to_str().unwrap();
-        if name.ends_with(".go") && !name.ends_with("_test.go") {
+        if file.extension().is_some_and(|it| it == "go") && !name.ends_with("_test.go") {
             world.write(&format!("{to}/{name}"), std::fs::read(&file).unwrap());
         }
     }
