@@ -1,4 +1,4 @@
-//! What is inside an image of containers, by the databases of its own package managers.
+//! What is inside an image of containers, by the databases of its own package managers: dpkg, apk, rpm, Python.
 
 use crate::{
     error::Error,
@@ -6,25 +6,21 @@ use crate::{
     record::{
         components::{Component, field, is_web},
         licence::{self, Licence},
+        rpm,
         sbom::percent,
     },
     source::Source,
     tree::{Tree, assemble::IMAGE},
 };
 use joblet_format::Arch;
+use std::collections::BTreeSet;
 
 /// Most bytes of a database or metadata file.
 const MAX_TEXT: u64 = 64 << 20;
-/// Databases of rpm, which are SQLite, Berkeley DB or its own: none is read here.
-const RPM: [&str; 5] = [
-    "var/lib/rpm/rpmdb.sqlite",
-    "var/lib/rpm/Packages",
-    "var/lib/rpm/Packages.db",
-    "usr/lib/sysimage/rpm/rpmdb.sqlite",
-    "usr/lib/sysimage/rpm/Packages.db",
-];
+/// Most bytes of a database of rpm.
+const MAX_DATABASE: u64 = 512 << 20;
 
-/// The packages that dpkg, apk and Python have installed in the image below `tree`, and what its maintainer should
+/// The packages that dpkg, apk, rpm and Python have installed in the image below `tree`, and what its maintainer should
 /// know of those that are not found.
 ///
 /// # Errors
@@ -72,7 +68,7 @@ pub fn find(
                 value.map(str::to_owned).filter(|value| !value.is_empty())
             };
             let (Some(name), Some(version)) = (line("P:"), line("V:")) else { continue };
-            let licence = Licence { expression: line("L:"), ..Licence::default() };
+            let licence = licence::of_words(&name, &line("L:").unwrap_or_default());
             let purl = locator("apk", &name, &version);
             found.push(component((name, version), licence, line("U:"), purl));
         }
@@ -91,14 +87,55 @@ pub fn find(
         let licence = licence::of_python(&name, head);
         found.push(component((name, version), licence, field(head, "Home-page"), purl));
     }
+    let (packages, notes) = of_rpm(tree)?;
+    for package in packages {
+        let rpm::Package { name, version, epoch, arch, licence, homepage } = package;
+        let (epoch, shown) = epoch.map_or((String::new(), version.clone()), |epoch| {
+            (format!("&epoch={epoch}"), format!("{epoch}:{version}"))
+        });
+        let (name_, version, arch) = (percent(&name), percent(&version), percent(&arch));
+        let purl = format!(
+            "pkg:rpm/{distribution}/{name_}@{version}?arch={arch}&distro={distribution}-{suite}{epoch}"
+        );
+        let licence = licence::of_words(&name, &licence);
+        found.push(component((name, shown), licence, Some(homepage), purl));
+    }
     found.sort_by(|a, b| a.purl.cmp(&b.purl));
     found.dedup_by(|a, b| a.purl == b.purl);
-    let rpm = RPM.iter().find(|path| tree.file(path).is_some());
-    let note = rpm.map(|path| {
-        let name = &source.name;
-        format!("{name}: `{path}` is a database of rpm, which is not read: its packages are not in the bill of materials")
+    let name = &source.name;
+    let note = (!notes.is_empty()).then(|| {
+        let notes = notes.join("; ");
+        format!("{name}: {notes}: what is in it is not in the bill of materials")
     });
     Ok((found, note))
+}
+
+/// The packages in databases of rpm, and which of them cannot be read.
+fn of_rpm(tree: &Tree) -> Result<(Vec<rpm::Package>, Vec<String>), Error> {
+    let (mut found, mut notes, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let places =
+        rpm::DIRECTORIES.iter().flat_map(|at| rpm::FILES.map(|name| format!("{at}/{name}")));
+    for path in places {
+        let Some((_, content)) = tree.file(&path) else { continue };
+        // One directory may be a link to the other.
+        if !seen.insert(tree.resolve(&path)) {
+            continue;
+        }
+        if content.len() > MAX_DATABASE {
+            notes.push(format!("`{path}` is larger than {MAX_DATABASE} bytes"));
+            continue;
+        }
+        let bytes = content.whole(MAX_DATABASE).map_err(Error::file("read", &path))?;
+        match rpm::packages(&bytes) {
+            Ok(packages) => found.extend(packages),
+            Err(reason) => notes.push(format!("`{path}` cannot be read: {reason}")),
+        }
+        let log = format!("{path}-wal");
+        if tree.file(&log).is_some_and(|(_, content)| !content.is_empty()) {
+            notes.push(format!("`{log}` has changes that are not read"));
+        }
+    }
+    Ok((found, notes))
 }
 
 fn component(
@@ -167,6 +204,8 @@ mod tests {
         ];
         assert_eq!(purls, want);
         assert_eq!(found[0].licence.expression.as_deref(), Some("MIT"));
-        assert!(note.unwrap().contains("`var/lib/rpm/rpmdb.sqlite` is a database of rpm"));
+        let said =
+            "`var/lib/rpm/rpmdb.sqlite` cannot be read: not a database of a kind that is known";
+        assert!(note.unwrap().contains(said));
     }
 }

@@ -82,6 +82,21 @@ pub fn of_python(package: &str, metadata: &str) -> Licence {
     licence
 }
 
+/// Licences of a package of apk or rpm, which write expressions, or something that is nearly one.
+pub fn of_words(package: &str, text: &str) -> Licence {
+    let mut licence = Licence::default();
+    if text.trim().is_empty() {
+        return licence;
+    }
+    licence.expression = licence.expression_of(text);
+    if licence.expression.is_none() {
+        licence = Licence::default();
+        licence.expression = Some(licence.refer(&format!("{package}-licence")));
+        licence.comment = Some(format!("The package names: {}.", text.trim()));
+    }
+    licence
+}
+
 /// The common licences of Debian that a free-form copyright file refers to.
 fn mentioned(copyright: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
@@ -105,6 +120,41 @@ impl Licence {
         let reference = format!("LicenseRef-{}", name.chars().map(plain).collect::<String>());
         self.references.insert(reference.clone(), name.to_owned());
         reference
+    }
+
+    /// An expression whose operators may be in lower case, of names that may be those of older lists; none if it is
+    /// not an expression.
+    fn expression_of(&mut self, text: &str) -> Option<String> {
+        let spaced = text.replace('(', " ( ").replace(')', " ) ");
+        let (mut out, mut depth, mut operand) = (String::new(), 0_usize, false);
+        for word in spaced.split_whitespace() {
+            let operator = word.to_ascii_uppercase();
+            match (word, operator.as_str(), operand) {
+                ("(", _, false) => {
+                    depth += 1;
+                    out.push('(');
+                }
+                (")", _, true) => {
+                    depth = depth.checked_sub(1)?;
+                    out.push(')');
+                }
+                (_, "AND" | "OR" | "WITH", true) => {
+                    out.extend([" ", &operator, " "]);
+                    operand = false;
+                }
+                (_, "AND" | "OR" | "WITH", false) | ("(" | ")", ..) | (_, _, true) => return None,
+                (exception, ..) if out.ends_with(" WITH ") => {
+                    let plain = |c: char| c.is_ascii_alphanumeric() || "-.".contains(c);
+                    out.extend(exception.chars().all(plain).then_some(exception));
+                    operand = out.ends_with(exception);
+                }
+                (name, _, false) => {
+                    out += &spdx(name).unwrap_or_else(|| self.refer(name));
+                    operand = true;
+                }
+            }
+        }
+        (operand && depth == 0).then_some(out)
     }
 
     /// Parses a synopsis such as `GPL-2+ or Artistic, and MIT` to terms for AND. `None` if it is prose.
@@ -243,6 +293,35 @@ const NAMES: [(&str, &str); 53] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_of_apk_and_rpm() {
+        for (text, want) in [
+            ("MIT", "MIT"),
+            (
+                "GPL-2.0-or-later AND (MIT OR BSD-3-Clause)",
+                "GPL-2.0-or-later AND (MIT OR BSD-3-Clause)",
+            ),
+            ("GPLv2+ and LGPLv2.1", "GPL-2.0-or-later AND LGPL-2.1-only"),
+            ("GPL-3.0-or-later WITH GCC-exception-3.1", "GPL-3.0-or-later WITH GCC-exception-3.1"),
+            ("Public Domain", "LicenseRef-p-licence"),
+            ("MIT BSD GPL2+", "LicenseRef-p-licence"),
+            ("MIT AND", "LicenseRef-p-licence"),
+            ("(MIT", "LicenseRef-p-licence"),
+            ("MIT)", "LicenseRef-p-licence"),
+            ("MIT WITH a/b", "LicenseRef-p-licence"),
+            ("Strange", "LicenseRef-Strange"),
+        ] {
+            let licence = of_words("p", text);
+            assert_eq!(licence.expression.as_deref(), Some(want), "{text}");
+            assert_eq!(
+                licence.references.contains_key(want),
+                want.starts_with("LicenseRef"),
+                "{text}"
+            );
+        }
+        assert_eq!(of_words("p", " "), Licence::default());
+    }
 
     fn expression(copyright: &str) -> String {
         of_debian("demo", copyright).expression.unwrap_or_default()

@@ -12,6 +12,7 @@ pub mod files;
 pub mod image_packages;
 pub mod licence;
 pub mod provenance;
+mod rpm;
 pub mod sbom;
 pub(crate) mod updates;
 

@@ -9,6 +9,7 @@ mod image_sources;
 mod images;
 mod parts;
 mod readme;
+mod rpm;
 mod sources;
 mod standards;
 mod verify;

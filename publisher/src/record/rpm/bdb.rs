@@ -1,0 +1,94 @@
+//! `Packages`: a hash of Berkeley DB. Numbers have the order of the machine that made it.
+//!
+//! Page 0 describes the file: its magic number at 12, the size of a page at 20. A page begins with 26 bytes: the
+//! next page at 16, how many items at 20, where free space begins at 22, its kind at 25. Items of a page of the hash
+//! are keys and values in turn; a value that does not fit names the first of the pages that have it.
+
+use super::big;
+
+const MAGIC: u32 = 0x0006_1561;
+const PAGE_HEADER: usize = 26;
+/// Kinds of pages: of the hash, sorted or not; of what did not fit.
+const HASH: [u8; 2] = [2, 13];
+const OVERFLOW: u8 = 7;
+/// Kinds of items: on the page; elsewhere.
+const HERE: u8 = 1;
+const ELSEWHERE: u8 = 3;
+const CUT: &str = "a page that is cut off";
+
+/// The values of all keys but those that are shorter than a header: the counter.
+///
+/// # Errors
+/// What is wrong with the file.
+pub(super) fn values(file: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+    let swapped = match big(file, 12) {
+        Some(MAGIC) => false,
+        Some(magic) if magic.swap_bytes() == MAGIC => true,
+        _ => return Err("not a database of a kind that is known"),
+    };
+    let size = Pages { file, swapped, size: 0 }.long(file, 20).ok_or(CUT)? as usize;
+    if !(512..=65536).contains(&size) {
+        return Err(CUT);
+    }
+    let pages = Pages { file, swapped, size };
+    let mut values = Vec::new();
+    for page in file.chunks_exact(size).skip(1) {
+        if !HASH.contains(&page[25]) {
+            continue;
+        }
+        let items = pages.short(page, 20).ok_or(CUT)? as usize;
+        // Where each item begins; they are put in from the end of the page.
+        for item in (1..items).step_by(2) {
+            let start = |item: usize| pages.short(page, PAGE_HEADER + 2 * item).map(usize::from);
+            let (at, end) = (start(item).ok_or(CUT)?, start(item - 1).ok_or(CUT)?);
+            match page.get(at) {
+                Some(&HERE) => {
+                    let value = page.get(at + 1..end).ok_or(CUT)?;
+                    values.extend((value.len() > 8).then(|| value.to_vec()));
+                }
+                Some(&ELSEWHERE) => {
+                    let first = pages.long(page, at + 4).ok_or(CUT)?;
+                    let length = pages.long(page, at + 8).ok_or(CUT)? as usize;
+                    values.push(pages.chain(first, length)?);
+                }
+                _ => return Err("a value of a kind that is not known"),
+            }
+        }
+    }
+    Ok(values)
+}
+
+struct Pages<'f> {
+    file: &'f [u8],
+    swapped: bool,
+    size: usize,
+}
+
+impl Pages<'_> {
+    fn long(&self, page: &[u8], at: usize) -> Option<u32> {
+        big(page, at).map(|number| if self.swapped { number.swap_bytes() } else { number })
+    }
+
+    fn short(&self, page: &[u8], at: usize) -> Option<u16> {
+        let number = u16::from_be_bytes(page.get(at..at + 2)?.try_into().ok()?);
+        Some(if self.swapped { number.swap_bytes() } else { number })
+    }
+
+    /// `length` bytes on the pages from `first` on.
+    fn chain(&self, first: u32, length: usize) -> Result<Vec<u8>, &'static str> {
+        let (mut bytes, mut next) = (Vec::new(), first);
+        // Each page has some of them, so that a circle ends.
+        while bytes.len() < length {
+            let start = (next as usize).checked_mul(self.size).ok_or(CUT)?;
+            let page = self.file.get(start..).and_then(|it| it.get(..self.size)).ok_or(CUT)?;
+            let count = self.short(page, 22).ok_or(CUT)? as usize;
+            if page[25] != OVERFLOW || count == 0 {
+                return Err("a value whose pages are others");
+            }
+            bytes.extend(page[PAGE_HEADER..].get(..count).ok_or(CUT)?);
+            next = self.long(page, 16).ok_or(CUT)?;
+        }
+        bytes.truncate(length);
+        Ok(bytes)
+    }
+}
