@@ -1,0 +1,77 @@
+"""What .ci/images-out and .ci/images-in have in common: checks of one line each, trees, programs."""
+
+import hashlib
+import os
+import pathlib
+import stat
+import subprocess
+import sys
+import textwrap
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SOURCES = pathlib.Path(os.environ.get("SOURCES", ROOT / "runtimes-src")).resolve()
+DIST = pathlib.Path(os.environ.get("DIST", ROOT / "dist")).resolve()
+PUBLISH = os.environ.get("JOBLET_PUBLISH", str(ROOT / "target/release/joblet-publish"))
+EXEC = os.environ.get("JOBLET_EXEC", str(ROOT / "dist/bin/joblet-exec"))
+ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+# What an image has beside the runtime.
+PLACES = {"dev", "home", "proc", "root", "run", "sys", "tmp", "var", "var/tmp", "work"}
+failed, passed = [], []
+
+
+def check(name, good, detail=""):
+    """Counts and prints a check; the details of one that failed."""
+    (passed if good else failed).append(name)
+    print(f"{'ok' if good else 'not ok'} {name}", flush=True)
+    if not good:
+        print(textwrap.indent(str(detail)[-1500:], "    "), flush=True)
+
+
+def run(*words, **more):
+    """What a program prints; ends here if it fails."""
+    more = {"check": True, "stdout": subprocess.PIPE, "text": True, **more}
+    return subprocess.run([str(word) for word in words], **more).stdout
+
+
+def tree(root):
+    """Each path below `root` with its kind, mode, and content or target; no time, which engines keep or not."""
+    found = {}
+    for directory, names, files in os.walk(root):
+        for name in names + files:
+            path = pathlib.Path(directory, name)
+            data = path.lstat()
+            if stat.S_ISLNK(data.st_mode):
+                what = os.readlink(path)
+            elif stat.S_ISREG(data.st_mode):
+                what = hashlib.sha256(path.read_bytes()).hexdigest()
+            else:
+                what = stat.S_IFMT(data.st_mode)
+            mode = 0 if stat.S_ISLNK(data.st_mode) else data.st_mode
+            found[str(path.relative_to(root))] = (mode, data.st_uid, what)
+    return found
+
+
+def differences(found, want):
+    names = [name for name in found.keys() | want.keys() if found.get(name) != want.get(name)]
+    return [(name, found.get(name), want.get(name)) for name in sorted(names) if name not in PLACES]
+
+
+def digests(layout):
+    """The blobs of a layout."""
+    return sorted(path.name for path in pathlib.Path(layout, "blobs/sha256").iterdir())
+
+
+def begin(script):
+    """Starts this script again as root with one clean view of cgroups, in mounts of its own: crun refuses a mixture."""
+    if os.geteuid() != 0:
+        sys.exit(f"{script}: as root: engines mount")
+    if "JOBLET_IMAGES_INSIDE" not in os.environ:
+        os.environ["JOBLET_IMAGES_INSIDE"] = "1"
+        inside = ("if mountpoint -q /sys/fs/cgroup/unified; then export JOBLET_IMAGES_COVERED=1; "
+                  "mount -t cgroup2 none /sys/fs/cgroup; fi; exec \"$0\" \"$@\"")
+        os.execvp("unshare", ["unshare", "-m", "--propagation", "private", "sh", "-c", inside, script, *sys.argv[1:]])
+
+
+def end():
+    print(f"{len(passed)} passed, {len(failed)} failed", flush=True)
+    sys.exit(bool(failed))
