@@ -4,8 +4,6 @@
 //! libFuzzer; `tests/fuzz.rs` replays the inputs in its corpus.
 
 use crate::archive::members::{Decompress, Inflate, MemberMap};
-use crate::archive::plain::entries::{Entries, Kind};
-use crate::archive::plain::member_path;
 use crate::cli::escape::shown;
 use crate::net::address::Address;
 use crate::net::local::Local;
@@ -17,6 +15,7 @@ use crate::registry::signature;
 use crate::runtime;
 use flate2::Crc;
 use flate2::bufread::{DeflateDecoder, GzDecoder};
+use joblet_format::entries::{Entries, Kind, member_path};
 use joblet_format::frames::{self, MAX_FRAME};
 use joblet_format::index::{self, Index};
 use joblet_format::member::{
@@ -101,7 +100,7 @@ pub fn archive(bytes: &[u8]) {
     let mut skipping = Entries::new(&mut once);
     let mut reading = Entries::new(&mut again);
     loop {
-        let (skipped, read) = (skipping.next(), reading.next());
+        let (skipped, read) = (skipping.next_entry(), reading.next_entry());
         let entry = match (skipped, read) {
             (Ok(Some(skipped)), Ok(Some(read))) => {
                 assert_eq!(skipped, read);

@@ -116,13 +116,13 @@ fn what_is_not_an_image_leaves_nothing() {
     let Some(world) = World::get() else { return };
     let hostile = Tar::default().symlink("out", "/").file("out/escaped", "x");
     write_directory(&Layout::of(&[hostile]).files("t"), &world.path("images/hostile"));
-    let device = Tar::default().raw(b'3', b"dev/null", b"", 0o666, b"");
+    let device = Tar::default().raw(b'3', b"node", b"", 0o666, b"");
     write_directory(&Layout::of(&[device]).files("t"), &world.path("images/device"));
     // An ordinary user, where there is one to be.
     let user = World::users().pop().flatten();
     for (image, said) in [
         ("images/hostile", "error[ARCHIVE]: "),
-        ("images/device", "\"dev/null\": a device"),
+        ("images/device", "\"node\": a device"),
         ("images/none", "error[NOTFOUND]: image "),
         ("cwd/in.txt", "error[ARCHIVE]: "),
         ("cwd", "not an OCI layout"),
@@ -135,12 +135,49 @@ fn what_is_not_an_image_leaves_nothing() {
         assert_eq!(list(&store.join(".joblet/staging")), Vec::<String>::new());
         assert!(!Path::new("/escaped").exists());
     }
+    let mut image = Layout::of(&[Tar::default().file("x", "")]);
+    image.settings = settings();
+    write_directory(&image.files("t"), &world.path("images/own"));
+    let own = world.path("images/own");
     for (args, said) in [
-        (vec!["run", "--image", "x"], "needs a COMMAND"),
+        (vec!["run", "--image", own.to_str().unwrap()], "an image's own is not run: /entry\n"),
+        (vec!["run", "--image", "x"], "error[NOTFOUND]: image x: no such file"),
         (vec!["run", "--image", "x", "--runtime=demo", "true"], "name one"),
     ] {
         let output = exec(world, user, &args);
         assert!(output.status == Some(125) && output.stderr.contains(said), "{output:?}");
+    }
+}
+
+/// SEC-G12
+#[test]
+fn links_of_an_image_lead_to_nothing_of_the_host() {
+    let Some(world) = World::get() else { return };
+    let outside = world.path("images-victim");
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(outside.join("secret"), "of the host").unwrap();
+    let there = outside.to_str().unwrap();
+    let above = Tar::default()
+        .symlink("srv", there)
+        .symlink("opt", "../../../../..")
+        .symlink("mnt", "proc/self/root")
+        .symlink("media", "/")
+        .symlink("var/out", there);
+    let mut image = Layout::of(&[]).layer("tar", layer(world), <[u8]>::to_owned);
+    image = image.layer("tar", above.end(), <[u8]>::to_owned);
+    image.settings = json!({ "Env": ["PATH=/usr/bin:/bin"], "WorkingDir": "/srv" });
+    write_directory(&image.files("t"), &world.path("images/links"));
+    for user in World::users() {
+        let path = world.path("images/links");
+        let script = format!(
+            "cat {there}/secret /srv/secret /var/out/secret /opt{there}/secret /mnt{there}/secret \
+             /media{there}/secret; echo x >/srv/new; echo $PWD; ls /srv /opt /mnt /media"
+        );
+        let args = ["run", "--image", path.to_str().unwrap(), "--", "bash", "-c", &script];
+        let output = exec(world, user, args);
+        assert!(output.stdout.starts_with('/'), "{output:?}");
+        assert!(!output.stdout.contains("of the host"), "{output:?}");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1, "{output:?}");
     }
 }
 
@@ -203,6 +240,7 @@ fn kept(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
     found
 }
 
+/// SEC-G11
 #[test]
 fn images_of_other_tools_become_the_trees_that_those_unpack() {
     let Some(world) = World::get() else { return };

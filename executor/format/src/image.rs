@@ -1,12 +1,14 @@
-//! OCI images: the documents of a layout, and the names in a layer that take files away.
+//! OCI images: the documents of a layout, and how its layers make a tree.
 //!
 //! The image specification (version 1.1) describes them all. Members that no reader here needs are ignored.
 
 mod layer;
+mod members;
 mod reference;
 
-pub use layer::{Change, change};
-pub use reference::{Offer, places, select};
+pub use layer::{Layer, There, Tree};
+pub use members::{Member, members};
+pub use reference::{Offer, is_called, places, select};
 
 use crate::Checksum;
 use serde::{Deserialize, Serialize};
@@ -70,6 +72,9 @@ pub struct Platform {
     /// `linux`.
     #[serde(default)]
     pub os: String,
+    /// Of the processor: `v8`, `v3`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
 }
 
 /// `index.json`, an image index or a manifest: one type, since a reader learns from the members which it is.
@@ -232,6 +237,7 @@ impl Descriptor {
             tag: self.annotations.get(REF_NAME).map_or("", |tag| tag),
             os: platform(|it| &it.os),
             architecture: platform(|it| &it.architecture),
+            variant: platform(|it| &it.variant),
             artifact_type: self.artifact_type.as_deref().unwrap_or_default(),
         }
     }

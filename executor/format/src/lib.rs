@@ -1,7 +1,7 @@
 //! The names and file formats of Joblet runtimes.
 //!
 //! Both programs share these types, so that the grammar of a name (a path-traversal check) and of a
-//! checksum (the trust decision) exist once. No I/O happens here; callers choose the JSON or YAML parser,
+//! checksum (the trust decision) exist once. No file is opened here; callers choose the JSON or YAML parser,
 //! these types implement the rules.
 #![forbid(unsafe_code)]
 
@@ -26,6 +26,7 @@ macro_rules! as_text {
 pub(crate) use as_text;
 
 mod checksum;
+pub mod entries;
 pub mod frames;
 mod freshness;
 pub mod image;

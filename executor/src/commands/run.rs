@@ -15,6 +15,7 @@ use crate::sandbox::{self, Exit, Given, Job, Limits, Results, Upload};
 use crate::store;
 use crate::store::{Installed, Store};
 use joblet_format::Spec;
+use joblet_format::image::Settings;
 use rustix::fd::OwnedFd;
 use std::fs::{self, File};
 use std::io::Write;
@@ -57,6 +58,13 @@ impl Session<'_> {
     ) -> Result<Option<Exit>, Error> {
         let (mut spec, dry_run, gpu, start) = (run.spec.clone(), run.dry_run, run.gpu, run.start);
         let image = run.image.clone();
+        if let (Some(place), true) = (&image, run.argv.is_empty()) {
+            let Settings { entrypoint, cmd, .. } =
+                Image::open(place, self.store()?.arch())?.settings;
+            let own = [entrypoint, cmd].map(Option::unwrap_or_default).concat().join(" ");
+            let what = "run --image needs a COMMAND; an image's own is not run: ";
+            return Err(Error::Usage([what, &own].concat()));
+        }
         let (output, tmp) = (run.output.clone(), run.shared.tmp.clone());
         let private = !run.here && run.binds.iter().all(|bind| bind.target != Path::new("/work"));
         if output.is_some() && !private {

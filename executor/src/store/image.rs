@@ -85,6 +85,9 @@ pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<S
     if !said.is_empty() {
         ui.note(&format!("not done in a job, which has a command and options of its own: {said}"));
     }
+    if matches!(tree.enter("work"), Ok(Some(it)) if it.names().is_ok_and(|it| !it.is_empty())) {
+        ui.note("its /work is not in a job, which has one of its own");
+    }
     Ok(spec)
 }
 
@@ -143,7 +146,9 @@ fn mounts(
         }
         let (own, there) = (WRITABLE.contains(&name.as_str()), kind(tree, &source));
         let empty = || matches!(tree.enter(&name), Ok(Some(it)) if it.names().is_ok_and(|it| it.is_empty()));
-        if OWN.contains(&name.as_str()) || there.is_none() || (own && empty()) {
+        // A link to the root is nothing here.
+        let nothing = source.is_empty() || there.is_none();
+        if OWN.contains(&name.as_str()) || nothing || (own && empty()) {
             continue;
         }
         let (source, target) = (format!("{TREE}/{source}"), format!("/{name}"));

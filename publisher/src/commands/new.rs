@@ -56,7 +56,7 @@ fn of_image(
         let layers: Vec<_> =
             layers.iter().map(|(label, file)| (label.clone(), file.as_path())).collect();
         let (_, found) = unpack::image::tree(&layers, spool.path())?;
-        dropped.extend(found.keys().copied());
+        dropped.extend(found.kinds.keys().copied());
         arches.push(arch);
         digests.insert(image.digest);
         settings = image.config.config.unwrap_or_default();

@@ -108,7 +108,8 @@ pub(crate) fn image(
         ..document(media::MANIFEST)
     };
     let plain = descriptor(layout.json(&manifest)?, media::MANIFEST);
-    let platform = Platform { architecture: arch.to_string(), os: "linux".into() };
+    let (architecture, os, variant) = (arch.to_string(), "linux".into(), String::new());
+    let platform = Platform { architecture, os, variant };
     let mut all = vec![Descriptor { platform: Some(platform), ..plain.clone() }];
     if let Some(sbom) = sbom {
         all.push(referrer(layout, &plain, sbom)?);
@@ -133,7 +134,7 @@ fn referrer(layout: &mut Layout, of: &Descriptor, sbom: Vec<u8>) -> Result<Descr
     let unknown = || "unknown".to_owned();
     // Without `artifactType` here, which older programs would lose, and the index its digest with it.
     Ok(Descriptor {
-        platform: Some(Platform { architecture: unknown(), os: unknown() }),
+        platform: Some(Platform { architecture: unknown(), os: unknown(), variant: String::new() }),
         ..descriptor(layout.json(&manifest)?, media::MANIFEST)
     })
 }

@@ -9,18 +9,19 @@ use crate::{
     inputs::cache,
     lock::{Input, Kind},
 };
+use joblet_format::entries::{EntryError, Section, member_path};
 use joblet_format::image::{
-    Config, Descriptor, Document, MAX_DOCUMENT_BYTES, MAX_LAYERS, Saved, places, select,
+    Config, Descriptor, Document, MAX_DOCUMENT_BYTES, MAX_LAYERS, Member, Saved, is_called,
+    members, places, select,
 };
 use joblet_format::{Arch, Checksum};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::{
-    collections::BTreeMap,
     ffi::OsStr,
     fs::File,
     io::{self, Read},
-    os::unix::{ffi::OsStrExt, fs::FileExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
 };
 
@@ -35,8 +36,8 @@ pub(crate) struct Image {
     /// Its configuration.
     pub(crate) config: Config,
     config_bytes: Vec<u8>,
-    /// Path and SHA-256 of each layer, the lowest first.
-    layers: Vec<(String, Checksum)>,
+    /// Path, SHA-256 and, where the image says it, length in bytes of each layer, the lowest first.
+    layers: Vec<(String, Checksum, Option<u64>)>,
     files: Files,
 }
 
@@ -81,7 +82,8 @@ impl Image {
                 }
                 let config_bytes = files.whole(config)?;
                 let config = files.parse(&blob(config.digest), &config_bytes)?;
-                let layers = layers.iter().map(|it| (blob(it.digest), it.digest)).collect();
+                let layers = layers.iter().map(|it| (blob(it.digest), it.digest, Some(it.size)));
+                let layers = layers.collect();
                 return Ok(Self { digest, config, config_bytes, layers, files });
             }
         }
@@ -95,9 +97,8 @@ impl Image {
             ));
         };
         let list: Vec<Saved> = files.parse("manifest.json", &list)?;
-        let ends = |name: &String, tag| name == tag || name.rsplit(':').next() == Some(tag);
         let called = |it: &&Saved| {
-            tag.is_none_or(|tag| it.repo_tags.iter().flatten().any(|name| ends(name, tag)))
+            tag.is_none_or(|tag| it.repo_tags.iter().flatten().any(|name| is_called(name, tag)))
         };
         let mut found = list.iter().filter(called);
         let (Some(saved), None) = (found.next(), found.next()) else {
@@ -110,7 +111,8 @@ impl Image {
         if ids.len() != saved.layers.len() || ids.len() > MAX_LAYERS {
             return Err(files.refused("it has another number of layers than it says"));
         }
-        let layers = saved.layers.iter().cloned().zip(ids.iter().copied()).collect();
+        let layers =
+            saved.layers.iter().zip(ids).map(|(path, id)| (path.clone(), *id, None)).collect();
         Ok(Self { digest: sha256(&config_bytes), config, config_bytes, layers, files })
     }
 
@@ -137,13 +139,18 @@ impl Image {
         };
         paths::write(&cache::path(cache, &config), &self.config_bytes)?;
         let mut inputs = vec![config];
-        for ((path, digest), number) in self.layers.iter().zip(1..) {
+        for ((path, digest, size), number) in self.layers.iter().zip(1..) {
             let absent =
                 || self.files.refused(&format!("{path} is missing: a layer that lies elsewhere"));
             let mut layer = self.files.open_file(path)?.ok_or_else(absent)?;
+            if size.is_some_and(|size| size != layer.left()) {
+                return Err(self
+                    .files
+                    .refused(&format!("{path} is not as long as the image says")));
+            }
             let name = format!("{number:03}");
             let input =
-                Input { kind: Kind::Layer, name, size: Some(layer.length), sha256: *digest };
+                Input { kind: Kind::Layer, name, size: Some(layer.left()), sha256: *digest };
             let target = cache::path(cache, &input);
             let mut staged = paths::stage(&target)?;
             let mut hash = Sha256::new();
@@ -189,25 +196,8 @@ fn blob(digest: Checksum) -> String {
 /// The files of an image.
 enum Files {
     Directory(PathBuf),
-    /// Of a tar file: where each member begins, and its length, in bytes.
-    Archive(PathBuf, BTreeMap<String, (u64, u64)>),
-}
-
-/// A stretch of a file.
-struct Stretch {
-    file: File,
-    at: u64,
-    length: u64,
-}
-
-impl Read for Stretch {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let limit = usize::try_from(self.length).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.file.read_at(&mut buffer[..limit], self.at)?;
-        self.at += read as u64;
-        self.length -= read as u64;
-        Ok(read)
-    }
+    /// In a tar file.
+    Archive(PathBuf, File, Vec<Member>),
 }
 
 impl Files {
@@ -215,27 +205,21 @@ impl Files {
         if path.is_dir() {
             return Ok(Self::Directory(path.to_owned()));
         }
-        let broken = |error: io::Error| {
-            Error::config(
-                path,
-                format!("is not a tar file: {error}; decompress it first if it is compressed"),
-            )
-        };
-        let mut archive = tar::Archive::new(paths::open(path)?);
-        let mut members = BTreeMap::new();
-        for entry in archive.entries_with_seek().map_err(broken)? {
-            let entry = entry.map_err(broken)?;
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let name = name.trim_start_matches("./").to_owned();
-            if entry.header().entry_type().is_file() {
-                members.insert(name, (entry.raw_file_position(), entry.size()));
-            }
-        }
-        Ok(Self::Archive(path.to_owned(), members))
+        let file = paths::open(path)?;
+        let whole = file.try_clone().and_then(Section::whole).map_err(Error::file("read", path))?;
+        let members = members(whole).map_err(|error| {
+            let error = match error {
+                EntryError::Refused(rule) => rule,
+                EntryError::Read(error) => error.to_string(),
+            };
+            let hint = "decompress it first if it is compressed";
+            Error::config(path, format!("is not a tar file: {error}; {hint}"))
+        })?;
+        Ok(Self::Archive(path.to_owned(), file, members))
     }
 
     fn path(&self) -> &Path {
-        let (Self::Directory(path) | Self::Archive(path, _)) = self;
+        let (Self::Directory(path) | Self::Archive(path, ..)) = self;
         path
     }
 
@@ -247,20 +231,20 @@ impl Files {
         Error::config(self.path(), reason)
     }
 
-    fn open_file(&self, name: &str) -> Result<Option<Stretch>, Error> {
+    fn open_file(&self, name: &str) -> Result<Option<Section>, Error> {
         match self {
             // A name of a document is not trusted.
-            _ if name.starts_with('/') || name.split('/').any(|part| part == "..") => Ok(None),
+            _ if member_path(name.as_bytes(), false).is_err() => Ok(None),
             Self::Directory(path) => {
-                let file = paths::open_if_there(&path.join(name))?;
-                let length = |file: &File| file.metadata().map(|it| it.len());
-                file.map(|file| Ok(Stretch { at: 0, length: length(&file)?, file }))
-                    .transpose()
-                    .map_err(Error::file::<io::Error>("read", path.join(name)))
+                let path = path.join(name);
+                let file = paths::open_if_there(&path)?.map(Section::whole);
+                file.transpose().map_err(Error::file("read", path))
             }
-            Self::Archive(path, members) => {
-                let Some(&(at, length)) = members.get(name) else { return Ok(None) };
-                Ok(Some(Stretch { file: paths::open(path)?, at, length }))
+            Self::Archive(path, file, members) => {
+                let named = |member: &&Member| member.path == Path::new(name);
+                let Some(found) = members.iter().rfind(named) else { return Ok(None) };
+                let file = file.try_clone().map_err(Error::file("read", path))?;
+                Ok(Some(Section::new(file, found.at, found.size)))
             }
         }
     }
@@ -268,7 +252,7 @@ impl Files {
     /// The whole document `name`.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(file) = self.open_file(name)? else { return Ok(None) };
-        if file.length > MAX_DOCUMENT_BYTES {
+        if file.left() > MAX_DOCUMENT_BYTES {
             return Err(self.refused(&format!("{name} is larger than {MAX_DOCUMENT_BYTES} bytes")));
         }
         let mut bytes = Vec::new();

@@ -77,6 +77,14 @@ impl Tree {
         range.take_while(move |(path, _)| path.starts_with(&prefix))
     }
 
+    /// Names of what is in the directory `dir`; the root is the empty text.
+    pub fn names(&self, dir: &str) -> impl Iterator<Item = &str> {
+        let prefix = if dir.is_empty() { String::new() } else { format!("{dir}/") };
+        let range = self.nodes.range(prefix.clone()..).map(|(path, _)| path.as_str());
+        let inside = range.map_while(move |path| path.strip_prefix(&prefix));
+        inside.filter(|name| !name.contains('/'))
+    }
+
     /// Adds a node, and the directories above it.
     ///
     /// # Errors

@@ -47,14 +47,21 @@ pub(crate) fn render(
     let is_top = |path: &&str| !path.contains('/') && (tree.is_dir(path) || is_file(path));
     let tops: Vec<&str> = tree.iter().map(|(path, _)| path).filter(is_top).collect();
     let standard = READ_ONLY.iter().copied().filter(|name| tops.contains(name));
-    let others = tops.iter().copied().filter(|name| !READ_ONLY.contains(name) && *name != "tmp");
+    let empty = |name: &str| tree.below(name).next().is_none();
+    // Empty ones of an image every job has anyway, and can write to.
+    let superfluous = |name: &str| image.is_image && WRITABLE.contains(&name) && empty(name);
+    let others = tops.iter().copied();
+    let others =
+        others.filter(|name| !READ_ONLY.contains(name) && *name != "tmp" && !superfluous(name));
     let mount = |name: &str, readonly| Mount {
         source: format!("isolated/{name}"),
         target: format!("/{name}"),
         readonly,
     };
-    let writes =
-        |name: &str| image.is_image && WRITABLE.contains(&name) && tree.below(name).count() > 0;
+    let workdir = source.workdir.as_ref().or(image.workdir.as_ref());
+    // As `joblet-exec run --image` has it, where jobs start they can write.
+    let start = workdir.and_then(|dir| dir.trim_start_matches('/').split('/').next());
+    let writes = |name: &str| image.is_image && (WRITABLE.contains(&name) || start == Some(name));
     let mut mounts: Vec<Mount> =
         standard.chain(others).map(|name| mount(name, !writes(name))).collect();
     if tops.contains(&"tmp") {
@@ -76,7 +83,7 @@ pub(crate) fn render(
     let description = &source.description;
     let yml = RuntimeYml::new(name, &version, description, mounts, environment, &[arch]);
     let mut yml = yml.map_err(refused)?;
-    if let Some(workdir) = source.workdir.as_ref().or(image.workdir.as_ref()) {
+    if let Some(workdir) = workdir {
         yml = yml.with_workdir(workdir).map_err(refused)?;
     }
     let language = Some(language(&source.name).to_lowercase()).filter(|it| it != "other");

@@ -8,14 +8,19 @@ use crate::{
     error::Error,
     fs::paths,
     source::Dropped,
-    tree::{Node, Tree, link_path, relative},
+    tree::{Node, Tree, content::Content, link_path, relative},
 };
-use ::tar::EntryType;
-use joblet_format::image::{Change, change};
+use joblet_format::entries::{
+    Budget, Entries, EntryError, Kind, MAX_ENTRIES, Section, TarEntry, member_path, shown,
+};
+use joblet_format::image::{self, Layer, There};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     io::{BufRead, BufReader},
+    os::unix::ffi::OsStrExt,
     path::Path,
+    sync::Arc,
 };
 
 /// What every job gets its own of: nothing of a runtime is there.
@@ -23,8 +28,14 @@ const OWN: [&str; 4] = ["dev", "proc", "sys", "work"];
 /// Names that a message has of each kind.
 const NAMED: usize = 3;
 
-/// What of an image is not in a runtime: how often, and the first names.
-pub(crate) type Found = BTreeMap<Dropped, (usize, Vec<String>)>;
+/// What of an image is not in a runtime.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// Of each kind how often, and the first names.
+    pub(crate) kinds: BTreeMap<Dropped, (usize, Vec<String>)>,
+    /// Whether there was something in its `/work`.
+    work: bool,
+}
 
 /// The tree of `layers`, the lowest first: a label for messages and a file each. What has to be unpacked is in
 /// nameless files in `spool_dir`.
@@ -32,7 +43,13 @@ pub(crate) type Found = BTreeMap<Dropped, (usize, Vec<String>)>;
 /// # Errors
 /// [`Error::Archive`] for a layer that breaks a rule; [`Error::File`].
 pub(crate) fn tree(layers: &[(String, &Path)], spool_dir: &Path) -> Result<(Tree, Found), Error> {
-    let (mut tree, mut found) = (Tree::default(), Found::new());
+    let (mut tree, mut found, mut first) = (Tree::default(), Found::default(), true);
+    let mut packed_size = 0;
+    for (_, path) in layers {
+        packed_size += paths::open(path)?.metadata().map_err(Error::file("read", *path))?.len();
+    }
+    let mut budget = Budget::of(packed_size, MAX_ENTRIES);
+    let most = budget.bytes;
     for (label, path) in layers {
         let refused = |rule: String| Error::Archive { archive: label.clone(), rule };
         let mut packed = BufReader::with_capacity(1 << 20, paths::open(path)?);
@@ -41,10 +58,12 @@ pub(crate) fn tree(layers: &[(String, &Path)], spool_dir: &Path) -> Result<(Tree
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => ".zst",
             _ => "",
         };
-        let spool = tar::spool(label, suffix, packed, spool_dir, refused)?;
-        let mut layer = Layer { tree: &mut tree, found: &mut found, own: BTreeSet::new() };
-        tar::entries(&spool, &mut |entry| layer.entry(entry)).map_err(refused)?;
+        let spool = tar::spool(label, suffix, (packed, most), spool_dir, refused)?;
+        let target = (&mut tree, &mut found, &mut budget);
+        apply(target, &spool, first).map_err(refused)?;
+        first = false;
     }
+    found.work = tree.below("work").next().is_some();
     for place in OWN {
         tree.remove_all(place);
     }
@@ -69,7 +88,7 @@ pub(crate) fn tree(layers: &[(String, &Path)], spool_dir: &Path) -> Result<(Tree
 /// [`Error::Archive`] with the first names of the first kind, and the key that drops them.
 pub(crate) fn judge(found: &Found, dropped: &BTreeSet<Dropped>) -> Result<Vec<String>, Error> {
     let mut notes = Vec::new();
-    for (kind, (count, names)) in found {
+    for (kind, (count, names)) in &found.kinds {
         let (key, what) = (kind.key(), kind.what());
         let names = names.join(", ");
         if !dropped.contains(kind) {
@@ -81,144 +100,138 @@ pub(crate) fn judge(found: &Found, dropped: &BTreeSet<Dropped>) -> Result<Vec<St
         }
         notes.push(format!("image: left out: {count} {what}, such as {names}"));
     }
+    if found.work {
+        notes
+            .push("image: left out: what is in its /work: every job has one of its own".to_owned());
+    }
     Ok(notes)
 }
 
-/// One layer over those below it.
-struct Layer<'t> {
-    tree: &'t mut Tree,
-    found: &'t mut Found,
-    /// The paths that it has brought, and the directories that lead to them.
-    own: BTreeSet<String>,
+/// Adds the layer `spool` to what is there. The `first` one has nothing below it.
+fn apply(
+    (tree, found, budget): (&mut Tree, &mut Found, &mut Budget),
+    spool: &Arc<File>,
+    first: bool,
+) -> Result<(), String> {
+    let reason = |error| match error {
+        EntryError::Refused(rule) => rule,
+        EntryError::Read(error) => error.to_string(),
+    };
+    let mut layer = Layer::new(first);
+    let source = spool.try_clone().and_then(Section::whole);
+    let mut source = source.map_err(|error| error.to_string())?;
+    let mut entries = Entries::new(&mut source);
+    while let Some(entry) = entries.next_entry().map_err(reason)? {
+        let content = |size| Content::stretch(spool.clone(), entries.position(), size);
+        let content = if let Kind::File(size) = entry.kind { content(size) } else { content(0) };
+        let mut adding = Adding { tree, found, entry: &entry };
+        let path = member_path(&entry.name, entry.kind == Kind::Directory);
+        let path = path.map_err(|rule| adding.fail(rule))?;
+        budget.spend(&entry.kind).map_err(|rule| adding.fail(rule))?;
+        let path = path.as_os_str().as_bytes();
+        let Ok(text) = tar::utf8(path) else {
+            adding.leave(Dropped::Names);
+            continue;
+        };
+        if layer.admit(&mut adding, path, &entry.kind)? {
+            adding.add(&text, content)?;
+        }
+    }
+    Ok(())
 }
 
-impl Layer<'_> {
-    fn entry(&mut self, entry: tar::Entry<'_>) -> Result<(), String> {
-        let shown = String::from_utf8_lossy(entry.name).into_owned();
-        let Ok(name) = tar::utf8(entry.name) else {
-            self.leave(Dropped::Names, &shown);
-            return Ok(());
-        };
-        let path = tar::normalized_name(&name)?;
-        let fail = |rule: &str| format!("`{name}`: {rule}");
-        let change = change(path.as_bytes()).map_err(fail)?;
-        if change != Change::Add && entry.kind != EntryType::Regular {
-            return Err(fail("a whiteout that is not a file"));
-        }
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match change {
-            Change::Add => {}
-            Change::Remove(parent, hidden) => {
-                let (parent, hidden) = (text(parent), text(hidden));
-                self.clear(&parent)?;
-                let path = if parent.is_empty() { hidden } else { format!("{parent}/{hidden}") };
-                self.hide(&path);
-                return Ok(());
-            }
-            Change::Empty(directory) => {
-                let directory = text(directory);
-                self.clear(&directory)?;
-                let below: Vec<_> = if directory.is_empty() {
-                    self.tree.iter().map(|(path, _)| path.to_owned()).collect()
-                } else {
-                    self.tree.below(&directory).map(|(path, _)| path.to_owned()).collect()
-                };
-                for path in below.iter().filter(|path| !self.own.contains(*path)) {
-                    self.tree.remove(path);
-                }
-                return Ok(());
-            }
-        }
-        if path.is_empty() {
-            return if entry.kind == EntryType::Directory {
-                Ok(())
-            } else {
-                Err(fail("is not a name"))
-            };
-        }
-        let target = || match entry.link {
-            Some(target) if !target.is_empty() => Ok(target),
-            _ => Err(fail("a link without a target")),
-        };
-        let node = match entry.kind {
-            EntryType::Directory => Node::Dir,
-            EntryType::Symlink => {
-                let Ok(target) = tar::utf8(target()?) else {
-                    self.leave(Dropped::Names, &shown);
-                    return Ok(());
-                };
-                Node::Link(target)
-            }
-            EntryType::Link => {
-                let first = tar::normalized_name(&tar::utf8(target()?)?)?;
-                match self.tree.get(&first) {
-                    Some(node @ Node::File { .. }) => node.clone(),
-                    _ => return Err(fail(&format!("a hard link to `{first}`, no file before it"))),
-                }
-            }
-            EntryType::Regular => {
-                if entry.mode & 0o6000 != 0 {
-                    self.leave(Dropped::SetId, &name);
-                }
-                Node::File { executable: entry.mode & 0o100 != 0, content: entry.content }
-            }
-            EntryType::Char | EntryType::Block | EntryType::Fifo => {
-                self.leave(Dropped::Devices, &name);
-                return Ok(());
-            }
-            other => {
-                return Err(fail(&format!("is of type `{}`", char::from(other.as_byte()))));
-            }
-        };
-        self.add(&path, node)
+/// The tree, and the entry because of which it changes.
+struct Adding<'t> {
+    tree: &'t mut Tree,
+    found: &'t mut Found,
+    entry: &'t TarEntry,
+}
+
+impl Adding<'_> {
+    fn fail(&self, rule: &str) -> String {
+        format!("{}: {rule}", shown(&self.entry.name))
     }
 
     /// Leaves out what is of this kind.
-    fn leave(&mut self, kind: Dropped, name: &str) {
-        let (count, names) = self.found.entry(kind).or_default();
+    fn leave(&mut self, kind: Dropped) {
+        let (count, names) = self.found.kinds.entry(kind).or_default();
         *count += 1;
         if names.len() < NAMED {
-            names.push(format!("`{name}`"));
+            names.push(format!("`{}`", String::from_utf8_lossy(&self.entry.name)));
         }
     }
 
-    /// Makes the directory `path` and those above it this layer's, in place of files and links of lower ones.
-    fn clear(&mut self, path: &str) -> Result<(), String> {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        for directory in ends.map(|end| &path[..end]).filter(|it| !it.is_empty()) {
-            let there = self.tree.get(directory);
-            match there {
-                Some(Node::Dir) | None => {}
-                Some(_) if self.own.contains(directory) => {
-                    return Err(format!("`{path}` is below the link or file `{directory}`"));
+    /// Adds the entry at `path`, where lower layers have nothing any more.
+    fn add(&mut self, path: &str, content: Content) -> Result<(), String> {
+        let node = match &self.entry.kind {
+            Kind::Directory => Node::Dir,
+            Kind::Symlink(target) => match tar::utf8(target) {
+                Ok(target) if target.is_empty() => return Err(self.fail("a link without a target")),
+                Ok(target) => Node::Link(target),
+                Err(_) => {
+                    self.leave(Dropped::Names);
+                    return Ok(());
                 }
-                Some(_) => self.tree.remove(directory),
+            },
+            Kind::HardLink(target) => {
+                let rule = |rule: &str| self.fail(&format!("hard link target: {rule}"));
+                let first = member_path(target, false).map_err(rule)?;
+                match first.to_str().and_then(|first| self.tree.get(first)) {
+                    Some(node @ Node::File { .. }) => node.clone(),
+                    _ => return Err(self.fail("a hard link to no earlier regular file")),
+                }
             }
-            self.own.insert(directory.to_owned());
+            Kind::File(_) => {
+                if self.entry.mode & 0o6000 != 0 {
+                    self.leave(Dropped::SetId);
+                }
+                Node::File { executable: self.entry.mode & 0o100 != 0, content }
+            }
+            Kind::Device | Kind::Fifo => {
+                self.leave(Dropped::Devices);
+                return Ok(());
+            }
+        };
+        if path.is_empty() {
+            return Ok(()); // the root itself
+        }
+        match (self.tree.get(path), &node) {
+            (None, _) | (Some(Node::Dir), Node::Dir) => {}
+            (Some(_), Node::Dir) => return Err(self.fail("a parent that is a link or a file")),
+            (Some(_), _) => return Err(self.fail("the same path twice")),
+        }
+        self.tree.insert(path, node).map_err(|_| self.fail("a parent that is a link or a file"))
+    }
+}
+
+impl image::Tree for Adding<'_> {
+    type Error = String;
+
+    fn there(&mut self, path: &[u8]) -> Result<There, String> {
+        let node = std::str::from_utf8(path).ok().and_then(|path| self.tree.get(path));
+        Ok(match node {
+            None => There::Nothing,
+            Some(Node::Dir) => There::Directory,
+            Some(_) => There::Other,
+        })
+    }
+
+    fn remove(&mut self, path: &[u8]) -> Result<(), String> {
+        if let Ok(path) = std::str::from_utf8(path) {
+            self.tree.remove_all(path);
         }
         Ok(())
     }
 
-    fn add(&mut self, path: &str, node: Node) -> Result<(), String> {
-        if matches!(node, Node::Dir) {
-            self.clear(path)?;
-        } else {
-            self.clear(path.rsplit_once('/').map_or("", |(parent, _)| parent))?;
-            if !self.own.insert(path.to_owned()) {
-                return Err(format!("`{path}` is there twice"));
-            }
-            self.tree.remove_all(path);
-        }
-        self.tree.insert(path, node)
+    fn names(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+        let Ok(directory) = std::str::from_utf8(directory) else { return Ok(Vec::new()) };
+        Ok(self.tree.names(directory).map(|name| name.as_bytes().to_owned()).collect())
     }
 
-    /// Takes away what lower layers have at `path` and below.
-    fn hide(&mut self, path: &str) {
-        let below: Vec<_> = self.tree.below(path).map(|(path, _)| path.to_owned()).collect();
-        for path in below.iter().map(String::as_str).chain([path]) {
-            if !self.own.contains(path) {
-                self.tree.remove(path);
-            }
-        }
+    fn refuse(&self, rule: &str) -> String {
+        self.fail(rule)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ mod tar;
 pub(crate) mod wheel;
 mod wheel_record;
 mod zip;
+mod zstd;
 
 use crate::{
     error::Error,

@@ -1,5 +1,6 @@
 //! Unpacks a tar file, compressed or not. A malformed file is refused, not repaired.
 
+use super::zstd;
 use crate::{
     error::Error,
     tree::{Member, Node, content::Content},
@@ -37,30 +38,31 @@ pub(crate) fn read(
     spool_dir: &Path,
     refused: impl Fn(String) -> Error,
 ) -> Result<Vec<Member>, Error> {
-    let spool = spool(name, suffix, packed, spool_dir, &refused)?;
+    let spool = spool(name, suffix, (packed, MAX_DATA), spool_dir, &refused)?;
     members(&spool).map_err(refused)
 }
 
-/// The tar stream of the file `name`, decompressed, in a nameless file in `spool_dir`.
+/// The tar stream of the file `name`, decompressed, in a nameless file in `spool_dir`. It is smaller than `most`
+/// bytes.
 ///
 /// # Errors
 /// `refused` with the rule; [`Error::File`].
 pub(super) fn spool(
     name: &str,
     suffix: &str,
-    packed: impl Read,
+    (packed, most): (impl Read, u64),
     spool_dir: &Path,
     refused: impl Fn(String) -> Error,
 ) -> Result<Arc<File>, Error> {
-    let mut data = decompress(name, suffix, packed).map_err(&refused)?.take(MAX_DATA);
+    let mut data = decompress(name, suffix, packed).map_err(&refused)?.take(most);
     let mut spool =
         tempfile::tempfile_in(spool_dir).map_err(Error::file("write below", spool_dir))?;
     let size = io::copy(&mut data, &mut spool).map_err(|error| match error.kind() {
         io::ErrorKind::StorageFull => Error::file("write below", spool_dir)(error),
         _ => refused(format!("`{name}` cannot be unpacked: {error}")),
     })?;
-    if size == MAX_DATA {
-        return Err(refused(format!("`{name}` is larger than {MAX_DATA} bytes")));
+    if size == most {
+        return Err(refused(format!("`{name}` is larger than {most} bytes")));
     }
     spool.rewind().map_err(Error::file("read", spool_dir))?;
     Ok(Arc::new(spool))
@@ -83,9 +85,7 @@ pub(crate) fn decompress<'r>(
             Box::new(liblzma::read::XzDecoder::new_stream(from, stream))
         }
         ".gz" => Box::new(flate2::read::MultiGzDecoder::new(from)),
-        ".zst" => Box::new(
-            ruzstd::decoding::StreamingDecoder::new(from).map_err(|error| error.to_string())?,
-        ),
+        ".zst" => Box::new(zstd::Frames::new(from)),
         _ => return Err(format!("`{name}` has an unknown compression")),
     })
 }

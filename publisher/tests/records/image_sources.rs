@@ -3,15 +3,20 @@
 use super::world::{World, deb};
 use joblet_format::Arch;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    process::Command,
+};
 
 #[allow(dead_code, unreachable_pub, reason = "the executor's tests use all of it")]
 #[path = "../../../executor/tests/common/tar.rs"]
-mod tar;
+pub(super) mod tar;
 
 #[allow(dead_code, unreachable_pub, reason = "the executor's tests use all of it")]
 #[path = "../../../executor/tests/common/layout.rs"]
-mod layout;
+pub(super) mod layout;
 
 use layout::{Layout, write_archive, write_directory};
 use tar::Tar;
@@ -179,6 +184,47 @@ fn packages_files_and_the_manifest_stand_over_the_image() {
     assert!(yml.contains("GREETING: mine") && yml.contains("workdir: /usr\n"), "{yml}");
 }
 
+/// SEC-G08, SEC-G10: refused when it is locked, in whatever form it lies there.
+#[test]
+fn an_image_that_lies_is_no_input() {
+    type Edit<'e> = &'e dyn Fn(&mut Vec<(String, Vec<u8>)>);
+    let world = World::new();
+    let arch = Arch::NATIVE;
+    let manifest = format!(
+        "name: t\nversion: 1.0.0\nplatforms: [ubuntu-{arch}]\nimage: {{ path: ../../images }}\n"
+    );
+    world.write("runtimes-src/t/manifest.yaml", manifest);
+    let refused = |status: i32, said: &str, edit: Edit<'_>| {
+        _ = fs::remove_dir_all(world.path("images"));
+        let mut files = Layout::of(&[Tar::default().file("a", "content")]).files("t");
+        edit(&mut files);
+        write_directory(&files, &world.path("images"));
+        let error = lock(&world, "t").failed(status);
+        assert!(error.contains(said), "{said}: {error}");
+    };
+    // In the order of the files: mark, layer, configuration, manifest, index.
+    for number in 1..=3 {
+        refused(13, "checksum differs", &|files| {
+            let bytes = &mut files[number].1;
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+        });
+    }
+    refused(17, "is not as long as the image says", &|files| files[1].1.push(0));
+    refused(17, "is missing: a layer that lies elsewhere", &|files| drop(files.remove(1)));
+    refused(17, "is missing", &|files| drop(files.remove(2)));
+    refused(17, "index.json: ", &|files| files[4].1 = b"[".repeat(100_000));
+    refused(17, "is larger than", &|files| files[4].1 = vec![b' '; 5 << 20]);
+    refused(12, "no image of this tag", &|files| files[4].1 = br#"{"manifests":[]}"#.to_vec());
+    for config in ["../secret", "/etc/passwd"] {
+        refused(17, &format!("{config} is missing"), &|files| {
+            let list = json!([{ "Config": config, "Layers": [] }]).to_string();
+            *files = vec![("manifest.json".to_owned(), list.into_bytes())];
+        });
+    }
+}
+
+/// SEC-G06
 #[test]
 fn what_no_runtime_has_is_refused_by_name() {
     let world = World::new();
@@ -186,9 +232,9 @@ fn what_no_runtime_has_is_refused_by_name() {
     let plain = || Tar::default().raw(b'0', b"bin/sh", b"", 0o755, b"x");
     for (layer, key, said) in [
         (
-            plain().raw(b'3', b"dev/sda", b"", 0o600, b""),
+            plain().raw(b'3', b"sda", b"", 0o600, b""),
             "devices",
-            "1 devices or FIFOs, such as `dev/sda`",
+            "1 devices or FIFOs, such as `sda`",
         ),
         (
             plain().raw(b'0', b"su", b"", 0o2755, b"x"),
@@ -222,9 +268,9 @@ fn what_no_runtime_has_is_refused_by_name() {
     }
     for (layer, said) in [
         (plain().file("../x", ""), "contains `..`"),
-        (plain().symlink("l", "/").file("l/x", ""), "is below the link or file `l`"),
-        (plain().hard_link("h", "none"), "a hard link to `none`, no file before it"),
-        (plain().file("a", "1").file("a", "2"), "is there twice"),
+        (plain().symlink("l", "/").file("l/x", ""), "a parent that is a link or a file"),
+        (plain().hard_link("h", "none"), "a hard link to no earlier regular file"),
+        (plain().file("a", "1").file("a", "2"), "the same path twice"),
         (plain().file("d/.wh.", ""), "a whiteout of nothing"),
         (plain().directory(".wh.x"), "a whiteout that is not a file"),
     ] {
@@ -282,11 +328,44 @@ fn a_runtime_that_was_an_image_is_the_same_runtime() {
     // Places that an image has for engines.
     want.extend(["home", "root", "run", "var", "var/tmp"].map(String::from));
     assert_eq!(archive(&world, "again-1.0.0").into_iter().collect::<BTreeSet<_>>(), want);
-    let environment = |directory: &str| {
-        let yml = world.read(&format!("{directory}/runtime.yml"));
-        let (_, rest) = yml.split_once("environment:\n").unwrap();
-        rest.split_once("requirements").unwrap().0.to_owned()
+    let bytes = |directory: &str| {
+        let root = world.path(directory).join("isolated");
+        let read = |path: String| {
+            let path = root.join(path);
+            let data = fs::symlink_metadata(&path).unwrap();
+            let what = if data.is_symlink() {
+                fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+            } else if data.is_dir() {
+                Vec::new()
+            } else {
+                fs::read(&path).unwrap()
+            };
+            (data.permissions().mode(), data.mtime(), what)
+        };
+        let all = world.tree(&format!("{directory}/isolated"));
+        all.into_iter().map(|path| (path.clone(), read(path))).collect::<BTreeMap<_, _>>()
     };
-    assert_eq!(environment("again-1.0.0"), environment("demo-1.0.0"));
-    assert!(environment("again-1.0.0").contains("GREETING: hello\n"));
+    let (first, second) = (bytes("demo-1.0.0"), bytes("again-1.0.0"));
+    for (path, what) in &first {
+        assert_eq!(second.get(path), Some(what), "{path}");
+    }
+    // `runtime.yml` but for what it is called, and what Joblet's tools show of the manifest. Of the directories
+    // that an image adds, `/var` is a mount: an empty one is nothing to a job.
+    let yml = |directory: &str| {
+        let yml = world.read(&format!("{directory}/runtime.yml"));
+        let yml: Value =
+            serde_json::to_value(yaml_serde::from_str::<Value>(&yml).unwrap()).unwrap();
+        let mut yml = yml.as_object().unwrap().clone();
+        for key in ["name", "version", "description", "packages", "language"] {
+            yml.remove(key);
+        }
+        yml
+    };
+    let mut want = yml("demo-1.0.0");
+    let var = json!({ "source": "isolated/var", "target": "/var", "readonly": false });
+    let mounts = want["mounts"].as_array_mut().unwrap();
+    let before_tmp = mounts.len() - 1;
+    mounts.insert(before_tmp, var);
+    assert_eq!(yml("again-1.0.0"), want);
+    assert_eq!(want["environment"]["GREETING"], "hello");
 }

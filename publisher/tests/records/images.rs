@@ -277,7 +277,7 @@ fn the_guide_leads_from_docker_to_joblet_and_back() {
     let guide = fs::read_to_string(repository("IMAGES.md")).unwrap();
     let blocks: Vec<_> =
         guide.split("```bash\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let [from, back] = blocks[..] else { panic!("two blocks") };
+    assert_eq!(blocks.len(), 3);
     let world = World::new();
     let arch = joblet_format::Arch::NATIVE;
     let busybox = debs::deb("Package: demo\nVersion: 1\n", &[("./usr/bin/sh", &shell)]);
@@ -295,7 +295,7 @@ fn the_guide_leads_from_docker_to_joblet_and_back() {
     std::os::unix::fs::symlink(joblet_exec(), bin.join("joblet-exec")).unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let output = Command::new("bash")
-        .args(["-euxo", "pipefail", "-c", &format!("{from}{back}")])
+        .args(["-euxo", "pipefail", "-c", &blocks.concat()])
         .current_dir(world.path(""))
         .env("PATH", format!("{}:{path}", bin.display()))
         .env("HOME", world.path("home"))
@@ -308,4 +308,5 @@ fn the_guide_leads_from_docker_to_joblet_and_back() {
         assert!(said.contains(line), "{line}: {said}");
     }
     assert_eq!(world.read("out"), "2\n");
+    assert_eq!(world.json("dist/records/tool-1/1.0.0.json")["name"], "tool-1");
 }

@@ -2,16 +2,34 @@
 
 use crate::Arch;
 
+/// What other tools write before a path, of which nothing needs to be said here: both forms are recognized.
+const TRANSPORTS: [&[u8]; 3] = [b"oci:", b"oci-archive:", b"docker-archive:"];
+
 /// Where `text` may be parted into a path and a tag: itself first, without a tag. The first path that exists
 /// is meant, since both may contain colons.
 pub fn places(text: &[u8]) -> Vec<(&[u8], Option<&[u8]>)> {
-    let mut places = vec![(text, None)];
+    let mut places = Vec::new();
+    part(text, &mut places);
+    for transport in TRANSPORTS {
+        if let Some(rest) = text.strip_prefix(transport) {
+            part(rest, &mut places);
+        }
+    }
+    places
+}
+
+fn part<'t>(text: &'t [u8], places: &mut Vec<(&'t [u8], Option<&'t [u8]>)>) {
+    places.push((text, None));
     for (at, byte) in text.iter().enumerate() {
         if *byte == b':' {
             places.push((&text[..at], Some(&text[at + 1..])));
         }
     }
-    places
+}
+
+/// Whether an image called `name`, such as `example.org/tool:1.0`, is meant by `tag`: its whole name, or the tag of it.
+pub fn is_called(name: &str, tag: &str) -> bool {
+    name == tag || name.rsplit_once(':').is_some_and(|(_, last)| last == tag)
 }
 
 /// What an index says of an image.
@@ -23,11 +41,14 @@ pub struct Offer<'d> {
     pub os: &'d str,
     /// What runs it; empty where it does not say so.
     pub architecture: &'d str,
+    /// Of the processor; empty for any of its architecture.
+    pub variant: &'d str,
     /// What it is instead of an image; empty for an image.
     pub artifact_type: &'d str,
 }
 
-/// The number of the image among `offers` that is called `tag` and runs on `arch`.
+/// The number of the image among `offers` that is called `tag` and runs on `arch`: of several variants of it the
+/// plainest.
 ///
 /// # Errors
 /// What there is instead, for a message.
@@ -42,13 +63,18 @@ pub fn select(offers: &[Offer<'_>], tag: Option<&str>, arch: Arch) -> Result<usi
         }
         let runs = offer.architecture.is_empty()
             || offer.os == "linux" && offer.architecture == arch.as_str();
-        if runs && tag.is_none_or(|tag| tag == offer.tag) {
-            several |= found.is_some();
-            found = Some(number);
+        if runs && tag.is_none_or(|tag| is_called(offer.tag, tag)) {
+            // A whole name before one that ends so, a processor's lowest variant before others.
+            let rank = (tag != Some(offer.tag), offer.variant);
+            match found {
+                Some((_, best)) if best < rank => {}
+                Some((_, best)) if best == rank => several = true,
+                _ => (found, several) = (Some((number, rank)), false),
+            }
         }
     }
     match found {
-        Some(number) if !several => Ok(number),
+        Some((number, _)) if !several => Ok(number),
         _ => Err(format!(
             "has {} image of this tag for {arch}; add :TAG, one of: {there}",
             if several { "more than one" } else { "no" }
@@ -62,9 +88,10 @@ mod tests {
 
     fn image<'d>(tag: &'d str, architecture: &'d str) -> Offer<'d> {
         let os = if architecture.is_empty() { "" } else { "linux" };
-        Offer { tag, os, architecture, artifact_type: "" }
+        Offer { tag, os, architecture, variant: "", artifact_type: "" }
     }
 
+    /// SEC-G11: variants of a processor
     #[test]
     fn an_image_is_named_by_tag_and_architecture() {
         let artifact = Offer { artifact_type: "x", ..image("1", "") };
@@ -88,6 +115,17 @@ mod tests {
             format!("has more than one image of this tag for arm64; add :TAG, one of: {there}");
         assert_eq!(refused(None, Arch::Arm64), want);
         assert_eq!(select(&all[..2], None, Arch::Arm64), Ok(1));
+        let long =
+            [image("example.org/x:1.0", "amd64"), image("y:2", "amd64"), image("2", "amd64")];
+        assert_eq!(select(&long, Some("1.0"), Arch::Amd64), Ok(0));
+        assert_eq!(select(&long, Some("example.org/x:1.0"), Arch::Amd64), Ok(0));
+        assert_eq!(select(&long, Some("2"), Arch::Amd64), Ok(2));
+        assert_eq!(select(&long, Some("y:2"), Arch::Amd64), Ok(1));
+        let variant = |variant| Offer { variant, ..image("", "amd64") };
+        let all = [variant("v3"), variant("v2"), variant("v4")];
+        assert_eq!(select(&all, None, Arch::Amd64), Ok(1));
+        assert_eq!(select(&[variant("v3"), variant(""), variant("v2")], None, Arch::Amd64), Ok(1));
+        assert!(select(&[variant("v2"), variant("v2")], None, Arch::Amd64).is_err());
     }
 
     #[test]
@@ -97,5 +135,7 @@ mod tests {
             [(b"a:b:c", None), (b"a", Some(b"b:c")), (b"a:b", Some(b"c"))];
         assert_eq!(all, want);
         assert_eq!(places(b"/x"), [(&b"/x"[..], None)]);
+        assert_eq!(places(b"oci-archive:/x")[2], (&b"/x"[..], None));
+        assert!(places(b"oci:a:b").contains(&(b"a", Some(b"b"))));
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn offer(value: &Value) -> Offer<'_> {
         tag: text(&value["annotations"][REF_NAME]),
         os: text(&platform["os"]),
         architecture: text(&platform["architecture"]),
+        variant: text(&platform["variant"]),
         artifact_type: text(&value["artifactType"]),
     }
 }

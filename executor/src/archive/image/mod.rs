@@ -8,12 +8,14 @@ mod files;
 mod layer;
 
 use super::plain::decompress::Unpacked;
-use super::plain::entries::{EntryError, Stream};
-use super::plain::{Hashed, MAX_ENTRIES, Unpacking, check_rest, most_bytes};
+use super::plain::{Hashed, Unpacking, check_rest};
 use crate::error::Error;
 use document::{text, texts};
-use files::{Files, Section};
-use joblet_format::image::{MAX_DOCUMENT_BYTES, MAX_LAYERS, Settings, media, places, select};
+use files::Files;
+use joblet_format::entries::{Budget, EntryError, MAX_ENTRIES, Section, Stream};
+use joblet_format::image::{
+    MAX_DOCUMENT_BYTES, MAX_LAYERS, Settings, is_called, media, places, select,
+};
 use joblet_format::{Arch, Checksum};
 use rustix::fd::BorrowedFd;
 use serde_json::Value;
@@ -63,7 +65,7 @@ impl Image {
                 break;
             }
         }
-        let reason = "no such file or directory";
+        let reason = "no such file or directory; one is brought here by: skopeo copy docker://NAME:TAG oci:DIR:TAG";
         let (files, tag) = found.ok_or_else(|| not_found(&name, reason))?;
         let reader = Reader { files: &files, name: &name };
         let (digest, layers, config) = match files.blob("index.json")? {
@@ -96,12 +98,12 @@ impl Image {
         advance: &mut dyn FnMut(u64),
     ) -> Result<(), Error> {
         let reader = Reader { files: &self.files, name: &self.name };
-        let budget = most_bytes(self.size(), MAX_ENTRIES);
+        let budget = Budget::of(self.size(), MAX_ENTRIES);
         let mut unpacking = Unpacking::new(&self.name, into, budget)?;
         let mut first = true;
         for layer in &self.layers {
             let section = reader.layer(layer)?;
-            let (length, object) = (section.len(), format!("{}: {}", self.name, layer.path));
+            let (length, object) = (section.left(), format!("{}: {}", self.name, layer.path));
             let again = section.again().map_err(Error::file("read", &self.name))?;
             let mut verified = Hashed::new(again);
             io::copy(&mut verified, &mut io::sink()).map_err(Error::file("read", &self.name))?;
@@ -187,9 +189,7 @@ impl Reader<'_> {
         let (mut found, mut several, mut there) = (None, false, Vec::new());
         for image in self.list(&list)? {
             let names = texts(&image["RepoTags"]);
-            let called = tag.is_none_or(|tag| {
-                names.iter().any(|name| name == tag || name.rsplit(':').next() == Some(tag))
-            });
+            let called = tag.is_none_or(|tag| names.iter().any(|name| is_called(name, tag)));
             there.extend(names);
             if called {
                 several |= found.is_some();
@@ -208,7 +208,7 @@ impl Reader<'_> {
         }
         let mut layers = Vec::new();
         for (path, id) in paths.into_iter().zip(ids) {
-            let size = self.files.blob(&path)?.map(|section| section.len());
+            let size = self.files.blob(&path)?.map(|section| section.left());
             layers.push(Layer { path, digest: self.checksum(&id)?, size });
         }
         Ok((digest, layers, config))
@@ -249,16 +249,21 @@ impl Reader<'_> {
     }
 
     fn whole(&self, mut section: Section) -> Result<Vec<u8>, Error> {
-        if section.len() > MAX_DOCUMENT_BYTES {
+        if section.left() > MAX_DOCUMENT_BYTES {
             return Err(self.refuse(NOT_AN_IMAGE));
         }
-        let mut bytes = vec![0; usize::try_from(section.len()).unwrap_or_default()];
+        let mut bytes = vec![0; usize::try_from(section.left()).unwrap_or_default()];
         section.all(&mut bytes).map_err(Error::file("read", self.name))?;
         Ok(bytes)
     }
 
     fn layer(&self, layer: &Layer) -> Result<Section, Error> {
-        self.files.blob(&layer.path)?.ok_or_else(|| self.missing(&layer.path))
+        let section = self.files.blob(&layer.path)?.ok_or_else(|| self.missing(&layer.path))?;
+        // Limits on what is unpacked are derived from it.
+        if layer.size.is_some_and(|size| size != section.left()) {
+            return Err(self.refuse(&format!("{} is not as long as the image says", layer.path)));
+        }
+        Ok(section)
     }
 
     fn missing(&self, path: &str) -> Error {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::archive::plain::tests::builder as tar;
+use joblet_format::image::media;
 use rustix::fd::AsFd;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,6 +13,10 @@ use std::path::Path;
 #[path = "../../../tests/common/layout.rs"]
 mod layout;
 
+#[path = "../../../tests/common/layers.rs"]
+mod layers;
+
+use layers::Case;
 use layout::{Layout, write_archive, write_directory};
 use tar::Tar;
 
@@ -53,121 +58,47 @@ fn shown(tree: &BTreeMap<String, String>) -> Vec<String> {
     tree.iter().map(|(path, what)| format!("{path} {what}")).collect()
 }
 
+/// SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G11: layers of every kind, as a mount of overlayfs would show them.
 #[test]
 fn layers_are_joined_as_an_overlay_joins_them() {
-    let base = || {
-        Tar::default()
-            .file("d/one", "1")
-            .file("d/two", "2")
-            .file("d/sub/deep", "x")
-            .symlink("lib", "usr/lib")
-            .file("usr/lib/so", "so")
-            .file("file", "old")
-            .hard_link("twin", "file")
-    };
-    for (above, want) in [
-        // A file, a link and a directory in each other's places.
-        (Tar::default().file("file", "new"), "file new, twin old"),
-        (Tar::default().symlink("file", "d"), "file -> d, twin old"),
-        (Tar::default().directory("file/").file("file/in", "i"), "file /, file/in i"),
-        (Tar::default().file("d", "flat"), "d flat, !d/one"),
-        (Tar::default().directory("lib/").file("lib/own", "o"), "lib /, lib/own o, usr/lib/so so"),
-        (Tar::default().file("lib/own", "o"), "lib /, lib/own o, !usr/lib/own"),
-        (Tar::default().directory("d/").file("d/three", "3"), "d/one 1, d/three 3"),
-        // Whiteouts take from below, wherever they stand.
-        (Tar::default().file("d/.wh.one", ""), "!d/one, d/two 2, !d/.wh.one"),
-        (Tar::default().file("d/.wh.sub", ""), "d/one 1, !d/sub"),
-        (Tar::default().file(".wh.d", ""), "!d, file old"),
-        (
-            Tar::default().file("d/.wh..wh..opq", "").file("d/new", "n"),
-            "d /, d/new n, !d/one, !d/sub",
-        ),
-        (Tar::default().file("d/new", "n").file("d/.wh..wh..opq", ""), "d/new n, !d/one, !d/sub"),
-        (Tar::default().file("d/sub/new", "n").file("d/.wh.sub", ""), "d/sub/new n, !d/sub/deep"),
-        (Tar::default().file("d/one", "n").file("d/.wh.one", ""), "d/one n"),
-        (Tar::default().file("d/.wh.one", "").file("d/one", "n"), "d/one n"),
-        (Tar::default().file(".wh..wh..opq", ""), "!d, !file"),
-        (Tar::default().file("no/.wh.thing", "").file(".wh.nothing", ""), "file old, !no"),
-        (Tar::default().file("lib/.wh.so", ""), "usr/lib/so so"),
-        // A hard link to what a lower layer has.
-        (Tar::default().hard_link("third", "twin"), "third old"),
-        (Tar::default(), "file old, lib -> usr/lib"),
-    ] {
-        let found = tree(&[base(), above]).unwrap();
+    for Case { id, layers, want } in layers::joined() {
+        let want = want.unwrap();
+        let found = tree(&layers).unwrap_or_else(|error| panic!("{id}: {want}: {error}"));
+        let shown = shown(&found);
         for what in want.split(", ") {
-            match what.strip_prefix('!') {
-                Some(gone) => assert!(!found.contains_key(gone), "{want}: {:?}", shown(&found)),
-                None => {
-                    assert!(
-                        shown(&found).contains(&what.to_owned()),
-                        "{want}: {:?}",
-                        shown(&found)
-                    );
-                }
-            }
+            let gone = what.strip_prefix('!');
+            let holds = gone.map_or(shown.contains(&what.to_owned()), |it| !found.contains_key(it));
+            assert!(holds, "{id}: {what} of {want}: {shown:?}");
         }
     }
 }
 
-#[test]
-fn a_removed_directory_is_not_written_through() {
-    // The descriptors of directories that are gone are not used any more.
-    let layers = [
-        Tar::default().file("a/b/one", "1").file("a/b/two", "2").hard_link("a/b/three", "a/b/one"),
-        Tar::default().hard_link("a/b/four", "a/b/two").file(".wh.a", "").file("a/b/five", "5"),
-        Tar::default().file("a/.wh.b", "").file("a/b/six", "6").hard_link("a/b/seven", "a/b/six"),
-    ];
-    let found = tree(&layers).unwrap();
-    assert_eq!(shown(&found), ["a /", "a/b /", "a/b/seven 6", "a/b/six 6"]);
-}
-
+/// SEC-G01, SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G07, SEC-G09: each by name, before anything is written outside.
 #[test]
 fn hostile_layers_are_refused() {
-    let first = || Tar::default().directory("d/").file("d/f", "x");
-    let long = "x".repeat(300);
-    for (layer, rule) in [
-        (Tar::default().file("../escaped", "x"), "a name that contains `..`"),
-        (Tar::default().file("/escaped", "x"), "an absolute name"),
-        (
-            Tar::default().symlink("l", "/").file("l/escaped", "x"),
-            "a parent that is a link or a file",
-        ),
-        (Tar::default().file("p", "").file("p/x", "x"), "a parent that is a link or a file"),
-        (
-            Tar::default().symlink("l", "..").file("l/.wh.d", "").file("l/x", ""),
-            "a parent that is a link",
-        ),
-        (Tar::default().hard_link("h", "../../etc/passwd"), "a name that contains `..`"),
-        (Tar::default().hard_link("h", "d"), "a hard link to no earlier regular file"),
-        (
-            Tar::default().symlink("l", "f").hard_link("h", "l"),
-            "a hard link to no earlier regular file",
-        ),
-        (Tar::default().raw(b'3', b"dev/sda", b"", 0o660, b""), "a device"),
-        (Tar::default().raw(b'6', b"pipe", b"", 0o660, b""), "a FIFO"),
-        (Tar::default().file("twice", "1").file("twice", "2"), "the same path twice"),
-        (Tar::default().file("d/.wh.", ""), "a whiteout of nothing"),
-        (Tar::default().file("d/.wh...", ""), "a whiteout of nothing"),
-        (Tar::default().file(".wh.d/f", ""), "a name below a whiteout"),
-        (Tar::default().file("d/.wh..wh.plnk", ""), "a name that only AUFS knows"),
-        (Tar::default().symlink("d/.wh.f", "x"), "a whiteout that is not a file"),
-        (Tar::default().directory("d/.wh.f"), "a whiteout that is not a file"),
-        (Tar::default().pax(&[("path", &long)]).file("x", ""), "more than 255 bytes"),
-    ] {
-        for layers in [vec![layer.clone()], vec![first(), layer.clone()]] {
-            let error = tree(&layers).unwrap_err();
-            assert!(matches!(error, Error::Archive { .. }), "{rule}: {error}");
-            assert!(error.to_string().contains(rule), "{rule}: {error}");
-        }
+    let dropped = layers::dropped().into_iter();
+    let dropped = dropped.map(|(layer, rule, _)| Case {
+        id: "SEC-G06",
+        layers: vec![layer],
+        want: Err(rule),
+    });
+    for Case { id, layers, want } in layers::hostile().into_iter().chain(dropped) {
+        let rule = want.unwrap_err();
+        let error = tree(&layers).map(|tree| panic!("{id}: {rule}: {:?}", shown(&tree)));
+        let error: Error = error.unwrap_err();
+        assert!(matches!(error, Error::Archive { .. }), "{id}: {rule}: {error}");
+        assert!(error.to_string().contains(rule), "{id}: {rule}: {error}");
     }
     let damaged = Tar(vec![b'x'; 1024]);
     assert!(tree(&[damaged]).unwrap_err().to_string().contains("wrong checksum"));
-    let cut = Layout::of(&[]).layer("tar", first().0, <[u8]>::to_owned);
+    let first = Tar::default().directory("d/").file("d/f", "x");
+    let cut = Layout::of(&[]).layer("tar", first.0, <[u8]>::to_owned);
     let base = tempfile::tempdir().unwrap();
     write_directory(&cut.files("t"), base.path());
     assert!(unpacked(base.path()).unwrap_err().to_string().contains("cut off"));
 }
 
+/// SEC-G11
 #[test]
 fn every_form_of_an_image_is_the_same_tree() {
     let gzip = |plain: &[u8]| {
@@ -203,9 +134,27 @@ fn every_form_of_an_image_is_the_same_tree() {
     write_archive(&packed.files("t"), &at("packed.tar"));
     write_directory(&newer.files("t"), &at("newer"));
     write_archive(&plain.saved("example.org/x:1"), &at("saved.tar"));
+    // As docker writes a layer that is there twice: a link to the first.
+    let mut linked = Tar::default().symlink("second.tar", "a/../layers/./first.tar");
+    for (path, bytes) in Layout::of(&[]).layer("tar", layer(), <[u8]>::to_owned).saved("x:1") {
+        let name = if path.len() == 68 { "layers/first.tar".to_owned() } else { path };
+        let text = String::from_utf8_lossy(&bytes);
+        let list = name == "manifest.json";
+        let hex = text.find("\"Layers\":[\"").filter(|_| list).map(|at| &text[at + 11..at + 79]);
+        let bytes = hex.map(|hex| text.replace(hex, "second.tar").into_bytes());
+        let bytes = bytes.unwrap_or(text.clone().into_owned().into_bytes());
+        linked = linked.raw(b'0', name.as_bytes(), b"", 0o644, &bytes);
+    }
+    fs::write(at("linked.tar"), linked.end()).unwrap();
     let want = unpacked(&at("plain")).unwrap();
     assert_eq!(want["a/b"], "content");
-    for name in ["packed", "packed:t", "packed.tar", "packed.tar:t", "newer", "saved.tar"] {
+    let prefixed = |transport: &str, name: &str| format!("{transport}:{}", at(name).display());
+    for place in [prefixed("oci", "packed:t"), prefixed("docker-archive", "saved.tar")] {
+        assert_eq!(unpacked(Path::new(&place)).unwrap(), want, "{place}");
+    }
+    for name in
+        ["packed", "packed:t", "packed.tar", "packed.tar:t", "newer", "saved.tar", "linked.tar"]
+    {
         assert_eq!(unpacked(&at(name)).unwrap(), want, "{name}");
     }
     for name in ["saved.tar:1", "saved.tar:example.org/x:1"] {
@@ -235,6 +184,7 @@ fn every_form_of_an_image_is_the_same_tree() {
 /// Changes the files of a layout.
 type Edit<'e> = &'e dyn Fn(&mut Vec<(String, Vec<u8>)>);
 
+/// SEC-G08
 #[test]
 fn what_is_not_what_it_says_is_refused() {
     let image = || Layout::of(&[Tar::default().file("a", "content")]);
@@ -256,7 +206,27 @@ fn what_is_not_what_it_says_is_refused() {
     }
     change("is missing", &|files| drop(files.remove(1)));
     change("is missing", &|files| drop(files.remove(2)));
-    change("checksum differs", &|files| files[1].1.push(0));
+    change("is not as long as the image says", &|files| files[1].1.push(0));
+    change("is not as long as the image says", &|files| files[1].1.truncate(9));
+    // A manifest that lies about a layer, and is named as it is.
+    let lying = |size: u64| {
+        let base = tempfile::tempdir().unwrap();
+        let mut files = image().files("t");
+        let length = files[1].1.len();
+        let named = |hex: &[u8]| layout::digest(hex)[7..].to_owned();
+        let old = named(&files[3].1);
+        let (from, to) = (format!("\"size\":{length}"), format!("\"size\":{size}"));
+        let manifest = String::from_utf8(files[3].1.clone()).unwrap().replace(&from, &to);
+        let index = String::from_utf8(files[4].1.clone()).unwrap();
+        files[4].1 = index.replace(&old, &named(manifest.as_bytes())).into_bytes();
+        files[3] = (format!("blobs/sha256/{}", named(manifest.as_bytes())), manifest.into_bytes());
+        write_directory(&files, base.path());
+        unpacked(base.path()).unwrap_err().to_string()
+    };
+    for size in [1, u64::MAX] {
+        let error = lying(size);
+        assert!(error.contains("is not as long as the image says"), "{error}");
+    }
     change("index.json: ", &|files| files.last_mut().unwrap().1 = b"{".to_vec());
     change("has no image", &|files| files.last_mut().unwrap().1 = br#"{"manifests":[]}"#.to_vec());
     change("not an OCI layout", &|files| files.last_mut().unwrap().1 = b"{}".to_vec());
@@ -268,6 +238,123 @@ fn what_is_not_what_it_says_is_refused() {
     assert!(error.contains("checksum differs"), "{error}");
 }
 
+/// SEC-G09: what a layer promises is counted before it is decompressed, in whatever it is packed.
+#[test]
+fn layers_that_blow_up_are_refused() {
+    use std::io::{Read as _, Write as _};
+    // A file of a MiB of zeros, and one of 80 that would follow.
+    let header = |size: u64| {
+        let name = size.to_string();
+        let tar = Tar::default().raw(b'0', name.as_bytes(), b"", 0o644, b"");
+        tar.patch(512, 124, format!("{size:011o}\0").as_bytes()).0
+    };
+    let (small, large) = (header(1 << 20), header(80 << 20));
+    let gzip = |_: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&small).unwrap();
+        std::io::copy(&mut std::io::repeat(0).take(1 << 20), &mut encoder).unwrap();
+        encoder.write_all(&large).unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = |_: &[u8]| {
+        // Raw blocks, and blocks of one byte that is repeated (RFC 8878, 3.1.1.2).
+        let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
+        let mut block = |kind: u32, size: usize, bytes: &[u8]| {
+            packed.extend(&((u32::try_from(size).unwrap() << 3) | kind).to_le_bytes()[..3]);
+            packed.extend(bytes);
+        };
+        block(0, 512, &small);
+        (0..8).for_each(|_| block(2, 128 << 10, &[0]));
+        block(0, 512, &large);
+        (0..640).for_each(|_| block(2, 128 << 10, &[0]));
+        block(1, 0, b"");
+        packed
+    };
+    for image in [
+        Layout::of(&[]).layer("tar+gzip", Vec::new(), gzip),
+        Layout::of(&[]).layer("tar+zstd", Vec::new(), zstd),
+    ] {
+        let base = tempfile::tempdir().unwrap();
+        write_directory(&image.files("t"), base.path());
+        let error = unpacked(base.path()).unwrap_err().to_string();
+        assert!(error.contains("\"83886080\": more bytes than"), "{error}");
+    }
+}
+
+/// SEC-G10
+#[test]
+fn documents_that_lead_nowhere() {
+    let refused = |files: &[(String, Vec<u8>)]| {
+        let base = tempfile::tempdir().unwrap();
+        write_directory(files, base.path());
+        unpacked(base.path()).unwrap_err().to_string()
+    };
+    let files = || Layout::of(&[Tar::default().file("a", "content")]).files("t");
+    let blob = |files: &mut Vec<(String, Vec<u8>)>, document: &Value| {
+        let bytes = document.to_string().into_bytes();
+        let digest = layout::digest(&bytes);
+        let size = bytes.len();
+        files.push((format!("blobs/sha256/{}", &digest[7..]), bytes));
+        serde_json::json!({ "digest": digest, "size": size, "mediaType": media::INDEX })
+    };
+    let index = |named: Value| serde_json::json!({ "manifests": [named] });
+    let with_index = |mut files: Vec<(String, Vec<u8>)>, named: Value| {
+        files.push(("index.json".to_owned(), index(named).to_string().into_bytes()));
+        refused(&files)
+    };
+    // A foreign layer is named, and not there.
+    let foreign = |files: Vec<(String, Vec<u8>)>| {
+        let missing = files[1].0.clone();
+        let error = refused(&[&files[..1], &files[2..]].concat());
+        assert!(error.contains(&format!("{missing} is missing: a layer that lies elsewhere")));
+    };
+    foreign(files());
+    let mut deep = files();
+    let mut named: Value = serde_json::from_slice(&deep.pop().unwrap().1).unwrap();
+    named = named["manifests"][0].take();
+    for _ in 0..MAX_INDEXES {
+        named = blob(&mut deep, &index(named));
+    }
+    assert!(with_index(deep, named).contains("not an OCI layout"));
+    let mut artifact = files();
+    artifact.pop();
+    let config = serde_json::json!({ "mediaType": media::EMPTY, "digest": layout::digest(b"{}"), "size": 2 });
+    let named = blob(&mut artifact, &serde_json::json!({ "config": config, "layers": [] }));
+    assert!(with_index(artifact, named).contains("not an OCI layout"));
+    let mut many = files();
+    many.pop();
+    let layers =
+        vec![serde_json::json!({ "digest": layout::digest(b""), "size": 0 }); MAX_LAYERS + 1];
+    let named = blob(&mut many, &serde_json::json!({ "config": {}, "layers": layers }));
+    assert!(with_index(many, named).contains("not an OCI layout"));
+    let indexed = |bytes: Vec<u8>| {
+        let mut files = files();
+        files.last_mut().unwrap().1 = bytes;
+        refused(&files)
+    };
+    assert!(indexed(vec![b' '; 5 << 20]).contains("not an OCI layout"));
+    assert!(indexed(b"[".repeat(100_000)).contains("index.json: "));
+    // Paths that lead out are of nothing in it.
+    let base = tempfile::tempdir().unwrap();
+    fs::write(base.path().join("secret"), "{}").unwrap();
+    for config in ["../secret", "/etc/passwd", ""] {
+        let list = serde_json::json!([{ "Config": config, "Layers": [] }]).to_string();
+        let list = vec![("manifest.json".to_owned(), list.into_bytes())];
+        let place = base.path().join(format!("saved{}", config.len()));
+        write_directory(&list, &place);
+        let error = unpacked(&place).unwrap_err().to_string();
+        assert!(error.contains(&format!("{config} is missing")), "{error}");
+    }
+    let fifo = base.path().join("fifo");
+    write_directory(&files(), &fifo);
+    fs::remove_file(fifo.join(&files()[1].0)).unwrap();
+    let name = fifo.join(&files()[1].0);
+    rustix::fs::mknodat(rustix::fs::CWD, &name, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .unwrap();
+    assert!(unpacked(&fifo).unwrap_err().to_string().contains("is missing"));
+}
+
+/// SEC-G06
 #[test]
 fn modes_owners_and_attributes_are_those_of_other_archives() {
     let layer = Tar::default()

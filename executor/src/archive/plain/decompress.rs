@@ -1,9 +1,9 @@
 //! Compressed bytes → a tar stream: gzip or zstd, or none of both.
 
 use super::Hashed;
-use super::entries::Stream;
 use flate2::bufread::MultiGzDecoder;
 use joblet_format::Checksum;
+use joblet_format::entries::Stream;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use zstd_safe::{DCtx, InBuffer, OutBuffer};
 

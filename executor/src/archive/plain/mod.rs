@@ -7,13 +7,13 @@
 //! understand differently refuses the whole archive: nothing is skipped and nothing is repaired.
 
 pub(super) mod decompress;
-pub(crate) mod entries;
-mod pax;
 
 use crate::error::Error;
 use crate::fs::walk::{Walk, close, create, set_times, times};
 use decompress::Unpacked;
-use entries::{Entries, EntryError, Kind, TarEntry, shown};
+use joblet_format::entries::{
+    Budget, Entries, EntryError, Kind, MAX_ENTRIES, TarEntry, member_path, shown,
+};
 use joblet_format::{Artifact, Checksum};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, FileType, Mode};
@@ -25,28 +25,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Most entries of an archive, and of one for which the registry does not state a number.
-pub(super) const MAX_ENTRIES: u64 = 1_000_000;
+/// Most entries of an archive for which the registry does not state a number.
 const MAX_UNSTATED_ENTRIES: u64 = 200_000;
-/// If the registry does not state a size: most unpacked bytes per byte of archive, after an allowance.
-const MAX_RATIO: u64 = 100;
-const RATIO_ALLOWANCE: u64 = 64 << 20;
-/// Longest component of a path and longest path, in bytes, as on Linux.
-const MAX_COMPONENT: usize = 255;
-const MAX_PATH: usize = 4095;
-/// Most components of a path.
-const MAX_DEPTH: usize = 128;
+/// Longest target of a symbolic link, in bytes, as on Linux.
+const MAX_TARGET: usize = 4095;
 /// Bytes inflated at a time.
 const BUFFER: usize = 128 << 10;
-
-/// Limits on what an archive unpacks to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Budget {
-    /// Remaining bytes of file content.
-    pub bytes: u64,
-    /// Remaining entries.
-    pub entries: u64,
-}
 
 /// Unpacks `archive` into the empty directory `into`.
 ///
@@ -66,7 +50,7 @@ pub(crate) fn unpack(
     let mut unpacked = Unpacked::gzip(Hashed::new(archive));
     let mut unpacking = Unpacking::new(name, into, budget(artifact))?;
     let mut entries = Entries::new(&mut unpacked);
-    while let Some(entry) = entries.next().map_err(|error| unpacking.entry_error(error))? {
+    while let Some(entry) = entries.next_entry().map_err(|error| unpacking.entry_error(error))? {
         unpacking.entry(&entry, &mut entries, &mut advance)?;
     }
     unpacking.finish()?;
@@ -95,13 +79,8 @@ pub(super) fn check_rest(
 /// The registry's figures, or limits derived from the size of the archive.
 pub(crate) fn budget(artifact: &Artifact) -> Budget {
     let entries = artifact.entries.unwrap_or(MAX_UNSTATED_ENTRIES).min(MAX_ENTRIES);
-    let unsaid = most_bytes(artifact.size, entries);
+    let unsaid = Budget::of(artifact.size, entries);
     Budget { bytes: artifact.unpacked_size.unwrap_or(unsaid.bytes), ..unsaid }
-}
-
-/// What an honest archive of `size` bytes may need.
-pub(super) fn most_bytes(size: u64, entries: u64) -> Budget {
-    Budget { bytes: size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE), entries }
 }
 
 /// A tree that is being filled.
@@ -146,22 +125,15 @@ impl<'a> Unpacking<'a> {
     ) -> Result<(), Error> {
         let archive = self.name;
         let fail = |rule: &str| refuse(archive, &entry.name, rule);
-        let Some(left) = self.budget.entries.checked_sub(1) else {
-            return Err(fail("more entries than the registry says or than are allowed"));
-        };
+        self.budget.spend(&entry.kind).map_err(fail)?;
         let directory = entry.kind == Kind::Directory;
         let path = member_path(&entry.name, directory).map_err(fail)?;
-        let size = if let Kind::File(size) = entry.kind { size } else { 0 };
-        let Some(bytes) = self.budget.bytes.checked_sub(size) else {
-            return Err(fail("more bytes than the registry says or than are allowed"));
-        };
-        self.budget = Budget { bytes, entries: left };
         match &entry.kind {
             // Its owner can fill and remove it.
             Kind::Directory => {
                 self.walk.directory(&path, permissions(entry.mode) | Mode::RWXU, entry.mtime)
             }
-            Kind::Symlink(target) if target.is_empty() || target.len() > MAX_PATH => {
+            Kind::Symlink(target) if target.is_empty() || target.len() > MAX_TARGET => {
                 return Err(fail("a symbolic link with an empty or overlong target"));
             }
             Kind::Symlink(target) => self.symlink(&path, target, entry.mtime),
@@ -171,6 +143,8 @@ impl<'a> Unpacking<'a> {
                 self.hard_link(&path, &target)
             }
             Kind::File(_) => return self.file(entry, &path, entries, advance),
+            Kind::Device => return Err(fail("a device")),
+            Kind::Fifo => return Err(fail("a FIFO")),
         }
         .map_err(|errno| self.tree_error(entry, errno))
     }
@@ -266,41 +240,6 @@ pub(super) fn refuse(archive: &str, member: &[u8], rule: &str) -> Error {
 
 pub(super) fn file_error(verb: &'static str, path: impl Into<PathBuf>, errno: Errno) -> Error {
     Error::File { verb, path: path.into(), source: errno.into() }
-}
-
-/// The path of the archive member `name`, below the directory that is filled.
-///
-/// Looks at the name only. That no parent is a link is [`Walk`]'s duty. The empty path (`./`) is
-/// the directory itself.
-///
-/// # Errors
-/// The rule that was broken; the caller adds archive and member. No name is ever skipped.
-pub(crate) fn member_path(name: &[u8], directory: bool) -> Result<PathBuf, &'static str> {
-    if name.len() > MAX_PATH {
-        return Err("a path of more than 4095 bytes");
-    }
-    if name.first() == Some(&b'/') {
-        return Err("an absolute name");
-    }
-    let (mut path, mut depth) = (PathBuf::new(), 0);
-    for part in name.split(|&byte| byte == b'/') {
-        match part {
-            b"" | b"." => {}
-            b".." => return Err("a name that contains `..`"),
-            _ if part.len() > MAX_COMPONENT => return Err("a component of more than 255 bytes"),
-            _ => {
-                path.push(OsStr::from_bytes(part));
-                depth += 1;
-            }
-        }
-    }
-    if name.is_empty() || (depth == 0 && !directory) {
-        return Err("an empty name");
-    }
-    if depth > MAX_DEPTH {
-        return Err("more than 128 nested directories");
-    }
-    Ok(path)
 }
 
 /// The bits that are kept: no set-id, no sticky bit, no writing by others.

@@ -246,11 +246,8 @@ pub(super) static RUN: Command<Parsed> = Command {
             None if image.is_some() => run.spec.clone(),
             None => first_operand(&mut argv)?,
         };
-        if argv.is_empty() && image.is_some() {
-            let what = "run --image needs a COMMAND: an image's own entrypoint is not run";
-            return Err(Usage(what.into()));
-        }
-        if argv.is_empty() {
+        // An image is asked which command it has itself, for the message.
+        if argv.is_empty() && image.is_none() {
             return Err(Usage(format!(
                 "run needs a COMMAND after the runtime; joblet-exec shell {spec} gives you a shell"
             )));

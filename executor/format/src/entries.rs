@@ -1,9 +1,17 @@
-//! Parses a tar stream into entries, strictly.
+//! Parses a tar stream into entries, strictly: an archive of a runtime, or a layer of an image.
 //!
 //! Where GNU tar, BSD tar and other implementations are known to read a stream differently (two extension
 //! headers for one entry, a size in two places, bytes after the end), it is refused.
 
-use super::pax;
+mod budget;
+mod name;
+mod pax;
+mod section;
+
+pub use budget::{Budget, MAX_ENTRIES};
+pub use name::{member_path, shown};
+pub use section::Section;
+
 use std::io::{self, Read};
 use tar::{EntryType, Header};
 
@@ -18,7 +26,7 @@ const SIZE_LIMIT: u64 = 1 << 62;
 
 /// One entry of an archive. The body of a file is read next, with [`Entries::read_body`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TarEntry {
+pub struct TarEntry {
     /// The name, unchanged.
     pub name: Vec<u8>,
     /// Its type.
@@ -29,9 +37,9 @@ pub(crate) struct TarEntry {
     pub mtime: u64,
 }
 
-/// The type of an entry. All other types of tar are refused.
+/// The type of an entry. All other types of tar are refused by the parser; devices and FIFOs by most readers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A directory.
     Directory,
     /// A regular file of this length, in bytes.
@@ -40,11 +48,15 @@ pub(crate) enum Kind {
     Symlink(Vec<u8>),
     /// A hard link to the entry with this name.
     HardLink(Vec<u8>),
+    /// A character or block device.
+    Device,
+    /// A FIFO.
+    Fifo,
 }
 
 /// Why reading stopped.
 #[derive(Debug)]
-pub(crate) enum EntryError {
+pub enum EntryError {
     /// The stream breaks this rule; with the entry if one is known.
     Refused(String),
     /// The stream cannot be read: damaged or truncated.
@@ -58,7 +70,7 @@ impl From<io::Error> for EntryError {
 }
 
 /// Where a tar stream is read from. Smaller than `Read`, of which every type brings a dozen functions.
-pub(crate) trait Stream {
+pub trait Stream {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
@@ -108,7 +120,7 @@ impl Stream for &[u8] {
 }
 
 /// Reads entries one after the other from an uncompressed tar stream.
-pub(crate) struct Entries<'s> {
+pub struct Entries<'s> {
     stream: &'s mut dyn Stream,
     /// Remaining length of the current file's body, in bytes.
     body: u64,
@@ -127,12 +139,12 @@ struct Extension {
 
 impl<'s> Entries<'s> {
     /// Starts at the first byte of `stream`.
-    pub(crate) fn new(stream: &'s mut dyn Stream) -> Self {
+    pub fn new(stream: &'s mut dyn Stream) -> Self {
         Self { stream, body: 0, padding: 0 }
     }
 
     /// Where in the stream the current body begins, as [`Stream::position`] counts, before any of it was read.
-    pub(crate) fn position(&self) -> u64 {
+    pub fn position(&self) -> u64 {
         self.stream.position()
     }
 
@@ -142,7 +154,7 @@ impl<'s> Entries<'s> {
     ///
     /// # Errors
     /// [`EntryError`]; no further entry can be read then.
-    pub(crate) fn next(&mut self) -> Result<Option<TarEntry>, EntryError> {
+    pub fn next_entry(&mut self) -> Result<Option<TarEntry>, EntryError> {
         self.finish_body()?;
         let mut extension = Extension::default();
         loop {
@@ -177,7 +189,7 @@ impl<'s> Entries<'s> {
     ///
     /// # Errors
     /// When the stream cannot be read.
-    pub(crate) fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.body).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
@@ -212,7 +224,10 @@ impl<'s> Entries<'s> {
             EntryType::Directory => Kind::Directory,
             EntryType::Symlink => Kind::Symlink(link),
             EntryType::Link => Kind::HardLink(link),
-            other => return Err(fail(type_rule(other))),
+            EntryType::Char | EntryType::Block => Kind::Device,
+            EntryType::Fifo => Kind::Fifo,
+            EntryType::GNUSparse => return Err(fail("a sparse file")),
+            _ => return Err(fail("an entry that is not a directory, file or link")),
         };
         if size > SIZE_LIMIT {
             return Err(fail("a size that is too large for any file system"));
@@ -362,24 +377,6 @@ fn octal_or_base256(
     Ok(value)
 }
 
-fn type_rule(kind: EntryType) -> &'static str {
-    match kind {
-        EntryType::Char | EntryType::Block => "a device",
-        EntryType::Fifo => "a FIFO",
-        EntryType::GNUSparse => "a sparse file",
-        _ => "an entry that is not a directory, file or link",
-    }
-}
-
 fn refused(rule: String) -> EntryError {
     EntryError::Refused(rule)
-}
-
-/// A name from an archive, escaped and shortened for messages.
-pub(crate) fn shown(name: &[u8]) -> String {
-    const LONGEST: usize = 200;
-    match name.get(..LONGEST) {
-        Some(start) => format!("\"{}…\"", start.escape_ascii()),
-        None => format!("\"{}\"", name.escape_ascii()),
-    }
 }
