@@ -142,6 +142,8 @@ fn what_is_not_an_image_leaves_nothing() {
     for (args, said) in [
         (vec!["run", "--image", own.to_str().unwrap()], "an image's own is not run: /entry\n"),
         (vec!["run", "--image", "x"], "error[NOTFOUND]: image x: no such file"),
+        (vec!["shell", "--image", "x"], "error[NOTFOUND]: image x: no such file"),
+        (vec!["shell", "demo", "--image", "x"], "a SPEC and --image are two roots; name one"),
         (vec!["run", "--image", "x", "--runtime=demo", "true"], "name one"),
     ] {
         let output = exec(world, user, &args);

@@ -274,8 +274,7 @@ impl Reader<'_> {
 }
 
 /// Why something is refused that is none of the known forms.
-const NOT_AN_IMAGE: &str =
-    "it is not an OCI layout with index.json, and not what docker save writes";
+const NOT_AN_IMAGE: &str = "it is not an OCI layout with index.json, and not what docker save writes (docker export writes no image)";
 
 /// Where a blob of a layout is.
 fn blob(digest: Checksum) -> String {

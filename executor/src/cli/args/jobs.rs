@@ -262,9 +262,10 @@ pub(super) static SHELL: Command<Parsed> = Command {
     operands: Operands::new("SPEC [OPTION…]", INSTALLED),
     help: "run a shell in a runtime, with a terminal of its own",
     about: "bash, where the runtime has one, or else sh.",
-    options: JOB.split_at(2).1,
+    options: JOB.split_at(1).1,
     examples: &[
         ("joblet-exec shell python-3.11", "a look around"),
+        ("joblet-exec shell --image alpine.tar", "the same in an image"),
         (
             "joblet-exec shell node-20 --network host --bind .:/src:rw",
             "this directory, and a network",
@@ -272,9 +273,17 @@ pub(super) static SHELL: Command<Parsed> = Command {
     ],
     status: Status::OfJob,
     action: Action::Call(|call| {
-        let (run, spec) = (job(call)?, one_spec(call)?);
+        let (image, run) = (call.value(&IMAGE)?, job(call)?);
+        let spec = if image.is_some() {
+            if call.operand().is_some() {
+                return Err(Usage("a SPEC and --image are two roots; name one".into()));
+            }
+            run.spec.clone()
+        } else {
+            one_spec(call)?
+        };
         let argv = SHELL_ARGV.map(Into::into).into();
-        Ok(Parsed::Run(Box::new(Run { spec, argv, ..run })))
+        Ok(Parsed::Run(Box::new(Run { spec, image, argv, ..run })))
     }),
 };
 
