@@ -138,24 +138,24 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
 }
 
 /// A member as a tar file has it.
-pub(super) struct Entry<'e> {
+struct Entry<'e> {
     /// Its name.
-    pub(super) name: &'e [u8],
+    name: &'e [u8],
     /// What it is.
-    pub(super) kind: tar::EntryType,
+    kind: tar::EntryType,
     /// The target of a link.
-    pub(super) link: Option<&'e [u8]>,
+    link: Option<&'e [u8]>,
     /// Permission bits.
-    pub(super) mode: u32,
+    mode: u32,
     /// The bytes of a file.
-    pub(super) content: Content,
+    content: Content,
 }
 
 /// Calls `each` with every member of the tar file `spool`, in its order.
 ///
 /// # Errors
 /// The rule that the file breaks, or what `each` says.
-pub(super) fn entries(
+fn entries(
     spool: &Arc<File>,
     each: &mut dyn FnMut(Entry<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
