@@ -53,6 +53,7 @@ def all_checks(kind):
         stores.layers(cluster)
         stores.insecure(cluster)
         ranks.mpi(cluster)
+        others.by_shell(cluster)
         if full:
             ranks.rates(cluster)
             ranks.torch(cluster)

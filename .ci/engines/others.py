@@ -1,11 +1,12 @@
 """Other engines, with the examples that are shipped (executor/engines)."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 
-from .cluster import MOUNTED, ROOT, SHARED, check, example
+from .cluster import MOUNTED, ROOT, SHARED, USER, check, example
 
 # As they are tested; executor/engines/README.md names the same.
 SUBMITIT, DASK, SNAKEMAKE, PARSL, RAY = ("submitit==1.5.4", "dask-jobqueue==0.9.0", "snakemake==9.27.1",
@@ -58,6 +59,23 @@ def ray(cluster):
                                       "work.py": "ray-work.py", "--mem=8G": "--mem=3000 --output=ray.out"})
     done = cluster.here(f"sbatch --wait {name}; cat ray.out")
     check(f"{RAY}: two nodes, each in a sandbox", "285 by 2 nodes" in done.stdout, done)
+
+
+def by_shell(cluster):
+    """The shell of a workflow of GitHub Actions, as a runner calls it: with the path of a script, in the workspace."""
+    text = (ROOT / "executor/engines/github/workflow.yml").read_text()
+    shell = re.search(r'shell: "([^"]*)"', text)[1].replace("python-3.11", "tools")
+    profile = re.search(r"JOBLET_EXEC_PROFILE: (\w+)", text)[1]
+    for name in ("temp", "workspace"):
+        (SHARED / "home" / name).mkdir()
+        shutil.chown(SHARED / "home" / name, USER)
+    script = SHARED / "home/temp/step.sh"
+    script.write_text("python3 -c 'import os; print(os.environ[\"GITHUB_SHA\"], os.getcwd())'\necho made >made\nfalse\necho on\n")
+    there = f"{MOUNTED}/home"
+    done = cluster.here(f"export JOBLET_EXEC_PROFILE={profile} RUNNER_TEMP={there}/temp GITHUB_SHA=abc; cd workspace; "
+                        + shell.replace("{0}", f"{there}/temp/step.sh"))
+    check("the shell of a workflow: variables, workspace, and the first failure ends it",
+          (done.returncode, done.stdout) == (1, f"abc {there}/workspace\n") and (SHARED / "home/workspace/made").exists(), done)
 
 
 def by_apptainer(cluster):
