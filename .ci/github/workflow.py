@@ -19,8 +19,10 @@ SHELLS = {
     "runner": ["bash", "-e"],
     "container": ["sh", "-e"],
 }
-# What jobs run on, and what is said of it: an arm64 machine is played by one of this architecture.
-RUNNERS = {"ubuntu-24.04": "", "ubuntu-24.04-arm": ", of this machine's architecture"}
+# What jobs run on, and what is said of it: an arm64 machine is played by one of this architecture, which runs programs
+# of arm64 by an emulator.
+RUNNERS = {"ubuntu-24.04": "", "ubuntu-24.04-arm": ", of this machine's architecture, with an emulator"}
+EMULATOR = "apt-get update -q && apt-get install -qy --no-install-recommends qemu-user-static"
 DEFAULT_BRANCH = "main"
 
 
@@ -163,6 +165,8 @@ class Job:
         with machine.Machine(self.world.work, top, self.kind, [f"{self.state}=/field"], lower) as self.machine:
             self.top = top
             machine.put_programs(top)
+            if label.endswith("-arm"):
+                self.machine.root(EMULATOR)
             for place in (self.workspace, self.temporary, self.home):
                 self.inside(place).mkdir(parents=True, exist_ok=True)
             shutil.copytree(top / "etc/skel", self.inside(self.home), dirs_exist_ok=True)
