@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let note = |text: &str| {
         if terminal && (drawn.swap(!text.is_empty(), Relaxed) || !text.is_empty()) {
             let text = terminal::fitting(&shown::message(text), terminal::columns());
+            let text = terminal::readable(&text, &std::io::stderr());
             _ = write!(std::io::stderr(), "\r\x1b[K{text}"); // a closed stderr must not stop a build
         }
     };
@@ -25,11 +26,13 @@ fn main() -> ExitCode {
     note("");
     let print = |text: &str| {
         let mut stdout = std::io::stdout();
+        let text = terminal::readable(text, &stdout);
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     };
     let fail = |error: Error| {
         let class = error.class();
         let message = shown::message(&error.to_string());
+        let message = terminal::readable(&message, &std::io::stderr());
         _ = writeln!(std::io::stderr(), "error[{}]: {message}", class.word());
         ExitCode::from(class.exit_code())
     };
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Built { text, warnings, error }) => {
             for warning in warnings {
                 let warning = shown::message(&warning);
+                let warning = terminal::readable(&warning, &std::io::stderr());
                 _ = writeln!(std::io::stderr(), "warning: {warning}"); // as above
             }
             match (print(&text), error) {

@@ -303,6 +303,11 @@ fn nothing_is_wiped_off_a_terminal_that_nothing_was_drawn_on() {
         let output = command.env("HOME", dir.path()).env("TERM", "xterm").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
+    // In a locale without UTF-8 it is shown no bytes that it would not understand.
+    let mut help = Command::new("script");
+    help.args(["-qec", &format!("{} --help", env!("CARGO_BIN_EXE_joblet-publish")), "/dev/null"]);
+    let help = help.env("LC_ALL", "C").output().unwrap().stdout;
+    assert!(help.is_ascii() && help.starts_with(b"Build"), "{}", String::from_utf8_lossy(&help));
     let version = shown("--version");
     assert!(version.starts_with("joblet-publish "), "{version:?}");
     let lock = shown("lock demo");

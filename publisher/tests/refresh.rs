@@ -197,6 +197,7 @@ fn a_bump_is_the_next_version_with_todays_packages() {
     assert!(!page.contains("security fixes"), "{page}");
     let page = refresh.world.read("site/runtimes/demo/index.html");
     assert_eq!(page.matches("known fixes").count(), 1, "{page}");
+    assert!(page.contains("<dt>Security fixes since</dt><dd>none <span"), "{page}");
     // A registry is the same with it and without.
     let registry = refresh.world.read("site/registry.json");
     std::fs::remove_file(refresh.world.path("freshness.json")).unwrap();

@@ -123,9 +123,9 @@ fn resolve(path: &str, link: &str) -> String {
 fn the_same_registry_gives_the_same_bytes() {
     let out = tempfile::tempdir().unwrap();
     let first = write(&sample(), out.path());
-    assert_eq!(first, Summary { files: 42, written: 42, removed: 0 });
+    assert_eq!(first, Summary { files: 43, written: 43, removed: 0 });
     let before = tree(out.path());
-    assert_eq!(write(&sample(), out.path()), Summary { files: 42, written: 0, removed: 0 });
+    assert_eq!(write(&sample(), out.path()), Summary { files: 43, written: 0, removed: 0 });
     assert_eq!(tree(out.path()), before);
     let mut shuffled = sample();
     shuffled.reverse();
@@ -436,6 +436,7 @@ fn a_version_tells_what_is_inside_and_which_packages_changed() {
     assert!(!page.contains(hostile));
     let runtime = &site["runtimes/demo/index.html"];
     assert!(runtime.contains("<a href=\"1.1.0.html#inside\">All 3 packages of 1.1.0</a>"));
+    assert!(runtime.contains("<dt>Licences</dt><dd><a href=\"1.1.0.html#inside\">MIT</a></dd>"));
     let hidden = "&lt;script&gt;alert(1)&lt;/script&gt;";
     let changes =
         ["libc6 2.36 → 2.37".into(), "old 1 removed".into(), format!("{hidden} {hidden} added")];
@@ -625,7 +626,7 @@ fn one_version_more_changes_only_what_shows_it() {
             "runtimes/openjdk-21/index.json",
         ]
     );
-    assert_eq!(summary, Summary { files: 44, written: 9, removed: 0 });
+    assert_eq!(summary, Summary { files: 45, written: 9, removed: 0 });
     assert_eq!(after, site_of(&records));
 }
 
@@ -723,7 +724,7 @@ fn a_damaged_or_foreign_manifest_costs_time_only() {
     ] {
         assert_ne!(damaged, *manifest, "{name}");
         fs::write(out.path().join(".site-manifest"), damaged).unwrap();
-        assert_eq!(write(&sample(), out.path()), Summary { files: 42, written: 0, removed: 0 });
+        assert_eq!(write(&sample(), out.path()), Summary { files: 43, written: 0, removed: 0 });
         assert_eq!(tree(out.path()), whole, "{name}");
     }
     // As another version of the program leaves it: other keys, and other pages of the same length.

@@ -71,8 +71,11 @@
       document.head.append(asked);
     };
 
-    // What each word of the query is found as in a row: in its text (""), or as the package or command that has it.
+    // What each word of the query is found as in a row: as the package of that name, in its text (""), or as the
+    // package or command that has it.
     const found = (word, { text, inside }) => {
+      const named = word !== "command" && inside.find((it) => it.toLowerCase().startsWith(`${word} `));
+      if (named) return named;
       if (text.includes(word)) return "";
       const names = inside.filter((it) => it.toLowerCase().replace(/^command /, "").includes(word));
       // The shortest one is what was meant: openssl rather than python3-openssl.

@@ -42,7 +42,7 @@ pub(crate) const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
 pub(crate) const JOBLET_EXEC_PROFILE: &str = "JOBLET_EXEC_PROFILE";
 
 /// Environment variables, for the manual page.
-pub(crate) const VARIABLES: [(&str, &str); 15] = [
+pub(crate) const VARIABLES: [(&str, &str); 16] = [
     (DEBIAN_MIRROR, "as --mirror"),
     (DEBIAN_SNAPSHOT, "a Debian snapshot service, for packages that the mirror no longer has"),
     (
@@ -59,6 +59,7 @@ pub(crate) const VARIABLES: [(&str, &str); 15] = [
     (PIP_CONFIG_FILE, "a configuration file of pip"),
     ("HOME", "below it are the cache and the configuration of pip and uv"),
     ("XDG_CACHE_HOME", "fetched inputs are in joblet-publish below it"),
+    ("LC_ALL, LC_CTYPE, LANG", "a terminal gets ASCII if they name a locale without UTF-8"),
     ("HTTPS_PROXY, HTTP_PROXY, NO_PROXY", "the proxy to use, and where to use none"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
 ];

@@ -1,5 +1,7 @@
 //! The terminal that progress is drawn on.
 
+use joblet_format::text::{LOCALE, ascii, has_utf8};
+use std::borrow::Cow;
 use std::io::{IsTerminal, stderr};
 
 /// Columns of a terminal that does not say how many it has.
@@ -16,6 +18,13 @@ pub fn columns() -> usize {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
         _ => COLUMNS,
     }
+}
+
+/// `text` as a terminal shows it, the output `to`: in ASCII where the locale has no UTF-8. Programs get it as it is.
+pub fn readable<'t>(text: &'t str, to: &impl IsTerminal) -> Cow<'t, str> {
+    let locale = LOCALE.into_iter().filter_map(std::env::var_os).find(|name| !name.is_empty());
+    let plain = locale.is_some_and(|name| !has_utf8(&name.to_string_lossy()));
+    if plain && to.is_terminal() { ascii(text) } else { Cow::Borrowed(text) }
 }
 
 /// The beginning of a line that fits: one that does not would leave a line at each redraw.

@@ -9,6 +9,7 @@ import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
 import { HtmlValidate } from "html-validate";
 import { chromium } from "playwright-core";
 
@@ -113,6 +114,8 @@ test("packages and commands are found, with a letter wrong, and in the wanted or
     await page.fill("#query", "libssl");
     await page.locator(".hit").first().waitFor();
     assert.match(await page.locator(".hit").first().textContent(), /^libssl3 3\.0\.22/);
+    await page.fill("#query", "coreutils"); // by its own name, before all that begins so
+    assert.match(await page.locator(".hit:visible").first().textContent(), /^coreutils 9\.1/);
     await page.fill("#query", "javac");
     assert.deepEqual(await names(page), ["graalvmjdk-21", "openjdk-21", "openjdk-25"]);
     assert.equal(await page.locator(".hit:visible").first().textContent(), "command javac");
@@ -334,6 +337,23 @@ test("real packages: nothing breaks within a word, axe finds nothing, pages are 
   }
 });
 
+const walk = (directory) => readdirSync(directory).map((name) => join(directory, name))
+  .flatMap((path) => statSync(path).isDirectory() ? walk(path) : path.endsWith(".html") ? [path] : []);
+
+test("every page weighs at most 30 KB, style sheet and script included, as web servers send it", () => {
+  const sent = (path) => gzipSync(readFileSync(path)).length;
+  let heaviest = [0, ""];
+  for (const site of ["few", "none", ...REAL]) {
+    const assets = readdirSync(join(SITES, site, "assets")).map((name) => sent(join(SITES, site, "assets", name)));
+    for (const path of walk(join(SITES, site))) {
+      const weight = assets.reduce((sum, bytes) => sum + bytes, sent(path));
+      assert.ok(weight <= 30_000, `${path}: ${weight} bytes`);
+      if (weight > heaviest[0]) heaviest = [weight, relative(SITES, path)];
+    }
+  }
+  process.stderr.write(`browser: the heaviest page, ${heaviest[1]}, has ${heaviest[0]} bytes\n`);
+});
+
 test("a thousand runtimes are searched within 100 milliseconds", async () => {
   await visit("many", "", async (page) => {
     assert.equal(await page.locator(".runtimes > li").count(), 1000);
@@ -371,8 +391,6 @@ test("every page is valid HTML", async () => {
       "void-style": "off",
     },
   });
-  const walk = (directory) => readdirSync(directory).map((name) => join(directory, name))
-    .flatMap((path) => statSync(path).isDirectory() ? walk(path) : path.endsWith(".html") ? [path] : []);
   const faults = [];
   for (const path of [...walk(join(SITES, "few")), ...walk(join(SITES, "none"))]) {
     const { results } = await validate.validateFile(path);

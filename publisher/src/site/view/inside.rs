@@ -10,10 +10,13 @@ use crate::{
 };
 use joblet_format::{Arch, Record, text};
 use serde::Serialize;
-use std::{cmp::Reverse, path::Path};
+use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
 /// Packages in the picture that have a name; the rest is one part.
 const NAMED: usize = 7;
+
+/// Licences that are named at the top of a page.
+const LICENCES: usize = 2;
 
 /// Width of the picture, in its own units.
 const WIDTH: f64 = 760.0;
@@ -42,6 +45,8 @@ pub(in crate::site) struct Inside {
     architecture: &'static str,
     picture: Picture,
     count: usize,
+    /// The licences of the most bytes, and how many others there are.
+    licences: (Vec<String>, usize),
     /// Largest first.
     packages: Vec<Row>,
     /// Against the version before, if its contents are known.
@@ -154,10 +159,25 @@ impl Inside {
             architecture: arch.as_str(),
             picture: Picture::new(&packages),
             count: packages.len(),
+            licences: licences(&packages),
             packages: packages.iter().map(Row::new).collect(),
             changes,
         }
     }
+}
+
+/// The licences of the most bytes of packages, and how many others there are.
+fn licences(packages: &[Package]) -> (Vec<String>, usize) {
+    let mut bytes = BTreeMap::<String, u64>::new();
+    for package in packages {
+        for name in Licence::new(&package.licence).listed() {
+            *bytes.entry(name.to_owned()).or_default() += package.size;
+        }
+    }
+    let mut sorted: Vec<_> = bytes.into_iter().collect();
+    sorted.sort_by_key(|(name, size)| (Reverse(*size), name.clone()));
+    let more = sorted.len().saturating_sub(LICENCES);
+    (sorted.into_iter().take(LICENCES).map(|(name, _)| name).collect(), more)
 }
 
 impl Picture {
@@ -214,7 +234,6 @@ fn round(number: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_picture_names_the_large_packages_and_sums_up_the_rest() {
@@ -235,5 +254,25 @@ mod tests {
         let eight: Vec<_> = (0..8).map(package).collect();
         assert_eq!(Picture::new(&eight).parts[7].name, "p7", "one other has a name");
         assert_eq!(Picture::new(&[]).parts.len(), 0);
+    }
+
+    #[test]
+    fn the_licences_of_the_most_bytes_are_named() {
+        let package = |licence: &str, size| Package {
+            name: "p".into(),
+            version: "1".into(),
+            licence: licence.into(),
+            size,
+            sha256: String::new(),
+        };
+        let packages = [
+            package("MIT", 5),
+            package("GPL-2.0-only AND MIT", 6),
+            package("Apache-2.0", 7),
+            package("LicenseRef-own", 99),
+        ];
+        let names = vec!["MIT".to_owned(), "Apache-2.0".to_owned()];
+        assert_eq!(licences(&packages), (names, 1));
+        assert_eq!(licences(&[]), (Vec::new(), 0));
     }
 }

@@ -62,6 +62,13 @@ impl Licence {
     }
 }
 
+impl Licence {
+    /// The licences of SPDX's list that a row shows.
+    pub(super) fn listed(&self) -> impl Iterator<Item = &str> {
+        self.shown.iter().filter(|term| term.link.is_some()).map(|term| term.text.as_str())
+    }
+}
+
 impl Term {
     fn licence(word: &str) -> Self {
         let id = word.trim_matches(['(', ')']);
