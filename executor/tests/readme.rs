@@ -9,18 +9,25 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// The blocks of commands, in their order.
-fn blocks(text: &str) -> Vec<&str> {
+pub(crate) fn blocks(text: &str) -> Vec<&str> {
     text.split("```bash\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
 /// Publishes `python-3.11` with the tools of the tests' runtime.
-fn publish(world: &mut World, tools: &support::World) {
+pub(crate) fn publish(world: &mut World, tools: &support::World) {
+    // Tests that run at once have one directory for it.
+    static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
+    world.publish_archive("python-3.11", "1.4.0", ARCHIVE.get_or_init(|| archive(tools)));
+}
+
+fn archive(tools: &support::World) -> Vec<u8> {
     let root = tools.copy_runtime("python-3.11-1.4.0");
     let python = root.join("isolated/usr/bin/python");
-    fs::write(&python, "#!/bin/sh\n[ \"$1\" = -c ] || cat \"$1\" >/dev/null && echo \"ran $*\"\n")
-        .unwrap();
+    let script = "#!/bin/sh\ncase $1 in -c | -m) ;; *) cat \"$1\" >/dev/null || exit ;; esac\necho \"ran $*\"\n";
+    fs::write(&python, script).unwrap();
     fs::set_permissions(python, fs::Permissions::from_mode(0o755)).unwrap();
     let yml = fs::read_to_string(root.join("runtime.yml")).unwrap();
     fs::write(root.join("runtime.yml"), yml.replace("name: demo", "name: python-3.11")).unwrap();
@@ -28,7 +35,7 @@ fn publish(world: &mut World, tools: &support::World) {
     tar.arg("-C").arg(root.parent().unwrap()).args(["-cz", "python-3.11-1.4.0"]);
     let archive = tar.output().unwrap();
     assert!(archive.status.success(), "{archive:?}");
-    world.publish_archive("python-3.11", "1.4.0", &archive.stdout);
+    archive.stdout
 }
 
 #[test]
@@ -38,7 +45,9 @@ fn its_commands_run_as_they_stand() {
     publish(&mut world, tools);
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = fs::read_to_string(readme).unwrap();
-    let [first, jobs, _publisher] = blocks(&readme)[..] else { panic!("three blocks") };
+    let mut commands = blocks(&readme);
+    // Those of the publisher are run by its tests.
+    assert!(commands.pop().unwrap().contains("joblet-publish new my-tools-1"));
     // As `make demo` and the download leave them.
     fs::create_dir_all(world.path("dist/bin")).unwrap();
     symlink(crate::common::program(), world.path("dist/bin/joblet-exec")).unwrap();
@@ -49,12 +58,60 @@ fn its_commands_run_as_they_stand() {
         command.env(name, value.unwrap_or_default());
     }
     command.env_remove("JOBLET_EXEC_REGISTRY").current_dir(world.path(""));
-    command.args(["-euxo", "pipefail", "-c", &format!("{first}{jobs}")]);
+    command.args(["-euxo", "pipefail", "-c", &commands.concat()]);
     let outcome = world.outcome(command.output().unwrap());
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
-    assert_eq!(outcome.stdout.matches("ran script.py\n").count(), 3, "{outcome:?}");
-    for line in ["ran -c print(\"hello from a runtime\")\n", "python-3.11@1.4.0: intact\n"] {
+    assert_eq!(outcome.stdout.matches("ran script.py\n").count(), 5, "{outcome:?}");
+    for line in [
+        "ran -c print(\"hello from a runtime\")\n",
+        "python-3.11@1.4.0: intact\n",
+        "ran -m pip install --target packages requests\n",
+    ] {
         assert!(outcome.stdout.contains(line), "{line}: {outcome:?}");
     }
     assert!(world.path("usb/ml/registry.json").is_file());
+}
+
+/// The line that installs a released binary, in README and on the site: from a release whose files a `curl` of the
+/// test's brings. What is not what its checksum says is not installed.
+#[test]
+fn the_line_that_installs_a_release_checks_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let page = fs::read_to_string(root.join("registry-site/templates/get-started.html")).unwrap();
+    let page = page.replace("&amp;", "&");
+    let version = env!("CARGO_PKG_VERSION");
+    for text in [readme, page] {
+        let begin = text.find("release=https").unwrap();
+        let end = "~/.local/bin/joblet-exec";
+        let end = begin + text[begin..].find(end).unwrap() + end.len();
+        let line = &text[begin..end];
+        let release = format!("/joblet-runtimes/releases/download/exec-v{version}\n");
+        assert!(line.contains(&release), "{line}");
+        for intact in [true, false] {
+            let world = World::new();
+            fs::create_dir_all(world.path("bin")).unwrap();
+            fs::create_dir(world.path("release")).unwrap();
+            fs::write(world.path("release/joblet-exec-amd64"), "#!/bin/sh\necho installed\n")
+                .unwrap();
+            let sums = "cd release && sha256sum joblet-exec-amd64 >SHA256SUMS && \
+                        echo 0000000000000000000000000000000000000000000000000000000000000000  other >>SHA256SUMS";
+            let sums = Command::new("sh").args(["-c", sums]).current_dir(world.path("")).status();
+            assert!(sums.unwrap().success());
+            if !intact {
+                fs::write(world.path("release/joblet-exec-amd64"), "other").unwrap();
+            }
+            let curl = "#!/bin/sh\nfor word; do case $word in https:*) cp release/${word##*/} . || exit ;; esac; done\n";
+            fs::write(world.path("bin/curl"), curl).unwrap();
+            fs::set_permissions(world.path("bin/curl"), fs::Permissions::from_mode(0o755)).unwrap();
+            let mut bash = Command::new("bash");
+            bash.args(["-c", &format!("{line} && ~/.local/bin/joblet-exec")]).env_clear();
+            bash.env("PATH", format!("{}:/usr/bin:/bin", world.path("bin").display()));
+            bash.env("HOME", world.path("home")).current_dir(world.path(""));
+            let outcome = world.outcome(bash.output().unwrap());
+            assert_eq!(outcome.stdout.ends_with("installed\n"), intact, "{outcome:?}");
+            assert_eq!(outcome.status == Some(0), intact, "{outcome:?}");
+            assert_eq!(world.path("home/.local/bin/joblet-exec").exists(), intact);
+        }
+    }
 }
