@@ -169,7 +169,7 @@ pub enum Error {
         reason: String,
     },
     /// The job's command does not exist in the runtime.
-    #[error("{command}: not found in the runtime; PATH there is {path}")]
+    #[error("{command}: not found in the {}", where_commands_are(command, path))]
     NoCommand {
         /// The command as typed.
         command: String,
@@ -236,6 +236,14 @@ impl From<Usage> for Error {
     fn from(Usage(reason): Usage) -> Self {
         Self::Usage(reason)
     }
+}
+
+/// Where a command was looked for, and what else could be done.
+fn where_commands_are(command: &str, path: &str) -> String {
+    if command.contains('/') {
+        return "job, which sees the runtime and the current directory; --bind SRC:DST shows it more".into();
+    }
+    format!("runtime; PATH there is {path}")
 }
 
 /// The hint for file errors that new users meet first; none for standard output.

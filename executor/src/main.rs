@@ -3,7 +3,8 @@
 mod heap;
 
 use heap::Heap;
-use joblet_exec::{cli::args, cli::ui::Ui, env::Environment};
+use joblet_exec::cli::args::{self, Global};
+use joblet_exec::{cli::ui::Ui, env::Environment};
 use std::io::{stderr, stdout};
 use std::process::ExitCode;
 
@@ -19,6 +20,9 @@ fn main() -> ExitCode {
     let (mut out, mut err) = (stdout(), stderr());
     let mut ui = Ui::new(&mut out, &mut err);
     let env = Environment::read();
+    // For a command line that cannot be parsed.
+    let json = args.iter().take_while(|word| *word != "--").any(|word| word == "--json");
+    ui.set(&Global { json, ..Global::default() }, &env);
     let done = match other {
         Some(name) => joblet_exec::run_as(name, args, &env, &mut ui),
         None => joblet_exec::run(args, &env, &mut ui),

@@ -316,7 +316,21 @@ fn keys_reach_the_job() {
         pty.expect("on\r\n");
         pty.expect("end");
         child.wait().unwrap();
-        // In a terminal of its own there is no shell that could continue it.
+        // The same in a terminal of its own; in the background it is stopped again.
+        let mut pty = Pty::new();
+        let script = "set -m; \"$@\"; echo stopped-$?; stty -a | grep -o ' icanon'; bg >/dev/null; \
+                      while jobs -r | grep -q .; do sleep 0.1; done; jobs; fg >/dev/null; echo end-$?";
+        let job = ["--runtime=demo", "--", "bash", "-c", "echo ready; read a; exit 6"];
+        let mut child = session(world, &pty, user, script, &job);
+        pty.expect("ready");
+        type_in(&mut pty, "\x1a");
+        pty.expect("stopped-148");
+        pty.expect("icanon");
+        pty.expect("Stopped");
+        type_in(&mut pty, "x\r");
+        pty.expect("end-6");
+        child.wait().unwrap();
+        // There is no shell that could continue it.
         let mut pty = Pty::new();
         let job = ["--runtime=demo", "--", "bash", "-c", "echo ready; sleep 1; echo on"];
         let mut child = session(world, &pty, user, "\"$@\"; echo end", &job);

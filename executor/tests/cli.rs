@@ -184,9 +184,10 @@ fn json_names_no_path_that_is_not_utf_8() {
     ] {
         let outcome = exec(words);
         assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(status), ""), "{words:?}");
-        let message = "error[USAGE]: --json cannot name the store ~/st\u{fffd}re, which is not UTF-8; \
-                       leave --json out, or name another store with --store DIR\n";
-        assert_eq!(outcome.stderr, message);
+        let message = "--json cannot name the store ~/st\u{fffd}re, which is not UTF-8; leave --json out, or \
+                       name another store with --store DIR";
+        let said: serde_json::Value = serde_json::from_str(&outcome.stderr).unwrap();
+        assert_eq!(said, serde_json::json!({ "error": { "class": "USAGE", "message": message } }));
     }
     assert!(!world.path("").join(store).exists());
     assert_eq!(exec(&["install", "demo"]).status, Some(0));

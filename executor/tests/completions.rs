@@ -2,6 +2,7 @@
 
 use crate::common::shells::{self, assert_completes};
 use crate::common::{World, skip::skip};
+use crate::support::tmux::Tmux;
 use std::process::Command;
 
 /// Whether the shell is installed; a skip where it is not.
@@ -98,6 +99,46 @@ fn fish_completes() {
     let other = ["-q --store ./store path d", "runtime install t", "run --runtime=demo ls --r"];
     for (line, want) in TABLE.iter().filter(|(line, _)| !other.contains(line)) {
         assert_completes("fish", line, &complete(&world, "fish", line), want);
+    }
+}
+
+/// In real shells, by the key.
+#[test]
+fn a_key_completes() {
+    for (shell, words, load) in [
+        ("bash", &["bash", "--norc"][..], "source <(joblet-exec completions bash)"),
+        (
+            "zsh",
+            &["zsh", "-f"],
+            "autoload -Uz compinit; compinit -u -d none; source <(joblet-exec completions zsh)",
+        ),
+        ("fish", &["fish", "--private"], "joblet-exec completions fish | source"),
+    ] {
+        if !has(shell) {
+            continue;
+        }
+        let world = world();
+        let directory = crate::common::program().parent().unwrap().to_owned();
+        let (base, given) = (world.path(""), world.command());
+        let starts = move |program: &str| {
+            let mut command = Command::new(program);
+            command.env_clear().current_dir(&base).env("TERM", "xterm-256color");
+            command.envs(given.get_envs().filter_map(|(name, value)| Some((name, value?))));
+            command.env("PATH", format!("{}:/usr/bin:/bin", directory.display()));
+            command.env("LANG", "C.UTF-8");
+            command
+        };
+        let Some(window) = Tmux::start(starts, world.path("tmux"), 100, words) else { return };
+        window.types(&[&format!("{load}; echo lo''aded"), "Enter"]);
+        window.until(shell, |shown| shown.contains("loaded").then_some(()));
+        for (typed, want) in
+            [("joblet-exec inst", "joblet-exec install"), ("to", "joblet-exec install tool")]
+        {
+            window.types(&[typed, "Tab"]);
+            let completed =
+                |shown: &str| shown.lines().any(|line| line.contains(want)).then_some(());
+            window.until(&format!("{shell}: {want}"), completed);
+        }
     }
 }
 

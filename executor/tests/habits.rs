@@ -24,6 +24,7 @@ fn twenty_habits_have_the_wanted_first_line() {
         ("ls", "NAME         VERSION  SIZE"),
         ("images", "NAME         VERSION  SIZE"),
         ("search PYTHON", "NAME         VERSION  SIZE"),
+        ("search pythn", "NAME         VERSION  SIZE"),
         ("search nothing-like-it", "nothing that is offered has \"nothing-like-it\" in its name"),
         ("update", "installed python-3.11@2.0.0 ("),
         ("pull python-3.11@1.3", "installed python-3.11@1.3.2 ("),
@@ -139,6 +140,17 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     assert!(outdated.stdout.contains("demo  1.0.0      1.1.0"), "{outdated:?}");
     let upgraded = exec(&world, &["upgrade"]);
     assert!(upgraded.stderr.starts_with("installed demo@1.1.0 ("), "{upgraded:?}");
+    // What it could be upgraded to is listed, and a registry that is gone keeps no other one from that.
+    let listed = exec(&world, &["list", "--available"]);
+    assert!(listed.stdout.contains("\ndemo  1.1.0"), "{listed:?}");
+    std::fs::rename(other.join("registry.json"), other.join("gone")).unwrap();
+    let listed = exec(&world, &["list", "--available", "--refresh"]);
+    assert!(listed.stdout.contains("\ndemo  1.1.0"), "{listed:?}");
+    assert!(
+        listed.stderr.starts_with("warning: ") && listed.stderr.lines().count() == 1,
+        "{listed:?}"
+    );
+    std::fs::rename(other.join("gone"), other.join("registry.json")).unwrap();
     world.publish("demo", "1.2.0");
     // One that answers with nonsense is named, and keeps nothing else from being upgraded.
     let document = world.path("registry/registry.json");

@@ -28,6 +28,7 @@ mod members;
 mod minimal;
 mod mounts;
 mod network;
+mod newcomer;
 mod nginx;
 mod order;
 mod overview;

@@ -102,6 +102,35 @@ fn a_renamed_directory_is_whole() {
     }
 }
 
+/// A path outside of the current directory is not in the job: who names one and fails is told so.
+#[test]
+fn a_path_that_the_job_does_not_see_is_named() {
+    let Some(world) = World::get() else { return };
+    fs::create_dir_all(world.path("cwd/below")).unwrap();
+    fs::write(world.path("cwd/outside.txt"), "text\n").unwrap();
+    let absolute = world.path("cwd/outside.txt").display().to_string();
+    for user in World::users() {
+        for (options, path, status, told) in [
+            (&["-v"][..], "../outside.txt", 1, true),
+            (&["-v"], &absolute, 1, true),
+            (&["-v"], "../no-such.txt", 1, false),
+            (&["-v"], "/usr/bin/no-such", 1, false),
+            (&[], "../outside.txt", 1, false), // nobody reads it
+            (&["-v", "--upload", "../outside.txt"], "outside.txt", 0, false),
+        ] {
+            let mut words = options.to_vec();
+            words.extend(["--runtime=demo", "--", "cat", path]);
+            let mut run = world.command(user, &words);
+            let output = finish(run.current_dir(world.path("cwd/below")).spawn().unwrap());
+            let want = format!(
+                "{path} is not in the job, which sees the current directory as /work; --upload {path} puts"
+            );
+            assert_eq!(output.stderr.contains(&want), told, "{options:?} {output:?}");
+            assert_eq!(output.status, Some(status), "{output:?}");
+        }
+    }
+}
+
 /// What cannot be kept is said before the job computes it, and nothing of the host is taken for a result.
 #[test]
 fn what_cannot_be_kept_is_refused_before_the_job() {

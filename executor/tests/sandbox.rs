@@ -234,7 +234,11 @@ fn what_cannot_run_says_why() {
         for (command, status, reason) in [
             ("./good", 0, ""),
             ("no-such", 127, "no-such: not found in the runtime; PATH there is /usr/bin:/bin"),
-            ("./no-such", 127, "not found in the runtime"),
+            (
+                "./no-such",
+                127,
+                "./no-such: not found in the job, which sees the runtime and the current",
+            ),
             ("./plain", 0, ""),
             ("./image", 126, "no #! line"),
             ("./lost", 126, "its interpreter /opt/python is not in the runtime"),

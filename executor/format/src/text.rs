@@ -1,5 +1,6 @@
 //! Escaping of untrusted text for display, redaction of addresses, human-readable sizes.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
@@ -48,6 +49,24 @@ pub fn shortened(text: &str, limit: usize) -> String {
         None => text.to_owned(),
         Some((at, _)) => format!("{}…", text[..at].trim_end()),
     }
+}
+
+/// Environment variables that name the locale; the first one that is not empty counts.
+pub const LOCALE: [&str; 3] = ["LC_ALL", "LC_CTYPE", "LANG"];
+
+/// Whether the locale of this name has UTF-8, as `de_DE.UTF-8` and `C.utf8`.
+pub fn has_utf8(locale: &str) -> bool {
+    let name = locale.to_ascii_lowercase();
+    name.contains("utf-8") || name.contains("utf8")
+}
+
+/// `text` for a locale without UTF-8: an ellipsis is three points, another character beyond ASCII a `?`.
+pub fn ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let letter = |letter: char| if letter.is_ascii() { letter } else { '?' };
+    Cow::Owned(text.replace('…', "...").replace('→', "->").chars().map(letter).collect())
 }
 
 /// A number of bytes with a decimal unit and one decimal place: `129.4 MB`.
@@ -158,6 +177,16 @@ mod tests {
         }
         assert_eq!(shortened("abcd", 4), "abcd");
         assert_eq!(shortened("ab cd", 3), "ab…");
+    }
+
+    #[test]
+    fn locales_without_utf8_get_ascii() {
+        for (name, want) in
+            [("de_DE.UTF-8", true), ("C.utf8@x", true), ("C", false), ("de_DE", false)]
+        {
+            assert_eq!(has_utf8(name), want, "{name}");
+        }
+        assert_eq!(ascii("a… grün 1 → 2"), "a... gr?n 1 -> 2");
     }
 
     /// SEC-E16

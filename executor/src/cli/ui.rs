@@ -6,6 +6,8 @@ use super::escape::visible;
 use super::progress;
 use crate::env::Environment;
 use crate::error::{Error, STANDARD_OUTPUT};
+use joblet_format::text::{ascii, visible_json};
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Longest message, in letters: what a server says of itself has no end.
@@ -26,6 +28,12 @@ pub struct Verbosity {
     colored: bool,
     /// Whether the terminal only types.
     dumb: bool,
+    /// Whether what people read must be ASCII.
+    ascii: bool,
+    /// Whether data goes to a program.
+    exact: bool,
+    /// Whether failures are JSON.
+    json: bool,
 }
 
 impl<'a> Ui<'a> {
@@ -55,10 +63,13 @@ impl<'a> Ui<'a> {
         self.verbosity.quiet = global.quiet;
         self.verbosity.verbose = global.verbose;
         self.verbosity.dumb = env.dumb;
+        self.verbosity.ascii = env.ascii;
+        self.verbosity.json = global.json;
+        self.verbosity.exact = global.json || !env.terminals.output;
         self.verbosity.colored = match global.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => !env.no_color && env.terminals.error,
+            Color::Auto => !env.no_color && !env.dumb && env.terminals.error,
         };
     }
 
@@ -72,7 +83,12 @@ impl<'a> Ui<'a> {
     /// # Errors
     /// When stdout cannot be written. A reader that went away is not an error.
     pub fn data(&mut self, text: &str) -> Result<(), Error> {
-        self.raw(text.as_bytes())
+        self.raw(self.readable(text, self.verbosity.exact).as_bytes())
+    }
+
+    /// `text` in letters of the caller's locale, unless it is to be `exact`.
+    fn readable<'t>(&self, text: &'t str, exact: bool) -> Cow<'t, str> {
+        if exact || !self.verbosity.ascii { Cow::Borrowed(text) } else { ascii(text) }
     }
 
     /// The same for what need not be text.
@@ -98,10 +114,10 @@ impl<'a> Ui<'a> {
 
     /// A question on stderr, whose answer is typed behind it.
     pub fn ask(&mut self, text: &str) {
+        let text = visible(text);
+        let text = self.readable(&text, false);
         // As in `line`.
-        progress::above(|| {
-            _ = write!(self.err, "{}", visible(text)).and_then(|()| self.err.flush());
-        });
+        progress::above(|| _ = write!(self.err, "{text}").and_then(|()| self.err.flush()));
     }
 
     /// Whether `--verbose` is given.
@@ -124,8 +140,15 @@ impl<'a> Ui<'a> {
         }
     }
 
-    /// The one line of a failure: `error[CLASS]: what, which object; what to do`.
+    /// The one line of a failure: `error[CLASS]: what, which object; what to do`, or with `--json` an object.
     pub fn error(&mut self, error: &Error) {
+        if self.verbosity.json {
+            let message = serde_json::to_string(&shown_in(&error.to_string()));
+            let (word, message) = (error.class().word(), message.unwrap_or_default());
+            let line = format!("{{\"error\":{{\"class\":\"{word}\",\"message\":{message}}}}}");
+            let line = visible_json(&line);
+            return progress::above(|| _ = writeln!(self.err, "{line}"));
+        }
         let word = self.painted("31", &format!("error[{}]", error.class().word()));
         self.line(&format!("{word}: "), &error.to_string());
     }
@@ -143,7 +166,9 @@ impl<'a> Ui<'a> {
         let shown = visible(&shown_in(text));
         let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
         let more = if end < shown.len() { "…" } else { "" };
-        progress::above(|| _ = writeln!(self.err, "{start}{}{more}", &shown[..end]));
+        let text = format!("{start}{}{more}", &shown[..end]);
+        let text = self.readable(&text, false);
+        progress::above(|| _ = writeln!(self.err, "{text}"));
     }
 }
 
@@ -164,6 +189,23 @@ mod tests {
             "{messages}"
         );
         assert_eq!(messages.chars().count(), LONGEST + 2);
+    }
+
+    #[test]
+    fn a_locale_without_utf8_gets_ascii_and_programs_get_json() {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut ui = Ui::new(&mut out, &mut err);
+        ui.verbosity.ascii = true;
+        ui.note("a… grün");
+        ui.data("b… ←\n").unwrap();
+        (ui.verbosity.json, ui.verbosity.exact) = (true, true);
+        ui.error(&Error::NotFound("no \"grün\"\u{9b}".into()));
+        ui.data("\"ü\"\n").unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "b... ?\n\"ü\"\n");
+        let want = r#"a... gr?n
+{"error":{"class":"NOTFOUND","message":"no \"grün\"\u009b"}}
+"#;
+        assert_eq!(String::from_utf8(err).unwrap(), want);
     }
 
     #[test]

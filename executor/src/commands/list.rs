@@ -6,8 +6,10 @@ use crate::cli::escape::visible;
 use crate::cli::progress;
 use crate::cli::ui::Ui;
 use crate::error::Error;
+use crate::registry::Catalog;
 use crate::store::Installed;
-use joblet_format::Spec;
+use joblet_format::{Spec, nearest};
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 
 impl Session<'_> {
@@ -32,7 +34,12 @@ impl Session<'_> {
 
     /// Columns of the terminal that data goes to; none where it goes elsewhere.
     fn width(&self) -> Option<usize> {
-        self.env.terminals.output.then(|| progress::columns(std::io::stdout()))
+        // An ellipsis of three points.
+        let longer = if self.env.ascii { 2 } else { 0 };
+        self.env
+            .terminals
+            .output
+            .then(|| progress::columns(std::io::stdout()).saturating_sub(longer))
     }
 
     pub(crate) fn list_available(
@@ -41,7 +48,7 @@ impl Session<'_> {
         words: &[String],
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {
-        let catalogs = self.registries()?.catalogs(ui)?;
+        let catalogs = self.offered(ui)?;
         if catalogs.iter().all(|catalog| catalog.registry.runtimes.is_empty()) && !self.global.json
         {
             let places: Vec<_> = catalogs.iter().map(|it| it.location.to_string()).collect();
@@ -53,7 +60,7 @@ impl Session<'_> {
         }
         // Without a store nothing is installed: the list is useful all the same.
         let here = self.store().and_then(|store| store.installed()).unwrap_or_default();
-        let offer = output::Offer {
+        let mut offer = output::Offer {
             here: &here,
             arch: self.env.arch,
             all_versions,
@@ -61,14 +68,20 @@ impl Session<'_> {
             width: self.width(),
             json: self.global.json,
         };
-        let table = output::available(&catalogs, &offer);
+        let mut table = output::available(&catalogs, &offer);
         if !words.is_empty() && !self.global.json && table.lines().count() == 1 {
-            ui.note(&format!(
-                "nothing that is offered has {:?} in its name or description; joblet-exec list \
-                 --available shows what there is",
-                words.join(" ")
-            ));
-            return Ok(());
+            let near = spelled(words, &catalogs);
+            offer.words = near.as_deref().unwrap_or_default();
+            table = output::available(&catalogs, &offer);
+            let (typed, near) = (words.join(" "), offer.words.join(" "));
+            if offer.words.is_empty() || table.lines().count() == 1 {
+                ui.note(&format!(
+                    "nothing that is offered has {typed:?} in its name or description; joblet-exec list \
+                     --available shows what there is"
+                ));
+                return Ok(());
+            }
+            ui.note(&format!("nothing that is offered has {typed:?}; this is what has {near:?}"));
         }
         ui.data(&table)
     }
@@ -80,4 +93,23 @@ impl Session<'_> {
         }
         ui.raw(&[path.as_os_str().as_bytes(), b"\n"].concat())
     }
+}
+
+/// These words with the nearest one that is offered in place of each that is not.
+fn spelled(words: &[String], catalogs: &[Catalog]) -> Option<Vec<String>> {
+    let releases = catalogs.iter().flat_map(|catalog| &catalog.registry.runtimes);
+    let texts = releases.flat_map(|(name, releases)| {
+        releases.values().map(move |release| format!("{name} {}", release.description))
+    });
+    let text = texts.collect::<Vec<_>>().join(" ").to_lowercase();
+    let offered: BTreeSet<_> = text
+        .split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| word.len() > 2)
+        .collect();
+    let near = |word: &String| {
+        let known = text.contains(word.as_str());
+        let nearest = || nearest(word, offered.iter().copied()).map(str::to_owned);
+        if known { Some(word.clone()) } else { nearest() }
+    };
+    words.iter().map(near).collect()
 }

@@ -18,6 +18,7 @@ mod remove;
 mod run;
 mod scratch;
 mod serve;
+mod unseen;
 mod upgrade;
 mod verify;
 

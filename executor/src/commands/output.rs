@@ -296,7 +296,8 @@ pub(crate) fn to_json(rows: impl Iterator<Item = impl Serialize>) -> String {
     json(&rows)
 }
 
-/// Columns as wide as their widest cell; the last one is as long as it is, or as `width` leaves room for.
+/// Columns as wide as their widest cell; the last one is as long as it is, or as `width` leaves room for. Those
+/// that there is no room for are left out.
 fn table<const N: usize>(
     head: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
@@ -304,14 +305,19 @@ fn table<const N: usize>(
 ) -> String {
     let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let mut widths: [usize; N] = std::array::from_fn(|column| widest(column).unwrap_or_default());
-    if let (Some(width), Some((last, others))) = (width, widths.split_last_mut()) {
-        let before = others.iter().map(|column| column + GAP).sum();
-        *last = (*last).min(width.saturating_sub(before).max(LEAST));
+    let mut widths: Vec<usize> = (0..N).filter_map(widest).collect();
+    while let (Some(width), Some((last, others))) = (width, widths.split_last_mut()) {
+        let before: usize = others.iter().map(|column| column + GAP).sum();
+        let room = width.saturating_sub(before);
+        if room >= (*last).min(LEAST) || others.is_empty() {
+            *last = (*last).min(room.max(LEAST));
+            break;
+        }
+        widths.pop();
     }
     let mut text = String::new();
     for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| match cell.chars().count() {
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| match cell.chars().count() {
             length if length > width => shortened(cell, width - 1),
             _ => format!("{cell:width$}"),
         });
@@ -323,7 +329,7 @@ fn table<const N: usize>(
 
 /// Columns between the cells of a table.
 const GAP: usize = 2;
-/// Columns that are left to the last one however narrow the terminal is.
+/// Columns that the last one needs if it is longer.
 const LEAST: usize = 8;
 
 #[cfg(test)]
@@ -377,6 +383,12 @@ mod tests {
         let table = installed(&rows, Some(80), false);
         assert_eq!(width(&table), 80, "{table}");
         assert!(table.contains("  /home/somebody/") && table.contains("…\n"), "{table}");
+        let narrow = installed(&rows, Some(30), false);
+        assert!(
+            narrow.starts_with("NAME     VERSION  SIZE\ndemo     1.10.0   52.4 MB\n"),
+            "{narrow}"
+        );
+        assert!(installed(&rows, Some(5), false).starts_with("NAME\ndemo\nby-hand\n"));
     }
 
     #[test]

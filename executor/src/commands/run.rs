@@ -2,7 +2,7 @@
 
 use super::output;
 use super::scratch::Scratch;
-use super::{Session, job, profile, protect, serve};
+use super::{Session, job, profile, protect, serve, unseen};
 use crate::archive::image::Image;
 use crate::cli::args::Run;
 use crate::cli::escape::visible;
@@ -95,7 +95,7 @@ impl Session<'_> {
             let (ended, installed) = serve::run(&runtime, &job, serving, ui);
             *incomplete = !installed;
             let ended = ended?;
-            return tell(ended, output.as_ref(), &job, ui).map(Some);
+            return tell(ended, output.as_ref(), (&job, &runtime), told, ui).map(Some);
         }
         let (mut installed, mut runtime) = self.hold(&spec, &store, ui)?;
         if ui.is_verbose() && !runtime.config.ignored().is_empty() {
@@ -130,7 +130,7 @@ impl Session<'_> {
                 ended => break ended?,
             }
         };
-        tell(ended, output.as_ref(), &job, ui).map(Some)
+        tell(ended, output.as_ref(), (&job, &runtime), told, ui).map(Some)
     }
 
     /// The runtime that a job asked for, installed if need be. Its files stay as long as it is open.
@@ -164,9 +164,20 @@ impl Session<'_> {
 fn tell(
     (exit, results): (Exit, Option<Results>),
     output: Option<&Output>,
-    job: &Job,
+    (job, runtime): (&Job, &Runtime),
+    told: bool,
     ui: &mut Ui<'_>,
 ) -> Result<Exit, Error> {
+    let mounts = || runtime.config.mounts().iter().map(|mount| mount.target.as_str());
+    if told
+        && !matches!(exit, Exit::Code(0))
+        && let Some(path) = unseen::first(job, &mounts().collect::<Vec<_>>())
+    {
+        let path = Path::new(path).display();
+        ui.note(&format!(
+            "{path} is not in the job, which sees the current directory as /work; --upload {path} puts a copy there"
+        ));
+    }
     if exit == Exit::OutOfMemory {
         let memory = Limits { memory: job.limits.memory, ..Limits::default() };
         ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));

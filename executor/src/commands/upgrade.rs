@@ -11,7 +11,7 @@ use crate::registry::resolve;
 use crate::registry::{Catalog, Registries};
 use crate::store::{Installed, Receipt, Store};
 use joblet_format::{Arch, Freshness, RuntimeName, Spec, Version, Wanted};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 impl Session<'_> {
@@ -107,6 +107,36 @@ impl Session<'_> {
             ui.note(&nothing_newer(&store)?);
         }
         Ok(())
+    }
+}
+
+impl Session<'_> {
+    /// What the registries of this call offer, and those that installed runtimes came from.
+    pub(super) fn offered(&self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
+        let mut places = Places::new(self)?;
+        // Without a store nothing is installed.
+        let installed = self.store().and_then(|store| newest(&store, &places.usual));
+        let came: BTreeSet<_> =
+            installed.unwrap_or_default().into_iter().filter_map(|it| it.from).collect();
+        let mut all = Vec::new();
+        let usual = places.usual.catalogs(ui).map(|catalogs| all = catalogs);
+        for from in came {
+            match places.of(Some(&from)).catalogs(ui) {
+                Ok(more) => all.extend(more),
+                // What was asked for itself is reported below.
+                Err(error) if usual.is_ok() => ui.warning(&error.to_string()),
+                Err(_) => {}
+            }
+        }
+        // A registry that is gone hides no other one.
+        match usual {
+            Err(error) if all.is_empty() => return Err(error),
+            Err(error) => ui.warning(&error.to_string()),
+            Ok(()) => {}
+        }
+        let mut seen = BTreeSet::new();
+        all.retain(|catalog| seen.insert(catalog.location.to_string()));
+        Ok(all)
     }
 }
 

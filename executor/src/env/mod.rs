@@ -5,6 +5,7 @@
 pub(crate) mod weaken;
 
 use joblet_format::Arch;
+use joblet_format::text::{LOCALE, has_utf8};
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -52,7 +53,7 @@ const NO_COLOR: &str = "NO_COLOR";
 const TERM: &str = "TERM";
 
 /// The environment variables that this program reads, for the manual page.
-pub const VARIABLES: [(&str, &str); 19] = [
+pub const VARIABLES: [(&str, &str); 20] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
@@ -82,6 +83,7 @@ pub const VARIABLES: [(&str, &str); 19] = [
     ),
     (NO_COLOR, "no colours, unless --color says otherwise"),
     (TERM, "no progress is shown if it is dumb"),
+    ("LC_ALL, LC_CTYPE, LANG", "a terminal gets ASCII if they name a locale without UTF-8"),
     ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and hosts that are reached without it"),
     ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
 ];
@@ -168,6 +170,8 @@ pub struct Environment {
     pub no_color: bool,
     /// Whether `TERM` is `dumb`: nothing can be redrawn.
     pub dumb: bool,
+    /// Whether the locale has characters of another encoding than UTF-8. One that is not named has UTF-8.
+    pub ascii: bool,
     /// Whether the effective user is root.
     pub root: bool,
     home: Option<PathBuf>,
@@ -208,6 +212,10 @@ impl Environment {
                 .unwrap_or(DEFAULT_LOCK_TIMEOUT),
             no_color: text(NO_COLOR).is_some(),
             dumb: text(TERM).is_some_and(|term| term == "dumb"),
+            ascii: LOCALE
+                .into_iter()
+                .find_map(text)
+                .is_some_and(|it| !has_utf8(&it.to_string_lossy())),
             root: rustix::process::geteuid().is_root(),
             home: directory(HOME),
             data_home: directory(XDG_DATA_HOME),

@@ -2,6 +2,7 @@
 
 pub(crate) mod attack;
 pub(crate) mod pty;
+pub(crate) mod tmux;
 
 use std::{
     collections::BTreeMap,

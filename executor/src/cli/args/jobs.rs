@@ -8,7 +8,7 @@ use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Us
 use joblet_format::Spec;
 use joblet_format::image::RUNTIME as RUNTIME_OF_IMAGES;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 static RUNTIME: Opt<Spec> = Opt::value(
@@ -238,6 +238,16 @@ pub(super) static RUN: Command<Parsed> = Command {
         // Before the operands: an option that has taken the runtime for its value says so.
         let run = job(call)?;
         let mut argv = call.operands();
+        // `-v` without a colon in its value is --verbose.
+        if let (None, Some(path)) = (&named, argv.first().filter(|_| image.is_none()))
+            && matches!(path.as_encoded_bytes(), [b'.' | b'/' | b'~', ..])
+        {
+            let path = Path::new(path).display();
+            return Err(Usage(format!(
+                "{path} is not a runtime, which stands before the command; what the job is to see of the host \
+                 is written -v {path}:/data"
+            )));
+        }
         let spec = match named {
             Some(_) if image.is_some() => {
                 return Err(Usage("--runtime and --image are two roots; name one".into()));

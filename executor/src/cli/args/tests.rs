@@ -123,6 +123,10 @@ fn mistakes_are_named() {
         ("shell a b", "shell takes one SPEC"),
         ("shell a --runtime b", "unknown option \"--runtime\""),
         ("run --runtime=a --bind x ls", "--bind: \"x\" is not SRC:DST"),
+        (
+            "run -v ./x a ls",
+            "./x is not a runtime, which stands before the command; what the job is to see",
+        ),
     ] {
         match parse_words(line) {
             Err(Error::Usage(text)) => assert!(text.contains(message), "{line}: {text}"),
@@ -192,6 +196,8 @@ fn habits_of_other_tools_are_met() {
         ("run -w /x -u 7 a ls", "run --workdir /x --user 7 --runtime=a ls"),
         ("run -eA=b a ls", "run --env A=b --runtime=a ls"),
         ("run -v /tmp:/data a ls", "run --bind /tmp:/data:rw --runtime=a ls"),
+        ("run -v /tmp:/data:z a ls", "run --bind /tmp:/data:rw --runtime=a ls"),
+        ("run -v /tmp:/data:ro,Z a ls", "run --bind /tmp:/data --runtime=a ls"),
         ("run -v /tmp:/data:ro a ls", "run --bind /tmp:/data --runtime=a ls"),
         ("run --volume=/tmp:/data a ls", "run --bind /tmp:/data:rw --runtime=a ls"),
         ("run --net=host --gpus all --cpus 2 a ls", "run --network host --gpu all --cpu 2 a ls"),

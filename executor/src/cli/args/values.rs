@@ -75,11 +75,22 @@ pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
     Ok(BindArg { source: path(&bytes[..at]), target: path(&bytes[at + 1..end]), writable })
 }
 
-/// The same for `--volume`, which another tool has made writable unless `:ro` ends it.
+/// The same for `--volume`, which another tool has made writable unless `ro` is among the options at its end.
+/// Those about labels and caches mean nothing here: a job is a process of its caller.
 pub(super) fn volume(word: &OsStr) -> Result<BindArg, String> {
-    let read_only = word.as_encoded_bytes().ends_with(b":ro");
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = word.as_bytes();
+    let at = bytes.iter().rposition(|&byte| byte == b':').unwrap_or(bytes.len());
+    let options = || bytes[(at + 1).min(bytes.len())..].split(|&byte| byte == b',');
+    let ends = options().all(|option| VOLUME_OPTIONS.contains(&option));
+    let read_only = ends && options().any(|option| option == b"ro");
+    let word = if ends { OsStr::from_bytes(&bytes[..at]) } else { word };
     bind(word).map(|bind| BindArg { writable: !read_only, ..bind })
 }
+
+/// What may be at the end of another tool's `-v SRC:DST`.
+const VOLUME_OPTIONS: [&[u8]; 7] =
+    [b"ro", b"rw", b"z", b"Z", b"cached", b"delegated", b"consistent"];
 
 /// Whether a word is `SRC:DST`, and not the first word of a command.
 pub(super) fn is_volume(word: &OsStr) -> bool {
@@ -218,6 +229,7 @@ fn utf8(word: &OsStr) -> Result<&str, String> {
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
 
     #[test]
     fn binds() {
@@ -228,6 +240,13 @@ mod tests {
         assert!(read("a:/data:rw").unwrap().writable);
         let as_volume = |text| volume(OsStr::new(text)).unwrap().writable;
         assert!(as_volume("a:/data") && as_volume("a:/data:rw") && !as_volume("a:/data:ro"));
+        assert!(as_volume("a:/data:z") && !as_volume("a:/data:ro,Z") && !as_volume("a:/data:Z,ro"));
+        assert_eq!(volume(OsStr::new("a:/data:Z")).unwrap().target, Path::new("/data"));
+        assert!(
+            ["a", "z", "a:/b:x", "a:/b:ro,x", "a:z"]
+                .iter()
+                .all(|bad| volume(OsStr::new(bad)).is_err())
+        );
         for (text, source, target) in [
             ("a:b:/data", "a:b", "/data"),
             (r"a\:/x:/data\:rw", "a:/x", "/data:rw"),

@@ -39,7 +39,7 @@ impl Signal {
     }
 
     /// Its bit in a mask of signals.
-    const fn bit(self) -> u64 {
+    pub(crate) const fn bit(self) -> u64 {
         1 << (self.0 - 1)
     }
 

@@ -55,6 +55,9 @@ const SETTLED: Duration = Duration::from_millis(50);
 /// How long a reader may take nothing of a job that was asked to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often a job that is continued in the background is stopped again.
+const BACKGROUND: usize = 50;
+
 /// How soon to ask again whether it is the launcher's turn to read from the caller's terminal.
 const TURN: Duration = Duration::from_millis(200);
 
@@ -171,6 +174,11 @@ impl Launcher<'_> {
     /// Passes on what was typed, read and written.
     fn pass_on(&mut self, ready: &Ready) {
         let hung_up = self.terminal.as_mut().is_some_and(|it| it.pump(ready.terminal));
+        if let Some(terminal) = &mut self.terminal
+            && let Some(group) = terminal.take_stop()
+        {
+            suspend(group, terminal);
+        }
         if hung_up {
             self.job.pass_on(Signal::HUP, To::First);
             // The job's hangs up, too: who ignores the signal finds nothing more to read.
@@ -310,6 +318,39 @@ fn left(deadline: Option<Instant>) -> Option<Timespec> {
 fn stop() {
     // Nobody forbids a process to stop itself.
     _ = sys::send_signal(getpid().as_raw_nonzero().get(), Signal::STOP.0);
+}
+
+/// Stops the job's first process `group` and this one, as Ctrl-Z does to any program, until the caller's shell
+/// continues them. A job that handles the signal has had the key.
+fn suspend(group: rustix::process::Pid, terminal: &Terminal) {
+    let group = Pid::from_raw(group.as_raw_nonzero().get());
+    if disposition(group, Signal::TSTP) != Disposition::Default {
+        return;
+    }
+    // Fails only for a job that has ended.
+    _ = sys::send_signal(-group.as_raw(), Signal::STOP.0);
+    terminal.rest();
+    stop_group(Signal::TSTP);
+    // In the background it would need the terminal at once: a shell that sees it stop says so. The kernel
+    // stops nobody whom no shell could continue, hence the limit.
+    for _ in 0..BACKGROUND {
+        if terminal.is_in_foreground() {
+            break;
+        }
+        stop_group(Signal::TTIN);
+    }
+    terminal.resume();
+    _ = sys::send_signal(-group.as_raw(), Signal::CONT.0);
+}
+
+/// Stops the process group of this process as `signal`, one of a terminal, does: unless no shell could continue it.
+fn stop_group(signal: Signal) {
+    // Not blocked while it comes. None of these can fail.
+    if let Ok(blocked) = sys::block_signals(0) {
+        _ = sys::set_blocked_signals(blocked & !signal.bit());
+        _ = sys::send_signal(0, signal.0);
+        _ = sys::set_blocked_signals(blocked);
+    }
 }
 
 /// What is ready after a wait.

@@ -11,8 +11,12 @@ use rustix::{
     fs::{Mode, OFlags, fcntl_setfl, open},
     io::{Errno, read, retry_on_intr, write},
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    process::Pid,
     stdio::{stderr, stdout},
-    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
+    termios::{
+        LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcgetpgrp,
+        tcgetsid, tcgetwinsize, tcsetattr, tcsetwinsize,
+    },
 };
 use std::io::{Stdin, stdin};
 
@@ -33,6 +37,8 @@ pub(crate) struct Terminal {
     written: Vec<u8>,
     typing: bool,
     full: bool,
+    /// The group that the last key is to stop, see [`Terminal::take_stop`].
+    stop: Option<Pid>,
 }
 
 /// What a wait has found: keys that were typed, output at the near end, room at the caller's terminal.
@@ -71,6 +77,7 @@ impl Terminal {
             written: Vec::new(),
             typing: full,
             full,
+            stop: None,
         };
         terminal.raw()?;
         Ok((terminal, Wanted { socket, modes, size, full }))
@@ -83,6 +90,33 @@ impl Terminal {
         let mut modes = self.before.clone();
         modes.make_raw();
         tcsetattr(&self.caller.0, OptionalActions::Now, &modes)
+    }
+
+    /// The job's process group, if the key that stops programs (Ctrl-Z) was typed for it.
+    ///
+    /// Only for the group of the job's first process: nobody in its session could continue that, so the kernel
+    /// does not stop it. Others have a shell in the job that does.
+    pub(crate) fn take_stop(&mut self) -> Option<Pid> {
+        self.stop.take()
+    }
+
+    fn stopped_by(&self, typed: &[u8]) -> Option<Pid> {
+        let modes = tcgetattr(&self.near).ok()?;
+        let key = modes.special_codes[SpecialCodeIndex::VSUSP];
+        let acts = key != 0 && modes.local_modes.contains(LocalModes::ISIG);
+        let group = tcgetpgrp(&self.near).ok().filter(|_| acts && typed.contains(&key))?;
+        (tcgetsid(&self.near) == Ok(group)).then_some(group)
+    }
+
+    /// Before a stop: the caller's shell gets the terminal as it was.
+    pub(crate) fn rest(&self) {
+        // As in `resume`.
+        _ = tcsetattr(&self.caller.0, OptionalActions::Now, &self.before);
+    }
+
+    /// Whether keys are for this process.
+    pub(crate) fn is_in_foreground(&self) -> bool {
+        super::relay::is_in_foreground(&self.caller.0)
     }
 
     /// After a stop: what continued this process may have changed the terminal.
@@ -157,7 +191,10 @@ impl Terminal {
                     (self.typing, hung_up) = (false, true);
                     self.far = None; // there is nobody to show anything to
                 }
-                Ok(len) => self.typed.extend(&buffer[..len]),
+                Ok(len) => {
+                    self.stop = self.stopped_by(&buffer[..len]);
+                    self.typed.extend(&buffer[..len]);
+                }
                 Err(_) => {}
             }
         }
@@ -222,6 +259,7 @@ mod tests {
             written: Vec::new(),
             typing: false,
             full: false,
+            stop: None,
         };
         send(child.as_fd(), &[near.as_fd(), far.as_fd()]).unwrap();
         let nothing = Arrived { typed: false, near: false, room: false };
