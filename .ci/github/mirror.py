@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import urllib.parse
 
 SUITES = (("debian", "bookworm"), ("debian", "bookworm-updates"), ("debian-security", "bookworm-security"))
 ARCHES = ("amd64", "arm64")
@@ -37,7 +38,7 @@ class Mirror:
         inputs = json.loads(pathlib.Path(lock).read_text())["inputs"].values()
         for entry in {it["sha256"]: it for arch in inputs for it in arch}.values():
             if entry["kind"] == "deb":
-                to = self.place / entry["name"]
+                to = self.place / urllib.parse.unquote(entry["name"])
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(pathlib.Path(cache) / "sha256" / entry["sha256"].removeprefix("sha256:"), to)
                 archive = entry["name"].split("/")[0]
