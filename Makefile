@@ -33,7 +33,7 @@ bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
 bench-line: ## Measure installing and updating on a line of 50 ms and 200 Mbit/s, with what `make bench` has built (as root)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && .ci/bench-line
 images:  ## Start images of runtimes with podman, crun and containerd, and images of others with joblet-exec (as root)
-	@.ci/deps rust cc tls musl rust-musl inputs images engines && .ci/static && cargo build --locked --release -p joblet-publish && .ci/images-in && .ci/images-out
+	@.ci/deps rust cc tls musl rust-musl inputs images engines && .ci/static && cargo build --locked --release -p joblet-publish && .ci/images-in && .ci/images-out && .ci/images-guide
 cluster: ## Run jobs under a real Slurm on this machine: arrays, signals, GPUs, MPI, other engines (as root)
 	@.ci/cluster full
 fuzz:    ## Look for inputs that break the parsers of untrusted files, until one is found

@@ -1,12 +1,15 @@
-"""What .ci/images-out and .ci/images-in have in common: checks of one line each, trees, programs."""
+"""What .ci/images-in, .ci/images-out and .ci/images-guide have in common: checks of one line each, trees, programs."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
+import socket
 import stat
 import subprocess
 import sys
 import textwrap
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCES = pathlib.Path(os.environ.get("SOURCES", ROOT / "runtimes-src")).resolve()
@@ -59,6 +62,49 @@ def differences(found, want):
 def digests(layout):
     """The blobs of a layout."""
     return sorted(path.name for path in pathlib.Path(layout, "blobs/sha256").iterdir())
+
+
+@contextlib.contextmanager
+def registry(work, port=0):
+    """Debian's registry on loopback, at any port unless one is said: its address."""
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
+        port = free.getsockname()[1]
+    config = work / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {work}/registry}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n")
+    with open(work / "registry.log", "w") as log:
+        server = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def dockerd(work):
+    """A daemon of our own: its address."""
+    host = f"unix://{work}/docker.sock"
+    words = ["dockerd", "--data-root", work / "docker", "--exec-root", work / "docker-run", "--host", host,
+             "--pidfile", work / "docker.pid", "--iptables=false", "--bridge=none", "--storage-driver", "vfs"]
+    with open(work / "docker.log", "w") as log:
+        server = subprocess.Popen(words, stdout=log, stderr=log)
+    try:
+        for _ in range(100):
+            if subprocess.run(["docker", "-H", host, "version"], capture_output=True).returncode == 0:
+                break
+            time.sleep(0.1)
+        yield host
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def begin(script):
