@@ -2,10 +2,10 @@
 """Runs test suites of other people as jobs, and what fails again in bubblewrap: see .ci/suites.
 
 A suite is one command in one runtime, whose output names the tests that failed. It runs by joblet-exec as root and as
-a user. What fails there runs once more by joblet-exec and once by bubblewrap, on the same runtime, with the host's
-names, /sys, network and the caller's directory around it: a test that fails twice here and not there is ours.
+a user. One with failures runs by bubblewrap, too, on the same runtime, with the host's names, /sys, network and the
+caller's directory around it, and again by joblet-exec: a test that fails twice here and not there is ours.
 """
-import os, pathlib, re, shutil, subprocess, sys, time
+import os, pathlib, pwd, re, shutil, subprocess, sys, time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = pathlib.Path(os.environ.get("JOBLET_SUITES_WORK", ROOT / "target/suites"))
@@ -82,7 +82,8 @@ def home(user):
 
 
 def as_user(user, command):
-    return command if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", *command]
+    group = pwd.getpwnam(user).pw_gid
+    return command if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", *command]
 
 
 def by_joblet(runtime, options, command):
@@ -112,7 +113,7 @@ def by_bubblewrap(runtime, options, command):
 
 
 def run(how, name, user):
-    """The tests that failed, and the last line that was printed."""
+    """The tests that failed, and all that was printed."""
     runtime, options, command, failure = SUITES[name]
     log = WORK / f"logs/{name}-{user}-{how.__name__}.log"
     log.parent.mkdir(exist_ok=True)
@@ -123,7 +124,7 @@ def run(how, name, user):
     failed = set(re.findall(failure, text, re.M))
     if status and not failed:
         failed = {f"(status {status}: {text.strip().splitlines()[-1:]})"}
-    return failed, len(re.findall(r"^(?:ok |PASSED )", text, re.M)), text
+    return failed, text
 
 
 def main():
@@ -136,8 +137,10 @@ def main():
     for name in names:
         for user in ("root", USER):
             began = time.monotonic()
-            here, _, text = run(by_joblet, name, user)
+            here, text = run(by_joblet, name, user)
             there = run(by_bubblewrap, name, user)[0] if here else set()
+            if here - there:  # once is chance
+                here &= there | run(by_joblet, name, user)[0]
             took = time.monotonic() - began
             own = here - there
             ours += len(own)

@@ -27,9 +27,11 @@ test('signals', async () => {
     assert.strictEqual(await new Promise((done) => child.once('exit', (code, signal) => done(signal))), 'SIGINT');
 });
 test('own signal', async () => {
+    const alive = setTimeout(() => {}, 10_000); // a handler alone does not keep the program
     const seen = once(process, 'SIGUSR2');
     process.kill(process.pid, 'SIGUSR2');
     await seen;
+    clearTimeout(alive);
 });
 test('worker', async () => {
     const worker = new Worker('require("worker_threads").parentPort.postMessage(7)', { eval: true });

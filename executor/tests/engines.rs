@@ -162,11 +162,11 @@ fn a_tmp_on_a_disk() {
 #[test]
 fn profiles_are_options() {
     let Some(world) = World::get() else { return };
-    let config = world.path("profiles.yaml");
+    let file = world.path("profiles.yaml");
     let text = "runtimes:\n  profiles:\n    mine: [\"--env=A=$FROM\", --env=B=2, \"--tmp=$UNSET\", --hostname=p]\n    \
                 bad: [ls]\n    ci: [--env=A=own]\n";
-    fs::write(&config, text).unwrap();
-    let config = format!("--config={}", config.display());
+    fs::write(&file, text).unwrap();
+    let config = format!("--config={}", file.display());
     let show = "echo $A $B $(cat /proc/sys/kernel/hostname)";
     for user in World::users() {
         let run = |before: &str, options: &[&str]| {
@@ -186,6 +186,26 @@ fn profiles_are_options() {
             let output = run(before, options);
             assert_eq!(output.stdout, want, "{before} {options:?} {output:?}");
         }
+        // One that holds where none is named: whatever a job sends itself ends it.
+        let default =
+            "runtimes:\n  profiles:\n    default: [--init, --env=A=d]\n    other: [--env=B=o]\n";
+        fs::write(&file, default).unwrap();
+        for (before, options, script, want) in [
+            (":", &[][..], "echo $A $PPID; kill -TERM $$", ("d 1\n", 143)),
+            (":", &["--profile=none"], "echo $A $$; kill -TERM $$", ("1\n", 0)),
+            (":", &["--profile=other"], "echo $A $B $$", ("o 1\n", 0)),
+            ("export JOBLET_EXEC_PROFILE=other", &[], "echo $A $B $$", ("o 1\n", 0)),
+            ("export JOBLET_EXEC_PROFILE=none", &[], "echo $A $$", ("1\n", 0)),
+        ] {
+            let options: Vec<_> = [config.as_str()].iter().chain(options).copied().collect();
+            let output = run_after(world, user, before, &options, script);
+            assert_eq!(
+                (output.stdout.as_str(), output.status),
+                (want.0, Some(want.1)),
+                "{output:?}"
+            );
+        }
+        fs::write(&file, text).unwrap();
         let output = run(":", &["--profile=mine", "--dry-run"]);
         let first = output.stdout.lines().next();
         assert_eq!(first, Some("profile mine: --env=A=1 --env=B=2 --hostname=p"), "{output:?}");

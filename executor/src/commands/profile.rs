@@ -1,6 +1,6 @@
 //! Profiles: named options of `run`, shipped with this program or of the configuration.
 //!
-//! They are chosen, by `--profile` or `JOBLET_EXEC_PROFILE`, never guessed.
+//! They are chosen, by `--profile`, `JOBLET_EXEC_PROFILE` or the configuration, never guessed.
 
 use super::Session;
 use crate::cli::args::{self, Run};
@@ -36,6 +36,9 @@ const SHIPPED: [(&str, &str); 3] = [
 /// What `--profile` takes for: no profile, whatever the environment says.
 const NONE: &str = "none";
 
+/// What a profile of the configuration is called that holds where none is named.
+const DEFAULT: &str = "default";
+
 /// A profile that is in force.
 pub(super) struct Profile {
     /// What it is called.
@@ -45,6 +48,12 @@ pub(super) struct Profile {
 }
 
 impl Profile {
+    fn of(name: &str, words: &mut dyn Iterator<Item = &str>) -> Self {
+        let value = |name: &OsStr| Environment::variable(name);
+        let words = words.filter_map(|word| expand(word, &value)).collect();
+        Self { name: name.to_owned(), words }
+    }
+
     /// `NAME: OPTION…`, for people.
     pub(super) fn shown(&self) -> String {
         let words: Vec<_> = self.words.iter().map(|word| word.to_string_lossy()).collect();
@@ -53,7 +62,7 @@ impl Profile {
 }
 
 impl Session<'_> {
-    /// The profiles that were `asked` for, else that of the environment.
+    /// The profiles that were `asked` for, else those of the environment, else the configuration's default.
     ///
     /// # Errors
     /// [`Error::Usage`] for one that there is not, and what the configuration is refused for.
@@ -63,6 +72,9 @@ impl Session<'_> {
             [] => of_all.collect(),
             asked => asked.iter().map(String::as_str).collect(),
         };
+        if names.is_empty() {
+            return Ok(self.configured(DEFAULT)?.into_iter().collect());
+        }
         let mut found = Vec::new();
         for name in names.into_iter().filter(|name| *name != NONE) {
             found.push(self.profile(name)?);
@@ -70,16 +82,20 @@ impl Session<'_> {
         Ok(found)
     }
 
-    fn profile(&self, name: &str) -> Result<Profile, Error> {
+    /// The profile `name` of the configuration.
+    fn configured(&self, name: &str) -> Result<Option<Profile>, Error> {
         let config = self.first(&|config: &config::Config| config.profiles[name].is_array())?;
         let config = config.unwrap_or_default();
-        let own = config.profiles[name].as_array();
-        let own = own.map(|words| words.iter().filter_map(|word| word.as_str()).collect());
-        let shipped = || {
-            let found = SHIPPED.into_iter().find(|(known, _)| *known == name)?;
-            Some(found.1.split(' ').collect())
-        };
-        let words: Vec<&str> = own.or_else(shipped).ok_or_else(|| {
+        let words = config.profiles[name].as_array();
+        Ok(words.map(|words| Profile::of(name, &mut words.iter().filter_map(|word| word.as_str()))))
+    }
+
+    fn profile(&self, name: &str) -> Result<Profile, Error> {
+        if let Some(profile) = self.configured(name)? {
+            return Ok(profile);
+        }
+        let shipped = SHIPPED.into_iter().find(|(known, _)| *known == name);
+        let (_, words) = shipped.ok_or_else(|| {
             let near = nearest(name, SHIPPED.into_iter().map(|(known, _)| known));
             let hint = near.map_or_else(
                 || "there are slurm, mpi, ci and none, and those of the configuration".to_owned(),
@@ -87,11 +103,7 @@ impl Session<'_> {
             );
             Error::Usage(format!("there is no profile {name:?}; {hint}"))
         })?;
-        let mut found = Profile { name: name.to_owned(), words: Vec::new() };
-        for word in words {
-            found.words.extend(expand(word, &|name| Environment::variable(name)));
-        }
-        Ok(found)
+        Ok(Profile::of(name, &mut words.split(' ')))
     }
 }
 

@@ -60,6 +60,7 @@ impl Source {
 ///       auth: { type: token, token_env: COMPANY_TOKEN }
 ///       insecure: true                         # plain http is allowed: with public_key, without auth
 ///   profiles:                                  # for --profile: options of run
+///     default: [--init]                        # of jobs that name none
 ///     gpu: [--here, --network=host, --gpu=1, "--tmp=${TMPDIR:-/scratch}", "--env=SLURM_*"]
 /// ```
 #[derive(Deserialize)]

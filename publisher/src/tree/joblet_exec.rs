@@ -133,7 +133,7 @@ impl JobletExec {
         };
         // Whatever the caller runs through an emulator.
         command.env(env::JOBLET_EXEC_ARCH, self.arch.as_str());
-        command.env_remove(env::JOBLET_EXEC_PROFILE);
+        command.env(env::JOBLET_EXEC_PROFILE, "none");
         command.arg("--offline").arg("--store").arg(self.store.path());
         command.args(["run", "--runtime=tool@1.0.0"]).current_dir(self.store.path());
         command
