@@ -205,6 +205,9 @@ fn profiles_are_options() {
                 "{output:?}"
             );
         }
+        // A job needs none: one that nobody can read has no default.
+        fs::write(&file, "runtimes: [").unwrap();
+        assert_eq!(run(":", &[]).stdout, "joblet\n");
         fs::write(&file, text).unwrap();
         let output = run(":", &["--profile=mine", "--dry-run"]);
         let first = output.stdout.lines().next();

@@ -594,7 +594,9 @@ fn a_large_environment_stays_outside() {
         let output = finish(run.spawn().unwrap());
         let uid = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let name = crate::places::name_on_host("/etc/passwd", uid);
-        let want = format!("FOO=bar\nHOME=/tmp\nLOGNAME={name}\nPATH=/usr/bin:/bin\nUSER={name}\n");
+        let tar = crate::places::tar_options(uid);
+        let want =
+            format!("FOO=bar\nHOME=/tmp\nLOGNAME={name}\nPATH=/usr/bin:/bin\n{tar}USER={name}\n");
         assert_eq!(output.stdout, want, "{output:?}");
     }
 }

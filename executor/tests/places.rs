@@ -5,7 +5,10 @@ use crate::support::{Output, World, finish};
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    os::unix::{ffi::OsStrExt, fs::symlink},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
 };
 
 /// Makes the runtime `full` once: as `demo`, with `/etc` read-only, as published runtimes are.
@@ -251,5 +254,54 @@ fn the_current_directory_at_its_own_path() {
         let mut run = world.command(user, &World::shell(&["--here"], ":"));
         let output = finish(run.current_dir("/").spawn().unwrap());
         assert!(output.stderr.contains("target / is the root itself"), "{output:?}");
+    }
+}
+
+/// The variable that root's jobs have beside the others, as `env` prints it.
+pub fn tar_options(uid: u32) -> &'static str {
+    if uid == 0 { "TAR_OPTIONS=--no-same-owner\n" } else { "" }
+}
+
+/// An archive with files of somebody else, which not even root's job could make.
+#[test]
+fn archives_with_other_owners_are_unpacked() {
+    let Some(world) = World::get() else { return };
+    let script = "umask 077; echo x > f; chmod 640 f; tar --owner=1234 --group=1235 -cf a.tar f && rm f && \
+                  tar -xf a.tar; echo $?; stat -c %a f; stat -c %u f | grep -cx $(id -u)";
+    for user in World::users() {
+        let output = world.run(user, &[], script);
+        assert_eq!((output.stderr.as_str(), output.status), ("", Some(0)), "{output:?}");
+        // Without root tar goes by the umask.
+        let root = user.is_none() && nix::unistd::geteuid().is_root();
+        assert_eq!(output.stdout, format!("0\n{}\n1\n", if root { 640 } else { 600 }));
+        if root {
+            let without = world.run(user, &["-e", "TAR_OPTIONS="], script);
+            assert!(without.stdout.starts_with("2\n"), "{without:?}");
+        }
+    }
+}
+
+/// A file of somebody else that all may write: an ordinary user can put another in its place, and with --here
+/// there is no difference to the host.
+#[test]
+fn files_of_others_are_replaced() {
+    let Some(world) = World::get() else { return };
+    for user in World::users().into_iter().flatten() {
+        let here = world.path("of-others");
+        fs::create_dir_all(&here).unwrap();
+        for path in [here.clone(), here.join("f")] {
+            if path != here {
+                fs::write(&path, "old\n").unwrap();
+            }
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        for (options, want) in [(&[][..], "old\nchanged\n"), (&["--here"], "new\nold\nchanged\n")] {
+            let script = "{ echo new >> f; } 2>/dev/null || echo kept >&2; grep new f; cp f g; echo changed >> g; mv -f g f; \
+                          grep -v new f";
+            let mut run = world.command(Some(user), &World::shell(options, script));
+            let output = finish(run.current_dir(&here).spawn().unwrap());
+            assert_eq!(output.stdout, want, "{options:?} {output:?}");
+        }
+        assert_eq!(fs::read_to_string(here.join("f")).unwrap(), "old\nnew\nchanged\n");
     }
 }

@@ -194,9 +194,10 @@ fn the_environment_is_exact() {
         );
         let uid = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let name = crate::places::name_on_host("/etc/passwd", uid);
+        let (id, tar) = (format!("LOGNAME={name}"), crate::places::tar_options(uid));
         assert_eq!(
             output.stdout,
-            format!("A=B=C\nFOO=own\nHOME=/tmp\nLOGNAME={name}\nPATH=/usr/bin:/bin\nUSER={name}\n")
+            format!("A=B=C\nFOO=own\nHOME=/tmp\n{id}\nPATH=/usr/bin:/bin\n{tar}USER={name}\n")
         );
     }
 }

@@ -79,9 +79,10 @@ fn variables_come_from_files_too() {
         let output = finish(run.spawn().unwrap());
         let uid = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let name = crate::places::name_on_host("/etc/passwd", uid);
+        let tar = crate::places::tar_options(uid);
         let want = format!(
             "A=1\nB=x y\nC=own\nFOO=bar\nHOME=/tmp\nLOGNAME={name}\nPASSED=on\n\
-             PATH=/usr/bin:/bin\nUSER={name}\n"
+             PATH=/usr/bin:/bin\n{tar}USER={name}\n"
         );
         assert_eq!(output.stdout, want, "{output:?}");
         let output = run_in(world, "outside", user, &["--env-file=bad"], ":");

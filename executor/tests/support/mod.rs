@@ -24,7 +24,7 @@ pub(crate) use crate::common::skip::{not_applicable, note, skip};
 pub(crate) const NOBODY: u32 = 65534;
 
 /// What jobs of the tests use.
-const TOOLS: &str = "bash cat chmod chroot env grep head id ln ls mkdir mount mv nsenter rm sleep stat stty touch tty unshare";
+const TOOLS: &str = "bash cat chmod chroot cp env grep head id ln ls mkdir mount mv nsenter rm sleep stat stty tar touch tty unshare";
 
 /// A directory with a runtime, a current directory, and the program under test.
 pub(crate) struct World {

@@ -237,6 +237,10 @@ fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, 
     let defaults = [("PATH", PATH), ("HOME", HOME), ("USER", user), ("LOGNAME", user)];
     let mut env: BTreeMap<OsString, OsString> =
         defaults.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    if owner(job, host).uid == 0 {
+        // Root without CAP_CHOWN: tar would fail for every file of somebody else.
+        env.insert("TAR_OPTIONS".into(), "--no-same-owner".into());
+    }
     env.extend(job.term.iter().map(|term| ("TERM".into(), term.clone())));
     env.extend(runtime.config.environment().iter().map(|(k, v)| (k.into(), v.into())));
     env.extend(job.env.iter().cloned());
@@ -480,6 +484,8 @@ mod tests {
                 "USER=me"
             ]
         );
+        let of_root = environment(&runtime(&[]), &job, &root());
+        assert_eq!(of_root[OsStr::new("TAR_OPTIONS")], "--no-same-owner");
     }
 
     #[test]
