@@ -40,6 +40,7 @@ mod readme;
 mod registries;
 mod results;
 mod sandbox;
+mod scopes;
 mod standard_files;
 mod store;
 mod update;

@@ -91,7 +91,7 @@ fn the_newest_linux() {
 }
 
 /// Kernels of this architecture, unpacked; `None`, with a word about it, where there are none.
-fn kernel(suite: &str) -> Option<PathBuf> {
+pub(crate) fn kernel(suite: &str) -> Option<PathBuf> {
     let skip = |why: &str| skip(&format!("Linux of {suite} does not boot here: {why}"));
     if std::env::var_os("JOBLET_EXEC_UNDER_TEST").is_none() {
         skip("needs the static binary: make test");
@@ -171,7 +171,7 @@ fn root_of(kernel: &Path) -> Vec<u8> {
 }
 
 /// Adds an entry to an archive in cpio's `newc` format, of the kernel's buffer-format.rst.
-fn add(image: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
+pub(crate) fn add(image: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
     let number = image.len(); // any that is used once
     let fields = [number, mode as usize, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
     image.extend(b"070701");

@@ -254,9 +254,17 @@ fn prepare<'c>(dir: BorrowedFd<'_>, controllers: &[&'c str], own: bool) -> Resul
     if ordinary && !empty() && !(own && step_aside(dir)) {
         return Err(Refusal::Unusable(format!("holds other processes; {SCOPE}")));
     }
-    if !missing.is_empty() {
-        let enable: String = missing.iter().map(|name| format!("+{name} ")).collect();
-        write(dir, "cgroup.subtree_control", &enable).map_err(|errno| match errno {
+    let enable = |names: &[&str]| {
+        let names: String = names.iter().map(|name| format!("+{name} ")).collect();
+        write(dir, "cgroup.subtree_control", &names)
+    };
+    // A JVM looks for no limit where one of these is missing.
+    let mut all = lacking(dir, "cgroup.subtree_control", &["memory", "cpu"]);
+    let absent = lacking(dir, "cgroup.controllers", &all);
+    all.retain(|name| !absent.contains(name));
+    all.extend(&missing);
+    if !all.is_empty() && enable(&all).is_err() && !missing.is_empty() {
+        enable(&missing).map_err(|errno| match errno {
             Errno::ACCESS | Errno::PERM | Errno::ROFS => elsewhere(),
             errno => Refusal::Unusable(errno.to_string()),
         })?;

@@ -38,7 +38,12 @@ pub(super) fn enter(own: &str) -> Option<Result<()>> {
         return None;
     }
     let bus = Environment::user_buses().find_map(|path| Bus::connect(&path).ok())?;
-    Some(ask(bus))
+    // The bus is there and says nothing.
+    let silent = |error: Error| match error.kind() {
+        ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
+        _ => error,
+    };
+    Some(ask(bus).map_err(silent))
 }
 
 fn ask(mut bus: Bus) -> Result<()> {
