@@ -501,6 +501,38 @@ fn a_redirect_to_https_is_verified_as_any_https() {
     assert_eq!(install(Some("ca.pem")).status, Some(0));
 }
 
+/// A certificate that is a CA's and a server's at once: accepted where exactly it is trusted, under its name alone.
+#[test]
+fn a_servers_certificate_that_is_a_cas_is_named() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let start = |name: &str| {
+        let files = world.path("registry");
+        Server::tls_of_authority(name, move |path, _| {
+            Reply::ok(&fs::read(files.join(path.trim_start_matches('/'))).unwrap())
+        })
+    };
+    let (server, own) = start("localhost");
+    let (other, named_otherwise) = start("elsewhere");
+    let (_, authority) = Server::tls("localhost", |_, _| Reply::ok(b""));
+    let install = |address: &str, trusted: &str| {
+        fs::write(world.path("ca.pem"), trusted).unwrap();
+        let mut command = world.command();
+        command.args(["install", "demo", "--registry", address]);
+        command.env("SSL_CERT_FILE", world.path("ca.pem"));
+        world.outcome(command.output().unwrap())
+    };
+    for trusted in [&authority, &named_otherwise] {
+        let outcome = install(&server.address, trusted);
+        assert_refused(&outcome, 10, "name that certificate in SSL_CERT_FILE");
+        assert!(!outcome.stderr.contains("clock"), "{outcome:?}");
+    }
+    // Whoever has that certificate is not everybody.
+    let at = other.address.clone();
+    assert_refused(&install(&at, &named_otherwise), 10, "not valid for name");
+    assert_eq!(install(&server.address, &own).status, Some(0));
+}
+
 /// Addresses of IPv6, where this host has them.
 #[test]
 fn an_address_of_ipv6_is_an_address() {

@@ -64,12 +64,12 @@ const CASES: [(&str, &str, i32); 11] = [
     ("left", "left: \n", 0),
     (
         "launcher",
-        "0::/user.slice/user-1000.slice/user@1000.service/…/joblet-exec-….scope/launcher-of-joblet\n143\n",
+        "0::/user.slice/user-1000.slice/user@1000.service/…/joblet-exec-….scope/launcher-of-joblet\n…143\n",
         0,
     ),
     (
         "killed",
-        "0::/user.slice/user-1000.slice/user@1000.service/…/joblet-exec-….scope/launcher-of-joblet\n137\n",
+        "0::/user.slice/user-1000.slice/user@1000.service/…/joblet-exec-….scope/launcher-of-joblet\n…137\n",
         0,
     ),
     ("left-again", "left: \n", 0),

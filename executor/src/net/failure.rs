@@ -6,6 +6,7 @@ use super::retry::MAX_RETRY_AFTER;
 use super::tls;
 use crate::env;
 use crate::error::Error;
+use rustls::CertificateError;
 use std::io;
 use std::time::Duration;
 
@@ -101,15 +102,21 @@ pub(crate) fn explain_io(error: &io::Error) -> String {
              makes them, which is not trusted here; name that certificate in SSL_CERT_FILE"
                 .into()
         }
-        _ if certificate(error).is_some() => {
-            format!("{error}; check the clock and whether a proxy re-signs connections")
-        }
-        _ => error.to_string(),
+        _ => match certificate(error) {
+            // It says which names the certificate has.
+            None
+            | Some(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => error.to_string(),
+            Some(_) => {
+                format!("{error}; check the clock and whether a proxy re-signs connections")
+            }
+        },
     }
 }
 
 /// The rule that the server's certificate breaks, if that is the cause.
-fn certificate(error: &io::Error) -> Option<&rustls::CertificateError> {
+fn certificate(error: &io::Error) -> Option<&CertificateError> {
     match error.get_ref()?.downcast_ref() {
         Some(rustls::Error::InvalidCertificate(reason)) => Some(reason),
         _ => None,

@@ -82,7 +82,10 @@ impl ServerCertVerifier for Verifier {
             {
                 let certificate = webpki::EndEntityCert::try_from(end_entity);
                 let named = certificate.and_then(|it| it.verify_is_valid_for_subject_name(name));
-                named.map_err(|_| CertificateError::NotValidForName)?;
+                named.map_err(|_| CertificateError::NotValidForNameContext {
+                    expected: name.to_owned(),
+                    presented: Vec::new(),
+                })?;
                 Ok(ServerCertVerified::assertion())
             }
             other => other,

@@ -117,7 +117,22 @@ impl Server {
         years: Range<i32>,
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> (Self, String) {
-        let (config, authority) = tls::config(name, years);
+        Self::tls_by(tls::config(name, years), handler)
+    }
+
+    /// The same with a certificate that is an authority's and the server's at once, as `openssl req -x509` makes
+    /// them; returned in PEM.
+    pub fn tls_of_authority(
+        name: &str,
+        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
+        Self::tls_by(tls::own_authority(name), handler)
+    }
+
+    fn tls_by(
+        (config, authority): (Arc<rustls::ServerConfig>, String),
+        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String) {
         let handler = move |path: &str, _: &[String], count| handler(path, count);
         let server = Self::start("https", handler, move |stream| {
             let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
@@ -252,7 +267,9 @@ fn answer(stream: impl Read + Write, seen: &Mutex<Vec<String>>, handler: &Handle
 }
 
 mod tls {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+    use rcgen::{
+        BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd,
+    };
     use rustls::ServerConfig;
     use rustls::pki_types::PrivateKeyDer;
     use std::ops::Range;
@@ -270,6 +287,19 @@ mod tls {
         params.not_before = date_time_ymd(years.start, 1, 1);
         params.not_after = date_time_ymd(years.end, 1, 1);
         let certificate = params.signed_by(&key, &issuer).unwrap();
+        (server(&certificate, &key), authority.pem())
+    }
+
+    /// A server that is called `name`, with a certificate of its own that can sign others, and that in PEM.
+    pub(super) fn own_authority(name: &str) -> (Arc<ServerConfig>, String) {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        (server(&certificate, &key), certificate.pem())
+    }
+
+    fn server(certificate: &Certificate, key: &KeyPair) -> Arc<ServerConfig> {
         _ = rustls::crypto::ring::default_provider().install_default(); // once is enough
         let config = ServerConfig::builder()
             .with_no_client_auth()
@@ -278,6 +308,6 @@ mod tls {
                 PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
             )
             .unwrap();
-        (Arc::new(config), authority.pem())
+        Arc::new(config)
     }
 }

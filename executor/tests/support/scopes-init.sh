@@ -20,7 +20,7 @@ own_and_limits() {
 }
 # Where the launcher of a job is.
 launcher() {
-    b sh -c "echo \$\$ >$cg/$slice/session-1.scope/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /joblet-exec -- run --store /store --runtime=demo --pids 9 -- sleep 1000" &
+    /busybox sh -c "echo \$\$ >$cg/$slice/session-1.scope/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /joblet-exec -- run --store /store --runtime=demo --pids 9 -- sleep 1000" &
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         b pidof sleep >/dev/null && break
         b usleep 300000
