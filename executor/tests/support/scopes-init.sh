@@ -32,7 +32,7 @@ launcher() {
 }
 left() {
     for _ in 1 2 3 4 5 6 7 8 9 10; do
-        found=$(b find $cg -name '*joblet*')
+        found=$(b find $cg -name '*joblet*' 2>/dev/null) # groups come and go meanwhile
         [ -n "$found" ] || break
         b usleep 300000
     done

@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-/// How long to wait for the next bytes.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for the next bytes, as other clients do.
+const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The longest message that is read, in bytes.
 const LONGEST: usize = 1 << 16;
