@@ -34,6 +34,8 @@ bench-line: ## Measure installing and updating on a line of 50 ms and 200 Mbit/s
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && .ci/bench-line
 images:  ## Start images of runtimes with podman, crun and containerd, and images of others with joblet-exec (as root)
 	@.ci/deps rust cc tls musl rust-musl inputs images engines && .ci/static && cargo build --locked --release -p joblet-publish && .ci/images-in && .ci/images-out && .ci/images-guide
+suites:  ## Run test suites of CPython, NumPy, the JDK, Node, Go, Ruby and others as jobs, and what fails in bubblewrap (as root)
+	@.ci/suites
 cluster: ## Run jobs under a real Slurm on this machine: arrays, signals, GPUs, MPI, other engines (as root)
 	@.ci/cluster full
 fuzz:    ## Look for inputs that break the parsers of untrusted files, until one is found
@@ -41,4 +43,4 @@ fuzz:    ## Look for inputs that break the parsers of untrusted files, until one
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo recording quick test lint static programs reproduce packages rehearse fresh field bench bench-large bench-line images cluster fuzz clean
+.PHONY: help demo recording quick test lint static programs reproduce packages rehearse fresh field bench bench-large bench-line images suites cluster fuzz clean
