@@ -142,8 +142,14 @@ def refresh(world):
     world.shown()
     need(world.git("show", "main:freshness.json.minisig"), "freshness.json is not signed")
     page = (world.state / f"pages/runtimes/field-1/{version}.html").read_text()
-    need("have security fixes.</strong> Fixed since: CVE-2026-13176." in page, "the site does not say what is fixed")
-    # Its checks, on what GitHub makes of the branch and main.
+    need("security fixes that no version has yet.</strong> Fixed since: CVE-2026-13176." in page,
+         "the site does not say what is fixed")
+    merged(world, version, fixed)
+    world.mirrors, world.variables = {}, {}
+
+
+def merged(world, version, fixed):
+    """The checks of that pull request, on what GitHub makes of its branch and main; and what its merge changes."""
     tree = world.git("merge-tree", "--write-tree", "main", "refresh/field-1")
     author = ["-c", "user.name=GitHub", "-c", "user.email=noreply@example.org"]
     merge = world.git(*author, "commit-tree", "-p", "main", "-p", "refresh/field-1", "-m", "merge", tree)
@@ -158,7 +164,6 @@ def refresh(world):
         """)
     diff = (world.state / "maintainer/diff").read_text()
     need("~ hostname" in diff and fixed in diff, f"the new version's diff: {diff}")
-    world.mirrors, world.variables = {}, {}
 
 
 # `reconcile` yanks the version that `refresh` goes on with.
