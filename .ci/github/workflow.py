@@ -73,7 +73,9 @@ class Run:
             before = {need: done[need] for need in needs(job)}
             contexts = {"github": self.github(), "inputs": self.inputs, "needs": before, "secrets": self.secrets,
                         "vars": self.world.variables}
-            if "if" in job and not evaluate(str(job["if"]).removeprefix("${{").removesuffix("}}"), contexts):
+            # What needs a job that was skipped is skipped, unless it says otherwise, which nothing here does.
+            left_out = any(it["result"] == "skipped" for it in before.values())
+            if left_out or "if" in job and not evaluate(str(job["if"]).removeprefix("${{").removesuffix("}}"), contexts):
                 say(f"{self.name}: {name} is skipped")
                 done[name] = {"outputs": {}, "result": "skipped"}
                 continue
