@@ -10,18 +10,19 @@ use crate::net::local::Local;
 use crate::net::location::Location;
 use crate::net::message::{Body, Head};
 use crate::registry::config;
-use crate::registry::document::RegistryDocument;
+use crate::registry::document;
+use crate::registry::shards;
 use crate::registry::signature;
 use crate::runtime;
 use flate2::Crc;
 use flate2::bufread::{DeflateDecoder, GzDecoder};
+use joblet_format::Registry;
 use joblet_format::entries::{Entries, Kind, member_path};
 use joblet_format::frames::{self, MAX_FRAME};
 use joblet_format::index::{self, Index};
 use joblet_format::member::{
     MAX_MEMBER, MEMBER_HEADER, MEMBER_TRAILER, member_header, open_member,
 };
-use joblet_format::{Contents, Registry};
 use std::io::Read;
 use std::path::Component;
 use url::{Host, Url};
@@ -215,27 +216,18 @@ fn check_with_flate2(bytes: &[u8]) {
     }
 }
 
-/// A `registry.json`.
+/// A `registry.json`, or the list of a registry's shards.
 pub fn registry(bytes: &[u8]) {
-    if let Some(quick) = Contents::quick(bytes) {
-        let slow: Contents = serde_json::from_slice(bytes).expect("what is quick is well-formed");
-        assert_eq!(quick, slow);
+    if let Ok(list) = shards::parse(bytes) {
+        let written = serde_json::to_vec(&list).expect("a list is plain JSON");
+        assert_eq!(shards::parse(&written).expect("what we write, we read"), list);
     }
-    let document = RegistryDocument::parse(
-        bytes.to_owned(),
-        &Location::File(Local::from_path("registry.json".as_ref())),
-    );
-    let whole = serde_json::from_slice::<Registry>(bytes);
-    let Ok(document) = document else { return };
-    let mut read = document.entries(None).expect("it is in memory");
-    let whole = whole.expect("a document that was checked as a whole can be read as one");
-    // A name with escapes is found only when the whole document is parsed.
-    for (name, releases) in &whole.runtimes {
-        let part = document.entries(Some(name)).expect("it is in memory");
-        assert!(part.runtimes.get(name).is_none_or(|part| part == releases));
+    let location = Location::File(Local::from_path("registry.json".as_ref()));
+    let Ok(mut read) = document::parse(bytes, &location) else { return };
+    for (name, releases) in &read.runtimes {
+        assert_eq!(document::only(&read, name).runtimes.get(name), Some(releases));
     }
     read.refused.clear();
-    read.runtimes.retain(|_, releases| !releases.is_empty());
     let written = serde_json::to_vec(&read).expect("a registry is plain JSON");
     let again: Registry = serde_json::from_slice(&written).expect("what we write, we read");
     assert_eq!(again, read);

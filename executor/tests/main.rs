@@ -41,6 +41,7 @@ mod registries;
 mod results;
 mod sandbox;
 mod scopes;
+mod shards;
 mod standard_files;
 mod store;
 mod update;

@@ -417,7 +417,7 @@ fn a_registry_does_not_go_back_and_does_not_freeze() {
 fn copy(world: &World) -> PathBuf {
     let directory = world.path("cache/joblet/registries");
     let names = crate::common::list(&directory);
-    let copies: Vec<_> = names.iter().filter(|name| name.ends_with(".2")).collect();
+    let copies: Vec<_> = names.iter().filter(|name| name.ends_with(".3")).collect();
     assert_eq!(copies.len(), 1, "{names:?}");
     directory.join(copies[0])
 }
@@ -602,7 +602,7 @@ fn a_server_is_not_waited_for_or_listened_to_without_end() {
     assert!(
         crate::common::list(&world.path("cache/joblet/registries"))
             .iter()
-            .all(|it| !it.ends_with(".2"))
+            .all(|it| !it.ends_with(".3"))
     );
 }
 

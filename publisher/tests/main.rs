@@ -23,6 +23,7 @@ mod refresh;
 mod release;
 mod reproducible;
 mod serve;
+mod shards;
 mod sign;
 mod site;
 mod workflows;

@@ -10,14 +10,14 @@ use std::{
 };
 
 /// A running server, which ends with the test.
-struct Served {
+pub struct Served {
     process: Child,
     /// `127.0.0.1:PORT`
-    host: String,
+    pub host: String,
 }
 
 impl Served {
-    fn new(root: &Path) -> Self {
+    pub fn new(root: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_joblet-publish"))
             .args(["serve", "--port", "0"])
             .arg(root)
@@ -265,7 +265,7 @@ fn publish(args: &[&str]) -> Output {
 }
 
 /// The program under test: the shipped binary where `make test` names it, else cargo's own build.
-fn joblet_exec() -> PathBuf {
+pub fn joblet_exec() -> PathBuf {
     std::env::var_os("JOBLET_EXEC_UNDER_TEST").map_or_else(
         || Path::new(env!("CARGO_BIN_EXE_joblet-publish")).with_file_name("joblet-exec"),
         PathBuf::from,

@@ -43,7 +43,7 @@ const WANT: &str = r#"%FUNCTION%_want() {
     local name version rest
     "$@" --quiet --offline 2>/dev/null | {
         read -r rest
-        while read -r name version rest; do echo "$name"; echo "$name@$version"; done
+        while read -r name version rest; do echo "$name"; [ "$version" = - ] || echo "$name@$version"; done
     }
 }
 "#;
@@ -84,7 +84,7 @@ if [[ $funcstack[1] == %FUNCTION% ]]; then %FUNCTION%; else compdef %FUNCTION% %
 const FISH: &str = r"function %FUNCTION%_runtimes
     %PROGRAM% $argv --quiet --offline 2>/dev/null | tail -n +2 | while read -l name number rest
         echo $name
-        echo $name@$number
+        test $number = -; or echo $name@$number
     end
 end
 complete -c %PROGRAM% -f

@@ -50,7 +50,7 @@ pub struct Fresh {
 /// The version of the format: another major version is refused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-struct FormatVersion;
+pub(crate) struct FormatVersion;
 
 impl TryFrom<String> for FormatVersion {
     type Error = String;

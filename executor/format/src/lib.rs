@@ -51,8 +51,8 @@ pub use name::{NameError, RuntimeName, split_directory};
 pub use nearest::{nearest, unknown_key};
 pub use platform::{Arch, Platform, PlatformError};
 pub use registry::{
-    Artifact, Contents, EPOCH, IndexFile, MAX_REGISTRY_BYTES, Part, RawVersions, Record, Refused,
-    Registry, Release, Zstd,
+    Artifact, EPOCH, IndexFile, MAX_REGISTRY_BYTES, MAX_SHARD_BYTES, MAX_UNSHARDED_BYTES, Part,
+    Record, Refused, Registry, Release, ShardList, Zstd,
 };
 pub use repository::Repository;
 pub use runtime::{MAX_RUNTIME_YML_BYTES, Mount, Requirements, RuntimeYml};

@@ -1,11 +1,9 @@
 //! `registry.json`: the published runtimes and their archives.
 
-mod contents;
 mod document;
-mod quick;
+mod shards;
 
-pub use contents::Contents;
-pub use document::RawVersions;
+pub use shards::{MAX_SHARD_BYTES, MAX_UNSHARDED_BYTES, ShardList};
 
 use crate::{Arch, Checksum, Platform, RuntimeName, Version};
 use serde::{Deserialize, Serialize};

@@ -165,22 +165,35 @@ pub(super) fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
     if json {
         return to_json(rows);
     }
+    // Names whose versions are not known.
+    let bare = catalogs.iter().flat_map(|catalog| {
+        let runtimes = catalog.registry.runtimes.iter();
+        runtimes.filter(|(_, releases)| releases.is_empty()).map(move |(name, _)| (catalog, name))
+    });
+    let bare = bare.filter(|(_, name)| words.iter().all(|word| name.as_str().contains(word)));
+    let named = |origin: Option<&Origin>, name: &RuntimeName| {
+        origin.map_or(String::new(), |origin| format!("{origin}/")) + name.as_str()
+    };
     table(
         ["NAME", "VERSION", "SIZE", "ARCH", "INSTALLED", "DESCRIPTION"],
         rows.map(|row| {
             let architectures: Vec<_> =
                 row.architectures.iter().map(|arch| arch.as_str()).collect();
             let yanked = row.yanked.map_or(String::new(), |why| format!("(yanked: {why}) "));
-            let origin = row.registry.map_or(String::new(), |origin| format!("{origin}/"));
             [
-                format!("{origin}{}", row.name),
+                named(row.registry, row.name),
                 row.version.to_string(),
                 row.size.map_or("-".to_owned(), size),
                 architectures.join(","),
                 if row.installed { "yes" } else { "-" }.to_owned(),
                 visible(&(yanked + row.description)),
             ]
-        }),
+        })
+        .chain(bare.map(|(catalog, name)| {
+            let dash = || "-".to_owned();
+            let name = named(catalog.origin.as_ref(), name);
+            [name, dash(), dash(), dash(), dash(), String::new()]
+        })),
         width,
     )
 }

@@ -43,12 +43,19 @@ impl Validators {
     }
 }
 
-/// As [`get`], but conditional: the status is 304 if the validators `known` still match.
+/// As [`get`], but conditional: the status is 304 if the validators `known` still match. With `range` it is
+/// a request for that range; the server may answer with the whole file.
 ///
 /// # Errors
 /// As [`get`].
-pub(crate) fn get_if_changed(url: &Address, known: &Validators) -> Result<Response, Error> {
+pub(crate) fn get_if_changed(
+    url: &Address,
+    known: &Validators,
+    range: Option<&Range<u64>>,
+) -> Result<Response, Error> {
+    let range = range.map(range_header);
     let mut headers = Vec::new();
+    headers.extend(range.as_deref().map(|range| ("Range", range)));
     headers.extend(known.etag.as_deref().map(|value| ("If-None-Match", value)));
     headers.extend(known.last_modified.as_deref().map(|value| ("If-Modified-Since", value)));
     send(url, &Wanted { headers: &headers, ..Wanted::default() }, &mut Tries::new())
@@ -133,6 +140,13 @@ pub(crate) fn require_range(
     let reason =
         format!("asked for {wanted:?}, the server answered {got:?} and {}", status_line(status));
     Err(Error::Net { url: url.to_string(), reason, status: Some(status) })
+}
+
+/// The length of a file, in bytes, by a response with its first `most` bytes, or with all if it has fewer.
+/// `None` if the response is anything else.
+pub(crate) fn range_total(url: &Address, response: &Response, most: u64) -> Option<u64> {
+    let total = response.header("content-range")?.rsplit_once('/')?.1.parse().ok()?;
+    require_range(url, response, &(0..most.min(total)), total).ok().map(|()| total)
 }
 
 /// The entity tag of a response, if it is a strong one (RFC 9110, section 8.8.1).

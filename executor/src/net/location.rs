@@ -85,6 +85,14 @@ impl Location {
         }
     }
 
+    /// The file name of the document; `None` if it has none, or one that is not UTF-8.
+    pub(crate) fn file_name(&self) -> Option<String> {
+        match self {
+            Self::File(file) => Some(file.path().file_name()?.to_str()?.to_owned()),
+            Self::Http(address) => Some(address.url().path_segments()?.next_back()?.to_owned()),
+        }
+    }
+
     /// Resolves `download_url` of the registry at `self`.
     ///
     /// # Errors

@@ -1,12 +1,11 @@
 //! Cached registry documents, and the newest date seen of each registry.
 
-use super::document::{RegistryDocument, SectionIndex};
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::fs::lock::{self, Lock};
 use crate::fs::trust::is_ours;
 use crate::net::http::Validators;
-use joblet_format::MAX_REGISTRY_BYTES;
+use joblet_format::{MAX_REGISTRY_BYTES, RuntimeName};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
@@ -23,14 +22,14 @@ pub(crate) const FRESH: Duration = Duration::from_secs(60 * 60);
 pub(crate) const USABLE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The first word of a cache file. Part of the format; another version has another file name, too.
-const FORMAT: &str = "joblet-registry-2";
+const FORMAT: &str = "joblet-registry-3";
 /// Length of the first line, in bytes: the word, ten digits, 64 hex digits, and their separators.
 const FIRST_LINE: usize = FORMAT.len() + 1 + 10 + 1 + 64 + 1;
 
 /// The header of a cached document.
 ///
-/// A cache file is `joblet-registry-2 LENGTH SHA256`, a newline, this header as LENGTH bytes of JSON with
-/// that hash, and the document. The file's modification time is when the document was fetched or last
+/// A cache file is `joblet-registry-3 LENGTH SHA256`, a newline, this header as LENGTH bytes of JSON, and
+/// the document; both have that hash. The file's modification time is when the document was fetched or last
 /// revalidated. Only this program reads it; a damaged file counts as absent.
 #[derive(Serialize, Deserialize)]
 struct CacheHeader {
@@ -38,27 +37,46 @@ struct CacheHeader {
     /// The keys it was verified with: [`Source::trust`](crate::registry::config::Source::trust).
     trust: String,
     facts: Facts,
-    #[serde(rename = "label")]
-    section_index: SectionIndex,
+}
+
+/// What is cached of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// The list of its shards.
+    Shards,
+    /// `registry.json`.
+    Document,
+}
+
+impl Kind {
+    /// The extension of its file. Part of the format.
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Shards => ".3s",
+            Self::Document => ".3",
+        }
+    }
 }
 
 /// A cached document and its age.
 #[derive(Debug)]
 pub(crate) struct CachedDocument {
+    /// Which document.
+    pub kind: Kind,
     /// Its metadata.
     pub facts: Facts,
-    /// The document.
-    pub document: RegistryDocument,
+    /// Its bytes.
+    pub body: Vec<u8>,
     /// Time since it was fetched. A time in the future counts as infinitely old.
     pub age: Duration,
 }
 
 /// Metadata of a document. Part of the format.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Facts {
-    /// The validators of the HTTP response.
+    /// The validators of the response for `registry.json`.
     pub validators: Validators,
-    /// Its signature file; empty for an unsigned registry.
+    /// The signature file of the document; empty for an unsigned registry.
     pub minisig: String,
     /// When the signature expires, in seconds since 1970.
     pub expires: u64,
@@ -127,73 +145,78 @@ fn file_name(url: &str, kind: &str) -> String {
     hex::encode(Sha256::digest(url)) + kind
 }
 
-/// Loads the cached document of the registry at `url`, if this user or root wrote it.
+/// Loads what is cached of the registry at `url`, if this user or root wrote it.
 ///
 /// Any failure counts as absence: the document can be fetched again.
 pub(crate) fn load(
     cache: &Cache,
-    url: &str,
-    trust: &str,
+    (url, trust): (&str, &str),
+    kind: Kind,
     now: SystemTime,
 ) -> Option<CachedDocument> {
-    let mut file = cache.open(&file_name(url, ".2"))?;
+    let mut file = cache.open(&file_name(url, kind.extension()))?;
     let metadata = file.metadata().ok()?;
     let mut line = [0; FIRST_LINE];
     file.read_exact(&mut line).ok()?;
     let mut words = std::str::from_utf8(&line).ok()?.trim_end().split(' ');
     let (format, length, sha256) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-    let offset = FIRST_LINE as u64 + length;
-    if format != FORMAT || offset > metadata.len() {
+    let mut rest = Vec::new();
+    file.take(2 * MAX_REGISTRY_BYTES).read_to_end(&mut rest).ok()?;
+    if format != FORMAT || length > rest.len() || sha256 != hex::encode(Sha256::digest(&rest)) {
         return None;
     }
-    let mut json = Vec::new();
-    (&file).take(length).read_to_end(&mut json).ok()?;
-    let header: CacheHeader = serde_json::from_slice(&json)
-        .ok()
-        .filter(|_| sha256 == hex::encode(Sha256::digest(&json)))?;
-    if header.url != url
-        || header.trust != trust
-        || metadata.len() - offset != header.section_index.length
-    {
+    let body = rest.split_off(length);
+    let header: CacheHeader = serde_json::from_slice(&rest).ok()?;
+    if header.url != url || header.trust != trust {
         return None;
     }
     let age = now.duration_since(metadata.modified().ok()?).unwrap_or(Duration::MAX);
-    let document = RegistryDocument::in_file(header.section_index, file, offset);
-    Some(CachedDocument { facts: header.facts, document, age })
+    Some(CachedDocument { kind, facts: header.facts, body, age })
 }
 
-/// Saves `document`, which is in memory, as that of the registry at `url`, fetched `now`.
+/// Saves `body` as the document `kind` of the registry at `url`, fetched `now`.
 ///
 /// # Errors
 /// [`Error::File`]; the caller continues without a cache.
 pub(crate) fn save(
     cache: &Cache,
     (url, trust): (&str, &str),
+    kind: Kind,
     facts: Facts,
-    document: &mut RegistryDocument,
+    body: &[u8],
     now: SystemTime,
 ) -> Result<(), Error> {
-    document.hash_sections();
-    let (url, trust) = (url.to_owned(), trust.to_owned());
-    let name = file_name(&url, ".2");
-    let section_index = document.section_index.clone();
-    let header = CacheHeader { url, trust, facts, section_index };
+    let header = CacheHeader { url: url.to_owned(), trust: trust.to_owned(), facts };
     let json = serde_json::to_vec(&header).expect("a header is plain JSON");
-    let line = format!("{FORMAT} {:010} {}\n", json.len(), hex::encode(Sha256::digest(&json)));
-    let body = document.body().unwrap_or_default();
-    write(cache, &name, &[line.as_bytes(), &json, &body], Some(now))
+    let hash = Sha256::new().chain_update(&json).chain_update(body).finalize();
+    let line = format!("{FORMAT} {:010} {}\n", json.len(), hex::encode(hash));
+    let name = file_name(url, kind.extension());
+    write(cache, &name, &[line.as_bytes(), &json, body], Some(now))
 }
 
-/// Marks the cached document of the registry at `url` as current at `now`.
-pub(crate) fn revalidate(cache: &Cache, url: &str, now: SystemTime) {
+/// Marks the document `kind` of the registry at `url` as current at `now`.
+pub(crate) fn revalidate(cache: &Cache, url: &str, kind: Kind, now: SystemTime) {
     // Best effort: otherwise the next call revalidates again.
-    _ = cache.open(&file_name(url, ".2")).map(|file| file.set_modified(now));
+    let file = cache.open(&file_name(url, kind.extension()));
+    _ = file.map(|file| file.set_modified(now));
 }
 
-/// Removes the cached document of the registry at `url`, which is damaged.
-pub(crate) fn evict(cache: &Cache, url: &str) {
-    // Best effort: the next response replaces it.
-    _ = cache.open_or_create().and_then(|directory| directory.remove_file(&file_name(url, ".2")));
+/// The cached shard of `name` of the registry at `url`; the caller compares its checksum.
+pub(crate) fn shard(cache: &Cache, url: &str, name: &RuntimeName) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    cache.open(&shard_file(url, name))?.read_to_end(&mut body).ok()?;
+    Some(body)
+}
+
+/// Saves the shard of `name` of the registry at `url`.
+pub(crate) fn save_shard(cache: &Cache, url: &str, name: &RuntimeName, body: &[u8]) {
+    // Best effort, as everything in the cache.
+    _ = write(cache, &shard_file(url, name), &[body], None);
+}
+
+fn shard_file(url: &str, name: &RuntimeName) -> String {
+    // No URL contains a space.
+    file_name(&format!("{url} {name}"), ".shard")
 }
 
 /// The newest `updated_at` seen of the registry at `url`. It is in a file of its own, so that it
@@ -250,54 +273,59 @@ fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::local::Local;
-    use crate::net::location::Location;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
     const URL: &str = "https://example.org/registry.json";
+    const BODY: &str = "{\"version\": \"1\", \"runtimes\": {}, \"members\": \"that are ignored, for some length\"}";
 
     fn at(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn document(name: &str) -> String {
-        format!(
-            r#"{{"version": "1", "runtimes": {{"{name}": {{"1.0.0": {{"version": "1.0.0",
-                "download_url": "x", "size": 1, "checksum": "sha256:{}"}}}}}}}}"#,
-            "0".repeat(64)
-        )
+    fn keep(cache: &Cache, url: &str, body: &str, now: SystemTime) {
+        let facts = Facts { expires: 7, ..Facts::default() };
+        save(cache, (url, "anybody"), Kind::Document, facts, body.as_bytes(), now).unwrap();
     }
 
-    fn keep(cache: &Cache, url: &str, name: &str, now: SystemTime) {
-        let location = Location::File(Local::from_path("r".as_ref()));
-        let mut document = RegistryDocument::parse(document(name).into_bytes(), &location).unwrap();
-        let facts = Facts { expires: 7, ..Facts::default() };
-        save(cache, (url, "anybody"), facts, &mut document, now).unwrap();
+    fn load_at(cache: &Cache, seconds: u64) -> Option<CachedDocument> {
+        load(cache, (URL, "anybody"), Kind::Document, at(seconds))
     }
 
     #[test]
     fn a_saved_document_is_loaded_with_its_age() {
         let place = tempfile::tempdir().unwrap();
         let cache = &Cache::new(place.path().join("joblet"));
-        let age = |now| load(cache, URL, "anybody", at(now)).map(|copy| copy.age);
+        let age = |now| load_at(cache, now).map(|copy| copy.age);
         assert_eq!(age(5000), None);
         keep(cache, URL, "first", at(500));
         keep(cache, URL, "demo", at(1000));
-        let copy = load(cache, URL, "anybody", at(5000)).unwrap();
+        let copy = load_at(cache, 5000).unwrap();
         assert_eq!((copy.age.as_secs(), copy.facts.expires), (4000, 7));
-        assert_eq!(copy.document.body().unwrap(), document("demo").into_bytes());
-        assert_eq!(copy.document.entries(None).unwrap().runtimes.len(), 1);
-        assert!(load(cache, URL, "somebody", at(5000)).is_none(), "verified by others");
+        assert_eq!(copy.body, b"demo");
+        let by_others = load(cache, (URL, "somebody"), Kind::Document, at(5000));
+        assert!(by_others.is_none(), "verified by others");
         // Written while the clock was ahead by an hour or by ten years.
         assert_eq!(age(999), Some(Duration::MAX));
-        revalidate(cache, URL, at(4500));
+        revalidate(cache, URL, Kind::Document, at(4500));
         assert_eq!(age(5000), Some(Duration::from_secs(500)));
         record_seen(cache, URL, "2026-01-01T00:00:00Z");
-        evict(cache, URL);
-        assert_eq!((age(5000), seen(cache, URL).unwrap().len()), (None, 20));
-        assert_eq!(fs::read_dir(place.path().join("joblet/registries")).unwrap().count(), 1);
+        assert_eq!(seen(cache, URL).unwrap().len(), 20);
+        assert!(load(cache, (URL, "anybody"), Kind::Shards, at(5000)).is_none());
+        assert_eq!(fs::read_dir(place.path().join("joblet/registries")).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_shard_is_of_one_runtime_of_one_registry() {
+        let place = tempfile::tempdir().unwrap();
+        let cache = &Cache::new(place.path().join("joblet"));
+        let (a, b): (RuntimeName, RuntimeName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_eq!(shard(cache, URL, &a), None);
+        save_shard(cache, URL, &a, b"one");
+        save_shard(cache, URL, &a, b"two");
+        assert_eq!(shard(cache, URL, &a).unwrap(), b"two");
+        assert_eq!((shard(cache, URL, &b), shard(cache, "https://example.org", &a)), (None, None));
     }
 
     /// SEC-D09
@@ -306,24 +334,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = &Cache::new(directory.path().join("joblet"));
         let registries = directory.path().join("joblet/registries");
-        let file = registries.join(file_name(URL, ".2"));
-        let here = || {
-            let copy = load(cache, URL, "anybody", at(1000));
-            copy.is_some_and(|copy| copy.document.entries(None).is_some())
-        };
+        let file = registries.join(file_name(URL, ".3"));
+        let here = || load_at(cache, 1000).is_some();
         let odd = |spoil: &dyn Fn()| {
             _ = fs::remove_file(&file);
-            keep(cache, URL, "demo", at(1000));
+            keep(cache, URL, BODY, at(1000));
             assert!(here());
             spoil();
             assert!(!here());
         };
         let bytes = || fs::read(&file).unwrap();
         let whole = {
-            keep(cache, URL, "demo", at(1000));
+            keep(cache, URL, BODY, at(1000));
             bytes().len()
         };
-        for length in [0, 10, FIRST_LINE - 1, FIRST_LINE, 300, whole - 1] {
+        for length in [0, 10, FIRST_LINE - 1, FIRST_LINE, 120, 200, whole - 1] {
             odd(&|| fs::write(&file, &bytes()[..length]).unwrap());
         }
         // A flipped bit in the first line, in the header and in the document.
@@ -338,8 +363,8 @@ mod tests {
         odd(&|| fs::write(&file, b"{\"schema\": 3}\nbody").unwrap());
         odd(&|| {
             let other = "https://example.org/other.json";
-            keep(cache, other, "demo", at(1000));
-            fs::copy(registries.join(file_name(other, ".2")), &file).unwrap();
+            keep(cache, other, BODY, at(1000));
+            fs::copy(registries.join(file_name(other, ".3")), &file).unwrap();
         });
         // SEC-E14: a file or link placed at the temporary name is not written through.
         let waiting = file.with_file_name(format!(".{}.{}", lock::host(), std::process::id()));
@@ -347,7 +372,7 @@ mod tests {
             let mut words = make.split(' ').chain(waiting.to_str());
             let made = std::process::Command::new(words.next().unwrap()).args(words).status();
             assert!(made.unwrap().success());
-            keep(cache, URL, "demo", at(1000));
+            keep(cache, URL, BODY, at(1000));
             assert!(here() && waiting.symlink_metadata().is_err());
             assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
         }

@@ -10,15 +10,18 @@ mod freshness;
 mod remote;
 pub(crate) mod resolve;
 mod rollback;
+pub(crate) mod shards;
 pub(crate) mod signature;
+mod signed;
 
 use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::net::location::Location;
 use cache::Cache;
 use config::Source;
-use document::RegistryDocument;
-use joblet_format::{Freshness, Origin, Registry, RuntimeName, Spec, Wanted, nearest};
+use joblet_format::{
+    Freshness, Origin, Refused, Registry, RuntimeName, ShardList, Spec, Wanted, nearest,
+};
 use std::time::SystemTime;
 
 /// The reason that refuses a registry, or warns, after its signature's expiry.
@@ -62,9 +65,27 @@ pub(crate) struct Registries {
 /// A document and the expiry of its signature.
 #[derive(Debug)]
 pub(crate) struct Document {
-    content: RegistryDocument,
+    content: Content,
     /// When the signature expires, in seconds since 1970.
     expires: u64,
+}
+
+/// What was read of a registry.
+#[derive(Debug)]
+enum Content {
+    /// `registry.json`.
+    Whole(Registry),
+    /// The list of its shards, of a large registry.
+    Shards(ShardList),
+}
+
+/// What is asked of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// The names, and the entries of some.
+    One,
+    /// All entries.
+    All,
 }
 
 impl Registries {
@@ -85,7 +106,7 @@ impl Registries {
             if spec.origin.is_some() && spec.origin != source.origin {
                 continue;
             }
-            let document = document(source, read, &self.policy, ui)?;
+            let document = document(source, read, Need::One, &self.policy, ui)?;
             if document.content.has(&spec.name) {
                 let expired = document.expired(&self.policy);
                 if expired && !matches!(spec.wanted, Wanted::Exact(_)) {
@@ -94,14 +115,15 @@ impl Registries {
                 } else if expired {
                     ui.warning(&format!("registry {}: {EXPIRED}", source.location));
                 }
-                return entries(source, read, Some(&spec.name), &self.policy, ui);
+                return entries(source, read, &spec.name, &self.policy, ui);
             }
             asked.push(source.location.to_string());
         }
         Err(self.missing(spec, &asked))
     }
 
-    /// The entries of all registries.
+    /// The entries of all registries. Without network, of a large one that was never read as a whole, the
+    /// entries that are cached; other runtimes of it have no versions then.
     ///
     /// # Errors
     /// [`Error::Net`] when the request fails and no usable document is cached, [`Error::Registry`] when
@@ -110,12 +132,44 @@ impl Registries {
     pub(crate) fn catalogs(&mut self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
         let mut all = Vec::new();
         for (source, read) in &mut self.sources {
-            if document(source, read, &self.policy, ui)?.expired(&self.policy) {
+            let document = match document(source, read, Need::All, &self.policy, ui) {
+                Err(error @ Error::Net { .. }) if self.policy.offline => {
+                    document(source, read, Need::One, &self.policy, ui).map_err(|_| error)?
+                }
+                document => document?,
+            };
+            if document.expired(&self.policy) {
                 ui.warning(&format!("registry {}: {EXPIRED}", source.location));
             }
-            all.push(entries(source, read, None, &self.policy, ui)?);
+            let registry = match &document.content {
+                Content::Whole(registry) => registry.clone(),
+                Content::Shards(list) => {
+                    let reason = "its versions are known only of runtimes that were asked for";
+                    ui.warning(&format!("registry {}: {reason}", source.location));
+                    shards::cached(source, list, &self.policy)
+                }
+            };
+            let (origin, location) = (source.origin.clone(), source.location.clone());
+            all.push(Catalog { origin, location, registry });
         }
         Ok(all)
+    }
+
+    /// How many runtimes there are, and the locations of the registries.
+    ///
+    /// # Errors
+    /// As [`Registries::catalogs`].
+    pub(crate) fn count(&mut self, ui: &mut Ui<'_>) -> Result<(usize, Vec<String>), Error> {
+        let (mut count, mut places) = (0, Vec::new());
+        for (source, read) in &mut self.sources {
+            let document = document(source, read, Need::One, &self.policy, ui)?;
+            count += document.content.names().len();
+            if document.expired(&self.policy) {
+                ui.warning(&format!("registry {}: {EXPIRED}", source.location));
+            }
+            places.push(source.location.to_string());
+        }
+        Ok((count, places))
     }
 
     /// The document of the registry at `location`, byte for byte, and its signature file, if it has keys.
@@ -178,59 +232,96 @@ impl Registries {
     }
 }
 
-/// The entries of `name` in a registry, or all its entries.
+/// The entries of `name` in a registry.
 fn entries(
     source: &mut Source,
     read: &mut Option<Document>,
-    name: Option<&RuntimeName>,
+    name: &RuntimeName,
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Catalog, Error> {
-    let mut registry = document(source, read, policy, ui)?.content.entries(name);
-    if let (None, Some(cache)) = (&registry, &policy.cache) {
-        // The cache file is damaged in a section that was not read before.
-        cache::evict(cache, &source.location.key());
-        *read = None;
-        registry = document(source, read, policy, ui)?.content.entries(name);
+    if let Content::Shards(list) = &document(source, read, Need::One, policy, ui)?.content {
+        match shards::entries(source, list, name, policy) {
+            Ok(registry) => {
+                warn_refused(source, &registry.refused, ui);
+                let (origin, location) = (source.origin.clone(), source.location.clone());
+                return Ok(Catalog { origin, location, registry });
+            }
+            // The document may be cached.
+            Err(_) if policy.offline => {}
+            Err(reason) => remote::unusable(source, &reason, ui),
+        }
     }
+    let Content::Whole(whole) = &document(source, read, Need::All, policy, ui)?.content else {
+        unreachable!("all is needed")
+    };
+    let registry = document::only(whole, name);
     let (origin, location) = (source.origin.clone(), source.location.clone());
-    let registry = registry.ok_or_else(|| Error::Registry {
-        registry: location.to_string(),
-        reason: "the document changed while it was read; try again".into(),
-    })?;
     Ok(Catalog { origin, location, registry })
 }
 
-/// The document of a registry, read at first use.
+/// The document of a registry, read at first use, or when more of it is needed.
 fn document<'r>(
     source: &mut Source,
     read: &'r mut Option<Document>,
+    need: Need,
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<&'r Document, Error> {
-    if read.is_none() {
-        let document = remote::document(source, policy, ui)?;
-        if let Some(first) = document.content.refused().next() {
-            ui.warning(&format!(
-                "registry {}: {} broken and ignored, the first is {:?}@{:?}: {}",
-                source.location,
-                match document.content.refused().len() {
-                    1 => "one entry is".to_owned(),
-                    count => format!("{count} entries are"),
-                },
-                first.name,
-                first.version,
-                first.reason
-            ));
+    let serves = |it: &Document| need == Need::One || matches!(it.content, Content::Whole(_));
+    if !read.as_ref().is_some_and(serves) {
+        let document = remote::document(source, need, policy, ui)?;
+        if let Content::Whole(registry) = &document.content {
+            warn_refused(source, &registry.refused, ui);
         }
         *read = Some(document);
     }
     Ok(read.as_ref().expect("it was read just now"))
 }
 
+/// Warns of entries that break a rule.
+fn warn_refused(source: &Source, refused: &[Refused], ui: &mut Ui<'_>) {
+    let Some(first) = refused.first() else { return };
+    ui.warning(&format!(
+        "registry {}: {} broken and ignored, the first is {:?}@{:?}: {}",
+        source.location,
+        match refused.len() {
+            1 => "one entry is".to_owned(),
+            count => format!("{count} entries are"),
+        },
+        first.name,
+        first.version,
+        first.reason
+    ));
+}
+
+impl Content {
+    /// Whether it has a runtime `name`, or an entry of that name that breaks a rule.
+    fn has(&self, name: &RuntimeName) -> bool {
+        match self {
+            Self::Whole(registry) => document::has(registry, name),
+            Self::Shards(list) => list.shards.contains_key(name),
+        }
+    }
+
+    /// The names of its runtimes.
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Whole(registry) => registry.runtimes.keys().map(RuntimeName::as_str).collect(),
+            Self::Shards(list) => list.shards.keys().map(RuntimeName::as_str).collect(),
+        }
+    }
+}
+
 impl Document {
     fn expired(&self, policy: &Policy) -> bool {
-        let now = policy.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        self.expires < now.as_secs()
+        self.expires < policy.seconds()
+    }
+}
+
+impl Policy {
+    /// The current time, in seconds since 1970.
+    fn seconds(&self) -> u64 {
+        self.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 }

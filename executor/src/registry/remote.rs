@@ -1,41 +1,43 @@
 //! A registry's document: from a local file, by a request, or from the cache.
 
-use super::cache::{self, Cache, Facts};
+use super::cache::{self, Cache, CachedDocument, Facts, Kind};
 use super::config::Source;
-use super::document::RegistryDocument;
+use super::document::parse;
 use super::rollback::{self, Order};
-use super::signature;
-use super::{Document, Policy};
+use super::shards::Listed;
+use super::{Content, Document, Need, Policy};
+use super::{shards, signed};
 use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::net::address::Address;
 use crate::net::http::Validators;
 use crate::net::location::Location;
-use crate::net::transfer::fetch;
-use joblet_format::MAX_REGISTRY_BYTES;
+use crate::net::transfer::fetch::{self, Beginning};
+use joblet_format::{MAX_REGISTRY_BYTES, MAX_UNSHARDED_BYTES};
 use std::time::{Duration, SystemTime};
 
-/// The document of a registry.
+/// How much of `registry.json` a host without a copy requests first, in bytes: most registries are
+/// smaller.
+const FIRST_BYTES: u64 = 64 << 10;
+
+/// The document of a registry: for [`Need::One`] of a large one, the list of its shards.
 ///
 /// A local document is read in place. A remote one is requested at most once an hour, conditionally; when
 /// the request fails, a cached document of up to thirty days is used, with a warning.
 pub(super) fn document(
     source: &mut Source,
+    need: Need,
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Document, Error> {
     add_token(source, policy)?;
     let location = &source.location;
-    let Location::Http(address) = location else {
-        let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
-        let (_, expires) = verify(source, &body)?;
-        return Ok(Document { content: RegistryDocument::parse(body, location)?, expires });
-    };
+    let Location::Http(address) = location else { return local(source, need, policy, ui) };
     let (url, key, trust) = (address.to_string(), address.key(), source.trust());
     let cache = policy.cache.as_ref();
     cache.map_or(Ok(()), Cache::check)?;
-    let load = |now| cache.and_then(|cache| cache::load(cache, &key, &trust, now));
-    let fresh = |copy: &cache::CachedDocument| copy.age < cache::FRESH && !policy.refresh;
+    let load = |now| cache.and_then(|cache| newest(cache, (&key, &trust), need, now));
+    let fresh = |copy: &CachedDocument| copy.age < cache::FRESH && !policy.refresh;
     let mut copy = load(policy.now);
     let mut _asking = None;
     if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
@@ -45,9 +47,9 @@ pub(super) fn document(
         // would be negative.
         copy = load(policy.now.max(SystemTime::now()));
     }
-    if let Some(copy) = copy.take_if(|copy| fresh(copy)) {
+    if let Some(copy) = copy.as_ref().filter(|copy| fresh(copy)) {
         ui.detail(&format!("registry {url}: using the copy of {} ago", rounded(copy.age)));
-        return Ok(copy.into());
+        return Document::of_copy(copy, location);
     }
     let answer = if policy.offline {
         let reason = if copy.as_ref().is_some_and(|copy| copy.age < cache::USABLE) {
@@ -58,17 +60,18 @@ pub(super) fn document(
         Err(Error::net(&url, reason.into()))
     } else {
         ui.detail(&format!("registry {url}: requesting"));
-        request(source, address, copy.as_ref(), policy, ui)
+        request(source, address, copy.as_ref(), need, policy, ui)
     };
-    let usable = copy.filter(|copy| copy.age < cache::USABLE);
-    match (answer, usable) {
+    match (answer, copy) {
         (Ok(Some(document)), _) => Ok(document),
-        (Ok(None), _) => load(policy.now).map(Document::from).ok_or_else(|| {
-            Error::net(&url, "it has not changed, but the cached copy is gone; try again".into())
-        }),
-        (Err(error @ Error::Net { .. }), Some(copy)) => {
+        (Ok(None), Some(copy)) => Document::of_copy(&copy, location),
+        (Ok(None), None) => {
+            let reason = "it has not changed, but there is no cached copy; try again";
+            Err(Error::net(&url, reason.into()))
+        }
+        (Err(error @ Error::Net { .. }), Some(copy)) if copy.age < cache::USABLE => {
             ui.warning(&format!("{error}; using the copy of {} ago", rounded(copy.age)));
-            Ok(copy.into())
+            Document::of_copy(&copy, location)
         }
         (Err(error), _) => Err(error),
     }
@@ -77,14 +80,69 @@ pub(super) fn document(
 /// A registry's current document and its signature file.
 pub(super) fn original(source: &Source) -> Result<(Vec<u8>, String), Error> {
     let body = fetch::document(&source.location, MAX_REGISTRY_BYTES)?;
-    let (minisig, _) = verify(source, &body)?;
+    let (minisig, _) = signed::verify(source, &source.location, &body)?;
     Ok((body, minisig))
 }
 
-impl From<cache::CachedDocument> for Document {
-    fn from(copy: cache::CachedDocument) -> Self {
-        Self { content: copy.document, expires: copy.facts.expires }
+impl Document {
+    fn of_copy(copy: &CachedDocument, location: &Location) -> Result<Self, Error> {
+        let content = match copy.kind {
+            Kind::Document => Content::Whole(parse(&copy.body, location)?),
+            Kind::Shards => Content::Shards(
+                shards::parse(&copy.body)
+                    .map_err(|reason| Error::Registry { registry: location.to_string(), reason })?,
+            ),
+        };
+        Ok(Self { content, expires: copy.facts.expires })
     }
+}
+
+/// What is cached of a registry: of two copies that serve `need` the newer one, or the smaller one if both
+/// are fresh.
+fn newest(
+    cache: &Cache,
+    place: (&str, &str),
+    need: Need,
+    now: SystemTime,
+) -> Option<CachedDocument> {
+    let kinds: &[Kind] = match need {
+        Need::One => &[Kind::Shards, Kind::Document],
+        Need::All => &[Kind::Document],
+    };
+    let copies = kinds.iter().filter_map(|kind| cache::load(cache, place, *kind, now));
+    copies.min_by_key(|copy| (copy.age.max(cache::FRESH), copy.kind))
+}
+
+/// The document of a registry on this host.
+fn local(source: &Source, need: Need, policy: &Policy, ui: &mut Ui<'_>) -> Result<Document, Error> {
+    let location = &source.location;
+    if let (Need::One, Location::File(file)) = (need, location) {
+        let metadata = file.open()?.metadata().map_err(Error::file("stat", file.path()))?;
+        let large = metadata.len() > MAX_UNSHARDED_BYTES;
+        let listed = if large { listed(source, metadata.len(), policy, ui) } else { None };
+        if let Some(Listed { list, expires, .. }) = listed {
+            return Ok(Document { content: Content::Shards(list), expires });
+        }
+    }
+    let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
+    let (_, expires) = signed::verify(source, location, &body)?;
+    Ok(Document { content: Content::Whole(parse(&body, location)?), expires })
+}
+
+/// The list of the shards of a large registry, whose `registry.json` has `length` bytes; `None` if it
+/// cannot be used.
+fn listed(source: &Source, length: u64, policy: &Policy, ui: &mut Ui<'_>) -> Option<Listed> {
+    let listed = shards::list(source, length, policy);
+    listed.unwrap_or_else(|reason| {
+        unusable(source, &reason, ui);
+        None
+    })
+}
+
+/// Reports why shards are not used.
+pub(super) fn unusable(source: &Source, reason: &str, ui: &mut Ui<'_>) {
+    let location = &source.location;
+    ui.warning(&format!("registry {location}: read as a whole, its shards are not used: {reason}"));
 }
 
 /// Requests a document; `None` if `copy` is still current.
@@ -93,45 +151,110 @@ impl From<cache::CachedDocument> for Document {
 fn request(
     source: &Source,
     address: &Address,
-    copy: Option<&cache::CachedDocument>,
+    copy: Option<&CachedDocument>,
+    need: Need,
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) -> Result<Option<Document>, Error> {
-    let (location, cache) = (&source.location, policy.cache.as_ref());
-    let key = address.key();
     let none = Validators::default();
-    let known = copy.map_or(&none, |copy| &copy.facts.validators);
-    let Some((body, validators)) = fetch::changed(address, MAX_REGISTRY_BYTES, known)? else {
-        return unchanged(source, &key, copy, policy);
-    };
-    let (minisig, expires) = verify(source, &body)?;
-    let mut document = RegistryDocument::parse(body, location)?;
-    check_rollback(&document.section_index.updated_at, address, policy, ui)?;
+    let mut known = copy.map_or(&none, |copy| &copy.facts.validators);
+    if need == Need::One {
+        // Of a registry that is in shards only its length is asked for.
+        let in_shards = copy.is_some_and(|copy| copy.kind == Kind::Shards);
+        let most = if in_shards { 1 } else { FIRST_BYTES };
+        let limits = (MAX_UNSHARDED_BYTES, MAX_REGISTRY_BYTES);
+        match fetch::beginning(address, most, limits, known)? {
+            Beginning::Unchanged => match unchanged(source, &address.key(), copy, policy) {
+                Err(error @ Error::Signature { .. }) if in_shards => {
+                    unusable(source, &error.to_string(), ui);
+                }
+                done => return done,
+            },
+            Beginning::Whole(body, validators) => {
+                return whole(source, address, &body, validators, policy, ui).map(Some);
+            }
+            Beginning::Large(length, validators) => {
+                let found = in_shards_of(source, address, length, validators, policy, ui);
+                if let Some(document) = found {
+                    return Ok(Some(document));
+                }
+            }
+            Beginning::Unclear => {}
+        }
+        // It has changed.
+        known = &none;
+    }
+    match fetch::changed(address, MAX_REGISTRY_BYTES, known)? {
+        Some((body, validators)) => whole(source, address, &body, validators, policy, ui).map(Some),
+        None => unchanged(source, &address.key(), copy, policy),
+    }
+}
+
+/// Verifies a whole document, and saves it.
+fn whole(
+    source: &Source,
+    address: &Address,
+    body: &[u8],
+    validators: Validators,
+    policy: &Policy,
+    ui: &mut Ui<'_>,
+) -> Result<Document, Error> {
+    let (minisig, expires) = signed::verify(source, &source.location, body)?;
+    let registry = parse(body, &source.location)?;
+    check_rollback(&registry.updated_at, address, policy, ui)?;
     let facts = Facts { validators, minisig, expires };
-    keep(cache, (&key, &source.trust()), facts, &mut document, policy, ui);
-    Ok(Some(Document { content: document, expires }))
+    keep(source, address, Kind::Document, facts, body, policy, ui);
+    Ok(Document { content: Content::Whole(registry), expires })
+}
+
+/// The list of the shards of a document of `length` bytes, verified and saved; `None` if it cannot be used.
+fn in_shards_of(
+    source: &Source,
+    address: &Address,
+    length: u64,
+    validators: Validators,
+    policy: &Policy,
+    ui: &mut Ui<'_>,
+) -> Option<Document> {
+    let Listed { list, body, minisig, expires } = listed(source, length, policy, ui)?;
+    if let Err(error) = check_rollback(&list.updated_at, address, policy, ui) {
+        unusable(source, &error.to_string(), ui);
+        return None;
+    }
+    let facts = Facts { validators, minisig, expires };
+    keep(source, address, Kind::Shards, facts, &body, policy, ui);
+    Some(Document { content: Content::Shards(list), expires })
 }
 
 /// Handles a document that has not changed, whose signature may have.
 fn unchanged(
     source: &Source,
     key: &str,
-    copy: Option<&cache::CachedDocument>,
+    copy: Option<&CachedDocument>,
     policy: &Policy,
 ) -> Result<Option<Document>, Error> {
     let (Some(copy), Some(cache)) = (copy, policy.cache.as_ref()) else { return Ok(None) };
-    if source.keys.is_empty() || minisig(source)? == copy.facts.minisig.as_bytes() {
-        cache::revalidate(cache, key, policy.now);
+    let place = match copy.kind {
+        Kind::Document => Some(source.location.clone()),
+        Kind::Shards => shards::place(&source.location),
+    };
+    let place = place.filter(|_| !source.keys.is_empty());
+    let Some(place) = place else {
+        cache::revalidate(cache, key, copy.kind, policy.now);
+        return Ok(None);
+    };
+    let (minisig, expires) = signed::verify(source, &place, &copy.body)?;
+    if minisig == copy.facts.minisig {
+        cache::revalidate(cache, key, copy.kind, policy.now);
         return Ok(None);
     }
-    // Signed again: evict, so that the next request gets both.
-    let Some(body) = copy.document.body() else { return Ok(None) };
-    let (minisig, expires) = verify(source, &body)?;
-    let mut document = RegistryDocument::parse(body, &source.location)?;
+    // Signed again.
     let facts = Facts { validators: copy.facts.validators.clone(), minisig, expires };
+    let mut document = Document::of_copy(copy, &source.location)?;
+    document.expires = expires;
     // Best effort: without a cache file the document is requested again.
-    _ = cache::save(cache, (key, &source.trust()), facts, &mut document, policy.now);
-    Ok(Some(Document { content: document, expires }))
+    _ = cache::save(cache, (key, &source.trust()), copy.kind, facts, &copy.body, policy.now);
+    Ok(Some(document))
 }
 
 /// Refuses a document that is older than one seen before, and records its date.
@@ -167,15 +290,17 @@ fn check_rollback(
 }
 
 fn keep(
-    cache: Option<&Cache>,
-    place: (&str, &str),
+    source: &Source,
+    address: &Address,
+    kind: Kind,
     facts: Facts,
-    document: &mut RegistryDocument,
+    body: &[u8],
     policy: &Policy,
     ui: &mut Ui<'_>,
 ) {
-    let saved = cache.map(|cache| cache::save(cache, place, facts, document, policy.now));
-    if let Some(Err(error)) = saved {
+    let place = (address.key(), source.trust());
+    let save = |cache| cache::save(cache, (&place.0, &place.1), kind, facts, body, policy.now);
+    if let Some(Err(error)) = policy.cache.as_ref().map(save) {
         ui.detail(&format!("the registry's document is not cached: {error}"));
     }
 }
@@ -194,35 +319,6 @@ fn add_token(source: &mut Source, policy: &Policy) -> Result<(), Error> {
     };
     source.location = Location::Http(address.clone().with_token(token));
     Ok(())
-}
-
-/// Verifies the signatures of a document, if the registry has keys. Returns the file and its expiry.
-fn verify(source: &Source, body: &[u8]) -> Result<(String, u64), Error> {
-    if source.keys.is_empty() {
-        return Ok((String::new(), u64::MAX));
-    }
-    let minisig = minisig(source)?;
-    let expires = signature::verify(body, &minisig, &source.keys, source.threshold);
-    let expires = expires.map_err(|reason| refused(source, reason))?;
-    Ok((String::from_utf8_lossy(&minisig).into_owned(), expires))
-}
-
-/// Fetches the signature file of a registry that has keys.
-fn minisig(source: &Source) -> Result<Vec<u8>, Error> {
-    let beside = source.location.beside(".minisig");
-    fetch::document(&beside, signature::MAX_SIGNATURE_BYTES).map_err(|error| match error {
-        Error::File { source: ref io, .. } if io.kind() == std::io::ErrorKind::NotFound => {
-            refused(source, "the signature file is missing".into())
-        }
-        Error::Net { reason, status: Some(404 | 410), .. } => {
-            refused(source, format!("the signature file is missing: {reason}"))
-        }
-        other => other,
-    })
-}
-
-fn refused(source: &Source, reason: String) -> Error {
-    Error::Signature { registry: source.location.to_string(), reason }
 }
 
 /// A duration, rounded down to a readable unit.

@@ -74,7 +74,7 @@ impl Server {
                 return Reply::ok(&body);
             };
             let first: usize = first.parse().unwrap();
-            let last = last.parse().unwrap_or(body.len() - 1);
+            let last = last.parse().map_or(body.len() - 1, |last: usize| last.min(body.len() - 1));
             let stretch = &body[first..=last];
             let length = stretch.len().to_string();
             let range = format!("bytes {first}-{last}/{}", body.len());

@@ -67,7 +67,7 @@ fn answer(mut stream: &TcpStream, root: &Path, rules: &Rules) -> Option<()> {
     });
     let range = range.and_then(|range| {
         let (first, last) = range.split_once('-')?;
-        Some((first.parse::<usize>().ok()?, last.parse().unwrap_or(body.len() - 1)))
+        Some((first.parse::<usize>().ok()?, last.parse().unwrap_or(usize::MAX).min(body.len() - 1)))
     });
     let (status, from, to) = match range {
         Some((first, last)) => (

@@ -2,7 +2,13 @@
 
 use super::signer::{self, Signer};
 use crate::error::Error;
-use crate::{cli::args, fs::paths, record, registry::document, site};
+use crate::{
+    cli::args,
+    fs::paths,
+    record,
+    registry::{document, shards},
+    site,
+};
 use joblet_format::{Freshness, Registry};
 use std::collections::BTreeMap;
 use std::{
@@ -12,10 +18,13 @@ use std::{
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let registry = document::make(&record::read_all(&options.records)?);
     let signer = Signer::open(&options.signing)?;
-    if let Some(text) = allowed(&registry, &options.out, signer.as_ref())? {
-        paths::publish(paths::stage_whole(&options.out, text.as_bytes())?, &options.out)?;
+    let (root, out) = (parent(&options.out), &options.out);
+    let Text { text, differs } = allowed(&registry, out, signer.as_ref())?;
+    in_shards(root, out, &text, &registry, signer.as_ref())?;
+    if differs {
+        paths::publish(paths::stage_whole(out, text.as_bytes())?, out)?;
     }
-    signer::settle(parent(&options.out), &options.out, signer.as_ref())?;
+    signer::settle(root, out, signer.as_ref())?;
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
     let (out, runtimes) = (options.out.display(), registry.runtimes.len());
     Ok(format!("{out}: runtimes: {runtimes}, versions: {versions}\n"))
@@ -25,24 +34,50 @@ fn parent(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
+/// The text of a registry, and whether another or none is there.
+struct Text {
+    text: String,
+    differs: bool,
+}
+
 /// The text of a registry, unless one is there whose published checksums it would change, or which is signed
-/// and there is no key. None where the same text is there.
-fn allowed(
-    registry: &Registry,
-    out: &Path,
-    signer: Option<&Signer>,
-) -> Result<Option<String>, Error> {
+/// and there is no key.
+fn allowed(registry: &Registry, out: &Path, signer: Option<&Signer>) -> Result<Text, Error> {
     let text = document::render(registry);
     if let Some(bytes) = paths::read_below(parent(out), out)? {
         if bytes == text.as_bytes() {
-            return Ok(None);
+            return Ok(Text { text, differs: false });
         }
         signer::may_write(out, signer)?;
         let before = document::parse_different(&bytes, &text)
             .map_err(|error| Error::config(out, format!("is not a registry: {error}")))?;
         document::check(&before, registry)?;
     }
-    Ok(Some(text))
+    Ok(Text { text, differs: true })
+}
+
+/// Writes the shards of the document `text`, which is or will be `out`, and signs their list.
+///
+/// Before the document: a reader between both finds that the list is of another one, and reads the document.
+fn in_shards(
+    root: &Path,
+    out: &Path,
+    text: &str,
+    registry: &Registry,
+    signer: Option<&Signer>,
+) -> Result<(), Error> {
+    if signer.is_none() && signer::signature_of(out).symlink_metadata().is_ok() {
+        // The same document, and nobody to sign a list of it.
+        return Ok(());
+    }
+    if let Some(list) = shards::write(root, out, text, &registry.updated_at)?
+        && signer.is_some()
+    {
+        return signer::settle(root, &list, signer);
+    }
+    // What is there is the signature of another list.
+    let place = shards::places(out).map(|(list, _)| signer::signature_of(&list));
+    place.map_or(Ok(()), |place| paths::remove_if_there(&place))
 }
 
 /// What the last refresh wrote, as it is there and read; none where there was none.
@@ -68,7 +103,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
         Err(_) => Err(Error::config(&place, "refused")), // the reason is returned below
     };
     let stage = || match text.get_or_init(check) {
-        Ok(Some(text)) => paths::stage_whole(&place, text.as_bytes()).map(Some),
+        Ok(Text { text, differs: true }) => paths::stage_whole(&place, text.as_bytes()).map(Some),
         _ => Ok(None),
     };
     let (written, staged) = thread::scope(|scope| {
@@ -82,8 +117,11 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
         let written = site::write_if(&permit, &registry, &all, &from, &options.out);
         (written, staging.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    text.into_inner().transpose()?;
+    let text = text.into_inner().transpose()?;
     let site::Summary { files, written, removed } = written?;
+    if let Some(Text { text, .. }) = text {
+        in_shards(&options.out, &place, &text, &registry, signer.as_ref())?;
+    }
     if let Some(staged) = staged? {
         paths::publish(staged, &place)?;
     }

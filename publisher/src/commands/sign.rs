@@ -2,8 +2,14 @@
 
 use super::signer::{Signer, signature_of};
 use crate::error::Error;
-use crate::{cli::args, env, fs::paths, registry::sign};
-use joblet_format::{Freshness, Registry};
+use crate::{
+    cli::args,
+    env,
+    fs::paths,
+    registry::{shards, sign},
+};
+use joblet_format::{Checksum, Freshness, Registry, ShardList};
+use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,9 +27,42 @@ pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
         let key = env::SIGN_KEY;
         Error::Usage(format!("sign needs a secret key: --key=FILE, or its text in {key}"))
     })?;
+    let mut report = String::new();
+    if let Some((list, bytes)) = list_of(file, &document)? {
+        report = add_signature(&list, &bytes, &signer, options)?;
+    }
+    Ok(report + &add_signature(file, &document, &signer, options)?)
+}
+
+/// The list of the shards of the registry `file`, and its bytes, if there is one of this `document`.
+fn list_of(file: &Path, document: &[u8]) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
+    let Some((place, _)) = shards::places(file) else { return Ok(None) };
+    let Some(bytes) = paths::read_if_there(&place)? else { return Ok(None) };
+    let list: ShardList = serde_json::from_slice(&bytes)
+        .map_err(|error| Error::config(&place, format!("is not a list of shards: {error}")))?;
+    let actual = Checksum::from_digest(Sha256::digest(document).into());
+    if list.registry.checksum != actual {
+        let hint = "its shards are of another registry; run index or site again";
+        return Err(Error::checksum(
+            file.display().to_string(),
+            list.registry.checksum,
+            actual,
+            hint,
+        ));
+    }
+    Ok(Some((place, bytes)))
+}
+
+/// Signs `document`, which is `file`, and returns the line that says so.
+fn add_signature(
+    file: &Path,
+    document: &[u8],
+    signer: &Signer,
+    options: &args::Sign,
+) -> Result<String, Error> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let expires = options.expires.map(|days| u64::from(days.get()) * 86_400);
-    let mut signature = signer.sign(&document, &name, expires)?;
+    let mut signature = signer.sign(document, &name, expires)?;
     let target = signature_of(file);
     if options.add {
         let others = paths::read_if_there(&target)?.unwrap_or_default();

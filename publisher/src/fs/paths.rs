@@ -194,10 +194,21 @@ pub(crate) fn publish(staged: NamedTempFile, target: &Path) -> Result<(), Error>
 /// # Errors
 /// As [`publish`].
 pub(crate) fn publish_as(staged: NamedTempFile, target: &Path, shown: &Path) -> Result<(), Error> {
-    let file = staged.as_file();
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-        .and_then(|()| file.sync_all())
-        .map_err(Error::file("write", shown))?;
+    staged.as_file().sync_all().map_err(Error::file("write", shown))?;
+    publish_unsynced(staged, target, shown)
+}
+
+/// As [`publish_as`], without waiting for the disk: the caller syncs many files at once.
+///
+/// # Errors
+/// As [`publish`].
+pub(crate) fn publish_unsynced(
+    staged: NamedTempFile,
+    target: &Path,
+    shown: &Path,
+) -> Result<(), Error> {
+    let readable = fs::Permissions::from_mode(0o644);
+    staged.as_file().set_permissions(readable).map_err(Error::file("write", shown))?;
     staged.persist(target).map(drop).map_err(|error| Error::file("write", shown)(error.error))
 }
 

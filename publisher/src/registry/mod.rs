@@ -1,8 +1,10 @@
 //! The registry document, `registry.json`.
 //!
-//! In: records. Out: the document and its signature; a published registry, read or served.
+//! In: records. Out: the document, its shards if it is large, and their signatures; a published registry, read
+//! or served.
 
 pub(crate) mod document;
 pub(crate) mod remote;
 pub(crate) mod serve;
+pub(crate) mod shards;
 pub(crate) mod sign;

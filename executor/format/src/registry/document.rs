@@ -5,6 +5,7 @@ use crate::{Arch, RuntimeName, Version, unique};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Deref;
 
 /// The version of the format, as it is in the document. Part of the format.
@@ -46,7 +47,7 @@ impl<'r> Listed<'r> {
 
 /// The document before the rules on its strings are applied. Strings are borrowed.
 #[derive(Deserialize)]
-pub(super) struct Raw<'d> {
+struct Raw<'d> {
     #[serde(borrow)]
     version: Text<'d>,
     #[serde(borrow, default)]
@@ -58,9 +59,9 @@ pub(super) struct Raw<'d> {
 }
 
 /// A string of the document, borrowed unless it contains escapes.
-#[derive(Debug, Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Default, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(transparent)]
-pub(super) struct Text<'d>(#[serde(borrow)] pub(super) Cow<'d, str>);
+struct Text<'d>(#[serde(borrow)] Cow<'d, str>);
 
 /// Versions by name, each level with unique keys.
 #[derive(Default, Deserialize)]
@@ -72,12 +73,12 @@ struct RawRuntimes<'d>(
 /// The versions of one runtime, before the rules are applied.
 #[derive(Deserialize)]
 #[serde(transparent)]
-pub struct RawVersions<'d>(
+struct RawVersions<'d>(
     #[serde(borrow, deserialize_with = "unique::map")] BTreeMap<Text<'d>, RawRelease<'d>>,
 );
 
 #[derive(Deserialize)]
-pub(super) struct RawRelease<'d> {
+struct RawRelease<'d> {
     #[serde(borrow)]
     version: Text<'d>,
     #[serde(borrow, default)]
@@ -143,6 +144,13 @@ struct RawIndexFile<'d> {
     size: u64,
 }
 
+impl fmt::Debug for Text<'_> {
+    /// As the string, for messages about keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
 impl Deref for Text<'_> {
     type Target = str;
 
@@ -164,7 +172,7 @@ macro_rules! deserialize_through {
 deserialize_through!(Registry: Raw, Release: RawRelease);
 
 /// Refuses a document of another format.
-pub(super) fn readable(version: &str) -> Result<(), String> {
+fn readable(version: &str) -> Result<(), String> {
     if version.split('.').next() == Some(FORMAT) {
         return Ok(());
     }
@@ -188,7 +196,7 @@ impl TryFrom<Raw<'_>> for Registry {
 
 impl Registry {
     /// Adds the versions of one runtime; those that break a rule are listed in [`Registry::refused`].
-    pub fn add_versions(&mut self, name: &str, versions: RawVersions) {
+    fn add_versions(&mut self, name: &str, versions: RawVersions) {
         for (version, release) in versions.0 {
             if let Err(reason) = self.add(name, &version, release) {
                 let version = version.0.into_owned();

@@ -56,10 +56,8 @@ impl Session<'_> {
         if self.offline() {
             return Check::pass("registry", "not asked: offline");
         }
-        match self.registries().and_then(|mut registries| registries.catalogs(ui)) {
-            Ok(all) => {
-                let count: usize = all.iter().map(|catalog| catalog.registry.runtimes.len()).sum();
-                let places: Vec<_> = all.iter().map(|it| it.location.to_string()).collect();
+        match self.registries().and_then(|mut registries| registries.count(ui)) {
+            Ok((count, places)) => {
                 Check::pass("registry", format!("{count} runtimes in {}", places.join(", ")))
             }
             Err(error) => Check::of_error("registry", &error),

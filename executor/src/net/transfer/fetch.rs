@@ -3,10 +3,11 @@
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::net::address::Address;
-use crate::net::http::{self, Validators};
+use crate::net::http::{self, Resumed, Validators};
 use crate::net::local::Local;
 use crate::net::location::Location;
 use crate::net::parts::Part;
+use crate::net::retry::Tries;
 use joblet_format::{Checksum, IndexFile};
 use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
@@ -35,13 +36,69 @@ pub(crate) fn changed(
     limit: u64,
     known: &Validators,
 ) -> Result<Option<(Vec<u8>, Validators)>, Error> {
-    let mut response = http::get_if_changed(url, known)?;
+    let mut response = http::get_if_changed(url, known, None)?;
     if response.status() == 304 {
         return Ok(None);
     }
     let validators = Validators::from_response(&response);
     let body = whole(&mut response, &Location::Http(url.clone()), limit)?;
     Ok(Some((body, validators)))
+}
+
+/// What the server says of a document of which only the beginning was requested.
+pub(crate) enum Beginning {
+    /// The validators still match.
+    Unchanged,
+    /// The document, which is small.
+    Whole(Vec<u8>, Validators),
+    /// Its length, in bytes, which is more than the limit.
+    Large(u64, Validators),
+    /// Nothing that can be used: it has to be requested without a range.
+    Unclear,
+}
+
+/// Requests the first `most` bytes of the document at `url`, and the rest if it is no longer than `large`
+/// bytes in all, or if the server, which knows no ranges, does not say how long it is: up to `limit` bytes.
+///
+/// # Errors
+/// As [`document`].
+pub(crate) fn beginning(
+    url: &Address,
+    most: u64,
+    (large, limit): (u64, u64),
+    known: &Validators,
+) -> Result<Beginning, Error> {
+    let mut response = http::get_if_changed(url, known, Some(&(0..most)))?;
+    let (validators, location) =
+        (Validators::from_response(&response), Location::Http(url.clone()));
+    let length = match response.status() {
+        200 => {
+            // A server without ranges: what it still sends of a large document is cut off.
+            if let Some(length) = response.length().filter(|length| *length > large) {
+                return Ok(Beginning::Large(length, validators));
+            }
+            return Ok(Beginning::Whole(whole(&mut response, &location, limit)?, validators));
+        }
+        206 => http::range_total(url, &response, most),
+        304 => return Ok(Beginning::Unchanged),
+        _ => None,
+    };
+    let Some(length) = length else { return Ok(Beginning::Unclear) };
+    let etag = http::strong_etag(&response);
+    let mut body = whole(&mut response, &location, most)?;
+    if length > large {
+        return Ok(Beginning::Large(length, validators));
+    }
+    let start = body.len() as u64;
+    if start < length {
+        // Without a strong entity tag the rest may be that of another state.
+        let Some(etag) = etag else { return Ok(Beginning::Unclear) };
+        let rest = http::resume(url, start, length, Some(&etag), &mut Tries::new())?;
+        let Resumed::Rest(mut rest) = rest else { return Ok(Beginning::Unclear) };
+        body.append(&mut whole(&mut rest, &location, length - start)?);
+    }
+    let complete = body.len() as u64 == length;
+    Ok(if complete { Beginning::Whole(body, validators) } else { Beginning::Unclear })
 }
 
 fn whole(from: &mut impl Read, location: &Location, limit: u64) -> Result<Vec<u8>, Error> {

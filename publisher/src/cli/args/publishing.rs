@@ -213,7 +213,8 @@ pub(super) static SIGN: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("[FILE]", Complete::Files),
     help: "write FILE.minisig, the signature of a registry",
-    about: "FILE is registry.json unless it is given, or the freshness.json beside it.",
+    about: "FILE is registry.json unless it is given, or the freshness.json beside it. Of a large registry the \
+            list of its shards is signed, too.",
     options: &[&KEY.row, &PASSWORD_FILE.row, &EXPIRES.row, &ADD.row],
     examples: &[(
         "joblet-publish sign --key ../company.key --expires 30 dist/site/registry.json",
