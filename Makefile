@@ -26,11 +26,11 @@ fresh:   ## Try `make demo` and `make test` in a Debian 12 just debootstrapped, 
 	@.ci/fresh
 field:   ## Run the workflows' own steps in such a Debian, with a stand-in for GitHub (as root; WORKFLOWS="runtime pages")
 	@.ci/field
-bench:   ## Measure installing, updating and starting jobs beside the usual tools (as root)
-	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-start && .ci/bench-site
+bench:   ## Measure installing, updating and starting jobs beside the usual tools, also on a slow line (as root)
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins --examples && .ci/bench && .ci/bench-line && .ci/bench-start && .ci/bench-site
 bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench large
-bench-line: ## Measure installing and updating on a line of 50 ms and 200 Mbit/s, with what `make bench` has built (as root)
+bench-line: ## The same on the line alone, 50 ms and 200 Mbit/s, with what `make bench` has built (as root)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && .ci/bench-line
 images:  ## Start images of runtimes with podman, crun and containerd, and images of others with joblet-exec (as root)
 	@.ci/deps rust cc tls musl rust-musl inputs images engines && .ci/static && cargo build --locked --release -p joblet-publish && .ci/images-in && .ci/images-out && .ci/images-guide

@@ -556,3 +556,26 @@ fn an_address_of_ipv6_is_an_address() {
     assert!(head.starts_with("GET /registry.json HTTP/1.1\r\n"), "{head}");
     assert!(head.contains(&format!("Host: [::1]:{port}\r\n")), "{head}");
 }
+
+/// A host that closes its connections: the next one resumes the TLS session, and no certificate is sent
+/// and verified again.
+#[test]
+fn a_second_connection_resumes_the_session_of_the_first() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let root = world.path("registry");
+    let (server, authority, resumed) = Server::tls_watched("localhost", move |path, _| {
+        match fs::read(root.join(path.trim_start_matches('/'))) {
+            Ok(body) => Reply::ok(&body),
+            Err(_) => Reply::new("404 Not Found", &[], b""),
+        }
+    });
+    fs::write(world.path("ca.pem"), authority).unwrap();
+    let mut command = world.command();
+    command.args(["install", "demo", "--registry", &server.address]);
+    command.env("SSL_CERT_FILE", world.path("ca.pem"));
+    let outcome = world.outcome(command.output().unwrap());
+    assert_eq!(outcome.status, Some(0), "{outcome:?}");
+    assert_eq!(server.requests(), ["/registry.json", "/demo-1.0.0.tar.gz"]);
+    assert_eq!(*resumed.lock().unwrap(), [false, true]);
+}

@@ -6,6 +6,8 @@ use crate::common::{Outcome, World, snapshot};
 use joblet_format::frames::Frame;
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::process::Command;
+use std::time::Duration;
 
 fn packed(version: &str) -> Packed {
     let more = vec![
@@ -195,4 +197,45 @@ fn another_table_than_the_promised_one_is_refused() {
     let outcome = install(&world, registry.to_str().unwrap());
     assert_eq!(outcome.status, Some(14), "{outcome:?}");
     world.assert_store(&[]);
+}
+
+/// Most memory of its own that a program had, in KiB, as the kernel counts it: without its file.
+fn peak(mut command: Command) -> u64 {
+    let mut child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let field = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+            value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        if let (Some(most), Some(file)) = (field("VmHWM:"), field("RssFile:")) {
+            peak = peak.max(most.saturating_sub(file));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+/// Frames of 8 MiB, some of which compress well and some not at all, in 32 MiB of memory.
+#[test]
+fn a_large_installation_takes_little_memory() {
+    let mut world = World::new();
+    let text = b"much the same ".repeat(20_000);
+    let mut tree = vec![directory("isolated/lib")];
+    for number in 0..200 {
+        let content = if number < 80 { text.clone() } else { noise(300_000) };
+        tree.push(file(&format!("isolated/lib/{number:03}"), &content));
+    }
+    let packed = pack("demo-1.0.0", runtime("demo", "1.0.0", tree), 256 << 10);
+    world.publish_members("demo", "1.0.0", &packed);
+    world.publish_zstd(("demo", "1.0.0"), &packed, 32, |_, _| ());
+    let server = Server::ranges(world.path("registry"));
+    let mut command = world.command();
+    command.args(["install", "demo", "-q", "--registry", &server.address]);
+    let peak = peak(command);
+    assert!(server.requests().contains(&"/demo-1.0.0.tar.zst".to_owned()));
+    assert!((2 << 10..=32 << 10).contains(&peak), "{peak} KiB");
 }

@@ -141,6 +141,26 @@ impl Server {
         (server, authority)
     }
 
+    /// As [`Server::tls`]; the list says of each connection whether it resumed the session of another.
+    pub fn tls_watched(
+        name: &str,
+        handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> (Self, String, Arc<Mutex<Vec<bool>>>) {
+        let (config, authority) = tls::config(name, 1975..4096);
+        let resumed = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&resumed);
+        let handler = move |path: &str, _: &[String], count| handler(path, count);
+        let server = Self::start("https", handler, move |mut stream| {
+            let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            // A client that goes away is seen by whoever reads next.
+            while session.is_handshaking() && session.complete_io(&mut stream).is_ok() {}
+            let again = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+            seen.lock().unwrap().push(again);
+            rustls::StreamOwned::new(session, stream)
+        });
+        (server, authority, resumed)
+    }
+
     /// A proxy that looks into what passes: it answers in the place of the server `name`, with a
     /// certificate of its own authority, which is returned in PEM.
     pub fn proxy(
