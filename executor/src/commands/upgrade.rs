@@ -111,6 +111,11 @@ impl Session<'_> {
 }
 
 impl Session<'_> {
+    /// Whether the command line or the environment names a registry.
+    fn names_registry(&self) -> bool {
+        self.global.registry.is_some() || self.env.registry.is_some()
+    }
+
     /// What the registries of this call offer, and those that installed runtimes came from.
     pub(super) fn offered(&self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
         let mut places = Places::new(self)?;
@@ -120,7 +125,8 @@ impl Session<'_> {
             installed.unwrap_or_default().into_iter().filter_map(|it| it.from).collect();
         let mut all = Vec::new();
         let usual = places.usual.catalogs(ui).map(|catalogs| all = catalogs);
-        for from in came {
+        // Where this call names a registry, that is the only one, and was asked already.
+        for from in came.into_iter().filter(|_| !self.names_registry()) {
             match places.of(Some(&from)).catalogs(ui) {
                 Ok(more) => all.extend(more),
                 // What was asked for itself is reported below.
@@ -168,8 +174,7 @@ impl<'s> Places<'s> {
     /// is looked in for everything.
     fn of(&mut self, from: Option<&String>) -> &mut Registries {
         let Self { session, usual, configured, own } = self;
-        let named = session.global.registry.is_some() || session.env.registry.is_some();
-        let Some(from) = from.filter(|_| !named) else { return usual };
+        let Some(from) = from.filter(|_| !session.names_registry()) else { return usual };
         // What is not a whole address any more, as where a query was left out, is of no use.
         let Ok(Some(location)) = Location::of_configured(from, false) else { return usual };
         // Nor is a medium that was taken away; and where registries must be signed, an unsigned one is
