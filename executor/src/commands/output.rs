@@ -322,7 +322,9 @@ fn table<const N: usize>(
     while let (Some(width), Some((last, others))) = (width, widths.split_last_mut()) {
         let before: usize = others.iter().map(|column| column + GAP).sum();
         let room = width.saturating_sub(before);
-        if room >= (*last).min(LEAST) || others.is_empty() {
+        // Only the last of all may be cut short: it is a text.
+        let needed = if others.len() + 1 == N { (*last).min(LEAST) } else { *last };
+        if room >= needed || others.is_empty() {
             *last = (*last).min(room.max(LEAST));
             break;
         }
@@ -402,6 +404,7 @@ mod tests {
             "{narrow}"
         );
         assert!(installed(&rows, Some(5), false).starts_with("NAME\ndemo\nby-hand\n"));
+        assert!(!installed(&rows, Some(35), false).contains('…'));
     }
 
     #[test]
