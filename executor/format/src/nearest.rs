@@ -5,6 +5,11 @@
 /// The distance is Damerau-Levenshtein with adjacent transpositions: at most a third of the word's length
 /// and at most three edits. A candidate that begins with `typed` also counts.
 pub fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    nearest_of(typed, &mut candidates.into_iter())
+}
+
+/// The same, compiled once for all callers.
+fn nearest_of<'c>(typed: &str, candidates: &mut dyn Iterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (typed.chars().count() / 3).clamp(1, 3);
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {

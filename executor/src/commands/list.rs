@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::registry::Catalog;
 use crate::store::Installed;
 use joblet_format::{Spec, nearest};
-use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 
 impl Session<'_> {
@@ -97,19 +96,22 @@ impl Session<'_> {
 
 /// These words with the nearest one that is offered in place of each that is not.
 fn spelled(words: &[String], catalogs: &[Catalog]) -> Option<Vec<String>> {
-    let releases = catalogs.iter().flat_map(|catalog| &catalog.registry.runtimes);
-    let texts = releases.flat_map(|(name, releases)| {
-        releases.values().map(move |release| format!("{name} {}", release.description))
-    });
-    let text = texts.collect::<Vec<_>>().join(" ").to_lowercase();
-    let offered: BTreeSet<_> = text
-        .split(|letter: char| !letter.is_alphanumeric())
-        .filter(|word| word.len() > 2)
-        .collect();
+    let mut text = String::new();
+    for (name, releases) in catalogs.iter().flat_map(|catalog| &catalog.registry.runtimes) {
+        for release in releases.values() {
+            text = text + name.as_str() + " " + &release.description + " ";
+        }
+    }
+    text.make_ascii_lowercase();
+    let mut offered: Vec<&str> = text.split([' ', ',', '-', '.']).collect();
+    offered.retain(|word| word.len() > 2);
+    offered.sort_unstable();
+    offered.dedup();
     let near = |word: &String| {
-        let known = text.contains(word.as_str());
-        let nearest = || nearest(word, offered.iter().copied()).map(str::to_owned);
-        if known { Some(word.clone()) } else { nearest() }
+        if text.contains(word.as_str()) {
+            return Some(word.clone());
+        }
+        nearest(word, offered.iter().copied()).map(str::to_owned)
     };
     words.iter().map(near).collect()
 }

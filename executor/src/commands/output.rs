@@ -309,21 +309,30 @@ pub(crate) fn to_json(rows: impl Iterator<Item = impl Serialize>) -> String {
     json(&rows)
 }
 
-/// Columns as wide as their widest cell; the last one is as long as it is, or as `width` leaves room for. Those
-/// that there is no room for are left out.
+/// A table of these columns, see [`lay_out`].
 fn table<const N: usize>(
     head: [&str; N],
     rows: impl Iterator<Item = [String; N]>,
     width: Option<usize>,
 ) -> String {
-    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
-    let widest = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
-    let mut widths: Vec<usize> = (0..N).filter_map(widest).collect();
+    let mut cells: Vec<String> = head.map(str::to_owned).into();
+    rows.for_each(|row| cells.extend(row));
+    lay_out(&cells, N, width)
+}
+
+/// Rows of `count` columns, as wide as their widest cell; the last one is as long as it is, or as `width` leaves
+/// room for. Those that there is no room for are left out. (Not generic: it is in the program once.)
+fn lay_out(cells: &[String], count: usize, width: Option<usize>) -> String {
+    let mut widths = vec![0; count];
+    for (at, cell) in cells.iter().enumerate() {
+        let column: &mut usize = &mut widths[at % count];
+        *column = (*column).max(cell.chars().count());
+    }
     while let (Some(width), Some((last, others))) = (width, widths.split_last_mut()) {
-        let before: usize = others.iter().map(|column| column + GAP).sum();
+        let before: usize = others.iter().map(|column| *column + GAP).sum();
         let room = width.saturating_sub(before);
         // Only the last of all may be cut short: it is a text.
-        let needed = if others.len() + 1 == N { (*last).min(LEAST) } else { *last };
+        let needed = if others.len() + 1 == count { (*last).min(LEAST) } else { *last };
         if room >= needed || others.is_empty() {
             *last = (*last).min(room.max(LEAST));
             break;
@@ -331,12 +340,19 @@ fn table<const N: usize>(
         widths.pop();
     }
     let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| match cell.chars().count() {
-            length if length > width => shortened(cell, width - 1),
-            _ => format!("{cell:width$}"),
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+    for row in cells.chunks(count) {
+        let begin = text.len();
+        for (cell, &width) in row.iter().zip(&widths) {
+            let length = cell.chars().count();
+            if length > width {
+                text.push_str(&shortened(cell, width - 1));
+            } else {
+                text.push_str(cell);
+                text.extend(std::iter::repeat_n(' ', width - length));
+            }
+            text.push_str("  ");
+        }
+        text.truncate(begin + text[begin..].trim_end().len());
         text.push('\n');
     }
     text

@@ -140,8 +140,12 @@ impl Session<'_> {
             Err(error) => ui.warning(&error.to_string()),
             Ok(()) => {}
         }
-        let mut seen = BTreeSet::new();
-        all.retain(|catalog| seen.insert(catalog.location.to_string()));
+        let mut seen = Vec::new();
+        all.retain(|catalog: &Catalog| {
+            let new = !seen.contains(&catalog.location);
+            seen.push(catalog.location.clone());
+            new
+        });
         Ok(all)
     }
 }
