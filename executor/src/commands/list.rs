@@ -98,20 +98,17 @@ impl Session<'_> {
 fn spelled(words: &[String], catalogs: &[Catalog]) -> Option<Vec<String>> {
     let mut text = String::new();
     for (name, releases) in catalogs.iter().flat_map(|catalog| &catalog.registry.runtimes) {
-        for release in releases.values() {
+        if let Some(release) = releases.values().next_back() {
             text = text + name.as_str() + " " + &release.description + " ";
         }
     }
     text.make_ascii_lowercase();
-    let mut offered: Vec<&str> = text.split([' ', ',', '-', '.']).collect();
-    offered.retain(|word| word.len() > 2);
-    offered.sort_unstable();
-    offered.dedup();
+    let offered = || text.split([' ', ',', '-', '.']).filter(|word| word.len() > 2);
     let near = |word: &String| {
         if text.contains(word.as_str()) {
             return Some(word.clone());
         }
-        nearest(word, offered.iter().copied()).map(str::to_owned)
+        nearest(word, offered()).map(str::to_owned)
     };
     words.iter().map(near).collect()
 }

@@ -11,7 +11,7 @@ use crate::registry::resolve;
 use crate::registry::{Catalog, Registries};
 use crate::store::{Installed, Receipt, Store};
 use joblet_format::{Arch, Freshness, RuntimeName, Spec, Version, Wanted};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 impl Session<'_> {
@@ -121,8 +121,12 @@ impl Session<'_> {
         let mut places = Places::new(self)?;
         // Without a store nothing is installed.
         let installed = self.store().and_then(|store| newest(&store, &places.usual));
-        let came: BTreeSet<_> =
-            installed.unwrap_or_default().into_iter().filter_map(|it| it.from).collect();
+        let mut came = Vec::new();
+        for from in installed.unwrap_or_default().into_iter().filter_map(|it| it.from) {
+            if !came.contains(&from) {
+                came.push(from);
+            }
+        }
         let mut all = Vec::new();
         let usual = places.usual.catalogs(ui).map(|catalogs| all = catalogs);
         // Where this call names a registry, that is the only one, and was asked already.
