@@ -32,6 +32,8 @@ bench-large: ## The same once with PyTorch, 4.8 GB (downloads 2.7 GB)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish && .ci/bench large
 bench-line: ## The same on the line alone, 50 ms and 200 Mbit/s, with what `make bench` has built (as root)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && .ci/bench-line
+bench-lazy: ## Measure jobs that start before their runtime has arrived, on two lines (as root; needs the runtimes' inputs)
+	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins && .ci/bench-lazy
 images:  ## Start images of runtimes with podman, crun and containerd, and images of others with joblet-exec (as root)
 	@.ci/deps rust cc tls musl rust-musl inputs images engines && .ci/static && cargo build --locked --release -p joblet-publish && .ci/images-in && .ci/images-out && .ci/images-guide
 suites:  ## Run test suites of CPython, NumPy, the JDK, Node, Go, Ruby and others as jobs, and what fails in bubblewrap (as root)
@@ -43,4 +45,4 @@ fuzz:    ## Look for inputs that break the parsers of untrusted files, until one
 clean:   ## Remove everything that was built
 	rm -rf dist && cargo clean
 
-.PHONY: help demo recording quick test lint static programs reproduce packages rehearse fresh field bench bench-large bench-line images suites cluster fuzz clean
+.PHONY: help demo recording quick test lint static programs reproduce packages rehearse fresh field bench bench-large bench-line bench-lazy images suites cluster fuzz clean

@@ -2,6 +2,7 @@
 
 mod faults;
 mod host;
+mod order;
 mod world;
 
 use crate::support::World as Sandbox;

@@ -17,6 +17,7 @@
 //! Numbers are little-endian. A frame states its content size and has no zstd checksum.
 
 use crate::index::Index;
+use std::ops::Range;
 
 /// First bytes of the table. Part of the format.
 const SKIPPABLE: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
@@ -27,6 +28,9 @@ const ROW: usize = 4 + 4 + 32;
 
 /// Largest content of a frame, in bytes: the window that a reader needs. Part of the format.
 pub const MAX_FRAME: u64 = 8 << 20;
+/// Largest content of a frame that is fetched before others, in bytes: what a job asks for has arrived when all of
+/// its frame has.
+const MAX_EARLY: u64 = 2 << 20;
 /// Longest compressed frame, in bytes: incompressible content is stored, a few bytes longer.
 pub const MAX_FRAME_LENGTH: u64 = MAX_FRAME + (MAX_FRAME >> 8) + 64;
 /// Longest table that a reader accepts, in bytes: enough for 200 GB.
@@ -108,13 +112,26 @@ fn check(frames: &[Frame], index: &Index) -> Result<(), String> {
     }
 }
 
-/// The number of members in each frame: as many as fit.
-pub fn plan(index: &Index) -> Vec<u32> {
-    let (mut counts, mut size) = (Vec::new(), MAX_FRAME);
-    for member in index.members() {
+/// The number of members in each frame: as many as fit. Members in one of the runs `first`, which are fetched before
+/// the others, are in smaller frames of their own; so is the last one, which has `runtime.yml`.
+pub fn plan(index: &Index, first: &[Range<usize>]) -> Vec<u32> {
+    let members = index.members();
+    let mut early = vec![false; members.len()];
+    for run in first {
+        early.get_mut(run.clone()).unwrap_or_default().fill(true);
+    }
+    // A frame less costs more time than one member that nobody waits for.
+    for at in 1..members.len().saturating_sub(1) {
+        early[at] |= early[at - 1] && early[at + 1];
+    }
+    let last = members.len().saturating_sub(1);
+    let (mut counts, mut size) = (Vec::new(), 0);
+    for (at, member) in members.iter().enumerate() {
         let unpacked = u64::from(member.unpacked);
+        let most = if early[at] { MAX_EARLY } else { MAX_FRAME };
+        let same = at > 0 && early[at] == early[at - 1] && at != last;
         match counts.last_mut() {
-            Some(count) if size + unpacked <= MAX_FRAME => {
+            Some(count) if same && size + unpacked <= most => {
                 *count += 1;
                 size += unpacked;
             }
@@ -199,9 +216,18 @@ mod tests {
 
     #[test]
     fn frames_take_what_fits() {
-        assert_eq!(plan(&index(&[1 << 20; 17])), [8, 8, 1]);
+        assert_eq!(plan(&index(&[1 << 20; 17]), &[]), [8, 8, 1]);
         let mut sizes = [1 << 20; 10];
         sizes[3] = 4608;
-        assert_eq!(plan(&index(&sizes)), [8, 2]);
+        assert_eq!(plan(&index(&sizes), &[]), [8, 1, 1]);
+    }
+
+    #[test]
+    fn members_that_are_read_first_are_in_frames_of_their_own() {
+        let index = index(&[1 << 20; 12]);
+        assert_eq!(plan(&index, &[9..10, 2..4]), [2, 2, 5, 1, 1, 1]);
+        // One between two others is with them; frames stay small.
+        assert_eq!(plan(&index, &[0..1, 2..3]), [2, 1, 8, 1]);
+        assert_eq!(plan(&index, &[0..12, 40..90]), [2, 2, 2, 2, 2, 1, 1]);
     }
 }

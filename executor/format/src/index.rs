@@ -20,11 +20,13 @@
 //!     count of pieces, then for each: size, sha256     of a file: its content in pieces, in bytes
 //! ```
 //!
-//! An archive determines its index, and a valid index determines the tar stream: headers are those of
+//! Its gzip header may say in which order members are best fetched ([`reads`]); apart from that, an archive
+//! determines its index, and a valid index determines the tar stream: headers are those of
 //! [`crate::ustar`]. Paths are in depth-first order (a directory is followed by its content, names in byte
 //! order), each below a directory that precedes it.
 
 mod parse;
+pub mod reads;
 
 use crate::ustar::{self, BLOCK, END, EntryKind};
 

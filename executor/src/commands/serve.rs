@@ -10,6 +10,7 @@ use crate::runtime::Runtime;
 use crate::sandbox::{self, Exit, Job, Results};
 use crate::store::{Begun, Store};
 use joblet_format::{Spec, Wanted};
+use std::fs::File;
 
 impl Session<'_> {
     /// The runtime that a job asked for, served while it is being installed; none where it is installed first.
@@ -40,7 +41,10 @@ impl Session<'_> {
         let begun = begun.map_err(|reason| Error::NotServed(reason.to_owned()))?;
         let owner = sandbox::owner(job, &sandbox::Host::observe(job.user));
         let (owner, terminal) = ((owner.uid, owner.gid), self.env.terminals.error);
-        let served = lazy::start(begun, &Client { owner, arch: store.arch(), terminal }, ui)?;
+        let reads = self.env.reads.as_ref();
+        let reads = reads.map(|path| File::create(path).map_err(Error::file("create", path)));
+        let client = Client { owner, arch: store.arch(), terminal, reads: reads.transpose()? };
+        let served = lazy::start(begun, client, ui)?;
         // The other process has them, too.
         net::disconnect();
         Ok(Some(served))

@@ -32,6 +32,8 @@ pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
 /// Timeout for the next bytes of a server, in seconds.
 pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
 
+/// A file that gets what a served job reads of its runtime.
+pub const READS: &str = "JOBLET_EXEC_READS";
 /// The profile of all jobs: what `--profile` takes.
 pub const PROFILE: &str = "JOBLET_EXEC_PROFILE";
 /// Stores that are only read, with `:` between them.
@@ -68,6 +70,7 @@ pub const VARIABLES: [(&str, &str); 20] = [
         "the architecture of runtimes, if an emulator runs their programs (default: this machine's)",
     ),
     (LOCK_TIMEOUT, "how long to wait for another process's lock, in seconds (default: 600)"),
+    (READS, "a file that gets what a job of run --lazy reads of its runtime"),
     (TIMEOUT, "how long to wait for the next bytes of a server, in seconds (default: 60)"),
     (HOME, "an ordinary user's store, cache and configuration are below it"),
     (XDG_DATA_HOME, "an ordinary user's store is in joblet/runtimes below it"),
@@ -162,6 +165,8 @@ pub struct Environment {
     pub shared_stores: Vec<PathBuf>,
     /// `JOBLET_EXEC_OFFLINE`
     pub offline: bool,
+    /// `JOBLET_EXEC_READS`
+    pub reads: Option<PathBuf>,
     /// `JOBLET_EXEC_CDI`
     pub cdi: Option<String>,
     /// How long to wait for a lock, in seconds.
@@ -205,6 +210,7 @@ impl Environment {
             shared_stores: text(SHARED_STORES).map_or_else(Vec::new, |value| {
                 env::split_paths(&value).filter(|path| path.is_absolute()).collect()
             }),
+            reads: text(READS).map(PathBuf::from),
             cdi: text(CDI).and_then(|value| value.into_string().ok()),
             offline: text(OFFLINE).is_some_and(|value| value != "0"),
             lock_timeout: text(LOCK_TIMEOUT)

@@ -53,6 +53,8 @@ pub(crate) struct Client {
     pub arch: Arch,
     /// Whether the caller reads messages as they are written.
     pub terminal: bool,
+    /// What gets a line for everything that is read.
+    pub reads: Option<File>,
 }
 
 /// Whether this process may open `/dev/fuse`: why not, and how to fix it.
@@ -92,7 +94,7 @@ fn sockets() -> Result<(OwnedFd, OwnedFd), Error> {
 /// As an installation; nothing is installed then.
 pub(crate) fn start(
     begun: Begun<'_>,
-    client: &Client,
+    mut client: Client,
     ui: &mut Ui<'_>,
 ) -> Result<(Runtime, Serving), Error> {
     let content = begun.on_demand()?;
@@ -109,8 +111,8 @@ pub(crate) fn start(
     let mut work = || {
         // The launcher's and the child's alone: when both have closed it, no device comes.
         far = None;
-        let text = match serve(&begun, &content, (&tree, &root), &near, (&mut *ui, client.terminal))
-        {
+        let told = (&mut *ui, client.terminal, client.reads.take());
+        let text = match serve(&begun, &content, (&tree, &root), &near, told) {
             Ok(()) => vec![INSTALLED],
             Err(error) => {
                 begun.stop(&error);
@@ -156,7 +158,7 @@ fn serve<'a>(
     content: &'a OnDemand<'a>,
     (tree, root): (&'a Tree<'a>, &OwnedFd),
     socket: &OwnedFd,
-    told: (&'a mut Ui<'_>, bool),
+    told: (&'a mut Ui<'_>, bool, Option<File>),
 ) -> Result<(), Error> {
     let server = Server::new(tree, content, root, told).map_err(Error::file("open", "files"))?;
     let turn = || server.turn();

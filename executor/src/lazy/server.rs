@@ -14,6 +14,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -28,6 +29,9 @@ pub(super) struct Server<'a, 'u> {
     files: Mutex<Files>,
     waiting: Mutex<Vec<Waiting>>,
     told: Mutex<Told<'a, 'u>>,
+    /// What gets a line for each read: offset and length in bytes, path. The kernel reads nothing twice, unless memory
+    /// is short.
+    reads: Option<File>,
 }
 
 /// Files of the tree that were read last, each by the number of its entry.
@@ -58,7 +62,7 @@ struct Told<'a, 'u> {
 
 impl<'a, 'u> Server<'a, 'u> {
     /// Serves `tree`, whose files arrive in the directory `root` as `content` fetches them. What the caller
-    /// has to know goes to `ui`, which is a `terminal` or not.
+    /// has to know goes to `ui`, which is a `terminal` or not, and what is read to `reads`.
     ///
     /// # Errors
     /// When no descriptor is left.
@@ -66,7 +70,7 @@ impl<'a, 'u> Server<'a, 'u> {
         tree: &'a Tree<'a>,
         content: &'a OnDemand<'a>,
         root: &OwnedFd,
-        (ui, terminal): (&'a mut Ui<'u>, bool),
+        (ui, terminal, reads): (&'a mut Ui<'u>, bool, Option<File>),
     ) -> Result<Self, Errno> {
         let files = Files { walk: Walk::new(root.as_fd())?, open: VecDeque::new() };
         let told = Told { ui, terminal, away: false, lost: false };
@@ -77,6 +81,7 @@ impl<'a, 'u> Server<'a, 'u> {
             files: Mutex::new(files),
             waiting: Mutex::default(),
             told: Mutex::new(told),
+            reads,
         })
     }
 
@@ -198,6 +203,11 @@ impl<'a, 'u> Server<'a, 'u> {
         let left = self.tree.entry(entry).size().saturating_sub(offset);
         let length = size.min(MAX_READ).min(u32::try_from(left).unwrap_or(u32::MAX));
         let read = Waiting { unique: message.unique, entry, offset, length };
+        if let Some(mut reads) = self.reads.as_ref() {
+            let line = format!("{offset} {length} {}\n", self.tree.entry(entry).path);
+            // Whoever wants it sees that it ends.
+            _ = reads.write_all(line.as_bytes());
+        }
         // Whoever brings it looks into this list afterwards.
         let mut waiting = lock(&self.waiting);
         let found = self.availability(&read);

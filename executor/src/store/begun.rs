@@ -13,10 +13,11 @@ use crate::fs::lock::Lock;
 use crate::net::parts::Parts;
 use crate::registry::Catalog;
 use joblet_format::Spec;
-use joblet_format::index::Index;
+use joblet_format::index::{Index, reads};
 use rustix::fd::{AsFd, OwnedFd};
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// A version whose index is here.
 #[derive(Debug)]
@@ -67,18 +68,28 @@ impl<'s> Begun<'s> {
         let frames = choice.artifact.zstd.as_ref();
         let frames = frames.map(|zstd| work.frames(zstd).map(|parts| (zstd, parts))).transpose()?;
         let first = frames.as_ref().map_or(&source, |(_, parts)| parts);
-        let (index, packed) = work.index(first, promise)?;
+        // At the same time: each takes a round trip, and connections that are used later.
+        let ((index, packed), table) = thread::scope(|scope| {
+            let table = || frames.as_ref().map(|(zstd, parts)| members::table_alone(parts, zstd));
+            let table = thread::Builder::new().spawn_scoped(scope, table);
+            let table = table.map_err(Error::file("start", "a thread"))?;
+            let index = work.index(first, promise);
+            // Not left to the scope: it waits for what threads do, not for their end.
+            let table = table.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok::<_, Error>((index?, table))
+        })?;
         if store.interrupted(&version, &packed)?.is_some() {
             return Ok(Err("an installation of it was interrupted and is gone on with"));
         }
         ui.detail(&format!("{exact}: serving {source} on demand"));
         let receipt = receipt(spec, catalog, &choice, (source.to_string(), store.arch()));
-        let units = frames
-            .map(|(zstd, parts)| members::frames(&parts, zstd, &index).map(|units| (units, parts)));
+        let units = table.zip(frames).map(|(table, (zstd, parts))| {
+            Ok((members::frames(&table?, &parts, zstd, &index)?, parts))
+        });
         let (units, archive) = match units.transpose() {
             Ok(Some(found)) => found,
             Ok(None) => (Units::members(&index), source),
-            Err(error) if error.is_absence() => (Units::members(&index), source),
+            Err(error) if Error::is_absence(&error) => (Units::members(&index), source),
             Err(error) => return Err(error),
         };
         store.require_space(index.unpacked_size())?;
@@ -106,7 +117,8 @@ impl<'s> Begun<'s> {
         let directory = self.staging.directory();
         let into = directory.as_fd().try_clone_to_owned();
         let into = into.map_err(Error::file("open", directory.path()))?;
-        OnDemand::new(&self.archive, self.units.clone(), &self.index, into)
+        let first = reads::of(&self.packed, self.index.members().len());
+        OnDemand::new(&self.archive, self.units.clone(), (&self.index, first), into)
     }
 
     /// Its own directory, which keeps its files when it is moved into the store.

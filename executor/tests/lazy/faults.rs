@@ -2,8 +2,12 @@
 
 use super::host::Host;
 use super::world::{Cold, Encoding};
+use crate::common::gzip;
 use crate::common::members::{file, noise};
+use crate::common::skip::skip;
 use crate::support::World as Sandbox;
+use flate2::read::GzDecoder;
+use joblet_format::index::{Body, Entry, Index, Member};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -254,4 +258,114 @@ fn a_job_can_do_nothing_to_who_serves_it() {
         assert_eq!(output.stderr, "");
         assert_eq!(cold.exec(&["verify"]).status, Some(0));
     }
+}
+
+/// SEC-F09: the index that the registry stands for says other things than the archive: another name, other lengths, or
+/// another hash.
+#[test]
+fn an_index_that_lies_ends_in_an_error_and_installs_nothing() {
+    type Lie = fn(&mut Vec<Member>, &mut Vec<Entry>);
+    let renamed: Lie = |_, entries| {
+        let entry = entries.iter_mut().find(|entry| entry.path.ends_with("zz/held")).unwrap();
+        entry.path = entry.path.replace("held", "hemp");
+    };
+    let resized: Lie = |_, entries| {
+        let at = entries.iter().position(|entry| entry.path.ends_with("zz/held")).unwrap();
+        // As many blocks as before, so that it fits the members.
+        let Body::File { pieces, .. } = &mut entries[at].body else { panic!() };
+        pieces.last_mut().unwrap().size -= 1;
+    };
+    let rehashed: Lie = |members, _| {
+        let at = members.len() - 8;
+        members[at].sha256[0] ^= 1;
+    };
+    for (lie, name, rule) in [
+        (renamed, "hemp", "tar header does not match the index"),
+        (resized, "held", "tar header does not match the index"),
+        (rehashed, "held", "checksum differs"),
+    ] {
+        let Some((mut cold, host)) = held(None, Encoding::Members) else { return };
+        let path = cold.path("registry/demo-1.0.0.tar.gz.index");
+        let (good, mut plain) = (fs::read(&path).unwrap(), Vec::new());
+        GzDecoder::new(good.as_slice()).read_to_end(&mut plain).unwrap();
+        let index = Index::parse(&plain).unwrap();
+        let (mut members, mut entries) = (index.members().to_vec(), index.entries().to_vec());
+        lie(&mut members, &mut entries);
+        let index = Index::new(index.directory().to_owned(), members, entries).unwrap();
+        let honest = cold.describe_index(&good);
+        let lying = gzip(&index.to_bytes());
+        let described = cold.describe_index(&lying);
+        fs::write(&path, lying).unwrap();
+        cold.index_is(&described);
+        // All of the file is held back until the shell is there.
+        let length = fs::metadata(cold.path("registry/demo-1.0.0.tar.gz")).unwrap().len();
+        *host.rules.held.lock().unwrap() = Some(length - LARGE as u64 - (400 << 10)..length);
+        let script = format!(
+            "echo begun; cat /usr/zz/{name} >/dev/null; echo $?; echo {{1..9}}; exit 6"
+        );
+        let (child, out, line) = start(&cold, &[], &script);
+        assert_eq!(line, "begun\n");
+        host.rules.release.store(true, Ordering::SeqCst);
+        let (rest, status, messages) = end(child, out);
+        let want = ("1\n1 2 3 4 5 6 7 8 9\n", Some(6));
+        assert_eq!((rest.as_str(), status), want, "{messages}");
+        assert!(messages.contains(rule), "{messages}");
+        assert_eq!(cold.exec(&["path", "demo"]).status, Some(12), "it must not be installed");
+        assert_eq!(cold.left(), [""; 0]);
+        fs::write(&path, good).unwrap();
+        cold.index_is(&honest);
+        fs::remove_dir_all(cold.path("cache")).unwrap();
+        goes_on(&cold, &host);
+    }
+}
+
+/// SEC-F10: the disk of the store fills up while a job waits for a file.
+#[test]
+fn a_disk_that_fills_up_is_an_error_and_leaves_nothing() {
+    let Some((cold, host)) = held(None, Encoding::Members) else { return };
+    let root = rustix::process::geteuid().is_root();
+    let kind = if root { "-m" } else { "-rm" };
+    let script = r#"
+        mount -t tmpfs -o size=64m,mode=755 none "$base/store"
+        ( until [ -e "$base/fill" ]; do sleep 0.02; done
+          dd if=/dev/zero of="$base/store/filler" bs=64k 2>/dev/null
+          : >"$base/filled" ) &
+        set +e
+        "$exec" run --lazy --runtime=demo -- bash -c "echo begun; cat $0 >/dev/null; echo \$?; echo {1..9}; exit 6"
+        echo "status $?"
+        rm "$base/store/filler"
+        find "$base/store/.joblet/staging" "$base/store/.joblet/interrupted" -mindepth 1 2>/dev/null
+        "$exec" run --wait --runtime=demo -- bash -c "wc -c <$0"
+        "$exec" verify demo >&2 && echo verified
+        wait
+    "#;
+    let inner = cold.command(&[], &["true"]);
+    let mut command = std::process::Command::new("unshare");
+    command.args([kind, "sh", "-ec", script, HELD]);
+    for (name, value) in inner.get_envs() {
+        command.env(name, value.unwrap());
+    }
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.env("exec", crate::common::program()).env("base", cold.world.base.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut out, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    out.read_line(&mut line).unwrap();
+    if line.is_empty() {
+        skip("mount namespaces do not work");
+        return;
+    }
+    assert_eq!(line, "begun\n");
+    fs::write(cold.path("fill"), "").unwrap();
+    let filled = (0..1000).any(|_| {
+        std::thread::sleep(Duration::from_millis(20));
+        cold.path("filled").exists()
+    });
+    assert!(filled);
+    host.rules.release.store(true, Ordering::SeqCst);
+    let (rest, _, messages) = end(child, out);
+    let want = format!("1\n1 2 3 4 5 6 7 8 9\nstatus 6\n{LARGE}\nverified\n");
+    assert_eq!(rest, want, "{messages}");
+    assert!(messages.contains("No space left on device"), "{messages}");
+    assert!(messages.contains("demo@1.0.0 is not installed yet: "), "{messages}");
 }

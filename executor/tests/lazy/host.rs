@@ -23,6 +23,8 @@ pub struct Rules {
     pub away: AtomicBool,
     /// What it has sent of archives, in bytes.
     pub sent: AtomicU64,
+    /// What it was asked for of archives, in order, in bytes.
+    pub asked: Mutex<Vec<Range<u64>>>,
 }
 
 /// A host on loopback.
@@ -79,6 +81,9 @@ fn answer(mut stream: &TcpStream, root: &Path, rules: &Rules) -> Option<()> {
     };
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", to - from).ok()?;
     let archive = Path::new(path).extension().is_some_and(|it| it == "gz" || it == "zst");
+    if archive {
+        rules.asked.lock().unwrap().push(from as u64..to as u64);
+    }
     for at in (from..to).step_by(CHUNK) {
         let end = (at + CHUNK).min(to);
         while archive && is_held(rules, at as u64..end as u64) {

@@ -2,7 +2,7 @@
 
 use crate::common::members::{directory, file, link, noise, pack};
 use crate::common::skip::skip;
-use crate::common::{Outcome, World};
+use crate::common::{Outcome, World, checksum};
 use crate::support::World as Sandbox;
 use joblet_format::index::{Body, Entry, Piece};
 use sha2::{Digest, Sha256};
@@ -183,6 +183,20 @@ impl Cold {
     pub fn exec(&self, words: &[&str]) -> Outcome {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
         self.world.outcome(self.words(&words, true).output().unwrap())
+    }
+
+    /// What the registry says of an index of these bytes.
+    pub fn describe_index(&self, bytes: &[u8]) -> serde_json::Value {
+        serde_json::json!({ "checksum": checksum(bytes), "size": bytes.len() })
+    }
+
+    /// Makes the registry say so of the runtime's index.
+    pub fn index_is(&mut self, described: &serde_json::Value) {
+        self.world.edit("demo", "1.0.0", |entry| {
+            for arch in ["amd64", "arm64"] {
+                entry["artifacts"][arch]["index"] = described.clone();
+            }
+        });
     }
 
     /// What lies where an installation works.

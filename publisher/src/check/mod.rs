@@ -1,6 +1,7 @@
 //! Runs a manifest's `check` commands in the packed archive, through `joblet-exec`.
 //!
-//! In: a packed archive, its record and its manifest. Out: nothing, or the first command that failed.
+//! In: a packed archive, its record and its manifest. Out: what the commands read, if that is recorded, or the first
+//! one that failed.
 
 pub(crate) mod qemu;
 
@@ -34,6 +35,17 @@ pub(crate) struct Check<'c> {
     pub emulator: Option<&'c Emulator>,
     /// The program.
     pub joblet_exec: &'c Path,
+    /// Whether what the commands read is recorded.
+    pub record: bool,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// How many commands there were.
+    pub count: usize,
+    /// What they read, a line for each read, as `joblet-exec` wrote it.
+    pub read: String,
 }
 
 /// Whether the archive of `source` for `arch` and its record are in `out`.
@@ -48,13 +60,13 @@ pub(crate) fn built(source: &Source, out: &Path, arch: Arch) -> Result<Option<Re
     Ok(record.filter(|it| it.release.artifacts.get(&arch).is_some_and(there)))
 }
 
-/// Installs the archive into a store of its own and runs every command there. Returns how many there
-/// were.
+/// Installs the archive into a store of its own and runs every command there; to record what they read, each in
+/// a runtime that is served, out of a store of its own.
 ///
 /// # Errors
 /// [`Error::NotFound`] if it was not built; [`Error::Check`] with the first command that fails and
 /// the end of its output; [`Error::Tool`].
-pub(crate) fn run(check: &Check, note: &dyn Fn(&str)) -> Result<usize, Error> {
+pub(crate) fn run(check: &Check, note: &dyn Fn(&str)) -> Result<Done, Error> {
     let Check { source, out, arch, .. } = *check;
     let (name, version) = (&source.name, &source.version);
     let out = &std::path::absolute(out).map_err(Error::file("find", out))?;
@@ -69,12 +81,19 @@ pub(crate) fn run(check: &Check, note: &dyn Fn(&str)) -> Result<usize, Error> {
     let work = work.map_err(Error::file("create below", out))?;
     let registry = work.path().join("registry");
     lay_out(&registry, &archive, record, arch)?;
+    let (store, reads) = (work.path().join("store"), work.path().join("reads"));
+    let mut read = String::new();
     for words in &source.check {
         note(&format!("check {name}@{version} {arch}: {}", words.join(" ")));
-        let arguments = arguments(&registry, &work.path().join("store"), source, words);
-        run_one(check, &arguments, words)?;
+        let arguments = arguments(&registry, &store, check.record, source, words);
+        run_one(check, &arguments, &reads, words)?;
+        if check.record {
+            let text = std::fs::read_to_string(&reads).map_err(Error::file("read", &reads))?;
+            read.push_str(&text);
+            std::fs::remove_dir_all(&store).map_err(Error::file("remove", &store))?;
+        }
     }
-    Ok(source.check.len())
+    Ok(Done { count: source.check.len(), read })
 }
 
 /// Makes a registry of one archive in `dir`.
@@ -121,21 +140,35 @@ fn place(file: &Path, dir: &Path) -> Result<(), Error> {
 }
 
 /// The words behind `joblet-exec` that run one command.
-fn arguments(registry: &Path, store: &Path, source: &Source, words: &[String]) -> Vec<OsString> {
+fn arguments(
+    registry: &Path,
+    store: &Path,
+    served: bool,
+    source: &Source,
+    words: &[String],
+) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec![
         "--registry".into(),
         registry.into(),
         "--store".into(),
         store.into(),
         "run".into(),
+    ];
+    arguments.extend(served.then(|| "--lazy".into()));
+    arguments.extend([
         format!("--runtime={}@{}", source.name, source.version).into(),
         "--".into(),
-    ];
+    ]);
     arguments.extend(words.iter().map(OsString::from));
     arguments
 }
 
-fn run_one(check: &Check, arguments: &[OsString], words: &[String]) -> Result<(), Error> {
+fn run_one(
+    check: &Check,
+    arguments: &[OsString],
+    reads: &Path,
+    words: &[String],
+) -> Result<(), Error> {
     let Check { source, source_dir, arch, joblet_exec, .. } = *check;
     let failed = |reason: String| Error::Tool { tool: joblet_exec.display().to_string(), reason };
     let mut command = match check.emulator {
@@ -144,6 +177,9 @@ fn run_one(check: &Check, arguments: &[OsString], words: &[String]) -> Result<()
     };
     command.env(env::JOBLET_EXEC_ARCH, arch.as_str());
     command.env_remove(env::JOBLET_EXEC_PROFILE);
+    if check.record {
+        command.env(env::JOBLET_EXEC_READS, reads);
+    }
     command.args(arguments).current_dir(source_dir).stdin(Stdio::null());
     // A job may print without end: the last of it is kept.
     let (status, end) = tail::run(&mut command).map_err(|error| failed(error.to_string()))?;
@@ -205,16 +241,16 @@ mod tests {
         (dir, exec)
     }
 
-    fn check(dir: &Path, joblet_exec: &Path) -> Result<usize, Error> {
-        let (source, arch) = (&source(), Arch::NATIVE);
-        let check = Check { source, source_dir: dir, out: dir, arch, emulator: None, joblet_exec };
+    fn check(dir: &Path, joblet_exec: &Path, record: bool) -> Result<Done, Error> {
+        let (source, arch, emulator) = (&source(), Arch::NATIVE, None);
+        let check = Check { source, source_dir: dir, out: dir, arch, emulator, joblet_exec, record };
         run(&check, &|_| ())
     }
 
     #[test]
     fn commands_run_through_joblet_exec() {
         let words = ["python3".to_owned(), "-c".into(), "import x".into()];
-        let arguments = arguments(Path::new("/r"), Path::new("/s"), &source(), &words);
+        let arguments = arguments(Path::new("/r"), Path::new("/s"), false, &source(), &words);
         let want = [
             "--registry",
             "/r",
@@ -232,9 +268,17 @@ mod tests {
             test -f "$2"/d-1.0.0-*.tar.gz.index &&
             grep -q '"download_url": "d-1.0.0' "$2"/registry.json"#;
         let (dir, exec) = made(script);
-        assert_eq!(check(dir.path(), &exec).unwrap(), 2);
+        assert_eq!(check(dir.path(), &exec, false).unwrap().count, 2);
         let left = paths::list(dir.path()).unwrap();
         assert!(left.iter().all(|path| !path.to_string_lossy().contains(".check-")), "{left:?}");
+    }
+
+    #[test]
+    fn what_commands_read_is_recorded_each_from_a_store_of_its_own() {
+        let script = r#"[ "$6" = --lazy ] && mkdir "$4" && echo "0 5 isolated/$9" >>"$JOBLET_EXEC_READS""#;
+        let (dir, exec) = made(script);
+        let done = check(dir.path(), &exec, true).unwrap();
+        assert_eq!((done.count, done.read.as_str()), (2, "0 5 isolated/python3\n0 5 isolated/python3\n0 5 isolated/fail\n"));
     }
 
     #[test]
@@ -248,12 +292,12 @@ mod tests {
             ("echo no user namespaces >&2; exit 125", "TOOL", "  no user namespaces"),
         ] {
             let (dir, exec) = made(script);
-            let error = check(dir.path(), &exec).unwrap_err();
+            let error = check(dir.path(), &exec, false).unwrap_err();
             assert_eq!(error.class().word(), class);
             assert!(error.to_string().contains(message), "{error}");
         }
         let dir = tempfile::tempdir().unwrap();
-        let error = check(dir.path(), Path::new("/x")).unwrap_err().to_string();
+        let error = check(dir.path(), Path::new("/x"), false).unwrap_err().to_string();
         assert!(error.ends_with("does not exist; run `joblet-publish build d`"), "{error}");
     }
 }

@@ -8,7 +8,10 @@ use crate::lock::{self, Input};
 use crate::pack::{self, Packed, PackedPart};
 use crate::record::build_cache::{self, BuildKey};
 use crate::record::files::Files;
-use crate::source::Source;
+use crate::source::{
+    Source,
+    reads::{self, READS},
+};
 use crate::{
     cli::args,
     commands::Outcome,
@@ -79,6 +82,9 @@ fn build_source(
     }
     let kept = provenance::keep(&options.sources, source)?;
     let (mut archives, mut files) = (BTreeMap::new(), kept.clone());
+    // The archive does not depend on what is read of it.
+    let mut determining = kept;
+    determining.remove(READS);
     let (mut all, mut warnings) = (Vec::new(), Vec::new());
     let source_dir = &options.sources.join(source.name.as_str());
     let cache = super::cache(options.making.cache.as_deref())?;
@@ -90,7 +96,7 @@ fn build_source(
         let native = lock.inputs_for(Arch::NATIVE).unwrap_or_default();
         let timestamp = lock.timestamp.as_str();
         let target = options.out.join(source.name.archive(&source.version, arch));
-        let key = BuildKey::new(&cache, &kept, arch, options.part_size)?;
+        let key = BuildKey::new(&cache, &determining, arch, options.part_size)?;
         let there = match &before {
             // What was built without a word on its scripts is looked at once more.
             Some(_) if options.release => None,
@@ -108,6 +114,8 @@ fn build_source(
             key.write(&packed);
             packed
         };
+        let read = reads::read(&options.sources, source, arch)?;
+        let packed = Packed { index: pack::reads::put(&target, &read)?, ..packed };
         let packed = if options.zstd {
             let before = before.as_ref().and_then(|record| record.release.artifacts.get(&arch));
             let step = |step: &str| {
@@ -150,7 +158,9 @@ fn with_frames(
     (part_size, jobs): (u64, NonZero<usize>),
     step: &dyn Fn(&str),
 ) -> Result<Packed, Error> {
-    let same = before.filter(|before| before.checksum == packed.checksum);
+    let same = before.filter(|before| {
+        before.checksum == packed.checksum && before.index == Some(packed.index)
+    });
     let known = same.and_then(|before| before.zstd.as_ref());
     if known.map_or(Ok(false), |zstd| build_cache::has_frames(zstd, target))? {
         return Ok(packed);

@@ -2,10 +2,14 @@
 
 use super::{Outcome, arches, sources};
 use crate::check::qemu::Emulator;
-use crate::check::{self, Check};
+use crate::check::{self, Check, Done};
 use crate::cli::args::Selection;
 use crate::error::Error;
-use crate::source::Source;
+use crate::fs::paths;
+use crate::source::{
+    Source,
+    reads::{self, READS},
+};
 use crate::{cli::args, error::Note, tree::joblet_exec};
 use joblet_format::Arch;
 use std::path::Path;
@@ -66,10 +70,17 @@ fn check_one(
         Err(reason) => return Ok(Some(format!("NOT CHECKED: {reason}"))),
     };
     let emulator = emulator.as_ref();
-    let check = Check { source, source_dir, out, arch, emulator, joblet_exec };
-    let count = check::run(&check, note)?;
+    let record = options.record && native;
+    let check = Check { source, source_dir, out, arch, emulator, joblet_exec, record };
+    let Done { count, read } = check::run(&check, note)?;
     let by = if native { "" } else { ", through qemu-user" };
-    Ok(Some(format!("checks passed: {count}{by}")))
+    let mut result = format!("checks passed: {count}{by}");
+    if record {
+        let path = source_dir.join(READS);
+        paths::write_below(&options.sources, &path, reads::render(&read, arch).as_bytes())?;
+        result += &format!("; {} written: build it once more", path.display());
+    }
+    Ok(Some(result))
 }
 
 fn as_text(rows: &[Row]) -> String {

@@ -38,6 +38,8 @@ pub(crate) const JOBLET_EXEC: &str = "JOBLET_EXEC";
 
 /// Makes `joblet-exec` use runtimes of another architecture.
 pub(crate) const JOBLET_EXEC_ARCH: &str = "JOBLET_EXEC_ARCH";
+/// Makes `joblet-exec` write what a served job reads.
+pub(crate) const JOBLET_EXEC_READS: &str = "JOBLET_EXEC_READS";
 /// The profile of a host's jobs, which would give those of a build a network and the host's files.
 pub(crate) const JOBLET_EXEC_PROFILE: &str = "JOBLET_EXEC_PROFILE";
 

@@ -5,13 +5,15 @@
 //! tree → entries ([`stream`]) → content of each member ([`cut`], [`gear`]) → members, compressed on all
 //! cores ([`member`], [`parallel`]) → the file, in order → its index ([`joblet_format::index`]).
 //!
-//! The bytes of both files depend only on the tree, the directory's name and the pinned libdeflate.
+//! The bytes of both files depend only on the tree, the directory's name and the pinned libdeflate; those of the index
+//! also on what checks read ([`reads`]).
 
 mod cut;
 mod gear;
 mod member;
 mod parallel;
 mod parts;
+pub mod reads;
 mod stream;
 mod zstd;
 

@@ -1,7 +1,7 @@
 //! Recompresses a packed archive: the same tar stream in zstd frames, `….tar.zst`.
 //!
 //! Members are inflated, joined to frames of at most 8 MiB and compressed at level 19, each independently and
-//! by one thread: the bytes depend only on the archive and the pinned libzstd.
+//! by one thread: the bytes depend only on the archive, its index and the pinned libzstd.
 
 use super::{
     PackedPart, index_path,
@@ -11,7 +11,7 @@ use crate::{error::Error, fs::paths};
 use joblet_format::{
     Checksum, IndexFile,
     frames::{self, Frame},
-    index::{Index, MAX_INDEX_BYTES},
+    index::{Index, MAX_INDEX_BYTES, reads},
     member::MAX_MEMBER,
 };
 use libdeflater::Decompressor;
@@ -20,6 +20,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, Write},
     num::NonZero,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -62,25 +63,32 @@ pub fn frames(
     jobs: NonZero<usize>,
 ) -> Result<PackedZstd, Error> {
     let refused = |reason: String| Error::Check { runtime: archive.display().to_string(), reason };
-    let index = index(archive)?.map_err(refused)?;
+    let (index, first) = index(archive)?.map_err(refused)?;
     let target = zstd_path(archive);
     let reading = Error::file("read", archive);
     let members = Members { index: &index, files: open_parts(archive, parts)?, at: 0 };
     let spool = tempfile::tempfile_in(target.parent().unwrap_or(Path::new(".")));
     let mut spool = spool.map_err(Error::file("create", &target))?;
-    let listed = compress(members, jobs, &mut spool).map_err(reading)?;
+    let plan = frames::plan(&index, &first);
+    let listed = compress(members, plan, jobs, &mut spool).map_err(reading)?;
     let table = frames::table(&listed);
     spool.rewind().map_err(Error::file("read", &target))?;
     write(&target, &table, &listed, spool, part_size)
 }
 
+/// An index, and the members that are read first, in runs.
+type Planned = (Index, Vec<Range<usize>>);
+
 /// Reads the index beside an archive. The inner error is the rule that it breaks.
-fn index(archive: &Path) -> Result<Result<Index, String>, Error> {
+fn index(archive: &Path) -> Result<Result<Planned, String>, Error> {
     let path = index_path(archive);
-    let mut bytes = Vec::new();
-    let gzip = flate2::read::GzDecoder::new(paths::open(&path)?);
+    let (file, mut bytes) = (paths::read(&path)?, Vec::new());
+    let gzip = flate2::read::GzDecoder::new(file.as_slice());
     gzip.take(MAX_INDEX_BYTES).read_to_end(&mut bytes).map_err(Error::file("read", &path))?;
-    Ok(Index::parse(&bytes))
+    Ok(Index::parse(&bytes).map(|index| {
+        let first = reads::of(&file, index.members().len());
+        (index, first)
+    }))
 }
 
 /// Opens the archive, its parts concatenated.
@@ -121,8 +129,13 @@ impl Members<'_> {
 }
 
 /// Compresses all frames into `to`, in order.
-fn compress(members: Members<'_>, jobs: NonZero<usize>, to: &mut File) -> io::Result<Vec<Frame>> {
-    let plan = frames::plan(members.index).into_iter();
+fn compress(
+    members: Members<'_>,
+    plan: Vec<u32>,
+    jobs: NonZero<usize>,
+    to: &mut File,
+) -> io::Result<Vec<Frame>> {
+    let plan = plan.into_iter();
     // At most one finished frame per thread waits to be written.
     let (ordered, replies) = mpsc::sync_channel(jobs.get());
     let queue = Arc::new(Mutex::new(WorkQueue { members, plan, ordered }));

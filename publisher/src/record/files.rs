@@ -1,7 +1,7 @@
 //! Files beside a record, which lists each of them with its checksum: `NAME/VERSION.files/…`.
 //!
 //! ```text
-//! manifest.yaml  versions.lock  files.tar     the sources of the version (`provenance`)
+//! manifest.yaml  versions.lock  files.tar  reads.txt     the sources of the version (`provenance`)
 //! ARCH.contents.txt                           the list of contents (`contents`)
 //! ARCH.spdx.json                              the bill of materials (`sbom`)
 //! ```

@@ -1,14 +1,14 @@
 //! Keeps the sources of a version beside its record, and restores them for a rebuild.
 //!
-//! So a published version can be rebuilt after its manifest has changed. `manifest.yaml` and `versions.lock`
-//! are kept byte for byte; the directory of the manifest's `files` as `files.tar`, whose bytes depend only on
+//! So a published version can be rebuilt after its manifest has changed. `manifest.yaml`, `versions.lock`
+//! and `reads.txt` are kept byte for byte; the directory of the manifest's `files` as `files.tar`, whose bytes depend only on
 //! names, contents, links and the owner's executable bit.
 
 use crate::{
     error::Error,
     fs::{below::Node, paths},
     record::files::Files,
-    source::{self, MANIFEST, Source},
+    source::{self, MANIFEST, Source, reads::READS},
 };
 use std::{
     io,
@@ -20,7 +20,7 @@ pub(crate) const LOCK: &str = "versions.lock";
 /// Name of the kept `files` directory.
 const FILES: &str = "files.tar";
 /// The names of all files that may be kept.
-pub const NAMES: [&str; 3] = [MANIFEST, LOCK, FILES];
+pub const NAMES: [&str; 4] = [MANIFEST, LOCK, FILES, READS];
 
 /// The source files of `source` below `sources`.
 ///
@@ -34,6 +34,9 @@ pub fn keep(sources: &Path, source: &Source) -> Result<Files, Error> {
         let bytes = paths::read_below(sources, &path)?;
         let absent = || Error::config(&path, "does not exist");
         files.insert(name.to_owned(), bytes.ok_or_else(absent)?);
+    }
+    if let Some(bytes) = paths::read_below(sources, &dir.join(READS))? {
+        files.insert(READS.to_owned(), bytes);
     }
     if let Some(own) = &source.files {
         let packed = pack(source::own_files(&dir, own)?);
@@ -82,6 +85,9 @@ pub fn restore(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error
     let dir = sources.join(source.name.as_str());
     paths::write(&dir.join(MANIFEST), manifest)?;
     paths::write(&dir.join(LOCK), files.get(LOCK).ok_or_else(|| absent(LOCK))?)?;
+    if let Some(reads) = files.get(READS) {
+        paths::write(&dir.join(READS), reads)?;
+    }
     if let Some(place) = &source.files {
         let bytes = files.get(FILES).ok_or_else(|| absent(FILES))?;
         let place = dir.join(place);
@@ -126,6 +132,7 @@ mod tests {
         std::os::unix::fs::symlink("bin/x", own.join("y")).unwrap();
         fs::write(dir.path().join("d/manifest.yaml"), MANIFEST_TEXT).unwrap();
         fs::write(dir.path().join("d/versions.lock"), "{}").unwrap();
+        fs::write(dir.path().join("d/reads.txt"), "0-64 usr/bin/x\n").unwrap();
         let source = source::parse(MANIFEST_TEXT).unwrap();
         let kept = keep(dir.path(), &source).unwrap();
         let again = tempfile::tempdir().unwrap();

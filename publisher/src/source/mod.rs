@@ -5,6 +5,7 @@
 pub(crate) mod edit;
 pub mod import;
 pub(crate) mod language;
+pub mod reads;
 mod rules;
 pub mod template;
 

@@ -4,8 +4,8 @@
 //! the units that it lies in are verified and written, and at the end the tree of an installation.
 //!
 //! The units are those that an installation fetches, and each is fetched once: what is asked for only
-//! moves to the front. What lies behind it in the archive is of the same file or directory, so that is
-//! fetched next.
+//! moves to the front. After that comes what the index says is read first, then what lies behind what was asked
+//! for: it is of the same file or directory.
 
 use super::pipeline::Packed;
 use super::source::ArchiveReader;
@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::net::parts::Parts;
 use joblet_format::index::Index;
 use rustix::fd::OwnedFd;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -25,9 +26,15 @@ use std::time::{Duration, Instant};
 /// Bytes of the archive that are fetched at once while somebody waits for some of them: about what is on its
 /// way on a line of 50 ms and 200 Mbit/s, so that it delays the next one who waits by less than a round trip.
 const AT_ONCE: u64 = 1 << 20;
-/// The same while nobody waits, and has not for [`QUIET`].
-const AT_ONCE_QUIET: u64 = 8 << 20;
+/// The same while nobody waits, and has not for [`QUIET`]: a round trip less for each of them.
+const AT_ONCE_QUIET: u64 = 16 << 20;
 const QUIET: Duration = Duration::from_millis(150);
+/// For how long nobody has to have waited before the thread that is for those who do fetches something else.
+const QUIET_ASKED: Duration = Duration::from_secs(1);
+/// Bytes of what is read first that are requested at once: by one thread more than is on its way on most lines, by
+/// the other less, so that it has an ear for what is asked for.
+const EARLY: u64 = 4 << 20;
+const EARLY_ASKED: u64 = 1 << 20;
 /// How long the network may be away before those who wait are told.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait before it is tried again; and after that, once they were told.
@@ -58,6 +65,8 @@ struct State {
     asked: VecDeque<usize>,
     /// All that somebody waits for.
     awaited: Vec<usize>,
+    /// Those that the index says are read first, in that order.
+    early: VecDeque<usize>,
     /// The one behind the last that was asked for, and when somebody has last waited.
     next: usize,
     last: Instant,
@@ -102,14 +111,15 @@ pub(crate) enum Duty {
 }
 
 impl<'a> OnDemand<'a> {
-    /// Makes the directories of the archive in `parts` below the empty directory `into`.
+    /// Makes the directories of the archive in `parts` below the empty directory `into`. `first` are the members
+    /// that are read first, in runs.
     ///
     /// # Errors
     /// [`Error::Archive`], [`Error::File`].
     pub(crate) fn new(
         parts: &'a Parts,
         units: Units,
-        index: &'a Index,
+        (index, first): (&'a Index, Vec<Range<usize>>),
         into: OwnedFd,
     ) -> Result<Self, Error> {
         let (plan, starts) = (MemberMap::new(index), units.starts());
@@ -118,6 +128,7 @@ impl<'a> OnDemand<'a> {
             unit_of[unit.members.clone()].fill(number);
         }
         let background = background(index, &plan, &unit_of, units.list.len());
+        let early = first.into_iter().flatten().filter_map(|it| unit_of.get(it)).copied().collect();
         let left = units.list.len();
         let archive = parts.to_string();
         let extraction = Extraction { archive, index, plan, units, root: into, wanted: None };
@@ -127,6 +138,7 @@ impl<'a> OnDemand<'a> {
             left,
             asked: VecDeque::new(),
             awaited: Vec::new(),
+            early,
             next: 0,
             last: Instant::now(),
             background,
@@ -170,13 +182,13 @@ impl<'a> OnDemand<'a> {
     pub(crate) fn work(&self, duty: Duty, turn: &dyn Fn()) {
         let mut worker = match Worker::new(&self.extraction) {
             Ok(worker) => worker,
-            Err(error) => return self.fail(error, 0..0, turn),
+            Err(error) => return self.fail(error, &[], turn),
         };
         let mut buffer = Vec::new();
         while let Some(batch) = self.take(duty) {
-            if let Err(error) = self.fetch(batch.clone(), &mut worker, &mut buffer, turn) {
+            if let Err(error) = self.fetch(&batch, &mut worker, &mut buffer, turn) {
                 let away = matches!(error, Error::Net { .. });
-                self.fail(error, batch, turn);
+                self.fail(error, &batch, turn);
                 if away {
                     std::thread::sleep(PAUSE);
                 }
@@ -192,7 +204,7 @@ impl<'a> OnDemand<'a> {
         let mut worker = Worker::new(&self.extraction)?;
         while self.ask(entry, 0, u64::MAX) == Availability::Awaited {
             let Some(unit) = self.take_asked() else { break };
-            self.fetch(unit..unit + 1, &mut worker, &mut Vec::new(), &|| ())?;
+            self.fetch(&[unit], &mut worker, &mut Vec::new(), &|| ())?;
         }
         Ok(())
     }
@@ -219,8 +231,8 @@ impl<'a> OnDemand<'a> {
         tree::finish(&self.extraction, self.extraction.plan.shared())
     }
 
-    /// Units to fetch, which follow each other; none if there are no more.
-    fn take(&self, duty: Duty) -> Option<Range<usize>> {
+    /// Units to fetch, in ascending order; none if there are no more.
+    fn take(&self, duty: Duty) -> Option<Vec<usize>> {
         let mut state = self.lock();
         let mut waited = false;
         loop {
@@ -230,7 +242,13 @@ impl<'a> OnDemand<'a> {
             if let Some(unit) = state.pop_asked() {
                 return Some(self.extend(&mut state, unit, AT_ONCE));
             }
-            let quiet = state.closed || state.awaited.is_empty() && state.last.elapsed() >= QUIET;
+            let most = if duty == Duty::All { EARLY } else { EARLY_ASKED };
+            let early = if state.given_up { Vec::new() } else { self.early(&mut state, most) };
+            if !early.is_empty() {
+                return Some(early);
+            }
+            let since = if duty == Duty::All { QUIET } else { QUIET_ASKED };
+            let quiet = state.closed || state.awaited.is_empty() && state.last.elapsed() >= since;
             let may = match duty {
                 // One alone tries whether the network is back.
                 Duty::All => !state.given_up || waited,
@@ -254,8 +272,27 @@ impl<'a> OnDemand<'a> {
         Some(unit)
     }
 
+    /// Takes the next ones of those that are read first, up to `most` bytes.
+    fn early(&self, state: &mut State, most: u64) -> Vec<usize> {
+        let (mut batch, mut length) = (Vec::new(), 0);
+        while let Some(unit) = state.early.pop_front() {
+            if state.units[unit] != Stage::Missing {
+                continue;
+            }
+            length += u64::from(self.extraction.units.list[unit].length);
+            if length > most && !batch.is_empty() {
+                state.early.push_front(unit);
+                break;
+            }
+            state.units[unit] = Stage::Taken;
+            batch.push(unit);
+        }
+        batch.sort_unstable();
+        batch
+    }
+
     /// Takes `unit` and what follows it, as far as that is missing, up to `most` bytes.
-    fn extend(&self, state: &mut State, unit: usize, most: u64) -> Range<usize> {
+    fn extend(&self, state: &mut State, unit: usize, most: u64) -> Vec<usize> {
         let list = &self.extraction.units.list;
         let (mut end, mut length) = (unit, 0);
         while end < list.len()
@@ -266,22 +303,28 @@ impl<'a> OnDemand<'a> {
             length += u64::from(list[end].length);
             end += 1;
         }
-        unit..end
+        (unit..end).collect()
     }
 
     fn fetch(
         &self,
-        batch: Range<usize>,
+        batch: &[usize],
         worker: &mut Worker<'_>,
         buffer: &mut Vec<u8>,
         turn: &dyn Fn(),
     ) -> Result<(), Error> {
         let units = &self.extraction.units.list;
-        let length: u64 = units[batch.clone()].iter().map(|unit| u64::from(unit.length)).sum();
-        let start = self.starts[batch.start];
-        let range = start..start + length;
-        let mut source = ArchiveReader::some(self.parts, vec![range]).at(self.starts.clone());
-        for unit in batch {
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        for &unit in batch {
+            let start = self.starts[unit];
+            let end = start + u64::from(units[unit].length);
+            match ranges.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => ranges.push(start..end),
+            }
+        }
+        let mut source = ArchiveReader::some(self.parts, ranges).at(self.starts.clone());
+        for &unit in batch {
             source.read(unit, resized(buffer, units[unit].length), &Progress::none())?;
             worker.unit(unit, buffer)?;
             let mut state = self.lock();
@@ -300,11 +343,11 @@ impl<'a> OnDemand<'a> {
     }
 
     /// Gives back what was taken, if the network may come back; else this is the end.
-    fn fail(&self, error: Error, batch: Range<usize>, turn: &dyn Fn()) {
+    fn fail(&self, error: Error, batch: &[usize], turn: &dyn Fn()) {
         let mut state = self.lock();
         if matches!(error, Error::Net { .. }) && !state.closed {
             let since = *state.away.get_or_insert_with(Instant::now);
-            for unit in batch {
+            for &unit in batch.iter().rev() {
                 if state.units[unit] == Stage::Taken {
                     state.units[unit] = Stage::Missing;
                     state.background.push(unit);
@@ -363,6 +406,7 @@ fn background(index: &Index, plan: &MemberMap, unit_of: &[usize], count: usize) 
         }
     }
     let mut order: Vec<_> = (0..count).collect();
-    order.sort_by_key(|unit| files[*unit]);
+    // Of equal ones the first is fetched first, and with it what follows.
+    order.sort_by_key(|unit| (files[*unit], Reverse(*unit)));
     order
 }

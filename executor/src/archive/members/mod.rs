@@ -152,7 +152,7 @@ pub(crate) fn unpack_frames(
     progress: &Progress,
 ) -> Result<(), Error> {
     let mut archive = ArchiveReader::whole(parts);
-    let units = table(&mut archive, parts, zstd, index, progress)?;
+    let units = frames(&table(&mut archive, parts, zstd, progress)?, parts, zstd, index)?;
     whole(archive, units, zstd.checksum, index, into, progress)
 }
 
@@ -161,13 +161,12 @@ fn table(
     archive: &mut ArchiveReader<'_>,
     parts: &Parts,
     zstd: &Zstd,
-    index: &Index,
     progress: &Progress,
-) -> Result<Units, Error> {
-    let refuse = |rule: String| Error::Archive { archive: parts.to_string(), rule };
+) -> Result<Vec<u8>, Error> {
     let length = zstd.table.size;
     if length > MAX_TABLE_BYTES || length > zstd.size {
-        return Err(refuse(format!("its table of frames is longer than {MAX_TABLE_BYTES} bytes")));
+        let rule = format!("its table of frames is longer than {MAX_TABLE_BYTES} bytes");
+        return Err(Error::Archive { archive: parts.to_string(), rule });
     }
     let mut table = vec![0; usize::try_from(length).unwrap_or_default()];
     archive.read_at(0, &mut table, progress)?;
@@ -176,18 +175,32 @@ fn table(
         let object = format!("{parts}: table of frames");
         return Err(Error::Checksum { object, expected: zstd.table.checksum, actual });
     }
-    let frames = frames::parse(&table, zstd.size, index).map_err(refuse)?;
-    Ok(Units::frames(index, &frames, length))
+    Ok(table)
 }
 
-/// The units of the frames of `zstd`, which is in `parts`, to be fetched one by one.
+/// The units that the `table` of `zstd`, which is in `parts`, lists.
+///
+/// # Errors
+/// [`Error::Archive`] if they are not those of `index`.
+pub(crate) fn frames(
+    table: &[u8],
+    parts: &Parts,
+    zstd: &Zstd,
+    index: &Index,
+) -> Result<Units, Error> {
+    let frames = frames::parse(table, zstd.size, index);
+    let frames = frames.map_err(|rule| Error::Archive { archive: parts.to_string(), rule })?;
+    Ok(Units::frames(index, &frames, zstd.table.size))
+}
+
+/// The table of the frames of `zstd`, which is in `parts`, if nothing else of it is read.
 ///
 /// # Errors
 /// As [`unpack`].
-pub(crate) fn frames(parts: &Parts, zstd: &Zstd, index: &Index) -> Result<Units, Error> {
+pub(crate) fn table_alone(parts: &Parts, zstd: &Zstd) -> Result<Vec<u8>, Error> {
     let table_only = 0..zstd.table.size;
     let mut archive = ArchiveReader::some(parts, vec![table_only]);
-    table(&mut archive, parts, zstd, index, &Progress::none())
+    table(&mut archive, parts, zstd, &Progress::none())
 }
 
 /// Unpacks all of an archive.

@@ -91,6 +91,8 @@ pub(crate) struct Check {
     pub out: PathBuf,
     /// The `joblet-exec` to use.
     pub joblet_exec: Option<PathBuf>,
+    /// Record what the commands read.
+    pub record: bool,
 }
 
 /// `new`
@@ -241,13 +243,25 @@ pub(super) static BUILD: Command<Parsed> = Command {
 
 static RUNNABLE: Opt<Vec<Arch>> = arch("which; all: this machine's, and what qemu-user can run");
 
+static RECORD_READS: Opt<()> = Opt::switch(
+    "--record-reads",
+    "write reads.txt beside the manifest: what a job that is started before its runtime has arrived gets first",
+);
+
 pub(super) static CHECK: Command<Parsed> = Command {
     name: "check",
     also: &[],
     operands: Operands::new("NAME…|--all", NAMES),
     help: "run the manifest's check commands in the packed runtime",
     about: "Each runs in a sandbox without a network, as a job of joblet-exec.",
-    options: &[&ALL.row, &SOURCES.row, &RUNNABLE.row, &OUT.row, &JOBLET_EXEC.row],
+    options: &[
+        &ALL.row,
+        &SOURCES.row,
+        &RUNNABLE.row,
+        &OUT.row,
+        &JOBLET_EXEC.row,
+        &RECORD_READS.row,
+    ],
     examples: &[("joblet-publish check python-3.11", "what build has written to dist")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -257,6 +271,7 @@ pub(super) static CHECK: Command<Parsed> = Command {
             arches: call.needed(&RUNNABLE)?,
             out: call.needed(&OUT)?,
             joblet_exec: call.value(&JOBLET_EXEC)?,
+            record: call.switch(&RECORD_READS),
         }))
     }),
 };

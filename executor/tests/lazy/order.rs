@@ -1,0 +1,79 @@
+//! The order in which a runtime arrives that is served.
+
+use super::host::Host;
+use super::world::{Cold, Encoding};
+use crate::common::members::{directory, file, noise};
+use flate2::read::GzDecoder;
+use joblet_format::index::{Index, reads};
+use std::fs;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+/// Length of each of two files, in bytes. Neither compresses.
+const LENGTH: usize = 3 << 20;
+
+/// A world with two large files that no job of these tests reads, and `runs` of members in its index, chosen by the
+/// members of the second of them.
+fn world(runs: impl FnOnce(Range<usize>) -> Vec<Range<usize>>) -> Option<(Cold, Host)> {
+    let more = vec![
+        directory("isolated/usr/zz"),
+        file("isolated/usr/zz/a", &noise(LENGTH)),
+        file("isolated/usr/zz/b", &noise(LENGTH + 1)),
+    ];
+    let mut cold = Cold::with(None, Encoding::Members, more)?;
+    let path = cold.path("registry/demo-1.0.0.tar.gz.index");
+    let (packed, mut plain) = (fs::read(&path).unwrap(), Vec::new());
+    GzDecoder::new(packed.as_slice()).read_to_end(&mut plain).unwrap();
+    let index = Index::parse(&plain).unwrap();
+    let at = index.entries().iter().position(|entry| entry.path.ends_with("zz/b")).unwrap();
+    let start = index.places().nth(at).unwrap().body;
+    let mut ends = index.members().iter().scan(0, |end, member| {
+        *end += u64::from(member.unpacked);
+        Some(*end)
+    });
+    let first = ends.position(|end| end > start).unwrap();
+    let count = ends.take_while(|end| *end < start + LENGTH as u64).count();
+    let bytes = reads::with(&packed, &runs(first..first + count));
+    fs::write(&path, &bytes).unwrap();
+    let described = cold.describe_index(&bytes);
+    cold.index_is(&described);
+    let host = Host::new(cold.path("registry"));
+    cold.registry = Some(format!("{}/registry.json", host.address));
+    Some((cold, host))
+}
+
+/// Where the files stand in the archive, as far as that is known without their headers' lengths.
+fn places(cold: &Cold) -> [u64; 2] {
+    let length = fs::metadata(cold.path("registry/demo-1.0.0.tar.gz")).unwrap().len();
+    let end = length - (LENGTH as u64 / 2);
+    [end - LENGTH as u64, end]
+}
+
+/// Which of the two is asked for first.
+fn first(cold: &Cold, host: &Host) -> usize {
+    let output = cold.run(&["--lazy"], "echo done");
+    assert_eq!((output.status, output.stdout.as_str()), (Some(0), "done\n"), "{}", output.stderr);
+    assert_eq!(cold.exec(&["verify"]).status, Some(0));
+    let asked = host.rules.asked.lock().unwrap();
+    let when = |place: u64| asked.iter().position(|range| range.contains(&place)).unwrap();
+    let [a, b] = places(cold).map(when);
+    usize::from(b < a)
+}
+
+/// SEC-F08: what is read first is fetched first; an index that says nonsense of that changes nothing else.
+#[test]
+fn what_the_index_says_is_read_first_comes_first() {
+    let Some((cold, host)) = world(|_| Vec::new()) else { return };
+    assert_eq!(first(&cold, &host), 0, "without a word of it");
+    let Some((cold, host)) = world(|b| vec![b]) else { return };
+    assert_eq!(first(&cold, &host), 1);
+    let sent = host.rules.sent.load(Ordering::SeqCst);
+    let archive = fs::metadata(cold.path("registry/demo-1.0.0.tar.gz")).unwrap().len();
+    assert_eq!(sent, archive, "nothing is fetched twice");
+    let nonsense =
+        |b: Range<usize>| vec![b.start..b.end + 1, 0..usize::MAX >> 40, b.clone(), 3..3, b];
+    let Some((cold, host)) = world(nonsense) else { return };
+    first(&cold, &host);
+    assert_eq!(host.rules.sent.load(Ordering::SeqCst), archive);
+}

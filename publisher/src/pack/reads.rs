@@ -1,0 +1,114 @@
+//! The order in which members are fetched, in the header of an index: out of what a manifest's checks read.
+
+use super::index_path;
+use crate::{error::Error, fs::paths, source::reads::Read};
+use flate2::read::GzDecoder;
+use joblet_format::{
+    Checksum, IndexFile,
+    index::{Index, MAX_INDEX_BYTES, reads},
+};
+use sha2::{Digest, Sha256};
+use std::{collections::HashMap, io::Read as _, ops::Range, path::Path};
+
+/// Puts what is `read` into the index of `archive`, instead of what it has of it, and describes the index.
+///
+/// # Errors
+/// [`Error::File`]; [`Error::Check`] if the index is not valid.
+pub fn put(archive: &Path, read: &[Read]) -> Result<IndexFile, Error> {
+    let path = index_path(archive);
+    let file = paths::read(&path)?;
+    let mut plain = Vec::new();
+    let gzip = GzDecoder::new(file.as_slice()).take(MAX_INDEX_BYTES).read_to_end(&mut plain);
+    gzip.map_err(Error::file("read", &path))?;
+    let refused = |reason| Error::Check { runtime: archive.display().to_string(), reason };
+    let index = Index::parse(&plain).map_err(refused)?;
+    let with = reads::with(&file, &runs(&index, read));
+    if with != file {
+        paths::write(&path, &with)?;
+    }
+    let checksum = Checksum::from_digest(Sha256::digest(&with).into());
+    Ok(IndexFile { checksum, size: with.len() as u64 })
+}
+
+/// The members that have what is `read`, in its order, each once.
+fn runs(index: &Index, read: &[Read]) -> Vec<Range<usize>> {
+    let mut starts = vec![0];
+    for member in index.members() {
+        starts.push(starts.last().copied().unwrap_or_default() + u64::from(member.unpacked));
+    }
+    let places: HashMap<_, _> = (index.entries().iter().zip(index.places()))
+        .map(|(entry, place)| (entry.path.as_str(), (place.body, entry.size())))
+        .collect();
+    let (mut runs, mut taken): (Vec<Range<usize>>, _) = (Vec::new(), vec![false; starts.len()]);
+    for Read { path, ranges } in read {
+        let Some(&(body, size)) = places.get(format!("isolated/{path}").as_str()) else { continue };
+        for range in ranges.iter().filter(|range| range.start < size) {
+            let (start, end) = (body + range.start, body + range.end.min(size));
+            let first = starts.partition_point(|at| *at <= start) - 1;
+            for member in first..starts.partition_point(|at| *at < end) {
+                if std::mem::replace(&mut taken[member], true) {
+                    continue;
+                }
+                match runs.last_mut() {
+                    Some(last) if last.end == member => last.end += 1,
+                    _ => runs.push(member..member + 1),
+                }
+            }
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{pack, tree::{Node, Tree}};
+    use std::num::NonZero;
+
+    fn read(path: &str, ranges: &[Range<u64>]) -> Read {
+        Read { path: path.into(), ranges: ranges.to_vec() }
+    }
+
+    #[test]
+    fn an_index_says_what_is_read_and_stays_the_same_index() {
+        let mut tree = Tree::default();
+        for (name, length) in [("a", 3 << 20), ("b", 2 << 20), ("c", 10)] {
+            let bytes: Vec<u8> = (0..length).map(|at: u32| (at % 251 + at / 7919 % 5) as u8).collect();
+            tree.insert(name, Node::File { executable: false, content: bytes.into() }).unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let archive = dir.path().join("d-1.0.0-amd64.tar.gz");
+        let packed =
+            pack::pack(&tree, "name: d\n", "d-1.0.0", &archive, pack::MAX_PART, NonZero::<usize>::MIN);
+        let before = std::fs::read(index_path(&archive)).unwrap();
+        let list = [
+            read("b", &[0..64 << 10]),
+            read("no such file", &[0..64]),
+            read("c", &[0..64 << 10]),
+            read("a", &[1 << 20..(1 << 20) + 1, 9 << 20..10 << 20]),
+            read("b", &[0..4 << 20]),
+        ];
+        let described = put(&archive, &list).unwrap();
+        let file = std::fs::read(index_path(&archive)).unwrap();
+        assert_eq!(described.size, file.len() as u64);
+        let mut plain = Vec::new();
+        GzDecoder::new(file.as_slice()).read_to_end(&mut plain).unwrap();
+        let index = Index::parse(&plain).unwrap();
+        let runs = reads::of(&file, index.members().len());
+        let mut seen: Vec<_> = runs.iter().cloned().flatten().collect();
+        let place = |name: &str, offset| {
+            let at = index.entries().iter().position(|it| it.path == format!("isolated/{name}")).unwrap();
+            let at = index.places().nth(at).unwrap().body + offset;
+            let mut end = 0;
+            index.members().iter().position(|it| { end += u64::from(it.unpacked); at < end }).unwrap()
+        };
+        assert_eq!(seen[..3], [place("b", 0), place("c", 0), place("a", 1 << 20)]);
+        // All of `b`, and nothing twice.
+        assert_eq!(seen.len() - 2, place("b", (2 << 20) - 1) - place("b", 0) + 1);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), runs.iter().map(Range::len).sum::<usize>());
+        assert_eq!(put(&archive, &[]).unwrap(), packed.unwrap().index);
+        assert_eq!(std::fs::read(index_path(&archive)).unwrap(), before);
+    }
+}
