@@ -70,7 +70,7 @@ fn two_cold_jobs_share_one_download() {
     let first = cold.command(&["--lazy"], &["bash", "-c", "sleep 1; echo one"]);
     let mut first = { first }.stdout(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(300));
-    let second = cold.run(&[], "echo two");
+    let second = cold.run(&["--lazy"], "echo two");
     assert_eq!((second.status, second.stdout.as_str()), (Some(0), "two\n"), "{}", second.stderr);
     assert_eq!(first.wait().unwrap().code(), Some(0));
     assert_eq!(fs::read_dir(cold.path("store")).unwrap().count(), 2, ".joblet and the runtime");

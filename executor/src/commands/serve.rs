@@ -8,7 +8,7 @@ use crate::lazy::{self, Client, Serving};
 use crate::net;
 use crate::runtime::Runtime;
 use crate::sandbox::{self, Exit, Job, Results};
-use crate::store::{Begun, Store};
+use crate::store::{Begun, Instead, Store};
 use joblet_format::{Spec, Wanted};
 use std::fs::File;
 
@@ -38,7 +38,14 @@ impl Session<'_> {
         lazy::is_possible().map_err(Error::NotServed)?;
         let catalog = self.registries()?.serving(spec, ui)?;
         let begun = Begun::new(spec, &catalog, store, ui)?;
-        let begun = begun.map_err(|reason| Error::NotServed(reason.to_owned()))?;
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(Instead::Nothing(reason)) => return Err(Error::NotServed(reason.to_owned())),
+            Err(Instead::Installation(reason)) => {
+                ui.detail(&format!("{spec}: {reason}; waiting for that"));
+                return Ok(None);
+            }
+        };
         let owner = sandbox::owner(job, &sandbox::Host::observe(job.user));
         let (owner, terminal) = ((owner.uid, owner.gid), self.env.terminals.error);
         let reads = self.env.reads.as_ref();

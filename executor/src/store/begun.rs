@@ -35,6 +35,15 @@ pub(crate) struct Begun<'s> {
     receipt: Receipt,
 }
 
+/// Why a version is not used while it is being installed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Instead {
+    /// It cannot be.
+    Nothing(&'static str),
+    /// It is here sooner, or for less, when it is waited for.
+    Installation(&'static str),
+}
+
 impl<'s> Begun<'s> {
     /// Begins to install what `spec` means in `catalog`: fetches its index and makes its directories. Or says why
     /// it has to be installed before it is used.
@@ -46,22 +55,24 @@ impl<'s> Begun<'s> {
         catalog: &Catalog,
         store: &'s Store,
         ui: &mut Ui<'_>,
-    ) -> Result<Result<Self, &'static str>, Error> {
+    ) -> Result<Result<Self, Instead>, Error> {
         let choice = choose(spec, catalog, store.arch())?;
         let exact = spec.exactly(&choice.release.version);
         let Some(promise) = &choice.artifact.index else {
-            return Ok(Err("its archive has no index"));
+            return Ok(Err(Instead::Nothing("its archive has no index")));
         };
         store.clean()?;
         let version = spec.name.directory(&choice.release.version);
         let Some(lock) = store.try_lock(&version)? else {
-            return Ok(Err("another process is installing it"));
+            return Ok(Err(Instead::Installation("another process is installing it")));
         };
         if same(store, &exact, catalog, &choice)?.is_some() {
-            return Ok(Err("it is installed by now"));
+            return Ok(Err(Instead::Installation("it is installed by now")));
         }
         if !store.indexes(&spec.name)?.is_empty() {
-            return Ok(Err("most of it may be in the version that is installed"));
+            return Ok(Err(Instead::Installation(
+                "most of it may be in the version that is installed",
+            )));
         }
         let source = parts(catalog, &choice, &exact)?;
         let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
@@ -79,7 +90,9 @@ impl<'s> Begun<'s> {
             Ok::<_, Error>((index?, table))
         })?;
         if store.interrupted(&version, &packed)?.is_some() {
-            return Ok(Err("an installation of it was interrupted and is gone on with"));
+            return Ok(Err(Instead::Installation(
+                "an installation of it was interrupted and is gone on with",
+            )));
         }
         ui.detail(&format!("{exact}: serving {source} on demand"));
         let receipt = receipt(spec, catalog, &choice, (source.to_string(), store.arch()));

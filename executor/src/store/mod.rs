@@ -48,7 +48,7 @@ mod receipt;
 mod single_top_dir;
 mod usage;
 
-pub(crate) use begun::Begun;
+pub(crate) use begun::{Begun, Instead};
 pub(crate) use change::{Prepared, Staging};
 pub(crate) use hold::hold;
 pub(crate) use installed::Installed;

@@ -1,7 +1,7 @@
 //! The order in which a runtime arrives that is served.
 
 use super::host::Host;
-use super::world::{Cold, Encoding};
+use super::world::{Cold, Encoding, describe_index};
 use crate::common::members::{directory, file, noise};
 use flate2::read::GzDecoder;
 use joblet_format::index::{Index, reads};
@@ -36,7 +36,7 @@ fn world(runs: impl FnOnce(Range<usize>) -> Vec<Range<usize>>) -> Option<(Cold, 
     let count = ends.take_while(|end| *end < start + LENGTH as u64).count();
     let bytes = reads::with(&packed, &runs(first..first + count));
     fs::write(&path, &bytes).unwrap();
-    let described = cold.describe_index(&bytes);
+    let described = describe_index(&bytes);
     cold.index_is(&described);
     let host = Host::new(cold.path("registry"));
     cold.registry = Some(format!("{}/registry.json", host.address));
@@ -76,4 +76,19 @@ fn what_the_index_says_is_read_first_comes_first() {
     let Some((cold, host)) = world(nonsense) else { return };
     first(&cold, &host);
     assert_eq!(host.rules.sent.load(Ordering::SeqCst), archive);
+}
+
+/// What a job reads is written down, in its order, and nothing else.
+#[test]
+fn what_a_job_reads_is_recorded() {
+    let Some(cold) = Cold::new(None, Encoding::Members) else { return };
+    let mut command = cold.command(&["--lazy"], &["bash", "-c", "cat /usr/share/small"]);
+    let output = command.env("JOBLET_EXEC_READS", cold.path("reads")).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"small\n".as_slice()));
+    let reads = fs::read_to_string(cold.path("reads")).unwrap();
+    let at = |what: &str| reads.lines().position(|line| line.ends_with(what));
+    let order =
+        [" isolated/usr/bin/bash", " isolated/usr/bin/cat", "0 6 isolated/usr/share/small"].map(at);
+    assert!(order[0].is_some() && order.is_sorted(), "{reads}");
+    assert_eq!(at("share/large"), None, "{reads}");
 }

@@ -33,6 +33,11 @@ pub struct Cold {
     pub registry: Option<String>,
 }
 
+/// What a registry says of an index of these bytes.
+pub fn describe_index(bytes: &[u8]) -> serde_json::Value {
+    serde_json::json!({ "checksum": checksum(bytes), "size": bytes.len() })
+}
+
 /// What a command left behind.
 #[derive(Debug)]
 pub struct Output {
@@ -183,11 +188,6 @@ impl Cold {
     pub fn exec(&self, words: &[&str]) -> Outcome {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
         self.world.outcome(self.words(&words, true).output().unwrap())
-    }
-
-    /// What the registry says of an index of these bytes.
-    pub fn describe_index(&self, bytes: &[u8]) -> serde_json::Value {
-        serde_json::json!({ "checksum": checksum(bytes), "size": bytes.len() })
     }
 
     /// Makes the registry say so of the runtime's index.

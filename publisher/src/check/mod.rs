@@ -147,18 +147,10 @@ fn arguments(
     source: &Source,
     words: &[String],
 ) -> Vec<OsString> {
-    let mut arguments: Vec<OsString> = vec![
-        "--registry".into(),
-        registry.into(),
-        "--store".into(),
-        store.into(),
-        "run".into(),
-    ];
+    let mut arguments: Vec<OsString> =
+        vec!["--registry".into(), registry.into(), "--store".into(), store.into(), "run".into()];
     arguments.extend(served.then(|| "--lazy".into()));
-    arguments.extend([
-        format!("--runtime={}@{}", source.name, source.version).into(),
-        "--".into(),
-    ]);
+    arguments.extend([format!("--runtime={}@{}", source.name, source.version).into(), "--".into()]);
     arguments.extend(words.iter().map(OsString::from));
     arguments
 }
@@ -243,7 +235,8 @@ mod tests {
 
     fn check(dir: &Path, joblet_exec: &Path, record: bool) -> Result<Done, Error> {
         let (source, arch, emulator) = (&source(), Arch::NATIVE, None);
-        let check = Check { source, source_dir: dir, out: dir, arch, emulator, joblet_exec, record };
+        let check =
+            Check { source, source_dir: dir, out: dir, arch, emulator, joblet_exec, record };
         run(&check, &|_| ())
     }
 
@@ -275,10 +268,14 @@ mod tests {
 
     #[test]
     fn what_commands_read_is_recorded_each_from_a_store_of_its_own() {
-        let script = r#"[ "$6" = --lazy ] && mkdir "$4" && echo "0 5 isolated/$9" >>"$JOBLET_EXEC_READS""#;
+        let script =
+            r#"[ "$6" = --lazy ] && mkdir "$4" && echo "0 5 isolated/$9" >>"$JOBLET_EXEC_READS""#;
         let (dir, exec) = made(script);
         let done = check(dir.path(), &exec, true).unwrap();
-        assert_eq!((done.count, done.read.as_str()), (2, "0 5 isolated/python3\n0 5 isolated/python3\n0 5 isolated/fail\n"));
+        assert_eq!(
+            (done.count, done.read.as_str()),
+            (2, "0 5 isolated/python3\n0 5 isolated/python3\n0 5 isolated/fail\n")
+        );
     }
 
     #[test]

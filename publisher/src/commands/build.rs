@@ -158,9 +158,8 @@ fn with_frames(
     (part_size, jobs): (u64, NonZero<usize>),
     step: &dyn Fn(&str),
 ) -> Result<Packed, Error> {
-    let same = before.filter(|before| {
-        before.checksum == packed.checksum && before.index == Some(packed.index)
-    });
+    let same = before
+        .filter(|before| before.checksum == packed.checksum && before.index == Some(packed.index));
     let known = same.and_then(|before| before.zstd.as_ref());
     if known.map_or(Ok(false), |zstd| build_cache::has_frames(zstd, target))? {
         return Ok(packed);

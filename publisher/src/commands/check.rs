@@ -74,11 +74,11 @@ fn check_one(
     let check = Check { source, source_dir, out, arch, emulator, joblet_exec, record };
     let Done { count, read } = check::run(&check, note)?;
     let by = if native { "" } else { ", through qemu-user" };
-    let mut result = format!("checks passed: {count}{by}");
+    let result = format!("checks passed: {count}{by}");
     if record {
         let path = source_dir.join(READS);
         paths::write_below(&options.sources, &path, reads::render(&read, arch).as_bytes())?;
-        result += &format!("; {} written: build it once more", path.display());
+        return Ok(Some(format!("{result}; {} written: build it once more", path.display())));
     }
     Ok(Some(result))
 }

@@ -45,10 +45,8 @@ fn runs(index: &Index, read: &[Read]) -> Vec<Range<usize>> {
         for range in ranges.iter().filter(|range| range.start < size) {
             let (start, end) = (body + range.start, body + range.end.min(size));
             let first = starts.partition_point(|at| *at <= start) - 1;
-            for member in first..starts.partition_point(|at| *at < end) {
-                if std::mem::replace(&mut taken[member], true) {
-                    continue;
-                }
+            let held = first..starts.partition_point(|at| *at < end);
+            for member in held.filter(|member| !std::mem::replace(&mut taken[*member], true)) {
                 match runs.last_mut() {
                     Some(last) if last.end == member => last.end += 1,
                     _ => runs.push(member..member + 1),
@@ -62,7 +60,10 @@ fn runs(index: &Index, read: &[Read]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{pack, tree::{Node, Tree}};
+    use crate::{
+        pack,
+        tree::{Node, Tree},
+    };
     use std::num::NonZero;
 
     fn read(path: &str, ranges: &[Range<u64>]) -> Read {
@@ -73,13 +74,20 @@ mod tests {
     fn an_index_says_what_is_read_and_stays_the_same_index() {
         let mut tree = Tree::default();
         for (name, length) in [("a", 3 << 20), ("b", 2 << 20), ("c", 10)] {
-            let bytes: Vec<u8> = (0..length).map(|at: u32| (at % 251 + at / 7919 % 5) as u8).collect();
+            let bytes: Vec<u8> =
+                (0..length).map(|at: u32| u8::try_from(at % 251 + at / 7919 % 5).unwrap()).collect();
             tree.insert(name, Node::File { executable: false, content: bytes.into() }).unwrap();
         }
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("d-1.0.0-amd64.tar.gz");
-        let packed =
-            pack::pack(&tree, "name: d\n", "d-1.0.0", &archive, pack::MAX_PART, NonZero::<usize>::MIN);
+        let packed = pack::pack(
+            &tree,
+            "name: d\n",
+            "d-1.0.0",
+            &archive,
+            pack::MAX_PART,
+            NonZero::<usize>::MIN,
+        );
         let before = std::fs::read(index_path(&archive)).unwrap();
         let list = [
             read("b", &[0..64 << 10]),
@@ -97,10 +105,21 @@ mod tests {
         let runs = reads::of(&file, index.members().len());
         let mut seen: Vec<_> = runs.iter().cloned().flatten().collect();
         let place = |name: &str, offset| {
-            let at = index.entries().iter().position(|it| it.path == format!("isolated/{name}")).unwrap();
+            let at = index
+                .entries()
+                .iter()
+                .position(|it| it.path == format!("isolated/{name}"))
+                .unwrap();
             let at = index.places().nth(at).unwrap().body + offset;
             let mut end = 0;
-            index.members().iter().position(|it| { end += u64::from(it.unpacked); at < end }).unwrap()
+            index
+                .members()
+                .iter()
+                .position(|it| {
+                    end += u64::from(it.unpacked);
+                    at < end
+                })
+                .unwrap()
         };
         assert_eq!(seen[..3], [place("b", 0), place("c", 0), place("a", 1 << 20)]);
         // All of `b`, and nothing twice.

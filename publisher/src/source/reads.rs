@@ -13,7 +13,7 @@
 use super::{Source, multiarch};
 use crate::{error::Error, fs::paths};
 use joblet_format::Arch;
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, ops::Range, path::Path};
 
 /// The file's name.
 pub const READS: &str = "reads.txt";
@@ -54,7 +54,8 @@ pub fn read(sources: &Path, source: &Source, arch: Arch) -> Result<Vec<Read>, Er
 /// # Errors
 /// The line that is none.
 fn parse(text: &str, arch: Arch) -> Result<Vec<Read>, String> {
-    let lines = text.lines().zip(1..).filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        text.lines().zip(1..).filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|(line, number)| {
             let refuse = || format!("line {number}: is not `FIRST-LAST[,…] PATH`, in KiB");
@@ -88,15 +89,15 @@ pub fn render(recorded: &str, arch: Arch) -> String {
         let end = (offset + length).div_ceil(KIB).next_multiple_of(STEP);
         ranges.push(offset / KIB / STEP * STEP..end);
     }
-    let mut text = format!(
+    let mut text =
         "# What the checks read, in this order; joblet-publish check --record-reads wrote it.\n"
-    );
+            .to_owned();
     for path in order {
         let ranges = joined(steps.remove(path).unwrap_or_default());
         let ranges: Vec<_> =
             ranges.iter().map(|range| format!("{}-{}", range.start, range.end)).collect();
         let path = path.replace(multiarch(arch), MULTIARCH);
-        text += &format!("{} {path}\n", ranges.join(","));
+        _ = writeln!(text, "{} {path}", ranges.join(",")); // a String never fails
     }
     text
 }

@@ -86,7 +86,7 @@ fn zigzag(start: usize, from: usize) -> u64 {
 
 fn unzigzag(number: usize, from: usize) -> Option<usize> {
     let distance = number.div_ceil(2);
-    if number.is_multiple_of(2) { from.checked_add(distance) } else { from.checked_sub(distance) }
+    if number % 2 == 0 { from.checked_add(distance) } else { from.checked_sub(distance) }
 }
 
 /// The next number, of at most 28 bits.

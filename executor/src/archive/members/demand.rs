@@ -11,7 +11,7 @@ use super::pipeline::Packed;
 use super::source::ArchiveReader;
 use super::unit::Units;
 use super::worker::{Worker, resized};
-use super::{Extraction, MemberMap, tree};
+use super::{Extraction, MemberMap, pipeline, tree};
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::net::parts::Parts;
@@ -179,14 +179,23 @@ impl<'a> OnDemand<'a> {
 
     /// Fetches, until there is nothing more to fetch or that has failed. `turn` is called whenever that may
     /// be news for somebody who waits.
-    pub(crate) fn work(&self, duty: Duty, turn: &dyn Fn()) {
+    pub(crate) fn work(&self, duty: Duty, turn: &(dyn Fn() + Sync)) {
         let mut worker = match Worker::new(&self.extraction) {
             Ok(worker) => worker,
             Err(error) => return self.fail(error, &[], turn),
         };
         let mut buffer = Vec::new();
         while let Some(batch) = self.take(duty) {
-            if let Err(error) = self.fetch(&batch, &mut worker, &mut buffer, turn) {
+            let done = match duty {
+                Duty::Asked => self.fetch(&batch, &mut worker, &mut buffer, turn),
+                Duty::All => pipeline::run(
+                    &mut self.reader(&batch),
+                    &batch,
+                    &self.extraction,
+                    (&Progress::none(), &|unit| self.written(unit, turn)),
+                ),
+            };
+            if let Err(error) = done {
                 let away = matches!(error, Error::Net { .. });
                 self.fail(error, &batch, turn);
                 if away {
@@ -196,15 +205,16 @@ impl<'a> OnDemand<'a> {
         }
     }
 
-    /// Fetches what the file `entry` is made of, before there are threads that do.
+    /// Fetches what the file `entry` is made of, before there are threads that do; and with it, in one round trip,
+    /// some of what is read first.
     ///
     /// # Errors
     /// As [`super::unpack`].
     pub(crate) fn fetch_now(&self, entry: usize) -> Result<(), Error> {
         let mut worker = Worker::new(&self.extraction)?;
         while self.ask(entry, 0, u64::MAX) == Availability::Awaited {
-            let Some(unit) = self.take_asked() else { break };
-            self.fetch(&[unit], &mut worker, &mut Vec::new(), &|| ())?;
+            let Some(batch) = self.take_now() else { break };
+            self.fetch(&batch, &mut worker, &mut Vec::new(), &|| ())?;
         }
         Ok(())
     }
@@ -236,8 +246,14 @@ impl<'a> OnDemand<'a> {
         let mut state = self.lock();
         let mut waited = false;
         loop {
-            if state.failed || state.left == 0 {
+            if state.failed || state.left == 0 || state.closed && duty == Duty::Asked {
                 return None;
+            }
+            if state.closed {
+                let rest = state.take_rest();
+                if !rest.is_empty() {
+                    return Some(rest);
+                }
             }
             if let Some(unit) = state.pop_asked() {
                 return Some(self.extend(&mut state, unit, AT_ONCE));
@@ -265,11 +281,14 @@ impl<'a> OnDemand<'a> {
         }
     }
 
-    fn take_asked(&self) -> Option<usize> {
+    fn take_now(&self) -> Option<Vec<usize>> {
         let mut state = self.lock();
         let unit = state.pop_asked()?;
         state.units[unit] = Stage::Taken;
-        Some(unit)
+        let mut batch = self.early(&mut state, AT_ONCE);
+        batch.push(unit);
+        batch.sort_unstable();
+        Some(batch)
     }
 
     /// Takes the next ones of those that are read first, up to `most` bytes.
@@ -306,13 +325,8 @@ impl<'a> OnDemand<'a> {
         (unit..end).collect()
     }
 
-    fn fetch(
-        &self,
-        batch: &[usize],
-        worker: &mut Worker<'_>,
-        buffer: &mut Vec<u8>,
-        turn: &dyn Fn(),
-    ) -> Result<(), Error> {
+    /// Reads the units `batch`.
+    fn reader(&self, batch: &[usize]) -> ArchiveReader<'a> {
         let units = &self.extraction.units.list;
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for &unit in batch {
@@ -323,23 +337,38 @@ impl<'a> OnDemand<'a> {
                 _ => ranges.push(start..end),
             }
         }
-        let mut source = ArchiveReader::some(self.parts, ranges).at(self.starts.clone());
+        ArchiveReader::some(self.parts, ranges).at(self.starts.clone())
+    }
+
+    fn fetch(
+        &self,
+        batch: &[usize],
+        worker: &mut Worker<'_>,
+        buffer: &mut Vec<u8>,
+        turn: &dyn Fn(),
+    ) -> Result<(), Error> {
+        let (units, mut source) = (&self.extraction.units.list, self.reader(batch));
         for &unit in batch {
             source.read(unit, resized(buffer, units[unit].length), &Progress::none())?;
             worker.unit(unit, buffer)?;
-            let mut state = self.lock();
-            state.units[unit] = Stage::Written;
-            state.left -= 1;
-            if let Some(at) = state.awaited.iter().position(|awaited| *awaited == unit) {
-                state.awaited.swap_remove(at);
-                state.last = Instant::now();
-            }
-            (state.away, state.given_up) = (None, false);
-            drop(state);
-            self.changed.notify_all();
-            turn();
+            self.written(unit, turn);
         }
         Ok(())
+    }
+
+    /// Records that a unit is here.
+    fn written(&self, unit: usize, turn: &dyn Fn()) {
+        let mut state = self.lock();
+        state.units[unit] = Stage::Written;
+        state.left -= 1;
+        if let Some(at) = state.awaited.iter().position(|awaited| *awaited == unit) {
+            state.awaited.swap_remove(at);
+            state.last = Instant::now();
+        }
+        (state.away, state.given_up) = (None, false);
+        drop(state);
+        self.changed.notify_all();
+        turn();
     }
 
     /// Gives back what was taken, if the network may come back; else this is the end.
@@ -373,6 +402,16 @@ impl<'a> OnDemand<'a> {
 }
 
 impl State {
+    /// Takes all that nobody fetches.
+    fn take_rest(&mut self) -> Vec<usize> {
+        let missing = |unit: &usize| self.units[*unit] == Stage::Missing;
+        let rest: Vec<_> = (0..self.units.len()).filter(missing).collect();
+        for unit in &rest {
+            self.units[*unit] = Stage::Taken;
+        }
+        rest
+    }
+
     fn pop_asked(&mut self) -> Option<usize> {
         while let Some(unit) = self.asked.pop_front() {
             if self.units[unit] == Stage::Missing {

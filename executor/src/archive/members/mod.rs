@@ -217,7 +217,7 @@ fn whole(
     let extraction = Extraction { archive: name, index, plan, units, root: into, wanted: None };
     tree::directories(&extraction)?;
     let all: Vec<_> = (0..extraction.units.list.len()).collect();
-    pipeline::run(&mut archive, &all, &extraction, progress)?;
+    pipeline::run(&mut archive, &all, &extraction, (progress, &|_| ()))?;
     archive.finish(checksum)?;
     tree::finish(&extraction, extraction.plan.shared())
 }

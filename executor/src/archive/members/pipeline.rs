@@ -35,7 +35,7 @@ pub(super) trait Packed {
 /// The number of a member, and the buffer that begins with it.
 type Job = (usize, Vec<u8>);
 
-/// Reads the members `numbers` and unpacks them into the extraction's tree.
+/// Reads the members `numbers` and unpacks them into the extraction's tree; `done` is called with each.
 ///
 /// Its threads have ended when this returns: jobs are forked from a process with one.
 ///
@@ -45,7 +45,7 @@ pub(super) fn run(
     archive: &mut impl Packed,
     numbers: &[usize],
     extraction: &Extraction<'_>,
-    progress: &Progress,
+    (progress, done): (&Progress, &(dyn Fn(usize) + Sync)),
 ) -> Result<(), Error> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let count = worker_count(&extraction.units, cores);
@@ -55,7 +55,7 @@ pub(super) fn run(
         let mut threads = Vec::new();
         for worker in workers {
             let queue = &queue;
-            match thread::Builder::new().spawn_scoped(scope, move || work(worker, queue)) {
+            match thread::Builder::new().spawn_scoped(scope, move || work(worker, queue, done)) {
                 Ok(thread) => threads.push(thread),
                 // Fewer do, where the number of threads is limited.
                 Err(_) if !threads.is_empty() => break,
@@ -104,10 +104,13 @@ fn feed(
 }
 
 /// Unpacks members until there are no more or somebody has failed.
-fn work(mut worker: Worker<'_>, queue: &WorkQueue) {
+fn work(mut worker: Worker<'_>, queue: &WorkQueue, done: &dyn Fn(usize)) {
     while let Some((number, member)) = queue.take_job() {
         match worker.unit(number, &member) {
-            Ok(()) => queue.put_free(member),
+            Ok(()) => {
+                queue.put_free(member);
+                done(number);
+            }
             Err(error) => queue.fail(error),
         }
     }

@@ -101,7 +101,8 @@ impl Update {
         let links = || self.take(&extraction, |source| matches!(source, FileSource::Same(_)));
         thread::scope(|scope| {
             let linking = thread::Builder::new().spawn_scoped(scope, links);
-            let fetched = pipeline::run(&mut ranges, &self.plan.members, &extraction, progress);
+            let fetched =
+                pipeline::run(&mut ranges, &self.plan.members, &extraction, (progress, &|_| ()));
             let linked = match linking {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
                 // On this thread, where the number of threads is limited.
