@@ -74,8 +74,9 @@ mod tests {
     fn an_index_says_what_is_read_and_stays_the_same_index() {
         let mut tree = Tree::default();
         for (name, length) in [("a", 3 << 20), ("b", 2 << 20), ("c", 10)] {
-            let bytes: Vec<u8> =
-                (0..length).map(|at: u32| u8::try_from(at % 251 + at / 7919 % 5).unwrap()).collect();
+            let bytes: Vec<u8> = (0..length)
+                .map(|at: u32| u8::try_from(at % 251 + at / 7919 % 5).unwrap())
+                .collect();
             tree.insert(name, Node::File { executable: false, content: bytes.into() }).unwrap();
         }
         let dir = tempfile::tempdir().unwrap();
