@@ -245,7 +245,7 @@ static RUNNABLE: Opt<Vec<Arch>> = arch("which; all: this machine's, and what qem
 
 static RECORD_READS: Opt<()> = Opt::switch(
     "--record-reads",
-    "write reads.txt beside the manifest: what a job that is started before its runtime has arrived gets first",
+    "write reads.txt beside the manifest: what jobs get first that begin before their runtime is here",
 );
 
 pub(super) static CHECK: Command<Parsed> = Command {
