@@ -55,7 +55,7 @@ const NO_COLOR: &str = "NO_COLOR";
 const TERM: &str = "TERM";
 
 /// The environment variables that this program reads, for the manual page.
-pub const VARIABLES: [(&str, &str); 20] = [
+pub const VARIABLES: [(&str, &str); 21] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
