@@ -260,7 +260,7 @@ fn a_job_can_do_nothing_to_who_serves_it() {
     }
 }
 
-/// SEC-F09: the index that the registry stands for says other things than the archive: another name, other lengths, or
+/// SEC-F09: the index that the registry stands for says other things than the archive: another name, another mode, or
 /// another hash.
 #[test]
 fn an_index_that_lies_ends_in_an_error_and_installs_nothing() {
@@ -269,11 +269,10 @@ fn an_index_that_lies_ends_in_an_error_and_installs_nothing() {
         let entry = entries.iter_mut().find(|entry| entry.path.ends_with("zz/held")).unwrap();
         entry.path = entry.path.replace("held", "hemp");
     };
-    let resized: Lie = |_, entries| {
-        let at = entries.iter().position(|entry| entry.path.ends_with("zz/held")).unwrap();
-        // As many blocks as before, so that it fits the members.
-        let Body::File { pieces, .. } = &mut entries[at].body else { panic!() };
-        pieces.last_mut().unwrap().size -= 1;
+    let made_executable: Lie = |_, entries| {
+        let entry = entries.iter_mut().find(|entry| entry.path.ends_with("zz/held")).unwrap();
+        let Body::File { executable, .. } = &mut entry.body else { panic!() };
+        *executable = true;
     };
     let rehashed: Lie = |members, _| {
         let at = members.len() - 8;
@@ -281,7 +280,7 @@ fn an_index_that_lies_ends_in_an_error_and_installs_nothing() {
     };
     for (lie, name, rule) in [
         (renamed, "hemp", "tar header does not match the index"),
-        (resized, "held", "tar header does not match the index"),
+        (made_executable, "held", "tar header does not match the index"),
         (rehashed, "held", "checksum differs"),
     ] {
         let Some((mut cold, host)) = held(None, Encoding::Members) else { return };

@@ -120,6 +120,7 @@ mod tests {
         assert_eq!(with(&file, &runs[1..]), with(&GZIP, &runs[1..]));
     }
 
+    /// SEC-F08
     #[test]
     fn what_makes_no_sense_is_left_out() {
         let file = with(&GZIP, &[0..2, 8..20, 1..2]);
