@@ -92,7 +92,6 @@ pub(crate) fn joined() -> Vec<Case> {
             new().file("d/new", "n").file("d/.wh..wh..opq", ""),
             "d/new n, !d/one, !d/sub",
         ),
-        made("SEC-G04", new().file(".wh..wh..opq", ""), "!d, !file"),
         // A hard link to what a lower layer has is that file.
         made("SEC-G05", new().hard_link("third", "twin"), "third old"),
         made(
@@ -211,6 +210,7 @@ pub(crate) fn hostile() -> Vec<Case> {
         over("SEC-G03", new().file("lib/.wh.so", ""), link),
         over("SEC-G03", new().file("file/.wh.x", ""), link),
         over("SEC-G04", new().file("lib/.wh..wh..opq", ""), link),
+        over("SEC-G04", new().file(".wh..wh..opq", ""), "a whiteout of everything"),
         over(
             "SEC-G05",
             new().file(".wh.file", "").hard_link("h", "file"),

@@ -102,6 +102,8 @@ impl Layer {
                     self.hide(tree, &join(parent, name))?;
                 }
             }
+            // The specification hides all; a mount of overlayfs hides nothing at its root.
+            Change::Empty([]) => return Err(tree.refuse("a whiteout of everything")),
             Change::Empty(directory) => {
                 if self.enters(tree, directory)? {
                     self.hide_below(tree, directory)?;
