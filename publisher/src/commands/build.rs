@@ -1,7 +1,7 @@
 //! `build`: inputs → tree → gate → archive → record.
 
 use super::make::{BuildInput, Builder, BuiltTree};
-use super::{arches, sources};
+use super::{arches, packing::Packing, sources};
 use crate::cli::args::Selection;
 use crate::error::Error;
 use crate::lock::{self, Input};
@@ -209,7 +209,10 @@ fn build_one(
     warnings.extend(unanswered.iter().map(|what| format!("{what}, which the build does not do")));
     step("packing");
     let (directory, jobs) = (build_input.source.directory(), builder.jobs);
-    let packed = pack::pack(&tree, &runtime_yml, &directory, target, options.part_size, jobs)?;
+    let report = Packing::new(&step);
+    let report = |done, total| report.report(done, total);
+    let size = options.part_size;
+    let packed = pack::pack_reported(&tree, &runtime_yml, &directory, target, size, jobs, &report)?;
     let contents = contents::list(&tree, &components);
     let sbom = sbom::document(
         build_input.source,

@@ -135,29 +135,26 @@ impl<'w> Builder<'w> {
         step: &(dyn Fn(&str) + Sync),
     ) -> Result<(), Error> {
         let BuildInput { source, arch, .. } = *build_input;
-        let due = finish::is_due(tree, arch);
-        if !due && source.run.is_empty() {
+        if !finish::is_due(tree, arch) && source.run.is_empty() {
             return Ok(());
         }
-        let working = self.working_tree(build_input, tree, spool, false)?;
-        if due {
-            finish::triggers(tree, arch, &working, spool, step)?;
-        }
+        let mut working = self.working_tree(build_input, tree, spool, false)?;
+        finish::triggers(tree, arch, &mut working, None, spool, step)?;
         if source.run.is_empty() {
             return ld_cache::write(tree, arch);
         }
         // Once more elsewhere, in another order of files: what differs would differ on another machine, too.
         let mut again = tree.clone();
-        let other = self.working_tree(build_input, &again, spool, true)?;
-        for words in &source.run {
-            step(&format!("running {}", words.join(" ")));
-            working.run(words)?;
-            other.run(words)?;
+        let mut other = self.working_tree(build_input, &again, spool, true)?;
+        for (tree, working) in [(&mut *tree, &mut working), (&mut again, &mut other)] {
+            for words in &source.run {
+                step(&format!("running {}", words.join(" ")));
+                working.run(words)?;
+            }
+            let changed = working.take(tree, spool)?;
+            finish::triggers(tree, arch, working, Some(&changed), spool, step)?;
+            ld_cache::write(tree, arch)?;
         }
-        working.take(tree, spool)?;
-        other.take(&mut again, spool)?;
-        ld_cache::write(tree, arch)?;
-        ld_cache::write(&mut again, arch)?;
         let differences = working_tree::differences(tree, &again)?;
         if differences.is_empty() {
             return Ok(());

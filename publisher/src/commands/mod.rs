@@ -14,6 +14,7 @@ mod make;
 mod new;
 mod oci;
 mod outdated;
+mod packing;
 mod publish;
 mod published;
 mod release;

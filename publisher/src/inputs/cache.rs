@@ -9,6 +9,7 @@ use crate::{
     inputs::{
         download::{Body, Fault, MAX_UNKNOWN, Received, copy, download, limit},
         locations::Places,
+        progress::Progress,
     },
     lock::{Input, Kind},
     net::http,
@@ -19,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     thread,
 };
@@ -53,7 +54,7 @@ impl Store<'_> {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let Some(input) = inputs.get(index) else { return };
-                if let Err(error) = self.ensure(input, &|bytes| progress.received(bytes)) {
+                if let Err(error) = self.ensure(input, &|bytes| progress.received(index, bytes)) {
                     next.store(inputs.len(), Ordering::Relaxed); // no thread starts another input
                     let mut failed =
                         failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -62,7 +63,7 @@ impl Store<'_> {
                     }
                     return;
                 }
-                progress.done();
+                progress.done(index);
             }
         };
         thread::scope(|scope| {
@@ -191,44 +192,6 @@ fn size(path: &Path) -> Result<u64, Error> {
     std::fs::metadata(path).map(|it| it.len()).map_err(Error::file("read", path))
 }
 
-/// The progress of all inputs.
-struct Progress<'n> {
-    note: &'n (dyn Fn(&str) + Sync),
-    inputs: usize,
-    done: AtomicUsize,
-    /// Bytes fetched.
-    bytes: AtomicU64,
-}
-
-impl<'n> Progress<'n> {
-    fn new(inputs: &[Input], note: &'n (dyn Fn(&str) + Sync)) -> Self {
-        Self { note, inputs: inputs.len(), done: AtomicUsize::new(0), bytes: AtomicU64::new(0) }
-    }
-
-    fn done(&self) {
-        self.done.fetch_add(1, Ordering::Relaxed);
-        self.report();
-    }
-
-    /// Counts received bytes, and reports after each MiB.
-    fn received(&self, bytes: u64) {
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before >> 20 != (before + bytes) >> 20 {
-            self.report();
-        }
-    }
-
-    #[allow(clippy::cast_precision_loss)] // one digit after the point is shown
-    fn report(&self) {
-        let (done, all) = (self.done.load(Ordering::Relaxed), self.inputs);
-        let fetched = match self.bytes.load(Ordering::Relaxed) {
-            0 => String::new(),
-            bytes => format!(", {:.1} MB fetched", bytes as f64 / 1e6),
-        };
-        (self.note)(&format!("inputs: {done} of {all}{fetched}"));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,25 +272,6 @@ mod tests {
         mirrors.snapshot = Some(format!("{address}/s"));
         let paths = files(cache.path(), Some(&Places::from(mirrors)), &[old]).unwrap();
         assert_eq!(paths::read(&paths[0]).unwrap(), b"old");
-    }
-
-    #[test]
-    fn progress_is_reported_in_inputs_and_bytes() {
-        let said = Mutex::new(Vec::new());
-        let note = |text: &str| said.lock().unwrap().push(text.to_owned());
-        let progress = Progress::new(&[input("a", b"a"), input("b", b"b")], &note);
-        progress.done();
-        for _ in 0..4 {
-            progress.received(600_000);
-        }
-        progress.done();
-        let want = [
-            "inputs: 1 of 2",
-            "inputs: 1 of 2, 1.2 MB fetched",
-            "inputs: 1 of 2, 2.4 MB fetched",
-            "inputs: 2 of 2, 2.4 MB fetched",
-        ];
-        assert_eq!(*said.lock().unwrap(), want);
     }
 
     #[test]

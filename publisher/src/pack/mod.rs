@@ -79,10 +79,26 @@ pub fn pack(
     part_size: u64,
     jobs: NonZero<usize>,
 ) -> Result<Packed, Error> {
+    pack_reported(tree, runtime_yml, directory, target, part_size, jobs, &|_, _| {})
+}
+
+/// As [`pack`]; `report` is called with the bytes of the tree that are packed, and with all of them.
+///
+/// # Errors
+/// As [`pack`].
+pub(crate) fn pack_reported(
+    tree: &Tree,
+    runtime_yml: &str,
+    directory: &str,
+    target: &Path,
+    part_size: u64,
+    jobs: NonZero<usize>,
+    report: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Packed, Error> {
     let stream = Stream::new(directory, tree, runtime_yml)?;
     let mut parts = Parts::new(target, part_size)?;
     let put = |member: &[u8], whole: &Sha256| parts.put(member, whole);
-    let Written { mut packed, file, hash, .. } = write(stream, target, jobs, put)?;
+    let Written { mut packed, file, hash, .. } = write(stream, target, jobs, put, report)?;
     packed.parts = parts.publish(&file, &hash)?;
     Ok(packed)
 }
@@ -99,7 +115,7 @@ pub fn dry_run(
     jobs: NonZero<usize>,
 ) -> Result<(Packed, Index), Error> {
     let stream = Stream::new(directory, tree, runtime_yml)?;
-    let Written { packed, index, .. } = write(stream, target, jobs, |_, _| Ok(()))?;
+    let Written { packed, index, .. } = write(stream, target, jobs, |_, _| Ok(()), &|_, _| {})?;
     Ok((packed, index))
 }
 
@@ -119,14 +135,17 @@ fn write(
     target: &Path,
     jobs: NonZero<usize>,
     mut put: impl FnMut(&[u8], &Sha256) -> Result<(), Error> + Send,
+    report: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Written, Error> {
     let (unpacked_size, entries) = (stream.unpacked_size(), stream.items.len() as u64);
-    let (mut size, mut hash, mut members) = (0, Sha256::new(), Vec::new());
+    let (mut size, mut done, mut hash, mut members) = (0, 0, Sha256::new(), Vec::new());
     let mut pieces: Vec<Vec<Piece>> = vec![Vec::new(); stream.items.len()];
     let reading = |error| Error::file("pack", target)(error);
     parallel::make(&stream, jobs, reading, |made| {
         put(&made.bytes, &hash)?;
         size += made.bytes.len() as u64;
+        done += u64::from(made.member.unpacked);
+        report(done, unpacked_size);
         hash.update(&made.bytes);
         members.push(made.member);
         for (item, piece) in &made.pieces {

@@ -19,7 +19,8 @@ const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 /// What of a package is kept, by its first component.
 const KEPT: [&str; 8] = ["bin", "sbin", "lib", "lib64", "usr", "etc", "tmp", "var"];
 
-/// What below `var` is kept: files that programs of the package read. Nobody writes there in a job.
+/// What below `var` is kept: files that programs of the package read, and directories that those write to which
+/// finish the tree. Nobody writes there in a job.
 const KEPT_VAR: &str = "var/lib/";
 
 /// What no job needs: manuals, translations, completions of shells, and what only a running system uses.
@@ -349,7 +350,7 @@ fn kept(path: &str, is_dir: bool) -> bool {
         return false;
     }
     if first == "var" {
-        return !is_dir && path.starts_with(KEPT_VAR);
+        return path.starts_with(KEPT_VAR);
     }
     match path.strip_prefix("usr/share/doc/") {
         // Licences stay; a directory appears with its first file.

@@ -1,4 +1,7 @@
-//! What triggers of packages and `run` do: caches and lists that programs of the tree make of the tree.
+//! What triggers of packages do: caches and lists that programs of the tree make of the tree.
+//!
+//! A step is done once at first, and again when something else changes what it reads, as dpkg does it.
+//! (deb-triggers(5).)
 
 use crate::{
     error::Error,
@@ -8,23 +11,65 @@ use crate::{
 use joblet_format::Arch;
 use std::path::Path;
 
-/// A step: its command, and where its program and what it works on must lie for it to be done.
+/// Most steps of one tree, all rounds together: two steps could go on changing what the other one reads.
+const MAX_STEPS: usize = 100;
+
+/// A cache of fonts is valid for the time of their directory, which in a runtime is that of `SOURCE_DATE_EPOCH`.
+const FONTS: &str = "\
+for dir in /usr/share/fonts /usr/local/share/fonts /usr/share/texmf/fonts; do
+    [ ! -d $dir ] || find $dir -type d -exec touch -d @$SOURCE_DATE_EPOCH {} +
+done
+exec fc-cache --system-only --force";
+
+/// What tex-common's trigger does: lists of files, of fonts and of hyphenation, and the formats of programs.
+const TEX: &str = "\
+set -e
+mkdir -p /var/lib/texmf/tex/generic/config /var/lib/texmf/web2c
+update-texmf
+update-updmap --quiet
+update-language --quiet
+update-fmtutil --quiet
+mktexlsr >/dev/null 2>&1
+updmap-sys --nohash >/dev/null 2>/tmp/log || { cat /tmp/log >&2; exit 1; }
+fmtutil-sys --strict --no-error-if-no-engine=luajittex,mfluajit,luajithbtex --all >/tmp/log 2>&1 ||
+    { tail -n 20 /tmp/log >&2; exit 1; }
+rm -f /var/lib/texmf/web2c/*.log /var/lib/texmf/web2c/*/*.log
+exec mktexlsr /var/lib/texmf >/dev/null 2>&1";
+
+/// A step: its command, and where its program and what it reads must lie for it to be done.
 struct Step {
     program: String,
-    wanted: String,
+    /// Files, or directories with files; one of them is enough.
+    reads: Vec<String>,
     words: Vec<String>,
 }
 
 impl Step {
-    fn new(program: &str, wanted: &str, words: &[&str]) -> Self {
-        let words = words.iter().map(|word| (*word).to_owned()).collect();
-        Self { program: program.to_owned(), wanted: wanted.to_owned(), words }
+    fn new(program: &str, reads: &[&str], words: &[&str]) -> Self {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Self { program: program.to_owned(), reads: owned(reads), words: owned(words) }
     }
 
     fn is_due(&self, tree: &Tree) -> bool {
         let files = |path: &str| tree.below(path).any(|(_, node)| !matches!(node, Node::Dir));
         tree.file(&self.program).is_some()
-            && (tree.file(&self.wanted).is_some() || files(&self.wanted))
+            && self.reads.iter().any(|path| tree.file(path).is_some() || files(path))
+    }
+
+    /// Whether it reads one of the `changed` paths.
+    fn is_touched(&self, changed: &[String]) -> bool {
+        let below = |path: &String, dir: &String| {
+            path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        changed
+            .iter()
+            .any(|path| *path == self.program || self.reads.iter().any(|dir| below(path, dir)))
+    }
+
+    fn run(&self, working: &WorkingTree, step: &(dyn Fn(&str) + Sync)) -> Result<(), Error> {
+        let name = self.program.rsplit('/').next().unwrap_or_default();
+        step(&format!("running {name}"));
+        working.run(&self.words)
     }
 }
 
@@ -41,39 +86,59 @@ fn steps(tree: &Tree, arch: Arch) -> Vec<Step> {
     let mut steps = vec![
         Step::new(
             "usr/bin/update-mime-database",
-            "usr/share/mime/packages",
+            &["usr/share/mime/packages"],
             &["/usr/bin/update-mime-database", "/usr/share/mime"],
         ),
         Step::new(
             &format!("{pixbuf}/gdk-pixbuf-query-loaders"),
-            &loaders,
+            &[&loaders],
             &["/bin/sh", "-c", &list],
         ),
         Step::new(
             &format!("{glib}/gio-querymodules"),
-            &format!("{lib}/gio/modules"),
+            &[&format!("{lib}/gio/modules")],
             &[&format!("/{glib}/gio-querymodules"), &format!("/{lib}/gio/modules")],
         ),
         Step::new(
             &format!("{glib}/glib-compile-schemas"),
-            "usr/share/glib-2.0/schemas",
+            &["usr/share/glib-2.0/schemas"],
             &[&format!("/{glib}/glib-compile-schemas"), "/usr/share/glib-2.0/schemas"],
         ),
-        Step::new(graphviz, &format!("{lib}/graphviz"), &[&format!("/{graphviz}"), "-c"]),
+        Step::new(graphviz, &[&format!("{lib}/graphviz")], &[&format!("/{graphviz}"), "-c"]),
         Step::new(
             "usr/sbin/update-dictcommon-aspell",
-            "var/lib/dictionaries-common/aspell",
+            &["var/lib/dictionaries-common/aspell"],
             &["/usr/sbin/update-dictcommon-aspell"],
         ),
         Step::new(
             "usr/sbin/aspell-autobuildhash",
-            "usr/bin/aspell",
+            &["usr/bin/aspell", "var/lib/dictionaries-common/aspell"],
             &["/usr/sbin/aspell-autobuildhash", "--force"],
         ),
         Step::new(
             "usr/sbin/update-gsfontmap",
-            "var/lib/ghostscript",
+            &["var/lib/ghostscript", "etc/ghostscript"],
             &["/usr/sbin/update-gsfontmap"],
+        ),
+        Step::new(
+            "usr/bin/fc-cache",
+            &["usr/share/fonts", "usr/local/share/fonts", "etc/fonts"],
+            &["/bin/sh", "-c", FONTS],
+        ),
+        Step::new(
+            "usr/bin/helpztags",
+            &["usr/share/vim"],
+            &["/bin/sh", "-c", "exec helpztags /usr/share/vim/vim[0-9]*/doc"],
+        ),
+        Step::new(
+            "usr/sbin/update-default-wordlist",
+            &["var/lib/dictionaries-common/wordlist"],
+            &["/usr/sbin/update-default-wordlist", "--rebuild"],
+        ),
+        Step::new(
+            "usr/sbin/update-fmtutil",
+            &["usr/share/texlive/texmf-dist", "usr/share/texmf", "etc/texmf"],
+            &["/bin/sh", "-c", TEX],
         ),
     ];
     steps.retain(|step| step.is_due(tree));
@@ -86,22 +151,36 @@ pub fn is_due(tree: &Tree, arch: Arch) -> bool {
 }
 
 /// Does what triggers of the packages would, in `working`, which holds `tree`; what comes out is taken into
-/// `tree`.
+/// `tree`. With the paths that were `changed`, those alone that read one of them.
 ///
 /// # Errors
 /// As [`WorkingTree::run`] and [`WorkingTree::take`].
 pub fn triggers(
     tree: &mut Tree,
     arch: Arch,
-    working: &WorkingTree,
+    working: &mut WorkingTree,
+    changed: Option<&[String]>,
     spool_dir: &Path,
     step: &(dyn Fn(&str) + Sync),
 ) -> Result<(), Error> {
-    for Step { words, program, .. } in steps(tree, arch) {
-        step(&format!("running {}", program.rsplit('/').next().unwrap_or_default()));
-        working.run(&words)?;
+    let mut due: Vec<Step> = steps(tree, arch);
+    due.retain(|it| changed.is_none_or(|changed| it.is_touched(changed)));
+    for _ in 0..MAX_STEPS {
+        if due.is_empty() {
+            break;
+        }
+        let now = due.remove(0);
+        now.run(working, step)?;
+        let changed = working.take(tree, spool_dir)?;
+        // What a step itself has made is not a reason to do it again.
+        let others = steps(tree, arch).into_iter().filter(|it| it.words != now.words);
+        for other in others.filter(|it| it.is_touched(&changed)) {
+            if !due.iter().any(|it| it.words == other.words) {
+                due.push(other);
+            }
+        }
     }
-    working.take(tree, spool_dir).map(drop)
+    Ok(())
 }
 
 /// Enables every module of PHP for every way of running it, as `phpenmod` does: a link whose name begins with

@@ -4,7 +4,7 @@
 
 use crate::{
     error::Error,
-    tree::{Node, Tree, cacerts, finish, ld_cache, link_path, scripts::Effects},
+    tree::{Node, Tree, accounts, cacerts, finish, ld_cache, link_path, scripts::Effects},
 };
 use joblet_format::Arch;
 use std::path::Path;
@@ -19,18 +19,14 @@ const JAVA_STORE: &str = "etc/ssl/certs/java/cacerts";
 
 /// Files that a package's script or the installer would write. `resolv.conf` and `hostname` are
 /// empty: they are there for a launcher to mount over.
-const FILES: [(&str, &str); 6] = [
-    (
-        "etc/passwd",
-        "root:x:0:0:root:/work:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-    ),
-    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+const FILES: [(&str, &str); 5] = [
     (
         "etc/nsswitch.conf",
         "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n\
          protocols: files\nservices: files\n",
     ),
     ("etc/hosts", "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"),
+    ("etc/networks", "default\t\t0.0.0.0\nloopback\t127.0.0.0\nlink-local\t169.254.0.0\n"),
     ("etc/hostname", ""),
     ("etc/resolv.conf", ""),
 ];
@@ -77,6 +73,7 @@ pub fn apply<'l>(
     for (path, text) in FILES {
         tree.supply(path, file(text.as_bytes().to_vec())).map_err(refused)?;
     }
+    accounts::supply(tree).and_then(|()| time_zone(tree)).map_err(refused)?;
     for (from, to) in COPIES {
         if let Some((executable, content)) = tree.file(from) {
             let content = content.clone();
@@ -86,7 +83,8 @@ pub fn apply<'l>(
     certificates(tree)?.map_err(refused)?;
     // One path of the JDK for both architectures before what its packages say.
     java(tree, arch).and_then(|()| effects.apply(tree)).map_err(refused)?;
-    alternatives(tree).map_err(refused)?;
+    effects.add_users(tree)?;
+    alternatives(tree).and_then(|()| shells(tree)).map_err(refused)?;
     finish::php_modules(tree)?;
     ld_cache::write(tree, arch)?;
     check_links(tree, links, manifest)?;
@@ -95,6 +93,26 @@ pub fn apply<'l>(
 
 fn file(bytes: Vec<u8>) -> Node {
     Node::File { executable: false, content: bytes.into() }
+}
+
+/// UTC, as tzdata's script chooses where nobody is asked. Java and R look for the zone's name.
+fn time_zone(tree: &mut Tree) -> Result<(), String> {
+    if tree.file("usr/share/zoneinfo/Etc/UTC").is_none() {
+        return Ok(());
+    }
+    tree.supply("etc/timezone", file(b"Etc/UTC\n".to_vec()))?;
+    tree.supply("etc/localtime", Node::Link("../usr/share/zoneinfo/Etc/UTC".into()))
+}
+
+/// The list of shells, as debianutils makes it: of the shells that packages name, those that are there.
+fn shells(tree: &mut Tree) -> Result<(), String> {
+    let mut list = String::from("# /etc/shells: valid login shells\n");
+    for shell in ["sh", "bash", "dash", "fish", "ksh", "mksh", "rbash", "tcsh", "zsh"] {
+        if tree.file(&format!("usr/bin/{shell}")).is_some() {
+            list += &format!("/bin/{shell}\n/usr/bin/{shell}\n");
+        }
+    }
+    tree.supply("etc/shells", file(list.into_bytes()))
 }
 
 /// The bundle that programs read, out of the certificates that Debian ships one by one.
@@ -264,6 +282,23 @@ mod tests {
                 "usr/bin/python3 -> python3.11",
                 "usr/bin/sh -> bash",
             ]
+        );
+    }
+
+    #[test]
+    fn users_shells_and_the_time_zone_are_those_of_a_debian() {
+        let tree = tree(&["usr/bin/dash", "usr/bin/zsh", "usr/share/zoneinfo/Etc/UTC"]);
+        let text =
+            |path: &str| String::from_utf8(tree.file(path).unwrap().1.read().unwrap()).unwrap();
+        assert!(text("etc/passwd").contains("\nwww-data:x:33:33:"));
+        assert!(text("etc/group").contains("\nshadow:x:42:\n"));
+        let shells = "# /etc/shells: valid login shells\n/bin/sh\n/usr/bin/sh\n/bin/dash\n/usr/bin/dash\n\
+                      /bin/zsh\n/usr/bin/zsh\n";
+        assert_eq!(text("etc/shells"), shells);
+        assert_eq!(text("etc/timezone"), "Etc/UTC\n");
+        assert_eq!(
+            links(&tree),
+            ["etc/localtime -> ../usr/share/zoneinfo/Etc/UTC", "usr/bin/sh -> dash"]
         );
     }
 

@@ -5,6 +5,7 @@
 //!
 //! In: the members of packages, and a manifest. Out: one [`Tree`], assembled, repaired and checked.
 
+mod accounts;
 pub mod assemble;
 mod cacerts;
 pub mod content;

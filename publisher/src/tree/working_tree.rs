@@ -96,9 +96,12 @@ impl WorkingTree {
                 command.arg("--bind").arg(bind);
             }
         }
-        for (name, value) in
-            [("LC_ALL", "C.UTF-8"), ("TZ", "UTC0"), ("SOURCE_DATE_EPOCH", &self.epoch)]
-        {
+        for (name, value) in [
+            ("LC_ALL", "C.UTF-8"),
+            ("TZ", "UTC0"),
+            ("SOURCE_DATE_EPOCH", &self.epoch),
+            ("FORCE_SOURCE_DATE", "1"), // TeX's own dates, too
+        ] {
             command.arg("--env").arg(format!("{name}={value}"));
         }
         command.arg("--").args(words);
@@ -110,12 +113,13 @@ impl WorkingTree {
         Err(failed(format!("{status}:\n  {end}")))
     }
 
-    /// Brings what was changed into `tree`; contents lie in a nameless file in `spool_dir`. Returns the paths.
+    /// Brings what was changed since the last time into `tree`; contents lie in a nameless file in `spool_dir`.
+    /// Returns the paths.
     ///
     /// # Errors
     /// [`Error::Tool`] for what is not a file, directory or link, and names that are not UTF-8;
     /// [`Error::File`].
-    pub fn take(&self, tree: &mut Tree, spool_dir: &Path) -> Result<Vec<String>, Error> {
+    pub fn take(&mut self, tree: &mut Tree, spool_dir: &Path) -> Result<Vec<String>, Error> {
         let root = &self.joblet_exec.root();
         let after = stamps(root)?;
         let mut changed = Vec::new();
@@ -138,6 +142,7 @@ impl WorkingTree {
                 changed.push(path.clone());
             }
         }
+        self.before = after;
         Ok(changed)
     }
 }

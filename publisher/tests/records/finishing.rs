@@ -64,6 +64,37 @@ run:
     assert_eq!(checksum(&world.read("dist/records/demo/1.0.0.json")), checksum(&first));
 }
 
+/// As dpkg's triggers: a cache is made of what packages brought, and again of what `run` adds.
+#[test]
+fn what_run_changes_sets_off_triggers_again() {
+    let Ok(bytes) = fs::read("/bin/busybox") else { return skip("no static /bin/busybox here") };
+    let cache = b"#!/bin/sh\nbusybox ls /usr/share/fonts >/var/cache/list\n";
+    let files: [(&str, &[u8]); 3] = [
+        ("./usr/bin/busybox", &bytes),
+        ("./usr/bin/fc-cache", cache),
+        ("./usr/share/fonts/a", b"x"),
+    ];
+    let control = "Package: demo\nVersion: 1\n";
+    let package = ("debian/pool/demo_1_all.deb".into(), debs::deb_with(control, "", &files));
+    let world = World::new();
+    for (run, length) in [
+        ("", 2),                                                            // a
+        ("run: [[sh, -c, \"echo x >/usr/share/fonts/b\"]]\n", 4),           // a, b
+        ("run: [[sh, -c, \"echo x >/etc/x; busybox rm /var/cache/list\"]]\n", 0), // not set off
+    ] {
+        let more = format!("links: {{ usr/bin/sh: busybox }}\n{run}");
+        world.runtime("1.0.0", std::slice::from_ref(&package), &more);
+        world.build(&line("")).done();
+        let contents = format!("dist/records/demo/1.0.0.files/{}.contents.txt", Arch::NATIVE);
+        let contents = world.read(&contents);
+        let listed = contents.lines().find(|line| line.ends_with("var/cache/list"));
+        let want = (length > 0).then(|| format!("file\t{length}\t"));
+        assert_eq!(listed.is_some(), want.is_some(), "{run}: {contents}");
+        assert!(listed.zip(want).is_none_or(|(line, want)| line.starts_with(&want)), "{run}: {listed:?}");
+        fs::remove_dir_all(world.path("dist")).unwrap();
+    }
+}
+
 #[test]
 fn files_that_differ_between_two_runs_are_named() {
     let Some(package) = busybox("") else { return skip("no static /bin/busybox here") };
@@ -88,12 +119,12 @@ fn files_that_differ_between_two_runs_are_named() {
 #[test]
 fn a_maintainer_script_is_done_or_named_and_a_release_needs_an_answer() {
     let postinst = "#!/bin/sh\nset -e\nupdate-alternatives --install /usr/bin/convert convert \
-                    /usr/share/demo/convert 50\nuseradd demo\n";
+                    /usr/share/demo/convert 50\nadduser --system demo\nusermod -L demo\n";
     let control = "Package: demo\nVersion: 1\n";
     let files: [(&str, &[u8]); 1] = [("./usr/share/demo/convert", b"x")];
     let package = ("debian/pool/demo_1_all.deb".into(), debs::deb_with(control, postinst, &files));
     let world = World::new();
-    let said = "demo: its postinst runs `useradd`";
+    let said = "demo: its postinst runs `usermod`";
     world.runtime("1.0.0", std::slice::from_ref(&package), "");
     let outcome = world.build("--arch amd64");
     let want = format!("warning: demo@1.0.0 amd64: {said}, which the build does not do\n");

@@ -29,20 +29,28 @@ pub(super) fn on(library: &str, place: Option<&str>, locked: &BTreeSet<String>) 
             " (it lies in /{dir}, where the loader does not look: name that in etc/ld.so.conf.d)"
         );
     }
-    let known = PACKAGES.iter().find(|(name, _)| *name == library);
-    let Some(package) =
-        known.map(|(_, package)| (*package).to_owned()).or_else(|| by_rule(library))
-    else {
-        return String::new();
-    };
-    // Debian renamed packages for times of 64 bits.
-    for name in [package.clone(), format!("{package}t64")] {
-        if locked.contains(&name) {
-            return format!(" (Debian: {name}, which is in the lock, has lost it)");
-        }
+    let known = PACKAGES.iter().any(|(name, _)| *name == library);
+    let Some(package) = package(library) else { return String::new() };
+    if let Some(name) = locked_as(&package, locked) {
+        return format!(" (Debian: {name}, which is in the lock, has lost it)");
     }
-    let perhaps = if known.is_some() { "" } else { "perhaps " };
+    let perhaps = if known { "" } else { "perhaps " };
     format!(" (Debian: {perhaps}{package})")
+}
+
+/// Whether the package of `library` is in the lock, so that the library was left out.
+pub(super) fn is_locked(library: &str, locked: &BTreeSet<String>) -> bool {
+    package(library).is_some_and(|package| locked_as(&package, locked).is_some())
+}
+
+fn package(library: &str) -> Option<String> {
+    let known = PACKAGES.iter().find(|(name, _)| *name == library);
+    known.map(|(_, package)| (*package).to_owned()).or_else(|| by_rule(library))
+}
+
+/// What `package` is called in the lock: Debian renamed packages for times of 64 bits.
+fn locked_as(package: &str, locked: &BTreeSet<String>) -> Option<String> {
+    [package.to_owned(), format!("{package}t64")].into_iter().find(|name| locked.contains(name))
 }
 
 /// What Debian's policy (8.1) calls the package of a library: `libfoo.so.1` → `libfoo1`, `libfoo-2.so.1` or

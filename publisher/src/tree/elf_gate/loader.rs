@@ -55,6 +55,12 @@ impl<'t> Loader<'t> {
         debian && !looked && !interpreters::is_program(path)
     }
 
+    /// Whether the object at `path` is a library of a package of Debian.
+    pub(super) fn is_library(&self, path: &str) -> bool {
+        let debian = self.tree.owner(path).is_some_and(crate::tree::assemble::is_deb);
+        debian && is_shared_object(path)
+    }
+
     /// The libraries that the object at `path` names and the loader would not find.
     ///
     /// Of a program that users call, these are also the libraries of its libraries. Anything else is loaded

@@ -49,6 +49,8 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
     let Gate { runtime, arch, allow_missing, locked } = *gate;
     let loader = Loader::new(tree, arch)?;
     let (mut faults, mut optional) = (Faults::new(), Faults::new());
+    // What a library in a default directory lacks, until it is known whether anything names that library.
+    let (mut named, mut libraries) = (BTreeSet::new(), Vec::new());
     for (path, node) in tree.iter() {
         let Node::File { executable, content } = node else { continue };
         if !(*executable || loader::is_shared_object(path)) {
@@ -79,16 +81,28 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
                         faults.entry(fault).or_default().push(path.to_owned());
                     }
                 }
-                let kind = if loader.is_plugin(path) { &mut optional } else { &mut faults };
                 for library in loader.missing(path, &needs) {
                     if !allow_missing.contains(&library) {
                         let advice = advice::on(&library, loader.place(&library), locked);
                         let fault = format!("library {library} is missing{advice}");
-                        kind.entry(fault).or_default().push(path.to_owned());
+                        if loader.is_plugin(path) {
+                            optional.entry(fault).or_default().push(path.to_owned());
+                        } else if loader.is_library(path) && !advice::is_locked(&library, locked) {
+                            libraries.push((fault, path, needs.name(path).to_owned()));
+                        } else {
+                            faults.entry(fault).or_default().push(path.to_owned());
+                        }
                     }
                 }
+                named.extend(needs.libraries);
             }
         }
+    }
+    // What a library cannot do without its package depends on. One that nothing names is loaded by a program that
+    // goes on without it, as a plugin is.
+    for (fault, path, soname) in libraries {
+        let kind = if named.contains(&soname) { &mut faults } else { &mut optional };
+        kind.entry(fault).or_default().push(path.to_owned());
     }
     if faults.is_empty() {
         return Ok(lines(&optional).into_iter().map(|line| format!("optional: {line}")).collect());
@@ -200,6 +214,13 @@ pub(super) mod tests {
         tree.remove("usr/lib/y/plugin.so");
         put(&mut tree, "usr/lib/liby.so.1", &elf(62, "/ld.so", "libgomp.so.1"));
         tree.own("usr/lib/liby.so.1".into(), "y_1_amd64.deb".into());
+        assert!(run(&tree, Arch::Amd64, &[]).is_err(), "its library was left out");
+        put(&mut tree, "usr/lib/libz.so.1", &elf(62, "/ld.so", "libother.so.1"));
+        tree.own("usr/lib/libz.so.1".into(), "z_1_amd64.deb".into());
+        tree.remove("usr/lib/liby.so.1");
+        let notes = run(&tree, Arch::Amd64, &[]).unwrap();
+        assert!(notes[0].contains("libother.so.1 is missing"), "nothing names it: {notes:?}");
+        put(&mut tree, "usr/bin/x", &elf(62, "/ld.so", "libz.so.1"));
         assert!(run(&tree, Arch::Amd64, &[]).is_err(), "a library is no plugin");
     }
 

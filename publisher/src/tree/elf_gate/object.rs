@@ -24,6 +24,14 @@ pub(super) struct Needs {
     pub(super) runpaths: Vec<String>,
 }
 
+impl Needs {
+    /// What other objects call the one at `path`.
+    pub(super) fn name<'n>(&'n self, path: &'n str) -> &'n str {
+        let file = path.rsplit('/').next().unwrap_or(path);
+        if self.soname.is_empty() { file } else { &self.soname }
+    }
+}
+
 /// The needs of `content`; none if it is no ELF object.
 ///
 /// # Errors

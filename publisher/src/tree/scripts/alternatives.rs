@@ -29,7 +29,12 @@ struct Link {
 pub(super) fn read(call: &Call) -> Result<Option<Alternative>, Fault> {
     let is = |word: &Option<String>, text: &str| word.as_deref() == Some(text);
     let Some(at) = call.iter().position(|word| is(word, "--install")) else { return Ok(None) };
-    let unknown = || Fault("update-alternatives with words that only running it would tell".into());
+    let unknown = || {
+        Fault::new(
+            "update-alternatives",
+            "calls `update-alternatives` with words that only running it would tell",
+        )
+    };
     let words = |from: usize, count: usize| {
         let words = call.get(from..from + count)?.iter().cloned();
         words.collect::<Option<Vec<String>>>()
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said_and_other_calls_are_none() {
         let error = all("update-alternatives --install /usr/bin/x x $(which y) 5").unwrap_err();
-        assert!(error.0.contains("only running it would tell"), "{error:?}");
+        assert!(error.what.contains("only running it would tell"), "{error:?}");
         assert_eq!(all("update-alternatives --remove x /usr/bin/x"), Ok(vec![]));
         assert!(all("update-alternatives --install x x /usr/bin/y 5").is_err(), "no absolute path");
     }

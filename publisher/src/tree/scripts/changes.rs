@@ -1,4 +1,4 @@
-//! `ucf`, `cp`, `mv` and `ln` in maintainer scripts → files and links, where all words are known.
+//! `ucf`, `cp`, `install`, `mv` and `ln` in maintainer scripts → files and links, where all words are known.
 //!
 //! Conditions are not looked at, so nothing is done that could be wrong in a new tree: what is there stays, and
 //! nothing is moved away. Most of these commands tidy up after older versions, of which nothing is here.
@@ -23,15 +23,19 @@ pub(super) enum Change {
 /// Words that are not known, or more of them than these.
 pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
     let name = super::name(call);
-    let unknown = || Fault(format!("runs `{name}` with words that only running it would tell"));
+    let unknown =
+        || Fault::new(name, format!("runs `{name}` with words that only running it would tell"));
     let words: Option<Vec<&str>> = call.iter().skip(1).map(Option::as_deref).collect();
     let Some(words) = words else { return Err(unknown()) };
-    let operands: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with('-')).collect();
+    let operands = operands(name, &words);
+    let makes_dirs = words.iter().any(|word| matches!(*word, "-d" | "--directory"));
     let recursive = words.iter().any(|word| matches!(*word, "-a" | "-r" | "-R"));
     let absolute = |path: &str| path.strip_prefix('/').map(str::to_owned);
     let change = match (name, operands.as_slice()) {
-        ("ucf", [_]) => return Ok(None), // --purge FILE
-        ("ucf" | "cp", [from, to]) if !recursive => {
+        ("ucf", [_]) => return Ok(None),                  // --purge FILE
+        ("install", _) if makes_dirs => return Ok(None),  // who writes there makes them
+        ("install", ["/dev/null", _]) => return Ok(None), // an empty file
+        ("ucf" | "cp" | "install", [from, to]) if !recursive => {
             let file = from.rsplit('/').next().unwrap_or(from);
             let to = if to.ends_with('/') { format!("{to}{file}") } else { (*to).to_owned() };
             absolute(from).zip(absolute(&to)).map(|(from, to)| Change::Copy(from, to))
@@ -45,6 +49,29 @@ pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
         _ => None,
     };
     change.map(Some).ok_or_else(unknown)
+}
+
+/// Options of these programs whose next word is a value.
+fn has_value(program: &str, option: &str) -> bool {
+    match program {
+        "ucf" => matches!(option, "-S" | "--sum-file" | "--src-dir" | "--state-dir"),
+        "install" => matches!(option, "-g" | "--group" | "-m" | "--mode" | "-o" | "--owner"),
+        _ => false,
+    }
+}
+
+/// The words that are neither options nor their values.
+fn operands<'w>(program: &str, words: &[&'w str]) -> Vec<&'w str> {
+    let mut words = words.iter();
+    let mut operands = Vec::new();
+    while let Some(word) = words.next() {
+        if has_value(program, word) {
+            words.next();
+        } else if !word.starts_with('-') {
+            operands.push(*word);
+        }
+    }
+    operands
 }
 
 impl Change {
@@ -75,7 +102,7 @@ impl Change {
     pub(super) fn fault(&self, tree: &Tree) -> Option<Fault> {
         let there = |path: &str| tree.resolve(&merged_path(path)).is_some();
         match self {
-            Self::Move(from) if there(from) => Some(Fault(format!("moves `/{from}`"))),
+            Self::Move(from) if there(from) => Some(Fault::new("mv", format!("moves `/{from}`"))),
             Self::Copy(..) | Self::Link(..) | Self::Move(_) => None,
         }
     }
@@ -93,7 +120,8 @@ mod tests {
             let content = path.as_bytes().to_vec().into();
             tree.insert(path, Node::File { executable: false, content }).unwrap();
         }
-        let script = "ucf --three-way /usr/share/a/x.conf /etc/a.conf; cp -p /usr/share/a/x.conf /etc/a.d/\n\
+        let script = "ucf --three-way --sum-file /usr/share/a/x.md5sums /usr/share/a/x.conf /etc/a.conf; install -d /etc/e; \
+                      install -m 644 -o root /usr/share/a/x.conf /etc/i.conf; install --mode 644 /dev/null /etc/e/f; cp -p /usr/share/a/x.conf /etc/a.d/\n\
                       cp /usr/share/a/x.conf /etc/there; cp /gone /etc/b; ln -sf tool /bin/t; ln -s /gone /etc/c\n\
                       ucf --purge /etc/d; mv /etc/old /etc/new; mv /etc/there /etc/away";
         let calls = shell::calls(script, &["configure"]);
@@ -105,6 +133,8 @@ mod tests {
         for (path, want) in [
             ("etc/a.conf", Some("usr/share/a/x.conf")),
             ("etc/a.d/x.conf", Some("usr/share/a/x.conf")),
+            ("etc/i.conf", Some("usr/share/a/x.conf")),
+            ("etc/e/f", None),
             ("etc/there", Some("etc/there")),
             ("usr/bin/t", Some("usr/bin/tool")),
             ("etc/b", None),
@@ -114,15 +144,17 @@ mod tests {
             assert_eq!(text(path).as_deref(), want.map(str::as_bytes), "{path}");
         }
         let faults: Vec<_> = changes.iter().filter_map(|change| change.fault(&tree)).collect();
-        assert_eq!(faults, [Fault("moves `/etc/there`".into())]);
+        assert_eq!(faults, [Fault::new("mv", "moves `/etc/there`")]);
     }
 
     #[test]
     fn what_is_not_known_is_said() {
-        for script in ["cp $(x) /etc/y", "cp -a /a /b", "ln /a /b", "cp a b", "mv /a /b /c"] {
+        for script in
+            ["cp $(x) /etc/y", "cp -a /a /b", "ln /a /b", "cp a b", "mv /a /b /c", "install a b"]
+        {
             let calls = shell::calls(script, &[]);
             assert!(
-                read(&calls[0]).unwrap_err().0.contains("only running it would tell"),
+                read(&calls[0]).unwrap_err().what.contains("only running it would tell"),
                 "{script}"
             );
         }

@@ -18,7 +18,12 @@ impl Diversions {
         if call.iter().flatten().any(|word| other.contains(&word.as_str())) {
             return Ok(());
         }
-        let unknown = || Fault("dpkg-divert with words that only running it would tell".into());
+        let unknown = || {
+            Fault::new(
+                "dpkg-divert",
+                "calls `dpkg-divert` with words that only running it would tell",
+            )
+        };
         let words = words.ok_or_else(unknown)?;
         let (mut package, mut to, mut path) = (String::new(), None, None);
         let mut rest = words.iter().skip(1);

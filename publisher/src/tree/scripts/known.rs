@@ -1,57 +1,95 @@
-//! Packages whose scripts were read by people: what they do is done by a fix-up, or no job needs it.
+//! What the scripts of some packages do that would be named, and why a runtime lacks nothing without it.
+//!
+//! An answer is for one command, file or trigger of a package, as its scripts in bookworm and trixie were read by
+//! people: what another version does besides is named.
 
-/// In byte order.
-const KNOWN: [&str; 37] = [
-    "base-files",
-    "base-passwd",
-    "bash",
-    "bsdutils",
-    "ca-certificates",
-    "ca-certificates-java",
-    "coreutils",
-    "dash",
-    "debconf",
-    "debianutils",
-    "dictionaries-common",
-    "dpkg",
-    "fontconfig-config",
-    "init-system-helpers",
-    "libc-bin",
-    "libc6",
-    "libc6-dev",
-    "libgcrypt20",
-    "libgssapi-krb5-2",
-    "libpam-modules",
-    "libpam-runtime",
-    "libpam0g",
-    "login",
-    "man-db",
-    "netbase",
-    "openssl",
-    "passwd",
-    "perl-base",
-    "procps",
-    "python3",
-    "python3-minimal",
-    "readline-common",
-    "tzdata",
-    "ucf",
-    "usr-is-merged",
-    "usrmerge",
-    "util-linux",
+/// What the build does in another way: package, and what its script does. In byte order.
+const DONE: [(&str, &str); 21] = [
+    // `accounts`.
+    ("base-passwd", "update-passwd"),
+    // `fixups`: the bundle of all certificates, and the JDK's.
+    ("ca-certificates", "/etc/ca-certificates.conf"),
+    ("ca-certificates", "/etc/ca-certificates.conf.dpkg-new"),
+    ("ca-certificates-java", "/var/lib/ca-certificates-java/fresh"),
+    ("ca-certificates-java", "java"),
+    ("ca-certificates-java", "keytool"),
+    // `fixups`: `/bin/sh`.
+    ("dash", "cp"),
+    ("dash", "dpkg-divert"),
+    ("dash", "ln"),
+    ("dash", "mv"),
+    // `fixups`: files of the same content.
+    ("netbase", "/etc/hosts"),
+    ("netbase", "/etc/networks"),
+    // `python.compile`: hooks that compile, and how they are configured.
+    ("python3", "*.rtupdate"),
+    ("python3", "/etc/python3/debian_config"),
+    ("python3.N", "*.rtinstall"),
+    ("python3.N-minimal", "*.rtinstall"),
+    // `fixups`: UTC.
+    ("tzdata", "/etc/timezone"),
+    ("tzdata", "ln"),
+    ("tzdata", "mv"),
+    // `assemble`: `/usr` is merged in every tree.
+    ("usrmerge", "convert-etc-shells"),
+    ("usrmerge", "convert-usrmerge"),
 ];
 
-/// Whether the scripts of `package` are known to need nothing else.
-pub(super) fn is_covered(package: &str) -> bool {
-    KNOWN.contains(&package) || is_python(package)
+/// What no job has a use for. In byte order.
+const DROPPED: [(&str, &str); 23] = [
+    // Tell daemons.
+    ("base-passwd", "nscd"),
+    ("dbus", "dbus-send"),
+    ("dbus", "notify-reboot-required"),
+    // Compiles what other packages have for Emacs, each of which is named.
+    ("dictionaries-common", "emacs-package-install"),
+    // Of dictionaries for ispell, each of which is named.
+    ("dictionaries-common", "update-default-ispell"),
+    // Messages in colours.
+    ("dpkg", "setup_colors"),
+    ("emacs-nox", "emacs-install"),
+    ("emacsen-common", "emacs-package-install"),
+    // Restart services of an older libc.
+    ("libc6", "ischroot"),
+    ("libc6", "systemd"),
+    ("libc6", "telinit"),
+    // Looks for files of an older version.
+    ("libgcrypt20", "clean-up-unmanaged-libraries"),
+    // The answer to a question that nobody is asked: without it there is a default.
+    ("libpaper1", "/etc/papersize.dpkg-inst"),
+    ("libpaper1", "run-parts"),
+    // Files of comments.
+    ("libwrap0", "/etc/hosts.allow"),
+    ("libwrap0", "/etc/hosts.deny"),
+    // Makes lists of manuals.
+    ("man-db", "runuser"),
+    ("man-db", "setpriv"),
+    // Renames the group of an older version.
+    ("openssh-client", "groupmod"),
+    // Passwords.
+    ("passwd", "shadowconfig"),
+    // ConTeXt makes its list when it runs first.
+    ("tex-common", "mtxrun"),
+    // Paper, as above.
+    ("texlive-base", "texlive-base"),
+    ("texlive-base", "tl-paper"),
+];
+
+/// Whether what a script of `package` does with `object`, a command, a file or a trigger, needs nothing else.
+pub(super) fn is_answered(package: &str, object: &str) -> bool {
+    let package = without_version(package);
+    DONE.binary_search(&(package, object)).is_ok()
+        || DROPPED.binary_search(&(package, object)).is_ok()
 }
 
-/// `python3.11`, `libpython3.11-minimal`, …: they compile their modules, which `python.compile` does.
-fn is_python(package: &str) -> bool {
-    let package = package.strip_prefix("lib").unwrap_or(package);
-    package.strip_prefix("python3.").is_some_and(|rest| {
-        rest.trim_end_matches("-minimal").bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// One name for the interpreters of all versions: `python3.11-minimal` → `python3.N-minimal`.
+fn without_version(package: &str) -> &str {
+    let Some(rest) = package.strip_prefix("python3.") else { return package };
+    match rest.trim_start_matches(|digit: char| digit.is_ascii_digit()) {
+        "" => "python3.N",
+        "-minimal" => "python3.N-minimal",
+        _ => package,
+    }
 }
 
 #[cfg(test)]
@@ -59,15 +97,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_packages() {
-        assert!(KNOWN.is_sorted());
-        for (package, known) in [
-            ("dash", true),
-            ("python3.11-minimal", true),
-            ("python3.11-doc", false),
-            ("git", false),
+    fn an_answer_is_for_one_command_of_a_package() {
+        assert!(DONE.is_sorted() && DROPPED.is_sorted());
+        for (package, object, answered) in [
+            ("dash", "mv", true),
+            ("dash", "make", false),
+            ("git", "mv", false),
+            ("python3.11-minimal", "*.rtinstall", true),
+            ("python3.11-doc", "*.rtinstall", false),
         ] {
-            assert_eq!(is_covered(package), known, "{package}");
+            assert_eq!(is_answered(package, object), answered, "{package} {object}");
         }
     }
 }

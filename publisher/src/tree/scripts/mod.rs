@@ -5,19 +5,28 @@
 
 mod alternatives;
 mod changes;
+mod commands;
 mod coverage;
 mod diversions;
 mod known;
 mod shell;
 mod tokens;
+mod users;
 
 pub(crate) use diversions::Diversions;
 
-use crate::tree::{Tree, assemble::Package};
+use crate::{
+    error::Error,
+    tree::{
+        Tree,
+        assemble::{Package, merged_path},
+    },
+};
 use alternatives::Alternative;
 use changes::Change;
 use shell::Call;
 use std::collections::{BTreeMap, BTreeSet};
+use users::Users;
 
 /// The control files of a package that say what is done when it is installed; empty where it has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,9 +39,20 @@ pub struct Scripts {
     pub triggers: String,
 }
 
-/// What a script does and no build does, in words that follow the package's name.
+/// What a script does and no build does.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Fault(String);
+struct Fault {
+    /// The command, file or trigger: `known` has answers for some.
+    object: String,
+    /// In words that follow the package's name.
+    what: String,
+}
+
+impl Fault {
+    fn new(object: &str, what: impl Into<String>) -> Self {
+        Self { object: object.to_owned(), what: what.into() }
+    }
+}
 
 /// What the scripts of all packages do together.
 #[derive(Debug, Default)]
@@ -42,7 +62,12 @@ pub struct Effects {
     alternatives: Vec<Alternative>,
     /// Files that are copied, moved and linked, and the package that does it.
     changes: Vec<(String, Change)>,
-    /// Package → what is not done.
+    users: Users,
+    /// Package and a trigger that it waits for, which no build does.
+    awaited: Vec<(String, String)>,
+    /// Triggers that packages set off by name.
+    activated: BTreeSet<String>,
+    /// Package → the first thing that is not done.
     faults: BTreeMap<String, Fault>,
 }
 
@@ -52,6 +77,7 @@ impl Effects {
         let mut effects = Self::default();
         for package in packages {
             effects.read(&package.name(), &package.scripts);
+            effects.users.read_sysusers(&package.members);
         }
         effects
     }
@@ -65,7 +91,7 @@ impl Effects {
             }
         }
         if !postinst.is_empty() && !is_shell(postinst) {
-            faults.push(Fault("has a postinst that is not a shell script".into()));
+            faults.push(Fault::new("", "has a postinst that is not a shell script"));
         }
         for call in shell_calls(postinst, &["configure", ""]) {
             let read = match name(&call) {
@@ -73,17 +99,24 @@ impl Effects {
                     alternatives::read(&call).map(|read| self.alternatives.extend(read))
                 }
                 "dpkg-divert" => self.diversions.read(&call),
-                "ucf" | "cp" | "mv" | "ln" => changes::read(&call).map(|read| {
+                "ucf" | "cp" | "install" | "mv" | "ln" => changes::read(&call).map(|read| {
                     self.changes.extend(read.map(|change| (package.to_owned(), change)));
                 }),
+                "dpkg-trigger" => {
+                    let words = call.iter().skip(1).flatten();
+                    self.activated.extend(words.filter(|word| !word.starts_with('-')).cloned());
+                    Ok(())
+                }
+                program if users::is_known(program) => self.users.read(&call),
                 _ => coverage::fault(&call).map_or(Ok(()), Err),
             };
             faults.extend(read.err());
         }
-        faults.extend(coverage::trigger(triggers));
-        if let Some(fault) = faults.into_iter().next().filter(|_| !known::is_covered(package)) {
-            self.faults.insert(package.to_owned(), fault);
-        }
+        let awaited = coverage::awaited(triggers).into_iter();
+        self.awaited.extend(awaited.map(|trigger| (package.to_owned(), trigger)));
+        self.activated.extend(coverage::activated(triggers));
+        let fault = faults.into_iter().find(|fault| !known::is_answered(package, &fault.object));
+        self.faults.extend(fault.map(|fault| (package.to_owned(), fault)));
     }
 
     /// Makes the links and copies in `tree`. What stands at such a place already stays.
@@ -95,12 +128,27 @@ impl Effects {
         self.changes.iter().try_for_each(|(_, change)| change.apply(tree))
     }
 
+    /// Adds the users and groups that packages need to the files of `tree`.
+    ///
+    /// # Errors
+    /// [`Error::File`]; [`Error::Config`] where something stands in the way.
+    pub(crate) fn add_users(&self, tree: &mut Tree) -> Result<(), Error> {
+        self.users.apply(tree)
+    }
+
     /// The packages whose scripts do what no build does, and what; without those in `answers` and those of
     /// which nothing is in `tree`.
     pub(crate) fn unanswered(&self, tree: &Tree, answers: impl Fn(&str) -> bool) -> Vec<String> {
         let mut faults = self.faults.clone();
         for (package, change) in &self.changes {
-            if let Some(fault) = change.fault(tree).filter(|_| !known::is_covered(package)) {
+            let answered = |fault: &Fault| known::is_answered(package, &fault.object);
+            if let Some(fault) = change.fault(tree).filter(|fault| !answered(fault)) {
+                faults.entry(package.clone()).or_insert(fault);
+            }
+        }
+        for (package, trigger) in &self.awaited {
+            if self.is_set_off(tree, package, trigger) && !known::is_answered(package, trigger) {
+                let fault = Fault::new(trigger, format!("waits for the trigger `{trigger}`"));
                 faults.entry(package.clone()).or_insert(fault);
             }
         }
@@ -108,7 +156,18 @@ impl Effects {
         let present: BTreeSet<String> = owners.into_iter().map(package_name).collect();
         let open =
             faults.iter().filter(|(package, _)| !answers(package) && present.contains(*package));
-        open.map(|(package, Fault(what))| format!("{package}: its postinst {what}")).collect()
+        open.map(|(package, fault)| format!("{package}: its postinst {}", fault.what)).collect()
+    }
+}
+
+impl Effects {
+    /// Whether another package than `package` sets off the `trigger`: by its name, or with a file at or below it.
+    fn is_set_off(&self, tree: &Tree, package: &str, trigger: &str) -> bool {
+        let Some(path) = trigger.strip_prefix('/') else { return self.activated.contains(trigger) };
+        let path = merged_path(path);
+        let owners = tree.below(&path).map(|(path, _)| path).chain([path.as_str()]);
+        let mut owners = owners.filter_map(|path| tree.owner(path));
+        owners.any(|owner| package_name(owner) != package)
     }
 }
 
@@ -153,9 +212,12 @@ mod tests {
     fn scripts_leave_what_they_make_and_what_they_do_not() {
         let packages = [
             package("a_1_all.deb", "ucf /usr/share/a_1_all.deb/x.ini /etc/x.ini", ""),
-            package("b_1_all.deb", "useradd b\nmktexlsr", ""),
-            package("c_1_all.deb", ":", "interest /x"),
-            package("dash_1_all.deb", "ln -s a b", ""),
+            package("b_1_all.deb", "usermod b\nupdate-xmlcatalog", ""),
+            package("c_1_all.deb", ":", "interest /usr/share/a_1_all.deb\ninterest x\n"),
+            package("d_1_all.deb", ":", "interest /usr/share/d_1_all.deb\ninterest y\n"),
+            package("e_1_all.deb", ":", "interest z\n"),
+            package("f_1_all.deb", "dpkg-trigger --no-await z", ""),
+            package("dash_1_all.deb", "ln -s a $(b)", ""),
         ];
         let effects = Effects::read_all(&packages);
         let mut tree = crate::tree::assemble::assemble_packages(packages.into(), "m".as_ref(), &[])
@@ -165,10 +227,15 @@ mod tests {
         assert_eq!(tree.file("etc/x.ini").unwrap().1.read().unwrap(), b"a_1_all.deb");
         assert_eq!(
             effects.unanswered(&tree, |_| false),
-            ["b: its postinst runs `useradd`", "c: its postinst waits for the trigger `/x`"]
+            [
+                "b: its postinst runs `usermod`",
+                "c: its postinst waits for the trigger `/usr/share/a_1_all.deb`",
+                "e: its postinst waits for the trigger `z`"
+            ]
         );
-        assert_eq!(effects.unanswered(&tree, |package| package == "b").len(), 1);
+        let answered = |package: &str| matches!(package, "b" | "e");
+        assert_eq!(effects.unanswered(&tree, answered).len(), 1);
         tree.remove("usr/share/c_1_all.deb/x.ini");
-        assert_eq!(effects.unanswered(&tree, |package| package == "b").len(), 0);
+        assert_eq!(effects.unanswered(&tree, answered).len(), 0);
     }
 }

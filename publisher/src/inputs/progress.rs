@@ -1,0 +1,159 @@
+//! How far fetching has come: per cent, speed, what is left, and which input is waited for.
+
+use crate::lock::Input;
+use joblet_format::text;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Least time between two reports.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long after the first byte speed and what is left are estimated.
+const ESTIMATED_AFTER: Duration = Duration::from_secs(1);
+
+/// The progress of all inputs of one tree, reported to the user in one line.
+pub(super) struct Progress<'n> {
+    note: &'n (dyn Fn(&str) + Sync),
+    /// Name and length in bytes of each.
+    inputs: Vec<(String, Option<u64>)>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Number of inputs that are there.
+    done: usize,
+    /// Their length, in bytes.
+    present: u64,
+    /// Bytes that have arrived of those that are being fetched, by their place in the list.
+    open: BTreeMap<usize, u64>,
+    /// Bytes that have arrived, all together.
+    fetched: u64,
+    /// When the first of them did.
+    begin: Option<Instant>,
+    reported: Option<Instant>,
+}
+
+impl<'n> Progress<'n> {
+    pub(super) fn new(inputs: &[Input], note: &'n (dyn Fn(&str) + Sync)) -> Self {
+        let inputs = inputs.iter().map(|input| (input.file_name().to_owned(), input.size));
+        Self { note, inputs: inputs.collect(), state: Mutex::default() }
+    }
+
+    /// Counts `bytes` that have arrived of the input at `index`.
+    pub(super) fn received(&self, index: usize, bytes: u64) {
+        let mut state = self.lock();
+        *state.open.entry(index).or_default() += bytes;
+        state.fetched += bytes;
+        state.begin.get_or_insert_with(Instant::now);
+        if state.reported.is_none_or(|last| last.elapsed() >= PAUSE) {
+            self.report(&mut state);
+        }
+    }
+
+    /// The input at `index` is there.
+    pub(super) fn done(&self, index: usize) {
+        let mut state = self.lock();
+        state.open.remove(&index);
+        state.done += 1;
+        state.present += self.inputs.get(index).and_then(|(_, size)| *size).unwrap_or_default();
+        self.report(&mut state);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn report(&self, state: &mut State) {
+        state.reported = Some(Instant::now());
+        let elapsed = state.begin.map_or(Duration::ZERO, |begin| begin.elapsed());
+        (self.note)(&self.line(state, elapsed));
+    }
+
+    /// The line, `elapsed` after the first byte: what matters most stands first, since its end may have no room.
+    fn line(&self, state: &State, elapsed: Duration) -> String {
+        let count = self.inputs.len();
+        if state.fetched == 0 {
+            return format!("inputs: {} of {count}", state.done);
+        }
+        let name = |index: &usize| self.inputs.get(*index);
+        // A transfer that began anew may have counted more than there is.
+        let arrived = state.open.iter().map(|(index, bytes)| {
+            name(index).and_then(|(_, size)| *size).map_or(*bytes, |size| size.min(*bytes))
+        });
+        let here = state.present + arrived.sum::<u64>();
+        let total = self.inputs.iter().map(|(_, size)| *size).sum::<Option<u64>>();
+        let rate = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let rate = (elapsed >= ESTIMATED_AFTER).then(|| (state.fetched * 1000 / rate).max(1));
+        let mut line = match total.filter(|total| *total > 0) {
+            Some(total) => {
+                let percent = here.min(total) * 100 / total;
+                format!("fetching {percent} % of {}", text::size(total))
+            }
+            None => format!("fetching {} of {count} inputs", state.done),
+        };
+        if let Some(rate) = rate {
+            line += &format!(", {}/s", text::size(rate));
+            if let Some(total) = total {
+                let seconds = total.saturating_sub(here) / rate;
+                line += &format!(", {}:{:02} left", seconds / 60, seconds % 60);
+            }
+        }
+        if let Some((name, _)) = state.open.keys().next().and_then(name) {
+            line += &format!(", waiting for {name}");
+            if state.open.len() > 1 {
+                line += &format!(" and {} more", state.open.len() - 1);
+            }
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Kind;
+    use joblet_format::Checksum;
+
+    fn input(name: &str, size: Option<u64>) -> Input {
+        let sha256 = Checksum::from_digest([0; 32]);
+        Input { kind: Kind::Deb, name: format!("debian/pool/{name}"), size, sha256 }
+    }
+
+    #[test]
+    fn per_cent_speed_and_what_is_waited_for_are_said() {
+        let note = |_: &str| {};
+        let inputs =
+            [input("a", Some(1_000_000)), input("b", Some(3_000_000)), input("c", Some(0))];
+        let progress = Progress::new(&inputs, &note);
+        let line = |seconds| progress.line(&progress.lock(), Duration::from_secs(seconds));
+        progress.done(0);
+        assert_eq!(line(0), "inputs: 1 of 3");
+        progress.received(1, 1_000_000);
+        assert_eq!(line(0), "fetching 50 % of 4.0 MB, waiting for b");
+        progress.received(2, 0);
+        assert_eq!(
+            line(2),
+            "fetching 50 % of 4.0 MB, 500.0 kB/s, 0:04 left, waiting for b and 1 more"
+        );
+        progress.received(1, 9_000_000);
+        assert!(line(1).starts_with("fetching 100 % of 4.0 MB, "), "{}", line(1));
+        progress.done(1);
+        progress.done(2);
+        assert_eq!(line(2), "fetching 100 % of 4.0 MB, 5.0 MB/s, 0:00 left");
+    }
+
+    #[test]
+    fn sizes_that_are_not_known_are_not_guessed() {
+        let said = Mutex::new(Vec::new());
+        let note = |text: &str| said.lock().unwrap().push(text.to_owned());
+        let progress = Progress::new(&[input("a", None), input("b", Some(1))], &note);
+        progress.received(0, 5);
+        progress.received(0, 5); // at once after the first: not reported
+        progress.done(0);
+        let want = ["fetching 0 of 2 inputs, waiting for a", "fetching 1 of 2 inputs"];
+        assert_eq!(*said.lock().unwrap(), want);
+    }
+}
