@@ -465,7 +465,7 @@ mod tests {
             ("etc/ssl/openssl.cnf", false, true),
             ("var/x", false, false),
             ("var/lib/aspell/x", false, true),
-            ("var/lib/aspell", true, false),
+            ("var/lib/aspell", true, true),
             ("var/lib/dpkg/x", false, false),
             ("usr/share/zsh/functions/x", false, true),
             ("usr/share/zsh/vendor-completions/_x", false, false),

@@ -111,6 +111,11 @@ fn steps(tree: &Tree, arch: Arch) -> Vec<Step> {
             &["/usr/sbin/update-dictcommon-aspell"],
         ),
         Step::new(
+            "usr/sbin/update-dictcommon-hunspell",
+            &["var/lib/dictionaries-common/hunspell"],
+            &["/usr/sbin/update-dictcommon-hunspell"],
+        ),
+        Step::new(
             "usr/sbin/aspell-autobuildhash",
             &["usr/bin/aspell", "var/lib/dictionaries-common/aspell"],
             &["/usr/sbin/aspell-autobuildhash", "--force"],

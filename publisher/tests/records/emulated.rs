@@ -81,3 +81,17 @@ fn a_check_that_cannot_be_done_here_is_said() {
     let complaint = world.publish_with(&format!("{line} --arch {other}"), &nowhere).failed(19);
     assert_eq!(complaint, format!("error[TOOL]: check of demo-1.0.0 {other}: {absent}"));
 }
+
+#[test]
+fn check_all_lists_every_runtime_also_one_that_is_not_built() {
+    let world = World::new();
+    world.runtime("1.0.0", &[deb("demo", "1", "MIT", &[])], "");
+    world.build(&format!("--arch {}", Arch::NATIVE)).done();
+    let other = world.read("runtimes-src/demo/manifest.yaml").replace("name: demo", "name: other");
+    world.write("runtimes-src/other/manifest.yaml", other);
+    let said =
+        world.publish(&format!("check --all --joblet-exec {}", joblet_exec().display())).done();
+    let arch = Arch::NATIVE;
+    let want = format!("demo-1.0.0   {arch}  checks passed: 0\nother-1.0.0  {arch}  not built\n");
+    assert_eq!(said, want);
+}

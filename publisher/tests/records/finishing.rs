@@ -78,8 +78,8 @@ fn what_run_changes_sets_off_triggers_again() {
     let package = ("debian/pool/demo_1_all.deb".into(), debs::deb_with(control, "", &files));
     let world = World::new();
     for (run, length) in [
-        ("", 2),                                                            // a
-        ("run: [[sh, -c, \"echo x >/usr/share/fonts/b\"]]\n", 4),           // a, b
+        ("", 2),                                                                  // a
+        ("run: [[sh, -c, \"echo x >/usr/share/fonts/b\"]]\n", 4),                 // a, b
         ("run: [[sh, -c, \"echo x >/etc/x; busybox rm /var/cache/list\"]]\n", 0), // not set off
     ] {
         let more = format!("links: {{ usr/bin/sh: busybox }}\n{run}");
@@ -90,7 +90,10 @@ fn what_run_changes_sets_off_triggers_again() {
         let listed = contents.lines().find(|line| line.ends_with("var/cache/list"));
         let want = (length > 0).then(|| format!("file\t{length}\t"));
         assert_eq!(listed.is_some(), want.is_some(), "{run}: {contents}");
-        assert!(listed.zip(want).is_none_or(|(line, want)| line.starts_with(&want)), "{run}: {listed:?}");
+        assert!(
+            listed.zip(want).is_none_or(|(line, want)| line.starts_with(&want)),
+            "{run}: {listed:?}"
+        );
         fs::remove_dir_all(world.path("dist")).unwrap();
     }
 }

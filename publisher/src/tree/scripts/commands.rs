@@ -111,7 +111,6 @@ const DONE: &[&str] = &[
     "gio-querymodules",
     "glib-compile-schemas",
     "helpztags",
-    "ispell-autobuildhash",
     "ldconfig",
     "libgvc6-config-update",
     "mktexlsr",

@@ -4,7 +4,7 @@ use super::{Fault, commands, shell::Call};
 
 /// Triggers that packages wait for, by their beginning, whose work is done for every tree: by `fixups`, `finish`
 /// and `ld_cache`.
-const DONE: [&str; 18] = [
+const DONE: [&str; 17] = [
     "/etc/php",
     "/usr/lib/sysusers.d",
     "/usr/share/debianutils/shells.d",
@@ -16,13 +16,12 @@ const DONE: [&str; 18] = [
     "/usr/share/texlive/texmf-dist",
     "/usr/share/texmf",
     "aspell-autobuildhash",
-    "ispell-autobuildhash",
     "ldconfig",
     "texmf-format",
     "texmf-hyphen",
     "texmf-map",
     "update-ca-",
-    "update-default-",
+    "update-default-wordlist",
 ];
 
 /// Triggers on files of a running system, of screens and of manuals, which no job has a use for.
