@@ -2,6 +2,7 @@
 
 use joblet_format::text;
 use std::{
+    fmt::Write as _,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -41,7 +42,8 @@ fn line(done: u64, total: u64, elapsed: Duration) -> String {
         let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         let rate = (done.saturating_mul(1000) / millis).max(1);
         let seconds = total.saturating_sub(done) / rate;
-        line += &format!(", {}/s, {}:{:02} left", text::size(rate), seconds / 60, seconds % 60);
+        let speed = text::size(rate);
+        _ = write!(line, ", {speed}/s, {}:{:02} left", seconds / 60, seconds % 60); // never fails
     }
     line
 }

@@ -4,6 +4,7 @@ use crate::lock::Input;
 use joblet_format::text;
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -95,16 +96,16 @@ impl<'n> Progress<'n> {
             None => format!("fetching {} of {count} inputs", state.done),
         };
         if let Some(rate) = rate {
-            line += &format!(", {}/s", text::size(rate));
+            _ = write!(line, ", {}/s", text::size(rate)); // never fails
             if let Some(total) = total {
                 let seconds = total.saturating_sub(here) / rate;
-                line += &format!(", {}:{:02} left", seconds / 60, seconds % 60);
+                _ = write!(line, ", {}:{:02} left", seconds / 60, seconds % 60);
             }
         }
         if let Some((name, _)) = state.open.keys().next().and_then(name) {
-            line += &format!(", waiting for {name}");
+            _ = write!(line, ", waiting for {name}");
             if state.open.len() > 1 {
-                line += &format!(" and {} more", state.open.len() - 1);
+                _ = write!(line, " and {} more", state.open.len() - 1);
             }
         }
         line

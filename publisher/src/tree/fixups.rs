@@ -106,12 +106,10 @@ fn time_zone(tree: &mut Tree) -> Result<(), String> {
 
 /// The list of shells, as debianutils makes it: of the shells that packages name, those that are there.
 fn shells(tree: &mut Tree) -> Result<(), String> {
-    let mut list = String::from("# /etc/shells: valid login shells\n");
-    for shell in ["sh", "bash", "dash", "fish", "ksh", "mksh", "rbash", "tcsh", "zsh"] {
-        if tree.file(&format!("usr/bin/{shell}")).is_some() {
-            list += &format!("/bin/{shell}\n/usr/bin/{shell}\n");
-        }
-    }
+    let shells = ["sh", "bash", "dash", "fish", "ksh", "mksh", "rbash", "tcsh", "zsh"].into_iter();
+    let there = shells.filter(|shell| tree.file(&format!("usr/bin/{shell}")).is_some());
+    let lines: Vec<_> = there.map(|shell| format!("/bin/{shell}\n/usr/bin/{shell}\n")).collect();
+    let list = format!("# /etc/shells: valid login shells\n{}", lines.concat());
     tree.supply("etc/shells", file(list.into_bytes()))
 }
 

@@ -31,10 +31,12 @@ pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
     let makes_dirs = words.iter().any(|word| matches!(*word, "-d" | "--directory"));
     let recursive = words.iter().any(|word| matches!(*word, "-a" | "-r" | "-R"));
     let absolute = |path: &str| path.strip_prefix('/').map(str::to_owned);
+    if name == "install" && makes_dirs {
+        return Ok(None); // who writes there makes them
+    }
     let change = match (name, operands.as_slice()) {
-        ("ucf", [_]) => return Ok(None),                  // --purge FILE
-        ("install", _) if makes_dirs => return Ok(None),  // who writes there makes them
-        ("install", ["/dev/null", _]) => return Ok(None), // an empty file
+        // `ucf --purge FILE`; an empty file.
+        ("ucf", [_]) | ("install", ["/dev/null", _]) => return Ok(None),
         ("ucf" | "cp" | "install", [from, to]) if !recursive => {
             let file = from.rsplit('/').next().unwrap_or(from);
             let to = if to.ends_with('/') { format!("{to}{file}") } else { (*to).to_owned() };

@@ -61,19 +61,15 @@ const PARTS: [&str; 3] = ["/gdk-pixbuf-2.0/", "/gio/modules", "/immodules"];
 
 /// What `call` would do and no build does; none if a runtime does without it.
 pub(super) fn fault(call: &Call) -> Option<Fault> {
-    let mut words = call.iter();
-    let Some(first) = words.next()?.as_deref() else {
+    let call = innermost(call);
+    let Some(first) = call.first()?.as_deref() else {
         return Some(Fault::new("", "runs what only running it would tell"));
     };
-    let name = first.rsplit('/').next().unwrap_or(first);
+    let name = base_name(first);
     let has = |option: &str| call.iter().flatten().any(|word| word.starts_with(option));
     let covered = match name {
         ">" => !call.get(1)?.as_deref().is_some_and(matters),
         "sed" => !has("-i") && !has("--in-place"),
-        // What they run is a command of the script, too.
-        "find" => return inner(call.iter().skip_while(|word| !is_exec(word)).skip(1)),
-        "command" if has("-v") || has("-V") => true,
-        "command" | "xargs" | "eval" => return inner(words.skip_while(|word| is_option(word))),
         // What `python.compile` does.
         python if python.starts_with("python3") => call
             .iter()
@@ -91,17 +87,28 @@ pub(super) fn fault(call: &Call) -> Option<Fault> {
     Some(Fault::new(name, format!("runs `{name}`")))
 }
 
-/// The fault of the command of these `words`; none of no command.
-fn inner<'w>(words: impl Iterator<Item = &'w Option<String>>) -> Option<Fault> {
-    fault(&words.cloned().collect())
+fn base_name(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
 }
 
-fn is_option(word: &Option<String>) -> bool {
-    word.as_deref().is_some_and(|word| word.starts_with('-'))
-}
-
-fn is_exec(word: &Option<String>) -> bool {
-    matches!(word.as_deref(), Some("-exec" | "-execdir" | "-ok" | "-okdir"))
+/// The command that runs in the end: `find`, `xargs` and the like run another one, or none.
+fn innermost(mut words: &[Option<String>]) -> &[Option<String>] {
+    loop {
+        let text = |word: &Option<String>| word.as_deref().map(str::to_owned).unwrap_or_default();
+        let position = |fits: fn(&str) -> bool| words.iter().position(|word| fits(&text(word)));
+        let first = words.first().map(text).unwrap_or_default();
+        let skipped = match base_name(&first) {
+            "find" => position(|word| matches!(word, "-exec" | "-execdir" | "-ok" | "-okdir"))
+                .map_or(words.len(), |at| at + 1),
+            "command" if position(|word| matches!(word, "-v" | "-V")).is_some() => words.len(),
+            "command" | "eval" | "xargs" => {
+                let options = words[1..].iter().take_while(|word| text(word).starts_with('-'));
+                1 + options.count()
+            }
+            _ => return words,
+        };
+        words = &words[skipped..];
+    }
 }
 
 /// Whether a job could miss the file at `path`.

@@ -200,21 +200,12 @@ impl Users {
         let (mut passwd, mut group) = (lines(tree, PASSWD)?, lines(tree, GROUP)?);
         let mut groups = Numbers::new(&group, 2);
         for (name, (number, members)) in &self.groups {
-            match group.iter_mut().find(|line| line[0] == *name) {
-                Some(line) => {
-                    let list = line.last_mut().expect("a line has a name");
-                    let all =
-                        list.split(',').filter(|member| !member.is_empty()).map(str::to_owned);
-                    let mut all: Vec<String> = all.collect();
-                    all.extend(
-                        members.iter().filter(|it| !list.split(',').any(|old| old == *it)).cloned(),
-                    );
-                    *list = all.join(",");
-                }
-                None => {
-                    let number = groups.take(*number).to_string();
-                    group.push(vec![name.clone(), "x".into(), number, members.join(",")]);
-                }
+            if let Some(line) = group.iter_mut().find(|line| line[0] == *name) {
+                let list = line.last_mut().expect("a line has a name");
+                *list = with_members(list, members);
+            } else {
+                let number = groups.take(*number).to_string();
+                group.push(vec![name.clone(), "x".into(), number, members.join(",")]);
             }
         }
         let mut users = Numbers::new(&passwd, 2);
@@ -263,6 +254,17 @@ fn lines(tree: &Tree, path: &str) -> Result<Vec<Vec<String>>, Error> {
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let lines = text.lines().filter(|line| !line.is_empty());
     Ok(lines.map(|line| line.split(':').map(str::to_owned).collect()).collect())
+}
+
+/// The list of a group's members with `more` of them, each once.
+fn with_members(list: &str, more: &[String]) -> String {
+    let mut all: Vec<&str> = list.split(',').filter(|member| !member.is_empty()).collect();
+    for member in more {
+        if !all.contains(&member.as_str()) {
+            all.push(member);
+        }
+    }
+    all.join(",")
 }
 
 /// Numbers that are taken already.
