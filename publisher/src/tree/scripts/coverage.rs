@@ -55,6 +55,9 @@ const OF_A_SYSTEM: [&str; 27] = [
     "update-initramfs",
 ];
 
+/// Most commands in commands, such as `find -exec xargs`, that are followed.
+const MAX_NESTED: usize = 8;
+
 /// Parts of paths of triggers that stand below the directory of an architecture: two that are done, and the
 /// input methods of screens.
 const PARTS: [&str; 3] = ["/gdk-pixbuf-2.0/", "/gio/modules", "/immodules"];
@@ -93,7 +96,7 @@ fn base_name(word: &str) -> &str {
 
 /// The command that runs in the end: `find`, `xargs` and the like run another one, or none.
 fn innermost(mut words: &[Option<String>]) -> &[Option<String>] {
-    loop {
+    for _ in 0..MAX_NESTED {
         let text = |word: &Option<String>| word.as_deref().map(str::to_owned).unwrap_or_default();
         let position = |fits: fn(&str) -> bool| words.iter().position(|word| fits(&text(word)));
         let first = words.first().map(text).unwrap_or_default();
@@ -109,6 +112,7 @@ fn innermost(mut words: &[Option<String>]) -> &[Option<String>] {
         };
         words = &words[skipped..];
     }
+    words
 }
 
 /// Whether a job could miss the file at `path`.
