@@ -97,7 +97,7 @@ fn base_name(word: &str) -> &str {
 /// The command that runs in the end: `find`, `xargs` and the like run another one, or none.
 fn innermost(mut words: &[Option<String>]) -> &[Option<String>] {
     for _ in 0..MAX_NESTED {
-        let text = |word: &Option<String>| word.as_deref().map(str::to_owned).unwrap_or_default();
+        let text = |word: &Option<String>| word.clone().unwrap_or_default();
         let position = |fits: fn(&str) -> bool| words.iter().position(|word| fits(&text(word)));
         let first = words.first().map(text).unwrap_or_default();
         let skipped = match base_name(&first) {
@@ -105,7 +105,9 @@ fn innermost(mut words: &[Option<String>]) -> &[Option<String>] {
                 .map_or(words.len(), |at| at + 1),
             "command" if position(|word| matches!(word, "-v" | "-V")).is_some() => words.len(),
             "command" | "eval" | "xargs" => {
-                let options = words[1..].iter().take_while(|word| text(word).starts_with('-'));
+                let options = words[1..]
+                    .iter()
+                    .take_while(|word| word.as_deref().is_some_and(|word| word.starts_with('-')));
                 1 + options.count()
             }
             _ => return words,
