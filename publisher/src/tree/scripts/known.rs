@@ -36,7 +36,7 @@ const DONE: [(&str, &str); 21] = [
 ];
 
 /// What no job has a use for. In byte order.
-const DROPPED: [(&str, &str); 23] = [
+const DROPPED: [(&str, &str); 26] = [
     // Tell daemons.
     ("base-passwd", "nscd"),
     ("dbus", "dbus-send"),
@@ -47,9 +47,11 @@ const DROPPED: [(&str, &str); 23] = [
     ("dictionaries-common", "update-default-ispell"),
     // Messages in colours.
     ("dpkg", "setup_colors"),
+    // As for dictionaries-common.
     ("emacs-nox", "emacs-install"),
     ("emacsen-common", "emacs-package-install"),
-    // Restart services of an older libc.
+    // Keeps the loader while `/usr` is merged, which it is, and restarts services of an older libc.
+    ("libc6", "dpkg-divert"),
     ("libc6", "ischroot"),
     ("libc6", "systemd"),
     ("libc6", "telinit"),
@@ -68,6 +70,9 @@ const DROPPED: [(&str, &str); 23] = [
     ("openssh-client", "groupmod"),
     // Passwords.
     ("passwd", "shadowconfig"),
+    // Sets values of the kernel.
+    ("procps", "ischroot"),
+    ("procps", "sysctl"),
     // ConTeXt makes its list when it runs first.
     ("tex-common", "mtxrun"),
     // Paper, as above.
