@@ -4,7 +4,7 @@ use super::world::{Deb, World, joblet_exec};
 use crate::common::debs;
 use crate::skip::skip;
 use joblet_format::Arch;
-use std::fs;
+use std::{fs, process::Command};
 
 /// A package with a static shell and its tools, and this postinst.
 fn busybox(postinst: &str) -> Option<Deb> {
@@ -96,6 +96,20 @@ fn what_run_changes_sets_off_triggers_again() {
         );
         fs::remove_dir_all(world.path("dist")).unwrap();
     }
+}
+
+/// The tree in which programs run is a store that nobody else may write to, whatever the caller's umask is.
+#[test]
+fn programs_run_below_any_umask() {
+    let Some(package) = busybox("") else { return skip("no static /bin/busybox here") };
+    let world = World::new();
+    let more = "run: [[busybox, sh, -c, \"echo x >/etc/made\"]]\n";
+    world.runtime("1.0.0", std::slice::from_ref(&package), more);
+    let program = env!("CARGO_BIN_EXE_joblet-publish");
+    let script = format!("umask 0; exec {program} build demo --offline --cache cache {}", line(""));
+    let output = Command::new("/bin/sh").args(["-c", &script]).current_dir(world.path("")).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
