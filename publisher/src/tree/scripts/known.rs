@@ -4,7 +4,7 @@
 //! people: what another version does besides is named.
 
 /// What the build does in another way: package, and what its script does. In byte order.
-const DONE: [(&str, &str); 21] = [
+const DONE: [(&str, &str); 22] = [
     // `accounts`.
     ("base-passwd", "update-passwd"),
     // `fixups`: the bundle of all certificates, and the JDK's.
@@ -13,6 +13,7 @@ const DONE: [(&str, &str); 21] = [
     ("ca-certificates-java", "/var/lib/ca-certificates-java/fresh"),
     ("ca-certificates-java", "java"),
     ("ca-certificates-java", "keytool"),
+    ("ca-certificates-java", "mv"),
     // `fixups`: `/bin/sh`.
     ("dash", "cp"),
     ("dash", "dpkg-divert"),
@@ -36,7 +37,7 @@ const DONE: [(&str, &str); 21] = [
 ];
 
 /// What no job has a use for. In byte order.
-const DROPPED: [(&str, &str); 26] = [
+const DROPPED: [(&str, &str); 28] = [
     // Tell daemons.
     ("base-passwd", "nscd"),
     ("dbus", "dbus-send"),
@@ -45,8 +46,10 @@ const DROPPED: [(&str, &str); 26] = [
     ("dictionaries-common", "emacs-package-install"),
     // Of dictionaries for ispell, each of which is named.
     ("dictionaries-common", "update-default-ispell"),
-    // Messages in colours.
+    // Messages, in colours.
+    ("dpkg", "error"),
     ("dpkg", "setup_colors"),
+    ("dpkg", "warning"),
     // As for dictionaries-common.
     ("emacs-nox", "emacs-install"),
     ("emacsen-common", "emacs-package-install"),
