@@ -74,10 +74,13 @@ impl JobletExec {
         let dir = std::path::absolute(dir).map_err(Error::file("find", dir))?;
         let store = tempfile::Builder::new().prefix(".tool-").tempdir_in(&dir);
         let store = store.map_err(Error::file("create below", dir))?;
-        // `joblet-exec` uses no store that others may write to, which an umask of 0 would make of it.
-        fs::set_permissions(store.path(), fs::Permissions::from_mode(0o700))
-            .map_err(Error::file("change the mode of", store.path()))?;
         let runtime = store.path().join(RUNTIME);
+        // `joblet-exec` uses no store that others may write to, which an umask of 0 would make of it.
+        paths::create_dirs(&runtime.join("isolated"))?;
+        for dir in [store.path(), &runtime, &runtime.join("isolated")] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
+                .map_err(Error::file("change the mode of", dir))?;
+        }
         // Nothing of a tree is below a link, so no link redirects a write.
         let mut nodes: Vec<_> = tree.iter().filter(|(path, _)| wanted(path)).collect();
         if backwards {
