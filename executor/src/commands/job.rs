@@ -103,8 +103,8 @@ fn devices(paths: &[PathBuf]) -> Result<Vec<Device>, Error> {
 /// the number of one that is not there.
 pub(super) fn check_descriptors(kept: &[RawFd]) -> Result<(), Error> {
     for fd in kept {
-        let found =
-            sandbox::descriptor(*fd).and_then(|file| Ok((file.metadata()?, fcntl_getfl(&file)?)));
+        let found = sandbox::duplicate_descriptor(*fd)
+            .and_then(|file| Ok((file.metadata()?, fcntl_getfl(&file)?)));
         let reason = match found {
             Ok(_) if *fd < 3 => "is open in every job",
             // What is above it could be reached from there.
@@ -167,13 +167,13 @@ fn upload(path: PathBuf) -> Result<Upload, Error> {
         name: name.to_owned(),
         directory: found.is_dir(),
         mode: found.mode() & 0o777,
-        here: lies_here(&path).unwrap_or(false),
+        in_cwd: is_in_cwd(&path).unwrap_or(false),
         source: path,
     })
 }
 
 /// Whether `path` is an entry of the current directory itself: no link, no other file system.
-fn lies_here(path: &Path) -> std::io::Result<bool> {
+fn is_in_cwd(path: &Path) -> std::io::Result<bool> {
     let mut parts = path.components().filter(|part| *part != Component::CurDir);
     let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
     let (found, here) = (fs::symlink_metadata(path)?, fs::metadata(".")?);

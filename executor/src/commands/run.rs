@@ -245,7 +245,7 @@ fn keep(results: &Results, to: Option<&Output>, job: &Job, ui: &mut Ui<'_>) -> R
 }
 
 fn status_file(fd: i32) -> Result<File, Error> {
-    sandbox::descriptor(fd)
+    sandbox::duplicate_descriptor(fd)
         .map_err(|error| Error::Usage(format!("--status-fd {fd} cannot be written to: {error}")))
 }
 

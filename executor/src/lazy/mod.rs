@@ -76,7 +76,7 @@ pub(crate) fn is_possible() -> Result<(), String> {
 pub(crate) fn check() -> Result<(), Error> {
     let (_near, far) = sockets()?;
     let runtime = Runtime { server: Some(far), ..runtime::empty()? };
-    match sandbox::run(&runtime, &sandbox::nothing()) {
+    match sandbox::run(&runtime, &sandbox::probe_job()) {
         Err(Error::NoCommand { .. }) | Ok(_) => Ok(()),
         Err(error) => Err(error),
     }

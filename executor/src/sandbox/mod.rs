@@ -1,10 +1,10 @@
 //! Runs one job in a runtime, in namespaces of its own.
 //!
-//! In: a [`Runtime`] and a [`Job`]. Out: how the job ended, or why it never began.
+//! In: a [`Runtime`] and a [`Job`]. Out: the job's exit status, or the error that prevented its start.
 //!
-//! A sandbox is first a value: [`plan()`] turns a [`Runtime`], a [`Job`] and the properties of the
-//! host into [`Step`]s, without touching anything. [`run`] then applies them in order, in a child
-//! that begins in new namespaces and ends as the job, while this process waits for it.
+//! [`plan()`] converts a [`Runtime`], a [`Job`] and the properties of the host into [`Step`]s, without side
+//! effects. [`run`] applies them in order, in a child that starts in new namespaces and at last executes the
+//! job, while this process waits for it.
 
 mod launcher;
 mod plan;
@@ -25,47 +25,46 @@ pub use launcher::{
 pub use plan::{
     host::{Cwd, Host},
     job::{Bind, Device, Ids, Job, Limits, Network, Terminal, Tmpfs, Upload},
-    owner, plan,
+    plan, served_owner,
     step::{Origin, Step},
 };
 pub(crate) use setup::descriptors;
 pub use setup::seccomp;
 
-/// Whether this process, and so its job, may use only so much CPU time (`ulimit -t`).
+/// Whether this process, and so its job, has a limit of CPU time (`ulimit -t`).
 pub fn has_cpu_limit() -> bool {
     process::getrlimit(process::Resource::Cpu).current.is_some()
 }
 
-/// A second descriptor for what the caller left open as number `fd`, which no job inherits.
+/// Duplicates the descriptor `fd` inherited from the caller; the duplicate is close-on-exec.
 ///
 /// # Errors
-/// `EBADF` if there is none.
-pub fn descriptor(fd: i32) -> io::Result<File> {
+/// `EBADF` if it is not open.
+pub fn duplicate_descriptor(fd: i32) -> io::Result<File> {
     Ok(sys::duplicate(fd)?.into())
 }
 
-/// A job whose command does not exist: it fails with [`Error::NoCommand`] where all else works.
-pub fn nothing() -> Job {
+/// A job to test the sandbox with. Its command does not exist: [`Error::NoCommand`] means that all steps work.
+pub fn probe_job() -> Job {
     Job { share_cwd: false, ..Job::new(vec!["/nothing".into()]) }
 }
 
-/// By what a job can have these limits.
+/// The kind of control groups by which a job can have these limits.
 ///
 /// # Errors
-/// Why it cannot, and how to fix it.
+/// The reason why it cannot, and a remedy.
 pub fn can_limit(limits: Limits) -> Result<&'static str, String> {
     launcher::cgroup::Cgroup::make(limits).map(|group| group.kind())
 }
 
-/// Runs `job` in `runtime` and waits for its end; what it left in its private directory, if that is
-/// wanted.
+/// Runs `job` in `runtime` and waits for its end. Returns the content of its private `/work` too, if
+/// [`Job::results`].
 ///
-/// While the job runs, signals to this process go on to it. Panics if this process has more than
-/// one thread.
+/// Signals to this process are forwarded to the job. Panics if this process has more than one thread.
 ///
 /// # Errors
 /// [`Error::Launch`] and [`Error::Config`] if the sandbox cannot be set up, [`Error::NoCommand`]
-/// and [`Error::NotExecutable`]; in none of these cases has the job begun.
+/// and [`Error::NotExecutable`]; in all of these cases the job was not started.
 pub fn run(runtime: &Runtime, job: &Job) -> Result<(Exit, Option<Results>), Error> {
     let host = Host::observe(job.user);
     let steps = plan(runtime, job, &host)?;

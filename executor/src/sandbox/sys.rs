@@ -81,13 +81,13 @@ pub(super) enum Memory {
     Copied,
     /// This process's own, as after vfork(2): the call returns when the new process has executed
     /// a program or ended. Nothing is copied, neither at the clone nor when it writes.
-    Lent,
+    Shared,
 }
 
 /// Starts a process in new namespaces (`CLONE_NEW…` in `flags`) and, if given, the control group
 /// whose directory is `cgroup`. It runs `child`, on the stack of the caller, and cannot return.
 ///
-/// With [`Memory::Lent`] all that `child` writes is seen here afterwards, but descriptors that it
+/// With [`Memory::Shared`] all that `child` writes is seen here afterwards, but descriptors that it
 /// opens or closes are its own: `child` must leave no owner of one behind in what it borrows.
 ///
 /// # Errors
@@ -101,10 +101,10 @@ pub(super) fn clone_alone(
 ) -> Result<Pid, Errno> {
     const INTO_CGROUP: u64 = 0x2_0000_0000;
     assert!(is_alone(), "clone with several threads: the child could inherit a held lock");
-    let lent = if memory == Memory::Lent { libc::CLONE_VM | libc::CLONE_VFORK } else { 0 };
+    let shared = if memory == Memory::Shared { libc::CLONE_VM | libc::CLONE_VFORK } else { 0 };
     // None of them is negative.
     let bits = |number: libc::c_int| u64::try_from(number).unwrap_or(0);
-    let flags = bits(flags | lent);
+    let flags = bits(flags | shared);
     let child = (&raw mut child).cast();
     let result = if let Some(cgroup) = cgroup {
         let args = CloneArgs {

@@ -73,7 +73,7 @@ fn isolation(host: &Host) -> Result<Vec<Check>, Error> {
         ("sandbox", ""),
     ];
     let who = if host.privileged { "as root" } else { "as an ordinary user" };
-    let failure = match sandbox::run(&runtime::empty()?, &sandbox::nothing()) {
+    let failure = match sandbox::run(&runtime::empty()?, &sandbox::probe_job()) {
         Err(Error::NoCommand { .. }) => None,
         Err(error) => Some(error),
         Ok(_) => Some(Error::Launch { step: "cannot try".into(), reason: "a job ran".into() }),

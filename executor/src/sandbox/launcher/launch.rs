@@ -22,7 +22,7 @@ use crate::sandbox::{
     setup::command,
     setup::failure::{Failure, Kind},
     setup::mount_calls::identity,
-    setup::mounts::Places,
+    setup::mounts::RootFs,
     setup::network,
     setup::standard_files::StandardFiles,
     sys::{self, Memory},
@@ -88,14 +88,14 @@ pub(crate) fn run(
         .map_err(|(at, errno)| explained(steps, job, host, at, Failure::from(errno)))?;
     drop((wanted, network));
     drop(writer);
-    files.let_go();
+    files.close_prepared();
     let init = steps.contains(&Step::Init);
     let output = Reader::new(!init && files.shares_output());
     let memory = cgroup.as_ref().and_then(Cgroup::watch_memory);
     let relays = std::mem::take(&mut files.piped).into_iter().map(Relay::new).collect();
     let ended =
         supervise(&signals, pid, reader, (job.timeout, init), (terminal, relays, output, memory));
-    files.settle();
+    files.restore();
     let ended = ended.map_err(launch)?;
     match Failure::decode(&ended.report) {
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
@@ -165,7 +165,7 @@ fn memory(steps: &[Step]) -> Memory {
         Step::Limit(limits) => limits.memory.is_some(),
         _ => false,
     };
-    if steps.iter().any(own) { Memory::Copied } else { Memory::Lent }
+    if steps.iter().any(own) { Memory::Copied } else { Memory::Shared }
 }
 
 /// Makes the control group of a plan with limits, unless an engine limits as tightly already.
@@ -191,9 +191,9 @@ fn flags(step: &Step, limited: bool) -> libc::c_int {
 
 /// The child: never returns into the code of the launcher.
 fn child(sandbox: Sandbox<'_>, steps: &[Step]) -> Infallible {
-    let mut places = None;
+    let mut rootfs = None;
     finish(sandbox, &mut || match follow_launcher(sandbox) {
-        Ok(()) => follow(sandbox, steps, 0, &mut places),
+        Ok(()) => follow(sandbox, steps, 0, &mut rootfs),
         Err(failure) => failure.encode(0),
     })
 }
@@ -213,7 +213,7 @@ fn follow(
     sandbox: Sandbox<'_>,
     steps: &[Step],
     first: usize,
-    places: &mut Option<Places>,
+    rootfs: &mut Option<RootFs>,
 ) -> Vec<u8> {
     for (index, step) in steps.iter().enumerate().skip(first) {
         if leaves_out(step) {
@@ -221,11 +221,11 @@ fn follow(
         }
         let done = match step {
             Step::Init => {
-                let mut rest = || follow(sandbox, steps, index + 1, &mut *places);
+                let mut rest = || follow(sandbox, steps, index + 1, &mut *rootfs);
                 let stayed = init::run_as_init(sandbox.writer, &mut || finish(sandbox, &mut rest));
                 stayed.map(|never| match never {})
             }
-            step => sandbox.apply(step, places),
+            step => sandbox.apply(step, rootfs),
         };
         let done = done.and_then(|()| match step {
             // A change of user takes the death signal back; it was asked for again.
@@ -277,7 +277,7 @@ fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure
         Kind::NoCommand => Error::NoCommand { command: command(), path: failure.detail },
         Kind::NotExecutable => Error::NotExecutable { command: command(), reason: failure.detail },
         Kind::Exec => {
-            let failure = command::failed(Errno::from_raw(failure.errno), &failure.detail);
+            let failure = command::exec_failure(Errno::from_raw(failure.errno), &failure.detail);
             Error::NotExecutable { command: command(), reason: failure.detail }
         }
         Kind::Launch => {
@@ -304,9 +304,9 @@ mod tests {
     fn memory_is_lent_where_nothing_waits() {
         let bind = |source| Step::Bind { source, target: "/a".into(), writable: false };
         for (step, want) in [
-            (Step::Root { size: None }, Memory::Lent),
-            (bind(Origin::Runtime("a".into())), Memory::Lent),
-            (Step::Limit(Limits { pids: Some(1), ..Limits::default() }), Memory::Lent),
+            (Step::Root { size: None }, Memory::Shared),
+            (bind(Origin::Runtime("a".into())), Memory::Shared),
+            (Step::Limit(Limits { pids: Some(1), ..Limits::default() }), Memory::Shared),
             (bind(Origin::Host("/far".into())), Memory::Copied),
             (Step::Limit(Limits { memory: Some(1), ..Limits::default() }), Memory::Copied),
             (Step::Terminal { owner: Ids { uid: 0, gid: 0 } }, Memory::Copied),

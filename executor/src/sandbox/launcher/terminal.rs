@@ -4,7 +4,7 @@
 //! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes
 //! to the launcher through a socket.
 
-use crate::sandbox::setup::{descriptors::receive, terminal::Wanted};
+use crate::sandbox::setup::{descriptors::receive, terminal::Settings};
 use rustix::{
     event::{PollFd, PollFlags},
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -54,7 +54,7 @@ impl Terminal {
     /// key is the job's. Else the job's is for output alone, which the caller's processes.
     ///
     /// Comes before signals are blocked, so that a caller in the background is stopped.
-    pub(crate) fn begin(full: bool) -> Result<(Self, Wanted), Errno> {
+    pub(crate) fn begin(full: bool) -> Result<(Self, Settings), Errno> {
         let shown = if isatty(stdout()) { stdout() } else { stderr() };
         let caller = (stdin(), shown);
         let before = tcgetattr(shown)?;
@@ -80,7 +80,7 @@ impl Terminal {
             stop: None,
         };
         terminal.raw()?;
-        Ok((terminal, Wanted { socket, modes, size, full }))
+        Ok((terminal, Settings { socket, modes, size, full }))
     }
 
     fn raw(&self) -> Result<(), Errno> {

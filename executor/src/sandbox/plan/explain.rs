@@ -1,10 +1,10 @@
-//! What is behind an error number of a step, and how to fix it.
+//! Messages for the error numbers of steps: cause and remedy.
 
 use super::step::Step;
 use nix::errno::Errno;
 use std::fs;
 
-/// What a person needs to know about `errno` in `step`.
+/// The text for `errno` in `step`, with a hint if strerror(3) is misleading or a remedy is known.
 pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String {
     let plain = errno.desc();
     let denied = matches!(errno, Errno::EPERM | Errno::EACCES);
@@ -49,7 +49,7 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
     format!("{plain}{hint}")
 }
 
-/// Why there is no FUSE, and how to fix it.
+/// The reason why FUSE is not available, and a remedy.
 fn explain_serve(errno: Errno) -> &'static str {
     match errno {
         Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => {
@@ -63,7 +63,7 @@ fn explain_serve(errno: Errno) -> &'static str {
     }
 }
 
-/// The first of the usual reasons why a user may not have a user namespace. `read` reads a file.
+/// The first of the usual reasons why a user cannot create a user namespace. `read` reads a file.
 fn why_no_user_namespace(read: impl Fn(&str) -> Option<String>) -> String {
     let is = |path: &str, value: &str| read(path).is_some_and(|text| text.trim() == value);
     for (name, value, remedy) in [

@@ -1,4 +1,4 @@
-//! What a plan must know of the host and of the caller.
+//! Properties of the host and the caller that a plan depends on.
 
 use super::job::Ids;
 use crate::env::Environment;
@@ -10,63 +10,63 @@ use rustix::{
 };
 use serde::Serialize;
 
-/// What a plan must know of the host and of the caller.
+/// Properties of the host and the caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The caller.
     pub ids: Ids,
-    /// Whether the caller may make namespaces without a user namespace around them.
+    /// Whether the caller can make namespaces without a user namespace.
     pub privileged: bool,
-    /// Whether the caller's current directory may be shown to a job.
+    /// Whether the caller's current directory can be a lower layer.
     pub cwd: Cwd,
-    /// Name of the user that the job runs as.
+    /// Name of the job's user.
     pub user: String,
-    /// Name of its group.
+    /// Name of the job's group.
     pub group: String,
-    /// The control groups that the caller is in.
+    /// The caller's control groups.
     pub groups: Groups,
 }
 
-/// The control groups of a host that limit something.
+/// The control groups of a process, in hierarchies that limit resources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Groups {
-    /// None that limits anything.
+    /// None.
     None,
-    /// Version 2: the caller's group.
-    Two(Group),
-    /// Version 1: the caller's group in each hierarchy.
-    One(Vec<Group>),
+    /// Version 2: one group.
+    V2(Group),
+    /// Version 1: a group in each hierarchy.
+    V1(Vec<Group>),
 }
 
 /// A control group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Group {
-    /// Controllers of the hierarchy of version 1, with `,` between them; empty for version 2.
+    /// Controllers of the hierarchy of version 1, separated by `,`; empty for version 2.
     pub controllers: String,
-    /// Its path from the top of the hierarchy, as `/proc/self/cgroup` has it; empty if the job will be in
-    /// another one.
+    /// Its path below the root of the hierarchy, as in `/proc/self/cgroup`; empty for a group that does not exist
+    /// yet.
     pub path: String,
 }
 
 impl Groups {
-    /// The same for a job that is in its caller's groups: none where those are the topmost ones of version
-    /// 1. Of version 2, the topmost group of a host is only known when it is looked into.
+    /// The control groups of a job without limits, which are its caller's; none if those are the roots of
+    /// version 1. The root of version 2 is recognized later, by its files.
     #[must_use]
     pub fn inherited(self) -> Self {
         match self {
-            Self::One(groups) if groups.iter().all(|group| group.path == "/") => Self::None,
+            Self::V1(groups) if groups.iter().all(|group| group.path == "/") => Self::None,
             groups => groups,
         }
     }
 
-    /// The same for a job that is in groups which are yet to be made.
+    /// The control groups of a job with limits, which do not exist yet.
     #[must_use]
     pub fn unknown(mut self) -> Self {
         match &mut self {
             Self::None => {}
-            Self::Two(group) => group.path.clear(),
-            Self::One(groups) => groups.iter_mut().for_each(|group| group.path.clear()),
+            Self::V2(group) => group.path.clear(),
+            Self::V1(groups) => groups.iter_mut().for_each(|group| group.path.clear()),
         }
         self
     }
@@ -75,14 +75,14 @@ impl Groups {
 /// Whether a current directory can be the lower layer of `/work`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cwd {
-    /// It holds files.
+    /// Yes: it contains files.
     Files,
-    /// It is `/`, or a view of the kernel such as `/proc` and `/sys`.
+    /// No: it is `/`, or on a kernel file system such as `/proc` and `/sys`.
     Private,
 }
 
 impl Host {
-    /// Looks at this process and its current directory, for a job that runs as `user`.
+    /// Inspects this process and its current directory, for a job that runs as `user`.
     pub fn observe(user: Option<Ids>) -> Self {
         let ids = Ids { uid: process::geteuid().as_raw(), gid: process::getegid().as_raw() };
         let admin = thread::capabilities(None)
@@ -102,7 +102,7 @@ impl Host {
     }
 }
 
-/// What programs look at in hierarchies of version 1.
+/// Controllers of version 1 that programs read their limits from.
 const CONTROLLERS: [&str; 4] = ["memory", "cpu", "cpuacct", "cpuset"];
 
 /// Reads `/proc/self/cgroup`, cgroups(7): lines of number, controllers and group.
@@ -118,12 +118,12 @@ fn groups(text: &[u8]) -> Groups {
         groups.into_iter().partition(|group| known(&group.controllers));
     if ones.is_empty() {
         let two = others.into_iter().find(|group| group.controllers.is_empty());
-        return two.map_or(Groups::None, Groups::Two);
+        return two.map_or(Groups::None, Groups::V2);
     }
-    Groups::One(ones)
+    Groups::V1(ones)
 }
 
-/// The name that has this `number` in a file such as `/etc/passwd`: `name:…:number:…`.
+/// The name with this `number` in a file like `/etc/passwd`: `name:…:number:…`.
 fn account(path: &str, number: u32) -> Option<String> {
     if number == 0 {
         return Some("root".into());
@@ -137,20 +137,21 @@ fn account(path: &str, number: u32) -> Option<String> {
     })
 }
 
-/// The caller's name as its session has it, where users are not in a file, if the job `is_caller`.
+/// The caller's name from `USER` of its session, for hosts whose users are not in `/etc/passwd`; only if the
+/// job's user `is_caller`.
 fn caller(is_caller: bool) -> Option<String> {
     is_caller
         .then(|| Environment::user_names().find_map(|name| is_name(name.as_encoded_bytes())))?
 }
 
-/// A name that can be one in `/etc/passwd`, and that is not another user's everywhere.
+/// `name` if it is valid in `/etc/passwd` and not `root`.
 fn is_name(name: &[u8]) -> Option<String> {
     let good = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b':' | b'/' | b',');
     let ok = !name.is_empty() && name.len() <= 256 && name.iter().all(good) && name != b"root";
     ok.then(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// File systems that show the kernel, not files, by their magic number (statfs(2)): proc, sysfs,
+/// Kernel file systems, by their magic numbers (statfs(2)): proc, sysfs,
 /// cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, bpf, configfs, efivarfs, pstore,
 /// selinux, smack, binfmt_misc, mqueue, rpc_pipefs, nfsd, fusectl, nsfs.
 const KERNEL_VIEWS: [u32; 20] = [
@@ -176,7 +177,7 @@ const KERNEL_VIEWS: [u32; 20] = [
     0x6e73_6673,
 ];
 
-/// Whether `file` is on a file system that shows the kernel.
+/// Whether `file` is on a kernel file system.
 pub(crate) fn is_kernel_view(file: BorrowedFd<'_>) -> Result<bool, Errno> {
     let magic = fs::fstatfs(file)?.f_type;
     Ok(KERNEL_VIEWS.iter().any(|view| i128::from(*view) == i128::from(magic)))
@@ -201,15 +202,15 @@ mod tests {
         };
         for (text, want) in [
             ("", Groups::None),
-            ("0::/\n", Groups::Two(group("", "/"))),
-            ("0::/user.slice/x\n1:name=systemd:/\n", Groups::Two(group("", "/user.slice/x"))),
+            ("0::/\n", Groups::V2(group("", "/"))),
+            ("0::/user.slice/x\n1:name=systemd:/\n", Groups::V2(group("", "/user.slice/x"))),
             (
                 "3:memory:/\n2:cpu,cpuacct:/\n0::/a\n",
-                Groups::One(vec![group("memory", "/"), group("cpu,cpuacct", "/")]),
+                Groups::V1(vec![group("memory", "/"), group("cpu,cpuacct", "/")]),
             ),
             (
                 "3:memory:/a\n2:cpu,cpuacct:/\n1:name=x:/a\n",
-                Groups::One(vec![group("memory", "/a"), group("cpu,cpuacct", "/")]),
+                Groups::V1(vec![group("memory", "/a"), group("cpu,cpuacct", "/")]),
             ),
         ] {
             assert_eq!(groups(text.as_bytes()), want, "{text}");

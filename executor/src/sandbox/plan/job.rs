@@ -1,4 +1,4 @@
-//! What a caller asks for: the job.
+//! A job, as specified by the command line.
 
 use serde::{Serialize, Serializer};
 use std::{
@@ -9,53 +9,53 @@ use std::{
     time::Duration,
 };
 
-/// What is to be run, and how.
+/// A command and the options of its sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
     /// The command and its arguments; not empty.
     pub argv: Vec<OsString>,
-    /// Variables beside those of the runtime, which they override.
+    /// Environment variables, which override the runtime's.
     pub env: Vec<(OsString, OsString)>,
-    /// The kind of the caller's terminal, if it has one: `TERM`, which the runtime may override.
+    /// `TERM` of the caller's terminal, if it has one. The runtime may override it.
     pub term: Option<OsString>,
-    /// What of the network it sees.
+    /// Its network.
     pub network: Network,
-    /// Where in the job it starts; `/work` if not given.
+    /// Directory in which it starts; default `/work`.
     pub workdir: Option<PathBuf>,
     /// Whether the caller's current directory is the read-only lower layer of `/work`.
     pub share_cwd: bool,
-    /// What is put into its directory beside that.
+    /// Files and directories copied to `/work`.
     pub uploads: Vec<Upload>,
-    /// Host files and directories that it sees beside the runtime.
+    /// Files and directories of the host that are mounted.
     pub binds: Vec<Bind>,
     /// Empty writable directories.
     pub tmpfs: Vec<Tmpfs>,
-    /// Its host name; `joblet` if not given.
+    /// Host name; default `joblet`.
     pub hostname: Option<String>,
-    /// Whom it runs as; the caller if not given.
+    /// User and group; default the caller's.
     pub user: Option<Ids>,
-    /// How long it may run: then TERM, ten seconds later KILL.
+    /// Time after which it gets SIGTERM, and ten seconds later SIGKILL.
     pub timeout: Option<Duration>,
-    /// Devices of the host that it sees.
+    /// Devices of the host in its `/dev`.
     pub devices: Vec<Device>,
-    /// Whether it shares memory with processes of the host: `/dev/shm`, and what shmget(2) makes.
+    /// Whether it is in the host's IPC namespace and has its `/dev/shm`.
     pub host_ipc: bool,
-    /// Descriptors of the caller, above 2, that stay open.
+    /// Inherited descriptors above 2.
     pub descriptors: Vec<RawFd>,
-    /// Directories at the end of search paths: the variable, and the directory.
+    /// Directories appended to search paths: variable and directory.
     pub search: Vec<(OsString, OsString)>,
-    /// Whether what it leaves in its private directory is wanted afterwards.
+    /// Whether the content of its private `/work` is wanted afterwards.
     pub results: bool,
-    /// What it may use.
+    /// Limits of its resources.
     pub limits: Limits,
-    /// Whether an init runs as PID 1, which forwards signals and reaps zombies.
+    /// Whether PID 1 is an init, which forwards signals and reaps zombies.
     pub init: bool,
-    /// What of a terminal of its own it has, behind the caller's.
+    /// Its own terminal, relayed to the caller's.
     pub terminal: Terminal,
 }
 
 impl Job {
-    /// A job that runs `argv` and sees nothing that it was not given.
+    /// A job that runs `argv`, without any option.
     pub fn new(argv: Vec<OsString>) -> Self {
         Self {
             argv,
@@ -82,74 +82,74 @@ impl Job {
     }
 }
 
-/// What of a terminal of its own a job has.
+/// A job's own terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Terminal {
-    /// None: it reads and writes pipes.
+    /// None: its standard files are pipes.
     None,
-    /// One that it writes to, where the caller's output or error is a terminal.
+    /// For standard output and error, where the caller's are a terminal.
     Output,
-    /// One for input and output that controls its session. The caller's takes every key.
+    /// For input and output: the controlling terminal of its session. The caller's is in raw mode.
     Full,
 }
 
-/// What of the network a job sees.
+/// The network of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// A loopback interface of its own, nothing else.
+    /// A namespace of its own, with a loopback interface only.
     None,
-    /// All that the host sees.
+    /// The host's.
     Host,
 }
 
-/// A file or directory of the host that a job gets a private copy of.
+/// A file or directory of the host of which a job gets a private copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
-    /// On the host; relative to the current directory.
+    /// Path on the host, relative to the current directory.
     pub source: PathBuf,
-    /// What it is called in `/work`.
+    /// Name in `/work`.
     pub name: OsString,
     /// Whether it is a directory.
     pub directory: bool,
     /// Permission bits of a file.
     pub mode: u32,
-    /// Whether it is in the current directory itself, which a job sees anyway.
-    pub here: bool,
+    /// Whether it is an entry of the current directory, and so in the lower layer of `/work` already.
+    pub in_cwd: bool,
 }
 
-/// A file or directory of the host that a job sees.
+/// A file or directory of the host that is mounted in a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bind {
-    /// On the host; relative to the current directory.
+    /// Path on the host, relative to the current directory.
     pub source: PathBuf,
-    /// In the job; absolute.
+    /// Absolute path in the job.
     pub target: PathBuf,
-    /// Whether the job may change it.
+    /// Whether it is writable.
     pub writable: bool,
 }
 
 /// An empty writable directory of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tmpfs {
-    /// In the job; absolute.
+    /// Absolute path in the job.
     pub target: PathBuf,
-    /// How much it may hold, in bytes; half of the memory if not given.
+    /// Maximum size in bytes; default half of the memory.
     pub size: Option<u64>,
 }
 
-/// A user and a group, by number.
+/// User and group ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Ids {
-    /// The user.
+    /// User ID.
     pub uid: u32,
-    /// The group.
+    /// Group ID.
     pub gid: u32,
 }
 
-/// What a job may use.
+/// Limits of a job's resources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Memory and what it writes to memory, in bytes. None of it is swapped out.
+    /// Memory, with files on tmpfs, in bytes. None of it is swapped out.
     pub memory: Option<u64>,
     /// Processor time, in thousandths of one processor.
     pub cpu: Option<u32>,
@@ -158,7 +158,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether nothing is limited.
+    /// Whether no resource is limited.
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
@@ -180,15 +180,15 @@ impl fmt::Display for Limits {
 /// A device node of the host in the job's `/dev`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Device {
-    /// On the host.
+    /// Path on the host.
     #[serde(serialize_with = "lossy")]
     pub host: PathBuf,
-    /// Below `/dev`.
+    /// Path below the job's `/dev`.
     #[serde(serialize_with = "lossy")]
     pub path: PathBuf,
 }
 
-/// Bytes that are not UTF-8 are shown as U+FFFD: a plan is to be read, not to be run again.
+/// Serializes a path with U+FFFD for bytes that are not UTF-8: a plan is for display only.
 pub(super) fn lossy<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(&path.display())
 }

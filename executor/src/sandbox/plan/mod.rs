@@ -1,7 +1,7 @@
-//! The sandbox as a value: what is to be done, in which order.
+//! The plan of a sandbox: its steps, as data.
 //!
-//! In: a runtime, a [`Job`] and the properties of the [`Host`]. Out: the [`Step`]s that make the sandbox, in
-//! their order. Touches nothing.
+//! In: a runtime, a [`Job`] and the properties of the [`Host`]. Out: the [`Step`]s of the sandbox, in order.
+//! Without side effects.
 
 pub(crate) mod explain;
 pub(crate) mod host;
@@ -20,23 +20,23 @@ use std::{
 };
 use step::{Origin, Step};
 
-/// The directory that is a job's own, and where it starts.
+/// The private directory of a job, in which it starts.
 const WORK: &str = "/work";
 
-/// The host name of a job that was not given one.
+/// The default host name.
 const HOSTNAME: &str = "joblet";
 
-/// How the host finds others by name.
+/// Files of the host's resolver.
 const NAMES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
 
-/// `PATH` of a job whose runtime sets none: what a shell uses without one.
+/// Default `PATH`, as of shells.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// `HOME` of every job: private, empty and writable. `/work` would show programs the dot files
-/// of the caller's directory, so that a job depended on them.
+/// Default `HOME`: private, empty and writable. With `/work`, programs would read the dot files of the
+/// caller's directory, and jobs would depend on them.
 const HOME: &str = "/tmp";
 
-/// Plans the sandbox of `job`. Reads and changes nothing.
+/// Plans the sandbox of `job`, without side effects.
 ///
 /// # Errors
 /// [`Error::Usage`] for an option that cannot be met.
@@ -53,22 +53,22 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.push(Step::MapIds { inside: ids, outside: host.ids });
     }
     steps.push(Step::PrivateMounts);
-    // Beside the host's network its own name is what its resolver knows.
+    // With the host's network, its resolver knows the host's name.
     let name = job.hostname.as_deref().or(network.then_some(HOSTNAME)).map(str::to_owned);
     steps.extend(name.clone().map(|name| Step::Hostname { name }));
-    // What a job writes to memory counts as memory that it uses.
+    // Files on a tmpfs count as memory used by the job.
     steps.push(Step::Root { size: job.limits.memory.map(|bytes| bytes / 2) });
-    // First of all mounts: later steps look into it.
+    // The first mount: later steps read /proc.
     steps.push(Step::Proc { protect: host.privileged });
     let (more, shm) = (job.devices.clone(), job.host_ipc);
     steps.push(Step::Dev { make_nodes: host.privileged, more, shm });
     let groups = host.groups.clone();
     let groups = if job.limits.is_empty() { groups.inherited() } else { groups.unknown() };
     steps.push(Step::Sys { groups, network: !network });
-    // While nothing of the runtime can be over a device.
+    // Before a mount of the runtime could cover a device.
     steps.push(Step::StandardFiles);
     if runtime.server.is_some() {
-        steps.push(Step::Serve { owner: owner(job, host) });
+        steps.push(Step::Serve { owner: served_owner(job, host) });
     }
     steps.extend(mounts(runtime, ids));
     steps.push(Step::Directories { owner: ids });
@@ -76,7 +76,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
         steps.extend(NAMES.map(|path| Step::Names { path }));
     }
     let env = environment(runtime, job, host);
-    // A field of a line: what cannot be one is not told.
+    // Ignored if it cannot be a field of /etc/passwd.
     let is_field = |home: &&OsString| !home.as_bytes().iter().any(|byte| b":\n".contains(byte));
     let home = env.get(OsStr::new("HOME")).filter(is_field);
     let home = home.map_or_else(|| HOME.into(), PathBuf::from);
@@ -85,7 +85,7 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     steps.extend(name.map(|name| Step::Hosts { name }));
     let work = PathBuf::from(WORK);
     let shown = job.share_cwd && host.cwd == Cwd::Files;
-    // What an option puts there is all that is there.
+    // An option that mounts something there replaces it.
     if !targets(job).any(|target| target == work) {
         steps.push(if shown {
             Step::Overlay { source: Origin::Cwd, target: work.clone(), owner: ids }
@@ -93,9 +93,9 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
             Step::Tmpfs { target: work.clone(), mode: 0o755, size: None, owner: ids }
         });
     }
-    for Upload { source, name, directory, mode, here } in &job.uploads {
+    for Upload { source, name, directory, mode, in_cwd } in &job.uploads {
         let (source, target) = (source.clone(), work.join(name));
-        steps.push(match (directory, here) {
+        steps.push(match (directory, in_cwd) {
             (_, true) if shown => continue,
             (true, _) => Step::Overlay { source: Origin::Host(source), target, owner: ids },
             (false, _) => Step::Copy { source, target, mode: *mode, owner: ids },
@@ -115,30 +115,30 @@ pub fn plan(runtime: &Runtime, job: &Job, host: &Host) -> Result<Vec<Step>, Erro
     let terminal = job.terminal != Terminal::None;
     steps.extend(terminal.then_some(Step::Terminal { owner: ids }));
     steps.push(Step::Workdir { path });
-    // As late as can be: it is made meanwhile.
+    // As late as possible: it is made in parallel.
     steps.extend(network.then_some(Step::Network));
     steps.push(Step::DropPrivileges { user: host.privileged.then_some(ids) });
-    // Last: no step needs a file of the host any more.
+    // The last steps: none needs a file of the host any more.
     steps.extend([Step::Seccomp, Step::CloseFiles { kept: job.descriptors.clone() }]);
-    // A terminal's signals do nothing by themselves to PID 1.
+    // PID 1 ignores a terminal's signals by default.
     let init = job.init || job.terminal == Terminal::Full;
     steps.extend(init.then_some(Step::Init));
     steps.push(Step::Exec { argv: job.argv.clone(), env });
     Ok(steps)
 }
 
-/// Whose the files of a runtime are that is served to `job`: those of an installed one are the caller's.
-pub fn owner(job: &Job, host: &Host) -> Ids {
+/// Owner of the files of a runtime that is served to `job` by FUSE. Installed files belong to the caller.
+pub fn served_owner(job: &Job, host: &Host) -> Ids {
     if host.privileged { host.ids } else { job.user.unwrap_or(host.ids) }
 }
 
-/// Where the options of `job` mount something.
+/// The mount points of `job`'s options.
 fn targets(job: &Job) -> impl Iterator<Item = &Path> {
     let binds = job.binds.iter().map(|bind| &*bind.target);
     binds.chain(job.tmpfs.iter().map(|tmpfs| &*tmpfs.target))
 }
 
-/// The rules for options that no later step would refuse with a better message.
+/// Checks options that later steps would refuse with a worse message.
 fn check(job: &Job) -> Result<(), Error> {
     let usage = |reason: String| Err(Error::Usage(reason));
     if job.argv.is_empty() {
@@ -159,7 +159,7 @@ fn check(job: &Job) -> Result<(), Error> {
         if let Some(other) = job.uploads[..index].iter().find(|other| other.name == upload.name) {
             let (one, two) = (other.source.display(), upload.source.display());
             return usage(format!(
-                "--upload {one} and --upload {two} have one name in {WORK}; upload the directory \
+                "--upload {one} and --upload {two} have the same name in {WORK}; upload the directory \
                  that holds one of them, or rename it"
             ));
         }
@@ -191,7 +191,7 @@ fn check_target(target: &Path) -> Result<(), &'static str> {
         return Err("contains `..`");
     }
     if target == Path::new("/") {
-        return Err("is the root itself");
+        return Err("is the root directory");
     }
     if ["/proc", "/dev", "/sys"].iter().any(|reserved| target.starts_with(reserved)) {
         return Err("is reserved: every job gets its own");
@@ -199,10 +199,10 @@ fn check_target(target: &Path) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The mounts of `runtime.yml`, parents first, and a private `/tmp` in any case.
+/// Steps for the mounts of `runtime.yml`, parents first, and a private `/tmp`.
 fn mounts(runtime: &Runtime, owner: Ids) -> Vec<Step> {
     let mut found: Vec<_> = runtime.config.mounts().iter().zip(&runtime.sources).collect();
-    // A mount hides what was mounted below its target before. The sort is stable.
+    // A mount hides earlier mounts below its target. The sort is stable.
     found.sort_by_key(|(mount, _)| mount.target.split('/').count());
     let tmp = Step::Tmpfs { target: "/tmp".into(), mode: 0o1777, size: None, owner };
     let fills_tmp = |source: &Source| !matches!(source, Source::Missing | Source::Empty(_));
@@ -231,7 +231,7 @@ fn mounts(runtime: &Runtime, owner: Ids) -> Vec<Step> {
     steps
 }
 
-/// All variables of the job: defaults, then the runtime's, then the job's own.
+/// The environment of the job: defaults, overridden by the runtime's variables, then by the job's.
 fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, OsString> {
     let user = host.user.as_str();
     let defaults = [("PATH", PATH), ("HOME", HOME), ("USER", user), ("LOGNAME", user)];
@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn upload(directory: bool) -> Upload {
-        Upload { source: "../f".into(), name: "f".into(), directory, mode: 0o644, here: false }
+        Upload { source: "../f".into(), name: "f".into(), directory, mode: 0o644, in_cwd: false }
     }
 
     fn lines(runtime: &Runtime, job: &Job, host: &Host) -> Vec<String> {
@@ -325,10 +325,10 @@ mod tests {
             ),
         ] {
             let (proc, dev, names) = if host.privileged {
-                let names = "name the user root, the group root";
+                let names = "add user root and group root to /etc/passwd and /etc/group";
                 ("mount /proc, kernel settings read-only", "mount /dev with new nodes", names)
             } else {
-                let names = "name the user me, the group us";
+                let names = "add user me and group us to /etc/passwd and /etc/group";
                 ("mount /proc", "mount /dev with the host's nodes", names)
             };
             let mut want = begin;
@@ -340,17 +340,25 @@ mod tests {
                 dev,
             ]);
             want.push("mount /sys with processors, memory and control groups");
-            want.push("replace the standard files by the job's own");
+            want.push("replace standard input, output and error");
             want.push("mount an empty /tmp (mode 1777)");
             want.extend(middle);
-            want.push("make /run, /var/tmp, /home and such");
+            want.push("create missing /run, /var/tmp, /home …");
             want.push(names);
-            want.push("give joblet an address");
+            want.push("add joblet to /etc/hosts");
             want.push("mount a private copy of the current directory on /work");
             want.push("make the root read-only");
-            want.extend(["enter the root and detach the host's", "begin a session"]);
-            want.extend(["change to /work", "enter a network with a loopback interface", end]);
-            want.extend(["filter system calls", "close files 3 and up", "execute python3 x.py"]);
+            want.extend(["enter the root and detach the host's", "start a session"]);
+            want.extend([
+                "change to /work",
+                "enter a network namespace with a loopback interface",
+                end,
+            ]);
+            want.extend([
+                "filter system calls",
+                "close descriptors from 3 on",
+                "execute python3 x.py",
+            ]);
             assert_eq!(lines(&runtime, &job(), host), want);
         }
     }
@@ -398,7 +406,7 @@ mod tests {
             changed.into_iter().filter(|line| !plain.contains(line)).collect::<Vec<_>>()
         };
         for (found, want) in [
-            (change(|job| job.init = true), "stay as the parent of what follows"),
+            (change(|job| job.init = true), "run an init as PID 1"),
             (change(|job| job.terminal = Terminal::Output), "open a terminal of the job's own"),
             (change(|job| job.uploads = vec![upload(false)]), "copy ../f to /work/f"),
             (
@@ -426,7 +434,7 @@ mod tests {
             assert_eq!(found, [want]);
         }
         let named = change(|job| job.hostname = Some("h".into()));
-        assert_eq!(named, ["set the host name h", "give h an address"]);
+        assert_eq!(named, ["set the host name h", "add h to /etc/hosts"]);
         let limited = change(|job| job.limits.memory = Some(1 << 20));
         assert_eq!(limited, ["limit to 1 MiB of memory", "mount an empty root of 524288 bytes"]);
         let network = change(|job| job.network = Network::Host);
@@ -444,14 +452,14 @@ mod tests {
         ];
         assert_eq!(memory, want);
         let kept = change(|job| job.descriptors = vec![3, 7]);
-        assert_eq!(kept, ["close files 3 and up, but not 3, but not 7"]);
+        assert_eq!(kept, ["close descriptors from 3 on except 3, 7"]);
         let own = |job: &Job| lines(&runtime, job, &user()).join("; ");
         let mut given = job();
         given.binds.push(Bind { source: ".".into(), target: "/work".into(), writable: false });
         let (plain, bound) = (own(&job()), own(&given));
         let copy = "mount a private copy of the current directory on /work";
         assert_eq!(bound, plain.replace(copy, "mount . on /work read-only"));
-        let here = Upload { here: true, ..upload(false) };
+        let here = Upload { in_cwd: true, ..upload(false) };
         let here = Job { uploads: vec![here], ..job() };
         assert_eq!(lines(&runtime, &here, &user()), lines(&runtime, &job(), &user()));
         let private = Host { cwd: Cwd::Private, ..user() };
@@ -499,14 +507,14 @@ mod tests {
             (Job::new(vec![]), "no command given"),
             (Job::new(vec!["a\0b".into()]), "NUL"),
             (bind("data"), "target data is not absolute"),
-            (bind("/"), "the root itself"),
+            (bind("/"), "the root directory"),
             (bind("/a/../.."), "contains `..`"),
             (bind("/proc/1"), "is reserved: every job gets its own"),
             (bind("/sys"), "is reserved: every job gets its own"),
             (Job { uploads: vec![upload(true)], ..bind("/work/") }, "hide what --upload puts"),
             (
                 Job { uploads: vec![upload(true), upload(false)], ..job() },
-                "--upload ../f and --upload ../f have one name in /work",
+                "--upload ../f and --upload ../f have the same name in /work",
             ),
             (Job { workdir: Some("x".into()), ..job() }, "workdir x is not absolute"),
             (

@@ -1,4 +1,4 @@
-//! One step of a sandbox: plain data, comparable and printable.
+//! One step of a plan: plain data, comparable and printable.
 
 use super::host::Groups;
 use super::job::{Device, Ids, Limits, lossy};
@@ -11,11 +11,11 @@ use std::{
     path::PathBuf,
 };
 
-/// Where something that is mounted comes from.
+/// The source of a mount.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "from", content = "path")]
 pub enum Origin {
-    /// A path inside the runtime's directory, never out of it.
+    /// A path in the runtime's directory; symlinks cannot leave it.
     Runtime(PathBuf),
     /// A path of the host.
     Host(#[serde(serialize_with = "lossy")] PathBuf),
@@ -23,7 +23,7 @@ pub enum Origin {
     Cwd,
 }
 
-/// One thing to do on the way from the launcher to the job.
+/// One step between the launcher and the job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "step")]
 pub enum Step {
@@ -38,36 +38,36 @@ pub enum Step {
         /// An IPC namespace.
         ipc: bool,
     },
-    /// Users of the new user namespace: one, and no way to set groups.
+    /// The mapping of the new user namespace: one user and one group; setgroups(2) is denied.
     MapIds {
-        /// In the namespace.
+        /// IDs in the namespace.
         inside: Ids,
-        /// The caller.
+        /// IDs outside: the caller's.
         outside: Ids,
     },
-    /// From here no mount is seen outside, and none from outside is seen.
+    /// All mounts become private: mount events propagate neither out nor in.
     PrivateMounts,
     /// The host name.
     Hostname {
         /// The name.
         name: String,
     },
-    /// An empty tmpfs over `/`, which becomes the job's root.
+    /// An empty tmpfs mounted over `/`, which becomes the job's root.
     Root {
-        /// How much it may hold, in bytes; half of the memory if not given.
+        /// Maximum size in bytes; default half of the memory.
         #[serde(skip_serializing_if = "Option::is_none")]
         size: Option<u64>,
     },
     /// A fresh `/proc`, without what leaks.
     Proc {
-        /// Whether the job's user owns the settings of the kernel: then they become read-only.
+        /// Whether the job's user is the host's root: then sysctls become read-only.
         protect: bool,
     },
-    /// A fresh `/dev`.
+    /// A new `/dev`.
     Dev {
-        /// Whether nodes are made, or those of the host mounted.
+        /// Whether device nodes are created, or the host's mounted.
         make_nodes: bool,
-        /// Devices of the host that a job sees beside those.
+        /// Further devices of the host.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         more: Vec<Device>,
         /// Whether `/dev/shm` is the host's.
@@ -76,70 +76,70 @@ pub enum Step {
     },
     /// A read-only `/sys` with processors, memory and the job's own control groups.
     Sys {
-        /// Which control groups it has.
+        /// The control groups that it shows.
         groups: Groups,
         /// Whether it shows the host's network interfaces.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         network: bool,
     },
-    /// The runtime's files by FUSE, from a process that fetches them.
+    /// The FUSE mount of the runtime, served by a process that fetches its files.
     Serve {
-        /// Whose they are.
+        /// Owner of the files.
         owner: Ids,
     },
     /// An empty writable directory.
     Tmpfs {
-        /// Where.
+        /// Mount point.
         #[serde(serialize_with = "lossy")]
         target: PathBuf,
         /// Permission bits.
         mode: u32,
-        /// How much it may hold, in bytes.
+        /// Maximum size in bytes.
         size: Option<u64>,
-        /// Whose it is.
+        /// Owner.
         owner: Ids,
     },
-    /// A file or directory of elsewhere.
+    /// A bind mount.
     Bind {
-        /// What.
+        /// The file or directory.
         source: Origin,
-        /// Where.
+        /// Mount point.
         #[serde(serialize_with = "lossy")]
         target: PathBuf,
-        /// Whether the job may change it.
+        /// Whether it is writable.
         writable: bool,
     },
-    /// A directory of elsewhere, with changes that only this job sees.
+    /// A private copy of a directory: an overlay, or a mirror.
     Overlay {
         /// The read-only lower layer.
         source: Origin,
-        /// Where.
+        /// Mount point.
         #[serde(serialize_with = "lossy")]
         target: PathBuf,
-        /// Whose it is.
+        /// Owner.
         owner: Ids,
     },
     /// A copy of a file of the host.
     Copy {
-        /// Which.
+        /// Path on the host.
         #[serde(serialize_with = "lossy")]
         source: PathBuf,
-        /// Where.
+        /// Path of the copy.
         #[serde(serialize_with = "lossy")]
         target: PathBuf,
         /// Permission bits.
         mode: u32,
-        /// Whose it is.
+        /// Owner.
         owner: Ids,
     },
-    /// Directories that every program may expect, where the runtime has none.
+    /// Standard directories that the runtime lacks: `/run`, `/var/tmp`, `/home` and others.
     Directories {
-        /// Whose those are that can be written to.
+        /// Owner of the writable ones.
         owner: Ids,
     },
-    /// The names of the job's user and group, for programs that look them up.
+    /// The job's user and group in `/etc/passwd` and `/etc/group`.
     Account {
-        /// Whose.
+        /// User and group ID.
         ids: Ids,
         /// Name of the user.
         user: String,
@@ -149,19 +149,19 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         home: PathBuf,
     },
-    /// The address of the job's host name: its own.
+    /// The job's host name in `/etc/hosts`, with a loopback address.
     Hosts {
         /// The name.
         name: String,
     },
-    /// A file by which the host finds others.
+    /// A file of the host's resolver.
     Names {
-        /// The file, here and there.
+        /// Its path, on the host and in the job.
         path: &'static str,
     },
-    /// Nothing more can be made in the root.
+    /// The root becomes read-only.
     SealRoot,
-    /// The root becomes `/`; the host's is gone.
+    /// The root becomes `/`; the host's root is unmounted.
     EnterRoot,
     /// The directory that the job starts in.
     Workdir {
@@ -169,38 +169,38 @@ pub enum Step {
         #[serde(serialize_with = "lossy")]
         path: PathBuf,
     },
-    /// Standard input, output and error that are not the caller's.
+    /// Replacements of the caller's standard input, output and error.
     StandardFiles,
     /// A session and a process group of its own, without a terminal.
     Session,
-    /// A terminal of the job's own, for what is the caller's terminal.
+    /// A terminal of the job's own, in place of the caller's.
     Terminal {
-        /// Whose it is.
+        /// Owner.
         owner: Ids,
     },
     /// The network namespace, with its loopback interface up.
     Network,
-    /// Only standard input, output and error stay open, and what the caller leaves to the job.
+    /// Every descriptor is closed except standard input, output and error and `kept`.
     CloseFiles {
-        /// That.
+        /// Descriptors that the job inherits.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         kept: Vec<RawFd>,
     },
-    /// No capability, no way to any, no keyring.
+    /// Capabilities and the caller's keyring are dropped, irrevocably.
     DropPrivileges {
-        /// Whom the job runs as, where that is not settled by the user namespace.
+        /// User to change to, if there is no user namespace.
         user: Option<Ids>,
     },
     /// The filter of system calls.
     Seccomp,
-    /// A child goes on from here; this process is its init: it forwards signals and reaps zombies.
+    /// This process becomes an init, which forwards signals and reaps zombies; its child continues.
     Init,
-    /// The job itself.
+    /// The job's program is executed.
     Exec {
         /// Command and arguments.
         #[serde(serialize_with = "lossy_list")]
         argv: Vec<OsString>,
-        /// All of its environment.
+        /// Its environment.
         #[serde(serialize_with = "lossy_map")]
         env: BTreeMap<OsString, OsString>,
     },
@@ -265,29 +265,31 @@ impl fmt::Display for Step {
             Self::Copy { source, target, .. } => {
                 write!(f, "copy {} to {}", source.display(), target.display())
             }
-            Self::Directories { .. } => f.write_str("make /run, /var/tmp, /home and such"),
+            Self::Directories { .. } => f.write_str("create missing /run, /var/tmp, /home …"),
             Self::Account { user, group, .. } => {
-                write!(f, "name the user {user}, the group {group}")
+                write!(f, "add user {user} and group {group} to /etc/passwd and /etc/group")
             }
-            Self::Hosts { name } => write!(f, "give {name} an address"),
+            Self::Hosts { name } => write!(f, "add {name} to /etc/hosts"),
             Self::Names { path } => write!(f, "show the host's {path}"),
             Self::SealRoot => f.write_str("make the root read-only"),
             Self::EnterRoot => f.write_str("enter the root and detach the host's"),
             Self::Workdir { path } => write!(f, "change to {}", path.display()),
-            Self::StandardFiles => f.write_str("replace the standard files by the job's own"),
-            Self::Session => f.write_str("begin a session"),
+            Self::StandardFiles => f.write_str("replace standard input, output and error"),
+            Self::Session => f.write_str("start a session"),
             Self::Terminal { .. } => f.write_str("open a terminal of the job's own"),
-            Self::Network => f.write_str("enter a network with a loopback interface"),
+            Self::Network => f.write_str("enter a network namespace with a loopback interface"),
             Self::CloseFiles { kept } => {
-                f.write_str("close files 3 and up")?;
-                kept.iter().try_for_each(|fd| write!(f, ", but not {fd}"))
+                f.write_str("close descriptors from 3 on")?;
+                kept.iter().enumerate().try_for_each(|(index, fd)| {
+                    write!(f, "{}{fd}", if index == 0 { " except " } else { ", " })
+                })
             }
             Self::DropPrivileges { user: Some(ids) } => {
                 write!(f, "drop all privileges as {}:{}", ids.uid, ids.gid)
             }
             Self::DropPrivileges { user: None } => f.write_str("drop all privileges"),
             Self::Seccomp => f.write_str("filter system calls"),
-            Self::Init => f.write_str("stay as the parent of what follows"),
+            Self::Init => f.write_str("run an init as PID 1"),
             Self::Exec { argv, .. } => {
                 f.write_str("execute")?;
                 argv.iter().try_for_each(|word| write!(f, " {}", word.to_string_lossy()))

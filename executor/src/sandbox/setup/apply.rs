@@ -1,10 +1,10 @@
-//! The steps of a plan, done one after the other in the child.
+//! Application of a plan's steps, one after the other, in the child.
 
 use super::{
     command, copy, descriptors, dev,
     failure::{Failure, Kind},
-    mounts::Places,
-    names, network, places, private_copy, privileges, proc, seal, seccomp, serve,
+    mounts::RootFs,
+    names, network, private_copy, privileges, proc, seal, seccomp, serve, standard_directories,
     standard_files::StandardFiles,
     sysfs, terminal,
 };
@@ -20,42 +20,42 @@ use rustix::{
 };
 use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 
-/// What the steps need that no step says. All of it is the launcher's: with memory that is lent to
-/// the child, nothing of it may be dropped there.
+/// Inputs of the steps that the plan does not contain. The launcher owns all of them: while the child
+/// shares its memory, the child must not drop any.
 #[derive(Clone, Copy)]
 pub(crate) struct Sandbox<'a> {
-    /// The runtime's directory and what makes it itself.
+    /// The runtime's directory and its identity (device and inode).
     pub runtime: (&'a Path, (u64, u64)),
-    /// Where it sends the device that the runtime is served by.
+    /// Socket to send `/dev/fuse` over, if the runtime is served by FUSE.
     pub server: Option<BorrowedFd<'a>>,
     /// Whether there is a user namespace.
     pub user_namespace: bool,
     /// Signals that the job ignores, as its caller does.
     pub ignored: &'a [i32],
-    /// Where its network namespace comes from, if it does not make it itself.
+    /// Socket to receive the network namespace from; without one, the child makes it.
     pub network: Option<BorrowedFd<'a>>,
-    /// Where it sends its private directory.
+    /// Socket to send the private `/work` over, if its content is wanted afterwards.
     pub results: Option<BorrowedFd<'a>>,
-    /// Where it joins its control groups, if it was not started there.
+    /// `cgroup.procs` of the job's control groups, if it was not started in them.
     pub entrances: &'a [OwnedFd],
     /// Its standard files.
     pub files: &'a StandardFiles,
-    /// What a terminal of its own needs.
-    pub terminal: Option<&'a terminal::Wanted>,
-    /// Where the launcher reads what the child reports, to be closed in the child.
+    /// Settings of the job's own terminal, if it gets one.
+    pub terminal: Option<&'a terminal::Settings>,
+    /// The launcher's end of the report's pipe, to be closed in the child.
     pub reader: BorrowedFd<'a>,
-    /// Where the child reports.
+    /// The child's end of the report's pipe.
     pub writer: BorrowedFd<'a>,
-    /// The number of that in the trampoline: none that the job keeps.
+    /// The number of `writer` in the trampoline; not a descriptor that the job keeps.
     pub report: RawFd,
 }
 
 impl Sandbox<'_> {
-    /// Does one step. [`Step::Root`] opens the `places`.
-    pub(crate) fn apply(self, step: &Step, places: &mut Option<Places>) -> Result<(), Failure> {
+    /// Applies one step. [`Step::Root`] sets `rootfs`.
+    pub(crate) fn apply(self, step: &Step, rootfs: &mut Option<RootFs>) -> Result<(), Failure> {
         match step {
             Step::Limit(_) => enter_groups(self.entrances),
-            // Made by the clone that this process began with, but for the network's.
+            // Made by the clone(2) that started this process, except for the network namespace.
             Step::Namespaces { user: true, .. } => {
                 self.network.map_or(Ok(()), network::send_user_namespace)
             }
@@ -70,7 +70,7 @@ impl Sandbox<'_> {
             Step::Hostname { name } => Ok(nix::unistd::sethostname(name)?),
             Step::Root { size } => {
                 umask(Mode::from_raw_mode(0o022));
-                *places = Some(Places::open(self.runtime.0, self.runtime.1, *size, self.report)?);
+                *rootfs = Some(RootFs::open(self.runtime.0, self.runtime.1, *size, self.report)?);
                 Ok(())
             }
             Step::DropPrivileges { user } => privileges::drop_all(*user),
@@ -78,64 +78,64 @@ impl Sandbox<'_> {
             Step::Exec { argv, env } => {
                 sys::reset_signals(self.ignored);
                 nix::sys::signal::SigSet::empty().thread_set_mask()?;
-                let places = places.as_ref().ok_or_else(no_root)?;
+                let rootfs = rootfs.as_ref().ok_or_else(no_root)?;
                 Err(command::execute(
                     argv,
                     env,
-                    places.trampoline.as_fd(),
+                    rootfs.trampoline.as_fd(),
                     (self.writer, self.report),
                 ))
             }
-            step => self.apply_mount(places.as_ref().ok_or_else(no_root)?, step),
+            step => self.apply_mount(rootfs.as_ref().ok_or_else(no_root)?, step),
         }
     }
 
-    /// Does one of the steps that work with the root.
-    fn apply_mount(self, places: &Places, step: &Step) -> Result<(), Failure> {
+    /// Applies a step that works in the job's root.
+    fn apply_mount(self, rootfs: &RootFs, step: &Step) -> Result<(), Failure> {
         match step {
-            Step::Proc { protect } => proc::mount(places, *protect),
-            Step::Dev { make_nodes, more, shm } => dev::mount(places, *make_nodes, (more, *shm)),
-            Step::Sys { groups, network } => sysfs::mount(places, groups, *network),
-            Step::Serve { owner } => serve::mount(places, self.server.ok_or_else(no_root)?, *owner),
+            Step::Proc { protect } => proc::mount(rootfs, *protect),
+            Step::Dev { make_nodes, more, shm } => dev::mount(rootfs, *make_nodes, (more, *shm)),
+            Step::Sys { groups, network } => sysfs::mount(rootfs, groups, *network),
+            Step::Serve { owner } => serve::mount(rootfs, self.server.ok_or_else(no_root)?, *owner),
             Step::Tmpfs { target, mode, size, owner } => {
-                places.scratch(target, *mode, *owner, *size)
+                rootfs.scratch(target, *mode, *owner, *size)
             }
-            Step::Bind { source, target, writable } => places.bind(source, target, *writable),
+            Step::Bind { source, target, writable } => rootfs.bind(source, target, *writable),
             Step::Overlay { source, target, owner } => {
-                private_copy::mount(places, source, target, *owner, self.user_namespace)
+                private_copy::mount(rootfs, source, target, *owner, self.user_namespace)
             }
             Step::Copy { source, target, mode, owner } => {
-                copy::file(places, source, target, *mode, *owner)
+                copy::copy_file(rootfs, source, target, *mode, *owner)
             }
-            Step::Directories { owner } => places::make(places, *owner),
+            Step::Directories { owner } => standard_directories::create(rootfs, *owner),
             Step::Account { ids, user, group, home } => {
-                names::account(places, *ids, (user, group), home.as_os_str().as_bytes())
+                names::show_accounts(rootfs, *ids, (user, group), home.as_os_str().as_bytes())
             }
-            Step::Hosts { name } => names::host(places, name),
-            Step::Names { path } => names::of_host(places, Path::new(path)),
+            Step::Hosts { name } => names::show_hosts(rootfs, name),
+            Step::Names { path } => names::show_host_file(rootfs, Path::new(path)),
             Step::Terminal { owner } => {
                 let none = || Failure::launch("the caller has none");
-                terminal::open(places, self.terminal.ok_or_else(none)?, self.files, *owner)
+                terminal::open(rootfs, self.terminal.ok_or_else(none)?, self.files, *owner)
             }
             Step::SealRoot => {
                 if let Some(socket) = self.results {
-                    for [first, second] in places.own_work()? {
+                    for [first, second] in rootfs.open_work()? {
                         descriptors::send(socket, &[first.as_fd(), second.as_fd()])?;
                     }
                 }
-                places.seal()
+                rootfs.seal()
             }
-            Step::EnterRoot => enter(places),
-            Step::StandardFiles => self.files.install(places),
+            Step::EnterRoot => enter(rootfs),
+            Step::StandardFiles => self.files.install(rootfs),
             Step::Session => Ok(nix::unistd::setsid().map(|_| ())?),
-            Step::CloseFiles { kept } => close_files(places, self.writer, kept),
-            Step::Workdir { path } => workdir(places, path),
+            Step::CloseFiles { kept } => close_files(rootfs, self.writer, kept),
+            Step::Workdir { path } => workdir(rootfs, path),
             _ => Err(Failure::launch("not a step of the root")),
         }
     }
 }
 
-/// Joins the groups behind `entrances`, and lets this process see no group above its own.
+/// Joins the control groups of `entrances` and makes them the root of a new cgroup namespace.
 fn enter_groups(entrances: &[OwnedFd]) -> Result<(), Failure> {
     for entrance in entrances {
         rustix::io::write(entrance, b"0")?;
@@ -147,29 +147,29 @@ fn no_root() -> Failure {
     Failure::launch("the plan has no root yet")
 }
 
-/// Closes every descriptor but standard input, output and error, the trampoline, the pipe for the
-/// report, and those that the job keeps. From here on, [`Places`] has nothing else that is open.
-fn close_files(places: &Places, writer: BorrowedFd<'_>, kept: &[RawFd]) -> Result<(), Failure> {
-    let own = [writer, places.trampoline.as_fd()].map(|fd| fd.as_raw_fd());
+/// Closes every descriptor except standard input, output and error, the trampoline, the pipe for the
+/// report, and those that the job keeps. Afterwards [`RootFs`] has closed descriptors.
+fn close_files(rootfs: &RootFs, writer: BorrowedFd<'_>, kept: &[RawFd]) -> Result<(), Failure> {
+    let own = [writer, rootfs.trampoline.as_fd()].map(|fd| fd.as_raw_fd());
     let mut kept: Vec<_> = own.iter().chain(kept).map(|fd| fd.unsigned_abs()).collect();
     kept.sort_unstable();
     // The last range is up to the largest number, the others up to one that stays.
     let ends = kept.iter().map(|fd| fd - 1).chain([u32::MAX]);
     for (first, last) in [3].into_iter().chain(kept.iter().map(|fd| fd + 1)).zip(ends) {
         match if first <= last { sys::close_range(first, last) } else { Ok(()) } {
-            Err(NixErrno::ENOSYS) => return close_listed(places, &kept),
+            Err(NixErrno::ENOSYS) => return close_listed(rootfs, &kept),
             other => other?,
         }
     }
     Ok(())
 }
 
-/// As [`close_files`], before Linux 5.9: one by one.
-fn close_listed(places: &Places, kept: &[u32]) -> Result<(), Failure> {
+/// [`close_files`] before Linux 5.9, one by one.
+fn close_listed(rootfs: &RootFs, kept: &[u32]) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let list = openat(places.proc.get().ok_or(Errno::NOENT)?, "self/fd", flags, Mode::empty())?;
+    let list = openat(rootfs.proc.get().ok_or(Errno::NOENT)?, "self/fd", flags, Mode::empty())?;
     let mut open = Vec::new();
-    // The list is open itself and lists itself; it has no owner that would close it once more.
+    // The list contains its own descriptor; forgotten below, so that it is not closed twice.
     for entry in Dir::read_from(list.as_fd())? {
         let number = entry?.file_name().to_string_lossy().parse::<u32>();
         open.extend(number.into_iter().filter(|fd| *fd > 2 && !kept.contains(fd)));
@@ -191,23 +191,23 @@ fn write(path: &str, text: &str) -> Result<(), Failure> {
 
 /// Makes the new root `/` and detaches the old one, as `pivot_root(2)` describes for `"."`.
 ///
-/// Where the old root is the kernel's first one (an initramfs) or no mount at all (a chroot), it
-/// cannot be exchanged. The new root is already over it there, so chroot(2) is what is left:
-/// the old one has no name any more, and a job has no capability to leave a chroot with.
-fn enter(places: &Places) -> Result<(), Failure> {
-    fchdir(&places.root)?;
+/// An initramfs and a directory that is not a mount point (a chroot) cannot be pivoted: `EINVAL`. The
+/// new root is already mounted over it, so chroot(2) suffices: the old root has no path any more, and
+/// a job has no capability that lets it leave a chroot.
+fn enter(rootfs: &RootFs) -> Result<(), Failure> {
+    fchdir(&rootfs.root)?;
     match pivot_root(".", ".") {
         Ok(()) => unmount(".", UnmountFlags::DETACH)?,
         Err(Errno::INVAL) => chroot(".")?,
         Err(errno) => return Err(errno.into()),
     }
-    Ok(fchdir(&places.root)?)
+    Ok(fchdir(&rootfs.root)?)
 }
 
 /// Changes to `path`, walked inside the root: a link of `/proc` to an open directory of the host
-/// leads nowhere.
-fn workdir(places: &Places, path: &Path) -> Result<(), Failure> {
-    let root = places.root.as_fd();
+/// resolves to nothing.
+fn workdir(rootfs: &RootFs, path: &Path) -> Result<(), Failure> {
+    let root = rootfs.root.as_fd();
     let dir = beneath::open(root, path, Escape::Clamp, Create::Nothing).map_err(|errno| {
         if errno != Errno::NOENT {
             return errno.into();

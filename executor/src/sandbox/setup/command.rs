@@ -1,4 +1,4 @@
-//! From the job's command to a running program.
+//! Search for the job's program, and its execution.
 
 use super::{
     failure::{Failure, Kind},
@@ -20,11 +20,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Executes `argv` with the environment `env` by the `trampoline`, which reports to
-/// `report`, a pipe and its number there, if that fails. Comes back only if there is nothing to execute.
+/// Executes `argv` with the environment `env` by the `trampoline`, which reports a failure on
+/// `report`, a pipe and its number in the trampoline. Returns only if there is nothing to execute.
 ///
-/// A command with a `/` is a path; any other is looked for along the job's own `PATH`, as
-/// execvp(3) does: a file without permission does not end the search.
+/// A command with a `/` is a path; any other is searched for in the job's own `PATH`, as execvp(3)
+/// does: a file without execute permission does not end the search.
 pub(crate) fn execute(
     argv: &[OsString],
     env: &BTreeMap<OsString, OsString>,
@@ -40,11 +40,11 @@ pub(crate) fn execute(
         });
         let variables = variables.collect::<Result<Vec<_>, _>>()?;
         let path = env.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let mut file = find(name, &path)?;
+        let mut file = find_program(name, &path)?;
         let mut head = [0; 4096];
-        let len = begin(&file, &mut head);
+        let len = read_head(&file, &mut head);
         let named = if len.is_some_and(|len| is_plain_script(&head[..len])) {
-            // As execvp(3) does: the name that was looked for becomes the shell's first argument.
+            // As execvp(3) does: the path found becomes the shell's first argument.
             let script = c_string(std::mem::replace(&mut file, SHELL.into()).into_os_string())?;
             words.splice(..1, [c_string(SHELL.into())?, script]);
             SHELL.to_owned()
@@ -70,8 +70,8 @@ pub(crate) fn execute(
     executed().map_or_else(|failure| failure, |never: Infallible| match never {})
 }
 
-/// The file that `name` means.
-fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
+/// The file that the command `name` refers to.
+fn find_program(name: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
     let mut denied = None;
     for file in candidates(name, path) {
         match fs::metadata(&file) {
@@ -84,7 +84,7 @@ fn find(name: &OsStr, path: &OsStr) -> Result<PathBuf, Failure> {
         }
     }
     Err(match denied {
-        Some(file) => not_executable(denial(&file)),
+        Some(file) => not_executable(why_not_executable(&file)),
         None => {
             Failure { kind: Kind::NoCommand, errno: 0, detail: path.to_string_lossy().into_owned() }
         }
@@ -100,7 +100,7 @@ fn c_string(text: OsString) -> Result<CString, Errno> {
     CString::new(text.into_vec()).map_err(|_| Errno::EINVAL)
 }
 
-/// The files that `name` may mean, in order.
+/// The candidates for the command `name`, in the order of the search.
 fn candidates(name: &OsStr, path: &OsStr) -> Vec<PathBuf> {
     match name.as_bytes() {
         [] => Vec::new(),
@@ -116,8 +116,8 @@ fn not_executable(reason: String) -> Failure {
     Failure { kind: Kind::NotExecutable, errno: 0, detail: reason }
 }
 
-/// Why `file`, which exists, may not be executed.
-fn denial(file: &Path) -> String {
+/// The reason why `file`, which exists, cannot be executed.
+fn why_not_executable(file: &Path) -> String {
     let shown = file.display();
     match fs::metadata(file) {
         Ok(found) if found.is_dir() => format!("{shown} is a directory"),
@@ -131,9 +131,9 @@ fn denial(file: &Path) -> String {
     }
 }
 
-/// The failure that the trampoline reports: an error number, and in `detail` the program and the
-/// interpreter that it asks for, if any, each with a NUL at its end.
-pub(crate) fn failed(errno: Errno, detail: &str) -> Failure {
+/// The failure of an execve(2) reported by the trampoline: `detail` contains the program and the
+/// interpreter that it names, if any, each terminated by NUL.
+pub(crate) fn exec_failure(errno: Errno, detail: &str) -> Failure {
     let mut texts = detail.split('\0');
     let (file, interpreter) = (texts.next().unwrap_or(""), texts.next().unwrap_or(""));
     not_executable(match (errno, interpreter) {
@@ -146,11 +146,11 @@ pub(crate) fn failed(errno: Errno, detail: &str) -> Failure {
         (Errno::EACCES, "") => format!("{file} or its interpreter cannot be executed"),
         (Errno::EACCES, name) => format!("its interpreter {name} cannot be executed"),
         (Errno::ELIBBAD, name) => {
-            format!("its interpreter {name} is not a program of this machine")
+            format!("its interpreter {name} is not a program for this machine")
         }
         (Errno::ELOOP, name) => format!("its interpreter {name} is a loop of scripts or links"),
         (Errno::ENOEXEC, _) => {
-            format!("{file} is not a program of this machine, and has no #! line")
+            format!("{file} is not a program for this machine, and has no #! line")
         }
         (Errno::E2BIG, _) => "its arguments and environment are too long".into(),
         (errno, _) => errno.desc().into(),
@@ -160,21 +160,21 @@ pub(crate) fn failed(errno: Errno, detail: &str) -> Failure {
 /// The shell that executes scripts without a `#!` line.
 const SHELL: &str = "/bin/sh";
 
-/// Reads what `file` begins with into `head`; its length.
-fn begin(file: &Path, head: &mut [u8]) -> Option<usize> {
-    // What has become a FIFO since must not hang here.
+/// Reads the beginning of `file` into `head`; returns the number of bytes.
+fn read_head(file: &Path, head: &mut [u8]) -> Option<usize> {
+    // A file replaced by a FIFO meanwhile must not block.
     let opened = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(file);
     opened.ok()?.read(head).ok()
 }
 
-/// Whether a file beginning with `head` is text that names no interpreter: as shells do it, by a first
-/// line without NUL.
+/// Whether a file beginning with `head` is a script without a `#!` line. The test is that of shells: the
+/// first line contains no NUL.
 fn is_plain_script(head: &[u8]) -> bool {
     let line = head.split(|&byte| byte == b'\n').next().unwrap_or_default();
     !head.starts_with(b"#!") && !head.starts_with(b"\x7fELF") && !line.contains(&0)
 }
 
-/// The interpreter that a file beginning with `head` asks for, by `#!` or as a 64-bit ELF.
+/// The interpreter that a file beginning with `head` names, by `#!` or as a 64-bit ELF.
 fn parse_interpreter(head: &[u8]) -> Option<String> {
     /// `PT_INTERP` of elf(5).
     const INTERP: usize = 3;

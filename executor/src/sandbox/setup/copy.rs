@@ -1,6 +1,6 @@
-//! Files of the host, copied into a job's own directory.
+//! `--upload` of a file: a copy in the job's own directory.
 
-use super::{failure::Failure, mount_calls, mounts::Places};
+use super::{failure::Failure, mount_calls, mounts::RootFs};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -13,9 +13,9 @@ use rustix::{
 };
 use std::{fs::File, io, path::Path};
 
-/// Copies the file `source` of the host to `target`, over anything but a directory.
-pub(crate) fn file(
-    places: &Places,
+/// Copies the host's file `source` to `target`, replacing anything but a directory.
+pub(crate) fn copy_file(
+    rootfs: &RootFs,
     source: &Path,
     target: &Path,
     mode: u32,
@@ -24,20 +24,20 @@ pub(crate) fn file(
     let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
         return Err(Errno::INVAL.into());
     };
-    let parent = places.target(parent, false)?;
+    let parent = rootfs.target(parent, false)?;
     match unlinkat(&parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(Errno::BUSY) => {
             // A file of a mirrored directory.
             mount_calls::uncover(&parent, name)?;
-            fchdir(&places.cwd)?;
+            fchdir(&rootfs.cwd)?;
             unlinkat(&parent, name, AtFlags::empty())?;
         }
         Err(errno) => return Err(errno.into()),
     }
-    // Without O_NONBLOCK a FIFO that has come there since would hang here.
+    // Without O_NONBLOCK a file replaced by a FIFO meanwhile would block.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let from = openat(&places.cwd, source, flags, Mode::empty())?;
+    let from = openat(&rootfs.cwd, source, flags, Mode::empty())?;
     check_file(from.as_fd())?;
     let stat = fstat(&from)?;
     let time =
@@ -53,7 +53,7 @@ pub(crate) fn file(
         }
     })?;
     fchown(&to, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-    // As old as it is on the host: so make(1) takes it, and so it is known whether the job changed it.
+    // With the host's modification time: make(1) depends on it, and it shows whether the job changed the file.
     futimens(&to, &times)?;
     Ok(fchmod(&to, Mode::from_raw_mode(mode))?)
 }
@@ -62,6 +62,6 @@ pub(crate) fn file(
 pub(super) fn check_file(file: BorrowedFd<'_>) -> Result<(), Failure> {
     match FileType::from_raw_mode(fstat(file)?.st_mode) {
         FileType::RegularFile => Ok(()),
-        _ => Err(Failure::launch("it is not a regular file; replace it by one")),
+        _ => Err(Failure::launch("not a regular file; replace it by one")),
     }
 }

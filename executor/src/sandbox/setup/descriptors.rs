@@ -1,4 +1,4 @@
-//! Descriptors that one process sends to another, over a socket.
+//! Descriptors sent between processes over a Unix socket (`SCM_RIGHTS`, unix(7)).
 
 use rustix::{
     cmsg_space,
@@ -11,7 +11,7 @@ use rustix::{
 };
 use std::mem::MaybeUninit;
 
-/// Sends descriptors.
+/// Sends `fds` in one message.
 pub(crate) fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut message = SendAncillaryBuffer::new(&mut space);
@@ -19,8 +19,8 @@ pub(crate) fn send(socket: BorrowedFd<'_>, fds: &[BorrowedFd<'_>]) -> Result<(),
     sendmsg(socket, &[IoSlice::new(b"t")], &mut message, SendFlags::NOSIGNAL).map(drop)
 }
 
-/// Waits for one descriptor, and allocates nothing. `None` if there will not be one.
-pub(crate) fn wait(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+/// Waits for one descriptor, without allocating. `None` if the other end was closed.
+pub(crate) fn receive_one(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut message = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
@@ -37,7 +37,7 @@ pub(crate) fn wait(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
     fds.flatten().next()
 }
 
-/// Takes descriptors out of the socket, if that many have come.
+/// Receives `N` descriptors without waiting, or `None`.
 pub(crate) fn receive<const N: usize>(socket: BorrowedFd<'_>) -> Option<[OwnedFd; N]> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(2))];
     let mut message = RecvAncillaryBuffer::new(&mut space);

@@ -3,7 +3,7 @@
 use super::{
     failure::Failure,
     mount_calls::{self, here},
-    mounts::Places,
+    mounts::RootFs,
     seal,
 };
 use crate::env::weaken;
@@ -47,16 +47,16 @@ const LINKS: [(&str, &str); 5] = [
 /// `more` are nodes of the host, with the directories that they are in. `/dev/shm` is the host's if
 /// `share_memory`, else the job's own.
 pub(crate) fn mount(
-    places: &Places,
+    rootfs: &RootFs,
     make_nodes: bool,
     (more, share_memory): (&[Device], bool),
 ) -> Result<(), Failure> {
-    let target = places.target(Path::new("/dev"), false)?;
+    let target = rootfs.target(Path::new("/dev"), false)?;
     // A directory of the root, mounted on itself: it keeps its devices when the root, which was
     // without nodev for it, loses them.
     let dev = mount_calls::clone_tree(target.as_fd(), false)?;
-    seal::attach_sealed(&places.proc, &dev, here(&target), NOEXEC, false)?;
-    seal::seal(&places.proc, places.root.as_fd(), NODEV, false)?;
+    seal::attach_sealed(&rootfs.proc, &dev, here(&target), NOEXEC, false)?;
+    seal::seal(&rootfs.proc, rootfs.root.as_fd(), NODEV, false)?;
     let before = umask(Mode::empty());
     fchdir(&dev)?;
     for (name, major, minor) in NODES {
@@ -75,7 +75,7 @@ pub(crate) fn mount(
         add(&dev, device).map_err(refuse)?;
     }
     // It stays writable: cloned before the rest is sealed.
-    let shm = mount_calls::directory(&dev, "shm", 0o1777)?;
+    let shm = mount_calls::make_directory(&dev, "shm", 0o1777)?;
     let tree = if share_memory {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let refuse = |errno| Failure::launch(format!("the host's /dev/shm: {errno}"));
@@ -88,7 +88,7 @@ pub(crate) fn mount(
     umask(before);
     // With the nodes of the host: whoever may open them can do so, but whose they are, and what
     // their permissions are, is the host's. Before more is mounted, which is the job's.
-    seal::seal(&places.proc, dev.as_fd(), RDONLY, !weaken::without("sealed-devices"))?;
+    seal::seal(&rootfs.proc, dev.as_fd(), RDONLY, !weaken::without("sealed-devices"))?;
     // Terminals of its own; the names in it lead to no terminal of the host.
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount::mount(
@@ -101,9 +101,9 @@ pub(crate) fn mount(
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Nobody else can mount anything here, and no step has yet.
     let pts = openat(CWD, "pts", flags, Mode::empty())?;
-    places.pts.get_or_init(|| pts);
-    fchdir(&places.cwd)?;
-    seal::attach_sealed(&places.proc, &tree, here(&shm), NODEV, false)
+    rootfs.pts.get_or_init(|| pts);
+    fchdir(&rootfs.cwd)?;
+    seal::attach_sealed(&rootfs.proc, &tree, here(&shm), NODEV, false)
 }
 
 /// Makes a node in the current directory.

@@ -1,21 +1,21 @@
-//! Why a step failed, and how the child reports it.
+//! The failure of a step, and its encoding in the child's report.
 
 use super::trampoline;
 use nix::errno::Errno as NixErrno;
 use rustix::io::Errno;
 
-/// Why a step failed.
+/// The failure of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    /// Which error it becomes.
+    /// The class of error that it is reported as.
     pub kind: Kind,
-    /// The error number, or 0 where `detail` says it all.
+    /// The error number, or 0 where `detail` is the whole message.
     pub errno: i32,
-    /// What the step itself can say.
+    /// The part of the message that the step provides.
     pub detail: String,
 }
 
-/// The error that a [`Failure`] becomes.
+/// The class of error that a [`Failure`] is reported as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `Error::Launch`.
@@ -24,17 +24,17 @@ pub(crate) enum Kind {
     NotExecutable = 1,
     /// `Error::NoCommand`; the detail is the `PATH`.
     NoCommand = 2,
-    /// What the trampoline reports, to be read by [`super::command::failed`].
+    /// A failed execve(2) in the trampoline, interpreted by [`super::command::exec_failure`].
     Exec = trampoline::EXEC_FAILED as isize,
 }
 
 impl Failure {
-    /// A failure that needs no error number.
+    /// A failure of the launch without an error number.
     pub(crate) fn launch(detail: impl Into<String>) -> Self {
         Self { kind: Kind::Launch, errno: 0, detail: detail.into() }
     }
 
-    /// As bytes for the launcher: kind, step, error number, detail; at most one pipe buffer.
+    /// Encodes the report to the launcher: kind, step, error number, detail; at most `PIPE_BUF` bytes.
     pub(crate) fn encode(&self, step: usize) -> Vec<u8> {
         let step = u32::try_from(step).unwrap_or(u32::MAX);
         let mut bytes = vec![self.kind as u8];
@@ -44,7 +44,7 @@ impl Failure {
         bytes
     }
 
-    /// The failure and its step in what the child wrote; `None` if it wrote nothing that counts.
+    /// Decodes the child's report into the step's index and its failure; `None` if it is incomplete.
     pub(crate) fn decode(bytes: &[u8]) -> Option<(usize, Self)> {
         let (&[kind, s0, s1, s2, s3, e0, e1, e2, e3], detail) = bytes.split_first_chunk::<9>()?;
         let kind = match kind {

@@ -1,5 +1,5 @@
-//! Mount points that a read-only directory does not have: an overlay without an upper layer shows the
-//! directory, and over it one in memory that has nothing but the mount points.
+//! Mount points missing in a read-only directory: added by an overlay without an upper layer, of the
+//! directory and one in memory that contains only the mount points.
 
 use super::{
     failure::Failure,
@@ -23,33 +23,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where the layers are in the root, while overlays are made.
+/// Directory of the layers in the root while overlays are made.
 const LAYERS: &str = ".layers";
 
-/// The layers of all overlays that were made.
+/// The layers of all overlays made so far.
 #[derive(Default)]
 pub(crate) struct Layers {
-    /// The tmpfs that they are in: directories 0, 1, … with `over` and `lower` in each.
+    /// The tmpfs of the layers: directories 0, 1, … with `over` and `lower` in each.
     dir: OnceCell<OwnedFd>,
-    /// The file systems of the overlays (`st_dev`), and the directories that they are mounted on.
+    /// The file systems of the overlays (`st_dev`), and the directories they are mounted on.
     made: RefCell<Vec<(u64, OwnedFd)>>,
 }
 
-/// What it takes of the places that all steps work with.
+/// The fields of [`super::mounts::RootFs`] that are needed here.
 #[derive(Clone, Copy)]
 pub(crate) struct Base<'a> {
     /// The job's root.
     pub root: &'a OwnedFd,
     /// The job's `/proc`.
     pub proc: &'a OnceCell<OwnedFd>,
-    /// The caller's current directory, which stays it.
+    /// The caller's current directory, restored after each change of directory.
     pub cwd: &'a OwnedFd,
-    /// What was made before.
+    /// The layers made before.
     pub layers: &'a Layers,
 }
 
 impl Layers {
-    /// Forgets the layers, which the overlays have mounts of their own of.
+    /// Unmounts the tmpfs of the layers; the overlays keep their own references to it.
     pub(crate) fn remove(&self, root: &OwnedFd, cwd: &OwnedFd) -> Result<(), Errno> {
         if self.dir.get().is_some() {
             mount_calls::uncover(root, LAYERS)?;
@@ -80,7 +80,7 @@ pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd,
     }
     let known = base.layers.made.borrow().iter().position(|(device, _)| *device == found.st_dev);
     if let Some(number) = known {
-        // Again, with one mount point more: overlays cannot be stacked as often as one likes.
+        // The same overlay again, with one more mount point: the depth of stacked overlays is limited.
         let made = base.layers.made.borrow();
         let on = &made[number].1;
         let inside = seal::path_below(base.proc, on.as_fd(), dir.as_fd())?;
@@ -97,7 +97,7 @@ pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd,
     Ok(open(target)?)
 }
 
-/// Mounts `overlay` on `dir`. What is mounted below comes along, and stays what it is.
+/// Mounts `overlay` on `dir`, and the mounts below `dir` again, with their flags.
 fn replace(base: Base<'_>, dir: &OwnedFd, overlay: &OwnedFd) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let below = seal::mounts_below(base.proc, dir.as_fd())?;
@@ -111,7 +111,7 @@ fn replace(base: Base<'_>, dir: &OwnedFd, overlay: &OwnedFd) -> Result<(), Failu
     Ok(())
 }
 
-/// The overlay with this `number`, attached nowhere: `dir`, and over it an empty place `missing`.
+/// Makes the detached overlay with this `number`: `dir`, and above it an empty file or directory `missing`.
 fn stack(
     base: Base<'_>,
     number: usize,
@@ -120,7 +120,7 @@ fn stack(
     file: bool,
 ) -> Result<OwnedFd, Failure> {
     if base.layers.dir.get().is_none() {
-        let point = mount_calls::directory(base.root, LAYERS, 0o700)?;
+        let point = mount_calls::make_directory(base.root, LAYERS, 0o700)?;
         let layers = mount_calls::tmpfs(0o755, None, None, NOSUID | NODEV)?;
         attach(&layers, here(&point))?;
         base.layers.dir.get_or_init(|| layers);
@@ -128,12 +128,12 @@ fn stack(
     let all = base.layers.dir.get().ok_or(Errno::NOENT)?;
     let name = number.to_string();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let layers = match mount_calls::directory(all, &name, 0o755) {
+    let layers = match mount_calls::make_directory(all, &name, 0o755) {
         Err(Errno::EXIST) => openat(all, &name, flags, Mode::empty())?,
         layers => {
             let layers = layers?;
-            let lower = mount_calls::directory(&layers, "lower", 0o755)?;
-            let over = mount_calls::directory(&layers, "over", 0o755)?;
+            let lower = mount_calls::make_directory(&layers, "lower", 0o755)?;
+            let over = mount_calls::make_directory(&layers, "over", 0o755)?;
             attach(&mount_calls::clone_tree(dir.as_fd(), false)?, here(&lower))?;
             like(dir, Path::new("."), &over)?;
             layers
@@ -164,7 +164,7 @@ fn stack(
     Ok(overlay?)
 }
 
-/// Gives `over` the permissions of the directory `path` in `dir` that it is shown with as one, if any.
+/// Copies the permissions of the directory `path` in `dir`, if it exists, to `over`, which is merged with it.
 fn like(dir: &OwnedFd, path: &Path, over: &OwnedFd) -> Result<(), Errno> {
     match statat(dir, path, AtFlags::SYMLINK_NOFOLLOW) {
         Err(_) => Ok(()),
@@ -176,7 +176,7 @@ fn like(dir: &OwnedFd, path: &Path, over: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// Whether `failure` says that this kernel has no such overlay for this user, or that there is no place.
+/// Whether `failure` means that this kernel refuses the overlay to this user, or that there is no mount point.
 pub(crate) fn is_refused(failure: &Failure) -> bool {
     let errno = NixErrno::from_raw(failure.errno);
     matches!(errno, NixErrno::ENOENT | NixErrno::EPERM | NixErrno::EINVAL | NixErrno::ENODEV)

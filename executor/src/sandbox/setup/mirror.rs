@@ -1,15 +1,15 @@
-//! A private view of a current directory that cannot be overlaid: by a user where something is
-//! mounted below it or before Linux 5.11, and on file systems that do not go into overlays.
+//! A private view of a current directory that overlayfs refuses: to a user, with mounts below it or
+//! before Linux 5.11; and on file systems that cannot be a lower layer.
 //!
-//! The directory itself is never shown: whoever opens a socket or a FIFO of the host, even through
-//! a read-only mount, talks to the host. What is shown is a tree of new directories, with the
-//! regular files mounted one by one, read-only, and links, FIFOs and sockets made anew. Below
-//! where something is mounted, directories without mounts are overlaid.
+//! The directory itself is never mounted: opening a socket or a FIFO of the host, even through
+//! a read-only mount, connects to processes of the host. The view is a tree of new directories, with
+//! regular files mounted one by one, read-only, and with new links, FIFOs and sockets. Subdirectories
+//! without mounts are overlaid.
 
 use super::{
     failure::Failure,
     mount_calls::{self, here},
-    mounts::Places,
+    mounts::RootFs,
     overlay, seal,
 };
 use crate::fs::beneath::POINT;
@@ -32,44 +32,44 @@ use std::{
     path::Path,
 };
 
-/// Where the directory is mounted in the root, while its view is made.
+/// Mount point of the directory in the root while its view is made.
 const SOURCE: &str = ".current-directory";
 
-/// Most entries that are shown one by one.
+/// Maximum number of entries shown one by one.
 const MOST: usize = 4096;
 
-/// How deep these may be: a directory on the way takes four descriptors.
+/// Maximum depth: each directory on the path keeps four descriptors open.
 const DEEPEST: usize = 100;
 
-/// What all of a view have in common.
+/// Parameters of one view.
 struct View<'a> {
-    places: &'a Places,
+    rootfs: &'a RootFs,
     owner: Ids,
     user_namespace: bool,
-    /// How many entries may still come.
+    /// Number of entries left before the limit.
     left: usize,
 }
 
 /// Mounts a private view of `source` on `target`. Directories below it are overlaid if `overlays`.
 pub(crate) fn mount(
-    places: &Places,
+    rootfs: &RootFs,
     source: &OwnedFd,
     target: &OwnedFd,
     owner: Ids,
     (user_namespace, overlays): (bool, bool),
 ) -> Result<(), Failure> {
-    let point = mount_calls::directory(&places.root, SOURCE, 0o700)?;
-    // With the mounts below it: the kernel refuses to uncover what is under them. What is cloned
-    // of it has its flags.
+    let point = mount_calls::make_directory(&rootfs.root, SOURCE, 0o700)?;
+    // With the mounts below it: in a user namespace the kernel refuses to uncover what is under them.
+    // Clones of its parts inherit its flags.
     let tree = mount_calls::clone_tree(source.as_fd(), true)?;
-    seal::attach_sealed(&places.proc, &tree, here(&point), RDONLY | NOSUID | NODEV, true)?;
-    let mut view = View { places, owner, user_namespace, left: MOST };
+    seal::attach_sealed(&rootfs.proc, &tree, here(&point), RDONLY | NOSUID | NODEV, true)?;
+    let mut view = View { rootfs, owner, user_namespace, left: MOST };
     let work = view.cover(target, 0o755)?;
-    places.owns(work.as_fd())?;
+    rootfs.add_own(work.as_fd())?;
     view.fill(&tree, list(&tree)?, &work, overlays, 0)?;
-    mount_calls::uncover(&places.root, SOURCE)?;
-    unlinkat(&places.root, SOURCE, AtFlags::REMOVEDIR)?;
-    Ok(fchdir(&places.cwd)?)
+    mount_calls::uncover(&rootfs.root, SOURCE)?;
+    unlinkat(&rootfs.root, SOURCE, AtFlags::REMOVEDIR)?;
+    Ok(fchdir(&rootfs.cwd)?)
 }
 
 fn list(dir: &OwnedFd) -> Result<Dir, Errno> {
@@ -78,14 +78,14 @@ fn list(dir: &OwnedFd) -> Result<Dir, Errno> {
 }
 
 impl View<'_> {
-    /// Mounts an empty directory over `target`, whatever is left there of an attempt to overlay it.
+    /// Mounts an empty directory over `target`, also over the remains of a failed overlay.
     fn cover(&self, target: &OwnedFd, mode: RawMode) -> Result<OwnedFd, Errno> {
-        let tmpfs = mount_calls::tmpfs(mode, Some(self.owner), self.places.size, NOSUID | NODEV)?;
+        let tmpfs = mount_calls::tmpfs(mode, Some(self.owner), self.rootfs.size, NOSUID | NODEV)?;
         mount_calls::attach(&tmpfs, here(target))?;
         Ok(tmpfs)
     }
 
-    /// Shows the entries of `from`, which are in `list`, in the new directory `to`.
+    /// Shows the entries of `from`, read from `list`, in the new directory `to`.
     fn fill(
         &mut self,
         from: &OwnedFd,
@@ -113,15 +113,15 @@ impl View<'_> {
             match look {
                 Ok((mode, false, found)) => self.show(&found, mode, (to, name), overlays, depth)?,
                 Err(Errno::NOENT) => {} // gone since
-                // A view of the kernel, whose links lead out of every root; or nothing that this
-                // user could look at, perhaps a file system without its server.
+                // A kernel file system, whose magic links leave every root; or a directory that
+                // this user cannot read, such as a FUSE file system without its server.
                 _ => mkdirat(to, name, Mode::empty())?,
             }
         }
         Ok(())
     }
 
-    /// Shows `found`, of this mode, as `name` in `to`.
+    /// Shows the entry `found`, of this mode, as `name` in `to`.
     fn show(
         &mut self,
         found: &OwnedFd,
@@ -146,15 +146,15 @@ impl View<'_> {
                 )?;
             }
             FileType::Symlink => symlinkat(readlinkat(found, "", Vec::new())?, to, name)?,
-            // Nobody is at the other end, as in an overlay.
+            // Not connected to anything, as in an overlay.
             FileType::Fifo | FileType::Socket => mknodat(to, name, kind, bits, 0)?,
-            // No device could be opened.
+            // Devices are omitted: nodev forbids opening them.
             _ => {}
         }
         Ok(())
     }
 
-    /// Shows the directory `found` in the new one `name` in `to`.
+    /// Shows the directory `found` as the new directory `name` in `to`.
     fn directory(
         &mut self,
         found: &OwnedFd,
@@ -166,14 +166,14 @@ impl View<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let new = openat(to, name, flags, Mode::empty())?;
         let list = match list(found) {
-            // What is hidden is not shown as an empty directory.
+            // An unreadable directory is not shown as an empty one.
             Err(Errno::ACCESS) => return Ok(mount_calls::set_owner(new.as_fd(), 0, self.owner)?),
             list => list?,
         };
         let tree = if overlays { mount_calls::clone_tree(found.as_fd(), false).ok() } else { None };
         if let Some(tree) = tree {
-            let (places, owner) = (self.places, self.owner);
-            let stacked = overlay::stack(places, &tree, &new, mode, owner, self.user_namespace);
+            let (rootfs, owner) = (self.rootfs, self.owner);
+            let stacked = overlay::stack(rootfs, &tree, &new, mode, owner, self.user_namespace);
             let layer = if let Ok(upper) = stacked {
                 upper
             } else {
@@ -181,7 +181,7 @@ impl View<'_> {
                 self.fill(found, list, &over, false, depth + 1)?;
                 over
             };
-            places.part_of_work(new, layer);
+            rootfs.add_part_of_work(new, layer);
             return Ok(());
         }
         mount_calls::set_owner(new.as_fd(), mode, self.owner)?;

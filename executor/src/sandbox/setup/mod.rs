@@ -1,20 +1,21 @@
-//! The steps of a plan, done in the child.
+//! Application of a plan's steps, in the child.
 //!
 //! In: one [`Step`](crate::sandbox::plan::step::Step) after the other, and the descriptors of the runtime
-//! and the caller. Out: namespaces, mounts and limits in force, and at last the job's program; or the
+//! and the caller. Out: namespaces, mounts and limits, then the job's program; or the
 //! [`Failure`](failure::Failure) of a step.
 //!
 //! ```text
 //! apply         calls the mechanism of each step
 //! mounts        the job's root: which tree goes where;   mount_calls   the system calls for it
-//! layer         mount points that a read-only directory lacks
+//! layer         mount points missing in a read-only directory
 //! seal          flags of whole trees: read-only, nosuid, nodev
-//! overlay, mirror, private_copy    a private /work, by the best of three ways that the host allows
+//! private_copy  a private /work: overlay   by overlayfs;   mirror   where that is refused
 //! proc, dev, sysfs                 /proc, /dev, /sys
-//! places        /run, /var/tmp, /home, …;   names   /etc/passwd, /etc/group, /etc/hosts;   copy   --upload
+//! standard_directories             /run, /var/tmp, /home, …;   copy   files of --upload
+//! names         /etc/passwd, /etc/group, /etc/hosts, /etc/resolv.conf
 //! privileges    capabilities, no_new_privs, limits;   seccomp   the filter of system calls
 //! standard_files, terminal         standard input, output and error
-//! descriptors   descriptors sent to the launcher;   failure   what is reported to it
+//! descriptors   SCM_RIGHTS;   failure   the report to the launcher
 //! command       finds the job's program;   trampoline   executes it
 //! ```
 
@@ -31,13 +32,13 @@ pub(crate) mod mounts;
 mod names;
 pub(crate) mod network;
 mod overlay;
-mod places;
 mod private_copy;
 mod privileges;
 mod proc;
 pub(crate) mod seal;
 pub mod seccomp;
 mod serve;
+mod standard_directories;
 pub(crate) mod standard_files;
 mod sysfs;
 pub(crate) mod terminal;

@@ -1,4 +1,4 @@
-//! Calls of the mount API of Linux 5.2, as all steps use them.
+//! The mount API of Linux 5.2, with the flags that all steps use.
 
 use crate::sandbox::plan::job::Ids;
 use rustix::{
@@ -15,28 +15,28 @@ use rustix::{
 };
 use std::path::Path;
 
-/// A place to mount something on: a name in a directory, or if it is empty the directory itself.
+/// A mount point: a name in a directory, or if the name is empty the directory itself.
 pub(crate) type Point<'a> = (BorrowedFd<'a>, &'a Path);
 
-/// The directory `dir` itself, to mount something on.
+/// The directory `dir` itself as a mount point.
 pub(crate) fn here(dir: &OwnedFd) -> Point<'_> {
     (dir.as_fd(), Path::new(""))
 }
 
-/// Gives the directory `dir` to `owner`, with these permission bits.
+/// Changes owner and permission bits of the directory `dir`.
 pub(crate) fn set_owner(dir: BorrowedFd<'_>, mode: u32, owner: Ids) -> Result<(), Errno> {
     fchown(dir, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
     fchmod(dir, Mode::from_raw_mode(mode))
 }
 
-/// What makes a directory itself: device and inode.
+/// The identity of a file: device and inode.
 pub(crate) fn identity(dir: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     let stat = fstat(dir)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Makes a mount of a new tmpfs of `size` bytes (half of the memory if not given), attached nowhere.
-/// `owner` is the process's own if not given.
+/// Makes a detached mount of a new tmpfs of `size` bytes (default: half of the memory), owned by
+/// `owner` (default: this process).
 pub(crate) fn tmpfs(
     mode: u32,
     owner: Option<Ids>,
@@ -54,7 +54,7 @@ pub(crate) fn tmpfs(
     filesystem("tmpfs", &all, flags)
 }
 
-/// Makes a mount of a new file system, attached nowhere. An option without value is a flag.
+/// Makes a detached mount of a new file system. An option with an empty value is a flag.
 pub(crate) fn filesystem(
     name: &str,
     options: &[(&str, &str)],
@@ -74,12 +74,12 @@ pub(crate) fn filesystem(
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, flags)
 }
 
-/// Makes a second mount of what `source` is, attached nowhere.
+/// Makes a detached second mount of `source`: open_tree(2) with `OPEN_TREE_CLONE`.
 pub(crate) fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
     clone_at((source, Path::new("")), recursive)
 }
 
-/// As [`clone_tree`], of what is at `source`.
+/// [`clone_tree`] of a file by its name.
 pub(crate) fn clone_at((dir, name): Point<'_>, recursive: bool) -> Result<OwnedFd, Errno> {
     let recursive = if recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -88,19 +88,23 @@ pub(crate) fn clone_at((dir, name): Point<'_>, recursive: bool) -> Result<OwnedF
     open_tree(dir, name, flags | recursive)
 }
 
-/// Attaches `mount` at `target`, over anything that is mounted there.
+/// Attaches `mount` at a mount point, over anything mounted there: move_mount(2).
 pub(crate) fn attach(mount: &OwnedFd, (dir, name): Point<'_>) -> Result<(), Errno> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(mount, "", dir, name, flags)
 }
 
-/// Makes the directory `name` in `dir`, which nobody else can change, to mount something on.
-pub(crate) fn directory(dir: &OwnedFd, name: impl Arg + Copy, mode: u32) -> Result<OwnedFd, Errno> {
+/// Makes the directory `name` in `dir`, which no other process can change, and opens it as a mount point.
+pub(crate) fn make_directory(
+    dir: &OwnedFd,
+    name: impl Arg + Copy,
+    mode: u32,
+) -> Result<OwnedFd, Errno> {
     mkdirat(dir, name, Mode::from_raw_mode(mode))?;
     openat(dir, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Unmounts what is mounted on `name` in `dir`, which becomes the current directory.
+/// Unmounts `name` in `dir`, which becomes the current directory.
 pub(crate) fn uncover(dir: &OwnedFd, name: impl Arg) -> Result<(), Errno> {
     fchdir(dir)?;
     unmount(name, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)

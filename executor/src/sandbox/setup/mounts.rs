@@ -1,5 +1,5 @@
-//! The mounts of a job's root, by the mount API of Linux 5.2: no path of the host is needed to
-//! build them on, and what a step names by descriptor cannot be exchanged under it.
+//! The job's root file system while it is built, by the mount API of Linux 5.2: it needs no directory of
+//! the host, and files that steps name by descriptor cannot be replaced by others meanwhile.
 
 use super::{
     failure::Failure,
@@ -27,45 +27,45 @@ use std::{
     path::Path,
 };
 
-/// Where in the root a runtime that is served is mounted, until all of its mounts are made.
+/// Mount point in the root of a runtime served by FUSE, until all of its mounts are made.
 pub(super) const SERVED: &str = ".runtime";
 
-/// How many parts of `/work` are kept apart, and sent to the launcher before it reads: a socket has room
-/// for more.
+/// Maximum number of directories of `/work` with a layer of their own: as many descriptors as fit into the socket's
+/// buffer, since they are sent before the launcher reads.
 const PARTS: usize = 100;
 
-/// The descriptors that all steps work with, opened in the new mount namespace: mounts can only
-/// be cloned from descriptors of the same namespace.
-pub(crate) struct Places {
+/// A root file system under construction, with the descriptors that the steps use. They are opened in
+/// the new mount namespace: only mounts of the same namespace can be cloned.
+pub(crate) struct RootFs {
     /// The runtime's directory.
     pub runtime: OwnedFd,
-    /// The same, if its files are served.
+    /// The root of its FUSE mount, if its files are served.
     pub served: OnceCell<OwnedFd>,
     /// The caller's current directory.
     pub cwd: OwnedFd,
     /// The job's root.
     pub root: OwnedFd,
-    /// The program that executes the job's.
+    /// The [`trampoline`], which executes the job's program.
     pub trampoline: OwnedFd,
-    /// The job's `/proc`, as soon as there is one.
+    /// The job's `/proc`, once it is mounted.
     pub proc: OnceCell<OwnedFd>,
-    /// The job's terminals, as soon as there are any.
+    /// The job's `/dev/pts`, once it is mounted.
     pub pts: OnceCell<OwnedFd>,
-    /// The file systems of the job alone (`st_dev`): mount points are made on these only.
+    /// The file systems that only the job has (`st_dev`): mount points are made on these alone.
     own: RefCell<Vec<u64>>,
-    /// The layer of `/work` that has the job's changes alone, if there are layers.
+    /// The upper layer of `/work`, which contains only the job's changes, if `/work` is an overlay.
     pub results: OnceCell<OwnedFd>,
-    /// Directories of `/work` that something else is mounted on, each with what has the job's changes there.
+    /// Directories of `/work` with a layer of their own, and those layers, which contain the job's changes.
     parts: RefCell<Vec<[OwnedFd; 2]>>,
-    /// How much each of its places in memory may hold, in bytes.
+    /// Maximum size of each tmpfs, in bytes.
     pub size: Option<u64>,
-    /// What has the mount points that the runtime does not have.
+    /// Layers with the mount points that the runtime lacks.
     layers: Layers,
-    /// Names of files in the root that go when it is sealed.
+    /// Names of files in the root that are unlinked when it is sealed.
     temporary: RefCell<Vec<String>>,
 }
 
-impl Places {
+impl RootFs {
     /// Opens the directories and mounts an empty tmpfs over `/`, nosuid; [`super::dev`] makes it nodev.
     ///
     /// A mount over `/` needs no directory of the host, and changes nothing for this process: its
@@ -109,8 +109,8 @@ impl Places {
         })
     }
 
-    /// Opens what `origin` names.
-    pub(crate) fn find(&self, origin: &Origin) -> Result<OwnedFd, Errno> {
+    /// Opens the file or directory `origin`.
+    pub(crate) fn open_origin(&self, origin: &Origin) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         match origin {
             Origin::Runtime(path) => {
@@ -122,7 +122,7 @@ impl Places {
         }
     }
 
-    /// Opens the mount point `target` inside the root and makes it if it is missing.
+    /// Opens the mount point `target` in the root, a file or a directory, and makes it if it is missing.
     pub(crate) fn target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         match self.new_target(target, file)? {
             Some(name) => {
@@ -132,7 +132,7 @@ impl Places {
         }
     }
 
-    /// As [`Places::target`], wherever it is.
+    /// As [`RootFs::target`]of a path that may already exist.
     fn walked_target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
         let found = match self.own_target(target, file) {
@@ -151,10 +151,10 @@ impl Places {
             }
             Err(Errno::EXIST) => return Err(refuse("is a dangling symlink")),
             Err(Errno::NOTDIR) => return Err(refuse("is below a file")),
-            Err(Errno::LOOP) => return Err(refuse("is a loop of links")),
+            Err(Errno::LOOP) => return Err(refuse("is a loop of symlinks")),
             other => other?,
         };
-        // A link of the runtime may lead there. Nothing may cover what later steps read in it.
+        // A symlink of the runtime may lead there. Later steps read /proc, so nothing may cover it.
         if self.is_proc(found.as_fd())? {
             return Err(refuse("is a link into /proc"));
         }
@@ -167,32 +167,32 @@ impl Places {
         Ok(device == Some(fstat(file)?.st_dev))
     }
 
-    /// Opens `target` and makes it, a file or a directory, if it is missing where its place is the job's
-    /// own.
+    /// Opens `target`, a file or a directory, and makes it if it is missing and its parent is on a file
+    /// system that only the job has.
     pub(crate) fn own_target(&self, target: &Path, file: bool) -> Result<OwnedFd, Errno> {
         let own = self.own.borrow();
         let create = if file { Create::File(&own) } else { Create::Directory(&own) };
         beneath::open(self.root.as_fd(), target, Escape::Clamp, create)
     }
 
-    /// The name of the mount point `target` if it is a new directory in the root, as most are.
+    /// Makes the mount point `target` if it is a new directory in the root itself, as most are, and returns its name.
     fn new_target<'a>(&self, target: &'a Path, file: bool) -> Result<Option<&'a Path>, Errno> {
         let name = target.strip_prefix("/").unwrap_or(target);
         if file || name.components().count() != 1 {
             return Ok(None);
         }
         match mkdirat(&self.root, name, Mode::from_raw_mode(0o755)) {
-            // Nobody else can put anything in its place.
+            // No other process can replace it.
             Ok(()) => Ok(Some(name)),
             Err(Errno::EXIST) => Ok(None),
             Err(errno) => Err(errno),
         }
     }
 
-    /// Mounts an empty directory on `target`, with this mode and owner, nosuid and nodev.
+    /// Mounts an empty writable directory on `target`, with this mode and owner, nosuid and nodev.
     ///
-    /// It is a directory of the root's own tmpfs where it can be, so that one limit holds for all
-    /// that a job writes to memory. What is mounted stays writable when the root is sealed.
+    /// Where possible it is a directory of the root's own tmpfs, so that one limit covers everything
+    /// that a job writes to memory. Being a mount, it stays writable when the root is sealed.
     pub(crate) fn scratch(
         &self,
         target: &Path,
@@ -204,10 +204,10 @@ impl Places {
             return Ok(());
         }
         let target = self.target(target, false)?;
-        if size.is_some() || !self.is_free(target.as_fd())? {
+        if size.is_some() || !self.is_unused(target.as_fd())? {
             let tmpfs = tmpfs(mode, Some(owner), size.or(self.size), NOSUID | NODEV)?;
             attach(&tmpfs, here(&target))?;
-            return Ok(self.owns(tmpfs.as_fd())?);
+            return Ok(self.add_own(tmpfs.as_fd())?);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         set_owner(openat(&target, ".", flags, Mode::empty())?.as_fd(), mode, owner)?;
@@ -215,7 +215,7 @@ impl Places {
         Ok(attach(&clone_tree(target.as_fd(), false)?, here(&target))?)
     }
 
-    /// As [`Places::scratch`], if `target` is a new directory in the root. Whether it is.
+    /// As [`RootFs::scratch`], if `target` is a new directory in the root; returns whether it is.
     pub(crate) fn new_scratch(
         &self,
         target: &Path,
@@ -232,9 +232,9 @@ impl Places {
         Ok(true)
     }
 
-    /// The directory that will have what the job makes and changes in its `/work`, and that itself; then the
-    /// same of its parts. Empty if there are more parts than a message has room for.
-    pub(crate) fn own_work(&self) -> Result<Vec<[OwnedFd; 2]>, Errno> {
+    /// Opens the directory that will contain what the job creates and changes in `/work`, and `/work` itself; then the
+    /// same for its parts. Empty if there are too many parts.
+    pub(crate) fn open_work(&self) -> Result<Vec<[OwnedFd; 2]>, Errno> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let work = openat(&self.root, "work", flags, Mode::empty())?;
         let layer = self.results.get().unwrap_or(&work);
@@ -246,16 +246,16 @@ impl Places {
         Ok(all)
     }
 
-    /// Remembers that `layer` has the job's changes in the directory `point` of `/work`.
-    pub(crate) fn part_of_work(&self, point: OwnedFd, layer: OwnedFd) {
+    /// Registers that `layer` contains the job's changes in the directory `point` of `/work`.
+    pub(crate) fn add_part_of_work(&self, point: OwnedFd, layer: OwnedFd) {
         let mut parts = self.parts.borrow_mut();
         if parts.len() < PARTS {
             parts.push([point, layer]);
         }
     }
 
-    /// A name for a file in the root, where no job will see it.
-    pub(crate) fn temporary(&self, name: &str) -> String {
+    /// Registers the name of a temporary file in the root, which is unlinked before the job starts.
+    pub(crate) fn temporary_name(&self, name: &str) -> String {
         let name = format!(".{name}");
         self.temporary.borrow_mut().push(name.clone());
         name
@@ -275,19 +275,19 @@ impl Places {
         seal::seal(&self.proc, self.root.as_fd(), NODEV | RDONLY, false)
     }
 
-    /// Whether `dir` is on a file system of the job alone.
+    /// Whether `dir` is on a file system that only the job has.
     pub(crate) fn is_own(&self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(self.own.borrow().contains(&fstat(dir)?.st_dev))
     }
 
-    /// Remembers that the file system of `mount` is the job's alone.
-    pub(crate) fn owns(&self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    /// Registers the file system of `mount` as one that only the job has.
+    pub(crate) fn add_own(&self, mount: BorrowedFd<'_>) -> Result<(), Errno> {
         self.own.borrow_mut().push(fstat(mount)?.st_dev);
         Ok(())
     }
 
     /// Whether `dir` is an empty directory of the root's own tmpfs.
-    pub(crate) fn is_free(&self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+    pub(crate) fn is_unused(&self, dir: BorrowedFd<'_>) -> Result<bool, Errno> {
         let (dir, root) = (fstat(dir)?, fstat(&self.root)?);
         // The size of a directory on tmpfs counts its entries, 20 for each and 40 for none.
         Ok(dir.st_dev == root.st_dev && dir.st_size <= 40)
@@ -300,11 +300,11 @@ impl Places {
         target: &Path,
         writable: bool,
     ) -> Result<(), Failure> {
-        self.bind_found(&self.find(origin)?, target, writable)
+        self.bind_open(&self.open_origin(origin)?, target, writable)
     }
 
-    /// As [`Places::bind`], with what is open as `source`.
-    pub(crate) fn bind_found(
+    /// As [`RootFs::bind`]of the open `source`.
+    pub(crate) fn bind_open(
         &self,
         source: &OwnedFd,
         target: &Path,
@@ -313,7 +313,7 @@ impl Places {
         let directory = FileType::from_raw_mode(fstat(source)?.st_mode) == FileType::Directory;
         let writable = writable || weaken::without("read-only");
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
-        // With the mounts below it: the kernel refuses to uncover what is under them.
+        // With the mounts below it: in a user namespace the kernel refuses to uncover what is under them.
         let tree = clone_tree(source.as_fd(), true)?;
         let recursive = !weaken::without("recursive");
         let found;
@@ -327,13 +327,13 @@ impl Places {
     }
 }
 
-/// Opens the file `fd` once more, by the job's `/proc`.
+/// Reopens the file `fd` through the job's `/proc`.
 pub(crate) fn open_again(
-    places: &Places,
+    rootfs: &RootFs,
     fd: BorrowedFd<'_>,
     flags: OFlags,
 ) -> Result<OwnedFd, Errno> {
-    let proc = places.proc.get().ok_or(Errno::NOENT)?;
+    let proc = rootfs.proc.get().ok_or(Errno::NOENT)?;
     let path = format!("self/fd/{}", fd.as_raw_fd());
     openat(proc, path, flags | OFlags::CLOEXEC, Mode::empty())
 }

@@ -1,15 +1,15 @@
-//! Files by which a job knows itself: who it is, and what its host is called.
+//! `/etc/passwd`, `/etc/group`, `/etc/hosts` and `/etc/resolv.conf` of a job.
 //!
-//! They are made once, in the root's own memory, and mounted over those of the runtime. Where the
-//! place is the job's own they are written there, without a mount; where the runtime has a read-only
-//! directory without such a file, its programs do not look for one.
+//! They are written to the root's tmpfs and mounted over those of the runtime. In directories that only
+//! the job has, they are written without a mount. Where the runtime has a read-only directory without
+//! such a file, its programs do not read one, and none is added.
 
 use super::{
     copy::check_file,
     failure::Failure,
     layer,
     mount_calls::{self, here},
-    mounts::{Places, open_again},
+    mounts::{RootFs, open_again},
     seal,
 };
 use crate::fs::beneath::{self, Create, Escape};
@@ -28,12 +28,12 @@ use std::{
     path::Path,
 };
 
-/// Most bytes of a runtime's file that are kept.
+/// Maximum number of bytes taken over from a runtime's file.
 const MOST: u64 = 1 << 20;
 
 /// Puts the lines of `user` and `group` before those of the runtime's `passwd` and `group`.
-pub(crate) fn account(
-    places: &Places,
+pub(crate) fn show_accounts(
+    rootfs: &RootFs,
     ids: Ids,
     (user, group): (&str, &str),
     home: &[u8],
@@ -42,12 +42,12 @@ pub(crate) fn account(
     let mut line = format!("{user}:x:{uid}:{gid}:{user}:").into_bytes();
     line.extend(home);
     line.extend(b":/bin/sh\n");
-    show(places, "/etc/passwd", |old| with_account(&line, (user, uid), old))?;
+    show(rootfs, "/etc/passwd", |old| with_account(&line, (user, uid), old))?;
     let line = format!("{group}:x:{gid}:\n").into_bytes();
-    show(places, "/etc/group", |old| with_account(&line, (group, gid), old))
+    show(rootfs, "/etc/group", |old| with_account(&line, (group, gid), old))
 }
 
-/// `line` before those of `old` that have neither this name nor this number.
+/// `line`, followed by the lines of `old` with another name and another number.
 fn with_account(line: &[u8], (name, number): (&str, u32), old: &[u8]) -> Vec<u8> {
     let number = number.to_string();
     let others = old.split_inclusive(|&byte| byte == b'\n').filter(|line| {
@@ -58,8 +58,8 @@ fn with_account(line: &[u8], (name, number): (&str, u32), old: &[u8]) -> Vec<u8>
 }
 
 /// Adds the job's host `name` to the runtime's `hosts`.
-pub(crate) fn host(places: &Places, name: &str) -> Result<(), Failure> {
-    show(places, "/etc/hosts", |old| with_host(name, old))
+pub(crate) fn show_hosts(rootfs: &RootFs, name: &str) -> Result<(), Failure> {
+    show(rootfs, "/etc/hosts", |old| with_host(name, old))
 }
 
 fn with_host(name: &str, old: &[u8]) -> Vec<u8> {
@@ -68,21 +68,21 @@ fn with_host(name: &str, old: &[u8]) -> Vec<u8> {
     if text.last() != Some(&b'\n') {
         text.push(b'\n');
     }
-    // A name that would be another line, or more than one name, stays unknown.
+    // A name that would break the line's syntax is not added.
     if !name.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
         text.extend(format!("127.0.0.1\t{name}\n").bytes());
     }
     text
 }
 
-/// Shows what `make` makes of the runtime's file `path` instead of it.
+/// Replaces the runtime's file `path` by the result of `make`, which gets its content.
 fn show(
-    places: &Places,
+    rootfs: &RootFs,
     path: &'static str,
     make: impl FnOnce(&[u8]) -> Vec<u8>,
 ) -> Result<(), Failure> {
-    // Its name is not one that the job could see: it goes when the root is sealed. Until then what is
-    // mounted can be moved, which the kernel refuses to what has no name.
+    // The job never sees this name: it is unlinked when the root is sealed. Until then it is needed, since
+    // the kernel refuses to mount an unlinked file elsewhere.
     let name = path.rsplit('/').next().unwrap_or(path);
     let path = Path::new(path);
     let write = |file: OwnedFd, text: &[u8]| {
@@ -91,49 +91,49 @@ fn show(
     };
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
-    let found = match beneath::open(places.root.as_fd(), path, Escape::Clamp, Create::Nothing) {
+    let found = match beneath::open(rootfs.root.as_fd(), path, Escape::Clamp, Create::Nothing) {
         Err(Errno::NOENT) => {
-            // A place of the job's own, or none that could have one: most often it is the runtime's.
+            // A directory that only the job has, or one that cannot hold a mount point; usually the runtime's.
             let parent = path.parent().unwrap_or(path);
-            let parent = beneath::open(places.root.as_fd(), parent, Escape::Clamp, Create::Nothing);
-            if parent.is_ok_and(|parent| places.is_own(parent.as_fd()) == Ok(false)) {
+            let parent = beneath::open(rootfs.root.as_fd(), parent, Escape::Clamp, Create::Nothing);
+            if parent.is_ok_and(|parent| rootfs.is_own(parent.as_fd()) == Ok(false)) {
                 return Ok(());
             }
-            let Ok(new) = places.own_target(path, true) else { return Ok(()) };
-            let file = open_again(places, new.as_fd(), OFlags::WRONLY)?;
+            let Ok(new) = rootfs.own_target(path, true) else { return Ok(()) };
+            let file = open_again(rootfs, new.as_fd(), OFlags::WRONLY)?;
             fchmod(&file, mode)?;
             return Ok(write(file, &make(b""))?);
         }
-        Err(_) => return Ok(()), // a loop of links, a name below a file: not what programs read
+        Err(_) => return Ok(()), // a loop of symlinks, a path below a file: unreadable for programs too
         Ok(found) => found,
     };
     if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::RegularFile
-        || places.is_proc(found.as_fd())?
+        || rootfs.is_proc(found.as_fd())?
     {
         return Ok(());
     }
     let mut old = Vec::new();
-    // One that this user may not read is replaced as if it were empty.
-    if let Ok(file) = open_again(places, found.as_fd(), OFlags::RDONLY) {
+    // A file that this user may not read is replaced as if it were empty.
+    if let Ok(file) = open_again(rootfs, found.as_fd(), OFlags::RDONLY) {
         let read = File::from(file).take(MOST).read_to_end(&mut old);
         read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     }
-    let file = openat(&places.root, places.temporary(name), flags | OFlags::EXCL, mode)?;
+    let file = openat(&rootfs.root, rootfs.temporary_name(name), flags | OFlags::EXCL, mode)?;
     let tree = mount_calls::clone_tree(file.as_fd(), false)?;
     write(file, &make(&old))?;
     let flags = RDONLY | NOSUID | NODEV | NOEXEC;
-    seal::attach_sealed(&places.proc, &tree, here(&found), flags, false)
+    seal::attach_sealed(&rootfs.proc, &tree, here(&found), flags, false)
 }
 
-/// Shows the host's file `path` at the same place. Where the host has none, the runtime's stays.
-pub(crate) fn of_host(places: &Places, path: &Path) -> Result<(), Failure> {
-    let source = match places.find(&Origin::Host(path.into())) {
+/// Mounts the host's file `path` at the same path. Without one on the host, the runtime's stays.
+pub(crate) fn show_host_file(rootfs: &RootFs, path: &Path) -> Result<(), Failure> {
+    let source = match rootfs.open_origin(&Origin::Host(path.into())) {
         Err(Errno::NOENT) => return Ok(()),
         source => source?,
     };
     check_file(source.as_fd())?;
-    match places.bind_found(&source, path, false) {
-        // Without a directory for it in the runtime, and no way to have one: programs do without.
+    match rootfs.bind_open(&source, path, false) {
+        // The runtime lacks the directory, and it cannot be added: programs run without the file.
         Err(failure) if failure.errno == 0 || layer::is_refused(&failure) => Ok(()),
         other => other,
     }

@@ -1,9 +1,9 @@
-//! A job's network namespace, made while the rest of the sandbox is.
+//! A job's network namespace, made in parallel with the rest of the sandbox.
 //!
-//! To make one takes the kernel as long as a third of all other steps together, and none of them
-//! needs it. So a process of its own makes it on another processor, with its loopback interface up,
-//! and sends it to the child, which enters it when everything else is done. Where that process could
-//! not be started, or failed, the child makes the namespace itself: what is refused is refused there.
+//! Making one takes a third of the time of all other steps, none of which needs it. A helper process
+//! makes it on another processor, brings its loopback interface up and sends it to the child, which
+//! enters it as one of the last steps. If the helper could not be started, or failed, the child makes
+//! the namespace itself, and reports the error.
 
 use super::{descriptors, failure::Failure};
 use crate::sandbox::sys;
@@ -15,27 +15,28 @@ use rustix::{
     thread::{LinkNameSpaceType as Kind, move_into_link_name_space as enter_namespace},
 };
 
-/// Starts the process that makes the namespace. Returns the child's end of the socket that it is sent
-/// over. With a `user_namespace` it is made in that of the child, which sends it first.
+/// Starts the helper process. Returns the child's end of the socket that the namespace is sent over.
+/// With a `user_namespace` the helper first receives the child's, and makes the namespace in it.
 pub(crate) fn begin(user_namespace: bool) -> Result<OwnedFd, Errno> {
     let (near, far) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let (not_mine, not_ours) = (near.as_raw_fd(), far.as_raw_fd());
     let started = sys::clone_beside(Box::new(move || {
-        // When nobody has the other end any more, nobody is waited for.
+        // Closed, so that the helper sees the end of the file when the child has closed its end.
         sys::close(not_mine);
-        // What fails here, the child does itself: it finds the socket at its end.
+        // After a failure the child receives the end of the file, and makes the namespace itself.
         _ = send_new(far.as_fd(), user_namespace);
         sys::exit_now(0)
     }));
-    sys::close(not_ours); // its owner is the new process's, and never dropped here
+    sys::close(not_ours); // its `OwnedFd` is in the helper, and not dropped here
     started.map(|()| near)
 }
 
-/// In the process of its own: neither allocates nor calls the C library, whose `errno` is the launcher's.
+/// Makes the namespace and sends it, in the helper: without allocations, and without the C library,
+/// whose `errno` is the launcher's.
 fn send_new(socket: BorrowedFd<'_>, user_namespace: bool) -> Result<(), Errno> {
     if user_namespace {
-        let user = descriptors::wait(socket).ok_or(Errno::PIPE)?;
+        let user = descriptors::receive_one(socket).ok_or(Errno::PIPE)?;
         enter_namespace(user.as_fd(), Some(Kind::User))?;
     }
     let inside = make()?;
@@ -50,20 +51,20 @@ fn make() -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
-/// In the child, which is in its own user namespace: sends it.
+/// Sends the child's user namespace to the helper. Called in the child.
 pub(crate) fn send_user_namespace(socket: BorrowedFd<'_>) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    // Without /proc the next step fails, and says so.
+    // Without /proc the next step fails, with a message.
     if let Ok(user) = openat(CWD, "/proc/self/ns/user", flags, Mode::empty()) {
         descriptors::send(socket, &[user.as_fd()])?;
     }
     Ok(())
 }
 
-/// In the child: enters the namespace that comes over `socket`, or a new one.
+/// Enters the namespace received over `socket`, or else a new one. Called in the child.
 pub(crate) fn enter(socket: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
     let enter = |network: OwnedFd| enter_namespace(network.as_fd(), Some(Kind::Network)).ok();
-    match socket.and_then(descriptors::wait).and_then(enter) {
+    match socket.and_then(descriptors::receive_one).and_then(enter) {
         Some(()) => Ok(()),
         None => Ok(make().map(drop)?),
     }

@@ -1,9 +1,9 @@
-//! Directories of elsewhere that a job may change without changing them.
+//! Overlays: changes that only the job sees, above a directory that stays as it is.
 
 use super::{
     failure::Failure,
     mount_calls::{self, here},
-    mounts::Places,
+    mounts::RootFs,
     seal,
 };
 use crate::sandbox::{
@@ -17,15 +17,15 @@ use rustix::{
     process::fchdir,
 };
 
-/// Mounts an overlay on `target`, with the mount `tree` below and a directory with this mode and
-/// owner above.
+/// Mounts an overlay on `target`: the lower layer is the mount `tree`, the upper one a new directory with
+/// this mode and owner.
 ///
-/// The layers are directories in `target` itself, with `tree` mounted on one of them; the overlay
-/// then covers them. So they have the short relative names that follow, whatever characters the
-/// path of `tree` has, and nothing else can ever reach them. What `target` is on must be a tmpfs
-/// of the job: if it is not the root's, one is mounted there first. Returns the upper layer.
+/// The layers are directories in `target` itself, with `tree` mounted on one of them, and the overlay
+/// covers them. So their names in the options are short and relative, whatever characters the path of
+/// `tree` has, and no path reaches them afterwards. `target` must be on a tmpfs of the job: if it is not
+/// on the root's, one is mounted on it first. Returns the upper layer.
 pub(crate) fn stack(
-    places: &Places,
+    rootfs: &RootFs,
     tree: &OwnedFd,
     target: &OwnedFd,
     mode: u32,
@@ -33,10 +33,10 @@ pub(crate) fn stack(
     user_namespace: bool,
 ) -> Result<OwnedFd, Failure> {
     let other;
-    let layers = if places.is_free(target.as_fd())? {
+    let layers = if rootfs.is_unused(target.as_fd())? {
         target
     } else {
-        other = mount_calls::tmpfs(0o755, None, places.size, NOSUID | NODEV)?;
+        other = mount_calls::tmpfs(0o755, None, rootfs.size, NOSUID | NODEV)?;
         mount_calls::attach(&other, here(target))?;
         &other
     };
@@ -47,17 +47,16 @@ pub(crate) fn stack(
     let upper = openat(layers, "upper", flags, Mode::empty())?;
     mount_calls::set_owner(upper.as_fd(), mode, owner)?;
     let lower = openat(layers, "lower", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    seal::attach_sealed(&places.proc, tree, here(&lower), RDONLY | NOSUID | NODEV, false)?;
+    seal::attach_sealed(&rootfs.proc, tree, here(&lower), RDONLY | NOSUID | NODEV, false)?;
     fchdir(layers)?;
     let mut options = vec![("lowerdir", "lower"), ("upperdir", "upper"), ("workdir", "work")];
     if user_namespace {
-        // The marks of deleted entries as user.* attributes: trusted.* needs real privileges.
+        // Whiteouts as user.* attributes: trusted.* needs privileges outside of the user namespace.
         options.push(("userxattr", ""));
     }
     let mount = |options: &[_]| mount_calls::filesystem("overlay", options, NOSUID | NODEV);
-    // A directory that is renamed stays one, with what is below it in the lower layer: programs that
-    // rename one do not expect EXDEV. It takes trusted.* attributes, which not even root of another user
-    // namespace has.
+    // Allows rename(2) of a directory of the lower layer, which otherwise fails with EXDEV: programs do
+    // not expect that. It needs trusted.* attributes, which root of another user namespace cannot set.
     let overlay = if user_namespace {
         mount(&options)
     } else {
@@ -67,7 +66,7 @@ pub(crate) fn stack(
         mounted.or_else(|errno| if errno == Errno::PERM { mount(&options) } else { Err(errno) })
     }?;
     mount_calls::attach(&overlay, here(target))?;
-    places.owns(overlay.as_fd())?;
-    fchdir(&places.cwd)?;
+    rootfs.add_own(overlay.as_fd())?;
+    fchdir(&rootfs.cwd)?;
     Ok(upper)
 }

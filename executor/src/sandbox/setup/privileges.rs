@@ -1,4 +1,4 @@
-//! What a job may not do, whoever started it.
+//! Privileges dropped before a job starts: capabilities, groups, keyring, core files.
 
 use super::failure::Failure;
 use crate::env::weaken;
@@ -16,16 +16,16 @@ use rustix::{
     },
 };
 
-/// Takes every capability away for good, and becomes `user`.
+/// Drops every capability irrevocably, and changes to `user`.
 ///
-/// The order is fixed by the kernel: the bounding set and the user need capabilities, so these go
-/// last; a change of user clears the death signal.
+/// The kernel requires this order: dropping the bounding set and changing the user need capabilities, so
+/// these are dropped last; a change of user clears the parent-death signal.
 pub(crate) fn drop_all(user: Option<Ids>) -> Result<(), Failure> {
     for capability in 0..u64::BITS {
-        // Without this a program of root gets its capabilities back when it is executed.
+        // Otherwise a program executed by root regains its capabilities.
         match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << capability))
         {
-            Err(Errno::INVAL) => break, // past the last one that this kernel knows
+            Err(Errno::INVAL) => break, // past the last capability of this kernel
             other => other?,
         }
     }
@@ -36,7 +36,7 @@ pub(crate) fn drop_all(user: Option<Ids>) -> Result<(), Failure> {
     if let Some(ids) = user {
         let (uid, gid) = (Uid::from_raw(ids.uid), Gid::from_raw(ids.gid));
         match set_thread_groups(&[]) {
-            // In a user namespace that another user made, where nobody may change groups.
+            // A user namespace of an unprivileged user forbids setgroups(2).
             Err(Errno::PERM) if groups_are_fixed() => {}
             other => other?,
         }
@@ -57,19 +57,19 @@ fn groups_are_fixed() -> bool {
     std::fs::read("/proc/self/setgroups").is_ok_and(|policy| policy.starts_with(b"deny"))
 }
 
-/// Leaves the caller's session keyring, which may hold tickets and disk keys.
+/// Leaves the caller's session keyring, which may contain Kerberos tickets and disk keys.
 fn keyring() -> Result<(), Failure> {
     match sys::new_session_keyring() {
-        // ENOSYS: this kernel has no keys. EPERM: a filter around us forbids the call, and so
-        // does it for the job. EDQUOT: the user has 200 keys, each running job being one. The
-        // keyring stays out of reach then, too: the filter denies every call that uses it.
+        // ENOSYS: a kernel without keyrings. EPERM: an outer seccomp filter denies the call, to the
+        // job as well. EDQUOT: the user's quota of 200 keys is used up, one by each running job.
+        // The job cannot use the keyring in these cases either: its filter denies the calls.
         Ok(()) | Err(NixErrno::ENOSYS | NixErrno::EPERM | NixErrno::EDQUOT) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// No core files by default: they would be in the job's directory and vanish with it. The hard
-/// limit stays, so that a job can ask for them.
+/// Disables core files by default: they would be in the job's directory and be removed with it. The hard
+/// limit stays, so that a job can enable them.
 fn limit_cores() -> Result<(), Errno> {
     let maximum = getrlimit(Resource::Core).maximum;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum })

@@ -1,12 +1,13 @@
-//! A job's `/proc`: its own processes, and no handle on the kernel.
+//! A job's `/proc`: its own processes, without files that change the kernel or expose the host.
 //!
-//! What most files there allow is decided by capabilities, which a job has none of. The rest
-//! looks at the user alone, or shows the host to everybody: those files are covered.
+//! Most files there check capabilities, of which a job has none. Those that check only the user, or
+//! expose the host to all users, are read-only or masked (the OCI specification's `readonlyPaths` and
+//! `maskedPaths`).
 
 use super::{
     failure::Failure,
     mount_calls::{self, here},
-    mounts::Places,
+    mounts::RootFs,
     seal,
 };
 use crate::env::weaken;
@@ -20,17 +21,17 @@ use rustix::{
 };
 use std::{ffi::CStr, path::Path};
 
-/// What root may write without any capability: settings of the kernel, interrupts, devices.
+/// Paths that root may write without any capability: sysctls, interrupts, devices. Made read-only.
 const READ_ONLY: [&CStr; 5] = [c"sys", c"sysrq-trigger", c"irq", c"bus", c"fs"];
 
-/// Directories that show everybody the host's hardware.
+/// Masked directories: they expose the host's hardware to all users.
 const DIRECTORIES: [&CStr; 3] = [c"acpi", c"asound", c"scsi"];
-/// The one that shows root the switches of the kernel's messages, without any capability.
+/// Directories masked for the host's root, who needs no capability for them: switches of kernel messages.
 const DIRECTORIES_OF_ROOT: [&CStr; 1] = [c"dynamic_debug"];
 
-/// Files that show everybody the host's keys, timers and scheduling.
+/// Masked files: they expose the host's keys, timers and scheduling to all users.
 const FILES: [&CStr; 5] = [c"key-users", c"keys", c"latency_stats", c"sched_debug", c"timer_list"];
-/// Those that show root the host's memory, and how it is used, without any capability.
+/// Files masked for the host's root, who needs no capability for them: the host's memory and its use.
 const FILES_OF_ROOT: [&CStr; 7] = [
     c"kcore",
     c"kpagecgroup",
@@ -41,17 +42,17 @@ const FILES_OF_ROOT: [&CStr; 7] = [
     c"vmallocinfo",
 ];
 
-/// What is mounted over files, while it has a name.
+/// Temporary name of the empty file that is mounted over masked files.
 const FILE: &str = ".empty-file";
-/// What is mounted over directories.
+/// Temporary name of the empty directory that is mounted over masked directories.
 const DIRECTORY: &str = ".empty-directory";
 
-/// Mounts a new `/proc`. `protect` if the job's user is the host's root.
-pub(crate) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
-    let target = places.target(Path::new("/proc"), false)?;
+/// Mounts a new `/proc`, with `protect` if the job's user is the host's root.
+pub(crate) fn mount(rootfs: &RootFs, protect: bool) -> Result<(), Failure> {
+    let target = rootfs.target(Path::new("/proc"), false)?;
     let flags = NOSUID | NODEV | NOEXEC;
     let proc = mount_calls::filesystem("proc", &[], flags).map_err(|errno| match errno {
-        // The kernel gives a full view only where a full view is already.
+        // The kernel mounts proc in a user namespace only if an unmasked proc is visible already.
         Errno::PERM => Failure::launch(
             "the /proc of this host is missing or partly hidden, as in containers; mount it, or \
              start the container with an unmasked /proc (systempaths=unconfined, unmask=ALL)",
@@ -59,30 +60,31 @@ pub(crate) fn mount(places: &Places, protect: bool) -> Result<(), Failure> {
         errno => errno.into(),
     })?;
     mount_calls::attach(&proc, here(&target))?;
-    // The names here are the kernel's: mount(2) can use them, which takes one call for each.
-    fchdir(places.proc.get_or_init(|| proc))?;
+    // All names in /proc are the kernel's, without symlinks of a job, so that mount(2) can use them: one
+    // system call for each.
+    fchdir(rootfs.proc.get_or_init(|| proc))?;
     let protect = protect && !weaken::without("kernel-settings");
     if protect {
         for name in READ_ONLY {
             if bind(name, name)? {
-                seal::seal_here(&places.proc, name, RDONLY)?;
+                seal::seal_here(&rootfs.proc, name, RDONLY)?;
             }
         }
     }
-    // Both are unlinked again: what is mounted lives on without a name, and can never be filled.
+    // Both are unlinked again: the mounts keep the files, and nothing can be created in the directory.
     let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = openat(&places.root, FILE, flags, Mode::from_raw_mode(0o444))?;
-    cover(places, file.as_fd(), &FILES, protect.then_some(&FILES_OF_ROOT))?;
-    unlinkat(&places.root, FILE, AtFlags::empty())?;
-    let directory = mount_calls::directory(&places.root, DIRECTORY, 0o555)?;
-    cover(places, directory.as_fd(), &DIRECTORIES, protect.then_some(&DIRECTORIES_OF_ROOT))?;
-    unlinkat(&places.root, DIRECTORY, AtFlags::REMOVEDIR)?;
-    Ok(fchdir(&places.cwd)?)
+    let file = openat(&rootfs.root, FILE, flags, Mode::from_raw_mode(0o444))?;
+    cover(rootfs, file.as_fd(), &FILES, protect.then_some(&FILES_OF_ROOT))?;
+    unlinkat(&rootfs.root, FILE, AtFlags::empty())?;
+    let directory = mount_calls::make_directory(&rootfs.root, DIRECTORY, 0o555)?;
+    cover(rootfs, directory.as_fd(), &DIRECTORIES, protect.then_some(&DIRECTORIES_OF_ROOT))?;
+    unlinkat(&rootfs.root, DIRECTORY, AtFlags::REMOVEDIR)?;
+    Ok(fchdir(&rootfs.cwd)?)
 }
 
-/// Covers what has these names in the current directory with `empty`.
+/// Masks these names in the current directory by mounting `empty` over them.
 fn cover(
-    places: &Places,
+    rootfs: &RootFs,
     empty: BorrowedFd<'_>,
     names: &[&CStr],
     more: Option<&[&CStr]>,
@@ -90,7 +92,7 @@ fn cover(
     let mut sealed = None;
     for &name in names.iter().chain(more.unwrap_or_default()) {
         if let Some(sealed) = sealed {
-            // Another mount of what is sealed is sealed.
+            // A bind mount of a sealed mount inherits its flags.
             bind(sealed, name)?;
             continue;
         }
@@ -98,15 +100,15 @@ fn cover(
         if let Ok(found) = openat(CWD, name, flags, Mode::empty()) {
             let tree = mount_calls::clone_tree(empty, false)?;
             let flags = RDONLY | NOSUID | NODEV | NOEXEC;
-            seal::attach_sealed(&places.proc, &tree, here(&found), flags, false)?;
+            seal::attach_sealed(&rootfs.proc, &tree, here(&found), flags, false)?;
             sealed = Some(name);
         }
     }
     Ok(())
 }
 
-/// Mounts `source` on `target`, both in the current directory. Whether there is such a target:
-/// kernels differ in what they show.
+/// Mounts `source` on `target`, both in the current directory. Returns whether `target` exists, which
+/// depends on the kernel's configuration.
 fn bind(source: &CStr, target: &CStr) -> Result<bool, Failure> {
     match mount_bind(source, target) {
         Ok(()) => Ok(true),

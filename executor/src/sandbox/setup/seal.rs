@@ -1,8 +1,8 @@
-//! Flags of whole trees of mounts.
+//! Mount flags (read-only, nosuid, nodev, noexec) of whole trees of mounts.
 //!
-//! `MS_REMOUNT | MS_BIND` changes one mount, `mount_setattr(2)` a mount and all below it, before
-//! anything can see them. Kernels before 5.12 have only the first: there each mount below is
-//! found in `mountinfo` and changed on its own, still before the job exists.
+//! `mount_setattr(2)` changes a mount and all below it before they are attached. Kernels before 5.12 have
+//! only `MS_REMOUNT | MS_BIND`, which changes one attached mount: there each mount below is found in
+//! `mountinfo` and changed separately, still before the job exists.
 
 use super::{
     failure::Failure,
@@ -69,7 +69,7 @@ pub(crate) fn seal_here(proc: &OnceCell<OwnedFd>, name: &CStr, flags: u64) -> Re
     }
 }
 
-/// The fallback: adds `flags` to the attached mount `mount`, and to all below it.
+/// Adds `flags` to the attached mount `mount` and to all below it, before Linux 5.12.
 fn remount(
     proc: &OnceCell<OwnedFd>,
     mount: BorrowedFd<'_>,
@@ -105,7 +105,7 @@ fn remount(
             opened = openat(mount, below, flags, Mode::empty())?;
             opened.as_fd()
         };
-        // Remounting takes a path, and this one names any descriptor; it is relative to /proc/self.
+        // A remount needs a path; this one refers to a descriptor, relative to /proc/self.
         let flags = MountFlags::BIND | entry.flags | remount_flags(flags);
         fchdir(&proc)?;
         mount_remount(format!("fd/{}", fd.as_raw_fd()), flags, c"")?;
@@ -113,7 +113,7 @@ fn remount(
     Ok(fchdir(&here)?)
 }
 
-/// This process in the job's own /proc, mounted before anything that comes here.
+/// Opens the directory of this process in the job's own /proc, which is the first mount.
 fn own_process(proc: &OnceCell<OwnedFd>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     openat(proc.get().ok_or(Errno::NOENT)?, "self", flags, Mode::empty())
@@ -130,7 +130,7 @@ fn find<'a, 't>(
     Ok(table.iter().find(|mount| Some(mount.id) == id).ok_or(Errno::NOENT)?)
 }
 
-/// Where, below the directory `dir`, something is mounted on its own mount.
+/// The relative paths of the mount points below the directory `dir`, on the same mount as `dir`.
 pub(crate) fn mounts_below(
     proc: &OnceCell<OwnedFd>,
     dir: BorrowedFd<'_>,
@@ -145,7 +145,7 @@ pub(crate) fn mounts_below(
     Ok(below.filter(|path| !path.as_os_str().is_empty()).collect())
 }
 
-/// Where the open `file` is.
+/// The absolute path of the open `file`.
 fn path_of(process: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<PathBuf, Errno> {
     let path = readlinkat(process, format!("fd/{}", file.as_raw_fd()), Vec::new())?;
     Ok(PathBuf::from(OsString::from_vec(path.into_bytes())))
@@ -162,7 +162,7 @@ pub(crate) fn path_below(
     Ok(file.strip_prefix(dir).map_err(|_| Errno::XDEV)?.to_owned())
 }
 
-/// The flags of mount(2) for those of `mount_setattr(2)`.
+/// Converts flags of `mount_setattr(2)` to those of mount(2).
 fn remount_flags(flags: u64) -> MountFlags {
     [
         (RDONLY, MountFlags::RDONLY),
@@ -182,7 +182,7 @@ struct Mount<'a> {
     id: &'a str,
     parent: &'a str,
     path: PathBuf,
-    /// What the mount has already and a remount must not take away.
+    /// Flags that the mount has already, which a remount must preserve.
     flags: MountFlags,
 }
 
@@ -205,7 +205,7 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// Undoes the octal escapes of space, tab, newline and backslash.
+/// Decodes the octal escapes of space, tab, newline and backslash.
 pub(crate) fn unescape(text: &str) -> PathBuf {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -225,12 +225,11 @@ fn read(dir: BorrowedFd<'_>, name: &str) -> Result<String, Failure> {
     File::from(file)
         .read_to_end(&mut text)
         .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-    // Paths may be any bytes; such a line names no mount of ours.
+    // Paths may contain any bytes; a line that is not UTF-8 is never a mount made here.
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Makes every mount of this namespace private: what is mounted here is seen nowhere else, and
-/// the other way round.
+/// Makes every mount of this namespace private: mount events propagate neither out nor in.
 pub(crate) fn make_private() -> Result<(), Errno> {
     use rustix::mount::{MountPropagationFlags as Flags, mount_change};
     mount_change("/", Flags::PRIVATE | Flags::REC)

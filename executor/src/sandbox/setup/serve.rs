@@ -1,14 +1,13 @@
-//! The runtime's files by FUSE, where they are not all here yet.
+//! The FUSE mount of a runtime whose files are not all installed yet (`--lazy`).
 //!
-//! The device is opened in the job's own user namespace, since the kernel mounts what it stands for in that
-//! one alone, and goes to the process that serves. The job has neither the device nor any process of its
-//! namespace that has it.
+//! `/dev/fuse` is opened in the job's user namespace, since the kernel allows the mount only there, and sent to
+//! the serving process. Neither the job nor any process in its namespaces keeps it open.
 
 use super::{
     descriptors,
     failure::Failure,
     mount_calls::{self, attach, here},
-    mounts::{Places, SERVED},
+    mounts::{RootFs, SERVED},
 };
 use crate::sandbox::{
     plan::job::Ids,
@@ -19,8 +18,8 @@ use rustix::{
     fs::{Mode, OFlags, open, openat},
 };
 
-/// Mounts the runtime, and sends the device to who serves it at the other end of `server`.
-pub(crate) fn mount(places: &Places, server: BorrowedFd<'_>, owner: Ids) -> Result<(), Failure> {
+/// Mounts the runtime, and sends `/dev/fuse` to the serving process over `server`.
+pub(crate) fn mount(rootfs: &RootFs, server: BorrowedFd<'_>, owner: Ids) -> Result<(), Failure> {
     let device = open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let (fd, user, group) =
         (device.as_raw_fd().to_string(), owner.uid.to_string(), owner.gid.to_string());
@@ -30,17 +29,17 @@ pub(crate) fn mount(places: &Places, server: BorrowedFd<'_>, owner: Ids) -> Resu
         ("rootmode", "40000"),
         ("user_id", &user),
         ("group_id", &group),
-        // A job of root may run as another user; modes decide, as for files.
+        // A job started by root may run as another user. Permission bits apply, as for installed files.
         ("allow_other", ""),
         ("default_permissions", ""),
         ("ro", ""),
     ];
     let tree = mount_calls::filesystem("fuse", &options, RDONLY | NOSUID | NODEV)?;
     descriptors::send(server, &[device.as_fd()])?;
-    let point = mount_calls::directory(&places.root, SERVED, 0o700)?;
+    let point = mount_calls::make_directory(&rootfs.root, SERVED, 0o700)?;
     attach(&tree, here(&point))?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let top = openat(&places.root, SERVED, flags, Mode::empty())?;
-    places.served.get_or_init(|| top);
+    let top = openat(&rootfs.root, SERVED, flags, Mode::empty())?;
+    rootfs.served.get_or_init(|| top);
     Ok(())
 }

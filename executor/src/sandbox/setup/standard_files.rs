@@ -1,22 +1,22 @@
-//! What a job gets as standard input, output and error.
+//! Standard input, output and error of a job.
 //!
-//! The caller's own descriptors would let a job do more than read and write: change the mode and the
-//! owner of what is open, empty a log that is appended to, open its input again for writing, leave a
-//! pipe non-blocking. None of them reaches the job:
+//! With the caller's own descriptors a job could do more than read and write: change mode and owner of
+//! the open file, truncate a log opened for appending, reopen its input for writing, leave a pipe
+//! non-blocking. So each is replaced:
 //!
 //! | the caller's | the job's |
 //! |---|---|
-//! | `/dev/null` and its like | the same device of its own `/dev` |
-//! | a pipe without a name | the same pipe, opened anew: flags are its own |
-//! | a file to be read | the file, opened anew on a mount that is read-only |
+//! | `/dev/null`, `/dev/zero` … | the same device in its own `/dev` |
+//! | a pipe without a name | the same pipe, reopened, with status flags of its own |
+//! | a regular file opened for reading | the file, reopened on a read-only mount |
 //! | a terminal | its own terminal, or a pipe for input alone ([`super::terminal`]) |
-//! | anything else | a pipe, which the launcher fills or empties (`launcher/relay.rs`) |
+//! | anything else | a pipe, relayed by the launcher (`launcher/relay.rs`) |
 
 use super::{
     descriptors,
     failure::Failure,
     mount_calls::{self, here, identity},
-    mounts::{self, Places},
+    mounts::{self, RootFs},
     seal,
 };
 use crate::env::weaken;
@@ -47,18 +47,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Their names, by number.
+/// Their names, by descriptor.
 pub(crate) const NAMES: [&str; 3] = ["standard input", "standard output", "standard error"];
 
-/// `statfs.f_type` of pipes without a name, linux/magic.h.
+/// `statfs.f_type` of pipe(2), linux/magic.h.
 const PIPEFS: u32 = 0x5049_5045;
 
-/// Of the mounts on which files are read.
+/// Flags of the mounts on which input files are reopened.
 const SEALED: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
-/// Where such a mount is attached for a moment, in the job's root.
+/// Temporary mount point for them in the job's root.
 const POINT: &str = ".read-only";
 
-/// Devices that every job has of its own, by major and minor number.
+/// Devices in every job's `/dev`, by major and minor number.
 const DEVICES: [(u32, u32, &str); 5] = [
     (1, 3, "dev/null"),
     (1, 5, "dev/zero"),
@@ -67,17 +67,17 @@ const DEVICES: [(u32, u32, &str); 5] = [
     (1, 9, "dev/urandom"),
 ];
 
-/// What a job gets for one of them.
-enum Given {
-    /// The caller's own: a pipe that cannot be opened anew. Its flags are restored at the end.
+/// Replacement for one of the caller's descriptors.
+enum Replacement {
+    /// The caller's own descriptor: a pipe that cannot be reopened. Its flags are restored at the end.
     Same,
-    /// A device of the job's root.
+    /// A device in the job's root.
     Device(&'static str, OFlags),
-    /// What the launcher has opened for it, [`StandardFiles::prepared`].
+    /// A descriptor opened by the launcher, in [`StandardFiles::prepared`].
     Prepared,
-    /// What the one before it gets: both are one file of the caller's.
+    /// The job's standard output: the caller's standard error and output are one file.
     AsOutput,
-    /// A file to be read, by its path and what makes it itself, from this offset on.
+    /// An input file: path, identity (device and inode), and offset.
     ReadOnly(PathBuf, (u64, u64), u64),
     /// The job's terminal.
     Terminal,
@@ -85,19 +85,20 @@ enum Given {
 
 /// The standard files of a job, as its launcher prepares them.
 pub(crate) struct StandardFiles {
-    given: [Given; 3],
-    /// The child's, until the launcher gives them up.
+    replacements: [Replacement; 3],
+    /// Descriptors for the child, until the launcher closes its copies.
     prepared: [Option<OwnedFd>; 3],
-    /// Over which the child sends back what it opened on a read-only mount.
+    /// Socket pair to send the reopened input file from the child to the launcher, which reads its offset in the
+    /// end.
     opened: Option<(OwnedFd, OwnedFd)>,
-    /// What the launcher passes on.
+    /// Pipes relayed by the launcher.
     pub piped: Vec<Piped>,
     flags: [Option<OFlags>; 3],
-    /// The permissions of those that are pipes, which belong to all that have them open.
+    /// Original permissions of pipes, which all processes share that have them open.
     modes: [Option<Mode>; 3],
 }
 
-/// Which way bytes are passed on.
+/// Direction of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From the caller to the job.
@@ -106,17 +107,17 @@ pub(crate) enum Direction {
     Out,
 }
 
-/// A file of the caller, and the pipe whose other end the job gets for it.
+/// A file of the caller and the pipe that replaces it in the job.
 pub(crate) struct Piped {
-    /// What the caller calls its file.
+    /// Name of the file, for messages.
     pub name: &'static str,
-    /// The file.
+    /// The caller's file.
     pub caller: BorrowedFd<'static>,
-    /// The launcher's end of the pipe; it does not block.
+    /// The launcher's end of the pipe, non-blocking.
     pub own: OwnedFd,
-    /// Which way bytes go.
+    /// Direction of the data.
     pub direction: Direction,
-    /// Whether the caller's file is an ordinary one, which is always ready.
+    /// Whether the caller's file is a regular file, for which poll(2) always returns at once.
     pub file: bool,
 }
 
@@ -138,13 +139,13 @@ fn caller() -> [BorrowedFd<'static>; 3] {
 }
 
 impl StandardFiles {
-    /// Looks at the caller's files and prepares the job's, which has this `terminal`.
+    /// Inspects the caller's standard files and prepares those of a job with this `terminal`.
     ///
     /// # Errors
-    /// [`Error::Launch`] for a directory: `..` leads from it to all of the host.
+    /// [`Error::Launch`] for a directory, from which `..` leads to every file of the host.
     pub(crate) fn prepare(terminal: Terminal) -> Result<Self, Error> {
         let mut files = Self {
-            given: [Given::Same, Given::Same, Given::Same],
+            replacements: [Replacement::Same, Replacement::Same, Replacement::Same],
             prepared: [None, None, None],
             opened: None,
             piped: Vec::new(),
@@ -169,33 +170,33 @@ impl StandardFiles {
             files.flags[number] = Some(flags);
             let pipe = FileType::from_raw_mode(stat.st_mode) == FileType::Fifo;
             files.modes[number] = pipe.then(|| Mode::from_raw_mode(stat.st_mode));
-            files.given[number] =
-                files.give(number, fd, (&stat, flags), &known, terminal).map_err(plain)?;
+            files.replacements[number] =
+                files.choose(number, fd, (&stat, flags), &known, terminal).map_err(plain)?;
             known.push((stat, flags));
         }
         Ok(files)
     }
 
-    fn give(
+    fn choose(
         &mut self,
         number: usize,
         fd: BorrowedFd<'static>,
         (stat, flags): (&Stat, OFlags),
         known: &[(Stat, OFlags)],
         terminal: Terminal,
-    ) -> Result<Given, Errno> {
+    ) -> Result<Replacement, Errno> {
         let mode = flags & OFlags::ACCMODE;
         let input = mode == OFlags::RDONLY || (number == 0 && mode == OFlags::RDWR);
         let kind = FileType::from_raw_mode(stat.st_mode);
         if flags.contains(OFlags::PATH) {
-            return Ok(Given::Device(DEVICES[0].2, OFlags::RDWR)); // it cannot be read or written
+            return Ok(Replacement::Device(DEVICES[0].2, OFlags::RDWR)); // neither readable nor writable
         }
         if kind == FileType::CharacterDevice {
             let found = DEVICES
                 .into_iter()
                 .find(|(a, b, _)| (*a, *b) == (major(stat.st_rdev), minor(stat.st_rdev)));
             if let Some((.., path)) = found {
-                return Ok(Given::Device(path, mode));
+                return Ok(Replacement::Device(path, mode));
             }
             let shown = match terminal {
                 Terminal::None => false,
@@ -203,16 +204,16 @@ impl StandardFiles {
                 Terminal::Full => true,
             };
             if shown && isatty(fd) {
-                return Ok(Given::Terminal);
+                return Ok(Replacement::Terminal);
             }
         }
         let flags_of_new = mode | OFlags::NOCTTY | OFlags::CLOEXEC;
         if kind == FileType::Fifo && i128::from(fstatfs(fd)?.f_type) == i128::from(PIPEFS) {
             let anew = open(format!("/proc/self/fd/{number}"), flags_of_new, Mode::empty());
-            // Not if it is another user's pipe, or without /proc.
+            // Fails for another user's pipe, and without /proc.
             self.prepared[number] = anew.ok();
             let opened = self.prepared[number].is_some();
-            return Ok(if opened { Given::Prepared } else { Given::Same });
+            return Ok(if opened { Replacement::Prepared } else { Replacement::Same });
         }
         if kind == FileType::RegularFile && input {
             if let Some((path, offset)) = readable(number, fd, stat) {
@@ -220,44 +221,44 @@ impl StandardFiles {
                     let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
                     self.opened = Some(socketpair(AddressFamily::UNIX, kind, flags, None)?);
                 }
-                return Ok(Given::ReadOnly(path, (stat.st_dev, stat.st_ino), offset));
+                return Ok(Replacement::ReadOnly(path, (stat.st_dev, stat.st_ino), offset));
             }
         }
-        // Standard error that is standard output once more: what is written stays in order.
+        // Standard output and error are one file: one pipe for both keeps the order of what is written.
         let same = |(other, others): &(Stat, OFlags)| {
             (other.st_dev, other.st_ino, *others) == (stat.st_dev, stat.st_ino, flags)
         };
         if number == 2 && !input && known.get(1).is_some_and(same) {
-            return Ok(Given::AsOutput);
+            return Ok(Replacement::AsOutput);
         }
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         let (own, given, direction) =
             if input { (writer, reader, Direction::In) } else { (reader, writer, Direction::Out) };
         self.piped.push(Piped::new(NAMES[number], fd, own, direction)?);
         self.prepared[number] = Some(given);
-        Ok(Given::Prepared)
+        Ok(Replacement::Prepared)
     }
 
-    /// In the child: puts the job's files in place of the caller's, but for a terminal, which comes
-    /// later. `places` has the job's `/dev` and `/proc`; `/` is still the host's.
-    pub(crate) fn install(&self, places: &Places) -> Result<(), Failure> {
-        for (number, given) in self.given.iter().enumerate() {
+    /// Replaces the caller's files by the job's, except for a terminal, which is opened later. Called in the
+    /// child, when `rootfs` has `/dev` and `/proc` and `/` is still the host's.
+    pub(crate) fn install(&self, rootfs: &RootFs) -> Result<(), Failure> {
+        for (number, replacement) in self.replacements.iter().enumerate() {
             let refuse = |errno: Errno| Failure::launch(format!("{}: {errno}", NAMES[number]));
             let opened;
-            let fd = match given {
-                Given::Same | Given::Terminal => continue,
-                Given::AsOutput => stdout(),
-                Given::Prepared => match &self.prepared[number] {
+            let fd = match replacement {
+                Replacement::Same | Replacement::Terminal => continue,
+                Replacement::AsOutput => stdout(),
+                Replacement::Prepared => match &self.prepared[number] {
                     Some(fd) => fd.as_fd(),
                     None => continue,
                 },
-                Given::Device(path, mode) => {
+                Replacement::Device(path, mode) => {
                     let flags = *mode | OFlags::NOCTTY | OFlags::CLOEXEC;
-                    opened = openat(&places.root, *path, flags, Mode::empty()).map_err(refuse)?;
+                    opened = openat(&rootfs.root, *path, flags, Mode::empty()).map_err(refuse)?;
                     opened.as_fd()
                 }
-                Given::ReadOnly(path, identity, offset) => {
-                    opened = read_only(places, path, *identity)?;
+                Replacement::ReadOnly(path, identity, offset) => {
+                    opened = read_only(rootfs, path, *identity)?;
                     seek(&opened, SeekFrom::Start(*offset)).map_err(refuse)?;
                     if let (0, Some((_, socket))) = (number, &self.opened) {
                         descriptors::send(socket.as_fd(), &[opened.as_fd()]).map_err(refuse)?;
@@ -270,36 +271,38 @@ impl StandardFiles {
         Ok(())
     }
 
-    /// In the child: puts the job's terminal in place of the caller's.
+    /// Replaces the caller's terminal by the job's. Called in the child.
     pub(crate) fn install_terminal(&self, far: BorrowedFd<'_>) -> Result<(), Errno> {
-        let here = self.given.iter().enumerate();
-        here.filter(|(_, given)| matches!(given, Given::Terminal))
+        let here = self.replacements.iter().enumerate();
+        here.filter(|(_, replacement)| matches!(replacement, Replacement::Terminal))
             .try_for_each(|(number, _)| replace(number, far))
     }
 
-    /// Whether the job's standard output is the caller's pipe itself.
+    /// Whether the job's standard output is the caller's own pipe.
     pub(crate) fn shares_output(&self) -> bool {
         let pipe = self.modes[1].is_some();
         pipe && self.piped.iter().all(|piped| piped.name != NAMES[1])
     }
 
-    /// In the launcher, after the clone: gives up what is the child's.
-    pub(crate) fn let_go(&mut self) {
+    /// Closes the launcher's copies of the child's descriptors, after the clone.
+    pub(crate) fn close_prepared(&mut self) {
         self.prepared = [None, None, None];
     }
 
-    /// At the end of the job: the caller's input is where the job has stopped reading, a pipe
-    /// that was given as it is has the flags that it had, and every pipe its permissions.
-    pub(crate) fn settle(self) {
-        if let (Given::ReadOnly(.., offset), Some((socket, _))) = (&self.given[0], &self.opened) {
+    /// Restores the caller's files at the end of the job: the offset of its input is the job's, and pipes have
+    /// their original permissions, and status flags if the job had the same descriptor.
+    pub(crate) fn restore(self) {
+        if let (Replacement::ReadOnly(.., offset), Some((socket, _))) =
+            (&self.replacements[0], &self.opened)
+        {
             let position = descriptors::receive::<1>(socket.as_fd()).and_then(|[fd]| tell(fd).ok());
             if let Some(position) = position.filter(|position| position != offset) {
-                _ = seek(stdin(), SeekFrom::Start(position)); // a file that was read can be sought in
+                _ = seek(stdin(), SeekFrom::Start(position)); // a regular file is seekable
             }
         }
         for (number, fd) in caller().into_iter().enumerate() {
-            // What could be changed can be changed back.
-            let same = matches!(self.given[number], Given::Same);
+            // If the job could change them, this process can change them back.
+            let same = matches!(self.replacements[number], Replacement::Same);
             if let Some(flags) = self.flags[number].filter(|_| same) {
                 if fcntl_getfl(fd).is_ok_and(|now| now != flags) {
                     _ = fcntl_setfl(fd, flags);
@@ -322,8 +325,7 @@ fn replace(number: usize, fd: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
-/// The path of the file `fd` and its offset, if the child can open it by that path, on a mount of
-/// its own.
+/// The path of the file `fd` and its offset, if the child can reopen it by that path.
 fn readable(number: usize, fd: BorrowedFd<'_>, this: &Stat) -> Option<(PathBuf, u64)> {
     let path = readlink(format!("/proc/self/fd/{number}"), Vec::new()).ok()?;
     let found = stat(&path).ok()?;
@@ -333,28 +335,28 @@ fn readable(number: usize, fd: BorrowedFd<'_>, this: &Stat) -> Option<(PathBuf, 
     Some((path, tell(fd).ok()?)).filter(|_| same && able)
 }
 
-/// Opens the host's file `path` on a mount of its own that is read-only: opened once more through
-/// /proc it is read-only as well, and neither mode nor owner can be changed.
-fn read_only(places: &Places, path: &PathBuf, this: (u64, u64)) -> Result<OwnedFd, Failure> {
+/// Reopens the host's file `path` on a new read-only mount: reopened through /proc it is read-only too, and
+/// neither mode nor owner can be changed.
+fn read_only(rootfs: &RootFs, path: &PathBuf, this: (u64, u64)) -> Result<OwnedFd, Failure> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(CWD, path, flags, Mode::empty())?;
     if identity(file.as_fd())? != this {
         return Err(Errno::STALE.into());
     }
     let mount = mount_calls::clone_tree(file.as_fd(), false)?;
-    let open = || mounts::open_again(places, mount.as_fd(), OFlags::RDONLY | OFlags::NOCTTY);
+    let open = || mounts::open_again(rootfs, mount.as_fd(), OFlags::RDONLY | OFlags::NOCTTY);
     match sys::set_mount_flags(mount.as_fd(), c"", SEALED, false) {
         Ok(()) => Ok(open()?),
         Err(NixErrno::ENOSYS) => {
-            // Before Linux 5.12 a mount must be attached for it. What is open keeps it afterwards.
-            let point = places.target(Path::new(POINT), true)?;
+            // Before Linux 5.12 only attached mounts can be made read-only. The open file keeps the mount afterwards.
+            let point = rootfs.target(Path::new(POINT), true)?;
             mount_calls::attach(&mount, here(&point))?;
-            seal::seal(&places.proc, mount.as_fd(), SEALED, false)?;
+            seal::seal(&rootfs.proc, mount.as_fd(), SEALED, false)?;
             let opened = open()?;
-            fchdir(&places.root)?;
+            fchdir(&rootfs.root)?;
             unmount(POINT, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?;
-            unlinkat(&places.root, POINT, AtFlags::empty())?;
-            fchdir(&places.cwd)?;
+            unlinkat(&rootfs.root, POINT, AtFlags::empty())?;
+            fchdir(&rootfs.cwd)?;
             Ok(opened)
         }
         Err(errno) => Err(errno.into()),

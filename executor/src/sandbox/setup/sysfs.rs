@@ -7,7 +7,7 @@
 use super::{
     failure::Failure,
     mount_calls::{self, clone_tree, here},
-    mounts::Places,
+    mounts::RootFs,
     seal,
 };
 use crate::env::weaken;
@@ -29,23 +29,23 @@ const GROUPS: &str = "sys/fs/cgroup";
 const FLAGS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
 /// `statfs.f_type` of control groups of both versions, linux/magic.h.
-const TWO: u32 = 0x6367_7270;
-const ONE: u32 = 0x0027_e0eb;
+const CGROUP2_SUPER_MAGIC: u32 = 0x6367_7270;
+const CGROUP_SUPER_MAGIC: u32 = 0x0027_e0eb;
 
 /// What of `/sys/class` belongs to a network.
 const NETWORK: [&str; 3] = ["net", "infiniband", "infiniband_verbs"];
 
 /// Makes `/sys`. `groups` are those that the job is in; it has the host's network if `network`.
-pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(), Failure> {
+pub(crate) fn mount(rootfs: &RootFs, groups: &Groups, network: bool) -> Result<(), Failure> {
     // Nobody else can put anything in the place of one of them.
-    let directory = |path: &Path| mkdirat(&places.root, path, Mode::from_raw_mode(0o755));
+    let directory = |path: &Path| mkdirat(&rootfs.root, path, Mode::from_raw_mode(0o755));
     for path in ["sys", "sys/devices", SYSTEM, "sys/fs", GROUPS] {
         directory(Path::new(path))?;
     }
     // Files there are root's to write, by their modes alone.
     let flags = if weaken::without("sealed-sys") { FLAGS & !RDONLY } else { FLAGS };
     let show = |tree: &OwnedFd, path: &Path| {
-        seal::attach_sealed(&places.proc, tree, (places.root.as_fd(), path), flags, true)
+        seal::attach_sealed(&rootfs.proc, tree, (rootfs.root.as_fd(), path), flags, true)
     };
     // A host without it, or one that hides it, has nothing to show.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -56,21 +56,21 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
     if network {
         let parents = ["sys/class", "sys/devices/virtual"];
         let [class, devices] =
-            parents.map(|path| mount_calls::directory(&places.root, path, 0o755));
+            parents.map(|path| mount_calls::make_directory(&rootfs.root, path, 0o755));
         let parents = (&class?, &devices?);
-        NETWORK.iter().try_for_each(|name| interfaces(places, parents, name))?;
+        NETWORK.iter().try_for_each(|name| interfaces(rootfs, parents, name))?;
     }
     let all = Path::new(GROUPS);
     match groups {
         Groups::None => {}
-        Groups::Two(group) => {
+        Groups::V2(group) => {
             // Only the topmost group of a host has no type. It limits nothing, and has all others.
             let is_own = |group: &OwnedFd| statat(group, "cgroup.type", AtFlags::empty()).is_ok();
             if let Some(group) = find(group).filter(is_own) {
                 show(&group, all)?;
             }
         }
-        Groups::One(groups) => {
+        Groups::V1(groups) => {
             for group in groups {
                 let Some(found) = find(group) else { continue };
                 let at = all.join(&group.controllers);
@@ -79,7 +79,7 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
                 // Each controller by its name, where some have one hierarchy: cpu, cpuacct.
                 let names = group.controllers.split(',').filter(|name| **name != group.controllers);
                 for name in names {
-                    match symlinkat(&group.controllers, &places.root, all.join(name)) {
+                    match symlinkat(&group.controllers, &rootfs.root, all.join(name)) {
                         Ok(()) | Err(Errno::EXIST) => {}
                         Err(errno) => return Err(errno.into()),
                     }
@@ -94,7 +94,7 @@ pub(crate) fn mount(places: &Places, groups: &Groups, network: bool) -> Result<(
 /// file system, whose root is the group that this process is in. That is slower, most of all to end.
 fn find(group: &Group) -> Option<OwnedFd> {
     let Group { controllers, path } = group;
-    let version = if controllers.is_empty() { TWO } else { ONE };
+    let version = if controllers.is_empty() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
     let known = || {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         // `/..` is above the group that this process may see.
@@ -117,15 +117,15 @@ fn find(group: &Group) -> Option<OwnedFd> {
 /// Shows what the host's `/sys/class/NAME` links to, each as a link to a device without hardware, as the
 /// kernel has those: UCX looks at links only.
 fn interfaces(
-    places: &Places,
+    rootfs: &RootFs,
     (class, devices): (&OwnedFd, &OwnedFd),
     kind: &str,
 ) -> Result<(), Failure> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let host = openat(CWD, format!("/sys/class/{kind}"), flags, Mode::empty());
     let Ok(mut list) = host.and_then(Dir::new) else { return Ok(()) };
-    let class = mount_calls::directory(class, kind, 0o755)?;
-    let devices = mount_calls::directory(devices, kind, 0o755)?;
+    let class = mount_calls::make_directory(class, kind, 0o755)?;
+    let devices = mount_calls::make_directory(devices, kind, 0o755)?;
     while let Some(entry) = list.read() {
         let entry = entry?;
         let name = entry.file_name();
@@ -133,11 +133,11 @@ fn interfaces(
         // Some are files; an interface may be gone by now.
         let found = openat(list.fd()?, name, flags, Mode::empty());
         if let (Ok(found), false) = (found, name.to_bytes().starts_with(b".")) {
-            let point = mount_calls::directory(&devices, name, 0o755)?;
+            let point = mount_calls::make_directory(&devices, name, 0o755)?;
             let link = format!("../../devices/virtual/{kind}/{}", name.to_string_lossy());
             symlinkat(link, &class, name)?;
             let tree = clone_tree(found.as_fd(), false)?;
-            seal::attach_sealed(&places.proc, &tree, here(&point), FLAGS, false)?;
+            seal::attach_sealed(&rootfs.proc, &tree, here(&point), FLAGS, false)?;
         }
     }
     Ok(())

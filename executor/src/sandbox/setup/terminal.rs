@@ -1,6 +1,6 @@
-//! A terminal of the job's own, as the child opens it.
+//! A pseudoterminal of the job's own, opened in the child.
 
-use super::{descriptors::send, failure::Failure, mounts::Places, standard_files::StandardFiles};
+use super::{descriptors::send, failure::Failure, mounts::RootFs, standard_files::StandardFiles};
 use crate::env::weaken;
 use crate::sandbox::plan::job::Ids;
 use rustix::{
@@ -12,30 +12,30 @@ use rustix::{
     termios::{OptionalActions, Termios, Winsize, tcsetattr, tcsetwinsize},
 };
 
-/// What the child needs to open its terminal.
-pub(crate) struct Wanted {
-    /// Where it sends both ends to.
+/// Settings of the job's terminal.
+pub(crate) struct Settings {
+    /// Socket to send both ends over.
     pub socket: OwnedFd,
-    /// The modes that it begins with.
+    /// Initial modes, termios(3).
     pub modes: Termios,
-    /// Its size in characters.
+    /// Initial size, in characters.
     pub size: Winsize,
-    /// Whether it is for input as well: then it controls the job's session.
+    /// Whether it is for input too: then it is the controlling terminal of the job's session.
     pub full: bool,
 }
 
-/// Opens a terminal in the job's `/dev/pts` and puts it in place of the caller's.
+/// Opens a terminal in the job's `/dev/pts` and replaces the caller's by it.
 pub(crate) fn open(
-    places: &Places,
-    wanted: &Wanted,
+    rootfs: &RootFs,
+    settings: &Settings,
     files: &StandardFiles,
     owner: Ids,
 ) -> Result<(), Failure> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // Not by its path: a mount of the runtime may be there.
-    let pts = places.pts.get().ok_or(Errno::NOENT)?;
+    // Not by its path: a mount of the runtime may cover it.
+    let pts = rootfs.pts.get().ok_or(Errno::NOENT)?;
     let near = if weaken::without("own-terminals") {
-        openat(&places.root, "dev/pts/ptmx", flags, Mode::empty())
+        openat(&rootfs.root, "dev/pts/ptmx", flags, Mode::empty())
     } else {
         openat(pts, "ptmx", flags | OFlags::NOFOLLOW, Mode::empty())
     }?;
@@ -43,10 +43,10 @@ pub(crate) fn open(
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let far = ioctl_tiocgptpeer(&near, flags)?;
     fchown(&far, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
-    tcsetattr(&far, OptionalActions::Now, &wanted.modes)?;
-    tcsetwinsize(&far, wanted.size)?;
-    send(wanted.socket.as_fd(), &[near.as_fd(), far.as_fd()])?;
-    if wanted.full {
+    tcsetattr(&far, OptionalActions::Now, &settings.modes)?;
+    tcsetwinsize(&far, settings.size)?;
+    send(settings.socket.as_fd(), &[near.as_fd(), far.as_fd()])?;
+    if settings.full {
         ioctl_tiocsctty(&far)?;
     }
     Ok(files.install_terminal(far.as_fd())?)

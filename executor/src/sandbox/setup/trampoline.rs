@@ -1,12 +1,11 @@
-//! The program that a child executes first, and that executes the job's.
+//! The trampoline: a program that the child executes, and that executes the job's program.
 //!
-//! While execve(2) resolves the job's program, its `#!` line and its ELF interpreter, the paths that
-//! it follows are the job's to choose, and `/proc/self` is the process that executes: whatever that
-//! process has of the host can be executed, and then be written to, as `/proc/self/exe`. So the child
-//! becomes a program of a hundred bytes first, in a file without a name on the job's own root. At the
-//! door to the job it has standard input, output and error, the pipe for its report, and nothing else:
-//! no descriptor, no memory and no program of the host.
-#![allow(unsafe_code, reason = "machine code, and where it begins and ends")]
+//! While execve(2) resolves the job's program, its `#!` line and its ELF interpreter, it follows paths that
+//! the job chooses, and `/proc/self` is the calling process: a descriptor or program of the host in that
+//! process could be executed, and be written to as `/proc/self/exe` afterwards (CVE-2019-5736). So the child
+//! first becomes a program of a hundred bytes, in an unlinked file in the job's own root. It has standard
+//! input, output and error, the pipe for its report, and no other descriptor, memory or program of the host.
+#![allow(unsafe_code, reason = "machine code, and its bounds")]
 
 use crate::sandbox::sys;
 use nix::errno::Errno as NixErrno;
@@ -19,14 +18,14 @@ use std::{arch::global_asm, convert::Infallible, ffi::CString};
 
 /// The first byte of what the trampoline reports; `Kind::Exec` of `failure.rs`.
 pub(crate) const EXEC_FAILED: u8 = 4;
-/// The name of the file, while it has one.
+/// The name of the file until it is unlinked.
 const NAME: &str = ".trampoline";
 
-// Its arguments are a path, a text for the report, and the arguments of the program at that path;
-// its environment is the program's. The number of the pipe, REPORT, is the last word of the code: one
-// that the job does not keep. It marks the pipe as close-on-exec and executes the program. If
-// that fails it reports EXEC_FAILED, a step number of 32 bits (zero), the error number of 32 bits, and
-// its first two arguments with their NULs, which are one after the other in memory.
+// Arguments: a path, a text for the report, and the arguments of the program at that path. The
+// environment is the program's. REPORT, the number of the pipe, is the last word of the code; the job
+// keeps no descriptor of that number. The code marks the pipe as close-on-exec and executes the program.
+// If that fails it reports EXEC_FAILED, a step number of 32 bits (zero), the error number of 32 bits, and
+// its first two arguments with their NULs, which are adjacent in memory.
 //
 // Executed without the pipe, as the interpreter `/proc/self/exe` of a job's script, it does nothing
 // and exits with 126: "not executable".
@@ -144,17 +143,16 @@ unsafe extern "C" {
     static TRAMPOLINE_END: u8;
 }
 
-/// The machine code: position-independent, to be executed in a process of its own.
+/// The machine code, position-independent.
 fn code() -> &'static [u8] {
     let start = &raw const TRAMPOLINE;
     let len = (&raw const TRAMPOLINE_END).addr() - start.addr();
-    // SAFETY: both are in one read-only section, in this order, with the code in between.
+    // SAFETY: both symbols are in one read-only section, in this order, with the code between them.
     unsafe { std::slice::from_raw_parts(start, len) }
 }
 
-/// Writes the trampoline into the job's `root`, which must still be writable, and removes its name.
-/// Returns a descriptor that can only be read, and executed. `report` is the number of the report's
-/// pipe in it.
+/// Writes the trampoline to a file in the job's `root`, which must still be writable, and unlinks it.
+/// Returns a read-only descriptor. `report` is the number of the report's pipe when it is executed.
 pub(crate) fn prepare(root: &OwnedFd, report: RawFd) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = openat(root, NAME, flags, Mode::from_raw_mode(0o555))?;
@@ -162,16 +160,16 @@ pub(crate) fn prepare(root: &OwnedFd, report: RawFd) -> Result<OwnedFd, Errno> {
     if io::write(&file, &image)? != image.len() {
         return Err(Errno::NOSPC);
     }
-    // A file that is open for writing cannot be executed.
+    // A file open for writing cannot be executed (ETXTBSY).
     drop(file);
     let file = openat(root, NAME, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     unlinkat(root, NAME, AtFlags::empty())?;
     Ok(file)
 }
 
-/// Executes the trampoline, and it the program `path` with `words` and `variables`. Comes back only
-/// if the trampoline itself cannot be executed. `interpreter` is for the report, which goes to `writer`, by
-/// the number that [`prepare`] was told.
+/// Executes the trampoline, which executes the program `path` with the arguments `words` and the environment
+/// `variables`. Returns only if the trampoline itself cannot be executed. `interpreter` is for the report,
+/// written to `writer` under the number passed to [`prepare`].
 pub(crate) fn execute(
     trampoline: BorrowedFd<'_>,
     (writer, report): (BorrowedFd<'_>, RawFd),
@@ -184,8 +182,8 @@ pub(crate) fn execute(
     sys::execute_file(trampoline, &words, variables)
 }
 
-/// An ELF file with one segment: its headers, and `code`, where it begins, with `report` as its last
-/// word. As of elf(5).
+/// Builds an ELF file, elf(5), with one segment: headers, and `code`, the entry point, with `report` as its
+/// last word.
 fn image(code: &[u8], report: RawFd) -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 2 * 56;
@@ -198,9 +196,9 @@ fn image(code: &[u8], report: RawFd) -> Vec<u8> {
         (2, 2), // ET_EXEC
         (machine, 2),
         (1, 4),
-        (BASE + HEADERS, 8), // where it begins
-        (64, 8),             // where the program headers are
-        (0, 8),              // there are no sections
+        (BASE + HEADERS, 8), // entry point
+        (64, 8),             // offset of the program headers
+        (0, 8),              // no section headers
         (0, 4),
         (64, 2),
         (56, 2),

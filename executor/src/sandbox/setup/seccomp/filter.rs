@@ -1,15 +1,16 @@
-//! From a table of answers to a program for seccomp(2): a binary search over ranges of equal answers.
+//! Compiler from a table of actions to a BPF program for seccomp(2): a binary search over ranges of equal
+//! actions.
 
 use super::{
     ARCH,
-    Answer::{self, Allow, Fail, FailBits, FailCreate, FailDeathSignal, FailIf},
+    Action::{self, Allow, Fail, FailBits, FailCreate, FailDeathSignal, FailIf},
     CREATES, LAST, Rule, SET_ID,
 };
 use crate::sandbox::sys::Instruction;
 use nix::libc;
 
-impl Answer {
-    /// Whether it is this one: `==` is not for constants.
+impl Action {
+    /// Equality: `==` is not available in constants.
     const fn is(self, other: Self) -> bool {
         match (self, other) {
             (Allow, Allow) | (FailDeathSignal, FailDeathSignal) => true,
@@ -35,7 +36,7 @@ const fn same(values: &[u32], others: &[u32]) -> bool {
     values.len() == others.len()
 }
 
-/// Places in `struct seccomp_data` of linux/seccomp.h. Arguments are 64 bits, low half first.
+/// Offsets in `struct seccomp_data` of linux/seccomp.h. Arguments are 64 bits, low half first.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
@@ -44,7 +45,7 @@ const fn load(place: u32) -> Instruction {
     statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, place)
 }
 
-/// Loads the low half of an argument: the kernel looks at no more of those that are compared.
+/// Loads the low half of an argument: the kernel uses only that half of all arguments compared here.
 const fn load_argument(argument: u8) -> Instruction {
     load(ARGUMENTS + 8 * argument as u32)
 }
@@ -68,30 +69,30 @@ const fn jump(code: u32, k: u32, yes: usize, no: usize) -> Instruction {
     Instruction { code: code as u16, jt: yes as u8, jf: no as u8, k }
 }
 
-/// A filter while it is made, from its end: jumps go forward only.
+/// A filter, generated from its end, since BPF jumps forward only.
 #[derive(Clone, Copy)]
 pub(super) struct Filter {
-    /// Its instructions; those from `start` on are made.
+    /// Its instructions; those from `start` on are complete.
     code: [Instruction; Self::MOST],
     start: usize,
-    /// What answers are in it already, and where.
-    answers: [(Answer, usize); Self::ANSWERS],
+    /// Actions generated already, with the positions of their code.
+    actions: [(Action, usize); Self::ACTIONS],
     known: usize,
 }
 
 impl Filter {
-    /// More instructions than it has.
+    /// Capacity in instructions.
     const MOST: usize = 256;
-    /// More different answers than it has.
-    const ANSWERS: usize = 32;
+    /// Capacity in different actions.
+    const ACTIONS: usize = 32;
 
-    /// The whole filter for a table of rules.
+    /// Compiles a table of rules.
     pub(super) const fn compile(rules: &[Rule]) -> Self {
         const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
         let mut filter = Self {
             code: [reply(0); Self::MOST],
             start: Self::MOST,
-            answers: [(Allow, 0); Self::ANSWERS],
+            actions: [(Allow, 0); Self::ACTIONS],
             known: 0,
         };
         let (ranges, count) = ranges(rules);
@@ -103,16 +104,16 @@ impl Filter {
         filter
     }
 
-    /// Its instructions, the first one first.
+    /// Its instructions, in order.
     pub(super) fn code(&self) -> &[Instruction] {
         &self.code[self.start..]
     }
 
-    /// A binary search for the range of the loaded number, among those from `first` to before
-    /// `end`. Returns where it begins.
+    /// Generates a binary search for the loaded number among the ranges `first..end`. Returns the position of
+    /// its code.
     const fn search(&mut self, ranges: &Ranges, first: usize, end: usize) -> usize {
         if end - first == 1 {
-            return self.answer(ranges[first].1);
+            return self.action(ranges[first].1);
         }
         let middle = first + (end - first) / 2;
         let high = self.search(ranges, middle, end);
@@ -120,37 +121,37 @@ impl Filter {
         self.jump(libc::BPF_JGE, ranges[middle].0, high, low)
     }
 
-    /// Where the code of `answer` begins.
-    const fn answer(&mut self, answer: Answer) -> usize {
+    /// The position of the code of `action`, which is generated if needed.
+    const fn action(&mut self, action: Action) -> usize {
         let mut index = 0;
         while index < self.known {
-            if answer.is(self.answers[index].0) {
-                return self.answers[index].1;
+            if action.is(self.actions[index].0) {
+                return self.actions[index].1;
             }
             index += 1;
         }
-        let at = match answer {
+        let at = match action {
             Allow => self.push(reply(libc::SECCOMP_RET_ALLOW)),
             Fail(errno) => self.push(fail(errno)),
             FailBits(argument, bits) => {
-                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
+                let (allow, fail) = (self.action(Allow), self.action(Fail(libc::EPERM)));
                 self.jump(libc::BPF_JSET, bits, fail, allow);
                 self.push(load_argument(argument))
             }
             FailCreate(mode) => {
-                let (allow, check) = (self.answer(Allow), self.answer(FailBits(mode, SET_ID)));
+                let (allow, check) = (self.action(Allow), self.action(FailBits(mode, SET_ID)));
                 self.jump(libc::BPF_JSET, CREATES, check, allow);
                 self.push(load_argument(mode - 1))
             }
             FailDeathSignal => {
-                let (allow, fail) = (self.answer(Allow), self.answer(Fail(libc::EPERM)));
+                let (allow, fail) = (self.action(Allow), self.action(Fail(libc::EPERM)));
                 self.jump(libc::BPF_JEQ, libc::SIGKILL.unsigned_abs(), allow, fail);
                 let check = self.push(load_argument(1));
                 self.jump(libc::BPF_JEQ, libc::PR_SET_PDEATHSIG.unsigned_abs(), check, allow);
                 self.push(load_argument(0))
             }
             FailIf(argument, values, errno) => {
-                let (mut next, fail) = (self.answer(Allow), self.answer(Fail(errno)));
+                let (mut next, fail) = (self.action(Allow), self.action(Fail(errno)));
                 let mut index = 0;
                 while index < values.len() {
                     next = self.jump(libc::BPF_JEQ, values[index], fail, next);
@@ -159,7 +160,7 @@ impl Filter {
                 self.push(load_argument(argument))
             }
         };
-        self.answers[self.known] = (answer, at);
+        self.actions[self.known] = (action, at);
         self.known += 1;
         at
     }
@@ -170,28 +171,28 @@ impl Filter {
         self.start
     }
 
-    /// Compares what is loaded with `k`.
+    /// Compares the loaded value with `k`.
     const fn jump(&mut self, test: u32, k: u32, yes: usize, no: usize) -> usize {
         let code = libc::BPF_JMP | test | libc::BPF_K;
         self.push(jump(code, k, yes - self.start, no - self.start))
     }
 }
 
-/// The first call and the answer of each range of calls with equal answers, in order.
+/// The first system call and the action of each range with equal actions, in order.
 pub(super) type Ranges = [Rule; 192];
 
-/// The ranges of a table of rules, and how many there are.
+/// Converts a table of rules to ranges; returns their number too.
 pub(super) const fn ranges(rules: &[Rule]) -> (Ranges, usize) {
     let mut ranges = [(0, Allow); 192];
     let (mut count, mut next) = (1, 0);
-    // Of those rules that are left, the one with the smallest number.
-    while let Some((nr, answer)) = first_from(rules, next) {
-        // What it follows on directly is not a range of its own.
+    // The remaining rule with the smallest number.
+    while let Some((nr, action)) = first_from(rules, next) {
+        // Adjacent to the range before: the gap between them is empty.
         if ranges[count - 1].0 == nr {
             count -= 1;
         }
-        if count == 0 || !answer.is(ranges[count - 1].1) {
-            ranges[count] = (nr, answer);
+        if count == 0 || !action.is(ranges[count - 1].1) {
+            ranges[count] = (nr, action);
             count += 1;
         }
         if nr > LAST {
@@ -203,7 +204,7 @@ pub(super) const fn ranges(rules: &[Rule]) -> (Ranges, usize) {
     (ranges, count)
 }
 
-/// Of the rules for calls from `least` on, the first.
+/// The rule with the smallest number that is at least `least`.
 const fn first_from(rules: &[Rule], least: u32) -> Option<Rule> {
     let mut found: Option<Rule> = None;
     let mut index = 0;

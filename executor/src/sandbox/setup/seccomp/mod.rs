@@ -1,12 +1,12 @@
-//! The system calls that a job may not make.
+//! The seccomp filter: system calls that a job may not make.
 //!
-//! A job has no capabilities, so the kernel refuses most of these anyway. The filter is the second
-//! lock: it keeps code of the kernel out of reach that has had holes (user namespaces, bpf,
-//! `io_uring`, keys), and denies the few calls that need no capability and reach out of a sandbox
-//! (a terminal's input, the keyring, hypervisor sockets).
+//! A job has no capabilities, so the kernel refuses most of these anyway. The filter is defence in depth:
+//! it removes kernel code with a history of vulnerabilities (user namespaces, bpf, `io_uring`, keys) from
+//! the attack surface, and denies the few calls that need no capability and have effects outside of a
+//! sandbox (a terminal's input, the keyring, hypervisor sockets).
 //!
-//! Calls are looked up by a binary search over ranges of equal answers. Every call of a job passes
-//! this, and the kernel runs it once for each known call when it is installed.
+//! Calls are found by a binary search over ranges of equal actions: the filter runs for every system call
+//! of a job, and once for each known call when it is installed.
 
 mod filter;
 
@@ -14,31 +14,31 @@ use crate::sandbox::sys;
 use filter::Filter;
 use nix::libc::{self, c_long};
 
-/// What is answered to a call.
+/// Action for a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    /// It is made.
+enum Action {
+    /// The call is executed.
     Allow,
     /// It fails with this error.
     Fail(i32),
-    /// It fails with this error if its argument at this place is one of these, as 32 bits.
+    /// It fails with this error if the low 32 bits of this argument are one of these values.
     FailIf(u8, &'static [u32], i32),
-    /// It fails with `EPERM` if its argument at this place has any of these bits.
+    /// It fails with `EPERM` if this argument has any of these bits.
     FailBits(u8, u32),
-    /// As [`Answer::FailBits`] with [`SET_ID`] of a mode, if the flags in the argument before it
-    /// say that a file is made: else there is no mode.
+    /// [`Action::FailBits`] with [`SET_ID`] for this argument, a mode, if the flags in the argument before it
+    /// create a file: without that, the mode is ignored.
     FailCreate(u8),
-    /// It fails with `EPERM` if it asks for another death signal than KILL.
+    /// It fails with `EPERM` if it sets a parent-death signal other than SIGKILL.
     FailDeathSignal,
 }
 
-use Answer::{Fail, FailBits, FailCreate, FailDeathSignal, FailIf};
+use Action::{Fail, FailBits, FailCreate, FailDeathSignal, FailIf};
 
 /// `AUDIT_ARCH_…` of linux/audit.h for this architecture.
 const ARCH: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
 
-/// The last call this table was checked against (`file_setattr`, Linux 6.17). Later ones do not
-/// exist for a job, which libraries expect of older kernels; nor do those of x32, far above.
+/// The last call that this table was reviewed for (`file_setattr`, Linux 6.17). Later ones fail with
+/// `ENOSYS`, which libraries expect of older kernels; so do those of x32, far above.
 const LAST: u32 = 469;
 
 /// `open_tree_attr` (Linux 6.15), which the C library's headers do not have yet.
@@ -47,38 +47,37 @@ const OPEN_TREE_ATTR: c_long = 467;
 /// `kexec_file_load`, which some headers lack.
 const KEXEC_FILE_LOAD: c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
 
-/// All `CLONE_NEW…` that clone(2) takes. The low byte there is a signal.
+/// All `CLONE_NEW…` flags of clone(2). The low byte of its flags is a signal.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
 
 /// The same for unshare(2), which also takes `CLONE_NEWTIME`.
 const UNSHARE_NAMESPACES: u32 = NEW_NAMESPACES | 0x80;
 
-/// The bits of a mode that let a program run as its owner or group. Nothing a job makes may have
-/// them: where it can write to the host, others could execute it there.
+/// Set-user-ID and set-group-ID bits. No file of a job may have them: in a writable directory of the host,
+/// other users could execute it.
 const SET_ID: u32 = 0o6000;
 
-/// `O_CREAT`, and the bit that `O_TMPFILE` has beside that of a directory.
+/// `O_CREAT`, and the bit that `O_TMPFILE` has in addition to `O_DIRECTORY`.
 const CREATES: u32 = 0x40 | 0x40_0000;
 
 /// `fchmodat2` (Linux 6.6), which some headers lack.
 const FCHMODAT2: c_long = 452;
 
-/// Commands of fcntl(2) by which a process delays or watches what others open: `F_SETLEASE`,
-/// `F_NOTIFY`.
+/// Commands of fcntl(2) that delay or observe other processes' open(2): `F_SETLEASE`, `F_NOTIFY`.
 const LEASES: &[u32] = &[1024, 1026];
 
-/// Requests of ioctl(2) that put characters into a terminal's input (TIOCSTI, TIOCLINUX), and those
-/// that open the namespaces of a process by its descriptor (`PIDFD_GET_…_NAMESPACE`). The kernel
-/// looks at 32 bits of a request, and so does the filter.
+/// Requests of ioctl(2) that insert characters into a terminal's input (TIOCSTI, TIOCLINUX), and those
+/// that open the namespaces of a process (`PIDFD_GET_…_NAMESPACE`). Like the kernel, the filter compares
+/// 32 bits.
 const REQUESTS: &[u32] = &[
     0x5412, 0x541c, 0xff01, 0xff02, 0xff03, 0xff04, 0xff05, 0xff06, 0xff07, 0xff08, 0xff09, 0xff0a,
 ];
 
-/// The process that an init is, whose limits are not the job's to set.
+/// PID 1, an init, whose limits a job may not set.
 const INIT: &[u32] = &[1];
 
-/// Families of sockets that no network namespace bounds (`AF_VSOCK`), or that are an interface to
-/// kernel code rather than to a network (`AF_ALG`).
+/// Address families of sockets that are not confined to a network namespace (`AF_VSOCK`), or that are an
+/// interface to kernel code rather than to a network (`AF_ALG`).
 const FAMILIES: &[u32] = &[40, 38];
 
 /// Calls that fail with `EPERM` on every architecture.
@@ -109,7 +108,7 @@ const DENIED: [c_long; 43] = [
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
     libc::SYS_perf_event_open,
-    // Any socket tells who is at its other end by a descriptor of that process.
+    // SO_PEERPIDFD of any socket is a descriptor of the process at its other end.
     libc::SYS_pidfd_getfd,
     libc::SYS_pivot_root,
     libc::SYS_quotactl,
@@ -142,8 +141,8 @@ const DENIED_HERE: [c_long; 6] = [
 #[cfg(not(target_arch = "x86_64"))]
 const DENIED_HERE: [c_long; 0] = [];
 
-/// Calls that are not simply refused, and what else is answered.
-const ANSWERS: [(c_long, Answer); 20] = [
+/// Calls with other actions than `EPERM`.
+const ACTIONS: [(c_long, Action); 20] = [
     (libc::SYS_clone, FailBits(0, NEW_NAMESPACES)),
     (libc::SYS_unshare, FailBits(0, UNSHARE_NAMESPACES)),
     (libc::SYS_fchmod, FailBits(1, SET_ID)),
@@ -152,14 +151,14 @@ const ANSWERS: [(c_long, Answer); 20] = [
     (libc::SYS_mkdirat, FailBits(2, SET_ID)),
     (libc::SYS_mknodat, FailBits(2, SET_ID)),
     (libc::SYS_openat, FailCreate(3)),
-    // Its mode is in memory. Programs fall back to openat.
+    // Its mode is in memory, which a filter cannot read. Programs fall back to openat.
     (libc::SYS_openat2, Fail(libc::ENOSYS)),
     (libc::SYS_fcntl, FailIf(1, LEASES, libc::EPERM)),
     (libc::SYS_prctl, FailDeathSignal),
     (libc::SYS_prlimit64, FailIf(0, INIT, libc::EPERM)),
-    // Its flags are in memory, where a filter cannot look. C libraries fall back to clone.
+    // Its flags are in memory too. C libraries fall back to clone.
     (libc::SYS_clone3, Fail(libc::ENOSYS)),
-    // As on a kernel without it: programs then use what they used before.
+    // As on a kernel without it: programs fall back to epoll or threads.
     (libc::SYS_io_uring_setup, Fail(libc::ENOSYS)),
     (libc::SYS_io_uring_enter, Fail(libc::ENOSYS)),
     (libc::SYS_io_uring_register, Fail(libc::ENOSYS)),
@@ -171,7 +170,7 @@ const ANSWERS: [(c_long, Answer); 20] = [
 
 /// The same for calls of this architecture alone.
 #[cfg(target_arch = "x86_64")]
-const ANSWERS_HERE: [(c_long, Answer); 5] = [
+const ACTIONS_HERE: [(c_long, Action); 5] = [
     (libc::SYS_chmod, FailBits(1, SET_ID)),
     (libc::SYS_creat, FailBits(1, SET_ID)),
     (libc::SYS_mkdir, FailBits(1, SET_ID)),
@@ -179,15 +178,15 @@ const ANSWERS_HERE: [(c_long, Answer); 5] = [
     (libc::SYS_open, FailCreate(2)),
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const ANSWERS_HERE: [(c_long, Answer); 0] = [];
+const ACTIONS_HERE: [(c_long, Action); 0] = [];
 
-/// A call by its number, and what is answered to it.
-type Rule = (u32, Answer);
+/// The number of a system call, and its action.
+type Rule = (u32, Action);
 
-/// All calls that are not simply made, by their numbers.
-const RULES: [Rule; 1 + DENIED.len() + DENIED_HERE.len() + ANSWERS.len() + ANSWERS_HERE.len()] = {
+/// All calls that are not [`Allow`]ed, by their numbers.
+const RULES: [Rule; 1 + DENIED.len() + DENIED_HERE.len() + ACTIONS.len() + ACTIONS_HERE.len()] = {
     let mut rules = [(number(KEXEC_FILE_LOAD), Fail(libc::EPERM));
-        1 + DENIED.len() + DENIED_HERE.len() + ANSWERS.len() + ANSWERS_HERE.len()];
+        1 + DENIED.len() + DENIED_HERE.len() + ACTIONS.len() + ACTIONS_HERE.len()];
     let mut len = 1;
     let mut at = 0;
     while at < DENIED.len() {
@@ -200,19 +199,19 @@ const RULES: [Rule; 1 + DENIED.len() + DENIED_HERE.len() + ANSWERS.len() + ANSWE
         (len, at) = (len + 1, at + 1);
     }
     at = 0;
-    while at < ANSWERS.len() {
-        rules[len] = (number(ANSWERS[at].0), ANSWERS[at].1);
+    while at < ACTIONS.len() {
+        rules[len] = (number(ACTIONS[at].0), ACTIONS[at].1);
         (len, at) = (len + 1, at + 1);
     }
     at = 0;
-    while at < ANSWERS_HERE.len() {
-        rules[len] = (number(ANSWERS_HERE[at].0), ANSWERS_HERE[at].1);
+    while at < ACTIONS_HERE.len() {
+        rules[len] = (number(ACTIONS_HERE[at].0), ACTIONS_HERE[at].1);
         (len, at) = (len + 1, at + 1);
     }
     rules
 };
 
-/// The filter of jobs, made when this program is compiled.
+/// The filter of jobs, computed at compile time.
 static FILTER: Filter = Filter::compile(&RULES);
 
 #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "checked")]
@@ -225,9 +224,9 @@ pub(crate) fn install() -> Result<(), nix::errno::Errno> {
     sys::install_filter(FILTER.code())
 }
 
-/// Makes `calls` fail with `ENOSYS` from now on, as on a kernel that does not have them.
+/// Makes `calls` fail with `ENOSYS` from now on, as on a kernel without them.
 ///
-/// For tests of what this program does on older kernels.
+/// For tests of this program's behaviour on older kernels.
 ///
 /// # Errors
 /// As seccomp(2).
@@ -242,8 +241,8 @@ mod tests {
     use super::{filter::ranges, *};
     use crate::sandbox::sys::Instruction;
 
-    /// What the filter answers: a value of `SECCOMP_RET_*`.
-    fn answer(filter: &[Instruction], arch: u32, nr: u32, arguments: [u64; 4]) -> u32 {
+    /// Interprets `filter` for a call: a value of `SECCOMP_RET_*`.
+    fn action(filter: &[Instruction], arch: u32, nr: u32, arguments: [u64; 4]) -> u32 {
         let mut data = [nr.to_le_bytes(), arch.to_le_bytes(), [0; 4], [0; 4]].concat();
         data.extend(arguments.iter().flat_map(|argument| argument.to_le_bytes()));
         let (mut at, mut loaded) = (0, 0);
@@ -280,16 +279,16 @@ mod tests {
             let want = match table.get(&nr) {
                 None
                 | Some(
-                    Answer::Allow | FailBits(..) | FailCreate(_) | FailDeathSignal | FailIf(..),
+                    Action::Allow | FailBits(..) | FailCreate(_) | FailDeathSignal | FailIf(..),
                 ) => MADE,
                 Some(Fail(errno)) => failed(*errno),
             };
-            assert_eq!(answer(filter, ARCH, nr, [0; 4]), want, "call {nr}");
+            assert_eq!(action(filter, ARCH, nr, [0; 4]), want, "call {nr}");
         }
         for nr in [LAST + 1, 1000, 0x4000_0000, 0x4000_003b, u32::MAX] {
-            assert_eq!(answer(filter, ARCH, nr, [0; 4]), failed(libc::ENOSYS), "call {nr}");
+            assert_eq!(action(filter, ARCH, nr, [0; 4]), failed(libc::ENOSYS), "call {nr}");
         }
-        assert_eq!(answer(filter, 0x4000_0003, 1, [0; 4]), failed(libc::ENOSYS), "i386");
+        assert_eq!(action(filter, 0x4000_0003, 1, [0; 4]), failed(libc::ENOSYS), "i386");
     }
 
     #[test]
@@ -324,7 +323,7 @@ mod tests {
             (libc::SYS_openat, [0, 0, 0x40, 0o644], MADE),
             (libc::SYS_openat, [0, 0, 0x41, 0o4755], eperm),
             (libc::SYS_openat, [0, 0, 0x41_0002, 0o2755], eperm),
-            // Without a file to be made, the place of the mode holds anything.
+            // If no file is created, the mode is not used.
             (libc::SYS_openat, [0, 0, 0x1_0000, 0o6000], MADE),
             (libc::SYS_fcntl, [0, 1, 0, 0], MADE),
             (libc::SYS_fcntl, [0, 1024, 0, 0], eperm),
@@ -336,7 +335,7 @@ mod tests {
             (libc::SYS_prctl, [15, 0, 0, 0], MADE),
         ] {
             let nr = u32::try_from(nr).unwrap();
-            assert_eq!(answer(filter, ARCH, nr, arguments), want, "call {nr} {arguments:x?}");
+            assert_eq!(action(filter, ARCH, nr, arguments), want, "call {nr} {arguments:x?}");
         }
     }
 

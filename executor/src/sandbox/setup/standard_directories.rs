@@ -1,7 +1,7 @@
-//! Directories that every program may expect: `/run` and `/var/tmp` can be written to, the others are
-//! there to be found, and to mount something on.
+//! Directories that programs expect (hier(7)): `/run` and `/var/tmp` are writable, the others are empty
+//! mount points.
 
-use super::{failure::Failure, mount_calls, mounts::Places};
+use super::{failure::Failure, mount_calls, mounts::RootFs};
 use crate::fs::beneath::{self, Create, Escape};
 use crate::sandbox::plan::job::Ids;
 use rustix::{
@@ -11,37 +11,37 @@ use rustix::{
 };
 use std::path::Path;
 
-/// Those that are empty.
+/// Directories that are empty and read-only.
 const EMPTY: [&str; 4] = ["home", "opt", "mnt", "media"];
 
-/// Makes what the runtime does not have; what it writes to there is `owner`'s.
-pub(crate) fn make(places: &Places, owner: Ids) -> Result<(), Failure> {
-    let new = |name: &str| match mkdirat(&places.root, name, Mode::from_raw_mode(0o755)) {
+/// Creates those that the runtime lacks; the writable ones belong to `owner`.
+pub(crate) fn create(rootfs: &RootFs, owner: Ids) -> Result<(), Failure> {
+    let new = |name: &str| match mkdirat(&rootfs.root, name, Mode::from_raw_mode(0o755)) {
         Err(Errno::EXIST) => Ok(false),
         other => other.map(|()| true),
     };
     for name in EMPTY {
         new(name)?;
     }
-    places.new_scratch(Path::new("/run"), 0o755, owner)?;
-    // The same as /tmp where it need not be a mount of its own.
+    rootfs.new_scratch(Path::new("/run"), 0o755, owner)?;
+    // A symlink to /tmp saves a mount.
     if new("var")? {
-        return Ok(symlinkat("../tmp", &places.root, "var/tmp")?);
+        return Ok(symlinkat("../tmp", &rootfs.root, "var/tmp")?);
     }
     let tmp = Path::new("/var/tmp");
-    let open = || beneath::open(places.root.as_fd(), tmp, Escape::Clamp, Create::Nothing);
+    let open = || beneath::open(rootfs.root.as_fd(), tmp, Escape::Clamp, Create::Nothing);
     let flags = open().and_then(fstatvfs).map(|found| found.f_flag);
     if flags.is_ok_and(|flags| !flags.contains(StatVfsMountFlags::RDONLY)) {
         return Ok(()); // the runtime's own
     }
-    if flags.is_err() && places.own_target(tmp, false).is_ok() {
-        // In a copy of the runtime's /var.
+    if flags.is_err() && rootfs.own_target(tmp, false).is_ok() {
+        // The runtime's /var is an overlay.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let made = openat(&open()?, ".", flags, Mode::empty())?;
         return Ok(mount_calls::set_owner(made.as_fd(), 0o1777, owner)?);
     }
-    match places.scratch(tmp, 0o1777, owner, None) {
-        // Something else than a directory, or nothing that this kernel could add: as the runtime is.
+    match rootfs.scratch(tmp, 0o1777, owner, None) {
+        // Not a directory, or a mount point that this kernel cannot add: left as it is in the runtime.
         Err(failure) if failure.errno == 0 || failure.errno == Errno::NOTDIR.raw_os_error() => {
             Ok(())
         }
