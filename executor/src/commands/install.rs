@@ -1,4 +1,4 @@
-//! `install`, and the installation that `run` begins with.
+//! `install`, and the installation of a runtime by `run`.
 
 use super::Session;
 use super::output;
@@ -13,7 +13,7 @@ use joblet_format::{Spec, Wanted};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Runtimes that are installed at once.
+/// Number of runtimes installed in parallel.
 const AT_ONCE: usize = 4;
 
 impl Session<'_> {
@@ -30,7 +30,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The runtime that a job asked for: one that is installed, else it is installed now.
+    /// The installed runtime of a job; installs it if necessary.
     pub(crate) fn provide(
         &self,
         spec: &Spec,
@@ -41,12 +41,12 @@ impl Session<'_> {
         let found = store.find(spec)?;
         match (&spec.wanted, found) {
             (Wanted::Any | Wanted::Series(_) | Wanted::Exact(_), Some(found)) => Ok(found),
-            // Nobody can be asked which version is the latest: the highest one here is.
+            // Without a registry, the latest version is the highest installed one.
             (Wanted::Latest, Some(found)) if self.offline() => Ok(found),
             _ => {
                 let mut registries = self.registries()?;
                 let (runtime, summary) = install_one(spec, store, &mut registries, ui)?;
-                // The job runs for as long as it likes, and needs none.
+                // No connection is needed while the job runs.
                 net::disconnect();
                 ui.detail(&summary);
                 Ok(runtime)
@@ -55,10 +55,10 @@ impl Session<'_> {
     }
 }
 
-/// Installs what was asked for, several at once, and says what was done, in the order of `specs`.
+/// Installs `specs`, several in parallel, and reports the results in their order.
 ///
 /// # Errors
-/// The first one in that order; the others are warnings. Whatever can be installed is.
+/// The first one in that order; the others are warnings. The remaining specs are installed.
 pub(super) fn install_all(
     specs: &[Spec],
     store: &Store,
@@ -70,11 +70,11 @@ pub(super) fn install_all(
         ui.note(&summary);
         return Ok(vec![runtime]);
     }
-    // Versions of one runtime go one after the other: the later is made out of the earlier.
+    // Versions of one runtime are installed one after the other: the later reuses files of the earlier.
     let mut queues: Vec<Vec<(_, &Spec, _)>> = Vec::new();
     let (mut count, mut unreachable) = (0, Vec::new());
     for spec in specs {
-        // Nobody answered to ask this of: it would be waited for and reported once more.
+        // The registry did not respond: another attempt would only wait for the same timeout.
         if unreachable.contains(&&spec.origin) {
             continue;
         }
@@ -103,7 +103,7 @@ pub(super) fn install_all(
     };
     thread::scope(|scope| {
         for _ in 1..threads {
-            // Fewer do, where the number of threads is limited.
+            // Fewer threads suffice if their number is limited.
             _ = thread::Builder::new().spawn_scoped(scope, work);
         }
         work();
@@ -112,17 +112,17 @@ pub(super) fn install_all(
     report.failed.map_or(Ok(report.rows), Err)
 }
 
-/// A thread that panics takes the others along: no one sees what it left behind.
+/// Locks `mutex`. After a panic of another thread this one panics too, since the data may be inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What became of each spec, reported in order, as soon as those before it are done.
+/// The result of each spec, reported in order as soon as the results before it are reported.
 struct Report<'u, 'a> {
     ui: &'u mut Ui<'a>,
-    /// Its messages, and its result.
+    /// Messages and result of each spec.
     done: Vec<Option<(Vec<u8>, Done)>>,
-    /// How many are reported.
+    /// Number of specs reported.
     reported: usize,
     rows: Vec<Installed>,
     failed: Option<Error>,
@@ -151,16 +151,16 @@ impl<'u, 'a> Report<'u, 'a> {
     }
 }
 
-/// A runtime that is installed now, and what was done for it.
+/// An installed runtime and a message on how it was installed, or the error.
 type Done = Result<(Installed, String), Error>;
 
-/// Installs one runtime and says what was done.
+/// Installs one runtime.
 fn install_one(spec: &Spec, store: &Store, registries: &mut Registries, ui: &mut Ui<'_>) -> Done {
     let catalog = serving(spec, store, registries, ui)?;
     carry_out(spec, catalog, store, ui)
 }
 
-/// What the registry that serves `spec` has of it; none is needed for what is here.
+/// The catalogue that contains `spec`; `None` if it is not needed because `spec` is installed.
 fn serving(
     spec: &Spec,
     store: &Store,

@@ -1,4 +1,4 @@
-//! What `run` was asked for, as a job: the files and variables that it names are looked up here.
+//! Conversion of the options of `run` to a [`Job`], with lookups of the files and variables that they name.
 
 use crate::cli::args::{self, Run};
 use crate::env::{Environment, Terminals};
@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-/// What the sandbox is asked for.
+/// Converts the options of `run` to a job.
 pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
     let bind = |bind: args::BindArg| {
         let args::BindArg { source, target, writable } = bind;
@@ -66,14 +66,14 @@ pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
         user: run.user.map(|(uid, gid)| Ids { uid, gid }),
         timeout: run.timeout,
         limits: Limits { memory: run.memory, cpu: run.cpu, pids: run.pids },
-        // The signal of a limit on CPU time does nothing to a first process.
+        // PID 1 ignores SIGXCPU of a limit of CPU time.
         init: run.init || sandbox::has_cpu_limit(),
         terminal: terminal(run.terminal, caller.terminals)?,
         ..Job::new(run.argv)
     })
 }
 
-/// The devices of the host at these paths: each a node below `/dev`, or all that are in a directory there.
+/// The devices of the host at these paths: each is a node below `/dev`, or all nodes of a directory there.
 fn devices(paths: &[PathBuf]) -> Result<Vec<Device>, Error> {
     let is_device = |path: &Path| {
         let kind = fs::metadata(path).map(|found| found.file_type());
@@ -99,20 +99,20 @@ fn devices(paths: &[PathBuf]) -> Result<Vec<Device>, Error> {
     Ok(found)
 }
 
-/// Refuses descriptors that a job cannot keep. To be called before anything is opened, which could get
-/// the number of one that is not there.
+/// Refuses descriptors that a job cannot inherit. To be called before any file is opened, which could get
+/// the number of a descriptor that is not open.
 pub(super) fn check_descriptors(kept: &[RawFd]) -> Result<(), Error> {
     for fd in kept {
         let found = sandbox::duplicate_descriptor(*fd)
             .and_then(|file| Ok((file.metadata()?, fcntl_getfl(&file)?)));
         let reason = match found {
             Ok(_) if *fd < 3 => "is open in every job",
-            // What is above it could be reached from there.
+            // `..` would lead out of it.
             Ok((found, _)) if found.is_dir() => "is a directory; use --bind",
             Ok((found, flags)) if found.is_file() && !is_writable(flags) => {
                 "is a file that the job could open again for writing; make it standard input or a pipe, or use --bind"
             }
-            // It only stands for a path, which could be opened.
+            // O_PATH: the job could open the file by it.
             Ok((_, flags)) if flags.contains(OFlags::PATH) => "is not open for reading or writing",
             Ok(_) => continue,
             Err(_) => "is not open",
@@ -122,15 +122,15 @@ pub(super) fn check_descriptors(kept: &[RawFd]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a descriptor with these flags may write anywhere in its file: what is opened again by way of `/proc` may
-/// not do more.
+/// Whether a descriptor with these flags can write anywhere in its file, so that reopening it by `/proc` gives
+/// no more access.
 fn is_writable(flags: OFlags) -> bool {
     flags & OFlags::RWMODE == OFlags::RDWR && !flags.intersects(OFlags::APPEND | OFlags::PATH)
 }
 
-/// Shows GPUs to the job. Its own options go before what their driver says.
+/// Adds GPUs to the job. The job's own options override the driver's.
 pub(super) fn add_gpus(job: &mut Job, gpus: Gpus) {
-    // What was passed on counts the GPUs of the host.
+    // Inherited values number the GPUs of the host.
     let passed_on = |(name, value): &(OsString, OsString)| {
         gpus.env.iter().any(|(own, _)| name == own.as_str())
             && Environment::variable(name).as_ref() == Some(value)
@@ -156,7 +156,7 @@ fn unreadable(option: &str, path: &Path) -> impl Fn(std::io::Error) -> Error {
     move |error| Error::Usage(format!("{option} {}: {error}", path.display()))
 }
 
-/// Looks at what is to be put into the job's directory.
+/// Inspects a file or directory of `--upload`.
 fn upload(path: PathBuf) -> Result<Upload, Error> {
     let found = fs::metadata(&path).map_err(unreadable("--upload", &path))?;
     let Some(name) = path.file_name().filter(|_| found.is_file() || found.is_dir()) else {
@@ -187,7 +187,7 @@ fn terminal(asked: args::Terminal, terminals: Terminals) -> Result<Terminal, Err
             Err(Error::Usage("--tty needs a terminal as standard input and output".into()))
         }
         args::Terminal::Always => Ok(Terminal::Full),
-        // In the background a job runs without the terminal's keys.
+        // In the background a job has no terminal for input.
         args::Terminal::Auto if here && sandbox::is_in_foreground(&std::io::stdin()) => {
             Ok(Terminal::Full)
         }

@@ -18,7 +18,7 @@ impl Session<'_> {
         let runtimes = store.installed()?;
         if runtimes.is_empty() && !self.global.json {
             ui.note(&format!(
-                "no runtime is installed in {}; joblet-exec list --available shows what there is",
+                "no runtime is installed in {}; joblet-exec list --available lists what is available",
                 store.root().display()
             ));
             return Ok(());
@@ -31,7 +31,7 @@ impl Session<'_> {
         ui.data(&output::installed(&rows, self.width(), self.global.json))
     }
 
-    /// Columns of the terminal that data goes to; none where it goes elsewhere.
+    /// Width of the terminal that standard output is, in columns.
     fn width(&self) -> Option<usize> {
         // An ellipsis of three points.
         let longer = if self.env.ascii { 2 } else { 0 };
@@ -57,7 +57,7 @@ impl Session<'_> {
             ));
             return Ok(());
         }
-        // Without a store nothing is installed: the list is useful all the same.
+        // Without a store nothing is installed; the list is useful anyway.
         let here = self.store().and_then(|store| store.installed()).unwrap_or_default();
         let mut offer = output::Offer {
             here: &here,

@@ -1,8 +1,8 @@
-//! What each command does: one function per command, and what they share.
+//! The commands: one function for each, and what they share.
 //!
 //! In: a [`Session`] and a command with its operands. Out: its effect and what it prints.
 //!
-//! Together with `lib.rs`, this is the only place that joins stages.
+//! Only this folder and `lib.rs` connect stages.
 
 mod bundle;
 mod doctor;
@@ -34,7 +34,7 @@ use crate::store::Store;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-/// Seconds to wait while another process asks the registry, instead of asking as well.
+/// Maximum time to wait for another process that fetches the registry, in seconds.
 const MAX_LOCK_TIMEOUT: u64 = 60;
 
 /// The options and the environment of one call.
@@ -49,14 +49,14 @@ impl Session<'_> {
         Ok(Store::new(&root, others, self.env.lock_timeout, self.env.arch))
     }
 
-    /// Where the stores are in which jobs may find a runtime.
+    /// The directories of all stores that runtimes are looked up in.
     pub(crate) fn store_paths(&self) -> Result<Vec<PathBuf>, Error> {
         let (root, mut others) = self.roots()?;
         others.push(root);
         Ok(others)
     }
 
-    /// The store's directory, and those that are read, too: shared ones, and that of the system.
+    /// The directories of the store, and of the stores that are only read: shared ones and the system's.
     fn roots(&self) -> Result<(PathBuf, Vec<PathBuf>), Error> {
         let named = self.global.store.clone().or_else(|| self.env.store.clone());
         let mut others = self.env.shared_stores.clone();
@@ -66,13 +66,13 @@ impl Session<'_> {
             others.push(env::SYSTEM_STORE.into());
             self.default_store()?
         };
-        // Mounts and receipts need a path that means the same from everywhere.
+        // Mounts and receipts need an absolute path.
         let root = std::path::absolute(&root).map_err(Error::file("find", &root))?;
         Ok((root, others))
     }
 
-    /// Refuses `--json` where it could not say the paths of the store: JSON is UTF-8, and a path that is
-    /// nearly the right one is worse than none. Nothing was done yet.
+    /// Refuses `--json` if the path of the store is not UTF-8, as JSON is: an altered path would be worse than
+    /// none. Called before the command does anything.
     pub(crate) fn check_json(&self) -> Result<(), Error> {
         match self.roots() {
             Ok((root, _)) if self.global.json && root.to_str().is_none() => {
@@ -82,7 +82,7 @@ impl Session<'_> {
                     root.display()
                 )))
             }
-            _ => Ok(()), // commands that need no store do without one
+            _ => Ok(()), // other commands report a missing store if they need one
         }
     }
 
@@ -92,7 +92,7 @@ impl Session<'_> {
         })
     }
 
-    /// The registries of this call: the one that was named, else those of the configuration.
+    /// The registries of this call: that of `--registry`, else those of the configuration.
     pub(crate) fn registries(&self) -> Result<Registries, Error> {
         let config = self.config()?;
         let named = self.global.registry.as_ref().or(self.env.registry.as_ref());
@@ -110,12 +110,12 @@ impl Session<'_> {
         Ok(found.map_or_else(Vec::new, |config| config.registries))
     }
 
-    /// With `--verbose`, names what of the configuration has no effect here.
+    /// With `--verbose`, lists members of the configuration that this program ignores.
     pub(crate) fn name_ignored(&self, ui: &mut Ui<'_>) {
         if !ui.is_verbose() {
             return;
         }
-        // Who needs the configuration reports what is wrong with it.
+        // An invalid configuration is reported by commands that need it.
         let found = self.first(&|config: &Config| !config.ignored.is_empty());
         if let Ok(Some(Config { ignored, .. })) = found
             && !ignored.is_empty()
@@ -124,7 +124,7 @@ impl Session<'_> {
         }
     }
 
-    /// The configuration that was named, else the first that has what is `wanted`.
+    /// The configuration of `--config`, else the first one that is `wanted`.
     fn first(&self, wanted: &dyn Fn(&Config) -> bool) -> Result<Option<Config>, Error> {
         match self.global.config.as_ref().or(self.env.config.as_ref()) {
             Some(file) => config::read_file(file).map(Some),
@@ -148,8 +148,8 @@ impl Session<'_> {
     }
 }
 
-/// The registry called `named`, by its name or by where it is: if it is configured, with the keys
-/// and the token that it is configured with.
+/// The registry `named`, a name or an address; if it is configured, with its configured keys
+/// and token.
 fn named_source(named: &str, config: Vec<Source>) -> Result<Source, Error> {
     let called = |source: &Source| source.origin.as_ref().is_some_and(|it| it.as_str() == named);
     if let Some(source) = config.iter().find(|source| called(source)) {

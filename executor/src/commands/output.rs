@@ -1,4 +1,4 @@
-//! What `list` and `run --dry-run` print.
+//! Output of `list`, `outdated`, `prune`, `verify` and `run --dry-run`.
 
 use crate::archive::members::Difference;
 use crate::cli::escape::{shown, visible};
@@ -14,17 +14,17 @@ use std::fmt::Write;
 /// One line of `list --available`, and one object of its JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct AvailableRow<'a> {
-    /// What the configuration calls the registry; null for one that it does not name.
+    /// Name of the registry in the configuration; null if it is not configured.
     registry: Option<&'a Origin>,
     name: &'a RuntimeName,
     /// The version.
     pub version: &'a Version,
     architectures: BTreeSet<Arch>,
-    /// Of the archive for this host, in bytes; null if there is none.
+    /// Size of the archive for this host, in bytes; null if there is none.
     pub size: Option<u64>,
-    /// Whether it is here.
+    /// Whether it is installed.
     pub installed: bool,
-    /// Why it is yanked; null if it is not.
+    /// Reason why it is yanked; null if it is not.
     pub yanked: Option<&'a str>,
     description: &'a str,
 }
@@ -34,13 +34,13 @@ pub(super) struct AvailableRow<'a> {
 pub(super) struct Outdated {
     /// The runtime.
     pub name: RuntimeName,
-    /// The highest version that is here.
+    /// The highest installed version.
     pub installed: Version,
-    /// The registry's, if it is newer.
+    /// The registry's latest version, if it is newer.
     pub latest: Option<Version>,
-    /// Why the installed one is yanked, if it is.
+    /// Reason why the installed version is yanked, if it is.
     pub yanked: Option<String>,
-    /// What the last refresh of the registry found of the installed one; null if it did not look.
+    /// The registry's `freshness.json` for the installed version; null if it has none.
     pub fresh: Option<Fresh>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Pruned {
     /// The version.
     #[serde(flatten)]
     pub runtime: Installed,
-    /// What that frees, in bytes.
+    /// Space freed, in bytes.
     pub freed: u64,
 }
 
@@ -60,21 +60,21 @@ pub(super) struct InstalledRow {
     /// The runtime.
     #[serde(flatten)]
     pub runtime: Installed,
-    /// Of the archive that it came in, in bytes; null if it was unpacked by hand, as are the others then.
+    /// Size of its archive, in bytes. Null if it was unpacked by hand, as the following members are then.
     pub size: Option<u64>,
-    /// When it was installed, in RFC 3339.
+    /// Time of installation, RFC 3339.
     pub installed_at: Option<String>,
-    /// The registry that it came from: what the configuration calls it, or where it is.
+    /// Its registry: the name in the configuration, or the address.
     pub registry: Option<String>,
 }
 
 impl InstalledRow {
-    /// What is known of a runtime with this receipt.
+    /// The row of a runtime with this receipt.
     pub(super) fn new(runtime: Installed, receipt: Option<&Receipt>) -> Self {
         let time = |receipt: &Receipt| Timestamp::from_seconds(receipt.installed_at).to_string();
         let registry = |receipt: &Receipt| {
             let origin = receipt.origin.as_ref().map(ToString::to_string);
-            // Earlier versions wrote addresses whole.
+            // Earlier versions recorded addresses with their queries.
             origin.unwrap_or_else(|| shown(&receipt.registry))
         };
         Self {
@@ -105,8 +105,7 @@ pub(super) fn installed(rows: &[InstalledRow], width: Option<usize>, json: bool)
     table(["NAME", "VERSION", "SIZE", "INSTALLED", "FROM"], rows.iter().map(row), width)
 }
 
-/// The address of a registry without what all of them have: `owner/repo` of one on GitHub, else no scheme
-/// and no `registry.json`.
+/// Abbreviates the address of a registry: `owner/repo` on GitHub, else without scheme and `registry.json`.
 fn in_short(registry: &str) -> &str {
     let bare = registry.strip_suffix("/registry.json").unwrap_or(registry);
     let github = bare.strip_prefix("https://raw.githubusercontent.com/");
@@ -116,28 +115,28 @@ fn in_short(registry: &str) -> &str {
     }
 }
 
-/// Runtimes as JSON alone.
+/// Runtimes as JSON.
 pub(super) fn plain(runtimes: &[Installed]) -> String {
     to_json(runtimes.iter())
 }
 
-/// What [`available`] compares with, and how much of it is shown.
+/// Parameters of [`available`].
 pub(super) struct Offer<'a> {
-    /// What is installed.
+    /// The installed runtimes.
     pub here: &'a [Installed],
     /// The architecture whose archives' sizes are shown.
     pub arch: Arch,
-    /// Every version of every registry, instead of the latest of the first that has the name.
+    /// Whether to list every version of every registry, instead of the latest of the first one with the name.
     pub all_versions: bool,
-    /// Only those whose name or description has all of these, in small letters.
+    /// Filter: words that name or description must contain, in lower case.
     pub words: &'a [String],
-    /// Columns of the table, if there is a limit.
+    /// Maximum width of the table, in columns.
     pub width: Option<usize>,
     /// JSON instead of a table.
     pub json: bool,
 }
 
-/// What registries offer. A name is the first one's that has it.
+/// Lists the runtimes of registries. A name belongs to the first registry that has it.
 pub(super) fn available(catalogs: &[Catalog], offer: &Offer<'_>) -> String {
     let &Offer { here, arch, all_versions: all, words, width, json } = offer;
     let fits = |row: &AvailableRow<'_>| {
@@ -238,7 +237,7 @@ pub(super) fn pruned(rows: &[Pruned], json: bool) -> String {
     table(["NAME", "VERSION", "FREED"], rows.iter().map(row), None)
 }
 
-/// What a registry offers of one version. The size is that of the archive for `arch`.
+/// The row of one version of a registry, with the size of the archive for `arch`.
 pub(super) fn available_row<'a>(
     registry: Option<&'a Origin>,
     (name, release): (&'a RuntimeName, &'a Release),
@@ -266,18 +265,18 @@ pub(super) fn plan(steps: &[Step], json: bool) -> String {
     steps.iter().map(|step| visible(&step.to_string()) + "\n").collect()
 }
 
-/// What `verify` found of one runtime; one object of its JSON.
+/// Result of `verify` for one runtime; one object of its JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Verified {
     /// `NAME@VERSION`.
     pub runtime: String,
-    /// What differs; empty if it is intact. After a repair: what differed.
+    /// Differences; empty if it is intact. After a repair, the differences before.
     pub differences: Vec<Difference>,
     /// Whether it was repaired.
     pub repaired: bool,
 }
 
-/// What `verify` found, a line for each difference and each runtime, or as JSON.
+/// Results of `verify`: a line for each difference and each runtime, or JSON.
 pub(super) fn verified(runtimes: &[Verified], json: bool) -> String {
     if json {
         return to_json(runtimes.iter());
@@ -298,9 +297,9 @@ pub(super) fn verified(runtimes: &[Verified], json: bool) -> String {
     text
 }
 
-/// A value as JSON that a terminal shows as it is.
+/// Serializes a value as JSON in which control characters are escaped.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    let json = serde_json::to_string_pretty(value).expect("a value of ours is plain JSON");
+    let json = serde_json::to_string_pretty(value).expect("values of this program are plain JSON");
     visible_json(&json) + "\n"
 }
 
@@ -358,7 +357,7 @@ fn lay_out(cells: &[String], count: usize, width: Option<usize>) -> String {
     text
 }
 
-/// Columns between the cells of a table.
+/// Width of the gap between cells, in columns.
 const GAP: usize = 2;
 /// Columns that the last one needs if it is longer.
 const LEAST: usize = 8;
@@ -424,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn registries_are_called_in_short() {
+    fn addresses_of_registries_are_abbreviated() {
         for (registry, short) in [
             ("https://raw.githubusercontent.com/owner/repo/main/registry.json", "owner/repo"),
             ("https://example.org/runtimes/registry.json", "example.org/runtimes"),

@@ -11,8 +11,8 @@ use joblet_format::nearest;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// Those that every host has. `UCX_POSIX_USE_PROC_LINK=n`: a sandbox has process ids of its own, so shared
-/// memory is found by its name in `/dev/shm`, else UCX sends by TCP. One of the configuration goes before one of the same name here.
+/// The shipped profiles; a profile of the configuration overrides one of the same name. `UCX_POSIX_USE_PROC_LINK=n`:
+/// a sandbox has a PID namespace, so UCX must open shared memory by its name in `/dev/shm`; otherwise it falls back to TCP.
 const SHIPPED: [(&str, &str); 3] = [
     (
         "slurm",
@@ -33,7 +33,7 @@ const SHIPPED: [(&str, &str); 3] = [
     ),
 ];
 
-/// What `--profile` takes for: no profile, whatever the environment says.
+/// The value of `--profile` for no profile, overriding the environment.
 const NONE: &str = "none";
 
 /// What a profile of the configuration is called that holds where none is named.
@@ -41,9 +41,9 @@ const DEFAULT: &str = "default";
 
 /// A profile that is in force.
 pub(super) struct Profile {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// Its options, with the caller's variables put in.
+    /// Its options, with variables expanded.
     pub words: Vec<OsString>,
 }
 
@@ -65,7 +65,7 @@ impl Session<'_> {
     /// The profiles that were `asked` for, else those of the environment, else the configuration's default.
     ///
     /// # Errors
-    /// [`Error::Usage`] for one that there is not, and what the configuration is refused for.
+    /// [`Error::Usage`] for an unknown profile, and errors of the configuration.
     pub(super) fn profiles(&self, asked: &[String]) -> Result<Vec<Profile>, Error> {
         let of_all = self.env.profile.iter().flat_map(|names| names.split(','));
         let names: Vec<_> = match asked {
@@ -108,10 +108,11 @@ impl Session<'_> {
     }
 }
 
-/// Adds the options of `profiles` to those that were typed; the first goes before the others.
+/// Adds the options of `profiles` to those of the command line, which override them; earlier profiles
+/// override later ones.
 ///
 /// # Errors
-/// [`Error::Usage`] with the profile and what is wrong in it.
+/// [`Error::Usage`] with the profile and its error.
 pub(super) fn add(run: &mut Run, profiles: &[Profile]) -> Result<(), Error> {
     for Profile { name, words } in profiles {
         let below = args::profile(words.clone());
@@ -120,7 +121,7 @@ pub(super) fn add(run: &mut Run, profiles: &[Profile]) -> Result<(), Error> {
     Ok(())
 }
 
-/// `word` with the values of `$NAME`, `${NAME}` and `${NAME:-VALUE}`; none if a variable is not set.
+/// Expands `$NAME`, `${NAME}` and `${NAME:-VALUE}` in `word`; `None` if a variable is not set.
 fn expand(word: &str, value: &dyn Fn(&OsStr) -> Option<OsString>) -> Option<OsString> {
     let mut parts = word.split('$');
     let mut text = parts.next().unwrap_or_default().as_bytes().to_vec();
@@ -143,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_put_in_or_the_word_is_left_out() {
+    fn variables_are_expanded_or_the_word_is_omitted() {
         let value = |name: &OsStr| match name.to_str() {
             Some("A") => Some("/a".into()),
             Some("EMPTY") => Some(OsString::new()),
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_typed_goes_before() {
+    fn command_line_overrides_profiles() {
         let run =
             |words: &[&str]| args::profile(words.iter().map(OsString::from).collect()).unwrap();
         let mut typed = run(&["--network=none", "--env=A=typed", "--memory=1G"]);

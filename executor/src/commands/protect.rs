@@ -1,12 +1,12 @@
-//! Stores of runtimes stay as they are, whatever a job may write to: what one job changed in a runtime, all later
-//! ones would execute.
+//! Protection of stores in writable directories of a job: what one job changed in a runtime, all later jobs
+//! would execute.
 
 use crate::error::Error;
 use crate::sandbox::{Bind, Job};
 use std::path::{Path, PathBuf};
 
-/// Mounts each of `stores` that is a writable directory of the job, or below one, over itself, read-only. An `output`
-/// in one is refused. A directory within a store that is named as writable is meant: a build changes its tree so.
+/// Adds a read-only bind mount for each of `stores` that is a writable directory of the job, or below one. Refuses an
+/// `output` in a store. A writable bind of a directory inside a store is left alone: builds change their trees that way.
 ///
 /// # Errors
 /// [`Error::Usage`].
@@ -15,13 +15,14 @@ pub(super) fn stores(
     output: Option<&Path>,
     stores: &[PathBuf],
 ) -> Result<(), Error> {
-    // What is not there cannot be written to.
+    // A path that does not exist cannot be written to.
     let real = |path: &Path| path.canonicalize().ok();
     let stores: Vec<_> = stores.iter().filter_map(|store| real(store)).collect();
-    // A directory that is to be made is where its parents lead.
+    // A directory that does not exist yet is resolved by its parents.
     let output = output.and_then(|path| path.ancestors().find_map(real));
     if output.is_some_and(|path| stores.iter().any(|store| path.starts_with(store))) {
-        let reason = "--output leads into a store of runtimes, which no job may change";
+        let reason =
+            "--output is in a store of runtimes, which no job may change; choose another directory";
         return Err(Error::Usage(reason.into()));
     }
     let mut covers = Vec::new();

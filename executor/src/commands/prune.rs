@@ -13,12 +13,12 @@ use joblet_format::text::size;
 use std::time::{Duration, SystemTime};
 
 impl Session<'_> {
-    /// Removes old versions that came from a registry: one that was unpacked by hand is kept.
+    /// Removes old versions that were installed from a registry; those unpacked by hand are kept.
     pub(crate) fn prune(&self, what: &Prune, ui: &mut Ui<'_>) -> Result<(), Error> {
         let terminals = self.env.terminals;
         let may_ask = terminals.input && terminals.error && !self.global.json;
         if what.keep == 0 && !may_ask && !what.yes && !what.dry_run {
-            let reason = "prune --keep 0 removes every version; add --yes if that is meant";
+            let reason = "prune --keep 0 removes every version; add --yes to confirm";
             return Err(Error::Usage(reason.to_owned()));
         }
         let store = self.store()?;
@@ -59,7 +59,7 @@ impl Session<'_> {
     }
 }
 
-/// Whether the user agrees that these versions go.
+/// Asks the user to confirm the removal of these versions.
 fn agreed(rows: &[output::Pruned], ui: &mut Ui<'_>) -> Result<bool, Error> {
     let versions = if rows.len() == 1 { "this version" } else { "these versions" };
     ui.ask(&format!("remove {versions}, {}? [y/N] ", total(rows)));
@@ -68,7 +68,7 @@ fn agreed(rows: &[output::Pruned], ui: &mut Ui<'_>) -> Result<bool, Error> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Removes these versions; those that a job uses stay. Returns those that went.
+/// Removes these versions, except those that a job uses. Returns the removed ones.
 fn remove(
     rows: Vec<output::Pruned>,
     store: &Store,
@@ -89,16 +89,16 @@ fn remove(
     Ok(gone)
 }
 
-/// What they take that nothing else does, as people read it.
+/// The space that their removal frees, human-readable.
 fn total(rows: &[output::Pruned]) -> String {
     size(rows.iter().map(|row| row.freed).sum())
 }
 
-/// The versions that may go, beyond those of each runtime that stay.
+/// The versions to remove: old ones beyond the number of each runtime that is kept.
 fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let old = |runtime: &Installed| {
-        // Only what has a receipt is this program's to remove, and only from this store.
+        // Only versions with a receipt, and only of this store.
         if runtime.path.parent() != Some(store.root()) {
             return false;
         }
@@ -109,7 +109,7 @@ fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
     let mut found = Vec::new();
     for group in store.installed()?.chunk_by(|a, b| a.name == b.name) {
         if group[0].name.as_str() == RUNTIME {
-            // Their versions are digests, of which none is newer than another.
+            // Versions of images are digests, which have no order.
             let age = |it: &Installed| store.receipt(it).map(|receipt| receipt.installed_at);
             let mut images: Vec<_> = group.iter().map(|it| (age(it), it)).collect();
             for _ in 0..what.keep {
@@ -127,7 +127,7 @@ fn prunable(store: &Store, what: &Prune) -> Result<Vec<Installed>, Error> {
             left.retain(|runtime| runtime.version != latest);
         }
         if what.keep > 0 {
-            // A pre-release of what comes next is not an old version.
+            // A pre-release of a later version is not old.
             left.retain(|runtime| runtime.version < highest);
         }
         found.extend(left.into_iter().filter(|runtime| old(runtime)).cloned());

@@ -20,7 +20,7 @@ impl Session<'_> {
     }
 }
 
-/// Says why the files of a runtime that was removed or replaced are still on the disk.
+/// Reports that jobs still use the files of a removed or replaced runtime, which are deleted later.
 pub(super) fn note_users(ui: &mut Ui<'_>, runtime: &Installed, users: Option<&str>) {
     let Some(users) = users else { return };
     let name = runtime.path.file_name().unwrap_or_default().to_string_lossy();

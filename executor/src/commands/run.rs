@@ -23,8 +23,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often to look again for a runtime that was removed or replaced since it was found, and how
-/// long to wait in between.
+/// Number and interval of further attempts to open a runtime that was removed or replaced after it was
+/// found.
 const TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -42,14 +42,14 @@ impl Session<'_> {
         let mut incomplete = false;
         let result = self.start(run, &mut incomplete, ui);
         if let Some(mut file) = status {
-            // Whoever asked for it may have gone; the job's end is not undone by that.
+            // The reader may have closed it, which does not change the job's result.
             _ = file.write_all(ended(&result, incomplete).as_bytes());
         }
         result.map(|exit| exit.map_or(0, Exit::status))
     }
 
-    /// How the job ended; nothing if it was not to be run. `incomplete` is set if it ran in a runtime that
-    /// could not be installed meanwhile.
+    /// Runs the job, unless `--dry-run`, and returns its exit. Sets `incomplete` if it ran in a runtime whose
+    /// installation failed meanwhile.
     fn start(
         &self,
         run: Run,
@@ -72,10 +72,10 @@ impl Session<'_> {
                           bound, it is in that directory already";
             return Err(Error::Usage(reason.into()));
         }
-        // Before a runtime is installed for it.
+        // Before its runtime is installed: a mistake in an option costs no download.
         let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
-        // Most jobs write to nothing of the host's: their start does not look for stores.
+        // Most jobs have no writable directory of the host: they save looking up the stores.
         if output.is_some() || job.binds.iter().any(|bind| bind.writable) {
             protect::stores(&mut job, output.as_deref(), &self.store_paths()?)?;
         }
@@ -84,7 +84,7 @@ impl Session<'_> {
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
         }
         let told = private && (self.env.terminals.error || ui.is_verbose());
-        // Asked for, or told where somebody reads it.
+        // For --output, or for a note on standard error.
         job.results = output.is_some() || told;
         let needs_files = gpu.is_some() || dry_run;
         if let Some((runtime, serving)) =
@@ -120,7 +120,7 @@ impl Session<'_> {
         let mut tries = 0;
         let ended = loop {
             match sandbox::run(&runtime, &job) {
-                // It was replaced before the sandbox had it: no job was started.
+                // The runtime was replaced before the sandbox opened it; no job was started.
                 Err(Error::Launch { .. })
                     if tries < TRIES && !store.is_current(&installed, &runtime.dir) =>
                 {
@@ -133,7 +133,7 @@ impl Session<'_> {
         tell(ended, output.as_ref(), (&job, &runtime), told, ui).map(Some)
     }
 
-    /// The runtime that a job asked for, installed if need be. Its files stay as long as it is open.
+    /// Opens the job's runtime, installed if necessary. Its files are kept as long as it is open.
     fn hold(
         &self,
         spec: &Spec,
@@ -152,7 +152,7 @@ impl Session<'_> {
                 Ok(runtime) if tries > TRIES || store.is_current(&found, &runtime.dir) => {
                     return Ok((found, runtime));
                 }
-                // Found and gone: it is looked for again.
+                // Removed after it was found: retry.
                 Err(error) if tries > TRIES || found.path.exists() => return Err(error),
                 _ => std::thread::sleep(PAUSE),
             }
@@ -160,7 +160,7 @@ impl Session<'_> {
     }
 }
 
-/// Says what is to be said when a job has ended.
+/// Reports the end of a job.
 fn tell(
     (exit, results): (Exit, Option<Results>),
     output: Option<&Output>,
@@ -197,7 +197,7 @@ fn tell(
     Ok(exit)
 }
 
-/// The directory of `--output`, open since before the job: what it computed for hours is not lost to a typing error.
+/// The directory of `--output`, opened before the job, so that a mistake in its path does not cost hours of computation.
 struct Output {
     path: PathBuf,
     directory: OwnedFd,
@@ -211,7 +211,7 @@ impl Output {
     }
 }
 
-/// Copies what the job left in its directory, or says that it is gone.
+/// Copies the files that the job left in `/work` to `to`, or reports that they are discarded.
 fn keep(results: &Results, to: Option<&Output>, job: &Job, ui: &mut Ui<'_>) -> Result<(), Error> {
     let given = |upload: &'_ Upload| {
         let host = fs::metadata(&upload.source).ok()?;
@@ -234,8 +234,8 @@ fn keep(results: &Results, to: Option<&Output>, job: &Job, ui: &mut Ui<'_>) -> R
     };
     let path = to.path.display();
     let found = results.copy(&to.directory, &given).map_err(|error| Error::Launch {
-        step: format!("cannot copy what the job made to {path}"),
-        reason: format!("{error}; what is not there is lost, run it again"),
+        step: format!("cannot copy the job's files to {path}"),
+        reason: format!("{error}; files that were not copied are lost, run the job again"),
     })?;
     if found.others > 0 {
         ui.note(&format!("{} links and special files were not copied", found.others));
@@ -251,9 +251,10 @@ fn status_file(fd: i32) -> Result<File, Error> {
 
 /// The line for `--status-fd`: a JSON object.
 ///
-/// `status` is this program's exit status, `by` whose it is: `job` (with the job's own `code`, or
-/// the `signal` that ended it), `timeout`, `memory` (it needed more than it may have), or `joblet-exec` (with the `class` of the failure; no
-/// job was run). `"runtime":"incomplete"` is added if the job's runtime was served and is not installed. Readers ignore members that they do not know.
+/// `status` is this program's exit status and `by` its cause: `job` (with the job's exit `code`, or the `signal`
+/// that killed it), `timeout`, `memory` (it exceeded its limit), or `joblet-exec` (with the `class` of the failure; no
+/// job was run). `"runtime":"incomplete"` is added if the installation of the job's runtime failed meanwhile. Readers ignore
+/// unknown members.
 fn ended(result: &Result<Option<Exit>, Error>, incomplete: bool) -> String {
     let (status, by, more) = match result {
         Ok(None) => (0, "joblet-exec", String::new()),
@@ -281,7 +282,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn how_it_ended_is_one_line() {
+    fn status_lines() {
         for (result, want) in [
             (Ok(None), r#"{"by":"joblet-exec","status":0}"#),
             (Ok(Some(Exit::Code(125))), r#"{"by":"job","status":125,"code":125}"#),

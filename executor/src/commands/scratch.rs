@@ -1,4 +1,4 @@
-//! `--tmp DIR`: a job's `/tmp` on a disk.
+//! `--tmp DIR`: a job's `/tmp` in a directory of the host.
 
 use crate::error::Error;
 use crate::fs::directory::Directory;
@@ -10,15 +10,15 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// A directory that is removed, with all that a job has left in it, when this is dropped.
+/// A temporary directory, removed with its content when dropped.
 pub(super) struct Scratch {
     around: Directory,
     name: String,
 }
 
 impl Scratch {
-    /// Makes a directory in `around` that nobody else can enter, and shows it to `job` as `/tmp`. What
-    /// the job itself mounts there goes before it.
+    /// Makes a directory in `around` that no other user can enter, and mounts it in `job` as `/tmp`. Mounts
+    /// of the job's own options below it are kept.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -26,7 +26,7 @@ impl Scratch {
         let around = Directory::open(around).map_err(Error::file("open", around))?;
         let pid = std::process::id();
         let mut number = 0_u32;
-        // Processes of other machines and of other PID namespaces have the same number.
+        // Process IDs are not unique across machines and PID namespaces.
         let name = loop {
             let name = format!("joblet-tmp-{pid}-{number}");
             match mkdirat(around.as_fd(), name.as_str(), Mode::RWXU) {
@@ -36,7 +36,7 @@ impl Scratch {
         };
         let scratch = Self { around, name };
         let path = scratch.around.path_of(&scratch.name);
-        // Before anybody else can enter it.
+        // Mount points are made before any other process can enter it.
         let tmpfs = job.tmpfs.iter().map(|tmpfs| (&*tmpfs.target, true));
         let binds = job.binds.iter().map(|bind| (&*bind.target, bind.source.is_dir()));
         for (target, directory) in binds.chain(tmpfs) {
@@ -65,7 +65,7 @@ fn mount_point(path: &Path, directory: bool) -> io::Result<()> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is where the caller has asked for it.
+        // What cannot be removed is left in the caller's DIR.
         _ = self.around.remove_tree(&self.name);
     }
 }

@@ -1,4 +1,4 @@
-//! `run --lazy`: a job in a runtime that is being installed.
+//! `run --lazy`: starts a job while its runtime is being installed.
 
 use super::Session;
 use crate::cli::args::Start;
@@ -13,10 +13,10 @@ use joblet_format::{Spec, Wanted};
 use std::fs::File;
 
 impl Session<'_> {
-    /// The runtime that a job asked for, served while it is being installed; none where it is installed first.
+    /// The job's runtime, served by FUSE while it is being installed; `None` if it has to be installed first.
     ///
     /// # Errors
-    /// As an installation; [`Error::NotServed`] where that is what was asked for, and cannot be.
+    /// Those of an installation; [`Error::NotServed`] if `--lazy` is not possible.
     pub(super) fn serve(
         &self,
         start: Start,
@@ -33,7 +33,7 @@ impl Session<'_> {
             return Ok(None);
         }
         if needs_files {
-            return Err(Error::NotServed("--gpu and --dry-run look into its files".to_owned()));
+            return Err(Error::NotServed("--gpu and --dry-run read its files".to_owned()));
         }
         lazy::is_possible().map_err(Error::NotServed)?;
         let catalog = self.registries()?.serving(spec, ui)?;
@@ -58,8 +58,8 @@ impl Session<'_> {
     }
 }
 
-/// Runs a job in a runtime that is served, and waits until that is installed: how the job ended, and whether it
-/// is. If it is not, that is said: the job's end is its own.
+/// Runs a job in a served runtime, and waits for the end of the installation. Returns the job's exit, and
+/// whether the runtime is installed; a failed installation is a warning.
 pub(super) fn run(
     runtime: &Runtime,
     job: &Job,

@@ -15,17 +15,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 impl Session<'_> {
-    /// Lists what has a newer version, and what is yanked.
+    /// Lists installed runtimes that have a newer version or are yanked.
     pub(crate) fn outdated(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
         let (mut places, mut rows) = (Places::new(self)?, Vec::new());
-        // Most come from one registry, whose file is read once.
+        // Most are of one registry, whose file is read once.
         let mut refreshed: Option<(Location, Option<Freshness>)> = None;
         for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
             let catalog = match places.of(from.as_ref()).serving(&spec, ui) {
                 Ok(catalog) => catalog,
-                // What no registry has is not outdated.
+                // A runtime of no registry is not outdated.
                 Err(Error::NotFound(_)) => continue,
                 Err(error) if from.is_some() => {
                     ui.warning(&error.to_string());
@@ -56,7 +56,7 @@ impl Session<'_> {
         ui.data(&output::outdated(&rows, self.global.json))
     }
 
-    /// Installs the latest versions. Older ones stay: jobs may name them.
+    /// Installs the latest versions. Older ones are kept: jobs may name them.
     pub(crate) fn upgrade(&self, names: &[RuntimeName], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
@@ -80,11 +80,11 @@ impl Session<'_> {
                     newer.entry(from).or_default().push(spec.exactly(&latest));
                 }
                 Ok(_) => ui.detail(&format!("{name}@{installed} is the latest")),
-                // Of all, some may be from elsewhere.
+                // Without names: some runtimes may not be of these registries.
                 Err(error @ Error::NotFound(_)) if names.is_empty() => {
                     ui.detail(&error.to_string());
                 }
-                // One registry that is gone does not keep the others' runtimes old.
+                // An unreachable registry does not prevent upgrades from the others.
                 Err(error) if names.is_empty() && from.is_some() => ui.warning(&error.to_string()),
                 Err(error) => return Err(error),
             }
@@ -163,12 +163,12 @@ fn nothing_newer(store: &Store) -> Result<String, Error> {
     })
 }
 
-/// The registries of this call, and those that installed runtimes came from.
+/// The registries of this call, and those that runtimes were installed from.
 struct Places<'s> {
     session: &'s Session<'s>,
     usual: Registries,
     configured: Vec<Source>,
-    /// Each by where it is, as receipts have it.
+    /// The latter, by their addresses in receipts.
     own: BTreeMap<String, Registries>,
 }
 
@@ -178,15 +178,15 @@ impl<'s> Places<'s> {
         Ok(Self { session, usual, configured, own: BTreeMap::new() })
     }
 
-    /// Where to look for what came `from` a registry that no configuration names. One that this call names
-    /// is looked in for everything.
+    /// The registries for a runtime installed `from` an address that is not configured. A registry named by
+    /// this call is used for every runtime.
     fn of(&mut self, from: Option<&String>) -> &mut Registries {
         let Self { session, usual, configured, own } = self;
         let Some(from) = from.filter(|_| !session.names_registry()) else { return usual };
         // What is not a whole address any more, as where a query was left out, is of no use.
         let Ok(Some(location)) = Location::of_configured(from, false) else { return usual };
-        // Nor is a medium that was taken away; and where registries must be signed, an unsigned one is
-        // asked only if it is named.
+        // A removed medium; or an unsigned registry where registries must be signed, which is used only
+        // if this call names it.
         let gone = matches!(location, Location::File(_)) && !Path::new(from).exists();
         let must_be_signed = configured.iter().any(|source| !source.keys.is_empty());
         if gone || (must_be_signed && configured.iter().all(|it| it.location != location)) {
@@ -197,17 +197,17 @@ impl<'s> Places<'s> {
     }
 }
 
-/// What is installed of a runtime.
+/// The newest installed version of a runtime.
 struct Newest {
-    /// The runtime, of the registry that it came from if that is configured.
+    /// The runtime, with its registry if that is configured.
     spec: Spec,
-    /// The version that its name means.
+    /// The version.
     version: Version,
-    /// Where the registry is that it came from, if that had no name.
+    /// Address of the registry that it was installed from, if that has no name.
     from: Option<String>,
 }
 
-/// Each installed runtime.
+/// The newest version of each installed runtime.
 fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newest>, Error> {
     let all = store.installed()?;
     let of = |group: &[Installed]| {
@@ -227,7 +227,7 @@ fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newest>, Error> 
     Ok(all.chunk_by(|a, b| a.name == b.name).filter_map(of).collect())
 }
 
-/// The latest version that runs here.
+/// The latest version for this architecture.
 fn latest(catalog: &Catalog, spec: &Spec, arch: Arch) -> Result<Version, Error> {
     let choice = resolve::resolve(&catalog.registry, &catalog.location, spec, arch)?;
     Ok(choice.release.version.clone())

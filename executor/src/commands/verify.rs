@@ -13,7 +13,7 @@ use joblet_format::text::size;
 use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
-    /// Compares runtimes with what was published, and repairs them if asked to.
+    /// Compares runtimes with their indexes or file lists, and repairs them with `--repair`.
     pub(crate) fn verify(
         &self,
         specs: &[Spec],

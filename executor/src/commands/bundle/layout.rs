@@ -1,4 +1,4 @@
-//! A bundle: what a host without network needs to install some runtimes.
+//! A bundle: a registry in a directory, for hosts without network.
 
 use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
@@ -19,19 +19,19 @@ use std::path::Path;
 
 /// The manifest's file name.
 pub(super) const MANIFEST: &str = "bundle.json";
-/// The name of the registry's document in a bundle, as in any registry.
+/// File name of the registry's document, as in any registry.
 pub(super) const DOCUMENT: &str = "registry.json";
 
-/// What is in a bundle: `bundle.json`.
+/// The manifest of a bundle: `bundle.json`.
 ///
-/// A bundle is a directory that is a registry: `registry.json` (the whole of it, beside its signature
-/// `registry.json.minisig`, if it is signed; else what concerns the bundle), and beside it
-/// `NAME-VERSION-ARCH.tar.gz`, and `.index` with it where there is one.
+/// A bundle is a directory with `registry.json` (if it is signed, the original with its signature
+/// `registry.json.minisig`; else the part about the bundle's runtimes), `NAME-VERSION-ARCH.tar.gz`, and the
+/// `.index` of archives that have one.
 ///
 /// Example: `{"registry":"https://example.org/registry.json","runtimes":["demo@1.0.0"]}`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct BundleManifest {
-    /// Where its registry was, without the query of an address.
+    /// Address of the original registry, without its query.
     pub registry: String,
     /// `NAME@VERSION` of each runtime.
     pub runtimes: Vec<String>,
@@ -42,14 +42,14 @@ pub(super) struct BundleManifest {
 pub(super) struct Bundle<'a> {
     directory: &'a Path,
     manifest: BundleManifest,
-    /// Of its registry: [`Location::key`](crate::net::location::Location::key).
+    /// Key of its registry: [`Location::key`](crate::net::location::Location::key).
     key: String,
     runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Release>>,
     updated_at: String,
 }
 
 impl<'a> Bundle<'a> {
-    /// An empty one, for runtimes of the registry of `catalog`, in the empty `directory`.
+    /// Begins a bundle in the empty `directory`, for runtimes of the registry of `catalog`.
     pub(super) fn new(directory: &'a Path, catalog: &Catalog) -> Self {
         let manifest =
             BundleManifest { registry: catalog.location.to_string(), runtimes: Vec::new() };
@@ -58,12 +58,12 @@ impl<'a> Bundle<'a> {
         Self { directory, manifest, key, runtimes: BTreeMap::new(), updated_at }
     }
 
-    /// Whether runtimes of this catalog belong in it.
+    /// Whether this catalogue is of the same registry.
     pub(super) fn is_of(&self, catalog: &Catalog) -> bool {
         self.key == catalog.location.key()
     }
 
-    /// Fetches what `spec` means on a host of architecture `arch`, verifies it and adds it.
+    /// Fetches the archive of `spec` for a host of architecture `arch`, verifies it and adds it.
     ///
     /// # Errors
     /// As for an installation.
@@ -96,9 +96,9 @@ impl<'a> Bundle<'a> {
         let mut release = choice.release.clone();
         let mut artifact = choice.artifact;
         (artifact.download_url, artifact.parts) = (name, Vec::new());
-        // A bundle has one file of each archive: the one that other programs read, too.
+        // Only .tar.gz, which other programs read too.
         artifact.zstd = None;
-        // Not the registry's own address of it, which may hold a secret.
+        // Not the original address, which may contain a secret.
         release.download_url = spec.name.archive(&release.version, Arch::Amd64);
         release.artifacts = BTreeMap::from([(arch, artifact)]);
         let versions = self.runtimes.entry(spec.name.clone()).or_default();
@@ -130,7 +130,7 @@ impl<'a> Bundle<'a> {
     }
 }
 
-/// Whether addresses in the document are for those alone who may read it.
+/// Whether addresses in the document contain secrets.
 fn names_secrets(document: &[u8]) -> bool {
     let document = String::from_utf8_lossy(document).replace("\\/", "/");
     let mut addresses = document.split("\"download_url\"").skip(1);

@@ -1,7 +1,6 @@
 //! `export` and `import`.
 //!
-//! In: specs, or a bundle. Out: a directory that is a registry for hosts without network; what was
-//! installed from one.
+//! In: specs, or a bundle. Out: a bundle, or installed runtimes.
 
 mod layout;
 
@@ -21,7 +20,7 @@ use joblet_format::{Arch, Spec};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Longest manifest that is read, in bytes.
+/// Maximum size of a manifest, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 impl Session<'_> {
@@ -43,7 +42,7 @@ impl Session<'_> {
         fs::create_dir(&partial).map_err(Error::file("create", &partial))?;
         let done = self.fill(specs, &partial, arch, ui);
         if let Err(error) = done {
-            // What stays says by its name that it is not whole.
+            // If that fails, its name shows that it is incomplete.
             _ = fs::remove_dir_all(&partial);
             return Err(error);
         }
@@ -67,7 +66,7 @@ impl Session<'_> {
             let (bundle, location) = bundle.get_or_insert_with(new);
             if !bundle.is_of(&catalog) {
                 return Err(Error::Usage(format!(
-                    "{spec} is of {}, what precedes it of {location}; export them apart",
+                    "{spec} is in {}, the specs before it in {location}; export them separately",
                     catalog.location
                 )));
             }
@@ -78,7 +77,7 @@ impl Session<'_> {
         bundle.finish(registries.original(&location)?)
     }
 
-    /// Installs what is in the bundle `from`: all of it, or `specs`.
+    /// Installs all runtimes of the bundle `from`.
     pub(crate) fn import(&self, from: &Path, ui: &mut Ui<'_>) -> Result<(), Error> {
         let file = from.join(MANIFEST);
         let location = Location::File(Local::new(from, MANIFEST));
@@ -100,7 +99,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The registry in a bundle: trusted under the same keys as its registry, if that is configured.
+    /// The registry in a bundle, with the keys of the original registry if that is configured.
     fn bundled(&self, manifest: &BundleManifest, from: &Path) -> Result<Source, Error> {
         let config = self.config()?;
         let from = std::path::absolute(from).map_err(Error::file("find", from))?;
@@ -109,7 +108,7 @@ impl Session<'_> {
         let known = config.into_iter().find(|it| it.location.to_string() == manifest.registry);
         match known {
             Some(source) => Ok(Source { location, token_env: None, ..source }),
-            // Where registries must be signed, a bundle does not get around that by the registry it names.
+            // Where registries must be signed, a bundle cannot avoid that by naming another registry.
             None if signed => Err(Error::Registry {
                 registry: shown(&manifest.registry),
                 reason: "the bundle's registry is not configured here; add it with its key".into(),

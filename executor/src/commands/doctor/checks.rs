@@ -1,4 +1,4 @@
-//! What `doctor` looks at, one after the other, and how it says what it found.
+//! The checks of `doctor`, and their report.
 
 use crate::cli::escape::shown_in;
 use crate::cli::escape::visible;
@@ -11,43 +11,43 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// How it stands.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum State {
-    /// As it should be.
+    /// Works.
     Pass,
-    /// Something that not every job needs is missing.
+    /// A feature is missing that not every job needs.
     Warn,
-    /// Jobs cannot be run, or runtimes not be installed.
+    /// Jobs cannot run, or runtimes cannot be installed.
     Fail,
 }
 
-/// One thing that was looked at; one object of the JSON.
+/// One check; one object of the JSON.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
-    /// What.
+    /// What is checked.
     #[serde(rename = "check")]
     pub name: &'static str,
-    /// How it stands.
+    /// The result.
     pub status: State,
-    /// What was found.
+    /// Its explanation.
     pub detail: String,
-    /// How to fix it; null if nothing has to be done.
+    /// The remedy; null if none is needed.
     pub remedy: Option<String>,
-    /// The class of the failure that it leads to.
+    /// Class of the error that jobs or installations would end with.
     #[serde(skip)]
     pub class: Class,
 }
 
 impl Check {
-    /// All is well.
+    /// A passed check.
     pub(super) fn pass(name: &'static str, detail: impl Into<String>) -> Self {
         let (status, detail) = (State::Pass, detail.into());
         Self { name, status, detail, remedy: None, class: Class::Launch }
     }
 
-    /// Something is wrong. Messages say after `; ` what to do.
+    /// A check that did not pass, with a message whose part after `; ` is the remedy.
     pub(super) fn bad(name: &'static str, status: State, class: Class, message: &str) -> Self {
         let message = shown_in(message);
         let (detail, remedy) = message.split_once("; ").unwrap_or((&message, ""));
@@ -55,13 +55,13 @@ impl Check {
         Self { name, status, detail: detail.to_owned(), remedy, class }
     }
 
-    /// What an error says.
+    /// A failed check from an error.
     pub(super) fn of_error(name: &'static str, error: &Error) -> Self {
         Self::bad(name, State::Fail, error.class(), &error.to_string())
     }
 }
 
-/// The table, or JSON.
+/// Formats the checks as a table or JSON.
 pub(super) fn report(checks: &[Check], json: bool) -> String {
     if json {
         return crate::commands::output::to_json(checks.iter());
@@ -96,7 +96,7 @@ pub(super) fn kernel(release: Option<&str>) -> Check {
     Check::pass("kernel", format!("Linux {release}{}", container().unwrap_or_default()))
 }
 
-/// Which container this is, by the marks that its makers leave.
+/// The container engine, by the marker files of engines.
 fn container() -> Option<&'static str> {
     let marks = [("/.dockerenv", ", in Docker"), ("/run/.containerenv", ", in Podman")];
     let found = marks.into_iter().find(|(mark, _)| Path::new(mark).exists()).map(|(_, name)| name);
@@ -124,8 +124,8 @@ pub(super) fn overlay(filesystems: &str, privileged: bool, release: &str) -> Che
     Check::pass("overlay", "jobs see a private copy of the current directory")
 }
 
-/// The file system of the store, or of the directory that it will be made in; `sharing` is what is to be
-/// added where machines share it.
+/// The file system of the store, or of the directory that it will be made in; `sharing` is a text
+/// for file systems shared by machines.
 pub(super) fn store(root: &Path, sharing: &str) -> Check {
     const ENOUGH: u64 = 2 << 30; // bytes: what a large runtime takes
     let fail = |message: String| Check::bad("store", State::Fail, Class::Store, &message);
@@ -138,7 +138,9 @@ pub(super) fn store(root: &Path, sharing: &str) -> Check {
         let at = place.display();
         return fail(format!("{shown} cannot be written ({at}); choose another with --store DIR"));
     }
-    let Ok(stat) = statvfs(place) else { return fail(format!("{shown} cannot be looked at")) };
+    let Ok(stat) = statvfs(place) else {
+        return fail(format!("{shown} cannot be inspected (statvfs)"));
+    };
     if stat.f_flag.contains(StatVfsMountFlags::NOEXEC) {
         return fail(format!(
             "{shown} is on a file system mounted noexec: nothing of a runtime could be executed; \
@@ -160,7 +162,7 @@ pub(super) fn store(root: &Path, sharing: &str) -> Check {
 pub(super) fn clock(now: SystemTime) -> Check {
     const DAY: Duration = Duration::from_secs(86_400);
     let fail = |message: &str| Check::bad("clock", State::Fail, Class::Net, message);
-    // Whoever wrote this program did so after 2025 began.
+    // This program was written after 2025 began.
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_735_689_600);
     let installed = fs::metadata("/proc/self/exe").and_then(|data| data.modified());
     let remedy = "certificates and caches will be refused; set the clock (NTP, date --set)";
@@ -173,7 +175,7 @@ pub(super) fn clock(now: SystemTime) -> Check {
     Check::pass("clock", "plausible")
 }
 
-/// What was found of GPUs.
+/// The GPUs of the host.
 pub(super) fn gpu(found: Result<Gpus, Error>) -> Check {
     match found {
         Ok(gpus) => match gpus.missing {
@@ -185,7 +187,7 @@ pub(super) fn gpu(found: Result<Gpus, Error>) -> Check {
     }
 }
 
-/// The profile that allows this program user namespaces where AppArmor keeps them from others.
+/// An AppArmor profile that allows user namespaces to this program.
 pub(super) fn apparmor_profile(program: &Path) -> String {
     format!(
         "# Lets joblet-exec make user namespaces. As root:\n\
@@ -198,7 +200,7 @@ pub(super) fn apparmor_profile(program: &Path) -> String {
     )
 }
 
-/// Whether AppArmor keeps user namespaces from programs without a profile.
+/// Whether AppArmor denies user namespaces to programs without a profile.
 pub(super) fn apparmor_restricts() -> bool {
     let path = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns";
     fs::read_to_string(path).is_ok_and(|text| text.trim() == "1")

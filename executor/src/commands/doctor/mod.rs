@@ -1,6 +1,6 @@
 //! `doctor`.
 //!
-//! In: the host. Out: one check for each thing that a job or an installation needs, with its remedy.
+//! In: the host. Out: one check for each requirement of jobs and installations, with a remedy.
 
 mod checks;
 
@@ -17,8 +17,8 @@ use std::fs;
 use std::time::SystemTime;
 
 impl Session<'_> {
-    /// Looks at everything that jobs and installations need. The status is that of the first
-    /// failure; 0 if there is none.
+    /// Checks the requirements of jobs and installations. The exit status is that of the first
+    /// failure, or 0.
     pub(crate) fn doctor(&self, apparmor: bool, ui: &mut Ui<'_>) -> Result<u8, Error> {
         if apparmor {
             let program = std::env::current_exe().map_err(Error::file("find", "joblet-exec"))?;
@@ -65,7 +65,7 @@ impl Session<'_> {
     }
 }
 
-/// Does all that a job needs, short of a program, and says how far it got.
+/// Applies all steps of a job up to its program, and reports the step that failed.
 fn isolation(host: &Host) -> Result<Vec<Check>, Error> {
     const STEPS: [(&str, &str); 3] = [
         ("namespaces", "cannot make namespaces,cannot map user,cannot make all mounts private"),
@@ -103,7 +103,7 @@ fn isolation(host: &Host) -> Result<Vec<Check>, Error> {
     Ok(checks)
 }
 
-/// Whether jobs can start while their runtime is being installed; nothing where none can be run.
+/// Whether `run --lazy` works; `None` if no job can be run.
 fn served() -> Option<Check> {
     match lazy::check() {
         Ok(()) => Some(Check::pass("fuse", "run --lazy starts while a runtime is being installed")),
@@ -115,7 +115,7 @@ fn served() -> Option<Check> {
     }
 }
 
-/// Whether memory, processors and processes can be limited.
+/// Whether limits of memory, processors and processes work.
 fn limits() -> Check {
     let all = Limits { memory: Some(1 << 40), cpu: Some(1000), pids: Some(1000) };
     match sandbox::can_limit(all) {

@@ -1,6 +1,6 @@
 //! `info`.
 //!
-//! In: a spec. Out: what the store and the registries know of it.
+//! In: a spec. Out: details from the store and the registries.
 
 mod output;
 
@@ -14,7 +14,7 @@ use crate::store::{Installed, Receipt, Usage};
 use joblet_format::{Spec, Wanted};
 
 impl Session<'_> {
-    /// Shows details of a runtime, here and in the registry.
+    /// Shows details of a runtime, installed and in the registry.
     pub(crate) fn info(&self, spec: &Spec, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
@@ -23,7 +23,7 @@ impl Session<'_> {
                 let loaded =
                     runtime::load_open(store.open(&runtime)?, &runtime.path, store.arch())?;
                 let disk = Usage::measure(&loaded.dir, &runtime.path)?;
-                // Earlier versions wrote addresses whole.
+                // Earlier versions recorded addresses with their queries.
                 let receipt = store.receipt(&runtime).map(|receipt| Receipt {
                     registry: shown(&receipt.registry),
                     url: shown(&receipt.url),
@@ -41,7 +41,7 @@ impl Session<'_> {
         };
         let catalog = match self.registries().and_then(|mut all| serving(&mut all, ui)) {
             Ok(catalog) => Some(catalog),
-            // What is installed can be shown without it.
+            // Details of the installed version are shown without it.
             Err(Error::NotFound(_)) if here.is_some() => None,
             Err(error) if here.is_some() => {
                 ui.warning(&error.to_string());
@@ -50,7 +50,7 @@ impl Session<'_> {
             Err(error) => return Err(error),
         };
         if let (None, Wanted::Exact(_), Some(catalog)) = (&here, &spec.wanted, &catalog) {
-            // The error names what there is instead.
+            // The error names similar ones.
             resolve::resolve(&catalog.registry, &catalog.location, spec, store.arch())?;
         }
         let mut same = store.installed()?;

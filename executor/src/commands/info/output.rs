@@ -1,4 +1,4 @@
-//! What `info` prints.
+//! Output of `info`.
 
 use crate::cli::escape::visible;
 use crate::commands::output::{self, AvailableRow};
@@ -13,13 +13,13 @@ use std::path::Path;
 /// An installed version and its details.
 #[derive(Debug)]
 pub(super) struct InstalledDetails {
-    /// Where it is.
+    /// Name, version and path.
     pub runtime: Installed,
     /// Its `runtime.yml`.
     pub config: RuntimeYml,
-    /// How it came here; none if it was unpacked by hand.
+    /// Its receipt; `None` if it was unpacked by hand.
     pub receipt: Option<Receipt>,
-    /// What it takes.
+    /// Its disk usage.
     pub disk: Usage,
 }
 
@@ -27,11 +27,11 @@ pub(super) struct InstalledDetails {
 #[derive(Serialize)]
 struct Object<'a> {
     name: &'a RuntimeName,
-    /// Null if no version that fits is installed.
+    /// Null if no matching version is installed.
     installed: Option<Row<'a>>,
-    /// The profiles of every job here: name, colon and options.
+    /// The profiles of every job on this host: name, colon and options.
     profiles: &'a [String],
-    /// What the registry offers, highest version first.
+    /// Versions in the registry, highest first.
     available: Vec<AvailableRow<'a>>,
 }
 
@@ -40,14 +40,14 @@ struct Row<'a> {
     version: Option<&'a Version>,
     path: &'a Path,
     receipt: Option<&'a Receipt>,
-    /// What the last refresh of the registry found of it; null if it did not look.
+    /// The registry's `freshness.json` for it; null if it has none.
     fresh: Option<&'a Fresh>,
     disk: Usage,
     config: &'a RuntimeYml,
 }
 
-/// Details of the runtime `name`: of the version in `here`, of those in `same`, and of those a registry
-/// has for `arch`. The `profiles` are those of every job here.
+/// Details of the runtime `name`: of the version `here`, of those in `same`, and of those in a registry
+/// for `arch`. The `profiles` are those of every job on this host.
 pub(super) fn details(
     name: &RuntimeName,
     (here, profiles): (Option<&InstalledDetails>, &[String]),
@@ -104,7 +104,7 @@ pub(super) fn details(
     lines.0
 }
 
-/// The day of a time.
+/// The date of a timestamp.
 fn day(time: &str) -> &str {
     time.get(..10).unwrap_or(time)
 }
@@ -136,7 +136,7 @@ fn installed(lines: &mut Lines, here: &InstalledDetails) {
     }
 }
 
-/// `label   text`, a line each.
+/// Lines of the form `label   text`.
 #[derive(Default)]
 struct Lines(String);
 

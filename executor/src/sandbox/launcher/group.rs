@@ -1,7 +1,7 @@
-//! The control group of one job: its mark, its lock, and its end.
+//! The control group of one job: creation, lock, mark and removal.
 //!
-//! Groups of others are beside it, and some have names like ours. So nothing is ended or removed
-//! but what has the whole mark of this program, see [`is_ours`], and never what this process is in.
+//! Other programs' groups are siblings, and may have similar names. So only groups that are recognized
+//! by [`is_ours`], and that do not contain this process, are killed or removed.
 
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -20,18 +20,17 @@ use std::{
     time::Duration,
 };
 
-/// What the names of all groups of jobs begin with; the launcher's process id, a dot and 16 random
+/// Prefix of the names of all jobs' groups; the launcher's process id, a dot and 16 random
 /// hexadecimal digits follow: `joblet-exec.job.4711.0123456789abcdef`.
 const PREFIX: &str = "joblet-exec.job.";
 
-/// The attribute of a group that holds the digits of its name, where the kernel keeps attributes
-/// of groups for users (Linux 5.7).
+/// Extended attribute of a group with the digits of its name, from Linux 5.7 on.
 const MARK: &str = "user.joblet-exec.job";
 
-/// Nobody else may enter or open a group: so nobody else can hold a lock on it.
+/// Mode of a group: no other user may enter or open it, and so none can lock it.
 const MODE: u32 = 0o700;
 
-/// The group of one job. Dropping it ends what is left in it, and removes it.
+/// The group of one job. When dropped, its processes are killed and it is removed.
 pub(crate) struct Group {
     parent: OwnedFd,
     name: String,
@@ -46,9 +45,9 @@ impl Group {
             let digits = format!("{:016x}", RandomState::new().hash_one(0));
             let name = format!("{PREFIX}{}.{digits}", getpid().as_raw_nonzero());
             mkdirat(&parent, &name, Mode::from_raw_mode(MODE))?;
-            // Before Linux 5.7 another launcher of this user may have taken it for a leftover.
+            // Before Linux 5.7 another launcher of this user may have removed it as a leftover.
             let Some(dir) = locked(parent.as_fd(), &name) else { continue };
-            // Marked after it is locked. One without is removed by this launcher only.
+            // Marked after it is locked. A group without a mark is removed by its own launcher only.
             _ = fsetxattr(&dir, MARK, digits.as_bytes(), XattrFlags::CREATE);
             return Ok(Self { parent, name, dir });
         }
@@ -77,7 +76,7 @@ pub(crate) fn sweep(parent: &OwnedFd) {
     }
 }
 
-/// The random digits of `name` if all of it is as this program names groups.
+/// The random digits of `name` if it has the whole form of this program's names.
 fn digits(name: &str) -> Option<&str> {
     let (pid, digits) = name.strip_prefix(PREFIX)?.split_once('.')?;
     let number = pid.parse::<i32>().ok().filter(|number| *number > 0)?;
@@ -86,8 +85,8 @@ fn digits(name: &str) -> Option<&str> {
     whole.then_some(digits)
 }
 
-/// Whether the group `dir`, called `name`, is one that this program made for this user: by its
-/// name, its owner, its mode, and its mark where the kernel keeps one.
+/// Whether the group `dir` with this `name` was made by this program for this user, by its
+/// name, owner, mode, and mark if the kernel supports it.
 fn is_ours(dir: BorrowedFd<'_>, name: &str) -> bool {
     let owned = fstat(dir)
         .is_ok_and(|stat| stat.st_uid == geteuid().as_raw() && stat.st_mode & 0o777 == MODE);
@@ -99,17 +98,17 @@ fn is_ours(dir: BorrowedFd<'_>, name: &str) -> bool {
     }
 }
 
-/// Whether this process is in the group `name` or below it. No two have the same name.
+/// Whether this process is in the group `name` or below it. Names are unique.
 fn holds_us(name: &str) -> bool {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     own.lines().any(|line| line.split('/').any(|part| part == name))
 }
 
-/// Opens and locks the group `name`; `None` if somebody else holds or removed it.
+/// Opens and locks the group `name`; `None` if another process has locked or removed it.
 fn locked(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
     let dir = open(parent, name)?;
     flock(&dir, FlockOperation::NonBlockingLockExclusive).ok()?;
-    // It may have been removed, and made again, before the lock was taken.
+    // It may have been removed and made again before the lock was taken.
     let (held, named) = (fstat(&dir).ok()?, statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).ok()?);
     (held.st_ino == named.st_ino).then_some(dir)
 }
@@ -119,15 +118,15 @@ fn open(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
     openat(parent, name, flags, Mode::empty()).ok()
 }
 
-/// Removes a group of ours, and ends what is in it. What cannot be removed is left to the next
-/// launcher.
+/// Kills the processes in a group of this program and removes it. If that fails, a later launcher does
+/// it.
 fn remove(parent: BorrowedFd<'_>, name: &str, dir: BorrowedFd<'_>) {
-    // A process that was killed leaves its group some time later.
+    // A killed process leaves its group with a delay.
     for wait in 0..100 {
         if unlinkat(parent, name, AtFlags::REMOVEDIR) != Err(Errno::BUSY) || holds_us(name) {
             return;
         }
-        // Before Linux 5.14 one by one.
+        // Before Linux 5.14 processes are killed one by one.
         let by_hand = wait == 0 && write(dir, "cgroup.kill", "1").is_err();
         if by_hand {
             kill_all(dir);
@@ -137,8 +136,8 @@ fn remove(parent: BorrowedFd<'_>, name: &str, dir: BorrowedFd<'_>) {
     }
 }
 
-/// Ends the processes in the group `dir`. A number may be another process's by the time of the
-/// signal: what is signalled is held, and was seen in the group after it was.
+/// Kills the processes in the group `dir`. A process ID may be reused before the signal is sent, so a
+/// pidfd is opened, and the group is read once more before it is signalled.
 fn kill_all(dir: BorrowedFd<'_>) {
     let list = || {
         let list = read(dir, "cgroup.procs").unwrap_or_default();
@@ -151,11 +150,11 @@ fn kill_all(dir: BorrowedFd<'_>) {
     let held: Vec<_> = held.collect();
     let now = list();
     for (_, process) in held.iter().filter(|(pid, _)| now.contains(pid)) {
-        _ = pidfd_send_signal(process, Signal::KILL); // it may have ended by itself
+        _ = pidfd_send_signal(process, Signal::KILL); // it may have ended already
     }
 }
 
-/// Removes the groups that a job made in its own, and ends what is in them if `end`.
+/// Removes the groups that a job made in its own, and kills their processes if `end`.
 fn remove_below(dir: BorrowedFd<'_>, end: bool) {
     for entry in Dir::read_from(dir).into_iter().flatten().flatten() {
         let Ok(name) = entry.file_name().to_str() else { continue };
@@ -167,7 +166,7 @@ fn remove_below(dir: BorrowedFd<'_>, end: bool) {
                 kill_all(below.as_fd());
             }
             remove_below(below.as_fd(), end);
-            // One with processes in it stays.
+            // Fails for a group with processes.
             _ = unlinkat(dir, name, AtFlags::REMOVEDIR);
         }
     }
@@ -294,7 +293,7 @@ mod tests {
         assert!(run.env(VARIABLE, at).stdout(Stdio::null()).status().unwrap().success());
     }
 
-    /// SEC-E06: of all groups beside a launcher's, only those that killed launchers left go.
+    /// SEC-E06: of all groups beside a launcher's, only those left by killed launchers are removed.
     #[test]
     fn only_leftovers_are_removed() {
         const DIGITS: &str = "0123456789abcdef";
@@ -335,7 +334,7 @@ mod tests {
             for (path, child) in &mut kept {
                 assert!(path.exists() && child.0.try_wait().unwrap().is_none(), "{user} {path:?}");
             }
-            // Both are leftovers as soon as nobody is there.
+            // Both are leftovers once no process is in them.
             drop(locked);
             sweep_as(user, &at, None);
             for (index, (path, child)) in kept.into_iter().enumerate() {
@@ -350,7 +349,7 @@ mod tests {
         fs::remove_dir(&top).unwrap();
     }
 
-    /// SEC-E06: nobody else can hold a lock on a new group, which goes with its owner.
+    /// SEC-E06: no other user can lock a new group, which is removed with its owner.
     #[test]
     fn a_new_group_is_ours_alone() {
         let Some(top) = hierarchy("make") else { return };

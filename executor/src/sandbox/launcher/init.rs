@@ -17,14 +17,14 @@ use rustix::{
 };
 use std::convert::Infallible;
 
-/// Forks a child that does the `rest`. The parent, which has every privilege dropped already, ends
-/// with the child, and with its status. That a signal ended it is written to `report`.
+/// Forks a child that applies the `rest` of the steps. The parent, whose privileges are dropped already,
+/// exits when the child does, with its status. If a signal killed the child, that is written to `report`.
 pub(crate) fn run_as_init(
     report: BorrowedFd<'_>,
     rest: &mut dyn FnMut() -> Infallible,
 ) -> Result<Infallible, Failure> {
-    // No process of the job may look at this one or at its program, which is the host's file: not
-    // through ptrace, not through /proc/1/exe. The child gets this back when it executes the job.
+    // The job must not access this process or its program, a file of the host, by ptrace(2) or /proc/1/exe.
+    // The child becomes dumpable again when it executes the job.
     let weak = weaken::without("not-dumpable");
     set_dumpable_behavior(if weak {
         DumpableBehavior::Dumpable
@@ -33,7 +33,7 @@ pub(crate) fn run_as_init(
     })?;
     // The signals are blocked since before the clone.
     let signals = Forwarded::open()?;
-    // What came too early for the job ends it before it begins.
+    // A signal that arrived before the fork kills the child before its exec.
     while let Some((signal, _)) = signals.read()? {
         if signal.is_ending() {
             end(report, signal);
@@ -43,9 +43,9 @@ pub(crate) fn run_as_init(
     loop {
         signals.wait()?;
         while let Some((signal, from_terminal)) = signals.read()? {
-            // What comes from the terminal went to all of its foreground group, so to the job.
+            // The terminal's signals go to its whole foreground process group, and so to the job.
             if signal != Signal::CHLD && !from_terminal {
-                // Fails only for a job that has ended, which is seen below.
+                // Fails only if the job has ended, which is handled below.
                 _ = sys::send_signal(main.as_raw(), signal.0);
             }
         }
@@ -53,7 +53,7 @@ pub(crate) fn run_as_init(
     }
 }
 
-/// Reaps all that ended; ends with the main process.
+/// Reaps children; exits when the main process has ended.
 fn reap(main: Pid, report: BorrowedFd<'_>) {
     while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
         let pid = pid.as_raw_nonzero().get();
@@ -70,23 +70,23 @@ fn reap(main: Pid, report: BorrowedFd<'_>) {
     }
 }
 
-/// A child that asked its parent to trace it (PTRACE_TRACEME) stops at each signal until that says how to go on: it
-/// goes on as if it had not asked.
+/// Continues a child that requested to be traced by its parent (`PTRACE_TRACEME`) and has stopped at a signal:
+/// the signal is delivered as without tracing.
 pub(super) fn go_on(pid: i32, status: WaitStatus) {
     let Some(number) = status.stopping_signal() else { return };
-    // The trap is tracing's own. One that is stopped but not traced is left alone: the call fails.
+    // SIGTRAP is ptrace's own. For a child that is stopped but not traced, the call fails.
     let signal = nix::sys::signal::Signal::try_from(number).ok();
     let signal = signal.filter(|signal| *signal != nix::sys::signal::Signal::SIGTRAP);
     _ = nix::sys::ptrace::detach(nix::unistd::Pid::from_raw(pid), signal);
 }
 
-/// The first byte of the report that a signal ended the job; the signal's number follows.
+/// The first byte of the report that a signal killed the job; the signal's number follows.
 pub(crate) const SIGNALED: u8 = 3;
 
-/// Ends as if `signal` had: PID 1 cannot really be ended by one.
+/// Exits as if killed by `signal`, which has no effect on PID 1.
 fn end(report: BorrowedFd<'_>, signal: Signal) -> ! {
     let number = signal.number();
-    // The launcher may be gone; then there is no one to report to.
+    // Fails only if the launcher has ended.
     _ = write(report, &[SIGNALED, number]);
     sys::exit_now(128 + i32::from(number))
 }

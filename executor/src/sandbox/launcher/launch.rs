@@ -40,7 +40,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// Starts a child that does `steps`, and waits for the end of the job.
+/// Starts a child that applies `steps`, and waits for the end of the job.
 pub(crate) fn run(
     runtime: &Runtime,
     steps: &[Step],
@@ -52,8 +52,8 @@ pub(crate) fn run(
         reason: errno.desc().to_owned(),
     };
     let raw = |errno: rustix::io::Errno| launch(Errno::from_raw(errno.raw_os_error()));
-    // First, so that it has the longest time; but a group with another process in it can have none below it
-    // that is limited, so where there are limits it is made first.
+    // Started first, since it takes the longest; but after the control group, which cannot be limited below a
+    // group that contains another process.
     let limited = steps.iter().any(|step| matches!(step, Step::Limit(_)));
     let early = if limited { None } else { begin_network(steps, host) };
     let mut files = StandardFiles::prepare(job.terminal)?;
@@ -101,7 +101,7 @@ pub(crate) fn run(
         Some((step, failure)) => Err(explained(steps, job, host, step, failure)),
         None if ended.refused.is_some() => {
             let (name, errno) = ended.refused.unwrap_or(("", rustix::io::Errno::IO));
-            let step = "pass on what the job wrote".to_owned();
+            let step = "relay the job's output".to_owned();
             let reason = Errno::from_raw(errno.raw_os_error()).desc();
             Err(Error::Launch { step, reason: format!("{name}: {reason}") })
         }
@@ -115,13 +115,13 @@ pub(crate) fn run(
     }
 }
 
-/// Starts to make the network namespace of a plan with one. `None` where the child does it.
+/// Starts the process that makes the network namespace, if the plan has one. `None` if the child makes it.
 fn begin_network(steps: &[Step], host: &Host) -> Option<OwnedFd> {
     let wanted = steps.contains(&Step::Network) && !leaves_out(&Step::Network);
     wanted.then(|| network::begin(!host.privileged).ok())?
 }
 
-/// Starts the child in its namespaces and its control group. An error tells the step it belongs to.
+/// Starts the child in its namespaces and its control group. An error contains the index of the step.
 fn clone(
     steps: &[Step],
     cgroup: Option<&Cgroup>,
@@ -142,20 +142,20 @@ fn clone(
     };
     let Some(dir) = cgroup.dir() else { return join() };
     match start(Some(dir), &[]) {
-        // Before Linux 5.7, or in a container that knows no clone3.
+        // Before Linux 5.7, or with a seccomp filter that denies clone3.
         Err((_, Errno::ENOSYS | Errno::EINVAL | Errno::E2BIG)) => join(),
-        // What the user may not do with groups.
+        // The user may not start processes in this group.
         Err((_, errno @ (Errno::EACCES | Errno::EBUSY | Errno::EOPNOTSUPP))) => Err((0, errno)),
         other => other,
     }
 }
 
-/// The launcher lends its memory to a child that needs a moment only, and none of its own later:
-/// copying is a twelfth of a start. While it is lent, the launcher passes no signal on, so nothing
-/// may be lent where the child could have to wait: for files that it copies, or for a disk far away
-/// that the launcher has not looked at before.
+/// Whether the child of this plan shares the launcher's memory. Copying takes a twelfth of a start. While
+/// it is shared, the launcher is suspended and forwards no signal, so it is copied where the child could
+/// block: on files that it copies, or on a network file system that the launcher has not accessed before.
 ///
-/// Who needs more than its group may have is ended together with all that share its memory.
+/// It is copied for a job with a memory limit too: the OOM killer kills all processes that share the
+/// memory of its victim.
 fn memory(steps: &[Step]) -> Memory {
     let own = |step: &Step| match step {
         Step::Copy { .. } | Step::Terminal { .. } | Step::Init | Step::Serve { .. } => true,
@@ -168,7 +168,7 @@ fn memory(steps: &[Step]) -> Memory {
     if steps.iter().any(own) { Memory::Copied } else { Memory::Shared }
 }
 
-/// Makes the control group of a plan with limits, unless an engine limits as tightly already.
+/// Makes the control group of a plan with limits, unless an engine's limits are as tight already.
 fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     let Some(step @ Step::Limit(limits)) = steps.first() else { return Ok(None) };
     let refuse = |reason| Error::Launch { step: format!("cannot {step}"), reason };
@@ -178,8 +178,8 @@ fn limit(steps: &[Step]) -> Result<Option<Cgroup>, Error> {
     }
 }
 
-/// The flags of clone(2) for the step that makes namespaces, but for the network's. A process that is started in another
-/// control group makes the namespace for it there, when it has arrived.
+/// The flags of clone(2) for the namespaces of `step`, except for the network's. A process that is moved to another
+/// control group makes its cgroup namespace there.
 fn flags(step: &Step, limited: bool) -> libc::c_int {
     let Step::Namespaces { user, ipc, .. } = step else { return 0 };
     let always = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWUTS;
@@ -198,17 +198,17 @@ fn child(sandbox: Sandbox<'_>, steps: &[Step]) -> Infallible {
     })
 }
 
-/// Does `work`, which comes back only if it fails, and then reports to the launcher. Not even a panic
-/// comes back from here.
+/// Calls `work`, which returns only if it fails, reports its result to the launcher and exits. Panics do not
+/// unwind further.
 fn finish(sandbox: Sandbox<'_>, work: &mut dyn FnMut() -> Vec<u8>) -> Infallible {
     if let Ok(report) = catch_unwind(AssertUnwindSafe(work)) {
-        // The launcher may be gone; then there is no one to report to.
+        // Fails only if the launcher has ended.
         _ = write(sandbox.writer, &report);
     }
     sys::exit_now(125)
 }
 
-/// Does the steps from number `first` on. Returns what is to be reported of the one that failed.
+/// Applies the steps from index `first` on. Returns the report of the step that failed.
 fn follow(
     sandbox: Sandbox<'_>,
     steps: &[Step],
@@ -228,7 +228,7 @@ fn follow(
             step => sandbox.apply(step, rootfs),
         };
         let done = done.and_then(|()| match step {
-            // A change of user takes the death signal back; it was asked for again.
+            // A change of user cleared the parent-death signal; it was set again.
             Step::DropPrivileges { .. } => exit_if_orphaned(sandbox.writer),
             _ => Ok(()),
         });
@@ -239,13 +239,13 @@ fn follow(
     Failure::launch("the plan has no command").encode(steps.len())
 }
 
-/// Whether tests leave `step` out.
+/// Whether tests omit `step`.
 fn leaves_out(step: &Step) -> bool {
     let named = || Some(serde_json::to_value(step).ok()?["step"].as_str()?.to_owned());
     cfg!(feature = "weaken") && named().is_some_and(|name| weaken::without(&name))
 }
 
-/// Makes sure that this process does not outlive the launcher.
+/// Sets the parent-death signal: this process must not outlive the launcher.
 fn follow_launcher(sandbox: Sandbox<'_>) -> Result<(), Failure> {
     if weaken::without("follow-launcher") {
         return Ok(());
@@ -255,11 +255,10 @@ fn follow_launcher(sandbox: Sandbox<'_>) -> Result<(), Failure> {
     exit_if_orphaned(sandbox.writer)
 }
 
-/// Ends this process if the launcher ended before the death signal was asked for.
+/// Ends this process if the launcher ended before the parent-death signal was set.
 ///
-/// A process that ends closes its files first and sends the signals then: so either the reader of
-/// the pipe is gone by now, or the signal will come. The parent's process id says nothing, being
-/// outside the namespace.
+/// An exiting process closes its files before it sends these signals: so either the pipe has no reader by
+/// now, or the signal will arrive. getppid(2) does not help: the parent is outside the PID namespace.
 fn exit_if_orphaned(writer: BorrowedFd<'_>) -> Result<(), Failure> {
     let mut fds = [PollFd::from_borrowed_fd(writer, PollFlags::empty())];
     poll(&mut fds, Some(&Timespec::default()))?;
@@ -269,7 +268,7 @@ fn exit_if_orphaned(writer: BorrowedFd<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The error for what went wrong in step number `at`.
+/// The error for the failure of the step with index `at`.
 fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure) -> Error {
     let command =
         || job.argv.first().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -289,7 +288,7 @@ fn explained(steps: &[Step], job: &Job, host: &Host, at: usize, failure: Failure
             if matches!(step, Some(Step::Serve { .. })) {
                 return Error::NotServed(parts.join(": "));
             }
-            let step = step.map_or_else(|| "follow the plan".to_owned(), Step::to_string);
+            let step = step.map_or_else(|| "apply the plan".to_owned(), Step::to_string);
             Error::Launch { step: format!("cannot {step}"), reason: parts.join(": ") }
         }
     }
@@ -301,7 +300,7 @@ mod tests {
     use crate::sandbox::plan::job::{Ids, Limits};
 
     #[test]
-    fn memory_is_lent_where_nothing_waits() {
+    fn memory_is_shared_where_nothing_blocks() {
         let bind = |source| Step::Bind { source, target: "/a".into(), writable: false };
         for (step, want) in [
             (Step::Root { size: None }, Memory::Shared),

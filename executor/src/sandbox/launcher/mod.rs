@@ -1,7 +1,7 @@
 //! The process that starts a job and waits for it.
 //!
 //! In: a runtime and the steps of a plan. Out: the child, cloned into its namespaces and control group;
-//! signals, keys and bytes passed on while it runs; how it ended.
+//! while it runs, relayed signals and data; its exit status.
 
 pub(crate) mod apart;
 mod bus;

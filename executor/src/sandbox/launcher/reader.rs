@@ -1,9 +1,9 @@
-//! Whether anybody reads what a job writes.
+//! SIGPIPE for jobs: detection of a standard output without a reader.
 //!
-//! The kernel spares PID 1 the default action of SIGPIPE: a job that writes to a pipe without a reader
-//! gets an error for each write, and a shell's loop goes on for ever. So the launcher, which has the
-//! caller's pipe as well, performs that action: when the last reader has gone, and the job, which does
-//! nothing about the signal, has written since.
+//! The kernel does not apply the default action of SIGPIPE to PID 1: a job that writes to a pipe without a
+//! reader gets an error for each write, and a shell's loop never ends. So the launcher, which has the
+//! caller's pipe open too, performs that action: when the last reader has closed the pipe and the job, which
+//! neither handles nor ignores the signal, has written since.
 
 use super::signals::{Disposition, Signal, disposition};
 use nix::unistd::Pid;
@@ -17,27 +17,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How soon to look whether the job has written: at first, and at last.
+/// First and longest interval between checks whether the job has written.
 const SOON: Duration = Duration::from_micros(50);
 const LATER: Duration = Duration::from_millis(200);
 
-/// Who reads the job's standard output.
+/// State of the job's standard output.
 pub(crate) enum Reader {
-    /// It is no pipe of the caller's, or the job does something about SIGPIPE.
+    /// Not a pipe of the caller, or the job handles or ignores SIGPIPE.
     Unknown,
-    /// A pipe that somebody may read.
+    /// A pipe with a reader.
     There(BorrowedFd<'static>),
-    /// Nobody, since the job had made so many calls to write.
+    /// A pipe without a reader since the job had made this number of write calls.
     Gone { writes: u64, pause: Duration, next: Instant },
 }
 
 impl Reader {
-    /// Of a job whose standard output is the caller's pipe itself, if `pipe`.
+    /// The initial state; `pipe` if the job's standard output is the caller's own pipe.
     pub(crate) fn new(pipe: bool) -> Self {
         if pipe { Self::There(stdout()) } else { Self::Unknown }
     }
 
-    /// What is to be waited for, if anything: the kernel always tells an error.
+    /// The descriptor to poll, if any: `POLLERR` is always reported.
     pub(crate) fn polled(&self) -> Option<PollFd<'static>> {
         match self {
             Self::There(fd) => Some(PollFd::from_borrowed_fd(*fd, PollFlags::empty())),
@@ -45,7 +45,7 @@ impl Reader {
         }
     }
 
-    /// When to look again even if nothing happens.
+    /// Time of the next check.
     pub(crate) fn next(&self) -> Option<Instant> {
         match self {
             Self::Gone { next, .. } => Some(*next),
@@ -53,7 +53,7 @@ impl Reader {
         }
     }
 
-    /// Nobody reads what `pid` writes any more.
+    /// Called when the reader of the job `pid` has closed the pipe.
     pub(crate) fn is_gone(&mut self, pid: Pid) {
         *self = match writes(pid) {
             Some(writes) => Self::Gone { writes, pause: SOON, next: Instant::now() },
@@ -61,10 +61,10 @@ impl Reader {
         };
     }
 
-    /// Whether SIGPIPE would have ended the job `pid` by now, if it were not PID 1.
+    /// Whether SIGPIPE would have killed the job `pid` by now if it were not PID 1.
     pub(crate) fn ends(&mut self, pid: Pid) -> bool {
         let Self::Gone { writes: before, pause, next } = self else { return false };
-        // One that writes as fast as it can is not to fill standard error with complaints meanwhile.
+        // Checked at once a few times: a job that writes in a loop would fill standard error with messages.
         let tries = if *pause == SOON { 5 } else { 1 };
         let wrote = |_| {
             thread::sleep(if tries > 1 { SOON } else { Duration::ZERO });
@@ -81,7 +81,7 @@ impl Reader {
     }
 }
 
-/// How many calls the process `pid` has made to write, `proc_pid_io(5)`.
+/// Number of write calls of the process `pid` (`syscw`), `proc_pid_io(5)`.
 fn writes(pid: Pid) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
     text.lines().find_map(|line| line.strip_prefix("syscw:"))?.trim().parse().ok()

@@ -1,4 +1,4 @@
-//! Bytes that the launcher passes on between a standard file of the caller and a pipe of the job.
+//! Relay of data between a standard file of the caller and a pipe of the job, in the launcher.
 
 use crate::sandbox::setup::standard_files::{Direction, NAMES, Piped};
 use rustix::{
@@ -10,28 +10,28 @@ use rustix::{
     termios::{self, LocalModes, Termios, isatty, tcgetattr},
 };
 
-/// What is read at once, in bytes.
+/// Size of a read, in bytes.
 const CHUNK: usize = 1 << 16;
-/// What anything but a file takes without blocking when it is ready to be written to, in bytes:
-/// `PIPE_BUF` of pipe(7).
+/// Size of a write to anything but a regular file, in bytes: `PIPE_BUF` of pipe(7), which does not block if
+/// poll(2) reports the file as writable.
 const SMALL: usize = 4096;
 
-/// One of them.
+/// Relay of one standard file.
 pub(crate) struct Relay {
-    /// What the caller calls its file.
+    /// Name of the file, for messages.
     name: &'static str,
     caller: BorrowedFd<'static>,
-    /// The end of the pipe that the job does not have, while anything may still be passed on.
+    /// The launcher's end of the pipe, until the end of the data.
     own: Option<OwnedFd>,
     direction: Direction,
-    /// What was read and is not written yet.
+    /// Data that was read and is not written yet.
     held: Vec<u8>,
-    /// Whether the caller's file is an ordinary one, which is always ready.
+    /// Whether the caller's file is a regular file, for which poll(2) always returns at once.
     file: bool,
     terminal: bool,
-    /// Whether the kernel can move the bytes itself.
+    /// Whether splice(2) works between the two.
     splices: bool,
-    /// Why the caller's file does not take what the job wrote.
+    /// The error of the last write to the caller's file.
     refused: Option<Errno>,
 }
 
@@ -45,7 +45,7 @@ impl Relay {
         Self { name, caller, own, direction, held, file, terminal, splices, refused }
     }
 
-    /// What is to be waited for, if anything.
+    /// The event to poll for, if any.
     pub(crate) fn polled(&self) -> Option<PollFd<'_>> {
         let own = self.own.as_ref()?.as_fd();
         let reading = self.held.is_empty();
@@ -59,13 +59,13 @@ impl Relay {
         Some(PollFd::from_borrowed_fd(fd, flags))
     }
 
-    /// Whether it waits for its turn at the caller's terminal, and is to be asked again soon.
+    /// Whether it waits to become the foreground process of the caller's terminal, and has to be polled by time.
     pub(crate) fn waits(&self) -> bool {
         self.own.is_some() && self.held.is_empty() && !self.may_read()
     }
 
-    /// Whether what is typed is for the job: not while the caller is in the background, nor while
-    /// another program of the same pipeline (a pager) takes single keys.
+    /// Whether input of the terminal is for the job: not while the caller is in the background, nor while
+    /// another program of the pipeline (a pager) has disabled canonical mode.
     fn may_read(&self) -> bool {
         if self.direction == Direction::Out || !self.terminal {
             return true;
@@ -74,8 +74,8 @@ impl Relay {
         is_in_foreground(&self.caller) && tcgetattr(self.caller).is_ok_and(lines)
     }
 
-    /// Passes on what there is. Call it when [`Relay::polled`] is ready. Whether the reader of the job's
-    /// standard output turns out to have gone.
+    /// Relays the available data; to be called when [`Relay::polled`] is ready. Returns whether the job's
+    /// standard output has lost its reader.
     pub(crate) fn pump(&mut self) -> bool {
         let done = match self.direction {
             Direction::In => self.pump_in(),
@@ -119,7 +119,7 @@ impl Relay {
         if self.splices {
             match splice(own, None, self.caller, None, 16 * CHUNK, SpliceFlags::NONBLOCK) {
                 Ok(len) => return Ok(len > 0),
-                // A file that is appended to, or a file system without it.
+                // A file opened for appending, or a file system without splice(2).
                 Err(Errno::INVAL) => self.splices = false,
                 Err(errno) => return Err(errno),
             }
@@ -132,7 +132,7 @@ impl Relay {
                 return Ok(false);
             }
             if !self.file {
-                return Ok(true); // until the caller's file is ready
+                return Ok(true); // the caller's file is not ready
             }
         }
         let most = if self.file { CHUNK } else { SMALL };
@@ -141,17 +141,17 @@ impl Relay {
         Ok(true)
     }
 
-    /// Whether it goes from the job to the caller.
+    /// Whether its direction is from the job to the caller.
     pub(crate) fn is_output(&self) -> bool {
         self.direction == Direction::Out
     }
 
-    /// Whether nothing that was read is still to be written for the caller.
+    /// Whether everything that was read has been written to the caller's file.
     pub(crate) fn is_idle(&self) -> bool {
         self.direction == Direction::In || self.own.is_none() || self.held.is_empty()
     }
 
-    /// What the caller's file refused, and why.
+    /// The name of the caller's file and the error of writing to it, if that failed.
     pub(crate) fn refused(&self) -> Option<(&'static str, Errno)> {
         self.refused.map(|errno| (self.name, errno))
     }

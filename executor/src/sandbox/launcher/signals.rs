@@ -1,4 +1,4 @@
-//! The signals that go on from the launcher to the job, and what a job does about one.
+//! Signals forwarded from the launcher to the job, and the dispositions of a job.
 
 use crate::sandbox::{setup::mount_calls, sys};
 use nix::{errno::Errno, libc, unistd::Pid};
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A signal by its number: those of real time have no other name.
+/// A signal number. Real-time signals have no names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Signal(pub libc::c_int);
 
@@ -43,18 +43,18 @@ impl Signal {
         1 << (self.0 - 1)
     }
 
-    /// Whether each that is sent counts, and none stands for another.
+    /// Whether it is a real-time signal, of which every instance is queued.
     pub(crate) fn is_real_time(self) -> bool {
         self.0 >= FIRST_REAL_TIME
     }
 
-    /// Whether its default action ends a program.
+    /// Whether its default action terminates a process.
     pub(crate) fn is_ending(self) -> bool {
         OTHERS & self.bit() == 0
     }
 }
 
-/// The first signal that programs can send as one of real time: C libraries keep those before it.
+/// The first real-time signal for programs: C libraries reserve 32 and 33.
 const FIRST_REAL_TIME: libc::c_int = 34;
 
 /// The mask of `signals`.
@@ -67,7 +67,7 @@ const fn mask(signals: &[Signal]) -> u64 {
     mask
 }
 
-/// Signals whose default action does not end a program.
+/// Signals whose default action does not terminate a process.
 const OTHERS: u64 = mask(&[
     Signal::URG,
     Signal::WINCH,
@@ -78,8 +78,8 @@ const OTHERS: u64 = mask(&[
     Signal::CHLD,
 ]);
 
-/// Signals that do not go on to the job: those that cannot be caught, those that are about what this
-/// process itself does, and the end of the job.
+/// Signals that are not forwarded: those that cannot be caught, those caused by this process itself, and
+/// SIGCHLD.
 const OWN: u64 = mask(&[
     Signal::KILL,
     Signal::STOP,
@@ -94,32 +94,32 @@ const OWN: u64 = mask(&[
     Signal(33),
 ]);
 
-/// Signals that go on to the job: all others.
+/// Signals that are forwarded to the job: all others.
 const FORWARDED: u64 = !OWN;
 
-/// Signals that a caller ignores on behalf of what it starts (`nohup`, `&` in a script).
+/// Signals that a caller may ignore on behalf of its child processes (`nohup`, `&` in a script).
 const INHERITED: [Signal; 4] =
     [Signal::HUP, Signal(libc::SIGINT), Signal(libc::SIGQUIT), Signal::TERM];
 
-/// Within how long a signal that comes again is one: engines send it to a launcher and to its children, so
-/// that a launcher, or an init, has it from both.
+/// Interval in which a repeated signal is ignored: engines send it to a launcher and to its children, so
+/// that a launcher, or an init, gets it from both.
 const ONE_SIGNAL: Duration = Duration::from_millis(100);
 
 /// The blocked signals of this process, to be read.
 pub(crate) struct Forwarded {
     queue: OwnedFd,
-    /// The last one of another process, and when it came.
+    /// The last signal from another process, and its time.
     last: Cell<Option<(Signal, Instant)>>,
 }
 
 impl Forwarded {
-    /// Of those that are blocked, all that go on to the job, and SIGCHLD.
+    /// Opens a signalfd(2) for SIGCHLD and the forwarded signals, which are blocked.
     pub(crate) fn open() -> Result<Self, Errno> {
         let queue = sys::signal_queue(FORWARDED | Signal::CHLD.bit())?;
         Ok(Self { queue, last: Cell::new(None) })
     }
 
-    /// The next one, and whether the kernel sent it: then it comes from the terminal.
+    /// The next signal, and whether the kernel sent it: then it comes from the terminal.
     pub(crate) fn read(&self) -> Result<Option<(Signal, bool)>, Errno> {
         loop {
             // `struct signalfd_siginfo`: the signal, an error number, where it comes from.
@@ -144,7 +144,7 @@ impl Forwarded {
         }
     }
 
-    /// Waits until there is one.
+    /// Waits for the next signal.
     pub(crate) fn wait(&self) -> Result<(), Errno> {
         match poll(&mut [PollFd::new(self, PollFlags::IN)], None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -159,23 +159,23 @@ impl AsFd for Forwarded {
     }
 }
 
-/// The signals of this process while a job runs. Dropping it gives them back.
+/// The signal mask of this process while a job runs; restored when dropped.
 pub(crate) struct Signals {
-    /// Those that came.
+    /// The pending signals.
     pub queue: Forwarded,
     before: u64,
-    /// Those that the caller ignores: they stay ignored, here and in the job.
+    /// Signals that the caller ignores: they stay ignored, here and in the job.
     pub ignored: Vec<libc::c_int>,
 }
 
 impl Signals {
-    /// Blocks all that is to be passed on. Must come before the clone, so that none is lost.
+    /// Blocks all signals to be forwarded. Must be called before the clone, so that none is lost.
     pub(crate) fn block() -> Result<Self, Errno> {
         let ignored: Vec<_> =
             INHERITED.into_iter().filter(|signal| sys::is_ignored(signal.0)).collect();
-        // A caller that ignores it would let the kernel reap the job, and its status be lost.
+        // If the caller ignores it, the kernel would reap the job, and its status would be lost.
         sys::default_signal(libc::SIGCHLD);
-        // A file of the caller's that may not grow is an error of the write, to be told.
+        // If a file of the caller reaches its size limit (ulimit -f), the write fails and is reported.
         sys::ignore_signal(libc::SIGXFSZ);
         let queue = Forwarded::open()?;
         let before = sys::block_signals((FORWARDED & !mask(&ignored)) | Signal::CHLD.bit())?;
@@ -191,34 +191,34 @@ impl Drop for Signals {
     }
 }
 
-/// What a process does about a signal.
+/// Disposition of a signal in a process, signal(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
-    /// It has a handler.
+    /// A handler.
     Handled,
-    /// Nothing.
+    /// Ignored.
     Ignored,
-    /// What the kernel does by itself, which spares PID 1.
+    /// The default action, which the kernel does not apply to PID 1.
     Default,
 }
 
-/// What `pid` does about `signal`. A process that cannot be looked at has ended.
+/// The disposition of `signal` in the process `pid`; default if it has ended.
 pub(crate) fn disposition(pid: Pid, signal: Signal) -> Disposition {
     let path = format!("{pid}/status");
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let opened = openat(CWD, format!("/proc/{path}"), flags, Mode::empty()).or_else(|_| {
-        // A host without /proc: root can look at one that is mounted nowhere.
+        // A host without /proc: root can use a detached mount.
         openat(mount_calls::filesystem("proc", &[], 0)?, &path, flags, Mode::empty())
     });
     let mut status = String::new();
     if let Ok(file) = opened {
-        // What could not be read is as if it were not there.
+        // A file that cannot be read is taken as empty.
         _ = File::from(file).read_to_string(&mut status);
     }
     parse_status(&status, signal)
 }
 
-/// Reads a disposition out of `/proc/PID/status`, `proc_pid_status(5)`.
+/// Parses a disposition in `/proc/PID/status`, `proc_pid_status(5)`.
 fn parse_status(status: &str, signal: Signal) -> Disposition {
     let mask = |name: &str| {
         let value = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -239,8 +239,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_goes_on_and_what_ends() {
-        for (number, goes_on, ends) in [
+    fn forwarded_and_terminating_signals() {
+        for (number, forwarded, ends) in [
             (libc::SIGTERM, true, true),
             (libc::SIGABRT, true, true),
             (libc::SIGXCPU, true, true),
@@ -254,7 +254,7 @@ mod tests {
             (libc::SIGCHLD, false, false),
         ] {
             let signal = Signal(number);
-            assert_eq!(FORWARDED & signal.bit() != 0, goes_on, "{number}");
+            assert_eq!(FORWARDED & signal.bit() != 0, forwarded, "{number}");
             assert_eq!(signal.is_ending(), ends, "{number}");
         }
     }
