@@ -253,7 +253,7 @@ fn the_current_directory_at_its_own_path() {
         assert_eq!(finish(run.current_dir(&dir).spawn().unwrap()).stdout, "/\n");
         let mut run = world.command(user, &World::shell(&["--here"], ":"));
         let output = finish(run.current_dir("/").spawn().unwrap());
-        assert!(output.stderr.contains("target / is the root itself"), "{output:?}");
+        assert!(output.stderr.contains("target / is the root directory"), "{output:?}");
     }
 }
 

@@ -56,7 +56,7 @@ fn new_and_changed_files_are_copied_out() {
         symlink(&outside, to.join("taken")).unwrap();
         let output = run(SCRIPT, &to);
         assert_eq!(output.status, Some(125), "{output:?}");
-        assert!(output.stderr.contains("cannot copy what the job made to"), "{output:?}");
+        assert!(output.stderr.contains("cannot copy the job's files to"), "{output:?}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         // From where nothing is shared, too.
         let option = format!("--output={}", to.join("more").display());
@@ -228,7 +228,7 @@ fn a_store_below_what_a_job_may_write_to_is_read_only() {
             assert!(!store.join("new").exists() && store.join("demo/isolated").exists());
         }
         let output = world.run(user, &[&format!("--output={}/demo/new", store.display())], ":");
-        assert!(output.stderr.contains("--output leads into a store of runtimes"), "{output:?}");
+        assert!(output.stderr.contains("--output is in a store of runtimes"), "{output:?}");
         assert_eq!(output.status, Some(125));
         assert!(!store.join("demo/new").exists());
     }

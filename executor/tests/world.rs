@@ -44,7 +44,7 @@ fn uploads_are_private_copies() {
         let script = "stat -c %a:%u table.csv";
         let owner = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let output = world.run(user, &["--upload", &file, "--upload", &file], script);
-        assert!(output.stderr.contains("have one name in /work"), "{output:?}");
+        assert!(output.stderr.contains("have the same name in /work"), "{output:?}");
         let output = world.run(user, &["--upload", &file], script);
         assert_eq!(output.stdout, format!("644:{owner}\n"), "{output:?}");
         // An entry of the current directory is there in any case, a link's target is copied.

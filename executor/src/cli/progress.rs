@@ -1,6 +1,6 @@
-//! A progress bar on a terminal, as wide as that is; nothing in a pipe, or on a terminal that only types.
+//! A progress bar on a terminal, as wide as the terminal; none in a pipe, or if `TERM` is `dumb`.
 //!
-//! Drawn here: the usual library for it would take 40 KB of the 2.25 MiB that the program may have.
+//! Own code, since the usual library would add 40 KB to the program, whose limit is 2.25 MiB.
 
 use super::escape::visible;
 use rustix::fd::AsFd;
@@ -9,40 +9,40 @@ use std::io::{IsTerminal, Write, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most cells of the bar.
+/// Maximum width of the bar, in cells.
 const WIDEST: usize = 30;
-/// Columns around its cells: a space and brackets.
+/// Width of a space and the brackets.
 const BRACKETS: usize = 3;
-/// Columns below which there is no bar.
+/// Minimum width for a bar, in columns.
 const NARROWEST: usize = BRACKETS + 8;
-/// Columns of a terminal that does not say how many it has.
+/// Width of a terminal of unknown size.
 const COLUMNS: usize = 80;
-/// How long after the beginning what is left is estimated.
+/// Time before speed and remaining time are estimated.
 const ESTIMATED_AFTER: Duration = Duration::from_secs(1);
-/// Least time between two drawings.
+/// Minimum time between two drawings.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The terminal has room for one bar: what goes on at once is drawn as its sum.
+/// The bar of the terminal, which shows the sum of parallel operations.
 static BAR: Mutex<Option<Bar>> = Mutex::new(None);
 
-/// How far something that takes a while has come: it, where it is drawn.
+/// Progress of one operation; its name, if it is drawn.
 #[derive(Debug)]
 pub(crate) struct Progress(Option<String>);
 
 #[derive(Debug)]
 struct Bar {
-    /// What goes on.
+    /// Names of current operations.
     what: Vec<String>,
-    /// Of all that went on since there was nothing to draw, in bytes.
+    /// Total of all operations since the bar was empty, in bytes.
     total: u64,
-    /// Of that, in bytes.
+    /// Completed part of it, in bytes.
     done: u64,
     begin: Instant,
     drawn: Instant,
 }
 
 impl Progress {
-    /// A bar for `total` bytes of `what`, if stderr is a terminal and `wanted`.
+    /// Progress of `total` bytes of `what`, drawn if stderr is a terminal and `wanted`.
     pub(crate) fn bytes(what: String, total: u64, wanted: bool) -> Self {
         if !wanted || !stderr().is_terminal() {
             return Self(None);
@@ -55,12 +55,12 @@ impl Progress {
         Self(Some(what))
     }
 
-    /// No bar at all.
+    /// Progress that is not drawn.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
-    /// Counts `bytes` more.
+    /// Adds `bytes` to the completed part.
     pub(crate) fn advance(&self, bytes: u64) {
         if self.0.is_none() {
             return;
@@ -89,7 +89,7 @@ impl Drop for Progress {
     }
 }
 
-/// Writes lines where the bar is; it goes on below them.
+/// Writes lines above the bar.
 pub(crate) fn above(write: impl FnOnce()) {
     let mut bar = lock();
     if bar.is_some() {
@@ -101,12 +101,12 @@ pub(crate) fn above(write: impl FnOnce()) {
     }
 }
 
-/// A bar is as good as it was when whoever drew it panicked.
+/// Locks the bar. The panic of another thread does not make it invalid.
 fn lock() -> MutexGuard<'static, Option<Bar>> {
     BAR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Columns of a terminal, as it is now.
+/// The current width of a terminal, in columns.
 pub(crate) fn columns(terminal: impl AsFd) -> usize {
     match rustix::termios::tcgetwinsize(terminal) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
@@ -115,7 +115,7 @@ pub(crate) fn columns(terminal: impl AsFd) -> usize {
 }
 
 fn clear() {
-    // A terminal that went away is not a reason to stop.
+    // An error of the terminal is ignored.
     _ = write!(stderr(), "\r\x1b[K");
 }
 
@@ -131,7 +131,7 @@ impl Bar {
         _ = write!(stderr(), "\r{}\x1b[K", self.line(self.begin.elapsed(), columns(stderr())));
     }
 
-    /// The line for a terminal of so many columns: what there is no room for is left out.
+    /// The line for a terminal of this width; parts that do not fit are omitted.
     fn line(&self, elapsed: Duration, columns: usize) -> String {
         let (done, total) = (self.done.min(self.total), self.total.max(1));
         let more = match self.what.len() {
@@ -141,14 +141,14 @@ impl Bar {
         let what = self.what.first().map(|what| visible(what)).unwrap_or_default() + &more;
         let amount = format!(" {} of {}", Megabytes(done), Megabytes(total));
         let (mut speed, mut left) = (String::new(), String::new());
-        // Before that, the first bytes and the connection before them say nothing of the others.
+        // Before that, the rate is dominated by the time to connect.
         if elapsed >= ESTIMATED_AFTER && done > 0 {
             let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             let rate = (done.saturating_mul(1000) / millis).max(1);
             speed = format!(", {}/s", Megabytes(rate));
             left = format!(", {} left", Clock((total - done) / rate));
         }
-        // In the last column some terminals begin a new line.
+        // Some terminals wrap after the last column.
         let columns = columns.saturating_sub(1);
         let room = |texts: &[&String]| {
             columns.checked_sub(texts.iter().map(|text| text.chars().count()).sum())
@@ -173,7 +173,7 @@ impl Bar {
     }
 }
 
-/// Bytes as megabytes, with one digit after the point.
+/// Displays bytes as megabytes with one decimal.
 struct Megabytes(u64);
 
 impl Display for Megabytes {
@@ -183,7 +183,7 @@ impl Display for Megabytes {
     }
 }
 
-/// Seconds as minutes and seconds, with hours before them if there are any.
+/// Displays seconds as `M:SS` or `H:MM:SS`.
 struct Clock(u64);
 
 impl Display for Clock {
@@ -219,7 +219,7 @@ mod tests {
         assert!(odd.contains("0.0 MB of 0.0 MB"), "{odd}");
         let more = line(&bar(9, 8), 1);
         assert!(more.contains("[##############################]"), "{more}");
-        // Nothing is estimated of nothing, or of the first moment.
+        // No estimate without data, or within the first second.
         for (done, seconds) in [(0, 9), (5_000_000, 0)] {
             let text = line(&bar(done, 90_000_000), seconds);
             assert!(text.ends_with(" of 90.0 MB"), "{text}");

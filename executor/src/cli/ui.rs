@@ -10,23 +10,23 @@ use joblet_format::text::{ascii, visible_json};
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Longest message, in letters: what a server says of itself has no end.
+/// Maximum length of a message, in characters: a server's text may be of any length.
 const LONGEST: usize = 8192;
 
-/// The two streams of the program, and how much to say on the second.
+/// The output streams of the program, and the verbosity of messages.
 pub struct Ui<'a> {
     out: &'a mut (dyn Write + Send),
     err: &'a mut (dyn Write + Send),
     verbosity: Verbosity,
 }
 
-/// How much is printed, and in colour or not.
+/// Which messages are printed, and whether in colour.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Verbosity {
     quiet: bool,
     verbose: bool,
     colored: bool,
-    /// Whether the terminal only types.
+    /// Whether the terminal is `dumb`, without control sequences.
     dumb: bool,
     /// Whether what people read must be ASCII.
     ascii: bool,
@@ -37,28 +37,28 @@ pub struct Verbosity {
 }
 
 impl<'a> Ui<'a> {
-    /// Says what an unparsed command line allows: errors.
+    /// For a command line that is not parsed yet: prints errors.
     pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send)) -> Self {
         Self { out, err, verbosity: Verbosity::default() }
     }
 
-    /// How this one speaks.
+    /// Its verbosity.
     pub fn verbosity(&self) -> Verbosity {
         self.verbosity
     }
 
-    /// One that speaks as another one does.
+    /// A `Ui` with the verbosity of another one.
     pub fn with(verbosity: Verbosity, out: &'a mut Vec<u8>, err: &'a mut Vec<u8>) -> Self {
         Self { out, err, verbosity }
     }
 
-    /// Prints the messages that another one has collected.
+    /// Prints messages that another `Ui` has collected.
     pub fn pass(&mut self, messages: &[u8]) {
         // As in `line`.
         progress::above(|| _ = self.err.write_all(messages));
     }
 
-    /// Follows `--quiet`, `--verbose` and `--color`.
+    /// Applies `--quiet`, `--verbose` and `--color`.
     pub fn set(&mut self, global: &Global, env: &Environment) {
         self.verbosity.quiet = global.quiet;
         self.verbosity.verbose = global.verbose;
@@ -78,10 +78,10 @@ impl<'a> Ui<'a> {
         !self.verbosity.quiet && !self.verbosity.dumb
     }
 
-    /// Data, as it is.
+    /// Writes data to stdout.
     ///
     /// # Errors
-    /// When stdout cannot be written. A reader that went away is not an error.
+    /// If stdout cannot be written to. A closed pipe is not an error.
     pub fn data(&mut self, text: &str) -> Result<(), Error> {
         self.raw(self.readable(text, self.verbosity.exact).as_bytes())
     }
@@ -91,7 +91,7 @@ impl<'a> Ui<'a> {
         if exact || !self.verbosity.ascii { Cow::Borrowed(text) } else { ascii(text) }
     }
 
-    /// The same for what need not be text.
+    /// Writes bytes to stdout.
     ///
     /// # Errors
     /// As [`Ui::data`].
@@ -105,14 +105,14 @@ impl<'a> Ui<'a> {
         }
     }
 
-    /// A line on stderr, unless `--quiet` is given.
+    /// Prints a message, unless `--quiet` is given.
     pub fn note(&mut self, text: &str) {
         if !self.verbosity.quiet {
             self.line("", text);
         }
     }
 
-    /// A question on stderr, whose answer is typed behind it.
+    /// Prints a question, without a newline.
     pub fn ask(&mut self, text: &str) {
         let text = visible(text);
         let text = self.readable(&text, false);
@@ -125,14 +125,14 @@ impl<'a> Ui<'a> {
         self.verbosity.verbose
     }
 
-    /// A line on stderr with `--verbose`.
+    /// Prints a message with `--verbose`.
     pub fn detail(&mut self, text: &str) {
         if self.verbosity.verbose {
             self.line("", text);
         }
     }
 
-    /// Something that is not as it should be but stops nothing.
+    /// Prints a warning.
     pub fn warning(&mut self, text: &str) {
         if !self.verbosity.quiet {
             let word = self.painted("33", "warning");
@@ -162,7 +162,7 @@ impl<'a> Ui<'a> {
     }
 
     fn line(&mut self, start: &str, text: &str) {
-        // A failure to write to stderr cannot be reported anywhere.
+        // An error of stderr cannot be reported.
         let shown = visible(&shown_in(text));
         let end = shown.char_indices().nth(LONGEST).map_or(shown.len(), |(end, _)| end);
         let more = if end < shown.len() { "…" } else { "" };
@@ -178,7 +178,7 @@ mod tests {
 
     /// SEC-E14
     #[test]
-    fn messages_have_an_end_and_no_secrets() {
+    fn messages_are_cut_and_have_no_secrets() {
         let mut err = Vec::new();
         let mut out = Vec::new();
         let mut ui = Ui::new(&mut out, &mut err);

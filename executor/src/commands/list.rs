@@ -18,7 +18,7 @@ impl Session<'_> {
         let runtimes = store.installed()?;
         if runtimes.is_empty() && !self.global.json {
             ui.note(&format!(
-                "no runtime is installed in {}; joblet-exec list --available lists what is available",
+                "no runtime is installed in {}; joblet-exec list --available shows what there is",
                 store.root().display()
             ));
             return Ok(());

@@ -1,10 +1,10 @@
-//! The command line of Apptainer: this program, called as `apptainer` or `singularity` by a link.
+//! The command line of Apptainer, for this program called by a link named `apptainer` or `singularity`.
 //!
-//! In: argv of `apptainer exec` and what Apptainer takes from its caller unasked. Out: the words of `run`
-//! that mean the same. Engines (HTCondor, Nextflow, Snakemake, examples for Slurm) call containers so. As
-//! there, a job sees the home directory, the current one and `/tmp` of its caller, its network and its
-//! variables, unless `--contain` and others keep them out. An image is `NAME@VERSION`, or the directory of a
-//! runtime in a store. What has no counterpart is refused by name.
+//! In: argv of `apptainer exec`, and the environment that Apptainer passes to containers by default. Out: the
+//! equivalent command line of `run`. Engines (HTCondor, Nextflow, Snakemake, examples for Slurm) call
+//! containers that way. As in Apptainer, a job gets the caller's home directory, current directory, `/tmp`,
+//! network and variables, unless options such as `--contain` exclude them. An image is `NAME@VERSION`, or the
+//! directory of a runtime in a store. Options without a counterpart are refused.
 
 use super::{Cli, Command, Global};
 use crate::error::Error;
@@ -14,10 +14,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The version that engines ask for, which must be 2.4.1 of Singularity or 1.0.0 of Apptainer at least.
+/// The version that is reported. Engines require Singularity 2.4.1 or Apptainer 1.0.0 at least.
 const VERSION: &str = "3.11.0";
 
-/// What Apptainer takes from its caller.
+/// Properties of the caller that Apptainer passes to containers.
 #[derive(Debug, Default)]
 pub struct Caller {
     /// The current directory.
@@ -26,11 +26,11 @@ pub struct Caller {
     pub home: Option<PathBuf>,
     /// All variables.
     pub variables: Vec<(OsString, OsString)>,
-    /// Whether the host has a GPU: `--nv` without one is no failure.
+    /// Whether the host has a GPU: `--nv` without one is not an error.
     pub gpu: bool,
 }
 
-/// What `program`, the path by which this one was called, names if it is Apptainer's or Singularity's.
+/// The name in `program`, the path by which this program was called, if it is `apptainer` or `singularity`.
 pub fn name(program: &OsStr) -> Option<&str> {
     let name = Path::new(program).file_name()?.to_str()?;
     matches!(name, "apptainer" | "singularity").then_some(name)
@@ -39,7 +39,7 @@ pub fn name(program: &OsStr) -> Option<&str> {
 /// Parses the arguments after the program's `name`.
 ///
 /// # Errors
-/// [`Error::Usage`] with what is not understood.
+/// [`Error::Usage`] with the unsupported word.
 pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Error> {
     let mut args = VecDeque::from(args);
     let mut words = Words::default();
@@ -77,7 +77,7 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
     super::parse(line.into())
 }
 
-/// What is taken here of Apptainer's command line.
+/// Help: the supported part of Apptainer's command line.
 fn usage(name: &str) -> Cli {
     let text = format!(
         "Usage: {name} exec|run|shell [OPTION...] IMAGE [COMMAND [ARG...]]
@@ -130,7 +130,7 @@ fn runtime(image: &OsStr, caller: &Caller) -> Result<(Option<OsString>, OsString
     }
 }
 
-/// The words of `run`, and what is still to be decided about them.
+/// The words for `run`, and options that are converted in the end.
 #[derive(Default)]
 struct Words {
     out: Vec<OsString>,
@@ -149,7 +149,7 @@ struct Words {
 }
 
 impl Words {
-    /// Takes options up to the first word that is none, and that word; empty if there is none.
+    /// Removes options up to the first operand, and returns that; empty if there is none.
     fn options(&mut self, args: &mut VecDeque<OsString>) -> Result<OsString, Error> {
         while let Some(word) = args.pop_front() {
             let bytes = word.as_bytes();
@@ -173,7 +173,7 @@ impl Words {
     /// An option without a value.
     fn switch(&mut self, name: &str) -> bool {
         match name {
-            // Every job has these, or needs none.
+            // Always in effect, or without effect.
             "-d" | "--debug" | "-v" | "--verbose" | "--nocolor" | "-p" | "--pid" | "--uts"
             | "-u" | "--userns" | "--no-privs" | "--no-init" | "--no-umask" => {}
             "-h" | "--help" => self.help = true,
@@ -236,7 +236,7 @@ impl Words {
         }
     }
 
-    /// Adds what Apptainer takes from its caller. What was typed comes after it, and goes before it.
+    /// Adds the caller's properties. The words of the command line follow, and override them.
     fn of_caller(&mut self, caller: &Caller) {
         let typed = std::mem::take(&mut self.out);
         if !self.own_network {
@@ -263,9 +263,9 @@ impl Words {
             let inside = home.as_bytes().rsplit(|byte| *byte == b':').next().unwrap_or_default();
             self.out.push(joined("--env=HOME=", OsStr::from_bytes(inside)));
         }
-        let of_host = ["/proc", "/dev", "/sys"];
+        let shares_host = ["/proc", "/dev", "/sys"];
         let here = caller.directory.as_deref().filter(|directory| {
-            let kernel = of_host.iter().any(|place| directory.starts_with(place));
+            let kernel = shares_host.iter().any(|place| directory.starts_with(place));
             !kernel && !self.contained && *directory != Path::new("/")
         });
         if here.is_some() {

@@ -1,10 +1,10 @@
-//! What users of Docker, Apptainer, package managers and Joblet's `rnx` type, and what it means here.
+//! Commands and options of Docker, Apptainer, package managers and Joblet's `rnx`: synonyms, or advice.
 
 use super::{jobs, values};
 use joblet_cli::Habit;
 use joblet_cli::Meaning::{Advice, Implied, Same, SameBefore};
 
-/// Commands whose options are those of jobs.
+/// Commands with the options of jobs.
 const JOBS: &[&str] = &["run", "shell"];
 
 const SERVER: &str =
@@ -26,20 +26,16 @@ pub(super) static HABITS: [Habit; 42] = [
     Habit::option(
         JOBS,
         "--name",
-        Advice("jobs have no name; --hostname NAME is what the job sees as its host's"),
+        Advice("jobs have no name; --hostname NAME sets the job's host name"),
     ),
     Habit::option(JOBS, "-d", Advice(DETACH)),
     Habit::option(JOBS, "--detach", Advice(DETACH)),
-    Habit::option(JOBS, "--entrypoint", Advice("the command after the options is what is run")),
-    Habit::option(
-        JOBS,
-        "--mount",
-        Advice("use --bind SRC:DST, with :rw at its end if it is to be writable"),
-    ),
+    Habit::option(JOBS, "--entrypoint", Advice("the command after the options is run")),
+    Habit::option(JOBS, "--mount", Advice("use --bind SRC:DST, or SRC:DST:rw for a writable one")),
     Habit::option(
         JOBS,
         "--privileged",
-        Advice("jobs never have privileges; --bind and --gpu give what they need"),
+        Advice("jobs never have privileges; use --bind, --device or --gpu"),
     ),
     Habit::option(JOBS, "--nv", Advice("use --gpu all")),
     Habit::option(&["prune"], "-f", Same(&super::runtimes::YES.row)),
@@ -49,7 +45,9 @@ pub(super) static HABITS: [Habit; 42] = [
     Habit::option(
         &["install"],
         "-r",
-        Advice("a runtime has its packages; install one that has those that you need"),
+        Advice(
+            "a runtime's packages are fixed; install a runtime that contains those that you need",
+        ),
     ),
     Habit::command("exec", "use joblet-exec run --runtime=SPEC COMMAND"),
     Habit::command("ps", "jobs are processes of this host; ps shows them"),
@@ -72,4 +70,4 @@ pub(super) static HABITS: [Habit; 42] = [
 ];
 
 const PORTS: &str = "ports need no publishing: with --network host the job listens on this host's";
-const DETACH: &str = "a job runs as long as joblet-exec; end the line with & or use systemd-run";
+const DETACH: &str = "a job ends with joblet-exec; end the line with & or use systemd-run";

@@ -32,7 +32,7 @@ static ENV: Opt<(OsString, Option<OsString>)> = Opt::value(
     "K[=V]",
     Complete::Nothing,
     values::variable,
-    "set a variable, or pass the caller's on; 'SLURM_*' passes all that begin so",
+    "set a variable, or inherit the caller's; 'SLURM_*' inherits all with this prefix",
 )
 .short("-e");
 static ENV_FILE: Opt<PathBuf> =
@@ -44,38 +44,38 @@ static BIND: Opt<BindArg> = Opt::value(
     "SRC:DST[:rw]",
     Complete::Files,
     values::bind,
-    "show a file or directory of the host to the job, live sockets included",
+    "mount a file or directory of the host in the job, read-only without :rw",
 );
 pub(super) static VOLUME: Opt<BindArg> = Opt::value(
     "--volume",
     "SRC:DST[:ro]",
     Complete::Files,
     values::volume,
-    "the same, but writable unless :ro ends it; also -v SRC:DST",
+    "the same, but writable without :ro; also -v SRC:DST",
 );
 static HERE: Opt<()> = Opt::switch(
     "--here",
-    "show the current directory to the job, read-write at its own path, and start there",
+    "mount the current directory in the job, writable, at its own path, and start there",
 )
-.about("What the job writes there stays. Without it /work has a private copy of the directory.");
+.about("Files that the job writes there are kept. Without --here, /work is a private copy of the directory.");
 static OUTPUT: Opt<PathBuf> = Opt::path(
     "--output",
     "DIR",
-    "copy the files that the job makes or changes in /work to DIR at its end",
+    "copy the files that the job creates or changes in /work to DIR at its end",
 );
 static TMPFS: Opt<TmpfsArg> = Opt::value(
     "--tmpfs",
     "DST[:SIZE]",
     Complete::Nothing,
     values::tmpfs,
-    "an empty writable directory, of at most SIZE (64M, 2G)",
+    "mount an empty writable directory, of at most SIZE (64M, 2G)",
 );
 static WORKDIR: Opt<PathBuf> = Opt::value(
     "--workdir",
     "DIR",
     Complete::Files,
     path,
-    "directory of the job to start in, instead of /work",
+    "start the job in this directory of its own instead of /work",
 )
 .short("-w");
 static USER: Opt<(u32, u32)> = Opt::value(
@@ -83,35 +83,30 @@ static USER: Opt<(u32, u32)> = Opt::value(
     "UID[:GID]",
     Complete::Nothing,
     values::user,
-    "run as this user and group, by number",
+    "run as this user ID and group ID",
 )
 .short("-u");
-static HOSTNAME: Opt<String> = Opt::value(
-    "--hostname",
-    "NAME",
-    Complete::Nothing,
-    utf8,
-    "name of the host as the job sees it",
-);
+static HOSTNAME: Opt<String> =
+    Opt::value("--hostname", "NAME", Complete::Nothing, utf8, "host name of the job");
 pub(super) static NETWORK: Opt<bool> = Opt::choice(
     "--network",
     "none|host",
-    values::of_host,
-    "none: loopback only (default); host: the host's",
+    values::shares_host,
+    "none: loopback only (default); host: the host's network",
 );
 static TIMEOUT: Opt<Duration> = Opt::value(
     "--timeout",
     "TIME",
     Complete::Nothing,
     values::duration,
-    "after TIME (90, 30s, 5m, 2h) TERM, 10 s later KILL; status 124",
+    "send SIGTERM after TIME (90, 30s, 5m, 2h), SIGKILL 10 s later; status 124",
 );
 static MEMORY: Opt<u64> = Opt::value(
     "--memory",
     "SIZE",
     Complete::Nothing,
     values::memory,
-    "how much memory it may use: 8192 (MiB), 512M, 8G",
+    "limit its memory: 8192 (MiB), 512M, 8G",
 )
 .short("-m");
 pub(super) static CPU: Opt<u32> = Opt::value(
@@ -119,21 +114,21 @@ pub(super) static CPU: Opt<u32> = Opt::value(
     "N",
     Complete::Nothing,
     values::processors,
-    "how many processors' time it may use: 2, 1.5, 0.25",
+    "limit its processor time to that of N processors: 2, 1.5, 0.25",
 );
 pub(super) static PIDS: Opt<u32> = Opt::value(
     "--pids",
     "N",
     Complete::Nothing,
     values::positive,
-    "how many processes and threads it may have at a time",
+    "limit the number of its processes and threads",
 );
 pub(super) static GPU: Opt<Wanted> = Opt::value(
     "--gpu",
     "N|all",
     Complete::Nothing,
     values::gpus,
-    "give the job N of the host's GPUs (or all), with the driver's libraries",
+    "give the job N GPUs of the host, or all, with the driver's libraries",
 );
 static INIT: Opt<()> =
     Opt::switch("--init", "run an init as PID 1 that forwards signals and reaps zombies").about(
@@ -144,18 +139,18 @@ pub(super) static TTY: Opt<Terminal> = Opt::choice(
     "--tty",
     "auto|always|never",
     values::terminal,
-    "a terminal of its own for the job; --tty is --tty=always",
+    "run the job in a terminal of its own; --tty is --tty=always",
 )
 .optional()
 .short("-t")
 .or("auto")
-.about("auto: where input and output are a terminal here.");
+.about("auto: if standard input and output are a terminal.");
 static STATUS_FD: Opt<i32> = Opt::value(
     "--status-fd",
     "N",
     Complete::Nothing,
     values::descriptor,
-    "write a line of JSON on how it ended to descriptor N",
+    "write the job's result to descriptor N, as a line of JSON",
 );
 static LAZY: Opt<()> = Opt::switch(
     "--lazy",
@@ -163,9 +158,9 @@ static LAZY: Opt<()> = Opt::switch(
 );
 static WAIT: Opt<()> = Opt::switch("--wait", "start when the runtime is installed");
 static DRY_RUN: Opt<()> =
-    Opt::switch("--dry-run", "print what would be done to start the job, and stop");
+    Opt::switch("--dry-run", "print the steps that would start the job, and stop");
 
-/// Options of the commands that run jobs. The first two are not of `shell`, which has an operand.
+/// Options of the commands that run jobs. `shell`, whose operand is the runtime, lacks the first two.
 static JOB: [&Row; 30] = [
     &RUNTIME.row,
     &IMAGE.row,
@@ -235,7 +230,7 @@ pub(super) static RUN: Command<Parsed> = Command {
     status: Status::OfJob,
     action: Action::Call(|call| {
         let (named, image) = (call.value(&RUNTIME)?, call.value(&IMAGE)?);
-        // Before the operands: an option that has taken the runtime for its value says so.
+        // Before the operands: an option that took the runtime as its value is the better error.
         let run = job(call)?;
         let mut argv = call.operands();
         // `-v` without a colon in its value is --verbose.
@@ -250,7 +245,7 @@ pub(super) static RUN: Command<Parsed> = Command {
         }
         let spec = match named {
             Some(_) if image.is_some() => {
-                return Err(Usage("--runtime and --image are two roots; name one".into()));
+                return Err(Usage("--runtime and --image exclude each other".into()));
             }
             Some(spec) => spec,
             None if image.is_some() => run.spec.clone(),
@@ -271,10 +266,10 @@ pub(super) static SHELL: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("SPEC [OPTION…]", INSTALLED),
     help: "run a shell in a runtime, with a terminal of its own",
-    about: "bash, where the runtime has one, or else sh.",
+    about: "It runs bash if the runtime has it, else sh.",
     options: JOB.split_at(1).1,
     examples: &[
-        ("joblet-exec shell python-3.11", "a look around"),
+        ("joblet-exec shell python-3.11", "an interactive shell"),
         ("joblet-exec shell --image alpine.tar", "the same in an image"),
         (
             "joblet-exec shell node-20 --network host --bind .:/src:rw",
@@ -297,11 +292,11 @@ pub(super) static SHELL: Command<Parsed> = Command {
     }),
 };
 
-/// What `shell` runs: the shell that people expect, or the one that is there.
+/// The command of `shell`: bash, or else sh.
 pub(super) const SHELL_ARGV: [&str; 3] =
     ["sh", "-c", "command -v bash >/dev/null && exec bash; exec sh"];
 
-/// The runtime of `run SPEC COMMAND…`, taken off the job's command line.
+/// Removes the runtime of `run SPEC COMMAND…` from the job's command line.
 fn first_operand(argv: &mut Vec<OsString>) -> Result<Spec, Usage> {
     if argv.is_empty() {
         let hint = "joblet-exec list shows what is installed";
@@ -323,7 +318,7 @@ fn first_operand(argv: &mut Vec<OsString>) -> Result<Spec, Usage> {
     Ok(spec)
 }
 
-/// A job with the options of the call; what is run, and in which runtime, is for the caller to say.
+/// A job with the options of the call. The caller sets its command and its runtime.
 fn job(call: &mut Call) -> Result<Run, Usage> {
     let mut binds = call.values(&BIND)?;
     binds.extend(call.values(&VOLUME)?);

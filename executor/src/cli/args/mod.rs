@@ -1,7 +1,7 @@
-//! argv → [`Cli`]. Reads no environment, file or clock.
+//! Parser of the command line: argv → [`Cli`]. Reads no environment variable, file or clock.
 //!
-//! In: argv. Out: a [`Command`] and the options of all commands, or [`Error::Usage`] with a hint. Each file
-//! has the rows of some commands and the functions that read them.
+//! In: argv. Out: a [`Command`] and the global options, or [`Error::Usage`] with a hint. Each file
+//! defines some commands: rows of the table, and the functions that read their values.
 
 pub mod apptainer;
 mod habits;
@@ -32,13 +32,13 @@ use table::PROGRAM;
 /// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cli {
-    /// Options that every command takes.
+    /// Options of every command.
     pub global: Global,
-    /// What to do.
+    /// The command.
     pub command: Command,
 }
 
-/// What to do.
+/// A command with its operands and options.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// Print a text: help, version, the manual page, completions.
@@ -51,16 +51,16 @@ pub enum Command {
     Remove(Vec<Spec>),
     /// List runtimes.
     List {
-        /// Those of the registry.
+        /// Of the registry, instead of installed ones.
         available: bool,
-        /// Every version of them.
+        /// Every version, not only the latest.
         all_versions: bool,
-        /// Those whose name or description has all of these words.
+        /// Filter: words that name or description must contain.
         words: Vec<String>,
     },
     /// List installed runtimes that have a newer version.
     Outdated,
-    /// Install the latest version of these runtimes; of all that are installed if empty.
+    /// Install the latest version of these runtimes; of all installed ones if empty.
     Upgrade(Vec<RuntimeName>),
     /// Show details of a runtime.
     Info(Spec),
@@ -68,37 +68,37 @@ pub enum Command {
     Prune(Prune),
     /// Write a bundle.
     Export {
-        /// Of these runtimes.
+        /// The runtimes in it.
         specs: Vec<Spec>,
         /// The new directory.
         to: PathBuf,
-        /// The hosts it is for.
+        /// The architecture of the hosts it is for.
         arch: Arch,
     },
     /// Install the runtimes of a bundle.
     Import(PathBuf),
-    /// Look at what jobs and installations need.
+    /// Check the requirements of jobs and installations.
     Doctor {
-        /// Print the profile for AppArmor instead.
+        /// Print the AppArmor profile instead.
         apparmor: bool,
     },
     /// Print a runtime's directory.
     Path(Spec),
     /// Compare installed runtimes with their indexes.
     Verify {
-        /// Which; all if empty.
+        /// The runtimes; all if empty.
         specs: Vec<Spec>,
-        /// Fetch again what is damaged.
+        /// Fetch damaged files again.
         repair: bool,
     },
 }
 
-/// What `run` was asked for.
+/// The options of `run`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
     /// The runtime.
     pub spec: Spec,
-    /// `--image`: it is made of this image first, and `spec` is not looked at.
+    /// `--image`: the runtime is made from this image, and `spec` is ignored.
     pub image: Option<OsString>,
     /// `--env K=V`, or `--env K` with no value.
     pub env: Vec<(OsString, Option<OsString>)>,
@@ -142,18 +142,18 @@ pub struct Run {
     pub start: Start,
     /// `--dry-run`
     pub dry_run: bool,
-    /// What it shares of the host.
+    /// Options that share more of the host.
     pub shared: Shared,
     /// The job's command and its arguments.
     pub argv: Vec<OsString>,
 }
 
-/// When a job starts whose runtime is not installed.
+/// When to start a job whose runtime is not installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// `--lazy`: while it is being installed, or not at all.
+    /// `--lazy`: while it is being installed; an error if that is not possible.
     Lazy,
-    /// `--wait`: when it is installed.
+    /// `--wait`: after it is installed.
     Installed,
 }
 
@@ -162,36 +162,36 @@ pub enum Start {
 pub enum Terminal {
     /// `--tty=never`: its files are pipes.
     Never,
-    /// `--tty`: it gets one, or is not run.
+    /// `--tty`: it gets one; an error if that is not possible.
     Always,
-    /// It gets one where the caller has one.
+    /// `--tty=auto`: it gets one if the caller has one.
     Auto,
 }
 
 /// One `--bind SRC:DST[:rw]`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BindArg {
-    /// On the host.
+    /// Path on the host.
     pub source: PathBuf,
-    /// In the job.
+    /// Path in the job.
     pub target: PathBuf,
-    /// Whether the job may write.
+    /// Whether it is writable.
     pub writable: bool,
 }
 
 /// One `--tmpfs DST[:SIZE]`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TmpfsArg {
-    /// In the job.
+    /// Path in the job.
     pub target: PathBuf,
-    /// How much it may hold, in bytes.
+    /// Maximum size, in bytes.
     pub size: Option<u64>,
 }
 
 /// Parses the arguments after the program's name.
 ///
 /// # Errors
-/// [`Error::Usage`] with the word that is wrong, and the nearest right one.
+/// [`Error::Usage`] with the wrong word and the most similar valid one.
 pub fn parse(args: Vec<OsString>) -> Result<Cli, Error> {
     Ok(match PROGRAM.parse(args)? {
         Parsed::Text(text) => Cli { global: Global::default(), command: Command::Print(text) },
@@ -204,7 +204,7 @@ pub fn parse(args: Vec<OsString>) -> Result<Cli, Error> {
     })
 }
 
-/// Whether the command line is one of `run` or `shell`, whose failures have statuses of their own.
+/// Whether the command is `run` or `shell`, whose failures have other exit statuses.
 pub fn runs_job(args: &[OsString]) -> bool {
     PROGRAM.runs_job(args)
 }

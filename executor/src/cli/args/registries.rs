@@ -1,11 +1,11 @@
-//! The options of every command, which say what registries and stores there are; `export`, `import`, `doctor`.
+//! The global options, which name registries and stores; `export`, `import`, `doctor`.
 
 use super::{Command as Parsed, specs, values};
 use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Row, Status, Usage, utf8};
 use joblet_format::Arch;
 use std::path::PathBuf;
 
-/// Options that every command takes.
+/// Options of every command.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Global {
     /// `--registry`
@@ -54,12 +54,12 @@ static STORE: Opt<PathBuf> = Opt::path("--store", "DIR", "where runtimes are ins
      /opt/joblet/runtimes can be used; that one is root's.",
 );
 static OFFLINE: Opt<()> =
-    Opt::switch("--offline", "use what is installed and cached, ask no server");
+    Opt::switch("--offline", "use installed runtimes and cached documents only, without network");
 static REFRESH: Opt<()> =
-    Opt::switch("--refresh", "ask the registry even if the cached copy is younger than an hour");
+    Opt::switch("--refresh", "fetch the registry even if the cached copy is younger than an hour");
 static JSON: Opt<()> = Opt::switch("--json", "print data as JSON");
 static QUIET: Opt<()> = Opt::switch("--quiet", "print errors only").short("-q");
-static VERBOSE: Opt<()> = Opt::switch("--verbose", "say what is done").short("-v");
+static VERBOSE: Opt<()> = Opt::switch("--verbose", "print details of what is done").short("-v");
 static COLOR: Opt<Color> =
     Opt::choice("--color", "auto|always|never", values::color, "when messages are coloured")
         .or("auto");
@@ -94,12 +94,12 @@ pub(super) fn global(call: &mut Call) -> Result<Global, Usage> {
     Ok(global)
 }
 
-static TO: Opt<PathBuf> = Opt::path("--to", "DIR", "the directory to make");
+static TO: Opt<PathBuf> = Opt::path("--to", "DIR", "the directory to create");
 static ARCH: Opt<Arch> = Opt::choice(
     "--arch",
     "amd64|arm64",
     values::arch,
-    "for hosts of this architecture, instead of this one's",
+    "for hosts of this architecture, instead of this host's",
 );
 
 pub(super) static EXPORT: Command<Parsed> = Command {
@@ -109,7 +109,7 @@ pub(super) static EXPORT: Command<Parsed> = Command {
         "--to=DIR SPEC…",
         Complete::Runtimes("list --available --all-versions"),
     ),
-    help: "write what a host without network needs to install runtimes: archives and registry",
+    help: "write a bundle of archives and registry, for hosts without network",
     about: "The bundle is a directory. Its archives are those of the registry, so that the digests and \
             signatures hold on the other host.",
     options: &[&TO.row, &ARCH.row],
@@ -129,7 +129,7 @@ pub(super) static IMPORT: Command<Parsed> = Command {
     name: "import",
     also: &["runtime import"],
     operands: Operands::new("DIR", Complete::Files),
-    help: "install the runtimes that export has written, without network",
+    help: "install the runtimes of a bundle written by export, without network",
     about: "",
     options: &[],
     examples: &[("joblet-exec import /media/usb/bundle", "all runtimes of a bundle")],
@@ -149,14 +149,14 @@ pub(super) static DOCTOR: Command<Parsed> = Command {
     name: "doctor",
     also: &[],
     operands: Operands::NONE,
-    help: "check what jobs and installations need of this host, and suggest fixes",
-    about: "It fails if jobs cannot be run here.",
+    help: "check the requirements of jobs and installations on this host, and suggest fixes",
+    about: "It fails if jobs cannot run on this host.",
     options: &[&APPARMOR.row],
     examples: &[
-        ("joblet-exec doctor", "one line for each thing that is needed"),
+        ("joblet-exec doctor", "one line for each requirement"),
         (
             "joblet-exec doctor --apparmor > /etc/apparmor.d/joblet-exec",
-            "a profile for hosts that keep user namespaces to root",
+            "a profile for hosts that restrict user namespaces to root",
         ),
     ],
     status: Status::OfProgram,

@@ -4,20 +4,20 @@ use super::{Command as Parsed, one_spec, specs, values};
 use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, count};
 use std::time::Duration;
 
-/// What `prune` may remove.
+/// Options of `prune`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Prune {
-    /// How many versions of each runtime stay.
+    /// Number of versions of each runtime to keep.
     pub keep: usize,
-    /// Only what was installed longer ago.
+    /// Remove only versions installed longer ago.
     pub older_than: Option<Duration>,
-    /// Only say it.
+    /// Only print what would be removed.
     pub dry_run: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     pub yes: bool,
 }
 
-/// What is in the store.
+/// Completion of installed runtimes.
 pub(super) const INSTALLED: Complete = Complete::Runtimes("list");
 
 pub(super) static INSTALL: Command<Parsed> = Command {
@@ -49,11 +49,11 @@ pub(super) static REMOVE: Command<Parsed> = Command {
     action: Action::Call(|call| Ok(Parsed::Remove(specs(call)?))),
 };
 
-static AVAILABLE: Opt<()> = Opt::switch("--available", "list what the registry offers instead");
+static AVAILABLE: Opt<()> = Opt::switch("--available", "list the runtimes of the registry instead");
 static ALL_VERSIONS: Opt<()> =
-    Opt::switch("--all-versions", "every version that the registry offers, not only the latest");
+    Opt::switch("--all-versions", "list every version in the registry, not only the latest");
 static WITH_NEWER: Opt<()> =
-    Opt::switch("--outdated", "list those of which the registry has a newer version");
+    Opt::switch("--outdated", "list those with a newer version in the registry");
 
 pub(super) static LIST: Command<Parsed> = Command {
     name: "list",
@@ -64,16 +64,18 @@ pub(super) static LIST: Command<Parsed> = Command {
             is the registry that it came from.",
     options: &[&AVAILABLE.row, &ALL_VERSIONS.row, &WITH_NEWER.row],
     examples: &[
-        ("joblet-exec list", "what is installed"),
-        ("joblet-exec list --available --all-versions", "all that the registry has"),
-        ("joblet-exec list --json", "the same for programs"),
+        ("joblet-exec list", "the installed runtimes"),
+        ("joblet-exec list --available --all-versions", "everything in the registry"),
+        ("joblet-exec list --json", "the installed runtimes, for programs"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let outdated = call.switch(&WITH_NEWER);
         let (available, all_versions) = (call.switch(&AVAILABLE), call.switch(&ALL_VERSIONS));
         match outdated {
-            true if available || all_versions => Err(Usage("--outdated stands alone".into())),
+            true if available || all_versions => {
+                Err(Usage("--outdated excludes --available and --all-versions".into()))
+            }
             true => Ok(Parsed::Outdated),
             false => Ok(Parsed::List { available, all_versions, words: Vec::new() }),
         }
@@ -85,9 +87,9 @@ pub(super) static SEARCH: Command<Parsed> = Command {
     also: &["runtime search"],
     operands: Operands::new("[WORD…]", Complete::Nothing),
     help: "list runtimes whose name or description contains every WORD",
-    about: "Small and capital letters are the same.",
+    about: "The search ignores case.",
     options: &[&ALL_VERSIONS.row],
-    examples: &[("joblet-exec search python", "what there is of Python")],
+    examples: &[("joblet-exec search python", "runtimes about Python")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
         let words = call.operands();
@@ -100,10 +102,10 @@ pub(super) static OUTDATED: Command<Parsed> = Command {
     name: "outdated",
     also: &["runtime outdated"],
     operands: Operands::NONE,
-    help: "list installed runtimes of which the registry has a newer version",
+    help: "list installed runtimes with a newer version in the registry",
     about: "",
     options: &[],
-    examples: &[("joblet-exec outdated", "what upgrade would install")],
+    examples: &[("joblet-exec outdated", "the versions that upgrade would install")],
     status: Status::OfProgram,
     action: Action::Call(|_| Ok(Parsed::Outdated)),
 };
@@ -112,13 +114,13 @@ pub(super) static UPGRADE: Command<Parsed> = Command {
     name: "upgrade",
     also: &["runtime upgrade", "update", "runtime update"],
     operands: Operands::new("[NAME…]", INSTALLED),
-    help: "install the latest version of installed runtimes, beside the older ones",
+    help: "install the latest version of installed runtimes; older ones are kept",
     about: "Each is looked for in the registry that it came from, unless --registry names another. prune \
             removes the older ones afterwards.",
     options: &[],
     examples: &[
-        ("joblet-exec upgrade", "of all that is installed"),
-        ("joblet-exec upgrade python-3.11", "of this one"),
+        ("joblet-exec upgrade", "of all installed runtimes"),
+        ("joblet-exec upgrade python-3.11", "of this runtime"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| Ok(Parsed::Upgrade(call.parsed()?))),
@@ -131,7 +133,7 @@ pub(super) static INFO: Command<Parsed> = Command {
     help: "show details of a runtime: versions, origin, size on disk, mounts, variables",
     about: "",
     options: &[],
-    examples: &[("joblet-exec info python-3.11", "whether it is installed or not")],
+    examples: &[("joblet-exec info python-3.11", "installed or not")],
     status: Status::OfProgram,
     action: Action::Call(|call| Ok(Parsed::Info(one_spec(call)?))),
 };
@@ -141,7 +143,7 @@ static KEEP: Opt<usize> = Opt::value(
     "N",
     Complete::Nothing,
     count,
-    "versions of each runtime that stay, latest first",
+    "number of versions of each runtime to keep, the latest ones",
 )
 .or("1");
 static OLDER_THAN: Opt<Duration> = Opt::value(
@@ -149,27 +151,28 @@ static OLDER_THAN: Opt<Duration> = Opt::value(
     "TIME",
     Complete::Nothing,
     values::duration,
-    "only what was installed longer ago (12h, 30d)",
+    "remove only versions installed longer ago (12h, 30d)",
 )
 .about(
     "On a file system that machines share, whose jobs are not all seen from here, files stay for 7 days \
      after they were removed, or for this time.",
 );
-static DRY_RUN: Opt<()> = Opt::switch("--dry-run", "say what would be removed, and stop");
-pub(super) static YES: Opt<()> = Opt::switch("--yes", "do not ask")
-    .short("-y")
-    .about("It is asked for on a terminal; where there is none, --keep 0 needs it.");
+static DRY_RUN: Opt<()> = Opt::switch("--dry-run", "print what would be removed, and stop");
+pub(super) static YES: Opt<()> =
+    Opt::switch("--yes", "do not ask for confirmation").short("-y").about(
+        "Confirmation is asked for on a terminal only; without one, --keep 0 needs this option.",
+    );
 
 pub(super) static PRUNE: Command<Parsed> = Command {
     name: "prune",
     also: &["runtime prune", "clean"],
     operands: Operands::NONE,
-    help: "remove old versions of installed runtimes, but none that a job uses",
-    about: "Of each runtime the highest release stays, and what is newer than that, such as a pre-release.",
+    help: "remove old versions of installed runtimes, except those that a job uses",
+    about: "Of each runtime the highest release is kept, and newer versions such as pre-releases.",
     options: &[&KEEP.row, &OLDER_THAN.row, &DRY_RUN.row, &YES.row],
     examples: &[
-        ("joblet-exec prune --dry-run", "what would go"),
-        ("joblet-exec prune --keep 2 --older-than 30d", "two versions of each stay"),
+        ("joblet-exec prune --dry-run", "what would be removed"),
+        ("joblet-exec prune --keep 2 --older-than 30d", "keeps two versions of each"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -189,23 +192,23 @@ pub(super) static PATH: Command<Parsed> = Command {
     help: "print the directory of an installed runtime",
     about: "",
     options: &[],
-    examples: &[("joblet-exec path python-3.11", "of its latest installed version")],
+    examples: &[("joblet-exec path python-3.11", "that of its latest installed version")],
     status: Status::OfProgram,
     action: Action::Call(|call| Ok(Parsed::Path(one_spec(call)?))),
 };
 
-static REPAIR: Opt<()> = Opt::switch("--repair", "fetch again what is damaged");
+static REPAIR: Opt<()> = Opt::switch("--repair", "fetch damaged files again");
 
 pub(super) static VERIFY: Command<Parsed> = Command {
     name: "verify",
     also: &["runtime verify"],
     operands: Operands::new("[SPEC…]", INSTALLED),
-    help: "compare installed runtimes with what was published, file by file",
+    help: "compare the files of installed runtimes with the published ones",
     about: "",
     options: &[&REPAIR.row],
     examples: &[
-        ("joblet-exec verify", "all that is installed"),
-        ("joblet-exec verify python-3.11 --repair", "this one, and make it good again"),
+        ("joblet-exec verify", "all installed runtimes"),
+        ("joblet-exec verify python-3.11 --repair", "this one, and repair it"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {

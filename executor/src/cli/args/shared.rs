@@ -1,6 +1,6 @@
-//! The options by which a job shares more of its host, and the profiles that bundle options.
+//! Options that share more of the host with a job, and profiles.
 //!
-//! In: a call; or the words of a profile. Out: [`Shared`]; or a [`Run`] beneath the one that was typed.
+//! In: a call, or the words of a profile. Out: [`Shared`], or a [`Run`] that the command line overrides.
 
 use super::{Cli, Command, Run, Start, Terminal, values};
 use crate::error::Error;
@@ -12,32 +12,32 @@ use std::path::PathBuf;
 pub(super) static TMP: Opt<PathBuf> = Opt::path(
     "--tmp",
     "DIR",
-    "make the job's /tmp a new directory in DIR, on its disk, removed at the end",
+    "use a new directory in DIR as the job's /tmp; it is removed at the end",
 );
 pub(super) static IPC: Opt<bool> = Opt::choice(
     "--ipc",
     "none|host",
-    values::of_host,
-    "none: memory shared among its own processes (default); host: with the host's, by /dev/shm",
+    values::shares_host,
+    "none: shared memory of its own (default); host: the host's, with its /dev/shm",
 );
 pub(super) static DEVICE: Opt<PathBuf> = Opt::path(
     "--device",
     "PATH",
-    "show a device of the host, or those in a directory of /dev, to the job",
+    "add a device of the host, or all of a directory of /dev, to the job's /dev",
 );
 pub(super) static KEEP_FD: Opt<RawFd> = Opt::value(
     "--keep-fd",
     "N",
     Complete::Nothing,
     values::descriptor,
-    "leave the caller's descriptor N open in the job: a socket or a pipe",
+    "let the job inherit the caller's descriptor N: a socket or a pipe",
 );
 pub(super) static PROFILE: Opt<String> = Opt::value(
     "--profile",
     "NAME",
     Complete::Words("slurm|mpi|ci|none"),
     utf8,
-    "the options of a profile: slurm, mpi, ci or one of the configuration; none: no profile",
+    "add the options of a profile: slurm, mpi, ci or one of the configuration; none: no profile",
 )
 .about(
     "Options on the command line override the profile's. slurm: --here, --network host, --init, a --tmp in \
@@ -47,7 +47,7 @@ pub(super) static PROFILE: Opt<String> = Opt::value(
      --dry-run shows it whole.",
 );
 
-/// What a job shares of its host beside what it always does.
+/// Options that share more of the host with a job.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Shared {
     /// `--tmp`
@@ -73,7 +73,7 @@ pub(super) fn shared(call: &mut Call) -> Result<Shared, Usage> {
     })
 }
 
-/// The options of a profile, as a `Run` whose runtime and command mean nothing.
+/// Parses the options of a profile into a `Run`, whose runtime and command are placeholders.
 ///
 /// # Errors
 /// [`Error::Usage`] with the word that is not an option of `run`.
@@ -92,13 +92,13 @@ pub(crate) fn profile(words: Vec<OsString>) -> Result<Run, Error> {
 }
 
 impl Run {
-    /// Adds the options of a profile: what was typed goes before them, or comes after them in a list.
+    /// Adds the options of a profile. Options of the command line override them, or follow them in lists.
     pub(crate) fn add(&mut self, below: Self) {
         fn before<T>(own: &mut Vec<T>, mut below: Vec<T>) {
             below.append(own);
             *own = below;
         }
-        // All of them are named: the compiler finds an option that was forgotten.
+        // Without `..`, so that the compiler finds a forgotten option.
         #[rustfmt::skip]
         let Self {
             spec: _, image: _, argv: _, env, env_files, uploads, binds, here, output, tmpfs, workdir, user, hostname,

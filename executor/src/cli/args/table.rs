@@ -1,10 +1,10 @@
-//! The command line of `joblet-exec`: everything that parsing, help, the manual page and completions follow from.
+//! The command line of `joblet-exec`, from which parsing, help, the manual page and completions are derived.
 
 use super::{Command, habits, jobs, registries, runtimes};
 use crate::env;
 use joblet_cli::{Class, Program};
 
-/// The rows of the commands and of their options are beside the code that reads them.
+/// The program. Rows of commands and options are beside the code that reads them.
 pub(super) static PROGRAM: Program<Command> = Program {
     name: "joblet-exec",
     version: env!("CARGO_PKG_VERSION"),
@@ -36,8 +36,8 @@ pub(super) static PROGRAM: Program<Command> = Program {
     ],
     habits: &habits::HABITS,
     examples: &[
-        ("joblet-exec list --available", "what the registry offers"),
-        ("joblet-exec install python-3.11", "the latest version of it"),
+        ("joblet-exec list --available", "the runtimes of the registry"),
+        ("joblet-exec install python-3.11", "its latest version"),
         ("joblet-exec run --runtime=python-3.11 python3 -V", "a job in it"),
     ],
     files: &env::FILES,
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_whole() {
+    fn the_table_is_consistent() {
         assert_eq!(PROGRAM.faults(), Vec::<String>::new());
     }
 }

@@ -1,4 +1,4 @@
-//! The command line, as typed.
+//! Tests of the command line's parser.
 
 use super::*;
 use joblet_format::Spec;
@@ -16,7 +16,7 @@ fn spec(text: &str) -> Spec {
 }
 
 #[test]
-fn joblets_own_spellings_mean_the_same() {
+fn spellings_of_joblet_are_synonyms() {
     for (ours, theirs) in [
         ("install a b@1.0.0", "runtime install a b@1.0.0"),
         ("remove a@1.0.0", "runtime remove a@1.0.0"),
@@ -96,10 +96,10 @@ fn mistakes_are_named() {
         ("path a b", "path takes one SPEC"),
         ("info", "info needs a runtime"),
         ("upgrade a@1.0.0", "\"a@1.0.0\" is not a runtime name"),
-        ("list --outdated --available", "--outdated stands alone"),
+        ("list --outdated --available", "--outdated excludes"),
         ("outdated x", "unexpected argument"),
         ("prune x", "unexpected argument"),
-        ("export a", "export needs --to=DIR: the directory to make"),
+        ("export a", "export needs --to=DIR: the directory to create"),
         ("export --to=x", "export needs a runtime"),
         ("export --to=x --arch=mips a", "--arch: \"mips\" is not one of amd64, arm64"),
         ("import", "import takes the directory of one bundle"),
@@ -156,7 +156,7 @@ fn help_and_version_need_nothing_else() {
     ] {
         assert!(printed(line).contains(part), "{line}: {}", printed(line));
     }
-    // The short form has a line for each option, and none of those of every command.
+    // The short form has a line for each option, without the global ones.
     let short = printed("prune -h");
     assert!(!short.contains("Examples:") && !short.contains("--registry"), "{short}");
     assert_eq!(short.lines().filter(|line| line.contains(" --")).count(), 5, "{short}");
@@ -172,7 +172,7 @@ fn a_broken_run_is_still_a_run() {
     assert!(!runs_job(&words("lst --bogus")));
 }
 
-/// What the first words of neighbouring tools' users do: what they mean, or the advice that they get.
+/// Commands and options of other tools: their synonyms, or the advice in the error.
 #[test]
 fn habits_of_other_tools_are_met() {
     for (habit, ours) in [
@@ -205,7 +205,7 @@ fn habits_of_other_tools_are_met() {
     ] {
         assert_eq!(command(habit), command(ours), "{habit}");
     }
-    // -v is still --verbose before anything that is not SRC:DST, and a switch can stand beside another.
+    // -v is --verbose unless SRC:DST follows, and switches can be combined.
     for line in ["run -v a ls", "run -qv a http://x/:/y", "list -qv"] {
         assert!(parse_words(line).unwrap().global.verbose, "{line}");
     }
@@ -214,7 +214,7 @@ fn habits_of_other_tools_are_met() {
     for (habit, advice) in [
         ("run -p 80:80 a ls", "-p: ports need no publishing: with --network host"),
         ("run --name x a ls", "--name: jobs have no name; --hostname NAME"),
-        ("run -d a ls", "-d: a job runs as long as joblet-exec; end the line with &"),
+        ("run -d a ls", "-d: a job ends with joblet-exec; end the line with &"),
         ("run --privileged a ls", "--privileged: jobs never have privileges"),
         ("run a --memory 2G ls", "--memory stands after the runtime a, where the job's command"),
         ("run --rm -it python:3.11 bash", "did you mean python-3.11?"),

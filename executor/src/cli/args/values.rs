@@ -1,4 +1,4 @@
-//! The values that options take.
+//! Parsers of options' values.
 
 use super::{BindArg, Color, Terminal, TmpfsArg};
 use crate::gpu::Wanted;
@@ -37,8 +37,8 @@ pub(crate) fn env_line(line: &OsStr) -> Result<Option<(OsString, Option<OsString
     variable(OsStr::from_bytes(line)).map(Some)
 }
 
-/// `SRC:DST` or `SRC:DST:rw` or `SRC:DST:ro`, of any bytes. DST begins at the last `:/`; a colon that
-/// could be mistaken for one of these has a `\` before it.
+/// `SRC:DST`, `SRC:DST:rw` or `SRC:DST:ro`, of any bytes. DST begins at the last `:/`; `\:` is a colon in
+/// a path.
 pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let bytes = word.as_bytes();
@@ -65,7 +65,7 @@ pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
     let path = |bytes: &[u8]| {
         let mut path = bytes.to_vec();
         let mut index = 0;
-        // A backslash before a colon is no part of the name.
+        // A backslash before a colon is not part of the path.
         path.retain(|byte| {
             index += 1;
             *byte != b'\\' || bytes.get(index) != Some(&b':')
@@ -110,7 +110,7 @@ pub(super) fn tmpfs(word: &OsStr) -> Result<TmpfsArg, String> {
     Ok(TmpfsArg { target: target.into(), size })
 }
 
-/// `1000` or `1000:1000`; the group is the user's number if it is not given.
+/// `1000` or `1000:1000`; the default group ID is the user ID.
 pub(super) fn user(word: &OsStr) -> Result<(u32, u32), String> {
     let text = utf8(word)?;
     let (uid, gid) = text.split_once(':').unwrap_or((text, text));
@@ -188,12 +188,12 @@ pub(super) fn terminal(word: &OsStr) -> Result<Terminal, String> {
     if word.is_empty() { Ok(Terminal::Always) } else { one_of(word, &words) }
 }
 
-/// `--network`, `--ipc`: whether it is the host's.
-pub(super) fn of_host(word: &OsStr) -> Result<bool, String> {
+/// `--network`, `--ipc`: whether to share the host's.
+pub(super) fn shares_host(word: &OsStr) -> Result<bool, String> {
     one_of(word, &[("none", false), ("host", true)])
 }
 
-/// What the word stands for among these.
+/// Looks up the word in a list of alternatives.
 fn one_of<T: Copy>(word: &OsStr, words: &[(&str, T)]) -> Result<T, String> {
     let found = words.iter().find(|(known, _)| word == *known);
     found.map(|(_, value)| *value).ok_or_else(|| {
