@@ -327,7 +327,7 @@ fn names_come_from_files() {
         let words = World::shell(&["--network=host"], "echo on");
         let output = finish(start(world, &before, "", &words));
         assert_eq!((output.stdout.as_str(), output.status), ("", Some(125)), "{output:?}");
-        let reason = "error[LAUNCH]: cannot show the host's /etc/hosts: it is not a regular file; ";
+        let reason = "error[LAUNCH]: cannot show the host's /etc/hosts: not a regular file; ";
         assert!(output.stderr.starts_with(reason), "{output:?}");
     }
 }

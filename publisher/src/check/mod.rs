@@ -21,19 +21,19 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// What is checked, and by what.
+/// Parameters of a check.
 pub(crate) struct Check<'c> {
     /// The manifest.
     pub source: &'c Source,
-    /// Where it is: `/work` of every command.
+    /// Directory of the manifest: `/work` of every command.
     pub source_dir: &'c Path,
-    /// Where `build` wrote.
+    /// Output directory of `build`.
     pub out: &'c Path,
-    /// Whose archive it is.
+    /// Architecture of the archive.
     pub arch: Arch,
-    /// Runs its programs, if this machine does not.
+    /// Emulator for its programs, if this machine cannot run them.
     pub emulator: Option<&'c Emulator>,
-    /// The program.
+    /// Path of `joblet-exec`.
     pub joblet_exec: &'c Path,
     /// Whether what the commands read is recorded.
     pub record: bool,
@@ -48,7 +48,7 @@ pub(crate) struct Done {
     pub read: String,
 }
 
-/// Whether the archive of `source` for `arch` and its record are in `out`.
+/// The record of `source` if its archive for `arch` is in `out`.
 ///
 /// # Errors
 /// [`Error::File`] and [`Error::Config`] for a record that cannot be read.
@@ -110,7 +110,7 @@ fn lay_out(dir: &Path, archive: &Path, mut record: Record, arch: Arch) -> Result
             place(&pack::index_path(archive), dir)?;
         }
         artifact.download_url = name(archive);
-        // What is checked is the archive: `build` has made its frames of it.
+        // The .tar.gz is checked; `build` has generated the .tar.zst from it.
         artifact.zstd = None;
         for (number, part) in artifact.parts.iter_mut().enumerate() {
             part.download_url = name(&pack::part_path(archive, number));
@@ -122,7 +122,7 @@ fn lay_out(dir: &Path, archive: &Path, mut record: Record, arch: Arch) -> Result
     paths::write(&dir.join("registry.json"), document::render(&registry).as_bytes())
 }
 
-/// The files that `archive` is in.
+/// The files of `archive`, which may be in parts.
 fn files(archive: &Path, artifact: &Artifact) -> Vec<PathBuf> {
     match artifact.parts.len() {
         0 => vec![archive.to_owned()],
@@ -130,7 +130,7 @@ fn files(archive: &Path, artifact: &Artifact) -> Vec<PathBuf> {
     }
 }
 
-/// Gives `file` a name in `dir`, too.
+/// Links `file` into `dir`, or copies it.
 fn place(file: &Path, dir: &Path) -> Result<(), Error> {
     let target = dir.join(file.file_name().unwrap_or_default());
     if std::fs::hard_link(file, &target).is_err() {
@@ -173,14 +173,14 @@ fn run_one(
         command.env(env::JOBLET_EXEC_READS, reads);
     }
     command.args(arguments).current_dir(source_dir).stdin(Stdio::null());
-    // A job may print without end: the last of it is kept.
+    // The output may be of any length: its end is kept.
     let (status, end) = tail::run(&mut command).map_err(|error| failed(error.to_string()))?;
     if status.success() {
         return Ok(());
     }
     let reason = format!("`{}` failed ({status}):\n  {end}", words.join(" "));
     if status.code() == Some(125) {
-        return Err(failed(reason)); // joblet-exec itself: nothing is known of the runtime
+        return Err(failed(reason)); // an error of joblet-exec, not of the runtime
     }
     let runtime = match check.emulator {
         Some(_) => format!("{} ({arch})", source.directory()),

@@ -1,7 +1,7 @@
-//! qemu-user: runs programs of another architecture, if it is registered with the kernel.
+//! qemu-user: emulation of programs for another architecture, by binfmt_misc.
 //!
-//! Where the host has registered it (binfmt_misc), nothing is left to do. Elsewhere a user namespace
-//! registers it for itself alone, which Linux can do since 6.7: the host stays as it was.
+//! Where the host has not registered qemu, a user namespace registers it for itself alone (since Linux
+//! 6.7), without an effect on the host.
 
 use crate::{env, fs::paths, tree::elf_gate};
 use joblet_format::Arch;
@@ -12,16 +12,16 @@ use std::{
     process::Command,
 };
 
-/// Where it is registered.
+/// Mount point of binfmt_misc.
 const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
 
-/// Registers it in namespaces of its own and executes the remaining arguments: `$1` is the rule.
+/// Registers the rule `$1` in new namespaces and executes the remaining arguments.
 const SCRIPT: &str = r#"mount -t binfmt_misc none /proc/sys/fs/binfmt_misc && printf %s "$1" >/proc/sys/fs/binfmt_misc/register || exit 125; shift; exec "$@""#;
 
 /// A way to run programs of another architecture.
 #[derive(Debug, Clone)]
 pub(crate) struct Emulator {
-    /// The rule for the kernel; none where the host has one.
+    /// The rule to register; `None` if the host has one.
     rule: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl Emulator {
     /// Finds a way to run programs for `arch` on this machine.
     ///
     /// # Errors
-    /// What this host lacks.
+    /// The missing requirement.
     pub(crate) fn find(arch: Arch) -> Result<Self, String> {
         let name = format!("qemu-{}", machine(arch));
         let told = fs::read_to_string(Path::new(BINFMT).join(&name)).unwrap_or_default();
@@ -49,7 +49,7 @@ impl Emulator {
         Err(format!("needs {name} in binfmt_misc, or Linux 6.7 with user namespaces ({said})"))
     }
 
-    /// Runs `program`, with the words that are to follow, where programs of the other architecture run.
+    /// A command that executes `program` where programs of the other architecture can run.
     pub(crate) fn command(&self, program: &OsStr) -> Command {
         let Some(rule) = &self.rule else { return Command::new(program) };
         let mut command = Command::new("unshare");
@@ -59,7 +59,7 @@ impl Emulator {
     }
 }
 
-/// What the kernel calls it.
+/// Name of the architecture in qemu and the kernel.
 fn machine(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "x86_64",
@@ -67,21 +67,21 @@ fn machine(arch: Arch) -> &'static str {
     }
 }
 
-/// Whether a rule that the host has holds in a job's root, too, where qemu is not: `F`.
+/// Whether a rule of the host is enabled and works in a job's root, without qemu there (flag `F`).
 fn is_in_force(rule: &str) -> bool {
     let flags = rule.lines().find_map(|line| line.strip_prefix("flags:")).unwrap_or_default();
     rule.starts_with("enabled\n") && flags.contains('F')
 }
 
-/// The emulator, which must be static: it is run in a root that has other libraries than this one.
+/// Finds the emulator, which must be static: it runs in a root with other libraries.
 fn find(name: &str, path: &[PathBuf]) -> Option<PathBuf> {
     let names = [format!("{name}-static"), name.to_owned()];
     let mut all = names.iter().flat_map(|name| path.iter().map(move |dir| dir.join(name)));
     all.find(|path| paths::read(path).is_ok_and(|elf| elf_gate::is_static(&elf)))
 }
 
-/// `:name:M::magic:mask:interpreter:flags` for little-endian 64-bit programs, with or without fixed
-/// addresses. `F` opens qemu now, `P` keeps the first word of programs.
+/// The rule `:name:M::magic:mask:interpreter:flags` for little-endian 64-bit programs of types EXEC and DYN. `F`
+/// opens qemu at registration, `P` preserves argv[0].
 fn rule(arch: Arch, qemu: &Path) -> String {
     let number = match arch {
         Arch::Amd64 => 0x3e,
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_static_emulator_is_one() {
+    fn only_a_static_emulator_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = [dir.path().to_owned()];
         assert_eq!(find("qemu-none", &path), None);

@@ -1,7 +1,7 @@
-//! Bytes → a compressed blob, in blocks that all cores compress side by side.
+//! Compression of a blob, in blocks, on all cores.
 //!
-//! A block is a gzip member or a zstd frame of its own. Every reader of gzip and zstd takes them one after the
-//! other for one stream (RFC 1952, 2.2; RFC 8878, 3).
+//! A block is a gzip member or a zstd frame. Readers decode their concatenation as one stream (RFC 1952, 2.2;
+//! RFC 8878, 3).
 
 use crate::error::Error;
 use joblet_format::Checksum;
@@ -20,17 +20,17 @@ use std::{
 };
 use zstd_safe::{CCtx, CParameter};
 
-/// What a blob is compressed with.
+/// Compression of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compression {
-    /// Which every registry and engine reads.
+    /// Supported by every registry and engine.
     Gzip,
-    /// Smaller, faster to unpack, and a long time to make; engines since about 2021 read it.
+    /// Smaller, faster to unpack, slow to compress; supported by engines since about 2021.
     Zstd,
 }
 
 impl Compression {
-    /// Of a gzip member, as of our archives; of a zstd frame, as of theirs.
+    /// Compression level, as in archives of runtimes.
     fn level(self) -> i32 {
         if self == Self::Gzip { 6 } else { 19 }
     }
@@ -41,27 +41,27 @@ impl Compression {
     }
 }
 
-/// A blob in a file.
+/// Digests and size of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Blob {
-    /// SHA-256 of its bytes.
+    /// SHA-256 of the compressed bytes.
     pub digest: Checksum,
-    /// Their number.
+    /// Number of the compressed bytes.
     pub size: u64,
-    /// SHA-256 of what it unpacks to.
+    /// SHA-256 of the uncompressed bytes.
     pub diff_id: Checksum,
 }
 
-/// A block and where it goes when it is compressed.
+/// A block and the channel for the compressed block.
 type Job = (Vec<u8>, SyncSender<io::Result<Vec<u8>>>);
 
-/// Takes the bytes of a blob.
+/// A writer that splits a blob into blocks.
 pub(super) struct Blocks {
     compression: Compression,
     plain: Vec<u8>,
     hash: Sha256,
     jobs: SyncSender<Job>,
-    /// To the writer, in order: where each block will come from.
+    /// Channel to the writer: a receiver for each compressed block, in order.
     ordered: SyncSender<Receiver<io::Result<Vec<u8>>>>,
 }
 
@@ -92,7 +92,7 @@ impl Write for Blocks {
     }
 }
 
-/// Compresses what `produce` writes into `to`, with `jobs` threads. `path` is for messages.
+/// Compresses the bytes that `produce` writes to `to`, with `jobs` threads. `path` is for messages.
 ///
 /// # Errors
 /// Of `produce`; [`Error::File`].
@@ -117,7 +117,7 @@ pub(super) fn compress(
         let produced = produce(&mut blocks);
         let sent = if blocks.plain.is_empty() { Ok(()) } else { blocks.send() };
         let diff_id = Checksum::from_digest(blocks.hash.finalize().into());
-        // The threads and the writer end with what they are sent.
+        // The threads and the writer end when the channels are closed.
         drop((blocks.jobs, blocks.ordered));
         let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (digest, size) = written.map_err(Error::file("write", path))?;
@@ -144,7 +144,7 @@ fn write(
 ) -> io::Result<(Checksum, u64)> {
     let (mut hash, mut size) = (Sha256::new(), 0);
     for made in replies {
-        let Ok(made) = made.recv() else { break }; // its thread panicked; the scope does, too
+        let Ok(made) = made.recv() else { break }; // its thread panicked, and so will the scope
         let bytes = made?;
         hash.update(&bytes);
         size += bytes.len() as u64;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_no_blob() {
+    fn a_read_error_is_reported() {
         let mut file = tempfile::tempfile().unwrap();
         let (jobs, refused) =
             (NonZero::new(2).unwrap(), |_: &mut Blocks| Err(Error::Usage("no".into())));

@@ -1,4 +1,4 @@
-//! The documents of an image: configuration, manifests, indexes.
+//! The JSON documents of an image: configuration, manifests, index.
 
 use super::{
     blocks::{Blob, Compression},
@@ -12,40 +12,40 @@ use joblet_format::image::{
 use joblet_format::{Arch, Artifact};
 use std::{collections::BTreeMap, fs::File};
 
-/// What of this project's own annotations there is, behind this prefix.
+/// Prefix of this project's own annotations.
 const OURS: &str = "io.github.ehsaniara.joblet.";
 /// Media type of an SPDX document.
 const SPDX: &str = "application/spdx+json";
 
-/// What is said of a version's image, whatever the architecture.
+/// Metadata of an image, the same for all architectures.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     /// `NAME`
     pub name: String,
-    /// `VERSION`: the tag, too.
+    /// `VERSION`, which is the tag too.
     pub version: String,
-    /// One line for people.
+    /// Description in one line.
     pub description: String,
-    /// When its inputs were locked, RFC 3339.
+    /// Time at which its inputs were locked, RFC 3339.
     pub created: String,
-    /// Licences of what is inside, an SPDX expression; empty where none is known.
+    /// Licences of the content, an SPDX expression; empty if unknown.
     pub licences: String,
-    /// Where its source is, if that was said.
+    /// Address of its source, if given.
     pub source: Option<String>,
-    /// Which revision of it, if that was said.
+    /// Revision of its source, if given.
     pub revision: Option<String>,
-    /// `UID[:GID]` of its processes; none: the engine's choice, which is root.
+    /// `UID[:GID]` of its processes; `None`: the engine's default, root.
     pub user: Option<String>,
-    /// The image that it was made of, if it was.
+    /// The image that it was made from, if any.
     pub base: Option<String>,
 }
 
-/// What an image is made of, for one architecture.
+/// The image of one architecture.
 #[derive(Debug)]
 pub(crate) struct Arched {
     /// The architecture.
     pub arch: Arch,
-    /// What the record says of its archive.
+    /// The record of its archive.
     pub artifact: Artifact,
     /// Its layers.
     pub layers: Layers,
@@ -54,7 +54,7 @@ pub(crate) struct Arched {
 }
 
 impl About {
-    /// The annotations that the specification names.
+    /// Annotations defined by the OCI image specification.
     fn annotations(&self) -> BTreeMap<String, String> {
         let all = [
             ("created", Some(&self.created)),
@@ -73,7 +73,7 @@ impl About {
     }
 }
 
-/// Puts the image of one architecture into `layout`; the descriptors of its manifest and of its bill of materials.
+/// Adds the image of one architecture to `layout`. Returns descriptors of its manifest and of its bill of materials.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -117,10 +117,10 @@ pub(crate) fn image(
     Ok(all)
 }
 
-/// Puts `sbom` into `layout` as an artifact whose subject is the manifest `of`.
+/// Adds `sbom` to `layout` as an artifact whose subject is the manifest `of`.
 ///
-/// It stands in the index beside the image, for a platform that no engine has: so programs that know nothing of
-/// referrers copy it along, and take none for the image.
+/// The index lists it beside the image, for the platform unknown/unknown: so programs without support for
+/// referrers copy it too, and do not mistake it for the image.
 fn referrer(layout: &mut Layout, of: &Descriptor, sbom: Vec<u8>) -> Result<Descriptor, Error> {
     let empty = descriptor(layout.json(&Nothing {})?, media::EMPTY);
     let sbom = descriptor(layout.bytes(sbom), SPDX);
@@ -132,14 +132,14 @@ fn referrer(layout: &mut Layout, of: &Descriptor, sbom: Vec<u8>) -> Result<Descr
         ..document(media::MANIFEST)
     };
     let unknown = || "unknown".to_owned();
-    // Without `artifactType` here, which older programs would lose, and the index its digest with it.
+    // Without `artifactType`: older programs would drop it, which changes the digest of the index.
     Ok(Descriptor {
         platform: Some(Platform { architecture: unknown(), os: unknown(), variant: String::new() }),
         ..descriptor(layout.json(&manifest)?, media::MANIFEST)
     })
 }
 
-/// Puts the index of `images` into `layout`, which is then complete.
+/// Adds the index of `images` to `layout`, which is then complete.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -156,7 +156,8 @@ pub(crate) fn index(
     let mut named = descriptor(layout.json(&index)?, media::INDEX);
     let reference = format!("{}:{}", about.name, about.version);
     named.annotations.insert(REF_NAME.to_owned(), reference);
-    layout.name(&Document { manifests: Some(vec![named.clone()]), ..document(media::INDEX) })?;
+    layout
+        .set_index(&Document { manifests: Some(vec![named.clone()]), ..document(media::INDEX) })?;
     Ok(named)
 }
 

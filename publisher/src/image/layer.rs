@@ -1,8 +1,8 @@
-//! The archive of a runtime → the layers of its image.
+//! Conversion of a runtime's archive to the layers of its image.
 //!
-//! What `isolated/` holds is at the root, and beside it the empty directories that a sandbox of `joblet-exec` has
-//! anyway and an engine cannot make in a read-only root. Where a runtime has more than Debian packages, those
-//! are a layer of their own below the rest: versions that differ in wheels alone share it.
+//! The content of `isolated/` becomes the root, with the empty directories that a sandbox of `joblet-exec` adds
+//! and that an engine cannot create in a read-only root. If a runtime contains more than Debian packages, these are
+//! a lower layer of their own: versions that differ only in wheels share it.
 
 use super::blocks::{Blob, Blocks, Compression, compress};
 use crate::error::Error;
@@ -18,22 +18,23 @@ use std::{
     path::Path,
 };
 
-/// Directories of every image, where the runtime does not have them.
-const PLACES: [&str; 9] = ["dev", "home", "proc", "root", "run", "sys", "tmp", "var/tmp", "work"];
+/// Directories added to every image.
+const DIRECTORIES: [&str; 9] =
+    ["dev", "home", "proc", "root", "run", "sys", "tmp", "var/tmp", "work"];
 
-/// An image's layers, the lowest first, and the runtime's configuration.
+/// The layers of an image, the lowest first, and the runtime's configuration.
 #[derive(Debug)]
 pub(crate) struct Layers {
-    /// Each in its file.
+    /// Blobs, each in a file.
     pub blobs: Vec<(Blob, File)>,
     /// `runtime.yml`.
     pub config: RuntimeYml,
-    /// The shell that the runtime has: `bash`, or else `sh`.
+    /// The shell of the runtime: `bash`, or else `sh`.
     pub shell: Option<&'static str>,
 }
 
-/// Makes the layers of `archive`, a `.tar.gz` of ours that was verified; `name` is for messages. The paths in `base`
-/// are the lower layer; without any there is one layer. Files are made in `dir`.
+/// Makes the layers of `archive`, a verified `.tar.gz` of this program; `name` is for messages. The paths in `base`
+/// are the lower layer; if it is empty there is one layer. Files are created in `dir`.
 ///
 /// # Errors
 /// [`Error::Archive`] if it is not an archive of a runtime; [`Error::File`].
@@ -67,7 +68,7 @@ pub(crate) fn layers(
     Ok(Layers { blobs, config, shell: found.shell })
 }
 
-/// What was seen on the way.
+/// Properties of the archive found while it is read.
 #[derive(Default)]
 struct Found {
     runtime_yml: Vec<u8>,
@@ -77,12 +78,12 @@ struct Found {
 /// A layer that is being written.
 struct Layer<'b> {
     to: &'b mut Blocks,
-    /// Its directories.
+    /// Directories written so far.
     made: BTreeSet<String>,
 }
 
 impl Layer<'_> {
-    /// The directories above `path`, which no layer leaves out: a reader would make up their modes.
+    /// Writes the missing directories above `path`: without an entry, their modes would be up to the reader.
     fn parents(&mut self, path: &str) -> io::Result<()> {
         path.match_indices('/').try_for_each(|(at, _)| self.directory(&path[..at]))
     }
@@ -100,7 +101,7 @@ impl Layer<'_> {
     }
 }
 
-/// Copies the entries that are `wanted`; directories without entries of their own go into the `top` layer.
+/// Copies the `wanted` entries; empty directories are in the `top` layer.
 fn copy(
     source: impl Read,
     top: bool,
@@ -149,7 +150,7 @@ fn copy(
         }
     }
     if top {
-        for place in PLACES.into_iter().filter(|place| !all.contains(*place)) {
+        for place in DIRECTORIES.into_iter().filter(|place| !all.contains(*place)) {
             layer.parents(place)?;
             layer.directory(place)?;
         }

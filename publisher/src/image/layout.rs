@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! oci-layout            {"imageLayoutVersion":"1.0.0"}
-//! index.json            which images there are, by tag
-//! blobs/sha256/HEX      everything else, under its SHA-256
+//! index.json            the images, by tag
+//! blobs/sha256/HEX      everything else, by its SHA-256
 //! ```
 
 use crate::{error::Error, fs::paths};
@@ -19,10 +19,10 @@ use std::{
     path::Path,
 };
 
-/// The file that makes a directory a layout. Part of the format.
-const MARK: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+/// Content of the file `oci-layout`. Part of the format.
+const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// A layout that is being put together: files by their paths in it.
+/// A layout under construction: files by their paths in it.
 #[derive(Debug, Default)]
 pub(crate) struct Layout(BTreeMap<String, Node>);
 
@@ -33,19 +33,19 @@ enum Node {
 }
 
 impl Layout {
-    /// An empty one.
+    /// An empty layout.
     pub(crate) fn new() -> Self {
-        Self([("oci-layout".to_owned(), Node::Bytes(MARK.into()))].into())
+        Self([("oci-layout".to_owned(), Node::Bytes(OCI_LAYOUT.into()))].into())
     }
 
-    /// Adds a blob; its digest and length.
+    /// Adds a blob; returns its digest and length.
     pub(crate) fn bytes(&mut self, bytes: Vec<u8>) -> (Checksum, u64) {
         let (digest, size) = (Checksum::from_digest(Sha256::digest(&bytes).into()), bytes.len());
         self.0.insert(blob(digest), Node::Bytes(bytes));
         (digest, size as u64)
     }
 
-    /// Adds a document as a blob; its digest and length.
+    /// Adds a document as a blob; returns its digest and length.
     ///
     /// # Errors
     /// [`Error::File`] if it is not JSON.
@@ -63,19 +63,19 @@ impl Layout {
         Ok(())
     }
 
-    /// Says which images there are: `index.json`.
+    /// Sets `index.json`.
     ///
     /// # Errors
     /// As [`Layout::json`].
-    pub(crate) fn name(&mut self, index: &Document) -> Result<(), Error> {
+    pub(crate) fn set_index(&mut self, index: &Document) -> Result<(), Error> {
         self.0.insert("index.json".to_owned(), Node::Bytes(json(index)?));
         Ok(())
     }
 
-    /// Writes the directory `target`, which appears whole.
+    /// Writes the directory `target` atomically.
     ///
     /// # Errors
-    /// [`Error::Usage`] if something is there; [`Error::File`].
+    /// [`Error::Usage`] if it exists; [`Error::File`].
     pub(crate) fn write_directory(self, target: &Path) -> Result<(), Error> {
         if fs::symlink_metadata(target).is_ok() {
             let target = target.display();
@@ -96,12 +96,12 @@ impl Layout {
         }
         let staged = staged.keep();
         fs::rename(&staged, target).map_err(failed).inspect_err(|_| {
-            // Nothing half-written stays.
+            // The incomplete directory is removed.
             _ = fs::remove_dir_all(&staged);
         })
     }
 
-    /// Writes the tar file `target`, which appears whole.
+    /// Writes the tar file `target` atomically.
     ///
     /// # Errors
     /// [`Error::File`].

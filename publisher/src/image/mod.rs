@@ -1,12 +1,12 @@
-//! A packed archive → an OCI image: one or two layers for each architecture, under one index.
+//! Conversion of packed archives to an OCI image: one or two layers for each architecture, and an index.
 //!
 //! In: archives of a version, its record and the files beside it. Out: a layout, as a directory or as one file.
 //!
 //! archive → layers ([`layer`]), compressed in blocks on all cores ([`blocks`]) → configuration and manifests
 //! ([`describe`]) → the layout ([`layout`]).
 //!
-//! Every byte depends on the archives, on the record's lists and on the pinned compressors alone: not on who
-//! makes the image, when, or with how many threads.
+//! Reproducible: every byte depends on the archives, on the record's lists and on the pinned compressors only, not
+//! on user, time or number of threads.
 
 mod blocks;
 mod describe;
