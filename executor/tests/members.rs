@@ -267,7 +267,7 @@ fn hostile_indexes_are_refused() {
 fn members_that_unpack_to_something_else_are_refused() {
     let headers = "tar header does not match the index";
     let zeros = "non-zero padding";
-    let content = "it does not unpack to what the index promises";
+    let content = "its content does not match the index";
     let refused = |edit: &dyn Fn(&mut Packed), message: &str| {
         let mut world = World::new();
         let mut packed = pack("demo-1.0.0", runtime("demo", "1.0.0", vec![]), 512);

@@ -138,10 +138,10 @@ fn frames_and_tables_that_lie_are_refused() {
             let hidden = [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7][..], &files[1]].concat();
             put(files, frames, hidden);
         }),
-        (14, "frame 1: it does not unpack to what the index promises", |files, frames| {
+        (14, "frame 1: its content does not match the index", |files, frames| {
             put(files, frames, zstd(&vec![0; 1 << 30]));
         }),
-        (14, "frame 1: it does not unpack to what the index promises", |files, frames| {
+        (14, "frame 1: its content does not match the index", |files, frames| {
             put(files, frames, zstd(b"short"));
         }),
         (14, "tar header does not match the index", |files, frames| {

@@ -1,41 +1,41 @@
-//! Messages of FUSE as linux/fuse.h has them, protocol 7.31: what a read-only file system is asked, and what
-//! it answers. Numbers are the machine's own; every structure is a multiple of eight bytes.
+//! Messages of FUSE, linux/fuse.h, protocol 7.31: requests to a read-only file system, and replies. Numbers are in
+//! native byte order; the size of every structure is a multiple of eight bytes.
 
 use rustix::io::Errno;
 
-/// Largest message that is read, in bytes; requests that carry data are none of these.
+/// Maximum size of a request, in bytes; none of these carries file content.
 pub(super) const MAX_REQUEST: usize = 64 << 10;
 /// Length of `struct fuse_out_header`, in bytes.
 pub(super) const HEADER: usize = 16;
-/// Most that is read at once, in bytes: 256 pages.
+/// Maximum size of a read, in bytes: 256 pages.
 pub(super) const MAX_READ: u32 = 1 << 20;
-/// The node of the top directory. Part of the protocol.
+/// Node ID of the root directory. Part of the protocol.
 pub(super) const ROOT: u64 = 1;
 
-/// For how long names and attributes are valid, in seconds: nothing of a runtime ever changes.
+/// Validity of cached names and attributes, in seconds: a runtime never changes.
 const FOREVER: u64 = 1 << 30;
-/// The protocol's version. The newer side speaks as the older one does.
+/// Version of the protocol. Both sides use the older one.
 const MAJOR: u32 = 7;
 const MINOR: u32 = 31;
-/// Oldest minor version that has what is used here: Linux 5.4.
+/// Oldest supported minor version: Linux 5.4.
 const OLDEST: u32 = 31;
 
 /// Flags of `FUSE_INIT`, as in linux/fuse.h.
 mod flag {
-    /// Reads of one file at once, and by the kernel ahead of the program.
+    /// Concurrent reads of one file, and readahead.
     pub(super) const ASYNC_READ: u32 = 1 << 0;
-    /// Names with their attributes, where a program looks at all of them.
+    /// Directory entries with attributes, if the program reads all of them.
     pub(super) const DO_READDIRPLUS: u32 = 1 << 13;
     pub(super) const READDIRPLUS_AUTO: u32 = 1 << 14;
-    /// No message for opening a file: it is enough to read it.
+    /// No request for opening a file.
     pub(super) const NO_OPEN_SUPPORT: u32 = 1 << 17;
-    /// Names of one directory at once.
+    /// Concurrent lookups in one directory.
     pub(super) const PARALLEL_DIROPS: u32 = 1 << 18;
     /// Reads of more than 32 pages.
     pub(super) const MAX_PAGES: u32 = 1 << 22;
-    /// Targets of links are kept.
+    /// Caching of symlinks' targets.
     pub(super) const CACHE_SYMLINKS: u32 = 1 << 23;
-    /// No message for opening a directory.
+    /// No request for opening a directory.
     pub(super) const NO_OPENDIR_SUPPORT: u32 = 1 << 24;
 
     pub(super) const ALL: u32 = ASYNC_READ
@@ -48,39 +48,39 @@ mod flag {
         | NO_OPENDIR_SUPPORT;
 }
 
-/// What the kernel asks.
+/// A request of the kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request<'m> {
-    /// `FUSE_INIT`: which version it speaks, what it can, and how much it reads ahead, in bytes.
+    /// `FUSE_INIT`: minor version, flags, and maximum readahead in bytes.
     Init { minor: u32, flags: u32, readahead: u32 },
-    /// `FUSE_LOOKUP`: what has this name in a directory.
+    /// `FUSE_LOOKUP` of this name in a directory.
     Lookup(&'m [u8]),
     /// `FUSE_GETATTR`.
     Attributes,
     /// `FUSE_READLINK`.
     Link,
-    /// `FUSE_READ`: so many bytes, from there.
+    /// `FUSE_READ` of `size` bytes from `offset`.
     Read { offset: u64, size: u32 },
-    /// `FUSE_READDIR`, or `FUSE_READDIRPLUS`: entries behind the first `offset`, in so many bytes.
+    /// `FUSE_READDIR`, or `FUSE_READDIRPLUS` if `plus`: entries from the index `offset` on, in at most `size` bytes.
     Names { offset: u64, size: u32, plus: bool },
     /// `FUSE_STATFS`.
     FileSystem,
-    /// `FUSE_INTERRUPT`: who waits for the answer to this one waits no more.
+    /// `FUSE_INTERRUPT` of the request with this number.
     Interrupt(u64),
-    /// `FUSE_FORGET` and `FUSE_BATCH_FORGET`: nothing to do, and no answer.
+    /// `FUSE_FORGET` and `FUSE_BATCH_FORGET`: nothing to do, no reply.
     Forget,
     /// `FUSE_RELEASE`, `FUSE_RELEASEDIR`, `FUSE_DESTROY`: nothing to do.
     Nothing,
-    /// Anything else, which the kernel does without.
+    /// Any other request, which is not supported.
     Other,
 }
 
-/// A message of the kernel.
+/// A request with its header.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message<'m> {
-    /// Its number, which the answer has.
+    /// Its number, which the reply repeats.
     pub(super) unique: u64,
-    /// What it is about.
+    /// The node ID.
     pub(super) node: u64,
     pub(super) request: Request<'m>,
 }
@@ -94,11 +94,11 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 impl<'m> Message<'m> {
-    /// Reads `struct fuse_in_header` and what follows it; nothing if that is not a message.
+    /// Parses `struct fuse_in_header` and the body; `None` if it is invalid.
     pub(super) fn parse(bytes: &'m [u8]) -> Option<Self> {
         let (operation, unique, node) = (u32_at(bytes, 4)?, u64_at(bytes, 8)?, u64_at(bytes, 16)?);
         let body = bytes.get(40..)?;
-        // `struct fuse_read_in`: file handle, offset, size.
+        // `struct fuse_read_in`: file handle (ignored), offset, size.
         let stretch = || Some((u64_at(body, 8)?, u32_at(body, 16)?));
         let request = match operation {
             1 => Request::Lookup(body.split(|byte| *byte == 0).next().unwrap_or_default()),
@@ -127,33 +127,33 @@ impl<'m> Message<'m> {
     }
 }
 
-/// An answer that is being written: a header, and what follows it.
+/// A reply under construction: header and body.
 #[derive(Debug)]
 pub(super) struct Answer(Vec<u8>);
 
 impl Answer {
-    /// The answer to the message `unique`.
+    /// An empty reply to the request `unique`.
     pub(super) fn to(unique: u64) -> Self {
         let mut bytes = vec![0; HEADER];
         bytes[8..].copy_from_slice(&unique.to_ne_bytes());
         Self(bytes)
     }
 
-    /// The answer that something is not done, and why.
+    /// An error reply.
     pub(super) fn refused(unique: u64, errno: Errno) -> Vec<u8> {
         let mut answer = Self::to(unique);
         answer.0[4..8].copy_from_slice(&(-errno.raw_os_error()).to_ne_bytes());
         answer.done()
     }
 
-    /// Its bytes.
+    /// The bytes of the reply, with the length in its header.
     pub(super) fn done(mut self) -> Vec<u8> {
         let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
         self.0[..4].copy_from_slice(&length.to_ne_bytes());
         self.0
     }
 
-    /// How much follows its header, in bytes.
+    /// Length of its body, in bytes.
     pub(super) fn length(&self) -> usize {
         self.0.len() - HEADER
     }
@@ -166,12 +166,12 @@ impl Answer {
         self.0.extend(numbers.iter().flat_map(|number| number.to_ne_bytes()));
     }
 
-    /// Bytes as they are.
+    /// Appends bytes.
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
 
-    /// `length` bytes that `read` fills; how many it did.
+    /// Appends at most `length` bytes, filled by `read`; returns their number.
     pub(super) fn filled(
         &mut self,
         length: usize,
@@ -183,14 +183,14 @@ impl Answer {
         Ok(())
     }
 
-    /// `struct fuse_init_out`; nothing where the kernel is too old.
+    /// Appends `struct fuse_init_out`; `None` if the kernel is too old.
     pub(super) fn init(&mut self, minor: u32, flags: u32, readahead: u32) -> Option<()> {
         if minor < OLDEST {
             return None;
         }
         self.u32s(&[MAJOR, MINOR, readahead, flags & flag::ALL]);
-        // At once in the background 64, and congested from 48 on; then what may be written, at least a page;
-        // times in nanoseconds; pages of a read.
+        // max_background, congestion_threshold, max_write (at least a page), time_gran in nanoseconds,
+        // max_pages.
         let (background, congested) = (64_u16, 48_u16);
         self.bytes(&background.to_ne_bytes());
         self.bytes(&congested.to_ne_bytes());
@@ -199,20 +199,20 @@ impl Answer {
         Some(())
     }
 
-    /// `struct fuse_attr_out`.
+    /// Appends `struct fuse_attr_out`.
     pub(super) fn attributes(&mut self, attributes: &Attributes) {
         self.u64s(&[FOREVER, 0]);
         self.attr(attributes);
     }
 
-    /// `struct fuse_entry_out`; of a name that is nothing's if there are none.
+    /// Appends `struct fuse_entry_out`; without attributes, a negative entry.
     pub(super) fn entry(&mut self, attributes: Option<&Attributes>) {
         let node = attributes.map_or(0, |attributes| attributes.node);
         self.u64s(&[node, 0, FOREVER, FOREVER, 0]);
         self.attr(attributes.unwrap_or(&Attributes::default()));
     }
 
-    /// `struct fuse_attr`.
+    /// Appends `struct fuse_attr`.
     fn attr(&mut self, attributes: &Attributes) {
         let Attributes { node, size, mtime, mode, links, uid, gid } = *attributes;
         self.u64s(&[node, size, size.div_ceil(512), mtime, mtime, mtime]);
@@ -242,7 +242,7 @@ impl Answer {
         true
     }
 
-    /// `struct fuse_kstatfs` of a file system that is full: `bytes` in so many `files`.
+    /// Appends `struct fuse_kstatfs` of a full file system with `bytes` in `files`.
     pub(super) fn file_system(&mut self, bytes: u64, files: u64) {
         self.u64s(&[bytes.div_ceil(4096), 0, 0, files, 0]);
         self.u32s(&[4096, 255, 4096]);
@@ -250,13 +250,13 @@ impl Answer {
     }
 }
 
-/// What stat(2) says of a node.
+/// Attributes of a node, as in stat(2).
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Attributes {
     pub(super) node: u64,
-    /// In bytes.
+    /// Size, in bytes.
     pub(super) size: u64,
-    /// In seconds since 1970; of all its times.
+    /// All of its timestamps, in seconds since 1970.
     pub(super) mtime: u64,
     /// Type and permissions.
     pub(super) mode: u32,
@@ -280,7 +280,7 @@ mod tests {
 
     /// SEC-F07
     #[test]
-    fn messages_are_read_as_the_header_has_them() {
+    fn requests_are_parsed_as_in_linux_fuse_h() {
         let mut read = Vec::new();
         read.extend([1_u64, 4096].iter().flat_map(|number| number.to_ne_bytes()));
         read.extend([300_u32, 0].iter().flat_map(|number| number.to_ne_bytes()));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_the_lengths_that_the_kernel_requires() {
+    fn replies_have_the_lengths_that_the_kernel_requires() {
         let length = |fill: &dyn Fn(&mut Answer)| {
             let mut answer = Answer::to(1);
             fill(&mut answer);

@@ -1,4 +1,4 @@
-//! The entries of an index as nodes of a file system: which is in which, and what stat(2) says of each. Pure.
+//! The entries of an index as nodes of a file system, with names and attributes. No I/O.
 
 use super::protocol::{Attributes, ROOT};
 use crate::runtime::Source;
@@ -6,34 +6,34 @@ use joblet_format::index::{Body, Entry, Index};
 use joblet_format::ustar::MTIME;
 use rustix::io::Errno;
 
-/// Permissions of directories, links and files, as an installation gives them.
+/// Modes of directories, symlinks and files, as set by an installation.
 const DIRECTORY: u32 = 0o040_755;
 const SYMLINK: u32 = 0o120_777;
 const FILE: u32 = 0o100_644;
 const EXECUTABLE: u32 = 0o100_755;
-/// Most links that are followed on the way to one file, as in the kernel.
+/// Maximum number of symlinks followed to resolve a path, as in Linux.
 const MAX_LINKS: u32 = 40;
 
-/// A tree. A node's number is its entry's, counted from [`ROOT`].
+/// A tree. The node ID of an entry is its index plus [`ROOT`].
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
     index: &'a Index,
-    /// The directory that each entry is in; the top one is in itself.
+    /// Parent of each entry; the root is its own parent.
     parents: Vec<usize>,
-    /// The entries of all directories, one after the other, and where those of each begin.
+    /// The entries of all directories, concatenated, and the offset of each directory's entries.
     children: Vec<usize>,
     starts: Vec<usize>,
     owner: (u32, u32),
 }
 
 impl<'a> Tree<'a> {
-    /// The tree of `index`, whose files are `owner`'s.
+    /// The tree of `index`, whose files belong to `owner`.
     pub(super) fn new(index: &'a Index, owner: (u32, u32)) -> Self {
         let entries = index.entries();
         let (mut parents, mut open): (Vec<usize>, Vec<usize>) = (Vec::new(), Vec::new());
         for (number, entry) in entries.iter().enumerate() {
             let above = entry.path.rsplit_once('/').map_or("", |(above, _)| above);
-            // The last directory whose path it is: a directory is followed by all that is in it.
+            // The innermost open directory with this path: a directory precedes its entries.
             while open.last().is_some_and(|last| *last > 0 && entries[*last].path != above) {
                 open.pop();
             }
@@ -57,18 +57,18 @@ impl<'a> Tree<'a> {
         Self { index, parents, children, starts, owner }
     }
 
-    /// The number of the entry that is the node.
+    /// The index of a node's entry.
     pub(super) fn entry_of(&self, node: u64) -> Result<usize, Errno> {
         let number = node.checked_sub(ROOT).and_then(|number| usize::try_from(number).ok());
         number.filter(|number| *number < self.parents.len()).ok_or(Errno::STALE)
     }
 
-    /// How many nodes there are.
+    /// Number of nodes.
     pub(super) fn count(&self) -> u64 {
         self.parents.len() as u64
     }
 
-    /// Sum of the lengths of its files, in bytes.
+    /// Total size of its files, in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.index.unpacked_size()
     }
@@ -78,7 +78,7 @@ impl<'a> Tree<'a> {
         matches!(self.entry(number).body, Body::File { .. })
     }
 
-    /// An entry.
+    /// The entry with this index.
     pub(super) fn entry(&self, number: usize) -> &'a Entry {
         &self.index.entries()[number]
     }
@@ -89,24 +89,24 @@ impl<'a> Tree<'a> {
         path.rsplit_once('/').map_or(path, |(_, name)| name)
     }
 
-    /// What is in a directory, in the order of names.
+    /// The entries of a directory, in the order of names.
     pub(super) fn children(&self, number: usize) -> &[usize] {
         &self.children[self.starts[number]..self.starts[number + 1]]
     }
 
-    /// The directory that an entry is in.
+    /// The parent of an entry.
     pub(super) fn parent(&self, number: usize) -> usize {
         self.parents[number]
     }
 
-    /// What has the name in a directory.
+    /// Finds a name in a directory.
     pub(super) fn lookup(&self, number: usize, name: &[u8]) -> Option<usize> {
         let all = self.children(number);
         let found = all.binary_search_by(|child| self.name(*child).as_bytes().cmp(name));
         found.ok().map(|at| all[at])
     }
 
-    /// What stat(2) says of an entry.
+    /// The attributes of an entry.
     pub(super) fn attributes(&self, number: usize) -> Attributes {
         let (mode, size, links) = match &self.entry(number).body {
             Body::Directory => {
@@ -122,10 +122,10 @@ impl<'a> Tree<'a> {
         Attributes { node: number as u64 + ROOT, size, mtime: MTIME, mode, links, uid, gid }
     }
 
-    /// What is at `path`, behind links inside the tree: as [`crate::runtime::load_open`] finds it.
+    /// Resolves `path` within the tree, like [`crate::runtime::load_open`].
     ///
     /// # Errors
-    /// `EXDEV` if it leads out of the tree, `ELOOP`, `ENOTDIR`.
+    /// `EXDEV` if a symlink leads out of the tree, `ELOOP`, `ENOTDIR`.
     pub(super) fn source(&self, path: &str, look_inside: bool) -> Result<Source, Errno> {
         let (mut at, mut links) = (0, 0);
         let mut rest: Vec<&str> = path.rsplit('/').collect();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_found_as_on_a_disk() {
+    fn sources_are_resolved_as_on_disk() {
         let index = index();
         let tree = Tree::new(&index, (0, 0));
         for (path, want) in [

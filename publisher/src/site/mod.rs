@@ -1,9 +1,9 @@
-//! The static site of a registry: pages for people, written beside `registry.json`.
+//! The static site of a registry: HTML pages, written beside `registry.json`.
 //!
 //! In: records, `registry.json` and templates. Out: a directory of static files.
 //!
 //! The site is a pure function of registry, records and templates: no clock, no randomness, sorted.
-//! Equal inputs give equal bytes, and a file that is already right is not written again.
+//! Equal inputs give equal bytes, and unchanged files are not written again.
 //!
 //! ```text
 //! index.html  get-started.html  why.html  figures.html  host-your-own.html  format.html  404.html
@@ -13,8 +13,8 @@
 //! assets/{joblet.HASH.css,joblet.HASH.js,icon.HASH.svg}  .site-manifest
 //! ```
 //!
-//! Links are relative, so the site works below any path and from a local directory. Beside the page of
-//! a version is its record with its files, beside that of a runtime a list of its versions.
+//! Links are relative, so the site works below any path and from a local directory. The page of a version has its
+//! record and the record's files beside it, that of a runtime a list of its versions.
 
 mod output;
 mod registry_name;
@@ -35,7 +35,7 @@ use std::{collections::BTreeMap, path::Path};
 use template::{Sources, Theme};
 use view::Catalogue;
 
-/// What [`write()`] did.
+/// Result of [`write()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Summary {
     /// Number of files the site consists of.
@@ -64,7 +64,7 @@ enum Page<'a> {
     Search,
     Changelog,
     Yanked,
-    /// Of one runtime, or of all.
+    /// The feed of one runtime, or of all.
     Feed(Option<&'a RuntimeName>),
     Runtime(&'a RuntimeName),
     RuntimeFile(&'a RuntimeName),
@@ -74,14 +74,14 @@ enum Page<'a> {
     Beside(&'a Record, &'a str, IndexFile),
 }
 
-/// What every template gets.
+/// Values for every template.
 #[derive(Serialize)]
 struct Context<'a, T> {
-    /// The way from the page to the site's root: empty, or `../` repeated.
+    /// Relative path from the page to the site's root: empty, or `../` repeated.
     root: &'static str,
     /// Path of the page below the root.
     path: &'a str,
-    /// What commands say of the registry that the page belongs to.
+    /// Name of the registry, for commands on the page.
     registry: &'a RegistryName,
     page: T,
 }
@@ -93,8 +93,8 @@ struct Context<'a, T> {
 /// written here, but the pages link to it at the root of the site.
 ///
 /// # Errors
-/// A template of `source` that does not work, a file beside a record that is not what the record
-/// says, or a file that cannot be read or written.
+/// An invalid template of `source`, a file beside a record that does not match the record, or a file that cannot be
+/// read or written.
 pub fn write(
     registry: &Registry,
     records: &[Record],
@@ -111,20 +111,20 @@ pub fn write(
     )
 }
 
-/// Where a site comes from, and what it is called.
+/// Sources and name of a site.
 pub(crate) struct Options<'a> {
     /// The directory of the records.
     pub(crate) place: &'a Path,
     /// The directory of templates and assets.
     pub(crate) source: &'a Path,
-    /// What programs call the registry, `owner/repo` or an address; found out where it is not given.
+    /// Name of the registry in commands, `owner/repo` or an address; derived from the archives' addresses if not given.
     pub(crate) registry: Option<&'a str>,
-    /// What the last refresh found, if there was one.
+    /// `freshness.json`, if there is one.
     pub(crate) freshness: Option<&'a Freshness>,
 }
 
-/// As [`write()`], with a question that is asked before the first file changes, while it is found out
-/// which pages differ. An error is the answer that nothing may. `address` is where visitors find the registry.
+/// [`write()`] with a check, `permit`, which runs in parallel to the comparison of pages and must succeed before the first
+/// file is changed.
 pub(crate) fn write_if(
     permit: &Permit,
     registry: &Registry,
@@ -145,7 +145,7 @@ pub(crate) fn write_if(
     site.output.finish(done.into_iter().flatten().collect())
 }
 
-/// What every page is made from, and where it goes.
+/// Inputs and output of all pages.
 struct Site<'a> {
     catalogue: &'a Catalogue<'a>,
     place: &'a Path,
@@ -154,14 +154,14 @@ struct Site<'a> {
     registry: RegistryName,
 }
 
-/// What is made in one go.
+/// A part of the site that is generated at once.
 enum Part<'a> {
     Page(Page<'a>),
-    /// All pages of a runtime, which are made from its releases and their records alone.
+    /// All pages of a runtime, which depend only on its releases and their records.
     Runtime(&'a RuntimeName, &'a BTreeMap<Version, Release>),
 }
 
-/// The whole site. Lists come after what they list, so that links are seldom dangling.
+/// The parts of the site. Lists come after the listed pages, so that links are rarely dangling.
 fn parts<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Part<'a>> {
     let assets = sources.assets().map(|(path, text)| Page::Asset { path, text });
     let schemas = template::SCHEMAS.map(|(name, text)| Page::Schema { name, text });
@@ -201,7 +201,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Every file about one runtime.
+/// All files of one runtime.
 fn pages<'a>(
     name: &'a RuntimeName,
     releases: &'a BTreeMap<Version, Release>,
@@ -219,7 +219,7 @@ fn pages<'a>(
 }
 
 impl Page<'_> {
-    /// Where the page goes, below the root of the site.
+    /// Path of the page below the root of the site.
     fn path(&self) -> String {
         match self {
             Self::Asset { path, .. } | Self::Plain { path } => (*path).to_owned(),
@@ -291,7 +291,7 @@ impl Page<'_> {
     }
 }
 
-/// Where a page goes and what renders it.
+/// Output and template of a page.
 struct Put<'a> {
     theme: &'a Theme<'a>,
     output: &'a Output<'a>,
@@ -305,7 +305,7 @@ impl Put<'_> {
         self.completed(template, page, |_| Ok(()))
     }
 
-    /// A page of which a part is costly, and determined by the rest of it: made only if it is needed.
+    /// Writes a page with a costly part that the rest determines: computed only if the page has changed.
     fn completed<T: Serialize>(
         &self,
         template: &'static str,

@@ -1,4 +1,4 @@
-//! The directory a site is written to.
+//! The output directory of a site.
 
 use super::Summary;
 use crate::{
@@ -17,10 +17,10 @@ use std::{
 /// Name of the manifest. Part of its format, with [`HEADER`].
 const MANIFEST: &str = ".site-manifest";
 
-/// First line of a manifest; one that begins otherwise is ignored.
+/// First line of a manifest; a manifest with another one is ignored.
 const HEADER: &str = "joblet-site 1";
 
-/// The site's directory, and what an earlier run left there.
+/// The site's directory, with the manifest of an earlier run.
 ///
 /// The manifest `.site-manifest` lists every generated file, one a line, sorted by path:
 ///
@@ -29,26 +29,26 @@ const HEADER: &str = "joblet-site 1";
 /// KEY SIZE PATH
 /// ```
 ///
-/// KEY is a digest of all that a file is made from, SIZE its length in bytes. A file whose key and
-/// length are unchanged is neither rendered nor written. A file that an earlier run listed and this
-/// one does not make is removed; files that no manifest lists are never removed. A PATH that ends in
-/// `/` stands for the files below it: KEY is of all that they are made from, SIZE is their number.
+/// KEY is a digest of all inputs of a file, SIZE its length in bytes. A file whose key and length are
+/// unchanged is neither rendered nor written. A file that was listed by an earlier run and is not part of the
+/// site any more is removed; unlisted files are never removed. A PATH that ends in `/` stands for the
+/// files below it: KEY is a digest of all of their inputs, SIZE is their number.
 ///
-/// Before the first file changes, the manifest is written with all files that may come to exist and
-/// the key `-` on each: a run that is killed leaves no file unlisted, and none that is trusted.
+/// Before the first file is changed, a manifest is written with all files that may be created and the key
+/// `-` for each: a killed run leaves no unlisted file, and no file that is considered unchanged.
 pub(super) struct Output<'p> {
     directory: PathBuf,
     permit: &'p Permit<'p>,
     before: Manifest,
     coming: &'p Coming<'p>,
-    /// Whether files may change now, and the pending manifest is written.
+    /// Whether changes are permitted, and the pending manifest is written.
     announced: Mutex<bool>,
 }
 
-/// Lists files of the site that is made now, each at least once.
+/// Lists the files of the new site, each at least once.
 pub(super) type Coming<'p> = dyn Fn() -> Vec<String> + Sync + 'p;
 
-/// Whether files may change; asked again where the answer was an error.
+/// Checks whether files may be changed; called again after an error.
 pub(super) type Permit<'p> = dyn Fn() -> Result<(), Error> + Sync + 'p;
 
 type Manifest = BTreeMap<String, PageRecord>;
@@ -59,7 +59,7 @@ struct PageRecord {
     size: u64,
 }
 
-/// A file that is as it should be.
+/// An up-to-date file.
 pub(super) struct Done {
     path: String,
     entry: PageRecord,
@@ -67,7 +67,7 @@ pub(super) struct Done {
 }
 
 impl<'p> Output<'p> {
-    /// Opens `directory` (made with the first file) for a site that consists of the files `coming`.
+    /// Opens `directory` (created with the first file) for a site of the files `coming`.
     pub(super) fn open(
         directory: &Path,
         permit: &'p Permit<'p>,
@@ -78,8 +78,8 @@ impl<'p> Output<'p> {
         Ok(Self { directory, permit, before, coming, announced })
     }
 
-    /// The files below `directory`, which ends in `/`, if all of them are as an earlier run left them
-    /// that made them from the same.
+    /// The files below `directory`, which ends in `/`, if an earlier run made all of them from the same inputs and they are
+    /// unchanged.
     pub(super) fn unchanged(&self, directory: &str, key: &str) -> Option<Vec<Done>> {
         let listed = self.before.range::<str, _>((Included(directory), Unbounded));
         let listed: Vec<_> = listed.take_while(|(path, _)| path.starts_with(directory)).collect();
@@ -94,20 +94,20 @@ impl<'p> Output<'p> {
         (same && files.iter().all(there)).then(|| listed.iter().map(done).collect())
     }
 
-    /// Adds to `files` what they are together: all that is below `directory`, made from `key`.
+    /// Adds the entry of `directory` to `files`, which are all files below it, with the key `key`.
     pub(super) fn whole(directory: String, key: String, mut files: Vec<Done>) -> Vec<Done> {
         let entry = PageRecord { key, size: files.len() as u64 };
         files.push(Done { path: directory, entry, written: false });
         files
     }
 
-    /// Whether a regular file of that length is there.
+    /// Whether `path` is a regular file of that length.
     fn has(&self, path: &str, entry: &PageRecord) -> bool {
         let metadata = fs::symlink_metadata(self.directory.join(path));
         metadata.is_ok_and(|metadata| metadata.is_file() && metadata.len() == entry.size)
     }
 
-    /// Sees to it that `path` holds what `render` makes, which is wholly determined by `key`.
+    /// Writes the output of `render`, which `key` determines, to `path`, unless it is up to date.
     pub(super) fn put(
         &self,
         path: &str,
@@ -126,7 +126,7 @@ impl<'p> Output<'p> {
         Ok(Done { path: path.to_owned(), entry, written })
     }
 
-    /// Asks whether files may change, and writes the pending manifest: once, before the first change.
+    /// Checks whether files may be changed, and writes the pending manifest: once, before the first change.
     fn announce(&self) -> Result<(), Error> {
         let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         if !*announced {
@@ -140,7 +140,7 @@ impl<'p> Output<'p> {
         Ok(())
     }
 
-    /// Removes what is stale and writes the manifest.
+    /// Removes stale files and writes the manifest.
     pub(super) fn finish(self, done: Vec<Done>) -> Result<Summary, Error> {
         let written = done.iter().filter(|done| done.written).count();
         let after: Manifest = done.into_iter().map(|done| (done.path, done.entry)).collect();
@@ -157,10 +157,10 @@ impl<'p> Output<'p> {
         Ok(Summary { files, written, removed })
     }
 
-    /// Removes a file that an earlier run made, and the directories that this leaves empty.
+    /// Removes a file of an earlier run, and directories that become empty.
     ///
-    /// The manifest is a file like any other: a path that leaves the site, goes through a link or
-    /// names no regular file is left alone.
+    /// The manifest is not trusted: a path that leaves the site, leads through a symlink or is not a regular file is
+    /// ignored.
     fn remove(&self, path: &str) -> Result<bool, Error> {
         let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         let target = self.directory.join(path);
@@ -171,7 +171,7 @@ impl<'p> Output<'p> {
         let parents = target.ancestors().skip(1).take_while(|parent| *parent != self.directory);
         for parent in parents {
             if fs::remove_dir(parent).is_err() {
-                break; // something else is there, and stays
+                break; // other files are in it
             }
         }
         Ok(true)
@@ -189,11 +189,11 @@ impl<'p> Output<'p> {
         self.replace(MANIFEST, text.as_bytes()).map(drop)
     }
 
-    /// Makes the file `path` hold `bytes`. Returns false where it already did, and then writes nothing.
+    /// Writes `bytes` to the file `path`, unless that is its content; returns whether it was written.
     ///
-    /// What exists is replaced by way of a temporary file beside it: a reader sees the old or the new
-    /// page. A new file is written in place, which is a third cheaper for tens of thousands of them.
-    /// A link in the place of a file is replaced, one on the way to it refused.
+    /// An existing file is replaced by rename, so that readers see the old or the new page. A new file is written in
+    /// place, which takes a third less time for tens of thousands of them. A symlink at `path` is replaced, one in
+    /// its parents is refused.
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<bool, Error> {
         let target = self.directory.join(path);
         let absent = || Error::file("write", &target)(io::Error::from(io::ErrorKind::NotFound));
@@ -207,7 +207,7 @@ impl<'p> Output<'p> {
         }
         let mut temporary = name.to_owned();
         temporary.push(".tmp");
-        dir.remove(&temporary)?; // of a run that was killed
+        dir.remove(&temporary)?; // left by a killed run
         if dir.write_new(&temporary, bytes)? {
             dir.rename(&temporary, name)?;
         }
@@ -215,7 +215,7 @@ impl<'p> Output<'p> {
     }
 }
 
-/// Whether `target` is a regular file whose directory really is in `directory`.
+/// Whether `target` is a regular file whose canonical directory is in `directory`.
 fn is_inside(directory: &Path, target: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     let inside = match (real(directory), target.parent().and_then(real)) {
@@ -225,13 +225,13 @@ fn is_inside(directory: &Path, target: &Path) -> bool {
     inside && fs::symlink_metadata(target).is_ok_and(|metadata| metadata.is_file())
 }
 
-/// The manifest of an earlier run; empty where there is none that can be read.
+/// The manifest of an earlier run; empty if there is none.
 fn read_manifest(directory: &Path) -> Result<Manifest, Error> {
     let bytes = paths::read_below(directory, &directory.join(MANIFEST))?;
     Ok(parse_manifest(&String::from_utf8_lossy(&bytes.unwrap_or_default())))
 }
 
-/// Reads a manifest. Lines of another shape are ignored: their files are written again.
+/// Parses a manifest. Malformed lines are ignored: their files are written again.
 fn parse_manifest(text: &str) -> Manifest {
     let Some(lines) = text.strip_prefix(HEADER) else { return Manifest::new() };
     let entry = |line: &str| {

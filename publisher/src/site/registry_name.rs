@@ -1,25 +1,25 @@
-//! What programs call the registry that a page belongs to.
+//! The name of the registry in commands on the pages.
 
 use super::text::repository;
 use joblet_format::{Registry, Repository};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// How commands on the pages name the registry.
+/// The name of the registry in commands on the pages.
 #[derive(Serialize, Debug, PartialEq, Eq)]
 pub(super) struct RegistryName {
-    /// `owner/repo` or an address, of letters that mean nothing to a shell; empty where it is unknown.
+    /// `owner/repo` or an address, without characters special to a shell; empty if unknown.
     name: String,
-    /// ` --registry=…`; empty for the registry that programs ask anyway.
+    /// ` --registry=…`; empty for the default registry.
     option: String,
-    /// Whether nothing is known of it: then a script fills in the address that a page was read from.
+    /// Whether it is unknown: then a script inserts the address of the page.
     unknown: bool,
-    /// `owner/repo`, which is all that Joblet's own client takes.
+    /// `owner/repo`, the only form that Joblet's own client supports.
     repository: Option<String>,
 }
 
 impl RegistryName {
-    /// Of the name that it was `given`, or else of the one repository that all archives are in.
+    /// The name `given`, else the repository of the archives if there is only one.
     pub(super) fn new(given: Option<&str>, registry: &Registry) -> Self {
         let releases = registry.runtimes.values().flat_map(|releases| releases.values());
         let repositories: BTreeSet<_> = releases

@@ -1,4 +1,4 @@
-//! Templates and assets: the maintainer's own, or those built into the program.
+//! Templates and assets: the maintainer's, or the built-in ones.
 
 use crate::{error::Error, fs::paths};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::{fmt, path::Path};
 
-/// A file of `registry-site/`, as it was when the program was compiled.
+/// A file of `registry-site/`, embedded at compile time.
 macro_rules! built_in {
     ($directory:literal, $name:literal) => {
         (
@@ -49,14 +49,14 @@ const ASSETS: [(&str, &str); 3] = [
     built_in!("assets", "icon.svg"),
 ];
 
-/// What `registry.json`, the records and `freshness.json` look like, for programs: name in `schema/`, text.
+/// JSON schemas of `registry.json`, the records and `freshness.json`: name in `schema/`, text.
 pub(super) const SCHEMAS: [(&str, &str); 3] = [
     built_in!("schema", "registry.schema.json"),
     built_in!("schema", "record.schema.json"),
     built_in!("schema", "freshness.schema.json"),
 ];
 
-/// Pages that show nothing of the registry: template and path are one name.
+/// Pages that do not depend on the registry: name of both template and path.
 pub(super) const PLAIN: [&str; 6] = [
     "get-started.html",
     "why.html",
@@ -74,7 +74,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// What `directory` has in `templates/` and `assets/`; the built-in text for the rest.
+    /// Loads `templates/` and `assets/` of `directory`; built-in ones for missing files.
     pub(super) fn load(directory: &Path) -> Result<Self, Error> {
         let templates = directory.join("templates");
         let templates = TEMPLATES.map(|(name, text)| {
@@ -110,7 +110,7 @@ impl Sources {
         let [style, script, icon] = &self.assets;
         for (name, (path, text)) in [("style", style), ("script", script), ("icon", icon)] {
             environment.add_global(name, Value::from(path.as_str()));
-            // For 404.html, which is shown below any path and so cannot link to its assets.
+            // For 404.html, which is served for any path and so cannot link to assets.
             environment.add_global(format!("{name}_text"), Value::from_safe_string(text.clone()));
             let digest = format!("sha256-{}", STANDARD.encode(Sha256::digest(text)));
             environment.add_global(format!("{name}_digest"), Value::from(digest));
@@ -123,19 +123,19 @@ impl Sources {
 /// The templates, ready to render.
 pub(super) struct Theme<'a> {
     environment: Environment<'a>,
-    /// Has read everything that all pages are made from: the templates and the assets.
+    /// Hash state after the inputs of all pages: templates and assets.
     salt: Sha256,
 }
 
 impl Theme<'_> {
-    /// A digest of everything that `template` makes of `context`.
+    /// A digest of all inputs of the page that `template` renders from `context`.
     pub(super) fn key(&self, template: &str, context: &(impl Serialize + ?Sized)) -> String {
         let json = serde_json::to_vec(context).expect("contexts are structs of text and numbers");
         let digest = self.salt.clone().chain_update(template).chain_update([0]).chain_update(json);
         hex::encode(&digest.finalize()[..16])
     }
 
-    /// The bytes of a page.
+    /// Renders a page.
     pub(super) fn render(
         &self,
         template: &'static str,
@@ -149,18 +149,18 @@ impl Theme<'_> {
     }
 }
 
-/// The error for a template that does not parse, or uses a value that it was not given.
+/// The error for a template that is invalid or uses an unknown value.
 fn broken(name: &str, source: &minijinja::Error) -> Error {
     Error::config(name, format!("template: {source}"))
 }
 
-/// The file `path` below `directory`, or else the built-in text. It is published: no link is followed.
+/// Reads the file `path` below `directory`, else the built-in text. Since it is published, no symlink is followed.
 fn load(directory: &Path, path: &Path, built_in: &str) -> Result<String, Error> {
     let Some(bytes) = paths::read_below(directory, path)? else { return Ok(built_in.to_owned()) };
     String::from_utf8(bytes).map_err(|_| Error::config(path, "is not UTF-8"))
 }
 
-/// `assets/joblet.0123456789ab.css`: other content has another address, so caches never mix.
+/// `assets/joblet.0123456789ab.css`: the address depends on the content, so that caches are never stale.
 fn asset_path(name: &str, text: &str) -> String {
     let digest = hex::encode(&Sha256::digest(text)[..6]);
     let (stem, extension) = name.split_once('.').unwrap_or((name, "txt"));
@@ -169,8 +169,8 @@ fn asset_path(name: &str, text: &str) -> String {
 
 /// Escapes text for HTML and XML, in elements and in quoted attributes.
 ///
-/// minijinja's own formatter also writes `/` as `&#x2f;`, which no browser needs and which makes
-/// every address in the pages hard to read.
+/// minijinja's own formatter also escapes `/` as `&#x2f;`, which is unnecessary and makes addresses in the source
+/// hard to read.
 fn escape(out: &mut Output, state: &State, value: &Value) -> Result<(), minijinja::Error> {
     let Some(text) = value.as_str().filter(|_| !value.is_safe()) else {
         return minijinja::escape_formatter(out, state, value);

@@ -1,17 +1,17 @@
-//! Text from outside, made fit to be shown; and numbers as people read them.
+//! Escaping of untrusted text for display; human-readable numbers.
 
 use joblet_format::{Repository, Timestamp, text};
 
-/// `text` on one line, with every character that hides, reorders or controls spelled out.
+/// `text` on one line, with invisible, reordering and control characters escaped.
 ///
 /// An ESC becomes `\u{1b}`, a right-to-left override `\u{202e}`; runs of white space become one
-/// space. What is left is legal in XML. HTML is escaped by the templates.
+/// space. The result is legal in XML. HTML is escaped by the templates.
 pub(super) fn visible(text: &str) -> String {
     let words: Vec<_> = text.trim().split_ascii_whitespace().collect();
     text::visible(&words.join(" "))
 }
 
-/// `129,400,000`.
+/// Formats a number with separators: `129,400,000`.
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -24,29 +24,29 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// The day of a time such as `2025-10-20T23:56:08Z`; nothing of any other text.
+/// The date of a timestamp such as `2025-10-20T23:56:08Z`; `None` for any other text.
 pub(super) fn day(time: &str) -> Option<&str> {
     time.parse::<Timestamp>().is_ok().then(|| &time[..10])
 }
 
-/// `text` as one word of a POSIX shell.
+/// Quotes `text` as one word of a POSIX shell.
 pub(super) fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Where an archive is, as far as a link to it can be trusted to be one.
+/// A `download_url`, classified by whether it is safe to link to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Address<'a> {
     /// An `https` address.
     Absolute(&'a str),
     /// A path below the directory of `registry.json`.
     Relative(&'a str),
-    /// Anything else: shown, never linked.
+    /// Anything else: displayed without a link.
     Text,
 }
 
-/// Sorts a `download_url`. Only printable ASCII without quotes, brackets, braces and backslashes is
-/// linked: that is what a URL may hold, and curl would expand the braces and brackets.
+/// Classifies a `download_url`. Only printable ASCII without quotes, brackets, braces and backslashes is linked:
+/// other characters are invalid in a URL, and curl expands braces and brackets.
 pub(super) fn address(url: &str) -> Address<'_> {
     let legal = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\^`{|}[]".contains(&byte);
     if url.is_empty() || !url.bytes().all(legal) {
@@ -65,7 +65,7 @@ pub(super) fn address(url: &str) -> Address<'_> {
     Address::Relative(url.strip_prefix("./").unwrap_or(url))
 }
 
-/// `owner/repo` of an address of a GitHub release.
+/// `owner/repo` in the address of a GitHub release.
 pub(super) fn repository(url: &str) -> Option<Repository> {
     Repository::of_page(url.split_once("/releases/download/")?.0)
 }

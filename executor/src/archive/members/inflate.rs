@@ -1,9 +1,9 @@
-//! One gzip member of ours, or one zstd frame → what it unpacks to.
+//! Decompression of one gzip member of a runtime's archive, or of one zstd frame.
 
 use joblet_format::member::{MEMBER_TRAILER, open_member};
 use libdeflater::Decompressor;
 
-/// What decompressing frames needs, used again for each.
+/// A zstd decompressor, reused for each frame.
 pub(crate) struct Decompress(zstd_safe::DCtx<'static>);
 
 impl Decompress {
@@ -11,23 +11,23 @@ impl Decompress {
         Self(zstd_safe::DCtx::create())
     }
 
-    /// Fills `unpacked` with what `frame` must unpack to, exactly. Nothing else is needed in memory: the
-    /// window is what was unpacked before.
+    /// Decompresses `frame` into `unpacked`, whose length must be exact. `unpacked` is the window too, so that no
+    /// other memory is needed.
     ///
     /// # Errors
-    /// The rule that was broken. `unpacked` is then worthless.
+    /// The violated rule. The content of `unpacked` is then undefined.
     pub(crate) fn frame(&mut self, frame: &[u8], unpacked: &mut [u8]) -> Result<(), &'static str> {
         if zstd_safe::find_frame_compressed_size(frame) != Ok(frame.len()) {
             return Err("it is not one zstd frame");
         }
         match self.0.decompress(unpacked, frame) {
             Ok(length) if length == unpacked.len() => Ok(()),
-            _ => Err("it does not unpack to what the index promises"),
+            _ => Err("its content does not match the index"),
         }
     }
 }
 
-/// What inflating needs, used again for each member.
+/// A deflate decompressor, reused for each member.
 pub(crate) struct Inflate(Decompressor);
 
 impl Inflate {
@@ -35,10 +35,10 @@ impl Inflate {
         Self(Decompressor::new())
     }
 
-    /// Fills `unpacked` with what `member` must unpack to, exactly.
+    /// Inflates `member` into `unpacked`, whose length must be exact.
     ///
     /// # Errors
-    /// The rule that was broken. `unpacked` is then worthless.
+    /// The violated rule. The content of `unpacked` is then undefined.
     pub(crate) fn member(
         &mut self,
         member: &[u8],
@@ -47,12 +47,12 @@ impl Inflate {
         let Some((deflate, _, size)) = open_member(member) else {
             return Err("it is not a gzip member with its own length");
         };
-        // Compares CRC-32 and length with the eight bytes behind the deflate stream.
+        // Checks CRC-32 and length in the eight bytes after the deflate stream.
         let inflated = self.0.gzip_decompress(member, unpacked);
         if size as usize != unpacked.len() || inflated != Ok(unpacked.len()) {
-            return Err("it does not unpack to what the index promises");
+            return Err("its content does not match the index");
         }
-        // Those bytes are the trailer, unless they stand in the member a second time.
+        // Those bytes are the trailer, unless the same bytes occur in the member before.
         let (before, trailer) =
             (&member[..member.len() - 1], &member[member.len() - MEMBER_TRAILER..]);
         if contains(before, trailer) && self.ends_early(deflate, unpacked.len()) {
@@ -61,15 +61,15 @@ impl Inflate {
         Ok(())
     }
 
-    /// Whether the stream does without its last byte.
+    /// Whether the stream ends before its last byte.
     fn ends_early(&mut self, deflate: &[u8], size: usize) -> bool {
         let shorter = &deflate[..deflate.len().saturating_sub(1)];
         self.0.deflate_decompress(shorter, &mut vec![0; size]).is_ok()
     }
 }
 
-/// Whether `trailer` stands anywhere in `bytes`. Every archive passes here, so most bytes are leapt
-/// over, as Horspool showed: where the last one of a window tells how far the next may be.
+/// Whether `bytes` contains `trailer`, by Horspool's algorithm: it skips most bytes, which matters since every
+/// archive is searched.
 fn contains(bytes: &[u8], trailer: &[u8]) -> bool {
     let last = MEMBER_TRAILER - 1;
     let mut leaps = [MEMBER_TRAILER; 256];
@@ -92,7 +92,7 @@ mod tests {
     use joblet_format::member::{MEMBER_HEADER, member_header};
     use libdeflater::{CompressionLvl, Compressor, crc32};
 
-    /// Four bytes behind `start` that make its CRC-32 `wanted`.
+    /// Four bytes that, appended to `start`, give the CRC-32 `wanted`.
     fn forged(start: &[u8], wanted: u32) -> [u8; 4] {
         let linear = |value: u32| {
             let bytes = [start, &value.to_le_bytes()].concat();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trailer_is_found_wherever_it_stands() {
+    fn a_trailer_is_found_at_every_offset() {
         let trailer = *b"abcabcab";
         for around in [&b""[..], b"a", b"abc", b"bcabcab", b"abcabca", b"bbbbbbbbbbbbbbbbb"] {
             for behind in [&b""[..], b"c", b"bcabca", b"aaaaaaaaa"] {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trailer_that_stands_twice_is_the_end_or_it_is_not() {
+    fn bytes_after_the_stream_are_refused_even_if_the_trailer_occurs_twice() {
         let trailer = [0x1234_5678_u32.to_le_bytes(), 20_u32.to_le_bytes()].concat();
         let start = [&b"content "[..], &trailer].concat();
         let content = [&start[..], &forged(&start, 0x1234_5678)].concat();

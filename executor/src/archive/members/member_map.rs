@@ -1,31 +1,31 @@
-//! Which bytes of the tar stream lie in which member. Pure.
+//! Mapping of members to ranges of the tar stream and parts of entries. No I/O.
 
 use joblet_format::index::Index;
 use std::ops::Range;
 
-/// The members of an archive, as stretches of its tar stream.
+/// The members of an archive, as ranges of its tar stream.
 #[derive(Debug)]
 pub(crate) struct MemberMap {
-    /// Where each entry lies.
+    /// The span of each entry.
     spans: Vec<Span>,
-    /// Where each member begins, and where the last one ends, in bytes of the tar stream.
+    /// Offset of each member in the tar stream, and the end of the last one, in bytes.
     starts: Vec<u64>,
-    /// The first entry of which each member holds something.
+    /// The first entry of each member.
     first: Vec<usize>,
 }
 
-/// Where an entry lies in the tar stream, in bytes from its beginning.
+/// Offsets of an entry in the tar stream, in bytes.
 #[derive(Debug, Clone, Copy)]
 struct Span {
-    /// Where its body begins.
+    /// Start of its body.
     body: u64,
-    /// Where its body ends and padding begins.
+    /// End of its body and start of its padding.
     padding: u64,
-    /// Where the next entry begins.
+    /// Start of the next entry.
     end: u64,
 }
 
-/// A stretch of a member. Entries are numbers in [`Index::entries`], lengths are in bytes.
+/// A part of a member. Entries are indexes into [`Index::entries`], lengths are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// All headers of an entry.
@@ -39,22 +39,22 @@ pub(crate) enum Part {
     Body {
         /// Which.
         entry: usize,
-        /// Where in the file it belongs.
+        /// Offset in the file.
         offset: u64,
-        /// How much of it this is.
+        /// Length of this part.
         length: usize,
-        /// Whether the whole file lies in this member.
+        /// Whether it is the whole file.
         whole: bool,
     },
-    /// Padding behind a body, or the end of the stream.
+    /// Padding after a body, or the end of the stream.
     Zeros {
-        /// How many.
+        /// Number of zeros.
         length: usize,
     },
 }
 
 impl Part {
-    /// How much of the member it is, in bytes.
+    /// Its length, in bytes.
     pub(crate) fn length(&self) -> usize {
         let (Self::Headers { length, .. } | Self::Body { length, .. } | Self::Zeros { length }) =
             self;
@@ -63,7 +63,7 @@ impl Part {
 }
 
 impl MemberMap {
-    /// Lays the members of `index` over its entries.
+    /// Computes the map of `index`.
     pub(crate) fn new(index: &Index) -> Self {
         let spans: Vec<_> = (index.places().zip(index.entries()))
             .map(|(place, entry)| Span {
@@ -86,7 +86,7 @@ impl MemberMap {
         Self { spans, starts, first }
     }
 
-    /// What the member is made of, in order; together exactly what it unpacks to.
+    /// The parts of a member, in order, which cover its content exactly.
     pub(crate) fn parts(&self, member: usize) -> impl Iterator<Item = Part> {
         let (mut at, end) = (self.starts[member], self.starts[member + 1]);
         let mut entry = self.first[member];
@@ -95,7 +95,7 @@ impl MemberMap {
                 return None;
             }
             let from = at;
-            // A member is at most a mebibyte.
+            // A member is at most 1 MiB.
             let up_to = |stop: u64| usize::try_from(stop.min(end) - from).expect("in a member");
             let Some(span) = self.spans.get(entry) else {
                 at = end;
@@ -118,8 +118,7 @@ impl MemberMap {
         })
     }
 
-    /// The members that hold what the file `entry` has of `length` bytes at `offset`; none if it has nothing
-    /// there.
+    /// The members that contain the `length` bytes at `offset` of the file `entry`; empty past its end.
     pub(super) fn members(&self, entry: usize, offset: u64, length: u64) -> Range<usize> {
         let span = &self.spans[entry];
         let start = span.body.saturating_add(offset).min(span.padding);
@@ -131,7 +130,7 @@ impl MemberMap {
         first..self.starts.partition_point(|at| *at < end)
     }
 
-    /// The files that lie in several members.
+    /// The files with parts in several members.
     pub(crate) fn shared(&self) -> impl Iterator<Item = usize> {
         let mut before = None;
         (self.first.iter().zip(&self.starts)).filter_map(move |(&entry, &start)| {
@@ -147,7 +146,7 @@ mod tests {
     use super::*;
     use joblet_format::index::{Body, Entry, Member, Piece};
 
-    /// Numbers that are the same in every run.
+    /// A random number generator with a fixed seed.
     struct Random(u64);
 
     impl Random {
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_parted_as_their_entries_lie() {
+    fn members_are_split_at_the_bounds_of_entries() {
         let files = [entry("a".into(), &[700]), entry("b".into(), &[]), entry("c".into(), &[512])];
         let entries = tree(files.into_iter());
         // Headers at 0, 512, 2048, 2560; contents at 1024 and 3072; the end at 3584.
@@ -200,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_cuts_every_byte_has_its_place() {
+    fn parts_cover_the_stream_for_random_cuts() {
         let mut random = Random(7);
         for _ in 0..500 {
             let files: Vec<_> = (0..random.below(20))

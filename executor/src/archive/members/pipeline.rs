@@ -1,6 +1,6 @@
-//! One thread that reads members, some that unpack them.
+//! Pipeline of one thread that reads members and several threads that unpack them.
 //!
-//! Buffers go round between them: how many there are bounds memory, whatever the archive's size.
+//! They exchange a fixed number of buffers, which bounds memory for archives of any size.
 
 use super::Extraction;
 use super::unit::{Coding, Unit, Units};
@@ -13,34 +13,34 @@ use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Most threads that unpack.
+/// Maximum number of unpacking threads.
 const MAX_WORKERS: usize = 8;
-/// Members that are read while others are unpacked.
+/// Number of members read ahead.
 const AHEAD: usize = 2;
-/// Most memory for members, packed and unpacked, in bytes.
+/// Maximum memory for members, packed and unpacked, in bytes.
 const MEMORY: usize = 10 << 20;
-/// Most memory for the content of frames, in bytes, and for frames.
+/// Maximum memory for the content of frames, and for frames, in bytes.
 const FRAMES_UNPACKED: usize = 16 << 20;
 const FRAMES_PACKED: usize = 11 << 20;
 
-/// Where units come from, in ascending order.
+/// Source of units, in ascending order.
 pub(super) trait Packed {
-    /// Fills `buffer` with the bytes of unit `number`, and counts them.
+    /// Reads unit `number` into `buffer`, and reports it to `progress`.
     ///
     /// # Errors
-    /// When they cannot be had.
+    /// If it cannot be read.
     fn read(&mut self, number: usize, buffer: &mut [u8], progress: &Progress) -> Result<(), Error>;
 }
 
-/// The number of a member, and the buffer that begins with it.
+/// The number of a member, and the buffer that starts with it.
 type Job = (usize, Vec<u8>);
 
 /// Reads the members `numbers` and unpacks them into the extraction's tree; `done` is called with each.
 ///
-/// Its threads have ended when this returns: jobs are forked from a process with one.
+/// Its threads have ended when this returns: a process with one thread forks jobs.
 ///
 /// # Errors
-/// The first one, of whichever thread; the others stop then.
+/// The first error of any thread, which stops the others.
 pub(super) fn run(
     archive: &mut impl Packed,
     numbers: &[usize],
@@ -57,7 +57,7 @@ pub(super) fn run(
             let queue = &queue;
             match thread::Builder::new().spawn_scoped(scope, move || work(worker, queue, done)) {
                 Ok(thread) => threads.push(thread),
-                // Fewer do, where the number of threads is limited.
+                // Fewer threads suffice if their number is limited.
                 Err(_) if !threads.is_empty() => break,
                 Err(error) => queue.fail(Error::file("start", "a thread")(error)),
             }
@@ -66,7 +66,7 @@ pub(super) fn run(
             Ok(()) => queue.close(),
             Err(error) => queue.fail(error),
         }
-        // Not left to the scope: it waits for what threads do, not for their end.
+        // Joined here: a scope waits for their closures only, not for their exit.
         for thread in threads {
             thread.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
@@ -74,7 +74,7 @@ pub(super) fn run(
     queue.into_result()
 }
 
-/// How many threads unpack: one per core, fewer where members are so large that memory would not do.
+/// Number of unpacking threads: one per core, fewer if members are so large that memory would not suffice.
 fn worker_count(units: &Units, cores: usize) -> usize {
     let largest =
         |length: fn(&Unit) -> u32| units.list.iter().map(length).max().unwrap_or_default() as usize;
@@ -86,7 +86,7 @@ fn worker_count(units: &Units, cores: usize) -> usize {
     cores.min(MAX_WORKERS).min(fitting).max(1)
 }
 
-/// Reads members into free buffers, until there are no more or somebody has failed.
+/// Reads members into free buffers, until the last one or a failure.
 fn feed(
     archive: &mut impl Packed,
     numbers: &[usize],
@@ -116,7 +116,7 @@ fn work(mut worker: Worker<'_>, queue: &WorkQueue, done: &dyn Fn(usize)) {
     }
 }
 
-/// The members that were read and the buffers that are free, shared by the threads.
+/// Members to unpack and free buffers, shared by the threads.
 #[derive(Debug)]
 struct WorkQueue {
     state: Mutex<State>,
@@ -125,15 +125,15 @@ struct WorkQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Members that were read and wait to be unpacked.
+    /// Members that were read.
     jobs: VecDeque<Job>,
-    /// Buffers that wait for a member.
+    /// Free buffers.
     free: Vec<Vec<u8>>,
-    /// Length of the buffers that do not, in bytes.
+    /// Total length of the buffers in use, in bytes.
     used: usize,
-    /// Whether no more members come.
+    /// Whether the last member was read.
     closed: bool,
-    /// What went wrong first: everybody stops then.
+    /// The first error, which stops all threads.
     failure: Option<Error>,
 }
 
@@ -143,7 +143,7 @@ impl WorkQueue {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Changes the state, and wakes whoever waits for a change.
+    /// Changes the state, and wakes all waiting threads.
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut lock(&self.state));
         self.changed.notify_all();
@@ -153,7 +153,7 @@ impl WorkQueue {
         self.change(|state| state.jobs.push_back(job));
     }
 
-    /// A large one is not kept: the next frame may be a small one.
+    /// Returns a buffer. A large one is freed: the next frame may be small.
     fn put_free(&self, mut buffer: Vec<u8>) {
         self.change(|state| {
             state.used = state.used.saturating_sub(buffer.len());
@@ -174,12 +174,12 @@ impl WorkQueue {
         });
     }
 
-    /// The next member, once there is one; none when no more come.
+    /// Waits for the next member; `None` after the last one.
     fn take_job(&self) -> Option<Job> {
         self.take(|state| state.jobs.pop_front())
     }
 
-    /// A buffer, once there is one and the memory for `length` bytes; none when somebody has failed.
+    /// Waits for a buffer and memory for `length` bytes; `None` after a failure.
     fn take_free(&self, length: usize) -> Option<Vec<u8>> {
         self.take(|state| {
             if state.used > 0 && state.used + length > FRAMES_PACKED {
@@ -213,7 +213,7 @@ impl WorkQueue {
     }
 }
 
-/// A thread that panics ends this program: no one sees what it left behind.
+/// Locks `mutex`. After a panic of another thread this one panics too, since the data may be inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Members of an archive, each read from where it stands: all of them, or those that are not here.
+//! Reader of an archive's units: of all of them, or of some ranges.
 
 use super::pipeline::Packed;
 use super::unit::Units;
@@ -11,49 +11,49 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::ops::Range;
 
-/// Bytes that are read at a time, and from which a broken connection goes on.
+/// Size of a read, in bytes; a broken connection is resumed after it.
 const STRETCH: usize = 512 << 10;
 
 /// An archive that is being read.
 #[derive(Debug)]
 pub(super) struct ArchiveReader<'a> {
     parts: &'a Parts,
-    /// Where each unit begins, in bytes of the archive.
+    /// Offset of each unit in the archive, in bytes.
     starts: Vec<u64>,
-    /// The stretches of the archive that are read, in bytes; none if all of it is.
+    /// The ranges of the archive to read, in bytes; `None` for all of it.
     wanted: Option<Vec<Range<u64>>>,
-    /// The part that is being read, by its number.
+    /// Number of the current part, and its transfer.
     open: Option<(usize, Transfer<'a>)>,
-    /// Where in the archive the next byte stands.
+    /// Current offset in the archive.
     at: u64,
-    /// Of all that was read.
+    /// SHA-256 of everything read.
     hash: Sha256,
 }
 
 impl<'a> ArchiveReader<'a> {
-    /// Reads all of the archive in `parts`.
+    /// A reader of the whole archive in `parts`.
     pub(super) fn whole(parts: &'a Parts) -> Self {
         Self { parts, starts: Vec::new(), wanted: None, open: None, at: 0, hash: Sha256::new() }
     }
 
-    /// Reads the stretches `wanted` alone.
+    /// A reader of the ranges `wanted` only.
     pub(super) fn some(parts: &'a Parts, wanted: Vec<Range<u64>>) -> Self {
         Self { wanted: Some(wanted), ..Self::whole(parts) }
     }
 
-    /// The same, in these units.
+    /// Sets the units to read.
     #[must_use]
     pub(super) fn in_units(self, units: &Units) -> Self {
         self.at(units.starts())
     }
 
-    /// The same, in units that begin at `starts`, in bytes of the archive.
+    /// Sets the offsets of units in the archive, in bytes.
     #[must_use]
     pub(super) fn at(self, starts: Vec<u64>) -> Self {
         Self { starts, ..self }
     }
 
-    /// Checks that nothing follows, and that what was read is what `checksum` says.
+    /// Checks that the archive ends here, and that its SHA-256 is `checksum`.
     ///
     /// # Errors
     /// [`Error::Size`] or [`Error::Checksum`].
@@ -84,7 +84,7 @@ impl<'a> ArchiveReader<'a> {
             self.open = Some((number, transfer));
         }
         let open = self.open.as_mut();
-        Ok(&mut open.expect("it was opened just now").1)
+        Ok(&mut open.expect("opened above").1)
     }
 }
 
@@ -95,7 +95,7 @@ impl Packed for ArchiveReader<'_> {
 }
 
 impl ArchiveReader<'_> {
-    /// Fills `buffer` with what stands at `start` of the archive.
+    /// Fills `buffer` from the offset `start` of the archive.
     ///
     /// # Errors
     /// As [`Transfer::fill`].
@@ -128,7 +128,7 @@ impl ArchiveReader<'_> {
         Ok(())
     }
 
-    /// What lies in `part` before `start`, in the stretch that holds it, and was not read, in bytes.
+    /// Number of bytes to skip in `part` before `start`, within the same range.
     fn gap(&self, start: u64, part: &Range<u64>) -> u64 {
         let stretch = self.wanted.iter().flatten().find(|range| range.contains(&start));
         let begins = |range: &Range<u64>| self.at.max(range.start).max(part.start);
@@ -142,7 +142,7 @@ impl fmt::Display for ArchiveReader<'_> {
     }
 }
 
-/// What of `wanted` lies in a part, in bytes of the part.
+/// The intersection of `wanted` with a part, as offsets in the part.
 fn within(wanted: &[Range<u64>], part: &Range<u64>) -> Vec<Range<u64>> {
     let inside = wanted.iter().map(|range| {
         let (start, end) = (range.start.max(part.start), range.end.min(part.end));

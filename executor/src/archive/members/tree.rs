@@ -1,6 +1,6 @@
-//! What of a tree is made before its files are written, and after.
+//! Creation of directories before files are written, and of links and timestamps after.
 //!
-//! Directories come first, links last: while files are written no path can lead through a link.
+//! Links are made last: while files are written, no path can lead through a symlink.
 
 use super::Extraction;
 use crate::error::Error;
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 /// Makes every directory.
 ///
 /// # Errors
-/// [`Error::Archive`] when two are one here, otherwise [`Error::File`].
+/// [`Error::Archive`] if the file system treats two names as equal, otherwise [`Error::File`].
 pub(super) fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
     each(extraction, is_directory, |walk, path, ()| {
         let (parent, name) = walk.parent(path)?;
@@ -20,8 +20,8 @@ pub(super) fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
     })
 }
 
-/// Makes the links, and sets what writing files has changed: times of directories, and of the
-/// files in `shared`, which several threads wrote.
+/// Makes the links, and sets timestamps that writing has changed: of directories, and of the files in `shared`, which
+/// several threads have written.
 ///
 /// # Errors
 /// As [`directories`].
@@ -53,7 +53,7 @@ fn target(body: &Body) -> Option<&str> {
     if let Body::Symlink(target) = body { Some(target) } else { None }
 }
 
-/// Does `step` with every entry that `choose` says something of, in order.
+/// Calls `step` for every entry for which `choose` returns a value, in order.
 fn each<'s, T>(
     extraction: &'s Extraction<'_>,
     choose: impl Fn(&'s Body) -> Option<T>,

@@ -1,4 +1,4 @@
-//! What is verified and decompressed at once: a gzip member, or a zstd frame with the content of several.
+//! Units of verification and decompression: a gzip member, or a zstd frame with the content of several members.
 
 use joblet_format::frames::Frame;
 use joblet_format::index::Index;
@@ -13,7 +13,7 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// A stretch of the file.
+/// One member or frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unit {
     /// Length in the file, in bytes.
@@ -22,21 +22,21 @@ pub(super) struct Unit {
     pub unpacked: u32,
     /// SHA-256 of its bytes in the file.
     pub sha256: [u8; 32],
-    /// The members of the index whose content it has.
+    /// The members of the index whose content it contains.
     pub members: Range<usize>,
 }
 
-/// A file as a row of units.
+/// The units of a file, in order.
 #[derive(Debug, Clone)]
 pub(crate) struct Units {
     pub(super) coding: Coding,
     pub(super) list: Vec<Unit>,
-    /// Where the first one begins, in bytes of the file.
+    /// Offset of the first one in the file, in bytes.
     start: u64,
 }
 
 impl Units {
-    /// Those of the `.tar.gz` that `index` describes.
+    /// The units of the `.tar.gz` of `index`.
     pub(crate) fn members(index: &Index) -> Self {
         let list = index.members().iter().enumerate().map(|(number, member)| Unit {
             length: member.length,
@@ -47,7 +47,7 @@ impl Units {
         Self { coding: Coding::Gzip, list: list.collect(), start: 0 }
     }
 
-    /// Those of a `.tar.zst` whose table, of `start` bytes, lists `frames`, and agrees with `index`.
+    /// The units of a `.tar.zst` whose table, of `start` bytes, lists `frames` and agrees with `index`.
     pub(super) fn frames(index: &Index, frames: &[Frame], start: u64) -> Self {
         let mut next = 0;
         let list = frames.iter().map(|frame| {
@@ -59,7 +59,7 @@ impl Units {
         Self { coding: Coding::Zstd, list: list.collect(), start }
     }
 
-    /// Where each begins, in bytes of the file.
+    /// Offset of each in the file, in bytes.
     pub(super) fn starts(&self) -> Vec<u64> {
         let lengths = self.list.iter().map(|unit| u64::from(unit.length));
         lengths.scan(self.start, |at, length| Some(std::mem::replace(at, *at + length))).collect()

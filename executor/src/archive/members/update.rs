@@ -1,10 +1,9 @@
-//! A new version out of an old one: what is here is linked or copied, the rest is fetched.
+//! Installation of a new version from an older one: equal files are linked or copied, the rest is fetched.
 //!
-//! The result is the tree that a full installation leaves. The archive's own checksum cannot be
-//! compared, since not all of it is read: each member that is read is, with the index, whose own
-//! checksum the registry says. What is taken from the old version is taken only if nobody has
-//! touched it: length, permissions and the constant time of everything in a runtime are as they
-//! were installed, and pieces that are copied are hashed again.
+//! The result equals that of a full installation. The archive's checksum cannot be checked, since not all of it is
+//! read; each member is checked against the index, whose checksum is in the registry. Files of the old version are
+//! used only if they are unmodified: length, permissions and timestamp are those of the installation, and copied
+//! pieces are hashed again.
 
 use super::source;
 use super::unit::Units;
@@ -26,7 +25,7 @@ use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// An installed version whose files may be used again.
+/// An installed version whose files may be reused.
 #[derive(Debug)]
 pub(super) struct Old {
     index: Index,
@@ -34,7 +33,7 @@ pub(super) struct Old {
     root: OwnedFd,
 }
 
-/// What an update would do.
+/// A plan of an update, and the old version.
 #[derive(Debug)]
 pub(crate) struct Update {
     old: Old,
@@ -42,9 +41,9 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// Plans to make `new` out of the version that is open as `root`, installed with the index `old`.
+    /// Plans the installation of `new` from the version open as `root`, which was installed with the index `old`.
     ///
-    /// `None` when it would save less than half.
+    /// `None` if it would save less than half.
     pub(crate) fn plan(old: Index, root: OwnedFd, new: &Index) -> Option<Self> {
         let old = Old { index: old, root };
         let untouched = old.untouched().ok()?;
@@ -52,19 +51,19 @@ impl Update {
         (plan.fetched * 2 <= new.archive_size()).then_some(Self { old, plan })
     }
 
-    /// Plans to make the version that is open as `root` anew, of which `good` is as it must be.
+    /// Plans the repair of the version open as `root`, of which `good` is intact.
     pub(crate) fn repair(index: &Index, root: OwnedFd, good: &Intact) -> Self {
         let old = Old { index: index.clone(), root };
         let plan = reuse::plan(&old.index, index, good);
         Self { old, plan }
     }
 
-    /// Length of the members that will be fetched, in bytes.
+    /// Length of the members to fetch, in bytes.
     pub(crate) fn fetched(&self) -> u64 {
         self.plan.fetched
     }
 
-    /// Length of the content that is taken from the old version, in bytes.
+    /// Length of the content reused from the old version, in bytes.
     pub(crate) fn reused(&self) -> u64 {
         self.plan.reused
     }
@@ -72,8 +71,8 @@ impl Update {
     /// Makes the tree of `index` in the empty directory `into`.
     ///
     /// # Errors
-    /// As [`super::unpack`], and [`Error::Net`] from a server that knows no ranges. The directory's
-    /// content is then worthless.
+    /// As [`super::unpack`], and [`Error::Net`] for a server without support for ranges. The directory's content is
+    /// then undefined.
     pub(crate) fn unpack(
         &self,
         parts: &Parts,
@@ -94,7 +93,7 @@ impl Update {
             wanted: Some(wanted),
         };
         tree::directories(&extraction)?;
-        // Workers write into the files that are made of pieces; whole ones are linked meanwhile.
+        // Workers write into the files made of pieces; whole ones are linked meanwhile.
         self.take(&extraction, |source| matches!(source, FileSource::Pieces(_)))?;
         let wanted = reuse::ranges(index, &self.plan.members);
         let mut ranges = source::ArchiveReader::some(parts, wanted).in_units(&extraction.units);
@@ -105,7 +104,7 @@ impl Update {
                 pipeline::run(&mut ranges, &self.plan.members, &extraction, (progress, &|_| ()));
             let linked = match linking {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                // On this thread, where the number of threads is limited.
+                // On this thread, if the number of threads is limited.
                 Err(_) => links(),
             };
             fetched.and(linked)
@@ -115,7 +114,7 @@ impl Update {
         tree::finish(&extraction, pieces.map(|(entry, _)| *entry))
     }
 
-    /// Links and copies what the old version has of the files whose source is `wanted`.
+    /// Links and copies files of the old version whose source is `wanted`.
     fn take(
         &self,
         extraction: &Extraction<'_>,
@@ -142,7 +141,7 @@ impl Update {
         Ok(())
     }
 
-    /// Creates a file and writes the pieces of it that are here.
+    /// Creates a file and writes its pieces from the old version.
     fn copy(
         &self,
         from: &mut Walk,
@@ -166,7 +165,7 @@ impl Update {
                 let mut bytes = vec![0; length];
                 let read = old.read_exact_at(&mut bytes, place.offset);
                 read.map_err(|_| Errno::IO)?;
-                // What the disk has lost is not handed on.
+                // A piece that is damaged on disk is not copied.
                 if piece.sha256 != *Sha256::digest(&bytes) {
                     return Err(Errno::IO);
                 }
@@ -180,7 +179,7 @@ impl Update {
 }
 
 impl Old {
-    /// The entries that lie there as they were installed.
+    /// The unmodified files, by length, permissions and timestamp.
     fn untouched(&self) -> Result<Intact, Errno> {
         let mut walk = Walk::new(self.root.as_fd())?;
         let mut untouched = Intact::default();
@@ -192,7 +191,7 @@ impl Old {
                 rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
             });
             let Ok(found) = found else { continue };
-            // Another name of somebody else's file would leave it to that one to change.
+            // A hard link to another user's file could be changed by that user.
             if looks_installed(entry, &found) && is_ours(&found) {
                 untouched.files.insert(number);
             }
@@ -201,12 +200,12 @@ impl Old {
     }
 }
 
-/// How a file of the old version becomes one of the new.
+/// How a file of the old version is reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Link {
-    /// A file of its own that shares blocks: not every file system has these.
+    /// A new file that shares blocks (`FICLONE`), on file systems that support it.
     Reflink,
-    /// Another name of the same file: nobody writes to the files of a runtime.
+    /// A hard link: files of runtimes are never written to.
     Hard,
 }
 
@@ -235,7 +234,7 @@ impl Link {
     }
 }
 
-/// Whether a regular file has the length, permissions and time that it was installed with.
+/// Whether a regular file has the length, permissions and timestamp of its installation.
 pub(super) fn looks_installed(entry: &Entry, found: &Stat) -> bool {
     FileType::from_raw_mode(found.st_mode).is_file()
         && Mode::from_raw_mode(found.st_mode) == mode(entry)

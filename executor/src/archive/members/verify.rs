@@ -1,4 +1,4 @@
-//! An installed tree against its index, on all cores.
+//! Verification of an installed tree against its index, on all cores.
 
 use super::update::looks_installed;
 use crate::archive::reuse::Intact;
@@ -18,34 +18,33 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Bytes read at a time.
+/// Size of a read, in bytes.
 const BUFFER: usize = 256 << 10;
-/// What stands where a file must be, and is not read.
+/// The difference of a path that is not a regular file, and so is not read.
 const NO_FILE: &str = "is not a regular file";
 
-/// A path that is not as it was installed.
+/// A path that differs from the index.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Difference {
-    /// Below the runtime's directory.
+    /// Path below the runtime's directory.
     pub path: String,
     /// What differs.
     pub what: &'static str,
 }
 
-/// What was found.
+/// The result.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    /// Sorted by path.
+    /// Differences, sorted by path.
     pub differences: Vec<Difference>,
-    /// What is as it must be.
+    /// Intact files and pieces.
     pub good: Intact,
 }
 
-/// Compares the runtime that is open as `root` with its index: every file is read. `path` is for
-/// messages.
+/// Compares the runtime open as `root` with its index, reading every file. `path` is for messages.
 ///
 /// # Errors
-/// [`Error::File`] when the directory cannot be read.
+/// [`Error::File`] if the directory cannot be read.
 pub(crate) fn verify(index: &Index, root: &OwnedFd, path: &Path) -> Result<Report, Error> {
     let next = AtomicUsize::new(0);
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
@@ -68,7 +67,7 @@ pub(crate) fn verify(index: &Index, root: &OwnedFd, path: &Path) -> Result<Repor
     Ok(report)
 }
 
-/// One thread's share: entries are taken one by one, for a few are much larger than the others.
+/// One thread: it takes entries one by one, since some are much larger than others.
 fn compare(index: &Index, root: &OwnedFd, next: &AtomicUsize) -> Result<Report, Errno> {
     let mut walk = Walk::new(root.as_fd())?;
     let mut report = Report::default();
@@ -82,7 +81,7 @@ fn compare(index: &Index, root: &OwnedFd, next: &AtomicUsize) -> Result<Report, 
         let what = match difference(&mut walk, entry) {
             Ok(Some(NO_FILE)) => Some(NO_FILE),
             Ok(about) => {
-                // Most of a large file that was touched may still be good.
+                // Most pieces of a modified large file may be intact.
                 let (bad, fine) = contents(&mut walk, entry, &mut buffer);
                 let what = about.or(bad);
                 if what.is_some() {
@@ -101,7 +100,7 @@ fn compare(index: &Index, root: &OwnedFd, next: &AtomicUsize) -> Result<Report, 
     }
 }
 
-/// How what is there differs from `entry`, as far as that is known without reading files.
+/// The difference from `entry` that can be seen without reading content.
 fn difference(walk: &mut Walk, entry: &Entry) -> Result<Option<&'static str>, Errno> {
     let (parent, name) = walk.parent(&entry.path)?;
     let found = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -122,7 +121,7 @@ fn difference(walk: &mut Walk, entry: &Entry) -> Result<Option<&'static str>, Er
     })
 }
 
-/// How the content of a file differs, and which of its pieces do not.
+/// The difference of a file's content, and its intact pieces.
 fn contents(
     walk: &mut Walk,
     entry: &Entry,
@@ -144,7 +143,7 @@ fn contents(
     (bad, sound)
 }
 
-/// SHA-256 of the `size` bytes at `offset`; of fewer where the file ends before.
+/// SHA-256 of the `size` bytes at `offset`, or of fewer at the end of the file.
 fn hash(file: &File, offset: u64, size: u64, buffer: &mut [u8]) -> std::io::Result<[u8; 32]> {
     let mut hash = Sha256::new();
     let mut done = 0;
@@ -160,7 +159,7 @@ fn hash(file: &File, offset: u64, size: u64, buffer: &mut [u8]) -> std::io::Resu
     Ok(hash.finalize().into())
 }
 
-/// What is there and in no index.
+/// Paths that are not in the index.
 fn extra(
     index: &Index,
     root: &OwnedFd,

@@ -1,4 +1,4 @@
-//! One unit of an archive: verified, decompressed, compared, written.
+//! Worker: verifies, decompresses and compares one unit of an archive, and writes its files.
 
 use super::Extraction;
 use super::inflate::{Decompress, Inflate};
@@ -14,32 +14,32 @@ use rustix::fs::{Advice, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-/// Bodies of this length are worth writing to the disk early, in bytes.
+/// Minimum length of a body for early write-back, in bytes.
 const EARLY: usize = 64 << 10;
 
-/// Compared with at once: byte by byte would take longer than hashing.
+/// Comparison by blocks: byte by byte would take longer than hashing.
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// What one thread needs for itself.
+/// State of one thread.
 pub(super) struct Worker<'a> {
     extraction: &'a Extraction<'a>,
     walk: Walk,
     decoder: Decoder,
-    /// What the unit unpacked to, and what is left of a larger one before it.
+    /// Buffer for the unpacked unit, followed by remains of larger ones.
     unpacked: Vec<u8>,
 }
 
-/// What the units of an archive are decompressed with.
+/// Decompressor of an archive's units.
 enum Decoder {
     Gzip(Inflate),
     Zstd(Decompress),
 }
 
 impl<'a> Worker<'a> {
-    /// Prepares to write into the extraction's tree.
+    /// A worker that writes into the extraction's tree.
     ///
     /// # Errors
-    /// [`Error::File`] when no descriptor is left.
+    /// [`Error::File`] if no descriptor is left.
     pub(super) fn new(extraction: &'a Extraction<'a>) -> Result<Self, Error> {
         let decoder = match extraction.units.coding {
             Coding::Gzip => Decoder::Gzip(Inflate::new()),
@@ -48,11 +48,10 @@ impl<'a> Worker<'a> {
         Ok(Self { extraction, walk: extraction.walk()?, decoder, unpacked: Vec::new() })
     }
 
-    /// Writes the files, and pieces of files, of the unit that `buffer` begins with.
+    /// Writes the files, and parts of files, of the unit at the start of `buffer`.
     ///
     /// # Errors
-    /// [`Error::Checksum`], [`Error::Archive`] with the rule that was broken, [`Error::File`] when
-    /// they cannot be written.
+    /// [`Error::Checksum`], [`Error::Archive`] with the violated rule, [`Error::File`] if they cannot be written.
     pub(super) fn unit(&mut self, number: usize, buffer: &[u8]) -> Result<(), Error> {
         let extraction = self.extraction;
         let unit = &extraction.units.list[number];
@@ -85,7 +84,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Nothing of a unit is looked at before it is known to be the promised one.
+    /// Checks the SHA-256 of a unit, before any of it is interpreted.
     fn verify(&self, number: usize, unit: &Unit, packed: &[u8]) -> Result<(), Error> {
         let expected = Checksum::from_digest(unit.sha256);
         let actual = Checksum::from_digest(Sha256::digest(packed).into());
@@ -96,7 +95,7 @@ impl<'a> Worker<'a> {
         Err(Error::Checksum { object, expected, actual })
     }
 
-    /// The headers must be those that the index stands for: nothing in them is interpreted.
+    /// Compares tar headers with those determined by the index; they are not parsed.
     fn headers(&mut self, number: usize, bytes: &[u8]) -> Result<(), Error> {
         let entry = &self.extraction.index.entries()[number];
         if bytes != entry.headers(self.extraction.index.directory()) {
@@ -113,7 +112,7 @@ impl<'a> Worker<'a> {
         if !self.extraction.wants(entry) {
             return Ok(());
         }
-        // What is here of it may have been written.
+        // Pieces of the old version may be written already.
         let whole = whole && self.extraction.wanted.is_none();
         let path = self.extraction.path(entry);
         let file = self
@@ -121,8 +120,8 @@ impl<'a> Worker<'a> {
             .map_err(|errno| self.extraction.refused(&path, errno))?;
         write_all(&file, bytes, offset).map_err(Error::file("write", &path))?;
         if bytes.len() >= EARLY {
-            // Writing to the disk begins now, so that the sync at the end has less to wait for.
-            // Best effort: what it forgets of the cache is only what is on the disk already.
+            // Starts write-back, so that the sync at the end takes less time. Best effort: it drops pages
+            // from the page cache only if they are on disk already.
             let length = std::num::NonZero::new(bytes.len() as u64);
             _ = rustix::fs::fadvise(&file, offset, length, Advice::DontNeed);
         }
@@ -133,7 +132,7 @@ impl<'a> Worker<'a> {
         close(file).map_err(Error::file("write", &path))
     }
 
-    /// Creates the file, or, if it is `whole` in no member, opens it where another thread has.
+    /// Creates the file, or, if it is not `whole` in one member, opens the one that another thread has created.
     fn open(&mut self, entry: usize, path: &str, whole: bool) -> Result<OwnedFd, Errno> {
         let executable = matches!(
             self.extraction.index.entries()[entry].body,
@@ -147,8 +146,8 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// The first `length` bytes of `buffer`, which grows if need be. What they are is left open: writing
-/// zeros first would cost as much as what is written then.
+/// The first `length` bytes of `buffer`, which is enlarged if necessary. Their content is unspecified: clearing them
+/// would cost as much as writing the data.
 pub(super) fn resized(buffer: &mut Vec<u8>, length: u32) -> &mut [u8] {
     let length = length as usize;
     if buffer.len() < length {
@@ -171,7 +170,7 @@ fn refuse(extraction: &Extraction<'_>, number: usize, rule: &str) -> Error {
     Error::Archive { archive: extraction.archive.clone(), rule }
 }
 
-/// What a unit is called in messages.
+/// The name of a unit in messages.
 fn named(extraction: &Extraction<'_>, number: usize) -> String {
     match extraction.units.coding {
         Coding::Gzip => format!("member {number}"),

@@ -1,4 +1,4 @@
-//! Compressed bytes → a tar stream: gzip or zstd, or none of both.
+//! Decompression of a tar stream: gzip, zstd, or uncompressed.
 
 use super::Hashed;
 use flate2::bufread::MultiGzDecoder;
@@ -7,7 +7,7 @@ use joblet_format::entries::Stream;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use zstd_safe::{DCtx, InBuffer, OutBuffer};
 
-/// Bytes read at a time.
+/// Size of a read, in bytes.
 const BUFFER: usize = 128 << 10;
 
 type Source = BufReader<Hashed>;
@@ -17,20 +17,20 @@ type Source = BufReader<Hashed>;
 pub(in crate::archive) enum Unpacked {
     Plain(Source),
     Gzip(MultiGzDecoder<Source>),
-    /// Frames, one after the other, and whether one has begun and not ended.
+    /// Frames, and whether the current one is incomplete.
     Zstd(DCtx<'static>, Source, bool),
 }
 
 impl Unpacked {
-    /// Begins to read `file`, whatever it begins as.
+    /// Opens `file`, whose format is detected by its first bytes.
     ///
     /// # Errors
-    /// Of reading it.
+    /// Errors of reading it.
     pub(in crate::archive) fn any(file: Hashed) -> io::Result<Self> {
         let mut source = BufReader::with_capacity(BUFFER, file);
         Ok(match source.fill_buf()? {
             [0x1f, 0x8b, ..] => Self::Gzip(MultiGzDecoder::new(source)),
-            // A frame, or one to be skipped (RFC 8878, 3.1).
+            // A zstd frame or a skippable frame (RFC 8878, 3.1).
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
                 Self::Zstd(DCtx::create(), source, false)
             }
@@ -38,15 +38,15 @@ impl Unpacked {
         })
     }
 
-    /// Begins to read the gzip `file`.
+    /// Opens the gzip `file`.
     pub(super) fn gzip(file: Hashed) -> Self {
         Self::Gzip(MultiGzDecoder::new(BufReader::with_capacity(BUFFER, file)))
     }
 
-    /// SHA-256 of the file, whose stream was read to its end; none if more bytes are behind that.
+    /// SHA-256 of the file, whose stream was read to its end; `None` if bytes follow.
     ///
     /// # Errors
-    /// Of reading it.
+    /// Errors of reading it.
     pub(in crate::archive) fn finish(self) -> io::Result<Option<Checksum>> {
         let mut source = match self {
             Self::Plain(source) | Self::Zstd(_, source, _) => source,

@@ -1,4 +1,4 @@
-//! Archives made by hand: what is accepted, and the rule that refuses everything else.
+//! Hand-made archives: accepted ones, and the rules that refuse the others.
 
 use super::*;
 use flate2::{Compression, write::GzEncoder};
@@ -88,7 +88,7 @@ fn an_ordinary_archive_is_unpacked() {
 }
 
 #[test]
-fn directories_that_forbid_writing_are_filled_all_the_same() {
+fn directories_without_write_permission_are_filled() {
     let tar = Tar::default()
         .raw(b'5', b"a", b"", 0, b"")
         .raw(b'5', b"a/b", b"", 0o555, b"")
@@ -136,7 +136,7 @@ fn names_and_links_never_leave() {
     }
 }
 
-/// What is below `root`: kind, content or target.
+/// Everything below `root`: type, and content or target.
 fn listing(root: &Path) -> std::collections::BTreeMap<PathBuf, (char, Vec<u8>)> {
     let mut found = std::collections::BTreeMap::new();
     let mut left = vec![root.to_owned()];
@@ -155,7 +155,7 @@ fn listing(root: &Path) -> std::collections::BTreeMap<PathBuf, (char, Vec<u8>)> 
     found
 }
 
-/// SEC-A08: whatever bytes of a stream are changed, the tree is GNU tar's, or it is refused.
+/// SEC-A08: after random changes of a stream, the tree equals GNU tar's, or the archive is refused.
 #[test]
 fn of_every_changed_archive_gnu_tar_makes_the_same_tree_or_it_is_refused() {
     let long = "l/".repeat(60) + "f";
@@ -177,7 +177,7 @@ fn of_every_changed_archive_gnu_tar_makes_the_same_tree_or_it_is_refused() {
     };
     for _ in 0..250 {
         let mut stream = original.clone();
-        // A byte of a header or of what headers say, or a block that goes, comes twice, or moves.
+        // A changed byte of a header or an extension header; a block removed, duplicated or moved.
         let block = 512 * random(stream.len() / 512 - 2);
         match random(5) {
             0 => drop(stream.drain(block..block + 512)),

@@ -1,4 +1,4 @@
-//! What a version has changed since the one before it.
+//! Changes of a version compared with the version before.
 
 use super::super::text::{grouped, visible};
 use super::{Catalogue, archives};
@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 pub(super) struct Changes {
     /// The version before.
     before: String,
-    /// The description of the version before, where it is another one.
+    /// The description of the version before, if it differs.
     description: Option<String>,
     added: Vec<String>,
     removed: Vec<String>,
-    /// An architecture that both versions have, and what is different about its archive.
+    /// Architectures of both versions, with the differences of the archives.
     archives: Vec<(&'static str, Vec<Row>)>,
 }
 
@@ -24,14 +24,14 @@ struct Row {
     what: &'static str,
     before: String,
     after: String,
-    /// Such as `+4.1 MB, +3.3 %`; empty where nothing changed.
+    /// Such as `+4.1 MB, +3.3 %`; empty if equal.
     difference: String,
     /// Whether it grew.
     more: bool,
 }
 
 impl<'a> Catalogue<'a> {
-    /// The version before `release`: the next lower one, and for a release a release if there is any.
+    /// The version before `release`: the next lower one; for a release that is not a pre-release, preferably another one.
     pub(super) fn before(&self, name: &RuntimeName, release: &Release) -> Option<&'a Release> {
         let mut lower = self.registry.runtimes[name].range(..&release.version).rev();
         let next = lower.clone().next();

@@ -1,10 +1,10 @@
-//! The size of a runtime's archives over its versions, as coordinates of a drawing.
+//! Chart of a runtime's archive sizes over its versions, as SVG coordinates.
 
 use super::{Catalogue, archives};
 use joblet_format::{Arch, Release, RuntimeName, text};
 use serde::Serialize;
 
-/// The drawing's own units; the template scales it.
+/// Width in the chart's own units; the template scales it.
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 68.0;
@@ -16,17 +16,17 @@ const BOTTOM: f64 = 34.0;
 pub(super) struct Chart {
     width: f64,
     height: f64,
-    /// Where lines across begin and end.
+    /// Start and end of horizontal lines.
     left: f64,
     right: f64,
     ticks: Vec<Tick>,
     series: Vec<Series>,
-    /// First and last place on the way across.
+    /// Labels of the first and last position on the x axis.
     from: String,
     to: String,
 }
 
-/// A line across at a round size.
+/// A horizontal line at a round size.
 #[derive(Serialize)]
 struct Tick {
     y: f64,
@@ -50,16 +50,16 @@ struct Dot {
     text: String,
 }
 
-/// A version with its place on the way across.
+/// A version with its position on the x axis.
 struct Step<'a> {
     release: &'a Release,
     day: Option<&'a str>,
-    /// Days where every version is dated, else numbers.
+    /// Position: days if every version has a date, else indexes.
     at: f64,
 }
 
 impl<'a> Catalogue<'a> {
-    /// The drawing for `name`; nothing where two versions or more are missing to make a line.
+    /// The chart of `name`; `None` for fewer than two versions.
     pub(super) fn chart(&self, name: &'a RuntimeName) -> Option<Chart> {
         let steps = self.steps(name);
         let (first, last) = (steps.first()?, steps.last()?);
@@ -91,7 +91,7 @@ impl<'a> Catalogue<'a> {
         })
     }
 
-    /// The versions in the order of the drawing: by day where every one has a day.
+    /// The versions in the order of the x axis: by date if every version has one.
     fn steps(&self, name: &'a RuntimeName) -> Vec<Step<'a>> {
         let releases = self.registry.runtimes[name].values();
         let mut steps: Vec<_> = releases
@@ -134,7 +134,7 @@ impl Series {
     }
 }
 
-/// The distance between lines across, and the highest of them: at most five, at round sizes.
+/// Distance of horizontal lines, and the highest one: at most five, at round sizes.
 fn scale(largest: u64) -> (u64, u64) {
     let decade = 10_u64.pow(largest.max(10).ilog10());
     let steps = [decade / 5, decade / 2, decade, decade.saturating_mul(2)];
@@ -147,7 +147,7 @@ fn tick(size: u64) -> String {
     if size == 0 { "0".to_owned() } else { text::size(size).replace(".0 ", " ") }
 }
 
-/// Days from a fixed one to `YYYY-MM-DD`, near enough to draw with: months have 31 of them.
+/// Approximate day number of `YYYY-MM-DD`, with months of 31 days.
 fn days(day: &str) -> f64 {
     let number = |part: &str| part.parse::<u64>().unwrap_or(0);
     let mut parts = day.split('-').map(number);

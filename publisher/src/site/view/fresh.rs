@@ -1,4 +1,4 @@
-//! What the last refresh found of a version.
+//! Freshness of a version, from `freshness.json`.
 
 use super::{
     super::text::{day, visible},
@@ -7,24 +7,24 @@ use super::{
 use joblet_format::{Fresh, RuntimeName, Version};
 use serde::Serialize;
 
-/// Vulnerabilities that a page names before it says how many more there are.
+/// Maximum number of vulnerabilities named on a page; the rest are counted.
 const NAMED: usize = 12;
 
-/// What a page says of how fresh a version is.
+/// Freshness of a version, for a page.
 #[derive(Serialize)]
 pub(in crate::site) struct Freshness {
-    /// The day of its inputs, and that of the refresh.
+    /// Dates of its inputs and of the refresh.
     inputs_of: String,
     checked: String,
     inputs: u64,
     newer: u64,
     security: u64,
-    /// Vulnerabilities that newer inputs fix: the first ones, and how many more; empty where none is named.
+    /// Vulnerabilities fixed by newer inputs: the first ones and the number of others; empty if none is named.
     fixes: String,
 }
 
 impl Catalogue<'_> {
-    /// What the last refresh found of a version; none where it has not looked at it.
+    /// Freshness of a version; `None` if `freshness.json` lacks it.
     pub(super) fn freshness(&self, name: &RuntimeName, version: &Version) -> Option<Freshness> {
         let all = self.freshness?;
         let Fresh { inputs_of, inputs, newer, security, fixes } = all.of(name, version)?;
@@ -38,7 +38,7 @@ impl Catalogue<'_> {
         })
     }
 
-    /// All that pages of one runtime say of the refresh.
+    /// Freshness of all versions of a runtime.
     pub(in crate::site) fn fresh(&self, name: &RuntimeName) -> Vec<Option<Freshness>> {
         let versions = self.registry.runtimes[name].keys();
         versions.map(|version| self.freshness(name, version)).collect()

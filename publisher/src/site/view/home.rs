@@ -1,4 +1,4 @@
-//! The home page: every runtime, with what the filters go by.
+//! The home page: every runtime, with the values for filters.
 
 use super::super::text::{day, grouped};
 use super::{Catalogue, SUMMARY, architectures, archives, description};
@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Serialize)]
 pub(in crate::site) struct Home<'a> {
     runtimes: Vec<Listed<'a>>,
-    /// Name and command of a runtime to show how it is done.
+    /// Name and command of a runtime for the example.
     shown: Option<(&'a str, &'static str)>,
-    /// How many runtimes there are, and versions of them.
+    /// Numbers of runtimes and versions.
     count: String,
     versions: String,
     languages: BTreeSet<&'static str>,
@@ -29,10 +29,10 @@ struct Listed<'a> {
     latest: Option<String>,
     prerelease: bool,
     architectures: Vec<&'static str>,
-    /// The largest download of the latest version: in bytes, and for people.
+    /// The largest download of the latest version, in bytes.
     bytes: u64,
     size: String,
-    /// When the latest version was published.
+    /// Date of the latest version.
     day: Option<&'a str>,
 }
 
@@ -41,7 +41,7 @@ impl<'a> Catalogue<'a> {
         let runtimes = self.registry.runtimes.iter();
         let mut runtimes: Vec<_> =
             runtimes.map(|(name, releases)| self.listed(name, releases)).collect();
-        runtimes.sort_by_key(|listed| listed.latest.is_none()); // what cannot be used comes last
+        runtimes.sort_by_key(|listed| listed.latest.is_none()); // runtimes without a usable version are last
         let names = self.registry.runtimes.keys();
         let offered = |name: &&RuntimeName| self.latest(name).is_some();
         let python = |name: &&RuntimeName| language(name) == "Python";

@@ -1,4 +1,4 @@
-//! What is inside a version: its packages, what they weigh, and which differ from the version before.
+//! Content of a version: its packages with their sizes, and differences from the version before.
 
 use super::{super::text::visible, licence::Licence};
 use crate::{
@@ -12,7 +12,7 @@ use joblet_format::{Arch, Record, text};
 use serde::Serialize;
 use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
-/// Packages in the picture that have a name; the rest is one part.
+/// Number of packages named in the bar; the others are one part.
 const NAMED: usize = 7;
 
 /// Licences that are named at the top of a page.
@@ -21,7 +21,7 @@ const LICENCES: usize = 2;
 /// Width of the picture, in its own units.
 const WIDTH: f64 = 760.0;
 
-/// The files beside a record for programs and people, in the order of the page.
+/// The files beside a record, in the order of the page.
 pub(super) fn listed(record: &Record) -> Vec<Listed> {
     let listed = |(name, expected): (&String, &joblet_format::IndexFile)| Listed {
         name: name.clone(),
@@ -36,7 +36,7 @@ pub(super) fn listed(record: &Record) -> Vec<Listed> {
 pub(super) struct Listed {
     name: String,
     size: String,
-    /// Of the file: whatever is read of it is determined by this.
+    /// SHA-256 of the file, which determines everything read from it.
     checksum: String,
 }
 
@@ -49,7 +49,7 @@ pub(in crate::site) struct Inside {
     licences: (Vec<String>, usize),
     /// Largest first.
     packages: Vec<Row>,
-    /// Against the version before, if its contents are known.
+    /// Differences from the version before, if its content is known.
     changes: Option<Difference>,
 }
 
@@ -63,10 +63,10 @@ struct Picture {
 #[derive(Serialize)]
 struct Part {
     name: String,
-    /// Empty for what is several packages.
+    /// Version; empty for several packages.
     version: String,
     size: String,
-    /// Of the whole, in percent.
+    /// Share of the total, in percent.
     share: String,
     x: f64,
     width: f64,
@@ -84,12 +84,12 @@ struct Row {
 struct Difference {
     added: Vec<Row>,
     removed: Vec<Row>,
-    /// Before and after.
+    /// Changed packages: before and after.
     changed: Vec<(Row, Row)>,
     unchanged: usize,
 }
 
-/// What is inside `record`, and what differs from `before`; none where the record does not say.
+/// The content of `record`, and differences from `before`; `None` if the record has no lists.
 ///
 /// # Errors
 /// A file beside a record that is missing, another one, or of another form.
@@ -103,7 +103,7 @@ pub(super) fn inside(
     Ok(Some(Inside::new(arch, packages, old)))
 }
 
-/// The packages of `record` for the first architecture that it says them of.
+/// The packages of `record` for the first architecture with a list.
 ///
 /// # Errors
 /// As [`packages`].
@@ -119,7 +119,7 @@ pub(super) fn first_packages(
     Ok(None)
 }
 
-/// The packages of `record` for `arch`; none where the record does not say.
+/// The packages of `record` for `arch`; `None` if the record has no list.
 ///
 /// # Errors
 /// A file beside the record that is missing, another one, or of another form.
@@ -181,7 +181,7 @@ fn licences(packages: &[Package]) -> (Vec<String>, usize) {
 }
 
 impl Picture {
-    /// Of packages that are sorted by size.
+    /// The bar of packages sorted by size.
     fn new(packages: &[Package]) -> Self {
         let named = if packages.len() > NAMED + 1 { NAMED } else { packages.len() };
         let (large, small) = packages.split_at(named);

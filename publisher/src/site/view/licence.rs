@@ -1,23 +1,23 @@
-//! SPDX licence expressions as a page shows them.
+//! SPDX licence expressions, for display.
 
 use super::super::text::visible;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// Licences that a row of a table shows before it says how many more there are.
+/// Maximum number of licences in a row of a table; the rest are counted.
 const SHOWN: usize = 2;
 
-/// Longest part of a licence's name that a row shows, in characters.
+/// Maximum length of a licence's name in a row, in characters.
 const LONGEST: usize = 28;
 
 /// A licence expression. Debian's copyright files name every licence of every file: a dozen is usual.
 #[derive(Serialize)]
 pub(super) struct Licence {
-    /// The first licences, at most [`SHOWN`]; none where nothing is declared.
+    /// The first licences, at most [`SHOWN`]; empty if none is declared.
     shown: Vec<Term>,
-    /// How many others there are.
+    /// Number of the others.
     more: usize,
-    /// The whole expression, in words and licences; empty where `more` is 0.
+    /// The whole expression, in operators and licences; empty if `more` is 0.
     whole: Vec<Term>,
 }
 
@@ -25,12 +25,12 @@ pub(super) struct Licence {
 #[derive(Serialize, Clone)]
 struct Term {
     text: String,
-    /// Where the text of the licence is, for those of SPDX's list.
+    /// Address of the licence's text, for licences of SPDX's list.
     link: Option<String>,
 }
 
 impl Licence {
-    /// Of an expression as a bill of materials has it; `NOASSERTION` and nothing say nothing.
+    /// Parses an expression of a bill of materials; empty for `NOASSERTION` and the empty text.
     pub(super) fn new(expression: &str) -> Self {
         let expression = visible(expression);
         let mut words: Vec<Term> = Vec::new();
@@ -39,7 +39,7 @@ impl Licence {
             match word {
                 "AND" | "OR" => words.push(Term { text: word.to_lowercase(), link: None }),
                 "WITH" => exception = true,
-                // An exception belongs to its licence: they are one thing in the list.
+                // A licence with an exception is one term.
                 _ if exception => {
                     exception = false;
                     if let Some(last) = words.last_mut() {
@@ -72,9 +72,9 @@ impl Licence {
 impl Term {
     fn licence(word: &str) -> Self {
         let id = word.trim_matches(['(', ')']);
-        // A licence that SPDX's list lacks is named by the package; its text is in the package's files.
+        // A licence that is not in SPDX's list is named by the package, which contains its text.
         if let Some(own) = id.strip_prefix("LicenseRef-") {
-            // So the bill of materials calls a file that nobody can read by program.
+            // The bill of materials names copyright files that are not machine-readable this way.
             let own = if own.ends_with("-copyright") { "its copyright file" } else { own };
             return Self { text: joblet_format::text::shortened(own, LONGEST), link: None };
         }

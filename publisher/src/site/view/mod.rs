@@ -1,4 +1,4 @@
-//! What the templates are given: registry and records, sorted, grouped and made fit to be shown.
+//! Values for the templates: registry and records, sorted, grouped and escaped for display.
 //!
 //! In: the registry and its records. Out: one serializable value for each page.
 //!
@@ -24,24 +24,24 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
 };
 
-/// Longest description or reason in a list, in characters.
+/// Maximum length of a description or reason in a list, in characters.
 const SUMMARY: usize = 240;
 
-/// The registry, and the records it is made of.
+/// The registry and its records.
 pub(super) struct Catalogue<'a> {
     registry: &'a Registry,
     latest: HashMap<&'a RuntimeName, &'a Release>,
     records: HashMap<(&'a RuntimeName, &'a Version), &'a Record>,
-    /// Dated records of versions that the registry has, newest first.
+    /// Dated records of versions in the registry, newest first.
     news: Vec<(&'a Record, &'a Release)>,
-    /// Where in `news` the records of a runtime are.
+    /// Indexes in `news` of each runtime's records.
     news_of: HashMap<&'a RuntimeName, Vec<usize>>,
-    /// What the last refresh found, if there was one.
+    /// `freshness.json`, if there is one.
     freshness: Option<&'a Freshness>,
 }
 
 impl<'a> Catalogue<'a> {
-    /// A release with all platforms that it was published for: `registry.json` may name fewer.
+    /// A release with all platforms of its record: `registry.json` may name fewer.
     fn declared<'r>(&self, name: &'a RuntimeName, release: &'r Release) -> &'r Release
     where
         'a: 'r,
@@ -86,8 +86,7 @@ impl<'a> Catalogue<'a> {
         self.records.get(&(name, version)).copied()
     }
 
-    /// All that the pages of a runtime are made from: its releases where they are not those of their
-    /// records, and the records.
+    /// All inputs of a runtime's pages: its records, and releases that differ from them.
     pub(super) fn sources(
         &self,
         name: &RuntimeName,
@@ -105,7 +104,7 @@ impl<'a> Catalogue<'a> {
         self.latest.get(name).copied()
     }
 
-    /// When a version was published, if that is a well-formed time.
+    /// Date of publication of a version, if its timestamp is well-formed.
     fn day(&self, name: &RuntimeName, release: &Release) -> Option<&'a str> {
         day(&self.record(name, &release.version)?.published_at)
     }
@@ -117,7 +116,7 @@ fn description(latest: Option<&Release>, releases: &BTreeMap<Version, Release>) 
     release.map(|release| visible(&release.description)).unwrap_or_default()
 }
 
-/// Why the version is yanked, if it is; never empty.
+/// The reason why the version is yanked, if it is; never empty.
 fn yanked(release: &Release) -> Option<String> {
     let reason = visible(release.yanked.as_deref()?);
     Some(if reason.is_empty() { "no reason given".to_owned() } else { reason })
@@ -132,7 +131,7 @@ fn architectures(release: &Release) -> Vec<&'static str> {
 }
 
 /// The hosts that a release is declared for, sorted: `rhel-amd64`, …
-/// Why Joblet's own client does not install a release, if so.
+/// The reason why Joblet's own client cannot install a release, if it cannot.
 fn not_for_rnx(release: &Release) -> Option<&'static str> {
     let local = matches!(address(&release.download_url), Address::Relative(_));
     Some(match release {
@@ -144,7 +143,7 @@ fn not_for_rnx(release: &Release) -> Option<&'static str> {
     })
 }
 
-/// Whether Joblet's own client would unpack an archive for another architecture on arm64.
+/// Whether Joblet's own client on arm64 would install the archive for amd64.
 fn amd64_alone(release: &Release) -> bool {
     not_for_rnx(release).is_none() && release.artifacts.contains_key(&Arch::Amd64)
 }

@@ -1,4 +1,4 @@
-//! What was published when: the changelog, the Atom feeds, and what was yanked.
+//! The changelog, the Atom feeds, and yanked versions.
 
 use super::{
     super::text::{day, visible},
@@ -21,7 +21,7 @@ const CHANGES: usize = 200;
 /// Number of publications in a feed.
 const FEED: usize = 50;
 
-/// Packages that a publication names as changed.
+/// Maximum number of changed packages named for a publication.
 const NAMED: usize = 4;
 
 /// Time of a feed without entries; Atom requires one.
@@ -51,14 +51,14 @@ struct Change<'a> {
     prerelease: bool,
     time: &'a str,
     id: String,
-    /// The version before, if there is one.
+    /// The version before, if any.
     before: Option<String>,
-    /// By how much the download grew, such as `+3.8 MB`; empty where it did not.
+    /// Growth of the download, such as `+3.8 MB`; empty if its size is equal.
     growth: String,
-    /// What differs from the version before, largest packages first: read by [`Change::look_inside`] from the
-    /// files of both records.
+    /// Packages that differ from the version before, the largest first: read by [`Change::look_inside`] from the files of
+    /// both records.
     packages: Vec<String>,
-    /// How many packages differ beside those.
+    /// Number of further packages that differ.
     more: usize,
     files: [Vec<Listed>; 2],
     #[serde(skip)]
@@ -68,7 +68,7 @@ struct Change<'a> {
 #[derive(Serialize)]
 pub(in crate::site) struct Feed<'a> {
     id: String,
-    /// The runtime that it is about; none: all.
+    /// The runtime of the feed; `None` for all.
     of: Option<&'a str>,
     updated: &'a str,
     entries: Vec<Change<'a>>,
@@ -81,7 +81,7 @@ pub(in crate::site) struct YankedVersion<'a> {
     version: String,
     reason: String,
     day: Option<&'a str>,
-    /// What to use instead.
+    /// The latest version.
     latest: Option<String>,
 }
 
@@ -112,7 +112,7 @@ impl<'a> Catalogue<'a> {
         let oldest = news().next_back().map(|(record, _)| identity(record));
         let about = of.map_or("feed ".to_owned(), |name| format!("feed of {name} "));
         Feed {
-            // A registry only grows, so its oldest publication identifies it.
+            // Publications are never removed, so the oldest one identifies the registry.
             id: urn(&(about + &oldest.unwrap_or_default())),
             of: of.map(RuntimeName::as_str),
             updated: news().next().map_or(NEVER, |(record, _)| &record.published_at),
@@ -159,7 +159,7 @@ impl<'a> Catalogue<'a> {
     }
 }
 
-/// Of the download for the first architecture that both have.
+/// Growth of the download for the first architecture of both.
 fn growth(before: &Release, after: &Release) -> String {
     let sizes = archives(after).find_map(|(arch, is)| Some((before.artifact(arch)?.size, is.size)));
     match sizes {
@@ -170,7 +170,7 @@ fn growth(before: &Release, after: &Release) -> String {
 }
 
 impl Changelog<'_> {
-    /// Reads which packages differ from the files beside the records in the directory `records`.
+    /// Reads the packages that differ, from the files beside the records in the directory `records`.
     ///
     /// # Errors
     /// A file that is missing, another one, or of another form.
@@ -209,7 +209,7 @@ impl Change<'_> {
     }
 }
 
-/// One text for each package that differs, of the largest packages first.
+/// A text for each package that differs, the largest packages first.
 fn differences(changes: changes::Changes) -> Vec<String> {
     let changes::Changes { added, removed, changed, .. } = changes;
     let name = |package: &Package| visible(&package.name);
@@ -230,7 +230,7 @@ fn differences(changes: changes::Changes) -> Vec<String> {
     texts.into_iter().map(|(_, text)| text).collect()
 }
 
-/// What never changes about a publication, in one text.
+/// The immutable properties of a publication, as a text.
 fn identity(record: &Record) -> String {
     let Record { name, release, .. } = record;
     format!("{}@{} {}", name.as_str(), release.version, release.checksum)
