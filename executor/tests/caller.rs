@@ -1,4 +1,4 @@
-//! What a job can do to its caller's processes and terminal, and what they do to the job.
+//! A job and its caller: signals, process groups and terminals, in both directions.
 
 use crate::support::attack::{WEAKEN, can_weaken, compile, files, program};
 use crate::support::pty::Pty;
@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many processes have this argument.
+/// Number of processes with this argument.
 fn processes(mark: &str) -> usize {
     let has = |path: &Path| {
         let line = fs::read(path.join("cmdline")).unwrap_or_default();
@@ -29,7 +29,7 @@ fn processes(mark: &str) -> usize {
     fs::read_dir("/proc").unwrap().flatten().filter(|entry| has(&entry.path())).count()
 }
 
-/// Waits until `count` processes have it, and says whether that was within `limit`.
+/// Waits until `count` processes have it; returns whether that was within `limit`.
 fn becomes(mark: &str, count: usize, limit: Duration) -> bool {
     let begin = Instant::now();
     while processes(mark) != count {
@@ -53,13 +53,13 @@ fn caller(world: &World, script: &str, options: &[&str], words: &[&str]) -> Vec<
 const UNHARMED: &str = "sleep 1000 & \"$@\"; s=$?; \
     echo \"end $s $(cut -d' ' -f3,19 /proc/$!/stat) $(cut -d' ' -f19 /proc/$$/stat)\"; kill $!";
 
-/// SEC-E03: whatever a job does to its group and to its user, it does to itself.
+/// SEC-E03: signals to a process group or to all processes of a user reach the job only.
 #[test]
 fn a_group_of_its_own() {
     let Some(world) = files() else { return };
     let nice = rustix::process::nice(0).unwrap();
     for user in World::users() {
-        // The program attacks nothing on a host that is not called so.
+        // The program attacks only on a host with this name.
         let beside_the_host = &["--network=host", "--hostname=joblet"][..];
         for (options, status) in
             [(&[][..], 0), (&["--timeout=60"], 0), (&["--init"], 137), (beside_the_host, 0)]
@@ -98,7 +98,7 @@ fn a_group_of_its_own() {
     }
 }
 
-/// SEC-E03: a job ends with its launcher, whatever it did.
+/// SEC-E03: a job ends with its launcher.
 ///
 /// A known limit: the death signal belongs to a thread, so that a job that is the first process
 /// itself and executes a program in another thread goes on without its launcher. With `--init` it
@@ -167,7 +167,7 @@ fn kill_marked(mark: &str) {
     }
 }
 
-/// SEC-E16: a timer or a limit that the launcher inherits ends the job, and is told.
+/// SEC-E16: an inherited timer or limit kills the job, and is reported.
 #[test]
 fn an_inherited_timer_ends_the_job() {
     let Some(world) = files() else { return };
@@ -221,7 +221,7 @@ fn session(world: &World, pty: &Pty, user: Option<u32>, script: &str, job: &[&st
     pty.start(user, &words, ":")
 }
 
-/// SEC-E02: a terminal that is an output only, or an input only, or neither of two.
+/// SEC-E02: a terminal as output only, as input only, or two different terminals.
 #[test]
 fn terminals_in_part() {
     let Some(world) = files() else { return };
@@ -255,7 +255,7 @@ fn terminals_in_part() {
     }
 }
 
-/// SEC-E02, SEC-E03: a job in the background takes no line that is typed, and runs on.
+/// SEC-E02, SEC-E03: a job in the background does not read the terminal, and continues.
 #[test]
 fn a_job_in_the_background_takes_nothing() {
     let Some(world) = files() else { return };
@@ -282,7 +282,7 @@ fn a_job_in_the_background_takes_nothing() {
     }
 }
 
-/// The keys of a terminal do what they do to any program.
+/// Control characters of a terminal have their usual effect.
 #[test]
 fn keys_reach_the_job() {
     let Some(world) = files() else { return };
@@ -305,7 +305,7 @@ fn keys_reach_the_job() {
                 child.wait().unwrap();
             }
         }
-        // Stopped, and continued by the caller's shell.
+        // Stopped and continued by the caller's shell.
         let mut pty = Pty::new();
         let script = "set -m; \"$@\" | cat; echo stopped-$?; fg; echo end";
         let job = ["--runtime=demo", "--", "bash", "-c", "echo ready; sleep 1; echo on"];
@@ -342,7 +342,7 @@ fn keys_reach_the_job() {
     }
 }
 
-/// SEC-E03: a terminal that nobody reads keeps neither the timeout nor a signal from the job.
+/// SEC-E03: a blocked terminal delays neither the timeout nor signals.
 #[test]
 fn a_terminal_that_is_not_read_holds_nobody() {
     let Some(world) = files() else { return };
@@ -378,7 +378,7 @@ fn a_terminal_that_is_not_read_holds_nobody() {
     }
 }
 
-/// A terminal that goes away takes along what reads from it, whoever ignores that.
+/// A hangup kills all processes that read the terminal, also if SIGHUP is ignored.
 #[test]
 fn a_hangup_ends_all_that_is_there() {
     let Some(world) = files() else { return };
@@ -425,7 +425,7 @@ fn a_hangup_ends_all_that_is_there() {
     }
 }
 
-/// A job that asks its parent to trace it goes on at the next signal.
+/// A job that calls PTRACE_TRACEME continues after a signal.
 #[test]
 fn a_job_that_wants_to_be_traced_goes_on() {
     let Some(world) = crate::support::attack::probed() else { return };

@@ -1,4 +1,4 @@
-//! What a job's program can lead the kernel to while it executes it: nothing of the host.
+//! Attacks on the execution of a job's program: paths that lead the kernel to files of the host.
 
 use crate::support::attack::{WEAKEN, can_weaken, compile, probed, program};
 use crate::support::pty::Pty;
@@ -23,36 +23,36 @@ fn guarded() -> Option<&'static World> {
     Some(world)
 }
 
-/// What a caller may leave open as number `fd`: three directories that lead to the victim, and itself.
+/// Descriptors that a caller may leave open as number `fd`: three directories above the victim, and the victim.
 fn left_open(world: &World, fd: u32) -> PathBuf {
     let paths = ["", "outside/victim", "store/demo", "cwd"];
     world.path(paths[fd as usize % paths.len()])
 }
 
-/// How to get from any of these to the victim.
+/// Paths from these to the victim.
 const SUFFIXES: [&str; 4] = ["/outside/victim", "", "/../../outside/victim", "/../outside/victim"];
 
 /// A script that executes its arguments with these descriptors open.
 fn with_open(world: &World, fds: impl Iterator<Item = u32>) -> String {
-    // One by one: a shell that opens several keeps copies of what it may have to restore.
+    // One at a time: a shell that opens several keeps copies to restore.
     let opened = fds.map(|fd| format!("exec {fd}<'{}'; ", left_open(world, fd).display()));
     opened.collect::<String>() + "exec \"$@\""
 }
 
-/// A program that is a way out.
+/// Kinds of programs that lead to another file.
 #[derive(Debug)]
 enum Way {
-    /// A script with this first line, after `#!`.
+    /// A script with this `#!` line.
     Script(Vec<u8>),
-    /// A script whose interpreter is a link to this.
+    /// A script whose interpreter is a symlink to this path.
     Lead(String),
-    /// A link to this.
+    /// A symlink to this path.
     Link(String),
     /// A program with this ELF interpreter.
     Elf(String),
 }
 
-/// A runtime whose program `door` is such a way.
+/// A runtime whose program `door` is of such a kind.
 struct Door<'a> {
     world: &'a World,
     name: &'static str,
@@ -64,7 +64,7 @@ impl<'a> Door<'a> {
         Self { world, name, bin: world.copy_runtime(name).join("isolated/usr/bin") }
     }
 
-    /// What the script does if something executes it: it tries to change what it may reach.
+    /// The script: if it is executed, it tries to change every file that it can reach.
     const BODY: &'static str = "\nfor n in /proc/self/exe /proc/self/fd/{0..50} \
         /proc/self/fd/{0..50}/outside/victim; do echo x >>$n; done 2>/dev/null\n";
 
@@ -93,7 +93,7 @@ impl<'a> Door<'a> {
         }
     }
 
-    /// Runs it with these descriptors open, and without the protections `weak`.
+    /// Runs it with these descriptors open and the protections `weak` disabled.
     fn run(&self, user: Option<u32>, options: &[&str], fds: &[u32], weak: &str) -> Output {
         let mut run = Command::new("bash");
         let wrapper = with_open(self.world, fds.iter().copied());
@@ -128,13 +128,13 @@ fn elf(mut file: Vec<u8>, interpreter: &str) -> Vec<u8> {
     file
 }
 
-/// All that must be as it was: what is outside, the store, and the program itself.
+/// State that must be unchanged: files outside, the store, and the program itself.
 fn all_of(world: &World, store: &str) -> impl PartialEq + use<> {
     let part = |path: &str| crate::common::snapshot(&world.path(path));
     (part("outside"), part(store), fs::read(world.path("joblet-exec")).unwrap())
 }
 
-/// Runs a job under the tracer, with files left open, which writes to `report`; its status.
+/// Runs a job, with files left open, under the tracer, which writes to `report`; returns the status.
 fn trace(
     world: &World,
     user: Option<u32>,
@@ -160,8 +160,8 @@ fn trace(
     finish(run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).status
 }
 
-/// SEC-E01: at the execve of a job's program, the process has its standard files and the report
-/// pipe, and is a program of its own root, whatever its caller left open.
+/// SEC-E01: at the execve of a job's program, the process has only its standard files and the report pipe,
+/// and `/proc/self/exe` is a file of its own root, whatever its caller left open.
 #[test]
 fn nothing_of_the_host_is_open_at_the_door() {
     let Some(world) = guarded() else { return };
@@ -194,8 +194,8 @@ fn nothing_of_the_host_is_open_at_the_door() {
             let report = fs::read_to_string(&report).unwrap();
             let lines: Vec<Vec<_>> =
                 report.lines().map(|line| line.split('\t').collect()).collect();
-            // The launcher itself, after the program that hides system calls if there is one, the
-            // trampoline by execveat(2), and the job by the trampoline.
+            // The launcher (after the program that hides system calls, if any), the trampoline by execveat(2),
+            // and the job by the trampoline.
             let hiding = world.program().iter().position(|word| *word == world.path("joblet-exec"));
             let first = hiding.map_or(0, |words| words / 2);
             assert_eq!(lines.len(), first + 3, "{user:?} {options:?}\n{report}");
@@ -215,8 +215,8 @@ fn nothing_of_the_host_is_open_at_the_door() {
     }
 }
 
-/// SEC-E01: scripts, links and interpreters that lead through descriptors and through the process
-/// itself are not executable, and nothing of the host is.
+/// SEC-E01: scripts, symlinks and interpreters that lead through descriptors and `/proc/self` are not executable, and no
+/// file of the host is executed.
 #[test]
 fn no_program_leads_out_of_the_job() {
     let Some(world) = guarded() else { return };
@@ -257,7 +257,7 @@ fn no_program_leads_out_of_the_job() {
         door.put(way);
         for user in World::users() {
             let cases: [(&[&str], &[u32]); 3] = [(&[], &[]), (&[], &fds), (&["--init"], &fds)];
-            // Every way is tried in each manner by one of the users, and in one by each.
+            // Every kind is tried with each descriptor by one of the users, and with one descriptor by each user.
             let odd = usize::from(user.is_some());
             for (options, fds) in cases.into_iter().skip(odd).step_by(2) {
                 let output = door.run(user, options, fds, "");
@@ -281,7 +281,7 @@ fn no_program_leads_out_of_the_job() {
             door.put(&way);
             assert!(out(user, &fds, "close-files,trampoline"), "{user:?} {way:?}");
         }
-        // What the launcher itself has open.
+        // Descriptors of the launcher itself.
         let found = (3..20).any(|fd| {
             SUFFIXES.iter().any(|suffix| {
                 door.put(&text(&format!("/dev/fd/{fd}{suffix}")));
@@ -295,7 +295,7 @@ fn no_program_leads_out_of_the_job() {
     }
 }
 
-/// Numbers that look random: xorshift64.
+/// A random number generator: xorshift64.
 struct Random(u64);
 
 impl Random {
@@ -310,7 +310,7 @@ impl Random {
         list[self.below(list.len())]
     }
 
-    /// A path that may lead out.
+    /// A random path through descriptors and `/proc`.
     fn path(&mut self) -> String {
         let begin = ["/proc/self", "//proc/self", "/proc/1", "/proc/thread-self", "/dev", "/./dev"];
         let mut path = self.of(&begin).to_owned();
@@ -346,7 +346,7 @@ impl Random {
     }
 }
 
-/// SEC-E01: the same with 300 programs, and with descriptors, that nobody thought of.
+/// SEC-E01: the same with 300 random programs and descriptors.
 #[test]
 fn no_random_program_leads_out_of_the_job() {
     let Some(world) = guarded() else { return };

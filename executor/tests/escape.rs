@@ -1,5 +1,5 @@
-//! Attacks of a job on its host. Each fails against the program under test, and succeeds against a
-//! build that lacks the one protection it is about (`examples/weakened.rs`): else it proves nothing.
+//! Attacks of a job on its host. Each fails against the program under test, and succeeds against a build
+//! with one protection disabled (`examples/weakened.rs`): otherwise the test proves nothing.
 
 use crate::common::skip::not_applicable;
 use crate::support::attack::{
@@ -42,7 +42,7 @@ fn what_is_shipped_cannot_be_weakened() {
     assert_eq!(output.stdout, "{\"result\": -1, \"errno\": 1}\n");
 }
 
-/// SEC-B01: a link of the runtime to the host.
+/// SEC-B01: a symlink of the runtime to the host.
 #[test]
 fn a_link_leads_to_no_file_of_the_host() {
     let Some(world) = probed() else { return };
@@ -65,7 +65,7 @@ fn a_link_leads_to_no_file_of_the_host() {
     }
 }
 
-/// SEC-B02: the mounts that every job gets of its own cannot be redirected by links, or covered.
+/// SEC-B02: a job's own mounts cannot be redirected by symlinks, or covered.
 #[test]
 fn odd_root_directories_lead_nowhere() {
     let Some(world) = probed() else { return };
@@ -121,7 +121,7 @@ fn legal_links_work() {
     }
 }
 
-/// SEC-B04, SEC-B15, SEC-B16: what `runtime.yml` must not say, at install and at run.
+/// SEC-B04, SEC-B15, SEC-B16: an invalid `runtime.yml` is refused, by install and run.
 #[test]
 fn a_runtime_yml_is_checked_before_anything_is_done() {
     let Some(world) = probed() else { return };
@@ -186,14 +186,14 @@ fn a_runtime_yml_is_checked_before_anything_is_done() {
         assert_eq!(outcome.status, Some(17), "{yaml:.300} {outcome:?}");
     }
     installer.assert_store(&[]);
-    // Lines that end as on Windows are fine.
+    // CRLF line ends are valid.
     let yaml = fs::read_to_string(world.path("store/demo/runtime.yml")).unwrap();
     fs::write(root.join("runtime.yml"), yaml.replace('\n', "\r\n")).unwrap();
     let output = finish(world.command(None, &["--runtime=bad", "id"]).spawn().unwrap());
     assert_eq!(output.stderr, "");
 }
 
-/// SEC-B05: the runtime is read-only to its last nested mount, and for root.
+/// SEC-B05: the runtime and all mounts below it are read-only, for root too.
 #[test]
 fn a_job_cannot_write_its_runtime() {
     let Some(world) = probed() else { return };
@@ -238,7 +238,7 @@ fn a_job_cannot_write_its_runtime() {
     );
 }
 
-/// SEC-B05: the flags of the store's own file system are kept, and noexec has its word.
+/// SEC-B05: mount flags of the store's file system are kept, and noexec is named in the message.
 #[test]
 fn flags_of_the_store_are_kept() {
     let Some(world) = probed() else { return };
@@ -269,12 +269,12 @@ fn flags_of_the_store_are_kept() {
     }
 }
 
-/// SEC-B06: mounts of the job stay in the job, those of the host outside.
+/// SEC-B06: mounts propagate neither from the job nor to it.
 #[test]
 fn mounts_do_not_propagate() {
     let Some(world) = probed() else { return };
     let (loose, flag) = (world.path("store/demo/isolated/usr/share/loose"), world.path("flag"));
-    // By a process that stays outside of the job.
+    // A process outside of the job.
     let prepare = format!(
         "(until [ -e {flag} ]; do sleep 0.02; done; mount -t tmpfs t {}/nested; rm {flag}) \
          >/dev/null 2>&1 &",
@@ -296,7 +296,7 @@ fn mounts_do_not_propagate() {
             assert_eq!(line, "ready\n");
             let outside = fs::read_to_string(format!("/proc/{}/mountinfo", child.id())).unwrap();
             let roots = outside.lines().filter(|line| line.split(' ').nth(4) == Some("/")).count();
-            // In a user namespace mounts never come out.
+            // Mounts of a user namespace never propagate to its parent.
             let out_there = if without.is_empty() || user.is_some() { 1 } else { 2 };
             assert_eq!(roots, out_there, "{user:?} {without} {outside}");
             fs::write(&flag, "").unwrap();
@@ -312,7 +312,7 @@ fn mounts_do_not_propagate() {
     }
 }
 
-/// SEC-B07: no descriptor of the caller leads out.
+/// SEC-B07: a job has no descriptor of the caller.
 #[test]
 fn descriptors_of_the_caller_stay_out() {
     let Some(world) = probed() else { return };
@@ -337,7 +337,7 @@ fn descriptors_of_the_caller_stay_out() {
     }
 }
 
-/// SEC-B08: no job opens this program to change it, or looks into its parent.
+/// SEC-B08: a job cannot open this program for writing, or inspect its parent.
 #[test]
 fn the_program_is_out_of_reach() {
     let Some(world) = probed() else { return };
@@ -366,7 +366,7 @@ fn the_program_is_out_of_reach() {
     assert!(fs::read(world.path("joblet-exec")).unwrap() == before);
 }
 
-/// SEC-B09: the kernel's settings are out of reach of root, too.
+/// SEC-B09: sysctls are read-only for root too.
 #[test]
 fn kernel_settings_are_read_only() {
     const REFUSED: &str = "-1 -1 -1 -1";
@@ -398,7 +398,7 @@ fn kernel_settings_are_read_only() {
     );
 }
 
-/// SEC-B10: nothing is typed into the caller's terminal.
+/// SEC-B10: a job cannot insert input into the caller's terminal.
 #[test]
 fn a_job_cannot_type_for_its_caller() {
     let Some(world) = probed() else { return };
@@ -441,7 +441,7 @@ fn report(world: &World, user: Option<u32>, options: &[&str]) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error} {output:?}"))
 }
 
-/// SEC-B11: no privilege, and no call that could give one.
+/// SEC-B11: a job has no privileges, and no system call gives it any.
 #[test]
 fn a_job_has_no_privilege_and_no_way_to_one() {
     let Some(world) = probed() else { return };
@@ -460,7 +460,7 @@ fn a_job_has_no_privilege_and_no_way_to_one() {
             let calls = found["calls"].as_object().unwrap();
             assert_eq!(calls.len(), 31);
             for (name, errno) in calls {
-                // EPERM, ENOSYS, and EAFNOSUPPORT for a family of sockets.
+                // EPERM, ENOSYS, and EAFNOSUPPORT for an address family.
                 let want: &[i64] = if name.starts_with("works") { &[0] } else { &[1, 38, 97] };
                 assert!(want.contains(&errno.as_i64().unwrap()), "{user:?} {name} {errno}");
             }
@@ -490,7 +490,7 @@ fn a_job_has_no_privilege_and_no_way_to_one() {
     );
 }
 
-/// SEC-B12: a host that hides parts of `/proc` is named, at once, and nothing weaker is run.
+/// SEC-B12: a host with a masked `/proc` is an error, and no weaker sandbox is used.
 #[test]
 fn a_masked_proc_is_named_with_its_fix() {
     let Some(world) = probed() else { return };
@@ -504,7 +504,7 @@ fn a_masked_proc_is_named_with_its_fix() {
     }
 }
 
-/// How many processes run that have this argument.
+/// Number of processes with this argument.
 fn processes(mark: &str) -> usize {
     let has = |path: &Path| {
         let line = fs::read(path.join("cmdline")).unwrap_or_default();
@@ -521,7 +521,7 @@ fn gone(mark: &str) {
     }
 }
 
-/// SEC-B13: whatever a job leaves behind ends with it.
+/// SEC-B13: all processes of a job end with it.
 #[test]
 fn orphans_end_with_the_job() {
     let Some(world) = probed() else { return };
@@ -529,7 +529,7 @@ fn orphans_end_with_the_job() {
         for options in [&[][..], &["--init"]] {
             let words = ["--runtime=demo", "--", "probe", "orphans", "1000"];
             let words = [options, &words].concat();
-            // Reads to the end of its output: nobody holds that open.
+            // Reads the output to its end: no process keeps it open.
             let output: Output = finish(world.command(user, &words).spawn().unwrap());
             assert_eq!(output.status, Some(0), "{output:?}");
             assert_eq!(processes("orphans"), 0);
@@ -537,7 +537,7 @@ fn orphans_end_with_the_job() {
     }
 }
 
-/// SEC-B14: nothing outlives the launcher, whenever it is killed.
+/// SEC-B14: no process outlives the launcher, at whatever moment it is killed.
 #[test]
 fn nothing_outlives_a_killed_launcher() {
     let Some(world) = probed() else { return };
@@ -546,7 +546,7 @@ fn nothing_outlives_a_killed_launcher() {
         for options in [&[][..], &["--init"], &["--user=1234:55"]] {
             for delay in 0..70 {
                 let words = World::shell(options, &format!("sleep {mark}; :"));
-                // From a thread that ends at once: a job does not depend on that.
+                // Started by a thread that ends at once, which must not kill the job.
                 let mut child = thread::scope(|scope| {
                     let start = || world.command(user, &words).spawn().unwrap();
                     scope.spawn(start).join().unwrap()
@@ -581,7 +581,7 @@ fn nothing_outlives_a_killed_launcher() {
     gone(&mark);
 }
 
-/// SEC-B15: the caller's environment stays with the caller.
+/// SEC-B15: the caller's environment is not inherited.
 #[test]
 fn a_large_environment_stays_outside() {
     let Some(world) = probed() else { return };
@@ -601,14 +601,14 @@ fn a_large_environment_stays_outside() {
     }
 }
 
-/// A job of root cannot change what its `/sys` shows, of its own group or of the host.
+/// A job of root cannot write to its `/sys`, for its own control group or the host.
 #[test]
 fn sys_is_only_read() {
     if !nix::unistd::geteuid().is_root() {
         not_applicable("what is in /sys is root's to write");
         return;
     }
-    // A setting that this does not change, and that every host with several processors has.
+    // Writing back the same value; the file exists on every host with several processors.
     let path = "/sys/devices/system/cpu/cpu1/online";
     if fs::metadata(path).is_err() {
         not_applicable("no processor here can be switched off");
@@ -641,7 +641,7 @@ fn the_hosts_network_is_out_of_reach() {
     for user in World::users() {
         assert_eq!(report(world, user, &[])["interfaces"], serde_json::json!(["lo"]));
         let before = wrapper(user, ":", "private");
-        // Where the namespace that is made beside the rest cannot be entered, a job makes its own.
+        // If the namespace of the helper process cannot be entered, the child makes one.
         let mut alone = before.clone();
         if world.path("without").exists() {
             alone.extend([world.path("without").into(), "setns".into()]);

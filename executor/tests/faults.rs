@@ -15,13 +15,13 @@ use std::process::Command;
 /// The status of a shell whose command was killed.
 const KILLED: i32 = 128 + 9;
 
-/// A system call as it was seen.
+/// A traced system call.
 #[derive(Debug, Clone)]
 struct Call {
     name: String,
-    /// Which call of this name in its thread it is, from 1.
+    /// Ordinal among the calls of this name in its thread, from 1.
     ordinal: usize,
-    /// With its arguments and its result.
+    /// The line of strace, with arguments and result.
     text: String,
 }
 
@@ -38,7 +38,7 @@ fn strace() -> Command {
     command
 }
 
-/// Whether strace works; a skip where it does not.
+/// Whether strace works; else a skip.
 fn can_trace() -> bool {
     let traced = strace().args(["-o", "/dev/null", "true"]).output();
     let works = traced.is_ok_and(|output| output.status.success());
@@ -49,7 +49,7 @@ fn can_trace() -> bool {
 }
 
 impl World {
-    /// The program with `args` under strace with `options`.
+    /// Runs the program with `args` under strace with `options`.
     fn traced(&self, options: &[&str], args: &str) -> Outcome {
         let mut command = strace();
         command.args(["-f", "-qq", "-o"]).arg(self.path("log")).args(options);
@@ -68,7 +68,7 @@ impl World {
         let calls = log.lines().filter_map(|line| {
             let (thread, text) = line.split_once(' ')?;
             let (name, _) = text.trim_start().split_once('(')?;
-            // The second half of a call, a signal, an end.
+            // The resumed half of a call, a signal, or the exit.
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                 return None;
             }
@@ -83,14 +83,14 @@ impl World {
         calls.collect()
     }
 
-    /// The program with `args`, in which strace does `what` at `call`.
+    /// Runs the program with `args`, where strace injects `what` at `call`.
     fn struck(&self, args: &str, call: &Call, what: &str, options: &[&str]) -> Outcome {
         let inject = format!("inject={}:{what}:when={}", call.name, call.ordinal);
         let trace = format!("trace={}", call.name);
         self.traced(&[options, &["-e", &trace, "-e", &inject]].concat(), args)
     }
 
-    /// Puts back the store that `save` has set aside.
+    /// Restores the store saved by `save`.
     fn restore(&self) {
         _ = fs::remove_dir_all(self.path("store"));
         copy(&self.path("saved"), &self.path("store"));
@@ -101,7 +101,7 @@ impl World {
         copy(&self.path("store"), &self.path("saved"));
     }
 
-    /// Nothing is left in the store but what `trees` are.
+    /// Asserts that the store contains `trees` and nothing else.
     fn assert_clean(&self, trees: &Trees) {
         self.assert_store(&trees.keys().map(String::as_str).collect::<Vec<_>>());
         for receipt in list(&self.path("store/.joblet/receipts")) {
@@ -116,11 +116,11 @@ impl World {
         let tree = |name: &String| {
             let mut tree = snapshot(&self.path("store").join(name));
             for entry in tree.values_mut() {
-                // Directories that an archive does not list have the time at which they were made.
+                // Directories without an entry in the archive have the time of their creation.
                 if entry.0 & 0o170_000 == 0o040_000 {
                     (entry.1, entry.2) = (0, 0);
                 }
-                // Messages shall be short.
+                // Keeps messages short.
                 entry.3 = Sha256::digest(&entry.3)[..4].to_vec();
             }
             tree
@@ -135,12 +135,12 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
 }
 
-/// Every how many calls one is struck.
+/// Interval of the calls with a fault.
 fn step() -> usize {
     if std::env::var_os("JOBLET_TEST_FAULTS").is_some_and(|how| how == "all") { 1 } else { 10 }
 }
 
-/// A registry with two versions in members, which have most in common, and one ordinary archive.
+/// A registry with two similar versions in members, and one ordinary archive.
 fn world() -> World {
     let mut world = World::new();
     for version in ["1.0.0", "2.0.0"] {
@@ -157,7 +157,7 @@ fn world() -> World {
     world
 }
 
-/// What is done to a world before the command that is struck.
+/// Preparation of a world before the command with a fault.
 type Before<'a> = &'a dyn Fn(&World);
 
 fn installed(world: &World, specs: &[&str]) {
@@ -166,10 +166,10 @@ fn installed(world: &World, specs: &[&str]) {
     }
 }
 
-/// Kills `args` at every tenth call. Whatever is installed then is whole, the next command works,
-/// and nothing is left behind it.
+/// Kills `args` at every tenth call. Asserts that installed versions are complete, and that the next command works and
+/// removes all leftovers.
 ///
-/// `options` are of strace, for every run that is killed.
+/// `options` are those of strace for every killed run.
 fn kill_everywhere(before: Before<'_>, args: &str, next: &str, options: &[&str]) {
     if !can_trace() {
         return;
@@ -209,14 +209,14 @@ fn killed_while_installing_an_ordinary_archive() {
     kill_everywhere(&|_| (), "install plain", "run --dry-run --runtime=plain true", &[]);
 }
 
-/// SEC-D01: a newer version out of the older one.
+/// SEC-D01: an update.
 #[test]
 fn killed_while_upgrading() {
     let before = |world: &World| installed(world, &["demo@1.0.0"]);
     kill_everywhere(&before, "upgrade demo", "upgrade", &[]);
 }
 
-/// SEC-D01: what was being removed is there or not.
+/// SEC-D01: a removal.
 #[test]
 fn killed_while_removing() {
     let before = |world: &World| installed(world, &["demo@1.0.0", "demo@2.0.0"]);
@@ -229,7 +229,7 @@ fn damaged(world: &World) {
     damage(&world.path("store/demo-1.0.0/isolated/lib/changed"));
 }
 
-/// Changes a byte of a file, and nothing that can be seen from outside.
+/// Changes a byte of a file, but not its attributes.
 fn damage(file: &Path) {
     let mut content = fs::read(file).unwrap();
     content[7] ^= 1;
@@ -238,8 +238,8 @@ fn damage(file: &Path) {
     File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
 }
 
-/// SEC-D01, SEC-D02: what is repaired is the damaged one or the whole one, also where two
-/// directories cannot be exchanged at once.
+/// SEC-D01, SEC-D02: an interrupted repair leaves the damaged or the repaired version, also without
+/// RENAME_EXCHANGE.
 #[test]
 fn killed_while_repairing() {
     let args = "verify --repair demo";
@@ -262,7 +262,7 @@ fn killed_while_repairing() {
     }
 }
 
-/// SEC-D02: where rename(2) knows no RENAME_NOREPLACE.
+/// SEC-D02: without RENAME_NOREPLACE.
 #[test]
 fn file_systems_without_new_kinds_of_rename() {
     if !can_trace() {
@@ -282,10 +282,10 @@ fn file_systems_without_new_kinds_of_rename() {
     assert_eq!(world.exec(["verify"]).stdout, "demo@2.0.0: intact\n");
 }
 
-/// Lets one call after the other fail that `args` makes in the store.
+/// Makes each call of `args` on files of the store fail, one per run.
 ///
-/// Either all is as it was, and the status is that of a store that cannot be written, or it was
-/// done. `must_fail` says which calls may not be done without.
+/// Asserts that the command either changed nothing and exited with the status of the class STORE, or succeeded. `must_fail`
+/// names calls without which it cannot succeed.
 fn fail_everywhere(before: Before<'_>, args: &str, must_fail: &[&str]) {
     const CALLS: [&str; 19] = [
         "write",
@@ -322,20 +322,20 @@ fn fail_everywhere(before: Before<'_>, args: &str, must_fail: &[&str]) {
     for call in calls.iter().filter(|call| CALLS.contains(&call.name.as_str())) {
         let file = call.text.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
         if call.name.contains("write") {
-            // What a process writes about itself into its lock is for messages.
+            // The content of a lock is for messages only.
             if file.ends_with("/.joblet/lock") {
                 continue;
             }
             written.insert(file.clone());
         }
-        // What was only read is closed without any loss.
+        // Closing a file that was only read loses nothing.
         if !call.text.contains(&store) || (call.name == "close" && !written.remove(&file)) {
             continue;
         }
         let mut call = call.clone();
         let mut only = Vec::new();
         if call.name == "close" || call.name.contains("write") {
-            // Which thread writes a file differs, and how often one reads or closes something else.
+            // The thread that writes a file varies, and so do the numbers of other reads and closes.
             call.ordinal = 1;
             only = vec!["-P", &file];
         }
@@ -351,10 +351,10 @@ fn fail_everywhere(before: Before<'_>, args: &str, must_fail: &[&str]) {
                 failed += 1;
             }
         }
-        // Threads open files in any order: the call that was struck may be one that cleans up.
+        // Threads open files in any order: the failed call may belong to the cleanup.
         let cleaning = call.name.starts_with("unlink") || call.name.starts_with("open");
         if outcome.status == Some(0) || cleaning {
-            // What it could not remove goes with the next command.
+            // The next command removes what this one could not.
             assert_eq!(world.exec(["list"]).status, Some(0));
         }
         world.assert_clean(&seen);
@@ -377,7 +377,7 @@ fn a_disk_that_refuses_while_an_ordinary_archive_is_installed() {
     fail_everywhere(&|_| (), "install plain", &MUST);
 }
 
-/// SEC-D04: a quota that is used up is a full disk, wherever it is felt first.
+/// SEC-D04: an exhausted quota is a full disk, whichever call fails first.
 #[test]
 fn a_quota_is_a_full_disk() {
     if !can_trace() {
@@ -402,8 +402,7 @@ fn a_quota_is_a_full_disk() {
     installed(&world, &["demo@1.0.0", "plain"]);
 }
 
-/// SEC-D02: whatever is written of a runtime is on the disk before it has its name, and the name
-/// before the command says so.
+/// SEC-D02: all files of a runtime are synced before the rename, and the rename before the command's message.
 #[test]
 fn data_goes_before_names() {
     if !can_trace() {

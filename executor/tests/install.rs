@@ -1,4 +1,4 @@
-//! install, list, path, remove: end to end, against directories and a loopback server.
+//! install, list, path, remove: end-to-end tests with directories and a loopback server.
 
 use crate::common::server::{Reply, Server};
 use crate::common::{World, checksum, gzip, list, runtime_archive, tar};
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// The program must fail with this status and this one line on stderr.
+/// Asserts that the program fails with this status and this one line on stderr.
 fn assert_fails(world: &World, args: &str, status: i32, message: &str) {
     let outcome = world.exec(args.split_whitespace());
     assert_eq!((outcome.status, outcome.stdout.as_str()), (Some(status), ""), "{outcome:?}");
@@ -136,7 +136,7 @@ fn of_several_runtimes_those_that_can_be_are_installed() {
     assert!(c9.starts_with("warning: c has no version 9.0.0 in"), "{c9}");
     assert!(error.starts_with("error[NOTFOUND]: no runtime is called none"), "{error}");
     world.assert_store(&["a-1.0.0", "c-1.0.0"]);
-    // Who does not answer is asked for the first of them only.
+    // A registry that does not respond is contacted once.
     let outcome = world.exec("install a b c@1.0.0 --registry http://localhost:1".split(' '));
     assert_eq!((outcome.status, outcome.stderr.lines().count()), (Some(10), 1), "{outcome:?}");
 }
@@ -292,7 +292,7 @@ fn one_registry_request_an_hour() {
     assert_eq!(server.requests(), ["/registry.json", "/demo-1.0.0.tar.gz", "/tool-1.0.0.tar.gz"]);
     assert_eq!(exec("list --available --refresh").status, Some(0));
     assert_eq!(server.requests().len(), 4);
-    // What is installed needs no registry at all.
+    // Installed versions need no registry.
     assert_eq!(exec("install demo@1.0.0 --refresh").status, Some(0));
     assert_eq!(server.requests().len(), 4);
 }

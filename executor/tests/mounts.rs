@@ -1,5 +1,5 @@
-//! What of the host is mounted in a job: nothing that is live, unless it was asked for, and no
-//! device that a job could take from others.
+//! Files of the host that are mounted in a job: no sockets or FIFOs connected to processes of the host, unless bound, and no
+//! devices whose mode or owner a job could change.
 
 use crate::support::attack::{Attack, WEAKEN, attack, can_weaken, probed, program, start, wrapper};
 use crate::support::pty::Pty;
@@ -18,7 +18,7 @@ use std::{
     process::Command,
 };
 
-/// The users for whom root's mounts are locked.
+/// Users in whose namespaces root's mounts are locked.
 fn others() -> Vec<Option<u32>> {
     World::users().into_iter().filter(|user| *user == Some(NOBODY)).collect()
 }
@@ -27,8 +27,7 @@ fn open_to_all(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
 }
 
-/// A directory with a file, and with what is live of the host: a socket that is listened at, and a
-/// FIFO that is read. All live as long as this.
+/// A directory with a file, a listening socket and a FIFO with a reader, which are closed when this is dropped.
 struct Live {
     path: PathBuf,
     _socket: UnixListener,
@@ -51,7 +50,7 @@ impl Live {
         Self { path, _socket: listener, fifo }
     }
 
-    /// Whether anything was written to the FIFO since.
+    /// Whether anything was written to the FIFO.
     fn was_fed(&self) -> bool {
         (&self.fifo).read(&mut [0; 64]).is_ok_and(|len| len > 0)
     }
@@ -61,9 +60,9 @@ impl Live {
 const TALK: &str = "{ probe socket $d/socket; probe fifo $d/fifo; } | \
                     while read a b c e; do echo -n \"${b%,} ${e%\\}};\"; done; cat $d/file; ";
 
-/// What it prints where nobody is at the other end: ECONNREFUSED, ENXIO.
+/// Its output if no process is at the other end: ECONNREFUSED, ENXIO.
 const DEAD: &str = "-1 111;-1 6;a file\n";
-/// What it prints where the host is.
+/// Its output if a process of the host is at the other end.
 const LIVE: &str = "0 0;1 0;a file\n";
 
 /// `script` with `d` as its `$d`, as long as the program lives: attacks are written once.
@@ -71,7 +70,7 @@ fn talk(directory: &str, more: &str) -> &'static str {
     format!("d={directory}; {TALK}{more}").leak()
 }
 
-/// SEC-E07: sockets and FIFOs of the current directory, and below what is mounted in it.
+/// SEC-E07: sockets and FIFOs in the current directory, and in mounts below it.
 #[test]
 fn nothing_in_the_current_directory_is_live() {
     let Some(world) = probed() else { return };
@@ -82,7 +81,7 @@ fn nothing_in_the_current_directory_is_live() {
     }
     let mounted = here.path.join("mounted");
     let deep = Live::make(here.path.join("plain/deep"));
-    // Beside the file system that is mounted below the directory, all is seen.
+    // All files are visible except those of the mount below the directory.
     let bind = format!(
         "cd {here}; mount --bind {far} {mounted}; [ -d deep ] || cd .",
         here = here.path.display(),
@@ -95,15 +94,14 @@ fn nothing_in_the_current_directory_is_live() {
     for prepare in [&plain, &bind] {
         attack(&World::users(), prepare, &[live(talk(".", "")), live(talk("plain/deep", ""))]);
     }
-    // Root has the right to see below the mount.
+    // Root may uncover files under the mount.
     attack(&others(), &bind, &[live(talk("mounted/deep", ""))]);
     for live in [&here, &far, &deep] {
         assert_eq!(live.was_fed(), can_weaken(world), "the attack that succeeds must arrive");
     }
 }
 
-/// SEC-E07: a directory that was not to be shown as it is, given by `--upload`, and one that was,
-/// by `--bind`, read-only: that sockets work there is documented.
+/// SEC-E07: sockets of an uploaded directory do not work; those of a read-only `--bind` do, as documented.
 #[test]
 fn what_is_uploaded_is_dead_and_what_is_bound_is_live() {
     let Some(world) = probed() else { return };
@@ -133,7 +131,7 @@ fn what_is_uploaded_is_dead_and_what_is_bound_is_live() {
     assert!(output.stderr.starts_with(reason), "{output:?}");
 }
 
-/// Mounts overlays on overlays in the directory `at`, as deep as the kernel allows: no more fit.
+/// Stacks overlays in the directory `at` up to the kernel's limit.
 fn layers(at: &Path) -> String {
     format!(
         "set -e; mount -t tmpfs t {at}; cd {at}; mkdir a b c m1 m2; chmod 777 . a
@@ -147,7 +145,7 @@ fn layers(at: &Path) -> String {
     )
 }
 
-/// SEC-E07: where nothing can be overlaid, as on kernels that give users no overlays.
+/// SEC-E07: where overlays are not possible, as for users on older kernels.
 #[test]
 fn a_mirrored_directory_is_private() {
     let Some(world) = probed() else { return };
@@ -178,19 +176,19 @@ fn a_mirrored_directory_is_private() {
         for reason in ["f: Read-only file system", "'f': Device or resource busy"] {
             assert!(output.stderr.contains(reason), "{output:?}");
         }
-        // What is uploaded goes before.
+        // Uploads take precedence.
         let given = world.path("f");
         fs::write(&given, "given\n").unwrap();
         let upload = ["--upload", given.to_str().unwrap()];
         let output = finish(start(world, &before, "", &World::shell(&upload, "cat f; rm f; ls")));
         assert_eq!(output.stdout, "given\nclosed\ndir\nfifo\nlink\n", "{output:?}");
-        // A directory that this user cannot look into is not shown as an empty one.
+        // An unreadable directory is not shown as an empty one.
         if user.is_some() {
             let script = "ls closed; ls";
             let output = finish(start(world, &before, "", &World::shell(&[], script)));
             assert!(output.stderr.contains("closed': Permission denied"), "{output:?}");
         }
-        // Many are refused, with what allows it, which does.
+        // Too many entries are refused, with an option that allows it.
         let many = format!("{prepare}; mkdir many; cd many; touch $(seq 5000); cd ..");
         let before = wrapper(user, &many, "private");
         let output = finish(start(world, &before, "", &World::shell(&[], "echo on")));
@@ -213,7 +211,7 @@ fn a_mirrored_directory_is_private() {
     }
 }
 
-/// SEC-E07: beside what is mounted below it, a directory is a copy that can be changed.
+/// SEC-E07: a directory with mounts below it is a private copy, too.
 #[test]
 fn a_directory_with_mounts_is_a_copy() {
     let Some(world) = probed() else { return };
@@ -296,8 +294,8 @@ fn results_of_a_copy_are_the_jobs_alone() {
     }
 }
 
-/// SEC-E07: a view of the kernel that is mounted below the directory, as in one that is the root
-/// of a container: by its links a job would reach all of the host.
+/// SEC-E07: a kernel file system mounted below the directory, such as the root of a container: its magic links would
+/// lead a job to all files of the host.
 #[test]
 fn no_view_of_the_kernel_comes_along() {
     let Some(world) = probed() else { return };
@@ -316,7 +314,7 @@ fn no_view_of_the_kernel_comes_along() {
     attack(&World::users(), &prepare, &[seen]);
 }
 
-/// SEC-E07: what names come from is a file, whatever somebody put in its place.
+/// SEC-E07: resolver files must be regular files.
 #[test]
 fn names_come_from_files() {
     let Some(world) = probed() else { return };
@@ -332,8 +330,7 @@ fn names_come_from_files() {
     }
 }
 
-/// SEC-E08: the job's terminal is one of the devpts that was mounted for it, whatever a runtime
-/// mounts over that or links to.
+/// SEC-E08: the job's terminal is of its own devpts, whatever a runtime mounts over it or links to.
 #[test]
 fn a_terminal_comes_from_the_jobs_own_devpts() {
     let Some(world) = probed() else { return };
@@ -379,7 +376,7 @@ fn a_terminal_comes_from_the_jobs_own_devpts() {
                         pty.expect("t-0\r\n");
                         assert_eq!(child.wait().unwrap().code(), Some(0));
                     } else {
-                        // It was opened, and is not a terminal. What a terminal holds fits a buffer.
+                        // It was opened and is not a terminal.
                         child.wait().unwrap();
                         let mut buffer = [0; 4096];
                         let len = pty.near.read(&mut buffer).unwrap_or(0);
@@ -393,7 +390,7 @@ fn a_terminal_comes_from_the_jobs_own_devpts() {
     }
 }
 
-/// A node for zeros that belongs to `owner`, where nodes work.
+/// A device node like `/dev/zero`, owned by `owner`, if device nodes can be created.
 struct Node(PathBuf);
 
 impl Node {
@@ -412,7 +409,7 @@ impl Drop for Node {
     }
 }
 
-/// SEC-E09: a device of the host works, and stays as it is.
+/// SEC-E09: a device of the host works, and its attributes cannot be changed.
 #[test]
 fn devices_of_the_host_keep_their_modes() {
     let Some(world) = probed() else { return };
@@ -455,7 +452,7 @@ fn devices_of_the_host_keep_their_modes() {
     }
 }
 
-/// SEC-E09: root without the right to make nodes gets the host's, as every user does.
+/// SEC-E09: root without CAP_MKNOD gets the host's nodes, like other users.
 #[test]
 fn the_hosts_own_nodes_keep_their_modes() {
     let Some(world) = probed() else { return };

@@ -1,4 +1,4 @@
-//! Addresses, servers and answers as an attacker would have them.
+//! Hostile addresses, servers and responses.
 
 use crate::common::server::{Reply, Server, Tunnel};
 use crate::common::{Outcome, World};
@@ -47,7 +47,7 @@ impl Far {
         let mut command = world.command();
         command.args(["install", "demo", "--refresh", "--registry", FAR]);
         command.env("HTTPS_PROXY", format!("http://{}", self.tunnel.address));
-        // Whoever is asked without the proxy is seen.
+        // Requests that bypass the proxy are detected.
         command.env("NO_PROXY", "localhost,127.0.0.0/8,::1").env("SSL_CERT_FILE", &self.ca);
         world.outcome(command.output().unwrap())
     }
@@ -62,7 +62,7 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
     let far = Far::new(&world, Arc::clone(&redirects));
     assert_eq!(far.install(&world).status, Some(0));
     world.exec(["remove", "demo"]);
-    // What a service of this host would be asked for.
+    // Requests to services on loopback.
     let here = Server::files(world.path("registry"));
     let port = here.address.rsplit(':').next().unwrap().to_owned();
     let hosts = [
@@ -92,7 +92,7 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
             assert_refused(&far.install(&world), 11, message);
         }
     }
-    // As an archive of its own, with an index beside it, and as a part.
+    // As an archive, as an index, and as a part.
     world.edit("demo", "1.0.0", |entry| entry["download_url"] = "demo-1.0.0.tar.gz".into());
     let half = fs::metadata(&archive).unwrap().len() / 2;
     world.part("demo", "1.0.0", &[usize::try_from(half).unwrap()]);
@@ -121,7 +121,7 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
             }
         });
     }
-    // By a redirect of any of them.
+    // By a redirect from any of them.
     for from in ["/registry.json", "/demo-1.0.0.tar.gz.part0"] {
         for host in hosts {
             let to = url(host).replace("demo-1.0.0.tar.gz", from.trim_start_matches('/'));
@@ -132,14 +132,14 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
     }
     assert_eq!(here.requests(), Vec::<String>::new());
     world.assert_store(&[]);
-    // A registry of this host may.
+    // A registry on loopback may refer to loopback.
     fs::write(world.path("registry/registry.json"), whole).unwrap();
     for host in ["127.0.0.1", "127.1", "2130706433", "localhost", "sub.localhost", "0.0.0.0"] {
         let text = fs::read_to_string(world.path("registry/registry.json")).unwrap();
         let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
         document["runtimes"]["demo"]["1.0.0"]["download_url"] = url(host).into();
         fs::write(world.path("registry/registry.json"), document.to_string()).unwrap();
-        // The archive is there again, elsewhere: it was parted.
+        // The archive is in parts.
         fs::write(&archive, crate::common::runtime_archive("demo", "1.0.0")).unwrap();
         for registry in [world.path("registry").to_str().unwrap(), &here.address] {
             let outcome = world.exec(["install", "demo", "--refresh", "--registry", registry]);
@@ -150,7 +150,7 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
     assert!(here.requests().contains(&"/demo-1.0.0.tar.gz".to_owned()));
 }
 
-/// Every file below `directory` with the secret in it, and its mode.
+/// Files below `directory` that contain the secret, with their modes.
 fn with_secret(directory: &Path) -> Vec<(PathBuf, u32)> {
     let (mut left, mut found) = (vec![directory.to_owned()], Vec::new());
     while let Some(path) = left.pop() {
@@ -208,7 +208,7 @@ fn secrets_of_addresses_are_sent_and_never_shown() {
     said("doctor --json", 0);
     said("install nothing", 12);
     said("install demo@7.0.0", 12);
-    // One copy, for that address alone.
+    // One cached copy, for this address only.
     assert_eq!(server.requests().iter().filter(|it| *it == asked[0]).count(), 3);
     let other = format!("{}/registry.json?token=other", server.address);
     assert_refused(&world.exec(["list", "--available", "--registry", &other]), 10, "404 Not Found");
@@ -218,7 +218,7 @@ fn secrets_of_addresses_are_sent_and_never_shown() {
     for directory in ["store", "home"] {
         assert_eq!(with_secret(&world.path(directory)), []);
     }
-    // A receipt as earlier versions wrote it.
+    // A receipt in the format of earlier versions.
     let receipt = world.path("store/.joblet/receipts/demo-1.0.0.json");
     let text = fs::read_to_string(&receipt).unwrap();
     assert!(text.contains("registry.json?…"), "{text}");
@@ -228,7 +228,7 @@ fn secrets_of_addresses_are_sent_and_never_shown() {
     said("remove demo", 0);
 }
 
-/// SEC-E14: whatever goes wrong.
+/// SEC-E14: in error messages.
 #[test]
 fn secrets_of_addresses_are_in_no_failure() {
     let mut world = World::new();
@@ -297,7 +297,7 @@ fn secrets_of_addresses_are_in_no_failure() {
             failed(&world, &["install", "demo"]);
         }
     }
-    // A document that is none, of which the parser says what it found.
+    // A malformed document, which the parser quotes.
     for body in ["\"https://u:s3cret@x/?s3cret\"", "{\"version\": \"https://u:s3cret@x\"}"] {
         fs::write(world.path("registry/registry.json"), body).unwrap();
         failed(&world, &install);
@@ -311,7 +311,7 @@ fn list(world: &World, registry: &str) -> (Outcome, Duration) {
     (world.outcome(command.output().unwrap()), begin.elapsed())
 }
 
-/// SEC-C07: a handshake and a head take no longer than a body may.
+/// SEC-C07: handshakes and response heads are subject to the timeout.
 #[test]
 fn a_server_that_says_little_is_left() {
     let world = World::new();
@@ -320,7 +320,7 @@ fn a_server_that_says_little_is_left() {
     thread::spawn(move || mute.incoming().collect::<Vec<_>>());
     let pause = Duration::from_millis(300);
     let head = Server::new(move |_, _| Reply::ok(&[b' '; 900]).trickling(pause));
-    // A record of a handshake that goes on for long.
+    // A slow TLS record of the handshake.
     let hello = [&b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc"[..], &[3; 900]].concat();
     let slow_tls = TcpListener::bind("127.0.0.1:0").unwrap();
     let tls = format!("https://localhost:{}", slow_tls.local_addr().unwrap().port());
@@ -354,14 +354,14 @@ fn a_server_that_says_little_is_left() {
             });
         }
     });
-    // Through a proxy that says nothing.
+    // A proxy that does not respond.
     let mut command = world.command();
     command.args(["list", "--available", "--registry", FAR]).env("JOBLET_EXEC_TIMEOUT", "1");
     command.env("HTTPS_PROXY", &address);
     assert_refused(&world.outcome(command.output().unwrap()), 10, "no answer within 1 s (proxy ");
 }
 
-/// SEC-C07: heads without end, and answers of which two readers would read different things.
+/// SEC-C07: endless response heads, and ambiguous responses.
 #[test]
 fn odd_answers_are_refused_by_name() {
     let world = World::new();
@@ -393,12 +393,12 @@ fn odd_answers_are_refused_by_name() {
         assert_refused(&outcome, 10, message);
         assert_eq!(server.requests().len(), 1, "{message}");
     }
-    // Nor is anything odd about waiting for as long as one likes.
+    // Interim responses without end.
     let mut command = world.command();
     command.args(["list", "--available", "--registry", "http://localhost:1"]);
     command.env("JOBLET_EXEC_TIMEOUT", u64::MAX.to_string());
     assert_refused(&world.outcome(command.output().unwrap()), 10, "connection refused");
-    // What is not an answer is not tried again; what is one, is one.
+    // Invalid responses are not retried; valid ones are accepted.
     let hints =
         [b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n", &with("Set-Cookie: a=b\r\n")[..]].concat();
     let heads = Arc::new(Mutex::new(Vec::new()));
@@ -422,7 +422,7 @@ fn odd_answers_are_refused_by_name() {
     assert!(heads.iter().all(|line| !line.starts_with("cookie") && !line.starts_with("referer")));
 }
 
-/// SEC-C09: redirects are followed to what is an address, whoever wrote it.
+/// SEC-C09: redirects are followed to valid addresses only.
 #[test]
 fn redirects_lead_to_addresses_only() {
     let world = World::new();
@@ -472,7 +472,7 @@ fn redirects_lead_to_addresses_only() {
     }
 }
 
-/// From http on this host to https: it is the caller's certificates that count there, too.
+/// A redirect from http on loopback to https is verified by the caller's certificates.
 #[test]
 fn a_redirect_to_https_is_verified_as_any_https() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Registries by name, tokens, signatures, copies and their age: end to end.
+//! Registries: names, tokens, signatures, cached copies and their age. End-to-end tests.
 
 use crate::common::server::{Reply, Server};
 use crate::common::{Outcome, World, checksum, runtime_archive};
@@ -34,7 +34,7 @@ fn configure(world: &World, registries: &str) {
     fs::write(world.path("home/.rnx/config.yaml"), text).unwrap();
 }
 
-/// The program as it finds its registries by itself.
+/// The program without options, which finds its registries by configuration.
 fn exec(world: &World, args: &str) -> Outcome {
     exec_with(world, args, &[])
 }
@@ -75,7 +75,7 @@ fn the_first_registry_with_the_name_serves_it() {
     assert_refused(&exec(&world, "install demo@9.9.9"), 12, "demo has no version 9.9.9");
     assert_done(&exec(&world, "install y/demo"));
     world.assert_store(&["demo-1.0.0", "demo-9.9.9", "extra-1.0.0"]);
-    // What came from y does not go over to x.
+    // A runtime of y is not upgraded from x.
     assert!(exec(&world, "upgrade").stderr.contains("every installed runtime is the latest"));
     assert_refused(&exec(&world, "install z/demo"), 12, "called z is configured; these are: x, y");
     assert_refused(&exec(&world, "install nothing"), 12, "no runtime is called nothing in ");
@@ -83,7 +83,7 @@ fn the_first_registry_with_the_name_serves_it() {
     assert!(listed.contains("x/demo   1.0.0") && listed.contains("y/extra  1.0.0"), "{listed}");
     assert!(!listed.contains("9.9.9"), "{listed}");
     assert_done(&exec(&world, "list --available --registry y"));
-    // The same version of both, of the same bytes and of others.
+    // The same version in both registries, with equal and with different bytes.
     other.publish("demo", "1.0.0");
     assert_done(&exec(&world, "install y/demo@1.0.0"));
     let different = runtime_archive("demo", "1.0.0-rc");
@@ -94,7 +94,7 @@ fn the_first_registry_with_the_name_serves_it() {
     assert!(outcome.stderr.contains(&checksum(&runtime_archive("demo", "1.0.0"))), "{outcome:?}");
     assert_eq!(crate::common::snapshot(&world.path("store/demo-1.0.0")), before);
     assert_eq!(receipt(&world, "demo-1.0.0")["origin"], "x");
-    // Who wants that one removes the other.
+    // To install it, remove the other one.
     assert_done(&exec(&world, "remove demo@1.0.0"));
     assert_done(&exec(&world, "install y/demo@1.0.0"));
     assert_eq!(receipt(&world, "demo-1.0.0")["origin"], "y");
@@ -103,8 +103,7 @@ fn the_first_registry_with_the_name_serves_it() {
     assert_done(&exec(&world, "install demo"));
 }
 
-/// SEC-C11, SEC-E16: untrusted text does not steer the terminal and hides nothing, and `--json`
-/// keeps it.
+/// SEC-C11, SEC-E16: control and invisible characters in untrusted text are escaped, also in `--json`.
 #[test]
 fn hostile_text_is_shown_as_text() {
     let unseen = "\u{61c}\u{ad}\u{feff}\u{3164}\u{e0041}\u{fe0f}".chars();
@@ -128,7 +127,7 @@ fn hostile_text_is_shown_as_text() {
     let json = world.exec(["list", "--available", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert!(json.to_string().contains(&serde_json::to_string(hostile).unwrap()), "{json}");
-    // Names and addresses, and what a server says.
+    // Names, addresses, and text of a server.
     for address in [format!("ftp://host.invalid/{hostile}"), hostile.to_owned()] {
         world.edit("demo", "1.0.0", |entry| entry["download_url"] = address.into());
         let outcome = world.exec(["install", "demo"]);
@@ -162,7 +161,7 @@ fn a_published_version_does_not_change() {
     assert_refused(&outcome, 13, &checksum(&other));
     assert!(outcome.stderr.contains(&checksum(&runtime_archive("demo", "1.0.0"))), "{outcome:?}");
     assert_eq!(crate::common::snapshot(&world.path("store/demo-1.0.0")), before);
-    // What is installed goes on working without anybody being asked.
+    // Installed runtimes work without any request.
     assert_done(&world.exec(["install", "demo@1.0.0"]));
 }
 
@@ -251,7 +250,7 @@ fn a_token_never_leaves_its_registry() {
     let hidden = |path: &str| seen.iter().filter(|line| **line == format!("{path} false")).count();
     assert_eq!((shown("/org/registry.json"), hidden("/org/registry.json")), (10, 0));
     assert_eq!((shown("/org-evil/a"), hidden("/org-evil/a")), (0, 2));
-    // Straight with the token, and without it when it came back from elsewhere.
+    // Direct requests have the token; redirected ones do not.
     assert_eq!((shown("/org/archive"), hidden("/org/archive")), (1, 1));
     for entry in ["cache", "home", "store"] {
         let grep = Command::new("grep").args(["-r", SECRET]).arg(world.path(entry)).output();
@@ -274,7 +273,7 @@ fn key(directory: &Path, name: &str) -> String {
     text.lines().nth(1).unwrap().to_owned()
 }
 
-/// What a refresh found of a registry with a key counts only with a signature by it.
+/// `freshness.json` of a registry with a key is used only if it is signed.
 #[test]
 fn freshness_of_a_signed_registry_is_signed() {
     let mut world = World::new();
@@ -340,17 +339,17 @@ fn a_signed_registry_is_trusted_only_with_its_signature() {
         fs::write(&signed, bad).unwrap();
         assert_refused(&list(), 13, message);
     }
-    // What was trusted last is still there, as long as nobody has to be asked.
+    // The last trusted copy is used as long as it is fresh.
     assert_done(&exec(&world, "list --available"));
     fs::write(&signed, &by_a).unwrap();
     let document = fs::read(registry.join("registry.json")).unwrap();
     fs::write(registry.join("registry.json"), [&document[..], b" "].concat()).unwrap();
     assert_refused(&list(), 13, "the signature of the document by key ");
     fs::write(registry.join("registry.json"), &document).unwrap();
-    // A copy that was verified with one key is nothing for who trusts another.
+    // A copy verified with one key is not used with another.
     trust(&format!("public_key: {b}"));
     assert_refused(&exec(&world, "list --available"), 13, "0 of 1 signatures by ");
-    // Both sign while one takes over from the other.
+    // Key rotation: signatures by both.
     fs::write(&signed, [&by_a[..], &by_b].concat()).unwrap();
     for keys in [
         format!("public_key: {a}"),
@@ -362,7 +361,7 @@ fn a_signed_registry_is_trusted_only_with_its_signature() {
     }
     fs::write(&signed, [&by_a[..], &by_a].concat()).unwrap();
     assert_refused(&list(), 13, "1 of 2 signatures by ");
-    // By where it is, it is the same registry.
+    // The same registry by its address.
     assert_refused(
         &exec(&world, &format!("list --available --refresh --registry {}", server.address)),
         13,
@@ -413,7 +412,7 @@ fn a_registry_does_not_go_back_and_does_not_freeze() {
     assert_done(&exec(&world, "install demo@latest"));
 }
 
-/// The copy of the only registry that was asked.
+/// The cached copy of the only registry.
 fn copy(world: &World) -> PathBuf {
     let directory = world.path("cache/joblet/registries");
     let names = crate::common::list(&directory);
@@ -464,7 +463,7 @@ fn what_has_not_changed_is_not_sent_again() {
         list(&["condition"]);
         list(&[]);
     }
-    // Whatever happens to it: once more, whole.
+    // After any damage it is fetched again.
     let file = copy(&world);
     let good = fs::read(&file).unwrap();
     for spoiled in [&good[..good.len() / 2], b"", b"{\"schema\": 3}\n"] {
@@ -512,7 +511,7 @@ fn a_silent_registry_is_bridged_for_thirty_days() {
         assert_eq!((outcome.status, count() - before), (Some(status), asked), "{outcome:?}");
         let warned = outcome.stderr.lines().filter(|line| line.starts_with("warning: ")).count();
         assert_eq!(warned, warnings, "{outcome:?}");
-        // What is there needs nobody.
+        // No request for installed versions.
         assert_done(&exec("install demo@1.0.0"));
         assert_eq!(count() - before, asked);
     }
@@ -674,7 +673,7 @@ fn a_download_goes_on_in_the_next_call_where_that_is_right() {
                     let headers = [("Content-Length", size.as_str()), ("ETag", "\"a\"")];
                     return match range {
                         None => Reply::new("200 OK", &headers, sent),
-                        // Until the program has had enough.
+                        // Until the limit of the program.
                         Some(_) => Reply::new("404 Not Found", &[], b""),
                     };
                 }
@@ -722,7 +721,7 @@ fn body_of(world: &World) -> Vec<u8> {
     fs::read(world.path("registry/demo-1.0.0.tar.gz")).unwrap()
 }
 
-/// Adds copies of the entry of demo@1.0.0 to the registry, by name and version: any texts at all.
+/// Adds copies of the entry of demo@1.0.0 to the registry under arbitrary names and versions.
 fn smuggle(world: &World, entries: &[(&str, &str)]) {
     let file = world.path("registry/registry.json");
     let mut document: serde_json::Value =
@@ -735,7 +734,7 @@ fn smuggle(world: &World, entries: &[(&str, &str)]) {
     fs::write(file, document.to_string()).unwrap();
 }
 
-/// SEC-C01: what is neither a name nor a version becomes no path and no address.
+/// SEC-C01: an invalid name or version is never used in a path or an address.
 #[test]
 fn names_and_versions_that_break_the_grammar_are_left_out_with_one_warning() {
     let mut world = World::new();
@@ -767,7 +766,7 @@ fn names_and_versions_that_break_the_grammar_are_left_out_with_one_warning() {
     }
 }
 
-/// SEC-C02: two entries that would share a directory cannot both be.
+/// SEC-C02: two entries with the same directory are refused.
 #[test]
 fn no_two_runtimes_share_a_directory() {
     let mut world = World::new();

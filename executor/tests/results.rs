@@ -1,4 +1,4 @@
-//! What a job leaves in its private directory: told, or copied out, and never more than its files.
+//! Files that a job leaves in its private `/work`: reported, or copied by `--output`.
 
 use crate::support::{World, attack::probed, finish};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-/// Makes and changes files, removes one, and lays traps for whoever copies them.
+/// Creates, changes and removes files, and creates symlinks to trap the copy.
 const SCRIPT: &str = "echo new > new; echo changed > in.txt; rm old.txt; mkdir -p d/e; echo deep > d/e/deep; \
                       chmod 750 d; chmod 711 new; ln -s /etc/passwd link; ln -s .. d/up; mkdir taken; \
                       echo x > taken/x";
@@ -30,7 +30,7 @@ fn new_and_changed_files_are_copied_out() {
             fs::create_dir(dir).unwrap();
             fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
         }
-        // A link where a file is to be is replaced, one where a directory is to be is refused below.
+        // A symlink at a file's path is replaced; one at a directory's path is refused below.
         symlink(outside.join("victim"), to.join("new")).unwrap();
         let run = |script: &str, to: &std::path::Path| {
             let option = format!("--output={}", to.display());
@@ -50,7 +50,7 @@ fn new_and_changed_files_are_copied_out() {
         assert!(mode("new") & 0o170_000 == 0o100_000, "a file in place of the link");
         let names: Vec<_> = fs::read_dir(&to).unwrap().map(|it| it.unwrap().file_name()).collect();
         assert_eq!(names.len(), 4, "{names:?}");
-        // Nothing came to where the links lead.
+        // Nothing was written to the targets of the symlinks.
         fs::remove_file(to.join("taken/x")).unwrap();
         fs::remove_dir(to.join("taken")).unwrap();
         symlink(&outside, to.join("taken")).unwrap();
@@ -58,7 +58,7 @@ fn new_and_changed_files_are_copied_out() {
         assert_eq!(output.status, Some(125), "{output:?}");
         assert!(output.stderr.contains("cannot copy the job's files to"), "{output:?}");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
-        // From where nothing is shared, too.
+        // The same without a shared current directory.
         let option = format!("--output={}", to.join("more").display());
         let mut run = world.command(user, &World::shell(&[&option], "echo root > r"));
         assert_eq!(finish(run.current_dir("/").spawn().unwrap()).status, Some(0));
@@ -66,7 +66,7 @@ fn new_and_changed_files_are_copied_out() {
     }
 }
 
-/// A directory that is renamed stays one for programs of root's jobs, and is copied out whole.
+/// Root's jobs can rename a directory of the lower layer; it is copied with its content.
 #[test]
 fn a_renamed_directory_is_whole() {
     let Some(world) = probed() else { return };
@@ -88,7 +88,7 @@ fn a_renamed_directory_is_whole() {
         let option = format!("--output={}", to.display());
         let mut run = world.command(user, &World::shell(&[&option], script));
         let output = finish(run.current_dir(&here).spawn().unwrap());
-        // A user's overlay cannot keep where a directory was: EXDEV, and programs copy it.
+        // A user's overlay has no redirect_dir: rename fails with EXDEV, and programs copy.
         let root = user.is_none() && nix::unistd::geteuid().is_root();
         let (result, errno) = if root { (0, 0) } else { (-1, 18) };
         let done = format!("{{\"result\": {result}, \"errno\": {errno}}}\n");
@@ -160,7 +160,7 @@ fn what_cannot_be_kept_is_refused_before_the_job() {
             assert_eq!((output.status, output.stdout.as_str()), (Some(125), ""), "{options:?}");
             assert!(output.stderr.contains(want), "{options:?}: {output:?}");
         }
-        // A directory of the host that is mounted there stays where it is; an upload is no result until it is changed.
+        // A bind mount in `/work` is not copied; an upload only if the job has changed it.
         let upload = format!("--upload={}", world.path("outside/given").display());
         // A file that is mounted there is none either.
         let file = "--bind=file:/work/file-of-host";
@@ -195,7 +195,7 @@ fn what_is_lost_is_told() {
             let told = told.unwrap_or_default();
             assert!(told.contains(want) && told.is_empty() == want.is_empty(), "{output:?}");
         }
-        // A directory that is as full of traps as can be ends nothing: it is counted up to a bound.
+        // Deep and large directories are counted up to a limit.
         let script = "for i in {1..400}; do mkdir d && cd d; done; echo > deep";
         let mut run = world.command(user, &World::shell(&["-v"], script));
         let output = finish(run.stdin(Stdio::null()).spawn().unwrap());
@@ -203,7 +203,7 @@ fn what_is_lost_is_told() {
     }
 }
 
-/// SEC-B20: the store is in a directory that a job may write to, and stays what it is.
+/// SEC-B20: a store in a directory that is writable for a job is read-only.
 #[test]
 fn a_store_below_what_a_job_may_write_to_is_read_only() {
     let Some(world) = World::get() else { return };

@@ -1,4 +1,4 @@
-//! Jobs in real namespaces, as root and as an ordinary user.
+//! Jobs in namespaces, as root and as an ordinary user.
 
 use crate::common::skip;
 use crate::support::{World, finish, hierarchy};
@@ -70,7 +70,7 @@ fn limits_hold_or_the_reason_is_said() {
     }
 }
 
-/// As root. One process that needs too much ends the whole job, and no group is left.
+/// As root. An out-of-memory kill ends the whole job, and no group is left.
 #[test]
 fn limits_hold_in_version_1_of_control_groups() {
     let Some(world) = World::get() else { return };
@@ -276,7 +276,7 @@ fn the_hosts_root_is_out_of_reach() {
             ["/usr", "/bin", "/lib", "/lib64"].contains(&fields[4]) && !fields[5].starts_with("ro,")
         };
         assert_eq!(mounts.lines().find(writable), None);
-        // The root directory of the host is never shared.
+        // The host's root directory is never shared.
         let mut run = world.command(user, &World::shell(&[], "ls -A"));
         let output = finish(run.current_dir("/").spawn().unwrap());
         assert_eq!((output.stdout.as_str(), output.status), ("", Some(0)), "{output:?}");
@@ -368,7 +368,7 @@ fn binds_and_directories_are_as_asked() {
         assert_eq!(output.stdout, "x\n", "{output:?}");
         assert_eq!(fs::read_to_string(world.path("outside/written")).unwrap(), "x\n");
         fs::remove_file(world.path("outside/written")).unwrap();
-        // Nothing is made on the host, not even a mount point.
+        // Nothing is created on the host, not even a mount point.
         let output =
             world.run(user, &["--bind", &rw, "--tmpfs", "/other", "--bind", "/etc:/data/x"], ":");
         assert!(output.stderr.contains("/data/x does not exist"), "{output:?}");
@@ -402,7 +402,7 @@ fn open_files_of_the_caller_stay_out() {
     bash.args(["-c", script, "bash"]).arg(world.path("outside")).args(world.program());
     let output = bash.args(inner).current_dir(world.path("cwd")).output().unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
-    // The fourth is the shell's own, for the directory it lists.
+    // The fourth is the shell's own, for the listed directory.
     assert_eq!(stdout.split_whitespace().last(), Some("/proc/self/fd/3"), "{stdout}");
 }
 
@@ -430,7 +430,7 @@ fn a_job_can_have_another_user() {
     ]);
 }
 
-/// Starts a script and waits for the first line it prints.
+/// Starts a script and waits for its first line of output.
 fn started(world: &World, user: Option<u32>, script: &str) -> Child {
     let mut child = world.command(user, &World::shell(&[], script)).spawn().unwrap();
     let mut line = String::new();
@@ -461,7 +461,7 @@ fn signals_do_what_they_do_to_any_program() {
     }
 }
 
-/// SEC-B13: those that have no name of their own, and those that a watchdog or a limit sends.
+/// SEC-B13: including real-time signals, and those of watchdogs and limits.
 #[test]
 fn every_signal_that_can_be_caught_goes_on() {
     let Some(world) = World::get() else { return };
@@ -492,7 +492,7 @@ fn send(child: &Child, number: i32) {
     assert!(Command::new("kill").args(words).status().unwrap().success());
 }
 
-/// The kernel spares PID 1 SIGPIPE: the launcher does what it would have done.
+/// The kernel does not deliver SIGPIPE to PID 1; the launcher performs its default action.
 #[test]
 fn a_job_that_nobody_reads_ends_as_any_program_does() {
     let Some(world) = World::get() else { return };
@@ -500,7 +500,7 @@ fn a_job_that_nobody_reads_ends_as_any_program_does() {
         for (script, read, status) in [
             ("while :; do echo y; done", "head -1", 141),
             ("while sleep 0.1; do echo y; done", "head -1", 141),
-            // It does something about the signal, or writes nothing more.
+            // It handles or ignores the signal, or does not write any more.
             ("trap '' PIPE; while echo y; do :; done; exit 7", "head -1", 7),
             ("echo y; sleep 1; exit 8", "head -1", 8),
             ("for n in 1 2 3; do echo y; sleep 0.1; done; exit 9", "cat", 9),
@@ -526,7 +526,7 @@ fn a_job_that_nobody_reads_ends_as_any_program_does() {
     }
 }
 
-/// The processes whose command line holds `mark`.
+/// Number of processes whose command line contains `mark`.
 fn processes(mark: &str) -> usize {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries
@@ -547,7 +547,7 @@ fn nothing_outlives_the_launcher() {
         child.kill().unwrap();
         child.wait().unwrap();
         gone(&mark);
-        // At any moment of the start.
+        // At every moment of the start.
         for delay in 0..60 {
             let options: &[&str] = if delay % 2 == 0 { &[] } else { &["--user", "1234:55"] };
             let words = World::shell(options, &format!("sleep {mark}"));
@@ -568,7 +568,7 @@ fn gone(mark: &str) {
     }
 }
 
-/// Hosts that look like containers and like hardened servers: the words that come before the program.
+/// Hosts like containers and hardened servers: commands that wrap the program.
 #[test]
 fn hosts_without_user_namespaces_are_named_with_their_cure() {
     let Some(world) = World::get() else { return };
@@ -579,7 +579,7 @@ fn hosts_without_user_namespaces_are_named_with_their_cure() {
         let output = unshare.output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), output.stdout)
     };
-    // Root of a user namespace needs no second one.
+    // Root of a user namespace needs no other one.
     let (status, stderr, stdout) = inside(&[]);
     assert_eq!((status, stderr.as_str(), stdout.as_slice()), (Some(0), "", &b"0\n"[..]));
     let none = "echo 0 > /proc/sys/user/max_user_namespaces

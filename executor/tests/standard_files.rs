@@ -1,4 +1,4 @@
-//! What a job can do to its caller's standard files: read the one, write to the others, in order.
+//! Standard files: a job can read its input and write to its outputs, in order, and do nothing else to the caller's.
 
 use crate::support::attack::{WEAKEN, can_weaken, files, program, wrapper};
 use crate::support::{Output, World, finish};
@@ -23,7 +23,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// A run of `words` in the runtime, without the protections `weak`.
+/// A run of `words` in the runtime, with the protections `weak` disabled.
 fn job(world: &World, user: Option<u32>, weak: &str, options: &[&str], words: &[&str]) -> Command {
     let all = program(world, !weak.is_empty());
     let mut run = Command::new(&all[0]);
@@ -40,10 +40,10 @@ fn done(run: &mut Command) -> Output {
     finish(run.spawn().unwrap())
 }
 
-/// A new file of the user's, with this content.
+/// A new file of the user with this content.
 fn own_file(world: &World, user: Option<u32>, name: &str, content: &str) -> PathBuf {
-    // A file for each call: what was locked stays locked as long as a process that another test is
-    // just starting has it open, too.
+    // A file for each call: a lock is held as long as a process that another test starts has inherited the
+    // descriptor.
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = world.path("outside").join(format!("{name}-{number}"));
@@ -53,13 +53,13 @@ fn own_file(world: &World, user: Option<u32>, name: &str, content: &str) -> Path
     path
 }
 
-/// What the program `files` reported: for each call its error number.
+/// The report of the program `files`: the error number of each call.
 fn report(output: &Output) -> BTreeMap<&str, i32> {
     let pairs = output.stderr.lines().filter_map(|line| line.rsplit_once(' '));
     pairs.filter_map(|(name, errno)| Some((name, errno.parse().ok()?))).collect()
 }
 
-/// Mode, owner, length, time of change and content of a file.
+/// Mode, owner, length, timestamp and content of a file.
 fn state(path: &Path) -> (u32, u32, u64, i64, Vec<u8>) {
     let data = fs::symlink_metadata(path).unwrap();
     let content = if data.is_file() { fs::read(path).unwrap() } else { Vec::new() };
@@ -70,7 +70,7 @@ fn append(path: &Path) -> File {
     OpenOptions::new().append(true).open(path).unwrap()
 }
 
-/// SEC-E02: no call gives a file set-id bits or a capability, neither an output nor on a mount of the host.
+/// SEC-E02: no call gives a file set-user-ID bits or capabilities, neither an output nor a file on a mount of the host.
 #[test]
 fn nothing_becomes_set_id() {
     let Some(world) = files() else { return };
@@ -110,7 +110,7 @@ fn nothing_becomes_set_id() {
     }
 }
 
-/// SEC-E02, SEC-E10: what is opened to be read is only read.
+/// SEC-E02, SEC-E10: an input file can only be read.
 #[test]
 fn an_input_is_only_read() {
     let Some(world) = files() else { return };
@@ -140,7 +140,7 @@ fn an_input_is_only_read() {
     }
 }
 
-/// SEC-E10: no lease on a file of the runtime, and no watch by a signal.
+/// SEC-E10: neither a lease nor a signal-driven watch on a file of the runtime.
 #[test]
 fn nobody_waits_for_a_job_that_holds_a_file() {
     let Some(world) = files() else { return };
@@ -159,7 +159,7 @@ fn nobody_waits_for_a_job_that_holds_a_file() {
     }
 }
 
-/// SEC-E02: a caller goes on reading where its job stopped.
+/// SEC-E02: a caller continues to read at the offset where its job stopped.
 #[test]
 fn a_caller_reads_on_where_its_job_stopped() {
     let Some(world) = files() else { return };
@@ -187,7 +187,7 @@ fn a_caller_reads_on_where_its_job_stopped() {
     }
 }
 
-/// SEC-E02: of an output, nothing but what is written to it changes.
+/// SEC-E02: an output changes only by what is written to it.
 #[test]
 fn an_output_is_only_written_to() {
     let Some(world) = files() else { return };
@@ -215,7 +215,7 @@ fn an_output_is_only_written_to() {
     }
 }
 
-/// SEC-E02: two outputs that are one file stay in order, others apart.
+/// SEC-E02: data of two outputs to one file stays in order; outputs to two files are separate.
 #[test]
 fn outputs_stay_in_order() {
     let Some(world) = files() else { return };
@@ -239,7 +239,7 @@ fn outputs_stay_in_order() {
     }
 }
 
-/// SEC-E02: every kind of input is read, and is as it was afterwards.
+/// SEC-E02: every kind of input can be read, and is unchanged afterwards.
 #[test]
 fn inputs_of_every_kind() {
     let Some(world) = files() else { return };
@@ -297,7 +297,7 @@ fn inputs_of_every_kind() {
     }
 }
 
-/// SEC-E02: a pipe of the caller's has the flags that it had.
+/// SEC-E02: status flags of the caller's pipe are restored.
 #[test]
 fn a_pipe_keeps_its_flags() {
     let Some(world) = files() else { return };
@@ -321,7 +321,7 @@ fn a_pipe_keeps_its_flags() {
     }
 }
 
-/// SEC-E02: much data passes as it is, by every way.
+/// SEC-E02: large data is relayed unchanged by every mechanism.
 #[test]
 fn much_data_is_exact() {
     let Some(world) = files() else { return };
@@ -356,7 +356,7 @@ fn much_data_is_exact() {
     fs::remove_file(&big).unwrap();
 }
 
-/// SEC-E02: an output that takes no more is told, by its name.
+/// SEC-E02: a full output is reported with its name.
 #[test]
 fn an_output_that_takes_no_more() {
     let Some(world) = files() else { return };

@@ -1,4 +1,4 @@
-//! The store and its commands: what is used stays, what is old can go, and many at once share.
+//! The store and its commands: versions in use are kept, old ones pruned, parallel installations share downloads.
 
 use crate::common::server::Server;
 use crate::common::{World, list, members};
@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// The JSON that a command prints.
+/// The JSON output of a command.
 fn json(world: &World, args: &str) -> Value {
     let outcome = world.exec(args.split_whitespace().chain(["--json"]));
     assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(0), ""), "{args}");
@@ -62,14 +62,14 @@ fn newer_versions_are_named_and_installed_beside_the_older() {
     let again = world.exec(["upgrade", "demo"]);
     assert_eq!((again.status, again.stdout.as_str()), (Some(0), ""), "{again:?}");
     assert_eq!(again.stderr, "every installed runtime is the latest\n");
-    // Of all, what no registry has any more is passed over.
+    // Without names, runtimes of no registry are skipped.
     fs::create_dir(world.path("store/gone-1.0.0")).unwrap();
     fs::write(world.path("store/gone-1.0.0/runtime.yml"), "").unwrap();
     world.publish("demo", "1.11.0");
     assert_eq!(json(&world, "runtime upgrade --quiet")[0]["version"], "1.11.0");
 }
 
-/// What a refresh of the registry found is shown, and nothing depends on it.
+/// `freshness.json` is displayed, and not required.
 #[test]
 fn versions_with_known_fixes_are_named() {
     let world = world_with(&["1.0.0"]);
@@ -99,7 +99,7 @@ fn versions_with_known_fixes_are_named() {
     assert!(info.contains(&format!(", installed, {fixes}\n")), "{info}");
     assert_eq!(info.matches("security fixes").count(), 1, "{info}");
     assert_eq!(json(&world, "info demo")["installed"]["fresh"]["newer"], 3);
-    // What is no such file, or of another format, is passed over; -v says why.
+    // A malformed file is ignored; -v reports why.
     for bad in ["{", "[]", &found.to_string().replace("\"version\":\"1\"", "\"version\":\"2\"")] {
         fs::write(&file, bad).unwrap();
         let outcome = world.exec(["outdated", "-v"]);
@@ -135,7 +135,7 @@ fn info_tells_what_is_here_and_what_there_is() {
     assert_eq!(json(&world, "info demo@1.1.0")["installed"], Value::Null);
     let missing = world.exec(["info", "demo@3.0.0"]);
     assert_eq!(missing.status, Some(12), "{missing:?}");
-    // What is here needs no registry.
+    // Installed versions need no registry.
     let alone = world.exec(["info", "demo", "--registry", "/no/such/directory"]);
     assert!(alone.stdout.contains("version   1.0.0") && alone.stderr.starts_with("warning: "));
 }
@@ -163,7 +163,7 @@ fn prune_removes_what_is_old_and_nothing_else() {
     ];
     let rows = json(&world, "prune --dry-run --keep 2");
     let versions: Vec<_> = rows.as_array().unwrap().iter().map(|row| &row["version"]).collect();
-    // A pre-release of what comes next is not old.
+    // A pre-release of a later version is not old.
     assert_eq!(versions, ["1.0.0"]);
     assert!(rows[0]["freed"].as_u64().unwrap() > 0, "{rows}");
     world.assert_store(&all);
@@ -223,7 +223,7 @@ fn slow(world: &World) -> Server {
     })
 }
 
-/// SEC-D03: who waits for a process that was killed goes on in its place.
+/// SEC-D03: a process that waits for a killed one continues in its place.
 #[test]
 fn the_death_of_the_one_that_installs_is_seen_by_those_that_wait() {
     let world = world_with(&["1.0.0"]);
@@ -246,7 +246,7 @@ fn the_death_of_the_one_that_installs_is_seen_by_those_that_wait() {
     world.assert_store(&["demo-1.0.0"]);
 }
 
-/// SEC-D03: who waits too long for a process that was stopped says for which.
+/// SEC-D03: a process that waits too long for a stopped one names it.
 #[test]
 fn a_stopped_process_is_named() {
     let world = world_with(&["1.0.0"]);
@@ -285,7 +285,7 @@ fn what_a_dead_process_left_goes_with_the_next_command_whichever_it_is() {
         let work = world.path("store/.joblet");
         fs::create_dir_all(work.join("staging/gone-1.0.0/gone-1.0.0")).unwrap();
         fs::write(work.join("receipts/gone-1.0.0.json"), "{}").unwrap();
-        // It died where two directories cannot be exchanged at once, between two renames.
+        // Killed between two renames, without RENAME_EXCHANGE.
         fs::create_dir_all(work.join("staging/half-1.0.0")).unwrap();
         fs::create_dir_all(work.join("staging/half-1.0.0/.old")).unwrap();
         fs::write(work.join("staging/half-1.0.0/.old/runtime.yml"), "old").unwrap();
@@ -297,7 +297,7 @@ fn what_a_dead_process_left_goes_with_the_next_command_whichever_it_is() {
     }
 }
 
-/// SEC-D04: an archive that does not fit is not begun.
+/// SEC-D04: the installation of an archive that does not fit is not started.
 #[test]
 fn what_does_not_fit_is_refused_before_the_first_byte() {
     let mut world = world_with(&["1.0.0"]);
@@ -315,7 +315,7 @@ fn what_does_not_fit_is_refused_before_the_first_byte() {
     world.assert_store(&[]);
 }
 
-/// SEC-D02: what a disk or a person changes is found in runtimes of any archive, and can be repaired.
+/// SEC-D02: changed files are found in runtimes of every kind of archive, and can be repaired.
 #[test]
 fn a_flipped_byte_a_missing_and_an_extra_file_are_found() {
     let mut world = world_with(&["1.0.0"]);
@@ -357,14 +357,14 @@ fn a_flipped_byte_a_missing_and_an_extra_file_are_found() {
         }
     }
     world.assert_store(&["demo-1.0.0", "parted-1.0.0"]);
-    // What somebody unpacked by hand is not judged.
+    // Runtimes unpacked by hand are not verified.
     fs::create_dir(world.path("store/hand-1.0.0")).unwrap();
     fs::write(world.path("store/hand-1.0.0/runtime.yml"), "").unwrap();
     let hand = world.exec(["verify", "hand"]);
     assert_eq!(hand.stderr, "~/store/hand-1.0.0: no index or file list recorded, cannot verify\n");
 }
 
-/// Equal files of different runtimes and kinds of archives are on the disk once, and `info` says so.
+/// Equal files of different runtimes and kinds of archives are stored once, and `info` reports it.
 #[test]
 fn equal_files_take_no_room_twice() {
     let big = "the same in all of them\n".repeat(4000);
@@ -388,7 +388,7 @@ fn equal_files_take_no_room_twice() {
     let data =
         |runtime: &str| fs::metadata(world.path(&format!("store/{runtime}/isolated/big"))).unwrap();
     let names = data("two-1.0.0").nlink();
-    // Clones are files of their own.
+    // Reflinks are separate files.
     assert_eq!(names, if crate::common::clones(&world.path("store")) { 1 } else { 3 });
     let disk = json(&world, "info one@1.0.0")["installed"]["disk"].clone();
     if names == 3 {
@@ -396,7 +396,7 @@ fn equal_files_take_no_room_twice() {
         let text = world.exec(["info", "two"]).stdout;
         assert!(text.contains(" of it shared with other versions\n"), "{text}");
     }
-    // A file that was damaged is not handed on.
+    // A damaged file is not shared.
     let spoilt = world.path("store/one-1.0.0/isolated/big");
     let time = spoilt.metadata().unwrap().modified().unwrap();
     fs::write(&spoilt, big.replace("same", "sAme")).unwrap();
@@ -408,7 +408,7 @@ fn equal_files_take_no_room_twice() {
     assert_eq!(world.exec(["verify"]).stdout, "one@2.0.0: intact\n");
 }
 
-/// SEC-B16: the YAML engine's time grows with the square of the nesting, also where only a version is looked for.
+/// SEC-B16: the time of the YAML parser grows with the square of the nesting, also if only the version is read.
 #[test]
 fn a_runtime_yml_that_nests_deeply_delays_no_list() {
     let world = World::new();
@@ -422,8 +422,7 @@ fn a_runtime_yml_that_nests_deeply_delays_no_list() {
     assert!(listed.stdout.contains("demo"), "{listed:?}");
 }
 
-/// Stores that are only read are beside the one that is filled: what is there is not installed again, and
-/// not removed.
+/// Versions in read-only stores are neither installed again nor removed.
 #[test]
 fn shared_stores_are_read_and_not_changed() {
     let mut world = world_with(&["1.0.0"]);

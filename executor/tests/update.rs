@@ -1,4 +1,4 @@
-//! A new version out of an old one: what is fetched, what is not, and that the result is the same.
+//! Updates from an installed version: which ranges are fetched, and that the result is that of a full installation.
 
 use crate::common::members::{Packed, directory, file, link, noise, pack, runtime};
 use crate::common::server::Server;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 type Tree = Vec<(Entry, Vec<u8>)>;
 type Spoil = fn(&Path);
 
-/// Numbers that are the same in every run.
+/// A random number generator with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -28,7 +28,7 @@ impl Random {
     }
 }
 
-/// A file known by its pieces of `size` bytes.
+/// A file with pieces of `size` bytes.
 fn parted(path: &str, content: &[u8], size: usize) -> (Entry, Vec<u8>) {
     let piece =
         |bytes: &[u8]| Piece { size: bytes.len() as u64, sha256: Sha256::digest(bytes).into() };
@@ -50,7 +50,7 @@ fn install(world: &World, version: &str, server: &Server) -> Outcome {
     outcome
 }
 
-/// The tree of 2.0.0 is what a full installation into another store leaves.
+/// Asserts that the tree of 2.0.0 equals that of a full installation into another store.
 fn assert_as_installed_in_full(world: &World) {
     let full = world.path("full");
     let store = full.to_str().unwrap();
@@ -61,7 +61,7 @@ fn assert_as_installed_in_full(world: &World) {
     fs::remove_dir_all(full).unwrap();
 }
 
-/// Two versions of which most is the same.
+/// Two similar versions.
 fn pair() -> (Tree, Tree) {
     let big = noise(600_000);
     let mut changed = big.clone();
@@ -102,7 +102,7 @@ fn only_what_changed_is_fetched() {
         outcome.stderr.contains("fetched, ") && outcome.stderr.contains(" reused"),
         "{outcome:?}"
     );
-    // Registry, index; the version's own file, the piece that changed, what stands at the end.
+    // Registry, index; the version's own file, the changed piece, the end of the archive.
     assert_eq!(server.requests()[before..].len(), 5, "{:?}", server.requests());
     assert!(packed.members.len() > 10);
     world.assert_store(&["demo-1.0.0", "demo-2.0.0"]);
@@ -110,10 +110,10 @@ fn only_what_changed_is_fetched() {
     let of = |version: &str| {
         fs::metadata(world.path(&format!("store/demo-{version}/isolated/lib/same"))).unwrap()
     };
-    // Clones are files of their own; on other file systems both names are one file.
+    // Reflinks are separate files; without them both names are hard links.
     let cloned = crate::common::clones(&world.path("store"));
     assert_eq!(of("1.0.0").ino() != of("2.0.0").ino(), cloned);
-    // The old version can go, and come again out of the new one.
+    // The old version can be removed, and installed again from the new one.
     assert_eq!(world.exec(["remove", "demo@1.0.0"]).status, Some(0));
     assert_as_installed_in_full(&world);
     install(&world, "1.0.0", &server);
@@ -130,8 +130,8 @@ fn a_registry_in_a_directory_is_used_the_same_way() {
 
 #[test]
 fn what_was_touched_is_not_handed_on() {
-    // The length is another; the content is another and the time; the content alone, which is
-    // found out when it is copied.
+    // Changes of the length; of content and timestamp; of the content alone, which is detected when it
+    // is copied.
     let spoil: [(&str, Spoil); 3] = [
         ("same", |path| fs::write(path, "short").unwrap()),
         ("same", |path| fs::write(path, vec![1; 50_000]).unwrap()),
@@ -261,7 +261,7 @@ fn every_update_is_a_full_installation() {
 #[test]
 fn an_update_and_a_repair_read_ranges_of_parts() {
     let mut world = world_of_two();
-    // Borders inside the piece that changed, and around what stands at the end.
+    // Bounds inside the changed piece, and around the end of the archive.
     world.part("demo", "2.0.0", &[230_000, 25_000, 25_000, 380_000, 100]);
     for registry in [None, Some(Server::ranges(world.path("registry")))] {
         let install = |version: &str| match &registry {
@@ -337,7 +337,7 @@ fn of_a_damaged_file_only_its_damaged_pieces_are_fetched() {
     install(&world, "2.0.0", &server);
     let path = world.path("store/demo-2.0.0/isolated/lib/big");
     let spoil: [Spoil; 4] = [
-        // Bytes are others, with another time; the end is missing; something follows; the time alone.
+        // Changes of bytes and timestamp; truncation; appended bytes; a changed timestamp alone.
         |path| {
             let file = File::options().write(true).open(path).unwrap();
             file.write_all_at(b"rot", 450_000).unwrap();
@@ -387,7 +387,7 @@ fn an_installation_that_is_killed_at_any_time_leaves_nothing_that_matters() {
             std::thread::sleep(time * part / 16);
             killed.kill().unwrap();
             killed.wait().unwrap();
-            // What has its name is whole; otherwise the next installation makes it.
+            // A version with its final name is complete; otherwise the next installation makes it.
             if world.path("store/demo-2.0.0").exists() {
                 assert_as_installed_in_full(&world);
             }
