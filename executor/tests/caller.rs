@@ -2,7 +2,7 @@
 
 use crate::support::attack::{WEAKEN, can_weaken, compile, files, program};
 use crate::support::pty::Pty;
-use crate::support::{World, finish, skip};
+use crate::support::{World, becomes, finish, kill_sleepers, processes, skip};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -13,33 +13,11 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::process::CommandExt,
-    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
-
-/// Number of processes with this argument.
-fn processes(mark: &str) -> usize {
-    let has = |path: &Path| {
-        let line = fs::read(path.join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
-    };
-    fs::read_dir("/proc").unwrap().flatten().filter(|entry| has(&entry.path())).count()
-}
-
-/// Waits until `count` processes have it; returns whether that was within `limit`.
-fn becomes(mark: &str, count: usize, limit: Duration) -> bool {
-    let begin = Instant::now();
-    while processes(mark) != count {
-        if begin.elapsed() > limit {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    true
-}
 
 /// The words of a caller: a script that gets a run of `words` as its arguments.
 fn caller(world: &World, script: &str, options: &[&str], words: &[&str]) -> Vec<OsString> {
@@ -137,7 +115,7 @@ fn a_job_ends_with_its_launcher() {
             if verb == "thread-exec" && options.is_empty() {
                 if ended.is_err() {
                     crate::support::note("a known limit: a job outlives its launcher by a thread");
-                    kill_marked(&mark);
+                    kill_sleepers(&mark);
                 }
                 continue;
             }
@@ -152,18 +130,7 @@ fn a_job_ends_with_its_launcher() {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!becomes(&mark, 0, Duration::from_millis(500)));
-        kill_marked(&mark);
-    }
-}
-
-fn kill_marked(mark: &str) {
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if line == format!("sleep\0{mark}\0").as_bytes() {
-            let pid =
-                nix::unistd::Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
-            nix::sys::signal::kill(pid, nix::sys::signal::SIGKILL).unwrap();
-        }
+        kill_sleepers(&mark);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::support::attack::{
     Attack, WEAKEN, attack, can_weaken, probed, program, root, start, wrapper,
 };
 use crate::support::pty::Pty;
-use crate::support::{Output, World, finish};
+use crate::support::{Output, World, becomes, finish, kill_sleepers, processes};
 use serde_json::Value;
 use std::{
     ffi::OsString,
@@ -504,23 +504,6 @@ fn a_masked_proc_is_named_with_its_fix() {
     }
 }
 
-/// Number of processes with this argument.
-fn processes(mark: &str) -> usize {
-    let has = |path: &Path| {
-        let line = fs::read(path.join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
-    };
-    fs::read_dir("/proc").unwrap().flatten().filter(|entry| has(&entry.path())).count()
-}
-
-fn gone(mark: &str) {
-    let begin = Instant::now();
-    while processes(mark) > 0 {
-        assert!(begin.elapsed() < Duration::from_secs(5), "processes remain");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 /// SEC-B13: all processes of a job end with it.
 #[test]
 fn orphans_end_with_the_job() {
@@ -556,7 +539,7 @@ fn nothing_outlives_a_killed_launcher() {
                 child.wait().unwrap();
             }
         }
-        gone(&mark);
+        assert!(becomes(&mark, 0, Duration::from_secs(5)), "processes remain");
     }
     if !can_weaken(world) {
         return;
@@ -570,15 +553,8 @@ fn nothing_outlives_a_killed_launcher() {
     child.wait().unwrap();
     thread::sleep(Duration::from_millis(300));
     assert_eq!(processes(&mark), 1);
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if line == format!("sleep\0{mark}\0").as_bytes() {
-            let pid = entry.file_name().to_str().unwrap().parse().unwrap();
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL)
-                .unwrap();
-        }
-    }
-    gone(&mark);
+    kill_sleepers(&mark);
+    assert!(becomes(&mark, 0, Duration::from_secs(5)), "processes remain");
 }
 
 /// SEC-B15: the caller's environment is not inherited.

@@ -4,6 +4,10 @@ pub(crate) mod attack;
 pub(crate) mod pty;
 pub(crate) mod tmux;
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
@@ -16,6 +20,8 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 pub(crate) use crate::common::skip::{not_applicable, note, skip};
@@ -232,4 +238,36 @@ pub(crate) fn finish(child: Child) -> Output {
 
 fn open_to_all(dir: &Path) {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Number of processes with this argument.
+pub(crate) fn processes(mark: &str) -> usize {
+    let has = |path: &Path| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == mark.as_bytes())
+    };
+    fs::read_dir("/proc").unwrap().flatten().filter(|entry| has(&entry.path())).count()
+}
+
+/// Waits until `count` processes have it; returns whether that was within `limit`.
+pub(crate) fn becomes(mark: &str, count: usize, limit: Duration) -> bool {
+    let begin = Instant::now();
+    while processes(mark) != count {
+        if begin.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
+}
+
+/// Kills every process `sleep MARK`.
+pub(crate) fn kill_sleepers(mark: &str) {
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if line == format!("sleep\0{mark}\0").as_bytes() {
+            let pid = Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
+            kill(pid, Signal::SIGKILL).unwrap();
+        }
+    }
 }
