@@ -3,17 +3,16 @@
 //! As root every case is tried a second time as an ordinary user.
 
 use crate::common::skip::skip;
-use crate::common::tar::{ATTRIBUTES, Tar};
+use crate::common::tar::{ATTRIBUTES, Tar, listing};
 use crate::common::victim::Victim;
 use crate::common::{Outcome, World, gzip, list, program, snapshot};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -295,27 +294,6 @@ fn sec_a07_attributes_are_not_restored() {
         let names = String::from_utf8_lossy(&names[..count]).replace("security.selinux\0", "");
         assert_eq!(names, "");
     }
-}
-
-/// Name → kind and content, of what is below `root`.
-fn listing(root: &Path) -> BTreeMap<PathBuf, (char, Vec<u8>)> {
-    let mut found = BTreeMap::new();
-    let mut left = vec![root.to_owned()];
-    while let Some(path) = left.pop() {
-        let data = path.symlink_metadata().unwrap();
-        let entry = if data.is_symlink() {
-            ('l', fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes())
-        } else if data.is_dir() {
-            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            ('d', Vec::new())
-        } else if data.file_type().is_fifo() {
-            ('p', Vec::new())
-        } else {
-            ('f', fs::read(&path).unwrap())
-        };
-        found.insert(path.strip_prefix(root).unwrap().to_owned(), entry);
-    }
-    found
 }
 
 /// SEC-A08: streams that two readers could understand differently: the tree is GNU tar's, or the

@@ -10,7 +10,6 @@ use nix::{
 use rustix::termios::tcgetattr;
 use std::{
     ffi::OsString,
-    fs,
     io::{Read, Write},
     os::unix::process::CommandExt,
     process::{Child, Command, Stdio},

@@ -1,8 +1,14 @@
-//! Tar streams made by hand, entry by entry, good ones and others.
+//! Hand-made tar streams, valid and invalid.
 
 use ::tar::Header;
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{ffi::OsStringExt, fs::FileTypeExt},
+    path::{Path, PathBuf},
+};
 
-/// What an archive may say of a file beside its content, in every spelling that readers know.
+/// pax keywords of extended attributes, in the spellings of all readers.
 pub(crate) const ATTRIBUTES: [(&str, &str); 6] = [
     ("SCHILY.xattr.security.capability", "\u{1}\u{0}\u{0}\u{2}"),
     ("SCHILY.xattr.trusted.overlay.opaque", "y"),
@@ -98,4 +104,25 @@ impl Tar {
         self.0.resize(self.0.len() + 1024, 0);
         self.0
     }
+}
+
+/// Everything below `root` by its path: type, and content or target.
+pub(crate) fn listing(root: &Path) -> BTreeMap<PathBuf, (char, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(path) = left.pop() {
+        let data = path.symlink_metadata().unwrap();
+        let entry = if data.is_symlink() {
+            ('l', fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes())
+        } else if data.is_dir() {
+            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            ('d', Vec::new())
+        } else if data.file_type().is_fifo() {
+            ('p', Vec::new())
+        } else {
+            ('f', fs::read(&path).unwrap())
+        };
+        found.insert(path.strip_prefix(root).unwrap().to_owned(), entry);
+    }
+    found
 }

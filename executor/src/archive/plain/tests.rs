@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 #[path = "../../../tests/common/tar.rs"]
 pub(in crate::archive) mod builder;
 
-use builder::Tar;
+use builder::{Tar, listing};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -134,25 +134,6 @@ fn names_and_links_never_leave() {
         let error = refusal(&gzip(&tar.end()));
         assert!(error.contains(rule.trim_matches('"')), "{rule}: {error}");
     }
-}
-
-/// Everything below `root`: type, and content or target.
-fn listing(root: &Path) -> std::collections::BTreeMap<PathBuf, (char, Vec<u8>)> {
-    let mut found = std::collections::BTreeMap::new();
-    let mut left = vec![root.to_owned()];
-    while let Some(path) = left.pop() {
-        let data = path.symlink_metadata().unwrap();
-        let entry = if data.is_symlink() {
-            ('l', fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes())
-        } else if data.is_dir() {
-            left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            ('d', Vec::new())
-        } else {
-            ('f', fs::read(&path).unwrap())
-        };
-        found.insert(path.strip_prefix(root).unwrap().to_owned(), entry);
-    }
-    found
 }
 
 /// SEC-A08: after random changes of a stream, the tree equals GNU tar's, or the archive is refused.
