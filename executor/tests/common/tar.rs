@@ -4,7 +4,7 @@ use ::tar::Header;
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::{ffi::OsStringExt, fs::FileTypeExt},
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
 };
 
