@@ -160,7 +160,7 @@ static WAIT: Opt<()> = Opt::switch("--wait", "start when the runtime is installe
 static DRY_RUN: Opt<()> =
     Opt::switch("--dry-run", "print the steps that would start the job, and stop");
 
-/// Options of the commands that run jobs. `shell`, whose operand is the runtime, lacks the first two.
+/// Options of the commands that run jobs. `shell`, whose operand is the runtime, lacks the first one.
 static JOB: [&Row; 30] = [
     &RUNTIME.row,
     &IMAGE.row,
