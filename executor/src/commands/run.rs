@@ -186,7 +186,7 @@ fn tell(
         (Some(results), _) => keep(&results, output, job, ui)?,
         (None, Some(to)) => {
             return Err(Error::Launch {
-                step: format!("cannot copy what the job made to {}", to.path.display()),
+                step: format!("cannot copy the job's files to {}", to.path.display()),
                 reason: "the current directory was shown in too many parts; use --here, or start \
                          from another one"
                     .to_owned(),
