@@ -46,7 +46,7 @@ impl Session<'_> {
                 return Ok(None);
             }
         };
-        let owner = sandbox::owner(job, &sandbox::Host::observe(job.user));
+        let owner = sandbox::served_owner(job, &sandbox::Host::observe(job.user));
         let (owner, terminal) = ((owner.uid, owner.gid), self.env.terminals.error);
         let reads = self.env.reads.as_ref();
         let reads = reads.map(|path| File::create(path).map_err(Error::file("create", path)));
