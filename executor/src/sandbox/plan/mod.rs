@@ -237,7 +237,7 @@ fn environment(runtime: &Runtime, job: &Job, host: &Host) -> BTreeMap<OsString, 
     let defaults = [("PATH", PATH), ("HOME", HOME), ("USER", user), ("LOGNAME", user)];
     let mut env: BTreeMap<OsString, OsString> =
         defaults.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    if owner(job, host).uid == 0 {
+    if served_owner(job, host).uid == 0 {
         // Root without CAP_CHOWN: tar would fail for every file of somebody else.
         env.insert("TAR_OPTIONS".into(), "--no-same-owner".into());
     }
