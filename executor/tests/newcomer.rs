@@ -49,7 +49,7 @@ const HABITS: &[(&str, &str, i32)] = &[
     ),
     (
         "joblet-exec install -r requirements.txt",
-        "error[USAGE]: -r: a runtime has its packages; install one",
+        "error[USAGE]: -r: a runtime's packages are fixed; ",
         2,
     ),
     ("joblet-exec update", "every installed runtime is the latest", 0),
@@ -71,11 +71,7 @@ const HABITS: &[(&str, &str, i32)] = &[
         125,
     ),
     ("joblet-exec run --name x python-3.11 ls", "error[USAGE]: --name: jobs have no name;", 125),
-    (
-        "joblet-exec run -d python-3.11 ls",
-        "error[USAGE]: -d: a job runs as long as joblet-exec;",
-        125,
-    ),
+    ("joblet-exec run -d python-3.11 ls", "error[USAGE]: -d: a job ends with joblet-exec;", 125),
     (
         "joblet-exec run python-3.11 -m 2g ls",
         "error[USAGE]: -m stands after the runtime python-3.11, where",
