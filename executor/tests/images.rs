@@ -144,7 +144,7 @@ fn what_is_not_an_image_leaves_nothing() {
         (vec!["run", "--image", "x"], "error[NOTFOUND]: image x: no such file"),
         (vec!["shell", "--image", "x"], "error[NOTFOUND]: image x: no such file"),
         (vec!["shell", "demo", "--image", "x"], "a SPEC and --image are two roots; name one"),
-        (vec!["run", "--image", "x", "--runtime=demo", "true"], "name one"),
+        (vec!["run", "--image", "x", "--runtime=demo", "true"], "exclude each other"),
     ] {
         let output = exec(world, user, &args);
         assert!(output.status == Some(125) && output.stderr.contains(said), "{output:?}");
