@@ -1,28 +1,38 @@
 //! `--tmp DIR`: a job's `/tmp` in a directory of the host.
+//!
+//! A job that may write to DIR by another way can move the directory, put another one in its place, and move
+//! other directories into it. So it is removed by descriptor, by a thread that has no more rights than the job
+//! had, and nothing that is mounted in it is entered.
 
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::sandbox::{Bind, Job};
-use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, Gid, Mode, Uid, chownat, mkdirat};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, Dir, Gid, Mode, OFlags, ResolveFlags, Uid, chmod, chownat, fchmod, fstat, mkdirat,
+    openat, openat2, unlinkat,
+};
 use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_thread_groups};
+use std::ffi::CStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::thread;
 
 /// A temporary directory, removed with its content when dropped.
 pub(super) struct Scratch {
     around: Directory,
     name: String,
+    /// The directory itself.
+    own: Directory,
+    /// The user and the group that the job runs as, if it is started by root.
+    owner: Option<(u32, u32)>,
 }
 
 impl Scratch {
-    /// Makes a directory in `around` that no other user can enter, and mounts it in `job` as `/tmp`. Mounts
-    /// of the job's own options below it are kept.
-    ///
-    /// # Errors
-    /// [`Error::File`].
-    pub(super) fn make(around: &Path, job: &mut Job) -> Result<Self, Error> {
+    /// Makes a directory in `around` that no other user can enter.
+    fn create(around: &Path, owner: Option<(u32, u32)>) -> Result<Self, Error> {
         let around = Directory::open(around).map_err(Error::file("open", around))?;
         let pid = std::process::id();
         let mut number = 0_u32;
@@ -34,7 +44,20 @@ impl Scratch {
                 made => break made.map(|()| name).map_err(Error::file("create", around.path()))?,
             }
         };
-        let scratch = Self { around, name };
+        let gone = || Error::file("open", around.path_of(&name))(Errno::NOENT);
+        let own = around.enter(&name)?.ok_or_else(gone)?;
+        Ok(Self { around, name, own, owner })
+    }
+
+    /// Makes a directory in `around` that no other user can enter, and mounts it in `job` as `/tmp`. Mounts
+    /// of the job's own options below it are kept.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(super) fn make(around: &Path, job: &mut Job) -> Result<Self, Error> {
+        let is_root = rustix::process::geteuid().is_root();
+        let owner = is_root.then(|| job.user.map_or((0, 0), |ids| (ids.uid, ids.gid)));
+        let scratch = Self::create(around, owner)?;
         let path = scratch.around.path_of(&scratch.name);
         // Mount points are made before any other process can enter it.
         let tmpfs = job.tmpfs.iter().map(|tmpfs| (&*tmpfs.target, true));
@@ -42,6 +65,14 @@ impl Scratch {
         for (target, directory) in binds.chain(tmpfs) {
             let Ok(below) = target.strip_prefix("/tmp") else { continue };
             mount_point(&path.join(below), directory).map_err(Error::file("create", target))?;
+            // They are removed by whom the job runs as.
+            let made = below.ancestors().filter(|made| !made.as_os_str().is_empty());
+            if let Some((uid, gid)) = scratch.owner {
+                for made in made {
+                    std::os::unix::fs::lchown(path.join(made), Some(uid), Some(gid))
+                        .map_err(Error::file("chown", target))?;
+                }
+            }
         }
         if let Some(ids) = job.user.filter(|_| rustix::process::geteuid().is_root()) {
             let (uid, gid) = (Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(ids.gid)));
@@ -66,6 +97,128 @@ fn mount_point(path: &Path, directory: bool) -> io::Result<()> {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed is left in the caller's DIR.
-        _ = self.around.remove_tree(&self.name);
+        thread::scope(|scope| {
+            let removal = scope.spawn(|| {
+                if let Some(owner) = self.owner {
+                    become_owner(owner)?;
+                }
+                // The job may have closed it to itself.
+                fchmod(&self.own, Mode::RWXU)?;
+                enter(self.own.as_fd(), c".").and_then(remove_content)
+            });
+            _ = removal.join();
+        });
+        let is_own = |stat: &rustix::fs::Stat| {
+            fstat(&self.own).is_ok_and(|own| (own.st_dev, own.st_ino) == (stat.st_dev, stat.st_ino))
+        };
+        if self.around.stat_entry(&self.name).as_ref().is_ok_and(is_own) {
+            _ = unlinkat(&self.around, self.name.as_str(), AtFlags::REMOVEDIR);
+        }
+    }
+}
+
+/// Gives this thread of root the rights of a job that runs as `uid` and `gid`: no capabilities.
+fn become_owner((uid, gid): (u32, u32)) -> Result<(), Errno> {
+    set_thread_groups(&[])?;
+    nix::unistd::setfsgid(gid.into());
+    nix::unistd::setfsuid(uid.into());
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
+/// Removes what is in `directory`, but for what is mounted there. What stays does not keep the rest.
+fn remove_content(directory: OwnedFd) -> Result<(), Errno> {
+    let mut entries = Dir::new(directory)?;
+    while let Some(entry) = entries.read() {
+        let (entry, directory) = (entry?, entries.fd()?);
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        if unlinkat(directory, name, AtFlags::empty()).is_err() {
+            _ = enter(directory, name).and_then(remove_content);
+            _ = unlinkat(directory, name, AtFlags::REMOVEDIR);
+        }
+    }
+    Ok(())
+}
+
+/// Opens the directory `name` in `directory`, where nothing is mounted. One that its owner may not use is
+/// made one that it may.
+fn enter(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
+    let open = |flags: OFlags| {
+        let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        match openat2(directory, name, flags, Mode::empty(), resolve) {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let below = openat(directory, name, flags, Mode::empty())?;
+                let is_mount = fstat(&below)?.st_dev != fstat(directory)?.st_dev;
+                if is_mount { Err(Errno::XDEV) } else { Ok(below) }
+            }
+            opened => opened,
+        }
+    };
+    let found = open(OFlags::PATH)?;
+    if fstat(&found)?.st_mode & 0o700 != 0o700 {
+        chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::RWXU)?;
+    }
+    open(OFlags::RDONLY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A scratch directory and the directory around it.
+    fn scratch() -> (tempfile::TempDir, Scratch) {
+        let base = tempfile::tempdir().unwrap();
+        let owner = rustix::process::geteuid().is_root().then_some((0, 0));
+        let scratch = Scratch::create(base.path(), owner).unwrap();
+        (base, scratch)
+    }
+
+    /// SEC-B21
+    #[test]
+    fn what_a_job_put_in_its_place_stays() {
+        let (base, scratch) = scratch();
+        let path = base.path().join(&scratch.name);
+        fs::write(path.join("own"), "").unwrap();
+        fs::create_dir_all(base.path().join("neighbour/inner")).unwrap();
+        fs::write(base.path().join("neighbour/inner/file"), "data").unwrap();
+        fs::rename(&path, base.path().join("moved")).unwrap();
+        fs::rename(base.path().join("neighbour"), &path).unwrap();
+        drop(scratch);
+        assert_eq!(fs::read_to_string(path.join("inner/file")).unwrap(), "data");
+        assert!(!base.path().join("moved/own").exists());
+    }
+
+    /// SEC-B21: it is removed by a thread that may not remove what the job could not.
+    #[test]
+    fn what_a_job_could_not_remove_stays() {
+        if !rustix::process::geteuid().is_root() {
+            return; // as a user, the kernel refuses it anyway
+        }
+        let (base, scratch) = scratch();
+        let path = base.path().join(&scratch.name);
+        fs::create_dir_all(path.join("of-another")).unwrap();
+        fs::write(path.join("of-another/file"), "data").unwrap();
+        std::os::unix::fs::chown(path.join("of-another"), Some(65534), Some(65534)).unwrap();
+        fs::write(path.join("own"), "").unwrap();
+        drop(scratch);
+        assert_eq!(fs::read_to_string(path.join("of-another/file")).unwrap(), "data");
+        assert!(!path.join("own").exists());
+    }
+
+    #[test]
+    fn directories_without_permissions_go_too() {
+        use std::os::unix::fs::PermissionsExt;
+        let (base, scratch) = scratch();
+        let path = base.path().join(&scratch.name);
+        fs::create_dir_all(path.join("a/b/c")).unwrap();
+        for closed in [path.join("a/b"), path.join("a"), path.clone()] {
+            fs::set_permissions(closed, fs::Permissions::from_mode(0o0)).unwrap();
+        }
+        drop(scratch);
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     }
 }
