@@ -2,12 +2,12 @@
 //! systemd as the user's manager, on a bus of this host's dbus-daemon.
 
 use crate::common::skip::skip;
-use crate::minimal::{add, kernel};
+use crate::minimal::{SCRIPT_BEGIN, add, assert_cases, kernel};
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
@@ -82,44 +82,7 @@ fn a_session_is_limited_by_the_users_manager() {
         return skip("this host has no systemd, or no dbus-daemon");
     }
     let Some(kernel) = kernel("bookworm") else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let image = dir.path().join("initrd");
-    fs::write(&image, root()).unwrap();
-    let output = Command::new("timeout")
-        .args(["300", "qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-nodefaults"])
-        .args(["-nographic", "-no-reboot", "-serial", "stdio", "-kernel"])
-        .arg(kernel.join("vmlinuz"))
-        .args(["-append", "console=ttyS0 loglevel=0 panic=-1", "-initrd"])
-        .arg(&image)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let console = String::from_utf8_lossy(&output.stdout).replace('\r', "");
-    let mut cases = console.split("@@ ").skip(1);
-    for (name, want, status) in CASES {
-        let case = cases.next().unwrap_or("nothing: the host went down");
-        let found = case.strip_prefix(&format!("{name}\n")).and_then(|it| it.split_once("@@= "));
-        let Some((printed, end)) = found else { panic!("{name}: {case}\n{console}") };
-        assert!(
-            is_like(printed, want) && end.trim_end() == status.to_string(),
-            "{name}: {case}\n{console}"
-        );
-    }
-}
-
-/// Whether `text` is `pattern` with something in place of each `…` of it.
-fn is_like(text: &str, pattern: &str) -> bool {
-    let mut parts = pattern.split('…');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
-        return false;
-    };
-    let mut parts: Vec<_> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        let Some((_, behind)) = rest.split_once(part) else { return false };
-        rest = behind;
-    }
-    rest.ends_with(last)
+    assert_cases(&kernel, &root(), &CASES);
 }
 
 /// The root file system of the host, as the kernel unpacks it.
@@ -131,7 +94,7 @@ fn root() -> Vec<u8> {
         let paths = text.split_whitespace().filter(|word| word.starts_with('/'));
         files.extend(paths.map(PathBuf::from));
     }
-    let script = include_str!("support/scopes-init.sh");
+    let script = [SCRIPT_BEGIN, include_str!("support/scopes-init.sh")].concat();
     let script = script.replace("$SYSTEMD", SYSTEMD).replace("$DBUS", DBUS);
     let demo = "store/demo-1.0.0/isolated/bin";
     let mut contents: Vec<(PathBuf, u32, Vec<u8>)> = vec![

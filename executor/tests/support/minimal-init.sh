@@ -1,16 +1,5 @@
-#!/busybox sh
 # The first process of a host that has nothing: one static binary and a registry, and busybox for
 # this script and the jobs. Prints what each case printed, between `@@ NAME` and `@@= STATUS`.
-export PATH=/none
-b() { /busybox "$@"; }
-try() {
-    echo "@@ $1"
-    shift
-    "$@" >/out 2>&1 # no terminal
-    status=$?
-    b cat /out
-    echo "@@= $status"
-}
 exec_() { /joblet-exec "$@"; }
 run() { options=$1; script=$2; $old /joblet-exec run $options --runtime=demo -- sh -c "$script"; }
 # As user 1000, from a shell in the group $1; $3 is the script.

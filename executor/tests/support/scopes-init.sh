@@ -1,16 +1,5 @@
-#!/busybox sh
 # The first process of a host where user 1000 has a session and a systemd manager, each in the control group that
 # systemd would have made for it. Prints what each case printed, between `@@ NAME` and `@@= STATUS`.
-export PATH=/none
-b() { /busybox "$@"; }
-try() {
-    echo "@@ $1"
-    shift
-    "$@" >/out 2>&1 # no terminal
-    status=$?
-    b cat /out
-    echo "@@= $status"
-}
 # As user 1000, from a shell in the group $1; $2 is the script.
 as_user() { b sh -c 'echo $$ >'"$cg/$1"'/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /busybox -- sh -c "$0"' "$2"; }
 run="/joblet-exec run --store /store --runtime=demo"
