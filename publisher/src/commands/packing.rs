@@ -1,16 +1,11 @@
 //! How far packing has come.
 
+use crate::inputs::progress::{PAUSE, add_speed};
 use joblet_format::text;
 use std::{
-    fmt::Write as _,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-
-/// Least time between two reports.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long after the beginning speed and what is left are estimated.
-const ESTIMATED_AFTER: Duration = Duration::from_secs(1);
 
 /// The progress of one archive.
 pub(super) struct Packing<'s> {
@@ -38,13 +33,7 @@ impl<'s> Packing<'s> {
 fn line(done: u64, total: u64, elapsed: Duration) -> String {
     let total = total.max(1);
     let mut line = format!("packing {} % of {}", done.min(total) * 100 / total, text::size(total));
-    if elapsed >= ESTIMATED_AFTER {
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let rate = (done.saturating_mul(1000) / millis).max(1);
-        let seconds = total.saturating_sub(done) / rate;
-        let speed = text::size(rate);
-        _ = write!(line, ", {speed}/s, {}:{:02} left", seconds / 60, seconds % 60); // never fails
-    }
+    add_speed(&mut line, done, Some(total.saturating_sub(done)), elapsed);
     line
 }
 

@@ -101,19 +101,37 @@ pub(crate) fn open_below(root: &Path, path: &Path) -> Result<Option<File>, Error
 /// # Errors
 /// As [`Below::create_parent`].
 pub(crate) fn write_below(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    create_dirs(root)?;
-    let Some(root) = Below::open(root)? else {
-        return Err(Error::file("write", path)(io::Error::from(io::ErrorKind::NotFound)));
-    };
-    let (dir, name) = root.create_parent(path)?;
-    let target = dir.proc_path().join(name);
+    let (dir, target) = parent_below(root, path)?;
     if has_content(&target, bytes) {
         return Ok(());
     }
+    publish_as(staged(&dir, path, bytes)?, &target, path)
+}
+
+/// As [`write_below`], always and without waiting for the disk: for many files, after which the caller syncs.
+///
+/// # Errors
+/// As [`write_below`].
+pub(crate) fn write_below_unsynced(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let (dir, target) = parent_below(root, path)?;
+    publish_unsynced(staged(&dir, path, bytes)?, &target, path)
+}
+
+/// The directory of `path`, created below `root` where it is missing, and the path of the file by it.
+fn parent_below(root: &Path, path: &Path) -> Result<(Below, PathBuf), Error> {
+    create_dirs(root)?;
+    let absent = || Error::file("write", path)(io::Error::from(io::ErrorKind::NotFound));
+    let (dir, name) = Below::open(root)?.ok_or_else(absent)?.create_parent(path)?;
+    let target = dir.proc_path().join(name);
+    Ok((dir, target))
+}
+
+/// A temporary file in `dir` with the content of what will be `path`.
+fn staged(dir: &Below, path: &Path, bytes: &[u8]) -> Result<NamedTempFile, Error> {
     let mut staged = NamedTempFile::with_prefix_in(".staging-", dir.proc_path())
         .map_err(Error::file("write", path))?;
     staged.write_all(bytes).map_err(Error::file("write", path))?;
-    publish_as(staged, &target, path)
+    Ok(staged)
 }
 
 /// Whether `target` is a regular file, not a link to one, with the content `bytes`.

@@ -9,7 +9,7 @@ pub(crate) mod debian_mirror;
 mod download;
 pub(crate) mod images;
 pub(crate) mod locations;
-mod progress;
+pub(crate) mod progress;
 pub(crate) mod python_index;
 mod simple_api;
 pub(crate) mod space;

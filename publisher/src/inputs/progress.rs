@@ -10,9 +10,22 @@ use std::{
 };
 
 /// Least time between two reports.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 /// How long after the first byte speed and what is left are estimated.
 const ESTIMATED_AFTER: Duration = Duration::from_secs(1);
+
+/// Adds the speed to a line, and the time that `left` bytes will take; nothing before both can be estimated.
+pub(crate) fn add_speed(line: &mut String, done: u64, left: Option<u64>, elapsed: Duration) {
+    if elapsed < ESTIMATED_AFTER {
+        return;
+    }
+    let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    let rate = (done.saturating_mul(1000) / millis).max(1);
+    _ = write!(line, ", {}/s", text::size(rate)); // never fails
+    if let Some(seconds) = left.map(|left| left / rate) {
+        _ = write!(line, ", {}:{:02} left", seconds / 60, seconds % 60);
+    }
+}
 
 /// The progress of all inputs of one tree, reported to the user in one line.
 pub(super) struct Progress<'n> {
@@ -86,8 +99,6 @@ impl<'n> Progress<'n> {
         });
         let here = state.present + arrived.sum::<u64>();
         let total = self.inputs.iter().map(|(_, size)| *size).sum::<Option<u64>>();
-        let rate = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        let rate = (elapsed >= ESTIMATED_AFTER).then(|| (state.fetched * 1000 / rate).max(1));
         let mut line = match total.filter(|total| *total > 0) {
             Some(total) => {
                 let percent = here.min(total) * 100 / total;
@@ -95,13 +106,8 @@ impl<'n> Progress<'n> {
             }
             None => format!("fetching {} of {count} inputs", state.done),
         };
-        if let Some(rate) = rate {
-            _ = write!(line, ", {}/s", text::size(rate)); // never fails
-            if let Some(total) = total {
-                let seconds = total.saturating_sub(here) / rate;
-                _ = write!(line, ", {}:{:02} left", seconds / 60, seconds % 60);
-            }
-        }
+        let left = total.map(|total| total.saturating_sub(here));
+        add_speed(&mut line, state.fetched, left, elapsed);
         if let Some((name, _)) = state.open.keys().next().and_then(name) {
             _ = write!(line, ", waiting for {name}");
             if state.open.len() > 1 {
