@@ -4,7 +4,6 @@ use joblet_format::{Record, Registry};
 use joblet_publish::error::Error;
 use joblet_publish::site::{self, Summary};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -395,7 +394,7 @@ fn with_contents(records: &Path, record: &mut Record, packages: &[(&str, &str, u
         ),
     ]);
     let describe = |bytes: &Vec<u8>| joblet_format::IndexFile {
-        checksum: joblet_format::Checksum::from_digest(Sha256::digest(bytes).into()),
+        checksum: joblet_format::Checksum::of_bytes(bytes),
         size: bytes.len() as u64,
     };
     record.files = files.iter().map(|(name, bytes)| (name.clone(), describe(bytes))).collect();

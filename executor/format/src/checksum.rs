@@ -1,6 +1,7 @@
 //! `sha256:…`
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr};
 
 /// SHA-256 of a whole file, as published.
@@ -29,6 +30,11 @@ impl Checksum {
     /// Wraps a finished SHA-256 digest.
     pub const fn from_digest(digest: [u8; 32]) -> Self {
         Self(digest)
+    }
+
+    /// The checksum of `bytes`.
+    pub fn of_bytes(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(bytes).into())
     }
 
     /// The 64 hex digits without the algorithm, for file names.

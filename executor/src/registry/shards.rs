@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
 use joblet_format::{Checksum, MAX_SHARD_BYTES, Registry, RuntimeName, ShardList};
-use sha2::{Digest, Sha256};
 use std::io::ErrorKind;
 
 /// A verified list.
@@ -82,7 +81,7 @@ pub(super) fn entries(
     let key = registry.key();
     let cache = policy.cache.as_ref().filter(|_| remote);
     let cached = cache.and_then(|cache| cache::shard(cache, &key, name));
-    let body = match cached.filter(|body| digest(body) == *checksum) {
+    let body = match cached.filter(|body| Checksum::of_bytes(body) == *checksum) {
         Some(body) => body,
         None if remote && policy.offline => return Err("it is not cached".into()),
         None => {
@@ -92,7 +91,7 @@ pub(super) fn entries(
             let place = registry.of_archive(&path)?;
             let body =
                 fetch::document(&place, MAX_SHARD_BYTES).map_err(|error| error.to_string())?;
-            let actual = digest(&body);
+            let actual = Checksum::of_bytes(&body);
             if actual != *checksum {
                 return Err(format!("{place} has {actual}, the list says {checksum}"));
             }
@@ -125,10 +124,6 @@ pub(super) fn cached(source: &Source, list: &ShardList, policy: &Policy) -> Regi
         all.runtimes.insert(name.clone(), releases.unwrap_or_default());
     }
     all
-}
-
-fn digest(bytes: &[u8]) -> Checksum {
-    Checksum::from_digest(Sha256::digest(bytes).into())
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::{
     registry::{shards, sign},
 };
 use joblet_format::{Checksum, Freshness, Registry, ShardList};
-use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,7 +39,7 @@ fn list_of(file: &Path, document: &[u8]) -> Result<Option<(PathBuf, Vec<u8>)>, E
     let Some(bytes) = paths::read_if_there(&place)? else { return Ok(None) };
     let list: ShardList = serde_json::from_slice(&bytes)
         .map_err(|error| Error::config(&place, format!("is not a list of shards: {error}")))?;
-    let actual = Checksum::from_digest(Sha256::digest(document).into());
+    let actual = Checksum::of_bytes(document);
     if list.registry.checksum != actual {
         let hint = "its shards are of another registry; run index or site again";
         return Err(Error::checksum(

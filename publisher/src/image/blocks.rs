@@ -197,8 +197,8 @@ mod tests {
             let (blob, bytes) = made.pop().unwrap();
             assert_eq!(made, [(blob, bytes.clone())]);
             assert_eq!(blob.size, bytes.len() as u64);
-            assert_eq!(blob.digest, Checksum::from_digest(Sha256::digest(&bytes).into()));
-            assert_eq!(blob.diff_id, Checksum::from_digest(Sha256::digest(&plain).into()));
+            assert_eq!(blob.digest, Checksum::of_bytes(&bytes));
+            assert_eq!(blob.diff_id, Checksum::of_bytes(&plain));
             let mut unpacked = Vec::new();
             if compression == Compression::Gzip {
                 flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut unpacked).unwrap();

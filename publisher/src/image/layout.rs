@@ -10,7 +10,6 @@ use crate::{error::Error, fs::paths};
 use joblet_format::ustar::{self, END, EntryKind};
 use joblet_format::{Checksum, image::Document};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -40,7 +39,7 @@ impl Layout {
 
     /// Adds a blob; returns its digest and length.
     pub(crate) fn bytes(&mut self, bytes: Vec<u8>) -> (Checksum, u64) {
-        let (digest, size) = (Checksum::from_digest(Sha256::digest(&bytes).into()), bytes.len());
+        let (digest, size) = (Checksum::of_bytes(&bytes), bytes.len());
         self.0.insert(blob(digest), Node::Bytes(bytes));
         (digest, size as u64)
     }

@@ -195,7 +195,6 @@ fn size(path: &Path) -> Result<u64, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sha2::{Digest, Sha256};
     use std::{
         io::{Read, Write},
         net::TcpListener,
@@ -203,7 +202,7 @@ mod tests {
     };
 
     fn input(name: &str, bytes: &[u8]) -> Input {
-        let sha256 = Checksum::from_digest(Sha256::digest(bytes).into());
+        let sha256 = Checksum::of_bytes(bytes);
         let name = format!("debian/pool/{name}");
         Input { kind: Kind::Deb, name, size: Some(bytes.len() as u64), sha256 }
     }

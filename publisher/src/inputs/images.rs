@@ -113,7 +113,7 @@ impl Image {
         }
         let layers =
             saved.layers.iter().zip(ids).map(|(path, id)| (path.clone(), *id, None)).collect();
-        Ok(Self { digest: sha256(&config_bytes), config, config_bytes, layers, files })
+        Ok(Self { digest: Checksum::of_bytes(&config_bytes), config, config_bytes, layers, files })
     }
 
     fn for_arch(self, arch: Arch) -> Result<Self, Error> {
@@ -135,7 +135,7 @@ impl Image {
             kind: Kind::Image,
             name: self.digest.to_string(),
             size: Some(self.config_bytes.len() as u64),
-            sha256: sha256(&self.config_bytes),
+            sha256: Checksum::of_bytes(&self.config_bytes),
         };
         paths::write(&cache::path(cache, &config), &self.config_bytes)?;
         let mut inputs = vec![config];
@@ -183,10 +183,6 @@ impl io::Write for Both<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
     }
-}
-
-fn sha256(bytes: &[u8]) -> Checksum {
-    Checksum::from_digest(Sha256::digest(bytes).into())
 }
 
 fn blob(digest: Checksum) -> String {
@@ -264,7 +260,7 @@ impl Files {
     fn whole(&self, of: &Descriptor) -> Result<Vec<u8>, Error> {
         let path = blob(of.digest);
         let bytes = self.read(&path)?.ok_or_else(|| self.refused(&format!("{path} is missing")))?;
-        let actual = sha256(&bytes);
+        let actual = Checksum::of_bytes(&bytes);
         if actual != of.digest {
             let object = format!("{}: {path}", self.shown());
             return Err(Error::checksum(object, of.digest, actual, "the copy is damaged"));

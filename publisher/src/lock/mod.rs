@@ -13,7 +13,6 @@ use crate::{
 };
 use joblet_format::{Arch, Checksum, RuntimeName};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -176,7 +175,7 @@ pub fn digest(source: &Source) -> Checksum {
         image: &source.image,
     };
     let json = serde_json::to_vec(&fields).expect("texts and lists are JSON");
-    Checksum::from_digest(Sha256::digest(json).into())
+    Checksum::of_bytes(json)
 }
 
 fn is_pool_path(name: &str) -> bool {

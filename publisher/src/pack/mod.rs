@@ -165,10 +165,7 @@ fn write(
         parts: Vec::new(),
         unpacked_size,
         entries,
-        index: IndexFile {
-            checksum: Checksum::from_digest(Sha256::digest(&file).into()),
-            size: file.len() as u64,
-        },
+        index: IndexFile { checksum: Checksum::of_bytes(&file), size: file.len() as u64 },
         zstd: None,
     };
     Ok(Written { packed, index, file, hash })

@@ -28,10 +28,6 @@ fn tree(path: &str, content: Content) -> Tree {
     tree
 }
 
-fn checksum(bytes: &[u8]) -> Checksum {
-    Checksum::from_digest(Sha256::digest(bytes).into())
-}
-
 #[test]
 fn what_is_reported_is_what_lies_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -40,8 +36,8 @@ fn what_is_reported_is_what_lies_there() {
     let packed = pack(&tree, "name: d\n", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
     let (bytes, index) =
         (paths::read(&target).unwrap(), paths::read(&index_path(&target)).unwrap());
-    assert_eq!((packed.size, packed.checksum), (bytes.len() as u64, checksum(&bytes)));
-    let said = IndexFile { checksum: checksum(&index), size: index.len() as u64 };
+    assert_eq!((packed.size, packed.checksum), (bytes.len() as u64, Checksum::of_bytes(&bytes)));
+    let said = IndexFile { checksum: Checksum::of_bytes(&index), size: index.len() as u64 };
     assert_eq!(packed.index, said);
     assert_eq!((packed.entries, packed.unpacked_size), (4, 100_008));
     assert_eq!(pack(&tree, "name: d\n", "d-1.0.0", &target, MAX_PART, TWO).unwrap(), packed);
@@ -63,7 +59,8 @@ fn an_archive_that_is_too_large_for_a_file_lies_in_parts() {
         let read = |number| paths::read(&part_path(&target, number)).unwrap();
         let parts: Vec<_> = (0..packed.parts.len()).map(read).collect();
         assert!(parts.concat() == bytes, "{limit}");
-        let said = parts.iter().map(|it| (it.len() as u64, checksum(it))).collect::<Vec<_>>();
+        let said =
+            parts.iter().map(|it| (it.len() as u64, Checksum::of_bytes(it))).collect::<Vec<_>>();
         let told: Vec<_> = packed.parts.iter().map(|it| (it.size, it.checksum)).collect();
         assert_eq!(told, said);
         assert!(said.iter().all(|part| part.0 <= limit));
@@ -139,7 +136,7 @@ fn an_archive_never_lies_beside_the_index_of_another() {
     let one = pack(&tree("a", vec![1].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
     let two = pack(&tree("a", vec![2].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
     assert_ne!((one.checksum, one.index), (two.checksum, two.index));
-    assert_eq!(two.index.checksum, checksum(&paths::read(&index_path(&target)).unwrap()));
+    assert_eq!(two.index.checksum, Checksum::of_bytes(paths::read(&index_path(&target)).unwrap()));
     // What cannot be written leaves no archive with it: here, where the index is to go.
     paths::remove_if_there(&index_path(&target)).unwrap();
     std::fs::create_dir(index_path(&target)).unwrap();
@@ -164,9 +161,9 @@ fn frames_are_the_same_stream_whoever_makes_them() {
     let path = zstd_path(&target);
     assert_eq!(path, dir.path().join("d.tar.zst"));
     let bytes = paths::read(&path).unwrap();
-    assert_eq!((one.size, one.checksum), (bytes.len() as u64, checksum(&bytes)));
+    assert_eq!((one.size, one.checksum), (bytes.len() as u64, Checksum::of_bytes(&bytes)));
     let table = usize::try_from(one.table.size).unwrap();
-    assert_eq!(one.table.checksum, checksum(&bytes[..table]));
+    assert_eq!(one.table.checksum, Checksum::of_bytes(&bytes[..table]));
     let index = Index::parse(&gunzip(&paths::read(&index_path(&target)).unwrap())).unwrap();
     let listed = joblet_format::frames::parse(&bytes[..table], one.size, &index).unwrap();
     assert_eq!(listed.len(), 3, "two, and what `runtime.yml` is in");

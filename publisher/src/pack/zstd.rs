@@ -233,9 +233,6 @@ fn write(
     }
     let parts = parts.publish_alone(&hash)?;
     let checksum = Checksum::from_digest(hash.finalize().into());
-    let table = IndexFile {
-        checksum: Checksum::from_digest(Sha256::digest(table).into()),
-        size: table.len() as u64,
-    };
+    let table = IndexFile { checksum: Checksum::of_bytes(table), size: table.len() as u64 };
     Ok(PackedZstd { checksum, size, parts, table })
 }

@@ -14,7 +14,6 @@ use crate::{
     },
 };
 use joblet_format::{Arch, Checksum, IndexFile, Record, Release, RuntimeName, Version};
-use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -64,7 +63,7 @@ pub(super) fn entries(
 }
 
 fn describe(bytes: &[u8]) -> IndexFile {
-    let checksum = Checksum::from_digest(Sha256::digest(bytes).into());
+    let checksum = Checksum::of_bytes(bytes);
     IndexFile { checksum, size: bytes.len() as u64 }
 }
 

@@ -103,7 +103,7 @@ impl Place {
         let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
         let (shown, body) = self.open(&url)?;
         let bytes = read(body, MAX_INDEX_BYTES, &shown)?;
-        let actual = Checksum::from_digest(Sha256::digest(&bytes).into());
+        let actual = Checksum::of_bytes(&bytes);
         if actual != expected.checksum {
             let hint = "another file is served there";
             return Err(Error::checksum(shown, expected.checksum, actual, hint));

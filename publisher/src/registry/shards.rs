@@ -10,13 +10,10 @@ use crate::{
     fs::{below::Below, paths},
 };
 use joblet_format::{Checksum, IndexFile, MAX_UNSHARDED_BYTES, RuntimeName, ShardList};
-use sha2::{Digest, Sha256};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write,
     path::{Path, PathBuf},
 };
-use tempfile::NamedTempFile;
 
 /// The lines of a runtime in the document: under `runtimes`, and under `extended`.
 type Blocks<'t> = [Option<&'t str>; 2];
@@ -43,7 +40,8 @@ pub(crate) fn write(
         }
         return Ok(None);
     }
-    let registry = IndexFile { checksum: checksum(text.as_bytes()), size: text.len() as u64 };
+    let registry =
+        IndexFile { checksum: Checksum::of_bytes(text.as_bytes()), size: text.len() as u64 };
     let there =
         |list: &ShardList| list_files(list).iter().all(|it| paths::is_file(&directory.join(it)));
     if before.as_ref().is_some_and(|before| before.registry == registry && there(before)) {
@@ -53,11 +51,11 @@ pub(crate) fn write(
     let known = before.as_ref().map(list_files).unwrap_or_default();
     let one = |(name, blocks): &(RuntimeName, Blocks<'_>)| {
         let shard = render(blocks);
-        let checksum = checksum(shard.as_bytes());
+        let checksum = Checksum::of_bytes(shard.as_bytes());
         let file = ShardList::shard(name, &checksum);
         let path = directory.join(&file);
         if !known.contains(&file) || !paths::is_file(&path) {
-            write_unsynced(root, &path, shard.as_bytes())?;
+            paths::write_below_unsynced(root, &path, shard.as_bytes())?;
         }
         Ok::<_, Error>((name.clone(), checksum))
     };
@@ -125,21 +123,6 @@ fn render(blocks: &Blocks<'_>) -> String {
     push("}}");
     text.push('\n');
     text
-}
-
-fn checksum(bytes: &[u8]) -> Checksum {
-    Checksum::from_digest(Sha256::digest(bytes).into())
-}
-
-/// Writes a file atomically, without following a link below `root`, and without waiting for the disk.
-fn write_unsynced(root: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    paths::create_dirs(root)?;
-    let absent = || Error::file("write", path)(std::io::Error::from(std::io::ErrorKind::NotFound));
-    let (dir, name) = Below::open(root)?.ok_or_else(absent)?.create_parent(path)?;
-    let staged = NamedTempFile::with_prefix_in(".staging-", dir.proc_path());
-    let mut staged = staged.map_err(Error::file("write", path))?;
-    staged.write_all(bytes).map_err(Error::file("write", path))?;
-    paths::publish_unsynced(staged, &dir.proc_path().join(name), path)
 }
 
 fn sync(directory: &Path) -> Result<(), Error> {
@@ -239,13 +222,13 @@ mod tests {
         assert_eq!(list.registry.size, whole.len() as u64);
         assert_eq!(
             (list.registry.checksum, &list.updated_at),
-            (checksum(&whole), &registry.updated_at)
+            (Checksum::of_bytes(&whole), &registry.updated_at)
         );
         assert!(list.shards.keys().eq(registry.runtimes.keys()));
         for (name, sum) in &list.shards {
             let shard = dir.path().join("registry.shards").join(ShardList::shard(name, sum));
             let shard = fs::read(shard).unwrap();
-            assert_eq!(checksum(&shard), *sum);
+            assert_eq!(Checksum::of_bytes(&shard), *sum);
             let shard: Registry = serde_json::from_slice(&shard).unwrap();
             assert!(shard.runtimes.keys().eq([name]) && shard.refused.is_empty());
             assert_eq!(shard.runtimes[name], registry.runtimes[name]);

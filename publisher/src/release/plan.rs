@@ -9,7 +9,6 @@ use crate::{
 };
 use joblet_format::{Arch, Checksum, Record, RuntimeName, Version};
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// The builds for a tag. Printed as one line of JSON, for a workflow's matrix.
@@ -157,7 +156,7 @@ fn check_same_sources(
 ) -> Result<(), Error> {
     let now = provenance::keep(place.sources, source)?;
     for name in provenance::NAMES {
-        let actual = now.get(name).map(|bytes| Checksum::from_digest(Sha256::digest(bytes).into()));
+        let actual = now.get(name).map(Checksum::of_bytes);
         let expected = record.files.get(name).map(|file| file.checksum);
         // A record by another program does not list its sources.
         if record.files.is_empty() || actual == expected {

@@ -13,7 +13,6 @@ use crate::{
     record::{self, MAX_RECORD},
 };
 use joblet_format::{Checksum, IndexFile, Record};
-use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, path::Path};
 
 /// Records the published versions of the tag `only`, or of every release. Returns the new versions.
@@ -98,7 +97,7 @@ fn write_records(
 }
 
 fn is_expected(object: &str, bytes: &[u8], expected: &IndexFile) -> Result<(), Error> {
-    let actual = Checksum::from_digest(Sha256::digest(bytes).into());
+    let actual = Checksum::of_bytes(bytes);
     if actual == expected.checksum {
         return Ok(());
     }

@@ -58,7 +58,7 @@ pub fn deb(name: &str, version: &str, licence: &str, files: &[(&str, &str)]) -> 
 }
 
 pub fn sha256(bytes: &[u8]) -> Checksum {
-    Checksum::from_digest(Sha256::digest(bytes).into())
+    Checksum::of_bytes(bytes)
 }
 
 /// Where the cache has an input.

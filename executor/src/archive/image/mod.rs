@@ -19,7 +19,6 @@ use joblet_format::image::{
 use joblet_format::{Arch, Checksum};
 use rustix::fd::BorrowedFd;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -131,10 +130,6 @@ fn same(object: &str, expected: Checksum, actual: Checksum) -> Result<(), Error>
     Err(Error::Checksum { object: object.to_owned(), expected, actual })
 }
 
-fn sha256(bytes: &[u8]) -> Checksum {
-    Checksum::from_digest(Sha256::digest(bytes).into())
-}
-
 /// Reads documents of what is at a path.
 struct Reader<'f> {
     files: &'f Files,
@@ -200,7 +195,7 @@ impl Reader<'_> {
             return Err(not_found(self.name, &format!("add :TAG of one of: {}", there.join(", "))));
         };
         let config = self.named(text(&image["Config"]))?;
-        let digest = sha256(&config);
+        let digest = Checksum::of_bytes(&config);
         let config = self.parse("its configuration", &config)?;
         let (ids, paths) = (texts(&config["rootfs"]["diff_ids"]), texts(&image["Layers"]));
         if ids.len() != paths.len() || ids.len() > MAX_LAYERS {
@@ -234,7 +229,7 @@ impl Reader<'_> {
     fn document(&self, digest: Checksum) -> Result<Value, Error> {
         let path = blob(digest);
         let bytes = self.named(&path)?;
-        same(&format!("{}: {path}", self.name), digest, sha256(&bytes))?;
+        same(&format!("{}: {path}", self.name), digest, Checksum::of_bytes(&bytes))?;
         self.parse(&path, &bytes)
     }
 

@@ -38,7 +38,6 @@ use joblet_format::{Artifact, Checksum, IndexFile, Zstd};
 pub(crate) use member_map::MemberMap;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 use source::ArchiveReader;
 use std::io::Read;
 pub(crate) use unit::Units;
@@ -170,7 +169,7 @@ fn table(
     }
     let mut table = vec![0; usize::try_from(length).unwrap_or_default()];
     archive.read_at(0, &mut table, progress)?;
-    let actual = Checksum::from_digest(Sha256::digest(&table).into());
+    let actual = Checksum::of_bytes(&table);
     if actual != zstd.table.checksum {
         let object = format!("{parts}: table of frames");
         return Err(Error::Checksum { object, expected: zstd.table.checksum, actual });

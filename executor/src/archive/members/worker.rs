@@ -12,7 +12,6 @@ use joblet_format::ustar::{BLOCK, MTIME};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Advice, Mode, OFlags};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 /// Minimum length of a body for early write-back, in bytes.
 const EARLY: usize = 64 << 10;
@@ -87,7 +86,7 @@ impl<'a> Worker<'a> {
     /// Checks the SHA-256 of a unit, before any of it is interpreted.
     fn verify(&self, number: usize, unit: &Unit, packed: &[u8]) -> Result<(), Error> {
         let expected = Checksum::from_digest(unit.sha256);
-        let actual = Checksum::from_digest(Sha256::digest(packed).into());
+        let actual = Checksum::of_bytes(packed);
         if actual == expected {
             return Ok(());
         }

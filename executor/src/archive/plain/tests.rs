@@ -21,7 +21,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 fn artifact(bytes: &[u8]) -> Artifact {
     Artifact {
         download_url: "demo.tar.gz".into(),
-        checksum: Checksum::from_digest(Sha256::digest(bytes).into()),
+        checksum: Checksum::of_bytes(bytes),
         size: bytes.len() as u64,
         parts: Vec::new(),
         unpacked_size: None,
