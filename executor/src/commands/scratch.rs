@@ -9,7 +9,7 @@ use crate::fs::directory::Directory;
 use crate::sandbox::{Bind, Job};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, ResolveFlags, Uid, chmod, chownat, fchmod, fstat, mkdirat,
+    AtFlags, Dir, Gid, Mode, OFlags, ResolveFlags, Uid, chmod, fchmod, fchown, fstat, mkdirat,
     openat, openat2, unlinkat,
 };
 use rustix::io::Errno;
@@ -66,19 +66,16 @@ impl Scratch {
             let Ok(below) = target.strip_prefix("/tmp") else { continue };
             mount_point(&path.join(below), directory).map_err(Error::file("create", target))?;
             // They are removed by whom the job runs as.
-            let made = below.ancestors().filter(|made| !made.as_os_str().is_empty());
             if let Some((uid, gid)) = scratch.owner {
-                for made in made {
+                for made in below.ancestors().filter(|made| !made.as_os_str().is_empty()) {
                     std::os::unix::fs::lchown(path.join(made), Some(uid), Some(gid))
                         .map_err(Error::file("chown", target))?;
                 }
             }
         }
-        if let Some(ids) = job.user.filter(|_| rustix::process::geteuid().is_root()) {
+        if let Some(ids) = job.user.filter(|_| is_root) {
             let (uid, gid) = (Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(ids.gid)));
-            let name = scratch.name.as_str();
-            let done = chownat(scratch.around.as_fd(), name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
-            done.map_err(Error::file("chown", &path))?;
+            fchown(&scratch.own, uid, gid).map_err(Error::file("chown", &path))?;
         }
         job.binds.insert(0, Bind { source: path, target: "/tmp".into(), writable: true });
         Ok(scratch)
