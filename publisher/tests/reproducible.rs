@@ -74,7 +74,8 @@ fn checksums(output: &Output) -> Vec<(String, String)> {
     report.as_array().unwrap().iter().flat_map(entry).collect()
 }
 
-fn has_faketime() -> bool {
+/// Whether `faketime` works here; a skip if not.
+pub(crate) fn has_faketime() -> bool {
     let found = Command::new("faketime").args(["2031-07-01 12:00:00", "date", "+%Y"]).output();
     let found = found.is_ok_and(|output| output.stdout == b"2031\n");
     if !found {

@@ -20,7 +20,7 @@ fn blob(layout: &Path, digest: &Value) -> Vec<u8> {
     bytes
 }
 
-fn document(layout: &Path, descriptor: &Value) -> Value {
+pub(super) fn document(layout: &Path, descriptor: &Value) -> Value {
     let bytes = blob(layout, &descriptor["digest"]);
     assert_eq!(descriptor["size"], bytes.len());
     serde_json::from_slice(&bytes).unwrap()
@@ -47,7 +47,8 @@ fn entries(plain: &[u8]) -> BTreeMap<String, (u32, Vec<u8>)> {
     found
 }
 
-fn built() -> World {
+/// A world with the runtime `demo` built for both architectures.
+pub(super) fn built() -> World {
     let world = World::new();
     let demo = deb("demo", "1", "MIT", &[("./usr/bin/demo", "#!/bin/sh\n")]);
     let large =

@@ -5,6 +5,7 @@ mod emulated;
 mod failures;
 mod finishing;
 mod guide;
+mod image_machines;
 mod image_sources;
 mod images;
 mod parts;
