@@ -50,6 +50,7 @@ pub fn run_as(
         home: env.home().filter(|home| home.is_dir()).map(Into::into),
         variables: Environment::beginning(b""),
         gpu: gpu::is_there(),
+        exists: Some(std::path::Path::exists),
     };
     carry_out(args::apptainer::parse(name, args, &caller)?, env, ui)
 }

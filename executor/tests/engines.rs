@@ -319,6 +319,162 @@ fn called_as_apptainer() {
     assert_eq!(call(None, "singularity", &["--version"]).stdout, "singularity version 3.11.0\n");
 }
 
+/// A directory with links to the program by both names, for `PATH`.
+fn links(world: &World) -> std::path::PathBuf {
+    let place = world.path("of-engines");
+    fs::create_dir(&place).unwrap();
+    for name in ["singularity", "apptainer"] {
+        std::os::unix::fs::symlink("../joblet-exec", place.join(name)).unwrap();
+    }
+    place
+}
+
+/// The command lines that engines make, word by word: HTCondor 23 and later, Nextflow 24 and later (its
+/// SingularityBuilder and ApptainerBuilder), Snakemake 7 and 9, Slurm 23.02 and later with the shipped `oci.conf`.
+#[test]
+fn as_engines_call_apptainer() {
+    let Some(world) = World::get() else { return };
+    let path = format!("{}:/usr/bin:/bin", links(world).display());
+    world.copy_runtime("engine-1.0.0");
+    let oci = include_str!("../engines/slurm/oci.conf").lines();
+    let oci = oci.filter_map(|line| line.strip_prefix("RunTimeRun=\"")).next().unwrap();
+    let at = |below: &str| world.path(below).display().to_string();
+    for (user, name) in [(None, "as-root"), (Some(65534), "as-nobody")] {
+        if !World::users().contains(&user) {
+            continue;
+        }
+        let work = at(&format!("cwd/{name}"));
+        fs::create_dir(&work).unwrap();
+        fs::set_permissions(&work, fs::Permissions::from_mode(0o777)).unwrap();
+        fs::write(
+            format!("{work}/work"),
+            "#!/bin/sh\necho job $A $(pwd) ${HOME-none}; echo x >/tmp/f; echo r >made\n",
+        )
+        .unwrap();
+        fs::set_permissions(format!("{work}/work"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(
+            format!("{work}/.command.sh"),
+            "echo task $A $(pwd) ${HOME-none} $TMPDIR >made\n",
+        )
+        .unwrap();
+        fs::write(format!("{work}/env"), "A=a b\nSLURM_PROCID=3\n").unwrap();
+        let image = at("store/engine-1.0.0");
+        let run = |before: &str, line: &str| {
+            let line = line.replace("/usr/local/bin/", "");
+            let line = line.replace("%w", &work).replace("%i", &image);
+            let mut run = Command::new("bash");
+            run.args(["-c", &format!("{before}\n{line}")]).current_dir(&work).env_clear();
+            run.env("PATH", &path).env("HOME", "/no/such").stdin(Stdio::null());
+            run.stdout(Stdio::piped()).stderr(Stdio::piped());
+            if let Some(user) = user {
+                run.uid(user).gid(user);
+            }
+            let output = finish(run.spawn().unwrap());
+            let made = fs::read_to_string(format!("{work}/made")).unwrap_or_default();
+            _ = fs::remove_file(format!("{work}/made"));
+            (output, made)
+        };
+        // HTCondor deletes HOME, and hands on every variable by its prefix. Before a job it tests the image.
+        let condor =
+            "unset HOME; export SINGULARITYENV_A=1 SINGULARITY_CACHEDIR=%w".replace("%w", &work);
+        let words = "-S /tmp -S /var/tmp -W %w --pwd %w -B %w --no-home";
+        for contained in ["-C", "--contain --ipc --cleanenv"] {
+            let (output, _) =
+                run(&condor, &format!("singularity -s -q test {words} {contained} %i"));
+            assert_eq!((output.status, output.stdout.as_str()), (Some(0), ""), "{output:?}");
+            let (output, made) =
+                run(&condor, &format!("singularity -s exec {words} {contained} %i %w/work"));
+            assert_eq!((output.stdout, made), (format!("job 1 {work} /tmp\n"), "r\n".to_owned()));
+        }
+        let (output, _) =
+            run(&condor, &format!("singularity -s -q test {words} -C %i-of-nobody-1.0.0"));
+        let want = format!("error[USAGE]: the image {image}-of-nobody-1.0.0 does not exist\n");
+        assert_eq!((output.status, output.stderr), (Some(125), want));
+        // An image that was copied to the job has its name alone.
+        let (output, _) = run(
+            &format!("cd {}", at("store")),
+            "singularity -s exec -C engine-1.0.0 sh -c 'exit 37'",
+        );
+        assert_eq!(output.status, Some(37), "{output:?}");
+        for name in ["singularity", "apptainer"] {
+            let prefix = name.to_uppercase();
+            let (output, made) = run(
+                "export TMPDIR=/tmp NXF_TASK_WORKDIR=%w".replace("%w", &work).as_str(),
+                &format!(
+                    "set +u; env - PATH=\"$PATH\" ${{TMP:+{prefix}ENV_TMP=\"$TMP\"}} \
+                     ${{TMPDIR:+{prefix}ENV_TMPDIR=\"$TMPDIR\"}} \
+                     ${{NXF_TASK_WORKDIR:+{prefix}ENV_NXF_TASK_WORKDIR=\"$NXF_TASK_WORKDIR\"}} \
+                     {prefix}ENV_A=1 {name} exec --no-home --pid -B %w %i \
+                     /bin/bash -c \"cd $NXF_TASK_WORKDIR; /bin/bash -ue %w/.command.sh\""
+                ),
+            );
+            assert_eq!(made, format!("task 1 {work} /tmp /tmp\n"), "{output:?}");
+            assert_eq!((output.status, output.stderr.as_str()), (Some(0), ""));
+        }
+        for (line, shell) in [
+            (
+                "singularity --quiet exec --home '%w' --bind %w:/mnt/snakemake %i bash -c",
+                "set -euo pipefail; ",
+            ),
+            ("singularity --quiet exec --home %w %i sh -c", ""),
+        ] {
+            let (output, made) =
+                run("export A=2", &format!("{line} '{shell}echo $A $(pwd) $HOME >made'"));
+            assert_eq!(made, format!("2 {work} {work}\n"), "{output:?}");
+        }
+        let line =
+            oci.trim_end_matches('"').replace("%e", &format!("{work}/env")).replace("%m", &work);
+        let line = line
+            .replace("%r", &image)
+            .replace("%@", "sh -c 'echo $A $SLURM_PROCID; ls /var/run/slurm; pwd'");
+        let (output, _) = run(":", &line);
+        assert_eq!(output.stdout, format!("a b 3\nenv\nwork\n{work}\n"), "{output:?}");
+    }
+}
+
+/// HTCondor takes jobs with containers only where its own program runs in the directory that is configured.
+#[test]
+fn the_sandbox_that_htcondor_tests() {
+    let Some(world) = World::get() else { return };
+    let theirs = world.path("libexec/singularity_test_sandbox");
+    fs::create_dir_all(&theirs).unwrap();
+    let source = world.path("exit_37.c");
+    fs::write(&source, "int main(void) { return 37; }\n").unwrap();
+    let compiled = Command::new("cc")
+        .args(["-static", "-o"])
+        .arg(theirs.join("exit_37"))
+        .arg(&source)
+        .status();
+    if !compiled.is_ok_and(|status| status.success()) {
+        return skip("no C compiler, or nothing to link statically with");
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/htcondor/test-sandbox.sh");
+    let made = Command::new("sh")
+        .arg(script)
+        .arg(world.path("condor"))
+        .env("LIBEXEC", world.path("libexec"))
+        .status();
+    assert!(made.unwrap().success());
+    let config = include_str!("../engines/htcondor/joblet.config");
+    let place =
+        config.lines().find_map(|line| line.strip_prefix("SINGULARITY_TEST_SANDBOX = ")).unwrap();
+    let image = world.path("condor").join(Path::new(place).file_name().unwrap());
+    let singularity = world.path("condor/singularity");
+    std::os::unix::fs::symlink("../joblet-exec", &singularity).unwrap();
+    for user in World::users() {
+        for (image, want) in [(&image, Some(37)), (&theirs, Some(125))] {
+            let mut run = Command::new(&singularity);
+            run.args(["exec", "-C"]).arg(image).arg("/exit_37").env_clear().current_dir("/");
+            run.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            if let Some(user) = user {
+                run.uid(user).gid(user);
+            }
+            let output = finish(run.spawn().unwrap());
+            assert_eq!(output.status, want, "{output:?}");
+        }
+    }
+}
+
 /// Slurm sends a signal to a task and to its children, so that a launcher and its init have it.
 #[test]
 fn a_signal_that_comes_twice_is_one() {

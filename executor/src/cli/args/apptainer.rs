@@ -28,6 +28,8 @@ pub struct Caller {
     pub variables: Vec<(OsString, OsString)>,
     /// Whether the host has a GPU: `--nv` without one is not an error.
     pub gpu: bool,
+    /// Whether a directory exists: one that is named as an image and does not is not installed there.
+    pub exists: Option<fn(&Path) -> bool>,
 }
 
 /// The name in `program`, the path by which this program was called, if it is `apptainer` or `singularity`.
@@ -52,7 +54,7 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
         let text = format!("{name} version {VERSION}\n");
         return Ok(Cli { global: Global::default(), command: Command::Print(text) });
     }
-    if !matches!(command, "exec" | "run" | "shell") {
+    if !matches!(command, "exec" | "run" | "shell" | "test") {
         return Err(refuse(name, command));
     }
     let image = words.options(&mut args)?;
@@ -66,12 +68,16 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
     let (store, spec) = runtime(&image, caller)?;
     words.out.extend(store.map(|store| joined("--store=", &store)));
     let mut line = VecDeque::from(words.out);
-    if args.is_empty() && command != "exec" {
+    if args.is_empty() && matches!(command, "run" | "shell") {
         line.push_front("shell".into());
         line.push_back(spec);
     } else {
         line.push_front("run".into());
         line.extend([joined("--runtime=", &spec), "--".into()]);
+        // A runtime has no test of its own. As Apptainer does then: whether a shell starts in it.
+        if command == "test" {
+            line.extend(["sh", "-c", ":"].map(OsString::from));
+        }
         line.extend(args);
     }
     super::parse(line.into())
@@ -80,7 +86,7 @@ pub fn parse(name: &str, args: Vec<OsString>, caller: &Caller) -> Result<Cli, Er
 /// Help: the supported part of Apptainer's command line.
 fn usage(name: &str) -> Cli {
     let text = format!(
-        "Usage: {name} exec|run|shell [OPTION...] IMAGE [COMMAND [ARG...]]
+        "Usage: {name} exec|run|shell|test [OPTION...] IMAGE [COMMAND [ARG...]]
        {name} --version
 
 This {name} is joblet-exec. IMAGE is a runtime, NAME or NAME@VERSION, or its
@@ -103,7 +109,7 @@ joblet-exec --help tells of all else.
 
 fn refuse(name: &str, word: &str) -> Error {
     Error::Usage(format!(
-        "{name} {word} has no counterpart in joblet-exec, which this {name} is; exec, run and shell have"
+        "{name} {word} has no counterpart in joblet-exec, which this {name} is; exec, run, shell and test have"
     ))
 }
 
@@ -116,12 +122,16 @@ fn joined(option: &str, value: impl AsRef<OsStr>) -> OsString {
 /// The store and the runtime that an image names.
 fn runtime(image: &OsStr, caller: &Caller) -> Result<(Option<OsString>, OsString), Error> {
     let text = image.to_string_lossy();
-    if !text.contains('/') && !text.ends_with(".sif") {
+    // NAME-X.Y.Z cannot be a name: it is a directory here.
+    if !text.contains('/') && !text.ends_with(".sif") && split_directory(&text).is_none() {
         return Ok((None, image.to_owned()));
     }
     let path = caller.directory.clone().unwrap_or_default().join(image);
     let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let spec = split_directory(name).map(|(name, version)| format!("{name}@{version}"));
+    if spec.is_some() && caller.exists.is_some_and(|exists| !exists(&path)) {
+        return Err(Error::Usage(format!("the image {text} does not exist")));
+    }
     match (spec, path.parent()) {
         (Some(spec), Some(store)) if !text.contains("://") => Ok((Some(store.into()), spec.into())),
         _ => Err(Error::Usage(format!(
@@ -136,6 +146,7 @@ struct Words {
     out: Vec<OsString>,
     help: bool,
     version: bool,
+    quiet: bool,
     contained: bool,
     clean: bool,
     no_home: bool,
@@ -178,7 +189,7 @@ impl Words {
             | "-u" | "--userns" | "--no-privs" | "--no-init" | "--no-umask" => {}
             "-h" | "--help" => self.help = true,
             "--version" => self.version = true,
-            "-q" | "--quiet" | "-s" | "--silent" => self.out.push("--quiet".into()),
+            "-q" | "--quiet" | "-s" | "--silent" => self.quiet = true,
             "-c" | "--contain" => self.contained = true,
             "-C" | "--containall" => {
                 (self.contained, self.clean, self.own_ipc) = (true, true, true);
@@ -248,6 +259,9 @@ impl Words {
         if !self.clean {
             self.out.push("--env=*".into());
         }
+        if self.quiet {
+            self.out.push("--quiet".into());
+        }
         if self.gpu && caller.gpu {
             self.out.push("--gpu=all".into());
         }
@@ -305,7 +319,7 @@ mod tests {
                 variable("SINGULARITY_BIND", "/sw"),
                 variable("B", "2"),
             ],
-            gpu: false,
+            ..Caller::default()
         }
     }
 
@@ -357,6 +371,18 @@ mod tests {
                      -v /x:/y:ro -v /z:/z --runtime=a -- b"
                 ),
             ),
+            // As it tests an image, before each job.
+            (
+                "-s -q test -S /tmp -W /d --pwd /d -B /d --no-home -C /s/a-1.0.0",
+                format!(
+                    "-q run --network=host --tmp=/d {own} -w /d -v /d:/d --store=/s --runtime=a@1.0.0 -- sh -c :"
+                ),
+            ),
+            // A name that is none is a directory.
+            (
+                "exec -C a-1.0.0 x",
+                format!("run --network=host -w / {own} --store=/data/run --runtime=a@1.0.0 -- x"),
+            ),
             ("shell a", format!("shell {host} {open} {home} {own} a")),
             ("run a x", format!("run {host} {open} {home} {own} --runtime=a -- x")),
         ] {
@@ -403,7 +429,7 @@ mod tests {
         assert!(error.starts_with("apptainer --network has no counterpart"), "{error}");
         for command in
             "build cache capability checkpoint config delete inspect instance key keyserver oci overlay \
-             plugin pull push registry remote search sif sign test verify"
+             plugin pull push registry remote search sif sign verify"
                 .split_whitespace()
         {
             let error = parsed("singularity", &format!("{command} x")).unwrap_err().to_string();
@@ -423,7 +449,7 @@ mod tests {
                 panic!("{line}")
             };
             assert!(
-                text.starts_with("Usage: apptainer exec|run|shell [OPTION...] IMAGE"),
+                text.starts_with("Usage: apptainer exec|run|shell|test [OPTION...] IMAGE"),
                 "{text}"
             );
             // Each option of it is one.
