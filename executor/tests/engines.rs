@@ -336,8 +336,8 @@ fn as_engines_call_apptainer() {
     let Some(world) = World::get() else { return };
     let path = format!("{}:/usr/bin:/bin", links(world).display());
     world.copy_runtime("engine-1.0.0");
-    let oci = include_str!("../engines/slurm/oci.conf").lines();
-    let oci = oci.filter_map(|line| line.strip_prefix("RunTimeRun=\"")).next().unwrap();
+    let mut oci = include_str!("../engines/slurm/oci.conf").lines();
+    let oci = oci.find_map(|line| line.strip_prefix("RunTimeRun=\"")).unwrap();
     let at = |below: &str| world.path(below).display().to_string();
     for (user, name) in [(None, "as-root"), (Some(65534), "as-nobody")] {
         if !World::users().contains(&user) {
