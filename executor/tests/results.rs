@@ -10,7 +10,7 @@ use std::{
 /// Creates, changes and removes files, and creates symlinks to trap the copy.
 const SCRIPT: &str = "echo new > new; echo changed > in.txt; rm old.txt; mkdir -p d/e; echo deep > d/e/deep; \
                       chmod 750 d; chmod 711 new; ln -s /etc/passwd link; ln -s .. d/up; mkdir taken; \
-                      echo x > taken/x";
+                      echo x > taken/x; mkdir shut; echo y > shut/y; chmod 0 shut/y; chmod 0 shut";
 
 #[test]
 fn new_and_changed_files_are_copied_out() {
@@ -49,7 +49,11 @@ fn new_and_changed_files_are_copied_out() {
         assert_eq!((mode("new") & 0o7777, mode("d") & 0o7777), (0o711, 0o750));
         assert!(mode("new") & 0o170_000 == 0o100_000, "a file in place of the link");
         let names: Vec<_> = fs::read_dir(&to).unwrap().map(|it| it.unwrap().file_name()).collect();
-        assert_eq!(names.len(), 4, "{names:?}");
+        assert_eq!(names.len(), 5, "{names:?}");
+        // What the job made inaccessible to its own user arrives, and is as inaccessible.
+        assert_eq!((mode("shut") & 0o7777, mode("shut/y") & 0o7777), (0, 0));
+        assert_eq!(read("shut/y"), "y\n");
+        fs::remove_dir_all(to.join("shut")).unwrap();
         // Nothing was written to the targets of the symlinks.
         fs::remove_file(to.join("taken/x")).unwrap();
         fs::remove_dir(to.join("taken")).unwrap();

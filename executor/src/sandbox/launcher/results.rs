@@ -8,8 +8,8 @@ use crate::{fs::beneath::POINT, sandbox::setup::descriptors::receive};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
-        Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, fchmod,
-        fgetxattr, fstat, linkat, mkdirat, openat, seek, unlinkat,
+        Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, chmodat,
+        fchmod, fgetxattr, fstat, linkat, mkdirat, openat, seek, unlinkat,
     },
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
@@ -176,6 +176,22 @@ fn copy_data(from: &mut File, to: &mut File) -> io::Result<()> {
     }
 }
 
+/// Opens a file or directory of the job, from which the job may have taken its user's permissions: they are
+/// given back in the `whole`, since the layer is mounted read-only.
+fn open_own(
+    (from, whole): (BorrowedFd<'_>, Option<BorrowedFd<'_>>),
+    (name, mode): (&CStr, Mode),
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
+    let search = if flags.contains(OFlags::DIRECTORY) { Mode::XUSR } else { Mode::empty() };
+    let needed = Mode::RUSR | search;
+    if !mode.contains(needed) {
+        // If it is refused, what follows says why.
+        _ = chmodat(whole.unwrap_or(from), name, mode | needed, AtFlags::empty());
+    }
+    openat(from, name, flags, Mode::empty())
+}
+
 /// Whether a file was made as a mount point.
 fn is_point(stat: &Stat) -> bool {
     stat.st_mode & POINT != 0 && stat.st_size == 0
@@ -216,7 +232,7 @@ fn visit(
             FileType::RegularFile if is_point(&stat) => {}
             FileType::RegularFile if given.iter().any(|given| given.is(name, &stat)) => {}
             FileType::Directory if deeper > 0 => {
-                let below = openat(from, name, DIRECTORY, Mode::empty())?;
+                let below = open_own((from, whole), (name, mode), DIRECTORY)?;
                 let all = whole.and_then(|all| openat(all, name, DIRECTORY, Mode::empty()).ok());
                 let renamed = fgetxattr(&below, RENAMED, &mut [0_u8; 0]).is_ok();
                 let is_it = |at: &BorrowedFd<'_>| {
@@ -251,7 +267,7 @@ fn visit(
                 let Some((to, links)) = &mut to else { continue };
                 let to = *to;
                 let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut source = File::from(openat(from, name, flags, Mode::empty())?);
+                let mut source = File::from(open_own((from, whole), (name, mode), flags)?);
                 match unlinkat(to, name, AtFlags::empty()) {
                     Ok(()) | Err(Errno::NOENT) => {}
                     Err(errno) => return Err(errno.into()),
