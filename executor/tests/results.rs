@@ -58,9 +58,14 @@ fn new_and_changed_files_are_copied_out() {
         fs::remove_file(to.join("taken/x")).unwrap();
         fs::remove_dir(to.join("taken")).unwrap();
         symlink(&outside, to.join("taken")).unwrap();
+        for name in ["new", "in.txt", "d/e/deep"] {
+            fs::remove_file(to.join(name)).unwrap();
+        }
         let output = run(SCRIPT, &to);
         assert_eq!(output.status, Some(125), "{output:?}");
-        assert!(output.stderr.contains("cannot copy the job's files to"), "{output:?}");
+        let message = format!("cannot copy the job's files to {}: taken: ", to.display());
+        assert!(output.stderr.contains(&message), "{output:?}");
+        assert_eq!(read("new") + &read("in.txt") + &read("d/e/deep"), "new\nchanged\ndeep\n");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         // The same without a shared current directory.
         let option = format!("--output={}", to.join("more").display());

@@ -108,17 +108,18 @@ impl Results {
         found
     }
 
-    /// Copies that to the directory `to`.
+    /// Copies that to the directory `to`: whatever can be copied, also after a failure.
     ///
     /// # Errors
-    /// When something cannot be read or written.
+    /// When something cannot be read or written; the first such file is named.
     pub fn copy(&self, to: &OwnedFd, given: &[Given<'_>]) -> io::Result<Found> {
         let mut found = Found::default();
         let from = (self.layer.as_fd(), Some(self.work.as_fd()));
-        let mut links = Links { root: to.as_fd(), path: Vec::new(), copies: HashMap::new() };
+        let mut links =
+            Links { root: to.as_fd(), path: Vec::new(), copies: HashMap::new(), failed: None };
         let to = Some((to.as_fd(), &mut links));
         visit((from, &self.parts), to, (DEEPEST, given), &mut found)?;
-        Ok(found)
+        links.failed.map_or(Ok(found), Err)
     }
 }
 
@@ -131,9 +132,19 @@ struct Links<'a> {
     path: Vec<CString>,
     /// Device and inode number of a file, and the path of its copy below `root`.
     copies: HashMap<(u64, u64), Vec<CString>>,
+    /// The first failure, with the path.
+    failed: Option<io::Error>,
 }
 
 impl Links<'_> {
+    /// Notes that `name` could not be copied.
+    fn failed(&mut self, name: &CStr, error: &io::Error) {
+        let path = self.path.iter().map(CString::as_c_str).chain([name]);
+        let path: Vec<_> = path.map(CStr::to_string_lossy).collect();
+        let error = || io::Error::other(format!("{}: {error}", path.join("/")));
+        self.failed.get_or_insert_with(error);
+    }
+
     /// Makes `name` in `to` a link to the copy of the file that `stat` describes. Returns whether there is
     /// one; if not, `name` is noted as the copy.
     fn link(&mut self, stat: &Stat, to: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
@@ -204,16 +215,20 @@ impl Given<'_> {
     }
 }
 
+/// Directories that [`visit`] looks into: one that has the job's changes, the same place in all of `/work`, and the parts.
+type From<'a> = ((BorrowedFd<'a>, Option<BorrowedFd<'a>>), &'a [[OwnedFd; 2]]);
+
 /// Counts what is in `from`, and copies it to `to` if that is given. Of a directory that was renamed it is
-/// what the same place in the `whole` has.
+/// what the same place in the `whole` has. What fails for one entry does not concern the others.
 fn visit(
-    ((from, whole), parts): ((BorrowedFd<'_>, Option<BorrowedFd<'_>>), &[[OwnedFd; 2]]),
+    from: From<'_>,
     mut to: Option<(BorrowedFd<'_>, &mut Links<'_>)>,
-    (deeper, given): (u32, &[Given<'_>]),
+    deeper: (u32, &[Given<'_>]),
     found: &mut Found,
 ) -> io::Result<()> {
-    let device = fstat(from)?.st_dev;
-    for entry in Dir::new(openat(from, ".", DIRECTORY, Mode::empty())?)? {
+    let directory = from.0.0;
+    let device = fstat(directory)?.st_dev;
+    for entry in Dir::new(openat(directory, ".", DIRECTORY, Mode::empty())?)? {
         let entry = entry?;
         let name = entry.file_name();
         if matches!(name.to_bytes(), b"." | b"..") {
@@ -222,72 +237,86 @@ fn visit(
         if to.is_none() && found.files + found.others >= MOST {
             return Ok(());
         }
-        let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let stat = fstat(openat(from, name, look, Mode::empty())?)?;
-        let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
-        match FileType::from_raw_mode(stat.st_mode) {
-            // Something else is mounted there, a directory of the host perhaps.
-            FileType::Directory if stat.st_dev != device => {}
-            // A file was mounted on it, which is none of the job's.
-            FileType::RegularFile if is_point(&stat) => {}
-            FileType::RegularFile if given.iter().any(|given| given.is(name, &stat)) => {}
-            FileType::Directory if deeper > 0 => {
-                let below = open_own((from, whole), (name, mode), DIRECTORY)?;
-                let all = whole.and_then(|all| openat(all, name, DIRECTORY, Mode::empty()).ok());
-                let renamed = fgetxattr(&below, RENAMED, &mut [0_u8; 0]).is_ok();
-                let is_it = |at: &BorrowedFd<'_>| {
-                    fstat(at).is_ok_and(|at| (at.st_dev, at.st_ino) == (stat.st_dev, stat.st_ino))
-                };
-                let part = parts.iter().find(|[point, _]| is_it(&point.as_fd()));
-                let below = match (&all, part) {
-                    (_, Some([_, layer])) => (layer.as_fd(), None),
-                    (Some(all), _) if renamed => (all.as_fd(), None),
-                    (all, _) => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
-                };
-                let Some((to, links)) = &mut to else {
-                    visit((below, parts), None, (deeper - 1, &[]), found)?;
-                    continue;
-                };
-                let old = match mkdirat(*to, name, Mode::from_raw_mode(0o700)) {
-                    Err(Errno::EXIST) => true,
-                    new => new.map(|()| false)?,
-                };
-                let into = openat(*to, name, DIRECTORY, Mode::empty())?;
-                links.path.push(name.to_owned());
-                let to = Some((into.as_fd(), &mut **links));
-                visit((below, parts), to, (deeper - 1, &[]), found)?;
-                links.path.pop();
-                match fchmod(&into, mode) {
-                    Err(Errno::PERM) if old => {} // somebody else's
-                    done => done?,
-                }
-            }
-            FileType::RegularFile => {
-                found.files += 1;
-                let Some((to, links)) = &mut to else { continue };
-                let to = *to;
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let mut source = File::from(open_own((from, whole), (name, mode), flags)?);
-                match unlinkat(to, name, AtFlags::empty()) {
-                    Ok(()) | Err(Errno::NOENT) => {}
-                    Err(errno) => return Err(errno.into()),
-                }
-                if links.link(&stat, to, name)? {
-                    continue;
-                }
-                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let mut copy = File::from(openat(to, name, flags, Mode::from_raw_mode(0o600))?);
-                let done = copy_data(&mut source, &mut copy);
-                if let Err(error) = done.and_then(|()| Ok(fchmod(&copy, mode)?)) {
-                    // A part of it would look like the whole.
-                    _ = unlinkat(to, name, AtFlags::empty());
-                    return Err(error);
-                }
-            }
-            // The overlay's mark of a name that the job removed.
-            FileType::CharacterDevice => {}
-            _ => found.others += 1,
+        let into = to.as_mut().map(|(to, links)| (*to, &mut **links));
+        let done = visit_entry(from, (name, device), into, deeper, found);
+        if let (Err(error), Some((_, links))) = (done, &mut to) {
+            links.failed(name, &error);
         }
+    }
+    Ok(())
+}
+
+/// The same for one entry of the directory, which is on `device`.
+fn visit_entry(
+    ((from, whole), parts): From<'_>,
+    (name, device): (&CStr, u64),
+    to: Option<(BorrowedFd<'_>, &mut Links<'_>)>,
+    (deeper, given): (u32, &[Given<'_>]),
+    found: &mut Found,
+) -> io::Result<()> {
+    let look = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let stat = fstat(openat(from, name, look, Mode::empty())?)?;
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
+    match FileType::from_raw_mode(stat.st_mode) {
+        // Something else is mounted there, a directory of the host perhaps.
+        FileType::Directory if stat.st_dev != device => {}
+        // A file was mounted on it, which is none of the job's.
+        FileType::RegularFile if is_point(&stat) => {}
+        FileType::RegularFile if given.iter().any(|given| given.is(name, &stat)) => {}
+        FileType::Directory if deeper > 0 => {
+            let below = open_own((from, whole), (name, mode), DIRECTORY)?;
+            let all = whole.and_then(|all| openat(all, name, DIRECTORY, Mode::empty()).ok());
+            let renamed = fgetxattr(&below, RENAMED, &mut [0_u8; 0]).is_ok();
+            let is_it = |at: &BorrowedFd<'_>| {
+                fstat(at).is_ok_and(|at| (at.st_dev, at.st_ino) == (stat.st_dev, stat.st_ino))
+            };
+            let part = parts.iter().find(|[point, _]| is_it(&point.as_fd()));
+            let below = match (&all, part) {
+                (_, Some([_, layer])) => (layer.as_fd(), None),
+                (Some(all), _) if renamed => (all.as_fd(), None),
+                (all, _) => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
+            };
+            let Some((to, links)) = to else {
+                return visit((below, parts), None, (deeper - 1, &[]), found);
+            };
+            let old = match mkdirat(to, name, Mode::from_raw_mode(0o700)) {
+                Err(Errno::EXIST) => true,
+                new => new.map(|()| false)?,
+            };
+            let into = openat(to, name, DIRECTORY, Mode::empty())?;
+            links.path.push(name.to_owned());
+            let done = visit((below, parts), Some((into.as_fd(), links)), (deeper - 1, &[]), found);
+            links.path.pop();
+            match fchmod(&into, mode) {
+                Err(Errno::PERM) if old => {} // somebody else's
+                done => done?,
+            }
+            done?;
+        }
+        FileType::RegularFile => {
+            found.files += 1;
+            let Some((to, links)) = to else { return Ok(()) };
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut source = File::from(open_own((from, whole), (name, mode), flags)?);
+            match unlinkat(to, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            if links.link(&stat, to, name)? {
+                return Ok(());
+            }
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mut copy = File::from(openat(to, name, flags, Mode::from_raw_mode(0o600))?);
+            let done = copy_data(&mut source, &mut copy);
+            if let Err(error) = done.and_then(|()| Ok(fchmod(&copy, mode)?)) {
+                // A part of it would look like the whole.
+                _ = unlinkat(to, name, AtFlags::empty());
+                return Err(error);
+            }
+        }
+        // The overlay's mark of a name that the job removed.
+        FileType::CharacterDevice => {}
+        _ => found.others += 1,
     }
     Ok(())
 }
