@@ -17,9 +17,9 @@ use tar::{EntryType, Header};
 
 /// Size of a tar block, in bytes. Part of the format.
 const BLOCK: usize = 512;
-/// Largest extension header (pax records, a GNU long name), in bytes.
+/// Maximum size of an extension header (pax records, a GNU long name), in bytes.
 const MAX_EXTENSION: u64 = 1 << 20;
-/// Smallest size that may be in a pax record and not in the header: eleven octal digits end there.
+/// The smallest size that does not fit into the eleven octal digits of the header, and so may be in a pax record only.
 const OCTAL_LIMIT: u64 = 1 << 33;
 /// More than any file system supports, in bytes.
 const SIZE_LIMIT: u64 = 1 << 62;
@@ -54,10 +54,10 @@ pub enum Kind {
     Fifo,
 }
 
-/// Why reading stopped.
+/// The reason why the stream cannot be read further.
 #[derive(Debug)]
 pub enum EntryError {
-    /// The stream breaks this rule; with the entry if one is known.
+    /// The stream violates this rule; with the entry if one is known.
     Refused(String),
     /// The stream cannot be read: damaged or truncated.
     Read(io::Error),
@@ -69,18 +69,18 @@ impl From<io::Error> for EntryError {
     }
 }
 
-/// Where a tar stream is read from. Smaller than `Read`, of which every type brings a dozen functions.
+/// The source of a tar stream. `Read` would add a dozen functions for every type.
 pub trait Stream {
     /// Reads some bytes; 0 at the end.
     ///
     /// # Errors
-    /// Of reading, and `InvalidData` for a stream that does not decompress.
+    /// Errors of reading; `InvalidData` if the stream cannot be decompressed.
     fn some(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// Leaves out the next `count` bytes.
+    /// Skips `count` bytes.
     ///
     /// # Errors
-    /// When they cannot be read, or are not there.
+    /// If they cannot be read, or the stream ends.
     fn skip(&mut self, count: u64) -> io::Result<()> {
         let mut buffer = [0; 16 * BLOCK];
         let mut left = count;
@@ -107,7 +107,7 @@ pub trait Stream {
         Ok(())
     }
 
-    /// How many bytes are before the next one, where that is known.
+    /// Offset of the next byte, for streams that know it.
     fn position(&self) -> u64 {
         0
     }
@@ -138,12 +138,12 @@ struct Extension {
 }
 
 impl<'s> Entries<'s> {
-    /// Starts at the first byte of `stream`.
+    /// A parser that starts at the first byte of `stream`.
     pub fn new(stream: &'s mut dyn Stream) -> Self {
         Self { stream, body: 0, padding: 0 }
     }
 
-    /// Where in the stream the current body begins, as [`Stream::position`] counts, before any of it was read.
+    /// Offset of the current body, by [`Stream::position`], before any of it was read.
     pub fn position(&self) -> u64 {
         self.stream.position()
     }
@@ -188,7 +188,7 @@ impl<'s> Entries<'s> {
     /// Reads from the current file's body; 0 at its end.
     ///
     /// # Errors
-    /// When the stream cannot be read.
+    /// If the stream cannot be read.
     pub fn read_body(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let wanted = buffer.len().min(usize::try_from(self.body).unwrap_or(usize::MAX));
         if wanted == 0 {
@@ -333,7 +333,7 @@ impl<'s> Entries<'s> {
 fn check_header(header: &Header) -> Result<(), EntryError> {
     let bytes = header.as_bytes();
     let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
-    // The checksum is computed with blanks in its own field.
+    // The checksum is computed with spaces in its own field.
     let actual = sum(&bytes[..148]) + 8 * u32::from(b' ') + sum(&bytes[156..]);
     if header.cksum().ok() != Some(actual) {
         return Err(refused("a header with a wrong checksum: damaged or not a tar archive".into()));

@@ -1,6 +1,6 @@
-//! OCI images: the documents of a layout, and how its layers make a tree.
+//! OCI images: the documents of a layout, and the application of layers.
 //!
-//! The image specification (version 1.1) describes them all. Members that no reader here needs are ignored.
+//! Defined by the image specification, version 1.1. Members that no reader here needs are ignored.
 
 mod layer;
 mod members;
@@ -36,23 +36,23 @@ pub mod media {
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The runtime whose versions are images, in a store.
 pub const RUNTIME: &str = "image";
-/// Largest document of an image that a reader accepts, in bytes.
+/// Maximum size of a document, in bytes.
 pub const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
-/// Most layers of an image.
+/// Maximum number of layers of an image.
 pub const MAX_LAYERS: usize = 1000;
 
 /// A reference to a blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the blob is.
+    /// Media type of the blob.
     #[serde(default)]
     pub media_type: String,
     /// Its SHA-256. Another algorithm is refused.
     pub digest: Checksum,
     /// Its length, in bytes.
     pub size: u64,
-    /// What runs it, in an index.
+    /// Its platform, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// What it is instead of an image.
@@ -63,21 +63,21 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
 }
 
-/// What runs an image.
+/// The platform of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// `amd64` or `arm64`, or one that is not known here.
+    /// `amd64`, `arm64` or another one.
     #[serde(default)]
     pub architecture: String,
     /// `linux`.
     #[serde(default)]
     pub os: String,
-    /// Of the processor: `v8`, `v3`.
+    /// Variant of the processor: `v8`, `v3`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
 }
 
-/// `index.json`, an image index or a manifest: one type, since a reader learns from the members which it is.
+/// `index.json`, an image index or a manifest: one type, since the members distinguish them.
 ///
 /// Example: `{"schemaVersion":2,"manifests":[{"mediaType":"…","digest":"sha256:…","size":7,"annotations":{…}}]}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,10 +86,10 @@ pub struct Document {
     /// 2.
     #[serde(default)]
     pub schema_version: u32,
-    /// What it is.
+    /// Its media type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub media_type: Option<String>,
-    /// What a manifest is instead of an image.
+    /// Type of an artifact that is not an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// The images of an index.
@@ -101,7 +101,7 @@ pub struct Document {
     /// Its layers, the lowest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<Vec<Descriptor>>,
-    /// The image that a manifest is about.
+    /// The image that an artifact refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Descriptor>,
     /// Texts about it.
@@ -112,21 +112,21 @@ pub struct Document {
 /// The configuration of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// When it was made, RFC 3339.
+    /// Time of creation, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    /// The processor that runs it.
+    /// Its architecture.
     #[serde(default)]
     pub architecture: String,
-    /// The system that runs it.
+    /// Its operating system.
     #[serde(default)]
     pub os: String,
-    /// How a container of it is started.
+    /// Settings of its containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Settings>,
     /// Its layers.
     pub rootfs: RootFs,
-    /// How each layer was made.
+    /// History of each layer.
     #[serde(default, skip_deserializing)]
     pub history: Vec<History>,
 }
@@ -137,20 +137,20 @@ pub struct RootFs {
     /// `layers`.
     #[serde(default, rename = "type")]
     pub kind: String,
-    /// SHA-256 of each, the lowest first.
+    /// SHA-256 of each uncompressed layer, the lowest first.
     pub diff_ids: Vec<Checksum>,
 }
 
-/// How a layer was made.
+/// History of a layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct History {
-    /// When, RFC 3339.
+    /// Time of creation, RFC 3339.
     pub created: String,
-    /// By what.
+    /// The command that created it.
     pub created_by: String,
 }
 
-/// How a container of an image is started. Docker writes `null` where there is nothing.
+/// Settings of an image's containers. Docker writes `null` for missing values.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Settings {
@@ -169,13 +169,13 @@ pub struct Settings {
     /// The directory to start in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
-    /// Directories whose content outlives a container.
+    /// Mount points of volumes.
     #[serde(default, skip_serializing, deserialize_with = "keys")]
     pub volumes: Vec<String>,
     /// Ports that it listens on.
     #[serde(default, skip_serializing, deserialize_with = "keys")]
     pub exposed_ports: Vec<String>,
-    /// A command that says whether it works.
+    /// A health check, which is not read.
     #[serde(default, skip_serializing)]
     pub healthcheck: Option<Nothing>,
     /// Texts about it.
@@ -183,7 +183,7 @@ pub struct Settings {
     pub labels: Option<BTreeMap<String, String>>,
 }
 
-/// An object of which nothing is read: `{}`.
+/// An object whose content is ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nothing {}
 
@@ -193,14 +193,14 @@ pub struct Nothing {}
 pub struct Saved {
     /// Path of the configuration in the archive. Its SHA-256 is the image's own.
     pub config: String,
-    /// What it is called: `NAME:TAG`.
+    /// Its names: `NAME:TAG`.
     #[serde(default)]
     pub repo_tags: Option<Vec<String>>,
     /// Paths of the layers in the archive, the lowest first.
     pub layers: Vec<String>,
 }
 
-/// Reads the keys of an object, or `null`.
+/// Deserializes the keys of an object, or `null`.
 fn keys<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     struct Keys;
     impl<'de> serde::de::Visitor<'de> for Keys {

@@ -1,14 +1,14 @@
-//! How much an archive may unpack to: limits on decompression bombs.
+//! Limits of an archive's content, against decompression bombs.
 
 use super::Kind;
 
-/// Most entries of an archive.
+/// Maximum number of entries.
 pub const MAX_ENTRIES: u64 = 1_000_000;
-/// If nothing states a size: most unpacked bytes per byte of archive, after an allowance.
+/// If no size is stated: maximum ratio of unpacked to packed bytes, after an allowance.
 const MAX_RATIO: u64 = 100;
 const RATIO_ALLOWANCE: u64 = 64 << 20;
 
-/// Limits on what an archive unpacks to.
+/// Limits of an archive's content.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     /// Remaining bytes of file content.
@@ -18,21 +18,21 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What an honest archive of `size` bytes may need.
+    /// Limits for an archive of `size` bytes without stated figures.
     pub fn of(size: u64, entries: u64) -> Self {
         Self { bytes: size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE), entries }
     }
 
-    /// Takes an entry off it.
+    /// Subtracts an entry.
     ///
     /// # Errors
-    /// When it is spent.
+    /// If the limits are exceeded.
     pub fn spend(&mut self, kind: &Kind) -> Result<(), &'static str> {
         let size = if let Kind::File(size) = *kind { size } else { 0 };
         let entries = self.entries.checked_sub(1);
-        self.entries = entries.ok_or("more entries than the registry says or than are allowed")?;
+        self.entries = entries.ok_or("more entries than the registry states, or than the limit")?;
         let bytes = self.bytes.checked_sub(size);
-        self.bytes = bytes.ok_or("more bytes than the registry says or than are allowed")?;
+        self.bytes = bytes.ok_or("more bytes than the registry states, or than the limit")?;
         Ok(())
     }
 }
@@ -41,7 +41,7 @@ impl Budget {
 mod tests {
     use super::*;
 
-    /// SEC-G09: a million entries and one, a byte too many.
+    /// SEC-G09: one entry and one byte too many.
     #[test]
     fn a_budget_is_spent() {
         let mut budget = Budget::of(10, MAX_ENTRIES);

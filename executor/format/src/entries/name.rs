@@ -1,27 +1,27 @@
-//! Names of entries: where they lead, and how messages show them.
+//! Names of entries: conversion to paths, and display in messages.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// Longest component of a path and longest path, in bytes, as on Linux.
+/// Maximum length of a component and of a path, in bytes, as on Linux.
 const MAX_COMPONENT: usize = 255;
 const MAX_PATH: usize = 4095;
-/// Most components of a path.
+/// Maximum number of components of a path.
 const MAX_DEPTH: usize = 128;
 
-/// The path of the archive member `name`, below the directory that is filled.
+/// The path of the archive member `name`, below the target directory.
 ///
-/// Looks at the name only. That no parent is a link is the duty of who writes it. The empty path (`./`) is
-/// the directory itself.
+/// Depends on the name only; the caller ensures that no parent is a symlink. The empty path (`./`) is the
+/// directory itself.
 ///
 /// # Errors
-/// The rule that was broken; the caller adds archive and member. No name is ever skipped.
+/// The violated rule; the caller adds archive and member. No name is skipped.
 pub fn member_path(name: &[u8], directory: bool) -> Result<PathBuf, &'static str> {
     if name.len() > MAX_PATH {
         return Err("a path of more than 4095 bytes");
     }
-    // The root itself is called so by some that make layers.
+    // Some tools name the root directory of a layer so.
     if name.first() == Some(&b'/') && !(directory && name == b"/") {
         return Err("an absolute name");
     }

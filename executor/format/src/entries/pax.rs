@@ -22,7 +22,7 @@ const IGNORED_SCHILY: [&str; 6] = ["dev", "ino", "nlink", "fflags", "devmajor", 
 /// Parses `LENGTH KEYWORD=VALUE\n` …
 ///
 /// # Errors
-/// The rule that was broken, for a message.
+/// The violated rule, for a message.
 pub(super) fn records(mut body: &[u8]) -> Result<Records, String> {
     let mut records = Records::default();
     while !body.is_empty() {

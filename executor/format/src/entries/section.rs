@@ -1,11 +1,11 @@
-//! A stretch of an open file, as a stream.
+//! A range of an open file, as a stream.
 
 use super::Stream;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::FileExt;
 
-/// Bytes of a file from one position to another. Reading does not move the file's own position.
+/// A range of a file. Reading does not move the file's offset.
 #[derive(Debug)]
 pub struct Section {
     file: File,
@@ -14,29 +14,29 @@ pub struct Section {
 }
 
 impl Section {
-    /// `length` bytes of `file` from `at`.
+    /// The `length` bytes at `at` of `file`.
     pub fn new(file: File, at: u64, length: u64) -> Self {
         Self { file, at, end: at.saturating_add(length) }
     }
 
-    /// The whole of `file`.
+    /// The whole `file`.
     ///
     /// # Errors
-    /// When its length cannot be read.
+    /// If its length cannot be read.
     pub fn whole(file: File) -> io::Result<Self> {
         let end = file.metadata()?.len();
         Ok(Self { file, at: 0, end })
     }
 
-    /// What is left of it, in bytes.
+    /// Remaining length, in bytes.
     pub fn left(&self) -> u64 {
         self.end - self.at
     }
 
-    /// The same, to be read on its own.
+    /// A second, independent reader of the range.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// If no descriptor is left.
     pub fn again(&self) -> io::Result<Self> {
         Ok(Self { file: self.file.try_clone()?, ..*self })
     }

@@ -1,21 +1,21 @@
-//! One layer over those below it, as a mount of overlayfs would show them.
+//! Application of a layer to the layers below it, with the result of overlayfs.
 //!
-//! What a layer brings replaces what is at its path; directories are joined. A whiteout takes away what lower
-//! layers have, never what its own layer brings, wherever it stands in it. Whether the tree is on a disk or in
-//! memory is the caller's: [`Tree`].
+//! Entries of a layer replace those of lower layers at the same path; directories are merged. A whiteout removes
+//! entries of lower layers, never of its own, whatever their order. The tree is on disk or in memory, as the
+//! caller implements [`Tree`].
 
 use crate::entries::Kind;
 use std::collections::BTreeSet;
 
-/// First bytes of the names that take something away. Part of the format.
+/// Prefix of whiteouts' names. Part of the format.
 const WHITEOUT: &[u8] = b".wh.";
-/// The name that hides what lower layers have in its directory. Part of the format.
+/// Name of an opaque whiteout, which hides the entries of lower layers in its directory. Part of the format.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// What is at a path.
+/// The type of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum There {
-    /// Nothing, or a parent is not a directory.
+    /// It does not exist, or a parent is not a directory.
     Nothing,
     /// A directory.
     Directory,
@@ -23,32 +23,32 @@ pub enum There {
     Other,
 }
 
-/// What lower layers have made, and the current one so far.
+/// The tree of the lower layers, and of the current one so far.
 ///
-/// Paths are relative and normal, the root is empty; no link is followed.
+/// Paths are relative and normalized, the root is empty; symlinks are not followed.
 pub trait Tree {
-    /// Why something could not be done.
+    /// The error type.
     type Error;
 
-    /// What is at `path`.
+    /// The type of `path`.
     ///
     /// # Errors
     /// Of reading the tree.
     fn there(&mut self, path: &[u8]) -> Result<There, Self::Error>;
 
-    /// Takes away what is at `path`, with all that is in it; nothing may be there.
+    /// Removes `path`, with everything below it; it need not exist.
     ///
     /// # Errors
     /// Of changing the tree.
     fn remove(&mut self, path: &[u8]) -> Result<(), Self::Error>;
 
-    /// Names of what is in `directory`; none if it is not one.
+    /// The names in `directory`; none if it is not a directory.
     ///
     /// # Errors
     /// Of reading the tree.
     fn names(&mut self, directory: &[u8]) -> Result<Vec<Vec<u8>>, Self::Error>;
 
-    /// The refusal of the current entry for this rule.
+    /// The error for the current entry, which violates this rule.
     fn refuse(&self, rule: &str) -> Self::Error;
 }
 
@@ -56,22 +56,22 @@ pub trait Tree {
 #[derive(Debug)]
 pub struct Layer {
     first: bool,
-    /// The paths that it has brought, and the directories that lead to them.
+    /// The paths of its entries so far, and their parents.
     own: BTreeSet<Vec<u8>>,
 }
 
 impl Layer {
-    /// Begins a layer. The `first` one has nothing below it.
+    /// Begins a layer. The `first` one has no layer below it.
     pub fn new(first: bool) -> Self {
         Self { first, own: BTreeSet::new() }
     }
 
-    /// Makes room in `tree` for the entry at `path`, or does what its name says; whether it is to be added then.
+    /// Prepares `tree` for the entry at `path`, or applies it if it is a whiteout. Returns whether to add it.
     ///
-    /// What is still at its path is of this layer: a directory may be there twice, nothing else.
+    /// If the path still exists then, it is of this layer: only a directory may occur twice.
     ///
     /// # Errors
-    /// A rule that its name breaks; those of `tree`.
+    /// A rule that its name violates; those of `tree`.
     pub fn admit<T: Tree>(
         &mut self,
         tree: &mut T,
@@ -82,7 +82,7 @@ impl Layer {
         if change != Change::Add && !matches!(kind, Kind::File(_)) {
             return Err(tree.refuse("a whiteout that is not a file"));
         }
-        // Every job has a /dev of its own: nodes there are nothing to it, and some images bring them.
+        // Some images contain device nodes; every job has its own /dev.
         if matches!(kind, Kind::Device | Kind::Fifo) && path.starts_with(b"dev/") {
             return Ok(false);
         }
@@ -113,10 +113,10 @@ impl Layer {
         Ok(change == Change::Add)
     }
 
-    /// Takes files and links of lower layers away where this layer has directories: at `path` and above.
+    /// Removes files and links of lower layers that are directories in this layer: at `path` and above.
     fn clear<T: Tree>(&mut self, tree: &mut T, path: &[u8]) -> Result<(), T::Error> {
         for directory in ancestors(path) {
-            // An own one that is a link or a file is refused when something is put into it.
+            // If this layer has a link or a file there, adding an entry below it is refused.
             if self.own.contains(directory) {
                 continue;
             }
@@ -128,8 +128,8 @@ impl Layer {
         Ok(())
     }
 
-    /// Whether there is something to be taken away in `directory`: not in what the layer has put a file or a link in
-    /// the place of. A link of a lower layer some engines would follow, and others put a directory in its place.
+    /// Whether entries in `directory` can be removed: not if this layer has replaced it by a file or a link. A symlink of
+    /// a lower layer is followed by some engines and replaced by a directory by others.
     fn enters<T: Tree>(&self, tree: &mut T, directory: &[u8]) -> Result<bool, T::Error> {
         for above in ancestors(directory) {
             if tree.there(above)? == There::Other {
@@ -142,33 +142,33 @@ impl Layer {
         Ok(true)
     }
 
-    /// Takes away what lower layers have at `path`.
+    /// Removes `path` of lower layers.
     fn hide<T: Tree>(&self, tree: &mut T, path: &[u8]) -> Result<(), T::Error> {
         if self.own.contains(path) { self.hide_below(tree, path) } else { tree.remove(path) }
     }
 
-    /// Takes away what lower layers have in the directory `path`.
+    /// Removes the entries of lower layers in the directory `path`.
     fn hide_below<T: Tree>(&self, tree: &mut T, path: &[u8]) -> Result<(), T::Error> {
         let names = tree.names(path)?;
         names.iter().try_for_each(|name| self.hide(tree, &join(path, name)))
     }
 }
 
-/// What an entry of a layer does.
+/// The effect of an entry of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change<'p> {
-    /// It adds what it is, or replaces what lower layers have at its path.
+    /// It is added, or replaces the entry of lower layers at its path.
     Add,
-    /// It takes away what lower layers have at the path of this directory and name.
+    /// It removes this name in this directory of lower layers.
     Remove(&'p [u8], &'p [u8]),
-    /// It takes away what lower layers have in this directory.
+    /// It removes all entries of lower layers in this directory.
     Empty(&'p [u8]),
 }
 
-/// What the entry at `path` does: relative, normal, without a slash at its end.
+/// The effect of the entry at `path`, which is relative, normalized, and without a trailing slash.
 ///
 /// # Errors
-/// The rule that the name breaks.
+/// The violated rule.
 fn change(path: &[u8]) -> Result<Change<'_>, &'static str> {
     let (parent, name) = split(path);
     if parent.split(|&byte| byte == b'/').any(|part| part.starts_with(WHITEOUT)) {
@@ -183,13 +183,13 @@ fn change(path: &[u8]) -> Result<Change<'_>, &'static str> {
     }
 }
 
-/// The directory of `path`, and its name there.
+/// Splits `path` into directory and name.
 fn split(path: &[u8]) -> (&[u8], &[u8]) {
     let at = path.iter().rposition(|&byte| byte == b'/');
     at.map_or((&[], path), |at| (&path[..at], &path[at + 1..]))
 }
 
-/// The directories that lead to `path`, the uppermost first, and itself; nothing for the root.
+/// The parents of `path`, the uppermost first, and `path`; empty for the root.
 fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let ends = (0..path.len()).filter(|&at| path[at] == b'/').chain([path.len()]);
     ends.filter(|&end| end > 0).map(|end| &path[..end])

@@ -1,4 +1,4 @@
-//! The files of an image in one tar file, which is not unpacked for that.
+//! The files of an image in a tar file, which is read in place.
 
 use crate::entries::{Entries, EntryError, Kind, Section, member_path};
 use std::ffi::OsStr;
@@ -8,19 +8,19 @@ use std::path::{Component, Path, PathBuf};
 /// A file in a tar file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its path, normal.
+    /// Its normalized path.
     pub path: PathBuf,
-    /// Where its bytes begin.
+    /// Offset of its content, in bytes.
     pub at: u64,
-    /// Their number.
+    /// Length of its content, in bytes.
     pub size: u64,
 }
 
-/// Lists the files of the tar file `whole`. What has another type does not matter, since documents name files; but
-/// `docker save` has a link where a layer is there twice.
+/// Lists the files of the tar file `whole`. Entries of other types are ignored, since documents refer to files; except
+/// links, which `docker save` writes for duplicate layers.
 ///
 /// # Errors
-/// For what is no tar file.
+/// For anything but a tar file.
 pub fn members(mut whole: Section) -> Result<Vec<Member>, EntryError> {
     let (mut entries, mut found, mut links) = (Entries::new(&mut whole), Vec::new(), Vec::new());
     while let Some(entry) = entries.next_entry()? {

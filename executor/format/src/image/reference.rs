@@ -1,12 +1,12 @@
-//! Which image of a layout is meant: `PATH` or `PATH:TAG`, and the architecture.
+//! Selection of an image in a layout: by `PATH` or `PATH:TAG`, and the architecture.
 
 use crate::Arch;
 
-/// What other tools write before a path, of which nothing needs to be said here: both forms are recognized.
+/// Prefixes of paths in other tools, which are ignored: the form is detected.
 const TRANSPORTS: [&[u8]; 3] = [b"oci:", b"oci-archive:", b"docker-archive:"];
 
-/// Where `text` may be parted into a path and a tag: itself first, without a tag. The first path that exists
-/// is meant, since both may contain colons.
+/// The possible splits of `text` into path and tag, beginning with the whole as a path. Since both may contain colons, the
+/// caller uses the first path that exists.
 pub fn places(text: &[u8]) -> Vec<(&[u8], Option<&[u8]>)> {
     let mut places = Vec::new();
     part(text, &mut places);
@@ -27,31 +27,31 @@ fn part<'t>(text: &'t [u8], places: &mut Vec<(&'t [u8], Option<&'t [u8]>)>) {
     }
 }
 
-/// Whether an image called `name`, such as `example.org/tool:1.0`, is meant by `tag`: its whole name, or the tag of it.
+/// Whether `tag` selects the image `name`, such as `example.org/tool:1.0`: by the whole name or its tag.
 pub fn is_called(name: &str, tag: &str) -> bool {
     name == tag || name.rsplit_once(':').is_some_and(|(_, last)| last == tag)
 }
 
-/// What an index says of an image.
+/// An image in an index.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Offer<'d> {
-    /// What it is called; empty where it has no name.
+    /// Its name or tag; empty if it has none.
     pub tag: &'d str,
-    /// What runs it; empty where it does not say so.
+    /// Its operating system; empty if not stated.
     pub os: &'d str,
-    /// What runs it; empty where it does not say so.
+    /// Its architecture; empty if not stated.
     pub architecture: &'d str,
-    /// Of the processor; empty for any of its architecture.
+    /// Variant of the processor; empty for any.
     pub variant: &'d str,
-    /// What it is instead of an image; empty for an image.
+    /// Type of an artifact; empty for an image.
     pub artifact_type: &'d str,
 }
 
-/// The number of the image among `offers` that is called `tag` and runs on `arch`: of several variants of it the
-/// plainest.
+/// The index of the image in `offers` with the name `tag` and for `arch`; the lowest of several processor
+/// variants.
 ///
 /// # Errors
-/// What there is instead, for a message.
+/// The available images, for a message.
 pub fn select(offers: &[Offer<'_>], tag: Option<&str>, arch: Arch) -> Result<usize, String> {
     let (mut found, mut several, mut there) = (None, false, String::new());
     for (number, offer) in offers.iter().enumerate() {
@@ -64,7 +64,7 @@ pub fn select(offers: &[Offer<'_>], tag: Option<&str>, arch: Arch) -> Result<usi
         let runs = offer.architecture.is_empty()
             || offer.os == "linux" && offer.architecture == arch.as_str();
         if runs && tag.is_none_or(|tag| is_called(offer.tag, tag)) {
-            // A whole name before one that ends so, a processor's lowest variant before others.
+            // A whole name takes precedence over a tag, a processor's lowest variant over others.
             let rank = (tag != Some(offer.tag), offer.variant);
             match found {
                 Some((_, best)) if best < rank => {}

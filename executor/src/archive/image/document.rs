@@ -1,17 +1,17 @@
-//! What is read of the documents of an image.
+//! Access to the members of an image's JSON documents.
 //!
-//! By name out of any JSON: a type for each document, as `joblet-publish` has them, makes the program 30 KB
-//! larger.
+//! Members are looked up by name in untyped JSON: a type for each document, as in `joblet-publish`, would add 30 KB
+//! to the program.
 
 use joblet_format::image::{Nothing, Offer, REF_NAME, Settings};
 use serde_json::Value;
 
-/// A text; empty where there is none.
+/// A string; empty if it is missing.
 pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// A list of texts; empty where there is none.
+/// A list of strings; empty if it is missing.
 pub(super) fn texts(value: &Value) -> Vec<String> {
     let mut texts = Vec::new();
     for it in value.as_array().map(Vec::as_slice).unwrap_or_default() {
@@ -20,7 +20,7 @@ pub(super) fn texts(value: &Value) -> Vec<String> {
     texts
 }
 
-/// What an index says of an image.
+/// An image in an index.
 pub(super) fn offer(value: &Value) -> Offer<'_> {
     let platform = &value["platform"];
     Offer {
@@ -32,7 +32,7 @@ pub(super) fn offer(value: &Value) -> Offer<'_> {
     }
 }
 
-/// How a container is started.
+/// The settings of containers.
 pub(super) fn settings(value: &Value) -> Settings {
     Settings {
         user: Some(text(&value["User"]).to_owned()),
@@ -47,7 +47,7 @@ pub(super) fn settings(value: &Value) -> Settings {
     }
 }
 
-/// The keys of an object; empty where there is none.
+/// The keys of an object; empty if it is missing.
 fn keys(value: &Value) -> Vec<String> {
     let mut keys = Vec::new();
     if let Some(object) = value.as_object() {

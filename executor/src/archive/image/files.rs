@@ -1,4 +1,4 @@
-//! The files of a layout: in a directory, or in one tar file, which is not unpacked for that.
+//! The files of a layout: in a directory, or in a tar file, which is read in place.
 
 use crate::archive::plain::Unpacking;
 use crate::error::Error;
@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Where the files of an image are.
+/// The files of an image.
 pub(super) enum Files {
     /// In this directory.
     Directory(PathBuf),
@@ -18,10 +18,10 @@ pub(super) enum Files {
 }
 
 impl Files {
-    /// What is at `path`; none if nothing is.
+    /// Opens `path`; `None` if it does not exist.
     ///
     /// # Errors
-    /// [`Error::Archive`] for a file that is no tar file, [`Error::File`].
+    /// [`Error::Archive`] for a file that is not a tar file, [`Error::File`].
     pub(super) fn open(path: &Path) -> Result<Option<Self>, Error> {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => Ok(Some(Self::Directory(path.to_owned()))),
@@ -35,13 +35,13 @@ impl Files {
         }
     }
 
-    /// The file called `name`; none if there is none.
+    /// The file `name`; `None` if it does not exist.
     ///
     /// # Errors
     /// [`Error::File`].
     pub(super) fn blob(&self, name: &str) -> Result<Option<Section>, Error> {
         match self {
-            // A name of a document is not trusted.
+            // Names in documents are untrusted.
             _ if member_path(name.as_bytes(), false).is_err() => Ok(None),
             Self::Directory(path) => {
                 let path = path.join(name);
@@ -80,10 +80,10 @@ fn list(path: &Path) -> Result<Files, Error> {
     Ok(Files::Archive(path.to_owned(), file, members))
 }
 
-/// Whether a file begins as gzip, zstd or xz does.
+/// Whether a file has the magic number of gzip, zstd or xz.
 fn compressed(file: &File) -> bool {
     let mut start = [0; 2];
-    // One that cannot be read is none of them.
+    // An unreadable file is reported by its next reader.
     _ = file.read_at(&mut start, 0);
     matches!(start, [0x1f, 0x8b] | [0x28, 0xb5] | [0xfd, 0x37])
 }

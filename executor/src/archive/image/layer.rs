@@ -1,4 +1,4 @@
-//! Layers on a disk: the tree that is being unpacked, as [`joblet_format::image::Layer`] changes it.
+//! Layers on disk: application of [`joblet_format::image::Layer`] to the tree that is being unpacked.
 
 use crate::archive::plain::{Unpacking, file_error, refuse};
 use crate::error::Error;
@@ -11,10 +11,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Adds the layer `source` to what is there. The `first` one has nothing below it.
+/// Applies the layer `source` to the tree of the layers below; the `first` one has none below.
 ///
 /// # Errors
-/// [`Error::Archive`] with the rule that was broken, [`Error::File`].
+/// [`Error::Archive`] with the violated rule, [`Error::File`].
 pub(super) fn apply(
     unpacking: &mut Unpacking<'_>,
     source: &mut dyn Stream,
@@ -33,14 +33,14 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The tree, and the entry because of which it changes.
+/// The tree, and the entry that changes it.
 struct OnDisk<'t, 'u> {
     unpacking: &'t mut Unpacking<'u>,
     entry: &'t TarEntry,
 }
 
 impl OnDisk<'_, '_> {
-    /// `done`, or what to do where a parent of its path is not there, or is no directory.
+    /// The result `done`, or `absent` if a parent of the path does not exist or is not a directory.
     fn unless_absent<T>(&self, done: Result<T, Errno>, absent: T) -> Result<T, Error> {
         match done {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(absent),
@@ -66,7 +66,7 @@ impl Tree for OnDisk<'_, '_> {
     }
 
     fn remove(&mut self, path: &[u8]) -> Result<(), Error> {
-        // A hard link's target may be in what is removed.
+        // The cached directory of hard links' targets may be removed.
         let done = self.unpacking.links.forget().and_then(|()| {
             let (parent, name) = self.unpacking.walk.parent(OsStr::from_bytes(path))?;
             remove_tree(parent, name)
@@ -85,7 +85,7 @@ impl Tree for OnDisk<'_, '_> {
 }
 
 fn names(unpacking: &mut Unpacking<'_>, directory: &Path) -> Result<Vec<Vec<u8>>, Errno> {
-    // The name is not looked at.
+    // Any name will do.
     let inside = directory.join("x");
     let (directory, _) = unpacking.walk.parent(&inside)?;
     let mut names = Vec::new();

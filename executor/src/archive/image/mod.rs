@@ -1,7 +1,7 @@
-//! An image of containers → a directory.
+//! Unpacking of a container image into a directory.
 //!
-//! In: an OCI layout, as a directory or as one tar file, or an archive of `docker save`. Out: the tree that its
-//! layers make, or a refusal, by the rules of [`super::plain`].
+//! In: an OCI layout, as a directory or as a tar file, or an archive of `docker save`. Out: the tree of its
+//! layers, or an error by the rules of [`super::plain`].
 
 mod document;
 mod files;
@@ -23,29 +23,29 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-/// Most indexes that lead to one image.
+/// Maximum depth of nested indexes.
 const MAX_INDEXES: usize = 4;
 
-/// An image whose documents were read and verified.
+/// An image with parsed and verified documents.
 pub(crate) struct Image {
-    /// SHA-256 of its manifest; of an image of `docker save`, of its configuration.
+    /// SHA-256 of its manifest; for an image of `docker save`, of its configuration.
     pub digest: Checksum,
-    /// How a container of it would be started.
+    /// The settings of its containers.
     pub settings: Settings,
-    /// What it is called: where it was found, with the tag.
+    /// Its path, with the tag.
     pub name: String,
     files: Files,
-    /// The lowest first.
+    /// Its layers, the lowest first.
     layers: Vec<Layer>,
 }
 
-/// A layer, as the image names it.
+/// A reference to a layer.
 struct Layer {
     /// Its path in the layout or archive.
     path: String,
     /// SHA-256 of that file.
     digest: Checksum,
-    /// Its length, in bytes, where the image says it.
+    /// Its length in bytes, if the image states it.
     size: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ impl Image {
     /// Finds the image `text`, a path or `PATH:TAG`, for `arch`.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::Archive`] for what is not an image, or another one than it says;
+    /// [`Error::NotFound`]; [`Error::Archive`] for anything but an image, or a document whose SHA-256 differs;
     /// [`Error::File`].
     pub(crate) fn open(place: &OsStr, arch: Arch) -> Result<Self, Error> {
         let name = place.to_string_lossy().into_owned();
@@ -79,18 +79,18 @@ impl Image {
         Ok(Self { digest, settings, name, files, layers })
     }
 
-    /// Length of its layers, in bytes.
+    /// Total length of its layers, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.layers.iter().filter_map(|layer| layer.size).sum()
     }
 
-    /// Unpacks it into the empty directory `into`; `advance` is told how much of its layers was read, in bytes.
+    /// Unpacks it into the empty directory `into`; `advance` is called with the number of bytes read of its layers.
     ///
-    /// Each layer is verified before anything of it is decompressed, and once more while it is.
+    /// Each layer is verified before it is decompressed, and again during that.
     ///
     /// # Errors
-    /// [`Error::Archive`] with the rule that was broken, [`Error::Checksum`], [`Error::File`]. The directory's
-    /// content is then worthless.
+    /// [`Error::Archive`] with the violated rule, [`Error::Checksum`], [`Error::File`]. The directory's content is
+    /// then undefined.
     pub(crate) fn unpack(
         &self,
         into: BorrowedFd<'_>,
@@ -130,13 +130,13 @@ fn same(object: &str, expected: Checksum, actual: Checksum) -> Result<(), Error>
     Err(Error::Checksum { object: object.to_owned(), expected, actual })
 }
 
-/// Reads documents of what is at a path.
+/// Reads the documents of an image.
 struct Reader<'f> {
     files: &'f Files,
     name: &'f str,
 }
 
-/// What names an image, its layers, and its configuration.
+/// Digest of an image, its layers, and its configuration.
 type Found = (Checksum, Vec<Layer>, Value);
 
 impl Reader<'_> {
@@ -144,7 +144,7 @@ impl Reader<'_> {
         Error::Archive { archive: self.name.to_owned(), rule: rule.to_owned() }
     }
 
-    /// The image of a layout whose index is `index`.
+    /// Finds the image of a layout in its `index`.
     fn layout(&self, index: Section, tag: Option<&str>, arch: Arch) -> Result<Found, Error> {
         let mut document = self.parse("index.json", &self.whole(index)?)?;
         let mut tag = tag;
@@ -175,7 +175,7 @@ impl Reader<'_> {
         Err(self.refuse(NOT_AN_IMAGE))
     }
 
-    /// The image of an archive of `docker save`.
+    /// Finds the image in an archive of `docker save`.
     fn saved(&self, tag: Option<&str>) -> Result<Found, Error> {
         let Some(list) = self.files.blob("manifest.json")? else {
             return Err(self.refuse(NOT_AN_IMAGE));
@@ -216,7 +216,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What a reference to a blob names.
+    /// The digest in a descriptor.
     fn digest(&self, value: &Value) -> Result<Checksum, Error> {
         self.checksum(text(&value["digest"]))
     }
@@ -225,7 +225,7 @@ impl Reader<'_> {
         text.parse().map_err(|_| self.refuse(NOT_AN_IMAGE))
     }
 
-    /// The document with this SHA-256.
+    /// Reads the document with this SHA-256.
     fn document(&self, digest: Checksum) -> Result<Value, Error> {
         let path = blob(digest);
         let bytes = self.named(&path)?;
@@ -237,7 +237,7 @@ impl Reader<'_> {
         serde_json::from_slice(bytes).map_err(|error| self.refuse(&format!("{path}: {error}")))
     }
 
-    /// The bytes of the document called `path`.
+    /// Reads the bytes of the document `path`.
     fn named(&self, path: &str) -> Result<Vec<u8>, Error> {
         let section = self.files.blob(path)?.ok_or_else(|| self.missing(path))?;
         self.whole(section)
@@ -254,7 +254,7 @@ impl Reader<'_> {
 
     fn layer(&self, layer: &Layer) -> Result<Section, Error> {
         let section = self.files.blob(&layer.path)?.ok_or_else(|| self.missing(&layer.path))?;
-        // Limits on what is unpacked are derived from it.
+        // The limits of its content depend on the length.
         if layer.size.is_some_and(|size| size != section.left()) {
             return Err(self.refuse(&format!("{} is not as long as the image says", layer.path)));
         }
@@ -268,10 +268,10 @@ impl Reader<'_> {
     }
 }
 
-/// Why something is refused that is none of the known forms.
+/// The rule for a file of an unknown form.
 const NOT_AN_IMAGE: &str = "it is not an OCI layout with index.json, and not what docker save writes (docker export writes no image)";
 
-/// Where a blob of a layout is.
+/// The path of a blob in a layout.
 fn blob(digest: Checksum) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

@@ -1,12 +1,12 @@
-//! An archive in members → a directory, while it arrives.
+//! Installation of an archive in members, while it is downloaded.
 //!
-//! In: an index, a row of verified members, and an open directory. Out: the tree in it, complete or refused.
+//! In: an index, an archive, and an open directory. Out: the complete tree in it, or an error.
 //!
-//! The index says what every byte of the archive must be, so nothing of a tar stream is interpreted
-//! here: a member is verified before it is inflated, headers are compared, contents are written.
+//! The index determines every byte of the archive, so no tar header is parsed here: a member is verified before
+//! it is inflated, headers are compared with the index, contents are written.
 //!
 //! ```text
-//! archive → buffer → verify, inflate, compare, write      as many at once as there are cores
+//! archive → buffer → verify, inflate, compare, write      in parallel on all cores
 //!    ↑                                     ↓
 //!    └───────────── the buffer ────────────┘
 //! ```
@@ -53,18 +53,19 @@ struct Extraction<'a> {
     plan: MemberMap,
     units: Units,
     root: OwnedFd,
-    /// Which entries are made of members, if not all are.
+    /// For each entry, whether its content is from members; `None` if all are.
     wanted: Option<Vec<bool>>,
 }
 
-/// Reads the index at `location` of the archive in `parts`, which holds `directory`; also as it was fetched.
+/// Fetches the index at `location` of the archive in `parts`, which contains `directory`. Returns it parsed, and as
+/// fetched.
 ///
-/// One that was promised and does not arrive is an error, as for the archive itself: a registry is
-/// copied whole.
+/// If the registry lists an index, it must exist, like the archive: registries are copied with all of their
+/// files.
 ///
 /// # Errors
-/// [`Error::Net`] or [`Error::File`] without an answer, [`Error::Size`] or [`Error::Checksum`] when
-/// it is another one, [`Error::Archive`] when it says other things than the registry.
+/// [`Error::Net`] or [`Error::File`] if it cannot be read, [`Error::Size`] or [`Error::Checksum`] if it differs
+/// from the registry's, [`Error::Archive`] if it contradicts the registry.
 pub(crate) fn index(
     location: &Location,
     promise: &IndexFile,
@@ -83,14 +84,14 @@ pub(crate) fn index(
     Ok((index, packed))
 }
 
-/// Reads an index that was kept from an installation; `None` if it is damaged.
+/// Parses the index recorded by an installation; `None` if it is damaged.
 pub(crate) fn parse_index(packed: &[u8]) -> Option<Index> {
     Index::parse(&inflate(packed).ok()?).ok()
 }
 
-/// The bytes of an index, which is one gzip stream and nothing else.
+/// Inflates an index, which is one gzip stream without further bytes.
 fn inflate(packed: &[u8]) -> Result<Vec<u8>, String> {
-    // Its last four bytes say how much it is; if they lie, less or more is read all the same.
+    // Its last four bytes are a hint for the length, which is not trusted.
     let length = packed.last_chunk().map_or(0, |length| u64::from(u32::from_le_bytes(*length)));
     let capacity = usize::try_from(length.min(MAX_INDEX_BYTES)).unwrap_or_default();
     let mut bytes = Vec::with_capacity(capacity);
@@ -106,7 +107,7 @@ fn inflate(packed: &[u8]) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Whether the index is one of the archive that the registry describes.
+/// Checks that the index is of the archive in the registry.
 fn agrees(index: &Index, artifact: &Artifact, directory: &str) -> Result<(), String> {
     let budget = plain::budget(artifact);
     if index.directory() != directory {
@@ -117,7 +118,7 @@ fn agrees(index: &Index, artifact: &Artifact, directory: &str) -> Result<(), Str
         return Err(format!("its archive has {size} bytes, the registry's {}", artifact.size));
     }
     if index.entries().len() as u64 > budget.entries || index.unpacked_size() > budget.bytes {
-        return Err("more bytes or entries than the registry says or than are allowed".to_owned());
+        return Err("more bytes or entries than the registry states, or than the limit".to_owned());
     }
     Ok(())
 }
@@ -125,9 +126,9 @@ fn agrees(index: &Index, artifact: &Artifact, directory: &str) -> Result<(), Str
 /// Fetches the archive in `parts` and unpacks it into the empty directory `into`.
 ///
 /// # Errors
-/// [`Error::Net`] when it does not arrive, [`Error::Size`] or [`Error::Checksum`] when it is another
-/// one, [`Error::Archive`] with the rule that was broken, [`Error::File`] when the directory cannot
-/// be written. The directory's content is then worthless.
+/// [`Error::Net`] if it cannot be fetched, [`Error::Size`] or [`Error::Checksum`] if it differs from the index,
+/// [`Error::Archive`] with the violated rule, [`Error::File`] if the directory cannot be written to. The
+/// directory's content is then undefined.
 pub(crate) fn unpack(
     parts: &Parts,
     artifact: &Artifact,
@@ -139,7 +140,7 @@ pub(crate) fn unpack(
     whole(archive, units, artifact.checksum, index, into, progress)
 }
 
-/// The same of the frames of `zstd`, which is in `parts`.
+/// [`unpack`] for the frames of `zstd`, which is in `parts`.
 ///
 /// # Errors
 /// As [`unpack`].
@@ -155,7 +156,7 @@ pub(crate) fn unpack_frames(
     whole(archive, units, zstd.checksum, index, into, progress)
 }
 
-/// Reads the table of the frames of `zstd`, which is in `parts` and has been read up to it by `archive`.
+/// Reads the table of the frames of `zstd`, which is in `parts`; `archive` is at its start.
 fn table(
     archive: &mut ArchiveReader<'_>,
     parts: &Parts,
@@ -192,7 +193,7 @@ pub(crate) fn frames(
     Ok(Units::frames(index, &frames, zstd.table.size))
 }
 
-/// The table of the frames of `zstd`, which is in `parts`, if nothing else of it is read.
+/// The frame table of `zstd`, which is in `parts`, read on its own, for [`OnDemand`].
 ///
 /// # Errors
 /// As [`unpack`].
@@ -202,7 +203,7 @@ pub(crate) fn table_alone(parts: &Parts, zstd: &Zstd) -> Result<Vec<u8>, Error> 
     table(&mut archive, parts, zstd, &Progress::none())
 }
 
-/// Unpacks all of an archive.
+/// Unpacks a whole archive.
 fn whole(
     archive: ArchiveReader<'_>,
     units: Units,
@@ -226,21 +227,21 @@ impl Extraction<'_> {
         Walk::new(self.root.as_fd()).map_err(Error::file("open", self.index.directory()))
     }
 
-    /// Whether the entry's content comes from members.
+    /// Whether the entry's content is from members.
     fn wants(&self, entry: usize) -> bool {
         self.wanted.as_ref().is_none_or(|wanted| wanted[entry])
     }
 
-    /// Where the entry goes, below the root.
+    /// The entry's path below the root.
     fn path(&self, entry: usize) -> String {
         let (directory, path) = (self.index.directory(), &self.index.entries()[entry].path);
         if path.is_empty() { directory.to_owned() } else { format!("{directory}/{path}") }
     }
 
-    /// What the kernel's refusal says about the archive, or about the disk.
+    /// The error for an errno: a fault of the archive, or of the disk.
     fn refused(&self, path: &str, errno: Errno) -> Error {
         let rule = match errno {
-            // An index has every path once.
+            // Paths in an index are unique.
             Errno::EXIST => self.folded(path),
             Errno::LOOP | Errno::NOTDIR => "a parent that is a link or a file".to_owned(),
             _ => return Error::file("unpack", path)(errno),
@@ -248,12 +249,12 @@ impl Extraction<'_> {
         Error::Archive { archive: self.archive.clone(), rule: format!("{path:?}: {rule}") }
     }
 
-    /// Why `path` is taken although the index has it once: by a name that the file system holds for the same.
+    /// The rule for a `path` that exists although it is unique in the index: the file system treats another name as equal.
     fn folded(&self, path: &str) -> String {
         let paths = (0..self.index.entries().len()).map(|entry| self.path(entry));
         let other = paths.filter(|it| it != path).find(|it| it.eq_ignore_ascii_case(path));
         let other = other.map_or_else(|| "another entry".to_owned(), |other| format!("{other:?}"));
-        format!("the store's file system takes it for {other}; use --store with one that does not")
+        format!("the store's file system treats it as {other}; use --store on a case-sensitive one")
     }
 }
 
@@ -262,7 +263,7 @@ mod tests {
     use super::*;
     use joblet_format::index::{Body, Entry, Member};
 
-    /// SEC-A12: such a file system is no part of every kernel; this is what its refusal becomes.
+    /// SEC-A12: the error of a case-insensitive file system, which not every kernel supports.
     #[test]
     fn names_that_the_file_system_takes_for_one_are_both_named() {
         let entry = |path: &str| Entry { path: path.to_owned(), body: Body::Directory };
@@ -277,7 +278,7 @@ mod tests {
         for (path, other) in [("a", "\"demo-1.0.0/isolated/A\""), ("\u{e9}", "another entry")] {
             let path = format!("demo-1.0.0/isolated/{path}");
             let error = extraction.refused(&path, Errno::EXIST);
-            let want = format!("{path:?}: the store's file system takes it for {other};");
+            let want = format!("{path:?}: the store's file system treats it as {other};");
             assert!(error.to_string().contains(&want), "{error}");
             assert_eq!(error.class().word(), "ARCHIVE");
         }

@@ -1,6 +1,6 @@
-//! A verified `.tar.gz` → a directory, by an allow-list.
+//! Installation of a verified `.tar.gz` without an index, by an allow-list.
 //!
-//! In: a verified archive and an open directory. Out: the tree in it, or the rule that it breaks.
+//! In: a verified archive and an open directory. Out: the tree in it, or the violated rule.
 //!
 //! Directories, regular files, symbolic links and hard links inside the archive are unpacked. Every
 //! other entry, every name that leaves the directory, and every stream that two readers could
@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 const MAX_UNSTATED_ENTRIES: u64 = 200_000;
 /// Longest target of a symbolic link, in bytes, as on Linux.
 const MAX_TARGET: usize = 4095;
-/// Bytes inflated at a time.
+/// Size of a read, in bytes.
 const BUFFER: usize = 128 << 10;
 
 /// Unpacks `archive` into the empty directory `into`.
@@ -38,8 +38,8 @@ const BUFFER: usize = 128 << 10;
 /// change of the file is detected.
 ///
 /// # Errors
-/// [`Error::Archive`] with the rule that was broken, [`Error::Checksum`] when the file changed,
-/// [`Error::File`] when the directory cannot be written. The directory's content is then worthless.
+/// [`Error::Archive`] with the violated rule, [`Error::Checksum`] if the file changed, [`Error::File`] if
+/// the directory cannot be written to. The directory's content is then undefined.
 pub(crate) fn unpack(
     archive: File,
     name: &str,
@@ -83,23 +83,23 @@ pub(crate) fn budget(artifact: &Artifact) -> Budget {
     Budget { bytes: artifact.unpacked_size.unwrap_or(unsaid.bytes), ..unsaid }
 }
 
-/// A tree that is being filled.
+/// A tree that is being unpacked.
 pub(super) struct Unpacking<'a> {
     /// The archive, for messages.
     pub(super) name: &'a str,
-    /// To what is written.
+    /// Walk to the files that are written.
     pub(super) walk: Walk,
-    /// To the targets of hard links, which may be far from that.
+    /// Walk to the targets of hard links, which may be in other directories.
     pub(super) links: Walk,
     budget: Budget,
     buffer: Vec<u8>,
 }
 
 impl<'a> Unpacking<'a> {
-    /// Fills the directory `into` with at most `budget`.
+    /// Begins to unpack into the directory `into`, within `budget`.
     ///
     /// # Errors
-    /// [`Error::File`] when no descriptor is left.
+    /// [`Error::File`] if no descriptor is left.
     pub(super) fn new(name: &'a str, into: BorrowedFd<'_>, budget: Budget) -> Result<Self, Error> {
         let walk = || Walk::new(into).map_err(|errno| file_error("open", name, errno));
         Ok(Self { name, walk: walk()?, links: walk()?, budget, buffer: vec![0; BUFFER] })
@@ -129,7 +129,7 @@ impl<'a> Unpacking<'a> {
         let directory = entry.kind == Kind::Directory;
         let path = member_path(&entry.name, directory).map_err(fail)?;
         match &entry.kind {
-            // Its owner can fill and remove it.
+            // The owner must be able to fill and remove it.
             Kind::Directory => {
                 self.walk.directory(&path, permissions(entry.mode) | Mode::RWXU, entry.mtime)
             }
@@ -180,14 +180,14 @@ impl<'a> Unpacking<'a> {
             .map_err(|errno| self.tree_error(entry, errno))
     }
 
-    /// The target is data and not looked at.
+    /// Makes a symlink, whose target is not interpreted.
     fn symlink(&mut self, path: &Path, target: &[u8], mtime: u64) -> Result<(), Errno> {
         let (parent, name) = self.walk.create_parent(path)?;
         rustix::fs::symlinkat(OsStr::from_bytes(target), parent, name)?;
         set_times(parent, name, mtime)
     }
 
-    /// Gives the regular file at `target` a second name; `EINVAL` when it is something else.
+    /// Makes a hard link to the regular file at `target`; `EINVAL` if it is not one.
     fn hard_link(&mut self, path: &Path, target: &Path) -> Result<(), Errno> {
         let (existing, file) = self.links.parent(target)?;
         let stat = rustix::fs::statat(existing, file, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -198,11 +198,11 @@ impl<'a> Unpacking<'a> {
         rustix::fs::linkat(existing, file, parent, name, AtFlags::empty())
     }
 
-    /// What the kernel's refusal says about the archive, or about the disk.
+    /// The error for an errno: a fault of the archive, or of the disk.
     fn tree_error(&self, entry: &TarEntry, errno: Errno) -> Error {
         let rule = match errno {
             Errno::EXIST => "the same path twice, or one that the file system takes for it",
-            // O_NOFOLLOW and O_DIRECTORY found a link or a file where a directory must be.
+            // O_NOFOLLOW | O_DIRECTORY: a symlink or a file instead of a directory.
             Errno::LOOP | Errno::NOTDIR => "a parent that is a link or a file",
             Errno::NOENT | Errno::INVAL if matches!(entry.kind, Kind::HardLink(_)) => {
                 "a hard link to no earlier regular file"
@@ -212,12 +212,12 @@ impl<'a> Unpacking<'a> {
         refuse(self.name, &entry.name, rule)
     }
 
-    /// Why the stream could not be read on.
+    /// The error for a stream that cannot be read further.
     pub(super) fn entry_error(&self, error: EntryError) -> Error {
         Self::broken(self.name, error)
     }
 
-    /// Why `archive` could not be read on.
+    /// The error for an `archive` that cannot be read further.
     pub(super) fn broken(archive: &str, error: EntryError) -> Error {
         let rule = match error {
             EntryError::Refused(rule) => rule,
@@ -233,7 +233,7 @@ impl<'a> Unpacking<'a> {
     }
 }
 
-/// The refusal of an archive for one of its members.
+/// The error for an archive, with the member that violates a rule.
 pub(super) fn refuse(archive: &str, member: &[u8], rule: &str) -> Error {
     Error::Archive { archive: archive.to_owned(), rule: format!("{}: {rule}", shown(member)) }
 }
@@ -242,12 +242,12 @@ pub(super) fn file_error(verb: &'static str, path: impl Into<PathBuf>, errno: Er
     Error::File { verb, path: path.into(), source: errno.into() }
 }
 
-/// The bits that are kept: no set-id, no sticky bit, no writing by others.
+/// Permission bits without set-user-ID, set-group-ID, sticky bit, and write permission for group and others.
 fn permissions(mode: u32) -> Mode {
     Mode::from_raw_mode(mode & 0o755)
 }
 
-/// Hashes what is read.
+/// A reader that computes the SHA-256 of its data.
 pub(super) struct Hashed {
     source: Box<dyn Read>,
     hash: Sha256,
@@ -259,7 +259,7 @@ impl Hashed {
         Self { source: Box::new(source), hash: Sha256::new() }
     }
 
-    /// Of what was read.
+    /// SHA-256 of the data read so far.
     pub(super) fn checksum(self) -> Checksum {
         Checksum::from_digest(self.hash.finalize().into())
     }
