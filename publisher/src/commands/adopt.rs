@@ -1,14 +1,14 @@
-//! `adopt`: an existing `registry.json` → the records that it is made of from now on.
+//! `adopt`: generates records from an existing `registry.json`.
 
 use crate::error::Error;
 use crate::{cli::args, fs::paths, record};
 use joblet_format::{Record, Registry, Timestamp};
 use std::fmt::Write as _;
 
-/// Writes a record of each version of a registry that has none.
+/// Writes a record for each version without one.
 ///
-/// A registry says when its newest version was published, and of the others nothing: that is their time, too.
-/// All are looked at before the first is written.
+/// A registry contains only the time of its newest version, which is used for all. Every version is checked before the
+/// first record is written.
 pub(crate) fn adopt(options: &args::Adopt) -> Result<String, Error> {
     let file = &options.registry;
     let registry: Registry = serde_json::from_slice(&paths::read(file)?)

@@ -27,17 +27,17 @@ use std::num::NonZero;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// One archive, and what it took.
+/// A built archive.
 struct Built {
     record: Record,
     arch: Arch,
     packed: Packed,
     /// Number of its inputs.
     inputs: usize,
-    /// Their length, in bytes, of those that the lock knows it of.
+    /// Total size of the inputs whose size is known, in bytes.
     download: u64,
     took: Duration,
-    /// It was there already.
+    /// Whether it existed already.
     unchanged: bool,
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
     }
 }
 
-/// The archives of one runtime, and what its maintainer should know of them; its record is written.
+/// Builds the archives of one runtime and writes its record. Returns notes for its maintainer too.
 fn build_source(
     source: &Source,
     builder: &Builder,
@@ -150,7 +150,7 @@ fn build_source(
     Ok((all.into_iter().map(built).collect(), warnings))
 }
 
-/// The same archive with zstd frames, if those in the record `before` are not there.
+/// Generates the zstd frames of the archive, unless those of the record `before` exist.
 fn with_frames(
     packed: Packed,
     before: Option<&Artifact>,
@@ -169,7 +169,7 @@ fn with_frames(
     Ok(Packed { zstd: Some(zstd), ..packed })
 }
 
-/// What `lock` has for `arch`.
+/// The inputs of `lock` for `arch`.
 pub(super) fn locked<'l>(
     source: &Source,
     lock: &'l lock::Lock,
@@ -183,8 +183,8 @@ pub(super) fn locked<'l>(
     })
 }
 
-/// One archive: inputs → tree → gate → file, and what its maintainer should know. What describes it goes
-/// into `files`.
+/// Builds one archive: inputs → tree → gate → file. Returns notes for the maintainer too. Lists of its content are
+/// added to `files`.
 fn build_one(
     build_input: &BuildInput,
     builder: &Builder,
@@ -274,7 +274,7 @@ fn as_text(built: &[Built], out: &Path) -> String {
     built.iter().map(line).collect()
 }
 
-/// One row for each archive, and for each of the runtimes that are `missing`.
+/// A table with a row for each archive, and for each of the `missing` runtimes.
 fn as_table(built: &[Built], missing: &[String]) -> String {
     let head = ["RUNTIME", "ARCH", "INPUTS", "DOWNLOAD", "PACKED", "UNPACKED", "SECONDS"];
     let mut rows = vec![head.map(str::to_owned)];

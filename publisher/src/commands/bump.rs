@@ -1,4 +1,4 @@
-//! `bump`: the next version of a runtime, of the packages of today.
+//! `bump`: the next version of a runtime, with current packages.
 
 use super::outdated::{Report, Resolver, line};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// What changed from version to version, beside the manifest.
+/// Name of the changelog beside the manifest.
 const CHANGELOG: &str = "CHANGELOG.md";
 
 pub(crate) fn bump(options: &args::Bump, note: Note) -> Result<String, Error> {
@@ -36,7 +36,7 @@ pub(crate) fn bump(options: &args::Bump, note: Note) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Writes manifest, lock and changelog of the next version. All three are ready before one is written.
+/// Writes manifest, lock and changelog of the next version, after all three are complete.
 fn raise(
     sources: &Path,
     source: &Source,
@@ -71,7 +71,7 @@ fn raise(
     Ok(next)
 }
 
-/// The entry about one version: security fixes first.
+/// The changelog entry of a version, security fixes first.
 fn entry(version: &str, report: &Report) -> String {
     let mut text = format!("## {version}\n\n");
     let fixes: Vec<_> = report.fixes().into_iter().collect();
@@ -85,7 +85,7 @@ fn entry(version: &str, report: &Report) -> String {
     text
 }
 
-/// `before` with one more entry above all others.
+/// Inserts an entry at the top of the changelog `before`.
 fn with_entry(before: &str, name: &str, entry: &str) -> String {
     let title = format!("# {name}\n");
     let (head, rest) = match before.find("\n## ") {

@@ -14,7 +14,7 @@ use crate::{cli::args, error::Note, tree::joblet_exec};
 use joblet_format::Arch;
 use std::path::Path;
 
-/// One runtime, its architecture, and how its check ended.
+/// A runtime, its architecture, and the result of its check.
 type Row = (String, Arch, String);
 
 pub(crate) fn check(options: &args::Check, note: Note) -> Result<Outcome, Error> {
@@ -45,7 +45,7 @@ pub(crate) fn check(options: &args::Check, note: Note) -> Result<Outcome, Error>
     Ok(Outcome::Built { text, warnings: Vec::new(), error })
 }
 
-/// How the check of `source` for `arch` ended; none where it was not asked for.
+/// Checks `source` for `arch`; `None` if that was not requested.
 fn check_one(
     source: &Source,
     arch: Arch,
@@ -87,7 +87,7 @@ fn as_text(rows: &[Row]) -> String {
     rows.iter().map(|(runtime, arch, result)| format!("{runtime} {arch}: {result}\n")).collect()
 }
 
-/// A row for each, in columns.
+/// Formats the rows as a table.
 fn as_table(rows: &[Row]) -> String {
     let width = rows.iter().map(|(runtime, ..)| runtime.len()).max().unwrap_or_default();
     let line = |(runtime, arch, result): &Row| format!("{runtime:<width$}  {arch}  {result}\n");

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Both archives of one architecture, and what differs.
+/// The archives of one architecture, and their differences.
 struct Compared {
     before: Artifact,
     after: Artifact,
@@ -48,7 +48,7 @@ pub(crate) fn diff(options: &args::Diff) -> Result<String, Error> {
     })
 }
 
-/// What is beside `record` about `arch`.
+/// The packages of `record` for `arch`, from the files beside it.
 fn packages(records: &Path, record: &Record, arch: Arch) -> Result<Packages, Error> {
     let read = |name: String| {
         let bytes = files::read(records, record, &name)?;

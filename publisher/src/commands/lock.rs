@@ -45,7 +45,7 @@ pub(crate) fn lock(options: &args::Lock, note: Note) -> Result<String, Error> {
     Ok(report)
 }
 
-/// All inputs of `source` for `arch`, by way of `store` where only their bytes say what they are.
+/// All inputs of `source` for `arch`. Inputs without a known checksum are fetched into `store`.
 fn resolve(
     source: &Source,
     sources: &Path,
@@ -74,7 +74,7 @@ fn resolve(
     Ok(inputs)
 }
 
-/// Its packages alone: what another day may resolve to something else.
+/// Only its packages: the inputs whose resolution depends on the time.
 pub(super) fn packages(source: &Source, arch: Arch, places: &Places) -> Result<Vec<Input>, Error> {
     let mut inputs = Vec::new();
     if let Some(debian) = &source.debian {

@@ -1,4 +1,4 @@
-//! Locked inputs → the tree of a runtime, checked: what `build` packs and `verify` packs again.
+//! Builds the tree of a runtime from locked inputs, for `build` and `verify`.
 
 use crate::check::qemu::Emulator;
 use crate::env::cores;
@@ -33,24 +33,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-/// What one tree is built from.
+/// Input of a tree.
 pub(super) struct BuildInput<'r> {
     pub(super) source: &'r Source,
-    /// Where its manifest is.
+    /// Directory of the manifest.
     pub(super) source_dir: &'r Path,
     pub(super) arch: Arch,
-    /// What the lock has for `arch`.
+    /// The lock's inputs for `arch`.
     pub(super) inputs: &'r [Input],
-    /// What it has for this machine's architecture.
+    /// The lock's inputs for this machine's architecture.
     pub(super) native: &'r [Input],
-    /// The lock's.
+    /// Timestamp of the lock.
     pub(super) timestamp: &'r str,
 }
 
 /// Builds trees.
 pub(super) struct Builder<'w> {
     making: &'w args::Making,
-    /// Threads.
+    /// Number of threads.
     pub(super) jobs: NonZero<usize>,
 }
 
@@ -60,11 +60,11 @@ pub(super) struct BuiltTree {
     pub(super) tree: Tree,
     /// The text of its `runtime.yml`.
     pub(super) runtime_yml: String,
-    /// What its inputs are.
+    /// Its components.
     pub(super) components: Vec<Component>,
-    /// Packages whose maintainer scripts do what no build does, and what, one line each.
+    /// Effects of maintainer scripts that the build does not reproduce, one line each.
     pub(super) unanswered: Vec<String>,
-    /// What else its maintainer should know, one line each.
+    /// Other notes for the maintainer, one line each.
     pub(super) warnings: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl<'w> Builder<'w> {
         Self { making, jobs: making.jobs.unwrap_or_else(cores::available) }
     }
 
-    /// Makes the tree of `build_input`. Contents of packages are in nameless files in `spool`.
+    /// Builds the tree of `build_input`. Contents of packages are in unlinked files in `spool`.
     pub(super) fn make(
         &self,
         build_input: &BuildInput,
@@ -126,7 +126,7 @@ impl<'w> Builder<'w> {
         Ok(BuiltTree { tree, runtime_yml, components, unanswered, warnings })
     }
 
-    /// Does what triggers of packages and the manifest's `run` do, by programs of `tree`.
+    /// Runs triggers of packages and the manifest's `run`, with programs of `tree`.
     fn finish(
         &self,
         build_input: &BuildInput,
@@ -168,7 +168,7 @@ impl<'w> Builder<'w> {
         Err(Error::Check { runtime: format!("{} ({arch})", source.directory()), reason })
     }
 
-    /// `tree` on disk, where its programs run and write.
+    /// Writes `tree` to disk, to run its programs.
     fn working_tree(
         &self,
         build_input: &BuildInput,
@@ -192,8 +192,8 @@ impl<'w> Builder<'w> {
         WorkingTree::new(exec.emulated(arch, emulated), MTIME)
     }
 
-    /// The interpreter that compiles, out of `tree` if it is for this machine, else out of the same
-    /// lock's packages for this machine.
+    /// The interpreter that compiles modules: of `tree` if that is for this machine, else of the same lock's packages
+    /// for this machine.
     fn compiler(
         &self,
         build_input: &BuildInput,
@@ -229,7 +229,7 @@ impl<'w> Builder<'w> {
         write(&tree)
     }
 
-    /// Reports how much space a build of `inputs` takes, and fails where there is less.
+    /// Reports the disk space needed to build `inputs`, and fails if it is not available.
     fn check_space(
         &self,
         inputs: &[Input],
@@ -262,16 +262,16 @@ impl<'w> Builder<'w> {
     }
 }
 
-/// What the image of a manifest is for a build.
+/// The manifest of a build with an image.
 struct FromImage {
     tree: Tree,
-    /// The manifest, with what it inherits.
+    /// The manifest, with values inherited from the image.
     source: Source,
-    /// What was left out of it, one line each.
+    /// Notes on omitted parts of the image, one line each.
     notes: Vec<String>,
 }
 
-/// The tree of the image among `inputs`; an empty one without an image.
+/// The tree of the image in `inputs`; empty without one.
 fn image(
     source: &Source,
     inputs: &[Input],

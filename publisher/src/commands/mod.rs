@@ -1,8 +1,8 @@
-//! What each command does: one function per command, and what they share.
+//! The commands: one function for each, and what they share.
 //!
 //! In: a parsed command. Out: an [`Outcome`].
 //!
-//! Together with `lib.rs`, this is the only place that joins stages.
+//! Only this folder and `lib.rs` connect stages.
 
 mod adopt;
 mod build;
@@ -45,26 +45,26 @@ use joblet_format::{Arch, RuntimeName};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What is left to do when a command has done its work.
+/// The result of a command, for `main`.
 pub enum Outcome {
     /// Print this on stdout.
     Text(String),
-    /// Print the text on stdout, warnings on stderr, and then what failed all the same.
+    /// Print the text on stdout, warnings on stderr, and then the error.
     Built {
         /// Data.
         text: String,
-        /// One line each.
+        /// Warnings, one line each.
         warnings: Vec<String>,
-        /// What failed.
+        /// The error, if a part failed.
         error: Option<Error>,
     },
-    /// Print the text on stdout and end with this status, which is not a failure.
+    /// Print the text on stdout and exit with this status, which does not mean an error.
     Found(String, u8),
-    /// Print its address, and run it.
+    /// Print the server's address, and run it.
     Serve(Server),
 }
 
-/// The manifests that are meant, all read and checked before anything is done.
+/// Reads and checks the selected manifests.
 fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {
     let names: Vec<RuntimeName> = match selection {
         Selection::Names(names) => names.clone(),
@@ -81,7 +81,7 @@ fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {
     Ok(sources)
 }
 
-/// The architectures of `source` among those asked for; none asked for means all.
+/// The architectures of `source` among the requested ones; if none is requested, all.
 fn arches(source: &Source, asked: &[Arch]) -> Result<Vec<Arch>, Error> {
     let declared = source.arches();
     if let Some(other) = asked.iter().find(|arch| !declared.contains(arch)) {
@@ -91,7 +91,7 @@ fn arches(source: &Source, asked: &[Arch]) -> Result<Vec<Arch>, Error> {
     Ok(declared.into_iter().filter(|arch| asked.is_empty() || asked.contains(arch)).collect())
 }
 
-/// Where fetched inputs are kept.
+/// The directory of the cache.
 fn cache(option: Option<&Path>) -> Result<PathBuf, Error> {
     let no_cache = || Error::Usage("no cache directory: HOME is not set; use --cache DIR".into());
     option.map(Path::to_owned).or_else(env::default_cache).ok_or_else(no_cache)

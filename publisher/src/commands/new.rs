@@ -1,4 +1,4 @@
-//! `new`: a first manifest, as a template, or out of what there is.
+//! `new`: a new manifest, from a template, a project or an image.
 
 use super::Outcome;
 use crate::cli::args::New;
@@ -25,7 +25,7 @@ pub(crate) fn new(options: &New, note: Note) -> Result<Outcome, Error> {
     Ok(Outcome::Built { text, warnings, error: None })
 }
 
-/// Writes the manifest of a runtime that is the image at `place`; what it does not carry over.
+/// Writes a manifest for the image at `place`. Returns notes on settings that are not converted.
 fn of_image(
     sources: &Path,
     name: &RuntimeName,
@@ -128,7 +128,7 @@ fn manifest(
     text
 }
 
-/// `place` as it is named from the directory of the manifest `path`.
+/// The path of `place` relative to the directory of the manifest `path`.
 fn relative(path: &Path, place: &Path) -> Result<String, Error> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(Error::file("find", path));
     let (from, to) = (absolute(path.parent().unwrap_or(path))?, absolute(place)?);

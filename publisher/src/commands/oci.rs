@@ -1,4 +1,4 @@
-//! `oci`: a published version, or what was built, as an OCI image.
+//! `oci`: converts a published or built version to an OCI image.
 
 use super::published::{find, wanted};
 use crate::error::{Error, Note};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Longest expression of licences that stands in an annotation, in bytes.
+/// Maximum length of the licence expression in an annotation, in bytes.
 const MAX_LICENCES: usize = 1024;
 
 pub(crate) fn oci(options: &args::Oci, note: Note) -> Result<String, Error> {
@@ -54,7 +54,7 @@ pub(crate) fn oci(options: &args::Oci, note: Note) -> Result<String, Error> {
     Ok(format!("{out}\n  {}\n{report}note: {carried}\nnext: {next}\n", named.digest))
 }
 
-/// The files beside the record that an image tells of.
+/// The files beside the record that describe the image.
 fn described(records: &Path, record: &Record) -> Result<Files, Error> {
     let mut files = Files::new();
     for name in record.files.keys() {
@@ -95,7 +95,7 @@ fn licences(sbom: &[u8]) -> BTreeSet<String> {
     known.map(|it| if it.contains(' ') { format!("({it})") } else { it.to_owned() }).collect()
 }
 
-/// The image of one architecture: its archive is fetched, verified and repacked.
+/// Makes the image of one architecture: fetches, verifies and repacks its archive.
 fn arched(
     options: &args::Oci,
     record: &Record,
@@ -136,7 +136,7 @@ fn arched(
     Ok(Arched { arch, artifact, layers, sbom })
 }
 
-/// The paths that Debian packages brought, where there are components of another kind, too.
+/// The paths of Debian packages, if there are components of other kinds too.
 fn base(list: Option<&Vec<u8>>, sbom: Option<&[u8]>) -> BTreeSet<String> {
     let document: serde_json::Value =
         sbom.and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `outdated`: locked inputs → those of now, and what they fix.
+//! `outdated`: compares locked inputs with current ones, and lists the vulnerabilities that these fix.
 
 use super::{Outcome, cache, lock as locking};
 use crate::{
@@ -23,19 +23,19 @@ use std::{
     path::Path,
 };
 
-/// The status when something is newer.
+/// Exit status if there are newer inputs.
 const NEWER: u8 = 1;
-/// How many lines of a changelog are shown of one package; `--json` has all of them.
+/// Maximum number of changelog lines for a package; `--json` contains all of them.
 const ITEMS: usize = 3;
 
-/// A runtime and what is newer than its lock.
+/// A runtime and the updates of its inputs.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub name: RuntimeName,
     pub version: Version,
-    /// When its inputs were resolved.
+    /// Time at which its inputs were resolved.
     pub inputs_of: String,
-    /// How many there are, of the architecture that has the most.
+    /// Number of inputs, of the architecture with the most.
     pub inputs: usize,
     pub updates: Vec<Update>,
 }
@@ -45,7 +45,7 @@ impl Report {
         self.updates.iter().filter(|update| update.security)
     }
 
-    /// The vulnerabilities that updates name as fixed.
+    /// Vulnerabilities fixed by the updates.
     pub(super) fn fixes(&self) -> BTreeSet<&str> {
         self.security().flat_map(Update::cves).collect()
     }
@@ -97,7 +97,7 @@ pub(crate) fn outdated(options: &args::Outdated, note: Note) -> Result<Outcome, 
     Ok(if newer { Outcome::Found(text, NEWER) } else { Outcome::Text(text) })
 }
 
-/// Of manifests and locks below `runtimes-src`.
+/// Reports on manifests and locks below `runtimes-src`.
 fn of_sources(options: &args::Outdated, resolver: &mut Resolver<'_>) -> Result<Vec<Report>, Error> {
     let selection = match options.names.as_slice() {
         [] => Selection::All,
@@ -110,11 +110,11 @@ fn of_sources(options: &args::Outdated, resolver: &mut Resolver<'_>) -> Result<V
         .collect()
 }
 
-/// A version that could not be resolved, and why.
+/// A version that could not be resolved, and the error.
 type Missed = (String, Error);
 
-/// Of the manifests and locks beside the records of versions that are not yanked, and of those that could
-/// not be resolved the reason.
+/// Reports on the manifests and locks beside the records of versions that are not yanked, and errors of those that could
+/// not be resolved.
 fn of_records(
     records: &Path,
     names: &[RuntimeName],
@@ -155,7 +155,7 @@ fn kept(records: &Path, record: &Record) -> Result<Option<(Source, Lock)>, Error
     Ok(Some((source, lock)))
 }
 
-/// Resolves and reads changelogs, each thing once.
+/// Resolves inputs and reads changelogs, each once.
 pub(super) struct Resolver<'n> {
     places: Places,
     cache: std::path::PathBuf,
@@ -174,7 +174,7 @@ impl<'n> Resolver<'n> {
         Ok(Self { places: Places::new(mirror)?, cache: cache(cache_dir)?, note, resolved, read })
     }
 
-    /// What is newer than `lock`, which was made of `source`.
+    /// The updates of `lock`, which was made from `source`.
     pub(super) fn report(&mut self, source: &Source, lock: &Lock) -> Result<Report, Error> {
         let now = self.now(source, lock)?;
         let mut updates = updates::between(&lock.inputs, &now);
@@ -191,7 +191,7 @@ impl<'n> Resolver<'n> {
         })
     }
 
-    /// The packages that `source` is resolved to now, for the architectures of `lock`.
+    /// The current packages of `source`, for the architectures of `lock`.
     pub(super) fn now(
         &mut self,
         source: &Source,
@@ -211,7 +211,7 @@ impl<'n> Resolver<'n> {
         Ok(now)
     }
 
-    /// What the changelog of a Debian package says since the locked version.
+    /// The changelog entries of a Debian package since the locked version.
     fn news(
         &mut self,
         update: &Update,

@@ -1,9 +1,9 @@
-//! What `verify` and `diff` share: which record is meant.
+//! Selection of a record, for `verify`, `diff` and `oci`.
 
 use crate::error::Error;
 use joblet_format::{Arch, Record, Spec, Version, Wanted, nearest};
 
-/// The record that `spec` means: without a version, the latest one.
+/// The record of `spec`; without a version, the latest one.
 pub(super) fn find<'r>(records: &'r [Record], spec: &Spec) -> Result<&'r Record, Error> {
     let name = &spec.name;
     let of_name = || records.iter().filter(|record| record.name == *name);
@@ -35,7 +35,7 @@ pub(super) fn find<'r>(records: &'r [Record], spec: &Spec) -> Result<&'r Record,
     })
 }
 
-/// The architectures of `record` among those asked for; none asked for means all.
+/// The architectures of `record` among the requested ones; if none is requested, all.
 pub(super) fn wanted(record: &Record, asked: &[Arch]) -> Result<Vec<Arch>, Error> {
     let there = record.release.architectures();
     if let Some(other) = asked.iter().find(|arch| !there.contains(arch)) {

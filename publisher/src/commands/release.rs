@@ -91,7 +91,7 @@ pub(crate) fn reconcile(options: &args::Reconcile, note: Note) -> Result<String,
     Ok(new.iter().map(|version| format!("recorded {version}\n")).collect())
 }
 
-/// Makes `registry.json` of the records again, and its signature, in a checkout of the branch.
+/// Generates `registry.json` from the records, and its signature, in a checkout of the branch.
 fn remade(checkout: &Path, records: &Path, signing: &args::Signing) -> Result<(), Error> {
     let index = args::Index {
         records: checkout.join(records),

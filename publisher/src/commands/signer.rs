@@ -1,21 +1,22 @@
-//! Who writes `registry.json` signs it, or refuses: a signature that does not fit breaks every client.
+//! Signing of `registry.json` when it is written. Without the key the write is refused: a stale signature would break every
+//! client.
 
 use crate::error::Error;
 use crate::{cli::args, env, fs::paths, registry::sign};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// A key that has been opened, and where it came from.
+/// A decrypted key, and its origin.
 pub(super) struct Signer {
     key: sign::Key,
     place: PathBuf,
 }
 
 impl Signer {
-    /// The key of `--key`, else of the environment; none where neither is given.
+    /// The key of `--key`, else of the environment; `None` if neither is given.
     ///
     /// # Errors
-    /// [`Error::Config`] for a key that is none, or another password; [`Error::File`].
+    /// [`Error::Config`] for a malformed key, or a wrong password; [`Error::File`].
     pub(super) fn open(signing: &args::Signing) -> Result<Option<Self>, Error> {
         let (place, text) = match &signing.key {
             Some(file) => {
@@ -37,7 +38,7 @@ impl Signer {
         Ok(Some(Self { key, place }))
     }
 
-    /// The text of a signature of `document`, which is the file `name`.
+    /// Signs `document`, which is the file `name`.
     ///
     /// # Errors
     /// [`Error::Config`] with the key.
@@ -57,7 +58,7 @@ impl Signer {
     }
 }
 
-/// Why a key was not opened.
+/// The reason why a key was not decrypted.
 enum Refused {
     Key(String),
     Password(Error),
@@ -69,14 +70,14 @@ impl From<String> for Refused {
     }
 }
 
-/// Where the signature of the registry at `registry` is.
+/// The path of the signature of the registry at `registry`.
 pub(super) fn signature_of(registry: &Path) -> PathBuf {
     let mut name = registry.to_owned().into_os_string();
     name.push(".minisig");
     name.into()
 }
 
-/// Refuses to write other bytes to `registry` where they would be left with the signature of what is there.
+/// Refuses to change `registry` if it is signed and there is no key.
 ///
 /// # Errors
 /// [`Error::Config`].
@@ -88,7 +89,7 @@ pub(super) fn may_write(registry: &Path, signer: Option<&Signer>) -> Result<(), 
     Err(needs_key(registry))
 }
 
-/// Why the signed registry at `registry` does not change without a key.
+/// The error for a signed registry at `registry` without a key.
 pub(super) fn needs_key(registry: &Path) -> Error {
     let reason = format!(
         "is signed, and would change without its signature; give the key (--key FILE or {}), or let \
@@ -98,9 +99,9 @@ pub(super) fn needs_key(registry: &Path) -> Error {
     Error::config(registry, reason)
 }
 
-/// Signs the registry at `registry`, which lies below `root`, unless its signature by this key is there.
+/// Signs the registry at `registry`, below `root`, unless it has a valid signature by this key.
 ///
-/// A signature contains its time: made once for the same bytes, it changes nothing when run again.
+/// A signature contains its time, so a valid one is kept: a second run changes nothing.
 ///
 /// # Errors
 /// As [`Signer::sign`]; [`Error::File`].

@@ -1,4 +1,4 @@
-//! `verify`: a published version is built once more from what was kept beside its record, and compared.
+//! `verify`: rebuilds a published version from the sources beside its record, and compares the archives.
 
 use super::make::{BuildInput, Builder, BuiltTree};
 use super::published::{find, wanted};
@@ -15,7 +15,7 @@ use joblet_format::{Arch, Record};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Entries that are named; there may be thousands.
+/// Maximum number of differing entries named.
 const NAMED: usize = 20;
 
 pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error> {
@@ -71,14 +71,14 @@ fn object(record: &Record, arch: Arch) -> String {
     format!("{}@{} {arch}", record.name, record.release.version)
 }
 
-/// What a rebuilt archive holds.
+/// The content of a rebuilt archive.
 struct Rebuilt {
     index: Index,
     /// The list of its entries.
     contents: String,
 }
 
-/// A version's source as it was.
+/// The source of a version, restored.
 struct Kept {
     source: crate::source::Source,
     dir: std::path::PathBuf,
@@ -86,7 +86,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Lays out what is beside `record` below `dir`.
+    /// Restores the source beside `record` below `dir`.
     fn lay_out(records: &Path, record: &Record, dir: &Path) -> Result<Self, Error> {
         let mut files = record::files::Files::new();
         for name in provenance::NAMES {
@@ -129,8 +129,8 @@ impl Kept {
     }
 }
 
-/// What differs between the published archive and the rebuilt one, a line each: by the published
-/// index, or without it by the list of entries beside the record, which knows sizes alone.
+/// The differences between the published and the rebuilt archive, a line each: by the published index, or without one
+/// by the list of contents beside the record, which has sizes only.
 fn explain(
     published: Result<Option<Index>, Error>,
     list: Option<Vec<u8>>,
@@ -153,7 +153,7 @@ fn explain(
     format!("\n  {without}: compared by the record's list{}", named(&differences, same))
 }
 
-/// The first of `differences`, or `same` where there are none.
+/// Formats the first of `differences`, or `same` if there are none.
 fn named(differences: &[compare::Difference], same: &str) -> String {
     if differences.is_empty() {
         return format!("\n  {same}");

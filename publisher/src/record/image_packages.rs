@@ -1,4 +1,4 @@
-//! What is inside an image of containers, by the databases of its own package managers: dpkg, apk, rpm, Python.
+//! The packages in a container image, from the databases of its package managers: dpkg, apk, rpm, Python.
 
 use crate::{
     error::Error,
@@ -15,13 +15,13 @@ use crate::{
 use joblet_format::Arch;
 use std::collections::BTreeSet;
 
-/// Most bytes of a database or metadata file.
+/// Maximum size of a database or metadata file, in bytes.
 const MAX_TEXT: u64 = 64 << 20;
-/// Most bytes of a database of rpm.
+/// Maximum size of a database of rpm, in bytes.
 const MAX_DATABASE: u64 = 512 << 20;
 
-/// The packages that dpkg, apk, rpm and Python have installed in the image below `tree`, and what its maintainer should
-/// know of those that are not found.
+/// The packages that dpkg, apk, rpm and Python have installed in the image below `tree`, and notes on databases that
+/// cannot be read.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -110,7 +110,7 @@ pub fn find(
     Ok((found, note))
 }
 
-/// The packages in databases of rpm, and which of them cannot be read.
+/// The packages in databases of rpm, and the databases that cannot be read.
 fn of_rpm(tree: &Tree) -> Result<(Vec<rpm::Package>, Vec<String>), Error> {
     let (mut found, mut notes, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
     let places =
@@ -157,7 +157,7 @@ fn component(
     }
 }
 
-/// A text of the tree; empty where there is none.
+/// Reads a text file of the tree; empty if it does not exist.
 fn text(tree: &Tree, path: &str) -> Result<String, Error> {
     let Some((_, content)) = tree.file(path) else { return Ok(String::new()) };
     let bytes = content.head(MAX_TEXT).map_err(Error::file("read", path))?;

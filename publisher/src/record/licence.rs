@@ -82,7 +82,7 @@ pub fn of_python(package: &str, metadata: &str) -> Licence {
     licence
 }
 
-/// Licences of a package of apk or rpm, which write expressions, or something that is nearly one.
+/// Licences of a package of apk or rpm, which contain expressions of varying syntax.
 pub fn of_words(package: &str, text: &str) -> Licence {
     let mut licence = Licence::default();
     if text.trim().is_empty() {
@@ -122,8 +122,8 @@ impl Licence {
         reference
     }
 
-    /// An expression whose operators may be in lower case, of names that may be those of older lists; none if it is
-    /// not an expression.
+    /// Parses an expression whose operators may be in lower case, with names of older lists; `None` if it is not an
+    /// expression.
     fn expression_of(&mut self, text: &str) -> Option<String> {
         let spaced = text.replace('(', " ( ").replace(')', " ) ");
         let (mut out, mut depth, mut operand) = (String::new(), 0_usize, false);

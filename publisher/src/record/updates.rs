@@ -1,4 +1,4 @@
-//! The inputs of a lock and those that would be locked now → what is newer, and what it fixes.
+//! Comparison of a lock's inputs with current ones: updates, and the vulnerabilities that they fix.
 
 use crate::{
     lock::{Input, Kind},
@@ -8,53 +8,52 @@ use joblet_format::Arch;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The archive of Debian's security updates, as names of inputs begin.
+/// Prefix of inputs from Debian's archive of security updates.
 const SECURITY: &str = "debian-security/";
 
-/// A package of which another version would be locked now.
+/// A package with another current version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Update {
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// The version that is locked; none if there is no such package yet.
+    /// The locked version; `None` for a new package.
     pub before: Option<String>,
-    /// The version that would be; none if the package would not be there any more.
+    /// The current version; `None` for a package that is not needed any more.
     pub after: Option<String>,
-    /// For which architectures.
+    /// The architectures concerned.
     pub arches: BTreeSet<Arch>,
-    /// Whether it comes from a security suite, or its changelog names a suite of that kind or a
-    /// vulnerability.
+    /// Whether it is from a security suite, or its changelog names one or a vulnerability.
     pub security: bool,
-    /// What its changelog says since, newest first.
+    /// Changelog entries since the locked version, newest first.
     pub changelog: Vec<Entry>,
-    /// The input that would be locked, for one of the architectures.
+    /// The current input, for one of the architectures.
     #[serde(skip)]
     pub input: Option<Input>,
 }
 
 impl Update {
-    /// The vulnerabilities that it says are fixed.
+    /// The vulnerabilities that its changelog names.
     pub(crate) fn cves(&self) -> BTreeSet<&str> {
         self.changelog.iter().flat_map(|entry| &entry.cves).map(String::as_str).collect()
     }
 
-    /// The highest urgency among its entries; none where nothing is known.
+    /// The highest urgency of its changelog entries; `None` if there are none.
     pub(crate) fn urgency(&self) -> Option<&str> {
         const ORDER: [&str; 5] = ["low", "medium", "high", "emergency", "critical"];
         let rank = |urgency: &&str| ORDER.iter().position(|known| known == urgency);
         self.changelog.iter().map(|entry| entry.urgency.as_str()).max_by_key(rank)
     }
 
-    /// Says what the changelog has.
+    /// Sets the changelog entries.
     pub(crate) fn explain(&mut self, changelog: Vec<Entry>) {
         let secure = |entry: &Entry| entry.suite.ends_with("-security") || !entry.cves.is_empty();
         self.security |= changelog.iter().any(secure);
         self.changelog = changelog;
     }
 
-    /// `3.0.15 → 3.0.16`, or what is new or gone.
+    /// Formats the versions: `3.0.15 → 3.0.16`, new, or removed.
     pub(crate) fn versions(&self) -> String {
         match (&self.before, &self.after) {
             (Some(before), Some(after)) if before == after => format!("{after}, built again"),
@@ -65,8 +64,8 @@ impl Update {
     }
 }
 
-/// What differs between the inputs that are locked and those of now, for each architecture, sorted by name.
-/// Archives of `urls` are not compared: they have one address.
+/// The updates between locked and current inputs, for each architecture, sorted by name. Archives of `urls` are not
+/// compared, since their addresses are fixed.
 pub(crate) fn between(
     locked: &BTreeMap<Arch, Vec<Input>>,
     now: &BTreeMap<Arch, Vec<Input>>,
@@ -100,7 +99,7 @@ pub(crate) fn between(
     found.into_values().collect()
 }
 
-/// Inputs by kind and name, with their versions. Two of one name are as good as one.
+/// Inputs with their versions, by kind and name.
 fn packages(inputs: &[Input]) -> BTreeMap<(Kind, String), (String, &Input)> {
     let named = inputs.iter().filter_map(|input| {
         let (name, version) = input.package()?;

@@ -1,24 +1,24 @@
-//! The changelog inside a Debian package → what is new since a version (deb-changelog(5)).
+//! The changelog of a Debian package, deb-changelog(5): entries since a version.
 
 use super::deb;
 use crate::error::Error;
 use serde::Serialize;
 use std::{collections::BTreeSet, io::Read, path::Path};
 
-/// Most bytes of a changelog, unpacked, that are looked at: what is new is at its beginning.
+/// Maximum number of unpacked bytes that are read of a changelog, whose newest entries are first.
 const MAX_CHANGELOG: u64 = 1 << 20;
-/// Most entries that are told of one package, and most letters of a line of one.
+/// Maximum number of entries of a package, and of characters of a line.
 const MAX_ENTRIES: usize = 50;
 const MAX_LINE: usize = 500;
 
 /// One entry of a changelog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
-    /// The version that it describes, as it is there, with its epoch.
+    /// Its version, with the epoch.
     pub version: String,
     /// The suite that it was uploaded to, such as `bookworm-security`.
     pub suite: String,
-    /// How urgent its maintainer calls it: `low`, `medium`, `high`, `emergency` or `critical`.
+    /// Its urgency: `low`, `medium`, `high`, `emergency` or `critical`.
     pub urgency: String,
     /// The vulnerabilities that it names, sorted: `CVE-2026-12345`.
     pub cves: BTreeSet<String>,
@@ -26,13 +26,13 @@ pub(crate) struct Entry {
     pub items: Vec<String>,
 }
 
-/// What the package `name` in the file `path` says is new since `since`.
+/// Reads the changelog entries of the package `name` in the file `path` since the version `since`.
 ///
-/// The changelog of a package may be a link to that of another one of the same source; then the name of
-/// that one is returned instead.
+/// A package's changelog may be a symlink to that of another package of the same source; then that package's name is
+/// returned.
 ///
 /// # Errors
-/// [`Error::Archive`] for a package that is broken; [`Error::File`].
+/// [`Error::Archive`] for a malformed package; [`Error::File`].
 pub(crate) fn since(path: &Path, label: &str, name: &str, since: &str) -> Result<News, Error> {
     let doc = format!("usr/share/doc/{name}");
     // A package of Debian's own has no second changelog, that of upstream.
@@ -56,17 +56,16 @@ pub(crate) fn since(path: &Path, label: &str, name: &str, since: &str) -> Result
     })
 }
 
-/// What [`since`] found.
+/// Result of [`since`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// What is new, newest first.
+    /// The entries, newest first.
     Entries(Vec<Entry>),
-    /// It is in this other package.
+    /// The changelog is in this package.
     Of(String),
 }
 
-/// The entries of a changelog before that of the version `since`; of a changelog that does not know that
-/// version, the first.
+/// The entries newer than the version `since`; only the first one if the changelog lacks that version.
 fn parse(text: &str, since: &str) -> Vec<Entry> {
     let since = comparable(since);
     let mut entries: Vec<Entry> = Vec::new();
@@ -93,7 +92,7 @@ fn parse(text: &str, since: &str) -> Vec<Entry> {
     entries
 }
 
-/// `openssl (3.0.16-1~deb12u1) bookworm-security; urgency=high` → version, suite and urgency.
+/// Parses `openssl (3.0.16-1~deb12u1) bookworm-security; urgency=high` into version, suite and urgency.
 fn heading(line: &str) -> Option<(&str, &str, String)> {
     let (_, rest) = line.split_once(" (").filter(|(name, _)| !name.starts_with(' '))?;
     let (version, rest) = rest.split_once(')')?;
@@ -104,7 +103,7 @@ fn heading(line: &str) -> Option<(&str, &str, String)> {
     Some((version, suites.trim(), urgency))
 }
 
-/// Adds a line of an entry: a new item where it has a bullet, else the rest of the last one.
+/// Adds a line of an entry: a new item if it has a bullet, else a continuation of the last one.
 fn add(items: &mut Vec<String>, text: &str) {
     match text.strip_prefix("* ") {
         Some(item) => items.push(item.trim().to_owned()),
@@ -124,8 +123,8 @@ fn add(items: &mut Vec<String>, text: &str) {
     }
 }
 
-/// A version without its epoch, which file names do not have, and without the number of a rebuild, which
-/// changelogs do not have: `1:2.0-1+b3` → `2.0-1`.
+/// A version without its epoch, which file names lack, and without the number of a binary rebuild, which
+/// changelogs lack: `1:2.0-1+b3` → `2.0-1`.
 fn comparable(version: &str) -> &str {
     let version = version.split_once(':').map_or(version, |(_, rest)| rest);
     let rebuild = |(_, number): &(&str, &str)| {
@@ -134,7 +133,7 @@ fn comparable(version: &str) -> &str {
     version.rsplit_once("+b").filter(rebuild).map_or(version, |(before, _)| before)
 }
 
-/// The numbers of vulnerabilities in `text`.
+/// The CVE identifiers in `text`.
 fn cves(text: &str) -> impl Iterator<Item = String> + '_ {
     text.match_indices("CVE-").filter_map(|(at, _)| {
         let rest = &text[at + 4..];

@@ -62,7 +62,7 @@ pub(crate) fn scripts(path: &Path, label: &str) -> Result<Scripts, Error> {
     Ok(Scripts { preinst: take("preinst"), postinst: take("postinst"), triggers: take("triggers") })
 }
 
-/// What [`first_of`] found.
+/// Result of [`first_of`].
 pub(crate) enum Found {
     /// The bytes of a regular file.
     File(Vec<u8>),
@@ -70,11 +70,11 @@ pub(crate) enum Found {
     Link(String),
 }
 
-/// The first file or link of the package at `path` that has one of the names `wanted`; of a file at most 1
-/// MiB. Its other members are passed over.
+/// The first file or symlink of the package at `path` with one of the names `wanted`; at most 1 MiB of a file. Other
+/// members are skipped.
 ///
 /// # Errors
-/// [`Error::Archive`] for a data archive that is broken up to there; [`Error::File`].
+/// [`Error::Archive`] for a data archive that is malformed up to there; [`Error::File`].
 pub(crate) fn first_of(path: &Path, label: &str, wanted: &[&str]) -> Result<Option<Found>, Error> {
     let refused = |rule: String| Error::Archive { archive: label.to_owned(), rule };
     let broken = |error: io::Error| refused(format!("is not a tar archive: {error}"));
@@ -316,7 +316,7 @@ mod tests {
 
     /// SEC-E12: names and attributes that exhaust memory, and an xz dictionary that does.
     #[test]
-    fn packages_that_blow_up_are_refused() {
+    fn decompression_bombs_are_refused() {
         let mut header = ::tar::Header::new_gnu();
         let long = vec![b'x'; 2 << 20];
         header.set_size(long.len() as u64);

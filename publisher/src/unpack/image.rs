@@ -1,7 +1,7 @@
-//! Layers of an image → the tree that they make, as overlayfs would show it.
+//! The tree of an image's layers, as overlayfs would show it.
 //!
-//! Modes are reduced to executable or not; owners, times and attributes are left out. What no runtime may have is
-//! refused, unless the manifest says that it is dropped.
+//! Modes are reduced to executable or not; owners, times and attributes are omitted. Entries that runtimes cannot contain
+//! are refused, unless the manifest's `drop` omits them.
 
 use super::tar;
 use crate::{
@@ -23,25 +23,25 @@ use std::{
     sync::Arc,
 };
 
-/// What every job gets its own of: nothing of a runtime is there.
+/// Directories that every job has of its own.
 const OWN: [&str; 4] = ["dev", "proc", "sys", "work"];
-/// Names that a message has of each kind.
+/// Maximum number of names of each kind in a message.
 const NAMED: usize = 3;
 
-/// What of an image is not in a runtime.
+/// Entries of an image that runtimes cannot contain.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// Of each kind how often, and the first names.
+    /// Number and first names of each kind.
     pub(crate) kinds: BTreeMap<Dropped, (usize, Vec<String>)>,
-    /// Whether there was something in its `/work`.
+    /// Whether its `/work` is not empty.
     work: bool,
 }
 
-/// The tree of `layers`, the lowest first: a label for messages and a file each. What has to be unpacked is in
-/// nameless files in `spool_dir`.
+/// The tree of `layers`, the lowest first: a label for messages and a file each. Unpacked content is in unlinked
+/// files in `spool_dir`.
 ///
 /// # Errors
-/// [`Error::Archive`] for a layer that breaks a rule; [`Error::File`].
+/// [`Error::Archive`] for a layer that violates a rule; [`Error::File`].
 pub(crate) fn tree(layers: &[(String, &Path)], spool_dir: &Path) -> Result<(Tree, Found), Error> {
     let (mut tree, mut found, mut first) = (Tree::default(), Found::default(), true);
     let mut packed_size = 0;
@@ -82,7 +82,7 @@ pub(crate) fn tree(layers: &[(String, &Path)], spool_dir: &Path) -> Result<(Tree
     Ok((tree, found))
 }
 
-/// Refuses what was `found` and is not to be `dropped`; what is said of the rest.
+/// Refuses `found` entries that are not `dropped`; returns notes on the others.
 ///
 /// # Errors
 /// [`Error::Archive`] with the first names of the first kind, and the key that drops them.
@@ -107,7 +107,7 @@ pub(crate) fn judge(found: &Found, dropped: &BTreeSet<Dropped>) -> Result<Vec<St
     Ok(notes)
 }
 
-/// Adds the layer `spool` to what is there. The `first` one has nothing below it.
+/// Applies the layer `spool` to the layers below; the `first` one has none below.
 fn apply(
     (tree, found, budget): (&mut Tree, &mut Found, &mut Budget),
     spool: &Arc<File>,
@@ -140,7 +140,7 @@ fn apply(
     Ok(())
 }
 
-/// The tree, and the entry because of which it changes.
+/// The tree, and the entry that changes it.
 struct Adding<'t> {
     tree: &'t mut Tree,
     found: &'t mut Found,
@@ -152,7 +152,7 @@ impl Adding<'_> {
         format!("{}: {rule}", shown(&self.entry.name))
     }
 
-    /// Leaves out what is of this kind.
+    /// Omits an entry of this kind.
     fn leave(&mut self, kind: Dropped) {
         let (count, names) = self.found.kinds.entry(kind).or_default();
         *count += 1;
@@ -161,7 +161,7 @@ impl Adding<'_> {
         }
     }
 
-    /// Adds the entry at `path`, where lower layers have nothing any more.
+    /// Adds the entry at `path`, which lower layers do not have any more.
     fn add(&mut self, path: &str, content: Content) -> Result<(), String> {
         let node = match &self.entry.kind {
             Kind::Directory => Node::Dir,

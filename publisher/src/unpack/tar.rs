@@ -42,8 +42,7 @@ pub(crate) fn read(
     members(&spool).map_err(refused)
 }
 
-/// The tar stream of the file `name`, decompressed, in a nameless file in `spool_dir`. It is smaller than `most`
-/// bytes.
+/// Decompresses the tar stream of the file `name` into an unlinked file in `spool_dir`, of fewer than `most` bytes.
 ///
 /// # Errors
 /// `refused` with the rule; [`Error::File`].
