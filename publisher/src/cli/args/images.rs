@@ -12,19 +12,19 @@ use std::path::PathBuf;
 /// `oci`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Oci {
-    /// Of which version; the latest where none is named.
+    /// The version; the latest if none is given.
     pub spec: Spec,
     /// The layout to write: a directory, or a file that ends in `.tar`.
     pub out: PathBuf,
-    /// For these alone; empty: all that were published.
+    /// Only these architectures; all that were published if empty.
     pub arches: Vec<Arch>,
-    /// Where the records lie.
+    /// The directory of records.
     pub records: PathBuf,
-    /// The registry that has the archives: its address, or a directory. None: beside the records.
+    /// The registry with the archives, an address or a directory; default beside the records.
     pub registry: Option<String>,
-    /// What layers are compressed with.
+    /// Compression of the layers.
     pub compression: Compression,
-    /// Threads; none: as many as there are processors.
+    /// Number of threads; default the number of processors.
     pub jobs: Option<NonZero<usize>>,
     /// `UID[:GID]` of its processes.
     pub user: Option<String>,
@@ -42,7 +42,7 @@ static REGISTRY: Opt<String> = Opt::value(
     "REGISTRY",
     Complete::Files,
     utf8,
-    "where the archives are, instead of beside the records or where those say",
+    "registry with the archives, instead of the addresses in the records",
 );
 static COMPRESS: Opt<Compression> =
     Opt::choice("--compress", "gzip|zstd", compression, "what layers are compressed with")
@@ -53,17 +53,12 @@ static USER: Opt<String> = Opt::value(
     "UID[:GID]",
     Complete::Nothing,
     user,
-    "who its processes are; without it the engine decides, and takes root",
+    "user of its processes; default: the engine's, root",
 );
 static SOURCE: Opt<String> =
     Opt::value("--source", "URL", Complete::Nothing, utf8, "annotation: where its source is");
-static REVISION: Opt<String> = Opt::value(
-    "--revision",
-    "REV",
-    Complete::Nothing,
-    utf8,
-    "annotation: which revision of the source it is made of",
-);
+static REVISION: Opt<String> =
+    Opt::value("--revision", "REV", Complete::Nothing, utf8, "annotation: revision of the source");
 
 pub(super) static OCI: Command<Parsed> = Command {
     name: "oci",
@@ -90,7 +85,7 @@ pub(super) static OCI: Command<Parsed> = Command {
         ),
         (
             "joblet-publish oci python-3.11 --records dist/records --out layout",
-            "of what was built here; skopeo copy --all oci:layout docker://…",
+            "from a local build; skopeo copy --all oci:layout docker://…",
         ),
     ],
     status: Status::OfProgram,

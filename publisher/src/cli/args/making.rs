@@ -12,67 +12,67 @@ use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
-/// Which runtimes are meant.
+/// A selection of runtimes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Selection {
     /// Every directory with a manifest.
     All,
-    /// These.
+    /// These runtimes.
     Names(Vec<RuntimeName>),
 }
 
 /// `lock`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lock {
-    /// Which runtimes.
+    /// The runtimes.
     pub selection: Selection,
-    /// Where runtimes lie.
+    /// The directory of sources.
     pub sources: PathBuf,
-    /// Resolve these alone and keep the others as locked; empty: all of the manifest.
+    /// Resolve only these architectures and keep the others as locked; all of the manifest if empty.
     pub arches: Vec<Arch>,
-    /// Where Debian packages are.
+    /// Address of the Debian mirror.
     pub mirror: Option<String>,
-    /// Where fetched inputs are kept, if not in the user's cache.
+    /// Directory of the cache; default the user's.
     pub cache: Option<PathBuf>,
 }
 
 /// `build`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Build {
-    /// Which runtimes.
+    /// The runtimes.
     pub selection: Selection,
-    /// Where runtimes lie.
+    /// The directory of sources.
     pub sources: PathBuf,
-    /// Build these alone; empty: all of the manifest.
+    /// Build only these architectures; all of the manifest if empty.
     pub arches: Vec<Arch>,
-    /// Where archives and records go.
+    /// Output directory of archives and records.
     pub out: PathBuf,
-    /// Records of what was published, whose times are kept.
+    /// Directory of published records, whose times are kept.
     pub records: PathBuf,
-    /// Address of the archives' directory for `download_url`; none: relative to the registry.
+    /// Address of the archives' directory for `download_url`; default relative to the registry.
     pub base_url: Option<String>,
-    /// Larger archives are cut into parts of at most so many bytes.
+    /// Maximum size of a part; larger archives are split. In bytes.
     pub part_size: u64,
-    /// Whether zstd frames are made, too.
+    /// Whether to generate zstd frames too.
     pub zstd: bool,
-    /// How trees are made.
+    /// Options for building trees.
     pub making: Making,
     /// Report as JSON.
     pub json: bool,
-    /// Refuse what a release must not leave open.
+    /// Refuse maintainer scripts without an answer in the manifest.
     pub release: bool,
 }
 
-/// How a tree is made of its inputs: what `build` and `verify` share.
+/// Options for building a tree, shared by `build` and `verify`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Making {
-    /// Where fetched inputs are kept, if not in the user's cache.
+    /// Directory of the cache; default the user's.
     pub cache: Option<PathBuf>,
-    /// Threads; none: as many as there are processors.
+    /// Number of threads; default the number of processors.
     pub jobs: Option<NonZero<usize>>,
     /// Fetch nothing.
     pub offline: bool,
-    /// Where Debian packages are.
+    /// Address of the Debian mirror.
     pub mirror: Option<String>,
     /// The `joblet-exec` that compiles Python modules.
     pub joblet_exec: Option<PathBuf>,
@@ -81,13 +81,13 @@ pub(crate) struct Making {
 /// `check`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Check {
-    /// Which runtimes.
+    /// The runtimes.
     pub selection: Selection,
-    /// Where runtimes lie.
+    /// The directory of sources.
     pub sources: PathBuf,
-    /// Check these, or fail; empty: all that were built and can be run here.
+    /// Check these architectures, or fail; if empty, all that were built and can run on this host.
     pub arches: Vec<Arch>,
-    /// Where `build` wrote.
+    /// The output directory of `build`.
     pub out: PathBuf,
     /// The `joblet-exec` to use.
     pub joblet_exec: Option<PathBuf>,
@@ -100,11 +100,11 @@ pub(crate) struct Check {
 pub(crate) struct New {
     /// The runtime.
     pub name: RuntimeName,
-    /// Where runtimes lie.
+    /// The directory of sources.
     pub sources: PathBuf,
-    /// What a project has, out of which it is written.
+    /// The project's requirements or lock to import.
     pub from: Option<PathBuf>,
-    /// The image that it is made of.
+    /// The image to import.
     pub image: Option<PathBuf>,
 }
 
@@ -123,16 +123,16 @@ pub(super) static NEW: Command<Parsed> = Command {
     name: "new",
     also: &[],
     operands: Operands::new("NAME", Complete::Nothing),
-    help: "write a first runtimes-src/NAME/manifest.yaml",
-    about: "Nothing is written over.",
+    help: "write a new runtimes-src/NAME/manifest.yaml",
+    about: "Existing files are not overwritten.",
     options: &[&SOURCES.row, &FROM.row, &FROM_IMAGE.row],
     examples: &[
         ("joblet-publish new tools-1", "runtimes-src/tools-1/manifest.yaml"),
         (
             "joblet-publish new my-app --from ../app/uv.lock",
-            "a runtime for a project, as it is locked",
+            "a runtime for a project, with the versions of its lock",
         ),
-        ("joblet-publish new tool-1 --from-image images:tool", "a runtime that is an image"),
+        ("joblet-publish new tool-1 --from-image images:tool", "a runtime from an image"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -159,7 +159,7 @@ pub(super) static LOCK: Command<Parsed> = Command {
     options: &[&ALL.row, &SOURCES.row, &ARCH.row, &CACHE.row, &MIRROR.row],
     examples: &[
         ("joblet-publish lock python-3.11", "runtimes-src/python-3.11/versions.lock"),
-        ("joblet-publish lock python-3.11 --arch arm64", "the other architecture stays as it is"),
+        ("joblet-publish lock python-3.11 --arch arm64", "the other architecture is kept"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -178,30 +178,30 @@ static BASE_URL: Opt<String> = Opt::value(
     "URL",
     Complete::Nothing,
     base_url,
-    "where the archives will be published, instead of beside registry.json",
+    "address at which the archives will be published, instead of beside registry.json",
 );
 static PART_SIZE: Opt<u64> = Opt::value(
     "--part-size",
     "BYTES",
     Complete::Nothing,
     part_size,
-    "cut larger archives into parts",
+    "split larger archives into parts",
 )
 .or("2147483647");
 
 static RELEASE: Opt<()> =
-    Opt::switch("--release", "refuse maintainer scripts that the manifest has no answer to");
+    Opt::switch("--release", "refuse maintainer scripts without an answer in the manifest");
 static ZSTD: Opt<()> = Opt::switch(
     "--zstd",
-    "also make OUT/NAME-VERSION-ARCH.tar.zst, which is smaller; about 2.5 MB/s a processor",
+    "also write OUT/NAME-VERSION-ARCH.tar.zst, which is smaller; about 2.5 MB/s per processor",
 );
 
 pub(super) static BUILD: Command<Parsed> = Command {
     name: "build",
     also: &[],
     operands: Operands::new("NAME…|--all", NAMES),
-    help: "make OUT/NAME-VERSION-ARCH.tar.gz, its index and OUT/records/NAME/VERSION.json",
-    about: "The bytes depend on the manifest and its lock alone. What is unchanged is not built again.",
+    help: "build OUT/NAME-VERSION-ARCH.tar.gz, its index and OUT/records/NAME/VERSION.json",
+    about: "The bytes depend only on the manifest and its lock. Unchanged archives are not built again.",
     options: &[
         &ALL.row,
         &SOURCES.row,
@@ -221,7 +221,7 @@ pub(super) static BUILD: Command<Parsed> = Command {
     ],
     examples: &[
         ("joblet-publish build python-3.11 --arch amd64", "one archive, in dist"),
-        ("joblet-publish build --all --offline", "all, of inputs that were fetched before"),
+        ("joblet-publish build --all --offline", "all runtimes, from cached inputs"),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -262,7 +262,7 @@ pub(super) static CHECK: Command<Parsed> = Command {
         &JOBLET_EXEC.row,
         &RECORD_READS.row,
     ],
-    examples: &[("joblet-publish check python-3.11", "what build has written to dist")],
+    examples: &[("joblet-publish check python-3.11", "the output of build in dist")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
         Ok(Parsed::Check(Check {

@@ -1,4 +1,4 @@
-//! The command line: argv → [`Command`]. Reads no environment, file or clock.
+//! Parser of the command line: argv → [`Command`]. Reads no environment variable, file or clock.
 //!
 //! In: the arguments after the program's name. Out: a [`Command`], or [`Error::Usage`]. Each file has the rows
 //! of some commands and the functions that read them.
@@ -25,58 +25,58 @@ use joblet_cli::Parsed;
 use std::{ffi::OsString, path::PathBuf};
 use table::PROGRAM;
 
-/// What was asked for.
+/// A command with its operands and options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Print a text: help, version, the manual page, completions.
     Print(String),
     /// Resolve inputs and write `versions.lock`.
     Lock(Lock),
-    /// Say what is newer than what is locked.
+    /// Report newer versions of locked inputs.
     Outdated(Outdated),
-    /// Lock what is newer, as the next version.
+    /// Lock newer inputs, as the next version.
     Bump(Bump),
-    /// Make archives and records.
+    /// Build archives and records.
     Build(Build),
     /// Run a runtime's check commands.
     Check(Check),
     /// Write `registry.json` from the records.
     Index(Index),
-    /// Write the records of a registry.
+    /// Generate the records of an existing registry.
     Adopt(Adopt),
     /// Write the site from the records.
     Site(Site),
-    /// Show a directory on loopback.
+    /// Serve a directory on loopback.
     Serve {
         /// The directory.
         root: PathBuf,
-        /// Where to listen; 0: at a port that is free.
+        /// Port to listen on; 0 for any free port.
         port: u16,
     },
     /// Sign a registry.
     Sign(Sign),
-    /// Make a pair of keys.
+    /// Generate a key pair.
     Keygen(Keygen),
-    /// Say what a tag releases.
+    /// Plan the release of a tag.
     Plan(Plan),
-    /// Publish what was built.
+    /// Publish the builds of a tag.
     Release(Release),
-    /// Record what is published.
+    /// Record published releases.
     Reconcile(Reconcile),
-    /// Build what was published once more, and compare.
+    /// Rebuild a published version, and compare.
     Verify(Verify),
-    /// Say what differs between two versions.
+    /// Compare the packages of two versions.
     Diff(Diff),
-    /// Write a version as an image.
+    /// Convert a version to an image.
     Oci(Oci),
-    /// Write a first manifest.
+    /// Write a new manifest.
     New(New),
 }
 
 /// Parses the arguments after the program's name.
 ///
 /// # Errors
-/// [`Error::Usage`], with the nearest known command or option where one is near.
+/// [`Error::Usage`], with the most similar command or option.
 pub(crate) fn parse(args: Vec<OsString>) -> Result<Command, Error> {
     match PROGRAM.parse(args)? {
         Parsed::Text(text) => Ok(Command::Print(text)),

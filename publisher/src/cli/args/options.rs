@@ -7,9 +7,9 @@ use std::ffi::OsStr;
 use std::num::NonZero;
 use std::path::PathBuf;
 
-/// The runtimes that there are sources of.
+/// Completion of runtimes with sources.
 pub(super) const NAMES: Complete = Complete::Directory("runtimes-src");
-/// The runtimes that there are records of.
+/// Completion of runtimes with records.
 pub(super) const RECORDED: Complete = Complete::Directory("registry-site/records");
 
 pub(super) static ALL: Opt<()> = Opt::switch("--all", "every runtime below the sources directory");
@@ -29,14 +29,14 @@ pub(super) static JOBS: Opt<NonZero<usize>> = Opt::value(
     "N",
     Complete::Nothing,
     positive,
-    "threads, instead of as many as there are processors",
+    "number of threads; default: the number of processors",
 );
 pub(super) static MIRROR: Opt<String> = Opt::value(
     "--mirror",
     "URL",
     Complete::Nothing,
     utf8,
-    "where debian/ and debian-security/ lie, instead of where the host's apt looks",
+    "base address of debian/ and debian-security/; default: that of the host's apt",
 );
 pub(super) static JOBLET_EXEC: Opt<PathBuf> =
     Opt::path("--joblet-exec", "FILE", "the joblet-exec to use").about(
@@ -63,7 +63,7 @@ pub(super) static PASSWORD_FILE: Opt<PathBuf> =
     Opt::path("--password-file", "FILE", "the key's password")
         .about("Without it: $JOBLET_PUBLISH_SIGN_PASSWORD, or else the terminal is asked.");
 
-/// `--key` and `--password-file`: what signs a registry.
+/// `--key` and `--password-file`: the key that signs a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Signing {
     /// The secret key.
@@ -76,12 +76,12 @@ pub(super) fn signing(call: &mut Call) -> Result<Signing, Usage> {
     Ok(Signing { key: call.value(&KEY)?, password_file: call.value(&PASSWORD_FILE)? })
 }
 
-/// `--arch`, and which architectures are meant without it.
+/// The option `--arch`, with a text for its default.
 pub(super) const fn arch(help: &'static str) -> Opt<Vec<Arch>> {
     Opt::choice("--arch", "amd64|arm64|all", arches, help).or("all")
 }
 
-/// None is all that there are.
+/// The architectures of `--arch`; empty for all.
 fn arches(word: &OsStr) -> Result<Vec<Arch>, String> {
     let one = || word.to_str().and_then(|word| word.parse().ok());
     match one() {

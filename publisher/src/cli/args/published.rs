@@ -1,4 +1,4 @@
-//! `verify` and `diff`, which look at what was published.
+//! `verify` and `diff`, which inspect published versions.
 
 use super::options::{CACHE, JOBLET_EXEC, JOBS, JSON, MIRROR, OFFLINE, RECORDED, RECORDS, arch};
 use super::{Command as Parsed, Making, making};
@@ -9,28 +9,28 @@ use std::path::PathBuf;
 /// `verify`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verify {
-    /// What is built once more; the latest version where none is named.
+    /// The version to rebuild; the latest if none is given.
     pub specs: Vec<Spec>,
-    /// These alone; empty: all that were published.
+    /// Only these architectures; all that were published if empty.
     pub arches: Vec<Arch>,
-    /// Where the records lie.
+    /// The directory of records.
     pub records: PathBuf,
-    /// The registry to compare with: its address, or a directory. None: the record.
+    /// The registry to compare with, an address or a directory; default the record.
     pub against: Option<String>,
-    /// How trees are made.
+    /// Options for building trees.
     pub making: Making,
 }
 
 /// `diff`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Diff {
-    /// The older one, or any.
+    /// The first version.
     pub before: Spec,
-    /// What it is compared with.
+    /// The second version.
     pub after: Spec,
-    /// These alone; empty: all that both have.
+    /// Only these architectures; all of both versions if empty.
     pub arches: Vec<Arch>,
-    /// Where the records lie.
+    /// The directory of records.
     pub records: PathBuf,
     /// Report as JSON.
     pub json: bool,
@@ -49,7 +49,7 @@ pub(super) static VERIFY: Command<Parsed> = Command {
     name: "verify",
     also: &[],
     operands: Operands::new("NAME[@VERSION]…", RECORDED),
-    help: "build a published version once more and compare every entry",
+    help: "rebuild a published version and compare every entry",
     about: "",
     options: &[
         &AGAINST.row,
@@ -63,7 +63,10 @@ pub(super) static VERIFY: Command<Parsed> = Command {
     ],
     examples: &[
         ("joblet-publish verify python-3.11@1.0.0", "by its record"),
-        ("joblet-publish verify python-3.11 --against dist", "the latest, by what lies in dist"),
+        (
+            "joblet-publish verify python-3.11 --against dist",
+            "the latest, with the registry in dist",
+        ),
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -87,7 +90,7 @@ pub(super) static DIFF: Command<Parsed> = Command {
     name: "diff",
     also: &[],
     operands: Operands::new("A[@VERSION] B[@VERSION]", RECORDED),
-    help: "say which packages were added, removed and changed, and what they weigh",
+    help: "list packages that were added, removed and changed, with their sizes",
     about: "",
     options: &[&COMMON.row, &RECORDS.row, &JSON.row],
     examples: &[("joblet-publish diff node-20@1.0.0 node-20@1.1.0", "two versions of one runtime")],

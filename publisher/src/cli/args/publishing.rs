@@ -1,4 +1,4 @@
-//! `index`, `site`, `serve`, `sign` and `keygen`, which make and show a registry.
+//! `index`, `site`, `serve`, `sign` and `keygen`, which generate and serve a registry.
 
 use super::Command as Parsed;
 use super::options::{KEY, PASSWORD_FILE, RECORDS, Signing, signing};
@@ -10,11 +10,11 @@ use std::path::PathBuf;
 /// `index`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Index {
-    /// Where the records lie.
+    /// The directory of records.
     pub records: PathBuf,
     /// The `registry.json` to write.
     pub out: PathBuf,
-    /// What signs it, where it is signed.
+    /// Its key, if it is signed.
     pub signing: Signing,
 }
 
@@ -23,24 +23,24 @@ pub(crate) struct Index {
 pub(crate) struct Adopt {
     /// An existing `registry.json`.
     pub registry: PathBuf,
-    /// Where the records go.
+    /// Output directory of records.
     pub records: PathBuf,
 }
 
 /// `site`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Site {
-    /// Where the records lie.
+    /// The directory of records.
     pub records: PathBuf,
-    /// Where the templates and assets lie.
+    /// Directory of templates and assets.
     pub source: PathBuf,
-    /// The directory to write.
+    /// Output directory.
     pub out: PathBuf,
-    /// What programs call the registry; found out where it is not given.
+    /// Name of the registry in commands; default derived from the archives' addresses.
     pub registry: Option<String>,
-    /// What the last refresh found, if that file is there.
+    /// `freshness.json`, used if it exists.
     pub freshness: PathBuf,
-    /// What signs `registry.json`, where it is signed.
+    /// Key of `registry.json`, if it is signed.
     pub signing: Signing,
 }
 
@@ -49,9 +49,9 @@ pub(crate) struct Site {
 pub(crate) struct Sign {
     /// The `registry.json` to sign.
     pub registry: PathBuf,
-    /// What signs it.
+    /// The key.
     pub signing: Signing,
-    /// After how many days the signature is no longer trusted.
+    /// Validity of the signature, in days.
     pub expires: Option<NonZero<u32>>,
     /// Keep the signatures by other keys.
     pub add: bool,
@@ -60,20 +60,20 @@ pub(crate) struct Sign {
 /// `keygen`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Keygen {
-    /// Where the secret key goes.
+    /// Output file of the secret key.
     pub key: PathBuf,
     /// Its password.
     pub password_file: Option<PathBuf>,
     /// Leave it unencrypted.
     pub no_password: bool,
-    /// Write it into a git work tree all the same.
+    /// Allow a git work tree.
     pub in_work_tree: bool,
 }
 
 static FRESHNESS: Opt<PathBuf> = Opt::path(
     "--freshness",
     "FILE",
-    "what the last refresh found, as outdated --save writes it; copied beside the registry",
+    "freshness.json as written by outdated --save; copied beside the registry",
 )
 .or("freshness.json");
 static REGISTRY_FILE: Opt<PathBuf> =
@@ -88,7 +88,7 @@ pub(super) static INDEX: Command<Parsed> = Command {
     options: &[&RECORDS.row, &REGISTRY_FILE.row, &KEY.row, &PASSWORD_FILE.row],
     examples: &[(
         "joblet-publish index --records dist/records --out dist/registry.json",
-        "a registry of what was built here",
+        "a registry of local builds",
     )],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -102,12 +102,12 @@ pub(super) static ADOPT: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("[FILE]", Complete::Files),
     help: "write the records of the versions in an existing registry.json",
-    about: "FILE is registry.json unless it is given. Records that are there stay. Afterwards index makes the \
+    about: "The default of FILE is registry.json. Existing records are kept. Afterwards index makes the \
             same registry of them, and new versions join it.",
     options: &[&RECORDS.row],
     examples: &[(
         "joblet-publish adopt && joblet-publish index",
-        "a registry that other tools wrote",
+        "a registry written by other tools",
     )],
     status: Status::OfProgram,
     action: Action::Call(|call| {
@@ -124,10 +124,10 @@ static ADDRESS: Opt<String> = Opt::value(
     "ADDRESS",
     Complete::Nothing,
     address,
-    "where this registry will be, for the commands that the pages show",
+    "address of this registry, for commands on the pages",
 );
 
-/// The address goes into commands that people copy: nothing that a shell would take for more.
+/// Parses an address for commands on pages, without characters special to a shell.
 fn address(word: &OsStr) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/:@%+".contains(c);
     match utf8(word)? {
@@ -156,7 +156,7 @@ pub(super) static SITE: Command<Parsed> = Command {
         &KEY.row,
         &PASSWORD_FILE.row,
     ],
-    examples: &[("joblet-publish site", "dist/site, of what is published")],
+    examples: &[("joblet-publish site", "the published versions, in dist/site")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
         Ok(Parsed::Site(Site {
@@ -170,21 +170,16 @@ pub(super) static SITE: Command<Parsed> = Command {
     }),
 };
 
-static PORT: Opt<u16> = Opt::value(
-    "--port",
-    "N",
-    Complete::Nothing,
-    port,
-    "where to listen; 0: at a port that is free",
-)
-.or("8000");
+static PORT: Opt<u16> =
+    Opt::value("--port", "N", Complete::Nothing, port, "port to listen on; 0: any free port")
+        .or("8000");
 
 pub(super) static SERVE: Command<Parsed> = Command {
     name: "serve",
     also: &[],
     operands: Operands::new("[DIR]", Complete::Files),
-    help: "show a site and its registry on loopback",
-    about: "DIR is dist/site unless it is given.",
+    help: "serve a site and its registry on loopback",
+    about: "The default of DIR is dist/site.",
     options: &[&PORT.row],
     examples: &[("joblet-publish serve dist/site --port 0", "its address is printed")],
     status: Status::OfProgram,
@@ -204,7 +199,7 @@ static EXPIRES: Opt<NonZero<u32>> = Opt::value(
     "DAYS",
     Complete::Nothing,
     positive,
-    "days until the signature expires; without it, it does not",
+    "validity of the signature in days; default: unlimited",
 );
 static ADD: Opt<()> = Opt::switch("--add", "keep the signatures by other keys");
 
@@ -213,7 +208,7 @@ pub(super) static SIGN: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("[FILE]", Complete::Files),
     help: "write FILE.minisig, the signature of a registry",
-    about: "FILE is registry.json unless it is given, or the freshness.json beside it. Of a large registry the \
+    about: "The default of FILE is registry.json; freshness.json is signed the same way. For a large registry the \
             list of its shards is signed, too.",
     options: &[&KEY.row, &PASSWORD_FILE.row, &EXPIRES.row, &ADD.row],
     examples: &[(
@@ -234,14 +229,14 @@ pub(super) static SIGN: Command<Parsed> = Command {
 
 static NO_PASSWORD: Opt<()> = Opt::switch("--no-password", "leave the secret key unencrypted");
 static IN_WORK_TREE: Opt<()> =
-    Opt::switch("--in-work-tree", "write the key even where git could commit it");
+    Opt::switch("--in-work-tree", "write the key even in a git work tree");
 
 pub(super) static KEYGEN: Command<Parsed> = Command {
     name: "keygen",
     also: &[],
     operands: Operands::new("FILE", Complete::Files),
     help: "write a new secret key to FILE and its public key to FILE.pub",
-    about: "Nothing is written over. A git work tree is no place for a secret key, and is refused.",
+    about: "Existing files are not overwritten. A git work tree is refused, since the secret key could be committed.",
     options: &[&PASSWORD_FILE.row, &NO_PASSWORD.row, &IN_WORK_TREE.row],
     examples: &[("joblet-publish keygen ../company.key", "../company.key and ../company.key.pub")],
     status: Status::OfProgram,

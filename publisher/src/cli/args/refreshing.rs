@@ -10,19 +10,19 @@ use std::path::PathBuf;
 /// `outdated`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outdated {
-    /// Which runtimes; empty: all.
+    /// The runtimes; all if empty.
     pub names: Vec<RuntimeName>,
-    /// Where runtimes lie.
+    /// The directory of sources.
     pub sources: PathBuf,
-    /// Where the records lie, if published versions are looked at instead.
+    /// The directory of records, to report on published versions instead.
     pub published: Option<PathBuf>,
-    /// Where to write what was found of published versions.
+    /// Output file of `freshness.json`, for published versions.
     pub save: Option<PathBuf>,
     /// Whether only security fixes count for the exit status.
     pub security: bool,
-    /// Where Debian packages are.
+    /// Address of the Debian mirror.
     pub mirror: Option<String>,
-    /// Where fetched inputs are kept, if not in the user's cache.
+    /// Directory of the cache; default the user's.
     pub cache: Option<PathBuf>,
     /// Report as JSON.
     pub json: bool,
@@ -31,33 +31,30 @@ pub(crate) struct Outdated {
 /// `bump`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Bump {
-    /// Which runtimes.
+    /// The runtimes.
     pub selection: Selection,
-    /// Where runtimes lie.
+    /// The directory of sources.
     pub sources: PathBuf,
-    /// Where Debian packages are.
+    /// Address of the Debian mirror.
     pub mirror: Option<String>,
-    /// Where fetched inputs are kept, if not in the user's cache.
+    /// Directory of the cache; default the user's.
     pub cache: Option<PathBuf>,
 }
 
 static PUBLISHED: Opt<()> =
-    Opt::switch("--published", "look at the published versions instead of runtimes-src");
-static SAVE: Opt<PathBuf> = Opt::path(
-    "--save",
-    "FILE",
-    "write what was found of published versions, as freshness.json has it",
-);
+    Opt::switch("--published", "report on published versions instead of runtimes-src");
+static SAVE: Opt<PathBuf> =
+    Opt::path("--save", "FILE", "write the report on published versions as freshness.json");
 static SECURITY: Opt<()> = Opt::switch(
     "--security",
-    "end with status 1 for security fixes alone, not for all that is newer",
+    "exit with status 1 for security fixes only, not for every newer version",
 );
 
 pub(super) static OUTDATED: Command<Parsed> = Command {
     name: "outdated",
     also: &[],
     operands: Operands::new("[NAME…]", NAMES),
-    help: "say which locked packages have newer versions, and what those fix",
+    help: "list locked packages with newer versions, and the vulnerabilities that these fix",
     about: "Everything is resolved again, as lock does, and nothing is written. Of Debian packages that are newer, \
             the changelog says what is new: urgency and the numbers of vulnerabilities. The status is 1 if \
             anything is newer, 0 if nothing is.",
@@ -72,11 +69,11 @@ pub(super) static OUTDATED: Command<Parsed> = Command {
         &JSON.row,
     ],
     examples: &[
-        ("joblet-publish outdated python-3.11", "what lock would bring today"),
+        ("joblet-publish outdated python-3.11", "the inputs that lock would resolve to today"),
         ("joblet-publish outdated --security", "status 1 if any runtime lacks a security fix"),
         (
             "joblet-publish outdated --published --save freshness.json",
-            "of every published version, for the site and for joblet-exec",
+            "on every published version, for the site and joblet-exec",
         ),
     ],
     status: Status::OfProgram,
@@ -103,7 +100,7 @@ pub(super) static BUMP: Command<Parsed> = Command {
     name: "bump",
     also: &[],
     operands: Operands::new("NAME…|--all", NAMES),
-    help: "make the next version of what is outdated: raise PATCH, lock, write CHANGELOG.md",
+    help: "make the next version of outdated runtimes: raise PATCH, lock, write CHANGELOG.md",
     about: "A runtime of which nothing is newer stays as it is. In runtimes-src/NAME, one line of the manifest is \
             changed, the lock is written anew, and CHANGELOG.md says which packages changed and what that fixes.",
     options: &[&ALL.row, &SOURCES.row, &CACHE.row, &MIRROR.row],

@@ -9,45 +9,45 @@ use std::path::PathBuf;
 /// `plan`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// What is to be released.
+    /// The tag.
     pub tag: Tag,
-    /// Where runtimes lie.
+    /// The directory of sources.
     pub sources: PathBuf,
-    /// Where the records lie, from the top of the repository.
+    /// The directory of records, relative to the top of the repository.
     pub records: PathBuf,
     /// The branch that releases come from.
     pub branch: String,
-    /// Where it will be released, to look at what is there already.
+    /// The release host, to check for existing releases.
     pub host: Option<String>,
-    /// What will sign `registry.json`.
+    /// The key that will sign `registry.json`.
     pub signing: Signing,
 }
 
 /// `release`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Release {
-    /// What is released.
+    /// The tag.
     pub tag: Tag,
-    /// Where to.
+    /// The release host.
     pub host: String,
-    /// Where `build` wrote, on one machine or more.
+    /// Output directories of `build`, of one or more machines.
     pub outs: Vec<PathBuf>,
 }
 
 /// `reconcile`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reconcile {
-    /// This release alone.
+    /// Only this release.
     pub tag: Option<Tag>,
-    /// Where releases are.
+    /// The release host.
     pub host: String,
     /// The repository of the registry.
     pub repository: String,
     /// Its branch.
     pub branch: String,
-    /// Where the records lie in it.
+    /// The directory of records in it.
     pub records: PathBuf,
-    /// What signs `registry.json`.
+    /// The key of `registry.json`.
     pub signing: Signing,
 }
 
@@ -59,7 +59,7 @@ pub(super) static PLAN: Command<Parsed> = Command {
     name: "plan",
     also: &[],
     operands: Operands::new("--tag=TAG", Complete::Nothing),
-    help: "say what a tag releases, checked, as JSON",
+    help: "plan and check the release of a tag; prints JSON",
     about: "It runs in a git checkout of the tag. What release and reconcile would refuse when everything \
             is built is refused here: with --host also what is released already, and a key that does not \
             sign.",
@@ -90,8 +90,8 @@ pub(super) static RELEASE: Command<Parsed> = Command {
     name: "release",
     also: &[],
     operands: Operands::new("--tag=TAG --host=HOST", Complete::Nothing),
-    help: "publish what was built: draft, upload, download, compare, publish",
-    about: "--out may be given more than once, for what was built on several machines.",
+    help: "publish the builds of a tag: draft, upload, download, compare, publish",
+    about: "--out may be repeated, for builds of several machines.",
     options: &[&TAG.row, &HOST.row, &OUT.row],
     examples: &[(
         "joblet-publish release --tag python-3.11@1.4.0 --host github:owner/repo",
@@ -116,7 +116,7 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
     name: "reconcile",
     also: &[],
     operands: Operands::new("--host=HOST --repository=URL", Complete::Nothing),
-    help: "record what is published and push registry.json, of one tag or of all",
+    help: "record published releases, of one tag or all, and push registry.json",
     about: "It can be run again at any time: what is recorded already is left alone. Where registry.json is \
             signed, it is signed again when it changes or its signature does not fit; without the key, \
             that is refused.",
@@ -131,7 +131,7 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
     ],
     examples: &[(
         "joblet-publish reconcile --host github:owner/repo --repository https://github.com/owner/repo",
-        "all that is published there",
+        "all releases there",
     )],
     status: Status::OfProgram,
     action: Action::Call(|call| {

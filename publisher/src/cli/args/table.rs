@@ -1,10 +1,10 @@
-//! The command line of `joblet-publish`: everything that parsing, help, the manual page and completions follow from.
+//! The command line of `joblet-publish`, from which parsing, help, the manual page and completions are derived.
 
 use super::{Command, images, making, published, publishing, refreshing, releasing};
 use crate::env;
 use joblet_cli::{Class, Program};
 
-/// The rows of the commands and of their options are beside the code that reads them.
+/// The program. Rows of commands and options are beside the code that reads them.
 pub(super) static PROGRAM: Program<Command> = Program {
     name: "joblet-publish",
     version: env!("CARGO_PKG_VERSION"),
@@ -39,10 +39,10 @@ pub(super) static PROGRAM: Program<Command> = Program {
     ],
     habits: &[],
     examples: &[
-        ("joblet-publish new tools-1", "a first runtimes-src/tools-1/manifest.yaml, to be edited"),
-        ("joblet-publish lock tools-1", "which files it is made of: commit the lock"),
+        ("joblet-publish new tools-1", "a new runtimes-src/tools-1/manifest.yaml, to be edited"),
+        ("joblet-publish lock tools-1", "the lock of its inputs, to be committed"),
         ("joblet-publish build tools-1", "its archives and records, in dist"),
-        ("joblet-publish check tools-1", "whether it works"),
+        ("joblet-publish check tools-1", "tests of the packed runtime"),
     ],
     files: &env::FILES,
     environment: &env::VARIABLES,

@@ -1,4 +1,4 @@
-//! The command line, as typed.
+//! Tests of the command line's parser.
 
 use super::*;
 use crate::error::Class;
