@@ -80,7 +80,7 @@ fn build_source(
     for arch in arches(source, &options.arches)? {
         jobs.push((arch, locked(source, &lock, arch, &options.sources)?));
     }
-    let kept = provenance::keep(&options.sources, source)?;
+    let kept = provenance::collect(&options.sources, source)?;
     let (mut archives, mut files) = (BTreeMap::new(), kept.clone());
     // The archive does not depend on what is read of it.
     let mut determining = kept;

@@ -50,7 +50,7 @@ fn raise(
     let manifest = paths::read_below(sources, &place)?.unwrap_or_default();
     let manifest = edit::with_version(&String::from_utf8_lossy(&manifest), &next);
     let manifest = manifest.map_err(refused)?;
-    let mut inputs = resolver.now(source, lock)?;
+    let mut inputs = resolver.resolve_current(source, lock)?;
     for (arch, inputs) in &mut inputs {
         // Archives of `urls` are what they were.
         let archives = lock.inputs_for(*arch).unwrap_or_default();

@@ -64,7 +64,7 @@ fn resolve(
         if let Some(said) = found.config.config.as_ref().and_then(Settings::not_carried_over) {
             (store.note)(&format!("lock {}: {arch}: not of a runtime: {said}", source.name));
         }
-        inputs.extend(found.keep(store.cache)?);
+        inputs.extend(found.add_to_cache(store.cache)?);
     }
     for url in &source.urls {
         if let Some(address) = url.address(arch) {

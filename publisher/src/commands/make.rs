@@ -292,7 +292,7 @@ fn image(
         |(path, node): (&str, &Node)| (!matches!(node, Node::Dir)).then(|| path.to_owned());
     let leaves: Vec<_> = tree.iter().filter_map(leaves).collect();
     for path in leaves {
-        tree.own(path, Arc::clone(&owner));
+        tree.set_owner(path, Arc::clone(&owner));
     }
     let Some((_, config)) = of(Kind::Image).next() else {
         let reason = "has no image for this architecture; lock it again";

@@ -48,7 +48,7 @@ fn of_image(
             image => image?,
         };
         note(&format!("new {name}: {arch}: looking at the layers"));
-        let inputs = image.keep(spool.path())?;
+        let inputs = image.add_to_cache(spool.path())?;
         let file = |input| crate::inputs::cache::path(spool.path(), input);
         let layers = inputs.iter().filter(|input| input.kind == Kind::Layer);
         let layers: Vec<_> =

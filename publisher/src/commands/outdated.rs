@@ -176,10 +176,10 @@ impl<'n> Resolver<'n> {
 
     /// The updates of `lock`, which was made from `source`.
     pub(super) fn report(&mut self, source: &Source, lock: &Lock) -> Result<Report, Error> {
-        let now = self.now(source, lock)?;
+        let now = self.resolve_current(source, lock)?;
         let mut updates = updates::between(&lock.inputs, &now);
         for update in &mut updates {
-            let news = self.news(update, &now)?;
+            let news = self.read_changelog(update, &now)?;
             update.explain(news);
         }
         Ok(Report {
@@ -192,7 +192,7 @@ impl<'n> Resolver<'n> {
     }
 
     /// The current packages of `source`, for the architectures of `lock`.
-    pub(super) fn now(
+    pub(super) fn resolve_current(
         &mut self,
         source: &Source,
         lock: &Lock,
@@ -212,7 +212,7 @@ impl<'n> Resolver<'n> {
     }
 
     /// The changelog entries of a Debian package since the locked version.
-    fn news(
+    fn read_changelog(
         &mut self,
         update: &Update,
         now: &BTreeMap<Arch, Vec<Input>>,

@@ -90,7 +90,7 @@ pub(crate) fn image(
         annotations.insert(format!("{OURS}index"), index.checksum.to_string());
     }
     let config = config(about, arch, &layers, &annotations);
-    let config = descriptor(layout.json(&config)?, media::CONFIG);
+    let config = descriptor(layout.add_json(&config)?, media::CONFIG);
     let kind = match compression {
         Compression::Gzip => media::LAYER_GZIP,
         Compression::Zstd => media::LAYER_ZSTD,
@@ -98,7 +98,7 @@ pub(crate) fn image(
     let mut listed = Vec::new();
     for (blob, file) in layers.blobs {
         let Blob { digest, size, .. } = blob;
-        layout.file(digest, file)?;
+        layout.add_file(digest, file)?;
         listed.push(descriptor((digest, size), kind));
     }
     let manifest = Document {
@@ -107,7 +107,7 @@ pub(crate) fn image(
         annotations: Some(annotations),
         ..document(media::MANIFEST)
     };
-    let plain = descriptor(layout.json(&manifest)?, media::MANIFEST);
+    let plain = descriptor(layout.add_json(&manifest)?, media::MANIFEST);
     let (architecture, os, variant) = (arch.to_string(), "linux".into(), String::new());
     let platform = Platform { architecture, os, variant };
     let mut all = vec![Descriptor { platform: Some(platform), ..plain.clone() }];
@@ -122,8 +122,8 @@ pub(crate) fn image(
 /// The index lists it beside the image, for the platform unknown/unknown: so programs without support for
 /// referrers copy it too, and do not mistake it for the image.
 fn referrer(layout: &mut Layout, of: &Descriptor, sbom: Vec<u8>) -> Result<Descriptor, Error> {
-    let empty = descriptor(layout.json(&Nothing {})?, media::EMPTY);
-    let sbom = descriptor(layout.bytes(sbom), SPDX);
+    let empty = descriptor(layout.add_json(&Nothing {})?, media::EMPTY);
+    let sbom = descriptor(layout.add_bytes(sbom), SPDX);
     let manifest = Document {
         artifact_type: Some(SPDX.to_owned()),
         config: Some(empty),
@@ -135,7 +135,7 @@ fn referrer(layout: &mut Layout, of: &Descriptor, sbom: Vec<u8>) -> Result<Descr
     // Without `artifactType`: older programs would drop it, which changes the digest of the index.
     Ok(Descriptor {
         platform: Some(Platform { architecture: unknown(), os: unknown(), variant: String::new() }),
-        ..descriptor(layout.json(&manifest)?, media::MANIFEST)
+        ..descriptor(layout.add_json(&manifest)?, media::MANIFEST)
     })
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn index(
         annotations: Some(about.annotations()),
         ..document(media::INDEX)
     };
-    let mut named = descriptor(layout.json(&index)?, media::INDEX);
+    let mut named = descriptor(layout.add_json(&index)?, media::INDEX);
     let reference = format!("{}:{}", about.name, about.version);
     named.annotations.insert(REF_NAME.to_owned(), reference);
     layout

@@ -38,7 +38,7 @@ impl Layout {
     }
 
     /// Adds a blob; returns its digest and length.
-    pub(crate) fn bytes(&mut self, bytes: Vec<u8>) -> (Checksum, u64) {
+    pub(crate) fn add_bytes(&mut self, bytes: Vec<u8>) -> (Checksum, u64) {
         let (digest, size) = (Checksum::of_bytes(&bytes), bytes.len());
         self.0.insert(blob(digest), Node::Bytes(bytes));
         (digest, size as u64)
@@ -48,15 +48,15 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::File`] if it is not JSON.
-    pub(crate) fn json(&mut self, document: &impl Serialize) -> Result<(Checksum, u64), Error> {
-        Ok(self.bytes(json(document)?))
+    pub(crate) fn add_json(&mut self, document: &impl Serialize) -> Result<(Checksum, u64), Error> {
+        Ok(self.add_bytes(json(document)?))
     }
 
     /// Adds the blob in `file`, whose digest is known.
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(crate) fn file(&mut self, digest: Checksum, mut file: File) -> Result<(), Error> {
+    pub(crate) fn add_file(&mut self, digest: Checksum, mut file: File) -> Result<(), Error> {
         file.rewind().map_err(Error::file("read", "a layer"))?;
         self.0.insert(blob(digest), Node::File(file));
         Ok(())
@@ -65,7 +65,7 @@ impl Layout {
     /// Sets `index.json`.
     ///
     /// # Errors
-    /// As [`Layout::json`].
+    /// As [`Layout::add_json`].
     pub(crate) fn set_index(&mut self, index: &Document) -> Result<(), Error> {
         self.0.insert("index.json".to_owned(), Node::Bytes(json(index)?));
         Ok(())

@@ -130,7 +130,7 @@ impl Image {
     /// # Errors
     /// [`Error::Differs`] if a layer has other bytes than the image says; [`Error::Config`] if it is missing;
     /// [`Error::File`].
-    pub(crate) fn keep(&self, cache: &Path) -> Result<Vec<Input>, Error> {
+    pub(crate) fn add_to_cache(&self, cache: &Path) -> Result<Vec<Input>, Error> {
         let config = Input {
             kind: Kind::Image,
             name: self.digest.to_string(),

@@ -100,9 +100,9 @@ mod tests {
         let mut tree = Tree::default();
         let content = || b"hello".to_vec().into();
         tree.insert("usr/bin/demo", Node::File { executable: true, content: content() }).unwrap();
-        tree.own("usr/bin/demo".into(), "demo_1_amd64.deb".into());
+        tree.set_owner("usr/bin/demo".into(), "demo_1_amd64.deb".into());
         tree.insert("usr/bin/d\n", Node::Link("demo".into())).unwrap();
-        tree.own("usr/bin/d\n".into(), "other.deb".into());
+        tree.set_owner("usr/bin/d\n".into(), "other.deb".into());
         tree.insert("etc/a\\b", Node::File { executable: false, content: content() }).unwrap();
         let demo = Component {
             kind: Kind::Deb,

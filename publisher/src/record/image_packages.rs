@@ -190,7 +190,7 @@ mod tests {
         ] {
             let content = text.as_bytes().to_vec().into();
             tree.insert(path, Node::File { executable: false, content }).unwrap();
-            tree.own(path.to_owned(), IMAGE.into());
+            tree.set_owner(path.to_owned(), IMAGE.into());
         }
         let source =
             crate::source::parse("name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\n").unwrap();

@@ -26,7 +26,7 @@ pub const NAMES: [&str; 4] = [MANIFEST, LOCK, FILES, READS];
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] for names that tar cannot represent.
-pub fn keep(sources: &Path, source: &Source) -> Result<Files, Error> {
+pub fn collect(sources: &Path, source: &Source) -> Result<Files, Error> {
     let dir = sources.join(source.name.as_str());
     let mut files = Files::new();
     for name in [MANIFEST, LOCK] {
@@ -134,11 +134,11 @@ mod tests {
         fs::write(dir.path().join("d/versions.lock"), "{}").unwrap();
         fs::write(dir.path().join("d/reads.txt"), "0-64 usr/bin/x\n").unwrap();
         let source = source::parse(MANIFEST_TEXT).unwrap();
-        let kept = keep(dir.path(), &source).unwrap();
+        let kept = collect(dir.path(), &source).unwrap();
         let again = tempfile::tempdir().unwrap();
         let (same, place) = restore(&kept, again.path()).unwrap();
         assert_eq!((same, &place), (source.clone(), &again.path().join("d")));
-        assert_eq!(keep(again.path(), &source).unwrap(), kept);
+        assert_eq!(collect(again.path(), &source).unwrap(), kept);
         assert_eq!(fs::read_link(place.join("own/y")).unwrap(), Path::new("bin/x"));
     }
 

@@ -154,7 +154,7 @@ fn check_same_sources(
     record: &Record,
     place: &Context<'_>,
 ) -> Result<(), Error> {
-    let now = provenance::keep(place.sources, source)?;
+    let now = provenance::collect(place.sources, source)?;
     for name in provenance::NAMES {
         let actual = now.get(name).map(Checksum::of_bytes);
         let expected = record.files.get(name).map(|file| file.checksum);

@@ -298,7 +298,7 @@ fn add(
             Error::Archive { archive: package.label.clone(), rule: format!("{rule}{other}") }
         })?;
         if !is_dir {
-            tree.own(merged, Arc::clone(&owner));
+            tree.set_owner(merged, Arc::clone(&owner));
         }
     }
     notes.extend(overwritten_note(&package.label, &overwritten, rules));

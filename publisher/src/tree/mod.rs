@@ -140,8 +140,8 @@ impl Tree {
         }
     }
 
-    /// Says which input brought the file or link at `path`.
-    pub fn own(&mut self, path: String, owner: Arc<str>) {
+    /// Sets the input that the file or symlink at `path` is from.
+    pub fn set_owner(&mut self, path: String, owner: Arc<str>) {
         self.owners.insert(path, owner);
     }
 

@@ -4,12 +4,12 @@
 pub(super) fn fits(pattern: &str, path: &str) -> bool {
     let pattern = pattern.trim_start_matches('/').trim_end_matches('/');
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-    ends.into_iter().any(|end| whole(pattern.as_bytes(), &path.as_bytes()[..end]))
+    ends.into_iter().any(|end| matches_all(pattern.as_bytes(), &path.as_bytes()[..end]))
 }
 
-/// Whether all of `text` fits. Remembers the last `**` and the last `*`, so the time is at most the product of the
-/// lengths.
-fn whole(pattern: &[u8], text: &[u8]) -> bool {
+/// Whether the whole `text` matches. Backtracks to the last `**` and the last `*` only, so the time is at most the
+/// product of the lengths.
+fn matches_all(pattern: &[u8], text: &[u8]) -> bool {
     let mut fitting = vec![false; text.len() + 1];
     fitting[0] = true;
     let mut rest = pattern;
@@ -31,7 +31,7 @@ fn whole(pattern: &[u8], text: &[u8]) -> bool {
                 if across && rest.first() == Some(&b'/') {
                     for at in 0..=text.len() {
                         let begins = at == 0 || text[at - 1] == b'/';
-                        if next[at] && begins && whole(&rest[1..], &text[at..]) {
+                        if next[at] && begins && matches_all(&rest[1..], &text[at..]) {
                             return true;
                         }
                     }

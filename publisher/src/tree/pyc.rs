@@ -62,7 +62,7 @@ pub fn compile(
         let node = Node::File { executable: false, content };
         tree.replace(&target, node).map_err(|rule| tool(&rule))?;
         if let Some(owner) = owner {
-            tree.own(target, owner);
+            tree.set_owner(target, owner);
         }
     }
     Ok(())
@@ -111,7 +111,7 @@ fn run(
         return Err(tool("no pipe to the interpreter"));
     };
     let (received, complaint) = thread::scope(|scope| {
-        let asking = scope.spawn(move || ask(questions, modules));
+        let asking = scope.spawn(move || send_modules(questions, modules));
         let complaint = scope.spawn(move || tail::read_end(complaints));
         let received = receive(answers, modules.len(), spool_dir);
         let received = match asking.join() {
@@ -136,7 +136,7 @@ fn start(mut command: Command) -> Result<Child, Error> {
     command.spawn().map_err(|error| tool(&format!("cannot start joblet-exec: {error}")))
 }
 
-fn ask(to: impl Write, modules: &[Module]) -> io::Result<()> {
+fn send_modules(to: impl Write, modules: &[Module]) -> io::Result<()> {
     let mut to = BufWriter::new(to);
     let length =
         |length: usize| u32::try_from(length).map(u32::to_le_bytes).map_err(io::Error::other);

@@ -48,7 +48,7 @@ pub(crate) fn tree(layers: &[(String, &Path)], spool_dir: &Path) -> Result<(Tree
     for (_, path) in layers {
         packed_size += paths::open(path)?.metadata().map_err(Error::file("read", *path))?.len();
     }
-    let mut budget = Budget::of(packed_size, MAX_ENTRIES);
+    let mut budget = Budget::for_size(packed_size, MAX_ENTRIES);
     let most = budget.bytes;
     for (label, path) in layers {
         let refused = |rule: String| Error::Archive { archive: label.clone(), rule };

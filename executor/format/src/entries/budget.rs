@@ -19,7 +19,7 @@ pub struct Budget {
 
 impl Budget {
     /// Limits for an archive of `size` bytes without stated figures.
-    pub fn of(size: u64, entries: u64) -> Self {
+    pub fn for_size(size: u64, entries: u64) -> Self {
         Self { bytes: size.saturating_mul(MAX_RATIO).saturating_add(RATIO_ALLOWANCE), entries }
     }
 
@@ -44,7 +44,7 @@ mod tests {
     /// SEC-G09: one entry and one byte too many.
     #[test]
     fn a_budget_is_spent() {
-        let mut budget = Budget::of(10, MAX_ENTRIES);
+        let mut budget = Budget::for_size(10, MAX_ENTRIES);
         assert_eq!(budget.bytes, 1000 + (64 << 20));
         assert_eq!(budget.spend(&Kind::File(budget.bytes - 1)), Ok(()));
         assert_eq!(budget.spend(&Kind::File(1)), Ok(()));
@@ -53,6 +53,6 @@ mod tests {
         }
         assert!(budget.spend(&Kind::File(1)).unwrap_err().starts_with("more bytes than"));
         assert!(budget.spend(&Kind::Fifo).unwrap_err().starts_with("more entries than"));
-        assert_eq!(Budget::of(u64::MAX, 1).bytes, u64::MAX);
+        assert_eq!(Budget::for_size(u64::MAX, 1).bytes, u64::MAX);
     }
 }

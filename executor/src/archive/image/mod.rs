@@ -97,7 +97,7 @@ impl Image {
         advance: &mut dyn FnMut(u64),
     ) -> Result<(), Error> {
         let reader = Reader { files: &self.files, name: &self.name };
-        let budget = Budget::of(self.size(), MAX_ENTRIES);
+        let budget = Budget::for_size(self.size(), MAX_ENTRIES);
         let mut unpacking = Unpacking::new(&self.name, into, budget)?;
         let mut first = true;
         for layer in &self.layers {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 /// # Errors
 /// [`Error::Archive`] if the file system treats two names as equal, otherwise [`Error::File`].
 pub(super) fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
-    each(extraction, is_directory, |walk, path, ()| {
+    for_each_entry(extraction, is_directory, |walk, path, ()| {
         let (parent, name) = walk.parent(path)?;
         make_directory(parent, name).map(drop)
     })
@@ -29,7 +29,7 @@ pub(super) fn finish(
     extraction: &Extraction<'_>,
     shared: impl Iterator<Item = usize>,
 ) -> Result<(), Error> {
-    each(extraction, target, |walk, path, target| {
+    for_each_entry(extraction, target, |walk, path, target| {
         let (parent, name) = walk.parent(path)?;
         rustix::fs::symlinkat(target, parent, name)?;
         set_times(parent, name, MTIME)
@@ -40,7 +40,7 @@ pub(super) fn finish(
         let done = walk.parent(&path).and_then(|(parent, name)| set_times(parent, name, MTIME));
         done.map_err(|errno| extraction.refused(&path, errno))?;
     }
-    each(extraction, is_directory, |walk, path, ()| {
+    for_each_entry(extraction, is_directory, |walk, path, ()| {
         walk.parent(path).and_then(|(parent, name)| set_times(parent, name, MTIME))
     })
 }
@@ -54,7 +54,7 @@ fn target(body: &Body) -> Option<&str> {
 }
 
 /// Calls `step` for every entry for which `choose` returns a value, in order.
-fn each<'s, T>(
+fn for_each_entry<'s, T>(
     extraction: &'s Extraction<'_>,
     choose: impl Fn(&'s Body) -> Option<T>,
     step: impl Fn(&mut Walk, &str, T) -> Result<(), Errno>,

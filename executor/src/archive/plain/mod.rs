@@ -79,7 +79,7 @@ pub(super) fn check_rest(
 /// The registry's figures, or limits derived from the size of the archive.
 pub(crate) fn budget(artifact: &Artifact) -> Budget {
     let entries = artifact.entries.unwrap_or(MAX_UNSTATED_ENTRIES).min(MAX_ENTRIES);
-    let unsaid = Budget::of(artifact.size, entries);
+    let unsaid = Budget::for_size(artifact.size, entries);
     Budget { bytes: artifact.unpacked_size.unwrap_or(unsaid.bytes), ..unsaid }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn run_as_init(
     // A signal that arrived before the fork kills the child before its exec.
     while let Some((signal, _)) = signals.read()? {
         if signal.is_ending() {
-            end(report, signal);
+            exit_as_killed(report, signal);
         }
     }
     let main = sys::clone_alone(0, Memory::Copied, None, rest)?;
@@ -65,7 +65,7 @@ fn reap(main: Pid, report: BorrowedFd<'_>) {
             sys::exit_now(code);
         }
         if let Some(signal) = status.terminating_signal() {
-            end(report, Signal(signal));
+            exit_as_killed(report, Signal(signal));
         }
     }
 }
@@ -84,7 +84,7 @@ pub(super) fn go_on(pid: i32, status: WaitStatus) {
 pub(crate) const SIGNALED: u8 = 3;
 
 /// Exits as if killed by `signal`, which has no effect on PID 1.
-fn end(report: BorrowedFd<'_>, signal: Signal) -> ! {
+fn exit_as_killed(report: BorrowedFd<'_>, signal: Signal) -> ! {
     let number = signal.number();
     // Fails only if the launcher has ended.
     _ = write(report, &[SIGNALED, number]);

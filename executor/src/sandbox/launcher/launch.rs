@@ -118,7 +118,7 @@ pub(crate) fn run(
 /// Starts the process that makes the network namespace, if the plan has one. `None` if the child makes it.
 fn begin_network(steps: &[Step], host: &Host) -> Option<OwnedFd> {
     let wanted = steps.contains(&Step::Network) && !leaves_out(&Step::Network);
-    wanted.then(|| network::begin(!host.privileged).ok())?
+    wanted.then(|| network::start_helper(!host.privileged).ok())?
 }
 
 /// Starts the child in its namespaces and its control group. An error contains the index of the step.

@@ -17,7 +17,7 @@ use rustix::{
 
 /// Starts the helper process. Returns the child's end of the socket that the namespace is sent over.
 /// With a `user_namespace` the helper first receives the child's, and makes the namespace in it.
-pub(crate) fn begin(user_namespace: bool) -> Result<OwnedFd, Errno> {
+pub(crate) fn start_helper(user_namespace: bool) -> Result<OwnedFd, Errno> {
     let (near, far) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let (not_mine, not_ours) = (near.as_raw_fd(), far.as_raw_fd());

@@ -80,7 +80,7 @@ fn remount(
     let proc = own_process(proc)?;
     let mountinfo = read(proc.as_fd(), "mountinfo")?;
     let table: Vec<_> = mountinfo.lines().filter_map(Mount::parse).collect();
-    let top = find(&table, proc.as_fd(), mount)?;
+    let top = find_mount(&table, proc.as_fd(), mount)?;
     let mut found = BTreeSet::from([top.id]);
     let mut list = vec![top];
     // A mount comes after its parent, unless it was moved there: repeat until nothing is new.
@@ -120,7 +120,7 @@ fn own_process(proc: &OnceCell<OwnedFd>) -> Result<OwnedFd, Errno> {
 }
 
 /// The mount that the open `file` is on, in `table`.
-fn find<'a, 't>(
+fn find_mount<'a, 't>(
     table: &'t [Mount<'a>],
     process: BorrowedFd<'_>,
     file: BorrowedFd<'_>,
@@ -138,7 +138,7 @@ pub(crate) fn mounts_below(
     let process = own_process(proc)?;
     let mountinfo = read(process.as_fd(), "mountinfo")?;
     let table: Vec<_> = mountinfo.lines().filter_map(Mount::parse).collect();
-    let top = find(&table, process.as_fd(), dir)?.id;
+    let top = find_mount(&table, process.as_fd(), dir)?.id;
     let path = path_of(process.as_fd(), dir)?;
     let below = table.iter().filter(|mount| mount.parent == top);
     let below = below.filter_map(|mount| Some(mount.path.strip_prefix(&path).ok()?.to_owned()));

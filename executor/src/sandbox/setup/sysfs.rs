@@ -66,13 +66,13 @@ pub(crate) fn mount(rootfs: &RootFs, groups: &Groups, network: bool) -> Result<(
         Groups::V2(group) => {
             // Only the topmost group of a host has no type. It limits nothing, and has all others.
             let is_own = |group: &OwnedFd| statat(group, "cgroup.type", AtFlags::empty()).is_ok();
-            if let Some(group) = find(group).filter(is_own) {
+            if let Some(group) = open_group(group).filter(is_own) {
                 show(&group, all)?;
             }
         }
         Groups::V1(groups) => {
             for group in groups {
-                let Some(found) = find(group) else { continue };
+                let Some(found) = open_group(group) else { continue };
                 let at = all.join(&group.controllers);
                 directory(&at)?;
                 show(&found, &at)?;
@@ -92,7 +92,7 @@ pub(crate) fn mount(rootfs: &RootFs, groups: &Groups, network: bool) -> Result<(
 
 /// A mount of `group`, attached nowhere: of its directory where hierarchies usually are, else of a new
 /// file system, whose root is the group that this process is in. That is slower, most of all to end.
-fn find(group: &Group) -> Option<OwnedFd> {
+fn open_group(group: &Group) -> Option<OwnedFd> {
     let Group { controllers, path } = group;
     let version = if controllers.is_empty() { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
     let known = || {

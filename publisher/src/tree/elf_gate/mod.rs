@@ -206,22 +206,22 @@ pub(super) mod tests {
         put(&mut tree, "usr/lib/y/plugin.so", &elf(62, "/ld.so", "libgomp.so.1"));
         let error = run(&tree, Arch::Amd64, &[]).unwrap_err();
         assert!(error.contains("library libgomp.so.1 is missing"), "nobody's: {error}");
-        tree.own("usr/lib/y/plugin.so".into(), "y_1_amd64.deb".into());
+        tree.set_owner("usr/lib/y/plugin.so".into(), "y_1_amd64.deb".into());
         let notes = run(&tree, Arch::Amd64, &[]).unwrap();
         let want = "optional: library libgomp.so.1 is missing (Debian: libgomp1, which is in the lock, has \
                     lost it): wanted by usr/lib/y/plugin.so";
         assert_eq!(notes, [want]);
         tree.remove("usr/lib/y/plugin.so");
         put(&mut tree, "usr/lib/liby.so.1", &elf(62, "/ld.so", "libgomp.so.1"));
-        tree.own("usr/lib/liby.so.1".into(), "y_1_amd64.deb".into());
+        tree.set_owner("usr/lib/liby.so.1".into(), "y_1_amd64.deb".into());
         assert!(run(&tree, Arch::Amd64, &[]).is_err(), "its library was left out");
         put(&mut tree, "usr/lib/libz.so.1", &elf(62, "/ld.so", "libother.so.1"));
-        tree.own("usr/lib/libz.so.1".into(), "z_1_amd64.deb".into());
+        tree.set_owner("usr/lib/libz.so.1".into(), "z_1_amd64.deb".into());
         tree.remove("usr/lib/liby.so.1");
         let notes = run(&tree, Arch::Amd64, &[]).unwrap();
         assert!(notes[0].contains("libother.so.1 is missing"), "nothing names it: {notes:?}");
         put(&mut tree, "usr/bin/x", &elf(62, "/ld.so", "libz.so.1"));
-        assert!(run(&tree, Arch::Amd64, &[]).is_err(), "a library is no plugin");
+        assert!(run(&tree, Arch::Amd64, &[]).is_err(), "a library is not a plugin");
     }
 
     #[test]

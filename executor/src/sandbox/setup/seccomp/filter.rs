@@ -11,7 +11,7 @@ use nix::libc;
 
 impl Action {
     /// Equality: `==` is not available in constants.
-    const fn is(self, other: Self) -> bool {
+    const fn equals(self, other: Self) -> bool {
         match (self, other) {
             (Allow, Allow) | (FailDeathSignal, FailDeathSignal) => true,
             (Fail(a), Fail(b)) => a == b,
@@ -125,7 +125,7 @@ impl Filter {
     const fn action(&mut self, action: Action) -> usize {
         let mut index = 0;
         while index < self.known {
-            if action.is(self.actions[index].0) {
+            if action.equals(self.actions[index].0) {
                 return self.actions[index].1;
             }
             index += 1;
@@ -191,7 +191,7 @@ pub(super) const fn ranges(rules: &[Rule]) -> (Ranges, usize) {
         if ranges[count - 1].0 == nr {
             count -= 1;
         }
-        if count == 0 || !action.is(ranges[count - 1].1) {
+        if count == 0 || !action.equals(ranges[count - 1].1) {
             ranges[count] = (nr, action);
             count += 1;
         }
