@@ -50,17 +50,14 @@ pub(crate) fn diff(options: &args::Diff) -> Result<String, Error> {
 
 /// The packages of `record` for `arch`, from the files beside it.
 fn packages(records: &Path, record: &Record, arch: Arch) -> Result<Packages, Error> {
-    let read = |name: String| {
-        let bytes = files::read(records, record, &name)?;
-        bytes.ok_or_else(|| {
-            let (runtime, version) = (&record.name, &record.release.version);
-            Error::NotFound(format!("the record of {runtime}@{version} names no {name}"))
-        })
-    };
-    let (sbom, contents) = (read(files::sbom(arch))?, read(files::contents(arch))?);
-    let place = files::dir(records, &record.name, &record.release.version).join(files::sbom(arch));
-    changes::packages(&sbom, &String::from_utf8_lossy(&contents))
-        .map_err(|reason| Error::config(place, reason))
+    let found = changes::read(records, record, arch)?;
+    found.map(|(packages, _)| packages).ok_or_else(|| {
+        let (runtime, version) = (&record.name, &record.release.version);
+        let (sbom, contents) = (files::sbom(arch), files::contents(arch));
+        Error::NotFound(format!(
+            "the record of {runtime}@{version} does not list {sbom}, {contents}"
+        ))
+    })
 }
 
 fn as_text(before: &str, after: &str, arch: Arch, compared: &Compared) -> String {

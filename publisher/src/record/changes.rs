@@ -1,8 +1,15 @@
 //! Compares two bills of materials: packages added, removed and changed.
 
-use crate::record::contents::{self, Line};
+use crate::{
+    error::Error,
+    record::{
+        contents::{self, Line},
+        files,
+    },
+};
+use joblet_format::{Arch, Record};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 /// A package in the bill of materials of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -64,11 +71,32 @@ pub fn between(before: &Packages, after: &Packages) -> Changes {
     }
 }
 
+/// Reads the packages of `record` for `arch`, and its list of contents, from the files beside it in the directory
+/// `records`; `None` if the record lacks one of the two.
+///
+/// # Errors
+/// As [`files::read`]; [`Error::Config`] for a malformed file.
+pub fn read(
+    records: &Path,
+    record: &Record,
+    arch: Arch,
+) -> Result<Option<(Packages, String)>, Error> {
+    let read = |name: String| files::read(records, record, &name);
+    let (Some(sbom), Some(contents)) = (read(files::sbom(arch))?, read(files::contents(arch))?)
+    else {
+        return Ok(None);
+    };
+    let contents = String::from_utf8_lossy(&contents).into_owned();
+    let place = files::dir(records, &record.name, &record.release.version).join(files::sbom(arch));
+    let packages = packages(&sbom, &contents).map_err(|reason| Error::config(place, reason))?;
+    Ok(Some((packages, contents)))
+}
+
 /// Parses a bill of materials made by [`crate::record::sbom`], with sizes from the list of contents.
 ///
 /// # Errors
 /// The rule that it breaks.
-pub fn packages(sbom: &[u8], contents: &str) -> Result<Packages, String> {
+fn packages(sbom: &[u8], contents: &str) -> Result<Packages, String> {
     #[derive(Deserialize)]
     struct Document {
         packages: Vec<Entry>,

@@ -3,10 +3,7 @@
 use super::{super::text::visible, licence::Licence};
 use crate::{
     error::Error,
-    record::{
-        changes::{self, Package, Packages},
-        files,
-    },
+    record::changes::{self, Package, Packages},
 };
 use joblet_format::{Arch, Record, text};
 use serde::Serialize;
@@ -98,22 +95,22 @@ pub(super) fn inside(
     record: &Record,
     before: Option<&Record>,
 ) -> Result<Option<Inside>, Error> {
-    let Some((arch, packages)) = first_packages(records, record)? else { return Ok(None) };
+    let Some((arch, packages, _)) = first_packages(records, record)? else { return Ok(None) };
     let old = before.map(|before| self::packages(records, before, arch)).transpose()?.flatten();
     Ok(Some(Inside::new(arch, packages, old)))
 }
 
-/// The packages of `record` for the first architecture with a list.
+/// The packages and the list of contents of `record`, for the first architecture with both.
 ///
 /// # Errors
 /// As [`packages`].
 pub(super) fn first_packages(
     records: &Path,
     record: &Record,
-) -> Result<Option<(Arch, Packages)>, Error> {
+) -> Result<Option<(Arch, Packages, String)>, Error> {
     for arch in Arch::ALL {
-        if let Some(packages) = packages(records, record, arch)? {
-            return Ok(Some((arch, packages)));
+        if let Some((packages, contents)) = changes::read(records, record, arch)? {
+            return Ok(Some((arch, packages, contents)));
         }
     }
     Ok(None)
@@ -128,15 +125,7 @@ pub(super) fn packages(
     record: &Record,
     arch: Arch,
 ) -> Result<Option<Packages>, Error> {
-    let read = |name: String| files::read(records, record, &name);
-    let (Some(sbom), Some(contents)) = (read(files::sbom(arch))?, read(files::contents(arch))?)
-    else {
-        return Ok(None);
-    };
-    let place = files::dir(records, &record.name, &record.release.version).join(files::sbom(arch));
-    changes::packages(&sbom, &String::from_utf8_lossy(&contents))
-        .map(Some)
-        .map_err(|reason| Error::config(place, reason))
+    Ok(changes::read(records, record, arch)?.map(|(packages, _)| packages))
 }
 
 impl Inside {

@@ -3,7 +3,7 @@
 use super::{super::text::visible, Catalogue, inside::first_packages};
 use crate::{
     error::Error,
-    record::{changes::Package, contents, files},
+    record::{changes::Package, contents},
 };
 use joblet_format::{IndexFile, Record};
 use serde::Serialize;
@@ -74,12 +74,11 @@ impl Search<'_> {
 }
 
 fn found(records: &Path, record: &Record) -> Result<Option<Found>, Error> {
-    let Some((arch, packages)) = first_packages(records, record)? else { return Ok(None) };
-    let text = files::read(records, record, &files::contents(arch))?.unwrap_or_default();
+    let Some((_, packages, contents)) = first_packages(records, record)? else { return Ok(None) };
     let named = |it: &Package| format!("{} {}", visible(&it.name), visible(&it.version));
     Ok(Some(Found {
         packages: packages.values().map(named).collect::<BTreeSet<_>>().into_iter().collect(),
-        commands: commands(&String::from_utf8_lossy(&text)),
+        commands: commands(&contents),
     }))
 }
 
