@@ -139,7 +139,7 @@ impl<'w> Builder<'w> {
             return Ok(());
         }
         let mut working = self.working_tree(build_input, tree, spool, false)?;
-        finish::triggers(tree, arch, &mut working, None, spool, step)?;
+        finish::run_triggers(tree, arch, &mut working, None, spool, step)?;
         if source.run.is_empty() {
             return ld_cache::write(tree, arch);
         }

@@ -1,4 +1,4 @@
-//! Packages, files and links → the tree of a runtime.
+//! Assembly of a runtime's tree from packages, links and files.
 
 use crate::{
     error::Error,
@@ -13,17 +13,17 @@ use crate::{
 use joblet_format::Arch;
 use std::{path::Path, sync::Arc};
 
-/// Top-level directories that Debian has merged into `usr/`; the old names become links.
+/// Top-level directories that Debian has merged into `usr/`; the old names become symlinks.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 
-/// What of a package is kept, by its first component.
+/// Top-level directories of packages that are kept.
 const KEPT: [&str; 8] = ["bin", "sbin", "lib", "lib64", "usr", "etc", "tmp", "var"];
 
-/// What below `var` is kept: files that programs of the package read, and directories that those write to which
-/// finish the tree. Nobody writes there in a job.
+/// The directory below `var` that is kept: files that programs of the packages read, and directories that triggers
+/// write to. No job changes them.
 const KEPT_VAR: &str = "var/lib/";
 
-/// What no job needs: manuals, translations, completions of shells, and what only a running system uses.
+/// Paths that no job needs: manuals, translations, shell completions, and files of a running system.
 const DROPPED: [&str; 57] = [
     "etc/X11/Xsession.d",
     "etc/apt",
@@ -84,23 +84,24 @@ const DROPPED: [&str; 57] = [
     "var/lib/ucf",
 ];
 
-/// Owner of what the image brought, over which a runtime is made.
+/// Owner of files that are from the base image.
 pub const IMAGE: &str = "image";
 
-/// The members of one package, and what it is called.
+/// A package.
 pub struct Package {
-    /// For messages.
+    /// Its name for messages.
     pub label: String,
-    /// What is in it.
+    /// Its files, directories and links.
     pub members: Vec<Member>,
-    /// A package of Debian: parts that no job needs are left out, and no other one brings its files.
+    /// Whether it is a Debian package: paths that no job needs are omitted, and no other package may contain its
+    /// files.
     pub debian: bool,
-    /// What is done when it is installed.
+    /// Its maintainer scripts.
     pub scripts: Scripts,
 }
 
 impl Package {
-    /// What it is called in Debian.
+    /// Its name in Debian.
     pub(super) fn name(&self) -> String {
         package_name(&self.label)
     }
@@ -114,27 +115,27 @@ fn is_wheel(label: &str) -> bool {
     Path::new(label).extension().is_some_and(|extension| extension == "whl")
 }
 
-/// Whether the input of this name is a package of Debian.
+/// Whether the input of this name is a Debian package.
 pub(super) fn is_deb(label: &str) -> bool {
     Path::new(label).extension().is_some_and(|extension| extension == "deb")
 }
 
-/// A tree of packages, and what their scripts would do.
+/// A tree of packages, and the effects of their scripts.
 pub struct Assembled {
     /// The tree.
     pub tree: Tree,
-    /// What maintainer scripts would do.
+    /// Effects of maintainer scripts.
     pub effects: Effects,
-    /// What its maintainer should know, one line each.
+    /// Notes for the maintainer of the runtime, one line each.
     pub notes: Vec<String>,
 }
 
-/// Puts the tree together: packages in their order without what is excluded, then the manifest's `links`, then
-/// its `files`.
+/// Assembles the tree: packages in their order, without excluded paths, then the manifest's `links`, then its
+/// `files`.
 ///
 /// # Errors
-/// [`Error::Archive`] if two packages bring different things to one path, or one writes through a
-/// link; [`Error::Config`] for links and files that do not fit; [`Error::File`].
+/// [`Error::Archive`] if two packages contain different things at one path, or one writes through a
+/// symlink; [`Error::Config`] for conflicting links and files; [`Error::File`].
 pub fn assemble(
     packages: Vec<Package>,
     source: &Source,
@@ -144,7 +145,7 @@ pub fn assemble(
     assemble_over(Tree::default(), packages, source, source_dir, arch)
 }
 
-/// As [`assemble`], over the tree `base` of an image, whose files packages replace.
+/// [`assemble`] over the tree `base` of an image, whose files are replaced by those of packages.
 ///
 /// # Errors
 /// As [`assemble`].
@@ -172,7 +173,7 @@ pub fn assemble_over(
     Ok(assembled)
 }
 
-/// Puts the tree of packages alone together, in a merged `/usr`, without paths that fit a pattern of `exclude`.
+/// Assembles the tree of packages only, with a merged `/usr`, without paths that match a pattern of `exclude`.
 ///
 /// # Errors
 /// [`Error::Archive`] as [`assemble`].
@@ -211,10 +212,10 @@ fn merge_packages(
         add(&mut tree, package, &mut rules, &mut notes)?;
     }
     let unused = rules.used.iter().zip(exclude).filter(|(used, _)| !**used);
-    notes.extend(unused.map(|(_, pattern)| format!("exclude: `{pattern}` fits nothing")));
+    notes.extend(unused.map(|(_, pattern)| format!("exclude: `{pattern}` matches nothing")));
     for name in MERGED {
         let target = format!("usr/{name}");
-        // An image has what it has: one that is not merged stays so.
+        // An image without a merged /usr stays unmerged.
         if tree.is_dir(&target) && tree.get(name).is_none() {
             tree.insert(name, Node::Link(target)).map_err(|rule| Error::config(manifest, rule))?;
         }
@@ -222,13 +223,13 @@ fn merge_packages(
     Ok(Assembled { tree, effects, notes })
 }
 
-/// What decides where members of packages go.
+/// Rules for the members of packages.
 struct Rules<'r> {
     diversions: &'r Diversions,
     exclude: &'r [String],
-    /// Which patterns of `exclude` fitted something.
+    /// For each pattern of `exclude`, whether it has matched.
     used: Vec<bool>,
-    /// Python projects whose files stay where another one's have their names.
+    /// Python projects whose files take precedence over other projects' files of the same name.
     prefer: &'r [String],
 }
 
@@ -236,7 +237,7 @@ impl Rules<'_> {
     fn excludes(&mut self, path: &str) -> bool {
         let mut excluded = false;
         for (pattern, used) in self.exclude.iter().zip(&mut self.used) {
-            if pattern::fits(pattern, path) {
+            if pattern::matches(pattern, path) {
                 (excluded, *used) = (true, true);
             }
         }
@@ -250,7 +251,7 @@ impl Rules<'_> {
     }
 }
 
-/// Adds the members of one package, at the places they have in a merged `/usr`.
+/// Adds the members of one package, at their paths in a merged `/usr`.
 fn add(
     tree: &mut Tree,
     package: Package,
@@ -275,11 +276,11 @@ fn add(
         };
         let is_dir = matches!(node, Node::Dir);
         if !package.debian && same(tree.get(&merged), &node)? {
-            continue; // several wheels bring the same `__init__.py`
+            continue; // several wheels contain the same `__init__.py`
         }
         if let Some(other) = tree.owner(&merged).filter(|other| wheel && is_wheel(other)) {
             if matches!((tree.get(&merged), &node), (Some(Node::File { .. }), Node::File { .. })) {
-                // As pip and uv do it: the one that is installed last overwrites.
+                // As with pip and uv, the wheel installed last overwrites.
                 let stays = rules.prefers(other) && !rules.prefers(&package.label);
                 overwritten.push((merged.clone(), other.to_owned(), stays));
                 if stays {
@@ -305,7 +306,7 @@ fn add(
     Ok(())
 }
 
-/// What is said of the files that `label` and other wheels bring: path, the other wheel, whether that one's stays.
+/// The note on files in `label` and other wheels: path, the other wheel, whether the other's file is kept.
 fn overwritten_note(
     label: &str,
     overwritten: &[(String, String, bool)],
@@ -340,7 +341,7 @@ pub(super) fn merged_path(path: &str) -> String {
     if MERGED.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
 }
 
-/// Whether a path of a package belongs into a runtime.
+/// Whether a path of a package is kept.
 fn kept(path: &str, is_dir: bool) -> bool {
     let first = path.split('/').next().unwrap_or_default();
     let below = |dir: &&'static str| {
@@ -353,7 +354,7 @@ fn kept(path: &str, is_dir: bool) -> bool {
         return path.starts_with(KEPT_VAR);
     }
     match path.strip_prefix("usr/share/doc/") {
-        // Licences stay; a directory appears with its first file.
+        // Licences are kept; a directory is created with its first file.
         Some(rest) => !is_dir && (rest.ends_with("/copyright") || !rest.contains('/')),
         None => true,
     }
@@ -547,7 +548,7 @@ mod tests {
             tree.iter().filter(|it| !tree.is_dir(it.0)).map(|(path, _)| path).collect();
         assert_eq!(paths, ["usr/bin/parallel", "usr/bin/parallel.moreutils"]);
         assert_eq!(tree.file("usr/bin/parallel").unwrap().1.read().unwrap(), b"gnu");
-        assert_eq!(notes, ["exclude: `nothing` fits nothing"]);
+        assert_eq!(notes, ["exclude: `nothing` matches nothing"]);
     }
 
     #[test]

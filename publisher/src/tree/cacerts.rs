@@ -1,17 +1,17 @@
-//! Certificates → a Java keystore, `cacerts`, as a JDK reads it.
+//! Java keystore `cacerts` with trusted certificates, in the format JKS.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1::{Digest, Sha1};
 
 /// Time of every entry, in milliseconds since 1970: 1980-01-01, as in archives.
 const TIME: u64 = 315_532_800_000;
-/// The password that every JDK uses for this store. It protects nothing.
+/// The password that every JDK uses for this store; not a secret.
 const PASSWORD: &str = "changeit";
 
 /// A trusted certificate: its alias and its DER bytes.
 pub(crate) type Entry = (String, Vec<u8>);
 
-/// The certificate in a PEM file, called by the file's name. None if there is none.
+/// The certificate in a PEM file, with an alias from the file's name. `None` if it contains none.
 pub(crate) fn entry(path: &str, pem: &[u8]) -> Option<Entry> {
     let text = std::str::from_utf8(pem).ok()?;
     let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
@@ -20,7 +20,7 @@ pub(crate) fn entry(path: &str, pem: &[u8]) -> Option<Entry> {
     Some((format!("debian:{name}"), base64(body)?))
 }
 
-/// A keystore of these certificates.
+/// Encodes a keystore of these certificates.
 ///
 /// Format JKS, all numbers big-endian: magic, version 2, count; for each trusted certificate tag 2,
 /// alias, milliseconds, `X.509`, length, DER; at the end the SHA-1 of the password in UTF-16, the
@@ -46,7 +46,7 @@ pub(crate) fn store(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-/// A text of at most 255 bytes, a file's name, behind its length.
+/// Writes a text of at most 255 bytes, preceded by its length.
 fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(u16::try_from(text.len()).unwrap_or(u16::MAX).to_be_bytes());
     out.extend(text.as_bytes());

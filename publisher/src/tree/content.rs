@@ -1,4 +1,4 @@
-//! The bytes of a file, wherever they are: nothing is copied to disk to be packed.
+//! Content of a file, in memory or in another file: nothing is copied to disk before it is packed.
 
 use flate2::{Crc, read::DeflateDecoder};
 use std::{
@@ -8,8 +8,8 @@ use std::{
     sync::Arc,
 };
 
-/// The bytes of a file: in memory, a stretch of a file (one without a name, or a locked input), or
-/// such a stretch deflated.
+/// The bytes of a file: in memory, a range of a file (an unlinked one, or a locked input), or such a range
+/// to be inflated.
 #[derive(Debug, Clone)]
 pub struct Content(Repr);
 
@@ -35,12 +35,12 @@ impl From<Vec<u8>> for Content {
 }
 
 impl Content {
-    /// The `length` bytes at `offset` of `file`.
+    /// The range of `length` bytes at `offset` of `file`.
     pub fn stretch(file: Arc<File>, offset: u64, length: u64) -> Self {
         Self(Repr::Stretch(Stretch { file, offset, length }))
     }
 
-    /// What the `packed` bytes at `offset` of `file` inflate to: `length` bytes with this CRC-32.
+    /// A deflated range of `packed` bytes at `offset` of `file`, with inflated `length` and CRC-32.
     pub fn deflated(file: Arc<File>, offset: u64, packed: u64, length: u64, crc: u32) -> Self {
         Self(Repr::Deflated { packed: Stretch { file, offset, length: packed }, length, crc })
     }
@@ -53,7 +53,7 @@ impl Content {
         }
     }
 
-    /// Whether there is no byte.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -61,7 +61,7 @@ impl Content {
     /// The first bytes, at most `limit`.
     ///
     /// # Errors
-    /// Of reading the file; `InvalidData` if it does not inflate to what was expected.
+    /// Errors of reading the file; `InvalidData` if length or CRC-32 of the inflated bytes differ.
     pub fn head(&self, limit: u64) -> io::Result<Vec<u8>> {
         let length = self.len().min(limit);
         let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
@@ -73,7 +73,7 @@ impl Content {
         Ok(bytes)
     }
 
-    /// All bytes, if they are no more than `limit`: the package may declare any number.
+    /// All bytes, if there are at most `limit`: the declared length is untrusted.
     ///
     /// # Errors
     /// As [`Content::head`]; `FileTooLarge`, before anything is read.
@@ -116,7 +116,7 @@ impl Content {
         }
     }
 
-    /// Fills `bytes`, which are as many as there are.
+    /// Fills `bytes`, whose length is [`Content::len`].
     ///
     /// # Errors
     /// As [`Content::head`].
@@ -126,8 +126,8 @@ impl Content {
         reader.finish()
     }
 
-    /// Fills `bytes` with those that are `at` bytes behind the first one. Deflated content is
-    /// inflated from its beginning each time: to read all of it, take a [`Content::reader`].
+    /// Fills `bytes` from the offset `at`. Deflated content is inflated from its beginning each time: to read
+    /// all of it, use a [`Content::reader`].
     ///
     /// # Errors
     /// As [`Content::head`]; `UnexpectedEof` if there are not that many.
@@ -150,7 +150,7 @@ impl Content {
         }
     }
 
-    /// The bytes from the first to the last, one after the other.
+    /// A sequential reader.
     pub fn reader(&self) -> Reader {
         let (from, crc) = match &self.0 {
             Repr::Bytes(bytes) => (Origin::Bytes(io::Cursor::new(bytes.clone())), None),
@@ -179,7 +179,7 @@ impl Read for Stretch {
 pub struct Reader {
     from: Origin,
     left: u64,
-    /// Of what was read, and what it has to be.
+    /// CRC-32 so far, and the expected one.
     crc: Option<(Crc, u32)>,
 }
 
@@ -191,7 +191,7 @@ enum Origin {
 }
 
 impl Reader {
-    /// At the end, which reading behind the last byte is, too: refuses content that is longer, or has another CRC-32 than was expected.
+    /// Checks length and CRC-32 at the end; also called by a read past the end.
     ///
     /// # Errors
     /// `InvalidData`.
@@ -204,7 +204,7 @@ impl Reader {
         if more || crc.sum() != *want {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "does not inflate to what it says",
+                "does not match its declared length and CRC-32",
             ));
         }
         Ok(())
@@ -257,7 +257,7 @@ mod tests {
     const CRC: u32 = 0x3610_a686;
 
     #[test]
-    fn content_is_the_same_wherever_it_lies() {
+    fn content_in_memory_and_in_files() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"..hello..").unwrap();
         let stretch = Content::stretch(Arc::new(file), 2, 5);
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_inflates_to_something_else_is_refused() {
+    fn wrong_length_or_crc_is_refused() {
         for (length, crc, kind) in [
             (5, 1, io::ErrorKind::InvalidData),
             (4, CRC, io::ErrorKind::InvalidData),

@@ -1,6 +1,6 @@
-//! What maintainer scripts would do on a running system, done statically.
+//! Static replacements of what maintainer scripts do on a running system.
 //!
-//! Each fix-up adds what is missing and leaves what the packages, `links` or `files` brought.
+//! Each fix-up adds missing files and keeps those of packages, `links` and `files`.
 
 use crate::{
     error::Error,
@@ -10,15 +10,15 @@ use joblet_format::Arch;
 use std::path::Path;
 
 const CERTIFICATES: &str = "usr/share/ca-certificates/mozilla";
-/// Certificates that `files` may bring, in PEM, named `.crt`.
+/// Directory of additional certificates from `files`: PEM, named `*.crt`.
 const LOCAL_CERTIFICATES: &str = "usr/local/share/ca-certificates";
-/// Most bytes of certificates, which are put into one file in memory.
+/// Maximum size of all certificates, which are joined in memory, in bytes.
 const MAX_CERTIFICATES: u64 = 64 << 20;
 const CA_BUNDLE: &str = "etc/ssl/certs/ca-certificates.crt";
 const JAVA_STORE: &str = "etc/ssl/certs/java/cacerts";
 
-/// Files that a package's script or the installer would write. `resolv.conf` and `hostname` are
-/// empty: they are there for a launcher to mount over.
+/// Files written by maintainer scripts or the installer of Debian. `resolv.conf` and `hostname` are
+/// empty mount points for a launcher.
 const FILES: [(&str, &str); 5] = [
     (
         "etc/nsswitch.conf",
@@ -31,13 +31,13 @@ const FILES: [(&str, &str); 5] = [
     ("etc/resolv.conf", ""),
 ];
 
-/// Configuration that scripts of the base list copy, and where to.
+/// Configuration copied by maintainer scripts: source and target.
 const COPIES: [(&str, &str); 2] = [
     ("usr/share/readline/inputrc", "etc/inputrc"),
     ("usr/share/base-files/profile", "etc/profile"),
 ];
 
-/// Debian's alternatives: link below `usr/bin`, and the programs that can stand for it, best first.
+/// Debian's alternatives: symlink in `usr/bin`, and programs for it, highest priority first.
 const ALTERNATIVES: [(&str, &[&str]); 13] = [
     ("awk", &["gawk", "mawk"]),
     ("c++", &["g++"]),
@@ -57,8 +57,8 @@ const ALTERNATIVES: [(&str, &[&str]); 13] = [
 /// Applies all fix-ups. `effects` are those of maintainer scripts, `links` the manifest's.
 ///
 /// # Errors
-/// [`Error::Config`] if a link of the manifest is dangling, or `files` or `links` put something
-/// in the way; [`Error::File`].
+/// [`Error::Config`] if a link of the manifest is dangling, or `files` or `links` conflict with a fix-up;
+/// [`Error::File`].
 pub fn apply<'l>(
     tree: &mut Tree,
     arch: Arch,
@@ -81,7 +81,7 @@ pub fn apply<'l>(
         }
     }
     certificates(tree)?.map_err(refused)?;
-    // One path of the JDK for both architectures before what its packages say.
+    // The JDK's common path first, since effects of its packages use it.
     java(tree, arch).and_then(|()| effects.apply(tree)).map_err(refused)?;
     effects.add_users(tree)?;
     alternatives(tree).and_then(|()| shells(tree)).map_err(refused)?;
@@ -95,7 +95,7 @@ fn file(bytes: Vec<u8>) -> Node {
     Node::File { executable: false, content: bytes.into() }
 }
 
-/// UTC, as tzdata's script chooses where nobody is asked. Java and R look for the zone's name.
+/// Sets UTC, the default of tzdata's script. Java and R read the zone's name.
 fn time_zone(tree: &mut Tree) -> Result<(), String> {
     if tree.file("usr/share/zoneinfo/Etc/UTC").is_none() {
         return Ok(());
@@ -104,7 +104,7 @@ fn time_zone(tree: &mut Tree) -> Result<(), String> {
     tree.supply("etc/localtime", Node::Link("../usr/share/zoneinfo/Etc/UTC".into()))
 }
 
-/// The list of shells, as debianutils makes it: of the shells that packages name, those that are there.
+/// Writes the list of the shells in `tree`, as debianutils does.
 fn shells(tree: &mut Tree) -> Result<(), String> {
     let shells = ["sh", "bash", "dash", "fish", "ksh", "mksh", "rbash", "tcsh", "zsh"].into_iter();
     let there = shells.filter(|shell| tree.file(&format!("usr/bin/{shell}")).is_some());
@@ -113,13 +113,13 @@ fn shells(tree: &mut Tree) -> Result<(), String> {
     tree.supply("etc/shells", file(list.into_bytes()))
 }
 
-/// The bundle that programs read, out of the certificates that Debian ships one by one.
+/// Writes the bundle of Debian's single certificates, as update-ca-certificates(8).
 fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
     let (mut bundle, mut trusted) = (Vec::new(), Vec::new());
     for (path, node) in tree.below(CERTIFICATES).chain(tree.below(LOCAL_CERTIFICATES)) {
         let Node::File { content, .. } = node else { continue };
         if Path::new(path).extension().is_some_and(|extension| extension == "crt") {
-            // Debian's have 2 kB each, 200 kB together.
+            // Debian's have 2 kB each, 200 kB in total.
             if bundle.len() as u64 + content.len() > MAX_CERTIFICATES {
                 let rule = format!("certificates have more than {MAX_CERTIFICATES} bytes together");
                 return Ok(Err(rule));
@@ -137,12 +137,12 @@ fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
     }
     let link = || {
         tree.supply(CA_BUNDLE, file(bundle))?;
-        // OpenSSL's default file; its default directory would need links named by hashes.
+        // OpenSSL's default file; its default directory would need symlinks named by hashes.
         if tree.is_dir("usr/lib/ssl") {
             let target = format!("../../../{CA_BUNDLE}");
             tree.supply("usr/lib/ssl/cert.pem", Node::Link(target))?;
         }
-        // A JDK's own link leads here.
+        // The JDK has a symlink to it.
         if tree.is_dir("usr/lib/jvm") {
             tree.supply(JAVA_STORE, file(cacerts::store(&trusted)))?;
         }
@@ -159,7 +159,7 @@ fn alternatives(tree: &mut Tree) -> Result<(), String> {
             tree.supply(&format!("usr/bin/{link}"), Node::Link((*program).to_owned()))?;
         }
     }
-    // The newest python3.N, by number: 3.11 is newer than 3.9.
+    // The newest python3.N, compared as a number: 3.11 is newer than 3.9.
     let minor = |path: &str| path.strip_prefix("usr/bin/python3.")?.parse::<u32>().ok();
     if let Some(newest) = tree.below("usr/bin").filter_map(|(path, _)| minor(path)).max() {
         tree.supply("usr/bin/python3", Node::Link(format!("python3.{newest}")))?;
@@ -168,7 +168,7 @@ fn alternatives(tree: &mut Tree) -> Result<(), String> {
     Ok(())
 }
 
-/// One path of the JDK for both architectures, and its programs in `usr/bin`.
+/// Adds a path of the JDK without the architecture, and symlinks to its programs in `usr/bin`.
 fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
     let suffix = format!("-{arch}");
     let jdk = tree.below("usr/lib/jvm").find_map(|(path, node)| {
@@ -191,8 +191,8 @@ fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
     Ok(())
 }
 
-/// Last of all, when programs of the tree have run: removes dangling symlinks, and links to them. Links into `/proc`, `/dev` and
-/// `/sys` lead somewhere in a job.
+/// Removes dangling symlinks, and symlinks to them. Symlinks into `/proc`, `/dev` and `/sys` are kept: they resolve
+/// in a job. Called last, after programs of the tree have run.
 pub fn drop_dangling(tree: &mut Tree) {
     loop {
         let dangling = |path: &str, target: &str| {
@@ -214,7 +214,7 @@ pub fn drop_dangling(tree: &mut Tree) {
     }
 }
 
-/// Reports a link of the manifest that is dangling: dropping it silently would hide a mistake.
+/// Refuses dangling links of the manifest: removing them silently would hide a mistake.
 fn check_links<'l>(
     tree: &Tree,
     links: impl Iterator<Item = &'l str>,
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn alternatives_stand_for_what_is_there() {
+    fn alternatives_are_existing_programs() {
         let tree = tree(&[
             "usr/bin/gawk",
             "usr/bin/bash",
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_nowhere_are_dropped() {
+    fn dangling_symlinks_are_removed() {
         let tree =
             tree(&["etc/rmt -> ../usr/sbin/rmt", "etc/a -> rmt", "etc/mtab -> ../proc/mounts"]);
         assert_eq!(links(&tree), ["etc/mtab -> ../proc/mounts"]);
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_stays() {
+    fn existing_files_are_kept() {
         let mut tree = Tree::default();
         tree.insert("etc/passwd", file(b"mine".to_vec())).unwrap();
         apply_all(&mut tree);

@@ -1,4 +1,4 @@
-//! `joblet-exec`, and trees that it runs programs in without installing them.
+//! Execution of a tree's programs as jobs of `joblet-exec`, without installing the tree.
 
 use crate::{
     env,
@@ -17,13 +17,13 @@ use std::{
 use tempfile::TempDir;
 
 const PROGRAM: &str = "joblet-exec";
-/// What the one runtime of a store is called.
+/// Name and version of the only runtime in the temporary store.
 const RUNTIME: &str = "tool-1.0.0";
 
-/// Finds `joblet-exec`: `option`, `JOBLET_EXEC`, beside this program, `dist/bin`, `PATH`.
+/// Finds `joblet-exec`: `option`, `JOBLET_EXEC`, the directory of this program, `dist/bin`, `PATH`.
 ///
 /// # Errors
-/// [`Error::Tool`] with what to do.
+/// [`Error::Tool`] with a hint.
 pub fn find(option: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(path) =
         option.map(Path::to_owned).or_else(|| env::var(env::JOBLET_EXEC).map(Into::into))
@@ -44,22 +44,22 @@ pub fn find(option: Option<&Path>) -> Result<PathBuf, Error> {
     })
 }
 
-/// A tree that was written to disk, to run one of its programs. It goes away with this value.
+/// A tree written to disk, to run its programs. Removed when dropped.
 pub struct JobletExec {
     program: PathBuf,
     store: TempDir,
     /// The architecture of the tree.
     arch: Arch,
-    /// Runs `joblet-exec` where programs of another architecture run.
+    /// Runs `joblet-exec` with an emulator for another architecture.
     emulator: Option<Box<Emulated>>,
 }
 
-/// A command that runs the program it is given, and takes its arguments.
+/// Makes a command that executes a program by an emulator; arguments are added to it.
 pub type Emulated = dyn Fn(&OsStr) -> Command + Send + Sync;
 
 impl JobletExec {
-    /// Writes what of `tree` is `wanted` below `dir`; `backwards` in the other order, which programs must not
-    /// depend on.
+    /// Writes the `wanted` paths of `tree` below `dir`; `backwards` in reverse order, on which programs must not
+    /// depend.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -75,13 +75,13 @@ impl JobletExec {
         let store = tempfile::Builder::new().prefix(".tool-").tempdir_in(&dir);
         let store = store.map_err(Error::file("create below", dir))?;
         let runtime = store.path().join(RUNTIME);
-        // `joblet-exec` uses no store that others may write to, which an umask of 0 would make of it.
+        // `joblet-exec` refuses a store that others may write to, as with a umask of 0.
         paths::create_dirs(&runtime.join("isolated"))?;
         for dir in [store.path(), &runtime, &runtime.join("isolated")] {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o755))
                 .map_err(Error::file("change the mode of", dir))?;
         }
-        // Nothing of a tree is below a link, so no link redirects a write.
+        // No path of a tree is below a symlink, so none redirects a write.
         let mut nodes: Vec<_> = tree.iter().filter(|(path, _)| wanted(path)).collect();
         if backwards {
             nodes.reverse();
@@ -120,24 +120,24 @@ impl JobletExec {
         Ok(Self { program, store, arch: Arch::NATIVE, emulator: None })
     }
 
-    /// The same for a tree of `arch`, whose programs run below `emulator`.
+    /// Sets the architecture and the emulator of the tree's programs.
     #[must_use]
     pub fn emulated(self, arch: Arch, emulator: Box<Emulated>) -> Self {
         Self { arch, emulator: Some(emulator), ..self }
     }
 
-    /// Where the tree lies.
+    /// The root directory of the tree.
     pub(super) fn root(&self) -> PathBuf {
         self.store.path().join(RUNTIME).join("isolated")
     }
 
-    /// `joblet-exec … run …`: options of `run` and the job's words are to follow.
+    /// The command `joblet-exec … run …`, to be completed by options and the job's command line.
     pub fn command(&self) -> Command {
         let mut command = match &self.emulator {
             None => Command::new(&self.program),
             Some(emulator) => emulator(self.program.as_os_str()),
         };
-        // Whatever the caller runs through an emulator.
+        // The tree's architecture may differ from this host's.
         command.env(env::JOBLET_EXEC_ARCH, self.arch.as_str());
         command.env(env::JOBLET_EXEC_PROFILE, "none");
         command.arg("--offline").arg("--store").arg(self.store.path());

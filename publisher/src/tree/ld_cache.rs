@@ -1,8 +1,8 @@
-//! `/etc/ld.so.cache`, as `ldconfig` would write it, made without running it: for either architecture.
+//! `/etc/ld.so.cache`, as written by ldconfig(8), but for either architecture, without running it.
 //!
-//! Debian's loader finds libraries in its default directories without the cache. What reads it are
-//! `ctypes.util.find_library`, `ldconfig -p` and libraries in directories of `/etc/ld.so.conf.d`.
-//! (glibc, `sysdeps/generic/dl-cache.h` for the format, `elf/ldconfig.c` for what goes in.)
+//! Debian's loader finds libraries in its default directories without the cache. It is needed for
+//! directories of `/etc/ld.so.conf.d`, `ctypes.util.find_library` and `ldconfig -p`. (Sources: glibc,
+//! `sysdeps/generic/dl-cache.h` for the format, `elf/ldconfig.c` for the content.)
 
 use crate::{
     error::Error,
@@ -12,29 +12,29 @@ use crate::{
 use joblet_format::Arch;
 use std::{cmp::Ordering, collections::BTreeMap};
 
-/// Where it lies.
+/// Path of the cache.
 pub(crate) const PATH: &str = "etc/ld.so.cache";
 const CONFIGURATION: &str = "etc/ld.so.conf";
-/// Longest configuration file that is read, in bytes.
+/// Maximum size of a configuration file, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
-/// Begins the file: format 1.1.
+/// Magic string of format 1.1.
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
 /// Length of the header and of an entry, in bytes.
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
-/// In the header: numbers are little-endian.
+/// Byte order in the header.
 const LITTLE_ENDIAN: u8 = 2;
 
-/// A library: its soname, and where it lies.
+/// A library: soname and path.
 type Library = (String, String);
 
-/// Adds the cache to `tree`, in place of one that is there, if there is a library.
+/// Adds the cache to `tree`, or replaces it, if there is a library.
 ///
 /// # Errors
 /// [`Error::File`].
 pub fn write(tree: &mut Tree, arch: Arch) -> Result<(), Error> {
     if has_musl(tree) {
-        return Ok(()); // whose loader reads no cache
+        return Ok(()); // its loader has no cache
     }
     let mut libraries = Vec::new();
     for dir in directories(tree, arch)? {
@@ -48,8 +48,8 @@ pub fn write(tree: &mut Tree, arch: Arch) -> Result<(), Error> {
     tree.replace(PATH, node).map_err(|rule| Error::config("the packages", rule))
 }
 
-/// The directories in which the loader looks by itself and by configuration, without the first slash, as
-/// they are configured, each once.
+/// The default and configured directories of the loader, without the leading slash, in order, without
+/// duplicates.
 ///
 /// # Errors
 /// [`Error::File`].
@@ -73,7 +73,7 @@ pub(super) fn directories(tree: &Tree, arch: Arch) -> Result<Vec<String>, Error>
     Ok(dirs)
 }
 
-/// Whether the tree's loader is that of musl, as in Alpine.
+/// Whether the tree's loader is musl's, as in Alpine.
 fn has_musl(tree: &Tree) -> bool {
     tree.below("lib").any(|(path, _)| path.starts_with("lib/ld-musl-"))
 }
@@ -104,7 +104,7 @@ fn configured(tree: &Tree, path: &str, depth: u32, found: &mut Vec<String>) -> R
     Ok(())
 }
 
-/// The libraries that lie in `dir` itself, by soname.
+/// The libraries directly in `dir`, by soname.
 fn libraries_in(tree: &Tree, dir: &str, arch: Arch) -> Result<Vec<Library>, Error> {
     let place = tree.resolve(dir).unwrap_or_default();
     let mut found: BTreeMap<String, String> = BTreeMap::new();
@@ -119,10 +119,10 @@ fn libraries_in(tree: &Tree, dir: &str, arch: Arch) -> Result<Vec<Library>, Erro
         else {
             continue;
         };
-        // The name that programs are linked by is another one than that they are started with.
+        // libx.so is for linkers, not for the loader.
         let linker = matches!(node, Node::Link(_)) && name.split('.').next_back() == Some("so");
         let soname = if linker || soname.is_empty() { name.to_owned() } else { soname };
-        // Where several have one soname, the file of that name is the one that is loaded.
+        // If several files have the same soname, the one of that name is loaded.
         let at = format!("{place}/{soname}");
         let file = if tree.file(&at).is_some() { soname.clone() } else { name.to_owned() };
         found.insert(soname, format!("/{dir}/{file}"));
@@ -158,14 +158,14 @@ fn render(mut libraries: Vec<Library>, arch: Arch) -> Vec<u8> {
     out
 }
 
-/// The order in which the loader searches: numbers in names count as numbers.
+/// The order of the loader's binary search: digits are compared as numbers.
 fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     let number = |text: &mut &[u8]| {
         let length = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (digits, rest) = text.split_at(length);
         *text = rest;
-        // Wraps where C's int does.
+        // Wraps like C's int.
         digits.iter().fold(0_i32, |value, digit| {
             value.wrapping_mul(10).wrapping_add(i32::from(digit - b'0'))
         })

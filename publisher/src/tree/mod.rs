@@ -1,7 +1,7 @@
-//! A root filesystem as a value: nothing of it is on the building machine's disk by name.
+//! A root filesystem in memory: no path of it exists on the building machine's disk.
 //!
-//! So no link of a package can redirect a write, the umask and the user do not matter, and a
-//! failed build leaves nothing behind.
+//! So no symlink of a package can redirect a write, umask and user have no effect, and a failed build leaves no
+//! files.
 //!
 //! In: the members of packages, and a manifest. Out: one [`Tree`], assembled, repaired and checked.
 
@@ -23,10 +23,10 @@ pub mod working_tree;
 use crate::tree::content::Content;
 use std::{collections::BTreeMap, sync::Arc};
 
-/// Most links followed on the way to one file, as in Linux.
+/// Maximum number of symlinks followed to resolve a path, as in Linux.
 const MAX_LINKS: u32 = 40;
 
-/// What is at a path.
+/// A file, directory or symlink.
 #[derive(Debug, Clone)]
 pub enum Node {
     /// A directory.
@@ -45,23 +45,23 @@ pub enum Node {
 /// One member of a package: its path without a leading slash or `./`.
 #[derive(Debug)]
 pub struct Member {
-    /// Relative, normal, UTF-8.
+    /// Its path: relative, normalized, UTF-8.
     pub path: String,
-    /// What it is; links have the package's own target text.
+    /// The node; symlinks have the target of the package.
     pub node: Node,
 }
 
-/// A root filesystem: paths without a leading slash, in byte order, so that each directory stands
-/// before what is in it.
+/// A root filesystem: nodes by paths without a leading slash, in byte order, so that directories precede their
+/// entries.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
-    /// Which input brought a file or link.
+    /// The input of each file or symlink, by path.
     owners: BTreeMap<String, Arc<str>>,
 }
 
 impl Tree {
-    /// What is at `path` itself.
+    /// The node at `path`, without following a symlink.
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)
     }
@@ -71,7 +71,7 @@ impl Tree {
         self.nodes.iter().map(|(path, node)| (path.as_str(), node))
     }
 
-    /// What is below the directory `dir`, at any depth, with whole paths.
+    /// All nodes below the directory `dir`, with full paths.
     pub fn below(&self, dir: &str) -> impl Iterator<Item = (&str, &Node)> {
         let prefix = format!("{dir}/");
         let range = self.nodes.range(prefix.clone()..).map(|(path, node)| (path.as_str(), node));
@@ -89,8 +89,8 @@ impl Tree {
     /// Adds a node, and the directories above it.
     ///
     /// # Errors
-    /// The rule it breaks: a parent that is a link or a file, or something else at that path. Equal
-    /// links and directories may come twice.
+    /// The violated rule: a parent is a symlink or a file, or the path has another node. Equal
+    /// symlinks and directories may be inserted twice.
     pub fn insert(&mut self, path: &str, node: Node) -> Result<(), String> {
         self.make_parents(path)?;
         match (self.nodes.get(path), &node) {
@@ -106,7 +106,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds a file or link in place of the file or link that is there.
+    /// Adds a file or symlink, or replaces the existing one.
     ///
     /// # Errors
     /// As [`Tree::insert`]; a directory is not replaced.
@@ -118,7 +118,7 @@ impl Tree {
         self.insert(path, node)
     }
 
-    /// Adds a node if nothing is there.
+    /// Adds a node if the path has none.
     ///
     /// # Errors
     /// As [`Tree::insert`].
@@ -126,13 +126,13 @@ impl Tree {
         if self.nodes.contains_key(path) { Ok(()) } else { self.insert(path, node) }
     }
 
-    /// Takes one node away.
+    /// Removes one node.
     pub fn remove(&mut self, path: &str) {
         self.nodes.remove(path);
         self.owners.remove(path);
     }
 
-    /// Takes a node away, and all that is below it.
+    /// Removes a node and all nodes below it.
     pub fn remove_all(&mut self, path: &str) {
         let below: Vec<_> = self.below(path).map(|(path, _)| path.to_owned()).collect();
         for path in below.iter().map(String::as_str).chain([path]) {
@@ -145,7 +145,7 @@ impl Tree {
         self.owners.insert(path, owner);
     }
 
-    /// The input that brought the file or link at `path`; none where a build made it.
+    /// The input that the file or symlink at `path` is from; `None` if the build made it.
     pub fn owner(&self, path: &str) -> Option<&str> {
         self.owners.get(path).map(AsRef::as_ref)
     }
@@ -166,9 +166,9 @@ impl Tree {
         Ok(())
     }
 
-    /// Where `path` leads when links are followed. None if nothing is there.
+    /// Resolves the symlinks in `path`. `None` if it does not exist.
     ///
-    /// `..` stops at the root, as in a chroot. The root itself is the empty text.
+    /// `..` stops at the root, as in a chroot. The root itself is the empty string.
     pub fn resolve(&self, path: &str) -> Option<String> {
         let mut todo: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
         let (mut here, mut links) = (String::new(), 0);
@@ -193,14 +193,14 @@ impl Tree {
                     }
                     todo.extend(target.split('/').rev().map(str::to_owned));
                 }
-                // A path that goes on below a file does not exist: no key is below one.
+                // A path below a file does not exist: no key is below one.
                 Node::Dir | Node::File { .. } => here = next,
             }
         }
         Some(here)
     }
 
-    /// The file that `path` leads to.
+    /// The file that `path` resolves to.
     pub fn file(&self, path: &str) -> Option<(bool, &Content)> {
         match self.nodes.get(&self.resolve(path)?)? {
             Node::File { executable, content } => Some((*executable, content)),
@@ -208,14 +208,14 @@ impl Tree {
         }
     }
 
-    /// Whether `path` leads to a directory.
+    /// Whether `path` resolves to a directory.
     pub fn is_dir(&self, path: &str) -> bool {
         self.resolve(path)
             .is_some_and(|path| path.is_empty() || matches!(self.nodes.get(&path), Some(Node::Dir)))
     }
 }
 
-/// What a node is, for messages.
+/// The type of a node, for messages.
 fn kind(node: &Node) -> &'static str {
     match node {
         Node::Dir => "directory",
@@ -224,7 +224,7 @@ fn kind(node: &Node) -> &'static str {
     }
 }
 
-/// The path, by its text alone, that a link at `link` with this `target` means. `..` stops at the root.
+/// The path that a symlink at `link` with this `target` refers to, without resolving others. `..` stops at the root.
 pub fn link_path(link: &str, target: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     if !target.starts_with('/') {
@@ -241,13 +241,13 @@ pub fn link_path(link: &str, target: &str) -> String {
     parts.join("/")
 }
 
-/// The relative target with which a link at `link` leads to `path`.
+/// The relative target of a symlink at `link` to `path`.
 pub fn relative(link: &str, path: &str) -> String {
     let mut from: Vec<&str> = link.split('/').collect();
     from.pop();
     let to: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let common = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-    // A link into the directory it is in, or above, still needs a name: `.` or `..`.
+    // A symlink to its own directory has the target `.`.
     let mut parts = vec![".."; from.len() - common];
     parts.extend(&to[common..]);
     if parts.is_empty() { ".".to_owned() } else { parts.join("/") }

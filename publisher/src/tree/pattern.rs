@@ -1,7 +1,7 @@
-//! Patterns of paths: `*` and `?` within a component, `**` across them.
+//! Glob patterns for paths: `*` and `?` within a component, `**` across components.
 
-/// Whether `path`, or a directory that it lies in, fits `pattern`.
-pub(super) fn fits(pattern: &str, path: &str) -> bool {
+/// Whether `path` or one of its parents matches `pattern`.
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
     let pattern = pattern.trim_start_matches('/').trim_end_matches('/');
     let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
     ends.into_iter().any(|end| matches_all(pattern.as_bytes(), &path.as_bytes()[..end]))
@@ -27,7 +27,7 @@ fn matches_all(pattern: &[u8], text: &[u8]) -> bool {
                     }
                 }
                 rest = if across { &tail[1..] } else { tail };
-                // `a/**/b` fits `a/b`, too.
+                // `a/**/b` matches `a/b` too.
                 if across && rest.first() == Some(&b'/') {
                     for at in 0..=text.len() {
                         let begins = at == 0 || text[at - 1] == b'/';
@@ -72,7 +72,7 @@ mod tests {
             ("*", "usr", true),
             ("", "usr", false),
         ] {
-            assert_eq!(fits(pattern, path), want, "{pattern} {path}");
+            assert_eq!(matches(pattern, path), want, "{pattern} {path}");
         }
     }
 }

@@ -1,8 +1,7 @@
-//! Modules of a tree → compiled ones beside them, so that programs start faster.
+//! Compilation of Python modules to `__pycache__`, so that programs start faster.
 //!
-//! The interpreter of the building machine's architecture compiles, from the same lock, in a sandbox of
-//! `joblet-exec`: no network, nothing of the host, nothing written. It is the one program of a target that
-//! a build runs. What it makes depends on the module and on the version of Python alone.
+//! The interpreter is that of the same lock for the building machine's architecture, in a sandbox of `joblet-exec`
+//! without network or writable files. Its output depends only on the module and the version of Python.
 
 use crate::{
     error::{Error, tail},
@@ -18,20 +17,20 @@ use std::{
     thread,
 };
 
-/// What the interpreter does.
+/// The program that the interpreter runs.
 const PROGRAM: &str = include_str!("compile.py");
-/// Longest module that is compiled, in bytes.
+/// Maximum size of a module, in bytes.
 const MAX_MODULE: u64 = 64 << 20;
-/// Largest answer, in bytes.
+/// Maximum size of a compiled module, in bytes.
 const MAX_ANSWER: u64 = 256 << 20;
 
-/// A module's path, and its source.
+/// Path and source of a module.
 type Module = (String, Content);
 
-/// Adds compiled modules to `tree`, for Python `version`, by way of `command`, which runs an interpreter
-/// with the words that follow. `jobs` of them run at once; what they make does not depend on how many.
+/// Adds compiled modules to `tree`, for Python `version`, with `command`, which runs an interpreter with further
+/// arguments. `jobs` of them run in parallel, without an effect on the output.
 ///
-/// Tests are left out: they are hardly ever imported.
+/// Tests are omitted: they are rarely imported.
 ///
 /// # Errors
 /// [`Error::Tool`] if the interpreter fails; [`Error::File`].
@@ -85,7 +84,7 @@ fn modules(tree: &Tree, version: &str) -> Vec<Module> {
     };
     let below = dirs.iter().flat_map(|dir| tree.below(dir));
     let module = |(path, node): (&str, &Node)| match node {
-        // One that is longer is imported as it is: compiling takes a multiple of it in memory.
+        // Larger ones are not compiled, which would take a multiple of their size in memory.
         Node::File { content, .. } if wanted(path) && content.len() <= MAX_MODULE => {
             Some((path.to_owned(), content.clone()))
         }
@@ -94,7 +93,7 @@ fn modules(tree: &Tree, version: &str) -> Vec<Module> {
     below.filter_map(module).collect()
 }
 
-/// Compiles `modules` with one interpreter. The answers are in a nameless file.
+/// Compiles `modules` with one interpreter. The output is in an unlinked file in `spool_dir`.
 fn run(
     joblet_exec: &JobletExec,
     version: &str,
@@ -102,7 +101,7 @@ fn run(
     spool_dir: &Path,
 ) -> Result<Vec<Option<Content>>, Error> {
     let mut command = joblet_exec.command();
-    // The order of a set of texts may depend on their hashes.
+    // The order of a set of strings depends on their hashes.
     command.args(["--env", "PYTHONHASHSEED=0", "--", &format!("/usr/bin/python{version}")]);
     command.args(["-s", "-S", "-B", "-c", PROGRAM]);
     let mut child = start(command)?;

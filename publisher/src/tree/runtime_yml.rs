@@ -1,4 +1,4 @@
-//! The tree → `runtime.yml`.
+//! `runtime.yml` of a tree.
 
 use crate::{
     error::Error,
@@ -13,26 +13,26 @@ use std::{
     path::Path,
 };
 
-/// Directories that jobs see read-only, in the order in which they are mounted.
+/// Directories mounted read-only, in the order of the mounts.
 const READ_ONLY: [&str; 6] = ["bin", "etc", "lib", "lib64", "sbin", "usr"];
 
-/// Directories of an image of which each job gets a copy that it may change, as `joblet-exec run --image` has it.
+/// Directories of an image of which each job gets a private copy, as with `joblet-exec run --image`.
 const WRITABLE: [&str; 5] = ["home", "root", "run", "srv", "var"];
 
-/// Variables of every job unless the manifest has others.
+/// Default environment variables.
 const ENVIRONMENT: [(&str, &str); 2] =
     [("LANG", "C.UTF-8"), ("PATH", "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin")];
 
 /// The text of `runtime.yml`: one mount for each top-level directory of the tree.
 ///
-/// A top-level link (`bin` → `usr/bin`) is mounted like a directory. Other top-level entries, such
+/// A top-level symlink (`bin` → `usr/bin`) is mounted like a directory. Other top-level directories, such
 /// as `opt`, are mounted read-only too; `tmp` is private and writable.
 ///
-/// `language` and `packages` are what Joblet's tools show of a runtime: the packages that the manifest asks
-/// for and every wheel of `inputs`, with their locked versions.
+/// `language` and `packages` are for Joblet's tools, which display them: the packages of the manifest
+/// and every wheel of `inputs`, with their locked versions.
 ///
 /// # Errors
-/// [`Error::Config`] if the manifest's `environment` cannot be one.
+/// [`Error::Config`] if the manifest's `environment` is invalid.
 pub(crate) fn render(
     tree: &Tree,
     source: &Source,
@@ -42,7 +42,7 @@ pub(crate) fn render(
 ) -> Result<String, Error> {
     let refused = |reason: String| Error::config(manifest, reason);
     let image = &source.inherited;
-    // Programs of images may lie at the top, such as /entrypoint.sh.
+    // Images may have programs in the root directory, such as /entrypoint.sh.
     let is_file = |path: &str| image.is_image && tree.file(path).is_some();
     let is_top = |path: &&str| !path.contains('/') && (tree.is_dir(path) || is_file(path));
     let tops: Vec<&str> = tree.iter().map(|(path, _)| path).filter(is_top).collect();
@@ -72,7 +72,7 @@ pub(crate) fn render(
     let mut environment: BTreeMap<String, String> = defaults.collect();
     let bundle = "etc/ssl/certs/ca-certificates.crt";
     if tree.file(bundle).is_some() {
-        // For programs that a job brings along, whose OpenSSL looks elsewhere.
+        // For uploaded programs, whose OpenSSL may have another default.
         environment.insert("SSL_CERT_FILE".into(), format!("/{bundle}"));
     }
     environment.extend(image.environment.clone());
@@ -91,7 +91,7 @@ pub(crate) fn render(
     yaml_serde::to_string(&file).map_err(|error| refused(error.to_string()))
 }
 
-/// `runtime.yml` with what Joblet's tools show.
+/// `runtime.yml` with the members for Joblet's tools.
 #[derive(Serialize)]
 struct ForJoblet<'a> {
     #[serde(flatten)]
@@ -102,7 +102,7 @@ struct ForJoblet<'a> {
     packages: Vec<String>,
 }
 
-/// `NAME=VERSION` of Debian packages that are asked for, `NAME==VERSION` of wheels, sorted.
+/// `NAME=VERSION` of the manifest's Debian packages, `NAME==VERSION` of wheels, sorted.
 fn packages(source: &Source, inputs: &[Input]) -> Vec<String> {
     let debian = source.debian.iter().flat_map(|debian| &debian.packages);
     let asked: BTreeSet<_> =

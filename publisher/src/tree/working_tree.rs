@@ -1,7 +1,7 @@
-//! A tree on disk in which programs of it run and write; what they change becomes part of the tree.
+//! A tree on disk, in which its programs run as jobs; their changes are read back into the tree.
 //!
-//! In: a tree. Out: the same tree with what jobs of `joblet-exec` have changed, normalised: owners and times do
-//! not count, modes are executable or not. Jobs have no network, a fixed environment and nothing of the host.
+//! In: a tree. Out: the tree with the changes of jobs of `joblet-exec`, normalized: without owners and times, with
+//! modes reduced to executable or not. Jobs have no network, a fixed environment and no files of the host.
 
 use crate::{
     error::{Error, tail},
@@ -18,8 +18,8 @@ use std::{
     sync::Arc,
 };
 
-/// What is left behind there is of one run, not of the runtime.
-const PASSING: [&str; 9] = [
+/// Directories and files of temporary data, whose changes are ignored.
+const TEMPORARY: [&str; 9] = [
     "tmp",
     "var/backups",
     "var/cache/ldconfig",
@@ -31,10 +31,10 @@ const PASSING: [&str; 9] = [
     "var/tmp",
 ];
 
-/// Directories that a job finds even where the tree has none.
+/// Directories created for jobs if the tree lacks them.
 const VAR: [&str; 5] = ["var", "var/cache", "var/lib", "var/log", "var/tmp"];
 
-/// A tree on disk, and what was there before a job ran.
+/// A tree on disk, with the stamps of its files before any job ran.
 pub struct WorkingTree {
     joblet_exec: JobletExec,
     before: BTreeMap<String, Stamp>,
@@ -42,7 +42,7 @@ pub struct WorkingTree {
     epoch: String,
 }
 
-/// What changes when a file does. The time of the last change of an inode cannot be set.
+/// Attributes that change with a file, including ctime, which a program cannot set.
 #[derive(Debug, PartialEq, Eq)]
 struct Stamp {
     inode: u64,
@@ -61,8 +61,7 @@ impl Stamp {
 }
 
 impl WorkingTree {
-    /// Takes over the whole tree that `joblet_exec` has written. `epoch` is the time that programs are to
-    /// use, in seconds since 1970.
+    /// Uses the whole tree written by `joblet_exec`. `epoch` is `SOURCE_DATE_EPOCH`, in seconds since 1970.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -74,10 +73,10 @@ impl WorkingTree {
         Ok(Self { joblet_exec, before, epoch: epoch.to_string() })
     }
 
-    /// Runs `words` as root of the tree, which it may change.
+    /// Runs `words` as root in the tree, which is writable.
     ///
     /// # Errors
-    /// [`Error::Tool`] with the end of what it printed, if it fails or cannot be started.
+    /// [`Error::Tool`] with the end of its output, if it fails or cannot be started.
     pub fn run(&self, words: &[String]) -> Result<(), Error> {
         let failed =
             |reason: String| Error::Tool { tool: format!("`{}`", words.join(" ")), reason };
@@ -86,7 +85,7 @@ impl WorkingTree {
         let root = self.joblet_exec.root();
         for entry in fs::read_dir(&root).map_err(Error::file("list", &root))? {
             let entry = entry.map_err(Error::file("list", &root))?;
-            // A link, such as `lib`, is a mount of its own.
+            // A symlink, such as `lib`, is a mount of its own.
             if entry.path().is_dir() && entry.file_name() != "tmp" {
                 let place = fs::canonicalize(entry.path());
                 let mut bind = place.map_err(Error::file("find", entry.path()))?.into_os_string();
@@ -113,18 +112,17 @@ impl WorkingTree {
         Err(failed(format!("{status}:\n  {end}")))
     }
 
-    /// Brings what was changed since the last time into `tree`; contents lie in a nameless file in `spool_dir`.
-    /// Returns the paths.
+    /// Reads the changes back into `tree`; contents are in an unlinked file in `spool_dir`. Returns the changed paths.
     ///
     /// # Errors
-    /// [`Error::Tool`] for what is not a file, directory or link, and names that are not UTF-8;
+    /// [`Error::Tool`] for anything but files, directories and symlinks, and for names that are not UTF-8;
     /// [`Error::File`].
     pub fn take(&mut self, tree: &mut Tree, spool_dir: &Path) -> Result<Vec<String>, Error> {
         let root = &self.joblet_exec.root();
         let after = stamps(root)?;
         let mut changed = Vec::new();
         let gone = self.before.keys().rev().filter(|path| !after.contains_key(*path));
-        for path in gone.filter(|path| !is_passing(path)) {
+        for path in gone.filter(|path| !is_temporary(path)) {
             if tree.get(path).is_some() {
                 tree.remove(path);
                 changed.push(path.clone());
@@ -132,10 +130,10 @@ impl WorkingTree {
         }
         let mut spool = Spool::new(spool_dir)?;
         let new = after.iter().filter(|(path, stamp)| self.before.get(*path) != Some(*stamp));
-        for (path, _) in new.filter(|(path, _)| !is_passing(path)) {
+        for (path, _) in new.filter(|(path, _)| !is_temporary(path)) {
             if let Some(node) = read(&root.join(path), path, &mut spool)? {
                 if matches!(tree.get(path), Some(Node::Dir)) {
-                    tree.remove(path); // a link or file in place of an empty directory
+                    tree.remove(path); // a symlink or file replaced an empty directory
                 }
                 let failed = |reason| Error::Tool { tool: "run".into(), reason };
                 tree.replace(path, node).map_err(failed)?;
@@ -147,14 +145,14 @@ impl WorkingTree {
     }
 }
 
-/// Whether `path` is of one run, not of the runtime.
-fn is_passing(path: &str) -> bool {
-    PASSING.iter().any(|dir| {
+/// Whether `path` is temporary data.
+fn is_temporary(path: &str) -> bool {
+    TEMPORARY.iter().any(|dir| {
         path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
 }
 
-/// The stamp of everything below `root`.
+/// The stamps of everything below `root`.
 fn stamps(root: &Path) -> Result<BTreeMap<String, Stamp>, Error> {
     let (mut found, mut todo) = (BTreeMap::new(), vec![(root.to_owned(), String::new())]);
     while let Some((dir, prefix)) = todo.pop() {
@@ -175,7 +173,7 @@ fn stamps(root: &Path) -> Result<BTreeMap<String, Stamp>, Error> {
     Ok(found)
 }
 
-/// What lies at `file`, which is `path` in the tree; none for a directory: they follow from what is in them.
+/// Reads `file`, which is `path` in the tree; `None` for a directory, which is implied by its entries.
 fn read(file: &Path, path: &str, spool: &mut Spool) -> Result<Option<Node>, Error> {
     let metadata = fs::symlink_metadata(file).map_err(Error::file("read", file))?;
     let refused = |what: &str| {
@@ -198,7 +196,7 @@ fn read(file: &Path, path: &str, spool: &mut Spool) -> Result<Option<Node>, Erro
     Ok(Some(Node::File { executable: metadata.mode() & 0o100 != 0, content }))
 }
 
-/// A nameless file with the contents of others, one after the other.
+/// An unlinked file with the concatenated contents of others.
 struct Spool {
     file: Arc<File>,
     dir: PathBuf,
@@ -221,7 +219,7 @@ impl Spool {
     }
 }
 
-/// The names of files, links and modes that differ between `a` and `b`.
+/// The paths whose content, target or mode differs between `a` and `b`.
 ///
 /// # Errors
 /// [`Error::File`].

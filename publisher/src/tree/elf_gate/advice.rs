@@ -1,8 +1,8 @@
-//! Which Debian package has a library that is missing.
+//! Suggestions which Debian package contains a missing library.
 
 use std::collections::BTreeSet;
 
-/// Libraries whose packages have other names than the rule says, by their names without a `t64` at the end.
+/// Libraries whose packages are not named by Debian's rule; names without the suffix `t64`.
 const PACKAGES: [(&str, &str); 14] = [
     ("libBLT.2.5.so.8.6", "tk8.6-blt2.5"),
     ("libGL.so.1", "libgl1"),
@@ -20,13 +20,13 @@ const PACKAGES: [(&str, &str); 14] = [
     ("libz.so.1", "zlib1g"),
 ];
 
-/// What to do about `library`, as words that follow its name: it may lie at `place` in the tree, and the packages
-/// of the lock are `locked`.
+/// A hint for the missing `library`, to follow its name in a message: `place` is its path elsewhere in the tree, if any,
+/// and `locked` are the packages of the lock.
 pub(super) fn on(library: &str, place: Option<&str>, locked: &BTreeSet<String>) -> String {
     if let Some(place) = place {
         let dir = place.rsplit_once('/').map_or("", |(dir, _)| dir);
         return format!(
-            " (it lies in /{dir}, where the loader does not look: name that in etc/ld.so.conf.d)"
+            " (it is in /{dir}, which the loader does not search: add that to etc/ld.so.conf.d)"
         );
     }
     let known = PACKAGES.iter().any(|(name, _)| *name == library);
@@ -48,12 +48,12 @@ fn package(library: &str) -> Option<String> {
     known.map(|(_, package)| (*package).to_owned()).or_else(|| by_rule(library))
 }
 
-/// What `package` is called in the lock: Debian renamed packages for times of 64 bits.
+/// The name of `package` in the lock: Debian renamed packages for 64-bit time_t.
 fn locked_as(package: &str, locked: &BTreeSet<String>) -> Option<String> {
     [package.to_owned(), format!("{package}t64")].into_iter().find(|name| locked.contains(name))
 }
 
-/// What Debian's policy (8.1) calls the package of a library: `libfoo.so.1` → `libfoo1`, `libfoo-2.so.1` or
+/// The package name of a library by Debian's policy (8.1): `libfoo.so.1` → `libfoo1`, `libfoo-2.so.1` or
 /// `libfoo2.so.1` → `libfoo2-1`.
 fn by_rule(library: &str) -> Option<String> {
     let (name, version) = library.split_once(".so.")?;

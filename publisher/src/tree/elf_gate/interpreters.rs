@@ -1,24 +1,24 @@
-//! The `#!` lines of programs.
+//! Interpreters in `#!` lines of programs.
 
 use crate::tree::{Tree, content::Content};
 use std::io;
 
-/// Where programs lie that a user calls by name.
+/// Directories of programs that users call by name.
 pub(super) const PROGRAMS: [&str; 5] =
     ["usr/bin", "usr/local/bin", "usr/local/sbin", "usr/sbin", "usr/games"];
-/// Most bytes of a first line that Linux reads.
+/// Maximum length of a `#!` line in Linux, in bytes.
 const MAX_LINE: u64 = 256;
 
-/// Whether a user calls the program at `path` by name.
+/// Whether `path` is a program that users call by name.
 pub(super) fn is_program(path: &str) -> bool {
     path.rsplit_once('/').is_some_and(|(dir, _)| PROGRAMS.contains(&dir))
 }
 
-/// The interpreter of the script at `path`, if users call it by name and it is not in `tree`. Of
-/// `/usr/bin/env NAME` that is the program NAME.
+/// The interpreter of the script at `path`, if users call the script by name and `tree` lacks the interpreter. For
+/// `/usr/bin/env NAME` it is the program NAME.
 ///
 /// # Errors
-/// Of reading it.
+/// Errors of reading it.
 pub(super) fn missing(
     tree: &Tree,
     path: &str,
@@ -55,7 +55,7 @@ mod tests {
     use crate::tree::Node;
 
     #[test]
-    fn scripts_name_interpreters_that_are_there() {
+    fn missing_interpreters_of_scripts() {
         let mut tree = Tree::default();
         for path in ["usr/bin/env", "usr/bin/sh", "usr/bin/python3"] {
             let content = b"x".to_vec().into();

@@ -1,4 +1,4 @@
-//! Where the loader looks for libraries. (ld.so(8).)
+//! The loader's search for libraries, ld.so(8).
 
 use super::{
     interpreters,
@@ -11,16 +11,16 @@ use crate::{
 use joblet_format::Arch;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Longest chain of libraries that is followed.
+/// Maximum number of libraries that are followed.
 const MAX_LIBRARIES: usize = 2000;
 
 /// The loader of a tree.
 pub(super) struct Loader<'t> {
     tree: &'t Tree,
     arch: Arch,
-    /// Its default directories and those of its cache.
+    /// Its default and configured directories.
     dirs: Vec<String>,
-    /// Name → a file of that name, wherever it lies.
+    /// File name → the path of a file of that name, in any directory.
     names: BTreeMap<&'t str, &'t str>,
 }
 
@@ -41,13 +41,13 @@ impl<'t> Loader<'t> {
         Ok(Self { tree, arch, dirs: ld_cache::directories(tree, arch)?, names })
     }
 
-    /// Some file of that name.
+    /// The path of a file of that name in any directory.
     pub(super) fn place(&self, library: &str) -> Option<&'t str> {
         self.names.get(library).copied()
     }
 
-    /// Whether the object at `path` is an optional part of a package of Debian: neither a program that users
-    /// call nor in a directory where the loader looks. What such a package cannot do without it depends on.
+    /// Whether the object at `path` is an optional part of a Debian package: neither a program that users call by name
+    /// nor in a directory of the loader. Required libraries are dependencies of the package.
     pub(super) fn is_plugin(&self, path: &str) -> bool {
         let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         let looked = self.dirs.iter().any(|it| self.tree.resolve(it).as_deref() == Some(dir));
@@ -55,17 +55,17 @@ impl<'t> Loader<'t> {
         debian && !looked && !interpreters::is_program(path)
     }
 
-    /// Whether the object at `path` is a library of a package of Debian.
+    /// Whether the object at `path` is a library of a Debian package.
     pub(super) fn is_library(&self, path: &str) -> bool {
         let debian = self.tree.owner(path).is_some_and(crate::tree::assemble::is_deb);
         debian && is_shared_object(path)
     }
 
-    /// The libraries that the object at `path` names and the loader would not find.
+    /// The libraries needed by the object at `path` that the loader would not find.
     ///
-    /// Of a program that users call, these are also the libraries of its libraries. Anything else is loaded
-    /// by a program that may have loaded its libraries before, by their paths (as Python's wheels do), or
-    /// was told where they are: there a file of that name anywhere is enough.
+    /// For a program that users call, the libraries of its libraries are included. Any other object is loaded by a program
+    /// that may have loaded its libraries before, by their paths (as Python's wheels do), or has set a search path: there a
+    /// file of that name in any directory is enough.
     pub(super) fn missing(&self, path: &str, needs: &Needs) -> Vec<String> {
         if !interpreters::is_program(path) || needs.interpreter.is_none() {
             let absent = |library: &&String| {
@@ -75,7 +75,7 @@ impl<'t> Loader<'t> {
             return needs.libraries.iter().filter(absent).cloned().collect();
         }
         let (mut missing, mut seen) = (Vec::new(), BTreeSet::new());
-        // Each with the paths that those which load it pass on.
+        // Each with the RPATHs inherited from the objects that load it.
         let mut todo = vec![(path.to_owned(), None, Vec::new())];
         while let Some((path, read, inherited)) = todo.pop() {
             let needs: &Needs = read.as_ref().unwrap_or(needs);
@@ -100,7 +100,7 @@ impl<'t> Loader<'t> {
         missing
     }
 
-    /// Where the loader finds `library` for the object at `path`.
+    /// The path at which the loader finds `library` for the object at `path`.
     fn find(
         &self,
         path: &str,
@@ -121,7 +121,7 @@ impl<'t> Loader<'t> {
     }
 }
 
-/// Lists of directories with the place of the object at `path` filled in.
+/// Directories of `lists`, with `$ORIGIN` and `$LIB` expanded for the object at `path`.
 fn absolute(path: &str, lists: &[String]) -> Vec<String> {
     let origin = path.rsplit_once('/').map_or("", |(dir, _)| dir);
     let dirs = lists.iter().flat_map(|list| list.split(':'));
@@ -132,7 +132,7 @@ fn absolute(path: &str, lists: &[String]) -> Vec<String> {
     filled.filter(|dir| dir.starts_with('/')).collect()
 }
 
-/// `libz.so`, `libz.so.1.2`, but not `a.so.txt`.
+/// Whether the file name is that of a shared object: `libz.so`, `libz.so.1.2`, but not `a.so.txt`.
 pub(super) fn is_shared_object(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     name.split_once(".so").is_some_and(|(_, rest)| {

@@ -1,7 +1,7 @@
-//! The ELF gate: what can be known of a tree without running it.
+//! The ELF gate: static checks of programs and libraries.
 //!
-//! Every program's interpreter exists, also that of a `#!` line; every object is for the architecture; every
-//! library that an object names lies where the loader looks.
+//! Every program's interpreter exists, including that of a `#!` line; every object is for the architecture; the
+//! loader finds every library that an object needs.
 
 mod advice;
 mod interpreters;
@@ -19,32 +19,32 @@ use joblet_format::Arch;
 use loader::Loader;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Faults listed in one message; the rest are counted.
+/// Maximum number of faults in a message; the rest are counted.
 const SHOWN: usize = 20;
-/// Objects named with one missing library.
-const WANTERS: usize = 3;
+/// Maximum number of objects listed for one fault.
+const MAX_OBJECTS: usize = 3;
 
-/// What the gate is told of a tree.
+/// Parameters of the gate.
 #[derive(Debug, Clone, Copy)]
 pub struct Gate<'g> {
     /// The runtime, for messages.
     pub runtime: &'g str,
     /// Its architecture.
     pub arch: Arch,
-    /// Sonames that the host brings, and interpreters that may be missing.
+    /// Sonames and interpreters that may be missing, as they are from the host.
     pub allow_missing: &'g BTreeSet<String>,
     /// Packages of the lock.
     pub locked: &'g BTreeSet<String>,
 }
 
-/// A fault → the objects that have it.
+/// Faults, and the objects that have them.
 type Faults = BTreeMap<String, Vec<String>>;
 
-/// Checks every program and shared object of `tree`. Returns what is missing of optional parts of Debian's
-/// packages, one line each: plugins that do without are told apart from programs that do not.
+/// Checks every program and shared object of `tree`. Returns missing libraries of plugins in Debian packages, one line
+/// each: plugins are optional, programs are not.
 ///
 /// # Errors
-/// [`Error::Check`] with every fault: the missing library and what needs it; [`Error::File`].
+/// [`Error::Check`] with every fault: the missing library and the objects that need it; [`Error::File`].
 pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
     let Gate { runtime, arch, allow_missing, locked } = *gate;
     let loader = Loader::new(tree, arch)?;
@@ -60,7 +60,7 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
             let missing = interpreters::missing(tree, path, *executable, content);
             let missing = missing.map_err(Error::file("read", path))?;
             if let Some(interpreter) = missing.filter(|it| !allow_missing.contains(it)) {
-                // What all of a package of Debian needs it depends on.
+                // Libraries that a Debian package requires are its dependencies.
                 let debian = tree.owner(path).is_some_and(is_deb);
                 let kind = if debian { &mut optional } else { &mut faults };
                 let fault = format!("interpreter {interpreter} is missing");
@@ -70,7 +70,7 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
         };
         match needs {
             Err(fault) => {
-                // Debuggers of Debian bring parts for 32 bits.
+                // Debian's debuggers contain 32-bit objects.
                 let kind = if loader.is_plugin(path) { &mut optional } else { &mut faults };
                 kind.entry(fault).or_default().push(path.to_owned());
             }
@@ -112,7 +112,8 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
 
 fn lines(faults: &Faults) -> Vec<String> {
     let line = |(fault, paths): (&String, &Vec<String>)| {
-        let shown = paths.iter().take(WANTERS).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let shown =
+            paths.iter().take(MAX_OBJECTS).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = paths.len().saturating_sub(WANTERS);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         format!("{fault}: wanted by {shown}{more}")
@@ -152,7 +153,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn faults_name_the_library_and_who_wants_it() {
+    fn faults_name_the_library_and_the_objects() {
         let mut tree = Tree::default();
         put(&mut tree, "usr/bin/x", &elf(62, "/lib64/ld.so", "libx.so.1"));
         put(&mut tree, "usr/bin/script", b"#!/bin/sh\n");
@@ -178,16 +179,16 @@ pub(super) mod tests {
         assert!(error.contains("object for machine 62, not arm64: wanted by usr/bin/x"), "{error}");
     }
 
-    /// A library that lies somewhere is found by a plugin of the same world, not by a program.
+    /// A library outside of the loader's directories counts for a plugin, not for a program.
     #[test]
-    fn the_gate_looks_where_the_loader_looks() {
+    fn libraries_are_searched_in_the_directories_of_the_loader() {
         let mut tree = Tree::default();
         put(&mut tree, "ld.so", b"");
         put(&mut tree, "usr/bin/x", &elf(62, "/ld.so", "libx.so.1"));
         put(&mut tree, "opt/x/libx.so.1", &library(62, "libx.so.1"));
         let error = run(&tree, Arch::Amd64, &[]).unwrap_err();
-        let want = "library libx.so.1 is missing (it lies in /opt/x, where the loader does not look: \
-                    name that in etc/ld.so.conf.d): wanted by usr/bin/x";
+        let want = "library libx.so.1 is missing (it is in /opt/x, which the loader does not search: \
+                    add that to etc/ld.so.conf.d): wanted by usr/bin/x";
         assert!(error.contains(want), "{error}");
         let conf =
             |text: &str| Node::File { executable: false, content: text.as_bytes().to_vec().into() };
@@ -200,7 +201,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_a_plugin_of_a_package_would_like_is_not_a_fault() {
+    fn missing_libraries_of_plugins_are_optional() {
         let mut tree = Tree::default();
         put(&mut tree, "ld.so", b"");
         put(&mut tree, "usr/lib/y/plugin.so", &elf(62, "/ld.so", "libgomp.so.1"));

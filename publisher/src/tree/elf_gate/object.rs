@@ -1,4 +1,4 @@
-//! What the gate reads of one ELF object: its headers, its dynamic section, the names in it.
+//! Parser of ELF objects: headers and dynamic section.
 
 use crate::tree::content::Content;
 use joblet_format::Arch;
@@ -11,31 +11,31 @@ use object::{
 };
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// What the loader is told by one ELF object.
+/// Entries of the dynamic section that the loader uses.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Needs {
     pub(super) interpreter: Option<String>,
-    /// Its own name; empty without one.
+    /// `DT_SONAME`; empty without one.
     pub(super) soname: String,
     pub(super) libraries: Vec<String>,
-    /// `DT_RPATH`: also for the libraries of its libraries.
+    /// `DT_RPATH`, which applies to the libraries of its libraries too.
     pub(super) rpaths: Vec<String>,
-    /// `DT_RUNPATH`: for its own libraries; `DT_RPATH` does not count beside it.
+    /// `DT_RUNPATH`, for its own libraries; it disables `DT_RPATH`.
     pub(super) runpaths: Vec<String>,
 }
 
 impl Needs {
-    /// What other objects call the one at `path`.
+    /// The name by which other objects need the one at `path`: its SONAME, or its file name.
     pub(super) fn name<'n>(&'n self, path: &'n str) -> &'n str {
         let file = path.rsplit('/').next().unwrap_or(path);
         if self.soname.is_empty() { file } else { &self.soname }
     }
 }
 
-/// The needs of `content`; none if it is no ELF object.
+/// The needs of `content`; `None` if it is not an ELF object.
 ///
 /// # Errors
-/// Of reading it; within, what is wrong with it, as a fault.
+/// Outer: errors of reading it. Inner: a fault of the object.
 pub(super) fn read(content: &Content, arch: Arch) -> io::Result<Option<Result<Needs, String>>> {
     if content.head(4)? != elf::ELFMAG {
         return Ok(None);
@@ -43,16 +43,16 @@ pub(super) fn read(content: &Content, arch: Arch) -> io::Result<Option<Result<Ne
     Ok(Some(needs(&ReadCache::new(At { content, position: 0 }), arch)))
 }
 
-/// The soname of a shared object for `arch`, empty if it has none; `None` of anything else.
+/// The soname of a shared object for `arch`, empty if it has none; `None` for anything else.
 ///
 /// # Errors
-/// Of reading it.
+/// Errors of reading it.
 pub(in crate::tree) fn soname(content: &Content, arch: Arch) -> io::Result<Option<String>> {
     Ok(read(content, arch)?.and_then(Result::ok).map(|needs| needs.soname))
 }
 
-/// A content with a place to read at. Of an object only headers, dynamic section and string table are
-/// read, so libraries of gigabytes take no memory.
+/// A content with a read position. Only headers, dynamic section and string table of an object are read, so
+/// libraries of gigabytes take no memory.
 struct At<'c> {
     content: &'c Content,
     position: u64,
@@ -80,7 +80,7 @@ impl Seek for At<'_> {
     }
 }
 
-/// Whether `elf` is a 64-bit program that needs nothing else to run.
+/// Whether `elf` is a 64-bit program without an interpreter.
 pub fn is_static(elf: &[u8]) -> bool {
     let interpreter = || {
         let header = FileHeader64::<object::Endianness>::parse(elf)?;
@@ -98,7 +98,7 @@ pub fn is_static(elf: &[u8]) -> bool {
 /// Reads an ELF object's headers.
 ///
 /// # Errors
-/// What is wrong with it, as a fault.
+/// A fault of the object.
 fn needs<'r>(bytes: impl ReadRef<'r>, arch: Arch) -> Result<Needs, String> {
     let broken = |error: object::read::Error| format!("broken ELF object ({error})");
     let machine = match arch {
@@ -124,7 +124,7 @@ fn needs<'r>(bytes: impl ReadRef<'r>, arch: Arch) -> Result<Needs, String> {
         let value = |tag: u32| {
             entries.iter().find(|entry| entry.tag32(endian) == Some(tag)).map(|it| it.d_val(endian))
         };
-        // The string table's address is one in memory: a loaded segment says where it is in the file.
+        // DT_STRTAB is an address in memory; a PT_LOAD segment maps it to an offset in the file.
         let (Some(address), Some(size)) = (value(elf::DT_STRTAB), value(elf::DT_STRSZ)) else {
             continue;
         };
@@ -201,7 +201,7 @@ pub(crate) mod tests {
         bytes
     }
 
-    /// Fails where more than the parts that matter is read: the object has a hole of a terabyte.
+    /// The object has a hole of a terabyte: the test fails if more than the needed parts is read.
     #[test]
     fn of_a_large_object_only_headers_are_read() {
         let bytes = elf(62, "/lib64/ld.so", "libx.so.1");
