@@ -114,7 +114,7 @@ fn lines(faults: &Faults) -> Vec<String> {
     let line = |(fault, paths): (&String, &Vec<String>)| {
         let shown =
             paths.iter().take(MAX_OBJECTS).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let more = paths.len().saturating_sub(WANTERS);
+        let more = paths.len().saturating_sub(MAX_OBJECTS);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         format!("{fault}: wanted by {shown}{more}")
     };
