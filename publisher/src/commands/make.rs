@@ -152,7 +152,7 @@ impl<'w> Builder<'w> {
                 working.run(words)?;
             }
             let changed = working.take(tree, spool)?;
-            finish::triggers(tree, arch, working, Some(&changed), spool, step)?;
+            finish::run_triggers(tree, arch, working, Some(&changed), spool, step)?;
             ld_cache::write(tree, arch)?;
         }
         let differences = working_tree::differences(tree, &again)?;

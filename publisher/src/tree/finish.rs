@@ -88,7 +88,7 @@ fn all_triggers(tree: &Tree, arch: Arch) -> Vec<Trigger> {
          >/{loaders}.cache"
     );
     let graphviz = "usr/sbin/libgvc6-config-update";
-    let mut steps = vec![
+    let mut triggers = vec![
         Trigger::new(
             "usr/bin/update-mime-database",
             &["usr/share/mime/packages"],
@@ -130,29 +130,29 @@ fn all_triggers(tree: &Tree, arch: Arch) -> Vec<Trigger> {
             &["var/lib/ghostscript", "etc/ghostscript"],
             &["/usr/sbin/update-gsfontmap"],
         ),
-        Step::new(
+        Trigger::new(
             "usr/bin/fc-cache",
             &["usr/share/fonts", "usr/local/share/fonts", "etc/fonts"],
             &["/bin/sh", "-c", FONTS],
         ),
-        Step::new(
+        Trigger::new(
             "usr/bin/helpztags",
             &["usr/share/vim"],
             &["/bin/sh", "-c", "exec helpztags /usr/share/vim/vim[0-9]*/doc"],
         ),
-        Step::new(
+        Trigger::new(
             "usr/sbin/update-default-wordlist",
             &["var/lib/dictionaries-common/wordlist"],
             &["/usr/sbin/update-default-wordlist", "--rebuild"],
         ),
-        Step::new(
+        Trigger::new(
             "usr/sbin/update-fmtutil",
             &["usr/share/texlive/texmf-dist", "usr/share/texmf", "etc/texmf"],
             &["/bin/sh", "-c", TEX],
         ),
     ];
-    steps.retain(|step| step.is_due(tree));
-    steps
+    triggers.retain(|it| it.is_due(tree));
+    triggers
 }
 
 /// Whether [`run_triggers`] has anything to do.

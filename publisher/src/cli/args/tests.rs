@@ -55,7 +55,7 @@ fn texts_come_from_the_table() {
     for (line, part) in [
         ("--help", "   10  NET       connection, TLS"),
         ("help", "   10  NET       connection, TLS"),
-        ("-h", "\n  build        make OUT/NAME-VERSION-ARCH.tar.gz"),
+        ("-h", "\n  build        build OUT/NAME-VERSION-ARCH.tar.gz"),
         ("build -h", "\nOptions:\n      --all "),
         ("build --help", "\nExamples:\n  joblet-publish build python-3.11"),
         ("help sign", "Without it: $JOBLET_PUBLISH_SIGN_PASSWORD"),
