@@ -1,6 +1,10 @@
 //! Files that a job leaves in its private `/work`: reported, or copied by `--output`.
 
-use crate::support::{World, attack::probed, finish};
+use crate::support::{
+    World,
+    attack::{probed, start, wrapper},
+    finish,
+};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -240,5 +244,32 @@ fn a_store_below_what_a_job_may_write_to_is_read_only() {
         assert!(output.stderr.contains("--output is in a store of runtimes"), "{output:?}");
         assert_eq!(output.status, Some(125));
         assert!(!store.join("demo/new").exists());
+    }
+}
+
+/// On a full disk a file keeps its old content, nothing remains of the new one, and what fits is copied. Directories
+/// that are nested too deeply are a failure, too.
+#[test]
+fn a_file_that_cannot_be_copied_keeps_its_old_content() {
+    let Some(world) = probed() else { return };
+    let full = world.path("full");
+    fs::create_dir(&full).unwrap();
+    for user in World::users() {
+        let prepare = format!(
+            "mount -t tmpfs -o size=256k,mode=777 t {0}; echo old > {0}/big; chmod 666 {0}/big",
+            full.display()
+        );
+        let mut before = wrapper(user, &prepare, "private");
+        let script =
+            format!("\"$@\"; s=$?; ls -A {0}; cat {0}/big {0}/small; exit $s", full.display());
+        before.extend(["bash", "-c", &script, "bash"].map(Into::into));
+        let job = "head -c 1M /dev/zero > big; echo new > small; mkdir -p d; cd d; i=0; \
+                   while [ $i -lt 300 ]; do mkdir d; cd d; i=$((i+1)); done";
+        let option = format!("--output={}", full.display());
+        let output = finish(start(world, &before, "", &World::shell(&[&option], job)));
+        assert_eq!(output.status, Some(125), "{user:?} {output:?}");
+        assert_eq!(output.stdout, "big\nd\nsmall\nold\nnew\n", "{user:?}");
+        let deep = output.stderr.contains("deeper than 256 directories");
+        assert!(deep || output.stderr.contains("big: No space left on device"), "{output:?}");
     }
 }

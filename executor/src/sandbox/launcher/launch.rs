@@ -110,7 +110,7 @@ pub(crate) fn run(
                 (Some(cgroup), Exit::Signal(9)) if cgroup.ran_out_of_memory() => Exit::OutOfMemory,
                 (_, exit) => exit,
             };
-            Ok((exit, expected.and_then(Expected::take)))
+            Ok((exit, expected.and_then(|expected| expected.take(signals))))
         }
     }
 }

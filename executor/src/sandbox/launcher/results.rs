@@ -4,12 +4,13 @@
 //! All names and files in it are the job's choice: no link is followed, nothing is waited for, and what
 //! is copied replaces what had its name, below the directory that was named and nowhere else.
 
+use super::signals::Signals;
 use crate::{fs::beneath::POINT, sandbox::setup::descriptors::receive};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{
         Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, chmodat,
-        fchmod, fgetxattr, fstat, linkat, mkdirat, openat, seek, unlinkat,
+        fchmod, fgetxattr, fstat, linkat, mkdirat, openat, renameat, seek, unlinkat,
     },
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
@@ -27,6 +28,9 @@ use std::{
 const MOST: u64 = 100_000;
 const DEEPEST: u32 = 256;
 
+/// Bytes that are copied before the next look for a signal.
+const PIECE: u64 = 64 << 20;
+
 /// Where the directory comes from.
 pub(crate) struct Expected {
     near: OwnedFd,
@@ -43,6 +47,8 @@ pub struct Results {
     work: OwnedFd,
     /// Directories that were covered while the job ran, each with what has the job's changes there.
     parts: Vec<[OwnedFd; 2]>,
+    /// One that would end the launcher ends the copying instead.
+    signals: Option<Signals>,
 }
 
 /// How directories are opened: no link is followed.
@@ -70,10 +76,10 @@ impl Expected {
     }
 
     /// The directory, if it came.
-    pub(crate) fn take(self) -> Option<Results> {
+    pub(crate) fn take(self, signals: Signals) -> Option<Results> {
         let [layer, work] = receive(self.near.as_fd())?;
         let parts = std::iter::from_fn(|| receive(self.near.as_fd())).collect();
-        Some(Results { layer, work, parts })
+        Some(Results { layer, work, parts, signals: Some(signals) })
     }
 }
 
@@ -102,7 +108,7 @@ impl Results {
     /// Counts what is there, but for what was `given` and is as it was.
     pub fn count(&self, given: &[Given<'_>]) -> Found {
         let mut found = Found::default();
-        let from = (self.layer.as_fd(), Some(self.work.as_fd()));
+        let from = self.opened();
         // What cannot be read any more is not worth a message.
         _ = visit((from, &self.parts), None, (DEEPEST, given), &mut found);
         found
@@ -114,29 +120,100 @@ impl Results {
     /// When something cannot be read or written; the first such file is named.
     pub fn copy(&self, to: &OwnedFd, given: &[Given<'_>]) -> io::Result<Found> {
         let mut found = Found::default();
-        let from = (self.layer.as_fd(), Some(self.work.as_fd()));
-        let mut links =
-            Links { root: to.as_fd(), path: Vec::new(), copies: HashMap::new(), failed: None };
-        let to = Some((to.as_fd(), &mut links));
-        visit((from, &self.parts), to, (DEEPEST, given), &mut found)?;
-        links.failed.map_or(Ok(found), Err)
+        let mut copying = Copying::new(to.as_fd(), self.signals.as_ref());
+        let from = (self.opened(), self.parts.as_slice());
+        visit(from, Some((to.as_fd(), &mut copying)), (DEEPEST, given), &mut found)?;
+        copying.failed.map_or(Ok(found), Err)
+    }
+
+    /// The directory, accessible to its user.
+    fn opened(&self) -> (BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
+        if let Ok(stat) = fstat(&self.layer)
+            && stat.st_mode & 0o500 != 0o500
+        {
+            // If it is refused, what follows says why.
+            _ = fchmod(&self.work, Mode::RUSR | Mode::XUSR);
+        }
+        (self.layer.as_fd(), Some(self.work.as_fd()))
     }
 }
 
-/// The copies of files that have more than one name: the other names become hard links to them, since a job
-/// can give one file so many names that their copies fill a disk.
-struct Links<'a> {
+/// A copy in the making.
+struct Copying<'a> {
     /// The directory that is copied to.
     root: BorrowedFd<'a>,
     /// The names that lead from it to the directory that is being filled.
     path: Vec<CString>,
-    /// Device and inode number of a file, and the path of its copy below `root`.
+    /// Of files that have more than one name: device and inode number, and the path of the copy below `root`. The
+    /// other names become hard links to it, since a job can give one file so many names that their copies fill a disk.
     copies: HashMap<(u64, u64), Vec<CString>>,
+    /// See [`Results`].
+    signals: Option<&'a Signals>,
+    stopped: bool,
     /// The first failure, with the path.
     failed: Option<io::Error>,
 }
 
-impl Links<'_> {
+impl<'a> Copying<'a> {
+    fn new(root: BorrowedFd<'a>, signals: Option<&'a Signals>) -> Self {
+        let (path, copies) = (Vec::new(), HashMap::new());
+        Self { root, path, copies, signals, stopped: false, failed: None }
+    }
+
+    /// Fails once a signal has come that would have ended the launcher.
+    fn go_on(&mut self) -> io::Result<()> {
+        while let Some((signal, _)) = self.signals.and_then(|all| all.queue.read().ok().flatten()) {
+            if signal.is_ending() {
+                self.stopped = true;
+            }
+        }
+        if self.stopped {
+            return Err(io::Error::other("stopped by a signal"));
+        }
+        Ok(())
+    }
+
+    /// Copies the regular file `source` to `name` in `to`, which has the old file until the new one is whole.
+    fn copy_file(
+        &mut self,
+        source: &mut File,
+        (to, name): (BorrowedFd<'_>, &CStr),
+        mode: Mode,
+    ) -> io::Result<()> {
+        let part = format!(".joblet-exec-{}", std::process::id());
+        // Of a launcher that was killed.
+        _ = unlinkat(to, &part, AtFlags::empty());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mut copy = File::from(openat(to, &part, flags, Mode::from_raw_mode(0o600))?);
+        let done = self
+            .copy_data(source, &mut copy)
+            .and_then(|()| Ok(fchmod(&copy, mode)?))
+            .and_then(|()| Ok(renameat(to, &part, to, name)?));
+        if done.is_err() {
+            _ = unlinkat(to, &part, AtFlags::empty());
+        }
+        done
+    }
+
+    /// Copies what a file holds; its holes stay holes, which take no room.
+    fn copy_data(&mut self, from: &mut File, to: &mut File) -> io::Result<()> {
+        let length = from.metadata()?.len();
+        let mut end = 0;
+        loop {
+            let start = match seek(&*from, SeekFrom::Data(end)) {
+                Ok(start) => start,
+                // Nothing but a hole is left.
+                Err(Errno::NXIO) => return to.set_len(length),
+                Err(errno) => return Err(errno.into()),
+            };
+            end = seek(&*from, SeekFrom::Hole(start))?.min(start + PIECE);
+            seek(&*from, SeekFrom::Start(start))?;
+            seek(&*to, SeekFrom::Start(start))?;
+            io::copy(&mut from.take(end - start), to)?;
+            self.go_on()?;
+        }
+    }
+
     /// Notes that `name` could not be copied.
     fn failed(&mut self, name: &CStr, error: &io::Error) {
         let path = self.path.iter().map(CString::as_c_str).chain([name]);
@@ -161,29 +238,15 @@ impl Links<'_> {
         for parent in parents {
             directory = openat(&directory, parent, DIRECTORY, Mode::empty())?;
         }
+        match unlinkat(to, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
         match linkat(&directory, last, to, name, AtFlags::empty()) {
             // A file system without hard links, or a file that has too many.
             Err(Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => Ok(false),
             linked => Ok(linked.map(|()| true)?),
         }
-    }
-}
-
-/// Copies what a file holds; its holes stay holes, which take no room.
-fn copy_data(from: &mut File, to: &mut File) -> io::Result<()> {
-    let length = from.metadata()?.len();
-    let mut end = 0;
-    loop {
-        let start = match seek(&*from, SeekFrom::Data(end)) {
-            Ok(start) => start,
-            // Nothing but a hole is left.
-            Err(Errno::NXIO) => return to.set_len(length),
-            Err(errno) => return Err(errno.into()),
-        };
-        end = seek(&*from, SeekFrom::Hole(start))?;
-        seek(&*from, SeekFrom::Start(start))?;
-        seek(&*to, SeekFrom::Start(start))?;
-        io::copy(&mut from.take(end - start), to)?;
     }
 }
 
@@ -222,7 +285,7 @@ type From<'a> = ((BorrowedFd<'a>, Option<BorrowedFd<'a>>), &'a [[OwnedFd; 2]]);
 /// what the same place in the `whole` has. What fails for one entry does not concern the others.
 fn visit(
     from: From<'_>,
-    mut to: Option<(BorrowedFd<'_>, &mut Links<'_>)>,
+    mut to: Option<(BorrowedFd<'_>, &mut Copying<'_>)>,
     deeper: (u32, &[Given<'_>]),
     found: &mut Found,
 ) -> io::Result<()> {
@@ -237,10 +300,10 @@ fn visit(
         if to.is_none() && found.files + found.others >= MOST {
             return Ok(());
         }
-        let into = to.as_mut().map(|(to, links)| (*to, &mut **links));
+        let into = to.as_mut().map(|(to, copying)| (*to, &mut **copying));
         let done = visit_entry(from, (name, device), into, deeper, found);
-        if let (Err(error), Some((_, links))) = (done, &mut to) {
-            links.failed(name, &error);
+        if let (Err(error), Some((_, copying))) = (done, &mut to) {
+            copying.failed(name, &error);
         }
     }
     Ok(())
@@ -250,7 +313,7 @@ fn visit(
 fn visit_entry(
     ((from, whole), parts): From<'_>,
     (name, device): (&CStr, u64),
-    to: Option<(BorrowedFd<'_>, &mut Links<'_>)>,
+    to: Option<(BorrowedFd<'_>, &mut Copying<'_>)>,
     (deeper, given): (u32, &[Given<'_>]),
     found: &mut Found,
 ) -> io::Result<()> {
@@ -276,7 +339,7 @@ fn visit_entry(
                 (Some(all), _) if renamed => (all.as_fd(), None),
                 (all, _) => (below.as_fd(), all.as_ref().map(AsFd::as_fd)),
             };
-            let Some((to, links)) = to else {
+            let Some((to, copying)) = to else {
                 return visit((below, parts), None, (deeper - 1, &[]), found);
             };
             let old = match mkdirat(to, name, Mode::from_raw_mode(0o700)) {
@@ -284,9 +347,10 @@ fn visit_entry(
                 new => new.map(|()| false)?,
             };
             let into = openat(to, name, DIRECTORY, Mode::empty())?;
-            links.path.push(name.to_owned());
-            let done = visit((below, parts), Some((into.as_fd(), links)), (deeper - 1, &[]), found);
-            links.path.pop();
+            copying.path.push(name.to_owned());
+            let done =
+                visit((below, parts), Some((into.as_fd(), copying)), (deeper - 1, &[]), found);
+            copying.path.pop();
             match fchmod(&into, mode) {
                 Err(Errno::PERM) if old => {} // somebody else's
                 done => done?,
@@ -295,24 +359,16 @@ fn visit_entry(
         }
         FileType::RegularFile => {
             found.files += 1;
-            let Some((to, links)) = to else { return Ok(()) };
+            let Some((to, copying)) = to else { return Ok(()) };
+            copying.go_on()?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut source = File::from(open_own((from, whole), (name, mode), flags)?);
-            match unlinkat(to, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno.into()),
+            if !copying.link(&stat, to, name)? {
+                copying.copy_file(&mut source, (to, name), mode)?;
             }
-            if links.link(&stat, to, name)? {
-                return Ok(());
-            }
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mut copy = File::from(openat(to, name, flags, Mode::from_raw_mode(0o600))?);
-            let done = copy_data(&mut source, &mut copy);
-            if let Err(error) = done.and_then(|()| Ok(fchmod(&copy, mode)?)) {
-                // A part of it would look like the whole.
-                _ = unlinkat(to, name, AtFlags::empty());
-                return Err(error);
-            }
+        }
+        FileType::Directory if to.is_some() => {
+            return Err(io::Error::other(format!("deeper than {DEEPEST} directories")));
         }
         // The overlay's mark of a name that the job removed.
         FileType::CharacterDevice => {}
@@ -338,7 +394,7 @@ mod tests {
         std::fs::write(to.path().join("second"), "old").unwrap();
         let open = |path: &Path| OwnedFd::from(File::open(path).unwrap());
         let (layer, work) = (open(from.path()), open(from.path()));
-        let results = Results { layer, work, parts: Vec::new() };
+        let results = Results { layer, work, parts: Vec::new(), signals: None };
         let found = results.copy(&open(to.path()), &[]).unwrap();
         assert_eq!(found, Found { files: 4, others: 0 });
         let seen = |name| {
@@ -352,8 +408,29 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_stops_the_copy_and_leaves_the_old_file() {
+        use nix::sys::signal::{Signal::SIGTERM, raise};
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (directory, text) in [(&from, "new"), (&to, "old")] {
+            std::fs::write(directory.path().join("file"), text).unwrap();
+        }
+        let open = |path: &Path| OwnedFd::from(File::open(path).unwrap());
+        let signals = Signals::block().unwrap();
+        raise(SIGTERM).unwrap();
+        let (layer, work) = (open(from.path()), open(from.path()));
+        let results = Results { layer, work, parts: Vec::new(), signals: Some(signals) };
+        let error = results.copy(&open(to.path()), &[]).unwrap_err();
+        assert_eq!(error.to_string(), "file: stopped by a signal");
+        assert_eq!(std::fs::read_to_string(to.path().join("file")).unwrap(), "old");
+        assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 1);
+        // The signal has been received: it does not end this process when the mask is restored.
+        drop(results);
+    }
+
+    #[test]
     fn holes_stay_holes() {
         const MIB: u64 = 1 << 20;
+        let directory = File::open("/").unwrap();
         for (data, length) in [(vec![], 0), (vec![], 4096 * MIB), (vec![0, 700 * MIB], 800 * MIB)] {
             let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
             for at in &data {
@@ -361,7 +438,8 @@ mod tests {
                 from.write_all(b"data").unwrap();
             }
             from.set_len(length).unwrap();
-            copy_data(&mut from, &mut to).unwrap();
+            let mut copying = Copying::new(directory.as_fd(), None);
+            copying.copy_data(&mut from, &mut to).unwrap();
             assert_eq!(to.metadata().unwrap().len(), length);
             assert!(to.metadata().unwrap().blocks() < 1000);
             for at in &data {

@@ -106,6 +106,7 @@ const INHERITED: [Signal; 4] =
 const ONE_SIGNAL: Duration = Duration::from_millis(100);
 
 /// The blocked signals of this process, to be read.
+#[derive(Debug)]
 pub(crate) struct Forwarded {
     queue: OwnedFd,
     /// The last signal from another process, and its time.
@@ -160,6 +161,7 @@ impl AsFd for Forwarded {
 }
 
 /// The signal mask of this process while a job runs; restored when dropped.
+#[derive(Debug)]
 pub(crate) struct Signals {
     /// The pending signals.
     pub queue: Forwarded,
