@@ -33,11 +33,13 @@ class Checks:
 
     def __init__(self):
         self.failed, self.count, self.began = [], 0, time.monotonic()
+        self.last = self.began
 
     def check(self, name, good, detail=""):
-        """Counts and prints a check; the details of one that failed."""
+        """Counts and prints a check, with the seconds since the one before; the details of one that failed."""
         self.count += 1
-        print(f"{'ok' if good else 'not ok'} {name}", flush=True)
+        took, self.last = time.monotonic() - self.last, time.monotonic()
+        print(f"{'ok' if good else 'not ok'} {took:4.0f} s  {name}", flush=True)
         if not good:
             self.failed.append(name)
             print(textwrap.indent(shown(detail), "    "), flush=True)

@@ -1,5 +1,6 @@
 """Other engines, with the examples that are shipped (executor/engines)."""
 
+import os
 import pathlib
 import re
 import shutil
@@ -9,8 +10,17 @@ import sys
 from .cluster import MOUNTED, ROOT, SHARED, USER, check, example
 
 # As they are tested; executor/engines/README.md names the same.
-SUBMITIT, DASK, SNAKEMAKE, PARSL, RAY = ("submitit==1.5.4", "dask-jobqueue==0.9.0", "snakemake==9.27.1",
-                                        "parsl==2026.10.26", "ray==2.60.0")
+SUBMITIT, DASK, SNAKEMAKE, PARSL, RAY, HTCONDOR = ("submitit==1.5.4", "dask-jobqueue==0.9.0", "snakemake==9.27.1",
+                                                  "parsl==2026.10.26", "ray==2.60.0", "htcondor==24.0.24")
+
+# What HTCondor makes of a submit file: where its job finds the image, what goes with it, and on which machines it may run.
+SUBMITTED = """
+import sys, htcondor
+job, = htcondor.Submit(open(sys.argv[1]).read()).jobs(count=1, clusterid=1)
+print(job["ContainerImage"], job.get("TransferInput", "nothing"), "TARGET.HasSandboxImage" in str(job["Requirements"]))
+for name in sys.argv[2:]:
+    print(htcondor.param[name])
+"""
 
 
 def packages(name, *wanted):
@@ -22,13 +32,21 @@ def packages(name, *wanted):
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                         "--root-user-action=ignore", "--target", str(place), *wanted], check=True)
         # Programs find the Python of where they are.
-        for script in filter(pathlib.Path.is_file, (place / "bin").iterdir()):
+        for script in filter(pathlib.Path.is_file, place.glob("bin/*")):
             lines = script.read_bytes().split(b"\n", 1)
             if lines[0].startswith(b"#!") and b"python" in lines[0]:
                 script.write_bytes(b"#!/usr/bin/env python3\n" + lines[1])
         complete.write_text(" ".join(wanted))
-    shutil.copytree(place, SHARED / name, symlinks=True)
+    shutil.copytree(place, SHARED / name, symlinks=True, copy_function=linked)
     return f"{MOUNTED}/{name}"
+
+
+def linked(source, to):
+    """A file of which there are thousands, without a copy where that is possible."""
+    try:
+        os.link(source, to, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, to)
 
 
 def run_of(place, *options):
@@ -57,7 +75,8 @@ def ray(cluster):
     example("ray/work.py")
     name = example("ray/ray.sbatch", {"joblet-exec run --profile=slurm --runtime=python-3.11": run_of(place, "--env=RAY*"),
                                       "work.py": "ray-work.py", "--mem=8G": "--mem=3000 --output=ray.out"})
-    done = cluster.here(f"sbatch --wait {name}; cat ray.out")
+    # Ray's other nodes otherwise wait a minute for a head that has gone.
+    done = cluster.here(f"export RAY_gcs_rpc_server_reconnect_timeout_s=5; sbatch --wait {name}; cat ray.out")
     check(f"{RAY}: two nodes, each in a sandbox", "285 by 2 nodes" in done.stdout, done)
 
 
@@ -87,3 +106,21 @@ def by_apptainer(cluster):
     made = SHARED / "home/squares.txt"
     check(f"{SNAKEMAKE}: a rule in a runtime, by Singularity's command line",
           made.exists() and made.read_text() == "[0, 1, 4, 9]\n", done)
+    htcondor(cluster)
+
+
+def htcondor(cluster):
+    """HTCondor's own library reads the shipped submit file and configuration; the engine is not to be had."""
+    place = packages("htcondor", HTCONDOR)
+    (SHARED / "home/submitted.py").write_text(SUBMITTED)
+    work, config = example("htcondor/work.sub"), example("htcondor/joblet.config")
+    image = "/shared/joblet/python-3.11-1.0.0"
+    sandbox = "/usr/local/lib/joblet/condor-test-1.0.0"
+    call = (f"touch work.py; export PYTHONPATH={place}; "
+            f"{{}} /usr/bin/python3 submitted.py {work} SINGULARITY_TEST_SANDBOX")
+    done = cluster.here(call.format(f"CONDOR_CONFIG=$PWD/{config}"))
+    check(f"{HTCONDOR}, its library alone: the runtime is used where it is, and is a directory",
+          done.stdout == f"{image} nothing True\n{sandbox}\n", done)
+    done = cluster.here(call.format("CONDOR_CONFIG=ONLY_ENV"))
+    check(f"{HTCONDOR}, its library alone: without the shipped configuration it would be copied",
+          done.stdout.startswith(f"python-3.11-1.0.0 {image} True\n"), done)
