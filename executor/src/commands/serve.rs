@@ -11,6 +11,7 @@ use crate::sandbox::{self, Exit, Job, Results};
 use crate::store::{Begun, Instead, Store};
 use joblet_format::{Spec, Wanted};
 use std::fs::File;
+use std::time::Instant;
 
 impl Session<'_> {
     /// The job's runtime, served by FUSE while it is being installed; `None` if it has to be installed first.
@@ -58,17 +59,18 @@ impl Session<'_> {
     }
 }
 
-/// Runs a job in a served runtime, and waits for the end of the installation. Returns the job's exit, and
-/// whether the runtime is installed; a failed installation is a warning.
+/// Runs a job in a served runtime, and waits for the end of the installation, within the job's time. Returns the
+/// job's exit, and whether the runtime is installed; a failed installation is a warning.
 pub(super) fn run(
     runtime: &Runtime,
     job: &Job,
     serving: Serving,
     ui: &mut Ui<'_>,
 ) -> (Result<(Exit, Option<Results>), Error>, bool) {
+    let deadline = job.timeout.map(|timeout| Instant::now() + timeout);
     let ended = sandbox::run(runtime, job);
     let served = !matches!(ended, Err(Error::NotServed(_)));
-    let why = served.then(|| serving.finish(ui)).flatten();
+    let why = served.then(|| serving.finish(deadline, ui)).flatten();
     if let Some(why) = &why {
         ui.warning(why);
     }

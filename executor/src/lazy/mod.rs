@@ -32,6 +32,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 use tree::Tree;
 
 /// First byte of what the process reports: it is installed, or why not follows.
@@ -188,17 +189,24 @@ fn device(socket: &OwnedFd) -> Option<OwnedFd> {
 }
 
 impl Serving {
-    /// Waits until it is installed; why it is not, if it failed.
-    pub(crate) fn finish(mut self, ui: &mut Ui<'_>) -> Option<String> {
+    /// Waits until it is installed, until `deadline` at most; why it is not, if it failed. What was fetched by
+    /// then is kept.
+    pub(crate) fn finish(mut self, deadline: Option<Instant>, ui: &mut Ui<'_>) -> Option<String> {
         ui.detail(&format!("{}: waiting until it is installed", self.name));
         let mut text = Vec::new();
-        // Without a report it was killed.
-        _ = self.report.read_to_end(&mut text);
-        match text.split_first() {
-            Some((&INSTALLED, _)) => None,
-            Some((_, why)) => Some(String::from_utf8_lossy(why).into_owned()),
-            None => Some("the process that served the runtime was killed".to_owned()),
-        }
-        .map(|why| format!("{} is not installed yet: {why}", self.name))
+        let why = match sandbox::wait_for(&self.report, deadline) {
+            Ok(()) => {
+                // Without a report it was killed.
+                _ = self.report.read_to_end(&mut text);
+                match text.split_first() {
+                    Some((&INSTALLED, _)) => return None,
+                    Some((_, why)) => String::from_utf8_lossy(why).into_owned(),
+                    None => "the process that served the runtime was killed".to_owned(),
+                }
+            }
+            // That process ends with this one.
+            Err(why) => format!("the job has ended, and {why}"),
+        };
+        Some(format!("{} is not installed yet: {why}", self.name))
     }
 }

@@ -16,7 +16,7 @@ use crate::runtime::Runtime;
 use rustix::process;
 use std::{fs::File, io};
 
-pub(crate) use launcher::apart;
+pub(crate) use launcher::{apart, signals::wait_for};
 pub use launcher::{
     relay::is_in_foreground,
     results::{Found, Given, Results},

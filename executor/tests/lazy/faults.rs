@@ -143,14 +143,13 @@ fn who_kills_the_server_gets_errors_and_nothing_hangs() {
 #[test]
 fn a_job_that_waits_for_a_file_can_be_killed() {
     let Some((cold, host)) = held(None, Encoding::Members) else { return };
-    let begin = Instant::now();
-    let script = format!("echo begun; exec cat {HELD} >/dev/null");
-    let (mut child, _out, line) = start(&cold, &["--timeout", "1s"], &script);
+    let script = format!("echo begun; cat {HELD} >/dev/null & sleep 0.5; exit 7");
+    let (mut child, _out, line) = start(&cold, &[], &script);
     assert_eq!(line, "begun\n");
     // The job has ended by then, and the installation waits for the host.
-    std::thread::sleep(Duration::from_secs(3).saturating_sub(begin.elapsed()));
+    let ended = || children(child.id()) == [server(child.id())];
+    assert!(comes(ended), "the job is still there");
     let jobs = children(child.id());
-    assert_eq!(jobs, [server(child.id())], "the job is still there");
     // The launcher is killed: so is what it started.
     let server = jobs[0];
     child.kill().unwrap();
@@ -161,12 +160,44 @@ fn a_job_that_waits_for_a_file_can_be_killed() {
         let stat = fs::read_to_string(format!("/proc/{server}/stat")).unwrap_or_default();
         threads == 0 || threads == 1 && stat.contains(") Z ")
     };
-    let ended = (0..200).any(|_| {
-        std::thread::sleep(Duration::from_millis(50));
-        gone()
-    });
-    assert!(ended, "the process that serves is still there");
+    assert!(comes(gone), "the process that serves is still there");
     goes_on(&cold, &host);
+}
+
+/// SEC-F02: a host that sends nothing more holds up neither a job's time limit nor who stops the launcher.
+#[test]
+fn the_wait_after_the_job_ends_with_its_time_and_by_a_signal() {
+    for (options, script, status, why) in [
+        (&["--timeout=1s"][..], "exec cat HELD >/dev/null", 124, "the time is over"),
+        (&["--timeout=3s"], "exit 5", 5, "the time is over"),
+        (&[], "exit 5", 5, "it was stopped by a signal"),
+    ] {
+        let Some((cold, host)) = held(None, Encoding::Members) else { return };
+        let script = format!("echo begun; {}", script.replace("HELD", HELD));
+        let (child, out, line) = start(&cold, options, &script);
+        assert_eq!(line, "begun\n");
+        if options.is_empty() {
+            assert!(comes(|| children(child.id()) == [server(child.id())]));
+            // It may be about to wait.
+            std::thread::sleep(Duration::from_millis(500));
+            kill(child.id(), nix::sys::signal::Signal::SIGTERM);
+        }
+        let (_, ended, messages) = end(child, out);
+        let why = format!("demo@1.0.0 is not installed yet: the job has ended, and {why}");
+        assert!(
+            ended == Some(status) && messages.contains(&why),
+            "{options:?} {ended:?} {messages}"
+        );
+        goes_on(&cold, &host);
+    }
+}
+
+/// Whether it is so within ten seconds.
+fn comes(so: impl Fn() -> bool) -> bool {
+    (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        so()
+    })
 }
 
 /// SEC-F06: a job that waits for an answer could not even be killed.
@@ -183,9 +214,8 @@ fn a_server_that_is_stopped_goes_on() {
     assert!(!stat.contains(") T "), "{stat}");
     std::thread::sleep(Duration::from_secs(3));
     host.rules.release.store(true, Ordering::SeqCst);
-    let (_, status, messages) = end(child, out);
-    assert_eq!((status, messages.as_str()), (Some(124), ""));
-    assert_eq!(cold.exec(&["verify"]).status, Some(0));
+    assert_eq!(end(child, out).1, Some(124));
+    goes_on(&cold, &host);
 }
 
 /// SEC-F03: a network that is away for long; half a minute.

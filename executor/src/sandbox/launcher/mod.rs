@@ -15,7 +15,7 @@ mod reader;
 pub(crate) mod relay;
 pub(crate) mod results;
 mod scope;
-mod signals;
+pub(crate) mod signals;
 pub(crate) mod supervise;
 pub(crate) mod terminal;
 mod version_one;

@@ -3,7 +3,7 @@
 use crate::sandbox::{setup::mount_calls, sys};
 use nix::{errno::Errno, libc, unistd::Pid};
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{CWD, Mode, OFlags, openat},
     io::read,
@@ -191,6 +191,35 @@ impl Drop for Signals {
         // Fails for an invalid address only.
         _ = sys::set_blocked_signals(self.before);
     }
+}
+
+/// Waits until `file` can be read: until `deadline`, or until a signal comes that would end this process, and
+/// does not. Says what ended the wait, if it is not the file.
+pub(crate) fn wait_for(file: &File, deadline: Option<Instant>) -> Result<(), &'static str> {
+    let Ok(signals) = Signals::block() else { return Ok(()) };
+    loop {
+        let mut fds =
+            [PollFd::new(file, PollFlags::IN), PollFd::new(&signals.queue, PollFlags::IN)];
+        let ready = poll(&mut fds, left(deadline).as_ref());
+        if !fds[0].revents().is_empty() {
+            return Ok(());
+        }
+        if ready == Ok(0) {
+            return Err("the time is over");
+        }
+        while let Ok(Some((signal, _))) = signals.queue.read() {
+            if signal.is_ending() {
+                return Err("it was stopped by a signal");
+            }
+        }
+    }
+}
+
+/// The time until `deadline`, rounded up: a wait of nearly nothing would spin.
+pub(super) fn left(deadline: Option<Instant>) -> Option<Timespec> {
+    let left = deadline?.saturating_duration_since(Instant::now());
+    let round = Duration::from_millis((!left.is_zero()).into());
+    Some(Timespec::try_from(left + round).unwrap_or_default())
 }
 
 /// Disposition of a signal in a process, signal(7).

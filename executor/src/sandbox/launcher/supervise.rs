@@ -4,13 +4,13 @@ use super::{
     init::{SIGNALED, go_on},
     reader::Reader,
     relay::Relay,
-    signals::{Disposition, Signal, Signals, disposition},
+    signals::{Disposition, Signal, Signals, disposition, left},
     terminal::{Arrived, Terminal},
 };
 use crate::sandbox::sys;
 use nix::{errno::Errno, unistd::Pid};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags, poll},
     fd::{AsFd, OwnedFd},
     process::{WaitOptions, getpid, wait},
 };
@@ -305,13 +305,6 @@ impl Launcher<'_> {
         let terminal = Arrived { typed, near, room };
         Ok(Ready { signal, report, terminal, reader, memory, relays: ready[7..].to_vec() })
     }
-}
-
-/// The time until `deadline`, rounded up: a wait of nearly nothing would spin.
-fn left(deadline: Option<Instant>) -> Option<Timespec> {
-    let left = deadline?.saturating_duration_since(Instant::now());
-    let round = Duration::from_millis((!left.is_zero()).into());
-    Some(Timespec::try_from(left + round).unwrap_or_default())
 }
 
 /// Stops this process until someone continues it.
