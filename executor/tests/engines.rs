@@ -205,9 +205,19 @@ fn profiles_are_options() {
                 "{output:?}"
             );
         }
-        // A job needs none: one that nobody can read has no default.
-        fs::write(&file, "runtimes: [").unwrap();
-        assert_eq!(run(":", &[]).stdout, "joblet\n");
+        // A mistake in the file does not end the limits that its default profile sets.
+        for wrong in [
+            "runtimes: [",
+            "runtimes:\n  profiles: 7\n",
+            "runtimes:\n  profiles:\n    default: --pids=5\n",
+        ] {
+            fs::write(&file, wrong).unwrap();
+            let output = run(":", &[]);
+            let told = output.stderr.starts_with(&format!("error[CONFIG]: {}", file.display()));
+            assert!(told && output.status == Some(125) && output.stdout.is_empty(), "{output:?}");
+        }
+        fs::remove_file(&file).unwrap();
+        assert_eq!(run(":", &[]).status, Some(125));
         fs::write(&file, text).unwrap();
         let output = run(":", &["--profile=mine", "--dry-run"]);
         let first = output.stdout.lines().next();

@@ -124,9 +124,14 @@ impl Session<'_> {
         }
     }
 
+    /// The configuration that the caller named.
+    fn config_file(&self) -> Option<&PathBuf> {
+        self.global.config.as_ref().or(self.env.config.as_ref())
+    }
+
     /// The configuration of `--config`, else the first one that is `wanted`.
     fn first(&self, wanted: &dyn Fn(&Config) -> bool) -> Result<Option<Config>, Error> {
-        match self.global.config.as_ref().or(self.env.config.as_ref()) {
+        match self.config_file() {
             Some(file) => config::read_file(file).map(Some),
             None => config::read_first(&self.env.configs(), wanted),
         }

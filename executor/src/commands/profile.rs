@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::registry::config;
 use joblet_format::nearest;
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// The shipped profiles; a profile of the configuration overrides one of the same name. `UCX_POSIX_USE_PROC_LINK=n`:
@@ -73,8 +74,17 @@ impl Session<'_> {
             asked => asked.iter().map(String::as_str).collect(),
         };
         if names.is_empty() {
-            // A job needs no configuration: one that cannot be read, as another user's, is told where it is needed.
-            return Ok(self.configured(DEFAULT).ok().flatten().into_iter().collect());
+            let default = match self.configured(DEFAULT) {
+                // One that nobody named and this user may not read is another user's.
+                Err(Error::File { source, .. })
+                    if self.config_file().is_none()
+                        && source.kind() == ErrorKind::PermissionDenied =>
+                {
+                    None
+                }
+                default => default?,
+            };
+            return Ok(default.into_iter().collect());
         }
         let mut found = Vec::new();
         for name in names.into_iter().filter(|name| *name != NONE) {
