@@ -89,6 +89,8 @@ fn variables_come_from_files_too() {
         assert!(output.stderr.contains("bad: line 2: \"=x\" has no name"), "{output:?}");
         let output = run_in(world, "outside", user, &["--env-file=none"], ":");
         assert!(output.stderr.contains("--env-file none: No such file"), "{output:?}");
+        let output = run_in(world, "outside", user, &["--env-file=/dev/zero"], ":");
+        assert!(output.stderr.contains("--env-file /dev/zero is too long"), "{output:?}");
     }
 }
 

@@ -8,10 +8,14 @@ use crate::sandbox::{self, Bind, Device, Ids, Job, Limits, Network, Terminal, Tm
 use rustix::fs::{OFlags, fcntl_getfl};
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::io::Read;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
+
+/// What a file of variables is shorter than, in bytes; execve(2) takes less.
+const MAX_ENV_FILE: u64 = 8 << 20;
 
 /// Converts the options of `run` to a job.
 pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
@@ -22,7 +26,13 @@ pub(super) fn wanted(run: Run, caller: &Environment) -> Result<Job, Error> {
     let tmpfs = |tmpfs: args::TmpfsArg| Tmpfs { target: tmpfs.target, size: tmpfs.size };
     let mut env = Vec::new();
     for path in &run.env_files {
-        let text = fs::read(path).map_err(unreadable("--env-file", path))?;
+        let mut text = Vec::new();
+        fs::File::open(path)
+            .and_then(|file| file.take(MAX_ENV_FILE).read_to_end(&mut text))
+            .map_err(unreadable("--env-file", path))?;
+        if text.len() as u64 == MAX_ENV_FILE {
+            return Err(Error::Usage(format!("--env-file {} is too long", path.display())));
+        }
         for (line, index) in text.split(|&byte| byte == b'\n').zip(1..) {
             let refuse = |reason| Error::Config {
                 path: path.clone(),
