@@ -18,9 +18,9 @@ use std::{fs::File, io};
 
 pub(crate) use launcher::{apart, signals::wait_for};
 pub use launcher::{
+    child::Exit,
     relay::is_in_foreground,
     results::{Found, Given, Results},
-    supervise::Exit,
 };
 pub use plan::{
     host::{Cwd, Host},

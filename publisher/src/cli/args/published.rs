@@ -53,7 +53,7 @@ static ZSTD: Opt<()> = Opt::switch(
     "--zstd",
     "compress its .tar.zst again, too, and compare; about 2.5 MB/s a processor",
 );
-static PUBLISHED: Opt<Vec<Arch>> = arch("which of those that were published");
+static PUBLISHED: Opt<Vec<Arch>> = arch("which of the published architectures");
 
 pub(super) static VERIFY: Command<Parsed> = Command {
     name: "verify",
