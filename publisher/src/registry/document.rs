@@ -115,7 +115,8 @@ const MAX_PRETTY: usize = 1000;
 /// [`Error::Config`] about `place` if it is larger than its readers accept.
 pub(crate) fn render(registry: &Registry, place: &Path) -> Result<String, Error> {
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
-    let text = render_as(registry, versions > MAX_PRETTY);
+    let text =
+        render_as(registry, if versions > MAX_PRETTY { Layout::Lines } else { Layout::Indented });
     is_accepted(text.len() as u64, place)?;
     Ok(text)
 }
@@ -130,14 +131,23 @@ fn is_accepted(bytes: u64, place: &Path) -> Result<(), Error> {
     Err(Error::config(place, reason))
 }
 
-/// Serializes `registry.json`, each version on one line or indented.
-fn render_as(registry: &Registry, one_line: bool) -> String {
+/// How the versions of `registry.json` are written.
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    /// As serde_json does.
+    Indented,
+    /// Each on one line.
+    Lines,
+}
+
+/// Serializes `registry.json`.
+fn render_as(registry: &Registry, layout: Layout) -> String {
     let frame = Registry { updated_at: registry.updated_at.clone(), ..Registry::default() };
     let frame = pretty(&frame);
     let mut text = frame.strip_suffix("{}\n}").expect("the last member is `runtimes`").to_owned();
     let runtimes: Vec<_> = registry.runtimes.iter().collect();
     let member = |extended: bool| {
-        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, extended, one_line));
+        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, extended, layout));
         let Ok(lines): Result<_, Infallible> = parallel_map(&runtimes, lines);
         let lines: Vec<_> = lines.into_iter().flatten().collect();
         if lines.is_empty() { None } else { Some(format!("{{\n{}\n  }}", lines.join(",\n"))) }
@@ -156,14 +166,14 @@ fn lines(
     name: &RuntimeName,
     releases: &BTreeMap<Version, Release>,
     extended: bool,
-    one_line: bool,
+    layout: Layout,
 ) -> Option<String> {
     let releases = releases.iter().filter(|(_, release)| release.is_extended() == extended);
     let releases: BTreeMap<_, _> = releases.collect();
     if releases.is_empty() {
         return None;
     }
-    if one_line {
+    if layout == Layout::Lines {
         let line = |(version, release)| format!("      {}: {}", compact(version), compact(release));
         let versions: Vec<_> = releases.iter().map(line).collect();
         return Some(format!("    {}: {{\n{}\n    }}", compact(name), versions.join(",\n")));
@@ -289,7 +299,7 @@ mod tests {
         {
             let registry = make(records);
             assert_eq!(text(&registry), pretty(&registry) + "\n", "{}", records.len());
-            let lines = render_as(&registry, true);
+            let lines = render_as(&registry, Layout::Lines);
             assert_eq!(serde_json::from_str::<Registry>(&lines).unwrap(), registry);
             let of_one_version = |line: &&str| line.starts_with("      \"");
             assert_eq!(lines.lines().filter(of_one_version).count(), records.len(), "{lines}");
@@ -367,14 +377,14 @@ mod tests {
             record
         };
         let records = ["a", "b", "c", "d"].map(|name| named(name, "1.0.0"));
-        for one_line in [false, true] {
-            let before = render_as(&make(&records), one_line);
+        for layout in [Layout::Indented, Layout::Lines] {
+            let before = render_as(&make(&records), layout);
             let with = |change: &dyn Fn(&mut Vec<Record>)| {
                 let mut records = records.to_vec();
                 change(&mut records);
                 let after = make(&records);
                 let beyond =
-                    parse_different(before.as_bytes(), &render_as(&after, one_line)).unwrap();
+                    parse_different(before.as_bytes(), &render_as(&after, layout)).unwrap();
                 let whole = check(&serde_json::from_str(&before).unwrap(), &after);
                 let result = check(&beyond, &after);
                 assert_eq!(result.is_ok(), whole.is_ok());

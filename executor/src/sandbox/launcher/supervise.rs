@@ -239,8 +239,6 @@ impl Launcher<'_> {
     }
 }
 
-}
-
 /// What is ready after a wait.
 struct Ready {
     signal: bool,
