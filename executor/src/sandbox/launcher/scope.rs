@@ -205,12 +205,14 @@ mod tests {
     #[test]
     fn only_users_leave_only_groups_of_their_session() {
         for own in ["/", "/slurm/job_7", "/user.slice", "/system.slice/cron.service"] {
-            assert!(enter(own).is_none(), "{own}");
+            assert!(enter(own, None).is_none(), "{own}");
         }
         let user = geteuid();
         let others = format!("/user.slice/user-{}.slice/session-1.scope", user.as_raw() + 1);
-        assert!(enter(&others).is_none());
+        assert!(enter(&others, None).is_none());
         let own = format!("/user.slice/user-{}.slice/session-1.scope", user.as_raw());
-        assert!(!user.is_root() || enter(&own).is_none());
+        assert!(!user.is_root() || enter(&own, None).is_none());
+        // Nor a limit in the session.
+        assert!(enter(&own, Some(0)).is_none());
     }
 }
