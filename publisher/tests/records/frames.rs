@@ -206,7 +206,7 @@ fn frames_that_are_not_the_archives_are_refused() {
     };
     let (bytes, other) = forge(&|content| content[600] ^= 1);
     refused(&bytes, &other, 13, "it is not the tar stream of its .tar.gz");
-    let (bytes, other) = forge(&|content| drop(content.pop()));
+    let (bytes, other) = forge(&|content| _ = content.pop());
     refused(&bytes, &other, 17, "bytes, its members ");
     let (bytes, other) = forge(&|content| content.push(0));
     refused(&bytes, &other, 17, "frame 0: ");
