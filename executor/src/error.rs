@@ -243,7 +243,18 @@ fn where_commands_are(command: &str, path: &str) -> String {
     if command.contains('/') {
         return "job, which sees the runtime and the current directory; --bind SRC:DST shows it more".into();
     }
-    format!("runtime; PATH there is {path}")
+    // What is typed for a script, and for a command line that is one word.
+    let script = |(_, end): (&str, &str)| end.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if command.contains(' ') {
+        "runtime; a command and its arguments are words of their own, without quotes around them"
+            .into()
+    } else if command.rsplit_once('.').is_some_and(script) {
+        format!(
+            "runtime; a file of the current directory is ./{command}, or an argument: python {command}"
+        )
+    } else {
+        format!("runtime; PATH there is {path}")
+    }
 }
 
 /// The hint for file errors that new users meet first; none for standard output.

@@ -79,6 +79,52 @@ const HABITS: &[(&str, &str, i32)] = &[
     ),
     ("joblet-exec run -v $PWD:/data:z python-3.11 ls /data/script.py", "/data/script.py", 0),
     ("joblet-exec run --rm -i -w /tmp python-3.11 bash -c pwd", "/tmp", 0),
+    ("joblet-exec run --pwd /tmp --cleanenv --contain python-3.11 bash -c pwd", "/tmp", 0),
+    (
+        "joblet-exec run --restart always python-3.11 ls",
+        "error[USAGE]: --restart: jobs are not restarted;",
+        125,
+    ),
+    (
+        "joblet-exec run --shm-size 1g python-3.11 ls",
+        "error[USAGE]: --shm-size: a job's /dev/shm may take",
+        125,
+    ),
+    (
+        "joblet-exec run --cap-add SYS_ADMIN python-3.11 ls",
+        "error[USAGE]: --cap-add: jobs never have privileges;",
+        125,
+    ),
+    (
+        "joblet-exec run --platform linux/arm64 python-3.11 ls",
+        "error[USAGE]: --platform: jobs run on this host's",
+        125,
+    ),
+    (
+        "joblet-exec run --with numpy python-3.11 ls",
+        "error[USAGE]: --with: a runtime's packages are fixed;",
+        125,
+    ),
+    (
+        "joblet-exec run --python 3.11 script.py",
+        "error[USAGE]: --python: the runtime says which: run",
+        125,
+    ),
+    (
+        "joblet-exec run python-3.11 script.py",
+        "error[COMMAND]: script.py: not found in the runtime; a file of",
+        127,
+    ),
+    (
+        "joblet-exec run python-3.11 'python -V'",
+        "error[COMMAND]: python -V: not found in the runtime; a command",
+        127,
+    ),
+    (
+        "joblet-exec run python-3.11 ./script.py",
+        "error[COMMAND]: ./script.py: ./script.py has no execute",
+        126,
+    ),
     (
         "joblet-exec run python-3.11 pytohn x.py",
         "error[COMMAND]: pytohn: not found in the runtime; PATH",
@@ -100,6 +146,13 @@ const HABITS: &[(&str, &str, i32)] = &[
         2,
     ),
     ("joblet-exec ps", "error[USAGE]: ps is not a command here: jobs are processes", 2),
+    ("joblet-exec stop x", "error[USAGE]: stop is not a command here: jobs are processes", 2),
+    ("joblet-exec logs", "error[USAGE]: logs is not a command here: a job writes to", 2),
+    ("joblet-exec system prune", "error[USAGE]: system prune is not a command here: use", 2),
+    ("joblet-exec cache clean", "error[USAGE]: cache clean is not a command here: use", 2),
+    ("joblet-exec env list", "error[USAGE]: env list is not a command here: use joblet-exec", 2),
+    ("joblet-exec sync", "error[USAGE]: sync is not a command here: a runtime's packages", 2),
+    ("joblet-exec inspect python-3.11", "name      python-3.11", 0),
     ("joblet-exec build .", "error[USAGE]: build is not a command here: runtimes are built", 2),
     (
         "joblet-exec activate python-3.11",

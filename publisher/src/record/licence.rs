@@ -234,10 +234,12 @@ fn spdx(name: &str) -> Option<String> {
 }
 
 /// Licence names in lower case, and their SPDX identifiers.
-const NAMES: [(&str, &str); 53] = [
+const NAMES: [(&str, &str); 55] = [
     ("apache 2.0", "Apache-2.0"),
     ("apache-2", "Apache-2.0"),
     ("apache-2.0", "Apache-2.0"),
+    ("apache license 2.0", "Apache-2.0"),
+    ("apache license, version 2.0", "Apache-2.0"),
     ("artistic", "Artistic-1.0-Perl"),
     ("artistic-2", "Artistic-2.0"),
     ("artistic-2.0", "Artistic-2.0"),
@@ -380,6 +382,10 @@ mod tests {
                 "PSF-2.0",
             ),
             ("Classifier: License :: OSI Approved :: BSD License", "LicenseRef-demo-metadata"),
+            (
+                "License: Apache License, Version 2.0\nClassifier: License :: OSI Approved :: Apache Software License",
+                "Apache-2.0",
+            ),
             ("License: my own", "LicenseRef-demo-metadata"),
             ("Name: demo", ""),
         ] {

@@ -10,17 +10,21 @@ const JOBS: &[&str] = &["run", "shell"];
 const SERVER: &str =
     "it needs a Joblet server and its rnx; joblet-exec runs jobs on this host alone";
 
-pub(super) static HABITS: [Habit; 42] = [
+pub(super) static HABITS: [Habit; 59] = [
     Habit::option(JOBS, "-v", SameBefore(&jobs::VOLUME.row, values::is_volume)),
     Habit::option(JOBS, "-B", Same(&jobs::VOLUME.row)),
     Habit::option(JOBS, "--net", Same(&jobs::NETWORK.row)),
     Habit::option(JOBS, "--gpus", Same(&jobs::GPU.row)),
     Habit::option(JOBS, "--cpus", Same(&jobs::CPU.row)),
     Habit::option(JOBS, "--pids-limit", Same(&jobs::PIDS.row)),
+    Habit::option(JOBS, "--pwd", Same(&jobs::WORKDIR.row)),
     Habit::option(JOBS, "--rm", Implied),
     Habit::option(JOBS, "-i", Implied),
     Habit::option(JOBS, "--interactive", Implied),
     Habit::option(JOBS, "--read-only", Implied),
+    Habit::option(JOBS, "--cleanenv", Implied),
+    Habit::option(JOBS, "--contain", Implied),
+    Habit::option(JOBS, "--containall", Implied),
     Habit::option(JOBS, "-p", Advice(PORTS)),
     Habit::option(JOBS, "--publish", Advice(PORTS)),
     Habit::option(
@@ -32,25 +36,36 @@ pub(super) static HABITS: [Habit; 42] = [
     Habit::option(JOBS, "--detach", Advice(DETACH)),
     Habit::option(JOBS, "--entrypoint", Advice("the command after the options is run")),
     Habit::option(JOBS, "--mount", Advice("use --bind SRC:DST, or SRC:DST:rw for a writable one")),
+    Habit::option(JOBS, "--privileged", Advice(PRIVILEGES)),
+    Habit::option(JOBS, "--cap-add", Advice(PRIVILEGES)),
     Habit::option(
         JOBS,
-        "--privileged",
-        Advice("jobs never have privileges; use --bind, --device or --gpu"),
+        "--restart",
+        Advice("jobs are not restarted; use systemd-run or a batch system"),
     ),
+    Habit::option(
+        JOBS,
+        "--shm-size",
+        Advice("a job's /dev/shm may take half of the host's memory"),
+    ),
+    Habit::option(JOBS, "--platform", Advice("jobs run on this host's architecture")),
+    Habit::option(JOBS, "--with", Advice(PACKAGES)),
+    Habit::option(JOBS, "--python", Advice("the runtime says which: run python-3.11 COMMAND")),
     Habit::option(JOBS, "--nv", Advice("use --gpu all")),
     Habit::option(&["prune"], "-f", Same(&super::runtimes::YES.row)),
     Habit::option(&["prune"], "--force", Same(&super::runtimes::YES.row)),
     Habit::option(&["install", "remove", "upgrade"], "-y", Implied),
     Habit::option(&["install", "remove", "upgrade"], "--yes", Implied),
-    Habit::option(
-        &["install"],
-        "-r",
-        Advice(
-            "a runtime's packages are fixed; install a runtime that contains those that you need",
-        ),
-    ),
+    Habit::option(&["install"], "-r", Advice(PACKAGES)),
     Habit::command("exec", "use joblet-exec run --runtime=SPEC COMMAND"),
     Habit::command("ps", "jobs are processes of this host; ps shows them"),
+    Habit::command("stop", "jobs are processes of this host; kill ends them"),
+    Habit::command("kill", "jobs are processes of this host; kill ends them"),
+    Habit::command("logs", "a job writes to the output of joblet-exec"),
+    Habit::command("system", "use joblet-exec prune, or list"),
+    Habit::command("cache", "use joblet-exec prune"),
+    Habit::command("env", "use joblet-exec list, or shell SPEC"),
+    Habit::command("sync", PACKAGES),
     Habit::command("build", "runtimes are built with joblet-publish build"),
     Habit::command("push", "runtimes are published with joblet-publish"),
     Habit::command("create", "runtimes are built with joblet-publish, see joblet-publish new"),
@@ -70,4 +85,7 @@ pub(super) static HABITS: [Habit; 42] = [
 ];
 
 const PORTS: &str = "ports need no publishing: with --network host the job listens on this host's";
+const PRIVILEGES: &str = "jobs never have privileges; use --bind, --device or --gpu";
+const PACKAGES: &str =
+    "a runtime's packages are fixed; install a runtime that contains those that you need";
 const DETACH: &str = "a job ends with joblet-exec; end the line with & or use systemd-run";

@@ -128,7 +128,7 @@ pub(super) static UPGRADE: Command<Parsed> = Command {
 
 pub(super) static INFO: Command<Parsed> = Command {
     name: "info",
-    also: &["runtime info", "show"],
+    also: &["runtime info", "show", "inspect"],
     operands: Operands::new("SPEC", INSTALLED),
     help: "show details of a runtime: versions, origin, size on disk, mounts, variables",
     about: "",

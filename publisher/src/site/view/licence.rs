@@ -74,8 +74,12 @@ impl Term {
         let id = word.trim_matches(['(', ')']);
         // A licence that is not in SPDX's list is named by the package, which contains its text.
         if let Some(own) = id.strip_prefix("LicenseRef-") {
-            // The bill of materials names copyright files that are not machine-readable this way.
-            let own = if own.ends_with("-copyright") { "its copyright file" } else { own };
+            // The bill of materials names what is not machine-readable this way: of Debian and of Python.
+            let own = match own.rsplit_once('-') {
+                Some((_, "copyright")) => "its copyright file",
+                Some((_, "metadata")) => "its metadata",
+                _ => own,
+            };
             return Self { text: joblet_format::text::shortened(own, LONGEST), link: None };
         }
         let listed = !id.is_empty()
@@ -108,6 +112,7 @@ mod tests {
             ),
             ("LicenseRef-public-domain", vec!["public-domain"], 0),
             ("LicenseRef-perl-base-copyright", vec!["its copyright file"], 0),
+            ("LicenseRef-numpy-metadata", vec!["its metadata"], 0),
         ] {
             let licence = Licence::new(expression);
             assert_eq!((texts(&licence.shown), licence.more), (shown, more), "{expression}");
