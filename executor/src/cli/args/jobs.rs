@@ -70,7 +70,7 @@ static TMPFS: Opt<TmpfsArg> = Opt::value(
     values::tmpfs,
     "mount an empty writable directory, of at most SIZE (64M, 2G)",
 );
-static WORKDIR: Opt<PathBuf> = Opt::value(
+pub(super) static WORKDIR: Opt<PathBuf> = Opt::value(
     "--workdir",
     "DIR",
     Complete::Files,
