@@ -2,13 +2,15 @@
 
 use crate::error::Error;
 use crate::fs::beneath::{self, Create, Escape};
+use crate::fs::{kind, trust};
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES, RuntimeYml};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{Dir, FileType, Mode, OFlags, fstat, open, openat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, open, openat, statat},
     io::Errno,
 };
 use std::{
+    cell::RefCell,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -28,6 +30,11 @@ pub struct Runtime {
     /// Where the child sends the device of the file system that the runtime is served by, if its files are
     /// not in `dir` yet.
     pub server: Option<OwnedFd>,
+    /// Why others than root and the caller can change its files, if they can. A job then sees them in overlays, since
+    /// the sockets and FIFOs among them would connect it to processes of those users.
+    pub of_others: Option<String>,
+    /// Device and inode of each source of a read-only mount. If it is not [`Runtime::of_others`], only they are mounted.
+    pub checked: Vec<(u64, u64)>,
 }
 
 /// The kind of a mount's source, after following links inside the runtime.
@@ -62,9 +69,37 @@ pub(crate) fn load(path: &Path) -> Result<Runtime, Error> {
 /// in it cannot be opened.
 pub(crate) fn load_open(dir: OwnedFd, path: &Path, arch: Arch) -> Result<Runtime, Error> {
     let bytes = read(dir.as_fd(), &path.join("runtime.yml"))?;
-    let (config, sources) =
-        check(&bytes, path, arch, |at, look_inside| source(dir.as_fd(), at, look_inside))?;
-    Ok(Runtime { dir, path: path.to_owned(), config, sources, server: None })
+    let stats = RefCell::new(Vec::new());
+    let (config, sources) = check(&bytes, path, arch, |at, look_inside| {
+        let (source, stat) = source(dir.as_fd(), at, look_inside)?;
+        stats.borrow_mut().push(stat);
+        Ok(source)
+    })?;
+    // Those of writable mounts are the lower layers of overlays anyway, and often of mode 1777.
+    let bound = config.mounts().iter().zip(stats.into_inner()).filter(|(mount, _)| mount.readonly);
+    let bound: Vec<_> = bound.filter_map(|(mount, stat)| Some((&*mount.source, stat?))).collect();
+    let of_others = of_others(dir.as_fd(), &bound).map_err(Error::file("read", path))?;
+    let checked = bound.iter().map(|(_, stat)| (stat.st_dev, stat.st_ino)).collect();
+    Ok(Runtime { dir, path: path.to_owned(), config, sources, server: None, of_others, checked })
+}
+
+/// Why others than root and the caller can change what is in the runtime `dir`, as far as its own directory, those at its top
+/// and the sources `bound` show.
+fn of_others(dir: BorrowedFd<'_>, bound: &[(&str, Stat)]) -> Result<Option<String>, Errno> {
+    let own = fstat(dir)?;
+    let mut found =
+        trust::open_to_others(&own).or_else(|| kind::mounted_by_another(dir, own.st_dev));
+    let mut last = "";
+    for (path, stat) in bound {
+        // Whoever may not write `dir` cannot replace what is at its top.
+        let top = path.split('/').next().unwrap_or_default();
+        if found.is_none() && top != last {
+            last = top;
+            found = trust::open_to_others(&statat(dir, top, AtFlags::empty())?);
+        }
+        found = found.or_else(|| trust::open_to_others(stat));
+    }
+    Ok(found)
 }
 
 /// Checks `bytes` as the `runtime.yml` of a runtime at `path`; `source` looks for what a mount is made of.
@@ -115,7 +150,8 @@ pub(crate) fn empty() -> Result<Runtime, Error> {
     let dir = open(&path, flags, Mode::empty()).map_err(Error::file("open", &path))?;
     let config = parse(b"name: none\nmounts: []\n");
     let config = config.map_err(|reason| Error::Config { path: path.clone(), reason })?;
-    Ok(Runtime { dir, path, config, sources: Vec::new(), server: None })
+    let (sources, checked) = (Vec::new(), Vec::new());
+    Ok(Runtime { dir, path, config, sources, server: None, of_others: None, checked })
 }
 
 /// Reads `runtime.yml` in `dir`. `path` is for messages only.
@@ -169,26 +205,30 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     yaml_serde::from_str(text).map_err(|error| error.to_string())
 }
 
-/// The kind of `source` in the runtime `dir`; with `look_inside`, whether a directory is empty.
-fn source(dir: BorrowedFd<'_>, source: &str, look_inside: bool) -> Result<Source, Errno> {
+/// The kind of `source` in the runtime `dir`, and its metadata; with `look_inside`, whether a directory is empty.
+fn source(
+    dir: BorrowedFd<'_>,
+    source: &str,
+    look_inside: bool,
+) -> Result<(Source, Option<Stat>), Errno> {
     let found = match beneath::open(dir, Path::new(source), Escape::Refuse, Create::Nothing) {
-        Err(Errno::NOENT) => return Ok(Source::Missing),
+        Err(Errno::NOENT) => return Ok((Source::Missing, None)),
         other => other?,
     };
     let stat = fstat(&found)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => return Ok(Source::File),
+        FileType::RegularFile => return Ok((Source::File, Some(stat))),
         FileType::Directory if look_inside => {}
-        FileType::Directory => return Ok(Source::Directory),
+        FileType::Directory => return Ok((Source::Directory, Some(stat))),
         _ => return Err(Errno::NOTDIR),
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     for entry in Dir::new(openat(&found, ".", flags, Mode::empty())?)? {
         if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
-            return Ok(Source::Directory);
+            return Ok((Source::Directory, Some(stat)));
         }
     }
-    Ok(Source::Empty(stat.st_mode & 0o7777))
+    Ok((Source::Empty(stat.st_mode & 0o7777), Some(stat)))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod mounts;
 mod network;
 mod newcomer;
 mod nginx;
+mod of_others;
 mod order;
 mod overview;
 mod parts;

@@ -28,14 +28,14 @@ fn open_to_all(path: &Path) {
 }
 
 /// A directory with a file, a listening socket and a FIFO with a reader, which are closed when this is dropped.
-struct Live {
+pub(crate) struct Live {
     path: PathBuf,
     _socket: UnixListener,
     fifo: File,
 }
 
 impl Live {
-    fn make(path: PathBuf) -> Self {
+    pub(crate) fn make(path: PathBuf) -> Self {
         fs::create_dir_all(&path).unwrap();
         let (socket, fifo) = (path.join("socket"), path.join("fifo"));
         let listener = UnixListener::bind(&socket).unwrap();
@@ -61,12 +61,12 @@ const TALK: &str = "{ probe socket $d/socket; probe fifo $d/fifo; } | \
                     while read a b c e; do echo -n \"${b%,} ${e%\\}};\"; done; cat $d/file; ";
 
 /// Its output if no process is at the other end: ECONNREFUSED, ENXIO.
-const DEAD: &str = "-1 111;-1 6;a file\n";
+pub(crate) const DEAD: &str = "-1 111;-1 6;a file\n";
 /// Its output if a process of the host is at the other end.
-const LIVE: &str = "0 0;1 0;a file\n";
+pub(crate) const LIVE: &str = "0 0;1 0;a file\n";
 
 /// `script` with `d` as its `$d`, as long as the program lives: attacks are written once.
-fn talk(directory: &str, more: &str) -> &'static str {
+pub(crate) fn talk(directory: &str, more: &str) -> &'static str {
     format!("d={directory}; {TALK}{more}").leak()
 }
 

@@ -145,7 +145,8 @@ impl Session<'_> {
             let found = self.provide(spec, store, ui)?;
             let loaded = store.open(&found).and_then(|directory| {
                 store::hold(&directory);
-                runtime::load_open(directory, &found.path, store.arch())
+                let loaded = runtime::load_open(directory, &found.path, store.arch())?;
+                store.add_owner(&found, loaded)
             });
             tries += 1;
             match loaded {

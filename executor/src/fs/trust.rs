@@ -33,6 +33,22 @@ pub(crate) fn distrust(stat: &Stat) -> Option<String> {
     (mode & others != 0).then(|| format!("others may write it (mode {mode:o}); chmod go-w it"))
 }
 
+/// Why others than root and the effective user can change a runtime's directory, if they can.
+///
+/// Group write permission is accepted of the effective group alone, whose members are its user where each user
+/// has a group of their own.
+pub(crate) fn open_to_others(stat: &Stat) -> Option<String> {
+    if weaken::without("own-runtimes") {
+        return None;
+    }
+    if !is_ours(stat) {
+        return Some(format!("it belongs to user {}", stat.st_uid));
+    }
+    let (mode, own) = (stat.st_mode & 0o7777, || rustix::process::getegid().as_raw());
+    let writable = mode & 0o002 != 0 || (mode & 0o020 != 0 && stat.st_gid != own());
+    writable.then(|| format!("others may write it (mode {mode:o})"))
+}
+
 /// The error that refuses `path`.
 pub(crate) fn untrusted(path: &Path, reason: String) -> Error {
     Error::Untrusted { path: path.to_owned(), reason, option: "--store DIR" }

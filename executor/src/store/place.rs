@@ -12,7 +12,8 @@
 use super::{Installed, Store, WORK};
 use crate::error::Error;
 use crate::fs::directory::Directory;
-use crate::fs::trust::{distrust, is_ours, untrusted, user};
+use crate::fs::trust::{distrust, is_ours, open_to_others, untrusted, user};
+use crate::runtime::Runtime;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
@@ -133,6 +134,23 @@ impl Store {
         // A directory that was unpacked by hand may belong to any user.
         let reason = if user() == 0 { distrust(&fstat(&opened).map_err(refused)?) } else { None };
         reason.map_or(Ok(opened), |reason| Err(untrusted(&runtime.path, reason)))
+    }
+
+    /// Adds to the `loaded` runtime whether its store belongs to a user who is neither root nor the caller.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub(crate) fn add_owner(
+        &self,
+        runtime: &Installed,
+        mut loaded: Runtime,
+    ) -> Result<Runtime, Error> {
+        if let (None, Some((around, _))) = (&loaded.of_others, self.directory_of(runtime)?) {
+            let stat = around.stat()?;
+            // A runtime in it that others may not write stays what it is, whoever may write the store.
+            loaded.of_others = if is_ours(&stat) { None } else { open_to_others(&stat) };
+        }
+        Ok(loaded)
     }
 
     /// Whether the path of `runtime` still refers to the open `directory`.

@@ -73,6 +73,8 @@ pub(crate) fn run(
     let network = if limited { begin_network(steps, host) } else { early };
     let sandbox = Sandbox {
         runtime: (&runtime.path, identity),
+        of_others: runtime.of_others.as_deref(),
+        checked: &runtime.checked,
         server: runtime.server.as_ref().map(AsFd::as_fd),
         user_namespace: !host.privileged,
         ignored: &signals.ignored,
@@ -132,7 +134,8 @@ fn clone(
     let flags = steps.get(begin).map_or(0, |step| flags(step, cgroup.is_some()));
     let start = |group: Option<BorrowedFd<'_>>, entrances: &[OwnedFd]| {
         let sandbox = Sandbox { entrances, ..sandbox };
-        sys::clone_alone(flags, memory(steps), group, &mut || child(sandbox, steps))
+        let memory = memory(steps, sandbox.of_others.is_some());
+        sys::clone_alone(flags, memory, group, &mut || child(sandbox, steps))
             .map_err(|errno| (begin, errno))
     };
     let Some(cgroup) = cgroup else { return start(None, &[]) };
@@ -153,11 +156,12 @@ fn clone(
 
 /// Whether the child of this plan shares the launcher's memory. Copying takes a twelfth of a start. While
 /// it is shared, the launcher is suspended and forwards no signal, so it is copied where the child could
-/// block: on files that it copies, or on a network file system that the launcher has not accessed before.
+/// block: on files that it copies, on a network file system that the launcher has not accessed before, or on a runtime
+/// `of_others`.
 ///
 /// It is copied for a job with a memory limit too: the OOM killer kills all processes that share the
 /// memory of its victim.
-fn memory(steps: &[Step]) -> Memory {
+fn memory(steps: &[Step], of_others: bool) -> Memory {
     let own = |step: &Step| match step {
         Step::Copy { .. } | Step::Terminal { .. } | Step::Init | Step::Serve { .. } => true,
         Step::Bind { source, .. } | Step::Overlay { source, .. } => {
@@ -166,7 +170,7 @@ fn memory(steps: &[Step]) -> Memory {
         Step::Limit(limits) => limits.memory.is_some(),
         _ => false,
     };
-    if steps.iter().any(own) { Memory::Copied } else { Memory::Shared }
+    if of_others || steps.iter().any(own) { Memory::Copied } else { Memory::Shared }
 }
 
 /// Makes the control group of a plan with limits, unless an engine's limits are as tight already.
@@ -312,7 +316,9 @@ mod tests {
             (Step::Terminal { owner: Ids { uid: 0, gid: 0 } }, Memory::Copied),
             (Step::Init, Memory::Copied),
         ] {
-            assert_eq!(memory(&[Step::PrivateMounts, step]), want);
+            let steps = [Step::PrivateMounts, step];
+            assert_eq!(memory(&steps, false), want);
+            assert_eq!(memory(&steps, true), Memory::Copied);
         }
     }
 }

@@ -4,12 +4,16 @@ use super::{
     command, copy, descriptors, dev,
     failure::{Failure, Kind},
     mounts::RootFs,
-    names, network, private_copy, privileges, proc, seal, seccomp, serve, standard_directories,
+    names, network, private_copy, privileges, proc, seal, seccomp, serve, source,
+    standard_directories,
     standard_files::StandardFiles,
     sysfs, terminal,
 };
 use crate::fs::beneath::{self, Create, Escape};
-use crate::sandbox::{plan::step::Step, sys};
+use crate::sandbox::{
+    plan::step::{Origin, Step},
+    sys,
+};
 use nix::errno::Errno as NixErrno;
 use rustix::{
     fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -26,6 +30,10 @@ use std::{fs, os::unix::ffi::OsStrExt, path::Path};
 pub(crate) struct Sandbox<'a> {
     /// The runtime's directory and its identity (device and inode).
     pub runtime: (&'a Path, (u64, u64)),
+    /// [`Runtime::of_others`](crate::runtime::Runtime::of_others).
+    pub of_others: Option<&'a str>,
+    /// [`Runtime::checked`](crate::runtime::Runtime::checked).
+    pub checked: &'a [(u64, u64)],
     /// Socket to send `/dev/fuse` over, if the runtime is served by FUSE.
     pub server: Option<BorrowedFd<'a>>,
     /// Whether there is a user namespace.
@@ -99,6 +107,9 @@ impl Sandbox<'_> {
             Step::Serve { owner } => serve::mount(rootfs, self.server.ok_or_else(no_root)?, *owner),
             Step::Tmpfs { target, mode, size, owner } => {
                 rootfs.scratch(target, *mode, *owner, *size)
+            }
+            Step::Bind { source: Origin::Runtime(path), target, .. } => {
+                source::mount(rootfs, path, target, (self.of_others, self.checked))
             }
             Step::Bind { source, target, writable } => rootfs.bind(source, target, *writable),
             Step::Overlay { source, target, owner } => {

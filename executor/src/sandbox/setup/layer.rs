@@ -1,5 +1,4 @@
-//! Mount points missing in a read-only directory: added by an overlay without an upper layer, of the
-//! directory and one in memory that contains only the mount points.
+//! Read-only overlays: of a directory and one in memory that contains only the mount points missing in the other.
 
 use super::{
     failure::Failure,
@@ -95,6 +94,15 @@ pub(crate) fn make(base: Base<'_>, target: &Path, file: bool) -> Result<OwnedFd,
         base.layers.made.borrow_mut().push((fstat(&overlay)?.st_dev, overlay));
     }
     Ok(open(target)?)
+}
+
+/// Mounts a read-only overlay of the directory `source` on `target`, which mount points can be added to.
+pub(crate) fn cover(base: Base<'_>, source: &OwnedFd, target: &OwnedFd) -> Result<(), Failure> {
+    let number = base.layers.made.borrow().len();
+    let overlay = stack(base, number, source, Path::new(""), false)?;
+    attach(&overlay, here(target))?;
+    base.layers.made.borrow_mut().push((fstat(&overlay)?.st_dev, overlay));
+    Ok(())
 }
 
 /// Mounts `overlay` on `dir`, and the mounts below `dir` again, with their flags.

@@ -7,6 +7,7 @@
 //! ```text
 //! apply         calls the mechanism of each step
 //! mounts        the job's root: which tree goes where;   mount_calls   the system calls for it
+//! source        what the runtime's read-only mounts show, also of a runtime that others can change
 //! layer         mount points missing in a read-only directory
 //! seal          flags of whole trees: read-only, nosuid, nodev
 //! private_copy  a private /work: overlay   by overlayfs;   mirror   where that is refused
@@ -38,6 +39,7 @@ mod proc;
 pub(crate) mod seal;
 pub mod seccomp;
 mod serve;
+mod source;
 mod standard_directories;
 pub(crate) mod standard_files;
 mod sysfs;

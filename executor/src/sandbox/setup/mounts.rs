@@ -137,9 +137,7 @@ impl RootFs {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
         let found = match self.own_target(target, file) {
             Err(Errno::ROFS) => {
-                let (root, proc, cwd) = (&self.root, &self.proc, &self.cwd);
-                let base = Base { root, proc, cwd, layers: &self.layers };
-                return match layer::make(base, target, file) {
+                return match layer::make(self.base(), target, file) {
                     Err(failure) if failure.errno == Errno::ROFS.raw_os_error() => Err(refuse(
                         "does not exist, and nothing is made in a writable directory of the host",
                     )),
@@ -159,6 +157,12 @@ impl RootFs {
             return Err(refuse("is a link into /proc"));
         }
         Ok(found)
+    }
+
+    /// What overlays with a layer for mount points are made of.
+    pub(crate) fn base(&self) -> Base<'_> {
+        let (root, proc, cwd) = (&self.root, &self.proc, &self.cwd);
+        Base { root, proc, cwd, layers: &self.layers }
     }
 
     /// Whether `file` is in the job's `/proc`.
@@ -300,17 +304,18 @@ impl RootFs {
         target: &Path,
         writable: bool,
     ) -> Result<(), Failure> {
-        self.bind_open(&self.open_origin(origin)?, target, writable)
+        let source = self.open_origin(origin)?;
+        let kind = FileType::from_raw_mode(fstat(&source)?.st_mode);
+        self.bind_open((&source, kind == FileType::Directory), target, writable)
     }
 
-    /// As [`RootFs::bind`]of the open `source`.
+    /// As [`RootFs::bind`]of the open `source`, a `directory` or not.
     pub(crate) fn bind_open(
         &self,
-        source: &OwnedFd,
+        (source, directory): (&OwnedFd, bool),
         target: &Path,
         writable: bool,
     ) -> Result<(), Failure> {
-        let directory = FileType::from_raw_mode(fstat(source)?.st_mode) == FileType::Directory;
         let writable = writable || weaken::without("read-only");
         let flags = NOSUID | NODEV | if writable { 0 } else { RDONLY };
         // With the mounts below it: in a user namespace the kernel refuses to uncover what is under them.

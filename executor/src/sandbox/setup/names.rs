@@ -89,7 +89,6 @@ fn show(
         let done = File::from(file).write_all(text);
         done.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
     let mode = Mode::from_raw_mode(0o644);
     let found = match beneath::open(rootfs.root.as_fd(), path, Escape::Clamp, Create::Nothing) {
         Err(Errno::NOENT) => {
@@ -113,12 +112,15 @@ fn show(
         return Ok(());
     }
     let mut old = Vec::new();
-    // A file that this user may not read is replaced as if it were empty.
-    if let Ok(file) = open_again(rootfs, found.as_fd(), OFlags::RDONLY) {
+    // A file that this user may not read is replaced as if it were empty. Without O_NONBLOCK another user, as its owner, could
+    // delay the start by a lease.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    if let Ok(file) = open_again(rootfs, found.as_fd(), flags) {
         let read = File::from(file).take(MOST).read_to_end(&mut old);
         read.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     }
-    let file = openat(&rootfs.root, rootfs.temporary_name(name), flags | OFlags::EXCL, mode)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(&rootfs.root, rootfs.temporary_name(name), flags, mode)?;
     let tree = mount_calls::clone_tree(file.as_fd(), false)?;
     write(file, &make(&old))?;
     let flags = RDONLY | NOSUID | NODEV | NOEXEC;
@@ -132,7 +134,7 @@ pub(crate) fn show_host_file(rootfs: &RootFs, path: &Path) -> Result<(), Failure
         source => source?,
     };
     check_file(source.as_fd())?;
-    match rootfs.bind_open(&source, path, false) {
+    match rootfs.bind_open((&source, false), path, false) {
         // The runtime lacks the directory, and it cannot be added: programs run without the file.
         Err(failure) if failure.errno == 0 || layer::is_refused(&failure) => Ok(()),
         other => other,

@@ -1,0 +1,203 @@
+//! Runtimes that other users than root and the caller can change: their sockets and FIFOs are not connected to a job.
+
+use crate::mounts::{DEAD, LIVE, Live, talk};
+use crate::support::attack::{WEAKEN, can_weaken, probed};
+use crate::support::{NOBODY, Output, World, finish, not_applicable};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The user of the stores below, neither root nor the one who runs a job.
+const OWNER: u32 = 65533;
+
+/// A store with the runtime `demo@1.0.0`, in which processes listen, and which nobody but its owner may write.
+struct Store {
+    path: PathBuf,
+    _live: Live,
+}
+
+impl Store {
+    fn make(world: &World, name: &str) -> Self {
+        let path = world.path(name);
+        fs::create_dir(&path).unwrap();
+        let to = path.join("demo-1.0.0");
+        let copied = Command::new("cp").arg("-r").arg(world.path("store/demo")).arg(&to).status();
+        assert!(copied.unwrap().success());
+        let live = Live::make(to.join("isolated/usr/share/live"));
+        Self { path, _live: live }
+    }
+
+    fn give(&self, below: &str) {
+        chown(self.path.join(below), Some(OWNER), Some(OWNER)).unwrap();
+    }
+
+    /// What `program` prints that `caller` calls with `words`.
+    fn run(&self, world: &World, weak: bool, caller: Option<u32>, words: &[&str]) -> Output {
+        finish(self.command(world, weak, caller, words).spawn().unwrap())
+    }
+
+    fn command(&self, world: &World, weak: bool, caller: Option<u32>, words: &[&str]) -> Command {
+        let program = world.path(if weak { "weakened" } else { "joblet-exec" });
+        let mut command = Command::new(program);
+        command.args(words).current_dir(world.path("cwd")).env_clear();
+        command.env("HOME", "/nonexistent").env("JOBLET_EXEC_STORE", &self.path);
+        command.env(WEAKEN, if weak { "own-runtimes" } else { "" });
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(user) = caller {
+            command.uid(user).gid(user);
+        }
+        command
+    }
+}
+
+const RUN: [&str; 5] = ["run", "--runtime=demo", "--", "bash", "-c"];
+
+/// The lines of a job's mounts that are overlays, but for its `/work`.
+const OVERLAYS: &str = "grep ' - overlay ' /proc/self/mountinfo | grep -vc ' /work '";
+
+/// SEC-B22: whoever owns the store, the runtime or what is mounted of it, or may write there.
+#[test]
+fn what_listens_in_a_runtime_of_another_user_is_dead() {
+    let Some(world) = probed() else { return };
+    let root = rustix::process::geteuid().is_root();
+    let script = talk("/usr/share/live", "");
+    let (all, runtime) = ("", "demo-1.0.0");
+    let (top, source) = ("demo-1.0.0/isolated", "demo-1.0.0/isolated/usr");
+    // What root itself refuses is nothing that it runs.
+    for (number, (object, refused)) in
+        [(all, true), (runtime, true), (top, false), (source, false)].into_iter().enumerate()
+    {
+        for mode in [None, Some(0o777), Some(0o775)] {
+            // A store that others may write, with runtimes that they may not: nothing but the runtimes' names is theirs.
+            if (mode.is_some() && object == all) || (mode.is_none() && !root) {
+                continue;
+            }
+            for user in World::users() {
+                let name = format!("others-{number}-{mode:?}-{user:?}");
+                let store = Store::make(world, &name);
+                match mode {
+                    None => store.give(object),
+                    Some(mode) => {
+                        let path = store.path.join(object);
+                        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+                        if mode == 0o775 && chown(&path, None, Some(OWNER)).is_err() {
+                            continue; // no other group can be given to it here
+                        }
+                    }
+                }
+                let words = [&RUN[..], &[script]].concat();
+                let output = store.run(world, false, user, &words);
+                if refused && root && user.is_none() {
+                    assert!(output.stderr.starts_with("error[STORE]: "), "{name}: {output:?}");
+                    continue;
+                }
+                assert_eq!(output.stdout, DEAD, "{name}: {output:?}");
+                if can_weaken(world) {
+                    let output = store.run(world, true, user, &words);
+                    assert_eq!(output.stdout, LIVE, "{name}: {output:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Stores of root and of the caller are mounted without overlays, also where the caller's own group may write.
+#[test]
+fn a_runtime_of_ones_own_needs_no_overlays() {
+    let Some(world) = probed() else { return };
+    for (number, user) in World::users().into_iter().enumerate() {
+        let store = Store::make(world, &format!("own-{number}"));
+        let words = [&RUN[..], &[OVERLAYS]].concat();
+        // That of /var, which each job may write.
+        assert_eq!(store.run(world, false, user, &words).stdout, "1\n");
+        if user.is_some() {
+            let owner = format!("{NOBODY}:{NOBODY}");
+            let given = Command::new("chown").args(["-R", &owner]).arg(&store.path).status();
+            assert!(given.unwrap().success());
+        }
+        let usr = store.path.join("demo-1.0.0/isolated/usr");
+        fs::set_permissions(&usr, Permissions::from_mode(0o775)).unwrap();
+        assert_eq!(store.run(world, false, user, &words).stdout, "1\n");
+    }
+}
+
+/// SEC-B22: every way to a store of another user, and all that a job does in its runtime.
+#[test]
+fn every_way_to_a_runtime_of_another_user() {
+    let Some(world) = probed() else { return };
+    if !rustix::process::geteuid().is_root() {
+        return not_applicable("stores of three users");
+    }
+    let store = Store::make(world, "ways");
+    let owner = format!("{OWNER}:{OWNER}");
+    assert!(
+        Command::new("chown").args(["-R", &owner]).arg(&store.path).status().unwrap().success()
+    );
+    let live = talk("/usr/share/live", "");
+    let user = Some(NOBODY);
+    fs::write(world.path("live.sh"), live).unwrap();
+    let mut shell = store.command(world, false, user, &["shell", "demo"]);
+    let output = finish(shell.stdin(File::open(world.path("live.sh")).unwrap()).spawn().unwrap());
+    assert_eq!(output.stdout, DEAD, "{output:?}");
+    // Mount points that the runtime lacks, in its overlays and in one with an upper layer; as in any runtime.
+    let options =
+        ["run", "--bind=/proc/version:/usr/share/a/v", "--tmpfs=/usr/share/b", "--tmpfs=/var/x"];
+    let rest =
+        "cat /usr/share/a/v > /dev/null && touch /usr/share/b/f /var/x/f && id -un; touch /usr/f";
+    let words = [&options[..], &RUN[1..], &[rest]].concat();
+    let output = store.run(world, false, user, &words);
+    assert_eq!(output.stdout, "nobody\n", "{output:?}");
+    assert!(output.stderr.ends_with("'/usr/f': Read-only file system\n"), "{output:?}");
+    let mut shared = store.command(world, false, user, &[&RUN[..], &[live]].concat());
+    shared.env("JOBLET_EXEC_STORE", "/nonexistent").env("JOBLET_EXEC_SHARED_STORES", &store.path);
+    assert_eq!(finish(shared.spawn().unwrap()).stdout, DEAD);
+    let (apptainer, image) = (world.path("apptainer"), store.path.join("demo-1.0.0"));
+    symlink("joblet-exec", &apptainer).unwrap();
+    let mut command = Command::new(&apptainer);
+    command.args([Path::new("exec"), &image]).args(["bash", "-c", live]).env_clear();
+    command.current_dir(world.path("cwd")).uid(NOBODY).gid(NOBODY);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = finish(command.spawn().unwrap());
+    assert_eq!(output.stdout, DEAD, "{output:?}");
+}
+
+/// SEC-B22: the owner of a file that the launcher reads holds it for writing, which delays who opens it.
+#[test]
+#[allow(unsafe_code, reason = "leases are in no safe library here")]
+fn a_lease_of_another_user_delays_no_start() {
+    use rustix::fd::AsRawFd;
+    let Some(world) = probed() else { return };
+    let store = Store::make(world, "leased");
+    let (top, yml) = (store.path.join("demo-1.0.0"), "demo-1.0.0/runtime.yml");
+    let etc = top.join("isolated/etc");
+    fs::create_dir(&etc).unwrap();
+    let yaml = fs::read_to_string(store.path.join(yml)).unwrap();
+    let mount = "mounts:\n  - { source: isolated/etc, target: /etc }";
+    fs::write(store.path.join(yml), yaml.replace("mounts:", mount)).unwrap();
+    let held: Vec<File> = ["passwd", "group", "hosts"]
+        .map(|name| {
+            fs::write(etc.join(name), "# held\n").unwrap();
+            let file = File::options().write(true).open(etc.join(name)).unwrap();
+            let lease = |command, value: i32| {
+                // SAFETY: both commands take a number and change no memory of this process.
+                let done = unsafe { nix::libc::fcntl(file.as_raw_fd(), command, value) };
+                assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+            };
+            // By default its holder is told by SIGIO, which would end this process.
+            lease(nix::libc::F_SETSIG, nix::libc::SIGURG);
+            lease(nix::libc::F_SETLEASE, nix::libc::F_WRLCK);
+            file
+        })
+        .into();
+    for user in World::users() {
+        let start = Instant::now();
+        let output = store.run(world, false, user, &[&RUN[..], &["cat /etc/hosts"]].concat());
+        assert!(output.stdout.ends_with("127.0.0.1\tjoblet\n"), "{output:?}");
+        // A lease is broken after 45 seconds.
+        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    }
+    drop(held);
+}
