@@ -35,7 +35,7 @@ bench-line: ## The same on the line alone, 50 ms and 200 Mbit/s, with what `make
 bench-lazy: ## Measure jobs that start before their runtime has arrived, on two lines (as root; needs the runtimes' inputs)
 	@.ci/deps rust cc tls musl rust-musl bench && .ci/static && cargo build --locked --release -p joblet-publish --bins && .ci/bench-lazy
 images:  ## Start images of runtimes with podman, crun and containerd, and images of others with joblet-exec (as root)
-	@.ci/deps rust cc tls musl rust-musl inputs images engines && .ci/static && cargo build --locked --release -p joblet-publish && .ci/images-in && .ci/images-out && .ci/images-guide
+	@.ci/deps rust cc tls musl rust-musl inputs images validator engines && .ci/static && cargo build --locked --release -p joblet-publish && .ci/images-in && .ci/images-out && .ci/images-guide
 suites:  ## Run test suites of CPython, NumPy, the JDK, Node, Go, Ruby and others as jobs, and what fails in bubblewrap (as root)
 	@.ci/suites
 cluster: ## Run jobs under a real Slurm on this machine: arrays, signals, GPUs, MPI, other engines (as root)

@@ -4,7 +4,10 @@ use super::{
     images::{built, document},
     world::World,
 };
-use crate::{reproducible::has_faketime, skip::skip};
+use crate::{
+    reproducible::has_faketime,
+    skip::{not_applicable, skip},
+};
 use joblet_format::Arch;
 use serde_json::Value;
 use std::{
@@ -160,10 +163,14 @@ fn single(world: &World, arch: &str, to: &str) -> bool {
 #[test]
 fn a_validator_of_the_specification_accepts_an_image_and_refuses_a_broken_one() {
     let missing = |name: &str| Command::new(name).arg("--version").output().is_err();
-    if missing("oci-image-tool") || missing("skopeo") {
-        return skip(
-            "no oci-image-tool or no skopeo here (.ci/deps images): images by the specification",
+    if missing("oci-image-tool") {
+        // Not in every distribution that this is tested on.
+        return not_applicable(
+            "no oci-image-tool here (.ci/deps validator): images by the specification",
         );
+    }
+    if missing("skopeo") {
+        return skip("no skopeo here (.ci/deps images): images by the specification");
     }
     let world = built();
     world.publish("oci demo --records dist/records --out l").done();
