@@ -1,13 +1,13 @@
 //! A runtime that jobs use while it is being installed.
 //!
-//! In: a version whose installation has begun. Out: a [`Runtime`] whose files are served by FUSE, from a
-//! process beside the job, and in the end an installed version.
+//! In: a version whose installation has begun. Out: a [`Runtime`] whose files a server process provides by FUSE
+//! while it installs the version.
 //!
 //! ```text
-//! launcher ── index, runtime.yml ── starts ─→ the process that serves ── fetches, verifies, writes ─→ store
-//!     │                                          ↑ device      ↑ reads
-//!     └─ starts ─→ child: opens /dev/fuse, mounts ┘            │
-//!                    └─ becomes the job ───────────────────────┘
+//! launcher ── index, runtime.yml ── starts ─→ server process ── fetches, verifies, writes ─→ store
+//!     │                                          ↑ device  ↑ reads
+//!     └─ starts ─→ child: opens /dev/fuse, mounts ┘        │
+//!                    └─ becomes the job ───────────────────┘
 //! ```
 
 mod protocol;
@@ -35,30 +35,30 @@ use std::thread;
 use std::time::Instant;
 use tree::Tree;
 
-/// First byte of what the process reports: it is installed, or why not follows.
+/// First byte of the server's report: the version is installed, or the reason follows.
 const INSTALLED: u8 = b'+';
 const FAILED: u8 = b'-';
 
-/// The process that serves a runtime and installs it, as the launcher knows it.
+/// The launcher's connection to the server process.
 #[derive(Debug)]
 pub(crate) struct Serving {
     report: File,
     name: String,
 }
 
-/// Whom a process that serves is for.
+/// The job that a runtime is served to.
 pub(crate) struct Client {
-    /// User and group whose the runtime's files are, as the job sees them.
+    /// User and group ID of the runtime's files in the job.
     pub owner: (u32, u32),
-    /// What the job runs on.
+    /// The architecture of the job.
     pub arch: Arch,
-    /// Whether the caller reads messages as they are written.
+    /// Whether messages go to a terminal.
     pub terminal: bool,
-    /// What gets a line for everything that is read.
+    /// A log with a line for each read.
     pub reads: Option<File>,
 }
 
-/// Whether this process may open `/dev/fuse`: why not, and how to fix it.
+/// Checks that this process may open `/dev/fuse`; else the reason, and how to fix it.
 pub(crate) fn is_possible() -> Result<(), String> {
     use rustix::fs::{Mode, OFlags, open};
     open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map(drop).map_err(|errno| {
@@ -70,10 +70,10 @@ pub(crate) fn is_possible() -> Result<(), String> {
     })
 }
 
-/// Whether a job's runtime can be served here: does all that it takes, short of serving.
+/// Checks that a runtime can be served on this host: mounts one, without a server.
 ///
 /// # Errors
-/// [`Error::NotServed`] with the reason; others where no job can be run at all.
+/// [`Error::NotServed`] with the reason; others if no job can be run at all.
 pub(crate) fn check() -> Result<(), Error> {
     let (_near, far) = sockets()?;
     let runtime = Runtime { server: Some(far), ..runtime::empty()? };
@@ -83,16 +83,16 @@ pub(crate) fn check() -> Result<(), Error> {
     }
 }
 
-/// A socket for the device: the end of who serves, and that of the child.
+/// A socket for the device: the server's end and the child's.
 fn sockets() -> Result<(OwnedFd, OwnedFd), Error> {
     let made = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     made.map_err(Error::file("make", "a socket"))
 }
 
-/// Starts the process that serves what has `begun` and installs it.
+/// Starts the process that serves the version and installs it.
 ///
 /// # Errors
-/// As an installation; nothing is installed then.
+/// As an installation; then nothing is installed.
 pub(crate) fn start(
     begun: Begun<'_>,
     mut client: Client,
@@ -110,17 +110,17 @@ pub(crate) fn start(
     let (report, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let mut far = Some(far);
     let mut work = || {
-        // The launcher's and the child's alone: when both have closed it, no device comes.
+        // Closed here, so that the socket reports end of file if the launcher and the child have closed it.
         far = None;
-        let told = (&mut *ui, client.terminal, client.reads.take());
-        let text = match serve(&begun, &content, (&tree, &root), &near, told) {
+        let output = (&mut *ui, client.terminal, client.reads.take());
+        let text = match serve(&begun, &content, (&tree, &root), &near, output) {
             Ok(()) => vec![INSTALLED],
             Err(error) => {
                 begun.stop(&error);
                 [&[FAILED], error.to_string().as_bytes()].concat()
             }
         };
-        // The launcher may be gone.
+        // Fails only if the launcher has ended.
         _ = rustix::io::write(&writer, &text);
     };
     apart::start(&mut work).map_err(Error::file("start", "a process"))?;
@@ -153,25 +153,25 @@ fn runtime_yml(
     Ok(bytes)
 }
 
-/// What the process does: answers the kernel as long as the job has the runtime mounted, and installs it.
+/// The server process: answers requests while the runtime is mounted, and installs it.
 fn serve<'a>(
     begun: &Begun<'_>,
     content: &'a OnDemand<'a>,
     (tree, root): (&'a Tree<'a>, &OwnedFd),
     socket: &OwnedFd,
-    told: (&'a mut Ui<'_>, bool, Option<File>),
+    output: (&'a mut Ui<'_>, bool, Option<File>),
 ) -> Result<(), Error> {
-    let server = Server::new(tree, content, root, told).map_err(Error::file("open", "files"))?;
-    let turn = || server.turn();
+    let server = Server::new(tree, content, root, output).map_err(Error::file("open", "files"))?;
+    let progressed = || server.answer_ready();
     thread::scope(|scope| {
         let install = || {
-            content.work(Duty::All, &turn);
+            content.work(Duty::All, &progressed);
             content.finish().and_then(|()| begun.complete())
         };
         let all = thread::Builder::new().spawn_scoped(scope, install);
         let all = all.map_err(Error::file("start", "a thread"))?;
-        // Where the number of threads is limited, one does all of it.
-        _ = thread::Builder::new().spawn_scoped(scope, || content.work(Duty::Asked, &turn));
+        // If the number of threads is limited, the other one does all the work.
+        _ = thread::Builder::new().spawn_scoped(scope, || content.work(Duty::Asked, &progressed));
         if let Some(device) = device(socket) {
             server.run(device);
         }
@@ -180,7 +180,7 @@ fn serve<'a>(
     })
 }
 
-/// The device that the child has opened, once it has.
+/// Receives the device that the child has opened; `None` if the child failed before.
 fn device(socket: &OwnedFd) -> Option<OwnedFd> {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     while matches!(poll(&mut fds, None), Err(Errno::INTR)) {}
@@ -189,8 +189,8 @@ fn device(socket: &OwnedFd) -> Option<OwnedFd> {
 }
 
 impl Serving {
-    /// Waits until it is installed, until `deadline` at most; why it is not, if it failed. What was fetched by
-    /// then is kept.
+    /// Waits for the end of the installation, until `deadline` at most. Returns the reason if it is not complete;
+    /// fetched content is kept.
     pub(crate) fn finish(mut self, deadline: Option<Instant>, ui: &mut Ui<'_>) -> Option<String> {
         ui.detail(&format!("{}: waiting until it is installed", self.name));
         let mut text = Vec::new();

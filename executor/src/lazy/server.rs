@@ -1,8 +1,8 @@
-//! What answers the kernel: names and attributes out of the index at once, content as soon as it is here.
+//! A FUSE server: names and attributes are answered from the index, content as soon as it has been fetched.
 //!
-//! One thread reads messages. A read of what is not here is set down and answered by the thread that
-//! brings it, so that nothing else waits for it; what is set down is bounded by the kernel, which has one
-//! message for each thread of the job that waits and 64 for what it reads ahead.
+//! One thread reads requests. A read of content that is missing is queued, and answered by the thread that fetches
+//! it, so that other requests do not wait. The kernel bounds the queue: one request for each blocked thread of the
+//! job and 64 of readahead.
 
 use super::protocol::{Answer, Attributes, HEADER, MAX_READ, MAX_REQUEST, Message, Request};
 use super::tree::Tree;
@@ -18,29 +18,29 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Most files that are kept open.
+/// Maximum number of files that are kept open.
 const OPEN: usize = 32;
 
-/// A file system that is served.
+/// The server of one file system.
 pub(super) struct Server<'a, 'u> {
     tree: &'a Tree<'a>,
     content: &'a OnDemand<'a>,
     device: OnceLock<OwnedFd>,
     files: Mutex<Files>,
     waiting: Mutex<Vec<Waiting>>,
-    told: Mutex<Told<'a, 'u>>,
-    /// What gets a line for each read: offset and length in bytes, path. The kernel reads nothing twice, unless memory
-    /// is short.
+    messages: Mutex<Messages<'a, 'u>>,
+    /// A log with a line for each read: offset and length in bytes, path. Nothing is read twice, unless memory is
+    /// short.
     reads: Option<File>,
 }
 
-/// Files of the tree that were read last, each by the number of its entry.
+/// The files that were read last, each with the index of its entry.
 struct Files {
     walk: Walk,
     open: VecDeque<(usize, File)>,
 }
 
-/// A read that is answered later.
+/// A read that is not answered yet.
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     unique: u64,
@@ -49,23 +49,23 @@ struct Waiting {
     length: u32,
 }
 
-/// What the caller was told.
-struct Told<'a, 'u> {
+/// Messages to the caller, each printed once.
+struct Messages<'a, 'u> {
     ui: &'a mut Ui<'u>,
-    /// Whether somebody reads it as it is written.
+    /// Whether they go to a terminal.
     terminal: bool,
-    /// That the network is away.
+    /// Whether the loss of the network was reported.
     away: bool,
-    /// That a read has failed.
-    lost: bool,
+    /// Whether a failed read was reported.
+    failed: bool,
 }
 
 impl<'a, 'u> Server<'a, 'u> {
-    /// Serves `tree`, whose files arrive in the directory `root` as `content` fetches them. What the caller
-    /// has to know goes to `ui`, which is a `terminal` or not, and what is read to `reads`.
+    /// A server of `tree`, whose files `content` writes to the directory `root`. Messages go to `ui`, which may be a
+    /// `terminal`, and the log of reads to `reads`.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// `EMFILE`.
     pub(super) fn new(
         tree: &'a Tree<'a>,
         content: &'a OnDemand<'a>,
@@ -73,19 +73,19 @@ impl<'a, 'u> Server<'a, 'u> {
         (ui, terminal, reads): (&'a mut Ui<'u>, bool, Option<File>),
     ) -> Result<Self, Errno> {
         let files = Files { walk: Walk::new(root.as_fd())?, open: VecDeque::new() };
-        let told = Told { ui, terminal, away: false, lost: false };
+        let messages = Messages { ui, terminal, away: false, failed: false };
         Ok(Self {
             tree,
             content,
             device: OnceLock::new(),
             files: Mutex::new(files),
             waiting: Mutex::default(),
-            told: Mutex::new(told),
+            messages: Mutex::new(messages),
             reads,
         })
     }
 
-    /// Answers what `device` brings, until nothing has its file system mounted any more.
+    /// Answers the requests of `device` until its file system is unmounted.
     pub(super) fn run(&self, device: OwnedFd) {
         let device = self.device.get_or_init(|| device);
         let mut buffer = vec![0; MAX_REQUEST];
@@ -97,7 +97,7 @@ impl<'a, 'u> Server<'a, 'u> {
                         self.send(&answer);
                     }
                 }
-                // Who waited for an answer was interrupted before its message was read.
+                // The request was interrupted before it was read.
                 Err(Errno::INTR | Errno::NOENT | Errno::AGAIN) => {}
                 // `ENODEV`: unmounted.
                 Err(_) => return,
@@ -105,8 +105,8 @@ impl<'a, 'u> Server<'a, 'u> {
         }
     }
 
-    /// Answers the reads that need wait no more, and says what is amiss.
-    pub(super) fn turn(&self) {
+    /// Answers the queued reads whose content has been fetched or cannot be, and reports loss of the network.
+    pub(super) fn answer_ready(&self) {
         let mut waiting = lock(&self.waiting);
         let mut ready = Vec::new();
         waiting.retain(|read| match self.availability(read) {
@@ -118,7 +118,7 @@ impl<'a, 'u> Server<'a, 'u> {
         });
         let first = waiting.first().copied();
         drop(waiting);
-        self.tell(first);
+        self.report_network(first);
         for (read, found) in ready {
             self.send(&self.read(&read, found));
         }
@@ -138,8 +138,8 @@ impl<'a, 'u> Server<'a, 'u> {
                 answer.init(minor, flags, readahead).ok_or(Errno::PROTO)
             }
             Request::Nothing => Ok(()),
-            // `ENOSYS` says that opening needs no message, and that there are no attributes beside those
-            // of stat(2).
+            // `ENOSYS` to an open disables such requests; to others it means that they are not supported, as for extended
+            // attributes.
             Request::Other => Err(Errno::NOSYS),
             _ => self.about_node(message, &mut answer),
         };
@@ -149,7 +149,7 @@ impl<'a, 'u> Server<'a, 'u> {
         })
     }
 
-    /// Answers what the index knows.
+    /// Answers a request from the index.
     fn about_node(&self, message: &Message<'_>, answer: &mut Answer) -> Result<(), Errno> {
         let number = self.tree.entry_of(message.node)?;
         let entry = self.tree.entry(number);
@@ -175,7 +175,7 @@ impl<'a, 'u> Server<'a, 'u> {
         Ok(())
     }
 
-    /// Names of the directory `number`, itself and the one above it first.
+    /// Adds the entries of the directory `number`, beginning with `.` and `..`.
     fn names(&self, number: usize, (skip, room): (u64, usize), plus: bool, answer: &mut Answer) {
         let dots = [(number, "."), (self.tree.parent(number), "..")];
         let children = self.tree.children(number).iter();
@@ -183,7 +183,7 @@ impl<'a, 'u> Server<'a, 'u> {
         let skipped = usize::try_from(skip).unwrap_or(usize::MAX);
         for ((child, name), next) in all.zip(1..).skip(skipped) {
             let attributes = self.tree.attributes(child);
-            // Of these two the kernel keeps nothing.
+            // The kernel does not cache `.` and `..`.
             let known = if next > 2 { attributes } else { Attributes::default() };
             let of = (attributes.node, attributes.mode, name.as_bytes());
             if !answer.name(of, next, plus.then_some(&known), room) {
@@ -192,7 +192,7 @@ impl<'a, 'u> Server<'a, 'u> {
         }
     }
 
-    /// Reads, or sets down what is to be read; nothing to send then.
+    /// Reads, or queues the read and returns `None`.
     fn begin_read(
         &self,
         message: &Message<'_>,
@@ -205,10 +205,10 @@ impl<'a, 'u> Server<'a, 'u> {
         let read = Waiting { unique: message.unique, entry, offset, length };
         if let Some(mut reads) = self.reads.as_ref() {
             let line = format!("{offset} {length} {}\n", self.tree.entry(entry).path);
-            // Whoever wants it sees that it ends.
+            // A log that cannot be written is incomplete, which its reader sees.
             _ = reads.write_all(line.as_bytes());
         }
-        // Whoever brings it looks into this list afterwards.
+        // Held until the read is queued: the fetching thread looks at the queue afterwards.
         let mut waiting = lock(&self.waiting);
         let found = self.availability(&read);
         if found == Availability::Awaited {
@@ -223,7 +223,7 @@ impl<'a, 'u> Server<'a, 'u> {
         self.content.ask(read.entry, read.offset, read.length.into())
     }
 
-    /// The answer to a read that need not wait any more.
+    /// The answer to a read that does not wait.
     fn read(&self, read: &Waiting, found: Availability) -> Vec<u8> {
         let path = &self.tree.entry(read.entry).path;
         let mut answer = Answer::to(read.unique);
@@ -238,13 +238,13 @@ impl<'a, 'u> Server<'a, 'u> {
             _ => Err(Errno::IO),
         };
         if done.is_err() {
-            self.tell_lost(path);
+            self.report_failed(path);
             return Answer::refused(read.unique, Errno::IO);
         }
         answer.done()
     }
 
-    /// Whoever waits for the answer to `unique` is about to end: without an answer it could not.
+    /// Ends the queued read `unique`: its process was killed, and cannot end without an answer.
     fn interrupt(&self, unique: u64) -> Option<Vec<u8>> {
         let mut waiting = lock(&self.waiting);
         let at = waiting.iter().position(|read| read.unique == unique)?;
@@ -255,34 +255,36 @@ impl<'a, 'u> Server<'a, 'u> {
     fn send(&self, answer: &[u8]) {
         debug_assert!(answer.len() >= HEADER, "every answer has a header");
         if let Some(device) = self.device.get() {
-            // Nobody may wait for it any more.
+            // Fails if the request was interrupted.
             _ = rustix::io::write(device, answer);
         }
     }
 
-    /// Says once that the network is away, while somebody waits.
-    fn tell(&self, first: Option<Waiting>) {
-        let mut told = lock(&self.told);
+    /// Reports once that the network is down, if a read waits for it.
+    fn report_network(&self, first: Option<Waiting>) {
+        let mut messages = lock(&self.messages);
         let away = self.content.away();
         if away.is_none() {
-            (told.away, told.lost) = (false, false);
+            (messages.away, messages.failed) = (false, false);
         }
-        if let (Some(false), Some(read), false, true) = (away, first, told.away, told.terminal) {
-            told.away = true;
+        if let (Some(false), Some(read), false, true) =
+            (away, first, messages.away, messages.terminal)
+        {
+            messages.away = true;
             let path = &self.tree.entry(read.entry).path;
-            told.ui
-                .warning(&format!("the job waits for {path} of its runtime: the network is away"));
+            let message = format!("the job waits for {path} of its runtime: the network is down");
+            messages.ui.warning(&message);
         }
     }
 
-    /// Says once that a file could not be had.
-    fn tell_lost(&self, path: &str) {
-        let mut told = lock(&self.told);
-        if !std::mem::replace(&mut told.lost, true) {
-            let why = if self.content.away().is_some() { ": the network is away" } else { "" };
-            told.ui.warning(&format!(
-                "{path} of the runtime cannot be had{why}; the job got an I/O error"
-            ));
+    /// Reports once that a file could not be read.
+    fn report_failed(&self, path: &str) {
+        let mut messages = lock(&self.messages);
+        if !std::mem::replace(&mut messages.failed, true) {
+            let why = if self.content.away().is_some() { ": the network is down" } else { "" };
+            let message =
+                format!("{path} of the runtime cannot be read{why}; the job got an I/O error");
+            messages.ui.warning(&message);
         }
     }
 }

@@ -19,8 +19,8 @@ use std::{fs::File, io};
 pub(crate) use launcher::{apart, signals::wait_for};
 pub use launcher::{
     relay::is_in_foreground,
+    child::Exit,
     results::{Found, Given, Results},
-    supervise::Exit,
 };
 pub use plan::{
     host::{Cwd, Host},

@@ -232,7 +232,7 @@ fn a_network_that_stays_away_is_an_io_error_that_names_the_file() {
     assert!(begin.elapsed() > Duration::from_secs(20) && begin.elapsed() < Duration::from_secs(90));
     assert_eq!((rest.as_str(), status), ("1\n", Some(5)), "{messages}");
     let named =
-        "usr/zz/held of the runtime cannot be had: the network is away; the job got an I/O error";
+        "usr/zz/held of the runtime cannot be read: the network is down; the job got an I/O error";
     assert!(messages.contains(named) && messages.contains("Input/output error"), "{messages}");
     assert!(messages.contains("demo@1.0.0 is not installed yet: "), "{messages}");
     goes_on(&cold, &host);

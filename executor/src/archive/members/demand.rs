@@ -1,11 +1,10 @@
-//! An archive on demand: what somebody waits for is fetched first, all the rest in the background.
+//! An archive on demand: requested content is fetched first, the rest in the background.
 //!
-//! In: an index, the units of an archive, and an open directory. Out: files in it, each readable as soon as
-//! the units that it lies in are verified and written, and at the end the tree of an installation.
+//! In: an index, the units of an archive, and an open directory. Out: files in it, each readable as soon as its
+//! units are verified and written, and at the end the tree of an installation.
 //!
-//! The units are those that an installation fetches, and each is fetched once: what is asked for only
-//! moves to the front. After that comes what the index says is read first, then what lies behind what was asked
-//! for: it is of the same file or directory.
+//! Each unit is fetched once, in this order: requested units, those that the index lists as read first, those that
+//! follow a requested one, since they are of the same file or directory, then the others.
 
 use super::pipeline::Packed;
 use super::source::ArchiveReader;
@@ -23,33 +22,33 @@ use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Bytes of the archive that are fetched at once while somebody waits for some of them: about what is on its
-/// way on a line of 50 ms and 200 Mbit/s, so that it delays the next one who waits by less than a round trip.
+/// Bytes per request while a read waits: about the bandwidth-delay product of 50 ms and 200 Mbit/s, so that it delays
+/// the next read by less than a round trip.
 const AT_ONCE: u64 = 1 << 20;
-/// The same while nobody waits, and has not for [`QUIET`]: a round trip less for each of them.
+/// The same if no read has waited for [`QUIET`]: fewer round trips.
 const AT_ONCE_QUIET: u64 = 16 << 20;
 const QUIET: Duration = Duration::from_millis(150);
-/// For how long nobody has to have waited before the thread that is for those who do fetches something else.
+/// The time without a waiting read after which the thread for reads fetches other units, too.
 const QUIET_ASKED: Duration = Duration::from_secs(1);
-/// Bytes of what is read first that are requested at once: by one thread more than is on its way on most lines, by
-/// the other less, so that it has an ear for what is asked for.
+/// Bytes per request of the units that are read first: by one thread more than the bandwidth-delay product of most
+/// connections, by the other less, so that it soon serves the next read.
 const EARLY: u64 = 4 << 20;
 const EARLY_ASKED: u64 = 1 << 20;
-/// How long the network may be away before those who wait are told.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long to wait before it is tried again; and after that, once they were told.
+/// How long reads wait while the network is down before they fail.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Interval of the retries, before reads fail and after.
 const PAUSE: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_secs(2);
 
-/// An archive that is being unpacked in the order in which it is asked for.
+/// An archive that is being unpacked in the order of reads.
 #[derive(Debug)]
 pub(crate) struct OnDemand<'a> {
     extraction: Extraction<'a>,
-    /// The file that has the units.
+    /// The archive.
     parts: &'a Parts,
-    /// Where each unit begins, in bytes of the file.
+    /// Offset of each unit in the archive, in bytes.
     starts: Vec<u64>,
-    /// The unit that each member of the index is in.
+    /// The unit of each member of the index.
     unit_of: Vec<usize>,
     state: Mutex<State>,
     changed: Condvar,
@@ -57,28 +56,28 @@ pub(crate) struct OnDemand<'a> {
 
 #[derive(Debug)]
 struct State {
-    /// How far each unit is.
+    /// The state of each unit.
     units: Vec<Stage>,
-    /// How many are not written.
+    /// Number of units that are not written.
     left: usize,
-    /// Those that nobody fetches yet and somebody waits for, in the order in which they were asked for.
+    /// Missing units that reads wait for, in the order of the reads.
     asked: VecDeque<usize>,
-    /// All that somebody waits for.
+    /// All units that reads wait for.
     awaited: Vec<usize>,
-    /// Those that the index says are read first, in that order.
+    /// Units that the index lists as read first, in that order.
     early: VecDeque<usize>,
-    /// The one behind the last that was asked for, and when somebody has last waited.
+    /// The unit after the last requested one, and when a read has last waited.
     next: usize,
     last: Instant,
-    /// All, those last that are fetched first.
+    /// All units, in reverse order of fetching.
     background: Vec<usize>,
-    /// Since when the network is away.
+    /// Since when the network is down.
     away: Option<Instant>,
-    /// Whether it is away for so long that those who wait were told.
+    /// Whether it has been down for [`READ_TIMEOUT`], so that reads fail.
     given_up: bool,
-    /// Whether nobody reads any more.
+    /// Whether there will be no more reads.
     closed: bool,
-    /// Whether it ended before everything was here, and why, until that is asked for.
+    /// Whether fetching has failed, and the error until [`OnDemand::finish`] takes it.
     failed: bool,
     failure: Option<Error>,
 }
@@ -95,18 +94,18 @@ enum Stage {
 pub(crate) enum Availability {
     /// Now.
     Here,
-    /// When what was asked for has arrived.
+    /// When the requested units have been fetched.
     Awaited,
-    /// Not at all, or not while the network is away.
+    /// Not at all, or not while the network is down.
     Lost,
 }
 
-/// What one of the threads that fetch is for.
+/// The task of a fetching thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Duty {
-    /// What is asked for, and a little of the rest while nothing is.
+    /// Requested units, and others if there are no requests.
     Asked,
-    /// All the rest, and first what is asked for.
+    /// All units, requested ones first.
     All,
 }
 
@@ -152,7 +151,7 @@ impl<'a> OnDemand<'a> {
         Ok(Self { extraction, parts, starts, unit_of, state, changed })
     }
 
-    /// Whether `length` bytes at `offset` of the file `entry` can be read; if not, asks for them.
+    /// Whether `length` bytes at `offset` of the file `entry` can be read; if not, requests them.
     pub(crate) fn ask(&self, entry: usize, offset: u64, length: u64) -> Availability {
         let members = self.extraction.plan.members(entry, offset, length);
         let Some(last) = members.clone().last() else { return Availability::Here };
@@ -177,27 +176,27 @@ impl<'a> OnDemand<'a> {
         Availability::Awaited
     }
 
-    /// Fetches, until there is nothing more to fetch or that has failed. `turn` is called whenever that may
-    /// be news for somebody who waits.
-    pub(crate) fn work(&self, duty: Duty, turn: &(dyn Fn() + Sync)) {
+    /// Fetches until everything is fetched, or fetching has failed. Calls `progressed` whenever waiting reads may be
+    /// answered.
+    pub(crate) fn work(&self, duty: Duty, progressed: &(dyn Fn() + Sync)) {
         let mut worker = match Worker::new(&self.extraction) {
             Ok(worker) => worker,
-            Err(error) => return self.fail(error, &[], turn),
+            Err(error) => return self.fail(error, &[], progressed),
         };
         let mut buffer = Vec::new();
         while let Some(batch) = self.take(duty) {
             let done = match duty {
-                Duty::Asked => self.fetch(&batch, &mut worker, &mut buffer, turn),
+                Duty::Asked => self.fetch(&batch, &mut worker, &mut buffer, progressed),
                 Duty::All => pipeline::run(
                     &mut self.reader(&batch),
                     &batch,
                     &self.extraction,
-                    (&Progress::none(), &|unit| self.written(unit, turn)),
+                    (&Progress::none(), &|unit| self.written(unit, progressed)),
                 ),
             };
             if let Err(error) = done {
                 let away = matches!(error, Error::Net { .. });
-                self.fail(error, &batch, turn);
+                self.fail(error, &batch, progressed);
                 if away {
                     std::thread::sleep(PAUSE);
                 }
@@ -205,8 +204,7 @@ impl<'a> OnDemand<'a> {
         }
     }
 
-    /// Fetches what the file `entry` is made of, before there are threads that do; and with it, in one round trip,
-    /// some of what is read first.
+    /// Fetches the file `entry` before the threads start, and in the same round trip some units that are read first.
     ///
     /// # Errors
     /// As [`super::unpack`].
@@ -219,29 +217,29 @@ impl<'a> OnDemand<'a> {
         Ok(())
     }
 
-    /// Says that nobody reads any more.
+    /// Declares that there will be no more reads.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
     }
 
-    /// Whether those who wait were told that the network is away; nothing if it is not.
+    /// If the network is down, whether reads fail already.
     pub(crate) fn away(&self) -> Option<bool> {
         let state = self.lock();
         state.away.map(|_| state.given_up)
     }
 
-    /// Completes the tree, all of which was fetched.
+    /// Completes the tree.
     ///
     /// # Errors
-    /// What ended it, or [`Error::File`].
+    /// The error of fetching, or [`Error::File`].
     pub(crate) fn finish(&self) -> Result<(), Error> {
         let failure = self.lock().failure.take();
         failure.map_or(Ok(()), Err)?;
         tree::finish(&self.extraction, self.extraction.plan.shared())
     }
 
-    /// Units to fetch, in ascending order; none if there are no more.
+    /// Takes units to fetch, in ascending order; `None` if there are no more.
     fn take(&self, duty: Duty) -> Option<Vec<usize>> {
         let mut state = self.lock();
         let mut waited = false;
@@ -266,7 +264,7 @@ impl<'a> OnDemand<'a> {
             let since = if duty == Duty::All { QUIET } else { QUIET_ASKED };
             let quiet = state.closed || state.awaited.is_empty() && state.last.elapsed() >= since;
             let may = match duty {
-                // One alone tries whether the network is back.
+                // Only one thread retries while the network is down.
                 Duty::All => !state.given_up || waited,
                 Duty::Asked => quiet && !state.given_up,
             };
@@ -291,7 +289,7 @@ impl<'a> OnDemand<'a> {
         Some(batch)
     }
 
-    /// Takes the next ones of those that are read first, up to `most` bytes.
+    /// Takes the next units that are read first, up to `most` bytes.
     fn early(&self, state: &mut State, most: u64) -> Vec<usize> {
         let (mut batch, mut length) = (Vec::new(), 0);
         while let Some(unit) = state.early.pop_front() {
@@ -310,7 +308,7 @@ impl<'a> OnDemand<'a> {
         batch
     }
 
-    /// Takes `unit` and what follows it, as far as that is missing, up to `most` bytes.
+    /// Takes `unit` and the missing units that follow it, up to `most` bytes.
     fn extend(&self, state: &mut State, unit: usize, most: u64) -> Vec<usize> {
         let list = &self.extraction.units.list;
         let (mut end, mut length) = (unit, 0);
@@ -325,7 +323,7 @@ impl<'a> OnDemand<'a> {
         (unit..end).collect()
     }
 
-    /// Reads the units `batch`.
+    /// A reader of the units `batch`.
     fn reader(&self, batch: &[usize]) -> ArchiveReader<'a> {
         let units = &self.extraction.units.list;
         let mut ranges: Vec<Range<u64>> = Vec::new();
@@ -345,19 +343,19 @@ impl<'a> OnDemand<'a> {
         batch: &[usize],
         worker: &mut Worker<'_>,
         buffer: &mut Vec<u8>,
-        turn: &dyn Fn(),
+        progressed: &dyn Fn(),
     ) -> Result<(), Error> {
         let (units, mut source) = (&self.extraction.units.list, self.reader(batch));
         for &unit in batch {
             source.read(unit, resized(buffer, units[unit].length), &Progress::none())?;
             worker.unit(unit, buffer)?;
-            self.written(unit, turn);
+            self.written(unit, progressed);
         }
         Ok(())
     }
 
-    /// Records that a unit is here.
-    fn written(&self, unit: usize, turn: &dyn Fn()) {
+    /// Records that a unit is written.
+    fn written(&self, unit: usize, progressed: &dyn Fn()) {
         let mut state = self.lock();
         state.units[unit] = Stage::Written;
         state.left -= 1;
@@ -368,11 +366,11 @@ impl<'a> OnDemand<'a> {
         (state.away, state.given_up) = (None, false);
         drop(state);
         self.changed.notify_all();
-        turn();
+        progressed();
     }
 
-    /// Gives back what was taken, if the network may come back; else this is the end.
-    fn fail(&self, error: Error, batch: &[usize], turn: &dyn Fn()) {
+    /// Returns the units of `batch` to the queue after a network error; any other error ends fetching.
+    fn fail(&self, error: Error, batch: &[usize], progressed: &dyn Fn()) {
         let mut state = self.lock();
         if matches!(error, Error::Net { .. }) && !state.closed {
             let since = *state.away.get_or_insert_with(Instant::now);
@@ -382,7 +380,7 @@ impl<'a> OnDemand<'a> {
                     state.background.push(unit);
                 }
             }
-            if since.elapsed() >= PATIENCE {
+            if since.elapsed() >= READ_TIMEOUT {
                 state.given_up = true;
                 state.asked.clear();
                 state.awaited.clear();
@@ -393,7 +391,7 @@ impl<'a> OnDemand<'a> {
         }
         drop(state);
         self.changed.notify_all();
-        turn();
+        progressed();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -402,7 +400,7 @@ impl<'a> OnDemand<'a> {
 }
 
 impl State {
-    /// Takes all that nobody fetches.
+    /// Takes all missing units.
     fn take_rest(&mut self) -> Vec<usize> {
         let missing = |unit: &usize| self.units[*unit] == Stage::Missing;
         let rest: Vec<_> = (0..self.units.len()).filter(missing).collect();
@@ -434,8 +432,8 @@ impl State {
     }
 }
 
-/// All units, those last in which most files are: a program that starts reads many small ones, and of large
-/// ones a part.
+/// All units in ascending order of the number of their files: a program reads many small files at its start, and
+/// parts of large ones.
 fn background(index: &Index, plan: &MemberMap, unit_of: &[usize], count: usize) -> Vec<usize> {
     let mut files = vec![0_u32; count];
     for (entry, _) in index.entries().iter().enumerate() {
@@ -445,7 +443,7 @@ fn background(index: &Index, plan: &MemberMap, unit_of: &[usize], count: usize) 
         }
     }
     let mut order: Vec<_> = (0..count).collect();
-    // Of equal ones the first is fetched first, and with it what follows.
+    // Taken from the end: among equals the first unit is fetched first.
     order.sort_by_key(|unit| (files[*unit], Reverse(*unit)));
     order
 }

@@ -1,6 +1,5 @@
-//! Messages of D-Bus, as its specification has them: as many as it takes to call a method of another
-//! program and to read what comes back. All numbers are little-endian, as on every machine that is
-//! supported.
+//! A client for D-Bus (D-Bus Specification): method calls and their replies. All numbers are little-endian, the byte
+//! order of all supported architectures.
 
 use rustix::process::geteuid;
 use std::{
@@ -10,26 +9,26 @@ use std::{
     time::Duration,
 };
 
-/// How long to wait for the next bytes, as other clients do.
+/// Timeout of each read and write, the default of other clients.
 const TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The longest message that is read, in bytes.
+/// Maximum length of a message that is read, in bytes.
 const LONGEST: usize = 1 << 16;
 
-/// The type of a message that says why a call failed, in its first argument.
+/// Message type ERROR; its first argument is the reason.
 pub(super) const ERROR: u8 = 3;
-/// The type of a message that nobody asked for.
+/// Message type SIGNAL.
 pub(super) const SIGNAL: u8 = 4;
 
-/// Who is called, at which object, by which interface.
+/// Bus name, object path, interface.
 pub(super) type Object = [&'static str; 3];
 
-/// Bytes of a message, with the padding of what is added.
+/// A message, or part of one, with the alignment of its values.
 #[derive(Default)]
 pub(super) struct Bytes(pub Vec<u8>);
 
 impl Bytes {
-    /// Pads to a multiple of `size`, which every type has to begin at.
+    /// Pads to a multiple of `size`, the alignment of the next value.
     fn align(&mut self, size: usize) {
         self.0.resize(self.0.len().next_multiple_of(size), 0);
     }
@@ -46,13 +45,13 @@ impl Bytes {
         self.0.extend(text.bytes().chain([0]));
     }
 
-    /// `g`, of less than 256 bytes.
+    /// `g`, shorter than 256 bytes.
     fn signature(&mut self, signature: &str) {
         self.0.push(u8::try_from(signature.len()).unwrap_or_default());
         self.0.extend(signature.bytes().chain([0]));
     }
 
-    /// `a` of structures, which `add` adds.
+    /// An array of structures, which `add` appends.
     pub(super) fn structures(&mut self, add: impl FnOnce(&mut Self)) {
         self.number(0);
         let length = self.0.len() - 4;
@@ -65,8 +64,7 @@ impl Bytes {
         }
     }
 
-    /// The beginning of a structure of a name and a variant, or of a field's code and a variant, whose value
-    /// follows.
+    /// The beginning of a header field: code and variant, whose value follows.
     fn field(&mut self, code: u8, signature: &str) {
         self.align(8);
         self.0.push(code);
@@ -87,7 +85,7 @@ impl Bytes {
         method: &str,
         (signature, arguments): (&str, &Self),
     ) -> Self {
-        let mut all = Self(b"l\x01\0\x01".to_vec()); // the order of bytes, METHOD_CALL, no flags, version 1
+        let mut all = Self(b"l\x01\0\x01".to_vec()); // little-endian, METHOD_CALL, no flags, version 1
         all.number(u32::try_from(arguments.0.len()).unwrap_or_default());
         all.number(serial);
         all.structures(|fields| {
@@ -108,14 +106,14 @@ impl Bytes {
     }
 }
 
-/// The number that `body` begins with, which is at a multiple of 4; `body` goes on behind it.
+/// Takes a number, aligned to 4, from the front of `body`.
 pub(super) fn number(body: &mut &[u8]) -> Option<u32> {
     let (number, rest) = body.split_first_chunk()?;
     *body = rest;
     Some(u32::from_le_bytes(*number))
 }
 
-/// The text that `body` begins with, which is at a multiple of 4; `body` goes on at the next one.
+/// Takes a string from the front of `body`, with its padding to 4.
 pub(super) fn text<'b>(body: &mut &'b [u8]) -> Option<&'b str> {
     let length = number(body)? as usize;
     let text = body.get(..length)?;
@@ -123,7 +121,7 @@ pub(super) fn text<'b>(body: &mut &'b [u8]) -> Option<&'b str> {
     std::str::from_utf8(text).ok()
 }
 
-/// A connection to a bus as this process's user.
+/// A connection to a bus.
 pub(super) struct Bus(pub UnixStream);
 
 impl Bus {
@@ -134,7 +132,7 @@ impl Bus {
         Ok(Self(stream))
     }
 
-    /// Says who this is, by the mechanism EXTERNAL: the kernel tells the bus the same.
+    /// Authenticates as this user, by the mechanism EXTERNAL: the bus compares with the socket's credentials.
     pub(super) fn authenticate(&mut self) -> Result<()> {
         let user = hex::encode(geteuid().as_raw().to_string());
         self.send(format!("\0AUTH EXTERNAL {user}\r\n").as_bytes())?;
@@ -180,7 +178,7 @@ mod tests {
 
     /// As `busctl call a.b /a a.c M 'sa(sv)' x 1 B b 1` of systemd 252 sends it, but for its flags.
     #[test]
-    fn a_call_as_others_write_it() {
+    fn a_call_equals_that_of_busctl() {
         let mut arguments = Bytes::default();
         arguments.text("x");
         arguments.structures(|all| {
@@ -202,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_end_where_the_message_does() {
+    fn strings_end_within_the_message() {
         for (body, want) in [
             (&b"\x02\0\0\0ab\0"[..], Some("ab")),
             (b"\x02\0\0\0ab\0\0rest", Some("ab")),

@@ -1,10 +1,9 @@
-//! A job's share of memory, processors and processes: control groups of version 2, or of version 1 where
-//! those have the controllers ([`super::version_one`]).
+//! Limits of memory, processors and processes: a control group of version 2, or of version 1 if that has the
+//! controllers ([`super::version_one`]).
 //!
-//! The launcher makes a group for each job and starts the job in it. Groups are made below the
-//! launcher's own, or below the nearest group above it that this user may change: what limits the
-//! launcher limits the job, too. A launcher holds a lock on its group; one without is left over
-//! from a launcher that was killed, and the next one removes it, see [`super::group`].
+//! The launcher makes a group for each job, below its own or below the nearest ancestor that this user may
+//! change: the launcher's limits hold for the job, too. It locks the group; a group without a lock is left over
+//! from a killed launcher, and the next one removes it, see [`super::group`].
 
 use super::{
     group::{self, Group, read, write},
@@ -28,7 +27,7 @@ use std::{
 };
 
 impl Limits {
-    /// The controllers that it takes.
+    /// The controllers that they need.
     fn controllers(self) -> Vec<&'static str> {
         let wanted = [
             ("memory", self.memory.is_some()),
@@ -38,18 +37,18 @@ impl Limits {
         wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(name, _)| name).collect()
     }
 
-    /// Files and their content, cgroup-v2.rst of the kernel; and whether a kernel may lack it.
+    /// Files and their content (cgroup-v2.rst of the kernel), and whether the file is optional.
     fn settings(self) -> Vec<(&'static str, String, bool)> {
         let mut all = Vec::new();
         if let Some(bytes) = self.memory {
             all.push(("memory.max", bytes.to_string(), false));
-            // Absent where there is no swap.
+            // Absent on hosts without swap.
             all.push(("memory.swap.max", "0".to_owned(), true));
-            // A job that lost one of its processes would go on as if nothing had happened.
+            // Kill the whole job: it would continue without the killed process.
             all.push(("memory.oom.group", "1".to_owned(), true));
         }
         if let Some(thousandths) = self.cpu {
-            // Microseconds in each tenth of a second.
+            // Microseconds per period of 100 ms.
             all.push(("cpu.max", format!("{} 100000", u64::from(thousandths) * 100), false));
         }
         if let Some(count) = self.pids {
@@ -59,17 +58,17 @@ impl Limits {
     }
 }
 
-/// The group that a launcher moves to where it is alone in a group that was given to it.
+/// The child group that the launcher moves to if it is the only process of its group.
 const LAUNCHER: &str = "launcher-of-joblet";
 
-/// What lets a user have groups where systemd gives them out.
+/// The remedy if systemd owns the groups.
 const SCOPE: &str = "start it in a scope of its own: systemd-run --user --scope joblet-exec …";
 
 /// The groups of one job, with its limits.
 pub(crate) enum Cgroup {
     /// Version 1: one in each hierarchy.
     One(Vec<Group>),
-    /// Version 2; whether it is in a scope of the user's systemd manager.
+    /// Version 2, and whether it is in a scope of the user's systemd manager.
     Two(Group, bool),
 }
 
@@ -100,7 +99,7 @@ impl Cgroup {
         Ok(Self::Two(group, scope))
     }
 
-    /// By what it limits, as people call it.
+    /// The mechanism, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::One(_) => "version 1 of control groups",
@@ -116,7 +115,7 @@ impl Cgroup {
         }
     }
 
-    /// The directory of the group that a process can be started in.
+    /// The group's directory, for clone3(2); version 1 does not support that.
     pub(crate) fn dir(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::One(_) => None,
@@ -124,15 +123,14 @@ impl Cgroup {
         }
     }
 
-    /// The files by which a process joins the groups, where it cannot be started there.
+    /// The files by which a process joins the groups, if it cannot be cloned into them.
     pub(crate) fn entrances(&self) -> Result<Vec<OwnedFd>, Errno> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         let file = |group: &Group| openat(&group.dir, "cgroup.procs", flags, Mode::empty());
         self.groups().iter().map(file).collect()
     }
 
-    /// A descriptor that can be read when the job, as a whole, has run out of memory, where the kernel
-    /// does not end all of it.
+    /// A descriptor that is readable when the job has run out of memory, for kernels that do not kill the whole job.
     pub(crate) fn watch_memory(&self) -> Option<OwnedFd> {
         match self {
             Self::One(groups) => groups.iter().find_map(version_one::watch_memory),
@@ -140,7 +138,7 @@ impl Cgroup {
         }
     }
 
-    /// Whether the kernel ended the job because it needed more memory than it may have.
+    /// Whether the OOM killer ended the job for its memory limit.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         let group = match self {
             Self::One(groups) => return groups.iter().any(version_one::ran_out_of_memory),
@@ -152,15 +150,15 @@ impl Cgroup {
     }
 }
 
-/// The nearest group, from the launcher's own upwards, whose children can have `controllers`; and whether
-/// it is a scope that the launcher was given for it.
+/// The nearest group, from the launcher's own upwards, whose children can have `controllers`; and whether it is a
+/// new scope.
 fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
     let (root, mut path, own) = hierarchy()?;
     let mut nearest = match usable(&root, &path, controllers, true) {
         Ok(dir) => return Ok((dir, false)),
         Err(refusal) => format!("/{} {refusal}", path.display()),
     };
-    // Before those above: systemd changes what it owns at any time, and would take the limits away.
+    // Before the ancestors: systemd may change its own groups at any time, which would remove the limits.
     let available = lacking(root.as_fd(), "cgroup.controllers", controllers).is_empty();
     match available.then(|| scope::enter(&own)).flatten() {
         Some(Ok(())) => {
@@ -177,7 +175,7 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
     while path.pop() {
         match usable(&root, &path, controllers, false) {
             Ok(dir) => return Ok((dir, false)),
-            // The topmost says whether the kernel has what it takes; else what is nearest counts.
+            // The root group shows whether the kernel has the controller; else the nearest refusal is reported.
             Err(refusal @ Refusal::NoController(_)) if path.as_os_str().is_empty() => {
                 nearest = format!("/ {refusal}");
             }
@@ -197,13 +195,13 @@ fn usable<'c>(
     let name = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(root, name, flags, Mode::empty())
-        .and_then(of_groups)
+        .and_then(require_cgroup2)
         .map_err(|errno| Refusal::Unusable(errno.to_string()))?;
     prepare(dir.as_fd(), controllers, own).map(|()| dir)
 }
 
-/// Passes a directory of the file system of groups on; something else may be mounted there.
-fn of_groups(dir: OwnedFd) -> Result<OwnedFd, Errno> {
+/// Returns `dir` if it is on cgroup2; another file system may be mounted there.
+fn require_cgroup2(dir: OwnedFd) -> Result<OwnedFd, Errno> {
     /// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
     const MAGIC: i128 = 0x6367_7270;
     let magic = fstatfs(&dir)?.f_type;
@@ -212,9 +210,9 @@ fn of_groups(dir: OwnedFd) -> Result<OwnedFd, Errno> {
 
 /// Why a group can have no children with the controllers.
 enum Refusal<'c> {
-    /// It does not have this one itself: no group below it does, and of the topmost, none of the host.
+    /// It does not have this controller; if it is the root group, the host does not.
     NoController(&'c str),
-    /// It is not to be used: whose it is, what it holds.
+    /// Another reason: its owner, or the processes in it.
     Unusable(String),
 }
 
@@ -223,8 +221,8 @@ impl fmt::Display for Refusal<'_> {
         match self {
             Self::NoController(name) => write!(
                 f,
-                "has no controller for {name}: version 1 of cgroups has it, or it is switched off; boot the \
-                 host with systemd.unified_cgroup_hierarchy=1, or give the group that controller"
+                "has no controller for {name}: version 1 of cgroups has it, or it is disabled; boot the host with \
+                 systemd.unified_cgroup_hierarchy=1, or enable it for the group"
             ),
             Self::Unusable(reason) => f.write_str(reason),
         }
@@ -238,42 +236,42 @@ fn lacking<'c>(dir: BorrowedFd<'_>, file: &str, controllers: &[&'c str]) -> Vec<
     controllers.iter().copied().filter(|name| !listed(name)).collect()
 }
 
-/// Makes sure that children of `dir` can have `controllers`, and that one can be made.
+/// Enables `controllers` for children of `dir`, and checks that one can be made.
 fn prepare<'c>(dir: BorrowedFd<'_>, controllers: &[&'c str], own: bool) -> Result<(), Refusal<'c>> {
-    let elsewhere = || Refusal::Unusable(format!("belongs to another user; {SCOPE}"));
+    let foreign = || Refusal::Unusable(format!("belongs to another user; {SCOPE}"));
     let missing = lacking(dir, "cgroup.subtree_control", controllers);
     if let Some(name) = lacking(dir, "cgroup.controllers", &missing).first() {
         return Err(Refusal::NoController(name));
     }
     let writable = rustix::fs::accessat(dir, ".", rustix::fs::Access::WRITE_OK, AtFlags::EACCESS);
-    writable.map_err(|_| elsewhere())?;
-    // A group with processes in it cannot have children with controllers. The first of all can,
-    // and it alone has no type.
+    writable.map_err(|_| foreign())?;
+    // A group with processes cannot enable controllers for its children, except for the root group, which has no
+    // type.
     let ordinary = statat(dir, "cgroup.type", AtFlags::empty()).is_ok();
     let empty = || read(dir, "cgroup.procs").is_ok_and(|list| list.is_empty());
-    if ordinary && !empty() && !(own && step_aside(dir)) {
+    if ordinary && !empty() && !(own && move_to_child(dir)) {
         return Err(Refusal::Unusable(format!("holds other processes; {SCOPE}")));
     }
     let enable = |names: &[&str]| {
         let names: String = names.iter().map(|name| format!("+{name} ")).collect();
         write(dir, "cgroup.subtree_control", &names)
     };
-    // A JVM looks for no limit where one of these is missing.
+    // A JVM reads no limits if one of these is missing.
     let mut all = lacking(dir, "cgroup.subtree_control", &["memory", "cpu"]);
     let absent = lacking(dir, "cgroup.controllers", &all);
     all.retain(|name| !absent.contains(name));
     all.extend(&missing);
     if !all.is_empty() && enable(&all).is_err() && !missing.is_empty() {
         enable(&missing).map_err(|errno| match errno {
-            Errno::ACCESS | Errno::PERM | Errno::ROFS => elsewhere(),
+            Errno::ACCESS | Errno::PERM | Errno::ROFS => foreign(),
             errno => Refusal::Unusable(errno.to_string()),
         })?;
     }
     Ok(())
 }
 
-/// Moves this process to a child of `dir` if it is alone there, as in a service or a container.
-fn step_aside(dir: BorrowedFd<'_>) -> bool {
+/// Moves this process to a child of `dir` if it is the only one there, as in a service or a container.
+fn move_to_child(dir: BorrowedFd<'_>) -> bool {
     let own = getpid().as_raw_nonzero().to_string();
     let alone = read(dir, "cgroup.procs").is_ok_and(|list| list.trim() == own);
     alone
@@ -281,16 +279,16 @@ fn step_aside(dir: BorrowedFd<'_>) -> bool {
         && write(dir, &format!("{LAUNCHER}/cgroup.procs"), &own).is_ok()
 }
 
-/// The topmost visible group, the path of the launcher's own below it, and what the kernel calls that.
+/// The topmost visible group, the path of the launcher's group below it, and that path as in `/proc/self/cgroup`.
 ///
-/// Without a mount of cgroup v2, as on a host that has just booted, root makes one that nobody
-/// else sees. Not where there is one: the options of the newest mount hold for all of them.
+/// If cgroup2 is not mounted, root makes a detached mount. Not otherwise: the options of the newest mount
+/// apply to all of them.
 fn hierarchy() -> Result<(OwnedFd, PathBuf, String), String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").to_owned();
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    // A process outside of its namespace's part has a `..` there, which leads out of any mount.
+    // The path of a process outside its cgroup namespace's root has `..`, which leads out of any mount.
     let plain = |part| matches!(part, Component::RootDir | Component::Normal(_));
     for (top, point) in mounts.lines().filter_map(mount_of_two) {
         let Ok(below) = Path::new(&own).strip_prefix(&top) else { continue };
@@ -324,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_as_people_and_the_kernel_read_them() {
+    fn limits_as_text_and_as_settings() {
         let limits = Limits { memory: Some(8 << 30), cpu: Some(1500), pids: Some(100) };
         assert_eq!(limits.to_string(), "8192 MiB of memory, 1.5 processors, 100 processes");
         let settings: Vec<_> = limits

@@ -1,17 +1,17 @@
-//! Limits that hold already, because an engine has put this process below them.
+//! Limits that a workload manager such as Slurm has already set for this process.
 //!
-//! Engines such as Slurm own the control groups that they make, of version 1 or 2, and a user can make
-//! none there. What they limit as tightly as the job asked for is met.
+//! It owns its control groups, of version 1 or 2, and users cannot make groups there. Requested limits are met
+//! if its own are at least as strict.
 
 use crate::sandbox::plan::job::Limits;
 use rustix::thread::sched_getaffinity;
 use std::fs;
 use std::path::Path;
 
-/// Where the hierarchies are.
+/// Mount point of the hierarchies.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Whether all of `limits` hold for this process, and so for what it starts.
+/// Whether all of `limits` apply to this process, and so to its children.
 pub(crate) fn meets(limits: Limits) -> bool {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let pids = || least(&own, ROOT, "pids", ["pids.max"; 2]);
@@ -21,13 +21,13 @@ pub(crate) fn meets(limits: Limits) -> bool {
         && limits.cpu.is_none_or(|wanted| affinity() <= u64::from(wanted))
 }
 
-/// The least limit of memory, in bytes, of the groups `own` and all above them.
+/// The lowest memory limit, in bytes, of the groups `own` and their ancestors.
 pub(super) fn memory(own: &str) -> u64 {
     least(own, ROOT, "memory", ["memory.limit_in_bytes", "memory.max"])
 }
 
-/// The least value, of a process's group and of all above it, in the file of a controller, which has a
-/// name in version 1 and one in version 2. `own` is what `/proc/self/cgroup` says, cgroups(7).
+/// The lowest value of a process's groups and their ancestors in a file of a controller, which is named `one` in
+/// version 1 and `two` in version 2. `own` is the content of `/proc/self/cgroup`, cgroups(7).
 fn least(own: &str, root: &str, controller: &str, [one, two]: [&str; 2]) -> u64 {
     let mut least = u64::MAX;
     for line in own.lines() {

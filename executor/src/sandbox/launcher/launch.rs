@@ -2,12 +2,13 @@
 
 use super::{
     cgroup::Cgroup,
+    child::Exit,
     engine, init,
     reader::Reader,
     relay::Relay,
     results::{Expected, Results},
     signals::Signals,
-    supervise::{Exit, supervise},
+    supervise::supervise,
     terminal::Terminal,
 };
 use crate::env::weaken;

@@ -6,6 +6,7 @@
 pub(crate) mod apart;
 mod bus;
 pub(crate) mod cgroup;
+pub(crate) mod child;
 mod engine;
 mod group;
 mod hierarchy;
@@ -16,6 +17,6 @@ pub(crate) mod relay;
 pub(crate) mod results;
 mod scope;
 pub(crate) mod signals;
-pub(crate) mod supervise;
+mod supervise;
 pub(crate) mod terminal;
 mod version_one;

@@ -1,7 +1,6 @@
 //! A scope of the user's systemd manager: a control group that the user may change.
 //!
-//! Where systemd owns the groups, a user gets one by asking for it: `StartTransientUnit` of
-//! org.freedesktop.systemd1(5), on the user's bus.
+//! It is requested by `StartTransientUnit` of org.freedesktop.systemd1(5), on the user's bus.
 
 use super::{
     bus::{Bus, Bytes, ERROR, Object, SIGNAL, number, text},
@@ -14,21 +13,21 @@ use std::{
     io::{Error, ErrorKind, Result},
 };
 
-/// Messages that are read at most: those expected are four.
+/// Maximum number of messages that are read; four are expected.
 const MESSAGES: usize = 100;
 
 const BUS: Object = ["org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus"];
 const MANAGER: Object =
     ["org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"];
 
-/// Moves this process, in the group `own`, to a scope of its own, which ends with it. `None` where that is
-/// not to be had: no manager can be reached, or this is not a process of the user's session.
+/// Moves this process from the group `own` to a new scope, which ends with it. `None` if no manager can be
+/// reached, or this process is not in the user's session.
 ///
-/// Whoever is in a group of an engine stays there, below its limits. So does who is below a limit of memory
-/// in the session itself.
+/// A process in a group of a workload manager, or below a memory limit within the session, stays there, since its
+/// limits would be lost.
 ///
 /// # Errors
-/// Why there is none.
+/// The manager's refusal, or errors of the bus.
 pub(super) fn enter(own: &str) -> Option<Result<()>> {
     let user = geteuid();
     let slice = format!("/user-{}.slice", user.as_raw());
@@ -38,15 +37,16 @@ pub(super) fn enter(own: &str) -> Option<Result<()>> {
         return None;
     }
     let bus = Environment::user_buses().find_map(|path| Bus::connect(&path).ok())?;
-    // The bus is there and says nothing.
-    let silent = |error: Error| match error.kind() {
+    // The bus does not answer.
+    let timed_out = |error: Error| match error.kind() {
         ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
         _ => error,
     };
-    Some(ask(bus).map_err(silent))
+    Some(request(bus).map_err(timed_out))
 }
 
-fn ask(mut bus: Bus) -> Result<()> {
+/// Starts the scope and waits for the end of its start job.
+fn request(mut bus: Bus) -> Result<()> {
     let digits = RandomState::new().hash_one(0);
     let unit = format!("joblet-exec-{}-{digits:016x}.scope", getpid().as_raw_nonzero());
     bus.authenticate()?;
@@ -76,19 +76,19 @@ fn ask(mut bus: Bus) -> Result<()> {
     Err(ErrorKind::TimedOut.into())
 }
 
-/// The arguments of `StartTransientUnit`: a scope with this process, whose groups are left to it.
+/// The arguments of `StartTransientUnit`: a scope with this process and delegated groups.
 fn scope(unit: &str) -> Bytes {
     let mut all = Bytes::default();
     all.text(unit);
-    all.text("fail"); // if there is one of this name
+    all.text("fail"); // if the name is in use
     all.structures(|properties| {
-        // Bytes of the list, and 0: who calls, whatever its number is in the manager's PID namespace.
+        // Length of the list in bytes, and 0: the caller, whatever its ID in the manager's PID namespace is.
         properties.property("PIDs", "au");
         properties.number(4);
         properties.number(0);
         properties.property("Delegate", "b");
         properties.number(1);
-        // It does not stay where a process of it was killed.
+        // Unload it even if one of its processes was killed.
         properties.property("CollectMode", "s");
         properties.text("inactive-or-failed");
     });
@@ -96,7 +96,7 @@ fn scope(unit: &str) -> Bytes {
     all
 }
 
-/// The unit and the result of a job, of the arguments of `JobRemoved`: number, job, unit, result.
+/// The unit and the result in the arguments of `JobRemoved`: ID, job, unit, result.
 fn removed(mut body: &[u8]) -> Option<(&str, &str)> {
     let body = &mut body;
     number(body)?;
@@ -140,34 +140,34 @@ mod tests {
         message(SIGNAL, &all)
     }
 
-    /// What comes of a bus that answers `greeting`, and then what `answers` makes of the unit's name.
-    fn asked(greeting: &str, answers: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
+    /// The result with a bus that replies `greeting`, and then `answers` for the unit's name.
+    fn requested(greeting: &str, answers: impl Fn(&str) -> Vec<u8> + Send + 'static) -> String {
         let (near, mut far) = UnixStream::pair().unwrap();
         let greeting = greeting.to_owned();
         let bus = thread::spawn(move || {
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             let mut wait_for = |what: &[u8], far: &mut UnixStream| {
                 let mut part = [0; 4096];
-                while !heard.windows(what.len()).any(|it| it == what) {
+                while !received.windows(what.len()).any(|it| it == what) {
                     match far.read(&mut part) {
-                        Ok(0) | Err(_) => return heard.clone(),
-                        Ok(len) => heard.extend(&part[..len]),
+                        Ok(0) | Err(_) => return received.clone(),
+                        Ok(len) => received.extend(&part[..len]),
                     }
                 }
-                heard.clone()
+                received.clone()
             };
             wait_for(b"\r\n", &mut far);
             far.write_all(greeting.as_bytes()).unwrap();
             if greeting.is_empty() {
                 return;
             }
-            let heard = wait_for(b"inactive-or-failed", &mut far);
-            let heard = String::from_utf8_lossy(&heard);
-            let unit = heard.split("arg2='").nth(1).and_then(|it| it.split('\'').next());
-            // It may have hung up.
+            let call = wait_for(b"inactive-or-failed", &mut far);
+            let call = String::from_utf8_lossy(&call);
+            let unit = call.split("arg2='").nth(1).and_then(|it| it.split('\'').next());
+            // The client may have closed the connection.
             _ = far.write_all(&answers(unit.unwrap_or_default()));
         });
-        let result = ask(Bus(near));
+        let result = request(Bus(near));
         bus.join().unwrap();
         result.map_or_else(|error| error.to_string(), |()| "moved".to_owned())
     }
@@ -182,33 +182,32 @@ mod tests {
         let usual = [reply(), acquired(), reply(), other(), reply()].concat();
         let before = usual.clone();
         let moved = move |unit: &str| [before.clone(), job_removed(unit, "done")].concat();
-        assert_eq!(asked(OK, moved), "moved");
+        assert_eq!(requested(OK, moved), "moved");
         let refused = "Sender is not authorized";
         let error = move |_: &str| [reply(), message(ERROR, &texts(&[refused]))].concat();
-        assert_eq!(asked(OK, error), refused);
-        assert_eq!(asked(OK, |_: &str| message(ERROR, &Bytes::default())), "refused");
-        assert_eq!(asked(OK, |unit: &str| job_removed(unit, "canceled")), "canceled");
+        assert_eq!(requested(OK, error), refused);
+        assert_eq!(requested(OK, |_: &str| message(ERROR, &Bytes::default())), "refused");
+        assert_eq!(requested(OK, |unit: &str| job_removed(unit, "canceled")), "canceled");
         assert_eq!(
-            asked("REJECTED EXTERNAL\r\n", |_: &str| Vec::new()),
+            requested("REJECTED EXTERNAL\r\n", |_: &str| Vec::new()),
             "the bus does not accept this user"
         );
-        // It hangs up: at once, in the middle, after messages that are not the expected one.
-        assert_eq!(asked("", |_: &str| Vec::new()), END);
-        assert_eq!(asked(OK, |unit: &str| job_removed(unit, "done")[..40].to_vec()), END);
-        assert_eq!(asked(OK, move |_: &str| usual.clone()), END);
-        // Lengths that no message has, another order of bytes.
+        // The bus closes the connection: at once, within a message, before the expected message.
+        assert_eq!(requested("", |_: &str| Vec::new()), END);
+        assert_eq!(requested(OK, |unit: &str| job_removed(unit, "done")[..40].to_vec()), END);
+        assert_eq!(requested(OK, move |_: &str| usual.clone()), END);
+        // Invalid lengths, big-endian messages.
         let long = || Bytes(b"l\x04\0\x01\xff\xff\xff\xff\x01\0\0\0\0\0\0\0".to_vec()).0;
-        assert_eq!(asked(OK, move |_: &str| long()), "invalid data");
+        assert_eq!(requested(OK, move |_: &str| long()), "invalid data");
         let swapped = |unit: &str| [&b"B"[..], &job_removed(unit, "done")[1..]].concat();
-        assert_eq!(asked(OK, swapped), "invalid data");
-        // Without an end.
+        assert_eq!(requested(OK, swapped), "invalid data");
+        // Too many messages.
         let many = move |_: &str| (0..=MESSAGES).flat_map(|_| acquired()).collect();
-        assert_eq!(asked(OK, many), "timed out");
+        assert_eq!(requested(OK, many), "timed out");
     }
 
-    /// Only groups of this user's session are left; root never asks.
     #[test]
-    fn whoever_is_elsewhere_does_not_ask() {
+    fn only_users_leave_only_groups_of_their_session() {
         for own in ["/", "/slurm/job_7", "/user.slice", "/system.slice/cron.service"] {
             assert!(enter(own).is_none(), "{own}");
         }

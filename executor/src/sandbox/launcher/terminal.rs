@@ -1,8 +1,7 @@
-//! A terminal of the job's own, and the launcher that is between it and the caller's.
+//! A pseudo-terminal for the job, and the relay between it and the caller's terminal.
 //!
-//! The job gets the far end of a new pair of its own `/dev/pts`, as its controlling terminal: it
-//! can manage jobs, and nothing it does to its terminal reaches the caller's. The near end comes
-//! to the launcher through a socket.
+//! The job's controlling terminal is the subordinate side of a new pty(7) of its own `/dev/pts`: job control works,
+//! and the caller's terminal is not accessible. The launcher gets the manager side through a socket.
 
 use crate::sandbox::setup::{descriptors::receive, terminal::Settings};
 use rustix::{
@@ -20,28 +19,27 @@ use rustix::{
 };
 use std::io::{Stdin, stdin};
 
-/// The launcher's side. The caller's terminal gets its modes back when this is dropped.
+/// The launcher's side. Restores the modes of the caller's terminal when dropped.
 pub(crate) struct Terminal {
     caller: (Stdin, BorrowedFd<'static>),
-    /// The caller's terminal opened anew, so as not to wait for who does not read it. None if it is
-    /// another user's, as after su(1).
-    shown: Option<OwnedFd>,
+    /// The caller's terminal opened again, non-blocking. `None` if it belongs to another user, as after su(1).
+    output: Option<OwnedFd>,
     before: Termios,
-    /// The socket that both ends come from, then the near end.
+    /// The socket that both sides are received from, then the manager side.
     near: OwnedFd,
-    /// The far end, held open: without it, a job that closes its own would look like a hangup.
+    /// The subordinate side, kept open: otherwise a job that closes its own would look like a hangup.
     far: Option<OwnedFd>,
-    /// What was typed and is not taken yet.
+    /// Input that is not written to the job's terminal yet.
     typed: Vec<u8>,
-    /// What the job wrote and the caller's terminal has not taken yet.
+    /// Output that is not written to the caller's terminal yet.
     written: Vec<u8>,
     typing: bool,
     full: bool,
-    /// The group that the last key is to stop, see [`Terminal::take_stop`].
+    /// The group to be stopped by the last key, see [`Terminal::take_stop`].
     stop: Option<Pid>,
 }
 
-/// What a wait has found: keys that were typed, output at the near end, room at the caller's terminal.
+/// The results of a poll: input at the caller's terminal, output at the manager side, the caller's terminal writable.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrived {
     pub(crate) typed: bool,
@@ -50,15 +48,15 @@ pub(crate) struct Arrived {
 }
 
 impl Terminal {
-    /// Looks at the caller's terminal and, if the job's is a `full` one, puts it into raw mode: every
-    /// key is the job's. Else the job's is for output alone, which the caller's processes.
+    /// Reads the modes of the caller's terminal and sets raw mode if the job's terminal is `full`; else that is
+    /// for output only, and is raw itself.
     ///
-    /// Comes before signals are blocked, so that a caller in the background is stopped.
+    /// To be called before signals are blocked, so that a caller in the background is stopped.
     pub(crate) fn begin(full: bool) -> Result<(Self, Settings), Errno> {
-        let shown = if isatty(stdout()) { stdout() } else { stderr() };
-        let caller = (stdin(), shown);
-        let before = tcgetattr(shown)?;
-        let size = tcgetwinsize(shown)?;
+        let screen = if isatty(stdout()) { stdout() } else { stderr() };
+        let caller = (stdin(), screen);
+        let before = tcgetattr(screen)?;
+        let size = tcgetwinsize(screen)?;
         let flags = SocketFlags::CLOEXEC;
         let (near, socket) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         let mut modes = before.clone();
@@ -66,10 +64,10 @@ impl Terminal {
             modes.make_raw();
         }
         let anew = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let path = format!("/proc/self/fd/{}", shown.as_raw_fd());
+        let path = format!("/proc/self/fd/{}", screen.as_raw_fd());
         let terminal = Self {
             caller,
-            shown: open(path, anew, Mode::empty()).ok(),
+            output: open(path, anew, Mode::empty()).ok(),
             before,
             near,
             far: None,
@@ -92,10 +90,10 @@ impl Terminal {
         tcsetattr(&self.caller.0, OptionalActions::Now, &modes)
     }
 
-    /// The job's process group, if the key that stops programs (Ctrl-Z) was typed for it.
+    /// The job's process group, if its suspend character (Ctrl-Z) was typed.
     ///
-    /// Only for the group of the job's first process: nobody in its session could continue that, so the kernel
-    /// does not stop it. Others have a shell in the job that does.
+    /// Only for the group of the job's first process: it is orphaned, so the kernel does not stop it. Others have
+    /// a shell in the job.
     pub(crate) fn take_stop(&mut self) -> Option<Pid> {
         self.stop.take()
     }
@@ -108,33 +106,33 @@ impl Terminal {
         (tcgetsid(&self.near) == Ok(group)).then_some(group)
     }
 
-    /// Before a stop: the caller's shell gets the terminal as it was.
+    /// Restores the modes of the caller's terminal before a stop.
     pub(crate) fn rest(&self) {
         // As in `resume`.
         _ = tcsetattr(&self.caller.0, OptionalActions::Now, &self.before);
     }
 
-    /// Whether keys are for this process.
+    /// Whether this process is in the foreground of the caller's terminal.
     pub(crate) fn is_in_foreground(&self) -> bool {
         super::relay::is_in_foreground(&self.caller.0)
     }
 
-    /// After a stop: what continued this process may have changed the terminal.
+    /// Sets the modes and the size again after a stop.
     pub(crate) fn resume(&self) {
-        // A terminal that is gone hangs up, which ends all this.
+        // Fails after a hangup, which is handled elsewhere.
         _ = self.raw();
         self.resize();
     }
 
-    /// Gives the job's terminal the size of the caller's. The kernel tells the job.
+    /// Sets the size of the job's terminal to that of the caller's. The kernel sends SIGWINCH.
     pub(crate) fn resize(&self) {
         if let (Some(_), Ok(size)) = (&self.far, tcgetwinsize(self.caller.1)) {
             _ = tcsetwinsize(&self.near, size);
         }
     }
 
-    /// What is to be waited for: the caller's keys, where they are wanted, the near end, and the
-    /// caller's terminal, where there is something for it.
+    /// The descriptors to poll: the caller's terminal for input if that is wanted, the manager side, and the caller's
+    /// terminal for output if there is any.
     pub(crate) fn polled(&self) -> (Option<PollFd<'_>>, PollFd<'_>, Option<PollFd<'_>>) {
         let typing = self.far.is_some() && self.typing && self.typed.is_empty();
         let keys = typing.then(|| PollFd::from_borrowed_fd(self.caller.0.as_fd(), PollFlags::IN));
@@ -146,36 +144,36 @@ impl Terminal {
         (keys, near, (!self.is_idle()).then_some(room))
     }
 
-    /// Where what the job writes is shown.
+    /// The descriptor that output is written to.
     fn screen(&self) -> BorrowedFd<'_> {
-        self.shown.as_ref().map_or(self.caller.1, OwnedFd::as_fd)
+        self.output.as_ref().map_or(self.caller.1, OwnedFd::as_fd)
     }
 
-    /// Whether the caller's terminal has taken all that was read from the job's.
+    /// Whether all output that was read has been written.
     pub(crate) fn is_idle(&self) -> bool {
         self.written.is_empty()
     }
 
-    /// Whether the child has sent it.
+    /// Whether the child has sent its terminal.
     pub(crate) fn has_come(&self) -> bool {
         self.far.is_some()
     }
 
-    /// After the end of the job: nobody reads keys any more.
+    /// Stops reading input, after the end of the job.
     pub(crate) fn stop_typing(&mut self) {
         self.typing = false;
         self.typed.clear();
     }
 
-    /// Moves what there is, after a wait. Returns whether the caller's terminal has just hung up.
+    /// Relays the available data after a poll. Returns whether the caller's terminal has just hung up.
     pub(crate) fn pump(&mut self, Arrived { typed, near, room }: Arrived) -> bool {
         let mut hung_up = false;
         if self.far.is_none() {
-            // A child that fails before it has a terminal says so elsewhere.
-            // Nothing is received before it is waited for: what was received would be closed.
+            // A child that fails before it has a terminal reports that by its pipe.
+            // Nothing is received before the poll says so: `receive` would close descriptors that come late.
             let ends = if near { receive(self.near.as_fd()) } else { None };
             if let Some([near, far]) = ends {
-                // Where it cannot be set, reads block until there is something, which is waited for.
+                // If it fails: reads follow a poll, so they do not block.
                 _ = fcntl_setfl(&near, OFlags::NONBLOCK);
                 (self.near, self.far) = (near, Some(far));
                 self.resize();
@@ -184,12 +182,11 @@ impl Terminal {
         }
         if typed && self.typing && self.typed.is_empty() {
             let mut buffer = [0; 4096];
-            // In raw mode there is no end of file but that of the terminal itself: the signal for it
-            // may have come before anybody could act on it.
+            // In raw mode, end of file is a hangup; its signal may have come too early to be handled.
             match retry_on_intr(|| read(&self.caller.0, &mut buffer)) {
                 Ok(0) | Err(Errno::IO) => {
                     (self.typing, hung_up) = (false, true);
-                    self.far = None; // there is nobody to show anything to
+                    self.far = None; // no output is possible
                 }
                 Ok(len) => {
                     self.stop = self.stopped_by(&buffer[..len]);
@@ -212,13 +209,13 @@ impl Terminal {
         hung_up
     }
 
-    /// Shows what the job wrote, as much as the caller's terminal takes.
+    /// Writes output to the caller's terminal, as much as it accepts.
     fn show(&mut self) {
         while !self.written.is_empty() {
             match retry_on_intr(|| write(self.screen(), &self.written)) {
                 Ok(len) => drop(self.written.drain(..len)),
                 Err(Errno::AGAIN) => break,
-                Err(_) => self.written.clear(), // it is gone
+                Err(_) => self.written.clear(), // it has hung up
             }
         }
     }
@@ -227,8 +224,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if self.full {
-            // A terminal that is gone has no modes to be given back, and one that nobody reads is not
-            // waited for.
+            // Fails after a hangup. `Now` does not wait for output.
             _ = tcsetattr(&self.caller.0, OptionalActions::Now, &self.before);
         }
     }
@@ -240,9 +236,9 @@ mod tests {
     use crate::sandbox::setup::descriptors::send;
     use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 
-    /// The child may send them between a wait, which something else has ended, and what follows.
+    /// The child may send its terminal after a poll that returned for another descriptor.
     #[test]
-    fn ends_that_come_after_the_wait_are_kept_for_the_next() {
+    fn a_terminal_sent_after_the_poll_is_received_after_the_next() {
         let open = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let near = openpt(open).unwrap();
         unlockpt(&near).unwrap();
@@ -251,7 +247,7 @@ mod tests {
         let (socket, child) = socketpair(kind.0, kind.1, kind.2, None).unwrap();
         let mut terminal = Terminal {
             caller: (stdin(), stdout()),
-            shown: None,
+            output: None,
             before: tcgetattr(&far).unwrap(),
             near: socket,
             far: None,

@@ -1,6 +1,5 @@
-//! A job's share of memory, processors and processes in version 1 of control groups: a group in the
-//! hierarchy of each controller, below that of the launcher. Only root has any, unless some were given to
-//! a user.
+//! Limits by version 1 of control groups: a group in the hierarchy of each controller, below that of the
+//! launcher. Only root may make them, unless a group was delegated to a user.
 
 use super::{
     group::{Group, read, sweep, write},
@@ -18,23 +17,23 @@ use std::{
     path::{Component, Path},
 };
 
-/// How to have limits where version 1 refuses them.
-const REMEDY: &str = "with version 1 of control groups only root can limit; have the engine limit it (srun --mem), run \
+/// The remedy if version 1 refuses them.
+const REMEDY: &str = "with version 1 of control groups only root can set limits; set them by the engine (srun --mem), run \
                       as root, or boot the host with systemd.unified_cgroup_hierarchy=1";
 
-/// Files and their content, of a controller; and whether a kernel may lack it.
+/// Files of a controller and their content, and whether the file is optional.
 fn settings(limits: Limits, controller: &str) -> Vec<(&'static str, String, bool)> {
     let all = match controller {
         "memory" => limits.memory.map(|bytes| {
             let bytes = bytes.to_string();
-            // With swap, which the second one counts, where that is counted at all.
+            // The second one includes swap, if the kernel accounts for swap.
             vec![
                 ("memory.limit_in_bytes", bytes.clone(), false),
                 ("memory.memsw.limit_in_bytes", bytes, true),
             ]
         }),
         "cpu" => limits.cpu.map(|thousandths| {
-            // Microseconds.
+            // Microseconds per period of 100 ms.
             let quota = (u64::from(thousandths) * 100).to_string();
             vec![
                 ("cpu.cfs_period_us", "100000".to_owned(), false),
@@ -46,10 +45,10 @@ fn settings(limits: Limits, controller: &str) -> Vec<(&'static str, String, bool
     all.unwrap_or_default()
 }
 
-/// Makes a group in each hierarchy that these limits take. `None` if the host does not have one of them.
+/// Makes a group in each hierarchy that these limits need. `None` if the host lacks one of them.
 ///
 /// # Errors
-/// Why none can be made, and how to fix it.
+/// The reason why none can be made, and how to fix it.
 pub(super) fn make(limits: Limits, controllers: &[&str]) -> Option<Result<Vec<Group>, String>> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -81,8 +80,7 @@ pub(super) fn make(limits: Limits, controllers: &[&str]) -> Option<Result<Vec<Gr
     Some(made.collect())
 }
 
-/// The controllers of the hierarchy that has this one, and the launcher's group in it, as
-/// `/proc/self/cgroup` has them.
+/// The controllers of the hierarchy with this one, and the launcher's group in it, of `/proc/self/cgroup`.
 fn hierarchy<'a>(own: &'a str, controller: &str) -> Option<(&'a str, &'a str)> {
     own.lines().find_map(|line| {
         let (names, path) = line.split_once(':')?.1.split_once(':')?;
@@ -90,7 +88,7 @@ fn hierarchy<'a>(own: &'a str, controller: &str) -> Option<(&'a str, &'a str)> {
     })
 }
 
-/// The group `path` in the hierarchy that has the controller, where that is mounted.
+/// The group `path` in the controller's hierarchy, if that is mounted.
 fn parent(mounts: &str, controller: &str, path: &str) -> Option<OwnedFd> {
     let is_it = |kind: &str| {
         let options = kind.strip_prefix("cgroup ").and_then(|kind| kind.rsplit(' ').next());
@@ -105,21 +103,20 @@ fn parent(mounts: &str, controller: &str, path: &str) -> Option<OwnedFd> {
     })
 }
 
-/// A descriptor that can be read when a process of a group needs more memory than that may have. The kernel is
-/// told to let it wait for memory then: else it would end that process alone, and the others would go on as if
-/// nothing had happened until the job is ended.
+/// A descriptor that is readable when the group has reached its memory limit. Disables the OOM killer, which would
+/// kill one process while the others continue: the process waits until the launcher kills the job.
 pub(super) fn watch_memory(group: &Group) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let control = openat(&group.dir, "memory.oom_control", flags, Mode::empty()).ok()?;
     let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).ok()?;
     let words = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
     write(group.dir.as_fd(), "cgroup.event_control", &words).ok()?;
-    // Where that cannot be had, the job is ended as soon as its process was.
+    // Without it, the job is killed right after its process.
     _ = write(group.dir.as_fd(), "memory.oom_control", "1");
     Some(event)
 }
 
-/// Whether the kernel ended a process of the group because it needed too much memory.
+/// Whether the OOM killer ended a process of the group.
 pub(super) fn ran_out_of_memory(group: &Group) -> bool {
     let control = read(group.dir.as_fd(), "memory.oom_control").unwrap_or_default();
     let kills = control.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -131,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_as_version_1_has_them() {
+    fn limits_as_settings_of_version_1() {
         let limits = Limits { memory: Some(1 << 20), cpu: Some(1500), pids: Some(7) };
         for (controller, want) in [
             ("memory", "memory.limit_in_bytes=1048576 memory.memsw.limit_in_bytes=1048576"),
