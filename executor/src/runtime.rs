@@ -100,7 +100,7 @@ pub(crate) fn check(
     });
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     if !sources.is_empty() && sources.iter().all(|source| *source == Source::Missing) {
-        return Err(refuse("none of its mounts is there; install the runtime again".into()));
+        return Err(refuse("none of its mounts exists; install the runtime again".into()));
     }
     Ok((config, sources))
 }
@@ -250,7 +250,7 @@ mod tests {
             (mounts(&[("isolated/loop", true)]), "mounts[0]: source \"isolated/loop\" is a loop"),
             (mounts(&[("isolated/fifo", true)]), "neither file nor directory"),
             (mounts(&[("isolated/hosts", false)]), "must be readonly"),
-            (mounts(&[("isolated/no", true)]), "none of its mounts is there"),
+            (mounts(&[("isolated/no", true)]), "none of its mounts exists"),
             ("\u{feff}name: d\nmounts: []\n".into(), "byte order mark"),
             ("name: d\nmounts: []\nfoo: 1\n".into(), "line 3"),
             (

@@ -310,7 +310,7 @@ fn keys_reach_the_job() {
 
 /// SEC-E03: a blocked terminal delays neither the timeout nor signals.
 #[test]
-fn a_terminal_that_is_not_read_holds_nobody() {
+fn an_unread_terminal_does_not_block_the_end() {
     let Some(world) = files() else { return };
     for user in World::users() {
         for (options, signal, status) in
@@ -393,7 +393,7 @@ fn a_hangup_ends_all_that_is_there() {
 
 /// A job that calls PTRACE_TRACEME continues after a signal.
 #[test]
-fn a_job_that_wants_to_be_traced_goes_on() {
+fn a_job_that_requests_tracing_continues() {
     let Some(world) = crate::support::attack::probed() else { return };
     for user in World::users() {
         for options in [&["--timeout=10"][..], &["--timeout=10", "--init"]] {

@@ -41,7 +41,7 @@ fn a_wrong_line_is_usage_and_of_run_it_is_ours() {
 }
 
 #[test]
-fn a_run_that_cannot_begin_says_125_and_the_class() {
+fn a_run_that_cannot_start_has_status_125_and_the_class() {
     let world = World::new();
     let outcome = world.exec(["run", "--runtime=demo", "true"]);
     assert_eq!(outcome.status, Some(125));
@@ -67,7 +67,7 @@ fn without_home_the_missing_piece_is_named() {
 
 /// What cannot be written is said with what it was, not as if it were the store.
 #[test]
-fn a_full_disk_behind_the_output_is_said() {
+fn a_full_disk_of_the_output_is_reported() {
     let world = World::new();
     for verb in [&["--help"][..], &["list", "--json"]] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
@@ -80,7 +80,7 @@ fn a_full_disk_behind_the_output_is_said() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let world = World::new();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
     drop(reader);

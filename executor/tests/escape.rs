@@ -443,7 +443,7 @@ fn report(world: &World, user: Option<u32>, options: &[&str]) -> Value {
 
 /// SEC-B11: a job has no privileges, and no system call gives it any.
 #[test]
-fn a_job_has_no_privilege_and_no_way_to_one() {
+fn a_job_has_no_privileges_and_cannot_gain_any() {
     let Some(world) = probed() else { return };
     for user in World::users() {
         for (options, pid) in [(&[][..], 1), (&["--init"], 2), (&["--user=1234:55"], 1)] {

@@ -84,7 +84,7 @@ fn a_job_sees_the_gpus_it_asked_for() {
 }
 
 #[test]
-fn a_host_without_them_says_so() {
+fn a_host_without_gpus_is_reported() {
     each(&["--gpu=3"], "cdi", "echo on", |output| {
         let reason =
             "error[LAUNCH]: cannot give the job a GPU: this host has 2, and 3 were requested";

@@ -25,7 +25,7 @@ fn twenty_habits_have_the_wanted_first_line() {
         ("images", "NAME         VERSION  SIZE"),
         ("search PYTHON", "NAME         VERSION  SIZE"),
         ("search pythn", "NAME         VERSION  SIZE"),
-        ("search nothing-like-it", "nothing that is offered has \"nothing-like-it\" in its name"),
+        ("search nothing-like-it", "no runtime has \"nothing-like-it\" in its name"),
         ("update", "installed python-3.11@2.0.0 ("),
         ("pull python-3.11@1.3", "installed python-3.11@1.3.2 ("),
         ("install python-3.11@1.3", "python-3.11@1.3.2 is installed already"),
@@ -51,7 +51,7 @@ fn twenty_habits_have_the_wanted_first_line() {
             "run python-3.11",
             "error[USAGE]: run needs a COMMAND after the runtime; joblet-exec shell",
         ),
-        ("run python-3.11 -m 2g ls", "error[USAGE]: -m stands after the runtime python-3.11"),
+        ("run python-3.11 -m 2g ls", "error[USAGE]: -m is after the runtime python-3.11"),
         ("job list", "error[USAGE]: job list is not a command here: it needs a Joblet server"),
         ("prune --keep 0", "error[USAGE]: prune --keep 0 removes every version; add --yes"),
     ] {
@@ -96,7 +96,7 @@ fn it_answers_as_rnx() {
 }
 
 #[test]
-fn an_empty_registry_is_said_in_words() {
+fn an_empty_registry_is_reported() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let document = r#"{"version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": {}}"#;

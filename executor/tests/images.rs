@@ -1,4 +1,4 @@
-//! Images of containers, run where they lie.
+//! Container images, run from their files.
 
 use crate::common::layout::{Layout, write_archive, write_directory};
 use crate::common::skip::skip;

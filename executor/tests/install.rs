@@ -93,7 +93,7 @@ fn serving_two_at_a_time(world: &World) -> (Server, Arc<Mutex<(usize, usize)>>) 
 }
 
 #[test]
-fn several_runtimes_arrive_at_once_and_are_told_in_order() {
+fn several_runtimes_are_fetched_concurrently_and_reported_in_order() {
     let mut world = World::new();
     for name in ["a", "b", "c", "d", "e", "f"] {
         world.publish(name, "1.0.0");
@@ -194,7 +194,7 @@ fn a_flipped_byte_is_never_installed() {
 }
 
 #[test]
-fn archives_that_are_no_runtime_are_refused() {
+fn archives_without_a_runtime_are_refused() {
     let mut world = World::new();
     let whole = runtime_archive("cut", "1.0.0");
     for (name, archive, status, message) in [

@@ -78,7 +78,7 @@ fn two_cold_jobs_share_one_download() {
 
 /// What `--lazy` cannot do it says, and runs nothing; without it the job waits.
 #[test]
-fn without_fuse_the_reason_is_told() {
+fn without_fuse_the_reason_is_reported() {
     let Some(cold) = Cold::new(Some(crate::support::NOBODY), Encoding::Members) else { return };
     let mut command = cold.without_device(&["--lazy"], "echo no");
     let output = command.output().unwrap();

@@ -376,7 +376,7 @@ fn ranged(
 }
 
 #[test]
-fn a_broken_connection_goes_on_where_it_broke() {
+fn a_broken_connection_is_resumed() {
     let packed = packed(100_000);
     let starts: Vec<usize> = (packed.members.iter())
         .scan(0, |at, member| Some(std::mem::replace(at, *at + member.len())))
@@ -539,7 +539,7 @@ fn a_full_disk_leaves_nothing() {
 
 /// An index is read by what it says, not by what it is called.
 #[test]
-fn what_the_test_packs_is_what_the_format_says() {
+fn test_archives_follow_the_format() {
     let packed = packed(10_000);
     let bytes = packed.index().to_bytes();
     assert_eq!(Index::parse(&bytes).unwrap(), packed.index());

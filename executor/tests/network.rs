@@ -313,7 +313,7 @@ fn list(world: &World, registry: &str) -> (Outcome, Duration) {
 
 /// SEC-C07: handshakes and response heads are subject to the timeout.
 #[test]
-fn a_server_that_says_little_is_left() {
+fn a_slow_server_is_given_up() {
     let world = World::new();
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("localhost:{}", mute.local_addr().unwrap().port());

@@ -19,16 +19,8 @@ const HABITS: &[(&str, &str, i32)] = &[
     ("joblet-exec images", "NAME         VERSION  SIZE", 0),
     ("joblet-exec list --available", "NAME         VERSION  SIZE", 0),
     ("joblet-exec search python", "NAME         VERSION  SIZE", 0),
-    (
-        "joblet-exec search pythn",
-        "nothing that is offered has \"pythn\"; this is what has \"python\"",
-        0,
-    ),
-    (
-        "joblet-exec search cobol",
-        "nothing that is offered has \"cobol\" in its name or description;",
-        0,
-    ),
+    ("joblet-exec search pythn", "no runtime matches \"pythn\"; these match \"python\"", 0),
+    ("joblet-exec search cobol", "no runtime has \"cobol\" in its name or description;", 0),
     (
         "joblet-exec instal python-3.11",
         "error[USAGE]: unknown command \"instal\"; did you mean \"install\"?",
@@ -62,7 +54,7 @@ const HABITS: &[(&str, &str, i32)] = &[
     ),
     (
         "joblet-exec run -v ./data python-3.11 ls",
-        "error[USAGE]: ./data is not a runtime, which stands before",
+        "error[USAGE]: ./data is not a runtime, which comes before",
         125,
     ),
     (
@@ -74,7 +66,7 @@ const HABITS: &[(&str, &str, i32)] = &[
     ("joblet-exec run -d python-3.11 ls", "error[USAGE]: -d: a job ends with joblet-exec;", 125),
     (
         "joblet-exec run python-3.11 -m 2g ls",
-        "error[USAGE]: -m stands after the runtime python-3.11, where",
+        "error[USAGE]: -m is after the runtime python-3.11, where",
         125,
     ),
     ("joblet-exec run -v $PWD:/data:z python-3.11 ls /data/script.py", "/data/script.py", 0),

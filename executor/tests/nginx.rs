@@ -165,7 +165,7 @@ fn members_are_installed_and_updated_by_ranges() {
 /// SEC-D05: the server dies in the middle of an archive; the next call asks for the rest of what is
 /// still the same, and takes all of what is not.
 #[test]
-fn an_archive_goes_on_where_the_server_died() {
+fn an_archive_is_resumed_after_the_server_died() {
     let mut world = World::new();
     let text: String = noise(900_000).iter().map(|byte| char::from(b'!' + byte % 90)).collect();
     let yml = "name: demo\nversion: 1.0.0\nmounts:\n  - { source: etc, target: /etc }\n";

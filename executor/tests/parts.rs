@@ -134,7 +134,7 @@ fn a_version_in_parts_is_listed_like_any_other() {
 }
 
 #[test]
-fn a_connection_that_breaks_inside_a_part_goes_on_there() {
+fn a_connection_that_breaks_inside_a_part_is_resumed() {
     // The border lies inside a member: what is left of it is asked for from the part's first byte.
     let lengths: Vec<_> = packed("1.0.0").members.iter().map(Vec::len).collect();
     let border = lengths[0] + lengths[1] + lengths[2] / 2;

@@ -632,7 +632,7 @@ fn https_is_not_left_and_certificates_are_of_their_time_and_place() {
 
 /// SEC-D05
 #[test]
-fn a_download_goes_on_in_the_next_call_where_that_is_right() {
+fn a_download_is_resumed_by_the_next_call_if_it_is_valid() {
     let mut world = World::new();
     let noise = crate::common::members::noise(300_000);
     let text: String = noise.iter().map(|byte| char::from(b'!' + byte % 90)).collect();

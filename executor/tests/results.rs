@@ -193,7 +193,7 @@ fn what_cannot_be_kept_is_refused_before_the_job() {
 }
 
 #[test]
-fn what_is_lost_is_told() {
+fn discarded_results_are_reported() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         for (options, script, want) in [

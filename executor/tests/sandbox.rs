@@ -55,7 +55,7 @@ const DEV: &str = "/dev/fd /dev/full /dev/null /dev/ptmx /dev/pts /dev/random /d
                    /dev/stdin /dev/stdout /dev/tty /dev/urandom /dev/zero\n";
 
 #[test]
-fn limits_hold_or_the_reason_is_said() {
+fn limits_hold_or_the_reason_is_reported() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         let output = world.run(user, &["--pids", "7"], "cat /proc/self/cgroup");
@@ -218,7 +218,7 @@ fn the_status_is_the_jobs() {
 }
 
 #[test]
-fn what_cannot_run_says_why() {
+fn programs_that_cannot_run_are_reported_with_the_reason() {
     let Some(world) = World::get() else { return };
     let cwd = |name: &str, text: &str, mode: u32| {
         use std::os::unix::fs::PermissionsExt;
@@ -463,7 +463,7 @@ fn signals_do_what_they_do_to_any_program() {
 
 /// SEC-B13: including real-time signals, and those of watchdogs and limits.
 #[test]
-fn every_signal_that_can_be_caught_goes_on() {
+fn every_signal_that_can_be_caught_is_forwarded() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         for (script, number, status) in [
@@ -494,7 +494,7 @@ fn send(child: &Child, number: i32) {
 
 /// The kernel does not deliver SIGPIPE to PID 1; the launcher performs its default action.
 #[test]
-fn a_job_that_nobody_reads_ends_as_any_program_does() {
+fn a_job_without_a_reader_ends_by_sigpipe() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         for (script, read, status) in [
@@ -586,7 +586,7 @@ fn hosts_without_user_namespaces_are_named_with_their_cure() {
                 exec setpriv --bounding-set=-all --inh-caps=-all \"$@\"";
     let (status, stderr, _) = inside(&["sh", "-c", none, "sh"]);
     assert_eq!(status, Some(125), "{stderr}");
-    assert!(stderr.contains("switched off here by user.max_user_namespaces=0"), "{stderr}");
+    assert!(stderr.contains("disabled by user.max_user_namespaces=0"), "{stderr}");
     assert!(stderr.contains("`sysctl -w user.max_user_namespaces=15000` fixes it"), "{stderr}");
 }
 

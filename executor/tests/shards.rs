@@ -329,7 +329,7 @@ fn shards_that_are_wrong_give_way_to_the_whole_document() {
     for (world, reason) in [
         (
             changed(&|list| list["registry"]["size"] = 7.into()),
-            "is of a document of 7 bytes, there is",
+            "is for a document of 7 bytes, but that has",
         ),
         (changed(&|list| list["version"] = "2".into()), "is not known"),
         (changed(&|list| list["shards"] = 7.into()), "not a list of shards"),
@@ -337,8 +337,8 @@ fn shards_that_are_wrong_give_way_to_the_whole_document() {
         (changed(&|list| list["shards"]["demo"] = checksum(b"x").into()), "404"),
         (changed(&|list| list["shards"]["demo"] = list["shards"]["other"].clone()), "404"),
         (spoiled(&|shard| fs::remove_file(shard).unwrap()), "404"),
-        (spoiled(&|shard| fs::write(shard, evil("demo").to_string()).unwrap()), "the list says"),
-        (spoiled(&|shard| fs::write(shard, "").unwrap()), "the list says"),
+        (spoiled(&|shard| fs::write(shard, evil("demo").to_string()).unwrap()), "but the list has"),
+        (spoiled(&|shard| fs::write(shard, "").unwrap()), "but the list has"),
         (spoiled(&|shard| fs::write(shard, large()).unwrap()), "is longer than 16777216 bytes"),
         (with_shard(evil("other").to_string()), "it has entries of \"other\""),
         (with_shard(both.to_string()), "it has entries of \"other\""),

@@ -142,7 +142,7 @@ fn an_input_is_only_read() {
 
 /// SEC-E10: neither a lease nor a signal-driven watch on a file of the runtime.
 #[test]
-fn nobody_waits_for_a_job_that_holds_a_file() {
+fn a_job_cannot_delay_others_by_leases() {
     let Some(world) = files() else { return };
     let file = own_file(world, None, "leased", "x");
     let bind = format!("--bind={}:/given", file.display());

@@ -164,7 +164,7 @@ fn pid(child: &Child) -> Pid {
 }
 
 #[test]
-fn how_it_ended_is_told_apart() {
+fn kinds_of_exits_are_distinguished() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         for (options, script, want) in [

@@ -50,7 +50,7 @@ fn wrong(folder: &str, text: &str, depth: usize) -> Vec<String> {
 }
 
 #[test]
-fn folders_import_only_what_stands_before_them() {
+fn folders_import_only_earlier_folders() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut folders = BTreeSet::new();
     for entry in walkdir::WalkDir::new(&src).min_depth(1) {

@@ -93,7 +93,7 @@ impl Refresh {
 }
 
 #[test]
-fn what_is_newer_is_told_with_what_it_fixes() {
+fn newer_packages_are_listed_with_their_fixes() {
     let Some(mut refresh) = Refresh::new() else { return };
     let day = &refresh.world.json("runtimes-src/demo/versions.lock")["timestamp"];
     let day = day.as_str().unwrap()[..10].to_owned();

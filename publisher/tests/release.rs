@@ -433,7 +433,7 @@ fn plans_that_do_not_hold_are_refused() {
         let said = complaint(&world.step("plan", tag).output().unwrap(), status);
         assert!(said.contains(reason), "{said}");
     };
-    refused("a@1.0.0", 12, "there is no tag a@1.0.0 here; fetch it");
+    refused("a@1.0.0", 12, "tag a@1.0.0 does not exist; fetch it");
     world.git(&["tag", "a@1.0.1"]);
     refused(
         "a@1.0.1",

@@ -176,7 +176,7 @@ fn nothing_else_on_the_host_is_served() {
 
 /// SEC-E15: links and what is not a file, at the place of a page and of the page that says so.
 #[test]
-fn what_is_no_file_of_the_site_is_not_served() {
+fn only_files_of_the_site_are_served() {
     let (_dir, root) = site();
     symlink(".hidden", root.join("shown")).unwrap();
     symlink("..", root.join("up")).unwrap();

@@ -352,7 +352,7 @@ fn what_rnx_cannot_use_is_not_offered_to_it() {
 }
 
 #[test]
-fn a_version_says_what_changed_since_the_one_before() {
+fn a_version_lists_changes_since_the_previous_one() {
     let mut next = record("python-3.11-ml", "1.10.1", "2025-12-01");
     let amd64 = next.release.artifacts.get_mut(&joblet_format::Arch::Amd64).unwrap();
     (amd64.size, amd64.entries) = (139_400_000, Some(8_000));

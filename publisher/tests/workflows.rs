@@ -76,7 +76,7 @@ fn calls(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_workflow_does_what_releasing_says() {
+fn the_workflow_runs_the_commands_of_releasing() {
     let (_, workflow) =
         workflows().into_iter().find(|(name, _)| name == "release-runtime.yml").unwrap();
     let done: Vec<_> = texts(&workflow, "run").iter().flat_map(|script| calls(script)).collect();
@@ -166,7 +166,7 @@ fn a_refresh_has_what_its_commands_need() {
 /// What GitHub would do otherwise: stop seven builds for one, keep artifacts for months, take what an image is
 /// called by then, go on after the failure of a pipe or of a command whose output is evaluated.
 #[test]
-fn what_github_does_by_itself_is_said_otherwise() {
+fn defaults_of_github_are_overridden() {
     for (name, workflow) in workflows() {
         let mut found = Vec::new();
         values(&workflow, "strategy", &mut found);

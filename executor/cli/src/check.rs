@@ -51,7 +51,7 @@ impl<C> Program<C> {
         for row in all.into_iter().chain([&HELP.row, &VERSION.row]) {
             for name in [row.long, row.short].into_iter().filter(|name| !name.is_empty()) {
                 if !names.insert(name) {
-                    faults.push(format!("{}: {name} is there twice", command.name));
+                    faults.push(format!("{}: {name} is defined twice", command.name));
                 }
             }
             line(row.long, row.help, faults);

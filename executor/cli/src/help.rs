@@ -43,7 +43,7 @@ pub(crate) fn program<C>(program: &Program<C>, length: Length) -> String {
         }
         paragraph(&mut text, program.status);
     }
-    _ = writeln!(text, "\n{name} COMMAND -h lists a command's options, --help tells more.");
+    _ = writeln!(text, "\n{name} COMMAND -h lists a command's options, --help has details.");
     text
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn command<C>(program: &Program<C>, command: &Command<C>, length: Len
         examples(&mut text, command.examples);
     }
     let more = match length {
-        Length::Short => format!("{name} {} --help tells more", command.name),
+        Length::Short => format!("{name} {} --help has details", command.name),
         Length::Long => format!("{name} -h lists the options of every command"),
     };
     _ = writeln!(text, "\n{more}.");

@@ -125,15 +125,15 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<Settings>,
     /// Its layers.
-    pub rootfs: RootFs,
+    pub rootfs: LayerDigests,
     /// History of each layer.
     #[serde(default, skip_deserializing)]
     pub history: Vec<History>,
 }
 
-/// The layers of an image, uncompressed.
+/// The digests of an image's uncompressed layers, `rootfs` in its configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RootFs {
+pub struct LayerDigests {
     /// `layers`.
     #[serde(default, rename = "type")]
     pub kind: String,

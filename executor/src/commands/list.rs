@@ -18,7 +18,7 @@ impl Session<'_> {
         let runtimes = store.installed()?;
         if runtimes.is_empty() && !self.global.json {
             ui.note(&format!(
-                "no runtime is installed in {}; joblet-exec list --available shows what there is",
+                "no runtime is installed in {}; see joblet-exec list --available",
                 store.root().display()
             ));
             return Ok(());
@@ -75,12 +75,11 @@ impl Session<'_> {
             let (typed, near) = (words.join(" "), offer.words.join(" "));
             if offer.words.is_empty() || table.lines().count() == 1 {
                 ui.note(&format!(
-                    "nothing that is offered has {typed:?} in its name or description; joblet-exec list \
-                     --available shows what there is"
+                    "no runtime has {typed:?} in its name or description; see joblet-exec list --available"
                 ));
                 return Ok(());
             }
-            ui.note(&format!("nothing that is offered has {typed:?}; this is what has {near:?}"));
+            ui.note(&format!("no runtime matches {typed:?}; these match {near:?}"));
         }
         ui.data(&table)
     }

@@ -1,20 +1,17 @@
 //! `--tmp DIR`: a job's `/tmp` in a directory of the host.
 //!
-//! A job that may write to DIR by another way can move the directory, put another one in its place, and move
-//! other directories into it. So it is removed by descriptor, by a thread that has no more rights than the job
-//! had, and nothing that is mounted in it is entered.
+//! A job with other write access to DIR can move the directory, put another one in its place, and move other
+//! directories into it. So it is removed by descriptor, by a thread with the privileges of the job, without
+//! entering other mounts.
 
 use crate::error::Error;
-use crate::fs::directory::Directory;
+use crate::fs::directory::{Directory, enter_own_mount, remove_content};
 use crate::sandbox::{Bind, Job};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{
-    AtFlags, Dir, Gid, Mode, OFlags, ResolveFlags, Uid, chmod, fchmod, fchown, fstat, mkdirat,
-    openat, openat2, unlinkat,
-};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, Gid, Mode, Uid, fchmod, fchown, fstat, mkdirat, unlinkat};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_thread_groups};
-use std::ffi::CStr;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -26,7 +23,7 @@ pub(super) struct Scratch {
     name: String,
     /// The directory itself.
     own: Directory,
-    /// The user and the group that the job runs as, if it is started by root.
+    /// User and group ID of the job, if the launcher is root.
     owner: Option<(u32, u32)>,
 }
 
@@ -65,7 +62,7 @@ impl Scratch {
         for (target, directory) in binds.chain(tmpfs) {
             let Ok(below) = target.strip_prefix("/tmp") else { continue };
             mount_point(&path.join(below), directory).map_err(Error::file("create", target))?;
-            // They are removed by whom the job runs as.
+            // They are removed with the job's privileges.
             if let Some((uid, gid)) = scratch.owner {
                 for made in below.ancestors().filter(|made| !made.as_os_str().is_empty()) {
                     std::os::unix::fs::lchown(path.join(made), Some(uid), Some(gid))
@@ -93,15 +90,15 @@ fn mount_point(path: &Path, directory: bool) -> io::Result<()> {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed is left in the caller's DIR.
+        // Entries that cannot be removed stay in the caller's DIR.
         thread::scope(|scope| {
             let removal = scope.spawn(|| {
                 if let Some(owner) = self.owner {
                     become_owner(owner)?;
                 }
-                // The job may have closed it to itself.
+                // The job may have removed its own permissions.
                 fchmod(&self.own, Mode::RWXU)?;
-                enter(self.own.as_fd(), c".").and_then(remove_content)
+                enter_own_mount(self.own.as_fd(), OsStr::new(".")).and_then(remove_content)
             });
             _ = removal.join();
         });
@@ -114,52 +111,13 @@ impl Drop for Scratch {
     }
 }
 
-/// Gives this thread of root the rights of a job that runs as `uid` and `gid`: no capabilities.
+/// Gives this thread of root the privileges of a job that runs as `uid` and `gid`: no capabilities.
 fn become_owner((uid, gid): (u32, u32)) -> Result<(), Errno> {
     set_thread_groups(&[])?;
     nix::unistd::setfsgid(gid.into());
     nix::unistd::setfsuid(uid.into());
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
-}
-
-/// Removes what is in `directory`, but for what is mounted there. What stays does not keep the rest.
-fn remove_content(directory: OwnedFd) -> Result<(), Errno> {
-    let mut entries = Dir::new(directory)?;
-    while let Some(entry) = entries.read() {
-        let (entry, directory) = (entry?, entries.fd()?);
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        if unlinkat(directory, name, AtFlags::empty()).is_err() {
-            _ = enter(directory, name).and_then(remove_content);
-            _ = unlinkat(directory, name, AtFlags::REMOVEDIR);
-        }
-    }
-    Ok(())
-}
-
-/// Opens the directory `name` in `directory`, where nothing is mounted. One that its owner may not use is
-/// made one that it may.
-fn enter(directory: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let open = |flags: OFlags| {
-        let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-        match openat2(directory, name, flags, Mode::empty(), resolve) {
-            Err(Errno::NOSYS | Errno::PERM) => {
-                let below = openat(directory, name, flags, Mode::empty())?;
-                let is_mount = fstat(&below)?.st_dev != fstat(directory)?.st_dev;
-                if is_mount { Err(Errno::XDEV) } else { Ok(below) }
-            }
-            opened => opened,
-        }
-    };
-    let found = open(OFlags::PATH)?;
-    if fstat(&found)?.st_mode & 0o700 != 0o700 {
-        chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::RWXU)?;
-    }
-    open(OFlags::RDONLY)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub const REGISTRY: &str = "JOBLET_EXEC_REGISTRY";
 pub const STORE: &str = "JOBLET_EXEC_STORE";
 /// The configuration to use, as `--config`.
 pub const CONFIG: &str = "JOBLET_EXEC_CONFIG";
-/// Make no request, as `--offline`, if set to anything but `0`.
+/// As `--offline`, if set to anything but `0`.
 pub const OFFLINE: &str = "JOBLET_EXEC_OFFLINE";
 /// Directories with CDI specifications of devices, separated by `:`.
 pub const CDI: &str = "JOBLET_EXEC_CDI";
@@ -32,16 +32,16 @@ pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
 /// Timeout for the next bytes of a server, in seconds.
 pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
 
-/// A file that gets what a served job reads of its runtime.
+/// A log of the reads of a job with `--lazy`.
 pub const READS: &str = "JOBLET_EXEC_READS";
-/// The profile of all jobs: what `--profile` takes.
+/// The profile of all jobs, as `--profile`.
 pub const PROFILE: &str = "JOBLET_EXEC_PROFILE";
-/// Stores that are only read, with `:` between them.
+/// Read-only stores, separated by `:`.
 pub const SHARED_STORES: &str = "JOBLET_EXEC_SHARED_STORES";
-/// Variables by which engines tell which GPUs they have given to a process, the most exact first.
+/// Variables by which workload managers assign GPUs to a process, the most exact first.
 const GPUS: [&str; 4] =
     ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "SLURM_STEP_GPUS"];
-/// What no pattern passes on: how this host finds programs and libraries, and where it keeps files.
+/// Variables that no pattern matches: the host's paths.
 const OF_HOST: [&str; 8] = ["PATH", "HOME", "PWD", "OLDPWD", "TMPDIR", "SHELL", "SHLVL", "_"];
 
 const HOME: &str = "HOME";
@@ -52,6 +52,8 @@ const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
 const DBUS_SESSION_BUS_ADDRESS: &str = "DBUS_SESSION_BUS_ADDRESS";
 const NO_COLOR: &str = "NO_COLOR";
+const SSL_CERT_FILE: &str = "SSL_CERT_FILE";
+const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
 const TERM: &str = "TERM";
 
 /// The environment variables that this program reads, for the manual page.
@@ -60,31 +62,28 @@ pub const VARIABLES: [(&str, &str); 21] = [
     (STORE, "as --store"),
     (CONFIG, "as --config"),
     (PROFILE, "as --profile"),
-    (
-        SHARED_STORES,
-        "stores that are only read, beside the one that is filled, with : between them",
-    ),
+    (SHARED_STORES, "read-only stores beside the one that is installed to, separated by :"),
     (OFFLINE, "as --offline, if it is neither empty nor 0"),
     (
         ARCH,
         "the architecture of runtimes, if an emulator runs their programs (default: this machine's)",
     ),
     (LOCK_TIMEOUT, "how long to wait for another process's lock, in seconds (default: 600)"),
-    (READS, "a file that gets what a job of run --lazy reads of its runtime"),
+    (READS, "a log of what a job of run --lazy reads of its runtime"),
     (TIMEOUT, "how long to wait for the next bytes of a server, in seconds (default: 60)"),
     (HOME, "an ordinary user's store, cache and configuration are below it"),
     (XDG_DATA_HOME, "an ordinary user's store is in joblet/runtimes below it"),
     (XDG_CACHE_HOME, "cached registry documents are in joblet below it"),
     (
         "DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR",
-        "where an ordinary user's systemd manager is asked for a scope to limit in",
+        "the bus of an ordinary user's systemd manager, for a scope with the limits",
     ),
     ("LOGNAME, USER", "the user's name in jobs, if /etc/passwd has none"),
     (
         "CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES, ROCR_VISIBLE_DEVICES, SLURM_STEP_GPUS",
         "which GPUs --gpu may give to a job",
     ),
-    (NO_COLOR, "no colours, unless --color says otherwise"),
+    (NO_COLOR, "no colours, unless --color overrides it"),
     (TERM, "no progress is shown if it is dumb"),
     ("LC_ALL, LC_CTYPE, LANG", "a terminal gets ASCII if they name a locale without UTF-8"),
     ("HTTPS_PROXY, NO_PROXY", "the proxy to use, and hosts that are reached without it"),
@@ -119,13 +118,18 @@ const DEFAULT_TIMEOUT: u64 = 60;
 /// Largest accepted [`TIMEOUT`], in seconds: a year.
 const MAX_TIMEOUT: u64 = 365 * 24 * 60 * 60;
 
-/// How long to wait for the next bytes of a response, head or body.
+/// Timeout for the next bytes of a response, head or body.
 pub fn timeout() -> Duration {
     static READ: OnceLock<u64> = OnceLock::new();
     let read = || env::var(TIMEOUT).ok()?.parse().ok().filter(|&seconds| seconds > 0);
     // A longer timeout could overflow an Instant.
     let read = || read().unwrap_or(DEFAULT_TIMEOUT).min(MAX_TIMEOUT);
     Duration::from_secs(*READ.get_or_init(read))
+}
+
+/// Whether `SSL_CERT_FILE` or `SSL_CERT_DIR` is set.
+pub(crate) fn sets_certificates() -> bool {
+    [SSL_CERT_FILE, SSL_CERT_DIR].iter().any(|name| env::var_os(name).is_some())
 }
 
 /// The value of an environment variable; `None` if it is empty, not set or not UTF-8.
@@ -161,7 +165,7 @@ pub struct Environment {
     pub config: Option<PathBuf>,
     /// `JOBLET_EXEC_PROFILE`
     pub profile: Option<String>,
-    /// `JOBLET_EXEC_SHARED_STORES`: those with an absolute path.
+    /// `JOBLET_EXEC_SHARED_STORES`, absolute paths only.
     pub shared_stores: Vec<PathBuf>,
     /// `JOBLET_EXEC_OFFLINE`
     pub offline: bool,
@@ -173,9 +177,9 @@ pub struct Environment {
     pub lock_timeout: u64,
     /// Whether `NO_COLOR` asks for plain text.
     pub no_color: bool,
-    /// Whether `TERM` is `dumb`: nothing can be redrawn.
+    /// Whether `TERM` is `dumb`: lines cannot be redrawn.
     pub dumb: bool,
-    /// Whether the locale has characters of another encoding than UTF-8. One that is not named has UTF-8.
+    /// Whether the locale is set to one without UTF-8.
     pub ascii: bool,
     /// Whether the effective user is root.
     pub root: bool,
@@ -234,7 +238,7 @@ impl Environment {
         [LOGNAME, USER].into_iter().filter_map(env::var_os)
     }
 
-    /// Sockets where the bus of this user may listen, the most likely first.
+    /// Possible sockets of this user's bus, the most likely first.
     pub(crate) fn user_buses() -> impl Iterator<Item = PathBuf> {
         let named = nonempty_var(DBUS_SESSION_BUS_ADDRESS);
         let named = named
@@ -249,7 +253,7 @@ impl Environment {
         env::var_os(name)
     }
 
-    /// The variables whose names begin with `prefix`, but those of the host itself.
+    /// The variables whose names begin with `prefix`, except for [`OF_HOST`] and `LD_*`.
     pub(crate) fn beginning(prefix: &[u8]) -> Vec<(OsString, OsString)> {
         let mut all: Vec<_> = env::vars_os().collect();
         all.retain(|(name, _)| {
@@ -260,7 +264,7 @@ impl Environment {
         all
     }
 
-    /// What engines say of the GPUs that they have given to this process: variables and their values.
+    /// The variables by which a workload manager has assigned GPUs to this process, and their values.
     pub(crate) fn gpus() -> impl Iterator<Item = (&'static str, String)> {
         GPUS.into_iter().filter_map(|name| Some((name, env::var(name).ok()?)))
     }

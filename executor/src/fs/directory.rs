@@ -1,16 +1,16 @@
 //! Open directories, whose entries are accessed by name relative to the descriptor, never through a link.
 //!
-//! A path is resolved anew at each use, and whoever may rename one of its directories decides what it
-//! resolves to. A descriptor refers to the directory that was checked.
+//! A path is resolved at each use, so a user who may rename one of its directories decides what it resolves to.
+//! A descriptor refers to the directory that was checked.
 
 use super::trust::{distrust, is_ours, untrusted};
 use super::walk::close;
 use crate::env::weaken;
 use crate::error::Error;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fstat, openat, renameat,
-    renameat_with, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, chmod, fstat, openat,
+    openat2, renameat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{CString, OsStr};
@@ -293,32 +293,66 @@ fn entry_name(entry: Result<rustix::fs::DirEntry, Errno>) -> Result<Option<CStri
     Ok(Some(name).filter(|name| !matches!(name.to_bytes(), b"." | b"..")))
 }
 
-/// Removes what is called `name` in `parent` and all that is in it; nothing is fine.
+/// Removes `name` in `parent`, with its content. Other mounts are not entered.
 ///
 /// # Errors
-/// What the kernel says.
+/// The first error, after everything else was removed; `EXDEV` for a mount.
 pub(crate) fn remove_tree(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let refused = match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
-        // The errno for a directory: EISDIR on Linux, EPERM by POSIX.
-        Err(errno @ (Errno::ISDIR | Errno::PERM)) => errno,
+        // For a directory: EISDIR on Linux, EPERM by POSIX, EACCES if the parent is not writable.
+        Err(errno @ (Errno::ISDIR | Errno::PERM | Errno::ACCESS)) => errno,
         Err(errno) => return Err(errno),
     };
-    let entries = match openat(parent, name, OPEN | OFlags::NOFOLLOW, Mode::empty()) {
+    match enter_own_mount(parent, name) {
         Err(Errno::NOENT) => return Ok(()),
         Err(Errno::NOTDIR | Errno::LOOP) => return Err(refused),
-        opened => opened?,
-    };
-    let mut entries = Dir::new(entries)?;
-    while let Some(entry) = entries.read() {
-        if let Some(name) = entry_name(entry)? {
-            remove_tree(entries.fd()?, OsStr::from_bytes(name.to_bytes()))?;
-        }
+        opened => remove_content(opened?)?,
     }
     match unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Err(Errno::NOENT) => Ok(()),
         done => done,
     }
+}
+
+/// Removes the entries of `directory`, as [`remove_tree`].
+///
+/// # Errors
+/// As [`remove_tree`].
+pub(crate) fn remove_content(directory: OwnedFd) -> Result<(), Errno> {
+    let mut entries = Dir::new(directory)?;
+    let mut done = Ok(());
+    while let Some(entry) = entries.read() {
+        if let Some(name) = entry_name(entry)? {
+            let removed = remove_tree(entries.fd()?, OsStr::from_bytes(name.to_bytes()));
+            done = done.and(removed);
+        }
+    }
+    done
+}
+
+/// Opens the directory `name` in `parent`, which must not be a mount point, and gives its owner full permissions.
+///
+/// # Errors
+/// `EXDEV` for a mount point, `ELOOP` or `ENOTDIR` for anything but a directory.
+pub(crate) fn enter_own_mount(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let open = |flags: OFlags| {
+        let flags = flags | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        match openat2(parent, name, flags, Mode::empty(), resolve) {
+            Err(Errno::NOSYS | Errno::PERM) => {
+                let below = openat(parent, name, flags, Mode::empty())?;
+                let is_mount = fstat(&below)?.st_dev != fstat(parent)?.st_dev;
+                if is_mount { Err(Errno::XDEV) } else { Ok(below) }
+            }
+            opened => opened,
+        }
+    };
+    let found = open(OFlags::PATH)?;
+    if fstat(&found)?.st_mode & 0o700 != 0o700 {
+        chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::RWXU)?;
+    }
+    open(OFlags::RDONLY)
 }
 
 fn no_follow() -> OFlags {

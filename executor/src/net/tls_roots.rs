@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 
 /// The TLS configuration with its root certificates.
 ///
-/// The roots are those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if these are set, else the host's, else,
-/// on a host that has none, the built-in ones, which are Mozilla's.
+/// The roots are those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if these are set, else the host's, else the built-in
+/// ones, which are Mozilla's.
 ///
 /// # Errors
-/// `InvalidInput` when the variables are set but name no usable certificate: other roots must not
-/// silently replace those that were asked for.
+/// `InvalidInput` if the variables are set without a usable certificate: other roots must not silently replace
+/// them.
 pub(super) fn config() -> io::Result<Arc<ClientConfig>> {
     static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
     let reason =
@@ -24,14 +24,13 @@ pub(super) fn config() -> io::Result<Arc<ClientConfig>> {
 
 fn trusted() -> Option<RootCertStore> {
     let host = usable(rustls_native_certs::load_native_certs().certs);
-    let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os);
     if !host.is_empty() {
         return Some(host);
     }
-    named.iter().all(Option::is_none).then(|| RootCertStore { roots: built_in() })
+    (!crate::env::sets_certificates()).then(|| RootCertStore { roots: built_in() })
 }
 
-/// The certificates that the TLS library can parse: one that it cannot must not invalidate the others.
+/// The certificates that the TLS library can parse; others are ignored.
 fn usable(certificates: Vec<CertificateDer<'static>>) -> RootCertStore {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(certificates);

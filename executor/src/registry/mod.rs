@@ -225,7 +225,7 @@ impl Registries {
         }
         let hint = match nearest(name.as_str(), names) {
             Some(near) => format!("did you mean {near}?"),
-            None => "joblet-exec list --available shows what there is".to_owned(),
+            None => "see joblet-exec list --available".to_owned(),
         };
         let places = asked.join(" or ");
         Error::NotFound(format!("no runtime is called {name} in {places}; {hint}"))

@@ -92,7 +92,7 @@ fn missing_name(registry: &Registry, location: &Location, spec: &Spec) -> Error 
     }
     let hint = match nearest(name, registry.runtimes.keys().map(RuntimeName::as_str)) {
         Some(near) => format!("did you mean {near}?"),
-        None => "joblet-exec list --available shows what there is".to_owned(),
+        None => "see joblet-exec list --available".to_owned(),
     };
     Error::NotFound(format!("no runtime is called {name} in {location}; {hint}"))
 }
@@ -180,7 +180,7 @@ mod tests {
     fn what_is_missing_is_named_with_what_exists() {
         for (spec, message) in [
             ("dmeo", "no runtime is called dmeo in registry.json; did you mean demo?"),
-            ("ruby", "list --available shows what there is"),
+            ("ruby", "see joblet-exec list --available"),
             ("demo@3.0.0", "has no version 3.0.0 in registry.json, only 1.9.0, 1.10.0, 1.11.0, 2."),
             ("demo@1.11.0", "demo@1.11.0 is not built for arm64, only for amd64"),
             ("demo@1.12", "no version of demo@1.12 in registry.json, only 1.9.0, 1.10.0"),

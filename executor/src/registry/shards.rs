@@ -47,7 +47,7 @@ pub(super) fn list(
     if list.registry.size != length {
         // Between two steps of a publication, or of a copy; or written by a program that knows no shards.
         let size = list.registry.size;
-        return Err(format!("{place} is of a document of {size} bytes, there is one of {length}"));
+        return Err(format!("{place} is for a document of {size} bytes, but that has {length}"));
     }
     Ok(Some(Listed { list, body, minisig, expires }))
 }
@@ -93,7 +93,7 @@ pub(super) fn entries(
                 fetch::document(&place, MAX_SHARD_BYTES).map_err(|error| error.to_string())?;
             let actual = Checksum::of_bytes(&body);
             if actual != *checksum {
-                return Err(format!("{place} has {actual}, the list says {checksum}"));
+                return Err(format!("{place} has {actual}, but the list has {checksum}"));
             }
             if let Some(cache) = cache {
                 cache::save_shard(cache, &key, name, &body);

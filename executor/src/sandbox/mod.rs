@@ -18,8 +18,8 @@ use std::{fs::File, io};
 
 pub(crate) use launcher::{apart, signals::wait_for};
 pub use launcher::{
-    relay::is_in_foreground,
     child::Exit,
+    relay::is_in_foreground,
     results::{Found, Given, Results},
 };
 pub use plan::{

@@ -83,10 +83,10 @@ pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<S
         .map_err(|error| store.explain(error, needed))?;
     ui.note(&format!("unpacked {} ({})", image.name, size(needed)));
     if !said.is_empty() {
-        ui.note(&format!("not done in a job, which has a command and options of its own: {said}"));
+        ui.note(&format!("ignored, since a job has its own command and options: {said}"));
     }
     if matches!(tree.enter("work"), Ok(Some(it)) if it.names().is_ok_and(|it| !it.is_empty())) {
-        ui.note("its /work is not in a job, which has one of its own");
+        ui.note("its /work is ignored: every job has its own");
     }
     Ok(spec)
 }

@@ -202,7 +202,7 @@ fn comes(so: impl Fn() -> bool) -> bool {
 
 /// SEC-F06: a job that waits for an answer could not even be killed.
 #[test]
-fn a_server_that_is_stopped_goes_on() {
+fn a_stopped_server_process_is_continued() {
     let Some((cold, host)) = held(None, Encoding::Members) else { return };
     let script = format!("echo begun; exec cat {HELD} >/dev/null");
     let (child, out, line) = start(&cold, &["--timeout", "2s"], &script);
@@ -240,7 +240,7 @@ fn a_network_that_stays_away_is_an_io_error_that_names_the_file() {
 
 /// SEC-F04
 #[test]
-fn an_archive_that_lies_is_never_given_to_the_job() {
+fn content_with_wrong_digests_is_never_served() {
     for encoding in [Encoding::Members, Encoding::Frames] {
         let Some((cold, host)) = held(None, encoding) else { return };
         let name = if encoding == Encoding::Frames { "tar.zst" } else { "tar.gz" };
@@ -293,7 +293,7 @@ fn a_job_can_do_nothing_to_who_serves_it() {
 /// SEC-F09: the index that the registry stands for says other things than the archive: another name, another mode, or
 /// another hash.
 #[test]
-fn an_index_that_lies_ends_in_an_error_and_installs_nothing() {
+fn a_wrong_index_is_an_error_and_installs_nothing() {
     type Lie = fn(&mut Vec<Member>, &mut Vec<Entry>);
     let renamed: Lie = |_, entries| {
         let entry = entries.iter_mut().find(|entry| entry.path.ends_with("zz/held")).unwrap();

@@ -63,7 +63,7 @@ fn first(cold: &Cold, host: &Host) -> usize {
 
 /// SEC-F08: what is read first is fetched first; an index that says nonsense of that changes nothing else.
 #[test]
-fn what_the_index_says_is_read_first_comes_first() {
+fn files_listed_as_read_first_are_fetched_first() {
     let Some((cold, host)) = world(|_| Vec::new()) else { return };
     assert_eq!(first(&cold, &host), 0, "without a word of it");
     let Some((cold, host)) = world(|b| vec![b]) else { return };

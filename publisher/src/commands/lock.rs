@@ -57,8 +57,7 @@ fn resolve(
     if let Some((image, place)) = source.image.as_ref().and_then(|it| Some((it, it.place(arch)?))) {
         let found = Image::open(&sources.join(source.name.as_str()).join(place), arch)?;
         if let Some(expected) = image.digest.filter(|expected| *expected != found.digest) {
-            let hint =
-                "another image lies there; write its digest into the manifest if it is meant";
+            let hint = "the path has a different image; put its digest into the manifest to use it";
             return Err(Error::checksum(place.to_owned(), expected, found.digest, hint));
         }
         if let Some(said) = found.config.config.as_ref().and_then(Settings::not_carried_over) {

@@ -321,7 +321,7 @@ impl Below {
         let is = kind_name(kind);
         let reason = match kind {
             FileType::Symlink => {
-                format!("is {is}, and none is followed there; put {wanted} in its place")
+                format!("is {is}, which is not followed; replace it by {wanted}")
             }
             _ => format!("is {is}, not {wanted}; remove it"),
         };

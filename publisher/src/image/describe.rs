@@ -7,7 +7,8 @@ use super::{
 };
 use crate::error::Error;
 use joblet_format::image::{
-    Config, Descriptor, Document, History, Nothing, Platform, REF_NAME, RootFs, Settings, media,
+    Config, Descriptor, Document, History, LayerDigests, Nothing, Platform, REF_NAME, Settings,
+    media,
 };
 use joblet_format::{Arch, Artifact};
 use std::{collections::BTreeMap, fs::File};
@@ -183,7 +184,7 @@ fn config(
             labels: Some(annotations.clone()),
             ..Settings::default()
         }),
-        rootfs: RootFs {
+        rootfs: LayerDigests {
             kind: "layers".to_owned(),
             diff_ids: layers.blobs.iter().map(|(blob, _): &(Blob, File)| blob.diff_id).collect(),
         },

@@ -86,7 +86,9 @@ fn receive(
         return Ok(());
     }
     let hint = match input.kind {
-        Kind::Tar => "another file is served under this name; check for a notice of upstream",
+        Kind::Tar => {
+            "the server has a different file under this name; look for an announcement of upstream"
+        }
         _ => "the mirror serves another file under this name; lock again",
     };
     let object = shown::address(address);

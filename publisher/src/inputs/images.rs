@@ -1,4 +1,4 @@
-//! Images of containers that lie on this host, as inputs of a lock.
+//! Container images on this host, as inputs of a lock.
 //!
 //! In: an OCI layout (a directory or its tar file) or an archive of `docker save`. Out: the configuration and the
 //! layers of one image, verified, in the cache.
@@ -25,18 +25,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Most indexes that lead to one image.
+/// Maximum depth of nested indexes.
 const MAX_INDEXES: usize = 4;
 
 /// An image that was found.
 pub(crate) struct Image {
-    /// What names it: SHA-256 of the index or manifest in `index.json`; of an archive of `docker save`, of the
-    /// configuration.
+    /// SHA-256 of its index or manifest in `index.json`; for an archive of `docker save`, of its configuration.
     pub(crate) digest: Checksum,
     /// Its configuration.
     pub(crate) config: Config,
     config_bytes: Vec<u8>,
-    /// Path, SHA-256 and, where the image says it, length in bytes of each layer, the lowest first.
+    /// Path, SHA-256 and, if the image has it, length in bytes of each layer, the lowest first.
     layers: Vec<(String, Checksum, Option<u64>)>,
     files: Files,
 }
@@ -109,7 +108,7 @@ impl Image {
         let config: Config = files.parse(&saved.config, &config_bytes)?;
         let ids = &config.rootfs.diff_ids;
         if ids.len() != saved.layers.len() || ids.len() > MAX_LAYERS {
-            return Err(files.refused("it has another number of layers than it says"));
+            return Err(files.refused("its number of layers differs from its configuration"));
         }
         let layers =
             saved.layers.iter().zip(ids).map(|(path, id)| (path.clone(), *id, None)).collect();
@@ -125,10 +124,10 @@ impl Image {
         Err(Error::NotFound(format!("{place}: it is for {os} {architecture}, not for {arch}")))
     }
 
-    /// Puts its configuration and its layers into `cache`, where they are not there already.
+    /// Adds its configuration and its layers to `cache`.
     ///
     /// # Errors
-    /// [`Error::Differs`] if a layer has other bytes than the image says; [`Error::Config`] if it is missing;
+    /// [`Error::Differs`] if the digest of a layer does not match; [`Error::Config`] if it is missing;
     /// [`Error::File`].
     pub(crate) fn add_to_cache(&self, cache: &Path) -> Result<Vec<Input>, Error> {
         let config = Input {
@@ -140,8 +139,9 @@ impl Image {
         paths::write(&cache::path(cache, &config), &self.config_bytes)?;
         let mut inputs = vec![config];
         for ((path, digest, size), number) in self.layers.iter().zip(1..) {
-            let absent =
-                || self.files.refused(&format!("{path} is missing: a layer that lies elsewhere"));
+            let absent = || {
+                self.files.refused(&format!("{path} is missing: a layer that is stored elsewhere"))
+            };
             let mut layer = self.files.open_file(path)?.ok_or_else(absent)?;
             if size.is_some_and(|size| size != layer.left()) {
                 return Err(self
@@ -229,7 +229,7 @@ impl Files {
 
     fn open_file(&self, name: &str) -> Result<Option<Section>, Error> {
         match self {
-            // A name of a document is not trusted.
+            // Names in documents are untrusted.
             _ if member_path(name.as_bytes(), false).is_err() => Ok(None),
             Self::Directory(path) => {
                 let path = path.join(name);
@@ -245,7 +245,7 @@ impl Files {
         }
     }
 
-    /// The whole document `name`.
+    /// Reads the document `name`.
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let Some(file) = self.open_file(name)? else { return Ok(None) };
         if file.left() > MAX_DOCUMENT_BYTES {

@@ -1,4 +1,4 @@
-//! How far fetching has come: per cent, speed, what is left, and which input is waited for.
+//! Progress of downloads: per cent, speed, time left, and the current input.
 
 use crate::lock::Input;
 use joblet_format::text;
@@ -9,12 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Least time between two reports.
+/// Minimum interval of reports.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
-/// How long after the first byte speed and what is left are estimated.
+/// Time after the first byte from which on speed and time left are estimated.
 const ESTIMATED_AFTER: Duration = Duration::from_secs(1);
 
-/// Adds the speed to a line, and the time that `left` bytes will take; nothing before both can be estimated.
+/// Adds the speed to a line, and the time for `left` bytes; nothing before both can be estimated.
 pub(crate) fn add_speed(line: &mut String, done: u64, left: Option<u64>, elapsed: Duration) {
     if elapsed < ESTIMATED_AFTER {
         return;
@@ -37,15 +37,15 @@ pub(super) struct Progress<'n> {
 
 #[derive(Default)]
 struct State {
-    /// Number of inputs that are there.
+    /// Number of complete inputs.
     done: usize,
     /// Their length, in bytes.
     present: u64,
-    /// Bytes that have arrived of those that are being fetched, by their place in the list.
+    /// Bytes received of the inputs that are being fetched, by index.
     open: BTreeMap<usize, u64>,
-    /// Bytes that have arrived, all together.
+    /// Total bytes received.
     fetched: u64,
-    /// When the first of them did.
+    /// Time of the first byte.
     begin: Option<Instant>,
     reported: Option<Instant>,
 }
@@ -56,7 +56,7 @@ impl<'n> Progress<'n> {
         Self { note, inputs: inputs.collect(), state: Mutex::default() }
     }
 
-    /// Counts `bytes` that have arrived of the input at `index`.
+    /// Counts `bytes` received of the input at `index`.
     pub(super) fn received(&self, index: usize, bytes: u64) {
         let mut state = self.lock();
         *state.open.entry(index).or_default() += bytes;
@@ -67,7 +67,7 @@ impl<'n> Progress<'n> {
         }
     }
 
-    /// The input at `index` is there.
+    /// Counts the input at `index` as complete.
     pub(super) fn done(&self, index: usize) {
         let mut state = self.lock();
         state.open.remove(&index);
@@ -86,14 +86,14 @@ impl<'n> Progress<'n> {
         (self.note)(&self.line(state, elapsed));
     }
 
-    /// The line, `elapsed` after the first byte: what matters most stands first, since its end may have no room.
+    /// The line, `elapsed` after the first byte; its end may be cut off.
     fn line(&self, state: &State, elapsed: Duration) -> String {
         let count = self.inputs.len();
         if state.fetched == 0 {
             return format!("inputs: {} of {count}", state.done);
         }
         let name = |index: &usize| self.inputs.get(*index);
-        // A transfer that began anew may have counted more than there is.
+        // A restarted transfer may have counted bytes twice.
         let arrived = state.open.iter().map(|(index, bytes)| {
             name(index).and_then(|(_, size)| *size).map_or(*bytes, |size| size.min(*bytes))
         });

@@ -86,7 +86,7 @@ pub fn read(records: &Path, record: &Record, name: &str) -> Result<Option<Vec<u8
     if actual == expected.checksum {
         return Ok(Some(bytes));
     }
-    let hint = "the record names another file; restore it";
+    let hint = "the record has a different file; restore it";
     Err(Error::checksum(path.display().to_string(), expected.checksum, actual, hint))
 }
 

@@ -105,7 +105,7 @@ impl Place {
         let bytes = read(body, MAX_INDEX_BYTES, &shown)?;
         let actual = Checksum::of_bytes(&bytes);
         if actual != expected.checksum {
-            let hint = "another file is served there";
+            let hint = "the server has a different file";
             return Err(Error::checksum(shown, expected.checksum, actual, hint));
         }
         let plain = read(Box::new(GzDecoder::new(bytes.as_slice())), MAX_INDEX_BYTES, &shown)?;

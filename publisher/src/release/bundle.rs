@@ -80,7 +80,7 @@ pub(crate) fn gather(record: Record, outs: &[PathBuf], staging: &Path) -> Result
     let mut urls = record.release.artifacts.values().map(|artifact| &artifact.download_url);
     if let Some(url) = urls.find(|url| !is_address(url)) {
         return Err(Error::Usage(format!(
-            "{}@{version} has the relative address {}, which leads nowhere from a released registry; \
+            "{}@{version} has the relative address {}, which is invalid in a released registry; \
              build it with --base-url",
             record.name,
             shown::quoted(url)
@@ -153,11 +153,9 @@ fn require(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Er
         other = Some(asset);
     }
     Err(match other {
-        None => {
-            Error::NotFound(format!("{name}, which the record names, is not there; build again"))
-        }
+        None => Error::NotFound(format!("{name}, which is in the record, is missing; build again")),
         Some(asset) => {
-            let hint = "the record names another file; build again";
+            let hint = "the record has a different file; build again";
             Error::checksum(asset.path.display().to_string(), checksum, asset.checksum, hint)
         }
     })

@@ -182,8 +182,8 @@ impl Branch<'_> {
         };
         let places: Vec<_> = found.iter().map(|it| it.place.display().to_string()).collect();
         let reason = format!(
-            "push failed: {} is in the way for {} seconds, as a git leaves it that was killed; if no git \
-             works there now, remove it and run this again",
+            "push failed: {} is {} seconds old, left over from a killed git; if no git runs there now, \
+             remove it and run this again",
             places.join(" and "),
             age.as_secs()
         );

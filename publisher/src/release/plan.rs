@@ -60,7 +60,7 @@ pub(crate) fn make(tag: &Tag, place: &Context<'_>) -> Result<Plan, Error> {
         place.checkout,
         &["rev-parse", "--verify", &format!("refs/tags/{name}^{{commit}}")],
     )
-    .map_err(|_| Error::NotFound(format!("there is no tag {name} here; fetch it")))?;
+    .map_err(|_| Error::NotFound(format!("tag {name} does not exist; fetch it")))?;
     if git::git(place.checkout, &["rev-parse", "HEAD"])? != commit {
         return Err(refused(format!(
             "is not the commit that is checked out; run git checkout {name}"
@@ -69,7 +69,7 @@ pub(crate) fn make(tag: &Tag, place: &Context<'_>) -> Result<Plan, Error> {
     if !git::is_ancestor(place.checkout, &commit, place.branch)? {
         let branch = place.branch;
         return Err(refused(format!(
-            "is not on {branch}; merge it there first, then tag what was merged"
+            "is not on {branch}; merge it there first, then tag the merged commit"
         )));
     }
     let mut plan = Plan { tag: name.clone(), runtimes: Vec::new(), builds: Vec::new() };

@@ -101,7 +101,7 @@ fn is_expected(object: &str, bytes: &[u8], expected: &IndexFile) -> Result<(), E
     if actual == expected.checksum {
         return Ok(());
     }
-    let hint = "its record names another file; run its release again";
+    let hint = "its record has a different file; run its release again";
     Err(Error::checksum(object, expected.checksum, actual, hint))
 }
 

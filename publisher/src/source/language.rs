@@ -2,7 +2,7 @@
 
 use joblet_format::RuntimeName;
 
-/// What names begin with, the language that stands for, and a command that makes sense in it.
+/// Prefix of names, language, and an example command.
 const LANGUAGES: [(&str, &str, &str); 22] = [
     ("bun", "JavaScript", "bun app.js"),
     ("deno", "JavaScript", "deno run app.js"),
@@ -28,7 +28,7 @@ const LANGUAGES: [(&str, &str, &str); 22] = [
     ("rust", "Rust", "cargo run"),
 ];
 
-/// The language of a runtime that is for none in particular.
+/// The language of a runtime without a particular one.
 const OTHER: (&str, &str) = ("Other", "sh -c 'echo hello'");
 
 /// Language and example: `python-3.11-ml` and `python3` are both Python.
@@ -39,12 +39,12 @@ fn for_name(name: &RuntimeName) -> (&'static str, &'static str) {
     known.map_or(OTHER, |(_, language, command)| (language, command))
 }
 
-/// The language that a runtime is for.
+/// The language of a runtime.
 pub(crate) fn language(name: &RuntimeName) -> &'static str {
     for_name(name).0
 }
 
-/// A command that makes sense in a runtime.
+/// An example command for a runtime.
 pub(crate) fn example(name: &RuntimeName) -> &'static str {
     for_name(name).1
 }

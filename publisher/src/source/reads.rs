@@ -1,4 +1,4 @@
-//! `runtimes-src/NAME/reads.txt`: what the manifest's checks read of a runtime, in the order in which they did.
+//! `runtimes-src/NAME/reads.txt`: the files that the manifest's checks read, in that order.
 //!
 //! ```text
 //! # comment
@@ -6,41 +6,41 @@
 //! 0-64,1024-1152 usr/lib/{multiarch}/libcrypto.so.3
 //! ```
 //!
-//! Each line is a file: which of its bytes, in KiB, and its path. `joblet-publish check --record-reads` writes it;
-//! builds use it for the order in which a runtime that is not installed arrives. What it says of files that a
-//! version has not, or has in another length, is ignored: it need not be recorded for every version.
+//! Each line has ranges of a file, in KiB, and its path. `joblet-publish check --record-reads` writes it; builds use
+//! it for the order in which `run --lazy` fetches. Lines for files that a version lacks, or has in another length, are
+//! ignored: it need not be recorded for every version.
 
 use super::{Source, multiarch};
 use crate::{error::Error, fs::paths};
 use joblet_format::Arch;
 use std::{collections::BTreeMap, fmt::Write as _, ops::Range, path::Path};
 
-/// The file's name.
+/// Name of the file.
 pub const READS: &str = "reads.txt";
-/// In what ranges are counted, in bytes.
+/// Unit of ranges, in bytes.
 const KIB: u64 = 1 << 10;
-/// Ranges begin and end at multiples of this, in KiB.
+/// Alignment of ranges, in KiB.
 const STEP: u64 = 64;
-/// Ranges that are no further apart are one, in KiB: a piece of a file is larger.
+/// Ranges with at most this distance are merged, in KiB: a piece of a file is larger.
 const NEAR: u64 = 128;
-/// Largest file that is read, in bytes.
+/// Maximum length of the file, in bytes.
 const MAX: usize = 4 << 20;
-/// What a path below the root is called where the architecture is named.
+/// Placeholder of the architecture in paths.
 const MULTIARCH: &str = "{multiarch}";
 
-/// A file and the ranges of it that are read, in bytes; in ascending order.
+/// A file and its ranges, in bytes, in ascending order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {
-    /// Below the root.
+    /// Path below the root.
     pub path: String,
     /// In bytes.
     pub ranges: Vec<Range<u64>>,
 }
 
-/// What is recorded for `source` below `sources`, as it is for `arch`; nothing if nothing is.
+/// Reads the file of `source` below `sources`, for `arch`; empty if there is none.
 ///
 /// # Errors
-/// [`Error::File`]; [`Error::Config`] with the line that is none.
+/// [`Error::File`]; [`Error::Config`] for an invalid line.
 pub fn read(sources: &Path, source: &Source, arch: Arch) -> Result<Vec<Read>, Error> {
     let path = sources.join(source.name.as_str()).join(READS);
     let Some(bytes) = paths::read_below(sources, &path)? else { return Ok(Vec::new()) };
@@ -52,7 +52,7 @@ pub fn read(sources: &Path, source: &Source, arch: Arch) -> Result<Vec<Read>, Er
 /// Parses the text of such a file.
 ///
 /// # Errors
-/// The line that is none.
+/// An invalid line.
 fn parse(text: &str, arch: Arch) -> Result<Vec<Read>, String> {
     let lines =
         text.lines().zip(1..).filter(|(line, _)| !line.is_empty() && !line.starts_with('#'));
@@ -72,8 +72,8 @@ fn parse(text: &str, arch: Arch) -> Result<Vec<Read>, String> {
         .collect()
 }
 
-/// The text of what was recorded on `arch`: a line for each read, `OFFSET LENGTH PATH`, in bytes and below
-/// the archive's directory.
+/// The text of the file for reads that were recorded on `arch`: lines `OFFSET LENGTH PATH`, in bytes and below the
+/// archive's directory.
 pub fn render(recorded: &str, arch: Arch) -> String {
     let (mut order, mut steps) = (Vec::new(), BTreeMap::<&str, Vec<Range<u64>>>::new());
     for line in recorded.lines() {
@@ -102,7 +102,7 @@ pub fn render(recorded: &str, arch: Arch) -> String {
     text
 }
 
-/// Sorted, and those that are near each other as one.
+/// Sorts ranges and merges near ones.
 fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.sort_by_key(|range| range.start);
     let mut all: Vec<Range<u64>> = Vec::new();

@@ -1,5 +1,5 @@
-//! Users and groups of every Debian, by the numbers that Debian gives them: programs look some up, such as `www-data`.
-//! (base-passwd, `passwd.master` and `group.master`.)
+//! Users and groups of every Debian system (base-passwd, `passwd.master` and `group.master`). Programs look up some,
+//! such as `www-data`.
 
 use crate::tree::{Node, Tree};
 
@@ -24,7 +24,7 @@ irc:x:39:39:ircd:/run/ircd:/usr/sbin/nologin
 _apt:x:42:65534::/nonexistent:/usr/sbin/nologin
 nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
 ";
-/// Groups and their numbers.
+/// Groups and their IDs.
 const GROUP: [(&str, u32); 38] = [
     ("root", 0),
     ("daemon", 1),
@@ -66,10 +66,10 @@ const GROUP: [(&str, u32); 38] = [
     ("nogroup", 65534),
 ];
 
-/// Adds both files where they are missing.
+/// Adds both files if they are missing.
 ///
 /// # Errors
-/// What stands in the way.
+/// If a path is a directory or a symlink.
 pub(super) fn supply(tree: &mut Tree) -> Result<(), String> {
     let groups = GROUP.map(|(name, number)| format!("{name}:x:{number}:\n")).concat();
     for (path, text) in [("etc/passwd", PASSWD.to_owned()), ("etc/group", groups)] {

@@ -40,14 +40,14 @@ pub(crate) fn since(path: &Path, label: &str, name: &str, since: &str) -> Result
     Ok(match deb::first_of(path, label, &[&debian, &native, &doc])? {
         None => News::Entries(Vec::new()),
         Some(deb::Found::Link(target)) => {
-            // Of the directory, or of the file in it.
+            // The directory, or the file in it, may be a symlink.
             let parts: Vec<_> = target.split('/').filter(|part| !part.starts_with("..")).collect();
             let other = parts.iter().rfind(|part| !part.starts_with("changelog"));
             other.map_or(News::Entries(Vec::new()), |other| News::Of((*other).to_owned()))
         }
         Some(deb::Found::File(bytes)) => {
             let mut text = Vec::new();
-            // What is broken behind its beginning does not matter.
+            // Only the beginning is read, so defects after it are ignored.
             _ = flate2::read::MultiGzDecoder::new(bytes.as_slice())
                 .take(MAX_CHANGELOG)
                 .read_to_end(&mut text);
@@ -107,7 +107,7 @@ fn heading(line: &str) -> Option<(&str, &str, String)> {
 fn add(items: &mut Vec<String>, text: &str) {
     match text.strip_prefix("* ") {
         Some(item) => items.push(item.trim().to_owned()),
-        // `[ Somebody ]` says who did what follows.
+        // `[ NAME ]` is the author of the following items.
         None if text.is_empty() || text.starts_with('[') => return,
         None => match items.last_mut() {
             Some(item) => {

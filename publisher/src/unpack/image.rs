@@ -101,8 +101,7 @@ pub(crate) fn judge(found: &Found, dropped: &BTreeSet<Dropped>) -> Result<Vec<St
         notes.push(format!("image: left out: {count} {what}, such as {names}"));
     }
     if found.work {
-        notes
-            .push("image: left out: what is in its /work: every job has one of its own".to_owned());
+        notes.push("image: left out: the content of its /work: every job has its own".to_owned());
     }
     Ok(notes)
 }

@@ -74,7 +74,7 @@ fn links_of_the_runtime_are_kept_as_links() {
 
 /// SEC-E11
 #[test]
-fn a_link_among_the_sources_is_no_runtime() {
+fn a_symlink_among_the_sources_is_not_a_runtime() {
     let world = World::new();
     let outside = world.path("outside");
     fs::write(outside.join("manifest.yaml"), MANIFEST.replace("demo", "other")).unwrap();
@@ -119,7 +119,7 @@ fn a_theme_is_read_inside_its_directory() {
 
 /// SEC-E11: a cached input is what it is by its hash, a link to it may be followed; nothing is waited for.
 #[test]
-fn nothing_waits_for_what_lies_in_the_cache() {
+fn special_files_in_the_cache_do_not_block() {
     let world = World::new();
     let sum = "ab".repeat(32);
     let lock = fs::read_to_string(world.main("runtimes-src/demo/versions.lock")).unwrap();

@@ -108,7 +108,7 @@ pub type Kind = (&'static str, fn(&Path, &Path));
 /// The kinds, with a link to `outside`. A device can be made by root alone.
 pub fn kinds() -> Vec<Kind> {
     let mut kinds: Vec<Kind> = vec![
-        ("is a link, and none is followed there", |place, outside| {
+        ("is a link, which is not followed", |place, outside| {
             symlink(outside, place).unwrap();
         }),
         ("is a FIFO", |place, _| {

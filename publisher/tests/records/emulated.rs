@@ -57,7 +57,7 @@ fn the_other_architecture_is_checked_where_qemu_is_installed() {
 }
 
 #[test]
-fn a_check_that_cannot_be_done_here_is_said() {
+fn a_check_that_is_impossible_here_is_reported() {
     let world = World::new();
     world.runtime("1.0.0", &[deb("demo", "1", "MIT", &[])], "");
     let other = if Arch::NATIVE == Arch::Amd64 { Arch::Arm64 } else { Arch::Amd64 };

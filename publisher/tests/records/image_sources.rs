@@ -192,7 +192,7 @@ fn packages_files_and_the_manifest_stand_over_the_image() {
 
 /// SEC-G08, SEC-G10: refused when it is locked, in whatever form it lies there.
 #[test]
-fn an_image_that_lies_is_no_input() {
+fn an_image_with_wrong_digests_is_refused() {
     type Edit<'e> = &'e dyn Fn(&mut Vec<(String, Vec<u8>)>);
     let world = World::new();
     let arch = Arch::NATIVE;
@@ -217,7 +217,7 @@ fn an_image_that_lies_is_no_input() {
         });
     }
     refused(17, "is not as long as the image says", &|files| files[1].1.push(0));
-    refused(17, "is missing: a layer that lies elsewhere", &|files| drop(files.remove(1)));
+    refused(17, "is missing: a layer that is stored elsewhere", &|files| drop(files.remove(1)));
     refused(17, "is missing", &|files| drop(files.remove(2)));
     refused(17, "index.json: ", &|files| files[4].1 = b"[".repeat(100_000));
     refused(17, "is larger than", &|files| files[4].1 = vec![b' '; 5 << 20]);
@@ -302,7 +302,7 @@ fn what_no_runtime_has_is_refused_by_name() {
     let mut saved = Layout::of(&[plain()]).saved("x:1");
     write_archive(&saved, &world.path("saved.tar"));
     let refused = lock(&world, "t").failed(13);
-    assert!(refused.contains("another image lies there"), "{refused}");
+    assert!(refused.contains("the path has a different image"), "{refused}");
     world.write(
         "runtimes-src/t/manifest.yaml",
         manifest.replace(&format!(", digest: '{digest}'"), ""),

@@ -60,7 +60,7 @@ pub(super) fn built() -> World {
 }
 
 #[test]
-fn an_image_is_the_same_whoever_makes_it() {
+fn an_image_is_reproducible() {
     let world = built();
     let digest = |said: &str| said.split("sha256:").nth(1).unwrap()[..64].to_owned();
     let first = world.publish("oci demo --records dist/records --out one --jobs 1").done();
@@ -92,7 +92,7 @@ fn an_image_is_the_same_whoever_makes_it() {
 }
 
 #[test]
-fn an_image_says_what_it_is_and_holds_the_runtime() {
+fn an_image_has_annotations_and_the_runtime() {
     let world = built();
     let more = "--user 1000:1000 --source https://example.org/r --revision abc";
     world.publish(&format!("oci demo --records dist/records --out l {more}")).done();

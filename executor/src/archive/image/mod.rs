@@ -263,7 +263,7 @@ impl Reader<'_> {
 
     fn missing(&self, path: &str) -> Error {
         self.refuse(&format!(
-            "{path} is missing: a layer that lies elsewhere, or an incomplete copy"
+            "{path} is missing: a layer that is stored elsewhere, or an incomplete copy"
         ))
     }
 }

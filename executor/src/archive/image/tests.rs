@@ -306,7 +306,7 @@ fn documents_that_lead_nowhere() {
     let foreign = |files: Vec<(String, Vec<u8>)>| {
         let missing = files[1].0.clone();
         let error = refused(&[&files[..1], &files[2..]].concat());
-        assert!(error.contains(&format!("{missing} is missing: a layer that lies elsewhere")));
+        assert!(error.contains(&format!("{missing} is missing: a layer that is stored elsewhere")));
     };
     foreign(files());
     let mut deep = files();

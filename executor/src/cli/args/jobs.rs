@@ -24,7 +24,7 @@ static IMAGE: Opt<OsString> = Opt::value(
     "PATH[:TAG]",
     Complete::Files,
     |word| Ok(word.to_owned()),
-    "instead of a runtime, an image: an OCI layout, its tar file, or what docker save wrote",
+    "instead of a runtime, an image: an OCI layout, its tar file, or a file of docker save",
 )
 .about("It is unpacked into the store when it is first run. skopeo copies images from registries.");
 static ENV: Opt<(OsString, Option<OsString>)> = Opt::value(
@@ -239,8 +239,8 @@ pub(super) static RUN: Command<Parsed> = Command {
         {
             let path = Path::new(path).display();
             return Err(Usage(format!(
-                "{path} is not a runtime, which stands before the command; what the job is to see of the host \
-                 is written -v {path}:/data"
+                "{path} is not a runtime, which comes before the command; to show a path of the host to the job, \
+                 use -v {path}:/data"
             )));
         }
         let spec = match named {
@@ -309,8 +309,8 @@ fn first_operand(argv: &mut Vec<OsString>) -> Result<Spec, Usage> {
         Some("--") => _ = argv.remove(0),
         Some(word) if word.starts_with('-') => {
             return Err(Usage(format!(
-                "{word} stands after the runtime {spec}, where the job's command begins; options \
-                 stand before it"
+                "{word} is after the runtime {spec}, where the job's command begins; options \
+                 come before it"
             )));
         }
         _ => {}

@@ -50,8 +50,8 @@ static REGISTRY: Opt<String> = Opt::value(
 static CONFIG: Opt<PathBuf> =
     Opt::path("--config", "FILE", "read the registries from FILE instead of ~/.rnx/config.yaml");
 static STORE: Opt<PathBuf> = Opt::path("--store", "DIR", "where runtimes are installed").about(
-    "An ordinary user's is $XDG_DATA_HOME/joblet/runtimes, beside which the runtimes of \
-     /opt/joblet/runtimes can be used; that one is root's.",
+    "Default: /opt/joblet/runtimes for root; for other users $XDG_DATA_HOME/joblet/runtimes, and they can \
+     use the runtimes of root's.",
 );
 static OFFLINE: Opt<()> =
     Opt::switch("--offline", "use installed runtimes and cached documents only, without network");

@@ -43,8 +43,8 @@ pub(super) static PROFILE: Opt<String> = Opt::value(
     "Options on the command line override the profile's. slurm: --here, --network host, --init, a --tmp in \
      $TMPDIR, variables of Slurm, OpenMP, NCCL and torchrun. mpi: the same but torchrun's, and --ipc host, the \
      socket and directory of PMI, variables of MPI. ci: --here, --network host, --init, $RUNNER_TEMP, variables CI*, GITHUB_*, RUNNER_*. \
-     JOBLET_EXEC_PROFILE names one for all jobs, else the one called default in the configuration holds; \
-     --dry-run shows it whole.",
+     JOBLET_EXEC_PROFILE names one for all jobs, else the one called default in the configuration is used; \
+     --dry-run shows the result.",
 );
 
 /// Options that share more of the host with a job.

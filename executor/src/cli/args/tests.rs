@@ -125,7 +125,7 @@ fn mistakes_are_named() {
         ("run --runtime=a --bind x ls", "--bind: \"x\" is not SRC:DST"),
         (
             "run -v ./x a ls",
-            "./x is not a runtime, which stands before the command; what the job is to see",
+            "./x is not a runtime, which comes before the command; to show a path of the host",
         ),
     ] {
         match parse_words(line) {
@@ -216,7 +216,7 @@ fn habits_of_other_tools_are_met() {
         ("run --name x a ls", "--name: jobs have no name; --hostname NAME"),
         ("run -d a ls", "-d: a job ends with joblet-exec; end the line with &"),
         ("run --privileged a ls", "--privileged: jobs never have privileges"),
-        ("run a --memory 2G ls", "--memory stands after the runtime a, where the job's command"),
+        ("run a --memory 2G ls", "--memory is after the runtime a, where the job's command"),
         ("run --rm -it python:3.11 bash", "did you mean python-3.11?"),
         ("install python:3.11", "did you mean python-3.11?"),
         ("install x==1.3.2", "did you mean x@1.3.2?"),

@@ -78,7 +78,12 @@ pub(super) struct Child {
 
 impl Child {
     /// Handles a signal to the launcher, which may be from its terminal.
-    pub(super) fn handle(&mut self, signal: Signal, from_terminal: bool, terminal: Option<&Terminal>) {
+    pub(super) fn handle(
+        &mut self,
+        signal: Signal,
+        from_terminal: bool,
+        terminal: Option<&Terminal>,
+    ) {
         match (signal, terminal) {
             (Signal::CHLD, _) => {}
             (Signal::WINCH, Some(terminal)) => terminal.resize(),

@@ -21,7 +21,7 @@ pub(crate) fn explain(step: &Step, errno: Errno, user_namespace: bool) -> String
         Errno::ENOSPC if namespaces => {
             "; the limit is in /proc/sys/user (max_mnt_namespaces, max_net_namespaces, …)"
         }
-        Errno::EUSERS if namespaces => "; namespaces are nested too deeply here",
+        Errno::EUSERS if namespaces => "; too many nested namespaces",
         Errno::EINVAL if namespaces => {
             "; this kernel lacks one of them (CONFIG_NAMESPACES and what is below it), or needs \
              user.max_*_namespaces above 0"
@@ -78,7 +78,7 @@ fn why_no_user_namespace(read: impl Fn(&str) -> Option<String>) -> String {
                 ""
             };
             return format!(
-                "user namespaces are switched off here by {name}={value}: as root, `sysctl -w {name}={remedy}`{profile} fixes it"
+                "user namespaces are disabled by {name}={value}: as root, `sysctl -w {name}={remedy}`{profile} fixes it"
             );
         }
     }

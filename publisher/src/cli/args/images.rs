@@ -36,7 +36,7 @@ pub(crate) struct Oci {
 
 static OUT: Opt<PathBuf> =
     Opt::path("--out", "DIR|FILE.tar", "the OCI layout to write: a directory, or one file");
-static PUBLISHED: Opt<Vec<Arch>> = arch("which of those that were published");
+static PUBLISHED: Opt<Vec<Arch>> = arch("which of the published architectures");
 static REGISTRY: Opt<String> = Opt::value(
     "--registry",
     "REGISTRY",
@@ -45,9 +45,9 @@ static REGISTRY: Opt<String> = Opt::value(
     "registry with the archives, instead of the addresses in the records",
 );
 static COMPRESS: Opt<Compression> =
-    Opt::choice("--compress", "gzip|zstd", compression, "what layers are compressed with")
+    Opt::choice("--compress", "gzip|zstd", compression, "compression of the layers")
         .or("gzip")
-        .about("zstd is smaller and takes long to make, about 2.5 MB/s a processor.");
+        .about("zstd is smaller; about 2.5 MB/s per processor.");
 static USER: Opt<String> = Opt::value(
     "--user",
     "UID[:GID]",
@@ -56,7 +56,7 @@ static USER: Opt<String> = Opt::value(
     "user of its processes; default: the engine's, root",
 );
 static SOURCE: Opt<String> =
-    Opt::value("--source", "URL", Complete::Nothing, utf8, "annotation: where its source is");
+    Opt::value("--source", "URL", Complete::Nothing, utf8, "annotation: address of the source");
 static REVISION: Opt<String> =
     Opt::value("--revision", "REV", Complete::Nothing, utf8, "annotation: revision of the source");
 
@@ -65,8 +65,8 @@ pub(super) static OCI: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("NAME[@VERSION]", RECORDED),
     help: "write a version as an OCI image, for container engines and their registries",
-    about: "One image for every architecture, its bill of materials beside it. It has the version's tag, and the \
-            same digest whoever makes it. skopeo copies it to a registry.",
+    about: "One image for each architecture, with its bill of materials. The tag is the version; the digest is \
+            reproducible. skopeo copies it to a registry.",
     options: &[
         &OUT.row,
         &PUBLISHED.row,

@@ -111,7 +111,7 @@ pub(crate) struct New {
 static FROM_IMAGE: Opt<PathBuf> = Opt::path(
     "--from-image",
     "PATH[:TAG]",
-    "an image of containers: an OCI layout, its tar file, or what docker save wrote",
+    "a container image: an OCI layout, its tar file, or a file of docker save",
 );
 static FROM: Opt<PathBuf> = Opt::path(
     "--from",
@@ -241,11 +241,12 @@ pub(super) static BUILD: Command<Parsed> = Command {
     }),
 };
 
-static RUNNABLE: Opt<Vec<Arch>> = arch("which; all: this machine's, and what qemu-user can run");
+static RUNNABLE: Opt<Vec<Arch>> =
+    arch("which architectures; all: this machine's and those that qemu-user can run");
 
 static RECORD_READS: Opt<()> = Opt::switch(
     "--record-reads",
-    "write reads.txt beside the manifest: what jobs get first that begin before their runtime is here",
+    "write reads.txt beside the manifest: the files that run --lazy fetches first",
 );
 
 pub(super) static CHECK: Command<Parsed> = Command {

@@ -14,13 +14,13 @@ pub(super) const RECORDED: Complete = Complete::Directory("registry-site/records
 
 pub(super) static ALL: Opt<()> = Opt::switch("--all", "every runtime below the sources directory");
 pub(super) static SOURCES: Opt<PathBuf> =
-    Opt::path("--sources", "DIR", "where NAME/manifest.yaml lies").or("runtimes-src");
+    Opt::path("--sources", "DIR", "directory of NAME/manifest.yaml").or("runtimes-src");
 pub(super) static OUT: Opt<PathBuf> =
-    Opt::path("--out", "DIR", "where archives and records/ lie").or("dist");
+    Opt::path("--out", "DIR", "directory of archives and records/").or("dist");
 pub(super) static RECORDS: Opt<PathBuf> =
     Opt::path("--records", "DIR", "the published records").or("registry-site/records");
 pub(super) static CACHE: Opt<PathBuf> =
-    Opt::path("--cache", "DIR", "where fetched inputs are kept, instead of the user's cache");
+    Opt::path("--cache", "DIR", "cache of fetched inputs; default: the user's");
 pub(super) static OFFLINE: Opt<()> =
     Opt::switch("--offline", "fetch nothing: every input must be in the cache");
 pub(super) static JSON: Opt<()> = Opt::switch("--json", "print the report as JSON");
@@ -58,10 +58,10 @@ pub(super) static HOST: Opt<String> = Opt::value(
 );
 pub(super) static KEY: Opt<PathBuf> =
     Opt::path("--key", "FILE", "the secret key, as keygen or minisign wrote it")
-        .about("Without it: the text of one in $JOBLET_PUBLISH_SIGN_KEY.");
+        .about("Without it: the key itself in $JOBLET_PUBLISH_SIGN_KEY.");
 pub(super) static PASSWORD_FILE: Opt<PathBuf> =
     Opt::path("--password-file", "FILE", "the key's password")
-        .about("Without it: $JOBLET_PUBLISH_SIGN_PASSWORD, or else the terminal is asked.");
+        .about("Without it: $JOBLET_PUBLISH_SIGN_PASSWORD, or else a prompt on the terminal.");
 
 /// `--key` and `--password-file`: the key that signs a registry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -43,7 +43,7 @@ static AGAINST: Opt<String> = Opt::value(
     utf8,
     "a registry to compare with: its registry.json and its archive",
 );
-static PUBLISHED: Opt<Vec<Arch>> = arch("which of those that were published");
+static PUBLISHED: Opt<Vec<Arch>> = arch("which of the published architectures");
 
 pub(super) static VERIFY: Command<Parsed> = Command {
     name: "verify",
@@ -84,7 +84,7 @@ pub(super) static VERIFY: Command<Parsed> = Command {
     }),
 };
 
-static COMMON: Opt<Vec<Arch>> = arch("which of those that both have");
+static COMMON: Opt<Vec<Arch>> = arch("which of the architectures that both have");
 
 pub(super) static DIFF: Command<Parsed> = Command {
     name: "diff",

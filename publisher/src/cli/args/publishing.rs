@@ -84,7 +84,7 @@ pub(super) static INDEX: Command<Parsed> = Command {
     also: &[],
     operands: Operands::NONE,
     help: "write registry.json from the records",
-    about: "It is refused if a version that is published would change, and without the key if it is signed.",
+    about: "A change of a published version is refused, and so is a signed registry without the key.",
     options: &[&RECORDS.row, &REGISTRY_FILE.row, &KEY.row, &PASSWORD_FILE.row],
     examples: &[(
         "joblet-publish index --records dist/records --out dist/registry.json",

@@ -55,9 +55,9 @@ pub(super) static OUTDATED: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("[NAME…]", NAMES),
     help: "list locked packages with newer versions, and the vulnerabilities that these fix",
-    about: "Everything is resolved again, as lock does, and nothing is written. Of Debian packages that are newer, \
-            the changelog says what is new: urgency and the numbers of vulnerabilities. The status is 1 if \
-            anything is newer, 0 if nothing is.",
+    about: "Everything is resolved again, as lock does, and nothing is written. Urgency \
+            and CVE numbers are from the changelogs of newer Debian packages. The status is 1 if anything is newer, \
+            else 0.",
     options: &[
         &PUBLISHED.row,
         &SECURITY.row,
@@ -101,8 +101,8 @@ pub(super) static BUMP: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("NAME…|--all", NAMES),
     help: "make the next version of outdated runtimes: raise PATCH, lock, write CHANGELOG.md",
-    about: "A runtime of which nothing is newer stays as it is. In runtimes-src/NAME, one line of the manifest is \
-            changed, the lock is written anew, and CHANGELOG.md says which packages changed and what that fixes.",
+    about: "A runtime without newer packages is not changed. In runtimes-src/NAME, one line of the manifest and the \
+            lock are changed, and CHANGELOG.md lists the changed packages and the fixed vulnerabilities.",
     options: &[&ALL.row, &SOURCES.row, &CACHE.row, &MIRROR.row],
     examples: &[("joblet-publish bump python-3.11", "1.0.0 becomes 1.0.1, with today's packages")],
     status: Status::OfProgram,

@@ -60,9 +60,9 @@ pub(super) static PLAN: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("--tag=TAG", Complete::Nothing),
     help: "plan and check the release of a tag; prints JSON",
-    about: "It runs in a git checkout of the tag. What release and reconcile would refuse when everything \
-            is built is refused here: with --host also what is released already, and a key that does not \
-            sign.",
+    about: "It runs in a git checkout of the tag. What release and reconcile would refuse after the \
+            builds is refused here; with --host also a version that is released already, and a key that does \
+            not sign.",
     options: &[
         &TAG.row,
         &SOURCES.row,
@@ -117,9 +117,8 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("--host=HOST --repository=URL", Complete::Nothing),
     help: "record published releases, of one tag or all, and push registry.json",
-    about: "It can be run again at any time: what is recorded already is left alone. Where registry.json is \
-            signed, it is signed again when it changes or its signature does not fit; without the key, \
-            that is refused.",
+    about: "It can be run again at any time: recorded releases are not changed. A signed registry.json is \
+            signed again when it changes or its signature does not match; without the key, that is refused.",
     options: &[
         &TAG.row,
         &HOST.row,

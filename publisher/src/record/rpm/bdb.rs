@@ -1,25 +1,25 @@
-//! `Packages`: a hash of Berkeley DB. Numbers have the order of the machine that made it.
+//! `Packages`: a hash of Berkeley DB. Numbers have the byte order of the writing machine.
 //!
-//! Page 0 describes the file: its magic number at 12, the size of a page at 20. A page begins with 26 bytes: the
-//! next page at 16, how many items at 20, where free space begins at 22, its kind at 25. Items of a page of the hash
-//! are keys and values in turn; a value that does not fit names the first of the pages that have it.
+//! Page 0 is the header: magic number at 12, page size at 20. A page begins with 26 bytes: next page at 16, number of
+//! items at 20, start of the free space at 22, type at 25. Items of a hash page are alternating keys and values; a
+//! large value is on a chain of overflow pages.
 
 use super::big;
 
 const MAGIC: u32 = 0x0006_1561;
 const PAGE_HEADER: usize = 26;
-/// Kinds of pages: of the hash, sorted or not; of what did not fit.
+/// Page types: hash, unsorted and sorted; overflow.
 const HASH: [u8; 2] = [2, 13];
 const OVERFLOW: u8 = 7;
-/// Kinds of items: on the page; elsewhere.
+/// Item types: on the page; on overflow pages.
 const HERE: u8 = 1;
 const ELSEWHERE: u8 = 3;
 const CUT: &str = "a page that is cut off";
 
-/// The values of all keys but those that are shorter than a header: the counter.
+/// The values of all keys, without the counter, which is shorter than a header.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// A description of the defect.
 pub(super) fn values(file: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let swapped = match big(file, 12) {
         Some(MAGIC) => false,
@@ -37,7 +37,7 @@ pub(super) fn values(file: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
             continue;
         }
         let items = pages.short(page, 20).ok_or(CUT)? as usize;
-        // Where each item begins; they are put in from the end of the page.
+        // Offsets of the items, which are stored from the end of the page.
         for item in (1..items).step_by(2) {
             let start = |item: usize| pages.short(page, PAGE_HEADER + 2 * item).map(usize::from);
             let (at, end) = (start(item).ok_or(CUT)?, start(item - 1).ok_or(CUT)?);
@@ -74,16 +74,16 @@ impl Pages<'_> {
         Some(if self.swapped { number.swap_bytes() } else { number })
     }
 
-    /// `length` bytes on the pages from `first` on.
+    /// The `length` bytes of the overflow chain from page `first`.
     fn chain(&self, first: u32, length: usize) -> Result<Vec<u8>, &'static str> {
         let (mut bytes, mut next) = (Vec::new(), first);
-        // Each page has some of them, so that a circle ends.
+        // Each page has at least one byte, so that a cycle ends.
         while bytes.len() < length {
             let start = (next as usize).checked_mul(self.size).ok_or(CUT)?;
             let page = self.file.get(start..).and_then(|it| it.get(..self.size)).ok_or(CUT)?;
             let count = self.short(page, 22).ok_or(CUT)? as usize;
             if page[25] != OVERFLOW || count == 0 {
-                return Err("a value whose pages are others");
+                return Err("a value with pages of another type");
             }
             bytes.extend(page[PAGE_HEADER..].get(..count).ok_or(CUT)?);
             next = self.long(page, 16).ok_or(CUT)?;

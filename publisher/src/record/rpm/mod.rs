@@ -1,13 +1,13 @@
-//! Databases of rpm, read only: a database → its packages.
+//! Readers of rpm databases: a database → its packages.
 //!
-//! Whatever keeps them (`sqlite`, rpm 4.16 and later; `ndb`, SUSE; `bdb`, before), each package is one blob: the
-//! header of its file, as rpm writes it.
+//! In every backend (`sqlite`, rpm 4.16 and later; `ndb`, SUSE; `bdb`, before), a package is one blob: the header of
+//! its file.
 
 mod bdb;
 mod ndb;
 mod sqlite;
 
-/// A package that a database names.
+/// A package of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Package {
     pub(super) name: String,
@@ -15,20 +15,20 @@ pub(super) struct Package {
     pub(super) version: String,
     pub(super) epoch: Option<u32>,
     pub(super) arch: String,
-    /// What its author calls its licence; empty where nothing is said.
+    /// The licence of its metadata; may be empty.
     pub(super) licence: String,
     pub(super) homepage: String,
 }
 
-/// Where databases are, each below one of these directories.
+/// Directories of databases.
 pub(super) const DIRECTORIES: [&str; 2] = ["usr/lib/sysimage/rpm", "var/lib/rpm"];
-/// What they are called.
+/// File names of databases.
 pub(super) const FILES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 
 /// The packages of a database.
 ///
 /// # Errors
-/// What is wrong with it.
+/// A description of the defect.
 pub(super) fn packages(database: &[u8]) -> Result<Vec<Package>, &'static str> {
     let blobs = if database.starts_with(sqlite::MAGIC) {
         sqlite::rows(database, "Packages")
@@ -39,7 +39,7 @@ pub(super) fn packages(database: &[u8]) -> Result<Vec<Package>, &'static str> {
     };
     let blobs = blobs?;
     let packages = blobs.iter().map(|blob| package(blob).ok_or("a header that is cut off"));
-    // Keys that were imported stand there as packages, too.
+    // Imported keys are stored as packages, too.
     Ok(packages
         .collect::<Result<Vec<_>, _>>()?
         .into_iter()
@@ -55,7 +55,7 @@ const EPOCH: u32 = 1003;
 const LICENCE: u32 = 1014;
 const URL: u32 = 1020;
 const ARCH: u32 = 1022;
-/// Size of an entry of the index: tag, type, offset, count.
+/// Size of an index entry: tag, type, offset, count.
 const ENTRY: usize = 16;
 
 /// Reads a header: the number of its index's entries, the length of its data, the index, the data.
@@ -81,12 +81,12 @@ fn package(blob: &[u8]) -> Option<Package> {
     })
 }
 
-/// The number at `at`, in the order of the network.
+/// The big-endian number at `at`.
 fn big(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
 }
 
-/// The number at `at`, the lowest byte first.
+/// The little-endian number at `at`.
 fn little(bytes: &[u8], at: usize) -> Option<u32> {
     big(bytes, at).map(u32::swap_bytes)
 }

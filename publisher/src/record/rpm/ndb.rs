@@ -1,8 +1,8 @@
-//! `Packages.db`: rpm's own database. All numbers have the lowest byte first.
+//! `Packages.db`: rpm's own database. All numbers are little-endian.
 //!
 //! ```text
 //! 0    RpmP, version, generation, pages of slots, next number, …    32 bytes
-//! 32   Slot, number of the package, where its blob is, its blocks    16 bytes each, to the end of those pages
+//! 32   Slot, number of the package, offset and length of its blob    16 bytes each, to the end of those pages
 //! …    BlbS, number of the package, generation, length; the blob     in blocks of 16 bytes
 //! ```
 
@@ -13,15 +13,15 @@ pub(super) const MAGIC: &[u8] = b"RpmP";
 const SLOT: &[u8] = b"Slot";
 const BLOB: &[u8] = b"BlbS";
 const HEADER: usize = 32;
-/// Size of a slot, of a block, and of what stands before a blob.
+/// Size of a slot, of a block, and of the header of a blob.
 const UNIT: usize = 16;
 const PAGE: usize = 4096;
 const CUT: &str = "a page that is cut off";
 
-/// The blobs of the packages that are there.
+/// The blobs of the packages.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// A description of the defect.
 pub(super) fn blobs(file: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let pages = little(file, 12).ok_or(CUT)? as usize;
     let end = pages.checked_mul(PAGE).ok_or(CUT)?;

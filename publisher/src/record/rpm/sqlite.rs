@@ -1,25 +1,25 @@
-//! `rpmdb.sqlite`: the rows of one table of a database of SQLite, read from its file alone.
+//! `rpmdb.sqlite`: the rows of one table of an SQLite database file.
 //!
-//! The file is pages of one size, a table a B-tree of them (<https://www.sqlite.org/fileformat2.html>, 1 and 2). All
-//! numbers have the order of the network. Changes that stand in a write-ahead log beside it are not seen.
+//! The file has pages of one size, and a table is a B-tree of pages (<https://www.sqlite.org/fileformat2.html>, 1 and
+//! 2). All numbers are big-endian. Changes in a write-ahead log are not read.
 
 use super::big;
 
 /// First bytes of the file. Part of the format.
 pub(super) const MAGIC: &[u8] = b"SQLite format 3\0";
-/// What stands before the B-tree on the first page.
+/// Length of the file header, which precedes the B-tree on the first page.
 const FILE_HEADER: usize = 100;
-/// Kinds of pages of a table.
+/// Page types of a table.
 const INTERIOR: u8 = 5;
 const LEAF: u8 = 13;
-/// Most pages between the root of a table and a row: 2^64 rows need fewer.
+/// Maximum depth of a B-tree: 2^64 rows need less.
 const MAX_DEPTH: usize = 20;
 const CUT: &str = "a page that is cut off";
 
 /// The blob in the last column of each row of `table`.
 ///
 /// # Errors
-/// What is wrong with the file.
+/// A description of the defect.
 pub(super) fn rows(file: &[u8], table: &str) -> Result<Vec<Vec<u8>>, &'static str> {
     let size = file.get(16..18).ok_or(CUT)?;
     let size = match u16::from_be_bytes([size[0], size[1]]) {
@@ -31,7 +31,7 @@ pub(super) fn rows(file: &[u8], table: &str) -> Result<Vec<Vec<u8>>, &'static st
         return Err(CUT);
     }
     let database = Database { file, size, usable: size - reserved };
-    // The table of tables: kind, name, table, first page, how it was made.
+    // The schema table: type, name, table, root page, SQL.
     let mut root = None;
     database.walk(1, 0, &mut 0, &mut |record| {
         if let Some([kind, name, _, first, _]) = columns(record).as_deref() {
@@ -50,9 +50,9 @@ pub(super) fn rows(file: &[u8], table: &str) -> Result<Vec<Vec<u8>>, &'static st
 
 struct Database<'f> {
     file: &'f [u8],
-    /// Of a page, in bytes.
+    /// Size of a page, in bytes.
     size: usize,
-    /// What of it is used.
+    /// Its size without the reserved space.
     usable: usize,
 }
 
@@ -98,7 +98,7 @@ impl Database<'_> {
         self.file.get(start..start.checked_add(self.size)?)
     }
 
-    /// The record of a cell of a leaf: its length, the number of its row, what of it is on this page, where the rest is.
+    /// The record of a leaf cell: length, row ID, the part on this page, the first overflow page.
     fn payload(&self, cell: &[u8]) -> Option<Vec<u8>> {
         let (length, rest) = varint(cell)?;
         let (_, rest) = varint(rest)?;
@@ -122,7 +122,7 @@ impl Database<'_> {
     }
 }
 
-/// The columns of a record, of whatever type, as their bytes.
+/// The columns of a record, as bytes.
 fn columns(record: &[u8]) -> Option<Vec<&[u8]>> {
     let (length, mut types) = varint(record)?;
     let length = usize::try_from(length).ok()?;
@@ -147,7 +147,7 @@ fn columns(record: &[u8]) -> Option<Vec<&[u8]>> {
     Some(columns)
 }
 
-/// A number in one to nine bytes, seven bits in each but the ninth, and what is behind it.
+/// A varint of one to nine bytes, and the rest.
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut number = 0;
     for (at, byte) in bytes.iter().take(9).enumerate() {

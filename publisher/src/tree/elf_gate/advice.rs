@@ -32,7 +32,7 @@ pub(super) fn on(library: &str, place: Option<&str>, locked: &BTreeSet<String>) 
     let known = PACKAGES.iter().any(|(name, _)| *name == library);
     let Some(package) = package(library) else { return String::new() };
     if let Some(name) = locked_as(&package, locked) {
-        return format!(" (Debian: {name}, which is in the lock, has lost it)");
+        return format!(" (Debian: {name}, which is in the lock, does not contain it)");
     }
     let perhaps = if known { "" } else { "perhaps " };
     format!(" (Debian: {perhaps}{package})")
@@ -75,8 +75,11 @@ mod tests {
             ("libX11.so.6", " (Debian: perhaps libx11-6)"),
             ("libfreetype.so.6", " (Debian: perhaps libfreetype6)"),
             ("libGL.so.1", " (Debian: libgl1)"),
-            ("libglib-2.0.so.0", " (Debian: libglib2.0-0t64, which is in the lock, has lost it)"),
-            ("libz.so.1", " (Debian: zlib1g, which is in the lock, has lost it)"),
+            (
+                "libglib-2.0.so.0",
+                " (Debian: libglib2.0-0t64, which is in the lock, does not contain it)",
+            ),
+            ("libz.so.1", " (Debian: zlib1g, which is in the lock, does not contain it)"),
             ("libplugin.so", ""),
         ] {
             assert_eq!(on(library, None, &locked), advice, "{library}");

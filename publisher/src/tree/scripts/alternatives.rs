@@ -3,29 +3,29 @@
 use super::{Fault, shell::Call};
 use crate::tree::{Node, Tree, assemble::merged_path, relative};
 
-/// One way to provide a name.
+/// An alternative of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Alternative {
-    /// What the group of alternatives is called.
+    /// Name of the group.
     name: String,
     priority: i64,
-    /// Links, and what they lead to; the master's first.
+    /// Links and their targets; the master link first.
     links: Vec<Link>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Link {
-    /// What it is called below `/etc/alternatives`.
+    /// Its name in `/etc/alternatives`.
     name: String,
-    /// Where it lies, without the first slash.
+    /// Its path, without the leading slash.
     place: String,
     target: String,
 }
 
-/// The alternative that a call installs; none of one that does something else.
+/// The alternative that a call installs; `None` for other calls.
 ///
 /// # Errors
-/// A word of it is not known.
+/// A word whose value is unknown.
 pub(super) fn read(call: &Call) -> Result<Option<Alternative>, Fault> {
     let is = |word: &Option<String>, text: &str| word.as_deref() == Some(text);
     let Some(at) = call.iter().position(|word| is(word, "--install")) else { return Ok(None) };
@@ -53,11 +53,11 @@ pub(super) fn read(call: &Call) -> Result<Option<Alternative>, Fault> {
     Ok(Some(Alternative { name, priority: priority.unwrap_or_default(), links }))
 }
 
-/// Makes the links of the best of each group whose program is in `tree`. What stands at such a place
-/// already stays.
+/// Makes the links of the best alternative of each group whose program is in `tree`. Existing files are
+/// not replaced.
 ///
 /// # Errors
-/// A link that cannot be made where it belongs.
+/// A link that cannot be made.
 pub(super) fn apply(tree: &mut Tree, alternatives: &[Alternative]) -> Result<(), String> {
     let there = |tree: &Tree, target: &str| tree.resolve(&merged_path(target)).is_some();
     let mut best: Vec<&Alternative> = Vec::new();
@@ -73,12 +73,12 @@ pub(super) fn apply(tree: &mut Tree, alternatives: &[Alternative]) -> Result<(),
         if !there(tree, &target) || place == target {
             continue;
         }
-        // Programs and packages' own links look there, too.
+        // Programs and packages' own links use it, too.
         let entry = format!("etc/alternatives/{name}");
         if !name.contains('/') {
             tree.supply(&entry, Node::Link(relative(&entry, &target)))?;
         }
-        // A link that the package ships itself leads to the entry made above.
+        // A link that the package ships itself points to the entry made above.
         tree.supply(&place, Node::Link(relative(&place, &target)))?;
     }
     Ok(())

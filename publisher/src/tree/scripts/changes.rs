@@ -1,26 +1,26 @@
 //! `ucf`, `cp`, `install`, `mv` and `ln` in maintainer scripts → files and links, where all words are known.
 //!
-//! Conditions are not looked at, so nothing is done that could be wrong in a new tree: what is there stays, and
-//! nothing is moved away. Most of these commands tidy up after older versions, of which nothing is here.
+//! Conditions are not evaluated, so only changes that are safe in a new tree are made: existing files are not
+//! replaced or moved. Most of these commands clean up after older versions, which a new tree does not have.
 
 use super::{Fault, shell::Call};
 use crate::tree::{Node, Tree, assemble::merged_path, link_path, relative};
 
-/// A change of the tree. Paths have no first slash.
+/// A change of the tree. Paths have no leading slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
     /// The file at the first path is copied to the second.
     Copy(String, String),
     /// The file at the first path would be moved.
     Move(String),
-    /// A link at the first path leads to the second.
+    /// A symlink at the first path to the second.
     Link(String, String),
 }
 
-/// The change that a call makes; none of one that makes none.
+/// The change that a call makes, if any.
 ///
 /// # Errors
-/// Words that are not known, or more of them than these.
+/// Unknown words, or too many.
 pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
     let name = super::name(call);
     let unknown =
@@ -53,7 +53,7 @@ pub(super) fn read(call: &Call) -> Result<Option<Change>, Fault> {
     change.map(Some).ok_or_else(unknown)
 }
 
-/// Options of these programs whose next word is a value.
+/// Options of these programs that take a value.
 fn has_value(program: &str, option: &str) -> bool {
     match program {
         "ucf" => matches!(option, "-S" | "--sum-file" | "--src-dir" | "--state-dir"),
@@ -77,10 +77,10 @@ fn operands<'w>(program: &str, words: &[&'w str]) -> Vec<&'w str> {
 }
 
 impl Change {
-    /// Makes it. What is there already stays, and what leads nowhere is not made.
+    /// Makes the change, unless the path exists or the symlink would dangle.
     ///
     /// # Errors
-    /// A file stands where a directory is needed.
+    /// A file at the path of a directory.
     pub(super) fn apply(&self, tree: &mut Tree) -> Result<(), String> {
         match self {
             Self::Copy(from, to) => {
@@ -100,7 +100,7 @@ impl Change {
         }
     }
 
-    /// What is not done of it in `tree`, in which all changes were made.
+    /// What `tree` lacks after all changes, if anything.
     pub(super) fn fault(&self, tree: &Tree) -> Option<Fault> {
         let there = |path: &str| tree.resolve(&merged_path(path)).is_some();
         match self {

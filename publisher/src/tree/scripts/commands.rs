@@ -1,6 +1,6 @@
-//! Commands of maintainer scripts that leave nothing undone in a runtime, in lists by the reason why.
+//! Commands of maintainer scripts that a runtime does not need, by reason.
 
-/// Write nothing but their output: the shell's own, filters, and questions to the system.
+/// Without side effects: shell builtins, filters, queries of the system.
 const READING: &[&str] = &[
     ".",
     ":",
@@ -75,8 +75,8 @@ const READING: &[&str] = &[
     "zcat",
 ];
 
-/// Tidy up after older versions, of which nothing is here, or set owners and modes, which every build
-/// normalises. What they make, empty files and directories, is made by who writes there.
+/// Clean up after older versions, which a new tree does not have, or set owners and modes, which builds
+/// normalise. Empty files and directories are made by the programs that write there.
 const TIDYING: &[&str] = &[
     "chgrp",
     "chmod",
@@ -98,8 +98,8 @@ const TIDYING: &[&str] = &[
     "userdel",
 ];
 
-/// Done by the build: by `fixups`, `finish`, `ld_cache` or `python.compile`. What a trigger causes is judged where
-/// a package waits for it.
+/// Done by the build: by `fixups`, `finish`, `ld_cache` or `python.compile`. Triggers are examined for the packages
+/// that are interested in them.
 const DONE: &[&str] = &[
     "add-shell",
     "aspell-autobuildhash",
@@ -137,8 +137,8 @@ const DONE: &[&str] = &[
     "updmap-sys",
 ];
 
-/// Of a running system: services, logins, screens and their menus, kernels, manuals, databases of packages, rights of
-/// programs. No job has them, and a build leaves their files out. (`assemble::DROPPED`.)
+/// Of a running system: services, logins, desktops, kernels, manuals, package databases, set-id bits. Jobs have none of
+/// these, and builds drop their files (`assemble::DROPPED`).
 const OF_A_SYSTEM: &[&str] = &[
     "aa-enabled",
     "aa-status",
@@ -177,10 +177,10 @@ const OF_A_SYSTEM: &[&str] = &[
     "update-rc.d",
 ];
 
-/// Begins the functions that ask the user, who is not there: what they answer is not known. (debconf-devel(7).)
+/// Prefix of the functions that ask the user; answers are unknown. (debconf-devel(7).)
 const QUESTIONS: &str = "db_";
 
-/// Whether a runtime lacks nothing when the command `name` is not run.
+/// Whether a runtime does not need the command `name` to be run.
 pub(super) fn is_covered(name: &str) -> bool {
     let lists = [READING, TIDYING, DONE, OF_A_SYSTEM];
     lists.iter().any(|list| list.binary_search(&name).is_ok()) || name.starts_with(QUESTIONS)

@@ -1,9 +1,8 @@
-//! Which commands and triggers of a package a runtime does without, and which ones a build does itself.
+//! Which commands and triggers of a package a runtime does not need, or the build performs itself.
 
 use super::{Fault, commands, shell::Call};
 
-/// Triggers that packages wait for, by their beginning, whose work is done for every tree: by `fixups`, `finish`
-/// and `ld_cache`.
+/// Prefixes of triggers whose work is done for every tree, by `fixups`, `finish` and `ld_cache`.
 const DONE: [&str; 17] = [
     "/etc/php",
     "/usr/lib/sysusers.d",
@@ -24,7 +23,7 @@ const DONE: [&str; 17] = [
     "update-default-wordlist",
 ];
 
-/// Triggers on files of a running system, of screens and of manuals, which no job has a use for.
+/// Triggers on files of a running system, of desktops and of manuals, which jobs do not need.
 const OF_A_SYSTEM: [&str; 27] = [
     "/etc/dbus-1",
     "/etc/init.d",
@@ -55,14 +54,13 @@ const OF_A_SYSTEM: [&str; 27] = [
     "update-initramfs",
 ];
 
-/// Most commands in commands, such as `find -exec xargs`, that are followed.
+/// Maximum depth of nested commands, such as `find -exec xargs`.
 const MAX_NESTED: usize = 8;
 
-/// Parts of paths of triggers that stand below the directory of an architecture: two that are done, and the
-/// input methods of screens.
+/// Parts of paths of triggers below a multiarch directory: two that are done, and the input methods of desktops.
 const PARTS: [&str; 3] = ["/gdk-pixbuf-2.0/", "/gio/modules", "/immodules"];
 
-/// What `call` would do and no build does; none if a runtime does without it.
+/// The effect of `call` that the build lacks; `None` if a runtime does not need it.
 pub(super) fn fault(call: &Call) -> Option<Fault> {
     let call = innermost(call);
     let Some(first) = call.first()?.as_deref() else {
@@ -73,7 +71,7 @@ pub(super) fn fault(call: &Call) -> Option<Fault> {
     let covered = match name {
         ">" => !call.get(1)?.as_deref().is_some_and(matters),
         "sed" => !has("-i") && !has("--in-place"),
-        // What `python.compile` does.
+        // Done by `python.compile`.
         python if python.starts_with("python3") => call
             .iter()
             .flatten()
@@ -94,7 +92,7 @@ fn base_name(word: &str) -> &str {
     word.rsplit('/').next().unwrap_or(word)
 }
 
-/// The command that runs in the end: `find`, `xargs` and the like run another one, or none.
+/// The command that is finally run: `find`, `xargs` and similar programs run another one, or none.
 fn innermost(mut words: &[Option<String>]) -> &[Option<String>] {
     for _ in 0..MAX_NESTED {
         let text = |word: &Option<String>| word.clone().unwrap_or_default();
@@ -117,14 +115,14 @@ fn innermost(mut words: &[Option<String>]) -> &[Option<String>] {
     words
 }
 
-/// Whether a job could miss the file at `path`.
+/// Whether a job may need the file at `path`.
 fn matters(path: &str) -> bool {
     let done = path.ends_with("/loaders.cache");
     !done && ["/etc/", "/usr/", "/opt/", "/var/lib/"].iter().any(|dir| path.starts_with(dir))
 }
 
-/// The triggers that a package waits for and no build does; `triggers` is the control file.
-/// (deb-triggers(5).)
+/// The triggers that a package is interested in and the build lacks; `triggers` is the control file,
+/// deb-triggers(5).
 pub(super) fn awaited(triggers: &str) -> Vec<String> {
     let done = |name: &String| {
         DONE.iter().chain(&OF_A_SYSTEM).any(|begin| name.starts_with(begin))
@@ -133,12 +131,12 @@ pub(super) fn awaited(triggers: &str) -> Vec<String> {
     named(triggers, "interest").filter(|name| !done(name)).collect()
 }
 
-/// The triggers that a package sets off.
+/// The triggers that a package activates.
 pub(super) fn activated(triggers: &str) -> impl Iterator<Item = String> {
     named(triggers, "activate")
 }
 
-/// What the lines of a control file name behind a word that begins like this, such as `interest-noawait`.
+/// The triggers in the lines of a control file that begin with this word or a variant, such as `interest-noawait`.
 fn named(triggers: &str, begin: &str) -> impl Iterator<Item = String> {
     triggers.lines().filter_map(move |line| {
         let mut words = line.split_whitespace();

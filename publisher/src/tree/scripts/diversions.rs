@@ -1,17 +1,17 @@
-//! `dpkg-divert` in maintainer scripts → where files of other packages go. (dpkg-divert(1).)
+//! `dpkg-divert` in maintainer scripts → diverted paths (dpkg-divert(1)).
 
 use super::{Fault, shell::Call};
 use std::collections::BTreeMap;
 
-/// Which paths are diverted: path as packages have it → where to, and the package that may still use it.
+/// Diverted paths: path in packages → new path, and the package that still uses the first one.
 #[derive(Debug, Default)]
 pub(crate) struct Diversions(BTreeMap<String, (String, String)>);
 
 impl Diversions {
-    /// Reads a call; one that adds no diversion changes nothing.
+    /// Adds the diversion of a call, if any.
     ///
     /// # Errors
-    /// A word of it is not known.
+    /// A word whose value is unknown.
     pub(super) fn read(&mut self, call: &Call) -> Result<(), Fault> {
         let words: Option<Vec<&str>> = call.iter().map(Option::as_deref).collect();
         let other = ["--remove", "--list", "--listpackage", "--truename"];
@@ -43,7 +43,7 @@ impl Diversions {
         Ok(())
     }
 
-    /// Where `path` of `package` goes.
+    /// The path at which `path` of `package` is installed.
     pub(crate) fn place<'p>(&'p self, path: &'p str, package: &str) -> &'p str {
         match self.0.get(path) {
             Some((to, by)) if by != package => to,

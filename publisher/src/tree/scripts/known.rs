@@ -1,9 +1,9 @@
-//! What the scripts of some packages do that would be named, and why a runtime lacks nothing without it.
+//! Reviewed effects of some packages' scripts, which are not reported, with the reasons.
 //!
-//! An answer is for one command, file or trigger of a package, as its scripts in bookworm and trixie were read by
-//! people: what another version does besides is named.
+//! An entry is for one command, file or trigger of a package, as reviewed in bookworm and trixie: other effects of
+//! another version are reported.
 
-/// What the build does in another way: package, and what its script does. In byte order.
+/// Done by the build in another way: package, and the effect of its script. In byte order.
 const DONE: [(&str, &str); 22] = [
     // `accounts`.
     ("base-passwd", "update-passwd"),
@@ -19,7 +19,7 @@ const DONE: [(&str, &str); 22] = [
     ("dash", "dpkg-divert"),
     ("dash", "ln"),
     ("dash", "mv"),
-    // `fixups`: files of the same content.
+    // `fixups`: files with the same content.
     ("netbase", "/etc/hosts"),
     ("netbase", "/etc/networks"),
     // `python.compile`: hooks that compile, and how they are configured.
@@ -36,15 +36,15 @@ const DONE: [(&str, &str); 22] = [
     ("usrmerge", "convert-usrmerge"),
 ];
 
-/// What no job has a use for. In byte order.
+/// Not needed by jobs. In byte order.
 const DROPPED: [(&str, &str); 28] = [
-    // Tell daemons.
+    // Notify daemons.
     ("base-passwd", "nscd"),
     ("dbus", "dbus-send"),
     ("dbus", "notify-reboot-required"),
-    // Compiles what other packages have for Emacs, each of which is named.
+    // Compiles other packages' files for Emacs; those packages are reported.
     ("dictionaries-common", "emacs-package-install"),
-    // Of dictionaries for ispell, each of which is named.
+    // For dictionaries of ispell, which are reported.
     ("dictionaries-common", "update-default-ispell"),
     // Messages, in colours.
     ("dpkg", "error"),
@@ -53,14 +53,14 @@ const DROPPED: [(&str, &str); 28] = [
     // As for dictionaries-common.
     ("emacs-nox", "emacs-install"),
     ("emacsen-common", "emacs-package-install"),
-    // Keeps the loader while `/usr` is merged, which it is, and restarts services of an older libc.
+    // Keeps the loader while `/usr` is merged, and restarts services of an older libc.
     ("libc6", "dpkg-divert"),
     ("libc6", "ischroot"),
     ("libc6", "systemd"),
     ("libc6", "telinit"),
     // Looks for files of an older version.
     ("libgcrypt20", "clean-up-unmanaged-libraries"),
-    // The answer to a question that nobody is asked: without it there is a default.
+    // Stores the answer to a question; without one the default is used.
     ("libpaper1", "/etc/papersize.dpkg-inst"),
     ("libpaper1", "run-parts"),
     // Files of comments.
@@ -71,19 +71,19 @@ const DROPPED: [(&str, &str); 28] = [
     ("man-db", "setpriv"),
     // Renames the group of an older version.
     ("openssh-client", "groupmod"),
-    // Passwords.
+    // Password files.
     ("passwd", "shadowconfig"),
-    // Sets values of the kernel.
+    // Sets kernel parameters.
     ("procps", "ischroot"),
     ("procps", "sysctl"),
-    // ConTeXt makes its list when it runs first.
+    // ConTeXt generates its list at first use.
     ("tex-common", "mtxrun"),
     // Paper, as above.
     ("texlive-base", "texlive-base"),
     ("texlive-base", "tl-paper"),
 ];
 
-/// Whether what a script of `package` does with `object`, a command, a file or a trigger, needs nothing else.
+/// Whether the effect of a script of `package` on `object`, a command, a file or a trigger, is listed.
 pub(super) fn is_answered(package: &str, object: &str) -> bool {
     let package = without_version(package);
     DONE.binary_search(&(package, object)).is_ok()

@@ -1,7 +1,7 @@
-//! What maintainer scripts and triggers of packages would do.
+//! Effects of maintainer scripts and triggers of packages.
 //!
-//! In: the control files of packages. Out: where their files go ([`Diversions`]), links and copies to make
-//! ([`Effects`]), and the packages whose scripts do something that no build does. No script is run.
+//! In: the control files of packages. Out: diverted paths ([`Diversions`]), links and copies to make
+//! ([`Effects`]), and the packages whose scripts have an effect that the build lacks. No script is run.
 
 mod alternatives;
 mod changes;
@@ -28,23 +28,23 @@ use shell::Call;
 use std::collections::{BTreeMap, BTreeSet};
 use users::Users;
 
-/// The control files of a package that say what is done when it is installed; empty where it has none.
+/// The control files of a package that affect its installation; empty if it has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scripts {
-    /// Before it is unpacked.
+    /// `preinst`, before it is unpacked.
     pub preinst: String,
-    /// After.
+    /// `postinst`, after it was unpacked.
     pub postinst: String,
-    /// What it waits for, and what it causes.
+    /// `triggers`: its interests and activations.
     pub triggers: String,
 }
 
-/// What a script does and no build does.
+/// An effect of a script that the build lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Fault {
-    /// The command, file or trigger: `known` has answers for some.
+    /// The command, file or trigger, as in `known`.
     object: String,
-    /// In words that follow the package's name.
+    /// Description, to follow the package's name.
     what: String,
 }
 
@@ -54,20 +54,20 @@ impl Fault {
     }
 }
 
-/// What the scripts of all packages do together.
+/// The effects of the scripts of all packages.
 #[derive(Debug, Default)]
 pub struct Effects {
-    /// Where files of other packages go.
+    /// Diverted paths.
     pub(crate) diversions: Diversions,
     alternatives: Vec<Alternative>,
-    /// Files that are copied, moved and linked, and the package that does it.
+    /// Files that are copied, moved and linked, each with the package.
     changes: Vec<(String, Change)>,
     users: Users,
-    /// Package and a trigger that it waits for, which no build does.
+    /// Package and a trigger that it is interested in, which the build lacks.
     awaited: Vec<(String, String)>,
-    /// Triggers that packages set off by name.
+    /// Triggers that packages activate by name.
     activated: BTreeSet<String>,
-    /// Package → the first thing that is not done.
+    /// Package → the first missing effect.
     faults: BTreeMap<String, Fault>,
 }
 
@@ -119,10 +119,10 @@ impl Effects {
         self.faults.extend(fault.map(|fault| (package.to_owned(), fault)));
     }
 
-    /// Makes the links and copies in `tree`. What stands at such a place already stays.
+    /// Makes the links and copies in `tree`. Existing files are not replaced.
     ///
     /// # Errors
-    /// What cannot be made where it belongs.
+    /// A link or copy that cannot be made.
     pub(crate) fn apply(&self, tree: &mut Tree) -> Result<(), String> {
         alternatives::apply(tree, &self.alternatives)?;
         self.changes.iter().try_for_each(|(_, change)| change.apply(tree))
@@ -131,13 +131,13 @@ impl Effects {
     /// Adds the users and groups that packages need to the files of `tree`.
     ///
     /// # Errors
-    /// [`Error::File`]; [`Error::Config`] where something stands in the way.
+    /// [`Error::File`]; [`Error::Config`] if a path is a directory or a symlink.
     pub(crate) fn add_users(&self, tree: &mut Tree) -> Result<(), Error> {
         self.users.apply(tree)
     }
 
-    /// The packages whose scripts do what no build does, and what; without those in `answers` and those of
-    /// which nothing is in `tree`.
+    /// The packages with a missing effect, and that effect; without those in `answers` and those without files in
+    /// `tree`.
     pub(crate) fn unanswered(&self, tree: &Tree, answers: impl Fn(&str) -> bool) -> Vec<String> {
         let mut faults = self.faults.clone();
         for (package, change) in &self.changes {
@@ -161,7 +161,7 @@ impl Effects {
 }
 
 impl Effects {
-    /// Whether another package than `package` sets off the `trigger`: by its name, or with a file at or below it.
+    /// Whether another package than `package` activates the `trigger`: by name, or by a file at or below its path.
     fn is_set_off(&self, tree: &Tree, package: &str, trigger: &str) -> bool {
         let Some(path) = trigger.strip_prefix('/') else { return self.activated.contains(trigger) };
         let path = merged_path(path);

@@ -1,23 +1,22 @@
-//! A maintainer script → the commands that it could run, without running it.
+//! A maintainer script → the commands that it may run, by static analysis.
 //!
-//! Every branch is taken, in the order of the text: variables that are set to known texts, `for` loops over
-//! known words and functions are followed, conditions are not looked at. What only running it would tell
-//! is not known, and said to be.
+//! Every branch is taken, in the order of the text. Variables with known values, `for` loops over known words and
+//! functions are evaluated, conditions are not. Values that depend on running the script are marked as unknown.
 
 use super::tokens::{self, Part, Token, Word};
 use std::collections::BTreeMap;
 
-/// Most commands of one script: loops in loops could make any number.
+/// Maximum number of commands of a script, since nested loops could produce any number.
 const MAX_CALLS: usize = 20_000;
-/// Most rounds of loops and calls of functions, which may run no command.
+/// Maximum number of loop iterations and function calls, which may run no command.
 const MAX_ROUNDS: usize = 20_000;
-/// Deepest call of functions in functions.
+/// Maximum depth of function calls.
 const MAX_DEPTH: usize = 16;
 
-/// A command and its arguments; `>` with a file is output to it. `None` is a word that only running the script would tell.
+/// A command and its arguments; `>` with a file is output to it. `None` is an unknown word.
 pub(super) type Call = Vec<Option<String>>;
 
-/// What begins or ends a compound command and may stand before another command.
+/// Reserved words that may precede a command.
 const KEYWORDS: [&str; 15] = [
     "if", "then", "else", "elif", "fi", "while", "until", "do", "done", "esac", "{", "}", "!",
     "time", "exec",
@@ -37,9 +36,9 @@ pub(super) fn calls(script: &str, arguments: &[&str]) -> Vec<Call> {
 #[derive(Default)]
 struct Reader<'t> {
     tokens: &'t [Token],
-    /// `None`: set to what is not known.
+    /// `None`: the value is unknown.
     variables: BTreeMap<String, Option<String>>,
-    /// Name → where its body begins and ends.
+    /// Name → range of the tokens of its body.
     functions: BTreeMap<String, (usize, usize)>,
     calls: Vec<Call>,
     rounds: usize,
@@ -94,7 +93,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Behind the pattern of a `case` that begins at `at`, if there is one.
+    /// The end of the pattern of a `case` that begins at `at`, if there is one.
     fn pattern(&self, mut at: usize, end: usize) -> usize {
         while at < end && self.tokens[at] == Token::Operator("\n") {
             at += 1;
@@ -114,7 +113,7 @@ impl Reader<'_> {
         operator(at + 1) == "(" && operator(at + 2) == ")"
     }
 
-    /// Where the tokens between the braces that open at or behind `at` begin and end.
+    /// The range of the tokens between the braces that open at or after `at`.
     fn body(&self, at: usize, end: usize) -> (usize, usize) {
         let (mut depth, mut from) = (0, at);
         for (place, token) in self.tokens.iter().enumerate().take(end).skip(at) {
@@ -137,7 +136,7 @@ impl Reader<'_> {
         (from, end)
     }
 
-    /// Reads `for NAME in WORDS; do …; done`; returns where it ends.
+    /// Reads `for NAME in WORDS; do …; done`; returns its end.
     fn loops(&mut self, at: usize, end: usize, depth: usize) -> usize {
         let named = |token: Option<&Token>, text: &str| matches!(token, Some(Token::Word(word)) if word.bare() == Some(text));
         let Some(Token::Word(name)) = self.tokens.get(at + 1) else { return at + 1 };
@@ -174,7 +173,7 @@ impl Reader<'_> {
         close + 1
     }
 
-    /// Reads one simple command; returns where it ends.
+    /// Reads one simple command; returns its end.
     fn command(&mut self, mut at: usize, end: usize, depth: usize) -> usize {
         let (mut call, mut assigned) = (Call::new(), Vec::new());
         while at < end {
@@ -201,7 +200,7 @@ impl Reader<'_> {
             assigned.extend(words.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))));
         }
         for (name, value) in assigned {
-            // A later branch that cannot be known does not hide an earlier one that is.
+            // An unknown value of a later branch does not replace a known one.
             let known = self.variables.get(&name).is_some_and(Option::is_some);
             if value.is_some() || !known {
                 self.variables.insert(name, value);
@@ -218,7 +217,7 @@ impl Reader<'_> {
         at
     }
 
-    /// Notes what is written as a command `>`; returns where the redirection ends.
+    /// Records an output file as a command `>`; returns the end of the redirection.
     fn redirection(&mut self, at: usize) -> usize {
         if let (Token::Redirection(true), Some(Token::Word(file))) =
             (&self.tokens[at], self.tokens.get(at + 1))
@@ -245,7 +244,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The value of a variable; one that was never set is empty.
+    /// The value of a variable; empty if it is unset.
     fn value(&self, name: &str) -> Option<String> {
         match name {
             "@" | "*" | "#" | "?" | "!" | "$" | "-" => None,
@@ -253,7 +252,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A word without field splitting, as assignments have it.
+    /// Expands a word without field splitting, as in assignments.
     fn whole(&self, word: &Word) -> Option<String> {
         let part = |part: &Part| match part {
             Part::Text(text) => Some(text.clone()),
@@ -263,7 +262,7 @@ impl Reader<'_> {
         word.parts.iter().map(part).collect()
     }
 
-    /// The fields that a word becomes.
+    /// Expands a word to fields.
     fn expand(&self, word: &Word) -> Vec<Option<String>> {
         let mut fields: Vec<Option<String>> = Vec::new();
         let mut open: Option<Option<String>> = word.quoted.then(|| Some(String::new()));
@@ -298,7 +297,7 @@ impl Reader<'_> {
     }
 }
 
-/// `NAME=VALUE`, as its two parts.
+/// Splits `NAME=VALUE`.
 fn assignment(word: &Word) -> Option<(String, Word)> {
     let Some(Part::Text(text)) = word.parts.first() else { return None };
     let (name, value) = text.split_once('=')?;

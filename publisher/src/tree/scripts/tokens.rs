@@ -1,6 +1,6 @@
-//! The text of a shell script → its words and operators. (POSIX.1-2017, Shell Command Language, 2.3.)
+//! The text of a shell script → words and operators (POSIX.1-2017, Shell Command Language, 2.3).
 //!
-//! What only running the script would tell, such as `$(…)`, is a part of a word that is not known.
+//! Values that depend on running the script, such as `$(…)`, are unknown parts of words.
 
 /// A word or an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,15 +9,15 @@ pub(super) enum Token {
     Word(Word),
     /// `;`, `;;`, `&`, `&&`, `|`, `||`, `(`, `)` or the end of a line.
     Operator(&'static str),
-    /// `<`, `>` and the like: the word behind it is a file; whether it is written.
+    /// A redirection such as `<` or `>`, which a file name follows; whether the file is written.
     Redirection(bool),
 }
 
-/// A word: texts, variables, and what is not known.
+/// A word: texts, variables, and unknown parts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Word {
     pub(super) parts: Vec<Part>,
-    /// Whether any of it stood in quotes: it is no keyword then.
+    /// Whether any part was quoted: then it is not a reserved word.
     pub(super) quoted: bool,
 }
 
@@ -26,14 +26,14 @@ pub(super) struct Word {
 pub(super) enum Part {
     /// These characters.
     Text(String),
-    /// The value of a variable, and whether it stands in double quotes.
+    /// The value of a variable, and whether it is in double quotes.
     Variable(String, bool),
-    /// What a command would print, or a way of expanding a variable that is not read here.
+    /// A command substitution, or an unsupported parameter expansion.
     Unknown,
 }
 
 impl Word {
-    /// Its text, if it is bare: a name, a keyword, an operator of `test`.
+    /// Its text, if it is unquoted: a name, a reserved word, an operator of `test`.
     pub(super) fn bare(&self) -> Option<&str> {
         match self.parts.as_slice() {
             [Part::Text(text)] if !self.quoted => Some(text),
@@ -53,7 +53,7 @@ impl Word {
 /// Operators, longer ones first.
 const OPERATORS: [&str; 8] = [";;", "&&", "||", ";", "&", "|", "(", ")"];
 
-/// The tokens of `script`.
+/// Splits `script` into tokens.
 pub(super) fn tokenize(script: &str) -> Vec<Token> {
     let mut lexer = Lexer { rest: script, tokens: Vec::new(), word: None, ends: Vec::new() };
     lexer.run();
@@ -65,7 +65,7 @@ struct Lexer<'s> {
     tokens: Vec<Token>,
     /// The word that is being read.
     word: Option<Word>,
-    /// The last lines of here-documents that begin at the next line.
+    /// The delimiters of the here-documents that begin at the next line.
     ends: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ impl Lexer<'_> {
         self.tokens.extend(self.word.take().map(Token::Word));
     }
 
-    /// Reads one character of a word, or what it begins.
+    /// Reads one character of a word, or the quoting or expansion that it begins.
     fn character(&mut self, character: char) {
         self.skip(character);
         match character {
@@ -179,7 +179,7 @@ impl Lexer<'_> {
         self.word().parts.push(Part::Unknown);
     }
 
-    /// What stands behind `$`.
+    /// Reads the expansion after `$`.
     fn dollar(&mut self, quoted: bool) {
         let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if let Some(rest) = self.rest.strip_prefix('(') {
@@ -248,7 +248,7 @@ impl Lexer<'_> {
     }
 }
 
-/// What stands behind the `close` that belongs to an `open` before `text`.
+/// The rest of `text` after the `close` that matches an `open` before it.
 fn behind(text: &str, open: char, close: char) -> &str {
     let (mut depth, mut quote, mut escaped) = (1, None, false);
     for (at, character) in text.char_indices() {
@@ -274,7 +274,7 @@ fn behind(text: &str, open: char, close: char) -> &str {
 mod tests {
     use super::*;
 
-    /// Words with `?` for what is not known and `$x` for variables; operators as they are.
+    /// Words with `?` for unknown parts and `$x` for variables; operators unchanged.
     fn shown(script: &str) -> Vec<String> {
         let part = |part: &Part| match part {
             Part::Text(text) => text.clone(),

@@ -1,8 +1,8 @@
 //! `adduser`, `useradd`, `addgroup` and `groupadd` in maintainer scripts, and `sysusers.d` → lines of `/etc/passwd`
 //! and `/etc/group`. (adduser(8), useradd(8), sysusers.d(5).)
 //!
-//! Programs look such names up. Numbers that scripts leave open are counted from 100 in the order of the names:
-//! they depend on nothing but the packages. Passwords are not part of a runtime.
+//! Programs look up such names. IDs that scripts do not give are assigned from 100 in the order of the names, so that
+//! they depend on the packages only. Passwords are not part of a runtime.
 
 use super::{
     Fault,
@@ -18,25 +18,25 @@ use std::{collections::BTreeMap, ops::Range};
 const PASSWD: &str = "etc/passwd";
 const GROUP: &str = "etc/group";
 const SYSUSERS: &str = "usr/lib/sysusers.d/";
-/// The first number of a system's own users, and the end of them, in Debian.
+/// The range of system user IDs in Debian.
 const NUMBERS: Range<u32> = 100..1000;
-/// The group of users that have none of their own.
+/// The group of users without a group of their own.
 const NOGROUP: u32 = 65534;
-/// Longest file that is read, in bytes.
+/// Maximum length of a file, in bytes.
 const MAX_TEXT: u64 = 1 << 20;
 
 /// Users and groups that packages need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Users {
     users: BTreeMap<String, User>,
-    /// Name → its number where a script says one, and who else is in it.
+    /// Name → its ID if a script gives one, and its other members.
     groups: BTreeMap<String, (Option<u32>, Vec<String>)>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct User {
     number: Option<u32>,
-    /// What it is; a group of its own has the same name.
+    /// Its fields; its own group has the same name.
     group: Option<String>,
     home: Option<String>,
     shell: Option<String>,
@@ -48,17 +48,17 @@ pub(super) fn is_known(name: &str) -> bool {
     matches!(name, "adduser" | "useradd" | "addgroup" | "groupadd")
 }
 
-/// Options with a value, by the one letter or word that follows the dashes.
+/// Options with a value, without the dashes.
 const WITH_VALUE: [&str; 21] = [
     "G", "b", "c", "comment", "conf", "d", "firstgid", "firstuid", "g", "gecos", "gid", "groups",
     "home", "home-dir", "ingroup", "k", "lastgid", "lastuid", "s", "shell", "uid",
 ];
 
 impl Users {
-    /// Reads a call of `adduser` and the like.
+    /// Reads a call of `adduser` or a similar program.
     ///
     /// # Errors
-    /// Words that only running the script would tell.
+    /// Unknown words.
     pub(super) fn read(&mut self, call: &Call) -> Result<(), Fault> {
         let program = super::name(call);
         let unknown = || {
@@ -75,7 +75,7 @@ impl Users {
             match option.map(|option| option.split_once('=').unwrap_or((option, ""))) {
                 None => operands.push(word.to_owned()),
                 Some((option, "")) if option == "u" || WITH_VALUE.contains(&option) => {
-                    // Only the text of a comment may be anything.
+                    // Only the text of a comment may be unknown.
                     let value = words.next().ok_or_else(unknown)?.clone();
                     let comment = matches!(option, "gecos" | "comment" | "c");
                     let value = if comment { value.or_else(|| Some(String::new())) } else { value };
@@ -124,7 +124,7 @@ impl Users {
         Ok(())
     }
 
-    /// Reads the files that a package has for `systemd-sysusers`.
+    /// Reads the `sysusers.d` files of a package.
     pub(super) fn read_sysusers(&mut self, members: &[Member]) {
         for Member { path, node } in members {
             let Node::File { content, .. } = node else { continue };
@@ -135,7 +135,7 @@ impl Users {
         }
     }
 
-    /// A line: `u NAME NUMBER "COMMENT" HOME SHELL`, `g NAME NUMBER` or `m NAME GROUP`; `-` stands for nothing.
+    /// A line: `u NAME ID "COMMENT" HOME SHELL`, `g NAME ID` or `m NAME GROUP`; `-` is an empty field.
     fn sysuser(&mut self, line: &str) {
         let words: Vec<String> = tokens::tokenize(line).into_iter().filter_map(text).collect();
         let word =
@@ -189,10 +189,10 @@ impl Users {
         }
     }
 
-    /// Adds what the files of `tree` lack.
+    /// Adds the missing users and groups to the files of `tree`.
     ///
     /// # Errors
-    /// [`Error::File`]; [`Error::Config`] where something stands in the way.
+    /// [`Error::File`]; [`Error::Config`] if a path is a directory or a symlink.
     pub(super) fn apply(&self, tree: &mut Tree) -> Result<(), Error> {
         if self.users.is_empty() && self.groups.is_empty() {
             return Ok(());
@@ -237,7 +237,7 @@ impl Users {
     }
 }
 
-/// The text of a word; none of another token.
+/// The text of a word; `None` for other tokens.
 fn text(token: Token) -> Option<String> {
     let Token::Word(word) = token else { return None };
     let text = |part| match part {
@@ -247,7 +247,7 @@ fn text(token: Token) -> Option<String> {
     Some(word.parts.into_iter().map(text).collect())
 }
 
-/// The lines of such a file, in fields.
+/// The lines of such a file, split into fields.
 fn lines(tree: &Tree, path: &str) -> Result<Vec<Vec<String>>, Error> {
     let Some((_, content)) = tree.file(path) else { return Ok(Vec::new()) };
     let bytes = content.whole(MAX_TEXT).map_err(Error::file("read", path))?;
@@ -256,7 +256,7 @@ fn lines(tree: &Tree, path: &str) -> Result<Vec<Vec<String>>, Error> {
     Ok(lines.map(|line| line.split(':').map(str::to_owned).collect()).collect())
 }
 
-/// The list of a group's members with `more` of them, each once.
+/// The list of a group's members with `more`, without duplicates.
 fn with_members(list: &str, more: &[String]) -> String {
     let mut all: Vec<&str> = list.split(',').filter(|member| !member.is_empty()).collect();
     for member in more {
@@ -267,16 +267,16 @@ fn with_members(list: &str, more: &[String]) -> String {
     all.join(",")
 }
 
-/// Numbers that are taken already.
+/// IDs in use.
 struct Numbers(Vec<u32>);
 
 impl Numbers {
-    /// Those in the given field of `lines`.
+    /// Reads them from the given field of `lines`.
     fn new(lines: &[Vec<String>], field: usize) -> Self {
         Self(lines.iter().filter_map(|line| line.get(field)?.parse().ok()).collect())
     }
 
-    /// The `wanted` one, else the next that is free.
+    /// Takes the `wanted` ID, else the next free one.
     fn take(&mut self, wanted: Option<u32>) -> u32 {
         let free = |number: &u32| !self.0.contains(number);
         let number = wanted.filter(free).or_else(|| NUMBERS.into_iter().find(free));
@@ -374,7 +374,7 @@ mod tests {
         );
     }
 
-    /// What is there already is what the maintainer wants.
+    /// Existing entries are not changed.
     #[test]
     fn users_that_are_there_stay() {
         let mut users = read("adduser --system --home /other root").unwrap();

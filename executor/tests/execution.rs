@@ -163,7 +163,7 @@ fn trace(
 /// SEC-E01: at the execve of a job's program, the process has only its standard files and the report pipe,
 /// and `/proc/self/exe` is a file of its own root, whatever its caller left open.
 #[test]
-fn nothing_of_the_host_is_open_at_the_door() {
+fn nothing_of_the_host_is_open_during_exec() {
     let Some(world) = guarded() else { return };
     if !compile(world, "tracer", "tracer") {
         return skip("no C compiler");
