@@ -239,9 +239,7 @@ impl Launcher<'_> {
     }
 }
 
-}
-
-/// What is ready after a wait.
+/// The results of a poll.
 struct Ready {
     signal: bool,
     report: bool,
