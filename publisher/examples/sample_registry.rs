@@ -70,6 +70,9 @@ const HOSTILE: &str = "<script>alert(1)</script><img src=x onerror=alert(1)>\" o
                        ' onfocus='alert(1) \u{202e}\u{1b}[31m {{ 7 * 7 }} averyveryverylongwordthatmustbe\
                        brokensomewhereornothingfitsonthescreenofasmalltelephone";
 
+/// Where archives are published.
+const RELEASES: &str = "https://github.com/ehsaniara/joblet-runtimes/releases/download/";
+
 /// Largest file of a release on GitHub, in bytes.
 const PART: u64 = (1 << 31) - 1;
 
@@ -165,23 +168,22 @@ fn record(name: &str, version: &str, description: &str, arches: &str, build: Bui
     let artifact = |arch: &str, bytes: u64| {
         let file = format!("{name}-{version}-{arch}.tar.gz");
         let mut artifact = json!({
-            "download_url": format!("https://github.com/ehsaniara/joblet-runtimes/releases/download/{name}%40{version}/{file}"),
+            "download_url": format!("{RELEASES}{name}%40{version}/{file}"),
             "checksum": checksum(&file),
             "size": bytes,
             "unpacked_size": bytes * 317 / 100,
             "entries": bytes / 47_000 + 800,
             "index": { "checksum": checksum(&format!("{file}.index")), "size": bytes / 260 + 9_000 },
         });
-        if bytes > PART {
-            let part = |number: u64| {
-                json!({
-                    "download_url": format!("{}.{number}", artifact["download_url"].as_str().unwrap_or_default()),
-                    "size": PART.min(bytes - number * PART),
-                    "checksum": checksum(&format!("{file}.{number}")),
-                })
-            };
-            artifact["parts"] = (0..bytes.div_ceil(PART)).map(part).collect();
-        }
+        let frames = file.replace(".tar.gz", ".tar.zst");
+        artifact["zstd"] = json!({
+            "download_url": format!("{RELEASES}{name}%40{version}/{frames}"),
+            "checksum": checksum(&frames),
+            "size": bytes * 73 / 100,
+            "table": { "checksum": checksum(&format!("{frames} table")), "size": bytes / 155_000 + 300 },
+        });
+        in_parts(&mut artifact);
+        in_parts(&mut artifact["zstd"]);
         artifact
     };
     let amd64 = artifact("amd64", build.bytes);
@@ -200,6 +202,21 @@ fn record(name: &str, version: &str, description: &str, arches: &str, build: Bui
             "artifacts": artifacts,
         },
     })
+}
+
+/// Adds the parts of a file that is too large for one.
+fn in_parts(file: &mut Value) {
+    let bytes = file["size"].as_u64().unwrap_or_default();
+    if bytes <= PART {
+        return;
+    }
+    let url = file["download_url"].as_str().unwrap_or_default().to_owned();
+    let part = |number: u64| {
+        let url = format!("{url}.{:03}", number + 1);
+        let size = PART.min(bytes - number * PART);
+        json!({ "download_url": url, "size": size, "checksum": checksum(&url) })
+    };
+    file["parts"] = (0..bytes.div_ceil(PART)).map(part).collect();
 }
 
 /// Package, first version, licence as Debian 12 declares it, and size in kB.

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runtimes `tools-0` to `tools-9`, of 100 versions each.
-fn records(dir: &Path) {
+/// Runtimes `tools-0` to `tools-9`, of 101 versions each.
+pub fn records(dir: &Path) {
     for name in (0..10).map(|number| format!("tools-{number}")) {
-        for number in 0..100 {
+        for number in 0..=100 {
             record(dir, &name, &format!("1.{number}.0"));
         }
     }
@@ -139,14 +139,14 @@ fn joblet_exec_reads_what_was_written() {
     };
     let url = format!("http://{}/registry.json", server.host);
     let shown = exec("info tools-3", &url);
-    assert!(shown.contains("1.99.0"), "{shown}");
+    assert!(shown.contains("1.100.0"), "{shown}");
     // What is not there is not read: neither the rest of the document, nor another shard.
     let place = dir.join("site/registry.json");
     let whole = fs::read(&place).unwrap();
     fs::write(&place, vec![b' '; whole.len()]).unwrap();
     let site = dir.join("site").display().to_string();
     for registry in [&url, &site] {
-        assert!(exec("info tools-7 --refresh", registry).contains("1.99.0"), "{registry}");
+        assert!(exec("info tools-7 --refresh", registry).contains("1.100.0"), "{registry}");
     }
     fs::write(&place, whole).unwrap();
     assert_eq!(exec("list --available --refresh", &url).lines().count(), 11);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest `registry.json` that a reader accepts, in bytes.
-pub const MAX_REGISTRY_BYTES: u64 = 96 << 20;
+pub const MAX_REGISTRY_BYTES: u64 = 128 << 20;
 
 /// `updated_at` of a registry without versions: Joblet's client reads no document where it is empty.
 pub const EPOCH: &str = "1970-01-01T00:00:00Z";

@@ -119,7 +119,8 @@ fn lay_out(dir: &Path, archive: &Path, mut record: Record, arch: Arch) -> Result
     }
     release.download_url = name(archive);
     let registry = document::make(&[record]);
-    paths::write(&dir.join("registry.json"), document::render(&registry).as_bytes())
+    let place = dir.join("registry.json");
+    paths::write(&place, document::render(&registry, &place)?.as_bytes())
 }
 
 /// The files of `archive`, which may be in parts.

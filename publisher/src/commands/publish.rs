@@ -43,7 +43,7 @@ struct Text {
 /// The text of a registry, unless one is there whose published checksums it would change, or which is signed
 /// and there is no key.
 fn allowed(registry: &Registry, out: &Path, signer: Option<&Signer>) -> Result<Text, Error> {
-    let text = document::render(registry);
+    let text = document::render(registry, out)?;
     if let Some(bytes) = paths::read_below(parent(out), out)? {
         if bytes == text.as_bytes() {
             return Ok(Text { text, differs: false });

@@ -1,11 +1,14 @@
 //! Generates `registry.json` from records, and checks that it only grows.
 
 use crate::{env::cores::parallel_map, error::Error};
-use joblet_format::{EPOCH, IndexFile, Record, Registry, Release, RuntimeName, Version};
+use joblet_format::{
+    EPOCH, IndexFile, MAX_REGISTRY_BYTES, Record, Registry, Release, RuntimeName, Version,
+};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashSet},
     convert::Infallible,
+    path::Path,
 };
 
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
@@ -101,14 +104,40 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
     Ok(())
 }
 
-/// Serializes `registry.json`, the runtimes in parallel; equal to serde's output for the whole.
-pub(crate) fn render(registry: &Registry) -> String {
+/// Number of versions above which each of them is one line of `registry.json`: a third less, so that 1,000 × 50 of
+/// them are below the 100 MiB that GitHub accepts as one file, and one line more in git for a version more.
+const MAX_PRETTY: usize = 1000;
+
+/// Serializes `registry.json`, the runtimes in parallel; equal to serde's indented output for the whole, but for
+/// versions as [`MAX_PRETTY`] says.
+///
+/// # Errors
+/// [`Error::Config`] about `place` if it is larger than its readers accept.
+pub(crate) fn render(registry: &Registry, place: &Path) -> Result<String, Error> {
+    let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
+    let text = render_as(registry, versions > MAX_PRETTY);
+    is_accepted(text.len() as u64, place)?;
+    Ok(text)
+}
+
+fn is_accepted(bytes: u64, place: &Path) -> Result<(), Error> {
+    if bytes <= MAX_REGISTRY_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "would have {bytes} bytes, and readers accept {MAX_REGISTRY_BYTES}: make two registries of these records"
+    );
+    Err(Error::config(place, reason))
+}
+
+/// Serializes `registry.json`, each version on one line or indented.
+fn render_as(registry: &Registry, one_line: bool) -> String {
     let frame = Registry { updated_at: registry.updated_at.clone(), ..Registry::default() };
     let frame = pretty(&frame);
     let mut text = frame.strip_suffix("{}\n}").expect("the last member is `runtimes`").to_owned();
     let runtimes: Vec<_> = registry.runtimes.iter().collect();
     let member = |extended: bool| {
-        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, extended));
+        let lines = |&(name, releases): &(_, _)| Ok(lines(name, releases, extended, one_line));
         let Ok(lines): Result<_, Infallible> = parallel_map(&runtimes, lines);
         let lines: Vec<_> = lines.into_iter().flatten().collect();
         if lines.is_empty() { None } else { Some(format!("{{\n{}\n  }}", lines.join(",\n"))) }
@@ -127,16 +156,26 @@ fn lines(
     name: &RuntimeName,
     releases: &BTreeMap<Version, Release>,
     extended: bool,
+    one_line: bool,
 ) -> Option<String> {
     let releases = releases.iter().filter(|(_, release)| release.is_extended() == extended);
     let releases: BTreeMap<_, _> = releases.collect();
     if releases.is_empty() {
         return None;
     }
+    if one_line {
+        let line = |(version, release)| format!("      {}: {}", compact(version), compact(release));
+        let versions: Vec<_> = releases.iter().map(line).collect();
+        return Some(format!("    {}: {{\n{}\n    }}", compact(name), versions.join(",\n")));
+    }
     let text = pretty(&BTreeMap::from([("", BTreeMap::from([(name, releases)]))]));
     // Nested as deep as in the document, for the same indentation.
     let lines = text.strip_prefix("{\n  \"\": {\n").and_then(|it| it.strip_suffix("\n  }\n}"));
     Some(lines.expect("the layout of maps").to_owned())
+}
+
+fn compact(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts and numbers are JSON")
 }
 
 fn pretty(value: &impl Serialize) -> String {
@@ -186,6 +225,35 @@ mod tests {
         serde_json::from_str(&json).unwrap()
     }
 
+    fn text(registry: &Registry) -> String {
+        render(registry, Path::new("registry.json")).unwrap()
+    }
+
+    #[test]
+    fn of_a_large_registry_each_version_is_a_line() {
+        let many = |count: usize| {
+            let version = |number| record(&format!("1.{number}.0"), "2026-01-01T00:00:00Z");
+            make(&(0..count).map(version).collect::<Vec<_>>())
+        };
+        let (small, large) = (text(&many(MAX_PRETTY)), text(&many(MAX_PRETTY + 1)));
+        assert!(small.lines().count() > 10 * MAX_PRETTY);
+        assert_eq!(large.lines().count(), MAX_PRETTY + 1 + 8);
+        assert_eq!(serde_json::from_str::<Registry>(&large).unwrap(), many(MAX_PRETTY + 1));
+        assert!(large.len() * 4 < small.len() * 3, "{} {}", large.len(), small.len());
+    }
+
+    #[test]
+    fn what_no_reader_accepts_is_not_written() {
+        let place = Path::new("a/registry.json");
+        is_accepted(MAX_REGISTRY_BYTES, place).unwrap();
+        let refused = is_accepted(MAX_REGISTRY_BYTES + 1, place).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("a/registry.json: would have ")
+                && refused.ends_with("make two registries of these records"),
+            "{refused}"
+        );
+    }
+
     #[test]
     fn the_registry_is_a_function_of_the_records() {
         let records =
@@ -194,8 +262,8 @@ mod tests {
         assert_eq!(registry.updated_at, "2026-02-01T00:00:00Z");
         let mut reversed = records.to_vec();
         reversed.reverse();
-        assert_eq!(render(&make(&reversed)), render(&registry));
-        assert_eq!(serde_json::from_str::<Registry>(&render(&registry)).unwrap(), registry);
+        assert_eq!(text(&make(&reversed)), text(&registry));
+        assert_eq!(serde_json::from_str::<Registry>(&text(&registry)).unwrap(), registry);
     }
 
     #[test]
@@ -220,7 +288,11 @@ mod tests {
             [&[], &whole[..1], &whole, &yanked, &parts, &[whole.as_slice(), &parts].concat()]
         {
             let registry = make(records);
-            assert_eq!(render(&registry), pretty(&registry) + "\n", "{}", records.len());
+            assert_eq!(text(&registry), pretty(&registry) + "\n", "{}", records.len());
+            let lines = render_as(&registry, true);
+            assert_eq!(serde_json::from_str::<Registry>(&lines).unwrap(), registry);
+            let of_one_version = |line: &&str| line.starts_with("      \"");
+            assert_eq!(lines.lines().filter(of_one_version).count(), records.len(), "{lines}");
         }
     }
 
@@ -295,27 +367,30 @@ mod tests {
             record
         };
         let records = ["a", "b", "c", "d"].map(|name| named(name, "1.0.0"));
-        let before = render(&make(&records));
-        let with = |change: &dyn Fn(&mut Vec<Record>)| {
-            let mut records = records.to_vec();
-            change(&mut records);
-            let after = make(&records);
-            let beyond = parse_different(before.as_bytes(), &render(&after)).unwrap();
-            let whole = check(&serde_json::from_str(&before).unwrap(), &after);
-            let result = check(&beyond, &after);
-            assert_eq!(result.is_ok(), whole.is_ok());
-            (beyond.runtimes.len(), result.is_ok())
-        };
-        assert_eq!(with(&|records| records.push(named("b", "1.0.1"))), (2, true));
-        for at in 0..records.len() {
-            let size = |records: &mut Vec<Record>| {
-                records[at].release.artifacts.values_mut().for_each(|it| it.size = 8);
+        for one_line in [false, true] {
+            let before = render_as(&make(&records), one_line);
+            let with = |change: &dyn Fn(&mut Vec<Record>)| {
+                let mut records = records.to_vec();
+                change(&mut records);
+                let after = make(&records);
+                let beyond =
+                    parse_different(before.as_bytes(), &render_as(&after, one_line)).unwrap();
+                let whole = check(&serde_json::from_str(&before).unwrap(), &after);
+                let result = check(&beyond, &after);
+                assert_eq!(result.is_ok(), whole.is_ok());
+                (beyond.runtimes.len(), result.is_ok())
             };
-            assert!(!with(&size).1, "{at}");
-            assert!(!with(&|records| drop(records.remove(at))).1, "{at}");
+            assert_eq!(with(&|records| records.push(named("b", "1.0.1"))), (2, true));
+            for at in 0..records.len() {
+                let size = |records: &mut Vec<Record>| {
+                    records[at].release.artifacts.values_mut().for_each(|it| it.size = 8);
+                };
+                assert!(!with(&size).1, "{at}");
+                assert!(!with(&|records| drop(records.remove(at))).1, "{at}");
+            }
         }
         // Laid out otherwise, all of it is read.
-        let after = render(&make(&records));
+        let after = text(&make(&records));
         let compact = serde_json::to_vec(&make(&records)).unwrap();
         assert_eq!(parse_different(&compact, &after).unwrap(), make(&records));
         assert!(

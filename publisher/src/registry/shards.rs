@@ -195,8 +195,8 @@ mod tests {
 
     fn publish(dir: &Path, records: &[Record]) -> Option<ShardList> {
         let registry = document::make(records);
-        let text = document::render(&registry);
         let file = dir.join("registry.json");
+        let text = document::render(&registry, &file).unwrap();
         let place = write(dir, &file, &text, &registry.updated_at).unwrap();
         fs::write(file, text).unwrap();
         place.map(|place| serde_json::from_slice(&fs::read(place).unwrap()).unwrap())
@@ -298,8 +298,8 @@ mod tests {
         let victim = elsewhere.path().join("a-0123456789abcdef.json");
         fs::write(&victim, "kept").unwrap();
         std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("registry.shards")).unwrap();
-        let text = document::render(&document::make(&records()));
         let file = dir.path().join("registry.json");
+        let text = document::render(&document::make(&records()), &file).unwrap();
         assert!(write(dir.path(), &file, &text, "t").is_err());
         assert!(victim.exists() && files(elsewhere.path()).len() == 1);
     }

@@ -9,7 +9,7 @@
 //! index.html  get-started.html  why.html  figures.html  host-your-own.html  format.html  404.html
 //! changelog.html  yanked.html  feed.xml  search.js
 //! runtimes/NAME/{index.html,index.json,feed.xml}  runtimes/NAME/VERSION.{html,json}
-//! runtimes/NAME/VERSION.files/…  schema/{registry,record,freshness}.schema.json
+//! runtimes/NAME/VERSION.files/…  schema/{registry,shards,record,freshness}.schema.json
 //! assets/{joblet.HASH.css,joblet.HASH.js,icon.HASH.svg}  .site-manifest
 //! ```
 //!

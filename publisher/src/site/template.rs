@@ -49,9 +49,10 @@ const ASSETS: [(&str, &str); 3] = [
     built_in!("assets", "icon.svg"),
 ];
 
-/// JSON schemas of `registry.json`, the records and `freshness.json`: name in `schema/`, text.
-pub(super) const SCHEMAS: [(&str, &str); 3] = [
+/// JSON schemas of `registry.json`, the list of its shards, the records and `freshness.json`: name in `schema/`, text.
+pub(super) const SCHEMAS: [(&str, &str); 4] = [
     built_in!("schema", "registry.schema.json"),
+    built_in!("schema", "shards.schema.json"),
     built_in!("schema", "record.schema.json"),
     built_in!("schema", "freshness.schema.json"),
 ];

@@ -141,6 +141,17 @@ fn freshness() -> Value {
     serde_json::to_value(freshness).unwrap()
 }
 
+/// The list of shards and a shard of a large registry, as `index` writes them.
+fn shards() -> (Value, Value) {
+    let world = World::new();
+    crate::shards::records(&world.path(""));
+    world.publish("index").done();
+    let list = world.json("registry.shards.json");
+    let digits = &list["shards"]["tools-0"].as_str().unwrap()["sha256:".len()..][..16];
+    let shard = world.json(&format!("registry.shards/tools-0-{digits}.json"));
+    (list, shard)
+}
+
 #[test]
 fn registry_and_records_follow_their_schemas() {
     let Some(tools) = tools() else { return };
@@ -151,15 +162,39 @@ fn registry_and_records_follow_their_schemas() {
     let artifact = &mut extended["runtimes"]["demo"]["1.0.0"]["artifacts"]["arm64"];
     artifact["parts"] =
         json!([{ "download_url": "x.001", "size": 1, "checksum": artifact["checksum"] }]);
+    artifact["zstd"] = json!({
+        "download_url": "x.tar.zst", "size": 1, "checksum": artifact["checksum"], "parts": artifact["parts"],
+        "table": { "size": 1, "checksum": artifact["checksum"] },
+    });
     extended["extended"] = extended["runtimes"].take();
     extended["runtimes"] = json!({});
     // The first are right, each of the others has something wrong.
     let fresh = freshness();
-    let right = 4;
-    let mut documents =
-        vec![(0, registry.clone()), (1, record.clone()), (0, extended.clone()), (2, fresh.clone())];
-    documents
-        .push((0, set(&extended, "/extended/demo/1.0.0/artifacts/arm64/parts/0/size", json!(0))));
+    let (list, shard) = shards();
+    let mut documents = vec![
+        (0, registry.clone()),
+        (1, record.clone()),
+        (0, extended.clone()),
+        (2, fresh.clone()),
+        (3, list.clone()),
+        (0, shard),
+    ];
+    let right = documents.len();
+    for below in ["parts/0/size", "zstd/parts/0/size", "zstd/table", "zstd/checksum"] {
+        let below = format!("/extended/demo/1.0.0/artifacts/arm64/{below}");
+        documents.push((0, set(&extended, &below, json!(0))));
+    }
+    let checksum = list["shards"]["tools-0"].clone();
+    for (below, value) in [
+        ("/version", json!("2")),
+        ("/updated_at", json!("")),
+        ("/registry/size", json!(-1)),
+        ("/registry", json!({ "size": 7 })),
+        ("/shards/tools-0", json!("md5:0")),
+        ("/shards", json!({ "../demo": checksum })),
+    ] {
+        documents.push((3, set(&list, below, value)));
+    }
     let release = "/runtimes/demo/1.0.0";
     for (below, value) in [
         ("/version", json!("2")),
@@ -194,7 +229,7 @@ fn registry_and_records_follow_their_schemas() {
     ] {
         documents.push((2, set(&fresh, below, value)));
     }
-    let schemas = ["registry", "record", "freshness"]
+    let schemas = ["registry", "record", "freshness", "shards"]
         .map(|name| repository(&format!("registry-site/schema/{name}.schema.json")));
     let mut arguments = vec!["-c".to_owned(), VALIDATE.to_owned(), schemas.len().to_string()];
     arguments.extend(schemas.iter().map(|path| path.to_str().unwrap().to_owned()));
