@@ -33,7 +33,7 @@ def start(program):
     model = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=script.resolve().parent,
                             capture_output=True, text=True).stdout.strip()
-    settings = {name: os.environ[name] for name in ("ROUNDS", "START_ROUNDS", "ONLY", "BEFORE") if name in os.environ}
+    settings = {name: os.environ[name] for name in ("ROUNDS", "START_ROUNDS", "ONLY", "BEFORE", "RTT", "MBIT", "LINES") if name in os.environ}
     write({"command": [called, *sys.argv[1:]], "settings": settings, "commit": commit,
            "program": hashlib.sha256(program.read_bytes()).hexdigest(), "date": time.strftime("%F"),
            "system": platform.platform(), "cpu": model[0] if model else platform.machine(),

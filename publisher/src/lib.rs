@@ -56,6 +56,7 @@ pub fn run(args: Vec<OsString>, note: Note) -> Result<Outcome, Error> {
         Command::Release(options) => commands::release(&options, note),
         Command::Reconcile(options) => commands::reconcile(&options, note),
         Command::Verify(options) => commands::verify(&options, note),
+        Command::Zstd(options) => commands::zstd(&options, note),
         Command::Diff(options) => commands::diff(&options),
         Command::Oci(options) => commands::oci(&options, note),
         Command::New(options) => return commands::new(&options, note),

@@ -410,6 +410,44 @@ fn a_release_without_its_record_is_found() {
     assert_eq!(world.versions(), ["a@1.0.0", "a@1.0.1", "b@1.0.0"]);
 }
 
+/// A version that was published without frames gets them, and stays the version that it was.
+#[test]
+fn frames_are_added_to_a_release() {
+    let world = World::new(&["a"]);
+    world.tag("a@1.0.0");
+    let out = world.path("out/a");
+    let url = format!("{BASE}/a@1.0.0");
+    let words = ["build", "a", "--release", "--base-url", &url, "--out"];
+    let built = world.publish(&words).arg(&out).output().unwrap();
+    assert!(built.status.success(), "{built:?}");
+    world.done("release", "a@1.0.0");
+    world.done("record", "a@1.0.0");
+    let zstd = |world: &World| {
+        let registry = world.registry();
+        let release = registry.runtimes.values().next().unwrap().values().next().unwrap();
+        release.artifacts.values().filter_map(|it| it.zstd.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(zstd(&world), []);
+    world.git(&["pull", "--quiet", "--rebase", "origin", "main"]);
+    world.done("frames", "a@1.0.0");
+    world.push("frames");
+    assert_eq!(world.done("record", "a@1.0.0"), "every published version is recorded\n");
+    let frames = zstd(&world);
+    assert_eq!(frames.len(), 2);
+    for (zstd, arch) in frames.iter().zip(["amd64", "arm64"]) {
+        assert_eq!(zstd.download_url, format!("{url}/a-1.0.0-{arch}.tar.zst"));
+        assert!(out.join(format!("a-1.0.0-{arch}.tar.zst")).exists());
+    }
+    // What was recorded once stays: other frames are refused, as another archive is.
+    let path = world.path("main/registry-site/records/a/1.0.0.json");
+    let record = fs::read_to_string(&path).unwrap();
+    let (old, new) = (frames[0].checksum.to_string(), frames[1].checksum.to_string());
+    fs::write(&path, record.replace(&old, &new)).unwrap();
+    world.push("other frames");
+    let said = complaint(&world.step("record", "a@1.0.0").output().unwrap(), 13);
+    assert!(said.contains("a@1.0.0: .tar.zst differs: expected "), "{said}");
+}
+
 /// SEC-C12: a tag is a name and a version, or nothing.
 #[test]
 fn tags_that_a_shell_would_run_stop_at_the_plan() {

@@ -21,6 +21,7 @@ mod release;
 mod sign;
 mod signer;
 mod verify;
+mod zstd;
 
 pub(crate) use adopt::adopt;
 pub(crate) use build::build;
@@ -35,6 +36,7 @@ pub(crate) use publish::{index, site};
 pub(crate) use release::{plan, reconcile, release};
 pub(crate) use sign::{keygen, sign};
 pub(crate) use verify::verify;
+pub(crate) use zstd::zstd;
 
 use crate::cli::args::Selection;
 use crate::env;

@@ -3,15 +3,17 @@
 use super::make::{BuildInput, Builder, BuiltTree};
 use super::published::{find, wanted};
 use crate::error::Error;
-use crate::registry::remote::Place;
+use crate::registry::{self, frames::TarDigest, remote::Place};
 use crate::{
     cli::args,
     error::{Note, shown},
-    lock, pack,
+    lock,
+    pack::{self, PackedZstd},
     record::{self, compare, contents, provenance},
+    source::reads,
 };
 use joblet_format::index::Index;
-use joblet_format::{Arch, Record};
+use joblet_format::{Arch, Artifact, Record};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -23,7 +25,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
     let found: Vec<_> =
         options.specs.iter().map(|spec| find(&records, spec)).collect::<Result<_, _>>()?;
     let published = options.against.as_deref().map(Place::new);
-    let registry = published.as_ref().map(Place::registry).transpose()?;
+    let document = published.as_ref().map(Place::registry).transpose()?;
     let mut report = String::new();
     for record in found {
         let dir = tempfile::tempdir().map_err(Error::file("create", std::env::temp_dir()))?;
@@ -31,10 +33,10 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
         let arches = wanted(record, &options.arches)?;
         for arch in arches {
             let object = object(record, arch);
-            let artifact = match &registry {
+            let artifact = match &document {
                 None => record.release.artifact(arch),
-                Some(registry) => {
-                    let releases = registry.runtimes.get(&record.name);
+                Some(document) => {
+                    let releases = document.runtimes.get(&record.name);
                     let release = releases.and_then(|it| it.get(&record.release.version));
                     release.and_then(|release| release.artifact(arch))
                 }
@@ -42,7 +44,8 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
             let place = options.against.as_deref().map_or("the record".into(), shown::address);
             let artifact =
                 artifact.ok_or_else(|| Error::NotFound(format!("{object}: is not in {place}")))?;
-            let (packed, rebuilt) = kept.rebuild(arch, &options.making, dir.path(), note)?;
+            let making = (&options.making, options.zstd);
+            let (packed, rebuilt) = kept.rebuild(arch, making, dir.path(), note)?;
             // Beside the records of a build are its archives.
             let beside = || Place::File(options.records.join("../registry.json"));
             let place = published.clone().unwrap_or_else(beside);
@@ -53,18 +56,40 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
                 let reason = explain(place.index(&artifact), list.ok().flatten(), &rebuilt);
                 return Err(Error::Rebuilt { object, expected, actual, reason });
             }
+            if let Some(rebuilt) = &packed.zstd {
+                same_frames(&object, &artifact, rebuilt)?;
+            }
+            let mut frames = packed.zstd.map(|zstd| zstd.checksum);
             if published.is_some() {
                 note(&format!("verify {object}: downloading"));
-                let (_, served) = place.archive(&artifact)?;
+                let mut tar = TarDigest::new();
+                let (_, served) = place.copy_archive(&artifact, &mut tar)?;
                 if served != artifact.checksum {
                     let hint = "its archive is not the one that its registry.json names";
                     return Err(Error::checksum(object, artifact.checksum, served, hint));
                 }
+                frames = registry::frames::check(&object, &artifact, &place, tar)?.or(frames);
             }
             _ = writeln!(report, "{object}: the same, {}", packed.checksum); // a String never fails
+            if let Some(checksum) = frames {
+                _ = writeln!(report, "{object} .tar.zst: the same, {checksum}");
+            }
         }
     }
     Ok(report)
+}
+
+/// Compares the frames of the published `artifact` with those that were made of it once more.
+fn same_frames(object: &str, artifact: &Artifact, rebuilt: &PackedZstd) -> Result<(), Error> {
+    let Some(zstd) = &artifact.zstd else {
+        let reason = format!("{object}: has no .tar.zst; `joblet-publish zstd` makes one");
+        return Err(Error::NotFound(reason));
+    };
+    if zstd.checksum == rebuilt.checksum {
+        return Ok(());
+    }
+    let hint = "its frames were made by another version of this program, or cut otherwise;                 --against compares their content";
+    Err(Error::checksum(format!("{object} .tar.zst"), zstd.checksum, rebuilt.checksum, hint))
 }
 
 fn object(record: &Record, arch: Arch) -> String {
@@ -107,7 +132,7 @@ impl Kept {
     fn rebuild(
         &self,
         arch: Arch,
-        making: &args::Making,
+        (making, zstd): (&args::Making, bool),
         spool: &Path,
         note: Note,
     ) -> Result<(pack::Packed, Rebuilt), Error> {
@@ -123,8 +148,18 @@ impl Kept {
             builder.make(&build_input, spool, &step)?;
         step("packing");
         let target = source.name.archive(&source.version, arch);
-        let (packed, index) =
+        let (mut packed, index) =
             pack::dry_run(&tree, &runtime_yml, &directory, target.as_ref(), builder.jobs)?;
+        if zstd {
+            // Frames are made of an archive, and cut as its index says what is read first.
+            let target = spool.join(target);
+            let (part_size, jobs) = (pack::MAX_PART, builder.jobs);
+            let parts =
+                pack::pack(&tree, &runtime_yml, &directory, &target, part_size, jobs)?.parts;
+            pack::reads::put(&target, &reads::read(spool, source, arch)?)?;
+            step("compressing with zstd");
+            packed.zstd = Some(pack::frames(&target, parts.len(), part_size, jobs)?);
+        }
         Ok((packed, Rebuilt { index, contents: contents::list(&tree, &components) }))
     }
 }

@@ -106,7 +106,7 @@ pub fn make(
 }
 
 /// The record's entry for the frames of the archive at `download_url`.
-fn zstd_entry(zstd: &PackedZstd, download_url: &str) -> Zstd {
+pub(crate) fn zstd_entry(zstd: &PackedZstd, download_url: &str) -> Zstd {
     let url = pack::zstd_path(download_url.as_ref());
     let part = |(number, part): (usize, &PackedPart)| Part {
         download_url: pack::part_path(&url, number).display().to_string(),

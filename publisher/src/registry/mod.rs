@@ -4,6 +4,7 @@
 //! or served.
 
 pub(crate) mod document;
+pub(crate) mod frames;
 pub(crate) mod remote;
 pub(crate) mod serve;
 pub(crate) mod shards;

@@ -8,11 +8,12 @@ use crate::{
 };
 use flate2::read::GzDecoder;
 use joblet_format::{
-    Artifact, Checksum, MAX_REGISTRY_BYTES, Registry, Repository,
+    Artifact, Checksum, MAX_REGISTRY_BYTES, Part, Registry, Repository,
     index::{Index, MAX_INDEX_BYTES},
 };
 use sha2::{Digest, Sha256};
 use std::{
+    collections::VecDeque,
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -76,22 +77,27 @@ impl Place {
         artifact: &Artifact,
         to: &mut dyn Write,
     ) -> Result<(u64, Checksum), Error> {
-        let whole = [artifact.download_url.as_str()];
-        let parts: Vec<_> = artifact.parts.iter().map(|part| part.download_url.as_str()).collect();
         let (mut size, mut hash, mut buffer) = (0, Sha256::new(), vec![0; 64 << 10]);
-        for url in if parts.is_empty() { &whole[..] } else { &parts } {
-            let (shown, mut body) = self.open(url)?;
-            loop {
-                let read = body.read(&mut buffer).map_err(|error| broken(&shown, &error))?;
-                if read == 0 {
-                    break;
-                }
-                hash.update(&buffer[..read]);
-                to.write_all(&buffer[..read]).map_err(Error::file("write", "a temporary file"))?;
-                size += read as u64;
+        let mut files = self.joined(&artifact.download_url, &artifact.parts);
+        loop {
+            let read = files.read(&mut buffer)?;
+            if read == 0 {
+                return Ok((size, Checksum::from_digest(hash.finalize().into())));
             }
+            hash.update(&buffer[..read]);
+            to.write_all(&buffer[..read]).map_err(Error::file("write", "a temporary file"))?;
+            size += read as u64;
         }
-        Ok((size, Checksum::from_digest(hash.finalize().into())))
+    }
+
+    /// The file at `url`, or `parts` if there are any, one after the other.
+    pub(crate) fn joined<'p>(&'p self, url: &'p str, parts: &'p [Part]) -> Joined<'p> {
+        let parts = parts.iter().map(|part| part.download_url.as_str());
+        let mut urls: VecDeque<_> = parts.collect();
+        if urls.is_empty() {
+            urls.push_back(url);
+        }
+        Joined { place: self, urls, open: None }
     }
 
     /// Reads and verifies the index of the archive, if it has one.
@@ -99,6 +105,19 @@ impl Place {
     /// # Errors
     /// [`Error::Net`], [`Error::File`]; [`Error::Differs`] if its checksum differs.
     pub(crate) fn index(&self, artifact: &Artifact) -> Result<Option<Index>, Error> {
+        let Some((shown, bytes)) = self.index_file(artifact)? else { return Ok(None) };
+        let plain = read(Box::new(GzDecoder::new(bytes.as_slice())), MAX_INDEX_BYTES, &shown)?;
+        Index::parse(&plain).map(Some).map_err(|rule| Error::config(shown, rule))
+    }
+
+    /// As [`Place::index`], as it is published, and its address.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn index_file(
+        &self,
+        artifact: &Artifact,
+    ) -> Result<Option<(String, Vec<u8>)>, Error> {
         let Some(expected) = artifact.index else { return Ok(None) };
         let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
         let (shown, body) = self.open(&url)?;
@@ -108,8 +127,7 @@ impl Place {
             let hint = "another file is served there";
             return Err(Error::checksum(shown, expected.checksum, actual, hint));
         }
-        let plain = read(Box::new(GzDecoder::new(bytes.as_slice())), MAX_INDEX_BYTES, &shown)?;
-        Index::parse(&plain).map(Some).map_err(|rule| Error::config(shown, rule))
+        Ok(Some((shown, bytes)))
     }
 
     /// Opens `url`, as written in the document.
@@ -133,6 +151,58 @@ impl Place {
                 Ok((path.display().to_string(), open_file(document, &path)?))
             }
         }
+    }
+}
+
+/// Files of a registry that follow each other. Each is opened when the one before has ended.
+pub(crate) struct Joined<'p> {
+    place: &'p Place,
+    /// Those that are not open yet.
+    urls: VecDeque<&'p str>,
+    /// The address of the one that is open, and what is left of it.
+    open: Option<(String, Box<dyn Read>)>,
+}
+
+impl Joined<'_> {
+    /// Reads some bytes into `buffer`, which is not empty; 0 at the end.
+    ///
+    /// # Errors
+    /// [`Error::Net`], [`Error::File`].
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        loop {
+            if let Some((shown, body)) = &mut self.open {
+                let count = body.read(buffer).map_err(|error| broken(shown, &error))?;
+                if count > 0 {
+                    return Ok(count);
+                }
+            }
+            let Some(url) = self.urls.pop_front() else { return Ok(0) };
+            self.open = Some(self.place.open(url)?);
+        }
+    }
+
+    /// The next `length` bytes, or those up to the end.
+    ///
+    /// # Errors
+    /// As [`Joined::read`].
+    pub(crate) fn next(&mut self, length: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match self.read(&mut bytes[filled..])? {
+                0 => bytes.truncate(filled),
+                count => filled += count,
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Whether there are more.
+    ///
+    /// # Errors
+    /// As [`Joined::read`].
+    pub(crate) fn more(&mut self) -> Result<bool, Error> {
+        Ok(self.read(&mut [0])? > 0)
     }
 }
 

@@ -105,9 +105,16 @@ fn is_expected(object: &str, bytes: &[u8], expected: &IndexFile) -> Result<(), E
     Err(Error::checksum(object, expected.checksum, actual, hint))
 }
 
-/// Checks that two records of a version differ in `yanked` at most: everything else is final.
+/// Checks that two records of a version, that of the registry and that of the release, differ at most in `yanked` and
+/// in zstd frames that were added later: everything else is final.
 fn check_unchanged(before: &Record, record: &Record) -> Result<(), Error> {
-    if before.release.artifacts == record.release.artifacts {
+    let mut released = record.release.artifacts.clone();
+    for (arch, artifact) in &mut released {
+        if artifact.zstd.is_none() {
+            artifact.zstd = before.release.artifacts.get(arch).and_then(|it| it.zstd.clone());
+        }
+    }
+    if before.release.artifacts == released {
         return Ok(());
     }
     let object = format!("{}@{}", record.name, record.release.version);

@@ -4,6 +4,7 @@
 mod emulated;
 mod failures;
 mod finishing;
+mod frames;
 mod guide;
 mod image_machines;
 mod image_sources;

@@ -180,7 +180,7 @@ static BASE_URL: Opt<String> = Opt::value(
     base_url,
     "address at which the archives will be published, instead of beside registry.json",
 );
-static PART_SIZE: Opt<u64> = Opt::value(
+pub(super) static PART_SIZE: Opt<u64> = Opt::value(
     "--part-size",
     "BYTES",
     Complete::Nothing,

@@ -15,7 +15,7 @@ mod table;
 pub(crate) use images::Oci;
 pub(crate) use making::{Build, Check, Lock, Making, New, Selection};
 pub(crate) use options::Signing;
-pub(crate) use published::{Diff, Verify};
+pub(crate) use published::{AddZstd, Diff, Verify};
 pub(crate) use publishing::{Adopt, Index, Keygen, Sign, Site};
 pub(crate) use refreshing::{Bump, Outdated};
 pub(crate) use releasing::{Plan, Reconcile, Release};
@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Reconcile(Reconcile),
     /// Rebuild a published version, and compare.
     Verify(Verify),
+    /// Add the `.tar.zst` of published versions.
+    Zstd(AddZstd),
     /// Compare the packages of two versions.
     Diff(Diff),
     /// Convert a version to an image.

@@ -27,6 +27,7 @@ pub(super) static PROGRAM: Program<Command> = Program {
         &publishing::KEYGEN,
         &publishing::SIGN,
         &published::VERIFY,
+        &published::ADD_ZSTD,
         &published::DIFF,
         &images::OCI,
         &releasing::PLAN,
