@@ -104,7 +104,7 @@ fn check_release(object: &str, old: &Release, new: &Release) -> Result<(), Error
     Ok(())
 }
 
-/// Number of versions above which each of them is one line of `registry.json`: a third less, so that 1,000 × 50 of
+/// Number of versions above which each of them is one line of `registry.json`: a quarter less, so that 1,000 × 50 of
 /// them are below the 100 MiB that GitHub accepts as one file, and one line more in git for a version more.
 const MAX_PRETTY: usize = 1000;
 
