@@ -47,11 +47,11 @@ static AGAINST: Opt<String> = Opt::value(
     "REGISTRY",
     Complete::Files,
     utf8,
-    "a registry to compare with: its registry.json, its archive and what is in its .tar.zst",
+    "a registry to compare with: its registry.json, its archive and the content of its .tar.zst",
 );
 static ZSTD: Opt<()> = Opt::switch(
     "--zstd",
-    "make its .tar.zst once more, too, and compare; about 2.5 MB/s a processor",
+    "compress its .tar.zst again, too, and compare; about 2.5 MB/s a processor",
 );
 static PUBLISHED: Opt<Vec<Arch>> = arch("which of those that were published");
 
@@ -99,29 +99,30 @@ pub(super) static VERIFY: Command<Parsed> = Command {
 /// `zstd`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AddZstd {
-    /// These versions; empty: all that have none.
+    /// The versions; all without a `.tar.zst` if empty.
     pub specs: Vec<Spec>,
-    /// These alone; empty: all that were published.
+    /// Only these architectures; all that were published if empty.
     pub arches: Vec<Arch>,
-    /// Where the records lie.
+    /// The directory of records.
     pub records: PathBuf,
-    /// Where frames go.
+    /// The directory to write to.
     pub out: PathBuf,
-    /// Larger ones are cut into parts of at most so many bytes.
+    /// Largest size of a part, in bytes.
     pub part_size: u64,
-    /// Threads.
+    /// Number of threads; one per processor if absent.
     pub jobs: Option<NonZero<usize>>,
 }
 
-static EVERY: Opt<()> = Opt::switch("--all", "every version that has none");
+static EVERY: Opt<()> = Opt::switch("--all", "every version without a .tar.zst");
 
 pub(super) static ADD_ZSTD: Command<Parsed> = Command {
     name: "zstd",
     also: &[],
     operands: Operands::new("NAME[@VERSION]…|--all", RECORDED),
-    help: "make the .tar.zst of published versions that have none, and record it",
-    about: "An archive is read from OUT if its index is there, else where its record says, relative addresses from \
-            the directory above the records. Upload what is made to where the archives are, then commit the records and run index.",
+    help: "add the .tar.zst to published versions that have none, and to their records",
+    about: "The archive is read from OUT if its index is there, else from the address in its record; relative addresses are \
+            below the parent directory of the records. Upload the new files beside the archives, then commit the \
+            records and run index.",
     options: &[&EVERY.row, &PUBLISHED.row, &OUT.row, &PART_SIZE.row, &JOBS.row, &RECORDS.row],
     examples: &[
         ("joblet-publish zstd python-3.11@1.0.0", "dist/python-3.11-1.0.0-amd64.tar.zst, recorded"),
