@@ -60,18 +60,10 @@ impl Place {
             .map_err(|error| Error::config(shown, format!("is not a registry: {error}")))
     }
 
-    /// Reads the archive, with its parts joined, and returns its length and SHA-256.
+    /// Writes the archive, with its parts joined, to `to`, and returns its length and SHA-256.
     ///
     /// # Errors
     /// [`Error::Net`], [`Error::File`].
-    pub(crate) fn archive(&self, artifact: &Artifact) -> Result<(u64, Checksum), Error> {
-        self.copy_archive(artifact, &mut io::sink())
-    }
-
-    /// As [`Place::archive`], and writes it to `to`.
-    ///
-    /// # Errors
-    /// As there.
     pub(crate) fn copy_archive(
         &self,
         artifact: &Artifact,
