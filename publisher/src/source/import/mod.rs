@@ -55,15 +55,26 @@ pub fn write(
         return Err(Error::config(path, "exists already"));
     }
     let refused = |reason: String| Error::config(from, reason);
-    let text = String::from_utf8(paths::read(from)?).map_err(|_| refused("is not UTF-8".into()))?;
-    let draft =
-        read(&from.file_name().unwrap_or_default().to_string_lossy(), &text).map_err(refused)?;
+    let file = from.file_name().unwrap_or_default().to_string_lossy();
+    let text =
+        if is_list(&file) { requirements::inlined(from, &mut Vec::new())? } else { text(from)? };
+    let draft = read(&file, &text).map_err(refused)?;
     let (text, notes) = render(name, draft, before).map_err(refused)?;
     // The result must be a valid manifest.
     source::parse(&text)
         .map_err(|reason| refused(format!("does not give a valid manifest: {reason}")))?;
     paths::write_below(sources, &path, text.as_bytes())?;
     Ok((path, notes))
+}
+
+/// The text of the file `path`.
+fn text(path: &Path) -> Result<String, Error> {
+    String::from_utf8(paths::read(path)?).map_err(|_| Error::config(path, "is not UTF-8"))
+}
+
+/// Whether the file `name` is a list of requirements.
+fn is_list(name: &str) -> bool {
+    matches!(name.rsplit_once('.'), Some((_, "txt" | "in")))
 }
 
 /// Parses the file `name` by its kind.
@@ -73,8 +84,11 @@ fn read(name: &str, text: &str) -> Result<Draft, String> {
         "pyproject.toml" => requirements::pyproject(text),
         "uv.lock" => python_lock::uv(text),
         _ if name.starts_with("pylock.") && extension == "toml" => python_lock::pylock(text),
-        _ if matches!(extension, "txt" | "in") => Ok(requirements::lines(text)),
+        _ if is_list(name) => Ok(requirements::lines(text)),
         _ if matches!(extension, "yaml" | "yml") => upstream::manifest(text),
+        "poetry.lock" | "Pipfile" | "Pipfile.lock" => {
+            Err("is not read; export it to a requirements.txt (`poetry export`, `pipenv requirements`)".into())
+        }
         _ => Err("is of an unknown kind; use requirements*.txt, pyproject.toml, uv.lock, pylock.toml or \
         manifest.yaml"
             .into()),
@@ -192,12 +206,16 @@ mod tests {
     fn a_project_becomes_a_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let name: RuntimeName = "my-app".parse().unwrap();
+        // Files that include each other are read once each.
+        std::fs::create_dir(dir.path().join("more")).unwrap();
+        std::fs::write(dir.path().join("more/base.in"), "six\n--requirement=most.txt\n").unwrap();
+        std::fs::write(dir.path().join("more/most.txt"), "-rbase.in\ntqdm\n").unwrap();
         for (file, text, requirements, notes) in [
             (
                 "requirements.txt",
-                "# x\nnumpy==1.26.2 \\\n    --hash=sha256:00\nrequests[socks]>=2 ; python_version < '4'\n-r more.txt\n\
-                 ./local\nflask @ https://example.org/f.whl\n",
-                &["numpy==1.26.2", "requests[socks]>=2 ; python_version < '4'"][..],
+                "# x\nnumpy==1.26.2 \\\n    --hash=sha256:00\nrequests[socks]>=2 ; python_version < '4'\n-r more/base.in\n\
+                 ./local\nflask @ https://example.org/f.whl\n-c pins.txt\n",
+                &["numpy==1.26.2", "requests[socks]>=2 ; python_version < '4'", "six", "tqdm"][..],
                 3,
             ),
             (
@@ -230,9 +248,17 @@ mod tests {
             let error = write(&sources, &name, &from, "2026-01-01").unwrap_err().to_string();
             assert!(error.ends_with("exists already"), "{error}");
         }
-        let odd = dir.path().join("setup.cfg");
-        std::fs::write(&odd, "").unwrap();
-        let error = write(dir.path(), &name, &odd, "2026-01-01").unwrap_err().to_string();
-        assert!(error.contains("of an unknown kind; use requirements*.txt"), "{error}");
+        for (file, text, want) in [
+            ("setup.cfg", "", "setup.cfg: is of an unknown kind; use requirements*.txt"),
+            ("poetry.lock", "", "poetry.lock: is not read; export it to a requirements.txt"),
+            ("a/pyproject.toml", "[tool.poetry]\n", "has no table [project]; with Poetry, export"),
+            ("b.txt", "-r none.txt\n", "none.txt"),
+        ] {
+            let odd = dir.path().join(file);
+            std::fs::create_dir_all(odd.parent().unwrap()).unwrap();
+            std::fs::write(&odd, text).unwrap();
+            let error = write(dir.path(), &name, &odd, "2026-01-01").unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
     }
 }
