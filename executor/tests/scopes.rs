@@ -37,7 +37,7 @@ const UNITS: [(&str, &str); 3] = [
 ];
 
 /// What each case of `scopes-init.sh` must print, and its status: in part, at `…`.
-const CASES: [(&str, &str, i32); 11] = [
+const CASES: [(&str, &str, i32); 16] = [
     (
         "no-bus",
         "error[LAUNCH]: cannot limit to 64 MiB of memory: /user.slice/user-1000.slice/session-1.scope belongs to another user; start it in a scope of its own: systemd-run --user --scope joblet-exec …\n",
@@ -74,6 +74,20 @@ const CASES: [(&str, &str, i32); 11] = [
     ),
     ("left-again", "left: \n", 0),
     ("engine", "error[LAUNCH]: cannot limit to 64 MiB of memory: /slurm/job_7 …\n", 125),
+    // Neither for a group above nor for a scope a job leaves one with a limit; what is as tight is met.
+    (
+        "bounded",
+        "error[LAUNCH]: cannot limit to 32 MiB of memory: …/user@1000.service/app.slice/a.service holds other processes; …; a job stays within the limits of /user.slice/user-1000.slice/user@1000.service/app.slice/a.service\n",
+        125,
+    ),
+    ("met", "0::/\n67108864\n50000 100000\n", 0),
+    (
+        "bounded-root",
+        "error[LAUNCH]: cannot limit to 9 processes: /cron.slice/cron.service holds other processes; …; a job stays within the limits of /cron.slice/cron.service\n",
+        125,
+    ),
+    ("within", "0::/cron.slice/joblet-exec.job.…\n", 137),
+    ("free", "0::/\n9\n", 0),
 ];
 
 #[test]

@@ -72,4 +72,34 @@ try killed launcher KILL
 try left-again left
 # An engine's group is not left.
 try engine as_user slurm/job_7 "cd /; $run --memory 64 -- id"
+# A user's service with limits, below one that the user may change.
+service=$manager/app.slice/a.service
+b mkdir -p $cg/$service
+for group in $cg/$manager $cg/$manager/app.slice; do echo "+memory +cpu +pids" >$group/cgroup.subtree_control; done
+for group in $cg/$manager/app.slice $cg/$service; do
+    for file in "" cgroup.procs cgroup.subtree_control cgroup.threads; do b chown 1000 $group/$file; done
+done
+echo 67108864 >$cg/$service/memory.max
+echo "50000 100000" >$cg/$service/cpu.max
+show="cat /proc/self/cgroup /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max"
+try bounded as_user $service "cd /; $run --memory 32 -- id; exit \$?"
+try met as_user $service "cd /; $run --memory 64 --cpu 0.5 -- $show; exit \$?"
+# Root's service with a limit, in a slice with one, and without.
+b mkdir -p $cg/cron.slice/cron.service
+echo "+memory +cpu +pids" >$cg/cron.slice/cgroup.subtree_control
+cron() { b sh -c "echo \$\$ >$cg/cron.slice/cron.service/cgroup.procs; cd /; $run --pids 9 -- $*; exit \$?"; }
+within() {
+    cron sleep 1000 &
+    until b pidof sleep >/dev/null; do b usleep 100000; done
+    b cat /proc/$(b pidof sleep)/cgroup
+    b kill -9 $(b pidof sleep)
+    wait $!
+}
+echo 67108864 >$cg/cron.slice/cron.service/memory.high
+try bounded-root cron id
+echo max >$cg/cron.slice/cron.service/memory.high
+echo 67108864 >$cg/cron.slice/memory.high
+try within within
+echo max >$cg/cron.slice/memory.high
+try free cron cat /proc/self/cgroup /sys/fs/cgroup/pids.max
 b poweroff -f

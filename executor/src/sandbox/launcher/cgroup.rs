@@ -2,8 +2,8 @@
 //! those have the controllers ([`super::version_one`]).
 //!
 //! The launcher makes a group for each job and starts the job in it. Groups are made below the
-//! launcher's own, or below the nearest group above it that this user may change: what limits the
-//! launcher limits the job, too. A launcher holds a lock on its group; one without is left over
+//! launcher's own, or below the nearest group above it that this user may change. A job does not leave a
+//! group with a limit: what limits the launcher limits the job, too. A launcher holds a lock on its group; one without is left over
 //! from a launcher that was killed, and the next one removes it, see [`super::group`].
 
 use super::{
@@ -61,6 +61,10 @@ impl Limits {
 
 /// The group that a launcher moves to where it is alone in a group that was given to it.
 const LAUNCHER: &str = "launcher-of-joblet";
+
+/// The files with a limit that a job outside of the group would evade. Not `pids.max`: systemd sets it for every
+/// service.
+const BOUNDS: [&str; 3] = ["memory.max", "memory.high", "cpu.max"];
 
 /// What lets a user have groups where systemd gives them out.
 const SCOPE: &str = "start it in a scope of its own: systemd-run --user --scope joblet-exec …";
@@ -155,14 +159,15 @@ impl Cgroup {
 /// The nearest group, from the launcher's own upwards, whose children can have `controllers`; and whether
 /// it is a scope that the launcher was given for it.
 fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
-    let (root, mut path, own) = hierarchy()?;
+    let (root, path, own) = hierarchy()?;
     let mut nearest = match usable(&root, &path, controllers, true) {
         Ok(dir) => return Ok((dir, false)),
         Err(refusal) => format!("/{} {refusal}", path.display()),
     };
     // Before those above: systemd changes what it owns at any time, and would take the limits away.
     let available = lacking(root.as_fd(), "cgroup.controllers", controllers).is_empty();
-    match available.then(|| scope::enter(&own)).flatten() {
+    let bound = path.ancestors().position(|path| bound(&root, path));
+    match available.then(|| scope::enter(&own, bound)).flatten() {
         Some(Ok(())) => {
             let (root, path, _) = hierarchy()?;
             let dir = usable(&root, &path, controllers, true);
@@ -174,8 +179,8 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
         }
         None => {}
     }
-    while path.pop() {
-        match usable(&root, &path, controllers, false) {
+    for path in path.ancestors().skip(1).take(bound.unwrap_or(usize::MAX)) {
+        match usable(&root, path, controllers, false) {
             Ok(dir) => return Ok((dir, false)),
             // The topmost says whether the kernel has what it takes; else what is nearest counts.
             Err(refusal @ Refusal::NoController(_)) if path.as_os_str().is_empty() => {
@@ -184,7 +189,19 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
             Err(_) => {}
         }
     }
+    if let Some(path) = bound.and_then(|levels| path.ancestors().nth(levels)) {
+        nearest.push_str(&format!("; a job stays within the limits of /{}", path.display()));
+    }
     Err(nearest)
+}
+
+/// Whether the group at `path` below `root` has a limit.
+fn bound(root: &OwnedFd, path: &Path) -> bool {
+    let has = |file| {
+        let text = read(root.as_fd(), &path.join(file).to_string_lossy());
+        text.is_ok_and(|text| !text.starts_with("max"))
+    };
+    BOUNDS.into_iter().any(has)
 }
 
 /// The group at `path` below `root`, if its children can have `controllers`.

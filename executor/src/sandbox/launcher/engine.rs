@@ -16,14 +16,12 @@ pub(crate) fn meets(limits: Limits) -> bool {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let pids = || least(&own, ROOT, "pids", ["pids.max"; 2]);
     let affinity = || sched_getaffinity(None).map_or(u64::MAX, |set| u64::from(set.count()) * 1000);
-    limits.memory.is_none_or(|wanted| memory(&own) <= wanted)
+    // Of version 2 alone: in version 1 it takes two files.
+    let cpu = || affinity().min(least(&own, ROOT, "", ["", "cpu.max"]));
+    let memory = || least(&own, ROOT, "memory", ["memory.limit_in_bytes", "memory.max"]);
+    limits.memory.is_none_or(|wanted| memory() <= wanted)
         && limits.pids.is_none_or(|wanted| pids() <= u64::from(wanted))
-        && limits.cpu.is_none_or(|wanted| affinity() <= u64::from(wanted))
-}
-
-/// The least limit of memory, in bytes, of the groups `own` and all above them.
-pub(super) fn memory(own: &str) -> u64 {
-    least(own, ROOT, "memory", ["memory.limit_in_bytes", "memory.max"])
+        && limits.cpu.is_none_or(|wanted| cpu() <= u64::from(wanted))
 }
 
 /// The least value, of a process's group and of all above it, in the file of a controller, which has a
@@ -42,11 +40,19 @@ fn least(own: &str, root: &str, controller: &str, [one, two]: [&str; 2]) -> u64 
         };
         for group in Path::new(path.trim_start_matches('/')).ancestors() {
             let text = fs::read_to_string(Path::new(&base).join(group).join(file));
-            let value = text.ok().and_then(|text| text.trim().parse().ok());
-            least = least.min(value.unwrap_or(u64::MAX));
+            least = least.min(text.ok().and_then(|text| value(&text)).unwrap_or(u64::MAX));
         }
     }
     least
+}
+
+/// The number in a group's file; of a quota and its period, thousandths. `None` without a limit.
+fn value(text: &str) -> Option<u64> {
+    let mut numbers = text.split_whitespace().map(|word| word.parse::<u64>().ok());
+    match (numbers.next()??, numbers.next()) {
+        (quota, Some(period)) => (quota.saturating_mul(1000)).checked_div(period?),
+        (number, None) => Some(number),
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +83,9 @@ mod tests {
         ] {
             assert_eq!(least(own, root, "memory", files), want, "{own}");
         }
+        put("slurm/cpu.max", "150000 100000\n");
+        put("slurm/job/cpu.max", "max 100000\n");
+        assert_eq!(least("0::/slurm/job\n", root, "", ["", "cpu.max"]), 1500);
         assert_eq!(least("3:pids:/\n", root, "pids", ["pids.max"; 2]), u64::MAX);
         assert!(meets(Limits { cpu: Some(1 << 30), ..Limits::default() }));
         assert!(!meets(Limits { cpu: Some(1), ..Limits::default() }));

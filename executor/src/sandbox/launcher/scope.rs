@@ -3,10 +3,7 @@
 //! Where systemd owns the groups, a user gets one by asking for it: `StartTransientUnit` of
 //! org.freedesktop.systemd1(5), on the user's bus.
 
-use super::{
-    bus::{Bus, Bytes, ERROR, Object, SIGNAL, number, text},
-    engine,
-};
+use super::bus::{Bus, Bytes, ERROR, Object, SIGNAL, number, text};
 use crate::env::Environment;
 use rustix::process::{geteuid, getpid};
 use std::{
@@ -24,17 +21,16 @@ const MANAGER: Object =
 /// Moves this process, in the group `own`, to a scope of its own, which ends with it. `None` where that is
 /// not to be had: no manager can be reached, or this is not a process of the user's session.
 ///
-/// Whoever is in a group of an engine stays there, below its limits. So does who is below a limit of memory
-/// in the session itself.
+/// Whoever is in a group of an engine stays there, below its limits. So does who is below a limit in the session
+/// itself: `bound` says how many groups above its own the nearest one with a limit is.
 ///
 /// # Errors
 /// Why there is none.
-pub(super) fn enter(own: &str) -> Option<Result<()>> {
+pub(super) fn enter(own: &str, bound: Option<usize>) -> Option<Result<()>> {
     let user = geteuid();
-    let slice = format!("/user-{}.slice", user.as_raw());
-    let (above, _) = own.split_once(&format!("{slice}/")).filter(|_| !user.is_root())?;
-    let memory = |group: &str| engine::memory(&format!("0::{group}"));
-    if memory(own) < memory(&format!("{above}{slice}")) {
+    let slice = format!("/user-{}.slice/", user.as_raw());
+    let (_, session) = own.split_once(&slice).filter(|_| !user.is_root())?;
+    if bound.is_some_and(|levels| levels < session.split('/').count()) {
         return None;
     }
     let bus = Environment::user_buses().find_map(|path| Bus::connect(&path).ok())?;
