@@ -60,7 +60,7 @@ fn a_group_of_its_own() {
                 format!("end {status} S {nice} {nice}\n"),
                 "{user:?} {output:?}"
             );
-            for line in ["death-0 1", "death-15 1", "death-9 0", "tty 6", "nice-group 0"] {
+            for line in ["death-0 1", "death-15 0", "death-9 0", "tty 6", "nice-group 0"] {
                 assert!(output.stderr.lines().any(|other| other == line), "{line} {output:?}");
             }
             if options.is_empty() && can_weaken(world) {

@@ -135,7 +135,7 @@ int main(int argc, char **argv)
 		return 2;
 	setvbuf(stdout, NULL, _IONBF, 0);
 	if (!strcmp(verb, "unfollow"))
-		prctl(PR_SET_PDEATHSIG, 0);
+		prctl(PR_SET_PDEATHSIG, 0), prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (!strcmp(verb, "unfollow") || !strcmp(verb, "fork-twice") || !strncmp(verb, "thread", 6))
 		puts("ready");
 	if (!strcmp(verb, "set-id"))

@@ -3,7 +3,7 @@
 
 use super::{
     ARCH,
-    Action::{self, Allow, Fail, FailBits, FailCreate, FailDeathSignal, FailIf},
+    Action::{self, Allow, DeathSignal, Fail, FailBits, FailCreate, FailIf},
     CREATES, LAST, Rule, SET_ID,
 };
 use crate::sandbox::sys::Instruction;
@@ -13,7 +13,7 @@ impl Action {
     /// Equality: `==` is not available in constants.
     const fn equals(self, other: Self) -> bool {
         match (self, other) {
-            (Allow, Allow) | (FailDeathSignal, FailDeathSignal) => true,
+            (Allow, Allow) | (DeathSignal, DeathSignal) => true,
             (Fail(a), Fail(b)) => a == b,
             (FailBits(a, bits), FailBits(b, others)) => a == b && bits == others,
             (FailCreate(a), FailCreate(b)) => a == b,
@@ -143,9 +143,12 @@ impl Filter {
                 self.jump(libc::BPF_JSET, CREATES, check, allow);
                 self.push(load_argument(mode - 1))
             }
-            FailDeathSignal => {
+            DeathSignal => {
                 let (allow, fail) = (self.action(Allow), self.action(Fail(libc::EPERM)));
-                self.jump(libc::BPF_JEQ, libc::SIGKILL.unsigned_abs(), allow, fail);
+                // An error of 0 is success.
+                let ignored = self.action(Fail(0));
+                let other = self.jump(libc::BPF_JEQ, 0, fail, ignored);
+                self.jump(libc::BPF_JEQ, libc::SIGKILL.unsigned_abs(), allow, other);
                 let check = self.push(load_argument(1));
                 self.jump(libc::BPF_JEQ, libc::PR_SET_PDEATHSIG.unsigned_abs(), check, allow);
                 self.push(load_argument(0))

@@ -28,11 +28,13 @@ enum Action {
     /// [`Action::FailBits`] with [`SET_ID`] for this argument, a mode, if the flags in the argument before it
     /// create a file: without that, the mode is ignored.
     FailCreate(u8),
-    /// It fails with `EPERM` if it sets a parent-death signal other than SIGKILL.
-    FailDeathSignal,
+    /// It does nothing if it asks for a parent-death signal other than SIGKILL, and fails with `EPERM` if it asks
+    /// for none: the first process of a job keeps its own. Failing for a signal would end programs (PyTorch's
+    /// processes, PostgreSQL) that have it set in others than the first, where it does no harm.
+    DeathSignal,
 }
 
-use Action::{Fail, FailBits, FailCreate, FailDeathSignal, FailIf};
+use Action::{DeathSignal, Fail, FailBits, FailCreate, FailIf};
 
 /// `AUDIT_ARCH_…` of linux/audit.h for this architecture.
 const ARCH: u32 = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
@@ -154,7 +156,7 @@ const ACTIONS: [(c_long, Action); 20] = [
     // Its mode is in memory, which a filter cannot read. Programs fall back to openat.
     (libc::SYS_openat2, Fail(libc::ENOSYS)),
     (libc::SYS_fcntl, FailIf(1, LEASES, libc::EPERM)),
-    (libc::SYS_prctl, FailDeathSignal),
+    (libc::SYS_prctl, DeathSignal),
     (libc::SYS_prlimit64, FailIf(0, INIT, libc::EPERM)),
     // Its flags are in memory too. C libraries fall back to clone.
     (libc::SYS_clone3, Fail(libc::ENOSYS)),
@@ -278,9 +280,9 @@ mod tests {
         for nr in 0..=LAST {
             let want = match table.get(&nr) {
                 None
-                | Some(
-                    Action::Allow | FailBits(..) | FailCreate(_) | FailDeathSignal | FailIf(..),
-                ) => MADE,
+                | Some(Action::Allow | FailBits(..) | FailCreate(_) | DeathSignal | FailIf(..)) => {
+                    MADE
+                }
                 Some(Fail(errno)) => failed(*errno),
             };
             assert_eq!(action(filter, ARCH, nr, [0; 4]), want, "call {nr}");
@@ -330,7 +332,8 @@ mod tests {
             (libc::SYS_fcntl, [0, 1026, 0, 0], eperm),
             (libc::SYS_prctl, [1, 9, 0, 0], MADE),
             (libc::SYS_prctl, [1, 0, 0, 0], eperm),
-            (libc::SYS_prctl, [1, 15, 0, 0], eperm),
+            (libc::SYS_prctl, [1, 15, 0, 0], failed(0)),
+            (libc::SYS_prctl, [1, 2, 0, 0], failed(0)),
             (libc::SYS_prctl, [0x1_0000_0001, 0, 0, 0], eperm),
             (libc::SYS_prctl, [15, 0, 0, 0], MADE),
         ] {
