@@ -23,6 +23,7 @@ exec fc-cache --system-only --force";
 /// The trigger of tex-common: lists of files, fonts and hyphenation patterns, and the engines' formats. Its tools do
 /// nothing unless dpkg lists TeX's packages. Formats of the other engines are not reproducible (LuaTeX's for their
 /// tables, Knuth's TeX for its date): `mktexfmt` generates them in a job's home at first use.
+/// For jobs of root a wrapper says so: perl takes every directory to be writable for root, `/var` too.
 const TEX: &str = "\
 set -e
 mkdir -p /tmp/bin /var/lib/texmf/tex/generic/config /var/lib/texmf/web2c
@@ -39,6 +40,13 @@ for engine in pdftex mf-nowin; do
     fmtutil-sys --strict --byengine $engine >/tmp/log 2>&1 || { tail -n 20 /tmp/log >&2; exit 1; }
 done
 rm -f /var/lib/texmf/web2c/*.log /var/lib/texmf/web2c/*/*.log
+mkdir -p /usr/local/bin
+cat >/usr/local/bin/mktexfmt <<'END'
+#!/bin/sh
+# Makes formats in the user's directory: the system's cannot be written.
+TEXMFAUXTREES=$(kpsewhich -var-value=TEXMFSYSVAR), TEXMFSYSVAR=/nonexistent exec /usr/bin/mktexfmt \"$@\"
+END
+chmod 755 /usr/local/bin/mktexfmt
 exec mktexlsr /var/lib/texmf >/dev/null 2>&1";
 
 /// A trigger: its command, and the paths of its program and its input, which must exist.
