@@ -24,8 +24,10 @@ exec fc-cache --system-only --force";
 /// nothing unless dpkg lists TeX's packages. Formats of the other engines are not reproducible (LuaTeX's for their
 /// tables, Knuth's TeX for its date): `mktexfmt` generates them in a job's home at first use.
 /// For jobs of root a wrapper says so: perl takes every directory to be writable for root, `/var` too.
+/// Without texlive-base there is no TeX: some packages bring only styles.
 const TEX: &str = "\
 set -e
+[ -e /usr/share/texlive/texmf-dist/tex/generic/config/language.us ] || exit 0
 mkdir -p /tmp/bin /var/lib/texmf/tex/generic/config /var/lib/texmf/web2c
 printf '#!/bin/sh\\nprintf \"install ok installed\"\\n' >/tmp/bin/dpkg-query
 chmod +x /tmp/bin/dpkg-query

@@ -190,7 +190,7 @@ fn parent(controllers: &[&str]) -> Result<(OwnedFd, bool), String> {
         }
     }
     if let Some(path) = bound.and_then(|levels| path.ancestors().nth(levels)) {
-        nearest.push_str(&format!("; a job stays within the limits of /{}", path.display()));
+        nearest = format!("{nearest}; a job stays within the limits of /{}", path.display());
     }
     Err(nearest)
 }
