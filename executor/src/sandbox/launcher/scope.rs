@@ -206,12 +206,14 @@ mod tests {
     #[test]
     fn whoever_is_elsewhere_does_not_ask() {
         for own in ["/", "/slurm/job_7", "/user.slice", "/system.slice/cron.service"] {
-            assert!(enter(own).is_none(), "{own}");
+            assert!(enter(own, None).is_none(), "{own}");
         }
         let user = geteuid();
         let others = format!("/user.slice/user-{}.slice/session-1.scope", user.as_raw() + 1);
-        assert!(enter(&others).is_none());
+        assert!(enter(&others, None).is_none());
         let own = format!("/user.slice/user-{}.slice/session-1.scope", user.as_raw());
-        assert!(!user.is_root() || enter(&own).is_none());
+        assert!(!user.is_root() || enter(&own, None).is_none());
+        // A limit in the session holds.
+        assert!(enter(&own, Some(0)).is_none());
     }
 }
