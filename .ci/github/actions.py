@@ -7,6 +7,10 @@ import pathlib
 import shutil
 
 
+# Of the second artifact of a name, in the directory that has them all.
+MORE = "~"
+
+
 class Refused(Exception):
     """What GitHub would answer."""
 
@@ -68,17 +72,23 @@ def download_artifact(given, job):
 
 
 def upload_pages_artifact(given, job):
-    return upload_artifact({"name": "github-pages", "path": given["path"], "if-no-files-found": "error",
-                            "overwrite": True}, job)
+    """Replaces none: what an earlier attempt of the run has uploaded stays, with the same name."""
+    name = given.get("name", "github-pages")
+    while (job.artifacts / name).exists():
+        name += MORE
+    return upload_artifact({"name": name, "path": given["path"], "if-no-files-found": "error"}, job)
 
 
-def deploy_pages(_, job):
+def deploy_pages(given, job):
     need(job, pages="write", id_token="write")
     if job.environment != "github-pages":
         raise Refused("deploys from a job of the environment github-pages")
-    site = job.artifacts / "github-pages"
+    name = given.get("artifact_name", "github-pages")
+    site = job.artifacts / name
     if not site.exists():
-        raise Refused("No artifacts named \"github-pages\" were found for this workflow run")
+        raise Refused(f'No artifacts named "{name}" were found for this workflow run')
+    if (job.artifacts / (name + MORE)).exists():
+        raise Refused(f'Multiple artifacts named "{name}" were unexpectedly found for this workflow run')
     pages = job.state / "pages"
     shutil.rmtree(pages, ignore_errors=True)
     shutil.copytree(site, pages)
@@ -87,6 +97,8 @@ def deploy_pages(_, job):
 
 def attest(given, job):
     need(job, id_token="write", attestations="write")
+    if job.contexts["github"]["event"]["repository"]["private"]:
+        raise Refused("Feature not available for a private repository")
     subjects = glob.glob(str(job.outside(given["subject-path"])))
     if not subjects:
         raise Refused(f"Could not find subject at path {given['subject-path']}")

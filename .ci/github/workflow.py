@@ -41,6 +41,7 @@ class Run:
         self.world, self.name, self.event, self.caller = world, name, event, caller
         self.secrets, self.inputs = secrets, inputs or {}
         self.allowed = permissions
+        self.attempt, self.done = caller.attempt if caller else 1, {}
         # The workflows of a registry are its own; those that are called are of the programs' repository.
         self.file = yaml.safe_load(((world.workflows if caller else world.own) / name).read_text())
         self.artifacts = caller.artifacts if caller else world.work / "artifacts"
@@ -57,16 +58,24 @@ class Run:
         kind, _, name = event["ref"].removeprefix("refs/").partition("/")
         payload = dict(event.get("payload", {}))
         if event["name"] != "schedule":  # whose payload is the line of the schedule
-            payload["repository"] = {"default_branch": DEFAULT_BRANCH}
+            payload["repository"] = {"default_branch": DEFAULT_BRANCH, "private": self.world.private}
         return {
             "ref": event["ref"], "ref_name": name, "ref_type": "tag" if kind == "tags" else "branch",
             "sha": event["sha"], "repository": self.world.repository, "event_name": event["name"],
             "server_url": self.world.server, "event": payload, "workflow": self.file["name"],
+            "run_attempt": self.attempt,
         }
 
+    def again(self, *jobs):
+        """Runs these jobs once more, or all, as another attempt of this run; of the others there is what they made."""
+        self.attempt += 1
+        self.done = {name: made for name, made in self.done.items() if jobs and name not in jobs}
+        say(f"{self.name}: attempt {self.attempt}")
+        self.jobs()
+
     def jobs(self):
-        done = {}
-        waiting = dict(self.file["jobs"])
+        done = self.done
+        waiting = {name: job for name, job in self.file["jobs"].items() if name not in done}
         while waiting:
             name = next(it for it, job in waiting.items() if all(need in done for need in needs(job)))
             job = waiting.pop(name)
@@ -179,6 +188,9 @@ class Job:
             else:
                 self.inside("/github").chmod(0o755)
             for number, step in enumerate(self.job["steps"]):
+                if "if" in step and not evaluate(str(step["if"]).removeprefix("${{").removesuffix("}}"), self.contexts):
+                    say(f"    step {number + 1} is skipped")
+                    continue
                 self.step(number, step)
         outputs = filled(self.job.get("outputs", {}), self.contexts)
         return {name: shown(value) for name, value in outputs.items()}
@@ -195,7 +207,7 @@ class Job:
             machine.give(place)
 
     def step(self, number, step):
-        unknown = set(step) - {"name", "id", "run", "uses", "with", "env", "shell"}
+        unknown = set(step) - {"name", "id", "if", "run", "uses", "with", "env", "shell"}
         if unknown:
             raise Failed(f"{self.title}: step {number + 1}: {', '.join(unknown)}: not known here")
         began = time.monotonic()
@@ -256,7 +268,7 @@ class Job:
             "GITHUB_SERVER_URL": self.server, "GITHUB_SHA": github["sha"], "GITHUB_REF": github["ref"],
             "GITHUB_REF_NAME": github["ref_name"], "GITHUB_REF_TYPE": github["ref_type"], "GITHUB_JOB": self.name,
             "GITHUB_EVENT_NAME": github["event_name"], "GITHUB_EVENT_PATH": event, "GITHUB_RUN_ID": "1",
-            "GITHUB_RUN_ATTEMPT": "1", "GITHUB_WORKFLOW": github["workflow"], "RUNNER_TEMP": self.temporary,
+            "GITHUB_RUN_ATTEMPT": str(self.run_of.attempt), "GITHUB_WORKFLOW": github["workflow"], "RUNNER_TEMP": self.temporary,
             "RUNNER_OS": "Linux", "RUNNER_ARCH": "X64", "FIELD_KIND": self.kind, "FIELD_REUSE": self.world.reuse,
             "SMOKE_WAIT": "1",
         }

@@ -28,6 +28,7 @@ class World:
         self.repository, self.programs = REPOSITORY, programs
         self.commit = None  # of the programs, where that is not the event's
         self.variables = {}  # of the repository
+        self.private = False
         self.mirrors = {}  # what a machine's environment says of them, beside what this host's does
         self.reuse = os.environ.get("REUSE", "")
         for place in (self.state, self.work / "programs", self.work / "log"):
