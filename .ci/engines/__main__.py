@@ -68,7 +68,7 @@ def all_checks(kind):
         stores.killed(cluster)
     if full:
         with Cluster(nodes=1) as cluster:
-            cost.cost(cluster, 1000, rounds=2, most=1.1)
+            cost.cost(cluster, 1000, rounds=2, most=1.1, only=["true", "joblet-exec"])
     with Cluster(nodes=1, JX_GPUS="4") as cluster:
         jobs.gpus(cluster, False)
     if pathlib.Path("/sys/fs/cgroup/devices").exists():
@@ -91,7 +91,7 @@ def one_check(name):
     settings = {"jobs.gpus": {"nodes": 1, "JX_GPUS": "4"}, "stores.stays": {"JX_LOCKS": "local"},
                 "jobs.memory": {"nodes": 1, "JX_TRACK": "cgroup1", "JX_TASK": "cgroup"},
                 "jobs.refused": {"nodes": 1, "JX_TRACK": "cgroup1"}, "cost.cost": {"nodes": 1}}
-    more = {"jobs.gpus": [False], "jobs.signals": [SIGNALS["full"]], "cost.cost": [1000, 2, 1.1],
+    more = {"jobs.gpus": [False], "jobs.signals": [SIGNALS["full"]], "cost.cost": [1000, 2, 1.1, ["true", "joblet-exec"]],
             "stores.arrays": [200, ["shared"]]}
     with Cluster(**settings.get(name, {})) as cluster:
         cluster.here("$JX install -q tools")

@@ -22,21 +22,25 @@ def ends(cluster):
 
 
 def signals(cluster, names):
-    """The job's handler of a signal runs; and what a job that was cancelled leaves."""
+    """The job's handler of a signal runs; and what a job that was cancelled leaves. All jobs at once, each for its signal."""
+    logs, numbers = {}, {}
     for name in names:
-        log = SHARED / f"home/signal-{name}"
+        log = logs[name] = SHARED / f"home/signal-{name}"
         log.unlink(missing_ok=True)
         # For a second more, so that a signal that comes twice is seen; for a minute at most.
         job = (f"n=0; trap 'echo caught >>{log.name}; n=1' {name}; echo ready >>{log.name}; "
                "for i in $(seq 240); do [ $n = 0 ] || break; sleep 0.25; done; sleep 1")
-        number = cluster.batch("signal.sh", "", f"cd {MOUNTED}/home\nsrun $JX run --here tools sh -c \"{escaped(job)}\"")
+        numbers[name] = cluster.batch("signal.sh", "", f"cd {MOUNTED}/home\nsrun $JX run --here tools sh -c \"{escaped(job)}\"")
+    for name, log in logs.items():
         wait_for(log.exists)
         by = {"TERM": "", "RTMIN+3": "-s 37"}.get(name, f"-s {name}")
-        cluster.sh(f"scancel {by} {number}")
-        wait_for(lambda: "caught" in log.read_text())
-        wait_for(lambda: not cluster.sh("squeue -h").stdout)
+        cluster.sh(f"scancel {by} {numbers[name]}")
+    for log in logs.values():
+        wait_for(lambda log=log: log.exists() and "caught" in log.read_text())
+    wait_for(lambda: not set(numbers.values()) & set(cluster.sh("squeue -h -o %i").stdout.split()))
+    for name, log in logs.items():
         # Slurm signals every process that it sees: the job's, too, which then has it from its launcher as well.
-        text = log.read_text()
+        text = log.read_text() if log.exists() else ""
         check(f"scancel {name}: the job's handler runs", 1 <= text.count("caught") <= 2, text)
     # Of this cluster: its program has that name in no other place.
     alive = ["pgrep", "-u", USER, "-f", f"^{MOUNTED}/jx run"]

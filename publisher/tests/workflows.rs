@@ -163,8 +163,8 @@ fn a_refresh_has_what_its_commands_need() {
     }
 }
 
-/// What GitHub would do otherwise: stop seven builds for one, keep artifacts for months, take what an image is
-/// called by then, go on after the failure of a pipe or of a command whose output is evaluated.
+/// What GitHub would do otherwise: stop seven builds for one, keep artifacts for months, deploy none of two that are
+/// called the same, attest nothing of a private repository, take what an image is called by then, go on after the failure of a pipe or of a command whose output is evaluated.
 #[test]
 fn what_github_does_by_itself_is_said_otherwise() {
     for (name, workflow) in workflows() {
@@ -178,6 +178,16 @@ fn what_github_does_by_itself_is_said_otherwise() {
         for step in steps.iter().flat_map(|steps| steps.as_sequence().unwrap()) {
             if step["uses"].as_str().is_some_and(|uses| uses.contains("/upload-")) {
                 assert!(step["with"]["retention-days"].as_u64().is_some(), "{name}: {step:?}");
+                // Of what is left by an earlier attempt of the run: replaced, or of another name.
+                let new = step["with"]["name"].as_str().unwrap().contains("github.run_attempt");
+                assert!(
+                    new || step["with"]["overwrite"].as_bool() == Some(true),
+                    "{name}: {step:?}"
+                );
+            }
+            if step["uses"].as_str().is_some_and(|uses| uses.contains("/attest@")) {
+                let only = step["if"].as_str().unwrap_or_default();
+                assert!(only.contains("!github.event.repository.private"), "{name}: {step:?}");
             }
         }
         for image in texts(&workflow, "image") {
@@ -189,9 +199,7 @@ fn what_github_does_by_itself_is_said_otherwise() {
             let fetches = ["git fetch", "$FETCH", "$PROGRAMS"].iter().any(|it| script.contains(it));
             assert!(!fetches || has_token(&steps, &script), "{name}: {script}");
         }
-        if name != "ci.yml" {
-            assert_eq!(workflow["defaults"]["run"]["shell"].as_str(), Some("bash"), "{name}");
-        }
+        assert_eq!(workflow["defaults"]["run"]["shell"].as_str(), Some("bash"), "{name}");
     }
 }
 
