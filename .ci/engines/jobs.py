@@ -42,8 +42,8 @@ def signals(cluster, names):
         # Slurm signals every process that it sees: the job's, too, which then has it from its launcher as well.
         text = log.read_text() if log.exists() else ""
         check(f"scancel {name}: the job's handler runs", 1 <= text.count("caught") <= 2, text)
-    # Of this cluster: its program has that name in no other place.
-    alive = ["pgrep", "-u", USER, "-f", f"^{MOUNTED}/jx run"]
+    # Of this cluster, whose program has that name in no other place, and of these jobs: the one of the time limit goes on.
+    alive = ["pgrep", "-u", USER, "-f", f"^{MOUNTED}/jx run --here"]
     gone = wait_for(lambda: subprocess.run(alive, stdout=subprocess.DEVNULL).returncode == 1)
     left = subprocess.run([*alive, "-a"], capture_output=True, text=True)
     check("nothing is left of what was cancelled", gone, left.stdout)
