@@ -164,6 +164,9 @@ fn every_way_to_a_runtime_of_another_user() {
     assert_eq!(output.stdout, DEAD, "{output:?}");
 }
 
+/// fcntl(2), which the crate does not have.
+const F_SETSIG: i32 = 10;
+
 /// SEC-B22: the owner of a file that the launcher reads holds it for writing, which delays who opens it.
 #[test]
 #[allow(unsafe_code, reason = "leases are in no safe library here")]
@@ -171,12 +174,12 @@ fn a_lease_of_another_user_delays_no_start() {
     use rustix::fd::AsRawFd;
     let Some(world) = probed() else { return };
     let store = Store::make(world, "leased");
-    let (top, yml) = (store.path.join("demo-1.0.0"), "demo-1.0.0/runtime.yml");
+    let top = store.path.join("demo-1.0.0");
     let etc = top.join("isolated/etc");
     fs::create_dir(&etc).unwrap();
-    let yaml = fs::read_to_string(store.path.join(yml)).unwrap();
+    let described = fs::read_to_string(top.join("runtime.yml")).unwrap();
     let mount = "mounts:\n  - { source: isolated/etc, target: /etc }";
-    fs::write(store.path.join(yml), yaml.replace("mounts:", mount)).unwrap();
+    fs::write(top.join("runtime.yml"), described.replace("mounts:", mount)).unwrap();
     let held: Vec<File> = ["passwd", "group", "hosts"]
         .map(|name| {
             fs::write(etc.join(name), "# held\n").unwrap();
@@ -187,7 +190,7 @@ fn a_lease_of_another_user_delays_no_start() {
                 assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
             };
             // By default its holder is told by SIGIO, which would end this process.
-            lease(nix::libc::F_SETSIG, nix::libc::SIGURG);
+            lease(F_SETSIG, nix::libc::SIGURG);
             lease(nix::libc::F_SETLEASE, nix::libc::F_WRLCK);
             file
         })
