@@ -303,7 +303,7 @@ fn follow_advice(world: &World) {
     let said = complaint(&world.step("record", "a@1.0.0").output().unwrap(), 19);
     let (place, rest) = said
         .strip_prefix("error[TOOL]: git: push failed: ")
-        .and_then(|it| it.split_once(" is in the way "))
+        .and_then(|it| it.split_once(" is "))
         .unwrap_or_else(|| panic!("{said}"));
     assert!(rest.ends_with("there now, remove it and run this again\n"), "{said}");
     let places: Vec<_> = place.split(" and ").map(PathBuf::from).collect();

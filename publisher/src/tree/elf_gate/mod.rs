@@ -209,8 +209,8 @@ pub(super) mod tests {
         assert!(error.contains("library libgomp.so.1 is missing"), "nobody's: {error}");
         tree.set_owner("usr/lib/y/plugin.so".into(), "y_1_amd64.deb".into());
         let notes = run(&tree, Arch::Amd64, &[]).unwrap();
-        let want = "optional: library libgomp.so.1 is missing (Debian: libgomp1, which is in the lock, has \
-                    lost it): wanted by usr/lib/y/plugin.so";
+        let want = "optional: library libgomp.so.1 is missing (Debian: libgomp1, which is in the lock, does \
+                    not contain it): wanted by usr/lib/y/plugin.so";
         assert_eq!(notes, [want]);
         tree.remove("usr/lib/y/plugin.so");
         put(&mut tree, "usr/lib/liby.so.1", &elf(62, "/ld.so", "libgomp.so.1"));
