@@ -85,7 +85,7 @@ def prepare(runtimes):
 
 def home(user):
     """A directory with the probes, which the user owns and the job starts in."""
-    at = pathlib.Path(f"/tmp/joblet-suites-{user}")
+    at = pathlib.Path(f"/tmp/joblet-suites-{os.getpid()}-{user}")
     shutil.rmtree(at, ignore_errors=True)
     shutil.copytree(PROBES, at)
     step("chown", "-R", user, at)
@@ -131,6 +131,7 @@ def run(how, name, user):
     line = [str(word) for word in as_user(user, how(runtime, options, command))]
     with open(log, "w") as output:
         status = subprocess.run(line, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=home(user)).returncode
+    shutil.rmtree(f"/tmp/joblet-suites-{os.getpid()}-{user}")
     text = log.read_text(errors="replace")
     failed = set(re.findall(failure, text, re.M))
     if status and not failed:
