@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::fs::beneath::{self, Create, Escape};
 use crate::fs::{kind, trust};
+use joblet_format::text::nests_too_deeply;
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES, RuntimeYml};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
@@ -179,9 +180,6 @@ fn read(dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Most nested brackets in a `runtime.yml`. It needs three; strings may contain more.
-const MAX_DEPTH: i32 = 500;
-
 /// Parses the bytes of a `runtime.yml`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
@@ -191,16 +189,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<RuntimeYml, String> {
         let line = bytes[..error.valid_up_to()].split(|&byte| byte == b'\n').count();
         format!("line {line} is not UTF-8")
     })?;
-    // The parser's time is quadratic in the nesting depth.
-    let mut depth = 0_i32;
-    for (line, index) in text.lines().zip(1..) {
-        for byte in line.bytes() {
-            depth +=
-                i32::from(matches!(byte, b'[' | b'{')) - i32::from(matches!(byte, b']' | b'}'));
-            if depth > MAX_DEPTH {
-                return Err(format!("line {index} nests too deeply"));
-            }
-        }
+    if let Some(line) = nests_too_deeply(text) {
+        return Err(format!("line {line} nests too deeply"));
     }
     yaml_serde::from_str(text).map_err(|error| error.to_string())
 }
@@ -299,6 +289,7 @@ mod tests {
             ),
             ("name: d\n".repeat(40_000), "larger than"),
             (format!("name: d\nmounts: {}\n", "[".repeat(10_000)), "line 2"),
+            (format!("# {}\nname: {}\n", "]".repeat(10_000), "{a: ".repeat(10_000)), "line 2"),
             (String::from_utf8(bomb.to_vec()).unwrap(), "unknown field"),
         ] {
             let error = load(runtime(yaml.as_bytes()).path()).unwrap_err();

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -118,9 +119,14 @@ fn what_is_not_an_image_leaves_nothing() {
     write_directory(&Layout::of(&[hostile]).files("t"), &world.path("images/hostile"));
     let device = Tar::default().raw(b'3', b"node", b"", 0o666, b"");
     write_directory(&Layout::of(&[device]).files("t"), &world.path("images/device"));
+    let closed = Layout::of(&[Tar::default().file("x", "")]);
+    write_directory(&closed.files("t"), &world.path("images/closed"));
+    let index = world.path("images/closed/index.json");
+    fs::set_permissions(index, fs::Permissions::from_mode(0)).unwrap();
     // An ordinary user, where there is one to be.
     let user = World::users().pop().flatten();
     for (image, said) in [
+        ("images/closed", "index.json: it cannot be read: Permission denied (os error 13)\n"),
         ("images/hostile", "error[ARCHIVE]: "),
         ("images/device", "\"node\": a device"),
         ("images/none", "error[NOTFOUND]: image "),

@@ -69,6 +69,28 @@ pub fn ascii(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace('…', "...").replace('→', "->").chars().map(letter).collect())
 }
 
+/// Most nested brackets in a YAML document. None needs ten; strings may contain more.
+const MAX_DEPTH: u32 = 500;
+
+/// The number of the line of `yaml` in which brackets nest too deeply, if there is one: a parser's time is quadratic in the
+/// depth.
+pub fn nests_too_deeply(yaml: &str) -> Option<usize> {
+    let mut depth = 0_u32;
+    for (line, number) in yaml.lines().zip(1..) {
+        for byte in line.bytes() {
+            match byte {
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth > MAX_DEPTH {
+                return Some(number);
+            }
+        }
+    }
+    None
+}
+
 /// A number of bytes with a decimal unit and one decimal place: `129.4 MB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];

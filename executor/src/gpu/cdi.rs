@@ -18,6 +18,7 @@ use super::allotted::{Named, may_open};
 use super::{Allotted, Gpus, Wanted};
 use crate::error::Error;
 use crate::runtime::Runtime;
+use joblet_format::text::nests_too_deeply;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -90,6 +91,9 @@ fn load(directories: &str) -> Result<Vec<Spec>, Error> {
         paths.sort();
         for path in paths {
             let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+            if let Some(line) = nests_too_deeply(&text) {
+                return Err(refuse(&path, format!("line {line} nests too deeply")));
+            }
             // JSON is a subset of YAML.
             let parsed = yaml_serde::from_str::<Value>(&text);
             let document = parsed.map_err(|error| refuse(&path, error.to_string()))?;

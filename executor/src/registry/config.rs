@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::fs::trust::distrust;
 use crate::net::location::Location;
 use crate::net::transfer::fetch;
+use joblet_format::text::nests_too_deeply;
 use joblet_format::{Origin, unknown_key};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -199,6 +200,9 @@ fn read(file: &Path, found: bool) -> Result<Config, Error> {
 /// # Errors
 /// Line and rule.
 pub(crate) fn parse(text: &str) -> Result<Config, String> {
+    if let Some(line) = nests_too_deeply(text) {
+        return Err(format!("line {line}: it nests too deeply"));
+    }
     // An empty file, or one of comments only, parses as null, not as a map.
     let document: Option<Document> =
         yaml_serde::from_str(text).map_err(|error| shown_in(&explain(&error)))?;
@@ -320,6 +324,12 @@ mod tests {
             "    - { name: a, url: /a, priority: 9 }\n    - { name: b, url: /b, order: 99 }\n",
         );
         assert_eq!(both.unwrap()[0].location.to_string(), "/b");
+    }
+
+    #[test]
+    fn a_configuration_that_nests_deeply_takes_no_time() {
+        let error = parse(&format!("runtimes: {}", "{a: ".repeat(60_000))).unwrap_err();
+        assert_eq!(error, "line 1: it nests too deeply");
     }
 
     #[test]

@@ -4,8 +4,9 @@ use crate::archive::plain::Unpacking;
 use crate::error::Error;
 use joblet_format::entries::{EntryError, Section, member_path};
 use joblet_format::image::{Member, members};
+use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,7 @@ impl Files {
             Err(error)
                 if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
             {
-                Err(Error::file("read", path)(error))
+                Err(unreadable(path, &error))
             }
             _ => Ok(None),
         }
@@ -47,11 +48,10 @@ impl Files {
                 let path = path.join(name);
                 match fs::metadata(&path) {
                     Ok(found) if found.is_file() => {
-                        let file = File::open(&path).map_err(Error::file("read", &path))?;
-                        Ok(Some(Section::new(file, 0, found.len())))
+                        Ok(Some(Section::new(open(&path)?, 0, found.len())))
                     }
                     Err(error) if error.kind() != ErrorKind::NotFound => {
-                        Err(Error::file("read", path)(error))
+                        Err(unreadable(&path, &error))
                     }
                     _ => Ok(None),
                 }
@@ -66,8 +66,21 @@ impl Files {
     }
 }
 
+/// Opens a file for reading. Another user may own it, whose lease on it would delay that without O_NONBLOCK.
+fn open(path: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(path, flags, Mode::empty());
+    opened.map(File::from).map_err(|errno| unreadable(path, &errno.into()))
+}
+
+/// Unlike [`Error::File`], which tells how to have another store.
+fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let rule = format!("it cannot be read: {error}");
+    Error::Archive { archive: path.display().to_string(), rule }
+}
+
 fn list(path: &Path) -> Result<Files, Error> {
-    let file = File::open(path).map_err(Error::file("read", path))?;
+    let file = open(path)?;
     let whole = file.try_clone().and_then(Section::whole).map_err(Error::file("read", path))?;
     let name = path.to_string_lossy();
     let members = members(whole).map_err(|error| match (&error, compressed(&file)) {

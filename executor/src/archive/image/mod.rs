@@ -81,7 +81,7 @@ impl Image {
 
     /// Total length of its layers, in bytes.
     pub(crate) fn size(&self) -> u64 {
-        self.layers.iter().filter_map(|layer| layer.size).sum()
+        self.layers.iter().filter_map(|layer| layer.size).fold(0, u64::saturating_add)
     }
 
     /// Unpacks it into the empty directory `into`; `advance` is called with the number of bytes read of its layers.
@@ -218,6 +218,9 @@ impl Reader<'_> {
 
     /// The digest in a descriptor.
     fn digest(&self, value: &Value) -> Result<Checksum, Error> {
+        if !value["size"].is_u64() {
+            return Err(self.refuse(NOT_AN_IMAGE));
+        }
         self.checksum(text(&value["digest"]))
     }
 

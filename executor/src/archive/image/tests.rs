@@ -209,7 +209,7 @@ fn what_is_not_what_it_says_is_refused() {
     change("is not as long as the image says", &|files| files[1].1.push(0));
     change("is not as long as the image says", &|files| files[1].1.truncate(9));
     // A manifest that lies about a layer, and is named as it is.
-    let lying = |size: u64| {
+    let lying = |size: &str| {
         let base = tempfile::tempdir().unwrap();
         let mut files = image().files("t");
         let length = files[1].1.len();
@@ -223,7 +223,11 @@ fn what_is_not_what_it_says_is_refused() {
         write_directory(&files, base.path());
         unpacked(base.path()).unwrap_err().to_string()
     };
-    for size in [1, u64::MAX] {
+    for size in ["-1", "18446744073709551616", "1e308", "\"1\"", "null"] {
+        let error = lying(size);
+        assert!(error.contains("not an OCI layout"), "{size}: {error}");
+    }
+    for size in ["1", "18446744073709551615"] {
         let error = lying(size);
         assert!(error.contains("is not as long as the image says"), "{error}");
     }

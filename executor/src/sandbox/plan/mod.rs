@@ -171,8 +171,11 @@ fn check(job: &Job) -> Result<(), Error> {
         return usage(format!("workdir {} is not a directory to work in", path.display()));
     }
     let name = job.hostname.as_deref().unwrap_or(HOSTNAME);
-    if name.is_empty() || name.len() > 64 || name.contains('\0') {
-        return usage(format!("hostname {name:?} is empty, longer than 64 bytes or holds a NUL"));
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(good) {
+        return usage(format!(
+            "hostname {name:?} is not one; it has 1 to 64 letters, digits, '-', '.' and '_'"
+        ));
     }
     for (name, value) in &job.env {
         let (name, value) = (name.as_encoded_bytes(), value.as_encoded_bytes());
@@ -522,6 +525,7 @@ mod tests {
                 "not a directory to work in",
             ),
             (Job { hostname: Some(String::new()), ..job() }, "hostname"),
+            (Job { hostname: Some("a\nb".into()), ..job() }, "hostname"),
             (Job { env: vec![("A=B".into(), "".into())], ..job() }, "\"A=B\" cannot be a variable"),
         ] {
             let error = plan(&runtime, &job, &user()).unwrap_err();
