@@ -122,7 +122,7 @@ fn what_is_not_an_image_leaves_nothing() {
     let closed = Layout::of(&[Tar::default().file("x", "")]);
     write_directory(&closed.files("t"), &world.path("images/closed"));
     let index = world.path("images/closed/index.json");
-    fs::set_permissions(index, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(index, fs::Permissions::from_mode(0o000)).unwrap();
     // An ordinary user, where there is one to be.
     let user = World::users().pop().flatten();
     for (image, said) in [
