@@ -11,7 +11,6 @@ mod commands;
 pub mod env;
 pub mod error;
 mod fs;
-mod image;
 mod inputs;
 pub mod lock;
 mod net;

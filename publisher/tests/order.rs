@@ -4,9 +4,9 @@
 use std::{collections::BTreeSet, path::Path};
 
 /// Every folder of `src/`, each behind all that it imports.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 17] = [
     "error", "env", "fs", "net", "source", "lock", "inputs", "tree", "unpack", "pack", "record",
-    "registry", "image", "check", "site", "release", "cli", "commands",
+    "registry", "check", "site", "release", "cli", "commands",
 ];
 
 /// The first name behind each `crate::` of `text`, comments aside; of a group, each of its names.

@@ -2,7 +2,7 @@
 
 use super::published::{find, wanted};
 use crate::error::{Error, Note};
-use crate::image::{self, About, Arched, Layout};
+use crate::pack::image::{self, About, Arched, Layout};
 use crate::record::{self, contents, files::Files};
 use crate::registry::remote::Place;
 use crate::{cli::args, env, lock};

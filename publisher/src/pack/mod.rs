@@ -10,6 +10,7 @@
 
 mod cut;
 mod gear;
+pub(crate) mod image;
 mod member;
 mod parallel;
 mod parts;

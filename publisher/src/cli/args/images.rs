@@ -2,7 +2,7 @@
 
 use super::Command as Parsed;
 use super::options::{JOBS, RECORDED, RECORDS, arch};
-use crate::image::Compression;
+use crate::pack::image::Compression;
 use joblet_cli::{Action, Command, Complete, Operands, Opt, Status, Usage, utf8};
 use joblet_format::{Arch, Spec};
 use std::ffi::OsStr;
