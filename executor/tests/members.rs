@@ -161,7 +161,7 @@ fn indexes_of_something_else_are_refused() {
     refused(&gzip(&other.index().to_bytes()), none(), "it is the index of \"demo-1.0.1\"");
     let shorter = packed(1 << 20).index();
     refused(&gzip(&shorter.to_bytes()), none(), "bytes, the registry's");
-    let more = "more bytes or entries than the registry says";
+    let more = "more bytes or entries than the registry states";
     let (entries, unpacked) = (index.entries().len(), index.unpacked_size());
     refused(&packed_index, json!({ "entries": entries - 1 }), more);
     refused(&packed_index, json!({ "unpacked_size": unpacked - 1 }), more);

@@ -574,15 +574,15 @@ fn a_server_is_not_waited_for_or_listened_to_without_end() {
         let mut command = world.command();
         world.outcome(command.args(args).env("JOBLET_EXEC_TIMEOUT", "1").output().unwrap())
     };
-    let large = vec![b' '; 100 << 20];
+    let large = vec![b' '; 130 << 20];
     let server = Server::new(move |_, _| Reply::ok(&large));
-    assert_refused(&list(&server), 11, "it is longer than 100663296 bytes");
+    assert_refused(&list(&server), 11, "it is longer than 134217728 bytes");
     let endless = b"1000\r\n".iter().chain(&[b' '; 0x1000]).chain(b"\r\n").copied();
-    let endless: Vec<_> = endless.collect::<Vec<_>>().repeat(25_000);
+    let endless: Vec<_> = endless.collect::<Vec<_>>().repeat(33_000);
     let server = Server::new(move |_, _| {
         Reply::new("200 OK", &[("Transfer-Encoding", "chunked")], &endless)
     });
-    assert_refused(&list(&server), 11, "it is longer than 100663296 bytes");
+    assert_refused(&list(&server), 11, "it is longer than 134217728 bytes");
     let body = fs::read(world.path("registry/registry.json")).unwrap();
     let silent = body.clone();
     let server = Server::new(move |_, _| Reply::ok(&silent).dripping(Duration::from_secs(10)));

@@ -352,6 +352,8 @@ pub(crate) fn enter_own_mount(parent: BorrowedFd<'_>, name: &OsStr) -> Result<Ow
     if fstat(&found)?.st_mode & 0o700 != 0o700 {
         chmod(format!("/proc/self/fd/{}", found.as_raw_fd()), Mode::RWXU)?;
     }
+    // One descriptor at a time: what failed for want of them is removed with no more.
+    drop(found);
     open(OFlags::RDONLY)
 }
 
