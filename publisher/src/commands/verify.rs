@@ -88,7 +88,7 @@ fn same_frames(object: &str, artifact: &Artifact, rebuilt: &PackedZstd) -> Resul
     if zstd.checksum == rebuilt.checksum {
         return Ok(());
     }
-    let hint = "its frames were made by another version of this program, or cut otherwise;                 --against compares their content";
+    let hint = "its frames were made by another version of this program, or cut otherwise; --against compares their content";
     Err(Error::checksum(format!("{object} .tar.zst"), zstd.checksum, rebuilt.checksum, hint))
 }
 

@@ -114,11 +114,7 @@ impl Place {
         let url = pack::index_path(artifact.download_url.as_ref()).display().to_string();
         let (shown, body) = self.open(&url)?;
         let bytes = read(body, MAX_INDEX_BYTES, &shown)?;
-        let actual = Checksum::of_bytes(&bytes);
-        if actual != expected.checksum {
-            let hint = "the server has a different file";
-            return Err(Error::checksum(shown, expected.checksum, actual, hint));
-        }
+        is_served(&shown, expected.checksum, Checksum::of_bytes(&bytes))?;
         Ok(Some((shown, bytes)))
     }
 
@@ -196,6 +192,17 @@ impl Joined<'_> {
     pub(crate) fn more(&mut self) -> Result<bool, Error> {
         Ok(self.read(&mut [0])? > 0)
     }
+}
+
+/// Checks that what was read is the file that the registry names.
+///
+/// # Errors
+/// [`Error::Differs`] about `object`.
+pub(crate) fn is_served(object: &str, expected: Checksum, actual: Checksum) -> Result<(), Error> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(Error::checksum(object, expected, actual, "the server has a different file"))
 }
 
 fn is_web(text: &str) -> bool {

@@ -8,7 +8,7 @@ use crate::{
     source::is_address,
 };
 use joblet_format::{Checksum, Record, RuntimeName, Version};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 use std::{
     fmt::Write as _,
     fs::File,
@@ -162,8 +162,8 @@ fn require(dirs: &[PathBuf], name: &str, checksum: Checksum) -> Result<Asset, Er
 }
 
 fn look_at(name: String, path: PathBuf, mut file: File) -> Result<Asset, Error> {
-    let mut hash = super::host::Hash(<Sha256 as sha2::Digest>::new());
+    let mut hash = Sha256::new();
     let size = io::copy(&mut file, &mut hash).map_err(Error::file("read", &path))?;
-    let checksum = Checksum::from_digest(sha2::Digest::finalize(hash.0).into());
+    let checksum = Checksum::from_digest(hash.finalize().into());
     Ok(Asset { name, path, size, checksum })
 }

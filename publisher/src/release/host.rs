@@ -96,21 +96,7 @@ impl Write for Whole {
 /// # Errors
 /// As [`Host::download`].
 pub(crate) fn checksum(host: &dyn Host, tag: &Tag, name: &str) -> Result<Checksum, Error> {
-    let mut hash = Hash(Sha256::new());
+    let mut hash = Sha256::new();
     host.download(tag, name, &mut hash)?;
-    Ok(Checksum::from_digest(hash.0.finalize().into()))
-}
-
-/// Hashes what is written to it.
-pub(super) struct Hash(pub(super) Sha256);
-
-impl Write for Hash {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    Ok(Checksum::from_digest(hash.finalize().into()))
 }

@@ -161,23 +161,12 @@ fn frames_that_are_not_the_archives_are_refused() {
     refused(&honest[..honest.len() - 1], &entry, 13, ": checksum differs");
     refused(&[&honest[..], b"x"].concat(), &entry, 17, "has more than ");
     // Frames, table and registry agree, and the content is another one, of the same length.
-    let mut plain = vec![0; usize::try_from(MAX_FRAME).unwrap() * 2];
-    let length = zstd_safe::decompress(&mut plain[..], &honest).unwrap();
-    plain.truncate(length);
-    let rows = (start - 24) / 40;
-    let members = |row: usize| {
-        let at = 24 + row * 40 + 4;
-        u32::from_le_bytes(honest[at..at + 4].try_into().unwrap())
-    };
-    let lengths: Vec<_> = (0..rows)
-        .map(|row| {
-            let at = 24 + row * 40;
-            u32::from_le_bytes(honest[at..at + 4].try_into().unwrap()) as usize
-        })
-        .collect();
+    let number = |at: usize| u32::from_le_bytes(honest[at..at + 4].try_into().unwrap());
+    let row = |at: usize| (usize::try_from(number(at)).unwrap(), number(at + 4));
+    let rows: Vec<_> = (24..start).step_by(40).map(row).collect();
     let forge = |change: &dyn Fn(&mut Vec<u8>)| {
         let (mut frames, mut list, mut at) = (Vec::new(), Vec::new(), start);
-        for (row, length) in lengths.iter().enumerate() {
+        for (row, &(length, members)) in rows.iter().enumerate() {
             let mut content = vec![0; usize::try_from(MAX_FRAME).unwrap()];
             let size = zstd_safe::decompress(&mut content[..], &honest[at..at + length]).unwrap();
             content.truncate(size);
@@ -189,11 +178,7 @@ fn frames_that_are_not_the_archives_are_refused() {
             let size = zstd_safe::compress(&mut frame[..], &content, 3).unwrap();
             frame.truncate(size);
             let length = u32::try_from(size).unwrap();
-            list.push(Frame {
-                length,
-                members: members(row),
-                sha256: Sha256::digest(&frame).into(),
-            });
+            list.push(Frame { length, members, sha256: Sha256::digest(&frame).into() });
             frames.extend(frame);
         }
         let head = table(&list);
