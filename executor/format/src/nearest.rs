@@ -11,10 +11,12 @@ pub fn nearest<'c>(typed: &str, candidates: impl IntoIterator<Item = &'c str>) -
 /// The same, compiled once for all callers.
 fn nearest_of<'c>(typed: &str, candidates: &mut dyn Iterator<Item = &'c str>) -> Option<&'c str> {
     let limit = (typed.chars().count() / 3).clamp(1, 3);
+    // Without a version: "python3" is nearest to "python-3.11".
+    let stem = typed.trim_end_matches(|end: char| !end.is_ascii_alphabetic());
     let mut best: Option<(usize, &str)> = None;
     for candidate in candidates {
         let mut edits = distance(typed, candidate);
-        if typed.len() >= 3 && candidate.starts_with(typed) {
+        if stem.len() >= 3 && candidate.starts_with(stem) {
             edits = edits.min(limit);
         }
         if edits <= limit && best.is_none_or(|(fewest, _)| edits < fewest) {
@@ -69,6 +71,9 @@ mod tests {
             ("python-3.11-lm", Some("python-3.11-ml")),
             ("python", Some("python-3.11")),
             ("openjdk21", Some("openjdk-21")),
+            ("python3", Some("python-3.11")),
+            ("node18", Some("node-20")),
+            ("node-18.04", Some("node-20")),
             ("ruby", None),
             ("x", None),
             ("", None),

@@ -58,7 +58,10 @@ impl Session<'_> {
         }
         match self.registries().and_then(|mut registries| registries.count(ui)) {
             Ok((count, places)) => {
-                Check::pass("registry", format!("{count} runtimes in {}", places.join(", ")))
+                Check::pass("registry", {
+                let runtimes = if count == 1 { "runtime" } else { "runtimes" };
+                format!("{count} {runtimes} in {}", places.join(", "))
+            })
             }
             Err(error) => Check::of_error("registry", &error),
         }
