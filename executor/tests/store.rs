@@ -357,11 +357,15 @@ fn a_flipped_byte_a_missing_and_an_extra_file_are_found() {
         }
     }
     world.assert_store(&["demo-1.0.0", "parted-1.0.0"]);
-    // Runtimes unpacked by hand are not verified.
+    // Runtimes unpacked by hand cannot be verified: a note about all runtimes, an error if one is named.
     fs::create_dir(world.path("store/hand-1.0.0")).unwrap();
     fs::write(world.path("store/hand-1.0.0/runtime.yml"), "").unwrap();
+    let why = "~/store/hand-1.0.0: no index or file list recorded, cannot verify";
+    let all = world.exec(["verify"]);
+    assert_eq!((all.status, all.stderr.as_str()), (Some(0), format!("{why}\n").as_str()));
     let hand = world.exec(["verify", "hand"]);
-    assert_eq!(hand.stderr, "~/store/hand-1.0.0: no index or file list recorded, cannot verify\n");
+    let error = format!("error[NOTFOUND]: {why}; install it from a registry\n");
+    assert_eq!((hand.status, hand.stderr.as_str()), (Some(12), error.as_str()));
 }
 
 /// Equal files of different runtimes and kinds of archives are stored once, and `info` reports it.

@@ -315,3 +315,20 @@ fn nothing_is_wiped_off_a_terminal_that_nothing_was_drawn_on() {
     let built = shown("build demo --arch amd64");
     assert!(built.starts_with("\r\x1b[K") && built.contains("demo-1.0.0"), "{built:?}");
 }
+
+#[test]
+fn a_changed_source_of_a_recorded_version_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    demo(dir);
+    publish(dir, "lock demo --mirror http://127.0.0.1:9");
+    let first = publish(dir, "build demo --offline --arch amd64 --out first");
+    assert_eq!((first.status, first.stderr.as_str()), (0, ""));
+    let same = publish(dir, "build demo --offline --arch amd64 --out same --records first/records");
+    assert_eq!((same.status, same.stderr.as_str()), (0, ""));
+    fs::write(dir.join("runtimes-src/demo/files/bin/hello"), "#!/bin/sh\necho\n").unwrap();
+    let other =
+        publish(dir, "build demo --offline --arch amd64 --out other --records first/records");
+    let warning = "warning: demo@1.0.0 amd64: is recorded with another checksum, which never changes: raise `version`\n";
+    assert_eq!((other.status, other.stderr.as_str()), (0, warning));
+}

@@ -34,10 +34,14 @@ impl Session<'_> {
             let (Some(differences), Some(version)) =
                 (differences(&store, &runtime)?, &runtime.version)
             else {
-                ui.note(&format!(
+                let why = format!(
                     "{}: no index or file list recorded, cannot verify",
                     runtime.path.display()
-                ));
+                );
+                if !specs.is_empty() {
+                    return Err(Error::NotFound(format!("{why}; install it from a registry")));
+                }
+                ui.note(&why);
                 continue;
             };
             let exact = Spec {
