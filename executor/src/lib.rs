@@ -1,7 +1,7 @@
 //! Installs Joblet runtimes and runs jobs in them.
 //!
-//! One straight line: cli → registry → net → archive → store → runtime → sandbox. Which stage imports
-//! which is listed in ARCHITECTURE.md, and held by `tests/order.rs`.
+//! Calls go cli → registry → net → archive → store → runtime → sandbox. Which stage may import which is
+//! another order: it is listed in ARCHITECTURE.md and enforced by `tests/order.rs`.
 #![warn(unreachable_pub)]
 
 mod archive;
@@ -60,7 +60,7 @@ fn carry_out(cli: Cli, env: &Environment, ui: &mut Ui<'_>) -> Result<u8, Error> 
     ui.set(&global, env);
     // Installed files get the modes of their archive, independent of the caller's umask.
     rustix::process::umask(Mode::WGRP | Mode::WOTH);
-    // `doctor` tests whether the registry can be reached: a cached document must not hide it.
+    // `doctor` tests whether the registry can be reached: a cached document must not hide that it is unreachable.
     global.refresh |= matches!(command, Command::Doctor { .. }) && !global.offline;
     let session = Session { global: &global, env };
     session.check_json()?;

@@ -98,7 +98,7 @@ fn build_source(
         let target = options.out.join(source.name.archive(&source.version, arch));
         let key = BuildKey::new(&cache, &determining, arch, options.part_size)?;
         let there = match &before {
-            // What was built without a word on its scripts is looked at once more.
+            // `--release` builds again, to check the maintainer scripts again.
             Some(_) if options.release => None,
             Some(record) => key.find(arch, &target, (&records, record), &mut files)?,
             None => None,

@@ -57,12 +57,10 @@ impl Session<'_> {
             return Check::pass("registry", "not asked: offline");
         }
         match self.registries().and_then(|mut registries| registries.count(ui)) {
-            Ok((count, places)) => {
-                Check::pass("registry", {
+            Ok((count, places)) => Check::pass("registry", {
                 let runtimes = if count == 1 { "runtime" } else { "runtimes" };
                 format!("{count} {runtimes} in {}", places.join(", "))
-            })
-            }
+            }),
             Err(error) => Check::of_error("registry", &error),
         }
     }

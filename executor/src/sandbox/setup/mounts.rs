@@ -132,7 +132,7 @@ impl RootFs {
         }
     }
 
-    /// As [`RootFs::target`]of a path that may already exist.
+    /// As [`RootFs::target`] of a path that may already exist.
     fn walked_target(&self, target: &Path, file: bool) -> Result<OwnedFd, Failure> {
         let refuse = |rule| Failure::launch(format!("the mount point {} {rule}", target.display()));
         let found = match self.own_target(target, file) {
@@ -309,7 +309,7 @@ impl RootFs {
         self.bind_open((&source, kind == FileType::Directory), target, writable)
     }
 
-    /// As [`RootFs::bind`]of the open `source`, a `directory` or not.
+    /// As [`RootFs::bind`] of the open `source`, a `directory` or not.
     pub(crate) fn bind_open(
         &self,
         (source, directory): (&OwnedFd, bool),
