@@ -3,6 +3,7 @@
 pub use joblet_cli::Class;
 use joblet_cli::Usage;
 use joblet_format::Checksum;
+use joblet_format::text::size;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -81,7 +82,7 @@ pub enum Error {
         offered: String,
     },
     /// Installed runtimes differ from their published archives.
-    #[error("{0} differ from what was published; joblet-exec verify --repair fetches that again")]
+    #[error("not what was published: {0}; joblet-exec verify --repair fetches that again")]
     Damaged(String),
     /// The archive breaks a rule of the extraction policy. Nothing of it was installed.
     #[error("{archive}: {rule}")]
@@ -112,7 +113,7 @@ pub enum Error {
         option: &'static str,
     },
     /// `path` does not have enough free space.
-    #[error("{}: {needed} bytes are needed and {free} are free; free some space or choose another store with --store DIR", path.display())]
+    #[error("{}: {} are needed and {} are free; free some space or choose another store with --store DIR", path.display(), size(*needed), size(*free))]
     Full {
         /// The store.
         path: PathBuf,
@@ -238,6 +239,9 @@ impl From<Usage> for Error {
     }
 }
 
+/// Commands that install packages.
+const INSTALLERS: [&str; 6] = ["apt", "apt-get", "apk", "conda", "dnf", "yum"];
+
 /// Where a command was looked for, and what else could be done.
 fn where_commands_are(command: &str, path: &str) -> String {
     if command.contains('/') {
@@ -252,6 +256,8 @@ fn where_commands_are(command: &str, path: &str) -> String {
         format!(
             "runtime; a file of the current directory is ./{command}, or an argument: python {command}"
         )
+    } else if INSTALLERS.contains(&command) {
+        "runtime, which no job can change; its packages are those of its manifest".into()
     } else {
         format!("runtime; PATH there is {path}")
     }

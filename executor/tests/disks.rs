@@ -82,7 +82,7 @@ fn a_full_disk_is_named_with_what_is_needed_and_free() {
         mount -t tmpfs -o size=8m,mode=755 none "$store"
         "$exec" install small; "$exec" remove small
         for name in members plain sudden; do
-            fails 15 'bytes are needed and ' "$exec" install $name
+            fails 15 ' are needed and ' "$exec" install $name
             nothing_left
         done
         fails 15 ": 209" "$exec" install members # 20,971,5xx bytes

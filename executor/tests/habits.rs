@@ -202,7 +202,7 @@ fn on_a_terminal(world: &World, line: &str, typed: &str) -> String {
 fn a_terminal_gets_a_question_a_next_step_and_lines_that_fit() {
     let world = world();
     let installed = on_a_terminal(&world, "install python-3.11@1.3.2", "");
-    let next = "next: joblet-exec run python-3.11 COMMAND, or joblet-exec shell python-3.11";
+    let next = "next: joblet-exec run python-3.11@1.3.2 COMMAND, or joblet-exec shell python-3.11@1.3.2";
     assert!(installed.contains(next), "{installed:?}");
     for line in ["list", "list --available --all-versions", "--help", "run --help"] {
         let shown = on_a_terminal(&world, line, "");
@@ -215,4 +215,80 @@ fn a_terminal_gets_a_question_a_next_step_and_lines_that_fit() {
     let pruned = on_a_terminal(&world, "prune", "y\n");
     assert!(pruned.contains("freed"), "{pruned:?}");
     world.assert_store(&["python-3.11-1.3.2"]);
+}
+
+/// A version that was published a moment ago is installed, and `upgrade` finds it, although the cached document is
+/// fresh. A registry in the environment is where new names come from; what is installed is upgraded from its own.
+#[test]
+fn what_was_published_just_now_is_found() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let server = crate::common::server::Server::files(world.path("registry"));
+    let exec = |world: &World, registry: &str, line: &str| {
+        let mut command = world.command();
+        command.env("JOBLET_EXEC_REGISTRY", registry).args(line.split(' '));
+        world.outcome(command.output().unwrap())
+    };
+    let installed = exec(&world, &server.address, "install demo");
+    assert!(installed.stderr.starts_with("installed demo@1.0.0 ("), "{installed:?}");
+    world.publish("demo", "1.1.0");
+    world.publish("tool", "1.0.0");
+    for (line, want) in [
+        ("install demo@1.1.0", "installed demo@1.1.0 ("),
+        ("remove demo@1.1.0", "removed ~/store/demo-1.1.0"),
+        ("install tool", "installed tool@1.0.0 ("),
+    ] {
+        let outcome = exec(&world, &server.address, line);
+        assert!(outcome.stderr.starts_with(want), "{line}: {outcome:?}");
+    }
+    let asked = server.requests().len();
+    let missing = exec(&world, &server.address, "install demo@9.0.0");
+    assert_eq!((missing.status, server.requests().len()), (Some(12), asked + 1), "{missing:?}");
+    let known = exec(&world, &server.address, "install --offline demo@9.0.0");
+    assert_eq!((known.status, server.requests().len()), (Some(12), asked + 1), "{known:?}");
+    world.publish("tool", "2.0.0");
+    let other = world.path("other");
+    std::fs::create_dir(&other).unwrap();
+    let document = r#"{"version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": {}}"#;
+    std::fs::write(other.join("registry.json"), document).unwrap();
+    let other = other.to_str().unwrap();
+    let outdated = exec(&world, other, "outdated");
+    assert!(outdated.stdout.contains("\ntool  1.0.0      2.0.0"), "{outdated:?}");
+    let upgraded = exec(&world, other, "upgrade tool");
+    assert!(upgraded.stderr.starts_with("installed tool@2.0.0 ("), "{upgraded:?}");
+    // So is what is exported, which is reported when it is there.
+    let exported = exec(&world, other, "export --to bundle tool");
+    assert!(exported.stderr.starts_with("exported tool@2.0.0 for "), "{exported:?}");
+    let half = exec(&world, other, "export --to half tool none");
+    assert!(half.status == Some(12) && half.stderr.starts_with("error"), "{half:?}");
+    let named = exec(&world, other, &format!("upgrade --registry {other} tool"));
+    assert_eq!(named.status, Some(12), "{named:?}");
+}
+
+/// A plan is printed of what is installed; nothing is installed for it.
+#[test]
+fn a_dry_run_installs_nothing() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    let outcome = world.exec(["run", "--dry-run", "demo", "true"]);
+    let error = "error[NOTFOUND]: demo is not installed, and --dry-run installs nothing; joblet-exec install it first\n";
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (Some(125), error));
+    world.assert_store(&[]);
+}
+
+/// Paths that the shell did not expand, and a registry that is named by a relative path.
+#[test]
+fn paths_mean_what_they_say_later_too() {
+    let mut world = World::new();
+    world.publish("demo", "1.0.0");
+    for line in ["export --to=~/usb demo", "run --bind=~/data:/data demo true"] {
+        let outcome = world.exec(line.split(' '));
+        assert!(outcome.stderr.contains("shells do not expand ~ after ="), "{line}: {outcome:?}");
+        assert!(!world.path("~").exists());
+    }
+    assert_eq!(world.exec(["install", "--registry", "registry", "demo"]).status, Some(0));
+    let list = world.exec(["list"]);
+    assert!(list.stdout.contains("~/registry"), "{list:?}");
+    let offline = world.exec(["run", "--registry", "https://127.0.0.1:1/", "tool", "true"]);
+    assert!(offline.stderr.contains(": tool is not installed here, and "), "{offline:?}");
 }

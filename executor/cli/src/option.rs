@@ -145,7 +145,14 @@ pub fn utf8(word: &OsStr) -> Result<String, String> {
 /// # Errors
 /// If it is empty.
 pub fn path(word: &OsStr) -> Result<PathBuf, String> {
-    if word.is_empty() { Err("is empty".to_owned()) } else { Ok(word.into()) }
+    if word.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let home = word == "~" || word.as_encoded_bytes().starts_with(b"~/");
+    if home {
+        return Err(format!("{word:?}: shells do not expand ~ after =; write $HOME, or ./~"));
+    }
+    Ok(word.into())
 }
 
 /// Parses a whole number.

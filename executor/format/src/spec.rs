@@ -98,12 +98,14 @@ impl FromStr for Spec {
 /// Translates `python:3.11`, `python==1.3.2` and `Python-3.11` to a valid [`Spec`].
 fn translated(typed: &str) -> Option<String> {
     let small = typed.to_lowercase();
-    let meant = if let Some((name, tag)) = small.split_once(':') {
-        // The tag of an image is a version, or a part of the name here.
+    let meant = if let Some(at) = small.find([':', '=', '>', '<', '~', '^']) {
+        let (name, version) = small.split_at(at);
+        let tag = version.trim_start_matches(|first: char| !first.is_ascii_alphanumeric());
+        // The tag of an image, and what follows conda's `=`, is a version, or a part of the name here.
+        let may_be_name = version.strip_prefix([':', '=']) == Some(tag);
         let is_version = tag == "latest" || tag.parse::<Version>().is_ok();
-        format!("{name}{}{tag}", if is_version { '@' } else { '-' })
-    } else if let Some((name, version)) = small.split_once(['=', '>', '<', '~', '^']) {
-        format!("{}@{}", name.trim_end(), version.trim_start_matches(['=', ' ']))
+        let sign = if is_version || !may_be_name { '@' } else { '-' };
+        format!("{}{sign}{tag}", name.trim_end())
     } else {
         small
     };
@@ -161,7 +163,8 @@ impl fmt::Display for SpecError {
             Self::Name(error) => error.fmt(f),
             Self::Version(error) => error.fmt(f),
             Self::Foreign { typed, meant } => {
-                write!(f, "{typed:?} is not how a runtime is named; did you mean {meant}?")
+                let image = if typed.contains(':') { " (images: --image FILE)" } else { "" };
+                write!(f, "{typed:?} is not how a runtime is named; did you mean {meant}?{image}")
             }
         }
     }
@@ -216,6 +219,8 @@ mod tests {
             ("python-3.11:latest", Some("python-3.11@latest")),
             ("python==1.3.2", Some("python@1.3.2")),
             ("python>=1.3", Some("python@1.3")),
+            ("python=3.11", Some("python-3.11")),
+            ("python=1.3.2", Some("python@1.3.2")),
             ("Python-3.11", Some("python-3.11")),
             ("a:b:c", None),
             ("_", None),

@@ -23,8 +23,12 @@ impl Session<'_> {
         let rows = install_all(specs, &store, &mut self.registries()?, ui)?;
         if self.global.json {
             ui.data(&output::plain(&rows))?;
-        } else if let ([runtime, ..], true) = (rows.as_slice(), self.env.terminals.error) {
-            let name = &runtime.name;
+        } else if !rows.is_empty() && self.env.terminals.error {
+            // Named with its version if it was asked for: another one may be the highest installed.
+            let name = match &specs[0] {
+                exact @ Spec { wanted: Wanted::Exact(_), .. } => exact.to_string(),
+                spec => spec.name.to_string(),
+            };
             ui.note(&format!("next: joblet-exec run {name} COMMAND, or joblet-exec shell {name}"));
         }
         Ok(())
@@ -39,13 +43,22 @@ impl Session<'_> {
     ) -> Result<Installed, Error> {
         store.clean_if_needed()?;
         let found = store.find(spec)?;
+        let is_installed = found.is_some();
         match (&spec.wanted, found) {
             (Wanted::Any | Wanted::Series(_) | Wanted::Exact(_), Some(found)) => Ok(found),
             // Without a registry, the latest version is the highest installed one.
             (Wanted::Latest, Some(found)) if self.offline() => Ok(found),
             _ => {
                 let mut registries = self.registries()?;
-                let (runtime, summary) = install_one(spec, store, &mut registries, ui)?;
+                let done = install_one(spec, store, &mut registries, ui);
+                let (runtime, summary) = done.map_err(|error| match error {
+                    // The user asked for a job, not for the network.
+                    Error::Net { url, reason, status } if !is_installed => {
+                        let reason = format!("{spec} is not installed here, and {reason}");
+                        Error::Net { url, reason, status }
+                    }
+                    error => error,
+                })?;
                 // No connection is needed while the job runs.
                 net::disconnect();
                 ui.detail(&summary);

@@ -84,12 +84,18 @@ impl Session<'_> {
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
         }
         let told = private && (self.env.terminals.error || ui.is_verbose());
+        if told && std::env::current_dir().is_ok_and(|here| here == Path::new("/")) {
+            ui.note("/work is empty: the current directory is /, which no job sees");
+        }
         // For --output, or for a note on standard error.
         job.results = output.is_some() || told;
-        let needs_files = gpu.is_some() || dry_run;
-        if let Some((runtime, serving)) =
-            self.serve(start, &spec, &store, (&job, needs_files), ui)?
-        {
+        if dry_run && store.find(&spec)?.is_none() {
+            let why =
+                "is not installed, and --dry-run installs nothing; joblet-exec install it first";
+            return Err(Error::NotFound(format!("{spec} {why}")));
+        }
+        let lazy = self.serve(start, &spec, &store, (&job, gpu.is_some() || dry_run), ui)?;
+        if let Some((runtime, serving)) = lazy {
             // Removed when it goes out of scope.
             let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
             let (ended, installed) = serve::run(&runtime, &job, serving, ui);
@@ -179,6 +185,9 @@ fn tell(
             "{path} is not in the job, which sees the current directory as /work; --upload {path} puts a copy there"
         ));
     }
+    if told && exit == Exit::TimedOut {
+        ui.note("the job was ended: its --timeout has passed");
+    }
     if exit == Exit::OutOfMemory {
         let memory = Limits { memory: job.limits.memory, ..Limits::default() };
         ui.note(&format!("the job was killed: it needed more than its {memory} (--memory)"));
@@ -239,7 +248,7 @@ fn keep(results: &Results, to: Option<&Output>, job: &Job, ui: &mut Ui<'_>) -> R
         reason: format!("{error}; files that were not copied are lost, run the job again"),
     })?;
     if found.others > 0 {
-        ui.note(&format!("{} links and special files were not copied", found.others));
+        ui.note(&format!("links and special files that were not copied: {}", found.others));
     }
     ui.detail(&format!("{} files copied to {path}", found.files));
     Ok(())

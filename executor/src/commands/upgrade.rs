@@ -19,7 +19,7 @@ impl Session<'_> {
     pub(crate) fn outdated(&self, ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
-        let (mut places, mut rows) = (Places::new(self)?, Vec::new());
+        let (mut places, mut rows) = (Places::new(self, true)?, Vec::new());
         // Most are of one registry, whose file is read once.
         let mut refreshed: Option<(Location, Option<Freshness>)> = None;
         for Newest { spec, version: installed, from } in newest(&store, &places.usual)? {
@@ -60,7 +60,7 @@ impl Session<'_> {
     pub(crate) fn upgrade(&self, names: &[RuntimeName], ui: &mut Ui<'_>) -> Result<(), Error> {
         let store = self.store()?;
         store.clean()?;
-        let mut places = Places::new(self)?;
+        let mut places = Places::new(self, true)?;
         let mut wanted = newest(&store, &places.usual)?;
         let missing = |name: &&RuntimeName| wanted.iter().all(|it| it.spec.name != **name);
         if let Some(name) = names.iter().find(missing) {
@@ -118,7 +118,7 @@ impl Session<'_> {
 
     /// What the registries of this call offer, and those that installed runtimes came from.
     pub(super) fn offered(&self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
-        let mut places = Places::new(self)?;
+        let mut places = Places::new(self, false)?;
         // Without a store nothing is installed.
         let installed = self.store().and_then(|store| newest(&store, &places.usual));
         let mut came = Vec::new();
@@ -164,25 +164,30 @@ fn nothing_newer(store: &Store) -> Result<String, Error> {
 }
 
 /// The registries of this call, and those that runtimes were installed from.
-struct Places<'s> {
+pub(super) struct Places<'s> {
     session: &'s Session<'s>,
-    usual: Registries,
+    /// Whether they are asked for changes even where their cached document is fresh.
+    refresh: bool,
+    pub(super) usual: Registries,
     configured: Vec<Source>,
     /// The latter, by their addresses in receipts.
     own: BTreeMap<String, Registries>,
 }
 
 impl<'s> Places<'s> {
-    fn new(session: &'s Session<'s>) -> Result<Self, Error> {
-        let (usual, configured) = (session.registries()?, session.config()?);
-        Ok(Self { session, usual, configured, own: BTreeMap::new() })
+    pub(super) fn new(session: &'s Session<'s>, refresh: bool) -> Result<Self, Error> {
+        let (mut usual, configured) = (session.registries()?, session.config()?);
+        if refresh {
+            usual.refresh();
+        }
+        Ok(Self { session, refresh, usual, configured, own: BTreeMap::new() })
     }
 
     /// The registries for a runtime installed `from` an address that is not configured. A registry named by
-    /// this call is used for every runtime.
-    fn of(&mut self, from: Option<&String>) -> &mut Registries {
-        let Self { session, usual, configured, own } = self;
-        let Some(from) = from.filter(|_| !session.names_registry()) else { return usual };
+    /// `--registry` is used for every runtime.
+    pub(super) fn of(&mut self, from: Option<&String>) -> &mut Registries {
+        let Self { session, refresh, usual, configured, own } = self;
+        let Some(from) = from.filter(|_| session.global.registry.is_none()) else { return usual };
         // What is not a whole address any more, as where a query was left out, is of no use.
         let Ok(Some(location)) = Location::of_configured(from, false) else { return usual };
         // A removed medium; or an unsigned registry where registries must be signed, which is used only
@@ -192,23 +197,29 @@ impl<'s> Places<'s> {
         if gone || (must_be_signed && configured.iter().all(|it| it.location != location)) {
             return usual;
         }
-        let new = || Registries::only(configured, location, session.policy());
+        let new = || {
+            let mut only = Registries::only(configured, location, session.policy());
+            if *refresh {
+                only.refresh();
+            }
+            only
+        };
         own.entry(from.clone()).or_insert_with(new)
     }
 }
 
 /// The newest installed version of a runtime.
-struct Newest {
+pub(super) struct Newest {
     /// The runtime, with its registry if that is configured.
-    spec: Spec,
+    pub(super) spec: Spec,
     /// The version.
     version: Version,
     /// Address of the registry that it was installed from, if that has no name.
-    from: Option<String>,
+    pub(super) from: Option<String>,
 }
 
 /// The newest version of each installed runtime.
-fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newest>, Error> {
+pub(super) fn newest(store: &Store, registries: &Registries) -> Result<Vec<Newest>, Error> {
     let all = store.installed()?;
     let of = |group: &[Installed]| {
         let versions = group.iter().filter_map(|runtime| runtime.version.as_ref());

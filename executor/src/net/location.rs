@@ -30,7 +30,9 @@ impl Location {
     pub(crate) fn of_registry(text: &str) -> Result<Self, Error> {
         let path = Path::new(text);
         if !text.contains("://") && (path.exists() || text.starts_with('.')) {
-            return Ok(Self::local(path));
+            // Absolute, since it is recorded with what is installed from it.
+            let path = std::path::absolute(path).map_err(Error::file("find", path))?;
+            return Ok(Self::local(&path));
         }
         Self::of_configured(text, false).and_then(|found| {
             found.ok_or_else(|| {
@@ -161,11 +163,13 @@ mod tests {
             ("http://127.0.0.1:8080/x", "http://127.0.0.1:8080/x/registry.json"),
             ("http://[::1]:8080", "http://[::1]:8080/registry.json"),
             ("http://localhost", "http://localhost/registry.json"),
-            ("./no-such-directory", "./no-such-directory"),
             ("/no/such.json", "/no/such.json"),
         ] {
             assert_eq!(Location::of_registry(text).unwrap().to_string(), want, "{text}");
         }
+        let here = std::env::current_dir().unwrap();
+        let relative = Location::of_registry("./no-such-directory").unwrap();
+        assert_eq!(relative.to_string(), here.join("no-such-directory").display().to_string());
         let directory = tempfile::tempdir().unwrap();
         let location = Location::of_registry(directory.path().to_str().unwrap()).unwrap();
         assert_eq!(location, Location::File(Local::new(directory.path(), "registry.json")));

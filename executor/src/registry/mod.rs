@@ -68,6 +68,8 @@ pub(crate) struct Document {
     content: Content,
     /// When the signature expires, in seconds since 1970.
     expires: u64,
+    /// Whether it is a cached copy, and nobody was asked whether it has changed.
+    cached: bool,
 }
 
 /// What was read of a registry.
@@ -94,13 +96,40 @@ impl Registries {
         Self { sources: sources.into_iter().map(|source| (source, None)).collect(), policy }
     }
 
+    /// Asks registries for changes from now on, even where the cached document is fresh.
+    pub(crate) fn refresh(&mut self) {
+        self.policy.refresh = !self.policy.offline;
+        self.sources.iter_mut().for_each(|(_, read)| *read = None);
+    }
+
     /// The entries of `spec`'s runtime in the registry that serves it: the one `spec` names, else the
-    /// first that has any version of the runtime.
+    /// first that has any version of the runtime. If they lack what `spec` names, registries are asked for changes.
     ///
     /// # Errors
     /// [`Error::NotFound`] when no registry has it, and those of [`Registries::catalogs`].
     /// [`Error::Registry`] when the signature has expired, unless `spec` is exact.
     pub(crate) fn serving(&mut self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Catalog, Error> {
+        let found = self.known(spec, ui);
+        let lacks = match (&found, &spec.wanted) {
+            (Err(Error::NotFound(_)), _) => true,
+            (Ok(catalog), Wanted::Exact(version)) => !catalog
+                .registry
+                .runtimes
+                .get(&spec.name)
+                .is_some_and(|it| it.contains_key(version)),
+            _ => false,
+        };
+        let cached =
+            |(_, read): &(Source, Option<Document>)| read.as_ref().is_some_and(|it| it.cached);
+        if lacks && !self.policy.offline && self.sources.iter().any(cached) {
+            self.refresh();
+            return self.known(spec, ui);
+        }
+        found
+    }
+
+    /// [`Registries::serving`], from documents that may be cached.
+    fn known(&mut self, spec: &Spec, ui: &mut Ui<'_>) -> Result<Catalog, Error> {
         let mut asked = Vec::new();
         for (source, read) in &mut self.sources {
             if spec.origin.is_some() && spec.origin != source.origin {

@@ -49,7 +49,7 @@ pub(super) fn document(
     }
     if let Some(copy) = copy.as_ref().filter(|copy| fresh(copy)) {
         ui.detail(&format!("registry {url}: using the copy of {} ago", rounded(copy.age)));
-        return Document::of_copy(copy, location);
+        return Ok(Document { cached: true, ..Document::of_copy(copy, location)? });
     }
     let answer = if policy.offline {
         let reason = if copy.as_ref().is_some_and(|copy| copy.age < cache::USABLE) {
@@ -93,7 +93,7 @@ impl Document {
                     .map_err(|reason| Error::Registry { registry: location.to_string(), reason })?,
             ),
         };
-        Ok(Self { content, expires: copy.facts.expires })
+        Ok(Self { content, expires: copy.facts.expires, cached: false })
     }
 }
 
@@ -121,12 +121,12 @@ fn local(source: &Source, need: Need, policy: &Policy, ui: &mut Ui<'_>) -> Resul
         let large = metadata.len() > MAX_UNSHARDED_BYTES;
         let listed = if large { listed(source, metadata.len(), policy, ui) } else { None };
         if let Some(Listed { list, expires, .. }) = listed {
-            return Ok(Document { content: Content::Shards(list), expires });
+            return Ok(Document { content: Content::Shards(list), expires, cached: false });
         }
     }
     let body = fetch::document(location, MAX_REGISTRY_BYTES)?;
     let (_, expires) = signed::verify(source, location, &body)?;
-    Ok(Document { content: Content::Whole(parse(&body, location)?), expires })
+    Ok(Document { content: Content::Whole(parse(&body, location)?), expires, cached: false })
 }
 
 /// The list of the shards of a large registry, whose `registry.json` has `length` bytes; `None` if it
@@ -204,7 +204,7 @@ fn whole(
     check_rollback(&registry.updated_at, address, policy, ui)?;
     let facts = Facts { validators, minisig, expires };
     keep(source, address, Kind::Document, facts, body, policy, ui);
-    Ok(Document { content: Content::Whole(registry), expires })
+    Ok(Document { content: Content::Whole(registry), expires, cached: false })
 }
 
 /// The list of the shards of a document of `length` bytes, verified and saved; `None` if it cannot be used.
@@ -223,7 +223,7 @@ fn in_shards_of(
     }
     let facts = Facts { validators, minisig, expires };
     keep(source, address, Kind::Shards, facts, &body, policy, ui);
-    Some(Document { content: Content::Shards(list), expires })
+    Some(Document { content: Content::Shards(list), expires, cached: false })
 }
 
 /// Handles a document that has not changed, whose signature may have.

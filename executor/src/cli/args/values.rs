@@ -72,7 +72,8 @@ pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
         });
         PathBuf::from(OsString::from_vec(path))
     };
-    Ok(BindArg { source: path(&bytes[..at]), target: path(&bytes[at + 1..end]), writable })
+    let source = joblet_cli::path(path(&bytes[..at]).as_os_str())?;
+    Ok(BindArg { source, target: path(&bytes[at + 1..end]), writable })
 }
 
 /// The same for `--volume`, which another tool has made writable unless `ro` is among the options at its end.
@@ -256,7 +257,7 @@ mod tests {
             let want = BindArg { source: source.into(), target: target.into(), writable: false };
             assert_eq!(read(text).unwrap(), want, "{text}");
         }
-        for bad in ["a", "a:b", ":/b", "a:/b:rx", "", ":rw", r"a\:/b"] {
+        for bad in ["a", "a:b", ":/b", "a:/b:rx", "", ":rw", r"a\:/b", "~/a:/b"] {
             assert!(read(bad).is_err(), "{bad}");
         }
         let bytes = bind(OsStr::from_bytes(b"\xff:/\xfe:rw")).unwrap();

@@ -6,6 +6,7 @@ mod layout;
 
 use super::Session;
 use super::install::install_all;
+use super::upgrade::{Places, newest};
 use crate::cli::escape::shown;
 use crate::cli::ui::Ui;
 use crate::commands::bundle::layout::{Bundle, BundleManifest, DOCUMENT, MANIFEST};
@@ -58,23 +59,32 @@ impl Session<'_> {
         arch: Arch,
         ui: &mut Ui<'_>,
     ) -> Result<(), Error> {
-        let mut registries = self.registries()?;
-        let mut bundle: Option<(Bundle<'_>, Location)> = None;
+        let (mut places, mut bundle) = (Places::new(self, false)?, None);
+        // Without a store nothing is installed.
+        let installed = self.store().and_then(|store| newest(&store, &places.usual));
+        let (installed, mut exported) = (installed.unwrap_or_default(), Vec::new());
         for spec in specs {
-            let catalog = registries.serving(spec, ui)?;
-            let new = || (Bundle::new(directory, &catalog), catalog.location.clone());
-            let (bundle, location) = bundle.get_or_insert_with(new);
+            // What is installed is exported from the registry that it came from.
+            let own =
+                installed.iter().find(|it| spec.origin.is_none() && it.spec.name == spec.name);
+            let origin = spec.origin.clone().or_else(|| own.and_then(|it| it.spec.origin.clone()));
+            let from = own.and_then(|it| it.from.clone());
+            let spec = Spec { origin, ..spec.clone() };
+            let catalog = places.of(from.as_ref()).serving(&spec, ui)?;
+            let new = || (Bundle::new(directory, &catalog), catalog.location.clone(), from);
+            let (bundle, location, _) = bundle.get_or_insert_with(new);
             if !bundle.is_of(&catalog) {
                 return Err(Error::Usage(format!(
                     "{spec} is in {}, the specs before it in {location}; export them separately",
                     catalog.location
                 )));
             }
-            let exact = bundle.add(spec, arch, &catalog, ui)?;
-            ui.note(&format!("exported {exact} for {arch}"));
+            exported.push(bundle.add(&spec, arch, &catalog, ui)?);
         }
-        let Some((bundle, location)) = bundle else { return Ok(()) };
-        bundle.finish(registries.original(&location)?)
+        let Some((bundle, location, from)) = bundle else { return Ok(()) };
+        bundle.finish(places.of(from.as_ref()).original(&location)?)?;
+        exported.iter().for_each(|exact| ui.note(&format!("exported {exact} for {arch}")));
+        Ok(())
     }
 
     /// Installs all runtimes of the bundle `from`.

@@ -18,7 +18,7 @@ use std::{
 };
 
 /// The remedy if version 1 refuses them.
-const REMEDY: &str = "with version 1 of control groups only root can set limits; set them by the engine (srun --mem), run \
+const REMEDY: &str = "with version 1 of control groups only root can set limits; let the workload manager set them (srun --mem), run \
                       as root, or boot the host with systemd.unified_cgroup_hierarchy=1";
 
 /// Files of a controller and their content, and whether the file is optional.
