@@ -83,7 +83,9 @@ impl Session<'_> {
         }
         let Some((bundle, location, from)) = bundle else { return Ok(()) };
         bundle.finish(places.of(from.as_ref()).original(&location)?)?;
-        exported.iter().for_each(|exact| ui.note(&format!("exported {exact} for {arch}")));
+        for exact in exported {
+            ui.note(&format!("exported {exact} for {arch}"));
+        }
         Ok(())
     }
 
