@@ -16,6 +16,7 @@ mod hostile;
 mod joblet_client;
 mod line;
 mod members;
+mod newcomer;
 mod order;
 mod pack;
 mod records;

@@ -147,6 +147,29 @@ fn home_lists_every_runtime_with_its_latest_release() {
     assert!(home.contains("129.4 MB") && home.contains(">arm64</span>"));
 }
 
+/// A registry of somebody else need not have what ours has.
+#[test]
+fn the_first_steps_are_of_this_registry() {
+    let page = |records: &[Record]| site_of(records)["get-started.html"].clone();
+    let own = page(&[
+        yanked(record("a-1", "1.0.0", "2025-08-02"), "broken"),
+        record("jq-1", "2.3.4", "2025-08-02"),
+    ]);
+    for text in [
+        "</span> jq-1</code>",
+        "joblet-exec run jq-1 sh -c &#39;echo hello&#39;</code>",
+        "mkdir -p results\njoblet-exec run jq-1 \\\n  --bind ./results:/results:rw ",
+        "<code>jq-1@2</code>, <code>jq-1@2.3</code></td><td>the highest 2.x or 2.3.x",
+        "<code>jq-1@2.3.4</code>",
+    ] {
+        assert!(own.contains(text), "{text}: {own}");
+    }
+    assert!(!own.contains("python") && !own.contains("a-1"), "{own}");
+    // One of Python is preferred, as on the home page; an empty registry has an example.
+    assert!(page(&sample()).contains("joblet-exec run python-3.11-ml python3 analyze.py<"));
+    assert!(page(&[]).contains("joblet-exec run python-3.11 python3 analyze.py<"));
+}
+
 #[test]
 fn pages_say_what_is_latest_yanked_and_a_pre_release() {
     let site = site_of(&sample());

@@ -1,7 +1,7 @@
 //! `adopt`: generates records from an existing `registry.json`.
 
 use crate::error::Error;
-use crate::{cli::args, fs::paths, record};
+use crate::{cli::args, fs::paths, record, registry::document};
 use joblet_format::{Record, Registry, Timestamp};
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 /// A registry contains only the time of its newest version, which is used for all. Every version is checked before the
 /// first record is written.
 pub(crate) fn adopt(options: &args::Adopt) -> Result<String, Error> {
-    let file = &options.registry;
+    let file = &document::file(&options.registry);
     let registry: Registry = serde_json::from_slice(&paths::read(file)?)
         .map_err(|error| Error::config(file, format!("is not a registry: {error}")))?;
     if let Some(refused) = registry.refused.first() {

@@ -5,9 +5,10 @@ use super::{arches, packing::Packing, sources};
 use crate::cli::args::Selection;
 use crate::error::Error;
 use crate::lock::{self, Input};
-use crate::pack::{self, Packed, PackedPart};
+use crate::pack::{self, Callbacks, Packed, PackedPart};
 use crate::record::build_cache::{self, BuildKey};
 use crate::record::files::Files;
+use crate::registry::offered::Offered;
 use crate::source::{
     Source,
     reads::{self, READS},
@@ -44,10 +45,11 @@ struct Built {
 pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error> {
     let mut built = Vec::new();
     let builder = Builder::new(&options.making);
+    let offered = Offered::read(&options.out)?;
     let (mut failed, mut warnings) = (Vec::new(), Vec::new());
     // One that fails keeps none of the others from being built.
     for source in sources(&options.sources, &options.selection)? {
-        match build_source(&source, &builder, options, note) {
+        match build_source(&source, &builder, options, &offered, note) {
             Ok((more, said)) => {
                 built.extend(more);
                 warnings.extend(said);
@@ -73,6 +75,7 @@ fn build_source(
     source: &Source,
     builder: &Builder,
     options: &args::Build,
+    offered: &Offered,
     note: Note,
 ) -> Result<(Vec<Built>, Vec<String>), Error> {
     let lock = lock::read(&options.sources, source)?;
@@ -96,6 +99,9 @@ fn build_source(
         let native = lock.inputs_for(Arch::NATIVE).unwrap_or_default();
         let timestamp = lock.timestamp.as_str();
         let target = options.out.join(source.name.archive(&source.version, arch));
+        let read = reads::read(&options.sources, source, arch)?;
+        let version = (&source.name, &source.version, arch);
+        offered.permit_reads(version, &target, &read)?;
         let key = BuildKey::new(&cache, &determining, arch, options.part_size)?;
         let there = match &before {
             // `--release` builds again, to check the maintainer scripts again.
@@ -109,12 +115,11 @@ fn build_source(
         } else {
             let build_input = BuildInput { source, source_dir, arch, inputs, native, timestamp };
             let (packed, more) =
-                build_one(&build_input, builder, options, &target, &mut files, note)?;
+                build_one(&build_input, builder, options, offered, &mut files, note)?;
             warnings.extend(more);
             key.write(&packed);
             packed
         };
-        let read = reads::read(&options.sources, source, arch)?;
         let packed = Packed { index: pack::reads::put(&target, &read)?, ..packed };
         let packed = if options.zstd {
             let before = before.as_ref().and_then(|record| record.release.artifacts.get(&arch));
@@ -189,7 +194,7 @@ fn build_one(
     build_input: &BuildInput,
     builder: &Builder,
     options: &args::Build,
-    target: &Path,
+    offered: &Offered,
     files: &mut Files,
     note: Note,
 ) -> Result<(Packed, Vec<String>), Error> {
@@ -210,9 +215,12 @@ fn build_one(
     step("packing");
     let (directory, jobs) = (build_input.source.directory(), builder.jobs);
     let report = Packing::new(&step);
-    let report = |done, total| report.report(done, total);
-    let size = options.part_size;
-    let packed = pack::pack_reported(&tree, &runtime_yml, &directory, target, size, jobs, &report)?;
+    let callbacks = Callbacks {
+        report: &|done, total| report.report(done, total),
+        permit: &|packed| offered.permit((name, version, arch), packed),
+    };
+    let (target, size) = (options.out.join(name.archive(version, arch)), options.part_size);
+    let packed = pack::pack_with(&tree, &runtime_yml, &directory, &target, size, jobs, &callbacks)?;
     let contents = contents::list(&tree, &components);
     let sbom = sbom::document(
         build_input.source,

@@ -18,7 +18,8 @@ use std::{
 pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let registry = document::make(&record::read_all(&options.records)?);
     let signer = Signer::open(&options.signing)?;
-    let (root, out) = (parent(&options.out), &options.out);
+    let out = &document::file(&options.out);
+    let root = parent(out);
     let Text { text, differs } = allowed(&registry, out, signer.as_ref())?;
     in_shards(root, out, &text, &registry, signer.as_ref())?;
     if differs {
@@ -26,7 +27,7 @@ pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     }
     signer::settle(root, out, signer.as_ref())?;
     let versions: usize = registry.runtimes.values().map(BTreeMap::len).sum();
-    let (out, runtimes) = (options.out.display(), registry.runtimes.len());
+    let (out, runtimes) = (out.display(), registry.runtimes.len());
     Ok(format!("{out}: runtimes: {runtimes}, versions: {versions}\n"))
 }
 
@@ -94,7 +95,7 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let signer = Signer::open(&options.signing)?;
     let registry = document::make(&all);
     let refreshed = refreshed(&options.freshness)?;
-    let place = options.out.join("registry.json");
+    let place = options.out.join(document::FILE);
     let new = !options.out.exists();
     // Both take long for a large registry, so which pages differ is found out meanwhile.
     let (text, check) = (OnceLock::new(), || allowed(&registry, &place, signer.as_ref()));

@@ -6,7 +6,7 @@ use crate::{
     cli::args,
     env,
     fs::paths,
-    registry::{shards, sign},
+    registry::{document, shards, sign},
 };
 use joblet_format::{Checksum, Freshness, Registry, ShardList};
 use std::fs::OpenOptions;
@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) fn sign(options: &args::Sign) -> Result<String, Error> {
-    let file = &options.registry;
+    let file = &document::file(&options.registry);
     let document = paths::read(file)?;
     if serde_json::from_slice::<Freshness>(&document).is_err() {
         serde_json::from_slice::<Registry>(&document).map_err(|error| {

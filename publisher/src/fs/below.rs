@@ -4,7 +4,7 @@
 //! component is opened by descriptor: a link on the way, or anything but a regular file at its end, is
 //! refused, and no FIFO or device is opened.
 
-use super::kind::{kind_name, regular};
+use super::kind::{kind_name, regular, unwanted};
 use crate::error::Error;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags},
@@ -318,12 +318,11 @@ impl Below {
     }
 
     fn wrong(&self, name: &OsStr, kind: FileType, wanted: &str) -> Error {
-        let is = kind_name(kind);
         let reason = match kind {
             FileType::Symlink => {
-                format!("is {is}, which is not followed; replace it by {wanted}")
+                format!("is {}, which is not followed; replace it by {wanted}", kind_name(kind))
             }
-            _ => format!("is {is}, not {wanted}; remove it"),
+            _ => unwanted(kind, wanted),
         };
         Error::config(self.path.join(name), reason)
     }

@@ -16,8 +16,18 @@ pub(super) fn regular(file: File, path: &Path) -> Result<File, Error> {
 pub(super) fn is_regular(metadata: &fs::Metadata, path: &Path) -> Result<(), Error> {
     match FileType::from_raw_mode(metadata.mode()) {
         FileType::RegularFile => Ok(()),
-        kind => Err(Error::config(path, format!("is {}, not a file; remove it", kind_name(kind)))),
+        kind => Err(Error::config(path, unwanted(kind, "a file"))),
     }
+}
+
+/// What is wrong with a file of this `kind` in the place of what is `wanted`, and what to do. A directory may hold
+/// more than the user thinks of: nobody is told to remove it.
+pub(super) fn unwanted(kind: FileType, wanted: &str) -> String {
+    let cure = match kind {
+        FileType::Directory => "name a file in it, or move it away",
+        _ => "remove it",
+    };
+    format!("is {}, not {wanted}; {cure}", kind_name(kind))
 }
 
 pub(super) fn kind_name(kind: FileType) -> &'static str {

@@ -80,26 +80,38 @@ pub fn pack(
     part_size: u64,
     jobs: NonZero<usize>,
 ) -> Result<Packed, Error> {
-    pack_reported(tree, runtime_yml, directory, target, part_size, jobs, &|_, _| {})
+    let callbacks = Callbacks { report: &|_, _| {}, permit: &|_| Ok(()) };
+    pack_with(tree, runtime_yml, directory, target, part_size, jobs, &callbacks)
 }
 
-/// As [`pack`]; `report` is called with the bytes of the tree that are packed, and with all of them.
+/// What is called while an archive is packed.
+pub(crate) struct Callbacks<'c> {
+    /// Reports how many bytes of the tree are packed, and of how many.
+    pub(crate) report: &'c (dyn Fn(u64, u64) + Sync),
+    /// Decides, before any file at the target changes, whether the archive (whose `parts` are not known yet) may
+    /// go there. Its error ends packing.
+    pub(crate) permit: &'c dyn Fn(&Packed) -> Result<(), Error>,
+}
+
+/// As [`pack`], with callbacks.
 ///
 /// # Errors
-/// As [`pack`].
-pub(crate) fn pack_reported(
+/// As [`pack`], and that of `callbacks.permit`.
+pub(crate) fn pack_with(
     tree: &Tree,
     runtime_yml: &str,
     directory: &str,
     target: &Path,
     part_size: u64,
     jobs: NonZero<usize>,
-    report: &(dyn Fn(u64, u64) + Sync),
+    callbacks: &Callbacks,
 ) -> Result<Packed, Error> {
     let stream = Stream::new(directory, tree, runtime_yml)?;
     let mut parts = Parts::new(target, part_size)?;
     let put = |member: &[u8], whole: &Sha256| parts.put(member, whole);
-    let Written { mut packed, file, hash, .. } = write(stream, target, jobs, put, report)?;
+    let Written { mut packed, file, hash, .. } =
+        write(stream, target, jobs, put, callbacks.report)?;
+    (callbacks.permit)(&packed)?;
     packed.parts = parts.publish(&file, &hash)?;
     Ok(packed)
 }

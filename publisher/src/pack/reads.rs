@@ -16,17 +16,38 @@ use std::{collections::HashMap, io::Read as _, ops::Range, path::Path};
 pub fn put(archive: &Path, read: &[Read]) -> Result<IndexFile, Error> {
     let path = index_path(archive);
     let file = paths::read(&path)?;
-    let mut plain = Vec::new();
-    let gzip = GzDecoder::new(file.as_slice()).take(MAX_INDEX_BYTES).read_to_end(&mut plain);
-    gzip.map_err(Error::file("read", &path))?;
-    let refused = |reason| Error::Check { runtime: archive.display().to_string(), reason };
-    let index = Index::parse(&plain).map_err(refused)?;
-    let with = reads::with(&file, &runs(&index, read));
+    let with = with(archive, &file, read)?;
     if with != file {
         paths::write(&path, &with)?;
     }
-    let checksum = Checksum::of_bytes(&with);
-    Ok(IndexFile { checksum, size: with.len() as u64 })
+    Ok(described(&with))
+}
+
+/// What [`put`] would describe, where `archive` has an index that `before` describes; else `None`.
+///
+/// # Errors
+/// As [`put`].
+pub(crate) fn would_put(
+    archive: &Path,
+    before: IndexFile,
+    read: &[Read],
+) -> Result<Option<IndexFile>, Error> {
+    let file = paths::read_if_there(&index_path(archive))?.filter(|it| described(it) == before);
+    file.map(|file| with(archive, &file, read).map(|with| described(&with))).transpose()
+}
+
+fn described(file: &[u8]) -> IndexFile {
+    IndexFile { checksum: Checksum::of_bytes(file), size: file.len() as u64 }
+}
+
+/// The index `file` of `archive` with what is `read` instead of what it has of it.
+fn with(archive: &Path, file: &[u8], read: &[Read]) -> Result<Vec<u8>, Error> {
+    let mut plain = Vec::new();
+    let gzip = GzDecoder::new(file).take(MAX_INDEX_BYTES).read_to_end(&mut plain);
+    gzip.map_err(Error::file("read", index_path(archive)))?;
+    let refused = |reason| Error::Check { runtime: archive.display().to_string(), reason };
+    let index = Index::parse(&plain).map_err(refused)?;
+    Ok(reads::with(file, &runs(&index, read)))
 }
 
 /// The members that have what is `read`, in its order, each once.

@@ -8,8 +8,16 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, HashSet},
     convert::Infallible,
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+/// The file name of a registry.
+pub(crate) const FILE: &str = "registry.json";
+
+/// The file of the registry that a user names by its file or by the directory that has it.
+pub(crate) fn file(named: &Path) -> PathBuf {
+    if named.is_dir() { named.join(FILE) } else { named.to_owned() }
+}
 
 const HINT: &str = "a published version never changes, only `yanked` may be set; raise the version";
 

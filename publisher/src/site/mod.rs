@@ -61,6 +61,8 @@ enum Page<'a> {
         text: &'static str,
     },
     Home,
+    /// The first steps, with a runtime of this registry.
+    Started,
     Search,
     Changelog,
     Yanked,
@@ -166,7 +168,8 @@ fn parts<'a>(registry: &'a Registry, sources: &'a Sources) -> Vec<Part<'a>> {
     let assets = sources.assets().map(|(path, text)| Page::Asset { path, text });
     let schemas = template::SCHEMAS.map(|(name, text)| Page::Schema { name, text });
     let plain = template::PLAIN.map(|path| Page::Plain { path });
-    let lists = [Page::Yanked, Page::Changelog, Page::Feed(None), Page::Search, Page::Home];
+    let lists =
+        [Page::Yanked, Page::Changelog, Page::Feed(None), Page::Search, Page::Started, Page::Home];
     let runtimes = registry.runtimes.iter().map(|(name, releases)| Part::Runtime(name, releases));
     let pages = schemas.into_iter().chain(plain).chain(lists).map(Part::Page);
     assets.map(Part::Page).chain(runtimes).chain(pages).collect()
@@ -225,6 +228,7 @@ impl Page<'_> {
             Self::Asset { path, .. } | Self::Plain { path } => (*path).to_owned(),
             Self::Schema { name, .. } => format!("schema/{name}"),
             Self::Home => "index.html".to_owned(),
+            Self::Started => "get-started.html".to_owned(),
             Self::Search => "search.js".to_owned(),
             Self::Changelog => "changelog.html".to_owned(),
             Self::Yanked => "yanked.html".to_owned(),
@@ -253,6 +257,7 @@ impl Page<'_> {
             }
             Self::Plain { path } => put.page(path, ()),
             Self::Home => put.page("home.html", catalogue.home()),
+            Self::Started => put.page("get-started.html", catalogue.started()),
             Self::Search => {
                 let mut search = catalogue.search();
                 output.put(&path, &theme.key("search", &search), || {

@@ -58,14 +58,8 @@ pub(super) const SCHEMAS: [(&str, &str); 4] = [
 ];
 
 /// Pages that do not depend on the registry: name of both template and path.
-pub(super) const PLAIN: [&str; 6] = [
-    "get-started.html",
-    "why.html",
-    "figures.html",
-    "host-your-own.html",
-    "format.html",
-    "404.html",
-];
+pub(super) const PLAIN: [&str; 5] =
+    ["why.html", "figures.html", "host-your-own.html", "format.html", "404.html"];
 
 /// The text of every template and asset.
 pub(super) struct Sources {

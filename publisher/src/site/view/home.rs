@@ -43,12 +43,9 @@ impl<'a> Catalogue<'a> {
             runtimes.map(|(name, releases)| self.listed(name, releases)).collect();
         runtimes.sort_by_key(|listed| listed.latest.is_none()); // runtimes without a usable version are last
         let names = self.registry.runtimes.keys();
-        let offered = |name: &&RuntimeName| self.latest(name).is_some();
-        let python = |name: &&RuntimeName| language(name) == "Python";
-        let shown = names.clone().filter(offered).find(python).or(names.clone().find(offered));
         let releases = self.registry.runtimes.values().flat_map(BTreeMap::values);
         Home {
-            shown: shown.map(|name| (name.as_str(), example(name))),
+            shown: self.shown().map(|(name, _)| (name.as_str(), example(name))),
             count: grouped(runtimes.len() as u64),
             runtimes,
             versions: grouped(releases.clone().count() as u64),
@@ -56,6 +53,14 @@ impl<'a> Catalogue<'a> {
             architectures: releases.flat_map(architectures).collect(),
             updated: day(&self.registry.updated_at),
         }
+    }
+
+    /// The runtime of examples, with its latest version: one of Python, if there is one.
+    pub(super) fn shown(&self) -> Option<(&'a RuntimeName, &'a Release)> {
+        let names = self.registry.runtimes.keys();
+        let mut offered = names.filter_map(|name| Some((name, self.latest(name)?)));
+        let first = offered.clone().next();
+        offered.find(|(name, _)| language(name) == "Python").or(first)
     }
 
     fn listed(&self, name: &'a RuntimeName, releases: &BTreeMap<Version, Release>) -> Listed<'a> {

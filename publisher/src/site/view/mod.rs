@@ -13,6 +13,7 @@ mod licence;
 mod news;
 mod runtime;
 mod search;
+mod started;
 mod version;
 
 use super::text::{Address, address, day, visible};

@@ -1,0 +1,115 @@
+//! What somebody meets who publishes for the first time, and forgets or guesses something.
+
+use crate::records::world::{Deb, World, deb};
+use std::{collections::BTreeMap, fs};
+
+fn demo(text: &str) -> Deb {
+    deb("demo", "1", "MIT", &[("./usr/bin/demo", &format!("#!/usr/bin/demo\n# {text}\n"))])
+}
+
+/// A world with version 1.0.0 in the registry `pub`.
+fn published() -> World {
+    let world = World::new();
+    world.runtime("1.0.0", &[demo("first")], "");
+    world.build("--arch amd64 --out pub").done();
+    world.publish("site --records pub/records --out pub").done();
+    world
+}
+
+/// Every file below `below`, with its bytes.
+fn files(world: &World, below: &str) -> BTreeMap<String, Vec<u8>> {
+    let files = world.tree(below).into_iter().filter(|it| world.path(below).join(it).is_file());
+    files.map(|it| (it.clone(), fs::read(world.path(below).join(it)).unwrap())).collect()
+}
+
+#[test]
+fn a_build_does_not_overwrite_what_its_registry_offers() {
+    let world = published();
+    let before = files(&world, "pub");
+    world.runtime("1.0.0", &[demo("second")], "");
+    let refused = world.build("--arch amd64 --out pub").failed(13);
+    let start = "error[INTEGRITY]: demo@1.0.0 amd64, offered in pub/registry.json: checksum differs: expected sha256:";
+    let end = "; nothing was overwritten: raise `version` in the manifest, or remove that registry.json if it \
+               was only a trial";
+    assert!(refused.starts_with(start) && refused.ends_with(end), "{refused}");
+    assert_eq!(files(&world, "pub"), before);
+    // The first way out.
+    world.runtime("1.1.0", &[demo("second")], "");
+    world.build("--arch amd64 --out pub").done();
+    world.publish("site --records pub/records --out pub").done();
+    assert!(world.read("pub/registry.json").contains("\"1.1.0\""));
+    // What is not offered yet may be built as often as it takes.
+    world.runtime("1.2.0", &[demo("third")], "");
+    world.build("--arch amd64 --out pub").done();
+    world.runtime("1.2.0", &[demo("fourth")], "");
+    world.build("--arch amd64 --out pub").done();
+    // The other architecture of an offered version is new.
+    world.runtime("1.1.0", &[demo("second")], "");
+    world.build("--arch arm64 --out pub").done();
+    world.publish("site --records pub/records --out pub").done();
+    // The second way out.
+    fs::remove_file(world.path("pub/registry.json")).unwrap();
+    world.runtime("1.0.0", &[demo("second")], "");
+    world.build("--arch amd64 --out pub").done();
+    world.publish("site --records pub/records --out pub").done();
+}
+
+#[test]
+fn the_same_bytes_of_an_offered_version_are_built_again() {
+    let world = published();
+    let before = files(&world, "pub");
+    fs::remove_dir_all(world.path("cache/built")).unwrap();
+    world.build("--arch amd64 --out pub").done();
+    fs::remove_file(world.path("pub/demo-1.0.0-amd64.tar.gz")).unwrap();
+    world.build("--arch amd64 --out pub").done();
+    assert_eq!(files(&world, "pub"), before);
+    // What checks read is in the index alone: the archive would be the same.
+    world.write("runtimes-src/demo/reads.txt", "0-64 usr/bin/demo\n");
+    let refused = world.build("--arch amd64 --out pub").failed(13);
+    let start = "error[INTEGRITY]: demo@1.0.0 amd64, offered in pub/registry.json: index (with reads.txt) differs: ";
+    assert!(refused.starts_with(start), "{refused}");
+    assert_eq!(files(&world, "pub"), before);
+}
+
+#[test]
+fn what_is_no_registry_is_no_place_for_builds() {
+    let world = World::new();
+    world.runtime("1.0.0", &[demo("first")], "");
+    world.write("pub/registry.json", "{");
+    let refused = world.build("--arch amd64 --out pub").failed(17);
+    assert!(
+        refused.starts_with("error[CONFIG]: pub/registry.json: is not a registry: "),
+        "{refused}"
+    );
+    assert_eq!(world.tree("pub"), ["registry.json"]);
+}
+
+/// Where a command takes the file of a registry, its directory is the same.
+#[test]
+fn a_registry_is_named_by_its_directory() {
+    let world = published();
+    let line = "pub/registry.json: runtimes: 1, versions: 1\n";
+    assert_eq!(world.publish("index --records pub/records --out pub").done(), line);
+    world.publish("keygen --no-password company.key").done();
+    world.publish("sign --key company.key pub").done();
+    assert!(world.path("pub/registry.json.minisig").is_file());
+    world.publish("adopt --records adopted pub").done();
+    assert!(world.path("adopted/demo/1.0.0.json").is_file());
+}
+
+/// A directory may hold more than the user thinks of.
+#[test]
+fn nobody_is_told_to_remove_a_directory() {
+    let world = published();
+    fs::create_dir(world.path("other")).unwrap();
+    for line in ["new app --from other", "sign --key company.key other/../other"] {
+        let refused = world.publish(line);
+        assert_ne!(refused.status, 0, "{line}");
+        assert!(!refused.stderr.contains("remove it"), "{line}: {}", refused.stderr);
+    }
+    fs::create_dir_all(world.path("twice/registry.json")).unwrap();
+    assert_eq!(
+        world.publish("index --records pub/records --out twice").failed(17),
+        "error[CONFIG]: twice/registry.json: is a directory, not a file; name a file in it, or move it away"
+    );
+}
