@@ -202,7 +202,8 @@ fn on_a_terminal(world: &World, line: &str, typed: &str) -> String {
 fn a_terminal_gets_a_question_a_next_step_and_lines_that_fit() {
     let world = world();
     let installed = on_a_terminal(&world, "install python-3.11@1.3.2", "");
-    let next = "next: joblet-exec run python-3.11@1.3.2 COMMAND, or joblet-exec shell python-3.11@1.3.2";
+    let next =
+        "next: joblet-exec run python-3.11@1.3.2 COMMAND, or joblet-exec shell python-3.11@1.3.2";
     assert!(installed.contains(next), "{installed:?}");
     for line in ["list", "list --available --all-versions", "--help", "run --help"] {
         let shown = on_a_terminal(&world, line, "");

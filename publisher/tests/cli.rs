@@ -107,7 +107,11 @@ fn faults_have_a_class_and_a_message() {
             "error[CONFIG]: runtimes-src/demo/versions.lock: does not exist",
         ),
         ("lock demo --mirror nowhere", 2, "error[USAGE]: \"nowhere\" is not an http or https"),
-        ("index", 12, "error[NOTFOUND]: no records: registry-site/records is not a directory\n"),
+        (
+            "index",
+            12,
+            "error[NOTFOUND]: no records: registry-site/records is not a directory; name that of the records with --records DIR\n",
+        ),
         ("check demo --joblet-exec x", 19, "error[TOOL]: joblet-exec: x does not exist\n"),
         ("build --all --sources none", 12, "error[NOTFOUND]: no runtime in none; `new NAME`"),
     ] {

@@ -1,7 +1,7 @@
 //! What somebody meets who publishes for the first time, and forgets or guesses something.
 
 use crate::records::world::{Deb, World, deb};
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, process::Command};
 
 fn demo(text: &str) -> Deb {
     deb("demo", "1", "MIT", &[("./usr/bin/demo", &format!("#!/usr/bin/demo\n# {text}\n"))])
@@ -112,4 +112,118 @@ fn nobody_is_told_to_remove_a_directory() {
         world.publish("index --records pub/records --out twice").failed(17),
         "error[CONFIG]: twice/registry.json: is a directory, not a file; name a file in it, or move it away"
     );
+}
+
+/// What `line` prints on a terminal.
+fn on_a_terminal(world: &World, line: &str) -> String {
+    let mut command = Command::new("script");
+    let line = format!("{} {line}", env!("CARGO_BIN_EXE_joblet-publish"));
+    command.args(["-qec", &line, "/dev/null"]).current_dir(world.path(""));
+    let output = command.env("TERM", "dumb").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().replace('\r', "")
+}
+
+#[test]
+fn a_build_says_what_comes_next_to_people_alone() {
+    let world = World::new();
+    world.runtime("1.0.0", &[demo("first")], "");
+    let build = "build demo --offline --cache cache --arch amd64 --out pub";
+    let site = "joblet-publish site --records pub/records --out pub";
+    let next = format!("\nnext: joblet-publish check demo --out pub\n      {site}\n");
+    let said = on_a_terminal(&world, build);
+    assert!(said.ends_with(&next), "{said}");
+    assert!(!on_a_terminal(&world, &format!("{build} --json")).contains("next"));
+    assert!(!world.publish(build).done().contains("next"));
+    world.publish(site.split_once(' ').unwrap().1).done();
+    // It is there.
+    assert!(!on_a_terminal(&world, build).contains("next"));
+}
+
+#[test]
+fn where_records_were_looked_for_is_said() {
+    let world = published();
+    let none = "no records: registry-site/records is not a directory; name that of the records with --records DIR";
+    for line in ["site --out pub", "diff demo@1.0.0 demo@1.1.0"] {
+        assert_eq!(world.publish(line).failed(12), format!("error[NOTFOUND]: {none}"), "{line}");
+    }
+    fs::create_dir_all(world.path("registry-site/records")).unwrap();
+    assert_eq!(
+        world.publish("site --out pub").failed(13),
+        "error[INTEGRITY]: demo@1.0.0: record differs: expected one, as it is in the registry, got none in \
+         registry-site/records; a published version must not disappear: name the directory of its record with \
+         --records DIR, restore the record, yank it, or, for a registry of other tools, run joblet-publish adopt"
+    );
+    for line in ["diff demo@1.0.0 demo@1.1.0", "verify demo", "oci demo --out x.tar", "zstd demo"] {
+        assert_eq!(
+            world.publish(line).failed(12),
+            "error[NOTFOUND]: no record of demo in registry-site/records; --records DIR names another directory",
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn commands_in_a_subdirectory_name_the_checkout() {
+    let world = World::new();
+    world.runtime("1.0.0", &[demo("first")], "");
+    fs::create_dir_all(world.path("a/b")).unwrap();
+    let there = world.path("runtimes-src").canonicalize().unwrap();
+    let there = there.display();
+    for (line, start) in [
+        (
+            "lock demo",
+            format!(
+                "no runtime `demo`: runtimes-src does not exist here, but is {there}; use --sources {there}"
+            ),
+        ),
+        (
+            "build --all",
+            format!(
+                "no runtime: runtimes-src does not exist here, but is {there}; use --sources {there}"
+            ),
+        ),
+        (
+            "new other",
+            format!(
+                "runtimes-src does not exist here, but is {there}; use --sources {there}, or `mkdir runtimes-src` first"
+            ),
+        ),
+    ] {
+        assert_eq!(
+            world.publish_in("a/b", line).failed(12),
+            format!("error[NOTFOUND]: {start}"),
+            "{line}"
+        );
+    }
+    assert!(world.tree("a").iter().all(|it| it == "b"), "{:?}", world.tree("a"));
+    let elsewhere = World::new();
+    assert_eq!(
+        elsewhere.publish("lock demo").failed(12),
+        "error[NOTFOUND]: no runtime `demo`: runtimes-src does not exist here; run this in the root of the checkout, or \
+         use --sources DIR"
+    );
+}
+
+#[test]
+fn a_new_manifest_is_edited_before_it_is_released() {
+    let world = World::new();
+    let made = world.publish("new demo").done();
+    let path = "runtimes-src/demo/manifest.yaml";
+    assert_eq!(made, format!("{path}\nnext: edit {path}, then joblet-publish lock demo\n"));
+    let platforms = "[ubuntu-amd64, ubuntu-arm64, rhel-amd64, rhel-arm64, amzn-amd64, amzn-arm64, debian-amd64, debian-arm64]";
+    assert!(world.read(path).contains(platforms));
+    world.runtime("1.0.0", &[demo("first")], "");
+    world.write(path, world.read(path).replace("a demo", "One line for people"));
+    let reason = format!(
+        "{path}: description: is still that of a new manifest; say what the runtime is for"
+    );
+    let built = world.build("--arch amd64");
+    assert_eq!((built.status, built.stderr), (0, format!("warning: {reason}\n")));
+    assert_eq!(
+        world.build("--arch amd64 --release").failed(17),
+        format!("error[CONFIG]: {reason}")
+    );
+    world.write(path, world.read(path).replace("One line for people", "a demo"));
+    world.build("--arch amd64 --release").done();
 }

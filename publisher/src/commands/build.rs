@@ -10,19 +10,20 @@ use crate::record::build_cache::{self, BuildKey};
 use crate::record::files::Files;
 use crate::registry::offered::Offered;
 use crate::source::{
-    Source,
+    self, Source,
     reads::{self, READS},
+    template,
 };
 use crate::{
     cli::args,
     commands::Outcome,
-    env,
+    env::{self, terminal},
     error::Note,
     fs::paths,
     record::{self, contents, provenance, sbom},
 };
 use joblet_format::{Arch, Artifact, Record, text};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::num::NonZero;
 use std::path::Path;
@@ -63,11 +64,30 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
         Selection::All => as_table(&built, &missing),
         Selection::Names(_) => as_text(&built, &options.out),
     };
+    let next = if options.json { None } else { next(&built, &offered, &options.out) };
+    let text = text + &next.filter(|_| terminal::is_read()).unwrap_or_default();
     match Error::combined(failed) {
         Ok(()) => Ok(Outcome::Built { text, warnings, error: None }),
         Err(error) if options.json || built.is_empty() => Err(error),
         Err(error) => Ok(Outcome::Built { text, warnings, error: Some(error) }),
     }
+}
+
+/// The commands that come after a build, for people; none where the registry in `out` offers all of it.
+fn next(built: &[Built], offered: &Offered, out: &Path) -> Option<String> {
+    let is_new = |it: &&Built| {
+        let (name, version) = (&it.record.name, &it.record.release.version);
+        !offered.has((name, version, it.arch), &it.packed)
+    };
+    let names: BTreeSet<_> =
+        built.iter().filter(is_new).map(|it| it.record.name.as_str()).collect();
+    let (names, out) = (Vec::from_iter(names).join(" "), out.display());
+    (!names.is_empty()).then(|| {
+        format!(
+            "next: joblet-publish check {names} --out {out}\n      \
+             joblet-publish site --records {out}/records --out {out}\n"
+        )
+    })
 }
 
 /// Builds the archives of one runtime and writes its record. Returns notes for its maintainer too.
@@ -78,6 +98,7 @@ fn build_source(
     offered: &Offered,
     note: Note,
 ) -> Result<(Vec<Built>, Vec<String>), Error> {
+    let described = described(source, options)?;
     let lock = lock::read(&options.sources, source)?;
     let mut jobs = Vec::new();
     for arch in arches(source, &options.arches)? {
@@ -88,7 +109,7 @@ fn build_source(
     // The archive does not depend on what is read of it.
     let mut determining = kept;
     determining.remove(READS);
-    let (mut all, mut warnings) = (Vec::new(), Vec::new());
+    let (mut all, mut warnings) = (Vec::new(), Vec::from_iter(described));
     let source_dir = &options.sources.join(source.name.as_str());
     let cache = super::cache(options.making.cache.as_deref())?;
     let records = options.out.join("records");
@@ -153,6 +174,22 @@ fn build_source(
         Built { record: record.clone(), arch, packed, inputs, download, took, unchanged }
     };
     Ok((all.into_iter().map(built).collect(), warnings))
+}
+
+/// A warning if nobody has described the runtime.
+///
+/// # Errors
+/// [`Error::Config`] if it is to be released.
+fn described(source: &Source, options: &args::Build) -> Result<Option<String>, Error> {
+    if source.description != template::DESCRIPTION {
+        return Ok(None);
+    }
+    let reason = "description: is still that of a new manifest; say what the runtime is for";
+    let path = source::manifest_path(&options.sources, &source.name);
+    if options.release {
+        return Err(Error::config(path, reason));
+    }
+    Ok(Some(format!("{}: {reason}", path.display())))
 }
 
 /// Generates the zstd frames of the archive, unless those of the record `before` exist.

@@ -19,7 +19,8 @@ struct Compared {
 
 pub(crate) fn diff(options: &args::Diff) -> Result<String, Error> {
     let records = record::read_all(&options.records)?;
-    let (before, after) = (find(&records, &options.before)?, find(&records, &options.after)?);
+    let find = |spec| find(&records, spec, &options.records);
+    let (before, after) = (find(&options.before)?, find(&options.after)?);
     let mut compared = BTreeMap::new();
     let there = wanted(before, &options.arches)?;
     for arch in wanted(after, &options.arches)?.into_iter().filter(|arch| there.contains(arch)) {

@@ -73,6 +73,9 @@ fn sources(dir: &Path, selection: &Selection) -> Result<Vec<Source>, Error> {
         Selection::All => source::names(dir)?,
     };
     if names.is_empty() {
+        if let Some(reason) = source::above(dir).and_then(|_| source::absent(dir)) {
+            return Err(Error::NotFound(format!("no runtime: {reason}")));
+        }
         let dir = dir.display();
         return Err(Error::NotFound(format!("no runtime in {dir}; `new NAME` makes a first one")));
     }

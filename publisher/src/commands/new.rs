@@ -16,12 +16,19 @@ use std::path::{Path, PathBuf};
 
 pub(crate) fn new(options: &New, note: Note) -> Result<Outcome, Error> {
     let New { name, sources, from, image } = options;
+    if let Some(there) = source::above(sources) {
+        let (sources, there) = (sources.display(), there.display());
+        return Err(Error::NotFound(format!(
+            "{sources} does not exist here, but is {there}; use --sources {there}, or `mkdir {sources}` first"
+        )));
+    }
     let (path, warnings) = match (from, image) {
         (Some(from), _) => import::write(sources, name, from, &env::tomorrow())?,
         (None, Some(image)) => of_image(sources, name, image, note)?,
         (None, None) => (template::write(sources, name)?, Vec::new()),
     };
-    let text = format!("{}\nnext: joblet-publish lock {name}\n", path.display());
+    let path = path.display();
+    let text = format!("{path}\nnext: edit {path}, then joblet-publish lock {name}\n");
     Ok(Outcome::Built { text, warnings, error: None })
 }
 
@@ -88,18 +95,14 @@ fn manifest(
         labels.and_then(|it| it.get(&format!("org.opencontainers.image.{key}"))).cloned()
     };
     let description = label("description").filter(|text| !text.contains('\n'));
-    let description = description.unwrap_or_else(|| "One line for people".to_owned());
+    let description = description.unwrap_or_else(|| template::DESCRIPTION.to_owned());
     let version = label("version").filter(|text| text.parse::<joblet_format::Version>().is_ok());
     let version = version.unwrap_or_else(|| "1.0.0".to_owned());
-    let platforms: Vec<_> = ["ubuntu", "rhel", "amzn"]
-        .iter()
-        .flat_map(|os| arches.iter().map(move |arch| format!("{os}-{arch}")))
-        .collect();
     let mut text = format!(
         "name: {name}\nversion: {version}\ndescription: {}\nplatforms: [{}]\n\n\
          # Everything of the image, below what else is said here: debian, python, files, run.\nimage:\n  path: {}\n",
         quoted(&description),
-        platforms.join(", "),
+        template::platforms(arches),
         quoted(place),
     );
     // Nothing below fails: it is a String.

@@ -16,7 +16,7 @@ const MAX_LICENCES: usize = 1024;
 
 pub(crate) fn oci(options: &args::Oci, note: Note) -> Result<String, Error> {
     let records = record::read_all(&options.records)?;
-    let record = find(&records, &options.spec)?;
+    let record = find(&records, &options.spec, &options.records)?;
     let arches = wanted(record, &options.arches)?;
     let archive = options.out.extension().is_some_and(|it| it == "tar");
     if !archive && std::fs::symlink_metadata(&options.out).is_ok() {

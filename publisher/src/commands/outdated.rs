@@ -123,7 +123,10 @@ fn of_records(
     let (mut reports, mut missed) = (Vec::new(), Vec::new());
     let all = record::read_all(records)?;
     if let Some(name) = names.iter().find(|name| all.iter().all(|record| record.name != **name)) {
-        return Err(Error::NotFound(format!("no record of {name}")));
+        let records = records.display();
+        return Err(Error::NotFound(format!(
+            "no record of {name} in {records}; --records DIR names another directory"
+        )));
     }
     let wanted = |record: &&Record| {
         record.release.yanked.is_none() && (names.is_empty() || names.contains(&record.name))

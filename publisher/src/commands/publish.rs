@@ -20,7 +20,7 @@ pub(crate) fn index(options: &args::Index) -> Result<String, Error> {
     let signer = Signer::open(&options.signing)?;
     let out = &document::file(&options.out);
     let root = parent(out);
-    let Text { text, differs } = allowed(&registry, out, signer.as_ref())?;
+    let Text { text, differs } = allowed(&registry, &options.records, out, signer.as_ref())?;
     in_shards(root, out, &text, &registry, signer.as_ref())?;
     if differs {
         paths::publish(paths::stage_whole(out, text.as_bytes())?, out)?;
@@ -43,7 +43,12 @@ struct Text {
 
 /// The text of a registry, unless one is there whose published checksums it would change, or which is signed
 /// and there is no key.
-fn allowed(registry: &Registry, out: &Path, signer: Option<&Signer>) -> Result<Text, Error> {
+fn allowed(
+    registry: &Registry,
+    records: &Path,
+    out: &Path,
+    signer: Option<&Signer>,
+) -> Result<Text, Error> {
     let text = document::render(registry, out)?;
     if let Some(bytes) = paths::read_below(parent(out), out)? {
         if bytes == text.as_bytes() {
@@ -52,7 +57,7 @@ fn allowed(registry: &Registry, out: &Path, signer: Option<&Signer>) -> Result<T
         signer::may_write(out, signer)?;
         let before = document::parse_different(&bytes, &text)
             .map_err(|error| Error::config(out, format!("is not a registry: {error}")))?;
-        document::check(&before, registry)?;
+        document::check(&before, registry, records)?;
     }
     Ok(Text { text, differs: true })
 }
@@ -98,7 +103,8 @@ pub(crate) fn site(options: &args::Site) -> Result<String, Error> {
     let place = options.out.join(document::FILE);
     let new = !options.out.exists();
     // Both take long for a large registry, so which pages differ is found out meanwhile.
-    let (text, check) = (OnceLock::new(), || allowed(&registry, &place, signer.as_ref()));
+    let (text, check) =
+        (OnceLock::new(), || allowed(&registry, &options.records, &place, signer.as_ref()));
     let permit = || match text.get_or_init(check) {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::config(&place, "refused")), // the reason is returned below

@@ -2,9 +2,14 @@
 
 use crate::error::Error;
 use joblet_format::{Arch, Record, Spec, Version, Wanted, nearest};
+use std::path::Path;
 
-/// The record of `spec`; without a version, the latest one.
-pub(super) fn find<'r>(records: &'r [Record], spec: &Spec) -> Result<&'r Record, Error> {
+/// The record of `spec` among `records`, which are those in `place`; without a version, the latest one.
+pub(super) fn find<'r>(
+    records: &'r [Record],
+    spec: &Spec,
+    place: &Path,
+) -> Result<&'r Record, Error> {
     let name = &spec.name;
     let of_name = || records.iter().filter(|record| record.name == *name);
     let version = match &spec.wanted {
@@ -20,16 +25,19 @@ pub(super) fn find<'r>(records: &'r [Record], spec: &Spec) -> Result<&'r Record,
     let record = of_name().find(|record| Some(&record.release.version) == version);
     record.ok_or_else(|| {
         let versions: Vec<_> = of_name().map(|record| record.release.version.to_string()).collect();
+        let place = place.display();
         Error::NotFound(match version {
             Some(version) if !versions.is_empty() => {
                 let versions = versions.join(", ");
-                format!("no record of {name}@{version}; there are {versions}")
+                format!("no record of {name}@{version} in {place}; there are {versions}")
             }
             _ => {
                 let near = nearest(name.as_str(), records.iter().map(|it| it.name.as_str()));
-                let hint =
-                    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                format!("no record of {name}{hint}")
+                let hint = near.map_or_else(
+                    || "--records DIR names another directory".to_owned(),
+                    |near| format!("did you mean `{near}`?"),
+                );
+                format!("no record of {name} in {place}; {hint}")
             }
         })
     })

@@ -22,8 +22,11 @@ const NAMED: usize = 20;
 
 pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error> {
     let records = record::read_all(&options.records)?;
-    let found: Vec<_> =
-        options.specs.iter().map(|spec| find(&records, spec)).collect::<Result<_, _>>()?;
+    let found: Vec<_> = options
+        .specs
+        .iter()
+        .map(|spec| find(&records, spec, &options.records))
+        .collect::<Result<_, _>>()?;
     let published = options.against.as_deref().map(Place::new);
     let document = published.as_ref().map(Place::registry).transpose()?;
     let mut report = String::new();

@@ -12,8 +12,11 @@ use std::path::Path;
 
 pub(crate) fn zstd(options: &args::AddZstd, note: Note) -> Result<String, Error> {
     let records = record::read_all(&options.records)?;
-    let mut found: Vec<&Record> =
-        options.specs.iter().map(|spec| find(&records, spec)).collect::<Result<_, _>>()?;
+    let mut found: Vec<&Record> = options
+        .specs
+        .iter()
+        .map(|spec| find(&records, spec, &options.records))
+        .collect::<Result<_, _>>()?;
     let every = found.is_empty();
     if every {
         found.extend(&records);

@@ -2,7 +2,7 @@
 
 use joblet_format::text::{LOCALE, ascii, has_utf8};
 use std::borrow::Cow;
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 
 /// Columns of a terminal that does not say how many it has.
 const COLUMNS: usize = 80;
@@ -10,6 +10,11 @@ const COLUMNS: usize = 80;
 /// Whether stderr is a terminal on which a line can be written over.
 pub fn is_drawn_on() -> bool {
     stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Whether stdout is a terminal, which somebody reads.
+pub fn is_read() -> bool {
+    stdout().is_terminal()
 }
 
 /// Its columns, as it is now.

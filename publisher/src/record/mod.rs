@@ -198,7 +198,9 @@ pub fn join(mut one: Record, other: Record) -> Result<Record, String> {
 fn list(records: &Path) -> Result<Vec<PathBuf>, Error> {
     let absent = || {
         let records = records.display();
-        Error::NotFound(format!("no records: {records} is not a directory"))
+        Error::NotFound(format!(
+            "no records: {records} is not a directory; name that of the records with --records DIR"
+        ))
     };
     let is_dir = records.is_dir();
     let root = Below::open(records).ok().flatten().filter(|_| is_dir).ok_or_else(absent)?;

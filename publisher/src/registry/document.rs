@@ -49,13 +49,14 @@ fn offered(release: &Release) -> Release {
     offered
 }
 
-/// Refuses a registry in which a release of `before` is missing or different.
+/// Refuses a registry, made of the records in the directory `records`, in which a release of `before` is missing or
+/// different.
 ///
 /// Addresses (archives can move) and `yanked` may change, and an architecture may be added.
 ///
 /// # Errors
 /// [`Error::Differs`] with both values.
-pub(crate) fn check(before: &Registry, after: &Registry) -> Result<(), Error> {
+pub(crate) fn check(before: &Registry, after: &Registry, records: &Path) -> Result<(), Error> {
     for (name, releases) in &before.runtimes {
         for (version, old) in releases {
             let object = format!("{name}@{version}");
@@ -65,8 +66,9 @@ pub(crate) fn check(before: &Registry, after: &Registry) -> Result<(), Error> {
                     object,
                     field: "record",
                     expected: "one, as it is in the registry".into(),
-                    actual: "none".into(),
-                    hint: "a published version must not disappear; restore the record, yank it, or, for a registry of other tools, run joblet-publish adopt",
+                    actual: format!("none in {}", records.display()),
+                    hint: "a published version must not disappear: name the directory of its record with --records DIR, \
+                           restore the record, yank it, or, for a registry of other tools, run joblet-publish adopt",
                 });
             };
             check_release(&object, old, new)?;
@@ -336,11 +338,12 @@ mod tests {
         let changed = |change: &dyn Fn(&mut Record)| {
             let mut record = record("1.0.0", "1");
             change(&mut record);
-            check(&before, &make(&[record]))
+            check(&before, &make(&[record]), Path::new("records"))
         };
         changed(&|record| record.release.yanked = Some("broken".into())).unwrap();
         changed(&|record| record.release.download_url = "https://example.org/a".into()).unwrap();
-        check(&before, &make(&[record("1.0.0", "1"), record("1.0.1", "2")])).unwrap();
+        check(&before, &make(&[record("1.0.0", "1"), record("1.0.1", "2")]), Path::new("records"))
+            .unwrap();
         let other = joblet_format::Checksum::from_digest([9; 32]);
         let amd64 = joblet_format::Arch::Amd64;
         let errors = [
@@ -353,7 +356,7 @@ mod tests {
                 let index = IndexFile { checksum: other, size: 5 };
                 record.release.artifacts.get_mut(&amd64).unwrap().index = Some(index);
             }),
-            check(&before, &make(&[record("1.0.1", "2")])),
+            check(&before, &make(&[record("1.0.1", "2")]), Path::new("records")),
         ]
         .map(|result| result.unwrap_err().to_string());
         let sum = "1".repeat(64);
@@ -371,7 +374,7 @@ mod tests {
             format!("d@1.0.0: index differs: expected none, got {other}; {HINT}")
         );
         assert!(
-            errors[4].contains("got none; a published version must not disappear"),
+            errors[4].contains("got none in records; a published version must not disappear"),
             "{}",
             errors[4]
         );
@@ -393,8 +396,9 @@ mod tests {
                 let after = make(&records);
                 let beyond =
                     parse_different(before.as_bytes(), &render_as(&after, layout)).unwrap();
-                let whole = check(&serde_json::from_str(&before).unwrap(), &after);
-                let result = check(&beyond, &after);
+                let whole =
+                    check(&serde_json::from_str(&before).unwrap(), &after, Path::new("records"));
+                let result = check(&beyond, &after, Path::new("records"));
                 assert_eq!(result.is_ok(), whole.is_ok());
                 (beyond.runtimes.len(), result.is_ok())
             };

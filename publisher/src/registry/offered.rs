@@ -34,6 +34,11 @@ impl Offered {
         Ok(Self { place, registry })
     }
 
+    /// Whether it offers this archive.
+    pub(crate) fn has(&self, version: Built, packed: &Packed) -> bool {
+        self.artifact(version).is_some_and(|there| there.checksum == packed.checksum)
+    }
+
     /// Refuses an archive that would replace a different one of the same version.
     ///
     /// # Errors

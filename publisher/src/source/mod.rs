@@ -306,6 +306,9 @@ impl Url {
 pub fn read(sources: &Path, name: &RuntimeName) -> Result<Source, Error> {
     let path = manifest_path(sources, name);
     let Some(bytes) = paths::read_below(sources, &path)? else {
+        if let Some(reason) = absent(sources) {
+            return Err(Error::NotFound(format!("no runtime `{name}`: {reason}")));
+        }
         let all = names(sources)?;
         let hint = nearest(name.as_str(), all.iter().map(RuntimeName::as_str))
             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -322,6 +325,31 @@ pub fn read(sources: &Path, name: &RuntimeName) -> Result<Source, Error> {
         )));
     }
     Ok(source)
+}
+
+/// Why there are no sources, and what to do, if the directory `sources` does not exist.
+pub fn absent(sources: &Path) -> Option<String> {
+    if sources.exists() {
+        return None;
+    }
+    let shown = sources.display();
+    Some(match above(sources) {
+        Some(there) => {
+            format!("{shown} does not exist here, but is {0}; use --sources {0}", there.display())
+        }
+        None => format!(
+            "{shown} does not exist here; run this in the root of the checkout, or use --sources DIR"
+        ),
+    })
+}
+
+/// The directory that the relative path `sources` would name in a directory above this one, if it names none here.
+pub fn above(sources: &Path) -> Option<PathBuf> {
+    if sources.is_absolute() || sources.exists() {
+        return None;
+    }
+    let here = std::env::current_dir().ok()?;
+    here.ancestors().skip(1).map(|dir| dir.join(sources)).find(|place| place.is_dir())
 }
 
 /// The manifest's path.

@@ -1,14 +1,20 @@
 //! The template of a new manifest.
 
 use crate::{error::Error, fs::paths, source};
-use joblet_format::RuntimeName;
+use joblet_format::{Arch, RuntimeName};
 use std::path::{Path, PathBuf};
+
+/// The description of a new manifest, which its author has to replace.
+pub const DESCRIPTION: &str = "One line for people";
+
+/// The systems of a new manifest's platforms.
+pub const SYSTEMS: [&str; 4] = ["ubuntu", "rhel", "amzn", "debian"];
 
 const TEMPLATE: &str = r#"name: NAME            # = this directory
 version: 1.0.0        # raise it for every release: a published version never changes
-description: One line for people
+description: DESCRIPTION
 # Hosts it is declared for. Each architecture among them is built.
-platforms: [ubuntu-amd64, ubuntu-arm64, rhel-amd64, rhel-arm64, amzn-amd64, amzn-arm64]
+platforms: [PLATFORMS]
 
 # Packages of a Debian suite with all they depend on. A shell, coreutils, curl, certificates and
 # time zones come along.
@@ -42,8 +48,19 @@ pub fn write(sources: &Path, name: &RuntimeName) -> Result<PathBuf, Error> {
     if std::fs::symlink_metadata(&path).is_ok() {
         return Err(Error::config(path, "exists already"));
     }
-    paths::write_below(sources, &path, TEMPLATE.replace("NAME", name.as_str()).as_bytes())?;
+    paths::write_below(sources, &path, text(name).as_bytes())?;
     Ok(path)
+}
+
+fn text(name: &RuntimeName) -> String {
+    let text = TEMPLATE.replace("PLATFORMS", &platforms(&Arch::ALL));
+    text.replace("DESCRIPTION", DESCRIPTION).replace("NAME", name.as_str())
+}
+
+/// A list of the platforms for `arches`, of each system.
+pub fn platforms(arches: &[Arch]) -> String {
+    let of = |os| arches.iter().map(move |arch| format!("{os}-{arch}"));
+    SYSTEMS.iter().flat_map(of).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -59,8 +76,9 @@ mod tests {
         assert_eq!((source.directory().as_str(), source.check.len()), ("my-tool-1.0.0", 1));
         let error = write(dir.path(), &name).unwrap_err().to_string();
         assert!(error.ends_with("my-tool/manifest.yaml: exists already"), "{error}");
-        let all = TEMPLATE.replace("# links", "links").replace("# files:", "files:");
+        assert_eq!((source.description.as_str(), source.platforms.len()), (DESCRIPTION, 8));
+        let all = text(&name).replace("# links", "links").replace("# files:", "files:");
         let all = all.replace("# environment", "environment").replace("# allow", "allow");
-        source::parse(&all.replace("NAME", "my-tool")).unwrap();
+        source::parse(&all).unwrap();
     }
 }

@@ -53,9 +53,15 @@ fn a_published_version_is_rebuilt_from_what_was_kept() {
     let latest = VERIFY.replace("@1.0.0", "") + " --arch arm64";
     assert_eq!(world.publish(&latest).done(), line("arm64"), "the latest published one");
     let complaint = world.publish(&VERIFY.replace("1.0.0", "2.0.0")).failed(12);
-    assert_eq!(complaint, "error[NOTFOUND]: no record of demo@2.0.0; there are 1.0.0");
+    assert_eq!(
+        complaint,
+        "error[NOTFOUND]: no record of demo@2.0.0 in dist/records; there are 1.0.0"
+    );
     let complaint = world.publish(&VERIFY.replace("demo", "demoo")).failed(12);
-    assert_eq!(complaint, "error[NOTFOUND]: no record of demoo; did you mean `demo`?");
+    assert_eq!(
+        complaint,
+        "error[NOTFOUND]: no record of demoo in dist/records; did you mean `demo`?"
+    );
 }
 
 #[test]

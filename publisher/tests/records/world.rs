@@ -143,10 +143,19 @@ impl World {
         self.publish_with(line, &[])
     }
 
+    /// The same in the directory `below`.
+    pub fn publish_in(&self, below: &str, line: &str) -> Outcome {
+        self.publish_at(&self.path(below), line, &[])
+    }
+
     /// The same with these variables.
     pub fn publish_with(&self, line: &str, variables: &[(&str, &str)]) -> Outcome {
+        self.publish_at(self.dir.path(), line, variables)
+    }
+
+    fn publish_at(&self, dir: &Path, line: &str, variables: &[(&str, &str)]) -> Outcome {
         let mut command = Command::new(env!("CARGO_BIN_EXE_joblet-publish"));
-        command.args(line.split_whitespace()).current_dir(self.dir.path()).env_clear();
+        command.args(line.split_whitespace()).current_dir(dir).env_clear();
         command.env("HOME", self.dir.path()).env("PATH", "/usr/bin:/bin");
         let output = command.envs(variables.iter().copied()).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

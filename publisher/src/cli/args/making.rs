@@ -6,11 +6,12 @@ use super::options::{
 };
 use crate::error::shown;
 use crate::pack::MAX_PART;
+use crate::source::MANIFEST;
 use joblet_cli::{Action, Call, Command, Complete, Operands, Opt, Status, Usage, utf8};
-use joblet_format::{Arch, RuntimeName};
+use joblet_format::{Arch, NameError, RuntimeName};
 use std::ffi::OsStr;
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A selection of runtimes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,7 +142,7 @@ pub(super) static NEW: Command<Parsed> = Command {
         if from.is_some() && image.is_some() {
             return Err(Usage("--from and --from-image are two beginnings; name one".into()));
         }
-        match <[RuntimeName; 1]>::try_from(call.parsed()?) {
+        match <[RuntimeName; 1]>::try_from(names(call, &sources)?) {
             Ok([name]) => Ok(Parsed::New(New { name, sources, from, image })),
             Err(_) => Err(Usage("new needs one NAME".into())),
         }
@@ -163,9 +164,10 @@ pub(super) static LOCK: Command<Parsed> = Command {
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
+        let sources = call.needed(&SOURCES)?;
         Ok(Parsed::Lock(Lock {
-            selection: selection(call)?,
-            sources: call.needed(&SOURCES)?,
+            selection: selection(call, &sources)?,
+            sources,
             arches: call.needed(&ARCH)?,
             mirror: call.value(&MIRROR)?,
             cache: call.value(&CACHE)?,
@@ -225,9 +227,10 @@ pub(super) static BUILD: Command<Parsed> = Command {
     ],
     status: Status::OfProgram,
     action: Action::Call(|call| {
+        let sources = call.needed(&SOURCES)?;
         Ok(Parsed::Build(Build {
-            selection: selection(call)?,
-            sources: call.needed(&SOURCES)?,
+            selection: selection(call, &sources)?,
+            sources,
             arches: call.needed(&ARCH)?,
             out: call.needed(&OUT)?,
             records: call.needed(&RECORDS)?,
@@ -266,9 +269,10 @@ pub(super) static CHECK: Command<Parsed> = Command {
     examples: &[("joblet-publish check python-3.11", "the output of build in dist")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
+        let sources = call.needed(&SOURCES)?;
         Ok(Parsed::Check(Check {
-            selection: selection(call)?,
-            sources: call.needed(&SOURCES)?,
+            selection: selection(call, &sources)?,
+            sources,
             arches: call.needed(&RUNNABLE)?,
             out: call.needed(&OUT)?,
             joblet_exec: call.value(&JOBLET_EXEC)?,
@@ -301,8 +305,46 @@ fn part_size(word: &OsStr) -> Result<u64, String> {
     number.ok_or_else(|| format!("{word:?} is not a number from 1 to {MAX_PART}"))
 }
 
-pub(super) fn selection(call: &mut Call) -> Result<Selection, Usage> {
-    match (call.parsed::<RuntimeName>()?, call.switch(&ALL)) {
+/// The operands, names of runtimes with manifests below `sources`.
+///
+/// # Errors
+/// The first that is not a name, with what may have been meant.
+fn names(call: &mut Call, sources: &Path) -> Result<Vec<RuntimeName>, Usage> {
+    let (words, command) = (call.operands(), call.command());
+    let words = words.iter().map(|word| word.to_string_lossy());
+    words
+        .map(|word| word.parse().map_err(|error| not_a_name(command, &word, &error, sources)))
+        .collect()
+}
+
+fn not_a_name(command: &str, word: &str, error: &NameError, sources: &Path) -> Usage {
+    let is_name = |text: &str| text.parse::<RuntimeName>().is_ok();
+    if let Some((name, _)) = word.split_once('@').filter(|(name, _)| is_name(name)) {
+        return Usage(format!(
+            "{word:?}: the version is that of the manifest; did you mean `{name}`?"
+        ));
+    }
+    if !word.contains('/') {
+        return Usage(error.to_string());
+    }
+    let path = Path::new(word);
+    let dir = if path.ends_with(MANIFEST) { path.parent().unwrap_or(path) } else { path };
+    let own = |path: &Path| path.strip_prefix(".").unwrap_or(path).to_owned();
+    let of_sources = dir.parent().is_some_and(|parent| own(parent) == own(sources));
+    let name = dir.file_name().map(|name| name.to_string_lossy()).filter(|name| is_name(name));
+    Usage(match name.filter(|_| of_sources) {
+        Some(name) => format!("{word:?} is a path; did you mean `{name}`?"),
+        None if matches!(command, "build" | "check") => {
+            format!(
+                "{word:?} is not a runtime's name; archives are in --out DIR, manifests in --sources DIR"
+            )
+        }
+        None => format!("{word:?} is not a runtime's name; manifests are in --sources DIR"),
+    })
+}
+
+pub(super) fn selection(call: &mut Call, sources: &Path) -> Result<Selection, Usage> {
+    match (names(call, sources)?, call.switch(&ALL)) {
         (names, true) if names.is_empty() => Ok(Selection::All),
         (_, true) => Err(Usage("give names or --all, not both".into())),
         (names, false) if names.is_empty() => {

@@ -107,9 +107,10 @@ pub(super) static BUMP: Command<Parsed> = Command {
     examples: &[("joblet-publish bump python-3.11", "1.0.0 becomes 1.0.1, with today's packages")],
     status: Status::OfProgram,
     action: Action::Call(|call| {
+        let sources = call.needed(&SOURCES)?;
         Ok(Parsed::Bump(Bump {
-            selection: making::selection(call)?,
-            sources: call.needed(&SOURCES)?,
+            selection: making::selection(call, &sources)?,
+            sources,
             mirror: call.value(&MIRROR)?,
             cache: call.value(&CACHE)?,
         }))

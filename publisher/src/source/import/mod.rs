@@ -7,8 +7,12 @@ mod python_lock;
 mod requirements;
 mod upstream;
 
-use crate::{error::Error, fs::paths, source};
-use joblet_format::RuntimeName;
+use crate::{
+    error::Error,
+    fs::paths,
+    source::{self, template},
+};
+use joblet_format::{Arch, RuntimeName};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -34,9 +38,6 @@ struct Draft {
 
 /// Debian's interpreters: minor version and suite.
 const PYTHONS: [(u32, &str); 2] = [(11, "bookworm"), (13, "trixie")];
-
-/// Default platforms.
-const PLATFORMS: &str = "ubuntu-amd64, ubuntu-arm64, rhel-amd64, rhel-arm64, amzn-amd64, amzn-arm64, debian-amd64, debian-arm64";
 
 /// Writes `sources/NAME/manifest.yaml` from the file `from`, and returns its path and the notes. Without a
 /// lock, only packages uploaded before the day `before` are used.
@@ -127,11 +128,14 @@ fn render(
     let quoted = |text: &str| Value::from(text).to_string(); // JSON strings are valid YAML
     let list = |texts: &[String]| texts.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", ");
     let version = draft.version.as_deref().unwrap_or("1.0.0");
-    let description = draft.description.as_deref().unwrap_or("One line for people");
+    let description = draft.description.as_deref().unwrap_or(template::DESCRIPTION);
     let mut text =
         format!("name: {name}\nversion: {version}\ndescription: {}\n", quoted(description));
-    let platforms =
-        if draft.platforms.is_empty() { PLATFORMS.to_owned() } else { draft.platforms.join(", ") };
+    let platforms = if draft.platforms.is_empty() {
+        template::platforms(&Arch::ALL)
+    } else {
+        draft.platforms.join(", ")
+    };
     _ = writeln!(text, "platforms:\n  [{platforms}]"); // writing to a String cannot fail, here and below
     let mut suite = "bookworm";
     if let Some(wanted) = &draft.python {
