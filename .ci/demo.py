@@ -15,10 +15,10 @@ def write_to_usr() -> str:
 
 
 def reach_out() -> str:
-    # Connecting a datagram socket asks for a route and sends nothing, wherever this runs.
+    # Connecting a datagram socket looks up a route and sends nothing.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
-            sock.connect(("192.0.2.1", 9))  # an address kept for documentation
+            sock.connect(("192.0.2.1", 9))  # reserved for documentation
         except OSError as error:
             return f"refused: {errno.errorcode[error.errno]}, {error.strerror}"
     return "there is a route?!"

@@ -1,4 +1,4 @@
-"""What .ci/images-in, .ci/images-out and .ci/images-guide have in common: checks of one line each, trees, programs."""
+"""Shared by .ci/images-in, .ci/images-out and .ci/images-guide: checks, trees, servers."""
 
 import contextlib
 import hashlib
@@ -17,13 +17,13 @@ DIST = pathlib.Path(os.environ.get("DIST", ROOT / "dist")).resolve()
 PUBLISH = os.environ.get("JOBLET_PUBLISH", str(ROOT / "target/release/joblet-publish"))
 EXEC = os.environ.get("JOBLET_EXEC", str(ROOT / "dist/bin/joblet-exec"))
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
-# What an image has beside the runtime.
+# Directories that an image adds to the runtime.
 PLACES = {"dev", "home", "proc", "root", "run", "sys", "tmp", "var", "var/tmp", "work"}
 failed, passed = [], []
 
 
 def check(name, good, detail=""):
-    """Counts and prints a check; the details of one that failed."""
+    """Counts and prints a check, with details if it failed."""
     (passed if good else failed).append(name)
     print(f"{'ok' if good else 'not ok'} {name}", flush=True)
     if not good:
@@ -31,13 +31,13 @@ def check(name, good, detail=""):
 
 
 def run(*words, **more):
-    """What a program prints; ends here if it fails."""
+    """The output of a program. Raises CalledProcessError if it fails."""
     more = {"check": True, "stdout": subprocess.PIPE, "text": True, **more}
     return subprocess.run([str(word) for word in words], **more).stdout
 
 
 def tree(root):
-    """Each path below `root` with its kind, mode, and content or target; no time, which engines keep or not."""
+    """Each path below `root` with mode, owner, and content or target; without times, which some engines change."""
     found = {}
     for directory, names, files in os.walk(root):
         for name in names + files:
@@ -66,7 +66,7 @@ def digests(layout):
 
 @contextlib.contextmanager
 def registry(work, port=0):
-    """Debian's registry on loopback, at any port unless one is said: its address."""
+    """Starts Debian's registry on loopback, by default at any port; its address."""
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))
@@ -90,7 +90,7 @@ def registry(work, port=0):
 
 @contextlib.contextmanager
 def dockerd(work):
-    """A daemon of our own: its address."""
+    """Starts a Docker daemon; its address."""
     host = f"unix://{work}/docker.sock"
     words = ["dockerd", "--data-root", work / "docker", "--exec-root", work / "docker-run", "--host", host,
              "--pidfile", work / "docker.pid", "--iptables=false", "--bridge=none", "--storage-driver", "vfs"]
@@ -108,9 +108,9 @@ def dockerd(work):
 
 
 def begin(script):
-    """Starts this script again as root with one clean view of cgroups, in mounts of its own: crun refuses a mixture."""
+    """Executes this script again in a new mount namespace with cgroup version 2 alone: crun refuses a mixture."""
     if os.geteuid() != 0:
-        sys.exit(f"{script}: as root: engines mount")
+        sys.exit(f"{script}: needs root, since engines mount")
     if "JOBLET_IMAGES_INSIDE" not in os.environ:
         os.environ["JOBLET_IMAGES_INSIDE"] = "1"
         inside = ("if mountpoint -q /sys/fs/cgroup/unified; then export JOBLET_IMAGES_COVERED=1; "

@@ -1,4 +1,4 @@
-"""What .ci/images-out checks by the specification: oci-image-tool, and the schemas of a checkout of it."""
+"""Validation by the specification, for .ci/images-out: oci-image-tool, and the schemas of a checkout."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from images import check, digests, run
 
 
 def validator(work, layout, name, version):
-    """The documents and, as a layout of its own, the image by oci-image-tool; and one with another byte."""
+    """oci-image-tool accepts the documents and the image, and refuses the image with one byte changed."""
     def valid(kind, path):
         more = ["--ref", "name=t"] if kind == "image" else []
         return subprocess.run(["oci-image-tool", "validate", "--type", kind, *more, str(path)], capture_output=True,
@@ -31,7 +31,7 @@ def validator(work, layout, name, version):
             if found:
                 left.append((layout / "blobs/sha256" / part["digest"].split(":")[1], kinds[found[1]]))
     check(f"{name}: oci-image-tool finds {seen} documents valid", seen > 3 and not faults, faults)
-    # It knows no artifacts, such as a bill of materials: the image alone.
+    # oci-image-tool does not support artifacts, such as a bill of materials: a copy without them.
     alone = work / "alone"
     run("skopeo", "copy", "-q", f"oci:{layout}:{name}:{version}", f"oci:{alone}:t")
     done = valid("image", alone)
@@ -44,13 +44,13 @@ def validator(work, layout, name, version):
             file.write(bytes([byte[0] ^ 1]))
             file.flush()
             refused = valid("image", alone).returncode != 0
-            check(f"{name}: another byte in {blob[:12]}: oci-image-tool refuses it", refused)
+            check(f"{name}: a changed byte in {blob[:12]}: oci-image-tool refuses it", refused)
             file.seek(0)
             file.write(byte)
 
 
 def schemas(layout, name):
-    """The documents by the schemas of the specification."""
+    """Validates the documents by the schemas of the specification."""
     directory = os.environ.get("IMAGE_SPEC")
     if not directory:
         print(f"left out: {name}: schemas (IMAGE_SPEC names no checkout of the specification)", flush=True)
@@ -58,12 +58,12 @@ def schemas(layout, name):
     import jsonschema
 
     def without_names(schema):
-        """Without `id`, so that references lead to files."""
+        """A schema without `id`, so that references are to files."""
         if isinstance(schema, dict):
             return {key: without_names(it) for key, it in schema.items() if key != "id" or not isinstance(it, str)}
         return [without_names(it) for it in schema] if isinstance(schema, list) else schema
 
-    warnings.simplefilter("ignore", DeprecationWarning) # newer ones have another resolver, Debian's has not
+    warnings.simplefilter("ignore", DeprecationWarning) # newer versions deprecate the only resolver that Debian's has
     files = pathlib.Path(directory, "schema").glob("*.json")
     known = {path.name: without_names(json.loads(path.read_text())) for path in files}
     kinds = {
@@ -90,13 +90,13 @@ def schemas(layout, name):
             document, file = left.pop()
             validate(document, file)
             seen += 1
-            # Without what it needs, none is valid.
+            # Without a required member it is invalid.
             broken += all(refused({**document, member: None}, file) for member in known[file]["required"])
             for part in [*document.get("manifests", []), document.get("config", {})]:
                 if part.get("mediaType") in kinds:
                     blob = layout / "blobs/sha256" / part["digest"].split(":")[1]
                     left.append((json.loads(blob.read_bytes()), kinds[part["mediaType"]]))
-        check(f"{name}: {seen} documents keep the schemas of the specification, and without a member they do not",
+        check(f"{name}: {seen} documents match the schemas of the specification, and without a member they do not",
               seen > 3 and broken == seen, broken)
     except jsonschema.ValidationError as error:
-        check(f"{name}: documents keep the schemas of the specification", False, error)
+        check(f"{name}: documents match the schemas of the specification", False, error)

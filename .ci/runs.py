@@ -1,7 +1,7 @@
-"""Keeps the raw runs behind the tables of the benchmarks: RUNS=.ci/runs .ci/bench-start
+"""Records raw measurements of the benchmarks: RUNS=.ci/runs .ci/bench-start
 
-One file a run, JSON lines: first machine, commit and command, then every sample of each table. Without
-RUNS nothing is kept.
+One file of JSON lines per run: machine, commit and command, then every sample of each table. Without RUNS nothing is
+recorded.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ import subprocess
 import sys
 import time
 
-# The descriptor of the file, for a benchmark that executes itself again, also as another user.
+# The file's descriptor, inherited by a benchmark that executes itself again, also as another user.
 VARIABLE = "JOBLET_BENCH_RUN"
 
 
 def start(program):
-    """Begins the file of a run of this program, unless a caller of this process has."""
+    """Creates the file of this run, unless a parent process has."""
     if VARIABLE in os.environ or not os.environ.get("RUNS"):
         return
     script = pathlib.Path(sys.argv[0])
@@ -41,12 +41,12 @@ def start(program):
 
 
 def descriptors():
-    """What a child that goes on with the same run has to inherit."""
+    """Descriptors that a child of the same run inherits."""
     return [int(os.environ[VARIABLE])] if VARIABLE in os.environ else []
 
 
 def record(title, columns, measured):
-    """Keeps the samples of a table: a list for each row, of numbers or of one tuple per run."""
+    """Records the samples of a table: for each row a list of numbers or tuples, one per run."""
     write({"title": title, "columns": columns, "samples": measured})
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs test suites of other people as jobs, and what fails again in bubblewrap: see .ci/suites.
+"""Runs test suites of other projects as jobs, and failing ones also under bubblewrap: see .ci/suites.
 
-A suite is one command in one runtime, whose output names the tests that failed. It runs by joblet-exec as root and as
-a user. One with failures runs by bubblewrap, too, on the same runtime, with the host's names, /sys, network and the
-caller's directory around it, and again by joblet-exec: a test that fails twice here and not there is ours. Of those, KNOWN has the ones that are decided, with the reason.
+A suite is one command in one runtime, whose output names the failed tests. joblet-exec runs it as root and as a user.
+After failures bubblewrap runs it on the same runtime, with the host's names, /sys, network and the caller's directory,
+and joblet-exec again: a test that fails twice here and not there is ours. KNOWN lists intended ones, with the reason.
 """
 import os, pathlib, pwd, re, shutil, subprocess, sys, time
 
@@ -14,7 +14,7 @@ USER = "nobody"
 PUBLISH, EXEC = os.environ["JOBLET_PUBLISH"], os.environ["JOBLET_EXEC"]
 STORE = WORK / "store"
 
-# Modules of CPython's tests that need minutes, a network or a desktop, and those that test the interpreter alone.
+# Test modules of CPython that use the operating system, without those that need a network or a desktop.
 PYTHON = """test_asyncio test_builtin test_compileall test_concurrent_futures test_dbm test_epoll test_eintr test_fcntl
     test_file test_fileio test_filecmp test_fileinput test_fork1 test_ftplib test_genericpath test_getpass test_glob
     test_grp test_gzip test_httpservers test_importlib test_io test_ioctl test_kqueue test_largefile test_locale test_mailbox
@@ -27,7 +27,7 @@ PYTHON = """test_asyncio test_builtin test_compileall test_concurrent_futures te
 PACKAGES = "/usr/local/lib/python3.11/dist-packages"
 PYTEST = ["python3", "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "--timeout=300", "--continue-on-collection-errors"]
 
-# Name, runtime, options of run, command, and what names a test that failed. `%s` in the last of the command: those tests.
+# Name: runtime, options of run, command, and the pattern that names a failed test.
 SUITES = {
     "cpython": ("python-3.11", [f"--bind={WORK}/testsuite/usr/lib/python3.11/test:/usr/lib/python3.11/test"],
                 ["python3", "-m", "test", "-j2", "-W", "--timeout=600", *PYTHON], r"^(?:FAIL|ERROR): (\S+ \(\S+?\))"),
@@ -46,7 +46,7 @@ SUITES = {
     "torch": ("python-3.11-pytorch-cuda", [], ["python3", "/work/probe_torch.py"], r"^FAILED (\w+)"),
 }
 
-# Failures that bubblewrap does not have, and that stay: of whom, which, and why. SECURITY.md has both decisions.
+# Intended failures that bubblewrap does not have: user, pattern, reason (SECURITY.md).
 CAPABILITIES = "a job of root has no capability over files"
 KNOWN = [
     ("root", r"test_tarfile\.\w*MiscReadTest\.test_extract(all|_directory|all_pathlike_name|_pathlike_name)\)", CAPABILITIES),
@@ -62,7 +62,7 @@ def step(*command, **more):
 
 
 def prepare(runtimes):
-    """Builds and installs what is missing, and unpacks the tests that the runtimes do not have."""
+    """Builds and installs missing runtimes, and unpacks the tests that they lack."""
     registry, names = WORK / "registry", []
     for name in sorted(runtimes):
         if not list(STORE.glob(f"{name}-[0-9]*")):
@@ -75,7 +75,7 @@ def prepare(runtimes):
         (WORK / "debs").mkdir(exist_ok=True)
         step("apt-get", "-q", "download", "libpython3.11-testsuite", cwd=WORK / "debs")
         step("dpkg-deb", "-x", *(WORK / "debs").glob("libpython3.11-testsuite_*.deb"), WORK / "testsuite.new")
-        # The runtime has the beginning of the same directory.
+        # The runtime has a part of the same directory.
         own = next(STORE.glob("python-3.11-[0-9]*")) / "isolated/usr/lib/python3.11/test"
         step("cp", "-an", f"{own}/.", WORK / "testsuite.new/usr/lib/python3.11/test")
         (WORK / "testsuite.new").rename(WORK / "testsuite")
@@ -103,7 +103,7 @@ def by_joblet(runtime, options, command):
 
 
 def by_bubblewrap(runtime, options, command):
-    """The same runtime with all that a user of bubblewrap would put around it."""
+    """The command line of bubblewrap for the same runtime, with the usual mounts."""
     tree = next(STORE.glob(f"{runtime}-[0-9]*")) / "isolated"
     line = ["bwrap", "--unshare-pid", "--die-with-parent", "--dev", "/dev", "--proc", "/proc", "--ro-bind", "/sys", "/sys"]
     for at in sorted(tree.iterdir()):
@@ -124,7 +124,7 @@ def by_bubblewrap(runtime, options, command):
 
 
 def run(how, name, user):
-    """The tests that failed, and all that was printed."""
+    """The failed tests, and the output."""
     runtime, options, command, failure = SUITES[name]
     log = WORK / f"logs/{name}-{user}-{how.__name__}.log"
     log.parent.mkdir(exist_ok=True)
@@ -140,7 +140,7 @@ def run(how, name, user):
 
 
 def known(user, test):
-    """Why a failure stays, or nothing."""
+    """The reason for an intended failure, or an empty string."""
     return next((why for of, pattern, why in KNOWN if user.startswith(of) and re.search(pattern, test)), "")
 
 
@@ -156,7 +156,7 @@ def main():
             began = time.monotonic()
             here, text = run(by_joblet, name, user)
             there = run(by_bubblewrap, name, user)[0] if here else set()
-            if here - there:  # once is chance
+            if here - there:  # a single failure may be chance
                 here &= there | run(by_joblet, name, user)[0]
             took = time.monotonic() - began
             own = {test for test in here - there if not known(user, test)}

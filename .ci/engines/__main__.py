@@ -1,5 +1,5 @@
-"""python3 -m engines short|full [CHECK]: every check is one line. As root; the program is dist/bin/joblet-exec, or
-$JOBLET_EXEC. CHECK is the name of one function, as `ranks.torch`, for who works on it."""
+"""python3 -m engines short|full [CHECK]: one line per check. Needs root; the program is $JOBLET_EXEC, by default
+dist/bin/joblet-exec. CHECK runs only that function, such as `ranks.torch`."""
 
 import fcntl
 import importlib
@@ -19,8 +19,8 @@ SIGNALS = {"short": ["TERM", "USR1"], "full": ["TERM", "USR1", "XCPU", "ALRM", "
 
 
 def prepare():
-    """What all clusters of a run share."""
-    # Of a run that was killed.
+    """Makes the directory that all clusters of a run share."""
+    # Left by a killed run.
     subprocess.run([SLURM, "stop"], env={**os.environ, "JX_RUN": str(RUN)}, stderr=subprocess.DEVNULL)
     shutil.rmtree(RUN, ignore_errors=True)
     SHARED.mkdir(parents=True)
@@ -86,7 +86,7 @@ def all_checks(kind):
 
 
 def one_check(name):
-    """The check of this name, on a cluster as it needs one."""
+    """Runs the check of this name, on a cluster with the settings it needs."""
     module, _, function = name.partition(".")
     settings = {"jobs.gpus": {"nodes": 1, "JX_GPUS": "4"}, "stores.stays": {"JX_LOCKS": "local"},
                 "jobs.memory": {"nodes": 1, "JX_TRACK": "cgroup1", "JX_TASK": "cgroup"},

@@ -1,4 +1,4 @@
-"""A cluster while it is used, and what counts the checks."""
+"""A running cluster, and the counter of checks."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SLURM = ROOT / ".ci/slurm"
 RUN = pathlib.Path(os.environ.get("JX_RUN", "/tmp/joblet-cluster"))
-# The shared file system, as this machine and as the nodes see it.
+# The shared file system, on this machine and on the nodes.
 SHARED, MOUNTED = RUN / "shared", "/mnt/shared"
 USER = "nobody"
 REGISTRY = "http://127.0.0.1:8123"
@@ -29,14 +29,14 @@ server.serve_forever()
 
 
 class Checks:
-    """What was checked, and what did not hold."""
+    """Counts checks and failures."""
 
     def __init__(self):
         self.failed, self.count, self.began = [], 0, time.monotonic()
         self.last = self.began
 
     def check(self, name, good, detail=""):
-        """Counts and prints a check, with the seconds since the one before; the details of one that failed."""
+        """Counts and prints a check, with the seconds since the previous one, and details if it failed."""
         self.count += 1
         took, self.last = time.monotonic() - self.last, time.monotonic()
         print(f"{'ok' if good else 'not ok'} {took:4.0f} s  {name}", flush=True)
@@ -50,7 +50,7 @@ class Checks:
 
 
 def shown(detail):
-    """What a command wrote, or anything else: beginning and end of it."""
+    """A command's result, or other details, as text, shortened in the middle."""
     if isinstance(detail, subprocess.CompletedProcess):
         detail = f"status {detail.returncode}\n{detail.stdout}\n{detail.stderr}"
     text = str(detail)
@@ -62,8 +62,8 @@ check = CHECKS.check
 
 
 def example(name, changed=()):
-    """Puts a shipped example (executor/engines) into the home directory of the nodes, with texts changed where a site
-    would; its name there."""
+    """Copies a shipped example (executor/engines) into the home directory of the nodes, with a site's changes; returns its
+    name there."""
     text = (ROOT / "executor/engines" / name).read_text()
     for before, after in dict(changed).items():
         if before not in text:
@@ -76,7 +76,7 @@ def example(name, changed=()):
 
 
 def wait_for(done, seconds=60):
-    """Waits until `done()`, on a busy machine for long. Whether it came to that."""
+    """Waits until `done()` is true, and returns whether it is; long enough for a busy machine."""
     for _ in range(10 * seconds):
         if done():
             return True
@@ -85,7 +85,7 @@ def wait_for(done, seconds=60):
 
 
 class Cluster:
-    """A cluster while it is used: `with Cluster(JX_GPUS=4) as cluster`."""
+    """A running cluster: `with Cluster(JX_GPUS=4) as cluster`."""
 
     def __init__(self, nodes=3, **settings):
         self.nodes, self.servers = nodes, []
@@ -106,7 +106,7 @@ class Cluster:
         subprocess.run([SLURM, "stop"], env=self.env, stderr=subprocess.DEVNULL)
 
     def run(self, host, *command, who="user", limit=300, cwd=MOUNTED):
-        """Runs a command on a host; its result, with 137 after a time limit."""
+        """Runs a command on a host; its result, with status 137 after the time limit."""
         line = ["timeout", "-s", "KILL", str(limit), SLURM, who, host, "env", "-C", cwd, *command]
         return subprocess.run(line, env=self.env, capture_output=True, text=True, cwd="/", stdin=subprocess.DEVNULL)
 
@@ -115,7 +115,7 @@ class Cluster:
         return self.run("head", "bash", "-c", script, **more)
 
     def srun(self, options, words, store=f"{MOUNTED}/store", **more):
-        """Runs `joblet-exec run` of these words by srun."""
+        """Runs `joblet-exec run` with these arguments by srun."""
         return self.sh(f"export JOBLET_EXEC_STORE={store} JOBLET_EXEC_REGISTRY={MOUNTED}/registry; "
                        f"srun {options} $JX run {words}", **more)
 
@@ -135,7 +135,7 @@ class Cluster:
             self.run(f"n{node + 1}", "rm", "-rf", store, who="exec")
 
     def serve(self):
-        """A registry at port 8123 of each node; what is asked for is counted."""
+        """Serves the registry at port 8123 of each node, and counts requests."""
         if self.servers:
             return
         (RUN / "server.py").write_text(SERVER)
@@ -146,10 +146,10 @@ class Cluster:
                     f"{MOUNTED}/{log.name}"]
             self.servers.append(subprocess.Popen(line, env=self.env, stderr=subprocess.DEVNULL))
         if not wait_for(lambda: all(log.exists() for log in logs)):
-            raise SystemExit("cluster: no server of the registry")
+            raise SystemExit("cluster: the server of the registry does not start")
 
     def archives(self):
-        """How often the archive was asked for, all nodes together; the count begins again."""
+        """Requests for the archive on all nodes, since the previous call."""
         total = 0
         for log in SHARED.glob("requests-*"):
             total += sum(".tar." in line and ".index" not in line for line in log.read_text().splitlines())
@@ -157,8 +157,8 @@ class Cluster:
         return total
 
     def array(self, tasks, store, command, registry=REGISTRY):
-        """Runs an array: how many of its tasks succeeded, what the others said, and the seconds from the submission to
-        the end of the last one."""
+        """Runs an array: the number of successful tasks, the messages of the others, and the seconds from submission to the end
+        of the last task."""
         out = SHARED / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(mode=0o777)
@@ -171,7 +171,7 @@ class Cluster:
             """))
         start = time.time()
         ended = self.sh(f"sbatch --wait {MOUNTED}/array.sh", limit=600)
-        # sbatch itself looks every ten seconds.
+        # sbatch --wait polls only every ten seconds.
         seconds = max((each.stat().st_mtime for each in out.iterdir()), default=start) - start
         texts = [(out / str(task)).read_text() if (out / str(task)).exists() else "did not begin\n"
                  for task in range(1, tasks + 1)]

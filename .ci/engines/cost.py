@@ -1,4 +1,4 @@
-"""What a task of an array costs, in sandboxes and without, interleaved."""
+"""Time per task of an array, with and without sandboxes, interleaved."""
 
 import shutil
 import statistics
@@ -11,8 +11,8 @@ BWRAP = ("bwrap --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /li
          "--dev /dev --unshare-all true")
 
 
-def ways():
-    """How a task may be started."""
+def launchers():
+    """Commands that start a task."""
     found = {"true": "true", "joblet-exec": "$JX run tools true", "bwrap": BWRAP}
     image = SHARED / "image"
     if shutil.which("ch-run"):
@@ -27,32 +27,32 @@ def ways():
 
 
 def holds(times, most):
-    """Whether joblet-exec takes at most `most` times what plain `true` takes, by the medians or by the fastest rounds: what is
-    slower is so by both, and other work of the machine, which comes and goes, seldom shows in both."""
+    """Whether joblet-exec takes at most `most` times as long as plain `true`, by the medians or by the fastest rounds: other
+    load of the machine seldom affects both."""
     ours, plain = times["joblet-exec"], times["true"]
     return any(of(ours) <= most * of(plain) for of in (statistics.median, min))
 
 
 def cost(cluster, tasks, rounds, most, only=()):
-    """Milliseconds a task, of an array on node-local stores, against `most` times what plain `true` takes. Where that does not
-    hold, two rounds more decide."""
+    """Checks that a task on node-local stores takes at most `most` times as long as plain `true`. If it does not, two more
+    rounds decide."""
     store = "/mnt/local/store"
     cluster.here(f"srun -N{cluster.nodes} $JX install -q --store={store} tools")
-    chosen = {way: command for way, command in ways().items() if not only or way in only}
-    times = {way: [] for way in chosen}
+    chosen = {launcher: command for launcher, command in launchers().items() if not only or launcher in only}
+    times = {launcher: [] for launcher in chosen}
     for round_ in range(rounds + 2):
         if round_ >= rounds and holds(times, most):
             break
-        # Not always in the same order: what is first finds another cache.
+        # In alternating order: the first finds colder caches.
         order = list(chosen.items())
-        for way, command in order if round_ % 2 == 0 else order[::-1]:
+        for launcher, command in order if round_ % 2 == 0 else order[::-1]:
             good, wrong, seconds = cluster.array(tasks, store, command)
             if good != tasks:
-                check(f"cost of {way}", False, wrong)
-            times[way].append(1000 * seconds / tasks)
+                check(f"cost of {launcher}", False, wrong)
+            times[launcher].append(1000 * seconds / tasks)
     nodes = "one node" if cluster.nodes == 1 else f"{cluster.nodes} nodes"
     runs.write({"table": f"an array of {tasks} tasks on {nodes}", "unit": "ms a task", "samples": times})
-    medians = {way: statistics.median(found) for way, found in times.items()}
-    text = ", ".join(f"{way} {found:.1f}" for way, found in medians.items())
+    medians = {launcher: statistics.median(found) for launcher, found in times.items()}
+    text = ", ".join(f"{launcher} {found:.1f}" for launcher, found in medians.items())
     check(f"milliseconds a task of an array of {tasks} on {nodes}: {text}",
           holds(times, most), times)

@@ -1,4 +1,4 @@
-"""One job of Slurm: exit codes, signals, limits, its world, its GPUs."""
+"""Single jobs of Slurm: exit codes, signals, limits, environment, GPUs."""
 
 import hashlib
 import re
@@ -8,7 +8,7 @@ from .cluster import MOUNTED, SHARED, USER, check, example, wait_for
 
 
 def ends(cluster):
-    """Exit codes, and what is written."""
+    """Exit codes and output."""
     for script, want in (("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("no-such", 127)):
         done = cluster.srun("", f"--init tools sh -c '{script}'")
         check(f"srun: {script} gives {want}", done.returncode == want, done)
@@ -22,12 +22,12 @@ def ends(cluster):
 
 
 def signals(cluster, names):
-    """The job's handler of a signal runs; and what a job that was cancelled leaves. All jobs at once, each for its signal."""
+    """A job's signal handler runs, and cancelled jobs leave no process. One job per signal, all at once."""
     logs, numbers = {}, {}
     for name in names:
         log = logs[name] = SHARED / f"home/signal-{name}"
         log.unlink(missing_ok=True)
-        # For a second more, so that a signal that comes twice is seen; for a minute at most.
+        # One more second, to see a second signal; a minute at most.
         job = (f"n=0; trap 'echo caught >>{log.name}; n=1' {name}; echo ready >>{log.name}; "
                "for i in $(seq 240); do [ $n = 0 ] || break; sleep 0.25; done; sleep 1")
         numbers[name] = cluster.batch("signal.sh", "", f"cd {MOUNTED}/home\nsrun $JX run --here tools sh -c \"{escaped(job)}\"")
@@ -39,23 +39,23 @@ def signals(cluster, names):
         wait_for(lambda log=log: log.exists() and "caught" in log.read_text())
     wait_for(lambda: not set(numbers.values()) & set(cluster.sh("squeue -h -o %i").stdout.split()))
     for name, log in logs.items():
-        # Slurm signals every process that it sees: the job's, too, which then has it from its launcher as well.
+        # Slurm signals every process that it sees: the job's, too, which then gets the signal also from its launcher.
         text = log.read_text() if log.exists() else ""
         check(f"scancel {name}: the job's handler runs", 1 <= text.count("caught") <= 2, text)
-    # Of this cluster, whose program has that name in no other place, and of these jobs: the one of the time limit goes on.
+    # Matches the jobs of this check alone: that of the time limit continues.
     alive = ["pgrep", "-u", USER, "-f", f"^{MOUNTED}/jx run --here"]
     gone = wait_for(lambda: subprocess.run(alive, stdout=subprocess.DEVNULL).returncode == 1)
     left = subprocess.run([*alive, "-a"], capture_output=True, text=True)
-    check("nothing is left of what was cancelled", gone, left.stdout)
+    check("cancelled jobs leave no process", gone, left.stdout)
 
 
 def escaped(script):
-    """A script within double quotes."""
+    """A script, escaped for double quotes."""
     return re.sub(r"([$`\"\\])", r"\\\1", script)
 
 
 def time_limit(cluster):
-    """Begins a job of a minute's time limit; a function that waits for its end and checks it."""
+    """Submits a job with a time limit of a minute; returns a function that waits for its end and checks it."""
     job = ("trap 'echo warned >>limit; exit 0' TERM; echo begun >>limit; while :; do sleep 0.5; done")
     log = SHARED / "home/limit"
     number = cluster.batch("limit.sh", "--time=1",
@@ -73,7 +73,7 @@ def time_limit(cluster):
 
 
 def world(cluster):
-    """Names, variables, places, as --profile slurm gives them."""
+    """Names, variables and directories under --profile slurm."""
     script = "echo $SLURM_JOB_ID-$SLURM_PROCID-$SLURMD_NODENAME; hostname; pwd; echo made >made-here"
     home = SHARED / "home"
     done = cluster.here(f"export JOBLET_EXEC_PROFILE=slurm; srun -w n2 $JX run tools sh -c '{script}'")
@@ -110,7 +110,7 @@ else:
 
 
 def examples(cluster):
-    """The shipped examples for Slurm, with what a site would change in them."""
+    """The shipped examples for Slurm, with a site's changes."""
     runtime, registry = {"python-3.11": "tools"}, {"/shared/registry": f"{MOUNTED}/registry"}
     (SHARED / "home/work.py").write_text(
         "import os, sys\nname = '-'.join(['made', *sys.argv[1:]])\n"
@@ -131,7 +131,7 @@ def examples(cluster):
 
 
 def gpus(cluster, constrained):
-    """Two jobs at once on one node have different GPUs, and no others."""
+    """Two simultaneous jobs on a node have different GPUs, and see no others."""
     how = "by control groups" if constrained else "by CUDA_VISIBLE_DEVICES alone"
     cluster.here("$JX install -q tools")
     for left in (SHARED / "home").glob("gpu-*"):
@@ -143,13 +143,13 @@ def gpus(cluster, constrained):
     done = cluster.here(f"({job.format(n=1)}) & ({job.format(n=2)}) & wait")
     words = [line.split() for line in sorted(done.stdout.splitlines(), key=len)]
     nodes = [word for line in words for word in line if word.startswith("nvidia")]
-    check(f"two jobs have other GPUs, {how}", len(nodes) == 3 and len(set(nodes)) == 3 and
+    check(f"two jobs have different GPUs, {how}", len(nodes) == 3 and len(set(nodes)) == 3 and
           [line[-1] for line in words] == ["0", "0,1"], done)
     done = cluster.srun("-w n1 --mem=50 --gres=gpu:1", "--gpu=2 tools true")
     check(f"more than was allotted is refused, {how}", done.returncode == 125 and
           "was given 1, and 2 were requested" in done.stderr, done)
     done = cluster.srun("-w n1 --mem=50", "--gpu=4 tools true")
-    check(f"GPUs without any allotted: {'none are there' if constrained else 'an engine that says nothing'}",
+    check(f"--gpu without an allotment: {'refused' if constrained else 'allowed, as Slurm sets no variable'}",
           (done.returncode == 125) == constrained, done)
 
 
@@ -168,11 +168,11 @@ def memory(cluster):
     done = cluster.srun("--mem=600", f"tools {eat}")
     check("within Slurm's memory: it is not", done.stdout == "314572800\n", done)
     done = cluster.srun("--mem=100", "--memory=200M tools echo on")
-    check("--memory that Slurm limits more tightly is met", done.stdout == "on\n", done)
+    check("--memory above Slurm's limit: the job runs", done.stdout == "on\n", done)
     done = cluster.srun("--mem=600", "--memory=100M tools echo on")
     check("--memory below Slurm's: the job runs in a group below that of its step, which is the user's", done.stdout == "on\n", done)
     done = cluster.srun("--mem=600", f"--memory=100M tools {eat}")
-    check("and is killed beyond it, and told so", done.returncode == 137 and not done.stdout and
+    check("and is killed beyond it, with a message", done.returncode == 137 and not done.stdout and
           "(--memory)" in done.stderr, done)
     done = cluster.here(f"srun --mem=200 $JX run --tmp={MOUNTED}/home tools dd if=/dev/zero of=/tmp/big bs=1M count=300")
     check("300 MB into /tmp on a disk, within 200 MB of memory", done.returncode == 0, done)

@@ -1,4 +1,4 @@
-"""Other engines, with the examples that are shipped (executor/engines)."""
+"""Other engines, by the shipped examples (executor/engines)."""
 
 import os
 import pathlib
@@ -9,11 +9,11 @@ import sys
 
 from .cluster import MOUNTED, ROOT, SHARED, USER, check, example
 
-# As they are tested; executor/engines/README.md names the same.
+# The tested versions; executor/engines/README.md names the same.
 SUBMITIT, DASK, SNAKEMAKE, PARSL, RAY, HTCONDOR = ("submitit==1.5.4", "dask-jobqueue==0.9.0", "snakemake==9.27.1",
                                                   "parsl==2026.10.26", "ray==2.60.0", "htcondor==24.0.24")
 
-# What HTCondor makes of a submit file: where its job finds the image, what goes with it, and on which machines it may run.
+# HTCondor's reading of a submit file: the image's path, the transferred files, and the requirement on machines.
 SUBMITTED = """
 import sys, htcondor
 job, = htcondor.Submit(open(sys.argv[1]).read()).jobs(count=1, clusterid=1)
@@ -24,14 +24,14 @@ for name in sys.argv[2:]:
 
 
 def packages(name, *wanted):
-    """Packages of the Python package index for this host's Python, installed once below target/; where nodes see them."""
+    """Installs packages for this host's Python, once, below target/; returns their directory on the nodes."""
     place = ROOT / "target" / f"cluster-{name}"
     complete = place / "complete"
     if not complete.exists() or complete.read_text() != " ".join(wanted):
         shutil.rmtree(place, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
                         "--root-user-action=ignore", "--target", str(place), *wanted], check=True)
-        # Programs find the Python of where they are.
+        # Scripts use the Python of their environment.
         for script in filter(pathlib.Path.is_file, place.glob("bin/*")):
             lines = script.read_bytes().split(b"\n", 1)
             if lines[0].startswith(b"#!") and b"python" in lines[0]:
@@ -42,7 +42,7 @@ def packages(name, *wanted):
 
 
 def linked(source, to):
-    """A file of which there are thousands, without a copy where that is possible."""
+    """Hard-links a file, or copies it where that is not possible."""
     try:
         os.link(source, to, follow_symlinks=False)
     except OSError:
@@ -50,7 +50,7 @@ def linked(source, to):
 
 
 def run_of(place, *options):
-    """How the examples start tasks, with packages in the runtime that a runtime of theirs would have."""
+    """The command by which examples start tasks, with packages that a site's runtime would contain."""
     return " ".join([f"{MOUNTED}/jx run --profile=slurm --bind={place}:{place} --env=PYTHONPATH={place} "
                      f"--env=PATH={place}/bin:/usr/bin:/bin", *options, "--runtime=tools"])
 
@@ -70,12 +70,12 @@ def by_python(cluster):
 
 
 def ray(cluster):
-    """Ray, all of it on each node in a sandbox."""
+    """Ray, in one sandbox on each node."""
     place = packages("ray", RAY)
     example("ray/work.py")
     name = example("ray/ray.sbatch", {"joblet-exec run --profile=slurm --runtime=python-3.11": run_of(place, "--env=RAY*"),
                                       "work.py": "ray-work.py", "--mem=8G": "--mem=3000 --output=ray.out"})
-    # Ray's other nodes otherwise wait a minute for a head that has gone.
+    # Ray's other nodes would wait a minute for a head that has ended.
     done = cluster.here(f"export RAY_gcs_rpc_server_reconnect_timeout_s=5; sbatch --wait {name}; cat ray.out")
     check(f"{RAY}: two nodes, each in a sandbox", "285 by 2 nodes" in done.stdout, done)
 
@@ -110,7 +110,7 @@ def by_apptainer(cluster):
 
 
 def htcondor(cluster):
-    """HTCondor's own library reads the shipped submit file and configuration; the engine is not to be had."""
+    """HTCondor's own library reads the shipped submit file and configuration; the engine is not available."""
     place = packages("htcondor", HTCONDOR)
     (SHARED / "home/submitted.py").write_text(SUBMITTED)
     work, config = example("htcondor/work.sub"), example("htcondor/joblet.config")

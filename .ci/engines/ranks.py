@@ -1,4 +1,4 @@
-"""Many processes of one program: MPI, and torch.distributed."""
+"""Parallel programs: MPI and torch.distributed."""
 
 import os
 import re
@@ -24,30 +24,30 @@ def mpi(cluster):
     done = cluster.here(f"sbatch --wait {name}; cat mpi.out")
     check("slurm/mpi.sbatch: two nodes, a sandbox for each rank", "size 4 sum 6" in done.stdout, done)
     done = cluster.here("salloc -Q -N1 -n2 mpiexec -n 2 $JX run --here --env=PMI* tools ranks", limit=60)
-    check("MPI: without the descriptor it is no communicator of two", "size 2" not in done.stdout, done)
+    check("MPI: without PMI's descriptor the ranks do not connect", "size 2" not in done.stdout, done)
     return None
 
 
 def rates(cluster):
-    """By what two ranks of a node send, each in a sandbox; and how much, interleaved: MB/s, which other work lowers."""
+    """The transport between two ranks of a node, each in a sandbox, and its rate in MB/s, interleaved."""
     if not shutil.which("mpicc.mpich"):
         return
     each = "salloc -Q -N1 -n2 mpiexec -n 2 $JX run --profile=mpi --env=UCX_POSIX_USE_PROC_LINK={} {} tools ranks {}"
     done = cluster.here(each.format("n", "--env=UCX_LOG_LEVEL=info", "") + " 2>&1", limit=60)
-    check("MPI, a sandbox for each rank: they send by memory that they share",
+    check("MPI, a sandbox for each rank: they use shared memory",
           "size 2 sum 1" in done.stdout and re.search(r"tag\((sysv|posix)/memory", done.stdout), done)
-    ways = {
+    cases = {
         "one sandbox": "srun -N1 $JX run --profile=mpi tools mpiexec -launcher fork -n 2 ranks 100",
         "a sandbox each, --profile=mpi": each.format("n", "", 100),
         "a sandbox each, without UCX_POSIX_USE_PROC_LINK=n": each.format("y", "", 100),
     }
-    found = {way: [] for way in ways}
+    found = {case: [] for case in cases}
     for _ in range(2):
-        for way, command in ways.items():
+        for case, command in cases.items():
             rate = RATE.search(cluster.here(command).stdout)
-            found[way].append(int(rate.group(1)) if rate else 0)
+            found[case].append(int(rate.group(1)) if rate else 0)
     runs.write({"table": "messages of 4 MiB between two ranks of one node", "unit": "MB/s", "samples": found})
-    check("MPI, MB/s: " + ", ".join(f"{way} {max(all_)}" for way, all_ in found.items()), all(map(min, found.values())), found)
+    check("MPI, MB/s: " + ", ".join(f"{case} {max(all_)}" for case, all_ in found.items()), all(map(min, found.values())), found)
 
 
 TRAIN = """
@@ -81,7 +81,7 @@ debian: { suite: bookworm, packages: [python3, python3-torch] }
 
 
 def torch_runtime():
-    """A runtime with Debian's PyTorch, for processors alone: made once, as any is. The directory that is its registry."""
+    """Builds a runtime with Debian's PyTorch, without GPUs, once; returns the directory of its registry."""
     place = ROOT / "target/cluster-torch"
     source = place / "sources/torch-1/manifest.yaml"
     arch = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
@@ -115,7 +115,7 @@ def torch(cluster):
     (SHARED / "home/train.py").write_text(TRAIN)
     before = (f"export JOBLET_EXEC_REGISTRY={MOUNTED}/torch-registry JOBLET_EXEC_STORE={MOUNTED}/torch-store "
               "OMP_NUM_THREADS=1; $JX install -q torch-1; ")
-    # 1.13 does not read the default of -r and -t with Python 3.11, whose flags are no longer listed with none of them set.
+    # torchrun 1.13 cannot parse its defaults of -r and -t with Python 3.11, whose empty flags list no members.
     name = example("slurm/torch.sbatch", {"--gres=gpu:4": "--mem=1500 --output=torch.out", " --gpu=4": "", "_node=4": "_node=2",
                                           "python-3.11-pytorch-cuda": "torch-1", "train.py": "-r 1 -t 1 train.py"})
     done = cluster.here(f"{before} sbatch --wait {name}; cat torch.out")

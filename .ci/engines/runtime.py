@@ -41,8 +41,8 @@ int main(int argc, char **argv) {
         printf("\n");
     }
     fflush(stdout);
-    /* MPICH 4.0.2 over UCX may wait there forever, under load: one rank for others, which wait for it at the
-       barrier of PMI and answer nobody. All that is looked at is done. */
+    /* Under load MPI_Finalize of MPICH 4.0.2 over UCX may hang: one rank waits for others, which wait for it at
+       PMI's barrier. The checked output is complete. */
     signal(SIGALRM, leave);
     alarm(10);
     MPI_Finalize();
@@ -60,7 +60,7 @@ def with_libraries(program, usr):
 
 
 def libraries(file, usr):
-    """Copies what the loader finds for a program or a library."""
+    """Copies the libraries that a program or a library loads."""
     for library in re.findall(r"(/\S+)", subprocess.run(["ldd", str(file)], capture_output=True, text=True).stdout):
         copy(library, usr)
 
@@ -73,7 +73,7 @@ def copy(library, usr):
 
 
 def python(usr):
-    """This host's Python."""
+    """Copies this host's Python."""
     program = shutil.which("python3", path="/usr/bin:/bin")
     with_libraries(program, usr)
     version = subprocess.run([program, "-c", "import sys; print('python%d.%d' % sys.version_info[:2])"],
@@ -83,14 +83,14 @@ def python(usr):
                     ignore_dangling_symlinks=True)
     for module in (usr / f"lib/{version}/lib-dynload").glob("*.so"):
         libraries(module, usr)
-    # What wheels are linked to.
+    # Libraries that wheels need.
     for name in ("libpthread.so.0", "libdl.so.2", "librt.so.1", "libstdc++.so.6", "libgcc_s.so.1"):
         for found in pathlib.Path("/usr/lib").glob(f"*-linux-gnu/{name}"):
             copy(str(found), usr)
 
 
 def ranks(work, usr):
-    """A program of ranks, and what starts it."""
+    """Compiles the MPI program, and copies mpiexec."""
     compiler = shutil.which("mpicc.mpich")
     if not compiler:
         return
@@ -104,7 +104,7 @@ def ranks(work, usr):
 
 
 def make_registry(registry, around):
-    """Makes the directory `registry`; `around` has space for what is thrown away again."""
+    """Makes the directory `registry`; temporary files are in `around`."""
     work = pathlib.Path(tempfile.mkdtemp(dir=around))
     top = work / "tools-1.0.0"
     usr = top / "isolated/usr"

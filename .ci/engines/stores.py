@@ -1,4 +1,4 @@
-"""Stores of a cluster: arrays that find them empty, removal and installers that are killed, a registry of another machine."""
+"""Stores of a cluster: cold arrays, removal, killed installers, a registry on another machine."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import subprocess
 
 from .cluster import MOUNTED, RUN, SHARED, check
 
-# As bash has it: waits for a file, and fails after a minute.
+# Shell commands that wait for a file, and fail after a minute.
 WAIT = "for i in $(seq 240); do [ ! -e {file} ] || break; sleep 0.25; done; [ -e {file} ]"
 
 
@@ -30,11 +30,11 @@ def arrays(cluster, tasks, kinds):
               good == tasks and 1 <= asked <= most, wrong or f"{asked} archives, at most {most}")
         if most > 1 and kind.startswith("shared"):
             left = cluster.sh(f"ls -A {store}/.joblet/staging {store}/.joblet/downloads")
-            check(f"nothing is left of it ({kind})", not re.search(r"@|\.tmp", left.stdout), left.stdout)
+            check(f"no temporary files are left ({kind})", not re.search(r"@|\.tmp", left.stdout), left.stdout)
 
 
 def removal(cluster):
-    """A runtime that a job of another node uses is removed."""
+    """Removes a runtime that a job on another node uses."""
     store = f"{MOUNTED}/store2"
     cluster.wipe(store)
     for name in ("begun", "removed"):
@@ -44,7 +44,7 @@ def removal(cluster):
         f"export JOBLET_EXEC_STORE={store}; $JX install -q tools; "
         f"(srun -w n1 $JX run --here tools sh -c {sh_quoted(job)}) & {WAIT.format(file='begun')}; "
         "srun -w n2 $JX remove tools; echo >removed; wait")
-    check("a runtime that another node uses is removed, and the job does not notice",
+    check("a runtime that another node uses is removed, and the job continues",
           "whole" in done.stdout and "removed" in done.stderr, done)
 
 
@@ -53,16 +53,16 @@ def sh_quoted(text):
 
 
 def stays(cluster):
-    """Where machines share the file system, files stay after a removal: jobs elsewhere are not seen."""
+    """On a shared file system files are kept after a removal, as jobs on other machines cannot be seen."""
     store = f"{MOUNTED}/store"
     done = cluster.sh(f"export JOBLET_EXEC_STORE={store}; $JX doctor --offline | grep store; $JX remove tools; "
                       f"ls {store}/.joblet/removed; sleep 2; $JX prune --older-than 1s -q; ls {store}/.joblet/removed")
-    check("a shared file system is named, and files stay after a removal until --older-than",
+    check("a shared file system is named, and files are kept after a removal until --older-than",
           ", on fuse: " in done.stdout and done.stdout.count("tools-1.0.0@") == 1 and "for 7 days" in done.stderr, done)
 
 
 def killed(cluster):
-    """Installers that are killed leave nothing that keeps others from installing."""
+    """Killed installers do not block later ones."""
     store = f"{MOUNTED}/store3"
     cluster.wipe(store)
     done = cluster.here(
@@ -72,7 +72,7 @@ def killed(cluster):
 
 
 def layers(cluster):
-    """A shared store that is only read, and a writable one of the node beside it."""
+    """A read-only shared store, and a writable store of the node."""
     cluster.wipe("/mnt/local/own")
     cluster.here("$JX install -q tools")
     script = ("export JOBLET_EXEC_STORE=/mnt/local/own JOBLET_EXEC_SHARED_STORES={shared}; "
@@ -81,11 +81,11 @@ def layers(cluster):
     check("a runtime of a shared store runs, and the node's own store stays empty", done.stdout == "ran\n", done)
     done = cluster.run("n2", "bash", "-c", f"export JOBLET_EXEC_REGISTRY={MOUNTED}/registry; " +
                        script.format(shared=f"{MOUNTED}/none"))
-    check("what no shared store has is installed into the node's own", done.stdout == "ran\ntools-1.0.0\n", done)
+    check("a runtime that no shared store has is installed into the node's own", done.stdout == "ran\ntools-1.0.0\n", done)
 
 
 def insecure(cluster):
-    """A registry of another machine by plain http: refused, but for one that is marked so and signed."""
+    """A registry on another machine by plain http: refused, unless it is marked insecure and signed."""
     cluster.serve()
     place = SHARED / "home/signed"
     shutil.rmtree(place, ignore_errors=True)

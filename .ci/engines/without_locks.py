@@ -1,5 +1,5 @@
-"""without_locks.py COMMAND…: executes it where no file can be locked: fcntl(2) answers ENOLCK to every lock, flock(2)
-ENOSYS, as file systems without them do."""
+"""without_locks.py COMMAND…: executes it without file locks: fcntl(2) fails with ENOLCK and flock(2) with ENOSYS, as on file systems
+that do not support them."""
 
 import ctypes
 import os
@@ -21,7 +21,7 @@ def answer(errno):
 
 FCNTL, FLOCK = {"x86_64": (72, 73), "aarch64": (25, 32)}[os.uname().machine]
 CODE = [
-    load(0), jump(FCNTL, 0, 5),                               # fcntl: of its second argument
+    load(0), jump(FCNTL, 0, 5),                               # fcntl: its second argument
     load(24), jump(37, 2, 0), jump(38, 1, 0), jump(6, 0, 3),  # F_OFD_SETLK, F_OFD_SETLKW, F_SETLK
     answer(37),                                               # ENOLCK
     jump(FLOCK, 0, 1), answer(38),                               # flock: ENOSYS

@@ -1,5 +1,5 @@
-"""Stand-ins of the actions that the workflows use. Each at the commit whose `action.yml` was read: another one, or
-another action, is an error. A stand-in gets what the step gives (`with`), and a `Job`; it returns outputs."""
+"""Stand-ins for the actions that the workflows use, each for one commit: other commits and actions are errors. A
+stand-in gets the step's `with` and a `Job`, and returns outputs."""
 
 import glob
 import os
@@ -7,12 +7,12 @@ import pathlib
 import shutil
 
 
-# Of the second artifact of a name, in the directory that has them all.
+# Suffix of further artifacts of the same name.
 MORE = "~"
 
 
 class Refused(Exception):
-    """What GitHub would answer."""
+    """An error of GitHub."""
 
 
 def need(job, **wanted):
@@ -23,7 +23,8 @@ def need(job, **wanted):
 
 
 def copied(job, patterns, to):
-    """Copies what the patterns match, as an artifact has it: no hidden files, no modes, below what they share."""
+    """Copies the files that match the patterns into an artifact: no hidden files, no modes, relative to their common
+    directory."""
     files = []
     for pattern in patterns.splitlines():
         for found in glob.glob(str(job.outside(pattern.strip())), recursive=True):
@@ -72,7 +73,7 @@ def download_artifact(given, job):
 
 
 def upload_pages_artifact(given, job):
-    """Replaces none: what an earlier attempt of the run has uploaded stays, with the same name."""
+    """Does not overwrite: the artifact of an earlier attempt is kept, with the same name."""
     name = given.get("name", "github-pages")
     while (job.artifacts / name).exists():
         name += MORE
@@ -107,7 +108,7 @@ def attest(given, job):
     return {}
 
 
-# What runs on Node 24, by commit.
+# By commit; all run on Node 24.
 ACTIONS = {
     "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f": upload_artifact,  # v7.0.0
     "actions/download-artifact@3e5f45b2cfb9172054b4087a40e8e0b5a5461e7c": download_artifact,  # v8.0.1

@@ -1,7 +1,7 @@
 """Expressions of workflows, `${{ … }}`: names, literals, calls of fromJSON, `==`, `!=`, `!`, `&&`, `||`.
 
-As GitHub evaluates them: what does not exist is null, null in a text is empty, and `a && b || c` gives values.
-Anything else is an error: what is not known here was never tried.
+As GitHub evaluates them: a missing name is null, null in a text is empty, and `a && b || c` yields values. Other
+syntax is an error.
 """
 
 import json
@@ -11,7 +11,7 @@ TOKEN = re.compile(r"\s*(?:('(?:[^']|'')*')|([A-Za-z_][\w-]*)|(\d+)|(&&|\|\||==|
 
 
 class Unknown(Exception):
-    """An expression that is not understood here."""
+    """An expression that is not supported here."""
 
 
 def tokens(text):
@@ -27,7 +27,7 @@ def tokens(text):
 
 
 class Parser:
-    """Evaluates while it reads: the values are small, and there are no effects."""
+    """Evaluates an expression while it parses it."""
 
     def __init__(self, text, contexts):
         self.text, self.contexts, self.rest = text, contexts, tokens(text)
@@ -102,7 +102,7 @@ class Parser:
 
 
 def evaluate(text, contexts):
-    """The value of the expression `text`, which stands without `${{ }}`."""
+    """The value of the expression `text`, given without `${{ }}`."""
     parser = Parser(text, contexts)
     value = parser.either()
     if parser.rest[0] != (None, None, None, None):
@@ -111,7 +111,7 @@ def evaluate(text, contexts):
 
 
 def filled(value, contexts):
-    """`value`, a text, list or mapping, with its expressions evaluated. One that is all of a text keeps its type."""
+    """`value`, a text, list or mapping, with its expressions evaluated. An expression that is the whole text keeps its type."""
     if isinstance(value, dict):
         return {name: filled(it, contexts) for name, it in value.items()}
     if isinstance(value, list):
@@ -125,7 +125,7 @@ def filled(value, contexts):
 
 
 def shown(value):
-    """A value as it stands in a text, such as a variable's."""
+    """A value as text, such as that of a variable."""
     if value is None:
         return ""
     if isinstance(value, bool):

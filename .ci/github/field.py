@@ -1,5 +1,5 @@
-"""The scenes of `make field`: a version is released, shown, yanked and signed again; the programs are released; another
-repository does the same with the workflows of this one."""
+"""The scenes of `make field`: a version is released, published on the site, updated and yanked; the programs are
+released; another repository uses the same workflows."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def need(holds, what):
 
 
 def first_version(world):
-    """A repository with a key, and a tag that was pushed."""
+    """Makes a repository with a key, and pushes a tag."""
     world.new()
     world.maintainer("a key, a runtime, its lock and its tag", f"""
         echo 'correct horse' >/field/maintainer/password
@@ -67,7 +67,7 @@ def pages(world):
     run.jobs()
     world.registry()
     world.shown()
-    # As a person would after a failure: all of it once more, then the part that failed.
+    # Repeats all jobs, then some, as a maintainer would after a failure.
     for jobs in ((), ("deploy", "smoke")):
         shutil.rmtree(world.state / "pages")
         run.again(*jobs)
@@ -100,7 +100,7 @@ def executor(world):
 
 
 def other(world):
-    """The workflow that the site shows, in a repository that has nothing else but runtimes."""
+    """The site's example workflow, in a repository that contains only runtimes."""
     first_version(world)
     world.private = True
     page = pathlib.Path("registry-site/templates/host-your-own.html").read_text()
@@ -112,7 +112,7 @@ def other(world):
     (world.own / "registry.yml").write_text(text)
     Run(world, "registry.yml", world.event("push", f"refs/tags/{TAG}"), world.secrets()).jobs()
     released(world, "registry.yml")
-    need(not (world.state / "attested").read_text(), "what a private repository releases was attested")
+    need(not (world.state / "attested").read_text(), "a release of a private repository was attested")
     Run(world, "registry.yml", world.event("workflow_dispatch", "refs/heads/main"), world.secrets()).jobs()
     world.registry()
     world.shown()
@@ -121,14 +121,14 @@ def other(world):
 
 
 def refresh(world):
-    """One package of the released version gets a security update: what comes of it by the next morning."""
+    """A package of the released version gets a security update: the scheduled run opens a pull request."""
     version = max(world.registry()["runtimes"].get("field-1", {}), default=None)
     need(version, "there is no version that is not yanked: the scene `runtime` makes one")
     pulls = world.state / "pulls"
     shutil.rmtree(pulls, ignore_errors=True)
     pulls.mkdir()
     world.git("update-ref", "-d", "refs/heads/refresh/field-1")
-    world.maintainer("the packages of the version, for a mirror of its own", """
+    world.maintainer("the packages of the version, for a test mirror", """
         for arch in amd64 arm64; do
             joblet-publish build field-1 --arch $arch --cache /field/maintainer/cache --out out
         done
@@ -146,7 +146,7 @@ def refresh(world):
     pull, = opened
     need(pull["head"] == "refresh/field-1" and pull["title"].endswith(": security fixes"), f"its title: {pull}")
     need("Fixes CVE-2026-13176." in pull["body"] and f"→ {fixed} (security, urgency high)" in pull["body"], f"its words: {pull}")
-    need(pull.get("merge") == "auto", "it is not merged by itself, although the repository says so")
+    need(pull.get("merge") == "auto", "it is not set to merge automatically, although REFRESH_MERGE says so")
     changed = world.git("diff", "--name-only", "main...refresh/field-1").split()
     need(changed == [f"runtimes-src/field-1/{it}" for it in ("CHANGELOG.md", "manifest.yaml", "versions.lock")], f"{changed}")
     world.registry()
@@ -160,14 +160,14 @@ def refresh(world):
 
 
 def merged(world, version, fixed):
-    """The checks of that pull request, on what GitHub makes of its branch and main; and what its merge changes."""
+    """Runs the checks of that pull request on its merge commit, and compares the versions after the merge."""
     tree = world.git("merge-tree", "--write-tree", "main", "refresh/field-1")
     author = ["-c", "user.name=GitHub", "-c", "user.email=noreply@example.org"]
     merge = world.git(*author, "commit-tree", "-p", "main", "-p", "refresh/field-1", "-m", "merge", tree)
     world.git("update-ref", "refs/pull/1/merge", merge)
     Run(world, "refresh.yml", world.event("pull_request", "refs/pull/1/merge"), {}).jobs()
     world.git("update-ref", "refs/heads/main", merge)
-    world.maintainer("what the merge changes for who installs it", f"""
+    world.maintainer("the differences of the merged version", f"""
         joblet-publish build field-1 --arch amd64 --cache /field/maintainer/cache --out out
         cp -rn registry-site/records/. out/records
         new=$(sed -n 's/^version: *//p' runtimes-src/field-1/manifest.yaml)
@@ -177,7 +177,7 @@ def merged(world, version, fixed):
     need("~ hostname" in diff and fixed in diff, f"the new version's diff: {diff}")
 
 
-# `reconcile` yanks the version that `refresh` goes on with.
+# `reconcile` yanks the version that `refresh` uses.
 SCENES = {"runtime": runtime, "pages": pages, "refresh": refresh, "reconcile": reconcile, "executor": executor,
           "other": other}
 

@@ -1,8 +1,7 @@
-"""Machines that jobs run on: each a Debian 12 of its own, as a runner or as the workflow's container has it.
+"""Machines that run jobs, each a fresh Debian 12.
 
-    runner      ubuntu-24.04 is played by Debian with what such a machine has and the steps use: user `runner`, uid
-                1001, who is root by sudo; git, make, curl, Python and pip
-    container   the image: Debian as it was debootstrapped; every step is root, the workspace is uid 1001's
+    runner      stands for ubuntu-24.04: user `runner`, uid 1001, with sudo; git, make, curl, Python and pip
+    container   stands for the workflow's image: plain Debian; steps are root, and uid 1001 owns the workspace
 """
 
 import os
@@ -21,7 +20,7 @@ def output(*words, **more):
 
 
 def base(work, kind):
-    """The directory that all machines of a kind begin with, made once."""
+    """The base directory of all machines of a kind, made once."""
     place = work / f"base-{kind}"
     if not place.exists():
         new = work / f"new-{kind}"
@@ -38,7 +37,7 @@ def base(work, kind):
 
 
 class Machine:
-    """A system that is entered. Without `lower`, `top` itself is changed."""
+    """A running system at `top`: an overlay over `lower`, or without `lower` the directory itself."""
 
     def __init__(self, work, top, kind, places, lower=None):
         self.work, self.top, self.kind, self.lower = work, pathlib.Path(top), kind, lower
@@ -53,7 +52,7 @@ class Machine:
             self.top.mkdir()
             options = f"lowerdir={self.lower},upperdir={layers}/upper,workdir={layers}/work"
             subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", self.top], check=True)
-        # Packages are fetched once, and programs built once: the stand-in of make keeps them.
+        # Keeps downloaded packages, and the programs of the stand-in for make.
         for name, place in (("archives", "/var/cache/apt/archives"), ("programs", "/field-programs")):
             (self.work / name).mkdir(exist_ok=True)
             self.places = [*self.places, f"{self.work / name}={place}"]
@@ -65,7 +64,7 @@ class Machine:
         return self
 
     def __exit__(self, *_):
-        # Its namespaces end with their first process, and with them every mount.
+        # Its namespaces and mounts end with their first process.
         self.holder.kill()
         self.holder.wait()
         if self.lower:
@@ -89,14 +88,14 @@ class Machine:
 
 
 def host_variables():
-    """What the host's environment says of mirrors. Directories of the host are not there, inside."""
+    """The host's variables for mirrors, without those that name directories of the host."""
     lines = output(SYSTEM, "of_host").splitlines()
     found = dict(line.split("=", 1) for line in lines)
     return {name: value for name, value in found.items() if not name.endswith("FIND_LINKS")}
 
 
 def give(place):
-    """Makes a tree the runner's user's own."""
+    """Makes the runner's user the owner of a tree."""
     for directory, _, files in os.walk(place):
         os.chown(directory, UID, UID)
         for name in files:
@@ -104,7 +103,7 @@ def give(place):
 
 
 def put_programs(top):
-    """The stand-ins that lie in PATH before what the workflow installs."""
+    """Installs the stand-ins, which precede installed programs in PATH."""
     directory = pathlib.Path(top) / "usr/local/bin"
     for name in ("gh", "make"):
         shutil.copy(HERE / name, directory / name)

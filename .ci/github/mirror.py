@@ -1,4 +1,4 @@
-"""A mirror of Debian with what one lock names, its lists signed by a key of its own; and what an update changes there."""
+"""A Debian mirror with the packages of one lock and security updates of them, signed by its own key."""
 
 import gzip
 import hashlib
@@ -34,7 +34,7 @@ class Mirror:
         self.debs = {suite: [] for _, suite in SUITES}
 
     def take(self, lock, cache):
-        """Takes the packages that `lock` names, out of joblet-publish's cache of inputs."""
+        """Adds the packages of `lock` from joblet-publish's cache of inputs."""
         inputs = json.loads(pathlib.Path(lock).read_text())["inputs"].values()
         for entry in {it["sha256"]: it for arch in inputs for it in arch}.values():
             if entry["kind"] == "deb":
@@ -46,7 +46,7 @@ class Mirror:
         self.publish()
 
     def fix(self, package, cve):
-        """Adds a security update of a package. Its version."""
+        """Adds a security update of a package; returns its version."""
         found = [it for debs in self.debs.values() for it in debs if it.name.startswith(f"{package}_")]
         for deb in found:
             to, version = self.updated(deb, package, cve)
@@ -55,7 +55,7 @@ class Mirror:
         return version
 
     def updated(self, deb, package, cve):
-        """Makes the next version of a package. The file, and the version."""
+        """Makes the next version of a package; returns file and version."""
         with tempfile.TemporaryDirectory() as work:
             tree = pathlib.Path(work) / "tree"
             output("dpkg-deb", "--raw-extract", deb, tree)
@@ -91,7 +91,7 @@ class Mirror:
         self.sign()
 
     def entry(self, archive, deb):
-        """What a list says of a package."""
+        """The entry of a package in a list."""
         data = deb.read_bytes()
         return output("dpkg-deb", "--field", deb, text=True) + (
             f"Filename: {deb.relative_to(self.place / archive)}\nSize: {len(data)}\n"

@@ -1,4 +1,4 @@
-"""The server: git over http for who has a token, published files of releases, and what is deployed to Pages."""
+"""The server: git over http with tokens, files of published releases, and the deployed site."""
 
 import base64
 import http.server
@@ -11,12 +11,12 @@ import urllib.parse
 
 
 def token(permissions):
-    """A token that says what it may: read by this server and by the stand-in of gh."""
+    """A token that contains its permissions, for this server and the stand-in for gh."""
     return "field_" + base64.urlsafe_b64encode(json.dumps(permissions).encode()).decode().rstrip("=")
 
 
 def permissions(text):
-    """What the token `text` may; None if it is none."""
+    """The permissions of the token `text`; None if it is not a token."""
     if not text.startswith("field_"):
         return None
     coded = text.removeprefix("field_")
@@ -76,7 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.answer(200, whole)
 
     def git(self, path, query):
-        """git http-backend. A private repository: nothing without a token, no push without `contents: write`."""
+        """Calls git http-backend for a private repository: reading needs a token, pushing `contents: write`."""
         kind, _, coded = self.headers.get("Authorization", "").partition(" ")
         may = None
         if kind.lower() == "basic":
@@ -116,7 +116,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def start(state, repositories):
-    """Serves `state` on loopback and returns the address: the same one every time, records have it."""
+    """Serves `state` on loopback and returns the address, which is kept, since records contain it."""
     handler = type("Here", (Handler,), {"state": state, "repositories": repositories})
     kept = state / "port"
     port = int(kept.read_text()) if kept.exists() else 0

@@ -1,4 +1,4 @@
-"""Runs a workflow: its jobs in order, their steps with their own shells, what they hand on to each other."""
+"""Runs a workflow: its jobs in order, their steps by their shells, and their outputs."""
 
 import itertools
 import json
@@ -15,19 +15,19 @@ from .server import token
 SHELLS = {
     "bash": ["bash", "--noprofile", "--norc", "-eo", "pipefail"],
     "sh": ["sh", "-e"],
-    # Where no shell is named: on a runner and in a container.
+    # The defaults, on a runner and in a container.
     "runner": ["bash", "-e"],
     "container": ["sh", "-e"],
 }
-# What jobs run on, and what is said of it: an arm64 machine is played by one of this architecture, which runs programs
-# of arm64 by an emulator.
+# Labels of runners, with a note: one of this machine's architecture stands for arm64, with an emulator for arm64
+# programs.
 RUNNERS = {"ubuntu-24.04": "", "ubuntu-24.04-arm": ", of this machine's architecture, with an emulator"}
 EMULATOR = "apt-get update -q && apt-get install -qy --no-install-recommends qemu-user-static"
 DEFAULT_BRANCH = "main"
 
 
 class Failed(Exception):
-    """A job that GitHub would show in red."""
+    """A failed job."""
 
 
 def say(text):
@@ -35,14 +35,14 @@ def say(text):
 
 
 class Run:
-    """One run of a workflow, with those that it calls."""
+    """A run of a workflow, with those that it calls."""
 
     def __init__(self, world, name, event, secrets, inputs=None, caller=None, permissions=None):
         self.world, self.name, self.event, self.caller = world, name, event, caller
         self.secrets, self.inputs = secrets, inputs or {}
         self.allowed = permissions
         self.attempt, self.done = caller.attempt if caller else 1, {}
-        # The workflows of a registry are its own; those that are called are of the programs' repository.
+        # Called workflows are those of the programs' repository.
         self.file = yaml.safe_load(((world.workflows if caller else world.own) / name).read_text())
         self.artifacts = caller.artifacts if caller else world.work / "artifacts"
         if not caller:
@@ -67,7 +67,7 @@ class Run:
         }
 
     def again(self, *jobs):
-        """Runs these jobs once more, or all, as another attempt of this run; of the others there is what they made."""
+        """Repeats these jobs, or all, as another attempt of this run; results of the others are kept."""
         self.attempt += 1
         self.done = {name: made for name, made in self.done.items() if jobs and name not in jobs}
         say(f"{self.name}: attempt {self.attempt}")
@@ -82,7 +82,7 @@ class Run:
             before = {need: done[need] for need in needs(job)}
             contexts = {"github": self.github(), "inputs": self.inputs, "needs": before, "secrets": self.secrets,
                         "vars": self.world.variables}
-            # What needs a job that was skipped is skipped, unless it says otherwise, which nothing here does.
+            # Jobs that need a skipped job are skipped.
             left_out = any(it["result"] == "skipped" for it in before.values())
             if left_out or "if" in job and not evaluate(str(job["if"]).removeprefix("${{").removesuffix("}}"), contexts):
                 say(f"{self.name}: {name} is skipped")
@@ -94,7 +94,7 @@ class Run:
         asked = filled(job.get("permissions", self.file.get("permissions", {})), contexts)
         for what, how in asked.items():
             if self.allowed is not None and self.allowed.get(what) not in (how, "write"):
-                raise Failed(f"{self.name}: {name} asks for {what}: {how}, which its caller does not give")
+                raise Failed(f"{self.name}: {name} asks for {what}: {how}, which its caller does not grant")
         if "uses" in job:
             return self.call(name, job, contexts, asked)
         matrix = filled(job.get("strategy", {}).get("matrix", {}), contexts)
@@ -108,7 +108,7 @@ class Run:
         place, _, commit = job["uses"].partition("@")
         repository, _, file = place.partition("/.github/workflows/")
         if (repository, commit) not in (("$", ""), (self.world.programs, self.world.commit)):
-            raise Failed(f"{self.name}: {name}: {job['uses']} is not known here")
+            raise Failed(f"{self.name}: {name}: {job['uses']} is not supported here")
         inputs = filled(job.get("with", {}), contexts)
         secrets = {it: value for it, value in filled(job.get("secrets", {}), contexts).items() if value is not None}
         called = Run(self.world, file, self.event, secrets, inputs, self, permissions)
@@ -122,7 +122,7 @@ class Run:
 
 
 def rows(matrix):
-    """The jobs of a matrix: those that it lists, or each value of one with each of another."""
+    """The jobs of a matrix: its `include`, or the product of its values."""
     if "include" in matrix:
         return matrix["include"]
     return [dict(zip(matrix, values)) for values in itertools.product(*matrix.values())]
@@ -134,7 +134,7 @@ def needs(job):
 
 
 class Job:
-    """One job on one machine. What actions ask of it: `outside`, `owned`, `permissions`, `environment`."""
+    """One job on one machine. Actions use `outside`, `owned`, `permissions`, `environment`."""
 
     def __init__(self, run, name, job, contexts, permissions, title):
         self.run_of, self.name, self.job, self.title = run, name, job, title
@@ -144,7 +144,7 @@ class Job:
         self.environment = job.get("environment", {}).get("name")
         may = token(permissions)
         github = {**contexts["github"], "token": may}
-        # A tag that this workflow was called with: `job.workflow_…` is of the workflow's own file.
+        # `job.workflow_…` is the repository and commit of the workflow's file.
         known = {"workflow_repository": run.world.programs, "workflow_sha": run.world.commit or github["sha"]}
         self.contexts = {**contexts, "github": github, "job": known, "steps": {}}
         self.env = self.filled_env(run.file.get("env", {}), {})
@@ -158,7 +158,7 @@ class Job:
     def run(self):
         label = filled(self.job["runs-on"], self.contexts)
         if label not in RUNNERS:
-            raise Failed(f"{self.title}: {label} is not played here")
+            raise Failed(f"{self.title}: {label} is not supported here")
         say(f"{self.title} on a {self.kind}{RUNNERS[label]}")
         if self.environment == "github-pages" and self.contexts["github"]["ref"] != f"refs/heads/{DEFAULT_BRANCH}":
             reference = self.contexts["github"]["ref_name"]
@@ -166,7 +166,7 @@ class Job:
                          "protection rules")
         image = self.job.get("container", {}).get("image", "")
         if self.kind == "container" and not image.startswith("debian:bookworm"):
-            raise Failed(f"{self.title}: {image} is not played here")
+            raise Failed(f"{self.title}: {image} is not supported here")
         project = self.world.repository.split("/")[1]
         work, self.home = (("/__w", "/github/home") if self.kind == "container"
                            else ("/home/runner/work", "/home/runner"))
@@ -199,7 +199,7 @@ class Job:
         return self.top / path.lstrip("/")
 
     def outside(self, path):
-        """Where a path of a step is, seen from here."""
+        """The host's path of a path in a step."""
         return self.inside(path if path.startswith("/") else f"{self.workspace}/{path}")
 
     def owned(self, place):
@@ -209,7 +209,7 @@ class Job:
     def step(self, number, step):
         unknown = set(step) - {"name", "id", "if", "run", "uses", "with", "env", "shell"}
         if unknown:
-            raise Failed(f"{self.title}: step {number + 1}: {', '.join(unknown)}: not known here")
+            raise Failed(f"{self.title}: step {number + 1}: {', '.join(unknown)}: not supported here")
         began = time.monotonic()
         log = self.world.work / "log" / f"{self.title}-{number + 1}.log".replace(": ", "-").replace(" ", "-")
         log.parent.mkdir(exist_ok=True)
@@ -257,7 +257,7 @@ class Job:
         return dict(line.split("=", 1) for line in self.inside(path).read_text().splitlines() if line)
 
     def given(self, files):
-        """What GitHub sets."""
+        """The variables that GitHub sets."""
         github = self.contexts["github"]
         event = f"{self.temporary}/event.json"
         self.inside(event).write_text(json.dumps(github["event"]))

@@ -1,4 +1,4 @@
-"""A repository on GitHub with its releases and its site, and the person who maintains it."""
+"""A repository on GitHub with its releases and its site, and its maintainer."""
 
 import json
 import os
@@ -13,23 +13,23 @@ REPOSITORY = "somebody/registry"
 
 
 def push_here(bare, branch):
-    """What is committed here, and what lies changed in the work tree."""
+    """Pushes the current commit, with uncommitted changes."""
     changed = machine.output("git", "stash", "create").strip() or "HEAD"
     subprocess.run(["git", "push", "--quiet", "--force", bare, f"{changed}:refs/heads/{branch}"], check=True)
 
 
 class World:
-    """A repository with its releases and its site. `programs` is the repository that its workflows are of."""
+    """A repository with its releases and its site. `programs` is the repository of its workflows."""
 
     def __init__(self, root, name="github", programs=REPOSITORY):
         self.work = root / "target/field"
         self.state = self.work / name
         self.workflows = self.own = root / ".github/workflows"
         self.repository, self.programs = REPOSITORY, programs
-        self.commit = None  # of the programs, where that is not the event's
+        self.commit = None  # of the programs, unless it is the event's
         self.variables = {}  # of the repository
         self.private = False
-        self.mirrors = {}  # what a machine's environment says of them, beside what this host's does
+        self.mirrors = {}  # further variables of machines, beside the host's
         self.reuse = os.environ.get("REUSE", "")
         for place in (self.state, self.work / "programs", self.work / "log"):
             place.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ class World:
         return machine.output("git", f"--git-dir={self.state}/repository.git", *words).strip()
 
     def new(self):
-        """A repository without releases: of what is here, or, where the programs are another's, an empty one."""
+        """Makes a repository without releases: the current checkout, or an empty one if the programs are in another."""
         for name in ("repository.git", "programs.git", "releases", "pages", "maintainer", "pulls"):
             shutil.rmtree(self.state / name, ignore_errors=True)
         for name in ("started", "attested"):
@@ -62,7 +62,7 @@ class World:
         push_here(bare, "main")
 
     def renew(self):
-        """Merges what is here now into main: all but what the scenes before have published."""
+        """Merges the current checkout into main, except for published files."""
         push_here(self.state / "repository.git", "here")
         kept = ["runtimes-src", "registry-site/records", "registry.json", "registry.json.minisig", "freshness.json",
                 "freshness.json.minisig"]
@@ -78,14 +78,14 @@ class World:
             self.git("update-ref", "refs/heads/main", commit)
 
     def maintainer(self, title, script):
-        """What a person does, with a clone of main and the programs."""
+        """Runs commands of the maintainer, with a clone of main and the programs."""
         say(f"maintainer: {title}")
         top = self.work / "system"
         log = self.work / "log" / "maintainer.log"
         with machine.Machine(self.work, top, "runner", [f"{self.state}=/field"],
                              machine.base(self.work, "runner")) as it:
             machine.put_programs(top)
-            # CI: what is built here is kept for the jobs, and has to be what they would build.
+            # CI: the programs are kept for the jobs, and must be those that jobs would build.
             variables = {**machine.host_variables(), **self.mirrors, "CI": "true", "HOME": "/home/runner", "USER": "runner", "GH_TOKEN":
                          server.token({"contents": "write"}), "FIELD_KIND": "runner", "FIELD_REUSE": self.reuse,
                          "PATH": "/home/runner/programs/dist/bin:/home/runner/.local/bin:/usr/local/bin:/usr/bin:/bin"}
@@ -112,7 +112,7 @@ class World:
                 "payload": payload}
 
     def registry(self):
-        """The registry on main, whose signature is looked at as a client does."""
+        """The registry on main, with its signature verified as by a client."""
         checked = self.work / "checked"
         checked.mkdir(exist_ok=True)
         for name in ("registry.json", "registry.json.minisig"):
