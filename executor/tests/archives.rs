@@ -1,6 +1,6 @@
-//! Archives made to do harm, against the program: each is refused, and nothing else changes.
+//! Malicious archives: each is refused, and nothing else changes.
 //!
-//! As root every case is tried a second time as an ordinary user.
+//! As root every case also runs as an ordinary user.
 
 use crate::common::skip::skip;
 use crate::common::tar::{ATTRIBUTES, Tar, listing};
@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 /// The user of the second half of each test, when the tests run as root.
 const NOBODY: u32 = 65534;
 
-/// A world of one user, with something to lose.
+/// The world of one user, with files that an attack could change.
 struct Place {
     world: World,
     user: Option<u32>,
     victim: Victim,
     /// Lines of shell before the program: limits, umask.
     setup: String,
-    /// What is installed and must stay as it is.
+    /// The installed runtime, which must not change.
     installed: Vec<&'static str>,
 }
 
@@ -44,7 +44,7 @@ impl Place {
             for directory in ["", "home", "cache", "registry"] {
                 chown(world.path(directory), user, user).unwrap();
             }
-            // Another user cannot reach the one that was built.
+            // Another user cannot reach the built one.
             crate::common::copy_program(program(), world.path("joblet-exec"));
         }
         let victim = Victim::new(world.path("victim"), user);
@@ -79,7 +79,7 @@ impl Place {
         self.world.publish_archive("demo", "1.3.1", &gzip(tar));
     }
 
-    /// What an installation that failed leaves is what was there.
+    /// A failed installation changes nothing.
     fn assert_as_before(&self) {
         self.world.assert_store(&self.installed);
         let receipts = list(&self.world.path("store/.joblet/receipts"));
@@ -99,14 +99,14 @@ impl Place {
         self.assert_as_before();
     }
 
-    /// The stream, with a runtime around it, is refused by the policy and leaves nothing.
+    /// The stream, within a runtime, is refused, and nothing is left behind.
     fn refuse(&mut self, tar: Tar, rule: &str) {
         self.publish(&tar.end());
         self.assert_refused(14, rule);
     }
 }
 
-/// The beginning of a good archive: what an attack hides behind.
+/// The beginning of a valid archive, which attacks follow.
 fn runtime() -> Tar {
     let yml = "name: demo\nversion: 1.3.1\nmounts:\n  - { source: isolated/etc, target: /etc }\n";
     Tar::default()
@@ -115,7 +115,7 @@ fn runtime() -> Tar {
         .file("demo-1.3.1/isolated/etc/version", "1.3.1")
 }
 
-/// SEC-A01: names that lead out of the directory, and to a neighbour.
+/// SEC-A01: names that lead out of the directory, or to a sibling of it.
 #[test]
 fn sec_a01_names_that_lead_out() {
     for mut place in Place::all() {
@@ -143,10 +143,10 @@ fn sec_a01_names_that_lead_out() {
     }
 }
 
-/// SEC-A02: links, and files through them. The calls that might be missing change nothing.
+/// SEC-A02: links, and files through them, also without openat2.
 #[test]
 fn sec_a02_files_through_links() {
-    // Once more as on Linux 5.5, which has no openat2.
+    // Again without openat2, which Linux 5.5 lacks.
     let built = Path::new(env!("CARGO_BIN_EXE_joblet-exec")).with_file_name("examples/without");
     let old = Place::all().into_iter().map(|mut place| {
         crate::common::copy_program(&built, place.world.path("home/without"));
@@ -169,7 +169,7 @@ fn sec_a02_files_through_links() {
             (runtime().symlink("l", &victim).file("l", "x"), "the same path twice"),
             (runtime().symlink("l", ""), "a symbolic link with an empty or overlong target"),
             (runtime().symlink("", &victim), "an empty name"),
-            // A directory that a link takes the place of.
+            // A directory that is replaced by a link.
             (runtime().directory("d").symlink("d", &victim).file("d/n", ""), "the same path twice"),
         ] {
             place.refuse(tar, rule);
@@ -177,7 +177,7 @@ fn sec_a02_files_through_links() {
     }
 }
 
-/// SEC-A03: a link, then directories of the same name that would change what it points to.
+/// SEC-A03: a link, then directories of the same name, which would change its target.
 #[test]
 fn sec_a03_directories_over_links() {
     for mut place in Place::all() {
@@ -190,7 +190,7 @@ fn sec_a03_directories_over_links() {
     }
 }
 
-/// SEC-A04: hard links to what is not an earlier file of the archive.
+/// SEC-A04: hard links to other objects than earlier files of the archive.
 #[test]
 fn sec_a04_hard_links_that_lead_out() {
     for mut place in Place::all() {
@@ -213,7 +213,7 @@ fn sec_a04_hard_links_that_lead_out() {
     }
 }
 
-/// SEC-A05: everything that is not a directory, file or link. Nobody waits for a FIFO.
+/// SEC-A05: entries that are not directories, files or links. Opening a FIFO does not block.
 #[test]
 fn sec_a05_devices_and_unknown_kinds() {
     for mut place in Place::all() {
@@ -277,7 +277,7 @@ fn sec_a06_dangerous_modes() {
     }
 }
 
-/// SEC-A07: extended attributes, lists of access and labels are not restored.
+/// SEC-A07: extended attributes, ACLs and labels are not restored.
 #[test]
 fn sec_a07_attributes_are_not_restored() {
     for mut place in Place::all() {
@@ -290,14 +290,14 @@ fn sec_a07_attributes_are_not_restored() {
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o644);
         let mut names = [0; 1024];
         let count = rustix::fs::llistxattr(&file, &mut names).unwrap_or(0);
-        // A label that the file system gives to every file is none of the archive's.
+        // A label that the file system gives to every file is not from the archive.
         let names = String::from_utf8_lossy(&names[..count]).replace("security.selinux\0", "");
         assert_eq!(names, "");
     }
 }
 
-/// SEC-A08: streams that two readers could understand differently: the tree is GNU tar's, or the
-/// archive is refused. With the number of those that were installed.
+/// SEC-A08: ambiguous streams: the tree is GNU tar's, or the archive is refused. Also counts the
+/// installed ones.
 #[test]
 fn sec_a08_smuggled_entries() {
     let inner = Tar::default().file("demo-1.3.1/smuggled", "inner").end();
@@ -319,7 +319,7 @@ fn sec_a08_smuggled_entries() {
             .pax(&[("size", "0")])
             .long(b'L', b"demo-1.3.1/smuggled\0")
             .file("demo-1.3.1/z", "which?"),
-        // A body that is an archive: a file and nothing else.
+        // A body that is an archive is an ordinary file.
         runtime().file("demo-1.3.1/inner.tar", &inner_text),
         // A directory and a link with a size.
         runtime().raw(b'5', b"demo-1.3.1/d", b"", 0o755, &inner),
@@ -372,7 +372,7 @@ fn sec_a08_smuggled_entries() {
     assert_eq!(installed, 6 * places, "the inner archive, two sizes, old headers, a prefix");
 }
 
-/// SEC-A09: a safe name in the header, another one in what comes before it.
+/// SEC-A09: a safe name in the header, another one in a preceding extended header.
 #[test]
 fn sec_a09_names_that_are_overridden() {
     for mut place in Place::all() {
@@ -412,17 +412,17 @@ fn sec_a09_names_that_are_overridden() {
     }
 }
 
-/// Shell that ends the program when it asks for more memory than 64 MiB, in KiB.
+/// Shell code that limits the program's memory to 64 MiB; ulimit takes KiB.
 const LIMITED: &str = "ulimit -d 65536;";
 
-/// The same bytes again and again, as members that follow each other.
+/// The same bytes repeated, as consecutive members.
 fn repeated(bytes: &[u8], count: usize) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap().repeat(count)
 }
 
-/// SEC-A11: archives that unpack to much more than they are, in 64 MiB of memory.
+/// SEC-A11: decompression bombs, in 64 MiB of memory.
 #[test]
 fn sec_a11_bombs() {
     let mut place = Place::all().remove(0);
@@ -436,7 +436,7 @@ fn sec_a11_bombs() {
             entry["artifacts"] = json!({ "amd64": artifact, "arm64": artifact });
         });
     };
-    // One file of 1 GiB, many of 1 MiB, against a promise of 10 MiB and against none.
+    // One file of 1 GiB, many of 1 MiB, with a stated size of 10 MiB and with none.
     let giant = {
         let tar = runtime().file("demo-1.3.1/zeros", "").patch(512, 124, b"10000000000\0").0;
         [gzip(&tar), repeated(&vec![0; 1 << 20], 1024), gzip(&[0; 1024])].concat()
@@ -457,14 +457,14 @@ fn sec_a11_bombs() {
             place.assert_refused(14, "more bytes than the registry states, or than the limit");
         }
     }
-    // Two million entries, which all are the same directory; then a promise of ten.
+    // Two million entries for one directory; then a stated number of ten.
     let entries = Tar::default().directory("demo-1.3.1/").0.repeat(2000);
     let archive = [gzip(&runtime().0), repeated(&entries, 1000), gzip(&[0; 1024])].concat();
     place.world.publish_archive("demo", "1.3.1", &archive);
     place.assert_refused(14, "more entries than the registry states, or than the limit");
     promised(&mut place, None, Some(10));
     place.assert_refused(14, "more entries than the registry states, or than the limit");
-    // Directories in directories, names and headers that are too long.
+    // Nested directories, names and headers that are too long.
     let nested = "d/".repeat(5000);
     for (tar, rule) in [
         (runtime().pax(&[("path", &nested)]).directory("d"), "a path of more than 4095 bytes"),
@@ -485,7 +485,7 @@ fn sec_a11_bombs() {
     place.refuse(tar, "more than 128 nested directories");
 }
 
-/// SEC-A11: files with holes, in all forms that GNU tar has had.
+/// SEC-A11: sparse files, in all formats of GNU tar.
 #[test]
 fn sec_a11_sparse_files() {
     let mut place = Place::all().remove(0);
@@ -536,7 +536,7 @@ fn sec_a11_sparse_files() {
     }
 }
 
-/// SEC-A12: the same path twice. What differs in case or composition is two names here.
+/// SEC-A12: the same path twice. Names that differ in case or normalization are different.
 #[test]
 fn sec_a12_the_same_path_twice() {
     for mut place in Place::all() {
@@ -556,7 +556,7 @@ fn sec_a12_the_same_path_twice() {
     }
 }
 
-/// SEC-A13: names that are too long, and a link far down with a file through it.
+/// SEC-A13: names that are too long, and a file through a deeply nested link.
 #[test]
 fn sec_a13_names_that_are_too_long() {
     for mut place in Place::all() {
@@ -585,7 +585,8 @@ fn sec_a13_names_that_are_too_long() {
     }
 }
 
-/// SEC-A14: streams that end too early, too late or otherwise, although their checksum is right.
+/// SEC-A14: streams that are truncated, too long or malformed at their end, with the right
+/// checksum.
 #[test]
 fn sec_a14_ends() {
     let mut place = Place::all().remove(0);
@@ -628,7 +629,8 @@ fn sec_a14_ends() {
     assert_eq!(place.install().status, Some(0));
 }
 
-/// SEC-A15: directories that nobody may write or enter come, go, and fail without a trace.
+/// SEC-A15: directories without permissions are installed, removed, and leave nothing after a
+/// failure.
 #[test]
 fn sec_a15_directories_without_permissions() {
     for mut place in Place::all() {
@@ -652,7 +654,7 @@ fn sec_a15_directories_without_permissions() {
     }
 }
 
-/// SEC-A16: a root file system as Debian would make it: the tree is GNU tar's.
+/// SEC-A16: a root file system like Debian's: the tree is GNU tar's.
 #[test]
 fn sec_a16_an_ordinary_root_file_system() {
     let long = format!("./demo-1.3.1/{}/{}", "long".repeat(30), "name".repeat(30));
@@ -687,7 +689,7 @@ fn sec_a16_an_ordinary_root_file_system() {
         for (path, (kind, _)) in listing(&ours) {
             let about = |root: &Path| {
                 let data = root.join(&path).symlink_metadata().unwrap();
-                // Directories without an entry have the time at which they were made.
+                // Directories without an entry have the time of their creation.
                 (data.mode(), data.nlink(), (kind != 'd').then(|| data.mtime()))
             };
             assert_eq!(about(&ours), about(&gnu.join("demo-1.3.1")), "{path:?}");
@@ -695,7 +697,7 @@ fn sec_a16_an_ordinary_root_file_system() {
     }
 }
 
-/// SEC-A17: a `runtime.yml` that is none, and entries that are called like files of ours.
+/// SEC-A17: an invalid `runtime.yml`, and entries with the names of the store's own files.
 #[test]
 fn sec_a17_files_that_mean_something_here() {
     for mut place in Place::all() {
@@ -718,7 +720,7 @@ fn sec_a17_files_that_mean_something_here() {
             place.publish(&tar.end());
             place.assert_refused(status, rule);
         }
-        // The receipt is ours, wherever the archive puts a file of that name.
+        // The receipt is the store's, even if the archive has a file of that name.
         let tar = runtime()
             .file("demo-1.3.1/.joblet/receipts/demo-1.3.1.json", "forged")
             .file("demo-1.3.1/demo-1.3.1.json", "forged");
@@ -731,7 +733,7 @@ fn sec_a17_files_that_mean_something_here() {
     }
 }
 
-/// SEC-A17: a `runtime.yml` of 1 GiB is refused soon, and takes no memory.
+/// SEC-A17: a `runtime.yml` of 1 GiB is refused early, without its size in memory.
 #[test]
 fn sec_a17_a_huge_runtime_yml() {
     const SIZE: u64 = 1 << 30;
@@ -740,11 +742,11 @@ fn sec_a17_a_huge_runtime_yml() {
             .file("demo-1.3.1/isolated/etc/version", "1.3.1")
             .file("demo-1.3.1/runtime.yml", "")
             .patch(512, 124, format!("{SIZE:011o}").as_bytes());
-        // What is said of the rest decides nothing: each MiB is a member of its own.
+        // The rest is irrelevant: each MiB is one member.
         let spaces = gzip(&vec![b' '; 1 << 20]).repeat(1 << 10);
         let archive = [gzip(&start.0), spaces, gzip(&[0; 1024])].concat();
         place.world.publish_archive("demo", "1.3.1", &archive);
-        // KiB of addresses.
+        // KiB of address space.
         place.setup = "ulimit -v 150000;".into();
         let began = Instant::now();
         place.assert_refused(17, "larger than");
@@ -778,7 +780,7 @@ fn sec_a17_the_target_of_a_link_is_never_opened() {
     assert_eq!(opened.count(), 0, "{calls}");
 }
 
-/// SEC-A18: somebody puts links in the place of directories while a failed installation is removed.
+/// SEC-A18: another process replaces directories by links while a failed installation is removed.
 #[test]
 fn sec_a18_cleanup_does_not_follow_symlinks() {
     let mut place = Place::all().remove(0);
@@ -803,7 +805,7 @@ fn sec_a18_cleanup_does_not_follow_symlinks() {
                 for number in 0..7 {
                     let (here, aside) =
                         (staging.join(format!("d{number}")), staging.join(format!("a{number}")));
-                    // Whichever of these succeed: the directory comes back, or is gone.
+                    // Any of these may fail: the directory is restored, or removed.
                     if fs::rename(&here, &aside).is_ok() {
                         _ = std::os::unix::fs::symlink(&victim, &here);
                         std::thread::yield_now();
@@ -816,14 +818,14 @@ fn sec_a18_cleanup_does_not_follow_symlinks() {
         });
         while !swapping.is_finished() {
             let outcome = place.install();
-            // Refused for its own sake, or because of what it met there; never a success.
+            // Refused for its content or for the replaced directory; never a success.
             assert!(matches!(outcome.status, Some(14 | 15)), "{outcome:?}");
             place.victim.assert_untouched();
         }
     });
     assert!(rounds.into_inner() >= 1000);
     place.victim.assert_untouched();
-    // Without a disturbance the next command removes what was left.
+    // Undisturbed, the next command removes the leftovers.
     assert_eq!(place.install().status, Some(14));
     place.assert_as_before();
 }

@@ -1,5 +1,5 @@
-//! SEC-D10: nothing but the static binary in a root that cannot be written: no certificates, no
-//! resolv.conf, no passwd, no /tmp, no HOME. It works, or one line names what is missing.
+//! SEC-D10: only the static binary in a read-only root: no certificates, resolv.conf, passwd, /tmp
+//! or HOME. It works, or one line names what is missing.
 
 use crate::common::World;
 use crate::common::server::{Reply, Server};
@@ -7,8 +7,8 @@ use crate::common::skip::skip;
 use std::fs;
 use std::process::{Command, Output};
 
-/// Runs the program in such a root, which has a registry, an authority's certificate and, mounted,
-/// a writable `/store`. `None`, aloud, where that cannot be done.
+/// Runs the program in such a root, which has a registry, an authority's certificate and a writable
+/// mount at `/store`. Reports a skip where that is not possible.
 fn exec(world: &World, env: &[(&str, &str)], args: &[&str]) -> Option<Output> {
     if std::env::var_os("JOBLET_EXEC_UNDER_TEST").is_none() {
         skip("JOBLET_EXEC_UNDER_TEST names no static binary (make test)");
@@ -31,7 +31,7 @@ fn exec(world: &World, env: &[(&str, &str)], args: &[&str]) -> Option<Output> {
     Some(output)
 }
 
-/// What is printed, and the status. An error is one line, and says nothing else.
+/// Compares output and status. An error is exactly one line.
 fn check(world: &World, env: &[(&str, &str)], args: &[&str], want: &str, status: i32) {
     let Some(output) = exec(world, env, args) else { return };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -98,7 +98,7 @@ fn certificates_are_built_in_or_named() {
     let proxied = ("HTTPS_PROXY", through.as_str());
     for (env, registry) in [(vec![], direct.as_str()), (vec![proxied], behind)] {
         let args = ["list", "--available", "--registry", registry];
-        // Mozilla's authorities, which are built in, vouch for neither.
+        // The built-in authorities of Mozilla have signed neither.
         check(&world, &env, &args, "UnknownIssuer", 10);
         check(&world, &[env.as_slice(), &[named]].concat(), &args, "demo", 0);
         let gone = ("SSL_CERT_FILE", "/nothing.pem");

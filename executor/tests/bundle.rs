@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// This host's.
+/// This host's architecture.
 const ARCH: &str = if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" };
 
 /// A registry with an ordinary archive and one in members, which needs its server.
@@ -29,7 +29,7 @@ fn export(world: &World, server: &Server, args: &str) -> Outcome {
     world.exec(["export"].into_iter().chain(words))
 }
 
-/// Imports into a store of its own, as a host that knows no registry.
+/// Imports into a new store, without a configured registry.
 fn import(world: &World, more: &str) -> Outcome {
     let mut command = world.command();
     command.env_remove("JOBLET_EXEC_REGISTRY").env("JOBLET_EXEC_STORE", world.path("other"));
@@ -65,7 +65,7 @@ fn what_was_exported_is_installed_without_network() {
     let again = import(&world, "--json");
     assert!(again.stderr.contains("demo@1.0.0 is installed already"), "{again:?}");
     assert!(again.stdout.contains("\"parted\""), "{again:?}");
-    // It is a registry like any other.
+    // A bundle is also a registry.
     fs::remove_dir_all(world.path("other")).unwrap();
     let args = ["install", "demo", "--registry", "bundle", "--store", "other"];
     assert_eq!(world.exec(args).status, Some(0));
@@ -107,8 +107,8 @@ fn an_export_is_whole_or_is_not_there() {
     assert!(outcome.stderr.contains("bundle exists; name a new directory"), "{outcome:?}");
 }
 
-/// Makes a pair of keys, signs the registry with it and returns the public one; `None`, with a word
-/// about it, where there is no minisign.
+/// Makes a key pair, signs the registry and returns the public key; reports a skip without
+/// minisign.
 fn sign(world: &World, name: &str) -> Option<String> {
     let minisign = |args: &[&str]| {
         let run = Command::new("minisign").args(args).current_dir(world.path("registry")).output();
@@ -144,7 +144,7 @@ fn a_bundle_of_a_signed_registry_needs_its_signature() {
     let strict = "--config config.yaml";
     assert_eq!(import(&world, strict).status, Some(0));
     fs::remove_dir_all(world.path("other")).unwrap();
-    // It is trusted under the keys of the registry that it names, and of no other.
+    // It is trusted only under the keys of the registry that it names.
     config("https://example.org/other");
     let other = import(&world, strict);
     assert_eq!(other.status, Some(11), "{other:?}");
@@ -161,7 +161,7 @@ fn a_bundle_of_a_signed_registry_needs_its_signature() {
     assert!(!world.path("other/parted-1.0.0").exists());
 }
 
-/// What can lie in the place of a file of a registry, by what makes it of the good file and its place.
+/// Replacements of a registry's file, with functions that make them from the file and its path.
 type Odd = (&'static str, fn(&Path, &Path), &'static str);
 
 const ODD: [Odd; 6] = [
@@ -229,7 +229,7 @@ fn nothing_in_a_bundle_or_a_local_registry_leads_out_of_it() {
         }
         fs::rename(&good, &place).unwrap();
     }
-    // Links that stay inside are links.
+    // Links within it are allowed.
     let inner = world.path("bundle/blobs");
     fs::create_dir(&inner).unwrap();
     for name in &names {
@@ -241,7 +241,7 @@ fn nothing_in_a_bundle_or_a_local_registry_leads_out_of_it() {
     assert_eq!(import(&world, "").status, Some(0));
 }
 
-/// SEC-E15: directories on the way, and parts.
+/// SEC-E15: parent directories, and parts.
 #[test]
 fn no_directory_of_a_local_registry_leads_out_of_it() {
     let mut world = World::new();
@@ -264,14 +264,14 @@ fn no_directory_of_a_local_registry_leads_out_of_it() {
     assert_eq!(outcome.status, Some(15), "{outcome:?}");
     assert!(outcome.stderr.contains(".part1: a link in it leads out of"), "{outcome:?}");
     world.assert_store(&[]);
-    // The directory itself may be named by a link.
+    // The path of the directory itself may be a link.
     fs::remove_file(&second).unwrap();
     fs::rename(world.path("outside/part"), &second).unwrap();
     symlink("registry", world.path("named")).unwrap();
     assert_eq!(world.exec(["install", "demo", "--registry", "named"]).status, Some(0));
 }
 
-/// SEC-E15: the attack succeeds where paths are followed as they are.
+/// SEC-E15: the attack succeeds if links are followed.
 #[test]
 fn without_the_protection_links_lead_out() {
     let weakened = program().with_file_name("examples").join("weakened");

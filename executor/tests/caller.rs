@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The words of a caller: a script that gets a run of `words` as its arguments.
+/// The command line of a caller: a script that gets a run of `words` as its arguments.
 fn caller(world: &World, script: &str, options: &[&str], words: &[&str]) -> Vec<OsString> {
     let mut all: Vec<OsString> = ["bash", "-c", script, "bash"].map(Into::into).into();
     all.extend(program(world, false));
@@ -26,7 +26,7 @@ fn caller(world: &World, script: &str, options: &[&str], words: &[&str]) -> Vec<
     all
 }
 
-/// Shows the status of the run, and state and nice value of the caller and another child of it.
+/// Prints the status of the run, and state and nice value of the caller and of another child of it.
 const UNHARMED: &str = "sleep 1000 & \"$@\"; s=$?; \
     echo \"end $s $(cut -d' ' -f3,19 /proc/$!/stat) $(cut -d' ' -f19 /proc/$$/stat)\"; kill $!";
 
@@ -78,8 +78,8 @@ fn a_group_of_its_own() {
 /// SEC-E03: a job ends with its launcher.
 ///
 /// A known limit: the death signal belongs to a thread, so that a job that is the first process
-/// itself and executes a program in another thread goes on without its launcher. With `--init` it
-/// does not.
+/// itself and executes a program in another thread outlives its launcher. With `--init` it does
+/// not.
 #[test]
 fn a_job_ends_with_its_launcher() {
     let Some(world) = files() else { return };
@@ -108,7 +108,8 @@ fn a_job_ends_with_its_launcher() {
             child.kill().unwrap();
             child.wait().unwrap();
             let (tell, told) = mpsc::channel();
-            // A process that remains has it open: one whose first thread has gone has no words.
+            // A remaining process has it open: one whose first thread has ended has an empty
+            // command line.
             thread::spawn(move || _ = tell.send(output.read_to_end(&mut Vec::new())));
             let ended = told.recv_timeout(Duration::from_secs(2));
             if verb == "thread-exec" && options.is_empty() {
@@ -155,7 +156,7 @@ fn an_inherited_timer_ends_the_job() {
             let mut run = Command::new(world.path("timer"));
             run.args([kind, "300"]).args(program(world, false));
             run.args(World::shell(options, script)).current_dir(world.path("cwd"));
-            // What is written costs the launcher time, as an output that is not a pipe does.
+            // The launcher spends time on the output, as on any that is not a pipe.
             let (mut near, far) = std::os::unix::net::UnixStream::pair().unwrap();
             run.stdin(Stdio::null()).stdout(std::os::fd::OwnedFd::from(far)).stderr(Stdio::piped());
             if let Some(user) = user {
@@ -271,7 +272,8 @@ fn keys_reach_the_job() {
                 child.wait().unwrap();
             }
         }
-        // Ctrl-Z discards what a terminal has not shown yet: on a busy machine the first of these lines.
+        // Ctrl-Z discards what a terminal has not shown yet: on a busy machine that is the first of
+        // these lines.
         let goes_on = "echo ready; for i in 1 2 3 4; do sleep 1; echo on; done";
         // Stopped and continued by the caller's shell.
         let mut pty = Pty::new();
@@ -298,7 +300,7 @@ fn keys_reach_the_job() {
         type_in(&mut pty, "x\r");
         pty.expect("end-6");
         child.wait().unwrap();
-        // There is no shell that could continue it.
+        // No shell could continue it.
         let mut pty = Pty::new();
         let job = ["--runtime=demo", "--", "bash", "-c", goes_on];
         let mut child = session(world, &pty, user, "\"$@\"; echo end", &job);
@@ -374,7 +376,7 @@ fn a_hangup_ends_all_that_is_there() {
                 words.extend(["--env".into(), OsString::from(&mark)]);
                 words.extend(job.iter().map(OsString::from));
                 let mut child = pty.start(user, &words, ":");
-                // It is there, and what it begins with is over; on a busy host that takes longer.
+                // It has started and set up its handlers, which takes longer on a busy host.
                 let until = Instant::now() + Duration::from_secs(10);
                 while processes(&mark) == 0 && Instant::now() < until {
                     thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! The command line as people and scripts meet it.
+//! The command line on terminals and in scripts.
 
 use crate::common::World;
 use crate::common::server::{Reply, Server};
@@ -65,7 +65,7 @@ fn without_home_the_missing_piece_is_named() {
     }
 }
 
-/// What cannot be written is said with what it was, not as if it were the store.
+/// A failed write of output names the output, not the store.
 #[test]
 fn a_full_disk_of_the_output_is_reported() {
     let world = World::new();
@@ -160,12 +160,13 @@ fn progress_shows_no_secrets_and_what_is_not_seen() {
     fs::rename(world.path("store"), &path).unwrap();
     let seen = on_a_terminal(&world, &format!("path demo --store '{}'", path.display()));
     assert!(seen.contains("store\\u{200b}/demo-1.0.0"), "{seen:?}");
-    // For scripts it is what it is.
+    // In scripts output is not escaped.
     let printed = world.exec(["path", "demo", "--store", "store\u{200b}"]).stdout;
     assert_eq!(printed, "~/store\u{200b}/demo-1.0.0\n");
 }
 
-/// JSON is UTF-8: a store whose path is not is refused before anything is done, and usable without.
+/// JSON is UTF-8: with `--json` a store with another path is refused at once; without it, it is
+/// usable.
 #[test]
 fn json_names_no_path_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStrExt;

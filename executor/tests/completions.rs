@@ -1,4 +1,4 @@
-//! What shells make of our completions, and man of our page.
+//! Completions in shells, and the manual page.
 
 use crate::common::shells::{self, assert_completes};
 use crate::common::{World, skip::skip};
@@ -14,7 +14,7 @@ fn has(shell: &str) -> bool {
     has
 }
 
-/// What a shell says to `script`, in which `$exec` is the program.
+/// The output of `script` in a shell; `$exec` is the program.
 fn ask(world: &World, shell: &str, script: &str) -> String {
     let mut command = Command::new(shell);
     command.args(["-c", script]).env_clear().current_dir(world.base.path());
@@ -36,7 +36,7 @@ fn world() -> World {
     world
 }
 
-/// Lines up to the cursor, and what they can become: all of it, or some if it begins with `…`.
+/// Lines up to the cursor, and their completions: all, or some if it begins with `…`.
 const TABLE: &[(&str, &str)] = &[
     ("", "… run install job runtime completions"),
     ("inst", "install"),
@@ -69,7 +69,7 @@ fn bash_completes() {
     for (line, want) in TABLE {
         assert_completes("bash", line, &complete(&world, "bash", line), want);
     }
-    // Bash puts in place of what follows the last `=` or `@`.
+    // Bash replaces what follows the last `=` or `@`.
     for (line, want) in [
         ("run --runtime=d", "demo demo@1.0.0 demo@1.1.0"),
         ("run --runtime=demo@", "1.0.0 1.1.0"),
@@ -95,14 +95,14 @@ fn fish_completes() {
     if !has("fish") {
         return;
     }
-    // Fish does not know where a job begins, nor a store that an option names.
+    // Fish does not know where the job's command line begins, nor a store given by an option.
     let other = ["-q --store ./store path d", "runtime install t", "run --runtime=demo ls --r"];
     for (line, want) in TABLE.iter().filter(|(line, _)| !other.contains(line)) {
         assert_completes("fish", line, &complete(&world, "fish", line), want);
     }
 }
 
-/// In real shells, by the key.
+/// In real shells, by the Tab key.
 #[test]
 fn a_key_completes() {
     for (shell, words, load) in [

@@ -1,4 +1,4 @@
-//! Stores on other file systems: full, closed, layered, and without power from one moment to the next.
+//! Stores on other file systems: full, read-only, overlays, and after power loss.
 
 use crate::common::members::{directory, file, noise, pack, runtime};
 use crate::common::skip::{not_applicable, skip};
@@ -6,8 +6,8 @@ use crate::common::tar::{ATTRIBUTES, Tar};
 use crate::common::{World, gzip, tar};
 use std::process::{Command, Output};
 
-/// Runs `script` in a mount namespace of its own, with `$exec` for the program and `$base` for the
-/// world's directory; `None`, with a word about it, where that cannot be.
+/// Runs `script` in a new mount namespace, with `$exec` for the program and `$base` for the world's
+/// directory; reports a skip where that is not possible.
 fn in_mounts(world: &World, script: &str) -> Option<Output> {
     let root = rustix::process::geteuid().is_root();
     let kind = if root { "-m" } else { "-rm" };
@@ -30,7 +30,7 @@ fn assert_all_went_well(output: &Output) {
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
 }
 
-/// Nothing of ours is left in `$store`, and its disk is empty.
+/// Checks that `$store` has no leftovers, and that its disk is empty.
 const NOTHING_LEFT: &str = r#"
     nothing_left() {
         found=$(find "$store" -not -type d -not -path '*/.joblet/lock' -o -path '*/staging/*')
@@ -54,7 +54,7 @@ fn script(world: &World, text: &str) {
     }
 }
 
-/// Runtimes of 20 MiB: in members, ordinary, and one whose length nobody tells beforehand.
+/// Runtimes of 20 MiB: in members, ordinary, and one of unknown unpacked size.
 fn large() -> World {
     let mut world = World::new();
     let more = vec![directory("isolated/lib"), file("isolated/lib/big", &noise(20 << 20))];
@@ -93,8 +93,8 @@ fn a_full_disk_is_named_with_what_is_needed_and_free() {
     );
 }
 
-/// SEC-A07: a store on a file system without extended attributes: what an archive says of them is
-/// no more looked at than elsewhere.
+/// SEC-A07: a store on a file system without extended attributes: those of an archive are ignored
+/// as elsewhere.
 #[test]
 fn attributes_of_an_archive_are_nothing_to_a_disk_without() {
     let mut world = World::new();
@@ -115,7 +115,7 @@ fn attributes_of_an_archive_are_nothing_to_a_disk_without() {
     );
 }
 
-/// SEC-D04: as many files as there may be.
+/// SEC-D04: a file system without free inodes.
 #[test]
 fn a_disk_without_inodes_is_a_full_one() {
     script(
@@ -129,7 +129,7 @@ fn a_disk_without_inodes_is_a_full_one() {
     );
 }
 
-/// SEC-D04: a store that may only be read.
+/// SEC-D04: a read-only store.
 #[test]
 fn a_store_that_became_read_only_is_still_read() {
     script(
@@ -204,8 +204,8 @@ fn a_store_may_be_in_layers() {
     );
 }
 
-/// SEC-D02: power loss. What the disk holds at a moment is what a copy of its image holds; the
-/// file system's journal is replayed when that is mounted.
+/// SEC-D02: power loss. A copy of the disk's image is its state at a moment; mounting the copy
+/// replays the journal.
 fn power_cut(kind: &str, megabytes: u32) {
     if !rustix::process::geteuid().is_root() {
         return not_applicable("only root may mount an image");
@@ -232,7 +232,7 @@ fn power_cut(kind: &str, megabytes: u32) {
             "$exec" verify
             umount "$store"
         }
-        # At some moments while a runtime is installed, and when the command has ended.
+        # At some moments of an installation, and after the command.
         "$exec" install members & pid=$!
         for moment in 1 2; do
             sleep 0.02

@@ -4,8 +4,8 @@ use crate::common::{World, skip::skip};
 use serde_json::Value;
 use std::process::Command;
 
-/// What `doctor` tells an ordinary user after `script` has changed the host, as far as a user
-/// namespace around both allows. `None`, aloud, where no such host can be made.
+/// The output of `doctor` for an ordinary user after `script` has changed the host, in a user
+/// namespace. Reports a skip where that is not possible.
 fn diagnosis(world: &World, script: &str) -> Option<(Option<i32>, Value)> {
     let inner =
         format!("{script}; exec setpriv --ambient-caps=-all --inh-caps=-all \"$0\" doctor --json");
@@ -30,7 +30,7 @@ fn row<'a>(report: &'a Value, name: &str) -> &'a Value {
     rows.iter().find(|row| row["check"] == name).unwrap_or_else(|| panic!("{name}: {report}"))
 }
 
-/// SEC-B12, as `doctor` tells it: each cause with its own remedy.
+/// SEC-B12: `doctor` reports each cause with its remedy.
 #[test]
 fn each_cause_has_its_remedy() {
     let world = World::new();
@@ -43,7 +43,7 @@ fn each_cause_has_its_remedy() {
             "sysctl -w user.max_user_namespaces=15000",
         ),
         (
-            // Wherever there is one: a second /proc that shows everything would do.
+            // At every mount of proc: a second, unmasked /proc would suffice.
             "for proc in $(awk '$3 == \"proc\" { print $2 }' /proc/mounts); do mount -t tmpfs none $proc/sys; done",
             "proc",
             "FAIL",
@@ -52,7 +52,7 @@ fn each_cause_has_its_remedy() {
         ),
         (":", "sandbox", "PASS", "as an ordinary user", ""),
         ("mount --bind /dev/null /dev/fuse", "fuse", "WARN", "run --lazy: ", "in a user namespace"),
-        // What tells no size is not full.
+        // A file system that reports no size is not full.
         (
             "mkdir $JOBLET_EXEC_STORE; mount -t ramfs none $JOBLET_EXEC_STORE",
             "store",

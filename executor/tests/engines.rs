@@ -1,5 +1,5 @@
-//! What a job shares of its host where an engine asks for it: variables, memory, devices, descriptors,
-//! a `/tmp` on a disk; and the profiles that bundle this.
+//! What a job shares with its host on request of an engine: variables, memory, devices,
+//! descriptors, a `/tmp` on a disk; and profiles of such options.
 
 use crate::support::{Output, World, finish, skip};
 use std::fs;
@@ -8,7 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Runs `script` with `options`, started by the shell line `before`, which ends with `exec "$@"`.
+/// Runs `script` with `options`, started by the shell command `before`, which ends with `exec
+/// "$@"`.
 fn run_after(
     world: &World,
     user: Option<u32>,
@@ -46,7 +47,7 @@ fn variables_by_pattern() {
     }
 }
 
-/// SEC-B19: and not otherwise.
+/// SEC-B19: only on request.
 #[test]
 fn memory_is_shared_with_the_host_if_that_is_asked_for() {
     let Some(world) = World::get() else { return };
@@ -92,10 +93,10 @@ fn devices_of_the_host() {
     }
 }
 
-/// Why a file is not kept.
+/// The reason why a file is not kept.
 const FILE: &str = "is a file that the job could open again for writing; make it standard input or a pipe, or use --bind";
 
-/// SEC-B19: those that are named, and no other.
+/// SEC-B19: only the named ones.
 #[test]
 fn descriptors_that_are_kept() {
     let Some(world) = World::get() else { return };
@@ -114,7 +115,7 @@ fn descriptors_that_are_kept() {
             let output = run_after(world, user, &before, &[], &format!("cat <&{fd}"));
             assert!(output.stderr.contains("Bad file descriptor"), "{output:?}");
         }
-        // The report of a program that cannot be executed has another number then.
+        // The pipe for the report of a failed exec then has another number.
         let before = "exec 3< <(:); printf '#!/no/such\\n' >script; chmod 755 script";
         let options = ["--keep-fd=3", "--runtime=demo", "--", "./script", "--"];
         let output = run_after(world, user, before, &options, "");
@@ -127,7 +128,7 @@ fn descriptors_that_are_kept() {
             ("7", ":", "is not open"),
             ("1", ":", "is open in every job"),
             ("7", "exec 7<.", "is a directory; use --bind"),
-            // What is opened again would be writable.
+            // Reopening it would give write access.
             ("7", "exec 7<in.txt", FILE),
             ("7", "exec 7>>in.txt", FILE),
             ("7", "exec 7</proc/self/ns/user", FILE),
@@ -186,7 +187,7 @@ fn profiles_are_options() {
             let output = run(before, options);
             assert_eq!(output.stdout, want, "{before} {options:?} {output:?}");
         }
-        // One that holds where none is named: whatever a job sends itself ends it.
+        // The default profile.
         let default =
             "runtimes:\n  profiles:\n    default: [--init, --env=A=d]\n    other: [--env=B=o]\n";
         fs::write(&file, default).unwrap();
@@ -205,7 +206,7 @@ fn profiles_are_options() {
                 "{output:?}"
             );
         }
-        // A mistake in the file does not end the limits that its default profile sets.
+        // An invalid file does not disable the limits of its default profile.
         for wrong in [
             "runtimes: [",
             "runtimes:\n  profiles: 7\n",
@@ -233,7 +234,7 @@ fn profiles_are_options() {
     }
 }
 
-/// The one for Slurm: results stay where they are made, names and variables are the host's.
+/// The profile for Slurm: results are written in place, names and variables are the host's.
 #[test]
 fn the_profile_for_slurm() {
     let Some(world) = World::get() else { return };
@@ -250,7 +251,7 @@ fn the_profile_for_slurm() {
     }
 }
 
-/// UCX, by which MPI sends, looks for a network there.
+/// UCX, a transport of MPI, looks for network interfaces there.
 #[test]
 fn interfaces_of_the_hosts_network() {
     let Some(world) = World::get() else { return };
@@ -267,7 +268,7 @@ fn interfaces_of_the_hosts_network() {
     }
 }
 
-/// A link by the name of Apptainer or Singularity has that program's command line.
+/// A link named apptainer or singularity has that program's command line.
 #[test]
 fn called_as_apptainer() {
     let Some(world) = World::get() else { return };
@@ -307,7 +308,7 @@ fn called_as_apptainer() {
         assert_eq!(output.status, Some(7));
         let output = call(user, "singularity", &["run", &image, "sh", "-c", "echo run $OWN"]);
         assert_eq!(output.stdout, "run 1\n", "{output:?}");
-        // A shell ends with its input, which is nothing here.
+        // A shell ends at the end of its input, which is empty.
         let output = call(user, "apptainer", &["shell", &image]);
         assert_eq!((output.status, output.stdout.as_str()), (Some(0), ""), "{output:?}");
         // As HTCondor calls it: /tmp is below the directory of -W, and the job starts in that of --pwd.
@@ -318,7 +319,7 @@ fn called_as_apptainer() {
         let told: Vec<_> = output.stdout.lines().collect();
         assert_eq!((told[0], told[1], told[3]), (here.as_str(), "hello", "/tmp"), "{output:?}");
         assert!(told[2].starts_with(&here) && told[2].ends_with("/f"), "{output:?}");
-        // As Snakemake and Nextflow do: another home, its own process ids, less of what it says.
+        // As by Snakemake and Nextflow: another home, separate process ids, fewer messages.
         let home = format!("{here}/home");
         let words = ["-q", "exec", "--home", &home, "--pid", &image, "sh", "-c", "echo $HOME $$"];
         assert_eq!(call(user, "singularity", &words).stdout, format!("{home} 1\n"));
@@ -339,8 +340,9 @@ fn links(world: &World) -> std::path::PathBuf {
     place
 }
 
-/// The command lines that engines make, word by word: HTCondor 23 and later, Nextflow 24 and later (its
-/// SingularityBuilder and ApptainerBuilder), Snakemake 7 and 9, Slurm 23.02 and later with the shipped `oci.conf`.
+/// The exact command lines of engines: HTCondor 23 and later, Nextflow 24 and later (its
+/// SingularityBuilder and ApptainerBuilder), Snakemake 7 and 9, Slurm 23.02 and later with the
+/// shipped `oci.conf`.
 #[test]
 fn as_engines_call_apptainer() {
     let Some(world) = World::get() else { return };
@@ -384,7 +386,8 @@ fn as_engines_call_apptainer() {
             _ = fs::remove_file(format!("{work}/made"));
             (output, made)
         };
-        // HTCondor deletes HOME, and hands on every variable by its prefix. Before a job it tests the image.
+        // HTCondor deletes HOME, and passes variables with a prefix. Before a job it tests the
+        // image.
         let condor =
             "unset HOME; export SINGULARITYENV_A=1 SINGULARITY_CACHEDIR=%w".replace("%w", &work);
         let words = "-S /tmp -S /var/tmp -W %w --pwd %w -B %w --no-home";
@@ -400,7 +403,7 @@ fn as_engines_call_apptainer() {
             run(&condor, &format!("singularity -s -q test {words} -C %i-of-nobody-1.0.0"));
         let want = format!("error[USAGE]: the image {image}-of-nobody-1.0.0 does not exist\n");
         assert_eq!((output.status, output.stderr), (Some(125), want));
-        // An image that was copied to the job has its name alone.
+        // An image that was copied to the job is given by its file name.
         let (output, _) = run(
             &format!("cd {}", at("store")),
             "singularity -s exec -C engine-1.0.0 sh -c 'exit 37'",
@@ -442,7 +445,7 @@ fn as_engines_call_apptainer() {
     }
 }
 
-/// HTCondor takes jobs with containers only where its own program runs in the directory that is configured.
+/// HTCondor accepts jobs with containers only if its own program runs in the configured directory.
 #[test]
 fn the_sandbox_that_htcondor_tests() {
     let Some(world) = World::get() else { return };
@@ -485,11 +488,11 @@ fn the_sandbox_that_htcondor_tests() {
     }
 }
 
-/// Slurm sends a signal to a task and to its children, so that a launcher and its init have it.
+/// Slurm sends a signal to a task and to its children: a launcher and its init both get it.
 #[test]
 fn a_signal_that_comes_twice_is_one() {
     let Some(world) = World::get() else { return };
-    // It goes on until both came, however long this machine takes, and a moment longer.
+    // Runs until both have come, on a slow machine too, and a moment longer.
     let script = "n=0; trap 'echo caught; n=$((n + 1))' USR1; echo ready; \
                   for i in {1..200}; do sleep 0.1; [ $n -lt 2 ] || break; done; sleep 0.4";
     let cases: [(&[&str], bool); 2] = [(&[], false), (&["--init"], true)];

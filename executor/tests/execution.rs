@@ -1,4 +1,5 @@
-//! Attacks on the execution of a job's program: paths that lead the kernel to files of the host.
+//! Attacks on the execution of a job's program: paths by which the kernel would open files of the
+//! host.
 
 use crate::support::attack::{WEAKEN, can_weaken, compile, probed, program};
 use crate::support::pty::Pty;
@@ -32,7 +33,7 @@ fn left_open(world: &World, fd: u32) -> PathBuf {
 /// Paths from these to the victim.
 const SUFFIXES: [&str; 4] = ["/outside/victim", "", "/../../outside/victim", "/../outside/victim"];
 
-/// A script that executes its arguments with these descriptors open.
+/// A script that executes its arguments with these descriptors.
 fn with_open(world: &World, fds: impl Iterator<Item = u32>) -> String {
     // One at a time: a shell that opens several keeps copies to restore.
     let opened = fds.map(|fd| format!("exec {fd}<'{}'; ", left_open(world, fd).display()));

@@ -1,7 +1,7 @@
-//! Faults of the machine: processes that are killed anywhere, disks that refuse, power that goes.
+//! Faults of the machine: killed processes, failing disks, power loss.
 //!
-//! strace kills at, or makes fail, one system call after the other. `JOBLET_TEST_FAULTS=all` takes
-//! every call that there is instead of every tenth.
+//! strace kills the program at one system call after another, or makes it fail.
+//! `JOBLET_TEST_FAULTS=all` tries every call instead of every tenth.
 
 use crate::common::members::{directory, file, link, noise, pack, runtime};
 use crate::common::skip::skip;
@@ -25,14 +25,14 @@ struct Call {
     text: String,
 }
 
-/// strace in a PID namespace of its own: a removal looks at every process that there is, so that the
-/// number of its system calls would be that of the whole machine's processes at this moment.
+/// strace in a new PID namespace: a removal looks at all processes, so that its number of system
+/// calls would depend on those of the machine.
 fn strace() -> Command {
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-current-user"]);
     }
-    // The first process of a namespace is not killed by itself, as strace does after its tracee.
+    // The first process of a namespace cannot kill itself, as strace does after its tracee.
     let first = "strace \"$@\"; exit $?";
     command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", first, "strace"]);
     command

@@ -1,5 +1,5 @@
-//! What other users of a machine do to a store: links and directories where this program works,
-//! locks on what it runs, other names for the directory while it is at work.
+//! Attacks of other users on a store: links and directories in it, locks on runtimes, renames of
+//! the directory during a command.
 
 use crate::common::server::{Reply, Server};
 use crate::common::victim::Victim;
@@ -13,20 +13,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A user that is neither root nor the one whose store it is.
+/// A user that is neither root nor the owner of the store.
 const OTHER_USER: u32 = 65533;
 
-/// A world that `user` works in, and others can reach.
+/// A world of `user`, which other users can reach.
 struct Place {
     world: World,
     user: Option<u32>,
     victim: Victim,
-    /// Built without some protections, if it is there.
+    /// The weakened program, if it was built.
     weakened: Option<PathBuf>,
 }
 
 impl Place {
-    /// One for each user that can be played here.
+    /// One for each user that this process can become.
     fn all() -> Vec<Self> {
         crate::support::World::users().into_iter().map(Self::new).collect()
     }
@@ -76,14 +76,14 @@ impl Place {
         self.world.outcome(self.command(&program, args).output().unwrap())
     }
 
-    /// The same without protections against what others have put into a store.
+    /// The same, without protections against other users' files in a store.
     fn exec_weakly(&self, args: &str) -> Option<Outcome> {
         let mut command = self.command(self.weakened.as_ref()?, args);
         command.env("JOBLET_EXEC_WEAKEN", "store-links,store-owners");
         Some(self.world.outcome(command.output().unwrap()))
     }
 
-    /// A store as it was when it was installed.
+    /// Restores the store to its state after the installation.
     fn renew(&self) {
         fs::remove_dir_all(self.path("store")).unwrap();
         fs::create_dir(self.path("store")).unwrap();
@@ -92,7 +92,7 @@ impl Place {
         assert_eq!(outcome.status, Some(0), "{outcome:?}");
     }
 
-    /// Gives a path to somebody else, if that can be done here.
+    /// Gives a path to another user, if this process can.
     fn give_away(&self, path: &Path) -> bool {
         let other = if self.user.is_none() { NOBODY } else { OTHER_USER };
         lchown(path, Some(other), Some(other)).is_ok()
@@ -102,7 +102,7 @@ impl Place {
     fn renew_with_link(&self, object: &str, target: &Path) {
         self.renew();
         let path = self.path(object);
-        _ = fs::remove_dir_all(&path); // there are stores without it
+        _ = fs::remove_dir_all(&path); // not every store has it
         symlink(target, &path).unwrap();
     }
 
@@ -121,7 +121,7 @@ impl Place {
 const RUN: &str = "run --dry-run --runtime=demo@1.0.0 true";
 const CHANGES: [&str; 3] = ["install demo@1.1.0", "remove demo@1.0.0", "prune"];
 
-/// SEC-E04: a link to a directory of the same user where this program works.
+/// SEC-E04: a link to a directory of the same user, in place of one of the store.
 #[test]
 fn links_in_a_store_are_refused_and_not_followed() {
     for place in Place::all() {
@@ -142,7 +142,7 @@ fn links_in_a_store_are_refused_and_not_followed() {
     }
 }
 
-/// SEC-E04, the negative proof: without the protection, what is refused above is followed.
+/// SEC-E04, the negative proof: without the protection, these links are followed.
 #[test]
 fn links_in_a_store_lead_a_program_without_protections_astray() {
     for place in Place::all() {
@@ -164,7 +164,7 @@ fn links_in_a_store_lead_a_program_without_protections_astray() {
     }
 }
 
-/// SEC-E04: a directory that another user owns, or may write.
+/// SEC-E04: a directory that another user owns or can write.
 #[test]
 fn directories_of_others_in_a_store_are_refused() {
     for place in Place::all() {
@@ -201,7 +201,7 @@ fn directories_of_others_in_a_store_are_refused() {
     }
 }
 
-/// SEC-E04: a lock that is a link, a FIFO, another name of a file, or somebody else's.
+/// SEC-E04: a lock that is a symlink, a FIFO, a hard link, or another user's.
 #[test]
 fn locks_of_others_are_refused_and_left_as_they_are() {
     for place in Place::all() {
@@ -228,10 +228,10 @@ fn locks_of_others_are_refused_and_left_as_they_are() {
             for args in &CHANGES[..2] {
                 place.assert_refused(args, "store/.joblet/lock", reason);
             }
-            // What needs no lock goes on.
+            // Commands without the lock work.
             assert_eq!(place.exec(RUN).status, Some(0));
         }
-        // Another name changes how many a file has: this one is watched by its content.
+        // A hard link changes the link count: this file is compared by content.
         place.renew();
         let private = place.path("private");
         fs::write(&private, "private\n").unwrap();
@@ -248,7 +248,7 @@ fn locks_of_others_are_refused_and_left_as_they_are() {
     }
 }
 
-/// SEC-E04: root uses no store that others may write, whichever command it is.
+/// SEC-E04: no command of root uses a store that others can write.
 #[test]
 fn root_uses_no_store_that_others_may_write() {
     if !rustix::process::geteuid().is_root() {
@@ -273,7 +273,7 @@ fn root_uses_no_store_that_others_may_write() {
     for args in &commands {
         place.assert_refused(args, "store", "it belongs to user 65534; chown it");
     }
-    // A link is as good as whose it is.
+    // Links are trusted by their owner.
     place.renew();
     fs::rename(&store, place.path("real")).unwrap();
     symlink("real", &store).unwrap();
@@ -284,7 +284,7 @@ fn root_uses_no_store_that_others_may_write() {
     }
 }
 
-/// SEC-E04: an ordinary user runs from another one's store, and changes nothing in it.
+/// SEC-E04: an ordinary user runs from another user's store, and changes nothing in it.
 #[test]
 fn a_store_of_another_user_is_only_read() {
     if !rustix::process::geteuid().is_root() {
@@ -301,7 +301,7 @@ fn a_store_of_another_user_is_only_read() {
     place.assert_refused("remove demo@1.0.0", "store/.joblet", reason);
 }
 
-/// SEC-E04: a configuration that others may write is not trusted unless it was named.
+/// SEC-E04: a configuration that others can write is refused, unless an option names it.
 #[test]
 fn a_configuration_of_others_is_refused() {
     for place in Place::all() {
@@ -333,8 +333,7 @@ fn a_configuration_of_others_is_refused() {
     }
 }
 
-/// Machines that share a store and do not see each other's locks: more is done than need be, and all
-/// succeed.
+/// Machines that share a store without shared locks: work is repeated, and all succeed.
 #[test]
 fn processes_that_see_no_locks_install_all_the_same() {
     for place in Place::all() {
@@ -354,8 +353,8 @@ fn processes_that_see_no_locks_install_all_the_same() {
     }
 }
 
-/// SEC-E04: whoever may rename what lies above a store puts something else in its place while this
-/// program is at work there: it goes on in the directory that it has opened.
+/// SEC-E04: another user replaces a parent directory of a store during a command, which continues
+/// in the directory that it has opened.
 #[test]
 fn a_store_that_is_moved_away_is_still_the_one() {
     for place in Place::all() {
@@ -394,7 +393,7 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
     }
 }
 
-/// A process of another user that holds a lock on a directory, until it is dropped.
+/// A process of another user that locks a directory until this is dropped.
 struct Holder(Child);
 
 impl Holder {
@@ -417,13 +416,13 @@ impl Holder {
 impl Drop for Holder {
     fn drop(&mut self) {
         let group = rustix::process::Pid::from_child(&self.0);
-        // Of its own: flock(1) and what it runs, which may take a moment to end.
+        // The whole process group: flock(1) and its command.
         _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         _ = self.0.wait();
     }
 }
 
-/// A copy of the tests' runtime in a store of `user` alone.
+/// Copies the tests' runtime into a store of `user`.
 fn store_of(world: &crate::support::World, user: Option<u32>, name: &str) -> PathBuf {
     let store = world.path(name);
     fs::create_dir(&store).unwrap();
@@ -448,7 +447,7 @@ fn with_store(program: &Path, user: Option<u32>, store: &Path, args: &[&str]) ->
     command
 }
 
-/// SEC-E05: locks of other users on a runtime make no start slower and keep no removal from happening.
+/// SEC-E05: locks of other users on a runtime neither delay starts nor prevent removals.
 #[test]
 fn a_lock_of_another_user_slows_no_start_and_stops_no_removal() {
     let Some(world) = crate::support::World::get() else { return };
@@ -467,7 +466,7 @@ fn a_lock_of_another_user_slows_no_start_and_stops_no_removal() {
             let alone = fastest();
             let holder = Holder::new(&store.join("demo"), kind);
             let beside = fastest();
-            // Who waits does so for half a second.
+            // A process that waits would wait half a second.
             assert!(beside < alone + Duration::from_millis(400), "{kind}: {beside:?}, {alone:?}");
             let removed = exec(&["remove", "demo"]);
             let text = String::from_utf8(removed.stderr).unwrap();
@@ -488,7 +487,7 @@ fn a_lock_of_another_user_slows_no_start_and_stops_no_removal() {
     }
 }
 
-/// SEC-E05: `prune` and `verify --repair` beside such locks; also what ordinary removal notes.
+/// SEC-E05: `prune` and `verify --repair` under such locks, and the note of a removal.
 #[test]
 fn prune_and_repair_work_beside_a_lock_of_another_user() {
     for place in Place::all() {
@@ -522,8 +521,7 @@ fn prune_and_repair_work_beside_a_lock_of_another_user() {
     }
 }
 
-/// A job that says so when it has begun, and runs a program that it has not touched yet when it is
-/// told to.
+/// A job that reports its start, and on request runs a program that it has not read before.
 fn job(program: &Path, user: Option<u32>, store: &Path) -> Child {
     let script =
         "echo begun; read line; exec cat /usr/bin/env /etc/nothing 2>/dev/null | head -c 4";
@@ -537,14 +535,14 @@ fn job(program: &Path, user: Option<u32>, store: &Path) -> Child {
     child
 }
 
-/// What the job still could read.
+/// Ends the job; its output.
 fn end(mut child: Child) -> Vec<u8> {
     child.stdin.take().unwrap().write_all(b"\n").unwrap();
     child.wait_with_output().unwrap().stdout
 }
 
-/// SEC-E05: whatever another user locks, no runtime is deleted below a running job, of its owner or of
-/// another user; afterwards it is.
+/// SEC-E05: under any locks of another user, a runtime is not deleted while a job of any user runs
+/// in it, but afterwards.
 #[test]
 fn no_runtime_is_deleted_below_a_running_job() {
     let Some(world) = crate::support::World::get() else { return };
@@ -556,9 +554,9 @@ fn no_runtime_is_deleted_below_a_running_job() {
             .flat_map(|lock| users.iter().copied().map(move |runner| (lock, runner)))
         {
             if owner.is_some() && runner.is_none() {
-                continue; // Root uses no store of others.
+                continue; // Root uses no store of another user.
             }
-            // An ordinary user sees no job of another one where a third keeps it from its lock.
+            // An ordinary user does not see a job of another user if a third one holds its lock.
             let name = format!("use{number}{lock:?}{runner:?}");
             for weak in [false, true] {
                 let store = store_of(world, owner, &format!("{name}{weak}"));
@@ -569,7 +567,7 @@ fn no_runtime_is_deleted_below_a_running_job() {
                 }
                 let holder = lock.map(|kind| Holder::new(&store.join("demo"), kind));
                 let child = job(&program, runner, &store);
-                // What keeps files on the disk must be the job itself.
+                // Only the job may keep the files.
                 drop(holder);
                 let mut command = with_store(tool, owner, &store, &["remove", "demo"]);
                 let removed = command.env("JOBLET_EXEC_WEAKEN", "in-use").output().unwrap();
@@ -592,8 +590,8 @@ fn no_runtime_is_deleted_below_a_running_job() {
     }
 }
 
-/// SEC-E05: jobs that begin while their runtime is repaired and removed all the time run, or find
-/// that there is none; none fails halfway.
+/// SEC-E05: jobs that start while their runtime is repeatedly repaired and removed either run or
+/// report that it is missing.
 #[test]
 fn jobs_begin_while_their_runtime_comes_and_goes() {
     let Some(world) = crate::support::World::get() else { return };
@@ -625,7 +623,7 @@ fn jobs_begin_while_their_runtime_comes_and_goes() {
     });
 }
 
-/// SEC-E04: a runtime that was unpacked by hand, and that others may change.
+/// SEC-E04: a runtime that was unpacked by hand, and that others can change.
 #[test]
 fn root_runs_no_runtime_that_others_may_write() {
     let Some(world) = crate::support::World::get() else { return };

@@ -1,13 +1,13 @@
-//! Inputs that fuzzing begins with or has found something with, and small changes of them.
+//! The corpus of the fuzz targets, with the inputs that found defects, and mutations of it.
 
 use joblet_exec::fuzz::TARGETS;
 use std::fs;
 use std::path::Path;
 
-/// Changes tried of each input. libFuzzer tries better ones, without end: `make fuzz`.
+/// Mutations of each input. `make fuzz` searches by libFuzzer.
 const CHANGES: usize = 1000;
 
-/// Numbers that are the same in every run.
+/// A random number generator with a fixed seed.
 struct Random(u64);
 
 impl Random {
@@ -40,7 +40,7 @@ fn no_input_breaks_a_promise() {
         let mut random = Random(1);
         for input in inputs {
             let bytes = fs::read(&input).unwrap();
-            // Where it panics, the last line names the input.
+            // After a panic the last line names the input.
             let tried = std::panic::catch_unwind(|| target(&bytes));
             assert!(tried.is_ok(), "{}", input.display());
             for number in 0..CHANGES {

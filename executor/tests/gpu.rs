@@ -1,4 +1,4 @@
-//! Jobs with GPUs: those of a specification that the test writes, with devices that every host has.
+//! Jobs with GPUs, by a CDI specification of the test with devices that every host has.
 
 use crate::support::{Output, World, finish};
 use std::{fs, os::unix::fs::symlink, sync::Once};
@@ -41,7 +41,7 @@ fn each(options: &[&str], cdi: &str, script: &str, check: impl Fn(&Output)) {
     each_with(&[], options, cdi, script, check);
 }
 
-/// The same, for a caller with these variables.
+/// As [`each`], for a caller with these variables.
 fn each_with(
     variables: &[(&str, &str)],
     options: &[&str],
@@ -101,7 +101,7 @@ fn a_host_without_gpus_is_reported() {
     });
 }
 
-/// Two tasks of an engine on one host have what it gave to each, and nothing else.
+/// Two tasks on one host each have only the GPUs that the engine has allotted to them.
 #[test]
 fn a_job_sees_the_gpus_that_were_allotted() {
     let show = "cd /dev; echo nvidia* $CUDA_VISIBLE_DEVICES $SLURM_STEP_GPUS";
@@ -112,7 +112,7 @@ fn a_job_sees_the_gpus_that_were_allotted() {
         ("NVIDIA_VISIBLE_DEVICES", "void", "--gpu=1", "nvidia0"),
         ("SLURM_STEP_GPUS", "1", "--gpu=all", "nvidia1 0"),
     ] {
-        // Passed on, it would count the GPUs of the host.
+        // In the job it would number the GPUs of the host.
         let passed_on = format!("--env={variable}");
         let options = [option, passed_on.as_str()];
         let options = if value == "void" { &options[..1] } else { &options[..] };

@@ -1,4 +1,4 @@
-//! What a new user types first, and the first line of each answer.
+//! First commands of new users, and the first line of each response.
 
 use crate::common::World;
 use std::io::Write;
@@ -60,11 +60,11 @@ fn twenty_habits_have_the_wanted_first_line() {
         assert!(first(output).starts_with(want), "{line}: {outcome:?}");
         assert!(outcome.stderr.lines().count() <= 1, "one line: {outcome:?}");
     }
-    // What is wrong with the call is said before anything is installed for it.
+    // Usage errors are reported before an installation.
     let missing = world.exec(["run", "--upload", "none", "python-3.11@1.3.1", "ls"]);
     assert!(!world.path("store/python-3.11-1.3.1").exists());
     assert!(missing.stderr.starts_with("error[USAGE]: --upload none: "), "{missing:?}");
-    // What the job would be given, without one.
+    // The job's environment, without a job.
     let plan = "run -v /tmp:/data -m 2g --rm --dry-run python-3.11 -- ls";
     let outcome = world.exec(plan.split(' '));
     assert!(
@@ -73,7 +73,7 @@ fn twenty_habits_have_the_wanted_first_line() {
     );
 }
 
-/// `rnx` may be a link to the program: the lines of Joblet's description work as they stand.
+/// `rnx` may be a link to the program: the commands of Joblet's documentation work unchanged.
 #[test]
 fn it_answers_as_rnx() {
     let world = world();
@@ -115,7 +115,7 @@ fn an_empty_registry_is_reported() {
     }
 }
 
-/// What was installed from a registry that no configuration names is upgraded from there.
+/// A runtime from a registry that is not configured is upgraded from there.
 #[test]
 fn upgrades_come_from_where_the_runtime_came_from() {
     let mut world = World::new();
@@ -125,7 +125,7 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     let registry = world.path("registry").to_str().unwrap().to_owned();
     assert_eq!(world.exec(["install", "demo", "--registry", &registry]).status, Some(0));
     world.publish("demo", "1.1.0");
-    // No registry is named, and the configured one is another.
+    // Without an option; another registry is configured.
     let config = world.path("config.yaml");
     let document = r#"{"version": "1", "updated_at": "2025-10-20T23:56:08Z", "runtimes": {}}"#;
     std::fs::write(other.join("registry.json"), document).unwrap();
@@ -140,7 +140,7 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     assert!(outdated.stdout.contains("demo  1.0.0      1.1.0"), "{outdated:?}");
     let upgraded = exec(&world, &["upgrade"]);
     assert!(upgraded.stderr.starts_with("installed demo@1.1.0 ("), "{upgraded:?}");
-    // What it could be upgraded to is listed, and a registry that is gone keeps no other one from that.
+    // Newer versions are listed, also if another registry is unreachable.
     let listed = exec(&world, &["list", "--available"]);
     assert!(listed.stdout.contains("\ndemo  1.1.0"), "{listed:?}");
     std::fs::rename(other.join("registry.json"), other.join("gone")).unwrap();
@@ -152,7 +152,7 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     );
     std::fs::rename(other.join("gone"), other.join("registry.json")).unwrap();
     world.publish("demo", "1.2.0");
-    // One that answers with nonsense is named, and keeps nothing else from being upgraded.
+    // An invalid registry is named, and other runtimes are upgraded.
     let document = world.path("registry/registry.json");
     let good = std::fs::read(&document).unwrap();
     std::fs::write(&document, "x").unwrap();
@@ -163,7 +163,7 @@ fn upgrades_come_from_where_the_runtime_came_from() {
         "{broken:?}"
     );
     std::fs::write(&document, good).unwrap();
-    // Where registries must be signed, one that is not is asked only if it is named.
+    // If registries must be signed, an unsigned one is used only if it is named.
     let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
     let yaml = format!(
         "runtimes: {{ registries: [{{ name: other, url: {other:?}, public_key: {key} }}] }}"
@@ -179,7 +179,7 @@ fn upgrades_come_from_where_the_runtime_came_from() {
     assert!(named.stderr.starts_with("installed demo@1.2.0 ("), "{named:?}");
 }
 
-/// Runs a line of the program on a terminal where `typed` is typed, and returns what the terminal got.
+/// Runs a command on a terminal with the input `typed`, and returns the terminal's output.
 fn on_a_terminal(world: &World, line: &str, typed: &str) -> String {
     let mut script = Command::new("script");
     let program = crate::common::program();

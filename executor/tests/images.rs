@@ -32,7 +32,7 @@ fn exec<A: AsRef<OsStr>>(
 }
 
 fn store(world: &World, user: Option<u32>) -> PathBuf {
-    // Of each test alone: they run side by side.
+    // One for each test: they run in parallel.
     let test = std::thread::current().name().unwrap_or_default().replace("::", "-");
     let store = world.path(&format!("{test}-{}", user.unwrap_or_default()));
     if !store.exists() {
@@ -88,7 +88,7 @@ fn an_image_is_run_like_a_runtime_and_unpacked_once() {
         let mut there = list(&store(world, user));
         there.retain(|name| name != ".joblet");
         assert_eq!(there.len(), 2, "one by its manifest, one by its configuration: {there:?}");
-        // What a job changed was its own copy.
+        // The job has changed a private copy.
         let data = fs::read_to_string(store(world, user).join(&there[0]).join("isolated/app/data"));
         assert_eq!(data.unwrap(), "of the layer above");
         let spec = there[0].replacen('-', "@", 1);
@@ -101,7 +101,7 @@ fn an_image_is_run_like_a_runtime_and_unpacked_once() {
             let output = exec(world, user, &args);
             assert_eq!(output.status, want, "{args:?}: {output:?}");
         }
-        // The one that was unpacked last.
+        // The last unpacked one.
         there.sort();
         let mut left = list(&store(world, user));
         left.retain(|name| name != ".joblet");
@@ -123,7 +123,7 @@ fn what_is_not_an_image_leaves_nothing() {
     write_directory(&closed.files("t"), &world.path("images/closed"));
     let index = world.path("images/closed/index.json");
     fs::set_permissions(index, fs::Permissions::from_mode(0o000)).unwrap();
-    // An ordinary user, where there is one to be.
+    // As an ordinary user, if possible.
     let user = World::users().pop().flatten();
     for (image, said) in [
         ("images/closed", "index.json: it cannot be read: Permission denied (os error 13)\n"),
@@ -205,7 +205,7 @@ fn roots_of_musl_work() {
     if !built.is_ok_and(|status| status.success()) || !loader.exists() {
         return skip("no musl-gcc here: roots of musl");
     }
-    // As Alpine has it: nothing is merged, and /lib is a directory of its own.
+    // As in Alpine: /lib is a separate directory.
     let body = |path: &Path| fs::read(path).unwrap();
     let layer = Tar::default()
         .raw(b'0', &loader.as_os_str().as_encoded_bytes()[1..], b"", 0o755, &body(loader))
@@ -223,7 +223,7 @@ fn roots_of_musl_work() {
     }
 }
 
-/// Runs a tool; whether it could be.
+/// Runs a tool, and returns whether it succeeded.
 fn tool(words: &[&str]) -> bool {
     let output = Command::new(words[0]).args(&words[1..]).output();
     output.is_ok_and(|output| {
@@ -232,7 +232,7 @@ fn tool(words: &[&str]) -> bool {
     })
 }
 
-/// A tree but for what no runtime keeps: owners, set-id bits, and who may write.
+/// A tree without what runtimes do not keep: owners, set-id bits, write permission of others.
 fn kept(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
     let mode = |mode: u32| {
         if mode & 0o170_000 == 0o040_000 { mode & !0o7022 | 0o700 } else { mode & !0o7022 | 0o600 }

@@ -72,8 +72,8 @@ fn latest_is_chosen_by_number_and_versions_live_side_by_side() {
     );
 }
 
-/// Serves `world` and answers the first request for an archive when a second one is there, or after
-/// ten seconds. Returns how many waited at once at most, too.
+/// Serves `world`, and responds to the first request for an archive when there is a second, or
+/// after ten seconds. Also returns the largest number of simultaneous requests.
 fn serving_two_at_a_time(world: &World) -> (Server, Arc<Mutex<(usize, usize)>>) {
     let (root, waiting) = (world.path("registry"), Arc::new(Mutex::new((0, 0))));
     let (seen, met) = (Arc::clone(&waiting), Condvar::new());

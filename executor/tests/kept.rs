@@ -1,5 +1,4 @@
-//! Connections that are kept, redirects that are remembered and ranges that are asked for ahead, and what
-//! servers do with them.
+//! Persistent connections, remembered redirects and pipelined ranges, with servers of all kinds.
 
 use crate::common::kept::{Answer, Asked, Kept, reply, serve};
 use crate::common::members::{directory, file, noise, pack, runtime};
@@ -30,7 +29,7 @@ fn world() -> World {
     world
 }
 
-/// The three hosts of a release: the registry, one that redirects, and one that has the archives.
+/// The three hosts of a release: for the registry, for redirects, and for archives.
 struct Hosts {
     registry: Kept,
     redirect: Kept,
@@ -38,7 +37,7 @@ struct Hosts {
 }
 
 impl Hosts {
-    /// `archives` answers for the archives.
+    /// `archives` responds for the host of archives.
     fn new(world: &mut World, archives: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
         let archives = Kept::new(archives);
         let (there, count) = (archives.address.clone(), AtomicUsize::new(0));
@@ -67,7 +66,7 @@ impl Hosts {
         world.exec(args)
     }
 
-    /// What was asked for of the archive of 2.0.0.
+    /// The requested ranges of the archive of 2.0.0.
     fn ranges(&self) -> Vec<Asked> {
         let mut asked = self.archives.asked();
         asked.retain(|asked| asked.path.starts_with("/demo-2.0.0.tar.gz?"));
@@ -77,7 +76,7 @@ impl Hosts {
 
 type Tree = BTreeMap<String, (u32, i64, i64, Vec<u8>)>;
 
-/// The tree that 2.0.0 is.
+/// The tree of 2.0.0.
 fn want(world: &World) -> Tree {
     let full = world.path("full");
     let outcome = world.exec(["install", "demo@2.0.0", "--store", full.to_str().unwrap()]);
@@ -85,7 +84,7 @@ fn want(world: &World) -> Tree {
     snapshot(&full.join("demo-2.0.0"))
 }
 
-/// Updates from 1.0.0 to 2.0.0, whose archive is served as `archives` says, and compares.
+/// Updates from 1.0.0 to 2.0.0, with its archive served by `archives`, and compares.
 #[track_caller]
 fn updated(
     archives: impl Fn(&PathBuf, &Asked) -> Answer + Send + Sync + 'static,
@@ -112,7 +111,7 @@ fn updated(
 fn each_host_is_connected_to_once_and_asked_once_where_a_file_is() {
     let (hosts, outcome) = updated(|root, asked| Answer::Bytes(serve(root, asked)));
     assert!(outcome.stderr.contains(" reused"), "{outcome:?}");
-    // Two calls of the program.
+    // By two processes.
     assert_eq!(hosts.registry.connections(), 2);
     assert_eq!(hosts.redirect.connections(), 2);
     assert_eq!(hosts.archives.connections(), 2);
@@ -124,15 +123,15 @@ fn each_host_is_connected_to_once_and_asked_once_where_a_file_is() {
     assert!(hosts.ranges().iter().all(|asked| asked.range.is_some()));
 }
 
-/// A server that answers nothing before it has two requests would wait for ever if the second came after
-/// the first answer.
+/// Ranges are pipelined: a server that responds only after two requests would otherwise wait for
+/// ever.
 #[test]
 fn ranges_are_asked_for_ahead() {
     let waiting = Mutex::new(Vec::new());
     let (hosts, _) = updated(move |root, asked| {
         let mut waiting = waiting.lock().unwrap();
         waiting.extend(serve(root, asked));
-        // The index came on this connection, and with the ranges an odd number of requests.
+        // With the index, the number of requests on this connection is odd.
         if asked.number == 1 { Answer::Later } else { Answer::Bytes(std::mem::take(&mut waiting)) }
     });
     assert_eq!(hosts.archives.connections(), 2);
@@ -146,7 +145,7 @@ fn an_address_that_has_expired_is_asked_for_again() {
             let mut limits = limits.lock().unwrap();
             let used = limits.entry(asked.path.clone()).or_default();
             *used += 1;
-            // Each address serves three ranges.
+            // Each address is valid for three ranges.
             Answer::Bytes(if *used > 3 {
                 reply(status, &[], b"expired")
             } else {
@@ -160,7 +159,7 @@ fn an_address_that_has_expired_is_asked_for_again() {
     }
 }
 
-/// One that never works is not asked for for ever.
+/// An address that never works is given up.
 #[test]
 fn an_address_that_is_always_refused_is_given_up() {
     let mut world = world();
@@ -177,7 +176,7 @@ fn an_address_that_is_always_refused_is_given_up() {
     world.assert_store(&[]);
 }
 
-/// SEC-C08: neither the redirect nor what it led to, remembered or not, gets the token.
+/// SEC-C08: the token is not sent to the target of a redirect, remembered or not.
 #[test]
 fn a_token_does_not_follow_a_remembered_redirect() {
     let mut world = world();
@@ -203,7 +202,7 @@ fn a_token_does_not_follow_a_remembered_redirect() {
 
 #[test]
 fn a_kept_connection_may_be_closed_at_any_byte() {
-    // Of what a connection brings: the head of an answer, its body, the border of two.
+    // In the head of a response, in its body, between two.
     let places: Vec<usize> = (0..300).step_by(23).chain((300..160_000).step_by(13_331)).collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -232,7 +231,7 @@ fn a_kept_connection_may_be_closed_at_any_byte() {
 
 #[test]
 fn a_server_that_closes_behind_each_answer_is_asked_again() {
-    // It says so, or it does not.
+    // With and without announcing it.
     for says in [true, false] {
         let (hosts, outcome) = updated(move |root, asked| {
             let mut bytes = serve(root, asked);
@@ -249,20 +248,20 @@ fn a_server_that_closes_behind_each_answer_is_asked_again() {
 
 #[test]
 fn answers_in_the_wrong_order_or_of_another_range_are_not_used() {
-    // What came before on the same connection is sent in place of what was asked for.
+    // The previous response is sent again instead of the requested one.
     let before = Mutex::new(None);
     updated(move |root, asked| {
         let bytes = serve(root, asked);
         let last = before.lock().unwrap().replace(bytes.clone()).filter(|_| asked.number > 1);
         Answer::Bytes(last.unwrap_or(bytes))
     });
-    // Always another range: then all of it is fetched.
+    // Always another range: then the whole file is fetched.
     let (_, outcome) = updated(|root, asked| {
         let range = asked.range.map(|(first, last)| (first + 1, last.map(|last| last + 1)));
         Answer::Bytes(serve(root, &Asked { range, ..asked.clone() }))
     });
     assert!(outcome.stderr.contains("fetching all of it"), "{outcome:?}");
-    // The right name of the range, and other bytes.
+    // The right range in the header, and other bytes.
     let (_, outcome) = updated(|root, asked| {
         let mut bytes = serve(root, asked);
         if asked.range.is_some() {
@@ -280,14 +279,14 @@ fn servers_without_ranges_or_without_keeping_serve_all_of_it() {
         updated(|root, asked| Answer::Bytes(serve(root, &Asked { range: None, ..asked.clone() })));
     assert!(outcome.stderr.contains("fetching all of it"), "{outcome:?}");
     assert_eq!(hosts.ranges().last().map(|asked| asked.range), Some(None));
-    // Of HTTP/1.0, where the end of the connection is the end of the answer.
+    // HTTP/1.0: the end of the connection is the end of the response.
     updated(|root, asked| {
         let bytes = serve(root, asked);
         Answer::Last([b"HTTP/1.0", &bytes[8..]].concat())
     });
 }
 
-/// Bytes that nobody asked for are not taken for the next answer.
+/// Unrequested bytes are not used as the next response.
 #[test]
 fn what_follows_an_answer_is_not_another_one() {
     let (_, outcome) = updated(|root, asked| {
@@ -298,8 +297,8 @@ fn what_follows_an_answer_is_not_another_one() {
     assert_eq!(outcome.status, Some(0));
 }
 
-/// An installation of 2.0.0 that `stop` stops, then one that is not stopped; what that one asked for of the
-/// archive, in bytes, and what it said.
+/// Stops an installation of 2.0.0 by `stop`, and installs again; the bytes that the second requests
+/// of the archive, and its messages.
 fn interrupted(update: bool, stop: impl FnOnce(&World, &Hosts)) -> (u64, Outcome) {
     let mut world = world();
     let want = want(&world);
@@ -311,7 +310,7 @@ fn interrupted(update: bool, stop: impl FnOnce(&World, &Hosts)) -> (u64, Outcome
         if !asked.path.starts_with("/demo-2.0.0.tar.gz?") {
             return Answer::Bytes(bytes);
         }
-        // Half of it, and then nothing: the client waits.
+        // Half of it, then silence: the client waits.
         match stalls.load(Ordering::Relaxed) {
             0 if asked.range.is_none() => {
                 stalls.store(1, Ordering::Relaxed);
@@ -332,7 +331,7 @@ fn interrupted(update: bool, stop: impl FnOnce(&World, &Hosts)) -> (u64, Outcome
     stop(&world, &hosts);
     assert_eq!(stalled.swap(2, Ordering::Relaxed), 1);
     assert!(!world.path("store/demo-2.0.0").exists());
-    // What others do does not touch it.
+    // Other commands do not change it.
     assert_eq!(world.exec(["list"]).status, Some(0));
     assert_eq!(world.exec(["prune"]).status, Some(0));
     let before = hosts.ranges().len();
@@ -353,7 +352,7 @@ fn archive_size() -> u64 {
     std::fs::metadata(world().path("registry/demo-2.0.0.tar.gz")).unwrap().len()
 }
 
-/// Stops it by a signal, once the server is silent and what has come is unpacked.
+/// Stops it by a signal, after the server is silent and the received members are unpacked.
 fn by_signal(signal: rustix::process::Signal) -> impl FnOnce(&World, &Hosts) {
     move |world, hosts| {
         let args = ["install", "demo@2.0.0", "-q", "--registry", &hosts.registry.address];
@@ -396,7 +395,7 @@ fn a_network_that_fails_is_gone_on_with() {
     assert!(fetched < size * 6 / 10, "{fetched} of {size}");
 }
 
-/// Nothing of what was left is believed: what was changed meanwhile is fetched, and another index begins anew.
+/// Leftovers are verified: changed files are fetched again, and with another index all files.
 #[test]
 fn what_an_interrupted_installation_left_is_verified() {
     use rustix::process::Signal;
@@ -407,7 +406,7 @@ fn what_an_interrupted_installation_left_is_verified() {
         let lib = world.path(left).join(staging).join("demo-2.0.0/isolated/lib");
         let mut spoiled = 0;
         for name in list(&lib) {
-            // The length, the permissions and the time stay.
+            // Length, permissions and timestamp are unchanged.
             let path = lib.join(name);
             let time = std::fs::metadata(&path).unwrap().modified().unwrap();
             let mut bytes = std::fs::read(&path).unwrap();

@@ -10,11 +10,12 @@ use std::fs;
 use std::process::Stdio;
 use world::{Cold, Encoding};
 
-/// Prints what stat(2), readlink(2) and read(2) say of all that is in the runtime.
+/// Prints the results of stat(2), readlink(2) and read(2) for everything in the runtime.
 const TREE: &str = "cd /usr && find . -exec stat -c '%n %F %a %s %Y %u %g %N' {} + | sort && \
                     find . -type f -exec sha256sum {} + | sort && ls -a /usr/lib | wc -l";
 
-/// What is served is what is installed: names, types, modes, sizes, times, owners, links and content.
+/// The served tree equals the installed one: names, types, modes, sizes, times, owners, links and
+/// content.
 #[test]
 fn a_tree_that_is_served_is_the_tree_that_is_installed() {
     for encoding in [Encoding::Members, Encoding::Frames] {
@@ -25,7 +26,7 @@ fn a_tree_that_is_served_is_the_tree_that_is_installed() {
             assert_eq!((served.status, served.stderr.as_str()), (Some(0), ""));
             let (mounts, served) = served.stdout.split_once('\n').unwrap();
             assert!(mounts.parse::<u32>().unwrap() > 0, "nothing was served");
-            // Complete, like any other installation: nothing is left, nothing is missing.
+            // Complete like any installation, and without leftovers.
             assert_eq!(cold.left(), [""; 0]);
             assert_eq!(cold.exec(&["verify"]).status, Some(0));
             let installed =
@@ -41,7 +42,7 @@ fn a_tree_that_is_served_is_the_tree_that_is_installed() {
     }
 }
 
-/// A job that was started on demand is a job like any other.
+/// A job with `--lazy` behaves like any other.
 #[test]
 fn a_job_in_a_served_runtime_is_like_any_other() {
     let Some(cold) = Cold::new(None, Encoding::Members) else { return };
@@ -52,9 +53,9 @@ fn a_job_in_a_served_runtime_is_like_any_other() {
     let Some(cold) = Cold::new(None, Encoding::Members) else { return };
     let missing = cold.command(&["--lazy"], &["no-such-program"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(127));
-    // The runtime was asked for, and is installed all the same.
+    // The runtime is installed nevertheless.
     assert_eq!(cold.exec(&["verify"]).status, Some(0));
-    // Its files cannot be changed, and it is executed, mapped and linked like others.
+    // Its files are read-only, and are executed, mapped and linked like others.
     let Some(cold) = Cold::new(None, Encoding::Frames) else { return };
     let script = "touch /usr/x 2>&1; rm /usr/bin/cat 2>&1; chmod 0 /usr/bin 2>&1; ldd_=1 cat /usr/empty; \
                   od -An -tx1 -j 1000000 -N 4 /usr/share/large; cd /usr/bin && pwd -P";
@@ -63,7 +64,7 @@ fn a_job_in_a_served_runtime_is_like_any_other() {
     assert!(output.stdout.ends_with("/usr/bin\n"), "{output:?}");
 }
 
-/// Two jobs at once share one download: the second waits for the installation that the first has begun.
+/// Two simultaneous jobs share one download: the second waits for the first one's installation.
 #[test]
 fn two_cold_jobs_share_one_download() {
     let Some(cold) = Cold::new(None, Encoding::Members) else { return };
@@ -76,7 +77,7 @@ fn two_cold_jobs_share_one_download() {
     assert_eq!(fs::read_dir(cold.path("store")).unwrap().count(), 2, ".joblet and the runtime");
 }
 
-/// What `--lazy` cannot do it says, and runs nothing; without it the job waits.
+/// `--lazy` without FUSE reports the reason and runs nothing; without it the job waits.
 #[test]
 fn without_fuse_the_reason_is_reported() {
     let Some(cold) = Cold::new(Some(crate::support::NOBODY), Encoding::Members) else { return };

@@ -129,7 +129,7 @@ fn other_bytes_than_the_promised_ones_are_never_installed() {
     let server = Server::files(world.path("registry"));
     assert_refused_from(&world, Some(&server.address), 10, ".index: the server answered 404");
     write(&index);
-    // Every member is as the index says, the whole is not as the registry says.
+    // Every member matches the index, but the archive does not match the registry.
     world.edit("demo", "1.0.0", |entry| {
         for arch in ["amd64", "arm64"] {
             entry["artifacts"][arch]["checksum"] = checksum(b"another").into();
@@ -172,7 +172,7 @@ fn indexes_of_something_else_are_refused() {
     assert_refused(&world, 14, ".index: it is longer than 8388608 bytes");
 }
 
-/// A number as it stands in an index.
+/// A number in the encoding of an index.
 fn number(mut value: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -183,8 +183,8 @@ fn number(mut value: usize) -> Vec<u8> {
     bytes
 }
 
-/// Indexes that are not a tree, that lie about lengths, or that are much larger than they look: each is
-/// refused, in 64 MiB of memory.
+/// Indexes that are not a tree, have wrong lengths, or are decompression bombs: each is refused, in
+/// 64 MiB of memory.
 #[test]
 fn hostile_indexes_are_refused() {
     let good = packed(50_000);
@@ -225,7 +225,7 @@ fn hostile_indexes_are_refused() {
     };
     let whole = [member(200, 4096)];
     for (bytes, message) in [
-        // No tree.
+        // Not a tree.
         (index(&whole, &[]), "it has no entries"),
         (index(&whole, &[root(), file(0, "a", &[1]), file(1, "", &[1])]), "twice or out of order"),
         (index(&whole, &[root(), file(0, "b", &[1]), file(0, "a", &[1])]), "twice or out of order"),
@@ -235,7 +235,7 @@ fn hostile_indexes_are_refused() {
             index(&whole, &[root(), entry(3, 0, "l", b"\x04/etc"), file(1, "/x", &[1])]),
             "its directory is not listed before it",
         ),
-        // Files that no member holds, members that hold nothing, or the same bytes twice.
+        // Files without members, members without content, or the same bytes twice.
         (index(&[], &[root(), file(0, "a", &[1])]), "unpack to 0 bytes"),
         (index(&whole, &[root(), file(0, "a", &[1 << 30])]), "unpack to 4096 bytes"),
         (index(&[&whole[..], &whole].concat(), &[root()]), "unpack to 8192 bytes"),
@@ -243,7 +243,7 @@ fn hostile_indexes_are_refused() {
         (index(&[member(40, (1 << 20) + 1)], &[root()]), "more than a mebibyte"),
         (index(&[member(5000, 512)], &[root()]), "its length is impossible"),
         (index(&[member(1 << 40, 512)], &[root()]), "a member that is too large"),
-        // Millions of anything.
+        // Millions of entries.
         (index(&vec![member(29, 1); 200_000], &[root()]), "it begins inside a header"),
         ([&start[..], &number(1 << 40)].concat(), "it is cut off"),
         (index(&whole, &vec![root(); 1_000_000]), "more memory than is allowed"),
@@ -262,7 +262,7 @@ fn hostile_indexes_are_refused() {
     }
 }
 
-/// The archive is as its index says in every hash, but one member is not what it should be.
+/// Every hash matches the index, but one member is wrong.
 #[test]
 fn members_that_unpack_to_something_else_are_refused() {
     let headers = "tar header does not match the index";
@@ -271,7 +271,7 @@ fn members_that_unpack_to_something_else_are_refused() {
     let refused = |edit: &dyn Fn(&mut Packed), message: &str| {
         let mut world = World::new();
         let mut packed = pack("demo-1.0.0", runtime("demo", "1.0.0", vec![]), 512);
-        // The index is made of the lengths that are right and the hashes that are there.
+        // The index has the right lengths, and the hashes of the wrong members.
         let cuts = packed.cuts.clone();
         edit(&mut packed);
         packed.cuts = cuts;
@@ -332,15 +332,15 @@ fn members_that_unpack_to_something_else_are_refused() {
     raw(4, &|cut| member_of(&deflate(cut), b"other"), content);
     raw(4, &|cut| member_of(&[&deflate(cut)[..], b"x"].concat(), cut), content);
     raw(4, &|cut| member_of(&[6; 9], cut), content);
-    // A whole member hides in another: gunzip would see its end too early.
+    // A member contains another one: gunzip would end too early.
     let twice = |cut: &[u8]| member_of(&[&deflate(cut)[..], &trailer(cut)].concat(), cut);
     raw(4, &twice, "bytes between its deflate stream and its end");
     let more = |cut: &[u8]| member_of(&[&deflate(cut)[..], &trailer(cut), b"more"].concat(), cut);
     raw(4, &more, "bytes between its deflate stream and its end");
 }
 
-/// Answers as a server of files does, with ranges; `cut` says where the n-th answer for the archive
-/// ends early, in bytes of the body.
+/// Responds like a file server with ranges; `cut` truncates the n-th response for the archive,
+/// after bytes of the body.
 fn ranged(
     world: &World,
     cut: impl Fn(usize, usize) -> Option<usize> + Send + Sync + 'static,
@@ -381,7 +381,7 @@ fn a_broken_connection_is_resumed() {
     let starts: Vec<usize> = (packed.members.iter())
         .scan(0, |at, member| Some(std::mem::replace(at, *at + member.len())))
         .collect();
-    // Each place breaks its own connection, and all installations run at once.
+    // Each position breaks its own connection, and all installations run in parallel.
     std::thread::scope(|scope| {
         for (number, &start) in starts.iter().enumerate() {
             for into in [0, 1, packed.members[number].len() - 1] {
@@ -415,7 +415,7 @@ fn a_connection_may_break_as_often_as_it_brings_something() {
     let outcome = world.exec(["install", "demo", "--registry", server.address.as_str()]);
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
     assert!(asked.lock().unwrap().len() > 5, "{asked:?}");
-    // One that brings nothing more is given up.
+    // Connections without progress are given up.
     let mut world = World::new();
     world.publish_members("demo", "1.0.0", &packed);
     let (server, asked) = ranged(&world, |count, _| Some(if count == 0 { 200_000 } else { 9 }));
@@ -443,10 +443,10 @@ fn servers_that_answer_a_range_otherwise() {
     };
     let refused = |server: &Server, status, message: &str| {
         assert_refused_from(&world, Some(&server.address), status, message);
-        // What was there when the network failed is not what this is about.
+        // Messages of the failed network are not tested here.
         _ = fs::remove_dir_all(world.path("store/.joblet/interrupted"));
     };
-    // Another range than the one that was asked for, or none.
+    // Another range than the requested one, or none.
     let server = serve(&|archive| {
         let range = format!("bytes 0-{}/{}", archive.len() - 1, archive.len());
         Reply::new("206 Partial Content", &[("Content-Range", &range)], archive)
@@ -456,10 +456,10 @@ fn servers_that_answer_a_range_otherwise() {
     refused(&server, 10, "the server answered \"no range\"");
     let server = serve(&|_| Reply::new("416 Range Not Satisfiable", &[], b""));
     refused(&server, 10, "the server answered \"no range\" and 416 Range Not Satisfiable");
-    // Another file by now.
+    // Another file meanwhile.
     let server = serve(&|archive| Reply::ok(&vec![b'x'; archive.len()]));
     refused(&server, 13, ": member ");
-    // No ranges at all: what is there already is read past.
+    // No ranges at all: received bytes are skipped.
     let server = serve(&|archive| Reply::ok(archive));
     let outcome = world.exec(["install", "demo", "--registry", server.address.as_str()]);
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
@@ -476,7 +476,7 @@ fn archives_of_another_length_are_refused_from_servers_too() {
         fs::write(&path, other).unwrap();
         assert_refused_from(&world, Some(&server.address), 13, "size differs");
     }
-    // A server that does not say how long its answer is.
+    // A server that does not send the length of its response.
     let root = world.path("registry");
     let server = Server::new(move |path, _| {
         Reply::new("200 OK", &[], &fs::read(root.join(path.trim_start_matches('/'))).unwrap())
@@ -504,7 +504,7 @@ fn a_job_starts_right_after_an_installation_by_several_threads() {
     let mut world = World::new();
     world.publish_members("demo", "1.0.0", &packed(4096));
     for _ in 0..10 {
-        // There is no such command in it: what matters is that the fork is allowed.
+        // The runtime has no such command: the test is that the fork works.
         let outcome = world.exec(["run", "--runtime=demo@1.0.0", "--", "/no/such/command"]);
         assert!(!outcome.stderr.contains("several threads"), "{outcome:?}");
         assert_eq!(outcome.status, Some(127), "{outcome:?}");
@@ -537,7 +537,7 @@ fn a_full_disk_leaves_nothing() {
     assert!(outcome.stderr.contains("free some space or choose another store"), "{outcome:?}");
 }
 
-/// An index is read by what it says, not by what it is called.
+/// An index is parsed by its content, not its name.
 #[test]
 fn test_archives_follow_the_format() {
     let packed = packed(10_000);

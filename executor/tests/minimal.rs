@@ -1,8 +1,8 @@
-//! Hosts that have nothing: Debian's cloud kernels, from 5.10 to the newest, booted in an emulator
-//! with one static binary and a registry in their first root file system.
+//! Minimal hosts: Debian's cloud kernels, from 5.10 to the newest, booted in an emulator with the
+//! static binary and a registry in an initramfs.
 //!
-//! No other test has these: control groups of version 2 with all controllers, a root that cannot
-//! be exchanged (an initramfs), no /proc, no overlayfs until its module is loaded.
+//! Only here: control groups of version 2 with all controllers, a root that pivot_root(2) refuses
+//! (an initramfs), no /proc, no overlayfs until its module is loaded.
 
 use crate::common::members::{directory, file, link, pack};
 use crate::common::skip::skip;
@@ -12,10 +12,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The beginning of the script that is the first process of a host in the emulator.
+/// The beginning of the scripts that are the first process of a host in the emulator.
 pub(crate) const SCRIPT_BEGIN: &str = include_str!("support/init-begin.sh");
 
-/// What the jobs of `minimal-init.sh` use of busybox.
+/// Programs of busybox for the jobs of `minimal-init.sh`.
 const TOOLS: [&str; 5] = ["cat", "dd", "id", "sh", "sleep"];
 
 /// What each case of `minimal-init.sh` must print (in part, where it ends with `…`), and its status.
@@ -27,24 +27,24 @@ const CASES: [(&str, &str, i32); 30] = [
     ("install", "demo@1.0.0 is installed already\n", 0),
     ("run", "1 0 /work\njoblet\n", 0),
     ("limited", "0::/\n", 0),
-    // What is written to memory has half of the limit.
+    // Files in memory are limited to half of the limit.
     ("full", FULL, 1),
     ("out-of-memory", OUT_OF_MEMORY, 137),
-    // Before it could begin: the launcher lives to tell it.
+    // Before the job starts: the launcher survives and reports it.
     ("starved", STARVED, 137),
     ("limits", "67108864\n50000 100000\n20\n", 143),
     ("processes", "sh: can't fork: Resource temporarily unavailable\n", 2),
-    // Started outside of its group, which it joins.
+    // Started outside of the group that it joins.
     ("old-processes", "sh: can't fork: Resource temporarily unavailable\n", 2),
-    // The group of a launcher that was killed; after the next job it is gone.
+    // The group of a killed launcher is removed by the next job.
     ("orphan", "./joblet-exec.job.…", 0),
-    // SEC-E06: groups of others, and that of the launcher itself.
+    // SEC-E06: groups of other users, and the launcher's own.
     ("siblings", "4\n", 0),
     ("own", "0::/\n0\n./joblet-exec.job.77.0123456789abcdef\n\n", 0),
     ("no-overlay", "hello\n", 0),
     ("overlay", "hello\nmine\n", 0),
     ("private", "hello\n", 0),
-    // SEC-E07: in an overlay; of the host, asked for; and without overlays before Linux 5.11.
+    // SEC-E07: in an overlay; of the host, on request; and without overlays before Linux 5.11.
     ("fifo", "hello\n", 124),
     ("bound", "hello\nlive\n", 0),
     ("user", "1000 1000\n", 0),
@@ -93,7 +93,7 @@ fn the_newest_linux() {
     boot("sid");
 }
 
-/// Kernels of this architecture, unpacked; `None`, with a word about it, where there are none.
+/// Unpacked kernels of this architecture; reports a skip without them.
 pub(crate) fn kernel(suite: &str) -> Option<PathBuf> {
     let skip = |why: &str| skip(&format!("Linux of {suite} does not boot here: {why}"));
     if std::env::var_os("JOBLET_EXEC_UNDER_TEST").is_none() {
@@ -110,15 +110,15 @@ pub(crate) fn kernel(suite: &str) -> Option<PathBuf> {
     Some(dir.join(suite))
 }
 
-/// Boots the kernel of `suite` and compares what the cases printed.
+/// Boots the kernel of `suite` and compares the output of the cases.
 fn boot(suite: &str) {
     if let Some(kernel) = kernel(suite) {
         assert_cases(&kernel, &root_of(&kernel), &CASES);
     }
 }
 
-/// Boots `kernel` with the root file system `root`, and compares what its cases printed: the name of each, its
-/// output, in which `…` stands for anything, and its status.
+/// Boots `kernel` with the root file system `root`, and compares its cases: name, output, in which
+/// `…` matches anything, and status.
 pub(crate) fn assert_cases(kernel: &Path, root: &[u8], wanted: &[(&str, &str, i32)]) {
     let dir = tempfile::tempdir().unwrap();
     let image = dir.path().join("initrd");
@@ -145,7 +145,7 @@ pub(crate) fn assert_cases(kernel: &Path, root: &[u8], wanted: &[(&str, &str, i3
     }
 }
 
-/// Whether `text` is `pattern` with something in place of each `…` of it.
+/// Whether `text` matches `pattern`, in which `…` matches anything.
 fn is_like(text: &str, pattern: &str) -> bool {
     let mut parts = pattern.split('…');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
@@ -160,7 +160,7 @@ fn is_like(text: &str, pattern: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// The root file system of the host, as the kernel unpacks it.
+/// The initramfs of the host.
 fn root_of(kernel: &Path) -> Vec<u8> {
     let busybox = fs::read("/bin/busybox").unwrap();
     let mut world = crate::common::World::new();
@@ -196,7 +196,7 @@ fn root_of(kernel: &Path) -> Vec<u8> {
 
 /// Adds an entry to an archive in cpio's `newc` format, of the kernel's buffer-format.rst.
 pub(crate) fn add(image: &mut Vec<u8>, name: &str, mode: u32, content: &[u8]) {
-    let number = image.len(); // any that is used once
+    let number = image.len(); // any unique number
     let fields = [number, mode as usize, 0, 0, 1, 0, content.len(), 0, 0, 0, 0, name.len() + 1, 0];
     image.extend(b"070701");
     image.extend(fields.map(|field| format!("{field:08x}")).concat().bytes());

@@ -242,7 +242,7 @@ fn a_directory_with_mounts_is_a_copy() {
     assert_eq!(fs::read_to_string(dir.join("a/b/f")).unwrap(), "f\n");
 }
 
-/// What was shown of it one by one is no result, wherever that is copied to; all that the job made is.
+/// Entries that are mounted one by one are not results; all that the job made are.
 #[test]
 fn results_of_a_copy_are_the_jobs_alone() {
     let Some(world) = probed() else { return };

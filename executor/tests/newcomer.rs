@@ -1,6 +1,6 @@
-//! The first half hour of a new user: README's lines as they stand, then habits of other tools and mistakes, in a
-//! new account and a real terminal of 40, 80 and 120 columns; and the same where a terminal only types, in pipes and
-//! in locales without UTF-8.
+//! The first commands of a new user: README's, then habits of other tools and mistakes, in a new
+//! account and a real terminal of 40, 80 and 120 columns; also on dumb terminals, in pipes and in
+//! locales without UTF-8.
 
 use crate::common::{World, copy_program, program};
 use crate::support::{self, NOBODY, pty::Pty, tmux::Tmux};
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// What is typed after README's lines, the first line of the answer, and its status. Of tables and help, every line
-/// fits the terminal.
+/// Commands after README's, the first line of the output, and the status. Every line of tables and
+/// help fits the terminal.
 const HABITS: &[(&str, &str, i32)] = &[
     ("joblet-exec", "error[USAGE]: no command given; joblet-exec --help lists them", 2),
     ("joblet-exec ls", "NAME         VERSION  SIZE", 0),
@@ -177,12 +177,12 @@ const HABITS: &[(&str, &str, i32)] = &[
     ),
 ];
 
-/// Whether an answer of this first line is a table or a help page.
+/// Whether an output with this first line is a table or a help page.
 fn is_laid_out(first: &str) -> bool {
     first.starts_with("NAME ") || first.ends_with('.')
 }
 
-/// A new account, which has README's checkout after `make demo`.
+/// A new account with README's checkout after `make demo`.
 struct Account {
     home: tempfile::TempDir,
     user: Option<u32>,
@@ -212,7 +212,7 @@ impl Account {
         self.home.path().join(below)
     }
 
-    /// Makes everything below `path` its user's.
+    /// Gives everything below `path` to the account's user.
     fn own(&self, path: &Path) {
         chown(path, self.user, self.user).unwrap();
         if path.is_dir() {
@@ -222,7 +222,7 @@ impl Account {
         }
     }
 
-    /// `bash` runs a line of HABITS.
+    /// Runs a line of HABITS by bash.
     fn bash(&self, line: &str) -> Command {
         let mut command = command("bash", self.home.path(), self.user);
         command.env("JOBLET_EXEC_REGISTRY", self.path("project/dist/demo"));
@@ -232,7 +232,7 @@ impl Account {
     }
 }
 
-/// A program as a user in the account `home` starts one, with nothing of the tests' environment.
+/// A program in the account `home`, without the tests' environment.
 fn command(program: &str, home: &Path, user: Option<u32>) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home).env("USER", "newcomer");
@@ -260,9 +260,9 @@ impl<'a> Screen<'a> {
         Some(Self { account, window, prompts: 0 })
     }
 
-    /// Types a line, and waits for the next prompt: what came in between, and the status.
+    /// Types a line, and waits for the next prompt: the output, and the status.
     fn types(&mut self, line: &str) -> (String, i32) {
-        // Typed is a short one, which no terminal wraps.
+        // The typed line is short, so that no terminal wraps it.
         fs::write(self.account.path("project/l"), format!("{line}\n")).unwrap();
         self.window.types(&[". ./l", "Enter"]);
         let prompts = self.prompts;
@@ -278,7 +278,7 @@ impl<'a> Screen<'a> {
     }
 }
 
-/// README's lines on a host that has the program and a registry.
+/// README's commands for a host with the program and a registry.
 fn readme() -> Vec<String> {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = fs::read_to_string(readme).unwrap();
@@ -288,7 +288,7 @@ fn readme() -> Vec<String> {
     joined.lines().map(str::to_owned).collect()
 }
 
-/// What is wrong with the `answer` to a line of HABITS on a terminal of so many columns; nothing, or a word each.
+/// Faults of the `answer` to a line of HABITS on a terminal of this width.
 fn faults(habit: &(&str, &str, i32), (answer, status): (&str, i32), columns: usize) -> Vec<String> {
     let (line, want, wanted) = *habit;
     let mut faults = Vec::new();
@@ -304,7 +304,7 @@ fn faults(habit: &(&str, &str, i32), (answer, status): (&str, i32), columns: usi
     let limit = if want.ends_with('.') { columns.max(80) } else { columns };
     let widest = answer.lines().map(|line| line.trim_end().chars().count()).max();
     check(!is_laid_out(want) || widest.unwrap_or_default() <= limit, "too wide");
-    // One sentence and one hint: one line of the program.
+    // One sentence and one hint, on one line.
     check(!want.starts_with("error") || answer.lines().count() == 1, "more than a line");
     faults
 }
@@ -318,7 +318,7 @@ fn a_new_user_in_a_terminal() {
         for line in readme() {
             let (answer, status) = screen.types(&line);
             assert_eq!(status, 0, "{columns}: {line}: {answer}");
-            // The bar is gone, and nothing of it is left.
+            // The progress bar was erased.
             if line.starts_with("joblet-exec install") {
                 let lines: Vec<_> = answer.lines().collect();
                 let first = lines[0].starts_with("installed ")
@@ -331,7 +331,7 @@ fn a_new_user_in_a_terminal() {
             let (answer, status) = screen.types(habit.0);
             wrong.extend(faults(habit, (&answer, status), columns));
         }
-        // Who has read the error of a script is told where the script is to be.
+        // The error of a missing script explains where it must be.
         let (answer, _) = screen.types("joblet-exec run python-3.11 cat ../outside.py");
         let hint = "../outside.py is not in the job, which sees the current directory as /work; \
                     --upload ../outside.py puts a copy there";
@@ -365,7 +365,7 @@ fn terminals_that_only_type_pipes_and_other_locales_get_plain_bytes() {
             command.stdin(pty.far()).stdout(pty.far()).stderr(pty.far());
             let mut child = command.spawn().unwrap();
             let mut shown = String::new();
-            // A terminal that is not read takes no more.
+            // A terminal that is not read blocks.
             let status = loop {
                 let ended = child.try_wait().unwrap();
                 shown += &pty.shown();
@@ -375,7 +375,7 @@ fn terminals_that_only_type_pipes_and_other_locales_get_plain_bytes() {
                 }
             };
             let shown = shown.replace("\r\n", "\n");
-            // A shell says that it does not know the locale.
+            // The shell warns that it does not know the locale.
             let shown: Vec<_> =
                 shown.lines().filter(|line| !line.contains(" setlocale: ")).collect();
             let shown = shown.join("\n");
@@ -385,7 +385,7 @@ fn terminals_that_only_type_pipes_and_other_locales_get_plain_bytes() {
                 wrong.push(format!("{name}={value}: {line}: not ASCII: {shown}"));
             }
         }
-        // Pipes: the same without a width, and nothing for terminals.
+        // Pipes: the same without a width, and without control sequences.
         let output = account.bash(line).output().unwrap();
         let [out, err] =
             [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());

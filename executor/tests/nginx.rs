@@ -1,4 +1,4 @@
-//! A server that nobody here wrote: nginx serves the registry and what is fetched of it.
+//! The registry and its archives, served by nginx.
 
 use crate::common::members::{directory, file, noise, pack, runtime};
 use crate::common::skip::skip;
@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-/// nginx on loopback. It ends with the value.
+/// nginx on loopback, stopped on drop.
 struct Nginx {
     port: u16,
     process: Child,
@@ -20,13 +20,13 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// Serves the world's registry; `None`, aloud, where there is no nginx.
+    /// Serves the world's registry; reports a skip without nginx.
     fn start(world: &World) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self::start_at(world, port, "")
     }
 
-    /// The same at a port, with further settings.
+    /// As [`Self::start`], at a port, with further settings.
     fn start_at(world: &World, port: u16, settings: &str) -> Option<Self> {
         let base = world.path("nginx");
         fs::create_dir_all(&base).unwrap();
@@ -77,10 +77,10 @@ impl Nginx {
         command
     }
 
-    /// What was asked for since the last call: status, bytes of the body, path, range, the tag of a
-    /// range, the tag of what is known; nothing for what a request did not say.
+    /// The requests since the last call: status, bytes of the body, path, `Range`, `If-Range` and
+    /// `If-None-Match`, empty if absent.
     fn asked(&mut self) -> Vec<Vec<String>> {
-        // nginx does one thing after the other: what came before this has been written down.
+        // nginx handles requests in order: the earlier ones are logged.
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         stream.write_all(b"GET /none HTTP/1.0\r\n\r\n").unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap();
@@ -94,7 +94,7 @@ impl Nginx {
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         _ = self.process.kill();
         _ = self.process.wait();
     }
@@ -105,7 +105,7 @@ fn assert_done(outcome: &Outcome) {
     assert_eq!(outcome.status, Some(0), "{outcome:?}");
 }
 
-/// Two versions in members, of which most is the same.
+/// Two versions in members, mostly equal.
 fn world_of_two() -> World {
     let mut world = World::new();
     for (version, small) in [("1.0.0", "old"), ("2.0.0", "new")] {
@@ -126,7 +126,7 @@ fn members_are_installed_and_updated_by_ranges() {
     let Some(mut nginx) = Nginx::start(&world) else { return };
     assert_done(&nginx.install(&world, "demo@1.0.0"));
     let asked = nginx.asked();
-    // Of a registry the beginning is asked for, which is all of a small one.
+    // Only the beginning of a registry is requested, which is all of a small one.
     let [registry, others @ ..] = asked.as_slice() else { panic!("{asked:?}") };
     assert_eq!(
         [&registry[0], &registry[2], &registry[3]],
@@ -137,7 +137,7 @@ fn members_are_installed_and_updated_by_ranges() {
     assert_done(&outcome);
     assert!(outcome.stderr.contains(" reused"), "{outcome:?}");
     let asked = nginx.asked();
-    // The registry is still what nginx said it was the first time.
+    // The registry has not changed since the first request.
     let [registry, index, ranges @ ..] = asked.as_slice() else { panic!("{asked:?}") };
     assert_eq!((registry[0].as_str(), registry[2].as_str()), ("304", "/registry.json"));
     assert!(registry[5].len() > 2 && registry[5].contains('"'), "{registry:?}");
@@ -150,7 +150,7 @@ fn members_are_installed_and_updated_by_ranges() {
     let sent: u64 = ranges.iter().map(|words| words[1].parse::<u64>().unwrap()).sum();
     let size = fs::metadata(world.path("registry/demo-2.0.0.tar.gz")).unwrap().len();
     assert!(sent < size / 2, "{sent} of {size}");
-    // A repair asks for little, too.
+    // A repair requests little, too.
     fs::remove_file(world.path("store/demo-2.0.0/isolated/lib/small")).unwrap();
     let address = format!("http://127.0.0.1:{}", nginx.port);
     assert_done(&world.exec(["verify", "demo@2.0.0", "--repair", "--registry", &address]));
@@ -162,8 +162,8 @@ fn members_are_installed_and_updated_by_ranges() {
     world.assert_store(&["demo-1.0.0", "demo-2.0.0"]);
 }
 
-/// SEC-D05: the server dies in the middle of an archive; the next call asks for the rest of what is
-/// still the same, and takes all of what is not.
+/// SEC-D05: the server dies during a download; the next call requests the rest of an unchanged
+/// archive, and all of a changed one.
 #[test]
 fn an_archive_is_resumed_after_the_server_died() {
     let mut world = World::new();
@@ -192,7 +192,7 @@ fn an_archive_is_resumed_after_the_server_died() {
         let kept = received();
         assert!(kept > 0 && kept < size, "{kept} of {size}");
         if changed {
-            // The same bytes, but that is more than nginx can say.
+            // The same bytes, but nginx cannot know that.
             let file = File::options().write(true).open(&archive).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000)).unwrap();
         }

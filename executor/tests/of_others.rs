@@ -1,4 +1,5 @@
-//! Runtimes that other users than root and the caller can change: their sockets and FIFOs are not connected to a job.
+//! Runtimes that users other than root and the caller can change: their sockets and FIFOs are not
+//! connected to a job.
 
 use crate::mounts::{DEAD, LIVE, Live, talk};
 use crate::support::attack::{WEAKEN, can_weaken, probed};
@@ -10,10 +11,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The user of the stores below, neither root nor the one who runs a job.
+/// The owner of the stores, neither root nor the caller.
 const OWNER: u32 = 65533;
 
-/// A store with the runtime `demo@1.0.0`, in which processes listen, and which nobody but its owner may write.
+/// A store with the runtime `demo@1.0.0`, in which processes listen, and which only its owner can
+/// write.
 struct Store {
     path: PathBuf,
     _live: Live,
@@ -34,7 +36,7 @@ impl Store {
         chown(self.path.join(below), Some(OWNER), Some(OWNER)).unwrap();
     }
 
-    /// What `program` prints that `caller` calls with `words`.
+    /// The output of `program` with `words`, called by `caller`.
     fn run(&self, world: &World, weak: bool, caller: Option<u32>, words: &[&str]) -> Output {
         finish(self.command(world, weak, caller, words).spawn().unwrap())
     }
@@ -55,10 +57,10 @@ impl Store {
 
 const RUN: [&str; 5] = ["run", "--runtime=demo", "--", "bash", "-c"];
 
-/// The lines of a job's mounts that are overlays, but for its `/work`.
+/// A job's overlay mounts, except `/work`.
 const OVERLAYS: &str = "grep ' - overlay ' /proc/self/mountinfo | grep -vc ' /work '";
 
-/// SEC-B22: whoever owns the store, the runtime or what is mounted of it, or may write there.
+/// SEC-B22: another user owns or can write the store, the runtime or a mounted directory.
 #[test]
 fn what_listens_in_a_runtime_of_another_user_is_dead() {
     let Some(world) = probed() else { return };
@@ -66,12 +68,12 @@ fn what_listens_in_a_runtime_of_another_user_is_dead() {
     let script = talk("/usr/share/live", "");
     let (all, runtime) = ("", "demo-1.0.0");
     let (top, source) = ("demo-1.0.0/isolated", "demo-1.0.0/isolated/usr");
-    // What root itself refuses is nothing that it runs.
+    // Root refuses to run it at all.
     for (number, (object, refused)) in
         [(all, true), (runtime, true), (top, false), (source, false)].into_iter().enumerate()
     {
         for mode in [None, Some(0o777), Some(0o775)] {
-            // A store that others may write, with runtimes that they may not: nothing but the runtimes' names is theirs.
+            // A store that others can write, with runtimes that they cannot.
             if (mode.is_some() && object == all) || (mode.is_none() && !root) {
                 continue;
             }
@@ -84,7 +86,7 @@ fn what_listens_in_a_runtime_of_another_user_is_dead() {
                         let path = store.path.join(object);
                         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
                         if mode == 0o775 && chown(&path, None, Some(OWNER)).is_err() {
-                            continue; // no other group can be given to it here
+                            continue; // this process cannot set another group
                         }
                     }
                 }
@@ -104,14 +106,15 @@ fn what_listens_in_a_runtime_of_another_user_is_dead() {
     }
 }
 
-/// Stores of root and of the caller are mounted without overlays, also where the caller's own group may write.
+/// Stores of root and of the caller are mounted without overlays, also if the caller's primary
+/// group can write.
 #[test]
 fn a_runtime_of_ones_own_needs_no_overlays() {
     let Some(world) = probed() else { return };
     for (number, user) in World::users().into_iter().enumerate() {
         let store = Store::make(world, &format!("own-{number}"));
         let words = [&RUN[..], &[OVERLAYS]].concat();
-        // That of /var, which each job may write.
+        // The overlay of /var, which each job can write.
         assert_eq!(store.run(world, false, user, &words).stdout, "1\n");
         if user.is_some() {
             let owner = format!("{NOBODY}:{NOBODY}");
@@ -124,7 +127,7 @@ fn a_runtime_of_ones_own_needs_no_overlays() {
     }
 }
 
-/// SEC-B22: every way to a store of another user, and all that a job does in its runtime.
+/// SEC-B22: every path to a store of another user, and the actions of a job in its runtime.
 #[test]
 fn every_way_to_a_runtime_of_another_user() {
     let Some(world) = probed() else { return };
@@ -157,7 +160,7 @@ fn every_way_to_a_runtime_of_another_user() {
     let (apptainer, image) = (world.path("apptainer"), store.path.join("demo-1.0.0"));
     symlink("joblet-exec", &apptainer).unwrap();
     let mut command = Command::new(&apptainer);
-    // The probe refuses to run on the host, which it tells by its name.
+    // The probe refuses to run on the host, recognized by its name.
     command.args(["exec", "--hostname=joblet"]).arg(&image).args(["bash", "-c", live]).env_clear();
     command.current_dir(world.path("cwd")).uid(NOBODY).gid(NOBODY);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -165,10 +168,11 @@ fn every_way_to_a_runtime_of_another_user() {
     assert_eq!(output.stdout, DEAD, "{output:?}");
 }
 
-/// fcntl(2), which the crate does not have.
+/// From fcntl.h; not in the crate.
 const F_SETSIG: i32 = 10;
 
-/// SEC-B22: the owner of a file that the launcher reads holds it for writing, which delays who opens it.
+/// SEC-B22: the owner of a file that the launcher reads has a write lease on it, which delays
+/// open(2).
 #[test]
 #[allow(unsafe_code, reason = "leases are in no safe library here")]
 fn a_lease_of_another_user_delays_no_start() {
@@ -190,7 +194,7 @@ fn a_lease_of_another_user_delays_no_start() {
                 let done = unsafe { nix::libc::fcntl(file.as_raw_fd(), command, value) };
                 assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
             };
-            // By default its holder is told by SIGIO, which would end this process.
+            // By default the holder is notified by SIGIO, which would end this process.
             lease(F_SETSIG, nix::libc::SIGURG);
             lease(nix::libc::F_SETLEASE, nix::libc::F_WRLCK);
             file

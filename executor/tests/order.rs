@@ -1,4 +1,4 @@
-//! The order of the stages: a module imports only what stands before it in the list that
+//! The order of the stages: a module imports only modules before it in the list that
 //! ARCHITECTURE.md shows.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,7 +96,7 @@ fn files_of_a_folder_import_each_other_in_no_circle() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&source, &mut files);
-    // What a file imports of its own folder, where that is a file of its own.
+    // The other files of its folder that a file imports.
     let mut left: BTreeMap<_, BTreeSet<PathBuf>> = BTreeMap::new();
     for (path, code) in files.iter().filter(|(path, _)| !path.ends_with("mod.rs")) {
         let beside = named(code, "super::").into_iter();
@@ -144,7 +144,7 @@ fn promises_are_held_by_tests() {
         sources(&root.join(part), &mut all);
     }
     let security = fs::read_to_string(root.join("SECURITY.md")).unwrap();
-    // What stands between backquotes and reads like the name of a test: not a file or a call.
+    // Words in backquotes that look like the name of a test, not like a file or a call.
     let quoted = security.split('`').skip(1).step_by(2);
     let names: Vec<_> = quoted.filter(|name| name.matches('_').count() > 2).collect();
     assert!(names.len() > 30, "{names:?}");

@@ -1,7 +1,7 @@
-//! What Joblet's guide to runtimes shows, with `joblet-exec` in place of `rnx`.
+//! The examples of Joblet's guide to runtimes, with `joblet-exec` in place of `rnx`.
 //!
-//! The runtimes are named as there. Their `python` and `java` are shells: what is shown is how jobs
-//! are run, not what they compute.
+//! The runtimes have the guide's names. Their `python` and `java` are shells: the test is how jobs
+//! run, not what they compute.
 
 use crate::support::{World, finish};
 use std::{fs, os::unix::fs::PermissionsExt, process::Stdio, sync::OnceLock};
@@ -22,7 +22,7 @@ const RUNTIMES: [&str; 9] = [
 fn world() -> Option<&'static World> {
     static MADE: OnceLock<()> = OnceLock::new();
     let world = World::get()?;
-    // By one of the tests that run at once.
+    // Once for all tests.
     MADE.get_or_init(|| RUNTIMES.iter().for_each(|runtime| make(world, runtime)));
     Some(world)
 }
@@ -38,8 +38,8 @@ fn make(world: &World, runtime: &str) {
     }
 }
 
-/// Runs a line of the guide in the directory `cwd`, spelled as there and without `job`; what it
-/// prints. The scripts of the directory are there.
+/// Runs a command of the guide, without `job`, in the directory `cwd` with the scripts; returns its
+/// output.
 fn says(world: &World, line: &str, want: &str) {
     for user in World::users() {
         for verb in [&["run"][..], &["job", "run"]] {
@@ -85,7 +85,7 @@ fn jobs_run_from_the_current_directory() {
     );
     let newest = "python-3.11-ml-1.3.2 in /work as 1\nread-only\n";
     says(world, "--runtime=python-3.11-ml python analyze.py", newest);
-    // Versions side by side, each exactly as it was.
+    // Several versions, each unchanged.
     for (spec, ran) in [
         ("python-3.11-ml@1.3.1", "python-3.11-ml-1.3.1"),
         ("python-3.11-ml@1.3.2", "python-3.11-ml-1.3.2"),
@@ -123,7 +123,7 @@ fn stages_of_a_pipeline_pass_files_on() {
     says(world, line, &format!("python-3.11-ml-1.3.2: {transformed}"));
 }
 
-/// Limits hold where the control groups can be had; elsewhere they are refused, and never ignored.
+/// Limits hold where control groups are available; elsewhere they are refused, and never ignored.
 #[test]
 fn its_options_are_accepted() {
     let Some(world) = world() else { return };

@@ -1,4 +1,4 @@
-//! Archives in parts: the same installation as from one file, wherever the borders lie.
+//! Archives in parts: the same installation as from one file, at any boundaries.
 
 use crate::common::members::{Packed, directory, file, noise, pack, runtime};
 use crate::common::server::{Reply, Server};
@@ -98,7 +98,7 @@ fn parts_that_are_others_are_never_installed() {
                 fs::write(path(1), bytes).unwrap();
                 assert_refused(&world, registry, 13, message);
             }
-            // Two parts that changed places.
+            // Two swapped parts.
             fs::write(path(1), &first).unwrap();
             fs::write(path(0), &second).unwrap();
             assert_refused(&world, registry, 13, "differs");
@@ -108,7 +108,7 @@ fn parts_that_are_others_are_never_installed() {
             assert_refused(&world, registry, status, ".tar.gz.part1");
             fs::write(path(1), &second).unwrap();
         }
-        // Every part is as the registry says, the whole is not.
+        // Every part matches the registry, but the whole archive does not.
         world.edit("demo", "1.0.0", |entry| {
             for arch in ["amd64", "arm64"] {
                 entry["artifacts"][arch]["checksum"] = checksum(b"another").into();
@@ -135,7 +135,7 @@ fn a_version_in_parts_is_listed_like_any_other() {
 
 #[test]
 fn a_connection_that_breaks_inside_a_part_is_resumed() {
-    // The border lies inside a member: what is left of it is asked for from the part's first byte.
+    // The boundary is inside a member: its rest is requested from the part's first byte.
     let lengths: Vec<_> = packed("1.0.0").members.iter().map(Vec::len).collect();
     let border = lengths[0] + lengths[1] + lengths[2] / 2;
     for (sent, want) in [

@@ -1,5 +1,5 @@
-//! The world of a job that programs know: a user and a host with names, directories that are always
-//! there, and mount points that a runtime does not have.
+//! The environment that programs expect: named user and host, standard directories, and mount
+//! points that a runtime lacks.
 
 use crate::support::{Output, World, finish};
 use std::{
@@ -63,16 +63,17 @@ fn the_user_has_a_name() {
         assert_eq!(lines[..4], want, "{user:?} {output:?}");
         let line = format!("{name}:x:{uid}:{gid}:{name}:/tmp:/bin/sh");
         assert_eq!(lines.iter().filter(|other| **other == line).count(), 1, "{output:?}");
-        // Lines of others are still there, another one of this user's is not.
+        // Entries of other users are kept, another one of this user is not.
         assert!(lines.contains(&"games:x:5:60:games:/g:/bin/no"), "{output:?}");
         assert!(lines.contains(&"users:x:100:"), "{output:?}");
         assert_eq!(output.stdout.contains(":/work:"), uid != 0, "{output:?}");
         assert!(output.stderr.contains("/etc/passwd: Read-only file system"), "{output:?}");
-        // Nobody else's name, and a home that was asked for.
+        // Only this user's name, and the requested home.
         let options = ["--user=12345:54321", "-e", "HOME=/opt"];
         let output = run(world, user, &options, "id -un; id -gn; echo ~; cat /etc/passwd");
         assert!(output.stdout.starts_with("user\nuser\n/opt\nuser:x:12345:54321:user:/opt:"));
-        // Without /etc in the runtime its files are made; with one that lacks them, programs do not look.
+        // Without /etc in the runtime the files are made; programs do not need them if its /etc
+        // lacks them.
         let output = world.run(user, &[], "id -un; cat /etc/hosts");
         assert!(output.stdout.starts_with(&format!("{name}\n")), "{output:?}");
         assert!(output.stdout.ends_with("127.0.0.1\tjoblet\n"), "{output:?}");
@@ -93,7 +94,7 @@ fn the_host_has_a_name() {
         let own = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         let script = "cat /proc/sys/kernel/hostname; cat /etc/resolv.conf";
         let output = run(world, user, &["--network=host"], script);
-        // The runtime has no such file: it is made in a layer, and everything else stays.
+        // The runtime has no such file: it is made in a layer, and the other files are visible.
         let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
         assert_eq!(output.stdout, own + &resolver, "{user:?} {output:?}");
         let output = run(world, user, &["--network=host"], "cat /etc/nsswitch.conf; id -un");
@@ -126,7 +127,7 @@ fn directories_that_programs_expect() {
     }
 }
 
-/// What a runtime does not have is shown in a layer over it; nothing is made in the runtime or on the host.
+/// Missing mount points are made in a layer over the runtime, not in the runtime or on the host.
 #[test]
 fn mount_points_that_the_runtime_lacks() {
     let Some(world) = World::get() else { return };
@@ -157,7 +158,7 @@ fn mount_points_that_the_runtime_lacks() {
                       ! touch /usr/share/y /etc/y /usr/share/x/a/y && echo done";
         let output = run(world, user, &options, script);
         assert_eq!(output.stdout, "file\nfile\nfile\nown\ndone\n", "{user:?} {output:?}");
-        // Of any bytes; with a colon in the target, too.
+        // With arbitrary bytes, and with a colon in the target.
         let mut odd_bind = OsString::from("--bind=");
         odd_bind.push(&odd);
         odd_bind.push(OsStr::from_bytes(b":/data\\:\xfe"));
@@ -197,8 +198,8 @@ fn a_script_without_an_interpreter_is_the_shells() {
     fs::remove_file(world.path("cwd/plain")).unwrap();
 }
 
-/// What programs size themselves by, and nothing of the host's devices; nothing of it can be written,
-/// whoever asks: a group of another could be joined, a processor switched off.
+/// `/sys` has processors, memory and the job's group, but no devices of the host, and is read-only
+/// for every user: a job could join another group, or switch off a processor.
 #[test]
 fn sys_has_processors_memory_and_the_own_group() {
     let Some(world) = World::get() else { return };
@@ -226,13 +227,13 @@ fn sys_has_processors_memory_and_the_own_group() {
         if limited {
             assert!(output.stderr.contains("Read-only file system"), "{output:?}");
             assert!(output.stdout.contains(":memory:/\n"), "{output:?}");
-            // Its own group is the root, with no way to one above.
+            // Its own group is the root, without a path to its parent.
             assert!(output.stdout.contains("memory.usage_in_bytes"), "{output:?}");
         }
     }
 }
 
-/// `--here`: what is written stays, wherever the directory is.
+/// `--here`: changes are kept, in any directory.
 #[test]
 fn the_current_directory_at_its_own_path() {
     let Some(world) = World::get() else { return };
@@ -256,12 +257,12 @@ fn the_current_directory_at_its_own_path() {
     }
 }
 
-/// The variable that root's jobs have beside the others, as `env` prints it.
+/// The additional variable of root's jobs, as `env` prints it.
 pub fn tar_options(uid: u32) -> &'static str {
     if uid == 0 { "TAR_OPTIONS=--no-same-owner\n" } else { "" }
 }
 
-/// An archive with files of somebody else, which not even root's job could make.
+/// An archive with files of another user, which even root's job cannot create.
 #[test]
 fn archives_with_other_owners_are_unpacked() {
     let Some(world) = World::get() else { return };
@@ -270,7 +271,7 @@ fn archives_with_other_owners_are_unpacked() {
     for user in World::users() {
         let output = world.run(user, &[], script);
         assert_eq!((output.stderr.as_str(), output.status), ("", Some(0)), "{output:?}");
-        // Without root tar goes by the umask.
+        // As an ordinary user tar applies the umask.
         let root = user.is_none() && nix::unistd::geteuid().is_root();
         assert_eq!(output.stdout, format!("0\n{}\n1\n", if root { 640 } else { 600 }));
         if root {
@@ -280,8 +281,8 @@ fn archives_with_other_owners_are_unpacked() {
     }
 }
 
-/// A file of somebody else that all may write: an ordinary user can put another in its place, and with --here
-/// there is no difference to the host.
+/// A file of another user that everybody can write: an ordinary user can replace it, with --here as
+/// on the host.
 #[test]
 fn files_of_others_are_replaced() {
     let Some(world) = World::get() else { return };

@@ -1,10 +1,10 @@
-//! What a terminal shows while something is installed.
+//! The progress of an installation on a terminal.
 
 use crate::common::World;
 use crate::common::members::{file, noise, pack, runtime};
 use crate::support::pty::Pty;
 
-/// Installs on a terminal of so many columns, and returns what it shows.
+/// Installs on a terminal of this width, and returns its output.
 fn shown(columns: u16, term: &str) -> String {
     let mut world = World::new();
     let tree = runtime("demo", "1.0.0", vec![file("isolated/noise", &noise(300_000))]);

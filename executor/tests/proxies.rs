@@ -1,10 +1,10 @@
-//! Proxies between the program and a registry: where they are used, and what they say.
+//! Proxies between the program and a registry: when they are used, and their failures.
 
 use crate::common::server::{Reply, Server, Tunnel};
 use crate::common::{Outcome, World};
 use std::fs;
 
-/// A registry of `demo` at a server that is called `name`, whose authority `ca.pem` is.
+/// A registry of `demo` at a server `name`, with the authority `ca.pem`.
 fn world(name: &str) -> (World, Server) {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
@@ -26,7 +26,7 @@ fn install(world: &World, registry: &str, env: &[(&str, &str)]) -> Outcome {
     world.outcome(command.output().unwrap())
 }
 
-/// Installs and removes again.
+/// Installs and removes.
 #[track_caller]
 fn assert_installs(world: &World, registry: &str, env: &[(&str, &str)]) {
     let outcome = install(world, registry, env);
@@ -37,7 +37,7 @@ fn assert_installs(world: &World, registry: &str, env: &[(&str, &str)]) {
 
 #[test]
 fn what_is_fetched_by_https_goes_through_the_proxy() {
-    // Only the proxy knows where that is.
+    // Only the proxy can reach it.
     let (world, server) = world("registry.example");
     let tunnel = Tunnel::new(&server, None);
     let address = format!("http://{}", tunnel.address);
@@ -60,7 +60,7 @@ fn what_is_fetched_by_https_goes_through_the_proxy() {
         let says_who = format!("Proxy-Authorization: Basic {basic}\r\n");
         assert!(tunnel.heads().iter().all(|head| head.contains(&says_who)));
     }
-    // As for curl: without a scheme, and past it only what NO_PROXY names.
+    // As for curl: without a scheme, and bypassed only for NO_PROXY.
     for none in ["", ",", "x,", "ry.example", "gistry.example,a.registry.example"] {
         let proxy = [("HTTPS_PROXY", tunnel.address.as_str()), ("NO_PROXY", none)];
         assert_installs(&world, registry, &proxy);
@@ -69,7 +69,7 @@ fn what_is_fetched_by_https_goes_through_the_proxy() {
     }
 }
 
-/// What was asked for is not gone past because it cannot be done.
+/// A proxy that cannot be used is not bypassed.
 #[test]
 fn a_proxy_that_cannot_be_used_is_an_error() {
     let (world, server) = world("localhost");
@@ -98,9 +98,9 @@ fn no_proxy_and_loopback_go_past_the_proxy() {
     }
     assert_eq!(tunnel.heads(), Vec::<String>::new());
     assert_eq!(install(&world, &server.address, &[proxied]).status, Some(10));
-    // For the registry, of which there is a copy, and for the archive.
+    // For the registry, which has a cached copy, and for the archive.
     assert_eq!(tunnel.heads().len(), 2);
-    // http is for this host alone.
+    // Only loopback is allowed by http.
     let plain = Server::files(world.path("registry"));
     for name in ["http_proxy", "HTTP_PROXY", "ALL_PROXY"] {
         assert_installs(&world, &plain.address, &[(name, &address)]);
@@ -112,7 +112,7 @@ fn no_proxy_and_loopback_go_past_the_proxy() {
 fn a_proxy_that_refuses_is_named() {
     let (world, server) = world("registry.example");
     let registry = "https://registry.example/registry.json";
-    // Asked once more where that can help.
+    // Retried if that can help.
     for (status, tries) in
         [("403 Forbidden", 1), ("407 Proxy Authentication Required", 1), ("502 Bad Gateway", 4)]
     {

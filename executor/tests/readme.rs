@@ -1,7 +1,7 @@
-//! README's commands, run as they stand: those on a host that has the program and a registry.
+//! README's commands for a host with the program and a registry, run unchanged.
 //!
-//! Its `python` is a shell that says what it was called with: what is shown is how jobs are run. The commands
-//! that build a runtime are run by `joblet-publish`'s tests.
+//! Its `python` is a shell that prints its arguments: the test is how jobs run. Commands that build
+//! a runtime are run by `joblet-publish`'s tests.
 
 use crate::common::World;
 use crate::support;
@@ -18,7 +18,7 @@ pub(crate) fn blocks(text: &str) -> Vec<&str> {
 
 /// Publishes `python-3.11` with the tools of the tests' runtime.
 pub(crate) fn publish(world: &mut World, tools: &support::World) {
-    // Tests that run at once have one directory for it.
+    // One archive for all tests.
     static ARCHIVE: OnceLock<Vec<u8>> = OnceLock::new();
     world.publish_archive("python-3.11", "1.4.0", ARCHIVE.get_or_init(|| archive(tools)));
 }
@@ -46,9 +46,9 @@ fn its_commands_run_as_they_stand() {
     let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let readme = fs::read_to_string(readme).unwrap();
     let mut commands = blocks(&readme);
-    // Those of the publisher are run by its tests.
+    // The publisher's tests run its commands.
     assert!(commands.pop().unwrap().contains("joblet-publish new my-tools-1"));
-    // As `make demo` and the download leave them.
+    // As after `make demo` and the download.
     fs::create_dir_all(world.path("dist/bin")).unwrap();
     symlink(crate::common::program(), world.path("dist/bin/joblet-exec")).unwrap();
     symlink(world.path("registry"), world.path("dist/demo")).unwrap();
@@ -72,8 +72,8 @@ fn its_commands_run_as_they_stand() {
     assert!(world.path("usb/ml/registry.json").is_file());
 }
 
-/// The line that installs a released binary, in README and on the site: from a release whose files a `curl` of the
-/// test's brings. What is not what its checksum says is not installed.
+/// The command that installs a released binary, in README and on the site, with files of the test's
+/// `curl`. A file with another checksum is not installed.
 #[test]
 fn the_line_that_installs_a_release_checks_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -266,7 +266,7 @@ fn minisign(directory: &Path, args: &str) {
     assert!(output.status.success(), "{args}: {output:?}");
 }
 
-/// A key without a password; returns the public one.
+/// Makes a key without a password; returns the public one.
 fn key(directory: &Path, name: &str) -> String {
     minisign(directory, &format!("-G -W -p {name}.pub -s {name}.key"));
     let text = fs::read_to_string(directory.join(format!("{name}.pub"))).unwrap();

@@ -13,7 +13,7 @@ use std::{
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 const DBUS: &str = "/usr/bin/dbus-daemon";
 
-/// What jobs use of busybox.
+/// Programs of busybox for jobs.
 const TOOLS: [&str; 4] = ["cat", "dd", "id", "sleep"];
 
 /// A bus of one user.
@@ -22,7 +22,7 @@ const CONFIGURATION: &str = "<busconfig><type>session</type><listen>unix:path=/r
     <allow eavesdrop=\"true\"/><allow own=\"*\"/></policy>\
     </busconfig>";
 
-/// What the manager starts: its bus.
+/// The manager's unit: its bus.
 const UNITS: [(&str, &str); 3] = [
     (
         "default.target",
@@ -36,7 +36,7 @@ const UNITS: [(&str, &str); 3] = [
     ),
 ];
 
-/// What each case of `scopes-init.sh` must print, and its status: in part, at `…`.
+/// Output, in which `…` matches anything, and status of each case of `scopes-init.sh`.
 const CASES: [(&str, &str, i32); 16] = [
     (
         "no-bus",
@@ -59,7 +59,7 @@ const CASES: [(&str, &str, i32); 16] = [
         "the job was killed: it needed more than its 16 MiB of memory (--memory)\n",
         137,
     ),
-    // A JVM sees no limit of memory where it has no controller for processors.
+    // A JVM sees no memory limit without a cpu controller.
     ("controllers", "cpu memory pids\n", 0),
     ("left", "left: \n", 0),
     (
@@ -74,7 +74,8 @@ const CASES: [(&str, &str, i32); 16] = [
     ),
     ("left-again", "left: \n", 0),
     ("engine", "error[LAUNCH]: cannot limit to 64 MiB of memory: /slurm/job_7 …\n", 125),
-    // Neither for a group above nor for a scope a job leaves one with a limit; what is as tight is met.
+    // A job leaves a group with a limit neither for a parent nor for a scope; a limit that is as
+    // low is satisfied.
     (
         "bounded",
         "error[LAUNCH]: cannot limit to 32 MiB of memory: …/user@1000.service/app.slice/a.service holds other processes; …; a job stays within the limits of /user.slice/user-1000.slice/user@1000.service/app.slice/a.service\n",
@@ -99,7 +100,7 @@ fn a_session_is_limited_by_the_users_manager() {
     assert_cases(&kernel, &root(), &CASES);
 }
 
-/// The root file system of the host, as the kernel unpacks it.
+/// The initramfs of the host.
 fn root() -> Vec<u8> {
     let mut files: BTreeSet<PathBuf> = [SYSTEMD, DBUS].map(PathBuf::from).into();
     for program in [SYSTEMD, DBUS] {

@@ -1,5 +1,5 @@
-//! Large registries: one name costs a small part of them, and whatever is wrong with the parts, the whole
-//! document serves.
+//! Large registries: resolving one name fetches a small part, and after any fault of the shards the
+//! whole document.
 
 use crate::common::server::{Reply, Server};
 use crate::common::{Outcome, World, checksum, list};
@@ -16,12 +16,12 @@ const LARGE: usize = 3 << 20;
 
 const LIST: &str = "/registry.shards.json";
 
-/// Makes the registry of `world` a large one, dated `stamp`, and publishes it in shards.
+/// Enlarges the registry of `world`, dated `stamp`, and publishes it in shards.
 fn publish_in_shards(world: &World, stamp: &str) {
     let registry = world.path("registry");
     let mut document = read(&registry.join("registry.json"));
     document["updated_at"] = stamp.into();
-    // A member that nobody knows, instead of thousands of versions.
+    // An unknown member, instead of thousands of versions.
     document["padding"] = "x".repeat(LARGE).into();
     fs::write(registry.join("registry.json"), document.to_string()).unwrap();
     let mut shards = BTreeMap::<&String, Value>::new();
@@ -38,7 +38,7 @@ fn publish_in_shards(world: &World, stamp: &str) {
     write_list(&registry, stamp, &shards);
 }
 
-/// Writes `shards`, texts by name, and the list of them and of the document that is there.
+/// Writes `shards`, texts by name, and the list of them and of the existing document.
 fn write_list(registry: &Path, stamp: &str, shards: &BTreeMap<&str, String>) {
     fs::create_dir_all(registry.join("registry.shards")).unwrap();
     let mut sums = BTreeMap::new();
@@ -69,7 +69,7 @@ fn shard(world: &World, name: &str) -> String {
     format!("/registry.shards/{}", file(name, list["shards"][name].as_str().unwrap()))
 }
 
-/// What was asked for, and the bytes of each answer.
+/// The requests, and the bytes of each response.
 type Log = Arc<Mutex<Vec<(String, usize)>>>;
 
 /// Serves `root` with entity tags, conditions and ranges. `change` may give another answer.
@@ -119,8 +119,8 @@ fn plain(world: &World) -> (Server, Log) {
     serve(world.path("registry"), |_| None)
 }
 
-/// The paths that were asked for since the last call, and the bytes of the answers in all. What `info` asks
-/// beside the registry is left out.
+/// The requested paths since the last call, and the total bytes of the responses, without `info`'s
+/// requests beside the registry.
 fn taken(log: &Log) -> (Vec<String>, usize) {
     let mut log = std::mem::take(&mut *log.lock().unwrap());
     log.retain(|(path, _)| path != "/freshness.json");
@@ -175,7 +175,7 @@ fn entry(name: &str, version: &str) -> Value {
     })
 }
 
-/// A registry of 1,000 runtimes of 50 versions: what one name costs a host without a copy.
+/// A registry of 1,000 runtimes of 50 versions: the bytes of one name on a host without a copy.
 #[test]
 fn a_name_of_a_thousand_costs_its_shard() {
     let mut world = World::new();
@@ -203,7 +203,7 @@ fn a_name_of_a_thousand_costs_its_shard() {
     let (paths, bytes) = taken(&log);
     assert_eq!(paths, ["/registry.json", LIST, &shard(&world, "demo-ml")]);
     assert!((150_000..300_000).contains(&bytes), "{bytes} bytes");
-    // For an hour nobody is asked, then whether it has changed.
+    // No request for an hour, then a conditional one.
     done(exec(&world, &server, "install demo-ml"));
     assert_eq!(taken(&log).0, [archive]);
     age(&world, HOURS);
@@ -211,7 +211,7 @@ fn a_name_of_a_thousand_costs_its_shard() {
     assert_eq!(taken(&log), (vec!["/registry.json".into()], 0));
     done(exec(&world, &server, "info demo-ml --refresh"));
     assert_eq!(taken(&log), (vec!["/registry.json".into()], 0));
-    // A version more: the length of the document, the list, the shard that is another.
+    // One more version: the length of the document, the list, the changed shard.
     let mut text = fs::read(registry.join("registry.json")).unwrap();
     text.push(b' ');
     fs::write(registry.join("registry.json"), text).unwrap();
@@ -220,7 +220,7 @@ fn a_name_of_a_thousand_costs_its_shard() {
     let (paths, bytes) = taken(&log);
     assert_eq!(paths, ["/registry.json", LIST]);
     assert_eq!(bytes, 1 + fs::read(registry.join("registry.shards.json")).unwrap().len());
-    // A name that is not there costs no more, and is compared with those that are.
+    // A missing name costs no more, and similar names are suggested.
     let missing = exec(&world, &server, "info python-3.11-sampel-7");
     assert_eq!(missing.status, Some(12));
     assert!(missing.stderr.contains("did you mean python-3.11-sample-7?"), "{missing:?}");
@@ -248,7 +248,7 @@ fn a_small_registry_costs_one_request() {
     assert_eq!(padded(0), 1);
     assert_eq!(padded(50_000), 1);
     assert_eq!(padded(500_000), 2, "the rest in one more request");
-    // A server that knows no ranges sends the whole at once; so does one that answers with another range.
+    // A server without ranges, or with another range, sends the whole document at once.
     let body = fs::read(&file).unwrap();
     for range in
         ["", "no length", "bytes 1-65536/500000", "bytes 0-65535/*", "bytes 0-9/10", "nonsense"]
@@ -270,7 +270,7 @@ fn a_small_registry_costs_one_request() {
         let at_once = range.is_empty() || range == "no length";
         assert_eq!(asked, if at_once { 1 } else { 2 }, "{range}");
     }
-    // The file changes between both requests.
+    // The file changes between the two requests.
     let (first, second) = (body.clone(), [&body[..], b" "].concat());
     let server = Server::with_heads(move |_, head| {
         match head.iter().find_map(|line| line.strip_prefix("range: bytes=")) {
@@ -294,7 +294,8 @@ fn world() -> World {
     world
 }
 
-/// SEC-C17: shards and lists that lie, are old, missing, too large, or of others cost time, and change nothing.
+/// SEC-C17: shards and lists that are wrong, old, missing, too large, or of another registry cost
+/// time, and change nothing.
 #[test]
 fn shards_that_are_wrong_give_way_to_the_whole_document() {
     let changed = |change: &dyn Fn(&mut Value)| {
@@ -362,7 +363,7 @@ fn shards_that_are_wrong_give_way_to_the_whole_document() {
         assert_eq!(paths[0], "/registry.json");
         assert_eq!(paths[paths.len() - 2..], ["/registry.json", "/demo-1.0.0.tar.gz"], "{reason}");
     }
-    // A registry without shards is no reason to warn; a list that cannot be had for a time is.
+    // A registry without shards causes no warning; a list that is temporarily unavailable does.
     for (status, warns) in [("404 Not Found", false), ("410 Gone", false), ("403 Forbidden", true)]
     {
         let world = world();
@@ -388,7 +389,7 @@ fn a_list_does_not_go_back() {
         list["registry"]["size"] = document.len().into();
         fs::write(registry.join("registry.shards.json"), list.to_string()).unwrap();
     };
-    // An older list, fitted to a new document: the document counts.
+    // An older list, adapted to a new document: the document is used.
     publish_in_shards(&world, STAMPS[2]);
     fit(STAMPS[0]);
     let outcome = done(exec(&world, &server, "info demo --refresh"));
@@ -403,12 +404,12 @@ fn a_list_does_not_go_back() {
         assert_eq!(outcome.status, Some(11), "{outcome:?}");
         assert!(outcome.stderr.contains("rollback is refused"), "{outcome:?}");
     }
-    // What was read before is still there.
+    // The previous state is still cached.
     done(exec(&world, &server, "info demo"));
 }
 
-/// SEC-C17: a host that reads while a publication is on its way, through caches of any age: it ends with the old or
-/// the new state.
+/// SEC-C17: a host that reads during a publication, through caches of any age, has the old or the
+/// new state.
 #[test]
 fn every_mixture_of_two_states_is_one_of_both() {
     let mut world = World::new();
@@ -438,13 +439,13 @@ fn every_mixture_of_two_states_is_one_of_both() {
         }
         let (server, _) = serve(root, |_| None);
         done(exec(&world, &server, "install demo"));
-        // The document decides: its shards, or all of it.
+        // By the document: its shards, or all of it.
         world.assert_store(&[if mixture & 1 == 1 { "demo-1.1.0" } else { "demo-1.0.0" }]);
         done(world.exec(["remove", "demo"]));
     }
 }
 
-/// What was read once is there without network: the shard of a name, or the whole document.
+/// The shard of a name, or the whole document, is available offline once it was fetched.
 #[test]
 fn what_was_read_is_there_offline() {
     let world = world();
@@ -455,7 +456,7 @@ fn what_was_read_is_there_offline() {
     let outcome = exec(&world, &server, "info other --offline");
     assert_eq!(outcome.status, Some(10), "{outcome:?}");
     assert!(outcome.stderr.contains("run the command once without --offline"), "{outcome:?}");
-    // Names complete all the same, versions where they are known.
+    // Names are completed nevertheless, versions if they are cached.
     let listed = done(exec(&world, &server, "list --available --offline -q")).stdout;
     let rows: Vec<Vec<_>> =
         listed.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
@@ -468,7 +469,7 @@ fn what_was_read_is_there_offline() {
     done(exec(&world, &server, "info other --offline"));
     done(exec(&world, &server, "search tests"));
     assert_eq!(taken(&log).0, Vec::<String>::new());
-    // Of the two the list is smaller; a damaged file counts as absent.
+    // The list is smaller; a damaged file counts as absent.
     let registries = world.path("cache/joblet/registries");
     for name in list(&registries).iter().filter(|name| name.contains(".s") || name.contains(".3s"))
     {
@@ -486,7 +487,7 @@ fn a_copy_of_a_registry_is_used_in_place() {
     let mirror = world.path("mirror");
     let copied = Command::new("cp").arg("-r").args([&world.path("registry"), &mirror]).status();
     assert!(copied.unwrap().success());
-    // What is not read is not missed: the document is only measured.
+    // The document is not read, except for its length.
     let length = fs::read(mirror.join("registry.json")).unwrap().len();
     fs::write(mirror.join("registry.json"), vec![b'?'; length]).unwrap();
     let exec = |args: &str| world.exec(args.split(' ').chain(["--registry", "mirror"]));
@@ -500,7 +501,7 @@ fn a_copy_of_a_registry_is_used_in_place() {
     assert!(outcome.stderr.contains("its shards are not used: "), "{outcome:?}");
     fs::remove_file(mirror.join("registry.shards.json")).unwrap();
     assert!(!done(exec("info demo")).stderr.contains("warning"));
-    // No link in it leads out of it.
+    // Links in it that lead out are refused.
     std::os::unix::fs::symlink(
         world.path("registry/registry.shards.json"),
         mirror.join("registry.shards.json"),
@@ -550,7 +551,8 @@ fn a_list_is_trusted_by_the_keys_of_its_registry() {
         assert_eq!(paths[paths.len() - 2..], whole, "{reason}");
     };
     refused("the signature file is missing");
-    // The copy of the whole is current: a list that is signed meanwhile is used from the next change on.
+    // The copy of the document is current: a list that is signed later is used from the next change
+    // on.
     fs::remove_dir_all(world.path("cache/joblet")).unwrap();
     sign("b", "registry.shards.json");
     refused("0 of 1 signatures by ");
@@ -561,13 +563,13 @@ fn a_list_is_trusted_by_the_keys_of_its_registry() {
     assert_eq!(taken(&log).0, ["/registry.json", LIST, signature, &shard(&world, "demo")]);
     done(exec("info demo --refresh"));
     assert_eq!(taken(&log).0, ["/registry.json", signature]);
-    // Signed again, by the same key: nothing else is asked for. By another: the whole.
+    // Signed again by the same key: nothing else is requested. By another: the whole document.
     sign("a", "registry.shards.json -c again");
     done(exec("info demo --refresh"));
     assert_eq!(taken(&log).0, ["/registry.json", signature]);
     sign("b", "registry.shards.json");
     refused("0 of 1 signatures by ");
-    // A list that has expired is none.
+    // An expired list is not used.
     fs::remove_dir_all(world.path("cache/joblet")).unwrap();
     let mut command = Command::new("minisign");
     command.current_dir(&registry).args(["-S", "-s", "a.key", "-m", "registry.shards.json", "-t"]);
@@ -606,7 +608,7 @@ fn commands_of_every_kind_work_with_a_large_registry() {
     assert!(fs::read(world.path("bundle/registry.json")).unwrap().len() < 4096);
     let listed = done(exec(&world, &server, "list --available")).stdout;
     assert!(listed.contains("demo   1.1.0") && listed.contains("other  1.0.0"), "{listed}");
-    // Names alone are counted.
+    // Only names are counted.
     fs::remove_dir_all(world.path("cache/joblet")).unwrap();
     taken(&log);
     let report = exec(&world, &server, "doctor").stdout;

@@ -1,4 +1,4 @@
-//! What a job is given: files, variables, a parent, a terminal, and how its end is told.
+//! A job's files, variables, parent and terminal, and the report of its end.
 
 use crate::support::pty::Pty;
 use crate::support::{Output, World, finish};
@@ -40,14 +40,14 @@ fn uploads_are_private_copies() {
             output.stdout, "data\nin.txt\ntable.csv\nhello\n1,2\ndeep\nnew\nsub\n",
             "{user:?} {output:?}"
         );
-        // Its permissions are kept, it is the job's, and no other upload has its name.
+        // Its permissions are kept, the job owns it, and no other upload has its name.
         let script = "stat -c %a:%u table.csv";
         let owner = user.unwrap_or_else(|| nix::unistd::geteuid().as_raw());
         let output = world.run(user, &["--upload", &file, "--upload", &file], script);
         assert!(output.stderr.contains("have the same name in /work"), "{output:?}");
         let output = world.run(user, &["--upload", &file], script);
         assert_eq!(output.stdout, format!("644:{owner}\n"), "{output:?}");
-        // An entry of the current directory is there in any case, a link's target is copied.
+        // Entries of the current directory are present anyway; a link's target is copied.
         let output = run_in(world, "given", user, &["--upload=table.csv"], "cat table.csv");
         assert_eq!(output.stdout, "1,2\n", "{output:?}");
         let output = run_in(world, "", user, &["--upload=./cwd-links"], "cat cwd-links");
@@ -132,7 +132,7 @@ fn a_parent_reaps_and_passes_signals_on() {
             ("trap '' TERM; echo ready; sleep 0.5; exit 9", Some(Signal::SIGTERM), 9),
             ("echo ready; kill -KILL $$", None, 137),
             ("echo ready; exit 125", None, 125),
-            // It is not PID 1, and an orphan finds one that reaps it.
+            // The job is not PID 1, and orphans are reaped.
             (
                 "test $$ = 2 && (sleep 0 & exec sleep 0); sleep 0.2; \
               [ /proc/[0-9]* = /proc/1 ] || echo ready; test ! -e /proc/4",
@@ -196,7 +196,7 @@ fn kinds_of_exits_are_distinguished() {
     }
 }
 
-/// The program under test with `verb`, and `words` after the store.
+/// The command line of `verb`, with `words` after the store.
 fn words_of(world: &World, verb: &str, words: &[&str]) -> Vec<OsString> {
     let mut all = world.program();
     *all.iter_mut().find(|word| *word == "run").unwrap() = verb.into();
@@ -208,11 +208,10 @@ fn type_in(pty: &mut Pty, text: &str) {
     pty.near.write_all(text.as_bytes()).unwrap();
 }
 
-/// What the session does afterwards: tells how many of three modes its terminal has, by which
-/// keys are shown and act, and lines are edited.
+/// The end of the session: counts the modes echo, isig and icanon of its terminal.
 const COOKED: &str = "stty -a | tr ' ' '\\n' | grep -cx -e echo -e icanon -e isig";
 
-/// Waits for the end of the session, which must find its terminal as it was.
+/// Waits for the end of the session, whose terminal must have its original modes.
 fn end(pty: &mut Pty, mut child: Child) -> Option<i32> {
     pty.expect("3\r\n");
     child.wait().unwrap().code()
@@ -229,7 +228,7 @@ fn a_shell_has_a_terminal_of_its_own() {
         pty.expect("/dev/pts/0");
         pty.expect("end-of-2");
         assert!(!tcgetattr(&pty.near).unwrap().local_modes.contains(LocalModes::ICANON));
-        // The keys of job control: the job's terminal acts on them, the shell lives on.
+        // Keys of job control act on the job's terminal, and the shell continues.
         type_in(&mut pty, "sleep 50\r");
         pty.expect("sleep 50");
         std::thread::sleep(Duration::from_millis(300));
@@ -271,7 +270,7 @@ fn the_callers_terminal_is_itself_again_after_any_death() {
     assert!(output.stderr.contains("--tty needs a terminal"), "{output:?}");
 }
 
-/// A caller whose terminal goes away takes the job along.
+/// A job ends when its caller's terminal is closed.
 #[test]
 fn a_hangup_ends_a_shell() {
     let Some(world) = World::get() else { return };
@@ -281,7 +280,7 @@ fn a_hangup_ends_a_shell() {
         type_in(&mut pty, "echo rea''dy\r");
         pty.expect("ready");
         drop(pty);
-        // The session goes first; what it leaves is looked for by its store.
+        // The session ends first; its processes are found by their store.
         child.wait().unwrap();
         let store = world.path("store").into_os_string().into_encoded_bytes();
         let begin = Instant::now();
@@ -299,7 +298,7 @@ fn a_hangup_ends_a_shell() {
     }
 }
 
-/// Bytes pass as they are, in both directions and in any number.
+/// Data passes unchanged, in both directions and in any amount.
 #[test]
 fn pipes_are_exact() {
     let Some(world) = World::get() else { return };

@@ -1,4 +1,4 @@
-//! The tar stream in zstd frames: what a first installation takes, and what it refuses.
+//! The tar stream in zstd frames: when an installation uses it, and when it refuses it.
 
 use crate::common::members::{Packed, directory, file, noise, pack, runtime, zstd};
 use crate::common::server::Server;
@@ -32,7 +32,7 @@ fn install(world: &World, registry: &str) -> Outcome {
     world.exec(["install", "demo@1.0.0", "-v", "--refresh", "--registry", registry])
 }
 
-/// The tree that the `.tar.gz` is.
+/// The tree of the `.tar.gz`.
 fn of_gzip() -> std::collections::BTreeMap<String, (u32, i64, i64, Vec<u8>)> {
     let mut world = World::new();
     world.publish_members("demo", "1.0.0", &packed("1.0.0"));
@@ -91,7 +91,7 @@ fn frames_in_parts_are_joined() {
     let mut world = world(|_, _| ());
     let path = world.path("registry/demo-1.0.0.tar.zst");
     let bytes = fs::read(&path).unwrap();
-    // A border inside the table, and one inside a frame.
+    // A boundary inside the table, and one inside a frame.
     let parts = [&bytes[..30], &bytes[30..200_000], &bytes[200_000..]];
     let mut list = Vec::new();
     for (number, part) in parts.iter().enumerate() {
@@ -114,12 +114,12 @@ fn frames_in_parts_are_joined() {
     assert_eq!(snapshot(&world.path("store/demo-1.0.0")), of_gzip());
 }
 
-/// SEC-A11, SEC-C01: nothing of a frame is decompressed that is not the promised one, and what is promised
-/// unpacks to what the index says, in the memory that it says.
+/// SEC-A11, SEC-C01: only frames with the registry's digest are decompressed, to the content and in
+/// the memory that the index states.
 #[test]
 fn frames_and_tables_that_lie_are_refused() {
     type Edit = fn(&mut Vec<Vec<u8>>, &mut Vec<Frame>);
-    /// Puts another frame in the place of the second one.
+    /// Replaces the second frame.
     fn put(files: &mut [Vec<u8>], frames: &mut [Frame], file: Vec<u8>) {
         frames[1].length = u32::try_from(file.len()).unwrap();
         frames[1].sha256 = Sha256::digest(&file).into();
@@ -133,7 +133,7 @@ fn frames_and_tables_that_lie_are_refused() {
             let twice = [&files[1][..], &zstd(b"")].concat();
             put(files, frames, twice);
         }),
-        // A skippable frame before it, which readers of zstd read past.
+        // A skippable frame before it, which readers of zstd skip.
         (14, "frame 1: it is not one zstd frame", |files, frames| {
             let hidden = [&[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7][..], &files[1]].concat();
             put(files, frames, hidden);
@@ -177,7 +177,7 @@ fn frames_and_tables_that_lie_are_refused() {
     }
 }
 
-/// A table that the registry did not promise is not read.
+/// A table that does not match the registry is not read.
 #[test]
 fn another_table_than_the_promised_one_is_refused() {
     let mut world = world(|_, _| ());
@@ -199,7 +199,7 @@ fn another_table_than_the_promised_one_is_refused() {
     world.assert_store(&[]);
 }
 
-/// Most memory of its own that a program had, in KiB, as the kernel counts it: without its file.
+/// Peak anonymous memory of a program, in KiB, by the kernel's count.
 fn peak(mut command: Command) -> u64 {
     let mut child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());

@@ -1,4 +1,4 @@
-//! The program as a user meets it: stdout, stderr and status of each command.
+//! The command line: stdout, stderr and status of each command.
 
 use std::{fs, path::Path, process::Command};
 
@@ -70,7 +70,7 @@ fn a_runtime_goes_from_new_to_registry() {
     publish(dir, "index --records dist/records");
     assert_eq!(fs::read(dir.join("registry.json")).unwrap(), registry, "a rerun changes no byte");
 
-    // A clean build of what was published already keeps its time.
+    // A clean build of a published version keeps its time.
     let record = fs::read(dir.join("dist/records/demo/1.0.0.json")).unwrap();
     let kept = String::from_utf8(record).unwrap().replace("\"20", "\"19");
     fs::create_dir_all(dir.join("registry-site/records/demo")).unwrap();
@@ -202,13 +202,13 @@ fn an_unchanged_source_is_built_once() {
     assert_eq!((again.status, again.stdout), (0, want));
     assert_eq!(inode(), before, "nothing was written");
     assert!(publish(dir, &format!("{line} --json")).stdout.contains("\"unchanged\": true"));
-    // The record alone is written where it alone changes.
+    // Only the record is written if nothing else changes.
     let moved = publish(dir, &format!("{line} --base-url https://example.org/x"));
     assert!(moved.stdout.contains("unchanged"), "{}", moved.stdout);
     let record = fs::read_to_string(dir.join("dist/records/demo/1.0.0.json")).unwrap();
     assert!(record.contains("https://example.org/x/demo-1.0.0-amd64.tar.gz"), "{record}");
 
-    // What is damaged or gone is made again.
+    // Damaged or missing files are built again.
     let index = dir.join("dist/demo-1.0.0-amd64.tar.gz.index");
     let contents = dir.join("dist/records/demo/1.0.0.files/amd64.contents.txt");
     for path in [&archive, &index, &contents] {
@@ -225,7 +225,7 @@ fn an_unchanged_source_is_built_once() {
             assert_eq!(fs::read(path).unwrap(), good, "{}", path.display());
         }
     }
-    // So is what was made otherwise, or of something else.
+    // So are files of other options or inputs.
     let all = publish(dir, "build demo --offline");
     assert_eq!(all.stdout.matches("unchanged").count(), 1, "{}", all.stdout);
     fs::write(dir.join("runtimes-src/demo/files/bin/hello"), "#!/bin/sh\necho\n").unwrap();
@@ -242,7 +242,7 @@ fn all_runtimes_are_a_table() {
     assert_eq!(publish(dir, "build demo --offline --arch arm64").status, 0);
     publish(dir, "new other");
     let outcome = publish(dir, "build --all --offline");
-    // What was built is said although something failed.
+    // Built runtimes are reported although another failed.
     assert_eq!(outcome.status, 17);
     assert!(outcome.stderr.starts_with("error[CONFIG]: runtimes-src/other/"), "{}", outcome.stderr);
     let rows: Vec<Vec<_>> =
@@ -258,7 +258,7 @@ fn all_runtimes_are_a_table() {
     assert!(ends.iter().all(|end| *end == ends[0]), "{}", outcome.stdout);
 }
 
-/// What is out never changes, not even by a site of other records in the same place.
+/// Published files never change, not even by a site of other records in the same directory.
 #[test]
 fn a_site_that_would_change_what_is_out_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -295,7 +295,7 @@ fn a_site_that_would_change_what_is_out_is_not_written() {
     }
 }
 
-/// A line is wiped where one was drawn, and nowhere else.
+/// A line is erased only where one was drawn.
 #[test]
 fn nothing_is_wiped_off_a_terminal_that_nothing_was_drawn_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -307,7 +307,7 @@ fn nothing_is_wiped_off_a_terminal_that_nothing_was_drawn_on() {
         let output = command.env("HOME", dir.path()).env("TERM", "xterm").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    // In a locale without UTF-8 it is shown no bytes that it would not understand.
+    // In a locale without UTF-8 the output is ASCII.
     let mut help = Command::new("script");
     help.args(["-qec", &format!("{} --help", env!("CARGO_BIN_EXE_joblet-publish")), "/dev/null"]);
     let help = help.env("LC_ALL", "C").output().unwrap().stdout;

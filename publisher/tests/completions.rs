@@ -1,4 +1,4 @@
-//! What shells make of our completions, and man of our page.
+//! Completions in shells, and the manual page.
 
 use crate::shells::{MAN, assert_completes, assert_is_page, complete};
 use crate::skip::skip;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What a shell says to `script`, in a directory with two runtimes.
+/// The output of `script` in a shell, in a directory with two runtimes.
 fn ask(shell: &str, script: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     for name in ["python-3.11", "node-20"] {

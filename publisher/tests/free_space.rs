@@ -1,4 +1,4 @@
-//! A build that a disk has no space for does not begin.
+//! A build does not start without enough disk space.
 
 use std::process::Command;
 

@@ -1,8 +1,8 @@
 //! Joblet's own client (`rnx`, and the server that installs for it) reads our registry and installs our archives.
 //!
-//! What it does, from the request to the mounts of a job, is written down here as an exchange: which requests it
-//! sends and which of the answers it looks at. With `JOBLET_SOURCE`, a directory with its sources, its own packages
-//! for registries are compiled and run against the same server.
+//! Its behaviour, from the request to the mounts of a job, is reproduced here: the requests that it
+//! sends and the members of the responses that it reads. With `JOBLET_SOURCE`, a directory with its
+//! sources, its own packages for registries are compiled and run against the same server.
 
 use crate::records::world::{World, deb};
 use crate::server::Server;
@@ -48,7 +48,7 @@ fn published() -> (World, Server) {
     (world, server)
 }
 
-/// What its decoder takes of `registry.json`: members that it knows, with types that it needs; others are passed over.
+/// Its decoder of `registry.json`: known members, with their types; others are ignored.
 fn versions(document: &Value, name: &str) -> BTreeMap<String, Value> {
     assert!(document["version"].is_string());
     // Go's time.Time: RFC 3339, and never empty.
@@ -71,8 +71,8 @@ fn versions(document: &Value, name: &str) -> BTreeMap<String, Value> {
     all
 }
 
-/// Unpacks as it does: what is no file, directory or symbolic link is left out with a warning, and a directory
-/// that is above everything is stripped.
+/// Its unpacking: entries other than files, directories and symbolic links are left out with a
+/// warning, and a single top directory is stripped.
 fn unpack(archive: &[u8], into: &Path) {
     let open = || tar::Archive::new(flate2::read::MultiGzDecoder::new(archive));
     let name =
@@ -111,7 +111,7 @@ fn unpack(archive: &[u8], into: &Path) {
     }
 }
 
-/// What it reads of `environment` to start a job: line by line, no YAML.
+/// Its parser of `environment` for a job: line by line, not YAML.
 fn environment(yml: &str) -> BTreeMap<String, String> {
     let (mut inside, mut all) = (false, BTreeMap::new());
     for line in yml.lines().filter(|line| !line.trim().is_empty()) {
@@ -133,7 +133,7 @@ fn it_installs_the_latest_version_and_finds_it() {
     // GET {registry}/registry.json; any other status than 200 is an error.
     let document: Value = serde_json::from_str(&world.read("dist/registry.json")).unwrap();
     let versions = versions(&document, "demo");
-    // @latest is the highest there: it knows no `yanked`.
+    // @latest is the highest one: it ignores `yanked`.
     assert_eq!(versions.keys().collect::<Vec<_>>(), ["1.0.0", "1.1.0"]);
     let entry = &versions["1.1.0"];
     // GET download_url, whole, without a range; then its SHA-256.
@@ -145,7 +145,7 @@ fn it_installs_the_latest_version_and_finds_it() {
         (entry["checksum"].as_str(), entry["size"].as_u64()),
         (Some(&*sum), Some(archive.len() as u64))
     );
-    // It looks at no platform: what is listed is what it unpacks.
+    // It ignores platforms, and unpacks the listed archive.
     assert!(
         entry["platforms"]
             .as_array()
@@ -157,7 +157,7 @@ fn it_installs_the_latest_version_and_finds_it() {
     unpack(&archive, &into);
     assert!(into.join("runtime.yml").is_file() && !into.join("setup.sh").exists(), "pre-built");
 
-    // The resolver looks for the directory whose runtime.yml says this name and version.
+    // The resolver searches the directory whose runtime.yml has this name and version.
     let text = std::fs::read_to_string(into.join("runtime.yml")).unwrap();
     let yml: Value = yaml_serde::from_str(&text).unwrap();
     assert_eq!((yml["name"].as_str(), yml["version"].as_str()), (Some("demo"), Some("1.1.0")));
@@ -172,7 +172,7 @@ fn it_installs_the_latest_version_and_finds_it() {
     assert_eq!(environment(&text)["PATH"], yml["environment"]["PATH"].as_str().unwrap());
     assert!(!environment(&text).contains_key("demo"), "packages are no variables: {text}");
 
-    // What it has installed, joblet-exec runs.
+    // joblet-exec runs its installation.
     let listed = Command::new(crate::records::world::joblet_exec())
         .args(["list", "--json", "--store"])
         .arg(world.path("store"))
@@ -205,7 +205,7 @@ fn client() -> Option<(PathBuf, PathBuf)> {
     Some((sources, go))
 }
 
-/// Where Debian's golang-gopkg-yaml.v3-dev has the one package that the client takes from elsewhere.
+/// Debian's golang-gopkg-yaml.v3-dev, the client's only dependency.
 const YAML: &str = "/usr/share/gocode/src/gopkg.in/yaml.v3";
 
 /// Installs as the server of Joblet does, then finds the runtime as a job does: prints both as JSON, last.
@@ -265,8 +265,8 @@ fn take(world: &World, from: &Path, to: &str) {
     }
 }
 
-/// The same by the client itself, its registry, installer and resolver: it resolves `@latest`, downloads, verifies and
-/// unpacks, and a job's runtime is found.
+/// The client's own registry, installer and resolver resolve `@latest`, download, verify and unpack
+/// a runtime, and find it for a job.
 #[test]
 fn the_client_itself_installs_it() {
     let Some((sources, go)) = client() else { return };
@@ -280,7 +280,7 @@ fn the_client_itself_installs_it() {
         take(&world, &sources.join("pkg").join(part), &format!("go/pkg/{part}"));
     }
     take(&world, &sources.join("internal/joblet/runtime"), "go/internal/joblet/runtime");
-    // Of its package the installer alone: the others need what is generated, and more of others.
+    // Only the installer of its package: other files need generated code and more dependencies.
     let installer = "internal/joblet/core/runtime_installer.go";
     world.write(&format!("go/{installer}"), std::fs::read(sources.join(installer)).unwrap());
     take(&world, Path::new(YAML), "go/yaml");
@@ -303,7 +303,7 @@ fn the_client_itself_installs_it() {
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let base = world.path("store");
     let run = |spec: &str| {
-        // As root it prepares below /opt/joblet, which shall stay as it is.
+        // As root it writes below /opt/joblet, which must not change.
         let script = "[ $(id -u) != 0 ] || mount -t tmpfs tmpfs /opt; exec \"$@\"";
         let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
         let before: &[&str] = if is_root { &["unshare", "--mount"] } else { &["env"] };
@@ -328,7 +328,7 @@ fn the_client_itself_installs_it() {
         let source = mount["source"].as_str().unwrap();
         assert!(Path::new(place).join(source).exists(), "{mount}");
     }
-    // What the exchange above says that it unpacks is what it has unpacked.
+    // The reproduction above unpacks the same tree.
     let archive = world.path("dist/demo-1.1.0-amd64.tar.gz");
     unpack(&std::fs::read(archive).unwrap(), &world.path("again"));
     let compared = Command::new("diff")

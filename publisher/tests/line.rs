@@ -1,5 +1,5 @@
-//! The whole line, once, on real input: committed lock → archive → registry and site → loopback
-//! server → installed by `joblet-exec` → a Python script that runs in it.
+//! All stages on a real runtime: committed lock → archive → registry and site → loopback server →
+//! installed by `joblet-exec` → a Python script that runs in it.
 
 use crate::server::Server;
 use crate::skip::skip;
@@ -16,7 +16,7 @@ const NOBODY: u32 = 65534;
 const RUNTIME: &str = "python-3.11";
 const VERSION: &str = "1.4.0";
 
-/// Runs in the job. Says everything that a job must be able to do, and what it must not.
+/// Runs in the job. Prints what a job can and cannot do.
 const SCRIPT: &str = r#"
 import errno, os, sys
 print("pid", os.getpid())
@@ -36,7 +36,7 @@ sys.exit(7)
 const SAID: &str = "pid 1\npython 3.11\n/usr/x EROFS\n/etc/x EROFS\n/x EROFS\n\
                     input 42 in /work\nresult 332833500\n";
 
-/// The directories of this test, and the programs that meet in it.
+/// The directories and programs of this test.
 struct Line {
     dir: tempfile::TempDir,
 }
@@ -72,7 +72,7 @@ fn joblet_exec() -> PathBuf {
     )
 }
 
-/// Builds the runtime for this host and its registry; none where the inputs are not available.
+/// Builds the runtime for this host and its registry; None if the inputs are not available.
 fn publish(out: &Path) -> bool {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtimes-src");
     let publish = || Command::new(env!("CARGO_BIN_EXE_joblet-publish"));
@@ -80,7 +80,7 @@ fn publish(out: &Path) -> bool {
         .args(["build", RUNTIME, "--arch", Arch::NATIVE.as_str(), "--sources"])
         .arg(sources)
         .arg("--cache")
-        // Of the test of reproducibility, so that both fetch once.
+        // Shared with the test of reproducibility, so that inputs are downloaded once.
         .arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs"))
         .arg("--out")
         .arg(out)
@@ -108,7 +108,7 @@ fn from_a_committed_lock_to_a_running_job() {
     for page in ["index.html", "registry.json", &format!("runtimes/{RUNTIME}/index.html")] {
         assert!(line.path("registry").join(page).is_file(), "{page}");
     }
-    // By another process: what another test starts meanwhile would hold it open for writing.
+    // By another process: children of other tests would inherit a descriptor for writing.
     let copied = Command::new("cp")
         .arg("--preserve=mode")
         .arg(joblet_exec())
@@ -139,7 +139,7 @@ fn from_a_committed_lock_to_a_running_job() {
     refuses_a_flipped_byte(&line, &server);
 }
 
-/// The registry is asked for once; the second installation of the hour uses its copy.
+/// The registry is requested once; a second installation within an hour uses the cached copy.
 fn installs_once_an_hour(line: &Line, user: Option<u32>, server: &Server) {
     let before = server.requests().len();
     let install = ["install", RUNTIME, "--registry", server.address.as_str()];
@@ -152,7 +152,7 @@ fn installs_once_an_hour(line: &Line, user: Option<u32>, server: &Server) {
     assert_eq!((registry, requests.len()), (1, 5), "{requests:?}");
 }
 
-/// What `joblet-exec` unpacked is what GNU tar unpacks, but for the sticky bit of `tmp`.
+/// `joblet-exec` unpacks the same tree as GNU tar, except for the sticky bit of `tmp`.
 fn unpacks_like_gnu_tar(line: &Line) {
     let archive = format!("{RUNTIME}-{VERSION}-{}.tar.gz", Arch::NATIVE);
     let gnu = line.path("gnu");
@@ -201,7 +201,7 @@ fn refuses_a_flipped_byte(line: &Line, server: &Server) {
     assert_eq!(output.status.code(), Some(13), "{output:?}");
     assert!(output.stderr.starts_with(b"error[INTEGRITY]: "), "{output:?}");
     let store = line.path("home/store");
-    // A directory that was never needed is as good as an empty one.
+    // A missing directory counts as an empty one.
     let names = |directory: &Path| fs::read_dir(directory).into_iter().flatten().count();
     assert_eq!(names(&store), 1, "only .joblet");
     for part in ["staging", "downloads", "locks", "receipts"] {

@@ -1,4 +1,4 @@
-//! Every test of the program as its users run it, one module a subject: `cargo test --test all SUBJECT::`.
+//! End-to-end tests of the program, a module for each subject: `cargo test --test all SUBJECT::`.
 
 mod common;
 #[allow(dead_code, reason = "the executor's tests use all of it")]

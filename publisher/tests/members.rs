@@ -1,5 +1,5 @@
-//! Archives in members: an index describes the whole of its archive, and a small change of a tree is a
-//! small change of its pieces and members.
+//! Archives in members: an index describes its whole archive, and a small change of a tree changes
+//! few pieces and members.
 
 use flate2::read::{GzDecoder, MultiGzDecoder};
 use joblet_format::{
@@ -13,7 +13,7 @@ use joblet_publish::{
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeSet, fs, io::Read, num::NonZero};
 
-/// Numbers that are the same in every run (SplitMix64).
+/// A random number generator with a fixed seed (SplitMix64).
 struct Random(u64);
 
 impl Random {
@@ -28,7 +28,7 @@ impl Random {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
-    /// Bytes with more zeros than ones, which a compressor makes shorter.
+    /// Compressible bytes, with more zeros than ones.
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..length.div_ceil(8))
             .flat_map(|_| (self.next() & self.next()).to_le_bytes())
@@ -57,7 +57,7 @@ fn tree(random: &mut Random, files: usize) -> Tree {
     tree
 }
 
-/// An archive, what was reported of it, and its index.
+/// An archive, its report, and its index.
 struct Archive {
     packed: Packed,
     bytes: Vec<u8>,
@@ -77,7 +77,7 @@ fn archive(tree: &Tree, directory: &str, jobs: usize) -> Archive {
 }
 
 impl Archive {
-    /// Sizes and hashes of the files' pieces, with their paths and places in them.
+    /// Sizes and hashes of the files' pieces, with paths and offsets.
     fn pieces(&self) -> BTreeSet<(&str, usize, u64, [u8; 32])> {
         let of = |entry: &'_ joblet_format::index::Entry| match &entry.body {
             Body::File { pieces, .. } => pieces.clone(),
@@ -183,7 +183,7 @@ fn a_small_change_has_small_consequences() {
         let new_pieces = new.pieces();
         let changed = old_pieces.symmetric_difference(&new_pieces).filter(elsewhere).count();
         assert_eq!(changed, 0, "round {round}: pieces of other files");
-        // Of a large file that is gone, all members are.
+        // All members of a removed large file are gone.
         let own = old_pieces.iter().filter(|piece| !elsewhere(piece)).count();
         let gone = old_members.difference(&new.members()).count();
         assert!(gone <= own + 4, "round {round}: {gone} of {} members", old_members.len());

@@ -3,15 +3,16 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-/// Every folder of `src/`, each behind all that it imports.
+/// Every folder of `src/`, each after all that it imports.
 const ORDER: [&str; 17] = [
     "error", "env", "fs", "net", "source", "lock", "inputs", "tree", "unpack", "pack", "record",
     "registry", "check", "site", "release", "cli", "commands",
 ];
 
-/// The first name behind each `crate::` of `text`, comments aside; of a group, each of its names.
+/// The first name after each `crate::` of `text`, without comments; of a group, each of its names.
 ///
-/// `super` counts as `crate` where it leaves the folder of a file that is `depth` modules below the root.
+/// `super` counts as `crate` if it leaves the folder of a file that is `depth` modules below the
+/// root.
 fn imports(text: &str, depth: usize) -> Vec<String> {
     let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     let code: String = code.collect::<Vec<_>>().join("\n");

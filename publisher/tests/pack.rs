@@ -1,4 +1,4 @@
-//! Other programs read what we pack: the same names, modes, links and bytes.
+//! Other programs read our archives: the same names, modes, links and bytes.
 
 use crate::skip::skip;
 use joblet_publish::{
@@ -17,14 +17,14 @@ use std::{
 
 const JOBS: NonZero<usize> = NonZero::new(2).unwrap();
 
-/// What a path is: mode and, for links, the target, for files, the content.
+/// Mode of a path, with the target of a link or the content of a file.
 type Listing = BTreeMap<String, (u32, Vec<u8>)>;
 
 fn file(executable: bool, text: &str) -> Node {
     Node::File { executable, content: text.as_bytes().to_vec().into() }
 }
 
-/// Names around every limit of the format.
+/// Names at every limit of the format.
 fn tree() -> Tree {
     let mut tree = Tree::default();
     let mut put = |path: &str, node: Node| tree.insert(path, node).unwrap();
@@ -45,7 +45,7 @@ fn tree() -> Tree {
         put(&format!("deep/{name}/link"), Node::Link(format!("{name}/{name}")));
     }
     put("links/é", Node::Link("é".repeat(100)));
-    // SEC-A12: two files each, as they are on Linux.
+    // SEC-A12: two files each, as on Linux.
     for name in ["case/A", "case/a", "case/e\u{301}", "case/\u{e9}", "Case/a"] {
         put(name, file(false, name));
     }
@@ -157,7 +157,7 @@ fn the_archive_is_one_ustar_with_pax_only_where_a_name_needs_it() {
     }
 }
 
-/// Every reader lists the same entries; one that is not installed is left out, aloud.
+/// Every reader lists the same entries; a missing one is reported as a skip.
 #[test]
 fn every_reader_finds_the_same_entries() {
     let dir = tempfile::tempdir().unwrap();

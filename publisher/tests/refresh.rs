@@ -1,4 +1,4 @@
-//! Runtimes that stay fresh: a mirror gets updates, one of them a security fix.
+//! Updates of runtimes: a mirror gets new packages, one of them with a security fix.
 
 use crate::common::mirror::Mirror;
 use crate::records::world::{Outcome, World, repository};
@@ -21,11 +21,11 @@ libdemo (1.0-1) bookworm; urgency=medium
 const TOOLS: &str = "demo-tools (2.0-1) bookworm; urgency=low\n\n  * New upstream version.\n\n\
                      demo-tools (1.0-1) bookworm; urgency=low\n\n  * First.\n";
 
-/// A runtime of two packages that is locked, and the mirror that it was locked from.
+/// A locked runtime of two packages, and its mirror.
 struct Refresh {
     world: World,
     mirror: Mirror,
-    /// The secret key that the workflow has.
+    /// The workflow's secret key.
     key: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl Refresh {
         )
     }
 
-    /// What `line` prints when something is newer.
+    /// The output of `line` if an input is newer.
     #[track_caller]
     fn newer(&self, line: &str) -> String {
         let outcome = self.publish(line);
@@ -67,7 +67,7 @@ impl Refresh {
         outcome.stdout
     }
 
-    /// Another version without a fix of anything.
+    /// Another version without security fixes.
     fn update_tools(&mut self) {
         self.mirror.add("bookworm-updates", "demo-tools", "2.0-1", "", TOOLS);
         self.mirror.publish();
@@ -78,7 +78,7 @@ impl Refresh {
         self.mirror.publish();
     }
 
-    /// Builds the version that the manifest has, and records it.
+    /// Builds and records the manifest's version.
     fn record(&self) {
         self.publish("build demo --cache cache --base-url https://example.org/").done();
         let from = self.world.path("dist/records");
@@ -168,7 +168,7 @@ fn a_bump_is_the_next_version_with_todays_packages() {
     assert!(diff.contains("~ libdemo") && diff.contains("1.0-1 → 1.0-1+deb12u1"), "{diff}");
     assert!(diff.contains("= 28 packages"), "{diff}");
 
-    // Of what is published, the version before lacks the fix.
+    // The previous published version lacks the fix.
     let all = refresh.newer("outdated --published --cache cache --save freshness.json");
     assert!(all.contains("demo@1.0.0: 2 of 30 inputs"), "{all}");
     assert!(all.contains("demo@1.0.1: nothing is newer"), "{all}");
@@ -198,7 +198,7 @@ fn a_bump_is_the_next_version_with_todays_packages() {
     let page = refresh.world.read("site/runtimes/demo/index.html");
     assert_eq!(page.matches("known fixes").count(), 1, "{page}");
     assert!(page.contains("<dt>Security fixes since</dt><dd>none <span"), "{page}");
-    // A registry is the same with it and without.
+    // A registry does not depend on it.
     let registry = refresh.world.read("site/registry.json");
     std::fs::remove_file(refresh.world.path("freshness.json")).unwrap();
     refresh.publish("site --out plain").done();
@@ -207,7 +207,8 @@ fn a_bump_is_the_next_version_with_todays_packages() {
     assert_eq!(refresh.publish("outdated tools --published --cache cache").status, 12);
 }
 
-/// Stands in for GitHub's command line: what was asked is in `gh.log`, one open pull request a branch in `prs`.
+/// Stands in for GitHub's command line: logs calls in `gh.log`, and keeps one open pull request per
+/// branch in `prs`.
 const GH: &str = r#"#!/bin/sh
 echo "$*" >>"$HOME/gh.log"
 verb=$2; branch=; file=
@@ -221,7 +222,7 @@ case $verb in
 esac
 "#;
 
-/// A bare repository and a checkout of it, beside which `gh` and the program are called by name.
+/// A bare repository and a checkout of it; `gh` and the program are in PATH.
 impl Refresh {
     fn repository(&self) {
         let world = &self.world;
@@ -241,7 +242,7 @@ impl Refresh {
         self.run("checkout", "git push -q origin HEAD:main");
     }
 
-    /// What `line` prints in this directory, as the workflow runs it.
+    /// The output of `line` in this directory, with the workflow's environment.
     #[track_caller]
     fn run(&self, directory: &str, line: &str) -> String {
         let output = self.output(directory, line);
@@ -290,7 +291,7 @@ fn a_refresh_opens_and_updates_one_pull_request() {
     let commit = |refresh: &Refresh| refresh.origin("rev-parse refresh/demo");
     let log = |refresh: &Refresh| refresh.world.read("gh.log");
 
-    // Nothing is newer: nothing is opened.
+    // Without newer inputs no pull request is opened.
     refresh.script("pull-requests");
     assert_eq!(branches(&refresh), "main\n");
 
@@ -311,11 +312,11 @@ fn a_refresh_opens_and_updates_one_pull_request() {
     let new = lock.lines().filter(|line| line.starts_with('+') && line.contains("libdemo"));
     assert_eq!(new.count(), 2, "one for each architecture: {lock}");
 
-    // The next day, nothing new: the branch stays, and its checks with it.
+    // The next day, without news: the branch is not pushed again, and keeps its checks.
     let before = commit(&refresh);
     refresh.script("pull-requests");
     assert_eq!(commit(&refresh), before);
-    // Then something new: the same pull request, and no merge without people.
+    // Then a new package: the same pull request, which is not merged automatically.
     refresh.update_tools();
     refresh.script("pull-requests");
     assert_ne!(commit(&refresh), before);
@@ -336,7 +337,7 @@ fn what_published_versions_lack_is_on_the_branch() {
     let found: serde_json::Value = serde_json::from_str(&found).unwrap();
     assert_eq!(found["runtimes"]["demo"]["1.0.0"]["fixes"], json!(["CVE-2026-13176"]));
     let before = refresh.origin("rev-parse main");
-    std::thread::sleep(std::time::Duration::from_secs(1)); // its time is another one
+    std::thread::sleep(std::time::Duration::from_secs(1)); // with another time
     refresh.script("freshness");
     assert_eq!(refresh.origin("rev-parse main"), before, "the time alone is no news");
     refresh.update_tools();
@@ -344,7 +345,7 @@ fn what_published_versions_lack_is_on_the_branch() {
     assert_ne!(refresh.origin("rev-parse main"), before);
 }
 
-/// A registry that has a key has both documents signed, and neither without it.
+/// Both documents of a registry with a key are signed, and neither changes without the key.
 #[test]
 fn what_published_versions_lack_is_signed_as_the_registry_is() {
     let Some(mut refresh) = Refresh::new() else { return };
@@ -354,7 +355,7 @@ fn what_published_versions_lack_is_signed_as_the_registry_is() {
     assert_eq!(refresh.origin("ls-tree --name-only main freshness.json.minisig"), "");
     refresh.publish("keygen a.key --no-password").done();
     refresh.key = Some(refresh.world.read("a.key"));
-    // What it says is the same, but there is a key now.
+    // The same content, but with a key.
     refresh.script("freshness");
     let signed = |refresh: &Refresh| {
         for file in ["freshness.json", "freshness.json.minisig"] {
@@ -370,7 +371,7 @@ fn what_published_versions_lack_is_signed_as_the_registry_is() {
     refresh.update_library();
     refresh.script("freshness");
     let before = signed(&refresh);
-    // Without the key, nothing is left that clients would refuse.
+    // Without the key nothing is pushed that clients would refuse.
     refresh.run("checkout", "git checkout -q origin/main");
     refresh.world.write("checkout/registry.json.minisig", "a signature");
     refresh.run("checkout", "git add registry.json.minisig");

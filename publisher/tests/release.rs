@@ -1,5 +1,5 @@
-//! Releases, rehearsed: a bare repository stands for GitHub's, a directory for the release host, and the
-//! commands are those of `RELEASING.md`, which are those of the workflow.
+//! Rehearsed releases: a bare repository stands for GitHub's, a directory for the release host, and
+//! the commands are those of `RELEASING.md`, which the workflow also runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ mod signed;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_joblet-publish");
 const BASE: &str = "https://example.org/releases";
 
-/// A repository with some runtimes, and a place for releases.
+/// A repository with some runtimes, and a directory for releases.
 struct World {
     dir: tempfile::TempDir,
 }
@@ -137,7 +137,7 @@ impl World {
         }
     }
 
-    /// The registry on main. Everything that it names is there, and so are the records.
+    /// The registry on main. Asserts that its files and records exist.
     fn registry(&self) -> Registry {
         self.git(&["fetch", "--quiet", "origin", "main"]);
         let text = self.git(&["show", "FETCH_HEAD:registry.json"]);
@@ -181,7 +181,7 @@ impl World {
     }
 }
 
-/// The commands of RELEASING.md under that name.
+/// The commands of RELEASING.md with that name.
 fn step(name: &str) -> String {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../RELEASING.md"));
     let text = text.unwrap();
@@ -230,7 +230,7 @@ fn a_tag_becomes_a_version_in_the_registry() {
     let sums = sums.output().unwrap();
     assert!(sums.status.success(), "{sums:?}");
 
-    // Any step again: nothing changes.
+    // Repeated steps change nothing.
     let before = world.git(&["rev-parse", "FETCH_HEAD"]);
     world.release_all("a@1.0.0");
     assert!(world.done("release", "a@1.0.0").contains("0 uploaded, was published already"));
@@ -264,13 +264,13 @@ fn two_releases_at_once_both_arrive() {
     }
 }
 
-/// Kills the process group of `child` after `delay`. Its status, if it had ended by itself.
+/// Kills the process group of `child` after `delay`. Returns its status if it had ended before.
 fn kill_after(mut child: Child, delay: Duration) -> Option<ExitStatus> {
     thread::sleep(delay);
     let ended = child.try_wait().unwrap();
     let group = format!("-{}", child.id());
     _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
-    // A call that another process of the group is in, a rename, may end only now.
+    // A system call of another process of the group, such as a rename, may end later.
     let until = Instant::now() + Duration::from_secs(2);
     while lives(child.id()) && Instant::now() < until {
         thread::sleep(Duration::from_millis(1));
@@ -289,14 +289,14 @@ fn lives(group: u32) -> bool {
     })
 }
 
-/// Locks of the branch in the repository, which a git that is killed leaves.
+/// Locks of the branch in the repository, left by a killed git.
 fn locks(world: &World) -> Vec<PathBuf> {
     let names = ["refs/heads/main.lock", "HEAD.lock"];
     let places = names.map(|name| world.path("origin.git").join(name));
     places.into_iter().filter(|place| place.exists()).collect()
 }
 
-/// Runs `record` into locks that a git left, and does what it says.
+/// Runs `record` while locks are left, and follows its advice.
 fn follow_advice(world: &World) {
     let locks = locks(world);
     let began = Instant::now();
@@ -308,14 +308,15 @@ fn follow_advice(world: &World) {
     assert!(rest.ends_with("there now, remove it and run this again\n"), "{said}");
     let places: Vec<_> = place.split(" and ").map(PathBuf::from).collect();
     assert_eq!(places, locks);
-    // At once, as far as a machine that does much else allows.
+    // Promptly, on a busy machine too.
     assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     for place in places {
         fs::remove_file(place).unwrap();
     }
 }
 
-/// SEC-C13: the lock of a branch that a killed git left in a local repository is in the way for ever.
+/// SEC-C13: a killed git leaves the lock of a branch in a local repository, which blocks all
+/// pushes.
 #[test]
 fn a_lock_that_a_killed_git_left_is_named() {
     let world = World::new(&["a"]);
@@ -328,7 +329,7 @@ fn a_lock_that_a_killed_git_left_is_named() {
     follow_advice(&world);
     fs::write(world.path("origin.git/HEAD.lock"), "").unwrap();
     follow_advice(&world);
-    // A lock that disappears belonged to another push.
+    // A lock that disappears belongs to another push.
     fs::write(&lock, "").unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -352,8 +353,8 @@ fn whatever_is_killed_is_run_again() {
     }
     let mut killed = 0;
     for name in ["build", "release", "record"] {
-        // From nothing, kill later and later until the step has had the time to end: a tenth later each
-        // time, so that all of it takes ten times as long as the step, on a slow machine, too.
+        // Kills with a growing delay until the step ends before: a tenth longer each time, so that
+        // the test takes ten times as long as the step on any machine.
         let mut delay = Duration::from_millis(4);
         loop {
             let mut command = world.step(name, "a@1.0.0");
@@ -365,7 +366,7 @@ fn whatever_is_killed_is_run_again() {
             killed += 1;
             let left = locks(&world);
             if world.versions().contains(&"a@1.0.0".to_owned()) {
-                // It was pushed before the kill: nothing runs into what is left.
+                // It was pushed before the kill: the next push is not blocked.
                 for lock in left {
                     fs::remove_file(lock).unwrap();
                 }
@@ -395,7 +396,7 @@ fn a_release_without_its_record_is_found() {
     world.done("release", "b@1.0.0");
     assert_eq!(world.done("reconcile", "a@1.0.0"), "recorded a@1.0.0\nrecorded b@1.0.0\n");
     assert_eq!(world.versions(), ["a@1.0.0", "b@1.0.0"]);
-    // An archive that went away is noticed before it is recorded.
+    // A missing archive is detected before it is recorded.
     world.write("a", "1.0.1", "two\n");
     world.push("the next version");
     world.tag("a@1.0.1");
@@ -410,7 +411,7 @@ fn a_release_without_its_record_is_found() {
     assert_eq!(world.versions(), ["a@1.0.0", "a@1.0.1", "b@1.0.0"]);
 }
 
-/// A version that was published without frames gets them, and stays the version that it was.
+/// Frames are added to a published version, which otherwise does not change.
 #[test]
 fn frames_are_added_to_a_release() {
     let world = World::new(&["a"]);
@@ -438,7 +439,7 @@ fn frames_are_added_to_a_release() {
         assert_eq!(zstd.download_url, format!("{url}/a-1.0.0-{arch}.tar.zst"));
         assert!(out.join(format!("a-1.0.0-{arch}.tar.zst")).exists());
     }
-    // What was recorded once stays: other frames are refused, as another archive is.
+    // Recorded files do not change: other frames are refused, like another archive.
     let path = world.path("main/registry-site/records/a/1.0.0.json");
     let record = fs::read_to_string(&path).unwrap();
     let (old, new) = (frames[0].checksum.to_string(), frames[1].checksum.to_string());
@@ -448,7 +449,7 @@ fn frames_are_added_to_a_release() {
     assert!(said.contains("a@1.0.0: .tar.zst differs: expected "), "{said}");
 }
 
-/// SEC-C12: a tag is a name and a version, or nothing.
+/// SEC-C12: a tag is a name and a version, or refused.
 #[test]
 fn tags_that_a_shell_would_run_stop_at_the_plan() {
     let world = World::new(&["a"]);
@@ -512,11 +513,11 @@ fn what_is_out_never_changes() {
         "{said}"
     );
     assert_eq!(world.registry(), registry);
-    // The same version under the tag of all.
+    // The same version under the tag of all runtimes.
     world.git(&["tag", "v1.0.0"]);
     let said = complaint(&world.step("plan", "v1.0.0").output().unwrap(), 17);
     assert!(said.contains("every runtime of it is published already"), "{said}");
-    // The plan says so before anything is built again.
+    // The plan fails before the build.
     let said = complaint(&world.step("plan", "a@1.0.0").output().unwrap(), 13);
     assert!(said.contains("a@1.0.0 of a@1.0.0: files.tar: checksum differs"), "{said}");
 }
@@ -550,7 +551,7 @@ fn one_tag_releases_every_runtime_of_its_version() {
     let registry = world.registry();
     let release = registry.runtimes.values().next().unwrap().values().next().unwrap();
     assert_eq!(release.artifacts.len(), 2, "both machines");
-    // One of them under a tag of its own does not stop the others.
+    // One that was released by its own tag does not stop the others.
     for name in ["a", "b", "c"] {
         world.write(name, "3.0.0", "third\n");
     }
@@ -592,7 +593,7 @@ fn the_registry_is_signed_whenever_it_changes() {
         .unwrap();
 }
 
-/// The same through `gh`, replaced by a script that keeps releases in a directory.
+/// The same by `gh`, replaced by a script that keeps releases in a directory.
 #[test]
 fn github_is_asked_through_its_own_program() {
     let world = World::new(&["a"]);

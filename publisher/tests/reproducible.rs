@@ -19,12 +19,12 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtimes-src")
 }
 
-/// How one build differs from another.
+/// Differences between builds.
 struct Setting {
     umask: &'static str,
     variables: [(&'static str, &'static str); 3],
     nobody: bool,
-    /// As if it were another day, where faketime is installed.
+    /// On another day, by faketime.
     later: bool,
 }
 
@@ -100,7 +100,7 @@ fn copy_tree(from: &Path, to: &Path, mode: u32) {
 
 #[test]
 fn builds_are_equal_for_any_user_place_and_time() {
-    // The first build fetches into a cache that stays, so that a second run of the tests is quick.
+    // The first build fills a cache that is kept for later runs of the tests.
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs");
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -120,13 +120,13 @@ fn builds_are_equal_for_any_user_place_and_time() {
     let want = checksums(&warm);
     assert!(!want.is_empty());
 
-    // Another user must be able to reach everything.
+    // Another user must reach all files.
     let (program, sources_copy) = (dir.path().join("program"), dir.path().join("elsewhere"));
-    // With the program beside it that does the jobs.
+    // With joblet-exec beside it.
     let built = || Path::new(PROGRAM).with_file_name("joblet-exec");
     let jobs = std::env::var_os("JOBLET_EXEC_UNDER_TEST").map_or_else(built, PathBuf::from);
     for (from, to) in [(Path::new(PROGRAM), &program), (&jobs, &dir.path().join("joblet-exec"))] {
-        // By another process: what another test starts meanwhile would hold it open for writing.
+        // By another process: children of other tests would inherit a descriptor for writing.
         assert!(
             Command::new("cp").arg("--preserve=mode").arg(from).arg(to).status().unwrap().success()
         );
@@ -158,7 +158,7 @@ fn builds_are_equal_for_any_user_place_and_time() {
     }
 }
 
-/// The same without a mirror: a package made here, its cache filled by hand.
+/// The same without a mirror: a generated package in the cache.
 #[test]
 fn a_small_build_is_the_same_every_time() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `joblet-publish serve`, asked as a browser, an attacker and `joblet-exec` ask.
+//! `joblet-publish serve`, with requests of browsers, attackers and `joblet-exec`.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-/// A running server, which ends with the test.
+/// A running server, stopped on drop.
 pub struct Served {
     process: Child,
     /// `127.0.0.1:PORT`
@@ -30,7 +30,7 @@ impl Served {
         Self { host: host.unwrap_or_else(|| panic!("{line:?}")).to_owned(), process }
     }
 
-    /// Head and body of the answer to a request with these lines in its head.
+    /// Head and body of the response to a request with these header lines.
     fn ask(&self, first: &str, lines: &[&str]) -> (String, Vec<u8>) {
         let host = format!("Host: {}", self.host);
         let has_host = lines.iter().any(|line| line.starts_with("Host:"));
@@ -58,7 +58,7 @@ impl Drop for Served {
     }
 }
 
-/// A site of two files, and things beside and in it that must not be served.
+/// A site of two files, with other objects beside and in it that must not be served.
 fn site() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("site");
@@ -132,7 +132,7 @@ fn ranges_and_conditional_requests() {
     let (head, _) = server.ask("GET /data.bin", &["Range: bytes=10-"]);
     assert_eq!((&head[9..12], header(&head, "Content-Range")), ("416", Some("bytes */10")));
 
-    // Other content has another tag: neither a part of it nor "unchanged" is said of the old one.
+    // Other content has another tag: a request with the old tag gets neither a range nor 304.
     fs::write(root.join("data.new"), "abcdefghij").unwrap();
     fs::rename(root.join("data.new"), root.join("data.bin")).unwrap();
     let (head, body) =
@@ -174,7 +174,7 @@ fn nothing_else_on_the_host_is_served() {
     assert_eq!((missing.status.code(), said.as_str()), (Some(12), message));
 }
 
-/// SEC-E15: links and what is not a file, at the place of a page and of the page that says so.
+/// SEC-E15: links and special files, in place of a page and of the error page.
 #[test]
 fn only_files_of_the_site_are_served() {
     let (_dir, root) = site();
@@ -199,7 +199,7 @@ fn only_files_of_the_site_are_served() {
         if missing == "lost" {
             symlink("../secret", root.join("404.html")).unwrap();
         }
-        // The second time it points outside, afterwards it is not read at all.
+        // The second time it points outside; afterwards it is not read.
     }
     assert!(Command::new("mkfifo").arg(root.join("404.html")).status().unwrap().success());
     assert_eq!(server.ask("GET /nothing", &[]).1, b"no such file\n");
@@ -222,14 +222,14 @@ fn others_are_answered_meanwhile() {
         hanging.push(asks(String::new()));
         hanging.push(asks(format!("GET / HTTP/1.1\r\nHost: {host}\r\n")));
         hanging.push(asks(format!("GET /fifo HTTP/1.1\r\nHost: {host}\r\n\r\n")));
-        // Much is asked for, several times, and nothing is read.
+        // Requests large responses, and reads nothing.
         hanging.push(asks(format!("GET /large.bin HTTP/1.1\r\nHost: {host}\r\n\r\n").repeat(4)));
     }
     let began = std::time::Instant::now();
     for _ in 0..5 {
         assert_eq!(server.ask("GET /", &[]).1, b"home");
     }
-    // They would be given up on after 20 seconds.
+    // They would time out after 20 seconds.
     assert!(began.elapsed() < std::time::Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
@@ -272,7 +272,7 @@ pub fn joblet_exec() -> PathBuf {
     )
 }
 
-/// Builds a version of a runtime with a file that stays and one that changes, and its site.
+/// Builds a version of a runtime with a constant and a changing file, and its site.
 fn release(dir: &Path, version: &str) {
     let source = dir.join("runtimes-src/demo");
     fs::create_dir_all(source.join("files/usr")).unwrap();

@@ -84,14 +84,14 @@ fn a_large_registry_is_written_and_signed_in_shards() {
     assert_eq!(files(dir).len(), 12);
     done(&publish(dir, "site --out site"));
     assert_eq!(files(&dir.join("site")), files(dir), "both are made of the records alone");
-    // Signed by hand, on a machine that has the key.
+    // Signed separately, on a machine that has the key.
     done(&publish(dir, "keygen a.key --no-password"));
     let signed = done(&publish(dir, "sign --key a.key"));
     assert_eq!(signed, "registry.shards.json.minisig\nregistry.json.minisig\n");
     for file in ["registry.json", "registry.shards.json"] {
         assert!(is_signed(dir, "a.key.pub", file), "{file}");
     }
-    // Without the key nothing of it changes, and what has not changed is no reason to refuse.
+    // Without the key nothing changes, and an unchanged registry is not an error.
     let before = files(dir);
     done(&publish(dir, "index"));
     assert_eq!(files(dir), before);
@@ -107,7 +107,7 @@ fn a_large_registry_is_written_and_signed_in_shards() {
     }
     done(&publish(dir, "index --key a.key"));
     assert_eq!(files(dir), after);
-    // A signature of the list that does not fit is replaced; a list of another registry is not signed.
+    // An invalid signature of the list is replaced; a list of another registry is not signed.
     fs::write(dir.join("registry.shards.json.minisig"), "spoiled").unwrap();
     done(&publish(dir, "index --key a.key"));
     assert!(is_signed(dir, "a.key.pub", "registry.shards.json"));
@@ -140,7 +140,7 @@ fn joblet_exec_reads_what_was_written() {
     let url = format!("http://{}/registry.json", server.host);
     let shown = exec("info tools-3", &url);
     assert!(shown.contains("1.100.0"), "{shown}");
-    // What is not there is not read: neither the rest of the document, nor another shard.
+    // Neither the rest of the document nor another shard is read.
     let place = dir.join("site/registry.json");
     let whole = fs::read(&place).unwrap();
     fs::write(&place, vec![b' '; whole.len()]).unwrap();

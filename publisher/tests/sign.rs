@@ -1,4 +1,4 @@
-//! Keys and signatures are those of Debian's minisign, in both directions.
+//! Keys and signatures are compatible with Debian's minisign, in both directions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -54,7 +54,7 @@ fn minisign_verifies_what_we_sign_with_our_keys() {
     assert_eq!(done(&signed), "registry.json.minisig\n");
     let verified = done(&minisign(dir, "-V -p ours.key.pub -m registry.json"));
     assert!(verified.contains("file:registry.json\thashed\texpires:"), "{verified}");
-    // Its own signature with our key, too: the key is one of its kind.
+    // minisign also signs with our key.
     fs::write(dir.join("registry.json"), r#"{"version": "1", "runtimes": {} }"#).unwrap();
     assert!(!minisign(dir, "-V -p ours.key.pub -m registry.json").status.success());
 }
@@ -94,7 +94,7 @@ fn a_secret_key_is_kept_out_of_work_trees() {
     let dir = registry();
     let dir = dir.path();
     fs::create_dir_all(dir.join("tree/below")).unwrap();
-    // Of a linked work tree it is a file.
+    // In a linked work tree `.git` is a file.
     fs::write(dir.join("tree/.git"), "gitdir: elsewhere\n").unwrap();
     let below = dir.join("tree/below");
     let said = "from where a secret key is easily published; name a file elsewhere, or add";

@@ -1,4 +1,4 @@
-//! The site of a registry, seen as a browser and a web server see it: files and their text.
+//! The site of a registry: its files and their text.
 
 use joblet_format::{Record, Registry};
 use joblet_publish::error::Error;
@@ -41,7 +41,7 @@ fn yanked(mut record: Record, reason: &str) -> Record {
     record
 }
 
-/// Gives every address of `record`.
+/// Sets every address of `record`.
 fn at(mut record: Record, url: &str) -> Record {
     url.clone_into(&mut record.release.download_url);
     for artifact in record.release.artifacts.values_mut() {
@@ -91,7 +91,7 @@ fn tree(directory: &Path) -> Tree {
     files.map(|file| (path(file.path()), fs::read_to_string(file.path()).unwrap())).collect()
 }
 
-/// Everything between `<` and `>`, in order. Text of the registry must never get here.
+/// Everything between `<` and `>`, in order, which must not contain text of the registry.
 fn tags(page: &str) -> Vec<&str> {
     page.split('<').skip(1).map(|tag| tag.split_once('>').expect("a tag ends").0).collect()
 }
@@ -294,7 +294,7 @@ fn hostile_text_stays_text() {
         assert_eq!(site.keys().collect::<Vec<_>>(), harmless.keys().collect::<Vec<_>>());
         let for_programs = |path: &str| path == ".site-manifest" || path.contains(".json");
         for (path, page) in site.iter().filter(|(path, _)| !for_programs(path)) {
-            // A description is an attribute: whatever it says, it has one value in one pair of quotes.
+            // A description is one attribute with one quoted value, whatever its text.
             let (shown, other): (Vec<_>, Vec<_>) = tags(page).into_iter().partition(describes);
             let (harmless, want): (Vec<_>, _) =
                 tags(&harmless[path]).into_iter().partition::<Vec<_>, _>(describes);
@@ -369,7 +369,7 @@ fn what_rnx_cannot_use_is_not_offered_to_it() {
         assert_eq!(page.contains("on amd64 alone"), why.is_none(), "{name}");
         let why = why.map(|why| format!("It {why}, and so Joblet’s own client"));
         assert!(why.is_none_or(|why| page.contains(&why)), "{name}");
-        // Its registry names fewer platforms, for rnx; the page says all of them.
+        // The registry names fewer platforms, for rnx; the page lists all of them.
         assert!(page.contains("<li>rhel-arm64</li>"), "{name}");
     }
 }
@@ -476,7 +476,7 @@ fn a_version_tells_what_is_inside_and_which_packages_changed() {
     assert_eq!(site[list], fs::read_to_string(&beside).unwrap());
     assert_eq!(write().unwrap().written, 0, "nothing is read again that did not change");
 
-    // What lies beside a record is what the record says, or nothing is written.
+    // Nothing is written if files beside a record do not match it.
     fs::write(&beside, "other").unwrap();
     fs::remove_file(out.path().join(list)).unwrap();
     let error = write().unwrap_err().to_string();
@@ -528,7 +528,7 @@ fn commands_name_the_registry_that_the_page_belongs_to() {
     for (url, option, rnx) in [
         (published("ehsaniara/joblet-runtimes"), "", true),
         (published("someone/their-runtimes"), " --registry=someone/their-runtimes", true),
-        // Nobody knows where a registry with relative addresses lies, but the browser.
+        // Only the browser knows the address of a registry with relative addresses.
         ("demo/a.tar.gz".into(), "<span data-registry></span>", false),
     ] {
         let site = site_of(&[at(record("demo", "1.0.0", "2025-11-03"), &url)]);
@@ -705,7 +705,7 @@ fn damage_and_killed_runs_are_repaired() {
     assert_eq!(write(&sample(), out.path()).written, 2);
     assert_eq!(tree(out.path()), whole);
 
-    // A template that fails in the middle of a run leaves a manifest that trusts no file.
+    // A template that fails during a run leaves a manifest that trusts no file.
     let source = tempfile::tempdir().unwrap();
     fs::create_dir(source.path().join("templates")).unwrap();
     fs::write(source.path().join("templates/feed.xml"), "{{ page.nothing }}").unwrap();
@@ -715,7 +715,7 @@ fn damage_and_killed_runs_are_repaired() {
     assert_eq!(tree(out.path()), whole);
 }
 
-/// The pages of a runtime are passed over together: whatever they are made from must count.
+/// The pages of a runtime are skipped together, so all of their inputs must count.
 #[test]
 fn every_way_to_a_registry_leads_to_the_same_site() {
     let out = tempfile::tempdir().unwrap();
@@ -758,7 +758,7 @@ fn a_damaged_or_foreign_manifest_costs_time_only() {
         assert_eq!(write(&sample(), out.path()), Summary { files: 44, written: 0, removed: 0 });
         assert_eq!(tree(out.path()), whole, "{name}");
     }
-    // As another version of the program leaves it: other keys, and other pages of the same length.
+    // As written by another version of the program: other keys, and other pages of the same length.
     let keys = |line: &str| match line.split_once(' ') {
         Some((key, rest)) if key.len() == 32 => format!("{} {rest}\n", "0".repeat(32)),
         _ => format!("{line}\n"),
@@ -845,7 +845,7 @@ fn errors_name_the_template_or_the_file() {
     assert!(error.starts_with(&format!("cannot rename {}: ", directory.display())), "{error}");
 }
 
-/// Whoever builds it: a web server that runs as another user serves it.
+/// A web server that runs as another user can read it.
 #[test]
 fn a_site_is_readable_under_any_umask() {
     use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
-//! What the workflows ensure: nothing untrusted reaches a shell as text, nothing runs
-//! that was not looked at, and the commands are those of RELEASING.md.
+//! Rules for the workflows: untrusted text is not part of a script, actions are pinned, and the
+//! commands are those of RELEASING.md.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn the_workflow_runs_the_commands_of_releasing() {
         let said = calls(rest.split_once("```").unwrap().0);
         assert!(!said.is_empty(), "{step}");
         for call in said {
-            // The workflow gathers its `--out`s in a loop, and may add a key.
+            // The workflow adds `--out` options in a loop, and may add a key.
             let call = call.replace(" --out", "");
             let same = |done: &String| {
                 done.replace(" --out", "").trim_end_matches(" --key").starts_with(&call)
@@ -96,7 +96,7 @@ fn the_workflow_runs_the_commands_of_releasing() {
     }
 }
 
-/// Whether `allowed` gives what `wanted` asks for.
+/// Whether `allowed` includes `wanted`.
 fn covers(allowed: Option<&str>, wanted: &str) -> bool {
     allowed == Some(wanted) || allowed == Some("write")
 }
@@ -125,7 +125,7 @@ fn one_file_makes_a_registry_of_another_repository() {
             let declared = &workflow(name)["on"]["workflow_call"][declared];
             assert_eq!(names(&job[given]), names(declared), "{name}");
         }
-        // A called workflow gets no more than its caller has.
+        // A called workflow gets at most its caller's permissions.
         let mut asked = Vec::new();
         for name in further.into_iter().chain([name]) {
             values(&workflow(name)["jobs"], "permissions", &mut asked);
@@ -138,7 +138,7 @@ fn one_file_makes_a_registry_of_another_repository() {
     }
 }
 
-/// What locks runtimes with Python needs uv, and what writes to a registry its key.
+/// Jobs that lock runtimes with Python need uv, and jobs that write to a registry its key.
 #[test]
 fn a_refresh_has_what_its_commands_need() {
     let all = workflows();
@@ -163,8 +163,9 @@ fn a_refresh_has_what_its_commands_need() {
     }
 }
 
-/// What GitHub would do otherwise: stop seven builds for one, keep artifacts for months, deploy none of two that are
-/// called the same, attest nothing of a private repository, take what an image is called by then, go on after the failure of a pipe or of a command whose output is evaluated.
+/// GitHub's defaults: cancel all builds after one failure, keep artifacts for months, deploy none
+/// of two of the same name, fail to attest in a private repository, follow the tag of an image,
+/// continue after a failure in a pipe or in a command substitution.
 #[test]
 fn defaults_of_github_are_overridden() {
     for (name, workflow) in workflows() {
@@ -178,7 +179,7 @@ fn defaults_of_github_are_overridden() {
         for step in steps.iter().flat_map(|steps| steps.as_sequence().unwrap()) {
             if step["uses"].as_str().is_some_and(|uses| uses.contains("/upload-")) {
                 assert!(step["with"]["retention-days"].as_u64().is_some(), "{name}: {step:?}");
-                // Of what is left by an earlier attempt of the run: replaced, or of another name.
+                // Artifacts of an earlier attempt of the run are replaced, or have another name.
                 let new = step["with"]["name"].as_str().unwrap().contains("github.run_attempt");
                 assert!(
                     new || step["with"]["overwrite"].as_bool() == Some(true),
@@ -203,7 +204,7 @@ fn defaults_of_github_are_overridden() {
     }
 }
 
-/// Whether each step with this script is given a token, for a repository that is private.
+/// Whether each step with this script gets a token, for a private repository.
 fn has_token(steps: &[&Value], script: &str) -> bool {
     let all = steps.iter().flat_map(|steps| steps.as_sequence().unwrap());
     all.filter(|step| step["run"].as_str() == Some(script))

@@ -1,4 +1,4 @@
-//! A server on loopback that keeps its connections, until the test wants it otherwise.
+//! A server on loopback with persistent connections, which a test can close.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -9,24 +9,24 @@ use std::{fs, path::Path, thread};
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Which connection it came on, from 0.
+    /// Number of its connection, from 0.
     pub connection: usize,
-    /// Which one on that connection it was, from 0.
+    /// Its number on that connection, from 0.
     pub number: usize,
     pub path: String,
-    /// The first and the last byte that were asked for, if not all were.
+    /// First and last byte of the requested range, if any.
     pub range: Option<(usize, Option<usize>)>,
-    /// Whether a token came with it.
+    /// Whether it has a token.
     pub token: bool,
 }
 
-/// What is done with a request.
+/// The action on a request.
 pub enum Answer {
-    /// These bytes are sent, and the next request is read.
+    /// Sends these bytes, and reads the next request.
     Bytes(Vec<u8>),
-    /// These bytes are sent, and the connection is closed.
+    /// Sends these bytes, and closes the connection.
     Last(Vec<u8>),
-    /// Nothing yet: the answer to the next request begins with it.
+    /// Sends these bytes before the response to the next request.
     Later,
 }
 
@@ -47,14 +47,14 @@ impl Kept {
         thread::spawn(move || {
             for (connection, stream) in listener.incoming().flatten().enumerate() {
                 let (seen, handler) = (Arc::clone(&seen), Arc::clone(&handler));
-                // A client that went away is not a fault of the test.
+                // A client that closes its connection is not an error.
                 thread::spawn(move || answer(&stream, connection, &seen, &*handler));
             }
         });
         Self { address, asked }
     }
 
-    /// What was asked for so far.
+    /// The requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -102,7 +102,7 @@ fn answer(
     stream.shutdown(Shutdown::Both)
 }
 
-/// An answer of HTTP/1.1 that says its length.
+/// A response of HTTP/1.1 with its length.
 pub fn reply(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len()).into_bytes();
     for (name, value) in headers {
@@ -113,7 +113,7 @@ pub fn reply(status: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a server of the files in `root` answers.
+/// The response of a server of the files in `root`.
 pub fn serve(root: &Path, asked: &Asked) -> Vec<u8> {
     let path = asked.path.split('?').next().unwrap().trim_start_matches('/');
     let Ok(body) = fs::read(root.join(path)) else { return reply("404 Not Found", &[], b"") };

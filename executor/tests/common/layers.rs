@@ -1,20 +1,20 @@
-//! Layers of images made by hand, and the tree that they make, or the rule that refuses them: one table for both
-//! programs, whose trees are on a disk and in memory.
+//! Hand-made layers of images, with the resulting tree or the rule that refuses them: one table for
+//! both programs, whose trees are on disk and in memory.
 
 use super::tar::{ATTRIBUTES, Tar};
 
-/// An image of these layers: each path with its content, its target or `/`, and `!` before what is not there; or the
-/// rule that it breaks.
+/// An image of these layers: each path with its content, its target or `/`, with `!` for absent
+/// paths; or the rule that it breaks.
 pub(crate) struct Case {
-    /// Its case in CASES.md.
+    /// Its id in CASES.md.
     pub id: &'static str,
     /// The lowest first.
     pub layers: Vec<Tar>,
-    /// What is made of them.
+    /// The result.
     pub want: Result<&'static str, &'static str>,
 }
 
-/// What most layers below stand on.
+/// The lowest layer of most cases.
 fn below() -> Tar {
     Tar::default()
         .file("d/one", "1")
@@ -30,18 +30,18 @@ fn made(id: &'static str, above: Tar, want: &'static str) -> Case {
     Case { id, layers: vec![below(), above], want: Ok(want) }
 }
 
-/// The same as the only layer, and over others.
+/// As the only layer, and over others.
 fn refused(id: &'static str, layer: Tar, rule: &'static str) -> [Case; 2] {
     let over = vec![below(), layer.clone()];
     [vec![layer], over].map(|layers| Case { id, layers, want: Err(rule) })
 }
 
-/// What is joined as an overlay joins it.
+/// Layers that are merged as by overlayfs.
 pub(crate) fn joined() -> Vec<Case> {
     let new = Tar::default;
     let many = (0..30).map(|number| new().file("n", &format!("{number}")).file("d/x", "x"));
     let mut cases = vec![
-        // A file, a link and a directory in each other's places.
+        // Files, links and directories that replace each other.
         made("SEC-G02", new().file("file", "new"), "file new, twin old"),
         made("SEC-G02", new().symlink("file", "d"), "file -> d, twin old"),
         made("SEC-G02", new().directory("file/").file("file/in", "i"), "file /, file/in i"),
@@ -53,7 +53,8 @@ pub(crate) fn joined() -> Vec<Case> {
         ),
         made("SEC-G02", new().file("lib/own", "o"), "lib /, lib/own o, !usr/lib/own"),
         made("SEC-G02", new().directory("d/").file("d/three", "3"), "d/one 1, d/three 3"),
-        // As umoci has a directory whose place something else takes: what was in it, too, before or behind that.
+        // A replaced directory as umoci writes it: with whiteouts of its entries, before or after
+        // it.
         made(
             "SEC-G03",
             new().file("d", "flat").file("d/.wh.one", "").file("d/.wh.sub", ""),
@@ -70,7 +71,7 @@ pub(crate) fn joined() -> Vec<Case> {
             new().symlink("d", "usr/lib").file("d/.wh..wh..opq", ""),
             "d -> usr/lib, usr/lib/so so",
         ),
-        // Whiteouts take from below, wherever they stand.
+        // Whiteouts apply to lower layers, at any position.
         made("SEC-G03", new().file("d/.wh.one", ""), "!d/one, d/two 2, !d/.wh.one"),
         made("SEC-G03", new().file("d/.wh.sub", ""), "d/one 1, !d/sub"),
         made("SEC-G03", new().file(".wh.d", ""), "!d, file old"),
@@ -92,7 +93,7 @@ pub(crate) fn joined() -> Vec<Case> {
             new().file("d/new", "n").file("d/.wh..wh..opq", ""),
             "d/new n, !d/one, !d/sub",
         ),
-        // A hard link to what a lower layer has is that file.
+        // A hard link to a file of a lower layer.
         made("SEC-G05", new().hard_link("third", "twin"), "third old"),
         made(
             "SEC-G05",
@@ -104,7 +105,7 @@ pub(crate) fn joined() -> Vec<Case> {
             new().hard_link("third", "file").file(".wh.file", ""),
             "third old, !file, twin old",
         ),
-        // A job has its own nodes there.
+        // A job has its own device nodes.
         made("SEC-G06", new().raw(b'3', b"dev/null", b"", 0o666, b""), "!dev/null"),
         made("SEC-G11", new(), "file old, lib -> usr/lib"),
         made("SEC-G11", new().directory("/").directory("./").file("./new", "n"), "file old, new n"),
@@ -117,7 +118,7 @@ pub(crate) fn joined() -> Vec<Case> {
         ),
     ];
     cases.push(Case {
-        // The descriptors of directories that are gone are not used any more.
+        // Descriptors of removed directories are not used.
         id: "SEC-G05",
         layers: vec![
             new().file("a/b/one", "1").file("a/b/two", "2").hard_link("a/b/three", "a/b/one"),
@@ -138,7 +139,7 @@ pub(crate) fn joined() -> Vec<Case> {
     cases
 }
 
-/// What is refused.
+/// Refused layers.
 pub(crate) fn hostile() -> Vec<Case> {
     let new = Tar::default;
     let (long, deep) = ("x".repeat(300), "x/".repeat(129));
@@ -206,7 +207,7 @@ pub(crate) fn hostile() -> Vec<Case> {
     .collect();
     let over = |id, above, rule| Case { id, layers: vec![below(), above], want: Err(rule) };
     cases.extend([
-        // Where engines disagree: a link is followed, or a directory stands in its place.
+        // Engines differ: the link is followed, or replaced by a directory.
         over("SEC-G03", new().file("lib/.wh.so", ""), link),
         over("SEC-G03", new().file("file/.wh.x", ""), link),
         over("SEC-G04", new().file("lib/.wh..wh..opq", ""), link),
@@ -232,7 +233,8 @@ pub(crate) fn hostile() -> Vec<Case> {
     cases
 }
 
-/// What is refused, or left out where its maintainer says so: the layer, the rule, and the word in a manifest.
+/// Layers that are refused unless a manifest drops the entries: the layer, the rule, and the
+/// manifest's word.
 pub(crate) fn dropped() -> Vec<(Tar, &'static str, &'static str)> {
     let new = Tar::default;
     vec![

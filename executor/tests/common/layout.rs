@@ -1,4 +1,4 @@
-//! Images made by hand: OCI layouts and archives of `docker save`, good ones and others.
+//! Hand-made images: OCI layouts and archives of `docker save`, valid and invalid.
 
 use super::tar::Tar;
 use serde_json::{Value, json};
@@ -10,13 +10,13 @@ use std::path::Path;
 pub struct Layout {
     /// Media type and bytes of each layer, and the tar stream in it.
     layers: Vec<(&'static str, Vec<u8>, Vec<u8>)>,
-    /// What its configuration says of containers.
+    /// The `config` member of its configuration.
     pub settings: Value,
-    /// What runs it.
+    /// Its architecture.
     pub arch: &'static str,
 }
 
-/// SHA-256 of bytes, as documents have it.
+/// SHA-256 of bytes, in the form of documents.
 pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
 }
@@ -32,7 +32,7 @@ impl Layout {
         image
     }
 
-    /// With one more layer, whose stream `plain` is packed.
+    /// Adds a layer; `plain` is its uncompressed stream.
     pub fn layer(
         mut self,
         suffix: &'static str,
@@ -53,7 +53,7 @@ impl Layout {
         config.to_string().into_bytes()
     }
 
-    /// The files of an OCI layout, in which the image has this tag.
+    /// The files of an OCI layout that has the image under this tag.
     pub fn files(&self, tag: &str) -> Vec<(String, Vec<u8>)> {
         let mut files =
             vec![("oci-layout".to_owned(), br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec())];
@@ -77,7 +77,7 @@ impl Layout {
         files
     }
 
-    /// The files of what `docker save` writes of the image under this name.
+    /// The files that `docker save` writes for the image under this name.
     pub fn saved(&self, name: &str) -> Vec<(String, Vec<u8>)> {
         let layer = |(_, _, plain): &(_, _, Vec<u8>)| {
             (format!("{}.tar", &digest(plain)[7..]), plain.clone())

@@ -1,4 +1,4 @@
-//! Archives in members, good ones and others, as a publisher would make them.
+//! Archives in members, valid and invalid, as a publisher would make them.
 
 use super::{World, checksum};
 use joblet_format::frames::{self, Frame};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
 
-/// An archive that is being made, open to every change.
+/// An archive under construction, every part of which can be changed.
 #[derive(Clone)]
 pub struct Packed {
     pub directory: String,
@@ -38,7 +38,7 @@ pub fn link(path: &str, target: &str) -> (Entry, Vec<u8>) {
     (Entry { path: path.to_owned(), body: Body::Symlink(target.to_owned()) }, Vec::new())
 }
 
-/// A runtime with a bit of everything; `more` must sort behind `isolated/etc`.
+/// A runtime with entries of all kinds; `more` must sort after `isolated/etc`.
 pub fn runtime(name: &str, version: &str, more: Vec<(Entry, Vec<u8>)>) -> Vec<(Entry, Vec<u8>)> {
     let yml = format!(
         "name: {name}\nversion: {version}\nmounts:\n  - {{ source: isolated/etc, target: /etc }}\n"
@@ -54,7 +54,7 @@ pub fn runtime(name: &str, version: &str, more: Vec<(Entry, Vec<u8>)>) -> Vec<(E
     tree
 }
 
-/// What does not compress, the same in every run.
+/// Incompressible bytes, the same in every run.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -84,7 +84,7 @@ pub fn pack(directory: &str, tree: Vec<(Entry, Vec<u8>)>, size: usize) -> Packed
     let mut at = 0;
     while at < stream.len() {
         let end = (at + size).min(stream.len());
-        // No member begins inside a header.
+        // Members begin at headers or in content.
         let parted = headers.iter().find(|header| header.start < end && end < header.end);
         let end = parted.map_or(end, |header| header.end);
         cuts.push(stream[at..end].to_owned());
@@ -125,7 +125,7 @@ pub fn trailer(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl Packed {
-    /// Changes a member's stretch of the tar stream, and the member with it.
+    /// Changes a member's part of the tar stream, and packs the member again.
     pub fn repack(&mut self, number: usize, edit: impl FnOnce(&mut Vec<u8>)) {
         edit(&mut self.cuts[number]);
         self.members[number] = member(&self.cuts[number]);
@@ -136,7 +136,7 @@ impl Packed {
         self.members.concat()
     }
 
-    /// The index that fits the members as they are now.
+    /// The index of the current members.
     pub fn index(&self) -> Index {
         let members = self.members.iter().zip(&self.cuts).map(|(member, cut)| Member {
             length: u32::try_from(member.len()).unwrap(),
@@ -198,7 +198,7 @@ impl World {
         path
     }
 
-    /// Publishes any bytes as archive and index; `artifact` says what else the registry does.
+    /// Publishes any bytes as archive and index; `artifact` has the registry's further members.
     pub fn publish_indexed(
         &mut self,
         name: &str,

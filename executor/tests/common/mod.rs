@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the program, archives, a registry, a server.
+//! Shared by the end-to-end tests: the program, archives, a registry, a server.
 
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
@@ -26,20 +26,20 @@ pub fn program() -> PathBuf {
         .map_or_else(|| env!("CARGO_BIN_EXE_joblet-exec").into(), PathBuf::from)
 }
 
-/// Copies a program by another process. This one would have the copy open for writing meanwhile, and so would
-/// whatever another test's thread starts then: the copy could not be executed ("text file busy").
+/// Copies a program by another process. If this one wrote the copy, children started by other
+/// threads would inherit its descriptor, and executing it would fail ("text file busy").
 pub fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
     let copied = Command::new("cp").arg("--preserve=mode").arg(from).arg(to).status().unwrap();
     assert!(copied.success());
 }
 
-/// A directory with a store, a cache and a registry, and the program that uses them.
+/// A directory with a store, a cache and a registry.
 pub struct World {
     pub base: tempfile::TempDir,
     registry: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
-/// What a call of the program left behind.
+/// The result of a call.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Outcome {
     pub status: Option<i32>,
@@ -97,7 +97,7 @@ impl World {
         self.publish_archive(name, version, &runtime_archive(name, version))
     }
 
-    /// Publishes any bytes as the archive of a version.
+    /// Publishes bytes as the archive of a version.
     pub fn publish_archive(&mut self, name: &str, version: &str, archive: &[u8]) -> PathBuf {
         let file = format!("{name}-{version}.tar.gz");
         let path = self.path("registry").join(&file);
@@ -112,7 +112,7 @@ impl World {
         path
     }
 
-    /// Parts the archive of a version into files of these sizes and of the rest, in bytes.
+    /// Splits the archive of a version into parts of these sizes and the rest, in bytes.
     pub fn part(&mut self, name: &str, version: &str, sizes: &[usize]) {
         let file = format!("{name}-{version}.tar.gz");
         let path = self.path("registry").join(&file);
@@ -152,7 +152,7 @@ impl World {
     }
 
     fn write_registry(&self) {
-        // What is in parts stands where Joblet's client does not look.
+        // Joblet's client does not read versions in parts.
         let listed = |in_parts: bool| {
             let mut listed = self.registry.clone();
             for versions in listed.values_mut() {
@@ -168,7 +168,7 @@ impl World {
         fs::write(self.path("registry/registry.json"), document.to_string()).unwrap();
     }
 
-    /// Ten processes install `demo` from the server at once: all succeed, one of them fetches.
+    /// Ten processes install `demo` from the server at once: all succeed, and one downloads.
     pub fn assert_installed_once(&self, server: &server::Server) {
         let children: Vec<_> = (0..10)
             .map(|_| {
@@ -185,7 +185,7 @@ impl World {
         assert_eq!(archives, 1);
     }
 
-    /// Nothing is left in the store but the runtimes called `names`.
+    /// Asserts that the store contains only the runtimes `names`.
     pub fn assert_store(&self, names: &[&str]) {
         let store = self.path("store");
         let mut found = list(&store);
@@ -194,7 +194,7 @@ impl World {
         for part in ["staging", "downloads", "locks"] {
             let mut left = list(&store.join(".joblet").join(part));
             if part == "downloads" {
-                // What the network broke off may wait for its rest, by the name of its digest.
+                // Interrupted downloads may remain, named by their digest.
                 let digest = |name: &str| name.len() >= 64 && hex::decode(&name[..64]).is_ok();
                 let before = left.len();
                 left.retain(|name| !digest(name));
@@ -205,7 +205,7 @@ impl World {
     }
 }
 
-/// The names in a directory, sorted; none where there is no such directory.
+/// The names in a directory, sorted; none if it does not exist.
 pub fn list(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     let mut names: Vec<_> =
@@ -261,7 +261,7 @@ pub fn runtime_archive(name: &str, version: &str) -> Vec<u8> {
     ]))
 }
 
-/// Everything about a tree that an installation decides.
+/// The properties of a tree that an installation determines.
 pub fn snapshot(root: &Path) -> BTreeMap<String, (u32, i64, i64, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let mut left = vec![root.to_owned()];

@@ -1,4 +1,4 @@
-//! An HTTP or HTTPS server on loopback that answers as the test says and counts what it was asked.
+//! An HTTP or HTTPS server on loopback with responses by the test, which records requests.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{fs, thread};
 
-/// What is sent back, byte for byte, and how long to wait before each byte from a place on.
+/// The bytes of a response, and a delay before each byte from an offset on.
 pub struct Reply(Vec<u8>, Option<(usize, Duration)>);
 
 impl Reply {
@@ -22,18 +22,18 @@ impl Reply {
         Self(bytes, None)
     }
 
-    /// Any bytes at all.
+    /// Arbitrary bytes.
     pub fn raw(bytes: &[u8]) -> Self {
         Self(bytes.to_owned(), None)
     }
 
-    /// The same, a byte of the body at a time.
+    /// The body, sent byte by byte.
     pub fn dripping(self, pause: Duration) -> Self {
         let body = self.0.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
         Self(self.0, Some((body, pause)))
     }
 
-    /// The same, a byte at a time from the first one on.
+    /// The whole response, sent byte by byte.
     pub fn trickling(self, pause: Duration) -> Self {
         Self(self.0, Some((0, pause)))
     }
@@ -43,7 +43,7 @@ impl Reply {
     }
 }
 
-/// Path, lines of the head in lower case, count of the requests before.
+/// Path, lines of the head in lower case, number of earlier requests.
 type Handler = dyn Fn(&str, &[String], usize) -> Reply + Send + Sync;
 
 /// The server. Its threads end with the test's process.
@@ -53,17 +53,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers each request by what `handler` says of its path and of how many came before it.
+    /// Responds by `handler`, given the path and the number of earlier requests.
     pub fn new(handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
         Self::start("http", move |path, _, count| handler(path, count), |stream| stream)
     }
 
-    /// The same by the path and the lines of the head, which are in lower case.
+    /// Responds by `handler`, given also the lines of the head in lower case.
     pub fn with_heads(handler: impl Fn(&str, &[String]) -> Reply + Send + Sync + 'static) -> Self {
         Self::start("http", move |path, head, _| handler(path, head), |stream| stream)
     }
 
-    /// Serves files of `root`, and stretches of them to who asks for a range.
+    /// Serves files of `root`, whole or by ranges.
     pub fn ranges(root: PathBuf) -> Self {
         Self::with_heads(move |path, head| {
             let Ok(body) = fs::read(root.join(path.trim_start_matches('/'))) else {
@@ -103,7 +103,7 @@ impl Server {
         Self { address, requests }
     }
 
-    /// The same over TLS. Returns the certificate of the authority that vouches for it, in PEM.
+    /// As [`Server::new`], over TLS. Returns the certificate of its authority, in PEM.
     pub fn tls(
         name: &str,
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
@@ -111,7 +111,7 @@ impl Server {
         Self::tls_in(name, 1975..4096, handler)
     }
 
-    /// The same with a certificate that is valid from one year to another.
+    /// As [`Server::tls`], with a certificate that is valid from one year to another.
     pub fn tls_in(
         name: &str,
         years: Range<i32>,
@@ -120,8 +120,8 @@ impl Server {
         Self::tls_by(tls::config(name, years), handler)
     }
 
-    /// The same with a certificate that is an authority's and the server's at once, as `openssl req -x509` makes
-    /// them; returned in PEM.
+    /// As [`Server::tls`], with a certificate that is an authority's and the server's, as of
+    /// `openssl req -x509`.
     pub fn tls_of_authority(
         name: &str,
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
@@ -141,7 +141,7 @@ impl Server {
         (server, authority)
     }
 
-    /// As [`Server::tls`]; the list says of each connection whether it resumed the session of another.
+    /// As [`Server::tls`]; the list has for each connection whether it resumed a session.
     pub fn tls_watched(
         name: &str,
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
@@ -152,7 +152,7 @@ impl Server {
         let handler = move |path: &str, _: &[String], count| handler(path, count);
         let server = Self::start("https", handler, move |mut stream| {
             let mut session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-            // A client that goes away is seen by whoever reads next.
+            // The next read reports a client that has closed the connection.
             while session.is_handshaking() && session.complete_io(&mut stream).is_ok() {}
             let again = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
             seen.lock().unwrap().push(again);
@@ -161,8 +161,8 @@ impl Server {
         (server, authority, resumed)
     }
 
-    /// A proxy that looks into what passes: it answers in the place of the server `name`, with a
-    /// certificate of its own authority, which is returned in PEM.
+    /// An intercepting proxy: it responds instead of the server `name`, with a certificate of its
+    /// own authority, which is returned in PEM.
     pub fn proxy(
         name: &str,
         handler: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
@@ -171,7 +171,7 @@ impl Server {
         let handler = move |path: &str, _: &[String], count| handler(path, count);
         let server = Self::start("http", handler, move |mut stream| {
             head(&mut stream);
-            // A client that went away is seen by whoever reads next.
+            // The next read reports a client that has closed the connection.
             _ = stream.write_all(ESTABLISHED);
             let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
             rustls::StreamOwned::new(session, stream)
@@ -187,13 +187,13 @@ impl Server {
         })
     }
 
-    /// The paths that were asked for, in order.
+    /// The requested paths, in order.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
 
-/// A proxy that lets through what it does not understand, whatever server was asked for.
+/// A proxy with tunnels to one server, whichever server is requested.
 pub struct Tunnel {
     /// Host and port.
     pub address: String,
@@ -201,7 +201,7 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// One that leads to `server`, or that answers `refusal` to everybody.
+    /// A proxy with tunnels to `server`, or that responds with `refusal`.
     pub fn new(server: &Server, refusal: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("localhost:{}", listener.local_addr().unwrap().port());
@@ -223,7 +223,7 @@ impl Tunnel {
     }
 }
 
-/// A client that went away, or a server, is seen by the other.
+/// Copies both directions until one end closes.
 fn tunnel(
     mut client: TcpStream,
     seen: &Mutex<Vec<String>>,
@@ -248,7 +248,7 @@ fn tunnel(
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
-/// The head of a request, and nothing of what follows it.
+/// Reads the head of a request, and nothing after it.
 fn head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -258,7 +258,7 @@ fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(head).unwrap()
 }
 
-/// Reads one request and answers it. A client that goes away early is not a fault of the test.
+/// Reads one request and responds. A client that closes early is not an error.
 fn answer(stream: impl Read + Write, seen: &Mutex<Vec<String>>, handler: &Handler) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut lines = stream.by_ref().lines();
@@ -295,7 +295,7 @@ mod tls {
     use std::ops::Range;
     use std::sync::Arc;
 
-    /// A server that is called `name` in these years, and the PEM of an authority made for it alone.
+    /// The configuration of a server `name`, valid in these years, and the PEM of its authority.
     pub(super) fn config(name: &str, years: Range<i32>) -> (Arc<ServerConfig>, String) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -310,7 +310,8 @@ mod tls {
         (server(&certificate, &key), authority.pem())
     }
 
-    /// A server that is called `name`, with a certificate of its own that can sign others, and that in PEM.
+    /// The configuration of a server `name` with a certificate that is also an authority's, and
+    /// that in PEM.
     pub(super) fn own_authority(name: &str) -> (Arc<ServerConfig>, String) {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

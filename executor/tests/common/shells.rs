@@ -1,6 +1,6 @@
-//! What shells and groff make of completions and the manual page of a program, which is `$exec` in each script.
+//! Completions in shells and the manual page by groff, of a program that is `$exec` in each script.
 
-/// A script that prints what `line` can become at its end, after the name of `program`.
+/// A script that prints the completions of `line`, which follows the name of `program`.
 pub fn complete(shell: &str, program: &str, line: &str) -> String {
     let function = format!("_{}", program.replace('-', "_"));
     match shell {
@@ -9,7 +9,7 @@ pub fn complete(shell: &str, program: &str, line: &str) -> String {
              COMP_LINE='{program} {line}'; COMP_POINT=${{#COMP_LINE}}; {function} {program}; \
              echo \"${{COMPREPLY[*]}}\""
         ),
-        // zsh has no way to ask its completions but a terminal; a stand-in for its builtins says what they got.
+        // zsh completes only on a terminal; stand-ins for its builtins print their arguments.
         "zsh" => format!(
             "compdef() {{ :; }}; compset() {{ :; }}; _files() {{ print -l -- ${{cur}}*(N); }}; \
              compadd() {{ shift; print -l -- ${{(M)@:#${{cur}}*}}; }}; \
@@ -22,7 +22,7 @@ pub fn complete(shell: &str, program: &str, line: &str) -> String {
     }
 }
 
-/// `want` is all that `got` may name, or some of it if it begins with `…`.
+/// Asserts that `got` is `want`, or contains it if that begins with `…`.
 pub fn assert_completes(shell: &str, line: &str, got: &str, want: &str) {
     let mut got: Vec<_> = got.split_whitespace().map(|word| word.trim_end_matches('/')).collect();
     got.sort_unstable();
@@ -36,15 +36,15 @@ pub fn assert_completes(shell: &str, line: &str, got: &str, want: &str) {
     assert_eq!(got, want, "{shell}: {line:?}");
 }
 
-/// What groff makes of the manual page for a terminal with ASCII alone, without a warning.
+/// Renders the manual page by groff for an ASCII terminal, without warnings.
 pub const MAN: &str = "\"$exec\" man | LC_ALL=C groff -man -Tascii -ww";
 
-/// The page has these parts, and no line of it is a request by accident.
+/// Asserts that the page has these sections, and no accidental requests of groff.
 pub fn assert_is_page(page: &str, shown: Option<&str>, parts: &[&str]) {
     let sections = ["NAME", "SYNOPSIS", "DESCRIPTION", "COMMANDS", "OPTIONS", "EXAMPLES", "FILES"];
     for section in sections.into_iter().chain(["ENVIRONMENT", "EXIT STATUS"]) {
         assert!(page.contains(&format!("\n.SH {section}\n")), "{section}");
-        // Bold letters are typed twice.
+        // Bold letters are overstruck.
         let bold = |letter: char| match letter {
             ' ' => " ".to_owned(),
             letter => format!("{letter}\u{8}{letter}"),
@@ -55,7 +55,7 @@ pub fn assert_is_page(page: &str, shown: Option<&str>, parts: &[&str]) {
     for part in parts {
         assert!(page.contains(part), "{part}: {page}");
     }
-    // Nothing that a terminal without it would leave out.
+    // No characters outside of ASCII.
     assert!(page.is_ascii() && !page.contains("\\[u"), "{page}");
     assert!(page.lines().all(|line| !line.starts_with(".B ") || !line.ends_with(',')), "{page}");
     assert!(page.lines().all(|line| !line.is_empty() && !line.starts_with('\'')), "{page}");

@@ -1,12 +1,12 @@
-//! What is not tested on a host is printed past the test harness, which hides what a passing test
-//! prints. The tests of both programs share this file.
+//! Skipped tests are reported past the test harness, which hides the output of passing tests.
+//! Shared by the tests of both programs.
 
 use std::io::Write;
 
-/// Set to `must-work` where everything has to be testable, as in CI: then a skip is a failure.
+/// With the value `must-work`, as in CI, a skip is a failure.
 const VARIABLE: &str = "JOBLET_TEST_ALL";
 
-/// Reports that something is not tested because this host lacks what it takes.
+/// Reports a skip because this host lacks a prerequisite.
 ///
 /// # Panics
 /// Under `JOBLET_TEST_ALL=must-work`.
@@ -20,14 +20,14 @@ pub(crate) fn skip(what: &str) {
     note(&format!("SKIPPED: {what}"));
 }
 
-/// Reports that a test does not apply to this user or kernel, whatever is installed: it needs
-/// root, or the kernel has no such feature to attack. No failure, under `must-work` neither.
+/// Reports that a test does not apply to this user or kernel: it needs root, or a feature that the
+/// kernel does not have. Not a failure, also under `must-work`.
 pub(crate) fn not_applicable(what: &str) {
     note(&format!("SKIPPED (not applicable): {what}"));
 }
 
 /// Prints a line past the harness.
 pub(crate) fn note(text: &str) {
-    // A test program without standard error has no reader.
+    // Without standard error nobody reads it.
     _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -74,7 +74,7 @@ impl Tar {
             .iter()
             .map(|(key, value)| {
                 let rest = key.len() + value.len() + 3;
-                // The length counts its own digits.
+                // The length includes its own digits.
                 let fits = |length: &usize| length.to_string().len() + rest == *length;
                 let length = (1..9).map(|digits| rest + digits).find(fits).unwrap();
                 format!("{length} {key}={value}\n")
@@ -88,7 +88,7 @@ impl Tar {
         self.raw(kind, b"././@LongLink", b"", 0, text)
     }
 
-    /// Changes the header that begins so far from the end, and makes its checksum right again.
+    /// Changes the header at this distance from the end, and corrects its checksum.
     pub(crate) fn patch(mut self, from_end: usize, at: usize, bytes: &[u8]) -> Self {
         let start = self.0.len() - from_end;
         let header = &mut self.0[start..start + 512];

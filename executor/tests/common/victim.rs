@@ -1,25 +1,25 @@
-//! A tree beside the store that nothing may touch.
+//! A tree beside the store that must not change.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// The tree, and everything about it as it was.
+/// The tree and its original state.
 pub struct Victim {
     pub path: PathBuf,
     before: BTreeMap<PathBuf, (String, Vec<u8>)>,
 }
 
 impl Victim {
-    /// Makes the tree `path`; it belongs to `user`, who could spoil it.
+    /// Makes the tree `path`, owned by `user`.
     pub fn new(path: PathBuf, user: Option<u32>) -> Self {
         fs::create_dir_all(path.join("d")).unwrap();
         fs::write(path.join("f"), "victim\n").unwrap();
         fs::write(path.join("d/g"), "another\n").unwrap();
         symlink("f", path.join("l")).unwrap();
         fs::set_permissions(path.join("f"), fs::Permissions::from_mode(0o640)).unwrap();
-        // Where the file system has none of these, there is nothing to watch.
+        // Not all file systems have these.
         _ = rustix::fs::setxattr(
             path.join("f"),
             "user.victim",

@@ -1,4 +1,4 @@
-//! What goes wrong while a runtime is served.
+//! Faults while a runtime is served.
 
 use super::host::Host;
 use super::world::{Cold, Encoding, describe_index};
@@ -15,12 +15,12 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-/// Length of the file that a host holds back, in bytes.
+/// Length of the file that a host withholds, in bytes.
 const LARGE: usize = 6 << 20;
 /// The file, as the job sees it.
 const HELD: &str = "/usr/zz/held";
 
-/// A world whose archive comes from a host that holds back most of one file.
+/// A world whose archive is on a host that withholds most of one file.
 fn held(user: Option<u32>, encoding: Encoding) -> Option<(Cold, Host)> {
     let more = vec![
         crate::common::members::directory("isolated/usr/zz"),
@@ -32,7 +32,7 @@ fn held(user: Option<u32>, encoding: Encoding) -> Option<(Cold, Host)> {
     let name =
         if encoding == Encoding::Frames { "demo-1.0.0.tar.zst" } else { "demo-1.0.0.tar.gz" };
     let length = fs::metadata(cold.path("registry").join(name)).unwrap().len();
-    // It does not compress, and what follows it is small.
+    // It does not compress, and the files after it are small.
     *host.rules.held.lock().unwrap() = Some(length - LARGE as u64 + (2 << 20)..length - (2 << 20));
     Some((cold, host))
 }
@@ -63,14 +63,14 @@ fn children(pid: u32) -> Vec<u32> {
     list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// The process that serves: the child of the launcher that is in no other PID namespace.
+/// The server process: the launcher's child in the same PID namespace.
 fn server(launcher: u32) -> u32 {
     let serves = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
         ids.is_some_and(|ids| ids.split_whitespace().count() == 1)
     };
-    // Behind unshare(1) the launcher is the same process: it executed the others.
+    // unshare(1) and the launcher are one process, by exec.
     children(launcher).into_iter().find(serves).expect("a process that serves")
 }
 
@@ -78,7 +78,7 @@ fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
-/// The store is as after an installation, and what was fetched before was not fetched again.
+/// Asserts that the installation is complete and has fetched nothing twice.
 fn goes_on(cold: &Cold, host: &Host) {
     host.rules.away.store(false, Ordering::SeqCst);
     host.rules.release.store(true, Ordering::SeqCst);
@@ -93,7 +93,7 @@ fn goes_on(cold: &Cold, host: &Host) {
     assert_eq!(cold.exec(&["verify"]).status, Some(0));
 }
 
-/// A job begins, and ends, before everything is here; it waits for what it asks for.
+/// A job starts and ends before the download; it waits for the files that it reads.
 #[test]
 fn a_job_begins_before_everything_is_here() {
     for encoding in [Encoding::Members, Encoding::Frames] {
@@ -128,7 +128,7 @@ fn who_kills_the_server_gets_errors_and_nothing_hangs() {
         assert_eq!(line, "begun\n");
         kill(server(child.id()), nix::sys::signal::Signal::SIGKILL);
         let (rest, status, messages) = end(child, out);
-        // What bash needs for the rest is in memory or it dies of a signal; it never hangs.
+        // Bash continues from memory or is killed by a signal; it never hangs.
         assert!(!rest.contains("read") && status.is_some(), "{rest} {status:?} {messages}");
         assert!(
             messages
@@ -146,11 +146,11 @@ fn a_job_that_waits_for_a_file_can_be_killed() {
     let script = format!("echo begun; cat {HELD} >/dev/null & sleep 0.5; exit 7");
     let (mut child, _out, line) = start(&cold, &[], &script);
     assert_eq!(line, "begun\n");
-    // The job has ended by then, and the installation waits for the host.
+    // The job has ended, and the installation waits for the host.
     let ended = || children(child.id()) == [server(child.id())];
     assert!(comes(ended), "the job is still there");
     let jobs = children(child.id());
-    // The launcher is killed: so is what it started.
+    // The launcher is killed, and with it its processes.
     let server = jobs[0];
     child.kill().unwrap();
     assert_eq!(child.wait().unwrap().signal(), Some(9));
@@ -164,7 +164,7 @@ fn a_job_that_waits_for_a_file_can_be_killed() {
     goes_on(&cold, &host);
 }
 
-/// SEC-F02: a host that sends nothing more holds up neither a job's time limit nor who stops the launcher.
+/// SEC-F02: a silent host delays neither a job's time limit nor a signal to the launcher.
 #[test]
 fn the_wait_after_the_job_ends_with_its_time_and_by_a_signal() {
     for (options, script, status, why) in [
@@ -178,7 +178,7 @@ fn the_wait_after_the_job_ends_with_its_time_and_by_a_signal() {
         assert_eq!(line, "begun\n");
         if options.is_empty() {
             assert!(comes(|| children(child.id()) == [server(child.id())]));
-            // It may be about to wait.
+            // It may not wait yet.
             std::thread::sleep(Duration::from_millis(500));
             kill(child.id(), nix::sys::signal::Signal::SIGTERM);
         }
@@ -192,7 +192,7 @@ fn the_wait_after_the_job_ends_with_its_time_and_by_a_signal() {
     }
 }
 
-/// Whether it is so within ten seconds.
+/// Whether the condition becomes true within ten seconds.
 fn comes(so: impl Fn() -> bool) -> bool {
     (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
@@ -200,7 +200,7 @@ fn comes(so: impl Fn() -> bool) -> bool {
     })
 }
 
-/// SEC-F06: a job that waits for an answer could not even be killed.
+/// SEC-F06: a job that waits for a response could not be killed.
 #[test]
 fn a_stopped_server_process_is_continued() {
     let Some((cold, host)) = held(None, Encoding::Members) else { return };
@@ -218,7 +218,7 @@ fn a_stopped_server_process_is_continued() {
     goes_on(&cold, &host);
 }
 
-/// SEC-F03: a network that is away for long; half a minute.
+/// SEC-F03: a long network failure; takes half a minute.
 #[test]
 fn a_network_that_stays_away_is_an_io_error_that_names_the_file() {
     let Some((cold, host)) = held(None, Encoding::Members) else { return };
@@ -251,7 +251,7 @@ fn content_with_wrong_digests_is_never_served() {
         bytes[at] ^= 1;
         fs::write(&archive, bytes).unwrap();
         let script = format!("echo begun; cat {HELD} >/dev/null; echo $?; echo {{1..9}}; exit 6");
-        // The shell is there before the lie: afterwards nothing more is fetched.
+        // The shell comes before the wrong content, after which nothing is fetched.
         let (child, out, line) = start(&cold, &[], &script);
         assert_eq!(line, "begun\n");
         host.rules.release.store(true, Ordering::SeqCst);
@@ -290,8 +290,8 @@ fn a_job_can_do_nothing_to_who_serves_it() {
     }
 }
 
-/// SEC-F09: the index that the registry stands for says other things than the archive: another name, another mode, or
-/// another hash.
+/// SEC-F09: an index with the registry's digest contradicts the archive: another name, mode or
+/// hash.
 #[test]
 fn a_wrong_index_is_an_error_and_installs_nothing() {
     type Lie = fn(&mut Vec<Member>, &mut Vec<Entry>);
@@ -326,8 +326,8 @@ fn a_wrong_index_is_an_error_and_installs_nothing() {
         let described = describe_index(&lying);
         fs::write(&path, lying).unwrap();
         cold.index_is(&described);
-        // All of the file but its end, which may be in one member with `runtime.yml`, is held back until the shell
-        // is there.
+        // The file is withheld until the shell has come, except for its end, which may share a
+        // member with `runtime.yml`.
         let length = fs::metadata(cold.path("registry/demo-1.0.0.tar.gz")).unwrap().len();
         *host.rules.held.lock().unwrap() =
             Some(length - LARGE as u64 - (400 << 10)..length - (300 << 10));

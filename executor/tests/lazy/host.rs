@@ -1,4 +1,4 @@
-//! A host of archives that answers ranges, and holds back or changes what the test says.
+//! A host of archives that serves ranges, and withholds or changes bytes by the test.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,17 +13,17 @@ use std::time::Duration;
 /// Bytes that are sent at a time.
 const CHUNK: usize = 16 << 10;
 
-/// What the host does to those who ask.
+/// The behaviour of the host.
 #[derive(Default)]
 pub struct Rules {
-    /// Bytes of the archive that it sends when `release` says so.
+    /// Bytes of the archive that are withheld until `release`.
     pub held: Mutex<Option<Range<u64>>>,
     pub release: AtomicBool,
     /// Whether it closes every connection.
     pub away: AtomicBool,
-    /// What it has sent of archives, in bytes.
+    /// Bytes of archives that it has sent.
     pub sent: AtomicU64,
-    /// What it was asked for of archives, in order, in bytes.
+    /// Requested ranges of archives, in order, in bytes.
     pub asked: Mutex<Vec<Range<u64>>>,
 }
 
@@ -50,9 +50,9 @@ impl Host {
     }
 }
 
-/// Answers one request; nothing when the connection is to be closed.
+/// The response to one request; none to close the connection.
 fn answer(mut stream: &TcpStream, root: &Path, rules: &Rules) -> Option<()> {
-    // One at a time: nobody here asks ahead.
+    // One request at a time, without pipelining.
     let mut lines = BufReader::with_capacity(1, stream).lines().map_while(Result::ok);
     let first = lines.next()?;
     let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();

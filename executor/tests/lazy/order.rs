@@ -1,4 +1,4 @@
-//! The order in which a runtime arrives that is served.
+//! The order in which a served runtime is fetched.
 
 use super::host::Host;
 use super::world::{Cold, Encoding, describe_index};
@@ -43,14 +43,14 @@ fn world(runs: impl FnOnce(Range<usize>) -> Vec<Range<usize>>) -> Option<(Cold, 
     Some((cold, host))
 }
 
-/// Where the files stand in the archive, as far as that is known without their headers' lengths.
+/// Approximate positions of the files in the archive, without the lengths of headers.
 fn places(cold: &Cold) -> [u64; 2] {
     let length = fs::metadata(cold.path("registry/demo-1.0.0.tar.gz")).unwrap().len();
     let end = length - (LENGTH as u64 / 2);
     [end - LENGTH as u64, end]
 }
 
-/// Which of the two is asked for first.
+/// The one of the two that is requested first.
 fn first(cold: &Cold, host: &Host) -> usize {
     let output = cold.run(&["--lazy"], "echo done");
     assert_eq!((output.status, output.stdout.as_str()), (Some(0), "done\n"), "{}", output.stderr);
@@ -61,7 +61,7 @@ fn first(cold: &Cold, host: &Host) -> usize {
     usize::from(b < a)
 }
 
-/// SEC-F08: what is read first is fetched first; an index that says nonsense of that changes nothing else.
+/// SEC-F08: files that are read first are fetched first; an invalid order changes nothing else.
 #[test]
 fn files_listed_as_read_first_are_fetched_first() {
     let Some((cold, host)) = world(|_| Vec::new()) else { return };
@@ -78,7 +78,7 @@ fn files_listed_as_read_first_are_fetched_first() {
     assert_eq!(host.rules.sent.load(Ordering::SeqCst), archive);
 }
 
-/// What a job reads is written down, in its order, and nothing else.
+/// The files that a job reads are recorded, in order, and no others.
 #[test]
 fn what_a_job_reads_is_recorded() {
     let Some(cold) = Cold::new(None, Encoding::Members) else { return };

@@ -1,4 +1,4 @@
-//! A runtime that is published and not installed, and a user who runs jobs in it.
+//! A published runtime that is not installed, and a user who runs jobs in it.
 
 use crate::common::members::{directory, file, link, noise, pack};
 use crate::common::skip::skip;
@@ -12,7 +12,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What jobs of these tests use.
+/// Programs for jobs of these tests.
 const TOOLS: &str =
     "bash cat chmod find grep kill ls od rm sha256sum sleep sort stat touch umount wc";
 
@@ -33,12 +33,12 @@ pub struct Cold {
     pub registry: Option<String>,
 }
 
-/// What a registry says of an index of these bytes.
+/// The registry's description of an index of these bytes.
 pub fn describe_index(bytes: &[u8]) -> serde_json::Value {
     serde_json::json!({ "checksum": checksum(bytes), "size": bytes.len() })
 }
 
-/// What a command left behind.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Output {
     pub status: Option<i32>,
@@ -72,7 +72,7 @@ pub fn tree(more: Vec<(Entry, Vec<u8>)>) -> Vec<(Entry, Vec<u8>)> {
     }
     all.extend(more);
     all.push(file("runtime.yml", include_bytes!("../support/runtime.yml")));
-    // Walking order: names in byte order, each directory before what is in it.
+    // In the archive's order: by bytes of names, each directory before its entries.
     all.sort_by_key(|(entry, _)| entry.path.split('/').map(str::to_owned).collect::<Vec<_>>());
     all
 }
@@ -96,7 +96,7 @@ fn walk(from: &Path, to: &str, all: &mut Vec<(Entry, Vec<u8>)>) {
 }
 
 impl Cold {
-    /// For `user`, or the caller; nothing, with a word about it, where FUSE cannot be had.
+    /// For `user`, or the caller; reports a skip without FUSE.
     pub fn new(user: Option<u32>, encoding: Encoding) -> Option<Self> {
         Self::with(user, encoding, Vec::new())
     }
@@ -132,7 +132,8 @@ impl Cold {
         self.world.path(below)
     }
 
-    /// `joblet-exec` with these words, as the user; with the device that everybody may open.
+    /// The command line of `joblet-exec` with these arguments, as the user, with a device that
+    /// everybody can open.
     fn words(&self, words: &[OsString], device: bool) -> Command {
         let mut command = self.world.command();
         if let Some(registry) = &self.registry {
@@ -158,7 +159,7 @@ impl Cold {
         other
     }
 
-    /// A job of these words.
+    /// A job with these arguments.
     pub fn command(&self, options: &[&str], words: &[&str]) -> Command {
         self.words(&Self::run_words(options, words), true)
     }
@@ -168,7 +169,7 @@ impl Cold {
         all.map(OsString::from).collect()
     }
 
-    /// A script, run as a user who may not open the device.
+    /// A script, run as a user who cannot open the device.
     pub fn without_device(&self, options: &[&str], script: &str) -> Command {
         self.words(&Self::run_words(options, &["bash", "-c", script]), false)
     }
@@ -190,7 +191,7 @@ impl Cold {
         self.world.outcome(self.words(&words, true).output().unwrap())
     }
 
-    /// Makes the registry say so of the runtime's index.
+    /// Changes the registry's description of the runtime's index.
     pub fn index_is(&mut self, described: &serde_json::Value) {
         self.world.edit("demo", "1.0.0", |entry| {
             for arch in ["amd64", "arm64"] {
@@ -199,7 +200,7 @@ impl Cold {
         });
     }
 
-    /// What lies where an installation works.
+    /// The names in the directories of installations.
     pub fn left(&self) -> Vec<String> {
         let places = ["staging", "interrupted", "removed", "downloads"];
         let all = places.iter().map(|place| self.path("store/.joblet").join(place));

@@ -52,7 +52,7 @@ pub(crate) fn files() -> Option<&'static World> {
     Some(world)
 }
 
-/// The words before a job's options: the program under test, or the weakened one.
+/// The command line before a job's options, of the program under test or the weakened one.
 pub(crate) fn program(world: &World, weak: bool) -> Vec<OsString> {
     let mut words = world.program();
     if weak {
@@ -71,7 +71,7 @@ pub(crate) fn can_weaken(world: &World) -> bool {
     can
 }
 
-/// An attack, and what it prints against the whole program and against one that lacks `without`.
+/// An attack, and its output against the program and against one without the protection `without`.
 pub(crate) struct Attack {
     pub(crate) without: &'static str,
     pub(crate) options: &'static [&'static str],
@@ -80,8 +80,8 @@ pub(crate) struct Attack {
     pub(crate) broken: &'static str,
 }
 
-/// How a user starts something: the words before the program. `prepare` is a script in a mount
-/// namespace of its own, which a caller who is not root needs a user namespace for.
+/// The command line before the program, for a user. `prepare` is a script in a new mount namespace,
+/// for which a caller other than root needs a user namespace.
 pub(crate) fn wrapper(user: Option<u32>, prepare: &str, propagation: &str) -> Vec<OsString> {
     let root = nix::unistd::geteuid().is_root();
     let mut words = vec!["unshare", "--mount", "--propagation", propagation];

@@ -51,13 +51,13 @@ static void set_id(const char *dir, unsigned mode)
 	TRY("mknod", syscall(SYS_mknod, "h", S_IFREG | mode, 0));
 #endif
 	TRY("openat2", syscall(SYS_openat2, AT_FDCWD, "i", how, sizeof how));
-	/* What a program may run with beside the bits of its mode: CAP_CHOWN, permitted and effective. */
+	/* File capabilities: CAP_CHOWN, permitted and effective. */
 	unsigned capability[6] = { 0x03000001, 1, 0, 0, 0, 0 };
 	TRY("capability", fsetxattr(file, "security.capability", capability, 24, 0));
 	TRY("works: fchmod", fchmod(file, 01755));
 }
 
-/* What may not be done to the file that is open as `fd`, and whose like is `path`. */
+/* Forbidden calls for the file open as `fd`; `path` is a similar file. */
 static void change(int fd, const char *path)
 {
 	int flags = 0x10; /* FS_IMMUTABLE_FL */
@@ -84,7 +84,7 @@ static void change(int fd, const char *path)
 	TRY("notify", fcntl(fd, F_NOTIFY, DN_MODIFY | DN_MULTISHOT));
 	TRY("above", open("/proc/self/fd/0/..", O_RDONLY));
 	TRY("execveat", syscall(SYS_execveat, fd, "", (char *[]){ "x", NULL }, NULL, AT_EMPTY_PATH));
-	/* What it may do, to a description that is its own. */
+	/* Permitted calls, for an open file description of its own. */
 	TRY("works: append", fcntl(fd, F_SETFL, O_NONBLOCK | O_APPEND | O_ASYNC));
 	TRY("works: lock", flock(fd, LOCK_EX | LOCK_NB));
 }

@@ -1,12 +1,12 @@
-# The first process of a host that has nothing: one static binary and a registry, and busybox for
-# this script and the jobs. Prints what each case printed, between `@@ NAME` and `@@= STATUS`.
+# The first process of a minimal host: the static binary, a registry, and busybox for this script and the jobs. Prints
+# the output of each case between `@@ NAME` and `@@= STATUS`.
 exec_() { /joblet-exec "$@"; }
 run() { options=$1; script=$2; $old /joblet-exec run $options --runtime=demo -- sh -c "$script"; }
 # As user 1000, from a shell in the group $1; $3 is the script.
 as_user() { b sh -c 'echo $$ > /cg/'"$1"'/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /busybox -- sh -c "$0"' "$2"; }
 user_run() { as_user "$1" "cd /; /joblet-exec run $2 --runtime=demo -- sh -c '$3'$4"; }
 groups() { cd /cg; echo $(b find . -name 'joblet-exec.job.*'); cd /; }
-# Starts a job that goes on, with these options, and waits until it is there.
+# Starts a long job with these options, and waits until it runs.
 begin() {
     /joblet-exec run $1 --runtime=demo -- sleep 1000 &
     until b pidof sleep; do b usleep 100000; done >/dev/null
@@ -20,8 +20,8 @@ orphan() {
     run "--pids 9" :
     groups
 }
-# Groups of others beside those of jobs, with a process each: how many live after a run. One has a
-# name like ours and no mark.
+# Groups of other users beside those of jobs, with a process each: counts the survivors of a run. One has a name like a
+# job's, without the mark.
 siblings() {
     for name in joblet-agent.service joblet-x.scope joblet-1-0 joblet-exec.job.9.0123456789abcdef; do
         b mkdir -m 700 /cg/$name
@@ -34,7 +34,7 @@ siblings() {
     b sleep 1
     b rmdir /cg/joblet-*
 }
-# A launcher in a group with the whole mark, which nobody holds; then one outside of it.
+# A launcher in a group with a valid mark and no lock; then one outside of it.
 own() {
     b mkdir -m 700 $own
     /mark $own 0123456789abcdef
@@ -89,19 +89,19 @@ try no-overlay run "" "cat in"
 b insmod /overlay.ko || echo "@@ overlay.ko does not load"
 try overlay run "" "cat in; echo mine >in; cat in"
 try private b cat in
-# A FIFO that somebody reads: who writes to another one waits for ever.
+# A FIFO with a reader: writing to another one blocks.
 b mkfifo -m 666 fifo
 b sh -c 'exec 9<>/data/fifo; exec /busybox sleep 1000' &
 try fifo run "--timeout 5" "cat in; echo x >fifo; echo live"
 try bound run "--bind .:/work" "cat in; echo x >fifo; echo live"
 cd /
 
-# A user: in a group of somebody else's, in one of a subtree that was given to him, alone in one.
+# A user: in a group of another user, in one of a delegated subtree, alone in one.
 b mkdir /cg/other /cg/given /cg/given/session /cg/alone
 for dir in /cg/given /cg/given/session /cg/alone; do
     b chown 1000 $dir $dir/cgroup.procs $dir/cgroup.subtree_control
 done
-# Root's, with the whole mark, empty: the user could remove it.
+# Root's, empty, with a valid mark: the user could remove it.
 root=/cg/given/joblet-exec.job.5.0123456789abcdef
 b mkdir -m 700 $root
 /mark $root 0123456789abcdef

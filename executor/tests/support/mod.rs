@@ -1,4 +1,4 @@
-//! A small runtime of the host's own tools, and a way to run commands in it.
+//! A small runtime of the host's own tools, and functions that run commands in it.
 
 pub(crate) mod attack;
 pub(crate) mod pty;
@@ -29,17 +29,17 @@ pub(crate) use crate::common::skip::{not_applicable, note, skip};
 /// The user of the second half of each test, when the tests run as root.
 pub(crate) const NOBODY: u32 = 65534;
 
-/// What jobs of the tests use.
+/// Programs for jobs of the tests.
 const TOOLS: &str = "bash cat chmod chroot cp env grep head id ln ls mkdir mount mv nsenter rm sleep stat stty tar touch tty unshare";
 
 /// A directory with a runtime, a current directory, and the program under test.
 pub(crate) struct World {
     dir: tempfile::TempDir,
-    /// What was made once in it, and whether it could be.
+    /// Results of [`World::once`], by name.
     made: Mutex<BTreeMap<&'static str, bool>>,
 }
 
-/// What a finished command left.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Output {
     pub(crate) stdout: String,
@@ -48,7 +48,7 @@ pub(crate) struct Output {
 }
 
 impl World {
-    /// The world of the test file that asks; `None`, with a word about it, where nothing can be tested.
+    /// The world of the calling test file; reports a skip if nothing can be tested.
     #[track_caller]
     pub(crate) fn get() -> Option<&'static Self> {
         static WORLDS: Mutex<BTreeMap<&str, Option<&World>>> = Mutex::new(BTreeMap::new());
@@ -65,7 +65,7 @@ impl World {
         })
     }
 
-    /// What `make` said when it was called for `name` first in this world.
+    /// The result of `make`, which is called once for each `name`.
     pub(crate) fn once(&self, name: &'static str, make: impl FnOnce() -> bool) -> bool {
         let mut known = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         *known.entry(name).or_insert_with(make)
@@ -94,10 +94,10 @@ impl World {
         fs::write(world.path("cwd/in.txt"), "hello\n").unwrap();
         fs::set_permissions(world.path("cwd/in.txt"), fs::Permissions::from_mode(0o666)).unwrap();
         if nix::unistd::geteuid().is_root() {
-            // A user without a map for the owner could not change it, even in a copy.
+            // Without a mapping of the owner a user could not change the file, even in a copy.
             std::os::unix::fs::chown(world.path("cwd/in.txt"), Some(NOBODY), Some(NOBODY)).unwrap();
         }
-        // Copies, which another user can reach.
+        // Copies that another user can reach.
         crate::common::copy_program(crate::common::program(), world.path("joblet-exec"));
         let built = std::env::current_exe().unwrap();
         let examples = built.parent().unwrap().parent().unwrap().join("examples");
@@ -109,7 +109,7 @@ impl World {
         world
     }
 
-    /// Copies a program of the host and its libraries to where its loader looks for them.
+    /// Copies a program of the host and its libraries to the paths where its loader looks for them.
     pub(crate) fn copy_program(usr: &Path, tool: &str) {
         let found = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"].map(|dir| Path::new(dir).join(tool));
         let Some(found) = found.iter().find(|path| path.exists()) else { return };
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// A copy of the runtime `demo` that is called `name`; its directory.
+    /// Copies the runtime `demo` as `name`; returns its directory.
     pub(crate) fn copy_runtime(&self, name: &str) -> PathBuf {
         let to = self.path("store").join(name);
         let copied = Command::new("cp").arg("-r").arg(self.path("store/demo")).arg(&to).status();
@@ -142,7 +142,7 @@ impl World {
         if root { vec![None, Some(NOBODY)] } else { vec![None] }
     }
 
-    /// The words that begin a run with the program under test.
+    /// The beginning of a command line with the program under test.
     pub(crate) fn program(&self) -> Vec<OsString> {
         let mut words = Vec::new();
         // The whole suite as on a kernel without these calls: `mount_setattr,close_range`.
@@ -167,14 +167,14 @@ impl World {
         command
     }
 
-    /// The words for `script` in a shell in the runtime `demo`.
+    /// The arguments for `script` in a shell in the runtime `demo`.
     pub(crate) fn shell(options: &[&str], script: &str) -> Vec<String> {
         let words = options.iter().copied().chain(["--runtime=demo", "--", "bash", "-c", script]);
         words.map(str::to_owned).collect()
     }
 
-    /// Whether `user` can limit jobs here, as `doctor` reports it. Root always can where a version of
-    /// control groups has the controllers, else a `doctor` that finds nothing would hide a fault.
+    /// Whether `user` can limit jobs here, as `doctor` reports it. Root always can if a version of
+    /// control groups has the controllers: a `doctor` that finds none would be a fault.
     pub(crate) fn can_limit(&self, user: Option<u32>) -> bool {
         let mut command = Command::new(self.path("joblet-exec"));
         command.args(["doctor", "--json", "--offline"]).current_dir(self.path("cwd"));
@@ -201,7 +201,7 @@ impl World {
     }
 }
 
-/// Where version 1 of control groups has the controller `name`, below the caller's own group.
+/// The caller's own group of the controller `name` of version 1.
 pub(crate) fn hierarchy(name: &str) -> Option<PathBuf> {
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let path = own.lines().find_map(|line| line.split_once(&format!(":{name}:")).map(|it| it.1))?;
@@ -209,7 +209,7 @@ pub(crate) fn hierarchy(name: &str) -> Option<PathBuf> {
     directory.exists().then_some(directory)
 }
 
-/// Removes `dir` when this process ends: what is static is never dropped.
+/// Removes `dir` when this process ends, since statics are not dropped.
 #[allow(unsafe_code, reason = "the standard library has no atexit(3)")]
 fn remove_at_exit(dir: &Path) {
     static MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
@@ -249,7 +249,7 @@ pub(crate) fn processes(mark: &str) -> usize {
     fs::read_dir("/proc").unwrap().flatten().filter(|entry| has(&entry.path())).count()
 }
 
-/// Waits until `count` processes have it; returns whether that was within `limit`.
+/// Waits at most `limit` until `count` processes have this argument; returns whether they do.
 pub(crate) fn becomes(mark: &str, count: usize, limit: Duration) -> bool {
     let begin = Instant::now();
     while processes(mark) != count {

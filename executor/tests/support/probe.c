@@ -51,7 +51,7 @@ static long loopback(void)
 	return connect(two, (void *)&at, len);
 }
 
-/* What may not be done, and two things that may. */
+/* Forbidden calls, and two permitted ones. */
 static void calls(void)
 {
 	char buffer[256] = "x";
@@ -149,7 +149,7 @@ static long dial(const char *abstract, const char *port)
 	return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, len);
 }
 
-/* Talks to whoever listens at the socket `path`. */
+/* Connects to the socket `path`. */
 static long dial_path(const char *path)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -157,7 +157,7 @@ static long dial_path(const char *path)
 	return connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at);
 }
 
-/* Writes to whoever reads the FIFO `path`. */
+/* Writes to the FIFO `path`. */
 static long feed(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_NONBLOCK);
@@ -182,7 +182,7 @@ static long orphans(int count)
 	return 0;
 }
 
-/* How often `path`, a program that may be running, could be opened to be changed. */
+/* The number of times that `path`, a program that may be running, could be opened for writing. */
 static long reopen(const char *path, int tries)
 {
 	long opened = 0;
@@ -222,7 +222,7 @@ int main(int argc, char **argv)
 	else if (!strcmp(verb, "reopen"))
 		result = reopen(what, 1000);
 	else if (!strcmp(verb, "traced")) {
-		/* Whoever is asked to trace has to say how to go on. */
+		/* The tracer must continue its tracee. */
 		signal(SIGUSR1, SIG_IGN);
 		result = ptrace(PTRACE_TRACEME, 0, 0, 0) ? -1 : raise(SIGUSR1);
 	} else if (!strcmp(verb, "ptrace"))

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The test types at the near end and reads there; a session has the far one.
+/// The test writes to and reads from the near end; the session has the far end.
 pub(crate) struct Pty {
     pub(crate) near: File,
     far: OwnedFd,
@@ -38,8 +38,8 @@ impl Pty {
         tcsetwinsize(&self.near, size).unwrap();
     }
 
-    /// Starts a session with this terminal, as a login has: it runs `words`, then the script
-    /// `after`, and ends with the status of the first.
+    /// Starts a login session with this terminal: it runs `words`, then the script `after`, and
+    /// ends with the status of the first.
     pub(crate) fn start(&self, user: Option<u32>, words: &[OsString], after: &str) -> Child {
         let session = format!("\"$@\"; s=$?; {after}; exit $s");
         let mut run = Command::new("setsid");
@@ -64,7 +64,7 @@ impl Pty {
         self.far.try_clone().unwrap().into()
     }
 
-    /// What it has shown so far.
+    /// Its output so far.
     pub(crate) fn shown(&mut self) -> String {
         let mut bytes = Vec::new();
         // It ends with `WouldBlock`, since the far end stays open.
@@ -77,7 +77,7 @@ impl Pty {
         self.until(text);
     }
 
-    /// As [`Pty::expect`]; what it showed up to the end of `text`.
+    /// As [`Pty::expect`]; the output up to the end of `text`.
     pub(crate) fn until(&mut self, text: &str) -> String {
         let begin = Instant::now();
         while !self.seen.contains(text) {

@@ -1,5 +1,5 @@
 # The first process of a host where user 1000 has a session and a systemd manager, each in the control group that
-# systemd would have made for it. Prints what each case printed, between `@@ NAME` and `@@= STATUS`.
+# systemd would make. Prints the output of each case between `@@ NAME` and `@@= STATUS`.
 # As user 1000, from a shell in the group $1; $2 is the script.
 as_user() { b sh -c 'echo $$ >'"$cg/$1"'/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /busybox -- sh -c "$0"' "$2"; }
 run="/joblet-exec run --store /store --runtime=demo"
@@ -7,7 +7,7 @@ session() { as_user $slice/session-1.scope "cd /; $1"; }
 own_and_limits() {
     session "$run --memory 64 --cpu 0.5 --pids 20 -- cat /proc/self/cgroup /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max /sys/fs/cgroup/pids.max"
 }
-# Where the launcher of a job is.
+# The control group of a job's launcher.
 launcher() {
     /busybox sh -c "echo \$\$ >$cg/$slice/session-1.scope/cgroup.procs; exec /busybox start-stop-daemon -S -p /none -c 1000:1000 -a /joblet-exec -- run --store /store --runtime=demo --pids 9 -- sleep 1000" &
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
@@ -41,7 +41,7 @@ manager=$slice/user@1000.service
 b mkdir -p $cg/$manager $cg/$slice/session-1.scope $cg/slurm/job_7
 for group in $cg $cg/user.slice $cg/$slice; do echo "+memory +cpu +pids" >$group/cgroup.subtree_control; done
 for file in "" cgroup.procs cgroup.subtree_control cgroup.threads; do b chown 1000 $cg/$manager/$file; done
-# In place of the first process, which would move one from the session for the manager.
+# Instead of the first process, which would move a process from the session for the manager.
 b chown 1000 $cg/$slice/cgroup.procs
 b chown 1000 /run/user/1000
 b chmod 700 /run/user/1000
@@ -54,7 +54,7 @@ until [ -S /run/user/1000/bus ]; do b usleep 100000; done
 try no-manager session "$run --memory 64 -- id"
 b kill -9 $!
 b rm /run/user/1000/bus
-# It starts the bus that it is on.
+# The manager starts its own bus.
 as_user $manager "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus exec $SYSTEMD --user" >/manager 2>&1 &
 ready() { session "$run --pids 9 -- id" >/dev/null 2>&1; }
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
@@ -70,7 +70,7 @@ try left left
 try launcher launcher TERM
 try killed launcher KILL
 try left-again left
-# An engine's group is not left.
+# A job stays in an engine's group.
 try engine as_user slurm/job_7 "cd /; $run --memory 64 -- id"
 # A user's service with limits, below one that the user may change.
 service=$manager/app.slice/a.service

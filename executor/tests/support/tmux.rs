@@ -1,20 +1,20 @@
-//! A real terminal: a window of tmux, with keys that are typed and what it shows.
+//! A real terminal: a window of tmux, its input and output.
 
 use crate::common::skip::skip;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-/// A window, in a server of its own that ends when this is dropped.
+/// A window in its own server, which ends on drop.
 pub(crate) struct Tmux {
-    /// Makes the command of a program, in the wanted environment and as the wanted user.
+    /// Makes the command of a program, with environment and user.
     starts: Box<dyn Fn(&str) -> Command>,
     socket: PathBuf,
 }
 
 impl Tmux {
-    /// A window of so many columns in which `words` run; `socket` is a new path, which the user may make.
-    /// None, with a word about it, where there is no tmux.
+    /// A window of this width in which `words` run; `socket` is a new path that the user can
+    /// create. Reports a skip without tmux.
     pub(crate) fn start(
         starts: impl Fn(&str) -> Command + 'static,
         socket: PathBuf,
@@ -40,7 +40,7 @@ impl Tmux {
             "-y",
             "24",
         ];
-        // It ends by itself, too: if the test is killed, nobody else would end its server.
+        // The window also ends by itself: a killed test would not end the server.
         let last = ["timeout", "--foreground", "900"];
         window.call(&[&first[..], &last, words].concat());
         Some(window)
@@ -48,7 +48,7 @@ impl Tmux {
 
     fn call(&self, words: &[&str]) -> String {
         let mut tmux = (self.starts)("tmux");
-        // Nothing of the user's own configuration.
+        // Without the user's configuration.
         tmux.args(["-u", "-f", "/dev/null", "-S"]).arg(&self.socket).args(words);
         let Output { status, stdout, stderr } = tmux.output().unwrap();
         assert!(status.success(), "{words:?}: {}", String::from_utf8_lossy(&stderr));
@@ -60,12 +60,12 @@ impl Tmux {
         self.call(&[&["send-keys"], keys].concat());
     }
 
-    /// All that it has shown, with the lines that it has wrapped as one.
+    /// Its output so far, with wrapped lines joined.
     pub(crate) fn shown(&self) -> String {
         self.call(&["capture-pane", "-p", "-J", "-S", "-", "-E", "-"])
     }
 
-    /// Waits until `look` finds something in what it has shown.
+    /// Waits until `look` returns a value for the output.
     #[track_caller]
     pub(crate) fn until<T>(&self, what: &str, look: impl Fn(&str) -> Option<T>) -> T {
         let begin = Instant::now();
@@ -83,7 +83,7 @@ impl Tmux {
 
 impl Drop for Tmux {
     fn drop(&mut self) {
-        // A server whose program has ended is gone already.
+        // The server may have ended with its program.
         let mut kill = (self.starts)("tmux");
         _ = kill.arg("-S").arg(&self.socket).arg("kill-server").output();
     }

@@ -1,4 +1,4 @@
-/* A program of the host that no job may execute. It needs nothing, so that it is an ELF interpreter, too. */
+/* A program of the host that no job may execute. It is static, so that it also serves as an ELF interpreter. */
 #ifdef __x86_64__
 __asm__(".global _start\n_start: mov $1, %eax\n mov $1, %edi\n lea text(%rip), %rsi\n mov $7, %edx\n"
 	"syscall\n mov $231, %eax\n xor %edi, %edi\n syscall\n text: .ascii \"VICTIM\\n\"");

@@ -1,5 +1,5 @@
-// The site as visitors have it: in a real browser, from `joblet-publish serve`, with a registry of
-// a dozen runtimes, and with an empty and a large one. Run by .ci/browser, which makes the sites:
+// The site in a real browser, from `joblet-publish serve`, with a registry of a dozen runtimes, an empty and a large
+// one. Run by .ci/browser, which makes the sites:
 //
 //     node --test site.test.mjs     SITES=directory with few/, none/ and many/   PUBLISH=joblet-publish
 
@@ -67,8 +67,7 @@ function serve(directory) {
   });
 }
 
-// Calls `look` with a page of `site`. Whatever the page says on the console, fetches from elsewhere or
-// does not find, is a failure.
+// Calls `look` with a page of `site`. Messages on the console, requests to other hosts and missing files are failures.
 async function visit(site, path, look, options = {}) {
   const { address } = servers[site];
   const context = await browser.newContext({ viewport: WIDE, ...options });
@@ -94,7 +93,7 @@ async function visit(site, path, look, options = {}) {
 
 const names = (page) => page.locator(".runtimes > li:visible h3").allTextContents();
 
-test("a search leaves what has all words", async () => {
+test("a search shows entries with all words", async () => {
   await visit("few", "", async (page) => {
     assert.equal(await page.locator("#count").textContent(), "13 shown");
     await page.fill("#query", "PYTHON cuda");
@@ -114,7 +113,7 @@ test("packages and commands are found, with a letter wrong, and in the wanted or
     await page.fill("#query", "libssl");
     await page.locator(".hit").first().waitFor();
     assert.match(await page.locator(".hit").first().textContent(), /^libssl3 3\.0\.22/);
-    await page.fill("#query", "coreutils"); // by its own name, before all that begins so
+    await page.fill("#query", "coreutils"); // an exact name, before those that begin with it
     assert.match(await page.locator(".hit:visible").first().textContent(), /^coreutils 9\.1/);
     await page.fill("#query", "javac");
     assert.deepEqual(await names(page), ["graalvmjdk-21", "openjdk-21", "openjdk-25"]);
@@ -157,7 +156,7 @@ test("filters by language, architecture and size go together, and stay in the ad
     await page.fill("#query", "3.13");
     await page.waitForURL("**/?query=3.13&language=Python&architecture=arm64&size=100");
     const address = page.url();
-    // Not by an empty page: an icon that is still on its way would be asked for from nowhere.
+    // Not by an empty page: a pending request for an icon would have no server.
     await page.goto(new URL("changelog.html", address).href);
     await page.goto(address);
     assert.deepEqual(await names(page), ["python-3.13"]);
@@ -192,7 +191,7 @@ test("the keyboard reaches everything in order", async () => {
   });
 });
 
-test("a command is copied as it stands", async () => {
+test("a command is copied unchanged", async () => {
   const options = { permissions: ["clipboard-read", "clipboard-write"] };
   await visit("few", "runtimes/python-3.11-ml/1.6.0.html", async (page) => {
     const blocks = page.locator("pre.command");
@@ -289,7 +288,7 @@ test("hostile texts stay text", async () => {
   }
 });
 
-test("an empty registry says what comes next", async () => {
+test("an empty registry shows the next step", async () => {
   await visit("none", "", async (page) => {
     assert.ok(await page.getByRole("heading", { name: "Nothing published yet" }).isVisible());
     await page.click("text=How a runtime gets here");
@@ -310,7 +309,7 @@ test("real packages: nothing breaks within a word, axe finds nothing, pages are 
           if (await closed.isVisible()) await closed.click();
         }
         assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${path} scrolls sideways`);
-        // A word of a cell is on one line: between hyphens, slashes and the like, it has one rectangle.
+        // A word of a cell is on one line: between hyphens, slashes and similar signs it has one rectangle.
         const broken = await page.evaluate(() => [...document.querySelectorAll(".packages th, .packages td:not(:nth-child(2))")].flatMap((cell) => {
           const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
           const found = [];
@@ -357,8 +356,8 @@ test("every page weighs at most 30 KB, style sheet and script included, as web s
 test("a thousand runtimes are searched within 100 milliseconds", async () => {
   await visit("many", "", async (page) => {
     assert.equal(await page.locator(".runtimes > li").count(), 1000);
-    // From a key to the laid out answer: of each search the fastest of five (this host has other work),
-    // of all searches the slowest.
+    // From a key to the laid out result: of each search the fastest of five, since the host may be busy; of all
+    // searches the slowest.
     const took = await page.evaluate(async () => {
       const field = document.getElementById("query");
       const drawn = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
@@ -369,7 +368,7 @@ test("a thousand runtimes are searched within 100 milliseconds", async () => {
           const start = performance.now();
           field.value = text;
           field.dispatchEvent(new Event("input", { bubbles: true }));
-          document.body.getBoundingClientRect(); // lays out
+          document.body.getBoundingClientRect(); // forces the layout
           fastest[text] = Math.min(fastest[text] ?? Infinity, performance.now() - start);
         }
       }
@@ -387,7 +386,7 @@ test("every page is valid HTML", async () => {
       "doctype-style": "off",
       "long-title": "off", // names are up to 64 letters
       "no-trailing-whitespace": "off",
-      "prefer-native-element": "off", // <search> is younger than the browsers out there
+      "prefer-native-element": "off", // older browsers do not know <search>
       "void-style": "off",
     },
   });

@@ -1,4 +1,4 @@
-//! Debian packages made on the spot.
+//! Generated Debian packages.
 
 /// A package with these fields in its control file and these executable files.
 pub fn deb(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! A mirror of Debian on loopback: packages that are made on the spot, lists signed by a key of its own.
+//! A Debian mirror on loopback: generated packages, lists signed by its own key.
 
 use super::debs;
 use crate::skip::skip;
@@ -12,7 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// The suites of bookworm: the archive's directory, the suite, and where in the pool its packages are.
+/// The suites of bookworm: the archive's directory, the suite, and its directory in the pool.
 const SUITES: [(&str, &str); 3] = [
     ("debian", "bookworm"),
     ("debian", "bookworm-updates"),
@@ -33,12 +33,12 @@ pub(crate) struct Mirror {
     dir: tempfile::TempDir,
     packages: Vec<Package>,
     server: Child,
-    /// Address below which both archives are.
+    /// Base address of both archives.
     pub(crate) address: String,
 }
 
 impl Mirror {
-    /// A mirror with the base packages; none, and a skip, where this host has no apt or gpg.
+    /// A mirror with the base packages; reports a skip without apt or gpg.
     pub(crate) fn new() -> Option<Self> {
         let has = |tool: &str| Path::new("/usr/bin").join(tool).exists();
         if let Some(tool) = ["apt-get", "gpg"].into_iter().find(|tool| !has(tool)) {
@@ -78,7 +78,7 @@ impl Mirror {
         Some(mirror)
     }
 
-    /// The public key that its lists are signed with.
+    /// The public key of its lists.
     pub(crate) fn keyring(&self) -> PathBuf {
         self.dir.path().join("keyring.gpg")
     }
@@ -140,7 +140,7 @@ impl Mirror {
             self.write(&place, release.as_bytes());
             let (place, signed) =
                 (self.path(&place), self.path(&format!("{archive}/dists/{suite}/InRelease")));
-            _ = fs::remove_file(&signed); // there is none the first time
+            _ = fs::remove_file(&signed); // it may not exist
             self.gpg(&[
                 "--clearsign",
                 "--output",
@@ -175,7 +175,7 @@ impl Drop for Mirror {
     fn drop(&mut self) {
         _ = self.server.kill(); // it may have ended
         _ = self.server.wait();
-        // The agent of gpg's home ends when that is gone; told so, it ends at once.
+        // Ends gpg's agent at once; it would end some time after its home directory is removed.
         _ = Command::new("gpgconf")
             .arg("--homedir")
             .arg(self.dir.path().join("gpg"))

@@ -1,4 +1,4 @@
-//! What several subjects build on.
+//! Shared by several subjects.
 
 pub(crate) mod debs;
 pub(crate) mod mirror;

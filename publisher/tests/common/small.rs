@@ -1,4 +1,4 @@
-//! A small runtime that needs neither mirror nor apt: its package lies in the cache.
+//! A small runtime that needs neither mirror nor apt, as its package is in the cache.
 
 use std::{
     fs,

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-/// A deb and a wheel that are nowhere.
+/// A deb and a wheel that are not available.
 fn with_inputs() -> World {
     let world = World::new();
     let path = world.main("runtimes-src/demo/versions.lock");
@@ -61,7 +61,7 @@ fn no_message_shows_what_an_address_hides() {
     }
 }
 
-/// SEC-E14: what `lock` asks, and registries and repositories.
+/// SEC-E14: requests of `lock`, registries and repositories.
 #[test]
 fn registries_and_repositories_are_shown_without_secrets() {
     let world = with_inputs();
@@ -88,7 +88,7 @@ fn registries_and_repositories_are_shown_without_secrets() {
     world.keeps_nothing();
 }
 
-/// SEC-E14: files that are published hold no address with a secret.
+/// SEC-E14: published files contain no address with a secret.
 #[test]
 fn secrets_are_refused_where_they_would_be_published() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! Small files that blow up.
+//! Decompression bombs.
 
 use super::world::{World, finished};
 use flate2::{Compression, Crc, FlushCompress};
@@ -7,10 +7,10 @@ use std::{fs, process::Command};
 
 /// Zeros at once, in bytes.
 const BLOCK: usize = 1 << 20;
-/// What a member inflates to.
+/// Uncompressed size of a member, in blocks.
 const BLOCKS: u32 = 3 << 10;
 
-/// So many blocks of zeros, deflated, and their CRC-32.
+/// This number of blocks of zeros, deflated, and their CRC-32.
 fn zeros(blocks: u32) -> (Vec<u8>, u32) {
     let block = vec![0; BLOCK];
     let mut deflate = flate2::Compress::new(Compression::best(), false);
@@ -57,7 +57,7 @@ fn bomb(name: &str, others: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// SEC-E12: a wheel of 3 MB whose metadata has 3 GB is refused in little memory.
+/// SEC-E12: a wheel of 3 MB with 3 GB of metadata is refused in little memory.
 #[test]
 fn metadata_that_blows_up_is_refused_at_a_bound() {
     let world = World::new();

@@ -1,6 +1,6 @@
-//! Untrusted content of a checkout, a directory of records or a registry: links that lead
-//! out, FIFOs, sockets and devices, addresses with passwords, texts that read as others, and files that
-//! blow up. All of it is refused by name and at once.
+//! Untrusted content of a checkout, a directory of records or a registry: links that lead out,
+//! FIFOs, sockets and devices, addresses with passwords, misleading texts, and decompression bombs.
+//! Each is refused at once, and named.
 
 mod addresses;
 mod bombs;

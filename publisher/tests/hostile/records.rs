@@ -20,7 +20,7 @@ fn recorded() -> World {
     world
 }
 
-/// The same with addresses, which a release must have.
+/// The same, with the addresses that a release requires.
 fn releasable() -> World {
     let world = recorded();
     let build = ["build", "demo", "--offline", "--base-url", "https://example.org/releases"];
@@ -46,7 +46,7 @@ fn records_lie_in_their_directory() {
     ] {
         for (is, make) in kinds() {
             if place.ends_with("demo") && !is.contains("link") {
-                continue; // no directory of records: as a README beside them
+                continue; // not a directory of records, like a README beside them
             }
             let _back =
                 Instead::of(world.main(place), |it| make(it, &world.path("outside").join(of)));
@@ -61,7 +61,7 @@ fn records_lie_in_their_directory() {
     }
 }
 
-/// SEC-E15: a site is written where it belongs.
+/// SEC-E15: a site is written only below its directory.
 #[test]
 fn a_site_is_written_through_no_link() {
     let world = recorded();
@@ -72,7 +72,7 @@ fn a_site_is_written_through_no_link() {
     world.refused(&["site"], 17, "error[CONFIG]: dist/site/runtimes: is a link");
     assert!(!outside.join("demo").exists());
     fs::remove_file(out.join("runtimes")).unwrap();
-    // In the place of a file, or of the temporary one beside it, it is replaced.
+    // A link in place of a file or its temporary file is replaced.
     fs::write(out.join("index.html"), "old").unwrap();
     for name in ["404.html", "index.html.tmp"] {
         _ = fs::remove_file(out.join(name)); // the refused run may have written it
@@ -115,7 +115,7 @@ fn a_registry_names_files_in_its_directory() {
     }
 }
 
-/// SEC-E15: what is released, and the directory that it is released to.
+/// SEC-E15: released files, and the directory of a release host.
 #[test]
 fn a_release_host_is_its_directory() {
     let world = releasable();
@@ -137,7 +137,7 @@ fn a_release_host_is_its_directory() {
     }
 }
 
-/// SEC-E12: what is read as a whole is not endless.
+/// SEC-E12: files that are read as a whole are limited.
 #[test]
 fn records_and_files_have_a_bound() {
     let world = releasable();

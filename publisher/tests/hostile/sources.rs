@@ -3,8 +3,7 @@
 use super::world::{Instead, MANIFEST, World, finished, kinds};
 use std::{fs, os::unix::fs::symlink, process::Command};
 
-/// SEC-E11: in the place of the manifest, the lock, the files or a directory on the way lies something
-/// else.
+/// SEC-E11: other objects in place of the manifest, the lock, the files or a parent directory.
 #[test]
 fn nothing_but_files_and_directories_is_read_of_a_source() {
     let world = World::new();
@@ -21,7 +20,7 @@ fn nothing_but_files_and_directories_is_read_of_a_source() {
         let outside = world.path("outside").join(outside);
         for (is, make) in kinds() {
             let name = format!("runtimes-src/demo/{place}");
-            // Inside the files, a link is a link of the runtime.
+            // Links within the files are links of the runtime.
             let inside = place.starts_with("own/files/");
             let _back = Instead::of(
                 path.components().collect(), // without a slash at the end
@@ -44,7 +43,7 @@ fn nothing_but_files_and_directories_is_read_of_a_source() {
     }
 }
 
-/// SEC-E11: what is right to be there.
+/// SEC-E11: permitted links.
 #[test]
 fn links_of_the_runtime_are_kept_as_links() {
     let world = World::new();
@@ -52,7 +51,7 @@ fn links_of_the_runtime_are_kept_as_links() {
     symlink("hello", files.join("bin/hi")).unwrap();
     symlink("/bin/hello", files.join("bin/absolute")).unwrap();
     symlink("../../../../../../bin/hello", files.join("bin/above")).unwrap();
-    // What leads to nothing in the runtime is left out, whatever lies there on this host.
+    // Links without a target in the runtime are left out, even if the host has the target.
     symlink(world.path("outside/file"), files.join("bin/outside")).unwrap();
     let built = world.run(&["build", "demo", "--offline"]);
     assert!(built.status.success(), "{built:?}");
@@ -82,7 +81,7 @@ fn a_symlink_among_the_sources_is_not_a_runtime() {
     let message = "error[CONFIG]: runtimes-src/other: is a link";
     world.refused(&["build", "--all", "--offline"], 17, message);
     world.refused(&["lock", "other"], 17, message);
-    // Nothing is written through one, either.
+    // Writes do not follow it, either.
     fs::remove_file(outside.join("manifest.yaml")).unwrap();
     world.refused(&["new", "other"], 17, message);
     assert!(!outside.join("manifest.yaml").exists());
@@ -107,7 +106,7 @@ fn a_theme_is_read_inside_its_directory() {
     ] {
         let path = world.main(place);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        _ = fs::remove_dir(&path); // of the files before
+        _ = fs::remove_dir(&path); // of the earlier files
         for (is, make) in kinds() {
             make(&path, &world.path("outside").join(of));
             world.refused(&site, 17, &format!("error[CONFIG]: {place}: {is}"));
@@ -117,7 +116,8 @@ fn a_theme_is_read_inside_its_directory() {
     assert!(world.run(&site).status.success());
 }
 
-/// SEC-E11: a cached input is what it is by its hash, a link to it may be followed; nothing is waited for.
+/// SEC-E11: cached inputs are verified by hash, so links to them may be followed; opening a FIFO
+/// does not block.
 #[test]
 fn special_files_in_the_cache_do_not_block() {
     let world = World::new();
@@ -142,7 +142,7 @@ fn special_files_in_the_cache_do_not_block() {
     }
 }
 
-/// SEC-E16: a manifest that reads as another one.
+/// SEC-E16: a manifest that looks like another one.
 #[test]
 fn invisible_characters_in_a_manifest_are_refused_by_line() {
     let world = World::new();

@@ -9,9 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Stands in every file and address that must not be shown.
+/// The content of every file and address that must not be shown.
 pub const SECRET: &str = "s3cr3tOfTheHost";
-/// Far longer than any of these commands takes, far shorter than for ever.
+/// Much longer than any of these commands takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub const MANIFEST: &str = "name: demo\nversion: 1.0.0\nplatforms: [ubuntu-amd64, ubuntu-arm64]\n\
@@ -64,7 +64,8 @@ impl World {
         finished(&mut self.command(words))
     }
 
-    /// Runs a command that has to be refused so, and shows and keeps nothing of the host.
+    /// Runs a command that must be refused with this message, and must not show or keep a secret of
+    /// the host.
     pub fn refused(&self, words: &[&str], status: i32, message: &str) -> String {
         let output = self.run(words);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -75,7 +76,7 @@ impl World {
         said
     }
 
-    /// Fails if a file of the checkout holds the secret.
+    /// Fails if a file of the checkout contains the secret.
     pub fn keeps_nothing(&self) {
         for entry in walkdir::WalkDir::new(self.path("main")) {
             let entry = entry.unwrap();
@@ -88,7 +89,7 @@ impl World {
     }
 }
 
-/// What a command that is given up on after a while has said.
+/// The output of a command, which is killed after the timeout.
 pub fn finished(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let end = Instant::now() + TIMEOUT;
@@ -102,10 +103,11 @@ pub fn finished(command: &mut Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// What may lie in the place of a file or a directory: what messages call it, and how it is made.
+/// Objects in place of a file or a directory: their names in messages, and functions that make
+/// them.
 pub type Kind = (&'static str, fn(&Path, &Path));
 
-/// The kinds, with a link to `outside`. A device can be made by root alone.
+/// The kinds, with a link to `outside`. Only root can make a device.
 pub fn kinds() -> Vec<Kind> {
     let mut kinds: Vec<Kind> = vec![
         ("is a link, which is not followed", |place, outside| {
@@ -115,7 +117,7 @@ pub fn kinds() -> Vec<Kind> {
             assert!(Command::new("mkfifo").arg(place).status().unwrap().success());
         }),
         ("is a socket", |place, _| {
-            // Made where its path is short, it is moved.
+            // The path of a socket must be short: it is moved afterwards.
             let dir = tempfile::tempdir_in(place.ancestors().nth(3).unwrap()).unwrap();
             drop(UnixListener::bind(dir.path().join("s")).unwrap());
             fs::rename(dir.path().join("s"), place).unwrap();
@@ -135,7 +137,7 @@ pub fn kinds() -> Vec<Kind> {
     kinds
 }
 
-/// Puts something else in the place of `path`, and gives it back.
+/// Replaces `path` by another object until it is dropped.
 pub struct Instead {
     path: PathBuf,
     kept: PathBuf,

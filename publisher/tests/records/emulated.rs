@@ -4,7 +4,7 @@ use super::world::{World, deb, joblet_exec};
 use crate::skip::{not_applicable, skip};
 use joblet_format::Arch;
 
-/// A static program for arm64 that does nothing but end with `status`.
+/// A static program for arm64 that exits with `status`.
 fn program(status: u16) -> Vec<u8> {
     let base = 0x0040_0000u64;
     let code: [u32; 3] = [
@@ -21,9 +21,9 @@ fn program(status: u16) -> Vec<u8> {
         elf.extend(all.iter().flat_map(|it| it.to_le_bytes()));
     };
     shorts(&mut elf, &[2, 0xb7, 1, 0]); // executable, for aarch64, version 1
-    longs(&mut elf, &[base + 120, 64, 0]); // where it begins; program headers; sections
-    shorts(&mut elf, &[0, 0, 64, 56, 1, 0, 0, 0]); // sizes of headers: one of programs
-    shorts(&mut elf, &[1, 0, 5, 0]); // to be loaded, to be read and run
+    longs(&mut elf, &[base + 120, 64, 0]); // entry point; program headers; sections
+    shorts(&mut elf, &[0, 0, 64, 56, 1, 0, 0, 0]); // sizes of headers: one program header
+    shorts(&mut elf, &[1, 0, 5, 0]); // a segment to load, read and execute
     longs(&mut elf, &[0, base, base, 132, 132, 0x1_0000]);
     elf.extend(code.iter().flat_map(|word| word.to_le_bytes()));
     elf

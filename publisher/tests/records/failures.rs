@@ -1,5 +1,5 @@
-//! What can go wrong on the way from a manifest to an archive: each fault says what a maintainer needs
-//! to know, and leaves nothing behind that was not there before.
+//! Failures from the manifest to the archive: each has a message with what a maintainer needs, and
+//! leaves nothing behind.
 
 use super::world::{Deb, Outcome, World, cached, deb, joblet_exec, noise};
 use crate::server::{Reply, Server};
@@ -11,17 +11,17 @@ fn demo() -> Deb {
     deb("demo", "1", "MIT", &[("./usr/bin/demo", "#!/usr/bin/demo\n")])
 }
 
-/// A world in which version 1.0.0 is built, so that something is there that must stay as it is.
+/// A world with version 1.0.0, which must not change.
 fn world() -> World {
     let world = World::new();
     world.runtime("1.0.0", &[demo()], "");
     world.build("").done();
-    // It is forgotten that it was built: the next build is one.
+    // Without the build cache, so that the next build is a full one.
     fs::remove_dir_all(world.path("cache/built")).unwrap();
     world
 }
 
-/// Runs `command`, which must fail and leave `dist` as it was. Returns the complaint.
+/// Runs `command`, which must fail and not change `dist`. Returns the message.
 #[track_caller]
 fn fails(world: &World, status: i32, command: impl FnOnce() -> Outcome) -> String {
     let before = world.tree("dist");
@@ -56,7 +56,7 @@ fn a_key_that_no_manifest_has() {
     );
 }
 
-/// The mirror, the snapshot service and the registry's own store have all lost it.
+/// Neither the mirror, the snapshot service nor the registry's own store has it.
 #[test]
 fn a_deb_that_has_vanished() {
     let world = world();
@@ -86,7 +86,7 @@ fn a_deb_that_has_vanished() {
     }
 }
 
-/// Each of the places serves when those before it do not.
+/// Each location is used if the earlier ones fail.
 #[test]
 fn a_deb_comes_from_the_first_place_that_has_it() {
     let world = world();
@@ -99,7 +99,7 @@ fn a_deb_comes_from_the_first_place_that_has_it() {
     {
         fs::remove_file(world.path(&cached(&bytes))).unwrap();
         let (good, bad) = (bytes.clone(), other.clone());
-        // A place before it serves another file under the name: the hash decides.
+        // An earlier location has another file of that name: the hash decides.
         let server = Server::new(move |path, count| match count {
             _ if path.starts_with(has) => Reply::ok(&good),
             0 => Reply::ok(bad.as_bytes()),
@@ -162,7 +162,7 @@ fn a_check_that_fails() {
 #[test]
 fn a_full_disk() {
     let world = World::new();
-    // Random enough that packing does not make it smaller.
+    // Incompressible.
     let noise = noise(2_000_000);
     let large =
         crate::common::debs::deb("Package: demo\nVersion: 1\n", &[("./usr/bin/demo", &noise)]);

@@ -1,4 +1,5 @@
-//! `run` and maintainer scripts: what becomes part of a runtime, and what is said of what does not.
+//! `run` and maintainer scripts: their changes of a runtime, and messages about scripts that were
+//! not run.
 
 use super::world::{Deb, World, joblet_exec};
 use crate::common::debs;
@@ -18,7 +19,7 @@ fn busybox(postinst: &str) -> Option<Deb> {
     Some(("debian/pool/demo_1_all.deb".into(), debs::deb_with(control, postinst, &files)))
 }
 
-/// The command line that builds here, with the `joblet-exec` under test.
+/// The command line of a build with the `joblet-exec` under test.
 fn line(more: &str) -> String {
     format!("--arch {} --joblet-exec {} {more}", Arch::NATIVE, joblet_exec().display())
 }
@@ -64,7 +65,7 @@ run:
     assert_eq!(checksum(&world.read("dist/records/demo/1.0.0.json")), checksum(&first));
 }
 
-/// As dpkg's triggers: a cache is made of what packages brought, and again of what `run` adds.
+/// Like dpkg's triggers: a cache is made after the packages, and again after `run` adds files.
 #[test]
 fn what_run_changes_sets_off_triggers_again() {
     let Ok(bytes) = fs::read("/bin/busybox") else { return skip("no static /bin/busybox here") };
@@ -80,7 +81,7 @@ fn what_run_changes_sets_off_triggers_again() {
     for (run, length) in [
         ("", 2),                                                                  // a
         ("run: [[sh, -c, \"echo x >/usr/share/fonts/b\"]]\n", 4),                 // a, b
-        ("run: [[sh, -c, \"echo x >/etc/x; busybox rm /var/cache/list\"]]\n", 0), // not set off
+        ("run: [[sh, -c, \"echo x >/etc/x; busybox rm /var/cache/list\"]]\n", 0), // not triggered
     ] {
         let more = format!("links: {{ usr/bin/sh: busybox }}\n{run}");
         world.runtime("1.0.0", std::slice::from_ref(&package), &more);
@@ -98,7 +99,7 @@ fn what_run_changes_sets_off_triggers_again() {
     }
 }
 
-/// The tree in which programs run is a store that nobody else may write to, whatever the caller's umask is.
+/// Only the user can write the tree in which programs run, whatever the umask is.
 #[test]
 fn programs_run_below_any_umask() {
     let Some(package) = busybox("") else { return skip("no static /bin/busybox here") };

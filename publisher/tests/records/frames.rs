@@ -74,7 +74,7 @@ fn frames_are_added_to_what_is_published() {
         world.json("dist/registry.json")["runtimes"]["demo"]["1.0.0"]["artifacts"]["amd64"]["zstd"],
         zstd(&world, "amd64")
     );
-    // They are what a build makes, and what verify makes and reads.
+    // They equal those of a build, and verify accepts them.
     let sum = zstd(&world, "amd64")["checksum"].as_str().unwrap().to_owned();
     world.build("--zstd --out other").done();
     let built = world.json("other/records/demo/1.0.0.json");
@@ -83,7 +83,7 @@ fn frames_are_added_to_what_is_published() {
         let said = world.publish(&format!("{VERIFY} {option}")).done();
         assert!(said.ends_with(&format!("demo@1.0.0 amd64 .tar.zst: the same, {sum}\n")), "{said}");
     }
-    // Once.
+    // Only once.
     let text = world.read(RECORD);
     assert_eq!(
         world.publish("zstd --all --records dist/records").done(),
@@ -115,7 +115,7 @@ fn frames_in_parts_are_of_an_archive_elsewhere() {
     world.publish(INDEX).done();
     let said = world.publish(&format!("{VERIFY} --against dist")).done();
     assert!(said.contains(" .tar.zst: the same, "), "{said}");
-    // An archive that is not the record's is not compressed.
+    // An archive that does not match the record is not compressed.
     let archive = world.path("dist/demo-1.0.0-arm64.tar.gz");
     let mut bytes = fs::read(&archive).unwrap();
     let last = bytes.len() - 1;
@@ -132,7 +132,7 @@ fn frames_in_parts_are_of_an_archive_elsewhere() {
     }
 }
 
-/// Every frame is read, and compared with the archive.
+/// Every frame is decompressed and compared with the archive.
 #[test]
 fn frames_that_are_not_the_archives_are_refused() {
     let world = published();
@@ -160,7 +160,7 @@ fn frames_that_are_not_the_archives_are_refused() {
     refused(&spoiled(honest.len() - 1), &entry, 13, ": checksum differs");
     refused(&honest[..honest.len() - 1], &entry, 13, ": checksum differs");
     refused(&[&honest[..], b"x"].concat(), &entry, 17, "has more than ");
-    // Frames, table and registry agree, and the content is another one, of the same length.
+    // Frames, table and registry match, but the content differs, with the same length.
     let number = |at: usize| u32::from_le_bytes(honest[at..at + 4].try_into().unwrap());
     let row = |at: usize| (usize::try_from(number(at)).unwrap(), number(at + 4));
     let rows: Vec<_> = (24..start).step_by(40).map(row).collect();
@@ -195,7 +195,7 @@ fn frames_that_are_not_the_archives_are_refused() {
     refused(&bytes, &other, 17, "bytes, its members ");
     let (bytes, other) = forge(&|content| content.push(0));
     refused(&bytes, &other, 17, "frame 0: ");
-    // Re-made as they are they pass, and are not the bytes that a build makes.
+    // The same content, compressed otherwise, is valid, but differs from a build's bytes.
     let (bytes, other) = forge(&|_| ());
     assert_ne!(bytes, honest);
     fs::write(&file, bytes).unwrap();

@@ -1,4 +1,4 @@
-//! `CREATING_RUNTIMES.md`, followed to the letter: its commands, in its order, with its manifest.
+//! Runs the commands of `CREATING_RUNTIMES.md`, in order, with its manifest.
 
 use super::world::{joblet_exec, repository};
 use crate::skip::skip;
@@ -34,7 +34,7 @@ fn the_guide_leads_from_an_idea_to_a_published_runtime() {
     program(&at("bin/editor"), "#!/bin/sh\nexec cp ../manifest.yaml \"$1\"\n");
     symlink(env!("CARGO_BIN_EXE_joblet-publish"), at("bin/joblet-publish")).unwrap();
     symlink(joblet_exec(), at("bin/joblet-exec")).unwrap();
-    // Of the other tests, so that all fetch once.
+    // Shared with other tests, so that inputs are downloaded once.
     let inputs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs");
     fs::create_dir_all(&inputs).unwrap();
     symlink(inputs, at("cache/joblet-publish")).unwrap();
@@ -56,7 +56,7 @@ fn the_guide_leads_from_an_idea_to_a_published_runtime() {
         return skip(&format!("the locked inputs are not available: {complaint}"));
     }
     assert!(output.status.success(), "{said}{complaint}");
-    // What the guide says on the way.
+    // The output that the guide shows.
     for line in [
         "runtimes-src/jq-1/manifest.yaml\n",
         "runtimes-src/jq-1/versions.lock: arm64: ",

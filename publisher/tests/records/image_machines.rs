@@ -1,4 +1,4 @@
-//! Images as other machines make them, and as a validator of the specification reads them.
+//! Images made on other machines, and validated by a tool of the specification.
 
 use super::{
     images::{built, document},
@@ -34,7 +34,7 @@ fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.filter(|entry| entry.file_type().is_file()).map(file).collect()
 }
 
-/// The words that run the program on another processor than this host's, where qemu is installed.
+/// The command line that runs the program on another processor, if qemu is installed.
 fn emulator() -> Vec<&'static str> {
     let words = match Arch::NATIVE {
         Arch::Amd64 => vec!["qemu-x86_64-static", "-cpu", "qemu64"],
@@ -47,7 +47,7 @@ fn emulator() -> Vec<&'static str> {
     words
 }
 
-/// What one machine has and another has not.
+/// Differences between machines.
 struct Machine<'m> {
     directory: &'m str,
     umask: &'m str,
@@ -62,7 +62,7 @@ impl Machine<'_> {
     fn makes(&self, world: &World) -> BTreeMap<String, Vec<u8>> {
         let place = world.path(self.directory);
         fs::create_dir_all(place.join("images")).unwrap();
-        // By another process: what another test starts meanwhile would hold the program open for writing.
+        // By another process: children of other tests would inherit a descriptor for writing.
         for from in [world.path("runtimes-src"), world.path("cache"), PROGRAM.into()] {
             let mut copy = Command::new("cp");
             copy.arg("-r").arg(from).arg(&place);
@@ -132,8 +132,8 @@ fn an_image_is_the_same_on_another_machine() {
         },
     ];
     let made: Vec<_> = machines.iter().map(|machine| machine.makes(&world)).collect();
-    // Eleven blobs of two images that have the same layer, each with its bill of materials, and the two files of
-    // that layout; another one as a file.
+    // Eleven blobs of two images with the same layer, each with its bill of materials, and the two
+    // files of the layout; and another layout as a file.
     assert_eq!(made[0].len(), 14, "{:?}", made[0].keys());
     for (machine, other) in machines.iter().zip(&made) {
         assert_eq!(other.keys().collect::<Vec<_>>(), made[0].keys().collect::<Vec<_>>());
@@ -142,7 +142,7 @@ fn an_image_is_the_same_on_another_machine() {
     }
 }
 
-/// Debian's `oci-image-tool` on a file or a layout: what it says, if it does not find it valid.
+/// The message of Debian's `oci-image-tool` about a file or layout, unless it is valid.
 fn complaint(kind: &str, path: &Path) -> Option<String> {
     let mut command = Command::new("oci-image-tool");
     command.args(["validate", "--type", kind]);
@@ -153,7 +153,7 @@ fn complaint(kind: &str, path: &Path) -> Option<String> {
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The image of one architecture as a layout of its own, which the validator takes with all that is in it.
+/// The image of one architecture as a separate layout, which the validator checks completely.
 fn single(world: &World, arch: &str, to: &str) -> bool {
     let words = ["--override-arch", arch, "copy", "-q", "oci:l:demo:1.0.0", &format!("oci:{to}:t")];
     let mut command = Command::new("skopeo");
@@ -164,7 +164,7 @@ fn single(world: &World, arch: &str, to: &str) -> bool {
 fn a_validator_of_the_specification_accepts_an_image_and_refuses_a_broken_one() {
     let missing = |name: &str| Command::new(name).arg("--version").output().is_err();
     if missing("oci-image-tool") {
-        // Not in every distribution that this is tested on.
+        // Not every distribution has it.
         return not_applicable(
             "no oci-image-tool here (.ci/deps validator): images by the specification",
         );
@@ -180,7 +180,7 @@ fn a_validator_of_the_specification_accepts_an_image_and_refuses_a_broken_one() 
         let digest = descriptor["digest"].as_str().unwrap();
         layout.join("blobs/sha256").join(digest.strip_prefix("sha256:").unwrap())
     };
-    // Its schemas know the document of each kind, and that one without a member it must have is none.
+    // Its schemas accept each kind of document, and refuse one without a required member.
     let check = |kind: &str, descriptor: &Value, member: &str| {
         assert_eq!(complaint(kind, &blob(descriptor)), None);
         let mut broken = document(&layout, descriptor);
@@ -207,7 +207,7 @@ fn a_validator_of_the_specification_accepts_an_image_and_refuses_a_broken_one() 
         assert!(single(&world, arch, arch));
         assert_eq!(complaint("image", &world.path(arch)), None, "{arch}");
     }
-    // A layer, a configuration and a manifest of other bytes, and one that is not there.
+    // A layer, a configuration and a manifest with other bytes, and a missing one.
     let blobs = files(&world.path("amd64/blobs/sha256"));
     assert_eq!(blobs.len(), 3);
     for (name, bytes) in &blobs {

@@ -1,4 +1,4 @@
-//! Runtimes that are made of images of containers.
+//! Runtimes made of container images.
 
 use super::world::{World, deb};
 use joblet_format::Arch;
@@ -21,7 +21,7 @@ pub(super) mod layout;
 use layout::{Layout, write_archive, write_directory};
 use tar::Tar;
 
-/// A program that needs no library: what an ELF header says, and nothing behind it.
+/// An ELF header without dependencies.
 fn image() -> Layout {
     let below = Tar::default()
         .file("etc/os-release", "ID=debian\nVERSION_CODENAME=bookworm\n")
@@ -57,12 +57,12 @@ fn world() -> World {
     world
 }
 
-/// What is in the archive of a version for this machine: each path with its bytes.
+/// Path and content of each entry in the archive of a version for this machine.
 fn archive(world: &World, directory: &str) -> Vec<String> {
     archive_of(world, directory, Arch::NATIVE)
 }
 
-/// The same of the version for `arch`, which takes the place of what was there.
+/// The same, of the version for `arch`; replaces earlier content.
 fn archive_of(world: &World, directory: &str, arch: Arch) -> Vec<String> {
     _ = fs::remove_dir_all(world.path(directory));
     let file = format!("dist/{directory}-{arch}.tar.gz");
@@ -105,7 +105,7 @@ fn an_image_becomes_a_runtime() {
     let kinds: Vec<_> =
         inputs.as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["image", "layer", "layer"]);
-    // From here on the cache has everything.
+    // From here on the cache is complete.
     fs::rename(world.path("images"), world.path("away")).unwrap();
     let built = build(&world, "tool-1", "");
     assert_eq!(built.status, 0, "{built:?}");
@@ -134,7 +134,7 @@ fn an_image_becomes_a_runtime() {
     let bash = packages.iter().find(|it| it["name"] == "bash").unwrap();
     let purl = format!("pkg:deb/debian/bash@5.2-1?arch={arch}&distro=bookworm");
     assert_eq!(bash["externalRefs"][0]["referenceLocator"], purl);
-    // Once more elsewhere: the same bytes.
+    // Again in another directory: the same bytes.
     let other = build(&world, "tool-1", "--out other");
     assert_eq!(other.status, 0, "{other:?}");
     let name = format!("tool-1-3.1.4-{arch}.tar.gz");
@@ -163,7 +163,7 @@ fn packages_files_and_the_manifest_stand_over_the_image() {
     );
     world.write("runtimes-src/tool-1/manifest.yaml", &manifest);
     world.write("runtimes-src/tool-1/own/app/data", "mine");
-    // As `lock` writes it, where a mirror has the package.
+    // As written by `lock` if a mirror has the package.
     let only = manifest.replace("debian: { suite: bookworm, packages: [demo] }\n", "");
     world.write("runtimes-src/tool-1/manifest.yaml", &only);
     assert_eq!(lock(&world, "tool-1").status, 0);
@@ -190,7 +190,7 @@ fn packages_files_and_the_manifest_stand_over_the_image() {
     assert!(yml.contains("GREETING: mine") && yml.contains("workdir: /usr\n"), "{yml}");
 }
 
-/// SEC-G08, SEC-G10: refused when it is locked, in whatever form it lies there.
+/// SEC-G08, SEC-G10: refused by `lock`, in each format.
 #[test]
 fn an_image_with_wrong_digests_is_refused() {
     type Edit<'e> = &'e dyn Fn(&mut Vec<(String, Vec<u8>)>);
@@ -208,7 +208,7 @@ fn an_image_with_wrong_digests_is_refused() {
         let error = lock(&world, "t").failed(status);
         assert!(error.contains(said), "{said}: {error}");
     };
-    // In the order of the files: mark, layer, configuration, manifest, index.
+    // In the order of the files: marker, layer, configuration, manifest, index.
     for number in 1..=3 {
         refused(13, "checksum differs", &|files| {
             let bytes = &mut files[number].1;
@@ -293,7 +293,7 @@ fn what_no_runtime_has_is_refused_by_name() {
             "{refused}"
         );
     }
-    // Another image than the manifest names, and a layer that is not what it says.
+    // Another image than the manifest's, and a layer that does not match its digest.
     let digest = format!("sha256:{}", "0".repeat(64));
     let manifest = format!(
         "name: t\nversion: 1.0.0\nplatforms: [ubuntu-{arch}]\nimage: {{ path: ../../saved.tar, digest: '{digest}' }}\n"
@@ -327,7 +327,7 @@ fn a_runtime_that_was_an_image_is_the_same_runtime() {
     let manifest = world.read("runtimes-src/again/manifest.yaml");
     world
         .write("runtimes-src/again/manifest.yaml", format!("{manifest}allow_missing: [/bin/sh]\n"));
-    // For both architectures, as the image is.
+    // For both architectures of the image.
     for line in ["lock again --cache cache", "build again --offline --cache cache"] {
         let done = world.publish(line);
         assert_eq!(done.status, 0, "{done:?}");
@@ -337,10 +337,10 @@ fn a_runtime_that_was_an_image_is_the_same_runtime() {
     }
 }
 
-/// Compares the archive of `again`, which was made of the image of `demo`, with that of `demo`.
+/// Compares the archive of `again`, made from the image of `demo`, with that of `demo`.
 fn is_the_same(world: &World, arch: Arch) {
     let mut want: BTreeSet<_> = archive_of(world, "demo-1.0.0", arch).into_iter().collect();
-    // Places that an image has for engines.
+    // Directories that an image has for engines.
     want.extend(["home", "root", "run", "var", "var/tmp"].map(String::from));
     let found: BTreeSet<_> = archive_of(world, "again-1.0.0", arch).into_iter().collect();
     assert_eq!(found, want, "{arch}");
@@ -365,8 +365,8 @@ fn is_the_same(world: &World, arch: Arch) {
     for (path, what) in &first {
         assert_eq!(second.get(path), Some(what), "{path}");
     }
-    // `runtime.yml` but for what it is called, and what Joblet's tools show of the manifest. Of the directories
-    // that an image adds, `/var` is a mount: an empty one is nothing to a job.
+    // `runtime.yml` without name and the manifest's members for Joblet's tools. Of the directories
+    // that an image adds, `/var` is a mount, empty for a job.
     let yml = |directory: &str| {
         let yml = world.read(&format!("{directory}/runtime.yml"));
         let yml: Value =

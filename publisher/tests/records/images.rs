@@ -1,4 +1,4 @@
-//! Published versions as images of containers.
+//! Published versions as container images.
 
 use super::world::{World, deb, joblet_exec, noise, repository};
 use crate::{common::debs, skip::skip};
@@ -68,7 +68,7 @@ fn an_image_is_reproducible() {
         world.publish("oci demo@1.0.0 --records dist/records --out two.tar --jobs 3").done();
     assert_eq!(digest(&first), digest(&again));
     assert!(again.contains("podman load -i two.tar"), "{again}");
-    // The tar file is the directory, and written once more it is the same.
+    // The tar file has the directory's content, and is reproducible.
     let two = fs::read(world.path("two.tar")).unwrap();
     world.publish("oci demo --records dist/records --out three.tar --jobs 2").done();
     assert_eq!(fs::read(world.path("three.tar")).unwrap(), two);
@@ -85,7 +85,7 @@ fn an_image_is_reproducible() {
     assert!(there.contains("one exists"), "{there}");
     let missing = world.publish("oci demo@2.0.0 --records dist/records --out x").failed(12);
     assert!(missing.contains("no record of demo@2.0.0"), "{missing}");
-    // An archive that is not the record's.
+    // An archive that does not match the record.
     fs::write(world.path("dist/demo-1.0.0-amd64.tar.gz"), "other").unwrap();
     let refused = world.publish("oci demo --records dist/records --out x").failed(13);
     assert!(refused.contains("checksum differs") && !world.path("x").exists(), "{refused}");
@@ -108,7 +108,7 @@ fn an_image_has_annotations_and_the_runtime() {
         let manifest = document(&layout, of);
         let arch = of["platform"]["architecture"].as_str().unwrap().to_owned();
         if arch == "unknown" {
-            // The bill of materials of the image before it.
+            // The bill of materials refers to the image before it.
             let image = &index["manifests"][number - 1];
             assert_eq!(manifest["subject"]["digest"], image["digest"]);
             assert_eq!(manifest["artifactType"], "application/spdx+json");
@@ -161,7 +161,7 @@ fn an_image_has_annotations_and_the_runtime() {
 #[test]
 fn versions_that_differ_in_wheels_share_the_layer_of_their_packages() {
     let world = built();
-    // As a build with wheels would have it: one file of the list is not of a Debian package.
+    // Like a build with wheels: one listed file is not from a Debian package.
     for arch in ["amd64", "arm64"] {
         let path = format!("dist/records/demo/1.0.0.files/{arch}.contents.txt");
         world.write(
@@ -209,7 +209,7 @@ fn versions_that_differ_in_wheels_share_the_layer_of_their_packages() {
         "{:?}",
         top.keys()
     );
-    // Every directory is where something in it is.
+    // Every directory is in the layer of its entries.
     for layer in [base, top] {
         for name in layer.keys() {
             let parent = name.trim_end_matches('/').rsplit_once('/');
@@ -221,7 +221,7 @@ fn versions_that_differ_in_wheels_share_the_layer_of_their_packages() {
     }
 }
 
-/// What a tool prints.
+/// The output of a tool.
 fn tool(world: &World, line: &str) -> Option<String> {
     let mut words = line.split_whitespace();
     let mut command = Command::new(words.next()?);
@@ -237,12 +237,13 @@ fn other_tools_copy_it_and_joblet_exec_runs_it() {
     let Some(raw) = tool(&world, "skopeo inspect --raw oci:l:demo:1.0.0") else {
         return skip("no skopeo here: images are copied by another tool");
     };
-    // To a file and back: the same index, and all that it names.
+    // To a file and back: the same index and blobs.
     tool(&world, "skopeo copy -q --all oci:l:demo:1.0.0 oci-archive:a.tar:demo:1.0.0");
     tool(&world, "skopeo copy -q --all oci-archive:a.tar:demo:1.0.0 oci:back:demo:1.0.0");
     assert_eq!(tool(&world, "skopeo inspect --raw oci:back:demo:1.0.0").unwrap(), raw);
     assert_eq!(world.tree("back/blobs"), world.tree("l/blobs"));
-    // And to a runtime once more, which has what the archive has, and the places that an image adds.
+    // And to a runtime again, with the entries of the archive, and the directories that an image
+    // adds.
     let arch = joblet_format::Arch::NATIVE;
     tool(&world, &format!("tar -xzf dist/demo-1.0.0-{arch}.tar.gz")).unwrap();
     let mut want: BTreeSet<_> = world.tree("demo-1.0.0/isolated").into_iter().collect();
@@ -266,7 +267,7 @@ fn other_tools_copy_it_and_joblet_exec_runs_it() {
     }
 }
 
-/// IMAGES.md, followed to the letter: its commands, in its order.
+/// Runs the commands of IMAGES.md, in order.
 #[test]
 fn the_guide_leads_from_docker_to_joblet_and_back() {
     let Ok(shell) = fs::read("/bin/busybox").or_else(|_| fs::read("/usr/bin/busybox")) else {
@@ -284,7 +285,7 @@ fn the_guide_leads_from_docker_to_joblet_and_back() {
     let busybox = debs::deb("Package: demo\nVersion: 1\n", &[("./usr/bin/sh", &shell)]);
     world.runtime("1.0.0", &[("debian/pool/demo_1.deb".into(), busybox)], "");
     world.build(&format!("--arch {arch}")).done();
-    // What skopeo and docker would have brought.
+    // The files that skopeo and docker would write.
     world.publish("oci demo --records dist/records --out images").done();
     let index = world.read("images/index.json").replace("demo:1.0.0", "tool");
     world.write("images/index.json", index);

@@ -1,5 +1,5 @@
-//! Records and what lies beside them: that they follow their standards, and that a published version
-//! can be built again, compared and understood.
+//! Records and the files beside them: they follow their standards, and a published version can be
+//! rebuilt and compared.
 
 mod emulated;
 mod failures;

@@ -1,4 +1,4 @@
-//! README's commands that make a runtime, run as they stand.
+//! README's commands that make a runtime, run unchanged.
 
 use super::world::{joblet_exec, repository};
 use crate::skip::skip;
@@ -14,20 +14,20 @@ fn the_readme_makes_a_runtime() {
     {
         fs::create_dir_all(at(place)).unwrap();
     }
-    // As `make demo` leaves them.
+    // As after `make demo`.
     let publish = env!("CARGO_BIN_EXE_joblet-publish");
     symlink(publish, at("checkout/target/release/joblet-publish")).unwrap();
     symlink(joblet_exec(), at("checkout/dist/bin/joblet-exec")).unwrap();
     symlink(repository("registry-site"), at("checkout/registry-site")).unwrap();
     fs::create_dir(at("checkout/.git")).unwrap();
-    // Of the other tests, so that all fetch once.
+    // Shared with other tests, so that inputs are downloaded once.
     let inputs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("inputs");
     fs::create_dir_all(&inputs).unwrap();
     symlink(inputs, at("cache/joblet-publish")).unwrap();
     let output = Command::new("bash")
         .args(["-euxo", "pipefail", "-c", block])
         .current_dir(at("checkout"))
-        // Whoever edits nothing has a manifest that works.
+        // The unedited manifest works.
         .env("EDITOR", "true")
         .env("HOME", dir.path())
         .env("XDG_CACHE_HOME", at("cache"))

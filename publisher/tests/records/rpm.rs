@@ -1,4 +1,5 @@
-//! Databases of rpm in images: rpm itself makes one, and a tool of Berkeley DB the form that it had before.
+//! rpm's databases in images: one made by rpm, and one in the earlier format by a tool of Berkeley
+//! DB.
 
 use super::image_sources::layout::{Layout, write_directory};
 use super::image_sources::tar::Tar;
@@ -8,7 +9,7 @@ use joblet_format::Arch;
 use serde_json::Value;
 use std::{fmt::Write as _, fs, path::Path, process::Command};
 
-/// Runs a tool below `dir`; whether it could be.
+/// Runs a tool below `dir`; returns whether it succeeded.
 fn tool(dir: &Path, words: &[&str]) -> bool {
     let mut command = Command::new(words[0]);
     let Ok(output) = command.args(&words[1..]).current_dir(dir).env("HOME", dir).output() else {
@@ -32,7 +33,7 @@ fn headers(dir: &Path, database: &str) -> Vec<(u32, Vec<u8>)> {
     text.lines().map(row).collect()
 }
 
-/// What the bill of materials of a runtime has that is an image with this file.
+/// The packages in the bill of materials of a runtime made from an image with this file.
 fn packages(world: &World, path: &str, bytes: &[u8]) -> (Vec<Value>, String) {
     let arch = Arch::NATIVE;
     for place in ["images", "dist"] {
@@ -63,7 +64,7 @@ fn packages_of_rpm_are_in_the_bill_of_materials() {
     let root = format!("{}/root", dir.display());
     let rpm = ["rpm", "--root", &root, "--dbpath", "/db", "--define", "_db_backend sqlite"];
     fs::create_dir_all(world.path("root/db")).unwrap();
-    // A header is longer than a page, and all are more than one page has room for.
+    // One header is longer than a page, and together they need several.
     let long = "d".repeat(5000);
     for number in 0..3 {
         let name = format!("demo-{number}");
@@ -99,7 +100,7 @@ fn packages_of_rpm_are_in_the_bill_of_materials() {
         said.contains("`var/lib/rpm/rpmdb.sqlite` cannot be read: a page that is cut off"),
         "{said}"
     );
-    // The same as a hash of Berkeley DB, whose first value counts.
+    // The same as a hash of Berkeley DB, whose first value is a counter.
     let mut dump =
         "VERSION=3\nformat=bytevalue\ntype=hash\nHEADER=END\n 00000000\n 03000000\n".to_owned();
     for (number, header) in headers(&dir, "root/db/rpmdb.sqlite") {

@@ -52,7 +52,7 @@ fn an_archive_at_an_address_is_locked_fetched_and_unpacked() {
     for line in ["exec\t21\ttool-1.2.tar.gz\topt/tool/bin/tool", "opt/tool/tool\tbin/tool"] {
         assert!(inside.contains(line), "{inside}");
     }
-    // Another archive under the same address.
+    // Another archive at the same address.
     let changed =
         url.replace("tool-1.2", "gone").replace("}]", ", sha256: { amd64: X, arm64: X } }]");
     manifest(&world, &changed.replace('X', &"7".repeat(64)));
@@ -67,7 +67,7 @@ fn an_archive_at_an_address_is_locked_fetched_and_unpacked() {
         server.address
     );
     assert!(complaint.starts_with(&start), "{complaint}");
-    // Upstream's word on the hash is what counts.
+    // The hash published upstream decides.
     manifest(&world, &changed.replace("gone", "tool-1.2").replace('X', &"7".repeat(64)));
     let complaint = world.publish("lock demo --cache cache").failed(13);
     assert!(

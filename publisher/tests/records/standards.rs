@@ -1,4 +1,4 @@
-//! What others read is checked with the standards' own tools: SPDX and JSON Schema.
+//! Published documents are validated by the standards' tools: SPDX and JSON Schema.
 
 use super::world::{World, deb, repository};
 use crate::skip::skip;
@@ -13,8 +13,8 @@ use std::{
 /// Names the directory into which `.ci/test` installs the Python packages of `.ci/standards.txt`.
 const TOOLS: &str = "JOBLET_TEST_STANDARDS";
 
-/// Says each document, a line each, that breaks its schema. Arguments: schemas, then documents, each
-/// as the number of its schema and its path.
+/// Prints a line for each document that violates its schema. Arguments: schemas, then documents,
+/// each as the number of its schema and its path.
 const VALIDATE: &str = r#"
 import json, sys
 from jsonschema import Draft202012Validator
@@ -31,7 +31,7 @@ for number, path in zip(rest[::2], rest[1::2]):
         print(path, error.json_path, error.message)
 "#;
 
-/// None where the tools are not here: then the test is left out, and says so.
+/// Reports a skip without the tools.
 fn tools() -> Option<PathBuf> {
     let tools = std::env::var_os(TOOLS).map(PathBuf::from);
     if tools.is_none() {
@@ -168,7 +168,7 @@ fn registry_and_records_follow_their_schemas() {
     });
     extended["extended"] = extended["runtimes"].take();
     extended["runtimes"] = json!({});
-    // The first are right, each of the others has something wrong.
+    // The first are valid, each of the others is invalid.
     let fresh = freshness();
     let (list, shard) = shards();
     let mut documents = vec![

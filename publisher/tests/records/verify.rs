@@ -1,4 +1,4 @@
-//! A published version is built again from what lies beside its record, even if its source is gone.
+//! A published version is rebuilt from the files beside its record, also without its source.
 
 use super::world::{World, deb};
 use crate::server::{Reply, Server};
@@ -6,7 +6,7 @@ use std::fs;
 
 const LINKS: &str = "files: own\nlinks: { usr/bin/d: demo }\n";
 
-/// Version 1.0.0 is published; then the source moves on to something else.
+/// Publishes version 1.0.0, then changes the source.
 fn published() -> World {
     let world = World::new();
     let debs = [
@@ -28,7 +28,7 @@ fn published() -> World {
 
 const VERIFY: &str = "verify demo@1.0.0 --records dist/records --offline --cache cache";
 
-/// Makes what lies beside the record as if the version had been built of something else.
+/// Changes the files beside the record, as if the version had been built of other inputs.
 fn tamper(world: &World, file: &str, from: &str, to: &str) {
     let place = format!("dist/records/demo/1.0.0.files/{file}");
     let old = world.read(&place);
@@ -74,7 +74,7 @@ fn the_entries_that_differ_are_named() {
     assert!(lines[0].starts_with(start), "{complaint}");
     let want = ["  usr/bin/d: published, not rebuilt", "  usr/bin/e: rebuilt, not published"];
     assert_eq!(lines[1..], want, "{complaint}");
-    // Without the published index they are named by the list beside the record.
+    // Without the published index the list beside the record names them.
     fs::remove_file(world.path("dist/demo-1.0.0-amd64.tar.gz.index")).unwrap();
     let complaint = world.publish(VERIFY).failed(13);
     let lines: Vec<_> = complaint.lines().collect();
@@ -115,7 +115,7 @@ fn a_published_registry_is_compared() {
     }
     assert!(server.requests().contains(&"/demo-1.0.0-amd64.tar.gz".to_owned()));
 
-    // It serves another archive than its registry.json says.
+    // It serves another archive than that of its registry.json.
     let root = world.path("dist");
     let evil = Server::new(move |path, _| {
         let body = fs::read(root.join(path.trim_start_matches('/'))).unwrap();
@@ -127,7 +127,7 @@ fn a_published_registry_is_compared() {
         "{complaint}"
     );
 
-    // It declares, and serves, what cannot have been built from this source.
+    // It declares and serves an archive that was not built from this source.
     let other = world.path("other");
     world.build("--out other").done();
     fs::rename(other.join("demo-1.1.0-amd64.tar.gz"), other.join("demo-1.0.0-amd64.tar.gz"))

@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
 };
 
-/// Where uv is; says so and returns nothing where it is not.
+/// The path of uv; reports a skip without it.
 fn tools() -> Option<PathBuf> {
     let tools = std::env::var_os("JOBLET_TEST_STANDARDS").map(PathBuf::from);
     if tools.is_none() {
@@ -19,7 +19,7 @@ fn tools() -> Option<PathBuf> {
     tools
 }
 
-/// `lock demo` by that uv, which asks some Python of this host what it is, and the index `server`.
+/// `lock demo` by this uv, which queries a Python of this host, and the index `server`.
 fn lock(world: &World, tools: &std::path::Path, server: &Server) -> super::world::Outcome {
     let index = format!("{}/simple", server.address);
     let path = format!("{}:{}", tools.join("bin").display(), std::env::var("PATH").unwrap());
@@ -76,7 +76,7 @@ fn zip(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     zip
 }
 
-/// Of an index: what its JSON page of a project says of a file.
+/// The entry of a file in an index's JSON page of a project.
 fn listed(name: &str, bytes: &[u8]) -> serde_json::Value {
     serde_json::json!({
         "filename": name, "url": format!("../../files/{name}"), "size": bytes.len(),
@@ -84,7 +84,7 @@ fn listed(name: &str, bytes: &[u8]) -> serde_json::Value {
     })
 }
 
-/// An index with the project `a-b` alone, of these files. It serves `served` of them.
+/// An index with the project `a-b`, which lists these files and serves `served` of them.
 fn index(files: &[(&str, &[u8])], served: &[(&str, &[u8])]) -> Server {
     let files: Vec<_> = files.iter().map(|(name, bytes)| listed(name, bytes)).collect();
     let page = serde_json::json!({
@@ -115,7 +115,7 @@ fn a_wheel_is_resolved_fetched_and_unpacked() {
         ("a_b-1.data/scripts/a-tool", b"#!python\nprint(1)\n"),
         ("a_b-1.data/data/share/a-b/data", b"data\n"),
     ]);
-    // One that does not fit, and the project's source: neither is chosen.
+    // An incompatible one, and the project's source: neither is chosen.
     let other = "a_b-1-cp312-cp312-manylinux_2_17_x86_64.whl";
     let all: [(&str, &[u8]); 3] = [(NAME, &bytes), (other, b"x"), ("a_b-1.tar.gz", b"x")];
     let server = index(&all, &[(NAME, &bytes)]);
@@ -145,12 +145,12 @@ fn a_wheel_is_resolved_fetched_and_unpacked() {
     ] {
         assert!(inside.contains(&path), "{path}: {inside}");
     }
-    // From now on the cache has it.
+    // From here on the cache has it.
     world.publish("build demo --cache cache --offline --out again").done();
     assert_eq!(fetched(), before);
 }
 
-/// What the index serves under the wheel's name is not what was locked.
+/// The index serves another file under the wheel's name.
 #[test]
 fn a_wheel_with_another_hash() {
     let bytes = wheel(&[("a_b.py", b"")]);
@@ -185,7 +185,7 @@ fn a_wheel_for_another_platform() {
     );
 }
 
-/// An index without the wheel, asked as the host's configuration says.
+/// An index without the wheel, by the host's configuration.
 #[test]
 fn a_wheel_that_has_vanished() {
     let world = World::new();
@@ -203,8 +203,8 @@ fn a_wheel_that_has_vanished() {
     assert_eq!(complaint, want, "and no password is shown");
 }
 
-/// An index that has a project as source alone, or for other machines: the maintainer reads its name
-/// and the reason.
+/// An index that has a project only as source, or for other machines: the message has its name and
+/// the reason.
 #[test]
 fn a_project_without_wheels_that_fit() {
     let Some(tools) = tools() else { return };

@@ -1,4 +1,4 @@
-//! Runtimes made of packages that are made on the spot: no mirror is asked unless a test names one.
+//! Runtimes of generated packages: no mirror is used unless a test names one.
 
 use crate::common::debs;
 use joblet_format::Checksum;
@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-/// What the program said.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Outcome {
     pub status: i32,
@@ -18,14 +18,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Its stdout, if all went well.
+    /// Its stdout, if it succeeded.
     #[track_caller]
     pub fn done(self) -> String {
         assert_eq!((self.status, self.stderr.as_str()), (0, ""), "{self:?}");
         self.stdout
     }
 
-    /// Its one line of complaint.
+    /// The one line of its error message.
     #[track_caller]
     pub fn failed(self, status: i32) -> String {
         assert_eq!((self.status, self.stdout.as_str()), (status, ""), "{self:?}");
@@ -34,7 +34,7 @@ impl Outcome {
     }
 }
 
-/// A directory as a maintainer has it, with a cache of inputs.
+/// A maintainer's directory, with a cache of inputs.
 pub struct World {
     dir: tempfile::TempDir,
 }
@@ -61,7 +61,7 @@ pub fn sha256(bytes: &[u8]) -> Checksum {
     Checksum::of_bytes(bytes)
 }
 
-/// Where the cache has an input.
+/// The path of an input in the cache.
 pub fn cached(bytes: &[u8]) -> String {
     format!("cache/sha256/{}", sha256(bytes).hex())
 }
@@ -138,7 +138,7 @@ impl World {
         self.write("runtimes-src/demo/versions.lock", lock.to_string());
     }
 
-    /// Runs the program here, with the words of `line`.
+    /// Runs the program in this directory, with the words of `line` as arguments.
     pub fn publish(&self, line: &str) -> Outcome {
         self.publish_with(line, &[])
     }
@@ -182,7 +182,7 @@ impl World {
     }
 }
 
-/// So many bytes that no compressor makes shorter.
+/// This number of incompressible bytes.
 pub fn noise(length: usize) -> Vec<u8> {
     let block = |number: usize| <[u8; 32]>::from(Sha256::digest(number.to_le_bytes()));
     let mut bytes: Vec<u8> = (0..length.div_ceil(32)).flat_map(block).collect();

@@ -1,10 +1,11 @@
-//! A registry that other tools wrote goes on here, and two registries are two.
+//! A registry of other tools is continued, and two registries are independent.
 
 use super::{World, complaint};
 use joblet_format::Registry;
 use std::fs;
 
-/// A registry as Joblet's own tools write it: members of its own, one archive for every platform, no records.
+/// A registry as written by Joblet's own tools: additional members, one archive for all platforms,
+/// no records.
 fn of_others() -> String {
     let versions = [("graalvmjdk-21", 1..2), ("openjdk-21", 1..2), ("python-3.11", 1..5)];
     let more = [("python-3.11-ml", 1..4), ("python-3.11-pytorch-cuda", 1..6)];
@@ -37,7 +38,7 @@ fn a_registry_with_versions_moves() {
     fs::write(world.path("main/registry.json"), of_others()).unwrap();
     world.push("the registry as it was");
     world.tag("a@1.0.0");
-    // A release would drop them: said before anything is built.
+    // A release would drop them: reported before the build.
     let said = complaint(&world.step("plan", "a@1.0.0").output().unwrap(), 13);
     assert!(said.contains("a published version must not disappear"), "{said}");
     assert!(said.contains("joblet-publish adopt"), "{said}");
@@ -103,7 +104,7 @@ fn two_registries_have_their_own_records_and_addresses() {
     assert!(shown.contains("joblet-exec install --registry=somebody/registry a@1.0.0"), "{shown}");
     assert!(shown.contains("rnx runtime install a@1.0.0 --registry=somebody/registry"), "{shown}");
     assert!(page(&one, &[]).contains("joblet-exec install<span data-registry></span> a@1.0.0"));
-    // Another address makes other pages, in the same directory too.
+    // Another address gives other pages, also in the same directory.
     assert!(
         page(&other, &["--registry", "another/one"]).contains("install --registry=another/one")
     );

@@ -1,4 +1,4 @@
-//! Keys with a password, yanked versions, a key that was removed, a branch that is protected.
+//! Keys with a password, yanked versions, a removed key, a protected branch.
 
 use super::{World, complaint};
 use std::fs;
@@ -11,7 +11,7 @@ const KEY: &str = "JOBLET_PUBLISH_SIGN_KEY";
 const PASSWORD_OF_KEY: &str = "JOBLET_PUBLISH_SIGN_PASSWORD";
 
 impl World {
-    /// The text of a new secret key with a password, as a workflow has it of a secret.
+    /// The text of a new secret key with a password, as in a workflow's secret.
     fn encrypted_key(&self) -> String {
         let mut keygen = self.publish(&["keygen", "../key"]);
         let keygen = keygen.env(PASSWORD_OF_KEY, PASSWORD).output().unwrap();
@@ -68,7 +68,7 @@ fn a_key_with_a_password_signs() {
     let world = World::new(&["a"]);
     let key = world.encrypted_key();
     world.tag("a@1.0.0");
-    // A key that will not sign stops the plan, not the record of what is published by then.
+    // An unusable key stops the plan, not the recording after publication.
     let said = complaint(&world.signing("plan", "a@1.0.0", &key, "wrong"), 17);
     assert!(said.contains("JOBLET_PUBLISH_SIGN_KEY: ") && said.lines().count() == 1, "{said}");
     let said = complaint(&world.signing("plan", "a@1.0.0", &key, ""), 17);
@@ -103,7 +103,7 @@ fn a_yanked_version_is_signed_again_and_a_signature_repaired() {
     assert!(
         world.git(&["show", "FETCH_HEAD:registry.json"]).contains("\"yanked\": \"it is broken\"")
     );
-    // Pushed by somebody without the key: right, and with the signature of what was there.
+    // Pushed without the key: valid, but with the previous signature.
     world.yank("it is very broken");
     let index = world.publish(&["index"]).env_remove(KEY).output().unwrap();
     let said = complaint(&index, 17);
@@ -136,7 +136,7 @@ fn without_its_key_a_signed_registry_does_not_change() {
     }
     done(&world.signing("record", "a@1.0.0", &key, PASSWORD));
     let head = world.head();
-    // The secret was removed: said by the plan, and by what would record.
+    // The secret was removed: the plan and the recording report it.
     world.tag("b@1.0.0");
     for name in ["plan", "record"] {
         if name == "record" {
@@ -171,7 +171,7 @@ fn a_protected_branch_is_named_and_can_be_recorded_later() {
     );
     assert!(said.contains("REGISTRY_TOKEN") && said.lines().count() == 1, "{said}");
     assert_eq!(world.head(), head);
-    // With the token of somebody who may.
+    // With a token that is permitted.
     done(&world.step("record", "a@1.0.0").env("BYPASS", "yes").output().unwrap());
     assert_eq!(world.versions(), ["a@1.0.0"]);
 }
