@@ -38,7 +38,7 @@ fn import(world: &World, more: &str) -> Outcome {
 }
 
 #[test]
-fn what_was_exported_is_installed_without_network() {
+fn an_export_is_installed_without_network() {
     let (world, server) = world();
     let done = export(&world, &server, "--to=bundle demo@1.0.0 parted");
     assert_eq!((done.status, done.stdout.as_str()), (Some(0), ""), "{done:?}");
@@ -92,7 +92,7 @@ fn a_bundle_that_was_changed_is_refused() {
 }
 
 #[test]
-fn an_export_is_whole_or_is_not_there() {
+fn an_export_is_complete_or_absent() {
     let (mut world, server) = world();
     world.edit("demo", "1.1.0", |entry| entry["size"] = 7.into());
     let outcome = export(&world, &server, "--to=bundle demo@1.0.0 demo@1.1.0");

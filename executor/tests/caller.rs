@@ -224,7 +224,7 @@ fn terminals_in_part() {
 
 /// SEC-E02, SEC-E03: a job in the background does not read the terminal, and continues.
 #[test]
-fn a_job_in_the_background_takes_nothing() {
+fn background_jobs_do_not_read_the_terminal() {
     let Some(world) = files() else { return };
     let reads = "exec 3</dev/tty || echo no-tty; read -r -t 1 a; echo job-$a-end";
     for user in World::users() {
@@ -350,7 +350,7 @@ fn an_unread_terminal_does_not_block_the_end() {
 
 /// A hangup kills all processes that read the terminal, also if SIGHUP is ignored.
 #[test]
-fn a_hangup_ends_all_that_is_there() {
+fn a_hangup_ends_all_processes() {
     let Some(world) = files() else { return };
     for round in 0..3 {
         for (number, user) in World::users().into_iter().enumerate() {

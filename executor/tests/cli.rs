@@ -22,7 +22,7 @@ fn help_goes_to_stdout_and_succeeds() {
 }
 
 #[test]
-fn a_wrong_line_is_usage_and_of_run_it_is_ours() {
+fn usage_errors_have_status_2_and_125_under_run() {
     let world = World::new();
     for (args, status) in [
         (&["instal", "demo"][..], 2),

@@ -96,7 +96,7 @@ fn a_full_disk_is_named_with_what_is_needed_and_free() {
 /// SEC-A07: a store on a file system without extended attributes: those of an archive are ignored
 /// as elsewhere.
 #[test]
-fn attributes_of_an_archive_are_nothing_to_a_disk_without() {
+fn archives_with_attributes_install_on_disks_without() {
     let mut world = World::new();
     let yml = "name: demo\nversion: 1.0.0\nmounts:\n  - { source: etc, target: /etc }\n";
     let tar =
@@ -117,7 +117,7 @@ fn attributes_of_an_archive_are_nothing_to_a_disk_without() {
 
 /// SEC-D04: a file system without free inodes.
 #[test]
-fn a_disk_without_inodes_is_a_full_one() {
+fn a_disk_without_inodes_is_full() {
     script(
         &large(),
         r#"
@@ -131,7 +131,7 @@ fn a_disk_without_inodes_is_a_full_one() {
 
 /// SEC-D04: a read-only store.
 #[test]
-fn a_store_that_became_read_only_is_still_read() {
+fn a_read_only_store_is_read() {
     script(
         &large(),
         r#"
@@ -149,7 +149,7 @@ fn a_store_that_became_read_only_is_still_read() {
 
 /// SEC-D04: a process that may open few files.
 #[test]
-fn few_descriptors_are_enough_or_named() {
+fn few_descriptors_suffice_or_are_named() {
     let mut world = World::new();
     let mut tree = Vec::new();
     let mut path = "isolated".to_owned();
@@ -183,7 +183,7 @@ fn few_descriptors_are_enough_or_named() {
 
 /// SEC-D02: a store on an overlay, also one whose lower layer has runtimes already.
 #[test]
-fn a_store_may_be_in_layers() {
+fn a_store_may_be_on_an_overlay() {
     script(
         &large(),
         r#"

@@ -49,7 +49,7 @@ fn variables_by_pattern() {
 
 /// SEC-B19: only on request.
 #[test]
-fn memory_is_shared_with_the_host_if_that_is_asked_for() {
+fn memory_is_shared_with_the_host_on_request() {
     let Some(world) = World::get() else { return };
     let name = format!("joblet-test-{}", std::process::id());
     let shared = Path::new("/dev/shm").join(&name);

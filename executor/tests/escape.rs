@@ -26,7 +26,7 @@ use std::{
 };
 
 #[test]
-fn what_is_shipped_cannot_be_weakened() {
+fn the_shipped_program_cannot_be_weakened() {
     let Some(world) = probed() else { return };
     let contains = |path: &Path| {
         let bytes = fs::read(path).unwrap();

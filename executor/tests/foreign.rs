@@ -144,7 +144,7 @@ fn links_in_a_store_are_refused_and_not_followed() {
 
 /// SEC-E04, the negative proof: without the protection, these links are followed.
 #[test]
-fn links_in_a_store_lead_a_program_without_protections_astray() {
+fn without_the_protection_links_in_a_store_are_followed() {
     for place in Place::all() {
         for (object, args) in [
             ("store/.joblet", "install demo@1.1.0"),
@@ -356,7 +356,7 @@ fn processes_that_see_no_locks_install_all_the_same() {
 /// SEC-E04: another user replaces a parent directory of a store during a command, which continues
 /// in the directory that it has opened.
 #[test]
-fn a_store_that_is_moved_away_is_still_the_one() {
+fn a_moved_store_is_still_used() {
     for place in Place::all() {
         let (root, release) = (place.path("registry"), place.path("release"));
         let server = Server::new(move |path, _| {
@@ -593,7 +593,7 @@ fn no_runtime_is_deleted_below_a_running_job() {
 /// SEC-E05: jobs that start while their runtime is repeatedly repaired and removed either run or
 /// report that it is missing.
 #[test]
-fn jobs_begin_while_their_runtime_comes_and_goes() {
+fn jobs_start_while_their_runtime_is_replaced() {
     let Some(world) = crate::support::World::get() else { return };
     let program = world.path("joblet-exec");
     let store = store_of(world, None, "busy");

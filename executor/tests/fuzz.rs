@@ -30,7 +30,7 @@ impl Random {
 }
 
 #[test]
-fn no_input_breaks_a_promise() {
+fn no_input_violates_an_invariant() {
     for (name, target) in TARGETS {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
         let mut inputs: Vec<_> =

@@ -15,7 +15,7 @@ fn world() -> World {
 }
 
 #[test]
-fn twenty_habits_have_the_wanted_first_line() {
+fn twenty_habits_have_the_expected_first_line() {
     let world = world();
     let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
     for (line, want) in [

@@ -113,7 +113,7 @@ fn an_image_is_run_like_a_runtime_and_unpacked_once() {
 }
 
 #[test]
-fn what_is_not_an_image_leaves_nothing() {
+fn an_invalid_image_leaves_nothing() {
     let Some(world) = World::get() else { return };
     let hostile = Tar::default().symlink("out", "/").file("out/escaped", "x");
     write_directory(&Layout::of(&[hostile]).files("t"), &world.path("images/hostile"));
@@ -250,7 +250,7 @@ fn kept(root: &Path) -> BTreeMap<String, (u32, Vec<u8>)> {
 
 /// SEC-G11
 #[test]
-fn images_of_other_tools_become_the_trees_that_those_unpack() {
+fn images_of_other_tools_are_unpacked_as_by_those() {
     let Some(world) = World::get() else { return };
     let base = world.path("tools");
     fs::create_dir_all(&base).unwrap();

@@ -119,7 +119,7 @@ fn several_runtimes_are_fetched_concurrently_and_reported_in_order() {
 }
 
 #[test]
-fn of_several_runtimes_those_that_can_be_are_installed() {
+fn a_failed_installation_does_not_stop_the_others() {
     let mut world = World::new();
     for name in ["a", "b", "c"] {
         world.publish(name, "1.0.0");
@@ -142,7 +142,7 @@ fn of_several_runtimes_those_that_can_be_are_installed() {
 }
 
 #[test]
-fn what_does_not_exist_is_named_with_what_does() {
+fn missing_names_are_reported_with_existing_ones() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     world.publish("demo", "1.1.0");
@@ -227,7 +227,7 @@ fn archives_without_a_runtime_are_refused() {
 }
 
 #[test]
-fn registries_that_are_none_are_refused_by_class() {
+fn invalid_registries_are_refused_by_class() {
     let world = World::new();
     let document = world.path("registry/registry.json");
     for (body, message) in [
@@ -298,7 +298,7 @@ fn one_registry_request_an_hour() {
 }
 
 #[test]
-fn a_silent_network_is_bridged_by_the_copy_and_named_without_one() {
+fn a_silent_network_is_bridged_by_the_cache_or_named() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let dead = {
@@ -321,7 +321,7 @@ fn a_silent_network_is_bridged_by_the_copy_and_named_without_one() {
 }
 
 #[test]
-fn failures_that_pass_are_tried_again_and_others_are_not() {
+fn only_transient_failures_are_retried() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let body = fs::read(world.path("registry/registry.json")).unwrap();
@@ -417,7 +417,7 @@ fn a_store_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn leftovers_of_a_process_that_died_are_removed_by_the_next() {
+fn leftovers_of_a_dead_process_are_removed() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let staging = world.path("store/.joblet/staging/demo-1.0.0/demo-1.0.0/isolated");
@@ -453,7 +453,7 @@ fn a_yanked_version_is_installed_only_by_name_and_with_a_warning() {
 }
 
 #[test]
-fn the_receipt_tells_where_a_runtime_came_from() {
+fn the_receipt_has_the_origin_of_a_runtime() {
     let mut world = World::new();
     let archive = fs::read(world.publish("demo", "1.0.0")).unwrap();
     world.exec(["install", "demo"]);

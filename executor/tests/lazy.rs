@@ -17,7 +17,7 @@ const TREE: &str = "cd /usr && find . -exec stat -c '%n %F %a %s %Y %u %g %N' {}
 /// The served tree equals the installed one: names, types, modes, sizes, times, owners, links and
 /// content.
 #[test]
-fn a_tree_that_is_served_is_the_tree_that_is_installed() {
+fn a_served_tree_equals_the_installed_one() {
     for encoding in [Encoding::Members, Encoding::Frames] {
         for user in Sandbox::users() {
             let Some(cold) = Cold::new(user, encoding) else { return };

@@ -21,7 +21,7 @@ mod gpu;
 mod habits;
 mod images;
 mod install;
-mod kept;
+mod keep_alive;
 mod lazy;
 mod members;
 #[cfg(target_arch = "x86_64")]
@@ -30,8 +30,8 @@ mod mounts;
 mod network;
 mod newcomer;
 mod nginx;
-mod of_others;
 mod order;
+mod other_owners;
 mod overview;
 mod parts;
 mod places;

@@ -61,7 +61,7 @@ fn assert_refused_from(world: &World, registry: Option<&str>, status: i32, messa
 }
 
 #[test]
-fn the_tree_is_that_of_the_old_way_whatever_the_cuts() {
+fn the_tree_does_not_depend_on_the_cuts() {
     let mut whole = World::new();
     let packed_once = packed(1 << 20);
     whole.publish_archive("demo", "1.0.0", &packed_once.archive());
@@ -97,7 +97,7 @@ fn the_archive_is_an_ordinary_one() {
 }
 
 #[test]
-fn other_bytes_than_the_promised_ones_are_never_installed() {
+fn bytes_with_another_digest_are_never_installed() {
     let mut world = World::new();
     let good = packed(50_000);
     let path = world.publish_members("demo", "1.0.0", &good);

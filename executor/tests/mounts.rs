@@ -72,7 +72,7 @@ pub(crate) fn talk(directory: &str, more: &str) -> &'static str {
 
 /// SEC-E07: sockets and FIFOs in the current directory, and in mounts below it.
 #[test]
-fn nothing_in_the_current_directory_is_live() {
+fn sockets_of_the_current_directory_are_not_connected() {
     let Some(world) = probed() else { return };
     let here = Live::make(world.path("outside/live"));
     let far = Live::make(world.path("outside/far/deep"));
@@ -103,7 +103,7 @@ fn nothing_in_the_current_directory_is_live() {
 
 /// SEC-E07: sockets of an uploaded directory do not work; those of a read-only `--bind` do, as documented.
 #[test]
-fn what_is_uploaded_is_dead_and_what_is_bound_is_live() {
+fn uploaded_sockets_are_not_connected_and_bound_ones_are() {
     let Some(world) = probed() else { return };
     let given = Live::make(world.path("outside/given"));
     let path: &str = given.path.to_str().unwrap().to_owned().leak();
@@ -297,7 +297,7 @@ fn results_of_a_copy_are_the_jobs_alone() {
 /// SEC-E07: a kernel file system mounted below the directory, such as the root of a container: its magic links would
 /// lead a job to all files of the host.
 #[test]
-fn no_view_of_the_kernel_comes_along() {
+fn kernel_file_systems_are_not_copied() {
     let Some(world) = probed() else { return };
     let dir = world.path("outside/container");
     for name in ["proc", "sys"] {

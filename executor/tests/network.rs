@@ -363,7 +363,7 @@ fn a_slow_server_is_given_up() {
 
 /// SEC-C07: endless response heads, and ambiguous responses.
 #[test]
-fn odd_answers_are_refused_by_name() {
+fn malformed_responses_are_refused_by_name() {
     let world = World::new();
     let body = fs::read(world.path("registry/registry.json")).unwrap();
     let with = |head: &str| [b"HTTP/1.1 200 OK\r\n", head.as_bytes(), b"\r\n", &body].concat();

@@ -341,7 +341,7 @@ fn a_new_user_in_a_terminal() {
 }
 
 #[test]
-fn terminals_that_only_type_pipes_and_other_locales_get_plain_bytes() {
+fn dumb_terminals_pipes_and_other_locales_get_plain_bytes() {
     let Some(account) = Account::new() else { return };
     let installed = account.bash("joblet-exec install python-3.11 2>&1").output().unwrap();
     let said = String::from_utf8(installed.stdout).unwrap();

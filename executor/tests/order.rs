@@ -84,7 +84,7 @@ fn wrong_arrows(dir: &Path, prefix: &str, order: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn stages_import_only_what_comes_before_them() {
+fn stages_import_only_earlier_stages() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(wrong_arrows(&source, "crate::", &STAGES), [""; 0]);
     let sandbox = source.join("sandbox");
@@ -92,7 +92,7 @@ fn stages_import_only_what_comes_before_them() {
 }
 
 #[test]
-fn files_of_a_folder_import_each_other_in_no_circle() {
+fn files_of_a_folder_have_no_cyclic_imports() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&source, &mut files);

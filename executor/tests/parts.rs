@@ -79,7 +79,7 @@ fn the_tree_is_that_of_one_file_wherever_the_borders_lie() {
 }
 
 #[test]
-fn parts_that_are_others_are_never_installed() {
+fn parts_with_other_bytes_are_never_installed() {
     for (indexed, damaged) in [(true, ": member "), (false, ".tar.gz.part1: checksum differs")] {
         let sizes = [80_000, 80_000];
         let mut world = world(indexed, &sizes);

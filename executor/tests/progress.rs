@@ -18,7 +18,7 @@ fn shown(columns: u16, term: &str) -> String {
 }
 
 #[test]
-fn a_bar_is_drawn_over_and_never_wraps() {
+fn a_bar_is_redrawn_and_never_wraps() {
     for columns in [0, 20, 40, 80, 200] {
         let shown = shown(columns, "xterm");
         let (bar, end) = shown.rsplit_once("\x1b[K").unwrap();
@@ -33,7 +33,7 @@ fn a_bar_is_drawn_over_and_never_wraps() {
 }
 
 #[test]
-fn a_terminal_that_only_types_shows_no_bar() {
+fn a_dumb_terminal_shows_no_bar() {
     let shown = shown(80, "dumb");
     assert!(shown.starts_with("installed demo@1.0.0") && !shown.contains('\x1b'), "{shown:?}");
 }

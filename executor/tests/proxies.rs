@@ -87,7 +87,7 @@ fn a_proxy_that_cannot_be_used_is_an_error() {
 }
 
 #[test]
-fn no_proxy_and_loopback_go_past_the_proxy() {
+fn no_proxy_and_loopback_bypass_the_proxy() {
     let (world, server) = world("localhost");
     let tunnel = Tunnel::new(&server, Some("403 Forbidden"));
     let address = format!("http://{}", tunnel.address);

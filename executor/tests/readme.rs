@@ -39,7 +39,7 @@ fn archive(tools: &support::World) -> Vec<u8> {
 }
 
 #[test]
-fn its_commands_run_as_they_stand() {
+fn its_commands_run_unchanged() {
     let Some(tools) = support::World::get() else { return };
     let mut world = World::new();
     publish(&mut world, tools);

@@ -372,7 +372,7 @@ fn a_signed_registry_is_trusted_only_with_its_signature() {
 
 /// SEC-C04
 #[test]
-fn a_registry_does_not_go_back_and_does_not_freeze() {
+fn rollback_and_freeze_of_a_registry_are_refused() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let registry = world.path("registry");
@@ -430,7 +430,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// SEC-D08, SEC-D09
 #[test]
-fn what_has_not_changed_is_not_sent_again() {
+fn unchanged_documents_are_not_sent_again() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let registry = world.path("registry/registry.json");
@@ -485,7 +485,7 @@ fn what_has_not_changed_is_not_sent_again() {
 
 /// SEC-D07
 #[test]
-fn a_silent_registry_is_bridged_for_thirty_days() {
+fn a_silent_registry_is_bridged_by_the_cache_for_thirty_days() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     world.publish("demo", "1.1.0");
@@ -524,7 +524,7 @@ fn a_silent_registry_is_bridged_for_thirty_days() {
 
 /// SEC-D06
 #[test]
-fn what_may_pass_is_tried_again_in_time() {
+fn transient_failures_are_retried_in_time() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let body = Arc::new(fs::read(world.path("registry/registry.json")).unwrap());
@@ -567,7 +567,7 @@ fn what_may_pass_is_tried_again_in_time() {
 
 /// SEC-C07
 #[test]
-fn a_server_is_not_waited_for_or_listened_to_without_end() {
+fn time_and_size_of_responses_are_limited() {
     let world = World::new();
     let list = |server: &Server| {
         let args = ["list", "--available", "--registry", server.address.as_str()];
@@ -607,7 +607,7 @@ fn a_server_is_not_waited_for_or_listened_to_without_end() {
 
 /// SEC-C09
 #[test]
-fn https_is_not_left_and_certificates_are_of_their_time_and_place() {
+fn https_is_not_downgraded_and_certificates_are_verified() {
     let mut world = World::new();
     world.publish("demo", "1.0.0");
     let plain = Server::files(world.path("registry"));

@@ -297,7 +297,7 @@ fn world() -> World {
 /// SEC-C17: shards and lists that are wrong, old, missing, too large, or of another registry cost
 /// time, and change nothing.
 #[test]
-fn shards_that_are_wrong_give_way_to_the_whole_document() {
+fn wrong_shards_are_replaced_by_the_whole_document() {
     let changed = |change: &dyn Fn(&mut Value)| {
         let world = world();
         let place = world.path("registry/registry.shards.json");
@@ -377,7 +377,7 @@ fn shards_that_are_wrong_give_way_to_the_whole_document() {
 
 /// SEC-C17, SEC-C04
 #[test]
-fn a_list_does_not_go_back() {
+fn rollback_of_a_list_is_refused() {
     let world = world();
     let (server, _) = plain(&world);
     done(exec(&world, &server, "info demo"));
@@ -447,7 +447,7 @@ fn every_mixture_of_two_states_is_one_of_both() {
 
 /// The shard of a name, or the whole document, is available offline once it was fetched.
 #[test]
-fn what_was_read_is_there_offline() {
+fn cached_names_are_available_offline() {
     let world = world();
     let (server, log) = plain(&world);
     done(exec(&world, &server, "info demo"));

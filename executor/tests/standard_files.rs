@@ -358,7 +358,7 @@ fn much_data_is_exact() {
 
 /// SEC-E02: a full output is reported with its name.
 #[test]
-fn an_output_that_takes_no_more() {
+fn a_full_output_is_reported() {
     let Some(world) = files() else { return };
     let full = world.path("full");
     fs::create_dir(&full).unwrap();

@@ -109,7 +109,7 @@ fn versions_with_known_fixes_are_named() {
 }
 
 #[test]
-fn info_tells_what_is_here_and_what_there_is() {
+fn info_lists_installed_and_available_versions() {
     let world = world_with(&["1.0.0", "1.1.0"]);
     assert_eq!(world.exec(["install", "demo@1.0.0"]).status, Some(0));
     let text = world.exec(["info", "demo"]);
@@ -226,7 +226,7 @@ fn slow(world: &World) -> Server {
 
 /// SEC-D03: a process that waits for a killed one continues in its place.
 #[test]
-fn the_death_of_the_one_that_installs_is_seen_by_those_that_wait() {
+fn a_waiting_process_continues_for_a_killed_one() {
     let world = world_with(&["1.0.0"]);
     let server = slow(&world);
     let install = || {
@@ -271,7 +271,7 @@ fn a_stopped_process_is_named() {
 }
 
 #[test]
-fn what_a_dead_process_left_goes_with_the_next_command_whichever_it_is() {
+fn every_command_removes_leftovers_of_a_dead_process() {
     for command in [
         "list",
         "info demo",
@@ -300,7 +300,7 @@ fn what_a_dead_process_left_goes_with_the_next_command_whichever_it_is() {
 
 /// SEC-D04: the installation of an archive that does not fit is not started.
 #[test]
-fn what_does_not_fit_is_refused_before_the_first_byte() {
+fn an_archive_that_does_not_fit_is_refused_before_the_download() {
     let mut world = world_with(&["1.0.0"]);
     let server = Server::files(world.path("registry"));
     world.edit("demo", "1.0.0", |entry| {
@@ -375,7 +375,7 @@ fn a_flipped_byte_a_missing_and_an_extra_file_are_found() {
 
 /// Equal files of different runtimes and kinds of archives are stored once, and `info` reports it.
 #[test]
-fn equal_files_take_no_room_twice() {
+fn equal_files_are_stored_once() {
     let big = "the same in all of them\n".repeat(4000);
     let mut world = World::new();
     for (name, version) in [("one", "1.0.0"), ("one", "2.0.0"), ("two", "1.0.0")] {

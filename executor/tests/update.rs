@@ -129,7 +129,7 @@ fn a_registry_in_a_directory_is_used_the_same_way() {
 }
 
 #[test]
-fn what_was_touched_is_not_handed_on() {
+fn changed_files_are_not_reused() {
     // Changes of the length; of content and timestamp; of the content alone, which is detected when it
     // is copied.
     let spoil: [(&str, Spoil); 3] = [
@@ -180,7 +180,7 @@ fn a_member_that_is_another_one_is_never_installed() {
 }
 
 #[test]
-fn little_in_common_is_not_worth_it() {
+fn versions_with_little_in_common_are_fetched_in_full() {
     let mut world = World::new();
     let tree =
         |seed| vec![directory("isolated/lib"), file("isolated/lib/x", &Random(seed).bytes(90_000))];
@@ -289,7 +289,7 @@ fn an_update_and_a_repair_read_ranges_of_parts() {
 }
 
 #[test]
-fn damage_is_found_and_repaired_with_little() {
+fn damage_is_repaired_with_few_bytes() {
     let mut world = World::new();
     let (tree, _) = pair();
     publish(&mut world, "2.0.0", tree, 50_000);
@@ -364,7 +364,7 @@ fn of_a_damaged_file_only_its_damaged_pieces_are_fetched() {
 
 /// SEC-D01 for archives in members, whole, updated, and in parts.
 #[test]
-fn an_installation_that_is_killed_at_any_time_leaves_nothing_that_matters() {
+fn an_installation_killed_at_any_time_leaves_no_incomplete_version() {
     for (sizes, first) in
         [(&[][..], None), (&[], Some("1.0.0")), (&[230_000, 25_000], Some("1.0.0"))]
     {

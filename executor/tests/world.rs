@@ -249,7 +249,7 @@ fn a_shell_has_a_terminal_of_its_own() {
 }
 
 #[test]
-fn the_callers_terminal_is_itself_again_after_any_death() {
+fn the_callers_terminal_is_restored_after_any_death() {
     let Some(world) = World::get() else { return };
     for user in World::users() {
         for (options, script, status) in [
@@ -300,7 +300,7 @@ fn a_hangup_ends_a_shell() {
 
 /// Data passes unchanged, in both directions and in any amount.
 #[test]
-fn pipes_are_exact() {
+fn pipes_pass_data_unchanged() {
     let Some(world) = World::get() else { return };
     let bytes: Vec<u8> =
         (0..1_000_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();

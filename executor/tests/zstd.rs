@@ -74,7 +74,7 @@ fn a_local_registry_has_them_or_has_not() {
 }
 
 #[test]
-fn where_they_are_missing_the_gzip_is_taken() {
+fn without_frames_the_gzip_archive_is_used() {
     let world = world(|_, _| ());
     fs::remove_file(world.path("registry/demo-1.0.0.tar.zst")).unwrap();
     let server = Server::files(world.path("registry"));
@@ -117,7 +117,7 @@ fn frames_in_parts_are_joined() {
 /// SEC-A11, SEC-C01: only frames with the registry's digest are decompressed, to the content and in
 /// the memory that the index states.
 #[test]
-fn frames_and_tables_that_lie_are_refused() {
+fn wrong_frames_and_tables_are_refused() {
     type Edit = fn(&mut Vec<Vec<u8>>, &mut Vec<Frame>);
     /// Replaces the second frame.
     fn put(files: &mut [Vec<u8>], frames: &mut [Frame], file: Vec<u8>) {
@@ -179,7 +179,7 @@ fn frames_and_tables_that_lie_are_refused() {
 
 /// A table that does not match the registry is not read.
 #[test]
-fn another_table_than_the_promised_one_is_refused() {
+fn a_table_with_another_digest_is_refused() {
     let mut world = world(|_, _| ());
     let path = world.path("registry/demo-1.0.0.tar.zst");
     let mut bytes = fs::read(&path).unwrap();

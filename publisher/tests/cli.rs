@@ -260,7 +260,7 @@ fn all_runtimes_are_a_table() {
 
 /// Published files never change, not even by a site of other records in the same directory.
 #[test]
-fn a_site_that_would_change_what_is_out_is_not_written() {
+fn a_site_that_would_change_published_files_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
     demo(dir);
@@ -297,7 +297,7 @@ fn a_site_that_would_change_what_is_out_is_not_written() {
 
 /// A line is erased only where one was drawn.
 #[test]
-fn nothing_is_wiped_off_a_terminal_that_nothing_was_drawn_on() {
+fn a_line_is_erased_only_where_one_was_drawn() {
     let dir = tempfile::tempdir().unwrap();
     demo(dir.path());
     let shown = |line: &str| {

@@ -108,7 +108,7 @@ fn the_number_of_threads_changes_nothing() {
 }
 
 #[test]
-fn an_index_tells_the_whole_archive() {
+fn an_index_describes_the_whole_archive() {
     let Archive { bytes, index, packed } = archive(&tree(&mut Random(2), 200), "d-1.0.0", 2);
     assert_eq!(packed.size, index.archive_size());
     assert_eq!(

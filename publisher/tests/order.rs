@@ -80,7 +80,7 @@ fn the_architecture_shows_the_same_list() {
 }
 
 #[test]
-fn an_arrow_against_the_order_is_found() {
+fn an_import_against_the_order_is_found() {
     for (text, depth, found) in [
         ("use crate::site::View;", 2, vec!["site"]),
         (

@@ -327,7 +327,7 @@ fn a_refresh_opens_and_updates_one_pull_request() {
 }
 
 #[test]
-fn what_published_versions_lack_is_on_the_branch() {
+fn freshness_is_committed_to_the_branch() {
     let Some(mut refresh) = Refresh::new() else { return };
     refresh.record();
     refresh.repository();
@@ -347,7 +347,7 @@ fn what_published_versions_lack_is_on_the_branch() {
 
 /// Both documents of a registry with a key are signed, and neither changes without the key.
 #[test]
-fn what_published_versions_lack_is_signed_as_the_registry_is() {
+fn freshness_is_signed_like_the_registry() {
     let Some(mut refresh) = Refresh::new() else { return };
     refresh.record();
     refresh.repository();

@@ -343,7 +343,7 @@ fn a_lock_that_a_killed_git_left_is_named() {
 
 /// SEC-C13: killed within or between any steps, and run again.
 #[test]
-fn whatever_is_killed_is_run_again() {
+fn killed_steps_can_be_repeated() {
     use std::os::unix::process::CommandExt;
     let world = World::new(&["a", "b"]);
     world.tag("a@1.0.0");
@@ -496,7 +496,7 @@ fn plans_that_do_not_hold_are_refused() {
 
 /// SEC-C16
 #[test]
-fn what_is_out_never_changes() {
+fn published_files_never_change() {
     let world = World::new(&["a"]);
     world.tag("a@1.0.0");
     world.release_all("a@1.0.0");

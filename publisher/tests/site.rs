@@ -566,7 +566,7 @@ fn figures_are_those_of_the_readme() {
 }
 
 #[test]
-fn what_was_taken_back_is_listed_with_reason_and_remedy() {
+fn yanked_versions_are_listed_with_reason_and_remedy() {
     let site = site_of(&sample());
     let page = &site["yanked.html"];
     for text in [
@@ -603,7 +603,7 @@ fn programs_find_files_beside_the_pages() {
 }
 
 #[test]
-fn an_empty_registry_has_a_friendly_site() {
+fn an_empty_registry_has_a_site() {
     let site = site_of(&[]);
     assert!(site["index.html"].contains("Nothing published yet"));
     assert!(site["changelog.html"].contains("Nothing has been published yet"));
@@ -630,7 +630,7 @@ fn feed_and_changelog_come_from_the_records_alone() {
 }
 
 #[test]
-fn one_version_more_changes_only_what_shows_it() {
+fn a_new_version_changes_only_its_pages() {
     let out = tempfile::tempdir().unwrap();
     write(&sample(), out.path());
     let before = tree(out.path());
@@ -717,7 +717,7 @@ fn damage_and_killed_runs_are_repaired() {
 
 /// The pages of a runtime are skipped together, so all of their inputs must count.
 #[test]
-fn every_way_to_a_registry_leads_to_the_same_site() {
+fn a_site_does_not_depend_on_earlier_ones() {
     let out = tempfile::tempdir().unwrap();
     let mut later = sample();
     later[0] = yanked(later[0].clone(), "slow");
@@ -801,7 +801,7 @@ fn another_template_makes_every_page_again() {
 }
 
 #[test]
-fn templates_and_assets_of_the_maintainer_win() {
+fn templates_and_assets_of_the_maintainer_take_precedence() {
     let (source, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for (path, text) in [
         ("templates/404.html", "{% extends \"base.html\" %}{% block main %}Lost?{% endblock %}"),

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-pub mod kept;
+pub mod keep_alive;
 pub mod layout;
 pub mod members;
 pub mod server;

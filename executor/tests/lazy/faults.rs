@@ -95,7 +95,7 @@ fn goes_on(cold: &Cold, host: &Host) {
 
 /// A job starts and ends before the download; it waits for the files that it reads.
 #[test]
-fn a_job_begins_before_everything_is_here() {
+fn a_job_starts_before_the_download_ends() {
     for encoding in [Encoding::Members, Encoding::Frames] {
         let Some((cold, host)) = held(None, encoding) else { return };
         let script = format!("echo begun; wc -c < {HELD}; exit 3");
@@ -120,7 +120,7 @@ fn a_job_begins_before_everything_is_here() {
 
 /// SEC-F01
 #[test]
-fn who_kills_the_server_gets_errors_and_nothing_hangs() {
+fn a_killed_server_causes_errors_and_no_hang() {
     for user in Sandbox::users() {
         let Some((cold, host)) = held(user, Encoding::Members) else { return };
         let script = format!("echo begun; cat {HELD} >/dev/null && echo read; echo on; exit 4");
@@ -268,7 +268,7 @@ fn content_with_wrong_digests_is_never_served() {
 
 /// SEC-F05
 #[test]
-fn a_job_can_do_nothing_to_who_serves_it() {
+fn a_job_cannot_harm_its_server() {
     for user in Sandbox::users() {
         let Some(cold) = Cold::new(user, Encoding::Members) else { return };
         let script = "umount /usr 2>/dev/null && echo unmounted; umount -l / 2>/dev/null && echo unmounted

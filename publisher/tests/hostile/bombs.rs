@@ -59,7 +59,7 @@ fn bomb(name: &str, others: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// SEC-E12: a wheel of 3 MB with 3 GB of metadata is refused in little memory.
 #[test]
-fn metadata_that_blows_up_is_refused_at_a_bound() {
+fn bombs_in_metadata_are_refused_at_a_limit() {
     let world = World::new();
     let file = "d-1-py3-none-any.whl";
     let manifest = "name: demo\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\n\

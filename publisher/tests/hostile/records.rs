@@ -30,7 +30,7 @@ fn releasable() -> World {
 
 /// SEC-E15, SEC-E11: records and the files beside them.
 #[test]
-fn records_lie_in_their_directory() {
+fn records_are_in_their_directory() {
     let world = recorded();
     let [index, site, verify] = [&["index"][..], &["site"], &["verify", "demo", "--offline"]];
     let diff = &["diff", "demo@1.0.0", "demo@1.0.0"][..];
@@ -139,7 +139,7 @@ fn a_release_host_is_its_directory() {
 
 /// SEC-E12: files that are read as a whole are limited.
 #[test]
-fn records_and_files_have_a_bound() {
+fn records_and_files_have_a_limit() {
     let world = releasable();
     let output = world.run(&["release", "--tag", "demo@1.0.0", "--host", "../host"]);
     assert!(output.status.success(), "{output:?}");
@@ -164,7 +164,7 @@ fn records_and_files_have_a_bound() {
 
 /// SEC-E16: a record from elsewhere, in the site and in messages; SEC-E12: however long it is.
 #[test]
-fn texts_of_a_record_are_shown_as_they_are() {
+fn texts_of_a_record_are_escaped() {
     let world = recorded();
     let path = world.main(RECORD);
     let text = fs::read_to_string(&path).unwrap();

@@ -67,7 +67,7 @@ run:
 
 /// Like dpkg's triggers: a cache is made after the packages, and again after `run` adds files.
 #[test]
-fn what_run_changes_sets_off_triggers_again() {
+fn changes_of_run_activate_triggers_again() {
     let Ok(bytes) = fs::read("/bin/busybox") else { return skip("no static /bin/busybox here") };
     let cache = b"#!/bin/sh\nbusybox ls /usr/share/fonts >/var/cache/list\n";
     let files: [(&str, &[u8]); 3] = [

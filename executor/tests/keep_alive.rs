@@ -1,6 +1,6 @@
 //! Persistent connections, remembered redirects and pipelined ranges, with servers of all kinds.
 
-use crate::common::kept::{Answer, Asked, Kept, reply, serve};
+use crate::common::keep_alive::{Answer, Asked, Kept, reply, serve};
 use crate::common::members::{directory, file, noise, pack, runtime};
 use crate::common::{Outcome, World, list, snapshot};
 use std::collections::BTreeMap;
@@ -108,7 +108,7 @@ fn updated(
 }
 
 #[test]
-fn each_host_is_connected_to_once_and_asked_once_where_a_file_is() {
+fn each_host_gets_one_connection_and_one_request_for_a_redirect() {
     let (hosts, outcome) = updated(|root, asked| Answer::Bytes(serve(root, asked)));
     assert!(outcome.stderr.contains(" reused"), "{outcome:?}");
     // By two processes.
@@ -126,7 +126,7 @@ fn each_host_is_connected_to_once_and_asked_once_where_a_file_is() {
 /// Ranges are pipelined: a server that responds only after two requests would otherwise wait for
 /// ever.
 #[test]
-fn ranges_are_asked_for_ahead() {
+fn ranges_are_pipelined() {
     let waiting = Mutex::new(Vec::new());
     let (hosts, _) = updated(move |root, asked| {
         let mut waiting = waiting.lock().unwrap();
@@ -138,7 +138,7 @@ fn ranges_are_asked_for_ahead() {
 }
 
 #[test]
-fn an_address_that_has_expired_is_asked_for_again() {
+fn an_expired_address_is_requested_again() {
     for status in ["403 Forbidden", "400 Bad Request", "404 Not Found", "410 Gone"] {
         let limits = Arc::new(Mutex::new(BTreeMap::<String, usize>::new()));
         let (hosts, outcome) = updated(move |root, asked| {
@@ -230,7 +230,7 @@ fn a_kept_connection_may_be_closed_at_any_byte() {
 }
 
 #[test]
-fn a_server_that_closes_behind_each_answer_is_asked_again() {
+fn a_server_may_close_after_each_response() {
     // With and without announcing it.
     for says in [true, false] {
         let (hosts, outcome) = updated(move |root, asked| {
@@ -288,7 +288,7 @@ fn servers_without_ranges_or_without_keeping_serve_all_of_it() {
 
 /// Unrequested bytes are not used as the next response.
 #[test]
-fn what_follows_an_answer_is_not_another_one() {
+fn bytes_after_a_response_are_not_another_one() {
     let (_, outcome) = updated(|root, asked| {
         let answer = serve(root, asked);
         let more = reply("200 OK", &[], b"smuggled");
@@ -369,7 +369,7 @@ fn by_signal(signal: rustix::process::Signal) -> impl FnOnce(&World, &Hosts) {
 }
 
 #[test]
-fn an_interrupted_installation_is_gone_on_with() {
+fn an_interrupted_installation_is_resumed() {
     use rustix::process::Signal;
     let size = archive_size();
     for signal in [Signal::INT, Signal::KILL, Signal::TERM] {
@@ -383,7 +383,7 @@ fn an_interrupted_installation_is_gone_on_with() {
 }
 
 #[test]
-fn a_network_that_fails_is_gone_on_with() {
+fn an_installation_is_resumed_after_a_network_failure() {
     let size = archive_size();
     let (fetched, _) = interrupted(false, |world, hosts| {
         let mut command = world.command();
@@ -397,7 +397,7 @@ fn a_network_that_fails_is_gone_on_with() {
 
 /// Leftovers are verified: changed files are fetched again, and with another index all files.
 #[test]
-fn what_an_interrupted_installation_left_is_verified() {
+fn leftovers_of_an_interrupted_installation_are_verified() {
     use rustix::process::Signal;
     let left = "store/.joblet/staging";
     let (_, outcome) = interrupted(false, |world, hosts| {

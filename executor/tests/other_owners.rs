@@ -62,7 +62,7 @@ const OVERLAYS: &str = "grep ' - overlay ' /proc/self/mountinfo | grep -vc ' /wo
 
 /// SEC-B22: another user owns or can write the store, the runtime or a mounted directory.
 #[test]
-fn what_listens_in_a_runtime_of_another_user_is_dead() {
+fn sockets_in_a_runtime_of_another_user_are_not_connected() {
     let Some(world) = probed() else { return };
     let root = rustix::process::geteuid().is_root();
     let script = talk("/usr/share/live", "");
