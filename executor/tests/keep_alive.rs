@@ -375,7 +375,7 @@ fn an_interrupted_installation_is_resumed() {
     for signal in [Signal::INT, Signal::KILL, Signal::TERM] {
         let (fetched, outcome) = interrupted(false, by_signal(signal));
         assert!(fetched < size * 6 / 10, "{fetched} of {size}");
-        let said = "demo@2.0.0: going on where an installation was interrupted, ";
+        let said = "demo@2.0.0: resuming an interrupted installation, ";
         assert!(outcome.stderr.contains(said), "{outcome:?}");
     }
     let (fetched, _) = interrupted(true, by_signal(Signal::INT));

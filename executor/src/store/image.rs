@@ -1,7 +1,7 @@
-//! An image of containers becomes a runtime in the store, under its digest.
+//! Unpacks a container image into the store, as a runtime named by its digest.
 //!
-//! Every image is a version of the runtime `image`: `image@0.0.0-sha256-HEX`. Versions of that form are
-//! pre-releases, so none is ever the latest of anything.
+//! Every image is a version of the runtime `image`: `image@0.0.0-sha256-HEX`. Versions of that form
+//! are pre-releases, so `latest` never selects one.
 
 use super::file_list::Listing;
 use super::{Kept, Receipt, Store};
@@ -22,21 +22,22 @@ use std::time::SystemTime;
 
 /// The tree, beside `runtime.yml`.
 const TREE: &str = "isolated";
-/// Directories that every job gets its own of.
+/// Directories that are private to each job.
 const OWN: [&str; 4] = ["dev", "proc", "sys", "work"];
-/// Directories of which each job gets a copy that it may change. Empty ones it gets anyway.
+/// Directories of which each job gets a writable copy. Each job has empty ones anyway.
 const WRITABLE: [&str; 6] = ["home", "root", "run", "srv", "tmp", "var"];
 
-/// What an image is called in the store.
+/// The spec of an image in the store.
 fn spec(digest: Checksum) -> Spec {
     let spec = format!("{RUNTIME}@0.0.0-sha256-{}", digest.hex());
     spec.parse().expect("hex digits and a letter are a pre-release")
 }
 
-/// The runtime of `image`, which is unpacked now if it is not there.
+/// The runtime of `image`, unpacked if it is not installed.
 ///
 /// # Errors
-/// As [`Image::unpack`]; [`Error::Busy`], [`Error::Untrusted`], [`Error::Full`]. The store is then as it was.
+/// As [`Image::unpack`]; [`Error::Busy`], [`Error::Untrusted`], [`Error::Full`]. The store is then
+/// unchanged.
 pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<Spec, Error> {
     let spec = spec(image.digest);
     let said = image.settings.not_carried_over().unwrap_or_default();
@@ -91,8 +92,8 @@ pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<S
     Ok(spec)
 }
 
-/// The `runtime.yml` of an image whose tree is open. It is read by its rules before it is used; texts are quoted
-/// as in JSON, which is YAML.
+/// The `runtime.yml` of an image whose tree is open. It is parsed before it is used; strings are
+/// quoted as in JSON, which is YAML.
 fn describe(image: &Image, version: &str, tree: &Directory) -> Result<String, Error> {
     let quoted = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let mut yml = format!("name: {RUNTIME}\nversion: {version}\ndescription: ");
@@ -127,8 +128,8 @@ fn describe(image: &Image, version: &str, tree: &Directory) -> Result<String, Er
     Ok(yml)
 }
 
-/// Calls `mount` with source, target and whether it is read-only of everything at the top of `tree`. The directory
-/// that jobs start in can be written to.
+/// Calls `mount` with source, target and read-only flag for each entry at the top of `tree`. Only
+/// the working directory of jobs is writable.
 fn mounts(
     tree: &Directory,
     workdir: &str,
@@ -138,7 +139,7 @@ fn mounts(
     names.sort();
     for name in names {
         let mut source = name.clone();
-        // The runtime's root is not the host's.
+        // Links are resolved in the runtime's root, not the host's.
         if let Ok(target) = readlinkat(tree, name.as_str(), Vec::new()) {
             if let Some(inside) = target.to_str().ok().and_then(|it| it.strip_prefix('/')) {
                 inside.trim_end_matches('/').clone_into(&mut source);
@@ -146,7 +147,7 @@ fn mounts(
         }
         let (own, there) = (WRITABLE.contains(&name.as_str()), kind(tree, &source));
         let empty = || matches!(tree.enter(&name), Ok(Some(it)) if it.names().is_ok_and(|it| it.is_empty()));
-        // A link to the root is nothing here.
+        // A link to the root is not mounted.
         let nothing = source.is_empty() || there.is_none();
         if OWN.contains(&name.as_str()) || nothing || (own && empty()) {
             continue;
@@ -158,14 +159,14 @@ fn mounts(
     Ok(())
 }
 
-/// Whether `path` of the image is a directory that jobs can start in, beside the one that they get anyway.
+/// Whether `path` of the image is a directory that jobs can start in, other than their `/work`.
 fn is_directory(tree: &Directory, path: &str) -> bool {
     let inside = path.trim_matches('/');
     let own = OWN.contains(&inside.split('/').next().unwrap_or_default());
     !inside.is_empty() && !own && kind(tree, inside) == Some(FileType::Directory)
 }
 
-/// What `path` leads to below `tree`, if that is something that can be mounted.
+/// The file type of `path` below `tree`, if it can be mounted.
 fn kind(tree: &Directory, path: &str) -> Option<FileType> {
     let found =
         beneath::open(tree.as_fd(), Path::new(path), Escape::Refuse, Create::Nothing).ok()?;

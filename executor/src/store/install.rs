@@ -26,40 +26,40 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
-/// What an installation did.
+/// The result of an installation.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// The runtime, as it is in the store now.
+    /// The installed runtime.
     pub runtime: Installed,
-    /// What it took; none if it was there already.
+    /// Its cost; `None` if the runtime was installed already.
     pub cost: Option<Cost>,
-    /// How long it took, in seconds.
+    /// Its duration, in seconds.
     pub seconds: f64,
 }
 
-/// What an installation read.
+/// Data read by an installation, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cost {
-    /// Of the archive and its index, in bytes.
+    /// Of the archive and its index.
     pub fetched: u64,
-    /// Content taken from another version, in bytes.
+    /// Content reused from another version.
     pub reused: u64,
 }
 
 /// A runtime in staging.
 struct Fetched {
     staging: Staging,
-    /// Its archive's index, as it was fetched.
+    /// Its archive's index, as fetched.
     index: Option<Vec<u8>>,
-    /// The space that it takes, in bytes.
+    /// Its size on disk, in bytes.
     needed: u64,
     cost: Cost,
 }
 
-/// Installs what `spec` means in `catalog`, unless it is there already.
+/// Installs the version that `spec` selects in `catalog`, unless it is installed.
 ///
 /// # Errors
-/// Any class but those of a job; the store is then as it was before.
+/// Any class except those of a job; the store is then unchanged.
 pub(crate) fn install(
     spec: &Spec,
     catalog: &Catalog,
@@ -78,7 +78,7 @@ pub(crate) fn install(
         return Ok(outcome(runtime, None));
     }
     let lock = store.lock(&spec.name, &choice.release.version)?;
-    // Another process may have installed it while this one waited.
+    // Another process may have installed it during the wait for the lock.
     if let Some(runtime) = same(store, &exact, catalog, &choice)? {
         return Ok(outcome(runtime, None));
     }
@@ -92,17 +92,17 @@ pub(crate) fn install(
     let receipt = receipt(spec, catalog, &choice, (source.to_string(), store.arch()));
     let (path, new) = place(store, &staging, &receipt, index, (needed, cost.reused == 0))?;
     if !new {
-        // Another process, or machine, whose lock was not seen: it must be of the same archive.
+        // Installed meanwhile without a shared lock: it must be of the same archive.
         same(store, &exact, catalog, &choice)?;
     }
     let version = Some(choice.release.version.clone());
     Ok(outcome(Installed { name: spec.name.clone(), version, path }, Some(cost)))
 }
 
-/// Makes what is in `staging` the runtime of `receipt`; its directory, and whether it was not there before.
+/// Publishes `staging` as the runtime of `receipt`. Returns its directory, and whether it is new.
 ///
-/// `index` is its archive's, as it was fetched. What it took is `needed` bytes; files that other runtimes
-/// have are shared with them if it is `new`.
+/// `index` is its archive's, as fetched, and `needed` its size on disk in bytes. If it is `new`,
+/// files equal to those of other runtimes are shared with them.
 pub(super) fn place(
     store: &Store,
     staging: &Staging,
@@ -134,7 +134,7 @@ pub(super) fn place(
     Ok(done)
 }
 
-/// The files of a runtime, by what was kept of it.
+/// The files of a runtime, by its recorded index or list.
 fn lists(kind: Kept, kept: &[u8]) -> Option<Listing> {
     match kind {
         Kept::Index => members::parse_index(kept).map(|index| Listing::of_index(&index)),
@@ -142,7 +142,7 @@ fn lists(kind: Kept, kept: &[u8]) -> Option<Listing> {
     }
 }
 
-/// The files of every runtime in the store that is changed, each of which is open.
+/// The files and open directories of all runtimes in the writable store.
 fn all_lists(store: &Store) -> Result<Vec<(Listing, OwnedFd)>, Error> {
     let mut all = store.installed()?;
     all.retain(|runtime| runtime.path.parent() == Some(store.root()));
@@ -154,7 +154,7 @@ fn all_lists(store: &Store) -> Result<Vec<(Listing, OwnedFd)>, Error> {
     Ok(all.into_iter().filter_map(list).collect())
 }
 
-/// What `spec` means for `arch`.
+/// The version that `spec` selects for `arch`.
 pub(super) fn choose<'c>(
     spec: &Spec,
     catalog: &'c Catalog,
@@ -166,10 +166,10 @@ pub(super) fn choose<'c>(
     Ok(choice)
 }
 
-/// The version that was chosen, if it is installed.
+/// The chosen version, if it is installed.
 ///
 /// # Errors
-/// [`Error::Changed`] when it was installed from another archive than the registry has now.
+/// [`Error::Changed`] if it was installed from another archive than the registry's.
 pub(super) fn same(
     store: &Store,
     exact: &Spec,
@@ -189,10 +189,10 @@ pub(super) fn same(
     }
 }
 
-/// Makes an installed version what the registry says it is, fetching only what is damaged.
+/// Repairs an installed version, fetching only its damaged parts.
 ///
 /// # Errors
-/// As [`install`]; the runtime is then as it was. Processes that use the damaged one are named.
+/// As [`install`]; the runtime is then unchanged. Processes that use the damaged one are named.
 pub(crate) fn repair(
     runtime: &Installed,
     exact: &Spec,
@@ -213,7 +213,7 @@ pub(crate) fn repair(
     Ok((cost, store.replace(&prepared, runtime)?))
 }
 
-/// The files that are the chosen archive.
+/// The files of the chosen archive.
 ///
 /// # Errors
 /// As [`address`].
@@ -221,10 +221,10 @@ pub(crate) fn parts(catalog: &Catalog, choice: &Choice<'_>, exact: &Spec) -> Res
     Parts::of_artifact(&choice.artifact, |url| address(catalog, url, exact))
 }
 
-/// Where `url` of the registry leads.
+/// The location of the registry's `url`.
 ///
 /// # Errors
-/// [`Error::Registry`] if it must not lead there.
+/// [`Error::Registry`] if the location is not allowed.
 pub(crate) fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Location, Error> {
     catalog.location.of_archive(url).map_err(|reason| Error::Registry {
         registry: catalog.location.to_string(),
@@ -232,18 +232,18 @@ pub(crate) fn address(catalog: &Catalog, url: &str, exact: &Spec) -> Result<Loca
     })
 }
 
-/// One way to make the tree of a version.
+/// A method to make the tree of a version.
 #[derive(Clone, Copy)]
 struct Attempt<'a> {
-    /// The archive's index, as it was fetched.
+    /// The archive's index, as fetched.
     packed: &'a [u8],
-    /// What is fetched for it, in bytes.
+    /// The data to fetch, in bytes.
     fetched: u64,
-    /// The space that it takes, in bytes.
+    /// Its size on disk, in bytes.
     needed: u64,
 }
 
-/// One version that is being installed.
+/// The installation of one version.
 pub(super) struct Work<'a> {
     pub(super) exact: &'a Spec,
     pub(super) choice: &'a Choice<'a>,
@@ -253,10 +253,10 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Fetches an archive of any make, then unpacks it.
+    /// Fetches an archive of any kind, then unpacks it.
     fn whole(&self, source: &Parts, ui: &Ui<'_>) -> Result<Fetched, Error> {
         let artifact = &self.choice.artifact;
-        // One local file is read where it is.
+        // A single local file is read in place.
         let local = matches!(source.list(), [Part { location: Location::File(_), .. }]);
         let copy = if local { 0 } else { artifact.size };
         self.store
@@ -282,7 +282,7 @@ impl Work<'_> {
         Ok(Fetched { staging, index: None, needed, cost })
     }
 
-    /// Unpacks an archive in members while it arrives, or what of it is not here.
+    /// Unpacks an archive in members during its download, or only the missing parts.
     fn members(
         &self,
         source: &Parts,
@@ -292,7 +292,7 @@ impl Work<'_> {
         let artifact = &self.choice.artifact;
         let frames = artifact.zstd.as_ref();
         let frames = frames.map(|zstd| self.frames(zstd).map(|parts| (zstd, parts))).transpose()?;
-        // Without an older version all of it is fetched.
+        // Without an older version the whole archive is fetched.
         let first = match &frames {
             Some((_, frames)) if self.store.indexes(&self.exact.name)?.is_empty() => frames,
             _ => source,
@@ -314,9 +314,9 @@ impl Work<'_> {
                     let needed = update.fetched();
                     return Ok(Fetched { staging, index: Some(packed), needed, cost });
                 }
-                // The next call goes on from here.
+                // The next call resumes it.
                 Err(error @ Error::Net { status: None, .. }) => return Err(error),
-                // Whatever it was, a whole archive may do: no ranges, a disk that lost a file.
+                // Without ranges, or after a file was lost, the whole archive may work.
                 Err(error) => ui.detail(&format!("{error}; fetching all of it")),
             }
         }
@@ -345,7 +345,7 @@ impl Work<'_> {
         Ok(Fetched { staging, index: Some(packed), needed, cost })
     }
 
-    /// Does `unpack` in an empty staging directory. What it leaves when the network fails is set aside.
+    /// Calls `unpack` with an empty staging directory, which is set aside if the network fails.
     fn attempt(
         &self,
         attempt: Attempt<'_>,
@@ -373,7 +373,7 @@ impl Work<'_> {
         Parts::of_zstd(zstd, |url| address(self.catalog, url, self.exact))
     }
 
-    /// An empty directory to prepare the version in, and a descriptor of it.
+    /// An empty staging directory for the version, and its descriptor.
     fn stage(&self) -> Result<(Staging, OwnedFd), Error> {
         let staging = self.store.stage(self.lock)?;
         let directory = staging.directory();
@@ -382,7 +382,8 @@ impl Work<'_> {
         Ok((staging, into))
     }
 
-    /// Makes an archive in members out of the damaged `runtime` and what of it is lost.
+    /// Makes the tree of an archive in members from the damaged `runtime` and the fetched missing
+    /// parts.
     fn repaired(
         &self,
         source: &Parts,
@@ -404,7 +405,7 @@ impl Work<'_> {
         Ok(Fetched { staging, index: Some(packed), needed, cost })
     }
 
-    /// The archive's index; also as it was fetched.
+    /// The archive's index, parsed and as fetched.
     pub(super) fn index(
         &self,
         source: &Parts,
@@ -417,8 +418,8 @@ impl Work<'_> {
         members::index(&beside, promise, artifact, &directory, source)
     }
 
-    /// The installed version of the same runtime out of which `index` is made for the least, or what an
-    /// interrupted installation of `version` has left.
+    /// The installed version of the same runtime from which an update to `index` fetches least, or
+    /// an interrupted installation of `version`.
     fn update(
         &self,
         index: &Index,
@@ -444,7 +445,7 @@ impl Work<'_> {
             return Ok(best);
         }
         ui.note(&format!(
-            "{}: going on where an installation was interrupted, {} of {} are to be fetched",
+            "{}: resuming an interrupted installation, {} of {} remain to be fetched",
             self.exact,
             size(update.fetched()),
             size(index.archive_size())
@@ -453,12 +454,12 @@ impl Work<'_> {
     }
 }
 
-/// What a gzip file says at its end of the length that it unpacks to, in bytes: a guess, since only
-/// its last member is meant, and only the length's last 32 bits.
+/// The uncompressed length in the trailer of a gzip file, in bytes: an estimate, since it is that
+/// of the last member, modulo 2^32.
 fn unpacked(archive: &File) -> u64 {
     let mut length = [0; 4];
     let end = archive.metadata().map(|data| data.len()).unwrap_or_default();
-    // Without it the guess is 0, and nothing is refused early.
+    // Without it the estimate is 0, and nothing is refused early.
     _ = archive.read_exact_at(&mut length, end.saturating_sub(4));
     u32::from_le_bytes(length).into()
 }

@@ -272,7 +272,7 @@ impl Reader<'_> {
 }
 
 /// The rule for a file of an unknown form.
-const NOT_AN_IMAGE: &str = "it is not an OCI layout with index.json, and not what docker save writes (docker export writes no image)";
+const NOT_AN_IMAGE: &str = "it is not an OCI layout with index.json, and not an archive of docker save (docker export writes no image)";
 
 /// The path of a blob in a layout.
 fn blob(digest: Checksum) -> String {
