@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_looked_at_inside() {
+    fn sources_are_resolved_inside_the_runtime() {
         let yaml = mounts(&[
             ("isolated/usr", true),
             ("isolated/lib64", true),

@@ -288,25 +288,9 @@ fn file_systems_without_new_kinds_of_rename() {
 /// names calls without which it cannot succeed.
 fn fail_everywhere(before: Before<'_>, args: &str, must_fail: &[&str]) {
     const CALLS: [&str; 19] = [
-        "write",
-        "pwrite64",
-        "close",
-        "fsync",
-        "syncfs",
-        "rename",
-        "renameat2",
-        "mkdir",
-        "mkdirat",
-        "openat",
-        "open",
-        "symlinkat",
-        "linkat",
-        "utimensat",
-        "fchmodat",
-        "chmod",
-        "unlink",
-        "unlinkat",
-        "ftruncate",
+        "write", "pwrite64", "close", "fsync", "syncfs", "rename", "renameat2", "mkdir", "mkdirat",
+        "openat", "open", "symlinkat", "linkat", "utimensat", "fchmodat", "chmod", "unlink",
+        "unlinkat", "ftruncate",
     ];
     if !can_trace() {
         return;

@@ -126,11 +126,8 @@ const CHANGES: [&str; 3] = ["install demo@1.1.0", "remove demo@1.0.0", "prune"];
 fn links_in_a_store_are_refused_and_not_followed() {
     for place in Place::all() {
         for object in [
-            "store/.joblet",
-            "store/.joblet/staging",
-            "store/.joblet/downloads",
-            "store/.joblet/receipts",
-            "store/.joblet/removed",
+            "store/.joblet", "store/.joblet/staging", "store/.joblet/downloads",
+            "store/.joblet/receipts", "store/.joblet/removed",
         ] {
             let starts = object.ends_with(".joblet") || object.ends_with("staging");
             place.renew_with_link(object, &place.victim.path);
@@ -169,9 +166,7 @@ fn without_the_protection_links_in_a_store_are_followed() {
 fn directories_of_others_in_a_store_are_refused() {
     for place in Place::all() {
         for object in [
-            "store/.joblet",
-            "store/.joblet/staging",
-            "store/.joblet/downloads",
+            "store/.joblet", "store/.joblet/staging", "store/.joblet/downloads",
             "store/.joblet/receipts",
         ] {
             let starts = object.ends_with(".joblet") || object.ends_with("staging");

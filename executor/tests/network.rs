@@ -66,19 +66,8 @@ fn a_registry_elsewhere_does_not_lead_to_this_host() {
     let here = Server::files(world.path("registry"));
     let port = here.address.rsplit(':').next().unwrap().to_owned();
     let hosts = [
-        "127.0.0.1",
-        "127.1",
-        "2130706433",
-        "0x7f000001",
-        "017700000001",
-        "127.9.9.9",
-        "localhost",
-        "LOCALHOST",
-        "localhost.",
-        "sub.localhost",
-        "[::1]",
-        "[::ffff:127.0.0.1]",
-        "0.0.0.0",
+        "127.0.0.1", "127.1", "2130706433", "0x7f000001", "017700000001", "127.9.9.9", "localhost",
+        "LOCALHOST", "localhost.", "sub.localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0",
         "[::]",
     ];
     let url = |host: &str| format!("http://{host}:{port}/demo-1.0.0.tar.gz");

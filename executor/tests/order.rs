@@ -160,11 +160,7 @@ fn catalogue_names_its_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     for part in [
-        "executor/src",
-        "executor/format/src",
-        "executor/tests",
-        "publisher/src",
-        "publisher/tests",
+        "executor/src", "executor/format/src", "executor/tests", "publisher/src", "publisher/tests",
     ] {
         sources(&root.join(part), &mut files);
     }

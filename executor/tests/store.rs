@@ -153,12 +153,7 @@ fn prune_removes_what_is_old_and_nothing_else() {
         fs::write(directory.join("runtime.yml"), "").unwrap();
     }
     let all = [
-        "demo-1.0.0",
-        "demo-1.10.0",
-        "demo-1.9.0",
-        "demo-2.0.0-rc.1",
-        "hand-1.0.0",
-        "hand-2.0.0",
+        "demo-1.0.0", "demo-1.10.0", "demo-1.9.0", "demo-2.0.0-rc.1", "hand-1.0.0", "hand-2.0.0",
         "tool-1.0.0",
     ];
     let rows = json(&world, "prune --dry-run --keep 2");
@@ -178,11 +173,7 @@ fn prune_removes_what_is_old_and_nothing_else() {
     assert!(done.stdout.starts_with("NAME  VERSION  FREED\ndemo  1.9.0    "), "{done:?}");
     assert_eq!(world.exec(["prune"]).status, Some(0));
     world.assert_store(&[
-        "demo-1.10.0",
-        "demo-2.0.0-rc.1",
-        "hand-1.0.0",
-        "hand-2.0.0",
-        "tool-1.0.0",
+        "demo-1.10.0", "demo-2.0.0-rc.1", "hand-1.0.0", "hand-2.0.0", "tool-1.0.0",
     ]);
     let all = world.exec(["prune", "--keep", "0"]);
     assert_eq!(all.status, Some(2), "{all:?}");

@@ -146,14 +146,8 @@ fn nothing_else_on_the_host_is_served() {
     let (_dir, root) = site();
     let server = Served::new(&root);
     for path in [
-        "/../secret",
-        "/%2e%2e/secret",
-        "/runtimes/../../secret",
-        "/out",
-        "/.hidden",
-        "//runtimes/demo",
-        "/%00",
-        "/%c3%a9",
+        "/../secret", "/%2e%2e/secret", "/runtimes/../../secret", "/out", "/.hidden",
+        "//runtimes/demo", "/%00", "/%c3%a9",
     ] {
         let (head, body) = server.ask(&format!("GET {path}"), &[]);
         assert_ne!(body, b"secret", "{path}");

@@ -52,9 +52,7 @@ fn done(output: &Output) -> String {
 fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for name in [
-        "registry.json",
-        "registry.json.minisig",
-        "registry.shards.json",
+        "registry.json", "registry.json.minisig", "registry.shards.json",
         "registry.shards.json.minisig",
     ] {
         if let Ok(bytes) = fs::read(dir.join(name)) {

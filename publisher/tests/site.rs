@@ -550,13 +550,7 @@ fn figures_are_those_of_the_readme() {
     let readme = include_str!("../../README.md");
     let figures = &site_of(&[])["figures.html"];
     for figure in [
-        "about half",
-        "1.9 ms",
-        "2.3 ms",
-        "0.4 MiB",
-        "2.4 MB",
-        "1.0 s",
-        "make bench-line",
+        "about half", "1.9 ms", "2.3 ms", "0.4 MiB", "2.4 MB", "1.0 s", "make bench-line",
         "make static",
     ] {
         let in_table = figure.strip_suffix(" s").map(|number| format!("<td>{number}</td>"));

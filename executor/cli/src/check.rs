@@ -28,7 +28,9 @@ impl<C> Program<C> {
 
     /// Finds habits that can never match: hidden by the table, or of an unknown command.
     fn habits(&'static self, names: &BTreeSet<&str>, faults: &mut Vec<String>) {
-        for Habit { word, commands, meaning } in self.habits {
+        let all =
+            self.habits.iter().flat_map(|habit| habit.words.iter().map(move |word| (word, habit)));
+        for (word, Habit { commands, meaning, .. }) in all {
             let hidden = |command: &&&Command<C>| {
                 let mut rows = command.options.iter().chain(self.options);
                 commands.contains(&command.name)

@@ -4,13 +4,13 @@ use crate::Program;
 use crate::option::Row;
 use std::ffi::OsStr;
 
-/// An option or command of another tool.
+/// Options or commands of other tools.
 pub struct Habit {
-    /// The option with its dashes, or the command of one or two words.
-    pub word: &'static str,
-    /// The commands it is an option of; empty if it is itself a command.
+    /// Options with their dashes, or commands of one or two words.
+    pub words: &'static [&'static str],
+    /// The commands of options; empty for commands.
     pub commands: &'static [&'static str],
-    /// How it is handled.
+    /// How they are handled.
     pub meaning: Meaning,
 }
 
@@ -27,18 +27,18 @@ pub enum Meaning {
 }
 
 impl Habit {
-    /// An option of these commands.
+    /// Options of these commands.
     pub const fn option(
         commands: &'static [&'static str],
-        word: &'static str,
+        words: &'static [&'static str],
         meaning: Meaning,
     ) -> Self {
-        Self { word, commands, meaning }
+        Self { words, commands, meaning }
     }
 
-    /// A command that does not exist, and what to do instead.
-    pub const fn command(word: &'static str, advice: &'static str) -> Self {
-        Self { word, commands: &[], meaning: Meaning::Advice(advice) }
+    /// Commands that do not exist, and what to do instead.
+    pub const fn command(words: &'static [&'static str], advice: &'static str) -> Self {
+        Self { words, commands: &[], meaning: Meaning::Advice(advice) }
     }
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn of_option<C>(
 ) -> Option<&'static Meaning> {
     let mut habits = program.habits.iter();
     habits
-        .find(|habit| habit.word == word && habit.commands.contains(&command))
+        .find(|habit| habit.words.contains(&word) && habit.commands.contains(&command))
         .map(|habit| &habit.meaning)
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn of_option<C>(
 pub(crate) fn of_command<C>(program: &Program<C>, typed: &str) -> Option<&'static str> {
     let find = |word: &str| {
         let mut habits = program.habits.iter().filter(|habit| habit.commands.is_empty());
-        habits.find(|habit| habit.word == word)
+        habits.find(|habit| habit.words.contains(&word))
     };
     let first = typed.split(' ').next().unwrap_or_default();
     match find(typed).or_else(|| find(first))?.meaning {

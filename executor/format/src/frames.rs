@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::index::{Body, Entry, Member, Piece};
 
-    /// Length of what comes before the first row, in bytes.
+    /// Length of the header before the first row, in bytes.
     const HEAD: usize = 24;
 
     /// An index of one file in members of `sizes` bytes.
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_comes_back() {
+    fn a_table_is_unchanged_by_a_round_trip() {
         let index = index(&[1 << 20, 1 << 20, 1 << 20]);
         let frames = [frame(10, 1), frame(20, 2)];
         let bytes = table(&frames);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_lie_are_refused() {
+    fn wrong_tables_are_refused() {
         let index = index(&[1 << 20; 9]);
         for (frames, rule) in [
             (vec![frame(10, 8), frame(10, 1)], None),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_take_what_fits() {
+    fn frames_hold_whole_members() {
         assert_eq!(plan(&index(&[1 << 20; 17]), &[]), [8, 8, 1]);
         let mut sizes = [1 << 20; 10];
         sizes[3] = 4608;
@@ -223,10 +223,10 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_read_first_are_in_frames_of_their_own() {
+    fn members_that_are_read_first_have_separate_frames() {
         let index = index(&[1 << 20; 12]);
         assert_eq!(plan(&index, &[9..10, 2..4]), [2, 2, 5, 1, 1, 1]);
-        // One between two others is with them; frames stay small.
+        // One between two others is in their frame, if that stays small.
         assert_eq!(plan(&index, &[0..1, 2..3]), [2, 1, 8, 1]);
         assert_eq!(plan(&index, &[0..12, 40..90]), [2, 2, 2, 2, 2, 1, 1]);
     }

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_what_was_read() {
+    fn a_round_trip_changes_nothing() {
         let text = r#"{"version":"1","checked_at":"2026-03-02T04:00:00Z","runtimes":{"demo":{"1.0.0":{
             "inputs_of":"2026-01-31T12:00:00Z","inputs":2,"newer":1,"security":1,"extra":0,
             "fixes":["CVE-2026-1"]}}},"extra":1}"#;

@@ -28,8 +28,6 @@ pub mod media {
     pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
     /// `{}`, where a manifest has no configuration.
     pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-    /// Docker's image index, which has the same members.
-    pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 }
 
 /// Key of the annotation that names an image in a layout: its tag. Part of the format.

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_tells_its_own_length() {
+    fn a_member_contains_its_own_length() {
         let mut member = member_header(31).to_vec();
         member.extend([1, 2, 3]);
         member.extend(7_u32.to_le_bytes());

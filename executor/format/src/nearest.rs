@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_recognised_and_other_words_are_not() {
+    fn misspelled_words_are_recognised_and_others_are_not() {
         let names = ["python-3.11", "python-3.11-ml", "openjdk-21", "node-20"];
         for (typed, want) in [
             ("pyhton-3.11", Some("python-3.11")),

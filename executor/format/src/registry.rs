@@ -215,7 +215,7 @@ impl Registry {
 mod tests {
     use super::*;
 
-    /// The registry as Joblet's own description prints it, with checksums of full length.
+    /// The registry of Joblet's documentation, with checksums of full length.
     const DESCRIPTION: &str = include_str!("../fixtures/registry-of-the-description.json");
 
     fn parse(json: &str) -> Result<Registry, serde_json::Error> {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_was_read() {
+    fn a_round_trip_changes_nothing() {
         let registry = parse(DESCRIPTION).unwrap();
         let written = serde_json::to_value(&registry).unwrap();
         assert_eq!(written, serde_json::from_str::<serde_json::Value>(DESCRIPTION).unwrap());
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_that_mean_two_things_are_refused() {
+    fn ambiguous_documents_are_refused() {
         for (from, to) in [
             ("{\"version\": \"1\"", "{\"version\": \"2\""),
             ("{\"version\": \"1\"", "{\"version\": 1"),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn archives_in_parts_stand_where_other_readers_do_not_look() {
+    fn archives_in_parts_are_in_a_member_that_other_readers_ignore() {
         let registry = with_parts("extended", &[part(3), part(4)].join(","));
         assert_eq!(registry.refused, []);
         let demo = registry.latest(&"demo".parse().unwrap(), |_| true).unwrap();
@@ -321,7 +321,8 @@ mod tests {
         let parts = &written["extended"]["demo"]["1.0.0"]["artifacts"]["amd64"]["parts"];
         assert_eq!(parts.as_array().unwrap().len(), 2);
         assert_eq!(serde_json::from_value::<Registry>(written).unwrap(), registry);
-        // What Joblet's client can use is written under `runtimes`, and read wherever it stands.
+        // Versions that Joblet's client supports are written under `runtimes`, and read from both
+        // members.
         for member in ["runtimes", "extended"] {
             let written = serde_json::to_value(with_parts(member, "")).unwrap();
             assert!(written["runtimes"]["demo"].is_object() && written.get("extended").is_none());
@@ -343,13 +344,13 @@ mod tests {
         let archive = release.artifacts.remove(&Arch::Amd64).unwrap();
         release.artifacts.insert(Arch::Arm64, archive);
         assert!(release.is_extended(), "an amd64 host would unpack arm64");
-        // As Joblet's own tools write it: one archive for whatever is declared.
+        // As written by Joblet's own tools: one archive for all declared platforms.
         release.artifacts.clear();
         assert!(!release.is_extended());
     }
 
     #[test]
-    fn parts_are_the_archive_and_no_version_stands_twice() {
+    fn parts_are_complete_and_no_version_is_listed_twice() {
         for (parts, reason) in [
             ([part(3), part(3)], "its parts have 6 bytes, it has 7"),
             ([part(7), part(0)], "one of its parts is empty"),

@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_joblet_writes_is_accepted_and_what_has_no_effect_is_named() {
+    fn files_of_joblet_are_accepted_and_members_without_effect_are_named() {
         let yml = parse(
             "name: openjdk-21\nversion: \"21\"\ntype: language-runtime\nlanguage: java\n\
              packages: [jdk]\ninit: true\npackage_manager: { type: apt }\nmounts:\n\
@@ -360,13 +360,13 @@ mod tests {
                      the mount on /sys, the mount on /dev";
         assert_eq!(yml.ignored().join(", "), named);
         assert!(yml.runs_on(Arch::Amd64) && !yml.runs_on(Arch::Arm64));
-        // What Joblet's tools show of a runtime is not named: every runtime of this project has it.
+        // Members for Joblet's tools cause no warning: every runtime of this project has them.
         let plain = parse("name: d\nlanguage: java\npackages: [jdk]\nmounts: []\n").unwrap();
         assert!(plain.ignored().is_empty() && plain.runs_on(Arch::Arm64));
     }
 
     #[test]
-    fn what_is_written_is_what_was_read() {
+    fn a_round_trip_changes_nothing() {
         let yml = parse(include_str!("../fixtures/runtime-of-the-description.yml")).unwrap();
         assert_eq!(parse(&yaml_serde::to_string(&yml).unwrap()).unwrap(), yml);
     }
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_files_are_refused() {
+    fn malformed_files_are_refused() {
         let many: String =
             (0..10_000).map(|n| format!("  - {{source: a, target: /m{n}}}\n")).collect();
         for (yaml, reason) in [

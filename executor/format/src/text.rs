@@ -247,14 +247,14 @@ mod tests {
 
     /// SEC-C11
     #[test]
-    fn untrusted_text_cannot_steer_the_terminal() {
+    fn untrusted_text_cannot_control_the_terminal() {
         let text = "ok é \x1b[31mred\x07 \u{202e}txt\u{2028}\n";
         assert_eq!(visible(text), "ok é \\u{1b}[31mred\\u{7} \\u{202e}txt\\u{2028}\\n");
     }
 
     /// SEC-E16
     #[test]
-    fn what_is_not_seen_is_shown() {
+    fn invisible_characters_are_shown() {
         let unseen = ["\u{61c}", "\u{ad}", "\u{feff}", "\u{9b}", "\u{7f}", "\u{3164}", "\u{e0041}"];
         let ranges = [
             '\u{200b}'..='\u{200f}',

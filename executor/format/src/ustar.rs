@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_parted_where_they_fit() {
+    fn names_are_split_where_they_fit() {
         let (d99, d155) = ("d".repeat(99), "d".repeat(155));
         for (name, want) in [
             ("a/b".to_owned(), Some((0, 3))),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn pax_records_count_themselves() {
+    fn pax_records_include_their_own_length() {
         for (value, length) in [(1, 9), (2, 11), (90, 99), (91, 101), (989, 999), (990, 1001)] {
             let record = pax_record("path", &"v".repeat(value));
             assert_eq!(record.len(), length, "{value}");
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_whole_blocks_and_pax_comes_only_where_it_must() {
+    fn headers_are_whole_blocks_with_pax_only_if_needed() {
         let file = EntryKind::File { executable: true, size: 7 };
         assert_eq!(headers("d-1.0.0", "usr/bin/x", file).len(), BLOCK);
         assert_eq!(headers("d-1.0.0", &"long/".repeat(60), file).len(), 3 * BLOCK);
         let far = "x".repeat(101);
         assert_eq!(headers("d-1.0.0", "l", EntryKind::Symlink(&far)).len(), 3 * BLOCK);
-        // Around the longest name that needs no more, whatever its kind.
+        // Near the longest name without a pax header, for every kind.
         for kind in [file, EntryKind::Directory, EntryKind::Symlink("l"), EntryKind::Symlink(&far)]
         {
             for length in 85..105 {

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_files_are_taken_whole_wherever_they_are() {
+    fn equal_files_are_reused_from_any_path() {
         let old = index(&[("a", &[(1, 512)]), ("b", &[(2, 512)]), ("x", &[(3, 512)])]);
         let new = index(&[("b", &[(2, 512)]), ("c", &[(1, 512)]), ("d", &[(3, 512)])]);
         let plan = plan(&old, &new, &whole(0..9));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn only_members_with_what_is_missing_are_fetched() {
+    fn only_members_with_missing_content_are_fetched() {
         let old = index(&[("big", &[(1, 2000), (2, 2000), (3, 96)])]);
         let new = index(&[("big", &[(1, 2000), (9, 1000), (3, 96)]), ("new", &[(8, 1)])]);
         let plan = plan(&old, &new, &whole(0..9));
@@ -199,14 +199,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_touched_is_fetched() {
+    fn modified_files_are_fetched() {
         let both = index(&[("a", &[(1, 512)]), ("b", &[(2, 512)])]);
         let plan = plan(&both, &both, &whole(1..2));
         assert_eq!(plan.files, [(1, FileSource::Same(1)), (2, FileSource::Pieces(vec![None]))]);
     }
 
     #[test]
-    fn of_a_damaged_file_the_good_pieces_are_taken() {
+    fn intact_pieces_of_a_damaged_file_are_reused() {
         let both = index(&[("big", &[(1, 2000), (2, 2000), (3, 96)])]);
         let here = Intact { pieces: [(1, 0), (1, 2)].into(), ..Intact::default() };
         let plan = plan(&both, &both, &here);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_are_far_apart_stay_apart() {
+    fn distant_ranges_are_not_merged() {
         let new = index(&[("a", &[(1, 500 * 1024)])]);
         assert_eq!(ranges(&new, &[0, 1, 2, 400]), [0..300, 40_000..40_100]);
         assert_eq!(ranges(&new, &[]), []);

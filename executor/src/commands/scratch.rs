@@ -134,7 +134,7 @@ mod tests {
 
     /// SEC-B21
     #[test]
-    fn what_a_job_put_in_its_place_stays() {
+    fn a_replaced_scratch_directory_is_not_removed() {
         let (base, scratch) = scratch();
         let path = base.path().join(&scratch.name);
         fs::write(path.join("own"), "").unwrap();
@@ -147,9 +147,9 @@ mod tests {
         assert!(!base.path().join("moved/own").exists());
     }
 
-    /// SEC-B21: it is removed by a thread that may not remove what the job could not.
+    /// SEC-B21: the thread that removes it has only the job's privileges.
     #[test]
-    fn what_a_job_could_not_remove_stays() {
+    fn entries_that_the_job_could_not_remove_are_kept() {
         if !rustix::process::geteuid().is_root() {
             return; // as a user, the kernel refuses it anyway
         }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_without_permissions_go_too() {
+    fn directories_without_permissions_are_removed() {
         use std::os::unix::fs::PermissionsExt;
         let (base, scratch) = scratch();
         let path = base.path().join(&scratch.name);

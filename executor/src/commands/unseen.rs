@@ -47,7 +47,7 @@ mod tests {
     use crate::sandbox::Bind;
 
     #[test]
-    fn what_is_not_mounted_is_not_seen() {
+    fn unmounted_paths_are_reported() {
         let target = PathBuf::from("/data");
         let bind = Bind { source: "/x".into(), target, writable: false };
         let job = Job { binds: vec![bind], ..Job::new(vec!["python".into()]) };

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_stays_inside() {
+    fn paths_are_resolved_inside_the_root() {
         let (dir, root) = tree();
         for (path, refused, clamped) in [
             ("usr/lib64/libc.so", Ok("usr/lib64/libc.so"), Ok("usr/lib64/libc.so")),
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_made_inside() {
+    fn missing_directories_are_created_inside_the_root() {
         let (dir, root) = tree();
         let here = [fstat(&root).unwrap().st_dev];
         let (directory, file) = (Create::Directory(&here), Create::File(&here));

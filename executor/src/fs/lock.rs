@@ -199,7 +199,7 @@ mod tests {
 
     /// SEC-E04: a lock that another user has made.
     #[test]
-    fn what_is_not_a_lock_is_refused_and_left_as_it_is() {
+    fn other_objects_than_locks_are_refused_and_unchanged() {
         let base = tempfile::tempdir().unwrap();
         let (lock, other) = (base.path().join(FILE), base.path().join("other"));
         fs::write(&other, "content").unwrap();

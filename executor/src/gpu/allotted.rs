@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_variables_say() {
+    fn variables_of_engines() {
         let names = |variable, value| Allotted::parse(variable, value).map(|it| it.names.join(" "));
         for (variable, value, want) in [
             ("CUDA_VISIBLE_DEVICES", "0,2", Some("0 2")),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_count_what_can_be_opened_or_are_those_of_nodes() {
+    fn numbers_are_of_usable_devices_or_of_nodes() {
         let named =
             |number: usize| Named { number: Some(number), names: vec![format!("GPU-{number}f")] };
         let nodes = [named(2), named(3)]; // 0 and 1 cannot be opened

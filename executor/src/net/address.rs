@@ -230,24 +230,9 @@ mod tests {
         let signed = Address::named(url("http://example.org/"), true).unwrap();
         let near = address("https://localhost/registry.json");
         for here in [
-            "127.0.0.1",
-            "127.1",
-            "127.255.0.9:80",
-            "2130706433",
-            "0x7f.1",
-            "0177.0.0.1",
-            "[::1]",
-            "[::ffff:127.0.0.1]",
-            "[::ffff:7f00:1]",
-            "[::127.0.0.1]",
-            "[0:0:0:0:0:0:0:1]:8080",
-            "localhost",
-            "LOCALHOST",
-            "localhost.",
-            "a.localhost",
-            "0.0.0.0",
-            "0",
-            "[::]",
+            "127.0.0.1", "127.1", "127.255.0.9:80", "2130706433", "0x7f.1", "0177.0.0.1", "[::1]",
+            "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[0:0:0:0:0:0:0:1]:8080",
+            "localhost", "LOCALHOST", "localhost.", "a.localhost", "0.0.0.0", "0", "[::]",
             "%31%32%37.0.0.1",
         ] {
             for scheme in ["http", "https", "HTTP"] {

@@ -260,7 +260,7 @@ mod tests {
 
     /// SEC-C07
     #[test]
-    fn an_answer_may_take_as_long_as_it_is_large() {
+    fn the_time_limit_of_a_response_depends_on_its_size() {
         assert_eq!(time_allowed(0), Duration::from_secs(300));
         assert_eq!(time_allowed(1 << 20), Duration::from_secs(300 + 1024));
     }

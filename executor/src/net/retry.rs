@@ -60,7 +60,7 @@ mod tests {
 
     /// SEC-D06
     #[test]
-    fn waits_grow_are_jittered_and_end() {
+    fn delays_grow_are_jittered_and_limited() {
         let quick = |number, random| wait(number, random, None).map(|wait| wait.as_millis());
         assert_eq!([0, 1, 2].map(|number| quick(number, 0)), [Some(225), Some(750), Some(2250)]);
         assert_eq!([0, 1, 2].map(|n| quick(n, 999)), [Some(374), Some(1249), Some(3747)]);

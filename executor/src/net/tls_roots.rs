@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_anchors_built_in_are_those_of_mozilla() {
+    fn the_built_in_anchors_are_those_of_mozilla() {
         assert_eq!(built_in(), webpki_roots::TLS_SERVER_ROOTS);
         assert!(built_in().len() > 100);
     }

@@ -304,13 +304,13 @@ mod tests {
         }
     }
 
-    /// As Joblet's documentation has it, with every member that it knows.
+    /// As in Joblet's documentation, with every member.
     #[test]
     fn a_configuration_of_joblets_is_read_whole() {
         let found = parse(include_str!("../../tests/data/config-of-joblet.yaml")).unwrap();
         let of = |source: &Source| source.origin.as_ref().unwrap().to_string();
         let names: Vec<_> = found.registries.iter().map(of).collect();
-        // The highest priority is first there, whatever it is: this program's own is `order`.
+        // There the highest priority is first; this program's own member is `order`.
         assert_eq!(names, ["local-dev", "company-private", "official"]);
         assert_eq!(found.registries[0].location.to_string(), "/home/user/joblet-runtimes");
         assert_eq!(found.registries[1].token_env.as_deref(), Some("GITHUB_TOKEN"));

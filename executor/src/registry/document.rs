@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_is_what_the_whole_says() {
+    fn an_entry_is_parsed_as_in_the_whole_document() {
         let whole = parse(document().as_bytes(), &location()).unwrap();
         for name in ["a", "b"] {
             let name = name.parse().unwrap();
@@ -90,7 +90,7 @@ mod tests {
 
     /// SEC-C10
     #[test]
-    fn documents_that_are_no_registry_are_refused_by_name() {
+    fn other_documents_than_registries_are_refused_by_name() {
         let good = document();
         let cases = [
             (String::new(), "is empty"),

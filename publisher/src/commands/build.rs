@@ -260,11 +260,7 @@ fn build_one(
     let packed = pack::pack_with(&tree, &runtime_yml, &directory, &target, size, jobs, &callbacks)?;
     let contents = contents::list(&tree, &components);
     let sbom = sbom::document(
-        build_input.source,
-        arch,
-        packed.checksum,
-        &components,
-        build_input.timestamp,
+        build_input.source, arch, packed.checksum, &components, build_input.timestamp,
     );
     files.insert(record::files::contents(arch), contents.into_bytes());
     files.insert(record::files::sbom(arch), sbom.into_bytes());

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_stand_newest_first() {
+    fn entries_are_sorted_newest_first() {
         let first = with_entry("", "demo", "## 1.0.1\n\n- a\n");
         assert_eq!(first, "# demo\n\n## 1.0.1\n\n- a\n");
         let second = with_entry(&first, "demo", "## 1.0.2\n\n- b\n");

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_named_from_the_manifest() {
+    fn paths_are_relative_to_the_manifest() {
         for (path, place, want) in [
             ("/r/runtimes-src/d/manifest.yaml", "/r/images:tool", "../../images:tool"),
             ("/r/d/manifest.yaml", "/r/d/x.tar", "x.tar"),

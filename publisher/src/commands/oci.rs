@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_debian_brought_is_the_base_where_there_is_more() {
+    fn packages_of_debian_are_the_base_layer_below_others() {
         let list = b"file\t1\tbash\tusr/bin/bash\nfile\t1\tnumpy\tusr/lib/numpy\ndir\t0\t-\tusr\n"
             .to_vec();
         let sbom = |more: &str| {

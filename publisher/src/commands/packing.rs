@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn per_cent_and_speed_are_said() {
+    fn per_cent_and_speed_are_reported() {
         for (done, millis, want) in [
             (0, 0, "packing 0 % of 90.0 MB"),
             (30_000_000, 900, "packing 33 % of 90.0 MB"),

@@ -52,7 +52,7 @@ mod tests {
 
     /// SEC-E12
     #[test]
-    fn the_end_of_much_is_kept() {
+    fn the_end_of_long_output_is_kept() {
         let much = std::io::repeat(b'x').take(10 << 20).chain(&b"the end"[..]);
         let kept = read_end(much);
         assert_eq!((kept.len(), kept.ends_with(b"xthe end")), (KEPT, true));

@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_appears_whole_with_plain_permissions() {
+    fn a_file_is_published_complete_with_default_permissions() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b.json");
         write(&path, b"one").unwrap();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_finished_is_never_seen() {
+    fn an_unfinished_file_is_never_visible() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");
         drop(stage(&path).unwrap());

@@ -213,7 +213,7 @@ mod tests {
     use crate::inputs::debian_mirror;
 
     #[test]
-    fn what_apt_prints_becomes_inputs() {
+    fn output_of_apt_is_parsed() {
         let mirrors = debian_mirror::find(Some("https://example.org")).unwrap();
         let sum = "ab".repeat(32);
         let good = format!(

@@ -207,7 +207,7 @@ mod tests {
         Input { kind: Kind::Deb, name, size: Some(bytes.len() as u64), sha256 }
     }
 
-    /// A server on loopback that answers by file name; returns its address.
+    /// A server on loopback that responds by file name; returns its address.
     fn serve() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

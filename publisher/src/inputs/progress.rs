@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn per_cent_speed_and_what_is_waited_for_are_said() {
+    fn per_cent_speed_and_pending_inputs_are_reported() {
         let note = |_: &str| {};
         let inputs =
             [input("a", Some(1_000_000)), input("b", Some(3_000_000)), input("c", Some(0))];
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_that_are_not_known_are_not_guessed() {
+    fn unknown_sizes_are_not_estimated() {
         let said = Mutex::new(Vec::new());
         let note = |text: &str| said.lock().unwrap().push(text.to_owned());
         let progress = Progress::new(&[input("a", None), input("b", Some(1))], &note);

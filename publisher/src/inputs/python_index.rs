@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn wheels_in_directories_serve_builds_too() {
+    fn wheels_in_directories_are_used_by_builds() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().to_str().unwrap().to_owned();
         std::fs::write(dir.path().join("a-1-py3-none-any.whl"), "x").unwrap();

@@ -24,7 +24,7 @@ mod tests {
     use joblet_format::Checksum;
 
     #[test]
-    fn what_is_cached_is_not_fetched_and_wheels_are_not_unpacked() {
+    fn cached_inputs_need_no_download_and_wheels_no_unpacking() {
         let input = |kind, name: &str, size| {
             let sha256 = Checksum::from_digest([0; 32]);
             Input { kind, name: name.to_owned(), size, sha256 }

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_was_read() {
+    fn a_round_trip_changes_nothing() {
         let names = ["debian/pool/main/b/b/b_1%2b1_amd64.deb", "debian/pool/main/a/a/a_1_all.deb"];
         let lock = make(&source("aa, bb"), inputs(&names), "2026-01-31T12:00:00Z".into(), None);
         let text = render(&lock);
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_follows_what_is_resolved_and_nothing_else() {
+    fn the_digest_depends_only_on_what_is_resolved() {
         let base = digest(&source("aa, bb"));
         assert_eq!(digest(&source("bb, aa")), base);
         assert_ne!(digest(&source("aa")), base);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn locks_that_are_missing_stale_or_odd_are_refused() {
+    fn missing_stale_and_malformed_locks_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let source = source("aa");
         let path = path(dir.path(), &source.name);

@@ -110,19 +110,15 @@ mod tests {
     }
 
     #[test]
-    fn names_are_taken_apart() {
+    fn file_names_are_parsed() {
         let name =
             "scikit_learn-1.3.2-1-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl";
         let wheel = WheelName::parse(name).unwrap();
         assert_eq!((wheel.name, wheel.version, wheel.build), ("scikit_learn", "1.3.2", "1"));
         assert_eq!(wheel.platform, "manylinux_2_17_x86_64.manylinux2014_x86_64");
         for name in [
-            "a-1-py3-none.whl",
-            "a-1-py3-none-any.zip",
-            "a-1-py3--any.whl",
-            "../a-1-py3-none-any.whl",
-            "..-1-py3-none-any.whl",
-            "a-1-2-3-py3-none-any.whl",
+            "a-1-py3-none.whl", "a-1-py3-none-any.zip", "a-1-py3--any.whl",
+            "../a-1-py3-none-any.whl", "..-1-py3-none-any.whl", "a-1-2-3-py3-none-any.whl",
             "a b-1-py3-none-any.whl",
         ] {
             assert_eq!(WheelName::parse(name), None, "{name}");
@@ -133,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn wheels_for_something_else_do_not_fit() {
+    fn wheels_for_other_platforms_are_incompatible() {
         for (tags, amd64, arm64) in [
             ("cp311-cp311-manylinux_2_17_x86_64", true, false),
             ("cp311-cp311-manylinux_2_17_aarch64", false, true),

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(url.as_str(), "https://example.org/");
     }
 
-    /// A server that sends `answer` to all requests, and reports their heads.
+    /// A server that sends `answer` to all requests, and records their heads.
     fn serve(answer: String) -> (String, mpsc::Receiver<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -150,7 +150,7 @@ mod tests {
 
     /// SEC-E14: credentials stay with the server they are for, and no message has any.
     #[test]
-    fn a_redirect_takes_no_credentials_along() {
+    fn a_redirect_gets_no_credentials() {
         const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         let (last, heads) = serve(OK.to_owned());
         let (first, first_heads) = serve(redirect(&format!("http://{last}/b?sig=x")));

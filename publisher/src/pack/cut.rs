@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_keep_their_limits() {
+    fn groups_respect_their_limits() {
         let stream = stream("d-1.0.0", &small_files(1000));
         let plans = plans(&stream);
         let mut at = 0;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_file_has_members_of_its_own() {
+    fn a_large_file_has_separate_members() {
         let large = usize::try_from(LARGE).unwrap();
         let files = [("a", 1), ("b", large - 1), ("c", large), ("d", 3 << 20), ("e", 1)];
         let files = files.map(|(path, size)| (path.to_owned(), size));
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_the_directory_cuts_nothing() {
+    fn cuts_do_not_depend_on_the_directory() {
         // The paths need a pax header below the second name, not below the first.
         let long = |(path, size): (String, usize)| (format!("{}/{path}", "n".repeat(95)), size);
         let files: Vec<_> = small_files(500).into_iter().map(long).collect();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cuts_of_known_paths_stay() {
+    fn the_cuts_of_known_paths_are_constant() {
         // Part of the format: other cuts would be other archives.
         let plans = plans(&stream("d-1.0.0", &small_files(60)));
         let want = [0..11, 11..17, 17..27, 27..33, 33..42, 42..47, 47..57, 57..64].map(Plan::Group);

@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_table_is_that_of_the_description() {
-        // The first numbers of SplitMix64 as its author published it, begun with 0.
+        // The first numbers of SplitMix64, as published by its author, with seed 0.
         assert_eq!(
             GEAR[..3],
             [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cuts_of_known_content_stay() {
+    fn the_cuts_of_known_content_are_constant() {
         // Part of the format: other cuts would be other archives.
         let bytes = noise(1, 3 << 20);
         let lengths: Vec<_> = pieces(&bytes).iter().map(|piece| piece.len()).collect();
@@ -94,13 +94,13 @@ mod tests {
     }
 
     #[test]
-    fn pieces_keep_their_limits() {
+    fn pieces_respect_their_limits() {
         let noise = noise(2, 64 << 20);
         let all = pieces(&noise);
         assert!(all.iter().all(|piece| (MIN_PIECE..=MAX_PIECE).contains(&piece.len())));
         let average = noise.len() / all.len();
         assert!((230 << 10..270 << 10).contains(&average), "{average}");
-        // There is no cut in zeros.
+        // Zeros have no cuts.
         for (length, want) in [
             (0, 0),
             (1, 1),
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_meet_again_behind_an_insertion() {
+    fn cuts_resynchronize_after_an_insertion() {
         let old = noise(3, 16 << 20);
         let before = pieces(&old);
         for at in [0, 1, 5_000_000, 11_111_111, old.len()] {

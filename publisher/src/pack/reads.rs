@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_says_what_is_read_and_stays_the_same_index() {
+    fn reads_in_an_index_do_not_change_the_rest() {
         let mut tree = Tree::default();
         for (name, length) in [("a", 3 << 20), ("b", 2 << 20), ("c", 10)] {
             let bytes: Vec<u8> = (0..length)

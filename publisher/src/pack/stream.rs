@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_stand_in_walking_order() {
+    fn entries_are_in_walking_order() {
         let mut tree = Tree::default();
         for path in ["a/c", "a.b", "a/b.c", "a/b/d"] {
             let content = path.as_bytes().to_vec().into();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_no_header_can_name_is_refused() {
+    fn a_file_too_large_for_a_header_is_refused() {
         let spool = std::sync::Arc::new(tempfile::tempfile().unwrap());
         let content = Content::stretch(spool, 0, MAX_FILE + 1);
         let mut tree = Tree::default();

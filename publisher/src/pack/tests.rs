@@ -1,4 +1,4 @@
-//! What is reported of an archive is what is there; faults leave nothing.
+//! Reports match the archives, and failures leave no files.
 
 use super::*;
 use crate::fs::paths;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 const TWO: NonZero<usize> = NonZero::new(2).unwrap();
 
-/// `length` bytes that no compressor makes shorter, other ones for each seed (xorshift64*).
+/// `length` incompressible bytes, by a random seed (xorshift64*).
 pub(super) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -29,7 +29,7 @@ fn tree(path: &str, content: Content) -> Tree {
 }
 
 #[test]
-fn what_is_reported_is_what_lies_there() {
+fn the_report_matches_the_files() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("out/d.tar.gz");
     let tree = tree("a", vec![b'x'; 100_000].into());
@@ -46,7 +46,7 @@ fn what_is_reported_is_what_lies_there() {
 }
 
 #[test]
-fn an_archive_that_is_too_large_for_a_file_lies_in_parts() {
+fn an_archive_too_large_for_a_file_is_in_parts() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d.tar.gz");
     let tree = tree("a", noise(1, 3_000_000).into());
@@ -65,7 +65,7 @@ fn an_archive_that_is_too_large_for_a_file_lies_in_parts() {
         assert_eq!(told, said);
         assert!(said.iter().all(|part| part.0 <= limit));
         assert_eq!((packed.checksum, packed.index), (whole.checksum, whole.index));
-        // The parts of the build before, the archive itself, and what was staged are gone.
+        // Parts of the previous build, the archive itself, and temporary files are removed.
         assert_eq!(paths::list(dir.path()).unwrap().len(), parts.len() + 1, "with the index");
         lengths.push(parts.len());
     }
@@ -81,7 +81,7 @@ fn an_archive_that_is_too_large_for_a_file_lies_in_parts() {
 }
 
 #[test]
-fn what_the_format_has_no_room_for_is_refused() {
+fn values_that_the_format_cannot_represent_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d.tar.gz");
     let long = vec!["n".repeat(250); 16].join("/");
@@ -100,7 +100,7 @@ fn what_the_format_has_no_room_for_is_refused() {
 }
 
 #[test]
-fn nothing_is_left_of_a_failure() {
+fn a_failure_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     for length in [5, 5 << 20] {
         let spool = Arc::new(tempfile::tempfile().unwrap());
@@ -130,14 +130,14 @@ fn a_full_disk_ends_all_threads() {
 }
 
 #[test]
-fn an_archive_never_lies_beside_the_index_of_another() {
+fn an_archive_is_never_beside_the_index_of_another() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("d.tar.gz");
     let one = pack(&tree("a", vec![1].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
     let two = pack(&tree("a", vec![2].into()), "", "d-1.0.0", &target, MAX_PART, TWO).unwrap();
     assert_ne!((one.checksum, one.index), (two.checksum, two.index));
     assert_eq!(two.index.checksum, Checksum::of_bytes(paths::read(&index_path(&target)).unwrap()));
-    // What cannot be written leaves no archive with it: here, where the index is to go.
+    // A failed write of the index leaves no archive.
     paths::remove_if_there(&index_path(&target)).unwrap();
     std::fs::create_dir(index_path(&target)).unwrap();
     let error =
@@ -167,13 +167,13 @@ fn frames_are_the_same_stream_whoever_makes_them() {
     let index = Index::parse(&gunzip(&paths::read(&index_path(&target)).unwrap())).unwrap();
     let listed = joblet_format::frames::parse(&bytes[..table], one.size, &index).unwrap();
     assert_eq!(listed.len(), 3, "two, and what `runtime.yml` is in");
-    // Any reader of zstd reads all of it as one stream.
+    // Any zstd reader decompresses all of it as one stream.
     let mut unpacked = vec![0; plain.len() + 1];
     let length = zstd_safe::decompress(&mut unpacked[..], &bytes).unwrap();
     assert!(unpacked[..length] == plain);
     assert_eq!(frames(&target, 0, MAX_PART, TWO).unwrap(), one);
     assert!(paths::read(&path).unwrap() == bytes);
-    // Of an archive in parts, and in parts.
+    // Frames of an archive in parts, and in parts themselves.
     let packed = pack(4_000_000);
     assert!(packed.parts.len() > 1);
     let parted = frames(&target, packed.parts.len(), 9_000_000, TWO).unwrap();

@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_named() {
+    fn differences_are_named() {
         let link = |target: &str| Body::Symlink(target.into());
         let old = index(vec![
             ("isolated/a", file(true, 5, 1)),

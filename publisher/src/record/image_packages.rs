@@ -170,7 +170,7 @@ mod tests {
     use crate::tree::Node;
 
     #[test]
-    fn databases_name_what_is_inside() {
+    fn databases_list_their_packages() {
         let mut tree = Tree::default();
         for (path, text) in [
             ("etc/os-release", "NAME=x\nID=debian\nVERSION_CODENAME=\"bookworm\"\n"),

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_newer_is_found_once_for_all_architectures() {
+    fn newer_inputs_are_found_once_for_all_architectures() {
         let (old, new) = ("debian/pool/o/o_1-1_", "debian-security/pool/o/o_1-2_");
         let locked = BTreeMap::from([
             (Arch::Amd64, debs(&[&format!("{old}amd64.deb"), "debian/pool/g%2b%2b_9_amd64.deb"])),

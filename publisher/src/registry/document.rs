@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_large_registry_each_version_is_a_line() {
+    fn a_large_registry_has_one_line_per_version() {
         let many = |count: usize| {
             let version = |number| record(&format!("1.{number}.0"), "2026-01-01T00:00:00Z");
             make(&(0..count).map(version).collect::<Vec<_>>())
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_reader_accepts_is_not_written() {
+    fn documents_that_readers_refuse_are_not_written() {
         let place = Path::new("a/registry.json");
         is_accepted(MAX_REGISTRY_BYTES, place).unwrap();
         let refused = is_accepted(MAX_REGISTRY_BYTES + 1, place).unwrap_err().to_string();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_what_serde_makes_of_the_registry() {
+    fn the_text_equals_that_of_serde() {
         let named = |name: &str, version: &str| {
             let mut record = record(version, "2026-01-01T00:00:00Z");
             record.name = name.parse().unwrap();
@@ -326,7 +326,7 @@ mod tests {
         record.release.platforms.push("ubuntu-arm64".parse().unwrap());
         let registry = make(std::slice::from_ref(&record));
         let release = registry.runtimes.values().flat_map(BTreeMap::values).next().unwrap();
-        // It would unpack the amd64 archive on any host that is listed.
+        // It would unpack the amd64 archive on every listed platform.
         assert_eq!(release.platforms, ["ubuntu-amd64".parse().unwrap()]);
         assert_eq!(release.artifacts.len(), 2);
         assert_eq!(record.release.platforms.len(), 2, "the record says all of them");
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_read_of_the_registry_before() {
+    fn only_differences_are_read_of_the_previous_registry() {
         let named = |name: &str, version: &str| {
             let mut record = record(version, "1");
             record.name = name.parse().unwrap();
@@ -411,7 +411,7 @@ mod tests {
                 assert!(!with(&|records| drop(records.remove(at))).1, "{at}");
             }
         }
-        // Laid out otherwise, all of it is read.
+        // With another layout the whole document is read.
         let after = text(&make(&records));
         let compact = serde_json::to_vec(&make(&records)).unwrap();
         assert_eq!(parse_different(&compact, &after).unwrap(), make(&records));

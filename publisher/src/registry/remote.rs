@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_what_joblet_exec_takes_them_for() {
+    fn places_are_interpreted_as_by_joblet_exec() {
         let raw = "https://raw.githubusercontent.com/me/runtimes/main/registry.json";
         let address = |text: &str| Place::Address(text.to_owned());
         for (text, want) in [

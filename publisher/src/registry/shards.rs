@@ -163,7 +163,7 @@ mod tests {
     use joblet_format::{Record, Registry};
     use std::{collections::BTreeMap, fs, os::unix::fs::MetadataExt};
 
-    /// A text that looks like the layout of a document.
+    /// Text that looks like the layout of a document.
     const HOSTILE: &str = "    }\n    \"evil\": {\n  \"extended\": {\n \" \\ \u{2028}";
 
     fn record(name: &str, version: &str, time: &str) -> Record {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn shards_say_what_the_document_says() {
+    fn shards_have_the_content_of_the_document() {
         let dir = tempfile::tempdir().unwrap();
         let registry = document::make(&records());
         let list = publish(dir.path(), &records()).unwrap();
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_not_changed_is_not_written_and_the_state_before_stays() {
+    fn unchanged_shards_are_not_written_and_the_previous_state_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let shards = dir.path().join("registry.shards");
         let mut records = records();
@@ -249,7 +249,7 @@ mod tests {
         let second = publish(dir.path(), &records).unwrap();
         let after = files(&shards);
         assert!(after.len() == 4 && before.iter().all(|(name, file)| after[name] == *file));
-        // A rerun removes nothing; a shard that is missing comes back.
+        // A rerun removes nothing, and writes missing shards.
         publish(dir.path(), &records).unwrap();
         assert_eq!(files(&shards), after);
         let a = "a".parse().unwrap();
@@ -257,7 +257,7 @@ mod tests {
         fs::remove_file(&newest).unwrap();
         publish(dir.path(), &records).unwrap();
         assert!(newest.exists());
-        // The next change removes the state before the last one, and nothing that is no shard.
+        // The next change removes the last but one state, and no other files.
         for other in ["README.md", "a-0123456789abcdef.json.bak", "a-0123456789ABCDEF.json"] {
             fs::write(shards.join(other), "").unwrap();
         }
@@ -266,7 +266,7 @@ mod tests {
         let oldest = ShardList::shard(&a, &first.shards[&a]);
         let last = files(&shards);
         assert!(last.len() == 7 && newest.exists() && !last.contains_key(&oldest), "{last:?}");
-        // A small registry has none.
+        // A small registry has no shards.
         assert_eq!(publish(dir.path(), &records[..1]), None);
         assert!(!dir.path().join("registry.shards.json").exists() && files(&shards).len() == 3);
         for other in files(&shards).keys() {
@@ -278,11 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn the_same_shards_come_of_any_state_before() {
+    fn shards_do_not_depend_on_the_previous_state() {
         let [one, two] = [(), ()].map(|()| tempfile::tempdir().unwrap());
         assert!(publish(one.path(), &records()[3..]).is_some());
         assert_eq!(publish(one.path(), &records()), publish(two.path(), &records()));
-        // A list that was cut off, or of a program to come, is replaced.
+        // A truncated list, or one of a later version of the program, is replaced.
         let place = one.path().join("registry.shards.json");
         for spoiled in ["", "{\"version\": \"2\"}"] {
             fs::write(&place, spoiled).unwrap();

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_takes_the_place_of_its_own_key_alone() {
+    fn a_signature_replaces_only_that_of_its_key() {
         let (a, b) = (generate(None).unwrap().0, generate(None).unwrap().0);
         let first = signed(b"1", &a, "").unwrap();
         let both = merge(&signed(b"1", &b, "").unwrap(), &first);

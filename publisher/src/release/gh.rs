@@ -98,14 +98,7 @@ impl Host for GitHub {
             self.0
         );
         self.require(&[
-            "create",
-            &tag,
-            "--draft",
-            "--verify-tag",
-            "--title",
-            &tag,
-            "--notes",
-            &notes,
+            "create", &tag, "--draft", "--verify-tag", "--title", &tag, "--notes", &notes,
         ])
         .map(drop)
     }

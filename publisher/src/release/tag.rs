@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_covers_what_it_names() {
+    fn a_tag_selects_the_named_versions() {
         let one: Tag = "a@1.0.0".parse().unwrap();
         let all: Tag = "v1.0.0".parse().unwrap();
         let version = |text: &str| text.parse::<Version>().unwrap();

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_characters_are_spelled_out() {
+    fn hidden_characters_are_escaped() {
         for (text, want) in [
             ("Python 3.11 – café ☕", "Python 3.11 – café ☕"),
             ("  two\r\n\tlines ", "two lines"),

@@ -36,33 +36,10 @@ const MAX_FILES: u64 = 1 << 30;
 
 /// Packages of every Debian tree, which apt would assume to be installed.
 pub const BASE_PACKAGES: [&str; 27] = [
-    "bash",
-    "dash",
-    "coreutils",
-    "grep",
-    "sed",
-    "gawk",
-    "findutils",
-    "diffutils",
-    "tar",
-    "gzip",
-    "xz-utils",
-    "bzip2",
-    "curl",
-    "wget",
-    "ca-certificates",
-    "libc-bin",
-    "libstdc++6",
-    "tzdata",
-    "netbase",
-    "util-linux",
-    "hostname",
-    "procps",
-    "perl-base",
-    "ncurses-base",
-    "ncurses-bin",
-    "less",
-    "usr-is-merged", // instead of usrmerge, which needs Perl
+    "bash", "dash", "coreutils", "grep", "sed", "gawk", "findutils", "diffutils", "tar", "gzip",
+    "xz-utils", "bzip2", "curl", "wget", "ca-certificates", "libc-bin", "libstdc++6", "tzdata",
+    "netbase", "util-linux", "hostname", "procps", "perl-base", "ncurses-base", "ncurses-bin",
+    "less", "usr-is-merged", // instead of usrmerge, which needs Perl
 ];
 
 /// A valid manifest.

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_recorded_is_read_for_every_architecture() {
+    fn recorded_reads_apply_to_every_architecture() {
         let recorded = "0 65536 isolated/usr/lib/x86_64-linux-gnu/b.so\n0 0 isolated/none\n0 12 runtime.yml\n\
                         4096 100 isolated/a file\nbroken\n1048576 131072 isolated/usr/lib/x86_64-linux-gnu/b.so\n\
                         131072 1 isolated/usr/lib/x86_64-linux-gnu/b.so\n";
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_none_are_refused() {
+    fn invalid_lines_are_refused() {
         for text in ["x", "0-64", "64-0 a", "0-64,x a", "-1-2 a", "0-99999999999 a"] {
             let error = parse(&format!("# fine\n0-64 b\n{text}\n"), Arch::Amd64).unwrap_err();
             assert_eq!(error, "line 3: is not `FIRST-LAST[,…] PATH`, in KiB", "{text}");

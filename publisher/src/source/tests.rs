@@ -1,4 +1,4 @@
-//! Manifests that are right, and slips in them.
+//! Valid manifests, and mistakes in them.
 
 use super::*;
 

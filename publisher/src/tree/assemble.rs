@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_that_do_not_fit_are_refused() {
+    fn conflicting_packages_are_refused() {
         let assemble = |a, b| {
             let packages = vec![package("a.deb", vec![a]), package("b.deb", vec![b])];
             assemble(packages, &source(""), Path::new("."), Arch::Amd64)

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_has_the_layout_that_java_reads() {
+    fn a_key_store_has_java_layout() {
         let pem = b"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
         let entry = entry("usr/share/ca-certificates/mozilla/Root_CA.crt", pem).unwrap();
         assert_eq!(entry, ("debian:root_ca".to_owned(), b"hello".to_vec()));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_a_certificate_is_none() {
+    fn a_file_without_a_certificate_is_refused() {
         assert_eq!(entry("a.crt", b"text"), None);
     }
 }

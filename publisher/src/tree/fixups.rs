@@ -263,13 +263,8 @@ mod tests {
     #[test]
     fn alternatives_are_existing_programs() {
         let tree = tree(&[
-            "usr/bin/gawk",
-            "usr/bin/bash",
-            "usr/bin/python3.9",
-            "usr/bin/python3.11",
-            "usr/bin/python3.11-config",
-            "usr/bin/gcc",
-            "usr/bin/cc -> /opt/nothing",
+            "usr/bin/gawk", "usr/bin/bash", "usr/bin/python3.9", "usr/bin/python3.11",
+            "usr/bin/python3.11-config", "usr/bin/gcc", "usr/bin/cc -> /opt/nothing",
         ]);
         assert_eq!(
             links(&tree),
@@ -314,7 +309,7 @@ mod tests {
 
     /// SEC-E12
     #[test]
-    fn certificates_have_a_bound() {
+    fn certificates_have_a_limit() {
         let mut tree = Tree::default();
         for name in ["a", "b"] {
             let node = file(vec![0; 33 << 20]);

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_joblet_exec_that_does_not_exist_is_said() {
+    fn a_missing_joblet_exec_is_reported() {
         let error = find(Some(Path::new("/nowhere/x"))).unwrap_err().to_string();
         assert_eq!(error, "joblet-exec: /nowhere/x does not exist");
     }

@@ -177,7 +177,7 @@ mod tests {
 
     const DIR: &str = "usr/local/lib/python3.11/dist-packages/d";
 
-    /// Modules compiled by the Python of this machine, in place of one in a sandbox.
+    /// Modules compiled by this machine's Python, instead of one in a sandbox.
     fn compiled(jobs: usize, interpreter: &str) -> Result<Tree, Error> {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("joblet-exec");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_are_compiled_alike_however_many_do_it() {
+    fn compiled_modules_do_not_depend_on_the_number_of_processes() {
         let one = files(&compiled(1, "python3").unwrap());
         let names: Vec<_> = one.iter().map(|(path, _)| path.as_str()).collect();
         let want =
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interpreter_that_fails_is_said() {
+    fn a_failed_interpreter_is_reported() {
         let error = compiled(1, "sh -c 'cat >/dev/null; echo no room >&2; exit 3'").unwrap_err();
         let want = "compiling Python modules: exit status: 3: no room";
         assert_eq!((error.class().word(), error.to_string().as_str()), ("TOOL", want));

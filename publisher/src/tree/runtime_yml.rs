@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn joblets_tools_see_language_and_packages() {
+    fn joblets_tools_get_language_and_packages() {
         let source = crate::source::parse(
             "name: python-3.11-ml\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\n\
              debian: { suite: bookworm, packages: [python3.11, g++=12] }\n",
@@ -177,13 +177,13 @@ mod tests {
         let shown =
             "language: python\npackages:\n- g++=12\n- numpy==1.26.2\n- python3.11=3.11.2-6\n";
         assert!(text.ends_with(shown), "{text}");
-        // And joblet-exec reads it.
+        // joblet-exec accepts it.
         let yml: RuntimeYml = yaml_serde::from_str(&text).unwrap();
         assert!(yml.ignored().is_empty() && yml.name() == "python-3.11-ml");
     }
 
     #[test]
-    fn an_environment_that_cannot_be_is_refused() {
+    fn an_invalid_environment_is_refused() {
         let source = crate::source::parse(
             "name: d\nversion: 1.0.0\nplatforms: [ubuntu-arm64]\nenvironment: { 'A=B': x }\n",
         );

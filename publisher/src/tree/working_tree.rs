@@ -20,15 +20,8 @@ use std::{
 
 /// Directories and files of temporary data, whose changes are ignored.
 const TEMPORARY: [&str; 9] = [
-    "tmp",
-    "var/backups",
-    "var/cache/ldconfig",
-    "var/lib/dpkg",
-    "var/lib/ucf",
-    "var/lock",
-    "var/log",
-    "var/run",
-    "var/tmp",
+    "tmp", "var/backups", "var/cache/ldconfig", "var/lib/dpkg", "var/lib/ucf", "var/lock",
+    "var/log", "var/run", "var/tmp",
 ];
 
 /// Directories created for jobs if the tree lacks them.

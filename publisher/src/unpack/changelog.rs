@@ -171,7 +171,7 @@ openssl (1:3.0.15-1~deb12u1) bookworm; urgency=medium
 ";
 
     #[test]
-    fn entries_end_at_the_version_that_is_known() {
+    fn entries_end_at_the_known_version() {
         for (since, versions) in [
             ("3.0.15-1~deb12u1", &["1:3.0.16-1~deb12u2", "1:3.0.16-1~deb12u1"][..]),
             ("3.0.15-1~deb12u1+b2", &["1:3.0.16-1~deb12u2", "1:3.0.16-1~deb12u1"]),

@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_are_read_within_bounds() {
+    fn the_size_of_scripts_is_limited() {
         let control = |text: &str| {
             let data = tar(&[
                 (EntryType::Regular, "./control", "Package: a\n"),

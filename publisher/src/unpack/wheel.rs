@@ -223,7 +223,7 @@ mod tests {
         assert!(lines.is_sorted() && lines.len() == members.len(), "{record}");
         for line in [
             format!("\"d/a,b.py\",{hash}"),
-            format!("e.py,{hash}"), // the wheel's has no row of it: hashed here
+            format!("e.py,{hash}"), // without a row in the wheel's RECORD: hashed here
             "d-1.dist-info/RECORD,,".to_owned(),
         ] {
             assert!(lines.contains(&line.as_str()), "{line}: {record}");

@@ -63,13 +63,7 @@ impl Mirror {
         let address = address.trim().trim_end_matches('/').to_owned();
         let mut mirror = Self { dir, packages: Vec::new(), server, address };
         mirror.gpg(&[
-            "--passphrase",
-            "",
-            "--quick-gen-key",
-            "mirror@example.org",
-            "ed25519",
-            "sign",
-            "never",
+            "--passphrase", "", "--quick-gen-key", "mirror@example.org", "ed25519", "sign", "never",
         ]);
         mirror.gpg(&["--export", "--output", mirror.keyring().to_str().unwrap()]);
         for name in joblet_publish::source::BASE_PACKAGES {

@@ -205,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_take_away() {
+    fn whiteouts() {
         for (path, want) in [
             ("usr/bin/x", Ok(Change::Add)),
             ("a/b.wh.c", Ok(Change::Add)),

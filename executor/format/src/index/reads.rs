@@ -106,11 +106,11 @@ fn number(bytes: &mut impl Iterator<Item = u8>) -> Option<usize> {
 mod tests {
     use super::*;
 
-    /// The header of a gzip stream without additions, and something behind it.
+    /// The header of a gzip stream without extra fields, followed by other bytes.
     const GZIP: [u8; 12] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 3, 4];
 
     #[test]
-    fn runs_come_back_in_their_order() {
+    fn runs_keep_their_order() {
         let runs = [7..9, 3..4, 900..1000, 0..2, 2..3, 5..6];
         let file = with(&GZIP, &runs);
         assert_eq!(of(&file, 1000), runs);
@@ -122,7 +122,7 @@ mod tests {
 
     /// SEC-F08
     #[test]
-    fn what_makes_no_sense_is_left_out() {
+    fn invalid_runs_are_ignored() {
         let file = with(&GZIP, &[0..2, 8..20, 1..2]);
         assert_eq!(of(&file, 10), [0..2, 8..10]);
         for end in 0..file.len() {

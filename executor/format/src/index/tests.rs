@@ -31,7 +31,7 @@ fn entries() -> Vec<Entry> {
     ]
 }
 
-/// Members of at most 200,000 bytes over the stream of `entries`, cut where nothing forbids it.
+/// Members of at most 200,000 bytes over the stream of `entries`, cut at permitted offsets.
 fn members(entries: &[Entry]) -> Vec<Member> {
     let whole =
         Index { directory: "demo-1.0.0".into(), members: vec![], entries: entries.to_vec() };
@@ -53,7 +53,7 @@ fn index(entries: Vec<Entry>) -> Result<Index, String> {
 }
 
 #[test]
-fn what_is_written_is_what_was_read() {
+fn a_round_trip_changes_nothing() {
     let mut all = entries();
     all.swap(4, 5); // byte order of names: è before é
     let index = index(all).unwrap();
@@ -72,7 +72,7 @@ fn what_is_written_is_what_was_read() {
 }
 
 #[test]
-fn paths_share_all_they_can() {
+fn paths_share_the_longest_prefix() {
     let index =
         index(vec![entry("", Body::Directory), file("xa", &[1]), file("xb", &[1])]).unwrap();
     let bytes = index.to_bytes();
@@ -86,14 +86,14 @@ fn paths_share_all_they_can() {
 }
 
 #[test]
-fn places_are_those_of_the_stream() {
+fn offsets_are_those_of_the_stream() {
     let index = index(vec![entry("", Body::Directory), file("x", &[513])]).unwrap();
     let places: Vec<_> = index.places().collect();
     assert_eq!(places[1], Place { start: 512, body: 1024, end: 2048 });
 }
 
 #[test]
-fn trees_that_are_none_are_refused() {
+fn invalid_trees_are_refused() {
     let link = |path: &str, target: &str| entry(path, Body::Symlink(target.to_owned()));
     for (more, rule) in [
         (vec![file("a", &[1]), file("a", &[1])], "twice or out of order"),
@@ -119,7 +119,7 @@ fn trees_that_are_none_are_refused() {
         (vec![file("a", &[u64::MAX, u64::MAX])], "more than 8 GiB"),
     ] {
         let all = [vec![entry("", Body::Directory)], more].concat();
-        // The members of a tree that is refused do not matter.
+        // The tree is refused regardless of its members.
         let error = Index::new("demo-1.0.0".to_owned(), vec![], all).unwrap_err();
         assert!(error.contains(rule), "{rule}: {error}");
     }
@@ -132,11 +132,11 @@ fn trees_that_are_none_are_refused() {
     assert!(outside.contains("is not NAME-VERSION"), "{outside}");
 }
 
-/// A change to the members of a good index.
+/// A change of the members of a valid index.
 type Edit = fn(&mut Vec<Member>);
 
 #[test]
-fn members_are_exactly_the_stream() {
+fn members_cover_the_stream_exactly() {
     let mut all = entries();
     all.swap(4, 5);
     let good = members(&all);
@@ -171,7 +171,7 @@ fn members_are_exactly_the_stream() {
 }
 
 #[test]
-fn numbers_have_one_form() {
+fn numbers_have_one_encoding() {
     let mut bytes = Vec::new();
     for number in [0, 1, 127, 128, 16_384, u64::from(u32::MAX), u64::MAX] {
         put_number(&mut bytes, number);
@@ -187,13 +187,13 @@ fn numbers_have_one_form() {
 }
 
 #[test]
-fn a_short_index_does_not_stand_for_more_than_memory_holds() {
+fn a_short_index_does_not_expand_beyond_the_limit() {
     let mut bytes = MAGIC.to_vec();
     put_text(&mut bytes, "demo-1.0.0");
     put_number(&mut bytes, 0);
     put_number(&mut bytes, 1_000_000);
     bytes.extend([0, 0, 0]);
-    // One name of 200 bytes, again and again with another letter behind it.
+    // One name of 200 bytes, repeated with different last letters.
     let name = "n".repeat(200);
     bytes.push(0);
     put_number(&mut bytes, 0);
@@ -204,7 +204,7 @@ fn a_short_index_does_not_stand_for_more_than_memory_holds() {
         put_text(&mut bytes, if depth % 2 == 0 { "a" } else { "b" });
     }
     assert_eq!(Index::parse(&bytes).unwrap_err(), "it needs more memory than is allowed");
-    // Who writes an index keeps to it, too.
+    // The writer respects the limit, too.
     let links =
         (0..5000).map(|number| entry(&format!("{number:05}"), Body::Symlink("t".repeat(3900))));
     let all = std::iter::once(entry("", Body::Directory)).chain(links).collect();
@@ -216,7 +216,7 @@ fn a_short_index_does_not_stand_for_more_than_memory_holds() {
 }
 
 #[test]
-fn counts_that_cannot_be_true_cost_nothing() {
+fn impossible_counts_are_refused_early() {
     let mut bytes = MAGIC.to_vec();
     put_text(&mut bytes, "demo-1.0.0");
     put_number(&mut bytes, 1 << 60);

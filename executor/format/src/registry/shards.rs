@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_what_was_read() {
+    fn a_round_trip_changes_nothing() {
         let read: ShardList = serde_json::from_str(&list()).unwrap();
         let demo = "demo".parse().unwrap();
         let shard = ShardList::shard(&demo, &read.shards[&demo]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_called_after_their_document() {
+    fn files_are_named_after_their_document() {
         for (document, file, directory) in [
             ("registry.json", "registry.shards.json", "registry.shards"),
             ("team.json", "team.shards.json", "team.shards"),

@@ -1,4 +1,4 @@
-//! Images made by hand: the tree that their layers make, and what is refused.
+//! Hand-made images: the trees of their layers, and the rules that refuse them.
 
 use super::*;
 use crate::archive::plain::tests::builder as tar;
@@ -20,7 +20,7 @@ use layers::Case;
 use layout::{Layout, write_archive, write_directory};
 use tar::Tar;
 
-/// What is unpacked of the image at `path`: each path with its content, its target, or `/`.
+/// The unpacked tree of the image at `path`: each path with its content, its target, or `/`.
 fn unpacked(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     let image = Image::open(path.as_os_str(), Arch::NATIVE)?;
     let into = tempfile::tempdir().unwrap();
@@ -58,9 +58,10 @@ fn shown(tree: &BTreeMap<String, String>) -> Vec<String> {
     tree.iter().map(|(path, what)| format!("{path} {what}")).collect()
 }
 
-/// SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G11: layers of every kind, as a mount of overlayfs would show them.
+/// SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G11: layers of every kind, merged as by
+/// overlayfs.
 #[test]
-fn layers_are_joined_as_an_overlay_joins_them() {
+fn layers_are_merged_as_by_an_overlay() {
     for Case { id, layers, want } in layers::joined() {
         let want = want.unwrap();
         let found = tree(&layers).unwrap_or_else(|error| panic!("{id}: {want}: {error}"));
@@ -73,7 +74,8 @@ fn layers_are_joined_as_an_overlay_joins_them() {
     }
 }
 
-/// SEC-G01, SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G07, SEC-G09: each by name, before anything is written outside.
+/// SEC-G01, SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G07, SEC-G09: each is named, and
+/// nothing is written outside.
 #[test]
 fn hostile_layers_are_refused() {
     let dropped = layers::dropped().into_iter();
@@ -103,7 +105,7 @@ fn hostile_layers_are_refused() {
 fn every_form_of_an_image_is_the_same_tree() {
     let gzip = |plain: &[u8]| {
         use std::io::Write;
-        // Members one after the other, as parallel compressors write them.
+        // Consecutive members, as written by parallel compressors.
         let mut packed = Vec::new();
         for part in plain.chunks(700) {
             let mut encoder =
@@ -114,7 +116,7 @@ fn every_form_of_an_image_is_the_same_tree() {
         packed
     };
     let zstd = |plain: &[u8]| {
-        // A frame of raw blocks (RFC 8878, 3.1.1) behind one that is skipped, and once more of nothing.
+        // A frame of raw blocks (RFC 8878, 3.1.1) after a skippable one, and an empty frame.
         let mut packed = b"\x50\x2a\x4d\x18\x03\x00\x00\x00abc".to_vec();
         packed.extend([0x28, 0xb5, 0x2f, 0xfd, 0x80 | 0x20]);
         packed.extend(u32::try_from(plain.len()).unwrap().to_le_bytes());
@@ -134,7 +136,7 @@ fn every_form_of_an_image_is_the_same_tree() {
     write_archive(&packed.files("t"), &at("packed.tar"));
     write_directory(&newer.files("t"), &at("newer"));
     write_archive(&plain.saved("example.org/x:1"), &at("saved.tar"));
-    // As docker writes a layer that is there twice: a link to the first.
+    // As docker writes a repeated layer: a link to the first.
     let mut linked = Tar::default().symlink("second.tar", "a/../layers/./first.tar");
     for (path, bytes) in Layout::of(&[]).layer("tar", layer(), <[u8]>::to_owned).saved("x:1") {
         let name = if path.len() == 68 { "layers/first.tar".to_owned() } else { path };
@@ -186,7 +188,7 @@ type Edit<'e> = &'e dyn Fn(&mut Vec<(String, Vec<u8>)>);
 
 /// SEC-G08
 #[test]
-fn what_is_not_what_it_says_is_refused() {
+fn wrong_digests_and_sizes_are_refused() {
     let image = || Layout::of(&[Tar::default().file("a", "content")]);
     let change = |kind: &str, edit: Edit<'_>| {
         let base = tempfile::tempdir().unwrap();
@@ -208,7 +210,7 @@ fn what_is_not_what_it_says_is_refused() {
     change("is missing", &|files| drop(files.remove(2)));
     change("is not as long as the image says", &|files| files[1].1.push(0));
     change("is not as long as the image says", &|files| files[1].1.truncate(9));
-    // A manifest that lies about a layer, and is named as it is.
+    // A manifest with a wrong descriptor of a layer, and the right digest of its own.
     let lying = |size: &str| {
         let base = tempfile::tempdir().unwrap();
         let mut files = image().files("t");
@@ -242,11 +244,11 @@ fn what_is_not_what_it_says_is_refused() {
     assert!(error.contains("checksum differs"), "{error}");
 }
 
-/// SEC-G09: what a layer promises is counted before it is decompressed, in whatever it is packed.
+/// SEC-G09: the stated sizes of a layer are checked before it is decompressed, in each format.
 #[test]
-fn layers_that_blow_up_are_refused() {
+fn layer_bombs_are_refused() {
     use std::io::{Read as _, Write as _};
-    // A file of a MiB of zeros, and one of 80 that would follow.
+    // A file of one MiB of zeros, and the header of one of 80.
     let header = |size: u64| {
         let name = size.to_string();
         let tar = Tar::default().raw(b'0', name.as_bytes(), b"", 0o644, b"");
@@ -261,7 +263,7 @@ fn layers_that_blow_up_are_refused() {
         encoder.finish().unwrap()
     };
     let zstd = |_: &[u8]| {
-        // Raw blocks, and blocks of one byte that is repeated (RFC 8878, 3.1.1.2).
+        // Raw blocks, and blocks of one repeated byte (RFC 8878, 3.1.1.2).
         let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];
         let mut block = |kind: u32, size: usize, bytes: &[u8]| {
             packed.extend(&((u32::try_from(size).unwrap() << 3) | kind).to_le_bytes()[..3]);
@@ -287,7 +289,7 @@ fn layers_that_blow_up_are_refused() {
 
 /// SEC-G10
 #[test]
-fn documents_that_lead_nowhere() {
+fn documents_with_missing_references() {
     let refused = |files: &[(String, Vec<u8>)]| {
         let base = tempfile::tempdir().unwrap();
         write_directory(files, base.path());
@@ -306,7 +308,7 @@ fn documents_that_lead_nowhere() {
         files.push(("index.json".to_owned(), index(named).to_string().into_bytes()));
         refused(&files)
     };
-    // A foreign layer is named, and not there.
+    // A foreign layer is referenced, but absent.
     let foreign = |files: Vec<(String, Vec<u8>)>| {
         let missing = files[1].0.clone();
         let error = refused(&[&files[..1], &files[2..]].concat());
@@ -338,7 +340,7 @@ fn documents_that_lead_nowhere() {
     };
     assert!(indexed(vec![b' '; 5 << 20]).contains("not an OCI layout"));
     assert!(indexed(b"[".repeat(100_000)).contains("index.json: "));
-    // Paths that lead out are of nothing in it.
+    // Paths that lead out are not found.
     let base = tempfile::tempdir().unwrap();
     fs::write(base.path().join("secret"), "{}").unwrap();
     for config in ["../secret", "/etc/passwd", ""] {

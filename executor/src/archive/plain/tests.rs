@@ -129,7 +129,7 @@ fn names_and_links_never_leave() {
             "more than 4095",
         ),
     ] {
-        // A link whose own name ends in `/` is only refused where something is below it.
+        // A link whose own name ends in `/` is refused only if an entry is below it.
         let tar = if rule == "\"l/\"" { tar.file("l/escaped", "") } else { tar };
         let error = refusal(&gzip(&tar.end()));
         assert!(error.contains(rule.trim_matches('"')), "{rule}: {error}");
@@ -138,7 +138,7 @@ fn names_and_links_never_leave() {
 
 /// SEC-A08: after random changes of a stream, the tree equals GNU tar's, or the archive is refused.
 #[test]
-fn of_every_changed_archive_gnu_tar_makes_the_same_tree_or_it_is_refused() {
+fn every_changed_archive_is_unpacked_as_by_gnu_tar_or_refused() {
     let long = "l/".repeat(60) + "f";
     let original = Tar::default()
         .directory("d/")
@@ -229,7 +229,7 @@ fn only_directories_files_and_links_are_unpacked() {
 }
 
 #[test]
-fn streams_that_two_readers_see_differently_are_refused() {
+fn ambiguous_streams_are_refused() {
     let long = |kind, text: &[u8]| Tar::default().raw(kind, b"././@LongLink", b"", 0, text);
     for (tar, rule) in [
         (Tar::default().pax(&[("size", "9")]).file("a", "1"), "size differs"),
@@ -291,7 +291,7 @@ fn streams_that_two_readers_see_differently_are_refused() {
 }
 
 #[test]
-fn the_end_is_one_end() {
+fn archives_have_exactly_one_end() {
     let tar = Tar::default().file("a", "content").end();
     let good = gzip(&tar);
     for cut in [1, 9, good.len() / 2] {
@@ -312,7 +312,7 @@ fn the_end_is_one_end() {
 }
 
 #[test]
-fn an_archive_keeps_to_its_budget() {
+fn an_archive_is_limited_by_its_budget() {
     let tar = Tar::default().file("a", "four").file("b", "four").end();
     let bytes = gzip(&tar);
     for (unpacked_size, entries, ok) in [
@@ -325,7 +325,7 @@ fn an_archive_keeps_to_its_budget() {
         let (_, result) = unpack_with(&bytes, &artifact);
         assert_eq!(result.is_ok(), ok, "{unpacked_size:?} {entries:?}");
     }
-    // Nobody promised a size: then the length of the archive bounds it.
+    // Without a stated size, the length of the archive limits it.
     let zeros = gzip(&Tar::default().raw(b'0', b"z", b"", 0o644, &vec![0; 65 << 20]).end());
     let bomb = Artifact { size: 1000, ..artifact(&zeros) };
     let error = unpack_with(&zeros, &bomb).1.unwrap_err().to_string();

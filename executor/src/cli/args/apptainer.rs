@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_engines_mean_runs() {
+    fn calls_of_engines_are_translated() {
         let host = "--network=host --ipc=host";
         let open = "--env=* -v /tmp:/tmp -v /var/tmp:/var/tmp";
         let home = "-v /home/me:/home/me --env=HOME=/home/me --here";
@@ -371,14 +371,14 @@ mod tests {
                      -v /x:/y:ro -v /z:/z --runtime=a -- b"
                 ),
             ),
-            // As it tests an image, before each job.
+            // HTCondor's test of an image, before each job.
             (
                 "-s -q test -S /tmp -W /d --pwd /d -B /d --no-home -C /s/a-1.0.0",
                 format!(
                     "-q run --network=host --tmp=/d {own} -w /d -v /d:/d --store=/s --runtime=a@1.0.0 -- sh -c :"
                 ),
             ),
-            // A name that is none is a directory.
+            // A name that is not a spec is a directory.
             (
                 "exec -C a-1.0.0 x",
                 format!("run --network=host -w / {own} --store=/data/run --runtime=a@1.0.0 -- x"),
@@ -412,9 +412,9 @@ mod tests {
         assert_eq!(theirs, ours(&want));
     }
 
-    /// Those of Apptainer 1.3 that mean something else than every job has.
+    /// Options of Apptainer 1.3 that differ from the properties of every job.
     #[test]
-    fn what_has_no_counterpart_is_refused_by_name() {
+    fn unsupported_options_are_refused_by_name() {
         for option in "--add-caps --allow-setuid --app --apply-cgroups --authfile --blkio-weight --compat \
              --cpu-shares --disable-cache --dns --docker-login --drop-caps --fakeroot --fusemount --keep-privs \
              --mount --network-args --no-mount --nvccli --oom-kill-disable --overlay --passphrase --pem-path \
@@ -452,7 +452,7 @@ mod tests {
                 text.starts_with("Usage: apptainer exec|run|shell|test [OPTION...] IMAGE"),
                 "{text}"
             );
-            // Each option of it is one.
+            // Each option of the profile is valid.
             let all = text.split(|c: char| c.is_whitespace() || ",/".contains(c));
             let options: Vec<_> = all.filter(|word| word.starts_with("--")).collect();
             assert!(options.len() > 30, "{options:?}");

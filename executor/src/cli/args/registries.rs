@@ -65,15 +65,8 @@ static COLOR: Opt<Color> =
         .or("auto");
 
 pub(super) static GLOBAL: [&Row; 9] = [
-    &REGISTRY.row,
-    &CONFIG.row,
-    &STORE.row,
-    &OFFLINE.row,
-    &REFRESH.row,
-    &JSON.row,
-    &QUIET.row,
-    &VERBOSE.row,
-    &COLOR.row,
+    &REGISTRY.row, &CONFIG.row, &STORE.row, &OFFLINE.row, &REFRESH.row, &JSON.row, &QUIET.row,
+    &VERBOSE.row, &COLOR.row,
 ];
 
 pub(super) fn global(call: &mut Call) -> Result<Global, Usage> {

@@ -174,7 +174,7 @@ fn a_broken_run_is_still_a_run() {
 
 /// Commands and options of other tools: their synonyms, or the advice in the error.
 #[test]
-fn habits_of_other_tools_are_met() {
+fn habits_of_other_tools_are_accepted_or_explained() {
     for (habit, ours) in [
         ("uninstall a@1.0.0", "remove a@1.0.0"),
         ("rm a", "remove a"),

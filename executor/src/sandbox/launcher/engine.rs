@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_least_of_all_groups_above_counts() {
+    fn the_lowest_limit_of_all_parent_groups_counts() {
         let dir = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
             let path = dir.path().join(path);

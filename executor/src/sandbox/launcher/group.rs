@@ -201,7 +201,7 @@ mod tests {
         process::{Child, Command, Stdio},
     };
 
-    /// Where [`sweep_one`] sweeps.
+    /// Names the group that [`sweep_one`] sweeps.
     const VARIABLE: &str = "JOBLET_TEST_GROUP";
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         made
     }
 
-    /// A process in a group, killed with the value: also where a test fails.
+    /// A process in a group, killed on drop, also if a test fails.
     struct Sleeper(Child);
 
     impl Drop for Sleeper {
@@ -351,7 +351,7 @@ mod tests {
 
     /// SEC-E06: no other user can lock a new group, which is removed with its owner.
     #[test]
-    fn a_new_group_is_ours_alone() {
+    fn a_new_group_belongs_to_its_owner_alone() {
         let Some(top) = hierarchy("make") else { return };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let parent = || rustix::fs::open(&top, flags, Mode::empty()).unwrap();

@@ -155,26 +155,9 @@ fn is_name(name: &[u8]) -> Option<String> {
 /// cgroup, cgroup2, debugfs, tracefs, securityfs, devpts, bpf, configfs, efivarfs, pstore,
 /// selinux, smack, binfmt_misc, mqueue, rpc_pipefs, nfsd, fusectl, nsfs.
 const KERNEL_VIEWS: [u32; 20] = [
-    0x9fa0,
-    0x6265_6572,
-    0x0027_e0eb,
-    0x6367_7270,
-    0x6462_6720,
-    0x7472_6163,
-    0x7363_6673,
-    0x1cd1,
-    0xcafe_4a11,
-    0x6265_6570,
-    0xde5e_81e4,
-    0x6165_676c,
-    0xf97c_ff8c,
-    0x4341_5d53,
-    0x4249_4e4d,
-    0x1980_0202,
-    0x6759_6969,
-    0x6e66_7364,
-    0x6573_5543,
-    0x6e73_6673,
+    0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0x1cd1,
+    0xcafe_4a11, 0x6265_6570, 0xde5e_81e4, 0x6165_676c, 0xf97c_ff8c, 0x4341_5d53, 0x4249_4e4d,
+    0x1980_0202, 0x6759_6969, 0x6e66_7364, 0x6573_5543, 0x6e73_6673,
 ];
 
 /// Whether `file` is on a kernel file system.

@@ -277,7 +277,8 @@ mod tests {
         Host { ids: Ids { uid: 1000, gid: 100 }, user, group, privileged: false, ..root() }
     }
 
-    /// A runtime with these mounts: source, target, readonly. What is named `…/full` holds a file.
+    /// A runtime with these mounts: source, target, readonly. A source named `…/full` contains a
+    /// file.
     fn runtime(mounts: &[(&str, &str, bool)]) -> Runtime {
         let dir = tempfile::tempdir().unwrap();
         let mut yaml =
@@ -336,10 +337,7 @@ mod tests {
             };
             let mut want = begin;
             want.extend([
-                "make all mounts private",
-                "set the host name joblet",
-                "mount an empty root",
-                proc,
+                "make all mounts private", "set the host name joblet", "mount an empty root", proc,
                 dev,
             ]);
             want.push("mount /sys with processors, memory and control groups");
@@ -358,9 +356,7 @@ mod tests {
                 end,
             ]);
             want.extend([
-                "filter system calls",
-                "close descriptors from 3 on",
-                "execute python3 x.py",
+                "filter system calls", "close descriptors from 3 on", "execute python3 x.py",
             ]);
             assert_eq!(lines(&runtime, &job(), host), want);
         }
@@ -500,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn options_that_cannot_be_met() {
+    fn options_that_are_refused() {
         let runtime = runtime(&[]);
         let bind = |target: &str| {
             let (source, target) = ("x".into(), target.into());

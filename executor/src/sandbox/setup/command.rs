@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_a_command_is_looked_for() {
+    fn the_search_path_of_a_command() {
         for (name, path, want) in [
             ("ls", "/usr/bin:/bin", vec!["/usr/bin/ls", "/bin/ls"]),
             ("ls", "", vec!["./ls"]),

@@ -33,12 +33,7 @@ const DIRECTORIES_OF_ROOT: [&CStr; 1] = [c"dynamic_debug"];
 const FILES: [&CStr; 5] = [c"key-users", c"keys", c"latency_stats", c"sched_debug", c"timer_list"];
 /// Files masked for the host's root, who needs no capability for them: the host's memory and its use.
 const FILES_OF_ROOT: [&CStr; 7] = [
-    c"kcore",
-    c"kpagecgroup",
-    c"kpagecount",
-    c"kpageflags",
-    c"pagetypeinfo",
-    c"slabinfo",
+    c"kcore", c"kpagecgroup", c"kpagecount", c"kpageflags", c"pagetypeinfo", c"slabinfo",
     c"vmallocinfo",
 ];
 

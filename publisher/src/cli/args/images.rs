@@ -68,15 +68,8 @@ pub(super) static OCI: Command<Parsed> = Command {
     about: "One image for each architecture, with its bill of materials. The tag is the version; the digest is \
             reproducible. skopeo copies it to a registry.",
     options: &[
-        &OUT.row,
-        &PUBLISHED.row,
-        &RECORDS.row,
-        &REGISTRY.row,
-        &COMPRESS.row,
-        &JOBS.row,
-        &USER.row,
-        &SOURCE.row,
-        &REVISION.row,
+        &OUT.row, &PUBLISHED.row, &RECORDS.row, &REGISTRY.row, &COMPRESS.row, &JOBS.row, &USER.row,
+        &SOURCE.row, &REVISION.row,
     ],
     examples: &[
         (

@@ -38,10 +38,10 @@ pub(super) static MIRROR: Opt<String> = Opt::value(
     utf8,
     "base address of debian/ and debian-security/; default: that of the host's apt",
 );
-pub(super) static JOBLET_EXEC: Opt<PathBuf> =
-    Opt::path("--joblet-exec", "FILE", "the joblet-exec to use").about(
-        "Without it: $JOBLET_EXEC, the one beside this program, dist/bin, or the one in PATH.",
-    );
+pub(super) static JOBLET_EXEC: Opt<PathBuf> = Opt::path(
+    "--joblet-exec", "FILE", "the joblet-exec to use",
+)
+.about("Without it: $JOBLET_EXEC, the one beside this program, dist/bin, or the one in PATH.");
 pub(super) static TAG: Opt<Tag> = Opt::value(
     "--tag",
     "TAG",

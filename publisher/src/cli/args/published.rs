@@ -62,15 +62,8 @@ pub(super) static VERIFY: Command<Parsed> = Command {
     help: "rebuild a published version and compare every entry",
     about: "",
     options: &[
-        &AGAINST.row,
-        &ZSTD.row,
-        &PUBLISHED.row,
-        &CACHE.row,
-        &JOBS.row,
-        &OFFLINE.row,
-        &JOBLET_EXEC.row,
-        &MIRROR.row,
-        &RECORDS.row,
+        &AGAINST.row, &ZSTD.row, &PUBLISHED.row, &CACHE.row, &JOBS.row, &OFFLINE.row,
+        &JOBLET_EXEC.row, &MIRROR.row, &RECORDS.row,
     ],
     examples: &[
         ("joblet-publish verify python-3.11@1.0.0", "by its record"),

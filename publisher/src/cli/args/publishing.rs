@@ -148,12 +148,7 @@ pub(super) static SITE: Command<Parsed> = Command {
     about: "Without --registry, a registry whose archives are all in one repository on GitHub is called by that \
             repository's name; on pages of another one, a script fills in the address of the site.",
     options: &[
-        &RECORDS.row,
-        &THEME.row,
-        &SITE_DIR.row,
-        &ADDRESS.row,
-        &FRESHNESS.row,
-        &KEY.row,
+        &RECORDS.row, &THEME.row, &SITE_DIR.row, &ADDRESS.row, &FRESHNESS.row, &KEY.row,
         &PASSWORD_FILE.row,
     ],
     examples: &[("joblet-publish site", "the published versions, in dist/site")],

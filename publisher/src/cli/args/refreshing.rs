@@ -59,14 +59,8 @@ pub(super) static OUTDATED: Command<Parsed> = Command {
             and CVE numbers are from the changelogs of newer Debian packages. The status is 1 if anything is newer, \
             else 0.",
     options: &[
-        &PUBLISHED.row,
-        &SECURITY.row,
-        &SOURCES.row,
-        &RECORDS.row,
-        &SAVE.row,
-        &CACHE.row,
-        &MIRROR.row,
-        &JSON.row,
+        &PUBLISHED.row, &SECURITY.row, &SOURCES.row, &RECORDS.row, &SAVE.row, &CACHE.row,
+        &MIRROR.row, &JSON.row,
     ],
     examples: &[
         ("joblet-publish outdated python-3.11", "the inputs that lock would resolve to today"),

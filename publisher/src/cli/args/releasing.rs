@@ -64,12 +64,7 @@ pub(super) static PLAN: Command<Parsed> = Command {
             builds is refused here; with --host also a version that is released already, and a key that does \
             not sign.",
     options: &[
-        &TAG.row,
-        &SOURCES.row,
-        &RECORDS.row,
-        &RELEASE_BRANCH.row,
-        &HOST.row,
-        &KEY.row,
+        &TAG.row, &SOURCES.row, &RECORDS.row, &RELEASE_BRANCH.row, &HOST.row, &KEY.row,
         &PASSWORD_FILE.row,
     ],
     examples: &[("joblet-publish plan --tag python-3.11@1.4.0", "one version of one runtime")],
@@ -120,12 +115,7 @@ pub(super) static RECONCILE: Command<Parsed> = Command {
     about: "It can be run again at any time: recorded releases are not changed. A signed registry.json is \
             signed again when it changes or its signature does not match; without the key, that is refused.",
     options: &[
-        &TAG.row,
-        &HOST.row,
-        &REPOSITORY.row,
-        &BRANCH.row,
-        &RECORDS.row,
-        &KEY.row,
+        &TAG.row, &HOST.row, &REPOSITORY.row, &BRANCH.row, &RECORDS.row, &KEY.row,
         &PASSWORD_FILE.row,
     ],
     examples: &[(

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_whole() {
+    fn the_table_is_complete() {
         assert_eq!(PROGRAM.faults(), Vec::<String>::new());
     }
 }

@@ -69,7 +69,7 @@ fn texts_come_from_the_table() {
 }
 
 #[test]
-fn slips_are_answered() {
+fn misspelled_words_are_explained() {
     for (line, message) in [
         ("", "no command given; joblet-publish --help lists them"),
         ("--all", "unknown option \"--all\"; options of a command come after it"),

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_database_is_said() {
+    fn other_files_than_databases_are_reported() {
         for (bytes, said) in [
             (&b""[..], "not a database of a kind that is known"),
             (b"SQLite format 3\0", "a page that is cut off"),

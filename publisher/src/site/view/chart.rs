@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_across_are_at_round_sizes() {
+    fn grid_lines_are_at_round_sizes() {
         for (largest, want) in [
             (0, (2, 2)),
             (7, (2, 8)),

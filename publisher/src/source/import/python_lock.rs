@@ -192,7 +192,7 @@ source = { registry = "https://example.org/simple" }
 "#;
 
     #[test]
-    fn a_lock_is_pinned_without_what_is_for_development() {
+    fn a_lock_is_pinned_without_development_packages() {
         let draft = uv(LOCK).unwrap();
         assert_eq!(
             draft.requirements,

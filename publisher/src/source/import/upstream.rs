@@ -6,14 +6,8 @@ use yaml_serde::Value;
 
 /// Keys that are converted or not needed.
 const KNOWN: [&str; 8] = [
-    "description",
-    "environment",
-    "java_version",
-    "name",
-    "packages",
-    "platforms",
-    "python_version",
-    "version",
+    "description", "environment", "java_version", "name", "packages", "platforms",
+    "python_version", "version",
 ];
 
 /// Converts the manifest.

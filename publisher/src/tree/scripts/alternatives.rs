@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_alternative_that_is_there_is_linked() {
+    fn the_best_existing_alternative_is_linked() {
         let script = "set -e\nupdate-alternatives --install /bin/nc nc /bin/nc.a 10 \\\n  --slave \
                       /usr/bin/ncat ncat /usr/bin/ncat.a --slave /usr/share/man/nc.1 nc.1 /usr/share/man/a.1\n\
                       for n in b c; do update-alternatives --install /bin/nc nc /bin/nc.$n 50; done";
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said_and_other_calls_are_none() {
+    fn unknown_arguments_are_reported_and_other_commands_ignored() {
         let error = all("update-alternatives --install /usr/bin/x x $(which y) 5").unwrap_err();
         assert!(error.what.contains("only running it would tell"), "{error:?}");
         assert_eq!(all("update-alternatives --remove x /usr/bin/x"), Ok(vec![]));

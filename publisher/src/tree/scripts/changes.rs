@@ -116,7 +116,7 @@ mod tests {
     use crate::tree::scripts::shell;
 
     #[test]
-    fn what_is_known_is_done_and_what_is_there_stays() {
+    fn known_commands_are_applied_and_existing_files_kept() {
         let mut tree = Tree::default();
         for path in ["usr/share/a/x.conf", "etc/there", "usr/bin/tool"] {
             let content = path.as_bytes().to_vec().into();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn unknown_commands_are_reported() {
         for script in
             ["cp $(x) /etc/y", "cp -a /a /b", "ln /a /b", "cp a b", "mv /a /b /c", "install a b"]
         {

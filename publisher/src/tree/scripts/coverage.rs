@@ -25,33 +25,12 @@ const DONE: [&str; 17] = [
 
 /// Triggers on files of a running system, of desktops and of manuals, which jobs do not need.
 const OF_A_SYSTEM: [&str; 27] = [
-    "/etc/dbus-1",
-    "/etc/init.d",
-    "/etc/menu-methods",
-    "/lib/systemd",
-    "/lib/udev",
-    "/opt/man",
-    "/usr/X11R6/man",
-    "/usr/lib/menu",
-    "/usr/lib/mime",
-    "/usr/lib/systemd",
-    "/usr/lib/udev",
-    "/usr/local/man",
-    "/usr/local/share/man",
-    "/usr/man",
-    "/usr/share/applications",
-    "/usr/share/dbus-1",
-    "/usr/share/doc",
-    "/usr/share/gnome",
-    "/usr/share/icons",
-    "/usr/share/info",
-    "/usr/share/man",
-    "/usr/share/menu",
-    "/usr/share/omf",
-    "/usr/share/polkit-1",
-    "nginx-reload",
-    "notify-reboot",
-    "update-initramfs",
+    "/etc/dbus-1", "/etc/init.d", "/etc/menu-methods", "/lib/systemd", "/lib/udev", "/opt/man",
+    "/usr/X11R6/man", "/usr/lib/menu", "/usr/lib/mime", "/usr/lib/systemd", "/usr/lib/udev",
+    "/usr/local/man", "/usr/local/share/man", "/usr/man", "/usr/share/applications",
+    "/usr/share/dbus-1", "/usr/share/doc", "/usr/share/gnome", "/usr/share/icons",
+    "/usr/share/info", "/usr/share/man", "/usr/share/menu", "/usr/share/omf",
+    "/usr/share/polkit-1", "nginx-reload", "notify-reboot", "update-initramfs",
 ];
 
 /// Maximum depth of nested commands, such as `find -exec xargs`.
@@ -151,7 +130,7 @@ mod tests {
     use crate::tree::scripts::shell;
 
     #[test]
-    fn what_a_build_does_not_do_is_named() {
+    fn commands_that_a_build_does_not_run_are_named() {
         for (script, want) in [
             ("set -e; if [ x ]; then /sbin/ldconfig; fi; rm -f /etc/x", None),
             ("sed s/a/b/ x", None),

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn scripts_leave_what_they_make_and_what_they_do_not() {
+    fn scripts_yield_changes_and_unknown_commands() {
         let packages = [
             package("a_1_all.deb", "ucf /usr/share/a_1_all.deb/x.ini /etc/x.ini", ""),
             package("b_1_all.deb", "usermod b\nupdate-xmlcatalog", ""),

@@ -352,7 +352,7 @@ mod tests {
 
     /// SEC-E12
     #[test]
-    fn scripts_that_never_end_do() {
+    fn endless_scripts_are_limited() {
         assert!(shown("f() { f; f; }\nf").len() <= MAX_CALLS + 1);
         let loops = "for a in 1 2 3 4 5 6 7 8 9; do ".repeat(12) + "x;" + &"done;".repeat(12);
         assert!(shown(&loops).len() <= MAX_CALLS + 9);

@@ -376,7 +376,7 @@ mod tests {
 
     /// Existing entries are not changed.
     #[test]
-    fn users_that_are_there_stay() {
+    fn existing_users_are_kept() {
         let mut users = read("adduser --system --home /other root").unwrap();
         assert_eq!(made(&users).0, "");
         users = Users::default();

@@ -1,4 +1,4 @@
-//! The layers of the table that both programs go through.
+//! The table of layers that both programs share.
 
 use super::*;
 
@@ -32,9 +32,9 @@ fn shown(tree: &Tree) -> Vec<String> {
     tree.iter().map(|(path, node)| format!("{path} {}", what(node))).collect()
 }
 
-/// SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G11: the trees that `joblet-exec` makes of the same layers.
+/// SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G11: the same trees as made by `joblet-exec`.
 #[test]
-fn layers_are_joined_in_memory_as_on_a_disk() {
+fn layers_are_merged_in_memory_as_on_disk() {
     for Case { id, layers, want } in layers::joined() {
         let want = want.unwrap();
         let (tree, _) = made(&layers).unwrap_or_else(|error| panic!("{id}: {want}: {error}"));
@@ -47,7 +47,8 @@ fn layers_are_joined_in_memory_as_on_a_disk() {
     }
 }
 
-/// SEC-G01, SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G07, SEC-G09: by the same rules as there; what may be left out is named with its key.
+/// SEC-G01, SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G07, SEC-G09: by the same rules; the
+/// message names the manifest's key that drops an entry.
 #[test]
 fn hostile_layers_make_no_runtime() {
     for Case { id, layers, want } in layers::hostile() {
