@@ -92,7 +92,7 @@ fn of_others(dir: BorrowedFd<'_>, bound: &[(&str, Stat)]) -> Result<Option<Strin
         trust::open_to_others(&own).or_else(|| kind::mounted_by_another(dir, own.st_dev));
     let mut last = "";
     for (path, stat) in bound {
-        // Whoever may not write `dir` cannot replace what is at its top.
+        // A user who cannot write `dir` cannot replace its entries.
         let top = path.split('/').next().unwrap_or_default();
         if found.is_none() && top != last {
             last = top;

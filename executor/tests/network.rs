@@ -516,7 +516,7 @@ fn a_servers_certificate_that_is_a_cas_is_named() {
         assert_refused(&outcome, 10, "name that certificate in SSL_CERT_FILE");
         assert!(!outcome.stderr.contains("clock"), "{outcome:?}");
     }
-    // Whoever has that certificate is not everybody.
+    // The owner of that certificate cannot impersonate other servers.
     let at = other.address.clone();
     assert_refused(&install(&at, &named_otherwise), 10, "not valid for name");
     assert_eq!(install(&server.address, &own).status, Some(0));

@@ -147,7 +147,8 @@ fn a_path_that_the_job_does_not_see_is_named() {
     }
 }
 
-/// What cannot be kept is said before the job computes it, and nothing of the host is taken for a result.
+/// Options for results that cannot be kept are refused before the job starts, and files of the host
+/// are not results.
 #[test]
 fn what_cannot_be_kept_is_refused_before_the_job() {
     let Some(world) = World::get() else { return };

@@ -339,7 +339,7 @@ fn freshness_is_committed_to_the_branch() {
     let before = refresh.origin("rev-parse main");
     std::thread::sleep(std::time::Duration::from_secs(1)); // with another time
     refresh.script("freshness");
-    assert_eq!(refresh.origin("rev-parse main"), before, "the time alone is no news");
+    assert_eq!(refresh.origin("rev-parse main"), before, "a new time alone is not committed");
     refresh.update_tools();
     refresh.script("freshness");
     assert_ne!(refresh.origin("rev-parse main"), before);

@@ -55,7 +55,7 @@
       };
     });
 
-    // Packages and commands are fetched when somebody begins to search.
+    // Packages and commands are fetched at the first search.
     let asked;
     const inside = () => {
       if (asked) return;
@@ -138,7 +138,7 @@
       one("clear").hidden = !asked.size;
       return asked;
     };
-    // What is asked for stands in the address, so that it can be kept and passed on.
+    // The query is in the address, so that it can be saved and shared.
     const remember = () => {
       const asked = update();
       if (root.protocol !== "file:") history.replaceState(null, "", asked.size ? `?${asked}` : location.pathname);
@@ -164,7 +164,7 @@
       if (field) field.value = value;
     }
     if (fields[0].value) inside();
-    update(); // a browser that comes back to the page may have kept what was typed
+    update(); // a browser that returns to the page may have kept the input
   }
 
   if (navigator.clipboard) {

@@ -18,9 +18,9 @@ pub const MAX_FRESHNESS_BYTES: u64 = 16 << 20;
 ///     "fixes": ["CVE-2026-13176"] } } } }
 /// ```
 ///
-/// It is made anew by each refresh and says nothing about bytes: records and `registry.json` do not depend
-/// on it, and who does not know it loses nothing. Readers ignore members they do not know, and a document
-/// of another major version. A version that is missing was not looked at.
+/// Each refresh writes it again, and it does not describe bytes: records and `registry.json` do not
+/// depend on it, and who does not know it loses nothing. Readers ignore members they do not know,
+/// and a document of another major version. A version that is missing was not looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
     version: FormatVersion,

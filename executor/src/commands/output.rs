@@ -320,7 +320,7 @@ fn table<const N: usize>(
 }
 
 /// Rows of `count` columns, as wide as their widest cell; the last one is as long as it is, or as `width` leaves
-/// room for. Those that there is no room for are left out. (Not generic: it is in the program once.)
+/// room for. Columns that do not fit are left out. (Not generic: it is in the program once.)
 fn lay_out(cells: &[String], count: usize, width: Option<usize>) -> String {
     let mut widths = vec![0; count];
     for (at, cell) in cells.iter().enumerate() {

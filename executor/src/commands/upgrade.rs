@@ -133,12 +133,12 @@ impl Session<'_> {
         for from in came.into_iter().filter(|_| !self.names_registry()) {
             match places.of(Some(&from)).catalogs(ui) {
                 Ok(more) => all.extend(more),
-                // What was asked for itself is reported below.
+                // A named runtime is reported below.
                 Err(error) if usual.is_ok() => ui.warning(&error.to_string()),
                 Err(_) => {}
             }
         }
-        // A registry that is gone hides no other one.
+        // An unreachable registry does not hide others.
         match usual {
             Err(error) if all.is_empty() => return Err(error),
             Err(error) => ui.warning(&error.to_string()),
@@ -154,7 +154,7 @@ impl Session<'_> {
     }
 }
 
-/// What is said where there is nothing to upgrade.
+/// The message if there is nothing to upgrade.
 fn nothing_newer(store: &Store) -> Result<String, Error> {
     Ok(if store.installed()?.is_empty() {
         format!("no runtime is installed in {}", store.root().display())

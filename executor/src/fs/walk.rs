@@ -133,7 +133,7 @@ impl Walk {
         }
         self.leave(common)?;
         for part in parts {
-            // Callers have checked the path; checked once more in depth.
+            // Callers have checked the path; checked again as a second line of defence.
             let Component::Normal(name) = part else { return Err(Errno::INVAL) };
             let (directory, mtime) = match open(self.deepest(), name) {
                 Err(Errno::NOENT) if make => (make_directory(self.deepest(), name)?, None),

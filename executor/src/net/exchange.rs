@@ -211,7 +211,7 @@ pub(super) fn send(
 ) -> Result<Response, Failure> {
     let request = request(target, headers).map_err(|reason| Failure::permanent(target, reason))?;
     let deadline = asked_at + time_allowed(0);
-    // The server closed an idle connection before this request reached it: it is sent once more.
+    // The server closed an idle connection before this request reached it: it is sent again.
     if let Some(connection) = Connection::take_idle(target.url()) {
         let ahead = ahead.iter().map(|range| self::request(target, &[("Range", range)]));
         let row: Vec<_> = std::iter::once(request.clone()).chain(ahead.flatten()).collect();

@@ -159,7 +159,7 @@ fn request(
     let none = Validators::default();
     let mut known = copy.map_or(&none, |copy| &copy.facts.validators);
     if need == Need::One {
-        // Of a registry that is in shards only its length is asked for.
+        // Only the length of a registry in shards is requested.
         let in_shards = copy.is_some_and(|copy| copy.kind == Kind::Shards);
         let most = if in_shards { 1 } else { FIRST_BYTES };
         let limits = (MAX_UNSHARDED_BYTES, MAX_REGISTRY_BYTES);

@@ -78,7 +78,7 @@ fn check_one(
     if record {
         let path = source_dir.join(READS);
         paths::write_below(&options.sources, &path, reads::render(&read, arch).as_bytes())?;
-        return Ok(Some(format!("{result}; {} written: build it once more", path.display())));
+        return Ok(Some(format!("{result}; {} written: build it again", path.display())));
     }
     Ok(Some(result))
 }

@@ -143,7 +143,8 @@ impl<'w> Builder<'w> {
         if source.run.is_empty() {
             return ld_cache::write(tree, arch);
         }
-        // Once more elsewhere, in another order of files: what differs would differ on another machine, too.
+        // Runs again in another directory, with another order of files: files that differ would
+        // differ on another machine, too.
         let mut again = tree.clone();
         let mut other = self.working_tree(build_input, &again, spool, true)?;
         for (tree, working) in [(&mut *tree, &mut working), (&mut again, &mut other)] {

@@ -98,10 +98,10 @@ fn remade(checkout: &Path, records: &Path, signing: &args::Signing) -> Result<()
         out: checkout.join("registry.json"),
         signing: signing.clone(),
     };
-    // No link on the way to what is read and written.
+    // Parent directories of these files are not links.
     Below::open(checkout)?.map_or(Ok(None), |root| root.dir(&index.records))?;
     publish::index(&index).map(drop).map_err(|error| match error {
-        // The checkout is gone when this is read: what is named is the file of the branch.
+        // The checkout is removed before this is read: the message names the file of the branch.
         Error::Config { path, reason } => {
             let path = path.strip_prefix(checkout).map(Path::to_owned).unwrap_or(path);
             Error::Config { path, reason }

@@ -82,7 +82,7 @@ pub(crate) fn verify(options: &args::Verify, note: Note) -> Result<String, Error
     Ok(report)
 }
 
-/// Compares the frames of the published `artifact` with those that were made of it once more.
+/// Compares the frames of the published `artifact` with newly compressed ones.
 fn same_frames(object: &str, artifact: &Artifact, rebuilt: &PackedZstd) -> Result<(), Error> {
     let Some(zstd) = &artifact.zstd else {
         let reason = format!("{object}: has no .tar.zst; `joblet-publish zstd` makes one");

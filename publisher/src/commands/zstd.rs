@@ -46,7 +46,7 @@ pub(crate) fn zstd(options: &args::AddZstd, note: Note) -> Result<String, Error>
             let (share, size) = (100 * zstd.size / artifact.size.max(1), text::size(zstd.size));
             _ = writeln!(report, "{object}: {size}, {share} % of its .tar.gz, {}", zstd.checksum);
             artifact.zstd = Some(zstd);
-            // One after the other: whoever stops it keeps what is made.
+            // One after the other, so that finished files are kept after an interruption.
             let path = record::path(&options.records, &record.name, &record.release.version);
             paths::write_below(&options.records, &path, record::render(&record).as_bytes())?;
         }

@@ -66,7 +66,7 @@ pub(crate) const VARIABLES: [(&str, &str); 16] = [
     ("SSL_CERT_FILE, SSL_CERT_DIR", "the certificates to trust instead of the host's"),
 ];
 
-/// Files that are read or written unless something else is said, for the manual page.
+/// Files that are read or written by default, for the manual page.
 pub(crate) const FILES: [(&str, &str); 6] = [
     ("runtimes-src/NAME/manifest.yaml", "what a runtime is made of"),
     ("runtimes-src/NAME/versions.lock", "the exact files that it is made of, as lock wrote them"),

@@ -132,7 +132,7 @@ fn sync(directory: &Path) -> Result<(), Error> {
 
 /// Removes the shards in `directory` that are not among `kept`, and the directory if it is then empty.
 fn keep_only(root: &Path, directory: &Path, kept: &BTreeSet<String>) -> Result<(), Error> {
-    // No link on the way to what is removed.
+    // Parent directories of the removed files are not links.
     let Some(opened) = Below::open(root)?.map_or(Ok(None), |root| root.dir(directory))? else {
         return Ok(());
     };
@@ -142,7 +142,7 @@ fn keep_only(root: &Path, directory: &Path, kept: &BTreeSet<String>) -> Result<(
             paths::remove_if_there(&path)?;
         }
     }
-    // It stays where somebody has put something else into it.
+    // It is kept if it contains other files.
     _ = std::fs::remove_dir(directory);
     Ok(())
 }

@@ -2,7 +2,7 @@
 //!
 //! A reader of the index sees nothing of it (RFC 1952, 2.3.1.1), and what the registry says of the index's
 //! bytes holds for it, too. It changes the order in which members are fetched, and nothing else: each is
-//! verified as ever. So a reader takes of it what it can use.
+//! verified as without it. So a reader uses the valid runs.
 //!
 //! ```text
 //! 1f 8b 08 04  .. .. .. ..  .. ..    gzip, deflate, FEXTRA; what every header has

@@ -73,7 +73,7 @@ fn open(path: &Path) -> Result<File, Error> {
     opened.map(File::from).map_err(|errno| unreadable(path, &errno.into()))
 }
 
-/// Unlike [`Error::File`], which tells how to have another store.
+/// Unlike [`Error::File`], whose hint is about the store.
 fn unreadable(path: &Path, error: &io::Error) -> Error {
     let rule = format!("it cannot be read: {error}");
     Error::Archive { archive: path.display().to_string(), rule }

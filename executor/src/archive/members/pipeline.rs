@@ -103,7 +103,7 @@ fn feed(
     Ok(())
 }
 
-/// Unpacks members until there are no more or somebody has failed.
+/// Unpacks members until the last one or a failure.
 fn work(mut worker: Worker<'_>, queue: &WorkQueue, done: &dyn Fn(usize)) {
     while let Some((number, member)) = queue.take_job() {
         match worker.unit(number, &member) {

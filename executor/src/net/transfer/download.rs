@@ -3,8 +3,8 @@
 //!
 //! The partial file is `downloads/SHA256` in the store, or `downloads/SHA256-ETAG` once the server has
 //! sent a strong entity tag, both in hex. It is kept when the network fails, and only then. While a process
-//! downloads, the name ends in `.HOST.PID.TIME`: whoever has renamed a file to such a name has it alone, on file
-//! systems without locks, too.
+//! downloads, the name ends in `.HOST.PID.TIME`: a process that has renamed a file to such a name
+//! owns it, on file systems without locks, too.
 
 use crate::cli::progress::Progress;
 use crate::error::Error;
@@ -66,7 +66,7 @@ pub(crate) fn archive(
     }
     let mut done = partial.fill(parts, progress);
     if here > 0 && matches!(done, Err(Error::Checksum { .. } | Error::Size { .. })) {
-        // The partial file may have been damaged: download once more, from the beginning.
+        // The partial file may have been damaged: download again from the beginning.
         partial.truncate(0)?;
         done = partial.fill(parts, progress);
     }

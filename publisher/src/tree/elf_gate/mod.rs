@@ -99,7 +99,7 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
         }
     }
     // What a library cannot do without its package depends on. One that nothing names is loaded by a program that
-    // goes on without it, as a plugin is.
+    // continues without it, as for plugins.
     for (fault, path, soname) in libraries {
         let kind = if named.contains(&soname) { &mut faults } else { &mut optional };
         kind.entry(fault).or_default().push(path.to_owned());
