@@ -137,10 +137,8 @@ pub(crate) fn require_range(
         return Ok(());
     }
     let got = got.unwrap_or("no range");
-    let reason = format!(
-        "requested {wanted:?}, the server answered {got:?} and {}",
-        status_line(status)
-    );
+    let reason =
+        format!("requested {wanted:?}, the server answered {got:?} and {}", status_line(status));
     Err(Error::Net { url: url.to_string(), reason, status: Some(status) })
 }
 
