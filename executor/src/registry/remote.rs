@@ -43,7 +43,7 @@ pub(super) fn document(
     if !policy.offline && !policy.refresh && !copy.as_ref().is_some_and(fresh) {
         // One process sends the request; those that waited use its result.
         _asking = cache.map(|cache| cache::lock(cache, &key, policy.lock_timeout)).transpose()?;
-        // Another process may have saved the document after `policy.now`: take the time anew, or its age
+        // Another process may have saved the document after `policy.now`: take the current time, or its age
         // would be negative.
         copy = load(policy.now.max(SystemTime::now()));
     }

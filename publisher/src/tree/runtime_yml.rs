@@ -49,10 +49,10 @@ pub(crate) fn render(
     let standard = READ_ONLY.iter().copied().filter(|name| tops.contains(name));
     let empty = |name: &str| tree.below(name).next().is_none();
     // Empty ones of an image every job has anyway, and can write to.
-    let superfluous = |name: &str| image.is_image && WRITABLE.contains(&name) && empty(name);
+    let unneeded = |name: &str| image.is_image && WRITABLE.contains(&name) && empty(name);
     let others = tops.iter().copied();
     let others =
-        others.filter(|name| !READ_ONLY.contains(name) && *name != "tmp" && !superfluous(name));
+        others.filter(|name| !READ_ONLY.contains(name) && *name != "tmp" && !unneeded(name));
     let mount = |name: &str, readonly| Mount {
         source: format!("isolated/{name}"),
         target: format!("/{name}"),

@@ -63,11 +63,11 @@ impl Terminal {
         if !full {
             modes.make_raw();
         }
-        let anew = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let reopened = OFlags::WRONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let path = format!("/proc/self/fd/{}", screen.as_raw_fd());
         let terminal = Self {
             caller,
-            output: open(path, anew, Mode::empty()).ok(),
+            output: open(path, reopened, Mode::empty()).ok(),
             before,
             near,
             far: None,

@@ -209,9 +209,9 @@ impl StandardFiles {
         }
         let flags_of_new = mode | OFlags::NOCTTY | OFlags::CLOEXEC;
         if kind == FileType::Fifo && i128::from(fstatfs(fd)?.f_type) == i128::from(PIPEFS) {
-            let anew = open(format!("/proc/self/fd/{number}"), flags_of_new, Mode::empty());
+            let reopened = open(format!("/proc/self/fd/{number}"), flags_of_new, Mode::empty());
             // Fails for another user's pipe, and without /proc.
-            self.prepared[number] = anew.ok();
+            self.prepared[number] = reopened.ok();
             let opened = self.prepared[number].is_some();
             return Ok(if opened { Replacement::Prepared } else { Replacement::Same });
         }
