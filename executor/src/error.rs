@@ -207,7 +207,7 @@ impl Error {
     }
 
     /// Whether it is an [`Error::File`] for a missing file.
-    pub fn is_absence(&self) -> bool {
+    pub(crate) fn is_absence(&self) -> bool {
         match self {
             Self::Net { status, .. } => matches!(status, Some(403 | 404 | 410)),
             Self::File { source, .. } => source.kind() == io::ErrorKind::NotFound,

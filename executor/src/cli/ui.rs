@@ -43,7 +43,7 @@ impl<'a> Ui<'a> {
     }
 
     /// Its verbosity.
-    pub fn verbosity(&self) -> Verbosity {
+    pub(crate) fn verbosity(&self) -> Verbosity {
         self.verbosity
     }
 
@@ -53,7 +53,7 @@ impl<'a> Ui<'a> {
     }
 
     /// Prints messages that another `Ui` has collected.
-    pub fn pass(&mut self, messages: &[u8]) {
+    pub(crate) fn pass(&mut self, messages: &[u8]) {
         // As in `line`.
         progress::above(|| _ = self.err.write_all(messages));
     }
@@ -121,7 +121,7 @@ impl<'a> Ui<'a> {
     }
 
     /// Whether `--verbose` is given.
-    pub fn is_verbose(&self) -> bool {
+    pub(crate) fn is_verbose(&self) -> bool {
         self.verbosity.verbose
     }
 

@@ -18,26 +18,26 @@ use std::{
 /// The architecture of runtimes, if not this machine's: the kernel runs their programs in an emulator.
 pub const ARCH: &str = "JOBLET_EXEC_ARCH";
 /// The registry to use, as `--registry`.
-pub const REGISTRY: &str = "JOBLET_EXEC_REGISTRY";
+pub(crate) const REGISTRY: &str = "JOBLET_EXEC_REGISTRY";
 /// The store to use, as `--store`.
 pub const STORE: &str = "JOBLET_EXEC_STORE";
 /// The configuration to use, as `--config`.
 pub const CONFIG: &str = "JOBLET_EXEC_CONFIG";
 /// As `--offline`, if set to anything but `0`.
-pub const OFFLINE: &str = "JOBLET_EXEC_OFFLINE";
+pub(crate) const OFFLINE: &str = "JOBLET_EXEC_OFFLINE";
 /// Directories with CDI specifications of devices, separated by `:`.
 pub const CDI: &str = "JOBLET_EXEC_CDI";
 /// How long to wait for another process's lock, in seconds.
-pub const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
+pub(crate) const LOCK_TIMEOUT: &str = "JOBLET_EXEC_LOCK_TIMEOUT";
 /// Timeout for the next bytes of a server, in seconds.
-pub const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
+pub(crate) const TIMEOUT: &str = "JOBLET_EXEC_TIMEOUT";
 
 /// A log of the reads of a job with `--lazy`.
-pub const READS: &str = "JOBLET_EXEC_READS";
+pub(crate) const READS: &str = "JOBLET_EXEC_READS";
 /// The profile of all jobs, as `--profile`.
-pub const PROFILE: &str = "JOBLET_EXEC_PROFILE";
+pub(crate) const PROFILE: &str = "JOBLET_EXEC_PROFILE";
 /// Read-only stores, separated by `:`.
-pub const SHARED_STORES: &str = "JOBLET_EXEC_SHARED_STORES";
+pub(crate) const SHARED_STORES: &str = "JOBLET_EXEC_SHARED_STORES";
 /// Variables by which workload managers assign GPUs to a process, the most exact first.
 const GPUS: [&str; 4] =
     ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "SLURM_STEP_GPUS"];
@@ -57,7 +57,7 @@ const SSL_CERT_DIR: &str = "SSL_CERT_DIR";
 const TERM: &str = "TERM";
 
 /// The environment variables that this program reads, for the manual page.
-pub const VARIABLES: [(&str, &str); 21] = [
+pub(crate) const VARIABLES: [(&str, &str); 21] = [
     (REGISTRY, "as --registry"),
     (STORE, "as --store"),
     (CONFIG, "as --config"),
@@ -101,7 +101,7 @@ pub const FILES: [(&str, &str); 6] = [
 ];
 
 /// Root's store, which every user may read.
-pub const SYSTEM_STORE: &str = "/opt/joblet/runtimes";
+pub(crate) const SYSTEM_STORE: &str = "/opt/joblet/runtimes";
 
 /// The configuration of Joblet's client below the home directory, and that of the host.
 const USER_CONFIG: &str = ".rnx/config.yaml";
@@ -133,7 +133,7 @@ pub(crate) fn sets_certificates() -> bool {
 }
 
 /// The value of an environment variable; `None` if it is empty, not set or not UTF-8.
-pub fn nonempty_var(variable: &str) -> Option<String> {
+pub(crate) fn nonempty_var(variable: &str) -> Option<String> {
     env::var(variable).ok().filter(|value| !value.is_empty())
 }
 
@@ -275,7 +275,7 @@ impl Environment {
     }
 
     /// The default store of this user; `None` without a home directory.
-    pub fn default_store(&self) -> Option<PathBuf> {
+    pub(crate) fn default_store(&self) -> Option<PathBuf> {
         if self.root {
             return Some(PathBuf::from(SYSTEM_STORE));
         }
@@ -285,7 +285,7 @@ impl Environment {
     }
 
     /// The default configuration files, the first that exists counts.
-    pub fn configs(&self) -> Vec<PathBuf> {
+    pub(crate) fn configs(&self) -> Vec<PathBuf> {
         let own = self.home.iter().map(|home| home.join(USER_CONFIG));
         own.chain([SYSTEM_CONFIG.into()]).collect()
     }

@@ -32,7 +32,7 @@ pub(crate) use setup::descriptors;
 pub use setup::seccomp;
 
 /// Whether this process, and so its job, has a limit of CPU time (`ulimit -t`).
-pub fn has_cpu_limit() -> bool {
+pub(crate) fn has_cpu_limit() -> bool {
     process::getrlimit(process::Resource::Cpu).current.is_some()
 }
 
@@ -40,12 +40,12 @@ pub fn has_cpu_limit() -> bool {
 ///
 /// # Errors
 /// `EBADF` if it is not open.
-pub fn duplicate_descriptor(fd: i32) -> io::Result<File> {
+pub(crate) fn duplicate_descriptor(fd: i32) -> io::Result<File> {
     Ok(sys::duplicate(fd)?.into())
 }
 
 /// A job to test the sandbox with. Its command does not exist: [`Error::NoCommand`] means that all steps work.
-pub fn probe_job() -> Job {
+pub(crate) fn probe_job() -> Job {
     Job { share_cwd: false, ..Job::new(vec!["/nothing".into()]) }
 }
 

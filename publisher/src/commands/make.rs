@@ -98,7 +98,7 @@ impl<'w> Builder<'w> {
         let build_input = &BuildInput { source: &image.source, ..*build_input };
         let source = build_input.source;
         let Assembled { mut tree, effects, notes: mut warnings } =
-            assemble::assemble_over(image.tree, packages, source, source_dir, arch)?;
+            assemble::assemble(image.tree, packages, source, source_dir, arch)?;
         warnings.extend(image.notes);
         let links: Vec<String> =
             source.links.keys().filter_map(|link| source::expand(link, arch).ok()).collect();

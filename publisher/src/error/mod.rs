@@ -154,7 +154,7 @@ impl Error {
     ///
     /// # Errors
     /// The single error, or [`Error::Several`].
-    pub fn combined(failed: Vec<Self>) -> Result<(), Self> {
+    pub(crate) fn combined(failed: Vec<Self>) -> Result<(), Self> {
         let mut failed = failed.into_iter();
         let Some(first) = failed.next() else { return Ok(()) };
         let line = |error: Self| format!("\nerror[{}]: {error}", error.class().word());

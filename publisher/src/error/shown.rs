@@ -51,7 +51,7 @@ pub fn secret(address: &str) -> Option<&'static str> {
 }
 
 /// Line (from 1) and code point of the first character of `text` for which [`reorders`] is true.
-pub fn first_reordering(text: &str) -> Option<(usize, String)> {
+pub(crate) fn first_reordering(text: &str) -> Option<(usize, String)> {
     let (at, char) = text.char_indices().find(|(_, char)| reorders(*char))?;
     let mut code = String::new();
     _ = write!(code, "U+{:04X}", u32::from(char)); // writing to a String cannot fail

@@ -42,7 +42,7 @@ pub(crate) struct Below {
 
 /// A file, directory or link.
 #[derive(Debug)]
-pub enum Node {
+pub(crate) enum Node {
     /// A directory.
     Dir,
     /// A symbolic link and its target.

@@ -143,7 +143,7 @@ impl Input {
 
 impl Lock {
     /// The inputs for `arch`; `None` if it was never resolved.
-    pub fn inputs_for(&self, arch: Arch) -> Option<&[Input]> {
+    pub(crate) fn inputs_for(&self, arch: Arch) -> Option<&[Input]> {
         self.inputs.get(&arch).map(Vec::as_slice)
     }
 }
@@ -258,7 +258,7 @@ pub fn parse(bytes: &[u8]) -> Result<Lock, String> {
 }
 
 /// Serializes a lock.
-pub fn render(lock: &Lock) -> String {
+pub(crate) fn render(lock: &Lock) -> String {
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let mut text = format!(
         "{{\n  \"format\": {},\n  \"manifest\": {},\n  \"timestamp\": {},\n  \"inputs\": {{",

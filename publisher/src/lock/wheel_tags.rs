@@ -50,7 +50,7 @@ impl<'n> WheelName<'n> {
     }
 
     /// Its preference for CPython 3.`minor` on Linux; `None` if it is not compatible.
-    pub fn fit(&self, minor: u32, arch: Arch) -> Option<Fit> {
+    pub(crate) fn fit(&self, minor: u32, arch: Arch) -> Option<Fit> {
         let pythons = self.python.split('.');
         let tags = pythons.flat_map(|python| self.abi.split('.').map(move |abi| (python, abi)));
         let interpreter = tags.filter_map(|(python, abi)| interpreter(python, abi, minor)).max()?;
@@ -62,7 +62,7 @@ impl<'n> WheelName<'n> {
 }
 
 /// Normalizes a project's name (PEP 503): lower case, runs of `-`, `_` and `.` as one `-`.
-pub fn normalized(name: &str) -> String {
+pub(crate) fn normalized(name: &str) -> String {
     let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
     parts.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }

@@ -120,7 +120,7 @@ pub(crate) fn pack_with(
 ///
 /// # Errors
 /// As [`pack`].
-pub fn dry_run(
+pub(crate) fn dry_run(
     tree: &Tree,
     runtime_yml: &str,
     directory: &str,

@@ -93,7 +93,7 @@ fn packed(artifact: &Artifact) -> Option<Packed> {
 ///
 /// # Errors
 /// [`Error::File`] for anything but absence.
-pub fn has_frames(zstd: &Zstd, target: &Path) -> Result<bool, Error> {
+pub(crate) fn has_frames(zstd: &Zstd, target: &Path) -> Result<bool, Error> {
     let path = pack::zstd_path(target);
     let paths: Vec<PathBuf> = match zstd.parts.len() {
         0 => vec![path],

@@ -20,7 +20,7 @@ pub struct Licence {
 ///
 /// In the machine-readable format (DEP-5) the licences of all stanzas are combined with AND. Any other file
 /// becomes a reference to the whole file.
-pub fn of_debian(package: &str, copyright: &str) -> Licence {
+pub(crate) fn of_debian(package: &str, copyright: &str) -> Licence {
     if copyright.is_empty() {
         return Licence::default();
     }
@@ -52,7 +52,7 @@ pub fn of_debian(package: &str, copyright: &str) -> Licence {
 
 /// Licences of a Python package, from the header of its METADATA: the expression if there is one, else the
 /// field `License`, else the classifiers.
-pub fn of_python(package: &str, metadata: &str) -> Licence {
+pub(crate) fn of_python(package: &str, metadata: &str) -> Licence {
     let values = |name: &str| {
         let fields = metadata.lines().filter_map(|line| line.split_once(": "));
         let fields = fields.filter(|(key, _)| *key == name).map(|(_, value)| value.trim());
@@ -83,7 +83,7 @@ pub fn of_python(package: &str, metadata: &str) -> Licence {
 }
 
 /// Licences of a package of apk or rpm, which contain expressions of varying syntax.
-pub fn of_words(package: &str, text: &str) -> Licence {
+pub(crate) fn of_words(package: &str, text: &str) -> Licence {
     let mut licence = Licence::default();
     if text.trim().is_empty() {
         return licence;

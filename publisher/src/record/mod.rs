@@ -32,7 +32,7 @@ use std::{
 };
 
 /// Longest record, in bytes.
-pub const MAX_RECORD: u64 = 16 << 20;
+pub(crate) const MAX_RECORD: u64 = 16 << 20;
 
 /// The path of a version's record below `records`.
 pub fn path(records: &Path, name: &RuntimeName, version: &Version) -> PathBuf {
@@ -222,7 +222,7 @@ fn list(records: &Path) -> Result<Vec<PathBuf>, Error> {
 /// # Errors
 /// [`Error::Config`] for a record whose path does not match its name and version; [`Error::NotFound`] if
 /// the directory does not exist.
-pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
+pub(crate) fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
     let found = list(records)?;
     let mut all = Vec::new();
     for (file, record) in found.iter().zip(parallel_map(&found, |file| read(records, file))?) {
@@ -240,7 +240,7 @@ pub fn read_all(records: &Path) -> Result<Vec<Record>, Error> {
 }
 
 /// Serializes a record.
-pub fn render(record: &Record) -> String {
+pub(crate) fn render(record: &Record) -> String {
     let mut text = serde_json::to_string_pretty(record).expect("texts and numbers are JSON");
     text.push('\n');
     text

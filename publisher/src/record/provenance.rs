@@ -20,7 +20,7 @@ pub(crate) const LOCK: &str = "versions.lock";
 /// Name of the kept `files` directory.
 const FILES: &str = "files.tar";
 /// The names of all files that may be kept.
-pub const NAMES: [&str; 4] = [MANIFEST, LOCK, FILES, READS];
+pub(crate) const NAMES: [&str; 4] = [MANIFEST, LOCK, FILES, READS];
 
 /// The source files of `source` below `sources`.
 ///
@@ -76,7 +76,7 @@ fn pack(files: Vec<(PathBuf, Node)>) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::Config`] for a malformed manifest or archive; [`Error::File`].
-pub fn restore(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error> {
+pub(crate) fn restore(files: &Files, sources: &Path) -> Result<(Source, PathBuf), Error> {
     let refused = |name: &str, reason: String| Error::config(name, reason);
     let absent = |name: &str| refused(name, "is not kept beside the record".to_owned());
     let manifest = files.get(MANIFEST).ok_or_else(|| absent(MANIFEST))?;

@@ -9,7 +9,7 @@ pub mod reads;
 mod rules;
 pub mod template;
 
-pub use rules::{archive_suffix, is_address};
+pub(crate) use rules::{archive_suffix, is_address};
 
 use crate::{
     error::Error,
@@ -256,7 +256,7 @@ pub struct Url {
 
 impl Python {
     /// The minor version.
-    pub fn minor(&self) -> u32 {
+    pub(crate) fn minor(&self) -> u32 {
         self.version.strip_prefix("3.").and_then(|minor| minor.parse().ok()).unwrap_or_default()
     }
 }
@@ -330,7 +330,7 @@ pub fn above(sources: &Path) -> Option<PathBuf> {
 }
 
 /// The manifest's path.
-pub fn manifest_path(sources: &Path, name: &RuntimeName) -> PathBuf {
+pub(crate) fn manifest_path(sources: &Path, name: &RuntimeName) -> PathBuf {
     sources.join(name.as_str()).join(MANIFEST)
 }
 
@@ -365,7 +365,10 @@ pub fn names(sources: &Path) -> Result<Vec<RuntimeName>, Error> {
 ///
 /// # Errors
 /// [`Error::Config`] for other kinds of files, and if it is too large; [`Error::File`].
-pub fn own_files(source_dir: &Path, files: &str) -> Result<Vec<(PathBuf, below::Node)>, Error> {
+pub(crate) fn own_files(
+    source_dir: &Path,
+    files: &str,
+) -> Result<Vec<(PathBuf, below::Node)>, Error> {
     let dir = source_dir.join(files);
     let root = Below::open(source_dir.parent().unwrap_or(source_dir))?;
     let below = root.map_or(Ok(None), |root| root.dir(&dir))?;
@@ -387,7 +390,7 @@ pub fn parse(text: &str) -> Result<Source, String> {
 ///
 /// # Errors
 /// The unknown placeholder.
-pub fn expand(text: &str, arch: Arch) -> Result<String, String> {
+pub(crate) fn expand(text: &str, arch: Arch) -> Result<String, String> {
     let text = text.replace("{deb_arch}", arch.as_str()).replace("{multiarch}", multiarch(arch));
     match text.split_once('{').and_then(|(_, rest)| rest.split_once('}')) {
         Some((unknown, _)) => {
@@ -398,7 +401,7 @@ pub fn expand(text: &str, arch: Arch) -> Result<String, String> {
 }
 
 /// Debian's multiarch triplet, the directory of an architecture's libraries.
-pub fn multiarch(arch: Arch) -> &'static str {
+pub(crate) fn multiarch(arch: Arch) -> &'static str {
     match arch {
         Arch::Amd64 => "x86_64-linux-gnu",
         Arch::Arm64 => "aarch64-linux-gnu",

@@ -16,7 +16,7 @@ use joblet_format::Arch;
 use std::{collections::BTreeMap, fmt::Write as _, ops::Range, path::Path};
 
 /// Name of the file.
-pub const READS: &str = "reads.txt";
+pub(crate) const READS: &str = "reads.txt";
 /// Unit of ranges, in bytes.
 const KIB: u64 = 1 << 10;
 /// Alignment of ranges, in KiB.
@@ -74,7 +74,7 @@ fn parse(text: &str, arch: Arch) -> Result<Vec<Read>, String> {
 
 /// The text of the file for reads that were recorded on `arch`: lines `OFFSET LENGTH PATH`, in bytes and below the
 /// archive's directory.
-pub fn render(recorded: &str, arch: Arch) -> String {
+pub(crate) fn render(recorded: &str, arch: Arch) -> String {
     let (mut order, mut steps) = (Vec::new(), BTreeMap::<&str, Vec<Range<u64>>>::new());
     for line in recorded.lines() {
         let mut words = line.splitn(3, ' ');

@@ -169,13 +169,13 @@ const ARCHIVES: [(&str, &str); 7] = [
 ];
 
 /// The compression of the archive at `address`: `.gz`, `.xz`, `.zst`, `.zip`, or empty for none.
-pub fn archive_suffix(address: &str) -> Option<&'static str> {
+pub(crate) fn archive_suffix(address: &str) -> Option<&'static str> {
     let path = address.split(['?', '#']).next().unwrap_or_default();
     ARCHIVES.iter().find(|(suffix, _)| path.ends_with(suffix)).map(|(_, kind)| *kind)
 }
 
 /// Whether it is an http or https address with a host.
-pub fn is_address(text: &str) -> bool {
+pub(crate) fn is_address(text: &str) -> bool {
     let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/'))
         && text.bytes().all(|byte| byte.is_ascii_graphic())

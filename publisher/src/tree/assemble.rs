@@ -85,7 +85,7 @@ const DROPPED: [&str; 57] = [
 ];
 
 /// Owner of files that are from the base image.
-pub const IMAGE: &str = "image";
+pub(crate) const IMAGE: &str = "image";
 
 /// A package.
 pub struct Package {
@@ -130,26 +130,13 @@ pub struct Assembled {
     pub notes: Vec<String>,
 }
 
-/// Assembles the tree: packages in their order, without excluded paths, then the manifest's `links`, then its
-/// `files`.
+/// Assembles the tree: over `base`, that of an image or empty, the packages in their order, without excluded paths,
+/// then the manifest's `links`, then its `files`.
 ///
 /// # Errors
 /// [`Error::Archive`] if two packages contain different things at one path, or one writes through a
 /// symlink; [`Error::Config`] for conflicting links and files; [`Error::File`].
-pub fn assemble(
-    packages: Vec<Package>,
-    source: &Source,
-    source_dir: &Path,
-    arch: Arch,
-) -> Result<Assembled, Error> {
-    assemble_over(Tree::default(), packages, source, source_dir, arch)
-}
-
-/// [`assemble`] over the tree `base` of an image, whose files are replaced by those of packages.
-///
-/// # Errors
-/// As [`assemble`].
-pub fn assemble_over(
+pub(crate) fn assemble(
     base: Tree,
     packages: Vec<Package>,
     source: &Source,
@@ -177,7 +164,7 @@ pub fn assemble_over(
 ///
 /// # Errors
 /// [`Error::Archive`] as [`assemble`].
-pub fn assemble_packages(
+pub(crate) fn assemble_packages(
     packages: Vec<Package>,
     manifest: &Path,
     exclude: &[String],
@@ -429,6 +416,7 @@ mod tests {
             member("var/lib/x", file("x")),
         ];
         let tree = assemble(
+            Tree::default(),
             vec![package("a", members)],
             &source("links: { usr/bin/ld: '/lib/{multiarch}/ld.so', bin2: bin }"),
             Path::new("."),
@@ -484,7 +472,7 @@ mod tests {
     fn conflicting_packages_are_refused() {
         let assemble = |a, b| {
             let packages = vec![package("a.deb", vec![a]), package("b.deb", vec![b])];
-            assemble(packages, &source(""), Path::new("."), Arch::Amd64)
+            assemble(Tree::default(), packages, &source(""), Path::new("."), Arch::Amd64)
         };
         for (a, b, rule) in [
             (
@@ -517,14 +505,17 @@ mod tests {
         std::os::unix::fs::symlink("/usr/bin/x", files.join("y")).unwrap();
         let packages = || vec![package("a", vec![member("usr/bin/x", file("old"))])];
         let source = source("files: files/\n");
-        let tree = assemble(packages(), &source, dir.path(), Arch::Amd64).unwrap().tree;
+        let tree =
+            assemble(Tree::default(), packages(), &source, dir.path(), Arch::Amd64).unwrap().tree;
         let (executable, content) = tree.file("usr/bin/y").unwrap();
         assert_eq!((executable, content.read().unwrap()), (true, b"new".to_vec()));
         assert_eq!(target(&tree, "usr/bin/y"), "x");
         std::fs::create_dir_all(dir.path().join("files/bin")).unwrap();
         std::fs::write(dir.path().join("files/bin/z"), "z").unwrap();
-        let error =
-            assemble(packages(), &source, dir.path(), Arch::Amd64).err().unwrap().to_string();
+        let error = assemble(Tree::default(), packages(), &source, dir.path(), Arch::Amd64)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.ends_with("files/: `bin/z` is below the link `bin`"), "{error}");
     }
 
@@ -543,7 +534,7 @@ mod tests {
         let source = source("exclude: [\"**/tests\", usr/share/doc, nothing]\n");
         let packages = vec![package("moreutils_1_all.deb", members), parallel];
         let Assembled { tree, notes, .. } =
-            assemble(packages, &source, Path::new("."), Arch::Amd64).unwrap();
+            assemble(Tree::default(), packages, &source, Path::new("."), Arch::Amd64).unwrap();
         let paths: Vec<_> =
             tree.iter().filter(|it| !tree.is_dir(it.0)).map(|(path, _)| path).collect();
         assert_eq!(paths, ["usr/bin/parallel", "usr/bin/parallel.moreutils"]);
@@ -563,9 +554,14 @@ mod tests {
             let source = source(&format!(
                 "python: {{ version: '3.11', before: 2024-01-01, packages: [], prefer: [{prefer}] }}\n"
             ));
-            let Assembled { tree, notes, .. } =
-                assemble(vec![wheel("a"), wheel("b")], &source, Path::new("."), Arch::Amd64)
-                    .unwrap();
+            let Assembled { tree, notes, .. } = assemble(
+                Tree::default(),
+                vec![wheel("a"), wheel("b")],
+                &source,
+                Path::new("."),
+                Arch::Amd64,
+            )
+            .unwrap();
             let bytes = tree.file("usr/local/x.py").unwrap().1.read().unwrap();
             assert_eq!(
                 (bytes.as_slice(), notes.len()),

@@ -98,7 +98,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::head`].
-    pub fn equals(&self, other: &Self) -> io::Result<bool> {
+    pub(crate) fn equals(&self, other: &Self) -> io::Result<bool> {
         const AT_ONCE: u64 = 256 << 10;
         if self.len() != other.len() {
             return Ok(false);
@@ -120,7 +120,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::head`].
-    pub fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn fill(&self, bytes: &mut [u8]) -> io::Result<()> {
         let mut reader = self.reader();
         reader.read_exact(bytes)?;
         reader.finish()
@@ -131,7 +131,7 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::head`]; `UnexpectedEof` if there are not that many.
-    pub fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    pub(crate) fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
         if at.checked_add(bytes.len() as u64).is_none_or(|end| end > self.len()) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -166,7 +166,7 @@ fn all_triggers(tree: &Tree, arch: Arch) -> Vec<Trigger> {
 }
 
 /// Whether [`run_triggers`] has anything to do.
-pub fn is_due(tree: &Tree, arch: Arch) -> bool {
+pub(crate) fn is_due(tree: &Tree, arch: Arch) -> bool {
     !all_triggers(tree, arch).is_empty()
 }
 
@@ -175,7 +175,7 @@ pub fn is_due(tree: &Tree, arch: Arch) -> bool {
 ///
 /// # Errors
 /// As [`WorkingTree::run`] and [`WorkingTree::take`].
-pub fn run_triggers(
+pub(crate) fn run_triggers(
     tree: &mut Tree,
     arch: Arch,
     working: &mut WorkingTree,
@@ -208,7 +208,7 @@ pub fn run_triggers(
 ///
 /// # Errors
 /// [`Error::File`]; [`Error::Config`] if a symlink's path is a directory.
-pub fn php_modules(tree: &mut Tree) -> Result<(), Error> {
+pub(crate) fn php_modules(tree: &mut Tree) -> Result<(), Error> {
     let mut links = Vec::new();
     let names = |dir: &str| -> Vec<String> {
         let below = tree.below(dir).filter_map(|(path, _)| path.get(dir.len() + 1..));

@@ -59,7 +59,7 @@ const ALTERNATIVES: [(&str, &[&str]); 13] = [
 /// # Errors
 /// [`Error::Config`] if a link of the manifest is dangling, or `files` or `links` conflict with a fix-up;
 /// [`Error::File`].
-pub fn apply<'l>(
+pub(crate) fn apply<'l>(
     tree: &mut Tree,
     arch: Arch,
     effects: &Effects,
@@ -193,7 +193,7 @@ fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
 
 /// Removes dangling symlinks, and symlinks to them. Symlinks into `/proc`, `/dev` and `/sys` are kept: they resolve
 /// in a job. Called last, after programs of the tree have run.
-pub fn drop_dangling(tree: &mut Tree) {
+pub(crate) fn drop_dangling(tree: &mut Tree) {
     loop {
         let dangling = |path: &str, target: &str| {
             let first = link_path(path, target);

@@ -122,7 +122,7 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Tree::insert`].
-    pub fn supply(&mut self, path: &str, node: Node) -> Result<(), String> {
+    pub(crate) fn supply(&mut self, path: &str, node: Node) -> Result<(), String> {
         if self.nodes.contains_key(path) { Ok(()) } else { self.insert(path, node) }
     }
 
@@ -133,7 +133,7 @@ impl Tree {
     }
 
     /// Removes a node and all nodes below it.
-    pub fn remove_all(&mut self, path: &str) {
+    pub(crate) fn remove_all(&mut self, path: &str) {
         let below: Vec<_> = self.below(path).map(|(path, _)| path.to_owned()).collect();
         for path in below.iter().map(String::as_str).chain([path]) {
             self.remove(path);
@@ -141,7 +141,7 @@ impl Tree {
     }
 
     /// Sets the input that the file or symlink at `path` is from.
-    pub fn set_owner(&mut self, path: String, owner: Arc<str>) {
+    pub(crate) fn set_owner(&mut self, path: String, owner: Arc<str>) {
         self.owners.insert(path, owner);
     }
 
@@ -225,7 +225,7 @@ fn kind(node: &Node) -> &'static str {
 }
 
 /// The path that a symlink at `link` with this `target` refers to, without resolving others. `..` stops at the root.
-pub fn link_path(link: &str, target: &str) -> String {
+pub(crate) fn link_path(link: &str, target: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     if !target.starts_with('/') {
         parts.extend(link.split('/'));

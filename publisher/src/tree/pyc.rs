@@ -34,7 +34,7 @@ type Module = (String, Content);
 ///
 /// # Errors
 /// [`Error::Tool`] if the interpreter fails; [`Error::File`].
-pub fn compile(
+pub(crate) fn compile(
     tree: &mut Tree,
     version: &str,
     joblet_exec: &JobletExec,

@@ -216,7 +216,7 @@ impl Spool {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn differences(a: &Tree, b: &Tree) -> Result<Vec<String>, Error> {
+pub(crate) fn differences(a: &Tree, b: &Tree) -> Result<Vec<String>, Error> {
     let same = |path: &str, node: &Node| {
         Ok::<bool, Error>(match (node, b.get(path)) {
             (Node::Dir, Some(Node::Dir)) => true,

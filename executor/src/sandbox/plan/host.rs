@@ -83,7 +83,7 @@ pub enum Cwd {
 
 impl Host {
     /// Inspects this process and its current directory, for a job that runs as `user`.
-    pub fn observe(user: Option<Ids>) -> Self {
+    pub(crate) fn observe(user: Option<Ids>) -> Self {
         let ids = Ids { uid: process::geteuid().as_raw(), gid: process::getegid().as_raw() };
         let admin = thread::capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(thread::CapabilitySet::SYS_ADMIN));

@@ -8,7 +8,7 @@ mod interpreters;
 mod loader;
 mod object;
 
-pub use object::is_static;
+pub(crate) use object::is_static;
 pub(super) use object::soname;
 
 use crate::{

@@ -81,7 +81,7 @@ impl Seek for At<'_> {
 }
 
 /// Whether `elf` is a 64-bit program without an interpreter.
-pub fn is_static(elf: &[u8]) -> bool {
+pub(crate) fn is_static(elf: &[u8]) -> bool {
     let interpreter = || {
         let header = FileHeader64::<object::Endianness>::parse(elf)?;
         let endian = header.endian()?;

@@ -73,7 +73,7 @@ pub struct Effects {
 
 impl Effects {
     /// Reads the scripts of `packages`.
-    pub fn read_all(packages: &[Package]) -> Self {
+    pub(crate) fn read_all(packages: &[Package]) -> Self {
         let mut effects = Self::default();
         for package in packages {
             effects.read(&package.name(), &package.scripts);
