@@ -32,7 +32,7 @@ pub const MAX_FRAME: u64 = 8 << 20;
 /// its frame has.
 const MAX_EARLY: u64 = 2 << 20;
 /// Longest compressed frame, in bytes: incompressible content is stored, a few bytes longer.
-pub const MAX_FRAME_LENGTH: u64 = MAX_FRAME + (MAX_FRAME >> 8) + 64;
+pub(crate) const MAX_FRAME_LENGTH: u64 = MAX_FRAME + (MAX_FRAME >> 8) + 64;
 /// Longest table that a reader accepts, in bytes: enough for 200 GB.
 pub const MAX_TABLE_BYTES: u64 = 1 << 20;
 
