@@ -65,6 +65,26 @@ def digests(layout):
 
 
 @contextlib.contextmanager
+def serving(words, log, ready):
+    """Runs a server, with its output in `log`, after it is `ready`."""
+    with open(log, "w") as file:
+        server = subprocess.Popen([str(word) for word in words], stdout=file, stderr=file)
+    try:
+        for _ in range(100):
+            if ready():
+                break
+            time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def succeeds(*words):
+    return subprocess.run([str(word) for word in words], capture_output=True).returncode == 0
+
+
+@contextlib.contextmanager
 def registry(work, port=0):
     """Starts Debian's registry on loopback, by default at any port; its address."""
     with socket.socket() as free:
@@ -75,17 +95,9 @@ def registry(work, port=0):
     config.write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {work}/registry}}}}\n"
         f"http: {{addr: '127.0.0.1:{port}'}}\n")
-    with open(work / "registry.log", "w") as log:
-        server = subprocess.Popen(["docker-registry", "serve", config], stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.1)
+    ready = lambda: not socket.socket().connect_ex(("127.0.0.1", port))
+    with serving(["docker-registry", "serve", config], work / "registry.log", ready):
         yield f"127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @contextlib.contextmanager
@@ -94,17 +106,8 @@ def dockerd(work):
     host = f"unix://{work}/docker.sock"
     words = ["dockerd", "--data-root", work / "docker", "--exec-root", work / "docker-run", "--host", host,
              "--pidfile", work / "docker.pid", "--iptables=false", "--bridge=none", "--storage-driver", "vfs"]
-    with open(work / "docker.log", "w") as log:
-        server = subprocess.Popen(words, stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            if subprocess.run(["docker", "-H", host, "version"], capture_output=True).returncode == 0:
-                break
-            time.sleep(0.1)
+    with serving(words, work / "docker.log", lambda: succeeds("docker", "-H", host, "version")):
         yield host
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def begin(script):

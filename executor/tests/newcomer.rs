@@ -11,170 +11,66 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Commands after README's, the first line of the output, and the status. Every line of tables and
-/// help fits the terminal.
+/// Arguments of commands after README's, the beginning of the first line of output, and the status. Every line of
+/// tables and help fits the terminal.
 const HABITS: &[(&str, &str, i32)] = &[
-    ("joblet-exec", "error[USAGE]: no command given; joblet-exec --help lists them", 2),
-    ("joblet-exec ls", "NAME         VERSION  SIZE", 0),
-    ("joblet-exec images", "NAME         VERSION  SIZE", 0),
-    ("joblet-exec list --available", "NAME         VERSION  SIZE", 0),
-    ("joblet-exec search python", "NAME         VERSION  SIZE", 0),
-    ("joblet-exec search pythn", "no runtime matches \"pythn\"; these match \"python\"", 0),
-    ("joblet-exec search cobol", "no runtime has \"cobol\" in its name or description;", 0),
-    (
-        "joblet-exec instal python-3.11",
-        "error[USAGE]: unknown command \"instal\"; did you mean \"install\"?",
-        2,
-    ),
-    ("joblet-exec install numpy", "error[NOTFOUND]: no runtime is called numpy in ", 12),
-    ("joblet-exec install pyton-3.11", "error[NOTFOUND]: no runtime is called pyton-3.11 in ", 12),
-    ("joblet-exec install python-3.11@9", "error[NOTFOUND]: no version of python-3.11@9 in ", 12),
-    (
-        "joblet-exec pull python:3.11",
-        "error[USAGE]: \"python:3.11\" is not how a runtime is named; did",
-        2,
-    ),
-    (
-        "joblet-exec install python-3.11==1.4.0",
-        "error[USAGE]: \"python-3.11==1.4.0\" is not how a runtime",
-        2,
-    ),
-    (
-        "joblet-exec install -r requirements.txt",
-        "error[USAGE]: -r: a runtime's packages are fixed; ",
-        2,
-    ),
-    ("joblet-exec update", "every installed runtime is the latest", 0),
-    ("joblet-exec uninstall node-20", "error[NOTFOUND]: node-20 is not installed", 12),
-    ("joblet-exec run python-3.11", "error[USAGE]: run needs a COMMAND after the runtime;", 125),
-    (
-        "joblet-exec run --rm -it python:3.11 bash",
-        "error[USAGE]: run needs --runtime=SPEC: \"python:3.11\"",
-        125,
-    ),
-    (
-        "joblet-exec run -v ./data python-3.11 ls",
-        "error[USAGE]: ./data is not a runtime, which comes before",
-        125,
-    ),
-    (
-        "joblet-exec run -p 80:80 python-3.11 ls",
-        "error[USAGE]: -p: ports need no publishing: with",
-        125,
-    ),
-    ("joblet-exec run --name x python-3.11 ls", "error[USAGE]: --name: jobs have no name;", 125),
-    ("joblet-exec run -d python-3.11 ls", "error[USAGE]: -d: a job ends with joblet-exec;", 125),
-    (
-        "joblet-exec run python-3.11 -m 2g ls",
-        "error[USAGE]: -m is after the runtime python-3.11, where",
-        125,
-    ),
-    ("joblet-exec run -v $PWD:/data:z python-3.11 ls /data/script.py", "/data/script.py", 0),
-    ("joblet-exec run --rm -i -w /tmp python-3.11 bash -c pwd", "/tmp", 0),
-    ("joblet-exec run --pwd /tmp --cleanenv --contain python-3.11 bash -c pwd", "/tmp", 0),
-    (
-        "joblet-exec run --restart always python-3.11 ls",
-        "error[USAGE]: --restart: jobs are not restarted;",
-        125,
-    ),
-    (
-        "joblet-exec run --shm-size 1g python-3.11 ls",
-        "error[USAGE]: --shm-size: a job's /dev/shm may take",
-        125,
-    ),
-    (
-        "joblet-exec run --cap-add SYS_ADMIN python-3.11 ls",
-        "error[USAGE]: --cap-add: jobs never have privileges;",
-        125,
-    ),
-    (
-        "joblet-exec run --platform linux/arm64 python-3.11 ls",
-        "error[USAGE]: --platform: jobs run on this host's",
-        125,
-    ),
-    (
-        "joblet-exec run --with numpy python-3.11 ls",
-        "error[USAGE]: --with: a runtime's packages are fixed;",
-        125,
-    ),
-    (
-        "joblet-exec run --python 3.11 script.py",
-        "error[USAGE]: --python: the runtime says which: run",
-        125,
-    ),
-    (
-        "joblet-exec run python-3.11 script.py",
-        "error[COMMAND]: script.py: not found in the runtime; a file of",
-        127,
-    ),
-    (
-        "joblet-exec run python-3.11 'python -V'",
-        "error[COMMAND]: python -V: not found in the runtime; a command",
-        127,
-    ),
-    (
-        "joblet-exec run python-3.11 ./script.py",
-        "error[COMMAND]: ./script.py: ./script.py has no execute",
-        126,
-    ),
-    (
-        "joblet-exec run python-3.11 pytohn x.py",
-        "error[COMMAND]: pytohn: not found in the runtime; PATH",
-        127,
-    ),
-    (
-        "joblet-exec run python-3.11 ../tool",
-        "error[COMMAND]: ../tool: not found in the job, which sees",
-        127,
-    ),
-    (
-        "joblet-exec run python-3.11 cat ../outside.py",
-        "cat: ../outside.py: No such file or directory",
-        1,
-    ),
-    (
-        "joblet-exec exec python-3.11 ls",
-        "error[USAGE]: exec is not a command here: use joblet-exec",
-        2,
-    ),
-    ("joblet-exec ps", "error[USAGE]: ps is not a command here: jobs are processes", 2),
-    ("joblet-exec stop x", "error[USAGE]: stop is not a command here: jobs are processes", 2),
-    ("joblet-exec logs", "error[USAGE]: logs is not a command here: a job writes to", 2),
-    ("joblet-exec system prune", "error[USAGE]: system is not a command here: use joblet-exec", 2),
-    ("joblet-exec cache clean", "error[USAGE]: cache is not a command here: use joblet-exec", 2),
-    ("joblet-exec env list", "error[USAGE]: env is not a command here: use joblet-exec list", 2),
-    ("joblet-exec sync", "error[USAGE]: sync is not a command here: a runtime's packages", 2),
-    ("joblet-exec inspect python-3.11", "name      python-3.11", 0),
-    ("joblet-exec build .", "error[USAGE]: build is not a command here: runtimes are built", 2),
-    (
-        "joblet-exec activate python-3.11",
-        "error[USAGE]: activate is not a command here: use joblet-exec",
-        2,
-    ),
-    ("joblet-exec login", "error[USAGE]: login is not a command here: a registry's", 2),
-    ("joblet-exec job list", "error[USAGE]: job list is not a command here: it needs a", 2),
-    (
-        "joblet-exec list >/dev/full",
-        "error[STORE]: cannot write standard output: No space left",
-        15,
-    ),
-    (
-        "joblet-exec install numpy --json",
-        "{\"error\":{\"class\":\"NOTFOUND\",\"message\":\"no runtime is",
-        12,
-    ),
-    ("joblet-exec verify", "python-3.11@1.4.0: intact", 0),
-    (
-        "joblet-exec prune --keep 0 </dev/null",
-        "error[USAGE]: prune --keep 0 removes every version; add",
-        2,
-    ),
-    ("joblet-exec help", "Install Joblet runtimes and run jobs in them: no daemon, no root.", 0),
-    (
-        "joblet-exec run --help",
-        "Run a job in a runtime; installs it first if no version is installed.",
-        0,
-    ),
+    ("", "error[USAGE]: no command given; joblet-exec --help lists them", 2),
+    ("ls", "NAME         VERSION  SIZE", 0),
+    ("images", "NAME         VERSION  SIZE", 0),
+    ("list --available", "NAME         VERSION  SIZE", 0),
+    ("search python", "NAME         VERSION  SIZE", 0),
+    ("search pythn", "no runtime matches \"pythn\"; these match \"python\"", 0),
+    ("search cobol", "no runtime has \"cobol\" in its name or description;", 0),
+    ("instal python-3.11", "error[USAGE]: unknown command \"instal\"; did you mean", 2),
+    ("install numpy", "error[NOTFOUND]: no runtime is called numpy in ", 12),
+    ("install pyton-3.11", "error[NOTFOUND]: no runtime is called pyton-3.11 in ", 12),
+    ("install python-3.11@9", "error[NOTFOUND]: no version of python-3.11@9 in ", 12),
+    ("pull python:3.11", "error[USAGE]: \"python:3.11\" is not how a runtime is named; did", 2),
+    ("install python-3.11==1.4.0", "error[USAGE]: \"python-3.11==1.4.0\" is not how a runtime", 2),
+    ("install -r requirements.txt", "error[USAGE]: -r: a runtime's packages are fixed; ", 2),
+    ("update", "every installed runtime is the latest", 0),
+    ("uninstall node-20", "error[NOTFOUND]: node-20 is not installed", 12),
+    ("run python-3.11", "error[USAGE]: run needs a COMMAND after the runtime;", 125),
+    ("run --rm -it python:3.11 bash", "error[USAGE]: run needs --runtime=SPEC:", 125),
+    ("run -v ./data python-3.11 ls", "error[USAGE]: ./data is not a runtime, which comes", 125),
+    ("run -p 80:80 python-3.11 ls", "error[USAGE]: -p: ports need no publishing: with", 125),
+    ("run --name x python-3.11 ls", "error[USAGE]: --name: jobs have no name;", 125),
+    ("run -d python-3.11 ls", "error[USAGE]: -d: a job ends with joblet-exec;", 125),
+    ("run python-3.11 -m 2g ls", "error[USAGE]: -m is after the runtime python-3.11, where", 125),
+    ("run -v $PWD:/data:z python-3.11 ls /data/script.py", "/data/script.py", 0),
+    ("run --rm -i -w /tmp python-3.11 bash -c pwd", "/tmp", 0),
+    ("run --pwd /tmp --cleanenv --contain python-3.11 bash -c pwd", "/tmp", 0),
+    ("run --restart always python-3.11 ls", "error[USAGE]: --restart: jobs are not", 125),
+    ("run --shm-size 1g python-3.11 ls", "error[USAGE]: --shm-size: a job's /dev/shm may", 125),
+    ("run --cap-add SYS_ADMIN python-3.11 ls", "error[USAGE]: --cap-add: jobs never have", 125),
+    ("run --platform linux/arm64 python-3.11 ls", "error[USAGE]: --platform: jobs run on", 125),
+    ("run --with numpy python-3.11 ls", "error[USAGE]: --with: a runtime's packages are", 125),
+    ("run --python 3.11 script.py", "error[USAGE]: --python: the runtime says which: run", 125),
+    ("run python-3.11 script.py", "error[COMMAND]: script.py: not found in the runtime; a", 127),
+    ("run python-3.11 'python -V'", "error[COMMAND]: python -V: not found in the runtime; a", 127),
+    ("run python-3.11 ./script.py", "error[COMMAND]: ./script.py: ./script.py has no execute", 126),
+    ("run python-3.11 pytohn x.py", "error[COMMAND]: pytohn: not found in the runtime; PATH", 127),
+    ("run python-3.11 ../tool", "error[COMMAND]: ../tool: not found in the job, which sees", 127),
+    ("run python-3.11 cat ../outside.py", "cat: ../outside.py: No such file or directory", 1),
+    ("exec python-3.11 ls", "error[USAGE]: exec is not a command here: use joblet-exec", 2),
+    ("ps", "error[USAGE]: ps is not a command here: jobs are processes", 2),
+    ("stop x", "error[USAGE]: stop is not a command here: jobs are processes", 2),
+    ("logs", "error[USAGE]: logs is not a command here: a job writes to", 2),
+    ("system prune", "error[USAGE]: system is not a command here: use joblet-exec", 2),
+    ("cache clean", "error[USAGE]: cache is not a command here: use joblet-exec", 2),
+    ("env list", "error[USAGE]: env is not a command here: use joblet-exec list", 2),
+    ("sync", "error[USAGE]: sync is not a command here: a runtime's packages", 2),
+    ("inspect python-3.11", "name      python-3.11", 0),
+    ("build .", "error[USAGE]: build is not a command here: runtimes are built", 2),
+    ("activate python-3.11", "error[USAGE]: activate is not a command here: use joblet-exec", 2),
+    ("login", "error[USAGE]: login is not a command here: a registry's", 2),
+    ("job list", "error[USAGE]: job list is not a command here: it needs a", 2),
+    ("list >/dev/full", "error[STORE]: cannot write standard output: No space left", 15),
+    ("install numpy --json", "{\"error\":{\"class\":\"NOTFOUND\",\"message\":\"no runtime is", 12),
+    ("verify", "python-3.11@1.4.0: intact", 0),
+    ("prune --keep 0 </dev/null", "error[USAGE]: prune --keep 0 removes every version; add", 2),
+    ("help", "Install Joblet runtimes and run jobs in them: no daemon, no root.", 0),
+    ("run --help", "Run a job in a runtime; installs it first if no version is installed.", 0),
 ];
 
 /// Whether an output with this first line is a table or a help page.
@@ -328,7 +224,7 @@ fn a_new_user_in_a_terminal() {
         }
         // Messages are the same on every terminal.
         for habit in HABITS.iter().filter(|habit| columns == 80 || is_laid_out(habit.1)) {
-            let (answer, status) = screen.types(habit.0);
+            let (answer, status) = screen.types(&format!("joblet-exec {}", habit.0));
             wrong.extend(faults(habit, (&answer, status), columns));
         }
         // The error of a missing script explains where it must be.
@@ -351,7 +247,8 @@ fn dumb_terminals_pipes_and_other_locales_get_plain_bytes() {
     );
     let mut wrong = Vec::new();
     for habit in HABITS {
-        let (line, want, wanted) = *habit;
+        let (words, want, wanted) = *habit;
+        let line = &format!("joblet-exec {words}");
         let mut places = vec![("TERM", "dumb"), ("LANG", "C")];
         places.extend(is_laid_out(want).then_some(("LC_ALL", "de_DE.ISO-8859-1")));
         for (name, value) in places {
