@@ -143,7 +143,7 @@ fn fix_checksums(stream: &mut [u8]) {
 
 /// A table of frames, and one frame.
 pub fn frames(bytes: &[u8]) {
-    // Of an archive of one file in nine members of 1 MiB: eight of them fit into a frame.
+    // An archive of one file in nine members of 1 MiB: eight of them fit into a frame.
     const MEMBER: u32 = 1 << 20;
     let piece = index::Piece { size: 9 * u64::from(MEMBER) - 2048, sha256: [1; 32] };
     let file = index::Body::File { executable: false, pieces: vec![piece] };
@@ -166,7 +166,7 @@ pub fn frames(bytes: &[u8]) {
         let mut unpacked = vec![0; size];
         let (mut one, mut again) = (Decompress::new(), vec![1; size]);
         if one.frame(bytes, &mut unpacked).is_ok() {
-            // What was left of another frame has no part in it.
+            // State of another frame has no effect.
             assert_eq!(one.frame(bytes, &mut again), Ok(()));
             assert_eq!(unpacked, again);
         }

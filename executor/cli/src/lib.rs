@@ -74,7 +74,7 @@ pub struct Command<C: 'static> {
     pub options: &'static [&'static Row],
     /// How it is used.
     pub examples: &'static [Example],
-    /// Whose exit statuses below 125 are.
+    /// Meaning of exit statuses below 125.
     pub status: Status,
     /// How it is executed.
     pub action: Action<C>,
@@ -100,7 +100,7 @@ impl Operands {
     }
 }
 
-/// Whose exit statuses below 125 are.
+/// Meaning of exit statuses below 125.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// The program's: the [`Class`] of its failure.

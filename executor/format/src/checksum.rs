@@ -12,7 +12,7 @@ use std::{fmt, str::FromStr};
 #[serde(try_from = "String", into = "String")]
 pub struct Checksum([u8; 32]);
 
-/// What each byte means as a digit: large registries hold hundreds of thousands of checksums.
+/// Value of each byte as a digit: large registries have hundreds of thousands of checksums.
 const VALUES: [u8; 256] = {
     let (mut values, mut digit) = ([u8::MAX; 256], 0);
     while digit < 16 {

@@ -21,7 +21,7 @@ use std::ops::Range;
 
 /// First bytes of the table. Part of the format.
 const SKIPPABLE: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
-/// What follows the length of the skippable frame. Part of the format.
+/// The bytes after the length of the skippable frame. Part of the format.
 const MAGIC: &[u8; 16] = b"joblet-frames 1\n";
 /// Length of a row, in bytes.
 const ROW: usize = 4 + 4 + 32;

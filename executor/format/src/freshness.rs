@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Largest `freshness.json` that a reader accepts, in bytes.
 pub const MAX_FRESHNESS_BYTES: u64 = 16 << 20;
 
-/// What a refresh found, beside `registry.json`.
+/// Result of a refresh, beside `registry.json`.
 ///
 /// Wire format (JSON):
 ///
@@ -26,12 +26,12 @@ pub struct Freshness {
     version: FormatVersion,
     /// When the refresh was: RFC 3339, in UTC, whole seconds.
     pub checked_at: String,
-    /// What it found, by name and version.
+    /// Its result, by name and version.
     #[serde(deserialize_with = "unique::map")]
     pub runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Fresh>>,
 }
 
-/// What a refresh found of one version.
+/// Result of a refresh for one version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fresh {
     /// When its inputs were resolved: RFC 3339, in UTC, whole seconds.
@@ -68,7 +68,7 @@ impl From<FormatVersion> for String {
 }
 
 impl Freshness {
-    /// What a refresh at `checked_at` has found.
+    /// The result of a refresh at `checked_at`.
     pub fn new(
         checked_at: String,
         runtimes: BTreeMap<RuntimeName, BTreeMap<Version, Fresh>>,
@@ -76,7 +76,7 @@ impl Freshness {
         Self { version: FormatVersion, checked_at, runtimes }
     }
 
-    /// What it found of `name@version`.
+    /// The result for `name@version`.
     pub fn of(&self, name: &RuntimeName, version: &Version) -> Option<&Fresh> {
         self.runtimes.get(name)?.get(version)
     }

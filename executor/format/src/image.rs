@@ -53,7 +53,7 @@ pub struct Descriptor {
     /// Its platform, in an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
-    /// What it is instead of an image.
+    /// Its type, if it is not an image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
     /// Texts about it.
@@ -227,7 +227,7 @@ fn keys<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
 }
 
 impl Descriptor {
-    /// What an index says of it.
+    /// Its properties in an index.
     pub fn offer(&self) -> Offer<'_> {
         let platform =
             |of: fn(&Platform) -> &String| self.platform.as_ref().map_or("", |it| of(it));
@@ -248,7 +248,8 @@ impl Settings {
         env.iter().map(|text| text.split_once('=').unwrap_or((text, "")))
     }
 
-    /// What of it means nothing to a runtime, which has no command of its own: a text for people, or none.
+    /// A message that lists the settings without effect in a runtime, which has no command; `None`
+    /// without them.
     pub fn not_carried_over(&self) -> Option<String> {
         let joined = |words: &Option<Vec<String>>| words.as_deref().unwrap_or_default().join(" ");
         let mut said = String::new();

@@ -60,11 +60,11 @@ pub struct Member {
 pub struct Entry {
     /// Path below the archive's directory; empty for that directory itself.
     pub path: String,
-    /// What it is.
+    /// /// Its kind.
     pub body: Body,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// A directory.
@@ -92,11 +92,11 @@ pub struct Piece {
 /// The position of an entry in the tar stream, in bytes from its beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Where its headers begin.
+    /// Start of its headers.
     pub start: u64,
-    /// Where its body begins.
+    /// Start of its body.
     pub body: u64,
-    /// Where the next entry begins.
+    /// Start of the next entry.
     pub end: u64,
 }
 
@@ -165,7 +165,7 @@ impl Index {
         self.entries.iter().map(Entry::size).sum()
     }
 
-    /// Where each entry is in the tar stream, in order.
+    /// The place of each entry in the tar stream, in order.
     pub fn places(&self) -> impl Iterator<Item = Place> {
         let mut next = 0;
         self.entries.iter().map(move |entry| {

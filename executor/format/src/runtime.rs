@@ -13,7 +13,7 @@ const MAX_MOUNTS: usize = 256;
 /// Reserved targets: every job gets its own, so a runtime may not mount anything on or below them.
 const RESERVED_TARGETS: [&str; 4] = ["/dev", "/proc", "/sys", "/work"];
 
-/// Those among them that Joblet's own runtimes mount: such a mount has no effect.
+/// Reserved targets that Joblet's own runtimes mount: such a mount has no effect.
 const BROUGHT: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The configuration of a runtime, beside its `isolated/` directory.
@@ -149,7 +149,7 @@ impl RuntimeYml {
         declared.is_empty() || declared.iter().any(|name| name == arch.as_str() || name == kernels)
     }
 
-    /// What the file says that has no effect here, in words.
+    /// Descriptions of members without effect here.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }

@@ -20,7 +20,7 @@ pub(crate) struct Intact {
     pub pieces: BTreeSet<(usize, usize)>,
 }
 
-/// Where the content of a new version comes from.
+/// The sources of a new version's content.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReusePlan {
     /// For each file of the new index, in order: its number and its source.

@@ -1,3 +1,3 @@
-//! What is shown of texts that come from outside.
+//! Escaping of untrusted texts.
 
 pub(crate) use joblet_format::text::{HIDDEN, shown, shown_in, visible};

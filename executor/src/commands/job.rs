@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
-/// What a file of variables is shorter than, in bytes; execve(2) takes less.
+/// Limit for the length of a file of variables, in bytes; execve(2) accepts less.
 const MAX_ENV_FILE: u64 = 8 << 20;
 
 /// Converts the options of `run` to a job.

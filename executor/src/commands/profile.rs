@@ -37,7 +37,7 @@ const SHIPPED: [(&str, &str); 3] = [
 /// The value of `--profile` for no profile, overriding the environment.
 const NONE: &str = "none";
 
-/// What a profile of the configuration is called that holds where none is named.
+/// Name of the configuration's profile that applies by default.
 const DEFAULT: &str = "default";
 
 /// A profile that is in force.
@@ -75,7 +75,7 @@ impl Session<'_> {
         };
         if names.is_empty() {
             let default = match self.configured(DEFAULT) {
-                // One that nobody named and this user may not read is another user's.
+                // A file at a default path that this user cannot read is another user's.
                 Err(Error::File { source, .. })
                     if self.config_file().is_none()
                         && source.kind() == ErrorKind::PermissionDenied =>

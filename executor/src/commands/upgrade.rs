@@ -116,7 +116,7 @@ impl Session<'_> {
         self.global.registry.is_some() || self.env.registry.is_some()
     }
 
-    /// What the registries of this call offer, and those that installed runtimes came from.
+    /// Catalogs of the registries of this call, and of those that installed runtimes came from.
     pub(super) fn offered(&self, ui: &mut Ui<'_>) -> Result<Vec<Catalog>, Error> {
         let mut places = Places::new(self, false)?;
         // Without a store nothing is installed.
@@ -129,11 +129,11 @@ impl Session<'_> {
         }
         let mut all = Vec::new();
         let usual = places.usual.catalogs(ui).map(|catalogs| all = catalogs);
-        // Where this call names a registry, that is the only one, and was asked already.
+        // A registry named by this call is the only one, and was read already.
         for from in came.into_iter().filter(|_| !self.names_registry()) {
             match places.of(Some(&from)).catalogs(ui) {
                 Ok(more) => all.extend(more),
-                // A named runtime is reported below.
+                // A failure of the usual registries is reported below.
                 Err(error) if usual.is_ok() => ui.warning(&error.to_string()),
                 Err(_) => {}
             }
@@ -188,7 +188,7 @@ impl<'s> Places<'s> {
     pub(super) fn of(&mut self, from: Option<&String>) -> &mut Registries {
         let Self { session, refresh, usual, configured, own } = self;
         let Some(from) = from.filter(|_| session.global.registry.is_none()) else { return usual };
-        // What is not a whole address any more, as where a query was left out, is of no use.
+        // An incomplete address, such as one without its query, cannot be used.
         let Ok(Some(location)) = Location::of_configured(from, false) else { return usual };
         // A removed medium; or an unsigned registry where registries must be signed, which is used only
         // if this call names it.

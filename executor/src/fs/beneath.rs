@@ -22,16 +22,16 @@ use std::{
 /// Most links followed in one path, as in `path_resolution(7)`.
 const MAX_LINKS: usize = 40;
 
-/// What an absolute link, or a `..` above the directory, means.
+/// Handling of an absolute link, or of a `..` above the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Escape {
-    /// It starts again at the directory, which is the root (as in a job).
+    /// Start again at the directory, which is the root (as in a job).
     Clamp,
-    /// It is an error, `EXDEV` (as in the files of a runtime).
+    /// An error, `EXDEV` (as in the files of a runtime).
     Refuse,
 }
 
-/// What is created where the path does not exist, and on which file systems (`st_dev`).
+/// Missing components to create, and on which file systems (`st_dev`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Create<'a> {
     /// Nothing: `ENOENT`.

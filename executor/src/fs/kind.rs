@@ -6,7 +6,7 @@ use super::trust::user;
 use rustix::fd::AsFd;
 use rustix::fs::{fstatfs, major, minor};
 
-/// Those that machines share, by the number of statfs(2). FUSE may be anything.
+/// File systems that machines share, by the number of statfs(2). FUSE may be any.
 const SHARED: [(u32, &str); 13] = [
     (0x0000_6969, "nfs"),
     (0x6573_5546, "fuse"),
@@ -23,7 +23,7 @@ const SHARED: [(u32, &str); 13] = [
     (0xaad7_aaea, "panfs"),
 ];
 
-/// What the file system of `file` is called, if machines share it.
+/// The name of the file system of `file`, if machines share it.
 pub(crate) fn shared(file: impl AsFd) -> Option<&'static str> {
     let found = fstatfs(file).ok()?.f_type;
     // The number has 32 bits, in a type of another width and sign elsewhere.

@@ -1,4 +1,4 @@
-//! Whose files are trusted: those of the effective user and of root that no other user may write.
+//! Trusted files: those of the effective user and of root that no other user can write.
 
 use crate::env::weaken;
 use crate::error::Error;

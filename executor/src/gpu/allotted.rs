@@ -10,16 +10,16 @@ use rustix::io::Errno;
 use std::fs;
 use std::path::Path;
 
-/// What a variable says.
+/// A parsed variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Allotted {
-    /// Which variable.
+    /// /// The name of the variable.
     pub variable: &'static str,
-    /// What it names: numbers or UUIDs.
+    /// The named devices: numbers or UUIDs.
     pub names: Vec<String>,
 }
 
-/// What a GPU is called.
+/// Names of a GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Named {
     /// The number of its node.
@@ -31,18 +31,17 @@ pub(super) struct Named {
 impl Allotted {
     /// Reads a variable's value; none if it does not restrict anything.
     pub(crate) fn parse(variable: &'static str, value: &str) -> Option<Self> {
-        // What a specification of CDI sets, and what its absence means.
+        // Values set by a CDI specification, or equal to an unset variable.
         if matches!(value, "all" | "void") || (value.is_empty() && variable.starts_with("NVIDIA")) {
             return None;
         }
         let names = value.split(',').map(str::trim);
-        // From the first that is none on, the rest is not used either, as CUDA has it.
+        // Names after the first invalid one are not used, as in CUDA.
         let names = names.take_while(|name| !matches!(*name, "" | "-1" | "none" | "NoDevFiles"));
         Some(Self { variable, names: names.map(str::to_owned).collect() })
     }
 
-    /// Of GPUs, each with its number and its names, the places of those that are named, in the order of
-    /// the names.
+    /// Indexes in `all` of the named GPUs, in the order of the names.
     pub(super) fn choose(&self, all: &[Named]) -> Vec<usize> {
         let mut chosen = Vec::new();
         for name in &self.names {
@@ -57,7 +56,7 @@ impl Allotted {
                     let whole = whole.and_then(|it| it.split('/').next()).unwrap_or(name);
                     let called = |own: &String| own.starts_with(whole);
                     let found = all.iter().position(|gpu| gpu.names.iter().any(called));
-                    // Of one GPU with slices, nothing but its own node has to be told.
+                    // A slice of the only GPU needs no other distinction.
                     found.or((all.len() == 1 && name.starts_with("MIG-")).then_some(0))
                 }
             };
@@ -66,8 +65,8 @@ impl Allotted {
         chosen
     }
 
-    /// What the variable says inside, where other GPUs are not there: numbers from zero, or the names
-    /// of slices.
+    /// The variable's value in the job, which has no other GPUs: numbers from zero, or the names of
+    /// slices.
     pub(super) fn inside(&self, count: usize) -> String {
         let slices = self.names.iter().any(|name| name.starts_with("MIG-"));
         let number = |(index, name): (usize, &String)| {
@@ -85,7 +84,7 @@ pub(super) fn may_open(node: &Path) -> bool {
     !matches!(found, Err(Errno::PERM | Errno::ACCESS))
 }
 
-/// What the NVIDIA driver calls the GPU with this number: its UUID.
+/// The NVIDIA driver's names of the GPU with this number: its UUID.
 pub(super) fn names_of(number: usize) -> Vec<String> {
     let mut names = Vec::new();
     for gpu in fs::read_dir("/proc/driver/nvidia/gpus").into_iter().flatten().flatten() {

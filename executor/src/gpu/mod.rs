@@ -40,7 +40,7 @@ pub enum Wanted {
     Count(u32),
 }
 
-/// What a job needs of the host to use graphics processors.
+/// Files and variables of the host that a job needs to use graphics processors.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gpus {
     /// Their number.
@@ -53,9 +53,9 @@ pub(crate) struct Gpus {
     pub files: Vec<(PathBuf, PathBuf)>,
     /// Environment variables.
     pub env: Vec<(String, String)>,
-    /// What the job does not get, for messages.
+    /// Devices that the job does not get, for messages.
     pub notes: Vec<String>,
-    /// What the host lacks that a job may need, and after `; ` the remedy.
+    /// Missing parts of the host's driver, and after `; ` the remedy.
     pub missing: Option<String>,
 }
 

@@ -39,7 +39,7 @@ struct CacheHeader {
     facts: Facts,
 }
 
-/// What is cached of a registry.
+/// A cached document of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// The list of its shards.

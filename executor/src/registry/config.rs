@@ -109,7 +109,7 @@ impl Runtimes {
     }
 }
 
-/// What a file says.
+/// A parsed file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
     /// Its registries, in the order in which they are asked.
@@ -195,7 +195,7 @@ fn read(file: &Path, found: bool) -> Result<Config, Error> {
     parsed.map_err(|reason| Error::Config { path: file.to_owned(), reason })
 }
 
-/// What a configuration says; its registries sorted by order and priority.
+/// Parses a configuration; its registries are sorted by order and priority.
 ///
 /// # Errors
 /// Line and rule.

@@ -72,7 +72,7 @@ pub(crate) struct Document {
     cached: bool,
 }
 
-/// What was read of a registry.
+/// The parsed content of a registry.
 #[derive(Debug)]
 enum Content {
     /// `registry.json`.
@@ -81,7 +81,7 @@ enum Content {
     Shards(ShardList),
 }
 
-/// What is asked of a registry.
+/// The requested entries of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
     /// The names, and the entries of some.
@@ -213,7 +213,7 @@ impl Registries {
         }
     }
 
-    /// What the last refresh of the registry at `location` found, if that is there.
+    /// The result of the last refresh of the registry at `location`, if it exists.
     pub(crate) fn freshness(&self, location: &Location, ui: &mut Ui<'_>) -> Option<Freshness> {
         let (source, _) = self.sources.iter().find(|(source, _)| source.location == *location)?;
         freshness::read(source, &self.policy, ui)

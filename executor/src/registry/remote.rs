@@ -97,8 +97,8 @@ impl Document {
     }
 }
 
-/// What is cached of a registry: of two copies that serve `need` the newer one, or the smaller one if both
-/// are fresh.
+/// The cached copy of a registry: of two that satisfy `need` the newer one, or the smaller one if
+/// both are fresh.
 fn newest(
     cache: &Cache,
     place: (&str, &str),

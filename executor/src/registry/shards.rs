@@ -115,7 +115,7 @@ pub(super) fn entries(
     Ok(found)
 }
 
-/// What is cached of a registry: the entries of some runtimes, no versions of the others.
+/// The cached part of a registry: the entries of some runtimes, no versions of the others.
 pub(super) fn cached(source: &Source, list: &ShardList, policy: &Policy) -> Registry {
     let mut all = Registry { updated_at: list.updated_at.clone(), ..Registry::default() };
     for name in list.shards.keys() {

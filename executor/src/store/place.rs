@@ -120,7 +120,7 @@ impl Store {
         let refused = |errno| Error::file("open", &runtime.path)(errno);
         let (around, name) = self.directory_of(runtime)?.ok_or_else(|| refused(Errno::NOENT))?;
         if let (0, Some(above)) = (user(), name.parent().and_then(Path::to_str)) {
-            // Who may rename in it decides which version is found there.
+            // A user who can rename in it decides which version is found there.
             let above = if above.is_empty() { None } else { around.enter(above)? };
             above.map(Directory::trusted).transpose()?;
         }

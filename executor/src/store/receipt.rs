@@ -29,7 +29,7 @@ pub(crate) struct Receipt {
     pub installed_at: u64,
 }
 
-/// What is recorded beside a receipt to verify the runtime with.
+/// The record beside a receipt by which the runtime is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// The index of an archive in members, as it was fetched.

@@ -39,12 +39,12 @@ pub(crate) struct Check<'c> {
     pub record: bool,
 }
 
-/// What was done.
+/// The result of checks.
 #[derive(Debug)]
 pub(crate) struct Done {
-    /// How many commands there were.
+    /// Number of commands.
     pub count: usize,
-    /// What they read, a line for each read, as `joblet-exec` wrote it.
+    /// /// The files that they read, a line for each read, as written by `joblet-exec`.
     pub read: String,
 }
 

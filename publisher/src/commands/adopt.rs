@@ -38,7 +38,7 @@ pub(crate) fn adopt(options: &args::Adopt) -> Result<String, Error> {
                 files: std::collections::BTreeMap::new(),
             };
             let text = record::render(&record);
-            // What a later command would refuse is not written.
+            // Records that a later command would refuse are not written.
             record::parse(text.as_bytes()).map_err(|reason| Error::config(&path, reason))?;
             new.push((path, text));
         }

@@ -48,7 +48,7 @@ pub(crate) fn build(options: &args::Build, note: Note) -> Result<Outcome, Error>
     let builder = Builder::new(&options.making);
     let offered = Offered::read(&options.out)?;
     let (mut failed, mut warnings) = (Vec::new(), Vec::new());
-    // One that fails keeps none of the others from being built.
+    // A failure does not stop the others.
     for source in sources(&options.sources, &options.selection)? {
         match build_source(&source, &builder, options, &offered, note) {
             Ok((more, said)) => {
@@ -276,7 +276,7 @@ fn write_record(
 ) -> Result<Record, Error> {
     let records = options.out.join("records");
     let path = record::path(&records, &source.name, &source.version);
-    // What was published already counts where nothing was built here before.
+    // Without an earlier build here, the published version counts.
     let published = record::path(&options.records, &source.name, &source.version);
     let (place, before) = match record::read(&options.out, &path)? {
         Some(record) => (&records, Some(record)),

@@ -26,7 +26,7 @@ pub(crate) fn check(options: &args::Check, note: Note) -> Result<Outcome, Error>
             let row = |result: String| (source.directory(), arch, result);
             match check_one(source, arch, options, joblet_exec, note) {
                 Ok(result) => rows.extend(result.map(row)),
-                // One that fails keeps none of the others from being checked.
+                // A failure does not stop the others.
                 Err(Error::NotFound(_)) if all => rows.push(row("not built".into())),
                 Err(error) if all => {
                     rows.push(row("FAILED".into()));

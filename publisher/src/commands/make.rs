@@ -241,7 +241,7 @@ impl<'w> Builder<'w> {
         let needed = space::needed(inputs, |input| cache::path(&cache, input).exists());
         let (fetched, made) = (text::size(needed.cache), text::size(needed.out));
         step(&format!("needs about {fetched} of the cache's disk, {made} of the archives'"));
-        // Where nothing may be fetched, what is missing has a better message.
+        // Offline, the error for a missing input is more helpful.
         let needed = free_space::Space {
             cache: if self.making.offline { 0 } else { needed.cache },
             ..needed

@@ -71,7 +71,7 @@ fn about(options: &args::Oci, record: &Record, arches: &[Arch], files: &Files) -
     let sboms = arches.iter().filter_map(|arch| files.get(&record::files::sbom(*arch)));
     let licences: BTreeSet<String> = sboms.flat_map(|sbom| licences(sbom)).collect();
     let licences = licences.into_iter().collect::<Vec<_>>().join(" AND ");
-    // Of a whole distribution it would be longer than all else: the bill of materials has them.
+    // For a whole distribution they would be too long: the bill of materials lists them.
     let licences = if licences.len() > MAX_LICENCES { String::new() } else { licences };
     About {
         name: record.name.to_string(),

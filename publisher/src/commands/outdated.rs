@@ -89,7 +89,7 @@ pub(crate) fn outdated(options: &args::Outdated, note: Note) -> Result<Outcome, 
         shown::message(&text) // names and changelogs come from a mirror
     };
     if let Some((object, error)) = missed.into_iter().next() {
-        // What was found is good; what was not looked at must be seen.
+        // The results are valid; the failures must be reported, too.
         let reason = format!("{object} could not be resolved: {error}");
         let error = Some(Error::NotFound(reason));
         return Ok(Outcome::Built { text, warnings: Vec::new(), error });
@@ -133,7 +133,7 @@ fn of_records(
     };
     for record in all.iter().filter(wanted) {
         let object = format!("{}@{}", record.name, record.release.version);
-        // One that Joblet's own tools have published has no lock.
+        // A version published by Joblet's own tools has no lock.
         let Some((source, lock)) = kept(records, record)? else { continue };
         match resolver.report(&source, &lock) {
             Ok(report) => reports.push(report),

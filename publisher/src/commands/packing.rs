@@ -1,4 +1,4 @@
-//! How far packing has come.
+//! The progress of packing.
 
 use crate::inputs::progress::{PAUSE, add_speed};
 use joblet_format::text;

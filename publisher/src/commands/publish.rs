@@ -81,12 +81,12 @@ fn in_shards(
     {
         return signer::settle(root, &list, signer);
     }
-    // What is there is the signature of another list.
+    // An existing signature is of another list.
     let place = shards::places(out).map(|(list, _)| signer::signature_of(&list));
     place.map_or(Ok(()), |place| paths::remove_if_there(&place))
 }
 
-/// What the last refresh wrote, as it is there and read; none where there was none.
+/// The last refresh's file, as bytes and parsed; `None` if it does not exist.
 fn refreshed(file: &Path) -> Result<Option<(Vec<u8>, Freshness)>, Error> {
     let Some(bytes) = paths::read_given_if_there(file)? else { return Ok(None) };
     let read = serde_json::from_slice(&bytes)

@@ -27,7 +27,7 @@ pub(crate) fn plan(options: &args::Plan) -> Result<String, Error> {
     if signed && Signer::open(&options.signing)?.is_none() {
         return Err(signer::needs_key(registry));
     }
-    // What `reconcile` will do at the end, rehearsed: with this key, on the branch as it is now.
+    // Rehearses the final `reconcile`, with this key and the current branch.
     let (_keep, rehearsal) = git::exported(checkout, branch, &options.records)?;
     remade(&rehearsal, &options.records, &options.signing)?;
     Ok(format!("{}\n", serde_json::to_string(&plan).expect("texts are JSON")))

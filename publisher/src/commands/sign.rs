@@ -101,7 +101,7 @@ pub(crate) fn keygen(options: &args::Keygen) -> Result<String, Error> {
 fn work_tree(file: &Path) -> Result<Option<PathBuf>, Error> {
     let named = std::path::absolute(file).map_err(Error::file("find", file))?;
     let directory = named.parent().unwrap_or(&named);
-    // Where the directory does not exist, the file cannot be created either, and that says so.
+    // If the directory does not exist, creating the file reports that.
     let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
     let is_tree = |place: &&Path| place.join(".git").symlink_metadata().is_ok();
     Ok(directory.ancestors().find(is_tree).map(Path::to_owned))

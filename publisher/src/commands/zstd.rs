@@ -31,7 +31,7 @@ pub(crate) fn zstd(options: &args::AddZstd, note: Note) -> Result<String, Error>
         for arch in arches.filter(meant) {
             let object = format!("{}@{} {arch}", record.name, record.release.version);
             let step = |step: &str| note(&format!("zstd {object}: {step}"));
-            // Of other tools' archives without an index nothing can be made.
+            // Other tools' archives without an index cannot be converted.
             let artifact = record.release.artifacts.get_mut(&arch).filter(|it| it.index.is_some());
             let Some(artifact) = artifact else {
                 _ = writeln!(report, "{object}: left out, its archive has no index"); // never fails
@@ -92,7 +92,7 @@ fn make(
     Ok(made)
 }
 
-/// Where the archive is read: beside where its frames go, if its index is there, else where its record says.
+/// The archive to read: beside its frames, if its index is there, else at its record's address.
 fn source(artifact: &Artifact, file: &Path, options: &args::AddZstd) -> (Place, Artifact) {
     let mut artifact = artifact.clone();
     if !options.out.join(pack::index_path(file)).exists() {

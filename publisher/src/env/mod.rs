@@ -81,7 +81,7 @@ pub(crate) fn var(name: &str) -> Option<String> {
     var_os(name)?.into_string().ok().filter(|value| !value.is_empty())
 }
 
-/// Where fetched inputs are kept unless `--cache` says otherwise.
+/// The directory of fetched inputs without `--cache`.
 pub(crate) fn default_cache() -> Option<PathBuf> {
     let cache = match var("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()) {
         Some(cache) => cache,
@@ -90,7 +90,7 @@ pub(crate) fn default_cache() -> Option<PathBuf> {
     Some(cache.join("joblet-publish"))
 }
 
-/// Where the configuration `file` of `program` may be: the user's, then the system's.
+/// Paths of the configuration `file` of `program`: the user's, then the system's.
 pub(crate) fn config_files(program: &str, file: &str) -> Vec<PathBuf> {
     let user = var("XDG_CONFIG_HOME").map(PathBuf::from);
     let user = user.or_else(|| Some(PathBuf::from(var("HOME")?).join(".config")));

@@ -42,7 +42,7 @@ pub struct Component {
 /// [`Error::Archive`] for an input without a name or a version; [`Error::File`].
 pub fn collect(inputs: &[Input], files: &[PathBuf], tree: &Tree) -> Result<Vec<Component>, Error> {
     let component = |(input, file): (&Input, &PathBuf)| match input.kind {
-        // What is in them is known by databases alone (`image_packages`).
+        // Their databases list their packages (`image_packages`).
         Kind::Image | Kind::Layer => None,
         Kind::Deb => Some(package(input, file, tree)),
         Kind::Wheel => Some(wheel(input, tree)),

@@ -40,7 +40,7 @@ pub(crate) fn make(records: &[Record]) -> Registry {
     registry
 }
 
-/// What the registry says of a release.
+/// A release, as listed in the registry.
 fn offered(release: &Release) -> Release {
     let mut offered = release.clone();
     if let Some(main) = release.artifacts.keys().next() {

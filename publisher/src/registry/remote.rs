@@ -142,12 +142,12 @@ impl Place {
     }
 }
 
-/// Files of a registry that follow each other. Each is opened when the one before has ended.
+/// Consecutive files of a registry. Each is opened at the end of the previous one.
 pub(crate) struct Joined<'p> {
     place: &'p Place,
-    /// Those that are not open yet.
+    /// Addresses of files that are not open yet.
     urls: VecDeque<&'p str>,
-    /// The address of the one that is open, and what is left of it.
+    /// Address and rest of the open file.
     open: Option<(String, Box<dyn Read>)>,
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn write(
     Ok(Some(place))
 }
 
-/// Where the list beside `document` is, and the directory of the shards.
+/// Paths of the list beside `document`, and of the directory of the shards.
 pub(crate) fn places(document: &Path) -> Option<(PathBuf, PathBuf)> {
     let name = document.file_name()?.to_str()?;
     let list = document.with_file_name(ShardList::file(name)?);
@@ -84,8 +84,8 @@ fn list_files(list: &ShardList) -> BTreeSet<String> {
 
 /// Cuts the document into its runtimes.
 ///
-/// It is a text of [`super::document::render`]: no string contains a line break, and indentation says where
-/// a runtime begins and ends.
+/// The text is of [`super::document::render`]: no string contains a line break, and indentation
+/// marks the bounds of a runtime.
 fn cut(text: &str) -> BTreeMap<RuntimeName, Blocks<'_>> {
     let mut runtimes: BTreeMap<RuntimeName, Blocks<'_>> = BTreeMap::new();
     let (mut extended, mut begin, mut at) = (0, None, 0);

@@ -20,7 +20,7 @@ pub(super) struct GitHub(pub String);
 /// Most releases that are listed.
 const MOST: &str = "10000";
 
-/// What `gh release view --json isDraft,assets` prints.
+/// The output of `gh release view --json isDraft,assets`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct View {

@@ -98,7 +98,7 @@ pub struct Source {
     pub environment: BTreeMap<String, String>,
     /// The directory that jobs start in, instead of `/work`.
     pub workdir: Option<String>,
-    /// What the image says of its containers, while a build is made of it.
+    /// The image's settings of containers, during a build.
     #[serde(skip)]
     pub inherited: Inherited,
     /// Patterns of paths of packages to leave out: `*` and `?` within a component, `**` across components.
@@ -128,8 +128,8 @@ pub enum Postinst {
     Run,
 }
 
-/// An image of containers that lies on the host where the lock is made: an OCI layout, its tar file, or what
-/// `docker save` wrote.
+/// A container image on the host that makes the lock: an OCI layout, its tar file, or an archive of
+/// `docker save`.
 ///
 /// ```yaml
 /// image: { path: ../../images:tool, digest: "sha256:…", drop: [set-id] }
@@ -138,20 +138,22 @@ pub enum Postinst {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Where it is, `PATH` or `PATH:TAG`, for every architecture: below the manifest's directory, or absolute.
+    /// Its location for all architectures, `PATH` or `PATH:TAG`: relative to the manifest's
+    /// directory, or absolute.
     pub path: Option<String>,
-    /// Where that for amd64 is.
+    /// The location of the image for amd64.
     pub amd64: Option<String>,
-    /// Where that for arm64 is.
+    /// The location of the image for arm64.
     pub arm64: Option<String>,
-    /// What its index, or else its manifest must be; of an archive of `docker save`, its configuration.
+    /// Expected digest of its index, else of its manifest; of an archive of `docker save`, of its
+    /// configuration.
     pub digest: Option<Checksum>,
-    /// What is left out, where it would be refused. No lock depends on it.
+    /// Entries to leave out instead of refusing the image. No lock depends on it.
     #[serde(default, skip_serializing)]
     pub drop: BTreeSet<Dropped>,
 }
 
-/// What an image may have and no runtime has.
+/// Entries of images that runtimes do not support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dropped {
@@ -163,12 +165,12 @@ pub enum Dropped {
     Names,
 }
 
-/// What an image says of its containers that becomes the runtime's, unless the manifest says otherwise.
+/// Settings of an image's containers that apply to the runtime, unless the manifest has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inherited {
     /// Variables.
     pub environment: BTreeMap<String, String>,
-    /// Where jobs start.
+    /// /// Working directory of jobs.
     pub workdir: Option<String>,
     /// Whether there is an image.
     pub is_image: bool,
@@ -184,7 +186,7 @@ impl Dropped {
         }
     }
 
-    /// What it is, for people.
+    /// /// Its description in messages.
     pub fn what(self) -> &'static str {
         match self {
             Self::Devices => "devices or FIFOs",
@@ -195,7 +197,7 @@ impl Dropped {
 }
 
 impl Image {
-    /// Where that for `arch` is.
+    /// /// The location of the image for `arch`.
     pub fn place(&self, arch: Arch) -> Option<&str> {
         let own = match arch {
             Arch::Amd64 => &self.amd64,

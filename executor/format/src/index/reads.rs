@@ -15,7 +15,7 @@
 use super::put_number;
 use std::ops::Range;
 
-/// What such a file begins with: gzip, deflate, FEXTRA. Part of the format.
+/// The first bytes of such a file: gzip, deflate, FEXTRA. Part of the format.
 const MAGIC: [u8; 4] = [0x1f, 0x8b, 8, 4];
 /// Name of the subfield. Part of the format.
 const NAME: [u8; 2] = *b"JR";
@@ -70,7 +70,7 @@ pub fn of(file: &[u8], count: usize) -> Vec<Range<usize>> {
     runs
 }
 
-/// What the header has beside what every one has.
+/// The extra field of the header.
 fn extra(file: &[u8]) -> Option<&[u8]> {
     let rest = file.starts_with(&MAGIC).then(|| file.get(PLAIN..)).flatten()?;
     let length = u16::from_le_bytes(*rest.first_chunk()?);

@@ -51,7 +51,7 @@ pub enum Command {
     Remove(Vec<Spec>),
     /// List runtimes.
     List {
-        /// Of the registry, instead of installed ones.
+        /// List the registry's versions instead of installed ones.
         available: bool,
         /// Every version, not only the latest.
         all_versions: bool,

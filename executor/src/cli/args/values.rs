@@ -77,7 +77,7 @@ pub(super) fn bind(word: &OsStr) -> Result<BindArg, String> {
 }
 
 /// The same for `--volume`, which another tool has made writable unless `ro` is among the options at its end.
-/// Those about labels and caches mean nothing here: a job is a process of its caller.
+/// Options for labels and caches are ignored: a job is a process of its caller.
 pub(super) fn volume(word: &OsStr) -> Result<BindArg, String> {
     use std::os::unix::ffi::OsStrExt;
     let bytes = word.as_bytes();
@@ -89,7 +89,7 @@ pub(super) fn volume(word: &OsStr) -> Result<BindArg, String> {
     bind(word).map(|bind| BindArg { writable: !read_only, ..bind })
 }
 
-/// What may be at the end of another tool's `-v SRC:DST`.
+/// Options at the end of another tool's `-v SRC:DST`.
 const VOLUME_OPTIONS: [&[u8]; 7] =
     [b"ro", b"rw", b"z", b"Z", b"cached", b"delegated", b"consistent"];
 

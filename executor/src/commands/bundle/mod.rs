@@ -120,7 +120,7 @@ impl Session<'_> {
         let known = config.into_iter().find(|it| it.location.to_string() == manifest.registry);
         match known {
             Some(source) => Ok(Source { location, token_env: None, ..source }),
-            // Where registries must be signed, a bundle cannot avoid that by naming another registry.
+            // If registries must be signed, a bundle cannot avoid that by naming another registry.
             None if signed => Err(Error::Registry {
                 registry: shown(&manifest.registry),
                 reason: "the bundle's registry is not configured here; add it with its key".into(),

@@ -45,7 +45,7 @@ pub(crate) fn changed(
     Ok(Some((body, validators)))
 }
 
-/// What the server says of a document of which only the beginning was requested.
+/// The response to a request for the beginning of a document.
 pub(crate) enum Beginning {
     /// The validators still match.
     Unchanged,
@@ -53,7 +53,7 @@ pub(crate) enum Beginning {
     Whole(Vec<u8>, Validators),
     /// Its length, in bytes, which is more than the limit.
     Large(u64, Validators),
-    /// Nothing that can be used: it has to be requested without a range.
+    /// Not usable: it must be requested without a range.
     Unclear,
 }
 

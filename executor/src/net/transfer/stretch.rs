@@ -65,9 +65,9 @@ struct Remote<'a> {
 pub(crate) enum Chunk {
     /// This many bytes were read.
     Bytes(usize),
-    /// Nothing was read: the file is sent again from its first byte on.
+    /// No data: the file is sent again from its first byte.
     Restart,
-    /// Nothing was read: the end.
+    /// No data: the end.
     End,
 }
 

@@ -29,13 +29,13 @@ pub(in crate::site) struct RuntimePage<'a> {
     inside: Option<Inside>,
     #[serde(skip)]
     record: Option<&'a Record>,
-    /// Of the latest version.
+    /// /// Platforms of the latest version.
     platforms: Vec<String>,
     /// Why Joblet's own client does not install the latest version, if so.
     not_for_rnx: Option<&'static str>,
     amd64_alone: bool,
     chart: Option<Chart>,
-    /// Those that any version has; a column each.
+    /// Architectures of any version, a column each.
     architectures: Vec<&'static str>,
     versions: Vec<Row<'a>>,
 }
@@ -49,11 +49,11 @@ struct Row<'a> {
     yanked: Option<String>,
     day: Option<&'a str>,
     fresh: Option<Freshness>,
-    /// Of the download, one for each architecture of the page.
+    /// Sizes of the download, one for each architecture of the page.
     sizes: Vec<Option<String>>,
 }
 
-/// What a program that follows one runtime needs: `runtimes/NAME/index.json`.
+/// The versions of a runtime for programs: `runtimes/NAME/index.json`.
 ///
 /// ```json
 /// { "name": "node-20", "latest": "1.3.0",
@@ -75,7 +75,7 @@ struct VersionFile<'a> {
     published_at: Option<&'a str>,
     yanked: Option<&'a str>,
     architectures: Vec<&'static str>,
-    /// Where the record is, beside this file.
+    /// Path of the record, relative to this file.
     record: Option<String>,
 }
 

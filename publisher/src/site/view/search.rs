@@ -1,4 +1,4 @@
-//! What the search of the home page finds beside names and descriptions: packages and commands.
+//! Packages and commands for the search of the home page.
 
 use super::{super::text::visible, Catalogue, inside::first_packages};
 use crate::{
@@ -12,7 +12,7 @@ use std::{
     path::Path,
 };
 
-/// What the search file is made from: the latest version of each runtime.
+/// The content of the search file: the latest version of each runtime.
 #[derive(Serialize)]
 pub(in crate::site) struct Search<'a> {
     runtimes: Vec<Source<'a>>,
@@ -29,7 +29,7 @@ struct Source<'a> {
     record: &'a Record,
 }
 
-/// What is inside a runtime.
+/// Packages and commands of a runtime.
 #[derive(Serialize, Default)]
 struct Found {
     /// `NAME VERSION`, by name.

@@ -55,7 +55,7 @@ struct Archive {
     architecture: &'static str,
     /// Name to save it under.
     file: String,
-    /// What it is fetched from, in order: the archive, or its parts.
+    /// Its files, in order: the archive, or its parts.
     files: Vec<File>,
     in_parts: bool,
     /// Whether a shell can fetch all of `files`, and whether some of them are relative.
@@ -73,9 +73,9 @@ struct Archive {
 struct File {
     /// Name at its address, which is shown as the text of the link.
     label: String,
-    /// Where to link to, if that is safe.
+    /// Target of the link, if it is safe.
     link: Option<String>,
-    /// What a shell fetches it from, if that is safe: one word, with `$SITE` where it is relative.
+    /// Its address for a shell, if that is safe: one word, with `$SITE` if it is relative.
     fetch: Option<String>,
 }
 

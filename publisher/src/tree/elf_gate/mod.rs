@@ -49,7 +49,8 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
     let Gate { runtime, arch, allow_missing, locked } = *gate;
     let loader = Loader::new(tree, arch)?;
     let (mut faults, mut optional) = (Faults::new(), Faults::new());
-    // What a library in a default directory lacks, until it is known whether anything names that library.
+    // Faults of libraries in default directories, until it is known whether another object needs
+    // that library.
     let (mut named, mut libraries) = (BTreeSet::new(), Vec::new());
     for (path, node) in tree.iter() {
         let Node::File { executable, content } = node else { continue };
@@ -98,8 +99,8 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
             }
         }
     }
-    // What a library cannot do without its package depends on. One that nothing names is loaded by a program that
-    // continues without it, as for plugins.
+    // A library that no object names is loaded by a program that continues without it, as for
+    // plugins: its faults are reported as optional.
     for (fault, path, soname) in libraries {
         let kind = if named.contains(&soname) { &mut faults } else { &mut optional };
         kind.entry(fault).or_default().push(path.to_owned());

@@ -100,7 +100,7 @@ impl Change {
         }
     }
 
-    /// What `tree` lacks after all changes, if anything.
+    /// The path that `tree` lacks after all changes, if any.
     pub(super) fn fault(&self, tree: &Tree) -> Option<Fault> {
         let there = |path: &str| tree.resolve(&merged_path(path)).is_some();
         match self {

@@ -32,8 +32,8 @@ const DONE: &[&str] = &[
     "update-updmap", "updmap-sys",
 ];
 
-/// Of a running system: services, logins, desktops, kernels, manuals, package databases, set-id bits. Jobs have none of
-/// these, and builds drop their files (`assemble::DROPPED`).
+/// Commands for a running system: services, logins, desktops, kernels, manuals, package databases,
+/// set-id bits. Jobs have none of these, and builds drop their files (`assemble::DROPPED`).
 const OF_A_SYSTEM: &[&str] = &[
     "aa-enabled", "aa-status", "apparmor_parser", "deb-systemd-helper", "deb-systemd-invoke",
     "dpkg-preconfigure", "getcap", "gtk-query-immodules-2.0", "gtk-query-immodules-3.0",
