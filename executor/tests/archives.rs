@@ -296,8 +296,7 @@ fn sec_a07_attributes_are_not_restored() {
     }
 }
 
-/// SEC-A08: ambiguous streams: the tree is GNU tar's, or the archive is refused. Also counts the
-/// installed ones.
+/// SEC-A08: ambiguous streams: the tree is GNU tar's, or the archive is refused. Also counts the installed ones.
 #[test]
 fn sec_a08_smuggled_entries() {
     let inner = Tar::default().file("demo-1.3.1/smuggled", "inner").end();
@@ -585,8 +584,7 @@ fn sec_a13_names_that_are_too_long() {
     }
 }
 
-/// SEC-A14: streams that are truncated, too long or malformed at their end, with the right
-/// checksum.
+/// SEC-A14: streams that are truncated, too long or malformed at their end, with the right checksum.
 #[test]
 fn sec_a14_ends() {
     let mut place = Place::all().remove(0);
@@ -629,8 +627,7 @@ fn sec_a14_ends() {
     assert_eq!(place.install().status, Some(0));
 }
 
-/// SEC-A15: directories without permissions are installed, removed, and leave nothing after a
-/// failure.
+/// SEC-A15: directories without permissions are installed, removed, and leave nothing after a failure.
 #[test]
 fn sec_a15_directories_without_permissions() {
     for mut place in Place::all() {

@@ -107,8 +107,7 @@ fn an_export_is_complete_or_absent() {
     assert!(outcome.stderr.contains("bundle exists; name a new directory"), "{outcome:?}");
 }
 
-/// Makes a key pair, signs the registry and returns the public key; reports a skip without
-/// minisign.
+/// Makes a key pair, signs the registry and returns the public key; reports a skip without minisign.
 fn sign(world: &World, name: &str) -> Option<String> {
     let minisign = |args: &[&str]| {
         let run = Command::new("minisign").args(args).current_dir(world.path("registry")).output();

@@ -77,9 +77,8 @@ fn a_group_of_its_own() {
 
 /// SEC-E03: a job ends with its launcher.
 ///
-/// A known limit: the death signal belongs to a thread, so that a job that is the first process
-/// itself and executes a program in another thread outlives its launcher. With `--init` it does
-/// not.
+/// A known limit: the death signal belongs to a thread, so that a job that is the first process itself and executes a
+/// program in another thread outlives its launcher. With `--init` it does not.
 #[test]
 fn a_job_ends_with_its_launcher() {
     let Some(world) = files() else { return };
@@ -108,8 +107,7 @@ fn a_job_ends_with_its_launcher() {
             child.kill().unwrap();
             child.wait().unwrap();
             let (tell, told) = mpsc::channel();
-            // A remaining process has it open: one whose first thread has ended has an empty
-            // command line.
+            // A remaining process has it open: one whose first thread has ended has an empty command line.
             thread::spawn(move || _ = tell.send(output.read_to_end(&mut Vec::new())));
             let ended = told.recv_timeout(Duration::from_secs(2));
             if verb == "thread-exec" && options.is_empty() {
@@ -272,8 +270,7 @@ fn keys_reach_the_job() {
                 child.wait().unwrap();
             }
         }
-        // Ctrl-Z discards what a terminal has not shown yet: on a busy machine that is the first of
-        // these lines.
+        // Ctrl-Z discards what a terminal has not shown yet: on a busy machine that is the first of these lines.
         let goes_on = "echo ready; for i in 1 2 3 4; do sleep 1; echo on; done";
         // Stopped and continued by the caller's shell.
         let mut pty = Pty::new();

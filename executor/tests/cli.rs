@@ -165,8 +165,7 @@ fn progress_shows_no_secrets_and_what_is_not_seen() {
     assert_eq!(printed, "~/store\u{200b}/demo-1.0.0\n");
 }
 
-/// JSON is UTF-8: with `--json` a store with another path is refused at once; without it, it is
-/// usable.
+/// JSON is UTF-8: with `--json` a store with another path is refused at once; without it, it is usable.
 #[test]
 fn json_names_no_path_that_is_not_utf_8() {
     use std::os::unix::ffi::OsStrExt;

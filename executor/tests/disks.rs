@@ -93,8 +93,7 @@ fn a_full_disk_is_named_with_what_is_needed_and_free() {
     );
 }
 
-/// SEC-A07: a store on a file system without extended attributes: those of an archive are ignored
-/// as elsewhere.
+/// SEC-A07: a store on a file system without extended attributes: those of an archive are ignored as elsewhere.
 #[test]
 fn archives_with_attributes_install_on_disks_without() {
     let mut world = World::new();
@@ -204,8 +203,7 @@ fn a_store_may_be_on_an_overlay() {
     );
 }
 
-/// SEC-D02: power loss. A copy of the disk's image is its state at a moment; mounting the copy
-/// replays the journal.
+/// SEC-D02: power loss. A copy of the disk's image is its state at a moment; mounting the copy replays the journal.
 fn power_cut(kind: &str, megabytes: u32) {
     if !rustix::process::geteuid().is_root() {
         return not_applicable("only root may mount an image");

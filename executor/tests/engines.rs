@@ -8,8 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Runs `script` with `options`, started by the shell command `before`, which ends with `exec
-/// "$@"`.
+/// Runs `script` with `options`, started by the shell command `before`, which ends with `exec "$@"`.
 fn run_after(
     world: &World,
     user: Option<u32>,
@@ -340,9 +339,8 @@ fn links(world: &World) -> std::path::PathBuf {
     place
 }
 
-/// The exact command lines of engines: HTCondor 23 and later, Nextflow 24 and later (its
-/// SingularityBuilder and ApptainerBuilder), Snakemake 7 and 9, Slurm 23.02 and later with the
-/// shipped `oci.conf`.
+/// The exact command lines of engines: HTCondor 23 and later, Nextflow 24 and later (its SingularityBuilder and
+/// ApptainerBuilder), Snakemake 7 and 9, Slurm 23.02 and later with the shipped `oci.conf`.
 #[test]
 fn as_engines_call_apptainer() {
     let Some(world) = World::get() else { return };
@@ -386,8 +384,7 @@ fn as_engines_call_apptainer() {
             _ = fs::remove_file(format!("{work}/made"));
             (output, made)
         };
-        // HTCondor deletes HOME, and passes variables with a prefix. Before a job it tests the
-        // image.
+        // HTCondor deletes HOME, and passes variables with a prefix. Before a job it tests the image.
         let condor =
             "unset HOME; export SINGULARITYENV_A=1 SINGULARITY_CACHEDIR=%w".replace("%w", &work);
         let words = "-S /tmp -S /var/tmp -W %w --pwd %w -B %w --no-home";

@@ -1,5 +1,4 @@
-//! Attacks on the execution of a job's program: paths by which the kernel would open files of the
-//! host.
+//! Attacks on the execution of a job's program: paths by which the kernel would open files of the host.
 
 use crate::support::attack::{WEAKEN, can_weaken, compile, probed, program};
 use crate::support::pty::Pty;

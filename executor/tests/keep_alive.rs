@@ -123,8 +123,7 @@ fn each_host_gets_one_connection_and_one_request_for_a_redirect() {
     assert!(hosts.ranges().iter().all(|asked| asked.range.is_some()));
 }
 
-/// Ranges are pipelined: a server that responds only after two requests would otherwise wait for
-/// ever.
+/// Ranges are pipelined: a server that responds only after two requests would otherwise wait for ever.
 #[test]
 fn ranges_are_pipelined() {
     let waiting = Mutex::new(Vec::new());

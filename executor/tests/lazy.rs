@@ -14,8 +14,7 @@ use world::{Cold, Encoding};
 const TREE: &str = "cd /usr && find . -exec stat -c '%n %F %a %s %Y %u %g %N' {} + | sort && \
                     find . -type f -exec sha256sum {} + | sort && ls -a /usr/lib | wc -l";
 
-/// The served tree equals the installed one: names, types, modes, sizes, times, owners, links and
-/// content.
+/// The served tree equals the installed one: names, types, modes, sizes, times, owners, links and content.
 #[test]
 fn a_served_tree_equals_the_installed_one() {
     for encoding in [Encoding::Members, Encoding::Frames] {

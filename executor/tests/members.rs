@@ -183,8 +183,7 @@ fn number(mut value: usize) -> Vec<u8> {
     bytes
 }
 
-/// Indexes that are not a tree, have wrong lengths, or are decompression bombs: each is refused, in
-/// 64 MiB of memory.
+/// Indexes that are not a tree, have wrong lengths, or are decompression bombs: each is refused, in 64 MiB of memory.
 #[test]
 fn hostile_indexes_are_refused() {
     let good = packed(50_000);
@@ -339,8 +338,7 @@ fn members_that_unpack_to_something_else_are_refused() {
     raw(4, &more, "bytes between its deflate stream and its end");
 }
 
-/// Responds like a file server with ranges; `cut` truncates the n-th response for the archive,
-/// after bytes of the body.
+/// Responds like a file server with ranges; `cut` truncates the n-th response for the archive, after bytes of the body.
 fn ranged(
     world: &World,
     cut: impl Fn(usize, usize) -> Option<usize> + Send + Sync + 'static,

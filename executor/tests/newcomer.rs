@@ -1,6 +1,5 @@
-//! The first commands of a new user: README's, then habits of other tools and mistakes, in a new
-//! account and a real terminal of 40, 80 and 120 columns; also on dumb terminals, in pipes and in
-//! locales without UTF-8.
+//! The first commands of a new user: README's, then habits of other tools and mistakes, in a new account and a real
+//! terminal of 40, 80 and 120 columns; also on dumb terminals, in pipes and in locales without UTF-8.
 
 use crate::common::{World, copy_program, program};
 use crate::support::{self, NOBODY, pty::Pty, tmux::Tmux};

@@ -1,5 +1,4 @@
-//! The order of the stages: a module imports only modules before it in the list that
-//! ARCHITECTURE.md shows.
+//! The order of the stages: a module imports only modules before it in the list that ARCHITECTURE.md shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

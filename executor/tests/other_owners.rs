@@ -1,5 +1,4 @@
-//! Runtimes that users other than root and the caller can change: their sockets and FIFOs are not
-//! connected to a job.
+//! Runtimes that users other than root and the caller can change: their sockets and FIFOs are not connected to a job.
 
 use crate::mounts::{DEAD, LIVE, Live, talk};
 use crate::support::attack::{WEAKEN, can_weaken, probed};
@@ -14,8 +13,7 @@ use std::time::{Duration, Instant};
 /// The owner of the stores, neither root nor the caller.
 const OWNER: u32 = 65533;
 
-/// A store with the runtime `demo@1.0.0`, in which processes listen, and which only its owner can
-/// write.
+/// A store with the runtime `demo@1.0.0`, in which processes listen, and which only its owner can write.
 struct Store {
     path: PathBuf,
     _live: Live,
@@ -106,8 +104,7 @@ fn sockets_in_a_runtime_of_another_user_are_not_connected() {
     }
 }
 
-/// Stores of root and of the caller are mounted without overlays, also if the caller's primary
-/// group can write.
+/// Stores of root and of the caller are mounted without overlays, also if the caller's primary group can write.
 #[test]
 fn a_runtime_of_ones_own_needs_no_overlays() {
     let Some(world) = probed() else { return };
@@ -171,8 +168,7 @@ fn every_way_to_a_runtime_of_another_user() {
 /// From fcntl.h; not in the crate.
 const F_SETSIG: i32 = 10;
 
-/// SEC-B22: the owner of a file that the launcher reads has a write lease on it, which delays
-/// open(2).
+/// SEC-B22: the owner of a file that the launcher reads has a write lease on it, which delays open(2).
 #[test]
 #[allow(unsafe_code, reason = "leases are in no safe library here")]
 fn a_lease_of_another_user_delays_no_start() {

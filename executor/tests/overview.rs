@@ -38,8 +38,7 @@ fn make(world: &World, runtime: &str) {
     }
 }
 
-/// Runs a command of the guide, without `job`, in the directory `cwd` with the scripts; returns its
-/// output.
+/// Runs a command of the guide, without `job`, in the directory `cwd` with the scripts; returns its output.
 fn says(world: &World, line: &str, want: &str) {
     for user in World::users() {
         for verb in [&["run"][..], &["job", "run"]] {

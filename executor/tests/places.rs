@@ -72,8 +72,7 @@ fn the_user_has_a_name() {
         let options = ["--user=12345:54321", "-e", "HOME=/opt"];
         let output = run(world, user, &options, "id -un; id -gn; echo ~; cat /etc/passwd");
         assert!(output.stdout.starts_with("user\nuser\n/opt\nuser:x:12345:54321:user:/opt:"));
-        // Without /etc in the runtime the files are made; programs do not need them if its /etc
-        // lacks them.
+        // Without /etc in the runtime the files are made; programs do not need them if its /etc lacks them.
         let output = world.run(user, &[], "id -un; cat /etc/hosts");
         assert!(output.stdout.starts_with(&format!("{name}\n")), "{output:?}");
         assert!(output.stdout.ends_with("127.0.0.1\tjoblet\n"), "{output:?}");
@@ -281,8 +280,7 @@ fn archives_with_other_owners_are_unpacked() {
     }
 }
 
-/// A file of another user that everybody can write: an ordinary user can replace it, with --here as
-/// on the host.
+/// A file of another user that everybody can write: an ordinary user can replace it, with --here as on the host.
 #[test]
 fn files_of_others_are_replaced() {
     let Some(world) = World::get() else { return };

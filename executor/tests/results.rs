@@ -147,8 +147,7 @@ fn a_path_that_the_job_does_not_see_is_named() {
     }
 }
 
-/// Options for results that cannot be kept are refused before the job starts, and files of the host
-/// are not results.
+/// Options for results that cannot be kept are refused before the job starts, and files of the host are not results.
 #[test]
 fn what_cannot_be_kept_is_refused_before_the_job() {
     let Some(world) = World::get() else { return };

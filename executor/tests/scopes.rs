@@ -74,8 +74,7 @@ const CASES: [(&str, &str, i32); 16] = [
     ),
     ("left-again", "left: \n", 0),
     ("engine", "error[LAUNCH]: cannot limit to 64 MiB of memory: /slurm/job_7 …\n", 125),
-    // A job leaves a group with a limit neither for a parent nor for a scope; a limit that is as
-    // low is satisfied.
+    // A job leaves a group with a limit neither for a parent nor for a scope; a limit that is as low is satisfied.
     (
         "bounded",
         "error[LAUNCH]: cannot limit to 32 MiB of memory: …/user@1000.service/app.slice/a.service holds other processes; …; a job stays within the limits of /user.slice/user-1000.slice/user@1000.service/app.slice/a.service\n",

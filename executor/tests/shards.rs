@@ -1,5 +1,4 @@
-//! Large registries: resolving one name fetches a small part, and after any fault of the shards the
-//! whole document.
+//! Large registries: resolving one name fetches a small part, and after any fault of the shards the whole document.
 
 use crate::common::server::{Reply, Server};
 use crate::common::{Outcome, World, checksum, list};
@@ -408,8 +407,7 @@ fn rollback_of_a_list_is_refused() {
     done(exec(&world, &server, "info demo"));
 }
 
-/// SEC-C17: a host that reads during a publication, through caches of any age, has the old or the
-/// new state.
+/// SEC-C17: a host that reads during a publication, through caches of any age, has the old or the new state.
 #[test]
 fn every_mixture_of_two_states_is_one_of_both() {
     let mut world = World::new();
@@ -551,8 +549,7 @@ fn a_list_is_trusted_by_the_keys_of_its_registry() {
         assert_eq!(paths[paths.len() - 2..], whole, "{reason}");
     };
     refused("the signature file is missing");
-    // The copy of the document is current: a list that is signed later is used from the next change
-    // on.
+    // The copy of the document is current: a list that is signed later is used from the next change on.
     fs::remove_dir_all(world.path("cache/joblet")).unwrap();
     sign("b", "registry.shards.json");
     refused("0 of 1 signatures by ");

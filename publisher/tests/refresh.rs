@@ -207,8 +207,7 @@ fn a_bump_is_the_next_version_with_todays_packages() {
     assert_eq!(refresh.publish("outdated tools --published --cache cache").status, 12);
 }
 
-/// Stands in for GitHub's command line: logs calls in `gh.log`, and keeps one open pull request per
-/// branch in `prs`.
+/// Stands in for GitHub's command line: logs calls in `gh.log`, and keeps one open pull request per branch in `prs`.
 const GH: &str = r#"#!/bin/sh
 echo "$*" >>"$HOME/gh.log"
 verb=$2; branch=; file=

@@ -315,8 +315,7 @@ fn follow_advice(world: &World) {
     }
 }
 
-/// SEC-C13: a killed git leaves the lock of a branch in a local repository, which blocks all
-/// pushes.
+/// SEC-C13: a killed git leaves the lock of a branch in a local repository, which blocks all pushes.
 #[test]
 fn a_lock_that_a_killed_git_left_is_named() {
     let world = World::new(&["a"]);

@@ -248,8 +248,7 @@ impl Settings {
         env.iter().map(|text| text.split_once('=').unwrap_or((text, "")))
     }
 
-    /// A message that lists the settings without effect in a runtime, which has no command; `None`
-    /// without them.
+    /// A message that lists the settings without effect in a runtime, which has no command; `None` without them.
     pub fn not_carried_over(&self) -> Option<String> {
         let joined = |words: &Option<Vec<String>>| words.as_deref().unwrap_or_default().join(" ");
         let mut said = String::new();

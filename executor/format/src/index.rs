@@ -60,7 +60,7 @@ pub struct Member {
 pub struct Entry {
     /// Path below the archive's directory; empty for that directory itself.
     pub path: String,
-    /// /// Its kind.
+    /// Its kind.
     pub body: Body,
 }
 

@@ -321,8 +321,7 @@ mod tests {
         let parts = &written["extended"]["demo"]["1.0.0"]["artifacts"]["amd64"]["parts"];
         assert_eq!(parts.as_array().unwrap().len(), 2);
         assert_eq!(serde_json::from_value::<Registry>(written).unwrap(), registry);
-        // Versions that Joblet's client supports are written under `runtimes`, and read from both
-        // members.
+        // Versions that Joblet's client supports are written under `runtimes`, and read from both members.
         for member in ["runtimes", "extended"] {
             let written = serde_json::to_value(with_parts(member, "")).unwrap();
             assert!(written["runtimes"]["demo"].is_object() && written.get("extended").is_none());

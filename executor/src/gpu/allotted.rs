@@ -13,7 +13,7 @@ use std::path::Path;
 /// A parsed variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Allotted {
-    /// /// The name of the variable.
+    /// The name of the variable.
     pub variable: &'static str,
     /// The named devices: numbers or UUIDs.
     pub names: Vec<String>,
@@ -65,8 +65,7 @@ impl Allotted {
         chosen
     }
 
-    /// The variable's value in the job, which has no other GPUs: numbers from zero, or the names of
-    /// slices.
+    /// The variable's value in the job, which has no other GPUs: numbers from zero, or the names of slices.
     pub(super) fn inside(&self, count: usize) -> String {
         let slices = self.names.iter().any(|name| name.starts_with("MIG-"));
         let number = |(index, name): (usize, &String)| {

@@ -17,7 +17,7 @@ pub(crate) struct Parts {
 /// One of the files, a byte range of the archive.
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// /// Its location.
+    /// Its location.
     pub location: Location,
     /// Its range in the archive, in bytes.
     pub place: Range<u64>,

@@ -97,8 +97,7 @@ impl Document {
     }
 }
 
-/// The cached copy of a registry: of two that satisfy `need` the newer one, or the smaller one if
-/// both are fresh.
+/// The cached copy of a registry: of two that satisfy `need` the newer one, or the smaller one if both are fresh.
 fn newest(
     cache: &Cache,
     place: (&str, &str),

@@ -36,8 +36,7 @@ fn spec(digest: Checksum) -> Spec {
 /// The runtime of `image`, unpacked if it is not installed.
 ///
 /// # Errors
-/// As [`Image::unpack`]; [`Error::Busy`], [`Error::Untrusted`], [`Error::Full`]. The store is then
-/// unchanged.
+/// As [`Image::unpack`]; [`Error::Busy`], [`Error::Untrusted`], [`Error::Full`]. The store is then unchanged.
 pub(crate) fn provide(image: &Image, store: &Store, ui: &mut Ui<'_>) -> Result<Spec, Error> {
     let spec = spec(image.digest);
     let said = image.settings.not_carried_over().unwrap_or_default();

@@ -382,8 +382,7 @@ impl Work<'_> {
         Ok((staging, into))
     }
 
-    /// Makes the tree of an archive in members from the damaged `runtime` and the fetched missing
-    /// parts.
+    /// Makes the tree of an archive in members from the damaged `runtime` and the fetched missing parts.
     fn repaired(
         &self,
         source: &Parts,

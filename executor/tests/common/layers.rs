@@ -53,8 +53,7 @@ pub(crate) fn joined() -> Vec<Case> {
         ),
         made("SEC-G02", new().file("lib/own", "o"), "lib /, lib/own o, !usr/lib/own"),
         made("SEC-G02", new().directory("d/").file("d/three", "3"), "d/one 1, d/three 3"),
-        // A replaced directory as umoci writes it: with whiteouts of its entries, before or after
-        // it.
+        // A replaced directory as umoci writes it: with whiteouts of its entries, before or after it.
         made(
             "SEC-G03",
             new().file("d", "flat").file("d/.wh.one", "").file("d/.wh.sub", ""),
@@ -233,8 +232,7 @@ pub(crate) fn hostile() -> Vec<Case> {
     cases
 }
 
-/// Layers that are refused unless a manifest drops the entries: the layer, the rule, and the
-/// manifest's word.
+/// Layers that are refused unless a manifest drops the entries: the layer, the rule, and the manifest's word.
 pub(crate) fn dropped() -> Vec<(Tar, &'static str, &'static str)> {
     let new = Tar::default;
     vec![

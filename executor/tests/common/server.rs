@@ -310,8 +310,7 @@ mod tls {
         (server(&certificate, &key), authority.pem())
     }
 
-    /// The configuration of a server `name` with a certificate that is also an authority's, and
-    /// that in PEM.
+    /// The configuration of a server `name` with a certificate that is also an authority's, and that in PEM.
     pub(super) fn own_authority(name: &str) -> (Arc<ServerConfig>, String) {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

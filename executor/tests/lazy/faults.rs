@@ -290,8 +290,7 @@ fn a_job_cannot_harm_its_server() {
     }
 }
 
-/// SEC-F09: an index with the registry's digest contradicts the archive: another name, mode or
-/// hash.
+/// SEC-F09: an index with the registry's digest contradicts the archive: another name, mode or hash.
 #[test]
 fn a_wrong_index_is_an_error_and_installs_nothing() {
     type Lie = fn(&mut Vec<Member>, &mut Vec<Entry>);

@@ -132,8 +132,7 @@ impl Cold {
         self.world.path(below)
     }
 
-    /// The command line of `joblet-exec` with these arguments, as the user, with a device that
-    /// everybody can open.
+    /// The command line of `joblet-exec` with these arguments, as the user, with a device that everybody can open.
     fn words(&self, words: &[OsString], device: bool) -> Command {
         let mut command = self.world.command();
         if let Some(registry) = &self.registry {

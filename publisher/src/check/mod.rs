@@ -44,7 +44,7 @@ pub(crate) struct Check<'c> {
 pub(crate) struct Done {
     /// Number of commands.
     pub count: usize,
-    /// /// The files that they read, a line for each read, as written by `joblet-exec`.
+    /// The files that they read, a line for each read, as written by `joblet-exec`.
     pub read: String,
 }
 

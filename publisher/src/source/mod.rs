@@ -138,15 +138,13 @@ pub enum Postinst {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Image {
-    /// Its location for all architectures, `PATH` or `PATH:TAG`: relative to the manifest's
-    /// directory, or absolute.
+    /// Its location for all architectures, `PATH` or `PATH:TAG`: relative to the manifest's directory, or absolute.
     pub path: Option<String>,
     /// The location of the image for amd64.
     pub amd64: Option<String>,
     /// The location of the image for arm64.
     pub arm64: Option<String>,
-    /// Expected digest of its index, else of its manifest; of an archive of `docker save`, of its
-    /// configuration.
+    /// Expected digest of its index, else of its manifest; of an archive of `docker save`, of its configuration.
     pub digest: Option<Checksum>,
     /// Entries to leave out instead of refusing the image. No lock depends on it.
     #[serde(default, skip_serializing)]
@@ -170,7 +168,7 @@ pub enum Dropped {
 pub struct Inherited {
     /// Variables.
     pub environment: BTreeMap<String, String>,
-    /// /// Working directory of jobs.
+    /// Working directory of jobs.
     pub workdir: Option<String>,
     /// Whether there is an image.
     pub is_image: bool,
@@ -186,7 +184,7 @@ impl Dropped {
         }
     }
 
-    /// /// Its description in messages.
+    /// Its description in messages.
     pub fn what(self) -> &'static str {
         match self {
             Self::Devices => "devices or FIFOs",
@@ -197,7 +195,7 @@ impl Dropped {
 }
 
 impl Image {
-    /// /// The location of the image for `arch`.
+    /// The location of the image for `arch`.
     pub fn place(&self, arch: Arch) -> Option<&str> {
         let own = match arch {
             Arch::Amd64 => &self.amd64,

@@ -140,7 +140,7 @@ fn members(spool: &Arc<File>) -> Result<Vec<Member>, String> {
 struct Entry<'e> {
     /// Its name.
     name: &'e [u8],
-    /// /// Its type.
+    /// Its type.
     kind: tar::EntryType,
     /// The target of a link.
     link: Option<&'e [u8]>,

@@ -6,8 +6,7 @@ use zstd_safe::{DCtx, InBuffer, OutBuffer, get_error_name};
 /// Bytes read at a time.
 const BUFFER: usize = 1 << 18;
 
-/// A reader of the content of a stream's frames. A frame that needs a window of more than 128 MiB
-/// is refused.
+/// A reader of the content of a stream's frames. A frame that needs a window of more than 128 MiB is refused.
 pub(super) struct Frames<R> {
     context: DCtx<'static>,
     source: BufReader<R>,

@@ -116,8 +116,7 @@ fn a_theme_is_read_inside_its_directory() {
     assert!(world.run(&site).status.success());
 }
 
-/// SEC-E11: cached inputs are verified by hash, so links to them may be followed; opening a FIFO
-/// does not block.
+/// SEC-E11: cached inputs are verified by hash, so links to them may be followed; opening a FIFO does not block.
 #[test]
 fn special_files_in_the_cache_do_not_block() {
     let world = World::new();

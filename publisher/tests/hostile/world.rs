@@ -64,8 +64,7 @@ impl World {
         finished(&mut self.command(words))
     }
 
-    /// Runs a command that must be refused with this message, and must not show or keep a secret of
-    /// the host.
+    /// Runs a command that must be refused with this message, and must not show or keep a secret of the host.
     pub fn refused(&self, words: &[&str], status: i32, message: &str) -> String {
         let output = self.run(words);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -103,8 +102,7 @@ pub fn finished(command: &mut Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Objects in place of a file or a directory: their names in messages, and functions that make
-/// them.
+/// Objects in place of a file or a directory: their names in messages, and functions that make them.
 pub type Kind = (&'static str, fn(&Path, &Path));
 
 /// The kinds, with a link to `outside`. Only root can make a device.

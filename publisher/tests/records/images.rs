@@ -242,8 +242,7 @@ fn other_tools_copy_it_and_joblet_exec_runs_it() {
     tool(&world, "skopeo copy -q --all oci-archive:a.tar:demo:1.0.0 oci:back:demo:1.0.0");
     assert_eq!(tool(&world, "skopeo inspect --raw oci:back:demo:1.0.0").unwrap(), raw);
     assert_eq!(world.tree("back/blobs"), world.tree("l/blobs"));
-    // And to a runtime again, with the entries of the archive, and the directories that an image
-    // adds.
+    // And to a runtime again, with the entries of the archive, and the directories that an image adds.
     let arch = joblet_format::Arch::NATIVE;
     tool(&world, &format!("tar -xzf dist/demo-1.0.0-{arch}.tar.gz")).unwrap();
     let mut want: BTreeSet<_> = world.tree("demo-1.0.0/isolated").into_iter().collect();

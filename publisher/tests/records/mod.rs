@@ -1,5 +1,4 @@
-//! Records and the files beside them: they follow their standards, and a published version can be
-//! rebuilt and compared.
+//! Records and the files beside them: they follow their standards, and a published version can be rebuilt and compared.
 
 mod emulated;
 mod failures;

@@ -1,5 +1,4 @@
-//! rpm's databases in images: one made by rpm, and one in the earlier format by a tool of Berkeley
-//! DB.
+//! rpm's databases in images: one made by rpm, and one in the earlier format by a tool of Berkeley DB.
 
 use super::image_sources::layout::{Layout, write_directory};
 use super::image_sources::tar::Tar;

@@ -203,8 +203,7 @@ fn a_wheel_that_has_vanished() {
     assert_eq!(complaint, want, "and no password is shown");
 }
 
-/// An index that has a project only as source, or for other machines: the message has its name and
-/// the reason.
+/// An index that has a project only as source, or for other machines: the message has its name and the reason.
 #[test]
 fn a_project_without_wheels_that_fit() {
     let Some(tools) = tools() else { return };

@@ -4,8 +4,7 @@ use super::{World, complaint};
 use joblet_format::Registry;
 use std::fs;
 
-/// A registry as written by Joblet's own tools: additional members, one archive for all platforms,
-/// no records.
+/// A registry as written by Joblet's own tools: additional members, one archive for all platforms, no records.
 fn of_others() -> String {
     let versions = [("graalvmjdk-21", 1..2), ("openjdk-21", 1..2), ("python-3.11", 1..5)];
     let more = [("python-3.11-ml", 1..4), ("python-3.11-pytorch-cuda", 1..6)];

@@ -58,8 +58,7 @@ fn shown(tree: &BTreeMap<String, String>) -> Vec<String> {
     tree.iter().map(|(path, what)| format!("{path} {what}")).collect()
 }
 
-/// SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G11: layers of every kind, merged as by
-/// overlayfs.
+/// SEC-G02, SEC-G03, SEC-G04, SEC-G05, SEC-G06, SEC-G11: layers of every kind, merged as by overlayfs.
 #[test]
 fn layers_are_merged_as_by_an_overlay() {
     for Case { id, layers, want } in layers::joined() {

@@ -28,7 +28,7 @@ const NO_FILE: &str = "is not a regular file";
 pub(crate) struct Difference {
     /// Path below the runtime's directory.
     pub path: String,
-    /// /// The difference.
+    /// The difference.
     pub what: &'static str,
 }
 

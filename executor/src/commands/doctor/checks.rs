@@ -26,7 +26,7 @@ pub(super) enum State {
 /// One check; one object of the JSON.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
-    /// /// The name of the check.
+    /// The name of the check.
     #[serde(rename = "check")]
     pub name: &'static str,
     /// The result.

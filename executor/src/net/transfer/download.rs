@@ -1,10 +1,9 @@
 //! Downloads an archive to a file. A download that was interrupted is resumed, in this call or in the
 //! next one.
 //!
-//! The partial file is `downloads/SHA256` in the store, or `downloads/SHA256-ETAG` once the server has
-//! sent a strong entity tag, both in hex. It is kept when the network fails, and only then. While a process
-//! downloads, the name ends in `.HOST.PID.TIME`: a process that has renamed a file to such a name
-//! owns it, on file systems without locks, too.
+//! The partial file is `downloads/SHA256` in the store, or `downloads/SHA256-ETAG` once the server has sent a strong
+//! entity tag, both in hex. It is kept when the network fails, and only then. While a process downloads, the name ends
+//! in `.HOST.PID.TIME`: a process that has renamed a file to such a name owns it, on file systems without locks, too.
 
 use crate::cli::progress::Progress;
 use crate::error::Error;

@@ -176,8 +176,7 @@ impl Bus {
 mod tests {
     use super::*;
 
-    /// As sent by `busctl call a.b /a a.c M 'sa(sv)' x 1 B b 1` of systemd 252, except for its
-    /// flags.
+    /// As sent by `busctl call a.b /a a.c M 'sa(sv)' x 1 B b 1` of systemd 252, except for its flags.
     #[test]
     fn a_call_equals_that_of_busctl() {
         let mut arguments = Bytes::default();

@@ -277,8 +277,7 @@ mod tests {
         Host { ids: Ids { uid: 1000, gid: 100 }, user, group, privileged: false, ..root() }
     }
 
-    /// A runtime with these mounts: source, target, readonly. A source named `…/full` contains a
-    /// file.
+    /// A runtime with these mounts: source, target, readonly. A source named `…/full` contains a file.
     fn runtime(mounts: &[(&str, &str, bool)]) -> Runtime {
         let dir = tempfile::tempdir().unwrap();
         let mut yaml =

@@ -29,7 +29,7 @@ pub(in crate::site) struct RuntimePage<'a> {
     inside: Option<Inside>,
     #[serde(skip)]
     record: Option<&'a Record>,
-    /// /// Platforms of the latest version.
+    /// Platforms of the latest version.
     platforms: Vec<String>,
     /// Why Joblet's own client does not install the latest version, if so.
     not_for_rnx: Option<&'static str>,

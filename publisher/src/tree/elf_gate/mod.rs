@@ -49,8 +49,7 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
     let Gate { runtime, arch, allow_missing, locked } = *gate;
     let loader = Loader::new(tree, arch)?;
     let (mut faults, mut optional) = (Faults::new(), Faults::new());
-    // Faults of libraries in default directories, until it is known whether another object needs
-    // that library.
+    // Faults of libraries in default directories, until it is known whether another object needs that library.
     let (mut named, mut libraries) = (BTreeSet::new(), Vec::new());
     for (path, node) in tree.iter() {
         let Node::File { executable, content } = node else { continue };
