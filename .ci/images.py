@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import pathlib
 import socket
@@ -62,6 +63,26 @@ def differences(found, want):
 def digests(layout):
     """The blobs of a layout."""
     return sorted(path.name for path in pathlib.Path(layout, "blobs/sha256").iterdir())
+
+
+def write_layout(layout, layers, tag, settings):
+    """Writes an OCI layout with one image of `layers`, uncompressed tar streams; `settings` are those of containers."""
+    blobs = layout / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def blob(kind, data):
+        data = data if isinstance(data, bytes) else json.dumps(data).encode()
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    made = [blob("layer.v1.tar", layer) for layer in layers]
+    config = blob("config.v1+json", {"architecture": ARCH, "os": "linux", "config": settings,
+                                     "rootfs": {"type": "layers", "diff_ids": [it["digest"] for it in made]}})
+    image = blob("manifest.v1+json", {"schemaVersion": 2, "config": config, "layers": made})
+    image["annotations"] = {"org.opencontainers.image.ref.name": tag}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [image]}))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
 @contextlib.contextmanager
