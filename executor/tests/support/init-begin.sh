@@ -1,6 +1,6 @@
 #!/busybox sh
-# The beginning of every first process in the emulator: `try NAME COMMAND…` prints the output of a case between `@@
-# NAME` and `@@= STATUS`.
+# The beginning of every first process in the emulator: `try NAME COMMAND…` prints the output of a case, between
+# `@@ NAME` and `@@= STATUS`.
 export PATH=/none
 b() { /busybox "$@"; }
 try() {

@@ -100,8 +100,7 @@ fn manifest(
     let version = version.unwrap_or_else(|| "1.0.0".to_owned());
     let mut text = format!(
         "name: {name}\nversion: {version}\ndescription: {}\nplatforms: [{}]\n\n\
-         # All of the image, as the base of the other members: debian, python, files, run.\nimage:\n
-         # path: {}\n",
+         # All of the image, as the base of the other members: debian, python, files, run.\nimage:\n  path: {}\n",
         quoted(&description),
         template::platforms(arches),
         quoted(place),
