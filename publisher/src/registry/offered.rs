@@ -67,12 +67,10 @@ impl Offered {
             return Ok(());
         };
         match pack::reads::would_put(archive, there, read)? {
-            Some(index) if index != there => Err(self.differs(
-                version,
-                "index (with reads.txt)",
-                &there.checksum,
-                &index.checksum,
-            )),
+            Some(index) if index != there => {
+                Err(self
+                    .differs(version, "index (with reads.txt)", &there.checksum, &index.checksum))
+            }
             _ => Ok(()),
         }
     }
