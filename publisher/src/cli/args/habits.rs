@@ -7,5 +7,4 @@ const WRITING: &[&str] = &["build", "check", "index", "site", "zstd", "oci", "re
 
 const OUT: &str = "it is called --out here";
 
-pub(super) static HABITS: [Habit; 2] =
-    [Habit::option(WRITING, "-o", Advice(OUT)), Habit::option(WRITING, "--output", Advice(OUT))];
+pub(super) static HABITS: [Habit; 1] = [Habit::option(WRITING, &["-o", "--output"], Advice(OUT))];
