@@ -18,6 +18,7 @@ mod registry;
 mod runtime;
 pub mod sandbox;
 mod store;
+mod thread;
 
 use cli::args::{self, Cli, Command};
 use cli::ui::Ui;

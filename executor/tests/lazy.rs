@@ -1,13 +1,12 @@
 //! Jobs that start while their runtime is being installed.
 
 mod faults;
+mod follow;
 mod host;
 mod order;
 mod world;
 
 use crate::support::World as Sandbox;
-use std::fs;
-use std::process::Stdio;
 use world::{Cold, Encoding};
 
 /// Prints the results of stat(2), readlink(2) and read(2) for everything in the runtime.
@@ -61,19 +60,6 @@ fn a_job_in_a_served_runtime_is_like_any_other() {
     let output = cold.run(&["--lazy"], script);
     assert_eq!(output.stdout.matches("Read-only file system").count(), 3, "{output:?}");
     assert!(output.stdout.ends_with("/usr/bin\n"), "{output:?}");
-}
-
-/// Two simultaneous jobs share one download: the second waits for the first one's installation.
-#[test]
-fn two_cold_jobs_share_one_download() {
-    let Some(cold) = Cold::new(None, Encoding::Members) else { return };
-    let first = cold.command(&["--lazy"], &["bash", "-c", "sleep 1; echo one"]);
-    let mut first = { first }.stdout(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let second = cold.run(&["--lazy"], "echo two");
-    assert_eq!((second.status, second.stdout.as_str()), (Some(0), "two\n"), "{}", second.stderr);
-    assert_eq!(first.wait().unwrap().code(), Some(0));
-    assert_eq!(fs::read_dir(cold.path("store")).unwrap().count(), 2, ".joblet and the runtime");
 }
 
 /// `--lazy` without FUSE reports the reason and runs nothing; without it the job waits.

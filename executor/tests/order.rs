@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folders and files of `src/`.
-const STAGES: [&str; 17] = [
-    "error", "env", "fs", "runtime", "gpu", "cli", "net", "registry", "archive", "store",
+const STAGES: [&str; 18] = [
+    "error", "env", "thread", "fs", "runtime", "gpu", "cli", "net", "registry", "archive", "store",
     "sandbox", "lazy", "commands", "fuzz", "lib", "heap", "main",
 ];
 

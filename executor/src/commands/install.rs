@@ -8,10 +8,10 @@ use crate::net;
 use crate::registry::{Catalog, Registries};
 use crate::store::install;
 use crate::store::{Installed, Store};
+use crate::thread;
 use joblet_format::text::size;
 use joblet_format::{Spec, Wanted};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 /// Number of runtimes installed in parallel.
 const AT_ONCE: usize = 4;
@@ -114,13 +114,7 @@ pub(super) fn install_all(
             lock(&report).put(at, messages, done);
         }
     };
-    thread::scope(|scope| {
-        for _ in 1..threads {
-            // Fewer threads suffice if their number is limited.
-            _ = thread::Builder::new().spawn_scoped(scope, work);
-        }
-        work();
-    });
+    thread::parallel(threads, &work);
     let report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
     report.failed.map_or(Ok(report.rows), Err)
 }

@@ -126,8 +126,8 @@ fn open(directory: &Directory) -> Result<File, Error> {
     }
 }
 
-/// Why a file is not a lock file that this program created and no other user can open.
-fn wrong(stat: &Stat) -> Option<&'static str> {
+/// Why a file is not one that this program created and no other user can open.
+pub(crate) fn wrong(stat: &Stat) -> Option<&'static str> {
     if weaken::without("store-owners") {
         None
     } else if !FileType::from_raw_mode(stat.st_mode).is_file() {

@@ -1,7 +1,7 @@
 //! A runtime that jobs use while it is being installed.
 //!
 //! In: a version whose installation has begun. Out: a [`Runtime`] whose files a server process provides by FUSE
-//! while it installs the version.
+//! while it installs the version, or while another one does.
 //!
 //! ```text
 //! launcher ── index, runtime.yml ── starts ─→ server process ── fetches, verifies, writes ─→ store
@@ -9,18 +9,24 @@
 //!     └─ starts ─→ child: opens /dev/fuse, mounts ┘        │
 //!                    └─ becomes the job ───────────────────┘
 //! ```
+//!
+//! The server process of another job in the same runtime reads files where the first one writes them, and looks in a
+//! [`crate::archive::members::ProgressFile`] for what is there. If the first one ends early, it goes on itself.
 
+mod content;
 mod protocol;
 mod server;
 mod tree;
 
-use crate::archive::members::{Duty, OnDemand};
+use crate::archive::members::Duty;
 use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::walk::Walk;
 use crate::runtime::{self, Runtime};
 use crate::sandbox::{self, apart, descriptors};
-use crate::store::Begun;
+use crate::store::{Begun, TakeOver};
+use crate::thread;
+use content::Content;
 use joblet_format::{Arch, MAX_RUNTIME_YML_BYTES};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -31,11 +37,12 @@ use server::Server;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tree::Tree;
 
-/// First byte of the server's report: the version is installed, or the reason follows.
+/// Interval of looking whether another process has ended that installs the version.
+const LOOK: Duration = Duration::from_millis(100);
+/// First byte of the server's report: the version is installed, or another process installs it; or why it is not.
 const INSTALLED: u8 = b'+';
 const FAILED: u8 = b'-';
 
@@ -98,7 +105,7 @@ pub(crate) fn start(
     mut client: Client,
     ui: &mut Ui<'_>,
 ) -> Result<(Runtime, Serving), Error> {
-    let content = begun.on_demand()?;
+    let content = Content::new(&begun)?;
     let tree = Tree::new(begun.index(), client.owner);
     let root = begun.tree()?;
     let path = Path::new(begun.index().directory());
@@ -108,6 +115,7 @@ pub(crate) fn start(
     let failed = |errno: Errno| Error::file("start", "a process")(errno);
     let (near, far) = sockets()?;
     let (report, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    begun.share();
     let mut far = Some(far);
     let mut work = || {
         // Closed here, so that the socket reports end of file if the launcher and the child have closed it.
@@ -131,9 +139,9 @@ pub(crate) fn start(
     Ok((runtime, Serving { report: report.into(), name }))
 }
 
-/// The content of `runtime.yml`, which is fetched first.
+/// The content of `runtime.yml`, which is fetched first, or is here if another process installs the version.
 fn runtime_yml(
-    content: &OnDemand<'_>,
+    content: &Content<'_>,
     tree: &Tree<'_>,
     root: &OwnedFd,
     path: &Path,
@@ -145,7 +153,7 @@ fn runtime_yml(
     if tree.entry(number).size() > MAX_RUNTIME_YML_BYTES {
         return Err(refuse(&format!("is larger than {MAX_RUNTIME_YML_BYTES} bytes")));
     }
-    content.fetch_now(number)?;
+    content.own().map(|own| own.fetch_now(number)).transpose()?;
     let file = Walk::new(root.as_fd()).and_then(|mut walk| walk.open_file("runtime.yml"));
     let mut bytes = Vec::new();
     let file = file.map(File::from).map_err(Error::file("open", path))?;
@@ -153,31 +161,76 @@ fn runtime_yml(
     Ok(bytes)
 }
 
-/// The server process: answers requests while the runtime is mounted, and installs it.
+/// The server process: answers requests while the runtime is mounted, and installs it, unless another process does.
 fn serve<'a>(
-    begun: &Begun<'_>,
-    content: &'a OnDemand<'a>,
-    (tree, root): (&'a Tree<'a>, &OwnedFd),
+    begun: &'a Begun<'_>,
+    content: &Content<'a>,
+    (tree, root): (&Tree<'_>, &OwnedFd),
     socket: &OwnedFd,
-    output: (&'a mut Ui<'_>, bool, Option<File>),
+    output: (&mut Ui<'_>, bool, Option<File>),
 ) -> Result<(), Error> {
     let server = Server::new(tree, content, root, output).map_err(Error::file("open", "files"))?;
     let progressed = || server.answer_ready();
-    thread::scope(|scope| {
+    let mut done = Ok(());
+    std::thread::scope(|scope| {
         let install = || {
-            content.work(Duty::All, &progressed);
-            content.finish().and_then(|()| begun.complete())
+            if content.own().is_none() {
+                follow(begun, content, &server)?;
+            }
+            let Some(own) = content.own() else { return Ok(()) };
+            // If the number of threads is limited, the other one does all the work.
+            _ = thread::spawn(scope, Box::new(|| own.work(Duty::Asked, &progressed)));
+            own.work(Duty::All, &progressed);
+            own.finish().and_then(|()| begun.complete())
         };
-        let all = thread::Builder::new().spawn_scoped(scope, install);
-        let all = all.map_err(Error::file("start", "a thread"))?;
-        // If the number of threads is limited, the other one does all the work.
-        _ = thread::Builder::new().spawn_scoped(scope, || content.work(Duty::Asked, &progressed));
+        let done = &mut done;
+        thread::spawn(scope, Box::new(move || *done = install()))?;
         if let Some(device) = device(socket) {
             server.run(device);
         }
         content.close();
-        all.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+        Ok::<_, Error>(())
+    })?;
+    done
+}
+
+/// Answers reads with what another process installs: until the end of the job or of the installation, or until this
+/// process goes on with it.
+///
+/// # Errors
+/// If the installation failed; reads fail then.
+fn follow<'a>(
+    begun: &'a Begun<'_>,
+    content: &Content<'a>,
+    server: &Server<'_, '_, '_>,
+) -> Result<(), Error> {
+    let Some(other) = content.other() else { return Ok(()) };
+    let mut looked = Instant::now();
+    let mut look = || {
+        if looked.elapsed() < LOOK {
+            return Ok(true);
+        }
+        match begun.take_over() {
+            Ok(TakeOver::Installed(root)) => {
+                server.read_from(&root);
+                other.complete();
+                return Ok(false);
+            }
+            Ok(TakeOver::Own) => return content.install(begun).map(|_| false),
+            Ok(TakeOver::Busy) => other.watch(),
+            Err(error) => return Err(error),
+        }
+        looked = Instant::now();
+        Ok(true)
+    };
+    while other.wait() {
+        let more = look().inspect_err(|_| other.fail());
+        server.answer_ready();
+        if !more? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Receives the device that the child has opened; `None` if the child failed before.

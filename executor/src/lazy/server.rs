@@ -4,9 +4,10 @@
 //! it, so that other requests do not wait. The kernel bounds the queue: one request for each blocked thread of the
 //! job and 64 of readahead.
 
+use super::content::Content;
 use super::protocol::{Answer, Attributes, HEADER, MAX_READ, MAX_REQUEST, Message, Request};
 use super::tree::Tree;
-use crate::archive::members::{Availability, OnDemand};
+use crate::archive::members::Availability;
 use crate::cli::ui::Ui;
 use crate::fs::walk::Walk;
 use joblet_format::index::Body;
@@ -22,9 +23,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 const OPEN: usize = 32;
 
 /// The server of one file system.
-pub(super) struct Server<'a, 'u> {
+pub(super) struct Server<'a, 'c, 'u> {
     tree: &'a Tree<'a>,
-    content: &'a OnDemand<'a>,
+    content: &'a Content<'c>,
     device: OnceLock<OwnedFd>,
     files: Mutex<Files>,
     waiting: Mutex<Vec<Waiting>>,
@@ -60,7 +61,7 @@ struct Messages<'a, 'u> {
     failed: bool,
 }
 
-impl<'a, 'u> Server<'a, 'u> {
+impl<'a, 'c, 'u> Server<'a, 'c, 'u> {
     /// A server of `tree`, whose files `content` writes to the directory `root`. Messages go to `ui`, which may be a
     /// `terminal`, and the log of reads to `reads`.
     ///
@@ -68,7 +69,7 @@ impl<'a, 'u> Server<'a, 'u> {
     /// `EMFILE`.
     pub(super) fn new(
         tree: &'a Tree<'a>,
-        content: &'a OnDemand<'a>,
+        content: &'a Content<'c>,
         root: &OwnedFd,
         (ui, terminal, reads): (&'a mut Ui<'u>, bool, Option<File>),
     ) -> Result<Self, Errno> {
@@ -83,6 +84,14 @@ impl<'a, 'u> Server<'a, 'u> {
             messages: Mutex::new(messages),
             reads,
         })
+    }
+
+    /// Reads files from the same tree in another directory `root` from now on, if a descriptor is left: most often it
+    /// is the same directory under another name.
+    pub(super) fn read_from(&self, root: &OwnedFd) {
+        if let Ok(walk) = Walk::new(root.as_fd()) {
+            *lock(&self.files) = Files { walk, open: VecDeque::new() };
+        }
     }
 
     /// Answers the requests of `device` until its file system is unmounted.

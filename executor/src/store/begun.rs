@@ -1,38 +1,59 @@
 //! A version that is used while it is being installed.
 //!
 //! Its files arrive in its staging directory, in the order in which they are asked for; when all of them are
-//! there, it is an installation like any other.
+//! there, it is an installation like any other. One process fetches them. Others join it: they see in its
+//! [`ProgressFile`] what is there, and one of them takes over if it ends early.
 
 use super::install::{Work, choose, parts, place, receipt, same};
-use super::{Receipt, Staging, Store, hold};
-use crate::archive::members::{self, OnDemand, Units};
+use super::joined::{Joined, PROGRESS};
+use super::{Installed, Receipt, Staging, Store, hold};
+use crate::archive::members::{self, Follow, OnDemand, ProgressFile, Units};
 use crate::cli::ui::Ui;
 use crate::error::Error;
 use crate::fs::directory::Directory;
+use crate::fs::kind;
 use crate::fs::lock::Lock;
 use crate::net::parts::Parts;
 use crate::registry::Catalog;
+use crate::thread;
 use joblet_format::Spec;
 use joblet_format::index::{Index, reads};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::OFlags;
 use std::io;
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A version whose index is here.
 #[derive(Debug)]
 pub(crate) struct Begun<'s> {
     store: &'s Store,
-    /// Held until it is installed, so that others wait for it.
+    /// Held until it is installed, so that others wait for it; `None` while another process installs it.
     lock: Mutex<Option<Lock>>,
     staging: Staging,
+    /// Where it is shared with other processes, if it is.
+    progress: Option<ProgressFile>,
+    /// Its own directory, if another process has begun it.
+    joined: Option<Directory>,
     /// The archive, and what of it is fetched at once.
-    archive: Parts,
-    units: Units,
+    source: Source,
     index: Index,
     /// The index as it was fetched.
     packed: Vec<u8>,
     receipt: Receipt,
+}
+
+/// The files of an archive, and the units that are fetched of them.
+type Source = (Parts, Units);
+
+/// What has become of an installation by another process.
+#[derive(Debug)]
+pub(crate) enum TakeOver {
+    /// It goes on.
+    Busy,
+    /// The version is installed, in this directory.
+    Installed(OwnedFd),
+    /// It ended early, and this process is to go on with it.
+    Own,
 }
 
 /// Why a version is not used while it is being installed.
@@ -63,53 +84,36 @@ impl<'s> Begun<'s> {
         };
         store.clean()?;
         let version = spec.name.directory(&choice.release.version);
-        let Some(lock) = store.try_lock(&version)? else {
-            return Ok(Err(Instead::Installation("another process is installing it")));
-        };
-        if same(store, &exact, catalog, &choice)?.is_some() {
-            return Ok(Err(Instead::Installation("it is installed by now")));
-        }
-        if !store.indexes(&spec.name)?.is_empty() {
-            return Ok(Err(Instead::Installation(
-                "most of it may be in the version that is installed",
-            )));
-        }
+        let lock = store.try_lock(&version)?;
         let source = parts(catalog, &choice, &exact)?;
-        let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
-        let frames = choice.artifact.zstd.as_ref();
-        let frames = frames.map(|zstd| work.frames(zstd).map(|parts| (zstd, parts))).transpose()?;
-        let first = frames.as_ref().map_or(&source, |(_, parts)| parts);
-        // At the same time: each takes a round trip, and connections that are used later.
-        let ((index, packed), table) = thread::scope(|scope| {
-            let table = || frames.as_ref().map(|(zstd, parts)| members::table_alone(parts, zstd));
-            let table = thread::Builder::new().spawn_scoped(scope, table);
-            let table = table.map_err(Error::file("start", "a thread"))?;
-            let index = work.index(first, promise);
-            // Not left to the scope: it waits for what threads do, not for their end.
-            let table = table.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok::<_, Error>((index?, table))
-        })?;
-        if store.interrupted(&version, &packed)?.is_some() {
-            return Ok(Err(Instead::Installation(
-                "an installation of it was interrupted and is gone on with",
-            )));
-        }
-        ui.detail(&format!("{exact}: serving {source} on demand"));
         let receipt = receipt(spec, catalog, &choice, (source.to_string(), store.arch()));
-        let units = table.zip(frames).map(|(table, (zstd, parts))| {
-            Ok((members::frames(&table?, &parts, zstd, &index)?, parts))
-        });
-        let (units, archive) = match units.transpose() {
-            Ok(Some(found)) => found,
-            Ok(None) => (Units::members(&index), source),
-            Err(error) if Error::is_absence(&error) => (Units::members(&index), source),
-            Err(error) => return Err(error),
+        let (lock, source, joined) = match lock {
+            None => {
+                let parse = |packed: &[u8]| {
+                    members::known_index(packed, promise, &choice.artifact, &version)
+                };
+                let Some(joined) = store.join(&version, parse)? else {
+                    return Ok(Err(Instead::Installation("another process is installing it")));
+                };
+                ui.detail(&format!("{exact}: serving what another process is installing"));
+                // If it has to go on with it, members are what the progress file tells of.
+                let units = Units::members(&joined.index);
+                (None, (source, units), joined)
+            }
+            Some(lock) => {
+                let work = Work { exact: &exact, choice: &choice, catalog, store, lock: &lock };
+                match begin(&work, source)? {
+                    Ok((source, joined)) => {
+                        ui.detail(&format!("{exact}: serving {} on demand", receipt.url));
+                        (Some(lock), source, joined)
+                    }
+                    Err(instead) => return Ok(Err(instead)),
+                }
+            }
         };
-        store.require_space(index.unpacked_size())?;
-        let staging = store.stage(&lock)?;
-        staging.mark(&packed)?;
-        let lock = Mutex::new(Some(lock));
-        Ok(Ok(Self { store, lock, staging, archive, units, index, packed, receipt }))
+        let Joined { staging, progress, index, packed, tree: joined } = joined;
+        let lock = Mutex::new(lock);
+        Ok(Ok(Self { store, lock, staging, progress, joined, source, index, packed, receipt }))
     }
 
     /// What is in it.
@@ -122,7 +126,46 @@ impl<'s> Begun<'s> {
         format!("{}@{}", self.receipt.name, self.receipt.version)
     }
 
-    /// Makes its directories, and begins to fetch on demand.
+    /// What another process fetches of it; `None` if this one does.
+    pub(crate) fn follow(&self) -> Option<Follow<'_>> {
+        let progress = self.progress.as_ref().filter(|_| self.joined.is_some());
+        progress.map(|progress| Follow::new(&self.index, progress))
+    }
+
+    /// Declares that its `runtime.yml` is here: other processes may use it.
+    pub(crate) fn share(&self) {
+        if let Some(progress) = self.progress.as_ref().filter(|_| self.joined.is_none()) {
+            progress.lock();
+        }
+    }
+
+    /// Goes on with the installation of another process, if that has ended early.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if nothing is left of it; [`Error::Untrusted`], [`Error::File`].
+    pub(crate) fn take_over(&self) -> Result<TakeOver, Error> {
+        let (store, version) = (self.store, self.index.directory());
+        let Some(lock) = store.try_lock(version)? else { return Ok(TakeOver::Busy) };
+        let Receipt { name, version: number, checksum, .. } = &self.receipt;
+        let (name, number) = (name.clone(), Some(number.clone()));
+        let installed = Installed { name, version: number, path: store.root().join(version) };
+        let same = |receipt: Receipt| receipt.checksum == *checksum;
+        if store.receipt(&installed).is_some_and(same)
+            && let Ok(root) = store.open(&installed)
+        {
+            hold(&root);
+            return Ok(TakeOver::Installed(root));
+        }
+        store.reclaim(&self.staging, version)?;
+        *self.lock() = Some(lock);
+        Ok(TakeOver::Own)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Lock>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes its directories, and begins to fetch on demand; only of an installation by this process.
     ///
     /// # Errors
     /// As [`OnDemand::new`].
@@ -131,7 +174,9 @@ impl<'s> Begun<'s> {
         let into = directory.as_fd().try_clone_to_owned();
         let into = into.map_err(Error::file("open", directory.path()))?;
         let first = reads::of(&self.packed, self.index.members().len());
-        OnDemand::new(&self.archive, self.units.clone(), (&self.index, first), into)
+        let (archive, units) = &self.source;
+        let shared = (self.progress.as_ref(), self.joined.is_some());
+        OnDemand::new(archive, units.clone(), (&self.index, first), into, shared)
     }
 
     /// Its own directory, which keeps its files when it is moved into the store.
@@ -140,9 +185,13 @@ impl<'s> Begun<'s> {
     /// [`Error::File`].
     pub(crate) fn tree(&self) -> Result<OwnedFd, Error> {
         let directory = self.staging.directory();
-        let found = directory.enter(self.index.directory())?;
+        let made = match self.joined {
+            Some(_) => None,
+            None => directory.enter(self.index.directory())?,
+        };
+        let found = self.joined.as_ref().or(made.as_ref());
         let tree = found.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
-        let tree = tree.and_then(|tree: Directory| tree.as_fd().try_clone_to_owned());
+        let tree = tree.and_then(|tree| tree.as_fd().try_clone_to_owned());
         let tree = tree.map_err(Error::file("open", directory.path()))?;
         hold(&tree);
         Ok(tree)
@@ -157,7 +206,7 @@ impl<'s> Begun<'s> {
         let receipt = &self.receipt;
         place(self.store, &self.staging, receipt, Some(packed), (needed, true))?;
         // Who waits for it need not wait for the job.
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock() = None;
         self.staging.clear();
         Ok(())
     }
@@ -167,13 +216,66 @@ impl<'s> Begun<'s> {
         std::mem::forget(self.staging);
     }
 
-    /// Sets aside what has arrived, for the next call, or removes it if that would be of no use.
+    /// Sets aside what has arrived, for the next call, or removes it if that would be of no use; nothing if another
+    /// process installs it.
     pub(crate) fn stop(&self, error: &Error) {
-        if matches!(error, Error::Net { .. }) {
+        if self.lock().is_none() {
+        } else if matches!(error, Error::Net { .. }) {
             // If it fails, the next call does it.
             _ = self.store.set_aside(&self.staging);
         } else {
             self.staging.clear();
         }
     }
+}
+
+/// Begins an installation: fetches its index, and makes its staging directory.
+fn begin(work: &Work<'_>, source: Parts) -> Result<Result<(Source, Joined), Instead>, Error> {
+    let &Work { exact, choice, catalog, store, lock } = work;
+    let wait = |reason| Ok(Err(Instead::Installation(reason)));
+    if same(store, exact, catalog, choice)?.is_some() {
+        return wait("it is installed by now");
+    }
+    if !store.indexes(&exact.name)?.is_empty() {
+        return wait("most of it may be in the version that is installed");
+    }
+    let Some(promise) = &choice.artifact.index else { return wait("its archive has no index") };
+    let frames = choice.artifact.zstd.as_ref();
+    let frames = frames.map(|zstd| work.frames(zstd).map(|parts| (zstd, parts))).transpose()?;
+    let first = frames.as_ref().map_or(&source, |(_, parts)| parts);
+    // At the same time: each takes a round trip, and connections that are used later.
+    let mut table = None;
+    let (index, packed) = std::thread::scope(|scope| {
+        let (table, frames) = (&mut table, &frames);
+        let fetch = move || {
+            *table = frames.as_ref().map(|(zstd, parts)| members::table_alone(parts, zstd));
+        };
+        let table = thread::spawn(scope, Box::new(fetch))?;
+        let index = work.index(first, promise);
+        thread::join(table);
+        index
+    })?;
+    if store.interrupted(lock.name(), &packed)?.is_some() {
+        return wait("an installation of it was interrupted and is gone on with");
+    }
+    let units = table.zip(frames).map(|(table, (zstd, parts))| {
+        let units = members::frames(&table?, &parts, zstd, &index)?;
+        Ok((parts, units))
+    });
+    let source = match units.transpose() {
+        Ok(Some(found)) => found,
+        Err(error) if !Error::is_absence(&error) => return Err(error),
+        Ok(None) | Err(_) => (source, Units::members(&index)),
+    };
+    store.require_space(index.unpacked_size())?;
+    let staging = store.stage(lock)?;
+    let directory = staging.directory();
+    // Not where machines share it: neither locks nor writes of one are seen by the others in time.
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+    let file = kind::shared(directory).is_none().then(|| directory.open_file(PROGRESS, flags));
+    staging.mark(&packed)?;
+    // Without it, others wait for the end of the installation.
+    let new = |file| ProgressFile::new(file, index.members().len()).ok();
+    let progress = file.and_then(Result::ok).and_then(new);
+    Ok(Ok((source, Joined { staging, progress, index, packed, tree: None })))
 }

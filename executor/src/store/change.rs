@@ -23,7 +23,7 @@ impl Store {
         let around = self.part(Part::Staging)?;
         let name = claim::make(&around, lock.name())?;
         match around.enter(&name) {
-            Ok(Some(directory)) => Ok(Staging { around, name, directory }),
+            Ok(Some(directory)) => Ok(Staging { around, name, directory, kept: false }),
             other => {
                 // What cannot be removed now is tried again by the next command.
                 _ = around.remove_tree(&name);
@@ -218,9 +218,16 @@ pub(crate) struct Staging {
     around: Directory,
     name: String,
     directory: Directory,
+    /// Whether it is not removed: another process works on it.
+    kept: bool,
 }
 
 impl Staging {
+    /// The directory `name` in `around`, which another process works on.
+    pub(super) fn of_other(around: Directory, name: String, directory: Directory) -> Self {
+        Self { around, name, directory, kept: true }
+    }
+
     /// The directory.
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
@@ -269,7 +276,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        self.clear();
+        if !self.kept {
+            self.clear();
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::archive::members::Difference;
 use crate::error::Error;
 use crate::fs::trust::is_ours;
 use crate::fs::walk::{Walk, visit};
+use crate::thread;
 use joblet_format::index::{self, Body, Index};
 use joblet_format::ustar::MTIME;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -16,10 +17,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::available_parallelism;
 
 /// The files below a directory, sorted by path: `.joblet/receipts/NAME-VERSION.files`.
 ///
@@ -200,7 +200,7 @@ const LINK: u32 = 0o120_000;
 /// Fills in the hashes. Threads take entries one by one, since their sizes differ widely.
 fn hash_all(root: BorrowedFd<'_>, entries: &mut [ListedFile]) -> Result<(), (PathBuf, Errno)> {
     let left = Mutex::new(entries.iter_mut());
-    let work = || {
+    let some = || {
         let mut walk = Walk::new(root).map_err(|errno| (PathBuf::new(), errno))?;
         loop {
             let next = left.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -210,13 +210,10 @@ fn hash_all(root: BorrowedFd<'_>, entries: &mut [ListedFile]) -> Result<(), (Pat
             entry.sha256 = sha256.map_err(|errno| (path.to_owned(), errno))?;
         }
     };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    thread::scope(|scope| {
-        let threads: Vec<_> = (1..cores).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().fold(work(), |done, thread| {
-            done.and(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })
-    })
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let failed = OnceLock::new();
+    thread::parallel(cores, &|| _ = some().map_err(|error| failed.set(error)));
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 fn hash(walk: &mut Walk, path: &Path, mode: u32) -> Result<[u8; 32], Errno> {

@@ -11,6 +11,7 @@
 //! STORE/python-3.11/1.0.0/                  the same where Joblet has installed it; never changed
 //! STORE/.joblet/lock                        see `fs/lock.rs`: one process at a time works on a version
 //! STORE/.joblet/staging/python-3.11-1.0.0@HOST@BOOT@N/  being prepared; see `claim`
+//! STORE/.joblet/staging/…/.joblet-progress  what is written, for jobs that use it meanwhile; see `joined`
 //! STORE/.joblet/interrupted/python-3.11-1.0.0/  preparation interrupted, to be resumed; see `interrupted`
 //! STORE/.joblet/removed/python-3.11-1.0.0@DEVICE@INODE/  removed, still used by jobs; see `hold`
 //! STORE/.joblet/downloads/SHA256…           a partial download; see `net/transfer/download.rs`
@@ -43,12 +44,13 @@ pub(crate) mod image;
 pub(crate) mod install;
 mod installed;
 mod interrupted;
+mod joined;
 mod place;
 mod receipt;
 mod single_top_dir;
 mod usage;
 
-pub(crate) use begun::{Begun, Instead};
+pub(crate) use begun::{Begun, Instead, TakeOver};
 pub(crate) use change::{Prepared, Staging};
 pub(crate) use hold::hold;
 pub(crate) use installed::Installed;

@@ -1,6 +1,7 @@
 //! Finds the runtime's directory in an unpacked archive.
 
 use super::interrupted::MARK;
+use super::joined::PROGRESS;
 use crate::error::Error;
 use crate::fs::directory::Directory;
 use crate::store::{Prepared, Staging};
@@ -19,7 +20,7 @@ pub(super) fn single_top_dir<'s>(
         return staging.prepared(None);
     }
     let mut children = unpacked.names()?;
-    children.retain(|name| name != MARK);
+    children.retain(|name| ![MARK, PROGRESS].contains(&name.as_str()));
     if let [only] = children.as_slice() {
         match unpacked.enter(only) {
             Ok(Some(directory)) if directory.has("runtime.yml") => {

@@ -16,12 +16,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Length of the file that a host withholds, in bytes.
-const LARGE: usize = 6 << 20;
+pub(super) const LARGE: usize = 6 << 20;
 /// The file, as the job sees it.
-const HELD: &str = "/usr/zz/held";
+pub(super) const HELD: &str = "/usr/zz/held";
 
 /// A world whose archive is on a host that withholds most of one file.
-fn held(user: Option<u32>, encoding: Encoding) -> Option<(Cold, Host)> {
+pub(super) fn held(user: Option<u32>, encoding: Encoding) -> Option<(Cold, Host)> {
     let more = vec![
         crate::common::members::directory("isolated/usr/zz"),
         file("isolated/usr/zz/held", &noise(LARGE)),
@@ -38,7 +38,11 @@ fn held(user: Option<u32>, encoding: Encoding) -> Option<(Cold, Host)> {
 }
 
 /// Starts a script, and waits for its first line.
-fn start(cold: &Cold, options: &[&str], script: &str) -> (Child, BufReader<ChildStdout>, String) {
+pub(super) fn start(
+    cold: &Cold,
+    options: &[&str],
+    script: &str,
+) -> (Child, BufReader<ChildStdout>, String) {
     let all: Vec<_> = ["--lazy"].iter().chain(options).copied().collect();
     let mut command = cold.command(&all, &["bash", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -50,7 +54,10 @@ fn start(cold: &Cold, options: &[&str], script: &str) -> (Child, BufReader<Child
 }
 
 /// The rest of what a job printed, its status, and messages.
-fn end(mut child: Child, mut out: BufReader<ChildStdout>) -> (String, Option<i32>, String) {
+pub(super) fn end(
+    mut child: Child,
+    mut out: BufReader<ChildStdout>,
+) -> (String, Option<i32>, String) {
     let (mut rest, mut messages) = (String::new(), String::new());
     out.read_to_string(&mut rest).unwrap();
     child.stderr.take().unwrap().read_to_string(&mut messages).unwrap();
@@ -64,7 +71,7 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 /// The server process: the launcher's child in the same PID namespace.
-fn server(launcher: u32) -> u32 {
+pub(super) fn server(launcher: u32) -> u32 {
     let serves = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
@@ -74,12 +81,12 @@ fn server(launcher: u32) -> u32 {
     children(launcher).into_iter().find(serves).expect("a process that serves")
 }
 
-fn kill(pid: u32, signal: nix::sys::signal::Signal) {
+pub(super) fn kill(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
 /// Asserts that the installation is complete and has fetched nothing twice.
-fn goes_on(cold: &Cold, host: &Host) {
+pub(super) fn goes_on(cold: &Cold, host: &Host) {
     host.rules.away.store(false, Ordering::SeqCst);
     host.rules.release.store(true, Ordering::SeqCst);
     let output = cold.run(&[], &format!("wc -c < {HELD}"));
@@ -193,7 +200,7 @@ fn the_wait_after_the_job_ends_with_its_time_and_by_a_signal() {
 }
 
 /// Whether the condition becomes true within ten seconds.
-fn comes(so: impl Fn() -> bool) -> bool {
+pub(super) fn comes(so: impl Fn() -> bool) -> bool {
     (0..200).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         so()

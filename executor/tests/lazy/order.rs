@@ -52,7 +52,8 @@ fn places(cold: &Cold) -> [u64; 2] {
 
 /// The one of the two that is requested first.
 fn first(cold: &Cold, host: &Host) -> usize {
-    let output = cold.run(&["--lazy"], "echo done");
+    // It lasts longer than the installation: after its end, two threads fetch what is left, in no order.
+    let output = cold.run(&["--lazy"], "sleep 2; echo done");
     assert_eq!((output.status, output.stdout.as_str()), (Some(0), "done\n"), "{}", output.stderr);
     assert_eq!(cold.exec(&["verify"]).status, Some(0));
     let asked = host.rules.asked.lock().unwrap();

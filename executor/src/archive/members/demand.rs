@@ -7,6 +7,7 @@
 //! follow a requested one, since they are of the same file or directory, then the others.
 
 use super::pipeline::Packed;
+use super::progress_file::{Phase, ProgressFile};
 use super::source::ArchiveReader;
 use super::unit::Units;
 use super::worker::{Worker, resized};
@@ -14,7 +15,7 @@ use super::{Extraction, MemberMap, pipeline, tree};
 use crate::cli::progress::Progress;
 use crate::error::Error;
 use crate::net::parts::Parts;
-use joblet_format::index::Index;
+use joblet_format::index::{Body, Index};
 use rustix::fd::OwnedFd;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -34,6 +35,8 @@ const QUIET_ASKED: Duration = Duration::from_secs(1);
 /// connections, by the other less, so that it soon serves the next read.
 const EARLY: u64 = 4 << 20;
 const EARLY_ASKED: u64 = 1 << 20;
+/// Interval of looking for requests of other processes.
+const LISTEN: Duration = Duration::from_millis(5);
 /// How long reads wait while the network is down before they fail.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval of the retries, before reads fail and after.
@@ -50,6 +53,10 @@ pub(crate) struct OnDemand<'a> {
     starts: Vec<u64>,
     /// The unit of each member of the index.
     unit_of: Vec<usize>,
+    /// Where other processes see what is written, and request more.
+    progress: Option<&'a ProgressFile>,
+    /// Whether another process has begun it.
+    resumed: bool,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -64,11 +71,12 @@ struct State {
     asked: VecDeque<usize>,
     /// All units that reads wait for.
     awaited: Vec<usize>,
-    /// Units that the index lists as read first, in that order.
+    /// Units that the index lists as read first, in that order; after the reads, all of them.
     early: VecDeque<usize>,
-    /// The unit after the last requested one, and when a read has last waited.
+    /// The unit after the last requested one.
     next: usize,
-    last: Instant,
+    /// When a read has last waited; `None` if none is to be expected.
+    last: Option<Instant>,
     /// All units, in reverse order of fetching.
     background: Vec<usize>,
     /// Since when the network is down.
@@ -111,7 +119,8 @@ pub(crate) enum Duty {
 
 impl<'a> OnDemand<'a> {
     /// Makes the directories of the archive in `parts` below the empty directory `into`. `first` are the members
-    /// that are read first, in runs.
+    /// that are read first, in runs. It is shared by `progress`, and may be `resumed`: then another process has made
+    /// the directories, and all that its progress says.
     ///
     /// # Errors
     /// [`Error::Archive`], [`Error::File`].
@@ -120,6 +129,7 @@ impl<'a> OnDemand<'a> {
         units: Units,
         (index, first): (&'a Index, Vec<Range<usize>>),
         into: OwnedFd,
+        (progress, resumed): (Option<&'a ProgressFile>, bool),
     ) -> Result<Self, Error> {
         let (plan, starts) = (MemberMap::new(index), units.starts());
         let mut unit_of = vec![0; index.members().len()];
@@ -128,18 +138,32 @@ impl<'a> OnDemand<'a> {
         }
         let background = background(index, &plan, &unit_of, units.list.len());
         let early = first.into_iter().flatten().filter_map(|it| unit_of.get(it)).copied().collect();
-        let left = units.list.len();
+        let mut stages = vec![Stage::Missing; units.list.len()];
+        if let Some(progress) = progress.filter(|_| resumed) {
+            progress.take_over();
+            let written = progress.written();
+            for (stage, unit) in stages.iter_mut().zip(&units.list) {
+                if written[unit.members.clone()].iter().all(|byte| *byte != 0) {
+                    *stage = Stage::Written;
+                }
+            }
+        }
+        let left = stages.iter().filter(|stage| **stage == Stage::Missing).count();
         let archive = parts.to_string();
-        let extraction = Extraction { archive, index, plan, units, root: into, wanted: None };
-        tree::directories(&extraction)?;
+        // Of a unit that was being written, some files may be there.
+        let wanted = resumed.then(|| vec![true; index.entries().len()]);
+        let extraction = Extraction { archive, index, plan, units, root: into, wanted };
+        if !resumed {
+            tree::directories(&extraction)?;
+        }
         let state = State {
-            units: vec![Stage::Missing; left],
+            units: stages,
             left,
             asked: VecDeque::new(),
             awaited: Vec::new(),
             early,
             next: 0,
-            last: Instant::now(),
+            last: Some(Instant::now()),
             background,
             away: None,
             given_up: false,
@@ -148,7 +172,7 @@ impl<'a> OnDemand<'a> {
             failure: None,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Ok(Self { extraction, parts, starts, unit_of, state, changed })
+        Ok(Self { extraction, parts, starts, unit_of, progress, resumed, state, changed })
     }
 
     /// Whether `length` bytes at `offset` of the file `entry` can be read; if not, requests them.
@@ -163,14 +187,7 @@ impl<'a> OnDemand<'a> {
         if state.failed || state.given_up {
             return Availability::Lost;
         }
-        for unit in units.clone() {
-            if state.units[unit] == Stage::Missing && !state.asked.contains(&unit) {
-                state.asked.push_back(unit);
-            }
-            if state.units[unit] != Stage::Written && !state.awaited.contains(&unit) {
-                state.awaited.push(unit);
-            }
-        }
+        units.clone().for_each(|unit| state.ask(unit));
         state.next = units.end;
         self.changed.notify_all();
         Availability::Awaited
@@ -219,7 +236,14 @@ impl<'a> OnDemand<'a> {
 
     /// Declares that there will be no more reads.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        let mut state = self.lock();
+        state.closed = true;
+        state.asked.clear();
+        state.awaited.clear();
+        state.last = None;
+        // In as few requests as others, who may ask for more, allow.
+        state.early = (0..state.units.len()).collect();
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -236,7 +260,13 @@ impl<'a> OnDemand<'a> {
     pub(crate) fn finish(&self) -> Result<(), Error> {
         let failure = self.lock().failure.take();
         failure.map_or(Ok(()), Err)?;
-        tree::finish(&self.extraction, self.extraction.plan.shared())
+        let Extraction { index, plan, .. } = &self.extraction;
+        if !self.resumed {
+            return tree::finish(&self.extraction, &mut plan.shared(), false);
+        }
+        let entries = index.entries().iter().enumerate();
+        let files = entries.filter(|(_, entry)| matches!(entry.body, Body::File { .. }));
+        tree::finish(&self.extraction, &mut files.map(|(number, _)| number), true)
     }
 
     /// Takes units to fetch, in ascending order; `None` if there are no more.
@@ -244,25 +274,26 @@ impl<'a> OnDemand<'a> {
         let mut state = self.lock();
         let mut waited = false;
         loop {
-            if state.failed || state.left == 0 || state.closed && duty == Duty::Asked {
+            if state.failed || state.left == 0 {
                 return None;
             }
-            if state.closed {
-                let rest = state.take_rest();
-                if !rest.is_empty() {
-                    return Some(rest);
-                }
-            }
+            self.listen(&mut state);
             if let Some(unit) = state.pop_asked() {
                 return Some(self.extend(&mut state, unit, AT_ONCE));
             }
-            let most = if duty == Duty::All { EARLY } else { EARLY_ASKED };
-            let early = if state.given_up { Vec::new() } else { self.early(&mut state, most) };
+            let since = if duty == Duty::All { QUIET } else { QUIET_ASKED };
+            let quiet =
+                state.awaited.is_empty() && state.last.is_none_or(|last| last.elapsed() >= since);
+            let most = match duty {
+                Duty::All if state.closed && quiet => AT_ONCE_QUIET,
+                Duty::All => EARLY,
+                Duty::Asked => EARLY_ASKED,
+            };
+            let early = state.closed || !state.given_up;
+            let early = if early { self.early(&mut state, most) } else { Vec::new() };
             if !early.is_empty() {
                 return Some(early);
             }
-            let since = if duty == Duty::All { QUIET } else { QUIET_ASKED };
-            let quiet = state.closed || state.awaited.is_empty() && state.last.elapsed() >= since;
             let may = match duty {
                 // Only one thread retries while the network is down.
                 Duty::All => !state.given_up || waited,
@@ -273,9 +304,21 @@ impl<'a> OnDemand<'a> {
                 return Some(self.extend(&mut state, unit, most));
             }
             waited = state.given_up;
-            let pause = if waited { AGAIN } else { QUIET };
+            let pause = match duty {
+                _ if waited => AGAIN,
+                Duty::Asked if self.progress.is_some() => LISTEN,
+                _ => QUIET,
+            };
             let woken = self.changed.wait_timeout(state, pause);
             state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Takes over the requests of other processes.
+    fn listen(&self, state: &mut State) {
+        let Some(progress) = self.progress.filter(|_| !state.given_up) else { return };
+        for (member, _) in progress.asked().iter().enumerate().filter(|(_, byte)| **byte != 0) {
+            state.ask(self.unit_of[member]);
         }
     }
 
@@ -356,14 +399,21 @@ impl<'a> OnDemand<'a> {
 
     /// Records that a unit is written.
     fn written(&self, unit: usize, progressed: &dyn Fn()) {
+        if let Some(progress) = self.progress {
+            progress.set_written(self.extraction.units.list[unit].members.clone());
+        }
         let mut state = self.lock();
         state.units[unit] = Stage::Written;
         state.left -= 1;
         if let Some(at) = state.awaited.iter().position(|awaited| *awaited == unit) {
             state.awaited.swap_remove(at);
-            state.last = Instant::now();
+            state.last = Some(Instant::now());
         }
-        (state.away, state.given_up) = (None, false);
+        let was_away = state.away.take().is_some();
+        state.given_up = false;
+        if let Some(progress) = self.progress.filter(|_| was_away && !state.failed) {
+            progress.set_phase(Phase::Fetching);
+        }
         drop(state);
         self.changed.notify_all();
         progressed();
@@ -389,6 +439,13 @@ impl<'a> OnDemand<'a> {
             state.failed = true;
             state.failure.get_or_insert(error);
         }
+        if let Some(progress) = self.progress {
+            progress.set_phase(match (state.failed, state.given_up) {
+                (true, _) => Phase::Failed,
+                (false, true) => Phase::GivenUp,
+                (false, false) => Phase::Away,
+            });
+        }
         drop(state);
         self.changed.notify_all();
         progressed();
@@ -400,14 +457,14 @@ impl<'a> OnDemand<'a> {
 }
 
 impl State {
-    /// Takes all missing units.
-    fn take_rest(&mut self) -> Vec<usize> {
-        let missing = |unit: &usize| self.units[*unit] == Stage::Missing;
-        let rest: Vec<_> = (0..self.units.len()).filter(missing).collect();
-        for unit in &rest {
-            self.units[*unit] = Stage::Taken;
+    /// Requests a unit, unless it is written.
+    fn ask(&mut self, unit: usize) {
+        if self.units[unit] == Stage::Missing && !self.asked.contains(&unit) {
+            self.asked.push_back(unit);
         }
-        rest
+        if self.units[unit] != Stage::Written && !self.awaited.contains(&unit) {
+            self.awaited.push(unit);
+        }
     }
 
     fn pop_asked(&mut self) -> Option<usize> {
@@ -442,8 +499,9 @@ fn background(index: &Index, plan: &MemberMap, unit_of: &[usize], count: usize) 
             files[*unit] += 1;
         }
     }
-    let mut order: Vec<_> = (0..count).collect();
     // Taken from the end: among equals the first unit is fetched first.
-    order.sort_by_key(|unit| (files[*unit], Reverse(*unit)));
-    order
+    let mut order: Vec<_> =
+        files.iter().zip(0..count).map(|(files, unit)| (*files, Reverse(unit))).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, Reverse(unit))| unit).collect()
 }

@@ -12,9 +12,11 @@
 //! ```
 
 mod demand;
+mod follow;
 mod inflate;
 mod member_map;
 mod pipeline;
+mod progress_file;
 mod source;
 mod tree;
 mod unit;
@@ -31,11 +33,13 @@ use crate::net::parts::Parts;
 use crate::net::transfer::fetch;
 pub(crate) use demand::{Availability, Duty, OnDemand};
 use flate2::bufread::GzDecoder;
+pub(crate) use follow::Follow;
 pub(crate) use inflate::{Decompress, Inflate};
 use joblet_format::frames::{self, MAX_TABLE_BYTES};
 use joblet_format::index::{Index, MAX_INDEX_BYTES};
 use joblet_format::{Artifact, Checksum, IndexFile, Zstd};
 pub(crate) use member_map::MemberMap;
+pub(crate) use progress_file::ProgressFile;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use source::ArchiveReader;
@@ -79,9 +83,26 @@ pub(crate) fn index(
     }
     let packed =
         fetch::verified(location, promise, parts.list().first().map(|part| &part.location))?;
-    let index = inflate(&packed).and_then(|bytes| Index::parse(&bytes)).map_err(refuse)?;
-    agrees(&index, artifact, directory).map_err(refuse)?;
+    let index = verified_index(&packed, artifact, directory).map_err(refuse)?;
     Ok((index, packed))
+}
+
+/// Parses an index that has the registry's checksum.
+fn verified_index(packed: &[u8], artifact: &Artifact, directory: &str) -> Result<Index, String> {
+    let index = inflate(packed).and_then(|bytes| Index::parse(&bytes))?;
+    agrees(&index, artifact, directory)?;
+    Ok(index)
+}
+
+/// As [`index`], of one that another process has fetched; `None` if it is not the one that the registry promises.
+pub(crate) fn known_index(
+    packed: &[u8],
+    promise: &IndexFile,
+    artifact: &Artifact,
+    directory: &str,
+) -> Option<Index> {
+    let same = Checksum::of_bytes(packed) == promise.checksum;
+    same.then(|| verified_index(packed, artifact, directory).ok()).flatten()
 }
 
 /// Parses the index recorded by an installation; `None` if it is damaged.
@@ -219,7 +240,7 @@ fn whole(
     let all: Vec<_> = (0..extraction.units.list.len()).collect();
     pipeline::run(&mut archive, &all, &extraction, (progress, &|_| ()))?;
     archive.finish(checksum)?;
-    tree::finish(&extraction, extraction.plan.shared())
+    tree::finish(&extraction, &mut extraction.plan.shared(), false)
 }
 
 impl Extraction<'_> {

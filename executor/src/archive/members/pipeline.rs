@@ -7,11 +7,10 @@ use super::unit::{Coding, Unit, Units};
 use super::worker::{Worker, resized};
 use crate::cli::progress::Progress;
 use crate::error::Error;
+use crate::thread;
 use std::collections::VecDeque;
 use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 /// Maximum number of unpacking threads.
 const MAX_WORKERS: usize = 8;
@@ -47,29 +46,26 @@ pub(super) fn run(
     extraction: &Extraction<'_>,
     (progress, done): (&Progress, &(dyn Fn(usize) + Sync)),
 ) -> Result<(), Error> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let count = worker_count(&extraction.units, cores);
     let workers: Vec<_> = (0..count).map(|_| Worker::new(extraction)).collect::<Result<_, _>>()?;
     let queue = WorkQueue::new(count + AHEAD);
-    thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let mut threads = Vec::new();
         for worker in workers {
             let queue = &queue;
-            match thread::Builder::new().spawn_scoped(scope, move || work(worker, queue, done)) {
+            match thread::spawn(scope, Box::new(move || work(worker, queue, done))) {
                 Ok(thread) => threads.push(thread),
                 // Fewer threads suffice if their number is limited.
                 Err(_) if !threads.is_empty() => break,
-                Err(error) => queue.fail(Error::file("start", "a thread")(error)),
+                Err(error) => queue.fail(error),
             }
         }
         match feed(archive, numbers, &extraction.units, &queue, progress) {
             Ok(()) => queue.close(),
             Err(error) => queue.fail(error),
         }
-        // Joined here: a scope waits for their closures only, not for their exit.
-        for thread in threads {
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-        }
+        threads.into_iter().for_each(thread::join);
     });
     queue.into_result()
 }

@@ -21,17 +21,21 @@ pub(super) fn directories(extraction: &Extraction<'_>) -> Result<(), Error> {
 }
 
 /// Makes the links, and sets timestamps that writing has changed: of directories, and of the files in `shared`, which
-/// several threads have written.
+/// several threads have written. Some links may be there if it was `begun` before.
 ///
 /// # Errors
 /// As [`directories`].
 pub(super) fn finish(
     extraction: &Extraction<'_>,
-    shared: impl Iterator<Item = usize>,
+    shared: &mut dyn Iterator<Item = usize>,
+    begun: bool,
 ) -> Result<(), Error> {
     for_each_entry(extraction, target, |walk, path, target| {
         let (parent, name) = walk.parent(path)?;
-        rustix::fs::symlinkat(target, parent, name)?;
+        match rustix::fs::symlinkat(target, parent, name) {
+            Err(Errno::EXIST) if begun => {}
+            done => done?,
+        }
         set_times(parent, name, MTIME)
     })?;
     let mut walk = extraction.walk()?;

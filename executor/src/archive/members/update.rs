@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::fs::trust::is_ours;
 use crate::fs::walk::{Walk, close, create, times};
 use crate::net::parts::Parts;
+use crate::thread;
 use joblet_format::index::{Body, Entry, Index};
 use joblet_format::ustar::MTIME;
 use rustix::fd::{AsFd, OwnedFd};
@@ -22,8 +23,6 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::panic::resume_unwind;
-use std::thread;
 
 /// An installed version whose files may be reused.
 #[derive(Debug)]
@@ -98,20 +97,20 @@ impl Update {
         let wanted = reuse::ranges(index, &self.plan.members);
         let mut ranges = source::ArchiveReader::some(parts, wanted).in_units(&extraction.units);
         let links = || self.take(&extraction, |source| matches!(source, FileSource::Same(_)));
-        thread::scope(|scope| {
-            let linking = thread::Builder::new().spawn_scoped(scope, links);
+        let mut linked = None;
+        std::thread::scope(|scope| {
+            let (linked, links) = (&mut linked, &links);
+            let linking = thread::spawn(scope, Box::new(move || *linked = Some(links())));
             let fetched =
                 pipeline::run(&mut ranges, &self.plan.members, &extraction, (progress, &|_| ()));
-            let linked = match linking {
-                Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                // On this thread, if the number of threads is limited.
-                Err(_) => links(),
-            };
-            fetched.and(linked)
+            linking.into_iter().for_each(thread::join);
+            fetched
         })?;
+        // On this thread, if the number of threads is limited.
+        linked.unwrap_or_else(links)?;
         let pieces = self.plan.files.iter();
         let pieces = pieces.filter(|(_, source)| matches!(source, FileSource::Pieces(_)));
-        tree::finish(&extraction, pieces.map(|(entry, _)| *entry))
+        tree::finish(&extraction, &mut pieces.map(|(entry, _)| *entry), false)
     }
 
     /// Links and copies files of the old version whose source is `wanted`.

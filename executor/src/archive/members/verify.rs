@@ -4,6 +4,7 @@ use super::update::looks_installed;
 use crate::archive::reuse::Intact;
 use crate::error::Error;
 use crate::fs::walk::{Walk, visit};
+use crate::thread;
 use joblet_format::index::{Body, Entry, Index};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType};
@@ -16,7 +17,8 @@ use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
+use std::thread::available_parallelism;
 
 /// Size of a read, in bytes.
 const BUFFER: usize = 256 << 10;
@@ -47,20 +49,23 @@ pub(crate) struct Report {
 /// [`Error::File`] if the directory cannot be read.
 pub(crate) fn verify(index: &Index, root: &OwnedFd, path: &Path) -> Result<Report, Error> {
     let next = AtomicUsize::new(0);
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut report = Report::default();
-    thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..cores).map(|_| scope.spawn(|| compare(index, root, &next))).collect();
-        for thread in threads {
-            let part = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let part = part.map_err(Error::file("read", path))?;
-            report.differences.extend(part.differences);
-            report.good.files.extend(part.good.files);
-            report.good.pieces.extend(part.good.pieces);
+    let cores = available_parallelism().map_or(1, NonZero::get);
+    let all = Mutex::new(Ok(Report::default()));
+    thread::parallel(cores, &|| {
+        let part = compare(index, root, &next);
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *all, part) {
+            (Ok(report), Ok(part)) => {
+                report.differences.extend(part.differences);
+                report.good.files.extend(part.good.files);
+                report.good.pieces.extend(part.good.pieces);
+            }
+            (Err(_), _) => {}
+            (_, Err(errno)) => *all = Err(errno),
         }
-        Ok::<_, Error>(())
-    })?;
+    });
+    let all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut report = all.map_err(Error::file("read", path))?;
     extra(index, root, &mut report.differences)
         .map_err(|(below, errno)| Error::file("read", path.join(below))(errno))?;
     report.differences.sort();
