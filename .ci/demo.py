@@ -40,7 +40,6 @@ def pi(digits: int) -> str:
     return f"{text[0]}.{text[1:]}"
 
 
-print("my PID          ", os.getpid())
 print("Python          ", platform.python_version(), "from", os.path.realpath("/proc/self/exe"))
 print("writing to /usr ", write_to_usr())
 print("network devices ", ", ".join(name for _, name in socket.if_nameindex()) or "none")

@@ -288,12 +288,12 @@ fn image(
         layers.iter().map(|(label, file)| (label.clone(), file.as_path())).collect();
     let (mut tree, found) = unpack::image::tree(&layers, spool)?;
     made.notes = unpack::image::judge(&found, &image.drop)?;
-    let owner: Arc<str> = assemble::IMAGE.into();
+    let origin: Arc<str> = assemble::IMAGE.into();
     let leaves =
         |(path, node): (&str, &Node)| (!matches!(node, Node::Dir)).then(|| path.to_owned());
     let leaves: Vec<_> = tree.iter().filter_map(leaves).collect();
     for path in leaves {
-        tree.set_owner(path, Arc::clone(&owner));
+        tree.set_origin(path, Arc::clone(&origin));
     }
     let Some((_, config)) = of(Kind::Image).next() else {
         let reason = "has no image for this architecture; lock it again";

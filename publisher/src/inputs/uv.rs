@@ -53,7 +53,7 @@ pub(crate) fn resolve(indexes: &Indexes, python: &Python, arch: Arch) -> Result<
     command.arg("--output-file").arg(&found).arg(&wanted);
     command.env("UV_PYTHON_DOWNLOADS", "never").env("NO_COLOR", "1").current_dir(dir.path());
     let output = command.output().map_err(|error| {
-        failed(format!("{error}; `lock` needs it (`pip install uv`), `build` does not"))
+        failed(format!("{error}; `lock` needs it in PATH (`pipx install uv`, with Debian's package pipx), `build` does not"))
     })?;
     if !output.status.success() {
         // uv exits with 1 if resolution fails, with 2 on other errors.

@@ -84,7 +84,7 @@ fn wheel(input: &Input, tree: &Tree) -> Result<Component, Error> {
     let refused = |rule: &str| Error::Archive { archive: label.into(), rule: rule.into() };
     let name = WheelName::parse(label).ok_or_else(|| refused("is not a wheel's name"))?;
     let is_metadata =
-        |path: &&str| path.ends_with(".dist-info/METADATA") && tree.owner(path) == Some(label);
+        |path: &&str| path.ends_with(".dist-info/METADATA") && tree.origin(path) == Some(label);
     let metadata = tree.iter().map(|(path, _)| path).find(is_metadata).and_then(|it| tree.file(it));
     let metadata = metadata.ok_or_else(|| refused("has no file METADATA"))?.1.head(MAX_METADATA);
     let metadata = metadata.map_err(Error::file("read", label))?;

@@ -32,16 +32,17 @@ pub fn list(tree: &Tree, components: &[Component]) -> String {
         components.iter().map(|it| (it.file.as_str(), it.name.as_str())).collect();
     let mut text = String::new();
     for (path, node) in tree.iter() {
-        let owner = tree.owner(path).map_or(NONE, |file| names.get(file).copied().unwrap_or(file));
+        let origin =
+            tree.origin(path).map_or(NONE, |file| names.get(file).copied().unwrap_or(file));
         let path = escaped(path);
         // Writing to a String cannot fail.
         _ = match node {
             Node::Dir => writeln!(text, "dir\t0\t{NONE}\t{path}"),
             Node::File { executable, content } => {
                 let kind = if *executable { "exec" } else { "file" };
-                writeln!(text, "{kind}\t{}\t{owner}\t{path}", content.len())
+                writeln!(text, "{kind}\t{}\t{origin}\t{path}", content.len())
             }
-            Node::Link(target) => writeln!(text, "link\t0\t{owner}\t{path}\t{}", escaped(target)),
+            Node::Link(target) => writeln!(text, "link\t0\t{origin}\t{path}\t{}", escaped(target)),
         };
     }
     text
@@ -100,9 +101,9 @@ mod tests {
         let mut tree = Tree::default();
         let content = || b"hello".to_vec().into();
         tree.insert("usr/bin/demo", Node::File { executable: true, content: content() }).unwrap();
-        tree.set_owner("usr/bin/demo".into(), "demo_1_amd64.deb".into());
+        tree.set_origin("usr/bin/demo".into(), "demo_1_amd64.deb".into());
         tree.insert("usr/bin/d\n", Node::Link("demo".into())).unwrap();
-        tree.set_owner("usr/bin/d\n".into(), "other.deb".into());
+        tree.set_origin("usr/bin/d\n".into(), "other.deb".into());
         tree.insert("etc/a\\b", Node::File { executable: false, content: content() }).unwrap();
         let demo = Component {
             kind: Kind::Deb,

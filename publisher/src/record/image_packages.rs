@@ -76,7 +76,7 @@ pub fn find(
     let metadata = tree
         .iter()
         .map(|(path, _)| path)
-        .filter(|path| path.ends_with(".dist-info/METADATA") && tree.owner(path) == Some(IMAGE));
+        .filter(|path| path.ends_with(".dist-info/METADATA") && tree.origin(path) == Some(IMAGE));
     for path in metadata {
         let text = text(tree, path)?;
         let head = text.split("\n\n").next().unwrap_or_default();
@@ -190,7 +190,7 @@ mod tests {
         ] {
             let content = text.as_bytes().to_vec().into();
             tree.insert(path, Node::File { executable: false, content }).unwrap();
-            tree.set_owner(path.to_owned(), IMAGE.into());
+            tree.set_origin(path.to_owned(), IMAGE.into());
         }
         let source =
             crate::source::parse("name: d\nversion: 1.0.0\nplatforms: [ubuntu-amd64]\n").unwrap();

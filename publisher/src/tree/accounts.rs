@@ -70,10 +70,13 @@ const GROUP: [(&str, u32); 38] = [
 ///
 /// # Errors
 /// If a path is a directory or a symlink.
-pub(super) fn supply(tree: &mut Tree) -> Result<(), String> {
+pub(super) fn add_missing(tree: &mut Tree) -> Result<(), String> {
     let groups = GROUP.map(|(name, number)| format!("{name}:x:{number}:\n")).concat();
     for (path, text) in [("etc/passwd", PASSWD.to_owned()), ("etc/group", groups)] {
-        tree.supply(path, Node::File { executable: false, content: text.into_bytes().into() })?;
+        tree.insert_if_absent(
+            path,
+            Node::File { executable: false, content: text.into_bytes().into() },
+        )?;
     }
     Ok(())
 }

@@ -245,7 +245,7 @@ fn add(
     rules: &mut Rules,
     notes: &mut Vec<String>,
 ) -> Result<(), Error> {
-    let owner: Arc<str> = package.label.as_str().into();
+    let origin: Arc<str> = package.label.as_str().into();
     let (name, wheel, mut overwritten) = (package.name(), package.is_wheel(), Vec::new());
     for Member { path, node } in package.members {
         let place = rules.diversions.place(&path, &name);
@@ -265,7 +265,7 @@ fn add(
         if !package.debian && same(tree.get(&merged), &node)? {
             continue; // several wheels contain the same `__init__.py`
         }
-        if let Some(other) = tree.owner(&merged).filter(|other| wheel && is_wheel(other)) {
+        if let Some(other) = tree.origin(&merged).filter(|other| wheel && is_wheel(other)) {
             if matches!((tree.get(&merged), &node), (Some(Node::File { .. }), Node::File { .. })) {
                 // As with pip and uv, the wheel installed last overwrites.
                 let stays = rules.prefers(other) && !rules.prefers(&package.label);
@@ -276,17 +276,17 @@ fn add(
                 tree.remove(&merged);
             }
         }
-        if tree.owner(&merged) == Some(IMAGE) && !is_dir {
+        if tree.origin(&merged) == Some(IMAGE) && !is_dir {
             tree.remove(&merged);
         }
         tree.insert(&merged, node).map_err(|rule| {
             let other = tree
-                .owner(&merged)
+                .origin(&merged)
                 .map_or_else(String::new, |other| format!(", which {other} brings too"));
             Error::Archive { archive: package.label.clone(), rule: format!("{rule}{other}") }
         })?;
         if !is_dir {
-            tree.set_owner(merged, Arc::clone(&owner));
+            tree.set_origin(merged, Arc::clone(&origin));
         }
     }
     notes.extend(overwritten_note(&package.label, &overwritten, rules));

@@ -233,7 +233,7 @@ pub(crate) fn php_modules(tree: &mut Tree) -> Result<(), Error> {
     }
     for (link, file) in links {
         let node = Node::Link(relative(&link, &file));
-        tree.supply(&link, node).map_err(|rule| Error::config("PHP's modules", rule))?;
+        tree.insert_if_absent(&link, node).map_err(|rule| Error::config("PHP's modules", rule))?;
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Static replacements of what maintainer scripts do on a running system.
 //!
-//! Each fix-up adds missing files and keeps those of packages, `links` and `files`.
+//! Each fix-up adds missing files and keeps those of packages, `links` and `files`; but for one, [`EXTERNALLY_MANAGED`].
 
 use crate::{
     error::Error,
-    tree::{Node, Tree, accounts, cacerts, finish, ld_cache, link_path, scripts::Effects},
+    tree::{
+        Node, Tree, accounts, assemble::is_deb, cacerts, finish, ld_cache, link_path,
+        scripts::Effects,
+    },
 };
 use joblet_format::Arch;
 use std::path::Path;
@@ -36,6 +39,21 @@ const COPIES: [(&str, &str); 2] = [
     ("usr/share/readline/inputrc", "etc/inputrc"),
     ("usr/share/base-files/profile", "etc/profile"),
 ];
+
+/// The file beside Python's modules that keeps pip from installing into them (PEP 668), with its message. Debian's advises
+/// apt and pipx, which no job has.
+const EXTERNALLY_MANAGED: &str = "\
+[externally-managed]
+Error=A runtime is read-only. Install packages into a directory of your own,
+ beside the packages of the runtime, and let Python look there:
+
+     joblet-exec run --here --network host RUNTIME \\
+         python3 -m pip install --target packages PACKAGE
+     joblet-exec run -e PYTHONPATH=/work/packages RUNTIME python3 SCRIPT
+
+ A package that every job needs belongs in the runtime's manifest
+ (python: packages), in its next version.
+";
 
 /// Debian's alternatives: symlink in `usr/bin`, and programs for it, highest priority first.
 const ALTERNATIVES: [(&str, &[&str]); 13] = [
@@ -71,16 +89,17 @@ pub(crate) fn apply<'l>(
         tree.insert("tmp", Node::Dir).map_err(refused)?;
     }
     for (path, text) in FILES {
-        tree.supply(path, file(text.as_bytes().to_vec())).map_err(refused)?;
+        tree.insert_if_absent(path, file(text.as_bytes().to_vec())).map_err(refused)?;
     }
-    accounts::supply(tree).and_then(|()| time_zone(tree)).map_err(refused)?;
+    accounts::add_missing(tree).and_then(|()| time_zone(tree)).map_err(refused)?;
     for (from, to) in COPIES {
         if let Some((executable, content)) = tree.file(from) {
             let content = content.clone();
-            tree.supply(to, Node::File { executable, content }).map_err(refused)?;
+            tree.insert_if_absent(to, Node::File { executable, content }).map_err(refused)?;
         }
     }
     certificates(tree)?.map_err(refused)?;
+    externally_managed(tree).map_err(refused)?;
     // The JDK's common path first, since effects of its packages use it.
     java(tree, arch).and_then(|()| effects.apply(tree)).map_err(refused)?;
     effects.add_users(tree)?;
@@ -100,8 +119,8 @@ fn time_zone(tree: &mut Tree) -> Result<(), String> {
     if tree.file("usr/share/zoneinfo/Etc/UTC").is_none() {
         return Ok(());
     }
-    tree.supply("etc/timezone", file(b"Etc/UTC\n".to_vec()))?;
-    tree.supply("etc/localtime", Node::Link("../usr/share/zoneinfo/Etc/UTC".into()))
+    tree.insert_if_absent("etc/timezone", file(b"Etc/UTC\n".to_vec()))?;
+    tree.insert_if_absent("etc/localtime", Node::Link("../usr/share/zoneinfo/Etc/UTC".into()))
 }
 
 /// Writes the list of the shells in `tree`, as debianutils does.
@@ -110,7 +129,7 @@ fn shells(tree: &mut Tree) -> Result<(), String> {
     let there = shells.filter(|shell| tree.file(&format!("usr/bin/{shell}")).is_some());
     let lines: Vec<_> = there.map(|shell| format!("/bin/{shell}\n/usr/bin/{shell}\n")).collect();
     let list = format!("# /etc/shells: valid login shells\n{}", lines.concat());
-    tree.supply("etc/shells", file(list.into_bytes()))
+    tree.insert_if_absent("etc/shells", file(list.into_bytes()))
 }
 
 /// Writes the bundle of Debian's single certificates, as update-ca-certificates(8).
@@ -136,19 +155,34 @@ fn certificates(tree: &mut Tree) -> Result<Result<(), String>, Error> {
         return Ok(Ok(()));
     }
     let link = || {
-        tree.supply(CA_BUNDLE, file(bundle))?;
+        tree.insert_if_absent(CA_BUNDLE, file(bundle))?;
         // OpenSSL's default file; its default directory would need symlinks named by hashes.
         if tree.is_dir("usr/lib/ssl") {
             let target = format!("../../../{CA_BUNDLE}");
-            tree.supply("usr/lib/ssl/cert.pem", Node::Link(target))?;
+            tree.insert_if_absent("usr/lib/ssl/cert.pem", Node::Link(target))?;
         }
         // The JDK has a symlink to it.
         if tree.is_dir("usr/lib/jvm") {
-            tree.supply(JAVA_STORE, file(cacerts::store(&trusted)))?;
+            tree.insert_if_absent(JAVA_STORE, file(cacerts::store(&trusted)))?;
         }
         Ok(())
     };
     Ok(link())
+}
+
+/// Replaces Debian's files of that name.
+fn externally_managed(tree: &mut Tree) -> Result<(), String> {
+    let is_one = |path: &str| {
+        let rest = path
+            .strip_prefix("usr/lib/python3")
+            .and_then(|it| it.strip_suffix("/EXTERNALLY-MANAGED"));
+        rest.is_some_and(|version| !version.contains('/')) && tree.origin(path).is_some_and(is_deb)
+    };
+    let paths = tree.below("usr/lib").map(|(path, _)| path).filter(|path| is_one(path));
+    for path in paths.map(str::to_owned).collect::<Vec<_>>() {
+        tree.replace(&path, file(EXTERNALLY_MANAGED.into()))?;
+    }
+    Ok(())
 }
 
 fn alternatives(tree: &mut Tree) -> Result<(), String> {
@@ -156,14 +190,14 @@ fn alternatives(tree: &mut Tree) -> Result<(), String> {
         let mut there =
             programs.iter().filter(|name| tree.file(&format!("usr/bin/{name}")).is_some());
         if let Some(program) = there.next() {
-            tree.supply(&format!("usr/bin/{link}"), Node::Link((*program).to_owned()))?;
+            tree.insert_if_absent(&format!("usr/bin/{link}"), Node::Link((*program).to_owned()))?;
         }
     }
     // The newest python3.N, compared as a number: 3.11 is newer than 3.9.
     let minor = |path: &str| path.strip_prefix("usr/bin/python3.")?.parse::<u32>().ok();
     if let Some(newest) = tree.below("usr/bin").filter_map(|(path, _)| minor(path)).max() {
-        tree.supply("usr/bin/python3", Node::Link(format!("python3.{newest}")))?;
-        tree.supply("usr/bin/python", Node::Link("python3".into()))?;
+        tree.insert_if_absent("usr/bin/python3", Node::Link(format!("python3.{newest}")))?;
+        tree.insert_if_absent("usr/bin/python", Node::Link("python3".into()))?;
     }
     Ok(())
 }
@@ -178,7 +212,7 @@ fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
     });
     let Some(jdk) = jdk else { return Ok(()) };
     let place = format!("usr/lib/jvm/{jdk}");
-    tree.supply(&place, Node::Link(format!("{jdk}{suffix}")))?;
+    tree.insert_if_absent(&place, Node::Link(format!("{jdk}{suffix}")))?;
     let bin = format!("{place}{suffix}/bin/");
     let programs: Vec<String> = tree
         .below(bin.trim_end_matches('/'))
@@ -186,7 +220,7 @@ fn java(tree: &mut Tree, arch: Arch) -> Result<(), String> {
         .collect();
     for program in programs {
         let target = format!("../lib/jvm/{jdk}/bin/{program}");
-        tree.supply(&format!("usr/bin/{program}"), Node::Link(target))?;
+        tree.insert_if_absent(&format!("usr/bin/{program}"), Node::Link(target))?;
     }
     Ok(())
 }
@@ -276,6 +310,32 @@ mod tests {
                 "usr/bin/sh -> bash",
             ]
         );
+    }
+
+    #[test]
+    fn pip_is_told_what_to_do_in_a_runtime() {
+        let path = "usr/lib/python3.11/EXTERNALLY-MANAGED";
+        for (origin, path, ours) in [
+            (Some("libpython3.11-stdlib_3.11.2-6_amd64.deb"), path, true),
+            (Some("python3_3.13_amd64.deb"), "usr/lib/python3/EXTERNALLY-MANAGED", true),
+            (Some("x_1_amd64.deb"), "usr/lib/python3/x/EXTERNALLY-MANAGED", false),
+            (Some(crate::tree::assemble::IMAGE), path, false),
+            (None, path, false), // of the manifest's `files`
+        ] {
+            let mut tree = Tree::default();
+            tree.insert(path, file(b"apt".to_vec())).unwrap();
+            if let Some(origin) = origin {
+                tree.set_origin(path.to_owned(), origin.into());
+            }
+            apply_all(&mut tree);
+            let text = String::from_utf8(tree.file(path).unwrap().1.read().unwrap()).unwrap();
+            assert_eq!(text, if ours { EXTERNALLY_MANAGED } else { "apt" }, "{origin:?} {path}");
+        }
+        // Continuation lines of a value of configparser(3) are indented, or empty.
+        let mut lines = EXTERNALLY_MANAGED.lines();
+        assert_eq!(lines.next(), Some("[externally-managed]"));
+        assert!(lines.next().unwrap().starts_with("Error="));
+        assert!(lines.all(|line| line.is_empty() || line.starts_with(' ')));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! A root filesystem in memory: no path of it exists on the building machine's disk.
+//! A root filesystem in memory: paths and kinds of its nodes, with the bytes of files in memory or in unlinked files.
 //!
 //! So no symlink of a package can redirect a write, umask and user have no effect, and a failed build leaves no
-//! files.
+//! files. Only for the programs of it that a build runs ([`working_tree`], [`joblet_exec`]) it is written below a directory
+//! of its own; they run as jobs.
 //!
 //! In: the members of packages, and a manifest. Out: one [`Tree`], assembled, repaired and checked.
 
@@ -57,7 +58,7 @@ pub struct Member {
 pub struct Tree {
     nodes: BTreeMap<String, Node>,
     /// The input of each file or symlink, by path.
-    owners: BTreeMap<String, Arc<str>>,
+    origins: BTreeMap<String, Arc<str>>,
 }
 
 impl Tree {
@@ -122,14 +123,14 @@ impl Tree {
     ///
     /// # Errors
     /// As [`Tree::insert`].
-    pub(crate) fn supply(&mut self, path: &str, node: Node) -> Result<(), String> {
+    pub(crate) fn insert_if_absent(&mut self, path: &str, node: Node) -> Result<(), String> {
         if self.nodes.contains_key(path) { Ok(()) } else { self.insert(path, node) }
     }
 
     /// Removes one node.
     pub fn remove(&mut self, path: &str) {
         self.nodes.remove(path);
-        self.owners.remove(path);
+        self.origins.remove(path);
     }
 
     /// Removes a node and all nodes below it.
@@ -141,13 +142,13 @@ impl Tree {
     }
 
     /// Sets the input that the file or symlink at `path` is from.
-    pub(crate) fn set_owner(&mut self, path: String, owner: Arc<str>) {
-        self.owners.insert(path, owner);
+    pub fn set_origin(&mut self, path: String, origin: Arc<str>) {
+        self.origins.insert(path, origin);
     }
 
     /// The input that the file or symlink at `path` is from; `None` if the build made it.
-    pub fn owner(&self, path: &str) -> Option<&str> {
-        self.owners.get(path).map(AsRef::as_ref)
+    pub fn origin(&self, path: &str) -> Option<&str> {
+        self.origins.get(path).map(AsRef::as_ref)
     }
 
     fn make_parents(&mut self, path: &str) -> Result<(), String> {

@@ -57,11 +57,11 @@ pub(crate) fn compile(
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         let stem = name.trim_end_matches(".py");
         let target = format!("{dir}/__pycache__/{stem}.cpython-{tag}.pyc");
-        let owner = tree.owner(path).map(Arc::from);
+        let origin = tree.origin(path).map(Arc::from);
         let node = Node::File { executable: false, content };
         tree.replace(&target, node).map_err(|rule| tool(&rule))?;
-        if let Some(owner) = owner {
-            tree.set_owner(target, owner);
+        if let Some(origin) = origin {
+            tree.set_origin(target, origin);
         }
     }
     Ok(())

@@ -42,5 +42,5 @@ fn the_readme_makes_a_runtime() {
     assert!(output.status.success(), "{said}{complaint}");
     assert!(said.contains("\nhello from "), "{said}{complaint}");
     assert!(at("company.key").is_file() && !at("checkout/company.key").exists());
-    assert!(at("checkout/dist/mine/registry.json.minisig").is_file());
+    assert!(at("mine/registry.json.minisig").is_file());
 }

@@ -51,13 +51,13 @@ impl<'t> Loader<'t> {
     pub(super) fn is_plugin(&self, path: &str) -> bool {
         let dir = path.rsplit_once('/').map_or("", |(dir, _)| dir);
         let looked = self.dirs.iter().any(|it| self.tree.resolve(it).as_deref() == Some(dir));
-        let debian = self.tree.owner(path).is_some_and(crate::tree::assemble::is_deb);
+        let debian = self.tree.origin(path).is_some_and(crate::tree::assemble::is_deb);
         debian && !looked && !interpreters::is_program(path)
     }
 
     /// Whether the object at `path` is a library of a Debian package.
     pub(super) fn is_library(&self, path: &str) -> bool {
-        let debian = self.tree.owner(path).is_some_and(crate::tree::assemble::is_deb);
+        let debian = self.tree.origin(path).is_some_and(crate::tree::assemble::is_deb);
         debian && is_shared_object(path)
     }
 

@@ -61,7 +61,7 @@ pub fn check(tree: &Tree, gate: &Gate) -> Result<Vec<String>, Error> {
             let missing = missing.map_err(Error::file("read", path))?;
             if let Some(interpreter) = missing.filter(|it| !allow_missing.contains(it)) {
                 // Libraries that a Debian package requires are its dependencies.
-                let debian = tree.owner(path).is_some_and(is_deb);
+                let debian = tree.origin(path).is_some_and(is_deb);
                 let kind = if debian { &mut optional } else { &mut faults };
                 let fault = format!("interpreter {interpreter} is missing");
                 kind.entry(fault).or_default().push(path.to_owned());
@@ -207,17 +207,17 @@ pub(super) mod tests {
         put(&mut tree, "usr/lib/y/plugin.so", &elf(62, "/ld.so", "libgomp.so.1"));
         let error = run(&tree, Arch::Amd64, &[]).unwrap_err();
         assert!(error.contains("library libgomp.so.1 is missing"), "nobody's: {error}");
-        tree.set_owner("usr/lib/y/plugin.so".into(), "y_1_amd64.deb".into());
+        tree.set_origin("usr/lib/y/plugin.so".into(), "y_1_amd64.deb".into());
         let notes = run(&tree, Arch::Amd64, &[]).unwrap();
         let want = "optional: library libgomp.so.1 is missing (Debian: libgomp1, which is in the lock, does \
                     not contain it): wanted by usr/lib/y/plugin.so";
         assert_eq!(notes, [want]);
         tree.remove("usr/lib/y/plugin.so");
         put(&mut tree, "usr/lib/liby.so.1", &elf(62, "/ld.so", "libgomp.so.1"));
-        tree.set_owner("usr/lib/liby.so.1".into(), "y_1_amd64.deb".into());
+        tree.set_origin("usr/lib/liby.so.1".into(), "y_1_amd64.deb".into());
         assert!(run(&tree, Arch::Amd64, &[]).is_err(), "its library was left out");
         put(&mut tree, "usr/lib/libz.so.1", &elf(62, "/ld.so", "libother.so.1"));
-        tree.set_owner("usr/lib/libz.so.1".into(), "z_1_amd64.deb".into());
+        tree.set_origin("usr/lib/libz.so.1".into(), "z_1_amd64.deb".into());
         tree.remove("usr/lib/liby.so.1");
         let notes = run(&tree, Arch::Amd64, &[]).unwrap();
         assert!(notes[0].contains("libother.so.1 is missing"), "nothing names it: {notes:?}");

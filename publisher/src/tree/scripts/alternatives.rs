@@ -76,10 +76,10 @@ pub(super) fn apply(tree: &mut Tree, alternatives: &[Alternative]) -> Result<(),
         // Programs and packages' own links use it, too.
         let entry = format!("etc/alternatives/{name}");
         if !name.contains('/') {
-            tree.supply(&entry, Node::Link(relative(&entry, &target)))?;
+            tree.insert_if_absent(&entry, Node::Link(relative(&entry, &target)))?;
         }
         // A link that the package ships itself points to the entry made above.
-        tree.supply(&place, Node::Link(relative(&place, &target)))?;
+        tree.insert_if_absent(&place, Node::Link(relative(&place, &target)))?;
     }
     Ok(())
 }

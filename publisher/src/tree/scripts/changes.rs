@@ -87,14 +87,14 @@ impl Change {
                 let (from, to) = (merged_path(from), merged_path(to));
                 let Some((executable, content)) = tree.file(&from) else { return Ok(()) };
                 let content = content.clone();
-                tree.supply(&to, Node::File { executable, content })
+                tree.insert_if_absent(&to, Node::File { executable, content })
             }
             Self::Link(link, to) => {
                 let (link, to) = (merged_path(link), merged_path(to));
                 if tree.resolve(&to).is_none() {
                     return Ok(());
                 }
-                tree.supply(&link, Node::Link(relative(&link, &to)))
+                tree.insert_if_absent(&link, Node::Link(relative(&link, &to)))
             }
             Self::Move(_) => Ok(()),
         }

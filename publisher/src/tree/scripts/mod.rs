@@ -152,8 +152,9 @@ impl Effects {
                 faults.entry(package.clone()).or_insert(fault);
             }
         }
-        let owners: BTreeSet<&str> = tree.iter().filter_map(|(path, _)| tree.owner(path)).collect();
-        let present: BTreeSet<String> = owners.into_iter().map(package_name).collect();
+        let origins: BTreeSet<&str> =
+            tree.iter().filter_map(|(path, _)| tree.origin(path)).collect();
+        let present: BTreeSet<String> = origins.into_iter().map(package_name).collect();
         let open =
             faults.iter().filter(|(package, _)| !answers(package) && present.contains(*package));
         open.map(|(package, fault)| format!("{package}: its postinst {}", fault.what)).collect()
@@ -165,9 +166,9 @@ impl Effects {
     fn is_set_off(&self, tree: &Tree, package: &str, trigger: &str) -> bool {
         let Some(path) = trigger.strip_prefix('/') else { return self.activated.contains(trigger) };
         let path = merged_path(path);
-        let owners = tree.below(&path).map(|(path, _)| path).chain([path.as_str()]);
-        let mut owners = owners.filter_map(|path| tree.owner(path));
-        owners.any(|owner| package_name(owner) != package)
+        let paths = tree.below(&path).map(|(path, _)| path).chain([path.as_str()]);
+        let mut origins = paths.filter_map(|path| tree.origin(path));
+        origins.any(|origin| package_name(origin) != package)
     }
 }
 
