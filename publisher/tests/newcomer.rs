@@ -1,7 +1,13 @@
 //! What somebody meets who publishes for the first time, and forgets or guesses something.
 
-use crate::records::world::{Deb, World, deb};
-use std::{collections::BTreeMap, fs, process::Command};
+use crate::records::world::{Deb, World, deb, repository};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::Command,
+};
 
 fn demo(text: &str) -> Deb {
     deb("demo", "1", "MIT", &[("./usr/bin/demo", &format!("#!/usr/bin/demo\n# {text}\n"))])
@@ -226,4 +232,83 @@ fn a_new_manifest_is_edited_before_it_is_released() {
     );
     world.write(path, world.read(path).replace("One line for people", "a demo"));
     world.build("--arch amd64 --release").done();
+}
+
+/// A directory with these files of the repository, and with `programs` alone as its `PATH`.
+fn with_programs(files: &[&str], programs: &[&str]) -> World {
+    let world = World::new();
+    for file in files {
+        world.write(file, fs::read(repository(file)).unwrap());
+        let mode = fs::metadata(repository(file)).unwrap().permissions();
+        fs::set_permissions(world.path(file), mode).unwrap();
+    }
+    fs::create_dir(world.path("programs")).unwrap();
+    for program in programs {
+        let place = ["/usr/bin", "/bin"].map(|dir| Path::new(dir).join(program));
+        let place = place.iter().find(|place| place.exists()).unwrap();
+        symlink(place, world.path("programs").join(program)).unwrap();
+    }
+    world
+}
+
+/// Runs `line` in it: standard error, if it succeeds.
+fn succeeds(world: &World, line: &str) -> String {
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", line]).current_dir(world.path("")).env_clear();
+    let output = command.env("PATH", world.path("programs")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn make_clean_leaves_what_make_did_not_make() {
+    let programs = ["bash", "dirname", "ls", "paste", "rm", "rmdir"];
+    let world = with_programs(&[".ci/clean"], &programs);
+    world.write("programs/cargo", "#!/bin/bash\necho \"$@\" >cargo.log\n");
+    fs::set_permissions(world.path("programs/cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+    for own in ["bin/joblet-exec", "demo/registry.json", "demo-times", "bench/x"] {
+        world.write(&format!("dist/{own}"), "");
+    }
+    world.write("dist/mine/registry.json", "{}");
+    let said = succeeds(&world, ".ci/clean");
+    assert_eq!(said, "clean: dist/ stays: it has what make did not make (mine)\n");
+    assert_eq!(world.tree("dist"), ["mine", "mine/registry.json"]);
+    assert_eq!(world.read("cargo.log"), "clean\n");
+    fs::remove_dir_all(world.path("dist/mine")).unwrap();
+    assert_eq!(
+        (succeeds(&world, ".ci/clean"), world.path("dist").exists()),
+        (String::new(), false)
+    );
+    assert_eq!(succeeds(&world, ".ci/clean"), "");
+}
+
+#[test]
+fn what_is_optional_is_said_to_be() {
+    // Neither Rust for musl nor a way to install it.
+    let world = with_programs(&[".ci/deps", "Cargo.toml"], &["bash", "dirname", "sort"]);
+    let said = succeeds(&world, ".ci/deps -- musl");
+    assert_eq!(
+        said,
+        "deps: optional, going on without: missing, and there is no apt-get: musl-tools\n"
+    );
+    let mut needed = Command::new("/bin/bash");
+    needed.args(["-c", ".ci/deps musl"]).current_dir(world.path("")).env_clear();
+    let needed = needed.env("PATH", world.path("programs")).output().unwrap();
+    let said = String::from_utf8(needed.stderr).unwrap();
+    assert!(!needed.status.success(), "{said}");
+    assert_eq!(said, "deps: missing, and there is no apt-get: musl-tools\n");
+}
+
+#[test]
+fn help_of_make_fits_a_terminal() {
+    let makefile = fs::read_to_string(repository("Makefile")).unwrap();
+    let targets = makefile.lines().filter_map(|line| line.split_once(": "));
+    let help =
+        targets.filter_map(|(name, rest)| Some((name, rest.trim_start().strip_prefix("## ")?)));
+    let help: Vec<_> = help.collect();
+    assert!(help.len() > 15, "{help:?}");
+    for (name, text) in help {
+        let columns = "  make ".len() + 12.max(name.len() + 1) + text.chars().count();
+        assert!(columns <= 80, "{name}: {columns} columns");
+    }
 }

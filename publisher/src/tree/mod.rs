@@ -142,7 +142,7 @@ impl Tree {
     }
 
     /// Sets the input that the file or symlink at `path` is from.
-    pub fn set_origin(&mut self, path: String, origin: Arc<str>) {
+    pub(crate) fn set_origin(&mut self, path: String, origin: Arc<str>) {
         self.origins.insert(path, origin);
     }
 
