@@ -117,7 +117,7 @@ def other(world):
     world.registry()
     world.shown()
     shown = (world.state / "pages/runtimes/field-1/1.0.0.html").read_text()
-    need(f" --registry {world.server}/{world.repository}/" in shown, "the pages name another registry")
+    need(f" --registry={world.server}/{world.repository}/" in shown, "the pages name another registry")
 
 
 def refresh(world):

@@ -181,7 +181,7 @@ pub enum Error {
 
 /// The hint for a wrong checksum or size.
 const TRY_AGAIN: &str =
-    "nothing was installed; if it happens again, tell the registry's maintainer";
+    "nothing was installed; fetch or copy it again, or tell the registry's maintainer";
 
 impl Error {
     /// The class, which decides the exit status.

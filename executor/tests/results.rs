@@ -243,6 +243,24 @@ fn a_store_below_what_a_job_may_write_to_is_read_only() {
             );
             assert!(!store.join("new").exists() && store.join("demo/isolated").exists());
         }
+        // One that does not exist yet, and the directories above one, which could be replaced.
+        let home = world.path(&format!("home-{}", user.unwrap_or_default()));
+        fs::create_dir(&home).unwrap();
+        if let Some(user) = user {
+            std::os::unix::fs::chown(&home, Some(user), Some(user)).unwrap();
+        }
+        let script = "mkdir .local/share/joblet/runtimes/x; mv .local/share/joblet j; mv .local l; touch .local/ok";
+        let mut run = world.command(user, &World::shell(&["--here"], script));
+        run.env("HOME", &home).env_remove("XDG_DATA_HOME").current_dir(&home);
+        let output = finish(run.spawn().unwrap());
+        let is_root = user.is_none() && nix::unistd::geteuid().is_root();
+        if !is_root {
+            assert!(output.stderr.contains("Read-only file system"), "{output:?}");
+            assert_eq!(output.stderr.matches("busy").count(), 2, "{output:?}");
+            let made = home.join(".local/share/joblet/runtimes");
+            assert_eq!(fs::read_dir(made).unwrap().count(), 0);
+            assert!(home.join(".local/ok").exists(), "{output:?}");
+        }
         let output = world.run(user, &[&format!("--output={}/demo/new", store.display())], ":");
         assert!(output.stderr.contains("--output is in a store of runtimes"), "{output:?}");
         assert_eq!(output.status, Some(125));

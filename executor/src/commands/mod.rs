@@ -53,6 +53,8 @@ impl Session<'_> {
     pub(crate) fn store_paths(&self) -> Result<Vec<PathBuf>, Error> {
         let (root, mut others) = self.roots()?;
         others.push(root);
+        // Also where another store is named.
+        others.extend(self.env.default_store());
         Ok(others)
     }
 

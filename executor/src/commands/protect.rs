@@ -3,36 +3,59 @@
 
 use crate::error::Error;
 use crate::sandbox::{Bind, Job};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// Adds a read-only bind mount for each of `stores` that is a writable directory of the job, or below one. Refuses an
-/// `output` in a store. A writable bind of a directory inside a store is left alone: builds change their trees that way.
+/// Refuses an `output` in one of `stores`.
 ///
 /// # Errors
 /// [`Error::Usage`].
-pub(super) fn stores(
-    job: &mut Job,
-    output: Option<&Path>,
-    stores: &[PathBuf],
-) -> Result<(), Error> {
-    // A path that does not exist cannot be written to.
-    let real = |path: &Path| path.canonicalize().ok();
-    let stores: Vec<_> = stores.iter().filter_map(|store| real(store)).collect();
-    // A directory that does not exist yet is resolved by its parents.
-    let output = output.and_then(|path| path.ancestors().find_map(real));
-    if output.is_some_and(|path| stores.iter().any(|store| path.starts_with(store))) {
+pub(super) fn check_output(output: &Path, stores: &[PathBuf]) -> Result<(), Error> {
+    let output = resolved(output);
+    if stores.iter().any(|store| output.starts_with(resolved(store))) {
         let reason =
             "--output is in a store of runtimes, which no job may change; choose another directory";
         return Err(Error::Usage(reason.into()));
     }
+    Ok(())
+}
+
+/// Adds a read-only bind mount for each of `stores` that is a writable directory of the job, or below one, and a mount
+/// point for each directory between them, which cannot be renamed then. A store that does not exist is made: else the
+/// job could. A writable bind of a directory inside a store is left alone: builds change their trees that way.
+pub(super) fn stores(job: &mut Job, stores: &[PathBuf]) {
     let mut covers = Vec::new();
     for bind in job.binds.iter().filter(|bind| bind.writable) {
-        let Some(source) = real(&bind.source) else { continue };
-        covers.extend(stores.iter().filter_map(|store| {
-            let target = bind.target.join(store.strip_prefix(&source).ok()?);
-            Some(Bind { source: store.clone(), target, writable: false })
-        }));
+        let Ok(source) = bind.source.canonicalize() else { continue };
+        for store in stores {
+            let store = resolved(store);
+            let Ok(below) = store.strip_prefix(&source) else { continue };
+            // If that fails, the job, which has no more rights, cannot make it either.
+            _ = DirBuilder::new().recursive(true).mode(0o755).create(&store);
+            let between = below.ancestors().skip(1).filter(|path| *path != Path::new(""));
+            let mut all: Vec<_> = between.map(|path| (path, true)).collect();
+            all.reverse();
+            all.push((below, false));
+            all.retain(|(path, _)| source.join(path).is_dir());
+            covers.extend(all.into_iter().map(|(path, writable)| {
+                let (source, target) = (source.join(path), bind.target.join(path));
+                Bind { source, target, writable }
+            }));
+        }
     }
+    // Parents first; two stores may have the same ones.
+    covers.sort_by(|a, b| a.target.cmp(&b.target));
+    covers.dedup();
     job.binds.extend(covers);
-    Ok(())
+}
+
+/// `path` without symlinks; what does not exist of it is resolved by its parents.
+fn resolved(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = path.ancestors().find_map(|above| {
+        let rest = path.strip_prefix(above).unwrap_or(Path::new(""));
+        Some(above.canonicalize().ok()?.join(rest))
+    });
+    found.unwrap_or(path)
 }

@@ -75,9 +75,8 @@ impl Session<'_> {
         // Before its runtime is installed: a mistake in an option costs no download.
         let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
-        // Most jobs have no writable directory of the host: they save looking up the stores.
-        if output.is_some() || job.binds.iter().any(|bind| bind.writable) {
-            protect::stores(&mut job, output.as_deref(), &self.store_paths()?)?;
+        if let Some(output) = &output {
+            protect::check_output(output, &self.store_paths()?)?;
         }
         let output = output.filter(|_| !dry_run).map(Output::prepare).transpose()?;
         if let Some(image) = image {
@@ -95,6 +94,11 @@ impl Session<'_> {
             return Err(Error::NotFound(format!("{spec} {why}")));
         }
         let lazy = self.serve(start, &spec, &store, (&job, gpu.is_some() || dry_run), ui)?;
+        // After the installation, which makes the store. Most jobs have no writable directory of the host: they save
+        // looking up the stores.
+        if job.binds.iter().any(|bind| bind.writable) {
+            protect::stores(&mut job, &self.store_paths()?);
+        }
         if let Some((runtime, serving)) = lazy {
             // Removed when it goes out of scope.
             let _scratch = tmp.map(|tmp| Scratch::make(&tmp, &mut job)).transpose()?;
@@ -184,9 +188,6 @@ fn tell(
         ui.note(&format!(
             "{path} is not in the job, which sees the current directory as /work; --upload {path} puts a copy there"
         ));
-    }
-    if told && exit == Exit::TimedOut {
-        ui.note("the job was ended: its --timeout has passed");
     }
     if exit == Exit::OutOfMemory {
         let memory = Limits { memory: job.limits.memory, ..Limits::default() };

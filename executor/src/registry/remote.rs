@@ -115,6 +115,12 @@ fn newest(
 /// The document of a registry on this host.
 fn local(source: &Source, need: Need, policy: &Policy, ui: &mut Ui<'_>) -> Result<Document, Error> {
     let location = &source.location;
+    if let Location::File(file) = location
+        && !file.path().exists()
+    {
+        let reason = "it does not exist; joblet-publish site writes it, beside the archives".into();
+        return Err(Error::Registry { registry: location.to_string(), reason });
+    }
     if let (Need::One, Location::File(file)) = (need, location) {
         let metadata = file.open()?.metadata().map_err(Error::file("stat", file.path()))?;
         let large = metadata.len() > MAX_UNSHARDED_BYTES;

@@ -10,7 +10,7 @@ const JOBS: &[&str] = &["run", "shell"];
 const SERVER: &str =
     "it needs a Joblet server and its rnx; joblet-exec runs jobs on this host alone";
 
-pub(super) static HABITS: [Habit; 38] = [
+pub(super) static HABITS: [Habit; 40] = [
     Habit::option(JOBS, &["-v"], SameBefore(&jobs::VOLUME.row, values::is_volume)),
     Habit::option(JOBS, &["-B"], Same(&jobs::VOLUME.row)),
     Habit::option(JOBS, &["--net"], Same(&jobs::NETWORK.row)),
@@ -53,6 +53,8 @@ pub(super) static HABITS: [Habit; 38] = [
     Habit::option(JOBS, &["--nv"], Advice("use --gpu all")),
     Habit::option(&["prune"], &["-f", "--force"], Same(&super::runtimes::YES.row)),
     Habit::option(&["install", "remove", "upgrade"], &["-y", "--yes"], Implied),
+    Habit::option(&["remove"], &["--all"], Advice("use joblet-exec prune --keep 0 --yes")),
+    Habit::command(&["df"], "use joblet-exec info SPEC, or du -sh of the store's directory"),
     Habit::option(&["install"], &["-r"], Advice(PACKAGES)),
     Habit::command(&["exec"], "use joblet-exec run --runtime=SPEC COMMAND"),
     Habit::command(&["ps"], "jobs are processes of this host; ps shows them"),
