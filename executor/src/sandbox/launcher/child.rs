@@ -39,6 +39,10 @@ impl Exit {
 /// Time from SIGTERM to SIGKILL after the timeout.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// Delays after which SIGCONT is sent to a job again, see [`Child::continue_again`].
+const AGAIN: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(200), Duration::from_secs(2)];
+
 /// Maximum number of stops of a job that is continued in the background.
 const BACKGROUND: usize = 50;
 
@@ -74,6 +78,8 @@ pub(super) struct Child {
     pub asked: bool,
     pub timed_out: bool,
     pub out_of_memory: bool,
+    /// When SIGCONT is sent again, and how often it was.
+    pub continued: Option<(Instant, usize)>,
 }
 
 impl Child {
@@ -112,6 +118,7 @@ impl Child {
                 self.send(signal, to);
                 stop();
                 self.send(Signal::CONT, to);
+                self.was_continued();
             }
             (Disposition::Handled, _) | (_, Signal::CONT) => self.send(signal, to),
             (_, Signal::WINCH | Signal::URG) => {}
@@ -123,6 +130,7 @@ impl Child {
                 // Stopped until SIGCONT.
                 stop();
                 self.send(Signal::CONT, to);
+                self.was_continued();
             }
             (Disposition::Default, _) => self.end_as_by(signal),
         }
@@ -135,6 +143,24 @@ impl Child {
         self.timed_out = true;
         self.send(if ask { Signal::TERM } else { Signal::KILL }, To::First);
         ask.then(|| Instant::now() + GRACE)
+    }
+
+    /// Sends SIGCONT again at the times after a stop that [`AGAIN`] says, up to now.
+    ///
+    /// If a process forks while its group is stopped and continued, its child may stay stopped: Linux delays the SIGSTOP
+    /// until after the fork, but not a SIGCONT that the parent ignores, as it does by default.
+    pub(super) fn continue_again(&mut self) {
+        let Some((_, count)) = self.continued.filter(|(time, _)| Instant::now() >= *time) else {
+            return;
+        };
+        // Its group has this ID, with an init, too. Fails only if the job has ended.
+        _ = sys::send_signal(-self.pid.as_raw(), Signal::CONT.0);
+        self.continued = AGAIN.get(count + 1).map(|delay| (Instant::now() + *delay, count + 1));
+    }
+
+    /// Begins that, after SIGCONT was sent.
+    pub(super) fn was_continued(&mut self) {
+        self.continued = Some((Instant::now() + AGAIN[0], 0));
     }
 
     fn disposition(&self, signal: Signal) -> Disposition {

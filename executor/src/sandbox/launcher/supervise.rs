@@ -47,6 +47,7 @@ pub(crate) fn supervise(
             asked: false,
             timed_out: false,
             out_of_memory: false,
+            continued: None,
         },
         deadline: timeout.map(|timeout| Instant::now() + timeout),
         settled: None,
@@ -101,7 +102,8 @@ impl Launcher<'_> {
     /// When to act even without an event.
     fn next(&self) -> Option<Instant> {
         let check = self.relays.iter().any(Relay::waits).then(|| Instant::now() + POLL_INTERVAL);
-        self.deadline.into_iter().chain(check).chain(self.reader.next()).min()
+        let continued = self.child.continued.map(|(time, _)| time);
+        self.deadline.into_iter().chain(check).chain(self.reader.next()).chain(continued).min()
     }
 
     /// Relays input and output.
@@ -111,6 +113,7 @@ impl Launcher<'_> {
             && let Some(group) = terminal.take_stop()
         {
             suspend(group, terminal);
+            self.child.was_continued();
         }
         if hung_up {
             self.child.pass_on(Signal::HUP, To::First);
@@ -149,6 +152,7 @@ impl Launcher<'_> {
 
     /// Acts on the deadlines.
     fn keep_time(&mut self) {
+        self.child.continue_again();
         if self.reader.next().is_some_and(|time| Instant::now() >= time)
             && self.reader.ends(self.child.pid)
         {
