@@ -261,6 +261,23 @@ fn a_store_below_what_a_job_may_write_to_is_read_only() {
             assert_eq!(fs::read_dir(made).unwrap().count(), 0);
             assert!(home.join(".local/ok").exists(), "{output:?}");
         }
+        // Nothing is copied into a store below the directory of --output, or to where one will be.
+        let script = "mkdir -p .local/share/joblet/runtimes/x; echo y > .local/share/joblet/runtimes/y; echo z > z";
+        let output = World::shell(&["--output=."], script);
+        let mut run = world.command(user, &output);
+        run.env("HOME", &home).env_remove("XDG_DATA_HOME").current_dir(&home);
+        let output = finish(run.spawn().unwrap());
+        if !is_root {
+            let refused =
+                ".local/share/joblet/runtimes: a store of runtimes, which no job may change";
+            assert!(output.stderr.contains(refused), "{output:?}");
+            let store = home.join(".local/share/joblet/runtimes");
+            assert_eq!(fs::read_dir(store).unwrap().count(), 0);
+        }
+        assert_eq!(
+            (output.status, home.join("z").exists()),
+            (Some(if is_root { 0 } else { 125 }), true)
+        );
         let output = world.run(user, &[&format!("--output={}/demo/new", store.display())], ":");
         assert!(output.stderr.contains("--output is in a store of runtimes"), "{output:?}");
         assert_eq!(output.status, Some(125));

@@ -3,22 +3,26 @@
 
 use crate::error::Error;
 use crate::sandbox::{Bind, Job};
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Refuses an `output` in one of `stores`.
+/// Refuses an `output` in one of `stores`. Returns the identity (device and inode) of those below it, into which nothing
+/// is copied; one that does not exist is made.
 ///
 /// # Errors
 /// [`Error::Usage`].
-pub(super) fn check_output(output: &Path, stores: &[PathBuf]) -> Result<(), Error> {
+pub(super) fn check_output(output: &Path, stores: &[PathBuf]) -> Result<Vec<(u64, u64)>, Error> {
     let output = resolved(output);
-    if stores.iter().any(|store| output.starts_with(resolved(store))) {
+    let stores = || stores.iter().map(|store| resolved(store));
+    if stores().any(|store| output.starts_with(store)) {
         let reason =
             "--output is in a store of runtimes, which no job may change; choose another directory";
         return Err(Error::Usage(reason.into()));
     }
-    Ok(())
+    let below = stores().filter(|store| store.starts_with(&output));
+    Ok(below.filter_map(|store| make(&store).ok()).map(|it| (it.dev(), it.ino())).collect())
 }
 
 /// Adds a read-only bind mount for each of `stores` that is a writable directory of the job, or below one, and a mount
@@ -32,7 +36,7 @@ pub(super) fn stores(job: &mut Job, stores: &[PathBuf]) {
             let store = resolved(store);
             let Ok(below) = store.strip_prefix(&source) else { continue };
             // If that fails, the job, which has no more rights, cannot make it either.
-            _ = DirBuilder::new().recursive(true).mode(0o755).create(&store);
+            _ = make(&store);
             let between = below.ancestors().skip(1).filter(|path| *path != Path::new(""));
             let mut all: Vec<_> = between.map(|path| (path, true)).collect();
             all.reverse();
@@ -48,6 +52,12 @@ pub(super) fn stores(job: &mut Job, stores: &[PathBuf]) {
     covers.sort_by(|a, b| a.target.cmp(&b.target));
     covers.dedup();
     job.binds.extend(covers);
+}
+
+/// Makes the directory of a store if it is missing.
+fn make(store: &Path) -> io::Result<Metadata> {
+    DirBuilder::new().recursive(true).mode(0o755).create(store)?;
+    store.metadata()
 }
 
 /// `path` without symlinks; what does not exist of it is resolved by its parents.

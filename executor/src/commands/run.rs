@@ -75,10 +75,8 @@ impl Session<'_> {
         // Before its runtime is installed: a mistake in an option costs no download.
         let mut job = job::wanted(run, self.env)?;
         let store = self.store()?;
-        if let Some(output) = &output {
-            protect::check_output(output, &self.store_paths()?)?;
-        }
-        let output = output.filter(|_| !dry_run).map(Output::prepare).transpose()?;
+        let output = output.filter(|_| !dry_run);
+        let output = output.map(|path| Output::prepare(path, &self.store_paths()?)).transpose()?;
         if let Some(image) = image {
             spec = store::image::provide(&Image::open(&image, store.arch())?, &store, ui)?;
         }
@@ -212,13 +210,16 @@ fn tell(
 struct Output {
     path: PathBuf,
     directory: OwnedFd,
+    /// Identities of directories below it into which nothing is copied.
+    protected: Vec<(u64, u64)>,
 }
 
 impl Output {
-    fn prepare(path: PathBuf) -> Result<Self, Error> {
+    fn prepare(path: PathBuf, stores: &[PathBuf]) -> Result<Self, Error> {
+        let protected = protect::check_output(&path, stores)?;
         let refuse = |error| Error::Usage(format!("--output {}: {error}", path.display()));
         let directory = Results::prepare(&path).map_err(refuse)?;
-        Ok(Self { path, directory })
+        Ok(Self { path, directory, protected })
     }
 }
 
@@ -244,10 +245,11 @@ fn keep(results: &Results, to: Option<&Output>, job: &Job, ui: &mut Ui<'_>) -> R
         return Ok(());
     };
     let path = to.path.display();
-    let found = results.copy(&to.directory, &given).map_err(|error| Error::Launch {
-        step: format!("cannot copy the job's files to {path}"),
-        reason: format!("{error}; files that were not copied are lost, run the job again"),
-    })?;
+    let found =
+        results.copy(&to.directory, &given, &to.protected).map_err(|error| Error::Launch {
+            step: format!("cannot copy the job's files to {path}"),
+            reason: format!("{error}; files that were not copied are lost, run the job again"),
+        })?;
     if found.others > 0 {
         ui.note(&format!("links and special files that were not copied: {}", found.others));
     }

@@ -20,6 +20,8 @@ const PIECE: u64 = 64 << 20;
 pub(super) struct Copying<'a> {
     /// The target directory.
     root: BorrowedFd<'a>,
+    /// Device and inode number of directories that nothing is copied into.
+    pub protected: &'a [(u64, u64)],
     /// Path of the current directory below `root`.
     pub path: Vec<CString>,
     /// By device and inode number of a file with several names, the path of its copy below `root`. Its other names
@@ -35,7 +37,7 @@ pub(super) struct Copying<'a> {
 impl<'a> Copying<'a> {
     pub(super) fn new(root: BorrowedFd<'a>, signals: Option<&'a Signals>) -> Self {
         let (path, copies) = (Vec::new(), HashMap::new());
-        Self { root, path, copies, signals, stopped: false, failed: None }
+        Self { root, protected: &[], path, copies, signals, stopped: false, failed: None }
     }
 
     /// Fails after a signal that would have ended the launcher.

@@ -124,13 +124,20 @@ impl Results {
         found
     }
 
-    /// Copies the results to the directory `to`, without unchanged files of `given`. Continues after failures.
+    /// Copies the results to the directory `to`, without unchanged files of `given`, and not into directories of the
+    /// identities `protected`. Continues after failures.
     ///
     /// # Errors
     /// If something cannot be read or written; the first such file is named.
-    pub fn copy(&self, to: &OwnedFd, given: &[Given<'_>]) -> io::Result<Found> {
+    pub fn copy(
+        &self,
+        to: &OwnedFd,
+        given: &[Given<'_>],
+        protected: &[(u64, u64)],
+    ) -> io::Result<Found> {
         let mut found = Found::default();
         let mut copying = Copying::new(to.as_fd(), self.signals.as_ref());
+        copying.protected = protected;
         let target = Target { directory: to.as_fd(), copying: &mut copying };
         visit(&self.whole(given), Some(target), &mut found)?;
         copying.failed.map_or(Ok(found), Err)
@@ -168,7 +175,7 @@ mod tests {
         let open = |path: &Path| OwnedFd::from(File::open(path).unwrap());
         let (layer, work) = (open(from.path()), open(from.path()));
         let results = Results { layer, work, covered: Vec::new(), signals: None };
-        let found = results.copy(&open(to.path()), &[]).unwrap();
+        let found = results.copy(&open(to.path()), &[], &[]).unwrap();
         assert_eq!(found, Found { files: 4, others: 0 });
         let seen = |name| {
             let file = to.path().join(name);
@@ -192,7 +199,7 @@ mod tests {
         raise(SIGTERM).unwrap();
         let (layer, work) = (open(from.path()), open(from.path()));
         let results = Results { layer, work, covered: Vec::new(), signals: Some(signals) };
-        let error = results.copy(&open(to.path()), &[]).unwrap_err();
+        let error = results.copy(&open(to.path()), &[], &[]).unwrap_err();
         assert_eq!(error.to_string(), "file: stopped by a signal");
         assert_eq!(std::fs::read_to_string(to.path().join("file")).unwrap(), "old");
         assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 1);

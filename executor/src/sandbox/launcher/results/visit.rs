@@ -152,6 +152,10 @@ fn visit_below(
         new => new.map(|()| false)?,
     };
     let into = openat(to, name, DIRECTORY, Mode::empty())?;
+    let identity = fstat(&into).map(|it| (it.st_dev, it.st_ino))?;
+    if copying.protected.contains(&identity) {
+        return Err(io::Error::other("a store of runtimes, which no job may change"));
+    }
     copying.path.push(name.to_owned());
     let target = Target { directory: into.as_fd(), copying: &mut *copying };
     let done = visit(&below, Some(target), found);
