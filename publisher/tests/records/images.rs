@@ -276,8 +276,7 @@ fn the_guide_leads_from_docker_to_joblet_and_back() {
         return skip("no skopeo here: the commands of IMAGES.md");
     }
     let guide = fs::read_to_string(repository("IMAGES.md")).unwrap();
-    let blocks: Vec<_> =
-        guide.split("```bash\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let blocks = super::guide::blocks(&guide, "bash");
     assert_eq!(blocks.len(), 3);
     let world = World::new();
     let arch = joblet_format::Arch::NATIVE;
