@@ -85,7 +85,7 @@ fn a_full_disk_is_named_with_what_is_needed_and_free() {
             fails 15 ' are needed and ' "$exec" install $name
             nothing_left
         done
-        fails 15 ": 209" "$exec" install members # 20,971,5xx bytes
+        fails 15 ": 21.0 MB are needed and 8.4 MB are free; " "$exec" install members
         # A command that needs little works as before.
         "$exec" install small
         "$exec" verify small

@@ -76,7 +76,7 @@ fn the_status_is_that_of_the_first_failure() {
     world.publish("demo", "1.0.0");
     let good = world.exec(["doctor", "--json"]);
     let report: Value = serde_json::from_str(&good.stdout).unwrap();
-    assert_eq!(row(&report, "registry")["detail"], "1 runtimes in ~/registry/registry.json");
+    assert_eq!(row(&report, "registry")["detail"], "1 runtime in ~/registry/registry.json");
     assert_eq!(row(&report, "store")["status"], "PASS");
     assert!(!world.path("store").exists(), "nothing is changed");
     std::fs::write(world.path("broken.json"), "{").unwrap();

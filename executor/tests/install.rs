@@ -246,7 +246,7 @@ fn invalid_registries_are_refused_by_class() {
         &world,
         "install demo --registry ./nowhere",
         15,
-        "error[STORE]: cannot open ./nowhere: No such file or directory",
+        "error[STORE]: cannot open ~/nowhere: No such file or directory",
     );
     assert_fails(
         &world,
