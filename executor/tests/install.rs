@@ -245,8 +245,8 @@ fn invalid_registries_are_refused_by_class() {
     assert_fails(
         &world,
         "install demo --registry ./nowhere",
-        15,
-        "error[STORE]: cannot open ~/nowhere: No such file or directory",
+        11,
+        "error[REGISTRY]: registry ~/nowhere: it does not exist; ",
     );
     assert_fails(
         &world,
