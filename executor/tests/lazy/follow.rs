@@ -268,7 +268,7 @@ fn without_a_sound_progress_file_the_second_job_waits() {
         let mut messages = BufReader::new(second.stderr.take().unwrap()).lines();
         let waits = "another process is installing it; waiting for that";
         assert!(messages.any(|line| line.unwrap().contains(waits)));
-        // What lies beside the runtime would make the archive one of a stranger.
+        // An entry beside the runtime would change the installation.
         _ = fs::remove_file(path.with_file_name("other"));
         host.rules.release.store(true, Ordering::SeqCst);
         let output = second.wait_with_output().unwrap();
