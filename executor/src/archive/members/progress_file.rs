@@ -12,8 +12,14 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{Ordering, fence};
+use std::thread::sleep;
+use std::time::Duration;
 
-/// What fetching is up to. The number is the byte in the file; a larger one counts as the last.
+/// Attempts to lock the file, and the pause between two.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// State of the download. The number is the byte in the file; a larger one counts as the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// It goes on.
@@ -43,14 +49,19 @@ impl ProgressFile {
         Ok(Self { file, members })
     }
 
-    /// Declares that this process installs what it is of, and that others may use it.
+    /// Declares that this process installs the version, and that others may use it.
     pub(crate) fn lock(&self) {
-        // Fails while another process looks whether it is in use: that one waits for the installation. So do all where
-        // there are no such locks.
-        _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive);
+        // Other processes hold it for a moment to see whether it is in use. Without it they wait for the installation.
+        for _ in 0..TRIES {
+            let done = flock(&self.file, FlockOperation::NonBlockingLockExclusive);
+            if done != Err(Errno::WOULDBLOCK) {
+                break;
+            }
+            sleep(PAUSE);
+        }
     }
 
-    /// Whether another process installs what `file` is of.
+    /// Whether another process works on the installation of `file`.
     pub(crate) fn is_in_use(file: &File) -> bool {
         flock(file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
     }
@@ -95,13 +106,13 @@ impl ProgressFile {
         }
     }
 
-    /// Records what fetching is up to.
+    /// Records the state of the download.
     pub(super) fn set_phase(&self, phase: Phase) {
         // At worst, reads of other processes wait for longer.
         _ = self.file.write_all_at(&[phase as u8], 2 * self.members as u64);
     }
 
-    /// What fetching is up to.
+    /// The state of the download.
     pub(super) fn phase(&self) -> Phase {
         match self.read(2 * self.members..2 * self.members + 1)[0] {
             0 => Phase::Fetching,
