@@ -203,7 +203,8 @@ pub(super) static BUILD: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("NAME…|--all", NAMES),
     help: "build OUT/NAME-VERSION-ARCH.tar.gz, its index and OUT/records/NAME/VERSION.json",
-    about: "The bytes depend only on the manifest and its lock. Unchanged archives are not built again.",
+    about: "The bytes depend only on the manifest and its lock. Unchanged archives are not built again. A version that \
+            OUT/registry.json offers with other bytes is not overwritten.",
     options: &[
         &ALL.row, &SOURCES.row, &ARCH.row, &OUT.row, &CACHE.row, &JOBS.row, &OFFLINE.row,
         &BASE_URL.row, &PART_SIZE.row, &ZSTD.row, &JOBLET_EXEC.row, &MIRROR.row, &RECORDS.row,

@@ -77,7 +77,7 @@ static FRESHNESS: Opt<PathBuf> = Opt::path(
 )
 .or("freshness.json");
 static REGISTRY_FILE: Opt<PathBuf> =
-    Opt::path("--out", "FILE", "the registry to write").or("registry.json");
+    Opt::path("--out", "FILE", "the registry to write, or its directory").or("registry.json");
 
 pub(super) static INDEX: Command<Parsed> = Command {
     name: "index",
@@ -102,7 +102,7 @@ pub(super) static ADOPT: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("[FILE]", Complete::Files),
     help: "write the records of the versions in an existing registry.json",
-    about: "The default of FILE is registry.json. Existing records are kept. Afterwards index makes the \
+    about: "The default of FILE is registry.json; it may be the directory of one. Existing records are kept. Afterwards index makes the \
             same registry of them, and new versions join it.",
     options: &[&RECORDS.row],
     examples: &[(
@@ -203,7 +203,7 @@ pub(super) static SIGN: Command<Parsed> = Command {
     also: &[],
     operands: Operands::new("[FILE]", Complete::Files),
     help: "write FILE.minisig, the signature of a registry",
-    about: "The default of FILE is registry.json; freshness.json is signed the same way. For a large registry the \
+    about: "The default of FILE is registry.json; it may be the directory of one. freshness.json is signed the same way. For a large registry the \
             list of its shards is signed, too.",
     options: &[&KEY.row, &PASSWORD_FILE.row, &EXPIRES.row, &ADD.row],
     examples: &[(
