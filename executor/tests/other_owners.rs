@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// The owner of the stores, neither root nor the caller.
 const OWNER: u32 = 65533;
 
+/// A user who is in no file, and whose group has the same number.
+const PRIVATE: u32 = 65532;
+
 /// A store with the runtime `demo@1.0.0`, in which processes listen, and which only its owner can write.
 struct Store {
     path: PathBuf,
@@ -124,17 +127,18 @@ fn sockets_in_a_runtime_of_another_user_are_not_connected() {
 fn a_runtime_of_ones_own_needs_no_overlays() {
     let Some(world) = probed() else { return };
     for (number, user) in World::users().into_iter().enumerate() {
+        let user = user.map(|_| PRIVATE);
         let store = Store::make(world, &format!("own-{number}"));
         let words = [&RUN[..], &[OVERLAYS]].concat();
         // The overlay of /var, which each job can write.
         assert_eq!(store.run(world, false, user, &words).stdout, "1\n");
         if user.is_some() {
-            let owner = format!("{NOBODY}:{NOBODY}");
+            let owner = format!("{PRIVATE}:{PRIVATE}");
             let given = Command::new("chown").args(["-R", &owner]).arg(&store.path).status();
             assert!(given.unwrap().success());
         }
-        let usr = store.path.join("demo-1.0.0/isolated/usr");
-        fs::set_permissions(&usr, Permissions::from_mode(0o775)).unwrap();
+        let source = store.path.join("demo-1.0.0/isolated/usr");
+        fs::set_permissions(&source, Permissions::from_mode(0o775)).unwrap();
         assert_eq!(store.run(world, false, user, &words).stdout, "1\n");
     }
 }
@@ -220,7 +224,8 @@ fn a_file_system_that_another_user_serves() {
                 assert!(count > 1, "{output:?}");
             }
             if can_weaken(world) {
-                assert_eq!(run("mounters", &at).stdout, "1\n");
+                let output = run("mounters", &at);
+                assert_eq!(output.stdout, "1\n", "{output:?}");
             }
             if user.is_some() {
                 assert_eq!(run("", &own).stdout, "1\n");
@@ -240,12 +245,12 @@ fn a_group_or_a_list_of_others_lets_nothing_live_in() {
     let words = [&RUN[..], &[talk("/usr/share/live", "")]].concat();
     for below in ["demo-1.0.0", "demo-1.0.0/isolated", "demo-1.0.0/isolated/usr"] {
         let store = Store::make(world, &format!("list-{}", below.len()));
-        let owner = format!("{NOBODY}:{NOBODY}");
+        let owner = format!("{PRIVATE}:{PRIVATE}");
         let given = Command::new("chown").args(["-R", &owner]).arg(&store.path).status();
         assert!(given.unwrap().success());
         let path = store.path.join(below);
         fs::set_permissions(&path, Permissions::from_mode(0o775)).unwrap();
-        let own = (NOBODY, NOBODY);
+        let own = (PRIVATE, PRIVATE);
         assert_eq!(store.run_without(world, "", own, &words).stdout, LIVE, "{below}");
         if give_by_list(&path, OWNER) {
             assert_eq!(store.run_without(world, "", own, &words).stdout, DEAD, "{below}");
@@ -254,9 +259,9 @@ fn a_group_or_a_list_of_others_lets_nothing_live_in() {
                 assert_eq!(output.stdout, LIVE, "{below}: {output:?}");
             }
         }
-        // Also the caller's own group has other members, unless it is named or numbered like the caller.
+        // Also the caller's group has other users, unless it is called like the caller.
         chown(&path, None, Some(OWNER)).unwrap();
-        let shared = (NOBODY, OWNER);
+        let shared = (PRIVATE, OWNER);
         assert_eq!(store.run_without(world, "", shared, &words).stdout, DEAD, "{below}");
         if can_weaken(world) {
             let output = store.run_without(world, "own-runtimes", shared, &words);

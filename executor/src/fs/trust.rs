@@ -67,24 +67,30 @@ fn others(stat: &Stat, file: Option<BorrowedFd<'_>>) -> Option<String> {
     writable.then(|| format!("others may write it (mode {mode:o})"))
 }
 
-/// Whether group write permission of `file`, whose group is `group`, is the effective user's alone: it is the group that many
-/// distributions give each user, of the same number or name and without other members, and no access control list gives
-/// the permission to others.
+/// Whether group write permission of `file`, whose group is `group`, is the effective user's alone: by the group, and no access
+/// control list gives the permission to others.
 fn is_private(group: u32, file: BorrowedFd<'_>) -> bool {
-    if group != rustix::process::getegid().as_raw() {
+    let read = |path| std::fs::read(path).unwrap_or_default();
+    if group != rustix::process::getegid().as_raw()
+        || !is_user_group((group, &read("/etc/group")), (user(), &read("/etc/passwd")))
+    {
         return false;
     }
-    let groups = std::fs::read("/etc/group").unwrap_or_default();
-    let entry = entry(&groups, group);
-    let users = std::fs::read("/etc/passwd").unwrap_or_default();
-    let own = self::entry(&users, user()).map(|fields| fields[0]);
-    let named = entry.as_ref().is_some_and(|fields| Some(fields[0]) == own);
-    let alone = entry.is_none_or(|fields| fields.get(3).is_none_or(|members| members.is_empty()));
-    // By descriptor not, since it may be open as a path only.
+    // Not by the descriptor, which may be one of a path only.
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let listed = getxattr(path, "system.posix_acl_access", &mut [0_u8; 0][..]);
-    let listed = !matches!(listed, Err(Errno::NODATA | Errno::OPNOTSUPP));
-    (group == user() || named) && alone && (!listed || weaken::without("access-lists"))
+    let list = getxattr(path, "system.posix_acl_access", &mut [0_u8; 0][..]);
+    matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP)) || weaken::without("access-lists")
+}
+
+/// Whether a group has one user alone, as many distributions make one for each: by its name and its list of members in
+/// `/etc/group`, or by its number if one of the files does not have it, as in a network's directory.
+fn is_user_group((group, groups): (u32, &[u8]), (user, users): (u32, &[u8])) -> bool {
+    match (entry(groups, group), entry(users, user)) {
+        (Some(group), Some(user)) => {
+            group[0] == user[0] && group.get(3).is_none_or(|members| members.is_empty())
+        }
+        _ => group == user,
+    }
 }
 
 /// The fields of the entry with this number in a file like `/etc/group`: name, password, number and more.
@@ -99,4 +105,27 @@ fn entry(text: &[u8], number: u32) -> Option<Vec<&[u8]>> {
 /// The error that refuses `path`.
 pub(crate) fn untrusted(path: &Path, reason: String) -> Error {
     Error::Untrusted { path: path.to_owned(), reason, option: "--store DIR" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_one_user_alone() {
+        let users = b"root:x:0:0:root:/root:/bin/sh\n\xff:x:7:1001\na:x:1001:1002::/home/a:\nb:x:100:100::/:\nc:x:1005:1005::/:";
+        let groups = b"root:x:0:\nusers:x:100:\na:x:1002:\nc:x:1005:b\nteam:x:1003:a\n1004:x:9:";
+        for (group, user, want) in [
+            (0, 0, true),
+            (1002, 1001, true),
+            (1003, 1001, false),
+            (100, 100, false),
+            (1005, 1005, false),
+            (5000, 5000, true),
+            (5001, 5000, false),
+            (1004, 1001, false),
+        ] {
+            assert_eq!(is_user_group((group, groups), (user, users)), want, "{group} {user}");
+        }
+    }
 }

@@ -79,8 +79,12 @@ fn answer(
             let name = std::ffi::OsStr::from_bytes(&body[..body.len() - 1]);
             let found = path.join(name);
             let attributes = attributes(&found)?;
-            nodes.push(found);
-            let node = u64::try_from(nodes.len() - 1).unwrap();
+            let known = nodes.iter().position(|path| *path == found);
+            let node = known.unwrap_or_else(|| {
+                nodes.push(found);
+                nodes.len() - 1
+            });
+            let node = u64::try_from(node).unwrap();
             Ok([&node.to_le_bytes()[..], &[0; 32], &attributes].concat())
         }
         // GETATTR
@@ -96,8 +100,15 @@ fn answer(
             bytes.truncate(length);
             Ok(bytes)
         }
-        // STATFS: as whoever serves it may.
-        17 => Err(rustix::io::Errno::IO.into()),
+        // STATFS, of sources alone: overlays need it.
+        17 if path.components().all(|part| part.as_os_str() != "isolated") => {
+            Err(rustix::io::Errno::IO.into())
+        }
+        17 => {
+            let words = [4096_u32, 255, 4096];
+            let words: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+            Ok([vec![0; 40], words, vec![0; 28]].concat())
+        }
         // RELEASE, RELEASEDIR
         18 | 29 => Ok(Vec::new()),
         // INIT: version, read-ahead, flags, requests in the background, bytes of a write, granularity of times.

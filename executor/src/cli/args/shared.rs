@@ -30,7 +30,7 @@ pub(super) static KEEP_FD: Opt<RawFd> = Opt::value(
     "N",
     Complete::Nothing,
     values::descriptor,
-    "let the job inherit the caller's descriptor N, such as a socket",
+    "let the job use the caller's descriptor N, any but a directory or a file read only",
 );
 pub(super) static PROFILE: Opt<String> = Opt::value(
     "--profile",
