@@ -30,7 +30,7 @@ pub(super) static KEEP_FD: Opt<RawFd> = Opt::value(
     "N",
     Complete::Nothing,
     values::descriptor,
-    "let the job use the caller's descriptor N, any but a directory or a file read only",
+    "let the job use descriptor N: no directory, and a file only if open for reading and writing",
 );
 pub(super) static PROFILE: Opt<String> = Opt::value(
     "--profile",
