@@ -306,6 +306,12 @@ fn a_store_of_another_user_is_only_read() {
     fs::set_permissions(place.path("store"), Permissions::from_mode(0o777)).unwrap();
     place.assert_refused("install demo@1.1.0", "store/.joblet", reason);
     place.assert_refused("remove demo@1.0.0", "store/.joblet", reason);
+    let given = Command::new("chown").args(["-R", "0:0"]).arg(place.path("store")).status();
+    assert!(given.unwrap().success());
+    let outcome = place.exec("run --runtime=demo@1.1.0 true");
+    let message =
+        "error[NOTFOUND]: demo@1.1.0 is not installed in ~/store, which you may not change";
+    assert!(outcome.stderr.starts_with(message), "{outcome:?}");
 }
 
 /// SEC-E04: a configuration that others can write is refused, unless an option names it.

@@ -3,7 +3,6 @@
 //! There, processes that use a file are not all seen from here, and a lock may be this machine's alone.
 
 use super::table::split;
-use super::trust::user;
 use crate::env::weaken;
 use rustix::fd::AsFd;
 use rustix::fs::{fstatfs, major, minor};
@@ -35,8 +34,8 @@ pub(crate) fn shared(file: impl AsFd) -> Option<&'static str> {
     SHARED.iter().find(|(number, _)| i64::from(*number) == found & 0xffff_ffff).map(|it| it.1)
 }
 
-/// The user who mounted the FUSE file system of `file`, with this device number, if that is neither root nor the caller: this
-/// user's process says who owns a file there. `u32::MAX` if it is not known who did.
+/// The user who mounted the FUSE file system of `file`, with this device number, whose process says who owns a file there; `None`
+/// for any other file system. `u32::MAX` if it is not known who did.
 pub(crate) fn mounter(file: impl AsFd, device: u64) -> Option<u32> {
     // FUSE has no device, as few others: most starts save a call here.
     if major(device) != 0 || weaken::without("mounters") {
@@ -49,8 +48,7 @@ pub(crate) fn mounter(file: impl AsFd, device: u64) -> Option<u32> {
     }
     let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let device = format!("{}:{}", major(device), minor(device));
-    let found = mounter_in(&table, device.as_bytes()).unwrap_or(u32::MAX);
-    (![0, user()].contains(&found)).then_some(found)
+    Some(mounter_in(&table, device.as_bytes()).unwrap_or(u32::MAX))
 }
 
 /// The user who mounted the file system `device` (`0:55`), by proc_pid_mountinfo(5): root for anything but FUSE, and for
@@ -71,6 +69,7 @@ fn mounter_in(table: &[u8], device: &[u8]) -> Option<u32> {
 mod tests {
     use super::*;
 
+    /// SEC-B23: of a file system that a user named.
     #[test]
     fn the_mounter_of_a_fuse_file_system() {
         let table = "22 1 0:20 / /proc rw,nosuid - proc proc rw\n\

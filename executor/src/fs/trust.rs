@@ -25,7 +25,8 @@ pub(crate) fn user() -> u32 {
 /// That of fstat(2).
 pub(crate) fn stat(file: impl AsFd) -> Result<Stat, Errno> {
     let mut stat = fstat(&file)?;
-    stat.st_uid = kind::mounter(&file, stat.st_dev).unwrap_or(stat.st_uid);
+    let mounter = kind::mounter(&file, stat.st_dev).filter(|found| ![0, user()].contains(found));
+    stat.st_uid = mounter.unwrap_or(stat.st_uid);
     Ok(stat)
 }
 
@@ -111,6 +112,7 @@ pub(crate) fn untrusted(path: &Path, reason: String) -> Error {
 mod tests {
     use super::*;
 
+    /// SEC-B26: by the files of groups and users.
     #[test]
     fn groups_of_one_user_alone() {
         let users = b"root:x:0:0:root:/root:/bin/sh\n\xff:x:7:1001\na:x:1001:1002::/home/a:\nb:x:100:100::/:\nc:x:1005:1005::/:";

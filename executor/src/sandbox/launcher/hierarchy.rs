@@ -41,6 +41,7 @@ pub(super) fn mounts(
 mod tests {
     use super::*;
 
+    /// SEC-B25: beside mounts that users made and named.
     #[test]
     fn mounts_of_a_type_and_with_an_option() {
         let table = b"41 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
@@ -61,6 +62,7 @@ mod tests {
         assert_eq!(found(b"cgroup", b"memory"), []);
     }
 
+    /// SEC-B25: a group whose name is not UTF-8.
     #[test]
     fn groups_of_any_name() {
         let own = b"2:cpu,cpuacct:/b:c\n1:name=systemd:/\n0::/u/\xff\n";
